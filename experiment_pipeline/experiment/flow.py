@@ -36,12 +36,7 @@ from experiment_pipeline.stages.split_sets.page import checks as check_sets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.page import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
-from experiment_pipeline.stages.validation_report.final_evaluation import (
-    FinalEvaluation,
-    evaluate,
-    fitted_rows_of,
-    set_facts,
-)
+from experiment_pipeline.stages.validation_report import final_evaluation
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather
 from experiment_pipeline.storage.mapped import spilled
@@ -49,7 +44,7 @@ from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline.storage.run_code import run_code
 from experiment_pipeline.table.digests import INDEX
 from experiment_pipeline.table.features import NamedColumns, check_target, feature_columns
-from experiment_pipeline.table.membership import assign
+from experiment_pipeline.table.membership import assign, split_keys
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 
@@ -70,7 +65,7 @@ class ExperimentRun:
     results: SearchResults | None = None  # a row per configuration
     leaderboard: Leaderboard | None = None  # the ranking and the choice
     # the choice on the validation set: report, decision, fitted pipeline
-    evaluation: FinalEvaluation | None = None
+    evaluation: final_evaluation.FinalEvaluation | None = None
     package: ModelPackage | None = None  # the accepted model's files; None: not accepted
 
     @property
@@ -140,7 +135,7 @@ def run_experiment(
 
     # Prepare every row once; membership of the sets is a function of the prepared rows.
     prepared = prepare(raw.frame, spec.preparation, spec.exclude, spilled)
-    schema_text = schema or infer_schema(prepared.frame, spec.target)
+    schema_text = schema or infer_schema(prepared.frame, spec.target, split_keys(spec))
     NamedColumns(spec, schema_text).check_types()
     rules = load_schema(schema_text)
     prepared = assign(prepared, raw.frame.columns, rules, spec, spilled)
@@ -155,11 +150,8 @@ def run_experiment(
     # Validate: rows that break the schema are set aside with their reasons.
     run.validated = validated = validate(raw.frame, prepared, rules, spec, keep=spilled)
     if problems := check_rejection_rate(validated, spec.validation):
-        raise DataError(
-            "validated_data",
-            "; ".join(problems),
-            "Correct the rows, or raise validation.max_rejected_fraction.",
-        )
+        fix = "Correct the rows, or raise validation.max_rejected_fraction."
+        raise DataError("validated_data", "; ".join(problems), fix)
     check_target(validated.validated, spec)
 
     # Split into three disjoint sets.
@@ -188,12 +180,9 @@ def run_experiment(
 
     # Judge the choice once on the validation set (final hold-out): refit, intervals, gates.
     chosen = ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec))
-    run.evaluation = evaluate(
-        spec,
-        board,
-        chosen,
-        sets,
-        run.sets.validation.rows,
+    chosen = chosen.calibrated(board, store, sets, spec)
+    run.evaluation = final_evaluation.evaluate(
+        *(spec, board, chosen, sets, run.sets.validation.rows),
         delivered=raw.frame,
         conditions=analysis.conditions,
         evidence=lambda: gather(spec, board, sets, store, analysis.label_ceiling),
@@ -212,9 +201,9 @@ def run_experiment(
         result=chosen.result,
         board=board,
         report=run.report,
-        sets=set_facts(sets, run.sets.validation),
+        sets=final_evaluation.set_facts(sets, run.sets.validation),
         validation=run.sets.validation,
-        fitted_rows=fitted_rows_of(raw.frame, sets, spec),
+        fitted_rows=final_evaluation.fitted_rows_of(raw.frame, sets, spec),
         schema_text=schema_text,
     )
     run.package = package_model(spec, accepted, datetime.now(tz=UTC), code)

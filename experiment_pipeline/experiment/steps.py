@@ -19,13 +19,8 @@ import joblib
 
 from experiment_pipeline.experiment.stage_run import Reported, StageRun
 from experiment_pipeline.prediction.drift import model_profile
+from experiment_pipeline.reporting import run_record
 from experiment_pipeline.reporting.outcome import Outcome
-from experiment_pipeline.reporting.run_record import (
-    JUDGED_ROWS,
-    PREDICTED_ROWS,
-    JudgedRows,
-    RunFacts,
-)
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page as analysis_page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
@@ -87,8 +82,8 @@ ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 IDENTITY = "identity.txt"
 REPORT_PAGES = (
     (final.STAGE, final.PAGE),
-    (JUDGED_ROWS, final.JUDGED),
-    (PREDICTED_ROWS, final.PREDICTED),
+    (run_record.JUDGED_ROWS, final.JUDGED),
+    (run_record.PREDICTED_ROWS, final.PREDICTED),
     ("next_search", final.NEXT_SEARCH),
 )
 # What decides the prepared rows, beside the raw table and the schema; at most one table waits.
@@ -117,7 +112,8 @@ def prepared_rows(
     The data analysis and the validation of one run need them, in one process.
     """
     decides = spec.model_dump(mode="json", include=_DECIDING)
-    key = fingerprint_of(raw=raw.digest, schema=named.schema_text, spec=decides)
+    own = _function_source(spec)
+    key = fingerprint_of(raw=raw.digest, schema=named.schema_text, spec=decides, **own)
     prepared = _waiting.pop(key, None)
     _waiting.clear()
     if prepared is None:
@@ -169,7 +165,14 @@ def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
         version=STAGES["data_analysis"].version,
         findings=source_digests(given.analysis.findings),
         **metric_sources(given),
+        **_function_source(given),
     )
+
+
+def _function_source(spec: ExperimentSpec) -> dict[str, Any]:
+    """The code of a preparation's function, for a fingerprint; empty: there is none."""
+    function = spec.preparation.function
+    return {} if function is None else {"function": source_digests([function])}
 
 
 def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
@@ -225,7 +228,7 @@ def search(
         log.info(note)
     with stage.at_work():
         if changed := stage.changed:
-            stage.run.record([RunFacts(settings=changed)])
+            stage.run.record([run_record.RunFacts(settings=changed)])
             said = ", ".join(f"{name} {value:g}" for name, value in changed.items())
             log.info(f"changed for this run: {said}")
         sets = as_evaluated(train_set, test_set, spec)
@@ -404,10 +407,11 @@ def _evaluated(
         trusted = [kind for one in known for kind in one.trusted_types]
         trusted += filter(None, [given.preparation.function])
 
+    chosen = ChosenModel.of(ranked, store, sets.y_test, sets.test_clusters(given))
     found = final.evaluate(
         given,
         ranked,
-        ChosenModel.of(ranked, store, sets.y_test, sets.test_clusters(given)),
+        chosen.calibrated(ranked, store, sets, given),
         sets,
         validation_set.rows,
         delivered=raw,
@@ -480,7 +484,7 @@ def _packaged(
         profile=partial(
             model_profile,
             profile.DataProfiles.of(spec.name).get(validation.origin.profile),
-            from_parquet(files[final.JUDGED], JudgedRows).as_prediction.prediction,
+            from_parquet(files[final.JUDGED], run_record.JudgedRows).as_prediction.prediction,
             day_columns(spec.preparation),
         ),
     )

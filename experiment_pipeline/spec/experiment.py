@@ -80,7 +80,7 @@ class ExperimentSpec(Closed):
     )
     calibrate: CalibrateSetting = Field(
         None,
-        description="Of probabilities, on train rows; unset: sigmoid where classes are reweighted",
+        description="Of probabilities; unset: where classes are reweighted, of several the choice",
     )
     halving: HalvingSetting = Field(
         Halving(), description="off, or shares of the train rows for ever fewer configurations"

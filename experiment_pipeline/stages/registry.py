@@ -41,7 +41,7 @@ class Stage:
 
 
 _STAGES = (
-    Stage("raw_data", ("raw_data",), 2, 1.0, reads=("data",)),
+    Stage("raw_data", ("raw_data",), 3, 1.0, reads=("data",)),
     Stage(
         "data_analysis",
         ("data_analysis",),
@@ -89,7 +89,7 @@ _STAGES = (
     Stage(
         "search",
         ("trained_model", "search_results"),
-        9,
+        10,
         2.0,
         reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),
         checks={
@@ -111,7 +111,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        16,
+        17,
         2.0,
         reads=(
             *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),

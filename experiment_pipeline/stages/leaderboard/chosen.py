@@ -1,6 +1,5 @@
 """The choice as models: the stored fits behind it, and the fitted estimator that is judged and exported."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,9 +9,12 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Features
+from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search import fitting
+from experiment_pipeline.stages.leaderboard.ensemble import folds_of
+from experiment_pipeline.stages.search import averaging, fitting
 from experiment_pipeline.stages.search.encoding import through_own
 from experiment_pipeline.stages.search.results import (
     ModelResult,
@@ -21,8 +23,9 @@ from experiment_pipeline.stages.search.results import (
     TrainedModel,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.search.voting import weighted_mean
+from experiment_pipeline.stages.search.voting import in_order, weighted_mean
 from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.statistics.scores import SetPrediction
 
 
@@ -37,6 +40,10 @@ class ChosenModel:
     weights: tuple[float, ...]  # of each member; they sum to 1
     clusters: np.ndarray  # (n,) codes of the resampling clusters of the test rows
     linear: "ChosenModel | None" = None  # the best linear model of the search, if any
+    calibrators: tuple[
+        averaging.Calibrators, ...
+    ] = ()  # of each member; empty: it predicts as it was found
+    notes: tuple[str, ...] = ()  # on these, one sentence each
 
     @classmethod
     def of(
@@ -73,6 +80,46 @@ class ChosenModel:
             clusters,
             linear,
         )
+
+    @threadpool_limits.wrap(limits=1)
+    def calibrated(
+        self, board: Leaderboard, store: ModelStore, sets: TrainingSets, spec: ExperimentSpec
+    ) -> "ChosenModel":
+        """Return it with calibrated probabilities of several classes, where these score better.
+
+        Calibrators are learnt on the test rows, as an ensemble's weights are; scores are cross-fitted.
+        """
+        y, weights, results = sets.y_test, sets.w_test, [one.result for one in self.members]
+        folds = folds_of(y, self.clusters, weights)
+        if (
+            sets.task != "multiclass"
+            or spec.calibrate == "off"
+            or not metric_of(spec.metric).by_probability
+            or any(one.calibration or not competes(one.algorithm) for one in results)
+            or folds.count < 2
+            or np.bincount(y[sets.once]).min() < fitting.FEWEST_TO_CALIBRATE
+        ):
+            return self
+
+        def across(fingerprint: str) -> np.ndarray:
+            found = store.require(fingerprint).predictions.test
+            return averaging.calibrated_across(found, y, folds.of_row, weights)
+
+        if ensemble := board.chosen_ensemble:
+            mended = replace(self, on_test=ensemble.cross_fitted(across, y, self.clusters))
+        else:
+            mended = replace(self, on_test=across(board.fingerprint))
+        before, after = (one.predicted(sets).score(spec.metric) for one in (self, mended))
+        if not better(spec.metric, after, before):
+            return self
+        order = range(len(sets.classes or ()))
+        tests = (store.require(one.fingerprint).predictions.test for one in results)
+        learnt = (averaging.learn_calibration("sigmoid", one, y, order, weights) for one in tests)
+        note = (
+            f"the probabilities of the classes are calibrated {numbers.evaluated(board.evaluation).where}: "
+            f"cross-fitted {spec.metric} {numbers.score(after)} in place of {numbers.score(before)}"
+        )
+        return replace(mended, calibrators=tuple(learnt), notes=(note,))
 
     def predicted(self, sets: TrainingSets) -> SetPrediction:
         """Return its predictions of the test rows with the rows."""
@@ -128,7 +175,9 @@ class ChosenModel:
     def _encoders(self) -> tuple[Features, ...]:
         return tuple(dict.fromkeys(one.result.features for one in self.members))
 
-    def _mean(self, fitted: Sequence[Pipeline], sets: TrainingSets, own: Any | None) -> Any:
-        names = [one.key for one in self.members]
-        members = list(zip(names, fitted, self.weights, strict=True))
+    def _mean(self, fitted: list[Pipeline], sets: TrainingSets, own: Any | None) -> Any:
+        for n, learnt in enumerate(self.calibrators):
+            model = learnt.around(in_order(fitted[n][-1], sets.classes))
+            fitted[n] = Pipeline([fitted[n].steps[0], ("model", model)])
+        members = list(zip([one.key for one in self.members], fitted, self.weights, strict=True))
         return weighted_mean(members, sets.classes, own)

@@ -2,9 +2,10 @@
 
 Both predict what an ordinary `fit` would, and load without this package. sigmoid: Platt's (1999) with
 his targets, fitted on the log odds: a logistic recalibration (Cox 1958), on which other class weights
-are a shift (Elkan 2001). isotonic: the best rising step function, held between the same targets; it
-needs more rows (Niculescu-Mizil and Caruana 2005). Several classes are calibrated one against the rest
-and divided by their sum (Zadrozny and Elkan 2002).
+are a shift (Elkan 2001). Of several classes all log probabilities together: Dirichlet calibration (Kull
+et al. 2019), drawn to the probabilities as they are. isotonic: the best rising step function, held
+between the same targets; it needs more rows (Niculescu-Mizil and Caruana 2005). Several classes are
+calibrated one against the rest and divided by their sum (Zadrozny and Elkan 2002).
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,11 @@ import numpy as np
 
 from experiment_pipeline.spec import CalibrationMethod
 
+_TOGETHER = "temperature"
 # No log odds of a probability are larger than those of this one.
 _EDGE = 1e-12
+# Of the square of what one log probability adds to another: as a prior, a deviation of 0.4.
+_DRAWN = 3.0
 
 
 def averaged(
@@ -56,7 +60,8 @@ class Calibrators:
     """Fitted calibrators of one model."""
 
     method: CalibrationMethod
-    calibrators: tuple[Any, ...]  # binary one, of the second column; several classes one per column
+    # binary one, of the second column; several classes one of all columns, or one per column
+    calibrators: tuple[Any, ...]
     # Column of the model's probabilities → number of its class: an estimator sorts its classes.
     order: tuple[int, ...]
 
@@ -66,6 +71,9 @@ class Calibrators:
         if len(self.order) == 2:
             second: np.ndarray = self.calibrators[0].predict(columns[:, 1])
             return second if self.order[1] == 1 else 1 - second
+        if len(self.calibrators) == 1:
+            together: np.ndarray = self.calibrators[0].predict(columns)
+            return together[:, np.argsort(self.order)]
         found = np.column_stack(
             [one.predict(p) for one, p in zip(self.calibrators, columns.T, strict=True)]
         )
@@ -88,8 +96,10 @@ class Calibrators:
         # would be used instead of the probabilities.
         codes = np.arange(len(estimator.classes_))
         within = averaged([estimator], list(codes), names=["model"])
-        whole = CalibratedClassifierCV(within, method=self.method)
-        given = {"classes": codes, "method": self.method}
+        # By this name scikit-learn asks one calibrator for the probabilities of several classes.
+        together = len(codes) > 2 and len(self.calibrators) == 1
+        given = {"classes": codes, "method": _TOGETHER if together else self.method}
+        whole = CalibratedClassifierCV(within, method=given["method"])
         pair = _CalibratedClassifier(within, list(self.calibrators), **given)
         vars(whole).update(classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair])
         return whole
@@ -103,18 +113,35 @@ def learn_calibration(
     weights: np.ndarray | None = None,
 ) -> Calibrators:
     """Learn calibrators of out-of-fold predictions; `y` (n,) has the numbers of the classes."""
-    learn = _sigmoid if method == "sigmoid" else _isotonic
     columns = _columns(prediction, order)
+    if len(order) > 2 and method == "sigmoid":
+        is_it = (y[:, None] == list(order)).astype(np.float64)
+        return Calibrators(method, (_together(columns, is_it, weights),), tuple(order))
+    learn = _sigmoid if method == "sigmoid" else _isotonic
     places = [1] if len(order) == 2 else range(len(order))
     found = [learn(columns[:, k], (y == order[k]).astype(np.float64), weights) for k in places]
     return Calibrators(method, tuple(found), tuple(order))
+
+
+def calibrated_across(
+    prediction: np.ndarray, y: np.ndarray, folds: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
+    """Return probabilities (n, k) of several classes; rows of a fold (n,) are calibrated by the others."""
+    found, order = np.empty_like(prediction), range(prediction.shape[1])
+    for fold in np.unique(folds):
+        out, seen = folds == fold, folds != fold
+        counted = None if weights is None else weights[seen]
+        learnt = learn_calibration("sigmoid", prediction[seen], y[seen], order, counted)
+        found[out] = learnt.applied(prediction[out])
+    return found
 
 
 def calibration_in(estimator: Any, classes: Sequence[Any]) -> Calibrators:
     """Return the calibrators of a model that `Calibrators.around` made."""
     (pair,) = estimator.calibrated_classifiers_
     order = tuple(list(classes).index(label) for label in estimator.classes_)
-    return Calibrators(estimator.method, tuple(pair.calibrators), order)
+    method = "sigmoid" if estimator.method == _TOGETHER else estimator.method
+    return Calibrators(method, tuple(pair.calibrators), order)
 
 
 def uncalibrated(estimator: Any) -> Any:
@@ -131,24 +158,58 @@ def _columns(prediction: np.ndarray, order: Sequence[int]) -> np.ndarray:
     return prediction[:, list(order)]
 
 
+def _edge(distance: np.ndarray) -> float:
+    """How far from certainty probabilities are held, that are this far from it."""
+    # Forests and neighbours give 0 and 1, which have no log odds. They are moved in by half the
+    # distance of the next probability (half a vote), or these rows alone would decide the sigmoid.
+    certain = distance <= _EDGE
+    if certain.any() and not certain.all():
+        return max(float(distance[~certain].min()) / 2, _EDGE)
+    return _EDGE
+
+
+def _together(probabilities: np.ndarray, is_it: np.ndarray, weights: np.ndarray | None) -> Any:
+    """Learn softmax(log p · (I + W) + b) of all classes (n, k) with W drawn to 0, as a layer."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+    from sklearn.neural_network import MLPRegressor
+
+    k, edge = probabilities.shape[1], _edge(probabilities)
+    logs = np.log(np.clip(probabilities, edge, 1))
+    counted = is_it if weights is None else is_it * (weights / weights.mean())[:, None]
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        moved, shift = flat[:-k].reshape(k, k), flat[-k:]
+        said = log_softmax(logs + logs @ moved + shift, axis=1)
+        left = counted.sum(axis=1, keepdims=True) * np.exp(said) - counted
+        slopes = logs.T @ left + 2 * _DRAWN * moved
+        size = _DRAWN * (moved**2).sum() - (counted * said).sum()
+        return size, np.concatenate([slopes.ravel(), left.sum(axis=0)])
+
+    found = minimize(loss, np.zeros(k * (k + 1)), jac=True, method="L-BFGS-B").x
+    layer = MLPRegressor(hidden_layer_sizes=(), activation="identity")
+    learnt = {"coefs_": [np.eye(k) + found[:-k].reshape(k, k)], "intercepts_": [found[-k:]]}
+    shape = {"n_layers_": 2, "n_outputs_": k, "n_features_in_": k, "out_activation_": "softmax"}
+    vars(layer).update(learnt | shape)
+    return _after(edge, 1.0, np.log, layer)
+
+
 def _sigmoid(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Any:
     from scipy.special import logit
     from sklearn.calibration import _SigmoidCalibration
+
+    edge = _edge(np.minimum(probability, 1 - probability))
+    log_odds = logit(np.clip(probability, edge, 1 - edge))
+    return _after(edge, 1 - edge, logit, _SigmoidCalibration().fit(log_odds, y, weights))
+
+
+def _after(low: float, high: float, scale: Any, calibrator: Any) -> Any:
+    """A calibrator behind probabilities that are held between bounds, and then on its scale."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
-    # Forests and neighbours give 0 and 1, which have no log odds. They are moved in by half the
-    # distance of the next probability (half a vote), or these rows alone would decide the sigmoid.
-    edge, distance = _EDGE, np.minimum(probability, 1 - probability)
-    certain = distance <= _EDGE
-    if certain.any() and not certain.all():
-        edge = max(float(distance[~certain].min()) / 2, _EDGE)
-    log_odds = logit(np.clip(probability, edge, 1 - edge))
-    return make_pipeline(
-        FunctionTransformer(np.clip, kw_args={"a_min": edge, "a_max": 1 - edge}),
-        FunctionTransformer(logit),
-        _SigmoidCalibration().fit(log_odds, y, weights),
-    )
+    held = FunctionTransformer(np.clip, kw_args={"a_min": low, "a_max": high})
+    return make_pipeline(held, FunctionTransformer(scale), calibrator)
 
 
 def _isotonic(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Any:

@@ -49,7 +49,7 @@ def weighted_mean(
         # scikit-learn addresses what is nested by two underscores.
         named = f"{number}-{re.sub('_{2,}', '-', name)}"
         _, models = groups.setdefault(id(pipeline[0]), (pipeline[0], []))
-        models.append((named, _in_order(pipeline[-1], order), weight))
+        models.append((named, in_order(pipeline[-1], order), weight))
     pipelines = list[_NamedModel]()
     for features, models in groups.values():
         pipeline = Pipeline([("features", features), ("model", _mean(models, order))])
@@ -70,8 +70,8 @@ def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
     return averaged(fitted, order, names=names, weights=weights)
 
 
-def _in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
-    """A model whose columns are those of the classes, if need be behind a permutation: a stacked layer
+def in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
+    """Return a model whose columns are those of the classes, if need be behind a permutation: a stacked layer
     without hidden units. For two classes a stack passes it the probability of the second alone.
     """
     if classes is None or tuple(model.classes_) == classes:
@@ -142,8 +142,7 @@ class TakenApart:
         found = dict[str, np.ndarray]()
         for one, place in zip(self.features, self.places, strict=True):
             for name, columns in encoded_columns(one).items():
-                before = found.get(name, columns[:0])
-                found[name] = np.concatenate([before, columns + place.start])
+                found[name] = np.concatenate([found.get(name, columns[:0]), columns + place.start])
         return found
 
     @property

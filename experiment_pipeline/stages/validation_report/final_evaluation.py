@@ -42,7 +42,7 @@ from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside, some_rows
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows, resampling_clusters
-from experiment_pipeline.table.digests import row_hashes
+from experiment_pipeline.table.digests import INDEX, row_hashes
 from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.table import with_only
 
@@ -164,7 +164,7 @@ def evaluate(
     missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
     asked, made = choice.asked(report, on_validation, seconds_left()), choice.parts.generated
     known = {"evidence": asked, "receipts": board.receipts, "generated": made}
-    report = replace(report, notes=(*report.notes, *missing), **known)
+    report = replace(report, notes=(*report.notes, *trained.notes, *missing), **known)
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     rows, judged = choice.rows(report, on_validation, on_test), choice.judged(on_validation, cut)
@@ -351,7 +351,7 @@ class _Choice:
                 known["probability_of_target"] = np.exp(-losses)
             known["loss"] = losses
             own = some_rows(columns, delivered.index.get_indexer(numbers))
-            own = own.rename(columns={name: f"delivered_{name}" for name in (SET, *known)})
+            own = own.rename(columns={name: f"delivered_{name}" for name in (SET, INDEX, *known)})
             beside, k = pd.DataFrame(known, index=own.index), len(ids)
             return pd.concat([own.iloc[:, :k], beside, own.iloc[:, k:]], axis=1)
 

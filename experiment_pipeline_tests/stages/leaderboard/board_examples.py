@@ -60,7 +60,8 @@ def chosen_of(
 ) -> ChosenModel:
     """Return the choice of such a ranking."""
     clusters = resampling_clusters(sets.test, spec, sets.features)
-    return ChosenModel.of(board, Kept(trained), sets.y_test, clusters)
+    chosen, store = ChosenModel.of(board, Kept(trained), sets.y_test, clusters), Kept(trained)
+    return chosen.calibrated(board, store, sets, spec)
 
 
 def spec_of(count: int = 4, **changes: object) -> ExperimentSpec:

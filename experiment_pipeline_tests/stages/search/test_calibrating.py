@@ -13,12 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec
-from experiment_pipeline.stages.search import fitting
-from experiment_pipeline.stages.search.averaging import (
-    calibration_in,
-    learn_calibration,
-    uncalibrated,
-)
+from experiment_pipeline.stages.search import averaging, fitting
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import encoded_rows, refits, refitted_pipeline
@@ -111,7 +106,7 @@ def test_the_exported_model_is_the_mean_of_fits_with_different_seeds() -> None:
     model, rows = trained(BAGGED, sets, **export), pd.concat([sets.train, sets.test])
     assert model.model == trained(BAGGED, sets, calibrate="sigmoid").model
     whole = refitted(model, rows, sets, experiment([BAGGED], **export))
-    each = uncalibrated(whole[-1]).estimators_
+    each = averaging.uncalibrated(whole[-1]).estimators_
     assert len({one.booster_.model_to_string() for one in each}) == 3
     (linear,) = train(experiment([one("linear")]), sets).values()
     single = refitted(linear, rows, sets, experiment([one("linear")], export={"fits": 3}))
@@ -176,12 +171,11 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them() -> None:
     for fold in cut:
         fitted = refit(configuration, 10, sets.train[fold.fitted], sets, spec)
         guessed[fold.predicted] = predicted(fitted, sets, sets.train[fold.predicted])
-    found = learn_calibration("isotonic", guessed, sets.y_train, [0, 1])
+    found = averaging.learn_calibration("isotonic", guessed, sets.y_train, [0, 1])
     plain = trained(one("lightgbm", num_iterations=10), sets, metric="log_loss")
     expected = found.applied(plain.predictions.test)
     assert model.predictions.test == pytest.approx(expected, abs=1e-6)
-    other = replace(sets, test=sets.test.iloc[::2])
-    assert train_one(spec, other).model == model.model
+    assert train_one(spec, replace(sets, test=sets.test.iloc[::2])).model == model.model
     once_more = predicted(refitted(model, sets.train, sets, spec), sets)
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
 
@@ -272,11 +266,15 @@ def ours(method: Any, X: np.ndarray, y: np.ndarray) -> Any:
     codes = np.searchsorted(model.classes_, y)
     order = range(len(model.classes_))
     prediction = guessed[:, 1] if len(order) == 2 else guessed
-    return learn_calibration(method, prediction, codes, list(order)).around(model)
+    return averaging.learn_calibration(method, prediction, codes, list(order)).around(model)
 
 
-@pytest.mark.parametrize("classes", [("no", "yes"), ("a", "b", "c")])
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+NO_YES, ABC = ("no", "yes"), ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("method", "classes"), [("sigmoid", NO_YES), ("isotonic", NO_YES), ("isotonic", ABC)]
+)
 def test_it_is_what_scikit_learn_learns_of_the_same_folds(method: Any, classes: tuple) -> None:
     """Of log odds; steps within the bounds that keep a row from certainty. It is stored to the bit."""
     X, y = uneven(classes)
@@ -303,6 +301,29 @@ def test_it_is_what_scikit_learn_learns_of_the_same_folds(method: Any, classes: 
     assert persistence.to_bytes(read) == written
 
 
+def test_several_classes_are_calibrated_together() -> None:
+    """All log probabilities by a softmax, as a logistic regression on them; stored to the bit."""
+    generator = np.random.default_rng(0)
+    truth = generator.dirichlet([1.0, 2.0, 0.5], 10_000)
+    y = (generator.random((len(truth), 1)) > np.cumsum(truth, axis=1)).sum(axis=1)
+    wrong = np.sqrt(truth) * [1.0, 0.4, 2.0]
+    wrong = wrong[:, [2, 0, 1]] / wrong.sum(axis=1, keepdims=True)
+    found = averaging.learn_calibration("sigmoid", wrong, y, range(3)).applied(wrong)
+    logs = np.log(wrong)
+    expected = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1_000).fit(logs, y)
+    assert np.abs(found - expected.predict_proba(logs)).mean() < 0.005
+    best, was, is_now = (score("log_loss", y, said) for said in (truth, wrong, found))
+    assert is_now - best < 0.01 * (was - best)
+    right = averaging.learn_calibration("sigmoid", truth[:500], y[:500], range(3)).applied(truth)
+    assert score("log_loss", y, right) < best + 0.01, "few rows move what is right by little"
+    X, labels = uneven(ABC)
+    built = ours("sigmoid", X, labels)
+    again = averaging.calibration_in(persistence.from_bytes(persistence.to_bytes(built)), ABC)
+    assert (again.method, len(again.calibrators)) == ("sigmoid", 1)
+    plain = GaussianNB().fit(X, labels).predict_proba(X)
+    assert np.array_equal(again.applied(plain), built.predict_proba(X))
+
+
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
 def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(method: Any) -> None:
     """A model that keeps its classes unsorted is calibrated as the one that sorts them."""
@@ -310,17 +331,17 @@ def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(meth
     positive = GaussianNB().fit(X, y).predict_proba(X)[:, 1]
     turned = GaussianNB().fit(X, np.where(y == "yes", "a", "b"))
     codes = (y == "yes").astype(int)
-    sorted_last = learn_calibration(method, positive, codes, [0, 1])
-    sorted_first = learn_calibration(method, positive, codes, [1, 0])
+    sorted_last = averaging.learn_calibration(method, positive, codes, [0, 1])
+    sorted_first = averaging.learn_calibration(method, positive, codes, [1, 0])
     for found in (sorted_last, sorted_first):
         assert found.applied(positive) == pytest.approx(sorted_last.applied(positive), abs=1e-5)
     whole = sorted_first.around(turned)
     assert list(whole.classes_) == ["a", "b"]
     assert whole.predict_proba(X)[:, 0] == pytest.approx(sorted_last.applied(positive), abs=1e-5)
-    again = calibration_in(whole, ("b", "a"))
+    again = averaging.calibration_in(whole, ("b", "a"))
     assert again.order == (1, 0)
     assert np.array_equal(again.applied(positive), sorted_first.applied(positive))
-    assert uncalibrated(whole) is turned
+    assert averaging.uncalibrated(whole) is turned
 
 
 def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid() -> None:
@@ -330,7 +351,7 @@ def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid() -> None:
     y = (generator.random(5_000) < truth).astype(int)
     votes = generator.binomial(50, truth) / 50
     assert (votes == 0).mean() > 0.1
-    found = learn_calibration("sigmoid", votes, y, [0, 1]).applied(votes)
+    found = averaging.learn_calibration("sigmoid", votes, y, [0, 1]).applied(votes)
     assert np.isfinite(found).all()
     assert np.abs(found - truth).mean() < 0.05
 
@@ -342,8 +363,10 @@ def test_weights_of_rows_count() -> None:
     weights = np.where(np.arange(400) < 200, 2.0, 1.0)
     twice = np.concatenate([np.arange(400), np.arange(200)])
     for method in ("sigmoid", "isotonic"):
-        weighted = learn_calibration(method, said, codes, [0, 1], weights).applied(said)
-        repeated = learn_calibration(method, said[twice], codes[twice], [0, 1]).applied(said)
-        plain = learn_calibration(method, said, codes, [0, 1]).applied(said)
+        weighted = averaging.learn_calibration(method, said, codes, [0, 1], weights).applied(said)
+        repeated = averaging.learn_calibration(method, said[twice], codes[twice], [0, 1]).applied(
+            said
+        )
+        plain = averaging.learn_calibration(method, said, codes, [0, 1]).applied(said)
         assert weighted == pytest.approx(repeated, abs=1e-4)
         assert weighted != pytest.approx(plain, abs=1e-4)

@@ -1,5 +1,7 @@
 """An ensemble that was chosen: judged as it is exported, each member fitted again on its own."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import chosen_result
 from experiment_pipeline.stages.search.voting import TakenApart
+from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept
 from experiment_pipeline_tests.stages.search.scenario import predicted, refit
 from experiment_pipeline_tests.stages.validation_report.checked import Searched, searched
@@ -36,17 +39,17 @@ def table(task: str, rows: int = 2_000) -> pd.DataFrame:
     return frame.assign(y=np.array(names)[pd.qcut(score, len(names), labels=False)])
 
 
-def case_of(task: str) -> Searched:
+def case_of(task: str, **more: Any) -> Searched:
     """A search whose ensemble is the choice."""
     search = SEARCH if task != "regression" else [SEARCH[0], {"algorithm": "linear"}]
-    more = {"positive_class": "a yes"} if task == "binary" else {}
+    more |= {"positive_class": "a yes"} if task == "binary" else {}
     return searched(table(task), task, {"search": search, **more})
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None:
     """Each is fitted again on train and test with its own rounds; the importance is of the whole."""
-    case = case_of(task)
+    case = case_of(task, calibrate="off")
     assert case.board.chosen == ENSEMBLE
     check = case.judged()
     rows = pd.concat([case.sets.train, case.sets.test])
@@ -61,6 +64,23 @@ def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None
     assert {one.feature for one in check.report.usage.importance} == set(case.sets.features)
     # The gap is of cross-fitted predictions: the score of the board.
     assert check.report.gap.test.estimate == pytest.approx(case.board.score.estimate)
+
+
+def test_probabilities_of_several_classes_are_calibrated() -> None:
+    """By cross-fitted predictions of the rows of the choice; what is exported is, and the report says so."""
+    own, plain = case_of("multiclass"), case_of("multiclass", calibrate="off")
+    assert (own.board.score, plain.chosen.calibrators) == (plain.board.score, ())
+    assert len(own.chosen.calibrators) == len(own.board.ensemble.members)
+    assert own.chosen.predicted(own.sets).score("log_loss") < 0.98 * own.board.score.estimate
+    mended, raw = own.judged(), plain.judged()
+    better, worse = (one.report.score("log_loss").interval.estimate for one in (mended, raw))
+    assert better < 0.98 * worse
+    assert any("are calibrated on the test set" in note for note in mended.report.notes)
+    stored = persistence.from_bytes(persistence.to_bytes(mended.pipeline))
+    found = predicted(stored, own.sets, own.validation)
+    assert np.array_equal(found, predicted(mended.pipeline, own.sets, own.validation))
+    for more in ({"calibrate": "sigmoid"}, {"search": [{"algorithm": "dummy"}]}):
+        assert case_of("multiclass", **more).chosen.calibrators == (), "no baseline, none twice"
 
 
 def test_a_choice_is_what_the_store_holds_of_it() -> None:
