@@ -5,7 +5,7 @@ The draft is tried as far as the split, as a run will do it. Nothing is written,
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -34,7 +34,7 @@ from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.digests import mixed, uniform
 from experiment_pipeline.table.features import check_metrics, check_target, feature_columns
 from experiment_pipeline.table.kinds import Kind, holds_objects, is_unsigned, kind_of
-from experiment_pipeline.table.membership import assign
+from experiment_pipeline.table.membership import assign, split_keys
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 
@@ -98,8 +98,7 @@ def draft_experiment(
             "whose neighbours it was fitted on: scores are optimistic"
         )
         tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
-    found = _found(table, rows)
-    defs = with_settings(defs_yaml(name, tried.draft, found, written, command), given)
+    defs = with_settings(defs_yaml(name, tried.draft, _found(table, rows), written, command), given)
     files = {"schema.yaml": tried.schema_text, "defs.yaml": defs}
     reasons = _reasons(tried, table, rows)
     todo = ["Wrote defs.yaml and schema.yaml; both are yours to edit.", f"Run: {command}"]
@@ -122,15 +121,14 @@ class TriedDraft:
 def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft:
     """Prepare, validate and split the table as a run will do it."""
     prepared = prepare(raw, spec.preparation, spec.exclude)
-    schema_text = infer_schema(prepared.frame, spec.target)
+    schema_text = infer_schema(prepared.frame, spec.target, split_keys(spec))
     try:
         schema = load_schema(schema_text)
         prepared = assign(prepared, raw.columns, schema, spec)
         outcome = validate(raw, prepared, schema, spec)
         check_target(outcome.validated, spec)
         check_metrics(outcome.validated[spec.target], spec)
-        features = feature_columns(outcome.validated, spec)
-        sets = split(outcome.to_split(prepared), spec, features)
+        sets = split(outcome.to_split(prepared), spec, feature_columns(outcome.validated, spec))
     except DataError as error:
         return TriedDraft(draft, spec, schema_text, None, str(error))
     rejected = check_rejection_rate(outcome, spec.validation)
@@ -241,8 +239,8 @@ def _comment(text: str, indent: int) -> str:
     )
 
 
-def infer_schema(prepared: pd.DataFrame, target: str) -> str:
-    """Write a schema that the table satisfies, apart from rows without a target, as YAML.
+def infer_schema(prepared: pd.DataFrame, target: str, keys: Collection[str] = ()) -> str:
+    """Write a schema that the table satisfies, apart from rows without a target or `keys`, as YAML.
 
     No smallest and largest values: those of a sample would reject the next delivery. Columns stand in
     the order of their names: models follow the schema, and should not follow the delivery.
@@ -252,7 +250,7 @@ def infer_schema(prepared: pd.DataFrame, target: str) -> str:
         dtype, facts = _dtype(column), columns.setdefault(str(name), {})
         if dtype is not None:
             facts["dtype"] = dtype
-        if str(name) != target and bool(column.isna().any()):
+        if str(name) not in {target, *keys} and bool(column.isna().any()):
             facts["nullable"] = True
         known = column.dropna()
         # A text column that repeats few values; free text has none.

@@ -158,6 +158,7 @@ class Model:
 
         Raises UnusableTable: not one row, or no such column; DataError: the schema rejects the row.
         """
+        row = _as_table(row)
         if len(row) != 1 or not {*changed} <= {*row.columns}:
             rule = f"asks for one row and its columns, not {len(row)} and {errors.listed(changed)}"
             raise UnusableTable("what_if", rule, f"Its columns are {errors.listed(row.columns)}.")
@@ -244,10 +245,7 @@ class Model:
         """Yield predictions (None: no row satisfies the schema), rejected rows and valid ones,
         prepared, `size` at a time. Counts of what is tolerated, and of why rows are rejected, add up.
         """
-        signature, raw = self.signature, raw.rename(columns=str)
-        if raw.empty or not all(one.is_unique and one.nlevels == 1 for one in raw.axes):
-            rule = "there is none, or a label of their index or a column stands twice"
-            raise UnusableTable("rows", rule, "Rename it, or give rows.reset_index(drop=True).")
+        signature, raw = self.signature, _as_table(raw)
         more = partial(self.calibrated.columns, self.coverage, signature.classes)
         rules = for_prediction(self.schema, list(signature.features))
         ids = [name for name in signature.id_columns if name in raw.columns]
@@ -271,6 +269,20 @@ class Model:
             yield table, parted.rejected, kept
         if not some_left:
             raise no_rows_left(len(raw), most_frequent_first(reasons.values()))
+
+
+def _as_table(rows: Any) -> pd.DataFrame:
+    """Rows with texts as the names of their columns; UnusableTable: there are none, or two are named alike."""
+    fix = "Give a DataFrame: rows.iloc[[0]] for one row, model.read(url) for a file."
+    if not isinstance(rows, pd.DataFrame):
+        raise UnusableTable("rows", f"they are a {type(rows).__name__}, not a DataFrame", fix)
+    if not len(rows):
+        raise UnusableTable("rows", "there is none", "Give one or more.")
+    rows = rows.rename(columns=str)
+    if not all(one.is_unique and one.nlevels == 1 for one in rows.axes):
+        rule = "a label of their index or a column stands twice, or has several levels"
+        raise UnusableTable("rows", rule, "Rename it, or give rows.reset_index(drop=True).")
+    return rows
 
 
 def _in_words(

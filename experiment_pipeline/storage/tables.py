@@ -111,8 +111,7 @@ def _parts_of(kind: Any) -> tuple[str, type[BaseModel]]:
 
 
 def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
-    names = [*frame.columns, *([] if frame.index.name is None else [frame.index.name])]
-    for name, count in Counter(names).items():
+    for name, count in Counter(frame.columns).items():  # an index may be called as a column is
         if not isinstance(name, str):
             raise _refused(name, "its name is not a text")
         if count > 1:
@@ -274,5 +273,4 @@ def _restored(column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]) 
         stored = stored.cast(stored.type.value_type)
     codes = pc.fill_null(pc.index_in(stored, value_set=categories.cast(stored.type)), -1)
     dtype = pd.CategoricalDtype(categories.to_pandas(), kind["ordered"])
-    values = pd.Categorical.from_codes(codes.to_numpy(), dtype=dtype)
-    return pd.Series(values, index=column.index)
+    return pd.Series(pd.Categorical.from_codes(codes.to_numpy(), dtype=dtype), index=column.index)

@@ -67,7 +67,8 @@ def unify(texts: pd.Series, categories: Categories) -> pd.Series:
             return text
         return text.lower() if categories.case == "lower" else text.upper()
 
-    kept = {spelt(one): name for name, several in categories.variants.items() for one in several}
+    kept = {spelt(name): name for name in categories.variants}
+    kept |= {spelt(one): name for name, several in categories.variants.items() for one in several}
 
     def one(text: str) -> str:
         return kept.get(spelt(text), spelt(text))
@@ -196,11 +197,9 @@ def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]
     try:
         return schema.dtype.coerce(readable[~left_out] if left_out.any() else readable), bad
     except (TypeError, ValueError, OverflowError, ParserError) as error:
-        raise InvalidSchema(
-            f"columns.{column.name}.dtype",
-            f"{column.dtype} cannot become {schema.dtype}: {error}",
-            "Correct the dtype.",
-        ) from None
+        rule = f"{column.dtype} cannot become {schema.dtype}: {error}"
+        fix = "Correct the dtype."
+        raise InvalidSchema(f"columns.{column.name}.dtype", rule, fix) from None
 
 
 def schema_kind(schema: pa.Column) -> kinds.Kind:

@@ -103,12 +103,15 @@ def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.nd
 
 def groups_of(column: pd.Series) -> tuple[list[str], np.ndarray]:
     """Return the groups of a column, values or ranges of a number of many, and each row's place, (n,)."""
-    parts = [(value[:60], mask) for value, mask in _parts_of(column) if mask.any()]
-    names = list(dict.fromkeys([*(value for value, _ in parts), "other values"]))
-    codes = np.full(len(column), len(names) - 1)
-    for value, mask in parts:
-        codes[mask] = names.index(value)
-    return names[: codes.max() + 1], codes
+    names, codes = list[str](), np.full(len(column), -1)
+    others = [("other values", np.full(len(column), True))]
+    for value, mask in itertools.chain(_parts_of(column), others):
+        if (mask := mask & (codes < 0)).any():
+            # Long names, and those of large numbers, may begin alike.
+            called = (f"{value[:60]}{f' ({count})' * (count > 1)}" for count in itertools.count(1))
+            codes[mask] = len(names)
+            names.append(next(one for one in called if one not in names))
+    return names, codes
 
 
 def _parts_of(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
@@ -119,8 +122,7 @@ def _parts_of(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
     numeric = kind in QUANTITIES
     if numeric and column.nunique() > _RANGES:
         values = numbers_of(column)
-        quantiles = np.quantile(values[np.isfinite(values)], np.linspace(0, 1, _RANGES + 1))
-        ends = np.unique(quantiles)
+        ends = np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0, 1, _RANGES + 1)))
         for low, high in itertools.pairwise(ends):
             last = high == ends[-1]
             mask = (values >= low) & ((values <= high) if last else (values < high))

@@ -93,12 +93,15 @@ def codes_of(sets: pd.Series) -> np.ndarray:
     return sets.cat.codes.to_numpy(dtype=np.uint8)
 
 
+def split_keys(spec: ExperimentSpec) -> list[str]:
+    """Return the columns that the split goes by."""
+    split = spec.split
+    return [*split.id_columns, *([] if split.by == "random" else [split.column])]
+
+
 def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
     """Return which rows have every value that the split goes by: bool (n,)."""
-    names = list(spec.split.id_columns)
-    if spec.split.by != "random":
-        names.append(spec.split.column)
-    return with_only(frame, names).notna().all(axis=1).to_numpy(dtype=bool)
+    return with_only(frame, split_keys(spec)).notna().all(axis=1).to_numpy(dtype=bool)
 
 
 def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
@@ -280,11 +283,9 @@ def folds_of(
     """
     found = tuple(_folds(frame, spec, wanted, features))
     if not found:
-        raise EmptySet(
-            "cross-validation",
-            f"{len(frame):,} train and test rows are one cluster, which no fold can leave out",
-            "Write evaluation: test_set, deliver more rows, or split by another column.",
-        )
+        rule = f"{len(frame):,} train and test rows are one cluster, which no fold can leave out"
+        fix = "Write evaluation: test_set, deliver more rows, or split by another column."
+        raise EmptySet("cross-validation", rule, fix)
     return found
 
 

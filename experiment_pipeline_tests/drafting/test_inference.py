@@ -253,8 +253,7 @@ def test_an_entity_is_a_feature_where_new_rows_are_about_known_ones(
 
 def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
     """Rows without a target are rejected: the usual limit would stop the very first run."""
-    limit = draft(repeated(*NUMBERS[:9], np.nan)).max_rejected
-    assert limit.value == pytest.approx(0.12)
+    assert draft(repeated(*NUMBERS[:9], np.nan)).max_rejected.value == pytest.approx(0.12)
     assert draft(NUMBERS).max_rejected is None
 
 
@@ -418,6 +417,17 @@ def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
     trial = try_out(frame, draft, spec_from("drafted", draft.attributes({"url": "t.csv"})))
     assert trial.problem is None
     assert sum(map(len, trial.sets.rows().values())) == ROWS
+
+
+@pytest.mark.parametrize("by", ["time", "group"])
+def test_rows_that_the_split_cannot_place_are_rejected(by: str) -> None:
+    """A few rows without the date or group of the split stop no run of a draft."""
+    key = pd.Series(DAYS.astype("str") if by == "time" else [f"g{n % 30}" for n in range(ROWS)])
+    frame = table(key=key.mask(key.index < 3), y=repeated("yes", "no"))
+    draft = infer(frame, Wishes(target="y", split=by, split_column="key"))
+    trial = try_out(frame, draft, spec_from("drafted", draft.attributes({"url": "t.csv"})))
+    assert trial.problem is None
+    assert sum(map(len, trial.sets.rows().values())) == ROWS - 3
 
 
 def test_a_small_table_is_cross_validated() -> None:

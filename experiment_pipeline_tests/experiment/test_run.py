@@ -30,6 +30,17 @@ FEW = {"search": [LINEAR, {"algorithm": "dummy"}], "evaluation": "test_set"}
 run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
 
 
+def test_a_changed_preparation_function_is_analysed_anew(monkeypatch) -> None:
+    """What it made before is neither read nor judged again, although the table is the same."""
+    monkeypatch.syspath_prepend(Path.cwd())
+    preparation, found = {"function": "own_preparation:change"}, list[str]()
+    named = NamedColumns(scenario.spec("binary", preparation=preparation), scenario.SCHEMA)
+    for returned in ("rows", "rows.assign(more=1.0)"):
+        Path("own_preparation.py").write_text(f"def change(rows):\n    return {returned}\n")
+        found.append(steps._analysis_fingerprint("digest", named))
+    assert len({*found, steps._analysis_fingerprint("another", named)}) == 3
+
+
 @pytest.mark.parametrize("widgets", [True, False])
 def test_a_bar_shows_in_jupyter_where_it_has_widgets(monkeypatch, widgets: bool) -> None:
     """Without them rich would warn at each step, and show none."""
@@ -105,8 +116,7 @@ def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
     assert second["reused"] == second["trained"] == first["trained"]
     same = ("chosen", "test_score", "validation_score", "version", "looks", "schema_digest")
     assert {name: second[name] for name in same} == {name: first[name] for name in same}
-    again = ep.run("visits", progress=False)
-    assert again.facts["version"] == "v0001"
+    assert ep.run("visits", progress=False).facts["version"] == "v0001"
     with pytest.raises(InvalidExperiment, match="this one is visits"):
         found.save("defs/other")
     (folder / "schema.yaml").write_text("columns: {}")
@@ -115,9 +125,7 @@ def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
 
 
 def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
-    """What is trained is kept; the run says that it was cancelled. The search gets the seconds that the
-    stages before it, from the call on, and the export leave; the YAML keeps what was given.
-    """
+    """What is trained is kept, and the search gets the seconds that are left of those given."""
     table = scenario.table()
     search = steps.search
 

@@ -14,6 +14,7 @@ import pytest
 from experiment_pipeline.errors import StorageUnreachable, UnusableTable
 from experiment_pipeline.orchestration.assets.shared import tables_io_manager
 from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.storage import tables
 from experiment_pipeline.storage.files import storage_root, write_bytes
 from experiment_pipeline.storage.tables import from_parquet, read_table, to_parquet
 from experiment_pipeline.table.digests import table_digest
@@ -133,12 +134,22 @@ def test_types_without_a_way_back_are_refused_by_name(values: object) -> None:
         to_parquet(one_column(values))
 
 
-@pytest.mark.parametrize("names", [["a", "a"], ["a", 1], ["row_number", "a"]])
+@pytest.mark.parametrize("names", [["a", "a"], ["a", 1]])
 def test_names_that_are_not_unique_texts_are_refused(names: list[object]) -> None:
-    """Duplicate names, numbers as names and a second `row_number` are errors."""
+    """Duplicate names and numbers as names are errors."""
     frame = pd.DataFrame([[1, 2]] * 3, index=ROWS, columns=names)
     with pytest.raises(UnusableTable, match="its name"):
         to_parquet(frame)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("index", [ROWS, pd.RangeIndex(3, name="row_number")])
+def test_a_column_may_be_called_as_the_index_is(index: pd.Index, whole: bool, monkeypatch) -> None:
+    """A delivered `row_number` is a column like others, beside the row numbers of the index."""
+    monkeypatch.setattr(tables, "WHOLE_BYTES", 2**20 if whole else 0)
+    frame = sample().assign(row_number=[7, 7, 8]).set_axis(index)
+    tables.write_table(path := storage_root() / "named_alike.parquet", frame)
+    pd.testing.assert_frame_equal(read_table(path), frame)
 
 
 # --- Dagster ---

@@ -233,8 +233,7 @@ def test_golden_rows_hold_what_is_awkward() -> None:
     golden = golden_rows(rows, exported.FEATURES, plain=5)
     assert list(golden.columns) == exported.FEATURES
     assert (golden.dtypes == rows[exported.FEATURES].dtypes).all()
-    has_missing = rows[exported.FEATURES].isna().any()
-    assert golden.isna().any()[has_missing].all()
+    assert golden.isna().any()[rows[exported.FEATURES].isna().any()].all()
     assert golden["carrier"].iloc[-1] == UNSEEN_CATEGORY
     assert len(golden) < 5 + len(exported.FEATURES) + 1
 
@@ -276,6 +275,7 @@ def test_a_missing_feature_is_named() -> None:
         signature.select(pd.DataFrame({"a": [1], "b": [1.5]}))
     with pytest.raises(UnusableTable, match="column a: holds str"):
         signature.select(pd.DataFrame({"a": ["x"], "b": [1]}))
-    for rows in (never_seen().set_axis([0] * len(never_seen())), never_seen().iloc[:0]):
-        with pytest.raises(UnusableTable, match="there is none, or a label"):
+    same, none = never_seen().set_axis([0] * len(never_seen())), never_seen().iloc[:0]
+    for rows, said in ((same, "a label of"), (none, "there is none"), ("new.csv", "a str, not a")):
+        with pytest.raises(UnusableTable, match=said):
             predicted(rows)

@@ -121,6 +121,9 @@ def test_categories_get_one_spelling():
     cells = [" Airbus ", "AIRBUS INDUSTRIE", "Boeing", None]
     assert read(cells, categories={"x": rule}) == ["airbus", "airbus", "boeing", None]
     assert read(pd.Categorical([7, None]), types={"x": "text"}) == ["7", None]
+    rule |= {"variants": {"USA": ["us", "U.S."]}}
+    kept = read(["USA", "usa ", "US", "u.s.", "Peru"], categories={"x": rule})
+    assert kept == [*["USA"] * 4, "peru"], "what a variant becomes, whatever `case` says"
 
 
 @pytest.mark.parametrize(

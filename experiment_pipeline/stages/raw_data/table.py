@@ -187,8 +187,7 @@ def _of_parquet(
                 decided[f"{what}, left out"].append(name)
                 continue
             column = _stacked(files, [part(*pair, name) for pair in pairs])[name]
-            typed_column = _typed_text if name in keys else _plain
-            yield name, typed_column(name, column, decided)
+            yield name, (_typed_text if name in keys else _plain)(name, column, decided)
 
     return sum(one.metadata.num_rows for one in opened), typed()
 
@@ -224,11 +223,9 @@ def _stacked(files: Sequence[contents.Contents], tables: Sequence[pa.Table]) -> 
 
 def _check_same_columns(first: str, wanted: Sequence[str], name: str, found: Sequence[str]) -> None:
     if different := set(wanted) ^ set(found):
-        raise UnreadableTable(
-            name,
-            f"its columns differ from those of {first}: {listed(sorted(different))}",
-            "deliver the same columns in every part",
-        )
+        rule = f"its columns differ from those of {first}: {listed(sorted(different))}"
+        fix = "deliver the same columns in every part"
+        raise UnreadableTable(name, rule, fix)
 
 
 SAMPLE_VALUES = 1_000
@@ -301,6 +298,8 @@ def _boolean(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.Chunked
     if column.null_count == 0:
         return pc.cast(column, pa.bool_())
     decided["true, false and missing values, kept as text"].append(name)
+    if pa.types.is_boolean(column.type):  # as Python writes them, and a DataFrame to predict on
+        column = pc.if_else(column, "True", "False")
     return pc.cast(column, pa.large_string())
 
 
@@ -334,6 +333,8 @@ def _plain(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedAr
                 note = "bytes that are no text, read as missing"  # noqa: PLW2901
                 column = pa.chunked_array([pa.nulls(len(column), target)])
             decided[note].append(name)
+    if pa.types.is_time(kind):  # as Python writes them, and a DataFrame to predict on
+        column = pc.replace_substring_regex(column, r"\.0+$", "")
     return _infinite_noted(name, column, decided)
 
 

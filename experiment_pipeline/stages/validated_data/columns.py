@@ -48,7 +48,8 @@ class Counted:
     def of(cls, noun: Literal["value", "row"], what: str, cells: pd.Series) -> "Counted":
         """Count the cells (k,) of a column by their values."""
         hashable = cells.map(repr) if kind_of(cells) == "nested" else cells
-        counts = hashable.value_counts(sort=False).head(MOST_NAMED)
+        counts = hashable.value_counts(sort=False)
+        counts = counts[counts > 0].head(MOST_NAMED)  # of a category pandas also counts the absent
         return cls(str(cells.name), noun, what, len(cells), dict(counts.items()))
 
     def and_those_of(self, later: "Counted") -> "Counted":
@@ -184,11 +185,9 @@ def _typed(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]
         return coerce(column, schema)
     both_dates = schema_kind(schema) == kind_of(column) == "datetime"
     if not both_dates and not schema.dtype.check(pandas_engine.Engine.dtype(column.dtype)):
-        raise InvalidSchema(
-            f"columns.{column.name}.dtype",
-            f"the schema says {schema.dtype}, the column holds {column.dtype}",
-            "Write coerce: true, or correct the dtype.",
-        )
+        rule = f"the schema says {schema.dtype}, the column holds {column.dtype}"
+        fix = "Write coerce: true, or correct the dtype."
+        raise InvalidSchema(f"columns.{column.name}.dtype", rule, fix)
     return column, np.zeros(len(column), dtype=bool)
 
 
@@ -200,11 +199,9 @@ def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) 
     try:
         passed = check(cells).check_output
     except (TypeError, AttributeError) as error:
-        raise InvalidSchema(
-            f"{place}.{check.name}",
-            f"it does not work on this type: {error}",
-            "Correct the check's value, or the column's dtype.",
-        ) from None
+        rule = f"it does not work on this type: {error}"
+        fix = "Correct the check's value, or the column's dtype."
+        raise InvalidSchema(f"{place}.{check.name}", rule, fix) from None
     wrong = passed.index[~passed.fillna(False).to_numpy(dtype=bool)]
     failed[cells.index.get_indexer(wrong)] = True
     return failed

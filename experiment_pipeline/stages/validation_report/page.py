@@ -422,11 +422,15 @@ def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         why = f"{report.metric} is undefined on the test rows"
         yield Section(title, (_not_computed(_IN_CAVEATS if used is None else why),))
         return
+    # Of a target in small units, the largest loss may be far below one.
+    largest = max(abs(one.drop) for one in used.importance)
+    known = 0 < largest < math.inf
+    digits = max(4, 2 - math.floor(math.log10(largest))) if known else 4
     rows = [
         (
             one.feature,
-            numbers.score(round(one.drop, 4)),
-            numbers.score(round(one.deviation, 4)),
+            numbers.score(round(one.drop, digits)),
+            numbers.score(round(one.deviation, digits)),
             _SIGNIFICANT[one.significant],
         )
         for one in used.importance

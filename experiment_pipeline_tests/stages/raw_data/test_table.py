@@ -70,8 +70,7 @@ def test_a_table_is_typed_and_counts_its_rows() -> None:
     table = read(SMALL)
     assert table.frame["a"].tolist() == [1, 2]
     assert table.frame.dtypes.astype(str).to_dict() == {"a": "int64", "b": "str"}
-    assert table.frame.index.name == "row_number"
-    assert table.frame.index.dtype == "int64"
+    assert (table.frame.index.name, table.frame.index.dtype) == ("row_number", "int64")
     assert (table.format, table.encoding, table.delimiter) == ("csv", "utf-8", ",")
     assert table.notes == ()
 
@@ -372,6 +371,18 @@ def test_parquet_types_become_those_of_pandas() -> None:
     assert (read_back.format, read_back.encoding, read_back.delimiter) == ("parquet", None, None)
     told = " ".join(read_back.notes)
     assert all(f"'{name}'" in told for name in ("huge", "flag", "money", "day", "raw", "nothing"))
+
+
+def test_parquet_texts_are_what_python_writes() -> None:
+    """What becomes text in a file is the same text in a DataFrame of Python's values."""
+    columns = {
+        "flag": [True, False, None],
+        "clock": [dt.time(1, 2), dt.time(1, 2, 3, 500), None],
+        "huge": [2**53 + 1, 1, None],
+    }
+    frame = read(parquet(pa.table(columns))).frame
+    for name, cells in columns.items():
+        assert frame[name].dropna().tolist() == [str(cell) for cell in cells[:2]]
 
 
 def test_parquet_parts_may_widen_a_number() -> None:

@@ -165,9 +165,7 @@ def test_unseen_categories_can_be_allowed():
 
 
 def test_new_columns_follow_strict_and_missing_ones_required():
-    """strict: filter leaves them out and says so, true stops, false keeps; a required column that is absent is
-    named, with the column that was meant.
-    """
+    """They are filtered, refused or kept; an absent one is named, with the one that was meant."""
     columns = {"age": [1, 2], "agee": [3, 4]}
     base = "columns: {age: {}}\nstrict: "
     filtered = checked(columns, base + "filter")
@@ -186,6 +184,14 @@ def test_new_columns_follow_strict_and_missing_ones_required():
     assert "weight" not in checked(columns, optional).validated
 
 
+def test_only_values_that_are_there_are_named():
+    """A note or a reason about a category does not name the categories that no such row holds."""
+    schema = "columns: {a: {dtype: category, isin: {allowed_values: [x], raise_warning: true}}}"
+    cells = pd.Categorical(["x", "z", "x"], categories=["w", "x", "z"])
+    (note,) = checked({"a": cells}, schema).notes
+    assert note == "a: 1 value kept against isin(['x']): 'z' (1)"
+
+
 def test_defaults_fill_and_say_so():
     """A default of the schema is not applied in silence."""
     data = checked({"a": [1.0, None]}, "columns: {a: {dtype: float64, default: 7}}")
@@ -201,11 +207,9 @@ def test_rows_to_predict_on_need_only_the_features():
     raw = scenario.table().drop(columns=absent).head(100)
     schema = load_schema(scenario.SCHEMA)
     schema.columns["age"].unique = True
-    features = ["ward", "age", "weight", scenario.STRANGE]
-    rules = for_prediction(schema, features)
+    rules = for_prediction(schema, ["ward", "age", "weight", scenario.STRANGE])
     prepared = scenario.prepared_rows(raw, spec.preparation, rules, may_be_absent=spec.not_features)
-    data = validate(raw, prepared, rules)
-    assert set(data.rejected.index) == {11, 37, 58, 83}
+    assert set(validate(raw, prepared, rules).rejected.index) == {11, 37, 58, 83}
     assert schema.columns["age"].unique
     more = load_schema("columns: {age: {dtype: int64, default: 0}}\nadd_missing_columns: true\n")
     added = scenario.prepared_rows(raw[[]], Preparation(), for_prediction(more, ["age"]))
@@ -302,8 +306,7 @@ def _three_classes(rare: int) -> tuple[pd.DataFrame, pd.Series]:
 def _validated(raw: pd.DataFrame, sets: pd.Series, **validation: object) -> ValidatedData:
     spec = experiment(**MULTICLASS, validation=validation)
     schema = load_schema("columns:\n  x: {dtype: float64, nullable: false}\n  y: {dtype: str}\n")
-    prepared = replace(prepare(raw, Preparation()), sets=sets)
-    return validate(raw, prepared, schema, spec)
+    return validate(raw, replace(prepare(raw, Preparation()), sets=sets), schema, spec)
 
 
 def test_rows_of_a_class_that_is_too_rare_are_set_aside():
@@ -325,8 +328,7 @@ def test_rows_that_the_schema_rejects_make_a_class_rare():
     raw, sets = _three_classes(6)
     raw.loc[96:, "x"] = np.nan
     outcome = _validated(raw, sets)
-    assert outcome.set_aside.index.tolist() == [94, 95]
-    assert outcome.rejection_rate == 0.04
+    assert (outcome.set_aside.index.tolist(), outcome.rejection_rate) == ([94, 95], 0.04)
 
 
 NUMBERS = st.one_of(st.none(), st.integers(-5, 5), st.floats(-5, 5).map(lambda x: round(x, 1)))

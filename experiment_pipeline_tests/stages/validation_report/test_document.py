@@ -8,7 +8,10 @@ import pytest
 
 from experiment_pipeline.reporting.document import Chart, TableBlock, render
 from experiment_pipeline.reporting.run_record import worst_of
+from experiment_pipeline.stages.validation_report.effects import Usage
+from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import ValidationReport, exported_threshold
+from experiment_pipeline.statistics.importance import FeatureImportance
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.table.clusters import FittedRows
@@ -138,6 +141,16 @@ def test_a_refused_report_says_why_right_after_the_gates() -> None:
     assert gates.rows[0][0] == "FAIL"
     assert gates.rows[0][3:] == ("0.9700", "the lower bound of the 95 % interval does not pass")
     assert "exported" not in render(found.document), "nothing was"
+
+
+def test_losses_of_a_target_in_small_units_are_no_zeros() -> None:
+    """The largest has its own digits; what is chance beside it stays 0."""
+    each = (("rate", 3e-6, True), ("noise", 1e-12, False))
+    ranked = tuple(FeatureImportance(name, drop, drop / 10, sure) for name, drop, sure in each)
+    used = Usage("roc_auc", 200, 5, ranked, (), 200)
+    text = render(build_document(report_of(usage=used))).replace("\\", "")
+    assert "| rate | 3e-06 | 3e-07 | yes |" in text
+    assert "| noise | 0.0000 | 0.0000 |" in text
 
 
 def test_importance_and_dependence_find_what_the_table_was_made_of() -> None:

@@ -77,8 +77,7 @@ def test_a_perfect_model_is_weak_nowhere(metric: str) -> None:
 
 def test_small_parts_the_whole_and_parts_of_one_class_are_not_judged() -> None:
     """A part needs enough rows, a constant column has no parts, and a metric must be defined."""
-    generator = np.random.default_rng(4)
-    known = predicted(np.arange(N) < 50, generator)
+    known = predicted(np.arange(N) < 50, np.random.default_rng(4))
     rows = pd.DataFrame({"rare": ["x"] * 50 + ["y"] * (N - 50), "same": "z"})
     segments = effects.weakest_segments(rows, list(rows), known, "roc_auc")
     assert all((segment.column, segment.value) == ("rare", "y") for segment in segments)
@@ -226,9 +225,7 @@ def test_the_whole_interval_decides(
 
 
 def test_what_is_not_decided_is_a_condition() -> None:
-    """Too few rows to compare block nothing, and the decision says so; a failed gate refuses the model. No key,
-    no gate and no section.
-    """
+    """Too few rows block nothing and are said; a failed gate refuses; no key, no gate."""
     assert [*hold_audit(spec_of(), ())] == [*section(report_of().audit)] == []
     spec = spec_of(audit=RATIO)
     report = report_of(spec)
@@ -248,6 +245,16 @@ def test_groups_are_values_ranges_and_what_is_missing() -> None:
     assert (len(names), np.bincount(codes).tolist()) == (4, [20] * 4)
     names, codes = groups_of(pd.Series([f"t{n}" for n in range(20) for _ in range(2)] + ["x", "y"]))
     assert (len(names), names[codes[-1]]) == (21, "other values")
+
+
+def test_groups_whose_names_look_alike_stay_apart() -> None:
+    """Long names that begin alike, a text `missing` beside a gap, and numbers of more digits than shown."""
+    long = "department of " * 5
+    for cells in ([f"{long}north", f"{long}south"], ["missing", None], ["other values", "a"]):
+        names, codes = groups_of(pd.Series(cells))
+        assert (len({*names}), sorted(codes)) == (2, [0, 1])
+    names, codes = groups_of(pd.Series(20_260_101 + np.arange(80)))
+    assert (len({*names}), np.bincount(codes).tolist()) == (4, [20] * 4)
 
 
 def test_columns_that_form_no_groups_are_named_before_the_search() -> None:
