@@ -33,8 +33,7 @@ def main(folder: Path) -> None:
     search = [{"algorithm": "lightgbm"}, {"algorithm": "linear"}]
     result = ep.run("rows.csv", target="left", name="left", search=search)
     assert result.accepted
-    predicted = result.model.predict(rows.drop(columns="left"))
-    assert len(predicted.predictions) == len(rows)
+    assert len(result.model.predict(rows.drop(columns="left")).predictions) == len(rows)
 
     Path("pyproject.toml").write_text(
         '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "host"\n'

@@ -55,7 +55,7 @@ MOST_LINES_OF_A_FUNCTION = 60
 MOST_LONG = 1  # experiment.run_experiment: the flow is read from top to bottom
 MOST_LINES_OF_A_FILE = 600
 # Ceilings on the whole, which only fall: source files, their lines, lines of imports among them, and of tests.
-MOST_FILES, MOST_LINES, MOST_IMPORTS, MOST_TESTS = 185, 40_622, 3_197, 35_712
+MOST_FILES, MOST_LINES, MOST_IMPORTS, MOST_TESTS = 185, 40_610, 3_143, 35_711
 # The same for imports between packages, and for the modules on the longest way of imports.
 MOST_ARROWS, LONGEST_CHAIN = 134, 28
 # What a framework calls by its name alone.
@@ -180,10 +180,7 @@ def test_a_library_is_imported_by_its_own_rooms_alone(libraries, homes) -> None:
 
 
 def test_only_the_component_loads_dagster() -> None:
-    """In a fresh process, a notebook that asks what was tried has its answer before libraries of a run would be
-    loaded; all that is no shell is imported, and `dir()` names what `dg` looks for, without Dagster being
-    loaded; asking for the component loads it.
-    """
+    """What was tried is answered before libraries of a run are loaded; Dagster is, if asked for."""
     write_history()
     shells = {"orchestration", "definitions"}
     modules = [

@@ -35,8 +35,7 @@ def test_every_target_says_whom_it_is_for() -> None:
 
 def test_the_tree_of_contributing_is_the_real_one() -> None:
     """Every package and loose module stands in it, with what lives there, and nothing else."""
-    tree = CONTRIBUTING.split("```text\n")[1].split("```")[0]
-    lines = tree.splitlines()[1:]
+    lines = CONTRIBUTING.split("```text\n")[1].split("```")[0].splitlines()[1:]
     told = [re.fullmatch(r"((?:  )+)(\S+)(?: {2,}(.+))?", line).groups() for line in lines]
     package = Path(experiment_pipeline.__file__).parent
     there = {

@@ -12,12 +12,7 @@ import pytest
 from upath import UPath
 
 import experiment_pipeline
-from experiment_pipeline.reporting.run_record import (
-    JUDGED_ROWS,
-    PREDICTED_ROWS,
-    JudgedRows,
-    ReportRow,
-)
+from experiment_pipeline.reporting import run_record
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
@@ -78,15 +73,17 @@ def test_the_example_of_a_function_is_true(name: str, folder, quick, monkeypatch
     later = later.assign(flight=range(60), prediction="no")
     for file, left_out in (("predictions.csv", "late"), ("labels.csv", "probability_yes")):
         later.drop(columns=left_out).to_csv(folder / file, index=False)
-    judged = to_parquet(JudgedRows.of(promised.judged(), 0.4))
+    judged = to_parquet(run_record.JudgedRows.of(promised.judged(), 0.4))
     (folder / "validation_rows.parquet").write_bytes(judged)
-    kept = ReportRow(name=JUDGED_ROWS, place="validation_rows.parquet")
+    kept = run_record.ReportRow(name=run_record.JUDGED_ROWS, place="validation_rows.parquet")
     RunRecord("flight_delay", first).record([kept])
     rows = {"set": ["validation", "test"], "flight": ["UA 7", "B6 2"], "target": ["yes", "no"]}
     rows |= {"prediction": ["no", "yes"], "loss": [3.21, 2.45]}
     numbers = pd.Index([17, 4], name="row_number")
     (folder / "rows.parquet").write_bytes(to_parquet(pd.DataFrame(rows, index=numbers)))
-    RunRecord("flight_delay", last).record([ReportRow(name=PREDICTED_ROWS, place="rows.parquet")])
+    RunRecord("flight_delay", last).record(
+        [run_record.ReportRow(name=run_record.PREDICTED_ROWS, place="rows.parquet")]
+    )
     monkeypatch.chdir(folder)
     monkeypatch.delenv("EXPERIMENT_PIPELINE_STORAGE", raising=False)
     names = {name: getattr(experiment_pipeline, name) for name in NAMES}

@@ -93,11 +93,9 @@ def judged(
         raise invalid(problems, line_of)
     _check_search(spec, line_of)
     if schema_text is None:
-        raise InvalidExperiment(
-            schema_path,
-            "is missing: the schema that the table's rows must satisfy",
-            "write it, or copy the one that `dg scaffold defs` infers for the same table",
-        )
+        rule = "is missing: the schema that the table's rows must satisfy"
+        fix = "write it, or copy the one that `dg scaffold defs` infers for the same table"
+        raise InvalidExperiment(schema_path, rule, fix)
     named = NamedColumns(spec, schema_text, line_of, schema_path, file.text)
     named.check_types()
     return named

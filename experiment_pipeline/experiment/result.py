@@ -112,8 +112,7 @@ class RunResult:
             if not module.isidentifier():
                 fix = "Move it into a module, or save with module='my_models' to write one."
                 raise InvalidExperiment(mine[0], rule, fix)
-            names = [one.partition(".")[2] for one in mine]
-            texts[Path(f"{module}.py")] = module_of_main(names)
+            texts[Path(f"{module}.py")] = module_of_main([one.partition(".")[2] for one in mine])
         if folder.name != self.name:
             rule = f"the folder names the experiment, and this one is {self.name}"
             fix = f"Save it to {folder.with_name(self.name)}, or run it with name={folder.name!r}."

@@ -17,13 +17,7 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import StorageError
-from experiment_pipeline.orchestration.assets.shared import (
-    BACKFILL,
-    FAILED,
-    REFUSED,
-    Cancelled,
-    record_id,
-)
+from experiment_pipeline.orchestration.assets import shared
 from experiment_pipeline.orchestration.instance import fail_killed_runs, note_of
 from experiment_pipeline.reporting.run_record import RunFacts, Status
 from experiment_pipeline.storage.processes import Process
@@ -39,8 +33,8 @@ EXPERIMENT, DECISION, VERSION = "experiment", "decision", "version"
 NONE = "none"
 # As Dagster begins the record that it logs for each step after a failed one.
 _NOT_REACHED = "Dependencies for step "
-_INTERRUPTED = "DagsterExecutionInterruptedError", Cancelled.__name__
-_ENDED_EARLY = f"""{FAILED}The run was interrupted.
+_INTERRUPTED = "DagsterExecutionInterruptedError", shared.Cancelled.__name__
+_ENDED_EARLY = f"""{shared.FAILED}The run was interrupted.
   fix: Run it again: what it had finished is reused.
 """
 
@@ -64,13 +58,13 @@ class NotedExecutor(dg.Executor):
         noted = note_of(run.run_id, Process.here())
         instance.add_run_tags(run.run_id, noted | undecided | missing_label(run))
         end_lost_runs(instance)
-        recorded_as = record_id(run)
+        recorded_as = shared.record_id(run)
         status: Status = "killed"
         try:
             failed, refused = False, ""
             for event in self._inner.execute(plan_context, execution_plan):
                 if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-                    reason = event.asset_check_evaluation_data.metadata.get(REFUSED)
+                    reason = event.asset_check_evaluation_data.metadata.get(shared.REFUSED)
                     refused = getattr(reason, "text", None) or refused
                 failed = failed or event.is_step_failure
                 yield _plain(event, refused) if event.is_step_failure else event
@@ -159,7 +153,7 @@ def end_lost_runs(instance: dg.DagsterInstance) -> None:
 
 def _end_of(instance: dg.DagsterInstance, run: recording.RunRecord) -> RunFacts | None:
     """What Dagster knows of the end of a run that did not record its own; None: it is not over."""
-    of_backfill = dg.RunsFilter(tags={BACKFILL: run.run_id})
+    of_backfill = dg.RunsFilter(tags={shared.BACKFILL: run.run_id})
     last = instance.get_run_by_id(run.run_id)
     last = last or next(iter(instance.get_runs(of_backfill, limit=1)), None)
     if last is None or not last.is_finished:
@@ -207,13 +201,15 @@ def _text_of(event: dg.DagsterEvent, whole: str) -> str | None:
         if failure.error is not None and failure.error.cls_name in (CHECK_FAILED, *_INTERRUPTED):
             return None
         described = failure.user_failure_data and failure.user_failure_data.description
-        return f"{FAILED}{described}\n" if described else whole
+        return f"{shared.FAILED}{described}\n" if described else whole
     if event.is_run_failure:
         reason, error = event.job_failure_data.failure_reason, event.job_failure_data.error
         if reason is not None and reason.name == "STEP_FAILURE":
             return None
         if error is not None and error.cls_name in _INTERRUPTED:
             return (
-                f"{FAILED}{error.message}" if error.cls_name == Cancelled.__name__ else _ENDED_EARLY
+                f"{shared.FAILED}{error.message}"
+                if error.cls_name == shared.Cancelled.__name__
+                else _ENDED_EARLY
             )
     return whole

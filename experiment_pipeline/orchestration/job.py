@@ -164,7 +164,6 @@ def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
             return dg.SkipReason(str(error))
         if state == context.cursor:
             return dg.SkipReason(f"unchanged since the last look ({state[:12]})")
-        request = dg.RunRequest(run_key=state, tags=tags)
-        return dg.SensorResult(run_requests=[request], cursor=state)
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=state, tags=tags)], cursor=state)
 
     return new_data

@@ -62,11 +62,9 @@ def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
     """Refuse what needs no look at the table."""
     name = request.target_path.name
     if not re.fullmatch(NAME, name):
-        raise InvalidExperiment(
-            f"name {name!r}",
-            "it becomes the name of assets and of a job: letters, digits and _, a letter first",
-            "choose another name",
-        )
+        rule = "it becomes the name of assets and of a job: letters, digits and _, a letter first"
+        fix = "choose another name"
+        raise InvalidExperiment(f"name {name!r}", rule, fix)
     if request.append or request.scaffold_format != "yaml":
         raise InvalidExperiment(
             "--format", "an experiment is one YAML file in a folder of its own", "drop the option"

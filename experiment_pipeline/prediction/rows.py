@@ -8,7 +8,6 @@ it is loaded. In: files, or a raw table; a fitted pipeline. Out: prepared rows, 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import tzinfo
 from typing import Any
 
 import numpy as np
@@ -223,7 +222,7 @@ def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepa
     return prepare(with_columns(rows, times), preparation, may_be_absent=declared - set(needed))
 
 
-def _in_zone(column: pd.Series, zone: tzinfo | None) -> pd.Series:
+def _in_zone(column: pd.Series, zone: Any) -> pd.Series:
     """The same instants in the zone of training, on which their hours and days depend."""
     if (column.dt.tz is None) != (zone is None):
         raise _other_offsets(column.name, has_one=zone is None)
@@ -316,8 +315,7 @@ def prediction_table(
     outputs |= more(features, predicted)
     taken = {*outputs, ROW_NUMBER}
     named = {f"original_{one}" if one in taken else one: ids[one] for one in ids.columns}
-    table = pd.DataFrame({**named, **outputs}, index=features.index)
-    return table.reset_index(names=ROW_NUMBER)
+    return pd.DataFrame({**named, **outputs}, index=features.index).reset_index(names=ROW_NUMBER)
 
 
 def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) -> pd.DataFrame:

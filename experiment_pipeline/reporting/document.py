@@ -160,8 +160,7 @@ def render(document: Document) -> str:
 
 def escape(text: str) -> str:
     """Return text that Markdown and HTML show as it is, in one line."""
-    one_line = " ".join(text.split())
-    return _ACTIVE.sub(r"\\\g<0>", html.escape(one_line, quote=False))
+    return _ACTIVE.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
 
 
 def fenced(language: str, text: str) -> str:

@@ -13,13 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from experiment_pipeline.errors import (
-    ExperimentPipelineError,
-    InvalidExperiment,
-    InvalidSchema,
-    allowed_instead,
-    did_you_mean,
-)
+from experiment_pipeline import errors
 from experiment_pipeline.spec.models import Closed, Location, readable
 from experiment_pipeline.spec.schema import SchemaFile
 
@@ -75,8 +69,8 @@ class Problem:
 def invalid(
     problems: Sequence[Problem],
     line_of: Callable[[Location], str] = lambda _: "settings",
-    error: type[ExperimentPipelineError] = InvalidExperiment,
-) -> ExperimentPipelineError:
+    error: type[errors.ExperimentPipelineError] = errors.InvalidExperiment,
+) -> errors.ExperimentPipelineError:
     """Return one error for all problems, each on a line after its `file:line`."""
     lines = [f"{line_of(one.location)}: {one}" for one in problems[:MOST_PROBLEMS]]
     if more := len(problems) - len(lines):
@@ -92,7 +86,7 @@ class YamlFile:
 
     text: str
     path: str
-    error: type[ExperimentPipelineError] = InvalidExperiment
+    error: type[errors.ExperimentPipelineError] = errors.InvalidExperiment
     documents: list[yaml.Node] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -171,7 +165,7 @@ class YamlFile:
             reason = getattr(error, "problem", error)
             raise self._wrong(mark, f"is not YAML of plain values: {reason}") from None
 
-    def _wrong(self, mark: Any, rule: str) -> ExperimentPipelineError:
+    def _wrong(self, mark: Any, rule: str) -> errors.ExperimentPipelineError:
         line = mark.line + 1 if mark else 1
         return self.error(f"{self.path}:{line}", rule, "edit the file")
 
@@ -217,11 +211,11 @@ def read_schema(file: YamlFile) -> SchemaFile:
     raw = file.values()
     if not isinstance(raw, Mapping):
         problem = Problem((), "it is not a mapping of keys; begin with columns:")
-        raise invalid([problem], file.place, InvalidSchema)
+        raise invalid([problem], file.place, errors.InvalidSchema)
     try:
         return SchemaFile.model_validate(raw)
     except ValidationError as error:
-        raise invalid(explain(error, SchemaFile, raw), file.place, InvalidSchema) from None
+        raise invalid(explain(error, SchemaFile, raw), file.place, errors.InvalidSchema) from None
 
 
 def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Problem]:
@@ -307,7 +301,7 @@ def _message(  # noqa: PLR0911 - a sentence per kind
         names = dict.fromkeys(name for one in owners for name in one.model_fields)
         if "target" in names:  # an experiment is called as its folder
             names.pop("name")
-        return f"unknown key {key!r}; {allowed_instead(key.lower(), [*names])}"
+        return f"unknown key {key!r}; {errors.allowed_instead(key.lower(), [*names])}"
     if kind == "missing":
         field = _field(place, owners)
         meaning = (field and field.description) or "a value"
@@ -317,7 +311,7 @@ def _message(  # noqa: PLR0911 - a sentence per kind
         tags = [str(get_args(owner.model_fields[key].annotation)[0]) for owner in owners]
         if kind == "union_tag_not_found":
             return f"is missing; allowed: {', '.join(tags)}"
-        return f"{context['tag']!r} is not allowed; {allowed_instead(context['tag'], tags)}"
+        return f"{context['tag']!r} is not allowed; {errors.allowed_instead(context['tag'], tags)}"
     value = item["input"]
     shown = "null" if value is None else repr(value)
     shown = shown.lower() if isinstance(value, bool) else _SECRET.sub(_MASKED, shown)
@@ -326,5 +320,7 @@ def _message(  # noqa: PLR0911 - a sentence per kind
     message = message if "Input" in item["msg"] else f"{shown}: {message}"
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
-        return f"{message}; {did_you_mean(str(value).lower(), words, otherwise='')}".rstrip("; ")
+        return f"{message}; {errors.did_you_mean(str(value).lower(), words, otherwise='')}".rstrip(
+            "; "
+        )
     return re.sub(r" or (instance of \w+|object to extract fields from)$", "", message)

@@ -173,8 +173,7 @@ class SetPrediction:
         declared = metric_of(metric)
         if declared.errors is None or not len(self.y) or self.y.min() < declared.lowest_target:
             return None
-        errors = declared.errors(self.y, self.prediction)
-        of_rows = weighted(errors, relative_weights(self.weights))
+        of_rows = weighted(declared.errors(self.y, self.prediction), relative_weights(self.weights))
         return np.bincount(self.layout(metric).cluster, of_rows)
 
     def _with_larger_error(self, metric: str, score: Linearised) -> Spread | None:

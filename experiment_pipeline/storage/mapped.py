@@ -53,11 +53,9 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
             raise
         if error.errno == errno.ENOMEM:
             raise MemoryError from error
-        raise StorageUnreachable(
-            tempfile.gettempdir(),
-            f"there is no room for a temporary table: {error.strerror or error}",
-            "Free some space, or name a larger folder in the variable TMPDIR.",
-        ) from error
+        rule = f"there is no room for a temporary table: {error.strerror or error}"
+        fix = "Free some space, or name a larger folder in the variable TMPDIR."
+        raise StorageUnreachable(tempfile.gettempdir(), rule, fix) from error
 
 
 def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memoryview:

@@ -83,11 +83,9 @@ def to_bytes(estimator: Any) -> bytes:
             state |= {"protocol": context.protocol, "_skops_version": skops.__version__}
             archive.writestr(_SCHEMA, json.dumps(state))
     except (UnsupportedTypeException, TypeError, AttributeError, ValueError) as error:
-        raise errors.InvalidModel(
-            f"estimator {type(estimator).__name__}",
-            f"it cannot be stored without pickle: {error}",
-            "keep only data, functions of modules and estimators in its attributes",
-        ) from error
+        rule = f"it cannot be stored without pickle: {error}"
+        fix = "keep only data, functions of modules and estimators in its attributes"
+        raise errors.InvalidModel(f"estimator {type(estimator).__name__}", rule, fix) from error
     return _canonical(written)
 
 

@@ -212,11 +212,9 @@ def _pushed(
         # An older exporter committed fewer files of a version.
         if not git(local, "diff-tree", "-r", "--diff-filter=MD", commit, tree):
             return commit, True
-        raise ExportError(
-            without_credentials(url),
-            f"{tag} already names another model",
-            "Use one repository per storage root, or delete the tag there.",
-        )
+        rule = f"{tag} already names another model"
+        fix = "Use one repository per storage root, or delete the tag there."
+        raise ExportError(without_credentials(url), rule, fix)
     parents = ["-p", fetched(branch)] if branch in refs else []
     commit = git(local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates)
     # Not forced: git refuses when the branch has moved or the tag exists by now.

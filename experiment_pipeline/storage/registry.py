@@ -149,11 +149,9 @@ class ExportedModel:
         """The manifest; InvalidModel when there is none."""
         path = self.folder / MANIFEST
         if not files.exists(path):
-            raise InvalidModel(
-                str(self.folder),
-                f"holds no {MANIFEST}, so it is not an exported model",
-                "Name a version folder, or <storage root>/<experiment> for its champion.",
-            )
+            rule = f"holds no {MANIFEST}, so it is not an exported model"
+            fix = "Name a version folder, or <storage root>/<experiment> for its champion."
+            raise InvalidModel(str(self.folder), rule, fix)
         found = Manifest.from_bytes(files.read_bytes(path), str(path))
         if self.known_as not in {None, (found.experiment, found.version)}:
             rule = f"is the manifest of {found.experiment} {found.version}, another model"
@@ -183,11 +181,9 @@ class ExportedModel:
         """Raise InvalidModel: some of the code that it wants to run is not trusted."""
         if unknown := sorted({*wanted} - {*trusted}):
             options = " ".join(f"--trust {name}" for name in unknown)
-            raise InvalidModel(
-                f"{self.manifest.experiment} {self.manifest.version}",
-                f"it runs code that is not part of this project: {', '.join(unknown)}",
-                f"If you know where it comes from, add {options}",
-            )
+            rule = f"it runs code that is not part of this project: {', '.join(unknown)}"
+            fix = f"If you know where it comes from, add {options}"
+            raise InvalidModel(f"{self.manifest.experiment} {self.manifest.version}", rule, fix)
 
     def _read(self, names: Iterable[str]) -> dict[str, bytes]:
         manifest, paths = self.manifest, {name: self.folder / name for name in names}
@@ -267,11 +263,9 @@ class Registry:
         """
         version, name = approval.version, f"{self.experiment} {approval.version}"
         if version not in (visible := self.versions()):
-            raise InvalidModel(
-                name,
-                f"no such version is published in {self.root}; {did_you_mean(version, visible)}",
-                f"List the versions: experiment-pipeline models {self.experiment}.",
-            )
+            rule = f"no such version is published in {self.root}; {did_you_mean(version, visible)}"
+            fix = f"List the versions: experiment-pipeline models {self.experiment}."
+            raise InvalidModel(name, rule, fix)
         said, option = (approval.by, "--by") if kind == "approvals" else (approval.comment, "--why")
         if not said.strip():
             raise InvalidModel(name, f"{option} is empty", "Say who decides, or for what reason.")

@@ -248,11 +248,9 @@ def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
         _refuse(spec, "it holds fractions, which are no classes", "Write task: regression.")
     if spec.positive_class is not None and spec.positive_class not in set(y.tolist()):
         held = ", ".join(repr(plain(value)) for value in counts.index[:10])
-        raise UnusableTable(
-            f"positive_class {spec.positive_class!r}",
-            f"{spec.target} never holds it; it holds {held}",
-            "Write one of these, quoted if it is text.",
-        )
+        rule = f"{spec.target} never holds it; it holds {held}"
+        fix = "Write one of these, quoted if it is text."
+        raise UnusableTable(f"positive_class {spec.positive_class!r}", rule, fix)
     rare = counts[counts < SETS_TO_FILL]
     if len(rare):
         _refuse(

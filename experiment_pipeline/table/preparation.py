@@ -13,15 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable, did_you_mean, imported, listed
 from experiment_pipeline.spec import CalendarPart, Preparation, Scalar
-from experiment_pipeline.table import coercion, kinds
-from experiment_pipeline.table.table import (
-    SLICE_ROWS,
-    Keep,
-    in_memory,
-    of_columns,
-    one_below_another,
-    slices,
-)
+from experiment_pipeline.table import coercion, kinds, table
 
 RULES = {
     "number": "is not a number",
@@ -87,7 +79,7 @@ def prepare(
     raw: pd.DataFrame,
     preparation: Preparation,
     may_be_absent: Collection[str] = (),
-    keep: Keep = in_memory,
+    keep: table.Keep = table.in_memory,
 ) -> PreparedTable:
     """Apply the declared preparation to every row; `may_be_absent` are columns that no model reads.
 
@@ -96,11 +88,9 @@ def prepare(
     """
     for setting, column in declared_columns(preparation):
         if column not in raw.columns and column not in may_be_absent:
-            raise UnusableTable(
-                f"preparation.{setting}.{column}",
-                f"the table has no column {column!r}; {did_you_mean(column, raw.columns)}",
-                "Correct the name in the YAML, or drop the entry.",
-            )
+            rule = f"the table has no column {column!r}; {did_you_mean(column, raw.columns)}"
+            fix = "Correct the name in the YAML, or drop the entry."
+            raise UnusableTable(f"preparation.{setting}.{column}", rule, fix)
     values = {str(name): raw[name] for name in raw.columns}
     changes: list[tuple[str, str, int]] = []
     unparsable, offsets = list[Broken](), dict[str, Offsets]()
@@ -117,7 +107,7 @@ def prepare(
         for new, numbers in _calendar(values, name, parts).items():
             values[new] = keep(numbers)
             changes.append((new, "calendar", int(numbers.notna().sum())))
-    frame = of_columns(values, raw.index)
+    frame = table.of_columns(values, raw.index)
     if preparation.function is not None:
         frame, counts = _through_function(preparation.function, frame, keep)
         changes += [(name, "function", count) for name, count in counts.items()]
@@ -246,20 +236,16 @@ def _calendar(
 ) -> dict[str, pd.Series]:
     instants = values[name]
     if kinds.kind_of(instants) != "datetime":
-        raise UnusableTable(
-            f"preparation.calendar.{name}",
-            f"the column holds {instants.dtype}, not datetimes",
-            f"Write types: {{{name}: datetime}}, or take it out of calendar.",
-        )
+        rule = f"the column holds {instants.dtype}, not datetimes"
+        fix = f"Write types: {{{name}: datetime}}, or take it out of calendar."
+        raise UnusableTable(f"preparation.calendar.{name}", rule, fix)
     made: dict[str, pd.Series] = {}
     for part in parts:
         columns = calendar_columns(name, part)
         if taken := [new for new in columns if new in values]:
-            raise UnusableTable(
-                f"preparation.calendar.{name}",
-                f"the table already has a column {taken[0]!r}",
-                "Rename that column in the source, or leave this part out of calendar.",
-            )
+            rule = f"the table already has a column {taken[0]!r}"
+            fix = "Rename that column in the source, or leave this part out of calendar."
+            raise UnusableTable(f"preparation.calendar.{name}", rule, fix)
         if part in _CYCLES:
             angle = 2 * np.pi * _CYCLES[part](instants).to_numpy(dtype=np.float64)
             for column, wave in zip(columns, (np.sin(angle), np.cos(angle)), strict=True):
@@ -295,7 +281,7 @@ ROWS_TRIED_ALONE = 50
 
 
 def _through_function(
-    path: str, frame: pd.DataFrame, keep: Keep
+    path: str, frame: pd.DataFrame, keep: table.Keep
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
     """Apply the user's function to one batch after the other, and to a few rows alone, and count changed
     cells: what looks at other rows would predict from other values than it was trained on.
@@ -309,16 +295,14 @@ def _through_function(
             if returned.index.equals(given.index) and returned.columns.is_unique:
                 return returned.set_axis(given.index)
             what = f"{len(returned)} rows, other or reordered ones, or a column twice"
-        raise UnusableTable(
-            f"{CULPRIT} {path}",
-            f"was given {len(given)} rows and returned {what}",
-            "Return a table of the same rows with the same index; reject rows by the schema.",
-        )
+        rule = f"was given {len(given)} rows and returned {what}"
+        fix = "Return a table of the same rows with the same index; reject rows by the schema."
+        raise UnusableTable(f"{CULPRIT} {path}", rule, fix)
 
     few = frame.iloc[:: max(1, len(frame) // ROWS_TRIED_ALONE)].iloc[:ROWS_TRIED_ALONE]
     alone = applied(few)
     changed, parts = dict[str, int](), list[pd.DataFrame]()
-    for rows in slices(len(frame), SLICE_ROWS):
+    for rows in table.slices(len(frame), table.SLICE_ROWS):
         given = frame.iloc[rows]
         returned = applied(given)
         tried = given.index.intersection(few.index)
@@ -335,10 +319,10 @@ def _through_function(
             changed[str(name)] = changed.get(str(name), 0) + int(different.sum())
         parts.append(returned if len(given) == len(frame) else keep(returned))
     columns = {
-        str(name): keep(one_below_another([part[name] for part in parts]))
+        str(name): keep(table.one_below_another([part[name] for part in parts]))
         for name in parts[0].columns
     }
-    return of_columns(columns, frame.index), changed
+    return table.of_columns(columns, frame.index), changed
 
 
 def differing_columns(within: pd.DataFrame, alone: pd.DataFrame) -> list[str]:

@@ -5,12 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.statistics.distances import (
-    Difference,
-    difference,
-    number_distance,
-    share_distance,
-)
+from experiment_pipeline.statistics import distances
 from experiment_pipeline.table import kinds
 from experiment_pipeline.table.table import SLICE_ROWS, slices
 
@@ -59,23 +54,25 @@ class Bins:
         return np.sum(parts, axis=0)
 
 
-def differences(reference: pd.Series, *samples: pd.Series) -> list[Difference]:
+def differences(reference: pd.Series, *samples: pd.Series) -> list[distances.Difference]:
     """Compare each sample with the reference, over bins that the reference defines."""
     bins = Bins.of(reference)
     counts = bins.counts(reference)
-    return [difference(counts, bins.counts(sample)) for sample in samples]
+    return [distances.difference(counts, bins.counts(sample)) for sample in samples]
 
 
 def distance(first: pd.Series, second: pd.Series) -> float:
     """Return the distance of two columns, missing values included, 0 … 1; nan: of another kind."""
     kind = kinds.kind_of(first)
     if kind in {*kinds.NUMERIC, "datetime"}:
-        return number_distance(kinds.numbers_of(first), kinds.numbers_of(second))
+        return distances.number_distance(kinds.numbers_of(first), kinds.numbers_of(second))
     if kind not in kinds.TEXTS:
         return float("nan")
     codes = pd.factorize(pd.concat([first, second], ignore_index=True), use_na_sentinel=False)[0]
     parts = codes[: len(first)], codes[len(first) :]
-    return share_distance(*(np.bincount(part, minlength=codes.max() + 1) for part in parts))
+    return distances.share_distance(
+        *(np.bincount(part, minlength=codes.max() + 1) for part in parts)
+    )
 
 
 def has_many_values(column: pd.Series) -> bool:

@@ -139,11 +139,9 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
         )
         raise UnknownRun(run, f"no run id begins so{place}", fix)
     if run is not None and len(found) > 1 and found[0]["run_id"] != run:
-        raise UnknownRun(
-            run,
-            f"several run ids begin so: {found[0]['run_id']}, {found[1]['run_id']}",
-            "Write more of the id, or name the experiment.",
-        )
+        rule = f"several run ids begin so: {found[0]['run_id']}, {found[1]['run_id']}"
+        fix = "Write more of the id, or name the experiment."
+        raise UnknownRun(run, rule, fix)
     return found[0]
 
 
@@ -303,11 +301,9 @@ def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
     """Raise UnknownRun when a run, by its row, began before a moment; one without zone is UTC."""
     moment = _moment(since)
     if run["started_at"] is None or run["started_at"] < moment:
-        raise UnknownRun(
-            run["experiment"],
-            f"no run since {moment:%Y-%m-%d %H:%M:%S} UTC; the last one is {run['run_id']}",
-            "Look at the log of the job: it ended before its run was recorded.",
-        )
+        rule = f"no run since {moment:%Y-%m-%d %H:%M:%S} UTC; the last one is {run['run_id']}"
+        fix = "Look at the log of the job: it ended before its run was recorded."
+        raise UnknownRun(run["experiment"], rule, fix)
 
 
 def _notice_killed_runs() -> None:

@@ -153,8 +153,7 @@ def analysis(rows: int, columns: int) -> list[Measured]:
     goals = GOALS.get(frame.shape, {})
     started = time.perf_counter()
     prepared = prepare_and_assign(frame, schema, spec)
-    features = feature_columns(prepared.frame, spec)
-    found = analyse(prepared.frame, prepared.sets, features, spec)
+    found = analyse(prepared.frame, prepared.sets, feature_columns(prepared.frame, spec), spec)
     page = report_html(found, prepared.frame, spec).encode()
     seconds = time.perf_counter() - started
     return [

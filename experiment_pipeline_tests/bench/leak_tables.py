@@ -57,8 +57,7 @@ def multiclass(seed: int) -> Problem:
     rng, frame, shop = _honest(seed)
     score = frame["income"] / 20 + shop + rng.logistic(size=ROWS)
     cuts = np.quantile(score, [0.4, 0.7, 0.9])
-    names = np.array(["bronze", "silver", "golden", "platinum"])
-    y = names[np.searchsorted(cuts, score)]
+    y = np.array(["bronze", "silver", "golden", "platinum"])[np.searchsorted(cuts, score)]
     return Problem(frame.assign(y=y), "multiclass", _NO_DAY)
 
 

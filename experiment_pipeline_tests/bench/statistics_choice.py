@@ -16,14 +16,8 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.effects import weakest_segments
-from experiment_pipeline.stages.validation_report.gates import (
-    ChampionComparison,
-    MetricScore,
-    best_after,
-    compare,
-    hold,
-)
 from experiment_pipeline.stages.validation_report.ledger import LEAST_OVERLAP, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.calibration import calibrations
@@ -152,8 +146,8 @@ def any_look_passes(generator: _Generator, *, fresh: float = 0.0) -> bool:
         level = EarlierLooks(len(counted), max(counted, default=0.0), sum(counted)).level
         seen = _seen(y, generator.random(rows))
         better = difference_to_baseline("roc_auc", seen, np.asarray(0.3), level=level)
-        score = MetricScore("roc_auc", seen.interval("roc_auc", level=level), 0.5, better)
-        if all(gate.passed for gate in hold(spec, [score])):
+        score = gates.MetricScore("roc_auc", seen.interval("roc_auc", level=level), 0.5, better)
+        if all(gate.passed for gate in gates.hold(spec, [score])):
             return True
     return False
 
@@ -179,9 +173,11 @@ def auc_after_challengers(
         auc = versions[champion][0] - lost
         challenger, level = seen(auc), EarlierLooks(look, 1.0, look).level
         held = [
-            ChampionComparison(
+            gates.ChampionComparison(
                 *(version, "roc_auc", 0.0, role),
-                scores=compare("roc_auc", versions[version][1], challenger, (0.5, 0.5), level),
+                scores=gates.compare(
+                    "roc_auc", versions[version][1], challenger, (0.5, 0.5), level
+                ),
             )
             for version, role in ((best, "best"), (champion, "champion"))
             if role == "champion" or anchored
@@ -189,7 +185,7 @@ def auc_after_challengers(
         if all(one.gate.passed for one in held):
             champion = f"v{look}"
             versions[champion] = auc, challenger
-            best = best_after(held) or champion
+            best = gates.best_after(held) or champion
     return versions[champion][0]
 
 
@@ -357,8 +353,7 @@ def accused(generator: _Generator, *, metric: str, weak: bool = False, rows: int
     truth = np.where(weak & (group == 3), 1 - 1.5 * x, known)
     seen = _seen((generator.random(rows) < expit(truth)).astype(np.int64), expit(known))
     if "regression" in metric_of(metric).tasks:
-        y = np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125)
-        seen = _seen(y, np.exp(known))
+        seen = _seen(np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125), np.exp(known))
     frame = pd.DataFrame({"group": group.astype(str), "x": x, "z": generator.normal(size=rows)})
     segments = weakest_segments(frame, list(frame), seen, metric)
     assert segments

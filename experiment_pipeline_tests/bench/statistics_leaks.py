@@ -195,8 +195,7 @@ def _text(
 
 def _closed(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """A number that only those who left have."""
-    number = rng.normal(size=len(table)).round(3)
-    return np.where(_number(table["y"]) > 0, number, np.nan)
+    return np.where(_number(table["y"]) > 0, rng.normal(size=len(table)).round(3), np.nan)
 
 
 def _refund(table: pd.DataFrame, rng: np.random.Generator) -> object:

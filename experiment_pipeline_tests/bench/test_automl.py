@@ -77,8 +77,7 @@ def test_what_is_remembered_is_not_run_again(stub, tmp_path):
         (stub, 7, None),
         (replace(stub, arguments=("x",)), 0, None),
     ):
-        again = tools.perform(tool, small_job(seed), 5.0, tmp_path, run=False)
-        assert again == known
+        assert tools.perform(tool, small_job(seed), 5.0, tmp_path, run=False) == known
     script.write_text('# dependencies = ["stub==2"]\n' + STUB)
     assert tools.identity(stub) != done.identity
 

@@ -12,8 +12,7 @@ def test_the_experiment_is_the_scaffolds_but_for_its_search(tmp_path):
     """Nine configurations, of which some are stopped at a small rung."""
     attributes, schema = past_memory.experiment(str(tmp_path / "huge.parquet"), 2_000)
     spec = spec_from("past_memory", attributes, str)
-    assert len(configurations(spec)) == 9
-    assert spec.halving.fractions == (0.05, 1.0)
+    assert (len(configurations(spec)), spec.halving.fractions) == (9, (0.05, 1.0))
     assert "c16: {dtype: float64}" in schema
 
 

@@ -72,11 +72,7 @@ def project(tmp_path, s3, s3_bucket, postgres):
 
 
 def test_an_experiment_trains_on_two_workers_and_says_on_which(project, s3, tmp_path, monkeypatch):
-    """The run is in the database and on the overview with the worker of each configuration; no
-    certificate or process of the job is left, and neither it nor a table of the database, Dagster's
-    events among them, tells a secret. A rerun elsewhere reuses what is in the bucket, and the model
-    predicts from there.
-    """
+    """Database and overview name each one's worker, no secret and no process is left, a rerun reuses."""
     # What `sbatch` would run.
     done = project.run("bash", "docs/cluster/slurm/experiment.sbatch", "clinic", seconds=500)
     assert done.returncode == 0, done.stdout
@@ -88,8 +84,7 @@ def test_an_experiment_trains_on_two_workers_and_says_on_which(project, s3, tmp_
     results = pd.read_sql(asked, engine, params={"run": known["run_id"][0]})
     assert results["worker"].nunique() == 2
     assert results["worker"].str.startswith("tls://").all()
-    overview = project.files.cat_file(f"{project.bucket}/lab/overview.html").decode()
-    assert "clinic" in overview
+    assert "clinic" in project.files.cat_file(f"{project.bucket}/lab/overview.html").decode()
     assert not list(project.folder.glob(".dask-tls-*"))
     processes = [one.info["cwd"] for one in psutil.process_iter(["cwd"])]
     assert str(project.folder) not in processes

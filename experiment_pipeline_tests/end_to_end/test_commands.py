@@ -40,9 +40,7 @@ def rerun(project, first_run):
 
 
 def test_the_job_passes_in_ci_with_its_pages_and_the_exported_model(project, first_run):
-    """One command takes the table to an exported model, and says where it is; outcome as JSON, report and
-    record are in the folder, the record as the job's summary.
-    """
+    """One command leaves a model, and outcome, report and record in the folder and the summary."""
     assert first_run.done.returncode == 0, first_run.done.stdout
     assert f"v0001 published: {project.registry('clinic')}/v0001" in first_run.done.stdout
     assert "report: " in first_run.done.stdout

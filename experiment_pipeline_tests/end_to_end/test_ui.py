@@ -205,9 +205,7 @@ def test_killed_runs_free_their_places(ui, killed):
 
 
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
-    """A run of CI ends with exit code 1; gate, value, next search and pages stand last, in one block; CI has
-    JSON and record. It is on its job's page, where they stand in its last event.
-    """
+    """Exit code 1; gate, value, next search and pages stand last, in CI and on the job's page."""
     refused = ui.project.ci(STRICT)
     assert refused.done.returncode == 1
     assert "lower bound of roc_auc at least 0.999" in refused.done.stdout
@@ -260,19 +258,14 @@ def test_the_leaderboard_shows_its_table(browser, done):
 
 
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):
-    """One run, or a second for `trained_model` when Dagster looks while the first is training.
-
-    The search reports every configuration itself, so the backfill finds its partitions filled.
-    """
-    runs = ui.wait_for_backfill(BY_GRAPH)
-    assert [*runs.values()] in (["SUCCESS"], ["SUCCESS"] * 2)
+    """One run, or a second that finds its partitions filled: the search reports every one itself."""
+    assert [*ui.wait_for_backfill(BY_GRAPH).values()] in (["SUCCESS"], ["SUCCESS"] * 2)
     assert ui.missing(BY_GRAPH) == []
     trained = ui.materializations(BY_GRAPH, "trained_model")
     assert sorted(e.partition for e in trained if not e.metadata["reused"]) == ["dummy", "linear"]
     # Dagster draws the state of an asset only where the whole graph has room for it.
     browser.page.set_viewport_size({"width": 2600, "height": 1300})
-    page = browser.go(graph_of(BY_GRAPH))
-    expect(page.get_by_text("100% filled").first).to_be_visible()
+    expect(browser.go(graph_of(BY_GRAPH)).get_by_text("100% filled").first).to_be_visible()
 
 
 def test_names_from_the_table_never_run_as_scripts(ui, browser, done):
@@ -290,15 +283,12 @@ def test_names_from_the_table_never_run_as_scripts(ui, browser, done):
     assert len(reports) >= 3
     for report in reports:
         browser.page.goto(report.as_uri())
-    assert browser.dialogs == []
-    assert browser.errors == []
+    assert (browser.dialogs, browser.errors) == ([], [])
     assert browser.outside == []
 
 
 def test_cancelling_takes_back_what_waits_and_loses_nothing(ui, project, dask, launched):
-    """The scheduler has no task in seconds, the run is cancelled and says in a sentence, without a
-    stack, how far it came; the next one trains what is missing.
-    """
+    """In seconds, with a sentence on how far it came; the next run trains what is missing."""
     run = ui.launch(CANCELLED)
     with Client(dask.address, set_as_default=False) as client:
 

@@ -41,9 +41,7 @@ def made_by_hand() -> Any:
 
 
 def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
-    """It alone is fitted, also beyond the budget, on the same rows, and is paired with the best; its note
-    is kept. A name stands for its last run.
-    """
+    """It alone is fitted, on the same rows, also beyond the budget, and is paired with the best."""
     found = run(scenario.table(), name="visits", budget={"configurations": 1})
     trees = ExtraTreesClassifier(max_depth=4, n_estimators=40, random_state=7, n_jobs=2)
     more = ep.add(found, trees, "mine", note="what we had")

@@ -206,9 +206,7 @@ def test_a_killed_process_is_gone_before_and_after_it_is_reaped() -> None:
 
 
 def test_the_executor_notes_its_process_and_frees_what_was_killed(instance) -> None:
-    """Whatever starts the run: the note is there before the first step, and the dead are told, to
-    Dagster's monitoring in the launcher's words.
-    """
+    """The note is there before the first step, and the dead are told in the launcher's words."""
     dead = started_run(instance, killed_process())
     health = instance.run_launcher.check_run_worker_health(dead)
     assert health.status is WorkerStatus.NOT_FOUND

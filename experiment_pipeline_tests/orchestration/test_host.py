@@ -28,9 +28,7 @@ def scored(rows: pd.DataFrame) -> int:
 
 
 def test_a_host_selects_one_table_of_a_stage(tmp_path: Path) -> None:
-    """The stage makes its other tables all the same, so that they are of one cut, and checks them; the
-    run that ends there is recorded as partial, not as killed.
-    """
+    """The stage makes and checks its other tables as well; the run is partial, not killed."""
     spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
     upstream = dg.AssetSelection.assets("scored", "clinic/test_set").upstream()
     wanted = upstream - dg.AssetSelection.assets("clinic/data_analysis")

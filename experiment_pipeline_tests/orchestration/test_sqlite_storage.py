@@ -51,8 +51,7 @@ def test_the_project_s_instance_uses_it(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     named = yaml.safe_load((ROOT / "dagster.yaml").read_text())["storage"]["custom"]
     data = ConfigurableClassData(named["module"], named["class"], yaml.dump(named["config"]))
-    storage = data.rehydrate(as_type=SqliteStorage)
-    assert storage.run_storage.get_runs_count() == 0
+    assert data.rehydrate(as_type=SqliteStorage).run_storage.get_runs_count() == 0
     assert (tmp_path / ".dagster_home/history/runs.db").exists()
 
 

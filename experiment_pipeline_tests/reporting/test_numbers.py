@@ -24,5 +24,4 @@ def test_shares_counts_and_seconds_read_alike_everywhere() -> None:
     """A share is shown in per cent, a count with its plural, seconds without a fraction."""
     assert [numbers.share(part) for part in (0.95, 0.1234, 0.0003)] == ["95 %", "12.3 %", "0.03 %"]
     assert [numbers.counted(n, "row") for n in (1, 1_234)] == ["1 row", "1,234 rows"]
-    assert numbers.seconds(1_234.4) == "1,234 s"
-    assert numbers.probability(0.4) == "0.4"
+    assert (numbers.seconds(1_234.4), numbers.probability(0.4)) == ("1,234 s", "0.4")

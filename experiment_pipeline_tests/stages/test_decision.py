@@ -81,7 +81,6 @@ def test_a_refusal_names_the_ceiling_of_the_labels_and_the_sample_size(tmp_path)
         **LINEAR,
     )
     schema = "columns: {number: {}, dose: {}, place: {}, cured: {dtype: str}}"
-    refused = runs.run(spec, schema)
-    judgement = refused.metadata("validation_report")["judgement"]
+    judgement = runs.run(spec, schema).metadata("validation_report")["judgement"]
     assert "on the train and test rows no model can do better than roc" in judgement
     assert "even a perfect score has the bound" in judgement

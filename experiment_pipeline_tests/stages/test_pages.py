@@ -49,8 +49,7 @@ def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
 def test_a_long_leaderboard_is_cut_and_says_so() -> None:
     """So many rows, and how many more there are."""
     shown = finished_search(MOST_ROWS + 5)
-    document = leaderboard_page.document(shown, "flights")
-    text = render(document)
+    text = render(leaderboard_page.document(shown, "flights"))
     assert f"the first {MOST_ROWS:,} of {len(shown.board.rows):,} configurations" in text
     assert text.count("| stopped early |") + text.count("| trained |") < MOST_ROWS
     few = leaderboard_page.document(shown_of(4, [1] * 4), "flights")

@@ -47,8 +47,7 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
     generator = np.random.default_rng(3)
     signal = np.sqrt(0.05) * generator.normal(size=1_000)
     y = signal + np.sqrt(0.95) * generator.normal(size=1_000)
-    difference = _difference("rmse", y, signal)
-    assert metrics.significantly_better("rmse", difference)
+    assert metrics.significantly_better("rmse", _difference("rmse", y, signal))
     own = SetPrediction(y, signal, np.arange(1_000)).interval("rmse")
     assert own.high > baseline_score("rmse", y, y, "regression")
 

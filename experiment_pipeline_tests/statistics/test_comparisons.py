@@ -42,8 +42,7 @@ def _compared(generator: np.random.Generator, truth: np.ndarray) -> tuple[np.nda
 
 def test_the_best_and_its_equals_are_in_its_tie_group_and_a_clearly_worse_one_is_not() -> None:
     """Equal predictions without width, a single cluster without a bound; alone there is no optimism."""
-    truth = np.array([1.0, 1.0, 0.0])
-    scores, comparison = _compared(np.random.default_rng(0), truth)
+    scores, comparison = _compared(np.random.default_rng(0), np.array([1.0, 1.0, 0.0]))
     assert comparison.tied.tolist() == [True, True, False]
     assert comparison.difference.max() == comparison.difference[scores.argmax()] == 0
     assert comparison.low[2] < comparison.high[2] < -0.5

@@ -106,8 +106,7 @@ def test_what_groups_share_does_not_part_them() -> None:
     moved = SetPrediction(0 * luck, luck + 0.01 * (-1) ** np.arange(2_000), days)
     error = compare_groups(np.arange(2_000) // 2 % 2, moved, 0.5, None)[0]
     alone = [one.high - one.low for one in error.known.values()]
-    difference = _extremes(error)["difference"]
-    assert difference.high < min(alone) / 10
+    assert _extremes(error)["difference"].high < min(alone) / 10
 
 
 def test_comparisons_of_days_agree_with_one_another() -> None:

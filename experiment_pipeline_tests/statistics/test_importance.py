@@ -107,8 +107,7 @@ def test_an_undefined_score_has_no_importance() -> None:
 def test_the_work_is_bounded_by_the_time_that_predicting_takes() -> None:
     """A slow model is given fewer rows, then fewer repeats, and at last nothing at all."""
     wide = (50, 50)
-    fast = Effort.within(10, 1e-6, 100_000, wide)
-    assert fast == Effort(MOST_ROWS, MOST_REPEATS)
+    assert Effort.within(10, 1e-6, 100_000, wide) == Effort(MOST_ROWS, MOST_REPEATS)
     slow = Effort.within(10, 1e-4, 100_000, wide)
     assert slow == Effort(MOST_ROWS // MOST_REPEATS, MOST_REPEATS)
     assert Effort.within(10, 4e-4, 100_000, wide) == Effort(FEWEST_ROWS, 2)

@@ -123,9 +123,7 @@ def test_interval_covers_the_truth_in_95_of_100_samples(name, sample, rows, leas
 
 
 def test_a_perfect_score_on_few_clusters_and_a_class_without_a_hit_are_no_certainty() -> None:
-    """30 of 30 right leaves room for an accuracy of 0.89, an AUC of 1 on 5 positives for less; none of 10
-    positives found may well be a balanced accuracy of 0.55 or 0.6.
-    """
+    """30 of 30 leaves room for 0.89; none of 10 found may be a balanced accuracy of 0.6."""
     y = (np.arange(200) < 10).astype(int)
     prediction = np.where(np.arange(200) % 50 == 49, 0.9, 0.1)
     interval = SetPrediction(y, prediction, np.arange(200)).interval("balanced_accuracy")

@@ -7,14 +7,10 @@ import pytest
 
 import experiment_pipeline as ep
 from experiment_pipeline.errors import InvalidExperiment, UnusableMetric
+from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.caveats import caveats
 from experiment_pipeline.statistics.interval import MOST_DRAWN, ConsecutiveClusters, drawn_together
 from experiment_pipeline.statistics.metrics import METRICS, metric_of
-from experiment_pipeline.statistics.scores import (
-    SetPrediction,
-    best_constant,
-    difference_to_baseline,
-)
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline_tests import own_metrics
 from experiment_pipeline_tests.bench.statistics_choice import coin_flips_pass
@@ -25,7 +21,7 @@ HERE = own_metrics.__name__
 PROFIT, BRIER, MEAN = (f"{HERE}:{name}" for name in ("profit", "brier", "mean_error"))
 
 
-def _rows(clusters: int, each: int = 1, luck: float = 0.0, seed: int = 0) -> SetPrediction:
+def _rows(clusters: int, each: int = 1, luck: float = 0.0, seed: int = 0) -> scores.SetPrediction:
     return labels(0.3, each, luck)(np.random.default_rng(seed), clusters)
 
 
@@ -33,7 +29,9 @@ def _rows(clusters: int, each: int = 1, luck: float = 0.0, seed: int = 0) -> Set
 def test_its_interval_is_that_of_the_same_built_in_metric(each: int, luck: float) -> None:
     """Of rows and of clusters, alone and as a difference."""
     rows, share = _rows(120, each, luck), np.array(0.3)
-    found = [(rows.interval(x), difference_to_baseline(x, rows, share)) for x in (BRIER, "brier")]
+    found = [
+        (rows.interval(x), scores.difference_to_baseline(x, rows, share)) for x in (BRIER, "brier")
+    ]
     for own, known in zip(*found, strict=True):
         assert own.estimate == pytest.approx(known.estimate)
         assert own.high - own.low == pytest.approx(known.high - known.low, rel=0.1)
@@ -43,7 +41,7 @@ def test_it_covers_the_truth_also_where_no_derivative_exists() -> None:
     """The median error of 200 rows with a normal error, and the profit of 40 groups of ten."""
     generator, held = np.random.default_rng(1), []
     for seed in range(60):
-        median = SetPrediction(generator.normal(size=200), np.zeros(200), np.arange(200))
+        median = scores.SetPrediction(generator.normal(size=200), np.zeros(200), np.arange(200))
         profit = _rows(40, 10, 0.8, seed).interval(PROFIT, 0.4)
         for one, truth in ((median.interval(f"{HERE}:median_error"), 0.6745), (profit, 3.49)):
             held.append(one.low <= truth <= one.high)
@@ -67,13 +65,13 @@ def test_threshold_and_baseline_are_those_that_it_likes_best() -> None:
     assert chosen.test_score == rows.score(PROFIT, chosen.value)
     assert chosen.test_score > max(rows.score(PROFIT, 0.1), rows.score(PROFIT, 0.8))
     y = np.array([0, 0, 1, 1, 1])
-    assert best_constant(PROFIT, y, "binary") >= 0.5
-    assert best_constant(BRIER, y, "binary") == pytest.approx(0.6)
-    assert best_constant(MEAN, np.array([1.0, 2.0, 30.0]), "regression") == 2
-    assert best_constant(f"{HERE}:equal", y + 1, "multiclass", 3).argmax() == 2
+    assert scores.best_constant(PROFIT, y, "binary") >= 0.5
+    assert scores.best_constant(BRIER, y, "binary") == pytest.approx(0.6)
+    assert scores.best_constant(MEAN, np.array([1.0, 2.0, 30.0]), "regression") == 2
+    assert scores.best_constant(f"{HERE}:equal", y + 1, "multiclass", 3).argmax() == 2
     # A row of weight 2 counts twice; a function that takes no weights is refused beside them.
     y, weights = np.array([1.0, 2, 4]), np.array([1.0, 1, 2])
-    assert SetPrediction(y, np.zeros(3), np.arange(3), weights).score(MEAN) == 11 / 4
+    assert scores.SetPrediction(y, np.zeros(3), np.arange(3), weights).score(MEAN) == 11 / 4
     (problem,) = told({**VALID, "metric": PROFIT, "sample_weight": "size"})
     assert "profit has no argument sample_weight, as size needs; add" in problem
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from experiment_pipeline.spec import Costs
+from experiment_pipeline.statistics import thresholds
 from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
 from experiment_pipeline.statistics.comparisons import (
     Drawn,
@@ -25,14 +26,6 @@ from experiment_pipeline.statistics.scores import (
     linearise,
     repeated,
     score,
-)
-from experiment_pipeline.statistics.thresholds import (
-    cheapest_threshold,
-    cost_of,
-    cross_fitted,
-    decision_threshold,
-    scoring_threshold,
-    threshold_curve,
 )
 
 CUT = 0.5
@@ -113,8 +106,8 @@ def test_a_whole_weight_counts_as_so_many_equal_rows(case: tuple[str, str], seed
     classes = 3 if task == "multiclass" else None
     same = pytest.approx
     assert score(name, y, prediction, CUT, weights) == same(score(name, y[more], prediction[more]))
-    cut = scoring_threshold([name], y, prediction, weights)
-    assert cut == same(scoring_threshold([name], y[more], prediction[more]))
+    cut = thresholds.scoring_threshold([name], y, prediction, weights)
+    assert cut == same(thresholds.scoring_threshold([name], y[more], prediction[more]))
     constant = best_constant(name, y, task, classes, weights)
     assert constant == same(best_constant(name, y[more], task, classes))
     without = score(name, y, repeated(constant, len(y)), weights=weights)
@@ -122,13 +115,13 @@ def test_a_whole_weight_counts_as_so_many_equal_rows(case: tuple[str, str], seed
     assert without == same(alike, nan_ok=True)
     if task == "binary":
         costs = Costs(false_positive=1, false_negative=3)
-        found = cheapest_threshold(costs, y, prediction, weights)
-        again = cheapest_threshold(costs, y[more], prediction[more])
+        found = thresholds.cheapest_threshold(costs, y, prediction, weights)
+        again = thresholds.cheapest_threshold(costs, y[more], prediction[more])
         assert found.test_score == same(again.test_score)
-        paid = cost_of(costs, y, prediction >= found.value)
+        paid = thresholds.cost_of(costs, y, prediction >= found.value)
         assert np.average(paid, weights=weights) == same(found.test_score)
-        curve = threshold_curve(y, prediction, costs, weights, points=7)
-        other = threshold_curve(y[more], prediction[more], costs, points=7)
+        curve = thresholds.threshold_curve(y, prediction, costs, weights, points=7)
+        other = thresholds.threshold_curve(y[more], prediction[more], costs, points=7)
         for one, same_one in zip(vars(curve).values(), vars(other).values(), strict=True):
             assert one == same(same_one, nan_ok=True)
 
@@ -144,11 +137,13 @@ def test_equal_weights_are_no_weights(case: tuple[str, str], seed: int, weight: 
     assert np.array_equal(plain.linearise(name).influence, equal.linearise(name).influence)
     assert repr(plain.spread(name)) == repr(equal.spread(name))
     assert plain.interval(name) == equal.interval(name)
-    assert repr(cross_fitted(name, plain)) == repr(cross_fitted(name, equal))
+    assert repr(thresholds.cross_fitted(name, plain)) == repr(thresholds.cross_fitted(name, equal))
     constant = best_constant(name, y, task, 3 if task == "multiclass" else None)
     differences = [difference_to_baseline(name, one, constant) for one in (plain, equal)]
     assert repr(differences[0]) == repr(differences[1])
-    first, second = (decision_threshold([name], y, prediction, w) for w in (None, equal.weights))
+    first, second = (
+        thresholds.decision_threshold([name], y, prediction, w) for w in (None, equal.weights)
+    )
     assert first == second
     if task != "regression":
         classes = tuple("abc"[: len(np.unique(y))])
@@ -173,8 +168,7 @@ def test_the_influence_of_a_row_is_the_derivative_by_its_weight(name: str, task:
 @pytest.mark.parametrize("name", ["mae", "roc_auc", "accuracy"])
 def test_unequal_weights_make_intervals_wider(name: str) -> None:
     """A few heavy rows determine the score, so its interval is as wide as that of few rows."""
-    task = min(METRICS[name].tasks)
-    y, prediction = made(task, 1, n=400)
+    y, prediction = made(min(METRICS[name].tasks), 1, n=400)
     plain = SetPrediction(y, prediction, np.arange(400))
     heavy = replace(plain, weights=np.where(np.arange(400) % 20 == 0, 100.0, 1.0))
     wide, narrow = (one.interval(name).high - one.interval(name).low for one in (heavy, plain))

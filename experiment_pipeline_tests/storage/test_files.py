@@ -18,97 +18,82 @@ import s3fs
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.storage import files
 from experiment_pipeline.storage import files as storage
-from experiment_pipeline.storage.files import (
-    create_exclusive,
-    exists,
-    explained,
-    fetched,
-    list_names,
-    location,
-    on_disk,
-    put_file,
-    read_bytes,
-    read_many,
-    remove,
-    storage_root,
-    streamed,
-    write_bytes,
-)
 
 
 def test_a_file_is_read_as_it_was_written_and_replaced_whole(place: UPath) -> None:
     """What is written is read back, empty or not, and a second write replaces it."""
     path = place / "a folder" / "fil€ with [brackets] 100%.bin"
-    write_bytes(path, b"")
-    assert read_bytes(path) == b""
-    write_bytes(path, b"second")
-    assert read_bytes(path) == b"second"
-    assert list_names(place / "a folder") == [path.name]
+    files.write_bytes(path, b"")
+    assert files.read_bytes(path) == b""
+    files.write_bytes(path, b"second")
+    assert files.read_bytes(path) == b"second"
+    assert files.list_names(place / "a folder") == [path.name]
 
 
 def test_a_folder_lists_its_visible_names_sorted(place: UPath) -> None:
     """Files and folders, not half-done writes; more than a page of S3 holds; a file has none."""
     for name in ("b", "a/inside", ".hidden"):
-        write_bytes(place / "folder" / name, b"x")
-    assert list_names(place / "folder") == ["a", "b"]
-    assert list_names(place / "nothing") == list_names(place / "folder" / "b") == []
-    assert exists(place / "folder" / "b")
-    assert not exists(place / "folder")
-    assert not exists(place / "folder" / "b" / "below")
-    if on_disk(place) is None:
+        files.write_bytes(place / "folder" / name, b"x")
+    assert files.list_names(place / "folder") == ["a", "b"]
+    assert files.list_names(place / "nothing") == files.list_names(place / "folder" / "b") == []
+    assert files.exists(place / "folder" / "b")
+    assert not files.exists(place / "folder")
+    assert not files.exists(place / "folder" / "b" / "below")
+    if files.on_disk(place) is None:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda n: write_bytes(place / f"{n:04d}", b""), range(1_100)))
-        assert len(list_names(place)) == 1_101
+            list(pool.map(lambda n: files.write_bytes(place / f"{n:04d}", b""), range(1_100)))
+        assert len(files.list_names(place)) == 1_101
 
 
 def test_many_are_read_at_once_and_missing_ones_left_out(place: UPath) -> None:
     """Reading many files returns those that exist, each under its path."""
     paths = [place / f"{number}" for number in range(40)]
     for path in paths[::2]:
-        write_bytes(path, path.name.encode())
-    assert read_many(paths) == {path: path.name.encode() for path in paths[::2]}
+        files.write_bytes(path, path.name.encode())
+    assert files.read_many(paths) == {path: path.name.encode() for path in paths[::2]}
     with pytest.raises(StorageUnreachable, match="does not exist") as caught:
-        read_bytes(paths[1])
+        files.read_bytes(paths[1])
     assert caught.value.culprit == str(paths[1])
 
 
 def test_removed_folders_are_gone_and_missing_ones_no_error(place: UPath) -> None:
     """Removing takes a folder with all below it, and nothing beside it."""
     for name in ("folder/a", "folder/b/c", "folder2/a"):
-        write_bytes(place / name, b"x")
+        files.write_bytes(place / name, b"x")
     for _ in range(2):
-        remove(place / "folder")
-        remove(place / "folder2" / "nothing")
-    assert not exists(place / "folder" / "b" / "c")
-    assert exists(place / "folder2" / "a")
+        files.remove(place / "folder")
+        files.remove(place / "folder2" / "nothing")
+    assert not files.exists(place / "folder" / "b" / "c")
+    assert files.exists(place / "folder2" / "a")
 
 
 def test_what_another_process_wrote_is_seen(place: UPath) -> None:
     """A listing that was read once is not kept: the next one shows another process's file."""
-    write_bytes(place / "a", b"x")
-    assert list_names(place) == ["a"]
+    files.write_bytes(place / "a", b"x")
+    assert files.list_names(place) == ["a"]
     code = PREAMBLE + "for name in 'ab': write_bytes(storage_root() / name, b'theirs')"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert list_names(place) == ["a", "b"]
-    assert exists(place / "b")
-    assert read_bytes(place / "a") == b"theirs"
+    assert files.list_names(place) == ["a", "b"]
+    assert files.exists(place / "b")
+    assert files.read_bytes(place / "a") == b"theirs"
 
 
 def test_readers_never_see_half_a_file(place: UPath) -> None:
     """While a file is overwritten again and again, every read returns one of the versions."""
     versions = [bytes([n]) * 200_000 for n in range(5)]
-    write_bytes(place / "file", versions[0])
+    files.write_bytes(place / "file", versions[0])
     seen, done = Counter(), threading.Event()
 
     def read() -> None:
         while not done.is_set():
-            seen[read_bytes(place / "file")] += 1
+            seen[files.read_bytes(place / "file")] += 1
 
     reader = threading.Thread(target=read)
     reader.start()
     for version in versions * 4:
-        write_bytes(place / "file", version)
+        files.write_bytes(place / "file", version)
     done.set()
     reader.join()
     assert set(seen) <= set(versions)
@@ -117,18 +102,18 @@ def test_readers_never_see_half_a_file(place: UPath) -> None:
 
 def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new(storage: Path) -> None:
     """Kill -9 during writes leaves a whole file, and nothing that a listing shows."""
-    write_bytes(UPath(storage) / "file", b"\0" * 3_000_000)
+    files.write_bytes(UPath(storage) / "file", b"\0" * 3_000_000)
     writer = subprocess.Popen(
         [sys.executable, "-c", PREAMBLE + "n = 0\nwhile True:\n  n += 1\n"
          "  write_bytes(storage_root() / 'file', bytes([n % 256]) * 3_000_000)"],
     )  # fmt: skip
-    while read_bytes(UPath(storage) / "file")[:1] < b"\2":
+    while files.read_bytes(UPath(storage) / "file")[:1] < b"\2":
         assert writer.poll() is None
     os.kill(writer.pid, signal.SIGKILL)
     writer.wait()
-    content = read_bytes(UPath(storage) / "file")
+    content = files.read_bytes(UPath(storage) / "file")
     assert content == content[:1] * 3_000_000
-    assert list_names(UPath(storage)) == ["file"]
+    assert files.list_names(UPath(storage)) == ["file"]
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next_one(storage: Path) -> None:
@@ -141,12 +126,12 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(storage: Path) -> 
     )  # fmt: skip
     assert killed.stdout is not None
     assert killed.stdout.readline()
-    with streamed(UPath(storage) / "first") as place:
+    with files.streamed(UPath(storage) / "first") as place:
         place.write_text("whole")
         assert len(list(storage.glob(".*.tmp/*"))) == 2
         killed.kill()
         killed.communicate()
-        with streamed(UPath(storage) / "second") as other:
+        with files.streamed(UPath(storage) / "second") as other:
             other.write_text("whole")
     assert sorted(path.name for path in storage.iterdir()) == ["first", "second"]
 
@@ -157,13 +142,13 @@ def test_of_many_racers_one_creates(place: UPath) -> None:
 
     def wins(content: bytes) -> bool:
         start.wait()
-        return create_exclusive(place / "race", content)
+        return files.create_exclusive(place / "race", content)
 
     with ThreadPoolExecutor(len(racers)) as pool:
         won = [*pool.map(wins, racers)]
     (winner,) = (content for content, one in zip(racers, won, strict=True) if one)
-    assert read_bytes(place / "race") == winner
-    assert list_names(place) == ["race"]
+    assert files.read_bytes(place / "race") == winner
+    assert files.list_names(place) == ["race"]
 
 
 @pytest.mark.slow
@@ -175,22 +160,22 @@ def test_a_server_that_ignores_conditions_is_refused(s3_bucket: str, monkeypatch
         return await obedient(self, path, data, **options)
 
     monkeypatch.setattr(s3fs.S3FileSystem, "_pipe_file", careless)
-    path = location(f"s3://{s3_bucket}/file")
+    path = files.location(f"s3://{s3_bucket}/file")
     with pytest.raises(StorageUnreachable, match="no conditional writes"):
-        create_exclusive(path, b"x")
-    assert not exists(path)
+        files.create_exclusive(path, b"x")
+    assert not files.exists(path)
 
 
 @pytest.mark.slow
 def test_a_large_file_goes_to_a_bucket_and_back_in_few_parts_at_once(s3_bucket: str, tmp_path):
     """Memory holds some of its parts, and not all."""
     size = 128 * 2**20
-    zeros, place = tmp_path / "from", location(f"s3://{s3_bucket}/zeros")
+    zeros, place = tmp_path / "from", files.location(f"s3://{s3_bucket}/zeros")
     with zeros.open("wb") as file:
         file.truncate(size)
     tracemalloc.start()
-    put_file(zeros, place)
-    back = fetched(place, tmp_path)
+    files.put_file(zeros, place)
+    back = files.fetched(place, tmp_path)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert back.stat().st_size == size
@@ -208,28 +193,28 @@ def test_the_root_comes_from_the_environment(tmp_path, monkeypatch) -> None:
             monkeypatch.delenv(storage.STORAGE_VARIABLE, raising=False)
         else:
             monkeypatch.setenv(storage.STORAGE_VARIABLE, value)
-        assert str(storage_root()) == str(tmp_path / "artifacts")
+        assert str(files.storage_root()) == str(tmp_path / "artifacts")
     monkeypatch.setenv(storage.STORAGE_VARIABLE, "file:///some/where")
-    assert str(storage_root()) == "/some/where"
+    assert str(files.storage_root()) == "/some/where"
 
 
 @pytest.mark.parametrize("url", ["s4://bucket/x", "s3:///x", "s3://", "a\0b"])
 def test_an_impossible_url_is_refused(url: str) -> None:
     """A URL that leads nowhere is an error that names it."""
     with pytest.raises(StorageUnreachable) as caught:
-        location(url)
+        files.location(url)
     assert caught.value.culprit in {url, repr(url)}
 
 
 def test_errors_of_the_storage_show_no_secret_and_bugs_pass() -> None:
     """User, password and signature of a URL are left out; other exceptions stay as they are."""
-    path = location("https://me:pass@host/table.csv?X-Amz-Signature=abc")
-    with pytest.raises(StorageUnreachable) as caught, explained(path):
+    path = files.location("https://me:pass@host/table.csv?X-Amz-Signature=abc")
+    with pytest.raises(StorageUnreachable) as caught, files.explained(path):
         raise TimeoutError
     assert "pass" not in str(caught.value)
     assert "abc" not in str(caught.value)
     assert "host/table.csv" in caught.value.culprit
-    with pytest.raises(KeyError), explained(path):
+    with pytest.raises(KeyError), files.explained(path):
         raise KeyError("bug")
 
 
@@ -244,13 +229,15 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operation", [read_bytes, lambda path: write_bytes(path, b"x")])
+@pytest.mark.parametrize(
+    "operation", [files.read_bytes, lambda path: files.write_bytes(path, b"x")]
+)
 def test_a_server_that_never_answers_is_given_up(operation, silent_port, monkeypatch) -> None:
     """Every operation on a silent server ends after the attempts, which take less than a minute."""
     pauses = sum(2**attempt for attempt in range(storage.ATTEMPTS - 1))
     assert storage.ATTEMPTS * storage.READ_SECONDS + pauses < 60
     keys_for(f"http://127.0.0.1:{silent_port}", monkeypatch)
-    path = location("s3://bucket/folder/file", read_seconds=0.2)
+    path = files.location("s3://bucket/folder/file", read_seconds=0.2)
     start = time.monotonic()
     with pytest.raises(StorageUnreachable, match="no answer from the server") as caught:
         operation(path)
@@ -264,13 +251,15 @@ def test_a_closed_port_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         port = server.getsockname()[1]
     keys_for(f"http://127.0.0.1:{port}", monkeypatch)
     with pytest.raises(StorageUnreachable, match=rf"no answer.*127\.0\.0\.1:{port}"):
-        read_bytes(location("s3://bucket/file"))
+        files.read_bytes(files.location("s3://bucket/file"))
 
 
 def test_a_silent_web_server_is_given_up(silent_port: int) -> None:
     """The time-outs hold for https:// sources too."""
     with pytest.raises(StorageUnreachable, match="no answer"):
-        read_bytes(location(f"http://127.0.0.1:{silent_port}/table.csv", read_seconds=0.2))
+        files.read_bytes(
+            files.location(f"http://127.0.0.1:{silent_port}/table.csv", read_seconds=0.2)
+        )
 
 
 @pytest.mark.slow
@@ -279,7 +268,7 @@ def test_wrong_keys_are_named_and_not_shown(variable: str, s3_bucket: str, monke
     """A wrong key is an error that names the variables, without printing it."""
     monkeypatch.setenv(variable, "wrongkey")
     with pytest.raises(StorageUnreachable, match="denied the access") as caught:
-        list_names(location(f"s3://{s3_bucket}/file"))
+        files.list_names(files.location(f"s3://{s3_bucket}/file"))
     assert "AWS_SECRET_ACCESS_KEY" in caught.value.fix
     assert "wrongkey" not in str(caught.value)
 
@@ -292,32 +281,34 @@ def test_no_credentials_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for variable in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(variable, str(tmp_path / "nothing"))
     with pytest.raises(StorageUnreachable, match="credentials") as caught:
-        read_bytes(location("s3://bucket/file", endpoint_url="http://127.0.0.1:9"))
+        files.read_bytes(files.location("s3://bucket/file", endpoint_url="http://127.0.0.1:9"))
     assert "anonymous: true" in caught.value.fix
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operation", [exists, remove, lambda path: read_many([path])])
+@pytest.mark.parametrize(
+    "operation", [files.exists, files.remove, lambda path: files.read_many([path])]
+)
 def test_a_missing_bucket_is_named(operation: Callable[[UPath], object], s3_bucket: str) -> None:
     """A bucket that does not exist is not taken for one that is empty."""
     with pytest.raises(StorageUnreachable, match="bucket does not exist"):
-        operation(location(f"s3://{s3_bucket}-missing/folder/file"))
+        operation(files.location(f"s3://{s3_bucket}-missing/folder/file"))
 
 
 def test_what_the_disk_refuses_is_named(tmp_path: Path) -> None:
     """A path through a file, a folder that is read, a folder that may not be written."""
     (tmp_path / "file").touch()
     with pytest.raises(StorageUnreachable, match=r"File exists|Not a directory"):
-        write_bytes(UPath(tmp_path) / "file" / "below", b"x")
+        files.write_bytes(UPath(tmp_path) / "file" / "below", b"x")
     with pytest.raises(StorageUnreachable, match="Is a directory"):
-        read_bytes(UPath(tmp_path))
+        files.read_bytes(UPath(tmp_path))
     tmp_path.chmod(0o500)
     user = os.geteuid()
     if user == 0:  # root may write anywhere: be nobody for a moment
         os.seteuid(65534)
     try:
         with pytest.raises(StorageUnreachable, match="Permission denied"):
-            write_bytes(UPath(tmp_path) / "file", b"x")
+            files.write_bytes(UPath(tmp_path) / "file", b"x")
     finally:
         os.seteuid(user)
 

@@ -11,21 +11,10 @@ from sklearn.dummy import DummyRegressor
 from experiment_pipeline import errors
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.storage.persistence import (
-    check_foreign,
-    from_bytes,
-    to_bytes,
-    untrusted_types,
-)
+from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.fresh_process import printed_by
+from experiment_pipeline_tests.stages.search import scenario
 from experiment_pipeline_tests.stages.search.own_estimators import WithHelper
-from experiment_pipeline_tests.stages.search.scenario import (
-    OWN,
-    experiment,
-    one,
-    refit,
-    training_sets,
-)
 
 DIGESTS = """
 from experiment_pipeline_tests.storage.test_persistence import digests
@@ -36,35 +25,40 @@ print(*digests(), sep="\\n")
 def pipelines() -> list:
     """A small fitted pipeline of each built-in algorithm, binary, and of a encoder each."""
     search = [
-        one("lightgbm", num_leaves=4),
-        one("random_forest", n_estimators=3, max_depth=3),
-        one("linear"),
-        one("dummy") | {"features": "ordinal"},
+        scenario.one("lightgbm", num_leaves=4),
+        scenario.one("random_forest", n_estimators=3, max_depth=3),
+        scenario.one("linear"),
+        scenario.one("dummy") | {"features": "ordinal"},
     ]
-    spec, sets = experiment(search), training_sets()
+    spec, sets = scenario.experiment(search), scenario.training_sets()
     return [
-        refit(c, 3 if c.algorithm == "lightgbm" else None, sets.train, sets, spec)
+        scenario.refit(c, 3 if c.algorithm == "lightgbm" else None, sets.train, sets, spec)
         for c in configurations(spec)
     ]
 
 
 def test_what_is_stored_comes_back_and_predicts_the_same() -> None:
     """A pipeline of any built-in algorithm survives, with the fixed list of types alone."""
-    rows = training_sets().test
+    rows = scenario.training_sets().test
     for pipeline in pipelines():
-        data = to_bytes(pipeline)
-        reloaded = from_bytes(data)
-        assert to_bytes(reloaded) == data
-        assert untrusted_types(data) == ()
+        data = persistence.to_bytes(pipeline)
+        reloaded = persistence.from_bytes(data)
+        assert persistence.to_bytes(reloaded) == data
+        assert persistence.untrusted_types(data) == ()
         assert np.array_equal(reloaded.predict_proba(rows), pipeline.predict_proba(rows))
         assert reloaded.predict(rows).tolist() == pipeline.predict(rows).tolist()
 
 
 def digests() -> list[str]:
     """Those of the stored pipelines, and the fingerprint of an estimator of one's own."""
-    own = Configuration("key", f"{OWN}.Plain", "onehot", {"b": 1, "a": "x"})
-    print_ = fingerprint(own, training_sets(), experiment([one("lightgbm")]))
-    return [*(sha256(to_bytes(pipeline)).hexdigest() for pipeline in pipelines()), print_]
+    own = Configuration("key", f"{scenario.OWN}.Plain", "onehot", {"b": 1, "a": "x"})
+    print_ = fingerprint(
+        own, scenario.training_sets(), scenario.experiment([scenario.one("lightgbm")])
+    )
+    return [
+        *(sha256(persistence.to_bytes(pipeline)).hexdigest() for pipeline in pipelines()),
+        print_,
+    ]
 
 
 def test_two_processes_write_the_same_bytes_under_the_same_names() -> None:
@@ -83,21 +77,21 @@ def test_bytes_between_fields_do_not_count() -> None:
         array["small"], array["large"] = 1, 2
         estimator = DummyRegressor()
         estimator.nodes_ = array
-        written.append(to_bytes(estimator))
+        written.append(persistence.to_bytes(estimator))
     assert written[0] == written[1]
-    assert from_bytes(written[0]).nodes_.tolist() == [(1, 2), (1, 2)]
+    assert persistence.from_bytes(written[0]).nodes_.tolist() == [(1, 2), (1, 2)]
 
 
 def test_an_own_type_is_refused_unless_it_is_trusted() -> None:
     """What the fixed list lacks must be named by who loads it."""
     table = np.random.default_rng(0).normal(size=(50, 2))
     estimator = WithHelper().fit(table, table[:, 0] > 0)
-    data = to_bytes(estimator)
+    data = persistence.to_bytes(estimator)
     with pytest.raises(errors.InvalidModel, match="own_estimators"):
-        from_bytes(data)
-    found = untrusted_types(data)
+        persistence.from_bytes(data)
+    found = persistence.untrusted_types(data)
     assert [name.rpartition(".")[2] for name in found] == ["Helper", "WithHelper"]
-    reloaded = from_bytes(data, found)
+    reloaded = persistence.from_bytes(data, found)
     assert np.array_equal(reloaded.predict_proba(table), estimator.predict_proba(table))
 
 
@@ -105,7 +99,7 @@ def test_an_own_type_is_refused_unless_it_is_trusted() -> None:
 def test_what_is_no_skops_file_is_said_to_be_none(data: bytes) -> None:
     """Broken bytes are an InvalidModel, not a crash."""
     with pytest.raises(errors.InvalidModel, match="not a skops file"):
-        from_bytes(data)
+        persistence.from_bytes(data)
 
 
 def test_a_category_that_begins_as_a_model_does_is_only_a_text() -> None:
@@ -119,7 +113,7 @@ def test_a_category_that_begins_as_a_model_does_is_only_a_text() -> None:
         estimator.categories_ = [text, "florist"]
         refused = pytest.raises(errors.InvalidModel, match="was changed")
         with nullcontext() if holds else refused:
-            check_foreign(to_bytes(estimator))
+            persistence.check_foreign(persistence.to_bytes(estimator))
 
 
 def test_what_cannot_be_written_is_refused_with_its_reason() -> None:
@@ -127,4 +121,4 @@ def test_what_cannot_be_written_is_refused_with_its_reason() -> None:
     estimator = DummyRegressor()
     estimator.rows_ = (number for number in range(3))
     with pytest.raises(errors.InvalidModel, match="cannot be stored without pickle"):
-        to_bytes(estimator)
+        persistence.to_bytes(estimator)

@@ -42,8 +42,7 @@ def test_right_names_are_told_nothing(task: str, split: str) -> None:
 )
 def test_a_wrong_name_is_told_its_line_and_the_likely_one(place: str, changes) -> None:
     """Each key that names columns, at its own line."""
-    loose = "columns:\n  age: {}\nstrict: false\n"
-    message = told(named(loose, **changes))
+    message = told(named("columns:\n  age: {}\nstrict: false\n", **changes))
     assert message.startswith(f"defs.yaml:{place}: {place}: the table has no column ")
     assert "did you mean" in message or "there are" in message
 

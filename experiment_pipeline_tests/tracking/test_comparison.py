@@ -28,8 +28,7 @@ pytestmark = pytest.mark.usefixtures("each_database")
 
 def judged(skill: float, *, seed: int = 0, by: int = 0) -> JudgedRows:
     """Predictions of a binary target; a greater skill is a better model."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 2, N)
+    y = np.random.default_rng(seed).integers(0, 2, N)
     noise = np.random.default_rng(by + 1).normal(size=N)
     prediction = 1 / (1 + np.exp(-(skill * (2 * y - 1) + noise)))
     return JudgedRows.of(SetPrediction(y, prediction, np.arange(N)), 0.5, np.arange(N))

@@ -24,13 +24,7 @@ from experiment_pipeline.tracking import mlflow, questions
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.outcomes import finish_run
 from experiment_pipeline_tests import exported, scenario
-from experiment_pipeline_tests.tracking.history import (
-    FIRST_DAY,
-    KEYS,
-    version_row,
-    write_history,
-    write_run,
-)
+from experiment_pipeline_tests.tracking import history
 
 # The tables of a tracking store, and MLflow's imports, take seconds.
 pytestmark = pytest.mark.slow
@@ -75,17 +69,17 @@ def runs_in(store: Mlflow, name: str = "flights") -> tuple[list[Any], list[Any]]
 
 def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow) -> None:
     """Parameters, scores with interval, digests, commit and decision are where MLflow shows them."""
-    ids = write_history(runs=2)
+    ids = history.write_history(runs=2)
     assert mlflow.export_runs("flight_delay", store) == 2
     parents, children = runs_in(store)
     assert [run.data.tags["experiment_pipeline.run_id"] for run in parents] == ids
     first, rejected = parents
-    assert first.data.params["chosen"] == KEYS[2]
+    assert first.data.params["chosen"] == history.KEYS[2]
     assert first.data.metrics["validation_roc_auc"] == pytest.approx(0.69)
     assert first.data.metrics["validation_roc_auc_low"] == pytest.approx(0.67)
     assert first.data.tags["experiment_pipeline.data_digest"] == "data0"
     assert first.data.tags["mlflow.source.git.commit"] == f"{0:040x}"
-    assert first.info.start_time == 1000 * FIRST_DAY.timestamp()
+    assert first.info.start_time == 1000 * history.FIRST_DAY.timestamp()
     assert rejected.data.tags["experiment_pipeline.status"] == "rejected"
     assert rejected.data.tags["mlflow.note.content"] == "roc_auc is below 0.65"
     own = {
@@ -93,12 +87,12 @@ def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow
         for run in children
         if run.data.tags["mlflow.parentRunId"] == first.info.run_id
     }
-    assert set(own) == set(KEYS)
+    assert set(own) == set(history.KEYS)
     known = {"algorithm": "lightgbm", "num_leaves": "31", "learning_rate": "0.05"}
-    assert own[KEYS[2]].data.params == known
-    assert own[KEYS[2]].data.metrics["test_score"] == pytest.approx(0.70)
-    assert own[KEYS[2]].data.tags["experiment_pipeline.fingerprint"] == "f" * 64
-    assert own[KEYS[1]].info.status == "FAILED"
+    assert own[history.KEYS[2]].data.params == known
+    assert own[history.KEYS[2]].data.metrics["test_score"] == pytest.approx(0.70)
+    assert own[history.KEYS[2]].data.tags["experiment_pipeline.fingerprint"] == "f" * 64
+    assert own[history.KEYS[1]].info.status == "FAILED"
     remembered = questions.runs("flight_delay", all_columns=True)["mlflow_run_id"].tolist()
     assert remembered == [rejected.info.run_id, first.info.run_id]
 
@@ -106,13 +100,12 @@ def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow
 def test_nothing_is_written_twice(store: Mlflow) -> None:
     """A second upload has nothing to do; one that broke off is made anew; undecided runs wait."""
     for status in ("running", "partial"):
-        write_run(status, status=status)
-    (run_id, _) = write_history(runs=2)
+        history.write_run(status, status=status)
+    (run_id, _) = history.write_history(runs=2)
     assert mlflow.export_runs("flight_delay", store) == 2
     assert mlflow.export_runs("flight_delay", store) == 0
     before = [[run.info.run_id for run in runs] for runs in runs_in(store)]
-    client = client_of(store.tracking_uri)
-    client.delete_run(runs_in(store)[1][0].info.run_id)
+    client_of(store.tracking_uri).delete_run(runs_in(store)[1][0].info.run_id)
     RunRecord("flight_delay", run_id).record([], reset=("mlflow_run_id",))
     assert mlflow.export_runs("flight_delay", store) == 1
     after = [[run.info.run_id for run in runs] for runs in runs_in(store)]
@@ -123,7 +116,7 @@ def test_nothing_is_written_twice(store: Mlflow) -> None:
 
 def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(store: Mlflow, monkeypatch):
     """It has the run's database, and the destination from its standard input."""
-    (run_id,) = write_history(runs=1)
+    (run_id,) = history.write_history(runs=1)
     monkeypatch.setattr(mlflow, "SECONDS", 300)  # of a busy machine
     run = RunRecord("flight_delay", run_id)
     mlflow.expect(run, store)
@@ -139,11 +132,11 @@ def export_a_version(store: Mlflow, storage: Path) -> PublishedVersion:
     write_bytes(location(str(page)), b"<h1>board</h1>")
     registry = Registry(location(str(storage)), "flight_delay")
     published = registry.publish(exported.package(), lambda _: None)
-    write_history(runs=1)
+    history.write_history(runs=1)
     facts = {"status": "accepted", "version": "v0001", "version_is_new": True}
     facts |= {"package_version": "0.1.0", "yaml_digest": "yaml0", "metric": "roc_auc"}
-    write_run("r1", ReportRow(name="leaderboard", place=str(page)), **facts)
-    record_rows([version_row("v0001", run_id="r1", place=published.path)], "flight_delay")
+    history.write_run("r1", ReportRow(name="leaderboard", place=str(page)), **facts)
+    record_rows([history.version_row("v0001", run_id="r1", place=published.path)], "flight_delay")
     mlflow.export_runs("flight_delay", store)
     return published
 
@@ -162,7 +155,7 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflo
     assert names >= {"defs.yaml", "model/model.skops", "reports/leaderboard.html"}
     assert not [name for name in names if name.endswith(".pkl")]
     waits = {"place": published.path, "approval_required": True}
-    record_rows([version_row("v0001", run_id="r1", **waits)], "flight_delay")
+    record_rows([history.version_row("v0001", run_id="r1", **waits)], "flight_delay")
     for _ in range(2):
         RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
         mlflow.export_runs("flight_delay", store)
@@ -201,7 +194,7 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
 ) -> None:
     """It is printed: where, and what comes of it; the run stays to be written by the next one."""
-    run = RunRecord("flight_delay", write_history(runs=1)[0])
+    run = RunRecord("flight_delay", history.write_history(runs=1)[0])
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setattr(mlflow, "SECONDS", 120)  # of a busy machine, most of them for imports
@@ -218,7 +211,7 @@ def test_a_silent_server_holds_no_run_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
 ) -> None:
     """After the time that a run waits it prints so and goes on, and the upload with it."""
-    run = RunRecord("flight_delay", write_history(runs=1)[0])
+    run = RunRecord("flight_delay", history.write_history(runs=1)[0])
     mlflow.expect(run, None)
     assert mlflow.export(run) == "", "an experiment without MLflow starts nothing"
     monkeypatch.setattr(mlflow, "SECONDS", 1)

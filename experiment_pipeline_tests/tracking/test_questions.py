@@ -54,8 +54,7 @@ def test_runs_show_first_what_people_ask_first() -> None:
     write_history(runs=1)
     write_run("z", status="running", metric="roc_auc", started_at=FIRST_DAY.replace(day=1))
     shown = questions.runs()
-    assert shown.shape == (2, 10)
-    assert list(shown["run"]) == ["00000000", "z"]
+    assert (shown.shape, list(shown["run"])) == ((2, 10), ["00000000", "z"])
     assert shown["score"][0] == "roc_auc 0.5900 (0.5700 to 0.6100)"
     assert pd.isna(shown["score"][1])
     assert {"run_id", "cost", "choice_reason"} <= {*questions.runs(all_columns=True)}
@@ -76,8 +75,7 @@ def test_results_have_a_typed_column_per_hyperparameter() -> None:
     write_history("another")
     found = questions.results("flight_delay")
     assert list(found["key"]) == [KEYS[2], KEYS[0], KEYS[1]]
-    assert found["num_leaves"].dtype == "Int64"
-    assert found.loc[0, "num_leaves"] == 31
+    assert (found["num_leaves"].dtype, found.loc[0, "num_leaves"]) == ("Int64", 31)
     assert found["C"].tolist()[1:] == [0.1, 1.0]
     assert found["penalty"].tolist()[1:] == ["l2", "l2"]
 

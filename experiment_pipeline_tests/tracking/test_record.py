@@ -13,13 +13,7 @@ from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import write_record
 from experiment_pipeline.tracking.record import decided, decision_record, record_of_version
 from experiment_pipeline_tests.scenario import MARKUP
-from experiment_pipeline_tests.tracking.history import (
-    FIRST_DAY,
-    KEYS,
-    finding_row,
-    write_history,
-    write_run,
-)
+from experiment_pipeline_tests.tracking import history
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = "flight_delay"
@@ -40,7 +34,7 @@ def section(record: str, title: str) -> str:
 
 def test_an_accepted_run_says_what_is_shipped_and_why() -> None:
     """Outcome, question, data, choice by how much, gates, looks, cost: with their numbers."""
-    record = record_of(write_history()[2])
+    record = record_of(history.write_history()[2])
     assert "is published as v0003" in section(record, "Decision")
     assert "Approval: not required" in section(record, "Decision")
     assert "| predict | delayed (binary) |" in section(record, "Question")
@@ -60,7 +54,7 @@ def test_an_accepted_run_says_what_is_shipped_and_why() -> None:
 
 def test_a_gate_that_cannot_decide_has_not_failed() -> None:
     """It blocks nothing, and the decision says so."""
-    run_id, rule = write_history()[2], "selection_rate_ratio of sex at least 0.8"
+    run_id, rule = history.write_history()[2], "selection_rate_ratio of sex at least 0.8"
     undecided = GateRow(number=2, metric="m", rule=rule, value=0.7, outcome="INCONCLUSIVE")
     RunRecord(EXPERIMENT, run_id).record([undecided])
     said = section(record_of(run_id), "Decision")
@@ -70,7 +64,7 @@ def test_a_gate_that_cannot_decide_has_not_failed() -> None:
 
 def test_what_was_tried_and_what_was_not_is_counted() -> None:
     """Trained, stopped, failed with its reason, not started, reused: nobody is left out."""
-    tried = section(record_of(write_history()[0]), "Tried, and not tried")
+    tried = section(record_of(history.write_history()[0]), "Tried, and not tried")
     assert "3 configurations declared: 2 trained on all train rows, 0 stopped early" in tried
     assert "1 failed, 0 not started, 1 reused from earlier runs" in tried
     assert "ValueError: no such solver" in tried
@@ -78,7 +72,7 @@ def test_what_was_tried_and_what_was_not_is_counted() -> None:
 
 def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     """A refused run follows the champion's; the next one is held against both."""
-    ids = write_history()
+    ids = history.write_history()
     refused = section(record_of(ids[3]), "What changed")
     assert "Since v0003 (00000002" in refused
     assert "data: " not in refused
@@ -91,7 +85,7 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     assert "Refused: 1 of 1 gate failed" in section(record, "Decision")
     assert "the champion stays" in section(record, "Decision")
     assert "| FAIL |" in section(record, "Gates and looks")
-    write_run("later", status="rejected", started_at=FIRST_DAY.replace(month=3))
+    history.write_run("later", status="rejected", started_at=history.FIRST_DAY.replace(month=3))
     both = section(record_of("later"), "What changed")
     assert "Since v0003 (00000002" in both
     assert "Since the run before (00000003" in both
@@ -99,7 +93,7 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
 
 def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
     """Rows, rejected rows, sets, configurations, choice, score against the baseline, decision."""
-    ids = write_history()
+    ids = history.write_history()
     way = section(render(decision_record(decided(EXPERIMENT, ids[2]), "artifacts")), WAY)
     steps = way.strip().splitlines()
     assert [step.partition(" ")[0] for step in steps] == [f"{n}." for n in range(1, 9)]
@@ -111,7 +105,7 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
             "3 rows rejected (0.03 %)",
             "6,000 train, 2,000 test, 2,000 validation",
             "2 trained, 1 failed. [Leaderboard](../../flight_delay/leaderboard/2.html)",
-            f"**{KEYS[2]}**",
+            f"**{history.KEYS[2]}**",
             "(0.6900 to 0.7300); the baseline (no features) scores 0.5000",
             "**accepted with conditions: v0003**. 1 of 1 gate passed. [Model card](../../flight_delay/",
         ),
@@ -126,7 +120,7 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
 def test_a_no_go_is_a_record_too() -> None:
     """Nothing was trained: the reasons stand where the choice would, and steps say "not reached"."""
     decision = "no go: the target is constant\nask who delivers it"
-    write_run("stopped", **NO_GO, decision=decision)
+    history.write_run("stopped", **NO_GO, decision=decision)
     record = record_of("stopped")
     assert "Refused at data analysis: nothing is exported" in section(record, "Decision")
     assert "- no go: the target is constant\n- ask who delivers it" in record
@@ -141,10 +135,10 @@ def test_a_no_go_is_a_record_too() -> None:
 
 def test_names_from_data_stay_texts() -> None:
     """Markup in a name, a reason or a value is shown, in Markdown and on the page."""
-    finding = finding_row(column_names=(MARKUP,), evidence=f"{MARKUP} is constant")
+    finding = history.finding_row(column_names=(MARKUP,), evidence=f"{MARKUP} is constant")
     facts = NO_GO | {"stage": "validated_data", "data_url": MARKUP, "decision": MARKUP}
     facts |= {"rejected_rows": 3, "rejection_reasons": {f"{MARKUP}: is not a number": 3}}
-    write_run("strange", finding, **facts | {"verdict": None})
+    history.write_run("strange", finding, **facts | {"verdict": None})
     document = decision_record(decided(EXPERIMENT, "strange"), None)
     for text in (render(document), render_html(document)):
         assert "<script>" not in text
@@ -153,9 +147,9 @@ def test_names_from_data_stay_texts() -> None:
 
 def test_the_record_of_a_version_knows_it_before_the_database_does() -> None:
     """Written while the run still counts as running, it says accepted, and who must approve."""
-    write_history(runs=2)
-    facts = {"started_at": FIRST_DAY.replace(month=3), "chosen": KEYS[0]}
-    write_run("exporting", status="running", **facts)
+    history.write_history(runs=2)
+    facts = {"started_at": history.FIRST_DAY.replace(month=3), "chosen": history.KEYS[0]}
+    history.write_run("exporting", status="running", **facts)
     record = record_of_version(EXPERIMENT, "exporting", "v0009", required=True).decode()
     assert "is published as v0009" in record
     assert "experiment-pipeline approve flight_delay v0009 --by NAME" in record
@@ -164,10 +158,10 @@ def test_the_record_of_a_version_knows_it_before_the_database_does() -> None:
 
 def test_a_record_is_written_for_decided_runs_only(storage: Path) -> None:
     """As a page and as Markdown beside the archived run, both named as reports of the run."""
-    write_run("open", status="failed")
+    history.write_run("open", status="failed")
     assert write_record(EXPERIMENT, "open", storage_root()) == ()
     assert not storage.exists()
-    run_id = write_history()[2]
+    run_id = history.write_history()[2]
     rows = write_record(EXPERIMENT, run_id, storage_root())
     folder = storage / EXPERIMENT / "runs"
     assert {row.name: row.place for row in rows} == {
@@ -180,7 +174,7 @@ def test_a_record_is_written_for_decided_runs_only(storage: Path) -> None:
 def test_what_only_people_can_say_stands_there_or_is_named_as_missing() -> None:
     """As text, whatever was written."""
     said = {"purpose": MARKUP, "not_for": None, "oversight": None, "review_on": "2027-06-30"}
-    write_run("said", **NO_GO, record=said)
+    history.write_run("said", **NO_GO, record=said)
     document = decision_record(decided(EXPERIMENT, "said"), None)
     people = section(render(document), "Purpose and people")
     assert "| review on | 2027-06-30 |" in people
@@ -192,7 +186,7 @@ def test_what_only_people_can_say_stands_there_or_is_named_as_missing() -> None:
 
 def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:
     """Scores with the paired difference; rows without a score say why; rejected rows are unknown."""
-    run_id = write_history()[2]
+    run_id = history.write_history()[2]
     known = (f"linear {MARKUP}", 0.66, Interval(0.05, 0.01, 0.09), 2_000)
     rows = [
         EvidenceRow.of("challenger", *known),

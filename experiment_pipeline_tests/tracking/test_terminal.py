@@ -101,8 +101,7 @@ def test_a_run_is_shown_with_all_that_is_remembered() -> None:
 
 def test_a_run_as_json_has_a_list_per_table() -> None:
     """Numbers stay numbers, what is missing is null, and a moment has its zone."""
-    ids = write_history()
-    found = json.loads(ask("show", ids[2], "--json"))
+    found = json.loads(ask("show", write_history()[2], "--json"))
     assert found["started_at"] == "2026-02-04T06:00:00Z"
     assert (found["wall_seconds"], found["error"]) == (36.0, None)
     assert [len(found[name]) for name in ("sets", "findings", "configurations", "gates")] == [
@@ -136,8 +135,7 @@ def test_a_narrow_terminal_gets_lines_instead_of_columns(width: int, monkeypatch
     assert any(line.split()[:2] == ["run", ids[0][:8]] for line in lines) == (width < 100)
     # No word is broken: the first characters of an id are there to be copied.
     assert sum(ids[0][:8] in line for line in lines) == 1
-    shown = in_a_terminal("show", ids[0])
-    assert max(map(len, shown)) <= width
+    assert max(map(len, in_a_terminal("show", ids[0]))) <= width
 
 
 def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,11 +117,9 @@ def analyse(
     Raises UnusableTable: no target's column; InvalidExperiment: the YAML names no such finding or rule.
     """
     if spec.target not in frame.columns:
-        raise UnusableTable(
-            f"target {spec.target!r}",
-            f"the table has no such column; {did_you_mean(spec.target, frame.columns)}",
-            "Correct target in the YAML.",
-        )
+        rule = f"the table has no such column; {did_you_mean(spec.target, frame.columns)}"
+        fix = "Correct target in the YAML."
+        raise UnusableTable(f"target {spec.target!r}", rule, fix)
     for problem in problems(spec.analysis):
         place = ".".join(map(str, problem.location))
         raise InvalidExperiment(place, problem.message, "correct the YAML")

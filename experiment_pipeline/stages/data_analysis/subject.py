@@ -101,8 +101,7 @@ class Subject:
     def undeclared_texts(self) -> dict[str, TextFacts]:
         """The text features that are not declared to be text, and do not look like codes."""
         types = self.spec.preparation.types
-        texts = self.texts.items()
-        return {c: f for c, f in texts if types.get(c) != "text" and not f.holds_codes}
+        return {c: f for c, f in self.texts.items() if types.get(c) != "text" and not f.holds_codes}
 
     @cached_property
     def texts_and_target(self) -> dict[str, TextFacts]:

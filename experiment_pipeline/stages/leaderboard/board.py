@@ -267,21 +267,17 @@ def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[s
     """Raise `StorageError` when another run has replaced the sets since a stage was made."""
     other = [name for name, digest in digests.items() if made_from.get(name) != digest]
     if other:
-        raise StorageError(
-            f"{' and '.join(other)} set",
-            f"another run replaced it after {stage} was made from {dict(made_from)}",
-            "Wait until that run has ended, then run the experiment's job again.",
-        )
+        rule = f"another run replaced it after {stage} was made from {dict(made_from)}"
+        fix = "Wait until that run has ended, then run the experiment's job again."
+        raise StorageError(f"{' and '.join(other)} set", rule, fix)
 
 
 def check_same_metric(results: SearchResults, metric: str) -> None:
     """Raise `TrainingError` when the YAML's metric was changed since `search_results` was made."""
     if results.metric != metric:
-        raise TrainingError(
-            "search_results",
-            f"it was scored by {results.metric}, the experiment's metric is {metric}",
-            "Materialize it again; what is trained is reused.",
-        )
+        rule = f"it was scored by {results.metric}, the experiment's metric is {metric}"
+        fix = "Materialize it again; what is trained is reused."
+        raise TrainingError("search_results", rule, fix)
 
 
 def _nothing_to_rank(

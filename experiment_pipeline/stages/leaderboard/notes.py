@@ -215,8 +215,7 @@ def search_edges(
             end, wider = "high", min(above, 1.0) if share else above
         else:
             continue
-        beyond = rounded(wider, integer=span.integer)
-        edges.append(SearchEdge(name, value, end, low, high, beyond))
+        edges.append(SearchEdge(name, value, end, low, high, rounded(wider, integer=span.integer)))
     return tuple(edges)
 
 

@@ -21,13 +21,8 @@ from experiment_pipeline.reporting.document import (
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, PagePath, Rows
 from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.pictures import (
-    SearchShown,
-    hyperparameter_charts,
-    rung_charts,
-    score_charts,
-)
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
 from experiment_pipeline.stages.leaderboard.receipts import generated_section, in_words
 from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, STATUSES, TRAINED
@@ -55,7 +50,7 @@ _HOW_TO_READ = (
 )
 
 
-def outcome(shown: SearchShown, place: str) -> Outcome:
+def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
     """Return the choice and the ranking, whose page is at a place."""
     board, table = shown.board, _table(shown)
     words, ranks = shown.declared[board.chosen].in_words, board.rows.set_index("key")["rank"]
@@ -90,7 +85,7 @@ def outcome(shown: SearchShown, place: str) -> Outcome:
     )
 
 
-def _record_rows(shown: SearchShown) -> Iterator[run_record.RecordRow]:
+def _record_rows(shown: pictures.SearchShown) -> Iterator[run_record.RecordRow]:
     """The ranking as rows, and what the run's own row says of the choice."""
     board = shown.board
     yield run_record.RunFacts(
@@ -135,18 +130,20 @@ def _beats_baseline(board: Leaderboard) -> Check:
     )
 
 
-def files(shown: SearchShown, experiment: str) -> dict[str, bytes]:
+def files(shown: pictures.SearchShown, experiment: str) -> dict[str, bytes]:
     """Return what is stored of a board: name → table, page."""
     passed = shown.board.beats_baseline
     page = render_html(document(shown, experiment), passed=passed, width=_WIDTH)
     return {TABLE: to_parquet(shown.board), PAGE: page.encode()}
 
 
-def document(shown: SearchShown, experiment: str) -> Document:
+def document(shown: pictures.SearchShown, experiment: str) -> Document:
     """Return the search as a document; where it has more rows than are shown, it says so."""
     board = shown.board
     own = shown.declared[shown.best].algorithm
-    drawn = {name: tuple(hyperparameter_charts(shown, name)) for name in (own, *shown.axes)}
+    drawn = {
+        name: tuple(pictures.hyperparameter_charts(shown, name)) for name in (own, *shown.axes)
+    }
     notes = (Bullets(board.notes),) if board.notes else ()
     count, of = len(shown.rows), len(board.rows)
     first = f"These are the first {count:,} of {of:,} configurations; the stored table has all."
@@ -154,12 +151,12 @@ def document(shown: SearchShown, experiment: str) -> Document:
     how = Bullets((evaluated(board.evaluation).scores, *_HOW_TO_READ))
     sections = [
         Section("Choice", (Paragraph(decision(shown)), facts(_choice(shown)))),
-        Section("Scores and cost", tuple(score_charts(shown))),
+        Section("Scores and cost", tuple(pictures.score_charts(shown))),
         *(
             Section(f"Hyperparameters of {name}", charts, folded=name != own)
             for name, charts in drawn.items()
         ),
-        Section("Halving", tuple(rung_charts(shown))),
+        Section("Halving", tuple(pictures.rung_charts(shown))),
         *generated_section(board.receipts, board.metric),
         Section("Configurations", (*cut, _table(shown))),
         Section("Caveats", notes),
@@ -169,7 +166,7 @@ def document(shown: SearchShown, experiment: str) -> Document:
     return Document(f"{experiment}: leaderboard", filled, around(experiment))
 
 
-def decision(shown: SearchShown) -> str:
+def decision(shown: pictures.SearchShown) -> str:
     """Return what was chosen, its score, the baseline, and the ties, in words."""
     board = shown.board
     beats = "significantly better than" if board.beats_baseline else "not significantly better than"
@@ -182,7 +179,7 @@ def decision(shown: SearchShown) -> str:
     )
 
 
-def _choice(shown: SearchShown) -> dict[str, str]:
+def _choice(shown: pictures.SearchShown) -> dict[str, str]:
     board, ensemble, chosen = shown.board, shown.board.chosen_ensemble, shown.board.chosen
     counts = Counter(board.rows["status"][board.rows["key"] != ENSEMBLE])
     ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
@@ -213,7 +210,7 @@ def _choice(shown: SearchShown) -> dict[str, str]:
     return known
 
 
-def _table(shown: SearchShown) -> TableBlock:
+def _table(shown: pictures.SearchShown) -> TableBlock:
     """The table of configurations, which the charts point to by row."""
     varied = dict.fromkeys(axis.name for axes in shown.axes.values() for axis in axes)
     seeds = any(row["seed_mean"] is not None for row in shown.rows)

@@ -327,8 +327,7 @@ def _score_axis(
     if worse := sum(not low <= score <= high for score in scores):
         count = numbers.counted(worse, "far worse score is", "far worse scores are")
         outside.append(f"{count} outside the plotted range.")
-    axis = {"name": shown.board.metric, "min": digits(low), "max": digits(high)}
-    return axis, " ".join(outside)
+    return {"name": shown.board.metric, "min": digits(low), "max": digits(high)}, " ".join(outside)
 
 
 def _is_ranked(row: Row) -> bool:

@@ -16,7 +16,7 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.search.conclusions import NOT_STARTED, TRAINED, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.statistics import comparisons
+from experiment_pipeline.statistics import comparisons, scores
 from experiment_pipeline.statistics.interval import (
     ConsecutiveClusters,
     Interval,
@@ -26,14 +26,6 @@ from experiment_pipeline.statistics.interval import (
     spread_of,
 )
 from experiment_pipeline.statistics.metrics import metric_of
-from experiment_pipeline.statistics.scores import (
-    SetPrediction,
-    best_constant,
-    interval_of,
-    layout,
-    one_sample,
-    repeated,
-)
 from experiment_pipeline.statistics.thresholds import cross_fitted
 
 COLUMNS = {
@@ -116,14 +108,16 @@ class RankedRows:
     w_train: Weights = None  # that of the train rows
     variance_factor: float = 1.0  # as of `SetPrediction`
 
-    def predicted(self, prediction: np.ndarray) -> SetPrediction:
+    def predicted(self, prediction: np.ndarray) -> scores.SetPrediction:
         """Return a fit's predictions of the test rows with the rows."""
-        return SetPrediction(self.y, prediction, self.clusters, self.weights, self.variance_factor)
+        return scores.SetPrediction(
+            self.y, prediction, self.clusters, self.weights, self.variance_factor
+        )
 
     def drawn(self, seed: int) -> comparisons.Drawn:
         """Return how comparisons draw the clusters anew."""
         consecutive = isinstance(self.clusters, ConsecutiveClusters)
-        scarcest = one_sample(self.clusters, self.weights).scarcest
+        scarcest = scores.one_sample(self.clusters, self.weights).scarcest
         return comparisons.Drawn(seed, consecutive, scarcest)
 
 
@@ -134,7 +128,7 @@ def measure(
     spec: ExperimentSpec,
 ) -> Iterator[Measured]:
     """Score results anew from their predictions of the test rows, in the order of their keys."""
-    drawn = layout(spec.metric, rows.y, rows.clusters, rows.weights)
+    drawn = scores.layout(spec.metric, rows.y, rows.clusters, rows.weights)
     compared = comparisons.comparison_codes(rows.clusters)
     for result in sorted(results, key=lambda result: result.key):
         found = cross_fitted(spec.metric, rows.predicted(predictions(result))).score
@@ -156,8 +150,8 @@ def order(
         ),
     )
     undefined = tuple(one.result for one in measured if not math.isfinite(one.score.estimate))
-    constant = best_constant(spec.metric, rows.y_train, spec.task, n_classes, rows.w_train)
-    control = rows.predicted(repeated(constant, len(rows.y))).linearise(spec.metric)
+    constant = scores.best_constant(spec.metric, rows.y_train, spec.task, n_classes, rows.w_train)
+    control = rows.predicted(scores.repeated(constant, len(rows.y))).linearise(spec.metric)
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
     drawn = rows.drawn(spec.seed)
@@ -175,7 +169,7 @@ def order(
         drawn,
     )
     reach = comparisons.simultaneous_reach(contributions, drawn)
-    shown = [interval_of(spec.metric, one.score, reach=reach) for one in scored]
+    shown = [scores.interval_of(spec.metric, one.score, reach=reach) for one in scored]
     # Adding 0.0 turns the -0.0 of the best into 0.0.
     estimates = sign * best.difference + 0.0
     ends = np.sort(sign * np.column_stack([best.low, best.high]), axis=1) + 0.0

@@ -109,11 +109,8 @@ class Contents:
         try:
             yield
         except _DAMAGES as error:
-            raise UnreadableTable(
-                self.name,
-                f"its {self.compression} stream is truncated, damaged or encrypted: {error}",
-                FIX_DOWNLOAD,
-            ) from None
+            rule = f"its {self.compression} stream is truncated, damaged or encrypted: {error}"
+            raise UnreadableTable(self.name, rule, FIX_DOWNLOAD) from None
 
     @property
     def folder_keys(self) -> dict[str, str | None]:
@@ -156,11 +153,9 @@ def open_contents(name: str, content: Content, declared: str | None) -> Contents
     if start.startswith(PARQUET_MAGIC):
         file = replace(file, format="parquet")
     if declared and declared != file.format:
-        raise UnreadableTable(
-            name,
-            f"data.format says {declared}, but the file's first bytes say {file.format}",
-            "correct data.format, or drop it",
-        )
+        rule = f"data.format says {declared}, but the file's first bytes say {file.format}"
+        fix = "correct data.format, or drop it"
+        raise UnreadableTable(name, rule, fix)
     return file
 
 

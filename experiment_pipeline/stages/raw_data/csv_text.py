@@ -108,11 +108,9 @@ class CsvText:
                 last_complete = line
         except csv.Error as error:
             if any(sign in str(error) for sign in OPEN_QUOTE_SIGNS):
-                raise UnreadableTable(
-                    self.name,
-                    f"a quotation mark after line {last_complete:,} is never closed",
-                    'close it, or write a quotation mark inside a value twice: ""',
-                ) from None
+                rule = f"a quotation mark after line {last_complete:,} is never closed"
+                fix = 'close it, or write a quotation mark inside a value twice: ""'
+                raise UnreadableTable(self.name, rule, fix) from None
 
 
 def read(name: str, content: Content, data: spec.Data) -> CsvText:
@@ -199,11 +197,9 @@ def _to_utf8(name: str, content: Content, declared: str | None) -> tuple[Content
         return _transcoded(name, content, declared), declared, []
     for start, chunk in _chunks(content):
         if b"\0" in chunk:
-            raise UnreadableTable(
-                name,
-                f"it is binary: a zero byte at {start + chunk.index(0):,}",
-                "point data.url at a CSV or Parquet file; UTF-16 needs data.encoding: utf-16-le",
-            )
+            rule = f"it is binary: a zero byte at {start + chunk.index(0):,}"
+            fix = "point data.url at a CSV or Parquet file; UTF-16 needs data.encoding: utf-16-le"
+            raise UnreadableTable(name, rule, fix)
     bad = _first_bad_byte(content)
     if bad is None:
         return content, "utf-8", []

@@ -18,13 +18,7 @@ import pyarrow.parquet as pq
 from fsspec.utils import glob_translate
 from upath import UPath
 
-from experiment_pipeline.errors import (
-    InvalidExperiment,
-    StorageUnreachable,
-    UnreadableTable,
-    did_you_mean,
-    listed,
-)
+from experiment_pipeline import errors
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data import csv_text
 from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC, Content, open_contents
@@ -132,7 +126,7 @@ def peek_columns(data: Data) -> list[str] | None:
     """Return the table's columns by a look at one local file; None where the table must be read."""
     if "://" in data.url and not data.url.lower().startswith("file://"):
         return None
-    with suppress(OSError, UnreadableTable, InvalidExperiment, pa.ArrowException):
+    with suppress(OSError, errors.UnreadableTable, errors.InvalidExperiment, pa.ArrowException):
         if (path := on_disk(location(data.url))) is None or not path.is_file():
             return None
         with path.open("rb") as file:
@@ -154,7 +148,9 @@ def _parts(data: Data) -> list[_Part]:
             source.fs  # noqa: B018 - the first use imports the package behind the protocol
     except ImportError as error:
         rule = f"this protocol needs a package: {error}"
-        raise StorageUnreachable(data.shown_url, rule, "Install it, then run again.") from error
+        raise errors.StorageUnreachable(
+            data.shown_url, rule, "Install it, then run again."
+        ) from error
     with explained(source):
         info = _info(source)
         if info and info["type"] == "directory":
@@ -171,8 +167,8 @@ def _parts(data: Data) -> list[_Part]:
             fix = "Open it in a browser and correct it."
             raise _unreadable(data, "does not exist (HTTP 404)", fix)
         siblings = list_names(source.parent)
-        there = f"its folder holds {listed(siblings)}."
-        hint = did_you_mean(source.name, siblings, most=3, otherwise=there)
+        there = f"its folder holds {errors.listed(siblings)}."
+        hint = errors.did_you_mean(source.name, siblings, most=3, otherwise=there)
         relative = "://" not in data.url and not data.url.startswith(("/", "~"))
         looked = f", looked for in {Path.cwd()}" if relative else ""
         raise _unreadable(data, f"no such file{looked}", f"Correct the path: {hint}")
@@ -202,7 +198,7 @@ def _in_folder(data: Data, folder: UPath) -> list[_Part]:
     if len(kinds) == 1:
         return next(iter(kinds.values()))
     if not kinds:
-        names = listed([part.name for part in found])
+        names = errors.listed([part.name for part in found])
         rule = f"is a folder without .parquet or .csv files; it holds {names}"
         raise _unreadable(data, rule, "Name a file, or a folder of the parts of one table.")
     counts = " and ".join(f"{len(parts)} {kind}" for kind, parts in kinds.items())
@@ -215,7 +211,7 @@ def _matching(data: Data, source: UPath) -> list[_Part]:
     first = next(i for i, step in enumerate(steps) if PATTERN.search(step))
     base = source.parents[len(steps) - first - 1]
     if not (found := _below(base, source.fs.glob(source.path, detail=True))):
-        fix = f"Correct the pattern: its folder holds {listed(list_names(base))}."
+        fix = f"Correct the pattern: its folder holds {errors.listed(list_names(base))}."
         raise _unreadable(data, "no file matches the pattern", fix)
     return found
 
@@ -232,8 +228,8 @@ def _below(folder: UPath, infos: Mapping[str, Mapping[str, Any]]) -> list[_Part]
     ]
 
 
-def _unreadable(data: Data, rule: str, fix: str) -> UnreadableTable:
-    return UnreadableTable(data.shown_url, rule, fix)
+def _unreadable(data: Data, rule: str, fix: str) -> errors.UnreadableTable:
+    return errors.UnreadableTable(data.shown_url, rule, fix)
 
 
 def _is_http(url: str) -> bool:

@@ -120,11 +120,9 @@ def default_features(algorithm: str) -> Features:
 
 def _check_size(culprit: str, size: int) -> None:
     if size > MAX_CONFIGURATIONS:
-        raise errors.InvalidExperiment(
-            culprit,
-            f"{size:,} configurations, of {MAX_CONFIGURATIONS:,} at the most",
-            "search fewer values, or write method: random with draws",
-        )
+        rule = f"{size:,} configurations, of {MAX_CONFIGURATIONS:,} at the most"
+        fix = "search fewer values, or write method: random with draws"
+        raise errors.InvalidExperiment(culprit, rule, fix)
 
 
 def _drafts(entry: Search) -> Iterator[_Unnamed]:

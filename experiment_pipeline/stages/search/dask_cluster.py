@@ -155,8 +155,7 @@ class Cluster:
                 return Done(key, None, lost, worker, deaths, 0.0)
             with self._while_connected():
                 value, worker, seconds = future.result()
-            queued = max(0.0, time.monotonic() - since - seconds)
-            return Done(key, value, None, worker, 1, queued)
+            return Done(key, value, None, worker, 1, max(0.0, time.monotonic() - since - seconds))
         finally:
             future.release()
 
@@ -203,11 +202,9 @@ def connected(
         try:
             client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
         except TimeoutError as error:
-            raise ClusterError(
-                f"the scheduler {address}",
-                f"has had no worker for {FIRST_WORKER_SECONDS:.0f} s",
-                "start workers with `dask worker`, and the address of this scheduler",
-            ) from error
+            rule = f"has had no worker for {FIRST_WORKER_SECONDS:.0f} s"
+            fix = "start workers with `dask worker`, and the address of this scheduler"
+            raise ClusterError(f"the scheduler {address}", rule, fix) from error
         yield Cluster(client, address, log)
 
 
@@ -223,11 +220,9 @@ def _client(address: str, certificates: Certificates | None) -> Generator["Clien
         reason: BaseException = error
         while reason.__cause__ is not None:  # Dask's own sentence only says that it timed out
             reason = reason.__cause__
-        raise ClusterError(
-            f"the scheduler {address}",
-            without_credentials(f"does not answer: {str(reason) or type(reason).__name__}"),
-            "correct the address or the certificates in `engine`, or start the scheduler",
-        ) from error
+        rule = without_credentials(f"does not answer: {str(reason) or type(reason).__name__}")
+        fix = "correct the address or the certificates in `engine`, or start the scheduler"
+        raise ClusterError(f"the scheduler {address}", rule, fix) from error
     try:
         yield client
     finally:

@@ -98,11 +98,9 @@ def fit_configuration(
     on_train = fitted.predict(train[scored]) if known is None else known[scored]
     for rows, predicted in (("test", on_test), ("train", on_train)):
         if odd := int((~np.isfinite(predicted)).sum()):
-            raise TrainingError(
-                f"configuration {configuration.key}",
-                f"{odd} of {predicted.size} predictions on {rows} rows are not finite",
-                "regularise more, learn more slowly, or scale the target",
-            )
+            rule = f"{odd} of {predicted.size} predictions on {rows} rows are not finite"
+            fix = "regularise more, learn more slowly, or scale the target"
+            raise TrainingError(f"configuration {configuration.key}", rule, fix)
     predictions = Predictions(on_test, on_train, composed.by_seed)
     result = ModelResult(
         key=configuration.key,
@@ -199,8 +197,7 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
 
     # Stored as the estimator that would be exported, and predicting with it.
     made = persistence.to_bytes(estimator)
-    stored = replace(whole.fitted, predict=predict, model=made, on_train=None)
-    whole = replace(whole, fitted=stored)
+    whole = replace(whole, fitted=replace(whole.fitted, predict=predict, model=made, on_train=None))
     if sets.folds:
         return whole
     with Clock() as clock:
@@ -410,7 +407,6 @@ def encoded_rows(
     """Return features fitted on prepared rows, and these as fits read them; `held`: all at once."""
     # Libraries keep targets of their own beside the tables that they make.
     y = aside(encode_target(rows[sets.target], sets.classes))
-    all_rows = np.ones(len(rows), dtype=bool)
-    features, table = fit_rows(encoder, rows, all_rows, sets, held=held)
+    features, table = fit_rows(encoder, rows, np.ones(len(rows), dtype=bool), sets, held=held)
     codes, wanted = categorical_positions(features), directions(features, sets.directions)
     return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)

@@ -161,8 +161,7 @@ def settled(
 ) -> tuple[Conclusion, ...]:
     """Return what the search finds on the stored results alone, for those not asked for."""
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
-    run = _HalvingRun(sets, spec, known, Threads(1), brake)
-    events = run.events(configurations, alone=False)
+    events = _HalvingRun(sets, spec, known, Threads(1), brake).events(configurations, alone=False)
     return tuple(event for event in events if isinstance(event, Conclusion))
 
 

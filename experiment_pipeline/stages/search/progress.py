@@ -80,11 +80,9 @@ class Progress:
             yield SearchNote(f"reused {reused} of {len(self.concluded)} configurations")
         failed = [one.failure for one in self.concluded.values() if one.failure is not None]
         if len(failed) == len(self.concluded):
-            raise errors.TrainingError(
-                f"{len(failed)} of {len(failed)} configurations",
-                f"failed, the first ({failed[0].key}) with {failed[0].in_words}",
-                "Fix the cause, or take the algorithm out of `search`.",
-            )
+            rule = f"failed, the first ({failed[0].key}) with {failed[0].in_words}"
+            fix = "Fix the cause, or take the algorithm out of `search`."
+            raise errors.TrainingError(f"{len(failed)} of {len(failed)} configurations", rule, fix)
 
     @property
     def standing(self) -> str:

@@ -80,8 +80,7 @@ class TrainingSets:
         if not self.folds:
             return 1.0
         fitted = [len(fold.sets.train) for fold in self.folds]
-        predicted = [len(fold.sets.test) for fold in self.folds]
-        return variance_factor(fitted, predicted, self.repeats)
+        return variance_factor(fitted, [len(fold.sets.test) for fold in self.folds], self.repeats)
 
     @property
     def once(self) -> slice:
@@ -220,6 +219,5 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
         )
         places = one.repeat * len(scored) + np.searchsorted(scored, predicted)
         folds.append(Fold(one.repeat, of_fold, one.fitted, places))
-    repeats = 1 + max(one.repeat for one in cut)
-    test = together([some_rows(rows, scored)] * repeats)
+    test = together([some_rows(rows, scored)] * (1 + max(one.repeat for one in cut)))
     return replace(pooled, test=test, folds=tuple(folds))

@@ -115,11 +115,9 @@ def _check_keys(validated: ValidatedRows, spec: ExperimentSpec) -> None:
     lacking = ~has_keys(rows, spec)
     if lacking.any():
         names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
-        raise UnusableTable(
-            f"split columns {listed(name for name in names if name)}",
-            f"{lacking.sum()} rows lack a value, the first is row {rows.index[lacking][0]}",
-            "Drop nullable there in schema.yaml: these rows are then rejected.",
-        )
+        rule = f"{lacking.sum()} rows lack a value, the first is row {rows.index[lacking][0]}"
+        fix = "Drop nullable there in schema.yaml: these rows are then rejected."
+        raise UnusableTable(f"split columns {listed(name for name in names if name)}", rule, fix)
     unnamed = validated.sets == len(SETS)
     if spec.split.by == "column" and unnamed.any():
         raise UnusableTable(
@@ -199,11 +197,9 @@ def early_stopping_rows(
     `draw` is another draw. Each side holds every class wherever a cut allows it.
     """
     if len(train) < 2:
-        raise EmptySet(
-            "train set",
-            f"{len(train)} rows cannot be parted into rows to fit on and rows to stop by",
-            "Deliver more rows, or raise split.fractions.train.",
-        )
+        rule = f"{len(train)} rows cannot be parted into rows to fit on and rows to stop by"
+        fix = "Deliver more rows, or raise split.fractions.train."
+        raise EmptySet("train set", rule, fix)
     salt = f"inner/{getattr(spec.split, 'seed', 0)}{draw}"
     classes = clusters.classes_of(train, spec)
     if spec.split.by == "time":

@@ -20,14 +20,9 @@ from experiment_pipeline.stages.validated_data.columns import (
     rejection_reasons,
 )
 from experiment_pipeline.storage.tables import Codes
+from experiment_pipeline.table import membership
 from experiment_pipeline.table.digests import column_part
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
-from experiment_pipeline.table.membership import (
-    codes_of,
-    may_have_rare_classes,
-    rare_classes_in,
-    set_aside_in_words,
-)
 from experiment_pipeline.table.preparation import Broken, Offsets, PreparedTable, shortened
 from experiment_pipeline.table.schema import column_schemas, columns_of
 from experiment_pipeline.table.table import (
@@ -95,10 +90,10 @@ class ValidatedData:
         profile: str = "",
     ) -> ValidatedRows:
         """Return the validated rows of `prepared` with what later stages must know of them."""
-        set_aside = tuple(set_aside_in_words(self.set_aside))
+        set_aside = tuple(membership.set_aside_in_words(self.set_aside))
         origin = Origin(raw_digest, raw_types, profile, set_aside, prepared.offsets)
         places = prepared.frame.index.get_indexer(self.validated.index)
-        return ValidatedRows(self.validated, codes_of(prepared.sets)[places], origin)
+        return ValidatedRows(self.validated, membership.codes_of(prepared.sets)[places], origin)
 
 
 def validate(
@@ -139,7 +134,7 @@ def validate(
         notes=(
             *prepared.notes,
             *(one.text for one in tolerated if one.cells),
-            *set_aside_in_words(rare),
+            *membership.set_aside_in_words(rare),
         ),
         set_aside=rare,
         tolerated=tolerated,
@@ -190,9 +185,9 @@ def _rows_of_rare_classes(
     if sets.empty or spec.task == "regression" or spec.target not in columns:
         return none
     target = columns[spec.target].of_rows(intact).set_axis(prepared.frame.index[intact])
-    if spec.validation.rare_classes == "stop" or not may_have_rare_classes(target):
+    if spec.validation.rare_classes == "stop" or not membership.may_have_rare_classes(target):
         return none
-    return target[target.isin(rare_classes_in(target, sets))]
+    return target[target.isin(membership.rare_classes_in(target, sets))]
 
 
 def _check_duplicates(
@@ -238,11 +233,9 @@ def _check_columns(
 def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
     cells = column.fitting
     if kind_of(cells) not in QUANTITIES:
-        raise UnusableTable(
-            f"sample_weight {name}",
-            f"it holds {cells.dtype}, weights are positive numbers",
-            f"Write preparation: types: {{{name}: number}}, or name another column.",
-        )
+        rule = f"it holds {cells.dtype}, weights are positive numbers"
+        fix = f"Write preparation: types: {{{name}: number}}, or name another column."
+        raise UnusableTable(f"sample_weight {name}", rule, fix)
     positions = np.delete(np.arange(len(cells) + len(column.left_out)), column.left_out)
     known = np.concatenate([np.empty(0, int), *(rule.positions for rule in column.broken)])
     weights = numbers_of(cells)

@@ -197,11 +197,9 @@ def database_errors(url: sa.URL) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise DatabaseUnavailable(
-            shown(url),
-            f"needs the package {error.name}",
-            "Install it: pip install 'experiment-pipeline[postgres]' for PostgreSQL.",
-        ) from error
+        rule = f"needs the package {error.name}"
+        fix = "Install it: pip install 'experiment-pipeline[postgres]' for PostgreSQL."
+        raise DatabaseUnavailable(shown(url), rule, fix) from error
     except (sa.exc.DBAPIError, sa.exc.ArgumentError, OSError) as error:
         expected = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.ArgumentError, OSError)
         cause = getattr(error, "orig", None) or error

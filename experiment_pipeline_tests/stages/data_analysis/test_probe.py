@@ -108,9 +108,7 @@ def test_the_probe_is_deterministic_and_reads_no_validation_row() -> None:
 
 
 def test_the_work_is_bounded_and_awkward_values_are_survived(monkeypatch) -> None:
-    """A long table is sampled, of very many texts some are left unread; infinite, huge, missing and mixed
-    values do not stop the probe.
-    """
+    """Long tables and texts are sampled; infinite, huge, missing and mixed values stop nothing."""
     long = pd.concat([table()] * 40, ignore_index=True).assign(row=np.arange(40 * ROWS))
     assert _probe(long, exclude={"row": "counts"}).rows == MOST_ROWS
     monkeypatch.setattr("experiment_pipeline.stages.data_analysis.findings.probe.MOST_TEXTS", 2)

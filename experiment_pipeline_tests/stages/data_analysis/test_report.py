@@ -6,13 +6,7 @@ import yaml
 
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis
 from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    ROWS,
-    VALIDATION,
-    analysed,
-    experiment,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis import tables
 
 MARKUP = "<script>alert(1)</script>"
 
@@ -20,15 +14,15 @@ MARKUP = "<script>alert(1)</script>"
 @pytest.fixture(scope="module")
 def report() -> tuple[DataAnalysis, str]:
     """An analysis with a leak, markup in names and values, secrets in the validation rows, its page."""
-    frame = table(
+    frame = tables.table(
         **{MARKUP: MARKUP, "`|*_[x](http://evil)": 1, "a\n```\n<b>": 1},
-        outcome=table()["y"],
-        note=np.where(VALIDATION, "secret", "open"),
-        long=["word " * 4000] * ROWS,
+        outcome=tables.table()["y"],
+        note=np.where(tables.VALIDATION, "secret", "open"),
+        long=["word " * 4000] * tables.ROWS,
     )
     settings = {"analysis": {"accept": {"leak_suspect": MARKUP}, "report_rows": 100}}
-    analysis = analysed(frame, **settings)
-    return analysis, report_html(analysis, frame, experiment(**settings))
+    analysis = tables.analysed(frame, **settings)
+    return analysis, report_html(analysis, frame, tables.experiment(**settings))
 
 
 def test_the_verdict_comes_first_and_the_table_last(report) -> None:
@@ -47,7 +41,7 @@ def test_names_and_values_are_shown_and_never_run(report) -> None:
     analysis, page = report
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    markdown = markdown_report(analysis, experiment())
+    markdown = markdown_report(analysis, tables.experiment())
     # Backticks in a column name make the fence longer.
     assert "\n````yaml\n" in markdown
     markdown = re.sub(r"(?s)(`{3,})yaml\n.*?\1", "", markdown)
@@ -67,9 +61,11 @@ def test_rows_of_the_validation_set_are_not_shown(report) -> None:
 
 def test_the_settings_of_all_findings_are_one_patch() -> None:
     """Pasted, no key stands twice, and what the experiment excludes already stays."""
-    frame = table(constant=1, outcome=table()["y"], empty=[None] * (ROWS - 1) + [1.0])
-    spec = experiment(exclude={"other": "not known in time"})
-    (patch,) = re.findall(r"(?s)```yaml\n(.*?)```", markdown_report(analysed(frame), spec))
+    frame = tables.table(
+        constant=1, outcome=tables.table()["y"], empty=[None] * (tables.ROWS - 1) + [1.0]
+    )
+    spec = tables.experiment(exclude={"other": "not known in time"})
+    (patch,) = re.findall(r"(?s)```yaml\n(.*?)```", markdown_report(tables.analysed(frame), spec))
     excluded = yaml.safe_load(f"attributes:\n{patch}")["attributes"]["exclude"]
     assert {"other", "constant", "outcome", "empty"} <= set(excluded)
 
@@ -77,7 +73,7 @@ def test_the_settings_of_all_findings_are_one_patch() -> None:
 @pytest.mark.slow
 def test_wide_tables_stay_small() -> None:
     """Columns beyond sixty are left out."""
-    frame = table(**{f"n{i}": np.arange(ROWS) for i in range(300)})
-    page = report_html(analysed(table()), frame, experiment())
+    frame = tables.table(**{f"n{i}": np.arange(tables.ROWS) for i in range(300)})
+    page = report_html(tables.analysed(tables.table()), frame, tables.experiment())
     assert len(page.encode()) < 200_000
     assert "of 304 columns" in page

@@ -193,10 +193,7 @@ def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
 
 
 def test_configurations_are_ranked_at_cross_fitted_thresholds() -> None:
-    """Better order wins although its probabilities of rare positives never reach 0.5.
-
-    The score is that at thresholds chosen on other rows, so it is below the best one's.
-    """
+    """Better order wins below 0.5; the score is at thresholds of other rows, below the best one's."""
     search = search_of(spec_of(2, metric="f1"), [0.3, 3])
     better, worse = (one.key for one in search.results)
     search.predictions[better] = search.predictions[better] * 0.4

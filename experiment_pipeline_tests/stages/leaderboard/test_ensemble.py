@@ -18,19 +18,13 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
-from experiment_pipeline_tests.stages.leaderboard.board_examples import (
-    Search,
-    failure_of,
-    result_of,
-    shown_of,
-    spec_of,
-)
+from experiment_pipeline_tests.stages.leaderboard import board_examples
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, sets_of
 
 
 def search_of(
     spec: ExperimentSpec, noises: list[float], seed: int = 0, n: int = 300, shared: float = 0.3
-) -> Search:
+) -> board_examples.Search:
     """Return regressions that see the truth through a noise of their own, and one they share."""
     generator = np.random.default_rng(seed)
     y, common = generator.normal(size=n), shared * generator.normal(size=n)
@@ -38,15 +32,17 @@ def search_of(
     for number, (one, noise) in enumerate(zip(configurations(spec), noises, strict=True)):
         predictions[one.key] = y + common + noise * generator.normal(size=n)
         results.append(
-            result_of(one, 0.0, spec, fingerprint=f"{number:064d}", model_bytes=1_000 + number)
+            board_examples.result_of(
+                one, 0.0, spec, fingerprint=f"{number:064d}", model_bytes=1_000 + number
+            )
         )
     rows = RankedRows(y, np.arange(n), generator.normal(size=900))
-    return Search(spec, results, predictions, rows.y, rows.y_train, rows.clusters)
+    return board_examples.Search(spec, results, predictions, rows.y, rows.y_train, rows.clusters)
 
 
 def numbers_spec(count: int, **changes: object) -> ExperimentSpec:
     """Return an experiment of so many configurations, ranked by rmse."""
-    return spec_of(count, **({"task": "regression", "metric": "rmse"} | changes))
+    return board_examples.spec_of(count, **({"task": "regression", "metric": "rmse"} | changes))
 
 
 def row_of(board: Leaderboard) -> dict:
@@ -130,7 +126,7 @@ def test_predicting_without_features_and_what_failed_are_never_members() -> None
     spec = numbers_spec(0, search=[three, {"algorithm": "dummy"}])
     made = search_of(spec, [1.0, 1.0, 1.0, 1.0])
     kept = [one for one in made.results if not one.key.endswith("=16")]
-    board = made.rank(failure_of("lightgbm__num_leaves=16"), results=kept)
+    board = made.rank(board_examples.failure_of("lightgbm__num_leaves=16"), results=kept)
     names = {one.configuration.algorithm for one in board.ensemble.members}
     assert names == {"lightgbm"}
     assert len(board.ensemble.members) == 2
@@ -154,7 +150,7 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
     search = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
     board = search.rank()
     paths = {one.key: (Step(1.0, 1.0, 0.9, 2.0),) for one in configurations(search.spec)}
-    shown = shown_of(search.spec, board, paths)
+    shown = board_examples.shown_of(search.spec, board, paths)
     text = page.files(shown, "board")[page.PAGE].decode()
     assert board.ensemble.in_words in text.partition("Reason")[0]
     assert "4 configurations: 4 trained" in text
@@ -167,11 +163,7 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
 
 
 def test_the_score_does_not_flatter_itself() -> None:
-    """Of equally good models that err apart, drawn anew 40 times, each held against fresh rows.
-
-    The score of the weights on the rows that chose them is better than on fresh rows by several
-    standard errors; the cross-fitted one is not.
-    """
+    """On fresh rows the score of weights on their own rows is worse; the cross-fitted one is not."""
     models, rows = 8, 250
     honest, naive = [], []
     for seed in range(40):

@@ -158,8 +158,7 @@ def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened) -> None:
     key = fresh.rows()[2][1]
     assert key in fresh.page.locator(".hint").first.inner_text()
     fresh.page.mouse.click(x, y)
-    marked = fresh.page.locator("tr.marked")
-    assert marked.locator("td").nth(1).inner_text() == key
+    assert fresh.page.locator("tr.marked").locator("td").nth(1).inner_text() == key
     assert fresh.page.evaluate(
         "() => {const box = document.querySelector('tr.marked').getBoundingClientRect();"
         "return box.top >= 0 && box.bottom <= innerHeight}"

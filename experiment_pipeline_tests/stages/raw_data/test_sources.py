@@ -14,12 +14,7 @@ import pytest
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data.sources import (
-    fingerprint_source,
-    modified_at,
-    peek_columns,
-    read_source,
-)
+from experiment_pipeline.stages.raw_data import sources
 from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.storage.files import location, write_bytes
 from experiment_pipeline_tests.ports import free_port
@@ -32,9 +27,9 @@ def refused(url: object, **settings: object) -> errors.ExperimentPipelineError:
     """The error that a URL ends in, the same for reading and for looking."""
     data = Data(url=str(url), **settings)
     with pytest.raises(errors.ExperimentPipelineError) as caught:
-        read_source(data)
+        sources.read_source(data)
     with pytest.raises(type(caught.value)):
-        fingerprint_source(data)
+        sources.fingerprint_source(data)
     return caught.value
 
 
@@ -50,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_file_is_read_from_any_way_to_write_its_path(folder: Path) -> None:
     """Relative, absolute and file:// paths lead to the same bytes, under the file's name."""
     for url in ("flights.csv", folder / "flights.csv", f"file://{folder}/flights.csv"):
-        assert read_source(Data(url=str(url))) == [("flights.csv", TABLE)]
+        assert sources.read_source(Data(url=str(url))) == [("flights.csv", TABLE)]
 
 
 LONG = b"id;text\n" + b"1;a long text\n" * 30_000
@@ -61,12 +56,12 @@ LONG = b"id;text\n" + b"1;a long text\n" * 30_000
 )
 def test_a_look_at_a_file_shows_the_columns_of_the_whole(folder: Path, content: bytes) -> None:
     """By what it holds, delimiter and mark included; a file that has changed is looked at again."""
-    assert peek_columns(Data(url="flights.csv")) == ["a", "b"]
+    assert sources.peek_columns(Data(url="flights.csv")) == ["a", "b"]
     (folder / "flights.csv").write_bytes(content + b"1" * 9)
     columns = list(parse([("flights.csv", content)], Data(url="flights.csv")).frame)
-    assert peek_columns(Data(url=f"file://{folder}/flights.csv")) == columns
+    assert sources.peek_columns(Data(url=f"file://{folder}/flights.csv")) == columns
     pd.DataFrame({"c": [1]}).to_parquet(folder / "table.pq")
-    assert peek_columns(Data(url="table.pq")) == ["c"]
+    assert sources.peek_columns(Data(url="table.pq")) == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -85,26 +80,28 @@ def test_where_the_beginning_does_not_suffice_no_columns_are_given(folder: Path,
     """Guesses, errors, and what is away, elsewhere or in parts, are left to the run."""
     (folder / "odd").write_bytes(content)
     for url in ("odd", "absent.csv", "parts", "*.csv", "s3://bucket/t.csv"):
-        assert peek_columns(Data(url=url)) is None
+        assert sources.peek_columns(Data(url=url)) is None
 
 
 def test_a_folder_is_its_tables(folder: Path) -> None:
     """Every part below the folder is read, in order, by its relative name; markers are not."""
     expected = [("y=1/p.parquet", TABLE), ("y=2/p.parquet", TABLE)]
-    assert read_source(Data(url="parts")) == expected
-    assert read_source(Data(url="parts/")) == expected
+    assert sources.read_source(Data(url="parts")) == expected
+    assert sources.read_source(Data(url="parts/")) == expected
     (folder / "parts" / ".hidden.parquet").write_bytes(b"")
     (folder / "parts" / "notes.txt").write_text("")
-    assert read_source(Data(url="parts")) == expected
+    assert sources.read_source(Data(url="parts")) == expected
 
 
 def test_a_pattern_names_its_files(folder: Path) -> None:
     """What it matches is named from where it begins; a file that is called like one is read itself."""
-    names = [name for name, _ in read_source(Data(url="parts/*/p.*"))]
+    names = [name for name, _ in sources.read_source(Data(url="parts/*/p.*"))]
     assert names == ["y=1/p.parquet", "y=2/p.parquet"]
-    assert [name for name, _ in read_source(Data(url=f"{folder}/fl*.csv"))] == ["flights.csv"]
+    assert [name for name, _ in sources.read_source(Data(url=f"{folder}/fl*.csv"))] == [
+        "flights.csv"
+    ]
     (folder / "data[1].csv").write_bytes(TABLE)
-    assert read_source(Data(url="data[1].csv")) == [("data[1].csv", TABLE)]
+    assert sources.read_source(Data(url="data[1].csv")) == [("data[1].csv", TABLE)]
 
 
 def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
@@ -119,9 +116,7 @@ def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
 
 
 def test_what_holds_no_table_is_refused(folder: Path) -> None:
-    """A folder without one kind of tables, which lists or counts them, a device that would never end, a
-    protocol that is unknown, or whose package is missing.
-    """
+    """Folders without one kind of tables, endless devices, protocols unknown or without a package."""
     (folder / "empty").mkdir()
     assert "holds none" in refused("empty").rule
     (folder / "empty" / "notes.txt").write_text("")
@@ -136,14 +131,14 @@ def test_what_holds_no_table_is_refused(folder: Path) -> None:
 def test_a_fingerprint_follows_the_content(folder: Path) -> None:
     """It stays while nothing changes, and changes with a file, a new part or a lost one."""
     data = Data(url="parts")
-    seen = [fingerprint_source(data), fingerprint_source(data)]
+    seen = [sources.fingerprint_source(data), sources.fingerprint_source(data)]
     (folder / "parts/y=1/p.parquet").write_bytes(b"longer than before")
-    seen.append(fingerprint_source(data))
+    seen.append(sources.fingerprint_source(data))
     (folder / "parts/y=3").mkdir()
     (folder / "parts/y=3/p.parquet").write_bytes(TABLE)
-    seen.append(fingerprint_source(data))
+    seen.append(sources.fingerprint_source(data))
     (folder / "parts/y=2/p.parquet").unlink()
-    seen.append(fingerprint_source(data))
+    seen.append(sources.fingerprint_source(data))
     assert seen[0] == seen[1]
     assert len(set(seen)) == 4
 
@@ -152,9 +147,9 @@ def test_a_table_is_as_old_as_its_newest_file(folder: Path) -> None:
     """The age of the data on the overview is counted from it; a file system may not say it."""
     for year, second in (("y=1", 900_000_000), ("y=2", 800_000_000)):
         os.utime(folder / "parts" / year / "p.parquet", (second, second))
-    assert modified_at(Data(url="parts")) == datetime.fromtimestamp(900_000_000, UTC)
+    assert sources.modified_at(Data(url="parts")) == datetime.fromtimestamp(900_000_000, UTC)
     write_bytes(location("memory://old/t.csv"), TABLE)
-    assert modified_at(Data(url="memory://old/t.csv")) is None
+    assert sources.modified_at(Data(url="memory://old/t.csv")) is None
 
 
 def test_a_fingerprint_reads_what_says_nothing_about_itself() -> None:
@@ -163,7 +158,7 @@ def test_a_fingerprint_reads_what_says_nothing_about_itself() -> None:
     fingerprints = []
     for content in (TABLE, TABLE[::-1]):
         write_bytes(location(data.url), content)
-        fingerprints.append(fingerprint_source(data))
+        fingerprints.append(sources.fingerprint_source(data))
     assert fingerprints[0] != fingerprints[1]
 
 
@@ -198,8 +193,8 @@ def web(folder: Path) -> Iterator[str]:
 def test_a_table_on_the_web_is_read_and_its_token_kept_secret(web: str) -> None:
     """User, password and query reach the server, but no name and no message."""
     data = Data(url=f"http://me:hidden@{web}/flights.csv?token=hidden")
-    assert read_source(data) == [("flights.csv", TABLE)]
-    assert fingerprint_source(data) == fingerprint_source(data)
+    assert sources.read_source(data) == [("flights.csv", TABLE)]
+    assert sources.fingerprint_source(data) == sources.fingerprint_source(data)
     for path in ("flight.csv", "denied.csv"):
         error = refused(f"http://me:hidden@{web}/{path}?token=hidden")
         assert "hidden" not in str(error)
@@ -223,12 +218,12 @@ def test_a_bucket_is_read_like_a_disk(s3_bucket: str) -> None:
     for name in ("flights.csv", "parts/y=1/p.parquet", "parts/_SUCCESS"):
         write_bytes(root / name, part)
     for url in ("parts", "parts/", "parts/*/*.parquet"):
-        assert read_source(Data(url=f"{root}/{url}")) == [("y=1/p.parquet", part)]
-    assert read_source(Data(url=f"{root}/flights.csv")) == [("flights.csv", part)]
-    first = fingerprint_source(Data(url=f"{root}/parts"))
+        assert sources.read_source(Data(url=f"{root}/{url}")) == [("y=1/p.parquet", part)]
+    assert sources.read_source(Data(url=f"{root}/flights.csv")) == [("flights.csv", part)]
+    first = sources.fingerprint_source(Data(url=f"{root}/parts"))
     write_bytes(root / "parts/y=1/p.parquet", part + b"x")
-    assert fingerprint_source(Data(url=f"{root}/parts")) != first
-    changed = modified_at(Data(url=f"{root}/parts"))
+    assert sources.fingerprint_source(Data(url=f"{root}/parts")) != first
+    changed = sources.modified_at(Data(url=f"{root}/parts"))
     assert changed is not None
     assert datetime.now(UTC) - changed < timedelta(hours=1)
     assert "did you mean 'flights.csv'" in refused(f"{root}/flight.csv").fix

@@ -19,17 +19,11 @@ from experiment_pipeline.orchestration.assets.shared import stage_run
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.search import Budget, Worth
+from experiment_pipeline.stages.search import results
 from experiment_pipeline.stages.search.budget import AfterSearch, Brake, usual_seconds
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.results import (
-    ModelResult,
-    ModelsInMemory,
-    Outcome,
-    Predictions,
-    TrainedModel,
-)
 from experiment_pipeline.stages.search.rungs import Rung, best_first, competes, ladder
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SplitSets
@@ -66,7 +60,7 @@ def brake(seconds: float | None, rung: Rung) -> tuple[Brake, Clock]:
     return held, clock
 
 
-def fitted(one: Configuration, score: float, seconds: float) -> ModelResult:
+def fitted(one: Configuration, score: float, seconds: float) -> results.ModelResult:
     """What a fit has left."""
     return result_of(one, score, SPEC, fit_wall_seconds=seconds)
 
@@ -252,13 +246,15 @@ class Simulated:
         sets: TrainingSets,
         spec: ExperimentSpec,
         brake: Brake | None = None,
-    ) -> Generator[Outcome, None, None]:
+    ) -> Generator[results.Outcome, None, None]:
         """Start one whenever a worker is free."""
-        waiting, running = deque(configurations), list[tuple[float, str, ModelResult]]()
+        waiting, running = deque(configurations), list[tuple[float, str, results.ModelResult]]()
         while waiting or running:
             if not waiting or len(running) == self.workers:
                 self.seconds, _, result = heappop(running)
-                yield TrainedModel(result, b"", Predictions(np.zeros(1), np.zeros(1)))
+                yield results.TrainedModel(
+                    result, b"", results.Predictions(np.zeros(1), np.zeros(1))
+                )
             elif brake is None or brake.may_start(waiting[0].key):
                 one = waiting.popleft()
                 luck = self.luck.setdefault(one.key, self.random.lognormal(0, 0.4))
@@ -300,7 +296,9 @@ def test_enough_are_compared_within_the_budget(rows, features, shares, asked, sl
     sets = as_evaluated(parts.train, parts.test, spec)
     engine, seconds = Simulated(slowness), spec.budget.seconds or 0.0
     declared = configurations(spec)
-    events = [*search(declared, sets, spec, ModelsInMemory(), engine, lambda: engine.seconds)]
+    events = [
+        *search(declared, sets, spec, results.ModelsInMemory(), engine, lambda: engine.seconds)
+    ]
     fits = [one for one in events if isinstance(one, Fitted)]
     first = [one.model.result.algorithm for one in fits if one.rung.number == 1]
     assert len(first) >= 20

@@ -47,9 +47,7 @@ def fitted(encoder: str, train: pd.DataFrame) -> Any:
 
 @pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
 def test_every_type_of_column_is_encoded_as_whoever_delivers_it(encoder: str) -> None:
-    """Gaps, constants, infinities and mixtures become float64. Another order, further columns, a row of
-    objects with None, and a text column of nan alone change nothing.
-    """
+    """Gaps, infinities and mixtures become float64, whatever order, objects or further columns."""
     table = awkward()
     features = fitted(encoder, table)
     encoded = features.transform(table)

@@ -84,8 +84,7 @@ def test_a_result_tells_what_the_fit_cost() -> None:
     assert result.fit_wall_seconds > 0
     assert 0 < result.predict_seconds_per_row < 0.01
     assert result.model_bytes == len(trained.model)
-    assert list(result.test_scores) == ["roc_auc", "brier"]
-    assert result.metric == "roc_auc"
+    assert (list(result.test_scores), result.metric) == (["roc_auc", "brier"], "roc_auc")
 
 
 def test_a_class_that_test_lacks_keeps_its_column_and_one_that_it_alone_has_is_an_error() -> None:
@@ -252,9 +251,7 @@ def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:
     ],
 )
 def test_the_assembled_pipeline_predicts_what_the_fit_predicted(task: str, classes: tuple) -> None:
-    """Bit for bit, also stored and loaded, and for new categories: better than the dummy, in the shape of
-    the task, whichever class sorts first; labels are of the target's kind.
-    """
+    """Bit for bit, stored and loaded, for new categories, whichever class sorts first."""
     spec, sets = experiment([*ALGORITHMS, *BOOSTERS], task), training_sets(task, classes)
     unseen = sets.test.assign(carrier="ZZ")
     sets = replace(sets, test=pd.concat([sets.test, unseen], ignore_index=True))

@@ -154,8 +154,7 @@ def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str, monkeypatch
     assert parts.columns.keys() == set(FEATURES)
     places = np.concatenate(list(parts.columns.values()))
     assert sorted(places.tolist()) == list(range(encoded.shape[1]))
-    alone = TakenApart.of(ours.estimators_[0])
-    assert alone.encode(table).shape[1] < encoded.shape[1]
+    assert TakenApart.of(ours.estimators_[0]).encode(table).shape[1] < encoded.shape[1]
 
 
 def test_of_three_members_two_may_share() -> None:

@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 from experiment_pipeline.errors import EmptySet, UnusableTable
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.stages.split_sets.page import (
-    check_copies,
-    check_disjoint,
-    check_look_alike,
-)
+from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import (
     SplitSets,
     early_stopping_gap,
@@ -75,7 +71,7 @@ def test_the_gap_keeps_its_distance():
     assert sets.test.rows["visited"].min() - sets.train.rows["visited"].max() >= pd.Timedelta("12h")
     assert sets.left_out == 22
     assert any("22 rows" in note for note in sets.notes)
-    assert check_disjoint(sets, made(1_000)) == []
+    assert page.check_disjoint(sets, made(1_000)) == []
     assert leaks_of(sets, spec) == []
 
 
@@ -83,8 +79,7 @@ def test_a_column_can_name_the_sets():
     """Values are compared as values: 1 in the YAML is 1.0 in the table."""
     by = {"by": "column", "column": "fold", "train": [1, 2], "test": [3], "validation": [4]}
     frame = made(80, fold=np.repeat([1.0, 2.0, 3.0, 4.0], 20))
-    sets = cut_rows(frame, experiment(by))
-    assert sets.summary["rows"].tolist() == [40, 20, 20]
+    assert cut_rows(frame, experiment(by)).summary["rows"].tolist() == [40, 20, 20]
     with pytest.raises(UnusableTable, match=r"'5\.0'"):
         cut_rows(frame.assign(fold=np.repeat([1.0, 2.0, 3.0, 5.0], 20)), experiment(by))
 
@@ -126,7 +121,7 @@ def test_the_sets_of_the_prepared_rows_are_kept():
     data = validate(raw, prepared, schema, spec)
     sets = split(data.to_split(prepared), spec, feature_columns(data.validated, spec))
     assert (prepared.sets[sets.validation.rows.index] == "validation").all()
-    assert check_disjoint(sets, data.validated) == []
+    assert page.check_disjoint(sets, data.validated) == []
 
 
 def test_a_new_column_that_the_schema_leaves_out_moves_no_row():
@@ -163,8 +158,7 @@ def test_the_inner_slice_is_never_empty_and_never_all(rows, distinct, by, task):
     """Any train set of two rows or more can be parted."""
     place = np.arange(rows) % distinct
     train = made(rows, a=place, b="x", patient=place, visit_id=place, visited=place)
-    held_out = early_stopping_rows(train, experiment(by, task), FEATURES)
-    assert 0 < held_out.sum() < rows
+    assert 0 < early_stopping_rows(train, experiment(by, task), FEATURES).sum() < rows
 
 
 def test_intervals_resample_the_cluster_of_the_split():
@@ -224,9 +218,9 @@ def test_the_scenario_s_sets_pass_every_check(task, by):
     validated = clinic(spec).validated
     features = feature_columns(validated, spec)
     sets = cut_rows(validated, spec, features)
-    assert check_disjoint(sets, validated) == []
+    assert page.check_disjoint(sets, validated) == []
     assert leaks_of(sets, spec, features) == []
-    assert not check_look_alike(sets, spec, features)["alarming"].any()
+    assert not page.check_look_alike(sets, spec, features)["alarming"].any()
     assert len({table.digest for table in sets.by_name().values()}) == 3
     assert sets.summary["set"].tolist() == list(SETS)
 
@@ -252,18 +246,18 @@ def test_a_leak_is_found(by, said):
     sets = cut_rows(frame, experiment(by))
     leaking = tampered(sets, test=pd.concat([sets.train.rows.tail(1), sets.test.rows]))
     assert re.search(said, "\n".join(leaks_of(leaking, experiment(by))))
-    assert "train and test share 1 row" in check_disjoint(leaking, frame)
+    assert "train and test share 1 row" in page.check_disjoint(leaking, frame)
 
 
 def test_lost_twice_and_invented_rows_are_found():
     """The check on disjoint sets sees every way in which they can be wrong."""
     frame = made(100)
     sets = cut_rows(frame, experiment(BY_ID))
-    assert "99 rows" in check_disjoint(tampered(sets, test=sets.test.rows.iloc[1:]), frame)[0]
+    assert "99 rows" in page.check_disjoint(tampered(sets, test=sets.test.rows.iloc[1:]), frame)[0]
     twice = pd.concat([sets.test.rows, sets.test.rows.head(2)])
-    assert "test has 2 rows twice" in check_disjoint(tampered(sets, test=twice), frame)
+    assert "test has 2 rows twice" in page.check_disjoint(tampered(sets, test=twice), frame)
     invented = sets.test.rows.set_axis(sets.test.rows.index + 1000)
-    assert "that nobody validated" in check_disjoint(tampered(sets, test=invented), frame)[0]
+    assert "that nobody validated" in page.check_disjoint(tampered(sets, test=invented), frame)[0]
 
 
 NAMED = np.resize(["train", "train", "test", "validation"], 2_000)
@@ -300,7 +294,7 @@ def test_copies_with_another_id_group_or_time_are_a_note(by, said):
     spec = experiment(by)
     sets = cut_rows(made(2_000, a=np.arange(2_000) % 800 / 7, b="x"), spec)
     assert leaks_of(sets, spec) == []
-    _, caveats, _ = check_copies(sets, spec, FEATURES)
+    _, caveats, _ = page.check_copies(sets, spec, FEATURES)
     assert caveats
     assert all(said in text for text in caveats)
 
@@ -310,7 +304,7 @@ def test_equal_people_in_named_sets_are_a_note():
     spec = experiment(BY_COLUMN)
     sets = cut_rows(made(2_000, part=NAMED, a=np.arange(2_000) % 7), spec)
     assert leaks_of(sets, spec) == []
-    _, caveats, notes = check_copies(sets, spec, FEATURES)
+    _, caveats, notes = page.check_copies(sets, spec, FEATURES)
     assert all("chance can explain 500 of them" in text for text in notes)
     assert caveats == []
 
@@ -321,7 +315,7 @@ def test_equal_rows_with_other_targets_are_no_copies():
     title = np.random.default_rng(0).integers(0, 800, 2_000) + 0.5
     sets = cut_rows(made(2_000, part=NAMED, a=title, b="x"), spec)
     assert leaks_of(sets, spec) == []
-    _, caveats, _ = check_copies(sets, spec, FEATURES)
+    _, caveats, _ = page.check_copies(sets, spec, FEATURES)
     assert any("have another target" in text for text in caveats)
     fate = np.where(title * 7 % 5 < 2, "yes", "no")
     alike = cut_rows(made(2_000, part=NAMED, a=title, b="x", readmitted=fate), spec)
@@ -331,6 +325,8 @@ def test_equal_rows_with_other_targets_are_no_copies():
 def test_sets_that_differ_raise_an_alarm():
     """A column that grows with time alarms under a split by time, a steady one does not."""
     frame = made(2_000, a=np.arange(2_000.0))
-    table = check_look_alike(cut_rows(frame, experiment(BY_TIME)), experiment(BY_TIME), FEATURES)
+    table = page.check_look_alike(
+        cut_rows(frame, experiment(BY_TIME)), experiment(BY_TIME), FEATURES
+    )
     assert set(table[table["alarming"]]["column"]) == {"a"}
     assert table["effect_size"].is_monotonic_decreasing

@@ -46,9 +46,7 @@ def older(frame: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path):
-    """First run: no accepted version, and no bias in its few rejected rows; after an export drift is
-    told, and blocks where said.
-    """
+    """Without one there is no bias to tell; after an export drift is told, and blocks where said."""
     first = run(visits(tmp_path), scenario.SCHEMA)
     assert first.materialized("exported_model")
     assert check(first, BIAS).passed

@@ -30,8 +30,7 @@ def changes(before: pd.DataFrame, now: pd.DataFrame, rates=(0.0, 0.0), **setting
 
 def visits(rows: int, seed: int, **columns) -> pd.DataFrame:
     """Draw visits from one source, with some columns replaced."""
-    validated = clinic().validated
-    drawn = validated.sample(rows, replace=True, random_state=seed)
+    drawn = clinic().validated.sample(rows, replace=True, random_state=seed)
     drawn = drawn.reset_index(drop=True).rename_axis(index="row_number")
     return drawn.assign(**columns)
 
@@ -83,8 +82,7 @@ def test_a_million_rows_do_not_make_a_tiny_shift_large():
     """The number of rows decides about noise, never about the effect."""
     rng = np.random.default_rng(0)
     before = pd.DataFrame({"age": rng.normal(50, 10, 500_000)})
-    now = pd.DataFrame({"age": rng.normal(50.3, 10, 500_000)})
-    found = changes(before, now)
+    found = changes(before, pd.DataFrame({"age": rng.normal(50.3, 10, 500_000)}))
     assert found.drift["real"].all()
     assert found.drift["effect_size"].max() < 0.01
     assert found.problems(Drift()) == []

@@ -132,8 +132,7 @@ def test_a_worse_model_is_stopped_and_a_better_one_is_not(metric: str) -> None:
     """Whichever way the metric runs, unless it is tolerated; scores and difference are recorded."""
     worse, better = worse_one(spec(metric=metric)), better_one(spec(metric=metric))
     assert not worse.gate.passed
-    assert worse.gate.outcome == "FAIL"
-    assert worse.scores.rows == 1_000
+    assert (worse.gate.outcome, worse.scores.rows) == ("FAIL", 1_000)
     change = worse.scores.challenger - worse.scores.champion
     assert worse.scores.difference.estimate == pytest.approx(change)
     tolerant = spec(metric=metric, not_worse_than_champion={"tolerance": 0.5})
@@ -169,8 +168,7 @@ def test_a_champion_worse_than_chance_stops_the_run(metric: str) -> None:
     found = compared(champion(rows_of(500, 1)), swapped, challenger, FEATURES, spec(metric=metric))
     assert found.better
     assert (found.gate.outcome, found.scores.reversed.high < 0.3) == ("FAIL", True)
-    report = report_of(champions=[found])
-    (reason,) = reasons(spec_of(), BOARD, report, Evidence())[:1]
+    (reason,) = reasons(spec_of(), BOARD, report_of(champions=[found]), Evidence())[:1]
     assert (reason.code, "retire board v0001 --why" in reason.advice) == ("target_reversed", True)
 
 
@@ -231,9 +229,7 @@ def test_only_a_significantly_better_version_is_the_best_from_then_on(place: UPa
 
 
 def test_a_champion_far_above_an_honest_model_may_have_leaked() -> None:
-    """It is said, and how to retire it, also where the new one is no better than the baseline and where
-    the run ends; not of one that is better by a feature's worth.
-    """
+    """It is said, with how to retire it; not of one that is better by a feature's worth."""
 
     def leaked(table: pd.DataFrame, strength: float) -> pd.DataFrame:
         luck = np.random.default_rng(len(table)).normal(size=len(table))

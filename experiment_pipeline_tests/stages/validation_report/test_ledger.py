@@ -36,9 +36,7 @@ def test_looks_are_kept_with_time_rows_and_model(place: UPath) -> None:
 
 
 def test_another_column_or_one_more_row_does_not_reset_the_count(tmp_path: Path) -> None:
-    """Looks count by the rows, with their overlap; looks at other rows do not. A model that looks again,
-    for another wording or criterion, counts once.
-    """
+    """Looks count by the overlap of their rows; a model that looks again counts once."""
     ledger = Ledger(UPath(tmp_path), "flights")
     for model in (MODELS[0], MODELS[0], MODELS[1]):
         ledger.record_look(ROWS, model, TABLE)

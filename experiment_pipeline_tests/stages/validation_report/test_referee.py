@@ -76,9 +76,7 @@ def test_the_linear_model_is_fitted_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_takes_too_long_is_not_computed_and_says_so() -> None:
-    """Without time left nothing is fitted or predicted again, which a note says; scores and gates are there;
-    a report is read back as it was.
-    """
+    """Without time nothing is fitted again, which a note says; scores and gates are there."""
     frame = table("regression", 600)
     found = look_at(frame, "regression", {"search": SEARCH[::-1]}, seconds_left=0.0)
     report, text = found.check.report, render(found.document)

@@ -271,8 +271,7 @@ def test_criteria_that_noise_meets_do_not_replace_the_baseline() -> None:
         y = (generator.random(1_000) < 0.05).astype(int)
         seen = SetPrediction(y, generator.uniform(0.04, 0.06, 1_000), np.arange(1_000))
         for word in accepted:
-            spec = spec_of(acceptance=criteria, baseline=word)
-            report = report_of(spec, seen, seen)
+            report = report_of(spec_of(acceptance=criteria, baseline=word), seen, seen)
             accepted[word] += report.accepted
             assert any("baseline: off" in one for one in report.conditions) == (word == "off")
     assert accepted["on"] <= 1

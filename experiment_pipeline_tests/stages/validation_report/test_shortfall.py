@@ -11,15 +11,8 @@ from experiment_pipeline import run_experiment
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners import check_hyperparameters, space
+from experiment_pipeline.stages.validation_report import shortfall
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import (
-    FAMILIES,
-    Evidence,
-    LearningCurve,
-    NextSearch,
-    next_search,
-    reasons,
-)
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
@@ -38,13 +31,15 @@ TWO_FAMILIES = [one("lightgbm", num_leaves=[4, 8, 16]), one("linear", C=[0.1, 1.
 
 def codes(search: Search, report: ValidationReport, **known: Any) -> list[str]:
     """The codes of the reasons, in order."""
-    found = reasons(search.spec, search.rank(), report, Evidence(**known))
+    found = shortfall.reasons(search.spec, search.rank(), report, shortfall.Evidence(**known))
     return [reason.code for reason in found]
 
 
 def too_few(spec: Any, predicted: SetPrediction | None = None) -> list[tuple[str, str]]:
     """What is said about too few validation rows: evidence and advice."""
-    found = reasons(spec, search_of(spec, [1] * 4).rank(), report_of(spec, predicted), Evidence())
+    found = shortfall.reasons(
+        spec, search_of(spec, [1] * 4).rank(), report_of(spec, predicted), shortfall.Evidence()
+    )
     return [(r.evidence, r.advice) for r in found if r.code == "too_few_validation_rows"]
 
 
@@ -131,8 +126,8 @@ def test_a_learning_curve_that_still_rises_asks_for_train_rows() -> None:
     """More rows are advised only when the last step significantly helped."""
     search, report = search_of(REFUSED, [1] * 4), report_of(REFUSED)
 
-    def curve(*gain: float) -> LearningCurve:
-        return LearningCurve(1_000, 4_000, 0.6, 0.6 + gain[0], Interval(*gain), 5)
+    def curve(*gain: float) -> shortfall.LearningCurve:
+        return shortfall.LearningCurve(1_000, 4_000, 0.6, 0.6 + gain[0], Interval(*gain), 5)
 
     assert "few_train_rows" in codes(search, report, curve=curve(0.04, 0.01, 0.07))
     assert "few_train_rows" not in codes(search, report, curve=curve(0.04, -0.01, 0.09))
@@ -169,12 +164,14 @@ def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
 # --- the next search ---
 
 
-def _next(spec: ExperimentSpec, noises: list[float], train_score: float = 0.8) -> NextSearch:
+def _next(
+    spec: ExperimentSpec, noises: list[float], train_score: float = 0.8
+) -> shortfall.NextSearch:
     search = search_of(spec, noises, train_score=train_score)
-    return next_search(spec, search.rank(), report_of(spec), Evidence())
+    return shortfall.next_search(spec, search.rank(), report_of(spec), shortfall.Evidence())
 
 
-def _runnable(found: NextSearch, spec: ExperimentSpec) -> ExperimentSpec:
+def _runnable(found: shortfall.NextSearch, spec: ExperimentSpec) -> ExperimentSpec:
     """Return the experiment with what is new in the search, every name in it checked."""
     # Pasted below `attributes:`, in the place of the old search, whose fits are reused.
     written = yaml.safe_load(f"attributes:\n  name: x\n{found.yaml}")["attributes"]["search"]
@@ -220,12 +217,12 @@ def test_one_family_is_joined_by_the_others_and_seeds_are_new() -> None:
     entry |= {"method": "random", "draws": 4, "seed": 7}
     spec = spec_of(search=[entry], acceptance=TOO_HIGH)
     again = _runnable(_next(spec, [1] * 4), spec)
-    assert [each.algorithm for each in again.search] == list(FAMILIES)
+    assert [each.algorithm for each in again.search] == list(shortfall.FAMILIES)
     assert {each.seed for each in again.search} == {8}
     assert "  # pip install 'experiment-pipeline[catboost,xgboost]'\n" in _next(spec, [1] * 4).yaml
 
 
-@pytest.mark.parametrize("algorithm", FAMILIES)
+@pytest.mark.parametrize("algorithm", shortfall.FAMILIES)
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_every_space_names_hyperparameters_that_exist(algorithm: str, task: str) -> None:
     """The built-in spaces are accepted by the algorithms, for every task and direction."""

@@ -35,9 +35,7 @@ def test_no_setting_means_a_file_beside_dagsters_own(tmp_path, monkeypatch) -> N
 
 @pytest.mark.usefixtures("each_database")
 def test_a_new_database_has_the_declared_tables_and_views_each_column_documented() -> None:
-    """What is there is what the rows declare; each column of each table and view has a comment, which
-    PostgreSQL tells whoever looks with a tool of their own.
-    """
+    """What is there is what the rows declare, and PostgreSQL tells the comment of each column."""
     declared = {**METADATA.tables, **{name: view.table for name, view in VIEWS.items()}}
     with database().connect() as connected:
         found = sa.inspect(connected)

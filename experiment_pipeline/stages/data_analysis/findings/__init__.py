@@ -25,11 +25,9 @@ def own_rule(path: str) -> FindingRule:
     """The rule that the YAML names by import path; InvalidExperiment where it is not one."""
     rule = imported(path, "analysis.findings", "finding")
     if inspect.isclass(rule) or not isinstance(rule, FindingRule):
-        raise InvalidExperiment(
-            "analysis.findings",
-            f"{path} is not a rule",
-            "Name an instance of a class with a code, thresholds and check(subject).",
-        )
+        rule = f"{path} is not a rule"
+        fix = "Name an instance of a class with a code, thresholds and check(subject)."
+        raise InvalidExperiment("analysis.findings", rule, fix)
     return rule
 
 

@@ -94,8 +94,7 @@ def _near_copies(subject: Subject) -> Iterator[tuple[str, float]]:
     for column in subject.features:
         values = subject.frame[column].iloc[rows]
         if kind_of(values) in NUMERIC | TEXTS:
-            levels = pd.factorize(values, use_na_sentinel=False)[0]
-            share = _recognised(levels, y.astype(np.int64))
+            share = _recognised(pd.factorize(values, use_na_sentinel=False)[0], y.astype(np.int64))
             if share >= _LEAST_RECOGNISED:
                 yield column, share
 

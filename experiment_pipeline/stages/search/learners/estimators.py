@@ -132,11 +132,9 @@ class EstimatorLearner(Learner):
             reloaded = persistence.from_bytes(model, trusted_types)
             again = predictions_of(reloaded, some, sets.task, sets.classes)
             if not np.array_equal(predict(some), again, equal_nan=True):
-                raise errors.TrainingError(
-                    request.culprit,
-                    "the estimator predicts something else after it was stored and loaded",
-                    "keep everything that it has learnt in attributes of plain data and arrays",
-                )
+                rule = "the estimator predicts something else after it was stored and loaded"
+                fix = "keep everything that it has learnt in attributes of plain data and arrays"
+                raise errors.TrainingError(request.culprit, rule, fix)
         return FittedModel(
             predict=predict,
             model=model,
@@ -354,11 +352,9 @@ class BoosterLearner(EstimatorLearner):
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
         """Check that the package is installed, and the names."""
         if importlib.util.find_spec(self.names.library) is None:
-            raise errors.UnknownAlgorithm(
-                f"algorithm {self.names.library}",
-                f"the package {self.names.library} is not installed",
-                f'pip install "experiment-pipeline[{self.names.library}]"',
-            )
+            rule = f"the package {self.names.library} is not installed"
+            fix = f'pip install "experiment-pipeline[{self.names.library}]"'
+            raise errors.UnknownAlgorithm(f"algorithm {self.names.library}", rule, fix)
         self.names.own_names(configuration, task)
 
     def watched(self, request: FitRequest) -> str | None:

@@ -72,8 +72,7 @@ class ParameterNames:
     @cached_property
     def own_name(self) -> Mapping[str, str]:
         """Own name or alias → own name."""
-        listed = self.accepted.items()
-        return {alias: own for own, aliases in listed for alias in (own, *aliases)}
+        return {alias: own for own, aliases in self.accepted.items() for alias in (own, *aliases)}
 
     @cached_property
     def of_constructor(self) -> frozenset[str]:

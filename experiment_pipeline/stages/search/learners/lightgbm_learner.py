@@ -86,8 +86,7 @@ class BoostingPlan:
         names = {*_fixed(0), "force_col_wise"}
         fixed = {name: value for name, value in self.parameters.items() if name in names}
         params = {**dict(self.binning), **fixed, "feature_pre_filter": False}
-        codes = rows.categorical
-        return {"params": params, "categorical_feature": codes, "free_raw_data": True}
+        return {"params": params, "categorical_feature": rows.categorical, "free_raw_data": True}
 
 
 def boosting_plan(
@@ -334,8 +333,7 @@ class LightGBMLearner(Learner):
             parameters = {**plan.parameters, "force_col_wise": True}
             del parameters["force_row_wise"]
             plan = replace(plan, parameters=parameters)
-        make = partial(bin_rows, rows, plan, request.sets)
-        bins = rows.made.get(_table_of(request, plan), make)
+        bins = rows.made.get(_table_of(request, plan), partial(bin_rows, rows, plan, request.sets))
         text = boost(bins, plan, rows, request.sets.task).model_to_string()
         return as_estimator(text, plan, request.sets.classes, plan.rounds.at_most)
 

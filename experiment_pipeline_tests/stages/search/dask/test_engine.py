@@ -117,8 +117,7 @@ def test_a_weighted_and_a_sparse_table_are_the_same_ones(tmp_path, monkeypatch) 
 def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:
     """Files are copied to be mapped, the same ones, and none is left behind."""
     spec, sets = experiment([one("lightgbm", n_estimators=5), one("linear")]), training_sets()
-    found = by_workers(spec, sets, place)
-    assert essence(found) == essence(train(spec, sets))
+    assert essence(by_workers(spec, sets, place)) == essence(train(spec, sets))
     left = place.fs.find((place / "e" / "shared").path)
     assert [name for name in left if name.endswith((".npy", ".bin", ".json"))] == []
 

@@ -22,14 +22,8 @@ from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline.storage.files import location, patiently, read_bytes, write_bytes
 from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.s3_server import S3Server
+from experiment_pipeline_tests.stages.search.dask import noted_work
 from experiment_pipeline_tests.stages.search.dask.dask_processes import PROJECT, DaskProcesses
-from experiment_pipeline_tests.stages.search.dask.noted_work import (
-    Work,
-    do,
-    fail,
-    processes,
-    starts,
-)
 from experiment_pipeline_tests.stages.search.scenario import experiment, one, train, training_sets
 from experiment_pipeline_tests.stages.search.test_sweep import essence
 
@@ -85,15 +79,15 @@ def make_certificates(folder: Path) -> Certificates:
     return Certificates(**{field: str(folder / name) for field, name in names.items()})
 
 
-def work(folder: Path, number: int, seconds: float = 0.3) -> dict[str, Work]:
+def work(folder: Path, number: int, seconds: float = 0.3) -> dict[str, noted_work.Work]:
     """So many tasks that take so long."""
     names = [f"task{place}" for place in range(number)]
-    return {name: Work(folder, name, seconds) for name in names}
+    return {name: noted_work.Work(folder, name, seconds) for name in names}
 
 
-def run(cluster: Cluster, tasks: Mapping[str, Work]) -> dict[str, Done]:
+def run(cluster: Cluster, tasks: Mapping[str, noted_work.Work]) -> dict[str, Done]:
     """Do all of them."""
-    return {done.key: done for done in cluster.run(do, tasks, may_start=lambda _: True)}
+    return {done.key: done for done in cluster.run(noted_work.do, tasks, may_start=lambda _: True)}
 
 
 def ended(done: Mapping[str, Done]) -> set[str]:
@@ -112,10 +106,13 @@ def test_a_task_of_a_killed_worker_is_done_elsewhere(dask: Running, noted: Path)
     tasks = work(noted, 8, 0.6)
     with dask.connected() as cluster:
         wait_until(lambda: cluster.places() == 2, SOON)
-        when(lambda: killed.pid in processes(noted, running=True), lambda: dask.dask.end(killed))
+        when(
+            lambda: killed.pid in noted_work.processes(noted, running=True),
+            lambda: dask.dask.end(killed),
+        )
         done = run(cluster, tasks)
     assert ended(done) == set(tasks)
-    assert sorted(starts(noted).values()) == [1] * 7 + [2]
+    assert sorted(noted_work.starts(noted).values()) == [1] * 7 + [2]
     assert any("is gone; Dask runs its fits again" in sentence for sentence in dask.said)
 
 
@@ -141,14 +138,14 @@ def engine(dask: Running, folder: Path) -> ClusterEngine:
 def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: Path) -> None:
     """It ends with its reason; the others come through, on the worker that is left."""
     started = [dask.dask.start_worker() for _ in range(3)]
-    tasks = {"killer": Work(noted, "killer", kills=True)} | work(noted, 9)
+    tasks = {"killer": noted_work.Work(noted, "killer", kills=True)} | work(noted, 9)
     with dask.connected() as cluster:
         wait_until(lambda: cluster.places() == 3, SOON)
         done = run(cluster, tasks)
     assert (done["killer"].value, done["killer"].attempts) == (None, 2)
     assert (done["killer"].lost or "").startswith("2 workers died while they had this fit, the la")
     assert ended(done) == tasks.keys() - {"killer"}
-    assert starts(noted)["killer"] == 2
+    assert noted_work.starts(noted)["killer"] == 2
     assert sum(process.poll() is not None for process in started) == 2
 
 
@@ -158,15 +155,15 @@ def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(dask: Run
     second: list[subprocess.Popen[bytes]] = []
     tasks = work(noted, 12, 0.5)
     with dask.connected() as cluster:
-        when(lambda: starts(noted), lambda: second.append(dask.dask.start_worker()))
+        when(lambda: noted_work.starts(noted), lambda: second.append(dask.dask.start_worker()))
         when(
-            lambda: second and second[0].pid in processes(noted),
+            lambda: second and second[0].pid in noted_work.processes(noted),
             lambda: first.send_signal(signal.SIGTERM),
         )
         done = run(cluster, tasks)
     assert ended(done) == set(tasks)
-    assert processes(noted) == {first.pid, second[0].pid}
-    assert sum(starts(noted).values()) <= len(tasks) + 1
+    assert noted_work.processes(noted) == {first.pid, second[0].pid}
+    assert sum(noted_work.starts(noted).values()) <= len(tasks) + 1
 
 
 def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(dask: Running, noted: Path):
@@ -174,7 +171,7 @@ def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(dask: Ru
     dask.dask.start_worker(threads=2)
     # Processes that pytest-xdist starts ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    when(lambda: len(starts(noted)) == 2, _thread.interrupt_main)
+    when(lambda: len(noted_work.starts(noted)) == 2, _thread.interrupt_main)
     with dask.connected() as cluster:
         began = time.monotonic()
         try:
@@ -183,9 +180,9 @@ def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(dask: Ru
         finally:
             signal.signal(signal.SIGINT, before)
         assert time.monotonic() - began < 5.0
-        after = run(cluster, {"after": Work(noted, "after")})
+        after = run(cluster, {"after": noted_work.Work(noted, "after")})
     assert ended(after) == {"after"}
-    assert starts(noted).total() == 3
+    assert noted_work.starts(noted).total() == 3
 
 
 def test_an_error_of_a_task_is_raised_as_it_is(dask: Running, noted: Path) -> None:
@@ -193,7 +190,7 @@ def test_an_error_of_a_task_is_raised_as_it_is(dask: Running, noted: Path) -> No
     dask.dask.start_worker()
     with dask.connected() as cluster:
         with pytest.raises(ConnectionResetError, match="task1"):
-            list(cluster.run(fail, work(noted, 3), may_start=lambda key: key != "task0"))
+            list(cluster.run(noted_work.fail, work(noted, 3), may_start=lambda key: key != "task0"))
         assert ended(run(cluster, work(noted, 1))) == {"task0"}
 
 
@@ -236,15 +233,15 @@ def test_workers_that_stay_away_and_a_scheduler_that_dies_end_the_run(
     lost = (
         r": has had no worker for 2 s\n.*start workers, then run again: what was trained is store"
     )
-    when(lambda: starts(noted), lambda: dask.dask.end(worker))
+    when(lambda: noted_work.starts(noted), lambda: dask.dask.end(worker))
     with pytest.raises(ClusterError, match=lost), dask.connected() as cluster:
         run(cluster, work(noted, 3, 1.0))
     dask.dask.start_worker()
     again = noted / "again"
     again.mkdir()
-    when(lambda: starts(again), lambda: dask.dask.end(dask.dask.started[0]))
+    when(lambda: noted_work.starts(again), lambda: dask.dask.end(dask.dask.started[0]))
     lost = r"scheduler tls://.*: went away\n.*start it, then run again"
     with pytest.raises(ClusterError, match=lost), dask.connected() as cluster:
         run(cluster, work(again, 3, 1.0))
     assert "Traceback" not in capfd.readouterr().err
-    assert starts(again).total() == 1
+    assert noted_work.starts(again).total() == 1

@@ -160,9 +160,7 @@ def test_random_early_stopping_is_switched_off_with_a_note(estimator: Any) -> No
 
 
 def test_patience_is_a_switch_where_there_is_no_other() -> None:
-    """GradientBoosting holds out rows as soon as it is patient; MLP's patience is for train rows. A setting
-    without effect is noted beside the scores.
-    """
+    """Patience holds out rows, or is for train rows; a setting without effect is noted."""
     entry = one(SGD, loss="log_loss", early_stopping=True)
     assert "has no effect" in train_one(experiment([entry]), training_sets()).result.notes[0]
     boosting = GradientBoostingClassifier(n_iter_no_change=5)
