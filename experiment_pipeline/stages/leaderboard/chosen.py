@@ -90,15 +90,16 @@ class ChosenModel:
         Calibrators are learnt on the test rows, as an ensemble's weights are; scores are cross-fitted.
         """
         y, weights, results = sets.y_test, sets.w_test, [one.result for one in self.members]
-        folds = folds_of(y, self.clusters, weights)
         if (
             sets.task != "multiclass"
             or spec.calibrate == "off"
             or not metric_of(spec.metric).by_probability
             or any(one.calibration or not competes(one.algorithm) for one in results)
-            or folds.count < 2
-            or np.bincount(y[sets.once]).min() < fitting.FEWEST_TO_CALIBRATE
         ):
+            return self
+        folds, classes = folds_of(y, self.clusters, weights), range(len(sets.classes or ()))
+        rarest = np.bincount(y[sets.once], minlength=len(classes)).min()
+        if folds.count < 2 or rarest < fitting.FEWEST_TO_CALIBRATE:
             return self
 
         def across(fingerprint: str) -> np.ndarray:
@@ -112,9 +113,8 @@ class ChosenModel:
         before, after = (one.predicted(sets).score(spec.metric) for one in (self, mended))
         if not better(spec.metric, after, before):
             return self
-        order = range(len(sets.classes or ()))
         tests = (store.require(one.fingerprint).predictions.test for one in results)
-        learnt = (averaging.learn_calibration("sigmoid", one, y, order, weights) for one in tests)
+        learnt = (averaging.learn_calibration("sigmoid", one, y, classes, weights) for one in tests)
         note = (
             f"the probabilities of the classes are calibrated {numbers.evaluated(board.evaluation).where}: "
             f"cross-fitted {spec.metric} {numbers.score(after)} in place of {numbers.score(before)}"
