@@ -145,7 +145,7 @@ def _with_what_there_is(rows: pd.DataFrame) -> pd.DataFrame:
 def _prepared_by(function: Any, batch_rows: int) -> PreparedTable:
     declared = Preparation(function=f"{__name__}:{function.__name__}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "SLICE_ROWS", batch_rows)
+        patch.setattr(preparation.table, "SLICE_ROWS", batch_rows)
         return prepare(scenario.table(), declared, keep=spilled)
 
 

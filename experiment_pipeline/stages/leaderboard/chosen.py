@@ -91,7 +91,7 @@ class ChosenModel:
         """
         y, weights, results = sets.y_test, sets.w_test, [one.result for one in self.members]
         if (
-            sets.task != "multiclass"
+            len(sets.classes or ()) < 3
             or spec.calibrate == "off"
             or not metric_of(spec.metric).by_probability
             or any(one.calibration or not competes(one.algorithm) for one in results)
