@@ -3,8 +3,8 @@
 Both predict what an ordinary `fit` would, and load without this package. sigmoid: Platt's (1999) with
 his targets, fitted on the log odds: a logistic recalibration (Cox 1958), on which other class weights
 are a shift (Elkan 2001). Of several classes all log probabilities together: Dirichlet calibration (Kull
-et al. 2019), drawn to the probabilities as they are. isotonic: the best rising step function, held
-between the same targets; it needs more rows (Niculescu-Mizil and Caruana 2005). Several classes are
+et al. 2019), with an L2 penalty on what changes them. isotonic: the best rising step function, held
+between the same targets; it needs more rows (Niculescu-Mizil and Caruana 2005). There, several classes are
 calibrated one against the rest and divided by their sum (Zadrozny and Elkan 2002).
 """
 
@@ -19,8 +19,8 @@ from experiment_pipeline.spec import CalibrationMethod
 _TOGETHER = "temperature"
 # No log odds of a probability are larger than those of this one.
 _EDGE = 1e-12
-# Of the square of what one log probability adds to another: as a prior, a deviation of 0.4.
-_DRAWN = 3.0
+# L2, on what one log probability adds to another: as a normal prior, a deviation of 0.4.
+_PENALTY = 3.0
 
 
 def averaged(
@@ -169,7 +169,7 @@ def _edge(distance: np.ndarray) -> float:
 
 
 def _together(probabilities: np.ndarray, is_it: np.ndarray, weights: np.ndarray | None) -> Any:
-    """Learn softmax(log p · (I + W) + b) of all classes (n, k) with W drawn to 0, as a layer."""
+    """Learn softmax(log p · (I + W) + b) of all classes (n, k) with an L2 penalty on W, as a layer."""
     from scipy.optimize import minimize
     from scipy.special import log_softmax
     from sklearn.neural_network import MLPRegressor
@@ -182,8 +182,8 @@ def _together(probabilities: np.ndarray, is_it: np.ndarray, weights: np.ndarray 
         moved, shift = flat[:-k].reshape(k, k), flat[-k:]
         said = log_softmax(logs + logs @ moved + shift, axis=1)
         left = counted.sum(axis=1, keepdims=True) * np.exp(said) - counted
-        slopes = logs.T @ left + 2 * _DRAWN * moved
-        size = _DRAWN * (moved**2).sum() - (counted * said).sum()
+        slopes = logs.T @ left + 2 * _PENALTY * moved
+        size = _PENALTY * (moved**2).sum() - (counted * said).sum()
         return size, np.concatenate([slopes.ravel(), left.sum(axis=0)])
 
     found = minimize(loss, np.zeros(k * (k + 1)), jac=True, method="L-BFGS-B").x
