@@ -320,7 +320,6 @@ def _message(  # noqa: PLR0911 - a sentence per kind
     message = message if "Input" in item["msg"] else f"{shown}: {message}"
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
-        return f"{message}; {errors.did_you_mean(str(value).lower(), words, otherwise='')}".rstrip(
-            "; "
-        )
+        meant = errors.did_you_mean(str(value).lower(), words, otherwise="")
+        return f"{message}; {meant}".rstrip("; ")
     return re.sub(r" or (instance of \w+|object to extract fields from)$", "", message)

@@ -40,9 +40,8 @@ class ChosenModel:
     weights: tuple[float, ...]  # of each member; they sum to 1
     clusters: np.ndarray  # (n,) codes of the resampling clusters of the test rows
     linear: "ChosenModel | None" = None  # the best linear model of the search, if any
-    calibrators: tuple[
-        averaging.Calibrators, ...
-    ] = ()  # of each member; empty: it predicts as it was found
+    # of each member; empty: it predicts as it was found
+    calibrators: tuple[averaging.Calibrators, ...] = ()
     notes: tuple[str, ...] = ()  # on these, one sentence each
 
     @classmethod
@@ -90,14 +89,15 @@ class ChosenModel:
         Calibrators are learnt on the test rows, as an ensemble's weights are; scores are cross-fitted.
         """
         y, weights, results = sets.y_test, sets.w_test, [one.result for one in self.members]
+        classes = range(len(sets.classes or ()))
         if (
-            len(sets.classes or ()) < 3
+            len(classes) < 3
             or spec.calibrate == "off"
             or not metric_of(spec.metric).by_probability
             or any(one.calibration or not competes(one.algorithm) for one in results)
         ):
             return self
-        folds, classes = folds_of(y, self.clusters, weights), range(len(sets.classes or ()))
+        folds = folds_of(y, self.clusters, weights)
         rarest = np.bincount(y[sets.once], minlength=len(classes)).min()
         if folds.count < 2 or rarest < fitting.FEWEST_TO_CALIBRATE:
             return self
