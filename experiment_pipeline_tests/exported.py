@@ -37,7 +37,7 @@ from experiment_pipeline_tests.stages.search.scenario import refit
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-FORESTS = ("random_forest", "sklearn.ensemble.ExtraTrees")
+FORESTS = ("random_forest", "extra_trees")
 FEW_TREES = {"hyperparameters": {"n_estimators": 10}}
 FEATURES = ["distance", "carrier", "day_hour"]
 FITTED = FittedRows(("flight", "day"), np.array([1, 2, 2**63], dtype=np.uint64))

@@ -86,7 +86,7 @@ def propose_seconds(rows: int) -> int:
 def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     """Return boosted trees, a forest, a linear model and the baseline, in the order they start."""
     rows, regression = max(1, int(shape.rows * TRAIN_SHARE)), shape.task == "regression"
-    wide, rounds = shape.features > MANY_FEATURES, _rounds_in_time(shape, rows)
+    rounds = _rounds_in_time(shape, rows)
     # Cells that one round of boosting reads.
     cells = rows * shape.features * shape.trees
     draws = 10 if cells > LARGE_CELLS else 20
@@ -110,15 +110,6 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     twin = {**first, "configurations": [{}], "features": "deviations"}
     paired = 0 < shape.texts < shape.features and rows >= FEWEST_TO_PAIR
     drawn = {"algorithm": "lightgbm", "method": "random", "draws": draws, **encoders}
-    forest: dict[str, Any] = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
-    if regression or wide:
-        forest["max_features"] = "sqrt" if wide else 0.33
-    if rows > FOREST_ROWS:
-        forest["max_samples"] = float(f"{FOREST_ROWS / rows:.2g}")
-    forest["min_samples_leaf"] = [1, 3, 10] if rows < FOREST_ROWS else [5, 20]
-    # On three tables of many texts (4,000 to 100,000 rows) the mean of such a forest and boosting was .8 to 2 % better.
-    means = {"features": "target"} if shape.many_texts else {}
-    grown = {"algorithm": "random_forest", **means, "hyperparameters": forest}
     strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
     linear = {"algorithm": "linear", "hyperparameters": strength}
     return (
@@ -126,10 +117,30 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
         *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
         Proposal({**drawn, "hyperparameters": space}, boosted),
         *_other_boosters(shape),
-        Proposal(grown, "many trees on random parts of the table: robust"),
+        *_forests(shape, rows, cells),
         Proposal(linear, "if it comes close to the trees, prefer it: it can be explained"),
         Proposal({"algorithm": "dummy"}, "ignores the features: what all must beat"),
     )
+
+
+def _forests(shape: Shape, rows: int, cells: int) -> Iterator[Proposal]:
+    """A random forest and extra trees; each tree sees FOREST_ROWS of more rows."""
+    wide, few = shape.features > MANY_FEATURES, rows <= FOREST_ROWS
+    part = 0.33 if shape.task == "regression" and not wide else "sqrt"
+    space: dict[str, Any] = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
+    space |= {"max_features": part, "min_samples_leaf": [1, 3, 10] if few else [5, 20]}
+    if not few:
+        space["max_samples"] = float(f"{FOREST_ROWS / rows:.2g}")
+    # On texts' letters a random forest takes several times as long as extra trees.
+    texts = {"features": "target"} if shape.many_texts else {}
+    grown = {"algorithm": "random_forest", **texts, "hyperparameters": space}
+    yield Proposal(grown, "many trees on random parts of the table: robust")
+    more = {"min_samples_leaf": [1, 4]} if few else {"bootstrap": True}
+    space = {**space, **more, **({} if wide else {"max_features": [1.0, part]})}
+    encoders = shape.encoders[-1:] if shape.many_texts else shape.encoders
+    features = {"features": encoders} if encoders != ["ordinal"] else {}
+    split = {"algorithm": "extra_trees", **features, "hyperparameters": space}
+    yield Proposal(split, "the same with random splits: quick, and they err elsewhere")
 
 
 def _other_boosters(shape: Shape) -> Iterator[Proposal]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -152,12 +153,24 @@ _LINEAR_NAMES = frozenset({"max_iter", "tol", "fit_intercept", "solver"})
 _DUMMY_NAMES = frozenset({"strategy", "constant"})
 
 
-def forest_passes(given: Mapping[str, Scalar], n_rows: int) -> float:
-    """Estimate the passes over the rows that the fit of a forest makes."""
+def forest_passes(given: Mapping[str, Scalar], n_rows: int, each: float = 4) -> float:
+    """Estimate the passes over the rows that the fit of a forest makes: `each` for each level of a tree."""
     levels = math.log2(1 + n_rows / max(positive(given.get("min_samples_leaf"), 1), 1))
     depth = min(levels, positive(given.get("max_depth"), levels))
     # A forest sorts the values of each node instead of filling a histogram: four times the work.
-    return positive(given.get("n_estimators"), 100) * depth * 4
+    return positive(given.get("n_estimators"), 100) * depth * each
+
+
+def _forest(prefix: str, passes: Callable[[Mapping[str, Scalar], int], float]) -> Algorithm:
+    """Averaged trees of scikit-learn: codes of categories suit them."""
+    path = f"sklearn.ensemble.{prefix}"
+    return Algorithm(
+        Estimator(f"{path}Classifier", {}, _FOREST_NAMES, _FOREST),
+        Estimator(f"{path}Regressor", {}, _FOREST_NAMES, _FOREST),
+        features="ordinal",
+        passes=passes,
+        trusted_types=("sklearn.tree._tree.Tree",),
+    )
 
 
 def _boosters(package: str, prefix: str, spaces: Spaces, *trusted: str) -> Algorithm:
@@ -186,13 +199,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         *("xgboost", "XGB", _XGBOOST, "xgboost.core.Booster"),
         *("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor"),
     ),
-    "random_forest": Algorithm(
-        Estimator("sklearn.ensemble.RandomForestClassifier", {}, _FOREST_NAMES, _FOREST),
-        Estimator("sklearn.ensemble.RandomForestRegressor", {}, _FOREST_NAMES, _FOREST),
-        features="ordinal",
-        passes=forest_passes,
-        trusted_types=("sklearn.tree._tree.Tree",),
-    ),
+    "random_forest": _forest("RandomForest", forest_passes),
+    # Random splits sort nothing (Geurts et al. 2006): 2 to 4 times as fast on seven tables.
+    "extra_trees": _forest("ExtraTrees", partial(forest_passes, each=2)),
     "linear": Algorithm(
         classifier=Estimator(
             "sklearn.linear_model.LogisticRegression",

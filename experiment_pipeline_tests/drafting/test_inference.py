@@ -142,11 +142,11 @@ def test_a_part_of_a_date_may_be_excluded() -> None:
 def test_texts_of_words_stay_to_be_read_in_the_way_that_a_search_chooses() -> None:
     """Names and titles are features, however many; only there do trees get other encoders than usual."""
     names, towns = [f"Mr {row} Smith" for row in range(ROWS)], repeated("Bath", "York")
-    encoders = [["ordinal", "target", "text"]] * 2 + ["target"]
-    for values, many, offered in ((names, True, encoders), (towns, False, [None] * 3)):
+    encoders = [["ordinal", "target", "text"]] * 2 + ["target", ["text"]]
+    for values, many, offered in ((names, True, encoders), (towns, False, [None] * 4)):
         assert (plan("x", values).many_texts, plan("x", values).excluded) == (many, False)
         search = draft(NUMBERS, x=values).search
-        assert [one.entry.get("features") for one in search[:3]] == offered
+        assert [one.entry.get("features") for one in search[:4]] == offered
 
 
 @pytest.mark.parametrize(
@@ -362,14 +362,15 @@ def test_a_target_that_cannot_be_learnt_is_refused(target: Any, message: str) ->
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 @pytest.mark.parametrize("size", [(30, 3), (5_000, 20), (1_000_000, 50), (50, 5_000)])
 def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int]) -> None:
-    """Four algorithms always; fewer draws and smaller samples on large tables."""
+    """Five algorithms always; fewer draws and smaller samples on large tables."""
     rows, features = size
     shape = Shape(task, names_of(task)[0], rows, features, 3, texts=1)
-    first, *twin, boosted, forest, _, dummy = (p.entry for p in propose_search(shape))
+    first, *twin, boosted, forest, extra, _, dummy = (p.entry for p in propose_search(shape))
     assert [one["features"] for one in twin] == ["deviations"] * (rows >= 2_000)
     assert first["configurations"] == [{}, {"extra_trees": True}]
     assert boosted["draws"] == (10 if rows * features > 40_000_000 else 20)
     assert ("max_samples" in forest["hyperparameters"]) == (rows > 50_000)
+    assert ("bootstrap" in extra["hyperparameters"]) == (rows > 50_000)
     assert dummy == {"algorithm": "dummy"}
 
 
@@ -381,7 +382,7 @@ def test_more_seconds_are_used() -> None:
         found = propose_search(Shape("binary", "roc_auc", 5_000, 20, **more))
         return [one.entry["algorithm"] for one in found]
 
-    usual = ["lightgbm", "lightgbm", "random_forest", "linear", "dummy"]
+    usual = ["lightgbm", "lightgbm", "random_forest", "extra_trees", "linear", "dummy"]
     assert algorithms(None, "xgboost", "catboost") == algorithms(600) == usual
     assert algorithms(30, "xgboost", "catboost").count("xgboost") == 2
     assert "catboost" not in algorithms(30, "catboost")

@@ -31,8 +31,8 @@ from experiment_pipeline_tests import exported
 
 TASKS = ("binary", "multiclass", "regression")
 # Algorithms of a mean; how many members have sums.
-SUMS = dict.fromkeys(["lightgbm", "xgboost", "catboost", "random_forest", "linear"], 1)
-SUMS |= {"sklearn.ensemble.ExtraTrees{}": 1, "linear+sklearn.tree.DecisionTree{}": 1}
+SUMS = dict.fromkeys(["lightgbm", "xgboost", "catboost", "random_forest", "extra_trees"], 1)
+SUMS |= {"linear": 1, "linear+sklearn.tree.DecisionTree{}": 1}
 SUMS |= {"lightgbm+linear": 2, "linear+random_forest": 2, "dummy": 0}
 
 

@@ -83,12 +83,13 @@ def fit_features(
     if encoder in ("target", "text"):
         _, texts = encoders.column_kinds(rows, columns)
         large = [name for name in texts if encoders.texts_of(rows[name]).nunique() > FEW_TEXTS]
-        if encoder == "text":
-            many = {name: encoders.letters(rows[name]) for name in large}
-        elif large:
+        if large:
             seen, y, weights = _of_mask(rows, fit_mask, sets)
             given = y, sets.task, weights
             many = {name: encoders.target_codes(seen[name], *given) for name in large}
+        if encoder == "text":
+            further = [(f"{encoders.MEANS}_{n}", many[name], name) for n, name in enumerate(large)]
+            many = {name: encoders.letters(rows[name]) for name in large}
     features = encoders.build_features(encoder, rows, columns, many, further)
     if not many and encoder != STACKED and _at_once(encoder, rows):
         return features.fit(rows[columns])

@@ -9,7 +9,7 @@ as text; None, nan and NA are missing.
 ordinal: numbers keep nan where the rows of the fit have some; else the median replaces a later one.
 A category is its code, a missing or unseen one is -1, which LightGBM takes for missing.
 target, text: as ordinal, but a text column with more than FEW_TEXTS values becomes the mean target of
-each text (cross-fitted for rows that are fitted on), or what its letters say.
+each text (cross-fitted for rows that are fitted on), for `text` beside what its letters say.
 onehot: numbers get the median, an indicator of what was missing or infinite, and unit variance; a
 category is a column, missing is one more, an unseen one counts as an infrequent one.
 stacked: as ordinal, with the predictions of two forests and of a linear model (for rows that they are
@@ -77,6 +77,7 @@ _QUANTILES = 100  # of a number, for the linear model
 # A row has a prediction out of bag where so many trees have seen no row of its cluster; so large a part of them is to.
 FEWEST_TREES, KNOWN = 3, 0.99
 
+MEANS = "means"  # parts of mean targets beside letters
 _PAIRS = "pairs"  # the step that puts the numbers of each generated pair beside each other
 
 # Name, transformer, column or columns: as of a ColumnTransformer.
@@ -346,9 +347,9 @@ def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
     """Return column → the texts that fitted features know; columns read by their letters have none."""
     return {
         name: encoder.categories_[0]
-        for _, part, name in parts_of(fitted)
+        for part_name, part, name in parts_of(fitted)
         for encoder in list(part.named_steps.values())
-        if isinstance(encoder, OrdinalEncoder | OneHotEncoder)
+        if isinstance(encoder, OrdinalEncoder | OneHotEncoder) and not part_name.startswith(MEANS)
     }
 
 
@@ -368,7 +369,7 @@ def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
         place = features.output_indices_[part_name]
         positions = np.arange(place.start, place.stop)
         if isinstance(of, str):
-            found[of] = positions
+            found[of] = np.append(found[of], positions) if of in found else positions
             continue
         if part_name == STACKED:
             labels = getattr(part[1], "classes_", [])

@@ -62,7 +62,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
 def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
     """Return the digest of everything that decides the fitted features of a encoder."""
     seen = dict[str, Any]()
-    if encoder in {"target", STACKED, *GENERATED} or sets.own is not None:
+    if encoder not in ("ordinal", "onehot") or sets.own is not None:
         # What decides codes by the target, or a user's features, and which rows are coded by which others.
         seen = {
             "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],

@@ -66,11 +66,11 @@ def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
     """The train rows' codes of town and text, or their predictions by the first layer."""
     features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets)
     columns, learnt = many_texts.encoded_columns(features), ["town", "once"]
-    learnt = learnt if encoder == "target" else [*many_texts.LAYER]
+    learnt = [*many_texts.LAYER] if encoder == "stacked" else learnt
     return np.asarray(train[:, np.concatenate([columns[name] for name in learnt])])
 
 
-@pytest.mark.parametrize("encoder", ["target", "stacked"])
+@pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
 def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str) -> None:
     """Other labels in the early-stopping set and in the gap before it change no code of any train row."""
     sets = with_texts()
@@ -80,7 +80,7 @@ def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str) -> None:
     assert np.array_equal(codes_of(sets, encoder), codes_of(other, encoder))
 
 
-@pytest.mark.parametrize("encoder", ["target", "stacked"])
+@pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
 def test_the_code_of_a_row_does_not_know_its_own_target(encoder: str) -> None:
     """Another label changes codes of other rows, not that of the row itself."""
     sets = with_texts()
@@ -146,7 +146,7 @@ def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
     encoded, _ = encode(encoder, sets, sets.y_train)
     columns = many_texts.encoded_columns(fit_features(encoder, sets.train, sets.fit_mask, sets))
     assert encoded.categorical == columns["carrier"].tolist()
-    assert len(columns["town"]) == (3 if encoder == "target" else many_texts.NUMBERS)
+    assert len(columns["town"]) == 3 + (encoder == "text") * many_texts.NUMBERS
     assert sum(map(len, columns.values())) == encoded.table.shape[1]
     few = replace(sets, features=("distance", "night", "carrier"))
     (same, _), (ordinal, _) = (encode(each, few, few.y_train) for each in (encoder, "ordinal"))
@@ -202,14 +202,14 @@ def test_any_row_can_be_predicted(encoder: str) -> None:
 
 
 def test_what_decides_codes_is_in_their_fingerprint() -> None:
-    """The target, the rows that may be looked at, and the split; of letters only the rows."""
+    """The target, the rows that may be looked at, and the split; of plain codes only the rows."""
     sets = with_texts()
     others = [
         replace(sets, early_stopping=np.roll(sets.early_stopping, 1)),
         replace(sets, split=GroupSplit(by="group", column="town")),
         replace(sets, target="night"),
     ]
-    for encoder, alike in (("target", 0), ("stacked", 0), ("text", 3), ("ordinal", 3)):
+    for encoder, alike in (("target", 0), ("stacked", 0), ("text", 0), ("ordinal", 3)):
         prints = [encoder_fingerprint(encoder, other) for other in others]
         assert prints.count(encoder_fingerprint(encoder, sets)) == alike
 

@@ -145,7 +145,7 @@ def _without(part: str, written: dict[str, Any]) -> dict[str, Any]:
     """Leave a part of ours out: entries of the search, or what a key of that name switches."""
     entries = {
         "other boosters": ("xgboost", "catboost"),
-        "forests, linear models": ("random_forest", "linear"),
+        "forests, linear models": ("random_forest", "extra_trees", "linear"),
         "generated features": ("deviations",),
     }
     if part not in entries:
