@@ -155,6 +155,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         ),
         many_texts=sum(plans[name].many_texts for name in features),
         seconds=wishes.seconds,
+        is_amount=task.value == "regression" and not (target < 0).any(),
         installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
     )
     evaluation = _evaluation(raw, split.value, shape)

@@ -61,6 +61,7 @@ class Shape:
     # Asked for, and all to be used; None: a budget of our own, and as few draws as take minutes.
     seconds: float | None = None
     installed: frozenset[str] = frozenset()  # algorithms of other packages
+    is_amount: bool = False  # whether the target is a number that is never negative
     has_folds: bool = False  # whether each configuration is fitted on five folds
 
     @property
@@ -186,9 +187,12 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
     if shape.texts:  # how far the rows of a category are trusted
         space |= {"cat_smooth": _log(1.0, 100.0), "cat_l2": _log(0.3, 30.0)}
         space["min_data_per_group"] = _log(2, 100)
-    # Both ways to boost towards a median: which is better depends on the table.
+    # Which loss is better depends on the table. With a root or a logarithm of the target ensembles were better on the
+    # final rows of 8 of 12 cuts of nine tables, by .2 to 4.5 %, and worse on 3, by .1 to .4 %.
     if _is_median(shape):
-        space["objective"] = ["regression_l1", "regression"]
+        space |= {"objective": ["regression_l1", "regression"], "reg_sqrt": [False, True]}
+    elif shape.is_amount and not metric_of(shape.metric).objective:
+        space["objective"] = ["regression", "tweedie"]
     return space
 
 

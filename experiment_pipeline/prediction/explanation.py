@@ -231,7 +231,12 @@ def _probabilities(log_odds: np.ndarray) -> np.ndarray:
     return softmax(log_odds * (1 - 1 / log_odds.shape[1]), axis=1)
 
 
-# What a model may add up to.
+def _squared(root: np.ndarray) -> np.ndarray:
+    """What LightGBM predicts by `reg_sqrt`: below 0 the root is that of the opposite."""
+    return root * abs(root)
+
+
+# What a model may add up to, and is explained by; a root says nothing to people.
 _SCALES: dict[str, _Link] = {
     "": np.asarray,
     "logarithm of ": np.exp,
@@ -276,7 +281,7 @@ def _sums(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
     if found is None:
         return None
     wanted = _outputs(model, cells[:known])
-    for link in _SCALES.values() if found.link is np.asarray else [found.link]:
+    for link in (*_SCALES.values(), _squared) if found.link is np.asarray else [found.link]:
         each = found.each
         # [0, x] for x: a common term adds none.
         if link is _probabilities and link is not found.link:

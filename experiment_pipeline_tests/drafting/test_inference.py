@@ -406,6 +406,18 @@ def test_more_seconds_are_used() -> None:
     assert {one.entry["algorithm"] for one in grown} & both == {"xgboost"}, "a tree for each class"
     losses = [one.entry.get("configurations") for one in found[1][2:6:2]]
     assert losses == [[{}, {"objective": "reg:absoluteerror"}], [{}, {"loss_function": "MAE"}]]
+    space = found[1][1].entry["hyperparameters"]
+    assert (space["objective"][0], space["reg_sqrt"]) == ("regression_l1", [False, True])
+
+
+@pytest.mark.parametrize(("least", "asks"), [(0.0, True), (-0.5, False)])
+def test_a_target_that_is_never_negative_may_be_boosted_by_its_logarithm(
+    least: float, asks: bool
+) -> None:
+    """LightGBM refuses a negative one; the usual loss is drawn as well."""
+    target = [least, *abs(NUMBERS[1:])]
+    drawn = draft(target, {"metric": "rmse"}).search[1].entry["hyperparameters"]
+    assert drawn.get("objective") == (["regression", "tweedie"] if asks else None)
 
 
 @pytest.mark.parametrize(

@@ -105,14 +105,25 @@ def test_what_is_made_of_sums_is_explained_on_the_scale_of_the_prediction(wrappe
     assert explained.method == "TreeSHAP, rescaled"
 
 
-def test_the_logarithm_is_explained_where_a_model_adds_it_up() -> None:
-    """A booster of counts."""
+@pytest.mark.parametrize(
+    ("asked", "scale", "method"),
+    [
+        ({"objective": "poisson"}, "logarithm of delay", "TreeSHAP"),
+        ({"objective": "regression_l1", "reg_sqrt": True}, "delay", "TreeSHAP, rescaled"),
+    ],
+)
+def test_the_logarithm_is_explained_where_a_model_adds_it_up(
+    asked: dict[str, Any], scale: str, method: str
+) -> None:
+    """A booster of counts; one that adds up roots is explained by the value, of either sign."""
     of = model("lightgbm", "regression")
     cells = of.pipeline[0].transform(of.examples)
-    within = LGBMRegressor(objective="poisson", verbosity=-1).fit(cells, np.arange(len(cells)))
+    delays = np.arange(len(cells)) - (len(cells) // 2) * ("reg_sqrt" in asked)
+    within = LGBMRegressor(**asked, min_child_samples=2, verbosity=-1).fit(cells, delays)
+    assert (within.predict(cells) < 0).any() == ("reg_sqrt" in asked)
     found = replace(of, pipeline=make_pipeline(of.pipeline[0], within)).explain(rows(12))
     assert_adds_up("regression", found)
-    assert (found.scale, found.method) == ("logarithm of delay", "TreeSHAP")
+    assert (found.scale, found.method) == (scale, method)
 
 
 class Opaque(ClassifierMixin, BaseEstimator):
