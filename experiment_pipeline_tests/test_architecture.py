@@ -5,11 +5,12 @@ import gc
 import re
 import sys
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,10 +46,6 @@ OUTSIDE = {"", "defs"}
 DAGSTER = {"dagster", "dagster_shared", "dagster_dg_cli"}
 CLUSTERS = {"distributed", "dask", "cloudpickle"}
 FILE_SYSTEMS = {"fsspec", "s3fs", "upath", "requests", "boto3", "botocore"}
-# One home each.
-HASHES_HOME = "table.digests"
-CLOSE_MATCHES_HOME = "errors"
-DTYPES_HOME = "table.kinds"
 MOST_PRIVATE_IMPORTS = 4
 # A function longer than this hides more than one idea.
 MOST_LINES_OF_A_FUNCTION = 60
@@ -110,6 +107,12 @@ def tree(module: str) -> ast.Module:
         return ast.parse(text(module))
     finally:
         gc.enable()
+
+
+def nodes(kind: Any, *modules: str) -> Iterator[Any]:
+    """All nodes of a kind, or of several, in modules."""
+    for module in modules:
+        yield from (node for node in ast.walk(tree(module)) if isinstance(node, kind))
 
 
 def imported(module: str) -> Iterator[str]:
@@ -220,9 +223,8 @@ def test_a_class_name_has_one_meaning() -> None:
     """No two classes of the package share a name, private ones included."""
     homes: dict[str, list[str]] = {}
     for module in MODULES:
-        for node in ast.walk(tree(module)):
-            if isinstance(node, ast.ClassDef):
-                homes.setdefault(node.name.lstrip("_"), []).append(f"{module}.{node.name}")
+        for node in nodes(ast.ClassDef, module):
+            homes.setdefault(node.name.lstrip("_"), []).append(f"{module}.{node.name}")
     shared = {name for name, places in homes.items() if len(places) > 1}
     assert_few(shared, 0, "names several classes: rename all but one")
 
@@ -256,8 +258,7 @@ def test_no_function_outgrows_a_screen() -> None:
     long = {
         f"{module}.{node.name}"
         for module in MODULES
-        for node in ast.walk(tree(module))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in nodes(ast.FunctionDef | ast.AsyncFunctionDef, module)
         if node.end_lineno is not None
         and node.end_lineno - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
     }
@@ -270,9 +271,7 @@ def test_the_package_stays_small() -> None:
     tests = sum(len(one.read_text().splitlines()) for one in Path(__file__).parent.rglob("*.py"))
     imports = sum(
         (node.end_lineno or node.lineno) - node.lineno + 1
-        for name in MODULES
-        for node in ast.walk(tree(name))
-        if isinstance(node, ast.Import | ast.ImportFrom)
+        for node in nodes(ast.Import | ast.ImportFrom, *MODULES)
     )
     sizes = {
         "source files": (len(MODULES), MOST_FILES),
@@ -303,36 +302,24 @@ def test_few_packages_know_each_other() -> None:
     assert chain <= LONGEST_CHAIN
 
 
-def test_hashes_are_made_in_one_home() -> None:
-    """Whoever needs a digest asks for one: nobody chooses an algorithm or an encoding again."""
-    users = {module for module in MODULES if foreign(module, {"hashlib"})} - {HASHES_HOME}
-    assert_few(users, 0, f"imports hashlib: ask {HASHES_HOME}")
-
-
-def test_close_names_are_found_in_one_home() -> None:
-    """A wrong name is answered in one way."""
-    users = {module for module in MODULES if "get_close_matches" in text(module)}
-    users -= {CLOSE_MATCHES_HOME}
-    assert_few(users, 0, f"finds close names: ask {CLOSE_MATCHES_HOME}")
-
-
-def test_kinds_of_columns_are_told_in_one_home() -> None:
-    """What kind a column is of is decided once, not by dtypes here and there."""
-    users = {module for module in MODULES if any(map(asks_for_a_dtype, ast.walk(tree(module))))} - {
-        DTYPES_HOME
-    }
-    assert_few(users, 0, f"tests a dtype: ask {DTYPES_HOME}")
-
-
-def test_nothing_travels_in_attrs() -> None:
-    """Facts about a table travel as records: pandas drops `attrs` when it likes."""
-    users = {
-        module
-        for module in MODULES
-        for node in ast.walk(tree(module))
-        if isinstance(node, ast.Attribute) and node.attr == "attrs"
-    }
-    assert_few(users, 0, "uses DataFrame.attrs: hand on a frozen dataclass")
+@pytest.mark.parametrize(
+    ("does", "home"),
+    [
+        (lambda module: foreign(module, {"hashlib"}), "table.digests"),
+        (lambda module: "get_close_matches" in text(module), "errors"),
+        (lambda module: any(map(asks_for_a_dtype, ast.walk(tree(module)))), "table.kinds"),
+        # pandas drops `attrs` when it likes: facts about a table travel as frozen dataclasses.
+        (
+            lambda module: "attrs" in {one.attr for one in nodes(ast.Attribute, module)},
+            "a frozen dataclass",
+        ),
+    ],
+    ids=["to hash", "to find close names", "to tell kinds of columns", "to read DataFrame.attrs"],
+)
+def test_what_is_decided_once_has_one_home(does: Callable[[str], bool], home: str) -> None:
+    """Nobody chooses an algorithm, an encoding or an answer again: who needs one asks its home."""
+    users = {module for module in MODULES if does(module)} - {home}
+    assert_few(users, 0, f"does so itself: ask {home}")
 
 
 def test_what_production_code_does_not_call_is_not_there() -> None:
@@ -350,17 +337,12 @@ def test_what_production_code_does_not_call_is_not_there() -> None:
 
 def test_every_method_is_called_by_production_code() -> None:
     """A public method of a class that extends no framework's is called somewhere in the package."""
-    read = {
-        node.attr
-        for module in MODULES
-        for node in ast.walk(tree(module))
-        if isinstance(node, ast.Attribute)
-    }
+    read = {node.attr for node in nodes(ast.Attribute, *MODULES)}
     uncalled = {
         f"{module}.{owner.name}.{method.name}"
         for module in MODULES
-        for owner in ast.walk(tree(module))
-        if isinstance(owner, ast.ClassDef) and not owner.bases
+        for owner in nodes(ast.ClassDef, module)
+        if not owner.bases
         for method in owner.body
         if isinstance(method, ast.FunctionDef) and not method.name.startswith("_")
         if method.name not in read
@@ -410,8 +392,8 @@ def public_names(module: str) -> Iterator[tuple[str, ast.stmt]]:
 def used_elsewhere(module: str) -> Iterator[tuple[str, str]]:
     """The (module, name) of others that a module imports, or reads from an imported module."""
     aliases: dict[str, str] = {}
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE.name):
+    for node in nodes(ast.ImportFrom, module):
+        if (node.module or "").startswith(PACKAGE.name):
             source = (node.module or "")[len(PACKAGE.name) + 1 :]
             for alias in node.names:
                 below = f"{source}.{alias.name}".lstrip(".")
@@ -419,12 +401,8 @@ def used_elsewhere(module: str) -> Iterator[tuple[str, str]]:
                     aliases[alias.asname or alias.name] = below
                 else:
                     yield source, alias.name
-    for node in ast.walk(tree(module)):
-        if (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id in aliases
-        ):
+    for node in nodes(ast.Attribute, module):
+        if isinstance(node.value, ast.Name) and node.value.id in aliases:
             yield aliases[node.value.id], node.attr
 
 

@@ -87,7 +87,9 @@ def test_the_example_of_a_function_is_true(name: str, folder, quick, monkeypatch
     monkeypatch.chdir(folder)
     monkeypatch.delenv("EXPERIMENT_PIPELINE_STORAGE", raising=False)
     names = {name: getattr(experiment_pipeline, name) for name in NAMES}
-    finder, known = doctest.DocTestFinder(recurse=False), names | {"pd": pd}
+    x = pd.Series(range(300)) / 7
+    table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
+    finder, known = doctest.DocTestFinder(recurse=False), names | {"pd": pd, "table": table}
     (example,) = finder.find(names[name], name, globs=known)
     assert example.examples, "give it an example"
     told: list[str] = []

@@ -82,9 +82,8 @@ class ExperimentRun:
             NotAccepted: a gate of the validation report failed.
         """
         if self.evaluation is None or not self.report.accepted:
-            raise NotAccepted(
-                self.spec.name, "no configuration was accepted", "Read the report's next steps."
-            )
+            rule, fix = "no configuration was accepted", "Read the report's next steps."
+            raise NotAccepted(self.spec.name, rule, fix)
         return self.evaluation.pipeline
 
 
@@ -102,8 +101,6 @@ def run_experiment(
 ) -> ExperimentRun:
     """Run a whole experiment in this process, without Dagster, database or stored files.
 
-    >>> x = pd.Series(range(300)) / 7
-    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> run = run_experiment(table, "y", search=[{"algorithm": "linear"}])
     >>> run.report.accepted, run.leaderboard.chosen
     (True, 'linear')

@@ -31,19 +31,9 @@ import pandas as pd
 from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiment_pipeline import errors
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import draft_experiment, with_settings
-from experiment_pipeline.errors import (
-    DataError,
-    ExperimentPipelineError,
-    ExportError,
-    InvalidExperiment,
-    InvalidModel,
-    StorageError,
-    UnknownRun,
-    UnusableTable,
-    did_you_mean,
-)
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import EXPERIMENT, FILES, judged, named_columns
 from experiment_pipeline.experiment.flow import run_experiment
@@ -116,7 +106,8 @@ def run(
     if target is None:
         if settings or schema is not None or isinstance(data, pd.DataFrame):
             rule = "without target the settings are those of a folder, and no others are read"
-            raise InvalidExperiment("run", rule, "Name the target, or edit the folder's defs.yaml.")
+            fix = "Name the target, or edit the folder's defs.yaml."
+            raise errors.InvalidExperiment("run", rule, fix)
         named, summary = named_columns(_folder_of(str(data))), ""
     else:
         named, summary = _drafted(data, target, name, schema, seconds, settings)
@@ -126,8 +117,6 @@ def run(
 def add(result: RunResult | str, estimator: Any, name: str, note: str = "") -> RunResult:
     """Put a model of one's own on the leaderboard of a run, or of the last run of an experiment's name.
 
-    >>> x = pd.Series(range(300)) / 7
-    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> from sklearn.linear_model import Lasso
     >>> list(add(lines, Lasso(alpha=9), "mine", note="what we had").leaderboard["key"])
@@ -145,15 +134,13 @@ def add(result: RunResult | str, estimator: Any, name: str, note: str = "") -> R
     named = _searching(before, [entry], keep=True)
     if name not in {one.key for one in configurations(named.spec)}:
         rule = "the leaderboard has a configuration with its algorithm and hyperparameters"
-        raise InvalidExperiment(f"name {name!r}", rule, "Add another one.")
+        raise errors.InvalidExperiment(f"name {name!r}", rule, "Add another one.")
     return _execute(named, getattr(result, "summary", ""), delivered=raw, asked_for={name})
 
 
 def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook") -> RunResult:
     """Refit, judge and export another configuration of the last run; who chose it and why is kept.
 
-    >>> x = pd.Series(range(300)) / 7
-    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> chosen = choose("lines", "linear", why="half the size, tied")
     >>> chosen.facts["choice_reason"].split(": ")[1]
@@ -167,14 +154,14 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
         StorageError: another run has replaced the table.
     """
     if not why.strip():
-        raise InvalidExperiment("why", "it is empty", "Say why this configuration is taken.")
+        raise errors.InvalidExperiment("why", "it is empty", "Say why this configuration is taken.")
     board = questions.results(experiment).set_index("key")
     ranked = board.index[board["rank"].notna()]
     if key not in ranked:
-        rule = f"the leaderboard does not have it; {did_you_mean(key, ranked)}"
+        rule = f"the leaderboard does not have it; {errors.did_you_mean(key, ranked)}"
         if key in board.index:
             rule = f"it has no rank: {board.loc[key, 'status']}, {board.loc[key, 'reason']}"
-        raise InvalidExperiment(f"configuration {key}", rule, "Choose one that has a rank.")
+        raise errors.InvalidExperiment(f"configuration {key}", rule, "Choose one that has a rank.")
     named, raw = _declared(questions.run_of(experiment, str(board.loc[key, "run_id"])))
     if ENSEMBLE not in ranked:  # for lack of time, maybe: one more row changes all intervals
         named = replace(named, spec=named.spec.model_copy(update={"ensemble": None}))
@@ -185,8 +172,6 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
 def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
     """Fit the champion's configuration on today's data, without a search, through all gates.
 
-    >>> x = pd.Series(range(300)) / 7
-    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> refit("lines").facts["version"]
     'v0001'
@@ -202,7 +187,7 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
     models = TrainedModelStore.of(named.spec.name).results(wanted)
     if not wanted or len(models) < len(wanted):
         rule = "it has no champion whose trained models are stored"
-        raise InvalidModel(experiment, rule, "Run the experiment with its search.")
+        raise errors.InvalidModel(experiment, rule, "Run the experiment with its search.")
     note = f"of the champion {champions[0].version}"
     search = [
         {name: getattr(one, name) for name in ("algorithm", "features", "hyperparameters")}
@@ -217,8 +202,6 @@ def sensitivity(
 ) -> pd.DataFrame:
     """Repeat the flow of a run with other split seeds: a row each, which its decision record shows.
 
-    >>> x = pd.Series(range(300)) / 7
-    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> sensitivity("lines", seeds=1, agree=str)["what"].tolist()
     ['seed 1: linear, accepted']
@@ -232,7 +215,8 @@ def sensitivity(
     spec, split = named.spec, named.spec.split.model_dump(mode="json")
     if (first := split.get("seed")) is None:
         rule = f"by: {split['by']} cuts the rows in one way, which no seed changes"
-        raise InvalidExperiment("split", rule, "Compare runs on tables of several dates instead.")
+        fix = "Compare runs on tables of several dates instead."
+        raise errors.InvalidExperiment("split", rule, fix)
     cpu = questions.results(experiment, record.run_id)["fit_cpu_seconds"].sum()
     each = max(row["wall_seconds"] or 0.0, cpu / (spec.workers or os.cpu_count() or 1))
     cost = f"{numbers.seconds(each)} each, {numbers.seconds(seeds * each)} in all"
@@ -248,7 +232,7 @@ def sensitivity(
             what = f"{report.configuration}, {how}"
             score, gain = (one := report.score(spec.metric)).interval, one.difference_to_baseline
             found = EvidenceRow.of("split seed", what, score.estimate, gain, report.rows)
-        except ExperimentPipelineError as error:
+        except errors.ExperimentPipelineError as error:
             found = EvidenceRow(kind="split seed", what=str(error))
         record.record([replace(found, number=seed, what=f"seed {seed}: {found.what}")])
     finish_run(record, LOG.warning)
@@ -259,7 +243,7 @@ def declared_now(experiment: str) -> NamedColumns:
     """Return an experiment as its folder declares it, or its last run did; InvalidExperiment, UnknownRun."""
     try:
         return named_columns(_folder_of(experiment))
-    except InvalidExperiment as error:
+    except errors.InvalidExperiment as error:
         if error.culprit != experiment:  # its folder is found, and holds a mistake
             raise
         return _as_run(questions.run_of(experiment))
@@ -274,8 +258,8 @@ def _folder_of(name: str) -> Path:
     found = {one.parent.name: one.parent for way in everywhere for one in Path.cwd().glob(way)}
     if name not in found:
         rule = f"is no folder with a defs.yaml, and no experiment below {Path.cwd()}"
-        fix = f"{did_you_mean(name, found)}; for a table, name its target"
-        raise InvalidExperiment(name, rule, fix)
+        fix = f"{errors.did_you_mean(name, found)}; for a table, name its target"
+        raise errors.InvalidExperiment(name, rule, fix)
     return found[name]
 
 
@@ -294,7 +278,7 @@ def _drafted(
     name = name or re.sub(r"\W+", "_", stem, flags=re.ASCII)
     if not re.fullmatch(NAME, name):  # before it is part of a path
         rule = "an experiment's name has letters, digits and _, and begins with a letter"
-        raise InvalidExperiment(f"name {name!r}", rule, "Give another name.")
+        raise errors.InvalidExperiment(f"name {name!r}", rule, "Give another name.")
     url = _stored(data, name) if isinstance(data, pd.DataFrame) else str(data)
     if "://" not in url and not (Path.cwd() / "pyproject.toml").exists():
         url = str(Path(url).expanduser().absolute())  # Dagster may be started elsewhere
@@ -311,12 +295,12 @@ def _drafted(
     )
     try:
         drafted = draft_experiment(name, wishes, url, f'run("{name}")', given)
-    except UnusableTable as error:
+    except errors.UnusableTable as error:
         if not error.culprit.startswith("--"):
             raise
         # The scaffold's options are arguments here.
         said = (text.replace("--", "") for text in (error.culprit, error.rule, error.fix))
-        raise InvalidExperiment(*said) from None
+        raise errors.InvalidExperiment(*said) from None
     file = YamlFile(drafted.files["defs.yaml"], f"{name}/defs.yaml")
     return judged(name, file, schema or drafted.files["schema.yaml"]), drafted.reasons
 
@@ -395,7 +379,7 @@ def _execute(
     spec = named.spec
     record = RunRecord(spec.name, str(uuid.uuid4()))
     values: dict[str, Any] = {}
-    refused: ExperimentPipelineError | None = None
+    refused: errors.ExperimentPipelineError | None = None
     took: dict[str, float] = {}
     started = RunFacts(triggered_by=trigger, trigger_name=_user())
     finish = partial(finish_run, warn=LOG.warning)
@@ -428,7 +412,7 @@ def _execute(
 
 def _taken(
     stage: StageRun, name: str, values: dict[str, Any], more: Mapping[str, Any]
-) -> ExperimentPipelineError | None:
+) -> errors.ExperimentPipelineError | None:
     """Take a step with what it needs of those before, and note its values; return what ends the run."""
     step, refused = getattr(steps, name), None
     _, *wanted = inspect.signature(step).parameters.values()
@@ -438,7 +422,7 @@ def _taken(
             values[asset] = outcome.value
             _reported(stage.run, asset, outcome)
             refused = refused or _refusal(outcome.checks)
-    except ExportError as error:  # recorded; leaderboard and report hold all the same
+    except errors.ExportError as error:  # recorded; leaderboard and report hold all the same
         return error
     return refused
 
@@ -456,13 +440,13 @@ def _reported(record: RunRecord, asset: str, outcome: Outcome) -> None:
     record_outcome(record, outcome, LOG.warning)
 
 
-def _refusal(checks: Any) -> ExperimentPipelineError | None:
+def _refusal(checks: Any) -> errors.ExperimentPipelineError | None:
     """The error of the first check that ends a run."""
     failed: list[Check] = [one for one in checks if not one.passed and one.severity == "error"]
     if not failed:
         return None
     rule, _, fix = failed[0].means.partition("\n  fix: ")
-    return failed[0].refusal or DataError(failed[0].name, rule, fix or "Correct the rows.")
+    return failed[0].refusal or errors.DataError(failed[0].name, rule, fix or "Correct the rows.")
 
 
 def _described(estimator: Any) -> dict[str, Any]:
@@ -476,7 +460,8 @@ def _described(estimator: Any) -> dict[str, Any]:
     fix = "Write a function at the top of a module that returns it, and add the function."
     is_known = getattr(sys.modules.get(module), name, None) is kind
     if not is_known or not (is_path or hasattr(estimator, "get_params")):
-        raise InvalidExperiment(path, "no import path with plain parameters describes it", fix)
+        rule = "no import path with plain parameters describes it"
+        raise errors.InvalidExperiment(path, rule, fix)
     defaults = {one.name: one.default for one in inspect.signature(kind).parameters.values()}
     for parameter, value in () if is_path else estimator.get_params(deep=False).items():
         if parameter in {"random_state", "n_jobs"} or repr(value) == repr(defaults.get(parameter)):
@@ -484,7 +469,7 @@ def _described(estimator: Any) -> dict[str, Any]:
         plain[parameter] = value.item() if isinstance(value, np.generic) else value
         if not isinstance(plain[parameter], str | int | float | None):
             rule = f"{parameter} is a {type(value).__name__}, no text, number, boolean or null"
-            raise InvalidExperiment(path, rule, fix)
+            raise errors.InvalidExperiment(path, rule, fix)
     return {"algorithm": path, "hyperparameters": plain}
 
 
@@ -494,7 +479,7 @@ def _declared(run: Mapping[str, Any]) -> tuple[NamedColumns, RawTable]:
     raw = read_table(storage_root() / f"{table}.parquet", RawTable)
     if raw.digest != run["data_digest"]:
         rule = f"it is not that of run {run['run_id']}"
-        raise StorageError("the stored table", rule, "Run the experiment first.")
+        raise errors.StorageError("the stored table", rule, "Run the experiment first.")
     return _as_run(run), raw
 
 
@@ -502,7 +487,7 @@ def _as_run(run: Mapping[str, Any]) -> NamedColumns:
     name = run["experiment"]
     files = questions.files_of(run)
     if "defs.yaml" not in files:
-        raise UnknownRun(name, "its run was made without a defs.yaml", "Run it with one.")
+        raise errors.UnknownRun(name, "its run was made without a defs.yaml", "Run it with one.")
     return judged(name, YamlFile(files["defs.yaml"], f"{name}/defs.yaml"), files.get("schema.yaml"))
 
 

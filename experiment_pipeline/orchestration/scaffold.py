@@ -66,13 +66,11 @@ def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
         fix = "choose another name"
         raise InvalidExperiment(f"name {name!r}", rule, fix)
     if request.append or request.scaffold_format != "yaml":
-        raise InvalidExperiment(
-            "--format", "an experiment is one YAML file in a folder of its own", "drop the option"
-        )
+        rule, fix = "an experiment is one YAML file in a folder of its own", "drop the option"
+        raise InvalidExperiment("--format", rule, fix)
     if not request.params.data:
-        raise InvalidExperiment(
-            "--data", "is missing: the path or URL of the table", "add --data data/my_table.csv"
-        )
+        rule, fix = "is missing: the path or URL of the table", "add --data data/my_table.csv"
+        raise InvalidExperiment("--data", rule, fix)
 
 
 def _url_from_project(url: str, project_root: Path | None) -> str:

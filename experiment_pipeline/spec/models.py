@@ -1,6 +1,7 @@
 """What every model of a YAML file is: frozen, closed, with errors at one of its keys."""
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -54,11 +55,11 @@ def on_or_off(kind: type[Closed]) -> BeforeValidator:
     return BeforeValidator(read, json_schema_input_type=kind | bool | Literal["on", "off"])
 
 
-def alone(key: str, kind: type[Closed]) -> BeforeValidator:
-    """Read the value of one key alone, or the keys of a model."""
+def alone(key: str, kind: type[Closed], of: Any = str) -> BeforeValidator:
+    """Read the value of one key alone, of a type, or the keys of a model."""
     return BeforeValidator(
-        lambda value: {key: value} if isinstance(value, str) else value,
-        json_schema_input_type=str | kind,
+        lambda value: value if isinstance(value, Mapping | kind | None) else {key: value},
+        json_schema_input_type=kind | of,
     )
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, WrapSerializer, field_validator, model_validator
@@ -14,6 +14,7 @@ from experiment_pipeline.spec.models import (
     Closed,
     Location,
     Scalar,
+    alone,
     impossible,
     on_or_off,
 )
@@ -117,13 +118,7 @@ class Seeds(Closed):
     average: bool = Field(False, description="true: predict and export the mean of the fits")
 
 
-def _read_seeds(value: Any) -> Any:
-    return value if isinstance(value, Mapping | Seeds) else {"fits": value}
-
-
-SeedsSetting = Annotated[
-    Seeds | None, BeforeValidator(_read_seeds, json_schema_input_type=Seeds | int)
-]
+SeedsSetting = Annotated[Seeds | None, alone("fits", Seeds, int)]
 CalibrateSetting = Annotated[
     Literal[CalibrationMethod, "off"] | None,
     # A YAML 1.1 reader, such as Dagster's, takes an unquoted off for false.
@@ -312,13 +307,7 @@ class Audit(Closed):
     mean_absolute_error_ratio: _Smallest = None
 
 
-AuditSetting = Annotated[
-    Audit | None,
-    BeforeValidator(
-        lambda value: {"columns": value} if isinstance(value, list | tuple) else value,
-        json_schema_input_type=Audit | tuple[str, ...],
-    ),
-]
+AuditSetting = Annotated[Audit | None, alone("columns", Audit, tuple[str, ...])]
 
 
 class Costs(Closed):

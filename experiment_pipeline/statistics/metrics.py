@@ -195,6 +195,12 @@ def significantly_better(name: str, difference: interval.Interval) -> bool:
     return metric_of(name).sign * worse_bound(name, difference) > 0
 
 
+def significantly_worse(name: str, difference: interval.Interval) -> bool:
+    """Whether even the better bound of a score minus another is a loss."""
+    best_case = better_bound(name, difference)
+    return math.isfinite(best_case) and better(name, 0.0, best_case)
+
+
 def average(parts: Iterable[Linearised]) -> Linearised:
     """Return the mean of one or more scores of the same rows; holds one part at a time."""
     estimates, unseen, total = list[float](), 0.0, np.zeros(1)

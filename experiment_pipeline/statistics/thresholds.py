@@ -124,23 +124,16 @@ def threshold_curve(
     prediction: np.ndarray,
     costs: ErrorCosts | None = None,
     weights: Weights = None,
-    points: int = 101,
 ) -> ThresholdCurve:
     """Return the curve at evenly spaced thresholds."""
-    thresholds = np.linspace(prediction.min(), prediction.max(), points)
-    order = np.argsort(prediction, kind="stable")
-    counted = weighted(np.ones(len(y)), relative_weights(weights))[order]
-    of_positives = counted * (y[order] == 1)
-    place = np.searchsorted(prediction[order], thresholds)
-    # The weight of the rows from each place on.
-    hits, called = (
-        np.append(np.cumsum(one[::-1])[::-1], 0.0)[place] for one in (of_positives, counted)
-    )
-    at = Called(hits, called, float(of_positives.sum()), float(counted.sum()))
+    thresholds = np.linspace(prediction.min(), prediction.max(), 101)
+    every = _Cuts.of(prediction, weights).called(y)
+    cuts = np.searchsorted(np.unique(-prediction), -thresholds, side="right")
+    at = replace(every, hits=every.hits[cuts], called=every.called[cuts])
     return ThresholdCurve(
         thresholds,
-        np.where(called > 0, hits / np.maximum(called, _TINY), np.nan),
-        hits / max(at.positives, _TINY),
+        np.where(at.called > 0, at.hits / np.maximum(at.called, _TINY), np.nan),
+        at.hits / max(at.positives, _TINY),
         None if costs is None else _cost_at(costs, at),
     )
 

@@ -24,19 +24,7 @@ from typing import Generic, Self, TypeVar
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.storage.files import (
-    create_exclusive,
-    exists,
-    fetched,
-    list_names,
-    location,
-    put_file,
-    read_many,
-    remove,
-    storage_root,
-    unfinished,
-    write_bytes,
-)
+from experiment_pipeline.storage import files as storage
 from experiment_pipeline.storage.records import sealed, unsealed
 from experiment_pipeline.table.digests import sha256, sha256_of
 
@@ -98,7 +86,7 @@ class Entries(Generic[_Record]):
             for name, file in manifest.files.items()
             if names is None or name in names
         }
-        contents = read_many(wanted.values())
+        contents = storage.read_many(wanted.values())
         for name, path in wanted.items():
             digest = sha256(contents[path]) if path in contents else None
             self._verify(path, digest, manifest.files[name])
@@ -122,7 +110,7 @@ class Entries(Generic[_Record]):
 
     def has(self, fingerprint: str) -> bool:
         """Whether there is an entry, intact or not."""
-        return exists(self.folder(fingerprint) / RESULT)
+        return storage.exists(self.folder(fingerprint) / RESULT)
 
     @contextmanager
     def as_files(self, fingerprint: str) -> Iterator[Mapping[str, Path]]:
@@ -137,8 +125,8 @@ class Entries(Generic[_Record]):
             for name, file in manifest.files.items():
                 path = self.folder(fingerprint) / file.name
                 digest = None
-                if exists(path):
-                    found[name] = fetched(path, Path(copies))
+                if storage.exists(path):
+                    found[name] = storage.fetched(path, Path(copies))
                     digest = sha256_of(found[name])
                 self._verify(path, digest, file)
             yield found
@@ -151,9 +139,9 @@ class Entries(Generic[_Record]):
             folder = self.folder(fingerprint)
             time = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
             place = self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
-            found = read_many(folder / name for name in list_names(folder))
+            found = storage.read_many(folder / name for name in storage.list_names(folder))
             for path, content in found.items():
-                write_bytes(place / path.name, content)
+                storage.write_bytes(place / path.name, content)
             self.discard(fingerprint)
             warn(
                 f"{damage.culprit} {damage.rule}: the entry was moved to {place}, and is made again"
@@ -182,7 +170,7 @@ class Entries(Generic[_Record]):
         stored = {name: _EntryFile.of(name, sha256(content)) for name, content in files.items()}
         paths = {name: self.folder(fingerprint) / file.name for name, file in stored.items()}
         for name, path in paths.items():
-            write_bytes(path, files[name])
+            storage.write_bytes(path, files[name])
         if self._commit(fingerprint, record, stored):
             return Entry(record, files, paths)
         return self.require(fingerprint)
@@ -190,26 +178,26 @@ class Entries(Generic[_Record]):
     def put_written(self, fingerprint: str, write: Callable[[Path], object]) -> None:
         """Do what `put` does without a record, for files too large to be bytes: `write` gets a folder."""
         stored = dict[str, _EntryFile]()
-        with unfinished(self.folder(f"unfinished-{secrets.token_hex(4)}")) as folder:
+        with storage.unfinished(self.folder(f"unfinished-{secrets.token_hex(4)}")) as folder:
             write(folder)
             for path in sorted(folder.iterdir()):
                 stored[path.name] = file = _EntryFile.of(path.name, sha256_of(path))
-                put_file(path, self.folder(fingerprint) / file.name)
+                storage.put_file(path, self.folder(fingerprint) / file.name)
         self._commit(fingerprint, None, stored)
 
     def discard(self, fingerprint: str) -> None:
         """Remove an entry: `result.json` first, so that half an entry is none."""
-        remove(self.folder(fingerprint) / RESULT)
-        remove(self.folder(fingerprint))
+        storage.remove(self.folder(fingerprint) / RESULT)
+        storage.remove(self.folder(fingerprint))
 
     def _commit(self, fingerprint: str, record: object, files: Mapping[str, _EntryFile]) -> bool:
         """Make an entry exist; False: another writer was faster."""
         manifest = sealed(_EntryManifest(fingerprint, record, files))
-        return create_exclusive(self.folder(fingerprint) / RESULT, manifest)
+        return storage.create_exclusive(self.folder(fingerprint) / RESULT, manifest)
 
     def _manifest(self, fingerprint: str) -> _EntryManifest[_Record] | None:
         path = self.folder(fingerprint) / RESULT
-        if (content := read_many([path]).get(path)) is None:
+        if (content := storage.read_many([path]).get(path)) is None:
             return None
         damage = self._corrupt(path, "is damaged, or of another version of this package")
         kind: type[_EntryManifest[_Record]] = _EntryManifest[self.kind]  # type: ignore[name-defined]
@@ -231,7 +219,7 @@ class Entries(Generic[_Record]):
 
 def stage_entries(experiment: str, stage: str) -> Entries[None]:
     """Return the entries of a stage, without records, under the storage root."""
-    return Entries(storage_root(), experiment, stage, NoneType)
+    return Entries(storage.storage_root(), experiment, stage, NoneType)
 
 
 @dataclass(frozen=True)
@@ -244,12 +232,12 @@ class SharedFolder:
     @property
     def path(self) -> UPath:
         """All of the experiment."""
-        return location(self.url) / self.experiment
+        return storage.location(self.url) / self.experiment
 
     @property
     def entries(self) -> Entries[None]:
         """The entries there."""
-        return Entries(location(self.url), self.experiment, SHARED, NoneType)
+        return Entries(storage.location(self.url), self.experiment, SHARED, NoneType)
 
 
 @dataclass
@@ -270,7 +258,7 @@ class SharedFiles:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A search that has used none, as it found all results, removes none.
         if kind is None and self._checked:
-            remove(self.folder.path / SHARED)
+            storage.remove(self.folder.path / SHARED)
 
     def lacks(self, digest: str) -> bool:
         """Return whether an entry is to be made; what is there is checked when first asked for."""

@@ -101,9 +101,8 @@ def location(
         if protocol in _S3:
             path.fs.retries = 1  # s3fs's tries would multiply with botocore's, which know S3 better
     except (ValueError, ImportError) as error:
-        raise StorageUnreachable(
-            without_credentials(url), str(error), "Correct the URL, or install what is missing."
-        ) from error
+        rule, fix = str(error), "Correct the URL, or install what is missing."
+        raise StorageUnreachable(without_credentials(url), rule, fix) from error
     return path
 
 
@@ -174,9 +173,8 @@ def explained(path: UPath) -> Iterator[None]:
         else:
             rule = f"cannot be used: {reason}"
             fix = "Correct the path or its permissions, or free some space."
-        raise StorageUnreachable(
-            without_credentials(str(path)), without_credentials(rule), fix
-        ) from error
+        rule = without_credentials(rule)
+        raise StorageUnreachable(without_credentials(str(path)), rule, fix) from error
 
 
 def without_credentials(text: str) -> str:

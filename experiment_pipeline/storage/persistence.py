@@ -97,13 +97,11 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
     try:
         return skops.io.loads(data, trusted=[*TRUSTED_TYPES, *extra_trusted])
     except UntrustedTypesFoundException as error:
-        raise errors.InvalidModel(
-            "the stored estimator", str(error), "trust its types only if you know its origin"
-        ) from error
+        rule, fix = str(error), "trust its types only if you know its origin"
+        raise errors.InvalidModel("the stored estimator", rule, fix) from error
     except _DAMAGED as error:
-        raise errors.InvalidModel(
-            "the stored estimator", f"it is not a skops file: {error}", "train or export it again"
-        ) from error
+        rule, fix = f"it is not a skops file: {error}", "train or export it again"
+        raise errors.InvalidModel("the stored estimator", rule, fix) from error
 
 
 def check_foreign(model: bytes) -> None:

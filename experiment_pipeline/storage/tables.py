@@ -233,9 +233,8 @@ def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
         }
         return _with_facts(kind, of_columns(columns, kept_index(rows.index, spilled)), metadata)
     except (OSError, ValueError) as error:  # Arrow's errors are one or the other
-        raise EntryCorrupt(
-            str(path), f"is not a whole Parquet file: {error}", "Materialize its asset again."
-        ) from error
+        rule, fix = f"is not a whole Parquet file: {error}", "Materialize its asset again."
+        raise EntryCorrupt(str(path), rule, fix) from error
 
 
 def _with_facts(kind: Any, table: pd.DataFrame, metadata: Mapping[bytes, bytes]) -> Any:

@@ -330,6 +330,5 @@ class FittedRows:
             columns = names.split("\x1f")[:-1] or names.split("\n")
             return cls(tuple(columns), table[names].to_numpy())
         except (pa.ArrowException, OSError, ValueError):
-            raise InvalidModel(
-                source, f"{FITTED_ROWS} holds no rows", "Name a complete version folder."
-            ) from None
+            rule, fix = f"{FITTED_ROWS} holds no rows", "Name a complete version folder."
+            raise InvalidModel(source, rule, fix) from None

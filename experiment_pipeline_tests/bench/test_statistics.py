@@ -18,26 +18,21 @@ from experiment_pipeline_tests.bench import (
 from experiment_pipeline_tests.bench.sections import table
 from experiment_pipeline_tests.bench.statistics import BLOCKS, section
 from experiment_pipeline_tests.bench.statistics_choice import CHOICE, GATES, LOOKS
-from experiment_pipeline_tests.bench.statistics_coverage import COVERAGE, Scenario, coverage
-from experiment_pipeline_tests.bench.statistics_folds import INTERVALS_OF_FOLDS
-from experiment_pipeline_tests.bench.statistics_groups import GROUPS
 from experiment_pipeline_tests.bench.statistics_intervals import NEW_ROWS_HELD
-from experiment_pipeline_tests.bench.statistics_leaks import LEAKS
 from experiment_pipeline_tests.bench.statistics_promise import PROMISE
 from experiment_pipeline_tests.bench.statistics_rows import COLUMNS, SEED, Aim, Job, Row, share
-from experiment_pipeline_tests.bench.statistics_sets import MEMBERSHIP
 
 # How many simulations of a job are a matter of a second.
 FEW = {
     **dict.fromkeys(GATES, 40) | dict.fromkeys(GATES[1:3], 5),
     **dict.fromkeys(LOOKS, 2),
     **dict.fromkeys(CHOICE, 4),
-    **dict.fromkeys(MEMBERSHIP, 3),
-    **dict.fromkeys(INTERVALS_OF_FOLDS, 2),
+    **dict.fromkeys(statistics_sets.MEMBERSHIP, 3),
+    **dict.fromkeys(statistics_folds.INTERVALS_OF_FOLDS, 2),
     **dict.fromkeys(NEW_ROWS_HELD, 4),
-    **dict.fromkeys(GROUPS[:1], 6),
+    **dict.fromkeys(statistics_groups.GROUPS[:1], 6),
     **dict.fromkeys(PROMISE, 1),
-    **dict.fromkeys(COVERAGE[:-5:5], 20),
+    **dict.fromkeys(statistics_coverage.COVERAGE[:-5:5], 20),
 }
 
 
@@ -90,8 +85,10 @@ def test_coverage_counts_the_samples_whose_interval_holds_the_truth(
         y = generator.normal(size=clusters)
         return SetPrediction(y, y + (1.0 if good else 0.1), np.arange(clusters))
 
-    monkeypatch.setattr(statistics_coverage, "SCENARIOS", [Scenario("x", ("mae",), 50, draw)])
-    mae, note, without = coverage(0, simulations=60)
+    monkeypatch.setattr(
+        statistics_coverage, "SCENARIOS", [statistics_coverage.Scenario("x", ("mae",), 50, draw)]
+    )
+    mae, note, without = statistics_coverage.coverage(0, simulations=60)
     assert (mae.name, mae.figure) == ("x: mae", pytest.approx(0.5, abs=0.2))
     assert (note.name, note.figure) == ("x: a note", 0)
     assert without == Row("x: without a note, lowest (mae)", mae.figure, Aim(low=0.9), 60)
@@ -100,9 +97,9 @@ def test_coverage_counts_the_samples_whose_interval_holds_the_truth(
 @pytest.mark.slow
 def test_leaks_are_named_and_clean_tables_are_not_accused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of a catalogue that is large enough."""
-    catalogue = [job.keywords["simulations"] for job in LEAKS]
+    catalogue = [job.keywords["simulations"] for job in statistics_leaks.LEAKS]
     assert catalogue[0] >= 26
     assert catalogue[2] >= 40
     monkeypatch.setattr(statistics_leaks, "RELATED", statistics_leaks.RELATED[:1])
-    figures = [row.figure for job in LEAKS for row in job(simulations=2)]
+    figures = [row.figure for job in statistics_leaks.LEAKS for row in job(simulations=2)]
     assert figures == [1, 1, 0, 0, 0]  # named, related; accused, of related rows, stopped

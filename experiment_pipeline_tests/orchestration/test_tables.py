@@ -106,9 +106,8 @@ def test_a_table_without_columns_keeps_its_rows(rows: int) -> None:
     pd.testing.assert_index_equal(frame.index, from_parquet(to_parquet(frame)).index)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
+MIXED, UNKNOWN, NAMES = (
+    (
         [1, "a", None],
         [1, 2.5, None],
         [True, 2, None],
@@ -116,29 +115,23 @@ def test_a_table_without_columns_keeps_its_rows(rows: int) -> None:
         ["\ud800", None, "a"],
         [2**70, None, 1],
         [decimal.Decimal("1.10"), None, decimal.Decimal(2)],  # would become 2.00
-    ],
+    ),
+    (np.array([1j, 2, 3]), pd.arrays.SparseArray([1.0, np.nan, 2.0])),
+    (["a", "a"], ["a", 1]),
 )
-def test_objects_that_would_change_are_refused_by_name(values: list[object]) -> None:
-    """A column of mixed objects is an error that names the column and what it holds."""
-    frame = sample().assign(guilty=pd.Series(values, index=ROWS, dtype=object))
-    with pytest.raises(UnusableTable, match=r"column 'guilty'.*holds objects"):
-        to_parquet(frame)
 
 
 @pytest.mark.parametrize(
-    "values", [np.array([1j, 2, 3]), pd.arrays.SparseArray([1.0, np.nan, 2.0])]
+    ("frame", "said"),
+    [
+        *((one_column(pd.Series(one, ROWS, object)), "'x'.*holds objects") for one in MIXED),
+        *((one_column(one), r"'x'.*type (complex|Sparse)") for one in UNKNOWN),
+        *((pd.DataFrame([[1, 2]] * 3, ROWS, names), "its name") for names in NAMES),
+    ],
 )
-def test_types_without_a_way_back_are_refused_by_name(values: object) -> None:
-    """A column whose type Parquet does not know is an error that names both."""
-    with pytest.raises(UnusableTable, match=r"column 'x'.*type (complex|Sparse)"):
-        to_parquet(one_column(values))
-
-
-@pytest.mark.parametrize("names", [["a", "a"], ["a", 1]])
-def test_names_that_are_not_unique_texts_are_refused(names: list[object]) -> None:
-    """Duplicate names and numbers as names are errors."""
-    frame = pd.DataFrame([[1, 2]] * 3, index=ROWS, columns=names)
-    with pytest.raises(UnusableTable, match="its name"):
+def test_what_would_change_is_refused_by_name(frame: pd.DataFrame, said: str) -> None:
+    """Mixed objects, types that Parquet does not know, and names that are not unique texts."""
+    with pytest.raises(UnusableTable, match=said):
         to_parquet(frame)
 
 

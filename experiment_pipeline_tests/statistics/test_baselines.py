@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.statistics import metrics, scores
+from experiment_pipeline.statistics import scores as scoring
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, names_of
-from experiment_pipeline.statistics.scores import (
-    SetPrediction,
-    baseline_score,
-    best_constant,
-    difference_to_baseline,
-)
 
 NUMBERS = np.random.default_rng(0).lognormal(size=301)
 LABELS = (np.random.default_rng(1).random(300) < 0.2).astype(int)
@@ -24,10 +19,10 @@ LABELS = (np.random.default_rng(1).random(300) < 0.2).astype(int)
 )
 def test_no_other_constant_suits_the_metric_better(task: str, metric: str) -> None:
     """Mean, median or weighted median; shares, 0 of a class that is lacking, the majority, or every row."""
-    shares = best_constant("log_loss", np.array([0, 1, 2, 2]), "multiclass", 4)
+    shares = scoring.best_constant("log_loss", np.array([0, 1, 2, 2]), "multiclass", 4)
     assert shares.tolist() == [0.25, 0.25, 0.5, 0]
     y, most = (NUMBERS, 4) if task == "regression" else (LABELS, 1)
-    own = baseline_score(metric, y, y, task)
+    own = scoring.baseline_score(metric, y, y, task)
     others = [scores.score(metric, y, np.full(len(y), one)) for one in np.linspace(0, most, 81)]
     assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
 
@@ -37,8 +32,8 @@ def _difference(
 ) -> Interval:
     task = "regression" if "regression" in METRICS[metric].tasks else "binary"
     rows = np.arange(len(y)) if clusters is None else clusters
-    return difference_to_baseline(
-        metric, SetPrediction(y, prediction, rows), best_constant(metric, y, task)
+    return scoring.difference_to_baseline(
+        metric, scoring.SetPrediction(y, prediction, rows), scoring.best_constant(metric, y, task)
     )
 
 
@@ -48,8 +43,8 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
     signal = np.sqrt(0.05) * generator.normal(size=1_000)
     y = signal + np.sqrt(0.95) * generator.normal(size=1_000)
     assert metrics.significantly_better("rmse", _difference("rmse", y, signal))
-    own = SetPrediction(y, signal, np.arange(1_000)).interval("rmse")
-    assert own.high > baseline_score("rmse", y, y, "regression")
+    own = scoring.SetPrediction(y, signal, np.arange(1_000)).interval("rmse")
+    assert own.high > scoring.baseline_score("rmse", y, y, "regression")
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "accuracy", "roc_auc", "mae"])
@@ -57,7 +52,7 @@ def test_the_baseline_itself_is_not_better(metric: str) -> None:
     """The same prediction differs by nothing, whichever the metric, and by rounding neither."""
     numbers = "regression" in METRICS[metric].tasks
     y, task = (NUMBERS, "regression") if numbers else (LABELS, "binary")
-    constant = float(best_constant(metric, y, task))
+    constant = float(scoring.best_constant(metric, y, task))
     for nearly in (constant, np.nextafter(constant, 0), np.nextafter(constant, 9)):
         difference = _difference(metric, y, np.full(len(y), nearly))
         assert difference.estimate == pytest.approx(0, abs=1e-12)

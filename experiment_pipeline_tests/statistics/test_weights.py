@@ -120,8 +120,8 @@ def test_a_whole_weight_counts_as_so_many_equal_rows(case: tuple[str, str], seed
         assert found.test_score == same(again.test_score)
         paid = thresholds.cost_of(costs, y, prediction >= found.value)
         assert np.average(paid, weights=weights) == same(found.test_score)
-        curve = thresholds.threshold_curve(y, prediction, costs, weights, points=7)
-        other = thresholds.threshold_curve(y[more], prediction[more], costs, points=7)
+        curve = thresholds.threshold_curve(y, prediction, costs, weights)
+        other = thresholds.threshold_curve(y[more], prediction[more], costs)
         for one, same_one in zip(vars(curve).values(), vars(other).values(), strict=True):
             assert one == same(same_one, nan_ok=True)
 

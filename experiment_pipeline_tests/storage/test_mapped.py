@@ -21,16 +21,8 @@ from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage import mapped as mapping
+from experiment_pipeline.storage import mapped as maps
 from experiment_pipeline.storage import tables
-from experiment_pipeline.storage.mapped import (
-    array_of,
-    batches_as_table,
-    mapped,
-    npy,
-    on_map,
-    read_tables,
-    write_tables,
-)
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline_tests.bench.watching import anonymous_bytes
@@ -44,7 +36,7 @@ def test_a_column_of_any_type_is_the_same_on_a_map(kind: str) -> None:
     """Values, missing ones, type, index and digest; also of no rows, and of some."""
     frame = one_column(COLUMNS[kind])
     for rows in (frame, frame.iloc[:0], frame.iloc[[2, 0]]):
-        found = on_map(rows)
+        found = maps.on_map(rows)
         pd.testing.assert_frame_equal(found, rows)
         assert table_digest(found) == table_digest(rows)
         assert to_parquet(found) == to_parquet(rows)
@@ -113,7 +105,7 @@ def test_cells_on_maps_take_no_memory(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_no_file_is_left_and_none_can_be_found(tmp_path, monkeypatch) -> None:
     """Not even while the cells are read: so that a kill leaves none."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    cells = mapped(np.arange(1_000.0))
+    cells = maps.mapped(np.arange(1_000.0))
     assert list(tmp_path.iterdir()) == []
     assert cells.sum() == 499_500.0
 
@@ -122,7 +114,7 @@ def test_a_folder_without_space_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     """The error says which, and what to do."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(StorageUnreachable, match="TMPDIR") as caught:
-        mapped(np.arange(1_000.0))
+        maps.mapped(np.arange(1_000.0))
     assert "gone" in str(caught.value)
 
 
@@ -139,7 +131,7 @@ def test_batches_on_a_map_are_read_without_a_copy(monkeypatch: pytest.MonkeyPatc
     texts = pa.array([f"text {number}" for number in range(10_000)], pa.large_string())
     batch = pa.record_batch({"a": texts, "b": texts})
     before = pa.total_allocated_bytes()
-    table = batches_as_table(iter([batch] * 3), batch.schema)
+    table = maps.batches_as_table(iter([batch] * 3), batch.schema)
     assert pa.total_allocated_bytes() - before < 10_000
     assert table["b"].equals(pa.chunked_array([texts] * 3))
 
@@ -162,7 +154,7 @@ TABLES = TYPES.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=1, max_di
 
 def written(tables: dict, folder: Path) -> dict[str, Path]:
     """Name → path of the files of some tables."""
-    write_tables(tables, folder)
+    maps.write_tables(tables, folder)
     return {path.name: path for path in folder.iterdir()}
 
 
@@ -170,8 +162,8 @@ def written(tables: dict, folder: Path) -> dict[str, Path]:
 def test_an_array_comes_back_as_it_was(table: np.ndarray, columns_first: bool, tmp_path_factory):
     """Type, shape, values and the order in memory, on which sums depend."""
     table = np.asfortranarray(table) if columns_first else table
-    found = read_tables(written({"a": table}, tmp_path_factory.mktemp("arrays")))["a"]
-    for back in (found, array_of(npy(table))):
+    found = maps.read_tables(written({"a": table}, tmp_path_factory.mktemp("arrays")))["a"]
+    for back in (found, maps.array_of(maps.npy(table))):
         assert back.dtype == table.dtype
         assert back.shape == table.shape
         assert back.flags.f_contiguous == table.flags.f_contiguous
@@ -184,7 +176,7 @@ def test_a_sparse_table_comes_back_as_its_parts(kind: type, tmp_path: Path) -> N
     """Beside dense ones, and also where it holds nothing."""
     made = kind(np.eye(4, 3))
     tables = {"a": made, "none": kind((2, 2)), "b-data": np.arange(3.0)}
-    found = read_tables(written(tables, tmp_path))
+    found = maps.read_tables(written(tables, tmp_path))
     assert found.keys() == tables.keys()
     assert type(found["a"]) is kind
     assert (found["a"] != made).nnz == 0
@@ -208,14 +200,14 @@ def test_a_table_in_blocks_is_written_as_an_array_is_and_never_whole(tmp_path: P
     whole = np.arange(400_000.0).reshape(100_000, 4)
     for table in (Counting(), whole):
         tracemalloc.start()
-        write_tables({"a": table}, tmp_path)
+        maps.write_tables({"a": table}, tmp_path)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 200_000
-        assert (tmp_path / "a.npy").read_bytes() == npy(whole)
+        assert (tmp_path / "a.npy").read_bytes() == maps.npy(whole)
 
 
 def test_objects_are_refused() -> None:
     """They could only be pickled, and whoever reads a pickle runs it."""
     with pytest.raises(ValueError, match="pickle"):
-        npy(np.array([object()]))
+        maps.npy(np.array([object()]))

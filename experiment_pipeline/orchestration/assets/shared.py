@@ -32,16 +32,7 @@ from experiment_pipeline.errors import ExperimentPipelineError, StorageError, re
 from experiment_pipeline.experiment.stage_run import Reported, StageRun
 from experiment_pipeline.orchestration.instance import noted
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.outcome import (
-    Check,
-    ColumnTypes,
-    Fact,
-    Markdown,
-    Notes,
-    Outcome,
-    PagePath,
-    Rows,
-)
+from experiment_pipeline.reporting import outcome as outcomes
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.registry import STAGES
@@ -210,7 +201,7 @@ def reported(
 def log_materialization(
     context: dg.AssetExecutionContext,
     key: dg.AssetKey,
-    outcome: Outcome,
+    outcome: outcomes.Outcome,
     partition: str | None = None,
 ) -> None:
     """Log the materialization of an asset, or of one partition, that is not returned as a result.
@@ -263,7 +254,7 @@ def stage_run(
 def _at_work(context: dg.AssetExecutionContext, named: NamedColumns) -> Iterator[None]:
     """Record the work of a stage, and report its errors to the user."""
     stage = context.assets_def.node_def.name.removeprefix(f"{named.spec.name}__")
-    run, kept = run_of(context, named.spec.name), dict[str, Fact]()
+    run, kept = run_of(context, named.spec.name), dict[str, outcomes.Fact]()
 
     def finish(ended: RunRecord) -> None:
         kept.update(finish_run(ended, context.log.warning))
@@ -316,7 +307,7 @@ def reported_to_the_user() -> AbstractContextManager[None]:
 
 
 def _failure(
-    error: ExperimentPipelineError, kept: Mapping[str, Fact] = MappingProxyType({})
+    error: ExperimentPipelineError, kept: Mapping[str, outcomes.Fact] = MappingProxyType({})
 ) -> dg.Failure:
     return dg.Failure(
         description=_with_pages([error.with_class], kept),
@@ -325,9 +316,11 @@ def _failure(
     )
 
 
-def _with_pages(messages: Sequence[str], facts: Mapping[str, Fact]) -> str:
+def _with_pages(messages: Sequence[str], facts: Mapping[str, outcomes.Fact]) -> str:
     """Return what ended a run with the paths of pages, and their addresses where they are served."""
-    found = [fact.path for name in _READ_ON if isinstance(fact := facts.get(name), PagePath)]
+    found = [
+        fact.path for name in _READ_ON if isinstance(fact := facts.get(name), outcomes.PagePath)
+    ]
     lines = [*messages]
     for path in found[:_MOST_PAGES]:
         lines += [f"  page: {path}", *([f"        {url}"] if (url := page_url(path)) else [])]
@@ -335,7 +328,7 @@ def _with_pages(messages: Sequence[str], facts: Mapping[str, Fact]) -> str:
 
 
 def report(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, outcome: Outcome
+    context: dg.AssetExecutionContext, key: dg.AssetKey, outcome: outcomes.Outcome
 ) -> dg.MaterializeResult:
     """Log the sentences of an outcome, record it, and return the rest as the result of the asset."""
     for warning in outcome.warnings:
@@ -358,13 +351,13 @@ def report(
 def report_check(
     context: dg.AssetExecutionContext,
     key: dg.AssetKey,
-    check: Check,
-    facts: Mapping[str, Fact] = MappingProxyType({}),
+    check: outcomes.Check,
+    facts: Mapping[str, outcomes.Fact] = MappingProxyType({}),
 ) -> dg.AssetCheckResult:
     """Return a check's result, and log its problems; an error names the pages among `facts`."""
     error = check.severity == "error"
     problems = [f"{check.name}: {problem}" for problem in check.problems]
-    refused: dict[str, Fact] = {}
+    refused: dict[str, outcomes.Fact] = {}
     if error and not check.passed:
         reasons = problems or [check.means] if check.refusal is None else [check.refusal.with_class]
         refused = {REFUSED: _with_pages(reasons, facts)}
@@ -387,31 +380,33 @@ def report_check(
     )
 
 
-def metadata_of(facts: Mapping[str, Fact]) -> dict[str, Any]:
+def metadata_of(facts: Mapping[str, outcomes.Fact]) -> dict[str, Any]:
     """Return facts as Dagster shows them, after the addresses of the pages among them.
 
     A run outlives the server of its time: without one, a page has the address that the next will give it.
     """
     pages = {
-        name: page_url(one.path, USUAL) for name, one in facts.items() if isinstance(one, PagePath)
+        name: page_url(one.path, USUAL)
+        for name, one in facts.items()
+        if isinstance(one, outcomes.PagePath)
     }
     links = {f"{name}_page": dg.MetadataValue.url(url) for name, url in pages.items() if url}
     return {**links, **{name: _shown(fact) for name, fact in facts.items()}}
 
 
-def _shown(fact: Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
+def _shown(fact: outcomes.Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
     match fact:
-        case Rows(frame):
+        case outcomes.Rows(frame):
             return _table(frame)
-        case ColumnTypes(frame):
+        case outcomes.ColumnTypes(frame):
             types = frame.dtypes.items()
             return dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
-        case Notes(lines):
+        case outcomes.Notes(lines):
             # Markdown would hide behind a click.
             return _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
-        case Markdown(text):
+        case outcomes.Markdown(text):
             return dg.MetadataValue.md(text)
-        case PagePath(path):
+        case outcomes.PagePath(path):
             return dg.MetadataValue.path(path)
         case float():
             return numbers.rounded(fact) if math.isfinite(fact) else "undefined"

@@ -12,16 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.intervals import INTERVALS
-from experiment_pipeline.prediction.rows import (
-    PREPARATION,
-    SIGNATURE,
-    Reading,
-    Signature,
-    example_bytes,
-    expected_predictions,
-    golden_rows,
-)
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
@@ -41,10 +33,10 @@ from experiment_pipeline.table.features import feature_columns
 HOLDS = {
     versions.MODEL: "the whole fitted pipeline: features and model (skops format)",
     versions.TRUSTED: "the types that loading it must trust; read them before you do",
-    SIGNATURE: "features with dtypes, classes, threshold",
+    delivered.SIGNATURE: "features with dtypes, classes, threshold",
     "hyperparameters.yaml": "the chosen configuration",
     versions.METRICS: "metrics with intervals, gates, looks",
-    PREPARATION: "how a table as delivered is read and prepared",
+    delivered.PREPARATION: "how a table as delivered is read and prepared",
     INTERVALS: "by which predict --interval makes intervals or sets of classes",
     versions.SCHEMA: "what a prepared row must satisfy (pandera)",
     "experiment.yaml": "the experiment as run, without credentials",
@@ -80,7 +72,7 @@ def package_model(
     own = tuple(sorted(packages - _NOT_OWN))
     environment = provenance.environment((*NEEDED, *sorted(packages & _LIBRARIES)), own)
     rows = model.validation.rows
-    golden = golden_rows(rows, feature_columns(rows, spec))
+    golden = delivered.golden_rows(rows, feature_columns(rows, spec))
     signature = _signature(spec, model, golden)
     origin = {
         "exported": at,
@@ -92,18 +84,18 @@ def package_model(
     files = {
         versions.MODEL: data,
         versions.TRUSTED: to_json(trusted),
-        SIGNATURE: signature.to_bytes(),
+        delivered.SIGNATURE: signature.to_bytes(),
         "hyperparameters.yaml": to_yaml(_hyperparameters(model)).encode(),
         versions.METRICS: to_json(_metrics(model)),
-        PREPARATION: Reading.of(spec, model.validation.origin).to_bytes(),
+        delivered.PREPARATION: delivered.Reading.of(spec, model.validation.origin).to_bytes(),
         INTERVALS: to_json(report.coverage.calibrated),
         versions.SCHEMA: model.schema_text.encode(),
         "experiment.yaml": to_yaml(redacted(declared)).encode(),
         "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),
         provenance.ENVIRONMENT: environment.requirements().encode(),
         FITTED_ROWS: model.fitted_rows.to_bytes(),
-        versions.EXAMPLE: example_bytes(golden),
-        versions.EXPECTED: to_json(expected_predictions(model.pipeline, golden)),
+        versions.EXAMPLE: delivered.example_bytes(golden),
+        versions.EXPECTED: to_json(delivered.expected_predictions(model.pipeline, golden)),
         "verify.py": VERIFY.encode(),
         **{name: text.encode() for name, text in code.files.items()},
     }
@@ -129,9 +121,11 @@ def package_model(
     )
 
 
-def _signature(spec: ExperimentSpec, model: AcceptedModel, golden: pd.DataFrame) -> Signature:
+def _signature(
+    spec: ExperimentSpec, model: AcceptedModel, golden: pd.DataFrame
+) -> delivered.Signature:
     regression, threshold = spec.task == "regression", model.report.threshold
-    return Signature(
+    return delivered.Signature(
         task=spec.task,
         target=spec.target,
         features={str(name): str(dtype) for name, dtype in golden.dtypes.items()},

@@ -94,14 +94,12 @@ def _changed(package: ModelPackage, reason: str) -> PredictionsChanged:
 def _folder_of(package: str) -> str:
     if package == "__main__":
         rule = "it is defined in a notebook or script: no other process can import it"
-        raise PredictionsChanged(
-            "the chosen model", rule, "Move it into a module, and add it anew."
-        )
+        fix = "Move it into a module, and add it anew."
+        raise PredictionsChanged("the chosen model", rule, fix)
     spec = find_spec(package)
     if spec is None:
-        raise PredictionsChanged(
-            f"package {package}", "cannot be imported", "Put it on PYTHONPATH, or install it."
-        )
+        rule, fix = "cannot be imported", "Put it on PYTHONPATH, or install it."
+        raise PredictionsChanged(f"package {package}", rule, fix)
     if spec.submodule_search_locations:
         return str(Path(next(iter(spec.submodule_search_locations))).parent)
     return str(Path(spec.origin or ".").parent)

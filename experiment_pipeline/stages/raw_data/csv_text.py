@@ -118,9 +118,8 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
     text, encoding, notes = _to_utf8(name, content, data.encoding)
     delimiter = data.delimiter or _find_delimiter(text)
     if not delimiter.isascii() or delimiter in '"\r\n\0':
-        raise InvalidExperiment(
-            "data.delimiter", f"{delimiter!r} cannot separate fields", f"use one of {DELIMITERS}"
-        )
+        rule, fix = f"{delimiter!r} cannot separate fields", f"use one of {DELIMITERS}"
+        raise InvalidExperiment("data.delimiter", rule, fix)
     if not data.delimiter and delimiter != ",":
         notes.append(f"delimiter {delimiter!r} was found")
     try:
@@ -128,9 +127,8 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
     except StopIteration:
         raise UnreadableTable(name, "it holds blank lines only", FIX_DELIVER) from None
     except csv.Error as error:
-        raise UnreadableTable(
-            name, f"the header cannot be read as CSV: {error}", "correct the first line"
-        ) from None
+        rule, fix = f"the header cannot be read as CSV: {error}", "correct the first line"
+        raise UnreadableTable(name, rule, fix) from None
     # As pandas names a column without a name.
     names = [field or f"Unnamed: {position}" for position, field in enumerate(header)]
     refuse_duplicates(name, names)

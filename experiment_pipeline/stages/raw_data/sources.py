@@ -22,15 +22,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data import csv_text
 from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC, Content, open_contents
-from experiment_pipeline.storage.files import (
-    explained,
-    list_names,
-    location,
-    on_disk,
-    read_bytes,
-    read_many,
-    resolved,
-)
+from experiment_pipeline.storage import files
 from experiment_pipeline.storage.mapped import read_mapped
 from experiment_pipeline.storage.tables import WHOLE_BYTES
 from experiment_pipeline.table.digests import sha256
@@ -78,8 +70,8 @@ def read_source(data: Data) -> list[tuple[str, Content]]:
         mapped = read_mapped([part.path for part in parts])
         return [(part.name, content) for part, content in zip(parts, mapped, strict=True)]
     if len(parts) == 1:
-        return [(parts[0].name, read_bytes(parts[0].path))]
-    contents = read_many(part.path for part in parts)
+        return [(parts[0].name, files.read_bytes(parts[0].path))]
+    contents = files.read_many(part.path for part in parts)
     for part in parts:
         if part.path not in contents:
             raise _unreadable(data, f"{part.name} went away while it was read", "Run again.")
@@ -88,14 +80,15 @@ def read_source(data: Data) -> list[tuple[str, Content]]:
 
 def read_again(data: Data, urls: Iterable[str]) -> list[str]:
     """Return the URLs from which a table is, or would be, read now: also by links and patterns."""
-    source = location(data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous)
-    read, found = {resolved(part.path) for part in _parts(data)}, []
-    pattern, folder = source.path, f"{resolved(source).rstrip('/')}/"
-    if on_disk(source) is not None and (first := PATTERN.search(pattern)):
+    source = files.location(data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous)
+    read, found = {files.resolved(part.path) for part in _parts(data)}, []
+    pattern, folder = source.path, f"{files.resolved(source).rstrip('/')}/"
+    if files.on_disk(source) is not None and (first := PATTERN.search(pattern)):
         base = pattern[: first.start()].rpartition("/")[0]
-        pattern = f"{glob.escape(resolved(location(base or '/')))}{pattern[len(base) :]}"
+        whole = glob.escape(files.resolved(files.location(base or "/")))
+        pattern = f"{whole}{pattern[len(base) :]}"
     for url in urls:
-        place = resolved(location(url))
+        place = files.resolved(files.location(url))
         matches = PATTERN.search(source.path) and re.match(glob_translate(pattern), place)
         if place in read or place.startswith(folder) or matches:
             found.append(url)
@@ -108,7 +101,7 @@ def fingerprint_source(data: Data) -> str:
     for part in _parts(data):
         state = {key: str(part.info[key]) for key in STATE_KEYS if part.info.get(key) is not None}
         if state.keys() <= {"size"}:
-            state["sha256"] = sha256(read_bytes(part.path))
+            state["sha256"] = sha256(files.read_bytes(part.path))
         lines.append(f"{part.name!r} {sorted(state.items())}\n")
     return sha256("".join(lines).encode())
 
@@ -127,7 +120,7 @@ def peek_columns(data: Data) -> list[str] | None:
     if "://" in data.url and not data.url.lower().startswith("file://"):
         return None
     with suppress(OSError, errors.UnreadableTable, errors.InvalidExperiment, pa.ArrowException):
-        if (path := on_disk(location(data.url))) is None or not path.is_file():
+        if (path := files.on_disk(files.location(data.url))) is None or not path.is_file():
             return None
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -142,16 +135,15 @@ def peek_columns(data: Data) -> list[str] | None:
 
 
 def _parts(data: Data) -> list[_Part]:
-    source = location(data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous)
+    source = files.location(data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous)
     try:
-        with explained(source):
+        with files.explained(source):
             source.fs  # noqa: B018 - the first use imports the package behind the protocol
     except ImportError as error:
         rule = f"this protocol needs a package: {error}"
-        raise errors.StorageUnreachable(
-            data.shown_url, rule, "Install it, then run again."
-        ) from error
-    with explained(source):
+        fix = "Install it, then run again."
+        raise errors.StorageUnreachable(data.shown_url, rule, fix) from error
+    with files.explained(source):
         info = _info(source)
         if info and info["type"] == "directory":
             return _in_folder(data, source)
@@ -166,7 +158,7 @@ def _parts(data: Data) -> list[_Part]:
         if _is_http(data.url):
             fix = "Open it in a browser and correct it."
             raise _unreadable(data, "does not exist (HTTP 404)", fix)
-        siblings = list_names(source.parent)
+        siblings = files.list_names(source.parent)
         there = f"its folder holds {errors.listed(siblings)}."
         hint = errors.did_you_mean(source.name, siblings, most=3, otherwise=there)
         relative = "://" not in data.url and not data.url.startswith(("/", "~"))
@@ -211,7 +203,7 @@ def _matching(data: Data, source: UPath) -> list[_Part]:
     first = next(i for i, step in enumerate(steps) if PATTERN.search(step))
     base = source.parents[len(steps) - first - 1]
     if not (found := _below(base, source.fs.glob(source.path, detail=True))):
-        fix = f"Correct the pattern: its folder holds {errors.listed(list_names(base))}."
+        fix = f"Correct the pattern: its folder holds {errors.listed(files.list_names(base))}."
         raise _unreadable(data, "no file matches the pattern", fix)
     return found
 

@@ -159,9 +159,8 @@ def _of_parquet(
 ) -> tuple[int, Columns]:
     for setting in CSV_SETTINGS:
         if setting in data.model_fields_set:
-            raise InvalidExperiment(
-                f"data.{setting}", f"{files[0].name} is Parquet: it has no effect", "drop it"
-            )
+            rule, fix = f"{files[0].name} is Parquet: it has no effect", "drop it"
+            raise InvalidExperiment(f"data.{setting}", rule, fix)
     opened = list[pq.ParquetFile]()
     for file in files:
         with _damage_reported(file.name):

@@ -17,14 +17,8 @@ from experiment_pipeline.stages.split_sets import sets as split_sets
 from experiment_pipeline.statistics.interval import Weights, relative_weights, variance_factor
 from experiment_pipeline.statistics.scores import resampled_by
 from experiment_pipeline.storage.mapped import some_rows, together
+from experiment_pipeline.table import features as columns
 from experiment_pipeline.table.clusters import canonical_order, resampling_clusters
-from experiment_pipeline.table.features import (
-    check_metrics,
-    directions_of,
-    encode_target,
-    feature_columns,
-    find_classes,
-)
 from experiment_pipeline.table.membership import folds_of
 
 
@@ -90,7 +84,7 @@ class TrainingSets:
     def check_metrics(self, spec: ExperimentSpec) -> None:
         """Check that every metric is defined for the targets of both; UnusableTable: one is not."""
         for part in (self.train, self.test):
-            check_metrics(part[self.target], spec)
+            columns.check_metrics(part[self.target], spec)
 
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
         """Return the codes (n_test,) of the clusters that intervals resample; repeats are one row."""
@@ -126,12 +120,12 @@ class TrainingSets:
     @property
     def y_train(self) -> np.ndarray:
         """The encoded target of the train rows, (n_train,): class codes, or floats."""
-        return encode_target(self.train[self.target], self.classes)
+        return columns.encode_target(self.train[self.target], self.classes)
 
     @property
     def y_test(self) -> np.ndarray:
         """The encoded target of the test rows, (n_test,)."""
-        return encode_target(self.test[self.target], self.classes)
+        return columns.encode_target(self.test[self.target], self.classes)
 
     @property
     def w_train(self) -> Weights:
@@ -168,16 +162,16 @@ def as_evaluated(
     sets = TrainingSets(
         train=train,
         test=test,
-        features=tuple(feature_columns(train, spec)),
+        features=tuple(columns.feature_columns(train, spec)),
         target=spec.target,
         task=spec.task,
-        classes=find_classes(train[spec.target], spec),
+        classes=columns.find_classes(train[spec.target], spec),
         early_stopping=train_set.early_stopping == split_sets.STOPS,
         early_stopping_gap=train_set.early_stopping == split_sets.BETWEEN,
         digests={"train": train_set.digest, "test": test_set.digest},
         split=spec.split,
         weight_column=spec.sample_weight,
-        directions=directions_of(train, spec),
+        directions=columns.directions_of(train, spec),
         own=OwnTransformer.of(spec.features, spec.seed) if spec.features else None,
     )
     return sets if spec.cross_validation is None else _cross_validated(sets, spec)

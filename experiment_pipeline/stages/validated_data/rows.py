@@ -112,9 +112,8 @@ def validate(
     """
     index = prepared.frame.index
     if REASONS in raw.columns:
-        raise UnusableTable(
-            f"column {REASONS}", "this name is reserved for why rows were rejected", "Rename it."
-        )
+        rule, fix = "this name is reserved for why rows were rejected", "Rename it."
+        raise UnusableTable(f"column {REASONS}", rule, fix)
     columns, broken, rare = _checked(prepared, schema, spec, validation, keep)
     intact, reasons = _intact(broken, len(index)), count_reasons(broken)
     if validation is None and not intact.any():

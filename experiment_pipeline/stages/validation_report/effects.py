@@ -210,7 +210,8 @@ def weakest_segments(
         bounds = interval.by_skewness(spread, interval.quantile(spread.degrees_of_freedom, level))
         gap = interval.Interval(spread.estimate, *bounds, level)
         if metrics.better(metric, 0.0, gap.estimate) and np.isfinite(gap.estimate):
-            best_case, clearly = metrics.better_bound(metric, gap), _worse(metric, gap)
+            best_case = metrics.better_bound(metric, gap)
+            clearly = metrics.significantly_worse(metric, gap)
             own = predicted.rows(mask).interval(metric, threshold)
             segment = Segment(column, value, int(mask.sum()), own, expected, clearly)
             weak.append((metrics.metric_of(metric).sign * best_case, segment))
@@ -222,11 +223,6 @@ def _every_kth(frame: pd.DataFrame, predicted: SetPrediction) -> tuple[pd.DataFr
     classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
     some = slice(None, None, -(-len(predicted.y) * classes // (2 * MOST_ROWS)))
     return frame.iloc[some], predicted.rows(some)
-
-
-def _worse(metric: str, change: interval.Interval) -> bool:
-    best_case = metrics.better_bound(metric, change)
-    return bool(metrics.better(metric, 0.0, best_case) and np.isfinite(best_case))
 
 
 def by_horizon(
@@ -251,7 +247,8 @@ def by_horizon(
     (_, first), *_ = each
     for (column, ends, mask), (expected, spread) in zip(stretches, each, strict=True):
         own = predicted.rows(mask).interval(metric, threshold)
-        decayed = bool(found) and _worse(metric, interval.difference(first, spread, level))
+        change = interval.difference(first, spread, level)
+        decayed = bool(found) and metrics.significantly_worse(metric, change)
         found.append(Segment(column, ends, int(mask.sum()), own, expected, decayed))
     return tuple(found)
 

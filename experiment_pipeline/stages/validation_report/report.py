@@ -50,7 +50,7 @@ from experiment_pipeline.statistics.interval import (
     spread_of,
     weighted_mean,
 )
-from experiment_pipeline.statistics.metrics import better, better_bound, metric_of, reported_of
+from experiment_pipeline.statistics.metrics import metric_of, reported_of, significantly_worse
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     best_constant,
@@ -302,12 +302,11 @@ def _gap(spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n
     seen = validation.spread(metric, threshold)
     luck = fitted.threshold_error(metric, validation)
     gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, luck)))
-    best_case = better_bound(metric, gap)
     return Gap(
         test=interval_of(metric, on_test),
         validation=interval_of(metric, seen),
         difference=gap,
-        worse=better(metric, 0.0, best_case) and math.isfinite(best_case),
+        worse=significantly_worse(metric, gap),
         evaluation=spec.evaluation_name,
         rows=len(validation.y) if len(validation.y) < n_rows else None,
     )

@@ -34,9 +34,8 @@ RUNS_FOLDER = "runs"
 _FIX = "Delete the file: this run is then missing from the database, nothing else."
 # Every table that has rows of one run; the texts of its files go with it.
 _OF_A_RUN = [kind for kind in ROWS if kind.SCOPE == RunFacts.SCOPE]
-_KINDS: list[type[RecordRow]] = [*_OF_A_RUN, FileRow]
 _FIELDS: Mapping[str, Any] = {
-    kind.TABLE: (GenericAlias(tuple, (kind, ...)), ...) for kind in _KINDS
+    kind.TABLE: (GenericAlias(tuple, (kind, ...)), ...) for kind in (*_OF_A_RUN, FileRow)
 }
 _SCOPE: Mapping[str, Any] = dict.fromkeys(RunFacts.SCOPE, (str, ...))
 _ARCHIVED: Any = create_model("ArchivedRun", **_SCOPE, **_FIELDS)

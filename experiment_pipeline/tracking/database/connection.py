@@ -62,9 +62,8 @@ def database_url() -> sa.URL:
         # The driver that Dagster's own PostgreSQL storage brings, and works with.
         return url.set(drivername="postgresql+psycopg2")
     if url.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise DatabaseUnavailable(
-            shown(url), "is neither SQLite nor PostgreSQL", f"Name one of these in {VARIABLE}."
-        )
+        rule, fix = "is neither SQLite nor PostgreSQL", f"Name one of these in {VARIABLE}."
+        raise DatabaseUnavailable(shown(url), rule, fix)
     return url
 
 

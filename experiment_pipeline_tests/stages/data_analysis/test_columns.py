@@ -11,9 +11,8 @@ VALUES = pd.Series(np.round(np.random.default_rng(2).uniform(1000, 999_999, ROWS
 DAYS = pd.Series(pd.date_range("2023-05-14 10:30", periods=ROWS, freq="D"))
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
+WRITE, FORMS = (
+    (
         "{:.2f}".format,
         "{:,.2f}".format,
         "${:,.2f}".format,
@@ -23,15 +22,42 @@ DAYS = pd.Series(pd.date_range("2023-05-14 10:30", periods=ROWS, freq="D"))
         lambda value: f"{value:.2f}".replace(".", ","),
         lambda value: f"{value:,.0f}".replace(",", "'"),
         lambda value: f"{value:,.0f}".replace(",", "\u202f"),
+    ),
+    (
+        *("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y/%m/%d %H:%M:%S", "%Y.%m.%d"),
+        *("%d.%m.%Y %H:%M:%S", "%m/%d/%Y", "%d %b %Y", "%B %d, %Y"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "cells", "is_read"),
+    [
+        *(
+            (
+                "numbers_as_text",
+                VALUES.map(write),
+                lambda cells: np.allclose(cells.abs(), VALUES, atol=0.51),
+            )
+            for write in WRITE
+        ),
+        *(
+            (
+                "dates_as_text",
+                DAYS.dt.strftime(form),
+                lambda cells: (cells.dt.date == DAYS.dt.date).all(),
+            )
+            for form in FORMS
+        ),
     ],
 )
-def test_every_way_of_writing_is_found_and_read(write) -> None:
-    """Numbers in text are found, and the preparation proposed reads every one of them."""
-    frame = table(amount=VALUES.map(write))
-    finding = check("numbers_as_text", frame)
-    assert (finding.severity, finding.columns) == ("condition", ("amount",))
+def test_every_way_of_writing_is_found_and_read(code, cells, is_read) -> None:
+    """Numbers and dates in text are found, and the preparation proposed reads every one of them."""
+    frame = table(written=cells)
+    finding = check(code, frame)
+    assert (finding.severity, finding.columns) == ("condition", ("written",))
     assert again(finding, frame).outcome == "not_found"
-    assert np.allclose(after(finding, frame).frame["amount"].abs(), VALUES, atol=0.51)
+    assert is_read(after(finding, frame).frame["written"])
 
 
 def test_placeholders_are_declared_missing() -> None:
@@ -42,22 +68,6 @@ def test_placeholders_are_declared_missing() -> None:
     assert after(finding, frame).frame["amount"].isna().sum() == ROWS / 5
     declared = {"types": {"amount": "text"}}
     assert check("numbers_as_text", frame, preparation=declared).outcome != "found"
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        *("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y/%m/%d %H:%M:%S", "%Y.%m.%d"),
-        *("%d.%m.%Y %H:%M:%S", "%m/%d/%Y", "%d %b %Y", "%B %d, %Y"),
-    ],
-)
-def test_every_format_is_found_and_read(form) -> None:
-    """Dates in text are found, and the preparation proposed reads every one of them."""
-    frame = table(day=DAYS.dt.strftime(form))
-    finding = check("dates_as_text", frame)
-    assert (finding.severity, finding.columns) == ("condition", ("day",))
-    assert again(finding, frame).outcome == "not_found"
-    assert (after(finding, frame).frame["day"].dt.date == DAYS.dt.date).all()
 
 
 def test_an_ambiguous_format_is_said_to_be_one() -> None:

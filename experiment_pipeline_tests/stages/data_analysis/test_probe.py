@@ -2,14 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.data_analysis.findings.probe import (
-    BASELINE,
-    MOST_ROWS,
-    PROBE_RULES,
-    NoProbe,
-    Probe,
-    run_probe,
-)
+from experiment_pipeline.stages.data_analysis.findings import probe as probing
 from experiment_pipeline.stages.data_analysis.subject import folds
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
@@ -60,9 +53,9 @@ def test_time_folds_look_forward_and_cut_between_moments() -> None:
     assert all(days[fit].max() < days[judge].min() for fit, judge in pairs)
 
 
-def _probe(frame: pd.DataFrame, left_out: tuple[str, ...] = (), **changes) -> Probe:
-    probe = run_probe(subject(frame, **changes), left_out)
-    assert isinstance(probe, Probe)
+def _probe(frame: pd.DataFrame, left_out: tuple[str, ...] = (), **changes) -> probing.Probe:
+    probe = probing.run_probe(subject(frame, **changes), left_out)
+    assert isinstance(probe, probing.Probe)
     return probe
 
 
@@ -89,7 +82,7 @@ def test_every_metric_of_the_experiment_is_measured() -> None:
     probe = _probe(table(), acceptance=[{"metric": "accuracy", "at_least": 0.5}])
     assert {(s.model, s.metric) for s in probe.scores} == {
         (model, metric)
-        for model in (BASELINE, "linear", "lightgbm")
+        for model in (probing.BASELINE, "linear", "lightgbm")
         for metric in ("roc_auc", "accuracy")
     }
 
@@ -110,7 +103,7 @@ def test_the_probe_is_deterministic_and_reads_no_validation_row() -> None:
 def test_the_work_is_bounded_and_awkward_values_are_survived(monkeypatch) -> None:
     """Long tables and texts are sampled; infinite, huge, missing and mixed values stop nothing."""
     long = pd.concat([table()] * 40, ignore_index=True).assign(row=np.arange(40 * ROWS))
-    assert _probe(long, exclude={"row": "counts"}).rows == MOST_ROWS
+    assert _probe(long, exclude={"row": "counts"}).rows == probing.MOST_ROWS
     monkeypatch.setattr("experiment_pipeline.stages.data_analysis.findings.probe.MOST_TEXTS", 2)
     texts = {f"t{i}": table()["colour"] for i in range(4)}
     assert _probe(table(**texts)).unread == 3
@@ -130,14 +123,14 @@ def test_the_work_is_bounded_and_awkward_values_are_survived(monkeypatch) -> Non
 )
 def test_without_something_to_learn_there_is_a_reason(frame, changes, reason) -> None:
     """A probe that cannot run says why."""
-    probe = run_probe(subject(frame, **changes), ())
-    assert isinstance(probe, NoProbe)
+    probe = probing.run_probe(subject(frame, **changes), ())
+    assert isinstance(probe, probing.NoProbe)
     assert reason in probe.reason
 
 
-@pytest.mark.parametrize("rule", PROBE_RULES, ids=lambda rule: rule.code)
+@pytest.mark.parametrize("rule", probing.PROBE_RULES, ids=lambda rule: rule.code)
 def test_without_a_probe_it_is_not_applicable(rule) -> None:
     """The reason of the missing probe is passed on."""
     acceptance = [{"metric": "roc_auc", "at_least": 0.9}]
-    finding = rule.check(subject(table(), acceptance=acceptance), NoProbe("no reason"))
+    finding = rule.check(subject(table(), acceptance=acceptance), probing.NoProbe("no reason"))
     assert (finding.outcome, finding.evidence) == ("not_applicable", "no reason")

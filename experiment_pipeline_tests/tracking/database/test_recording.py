@@ -10,16 +10,10 @@ import pytest
 from experiment_pipeline.errors import DatabaseUnavailable, DataError
 from experiment_pipeline.reporting.run_record import FileRow, RecordRow, RunFacts
 from experiment_pipeline.tracking.database import recording
+from experiment_pipeline.tracking.database import recording as recordings
 from experiment_pipeline.tracking.database.connection import VARIABLE
-from experiment_pipeline.tracking.database.recording import (
-    RunRecord,
-    end,
-    in_batches,
-    mark_killed,
-    recorded,
-)
 
-RUN = RunRecord("e", "r")
+RUN = recordings.RunRecord("e", "r")
 
 
 def facts() -> RunFacts:
@@ -37,10 +31,10 @@ def declared() -> list[RunFacts]:
 @pytest.mark.usefixtures("storage")
 def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
     """What was declared is kept, the stages' costs add up, the start stays the first stage's."""
-    with recorded(RUN, "raw_data", declared, print):
+    with recordings.recorded(RUN, "raw_data", declared, print):
         during = facts()
         time.sleep(0.02)
-    with recorded(RUN, "leaderboard", declared, print):
+    with recordings.recorded(RUN, "leaderboard", declared, print):
         pass
     after = facts()
     assert (during.status, during.stage, during.metric) == ("running", "raw_data", "rmse")
@@ -62,7 +56,7 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
 )
 def test_the_error_that_ends_a_run_is_kept(error: BaseException, status: str, said: str) -> None:
     """What went wrong and what to do is in the row; the error itself goes on its way."""
-    with pytest.raises(type(error)), recorded(RUN, "raw_data", declared, print):
+    with pytest.raises(type(error)), recordings.recorded(RUN, "raw_data", declared, print):
         raise error
     found = facts()
     assert (found.status, found.error_type) == (status, type(error).__name__)
@@ -74,11 +68,11 @@ def test_the_error_that_ends_a_run_is_kept(error: BaseException, status: str, sa
 @pytest.mark.usefixtures("storage")
 def test_a_run_that_goes_on_has_no_old_error() -> None:
     """A retry under the same id begins clean."""
-    with pytest.raises(DataError), recorded(RUN, "raw_data", declared, print):
+    with pytest.raises(DataError), recordings.recorded(RUN, "raw_data", declared, print):
         raise DataError("x", "is bad", "Mend it.")
-    with recorded(RUN, "raw_data", declared, print):
+    with recordings.recorded(RUN, "raw_data", declared, print):
         pass
-    end(RUN, "accepted")
+    recordings.end(RUN, "accepted")
     found = facts()
     assert (found.status, found.error, found.error_type) == ("accepted", None, None)
 
@@ -87,7 +81,7 @@ def test_a_database_that_is_away_stops_a_stage_before_it_begins(monkeypatch) -> 
     """Nothing is computed whose outcome could not be remembered."""
     monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
     began = False
-    with pytest.raises(DatabaseUnavailable), recorded(RUN, "raw_data", declared, print):
+    with pytest.raises(DatabaseUnavailable), recordings.recorded(RUN, "raw_data", declared, print):
         began = True
     assert not began
 
@@ -96,7 +90,7 @@ def test_a_database_that_goes_away_hides_no_error(monkeypatch, storage: Path) ->
     """The stage's own error is raised, not that of noting it."""
 
     def loses_it() -> None:
-        with recorded(RUN, "raw_data", declared, print):
+        with recordings.recorded(RUN, "raw_data", declared, print):
             monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
             raise DataError("x", "is bad", "Mend it.")
 
@@ -109,7 +103,7 @@ def test_a_run_of_another_host_is_left_to_that_host() -> None:
     """From here nobody can see whether its process lives."""
     other = {"host": "elsewhere", "pid": 1, "started": ""}
     RUN.record([RunFacts(status="running", process=other)])
-    assert mark_killed() == []
+    assert recordings.mark_killed() == []
 
 
 # --- rows that come many times a second ---
@@ -126,7 +120,7 @@ class Away(DatabaseUnavailable):
 def written(monkeypatch: pytest.MonkeyPatch) -> list[list[RecordRow]]:
     """What was written together."""
     found: list[list[RecordRow]] = []
-    monkeypatch.setattr(RunRecord, "record", lambda _, rows: found.append([*rows][:-1]))
+    monkeypatch.setattr(recordings.RunRecord, "record", lambda _, rows: found.append([*rows][:-1]))
     return found
 
 
@@ -137,7 +131,7 @@ def files(*names: str) -> list[FileRow]:
 def test_rows_that_come_together_are_written_together_and_in_order(written: list) -> None:
     """Hundreds of rows in a moment are few writings, and none is lost or moved."""
     rows = files(*map(str, range(300)))
-    with in_batches(RUN) as take:
+    with recordings.in_batches(RUN) as take:
         for row in rows:
             take([row])
     assert [row for some in written for row in some] == rows
@@ -147,7 +141,7 @@ def test_rows_that_come_together_are_written_together_and_in_order(written: list
 def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> None:
     """It is written within the time between two writings; an interruption loses nothing."""
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
-    with suppress(KeyboardInterrupt), in_batches(RUN) as take:
+    with suppress(KeyboardInterrupt), recordings.in_batches(RUN) as take:
         take(files("first"))
         ends = time.monotonic() + 5
         while not written and time.monotonic() < ends:
@@ -164,16 +158,16 @@ def test_rows_that_cannot_be_written_wait_or_end_the_stage(error: Exception, mon
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
     failed, arrived = threading.Event(), list[RecordRow]()
 
-    def record(_: RunRecord, rows: list[RecordRow]) -> None:
+    def record(_: recordings.RunRecord, rows: list[RecordRow]) -> None:
         if not failed.is_set():
             failed.set()
             raise error
         arrived.extend(rows)
 
-    monkeypatch.setattr(RunRecord, "record", record)
+    monkeypatch.setattr(recordings.RunRecord, "record", record)
     waits = isinstance(error, Away)
     with nullcontext() if waits else pytest.raises(ValueError, match="no such"):  # noqa: SIM117
-        with in_batches(RUN) as take:
+        with recordings.in_batches(RUN) as take:
             take(files("a"))
             assert failed.wait(5)
             time.sleep(0.05)
@@ -189,6 +183,6 @@ def test_a_database_that_stays_away_is_reported_at_the_end(monkeypatch: pytest.M
     def record(*_: object) -> None:
         raise Away
 
-    monkeypatch.setattr(RunRecord, "record", record)
-    with pytest.raises(DatabaseUnavailable), in_batches(RUN) as take:
+    monkeypatch.setattr(recordings.RunRecord, "record", record)
+    with pytest.raises(DatabaseUnavailable), recordings.in_batches(RUN) as take:
         take(files("a"))

@@ -5,21 +5,16 @@ from collections.abc import Iterable, Mapping
 from experiment_pipeline.spec import Range
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learners.estimators import (
-    CatBoostLearner,
-    EstimatorLearner,
-    XGBoostLearner,
-    is_own_estimator,
-)
+from experiment_pipeline.stages.search.learners import estimators
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.learners.learner import Learner
 from experiment_pipeline.stages.search.learners.lightgbm_learner import LightGBMLearner
 
-_ESTIMATORS = EstimatorLearner()
+_ESTIMATORS = estimators.EstimatorLearner()
 _BOOSTERS: Mapping[str, Learner] = {
-    "catboost": CatBoostLearner(),
+    "catboost": estimators.CatBoostLearner(),
     "lightgbm": LightGBMLearner(),
-    "xgboost": XGBoostLearner(),
+    "xgboost": estimators.XGBoostLearner(),
 }
 
 
@@ -37,7 +32,7 @@ def space(
     algorithm: str, task: str, direction: Direction, used: Iterable[str] = ()
 ) -> dict[str, Range]:
     """Return the search space of an algorithm under the aliases `used` already; empty: none is known."""
-    if is_own_estimator(algorithm):
+    if estimators.is_own_estimator(algorithm):
         return {}
     ranges = ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {})
     aliases = NAMES[algorithm].accepted if algorithm in NAMES else {}

@@ -162,9 +162,8 @@ def take_rounds(
             or isinstance(value, bool)
             or (name != names[-1] and value != int(value))
         ):
-            raise InvalidExperiment(
-                request.culprit, f"{name} is {value!r}", "write a number, whole if it is a count"
-            )
+            rule, fix = f"{name} is {value!r}", "write a number, whole if it is a count"
+            raise InvalidExperiment(request.culprit, rule, fix)
         taken[name] = value
     at_most, patience, min_delta = taken.values()
     held_out = request.sets.early_stopping

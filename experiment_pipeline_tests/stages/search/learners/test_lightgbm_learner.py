@@ -11,14 +11,9 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.stages.search.learners import lightgbm_learner
+from experiment_pipeline.stages.search.learners import lightgbm_learner as learner
 from experiment_pipeline.stages.search.learners.hyperparameters import LIGHTGBM
 from experiment_pipeline.stages.search.learners.learner import FitRequest
-from experiment_pipeline.stages.search.learners.lightgbm_learner import (
-    Bins,
-    bin_rows,
-    boost,
-    boosting_plan,
-)
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline_tests.stages.search.scenario import (
@@ -38,7 +33,7 @@ def plan(task: str = "binary", *, stops: bool = True, **hyperparameters: Any) ->
     """A plan of the scenario's experiment."""
     spec = experiment([one("lightgbm")], task)
     request = FitRequest(lightgbm(**hyperparameters), training_sets(task), spec)
-    return boosting_plan(request, stops=stops)
+    return learner.boosting_plan(request, stops=stops)
 
 
 def numbers(task: str = "binary") -> EncodedRows:
@@ -48,12 +43,12 @@ def numbers(task: str = "binary") -> EncodedRows:
     return EncodedRows(table, sets.y_train, [])
 
 
-def held_out(task: str) -> Bins:
+def held_out(task: str) -> learner.Bins:
     """Bins of these rows, with the early-stopping set held out."""
-    return bin_rows(numbers(task), plan(task), training_sets(task))
+    return learner.bin_rows(numbers(task), plan(task), training_sets(task))
 
 
-def by_lightgbm(planned: Any, bins: Bins, callback: Any) -> lgb.Booster:
+def by_lightgbm(planned: Any, bins: learner.Bins, callback: Any) -> lgb.Booster:
     """What the library's own loop grows."""
     parameters = {"metric": planned.rounds.watched, "feature_pre_filter": False}
     return lgb.train(
@@ -113,7 +108,7 @@ def test_it_stops_where_lightgbm_would(task: str, asked: dict[str, float]) -> No
     planned, bins = plan(task, early_stopping_round=5, **asked), held_out(task)
     stops = lgb.early_stopping(5, min_delta=planned.rounds.min_delta, verbose=False)
     ordinary = by_lightgbm(planned, bins, stops)
-    ours = boost(bins, planned, numbers(task), task)
+    ours = learner.boost(bins, planned, numbers(task), task)
     assert 0 < ours.best_iteration == ordinary.best_iteration
     assert ours.model_to_string() == ordinary.model_to_string()
 
@@ -127,7 +122,7 @@ def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(monkeypatch) -
     assert bins[1] is not None
     monkeypatch.setattr(lightgbm_learner, "_EVALUATED_ROWS", bins[1].num_data() // 2)
     best = max([3, 6, 9, 12, 15, 18, 20], key=scores.__getitem__)
-    assert boost(bins, planned, numbers(), "binary").best_iteration == best
+    assert learner.boost(bins, planned, numbers(), "binary").best_iteration == best
 
 
 def test_without_early_stopping_every_row_is_fitted_on() -> None:
@@ -174,7 +169,7 @@ def _towards(
     """What trees are grown towards, and what stops them."""
     spec, sets = experiment([one("lightgbm")], task, metric=metric), training_sets(task)
     sets = replace(sets, directions=hyperparameters.pop("directions", {}))
-    planned = boosting_plan(FitRequest(lightgbm(**hyperparameters), sets, spec))
+    planned = learner.boosting_plan(FitRequest(lightgbm(**hyperparameters), sets, spec))
     return planned.parameters["objective"], planned.rounds.watched
 
 
