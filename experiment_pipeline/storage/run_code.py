@@ -25,7 +25,7 @@ from experiment_pipeline.errors import InvalidExperiment, listed
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage import provenance
 from experiment_pipeline.storage.provenance import CODE, PATCH, CodeProvenance, GitFailed, git
-from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.table.digests import sha256, written
 
 # Of a patch, of all modules together, and of a file: git takes a larger one for binary.
 MOST_CHARACTERS = 1_000_000
@@ -183,6 +183,30 @@ def source_in_main(name: str) -> str:
     with suppress(OSError):
         return "\n".join(map(inspect.getsource, own))
     return ""
+
+
+def code_in_main(name: str) -> str:
+    """Return the text of a function or class of a notebook, "" where it is unknown, and of what it uses:
+    constants by their value, functions and classes by their text or the module that they come from.
+    """
+    known, texts = vars(sys.modules[_MAIN]), {name: source_in_main(name)}
+    for text in (waiting := [*texts.values()]):
+        used = set[str]()
+        with suppress(SyntaxError):  # methods of a class that no cell has written
+            used = _globals(symtable.symtable(text, name, "exec"))
+        for other in sorted(used & known.keys() - texts.keys()):
+            value = known[other]
+            home = getattr(value, "__name__" if inspect.ismodule(value) else "__module__", None)
+            if not (inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)):
+                if hasattr(value, "get_params"):  # an estimator: its repr leaves out what is long
+                    value = [type(value).__name__, value.get_params()]
+                with suppress(ValueError):  # a table does not count
+                    texts[other] = f"{other} = {written(value)}"
+            elif home == _MAIN:
+                waiting.append(texts.setdefault(other, source_in_main(other)))
+            elif home:
+                texts[other] = f"{other} = {value.__name__} of {own_code(home)}"
+    return "\n".join(texts.values()) if texts[name] else ""
 
 
 def module_of_main(names: Iterable[str]) -> str:

@@ -161,23 +161,23 @@ def cell_hashes(column: pd.Series) -> np.ndarray:
     try:  # what else is in a column of objects changes how one is hashed
         return _as_pandas(column)
     except TypeError:  # pandas cannot hash lists and mappings
-        return _as_pandas(column.map(_written).astype(object))
+        return _as_pandas(column.map(written).astype(object))
 
 
 def _as_pandas(column: pd.Series) -> np.ndarray:
     return pd.util.hash_pandas_object(column, index=False).to_numpy()
 
 
-def _written(cell: Any) -> str:
-    """One text per value, whether a list is Python's or numpy's, in whatever order a mapping is."""
-    if isinstance(cell, np.ndarray | np.generic):
+def written(cell: Any) -> str:
+    """Return one text per value, whether a list is Python's or numpy's, in whatever order a mapping is."""
+    if hasattr(cell, "tolist"):
         cell = cell.tolist()
     if isinstance(cell, Mapping):
-        return f"{{{','.join(sorted(f'{_written(k)}:{_written(v)}' for k, v in cell.items()))}}}"
+        return f"{{{','.join(sorted(f'{written(k)}:{written(v)}' for k, v in cell.items()))}}}"
     if isinstance(cell, set | frozenset):
-        return f"<{','.join(sorted(map(_written, cell)))}>"
+        return f"<{','.join(sorted(map(written, cell)))}>"
     if isinstance(cell, list | tuple):
-        return f"[{','.join(map(_written, cell))}]"
+        return f"[{','.join(map(written, cell))}]"
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)  # as pandas reads whole numbers of mappings beside a missing one
     return "missing" if pd.isna(cell) else repr(cell)

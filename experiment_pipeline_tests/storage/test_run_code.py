@@ -4,15 +4,17 @@ import importlib
 import linecache
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.storage import run_code
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.provenance import PATCH
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.run_code import RunCode, module_of_main, run_code, source_digests
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.archive import reindex
@@ -21,7 +23,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import run
 from experiment_pipeline_tests.storage.test_provenance import git
 
-MonkeyPatch = pytest.MonkeyPatch
+MonkeyPatch, RunCell = pytest.MonkeyPatch, Callable[[str, str], None]
 FILES = {
     "clinic/__init__.py": "y = 1\n",
     "clinic/models.py": "from . import helper\n\n\nclass Mine:\n    weight = helper.WEIGHT\n",
@@ -55,9 +57,21 @@ def project(tmp_path: Path, monkeypatch: MonkeyPatch) -> Path:
     return folder
 
 
-def code_of(project: Path, *paths: str) -> RunCode:
+@pytest.fixture
+def run_cell(monkeypatch: MonkeyPatch) -> RunCell:
+    """Run a cell as a kernel does, by name and text, in a notebook of the test's own."""
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+
+    def run_in_main(name: str, text: str) -> None:
+        monkeypatch.setitem(linecache.cache, name, (len(text), None, text.splitlines(True), name))
+        exec(compile(text, name, "exec"), vars(sys.modules["__main__"]))
+
+    return run_in_main
+
+
+def code_of(project: Path, *paths: str) -> run_code.RunCode:
     """The code of an experiment that tries these algorithms."""
-    return run_code(scenario.spec(search=[{"algorithm": one} for one in paths]), project)
+    return run_code.run_code(scenario.spec(search=[{"algorithm": one} for one in paths]), project)
 
 
 def test_own_modules_are_kept(project: Path, monkeypatch: MonkeyPatch) -> None:
@@ -110,12 +124,10 @@ def test_secrets_are_not_kept(project: Path) -> None:
     assert not [name for name in forbidden if f"b/{name}" in found.files[PATCH]]
 
 
-def test_a_class_of_a_notebook_is_its_text(project: Path) -> None:
+def test_a_class_of_a_notebook_is_its_text(project: Path, run_cell: RunCell) -> None:
     """The class alone is kept, not the rest of its cell; one without a known source is named."""
     text = "@marked\nclass Cell:\n    def fit(self): ...\n"
-    cell = f"def marked(one):\n    return one\n{text}x = 1\n"
-    linecache.cache["<cell 1>"] = (len(cell), None, cell.splitlines(keepends=True), "<cell 1>")
-    exec(compile(cell, "<cell 1>", "exec"), vars(sys.modules["__main__"]))
+    run_cell("<cell 1>", f"def marked(one):\n    return one\n{text}x = 1\n")
     found = code_of(project, "__main__.Cell", "__main__.Gone")
     assert found.files == {"code/__main__/Cell.py": text}
     assert "code/__main__/Gone.py: its source is not known" in found.left_out
@@ -129,20 +141,39 @@ CELLS = {
 }
 
 
-def test_a_module_is_written_of_a_notebook(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_a_module_is_written_of_a_notebook(
+    tmp_path: Path, monkeypatch: MonkeyPatch, run_cell: RunCell
+) -> None:
     """With imports and functions that a class uses, in order; a table of the notebook is refused."""
-    main = vars(sys.modules["__main__"])
     for name, cell in CELLS.items():
-        monkeypatch.setitem(linecache.cache, name, (len(cell), None, cell.splitlines(True), name))
-        exec(compile(cell, name, "exec"), main)
-    (tmp_path / "written_of_cells.py").write_text(module_of_main(["Half", "halved"]))
+        run_cell(name, cell)
+    (tmp_path / "written_of_cells.py").write_text(run_code.module_of_main(["Half", "halved"]))
     with pytest.raises(InvalidExperiment, match="Fixed uses y of the notebook"):
-        module_of_main(["Fixed"])
-    for name in ("np", "Base", "y", "halved", "Half", "Fixed"):
-        del main[name]
+        run_code.module_of_main(["Fixed"])
     monkeypatch.syspath_prepend(tmp_path)
     half = importlib.import_module("written_of_cells").Half
     assert half(alpha=0).fit([[0.0], [1.0]], [0.0, 4.0]).coef_.tolist() == pytest.approx([2])
+
+
+USED = """import numpy as np
+from sklearn.linear_model import Lasso, Ridge as Base
+DEPTH, DROPPED, WEIGHTS, FIRST = np.int64(3), {"id"}, np.array([1, 2]), Base(alpha=1)
+def least(): return 1
+class Own(Base): used = DEPTH, DROPPED, WEIGHTS, FIRST, least()
+"""
+
+
+def test_what_a_model_uses_of_a_notebook_is_its_code(run_cell: RunCell) -> None:
+    """Another constant, function or class makes another model; what it does not use makes none."""
+    changes = ("DEPTH = 4", "DROPPED = {'id', 'name'}", "WEIGHTS = np.array([1, 3])")
+    changes += ("FIRST = Base(alpha=2)", "def least(): return 2", "Base = Lasso")
+    found = []
+    for number, cell in enumerate((USED, *changes)):
+        run_cell(f"<cell {number}>", cell)
+        found.append(run_code.code_in_main("Own"))
+        run_cell("<another cell>", f"other = {number}")
+        assert run_code.code_in_main("Own") == found[-1] != ""
+    assert len({*found}) == len(found)
 
 
 def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: MonkeyPatch) -> None:
@@ -180,7 +211,7 @@ def test_a_module_that_was_edited_is_another_one(tmp_path: Path, monkeypatch: Mo
     """A kernel lives on while its user edits: what was trained with the old text is not taken for the new."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "edited_twice.py").write_text("A = 1\n")
-    before = source_digests(["edited_twice:A"])
-    assert source_digests(["edited_twice:A"]) == before
+    before = run_code.source_digests(["edited_twice:A"])
+    assert run_code.source_digests(["edited_twice:A"]) == before
     (tmp_path / "edited_twice.py").write_text("A = 2\n")
-    assert source_digests(["edited_twice:A"]) != before
+    assert run_code.source_digests(["edited_twice:A"]) != before

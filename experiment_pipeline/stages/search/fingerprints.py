@@ -17,7 +17,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.storage.provenance import installed_version
 from experiment_pipeline.storage.records import fingerprint_of
-from experiment_pipeline.storage.run_code import SOURCE, own_code, source_in_main
+from experiment_pipeline.storage.run_code import SOURCE, code_in_main, own_code
 from experiment_pipeline.table.digests import sha256
 
 # scikit-learn's default. By simulation (190 positives of 4,000) slope 1.11, with three folds 1.17.
@@ -28,8 +28,8 @@ _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:
     """Return the digest of everything that decides a trained model and its predictions.
 
-    For a user's own estimator that is its package's version, and the source of its module and of
-    the user's modules that it imports. Metrics count only where a fit uses one: scores follow from predictions.
+    For a user's own estimator that is its package's version, and the source of its module, or its text in
+    a notebook, and of the user's code that it uses. Metrics count only where a fit uses one.
     """
     request = FitRequest(configuration, sets.folds[0].sets if sets.folds else sets, spec)
     # Which rows are predicted, by models that were fitted on which.
@@ -90,7 +90,7 @@ def _digest(rows: np.ndarray) -> str:
 def code_of(algorithm: str) -> dict[str, Any]:
     """Return what of the code decides a fit: library → version, and the digest of a user's source."""
     if algorithm.startswith("__main__."):
-        if not (source := source_in_main(algorithm.partition(".")[2])):
+        if not (source := code_in_main(algorithm.partition(".")[2])):
             raise InvalidExperiment(algorithm, "its source is not known", "Move it into a module.")
         return {SOURCE: sha256(source.encode())}
     if is_own_estimator(algorithm):
