@@ -31,17 +31,17 @@ from experiment_pipeline.reporting.run_record import PredictionRow
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_again, read_source
 from experiment_pipeline.stages.registry import warn_of_memory
+from experiment_pipeline.stages.validated_data import rows as validated
 from experiment_pipeline.stages.validated_data.columns import Counts, most_frequent_first
 from experiment_pipeline.stages.validated_data.profile import DataProfile, profile_from
-from experiment_pipeline.stages.validated_data.rows import REASONS, no_rows_left, validate
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, resolved, storage_root, streamed
 from experiment_pipeline.storage.records import from_json, now
 from experiment_pipeline.storage.registry import Registry, find_model
 from experiment_pipeline.table.membership import fit
-from experiment_pipeline.table.schema import for_prediction, load_schema
-from experiment_pipeline.table.table import SLICE_ROWS, slices
+from experiment_pipeline.table.schema import column_schemas, for_prediction, load_schema
+from experiment_pipeline.table.table import SLICE_ROWS, in_memory, slices
 
 # Sampled contributions of more rows would take too long between two lines of progress.
 EXPLAINED_ROWS = 4_096
@@ -117,6 +117,21 @@ class Model:
         Raises UnusableTable: a required column is missing or unusable; DataError: no row is valid.
         """
         return self._predicted(rows, lambda _: None)
+
+    def features_of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the features of delivered rows, also of those that the schema rejects.
+
+        Defaults fill gaps, and a cell that does not fit is missing. Raises InvalidSchema or UnusableTable:
+        a required column is missing or unusable.
+        """
+        rules = for_prediction(self.schema, list(self.signature.features))
+        made = fit(delivered.prepared(rows, self.reading, self.signature), rows.columns, rules)
+        schemas = column_schemas(made.frame.columns, rules)
+        checked, _ = validated.check_columns(
+            made, schemas, None, self.reading.validation, in_memory
+        )
+        cells = {name: one.fitting.reindex(rows.index) for name, one in checked.items()}
+        return self.signature.select(pd.DataFrame(cells, index=rows.index))
 
     def predict_interval(self, rows: pd.DataFrame, coverage: float = 0.9) -> Predicted:
         """Predict, with `lower` and `upper`, or `prediction_set` as a JSON list: they hold a share of new rows.
@@ -255,7 +270,7 @@ class Model:
             made = delivered.prepared(some, self.reading, signature)
             tolerated.add(delivered.unseen_offsets(made, self.reading))
             prepared = fit(made, some.columns, rules)
-            parted = validate(some, prepared, rules, validation=self.reading.validation)
+            parted = validated.validate(some, prepared, rules, validation=self.reading.validation)
             kept = parted.validated
             reasons.add(parted.reasons)
             tolerated.add(parted.tolerated)
@@ -268,7 +283,7 @@ class Model:
                 table = delivered.prediction_table(self.pipeline, kept, names, signature, more)
             yield table, parted.rejected, kept
         if not some_left:
-            raise no_rows_left(len(raw), most_frequent_first(reasons.values()))
+            raise validated.no_rows_left(len(raw), most_frequent_first(reasons.values()))
 
 
 def _as_table(rows: Any) -> pd.DataFrame:
@@ -326,7 +341,7 @@ def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNa
         found = model.predict(rows.reset_index(drop=True))
         if found.rejected.empty:
             return found.predictions
-        left = found.rejected[[REASONS]].reset_index(names=ROW_NUMBER)
+        left = found.rejected[[validated.REASONS]].reset_index(names=ROW_NUMBER)
         every = pd.concat([found.predictions, left]).sort_values(ROW_NUMBER, ignore_index=True)
         return every.astype(object).where(every.notna(), None)  # JSON has no NaN
 

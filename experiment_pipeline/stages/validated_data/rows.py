@@ -150,7 +150,7 @@ def _checked(
     """Return the checked columns, every broken rule, and the class of rows of rare classes."""
     index = prepared.frame.index
     schemas = column_schemas(map(str, prepared.frame.columns), schema)
-    columns, broken = _check_columns(prepared, schemas, spec, validation, keep)
+    columns, broken = check_columns(prepared, schemas, spec, validation, keep)
     if spec is not None and spec.sample_weight in columns:
         broken += _check_weights(columns[spec.sample_weight], spec.sample_weight)
     broken += _check_rows(index, columns, schema)
@@ -201,14 +201,14 @@ def _check_duplicates(
     return [Broken(None, "repeats an earlier row", twice)]
 
 
-def _check_columns(
+def check_columns(
     prepared: PreparedTable,
     schemas: Mapping[str, pa.Column],
     spec: ExperimentSpec | None,
     validation: Validation | None,
     keep: Keep,
 ) -> tuple[dict[str, CheckedColumn], list[Broken]]:
-    """Check each column, and return the rules that rows break so far."""
+    """Check each column, and return them with the rules that rows break so far."""
     columns, broken = dict[str, CheckedColumn](), [*prepared.unparsable]
     unparsable = {one.column: one.positions for one in prepared.unparsable}
     for name in map(str, prepared.frame.columns):

@@ -18,9 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import InvalidModel, PredictionsChanged, UnusableTable
+from experiment_pipeline.errors import DataError, InvalidModel, PredictionsChanged, UnusableTable
 from experiment_pipeline.prediction.files import Model, load_model
-from experiment_pipeline.prediction.rows import prepared
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import Criterion, ExperimentSpec, Scalar
@@ -328,10 +327,9 @@ def hold_against_champion(
         rows, signature = some_rows(validation, np.flatnonzero(new)), model.signature
         found = []
         for some in slices(len(rows), SLICE_ROWS):
-            ready = prepared(rows.iloc[some], model.reading, signature).frame
-            features, names = signature.select(ready), tuple(signature.features)
+            features, names = model.features_of(rows.iloc[some]), tuple(signature.features)
             found.append(predict(model.pipeline, features, names, spec.task, classes))
-    except (InvalidModel, UnusableTable) as error:
+    except (InvalidModel, DataError) as error:
         return replace(blank, why_not_compared=f"not compared, {error.culprit} {error.rule}")
     champion = replace(challenger, prediction=np.concatenate(found))
     own = 0.5 if signature.threshold is None else signature.threshold

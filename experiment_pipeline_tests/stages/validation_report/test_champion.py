@@ -37,6 +37,7 @@ from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.mapped import on_map
 from experiment_pipeline.storage.registry import Approval, ModelPackage, Registry
 from experiment_pipeline.table.clusters import FittedRows
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
@@ -73,7 +74,8 @@ def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any)
     fields = {"classes": (False, True), "positive_class": True, "threshold": 0.5}
     signature = Signature("binary", "late", types, ("id",), **(fields | changes))
     reading = Reading.of(spec(), Origin("", rows.dtypes.astype("str").to_dict(), "", ()))
-    exported_model = Model("v0001", model(rows, features), reading, None, signature, rows)
+    rules = load_schema("columns: {late: {}}")
+    exported_model = Model("v0001", model(rows, features), reading, rules, signature, rows)
     return exported_model, FittedRows.of(rows, spec(), features)
 
 
@@ -256,6 +258,20 @@ def test_rows_that_the_champion_has_seen_are_left_out() -> None:
     found = compared(champion(GOOD), mixed, model(GOOD))
     assert (found.left_out, found.scores.rows) == (300, 200)
     assert found.scores == compared(champion(GOOD), VALIDATION[:200], model(GOOD)).scores
+
+
+def test_the_champion_is_judged_on_rows_as_its_own_schema_makes_them() -> None:
+    """A gap has the default of its schema, a column that is not delivered is added, and texts are read."""
+    rules = "{age: {default: 0.5}, income: {dtype: float64, coerce: true}, noise: {default: 0.25}}"
+    known, fitted = champion(GOOD)
+    del known.reading.raw_types["noise"]  # it was trained on a table without it
+    schema = load_schema(f"columns: {rules}\nadd_missing_columns: true")
+    old = replace(known, schema=schema), fitted
+    gone = VALIDATION.index % 3 == 0
+    whole = VALIDATION.assign(age=VALIDATION["age"].mask(gone, 0.5), noise=0.25)
+    delivered = whole.assign(age=whole["age"].mask(gone), income=whole["income"].astype("str"))
+    found = compared(old, whole, model(GOOD), delivered=delivered.drop(columns="noise"))
+    assert found.scores.difference.estimate == 0
 
 
 def unreadable() -> Read:
