@@ -41,7 +41,7 @@ class Stage:
 
 
 _STAGES = (
-    Stage("raw_data", ("raw_data",), 3, 1.0, reads=("data",)),
+    Stage("raw_data", ("raw_data",), 4, 1.0, reads=("data",)),
     Stage(
         "data_analysis",
         ("data_analysis",),

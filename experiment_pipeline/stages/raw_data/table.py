@@ -310,7 +310,7 @@ def _infinite_noted(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.
 
 def _plain(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
     """Reduce the type of a whole column of Parquet to one that pandas holds without objects."""
-    column = pc.cast(column, _storage(column.type))
+    column = _values(column)
     kind = column.type
     if column.null_count == len(column):
         decided["no value at all in"].append(name)
@@ -335,6 +335,14 @@ def _plain(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedAr
     if pa.types.is_time(kind):  # as Python writes them, and a DataFrame to predict on
         column = pc.replace_substring_regex(column, r"\.0+$", "")
     return _infinite_noted(name, column, decided)
+
+
+def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values themselves, see `_storage`: a UUID as its text."""
+    if column.type == pa.uuid():
+        texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.large_string())])
+    return pc.cast(column, _storage(column.type))
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:

@@ -9,6 +9,7 @@ import decimal
 import gzip
 import io
 import lzma
+import uuid
 import zipfile
 from functools import partial
 
@@ -379,6 +380,7 @@ def test_parquet_texts_are_what_python_writes() -> None:
         "flag": [True, False, None],
         "clock": [dt.time(1, 2), dt.time(1, 2, 3, 500), None],
         "huge": [2**53 + 1, 1, None],
+        "uuid": [uuid.UUID(int=2**127 + 255), uuid.UUID(int=1), None],
     }
     frame = read(parquet(pa.table(columns))).frame
     for name, cells in columns.items():
