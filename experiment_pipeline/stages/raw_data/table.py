@@ -289,7 +289,7 @@ def _beyond_exact(number: pa.ChunkedArray) -> pa.ChunkedArray | None:
     large = pc.greater(number, pa.scalar(LARGEST_EXACT, number.type))
     if pa.types.is_unsigned_integer(number.type):
         return large
-    return pc.or_(pc.less(number, -LARGEST_EXACT), large)
+    return pc.or_(pc.less(number, pa.scalar(-LARGEST_EXACT, number.type)), large)
 
 
 def _boolean(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
@@ -317,7 +317,8 @@ def _plain(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedAr
         return pc.cast(column, pa.float64()) if pa.types.is_null(kind) else column
     if pa.types.is_boolean(kind):
         return _boolean(name, column, decided)
-    if pa.types.is_integer(kind) and _beyond_exact(column) is not None:
+    is_whole = pa.types.is_integer(kind) or kind == pa.decimal256(76)
+    if is_whole and _beyond_exact(column) is not None:
         decided[TOO_LARGE].append(name)
         return pc.cast(column, pa.large_string())
     if pa.types.is_duration(kind):
@@ -338,11 +339,14 @@ def _plain(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedAr
 
 
 def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values themselves, see `_storage`: a UUID as its text."""
+    """The values themselves, see `_storage`: a UUID as its text, whole decimals without zeros after the point."""
     if column.type == pa.uuid():
         texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.large_string())])
-    return pc.cast(column, _storage(column.type))
+    column = pc.cast(column, _storage(column.type))
+    with suppress(pa.ArrowInvalid):  # they have fractions
+        return pc.cast(column, pa.decimal256(76)) if pa.types.is_decimal(column.type) else column
+    return column
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:

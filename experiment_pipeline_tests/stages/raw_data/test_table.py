@@ -351,7 +351,7 @@ OF_PARQUET = {
     "huge": ([2**53 + 1, None], "str"),
     "huger": (pa.array([2**63 + 1, None], pa.uint64()), "str"),
     "flag": ([True, None], "str"),
-    "money": ([decimal.Decimal("1.5"), None], "float64"),
+    "money": ([decimal.Decimal("1.5"), decimal.Decimal(2**53 + 1)], "float64"),
     "day": ([dt.date(2020, 1, 1), None], "datetime64[us]"),
     "clock": ([dt.time(1, 2), None], "str"),
     "raw": ([b"ab", None], "str"),
@@ -381,8 +381,12 @@ def test_parquet_texts_are_what_python_writes() -> None:
         "clock": [dt.time(1, 2), dt.time(1, 2, 3, 500), None],
         "huge": [2**53 + 1, 1, None],
         "uuid": [uuid.UUID(int=2**127 + 255), uuid.UUID(int=1), None],
+        "id": [decimal.Decimal(2**53), decimal.Decimal(2**53 + 1), None],
+        "zeros": [decimal.Decimal(2**53), decimal.Decimal(2**53 + 1), None],
     }
-    frame = read(parquet(pa.table(columns))).frame
+    scales = {"id": pa.decimal128(38, 0), "zeros": pa.decimal128(38, 10)}  # of whole numbers alike
+    cells = {name: pa.array(cells, scales.get(name)) for name, cells in columns.items()}
+    frame = read(parquet(pa.table(cells))).frame
     for name, cells in columns.items():
         assert frame[name].dropna().tolist() == [str(cell) for cell in cells[:2]]
 
