@@ -354,7 +354,7 @@ def validation_report(
             board=board.board_digest(leaderboard),
             validation=validation_set.digest,
             spec=given.model_dump(mode="json"),
-            champions=gates.held_against(current, leaderboard.fingerprint),
+            champions=gates.held_against(current, leaderboard.fingerprint, given.export),
             conditions=analysis.get("conditions", []),
             set_aside=list(validation_set.origin.set_aside),
             version=STAGES[name].version,

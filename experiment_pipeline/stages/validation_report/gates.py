@@ -17,13 +17,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from experiment_pipeline.errors import DataError, InvalidModel, PredictionsChanged, UnusableTable
 from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import Criterion, ExperimentSpec, Scalar
-from experiment_pipeline.spec.search import NotWorseThanChampion
+from experiment_pipeline.spec.search import Export, NotWorseThanChampion
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.effects import CoverageCheck
 from experiment_pipeline.statistics import metrics
@@ -244,6 +245,14 @@ class PublishedChampion:
             return self.exported.manifest.fingerprint
         return ""
 
+    def is_made_of(self, fingerprint: str, export: Export) -> bool:
+        """Whether it is the configuration of a fingerprint, fitted again as `export` says."""
+        with suppress(InvalidModel):
+            declared = yaml.safe_load(self.exported.read("experiment.yaml")).get("export") or {}
+            refits = declared.get("fits", 1), declared.get("refit", "train_and_test")
+            return self.fingerprint == fingerprint and refits == (export.fits, export.refit)
+        return False
+
     @property
     def models(self) -> list[str]:
         """Fingerprints of its trained models: of an ensemble those of its members."""
@@ -287,12 +296,14 @@ def find_champions(registry: versions.Registry) -> list[PublishedChampion]:
     return found
 
 
-def held_against(champions: Sequence[PublishedChampion], fingerprint: str) -> list[str]:
-    """Return the versions that a model is compared with, by its configuration's fingerprint.
+def held_against(
+    champions: Sequence[PublishedChampion], fingerprint: str, export: Export
+) -> list[str]:
+    """Return the versions that a model is compared with, by its configuration's fingerprint and refits.
 
     For the champion itself those that it was compared with, so that its report is found again.
     """
-    if champions and champions[0].fingerprint == fingerprint:
+    if champions and champions[0].is_made_of(fingerprint, export):
         with suppress(InvalidModel):
             return [one["version"] for one in champions[0].facts.get("champions", ())]
     return [one.version for one in champions]
@@ -317,7 +328,7 @@ def hold_against_champion(
     rule, role = spec.not_worse_than_champion or NotWorseThanChampion(), current.role
     better = rule.replace == "if_better" and role == "champion"
     blank = ChampionComparison(current.version, spec.metric, rule.tolerance, role, better)
-    if current.fingerprint == fingerprint:
+    if current.is_made_of(fingerprint, spec.export):
         return replace(blank, same_model=True)
     try:
         model, fitted = current.read(trusted)

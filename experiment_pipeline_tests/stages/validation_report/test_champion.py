@@ -20,6 +20,7 @@ from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading, Signature
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.search import Export
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.gates import (
@@ -81,7 +82,11 @@ def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any)
 
 def version(read: Callable[[], Read], fingerprint: str = "c" * 64) -> Any:
     """A version that is read when asked for."""
-    named = {"version": "v0001", "role": "champion", "fingerprint": fingerprint}
+
+    def is_made_of(asked: str, export: Export) -> bool:
+        return asked == fingerprint and export == Export()
+
+    named = {"version": "v0001", "role": "champion", "is_made_of": is_made_of}
     return SimpleNamespace(**named, read=lambda _: read())
 
 
@@ -224,8 +229,8 @@ def test_only_a_significantly_better_version_is_the_best_from_then_on(place: UPa
         registry.publish(package, lambda _: None)
     found = find_champions(registry)
     assert [(one.version, one.role) for one in found] == [("v0002", "champion"), ("v0001", "best")]
-    assert held_against(found, "e" * 64) == ["v0002", "v0001"]
-    assert held_against(found, "1" * 64) == ["v0001"]
+    assert held_against(found, "e" * 64, Export()) == ["v0002", "v0001"]
+    assert held_against(found, "1" * 64, Export()) == ["v0001"]
     registry.approve(Approval("v0001", "ada", "2026-02-03T04:05:06+00:00", "a leak"), "retired")
     assert [one.version for one in find_champions(registry)] == ["v0002"]
 
@@ -308,12 +313,13 @@ def test_what_cannot_be_told_is_said_and_blocks_nothing(case: str) -> None:
 
 
 def test_the_same_model_passes_without_a_comparison() -> None:
-    """A rerun that finds the champion again is not held against itself."""
+    """A rerun that finds the champion again is not held against itself; the mean of more fits is."""
     nothing = SetPrediction(np.zeros(1), np.zeros(1), np.zeros(1))
-    current = version(unreadable, "f" * 64)
-    found = hold_against_champion(spec(), current, (), "f" * 64, nothing, 0.5, VALIDATION, None)
+    given = version(unreadable, "f" * 64), (), "f" * 64, nothing, 0.5, VALIDATION, None
+    found = hold_against_champion(spec(), *given)
     assert found.gate.outcome == "PASS"
     assert "it is this model" in found.gate.rule
+    assert not hold_against_champion(spec(export={"fits": 5}), *given).same_model
 
 
 def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
@@ -346,8 +352,9 @@ def test_a_champion_comes_with_model_facts_and_rows(place: UPath) -> None:
     champion = published(place, exported.package())
     assert (champion.version, champion.fingerprint) == ("v0001", "f" * 64)
     assert champion.facts["looks"] == 2
-    assert held_against([champion], "e" * 64) == ["v0001"]
-    assert held_against([champion], "f" * 64) == []
+    assert held_against([champion], "e" * 64, Export()) == ["v0001"]
+    assert held_against([champion], "f" * 64, Export()) == []
+    assert held_against([champion], "f" * 64, Export(fits=5)) == ["v0001"]
     model, fitted = champion.read()
     rows = exported.prepared(exported.delivered(5))[exported.FEATURES]
     assert model.pipeline.predict_proba(rows).shape == (5, 2)
