@@ -52,6 +52,7 @@ _LARGEST_PART = 0.5
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 _EXTRAS = {"catboost", "xgboost"}  # algorithms that are installed by an extra of this name
 _UNEQUAL = "Compare labels and features of the groups; a search with the same rows may not help."
+_UNCOVERED = "Calibrate on more rows, on rows like the parts below the promise, or promise less."
 _DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_flexible"}
 
 
@@ -88,10 +89,15 @@ def reasons(
     failed = [gate for gate in report.failed_gates if gate not in (*champions, *unequal)]
     failed = [gate for gate in failed if gate.metric in spec.metric_names]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
+    uncovered = [gate for gate in report.failed_gates if gate.metric == "coverage"]
     return (
         *_beyond_any_search(gate, spec, board, report, evidence.ceiling),
         *_looks(spec, report),
         *(Reason("groups_differ", f"{gate.in_words()}.", _UNEQUAL) for gate in unequal),
+        *(
+            Reason("coverage_not_held", f"The gate fails: {one.rule}, {one.means}.", _UNCOVERED)
+            for one in uncovered
+        ),
         *(reason for held in report.champions for reason in _worse(held, report)),
         *_measured(report),
         *_fit(gate, spec, board, evidence.train_rows),

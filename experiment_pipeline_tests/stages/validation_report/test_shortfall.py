@@ -55,6 +55,13 @@ def test_what_no_search_changes_is_a_reason() -> None:
     assert "one_family" in codes(search, report)
 
 
+def test_intervals_that_hold_too_few_rows_are_a_reason() -> None:
+    """They are named where their gate fails, and only there: no search changes them."""
+    asked = spec_of(coverage=0.9)
+    assert "coverage_not_held" in codes(search_of(asked, [1] * 4), report_of(asked))
+    assert "coverage_not_held" not in codes(search_of(REFUSED, [1] * 4), report_of(REFUSED))
+
+
 def test_an_estimate_above_the_limit_asks_for_validation_rows() -> None:
     """Only the bound failed: the reason says how many rows it would take."""
     reached = report_of().score("roc_auc").interval
