@@ -187,8 +187,8 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
     if shape.texts:  # how far the rows of a category are trusted
         space |= {"cat_smooth": _log(1.0, 100.0), "cat_l2": _log(0.3, 30.0)}
         space["min_data_per_group"] = _log(2, 100)
-    # Which loss is better depends on the table. With a root or a logarithm of the target ensembles were better on the
-    # final rows of 8 of 12 cuts of nine tables, by .2 to 4.5 %, and worse on 3, by .1 to .4 %.
+    # Which loss is better depends on the table. With roots or logarithms among them ensembles were better on the final
+    # rows of 8 of 12 cuts of eight tables, by up to 4.5 %, and worse on 2, by .2 and .4 %.
     if _is_median(shape):
         space |= {"objective": ["regression_l1", "regression"], "reg_sqrt": [False, True]}
     elif shape.is_amount and not metric_of(shape.metric).objective:
