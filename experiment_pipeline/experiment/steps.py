@@ -392,10 +392,10 @@ def _evaluated(
 
     spec, raw = stage.spec, raw_data.frame
     delivered = some_rows(raw, raw.index.get_indexer(validation_set.rows.index))
-    # The mean of other fits is another model to judge.
     judged = ranked.fingerprint
-    if given.export.fits > 1:
-        judged = fingerprint_of(configuration=judged, fits=given.export.fits)
+    # Other refits are another model to judge.
+    if refits := given.export.model_dump(include={"fits", "refit"}, exclude_defaults=True):
+        judged = fingerprint_of(configuration=judged, **refits)
     look = (validation_set.digest, judged, delivered, given.split.id_columns)
     ledger = Ledger.of(spec.name)
     earlier = ledger.earlier_looks(*look, tell=stage.log.warning)

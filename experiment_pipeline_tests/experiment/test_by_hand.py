@@ -97,10 +97,11 @@ def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None
     assert "algorithm: written_models.Mine" in (folder / "defs.yaml").read_text()
 
 
-def test_another_number_of_fits_is_another_look() -> None:
+def test_another_refit_is_another_look() -> None:
     """Else a user could take the best of many means on the validation rows, and no interval would know."""
-    found = [run(scenario.table(), name="visits", export={"fits": fits}) for fits in (1, 2, 1)]
-    assert [one.facts["looks"] for one in found] == [1, 2, 1]
+    asked = {}, {"fits": 2}, {}, {"refit": "none"}
+    found = [run(scenario.table(), name="visits", export=one) for one in asked]
+    assert [one.facts["looks"] for one in found] == [1, 2, 1, 3]
     assert found[1].facts["trained"] == found[1].facts["reused"]
 
 
