@@ -17,6 +17,7 @@ from typing import Any
 
 import joblib
 
+from experiment_pipeline import errors
 from experiment_pipeline.experiment.stage_run import Reported, StageRun
 from experiment_pipeline.prediction.drift import model_profile
 from experiment_pipeline.reporting import run_record
@@ -434,6 +435,7 @@ def exported_model(
     """Publish what the validation report accepted, proven before it is visible."""
     spec, name = stage.spec, "exported_model"
     with stage.at_work():
+        _check_accepted(spec.name, validation_set, leaderboard, validation_report)
         registry, entries = registry_of(spec), stage_entries(spec.name, name)
         fingerprint = fingerprint_of(
             report=validation_report.fingerprint,
@@ -460,6 +462,23 @@ def exported_model(
             row = version_row(registry, registry.entry(published.version), None, None)
             outcome = replace(outcome, record=[*outcome.record, row])
     yield name, with_pages(outcome, spec.name)
+
+
+def _check_accepted(
+    experiment: str, validation: SetTable, ranked: Leaderboard, judged: Judged
+) -> None:
+    """Refuse what the report does not accept: Dagster may be asked for this stage alone."""
+    stored = stage_entries(experiment, final.STAGE).require(judged.fingerprint, [final.REPORT])
+    report = ValidationReport.from_json(stored.files[final.REPORT].decode())
+    if not report.accepted:
+        why = "; ".join(gate.in_words() for gate in report.failed_gates)
+        fix = "Read the report for what to try next."
+        raise errors.NotAccepted(report.configuration, why, fix)
+    digests = {**ranked.digests, "validation": validation.digest}
+    board.check_same_sets(final.STAGE, {one.name: one.digest for one in judged.sets}, digests)
+    if judged.model_fingerprint != ranked.fingerprint:
+        rule = f"it is of another model than {ranked.chosen}, the choice of the leaderboard"
+        raise errors.StorageError(final.STAGE, rule, "Materialize it again, then the export.")
 
 
 def _packaged(

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiment_pipeline.orchestration.job import range_tags
+from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validation_report.gates import find_champions
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.tracking import questions
@@ -62,6 +64,29 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     assert numbers["challenger"] > numbers["champion"]
     gates = {gate["rule"]: gate["passed"] for gate in champion.facts["gates"]}
     assert any(rule.startswith("not_worse_than_champion v0002") for rule in gates)
+
+
+def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp_path):
+    """Neither a refused model, nor one of a later leaderboard or of later rows."""
+    url = str(scenario.write_csv(tmp_path / "visits.csv"))
+    gate = [{"metric": "roc_auc", "at_least": 0.999}]
+    strict = scenario.spec(url=url, acceptance=gate, **LINEAR)
+    assert not runs.run(strict, scenario.SCHEMA).success
+    alone = runs.run(strict, scenario.SCHEMA, stages=["exported_model"])
+    assert "NotAccepted: linear: lower bound of roc_auc at least 0.999" in alone.failure
+    runs.succeeded(spec := scenario.spec(url=url, **LINEAR), scenario.SCHEMA)
+    other = scenario.spec(url=url, search=[{"algorithm": "linear", "hyperparameters": {"C": 0.01}}])
+    ranked = ["trained_model", "search_results", "leaderboard"]
+    tags = range_tags(configurations(other))
+    runs.succeeded(other, scenario.SCHEMA, stages=ranked, **tags)
+    alone = runs.run(other, scenario.SCHEMA, stages=["exported_model"])
+    assert "it is of another model than linear, the choice of the leaderboard" in alone.failure
+    scenario.write_csv(tmp_path / "visits.csv", scenario.sound_table())
+    sets = ["raw_data", "data_analysis", "validated_data", "train_set", "test_set"]
+    runs.run(spec, scenario.SCHEMA, stages=[*sets, "validation_set"])
+    alone = runs.run(spec, scenario.SCHEMA, stages=["exported_model"])
+    assert "validation set: another run replaced it after validation_report" in alone.failure
+    assert registry_of(spec).versions() == ["v0001"]
 
 
 def test_a_refusal_names_the_ceiling_of_the_labels_and_the_sample_size(tmp_path):
