@@ -21,6 +21,7 @@ from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, SET, WEIG
 from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction, net_share, paired_difference
+from experiment_pipeline.storage.files import without_credentials
 from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline.table.kinds import parts_of
 from experiment_pipeline.table.table import plain_rows
@@ -216,7 +217,8 @@ def changes(before: _Run, after: _Run, files: tuple[_Files, _Files]) -> Iterator
 def _diff(name: str, before: _Files, after: _Files, around: int) -> Iterator[str]:
     old, new = (files.get(name, "") for files in (before, after))
     given = old.splitlines(), new.splitlines(), name, name
-    return iter(()) if old == new else difflib.unified_diff(*given, lineterm="", n=around)
+    lines = () if old == new else difflib.unified_diff(*given, lineterm="", n=around)
+    return map(without_credentials, lines)  # they go into pages, and with a version into git
 
 
 def _marked(mark: str, lines: Sequence[str]) -> str:

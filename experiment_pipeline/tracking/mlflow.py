@@ -197,7 +197,7 @@ def _written(
 
 def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
     """The run's pages, YAML files and code, and the files of the version that it published."""
-    files = {name: text.encode() for name, text in questions.files_of(run).items()}
+    files = {k: without_credentials(text).encode() for k, text in questions.files_of(run).items()}
     places = {
         location(row["place"]): f"reports/{row['name']}{PurePosixPath(row['place']).suffix}"
         for row in plain_rows(questions.rows_of("reports", run))

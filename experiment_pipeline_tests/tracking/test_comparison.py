@@ -84,6 +84,19 @@ def test_changed_modules_are_shown_line_by_line() -> None:
     assert "away" not in str(found)
 
 
+def test_what_changed_in_a_yaml_shows_no_secret_of_an_address() -> None:
+    """A token that was renewed is a change whose values no page, and no commit of a record, holds."""
+    ids = write_history()
+    for run_id in ids[:2]:
+        text = f"data: https://me:{run_id}@host/visits.csv?token={run_id}\n"
+        facts = [RunFacts(yaml_digest=run_id), FileRow(digest=run_id, content=text)]
+        RunRecord("flight_delay", run_id).record(facts)
+    found, masked = compare(*ids[:2]), "data: https://***@host/visits.csv?token=***"
+    assert f"yaml: {masked} → {masked}" in [one.in_words() for one in found.changes]
+    assert f"-{masked}\n+{masked}" in found.yaml_diff
+    assert not [one for one in ids[:2] if f"token={one}" in str(found) + found.page()]
+
+
 def test_scores_on_the_same_rows_are_paired(tmp_path: Path) -> None:
     """A difference that both intervals would hide is found; two models of the same skill are tied."""
     ids = keep(tmp_path, *(judged(0.50, by=by) for by in (8, 7)), *[judged(0.55, by=7)] * 2)

@@ -15,7 +15,7 @@ from pandas.testing import assert_frame_equal
 
 import experiment_pipeline as ep
 from experiment_pipeline.experiment.run import LOG, _shown
-from experiment_pipeline.reporting.run_record import ReportRow
+from experiment_pipeline.reporting.run_record import FileRow, ReportRow
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import location, write_bytes
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
@@ -134,15 +134,16 @@ def export_a_version(store: Mlflow, storage: Path) -> PublishedVersion:
     published = registry.publish(exported.package(), lambda _: None)
     history.write_history(runs=1)
     facts = {"status": "accepted", "version": "v0001", "version_is_new": True}
-    facts |= {"package_version": "0.1.0", "yaml_digest": "yaml0", "metric": "roc_auc"}
-    history.write_run("r1", ReportRow(name="leaderboard", place=str(page)), **facts)
+    facts |= {"package_version": "0.1.0", "yaml_digest": "secret", "metric": "roc_auc"}
+    yaml = FileRow(digest="secret", content=f"data: https://host/flights.csv?token={SECRET}\n")
+    history.write_run("r1", ReportRow(name="leaderboard", place=str(page)), yaml, **facts)
     record_rows([history.version_row("v0001", run_id="r1", place=published.path)], "flight_delay")
     mlflow.export_runs("flight_delay", store)
     return published
 
 
 def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflow, storage: Path):
-    """Reports and both YAML files hang on the run; the champion is a model of the registry."""
+    """Reports and YAML files without secrets hang on the run; the champion is a model of the registry."""
     published = export_a_version(store, storage)
     client = client_of(store.tracking_uri)
     champion = client.get_model_version_by_alias("flight_delay", "champion")
@@ -153,6 +154,8 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflo
         for one in client.list_artifacts(champion.run_id, folder_name)
     }
     assert names >= {"defs.yaml", "model/model.skops", "reports/leaderboard.html"}
+    shown = Path(client.download_artifacts(champion.run_id, "defs.yaml")).read_text()
+    assert shown == "data: https://host/flights.csv?token=***\n"
     assert not [name for name in names if name.endswith(".pkl")]
     waits = {"place": published.path, "approval_required": True}
     record_rows([history.version_row("v0001", run_id="r1", **waits)], "flight_delay")
