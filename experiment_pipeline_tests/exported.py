@@ -55,7 +55,7 @@ def make_spec(**changes: Any) -> ExperimentSpec:
     """The experiment: flights, late or not, with an id and a column known only afterwards."""
     attributes: dict[str, Any] = {
         "name": "flights",
-        "data": {"url": "https://me:s3cr3t@example.org/flights.csv", "delimiter": ";"},
+        "data": {"url": "https://me:p@s3cr3t@example.org/flights.csv", "delimiter": ";"},
         "target": "late",
         "task": "binary",
         "positive_class": "yes",

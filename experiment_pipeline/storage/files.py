@@ -51,8 +51,8 @@ _DENIED = (
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AccessDenied", "403"),
     "RequestTimeTooSkewed",
 )
-# User and password of a URL; the user of an ssh URL alone is an address, not a secret.
-_USER = re.compile(r"((?<!ssh)://[^/@\s]+|://[^/@\s:]+:[^/@\s]*)@", re.IGNORECASE)
+# User and password, also with an @; the user of an ssh URL alone is an address, not a secret.
+_USER = re.compile(r"((?<!ssh)://[^/\s]+|://[^/\s:]+:[^/\s]*)@", re.IGNORECASE)
 _SECRET_SETTING = re.compile(
     r"([?&][^=&\s]*(?:sig|token|key|secret|password|credential)[^=&\s]*)=[^&\s#]*", re.IGNORECASE
 )
@@ -180,7 +180,7 @@ def explained(path: UPath) -> Iterator[None]:
 def without_credentials(text: str) -> str:
     """Replace the secrets of a URL by `***`: user and password, tokens and signatures.
 
-    >>> without_credentials("https://me:pass@host/repo.git?token=abc&x=1")
+    >>> without_credentials("https://me:p@ss@host/repo.git?token=abc&x=1")
     'https://***@host/repo.git?token=***&x=1'
     """
     return _SECRET_SETTING.sub(r"\1=***", _USER.sub("://***@", text))

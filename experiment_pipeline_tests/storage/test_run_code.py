@@ -34,7 +34,7 @@ FILES = {
 MINE, SECRET = "clinic.models.Mine", "hunter2hunter2"
 SECRETS = {
     "a.py": f'password = "{SECRET}"\nSECRET_KEY = (\n    "{SECRET}"\n)\nk("x", api_key=\'{SECRET}\')',
-    "b.py": f'token: str = """{SECRET}"""\nget("DB_PASSWORD", "{SECRET}")\nu = "x://me:{SECRET}@host"',
+    "b.py": f'token: str = """{SECRET}"""\nget("DB_PASSWORD", "{SECRET}")\nu = "x://me@it:p@{SECRET}@host"',
     "c.py": f'get("//x?token={SECRET}")\n-----BEGIN PRIVATE KEY-----\n{SECRET}\n',
     "d.yaml": f"db:\n  password: {SECRET}  # of the test server\nexport AWS_ACCESS_KEY={SECRET}",
     "e.ipynb": f'  "secret = \\"{SECRET}\\"\\n",',
