@@ -185,7 +185,7 @@ def source_in_main(name: str) -> str:
     return ""
 
 
-def code_in_main(name: str) -> str:
+def _code_in_main(name: str) -> str:
     """Return the text of a function or class of a notebook, "" where it is unknown, and of what it uses:
     constants by their value, functions and classes by their text or the module that they come from.
     """
@@ -205,7 +205,7 @@ def code_in_main(name: str) -> str:
             elif home == _MAIN:
                 waiting.append(texts.setdefault(other, source_in_main(other)))
             elif home:
-                texts[other] = f"{other} = {value.__name__} of {own_code(home)}"
+                texts[other] = f"{other} = {value.__name__} of {_module_code(home)}"
     return "\n".join(texts.values()) if texts[name] else ""
 
 
@@ -249,7 +249,19 @@ def _globals(scope: symtable.SymbolTable) -> set[str]:
     return found.union(*map(_globals, scope.get_children()))
 
 
-def own_code(module: str) -> dict[str, str | None]:
+def own_code(path: str) -> dict[str, str | None]:
+    """Return what `_module_code` does for the module of an import path, or a digest of what a notebook has
+    there and all that it uses. InvalidExperiment: its source is not known.
+    """
+    module, name = re.split(r"[:.](?=\w+$)", path)
+    if module != _MAIN:
+        return _module_code(module)
+    if not (source := _code_in_main(name)):
+        raise InvalidExperiment(path, "its source is not known", "Move it into a module.")
+    return {SOURCE: sha256(source.encode())}
+
+
+def _module_code(module: str) -> dict[str, str | None]:
     """Return a digest of the source of a module and of the user's modules that it imports, and
     distribution → version of what it comes from.
     """
@@ -266,7 +278,7 @@ def own_code(module: str) -> dict[str, str | None]:
 
 def source_digests(paths: Iterable[str]) -> dict[str, str | None]:
     """Return import path (module:name) → digest of the user's own code behind it."""
-    return {path: own_code(path.partition(":")[0])[SOURCE] for path in paths}
+    return {path: own_code(path)[SOURCE] for path in paths}
 
 
 def metric_sources(spec: ExperimentSpec) -> dict[str, dict[str, str | None]]:

@@ -163,17 +163,19 @@ class Own(Base): used = DEPTH, DROPPED, WEIGHTS, FIRST, least()
 """
 
 
-def test_what_a_model_uses_of_a_notebook_is_its_code(run_cell: RunCell) -> None:
-    """Another constant, function or class makes another model; what it does not use makes none."""
+def test_what_a_class_uses_of_a_notebook_is_its_code(run_cell: RunCell) -> None:
+    """Another constant, function or base makes another class; what it does not use makes none."""
     changes = ("DEPTH = 4", "DROPPED = {'id', 'name'}", "WEIGHTS = np.array([1, 3])")
     changes += ("FIRST = Base(alpha=2)", "def least(): return 2", "Base = Lasso")
     found = []
     for number, cell in enumerate((USED, *changes)):
         run_cell(f"<cell {number}>", cell)
-        found.append(run_code.code_in_main("Own"))
+        found.append(run_code.source_digests(["__main__:Own"])["__main__:Own"])
         run_cell("<another cell>", f"other = {number}")
-        assert run_code.code_in_main("Own") == found[-1] != ""
+        assert run_code.own_code("__main__.Own")[run_code.SOURCE] == found[-1]
     assert len({*found}) == len(found)
+    with pytest.raises(InvalidExperiment, match="__main__:Gone: its source is not known"):
+        run_code.own_code("__main__:Gone")
 
 
 def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: MonkeyPatch) -> None:
@@ -207,11 +209,16 @@ def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: Monke
     assert [questions.files_of(questions.run_of(None, one)) for one in ids] == before
 
 
-def test_a_module_that_was_edited_is_another_one(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_a_module_that_was_edited_is_another_one(
+    tmp_path: Path, monkeypatch: MonkeyPatch, run_cell: RunCell
+) -> None:
     """A kernel lives on while its user edits: what was trained with the old text is not taken for the new."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "edited_twice.py").write_text("A = 1\n")
-    before = run_code.source_digests(["edited_twice:A"])
-    assert run_code.source_digests(["edited_twice:A"]) == before
+    run_cell("<cell>", "import edited_twice\ndef prepared(rows): return rows * edited_twice.A\n")
+    paths = ["edited_twice:A", "__main__:prepared"]
+    before = run_code.source_digests(paths)
+    assert run_code.source_digests(paths) == before
     (tmp_path / "edited_twice.py").write_text("A = 2\n")
-    assert run_code.source_digests(["edited_twice:A"]) != before
+    after = run_code.source_digests(paths)
+    assert [after[one] != before[one] for one in paths] == [True, True]

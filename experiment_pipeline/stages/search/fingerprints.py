@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Features, Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, GENERATED, STACKED, competes
 from experiment_pipeline.stages.registry import STAGES
@@ -17,7 +16,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.storage.provenance import installed_version
 from experiment_pipeline.storage.records import fingerprint_of
-from experiment_pipeline.storage.run_code import SOURCE, code_in_main, own_code
+from experiment_pipeline.storage.run_code import own_code
 from experiment_pipeline.table.digests import sha256
 
 # scikit-learn's default. By simulation (190 positives of 4,000) slope 1.11, with three folds 1.17.
@@ -89,12 +88,8 @@ def _digest(rows: np.ndarray) -> str:
 
 def code_of(algorithm: str) -> dict[str, Any]:
     """Return what of the code decides a fit: library → version, and the digest of a user's source."""
-    if algorithm.startswith("__main__."):
-        if not (source := code_in_main(algorithm.partition(".")[2])):
-            raise InvalidExperiment(algorithm, "its source is not known", "Move it into a module.")
-        return {SOURCE: sha256(source.encode())}
     if is_own_estimator(algorithm):
-        return own_code(algorithm.rpartition(".")[0])
+        return own_code(algorithm)
     return {name: installed_version(name) for name in ALGORITHMS[algorithm].libraries}
 
 

@@ -36,7 +36,7 @@ class OwnTransformer:
     @classmethod
     def of(cls, declared: OwnFeatures, seed: int) -> Self:
         """Return the declared one, not imported yet."""
-        code = own_code(declared.transformer.partition(":")[0])
+        code = own_code(declared.transformer)
         return cls(declared.transformer, declared.arguments, seed, code)
 
     def make(self) -> Any:
