@@ -69,6 +69,7 @@ from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_
 from experiment_pipeline.storage.run_code import metric_sources, source_digests
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline.table.features import NamedColumns, check_target, feature_columns
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable, day_columns
@@ -354,6 +355,8 @@ def validation_report(
         fingerprint = fingerprint_of(
             board=board.board_digest(leaderboard),
             validation=validation_set.digest,
+            # Of rows alone; the worst are looked up by where they stand in the table.
+            places=[table_digest(one[[]]) for one in (sets.test, validation_set.rows)],
             spec=given.model_dump(mode="json"),
             champions=gates.held_against(current, leaderboard.fingerprint, given.export),
             conditions=analysis.get("conditions", []),

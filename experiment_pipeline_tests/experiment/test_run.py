@@ -100,6 +100,18 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     assert Path("artifacts/overview.html").exists()
 
 
+def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now() -> None:
+    """The same rows in another order are the same sets and model, under other numbers."""
+    table = scenario.table()
+    for rows in (table, table[::-1].reset_index(drop=True)):
+        found = run(rows, name="visits")
+        worst = found.errors()
+        assert worst["target"].tolist() == rows.loc[worst.index, "readmitted"].tolist()
+        ages = rows.loc[worst.index, "age"].tolist()
+        assert worst["age"].tolist() == pytest.approx(ages, nan_ok=True)
+    assert (found.facts["looks"], found.facts["version"]) == (1, "v0001")
+
+
 def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
     """Dagster trains nothing again, chooses the same configuration and publishes no other version."""
     given = {"schema": scenario.SCHEMA, "preparation": scenario.PREPARATION}
