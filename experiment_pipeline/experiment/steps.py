@@ -299,7 +299,7 @@ def leaderboard(
     with stage.at_work():
         sets = as_evaluated(train_set, test_set, spec)
         board.check_same_sets("search_results", search_results.digests, sets.digests)
-        board.check_same_metric(search_results, spec.metric)
+        board.check_same_metric("search_results", search_results.metric, spec.metric)
         set_aside = train_set.origin.set_aside
         fingerprint = board.ranking_fingerprint(
             given, search_results, set_aside, STAGES["leaderboard"].version, stage.seconds, by_hand
@@ -345,6 +345,9 @@ def validation_report(
     with stage.at_work():
         sets = as_evaluated(train_set, test_set, spec)
         board.check_same_sets("leaderboard", leaderboard.digests, sets.digests)
+        board.check_same_metric("leaderboard", leaderboard.metric, spec.metric)
+        models = TrainedModelStore.of(spec.name)
+        words = board.chosen_configuration(leaderboard, models, spec).in_words
         wanted = given.not_worse_than_champion is not None
         current = gates.find_champions(registry_of(given)) if wanted else []
         analysed = _analysis_fingerprint(raw_data.digest, stage.named)
@@ -374,7 +377,6 @@ def validation_report(
         )
     report = ValidationReport.from_json(stored.files[final.REPORT].decode())
     places = {n: str(stored.paths[file]) for n, file in REPORT_PAGES if file in stored.paths}
-    words = leaderboard.configuration(report.configuration, spec).in_words
     outcome = report_page.outcome(report, stored.files[final.MARKDOWN].decode(), places, words)
     scores, facts = final.scores_table(report), final.set_facts(sets, validation_set)
     judged = Judged(scores, fingerprint, leaderboard.fingerprint, facts)
@@ -459,7 +461,8 @@ def exported_model(
             restore_versions(registry, stage.log.warning)
         committed = export.commit_published(spec, registry, published)
         profile.DataProfiles.of(spec.name).note(profile.ACCEPTED, validation_set.origin.profile)
-        words = leaderboard.configuration(leaderboard.chosen, spec).in_words
+        models = TrainedModelStore.of(spec.name)
+        words = board.chosen_configuration(leaderboard, models, spec).in_words
         outcome = model_page.outcome(registry, published, committed, words)
         if not published.reused:
             row = version_row(registry, registry.entry(published.version), None, None)
@@ -489,13 +492,14 @@ def _packaged(
 ) -> ModelPackage:
     """What the final evaluation has stored, as the files of a version."""
     spec, source = stage.spec, final.STAGE
-    result = board.chosen_result(ranked, TrainedModelStore.of(spec.name))
+    models = TrainedModelStore.of(spec.name)
+    result = board.chosen_result(ranked, models)
     files = stage_entries(spec.name, source).require(judged.fingerprint).files
     stored = files[final.MODEL]
     warn_of_memory("exported_model", persistence.loading_bytes(stored), stage.log.warning)
     model = model_page.AcceptedModel(
         pipeline=persistence.from_bytes(stored, result.trusted_types),
-        configuration=ranked.configuration(ranked.chosen, spec),
+        configuration=board.chosen_configuration(ranked, models, spec),
         result=result,
         board=ranked,
         report=ValidationReport.from_json(files[final.REPORT].decode()),

@@ -14,6 +14,7 @@ from experiment_pipeline_tests.stages.data_analysis import tables
 
 pytestmark = pytest.mark.usefixtures("storage")
 LINEAR = {"search": [{"algorithm": "linear"}]}
+OTHER = [{"algorithm": "linear", "hyperparameters": {"C": 0.01}}]
 
 
 def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
@@ -66,6 +67,22 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     assert any(rule.startswith("not_worse_than_champion v0002") for rule in gates)
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"metric": "log_loss"}, "leaderboard: it was scored by roc_auc, the experiment's metric"),
+        ({"search": [{"algorithm": "dummy"}]}, "configuration linear: the leaderboard has chosen"),
+        ({"search": OTHER}, "configuration linear: the leaderboard has chosen it, and the YAML"),
+    ],
+)
+def test_the_report_alone_judges_no_leaderboard_of_another_yaml(tmp_path, changed, says):
+    """A choice by another metric, or of what is searched no more; the error says what to make again."""
+    given = {"url": str(scenario.write_csv(tmp_path / "visits.csv")), **LINEAR}
+    runs.succeeded(scenario.spec(**given), scenario.SCHEMA)
+    other = scenario.spec(**given | changed)
+    assert says in runs.run(other, scenario.SCHEMA, stages=["validation_report"]).failure
+
+
 def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp_path):
     """Neither a refused model, nor one of a later leaderboard or of later rows."""
     url = str(scenario.write_csv(tmp_path / "visits.csv"))
@@ -75,7 +92,7 @@ def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp
     alone = runs.run(strict, scenario.SCHEMA, stages=["exported_model"])
     assert "NotAccepted: linear: lower bound of roc_auc at least 0.999" in alone.failure
     runs.succeeded(spec := scenario.spec(url=url, **LINEAR), scenario.SCHEMA)
-    other = scenario.spec(url=url, search=[{"algorithm": "linear", "hyperparameters": {"C": 0.01}}])
+    other = scenario.spec(url=url, search=OTHER)
     ranked = ["trained_model", "search_results", "leaderboard"]
     tags = range_tags(configurations(other))
     runs.succeeded(other, scenario.SCHEMA, stages=ranked, **tags)

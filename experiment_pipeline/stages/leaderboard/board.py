@@ -104,10 +104,6 @@ class Leaderboard:
             return self.chosen
         return str(self.rows["key"][self.rows["key"] != ENSEMBLE].iloc[0])
 
-    def configuration(self, key: str, spec: ExperimentSpec) -> Configuration:
-        """Return the configuration of a row, the ensemble's included."""
-        return self.with_ensemble({one.key: one for one in configurations(spec)})[key]
-
     def with_ensemble(self, declared: Mapping[str, Configuration]) -> dict[str, Configuration]:
         """Return key → configuration of every row: the declared ones, and the ensemble."""
         own = {} if self.ensemble is None else {ENSEMBLE: self.ensemble.configuration}
@@ -263,6 +259,21 @@ def chosen_result(board: Leaderboard, store: ModelStore) -> ModelResult:
     return ensemble.result(members, board.metric)
 
 
+def chosen_configuration(
+    board: Leaderboard, store: ModelStore, spec: ExperimentSpec
+) -> Configuration:
+    """Return the configuration of a board's choice; StorageError: the YAML's search has another or none."""
+    found = board.with_ensemble({one.key: one for one in configurations(spec)}).get(board.chosen)
+    for one in store.results([board.fingerprint]).values():  # an ensemble holds its own
+        if found and (one.algorithm, one.configuration.given) != (found.algorithm, found.given):
+            found = None
+    if found is None:
+        rule = "the leaderboard has chosen it, and the YAML has changed: its search has no such one"
+        fix = "Run the experiment's job again; what is trained is reused."
+        raise StorageError(f"configuration {board.chosen}", rule, fix)
+    return found
+
+
 def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[str, str]) -> None:
     """Raise `StorageError` when another run has replaced the sets since a stage was made."""
     other = [name for name, digest in digests.items() if made_from.get(name) != digest]
@@ -272,12 +283,12 @@ def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[s
         raise StorageError(f"{' and '.join(other)} set", rule, fix)
 
 
-def check_same_metric(results: SearchResults, metric: str) -> None:
-    """Raise `TrainingError` when the YAML's metric was changed since `search_results` was made."""
-    if results.metric != metric:
-        rule = f"it was scored by {results.metric}, the experiment's metric is {metric}"
+def check_same_metric(stage: str, made_by: str, metric: str) -> None:
+    """Raise `TrainingError` when the YAML's metric was changed since a stage was made."""
+    if made_by != metric:
+        rule = f"it was scored by {made_by}, the experiment's metric is {metric}"
         fix = "Materialize it again; what is trained is reused."
-        raise TrainingError("search_results", rule, fix)
+        raise TrainingError(stage, rule, fix)
 
 
 def _nothing_to_rank(

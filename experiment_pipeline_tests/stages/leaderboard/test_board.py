@@ -18,7 +18,7 @@ from experiment_pipeline.stages.leaderboard.board import (
 from experiment_pipeline.stages.leaderboard.notes import search_edges
 from experiment_pipeline.stages.leaderboard.page import document
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS, RankedRows
-from experiment_pipeline.stages.search.conclusions import Conclusion, SearchResults
+from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.scores import score
@@ -292,11 +292,9 @@ def test_everything_of_a_board_counts() -> None:
 
 def test_results_of_another_metric_are_not_ranked() -> None:
     """Scores of one metric under the name of another would be a wrong answer."""
-    board = search_of(spec_of(2), [1, 2]).rank()
-    results = SearchResults(board.rows, "roc_auc", digests={}, paths={})
-    check_same_metric(results, "roc_auc")
+    check_same_metric("search_results", "roc_auc", "roc_auc")
     with pytest.raises(TrainingError, match="scored by roc_auc, the experiment's metric is brier"):
-        check_same_metric(results, "brier")
+        check_same_metric("search_results", "roc_auc", "brier")
 
 
 # --- the edges of a search ---
