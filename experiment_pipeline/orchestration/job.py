@@ -164,6 +164,7 @@ def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
             return dg.SkipReason(str(error))
         if state == context.cursor:
             return dg.SkipReason(f"unchanged since the last look ({state[:12]})")
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=state, tags=tags)], cursor=state)
+        # Without a key: Dagster would skip a state that comes back, as of a file that is restored.
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags=tags)], cursor=state)
 
     return new_data

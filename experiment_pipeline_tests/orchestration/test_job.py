@@ -136,7 +136,8 @@ def test_the_sensor_runs_once_per_state_of_the_source(experiment, tmp_path):
     assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
     with dg.instance_for_test() as instance:
         first = sensor.evaluate_tick(dg.build_sensor_context(instance))
-        assert len(first.run_requests) == 1
+        # Dagster starts no second run of a key, and a state may come back.
+        assert [one.run_key for one in first.run_requests] == [None]
         same = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=first.cursor))
         assert same.run_requests == []
         (tmp_path / "visits.csv").unlink()
