@@ -462,7 +462,10 @@ def _moment(since: str | None) -> "pd.Timestamp | None":
     """The moment of a date, or of an age before now."""
     import pandas as pd
 
-    for read in (lambda text: pd.Timestamp.now(tz="UTC") - pd.Timedelta(text), pd.Timestamp):
+    # pandas takes 20261101 and 2026-11 for nanoseconds, too.
+    is_date = not (since or "").strip("0123456789-/. ")
+    ways = (lambda text: pd.Timestamp.now(tz="UTC") - pd.Timedelta(text), pd.Timestamp)
+    for read in ways[is_date:]:
         with suppress(ValueError, OverflowError):
             if since is None or not pd.isna(found := read(since)):
                 return None if since is None else found

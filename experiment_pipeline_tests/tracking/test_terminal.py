@@ -73,8 +73,9 @@ def test_runs_are_a_line_each_the_newest_first() -> None:
 def test_ci_fails_where_no_run_was_accepted_lately() -> None:
     """The exit code is 1 without such a run, 0 with one, 2 for an age that cannot be read."""
     write_history(runs=5)
-    assert len(json.loads(ask("runs", "--since", "2026-02-05", "--limit", "1", "--json"))) == 1
-    for wrong in ("7 dayz", "NaT", "", "999999 days"):
+    for since in ("2026-02-05", "20260205", "2026-02"):
+        assert len(json.loads(ask("runs", "--since", since, "--limit", "1", "--json"))) == 1
+    for wrong in ("7 dayz", "NaT", "", "999999 days", "7"):
         told = ask("runs", "--since", wrong, code=2)
         assert "neither a date nor an age such as '7 days'" in told
     wanted = ("runs", "flight_delay", "--status", "accepted", "--since", "7 days", "--fail-if-none")
