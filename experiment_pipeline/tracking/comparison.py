@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import ExperimentPipelineError
+from experiment_pipeline.errors import ExperimentPipelineError, UnknownRun
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, SET, WEIGHT, JudgedRows
 from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS
@@ -182,6 +182,11 @@ def compare(before: str | None, after: str | None, experiment: str | None = None
     its last run. Raises UnknownRun: there is no such run, or several ids begin so.
     """
     made = questions.versions(experiment).set_index("version")["run_id"] if experiment else {}
+    for one in (before, after):
+        if pd.isna(made.get(one, "")):
+            rule = "no run that made it is recorded"
+            fix = "Name one of `experiment-pipeline runs`."
+            raise UnknownRun(f"{experiment} {one}", rule, fix)
     return compared(*(questions.run_of(experiment, made.get(one, one)) for one in (before, after)))
 
 

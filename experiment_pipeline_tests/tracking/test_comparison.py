@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import (
     JUDGED_ROWS,
     PREDICTED_ROWS,
@@ -18,8 +19,8 @@ from experiment_pipeline.reporting.run_record import (
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline.tracking.comparison import compare
-from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline_tests.tracking.history import write_history
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
+from experiment_pipeline_tests.tracking.history import version_row, write_history
 
 N = 4000
 
@@ -69,6 +70,14 @@ def test_what_changed_is_said_in_words() -> None:
     assert found.changes[0].in_words() == expected
     assert "-seed: 0\n+seed: 1" in found.yaml_diff
     assert "nothing has changed" in str(compare(ids[0], ids[0]))
+
+
+def test_a_version_whose_run_is_not_recorded_cannot_be_compared() -> None:
+    """One that was restored from the registry names none, and no other run stands in its place."""
+    write_history()
+    record_rows([version_row("v0009", run_id=None)], "flight_delay")
+    with pytest.raises(UnknownRun, match="flight_delay v0009: no run that made it"):
+        compare("v0009", "v0001", "flight_delay")
 
 
 def test_changed_modules_are_shown_line_by_line() -> None:
