@@ -98,7 +98,7 @@ class Calibrated:
             return {}
         if (bounds := self.at(coverage)) is None:
             rule = f"intervals are calibrated for 50 to {max(self.bounds, default=0)} % of rows"
-            fix = "Ask for less, or calibrate on more test rows. Earlier releases have 0 %."
+            fix = "Ask for a share in between; with more test rows it ends higher. Earlier releases have 0 %."
             raise InvalidModel(f"coverage {coverage:g}", rule, fix)
         if self.size is not None:
             size = self.size.of(frame, found := predicted.reshape(-1))

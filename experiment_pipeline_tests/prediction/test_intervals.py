@@ -72,5 +72,8 @@ def test_what_cannot_be_promised_is_said() -> None:
     frame, rows, _ = drawn("nothing", 20)
     found = Calibrated.on(frame, rows, None)
     assert found.at(0.895) == found.at(0.9) != found.at(0.8)
-    with pytest.raises(InvalidModel, match=r"coverage 0\.95: .* 50 to 90 % of rows"):
-        found.columns(0.95, None, frame, rows.prediction)
+    for share in (0.3, 0.95):
+        with pytest.raises(
+            InvalidModel, match=r"50 to 90 % of rows\n.* Ask for a share in between"
+        ):
+            found.columns(share, None, frame, rows.prediction)

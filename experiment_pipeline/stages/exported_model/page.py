@@ -222,7 +222,7 @@ def outcome(registry: Registry, published: PublishedVersion, committed: str, wor
     if approval is not None:
         approved = f"approved by {approval.by} at {approval.at}"
     elif waiting:
-        how = f"experiment-pipeline approve EXPERIMENT {name} --by NAME"
+        how = f"experiment-pipeline approve {registry.experiment} {name} --by NAME"
         approved = f"{name} becomes the champion when it is approved: {how}"
     proven = "a fresh process without this package makes the same predictions, bit for bit"
     if published.reused:
