@@ -84,7 +84,7 @@ def test_the_report_alone_judges_no_leaderboard_of_another_yaml(tmp_path, change
 
 
 def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp_path):
-    """Neither a refused model, nor one of a later leaderboard or of later rows."""
+    """Neither a refused model, nor one of a later leaderboard or of later rows; an accepted one again."""
     url = str(scenario.write_csv(tmp_path / "visits.csv"))
     gate = [{"metric": "roc_auc", "at_least": 0.999}]
     strict = scenario.spec(url=url, acceptance=gate, **LINEAR)
@@ -92,6 +92,9 @@ def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp
     alone = runs.run(strict, scenario.SCHEMA, stages=["exported_model"])
     assert "NotAccepted: linear: lower bound of roc_auc at least 0.999" in alone.failure
     runs.succeeded(spec := scenario.spec(url=url, **LINEAR), scenario.SCHEMA)
+    resumed = ["validation_report", "exported_model"]
+    for stages in (resumed, resumed[1:]):
+        runs.succeeded(spec, scenario.SCHEMA, stages=stages)
     other = scenario.spec(url=url, search=OTHER)
     ranked = ["trained_model", "search_results", "leaderboard"]
     tags = range_tags(configurations(other))
