@@ -96,17 +96,22 @@ def definitions(spec: ExperimentSpec, schema: str) -> dg.Definitions:
     return build_experiment(NamedColumns(spec, schema))
 
 
-def run(
-    spec: ExperimentSpec,
-    schema: str,
+def run(spec: ExperimentSpec, schema: str, *given: Any, **options: Any) -> Run:
+    """What `run_named` returns of an experiment that no file declares."""
+    return run_named(NamedColumns(spec, schema), *given, **options)
+
+
+def run_named(
+    named: NamedColumns,
     instance: dg.DagsterInstance | None = None,
     *,
     stages: Sequence[str] = (),
     **tags: str,
 ) -> Run:
     """Run the experiment's job, or `stages` of it, `quickly`. Events stay in memory."""
+    spec = named.spec
     wanted = [dg.AssetKey([spec.name, stage]) for stage in stages] or None
-    job = definitions(spec, schema).resolve_job_def(spec.name)
+    job = build_experiment(named).resolve_job_def(spec.name)
     tags = tags or ({} if stages else range_tags(configurations(spec)))
     own = dg.DagsterInstance.ephemeral() if instance is None else nullcontext(instance)
     with own as used, quickly():

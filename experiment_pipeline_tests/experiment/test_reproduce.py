@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from experiment_pipeline import run_experiment
 from experiment_pipeline.experiment import reproduce as module
 from experiment_pipeline.experiment.flow import ExperimentRun
 from experiment_pipeline.storage.provenance import commit_version
@@ -21,6 +20,7 @@ from experiment_pipeline.storage.registry import MODEL, ExportedModel, Registry
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.command_line import command
+from experiment_pipeline_tests.experiment.test_flow import run_clinic
 
 BOTH = [{"algorithm": "linear"}, {"algorithm": "sklearn.naive_bayes.GaussianNB"}]
 OTHER = "0" * 64
@@ -40,12 +40,8 @@ class Exported:
 
 def export(folder: Path, **changes: Any) -> tuple[ExperimentRun, ExportedModel]:
     """A version of the clinic's table, in a registry below `folder`."""
-    settings = scenario.spec_mapping(**changes)
-    del settings["data"]
     url = scenario.write_csv(folder / "visits.csv")
-    run = run_experiment(
-        url, settings.pop("target"), name="clinic", schema=scenario.SCHEMA, **settings
-    )
+    run = run_clinic(table=url, name="clinic", **changes)
     assert run.package is not None
     registry = Registry(UPath(folder / "models"), "clinic")
     return run, registry.model(registry.publish(run.package, lambda _: None).version)

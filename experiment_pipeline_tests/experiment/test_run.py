@@ -5,7 +5,6 @@ import itertools
 from pathlib import Path
 from unittest.mock import patch
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,11 +16,9 @@ from experiment_pipeline.errors import DataError, InvalidExperiment, InvalidMode
 from experiment_pipeline.experiment import run as run_module
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import named_columns
-from experiment_pipeline.orchestration.job import build_experiment, range_tags
-from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import outcomes
-from experiment_pipeline_tests import own_metrics, scenario
+from experiment_pipeline_tests import own_metrics, runs, scenario
 
 pytestmark = pytest.mark.usefixtures("storage", "quick")
 LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
@@ -117,12 +114,7 @@ def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
     given = {"schema": scenario.SCHEMA, "preparation": scenario.PREPARATION}
     found = run(scenario.table(), name="visits", workers=1, **given)
     folder = found.save("defs/visits")
-    named = named_columns(folder)
-    tags = range_tags(configurations(named.spec))
-    job = build_experiment(named).resolve_job_def("visits")
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(instance=instance, tags=tags)
-    assert result.success
+    assert runs.run_named(named_columns(folder)).success
     first, second = ep.runs("visits", all_columns=True).to_dict("records")[::-1]
     assert first["reused"] == 0
     assert second["reused"] == second["trained"] == first["trained"]
