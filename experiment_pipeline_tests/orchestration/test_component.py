@@ -93,21 +93,16 @@ def test_an_error_begins_with_file_and_line(folder, text, begins, holds) -> None
     assert len(message.splitlines()) <= 4
 
 
-def test_a_missing_schema_is_asked_for(folder: ExperimentsFolder) -> None:
-    """An experiment without a schema does not load."""
-    folder.write(YAML, schema=None)
-    assert told(folder).startswith("visits/schema.yaml: is missing")
-
-
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
+        (None, "visits/schema.yaml: is missing"),
         ("columns:\n  late: {dtype: int46}\n", "visits/schema.yaml:2: columns.late.dtype: 'int46'"),
         ("columns:\n  late: {dtpe: int64}\n", "visits/schema.yaml:2: columns.late.dtpe: unknown"),
         ("columns: [\n", "visits/schema.yaml:2: is not YAML"),
     ],
 )
-def test_a_schema_is_judged_when_it_is_loaded(folder: ExperimentsFolder, schema: str, message: str):
+def test_a_schema_is_judged_when_it_is_loaded(folder, schema: str | None, message: str) -> None:
     """What a run would stumble over is said before one starts, with file and line."""
     folder.write(YAML, schema=schema)
     assert told(folder).startswith(message)

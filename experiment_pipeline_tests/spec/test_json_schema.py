@@ -49,17 +49,12 @@ def test_the_schema_is_one_and_knows_every_key() -> None:
         ("preparation", scenario.PREPARATION),
         ("preparation.calendar", ["departure"]),
         ("preparation.datetime_formats", {"departure": "%Y"}),
+        *((key, TEMPLATE) for key in ("workers", "task", "halving", "data", "schedule")),
     ],
 )
 def test_what_the_models_take_is_not_refused(path: str, value: Any) -> None:
-    """Also short forms, numbers in quotes, and what stands for on and off."""
+    """Also short forms, numbers in quotes, what stands for on and off, and templates, filled in before."""
     assert told(changed(path, value)) == []
-
-
-@pytest.mark.parametrize("path", ["workers", "task", "halving", "data", "schedule"])
-def test_a_template_stands_for_any_single_value(path: str) -> None:
-    """It is filled in before the models judge."""
-    assert told(changed(path, TEMPLATE)) == []
 
 
 @pytest.mark.parametrize(
