@@ -149,18 +149,13 @@ def moved_by_adding(tables: int, seed: int, *, table: str) -> float:
     return max(moved) / rows
 
 
-_METRICS = {"metric": [*_SCORES]}
 _COVERED = {
-    "14 skewed flags: the interval of {metric} holds the truth": {
-        "table": "14 skewed flags",
-        "population": "14 skewed flags",
-        **_METRICS,
-    },
-    "every row four times: the interval of {metric} holds the truth": {
-        "table": "every row four times",
-        "population": "5 measures",
-        **_METRICS,
-    },
+    f"{table}: the interval of {{metric}} holds the truth": {
+        "table": table,
+        "population": population,
+        "metric": [*_SCORES],
+    }
+    for table, population in (("14 skewed flags",) * 2, ("every row four times", "5 measures"))
 }
 _CLEAN = {"table": ["14 skewed flags", "5 measures", "department and title"], "by": [*_SPLITS]}
 _LEAKED = {"table": "5 measures", "by": "column", "leaked": [0.05, 0.2]}

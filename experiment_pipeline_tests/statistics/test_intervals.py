@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from scipy.special import expit
 
 from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, difference
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import SetPrediction, net_share, paired_difference, score
-from experiment_pipeline_tests.bench.statistics_coverage import amounts, numbers
+from experiment_pipeline_tests.bench.statistics_coverage import amounts, labels, numbers
 
 CLUSTERS, ROWS = 60, 15
 RESAMPLES = 600
@@ -75,16 +74,8 @@ def test_the_difference_of_two_models_is_covered_as_often_as_promised(name: str)
     assert 0.92 <= held / 400 <= 0.98
 
 
-def _usual(generator: np.random.Generator, n: int) -> SetPrediction:
-    """Return independent rows of which 1 in 5 is positive."""
-    y = (generator.random(n) < 0.2).astype(int)
-    return SetPrediction(y, expit(1.5 * y - 1 + generator.normal(size=n)), np.arange(n))
-
-
-def _rare(generator: np.random.Generator, n: int) -> SetPrediction:
-    """Return rows of which 1 in 20 is positive."""
-    y = (generator.random(n) < 0.05).astype(int)
-    return SetPrediction(y, expit(1.2 * y - 3 + generator.normal(size=n)), np.arange(n))
+# Independent rows, of which so many are positive.
+_usual, _rare = labels(0.25), labels(0.05)
 
 
 def _counts(generator: np.random.Generator, n: int) -> SetPrediction:
