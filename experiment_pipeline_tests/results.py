@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 import joblib
+import numpy as np
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Event, Fitted
@@ -11,6 +12,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import Threads, search
 from experiment_pipeline.stages.search.results import ModelResult, ModelsInMemory, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.scores import SetPrediction
 
 
 def events_of(
@@ -27,6 +29,11 @@ def trained_by_search(
     """Key → what such a search has trained on all train rows."""
     fits = (event for event in events_of(spec, sets, workers) if isinstance(event, Fitted))
     return {one.model.key: one.model for one in fits if one.rung.is_full}
+
+
+def apart(y: np.ndarray, prediction: np.ndarray) -> SetPrediction:
+    """Predicted rows each of which is a cluster of its own."""
+    return SetPrediction(y, prediction, np.arange(len(y)))
 
 
 def model_result(key: str, test_score: float, metric: str = "roc_auc") -> ModelResult:

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.statistics.interval import cluster_codes, cluster_sums
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise, score
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline_tests.bench.tables import Cut
+from experiment_pipeline_tests.stages.search.scenario import assembled, predicted
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,4 @@ def _predictions(one: Configuration, cut: Cut) -> np.ndarray:
     (trained,) = train_configurations([one], cut.sets, cut.spec, workers=1)
     if not isinstance(trained, TrainedModel):
         raise TypeError(trained.reason)
-    pipeline = fitted_pipeline(trained.result, trained.model, cut.sets, cut.spec)
-    sets = cut.sets
-    return predict(pipeline, cut.validation, sets.features, sets.task, sets.classes)
+    return predicted(assembled(trained, cut.sets, cut.spec), cut.sets, cut.validation)

@@ -50,6 +50,7 @@ from experiment_pipeline_tests.bench.statistics_rows import (
     rows_of,
 )
 from experiment_pipeline_tests.bench.tables import spec_of
+from experiment_pipeline_tests.results import apart
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 
 # Rows whose scores are taken for the truth.
@@ -73,7 +74,7 @@ def coin_flips_pass(
 ) -> bool:
     """Whether a model passes that draws its probabilities at random."""
     y = [_labels(generator, share, n) for n in (3 * rows, rows, rows)]
-    test, validation = (_seen(one, generator.random(len(one))) for one in y[1:])
+    test, validation = (apart(one, generator.random(len(one))) for one in y[1:])
     return _judged(metric, "binary", validation, test, np.concatenate(y[:2])).accepted
 
 
@@ -95,7 +96,7 @@ def constant_passes(
     ]
     known = np.concatenate(y[:2])
     said = best_constant(metric, known[: round(learnt * len(known))], task)
-    test, validation = (_seen(one, np.full(len(one), said)) for one in y[1:])
+    test, validation = (apart(one, np.full(len(one), said)) for one in y[1:])
     return _judged(metric, task, validation, test, known).accepted
 
 
@@ -106,7 +107,7 @@ def weak_signal_passes(generator: _Generator, *, metric: str) -> bool:
     for n in (3 * rows, rows, rows):
         signal = np.sqrt(r2) * generator.normal(size=n)
         y.append(signal + np.sqrt(1 - r2) * generator.normal(size=n))
-        seen.append(_seen(y[-1], signal))
+        seen.append(apart(y[-1], signal))
     return _judged(metric, "regression", seen[2], seen[1], np.concatenate(y[:2])).accepted
 
 
@@ -144,7 +145,7 @@ def any_look_passes(generator: _Generator, *, fresh: float = 0.0) -> bool:
         y = np.concatenate([y[new:], _labels(generator, 0.3, new)])
         counted = [share for share in shared[:look] if share >= LEAST_OVERLAP]
         level = EarlierLooks(len(counted), max(counted, default=0.0), sum(counted)).level
-        seen = _seen(y, generator.random(rows))
+        seen = apart(y, generator.random(rows))
         better = difference_to_baseline("roc_auc", seen, np.asarray(0.3), level=level)
         score = gates.MetricScore("roc_auc", seen.interval("roc_auc", level=level), 0.5, better)
         if all(gate.passed for gate in gates.hold(spec, [score])):
@@ -165,7 +166,7 @@ def auc_after_challengers(
 
     def seen(auc: float) -> SetPrediction:
         own = np.sqrt(0.8) * shared + np.sqrt(0.2) * generator.normal(size=rows)
-        return _seen(y, expit(np.sqrt(2) * ndtri(auc) * y + own))
+        return apart(y, expit(np.sqrt(2) * ndtri(auc) * y + own))
 
     versions = {"v0": (0.8, seen(0.8))}
     champion = best = "v0"
@@ -216,7 +217,7 @@ def best_of_many(*, simulations: int, rows: int = 500) -> list[Row]:
     def once(generator: _Generator) -> tuple[float, ...]:
         y, probabilities = correlated(generator, rows)
         sign, clusters = metric_of(spec.metric).sign, np.arange(rows)
-        linearised = [_seen(y, one).linearise(spec.metric) for one in probabilities.T]
+        linearised = [apart(y, one).linearise(spec.metric) for one in probabilities.T]
         scores = sign * np.array([one.estimate for one in linearised])
         sums = [cluster_sums(one.influence, clusters) for one in linearised]
         found = compare_with_best(scores, sign * np.column_stack(sums), Drawn(spec.seed))
@@ -351,9 +352,9 @@ def accused(generator: _Generator, *, metric: str, weak: bool = False, rows: int
     group, x = generator.integers(0, 5, rows), generator.normal(size=rows)
     known = np.array([-3.0, -1.5, 0.0, 1.0, 2.0])[group] + x
     truth = np.where(weak & (group == 3), 1 - 1.5 * x, known)
-    seen = _seen((generator.random(rows) < expit(truth)).astype(np.int64), expit(known))
+    seen = apart((generator.random(rows) < expit(truth)).astype(np.int64), expit(known))
     if "regression" in metric_of(metric).tasks:
-        seen = _seen(np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125), np.exp(known))
+        seen = apart(np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125), np.exp(known))
     frame = pd.DataFrame({"group": group.astype(str), "x": x, "z": generator.normal(size=rows)})
     segments = weakest_segments(frame, list(frame), seen, metric)
     assert segments
@@ -368,10 +369,10 @@ def said_to_be_worse(generator: _Generator, *, lost: float = 0.0) -> bool:
     validation: with 0 it is as good there, and each such finding is an error.
     """
     share, rows, seen = 0.05, 2_000, []
-    for apart in (1.2, 1.2 - lost):
+    for distance in (1.2, 1.2 - lost):
         y = _labels(generator, share, rows)
-        logit = apart * y + generator.normal(size=rows) + np.log(share / (1 - share))
-        seen.append(_seen(y, expit(logit)))
+        logit = distance * y + generator.normal(size=rows) + np.log(share / (1 - share))
+        seen.append(apart(y, expit(logit)))
     return _judged("f1", "binary", seen[1], seen[0], seen[0].y).gap.worse
 
 
@@ -380,7 +381,7 @@ def perfect_and_accused(generator: _Generator, *, rows: int = 200) -> bool:
     """Whether the true probabilities are called miscalibrated."""
     logit = 1.2 * generator.normal(size=rows) - 0.8
     y = (generator.random(rows) < expit(logit)).astype(np.int64)
-    return calibrations(_seen(y, expit(logit)), (0, 1))[0].in_doubt
+    return calibrations(apart(y, expit(logit)), (0, 1))[0].in_doubt
 
 
 def coverage_of_costs(tables: int, seed: int, *, rows: int = 200, missed: float = 20.0) -> float:
@@ -390,7 +391,7 @@ def coverage_of_costs(tables: int, seed: int, *, rows: int = 200, missed: float 
     def drawn(n: int, *seeds: int) -> SetPrediction:
         generator = np.random.default_rng(seeds)
         logit = 1.5 * generator.normal(size=n) - 4
-        return _seen((generator.random(n) < expit(logit)).astype(np.int64), expit(logit))
+        return apart((generator.random(n) < expit(logit)).astype(np.int64), expit(logit))
 
     truth = cost_interval(costs, drawn(1_000_000, seed), cut).estimate
     found = [cost_interval(costs, drawn(rows, seed, table), cut) for table in range(tables)]
@@ -453,10 +454,6 @@ CHOICE = (
 
 def _labels(generator: _Generator, share: float, n: int) -> np.ndarray:
     return (generator.random(n) < share).astype(np.int64)
-
-
-def _seen(y: np.ndarray, prediction: np.ndarray) -> SetPrediction:
-    return SetPrediction(y, prediction, np.arange(len(y)))
 
 
 def _judged(

@@ -10,8 +10,8 @@ from experiment_pipeline.stages.exported_model.page import build_card
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.statistics.calibration import miscalibration, named, reweighting
-from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests import exported
+from experiment_pipeline_tests.results import apart
 from experiment_pipeline_tests.stages.exported_model.test_page import SIGNATURE
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
@@ -43,20 +43,16 @@ def test_settings_that_move_probabilities_are_known(name, value, reweights) -> N
     assert reweighting({"learning_rate": 0.1, name: value}) == expected
 
 
-def _rows(y: np.ndarray, prediction: np.ndarray) -> SetPrediction:
-    return SetPrediction(y, prediction, np.arange(len(y)))
-
-
 def test_the_shift_is_measured_on_the_validation_rows() -> None:
     """Mean predicted probability against share; of several classes the one furthest off."""
     y = np.array([0, 0, 0, 1])
-    found = miscalibration(BALANCED, _rows(y, np.array([0.3, 0.4, 0.5, 0.8])), ("no", "yes"))
+    found = miscalibration(BALANCED, apart(y, np.array([0.3, 0.4, 0.5, 0.8])), ("no", "yes"))
     assert (found.of, found.predicted, found.observed) == ("yes", 0.5, 0.25)
     three = np.tile([0.5, 0.3, 0.2], (4, 1))
-    found = miscalibration(BALANCED, _rows(np.array([0, 0, 2, 2]), three), ("a", "b", "c"))
+    found = miscalibration(BALANCED, apart(np.array([0, 0, 2, 2]), three), ("a", "b", "c"))
     assert (found.of, found.predicted, found.observed) == ("b", pytest.approx(0.3), 0.0)
-    assert miscalibration(None, _rows(y, y / 1), ("no", "yes")) is None
-    assert miscalibration(BALANCED, _rows(y, y / 1), None) is None
+    assert miscalibration(None, apart(y, y / 1), ("no", "yes")) is None
+    assert miscalibration(BALANCED, apart(y, y / 1), None) is None
 
 
 def test_a_report_marks_every_probability_metric() -> None:

@@ -14,14 +14,11 @@ from experiment_pipeline.stages.search.scoring import scores
 from experiment_pipeline.statistics import thresholds
 from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline_tests.bench.statistics_choice import coverage_of_costs
+from experiment_pipeline_tests.results import apart
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 COSTS = st.builds(Costs, false_positive=st.floats(0.01, 100), false_negative=st.floats(0.01, 100))
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 10)), min_size=1, max_size=40)
-
-
-def _rows(y: np.ndarray, prediction: np.ndarray) -> SetPrediction:
-    return SetPrediction(y, prediction, np.arange(len(y)))
 
 
 @settings(max_examples=150, deadline=None)
@@ -85,7 +82,7 @@ def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:
     for _ in range(60):
         y, noise = np.arange(60) % 2, generator.random(60)
         optimistic.append(thresholds.choose_threshold("accuracy", y, noise).test_score)
-        fair.append(thresholds.cross_fitted("accuracy", _rows(y, noise)).score.estimate)
+        fair.append(thresholds.cross_fitted("accuracy", apart(y, noise)).score.estimate)
     assert np.mean(optimistic) > 0.54
     assert np.mean(fair) == pytest.approx(0.5, abs=0.03)
 
@@ -93,11 +90,11 @@ def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:
 def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others() -> None:
     """Rows of one cluster are decided alike; a rank metric is as it was."""
     y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
-    ranked = thresholds.cross_fitted("roc_auc", _rows(y, prediction)).score.estimate
+    ranked = thresholds.cross_fitted("roc_auc", apart(y, prediction)).score.estimate
     assert ranked == score("roc_auc", y, prediction)
     one_cluster = thresholds.cross_fitted("f1", SetPrediction(y, prediction, np.zeros(6)))
     assert np.isfinite(one_cluster.score.estimate)
-    assert np.isnan(thresholds.cross_fitted("f1", _rows(y, np.full(6, np.nan))).score.estimate)
+    assert np.isnan(thresholds.cross_fitted("f1", apart(y, np.full(6, np.nan))).score.estimate)
 
 
 def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
@@ -117,8 +114,8 @@ def test_the_error_of_a_threshold_is_the_spread_of_its_choices() -> None:
     """Noise has no best threshold, so its score depends on the choice; separated classes do not."""
     generator = np.random.default_rng(1)
     y, noise = np.arange(300) % 2, generator.random(300)
-    others = _rows(generator.integers(0, 2, 300), generator.random(300))
-    clear, noisy = _rows(y, 0.25 + 0.5 * y), _rows(y, noise)
+    others = apart(generator.integers(0, 2, 300), generator.random(300))
+    clear, noisy = apart(y, 0.25 + 0.5 * y), apart(y, noise)
     assert thresholds.cross_fitted("f1", clear).threshold_error("f1", clear) == 0
     assert thresholds.cross_fitted("accuracy", noisy).threshold_error("accuracy", others) > 0.005
     assert thresholds.cross_fitted("roc_auc", noisy).threshold_error("roc_auc", noisy) == 0

@@ -19,7 +19,7 @@ from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.storage import files
-from experiment_pipeline.storage import files as storage
+from experiment_pipeline_tests.ports import free_port
 
 
 def test_a_file_is_read_as_it_was_written_and_replaced_whole(place: UPath) -> None:
@@ -190,11 +190,11 @@ def test_the_root_comes_from_the_environment(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     for value in ("", None):
         if value is None:
-            monkeypatch.delenv(storage.STORAGE_VARIABLE, raising=False)
+            monkeypatch.delenv(files.STORAGE_VARIABLE, raising=False)
         else:
-            monkeypatch.setenv(storage.STORAGE_VARIABLE, value)
+            monkeypatch.setenv(files.STORAGE_VARIABLE, value)
         assert str(files.storage_root()) == str(tmp_path / "artifacts")
-    monkeypatch.setenv(storage.STORAGE_VARIABLE, "file:///some/where")
+    monkeypatch.setenv(files.STORAGE_VARIABLE, "file:///some/where")
     assert str(files.storage_root()) == "/some/where"
 
 
@@ -234,21 +234,20 @@ def silent_port() -> Iterator[int]:
 )
 def test_a_server_that_never_answers_is_given_up(operation, silent_port, monkeypatch) -> None:
     """Every operation on a silent server ends after the attempts, which take less than a minute."""
-    pauses = sum(2**attempt for attempt in range(storage.ATTEMPTS - 1))
-    assert storage.ATTEMPTS * storage.READ_SECONDS + pauses < 60
+    pauses = sum(2**attempt for attempt in range(files.ATTEMPTS - 1))
+    assert files.ATTEMPTS * files.READ_SECONDS + pauses < 60
     keys_for(f"http://127.0.0.1:{silent_port}", monkeypatch)
     path = files.location("s3://bucket/folder/file", read_seconds=0.2)
     start = time.monotonic()
     with pytest.raises(StorageUnreachable, match="no answer from the server") as caught:
         operation(path)
-    assert time.monotonic() - start < storage.ATTEMPTS * 0.2 + 6
+    assert time.monotonic() - start < files.ATTEMPTS * 0.2 + 6
     assert caught.value.culprit == "s3://bucket/folder/file"
 
 
 def test_a_closed_port_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is down is named with its endpoint."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     keys_for(f"http://127.0.0.1:{port}", monkeypatch)
     with pytest.raises(StorageUnreachable, match=rf"no answer.*127\.0\.0\.1:{port}"):
         files.read_bytes(files.location("s3://bucket/file"))

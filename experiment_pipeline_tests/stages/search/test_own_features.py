@@ -24,7 +24,7 @@ from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import runs
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.experiment.test_flow import run_clinic
-from experiment_pipeline_tests.stages.search.dask.test_shared_files import shared_in
+from experiment_pipeline_tests.stages.search.dask.stand_in import shared_in
 from experiment_pipeline_tests.stages.search.scenario import experiment, one, sets_of, table, train
 
 FOLDS = {"cross_validation": {"folds": 3, "repeats": 1}}

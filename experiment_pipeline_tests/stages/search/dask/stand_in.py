@@ -55,6 +55,11 @@ class StandIn:
                 yield Done(name, pickle.loads(back), None, HERE, 1, 0.25)
 
 
+def shared_in(folder: Path | UPath, warn: Callable[[str], object] = print) -> SharedFiles:
+    """What a search shares, below a folder."""
+    return SharedFiles(SharedFolder(str(folder), "e"), warn)
+
+
 def workers(folder: Path | UPath, cluster: StandIn | None = None) -> ClusterEngine:
     """An engine on such a cluster, whose shared files lie in a folder."""
 
@@ -62,7 +67,7 @@ def workers(folder: Path | UPath, cluster: StandIn | None = None) -> ClusterEngi
     def connect() -> Iterator[StandIn]:
         yield cluster or StandIn()
 
-    return ClusterEngine(connect, SharedFiles(SharedFolder(str(folder), "e"), print))
+    return ClusterEngine(connect, shared_in(folder))
 
 
 def files(folder: Path) -> dict[str, int]:

@@ -23,9 +23,8 @@ from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests.stages.search import halving_scenario
-from experiment_pipeline_tests.stages.search.dask.stand_in import StandIn, files, workers
+from experiment_pipeline_tests.stages.search.dask.stand_in import StandIn, files, shared_in, workers
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     OWN,
@@ -71,8 +70,7 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(tmp_path:
     in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
     first = halving_scenario.run(spec, sets, in_threads)
     connect = partial(connected, DaskEngine(address="local"), workers=2)
-    shared = SharedFiles(SharedFolder(str(tmp_path), "e"), print)
-    with ClusterEngine(connect, shared) as engine:
+    with ClusterEngine(connect, shared_in(tmp_path)) as engine:
         second = halving_scenario.run(spec, sets, on_workers, engine=engine)
         assert engine.workers == 2
         assert engine._cluster is not None

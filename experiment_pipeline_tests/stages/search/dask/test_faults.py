@@ -18,12 +18,12 @@ from experiment_pipeline.stages.search import dask_cluster as module
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_cluster import Cluster, Done, connected
 from experiment_pipeline.stages.search.dask_engine import ClusterEngine
-from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline.storage.files import location, patiently, read_bytes, write_bytes
 from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.s3_server import S3Server
 from experiment_pipeline_tests.stages.search.dask import noted_work
 from experiment_pipeline_tests.stages.search.dask.dask_processes import PROJECT, DaskProcesses
+from experiment_pipeline_tests.stages.search.dask.stand_in import shared_in
 from experiment_pipeline_tests.stages.search.scenario import experiment, one, train, training_sets
 from experiment_pipeline_tests.stages.search.test_sweep import essence
 
@@ -131,8 +131,7 @@ def test_a_killed_worker_changes_no_model(dask: Running, tmp_path: Path) -> None
 
 def engine(dask: Running, folder: Path) -> ClusterEngine:
     """An engine on the cluster."""
-    files = SharedFiles(SharedFolder(str(folder / "storage"), "e"), print)
-    return ClusterEngine(dask.connected, files)
+    return ClusterEngine(dask.connected, shared_in(folder / "storage"))
 
 
 def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: Path) -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import tracemalloc
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +12,13 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search import encoding, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_engine import bare, read_shared, share_files
-from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
+from experiment_pipeline.storage.entries import SharedFolder
 from experiment_pipeline_tests.stages.search import scenario
-from experiment_pipeline_tests.stages.search.dask.stand_in import files
+from experiment_pipeline_tests.stages.search.dask.stand_in import files, shared_in
 
 SPEC = scenario.experiment(
     [scenario.one("lightgbm", max_bin=[15, 63], num_leaves=[4, 8]), scenario.one("linear")]
 )
-
-
-def shared_in(folder: Path, warn: Callable[[str], object] = print) -> SharedFiles:
-    """What a search shares, below a folder."""
-    return SharedFiles(SharedFolder(str(folder), "e"), warn)
 
 
 def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
