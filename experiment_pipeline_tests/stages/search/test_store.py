@@ -142,7 +142,7 @@ def test_a_writer_that_stops_between_files_leaves_no_entry(store, monkeypatch) -
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(entries, "create_exclusive", stop)
+        patch.setattr(entries.storage, "create_exclusive", stop)
         with pytest.raises(KeyboardInterrupt):
             store.put(trained(1))
     assert len(list_names(store.entries.folder(PRINT))) == 3
