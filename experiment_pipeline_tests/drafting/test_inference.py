@@ -142,11 +142,11 @@ def test_a_part_of_a_date_may_be_excluded() -> None:
 def test_texts_of_words_stay_to_be_read_in_the_way_that_a_search_chooses() -> None:
     """Names and titles are features, however many; only there do trees get other encoders than usual."""
     names, towns = [f"Mr {row} Smith" for row in range(ROWS)], repeated("Bath", "York")
-    encoders = [["ordinal", "target", "text"]] * 2 + ["target", ["text"]]
-    for values, many, offered in ((names, True, encoders), (towns, False, [None] * 4)):
+    encoders = [["ordinal", "target", "text"]] * 2 + [None, "target", ["text"]]
+    for values, many, offered in ((names, True, encoders), (towns, False, [None] * 5)):
         assert (plan("x", values).many_texts, plan("x", values).excluded) == (many, False)
         search = draft(NUMBERS, x=values).search
-        assert [one.entry.get("features") for one in search[:4]] == offered
+        assert [one.entry.get("features") for one in search[:5]] == offered
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int])
     """Five algorithms always; fewer draws and smaller samples on large tables."""
     rows, features = size
     shape = Shape(task, names_of(task)[0], rows, features, 3, texts=1)
-    first, *twin, boosted, forest, extra, _, dummy = (p.entry for p in propose_search(shape))
+    first, *twin, boosted, _, forest, extra, dummy = (p.entry for p in propose_search(shape))
     assert [one["features"] for one in twin] == ["deviations"] * (rows >= 2_000)
     assert first["configurations"] == [{}, {"extra_trees": True}]
     assert boosted["draws"] == (10 if rows * features > 40_000_000 else 20)
@@ -382,7 +382,7 @@ def test_more_seconds_are_used() -> None:
         found = propose_search(Shape("binary", "roc_auc", 5_000, 20, **more))
         return [one.entry["algorithm"] for one in found]
 
-    usual = ["lightgbm", "lightgbm", "random_forest", "extra_trees", "linear", "dummy"]
+    usual = ["lightgbm", "lightgbm", "linear", "random_forest", "extra_trees", "dummy"]
     assert algorithms(None, "xgboost", "catboost") == algorithms(600) == usual
     assert algorithms(30, "xgboost", "catboost").count("xgboost") == 2
     assert "catboost" not in algorithms(30, "catboost")
@@ -397,14 +397,14 @@ def test_more_seconds_are_used() -> None:
     more = {"installed": both, "has_folds": True, "many_texts": 1, "seconds": 360}
     entries = [one.entry for one in propose_search(Shape("binary", "roc_auc", 5_000, 20, **more))]
     assert [one["draws"] for one in entries if "draws" in one] == [1_800, 6, 6]
-    assert [one.get("features") for one in entries[2:6]] == [["target", "text"]] * 2 + [None] * 2
+    assert [one.get("features") for one in entries[3:7]] == [["target", "text"]] * 2 + [None] * 2
     encoders = [each[1].entry.get("features") for each in found]
     assert encoders == [None, None, ["ordinal", "stacked"], ["ordinal", "stacked"]]
     grown = propose_search(
         Shape("multiclass", "log_loss", 5_000, 20, 3, seconds=120, installed=both)
     )
     assert {one.entry["algorithm"] for one in grown} & both == {"xgboost"}, "a tree for each class"
-    losses = [one.entry.get("configurations") for one in found[1][2:6:2]]
+    losses = [one.entry.get("configurations") for one in found[1][3:7:2]]
     assert losses == [[{}, {"objective": "reg:absoluteerror"}], [{}, {"loss_function": "MAE"}]]
     space = found[1][1].entry["hyperparameters"]
     assert (space["objective"][0], space["reg_sqrt"]) == ("regression_l1", [False, True])
