@@ -85,7 +85,7 @@ def propose_seconds(rows: int) -> int:
 
 
 def propose_search(shape: Shape) -> tuple[Proposal, ...]:
-    """Return boosted trees, a linear model, forests and the baseline, in the order they start."""
+    """Return boosted trees, a linear model, which takes no time, forests and the baseline, as they start."""
     rows, regression = max(1, int(shape.rows * TRAIN_SHARE)), shape.task == "regression"
     rounds = _rounds_in_time(shape, rows)
     # Cells that one round of boosting reads.
@@ -117,7 +117,6 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
         Proposal(first, "boosted trees by their defaults, and with random splits: fitted first"),
         *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
         Proposal({**drawn, "hyperparameters": space}, boosted),
-        # The quickest is to be seen however few seconds there are.
         Proposal(linear, "if it comes close to the trees, prefer it: it can be explained"),
         *_other_boosters(shape),
         *_forests(shape, rows, cells),
