@@ -85,7 +85,7 @@ def propose_seconds(rows: int) -> int:
 
 
 def propose_search(shape: Shape) -> tuple[Proposal, ...]:
-    """Return boosted trees, a linear model, which takes no time, forests and the baseline, as they start."""
+    """Return boosted trees, a linear model, forests and the baseline, in the order they start."""
     rows, regression = max(1, int(shape.rows * TRAIN_SHARE)), shape.task == "regression"
     rounds = _rounds_in_time(shape, rows)
     # Cells that one round of boosting reads.
@@ -112,7 +112,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     paired = 0 < shape.texts < shape.features and rows >= FEWEST_TO_PAIR
     drawn = {"algorithm": "lightgbm", "method": "random", "draws": draws, **encoders}
     strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
-    linear = {"algorithm": "linear", "hyperparameters": strength}
+    linear = {"algorithm": "linear", "hyperparameters": strength}  # early: few seconds suffice
     return (
         Proposal(first, "boosted trees by their defaults, and with random splits: fitted first"),
         *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
