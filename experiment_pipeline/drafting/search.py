@@ -128,16 +128,16 @@ def _forests(shape: Shape, rows: int, cells: int) -> Iterator[Proposal]:
     """A random forest and extra trees; each tree sees FOREST_ROWS of more rows."""
     wide, few = shape.features > MANY_FEATURES, rows <= FOREST_ROWS
     part = 0.33 if shape.task == "regression" and not wide else "sqrt"
-    space: dict[str, Any] = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
-    space |= {"max_features": part, "min_samples_leaf": [1, 3, 10] if few else [5, 20]}
-    if not few:
-        space["max_samples"] = float(f"{FOREST_ROWS / rows:.2g}")
+    shared = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
+    less = {} if few else {"max_samples": float(f"{FOREST_ROWS / rows:.2g}")}
+    leaves = {"min_samples_leaf": [1, 3, 10] if few else [5, 20]}
     # On texts' letters a random forest takes several times as long as extra trees.
     texts = {"features": "target"} if shape.many_texts else {}
+    space = {**shared, "max_features": part, **leaves, **less}
     grown = {"algorithm": "random_forest", **texts, "hyperparameters": space}
     yield Proposal(grown, "many trees on random parts of the table: robust")
-    more = {"min_samples_leaf": [1, 4]} if few else {"bootstrap": True}
-    space = {**space, **more, **({} if wide else {"max_features": [1.0, part]})}
+    leaves = {"min_samples_leaf": [1, 4]} if few else {**leaves, "bootstrap": True}
+    space = {**shared, "max_features": part if wide else [1.0, part], **leaves, **less}
     encoders = shape.encoders[-1:] if shape.many_texts else shape.encoders
     features = {"features": encoders} if encoders != ["ordinal"] else {}
     split = {"algorithm": "extra_trees", **features, "hyperparameters": space}

@@ -440,7 +440,9 @@ def exported_model(
     """Publish what the validation report accepted, proven before it is visible."""
     spec, name = stage.spec, "exported_model"
     with stage.at_work():
-        _check_accepted(spec.name, validation_set, leaderboard, validation_report)
+        report = _accepted(spec.name, validation_set, leaderboard, validation_report)
+        models = TrainedModelStore.of(spec.name)
+        configuration = board.chosen_configuration(leaderboard, models, spec)
         registry, entries = registry_of(spec), stage_entries(spec.name, name)
         fingerprint = fingerprint_of(
             report=validation_report.fingerprint,
@@ -454,26 +456,26 @@ def exported_model(
         required = spec.approval == "required"
         published = stored and registry.same(stored.files[IDENTITY].decode(), required=required)
         if not published:
-            package = _packaged(stage, leaderboard, validation_report, validation_set)
+            package = _packaged(
+                stage, leaderboard, configuration, validation_report, report, validation_set
+            )
             published = export.publish(registry, package)
             entries.put(fingerprint, {IDENTITY: package.identity.encode()}, None)
         if published.reused:
             restore_versions(registry, stage.log.warning)
         committed = export.commit_published(spec, registry, published)
         profile.DataProfiles.of(spec.name).note(profile.ACCEPTED, validation_set.origin.profile)
-        models = TrainedModelStore.of(spec.name)
-        words = board.chosen_configuration(leaderboard, models, spec).in_words
-        outcome = model_page.outcome(registry, published, committed, words)
+        outcome = model_page.outcome(registry, published, committed, configuration.in_words)
         if not published.reused:
             row = version_row(registry, registry.entry(published.version), None, None)
             outcome = replace(outcome, record=[*outcome.record, row])
     yield name, with_pages(outcome, spec.name)
 
 
-def _check_accepted(
+def _accepted(
     experiment: str, validation: SetTable, ranked: Leaderboard, judged: Judged
-) -> None:
-    """Refuse what the report does not accept: Dagster may be asked for this stage alone."""
+) -> ValidationReport:
+    """Return the report, unless it refuses the model: Dagster may be asked for this stage alone."""
     stored = stage_entries(experiment, final.STAGE).require(judged.fingerprint, [final.REPORT])
     report = ValidationReport.from_json(stored.files[final.REPORT].decode())
     if not report.accepted:
@@ -485,10 +487,16 @@ def _check_accepted(
     if judged.model_fingerprint != ranked.fingerprint:
         rule = f"it is of another model than {ranked.chosen}, the choice of the leaderboard"
         raise errors.StorageError(final.STAGE, rule, "Materialize it again, then the export.")
+    return report
 
 
 def _packaged(
-    stage: StageRun, ranked: Leaderboard, judged: Judged, validation: SetTable
+    stage: StageRun,
+    ranked: Leaderboard,
+    configuration: Configuration,
+    judged: Judged,
+    report: ValidationReport,
+    validation: SetTable,
 ) -> ModelPackage:
     """What the final evaluation has stored, as the files of a version."""
     spec, source = stage.spec, final.STAGE
@@ -499,10 +507,10 @@ def _packaged(
     warn_of_memory("exported_model", persistence.loading_bytes(stored), stage.log.warning)
     model = model_page.AcceptedModel(
         pipeline=persistence.from_bytes(stored, result.trusted_types),
-        configuration=board.chosen_configuration(ranked, models, spec),
+        configuration=configuration,
         result=result,
         board=ranked,
-        report=ValidationReport.from_json(files[final.REPORT].decode()),
+        report=report,
         sets=judged.sets,
         validation=validation,
         fitted_rows=FittedRows.from_bytes(files[FITTED_ROWS], source),

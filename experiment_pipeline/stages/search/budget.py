@@ -27,8 +27,9 @@ from experiment_pipeline.table.kinds import NUMERIC, kind_of
 # that a small rung may take until enough configurations are compared.
 _LEAST_FOR_FITS, _SHARE_UNTIL_ENOUGH = 0.4, 0.6
 _SHARE_OF_A_KIND = 1 / 16  # of the seconds, at most, for the first fit of an algorithm on all rows
-# A fit takes up to so many times its estimate; a refit with its predictions so many times the fit.
-_FIT, _REFIT = 1.4, 1.8
+# A fit takes up to so many times its estimate; a refit with its predictions so many times the fit,
+# where more rows make boosting go on for more rounds, and elsewhere.
+_FIT, _REFIT_OF_BOOSTING, _REFIT = 1.4, 1.8, 1.3
 # A report loads its libraries, judges and draws; it encodes the rows for two fits and predicts with both.
 _REPORT_SECONDS, _ENCODINGS = 2.5, 2.5
 # Seconds to encode a number, a text, and a different text that is read letter by letter; measured.
@@ -105,19 +106,20 @@ class AfterSearch:
             self._encoding[encoder] = seconds
         return self._encoding[encoder]
 
-    def seconds(self, fits: Sequence[tuple[Features, float]]) -> float:
-        """Return the seconds of what follows fits of these encoders and seconds, on all train rows."""
+    def seconds(self, fits: Sequence[tuple[Configuration | ModelResult, float]]) -> float:
+        """Return the seconds of what follows fits that took these seconds on all train rows."""
         fitted = len(self.sets.train) + sum(len(fold.sets.train) for fold in self.sets.folds)
-        refit = _REFIT * len(self.sets.row_numbers) / max(fitted, 1)
-        refits = [refit * seconds for _, seconds in fits]
-        encoding = _ENCODINGS * sum(self.encoding(encoder) for encoder in {one for one, _ in fits})
+        rows = len(self.sets.row_numbers) / max(fitted, 1)
+        factors = (_REFIT_OF_BOOSTING if one.algorithm in NAMES else _REFIT for one, _ in fits)
+        refits = [rows * factor * took for factor, (_, took) in zip(factors, fits, strict=True)]
+        encoding = _ENCODINGS * sum(map(self.encoding, {one.features for one, _ in fits}))
         # Refits run side by side; the use of features is that of one more, without a fold.
         each = self.fits + bool(self.sets.folds)
         return max([each * sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
 
     def of(self, members: Sequence[ModelResult]) -> float:
         """Return the seconds for the members of an ensemble."""
-        return self.seconds([(one.features, fit_seconds(one, self.sets)) for one in members])
+        return self.seconds([(one, fit_seconds(one, self.sets)) for one in members])
 
 
 class Brake:
@@ -331,4 +333,4 @@ class Brake:
         """Seconds of refits and report of configurations that were fitted on all rows."""
         assert self._after is not None
         sets = self._after.sets
-        return self._after.seconds([(self._entered[k].features, self._fit(k, sets)) for k in keys])
+        return self._after.seconds([(self._entered[k], self._fit(k, sets)) for k in keys])
