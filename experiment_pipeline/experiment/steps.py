@@ -345,9 +345,9 @@ def validation_report(
     with stage.at_work():
         sets = as_evaluated(train_set, test_set, spec)
         board.check_same_sets("leaderboard", leaderboard.digests, sets.digests)
-        board.check_same_metric("leaderboard", leaderboard.metric, spec.metric)
-        models = TrainedModelStore.of(spec.name)
-        words = board.chosen_configuration(leaderboard, models, spec).in_words
+        ranked_by = spec.part(STAGES["leaderboard"].reads)
+        board.check_same_keys("leaderboard", leaderboard.yaml_digests, ranked_by)
+        words = board.chosen_configuration(leaderboard, spec).in_words
         wanted = given.not_worse_than_champion is not None
         current = gates.find_champions(registry_of(given)) if wanted else []
         analysed = _analysis_fingerprint(raw_data.digest, stage.named)
@@ -379,7 +379,8 @@ def validation_report(
     places = {n: str(stored.paths[file]) for n, file in REPORT_PAGES if file in stored.paths}
     outcome = report_page.outcome(report, stored.files[final.MARKDOWN].decode(), places, words)
     scores, facts = final.scores_table(report), final.set_facts(sets, validation_set)
-    judged = Judged(scores, fingerprint, leaderboard.fingerprint, facts)
+    keys = board.key_digests(given)
+    judged = Judged(scores, fingerprint, leaderboard.fingerprint, facts, keys)
     yield name, replace(outcome, value=judged, version=fingerprint)
 
 
@@ -440,9 +441,8 @@ def exported_model(
     """Publish what the validation report accepted, proven before it is visible."""
     spec, name = stage.spec, "exported_model"
     with stage.at_work():
-        report = _accepted(spec.name, validation_set, leaderboard, validation_report)
-        models = TrainedModelStore.of(spec.name)
-        configuration = board.chosen_configuration(leaderboard, models, spec)
+        report = _accepted(spec, validation_set, leaderboard, validation_report)
+        configuration = board.chosen_configuration(leaderboard, spec)
         registry, entries = registry_of(spec), stage_entries(spec.name, name)
         fingerprint = fingerprint_of(
             report=validation_report.fingerprint,
@@ -473,10 +473,11 @@ def exported_model(
 
 
 def _accepted(
-    experiment: str, validation: SetTable, ranked: Leaderboard, judged: Judged
+    spec: ExperimentSpec, validation: SetTable, ranked: Leaderboard, judged: Judged
 ) -> ValidationReport:
     """Return the report, unless it refuses the model: Dagster may be asked for this stage alone."""
-    stored = stage_entries(experiment, final.STAGE).require(judged.fingerprint, [final.REPORT])
+    board.check_same_keys(final.STAGE, judged.yaml_digests, spec.part(STAGES[final.STAGE].reads))
+    stored = stage_entries(spec.name, final.STAGE).require(judged.fingerprint, [final.REPORT])
     report = ValidationReport.from_json(stored.files[final.REPORT].decode())
     if not report.accepted:
         why = "; ".join(gate.in_words() for gate in report.failed_gates)

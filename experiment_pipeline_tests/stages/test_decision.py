@@ -70,37 +70,41 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"metric": "log_loss"}, "leaderboard: it was scored by roc_auc, the experiment's metric"),
-        ({"search": [{"algorithm": "dummy"}]}, "configuration linear: the leaderboard has chosen"),
-        ({"search": OTHER}, "configuration linear: the leaderboard has chosen it, and the YAML"),
+        ({"metric": "log_loss"}, "metric"),
+        ({"search": [{"algorithm": "dummy"}]}, "search"),
+        ({"search": OTHER, "ensemble": False}, "search and ensemble"),
     ],
 )
 def test_the_report_alone_judges_no_leaderboard_of_another_yaml(tmp_path, changed, says):
-    """A choice by another metric, or of what is searched no more; the error says what to make again."""
+    """A choice by another metric, by another rule or of another search; the error names what changed."""
     given = {"url": str(scenario.write_csv(tmp_path / "visits.csv")), **LINEAR}
     runs.succeeded(scenario.spec(**given), scenario.SCHEMA)
     other = scenario.spec(**given | changed)
-    assert says in runs.run(other, scenario.SCHEMA, stages=["validation_report"]).failure
+    alone = runs.run(other, scenario.SCHEMA, stages=["validation_report"])
+    assert f"leaderboard: the YAML's {says} changed after it was made" in alone.failure
 
 
 def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp_path):
-    """Neither a refused model, nor one of a later leaderboard or of later rows; an accepted one again."""
+    """Neither a refused model, nor one of later gates, leaderboard or rows; an accepted one again."""
     url = str(scenario.write_csv(tmp_path / "visits.csv"))
+    given = {"url": url, "search": [*LINEAR["search"], *OTHER]}
     gate = [{"metric": "roc_auc", "at_least": 0.999}]
-    strict = scenario.spec(url=url, acceptance=gate, **LINEAR)
+    strict = scenario.spec(acceptance=gate, **given)
     assert not runs.run(strict, scenario.SCHEMA).success
     alone = runs.run(strict, scenario.SCHEMA, stages=["exported_model"])
-    assert "NotAccepted: linear: lower bound of roc_auc at least 0.999" in alone.failure
-    runs.succeeded(spec := scenario.spec(url=url, **LINEAR), scenario.SCHEMA)
+    assert "NotAccepted: ensemble: lower bound of roc_auc at least 0.999" in alone.failure
+    runs.succeeded(spec := scenario.spec(**given), scenario.SCHEMA)
     resumed = ["validation_report", "exported_model"]
     for stages in (resumed, resumed[1:]):
         runs.succeeded(spec, scenario.SCHEMA, stages=stages)
-    other = scenario.spec(url=url, search=OTHER)
+    alone = runs.run(strict, scenario.SCHEMA, stages=["exported_model"])
+    assert "validation_report: the YAML's acceptance changed after it was made" in alone.failure
+    other = scenario.spec(**given, choice="smallest_in_tie_group")
     ranked = ["trained_model", "search_results", "leaderboard"]
     tags = range_tags(configurations(other))
     runs.succeeded(other, scenario.SCHEMA, stages=ranked, **tags)
     alone = runs.run(other, scenario.SCHEMA, stages=["exported_model"])
-    assert "it is of another model than linear, the choice of the leaderboard" in alone.failure
+    assert "it is of another model than linear__C=0.01, the choice" in alone.failure
     scenario.write_csv(tmp_path / "visits.csv", scenario.sound_table())
     sets = ["raw_data", "data_analysis", "validated_data", "train_set", "test_set"]
     runs.run(spec, scenario.SCHEMA, stages=[*sets, "validation_set"])

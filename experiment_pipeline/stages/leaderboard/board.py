@@ -74,8 +74,9 @@ class Leaderboard:
     evaluation: str = "test_set"
     ensemble: Ensemble | None = None  # of the best few, which is a row as well
     receipts: tuple[Receipt, ...] = ()  # of generated features, the largest gain first
-    # of the sets "train" and "test" that were ranked on
+    # of the sets "train" and "test" that were ranked on, and of the YAML's keys that decided it
     digests: Mapping[str, str] = field(default_factory=dict)
+    yaml_digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def beats_baseline(self) -> bool:
@@ -140,7 +141,8 @@ def leaderboard(
     stored = models.results([one for one in found.rows["fingerprint"] if one])
     concluded = conclusions.concluded(found, stored)
     board = rank(concluded, predictions, rows, spec, sets.classes, time, by_hand)
-    return replace(board, notes=(*set_aside, *board.notes), digests=sets.digests)
+    notes = (*set_aside, *board.notes)
+    return replace(board, notes=notes, digests=sets.digests, yaml_digests=key_digests(spec))
 
 
 def rank(
@@ -259,19 +261,25 @@ def chosen_result(board: Leaderboard, store: ModelStore) -> ModelResult:
     return ensemble.result(members, board.metric)
 
 
-def chosen_configuration(
-    board: Leaderboard, store: ModelStore, spec: ExperimentSpec
-) -> Configuration:
-    """Return the configuration of a board's choice; StorageError: the YAML's search has another or none."""
-    found = board.with_ensemble({one.key: one for one in configurations(spec)}).get(board.chosen)
-    for one in store.results([board.fingerprint]).values():  # an ensemble holds its own
-        if found and (one.algorithm, one.configuration.given) != (found.algorithm, found.given):
-            found = None
-    if found is None:
-        rule = "the leaderboard has chosen it, and the YAML has changed: its search has no such one"
-        fix = "Run the experiment's job again; what is trained is reused."
-        raise StorageError(f"configuration {board.chosen}", rule, fix)
-    return found
+def chosen_configuration(board: Leaderboard, spec: ExperimentSpec) -> Configuration:
+    """Return the configuration of the choice of a board that was made by this YAML."""
+    return board.with_ensemble({one.key: one for one in configurations(spec)})[board.chosen]
+
+
+def key_digests(given: ExperimentSpec) -> dict[str, str]:
+    """Return key → digest of what a YAML has there, for each key that a stage was given."""
+    values = given.model_dump(mode="json")
+    return {key: fingerprint_of(value=value) for key, value in values.items()}
+
+
+def check_same_keys(stage: str, made_by: Mapping[str, str], given: ExperimentSpec) -> None:
+    """Raise `StorageError` when the YAML has changed since a stage was made, in keys that decide it."""
+    now = key_digests(given)
+    if changed := [key for key in now if made_by.get(key) != now[key]]:
+        rule = f"the YAML's {' and '.join(changed)} changed after it was made"
+        raise StorageError(
+            stage, rule, "Run the experiment's job again; what is trained is reused."
+        )
 
 
 def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[str, str]) -> None:

@@ -72,12 +72,13 @@ _NO_TIME = (
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What the asset holds: scores, a row per metric, the report's fingerprint, the model's, sets."""
+    """What the asset holds: scores, a row per metric, and what they are of."""
 
     scores: pd.DataFrame
-    fingerprint: str
+    fingerprint: str  # of the report
     model_fingerprint: str
     sets: tuple[SetFact, ...]
+    yaml_digests: Mapping[str, str]  # digests of the YAML's keys that decided it
 
 
 @dataclass(frozen=True, eq=False)
