@@ -225,7 +225,7 @@ def _evaluation(
     has_time = seconds >= SECONDS_OF_FOLDS and by != "time"
     per_second = TEXTS_PER_SECOND if shape.many_texts else ROWS_PER_SECOND
     in_time = min(round(per_second * seconds), MOST_ROWS_OF_FOLDS)
-    enough = in_time if has_time else SMALL_TABLE
+    enough = max(in_time if has_time else 0, SMALL_TABLE)
     by_group = by == "group" and rows <= MOST_ROWS_OF_FOLDS
     if rows < enough:
         few, value = f"{rows:,} rows", "cross_validation" if rows < SMALL_TABLE else once

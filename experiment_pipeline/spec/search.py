@@ -40,9 +40,9 @@ class Search(Closed):
     configurations: tuple[dict[str, Scalar], ...] = ()
     features: Features | tuple[Features, ...] | None = Field(
         None,
-        description="How texts reach the model: an encoder, or a list such as [ordinal, target, "
-        "text] to choose from; stacked: ordinal, and the predictions of two forests and a linear model; arithmetic, deviations or generated (both): ordinal, and "
-        "columns made of pairs of features; unset: what suits the algorithm",
+        description="The encoder, or a list to choose from; ordinal: a text is a code; onehot: a column; target: of many "
+        "texts each is its mean target; text: that, and its letters; stacked: ordinal, and the predictions of two forests and a linear "
+        "model; arithmetic, deviations or generated (both): ordinal, and columns made of pairs; unset: what suits the algorithm",
     )
     name: str | None = Field(
         None, pattern=_KEY, max_length=40, description="Key of the one; halving does not stop it"
