@@ -52,7 +52,8 @@ class Tool:
 
 
 # Each as a key of the YAML, or entries of its search.
-PARTS = ("ensemble", "halving", "other boosters", "forests, linear models", "generated features")
+PARTS = ("ensemble", "halving", "several fits", "other boosters", "forests, linear models")
+PARTS += ("target codes, letters", "generated features")
 TOOLS = (
     Tool(OURS, "run_ours.py"),
     Tool("AutoGluon, medium", "run_autogluon.py", ("medium_quality",)),

@@ -142,20 +142,23 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
 
 
 def _without(part: str, written: dict[str, Any]) -> dict[str, Any]:
-    """Leave a part of ours out: entries of the search, or what a key of that name switches."""
+    """Leave a part of ours out: algorithms or encoders of the search, a key, or what it switches."""
     entries = {
         "other boosters": ("xgboost", "catboost"),
         "forests, linear models": ("random_forest", "extra_trees", "linear"),
+        "target codes, letters": ("target", "text"),
         "generated features": ("deviations",),
     }
+    if part == "several fits":
+        return {key: value for key, value in written.items() if key != "export"}
     if part not in entries:
         return {**written, part: "off"}
-    names = entries[part]
-    kept = [
-        one
-        for one in written["search"]
-        if one["algorithm"] not in names and one.get("features") not in names
-    ]
+    kept = []
+    for one in written["search"]:
+        encoders = np.atleast_1d(one.get("features", "ordinal"))
+        left = [str(name) for name in encoders if name not in entries[part]]
+        if one["algorithm"] not in entries[part] and left:
+            kept.append({**one, "features": left} if len(left) < len(encoders) else one)
     return {**written, "search": kept}
 
 
