@@ -1,5 +1,7 @@
 """What decides about a model across runs: looks, the champion, and the reasons of a refusal."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,30 +88,24 @@ def test_the_report_alone_judges_no_leaderboard_of_another_yaml(tmp_path, change
 
 def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp_path):
     """Neither a refused model, nor one of later gates, leaderboard or rows; an accepted one again."""
+    alone = partial(runs.run, schema=scenario.SCHEMA, stages=["exported_model"])
     url = str(scenario.write_csv(tmp_path / "visits.csv"))
     given = {"url": url, "search": [*LINEAR["search"], *OTHER]}
-    gate = [{"metric": "roc_auc", "at_least": 0.999}]
-    strict = scenario.spec(acceptance=gate, **given)
+    strict = scenario.spec(acceptance=[{"metric": "roc_auc", "at_least": 0.999}], **given)
     assert not runs.run(strict, scenario.SCHEMA).success
-    alone = runs.run(strict, scenario.SCHEMA, stages=["exported_model"])
-    assert "NotAccepted: ensemble: lower bound of roc_auc at least 0.999" in alone.failure
+    assert "NotAccepted: ensemble: lower bound of roc_auc at least" in alone(strict).failure
     runs.succeeded(spec := scenario.spec(**given), scenario.SCHEMA)
-    resumed = ["validation_report", "exported_model"]
-    for stages in (resumed, resumed[1:]):
-        runs.succeeded(spec, scenario.SCHEMA, stages=stages)
-    alone = runs.run(strict, scenario.SCHEMA, stages=["exported_model"])
-    assert "validation_report: the YAML's acceptance changed after it was made" in alone.failure
+    runs.succeeded(spec, scenario.SCHEMA, stages=["validation_report", "exported_model"])
+    assert alone(spec).success
+    assert "validation_report: the YAML's acceptance changed after" in alone(strict).failure
     other = scenario.spec(**given, choice="smallest_in_tie_group")
     ranked = ["trained_model", "search_results", "leaderboard"]
-    tags = range_tags(configurations(other))
-    runs.succeeded(other, scenario.SCHEMA, stages=ranked, **tags)
-    alone = runs.run(other, scenario.SCHEMA, stages=["exported_model"])
-    assert "it is of another model than linear__C=0.01, the choice" in alone.failure
+    runs.succeeded(other, scenario.SCHEMA, stages=ranked, **range_tags(configurations(other)))
+    assert "it is of another model than linear__C=0.01, the choice" in alone(other).failure
     scenario.write_csv(tmp_path / "visits.csv", scenario.sound_table())
     sets = ["raw_data", "data_analysis", "validated_data", "train_set", "test_set"]
     runs.run(spec, scenario.SCHEMA, stages=[*sets, "validation_set"])
-    alone = runs.run(spec, scenario.SCHEMA, stages=["exported_model"])
-    assert "validation set: another run replaced it after validation_report" in alone.failure
+    assert "validation set: another run replaced it after" in alone(spec).failure
     assert registry_of(spec).versions() == ["v0001"]
 
 

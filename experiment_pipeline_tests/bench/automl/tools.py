@@ -61,8 +61,7 @@ TOOLS = (
     Tool("AutoGluon, best", "run_autogluon.py", ("best_quality",)),
     Tool("mljar, Compete", "run_mljar.py"),
     Tool("FLAML", "run_flaml.py"),
-    Tool("Optuna + LightGBM", "run_lightgbm.py", ("tuned",)),
-    Tool("LightGBM as it is", "run_lightgbm.py", ("default",)),
+    Tool("Optuna + LightGBM", "run_lightgbm.py"),
     *(Tool(f"{OURS} without {part}", "run_ours.py", (part,)) for part in PARTS),
 )
 
