@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Predictions, Scores
@@ -25,17 +24,6 @@ TRAIN_SCORE_SHARE = 0.2
 TRAIN_SCORE_ROWS = (1_000, 5_000)
 # Boosted trees predict a number per row and class, each by trees of its own.
 TRAIN_SCORE_NUMBERS = 50_000
-
-
-def predict(
-    pipeline: Any,
-    frame: pd.DataFrame,
-    features: Sequence[str],
-    task: str,
-    classes: Sequence[Any] | None,
-) -> np.ndarray:
-    """Return what a fitted pipeline predicts for prepared rows, of which it reads the features."""
-    return predictions_of(pipeline, frame[list(features)], task, classes)
 
 
 def predictions_of(

@@ -25,7 +25,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import Criterion, ExperimentSpec, Scalar
 from experiment_pipeline.spec.search import Export, NotWorseThanChampion
-from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.validation_report.effects import CoverageCheck
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
@@ -335,15 +335,14 @@ def hold_against_champion(
         _check_same_question(model, spec, classes)
         new = _new_rows(fitted, validation, challenger)
         challenger = challenger.rows(new)
-        rows, signature = some_rows(validation, np.flatnonzero(new)), model.signature
-        found = []
+        rows, found = some_rows(validation, np.flatnonzero(new)), []
         for some in slices(len(rows), SLICE_ROWS):
-            features, names = model.features_of(rows.iloc[some]), tuple(signature.features)
-            found.append(predict(model.pipeline, features, names, spec.task, classes))
+            features = model.features_of(rows.iloc[some])
+            found.append(predictions_of(model.pipeline, features, spec.task, classes))
     except (InvalidModel, DataError) as error:
         return replace(blank, why_not_compared=f"not compared, {error.culprit} {error.rule}")
     champion = replace(challenger, prediction=np.concatenate(found))
-    own = 0.5 if signature.threshold is None else signature.threshold
+    own = 0.5 if model.signature.threshold is None else model.signature.threshold
     compared = compare(spec.metric, champion, challenger, (own, threshold), level)
     if not np.isfinite(compared.difference.estimate):
         why = f"not compared, {spec.metric} is undefined on these rows"

@@ -16,7 +16,7 @@ from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.hyperparameters import rounds_on
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.scenario import to_train_on
@@ -130,4 +130,4 @@ def assembled(trained: TrainedModel, sets: TrainingSets, spec: ExperimentSpec) -
 def predicted(pipeline: Any, sets: TrainingSets, rows: pd.DataFrame | None = None) -> np.ndarray:
     """What a pipeline predicts of the test rows, or of others."""
     rows = sets.test if rows is None else rows
-    return predict(pipeline, rows, sets.features, sets.task, sets.classes)
+    return predictions_of(pipeline, rows[list(sets.features)], sets.task, sets.classes)

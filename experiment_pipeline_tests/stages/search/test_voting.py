@@ -14,7 +14,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from experiment_pipeline.stages.search import voting
 from experiment_pipeline.stages.search.features import build_features
-from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.voting import TakenApart, weighted_mean
 from experiment_pipeline.storage.persistence import from_bytes, to_bytes
 from experiment_pipeline_tests.stages.search import scenario
@@ -146,7 +146,7 @@ def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str, monkeypatch
     classes, ours = classes_of(task), mean_of(task)
     parts = TakenApart.of(ours)
     encoded = np.asarray(parts.encode(table))
-    whole = predict(ours, table, FEATURES, task, classes)
+    whole = predictions_of(ours, table[FEATURES], task, classes)
     assert parts.predict(encoded, task, classes) == pytest.approx(whole, abs=1e-12)
     one, two = (parts.predict_rows(table, task, classes, workers) for workers in (1, 2))
     assert np.array_equal(one, two)
@@ -171,7 +171,7 @@ def test_of_three_members_two_may_share() -> None:
     assert len(parts.features) == 2
     assert parts.features[0] is ordinal[0]
     predicted, *each = (
-        predict(one, table, FEATURES, "binary", LABELS["binary"])
+        predictions_of(one, table[FEATURES], "binary", LABELS["binary"])
         for one in (ours, ordinal, onehot, beside)
     )
     assert predicted == pytest.approx(np.average(each, axis=0, weights=[0.5, 0.2, 0.3]))

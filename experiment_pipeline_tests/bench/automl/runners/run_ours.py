@@ -26,7 +26,7 @@ from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import Threads, search
 from experiment_pipeline.stages.search.results import ModelsInMemory
-from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.persistence import to_bytes
@@ -76,12 +76,12 @@ def load(job: Job) -> Loaded:
     pipeline = persistence.from_bytes(job.model.read_bytes())
     train = prepare(_parts(job)["train"], spec.preparation).frame
     classes = find_classes(train[TARGET], spec)
-    features = tuple(pipeline.feature_names_in_)
+    features = list(pipeline.feature_names_in_)
 
     def predicted(rows: pd.DataFrame) -> np.ndarray:
         target = {TARGET} & set(dict(spec.preparation.types))
         frame = prepare(rows, spec.preparation, may_be_absent=target).frame
-        found = predict(pipeline, frame, features, spec.task, classes)
+        found = predictions_of(pipeline, frame[features], spec.task, classes)
         return np.column_stack([1 - found, found]) if spec.task == "binary" else found
 
     return Loaded(predicted, classes)
