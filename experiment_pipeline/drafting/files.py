@@ -229,14 +229,9 @@ def _comment(text: str, indent: int) -> str:
     """Lines of YAML comment; nothing in the text can end one early."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     start = " " * indent + "# "
-    return textwrap.fill(
-        printable,
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=start,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    width = WIDTH - len(start)
+    lines = textwrap.wrap(printable, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(start + line for line in lines)
 
 
 def infer_schema(prepared: pd.DataFrame, target: str, keys: Collection[str] = ()) -> str:
