@@ -20,7 +20,6 @@ from experiment_pipeline.stages.data_analysis.facts import (
     facts_of,
 )
 from experiment_pipeline.table.clusters import cluster_hashes
-from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.table.features import encode_target, find_classes
 from experiment_pipeline.table.membership import may_have_rare_classes, too_rare
 
@@ -183,11 +182,6 @@ class Subject:
         y, pairs = self.target.of(rows), list(folds(self, rows, 2))
         models = skill.OneFeatureModels(self.spec.task, self.target.n_classes, y, pairs)
         return models.associations(self.frame[list(self.features)].iloc[rows])
-
-    @cached_property
-    def feature_hashes(self) -> np.ndarray:
-        """uint64 (n,): equal for rows with the same features."""
-        return row_hashes(self.frame, self.features, "features")
 
     def generator(self) -> np.random.Generator:
         """A fresh random generator; the same for the same spec."""

@@ -49,7 +49,8 @@ class ConflictingLabels(Rule):
             return self.not_applicable(f"Nothing to predict: {target.problem}.")
         if not subject.features:
             return self.not_applicable("There is no feature.")
-        groups = np.unique(subject.feature_hashes[target.rows], return_inverse=True)[1]
+        hashes = row_hashes(subject.frame, subject.features, "features", target.rows)
+        groups = np.unique(hashes, return_inverse=True)[1]
         sizes = np.bincount(groups)
         repeated = int((sizes[groups] > 1).sum())
         if not repeated:
