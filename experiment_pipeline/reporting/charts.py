@@ -7,10 +7,10 @@ and what axes and legends look like, are the work of `scripts/page.js`. Colours 
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.statistics.interval import Interval
 
 Option = dict[str, Any]
@@ -94,38 +94,32 @@ def names_axis(names: Sequence[str], **more: Any) -> Option:
     return {"type": "category", "data": list(names), **more}
 
 
-@dataclass(frozen=True)
-class Estimates:
-    """Estimates with their intervals below one another; what is not finite is not drawn."""
+def estimates(
+    title: str,
+    alt: str,
+    rows: Sequence[tuple[str, Interval, str]],
+    axis: str,
+    reference: float | None = None,
+) -> Chart:
+    """Return a chart of rows (name, estimate with its interval, colour); what is not finite is not drawn.
 
-    names: tuple[str, ...]  # what each is of; they may be anything
-    intervals: tuple[Interval, ...]
-    colours: tuple[str, ...]
-    axis: str  # what the numbers are
-    reference: float = math.nan  # a number to compare with; nan: none
-
-    @property
-    def height(self) -> int:
-        """Pixels that it needs."""
-        return 60 + 26 * len(self.names)
-
-    def option(self) -> Option:
-        """Return it for a page."""
-        marks, lines = [], []
-        each = zip(self.names, self.intervals, self.colours, strict=True)
-        for place, (name, one, colour) in enumerate(each):
-            style = {"itemStyle": {"color": colour}}
-            if math.isfinite(one.low) and math.isfinite(one.high) and one.low < one.high:
-                lines.append(item(place, one.low, one.high, **style))
-            if math.isfinite(one.estimate):
-                tip = f"{name}: {numbers.interval(one)}"
-                marks.append(item(one.estimate, place, tip=tip, **style))
-        return {
-            "xAxis": {"name": self.axis},
-            "yAxis": names_axis([plain(name) for name in self.names], inverse=True),
-            "series": [
-                bars(lines, MUTED, upright=False),
-                {"type": "scatter", "symbolSize": 9, "data": marks},
-                level(self.reference, "xAxis", ""),
-            ],
-        }
+    Names may be anything; `axis` says what the numbers are, `reference` is one to compare with.
+    """
+    marks, lines = [], []
+    for place, (name, one, colour) in enumerate(rows):
+        style = {"itemStyle": {"color": colour}}
+        if math.isfinite(one.low) and math.isfinite(one.high) and one.low < one.high:
+            lines.append(item(place, one.low, one.high, **style))
+        if math.isfinite(one.estimate):
+            tip = f"{name}: {numbers.interval(one)}"
+            marks.append(item(one.estimate, place, tip=tip, **style))
+    option = {
+        "xAxis": {"name": axis},
+        "yAxis": names_axis([plain(name) for name, *_ in rows], inverse=True),
+        "series": [
+            bars(lines, MUTED, upright=False),
+            {"type": "scatter", "symbolSize": 9, "data": marks},
+            level(reference, "xAxis", ""),
+        ],
+    }
+    return Chart(title, alt, option, height=60 + 26 * len(rows))

@@ -5,22 +5,17 @@ import math
 
 import pytest
 
-from experiment_pipeline.reporting.charts import MUTED, SERIES, Estimates, level, log_axis, plain
+from experiment_pipeline.reporting.charts import MUTED, SERIES, estimates, level, log_axis, plain
 from experiment_pipeline.statistics.interval import Interval
 
 NAME = "<b>&amp;$x^$ `|` 漢 \x00"
-ESTIMATES = Estimates(
-    (NAME, "undefined"),
-    (Interval(0.7, 0.6, 0.8), Interval(math.nan, math.nan, math.nan)),
-    (SERIES[0], MUTED),
-    "roc_auc $",
-    0.5,
-)
 
 
 def test_what_is_not_finite_is_not_drawn() -> None:
     """JSON has no nan, and a browser reads none."""
-    option = ESTIMATES.option()
+    undefined = Interval(math.nan, math.nan, math.nan)
+    rows = [(NAME, Interval(0.7, 0.6, 0.8), SERIES[0]), ("undefined", undefined, MUTED)]
+    option = estimates("", "", rows, "roc_auc $", 0.5).option
     json.dumps(option, allow_nan=False)
     intervals, marks, reference = option["series"]
     assert [one["value"] for one in intervals["data"]] == [[0, 0.6, 0.8]]

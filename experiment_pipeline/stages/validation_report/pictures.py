@@ -15,11 +15,11 @@ from experiment_pipeline.reporting.charts import (
     INK,
     MUTED,
     SERIES,
-    Estimates,
     Option,
     bars,
     curve,
     dots,
+    estimates,
     item,
     level,
     names_axis,
@@ -77,15 +77,13 @@ def _scores(report: ValidationReport) -> Chart:
     if gap.evaluation == "cross_validation":
         # There is no one fit of which that score is.
         del rows["validation, same fit"]
-    intervals, colours = zip(*rows.values(), strict=True)
-    estimates = Estimates(tuple(rows), intervals, colours, f"{report.metric}, 95 % interval")
-    return Chart(
+    return estimates(
         f"{how.name.capitalize()} against validation",
         f"{report.metric} is {numbers.interval(score.interval)} on validation and "
         f"{numbers.interval(gap.test)} {how.short}; the baseline (no features) scores "
         f"{numbers.score(score.baseline)}.",
-        estimates.option(),
-        height=estimates.height,
+        [(name, *row) for name, row in rows.items()],
+        f"{report.metric}, 95 % interval",
     )
 
 
@@ -269,19 +267,14 @@ def _importance(usage: Usage) -> Iterator[Chart]:
     if not usage.importance:
         return
     first, top = usage.importance[0], usage.importance[:_MOST_BARS]
-    estimates = Estimates(
-        tuple(plain(one.feature, 30) for one in top),
-        tuple(Interval(o.drop, o.drop - o.deviation, o.drop + o.deviation) for o in top),
-        (SERIES[0],) * len(top),
-        f"{usage.metric} lost when shuffled",
-        reference=0.0,
-    )
-    yield Chart(
+    spreads = [Interval(o.drop, o.drop - o.deviation, o.drop + o.deviation) for o in top]
+    yield estimates(
         "Importance of features",
         f"Loss of {usage.metric} when a feature is shuffled; the largest is that of {first.feature}, "
         f"{numbers.spread(first.drop, first.deviation)}.",
-        estimates.option(),
-        height=estimates.height,
+        [(plain(o.feature, 30), one, SERIES[0]) for o, one in zip(top, spreads, strict=True)],
+        f"{usage.metric} lost when shuffled",
+        reference=0.0,
     )
 
 
