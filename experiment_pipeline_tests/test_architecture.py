@@ -57,7 +57,6 @@ MOST_FILES, MOST_LINES, MOST_IMPORTS, MOST_TESTS = 185, 40_670, 3_090, 35_781
 MOST_ARROWS, LONGEST_CHAIN = 134, 28
 # What a framework calls by its name alone.
 CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
-    **{f"orchestration.assets.flow.{name}": "found by the name of its stage" for name in FLOW},
     "definitions.defs": "Dagster's code location",
     **{
         f"cli.{name}": "a command of `experiment-pipeline`"

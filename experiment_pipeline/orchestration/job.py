@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from experiment_pipeline.errors import DataError, StorageError
-from experiment_pipeline.orchestration.assets import flow, search
+from experiment_pipeline.orchestration.assets import flow
 from experiment_pipeline.orchestration.assets.shared import TABLES, tables_io_manager
 from experiment_pipeline.orchestration.executor import end_lost_runs, in_process_executor
 from experiment_pipeline.reporting import numbers
@@ -43,7 +43,6 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
     """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
     spec = named.spec
     declared = configurations(spec)
-    built = [getattr(search if name == "search" else flow, name)(named) for name in STAGES]
     fresh = _freshness(spec)
 
     def described(one: dg.AssetSpec) -> dg.AssetSpec:
@@ -53,7 +52,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
             freshness_policy=fresh if stage in AGEING else None,
         )
 
-    assets = [one.map_asset_specs(described) for one in built]
+    assets = [one.map_asset_specs(described) for one in flow.stages(named)]
     tags = range_tags(declared)
     job = dg.define_asset_job(
         name=spec.name,

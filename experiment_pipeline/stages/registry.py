@@ -3,7 +3,7 @@
 A stage that may need more memory than there is warns before it begins.
 
 A new stage is its package below `stages/` with a `page.py`, an entry here, a function of its name in
-`experiment/steps.py` and in `orchestration/assets/flow.py`, and a call in `experiment/flow.py`.
+`experiment/steps.py`, its asset in `orchestration/assets/flow.py`, and a call in `experiment/flow.py`.
 """
 
 from collections.abc import Callable, Mapping

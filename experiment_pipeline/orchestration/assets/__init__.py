@@ -1,1 +1,1 @@
-"""One module per stage: read, call the pure functions of the stage, store, report."""
+"""The stages as assets: read, call the pure functions of the stage, store, report."""

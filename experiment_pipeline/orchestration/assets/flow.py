@@ -1,8 +1,11 @@
 """The assets of the stages: Dagster's description of each, and its call of the step that does the work."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 import dagster as dg
+from pydantic import Field
 
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.orchestration.assets import shared as asset
@@ -10,22 +13,50 @@ from experiment_pipeline.prediction.watching import watch as watch_promise
 from experiment_pipeline.reporting.outcome import Check, Notes
 from experiment_pipeline.spec.operation import Watch
 from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import ROLES, SETS
 
+_TRAINED_MODEL = """\
+One fitted pipeline per hyperparameter configuration, each a partition.
+
+Its metadata begin with its status: **trained**, or **stopped early** on a part of the train rows,
+because others did better there. A partition that failed stays missing. *Plots* compares the last
+120 partitions; the report of `leaderboard` compares all. No arrow leaves this asset, or `leaderboard`
+would not be made when a single configuration fails: `search_results` lists every configuration.
+"""
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 
 
-def raw_data(named: NamedColumns) -> dg.AssetsDefinition:
-    """The table as delivered, with the digest of its content as data version."""
-    text = f"The table as delivered by {named.spec.source.shown_url}."
-    return asset.stage_asset(named, steps.raw_data, "pandas", text)
+class ThisRun(dg.Config):
+    """What the launchpad may change for one run; the YAML's value applies where nothing is given."""
+
+    workers: int | None = Field(None, ge=1, le=256, description="Fits at a time")
+    budget_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Wall seconds of search, refit and report; the result depends on the machine",
+    )
 
 
-def data_analysis(named: NamedColumns) -> dg.AssetsDefinition:
-    """Findings, verdict and HTML report; `no go` stops the run before it costs."""
-    text = "Findings, the verdict they lead to, and a profile of every column."
-    return asset.stage_asset(named, steps.data_analysis, "python", text)
+def stages(named: NamedColumns) -> list[dg.AssetsDefinition]:
+    """The assets of every stage, in the order of the flow."""
+    spec, one = named.spec, partial(asset.stage_asset, named)
+    found = "Findings, the verdict they lead to, and a profile of every column."
+    ranked = f"Configurations ranked by {spec.metric}, with intervals."
+    judged = "The chosen configuration on the validation set: scores, gates, decision."
+    published = "The champion: model, card, metrics and manifest, under a version number."
+    return [
+        one(steps.raw_data, "pandas", f"The table as delivered by {spec.source.shown_url}."),
+        one(steps.data_analysis, "python", found),
+        validated_data(named),
+        split_sets(named),
+        search(named),
+        one(steps.leaderboard, "pandas", ranked),
+        one(steps.validation_report, "scikitlearn", judged),
+        one(steps.exported_model, "scikitlearn", published),
+    ]
 
 
 def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
@@ -71,22 +102,64 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
     return split_sets
 
 
-def leaderboard(named: NamedColumns) -> dg.AssetsDefinition:
-    """The configurations ranked on the test set, and the choice with its reason."""
-    text = f"Configurations ranked by {named.spec.metric}, with intervals."
-    return asset.stage_asset(named, steps.leaderboard, "pandas", text)
+def search(named: NamedColumns) -> dg.AssetsDefinition:
+    """trained_model: one partition per configuration; search_results: a row per configuration.
 
+    One op makes both. It reuses what the store holds and trains the rest; what is trained is stored at once
+    and materialized within a second, so that progress shows live and a kill loses nothing finished.
+    """
+    spec = named.spec
+    declared = configurations(spec)
+    models, results = asset.key_of(spec, "trained_model"), asset.key_of(spec, "search_results")
+    upstream = [asset.key_of(spec, "train_set"), asset.key_of(spec, "test_set")]
 
-def validation_report(named: NamedColumns) -> dg.AssetsDefinition:
-    """The chosen configuration on the validation set, its gates, the decision."""
-    text = "The chosen configuration on the validation set: scores, gates, decision."
-    return asset.stage_asset(named, steps.validation_report, "scikitlearn", text)
+    @asset.stage_assets(
+        spec,
+        "training",
+        specs=[
+            dg.AssetSpec(
+                models,
+                deps=upstream,
+                partitions_def=dg.StaticPartitionsDefinition([c.key for c in declared]),
+                skippable=True,
+                group_name=spec.name,
+                kinds={"scikitlearn", *(c.algorithm for c in declared if c.algorithm in NAMES)},
+                description=_TRAINED_MODEL,
+            ).with_io_manager_key(asset.TABLES),
+            asset.table_spec(
+                spec,
+                "search_results",
+                deps=upstream,
+                kinds={"pandas"},
+                description="Every configuration: trained, stopped early, failed or not started.",
+            ),
+        ],
+        check_specs=[asset.check_spec("no_configuration_failed", results)],
+        pool=f"{spec.name}_training",
+    )
+    def trained_model(
+        context: dg.AssetExecutionContext,
+        config: ThisRun,
+        train_set: steps.SetTable,
+        test_set: steps.SetTable,
+    ) -> Results:
+        # All partitions are asked for where only `search_results` is.
+        keyed = context.has_partition_key or context.has_partition_key_range
+        found = steps.search(
+            asset.stage_run(context, named, config.workers),
+            train_set,
+            test_set,
+            set(context.partition_keys) if keyed else None,
+            lambda key, outcome: asset.log_materialization(context, models, outcome, key),
+        )
+        for _, outcome in found:
+            if results in context.selected_asset_keys:
+                yield asset.report(context, results, replace(outcome, checks=()))
+            if context.selected_asset_check_keys:
+                for check in outcome.checks:
+                    yield asset.report_check(context, results, check)
 
-
-def exported_model(named: NamedColumns) -> dg.AssetsDefinition:
-    """The accepted model as a version of the registry, proven before it is visible."""
-    text = "The champion: model, card, metrics and manifest, under a version number."
-    return asset.stage_asset(named, steps.exported_model, "scikitlearn", text)
+    return trained_model
 
 
 def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:
