@@ -26,6 +26,7 @@ from experiment_pipeline.reporting import charts, numbers
 from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.statistics.importance import sampled_shapley, tree_shap
+from experiment_pipeline.statistics.scores import of_each_class
 from experiment_pipeline.table.coercion import as_text, value_as_text
 from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.table import slices
@@ -311,8 +312,8 @@ def _parts_of(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
         if others or not isinstance(first.estimator, ensemble.VotingClassifier):
             return None  # a user's own
         inner = _sums(uncalibrated(model), cells, known)
-        applied = calibration_in(model, model.classes_).applied_to_all
-        return inner and replace(inner, link=lambda sums: applied(inner.link(sums)))
+        applied = calibration_in(model, model.classes_).applied
+        return inner and replace(inner, link=lambda sums: of_each_class(applied(inner.link(sums))))
     if isinstance(model, pipeline.Pipeline):  # codes of categories, put last for a booster
         inner = _sums(model[-1], model[0].transform(cells), known)
         order = np.concatenate([*(at for _, _, at in model[0].transformers_), [cells.shape[1]]])

@@ -29,7 +29,12 @@ from experiment_pipeline.statistics.interval import (
     weighted_quantile,
 )
 from experiment_pipeline.statistics.metrics import metric_of
-from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval, one_sample
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
+    mean_with_interval,
+    of_each_class,
+    one_sample,
+)
 
 MOST_CLASSES = 6  # further classes are rare; more curves make a page unreadable
 _MOST_BINS, _LEAST_ROWS_OF_BIN = 10, 20
@@ -362,8 +367,7 @@ def least_probabilities(rows: SetPrediction, levels: np.ndarray) -> np.ndarray:
     without a rare class in any set. One in too few clusters has that of all rows (Ding et al. 2023). Adaptive
     sets (Romano, Sesia and Candès 2020) are larger, and draw random numbers.
     """
-    every, codes = rows.prediction, rows.y.astype(np.int64)
-    every = every if every.ndim == 2 else np.column_stack([1 - every, every])
+    every, codes = of_each_class(rows.prediction), rows.y.astype(np.int64)
     scores = 1 - every[np.arange(len(every)), codes]
     least = np.tile(1 - conformal_bounds(rows, scores, levels)[:, None], every.shape[1])
     for code in np.unique(codes):
@@ -374,7 +378,7 @@ def least_probabilities(rows: SetPrediction, levels: np.ndarray) -> np.ndarray:
 
 def sets_of(prediction: np.ndarray, least: Sequence[float]) -> np.ndarray:
     """Return which classes are in the set of each row, bool (n, k): the likeliest always, others by `least`."""
-    several = prediction if prediction.ndim == 2 else np.column_stack([1 - prediction, prediction])
+    several = of_each_class(prediction)
     found: np.ndarray = several >= np.array(least)
     found[np.arange(len(found)), several.argmax(axis=1)] = True
     return found

@@ -32,6 +32,11 @@ from experiment_pipeline.statistics.metrics import MetricInput, metric_of
 from experiment_pipeline.statistics.tails import Tail
 
 
+def of_each_class(prediction: np.ndarray) -> np.ndarray:
+    """Return the probabilities of each class, (n, k), also of two."""
+    return prediction if prediction.ndim == 2 else np.column_stack([1 - prediction, prediction])
+
+
 def linearise(
     name: str,
     y: np.ndarray,

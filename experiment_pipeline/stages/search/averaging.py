@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.spec import CalibrationMethod
+from experiment_pipeline.statistics.scores import of_each_class
 
 _TOGETHER = "temperature"
 # No log odds of a probability are larger than those of this one.
@@ -67,7 +68,7 @@ class Calibrators:
 
     def applied(self, prediction: np.ndarray) -> np.ndarray:
         """Return what the calibrated model predicts, (n,) of class 1 of two or (n, k), for a prediction."""
-        columns = _columns(prediction, self.order)
+        columns = of_each_class(prediction)[:, list(self.order)]
         if len(self.order) == 2:
             second: np.ndarray = self.calibrators[0].predict(columns[:, 1])
             return second if self.order[1] == 1 else 1 - second
@@ -81,11 +82,6 @@ class Calibrators:
         even = np.full_like(found, 1 / len(self.order))
         shares: np.ndarray = np.divide(found, whole, out=even, where=whole != 0)
         return shares[:, np.argsort(self.order)]
-
-    def applied_to_all(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the same for each class, (n, k), also of two."""
-        found = self.applied(probabilities)
-        return found if found.ndim > 1 else np.column_stack([1 - found, found])
 
     def around(self, estimator: Any) -> Any:
         """Return a fitted classifier, its classes as in `order`, with its calibrators as one."""
@@ -113,7 +109,7 @@ def learn_calibration(
     weights: np.ndarray | None = None,
 ) -> Calibrators:
     """Learn calibrators of out-of-fold predictions; `y` (n,) has the numbers of the classes."""
-    columns = _columns(prediction, order)
+    columns = of_each_class(prediction)[:, list(order)]
     if len(order) > 2 and method == "sigmoid":
         is_it = (y[:, None] == list(order)).astype(np.float64)
         return Calibrators(method, (_together(columns, is_it, weights),), tuple(order))
@@ -149,13 +145,6 @@ def uncalibrated(estimator: Any) -> Any:
     (pair,) = estimator.calibrated_classifiers_
     (model,) = pair.estimator.estimators_
     return model
-
-
-def _columns(prediction: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    """The probabilities of all classes, (n, k), in the order that the model has."""
-    if prediction.ndim == 1:
-        prediction = np.column_stack([1 - prediction, prediction])
-    return prediction[:, list(order)]
 
 
 def _edge(distance: np.ndarray) -> float:
