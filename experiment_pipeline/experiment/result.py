@@ -143,7 +143,7 @@ class RunResult:
     @property
     def _scored(self) -> str:
         row = self.facts
-        score = numbers.as_known(*(row[f"validation_{one}"] for one in ("score", "low", "high")))
+        score = numbers.score_of(row, "validation")
         baseline = document.known(row["validation_baseline"])
         said = f"{row['metric']} {score} on the {document.HOLD_OUT}, baseline {baseline}"
         return f"{row['chosen']}, {said}"

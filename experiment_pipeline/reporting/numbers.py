@@ -55,6 +55,11 @@ def as_known(estimate: float | None, low: float | None, high: float | None) -> s
     return interval(Interval(estimate, low, high))
 
 
+def score_of(row: Mapping[str, float | None], which: str) -> str:
+    """The score of a row's test or validation set with its interval, as far as they are known."""
+    return as_known(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))
+
+
 def moment(when: datetime | None) -> str:
     """`2026-02-03 06:00`, UTC; empty where it is not known."""
     return "" if when is None else f"{when:%Y-%m-%d %H:%M}"

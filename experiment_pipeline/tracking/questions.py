@@ -47,7 +47,6 @@ _BOARD = (
     "note",
 )
 # What people ask of a run first; score and baseline are those on the validation set.
-_SCORE = ("score", "low", "high")
 _FIRST = (
     *("run", "experiment", "started_at", "triggered_by", "status", "chosen", "score", "baseline"),
     *("version", "wall_seconds"),
@@ -316,7 +315,7 @@ def _notice_killed_runs() -> None:
 
 def _first_columns(found: pd.DataFrame) -> pd.DataFrame:
     scores = [
-        f"{row['metric']} {numbers.as_known(*(row[f'validation_{of}'] for of in _SCORE))}"
+        f"{row['metric']} {numbers.score_of(row, 'validation')}"
         if row["validation_score"] is not None
         else None
         for row in plain_rows(found)

@@ -144,10 +144,8 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
         text, link = f"{', '.join(counts) or 'none trained'}.", _report(of, "leaderboard", root)
         yield _card("Configurations", f"{run['declared']:,} declared", text, link)
     if run["chosen"] is not None:
-        where = numbers.evaluated(run["evaluation"]).where
-        text = (
-            f"{run['metric']} {_score(run, 'test')} {where}. {numbers.tied(run['tie_group'] or 1)}."
-        )
+        score, where = numbers.score_of(run, "test"), numbers.evaluated(run["evaluation"]).where
+        text = f"{run['metric']} {score} {where}. {numbers.tied(run['tie_group'] or 1)}."
         yield _card("Chosen", run["chosen"], text)
     if run["validation_score"] is not None:
         better = "greater" if run["greater_is_better"] else "smaller"
@@ -195,7 +193,7 @@ def _rejected(run: Row, word: str = "") -> str:
 
 def _on_validation(run: Row) -> str:
     baseline = f"the baseline (no features) scores {document.known(run['validation_baseline'])}"
-    return f"{run['metric']} {_score(run, 'validation')}; {baseline}"
+    return f"{run['metric']} {numbers.score_of(run, 'validation')}; {baseline}"
 
 
 def _decision(of: Decided) -> Iterator[document.Block]:
@@ -325,7 +323,7 @@ def _choice(of: Decided) -> Iterator[document.Block]:
         (
             f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",
             one["key"],
-            _score(one, "test"),
+            numbers.score_of(one, "test"),
             numbers.as_known(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
             "tied" if one["in_tie_group"] and (run["tie_group"] or 1) > 1 else "",
         )
@@ -403,7 +401,3 @@ def _cost(run: Row) -> Iterator[document.Block]:
 
 def _words(name: str | None) -> str:
     return (name or "the start").replace("_", " ")
-
-
-def _score(row: Row, which: str) -> str:
-    return numbers.as_known(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))

@@ -130,8 +130,7 @@ def _cell(row: _Row, column: str | Callable[[_Row], str]) -> str:
 
 
 def _interval(row: _Row, which: str) -> str:
-    score, *bounds = (row[f"{which}_{part}"] for part in ("score", "low", "high"))
-    return "" if score is None else numbers.as_known(score, *bounds)
+    return "" if row[f"{which}_score"] is None else numbers.score_of(row, which)
 
 
 def _score(row: _Row) -> str:
