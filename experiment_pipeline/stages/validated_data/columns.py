@@ -137,7 +137,7 @@ def check_column(
     if schema.default is not None:
         filled = int(column.isna().sum())
         tolerated.append(Counted(name, "missing value", f"became {schema.default!r}", filled))
-        column = column.where(column.notna(), schema.default) if filled else column
+        column = _filled(column, schema.default) if filled else column
     missing = column.isna().to_numpy()
     if not schema.nullable and missing_rule is None:
         lenient = validation and validation.unseen_missing_values == "allow"
@@ -156,6 +156,14 @@ def check_column(
     left_out = np.delete(np.arange(given), positions)
     fails, counted = _judged(fitting, positions, schema, validation)
     return CheckedColumn(fitting, left_out, (*broken, *fails), (*tolerated, *counted), narrow)
+
+
+def _filled(column: pd.Series, default: object) -> pd.Series:
+    """The default for every missing value, also where only the schema's type can hold it."""
+    try:
+        return column.where(column.notna(), default)
+    except (TypeError, ValueError):
+        return column.astype(object).where(column.notna(), default)
 
 
 def _judged(

@@ -192,10 +192,12 @@ def test_only_values_that_are_there_are_named():
     assert note == "a: 1 value kept against isin(['x']): 'z' (1)"
 
 
-def test_defaults_fill_and_say_so():
-    """A default of the schema is not applied in silence."""
-    data = checked({"a": [1.0, None]}, "columns: {a: {dtype: float64, default: 7}}")
-    assert data.validated["a"].tolist() == [1, 7]
+@pytest.mark.parametrize("cells", [pd.Categorical(["a", None]), pd.array([True, None], "boolean")])
+def test_defaults_fill_and_say_so(cells):
+    """A default of the schema is not applied in silence; it need only be of the type of the schema."""
+    schema = "columns: {a: {dtype: float64, default: 7}, b: {dtype: str, coerce: true, default: z}}"
+    data = checked({"a": [1.0, None], "b": cells}, schema)
+    assert data.validated.to_dict("list") == {"a": [1, 7], "b": [str(cells[0]), "z"]}
     assert "1 missing value became 7" in data.notes[0]
 
 
