@@ -77,6 +77,7 @@ class Algorithm:
     # that a fit that may be long starts first
     passes: Callable[[Mapping[str, Scalar], int], float] = lambda given, n_rows: math.inf  # noqa: ARG005
     competes: bool = True  # whether it has to earn its full training; the baseline costs nothing
+    is_mean: bool = False  # of many fits already, so that more of it gain little
     # what its fitted estimator holds beyond the types that skops, and `storage.persistence`, trust
     trusted_types: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()  # whose versions decide a model, beside scikit-learn's
@@ -97,6 +98,11 @@ def positive(value: Scalar, default: float) -> float:
 def competes(algorithm: str) -> bool:
     """Whether an algorithm, declared or not, has to earn its full training."""
     return algorithm not in ALGORITHMS or ALGORITHMS[algorithm].competes
+
+
+def refit_count(algorithm: str, fits: int) -> int:
+    """Return how often an algorithm, declared or not, is fitted where `export.fits` are asked for."""
+    return 1 if algorithm in ALGORITHMS and ALGORITHMS[algorithm].is_mean else fits
 
 
 def model_file(algorithm: str) -> str:
@@ -169,6 +175,7 @@ def _forest(prefix: str, passes: Callable[[Mapping[str, Scalar], int], float]) -
         Estimator(f"{path}Regressor", {}, _FOREST_NAMES, _FOREST),
         features="ordinal",
         passes=passes,
+        is_mean=True,
         trusted_types=("sklearn.tree._tree.Tree",),
     )
 

@@ -323,7 +323,10 @@ class Export(Closed):
     url: str | None = Field(None, description="Registry root; unset: the storage root")
     refit: Literal["train_and_test", "none"] = "train_and_test"
     fits: int = Field(
-        1, ge=1, le=20, description="Refits with different seeds, whose mean is exported"
+        1,
+        ge=1,
+        le=20,
+        description="Refits with other seeds, the mean of which is exported; a forest has one",
     )
     repository: str | None = Field(None, description="A git repository for metrics and card")
 

@@ -111,7 +111,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        18,
+        19,
         2.0,
         reads=(
             *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),

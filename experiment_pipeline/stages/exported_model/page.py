@@ -191,7 +191,7 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
             "score before validation is cross-fitted: the weights were chosen on other rows."
         )
     if (fits := max(result.averaged, spec.export.fits)) > 1:
-        text += f" The mean of {fits} fits with different seeds; of one where a fit draws nothing."
+        text += f" The mean of {fits} fits with different seeds; of one where a fit draws nothing or is a forest."
     if result.calibration:
         text += f" Its probabilities are calibrated ({result.calibration})."
     header = ("weight", "configuration", "algorithm", "hyperparameters", "categories", "rounds")

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from experiment_pipeline.spec import Budget, Features
-from experiment_pipeline.spec.algorithms import FEW_TEXTS, PARTS, STACKED, TREES, forest_passes
+from experiment_pipeline.spec import Budget, Features, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES, estimated_cost
 from experiment_pipeline.stages.search.results import ModelResult
@@ -93,14 +92,15 @@ class AfterSearch:
                 column = sets.train[name]
                 if kind_of(column) in NUMERIC:
                     seconds += rows * _PER_NUMBER
-                elif encoder == "text" and (distinct := column.nunique()) > FEW_TEXTS:
+                elif encoder == "text" and (distinct := column.nunique()) > algorithms.FEW_TEXTS:
                     seconds += distinct * rows / len(column) * _PER_LETTERS
                 else:
                     seconds += rows * _PER_TEXT
-            if encoder == STACKED:
+            if encoder == algorithms.STACKED:
                 # Where rows are related, each part of them is predicted by forests of the others.
-                trees = 2 * TREES * (1 if sets.split.by == "random" else PARTS + 1)
-                passes = forest_passes({"n_estimators": trees}, rows)
+                times = 1 if sets.split.by == "random" else algorithms.PARTS + 1
+                trees = 2 * algorithms.TREES * times
+                passes = algorithms.forest_passes({"n_estimators": trees}, rows)
                 seconds += passes * pass_seconds(rows, len(sets.features), boosts=False)
                 seconds += trees * _PER_TREE
             self._encoding[encoder] = seconds
@@ -112,10 +112,12 @@ class AfterSearch:
         rows = len(self.sets.row_numbers) / max(fitted, 1)
         factors = (_REFIT_OF_BOOSTING if one.algorithm in NAMES else _REFIT for one, _ in fits)
         refits = [rows * factor * took for factor, (_, took) in zip(factors, fits, strict=True)]
+        counts = (algorithms.refit_count(one.algorithm, self.fits) for one, _ in fits)
         encoding = _ENCODINGS * sum(map(self.encoding, {one.features for one, _ in fits}))
         # Refits run side by side; the use of features is that of one more, without a fold.
-        each = self.fits + bool(self.sets.folds)
-        return max([each * sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
+        once_more = bool(self.sets.folds)
+        every = sum((n + once_more) * one for n, one in zip(counts, refits, strict=True))
+        return max([every / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
 
     def of(self, members: Sequence[ModelResult]) -> float:
         """Return the seconds for the members of an ensemble."""

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import EmptySet, TrainingError
 from experiment_pipeline.spec import CalibrationMethod, CrossValidation, ExperimentSpec, Features
+from experiment_pipeline.spec.algorithms import refit_count
 from experiment_pipeline.stages.search import fingerprints
 from experiment_pipeline.stages.search.averaging import (
     Calibrators,
@@ -361,12 +362,13 @@ def refits(
 ) -> list[Callable[[], Any]]:
     """Return the fits of a trained configuration on other rows, to be called in any thread.
 
-    They are as many as it is the mean of, or `export.fits`; the rows of `sets` are not used.
+    They are as many as it is the mean of, or as `export.fits` means; the rows of `sets` are not used.
     """
     result = trained.result
     refit = learner_of(result.algorithm).refit
     request = FitRequest(result.configuration, sets, spec)
-    requests = _with_seeds(request, max(result.averaged, spec.export.fits))
+    fits = refit_count(result.algorithm, spec.export.fits)
+    requests = _with_seeds(request, max(result.averaged, fits))
     rounds = hyperparameters.rounds_on(len(encoded.y), result.rounds, request)
     return [partial(refit, one, rounds, encoded) for one in requests]
 

@@ -161,8 +161,9 @@ def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
     one = replace(model_result("a", 0.7), fit_wall_seconds=6.0, predict_seconds_per_row=0.0)
     alone = AFTER.of([one]) - AFTER.of([replace(one, fit_wall_seconds=0.0)])
     assert alone == pytest.approx(1.3 * 6.0 * len(SETS.row_numbers) / len(SETS.train))
-    more = AFTER.of([replace(one, algorithm="lightgbm")]) - AFTER.of([one])
-    assert more == pytest.approx(0.5 / 1.3 * alone)
+    boosted, forest = ([replace(one, algorithm=name)] for name in ("lightgbm", "extra_trees"))
+    assert AFTER.of(boosted) - AFTER.of([one]) == pytest.approx(0.5 / 1.3 * alone)
+    assert replace(AFTER, fits=3).of(forest) == AFTER.of(forest)
     assert AFTER.of([one] * 5) - AFTER.of([one]) == pytest.approx(1.5 * alone)
     assert AFTER.of([replace(one, predict_seconds_per_row=1e-2)]) > AFTER.of([one]) + 1
     # The forests of stacking are fitted anew as well.

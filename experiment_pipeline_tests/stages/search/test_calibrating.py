@@ -101,16 +101,17 @@ def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task, entry)
 
 
 def test_the_exported_model_is_the_mean_of_fits_with_different_seeds() -> None:
-    """`export.fits` changes the refit alone, which is calibrated as before; equal fits are exported once."""
+    """`export.fits` changes the refit alone, which is calibrated as before; equal fits, and forests, are exported once."""
     sets, export = training_sets(), {"export": {"fits": 3}, "calibrate": "sigmoid"}
     model, rows = trained(BAGGED, sets, **export), pd.concat([sets.train, sets.test])
     assert model.model == trained(BAGGED, sets, calibrate="sigmoid").model
     whole = refitted(model, rows, sets, experiment([BAGGED], **export))
     each = averaging.uncalibrated(whole[-1]).estimators_
     assert len({one.booster_.model_to_string() for one in each}) == 3
-    (linear,) = train(experiment([one("linear")]), sets).values()
-    single = refitted(linear, rows, sets, experiment([one("linear")], export={"fits": 3}))
-    assert type(single[-1]).__name__ == "LogisticRegression"
+    for name, kind in (("linear", "LogisticRegression"), ("extra_trees", "ExtraTreesClassifier")):
+        spec = experiment([one(name)], export={"fits": 3})
+        (model,) = train(spec, sets).values()
+        assert type(refitted(model, rows, sets, spec)[-1]).__name__ == kind
 
 
 def test_what_draws_nothing_is_one_fit() -> None:
