@@ -442,6 +442,8 @@ def exported_model(
     spec, name = stage.spec, "exported_model"
     with stage.at_work():
         report = _accepted(spec, validation_set, leaderboard, validation_report)
+        ranked_by = spec.part(STAGES["leaderboard"].reads)
+        board.check_same_keys("leaderboard", leaderboard.yaml_digests, ranked_by)
         configuration = board.chosen_configuration(leaderboard, spec)
         registry, entries = registry_of(spec), stage_entries(spec.name, name)
         fingerprint = fingerprint_of(

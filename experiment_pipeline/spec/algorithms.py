@@ -77,7 +77,7 @@ class Algorithm:
     # that a fit that may be long starts first
     passes: Callable[[Mapping[str, Scalar], int], float] = lambda given, n_rows: math.inf  # noqa: ARG005
     competes: bool = True  # whether it has to earn its full training; the baseline costs nothing
-    is_mean: bool = False  # of many fits already, so that more of it gain little
+    is_mean: bool = False  # whether a fit is the mean of many already, so that several gain little
     # what its fitted estimator holds beyond the types that skops, and `storage.persistence`, trust
     trusted_types: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()  # whose versions decide a model, beside scikit-learn's
@@ -101,7 +101,7 @@ def competes(algorithm: str) -> bool:
 
 
 def refit_count(algorithm: str, fits: int) -> int:
-    """Return how often an algorithm, declared or not, is fitted where `export.fits` are asked for."""
+    """Return how often an algorithm, declared or not, is fitted for a model of `export.fits` fits."""
     return 1 if algorithm in ALGORITHMS and ALGORITHMS[algorithm].is_mean else fits
 
 

@@ -40,9 +40,9 @@ class Search(Closed):
     configurations: tuple[dict[str, Scalar], ...] = ()
     features: Features | tuple[Features, ...] | None = Field(
         None,
-        description="The encoder, or a list to choose from; ordinal: a text is a code; onehot: a column; target: of many "
-        "texts each is its mean target; text: that, and its letters; stacked: ordinal, and the predictions of two forests and a linear "
-        "model; arithmetic, deviations or generated (both): ordinal, and columns made of pairs; unset: what suits the algorithm",
+        description="How texts become numbers: an encoder, or a list to choose from; target: a column of many different texts "
+        "becomes its mean target; text: that, and what its letters say; stacked: ordinal, and the predictions of two forests and a linear "
+        "model; arithmetic, deviations or generated (both): ordinal, and columns made of pairs of features; unset: what suits the algorithm",
     )
     name: str | None = Field(
         None, pattern=_KEY, max_length=40, description="Key of the one; halving does not stop it"
@@ -326,7 +326,7 @@ class Export(Closed):
         1,
         ge=1,
         le=20,
-        description="Refits with other seeds, the mean of which is exported; a forest has one",
+        description="Refits with other seeds, whose mean is exported; random_forest, extra_trees: one",
     )
     repository: str | None = Field(None, description="A git repository for metrics and card")
 

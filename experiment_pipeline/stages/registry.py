@@ -89,7 +89,7 @@ _STAGES = (
     Stage(
         "search",
         ("trained_model", "search_results"),
-        11,
+        12,
         2.0,
         reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),
         checks={

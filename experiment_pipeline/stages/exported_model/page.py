@@ -24,7 +24,7 @@ from experiment_pipeline.reporting.document import TableBlock as Table
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, algorithms
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -190,8 +190,12 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
             f" The weighted mean of the {mean} of {len(rows)} models, each fitted on its own. Its "
             "score before validation is cross-fitted: the weights were chosen on other rows."
         )
-    if (fits := max(result.averaged, spec.export.fits)) > 1:
-        text += f" The mean of {fits} fits with different seeds; of one where a fit draws nothing or is a forest."
+    fits = (
+        algorithms.refit_count(one.configuration.algorithm, spec.export.fits)
+        for one in model.members
+    )
+    if (most := max(result.averaged, *fits)) > 1:
+        text += f" The mean of {most} fits with different seeds; of one where a fit draws nothing."
     if result.calibration:
         text += f" Its probabilities are calibrated ({result.calibration})."
     header = ("weight", "configuration", "algorithm", "hyperparameters", "categories", "rounds")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import StorageError, TrainingError
+from experiment_pipeline.errors import StorageError, TrainingError, listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
@@ -268,7 +268,8 @@ def chosen_configuration(board: Leaderboard, spec: ExperimentSpec) -> Configurat
 
 def key_digests(given: ExperimentSpec) -> dict[str, str]:
     """Return key → digest of what a YAML has there, for each key that a stage was given."""
-    values = given.model_dump(mode="json")
+    # A repository that could not be reached is corrected after the report.
+    values = given.model_dump(mode="json", exclude={"export": {"repository"}})
     return {key: fingerprint_of(value=value) for key, value in values.items()}
 
 
@@ -276,7 +277,7 @@ def check_same_keys(stage: str, made_by: Mapping[str, str], given: ExperimentSpe
     """Raise `StorageError` when the YAML has changed since a stage was made, in keys that decide it."""
     now = key_digests(given)
     if changed := [key for key in now if made_by.get(key) != now[key]]:
-        rule = f"the YAML's {' and '.join(changed)} changed after it was made"
+        rule = f"it was made with another {listed(changed)} than the YAML's"
         raise StorageError(
             stage, rule, "Run the experiment's job again; what is trained is reused."
         )

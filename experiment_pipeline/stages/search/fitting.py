@@ -362,7 +362,7 @@ def refits(
 ) -> list[Callable[[], Any]]:
     """Return the fits of a trained configuration on other rows, to be called in any thread.
 
-    They are as many as it is the mean of, or as `export.fits` means; the rows of `sets` are not used.
+    They are as many as it is the mean of, or as `refit_count` says; the rows of `sets` are not used.
     """
     result = trained.result
     refit = learner_of(result.algorithm).refit
