@@ -25,7 +25,7 @@ from experiment_pipeline.statistics.importance import spread_evenly
 MOST_NUMBERS, MOST_CATEGORIES = 12, 12
 MOST_KEPT = 10  # of a family: each costs time in every fit, and for every predicted row
 FIRST_ROWS, MOST_JUDGED, ROWS = 500, 30, 4_000  # rows are evenly spread
-# Of a family, nominal: on noise 3 to 5 % pass, as ranks beyond two parents are skewed.
+# Of a family, nominal: on noise 3 to 4 % pass, as ranks beyond two parents are skewed.
 ERROR_RATE = 0.025
 MOST_VALUES = 50  # of a category: more have too few rows each for a mean
 _ROUNDING = 1e-6  # what is left of ranks of length one that the parents say entirely
