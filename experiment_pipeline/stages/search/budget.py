@@ -110,14 +110,14 @@ class AfterSearch:
         """Return the seconds of what follows fits that took these seconds on all train rows."""
         fitted = len(self.sets.train) + sum(len(fold.sets.train) for fold in self.sets.folds)
         rows = len(self.sets.row_numbers) / max(fitted, 1)
-        factors = (_REFIT_OF_BOOSTING if one.algorithm in NAMES else _REFIT for one, _ in fits)
-        refits = [rows * factor * took for factor, (_, took) in zip(factors, fits, strict=True)]
-        counts = (algorithms.refit_count(one.algorithm, self.fits) for one, _ in fits)
+        # The use of features is that of one more, without a fold.
+        refits, every, once_more = [0.0], 0.0, bool(self.sets.folds)
+        for one, took in fits:
+            refits.append(rows * took * (_REFIT_OF_BOOSTING if one.algorithm in NAMES else _REFIT))
+            every += refits[-1] * (algorithms.refit_count(one.algorithm, self.fits) + once_more)
         encoding = _ENCODINGS * sum(map(self.encoding, {one.features for one, _ in fits}))
-        # Refits run side by side; the use of features is that of one more, without a fold.
-        once_more = bool(self.sets.folds)
-        every = sum((n + once_more) * one for n, one in zip(counts, refits, strict=True))
-        return max([every / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
+        # Refits run side by side.
+        return max(every / self.workers, *refits) + encoding + _REPORT_SECONDS
 
     def of(self, members: Sequence[ModelResult]) -> float:
         """Return the seconds for the members of an ensemble."""
