@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _ENDLESS = 10_000
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 trusting = click.option(
-    "--trust", multiple=True, metavar="NAME", help="Your own code it may run. Repeatable."
+    "--trust", multiple=True, metavar="NAME", help="Code of your own that it may run. Repeatable."
 )
 exported_to = click.option("--root", help="Where it was exported to.  [default: the storage root]")
 
@@ -59,11 +59,11 @@ def main() -> None:
 @click.argument("model")
 @click.argument("table")
 @click.option("--output", default="predictions.csv", help="A .csv or .parquet path or URL.")
-@click.option("--rejected", help="Where rows go that break the schema.  [default: beside output]")
+@click.option("--rejected", help="File for rows that violate the schema.  [default: beside output]")
 @trusting
-@click.option("--keep", default="", metavar="COLUMNS", help="Carried to the output: id,name.")
-@click.option("--explain", type=click.IntRange(0), default=0, help="So many contributions per row.")
-@click.option("--interval", type=float, help="Intervals or sets that hold this share of rows: 0.9.")
+@click.option("--keep", default="", metavar="COLUMNS", help="Copied to the output: id,name.")
+@click.option("--explain", type=click.IntRange(0), default=0, help="Contributions per row.")
+@click.option("--interval", type=float, help="Add intervals or sets; 0.9 covers 90 % of rows.")
 @as_json
 def predict(
     model: str,
@@ -112,10 +112,8 @@ def predict(
 @click.argument("predictions")
 @click.argument("labels")
 @click.option("--id", "ids", default="", metavar="COLUMNS", help="[default: the experiment's ids]")
-@click.option(
-    "--time", help="The column with the day of a row.  [default: that of a split by time]"
-)
-@click.option("--version", help="The one that predicted.  [default: the champion]")
+@click.option("--time", help="Column with the day of a row.  [default: that of a split by time]")
+@click.option("--version", help="Version that made the predictions.  [default: the champion]")
 @as_json
 def watch(
     experiment: str,
@@ -267,7 +265,7 @@ def reproduce(
 @main.command()
 @click.argument("experiment")
 @click.option("--seeds", type=click.IntRange(1), default=5, help="Number of repeats.")
-@click.option("--yes", is_flag=True, help="Do not ask after the cost.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def sensitivity(experiment: str, seeds: int, yes: bool, as_json: bool) -> None:
     """Repeat EXPERIMENT's last run with other split seeds, without its validation rows."""
@@ -293,9 +291,9 @@ def experiments(as_json: bool) -> None:
     type=click.Choice(["running", "accepted", "rejected", "failed", "killed", "partial"]),
     help="Only runs with this status. Repeatable.",
 )
-@click.option("--since", help="Only runs begun since: 2026-11-01, or an age such as '7 days'.")
+@click.option("--since", help="Only runs begun since 2026-11-01, or an age such as '7 days'.")
 @click.option("--limit", type=click.IntRange(1), default=20)
-@click.option("--fail-if-none", is_flag=True, help="Exit with 1 when there is no such run: for CI.")
+@click.option("--fail-if-none", is_flag=True, help="Exit with 1 if there is no such run: for CI.")
 @as_json
 def runs(
     experiment: str | None,
@@ -316,11 +314,11 @@ def runs(
 
 @main.command()
 @click.argument("run", required=False)
-@click.option("--experiment", help="Of this experiment; without RUN its last run.")
-@click.option("--since", help="Only a run begun since: a moment in UTC, or an age: '1 hour'.")
+@click.option("--experiment", help="Its experiment; without RUN, the last run of it.")
+@click.option("--since", help="Only a run begun since a time in UTC, or an age: '1 hour'.")
 @click.option("--copy-reports", metavar="FOLDER", help="Copy its pages and record there.")
 @click.option(
-    "--fail-unless", type=click.Choice(["accepted", "rejected"]), help="For CI: else exit 1."
+    "--fail-unless", type=click.Choice(["accepted", "rejected"]), help="Exit with 1 otherwise."
 )
 @as_json
 def show(
@@ -352,7 +350,7 @@ def show(
 @main.command()
 @click.argument("before")
 @click.argument("after")
-@click.option("--experiment", help="Of this experiment, where a run is one of several.")
+@click.option("--experiment", help="The experiment, if the run holds several.")
 @click.option("--html", metavar="FILE", help="Write a page there, with the rows that changed most.")
 @as_json
 def compare(
@@ -387,7 +385,7 @@ def database(page: bool, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--root", help="What the runs were stored in.  [default: the storage root]")
+@click.option("--root", help="Where the runs are stored.  [default: the storage root]")
 @as_json
 def reindex(root: str | None, as_json: bool) -> None:
     """Fill the metadata database again from the storage: all runs that have ended, all versions."""

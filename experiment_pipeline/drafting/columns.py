@@ -143,7 +143,7 @@ def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
 def _named(name: str, distinct: int, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     """The plan of a column that names rows, or entities with several rows."""
     if distinct == len(raw):
-        why = "identifies the row: another value in every one"
+        why = "identifies the row: a different value in every row"
         return ColumnPlan(name, why, excluded=True, identifies_rows=True)
     each = f"{len(known) / distinct:.3g} rows each"
     why = f"names {distinct:,} things, {each}: a model would memorize them"

@@ -160,6 +160,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     )
     evaluation = _evaluation(raw, split.value, shape)
     shape = replace(shape, has_folds=evaluation is not None)
+    wanted = {name: plan for name, plan in plans.items() if name not in wishes.exclude}
     return Draft(
         target=wishes.target,
         task=task,
@@ -170,7 +171,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         prepared=tuple(prepared),
         id_columns=ids,
         max_rejected=_rejection_limit(target),
-        hints=_split_hints(plans, split.value, wishes.target),
+        hints=_split_hints(wanted, split.value, wishes.target),
         search=first_search.propose_search(shape),
         evaluation=evaluation,
         fits=_fits(shape),
@@ -325,7 +326,7 @@ def _positive_class(target: pd.Series, task: Decision, given: str | None) -> Dec
         raise _unusable(target, rule, fix)
     named = [value for value in classes if str(value).strip().casefold() in _POSITIVE_WORDS]
     if len(named) == 1:
-        return Decision(named[0], f"of {' and '.join(sorted(map(repr, classes)))} the affirmative")
+        return Decision(named[0], f"the affirmative of {' and '.join(sorted(map(repr, classes)))}")
     share = counts.iloc[-1] / counts.sum()
     return Decision(classes[-1], f"the rarer class, {share:.0%} of the rows")
 
@@ -359,7 +360,7 @@ def _split(
     why = "given"
     if by is None:
         if column is None and len(named) != 1:
-            return _series(plans, times) or Decision({"by": "random"}, "each row by chance")
+            return _series(plans, times) or Decision({"by": "random"}, "each row at random")
         column = column or named[0]
         by = "column" if column in named else "time" if column in times else "group"
         why = {

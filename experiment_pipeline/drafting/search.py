@@ -19,7 +19,7 @@ MANY_FEATURES = 1_000
 SHARE_OF_A_FIT, LEVELS, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 400
 # Fewer rows are cross-validated: each configuration costs many fits.
 FEWEST_TO_PAIR = 1_200
-_WITH_DEVIATIONS = "numbers minus their mean by category as well: only if significantly better"
+_WITH_DEVIATIONS = "also numbers minus their mean by category: chosen only if significantly better"
 # Draws where seconds are asked for: at least so many, so many a second (without folds 2 to 9 began, on folds .2 to
 # 5.5), and no more than pages can show. Dagster takes 14 ms for each before a run begins.
 DRAWS_OF_A_BUDGET, DRAWS_PER_SECOND, DRAWS_ON_FOLDS, MOST_DRAWS = 200, 10, 5, 2_000
@@ -97,7 +97,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     encoders = {"features": shape.encoders} if len(shape.encoders) > 1 else {}
     asked = [{}, {"extra_trees": True}]
     first: dict[str, Any] = {"algorithm": "lightgbm", "configurations": asked, **encoders}
-    space, boosted = _lightgbm_space(shape, rows), "boosted trees: on most tables the best"
+    space, boosted = _lightgbm_space(shape, rows), "boosted trees: the best on most tables"
     if rounds is not None:
         low, usual, high = (float(f"{times * LEARNT / rounds:.2g}") for times in (0.5, 1, 2))
         rates = _log(max(low, 0.02), max(0.2, min(high, 0.4)))
@@ -114,13 +114,13 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
     linear = {"algorithm": "linear", "hyperparameters": strength}  # early: few seconds suffice
     return (
-        Proposal(first, "boosted trees by their defaults, and with random splits: fitted first"),
+        Proposal(first, "boosted trees with their defaults, and with random splits: fitted first"),
         *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
         Proposal({**drawn, "hyperparameters": space}, boosted),
         Proposal(linear, "if it comes close to the trees, prefer it: it can be explained"),
         *_other_boosters(shape),
         *_forests(shape, rows, cells),
-        Proposal({"algorithm": "dummy"}, "ignores the features: what all must beat"),
+        Proposal({"algorithm": "dummy"}, "ignores the features: the baseline for all others"),
     )
 
 
@@ -141,7 +141,7 @@ def _forests(shape: Shape, rows: int, cells: int) -> Iterator[Proposal]:
     encoders = shape.encoders[-1:] if shape.many_texts else shape.encoders
     features = {"features": encoders} if encoders != ["ordinal"] else {}
     split = {"algorithm": "extra_trees", **features, "hyperparameters": space}
-    yield Proposal(split, "the same with random splits: quick, and they err elsewhere")
+    yield Proposal(split, "the same with random splits: quick, and their errors differ")
 
 
 def _other_boosters(shape: Shape) -> Iterator[Proposal]:
@@ -165,13 +165,13 @@ def _other_boosters(shape: Shape) -> Iterator[Proposal]:
             reads = name == "xgboost" and shape.many_texts
             texts = {"features": shape.encoders[1:]} if reads else {}
             each = {"configurations": [{}, first], **texts} if loss else texts
-            why = "is installed: it errs elsewhere than LightGBM, which the ensemble uses"
-            yield Proposal({"algorithm": name, **each}, f"{name} {why}")
+            why = "is installed: its errors differ from LightGBM's, which helps the ensemble"
+            yield Proposal({"algorithm": name, **each}, f"the package {name} {why}")
             time = seconds / 3 if shape.has_folds else seconds  # each fold is a fit
             draws = max(FEWEST_OF_EXTRAS, round(time / SECONDS_OF_AN_EXTRA))
             space = {**spaces[name], **loss}
             drawn = {"method": "random", "draws": draws, **texts, "hyperparameters": space}
-            yield Proposal({"algorithm": name, **drawn}, "the same, by other hyperparameters")
+            yield Proposal({"algorithm": name, **drawn}, "the same with other hyperparameters")
 
 
 def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:

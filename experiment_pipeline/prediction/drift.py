@@ -59,10 +59,10 @@ class DriftCounts:
         found = {n: difference(np.array(known[n].counts), one) for n, one in self.counts.items()}
         ranked = sorted(found, key=lambda n: (found[n].alarming, found[n].effect_size))[::-1]
         sizes = [f"{numbers.shown(name)} {found[name].effect_size:.2f}" for name in ranked]
-        large = numbers.counted(sum(one.alarming for one in found.values()), "column")
+        large = f"{sum(one.alarming for one in found.values())} of {len(found)} columns"
         out = numbers.share(float(np.concatenate(self.outside).mean()))
         rule = f"{STATISTIC}, large from {LARGE:g} on and beyond noise"
         return (
-            f"{large} with a large drift since training: {numbers.some_of(sizes)} ({rule})",
+            f"{large} with a large drift since training; most: {numbers.some_of(sizes)} ({rule})",
             f"{out} of the rows hold a number outside the training range",
         )

@@ -48,17 +48,17 @@ class ExperimentSpec(Closed):
     # What is predicted, and which columns and rows count how.
     target: str = Field(min_length=1, description="The column to predict", examples=["price"])
     task: Task = Field(description="What is predicted", examples=["binary"])
-    positive_class: Scalar = Field(None, description="Binary: the class that is predicted")
+    positive_class: Scalar = Field(None, description="Binary: the class that counts as positive")
     sample_weight: str | None = Field(
-        None, min_length=1, description="The column of positive weights of the rows; not a feature"
+        None, min_length=1, description="Column with a positive weight per row; not a feature"
     )
     exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
         {},
-        description="Column → the reason it is not a feature; of a date, its parts are none either",
+        description="Column → the reason it is not a feature; also for the parts of a date",
     )
     monotone: dict[str, Literal["increasing", "decreasing"]] = Field(
         {},
-        description="Feature that is a number → how the prediction (binary: the probability of "
+        description="Numeric feature → how the prediction (binary: the probability of "
         "the positive class) may go when it rises, all else equal",
     )
     preparation: table.Preparation = table.Preparation()
@@ -76,46 +76,48 @@ class ExperimentSpec(Closed):
         None, description="test_set, or cross_validation of train and test rows: for small tables"
     )
     seeds: SeedsSetting = Field(
-        None, description="How often a configuration is fitted, to tell its lead from chance"
+        None, description="Fits per configuration, by other seeds, to tell its lead from chance"
     )
     calibrate: CalibrateSetting = Field(
         None,
-        description="Of probabilities; unset: where classes are reweighted, of several the choice",
+        description="Of probabilities; unset: reweighted classes, and the chosen multiclass model",
     )
     halving: HalvingSetting = Field(
-        Halving(), description="off, or shares of the train rows for ever fewer configurations"
+        Halving(), description="off, or shares of the train rows for fewer and fewer configurations"
     )
     budget: Budget = Budget()
-    seed: int = Field(0, ge=0, lt=2**31, description="Of all that is drawn: fits, resamples")
+    seed: int = Field(0, ge=0, lt=2**31, description="For all random draws: fits, resamples")
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
     # Excluded from every dump: where fits run decides no result.
     engine: operation.Engine | None = Field(
-        None, exclude=True, description="Unset: EXPERIMENT_PIPELINE_DASK, else threads here"
+        None, exclude=True, description="Unset: as EXPERIMENT_PIPELINE_DASK says, else threads here"
     )
-    choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
+    choice: Literal["best_score", "smallest_in_tie_group"] = Field(
+        "best_score", description="Or the smallest configuration that is tied with the best"
+    )
     ensemble: EnsembleSetting = Field(
-        EnsembleRule(), description="off, or how many configurations an average may have"
+        EnsembleRule(), description="off, or the largest number of configurations in the average"
     )
 
     # How the chosen one is judged, and where it goes.
     acceptance: tuple[Criterion, ...] = Field(
-        (), description="Limits that must hold beside the gate against the baseline"
+        (), description="Limits that must hold, in addition to the gate against the baseline"
     )
     baseline: bool = Field(
         True, description="off: the model need not be significantly better than the baseline"
     )
     not_worse_than_champion: ChampionSetting = Field(
         NotWorseThanChampion(),
-        description="off, or how much worse than the current model and the best so far",
+        description="off, or how much worse than the champion and the best so far a model may be",
     )
     coverage: float | None = Field(
-        None, ge=0.5, lt=1, description="A gate: intervals or sets hold this share of rows"
+        None, ge=0.5, lt=1, description="A gate: intervals or sets cover this share of rows"
     )
     costs: Costs | None = Field(
-        None, description="Binary: of wrong decisions; the exported threshold is then the cheapest"
+        None, description="Binary: costs of wrong decisions; the exported threshold minimizes them"
     )
     audit: AuditSetting = Field(
-        None, description="Columns whose groups are compared on the validation set; or with limits"
+        None, description="Columns whose groups are compared on the validation set, or with limits"
     )
     export: Export = Export()
     approval: Literal["none", "required"] = Field(
@@ -125,7 +127,7 @@ class ExperimentSpec(Closed):
     record: operation.Statements = operation.Statements()
 
     # How the experiment runs in Dagster; nothing of it decides a result.
-    schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
+    schedule: str = Field("0 6 * * *", description="Cron expression; stopped until you start it")
     price_per_hour: float | None = Field(
         None, gt=0, description="What an hour of this machine costs, in any currency"
     )
@@ -135,14 +137,14 @@ class ExperimentSpec(Closed):
         None, description="How old leaderboard and exported model may get; unset: any age"
     )
     retention: operation.Retention | None = Field(
-        None, exclude=True, description="Which runs keep their files when cleaned; unset: all"
+        None, exclude=True, description="Runs whose files `clean` keeps; unset: all"
     )
     # Excluded from every dump: their addresses may hold a secret.
     watch: operation.Watch | None = Field(
-        None, exclude=True, description="Unset: no asset compares later labels with the promise"
+        None, exclude=True, description="Compares later labels with the promise; unset: not watched"
     )
     mlflow: operation.Mlflow | None = Field(
-        None, exclude=True, description="Unset: nothing goes to MLflow"
+        None, exclude=True, description="Where runs are copied to; unset: nothing goes to MLflow"
     )
 
     def part(self, keys: tuple[str, ...]) -> Self:

@@ -38,20 +38,20 @@ class Watch(Closed):
     """The champion's predictions and the labels that come later; see `experiment-pipeline watch`."""
 
     predictions: str = Field(
-        min_length=1, repr=False, description="Path or URL, as `predict --keep` writes them"
+        min_length=1, repr=False, description="Path or URL of what `predict --keep` wrote"
     )
-    labels: str = Field(min_length=1, repr=False, description="Path or URL, with id and target")
+    labels: str = Field(min_length=1, repr=False, description="Path or URL; with id and target")
     id: str | None = Field(None, min_length=1, description="Unset: the split's id_columns")
     time: str | None = Field(None, min_length=1, description="Unset: that of a split by time")
-    schedule: str | None = Field(None, description="Cron expression; unset: when it is asked for")
-    rerun: bool = Field(False, description="true: below the promise, a run is requested once")
+    schedule: str | None = Field(None, description="Cron expression; unset: only on request")
+    rerun: bool = Field(False, description="true: a broken promise requests one run")
 
 
 class Retention(Closed):
     """Which runs keep their files when `experiment-pipeline clean` is called."""
 
-    runs: int = Field(ge=1, description="So many of the last runs that had a leaderboard")
-    days: int = Field(0, ge=0, description="And every run that is not older")
+    runs: int = Field(ge=1, description="This many of the last runs with a leaderboard")
+    days: int = Field(0, ge=0, description="And all runs of this many days")
 
 
 class Mlflow(Closed):
@@ -60,7 +60,7 @@ class Mlflow(Closed):
     tracking_uri: str = Field(
         min_length=1,
         repr=False,
-        description="Of the MLflow server; credentials belong into MLFLOW_TRACKING_USERNAME and "
+        description="Of the MLflow server; credentials belong in MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD",
         examples=["http://mlflow.example:5000"],
     )
@@ -81,7 +81,7 @@ _ADDRESS = re.compile(
 
 
 class Certificates(Closed):
-    """Who this client is, and whom it believes: files in PEM, read when a run begins."""
+    """Certificates of this client and its authority: PEM files, read when a run begins."""
 
     ca: str = Field(min_length=1, description="Path of the certificate of the cluster's authority")
     certificate: str = Field(min_length=1, description="Path of this client's certificate")
@@ -101,14 +101,14 @@ class DaskEngine(Closed):
 
     address: str = Field(
         min_length=1,
-        description="Of the scheduler; local: a cluster on this machine, for trying",
+        description="Of the scheduler; local: a cluster on this machine, to try it",
         examples=["tls://scheduler.example:8786"],
     )
     certificates: Certificates | None = Field(
         None, description="For tls://; unset: those of Dask's own configuration"
     )
     insecure: bool = Field(
-        False, description="true: tcp:// to another machine, where whoever reaches a port runs code"
+        False, description="true: tcp:// to another machine; anyone who reaches a port can run code"
     )
 
     @property

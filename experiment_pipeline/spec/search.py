@@ -32,8 +32,8 @@ class Search(Closed):
         description=f"{', '.join(ALGORITHMS)} or an import path", examples=["lightgbm"]
     )
     method: Literal["grid", "random"] = "grid"
-    draws: int | None = Field(None, ge=1, le=100_000)
-    seed: int = Field(0, ge=0, lt=2**31)
+    draws: int | None = Field(None, ge=1, le=100_000, description="For method: random")
+    seed: int = Field(0, ge=0, lt=2**31, description="Of the draws")
     hyperparameters: dict[str, Hyperparameter] = Field(
         {}, description="Name → one value, a list, or a range {low: …, high: …, scale: log}"
     )
@@ -45,7 +45,7 @@ class Search(Closed):
         "model; arithmetic, deviations or generated (both): ordinal, and columns made of pairs of features; unset: what suits the algorithm",
     )
     name: str | None = Field(
-        None, pattern=_KEY, max_length=40, description="Key of the one; halving does not stop it"
+        None, pattern=_KEY, max_length=40, description="Its key; halving does not stop it"
     )
     note: str = Field("", description="Why it is tried; the leaderboard shows it")
 
@@ -132,8 +132,8 @@ CalibrateSetting = Annotated[
 class CrossValidation(Closed):
     """Folds of the train and test rows, each predicted by models that have not seen it."""
 
-    folds: int = Field(5, ge=2, le=20, description="Parts that the rows are cut into")
-    repeats: int = Field(3, ge=1, le=20, description="How often they are cut anew")
+    folds: int = Field(5, ge=2, le=20, description="Parts into which the rows are cut")
+    repeats: int = Field(3, ge=1, le=20, description="How often the rows are cut")
 
 
 class Evaluation(Closed):
@@ -163,12 +163,12 @@ class Halving(Closed):
     """Successive halving: all start on few train rows, the best go on to more."""
 
     fractions: tuple[Share, ...] = Field(
-        (1 / 16, 1 / 4, 1.0), description="Shares of the train rows, growing, the last one 1"
+        (1 / 16, 1 / 4, 1.0), description="Growing shares of the train rows; the last one is 1"
     )
     keep: float = Field(0.25, gt=0, lt=1, description="The share that goes on to the next rung")
     # Five tables, LightGBM in a narrow space: the rank correlation of rungs of up to 1,100 rows with
     # all rows was 0.06, of 1,600 to 2,200 rows 0.3. In a wide space fewer rows suffice.
-    fewest_rows: int = Field(1_500, ge=50, description="A rung of fewer train rows is left out")
+    fewest_rows: int = Field(1_500, ge=50, description="A rung of fewer train rows is skipped")
 
     @field_validator("fractions")
     @classmethod
@@ -188,20 +188,20 @@ HalvingSetting = Annotated[Halving | None, on_or_off(Halving), OFF_IS_WRITTEN]
 class EnsembleRule(Closed):
     """The weighted mean of the best few configurations, as one more row of the leaderboard."""
 
-    members: int = Field(5, ge=2, le=10, description="Configurations at the most")
+    members: int = Field(5, ge=2, le=10, description="Largest number of configurations")
 
 
 EnsembleSetting = Annotated[EnsembleRule | None, on_or_off(EnsembleRule), OFF_IS_WRITTEN]
 
 
 class Worth(Closed):
-    """What a search has to gain in some time to go on: a gain of the metric, or one that pays its price."""
+    """The gain that a search must expect to go on: in the metric, or worth its price."""
 
-    gain: float | None = Field(None, gt=0, description="Of the metric", examples=[0.001])
-    per_seconds: float = Field(60.0, gt=0, description="In which it has to be expected")
-    price_per_hour: float | None = Field(None, gt=0, description="Of the machine")
+    gain: float | None = Field(None, gt=0, description="In the metric", examples=[0.001])
+    per_seconds: float = Field(60.0, gt=0, description="The time in which it must be expected")
+    price_per_hour: float | None = Field(None, gt=0, description="Price of the machine")
     value_per_point: float | None = Field(
-        None, gt=0, description="Of a gain of 0.01 of the metric, in the same money"
+        None, gt=0, description="What a gain of 0.01 of the metric is worth, in the same currency"
     )
 
     @model_validator(mode="after")
@@ -223,12 +223,12 @@ class Budget(Closed):
     """Limits of a search, checked between fits; configurations that did not start are listed."""
 
     seconds: float | None = Field(
-        None, gt=0, description="Of search, refit and report; the result depends on the machine"
+        None, gt=0, description="For search, refit and report; the result depends on the machine"
     )
-    configurations: int | None = Field(None, ge=1, description="How many are tried, by the seed")
-    failures_in_a_row: int | None = Field(None, ge=1, description="So many end the search")
+    configurations: int | None = Field(None, ge=1, description="How many are tried, drawn by seed")
+    failures_in_a_row: int | None = Field(None, ge=1, description="This many end the search")
     worth: Worth | None = Field(
-        None, description="Where less is to be gained, a round of fits ends"
+        None, description="A round of fits ends when the expected gain is less than this"
     )
 
 
@@ -253,7 +253,7 @@ class Criterion(Closed):
         return limit
 
     judged_by: Literal["bound", "estimate"] = Field(
-        "bound", description="bound: the worse end of the 95 % interval must hold"
+        "bound", description="bound: the worse bound of the 95 % interval must meet the limit"
     )
 
     @model_validator(mode="after")
@@ -282,7 +282,7 @@ class NotWorseThanChampion(Closed):
 
     tolerance: float = Field(0.0, ge=0, description="In units of the ranking metric")
     replace: Literal["if_not_worse", "if_better"] = Field(
-        "if_not_worse", description="if_better: only by a significantly better one; no tolerance"
+        "if_not_worse", description="if_better: only a significantly better one; no tolerance"
     )
 
 
@@ -292,7 +292,7 @@ ChampionSetting = Annotated[
 
 
 _Largest = Annotated[float | None, Field(ge=0, lt=1, description="Gate: at most, of two groups")]
-_Smallest = Annotated[float | None, Field(gt=0, le=1, description="Gate: at least, low by high")]
+_Smallest = Annotated[float | None, Field(gt=0, le=1, description="Gate: at least, low / high")]
 
 
 class Audit(Closed):
@@ -313,8 +313,8 @@ AuditSetting = Annotated[Audit | None, alone("columns", Audit, tuple[str, ...])]
 class Costs(Closed):
     """What wrong decisions of a binary model cost, in any one unit."""
 
-    false_positive: float = Field(gt=0, description="Of a negative row", examples=[1])
-    false_negative: float = Field(gt=0, description="Of a positive row", examples=[10])
+    false_positive: float = Field(gt=0, description="Cost per negative row", examples=[1])
+    false_negative: float = Field(gt=0, description="Cost per positive row", examples=[10])
 
 
 class Export(Closed):

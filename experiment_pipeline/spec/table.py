@@ -17,7 +17,7 @@ class Data(Closed):
 
     url: str = Field(min_length=1, description="Any fsspec URL: path, s3://, https://")
     format: Literal["csv", "parquet"] | None = Field(None, description="Unset: by the content")
-    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    delimiter: str | None = Field(None, min_length=1, max_length=1, description="Of a CSV")
     encoding: str | None = None
     missing_values: tuple[str, ...] = Field(
         MISSING_VALUES, description="Texts in a CSV file that mean a missing value"
@@ -76,7 +76,7 @@ class Numbers(Closed):
 class Categories(Closed):
     """How spellings of one category become one; applied in this order."""
 
-    trim: bool = Field(False, description="Outer spaces go, inner runs of spaces become one")
+    trim: bool = Field(False, description="Remove outer spaces; inner runs of spaces become one")
     case: Literal["lower", "upper"] | None = None
     variants: dict[str, tuple[str, ...]] = Field(
         {}, description="The spelling to keep → the spellings it replaces"
@@ -115,9 +115,9 @@ class Preparation(Closed):
     missing_values_everywhere: tuple[Scalar, ...] = Field(
         (), description="Values that mean missing in every column"
     )
-    categories: dict[str, Categories] = Field({}, description="Per text column: one spelling each")
+    categories: dict[str, Categories] = Field({}, description="Per text column: unify spellings")
     types: dict[str, Literal["number", "integer", "text", "boolean", "datetime"]] = Field(
-        {}, description="Per column: what its texts are read as"
+        {}, description="Per column: the type as which its texts are read"
     )
     numbers: dict[str, Numbers] = Field(
         {}, description="Per number or integer column: how its texts are written"
@@ -131,7 +131,7 @@ class Preparation(Closed):
         description="Datetime columns → what they become; days: since 1970; cycle_of_…: sine, cosine",
     )
     function: str | None = Field(
-        None, pattern=IMPORT_PATH, description="module:function, table in, same rows out; last"
+        None, pattern=IMPORT_PATH, description="module:function, run last: table in, same rows out"
     )
 
     @field_validator(
@@ -187,7 +187,7 @@ class OwnFeatures(Closed):
     """A transformer of one's own, which makes the columns that models are fitted on."""
 
     transformer: str = Field(pattern=IMPORT_PATH, examples=["shop.features:Ratios"])
-    arguments: dict[str, JsonValue] = Field({}, description="What it is made with: name → value")
+    arguments: dict[str, JsonValue] = Field({}, description="Its arguments: name → value")
 
 
 class Analysis(Closed):
@@ -199,10 +199,8 @@ class Analysis(Closed):
     accept: dict[str, Annotated[str, Field(min_length=1)]] = Field(
         {}, description="Finding code → the reason it is accepted"
     )
-    thresholds: dict[str, float] = Field(
-        {}, description="Finding code, or code_blocks → the number it is compared with"
-    )
-    report_rows: int = Field(100_000, ge=100, description="Rows of the table report, at the most")
+    thresholds: dict[str, float] = Field({}, description="Finding code, or code_blocks → the limit")
+    report_rows: int = Field(100_000, ge=100, description="Most rows in the table report")
 
 
 Unseen = Literal["allow", "reject"]
@@ -212,9 +210,9 @@ RareClasses = Literal["set_aside", "stop"]
 class Drift(Closed):
     """How far a column may be from the accepted version, as a population stability index."""
 
-    warn: float = Field(0.1, gt=0, description="Effect size from which on a column is named")
+    warn: float = Field(0.1, gt=0, description="Effect size from which a column is named")
     block: float | None = Field(
-        None, gt=0, description="Effect size from which on the run ends; unset: never"
+        None, gt=0, description="Effect size from which the run ends; unset: never"
     )
 
     @model_validator(mode="after")
@@ -227,27 +225,27 @@ class Drift(Closed):
 class Validation(Closed):
     """How rows are checked against the schema, beyond what schema.yaml itself decides.
 
-    New values are common. In a feature, a list (`isin`) rejects, and one with `raise_warning: true`,
+    New values in a feature are common: a list (`isin`) rejects, and one with `raise_warning: true`,
     as a drafted schema has it, counts; a missing value is kept and counted unless the column says
     `nullable: false`. The two keys decide it for all features; target, ids and excluded columns are
     held to the schema as it is.
     """
 
-    max_rejected_fraction: float = Field(0.05, ge=0, le=1)
+    max_rejected_fraction: float = Field(0.05, ge=0, le=1, description="More end the run")
     max_rejected_increase: float | None = Field(
-        None, ge=0, lt=1, description="Largest rise of that fraction against the previous run"
+        None, ge=0, lt=1, description="Largest rise of that fraction since the previous run"
     )
     duplicate_rows: Literal["keep", "reject"] = Field(
         "keep", description="reject: a row that repeats an earlier one in every column"
     )
     unseen_categories: Unseen | None = Field(
-        None, description="Outside the list (isin) of a feature; unset: as its raise_warning says"
+        None, description="Values not in isin of a feature; unset: as its raise_warning says"
     )
     unseen_missing_values: Unseen = Field(
-        "allow", description="Of a feature of which schema.yaml does not say `nullable`"
+        "allow", description="In features for which schema.yaml does not set `nullable`"
     )
     rare_classes: RareClasses = Field(
-        "set_aside", description="Their rows are rejected (no model can predict them), or stop"
+        "set_aside", description="Classes too rare for three sets: reject their rows, or stop"
     )
     drift: Drift = Drift()
 
@@ -307,7 +305,7 @@ class TimeSplit(Closed):
         description="The column that orders the rows in time", examples=["order_date"]
     )
     gap: Duration = Field("0s", description="Time left out between the sets, such as '1 day'")
-    unit: Duration = Field("1 day", description="What intervals resample: rows of one such period")
+    unit: Duration = Field("1 day", description="The period whose rows intervals resample together")
     id_columns: IdColumns = ()
     fractions: Fractions = Fractions()
 
@@ -324,9 +322,9 @@ class ColumnSplit(Closed):
 
     by: Literal["column"]
     column: Column = Field(description="The column that names each row's set", examples=["set"])
-    train: tuple[Scalar, ...] = Field(("train",), min_length=1)
-    test: tuple[Scalar, ...] = Field(("test",), min_length=1)
-    validation: tuple[Scalar, ...] = Field(("validation",), min_length=1)
+    train: tuple[Scalar, ...] = Field(("train",), min_length=1, description="Values")
+    test: tuple[Scalar, ...] = Field(("test",), min_length=1, description="Values")
+    validation: tuple[Scalar, ...] = Field(("validation",), min_length=1, description="Values")
     id_columns: IdColumns = ()
 
     @model_validator(mode="after")

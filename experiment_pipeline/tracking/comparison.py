@@ -216,7 +216,7 @@ def changes(before: _Run, after: _Run, files: tuple[_Files, _Files]) -> Iterator
     old, new = before["libraries"] or {}, after["libraries"] or {}
     for name in sorted(old | new):
         if old.get(name) != new.get(name):
-            yield Change(name, *(str(of.get(name, "not installed")) for of in (old, new)))
+            yield Change(name, *(str(of.get(name, "not used")) for of in (old, new)))
 
 
 def _diff(name: str, before: _Files, after: _Files, around: int) -> Iterator[str]:

@@ -258,10 +258,10 @@ def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
 
 
 def test_the_split_is_random_and_the_others_are_hints() -> None:
-    """What the model will meet only people know, so dates and customers are pointed at."""
-    inferred = draft(NUMBERS, day=DAYS.repeat(2)[:ROWS], customer_id=repeated(*range(60)))
-    assert inferred.split.value == {"by": "random"}
-    customers, days = inferred.hints
+    """What the model will meet only people know, so dates and customers are named, unless excluded."""
+    columns = {"day": DAYS.repeat(2)[:ROWS], "customer_id": repeated(*range(60))}
+    customers, days = draft(NUMBERS, **columns).hints
+    assert draft(NUMBERS, {"exclude": ("day",)}, **columns).hints == (customers,)
     assert "(split: {by: group, column: customer_id})" in customers
     assert "day holds dates, by which the rows are in order" in days
 

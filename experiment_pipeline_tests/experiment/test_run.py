@@ -70,7 +70,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     assert found.accepted
     assert found.decision.startswith("visits: accepted with conditions (repeated_entities, ")
     assert found.decision.partition(":")[2].partition(", v0001")[0] in found._repr_html_()
-    assert "positive  yes: of 'no' and 'yes' the affirmative" in found.summary
+    assert "positive  yes: the affirmative of 'no' and 'yes'" in found.summary
     assert set(found.leaderboard["algorithm"]) >= {"linear", "dummy"}
     assert found.named.spec.exclude.keys() >= {"cost", "patient", "visit_id"}
     assert found.named.spec.exclude["cost"] == "known later"

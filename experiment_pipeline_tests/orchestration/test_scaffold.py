@@ -76,7 +76,7 @@ def test_a_table_becomes_a_commented_experiment(folder: Path, capsys) -> None:
     assert "late" in load_schema((made / "schema.yaml").read_text()).columns
     text, said = (made / "defs.yaml").read_text(), capsys.readouterr().out
     assert "# Inferred: binary, because the target holds two values, 'no' and 'yes'." in text
-    assert "visit_id: identifies the row: another value in every one" in said
+    assert "visit_id: identifies the row: a different value in every row" in said
     assert said.endswith("dagster job execute -m clinic.definitions -j visits\n")
 
 

@@ -31,11 +31,11 @@ def said(delivered: pd.DataFrame, predicted: np.ndarray) -> tuple[str, ...]:
 def test_what_has_shifted_comes_first_with_its_effect_size() -> None:
     """Inputs and predictions alike, shown also where little has; and how many rows no training row was like."""
     first, second = said(rows(2_000), rows(2_000)["age"].to_numpy() / 100)
-    assert first.startswith("0 columns with a large drift since training: ")
+    assert first.startswith("0 of 3 columns with a large drift since training; most: ")
     assert float(second.split(" %")[0]) < 0.5
     first, second = said(rows(2_000, 30), rows(2_000, 30)["age"].to_numpy() / 100)
-    assert first.startswith("2 columns with a large drift since training: ")
-    shown = first.partition("training: ")[2].partition(" (")[0].split(", ")
+    assert first.startswith("2 of 3 columns with a large drift since training; most: ")
+    shown = first.partition("most: ")[2].partition(" (")[0].split(", ")
     assert [one.split()[0] for one in shown][2:] == ["town"]
     assert float(second.split(" %")[0]) > 10
 

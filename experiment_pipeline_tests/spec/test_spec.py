@@ -45,7 +45,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("preparation.numbers", {"t": {"decimal": ","}}, "types does not make a number; write types:"),
     ("preparation.numbers", {"t": {"thousands": "."}}, "decimal and thousands are both '.'"),
     ("preparation.categories", {"t": {"variants": {"a": ["a"]}}}, "variants lists 'a' twice"),
-    ("costs", {"false_positive": 1}, "costs.false_negative: is missing: of a positive row"),
+    ("costs", {"false_positive": 1}, "costs.false_negative: is missing: cost per positive row"),
     ("costs", {"false_positive": 1, "false_negative": float("inf")}, "should be a finite number"),
     ("validation.drift", {"warn": 0.3, "block": 0.2}, "validation.drift.block: 0.2 is below warn"),
     ("split", {"column": "x"}, "split.by: is missing; allowed: random, group, time, column"),

@@ -61,7 +61,7 @@ def judge(
         if (found_as := weight(finding)) != "note" or finding.accepted is not None:
             does = {"blocks": " blocks", "condition": "", "note": " is a note"}[found_as]
             reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
-            reasons.append(f"{finding.code}{does}{reason}: {finding.evidence}")
+            reasons.append(f"{finding.code}{does}{reason}: {finding.evidence.removesuffix('.')}")
     reasons += [f"{_IDLE}: {code}" for code in accepted if code not in found]
     return _LED_TO[weight(marked[0]) if marked else "note"], tuple(reasons), tuple(marked)
 

@@ -253,7 +253,7 @@ class DriftOverTime(Rule):
         changed: Severity = "condition" if random else "note"
         return self.found(
             changed if columns else None,
-            f"Distance of the first and last third by {numbers.shown(times[0])} (0 alike, 1 "
+            f"Distance between first and last third by {numbers.shown(times[0])} (0: alike, 1: "
             f"disjoint): target {target:.2f}; features {each or 'none'}.",
             max([target, *drifts.values()]),
             limit,
