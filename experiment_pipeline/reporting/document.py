@@ -325,11 +325,11 @@ _EVIDENCE = {
 }
 _READ_AS = {
     "challenger": "Paired on the same validation rows, 95 % intervals (of champions: as the gates). It "
-    "informs and chooses nothing, so no look is counted; who takes another model by it has looked.",
+    "informs and chooses nothing, so no look is counted; taking another model because of it is a look.",
     "robustness": "Scores of this model on validation rows in which one feature is changed after "
     "preparation: the largest losses of all that were tried. schema.yaml may reject such rows.",
     "split seed": "The whole flow on the train and test rows alone, cut into three sets by other seeds; "
-    "validation rows are not read. Repeats share rows: their spread is no standard error.",
+    "validation rows are not read. Repeats share rows: their spread is not a standard error.",
 }
 
 

@@ -50,7 +50,7 @@ _STAGES = (
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
             "fit_for_modelling": "The findings allow training on this table. `no go` ends the run "
-            "before it costs, unless the YAML accepts the findings that lead to it."
+            "before the search, unless the YAML accepts the findings that lead to it."
         },
         blocking=("fit_for_modelling",),
     ),

@@ -182,7 +182,7 @@ class ExportedModel:
         if unknown := sorted({*wanted} - {*trusted}):
             options = " ".join(f"--trust {name}" for name in unknown)
             rule = f"it runs code that is not part of this project: {', '.join(unknown)}"
-            fix = f"If you know where it comes from, add {options}"
+            fix = f"If you know where it comes from, add {options}; in Python: trusted={unknown}"
             raise InvalidModel(f"{self.manifest.experiment} {self.manifest.version}", rule, fix)
 
     def _read(self, names: Iterable[str]) -> dict[str, bytes]:

@@ -51,7 +51,7 @@ class LeakSuspect(Rule):
         ]
         read = min(len(subject.target.rows), MOST_ROWS)
         sentences = [
-            f"Skill alone, as {NAMES[subject.spec.task]} on {read:,} rows: {numbers.some_of(each)}."
+            f"Skill by itself, as {NAMES[subject.spec.task]} on {read:,} rows: {numbers.some_of(each)}."
         ]
         copies = {c: share for c, share in _near_copies(subject) if c not in columns}
         if copies and not regression:
