@@ -176,7 +176,7 @@ def _decision(report: ValidationReport) -> Section:
     score, count = report.score(report.metric), len(report.gates)
     if report.accepted:
         rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
-        passed = "the one gate passes" if count == 1 else f"all {count} gates pass"
+        passed = "the one gate passes" if count == 1 else f"{count} of {count} gates pass"
         first = f"A{numbers.accepted_under(report.conditions)[1:]}: {passed} ({rules})."
     else:
         failed = "; ".join(

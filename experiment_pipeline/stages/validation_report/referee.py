@@ -138,7 +138,7 @@ def unknowns(
     beyond = f" beyond new values of {split.column}" if split.by == "group" else ""
     few = few_clusters_note(predicted.clusters, cluster_in_words(spec), "validation", weights)
     others = f"other than {', '.join(spec.audited)}, which are audited, " if spec.audited else ""
-    parts = f"are of the features: groups by another column {others}are not among them."
+    parts = f"are formed by features: groups by another column {others}are not checked."
     parts = "were not computed." if report.segments is None else parts
     sentences = {
         later: True,
@@ -146,14 +146,14 @@ def unknowns(
         f"ways of recording are not measured{beyond}.": True,
         "No id column is declared: rows of one person or thing in two sets are noticed only where "
         "they resemble each other.": split.by == "random" and not split.id_columns,
-        "One cut into sets was tried: how much depends on its seed is measured by "
-        f"experiment-pipeline sensitivity {spec.name}.": split.by in ("random", "group"),
+        "Only one split was tried: experiment-pipeline sensitivity "
+        f"{spec.name} measures how much depends on its seed.": split.by in ("random", "group"),
         f"Only rows whose {target} is known are in the table. Where an earlier decision determined "
         "which ones are (refused applications have no outcome), the others are not measured.": True,
-        f"Values of {target} are taken as true: how many are wrong is not measured.": True,
+        f"Values of {target} are taken as correct: how many are wrong is not measured.": True,
         "Importance and explanations describe the model, not causes: what happens when somebody "
         "changes a feature or acts on a prediction is not measured.": True,
-        f"How exact the intervals are is not known: {few}.": few is not None,
+        f"The accuracy of the intervals is not known: {few}.": few is not None,
         f"Weak segments {parts}": True,
         f"{report.looks} models were scored on these validation rows: what later choices learnt "
         "from them is not known.": report.looks > 1,

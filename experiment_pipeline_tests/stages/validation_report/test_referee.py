@@ -134,7 +134,7 @@ BY_TIME, BY_GROUP = ({"split": {"by": by, "column": "day"}} for by in ("time", "
         (BY_TIME, "Changes after 7, the last validation row", "sensitivity"),
         (BY_GROUP, "beyond new values of day", "No id column is declared"),
         ({"looks": 3}, "4 models were scored on these validation rows", "groups by another"),
-        ({"clusters": 5}, "How exact the intervals are is not known: the validation", "looked"),
+        ({"clusters": 5}, "The accuracy of the intervals is not known: the validation", "looked"),
     ],
 )
 def test_a_sentence_on_what_is_not_known_stands_where_it_applies(
