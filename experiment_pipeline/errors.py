@@ -109,7 +109,7 @@ class NotEnoughMemory(ExperimentPipelineError):
 
 
 class UnknownRun(ExperimentPipelineError):
-    """No such experiment or run is remembered."""
+    """No such experiment or run is recorded."""
 
 
 class NotAccepted(ExperimentPipelineError):
@@ -117,7 +117,7 @@ class NotAccepted(ExperimentPipelineError):
 
 
 class ExportError(ExperimentPipelineError):
-    """A model could not be exported, or an exported one not be used."""
+    """A model could not be exported, or an exported model cannot be used."""
 
 
 class PredictionsChanged(ExportError):

@@ -69,7 +69,7 @@ class RunResult:
         return self.values["rejected_rows"]
 
     def errors(self, n: int = 50) -> pd.DataFrame:
-        """The rows with the largest loss, as of `experiment_pipeline.worst_rows`."""
+        """The rows with the largest loss, as in `experiment_pipeline.worst_rows`."""
         return questions.worst_rows(self.name, n, self.run_id)
 
     @property

@@ -2,7 +2,7 @@
 
     run("churn.csv", target="churned")      a first experiment, drafted as the scaffold does
     run("churn")                            the experiment of a folder with defs.yaml
-    add(churn, MyModel(), "mine")           the same with a model of one's own
+    add(churn, MyModel(), "mine")           the same with a model of your own
     choose("churn", "linear", why="…")      another configuration of its last run
     refit("churn")                          its champion on today's data
     sensitivity("churn", seeds=5)           its last run with other split seeds
@@ -115,7 +115,7 @@ def run(
 
 
 def add(result: RunResult | str, estimator: Any, name: str, note: str = "") -> RunResult:
-    """Put a model of one's own on the leaderboard of a run, or of the last run of an experiment's name.
+    """Put a model of your own on the leaderboard of a run, or of the last run of a named experiment.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> from sklearn.linear_model import Lasso
@@ -176,7 +176,7 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
     >>> refit("lines").facts["version"]
     'v0001'
 
-    Of an ensemble its members are fitted; the leaderboard composes and chooses anew.
+    For an ensemble, its members are fitted; the leaderboard sets the weights and chooses again.
 
     Raises UnknownRun: no such experiment; InvalidModel: no champion whose trained models are stored.
     """

@@ -134,9 +134,9 @@ class Model:
         return self.signature.select(pd.DataFrame(cells, index=rows.index))
 
     def predict_interval(self, rows: pd.DataFrame, coverage: float = 0.9) -> Predicted:
-        """Predict, with `lower` and `upper`, or `prediction_set` as a JSON list: they hold a share of new rows.
+        """Predict, with `lower` and `upper`, or `prediction_set` as a JSON list, to cover a share of new rows.
 
-        Others are as often below as above; of each class the share is held. Raises as `predict`, and
+        Misses are as often below as above; the share holds for each class. Raises as `predict`, and
         InvalidModel: too few rows calibrated the version for it, or none.
         """
         return replace(self, coverage=coverage).predict(rows)

@@ -184,7 +184,7 @@ _TYPES_WITH: dict[str, tuple[str | None, ...]] = {
 
 
 class OwnFeatures(Closed):
-    """A transformer of one's own, which makes the columns that models are fitted on."""
+    """A transformer of your own, which makes the columns that models are fitted on."""
 
     transformer: str = Field(pattern=IMPORT_PATH, examples=["shop.features:Ratios"])
     arguments: dict[str, JsonValue] = Field({}, description="Its arguments: name → value")

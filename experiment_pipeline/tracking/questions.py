@@ -155,7 +155,7 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
     2    linear   failed              NaN        <NA>   1.0
 
     They are in the order of the leaderboard. A hyperparameter with the name of another column is called
-    `hyperparameter_<name>`. `run` as of `run_of`; None: the last whole run with results.
+    `hyperparameter_<name>`. `run`: a beginning of its id; None: the last whole run with results.
     """
     if run is None:
         check_experiment(experiment)
@@ -204,7 +204,7 @@ def worst_rows(experiment: str, n: int = 50, run: str | None = None) -> pd.DataF
     1           4        test   B6 2     no        yes  2.45
 
     The index picks the rows of the table as delivered. The loss is the log loss or the absolute error.
-    Test rows are predicted by the fit on train rows; 1,000 are kept. Arguments as of `run_of`.
+    Test rows are predicted by the fit on train rows; 1,000 are kept. `run`: a beginning of its id.
     """
     return worst_of(predicted_rows(run_of(experiment, run)), n)
 
@@ -235,7 +235,7 @@ def findings(experiment: str, run: str | None = None) -> pd.DataFrame:
                   code severity column_names          evidence
     0  constant_column     warn       [year]  year has 1 value
 
-    Arguments and errors as of `run_of`.
+    `run`: a beginning of its id; None: the last one. Raises UnknownRun: there is none, or several.
     """
     return rows_of("findings", run_of(experiment, run))
 
