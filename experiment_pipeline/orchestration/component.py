@@ -11,7 +11,6 @@ import functools
 import os
 import re
 import warnings
-from collections import defaultdict
 from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
@@ -117,9 +116,10 @@ class Experiment(dg.Component):
 
 
 def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
-    """A job of the experiment's name whose run fails with the error, and one asset for the graph."""
+    """A job of the experiment's name whose run fails with the error, an asset that says so, and bare keys."""
     from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
     from experiment_pipeline.orchestration.executor import in_process_executor
+    from experiment_pipeline.stages.registry import STAGES
 
     _warn_once(f"{name} is left out: {error}")
     if not re.fullmatch(NAME, name):
@@ -134,7 +134,10 @@ def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
     job = dg.define_asset_job(
         name, [cannot_be_loaded], description=description, executor_def=in_process_executor
     )
-    return dg.Definitions(assets=[cannot_be_loaded], jobs=[job])
+    # Other assets may take these as inputs: with the keys absent, the whole code location would not load.
+    keys = [[name, one] for stage in STAGES.values() for one in stage.assets]
+    absent = [dg.AssetSpec(key, group_name=name, description=description) for key in keys]
+    return dg.Definitions(assets=[cannot_be_loaded, *absent], jobs=[job])
 
 
 @functools.cache
@@ -201,12 +204,12 @@ def load_tree(tree: ReadableTree) -> dg.Definitions:
     from experiment_pipeline.experiment.files import EXPERIMENT, FILES, shown_path
 
     root = tree.defs_module_path
-    experiments: dict[str, list[Path]] = defaultdict(list)
+    experiments: dict[str, list[Path]] = {}
     errors: dict[Path, ExperimentPipelineError] = {}
     for path in sorted(path for name in FILES for path in root.rglob(name)):
         try:
             if _type_of(path) == EXPERIMENT:
-                experiments[path.parent.name].append(path.parent)
+                experiments.setdefault(path.parent.name, []).append(path.parent)
         except InvalidExperiment as error:
             errors[path.parent] = error
     for name, (first, *others) in experiments.items():

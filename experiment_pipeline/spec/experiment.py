@@ -128,9 +128,7 @@ class ExperimentSpec(Closed):
 
     # How the experiment runs in Dagster; nothing of it decides a result.
     schedule: str = Field("0 6 * * *", description="Cron expression; stopped until you start it")
-    price_per_hour: float | None = Field(
-        None, gt=0, description="What an hour of this machine costs, in any currency"
-    )
+    price_per_hour: float | None = Field(None, gt=0, description="Price of an hour of this machine")
     owners: tuple[str, ...] = Field((), description="Email addresses or team:name")
     tags: dict[str, str] = Field({}, description="Name → value, on every asset")
     freshness: operation.Freshness | None = Field(

@@ -211,9 +211,7 @@ class Drift(Closed):
     """How far a column may be from the accepted version, as a population stability index."""
 
     warn: float = Field(0.1, gt=0, description="Effect size from which a column is named")
-    block: float | None = Field(
-        None, gt=0, description="Effect size from which the run ends; unset: never"
-    )
+    block: float | None = Field(None, gt=0, description="Effect size from which the run ends")
 
     @model_validator(mode="after")
     def _blocks_only_what_it_warns_about(self) -> Self:

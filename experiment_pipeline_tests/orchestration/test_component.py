@@ -195,7 +195,7 @@ def sound(folder: ExperimentsFolder) -> ExperimentsFolder:
 
 
 def stages(definitions: dg.Definitions, name: str) -> int:
-    keys = definitions.resolve_asset_graph().get_all_asset_keys()
+    keys = definitions.resolve_asset_graph().materializable_asset_keys
     return sum(key.path[0] == name for key in keys)
 
 

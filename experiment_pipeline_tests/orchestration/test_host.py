@@ -97,10 +97,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentsFolde
     return folder
 
 
-def test_the_example_of_the_guide_gives_neighbours_automation_and_groups(
-    project: ExperimentsFolder,
-) -> None:
-    """Dagster's own loader understands it, and the job stays whole."""
+def test_the_example_of_the_guide_is_understood(project: ExperimentsFolder) -> None:
+    """Dagster's own loader gives neighbours, automation and groups, and the job stays whole."""
     (example,) = re.findall(r"```yaml\n(post_processing.*?)```", GUIDE.read_text(), re.DOTALL)
     project.write(f"{YAML}{example}")
     definitions = dg.load_from_defs_folder(path_within_project=project.root)
@@ -117,6 +115,8 @@ def test_a_wrong_file_stops_only_its_experiment(project: ExperimentsFolder) -> N
     """A wrong setting also where Dagster loads the project; what is not YAML where ours does."""
     project.write(YAML, "sound")
     project.write(YAML.replace("target", "targt"), "wrong")
+    mine = 'import dagster as dg\n@dg.asset(ins={"x": dg.AssetIn(["wrong", "leaderboard"])})\ndef y(x): ...'
+    (project.defs / "mine.py").write_text(mine)
     by_dagster = dg.load_from_defs_folder(path_within_project=project.root)
     assert "targt: unknown key" in by_dagster.resolve_job_def("wrong").description
     project.write(YAML.replace("late", "[late"), "unreadable")
@@ -126,4 +126,4 @@ def test_a_wrong_file_stops_only_its_experiment(project: ExperimentsFolder) -> N
     assert not [one for one in warned if one.category in (dg.BetaWarning, dg.PreviewWarning)]
     assert "6: is not YAML" in loaded.resolve_job_def("unreadable").description
     keys = {key.to_user_string() for key in loaded.resolve_asset_graph().get_all_asset_keys()}
-    assert keys > {"stg_customers", "sound/exported_model", "wrong/cannot_be_loaded"}
+    assert keys > {"stg_customers", "y", "sound/exported_model", "wrong/cannot_be_loaded"}
