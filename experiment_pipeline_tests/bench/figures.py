@@ -109,9 +109,9 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     shares = tuple(f"{100 * share:.0f}" for share in (right, largest))
     yield Quote("{} % right; the largest class alone: {} %", shares)
     off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
-    yield Quote("off by {} euros; by chance it would look like {}", tuple(off))
+    yield Quote("off by {} euros; with a random split it would seem to be {}", tuple(off))
     ends = (_whole(years[one]) for one in ("estimate", "low", "high"))
-    yield Quote("off by {} years, but {} to {}: few countries", tuple(ends))
+    yield Quote("off by {} years (interval {} to {}): few countries", tuple(ends))
     board = rodents["board"]
     shown = (numbers.score(board["score"]), numbers.score(board["baseline"]), str(board["tied"]))
     words = "chosen with a log loss of {}, against {} of the baseline, and {} others are"
