@@ -276,12 +276,14 @@ class Brake:
             return False
         sign, window = metric_of(self._metric).sign, self._worth.per_seconds
         scores = np.array([sign * one.test_score for one in list(self._here.values())])
-        gain = expected_gain(scores, window * fits / seconds)
+        gain = expected_gain(scores, fits_in_window := window * fits / seconds)
         if gain.high >= self._worth.least_gain:
             return False
+        before = scores[: max(len(scores) - round(fits_in_window), 1)]
+        realised = np.fmax.reduce(scores) - np.fmax.reduce(before)
         self._spent = (
             f"another {window:g} seconds were expected to gain {gain.estimate:.2g} (at most "
-            f"{gain.high:.2g}), which budget.worth does not ask for"
+            f"{gain.high:.2g}; the last had gained {realised:.2g}), which budget.worth does not ask for"
         )
         return True
 

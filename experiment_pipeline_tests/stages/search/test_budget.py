@@ -318,16 +318,16 @@ def test_a_rung_ends_where_more_fits_are_not_worth_their_time() -> None:
     held = Brake(Budget(worth=worth), clock, AFTER, "roc_auc")
     entered = [replace(LINEAR[0], key=f"fit{number}") for number in range(200)]
     held.rung_began(FULL, entered, {})
-    done = 0
-    while held.may_start(entered[done].key):
-        score = 0.7 + 0.02 * np.random.default_rng(done).normal()
-        held.fit_ended(fitted(entered[done], score, 0.5))
-        done, clock.seconds = done + 1, clock.seconds + 0.5
-    assert 20 <= done < 200
+    scores = list[float]()
+    while held.may_start(entered[len(scores)].key):
+        scores.append(0.7 + 0.02 * np.random.default_rng(len(scores)).normal())
+        held.fit_ended(fitted(entered[len(scores) - 1], scores[-1], 0.5))
+        clock.seconds += 0.5
     assert held.is_out_of_time
+    assert 20 < len(scores) < 200
     reason, _ = held.reason_of("another")
     assert reason.startswith("another 10 seconds were expected to gain 0.00")
+    assert f"the last had gained {max(scores) - max(scores[:-20]):.2g})" in reason
     held.rung_began(FULL, DECLARED, {})
     assert held.may_start()
-    paid = Worth(price_per_hour=3.6, value_per_point=0.001, per_seconds=10)
-    assert paid.least_gain == pytest.approx(0.1)
+    assert Worth(price_per_hour=3.6, value_per_point=0.1).least_gain == pytest.approx(0.006)
