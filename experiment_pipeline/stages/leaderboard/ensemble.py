@@ -37,7 +37,7 @@ STEPS = 20  # of the selection: weights are multiples of a twentieth at the fine
 PATIENCE = 4  # steps without a better score before it stops
 KEPT = 0.95  # share of the gain over the best model that must remain when members are removed
 MOST_ROWS = 20_000  # more do not change the weights of five models
-_ROUNDING = 1e-9  # relative to a score, less is no gain
+_ROUNDING = 1e-9  # relative to a score; a smaller gain is none
 
 Score = Callable[[np.ndarray], float]
 

@@ -161,7 +161,7 @@ def generated_parts(
 ) -> list[Part]:
     """Return the parts that an encoder adds, chosen on the rows `seen` with encoded targets (n,).
 
-    A feature with a direction is no parent: predictions could break it through the generated column.
+    A feature with a direction is never a parent: predictions could break it through the generated column.
     """
     parts, split, labels = list[Part](), sets.split, y[:, None]
     if sets.task == "multiclass":

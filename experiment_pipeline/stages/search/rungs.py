@@ -139,7 +139,7 @@ def _thinned(sets: TrainingSets, order: np.ndarray, fraction: float) -> Training
 
 
 def _of_folds(n_competing: int, kept: Sequence[int], sets: TrainingSets, room: Room) -> Ladder:
-    """Every configuration on all folds; where there is no time for that, on the first of them."""
+    """One rung of all folds; if there is no time for every configuration on all, first a rung of a few folds."""
     every, once = len(sets.folds), sum(fold.repeat == 0 for fold in sets.folds)
     if not kept or room(sets) >= n_competing:
         why = "cross-validation fits every configuration on all folds"

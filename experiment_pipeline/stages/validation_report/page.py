@@ -349,12 +349,12 @@ def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
             )
             for way in at.ways
         )
-        said = (
+        text_on_costs = (
             f"With costs in the YAML, the threshold of least cost {how.short} is used; f1, "
             "accuracy and balanced accuracy above are computed at it. Its cost on validation:"
         )
         header = ("decide by", "threshold", f"cost per row {how.short}", "on validation")
-        costs = [Paragraph(said), TableBlock(header, rows)]
+        costs = [Paragraph(text_on_costs), TableBlock(header, rows)]
     warning = (
         f"The curves are those of {how.by}; the points are the result on validation. Do not choose "
         "another threshold by the points: that would be choosing on validation rows."
