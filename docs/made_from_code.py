@@ -94,7 +94,8 @@ def _findings() -> Iterator[str]:
     yield "# Findings\n"
     yield (
         "What the data analysis looks for. `analysis: {thresholds: {code: number}}` changes a limit, "
-        "`analysis: {accept: {code: reason}}` accepts a finding with a reason.\n"
+        '`analysis: {accept: {code: reason}}` accepts a finding with a reason. "From it" means at or above '
+        "the limit.\n"
     )
     yield "| code | finding | limits: default (allowed), meaning |\n|---|---|---|"
     for rule in (*TABLE_RULES, *PROBE_RULES):

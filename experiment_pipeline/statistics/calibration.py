@@ -1,10 +1,10 @@
-"""Predictions beside the truth without a metric: calibration, confusion, residuals, conformal bounds.
+"""Predictions compared with the truth without a metric: calibration, confusion, residuals, conformal bounds.
 
 Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of the
-outcome are modelled by the predicted log odds. A slope below 1 means overconfident; the intercept, with
-the slope held at 1, is by how much the log odds are too low on average. Intervals draw the resampling
-clusters anew; those of one model's classes hold all together. A model fitted with other class weights
-predicts probabilities for rows of that mix (Elkan 2001; Dal Pozzolo et al. 2015).
+outcome are modelled by the predicted log odds. A slope below 1 means overconfident; the intercept, with the
+slope fixed at 1, is how much the log odds are too low on average. Intervals allow for resampling clusters;
+those of all classes of a model hold together. A model fitted with other class weights predicts
+probabilities for that mix of classes (Elkan 2001; Dal Pozzolo et al. 2015).
 """
 
 import math
@@ -40,8 +40,8 @@ MOST_CLASSES = 6  # further classes are rare; more curves make a page unreadable
 _MOST_BINS, _LEAST_ROWS_OF_BIN = 10, 20
 _EDGE = 1e-6  # probabilities of 0 and 1 have no log odds
 _STEPS, _LONGEST_STEP, _CONVERGED = 100, 4.0, 1e-10
-LARGE = 0.9  # the quantile beyond which errors are large
-_FEW_CLUSTERS = 10  # fewer count as so many rows
+LARGE = 0.9  # the quantile beyond which errors count as large
+_FEW_CLUSTERS = 10  # if there are fewer, each cluster counts as one row
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Values that do not reweight classes, of scikit-learn, LightGBM, XGBoost and CatBoost.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -64,7 +64,7 @@ def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
 class Miscalibration:
     """The largest shift between predicted and observed class shares of a reweighted model."""
 
-    setting: str  # what reweights it
+    setting: str  # the hyperparameter that reweights it
     of: str  # the class with the largest shift
     predicted: float  # its mean predicted probability on the validation set
     observed: float  # its share there
@@ -118,7 +118,7 @@ class CalibrationCurve:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the interval of the intercept excludes 0, or that of the slope 1."""
+        """Whether the intercept's interval excludes 0, or the slope's excludes 1."""
         return any(
             math.isfinite(one.estimate) and not one.low <= ideal <= one.high
             for one, ideal in ((self.intercept, 0.0), (self.slope, 1.0))
@@ -142,9 +142,9 @@ def calibrations(
 def class_by_class(
     predicted: SetPrediction, classes: Sequence[object]
 ) -> list[tuple[object, np.ndarray, np.ndarray]]:
-    """Return (class, is it this one, its probability) of the positive class, or of the most frequent.
+    """Return (class, indicator (n,), probability (n,)) of the positive class, or of each of the most frequent.
 
-    Classes that all rows or none belong to are left out.
+    Classes that all rows or no rows belong to are left out.
     """
     if predicted.prediction.ndim == 1:
         found = [(classes[1], predicted.y == 1, predicted.prediction)]
@@ -158,7 +158,7 @@ def class_by_class(
 
 
 def _calibration(of: str, rows: SetPrediction, level: float) -> CalibrationCurve:
-    """Judge one class: y is 0 or 1, the prediction its probability."""
+    """Judge the calibration of one class: y is 0 or 1, the prediction its probability."""
     # Bins of equal size; equal probabilities stay together.
     number = int(np.clip(len(rows.y) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
     ends = np.unique(np.quantile(rows.prediction, np.linspace(0, 1, number + 1)))
@@ -184,9 +184,9 @@ def _calibration(of: str, rows: SetPrediction, level: float) -> CalibrationCurve
 
 
 def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
-    """Return intercept (with slope 1) and slope of the recalibration; y is 0 or 1, predictions of 1.
+    """Return intercept (with slope 1) and slope of the recalibration; y is 0 or 1, predictions are those of 1.
 
-    They are nan where one class is missing, all probabilities are equal, or separate the classes.
+    They are nan if one class is missing, or if all probabilities are equal or separate the classes.
     """
     design, counted = _log_odds(rows.prediction), relative_weights(rows.weights)
     (intercept,) = _logistic(rows.y, design[:, :1], design[:, 1], counted)
@@ -195,7 +195,7 @@ def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
 
 
 def recalibrated(predicted: SetPrediction) -> np.ndarray:
-    """Return the class probabilities (n, k), recalibrated on these very rows; undefined, they stay."""
+    """Return class probabilities (n, k), recalibrated on the same rows; unchanged where that is undefined."""
     from scipy.special import expit
 
     several, counted = predicted.prediction.ndim == 2, relative_weights(predicted.weights)
@@ -247,7 +247,7 @@ def most_frequent(counts: np.ndarray, most: int) -> np.ndarray:
 
 
 def confusion(y: np.ndarray, decided: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return (k, k) rows of actual class i that are called j."""
+    """Return the number of rows of actual class i that are called j, (k, k)."""
     codes = y.astype(np.int64) * n_classes + decided.astype(np.int64)
     return np.bincount(codes, minlength=n_classes**2).reshape(n_classes, n_classes)
 
@@ -258,10 +258,10 @@ class ClassOutcome:
 
     label: str
     support: int  # rows of the class
-    precision: float  # nan where no row is called so
+    precision: float  # nan if no row is predicted as this class
     recall: float  # nan without support
     f1: float
-    confused_with: str | None  # what its rows are called most often instead; None: all are right
+    confused_with: str | None  # the class most often predicted instead; None: all are right
     confused: int  # how many of them
 
 
@@ -310,7 +310,7 @@ class QuantileCheck:
     level: float
     below: Interval  # share of the targets below the prediction, with Wilson's 95 % interval
     not_above: Interval  # the same, with the targets that equal it
-    shift: float  # added to every prediction it puts the level's share of the test rows below
+    shift: float  # added to every prediction, it puts the level's share of test targets below them
     shifted: Interval  # share below with the shift
 
     @property
@@ -334,14 +334,14 @@ def quantile_check(level: float, validation: SetPrediction, test: SetPrediction)
 
 
 def conformal_bounds(rows: SetPrediction, scores: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Return what a level's share of new rows does not exceed, by the scores (n,) of these; infinite: too few.
+    """Return, for each level, a bound for that share of new rows, from scores (n,) of these; infinite: too few.
 
     Split conformal prediction (Vovk, Gammerman and Shafer 2005), on rows that the fit had not seen. A share
-    of rows is promised, so they count alike; together they count as so many `independent` ones, and the new
-    row is one more. Hierarchical conformal prediction (Lee, Barber and Willett 2023; Dunn, Wasserman and
-    Ramdas 2023) counts a cluster as one row, which is wider, and weights its rows by 1/size, which holds fewer
-    of all rows where large clusters have large errors (`make bench`, statistics). crepes takes errors, MAPIE
-    an estimator that it pickles. Both take rows for independent; for such rows the bounds are the same.
+    of rows is promised, so all rows count alike; together they count as so many `independent` ones, and the
+    new row is one more. Hierarchical conformal prediction (Lee, Barber and Willett 2023; Dunn, Wasserman and
+    Ramdas 2023) counts a cluster as one row, which is wider, and weights its rows by 1/size, which covers fewer
+    rows where large clusters have large errors (`make bench`, statistics). crepes takes errors, MAPIE an
+    estimator that it pickles. Both assume independent rows; for such rows the bounds are the same.
     """
     reached = levels * (1 + 1 / independent(rows, scores))
     found = weighted_quantile(scores, rows.weights, np.minimum(reached, 1.0))
@@ -349,23 +349,23 @@ def conformal_bounds(rows: SetPrediction, scores: np.ndarray, levels: np.ndarray
 
 
 def independent(rows: SetPrediction, scores: np.ndarray) -> float:
-    """Return how many independent rows know the share of large scores (n,) as well (design effect: Kish 1965)."""
+    """Return how many independent rows give as precise a share of large scores (n,) (design effect: Kish 1965)."""
     drawn, weights = one_sample(rows.clusters, rows.weights), relative_weights(rows.weights)
     share = spread_of(mean(scores >= weighted_quantile(scores, weights, LARGE), weights), drawn)
     clusters = effective_number(np.bincount(drawn.cluster, weights))
     if clusters < _FEW_CLUSTERS or not share.standard_error:
         return clusters
     known = share.estimate * (1 - share.estimate) / share.standard_error**2
-    # Without the factor of the jackknife's variance: n rows are n rows.
+    # Without the jackknife's factor G/(G-1), so that n independent rows count as n.
     return float(np.clip(known * clusters / (clusters - 1), clusters, len(scores)))
 
 
 def least_probabilities(rows: SetPrediction, levels: np.ndarray) -> np.ndarray:
-    """Return how probable each class has to be in sets that hold a level's share of it, (m, k).
+    """Return the least probability with which each class is in a set that covers a level's share of it, (m, k).
 
-    Each class has bounds of its own (Sadinle, Lei and Wasserman 2019): a promise to all rows can be kept
-    without a rare class in any set. One in too few clusters has that of all rows (Ding et al. 2023). Adaptive
-    sets (Romano, Sesia and Candès 2020) are larger, and draw random numbers.
+    Each class has bounds of its own (Sadinle, Lei and Wasserman 2019): a promise for all rows can be kept
+    without a rare class in any set. A class in too few clusters gets the bound of all rows (Ding et al. 2023).
+    Adaptive sets (Romano, Sesia and Candès 2020) are larger, and draw random numbers.
     """
     every, codes = of_each_class(rows.prediction), rows.y.astype(np.int64)
     scores = 1 - every[np.arange(len(every)), codes]
@@ -373,7 +373,7 @@ def least_probabilities(rows: SetPrediction, levels: np.ndarray) -> np.ndarray:
     for code in np.unique(codes):
         known = 1 - conformal_bounds(rows.rows(own := codes == code), scores[own], levels)
         least[:, code] = np.where(np.isfinite(known), known, least[:, code])
-    return np.floor(1e6 * least) / 1e6  # what differs by rounding is equal
+    return np.floor(1e6 * least) / 1e6  # values that differ by rounding become equal
 
 
 def sets_of(prediction: np.ndarray, least: Sequence[float]) -> np.ndarray:

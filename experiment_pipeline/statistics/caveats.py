@@ -1,6 +1,6 @@
 """Caveats: which intervals are too narrow, and why; how many clusters a limit needs.
 
-Heavy tails, a rare class and consecutive clusters that resemble each other hold more variation than a
+With heavy tails, a rare class, or consecutive clusters that resemble each other, scores vary more than a
 sample shows. Each rule was tested on simulated sets (`make bench`, statistics), for hits and for false
 alarms.
 """
@@ -15,17 +15,17 @@ from experiment_pipeline.statistics.metrics import better, metric_of, worse_boun
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of, one_sample
 from experiment_pipeline.statistics.tails import Tail
 
-# Tail index, whose error of estimate is about 0.1 to 0.2. Squares of normal errors have 0.05, of claims
+# Tail index, estimated with an error of about 0.1 to 0.2. Squares of normal errors have 0.05, of claims
 # without a heavy tail 0.5, of Student's t with 3 degrees of freedom 0.6 (intervals allow for that).
 _HEAVY = 0.7
-_DOMINATES = 0.4  # share of one error in the sum; where the index is 1 or more, and found too low
+_DOMINATES = 0.4  # share of one error in the sum: the true index is 1 or more, its estimate too low
 _HEAVY_RELATIVE = 0.55  # of relative errors: where targets come near zero
-_FEW_OF_A_CLASS = 6  # with 3 positives a ROC AUC near 1 is common, its spread hardly visible
-_PERSISTENT = 0.9  # the probability of a memory that clusters without one rarely show
+_FEW_OF_A_CLASS = 6  # with 3 positives, a ROC AUC near 1 is common, and its spread hardly visible
+_PERSISTENT = 0.9  # probability of autocorrelation that independent clusters rarely reach
 _FEW_DEGREES = 16  # with more degrees of freedom the memory is short compared with the set
 FEW_CLUSTERS = 10
-# From how many consecutive clusters on how many percent of the intervals hold the truth, by simulation,
-# for an autocorrelation of .5 and of .9. A sample of so few does not show which it has.
+# (consecutive clusters, percent of simulated intervals that hold the truth from there on for an
+# autocorrelation of .5, and of .9). So few clusters do not show which it is.
 _AUTOCORRELATED = ((10, 91, 78), (20, 92, 79), (30, 95, 81), (60, 95, 85), (100, 94, 89))
 FEW_CONSECUTIVE_CLUSTERS = 150
 _MOST = 40  # a power of two above any number of clusters
@@ -62,7 +62,7 @@ def caveats(
     place: str,
     threshold: float = 0.5,
 ) -> Iterator[str]:
-    """Yield why intervals on a set (`place`) are too narrow; `cluster` is one in words: "group"."""
+    """Yield why intervals on a set (`place`) may be too narrow; `cluster`: what one is, such as "group"."""
     yield from _heavy_tails(metrics, predicted, cluster, place)
     spreads = {name: predicted.spread(name, threshold) for name in metrics}
     rare = {
@@ -79,7 +79,7 @@ def caveats(
     n_clusters = int(interval.cluster_codes(predicted.clusters).max()) + 1
     most = max(spreads.values(), key=lambda one: one.persistence, default=None)
     if most and most.persistence > _PERSISTENT and most.degrees_of_freedom < _FEW_DEGREES:
-        # It is the clusters that resemble each other: where one metric shows it, all may hide it.
+        # It is the clusters that resemble each other: if one metric shows it, the others may hide it.
         yield (
             f"{_intervals(spreads, place)}, although they allow for autocorrelation: "
             f"{n_clusters} consecutive clusters ({cluster}) resemble their neighbours "
@@ -102,7 +102,7 @@ def _heavy_tails(
 
     doubted = {name: tail for name, tail in tails.items() if is_doubted(name, tail)}
     trusted = "" if "mae" in doubted else "; mae is the metric to trust"
-    # If absolute errors are not heavy-tailed, small targets make the relative ones so.
+    # If absolute errors are not heavy-tailed, it is small targets that make relative errors so.
     relative = {name: tail for name, tail in doubted.items() if name == "mape" and trusted}
     rest = {n: tail for n, tail in doubted.items() if n in metrics and n not in relative}
     for names, why, covered in (
@@ -139,7 +139,7 @@ def _coverage(percent: str) -> str:
 
 
 def fewest_clusters(metric: str, limit: float) -> int | None:
-    """Return with how many clusters the worse bound of a perfect score reaches a limit; None: never."""
+    """Return the fewest clusters with which the worse bound of a perfect score reaches a limit; None: never."""
 
     def reaches(n: int) -> bool:
         return not better(metric, limit, perfect_bound(metric, n))

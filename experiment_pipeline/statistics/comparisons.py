@@ -3,8 +3,8 @@
 Scores on the same rows are correlated, so differences of influence values are compared. A multiplier
 bootstrap over the clusters gives the largest deviation from one control (Dunnett 1955; max-T: Hothorn,
 Bretz and Westfall 2008; Chernozhukov, Chetverikov and Kato 2013). The baseline is a fixed control. The
-best configuration was selected by its score: with it as the control such intervals miss the truth in
-half of all searches. So each that may be the best is a control in turn (Hsu 1981; Edwards and Hsu 1983;
+best configuration was selected by its score: with it as a fixed control, intervals miss the truth in half
+of all searches. So each one that may be the best is the control in turn (Hsu 1981; Edwards and Hsu 1983;
 Hsu 1996, ch. 4). Consecutive clusters are compared by their slow projections (`interval.py`).
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 from experiment_pipeline.statistics import interval
 
 DRAWS = 2_000
-# More clusters are merged at random, k-th with k-th (random groups, Wolter 2007): a standard error
-# moves by 1 to 2 %, and 1,000 configurations need 16 MB, not gigabytes.
+# If there are more, clusters are merged into random groups (Wolter 2007), consecutive ones with their
+# neighbours: standard errors change by 1 to 2 %, and 1,000 configurations need 16 MB, not gigabytes.
 MOST_CLUSTERS = 2_048
 _DRAWS_AT_ONCE = 250
 ROUNDING = 3e-7  # of a difference, relative to the scores' own standard errors
@@ -31,7 +31,7 @@ class Comparison:
     # (C,) bounds of the true score minus that of the truly best, for all at once
     low: np.ndarray
     high: np.ndarray  # at most 0; exactly 0 in the tie group
-    tied: np.ndarray  # (C,) bool: may be the best; holds the truly best with 95 % at least
+    tied: np.ndarray  # (C,) bool: may be the best; the truly best is among them with at least 95 %
     # expected selection bias of the best score among the `picked`, by the tie group (shrinkage of their
     # differences: Efron and Morris 1975)
     optimism: float
@@ -44,11 +44,11 @@ def comparison_codes(clusters: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Drawn:
-    """How clusters are drawn anew."""
+    """How clusters are resampled."""
 
     seed: int
     consecutive: bool = False  # they are in the order of time, and may resemble neighbours
-    effective: float = math.inf  # their number, where row weights are unequal
+    effective: float = math.inf  # their effective number, where row weights are unequal
 
 
 def compare_with_best(
@@ -94,7 +94,7 @@ def compare_with_best(
 def compare_with_control(
     leads: np.ndarray, contributions: np.ndarray, control: np.ndarray, drawn: Drawn
 ) -> tuple[interval.Interval, ...]:
-    """Return differences (C,) from a control, (G,) by cluster, with bounds that hold for all C at once."""
+    """Return `leads` (C,) over a control with bounds that hold for all C; clusters contribute (G, C), (G,)."""
     half = np.full(len(leads), np.inf)
     if len(contributions) > 1:
         every = np.column_stack([control, contributions])
@@ -107,9 +107,9 @@ def compare_with_control(
 
 
 def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:
-    """Return how many standard errors intervals of C scores reach that hold for all C at once.
+    """Return how many standard errors the intervals of C scores must reach to hold for all C at once.
 
-    The one of the best score then holds, too (Berk, Brown, Buja, Zhang and Zhao 2013). Clusters
+    Then the best score's interval holds, too (Berk, Brown, Buja, Zhang and Zhao 2013). Clusters
     contribute (G, C); 0 for one score or one cluster.
     """
     if min(contributions.shape) < 2:
@@ -153,7 +153,7 @@ class _Draws:
         errors = self.errors[control]
         inverse = np.divide(1.0, errors, out=np.zeros_like(errors), where=errors > 0)
         largest = np.empty(DRAWS)
-        # By blocks that stay in the cache.
+        # In blocks that fit into the processor's cache.
         for start in range(0, DRAWS, _DRAWS_AT_ONCE):
             block = slice(start, start + _DRAWS_AT_ONCE)
             deviations = self.deviations[block] - self.deviations[block, [control]]
@@ -164,7 +164,7 @@ class _Draws:
         return float(np.quantile(largest, interval.LEVEL))
 
     def optimism(self, scores: np.ndarray, tied: np.ndarray) -> float:
-        """The mean chance deviation of the best of the `tied`, whose truths differ as scores do beyond chance."""
+        """The mean chance deviation of the best of `tied`; their true scores vary as far as scores do beyond chance."""
         if len(tied) < 2:
             return 0.0
         chance, seen = self.deviations[:, tied], max(float(scores[tied].var()), ROUNDING**3)

@@ -1,6 +1,6 @@
 """How far two samples are apart: an effect size beside its noise, and distances from 0 to 1.
 
-With many rows each difference is significant, so there are no p-values. The population stability index
+With many rows any difference is significant, so there are no p-values. The population stability index
 and its threshold (0.25: large) are from Siddiqi, Credit Risk Scorecards (2006); its noise is that of
 Yurdakul and Naranjo, Journal of Risk Model Validation 14(4) (2020).
 """
@@ -21,7 +21,7 @@ class Difference:
 
     # population stability index above its expectation without a difference, at least 0
     effect_size: float
-    noise: float  # what that exceeds by chance in one of 1,000 comparisons
+    noise: float  # the effect size that chance exceeds in one of 1,000 comparisons
     alarming: bool  # the effect is large and more than noise
 
 
@@ -34,7 +34,7 @@ def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
     if min(reference.sum(), sample.sum()) == 0 or freedom == 0:
         return Difference(0.0, 0.0, alarming=False)
     scale = 1 / reference.sum() + 1 / sample.sum()
-    # Half a row more in every bin keeps an empty bin finite.
+    # Half a row more in every bin keeps the index finite for empty bins.
     p, q = ((counts[used] + 0.5) / (counts[used] + 0.5).sum() for counts in (reference, sample))
     index = float(((q - p) * np.log(q / p)).sum())
     effect = max(0.0, index - freedom * scale)

@@ -22,15 +22,15 @@ _NEIGHBOURS, _FEWEST_NEIGHBOURS = 1 / 20, 50  # rows of about the same predictio
 
 @dataclass(frozen=True, eq=False)
 class ExpectedScores:
-    """The predictions of a set, whose parts are compared with what the whole set lets expect."""
+    """The predictions of a set, whose parts are compared with the scores to expect from the whole set."""
 
     metric: str
     predicted: SetPrediction
     threshold: float = 0.5
 
     def of(self, rows: np.ndarray) -> tuple[float, interval.Spread]:
-        """Return the score expected on a part, a mask (n,), and the observed minus it: of classes in
-        units of the metric, of numbers in those of the mean error behind it.
+        """Return the score expected on a part, a mask (n,), and the spread of observed minus expected: for
+        classes in units of the metric, for numbers of the mean error behind it, with the metric's sign.
         """
         part, by_row = self.predicted.rows(rows), self._by_row[rows]
         if metric_of(self.metric).errors is None:
@@ -50,7 +50,7 @@ class ExpectedScores:
 
     @cached_property
     def _by_row(self) -> np.ndarray:
-        """Of classes the recalibrated probabilities (n, k); of numbers the usual errors (n,)."""
+        """For classes the recalibrated probabilities (n, k); for numbers the usual errors (n,)."""
         from scipy.ndimage import uniform_filter1d
 
         predicted = self.predicted
@@ -68,7 +68,7 @@ class ExpectedScores:
         return errors(predicted.y, predicted.prediction)
 
     def _of_classes(self, part: SetPrediction, chances: np.ndarray) -> interval.Linearised:
-        """Each row once as every class, weighted by its chance; influence by row."""
+        """Score each row once as every class, weighted by the class's probability; influence by row."""
         n, k = chances.shape
         copies = np.tile(np.arange(n), k)
         weights = chances.T.ravel()

@@ -1,4 +1,4 @@
-"""What a model does to groups of rows, and how much the groups differ.
+"""How a model treats groups of rows, and how much the groups differ.
 
 Rates, differences and ratios are those of fairlearn (Bird et al. 2020): of the highest and the lowest
 group. The intervals of all pairs by all measures are simultaneous: a multiplier bootstrap over clusters
@@ -28,7 +28,7 @@ from experiment_pipeline.statistics.interval import (
 )
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of, one_sample
 
-# That hold the rows which a measure counts in a group; with fewer nothing is claimed.
+# Clusters with counted rows that a group needs; with fewer, no claim is made.
 FEWEST_CLUSTERS = 30
 MEANINGS = {
     "selection_rate": "share of the rows that is predicted positive; of several classes, as the class",
@@ -47,10 +47,10 @@ Law = Callable[[Spread, float], Interval]
 
 @dataclass(frozen=True, eq=False)
 class GroupMeasure:
-    """A measure of every group; K of them have rows enough."""
+    """A measure of every group; K of them have enough rows."""
 
     name: str  # of MEANINGS; `late: selection_rate` of one of several classes
-    rows: np.ndarray  # (groups,) that are counted
+    rows: np.ndarray  # (groups,) number of counted rows
     known: Mapping[int, Interval]  # (K) code of a group → its value with its own 95 % interval
     differences: np.ndarray  # (K, K, 2) bounds of row minus column, for all measures at once
     ratios: np.ndarray | None  # the same of row divided by column; None: of a measure with a sign
@@ -71,7 +71,7 @@ class GroupMeasure:
 def compare_groups(
     codes: np.ndarray, predicted: SetPrediction, threshold: float, classes: Classes
 ) -> list[GroupMeasure]:
-    """Measure groups, by their codes (n,), and compare those with rows enough; classes: None for numbers."""
+    """Measure groups, by their codes (n,), and compare those with enough rows; classes: None for regression."""
     from scipy.special import stdtr
 
     clusters = comparison_codes(predicted.clusters)
@@ -94,7 +94,7 @@ def compare_groups(
         found.append((name, rows, known, law, spreads))
     drawn, apart = np.reshape(every, (-1, size)).T, np.reshape(pairs, (-1, size)).T
     consecutive = isinstance(predicted.clusters, ConsecutiveClusters)
-    if consecutive and pairs:  # what groups of a day share cancels: its memory does not count
+    if consecutive and pairs:  # what groups share on a day cancels out, and so does its memory
         drawn = independent_projections(drawn, apart)
     reach = simultaneous_reach(apart, Drawn(0, consecutive))
     level = max(2 * float(stdtr(len(drawn) - 1, reach)) - 1, LEVEL)
@@ -108,7 +108,7 @@ def compare_groups(
 def _measures(
     predicted: SetPrediction, threshold: float, classes: Classes
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray, Law]]:
-    """(name, the values (n,) that it is the mean of, which rows are counted (n,), law of its bounds)."""
+    """(name, values (n,) whose mean it is, which rows are counted (n,), law of its bounds) of each measure."""
     y, prediction, every = predicted.y, predicted.prediction, np.full(len(predicted.y), True)
     if classes is None:
         yield "mean_error", prediction - y, every, around
@@ -131,9 +131,9 @@ def _measures(
 def _compared(
     law: Law, spreads: Sequence[Spread], drawn: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """(differences, ratios) of K groups, by their spreads and what each that is drawn adds (n, K).
+    """(differences, ratios) of K groups, by their spreads and the contributions (n, K) of n clusters.
 
-    Errors and correlations are of the same n: else a correlation may exceed 1.
+    Errors and correlations come from the same contributions: otherwise a correlation may exceed 1.
     """
     freedom = max(len(drawn) - 1.0, 1.0)
     products = drawn.T @ drawn * (1 + 1 / freedom)

@@ -75,7 +75,7 @@ def permutation_importance(
     seed: int,
     workers: int = 1,
 ) -> tuple[FeatureImportance, ...]:
-    """Return how much worse the score is without each feature, the most important first.
+    """Return how much worse the score is with each feature shuffled, the most important first.
 
     `predict` takes encoded rows, as `encoded` (n, d), and is called by several threads; `columns`: feature
     → positions of its columns; `score`: (truth, prediction, weights) → greater is better.
@@ -90,7 +90,7 @@ def permutation_importance(
     def drops(number: int) -> np.ndarray:
         generator = np.random.default_rng([seed, number])
         orders = [generator.permutation(len(rows)) for _ in range(repeats)]
-        # One prediction of all copies costs less than one for each.
+        # Predicting all copies at once costs less than one by one.
         stacked, changed = np.tile(rows, (repeats, 1)), columns[names[number]]
         stacked[:, changed] = rows[np.concatenate(orders)][:, changed]
         parts = np.split(predict(stacked), repeats)
@@ -102,8 +102,8 @@ def permutation_importance(
     means, noise = found.mean(axis=1), np.full(len(names), np.nan)
     if repeats > 1:
         noise = found.std(axis=1, ddof=1)
-    # A feature without effect makes the rows as they are one more shuffle: their score differs from
-    # the mean of R others by a variance of 1 + 1/R.
+    # If a feature has no effect, the original rows are just one more shuffle: the variance of their score
+    # minus the mean of R others is 1 + 1/R times that of a shuffle.
     limits = quantile(max(repeats - 1, 1), LEVEL) * math.sqrt(1 + 1 / repeats) * noise
     ranked = [
         FeatureImportance(name, drop, deviation, drop > limit if repeats >= MOST_REPEATS else None)
@@ -124,8 +124,8 @@ def sampled_shapley(
     """Return what each group of columns adds to the prediction of each row (n, d): float64 (n, g).
 
     Shapley values (Strumbelj and Kononenko 2014), sampled: in each background row (b, d) the groups take
-    the row's values in a random order, and in its reverse (antithetic, Mitchell et al. 2022). They add up
-    to its prediction less the mean of the background. `output` (n,) picks from `predict`'s (m, k).
+    the row's values in a random order, and in its reverse (antithetic, Mitchell et al. 2022). They sum to its
+    prediction minus the background's mean. `output` (n,): which of the k columns of `predict` is explained.
     """
     (n, d), g, b = rows.shape, len(groups), len(background)
     generator, group_of = np.random.default_rng(0), np.zeros(d, dtype=np.int64)
@@ -198,8 +198,8 @@ def tree_shap(model: Mapping[str, Any], cells: np.ndarray) -> np.ndarray:
     """Return what each column adds to LightGBM's raw scores of rows (n, d): (n, k, d + 1), the base last.
 
     `model` is what `Booster.dump_model` returns; the values are those of `predict(pred_contrib=True)`
-    (path-dependent TreeSHAP: Lundberg et al. 2020). What rows get from a leaf depends on which columns of
-    its path they satisfy alone: each pattern is computed once (Yang 2021), as an integral of a polynomial
+    (path-dependent TreeSHAP: Lundberg et al. 2020). What rows get from a leaf depends only on which columns
+    of its path they satisfy: each pattern is computed once (Yang 2021), as an integral of a polynomial
     (Owen 1972), which Gauss-Legendre quadrature gives exactly.
     """
     (n, d), k = cells.shape, model["num_tree_per_iteration"]

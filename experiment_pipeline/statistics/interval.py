@@ -1,12 +1,12 @@
-"""How much a score varies when the resampling clusters are drawn anew, and its interval.
+"""How much a score varies between samples of the resampling clusters, and its interval.
 
 Infinitesimal jackknife (Efron 1982, ch. 6; Hampel 1974): the influence values ψ of a score θ are the
 derivatives n·∂θ/∂m_i by how often each row is drawn. They have mean zero and include the row's
 weight. Summed over clusters (a row, a group, a day) they give the cluster-robust variance with the
 factor G/(G-1) for G clusters (Liang and Zeger 1986; Cameron and Miller 2015). Consecutive clusters may
 resemble their neighbours: their long-run variance is that of equal-weighted slow cosines (Müller 2007;
-Lazarus, Lewis, Stock and Watson 2018), whose projections are nearly independent. What these miss is
-averaged over spectra of autoregressive series in noise, by their likelihood (Whittle 1953).
+Lazarus, Lewis, Stock and Watson 2018), whose projections are nearly independent. A factor for what these
+miss is averaged over spectra of autoregressive series in noise, by their likelihood (Whittle 1953).
 
 Row weights are scaled to a mean of 1. A row of weight 2 scores as two equal rows of weight 1 do
 (scikit-learn's `sample_weight`); for uncertainty it is one row, drawn once.
@@ -25,22 +25,22 @@ import numpy as np
 
 Weights = np.ndarray | None
 LEVEL = 0.95
-_ROUNDING = 1e-12  # standard errors below it are rounding of sums
+_ROUNDING = 1e-12  # smaller standard errors are rounding errors of sums
 _ROUNDING_OF_WEIGHTS = 1e-9  # tolerance for sums of weights
 _COSINES = 8
 _FEWEST_COSINES = 4  # with fewer, Student's t is very wide (4: ±2.8, 2: ±4.3)
-_FALLS_SHORT = 1.1  # of the cosines' variance to the long-run one; where more, fewer are taken
-# As likely beforehand as no memory: correlations of neighbours, and shares of the variance with them.
+_FALLS_SHORT = 1.1  # most that the long-run variance may exceed the cosines'; if more, take fewer
+# Together as likely a priori as no memory: correlations of neighbours, and their shares of the variance.
 _MEMORIES, _SHARES = (0.5, 0.8, 0.95), np.arange(1, 11) / 10
-_MOST_FREQUENCIES = 2_048  # the slowest; the others hardly tell a long memory
-# With fewer, the next rows are of the same ones: of five shops, not of new ones.
+_MOST_FREQUENCIES = 2_048  # the slowest; the others say little about a long memory
+# With fewer, later rows are of the same entities: of the same five shops, not of new ones.
 FEWEST_ENTITIES = 30
 # A bootstrap draws clusters or random groups of them (Wolter 2007): 50 to 200 gave equal intervals.
 MOST_DRAWN = 150
 
 
 def relative_weights(weights: Weights) -> Weights:
-    """Return weights (n,) with a mean of 1; None where none are given, or all are equal."""
+    """Return weights (n,) with a mean of 1; None if there are none, or all are equal."""
     if weights is None or not len(weights) or (weights == weights[0]).all():
         return None
     return np.asarray(weights / weights.mean(), dtype=np.float64)
@@ -74,7 +74,7 @@ def weighted_median(y: np.ndarray, weights: Weights) -> np.ndarray:
 
 
 def weighted_quantile(y: np.ndarray, weights: Weights, level: float | np.ndarray) -> np.ndarray:
-    """Return the smallest value up to which a level's share of the weight is reached, one for a level."""
+    """Return, for each level, the smallest value up to which that share of the weight is reached."""
     order = np.argsort(y, kind="stable")
     reached = np.cumsum(np.ones(len(y)) if weights is None else weights[order])
     place = np.searchsorted(reached, level * reached[-1] * (1 - _ROUNDING_OF_WEIGHTS))
@@ -90,7 +90,7 @@ def cluster_codes(clusters: np.ndarray) -> np.ndarray:
 class ConsecutiveClusters(np.ndarray):
     """Codes of resampling clusters in the order of time: `codes.view(ConsecutiveClusters)`.
 
-    They are (n,), or (n, 2) with a second clustering beside them: whose row it is.
+    They are (n,), or (n, 2) with a second clustering: the entity of each row.
     Their spread allows for similar neighbours. Parts and permutations of the rows keep the type.
     """
 
@@ -101,8 +101,8 @@ class Linearised:
 
     estimate: float  # the score; nan where it is undefined
     influence: np.ndarray  # (n,) of mean zero; nan where the score is
-    # variance that the rows do not show: of a mean over classes, the part of classes that are all
-    # right or all wrong in this sample
+    # variance that the rows do not show: in a mean over classes, that of classes that are all right or
+    # all wrong in this sample
     unseen: float = 0.0
 
 
@@ -129,9 +129,9 @@ def drawn_together(clusters: np.ndarray, most: int = MOST_DRAWN) -> np.ndarray:
 def bootstrapped(score: Callable[[np.ndarray], float], clusters: np.ndarray) -> Linearised:
     """Return a score, given positions of rows, with the influence of each row, where no formula is known.
 
-    G clusters (n,) are drawn 2G + 1 times with replacement (Efron and Tibshirani 1993), alike in every
-    call; least squares of the scores on how often each was drawn gives what it adds. What is not linear
-    in a score (a median's) adds its own variance. Draws without a score are left out.
+    G clusters (n,) are drawn 2G + 1 times with replacement (Efron and Tibshirani 1993), the same way in
+    every call. Least squares of the scores on how often each cluster was drawn gives its contribution; a
+    score that is not linear (a median) adds variance. Draws without a score are left out.
     """
     codes = cluster_codes(drawn_together(clusters))
     order, sizes, estimate = np.argsort(codes), np.bincount(codes), score(np.arange(len(codes)))
@@ -147,17 +147,17 @@ def bootstrapped(score: Callable[[np.ndarray], float], clusters: np.ndarray) -> 
 
 @cache
 def _draws_of(clusters: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each of G is drawn (2G + 1, G), and what regresses on it and a constant (G + 1, 2G + 1)."""
+    """How often each of G clusters is drawn (2G + 1, G), and the pseudo-inverse of that and a constant (G + 1, 2G + 1)."""
     number, chances = 2 * clusters + 1, np.full(clusters, 1 / clusters)
     drawn = np.random.default_rng(0).multinomial(clusters, chances, number)
     return drawn, np.linalg.pinv(np.column_stack([np.ones(number), drawn - 1.0]))
 
 
 def variance_factor(fitted: Sequence[int], predicted: Sequence[int], repeats: int) -> float:
-    """Return the factor on the variance of a cross-validated score, by entries for each fold of R repeats.
+    """Return the factor on the variance of a cross-validated score; `fitted`, `predicted`: rows of each fold.
 
-    The models share rows (Nadeau and Bengio 2003): relative to S²/K of one repeat's K folds, it is
-    1/R + Σ predicted/fitted.
+    The models share rows (Nadeau and Bengio 2003): relative to S²/K of one repeat's K folds, the factor is
+    (1 + Σ predicted/fitted) / R for the sum over the folds of all R repeats.
     """
     ratios = np.asarray(predicted) / np.asarray(fitted)
     return float(1 + ratios.sum()) / repeats
@@ -173,7 +173,7 @@ class Spread:
     scarcest: int  # clusters that hold the rarest class, where classes are compared; else all
     skewness: float = 0.0  # of the score between draws
     persistence: float = 0.0  # probability that consecutive clusters resemble their neighbours
-    # of a mean error: with one more cluster, of a larger error than the sample holds
+    # of a mean error: the spread with one more cluster, with a larger error than any in the sample
     one_more: "Spread | None" = None
 
 
@@ -208,7 +208,7 @@ class Layout:
             return np.asarray(np.bincount(cell_class, of_cells) ** 2 / np.maximum(squares, tiny))
 
         if weights is not None:
-            # By how much the weights make clusters less even than their rows do.
+            # How much less even the weights make clusters than their numbers of rows do.
             less_even = effective(np.bincount(cell, weights)) / effective(np.bincount(cell))
             number = number * np.minimum(less_even, 1.0)
         entity = cluster_codes(clusters[:, 1]) if clusters.ndim == 2 else np.zeros(1)
@@ -241,7 +241,7 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     n_clusters, squares, total = len(sums), sums * sums, float(sums @ sums)
     if n_clusters < 2:
         return Spread(linearised.estimate, math.nan, 0.0, layout.scarcest)
-    # At most so many cosines, whatever the memory that shows (Lazarus et al. 2018): a slow one hides.
+    # At most so many cosines, even if no memory shows (Lazarus et al. 2018): a slow one may hide.
     most = 1 + max(_COSINES, int(0.4 * n_clusters ** (2 / 3)))
     independent = independent_projections(sums, most=most) if layout.consecutive else sums
     n = len(independent)
@@ -287,8 +287,8 @@ def independent_projections(
 ) -> np.ndarray:
     """Return the slow projections of consecutive clusters: K + 1 nearly independent contributions.
 
-    Of (G,) or (G, C) contributions of mean zero, in the order of time; their sums vary as those of the G
-    clusters do, by the memory of the `differing` series (G, …). K + 1 is at most `most`.
+    `sums`: contributions (G,) or (G, C) of mean zero, in the order of time. The sum of projections varies as
+    that of the G clusters; the `differing` series (G, …) decide the memory. K + 1 is at most `most`.
     """
     from scipy.fft import dct
 
@@ -303,9 +303,9 @@ def independent_projections(
 
 @lru_cache(4)
 def _spectra(clusters: int) -> np.ndarray:
-    """The spectra of series of variance 1 at the frequencies πj/G, j = 0, 1, …: first that of noise."""
+    """Spectra of series of variance 1 at the frequencies πj/G, j = 0, 1, …; the first is white noise."""
     cosines = np.cos(np.pi * np.arange(min(clusters, _MOST_FREQUENCIES)) / clusters)
-    # A memory over more than an eighth of the series is hardly told from a level.
+    # A memory over more than an eighth of the series can hardly be told from a shift in level.
     memories = np.clip(_MEMORIES, 0, max(1 - 8 / clusters, 0))
     slow = [(1 - m * m) / (1 - 2 * m * cosines + m * m) for m in memories]
     return np.array(
@@ -331,7 +331,7 @@ def _chances(series: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds that hold it with probability `level`."""
+    """An estimate and bounds that contain the true value with probability `level`."""
 
     estimate: float  # nan where the metric is undefined, and the bounds with it
     low: float  # lower bound; -infinity where it is unknown

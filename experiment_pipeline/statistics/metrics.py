@@ -1,4 +1,4 @@
-"""Every metric, declared once: its tasks, direction and range, its formula, its interval, its words.
+"""Every metric, declared once: its tasks, direction, range, formula, interval and description.
 
 To add a metric, write it here: one function with a declaration above it. All else (what a YAML may
 name, intervals, baselines, thresholds, reports) asks `metric_of`. Laws of intervals are in `interval.py`.
@@ -34,7 +34,7 @@ from experiment_pipeline.statistics.interval import (
 # scikit-learn clips probabilities and targets by the same amount.
 EPSILON = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
-# A fixed list keeps the names countable; twice the level .5 is mae.
+# A fixed list keeps the number of names small; twice the loss at level .5 is mae.
 PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
 
 METRICS: dict[str, "Metric"] = {}
@@ -88,7 +88,7 @@ class Metric:
     """The declaration of one metric."""
 
     name: str  # as the YAML writes it
-    words: str  # what it measures, a clause for people
+    words: str  # what it measures, as a clause for people
     # what it can judge; the first metric declared for a task is the task's default
     tasks: frozenset[str]
     greater_is_better: bool = True
@@ -106,27 +106,27 @@ class Metric:
     at_thresholds: Callable[[Called], np.ndarray] | None = None
     # (y, prediction) → what each row adds, (n,), where a few rows can dominate
     errors: Errors | None = None
-    # (score, mean of the errors) → the derivative of the score by that mean; None: 1
+    # (score, mean error) → derivative of the score with respect to the mean error; None: 1
     by_error: Callable[[float, float], float] | None = None
     # y (n,), weights → the best constant prediction () for regression and binary
     constant: Callable[[np.ndarray, Weights], np.ndarray] = weighted_mean
-    # the best prediction for indistinguishable rows; None: it depends on others
+    # the best prediction for indistinguishable rows; None: it depends on other rows
     of_equals: Literal["mean", "median"] | None = None
-    hides_rare: bool = False  # always predicting the frequent class scores well
-    # its name in LightGBM, for early stopping; None: not there, or a step function
+    hides_rare: bool = False  # always predicting the most frequent class scores well
+    # its name in LightGBM, for early stopping; None: unknown there, or a step function
     lightgbm: str | None = None
     # LightGBM's parameters to boost towards it; empty: the task's default
     objective: Mapping[str, str | float] = field(default_factory=dict)
     lowest_target: float = -math.inf  # lower limit of the targets
     when_asked: bool = False  # it is reported only where the experiment names it
-    # of a user's metric: the score alone; nan where all targets are equal
+    # of a user's own metric: the score alone; it may be nan where all targets are equal
     value: Callable[[MetricInput], float] | None = None
-    takes_labels: bool = False  # a user's metric of classes, not of probabilities
+    takes_labels: bool = False  # a user's own metric that takes class labels, not probabilities
     takes_weights: bool = True
 
     @property
     def sign(self) -> int:
-        """1 or -1: multiplied by it, greater scores are better ones."""
+        """1 or -1: scores multiplied by it are better when greater."""
         return 1 if self.greater_is_better else -1
 
     @property
@@ -141,12 +141,12 @@ class Metric:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a user's own."""
+        """Whether it is a user's own metric."""
         return self.value is not None
 
 
 def metric_of(name: str) -> Metric:
-    """Return a built-in metric, or a user's, `module:name`; InvalidExperiment: it is none."""
+    """Return a built-in metric, or a user's own, `module:name`; InvalidExperiment: it is not a metric."""
     if name in METRICS:
         return METRICS[name]
     own = imported(_importable(name), f"metric {name}", "metric")
@@ -191,7 +191,7 @@ def better(name: str, a: float, b: float) -> bool:
 
 
 def significantly_better(name: str, difference: interval.Interval) -> bool:
-    """Whether the worse bound of a score minus another is still an improvement."""
+    """Whether even the worse bound of a score minus another is an improvement."""
     return metric_of(name).sign * worse_bound(name, difference) > 0
 
 
@@ -202,7 +202,7 @@ def significantly_worse(name: str, difference: interval.Interval) -> bool:
 
 
 def average(parts: Iterable[Linearised]) -> Linearised:
-    """Return the mean of one or more scores of the same rows; holds one part at a time."""
+    """Return the mean of one or more scores on the same rows; one part is held at a time."""
     estimates, unseen, total = list[float](), 0.0, np.zeros(1)
     for part in parts:
         total = total + part.influence
@@ -217,8 +217,8 @@ def _class_share(
 ) -> Linearised:
     """The score Σa / Σb of one class by the delta method, ψ = (a - θb) / mean(b).
 
-    A score of 0 or 1 has the variance of Agresti and Coull (1998): 0 of 10 is no certainty. The truth
-    are the weights of the class's rows; the slope is the derivative by the share of them that is found.
+    A score of 0 or 1 gets the variance of Agresti and Coull (1998): 0 of 10 is not certain. `truth`: weights
+    of the class's rows; `slope`: derivative of the score with respect to the share of them that is found.
     """
     size, n = denominator.mean(), effective_number(truth)
     if size == 0:
@@ -300,7 +300,7 @@ _metric(
 
 @_metric(
     "average_precision",
-    "how many of the rows that look most positive are, over all thresholds",
+    "how many of the rows ranked as most positive are positive, over all thresholds",
     _BINARY,
     **_ORDER,
     lightgbm="average_precision",
@@ -333,7 +333,7 @@ def _average_precision(of: MetricInput) -> Linearised:
 
 _metric(
     "brier",
-    "how far the probabilities are from what came true; large errors weigh more",
+    "how far the probabilities are from the outcomes; large errors weigh more",
     _BINARY,
     greater_is_better=False,
     bounds=interval.wilson,
@@ -344,7 +344,7 @@ _metric(
 
 _metric(
     "f1",
-    "how many positives are found and how many that are called so are, at a threshold",
+    "how many positives are found, and how many predicted positives are right, at a threshold",
     _BINARY,
     **_SHARES,
     at_thresholds=lambda cuts: 2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY),
@@ -371,7 +371,7 @@ def _log_loss(of: MetricInput) -> Linearised:
 
 _metric(
     "accuracy",
-    "the share of rows that are decided rightly",
+    "the share of rows that are predicted correctly",
     _CLASSES,
     bounds=interval.wilson,
     at_thresholds=lambda cuts: (cuts.hits + cuts.right_negatives) / max(cuts.rows, _TINY),
@@ -389,7 +389,7 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
 
 @_metric(
     "balanced_accuracy",
-    "the share of rows that are decided rightly, mean over the classes",
+    "the share of rows that are predicted correctly, mean over the classes",
     _CLASSES,
     **_SHARES,
     at_thresholds=_balanced_accuracy_at,
@@ -402,7 +402,7 @@ def _balanced_accuracy(of: MetricInput) -> Linearised:
 
 @_metric(
     "f1_macro",
-    "how many of a class are found and how many that are called so are, mean over the classes",
+    "how many of a class are found, and how many predicted as it are right, mean over the classes",
     ("multiclass",),
     **_SHARES,
 )
@@ -462,13 +462,13 @@ _mean_error(
     lowest=-math.inf,
     bounds=interval.plain,
     errors=_squares,
-    # A target that is as far from the mean as from its prediction.
+    # For a row whose target is as far from the mean as from its prediction.
     by_error=lambda score, mean_error: -max(score, 0.0) * (1 - score) / mean_error,
     of_equals="mean",
     lightgbm="l2",
 )
 def _r2(of: MetricInput) -> Linearised:
-    """1 - mean(e²) / var(y), by the delta method, with the mean of y drawn anew as well."""
+    """1 - mean(e²) / var(y), by the delta method, which includes the sampling of the mean of y."""
     errors = weighted(_squares(of.y, of.prediction), of.weights)
     distances = weighted((of.y - weighted_mean(of.y, of.weights)) ** 2, of.weights)
     variance = distances.mean()
@@ -512,7 +512,7 @@ _mean_error(
 for _level in PINBALL_LEVELS:  # the loss that a quantile minimises (Koenker and Bassett 1978)
     _mean_error(
         f"pinball_{_level:g}",
-        f"how well a number is predicted that {_level:.0%} of the targets stay below",
+        f"how well a number is predicted that {_level:.0%} of the targets are below",
         partial(_pinball, level=_level),
         constant=partial(weighted_quantile, level=_level),
         lightgbm="quantile",
@@ -523,7 +523,7 @@ for _level in PINBALL_LEVELS:  # the loss that a quantile minimises (Koenker and
 
 @dataclass(frozen=True, eq=False)
 class OwnMetric:
-    """A user's function that scores predictions, with what has to be known of it."""
+    """A user's own function that scores predictions, with its direction and what it takes."""
 
     function: Callable[..., float]  # (y, prediction), and sample_weight where it has that argument
     greater_is_better: bool
@@ -535,7 +535,7 @@ class OwnMetric:
 
     @property
     def path(self) -> str:
-        """Its import path. Raises InvalidExperiment: it has none that another process could use."""
+        """Its import path. Raises InvalidExperiment: another process could not import it."""
         return _importable(f"{self.function.__module__}:{self.function.__qualname__}")
 
 
@@ -546,13 +546,13 @@ def metric(*, greater_is_better: bool, takes: Takes) -> Callable[[Callable[..., 
     ... def profit(y, called):
     ...     return (100 * (called & y) - 5 * called).mean()
 
-    It is given arrays (n,): classes numbered as they are sorted (the positive one is 1), labels at the
-    threshold that is best for it, probabilities of the positive class, of several (n, k); and weights with
-    a mean of 1, if it has an argument `sample_weight`. An interval takes up to 300 calls.
+    It is called with arrays (n,): class codes in sorted order (the positive class is 1); then labels at the
+    threshold that is best for it, or probabilities of the positive class (of several classes (n, k)), or values;
+    and weights with a mean of 1, if it has an argument `sample_weight`. An interval takes up to 300 calls.
     """
     if takes not in get_args(Takes):
         known = allowed_instead(str(takes), get_args(Takes))
-        raise InvalidExperiment(f"takes={takes!r}", "is nothing that a metric takes", known)
+        raise InvalidExperiment(f"takes={takes!r}", "is not what a metric can take", known)
     return lambda function: OwnMetric(function, greater_is_better, takes)
 
 

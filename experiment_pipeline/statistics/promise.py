@@ -1,15 +1,15 @@
-"""Has a score fallen below what it was, asked as often as one likes: at most 5 % false alarms in all time.
+"""Test whether a score has fallen below what it was, at any time and as often as one likes: 5 % false alarms.
 
-Days are means of their rows' influence at the reference. For every day, a Bayes factor holds all days from
-it on against all before, reference included, so that its own uncertainty counts. It depends on recursive
-residuals alone (Brown, Durbin and Evans 1975), with level and variance unknown: a t-test that is valid at
-any time (Pérez-Ortiz et al. 2024; Wang and Ramdas 2025). Averaged over days with weights fixed before, of
-sum 1, they are an e-process for changes (Shin, Ramdas and Rinaldo 2022). Where nothing changes, it ever
-reaches 20 with a probability of at most 1/20 (Ville 1939), asymptotically, as spread between days, memory
-and skewness are estimated (Waudby-Smith et al. 2024). Constants were chosen by simulation (`make bench`).
+A day is the mean influence of its rows at the reference. For every day, a Bayes factor compares all days
+from it on with all days before, reference included, so that the reference's own uncertainty counts. It only
+depends on recursive residuals (Brown, Durbin and Evans 1975), with level and variance unknown: a t-test that
+is valid at any time (Pérez-Ortiz et al. 2024; Wang and Ramdas 2025). Averaged over days with weights that
+are fixed in advance and sum to 1, the factors are an e-process for changes (Shin, Ramdas and Rinaldo 2022).
+If nothing changes, it ever reaches 20 with probability at most 1/20 (Ville 1939), asymptotically, as spread
+between days, memory and skewness are estimated (Waudby-Smith et al. 2024). Constants: `make bench`.
 
-The package confseq compares with a known number, not with an uncertain promise, and seeks no start; the
-drift detectors of river bound no probability over time.
+The package confseq compares with a known number, not with an uncertain promise, and does not look for the
+start of a change; the drift detectors of river do not bound a probability over time.
 """
 
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
 
 ENOUGH = 20.0
-_HALF_BEGIN = 100  # beforehand, half of all changes begin within so many days
+_HALF_BEGIN = 100  # a priori, half of all changes begin within so many days
 _EFFECT = 0.1  # of a typical drop, in standard deviations of a row's influence
-# Beforehand a day's mean varies twice as much as its rows tell, as if seen on four days.
+# A priori the variance of a day's mean is twice what its rows show, as if observed on four days.
 _DAYS_BEFORE, _FACTOR_BEFORE = 4, 2.0
-_SHORTEST = 5  # days: a shorter stretch is taken for chance, and has no level of its own
+_SHORTEST = 5  # days: a shorter stretch counts as chance, and has no level of its own
 _WIDTH = 2 * 1.96  # of an interval, in standard errors
 _TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Days:
-    """What t days say of a score, of one series or several; the reference's mean is 0, its deviation 1."""
+    """t days of a score, of one series or several; the reference has mean 0 and standard deviation 1."""
 
     levels: np.ndarray  # (…, t) mean influence of a day's rows; greater is better
     sizes: np.ndarray  # (…, t) its rows
-    reference: float | np.ndarray  # or (…, 1): so many independent rows are as precise as it is
+    reference: float | np.ndarray  # or (…, 1): independent rows that are as precise as it is
 
     @classmethod
     def of(
@@ -49,16 +49,16 @@ class Days:
     ) -> "Days":
         """Compare rows, whose clusters 0 … t-1 are days, with the reference, whose score is `promised`.
 
-        The metric is none of a user's own, and no row is weighted.
+        The metric must not be a user's own, and rows must not be weighted.
         """
         known, pair = len(reference.y), (reference, rows)
-        # With next to no weight, rows have an influence and do not change where it is measured.
+        # With tiny weights, the new rows get an influence without changing the reference's score.
         weights = np.repeat([1.0, _TINY], [known, len(rows.y)])
         y, prediction = np.concatenate([*(one.y for one in pair)]), [one.prediction for one in pair]
         found = linearise(metric, y, np.concatenate(prediction), threshold, weights).influence
         influence = found / weights * weights.mean() * metric_of(metric).sign
         error = (promised.high - promised.low) / _WIDTH
-        # Without any spread of the rows, as where all are right, that of the interval.
+        # If the rows have no spread, such as when all are right, use that of the interval.
         deviation = float(influence[:known].std()) or min(error, 1.0) * known**0.5 or 1.0
         precise = np.clip((deviation / max(error, _TINY)) ** 2, 1, known)
         sizes = np.bincount(rows.clusters)
@@ -68,15 +68,15 @@ class Days:
 
 @dataclass(frozen=True, eq=False)
 class Fall:
-    """What days say of a score that may have fallen."""
+    """The evidence of days for a fall of a score."""
 
-    total: np.ndarray  # (…) at ENOUGH it is shown; 1 says nothing
+    total: np.ndarray  # (…) e-value: at ENOUGH a fall is shown; 1 is no evidence
     start: np.ndarray  # (…) position of the day on which it most likely began
-    memory: np.ndarray  # (…) correlation of neighbouring days, 0 where none counts
+    memory: np.ndarray  # (…) correlation of neighbouring days, 0 where it is not significant
 
 
 def evidence(days: Days) -> Fall:
-    """Weigh the evidence of all days together, as of the last one."""
+    """Combine the evidence of all days, as of the last one."""
     from scipy.special import ndtri
 
     levels, sizes, number = days.levels, days.sizes, days.levels.shape[-1]
@@ -90,7 +90,7 @@ def evidence(days: Days) -> Fall:
     excess = _sum(sizes * rest**2) - (number - 1 - ~late.all(-1, keepdims=True))
     every = _sum(sizes) - _sum(sizes**2) / _sum(sizes)
     precision = 1 / (1 / sizes + np.maximum(excess, 0) / np.maximum(every, _TINY))
-    # Normal scores of the rest (van der Waerden 1952): a skewed or wild day proves no change.
+    # Normal scores of the residuals (van der Waerden 1952): a skewed or extreme day proves no change.
     rest = rest * np.sqrt(precision)
     scores = ndtri((rest.argsort(-1).argsort(-1) + 0.5) / number)
     calm = scores * np.sqrt(_sum(rest**2) / np.maximum(_sum(scores**2), _TINY))
@@ -109,8 +109,8 @@ def _sum(of_days: np.ndarray) -> np.ndarray:
 def _factors(days: Days, precision: np.ndarray, independent: np.ndarray | float) -> np.ndarray:
     """The weighted Bayes factor of a drop from each day on, (…, t).
 
-    That of a t-test by Zellner's g-prior, times twice the posterior probability that the change is a drop.
-    Memory leaves the `independent` share of what the days tell.
+    That of a t-test with Zellner's g-prior, times twice the posterior probability that the change is a drop.
+    With memory, only the `independent` share of the days' information counts.
     """
     from scipy.special import stdtr
 

@@ -1,8 +1,8 @@
 """Scores by a metric's name: with the influence of each row, their spread, their interval.
 
 Encoded targets are (n,). Predictions are (n,) for regression, (n,) probabilities of classes[1] for
-binary and (n, k) probabilities for multiclass. Weights are (n,) positive numbers, or None: alike. The
-baseline is the best constant. Two scores on the same rows are compared by their influence.
+binary and (n, k) probabilities for multiclass. Weights are (n,) positive numbers, or None: all alike. The
+baseline is the best constant. Two scores on the same rows are compared by their influence values.
 """
 
 import math
@@ -33,7 +33,7 @@ from experiment_pipeline.statistics.tails import Tail
 
 
 def of_each_class(prediction: np.ndarray) -> np.ndarray:
-    """Return the probabilities of each class, (n, k), also of two."""
+    """Return the probability of each class, (n, k), also for two classes."""
     return prediction if prediction.ndim == 2 else np.column_stack([1 - prediction, prediction])
 
 
@@ -83,7 +83,7 @@ def layout(name: str, y: np.ndarray, clusters: np.ndarray, weights: Weights = No
 
 
 def resampled_by(metric: str, clusters: np.ndarray) -> np.ndarray:
-    """Return the clusters that a metric's interval resamples: of a user's metric few."""
+    """Return the clusters that a metric's interval resamples; for a user's own metric, merged into few."""
     return drawn_together(clusters) if metric_of(metric).is_own else clusters
 
 
@@ -93,7 +93,7 @@ def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
 
 
 def interval_of(name: str, spread: Spread, level: float = LEVEL, reach: float = 0.0) -> Interval:
-    """Return an interval inside the metric's range, `reach` standard errors at least; all for one cluster."""
+    """Return an interval in the metric's range, at least `reach` standard errors; the whole range for 1 cluster."""
     metric, estimate = metric_of(name), spread.estimate
     low, high = metric.lowest, metric.highest
     if math.isnan(estimate):
@@ -112,7 +112,7 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL, reach: float = 
 def mean_with_interval(
     values: np.ndarray, clusters: np.ndarray, weights: Weights = None, *, share: bool = False
 ) -> Interval:
-    """Return the mean of (n,) values, none negative, or the share of those that are 1; nan: no rows."""
+    """Return the mean of (n,) values, none negative, or the `share` of those that are 1; nan: no rows."""
     if not len(values):
         return Interval(math.nan, math.nan, math.nan)
     spread = spread_of(mean(values * 1.0, relative_weights(weights)), one_sample(clusters, weights))
@@ -120,8 +120,8 @@ def mean_with_interval(
 
 
 def net_share(changes: np.ndarray, clusters: np.ndarray) -> Interval:
-    """Return the mean of (n,) paired changes: 1, -1 or 0. Its interval, by one more row of either
-    kind, is that of Bonett and Price (2012), so that few changes are no certainty.
+    """Return the mean of (n,) paired changes: 1, -1 or 0. Its interval, with one more row of either
+    kind (Bonett and Price 2012), keeps few changes from looking certain.
     """
     more = mean(np.append(changes, [1.0, -1.0]))
     found = around(spread_of(more, one_sample(_with_more(clusters, 2))))
@@ -135,8 +135,8 @@ class SetPrediction:
     y: np.ndarray  # encoded targets (n,)
     prediction: np.ndarray  # see the module docstring
     clusters: np.ndarray  # (n,) or (n, 2) codes, by `resampling_clusters`
-    weights: Weights = None  # (n,) how much each row counts; None: alike
-    variance_factor: float = 1.0  # on the variance of a score, for cross-validated predictions
+    weights: Weights = None  # (n,) how much each row counts; None: all alike
+    variance_factor: float = 1.0  # multiplies a score's variance, for cross-validated predictions
     _layouts: dict[tuple[bool, bool], Layout] = field(default_factory=dict, init=False, repr=False)
     _spreads: dict[tuple[str, float], Spread] = field(default_factory=dict, init=False, repr=False)
 
@@ -169,7 +169,7 @@ class SetPrediction:
         return self._spreads[key]
 
     def tail(self, metric: str) -> Tail | None:
-        """Return the tail of what clusters add to the errors of a metric; None: it has no errors."""
+        """Return the tail of the clusters' sums of a metric's errors; None: it has no errors."""
         sums = self._errors(metric)
         return None if sums is None else Tail.of(sums)
 
@@ -182,10 +182,10 @@ class SetPrediction:
         return np.bincount(self.layout(metric).cluster, of_rows)
 
     def _with_larger_error(self, metric: str, score: Linearised) -> Spread | None:
-        """The spread with one more cluster, whose error the tail predicts and the sample lacks.
+        """The spread with one more cluster, whose large error the tail predicts and the sample lacks.
 
-        It is the error that one of two such samples holds. A sample without it is one whose mean
-        error and spread are too small: with heavy tails nearly all that miss the truth are.
+        One of two such samples holds an error that large. In a sample without it, mean error and spread are
+        too small: with heavy tails, nearly all samples whose interval misses the truth are of this kind.
         """
         sums = self._errors(metric) if math.isfinite(score.estimate) else None
         tail = None if sums is None else Tail.of(sums)
@@ -209,7 +209,7 @@ class SetPrediction:
         return interval_of(metric, self.spread(metric, threshold), level)
 
     def rows(self, chosen: np.ndarray | slice) -> "SetPrediction":
-        """Return the part with these rows: a mask, positions, or a slice."""
+        """Return the predictions of some rows: a mask, positions, or a slice."""
         return replace(
             self,
             y=self.y[chosen],
@@ -228,7 +228,7 @@ class SetPrediction:
 def paired_difference(
     first: Linearised, second: Linearised, drawn: Layout, level: float = LEVEL
 ) -> Interval:
-    """Return second - first, scores of a metric on rows of a layout; infinitely wide for one cluster."""
+    """Return second - first of two scores on the same rows, `drawn` their layout; infinite for one cluster."""
     # Equal scores may differ by rounding, relative to their own standard errors.
     errors = (spread_of(one, drawn).standard_error for one in (first, second))
     gain = Linearised(second.estimate - first.estimate, second.influence - first.influence)
@@ -238,8 +238,8 @@ def paired_difference(
 def best_constant(
     metric: str, y: np.ndarray, task: str, n_classes: int | None = None, weights: Weights = None
 ) -> np.ndarray:
-    """Return the constant prediction that suits a metric best, (), or the shares of classes, (k,); for a
-    user's metric the best of this, of one class alone, of median and mode.
+    """Return the constant prediction that is best for a metric, (), or the class shares, (k,). For a user's own
+    metric it is the best one of that, of each class alone, or of median and mode.
     """
     counted, declared = relative_weights(weights), metric_of(metric)
     if task == "multiclass":
@@ -280,9 +280,9 @@ def difference_to_baseline(
 ) -> Interval:
     """Return a model's score minus that of `best_constant` on the same rows; nan: one is undefined.
 
-    Degrees of freedom are by the kurtosis (O'Neill 2014, "Some useful moment results in sampling
+    Degrees of freedom come from the kurtosis (O'Neill 2014, "Some useful moment results in sampling
     problems"). Decisions get one more row of each kind, right and wrong in both classes (Agresti and
-    Caffo 2000): 20 of 20 right negatives do not show that all are right.
+    Caffo 2000): 20 of 20 right negatives do not prove that all are right.
     """
 
     def paired(rows: SetPrediction, at: float) -> Interval:

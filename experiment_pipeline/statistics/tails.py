@@ -1,4 +1,4 @@
-"""The tail of errors: how heavy it is, and which larger ones a sample did not happen to hold.
+"""The tail of errors: how heavy it is, and how large errors may be that a sample happens to lack.
 
 A generalised Pareto distribution is fitted to the largest errors by probability-weighted moments
 (Hosking and Wallis 1987). Its index is 0 for exponential tails; from 0.5 on the variance is infinite, from
@@ -23,17 +23,17 @@ _ROUNDING = 1e-9
 class Tail:
     """The errors above a threshold."""
 
-    above_mean: int  # errors above the mean
-    share: float  # how much of the sum they are
-    largest: float  # how much of it the largest one is
-    errors: int  # that the fit rests on
+    above_mean: int  # number of errors above the mean
+    share: float  # their share of the sum of all errors
+    largest: float  # the largest error's share of that sum
+    errors: int  # number of errors that the tail was fitted to
     threshold: float
     index: float
     scale: float
 
     @classmethod
     def of(cls, errors: np.ndarray) -> Self | None:
-        """Fit the tail of errors (n,), none negative; None for too few of them, or no error at all."""
+        """Fit the tail of errors (n,), none negative; None: too few of them, or none above the mean."""
         large = errors > errors.mean() * (1 + _ROUNDING)
         above = int(large.sum())
         k = max(_FEWEST, above // 2)
@@ -49,13 +49,13 @@ class Tail:
         return cls(above, float(share), float(largest), k, float(threshold), index, scale)
 
     def exceeded_by(self, times: float) -> float:
-        """Return the error that is exceeded so many times, on average, in as many errors."""
+        """Return the error that so many errors exceed, on average, in a sample of the same size."""
         index = min(self.index, _HEAVIEST) or _ROUNDING  # at 0 the limit is the logarithm
         reached = math.expm1(index * math.log(self.errors / times)) / index
         return self.threshold + self.scale * reached
 
 
-# The best tenth of the scores tells how far apart the next best would be, but no fewer than so many.
+# The best tenth of the scores (at least _FEWEST_BEST) shows how far apart the next best would be.
 _SHARE_OF_BEST, _FEWEST_BEST = 0.1, 10
 _FEWEST_TO_EXPECT = 20
 
@@ -65,9 +65,9 @@ def expected_gain(scores: np.ndarray, more: float) -> Interval:
     its upper bound (one-sided, 95 %). Not finite: fewer than 20 scores.
 
     Above a high score the excesses of most distributions are nearly exponential, with a mean that the
-    best scores estimate (Balkema and de Haan 1974, Pickands 1975). Of exponential ones the best of k + m
-    exceeds that of k by the mean times log(1 + m / k) (Renyi 1953). It is too much for scores with an
-    end, which most metrics have.
+    best scores estimate (Balkema and de Haan 1974, Pickands 1975). Then the best of k + m scores exceeds the
+    best of k by that mean times log(1 + m / k) (Renyi 1953). This is too much for metrics with a best
+    possible score, which most have.
     """
     from scipy.special import chdtri
 

@@ -31,7 +31,7 @@ from experiment_pipeline.statistics.scores import (
 FOLDS = 5
 EXPECTED_COST = "expected cost per row"
 _TINY = float(np.finfo(np.float64).tiny)
-# The end above all probabilities: halfway from it to 1 is still above 1.
+# An upper end above all probabilities: halfway between it and 1 is still above 1.
 _ABOVE_ALL = 1 + 2 * float(np.finfo(np.float64).eps)
 
 
@@ -40,14 +40,14 @@ class DecisionThreshold:
     """The probability from which on a row is called positive."""
 
     value: float  # above 1 where no row is called positive
-    metric: str  # what it maximises on the test set; EXPECTED_COST: it minimises that
-    test_score: float  # what it reaches there
+    metric: str  # the metric that it is best for on the test set; EXPECTED_COST is minimised
+    test_score: float  # the score, or cost, that it reaches there
 
 
 def choose_threshold(
     metric: str, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> DecisionThreshold:
-    """Return the threshold that maximises a metric, halfway to the next smaller probability."""
+    """Return the threshold that is best for a metric, halfway to the next smaller probability."""
     return _Cuts.of(prediction, weights).best(metric, y)
 
 
@@ -56,8 +56,8 @@ def decision_threshold(
 ) -> DecisionThreshold | None:
     """Return the threshold of one fit on its test rows; None: not binary.
 
-    It maximises the first metric of the experiment that depends on a threshold; else f1, or balanced
-    accuracy when most rows are positive: calling all rows positive would then maximise f1.
+    It is best for the first metric of the experiment that depends on a threshold; else for f1, or balanced
+    accuracy if most rows are positive: calling all rows positive would then maximise f1.
     """
     if prediction.ndim == 2 or "binary" not in metric_of(metrics[0]).tasks:
         return None
@@ -80,7 +80,7 @@ class ErrorCosts(Protocol):
 def cheapest_threshold(
     costs: ErrorCosts, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> DecisionThreshold:
-    """Return the threshold that is cheapest on the rows, calibrated or not; of equals the highest."""
+    """Return the cheapest threshold on the rows, for calibrated probabilities or not; of equals the highest."""
     cuts = _Cuts.of(prediction, weights)
     expected = _cost_at(costs, cuts.called(y))
     best = int(expected.argmin())
@@ -99,8 +99,8 @@ def cost_of(costs: ErrorCosts, y: np.ndarray, called: np.ndarray) -> np.ndarray:
 
 
 def cost_interval(costs: ErrorCosts, rows: SetPrediction, cut: float) -> Interval:
-    """Return the cost per row of deciding at a cut, with the interval by one more row of each kind
-    (Agresti and Caffo 2000): eight of eight positives found do not show that all are.
+    """Return the cost per row of deciding at a threshold, with an interval that adds one row of each kind
+    (Agresti and Caffo 2000): eight of eight positives found do not prove that all are found.
     """
     more = with_one_of_each(rows, cut)
     cost = cost_of(costs, more.y, more.prediction > 0)
@@ -111,7 +111,7 @@ def cost_interval(costs: ErrorCosts, rows: SetPrediction, cut: float) -> Interva
 
 @dataclass(frozen=True, eq=False)
 class ThresholdCurve:
-    """Precision, recall and cost at each of k rising thresholds."""
+    """Precision, recall and cost at each of k increasing thresholds."""
 
     thresholds: np.ndarray  # (k,) over the range of the probabilities
     precision: np.ndarray  # (k,) share of the called rows that are positive; nan where none is
@@ -148,7 +148,7 @@ def scoring_threshold(
 
 
 def threshold_value(threshold: DecisionThreshold | None) -> float:
-    """Return the threshold's value; 0.5 without one, which nothing then depends on."""
+    """Return the threshold's value; 0.5 without one, when nothing depends on it."""
     return 0.5 if threshold is None else threshold.value
 
 
@@ -188,9 +188,9 @@ def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
 
 
 def fold_of_rows(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the fold (n,) of each row: clusters, codes 0 … G-1, by their mean target, dealt in turn.
+    """Return the fold (n,) of each row: clusters, codes 0 … G-1, are sorted by mean target and dealt in turn.
 
-    Equal means are dealt at random; in order, five working days would become a fold per weekday.
+    Equal means are dealt at random; in order of time, each of five weekdays would become a fold.
     """
     shares = np.bincount(codes, weights=y) / np.bincount(codes)
     order = np.lexsort((np.random.default_rng(0).permutation(len(shares)), shares))
@@ -201,10 +201,10 @@ def fold_of_rows(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Cuts:
-    """Where probabilities can be cut: above all, then between the distinct ones, falling."""
+    """The possible thresholds: above all probabilities, then between the distinct ones, decreasing."""
 
     values: np.ndarray  # (k + 1,) thresholds
-    code: np.ndarray  # (n,) position of each row's probability among the k distinct ones, falling
+    code: np.ndarray  # (n,) position of each row's probability among the k distinct, decreasing
     weights: Weights  # (n,) of the rows
 
     @classmethod
@@ -219,7 +219,7 @@ class _Cuts:
         if declared.at_thresholds is not None:
             scores = declared.at_thresholds(self.called(y, rows))
         elif declared.value is not None and declared.takes_labels:
-            # Evenly spread over the distinct probabilities, and more of the highest ones.
+            # Tried are some, evenly spread over the distinct probabilities, and more of the highest.
             last = len(tried) - 1
             places = [np.linspace(0, last, 50), np.geomspace(1, last, 50)]
             tried = np.unique(np.concatenate(places).astype(np.int64))
@@ -228,7 +228,7 @@ class _Cuts:
             found = [declared.value(replace(some, threshold=1.0 - k)) for k in tried.tolist()]
             scores = declared.sign * np.array(found)
         else:
-            raise ValueError(f"{metric} depends on no threshold")
+            raise ValueError(f"{metric} does not depend on a threshold")
         best = int(np.isclose(scores, scores.max(), 1e-12, 1e-12).argmax())  # the first of equals
         score = float(declared.sign * scores[best])
         return DecisionThreshold(float(self.values[tried[best]]), metric, score)

@@ -113,12 +113,12 @@ def test_a_gap_that_training_never_saw_is_an_ordinary_value() -> None:
 def test_what_training_never_saw_is_counted_and_told() -> None:
     """A sentence per column: how many, and which; also for texts too many to be listed."""
     assert sorted(predicted(never_seen()).notes) == [
-        "colour: 1 missing value kept: the schema says nothing of missing ones",
+        "colour: 1 missing value kept: the schema does not mention missing values",
         "colour: 3 values kept against isin(['blue', 'green', 'red']): 'pink' (2), 'grey' (1)",
-        "count: 1 missing value kept: the schema says nothing of missing ones",
-        "flag: 1 missing value kept: the schema says nothing of missing ones",
+        "count: 1 missing value kept: the schema does not mention missing values",
+        "flag: 1 missing value kept: the schema does not mention missing values",
         "name: 1 row with a category that training did not see: 'nobody' (1)",
-        "size: 1 missing value kept: the schema says nothing of missing ones",
+        "size: 1 missing value kept: the schema does not mention missing values",
     ]
     assert predicted(seen(50).drop(columns="late")).notes == ()
 

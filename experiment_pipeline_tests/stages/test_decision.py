@@ -83,7 +83,7 @@ def test_the_report_alone_judges_no_leaderboard_of_another_yaml(tmp_path, change
     runs.succeeded(scenario.spec(**given), scenario.SCHEMA)
     other = scenario.spec(**given | changed)
     alone = runs.run(other, scenario.SCHEMA, stages=["validation_report"])
-    assert f"leaderboard: it was made with another {says} than the YAML's" in alone.failure
+    assert f"leaderboard: the YAML's {says} changed after it was made" in alone.failure
 
 
 def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp_path):
@@ -97,7 +97,7 @@ def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp
     runs.succeeded(spec := scenario.spec(**given), scenario.SCHEMA)
     runs.succeeded(spec, scenario.SCHEMA, stages=["validation_report", "exported_model"])
     assert alone(spec).success
-    assert "validation_report: it was made with another 'acceptance'" in alone(strict).failure
+    assert "validation_report: the YAML's 'acceptance' changed" in alone(strict).failure
     other = scenario.spec(**given, choice="smallest_in_tie_group")
     ranked = ["trained_model", "search_results", "leaderboard"]
     runs.succeeded(other, scenario.SCHEMA, stages=ranked, **range_tags(configurations(other)))
@@ -128,4 +128,4 @@ def test_a_refusal_names_the_ceiling_of_the_labels_and_the_sample_size(tmp_path)
     schema = "columns: {number: {}, dose: {}, place: {}, cured: {dtype: str}}"
     judgement = runs.run(spec, schema).metadata("validation_report")["judgement"]
     assert "on the train and test rows no model can do better than roc" in judgement
-    assert "even a perfect score has the bound" in judgement
+    assert "Even a perfect score would have the bound" in judgement

@@ -1,4 +1,4 @@
-"""Data analysis: what is wrong with a table for this target, and whether to go on.
+"""Data analysis: what is wrong with a table for this target, and whether the run may continue.
 
-Findings are declared under `findings/`, by what they look at; the verdict's rules are in `analysis.py`.
+Rules are declared under `findings/`, grouped by what they check; `analysis.py` derives the verdict.
 """

@@ -1,4 +1,4 @@
-"""The data analysis as a whole: every rule once, the probe, and the verdict that follows from findings."""
+"""The data analysis as a whole: every rule, the probe, and the verdict that follows from the findings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -37,7 +37,7 @@ _IDLE = "accepted, but not found"
 
 
 def weight(finding: Finding) -> Severity:
-    """The severity of a finding, one step less when it is accepted."""
+    """The severity of a finding in the verdict: one step less if it is accepted, `note` if not found."""
     if finding.outcome != "found":
         return "note"
     step = SEVERITIES.index(finding.severity) + (finding.accepted is not None)
@@ -47,7 +47,7 @@ def weight(finding: Finding) -> Severity:
 def judge(
     findings: Sequence[Finding], accepted: Mapping[str, str]
 ) -> tuple[Verdict, tuple[str, ...], tuple[Finding, ...]]:
-    """Return the verdict, its reasons, and the findings: found first, the heaviest first, which decides.
+    """Return the verdict, its reasons, and the sorted findings: found ones first, by severity; the first decides.
 
     A finding that the YAML accepts (code → reason) counts one step less.
     """
@@ -74,7 +74,7 @@ class DataAnalysis:
     probe: Probe | NoProbe
     verdict: Verdict
     reasons: tuple[str, ...]  # a sentence per finding that counted, and per acceptance
-    conditions: tuple[str, ...]  # the reasons that hold for every model of the table
+    conditions: tuple[str, ...]  # the reasons without acceptances of what was not found
     associations: tuple[Association, ...]  # skill of each feature alone, the strongest first
     label_ceiling: float | None  # the best score that conflicting labels allow
     rows: int  # of the table
@@ -88,7 +88,7 @@ class DataAnalysis:
         return tuple(finding for finding in self.findings if finding.outcome == "found")
 
     def to_json(self) -> str:
-        """Everything but the rows to show; a number that JSON lacks becomes null."""
+        """Everything but the rows to show; nan and infinity become null."""
         content = asdict(self)
         del content["shown_rows"]
         return to_json(content).decode()
@@ -114,7 +114,7 @@ def analyse(
     """Analyse a table before anything is validated or trained.
 
     `sets` (train, test, validation or gap) has the index of `frame`, a sample of `rows`.
-    Raises UnusableTable: no target's column; InvalidExperiment: the YAML names no such finding or rule.
+    Raises UnusableTable: no target column; InvalidExperiment: the YAML names an unknown finding or rule.
     """
     if spec.target not in frame.columns:
         rule = f"the table has no such column; {did_you_mean(spec.target, frame.columns)}"
@@ -129,7 +129,7 @@ def analyse(
         own = rule.check(subject)
         if not isinstance(own, Finding) or own.code != rule.code:
             returned = f"the rule {rule.code!r} returned {own!r}"
-            raise InvalidExperiment("analysis.findings", returned, "Return a Finding of its code.")
+            raise InvalidExperiment("analysis.findings", returned, "Return a Finding of that code.")
         findings.append(own)
     # Columns that give the target away take no part, unless the YAML accepts them.
     leaks = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
@@ -166,7 +166,7 @@ def analyse_prepared(
         frame, sets = frame.iloc[read], sets.iloc[read]
     sets = sets.astype("str")
     frame = frame.drop(columns=[name for name in frame if kind_of(frame[name]) == "nested"])
-    # Ordered by the values of the rows, without the targets of the validation set.
+    # In the canonical order, which depends on the rows' values, but not on targets of the validation set.
     visible = (sets != "validation").to_numpy()
     seen = frame.assign(
         **{spec.target: frame[spec.target].where(visible)} if spec.target in frame else {}
@@ -178,8 +178,8 @@ def analyse_prepared(
 def rows_to_read(prepared: pd.DataFrame, features: Sequence[str]) -> np.ndarray | None:
     """Sample positions of a large table, int64 (k,), ascending; None: all rows are read.
 
-    A hash of the features chooses, so equal rows are all in or all out; in a table of few combinations
-    each row is chosen on its own.
+    Rows are chosen by a hash of their features, so equal rows are all in or all out; in a table of few
+    distinct combinations each row is chosen by itself.
     """
     if len(prepared) <= MOST_ROWS:
         return None

@@ -82,7 +82,7 @@ class TextFacts:
 
     @cached_property
     def holds_codes(self) -> bool:
-        """Whether digits are names: texts such as "01067" begin with a zero in one row of a hundred."""
+        """Whether digits are codes: at least 1 % of the rows hold texts such as "01067"."""
         padded = [bool(_CODE.fullmatch(text)) for text in self.texts]
         return self.share(np.array(padded, dtype=bool)) >= _LEAST_CODES
 
@@ -194,7 +194,7 @@ _LEAST_CODES = 0.01
 class Writing:
     """How the texts (n,) of a column write numbers, in the terms of `spec.Numbers`."""
 
-    reads: np.ndarray  # bool (n,), the texts it reads
+    reads: np.ndarray  # bool (n,), the texts that are numbers in this way of writing
     bare: np.ndarray  # bool (n,), those of them without a unit
     decimal: str = "."
     thousands: str | None = None
@@ -202,7 +202,7 @@ class Writing:
 
     @property
     def declaration(self) -> dict[str, Any]:
-        """The entry of `preparation.numbers`, if one is needed; factors of units are to correct."""
+        """The entry of `preparation.numbers`, if one is needed; the user corrects the units' factors."""
         declared: dict[str, Any] = {"decimal": self.decimal} if self.decimal != "." else {}
         if self.thousands:
             declared["thousands"] = self.thousands
@@ -212,14 +212,14 @@ class Writing:
 
     @property
     def words(self) -> str:
-        """The way of writing for people: `decimal ',', unit kg`."""
+        """The way of writing as text: `decimal ',', unit kg`."""
         shown = {"units": f"unit {', '.join(self.units)}"}
         parts = [shown.get(key, f"{key} {value!r}") for key, value in self.declaration.items()]
         return ", ".join(parts) or "plain"
 
 
 def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
-    """Return the way of writing that reads most of the texts, of two the one with `decimal`."""
+    """Return the way of writing that reads most of the texts; among equals, the one with `decimal`."""
     if not any(any(map(str.isdigit, text)) for text in texts):
         nothing = np.zeros(len(texts), dtype=bool)
         return Writing(nothing, nothing)
@@ -246,7 +246,7 @@ def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Wri
     return Writing(reads, bare, decimal, thousands, taken)
 
 
-# As `fold` writes them. "none" is left out: in many tables it is a category ("no garage").
+# After `fold`. "none" is left out: in many tables it is a category ("no garage").
 PLACEHOLDERS = frozenset(
     {
         "",
@@ -294,7 +294,7 @@ def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
     for wanted in DATE_FORMATS if len(shaped) else ():
         candidates = shaped[shaped.str.fullmatch(_ISO_SHAPE)] if wanted == ISO else shaped
         instants = pd.to_datetime(candidates, format=wanted, errors="coerce", utc=True)
-        # Eight digits are a date only when the year is one of our time.
+        # Otherwise most numbers of eight digits would be dates.
         dates = candidates.index[instants.dt.year.between(1800, 2200)]
         if len(dates):
             read[wanted] = np.isin(np.arange(len(texts)), dates)

@@ -22,13 +22,13 @@ class Finding:
     code: str  # stable name, the one that `analysis.accept` uses
     title: str  # what the rule looks for
     outcome: Outcome
-    severity: Severity  # how much it counts in the verdict; `note` where it is not found
-    columns: tuple[str, ...]  # those concerned, the worst first
+    severity: Severity  # how much it counts in the verdict; `note` if it is not found
+    columns: tuple[str, ...]  # the columns concerned, the worst first
     number: float | None  # what was measured; of several columns the worst
     threshold: float | None  # what the number was compared with
     evidence: str  # a sentence with the numbers, or why the rule does not apply
     advice: str
-    yaml: str | None = None  # the settings that deal with it
+    yaml: str | None = None  # settings that would resolve it
     ceiling: float | None = None  # best score of the metric that the train and test rows allow
     accepted: str | None = None  # the reason that the YAML gives
 
@@ -99,7 +99,7 @@ class Rule:
         columns: Sequence[str] = (),
         fix: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """Found with that severity, settled by `fix` in the spec; None: not found, by the same evidence."""
+        """Found with this severity, resolved by `fix` in the spec; None: not found, by the same evidence."""
         if severity is None:
             return self.not_found(evidence, number, threshold)
         if fix is None and self.excluded:
@@ -111,7 +111,7 @@ class Rule:
     def not_found(
         self, evidence: str, number: float | None = None, threshold: float | None = None
     ) -> Finding:
-        """The table does not have it."""
+        """The table does not have the problem."""
         measured = ((), number, threshold, evidence, self.advice)
         return Finding(self.code, self.title, "not_found", "note", *measured)
 

@@ -79,11 +79,11 @@ def markdown_report(analysis: DataAnalysis, spec: ExperimentSpec) -> str:
 
 def _card(finding: Finding) -> document.Card:
     """A finding with its number, threshold and acceptance."""
-    said = [finding.code]
+    head = [finding.code]
     if finding.number is not None:
         limit = "" if finding.threshold is None else f" (threshold {finding.threshold:.4g})"
-        said.append(f"{finding.number:.4g}{limit}")
-    texts, tag = [" · ".join(said), finding.evidence, finding.advice], str(finding.severity)
+        head.append(f"{finding.number:.4g}{limit}")
+    texts, tag = [" · ".join(head), finding.evidence, finding.advice], str(finding.severity)
     if finding.accepted is not None:
         tag = f"{weight(finding)} (accepted {finding.severity})"
         texts.append(f"Accepted: {finding.accepted}")
@@ -99,8 +99,8 @@ def _patch(analysis: DataAnalysis, spec: ExperimentSpec) -> Iterator[document.Bl
         patch[key] = _merged(patch.get(key, given.get(key)), value)
     if patch:
         said = (
-            "Settings for all findings. Each key takes the place of the one in defs.yaml, whose values "
-            "it keeps; remove what does not apply."
+            "Settings for all findings. Each key replaces the same key of defs.yaml and keeps its values; "
+            "remove what does not apply."
         )
         yield document.Paragraph(said)
         yield document.Code("yaml", indent(to_yaml(patch), "  ").rstrip())
@@ -113,7 +113,7 @@ def _merged(old: Any, new: Any) -> Any:
 
 
 def _probe_sentence(probe: Probe | NoProbe) -> str:
-    """Best score and baseline, and on what they were measured."""
+    """Best score and baseline, and the rows on which they were measured."""
     if isinstance(probe, NoProbe):
         return f"No probe: {probe.reason}"
     best, baseline = probe.score(probe.best), probe.score(BASELINE)
@@ -158,7 +158,7 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
     rows = tuple((one.column, numbers.share(one.skill)) for one in strongest)
     skills = (document.Paragraph(alone), document.TableBlock(("feature", "skill"), rows))
     sections = (
-        document.Section("In short", verdict),
+        document.Section("Summary", verdict),
         document.Section("Findings", found or (document.Paragraph("None."),)),
         document.Section(
             f"{len(others)} rules that found nothing or did not apply",
@@ -190,7 +190,7 @@ def _table(sample: pd.DataFrame) -> tuple[document.Block, ...]:
 
 
 def _column(column: pd.Series) -> tuple[document.Cell, ...]:
-    """What a column is, its distribution as bars, and its values in words."""
+    """A column's type, missing share, distinct values, distribution as bars, and values in words."""
     kind, known = kind_of(column), column.dropna()
     if len(known) and (kind == "datetime" or kind in QUANTITIES):
         low, middle, high = known.quantile([0.0, 0.5, 1.0], interpolation="lower").map(_value)
@@ -221,7 +221,7 @@ def _value(cell: Any) -> str:
 
 
 def _drawn(bars: np.ndarray) -> document.Markup:
-    """Bars of these heights, as decoration: what they show is said beside them."""
+    """Bars of these heights, as decoration: the text beside them has the values."""
     heights = _HEIGHT * bars / max(bars.max(initial=0), 1e-300)
     drawn = (
         f'<rect x="{6 * place}" y="{_HEIGHT - height:.1f}" width="5" height="{height:.1f}"/>'

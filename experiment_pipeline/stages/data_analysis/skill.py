@@ -6,7 +6,7 @@ errors of the most frequent class that are avoided) for several, and R² for num
 The skill of a feature alone is that of a small cross-fitted model: the mean target per bin (of a
 number the leaves of a small tree, or 32 quantiles for a numeric target; each text; one bin for
 missing values), shrunk to the overall mean; for a numeric target also linear interpolation, which
-follows an exact relation. Texts that hardly repeat are also read by their order, a number, words.
+finds an exact relation. Texts that hardly repeat are also read by their order, first number and words.
 """
 
 import re
@@ -66,7 +66,7 @@ class Association:
 
     column: str
     skill: float
-    way: str = ""  # how it was read, where that is not by its values: "by its words"
+    way: str = ""  # how it was read, if not by its values: "by its words"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ class OneFeatureModels:
         return tuple(sorted(measured, key=lambda a: (-a.skill, a.column)))
 
     def _strongest(self, column: str, values: pd.Series) -> Association:
-        """The column by the way of reading it that predicts best."""
+        """The skill of the column, read in the way that predicts best."""
         if kind_of(values) in NUMERIC:
             return Association(column, self._by_number(numbers_of(values)))
         codes, distinct = pd.factorize(as_text(values))
@@ -166,7 +166,7 @@ def _leaves(data: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:
     known = fit[~missing[fit]]
     if not known.size:
         return np.zeros(len(data), dtype=np.int64)
-    # A tree reads float32; places among the values are exact.
+    # A tree reads float32, which would round the values; their ranks are exact.
     values, places = np.unique(data[known], return_inverse=True)
     tree = DecisionTreeClassifier(max_leaf_nodes=_BINS, min_samples_leaf=_LEAF, random_state=0)
     fitted = tree.fit(places[:, None], y[known]).tree_

@@ -35,7 +35,7 @@ SMALLEST_SPREAD = 1e-150
 class Target:
     """The target of the visible rows that have one, without those of classes set aside."""
 
-    rows: np.ndarray  # positions (n,) in the table of the rows it is known for
+    rows: np.ndarray  # positions (n,) in the table of its rows
     y: np.ndarray  # encoded targets (n,): class codes, or floats
     classes: tuple | None  # as `find_classes` gives them; None for regression
     problem: str | None = None  # why it cannot be modelled; then `rows` and `y` are empty
@@ -167,7 +167,7 @@ class Subject:
         return {classes[code]: int(counts[code]) for code in np.flatnonzero(rare)}
 
     def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
-        """Rows (classes, 3) of codes (n,) in train, test and, expected, validation; all are visible."""
+        """Count codes (n,) of visible rows by set, (classes, 3); for validation, the expected count."""
         sets = self.sets.to_numpy()[rows]
         seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
         share = np.bincount(y, minlength=classes) / max(len(y), 1)

@@ -1,1 +1,1 @@
-"""exported_model: the accepted model as a version of the registry, proven before it is visible."""
+"""exported_model: the accepted model as a version in the registry, checked before it becomes visible."""

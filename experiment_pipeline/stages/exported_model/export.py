@@ -1,7 +1,7 @@
 """Export the accepted model, step by step: package, publish, commit. Needs no database.
 
-In: what the stages before have made. Out: a version of the registry, and its commit. The manifest
-and the decision record need the version's number and are added there.
+In: what earlier stages have made. Out: a version in the registry, and its commit. The registry adds the
+manifest and the decision record, which need the version's number.
 """
 
 from dataclasses import asdict
@@ -32,12 +32,12 @@ from experiment_pipeline.table.features import feature_columns
 
 HOLDS = {
     versions.MODEL: "the whole fitted pipeline: features and model (skops format)",
-    versions.TRUSTED: "the types that loading it must trust; read them before you do",
+    versions.TRUSTED: "the types that must be trusted to load it; read them before you do",
     delivered.SIGNATURE: "features with dtypes, classes, threshold",
     "hyperparameters.yaml": "the chosen configuration",
     versions.METRICS: "metrics with intervals, gates, looks",
     delivered.PREPARATION: "how a table as delivered is read and prepared",
-    INTERVALS: "by which predict --interval makes intervals or sets of classes",
+    INTERVALS: "calibration from which predict --interval makes intervals or sets of classes",
     versions.SCHEMA: "what a prepared row must satisfy (pandera)",
     "experiment.yaml": "the experiment as run, without credentials",
     "sets.json": "rows and digests of train, test and validation set",
@@ -45,14 +45,14 @@ HOLDS = {
     FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
     versions.EXAMPLE: "example rows, with missing values and unseen categories",
     versions.EXPECTED: "what the model predicted for them at the export",
-    versions.PROFILE: "counts of features and predictions, to tell drift",
+    versions.PROFILE: "counts of features and predictions, to detect drift",
     "verify.py": "checks that it predicts the same here",
-    versions.RECORD: "what was asked, tried, chosen and why, for a reviewer to sign",
+    versions.RECORD: "what was asked, tried and chosen, and why, for a reviewer to sign",
     provenance.CODE: "your own modules that it names, as they were when the run began",
-    provenance.PATCH: "what was not committed then, for git apply",
+    provenance.PATCH: "uncommitted changes at that time, for git apply",
     versions.MANIFEST: "sha256 of every file, version, code commit",
 }
-# Packages every model needs, whichever of their types it holds.
+# Packages that every model needs, whatever types it holds.
 NEEDED = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
 _LIBRARIES = frozenset(name for one in ALGORITHMS.values() for name in one.libraries)
 _NOT_OWN = _LIBRARIES | {"builtins", "collections", "functools", "operator", "numpy", "scipy"}
@@ -62,7 +62,7 @@ _NOT_OWN |= {"sklearn", "pandas", "skops"}
 def package_model(
     spec: ExperimentSpec, model: AcceptedModel, created: datetime, code: RunCode
 ) -> versions.ModelPackage:
-    """Return the files of the version to publish; InvalidModel: skops cannot store an own estimator."""
+    """Return the files of the version to publish; InvalidModel: skops cannot store a user's own estimator."""
     import skops.io
 
     report, result = model.report, model.result
@@ -175,7 +175,7 @@ def _metrics(model: AcceptedModel) -> dict[str, Any]:
 
 
 def publish(registry: Registry, package: versions.ModelPackage) -> PublishedVersion:
-    """Make a package the next version, unless a fresh process predicts otherwise with it."""
+    """Make a package the next version, unless its predictions differ in a fresh process."""
     return registry.publish(package, check_in_fresh_process)
 
 

@@ -52,9 +52,9 @@ SHOWN_COLUMNS = 30
 
 @dataclass(frozen=True, eq=False)
 class AcceptedModel:
-    """What the validation report has accepted."""
+    """The model that the validation report has accepted."""
 
-    pipeline: Any  # the fitted one that was scored on the validation set
+    pipeline: Any  # fitted, as it was scored on the validation set
     configuration: Configuration  # the chosen one
     result: ModelResult  # of its fit on the train set
     board: Leaderboard  # on which it was chosen
@@ -63,7 +63,7 @@ class AcceptedModel:
     validation: SetTable  # the validation set, from which example rows are taken
     fitted_rows: FittedRows  # hashes of the rows that it was fitted and chosen on
     schema_text: str  # of schema.yaml
-    # its signature → what its features and predictions were like; None: nothing is compared later
+    # signature → profile of features and predictions, to detect drift later; None: there is none
     profile: Callable[[Signature], DataProfile] | None = None
 
     @property
@@ -89,7 +89,7 @@ def build_card(
     origin: Mapping[str, str],
     files: Mapping[str, str],
 ) -> Document:
-    """Return the card of a model with its `origin`, what → value, and its `files`, name → what it holds."""
+    """Return the card of a model with its `origin`, name → value, and its `files`, name → content in words."""
     task = f"predicts the number {signature.target}"
     if signature.task == "binary":
         task = f"predicts whether {signature.target} is {signature.positive_class}"
@@ -138,18 +138,18 @@ def build_card(
 
 def _question(spec: ExperimentSpec, signature: Signature, task: str) -> Section:
     table = "the training table" if spec.data is None else spec.data.shown_url
-    said = [f"The model {task}, for rows such as those of {table}."]
+    texts = [f"The model {task}, for rows such as those of {table}."]
     if signature.classes is not None:
         classes = ", ".join(map(str, signature.classes))
-        said.append(f"Classes, in the order of predict_proba: {classes}.")
+        texts.append(f"Classes, in the order of predict_proba: {classes}.")
     if signature.threshold is not None:
         costs = "" if spec.costs is None else ", where the cost of errors is least"
-        said.append(
+        texts.append(
             f"{signature.positive_class} is predicted from a probability of "
             f"{numbers.probability(signature.threshold)} on. This threshold was chosen "
             f"{evaluated(spec.evaluation_name).where}{costs}; the pipeline's own predict uses 0.5."
         )
-    return Section("Question", tuple(map(Paragraph, said)))
+    return Section("Question", tuple(map(Paragraph, texts)))
 
 
 def _data(spec: ExperimentSpec, model: AcceptedModel) -> Section:
@@ -195,7 +195,7 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
         for one in model.members
     )
     if (most := max(result.averaged, *fits)) > 1:
-        text += f" The mean of {most} fits with different seeds; of one where a fit draws nothing."
+        text += f" It is the mean of {most} fits with different seeds, unless all are the same."
     if result.calibration:
         text += f" Its probabilities are calibrated ({result.calibration})."
     header = ("weight", "configuration", "algorithm", "hyperparameters", "categories", "rounds")
@@ -227,7 +227,7 @@ def outcome(registry: Registry, published: PublishedVersion, committed: str, wor
         approved = f"approved by {approval.by} at {approval.at}"
     elif waiting:
         how = f"experiment-pipeline approve {registry.experiment} {name} --by NAME"
-        approved = f"{name} becomes the champion when it is approved: {how}"
+        approved = f"{name} becomes the champion once it is approved: {how}"
     proven = "a fresh process without this package makes the same predictions, bit for bit"
     if published.reused:
         proven = "checked when this version was published"

@@ -64,8 +64,8 @@ if __name__ == "__main__":
 
 
 def check_in_fresh_process(package: ModelPackage) -> None:
-    """Load a package in a fresh process and predict on its example rows; PredictionsChanged: it needs
-    more than its libraries and the user's own packages, or predicts something else by a single bit.
+    """Load a package in a fresh process and predict its example rows; PredictionsChanged: it needs more
+    than its libraries and the user's own packages, or a prediction differs in any bit.
     """
     with tempfile.TemporaryDirectory(prefix="experiment_pipeline_model_") as folder:
         for name, content in package.files.items():
@@ -86,7 +86,7 @@ def _changed(package: ModelPackage, reason: str) -> PredictionsChanged:
     return PredictionsChanged(
         f"the exported model of {package.experiment}",
         f"a fresh process does not reproduce its predictions: {reason}",
-        "Keep what the estimator predicts with in its fitted attributes, fix its random "
+        "Keep all that the estimator needs to predict in its fitted attributes, fix its random "
         "seed, and import nothing at prediction time that the model does not name.",
     )
 
@@ -94,7 +94,7 @@ def _changed(package: ModelPackage, reason: str) -> PredictionsChanged:
 def _folder_of(package: str) -> str:
     if package == "__main__":
         rule = "it is defined in a notebook or script: no other process can import it"
-        fix = "Move it into a module, and add it anew."
+        fix = "Move it into a module, and name it from there."
         raise PredictionsChanged("the chosen model", rule, fix)
     spec = find_spec(package)
     if spec is None:

@@ -1,4 +1,4 @@
-"""The leaderboard: every configuration in a row, and the choice of one with its reason."""
+"""The leaderboard: a row for every configuration, and the choice of one with its reason."""
 
 import math
 from collections import Counter
@@ -53,8 +53,8 @@ class Leaderboard:
     # with the columns of `ranking.COLUMNS`: a row per declared configuration, the best first, those
     # without a rank last. `low` and `high` bound the score (95 %), `difference_low` and
     # `difference_high` the true `difference_to_best`: both for all configurations together. The
-    # ensemble's is its lead over a single one picked on other rows than those that score it;
-    # `overfit_gap` is by how much the train score is better
+    # ensemble's difference is its lead over a single model picked on other rows than those that score
+    # it; `overfit_gap` is by how much the train score is better
     rows: pd.DataFrame
     chosen: str  # key of the configuration to ship
     reason: str  # why, in words
@@ -70,11 +70,11 @@ class Leaderboard:
     # where the choice, or of an ensemble the best configuration, lies at an end of the search
     edges: tuple[SearchEdge, ...]
     notes: tuple[str, ...]  # caveats, one sentence each
-    # test_set, or cross_validation: of train and test rows that were left out of the fit
+    # test_set, or cross_validation: scores of train and test rows, each left out of the fit
     evaluation: str = "test_set"
-    ensemble: Ensemble | None = None  # of the best few, which is a row as well
+    ensemble: Ensemble | None = None  # of the best few; it has a row as well
     receipts: tuple[Receipt, ...] = ()  # of generated features, the largest gain first
-    # of the sets "train" and "test" that were ranked on, and of the YAML's keys that decided it
+    # of the sets "train" and "test" that were used, and of the YAML's keys that decided the ranking
     digests: Mapping[str, str] = field(default_factory=dict)
     yaml_digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -85,12 +85,12 @@ class Leaderboard:
 
     @property
     def fingerprint(self) -> str:
-        """Of the chosen model."""
+        """The fingerprint of the chosen model."""
         return str(self.rows.loc[self.rows["key"] == self.chosen, "fingerprint"].item())
 
     @property
     def searched_cpu_seconds(self) -> float:
-        """Of the fits behind all rows, each counted once: an ensemble's are its members'."""
+        """CPU seconds of the fits behind all rows, each counted once: an ensemble's are its members'."""
         return float(self.rows.loc[self.rows["key"] != ENSEMBLE, "fit_cpu_seconds"].sum())
 
     @property
@@ -100,7 +100,7 @@ class Leaderboard:
 
     @property
     def single(self) -> str:
-        """Key of the choice, or if that is the ensemble of the best single configuration."""
+        """Key of the choice; if that is the ensemble, the key of the best single configuration."""
         if self.chosen != ENSEMBLE:
             return self.chosen
         return str(self.rows["key"][self.rows["key"] != ENSEMBLE].iloc[0])
@@ -113,7 +113,7 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class ChoiceByHand:
-    """What a person has chosen from a leaderboard, instead of the rule of `choice`."""
+    """What a person has chosen from a leaderboard, overriding the rule of `choice`."""
 
     key: str  # of a ranked row
     why: str
@@ -156,7 +156,7 @@ def rank(
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
-    `time`: left of a budget to fit an ensemble again; None: no limit. `by_hand` changes the choice alone.
+    `time`: what a budget leaves to refit an ensemble; None: no limit. `by_hand` only changes the choice.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
@@ -209,14 +209,14 @@ def _chosen(
     found: FoundEnsemble | None,
     by_hand: ChoiceByHand | None,
 ) -> tuple[RankedModel, str]:
-    """The choice among those allowed, or a person's among all, and its reason."""
+    """The choice among the allowed entries, or a person's among all entries, and the reason."""
     chosen, reason = _choose(allowed, spec, found)
     if by_hand is not None:
         rule = f"choice: {spec.choice} takes {chosen.result.key}"
         taken = next(one for one in ranking.entries if one.result.key == by_hand.key)
         return taken, f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
     best, equal = ranking.entries[0], allowed.entries[0].score.estimate
-    better = f"; {best.result.key} scores better, but not significantly, by its generated features"
+    better = f"; {best.result.key} scores better by generated features, but not significantly"
     return chosen, reason if best.score.estimate == equal else reason + better
 
 
@@ -267,8 +267,8 @@ def chosen_configuration(board: Leaderboard, spec: ExperimentSpec) -> Configurat
 
 
 def key_digests(given: ExperimentSpec) -> dict[str, str]:
-    """Return key → digest of what a YAML has there, for each key that a stage was given."""
-    # A repository that could not be reached is corrected after the report.
+    """Return key → digest of its value, for each key of the YAML that a stage was given."""
+    # Not the repository: a wrong one may be corrected after the report.
     values = given.model_dump(mode="json", exclude={"export": {"repository"}})
     return {key: fingerprint_of(value=value) for key, value in values.items()}
 
@@ -277,7 +277,7 @@ def check_same_keys(stage: str, made_by: Mapping[str, str], given: ExperimentSpe
     """Raise `StorageError` when the YAML has changed since a stage was made, in keys that decide it."""
     now = key_digests(given)
     if changed := [key for key in now if made_by.get(key) != now[key]]:
-        rule = f"it was made with another {listed(changed)} than the YAML's"
+        rule = f"the YAML's {listed(changed)} changed after it was made"
         raise StorageError(
             stage, rule, "Run the experiment's job again; what is trained is reused."
         )
@@ -310,8 +310,8 @@ def _nothing_to_rank(
     return TrainingError(
         "the leaderboard",
         f"no configuration has a score on all rows; {count} of {causes.total()}: {reason}",
-        "correct the hyperparameters, or the estimator, that the tracebacks name (in the log, and with "
-        "search_results); where the time ended, raise the budget or write halving: off",
+        "correct the hyperparameters or the estimator named in the tracebacks (in the log, and with "
+        "search_results); if time ran out, raise the budget or write halving: off",
     )
 
 
@@ -320,7 +320,7 @@ def _choose(
 ) -> tuple[RankedModel, str]:
     """Return the choice and its reason. Measured times never decide: they differ between runs."""
     best, first = ranking.entries[0], ranking.single[0]
-    # None of them may be tied with a better one that is no candidate.
+    # There may be no tied entry: the best of all may not be a candidate itself.
     tied = [entry for entry in ranking.entries if entry.tied] or [best]
     configurations = numbers.counted(len(ranking.single), "configuration")
     where = numbers.evaluated(spec.evaluation_name).where
@@ -343,7 +343,7 @@ def _choose(
         standing += f"; statistically tied with {numbers.counted(len(tied) - 1, 'other')}"
     if by_score:
         equal = sum(one.score.estimate == first.score.estimate for one in ranking.single) - 1
-        rule = "chosen is the smallest model of them, then the first by key"
+        rule = "the smallest model of them is chosen, then the first by key"
         same = f"; {equal} more have exactly the same score: {rule}" if equal else ""
         return first, f"{standing}{same}"
     sign = metric_of(spec.metric).sign

@@ -1,4 +1,4 @@
-"""The choice as models: the stored fits behind it, and the fitted estimator that is judged and exported."""
+"""The chosen model: the stored fits behind it, and the fitted estimator that is judged and exported."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -35,14 +35,14 @@ class ChosenModel:
 
     result: ModelResult  # its numbers, as in its row
     on_test: np.ndarray  # its predictions of the test rows; of an ensemble, cross-fitted
-    # the models behind it, one for a configuration, without their predictions
+    # the models behind it (one, unless it is an ensemble), without their predictions
     members: tuple[TrainedModel, ...]
     weights: tuple[float, ...]  # of each member; they sum to 1
     clusters: np.ndarray  # (n,) codes of the resampling clusters of the test rows
     linear: "ChosenModel | None" = None  # the best linear model of the search, if any
-    # of each member; empty: it predicts as it was found
+    # of each member; empty: members predict as they were fitted
     calibrators: tuple[averaging.Calibrators, ...] = ()
-    notes: tuple[str, ...] = ()  # on these, one sentence each
+    notes: tuple[str, ...] = ()  # on the calibrators, one sentence each
 
     @classmethod
     def of(
@@ -53,7 +53,7 @@ class ChosenModel:
         prints = [one.fingerprint for one in ensemble.members] if ensemble else [board.fingerprint]
         models = [store.require(one) for one in prints]
         known = {one.result.fingerprint: one.predictions.test for one in models}
-        # The predictions are a column of the test set for each member: they are freed.
+        # Drop each member's predictions, which would stay in memory: a column of the test set each.
         none = Predictions(np.empty(0), np.empty(0))
         members = tuple(replace(one, predictions=none) for one in models)
         # The ranked ones first, then those that halving stopped, by how far they came.
@@ -84,9 +84,9 @@ class ChosenModel:
     def calibrated(
         self, board: Leaderboard, store: ModelStore, sets: TrainingSets, spec: ExperimentSpec
     ) -> "ChosenModel":
-        """Return it with calibrated probabilities of several classes, where these score better.
+        """Return the model with calibrated probabilities of several classes, if these score better.
 
-        Calibrators are learnt on the test rows, as an ensemble's weights are; scores are cross-fitted.
+        Calibrators are learnt on the test rows, like an ensemble's weights; scores are cross-fitted.
         """
         y, weights, results = sets.y_test, sets.w_test, [one.result for one in self.members]
         classes = range(len(sets.classes or ()))
@@ -107,10 +107,10 @@ class ChosenModel:
             return averaging.calibrated_across(found, y, folds.of_row, weights)
 
         if ensemble := board.chosen_ensemble:
-            mended = replace(self, on_test=ensemble.cross_fitted(across, y, self.clusters))
+            calibrated = replace(self, on_test=ensemble.cross_fitted(across, y, self.clusters))
         else:
-            mended = replace(self, on_test=across(board.fingerprint))
-        before, after = (one.predicted(sets).score(spec.metric) for one in (self, mended))
+            calibrated = replace(self, on_test=across(board.fingerprint))
+        before, after = (one.predicted(sets).score(spec.metric) for one in (self, calibrated))
         if not better(spec.metric, after, before):
             return self
         tests = (store.require(one.fingerprint).predictions.test for one in results)
@@ -119,15 +119,15 @@ class ChosenModel:
             f"the probabilities of the classes are calibrated {numbers.evaluated(board.evaluation).where}: "
             f"cross-fitted {spec.metric} {numbers.score(after)} in place of {numbers.score(before)}"
         )
-        return replace(mended, calibrators=tuple(learnt), notes=(note,))
+        return replace(calibrated, calibrators=tuple(learnt), notes=(note,))
 
     def predicted(self, sets: TrainingSets) -> SetPrediction:
-        """Return its predictions of the test rows with the rows."""
+        """Return its predictions of the test rows, with these rows' targets, clusters and weights."""
         known = (self.on_test, self.clusters, sets.w_test, sets.variance_factor)
         return SetPrediction(sets.y_test, *known)
 
     def train_only(self, sets: TrainingSets, spec: ExperimentSpec) -> Any:
-        """Return the fit of the search: of an ensemble the mean of its members' fits."""
+        """Return the model as the search fitted it; for an ensemble the mean of its members' fits."""
         own, read = through_own(sets.train, sets.fit_mask, sets)
         features = {encoder: fitting.train_features(encoder, read) for encoder in self._encoders}
         fitted = [
@@ -141,7 +141,7 @@ class ChosenModel:
     def refitted(
         self, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec, workers: int = 1
     ) -> Any:
-        """Return it fitted on other prepared rows, each fit with its model's rounds and one thread."""
+        """Return the model fitted on other prepared rows, each fit with its model's rounds and one thread."""
         # The longest first keeps every core busy; each encoder encodes the rows once.
         longest_first = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
         # BLAS has one limit for all threads, OpenMP one for each thread of the pool.

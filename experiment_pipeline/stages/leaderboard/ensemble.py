@@ -1,4 +1,4 @@
-"""The ensemble of the best few configurations: one more row of the leaderboard, and of the choice.
+"""The ensemble of the best few configurations: one more row of the leaderboard, which can be chosen.
 
 Forward selection with replacement from a sorted start (Caruana, Niculescu-Mizil, Crew and Ksikes 2004,
 "Ensemble Selection from Libraries of Models") averages predictions of the test rows; nothing is fitted.
@@ -34,10 +34,10 @@ from experiment_pipeline.storage.records import fingerprint_of
 
 LIBRARY = 30  # candidates: models further behind lose more than an average regains
 STEPS = 20  # of the selection: weights are multiples of a twentieth at the finest
-PATIENCE = 4  # steps without a better score that end it
+PATIENCE = 4  # steps without a better score before it stops
 KEPT = 0.95  # share of the gain over the best model that must remain when members are removed
 MOST_ROWS = 20_000  # more do not change the weights of five models
-_ROUNDING = 1e-9  # relative to a score, less is no gain
+_ROUNDING = 1e-9  # relative to a score; a smaller gain is none
 
 Score = Callable[[np.ndarray], float]
 
@@ -62,7 +62,7 @@ class Ensemble:
 
     @property
     def keys(self) -> list[str]:
-        """Those of its members."""
+        """The keys of its members."""
         return [one.configuration.key for one in self.members]
 
     @property
@@ -73,12 +73,12 @@ class Ensemble:
 
     @property
     def configuration(self) -> Configuration:
-        """The row of the leaderboard as a configuration: its members, and what reweights their classes."""
+        """The ensemble as a configuration: its members, and their hyperparameters that reweight classes."""
         settings: dict[str, Scalar] = {"members": self.in_words}
         for one in self.members:
             given = one.configuration.hyperparameters
-            moved = {n: v for n, v in given.items() if reweighting({n: v}) is not None}
-            settings |= {f"members__{name}": value for name, value in moved.items()}
+            reweights = {n: v for n, v in given.items() if reweighting({n: v}) is not None}
+            settings |= {f"members__{name}": value for name, value in reweights.items()}
         return Configuration(ENSEMBLE, ENSEMBLE, default_features(ENSEMBLE), settings)
 
     @property
@@ -112,7 +112,7 @@ class Ensemble:
     def cross_fitted(
         self, known: Callable[[str], np.ndarray], y: np.ndarray, clusters: np.ndarray
     ) -> np.ndarray:
-        """Return its cross-fitted predictions of the test rows; `known`: fingerprint → those of a model."""
+        """Return its cross-fitted predictions of the test rows; `known`: fingerprint → a model's predictions."""
         of_row, total = folds_of(y, clusters).of_row, None
         for one in sorted({one for fold in self.folds for one in fold}):
             weights = np.array([fold.get(one, 0.0) for fold in self.folds])[of_row]
@@ -126,7 +126,7 @@ class Folds:
     """Resampling clusters dealt into folds."""
 
     of_row: np.ndarray  # (n,) the fold of each row, 0 … K-1
-    of_cluster: np.ndarray  # (G,) that of each cluster of `comparisons.comparison_codes`
+    of_cluster: np.ndarray  # (G,) the fold of each cluster of `comparisons.comparison_codes`
     rows: np.ndarray  # (G,) total weight of the rows of each cluster, on average 1 a row
 
     @property
@@ -136,7 +136,7 @@ class Folds:
 
 
 def folds_of(y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Folds:
-    """Deal clusters (n,) into folds by their encoded targets (n,); consecutive ones in blocks."""
+    """Deal clusters (n,) into folds, balanced by encoded targets (n,); consecutive clusters in blocks."""
     codes = comparison_codes(clusters)
     rows = np.bincount(codes, relative_weights(weights))
     if isinstance(clusters, ConsecutiveClusters):
@@ -148,10 +148,10 @@ def folds_of(y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Fo
 
 
 def forward_selection(library: np.ndarray, score: Score, members: int) -> np.ndarray:
-    """Return the weights (L,) of the mean that scores best; they sum to 1.
+    """Return the weights (L,) of the best mean found; they sum to 1.
 
-    It starts with the first models, as many as score best together, and takes, step by step, the model
-    that helps most. The library (L, n, …) has the best model first; at most `members` differ.
+    It starts with the first few models that score best together, and adds, step by step, the model that
+    helps most. The library (L, n, …) has the best model first; at most `members` models get a weight.
     """
     sums = np.cumsum(library[:members], axis=0)
     starts = [_defined(score(total / size)) for size, total in enumerate(sums, 1)]
@@ -177,9 +177,9 @@ def forward_selection(library: np.ndarray, score: Score, members: int) -> np.nda
 def without_dispensable(
     library: np.ndarray, weights: np.ndarray, score: Score, sizes: Sequence[float]
 ) -> np.ndarray:
-    """Return the weights (L,) without models that hardly help, the largest of the `sizes` first.
+    """Return the weights (L,) without models that hardly help; those with the largest of `sizes` go first.
 
-    The others keep KEPT of what the mean gains over the first model alone.
+    The rest keeps at least KEPT of the mean's gain over the first model alone.
     """
     alone = _defined(score(library[0]))
     if not np.isfinite(alone):
@@ -212,15 +212,15 @@ def _defined(score: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class FoundEnsemble:
-    """An ensemble beside the best single model, both picked on other rows than they are scored on."""
+    """An ensemble and the best single model, both picked on other rows than they are scored on."""
 
     ensemble: Ensemble  # its members and weights
     result: ModelResult  # the numbers of its row
     on_test: np.ndarray  # its cross-fitted predictions of the test rows
-    # the score of taking, for each fold, the configuration that is best on the others. The best
-    # score of the board is not comparable: it was picked on these very rows
+    # the cross-fitted score of the best single model: in each fold, of the one that is best on the other
+    # folds. The best score of the board is not comparable: it was picked on these very rows
     alone: float
-    allowance: float  # the best score of the board minus that; 0 where that is undefined
+    allowance: float  # the best score of the board minus `alone`; 0 where that is undefined
     is_better: bool  # whether the ensemble's cross-fitted score is better than `alone`
 
 
@@ -231,8 +231,8 @@ def find_ensemble(
     spec: ExperimentSpec,
     given: Mapping[str, float] | None,
 ) -> FoundEnsemble | None:
-    """Return the ensemble of the best few, or of `given` key → weight; None: off, or one is better alone."""
-    # Of the best only a part of the predictions is held: those of members are read once more.
+    """Return the ensemble of the best few, or of `given` key → weight; None: off, or one model suffices."""
+    # Only some predictions of the best models are held; those of members are read again in full.
     sign, rule = metric_of(spec.metric).sign, spec.ensemble
     candidates = _candidates(measured, sign)
     folds = folds_of(rows.y, rows.clusters, rows.weights)
@@ -244,7 +244,7 @@ def find_ensemble(
     seen = {one: predictions(results[one])[some] for one in sorted(set().union(*best.values()))}
 
     def chosen(left_out: int | None) -> dict[int, float]:
-        """Candidate → weight, the largest first, by the rows outside of a fold."""
+        """Candidate → weight, the largest first, selected on the rows outside a fold; None: on all rows."""
         if given:
             return {[one.key for one in results].index(key): given[key] for key in given}
         keep = np.full(len(some), True) if left_out is None else folds.of_row[some] != left_out
@@ -286,7 +286,7 @@ def find_ensemble(
 
 
 def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
-    """Competing configurations with a score, the best first, and each model once."""
+    """Competing configurations with a score, the best first, each distinct model once."""
     scored = [
         one
         for one in measured
@@ -302,7 +302,7 @@ def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
 def _libraries(
     candidates: Sequence[Measured], folds: Folds, rows: RankedRows, sign: int
 ) -> dict[int | None, list[int]]:
-    """The best candidates, the best first, on all rows (None) and without each fold."""
+    """Positions of the best candidates, the best first, on all rows (None) and without each fold."""
     scores = sign * np.array([one.score.estimate for one in candidates])
     # Without the factor that widens the intervals of overlapping fits.
     scale = sign / math.sqrt(rows.variance_factor)
@@ -320,7 +320,7 @@ def _score(
     spec: ExperimentSpec, rows: RankedRows, some: np.ndarray | slice, prediction: np.ndarray
 ) -> float:
     """The score with its sign, greater is better; at the best threshold where it needs one."""
-    # Thousands of averages are scored: too many for a user's metric, which judges what is selected.
+    # Thousands of averages are scored: too slow for a user's own metric, which only judges the result.
     metric = names_of(spec.task)[0] if metric_of(spec.metric).is_own else spec.metric
     y, weights = rows.y[some], None if rows.weights is None else rows.weights[some]
     threshold = scoring_threshold([metric], y, prediction, weights)
@@ -353,7 +353,7 @@ def find_in_time(
     given: Mapping[str, float] | None,
     time: RefitTime | None,
 ) -> tuple[FoundEnsemble | None, str]:
-    """Return `find_ensemble` of what there is time to fit again, and why a better one is left out."""
+    """Return the ensemble of what there is time to fit again, and why a better one is left out."""
     left_out, found = "", find_ensemble(measured, predictions, rows, spec, given)
     while found is not None and time is not None and found.is_better:
         results = {one.result.fingerprint: one.result for one in measured}
@@ -363,7 +363,7 @@ def find_in_time(
         left_out = left_out or why
         if given:
             return None, left_out
-        # The best alone is fitted again in any case; beside it, what is quicker than the slowest member.
+        # Try again with the best one, which is refitted anyway, and those quicker than the slowest member.
         best = _candidates(measured, metric_of(spec.metric).sign)[0].result.fingerprint
         slowest = max(time.after([one]) for one in members if one.fingerprint != best)
         quick = {key for key, one in results.items() if key == best or time.after([one]) < slowest}

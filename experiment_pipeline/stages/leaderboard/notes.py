@@ -27,9 +27,9 @@ _ENDED = {
     conclusions.TRAINED: "have no rank:",
 }
 _MOST_CAUSES = 4
-# A draw this close to the end of its range, as a share of the range, lies at the end.
+# A drawn value this close to an end of its range, as a share of the range, counts as at the end.
 _MARGIN = 0.05
-# Hyperparameters that are shares of at most 1, unless they are counts.
+# Hyperparameters that are shares of at most 1, unless their values are integers.
 _SHARES = frozenset(
     [
         *("bagging_fraction", "subsample", "max_samples", "l1_ratio"),
@@ -42,21 +42,21 @@ _FEWEST = {"num_leaves": 2, "max_leaf_nodes": 2, "min_samples_split": 2}
 
 @dataclass(frozen=True)
 class SearchEdge:
-    """A hyperparameter whose chosen value lies at an end of what was searched."""
+    """A hyperparameter whose chosen value is at an end of the searched range."""
 
     hyperparameter: str  # its name
     value: int | float  # the chosen value
     end: Literal["low", "high"]  # which end it is
     low: int | float  # the smallest value searched
     high: int | float  # the largest value searched
-    wider: int | float  # the next value to reach beyond that end
+    wider: int | float  # how far to search beyond that end
 
     def in_words(self) -> str:
         """Return the edge and the wider range in one sentence."""
         low, high = (self.wider, self.high) if self.end == "low" else (self.low, self.wider)
         return (
-            f"{self.hyperparameter} = {self.value:g} is at the {self.end} end of what was "
-            f"searched ({self.low:g} to {self.high:g}); a better value may lie beyond: "
+            f"{self.hyperparameter} = {self.value:g} is at the {self.end} end of the searched "
+            f"range ({self.low:g} to {self.high:g}); a better value may lie beyond: "
             f"search {low:g} to {high:g}"
         )
 
@@ -97,7 +97,7 @@ def cluster_in_words(spec: ExperimentSpec) -> str:
 
 
 def weights_in_words(spec: ExperimentSpec) -> Iterator[str]:
-    """Yield what the scores of an experiment are weighted by, where they are."""
+    """Yield what the rows of an experiment are weighted by, if they are."""
     if spec.sample_weight is not None:
         yield (
             f"fits, scores, intervals and thresholds weight each row by {spec.sample_weight} "
@@ -158,7 +158,7 @@ def _selection_bias(
     if stopped := int(rows["status"].eq(conclusions.STOPPED_EARLY).sum()):
         yield (
             f"{stopped:,} more were stopped early by scores on a part of the test rows: intervals, "
-            "ties and optimism account for the ranked ones alone"
+            "ties and optimism account only for the ranked ones"
         )
 
 
@@ -183,16 +183,16 @@ class _Span:
     high: float
     log: bool
     integer: bool
-    listed: bool  # its values are listed, without ranges
+    listed: bool  # all its values are listed: there are no ranges
     unlimited: bool  # "no limit" was searched as well: nothing lies above
 
 
 def search_edges(
     spec: ExperimentSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
 ) -> tuple[SearchEdge, ...]:
-    """Return the searched numbers that a configuration has at an end with something beyond it.
+    """Return the searched numbers of a configuration that are at an end of their range, if it can be widened.
 
-    The wider value lies beyond by half the width; on a log scale by √ratio, at least twice.
+    It is widened by half its width; on a log scale by the root of high / low, at least by a factor of 2.
     """
     edges = list[SearchEdge]()
     for name, value in sorted(hyperparameters.items()):
@@ -225,7 +225,7 @@ def rounded(value: float, *, integer: bool) -> int | float:
 
 
 def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
-    """All entries of the algorithm together; a list of positive numbers counts as a scale."""
+    """The span over all entries of the algorithm; a list of positive numbers counts as a log scale."""
     given: list[Scalar | Range] = []
     for entry in spec.search:
         if entry.algorithm == algorithm:

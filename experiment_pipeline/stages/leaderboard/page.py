@@ -1,4 +1,4 @@
-"""A leaderboard as an outcome and as a page. In: data. Out: facts, blocks; nothing is computed."""
+"""A leaderboard as an outcome and as a page: from its data to facts and blocks; nothing is computed."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -32,26 +32,26 @@ from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.table import plain_rows
 
 TABLE, PAGE = "leaderboard.parquet", "leaderboard.html"
-# Columns of the ranking that the database calls likewise.
+# Columns of the ranking that have the same name in the database.
 _RECORDED = {*COLUMNS} & {*run_record.ConfigurationRow.__dataclass_fields__}
-# Rem: the pictures need room.
+# Page width in rem, as the charts need room.
 _WIDTH = 92
 _HOW_TO_READ = (
     "Tied: the difference to the best may be chance. All are compared at once, on the same rows.",
     "Stopped early by halving: scored on a part of the rows, not comparable, and without a rank.",
     "CPU seconds are those of the last fit; µs per row is the time of one prediction.",
     "Intervals hold for all configurations together, so also for the one chosen by its score.",
-    "Scores with a decision threshold are at one that was chosen on other rows (cross-fitted).",
-    "The overfit gap is the train score minus the ranked one, in the direction of better.",
+    "Scores with a decision threshold use one that was chosen on other rows (cross-fitted).",
+    "The overfit gap is by how much the train score is better than the ranked score.",
     "Over seeds: mean and standard deviation; a smaller lead is within the noise of the seed.",
     "The ensemble is a weighted mean of predictions: its score is cross-fitted, costs are summed.",
-    "Its rank and difference are by its lead over a single configuration that is cross-fitted, too.",
+    "Its rank and difference come from its lead over the best single model, also cross-fitted.",
     "Nothing on this page uses the validation set (final hold-out).",
 )
 
 
 def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
-    """Return the choice and the ranking, whose page is at a place."""
+    """Return the choice and the ranking as an outcome; `place`: of the stored page."""
     board, table = shown.board, _table(shown)
     words, ranks = shown.declared[board.chosen].in_words, board.rows.set_index("key")["rank"]
     rank = f"{ranks[board.chosen]:,} of {ranks.notna().sum():,}"
@@ -86,7 +86,7 @@ def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
 
 
 def _record_rows(shown: pictures.SearchShown) -> Iterator[run_record.RecordRow]:
-    """The ranking as rows, and what the run's own row says of the choice."""
+    """The ranking as rows, and the facts about the choice in the run's own row."""
     board = shown.board
     yield run_record.RunFacts(
         chosen=board.chosen,
@@ -138,7 +138,7 @@ def files(shown: pictures.SearchShown, experiment: str) -> dict[str, bytes]:
 
 
 def document(shown: pictures.SearchShown, experiment: str) -> Document:
-    """Return the search as a document; where it has more rows than are shown, it says so."""
+    """Return the search as a document, with a note if not all rows are shown."""
     board = shown.board
     own = shown.declared[shown.best].algorithm
     drawn = {
@@ -211,7 +211,7 @@ def _choice(shown: pictures.SearchShown) -> dict[str, str]:
 
 
 def _table(shown: pictures.SearchShown) -> TableBlock:
-    """The table of configurations, which the charts point to by row."""
+    """The table of configurations; charts refer to its rows by number."""
     varied = dict.fromkeys(axis.name for axes in shown.axes.values() for axis in axes)
     seeds = any(row["seed_mean"] is not None for row in shown.rows)
     header = (

@@ -1,4 +1,4 @@
-"""The charts of a leaderboard's page, and what a finished search holds for them."""
+"""The charts of a leaderboard's page, and the data of a finished search behind them."""
 
 import math
 from collections import Counter
@@ -43,14 +43,14 @@ from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.table import plain_rows
 
 Row = Mapping[Any, Any]
-# What a page holds of a larger search; a thousand are 1 MB of it.
+# Rows of a page: a thousand take 1 MB.
 MOST_ROWS = 1_000
 NOT_SET = "not set"
 
 
 @dataclass(frozen=True)
 class SearchAxis:
-    """A hyperparameter of which an algorithm's configurations have several values."""
+    """A hyperparameter that has several values among an algorithm's configurations."""
 
     name: str  # of the hyperparameter
     log: bool  # whether its values are positive and differ by a factor of ten
@@ -78,7 +78,7 @@ class SearchShown:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Key → number of its row, by which charts and table name the same configuration."""
+        """Key → row number, by which charts and table refer to the same configuration."""
         return {row["key"]: number for number, row in enumerate(self.rows)}
 
     @cached_property
@@ -104,7 +104,7 @@ class SearchShown:
         return found
 
     def settings(self, key: str) -> dict[str, Scalar]:
-        """What a configuration has of that which varies."""
+        """The settings of a configuration that vary within its algorithm."""
         one = self.declared[key]
         given, names = _given(one), [axis.name for axis in self.axes[one.algorithm]]
         return {name: given[name] for name in names if name in given}
@@ -121,7 +121,7 @@ def _given(one: Configuration) -> dict[str, Scalar]:
 
 
 def score_charts(shown: SearchShown) -> Iterator[Chart]:
-    """Return score against cost, and the best score over what was spent."""
+    """Yield score against cost, and the best score against CPU seconds spent."""
     board, better = shown.board, metric_of(shown.board.metric).better_is
     ranked = [row for row in shown.rows if _is_ranked(row)]
     full = [row for row in ranked if competes(row["algorithm"])]
@@ -201,7 +201,7 @@ def _spent(shown: SearchShown) -> Iterator[Chart]:
 
 
 def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]:
-    """Return each hyperparameter of an algorithm against the score."""
+    """Yield a chart of the score against each hyperparameter of an algorithm."""
     own = [row for row in shown.rows if row["algorithm"] == algorithm and _has_score(row)]
     scored = [row for row in own if row["status"] != FAILED]
     if not shown.axes[algorithm] or not scored:
@@ -219,11 +219,11 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
         if not rows:  # the budget ended before a configuration that sets it
             continue
         tried = [value for value in given.values() if is_number(value)]
-        said = f"The best configuration has {numbers.setting(given[scored[0]['key']])}"
+        text = f"The best configuration has {numbers.setting(given[scored[0]['key']])}"
         if tried:
-            said += f"; tried were {numbers.setting(min(tried))} to {numbers.setting(max(tried))}"
+            text += f"; tried were {numbers.setting(min(tried))} to {numbers.setting(max(tried))}"
         if without := len(scored) - len(rows):
-            said += f"; {without:,} that do not set it have no mark"
+            text += f"; {without:,} that do not set it have no mark"
         place = {"name": axis.name}
         if axis.kinds:
             place |= names_axis(axis.kinds, jitter=16, jitterOverlap=True)
@@ -233,7 +233,7 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
         at = {row["key"]: (written(given[row["key"]]), row["test_score"]) for row in rows}
         yield Chart(
             axis.name,
-            f"Score against {axis.name}. {said}.",
+            f"Score against {axis.name}. {text}.",
             {
                 "xAxis": place,
                 "yAxis": {**score_axis, "splitNumber": 4},
@@ -245,7 +245,7 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
 
 
 def rung_charts(shown: SearchShown) -> Iterator[Chart]:
-    """Return the scores at each rung of halving; nothing for one rung."""
+    """Yield the scores at each rung of halving; nothing if there is one rung."""
     entered = Counter(step.fraction for path in shown.paths.values() for step in path)
     if len(entered) < 2:
         return
@@ -256,7 +256,7 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
         for key, path in shown.paths.items()
         if key in shown.places
     }
-    pale = max(0.15, min(0.6, 40 / len(known)))  # the more, the paler
+    pale = max(0.15, min(0.6, 40 / len(known)))  # the more lines, the paler
     lines, ends = [], dict[bool, list[Option]]({True: [], False: []})
     for row in reversed(shown.rows):
         if not (path := known.get(row["key"])):
@@ -309,7 +309,7 @@ def _marks(shown: SearchShown, at: Mapping[str, Sequence[Any]]) -> list[Option]:
 def _score_axis(
     shown: SearchShown, scores: Sequence[float], ends: Sequence[float] = ()
 ) -> tuple[Option, str]:
-    """Return the axis of scores, cut lest bad ones flatten the rest, and in words what is outside of it."""
+    """Return the score axis, cut so that bad scores do not flatten the rest, and a text on what is outside."""
     middle = sorted(scores)[len(scores) // 2]
     low, high = min([*scores, *ends]), max([*scores, *ends])
     if metric_of(shown.board.metric).greater_is_better:

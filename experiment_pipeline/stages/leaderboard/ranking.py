@@ -1,4 +1,4 @@
-"""The ranking on the test set: scores with intervals, ties, leads over the baseline, and its rows.
+"""The ranking on the test set: scores with intervals, ties, leads over the baseline, and the table.
 
 A `Ranking` orders the results of a search; `build_rows` makes a table of it with the columns of COLUMNS,
 a row for every declared configuration. The choice is made in `board.py`.
@@ -46,12 +46,12 @@ TestPredictions = Callable[[ModelResult], np.ndarray]
 
 @dataclass(frozen=True)
 class RankedModel:
-    """A configuration with a score, or the ensemble of some; differences hold for all together."""
+    """A configuration with a score, or the ensemble; intervals hold for all ranked models together."""
 
     result: ModelResult  # of its training
-    # on the test set, at a cross-fitted threshold; its interval holds also for the best of all
+    # on the test set, at a cross-fitted threshold; the interval also holds for the best of all
     score: Interval
-    difference: Interval  # minus the best score; bounds of the true one minus the truly best one
+    difference: Interval  # minus the best score; bounds of the true difference to the truly best
     tied: bool  # whether it is statistically tied with the best
     difference_to_baseline: Interval  # the score minus the baseline's on the same rows
 
@@ -65,8 +65,8 @@ class RankedModel:
 class Ranking:
     """The configurations with a score, the best first, and those without."""
 
-    # by score, the ensemble by its lead over a single one that is picked as its members are; of
-    # equal scores the ensemble comes last, else the smaller model, then the smaller key first
+    # by score; the ensemble by its lead over a single model that is picked cross-fitted, as its members
+    # are. Of equal scores the ensemble comes last, else the smaller model, then the smaller key first
     entries: tuple[RankedModel, ...]
     undefined: tuple[ModelResult, ...]  # results whose score is not a finite number, by key
     baseline: float  # what predicting without features scores on the test set
@@ -87,8 +87,8 @@ class Measured:
     result: ModelResult
     score: Spread
     contribution: np.ndarray
-    # added before scores are compared: of the ensemble what makes single ones optimistic, the best
-    # of them minus one that is picked on other rows than it is scored on
+    # added before scores are compared; for the ensemble, the optimism of single models: the best score
+    # minus that of a single model picked on other rows than it is scored on
     allowance: float = 0.0
 
     @property
@@ -104,18 +104,18 @@ class RankedRows:
     y: np.ndarray  # encoded targets (n,)
     clusters: np.ndarray  # (n,) codes of the resampling clusters
     y_train: np.ndarray  # encoded targets of the train set, for the baseline
-    weights: Weights = None  # (n,) how much each row counts; None: alike
-    w_train: Weights = None  # that of the train rows
+    weights: Weights = None  # (n,) how much each row counts; None: all alike
+    w_train: Weights = None  # the same for the train rows
     variance_factor: float = 1.0  # as of `SetPrediction`
 
     def predicted(self, prediction: np.ndarray) -> scores.SetPrediction:
-        """Return a fit's predictions of the test rows with the rows."""
+        """Return a fit's predictions of the test rows, with these rows' targets, clusters and weights."""
         return scores.SetPrediction(
             self.y, prediction, self.clusters, self.weights, self.variance_factor
         )
 
     def drawn(self, seed: int) -> comparisons.Drawn:
-        """Return how comparisons draw the clusters anew."""
+        """Return how comparisons resample the clusters."""
         consecutive = isinstance(self.clusters, ConsecutiveClusters)
         scarcest = scores.one_sample(self.clusters, self.weights).scarcest
         return comparisons.Drawn(seed, consecutive, scarcest)
@@ -127,7 +127,7 @@ def measure(
     rows: RankedRows,
     spec: ExperimentSpec,
 ) -> Iterator[Measured]:
-    """Score results anew from their predictions of the test rows, in the order of their keys."""
+    """Score results from their predictions of the test rows, in the order of their keys."""
     drawn = scores.layout(spec.metric, rows.y, rows.clusters, rows.weights)
     compared = comparisons.comparison_codes(rows.clusters)
     for result in sorted(results, key=lambda result: result.key):
@@ -138,7 +138,7 @@ def measure(
 def order(
     measured: Sequence[Measured], rows: RankedRows, spec: ExperimentSpec, n_classes: int
 ) -> Ranking:
-    """Rank what was measured; `n_classes` is that of the target, 0 for regression."""
+    """Rank measured results; `n_classes`: of the target, 0 for regression."""
     sign = metric_of(spec.metric).sign
     scored = sorted(
         (one for one in measured if math.isfinite(one.score.estimate)),
@@ -193,18 +193,18 @@ def build_rows(
     """Return a row per declared configuration with the columns of COLUMNS.
 
     After the ranked ones come those with an undefined score, stopped early, failed, and not started.
-    `reason` marks the choice, and has the ensemble's members.
+    `reason` marks the choice, and lists the ensemble's members.
     """
     sign = metric_of(spec.metric).sign
-    met = {one.key for one in concluded}
+    known = {one.key for one in concluded}
     missing = [
         Conclusion(one.key, one.algorithm, NOT_STARTED)
         for one in configurations(spec)
-        if one.key not in met
+        if one.key not in known
     ]
 
     def place(one: Conclusion) -> tuple[float | str | bool, ...]:
-        """By rung, then by the score there, undefined ones last; by reason; as declared."""
+        """Stopped: by rung, then by score there, undefined ones last. Failed: by reason. Others: as declared."""
         if one.result is not None:
             score = one.result.test_score
             return 0, -(one.fraction or 0.0), math.isnan(score), -sign * score, one.key

@@ -1,7 +1,7 @@
-"""The receipts of generated features: what they gained over the same configuration without, and their price.
+"""Receipts of generated features: their gain over the same configuration without them, and their cost.
 
-What is not significantly better with them is no candidate. In: the measured configurations. Out: a
-`Receipt` for each that has them, and a section of a page.
+A configuration that is not significantly better with them is not a candidate. In: the measured
+configurations. Out: a `Receipt` for each that has generated features, and a section of a page.
 """
 
 import math
@@ -22,9 +22,9 @@ from experiment_pipeline.statistics.metrics import metric_of, significantly_bett
 
 _MOST_SHOWN = 10
 _HOW = (
-    "Each configuration is compared with the same one without them, else with the best one without, on "
-    "the same rows; the intervals (95 %) hold for all together. One that is not significantly better is no "
-    "candidate. The time of a row is that of predicting it once it is encoded."
+    "Each configuration is compared, on the same rows, with the same one without generated features, or else "
+    "with the best one without. The 95 % intervals hold for all comparisons together. A configuration that is "
+    "not significantly better is not a candidate. The time per row is that of predicting an encoded row."
 )
 
 
@@ -39,7 +39,7 @@ class Receipt:
     gain: Interval  # of the metric; bounds hold for all receipts of a ranking together
     significant: bool  # whether it is better, at the 95 % level
     fit_cpu_seconds: float
-    fit_times: float  # how many times those of the other
+    fit_times: float  # how many times those of the one without
     predict_seconds_per_row: float  # of an encoded row
     predict_times: float
     chosen: bool = False  # whether it is the choice, or a member of it
@@ -48,7 +48,7 @@ class Receipt:
 def receipts_of(
     measured: Sequence[Measured], rows: RankedRows, spec: ExperimentSpec
 ) -> tuple[Receipt, ...]:
-    """Return those of what has generated features and a score, the largest gain first."""
+    """Return a receipt per configuration with generated features and a score, the largest gain first."""
     sign = metric_of(spec.metric).sign
     finite = [one for one in measured if math.isfinite(one.score.estimate)]
     plain = [one for one in finite if one.result.features not in GENERATED]
@@ -80,7 +80,7 @@ def receipts_of(
 
 
 def in_words(receipts: Sequence[Receipt]) -> str:
-    """Return which families of generated features the choice has, or that none was significantly better."""
+    """Return which families of generated features the choice uses, or that none was significantly better."""
     families = chain.from_iterable(GENERATED[one.features] for one in receipts if one.chosen)
     if used := ", ".join(dict.fromkeys(families)):
         return f"The choice uses generated features: {used}"
@@ -96,7 +96,7 @@ def generated_section(
         return
     texts = [f"{in_words(receipts)}. {_HOW}"]
     if len(receipts) > _MOST_SHOWN:
-        texts.append(f"Of {len(receipts):,} the chosen ones and those that gain most are shown.")
+        texts.append(f"Of {len(receipts):,}, the chosen ones and the largest gains are shown.")
     if columns:
         named = numbers.some_of([numbers.shown(one) for one in columns], 20)
         texts.append(f"Generated columns of this model: {named}.")

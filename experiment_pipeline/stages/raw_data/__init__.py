@@ -1,1 +1,1 @@
-"""raw_data: where the table is fetched, and how its bytes become one typed table."""
+"""raw_data: fetch the files of the user's table, and read their bytes into one typed table."""

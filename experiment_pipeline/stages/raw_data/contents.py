@@ -43,7 +43,7 @@ _DAMAGES = (
     *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
 
-# Unpacked bytes per packed one: more are suspicious.
+# Unpacked bytes per packed byte; more are suspicious.
 _MOST_PACKED = 100
 
 # The bytes of a file, in memory or on a map.
@@ -52,7 +52,7 @@ Content = bytes | memoryview
 
 @dataclass(frozen=True)
 class Contents:
-    """One file, packed as delivered; `name` is relative to the folder that was read."""
+    """One file as delivered, packed or not; `name` is relative to the folder that was read."""
 
     name: str
     content: Content
@@ -60,7 +60,7 @@ class Contents:
     compression: str | None
 
     def unpacked(self) -> Content:
-        """Return all of it, on a map where it is large; UnreadableTable where it is damaged."""
+        """Return all of it, memory-mapped if it is large; UnreadableTable: it is damaged."""
         if self.compression is None:
             return self.content
         with self._damage_reported():
@@ -94,7 +94,7 @@ class Contents:
         return archive.open(members[0])
 
     def refuse_beyond(self, size: int) -> None:
-        """Raise UnreadableTable where so many unpacked bytes are beyond memory and belief."""
+        """Raise UnreadableTable if so many unpacked bytes are suspicious and do not fit into memory."""
         most = _MOST_PACKED * len(self.content)
         if size > most and size > (free := free_memory()).size:
             raise UnreadableTable(
@@ -134,7 +134,7 @@ class Contents:
 
 
 def open_contents(name: str, content: Content, declared: str | None) -> Contents:
-    """Find out compression and format of a file; UnreadableTable: it is no table, or not as declared."""
+    """Detect compression and format of a file; UnreadableTable: it is not a table, or not as declared."""
     first = bytes(content[:LOOK])
     compression = next((how for magic, how in MAGIC.items() if first.startswith(magic)), None)
     file = Contents(name, content, "csv", compression)
@@ -160,7 +160,7 @@ def open_contents(name: str, content: Content, declared: str | None) -> Contents
 
 
 def refuse_duplicates(name: str, column_names: list[str]) -> None:
-    """Raise UnreadableTable when a name is there twice."""
+    """Raise UnreadableTable if a name occurs twice."""
     twice = [column for column, times in Counter(column_names).items() if times > 1]
     if twice:
         places = [i for i, column in enumerate(column_names, 1) if column == twice[0]]

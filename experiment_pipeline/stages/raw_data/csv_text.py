@@ -37,14 +37,14 @@ MARKS = (
 )
 USUAL = "cp1252"  # preferred where the bytes alone do not tell
 LATIN = [USUAL, "cp1250", "cp1254", "cp1257"]
-LONE = 0.8  # of the runs of bytes beyond ASCII; in other scripts they stand side by side
+LONE = 0.8  # share of runs beyond ASCII that are one byte long; in other scripts runs are longer
 CHUNK_BYTES = 4 * 1024 * 1024
 GUESS_BYTES = 65_536
 FIX_ENCODING = "name it in data.encoding, such as cp1252, or save the file as UTF-8"
-# Text of another encoding is valid UTF-8 by chance in at most 0.44 of its bytes (Chinese, where a
-# file holds more than a few words), in Western code pages in hardly any.
+# In text of another encoding, at most 0.44 of the bytes beyond ASCII are valid UTF-8 by chance (Chinese,
+# in a file of more than a few words); in Western code pages hardly any.
 MOSTLY = 0.5
-# Commas come last: where two delimiters fit equally well, the comma is the decimal one.
+# Commas come last: if two delimiters fit equally well, the comma is a decimal comma.
 DELIMITERS = ("\t", ";", "|", ",")
 SAMPLE_CHARACTERS = 262_144
 SAMPLE_ROWS = 200
@@ -66,7 +66,7 @@ class CsvText:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield rows of text (large_string); UnreadableTable: ragged, or a quotation mark is never closed."""
         self._refuse_open_quote()
-        # Numbers for names: the header is read as a row and cut off, so that no name can mislead.
+        # Numbers as names: the header is read as a row and cut off, so that no name can confuse Arrow.
         numbers = [str(position) for position in range(len(self.names))]
         skipped = 1
         try:
@@ -87,7 +87,7 @@ class CsvText:
             raise UnreadableTable(self.name, rule, fix) from None
 
     def _ragged(self) -> str | None:
-        """The first line that has not as many fields as the header, in words."""
+        """The first line with more or fewer fields than the header, in words."""
         width = len(self.names)
         with suppress(csv.Error):  # the csv module gives up, too: Arrow's own message must do
             for line, fields in _records(self.content, self.delimiter):
@@ -125,7 +125,7 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
     try:
         header = next(_records(text, delimiter))[1]
     except StopIteration:
-        raise UnreadableTable(name, "it holds blank lines only", FIX_DELIVER) from None
+        raise UnreadableTable(name, "it only holds blank lines", FIX_DELIVER) from None
     except csv.Error as error:
         rule, fix = f"the header cannot be read as CSV: {error}", "correct the first line"
         raise UnreadableTable(name, rule, fix) from None
@@ -173,14 +173,14 @@ def _records(
 
 
 def _reader(lines: io.TextIOBase, delimiter: str, *, strict: bool = False) -> "_csv.Reader":
-    """A reader of cells as large as Arrow reads them; by itself, csv gives up at 128 KiB."""
-    # The limit is the whole process's: it is only ever raised.
+    """A reader of cells as large as Arrow reads them; csv's default limit is 128 KiB."""
+    # The limit holds for the whole process, so it is never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), BLOCK_BYTES))
     return csv.reader(lines, delimiter=delimiter, strict=strict)
 
 
 def _chunks(content: Content) -> Iterator[tuple[int, bytes]]:
-    """Give a large content in parts that are copied one at a time: position, bytes."""
+    """Yield a large content in parts, (position, bytes), of which one is copied at a time."""
     for start in range(0, len(content), CHUNK_BYTES):
         yield start, bytes(content[start : start + CHUNK_BYTES])
 
@@ -224,7 +224,7 @@ def _transcoded(name: str, content: Content, encoding: str) -> bytes:
     try:
         return str(content, encoding).encode().removeprefix(codecs.BOM_UTF8)
     except LookupError:
-        rule = f"data.encoding {encoding!r} is no encoding Python knows"
+        rule = f"data.encoding {encoding!r} is not an encoding that Python knows"
         raise UnreadableTable(name, rule, FIX_ENCODING) from None
     except UnicodeError as error:
         raise UnreadableTable(name, f"it is not {encoding}: {error}", FIX_ENCODING) from None
@@ -234,7 +234,7 @@ def _first_bad_byte(content: Content) -> int | None:
     """Return the position of the first byte that is not UTF-8; None: all of it is."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start, chunk in _chunks(content):
-        held = len(decoder.getstate()[0])  # the beginning of a letter that the chunk goes on with
+        held = len(decoder.getstate()[0])  # bytes of a letter that began in the chunk before
         try:
             decoder.decode(chunk, final=start + CHUNK_BYTES >= len(content))
         except UnicodeDecodeError as error:

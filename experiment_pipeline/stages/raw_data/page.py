@@ -16,7 +16,7 @@ MOST_CHARACTERS = 60
 
 
 def outcome(table: RawTable, source: str, modified_at: datetime | None = None) -> Outcome:
-    """Return how the table was read; `source` is the URL without its secrets, last changed then."""
+    """Return how the table was read; `source`: the URL without secrets; `modified_at`: its last change."""
     absent, (rows, columns) = "does not apply", table.frame.shape
     first = table.frame.iloc[:SHOWN_ROWS]
     return Outcome(

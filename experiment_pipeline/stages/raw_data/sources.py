@@ -1,4 +1,4 @@
-"""The user's own table: where `data.url` leads, read whole, and whether it has changed.
+"""The user's own table, read from `data.url`, and whether it has changed.
 
 A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, or a pattern
 (`sales/*.parquet`). No message holds a password or a token.
@@ -33,11 +33,11 @@ TABLES = {
     "CSV": re.compile(r"\.(csv|tsv)" + COMPRESSED, re.IGNORECASE),
 }
 PATTERN = re.compile(r"[*?\[]")
-# What differs from one state of a file to the next, by the words of the file systems.
+# What changes when a file changes, under the names that file systems use.
 STATE_KEYS = [
     *("size", "mtime", "ETag", "etag", "LastModified", "Last-Modified", "updated", "md5Hash")
 ]
-# Bytes in memory per byte of a Parquet file, and of packed text.
+# Bytes in memory per byte of a Parquet file, and of compressed text.
 _FROM_PARQUET, _FROM_PACKED = 3, 4
 # As much of a file as its columns are read from.
 HEAD_BYTES = csv_text.SAMPLE_CHARACTERS
@@ -79,7 +79,7 @@ def read_source(data: Data) -> list[tuple[str, Content]]:
 
 
 def read_again(data: Data, urls: Iterable[str]) -> list[str]:
-    """Return the URLs from which a table is, or would be, read now: also by links and patterns."""
+    """Return those URLs that a table is, or would be, read from now, also through links and patterns."""
     source = files.location(data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous)
     read, found = {files.resolved(part.path) for part in _parts(data)}, []
     pattern, folder = source.path, f"{files.resolved(source).rstrip('/')}/"
@@ -107,7 +107,7 @@ def fingerprint_source(data: Data) -> str:
 
 
 def modified_at(data: Data) -> datetime | None:
-    """When the newest file of the table changed; None where its file system does not say."""
+    """When the newest file of the table changed; None if a file system does not know."""
     stamps = [part.info.get("mtime") or part.info.get("LastModified") for part in _parts(data)]
     times: list[Any] = [
         datetime.fromtimestamp(t, UTC) if isinstance(t, float) else t for t in stamps
@@ -116,7 +116,7 @@ def modified_at(data: Data) -> datetime | None:
 
 
 def peek_columns(data: Data) -> list[str] | None:
-    """Return the table's columns by a look at one local file; None where the table must be read."""
+    """Return the columns from the start of one local file; None if the whole table must be read."""
     if "://" in data.url and not data.url.lower().startswith("file://"):
         return None
     with suppress(OSError, errors.UnreadableTable, errors.InvalidExperiment, pa.ArrowException):
@@ -171,7 +171,7 @@ def _info(source: UPath) -> Mapping[str, Any] | None:
     try:
         return source.fs.info(source.path)
     except FileNotFoundError as error:
-        # HTTP's info calls every failure a missing file; its cause says what it was.
+        # fsspec's HTTP reports every failure as a missing file; the cause tells what it was.
         cause = error.__cause__
         if cause and _is_http(str(source)) and getattr(cause, "status", None) != 404:
             raise cause from None
@@ -209,7 +209,7 @@ def _matching(data: Data, source: UPath) -> list[_Part]:
 
 
 def _below(folder: UPath, infos: Mapping[str, Mapping[str, Any]]) -> list[_Part]:
-    """The files, by name relative to the folder; not hidden ones and those like _SUCCESS."""
+    """The files, by name relative to the folder, without hidden ones and those like _SUCCESS."""
     start = folder.path.rstrip("/") + "/"
     names = {path.removeprefix(start): info for path, info in infos.items()}
     return [

@@ -1,4 +1,4 @@
-"""raw_data: the bytes of the user's files → one typed table, and what was decided on the way.
+"""raw_data: the bytes of the user's files → one typed table, with notes on each decision.
 
 Types, notes and digest need whole columns, so the table is made a column at a time. Dates inside a CSV
 stay text: the user states their format (`preparation.types`). No value changes ('00501' stays text, and
@@ -33,9 +33,9 @@ Columns = Iterator[tuple[str, pa.ChunkedArray]]
 class RawTable:
     """A table as delivered, typed.
 
-    The int64 index `row_number` of `frame` is the place in the source, from 0; `digest` is empty where the
+    The int64 index `row_number` of `frame` is the position in the source, from 0; `digest` is empty if the
     table was only `read`. `format` is csv or parquet; `encoding` and `delimiter` are None for Parquet,
-    `compression` for files that are not packed. `notes` are decisions, one sentence each.
+    `compression` for files that are not compressed. `notes` are decisions, one sentence each.
     """
 
     frame: pd.DataFrame
@@ -53,7 +53,7 @@ class RawTable:
 
 
 def parse(parts: Sequence[tuple[str, contents.Content]], data: spec.Data) -> RawTable:
-    """Read one table from its files, (name, content) each; a large one lies on maps. Raises
+    """Read one table from its files, (name, content) each; a large one is memory-mapped. Raises
     UnreadableTable: not a table; InvalidExperiment: `data` has a setting without effect on these files.
     """
     table = read(parts, data)
@@ -61,7 +61,7 @@ def parse(parts: Sequence[tuple[str, contents.Content]], data: spec.Data) -> Raw
 
 
 def content_digest(frame: pd.DataFrame) -> str:
-    """Return the digest of a table whatever the order of its columns; UnreadableTable: two have one name."""
+    """Return a table's digest, whatever the order of its columns; UnreadableTable: a column name twice."""
     contents.refuse_duplicates("the table", [*map(str, frame.columns)])
     return table_digest(with_only(frame, sorted(frame.columns, key=str)))
 
@@ -134,7 +134,7 @@ def _of_csv(
                 own = file.with_folder_keys(pa.Table.from_batches([batch]))
                 yield from own.select(names).to_batches()
 
-    # Types are found after stacking: a part alone could look like numbers, the table not.
+    # Types are found after stacking: one part may look like numbers when the whole column does not.
     table = batches_as_table(batches(), schema)
     # The name of a folder is not a field of a file.
     kept = {*as_written} - {*_folder_keys(files)}
@@ -146,7 +146,7 @@ def _of_csv(
             is_missing = pc.is_in(column, missing)
             if pc.any(is_missing).as_py():
                 for text in pc.unique(column.filter(is_missing)).to_pylist():
-                    if text:  # an empty field needs no word
+                    if text:  # an empty field needs no note
                         decided[f"{text!r} was read as missing in"].append(name)
                 column = pc.if_else(is_missing, pa.scalar(None, pa.large_string()), column)
             yield name, column if name in kept else _typed_text(name, column, decided)
@@ -215,7 +215,7 @@ def _stacked(files: Sequence[contents.Contents], tables: Sequence[pa.Table]) -> 
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UnreadableTable(
             f"the {len(tables)} parts from {files[0].name} on",
-            f"a column has types that do not go together: {error}",
+            f"a column has types that cannot be combined: {error}",
             "write the column with one type in every part",
         ) from None
 
@@ -256,7 +256,7 @@ def _typed_text(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.Chun
 
 
 def _number(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
-    """The column as int64 or float64; as text where it is none or would not stay the same."""
+    """The column as int64 or float64; as text where it is not numbers, or a number would change its value."""
     number = _cast_to_number(column)
     if number is None:  # Arrow takes no blanks around a number, and copying is the slower way
         number = _cast_to_number(pc.utf8_trim_whitespace(column))
@@ -280,7 +280,7 @@ def _cast_to_number(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _beyond_exact(number: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Where whole numbers would lose digits as floats; None where nothing can be lost."""
+    """Where whole numbers would lose digits as floats; None if no digit can be lost."""
     if pa.types.is_integer(number.type) and number.null_count == 0:
         return None
     ends = pc.min_max(number).as_py()
@@ -330,7 +330,7 @@ def _plain(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedAr
             try:
                 column = pc.cast(column, target)
             except pa.ArrowInvalid:
-                note = "bytes that are no text, read as missing"  # noqa: PLW2901
+                note = "bytes that are not text, read as missing"  # noqa: PLW2901
                 column = pa.chunked_array([pa.nulls(len(column), target)])
             decided[note].append(name)
     if pa.types.is_time(kind):  # as Python writes them, and a DataFrame to predict on

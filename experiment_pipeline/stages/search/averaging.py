@@ -1,11 +1,11 @@
 """Fitted estimators as one fitted scikit-learn estimator: an average, or a calibrated classifier.
 
-Both predict what an ordinary `fit` would, and load without this package. sigmoid: Platt's (1999) with
-his targets, fitted on the log odds: a logistic recalibration (Cox 1958), on which other class weights
-are a shift (Elkan 2001). Of several classes all log probabilities together: Dirichlet calibration (Kull
-et al. 2019), with an L2 penalty on what changes them. isotonic: the best rising step function, held
-between the same targets; it needs more rows (Niculescu-Mizil and Caruana 2005). There, several classes are
-calibrated one against the rest and divided by their sum (Zadrozny and Elkan 2002).
+Both predict what an ordinary `fit` would, and load without this package. sigmoid: Platt scaling (1999)
+with his targets, fitted on the log odds: a logistic recalibration (Cox 1958), in which other class weights
+are a shift (Elkan 2001). Several classes are calibrated jointly on all log probabilities: Dirichlet
+calibration (Kull et al. 2019), with an L2 penalty on the change. isotonic: the best increasing step function,
+bounded by the same targets; it needs more rows (Niculescu-Mizil and Caruana 2005). There, several classes
+are calibrated one against the rest and divided by their sum (Zadrozny and Elkan 2002).
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from experiment_pipeline.spec import CalibrationMethod
 from experiment_pipeline.statistics.scores import of_each_class
 
 _TOGETHER = "temperature"
-# No log odds of a probability are larger than those of this one.
+# Probabilities are clipped at least this far from 0 and 1, whose log odds are infinite.
 _EDGE = 1e-12
-# L2, on what one log probability adds to another: as a normal prior, a deviation of 0.4.
+# L2, on the change of the weight matrix: as a normal prior, a standard deviation of 0.4.
 _PENALTY = 3.0
 
 
@@ -35,7 +35,7 @@ def averaged(
     from sklearn.ensemble import VotingClassifier, VotingRegressor
 
     names = names or [f"fit_{number}" for number in range(1, len(members) + 1)]
-    named = [(name, None) for name in names]  # beside the fitted ones: each would be stored twice
+    named = [(name, None) for name in names]  # None: each would be stored twice
     shares = None if weights is None else list(weights)
     if classes is None or not len(classes):
         average = VotingRegressor(named, weights=shares)
@@ -61,13 +61,13 @@ class Calibrators:
     """Fitted calibrators of one model."""
 
     method: CalibrationMethod
-    # binary one, of the second column; several classes one of all columns, or one per column
+    # binary: one, for the second column; several classes: one for all columns, or one per column
     calibrators: tuple[Any, ...]
-    # Column of the model's probabilities → number of its class: an estimator sorts its classes.
+    # Class code of each column of the model's probabilities: an estimator sorts its classes.
     order: tuple[int, ...]
 
     def applied(self, prediction: np.ndarray) -> np.ndarray:
-        """Return what the calibrated model predicts, (n,) of class 1 of two or (n, k), for a prediction."""
+        """Return a model's prediction calibrated: the probability (n,) of class 1 of two, or (n, k)."""
         columns = of_each_class(prediction)[:, list(self.order)]
         if len(self.order) == 2:
             second: np.ndarray = self.calibrators[0].predict(columns[:, 1])
@@ -84,15 +84,15 @@ class Calibrators:
         return shares[:, np.argsort(self.order)]
 
     def around(self, estimator: Any) -> Any:
-        """Return a fitted classifier, its classes as in `order`, with its calibrators as one."""
+        """Return a fitted classifier, its classes as in `order`, and these calibrators as one classifier."""
         from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier
 
-        # Within, classes are the numbers of columns, which are sorted, as scikit-learn relies on,
-        # also where the positive class sorts first. An average has no decision_function, which
-        # would be used instead of the probabilities.
+        # Inside, the classes are column numbers: scikit-learn relies on sorted classes, and here the
+        # positive class may sort first. The average hides decision_function, which would be used
+        # instead of the probabilities.
         codes = np.arange(len(estimator.classes_))
         within = averaged([estimator], list(codes), names=["model"])
-        # By this name scikit-learn asks one calibrator for the probabilities of several classes.
+        # With this method scikit-learn takes the probabilities of all classes from one calibrator.
         together = len(codes) > 2 and len(self.calibrators) == 1
         given = {"classes": codes, "method": _TOGETHER if together else self.method}
         whole = CalibratedClassifierCV(within, method=given["method"])
@@ -108,7 +108,7 @@ def learn_calibration(
     order: Sequence[int],
     weights: np.ndarray | None = None,
 ) -> Calibrators:
-    """Learn calibrators of out-of-fold predictions; `y` (n,) has the numbers of the classes."""
+    """Learn calibrators from out-of-fold predictions; `y` (n,) has the class codes."""
     columns = of_each_class(prediction)[:, list(order)]
     if len(order) > 2 and method == "sigmoid":
         is_it = (y[:, None] == list(order)).astype(np.float64)
@@ -122,7 +122,7 @@ def learn_calibration(
 def calibrated_across(
     prediction: np.ndarray, y: np.ndarray, folds: np.ndarray, weights: np.ndarray | None
 ) -> np.ndarray:
-    """Return probabilities (n, k) of several classes; rows of a fold (n,) are calibrated by the others."""
+    """Return calibrated probabilities (n, k) of several classes; each fold is calibrated on the others."""
     found, order = np.empty_like(prediction), range(prediction.shape[1])
     for fold in np.unique(folds):
         out, seen = folds == fold, folds != fold
@@ -148,9 +148,9 @@ def uncalibrated(estimator: Any) -> Any:
 
 
 def _edge(distance: np.ndarray) -> float:
-    """How far from certainty probabilities are held, that are this far from it."""
-    # Forests and neighbours give 0 and 1, which have no log odds. They are moved in by half the
-    # distance of the next probability (half a vote), or these rows alone would decide the sigmoid.
+    """How far from certainty (0 or 1) to clip probabilities, given the distance (n, …) of each from it."""
+    # Forests and nearest neighbours predict exactly 0 and 1, whose log odds are infinite. Clip them at half
+    # the distance of the next probability (half a vote), or these rows alone would decide the sigmoid.
     certain = distance <= _EDGE
     if certain.any() and not certain.all():
         return max(float(distance[~certain].min()) / 2, _EDGE)
@@ -169,11 +169,11 @@ def _together(probabilities: np.ndarray, is_it: np.ndarray, weights: np.ndarray 
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         moved, shift = flat[:-k].reshape(k, k), flat[-k:]
-        said = log_softmax(logs + logs @ moved + shift, axis=1)
-        left = counted.sum(axis=1, keepdims=True) * np.exp(said) - counted
-        slopes = logs.T @ left + 2 * _PENALTY * moved
-        size = _PENALTY * (moved**2).sum() - (counted * said).sum()
-        return size, np.concatenate([slopes.ravel(), left.sum(axis=0)])
+        log_p = log_softmax(logs + logs @ moved + shift, axis=1)
+        residual = counted.sum(axis=1, keepdims=True) * np.exp(log_p) - counted
+        slopes = logs.T @ residual + 2 * _PENALTY * moved
+        size = _PENALTY * (moved**2).sum() - (counted * log_p).sum()
+        return size, np.concatenate([slopes.ravel(), residual.sum(axis=0)])
 
     found = minimize(loss, np.zeros(k * (k + 1)), jac=True, method="L-BFGS-B").x
     layer = MLPRegressor(hidden_layer_sizes=(), activation="identity")
@@ -193,7 +193,7 @@ def _sigmoid(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None)
 
 
 def _after(low: float, high: float, scale: Any, calibrator: Any) -> Any:
-    """A calibrator behind probabilities that are held between bounds, and then on its scale."""
+    """A pipeline that clips probabilities to bounds, maps them to a scale, and then calibrates them."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 

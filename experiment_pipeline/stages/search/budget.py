@@ -22,22 +22,22 @@ from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.tails import expected_gain
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
-# The share of the seconds that fits have at least, however long the rest takes; the share of these
-# that a small rung may take until enough configurations are compared.
+# The least share of the seconds that fits get, however long refit and report take; the share of this time
+# that even a small rung may use until enough configurations are compared.
 _LEAST_FOR_FITS, _SHARE_UNTIL_ENOUGH = 0.4, 0.6
-_SHARE_OF_A_KIND = 1 / 16  # of the seconds, at most, for the first fit of an algorithm on all rows
-# A fit takes up to so many times its estimate; a refit with its predictions so many times the fit,
-# where more rows make boosting go on for more rounds, and elsewhere.
+_SHARE_OF_A_KIND = 1 / 16  # of the seconds: the longest full fit for which a kind's best goes on
+# Safety factors: of a fit over its estimate; of a refit with its predictions over the fit per row, for
+# boosting (more rows take more rounds) and for other algorithms.
 _FIT, _REFIT_OF_BOOSTING, _REFIT = 1.4, 1.8, 1.3
-# A report loads its libraries, judges and draws; it encodes the rows for two fits and predicts with both.
+# Seconds of a report's imports, evaluation and plots; how often rows are encoded, for two fits that predict.
 _REPORT_SECONDS, _ENCODINGS = 2.5, 2.5
-# Seconds to encode a number, a text, and a different text that is read letter by letter; measured.
+# Measured seconds to encode a number, a text, and a distinct text by its letters.
 _PER_NUMBER, _PER_TEXT, _PER_LETTERS = 1e-7, 3e-6, 8e-5
-_PER_TREE = 1e-3  # of a forest, whatever it reads
+_PER_TREE = 1e-3  # seconds, of a forest of any rows
 # An ensemble has so many members, each of which is fitted again.
 _MEMBERS = 5
-# Seconds of a pass over one number, measured on 565 to 36,000 rows: boosting also looks through the bins
-# of a column, as long as 10 times the rows, up to 2,000; others; passes where nothing is known.
+# Seconds per number in a pass, measured on 565 to 36,000 rows. Boosting also scans a column's bins, which
+# costs 10 times its rows, at most 2,000; others cost 3.5 times as much. Last: passes of an unknown algorithm.
 _PER_ROW, _BINS, _ROWS_OF_BINS, _OF_OTHERS, _UNKNOWN_PASSES = 1e-9, 10, 2_000, 3.5, 100
 
 
@@ -47,7 +47,7 @@ def fit_seconds(result: ModelResult, sets: TrainingSets) -> float:
 
 
 def pass_seconds(rows: int, features: int, *, boosts: bool = True) -> float:
-    """Estimate the seconds of one level of a tree: what boosting, or another algorithm, reads in it."""
+    """Estimate the seconds of one pass over the rows, a level of a tree; `boosts`: by a boosting library."""
     read = rows + _BINS * min(rows, _ROWS_OF_BINS) if boosts else _OF_OTHERS * rows
     return _PER_ROW * features * read
 
@@ -64,7 +64,7 @@ def usual_seconds(one: Configuration, sets: TrainingSets) -> float:
 
 
 def room_of(seconds: float | None, configurations: Sequence[Configuration], workers: int) -> Room:
-    """Return the estimate for how many of the configurations a budget has time on some rows."""
+    """Return a function that estimates for how many configurations the budget has time on given sets."""
 
     def room(sets: TrainingSets) -> float:
         every = math.inf if seconds is None else seconds * workers * len(configurations)
@@ -84,7 +84,7 @@ class AfterSearch:
     _encoding: dict[Features, float] = field(default_factory=dict)
 
     def encoding(self, encoder: Features) -> float:
-        """Return the seconds to fit an encoder and to encode all rows; each fold has one of its own."""
+        """Return the seconds to fit an encoder and to encode all rows, without those of each fold."""
         if encoder not in self._encoding:
             sets, seconds = self.sets, 0.0
             rows = len(sets.train) + len(sets.test)
@@ -97,7 +97,7 @@ class AfterSearch:
                 else:
                     seconds += rows * _PER_TEXT
             if encoder == algorithms.STACKED:
-                # Where rows are related, each part of them is predicted by forests of the others.
+                # Where rows are related, each part of them is predicted by forests fitted on the others.
                 times = 1 if sets.split.by == "random" else algorithms.PARTS + 1
                 trees = 2 * algorithms.TREES * times
                 passes = algorithms.forest_passes({"n_estimators": trees}, rows)
@@ -107,7 +107,7 @@ class AfterSearch:
         return self._encoding[encoder]
 
     def seconds(self, fits: Sequence[tuple[Configuration | ModelResult, float]]) -> float:
-        """Return the seconds of what follows fits that took these seconds on all train rows."""
+        """Return the seconds of refits and report, for models whose fits on all train rows took these."""
         fitted = len(self.sets.train) + sum(len(fold.sets.train) for fold in self.sets.folds)
         rows = len(self.sets.row_numbers) / max(fitted, 1)
         # The use of features is that of one more, without a fold.
@@ -120,7 +120,7 @@ class AfterSearch:
         return max(every / self.workers, *refits) + encoding + _REPORT_SECONDS
 
     def of(self, members: Sequence[ModelResult]) -> float:
-        """Return the seconds for the members of an ensemble."""
+        """Return the same for the members of an ensemble."""
         return self.seconds([(one, fit_seconds(one, self.sets)) for one in members])
 
 
@@ -142,16 +142,16 @@ class Brake:
         self._lock = threading.Lock()
         self.now, self._started, self._stopped = now, now(), reason
         self._after, self._metric = after, metric
-        # Times the usual seconds: of a configuration's last fit, of an algorithm's quickest and slowest.
+        # Pace, measured over usual seconds: of a configuration's last fit; an algorithm's least and greatest.
         self._own, self._paces = dict[str, float](), dict[str, tuple[float, float]]()
         self._last = dict[str, ModelResult]()
-        # Of the present rung: what competes there, what of it is fitted, what of that was known.
+        # Of the current rung: the configurations, their results so far, how many of these were known before.
         self._rung: Rung | None = None
         self._entered, self._here = dict[str, Configuration](), dict[str, ModelResult]()
         self._known = 0
-        # Seconds of refit and report; why nothing more starts, or a configuration does not.
+        # Seconds kept for refit and report; why nothing more starts; key → why that one does not.
         self._reserved, self._spent, self._late = 0.0, "", dict[str, str]()
-        self._per_conclusion = 0.0  # seconds to record that one is stopped
+        self._per_conclusion = 0.0  # seconds to record a stopped one
 
     @property
     def is_timed(self) -> bool:
@@ -169,12 +169,12 @@ class Brake:
 
     @property
     def _kept(self) -> float:
-        """Seconds that are kept to record what is not begun, and for refit and report."""
+        """Seconds kept back for refit and report, and to record configurations that do not start."""
         record = self._per_conclusion * max(len(self._entered) - len(self._here), 0)
         return min(self._reserved + record, (self.seconds or math.inf) * (1 - _LEAST_FOR_FITS))
 
     def reason_of(self, key: str) -> tuple[str, float | None]:
-        """Return why a configuration was not begun, and the seconds that it would have taken."""
+        """Return why a configuration did not start, and the seconds that it would have taken."""
         if self._stopped:
             return self._stopped, None
         return self._late.get(key, self._spent), self._needed(key) or None
@@ -190,11 +190,11 @@ class Brake:
             self.fit_ended(result)
 
     def were_concluded(self, began: float, count: int) -> None:
-        """Learn how long it takes to record one that was fitted: in Dagster as long as a quick fit."""
+        """Learn how long it takes to record a stopped configuration: in Dagster as long as a quick fit."""
         self._per_conclusion = (self.now() - began) / count if count else 0.0
 
     def fit_ended(self, result: ModelResult) -> None:
-        """Learn from a fit, and estimate what the best so far need after the search."""
+        """Learn from a fit, and reserve the seconds that the best so far need after the search."""
         if self._rung is None or not competes(result):
             return  # the baseline's fit is all overhead
         self._here[result.key] = result
@@ -209,7 +209,7 @@ class Brake:
         self._last[result.key] = result
         best = best_first(self._here, self._metric)
         if rung.is_full:
-            # The best will be fitted again; the ensemble of the best few where there is time for it.
+            # As many of the best few, an ensemble's members, as there is time to fit again; at least one.
             endings = [self._ending(*best[:few]) for few in range(_MEMBERS, 0, -1)]
             self._reserved = next((one for one in endings if one <= self._left), endings[-1])
         else:
@@ -217,7 +217,7 @@ class Brake:
             self._reserved = next(in_time, 0.0)
 
     def with_time(self, missing: Sequence[Configuration]) -> Sequence[Configuration]:
-        """Return what there is time to fit: the baseline, the best so far of each kind and of all, the rest."""
+        """Return what there is time to fit, in order: baseline, best so far of each kind, best of all, the rest."""
         if not self.is_timed:
             return missing
         first = [*self.of_each_kind(self._last), *best_first(self._last, self._metric)]
@@ -233,8 +233,8 @@ class Brake:
         return [*(one for one in left if not competes(one)), *rivals[:1]]
 
     def of_each_kind(self, scored: Mapping[str, ModelResult]) -> list[str]:
-        """Return the best of each algorithm and encoder that is quick, the best first; none without a budget."""
-        # Few rows prefer simple models, and codes to what is made of letters; each fold is as large as all.
+        """Return the best of each algorithm and encoder whose fit is quick, best first; none without a budget."""
+        # Few rows favour simple models, and codes over letters. A fold has about as many rows as all.
         if not self.is_timed or self._after is None or self._after.sets.folds:
             return []
         kinds, most = dict[tuple[str, str], str](), _SHARE_OF_A_KIND * (self.seconds or math.inf)
@@ -244,7 +244,7 @@ class Brake:
         return list(kinds.values())
 
     def may_go_on(self, scored: Mapping[str, ModelResult]) -> Mapping[str, ModelResult]:
-        """Return those that there is time to fit on all rows; all where there are none."""
+        """Return those that there is time to fit on all rows; all of them if there is time for none."""
         if not self.is_timed:
             return scored
         found = {
@@ -254,7 +254,7 @@ class Brake:
 
     def may_start(self, key: str = "") -> bool:
         """Whether the fit of a configuration may start now."""
-        if self._stopped or self._is_worth_no_more():
+        if self._stopped or self._gains_too_little():
             return False
         if self.seconds is None:
             return True
@@ -269,8 +269,8 @@ class Brake:
         self._spent = f"{part}the budget of {self.seconds:g} seconds was spent{rest}"
         return False
 
-    def _is_worth_no_more(self) -> bool:
-        """Whether so little is to be gained by further fits that this rung ends."""
+    def _gains_too_little(self) -> bool:
+        """Whether the expected gain of more fits at this rung is below what budget.worth requires."""
         fits, seconds = len(self._here) - self._known, self.now() - self._rung_began
         if self._worth is None or fits <= 0 or seconds <= 0:
             return False
@@ -283,12 +283,12 @@ class Brake:
         realised = np.fmax.reduce(scores) - np.fmax.reduce(before)
         self._spent = (
             f"another {window:g} seconds were expected to gain {gain.estimate:.2g} (at most "
-            f"{gain.high:.2g}; the last had gained {realised:.2g}), which budget.worth does not ask for"
+            f"{gain.high:.2g}; the last gained {realised:.2g}), less than budget.worth requires"
         )
         return True
 
     def saw(self, *, failure: bool) -> None:
-        """Count failures that follow one another."""
+        """Count consecutive failures."""
         most = self._most_failures
         with self._lock:
             self._failures = self._failures + 1 if failure else 0
@@ -305,8 +305,8 @@ class Brake:
         return False
 
     def _fit(self, key: str, sets: TrainingSets) -> float:
-        """Seconds of a fit, by the configuration's last one, else by others of its algorithm: on all
-        rows by the slowest, or what is usual; at a small rung by the quickest.
+        """Seconds of a fit, at the pace of the configuration's last one, else of its algorithm: at the full
+        rung the slowest, or the usual pace; at a small rung the quickest, or 0: not known.
         """
         one, full = self._entered[key], self._rung is None or self._rung.is_full
         pace = self._own.get(key, self._paces.get(one.algorithm, (0.0, 1.0))[full])
@@ -319,11 +319,11 @@ class Brake:
         fit = _FIT * self._fit(key, self._rung.sets)
         if self._rung.is_full:
             return fit + max(self._ending(key), self._kept)
-        # The first fits of an algorithm at a small rung measure what larger ones take.
+        # An unknown algorithm may start at a small rung: its first fits measure what larger ones take.
         return fit + self._needed_in_full(key) if fit else 0.0
 
     def _needed_in_full(self, key: str) -> float:
-        """The same from encoding all rows on."""
+        """Seconds of encoding and fitting all rows, and what follows to the end of a report."""
         assert self._after is not None
         return self._encoded(key) + _FIT * self._fit(key, self._after.sets) + self._ending(key)
 

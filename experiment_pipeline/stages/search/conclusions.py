@@ -31,7 +31,7 @@ class SearchNote:
 
 @dataclass(frozen=True, eq=False)
 class RungStarted:
-    """A rung begins, with so many configurations; `known`: key → result of an earlier run there."""
+    """A rung starts with `entered` configurations; `known`: key → result of an earlier run at this rung."""
 
     rung: Rung
     entered: int
@@ -57,13 +57,13 @@ class Step:
 
     @classmethod
     def of(cls, result: ModelResult, fraction: float) -> Self:
-        """Return the step that a result is."""
+        """Return a result as a step."""
         return cls(fraction, result.test_score, result.train_score, result.fit_cpu_seconds)
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What came of one configuration; a search has exactly one for each."""
+    """The end of one configuration's search; a search yields exactly one for each."""
 
     key: str
     algorithm: str
@@ -95,7 +95,7 @@ class Conclusion:
     def failed(
         cls, algorithm: str, raised: FailedConfiguration, rung: Rung, before: Sequence[Step] = ()
     ) -> Self:
-        """Conclude with a failure; the reason names a small rung."""
+        """Conclude with a failure; the reason names the rung, unless it is the full one."""
         where = "" if rung.is_full else f" (at {rung})"
         failure = replace(raised, reason=f"{raised.reason}{where}")
         what = raised.key, algorithm, FAILED, failure.reason
@@ -109,10 +109,10 @@ Event = SearchNote | RungStarted | Fitted | Conclusion
 class SearchCost:
     """What a run's search cost."""
 
-    fits: int  # that ended well in this run, at any rung
+    fits: int  # that succeeded in this run, at any rung
     fit_cpu_seconds: float  # of these fits
-    wall_seconds: float  # from the first rung's beginning to the end
-    # the part of wall seconds times workers inside these fits; failed fits count as idle
+    wall_seconds: float  # of the whole search
+    # the share of wall seconds times workers that these fits took; failed fits count as idle
     fitting_share: float
     peak_memory_bytes: int  # of the process, since it began
 
@@ -140,7 +140,7 @@ _COLUMNS = {
     "notes": "str",
     "traceback": "str",
 }
-# Of a search on a cluster: as of `Placement`.
+# Further columns of a search on a cluster, from `Placement`.
 _PLACED = {
     "worker": "str",
     "attempts": "Int64",
@@ -157,7 +157,7 @@ class SearchResults:
     # fits ran on a cluster. `rung` is the share of the train rows that the last fit had; scores at
     # a rung below 1 are on a part of the test rows, and are missing where nothing was fitted.
     rows: pd.DataFrame
-    metric: str  # what the scores are of
+    metric: str  # the ranking metric
     digests: Mapping[str, str]  # of the sets "train" and "test"
     # key → its fits from the smallest rung on, of configurations that were fitted
     paths: Mapping[str, tuple[Step, ...]]
@@ -200,7 +200,7 @@ def _row(one: Conclusion) -> dict[str, Any]:
 
 
 def concluded(found: SearchResults, stored: Mapping[str, ModelResult]) -> list[Conclusion]:
-    """Return what came of each configuration; `stored`: fingerprint → result, scored by any metric."""
+    """Return each configuration's conclusion; `stored`: fingerprint → result, scored by any metric."""
     conclusions = []
     for row in found.rows.to_dict("records"):
         result, failure = None, None

@@ -22,7 +22,7 @@ MAX_CONFIGURATIONS = 100_000
 # Random draws end after so many repetitions in a row: the space holds (almost) nothing new.
 MAX_REPETITIONS = 1_000
 SIGNIFICANT_DIGITS = 4
-# Of a digest in a key: of 1,000 configurations two share 8 in one search of 8,600.
+# Of a digest in a key: among 1,000 configurations, two share 8 digits in one of 8,600 searches.
 _DIGITS = 8
 
 
@@ -39,7 +39,7 @@ class Configuration:
 
     @property
     def in_words(self) -> str:
-        """`lightgbm (learning_rate 0.05, num_leaves 31)`; its members are no part of an ensemble's."""
+        """`lightgbm (learning_rate 0.05, num_leaves 31)`; an ensemble's text leaves out its members."""
         if self.algorithm == ENSEMBLE:
             return "ensemble"
         name = self.algorithm.rpartition(".")[2]
@@ -47,7 +47,7 @@ class Configuration:
 
     @property
     def settings(self) -> str:
-        """`learning_rate 0.05, num_leaves 31`, or `defaults`; an encoder of its own stands first."""
+        """`learning_rate 0.05, num_leaves 31`, or `defaults`; an encoder that is not the default comes first."""
         return numbers.settings(self.given) or "defaults"
 
     @property
@@ -68,7 +68,7 @@ class _Unnamed:
 
     @property
     def identity(self) -> str:
-        """The same for two that are one configuration."""
+        """Equal for two drafts of the same configuration."""
         return json.dumps([self.algorithm, self.features, self.hyperparameters], sort_keys=True)
 
     @property
@@ -78,7 +78,7 @@ class _Unnamed:
 
 
 def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
-    """Return every configuration once, by algorithm; InvalidExperiment: too many, or one name twice."""
+    """Return each distinct configuration, by algorithm; InvalidExperiment: too many, or a name twice."""
     algorithms = [entry.algorithm for entry in spec.search]
     first = dict[str, _Unnamed]()
     for draft in chain.from_iterable(map(_drafts, spec.search)):
@@ -87,7 +87,7 @@ def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
     drafts = sorted(first.values(), key=lambda draft: algorithms.index(draft.algorithm))
     keys = _keys(drafts)
     if twice := [key for key, count in Counter(keys).items() if count > 1]:
-        raise errors.InvalidExperiment(f"name {twice[0]}", "two entries have it", "rename one")
+        raise errors.InvalidExperiment(f"name {twice[0]}", "two entries use it", "rename one")
     return tuple(
         Configuration(key, it.algorithm, it.features, it.hyperparameters, bool(it.name), it.note)
         for key, it in zip(keys, drafts, strict=True)
@@ -120,7 +120,7 @@ def default_features(algorithm: str) -> Features:
 
 def _check_size(culprit: str, size: int) -> None:
     if size > MAX_CONFIGURATIONS:
-        rule = f"{size:,} configurations, of {MAX_CONFIGURATIONS:,} at the most"
+        rule = f"{size:,} configurations, more than the {MAX_CONFIGURATIONS:,} allowed"
         fix = "search fewer values, or write method: random with draws"
         raise errors.InvalidExperiment(culprit, rule, fix)
 
@@ -178,12 +178,12 @@ def _draw(generator: np.random.Generator, space: Range | tuple[Scalar, ...]) -> 
         value = math.exp(generator.uniform(math.log(space.low), math.log(space.high)))
     else:
         value = float(generator.uniform(space.low, space.high))
-    # Rounded before training, so that the key is exact; rounding may pass an end.
+    # Rounded before training, so that the key is exact; rounding may leave the range.
     return float(min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), space.low), space.high))
 
 
 def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
-    """Name configurations; where names coincide, add what differs, and at last digests."""
+    """Name configurations; where names coincide, add values that differ, in the end digests."""
     # The class of an import path, or the path where two share a class name.
     short = {one.algorithm: one.algorithm.rpartition(".")[2] for one in drafts}
     shared = Counter(short.values())
@@ -212,9 +212,9 @@ def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
     for same in _collisions(keys):
         values = [drafts[i].nameable for i in same]
         names = frozenset[str]().union(*values)
-        telling = frozenset(n for n in names if len({repr(v.get(n, absent)) for v in values}) > 1)
+        differing = frozenset(n for n in names if len({repr(v.get(n, absent)) for v in values}) > 1)
         for i in same:
-            keys[i] = named(i, drafts[i].searched | telling)
+            keys[i] = named(i, drafts[i].searched | differing)
     for digits in (_DIGITS, 2 * _DIGITS):
         for i in chain.from_iterable(_collisions(keys)):
             keys[i] = drafts[i].name or marked(i, digits)
@@ -229,10 +229,10 @@ def _collisions(keys: Sequence[str]) -> list[list[int]]:
 
 
 def _text(value: Scalar) -> str:
-    # 1e+20 loses its plus sign, which the alphabet lacks, not its meaning.
+    # The plus sign is outside the alphabet; 1e20 means the same as 1e+20.
     return _escaped(repr(value).replace("e+", "e") if isinstance(value, float) else str(value))
 
 
 def _escaped(text: str) -> str:
-    """Replace what the alphabet lacks, and runs of dots, which Dagster reads as a range."""
+    """Replace characters outside the alphabet, and runs of dots, which Dagster reads as a range."""
     return re.sub(r"[^A-Za-z0-9_.-]|\.{2,}", "-", text)

@@ -38,7 +38,7 @@ FIRST_WORKER_SECONDS = 120.0
 NO_WORKER_SECONDS = 300.0
 SECONDS_BETWEEN_LOOKS = 1.0
 _SILENT = logging.CRITICAL + 1
-# Of a cluster on this machine. Profiling and monitoring take 9 % of a core from two workers, else 1 %.
+# For a cluster on this machine. By default, profiling and monitoring two workers takes 9 % of a core, so 1 %.
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     "distributed.worker.profile.enabled": False,
@@ -48,7 +48,7 @@ _SETTINGS = {
 
 
 def engine_of(declared: Engine | None) -> DaskEngine | None:
-    """Return the cluster that fits run on: the YAML's, else the environment's; None: threads here."""
+    """Return the cluster that fits run on: the YAML's, else the environment's; None: local threads."""
     if declared is not None:
         return declared.dask
     if not (address := os.environ.get(VARIABLE)):
@@ -150,7 +150,7 @@ class Cluster:
                 if not isinstance(error, KilledWorker):
                     raise error
                 worker, deaths = error.last_worker.address, error.allowed_failures + 1
-                lost = f"{deaths} workers died while they had this fit, the last one {worker}"
+                lost = f"{deaths} workers died while they ran this fit, the last one {worker}"
                 lost += "; often the memory of a worker is too small"
                 return Done(key, None, lost, worker, deaths, 0.0)
             with self._while_connected():
@@ -161,7 +161,7 @@ class Cluster:
 
     @contextmanager
     def _while_connected(self) -> Generator[None, None, None]:
-        """Turn what Dask raises without a scheduler, pending futures included, into `ClusterError`."""
+        """Turn what Dask raises when the scheduler is gone, for pending futures too, into `ClusterError`."""
         try:
             yield
         except (OSError, CancelledError, asyncio.CancelledError) as error:
@@ -185,14 +185,14 @@ def perform(payload: bytes) -> tuple[Any, str, float]:
 def connected(
     engine: DaskEngine, *, workers: int | None = None, log: Callable[[str], None] = lambda _: None
 ) -> Generator[Cluster, None, None]:
-    """Connect to a cluster; a local one, of so many processes (None: one per core), ends with the block."""
+    """Connect to a cluster; a local one, of `workers` processes (None: one per core), ends with the block."""
     if find_spec("distributed") is None:
         install = 'pip install "experiment-pipeline[dask]", here and on scheduler and workers'
         raise InvalidExperiment("engine.dask", "the package distributed is not installed", install)
     from distributed.utils import silence_logging_cmgr
 
     with ExitStack() as opened:
-        # The stacks that Dask logs repeat what an error here states in a sentence.
+        # The tracebacks that Dask logs repeat what an error here states in a sentence.
         for name in ("distributed", "distributed.client"):
             opened.enter_context(silence_logging_cmgr(_SILENT, root=name))
         address = engine.address
@@ -218,7 +218,7 @@ def _client(address: str, certificates: Certificates | None) -> Generator["Clien
         client = Client(address, security=security, timeout=CONNECT_SECONDS, set_as_default=False)
     except OSError as error:
         reason: BaseException = error
-        while reason.__cause__ is not None:  # Dask's own sentence only says that it timed out
+        while reason.__cause__ is not None:  # Dask's own message only says that it timed out
             reason = reason.__cause__
         rule = without_credentials(f"does not answer: {str(reason) or type(reason).__name__}")
         fix = "correct the address or the certificates in `engine`, or start the scheduler"
@@ -232,13 +232,13 @@ def _client(address: str, certificates: Certificates | None) -> Generator["Clien
 
 @contextmanager
 def _local_cluster(workers: int) -> Generator[str, None, None]:
-    """Start a scheduler and workers that listen on loopback alone; their address."""
+    """Start a scheduler and workers that listen on loopback only; yield the scheduler's address."""
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
-    # `LocalCluster` would open the pages of scheduler and workers to the network.
+    # `LocalCluster` would open the dashboards of scheduler and workers to the network.
     place = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    # No limit: an equal share of the memory would kill a large fit where one alone has room enough.
+    # No memory limit: with equal shares, a large fit would be killed although it fits while it is alone.
     worker = {**place, "nthreads": 1, "memory_limit": 0, "silence_logs": _SILENT}
     with dask.config.set(_SETTINGS):
         cluster = SpecCluster(

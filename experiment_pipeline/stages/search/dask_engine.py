@@ -1,4 +1,4 @@
-"""The engine of a cluster: each fit is a task for some worker, whose result is stored as it arrives.
+"""The cluster engine: each fit is a task on some worker; its result is stored as soon as it arrives.
 
 What fits share goes through the storage, tasks and results through Dask:
 
@@ -57,10 +57,10 @@ PACKAGES = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "
 # Not part of an installed package (`exclude` in pyproject.toml).
 _NOT_INSTALLED = ("defs", "definitions.py")
 _ABSENT = "not installed"
-# The encoders of one rung.
+# Of shared work that a worker keeps in memory: about the encoders of one rung.
 MOST_WORKS = 4
 _NOTHING = np.zeros(0, dtype=bool)
-# Of sets and of each fold: attributes of `TrainingSets`; the latter are those of `SharedWork`, too.
+# Attributes of `TrainingSets` that are shared, of the whole and of each fold; _TRUTH also of `SharedWork`.
 _MASKS = ("early_stopping", "early_stopping_gap")
 _TRUTH = ("y_train", "y_test", "w_train", "w_test")
 
@@ -120,7 +120,7 @@ class ClusterEngine(ExitStack):
         yield from sweep.with_second_attempts(_run(cluster, tasks, brake), second, brake)
 
     def _connected(self, configurations: Sequence[Configuration]) -> Cluster:
-        """Return the cluster; ClusterError: a worker has other software, or reads no storage."""
+        """Return the cluster; ClusterError: a worker has other software, or cannot read the storage."""
         if self._cluster is not None:
             return self._cluster
         cluster = self.enter_context(self._connect())
@@ -158,7 +158,7 @@ def _run(
         for done in ended:
             key, (outcome, read_seconds) = done.key, done.value or (None, 0.0)
             if outcome is None:
-                # It says nothing of the configuration: another fit on that worker may be the cause.
+                # Not necessarily the configuration's fault: another fit may have killed the worker.
                 what = tasks[key].configuration.key, key, "LostWorker", done.lost or "", ""
                 outcome = FailedConfiguration(*what, says_nothing=True)
             attempts = before + done.attempts
@@ -229,11 +229,11 @@ def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
 
 
 def bare(sets: TrainingSets) -> TrainingSets:
-    """Return what the sets mean, to be sent with each task: neither rows nor masks."""
+    """Return the sets without rows and masks, to be sent with each task."""
     folds = tuple(
         replace(fold, sets=bare(fold.sets), fitted=_NOTHING, places=_NOTHING) for fold in sets.folds
     )
-    # Not a slice of none: it would keep every category, and on the way all of its texts.
+    # Not an empty slice: that would keep every category, and send all of their texts.
     rows, masks = pd.DataFrame(), {"early_stopping": _NOTHING, "early_stopping_gap": None}
     return replace(sets, train=rows, test=rows, folds=folds, **masks)
 
@@ -247,15 +247,15 @@ def run_task(task: Task) -> tuple[Outcome, float]:
     one = task.configuration
     if found := differences(task.software, software((one.algorithm,))):
         raise ClusterError("a worker that joined the search", found, SAME_SOFTWARE)
-    # Another seed bins large tables otherwise.
-    of = task.folder, task.digests, task.sets.classes, task.spec.seed
+    # The seed decides the bins of large tables.
+    key = task.folder, task.digests, task.sets.classes, task.spec.seed
     read = partial(read_shared, task.folder, task.digests, one.features, task.sets)
     reading = Clock()
     try:
         with reading:
-            work, sets = storage.patiently(partial(_WORKS.get, of, read))
+            work, sets = storage.patiently(partial(_WORKS.get, key, read))
     except EntryCorrupt as damage:
-        fix = "run again: it is made again; two searches of one experiment must not run at a time"
+        fix = "run again, which writes it anew; do not run two searches of one experiment at a time"
         raise EntryCorrupt(damage.culprit, damage.rule, fix) from None
     except Exception as error:  # noqa: BLE001 - as in `trained_or_failed`
         return sweep.failure_of(one, "", error), reading.wall_seconds
@@ -276,7 +276,7 @@ _WORKS = Kept(MOST_WORKS)
 def read_shared(
     folder: SharedFolder, digests: Sequence[str], encoder: Features, sets: TrainingSets
 ) -> tuple[SharedWork, TrainingSets]:
-    """Return what fits of an encoder share, and the sets, given by `bare`, as these need them."""
+    """Return what fits of an encoder share, and the `bare` sets with the masks that fits need."""
     arrays = dict[str, Any]()
     for digest in digests:
         with folder.entries.as_files(digest) as files:
@@ -320,7 +320,7 @@ def read_shared(
 
 
 def examine(algorithms: tuple[str, ...], probe: str) -> dict[str, str]:
-    """Return the software of the worker that this runs on, and whether it reads a stored object."""
+    """Return the software of the worker that this runs on, and whether it can read a stored object."""
     found = "can be read"
     try:
         storage.read_bytes(storage.location(probe))
@@ -350,7 +350,7 @@ def software(algorithms: tuple[str, ...]) -> dict[str, str]:
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> str:
-    """Return what a worker has otherwise than this process, as text; empty: nothing."""
+    """Return how a worker's software differs from this process's, as text; empty: it does not."""
     return "; ".join(
         f"{name} {there.get(name, _ABSENT)}, here {value}"
         for name, value in here.items()
@@ -360,7 +360,7 @@ def differences(here: Mapping[str, str], there: Mapping[str, str]) -> str:
 
 @cache
 def _source_digest() -> str:
-    """Return the digest of every source file of this package, as it is installed elsewhere too."""
+    """Return one digest of the source files of this package that are installed on workers, too."""
     root = Path(__file__).parents[2]
     files = [path.relative_to(root) for path in sorted(root.rglob("*.py"))]
     installed = [path for path in files if path.parts[0] not in _NOT_INSTALLED]

@@ -1,6 +1,6 @@
-"""Rows as numbers: features that are fitted on rows, and rows that they encode, at once or in slices.
+"""Rows as numbers: fit features on rows, and encode rows with them, at once or in slices.
 
-Many rows are encoded in slices, to the same numbers, without scikit-learn's copies of the whole table.
+Large tables are encoded in slices: the same numbers, without scikit-learn's copies of the whole table.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def through_own(
     rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> tuple[Any | None, TrainingSets]:
     """Return the user's transformer, fitted on the prepared rows of the mask, bool (n,), and the sets
-    as encoders read them: `train` are these rows, with its columns as features. None: there is none.
+    as encoders read them: `train` are all `rows`, with its columns as features. None: there is none.
     """
     if (own := sets.own) is None:
         return None, replace(sets, train=rows)
@@ -45,7 +45,7 @@ def through_own(
 
 
 def as_read(sets: TrainingSets) -> tuple[TrainingSets, tuple[str, ...]]:
-    """Return both sets as encoders read them, and the types to trust to load the transformer."""
+    """Return both sets as encoders read them, and the types to trust when the transformer is loaded."""
     if (own := sets.own) is None:
         return sets, ()
     fitted, read = through_own(sets.train, sets.fit_mask, sets)
@@ -61,7 +61,7 @@ def encode(
     *,
     held: bool = True,
 ) -> tuple[EncodedRows, Any]:
-    """Return the train rows and the table of test rows, encoded by features of train alone.
+    """Return the encoded train rows and the encoded table of test rows; features are fitted on train only.
 
     `y` (n_train,) is the encoded target; `held` is as in `fit_rows`.
     """
@@ -93,11 +93,11 @@ def fit_features(
     features = encoders.build_features(encoder, rows, columns, many, further)
     if not many and encoder != STACKED and _at_once(encoder, rows):
         return features.fit(rows[columns])
-    # All at once, it would encode all rows, and let models predict them, only to put them beside each other.
+    # Part by part: `features.fit` would also encode all rows, and let models predict them, for nothing.
     frozen = [(name, _frozen(part, rows, of), of) for name, part, of in features.transformers]
     whole = ColumnTransformer(frozen, sparse_threshold=0.0).fit(rows[:1][columns])
     if not many:
-        # What `features.fit` gives, of parts that were fitted one by one.
+        # As `features.fit` would leave it, with parts that were fitted one by one.
         whole.transformers = features.transformers
         whole.transformers_ = [
             (name, part.estimator if isinstance(part, FrozenEstimator) else part, of)
@@ -116,8 +116,8 @@ def fit_rows(
 ) -> tuple[ColumnTransformer, Any]:
     """Return `fit_features`, and these rows as a model is to be fitted on them.
 
-    They are (n, d) float64, dense or sparse, with target codes cross-fitted. Unless they are `held`, many
-    rows are a `SlicedTable`.
+    They are (n, d) float64, dense or sparse, with target codes cross-fitted. A large table is a
+    `SlicedTable` unless it is to be `held` in memory.
     """
     columns, at_once = list(sets.features), _at_once(encoder, rows)
     if encoder not in ("target", "text", STACKED) and at_once:
@@ -125,7 +125,7 @@ def fit_rows(
         features = encoders.build_features(encoder, rows, columns, further=further)
         return features, features.fit_transform(rows[columns])
     features = fit_features(encoder, rows, fit_mask, sets)
-    # Part → codes by the target of the rows of the fit mask, each from unrelated rows.
+    # Parts that use the target: rows of the fit mask get codes that are learnt on unrelated rows.
     coded = {
         name: (part, of)
         for name, part, of in features.transformers_
@@ -141,7 +141,7 @@ def fit_rows(
             if name != STACKED:
                 crossed[name] = encoders.cross_fitted(*given)
                 continue
-            # In time, neighbours are related as well: no tree leaves all of them out.
+            # Under a split by time, neighbours are related as well: no tree leaves all of them out.
             clusters = None if sets.split.by == "time" else encoders.clusters_of(seen, sets)
             crossed[name] = encoders.cross_fitted_layer(*given, clusters)
     if not at_once:
@@ -166,7 +166,7 @@ def _further(
 
 
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
-    """Encode rows by fitted features: as `transform`, but each distinct one of many texts once."""
+    """Encode rows by fitted features: like `transform`, but each distinct text of frozen parts once."""
     parts = encoders.parts_of(fitted)
     frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
     if fitted.sparse_output_ or not frozen:
@@ -182,7 +182,7 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
 
 
 def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
-    """Whether rows are encoded all at once: few, or by an encoder whose columns follow the rows."""
+    """Whether rows are encoded all at once: there are few, or the encoder is never sliced."""
     return encoder in ("onehot", STACKED) or len(rows) <= HELD_ROWS
 
 
@@ -192,7 +192,7 @@ def _sliced(
     crossed: Mapping[str, np.ndarray] = MappingProxyType({}),
     fit_mask: np.ndarray | None = None,
 ) -> SlicedTable:
-    """Rows as `transformed` would encode them, slice by slice; those of the mask with the `crossed` codes."""
+    """Rows as `transformed` would encode them, in slices; rows of the fit mask get the `crossed` codes."""
     parts = encoders.parts_of(fitted)
     read_of = with_only(rows, list(fitted.feature_names_in_))
     known = dict[str, tuple[np.ndarray, np.ndarray]]()
@@ -221,12 +221,12 @@ def _sliced(
 
 
 def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
-    """A part fitted on these rows. Categories need only the order of their frequency: they are fitted on a
-    few rows, where the rarest stand once, the next rarest twice.
+    """A part fitted on these rows. Encoders of categories need only the order of frequencies: they are
+    fitted on a few rows, in which the rarest texts occur once, the next rarest twice, and so on.
     """
     if isinstance(part, FrozenEstimator):
         return part
-    # Numbers learn nothing of the rows here: what stands in for a missing one is known.
+    # Numeric parts learn nothing from rows: what replaces a missing number is already set.
     read = rows[:1][of]
     if isinstance(of, str):
         counts = encoders.texts_of(rows[of]).value_counts(dropna=False, sort=False)

@@ -3,17 +3,17 @@
 scikit-learn transformers and functions of numpy and pandas only: the exported pipeline, which holds
 them, loads without this package. They find columns by name. `encoding.py` fits them and encodes rows.
 
-Numbers and booleans become float64, at most as large as a forest can hold. Every other column is read
+Numbers and booleans become float64, clipped to what a forest's float32 can hold. Every other column is read
 as text; None, nan and NA are missing.
 
-ordinal: numbers keep nan where the rows of the fit have some; else the median replaces a later one.
-A category is its code, a missing or unseen one is -1, which LightGBM takes for missing.
+ordinal: numbers keep nan where the fitted rows have some; otherwise the median replaces nan in later rows.
+A category becomes its code; missing and unseen ones become -1, which LightGBM takes for missing.
 target, text: as ordinal, but a text column with more than FEW_TEXTS values becomes the mean target of
-each text (cross-fitted for rows that are fitted on), for `text` beside what its letters say.
+each text (cross-fitted for the rows of the fit); `text` adds numbers made of its letters.
 onehot: numbers get the median, an indicator of what was missing or infinite, and unit variance; a
 category is a column, missing is one more, an unseen one counts as an infrequent one.
-stacked: as ordinal, with the predictions of two forests and of a linear model (for rows that they are
-fitted on by trees, or by models, that have not seen them).
+stacked: as ordinal, with the predictions of two forests and of a linear model (out of bag, or
+cross-fitted, for the rows that these are fitted on).
 generated and its families: as ordinal, with columns made of pairs of features (`generated.py`).
 """
 
@@ -56,28 +56,28 @@ MAX_ONEHOT_CATEGORIES = 50
 # Above this a one-hot matrix is sparse, which some estimators refuse; below, dense.
 MAX_DENSE_BYTES = 2**30
 _LARGEST = float(np.finfo(np.float32).max)
-# A category of one row counts as much as the mean of all. scikit-learn's own choice by variance
-# takes a category of two equal labels at its word.
+# The mean of all counts like one more row of a category. scikit-learn's own choice, by variance,
+# fully trusts a category of two equal labels.
 SMOOTHING = 1.0
 _SALT = "parts/target codes"
-# Letters: runs of three within words. Runs of four beside them, or twice the hashes, take twice the
-# time and were no better (eight tables).
+# Letters: n-grams of three within words. Adding n-grams of four, or twice the hashes, took twice the
+# time and was no better (eight tables).
 RUNS = (3, 3)
 HASHES = 4096
 MOST_LETTERS = 256
 NUMBERS = 30
-# So many distinct texts tell which runs matter.
+# So many distinct texts are enough to learn which n-grams matter.
 MOST_TEXTS = 20_000
 
-# What is stacked on: three that err differently, and are quick (forests: Geurts et al. 2006). With the linear model
-# beside forests boosting was better on 15 of 18 cuts of five tables, by .2 to 1 % in the mean.
+# Base models: quick ones that err differently (extremely random trees: Geurts et al. 2006). With the linear
+# model beside the forests, boosting was better on 15 of 18 splits of five tables, by .2 to 1 % on average.
 FORESTS = ("prediction of random forest", "prediction of extra trees")
 LAYER = (*FORESTS, "prediction of linear model")
 _QUANTILES = 100  # of a number, for the linear model
-# A row has a prediction out of bag where so many trees have seen no row of its cluster; so large a part of them is to.
+# Out of bag: a row needs so many trees that have seen no row of its cluster; so large a share of rows has them.
 FEWEST_TREES, KNOWN = 3, 0.99
 
-MEANS = "means"  # parts of mean targets beside letters
+MEANS = "means"  # names parts with mean targets beside those with letters
 _PAIRS = "pairs"  # the step that puts the numbers of each generated pair beside each other
 
 # Name, transformer, column or columns: as of a ColumnTransformer.
@@ -85,7 +85,7 @@ Part = tuple[str, Any, Any]
 
 
 def column_kinds(table: pd.DataFrame, features: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the features that are numbers or booleans, and those that are texts: the order when encoded."""
+    """Return the features that are numbers or booleans, and those that are texts, in the order of encoding."""
     numbers = [name for name in features if kind_of(table[name]) in NUMERIC]
     return numbers, [name for name in features if name not in numbers]
 
@@ -99,7 +99,7 @@ def build_features(
 ) -> ColumnTransformer:
     """Return the unfitted features of an encoder for the rows that they will be fitted on.
 
-    `many`: column of many texts → its fitted encoder. `further` parts come last.
+    `many`: column of many distinct texts → its fitted encoder. `further` parts come last.
     """
     numbers, texts = column_kinds(table, features)
     sparse = False
@@ -107,7 +107,7 @@ def build_features(
         # Each number may get an indicator, each text a column for missing.
         categories = sum(min(table[name].nunique() + 1, MAX_ONEHOT_CATEGORIES) for name in texts)
         sparse = len(table) * (2 * len(numbers) + categories) * 8 > MAX_DENSE_BYTES
-        # One infinite cell would flatten its whole column.
+        # Scaling by one infinite cell would flatten its whole column.
         of_numbers = make_pipeline(
             *_float_steps(nan=np.nan, posinf=np.nan, neginf=np.nan),
             impute.SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
@@ -124,7 +124,7 @@ def build_features(
 
 
 def _number_steps(table: pd.DataFrame, names: Sequence[str]) -> list[FunctionTransformer]:
-    # Per number its median; nan where some are missing, and stay so.
+    # What replaces nan in each column: its median; nan itself where these rows have some already.
     medians = [np.nan if table[name].hasnans else float(table[name].median()) for name in names]
     return _float_steps(nan=np.array(medians), posinf=np.inf, neginf=-np.inf)
 
@@ -139,7 +139,7 @@ def _within_floats() -> FunctionTransformer:
 
 
 def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
-    """Return the unfitted encoder of one column of few texts."""
+    """Return the unfitted encoder of one column of few distinct texts."""
     if encoder == "onehot":
         step = OneHotEncoder(
             handle_unknown="infrequent_if_exist",
@@ -159,9 +159,9 @@ def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
 def generated_parts(
     encoder: str, seen: pd.DataFrame, y: np.ndarray, sets: TrainingSets
 ) -> list[Part]:
-    """Return the parts that an encoder adds, by rows whose encoded target (n,) may be used.
+    """Return the parts that an encoder adds, chosen on the rows `seen` with encoded targets (n,).
 
-    A feature with a direction is no parent: predictions could go against it by way of the child.
+    A feature with a direction is never a parent: predictions could break it through the generated column.
     """
     parts, split, labels = list[Part](), sets.split, y[:, None]
     if sets.task == "multiclass":
@@ -188,7 +188,7 @@ def arithmetic_part(kind: str, pairs: Sequence[tuple[str, str]], seen: pd.DataFr
     before = list[FunctionTransformer]()
     each = [function_step(np.diff, axis=1), function_step(np.negative)]
     if kind == generated.RATIO:
-        # By logarithms 1 / 0 is large, and 0 / 0 is 1.
+        # In logarithms 1 / 0 is large but finite, and 0 / 0 is 1.
         before = [
             function_step(np.clip, a_min=generated.SMALLEST, a_max=None),
             function_step(np.log),
@@ -207,7 +207,7 @@ def arithmetic_part(kind: str, pairs: Sequence[tuple[str, str]], seen: pd.DataFr
 
 
 def _deviations(category: str, numbers: Sequence[str], seen: pd.DataFrame) -> Pipeline:
-    """Numbers minus what their mean in the row's category is above that of all; never seen: nothing."""
+    """Numbers minus (their mean in the row's category minus the overall mean); unchanged if it is unseen."""
     of, distinct = pd.factorize(texts_of(seen[category]), use_na_sentinel=False)
     read = make_pipeline(*_number_steps(seen, numbers))
     cells = read.fit_transform(seen[numbers])
@@ -231,8 +231,8 @@ def stacked_part(
 ) -> Part:
     """Return a random forest, extremely random trees and a linear model as a part (stacking: Wolpert 1992).
 
-    They are fitted on the rows `seen`, with encoded targets (n,), and make a column each, of several classes
-    one for each class. A feature with a direction is not read: predictions could go against it.
+    They are fitted on the rows `seen`, with encoded targets (n,), and make a column each, for several classes
+    one per class. A feature with a direction is not read: predictions could break it.
     """
     names = [name for name in sets.features if name not in sets.directions]
     ordinal = build_features("ordinal", rows, names).fit(rows[names])
@@ -241,7 +241,7 @@ def stacked_part(
     models = _layer(ordinal, encoded, y, weights, is_regression=is_regression)
     labels = None if is_regression else [(sets.classes or ())[k] for k in models[0].classes_]
     k = len(labels or [0])
-    # Of two classes the second says it all.
+    # For two classes, the second probability is enough.
     kept = [model * k + column for model in range(len(LAYER)) for column in range(k == 2, k)]
     take = function_step(np.take, indices=kept, axis=1)
     steps = (ordinal, averaged(models, labels, names=LAYER), take)
@@ -256,10 +256,10 @@ def cross_fitted_layer(
     weights: Weights = None,
     clusters: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the columns (n, k) of rows that a layer was fitted on, without what is related to them.
+    """Return the columns (n, k) of rows that a layer was fitted on, predicted without these and related rows.
 
-    Of forests by the trees that have not drawn a row of the same of the `clusters` (n,) (out of bag: Breiman
-    1996); else, or where too few have not, and where there are none, by models of the other `parts` (n,).
+    Forests predict out of bag (Breiman 1996), by trees that have drawn no row of the row's cluster; without
+    `clusters` (n,) or enough such trees, and for the linear model, models of the other `parts` (n,) predict.
     """
     encoded, are_classes = fitted[0].transform(rows), hasattr(fitted[1], "classes_")
     made = list[np.ndarray]()
@@ -284,7 +284,7 @@ def cross_fitted_layer(
 
 
 def _out_of_bag(forest: Any, encoded: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
-    """Predictions (n, k) of the rows a forest was fitted on, the mean where all trees know a cluster; None: too often."""
+    """Out-of-bag predictions (n, k); their mean for rows that too few trees left out; None: too many are."""
     _, codes = np.unique(clusters, return_inverse=True)
     n, k = len(encoded), len(getattr(forest, "classes_", [0]))
     sums, counts = np.zeros((n, k)), np.zeros((n, 1))
@@ -317,7 +317,7 @@ def _layer(
         given["max_features"] = 1 / 3
         forests = [ensemble.RandomForestRegressor, ensemble.ExtraTreesRegressor]
         linear = linear_model.RidgeCV(np.logspace(-1, 3, 9))
-    elif y.min() == y.max():  # related rows may hold a class alone
+    elif y.min() == y.max():  # a part may hold a single class
         linear = dummy.DummyClassifier()
     hot = {"sparse_output": False, "handle_unknown": "infrequent_if_exist"}
     codes = OneHotEncoder(min_frequency=5, max_categories=MAX_ONEHOT_CATEGORIES, **hot)
@@ -330,7 +330,7 @@ def _layer(
     columns = ColumnTransformer(parts, remainder=numbers)
     whole = Pipeline([("columns", columns), ("model", linear)])
     made = [*(one(**given) for one in forests), whole][first:]
-    # The bits of a linear model may depend on the threads that share it.
+    # The last bits of a linear model may depend on the number of threads.
     with threadpool_limits(limits=1):
         for model in made:
             counted = "model__sample_weight" if isinstance(model, Pipeline) else "sample_weight"
@@ -412,7 +412,7 @@ def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[i
 
 
 def texts_of(column: pd.Series) -> pd.Series:
-    """Read a column of whatever type as texts, missing as nan: what each pipeline begins with."""
+    """Read a column of any type as texts, missing as nan: the first step of each text pipeline."""
     return pd.Series(column, dtype="str")
 
 
@@ -427,7 +427,7 @@ def as_texts() -> list[FunctionTransformer]:
 
 
 def clusters_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
-    """Return the hash of each row's cluster, uint64 (n,), which no part tears apart."""
+    """Return the hash of each row's cluster, uint64 (n,); no part splits a cluster."""
     return cluster_hashes(rows, sets.split, sets.target, sets.features, _SALT)
 
 
@@ -440,7 +440,7 @@ def dealt_parts(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
     else:
         parts = clusters_of(rows, sets) % np.uint64(PARTS)
     if len(np.unique(parts)) < 2:
-        # All of one group or one time: single rows are dealt.
+        # All rows are of one group or one time: deal single rows.
         parts = numbered(rows, np.full(len(rows), salt_number(_SALT))) % np.uint64(PARTS)
     return np.asarray(parts, dtype=np.int64)
 
@@ -448,20 +448,20 @@ def dealt_parts(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
 def target_codes(
     column: pd.Series, y: np.ndarray, task: str, weights: Weights = None
 ) -> FrozenEstimator:
-    """Fit the mean target of each text; of classes the share of each, of two that of the second.
+    """Fit the mean target of each text; for several classes the share of each, for two that of the second.
 
     It makes (n, 1 or classes) float64 of a column; a text never seen gets the mean of all.
     """
     encoder = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
     )
-    # Two classes are their codes, 0 and 1: the same numbers, also where one class is absent.
+    # Two classes count as the numbers 0 and 1: the same means, also where one class is absent.
     kind = "multiclass" if task == "multiclass" else "continuous"
     codes = TargetEncoder(target_type=kind, smooth=SMOOTHING)
     y = y if task == "multiclass" else y.astype(np.float64)
     fitted = make_pipeline(*as_texts(), encoder, codes).fit(column, y)
     if weights is not None:
-        # Weighted means take the place of what scikit-learn's encoder has learnt, which takes none.
+        # scikit-learn's encoder takes no weights: weighted means replace what it has learnt.
         # The encoder's own categories are the codes that there are, in their order.
         _, found = np.unique(fitted[:-1].transform(column)[:, 0], return_inverse=True)
         labels, count = _labels(codes, y), int(found.max()) + 1
@@ -478,10 +478,10 @@ def cross_fitted(
     parts: np.ndarray,
     weights: Weights = None,
 ) -> np.ndarray:
-    """Return the codes, (n, 1 or classes), of the rows that target codes were fitted on, without their part.
+    """Return cross-fitted target codes, (n, 1 or classes): rows of a part are coded by the other parts.
 
-    The mean target of a text's rows and of SMOOTHING rows of the mean of all (Micci-Barreca 2001).
-    `parts` (n,) are those of `dealt_parts`.
+    A code is the mean target of the text's rows and of SMOOTHING rows with the mean of all (Micci-Barreca
+    2001). `parts` (n,) are those of `dealt_parts`.
     """
     encoder = fitted[-1]
     codes = fitted[:-1].transform(column)[:, 0].astype(np.int64)
@@ -498,14 +498,14 @@ def cross_fitted(
 
 
 def _labels(encoder: TargetEncoder, y: np.ndarray) -> np.ndarray:
-    """What means are taken of: the target, or of several classes whether it is each."""
+    """What means are taken of: the target, or an indicator of each of several classes."""
     classes = encoder.classes_
     labels = y[:, None] if classes is None else y[:, None] == classes
     return np.asarray(labels, dtype=np.float64)
 
 
 def _means(codes: np.ndarray, y: np.ndarray, weights: Weights, count: int) -> np.ndarray:
-    """The mean target of each code and of SMOOTHING rows of the mean of all, (count,)."""
+    """The mean target of each code's rows and of SMOOTHING rows with the mean of all, (count,)."""
     any_counts = len(y) > 0 and (weights is None or weights.any())
     mean = weighted_mean(y, weights) if any_counts else 0.0
     sums = np.bincount(codes, weights=weighted(y, weights), minlength=count)
@@ -514,7 +514,7 @@ def _means(codes: np.ndarray, y: np.ndarray, weights: Weights, count: int) -> np
 
 
 def letters(column: pd.Series) -> FrozenEstimator:
-    """Fit numbers that are alike for texts of like spelling: a column → (n, at most NUMBERS).
+    """Fit an embedding that is similar for texts of similar spelling: a column → (n, at most NUMBERS).
 
     skrub's StringEncoder with hashes instead of a vocabulary, which bounds the size of what is exported.
     """
@@ -523,7 +523,7 @@ def letters(column: pd.Series) -> FrozenEstimator:
     settings = {"analyzer": "char_wb", "ngram_range": RUNS, "n_features": HASHES}
     hashed = make_pipeline(
         as_texts()[0],
-        # Cuts each text, and spells out what is missing.
+        # Truncates each text, and makes a missing one the text "nan".
         FunctionTransformer(np.asarray, kw_args={"dtype": f"U{MOST_LETTERS}"}),
         HashingVectorizer(**settings, alternate_sign=False, norm=None, dtype=np.float32),
         TfidfTransformer(sublinear_tf=True),
@@ -537,7 +537,7 @@ def letters(column: pd.Series) -> FrozenEstimator:
 def of_distinct_texts(
     fitted: Pipeline | FrozenEstimator, column: pd.Series
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which distinct text each row has, int32 (n,), and the numbers of each: (texts, k)."""
+    """Return the position of each row's text among the distinct ones, int32 (n,), and their encoding (texts, k)."""
     codes, distinct = pd.factorize(texts_of(column), use_na_sentinel=False)
     encoded: Any = fitted.transform(pd.Series(distinct, dtype="str"))
     return codes.astype(np.int32), np.asarray(encoded, dtype=np.float64)

@@ -1,8 +1,8 @@
 """Fits: a configuration on shared work, measured and ready to be stored, or as a whole pipeline.
 
-A configuration is fitted with each of its seeds, cross-validated, and calibrated; seeds and calibration
-only on all train rows. The mean of the fits is a model of its own. Calibrators are learnt on out-of-fold
-predictions of train rows, with folds cut by the clusters of the split: no test row is used.
+A configuration is fitted with each of its seeds, on folds under cross-validation, and calibrated; several
+seeds and calibration only at the full rung. The mean of the fits is a model of its own. Calibrators are
+learnt from out-of-fold predictions of train rows, with folds that keep clusters whole: no test row is used.
 
 A pipeline is features and model, as they are judged and exported: a fitted scikit-learn Pipeline.
 """
@@ -45,17 +45,17 @@ from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.membership import FoldRows, folds_of
 from experiment_pipeline.table.table import slices
 
-# With fewer rows of the rarest class, the two numbers of a sigmoid are a guess.
+# With fewer rows of the rarest class, the two parameters of a sigmoid are a guess.
 FEWEST_TO_CALIBRATE = 20
-# With fewer rows of the rarest class, isotonic steps overfit. By simulation they cost a log loss of .015
+# With fewer rows of the rarest class, isotonic steps overfit. Simulated, they add a log loss of .015
 # with 55 positives, .010 with 180, .004 with 730; a sigmoid at most .001.
 FEWEST_FOR_ISOTONIC = 500
 
-# A model, what it predicts for the test rows, in how many CPU seconds.
+# A model, its predictions of the test rows, and the CPU seconds that these took.
 _Fit = tuple[FittedModel, np.ndarray, float]
-# Rows by which two fits are told apart.
-_TO_TELL_APART = 1_000
-_DRAWS_NOTHING = "another seed makes the same model: it draws nothing, and counts as one fit"
+# Rows on which the predictions of two fits are compared, to see whether the seed matters.
+_COMPARED_ROWS = 1_000
+_DRAWS_NOTHING = "another seed gives the same model: its fits draw nothing, and count as one"
 
 
 def share_work(
@@ -91,7 +91,7 @@ def share_work(
 def fit_configuration(
     configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> TrainedModel:
-    """Fit one configuration and score it; TrainingError: not all that it predicts is finite."""
+    """Fit one configuration and score it; TrainingError: some predictions are not finite."""
     composed = compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
@@ -196,7 +196,7 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
     def predict(rows: Any) -> np.ndarray:
         return predictions_of(estimator, rows, sets.task, sets.classes)
 
-    # Stored as the estimator that would be exported, and predicting with it.
+    # What is stored is the estimator that would be exported; predictions are made with it, too.
     made = persistence.to_bytes(estimator)
     whole = replace(whole, fitted=replace(whole.fitted, predict=predict, model=made, on_train=None))
     if sets.folds:
@@ -207,7 +207,7 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
 
 
 def _with_seeds(request: FitRequest, fits: int) -> list[FitRequest]:
-    """So many fits of a configuration, each with a seed of its own, the experiment's first."""
+    """Requests for so many fits of a configuration, each with its own seed, the experiment's first."""
     spec, requests = request.spec, [request]
     for number in range(2, fits + 1):
         seed = int(sha256(f"{spec.seed}/fit {number}".encode())[:8], 16) % 2**31
@@ -216,7 +216,7 @@ def _with_seeds(request: FitRequest, fits: int) -> list[FitRequest]:
 
 
 def _median(models: Iterable[FittedModel]) -> int | None:
-    """The rounds of fits in the median; None where none stops early."""
+    """The median of the fits' rounds; None where no fit has rounds."""
     rounds = [one.rounds for one in models if one.rounds is not None]
     return round(float(np.median(rounds))) if rounds else None
 
@@ -225,13 +225,13 @@ def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> _F
     fitted = learner_of(request.configuration.algorithm).fit(request, work, stored=stored)
     test = work.test[request.configuration.features]
     with Clock() as predicting:
-        # Some estimators copy what they predict.
+        # Some estimators copy the rows that they predict.
         parts = [fitted.predict(test[rows]) for rows in slices(test.shape[0], HELD_ROWS)]
     return fitted, np.concatenate(parts), predicting.cpu_seconds
 
 
 def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
-    """The same of a cross-validation; the model is of all rows, with the median rounds of the folds."""
+    """Like `_fitted`, cross-validated: a model of all rows, with the median rounds of the folds' models."""
     folds = request.sets.folds
     each = [
         _fitted(replace(request, sets=fold.sets), part, stored=False)
@@ -255,7 +255,7 @@ def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
 
 
 def _method(request: FitRequest, work: SharedWork) -> tuple[CalibrationMethod | None, list[str]]:
-    """How to calibrate a configuration on these rows, and why it differs from the YAML."""
+    """How to calibrate a configuration on these rows, and a note if that differs from the YAML."""
     method = fingerprints.calibration_of(request.configuration, request.spec)
     if method is None:
         return None, []
@@ -266,9 +266,9 @@ def _method(request: FitRequest, work: SharedWork) -> tuple[CalibrationMethod | 
         fewest = min((int(np.bincount(y, minlength=len(counts)).min()) for y in cut), default=0)
     has = f"the rarest class has {rows:,} train rows"
     if rows < FEWEST_TO_CALIBRATE or not fewest:
-        return None, [f"not calibrated: {has}, too few to learn it ({FEWEST_TO_CALIBRATE})"]
+        return None, [f"not calibrated: {has}, fewer than the {FEWEST_TO_CALIBRATE} needed"]
     if method == "isotonic" and rows < FEWEST_FOR_ISOTONIC:
-        few = f"isotonic steps follow the noise below {FEWEST_FOR_ISOTONIC}"
+        few = f"isotonic steps overfit below {FEWEST_FOR_ISOTONIC}"
         return "sigmoid", [f"calibrated by a sigmoid: {has}, and {few}"]
     return method, []
 
@@ -280,7 +280,7 @@ def _calibrated(
     requests: Sequence[FitRequest],
     work: SharedWork,
 ) -> tuple[Composed, Calibrators]:
-    """Learn calibrators of a model of these fits, whose classes come in the order of `labels`."""
+    """Learn calibrators of the model of these fits, whose classes are in the order of `labels`."""
     sets, on_test = requests[0].sets, whole.on_test
     order = [list(sets.classes or ()).index(label) for label in labels]
     with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
@@ -313,7 +313,7 @@ def _calibrated(
 def _out_of_fold(
     requests: Sequence[FitRequest], work: SharedWork, rounds: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of train rows, and the mean predictions there of fits without them.
+    """Positions of train rows, and their out-of-fold predictions, averaged over the fits.
 
     Features are encoded on all train rows; encoders that use the target are cross-fitted.
     """
@@ -336,7 +336,7 @@ def _of(weights: Weights, rows: np.ndarray) -> Weights:
 
 
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:
-    """Return the features of an encoder as a model of the train rows is judged with them."""
+    """Return the features of an encoder, fitted on train, with which a model is judged."""
     return fit_features(encoder, sets.train, sets.fit_mask, sets)
 
 
@@ -347,7 +347,7 @@ def fitted_pipeline(
     spec: ExperimentSpec,
     features: ColumnTransformer | None = None,
 ) -> Pipeline:
-    """Return features, those given or fitted again on train, and the stored model; errors as of `restore`."""
+    """Return the stored model behind features, those given or fitted on train; errors as of `restore`."""
     if result.is_composed:
         estimator = persistence.from_bytes(model, result.trusted_types)
     else:
@@ -362,7 +362,7 @@ def refits(
 ) -> list[Callable[[], Any]]:
     """Return the fits of a trained configuration on other rows, to be called in any thread.
 
-    They are as many as it is the mean of, or as `refit_count` says; the rows of `sets` are not used.
+    There are as many as the model averages, or `refit_count` if that is more. Rows of `sets` are not used.
     """
     result = trained.result
     refit = learner_of(result.algorithm).refit
@@ -386,28 +386,28 @@ def refitted_pipeline(
     """
     result, model = trained.result, fits[0]
     if len(fits) > 1:
-        some = encoded.table[slice(_TO_TELL_APART)]
+        some = encoded.table[slice(_COMPARED_ROWS)]
         first, second = (predictions_of(one, some, sets.task, sets.classes) for one in fits[:2])
-        # A fit that draws nothing is the same with each seed.
+        # Equal predictions: the algorithm draws nothing at random, and one fit is the mean.
         if not np.array_equal(first, second):
             model = averaged(fits, getattr(model, "classes_", None))
     if result.calibration is not None:
-        # Calibrators learnt anew would have seen test rows.
+        # The calibrators that were judged; new ones would be learnt on test rows, too.
         before = persistence.from_bytes(trained.model, result.trusted_types)
         model = calibration_in(before, sets.classes or ()).around(model)
     return Pipeline([("features", features), ("model", model)])
 
 
 def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:
-    """Return the encoders of which some fit reads all rows at once."""
+    """Return the encoders whose rows some fit reads all at once."""
     return {one.features for one in configurations if learner_of(one.algorithm).reads_all(one)}
 
 
 def encoded_rows(
     encoder: Features, rows: pd.DataFrame, sets: TrainingSets, *, held: bool = True
 ) -> tuple[ColumnTransformer, EncodedRows]:
-    """Return features fitted on prepared rows, and these as fits read them; `held`: all at once."""
-    # Libraries keep targets of their own beside the tables that they make.
+    """Return features fitted on prepared rows, and these as fits read them; `held`: in memory."""
+    # Spilled: libraries keep their own copy of the targets with the tables that they make.
     y = aside(encode_target(rows[sets.target], sets.classes))
     features, table = fit_rows(encoder, rows, np.ones(len(rows), dtype=bool), sets, held=held)
     codes, wanted = categorical_positions(features), directions(features, sets.directions)

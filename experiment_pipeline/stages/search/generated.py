@@ -3,10 +3,10 @@
 arithmetic: ratio, product and difference of two numbers.
 deviations: a number minus its mean in the row's category.
 
-All is learnt on rows of the fit mask. A family keeps the MOST_KEPT pairs that the target follows beyond
-both parents: by partial rank correlation, larger than the largest of all its candidates is by chance
-with 95 % (Bonferroni). Rows of one group, or one time, count as one. FIRST_ROWS judge all candidates,
-ROWS the MOST_JUDGED strongest of them.
+Everything is learnt on rows of the fit mask. A family keeps at most MOST_KEPT columns whose partial rank
+correlation with the target, given both parents, is significant: at most 5 % of families keep any column
+on noise (Bonferroni). Rows of one group, or one time, count as one. All candidates are judged on
+FIRST_ROWS rows, the MOST_JUDGED strongest of them again on ROWS rows.
 
 Crosses of categories, as cross-fitted target means, made LightGBM worse on 7 of 12 tables.
 """
@@ -21,18 +21,18 @@ from scipy.stats import norm, rankdata
 
 from experiment_pipeline.statistics.importance import spread_evenly
 
-# The numbers that the target follows most are paired; and the categories, as the YAML has them.
+# Only these are paired: the numbers most correlated with the target, and the table's first categories.
 MOST_NUMBERS, MOST_CATEGORIES = 12, 12
-MOST_KEPT = 10  # of a family: each costs time in every fit, and for every predicted row
+MOST_KEPT = 10  # per family: each column costs time in every fit, and for every predicted row
 FIRST_ROWS, MOST_JUDGED, ROWS = 500, 30, 4_000  # rows are evenly spread
-# Of a family, nominal: on noise 3 to 4 % pass, as ranks beyond two parents are skewed.
+# Per family, nominal: on noise 3 to 4 % pass, as partial rank correlations are skewed.
 ERROR_RATE = 0.025
-MOST_VALUES = 50  # of a category: more have too few rows each for a mean
-_ROUNDING = 1e-6  # what is left of ranks of length one that the parents say entirely
-SMALLEST = float(np.finfo(np.float32).tiny)  # what a ratio takes for less
+MOST_VALUES = 50  # of a category: with more, each has too few rows for a mean
+_ROUNDING = 1e-6  # rounding error of ranks of length one that the parents explain completely
+SMALLEST = float(np.finfo(np.float32).tiny)  # a ratio raises smaller values to this
 Kinds = tuple[list[str], list[str]]
 RATIO, PRODUCT, DIFFERENCE, DEVIATION = "ratio", "product", "difference", "deviation"
-# Kind → how a column is called.
+# Kind → name of a column.
 _CALLED = {
     RATIO: "{} / {}",
     PRODUCT: "{} * {}",
@@ -47,31 +47,31 @@ class GeneratedColumn:
 
     kind: str
     parents: tuple[str, str]
-    strength: float = 0.0  # how closely the target follows it beyond them: 0 to 1
+    strength: float = 0.0  # absolute partial rank correlation with the target: 0 to 1
 
     @property
     def name(self) -> str:
-        """Of the column: `price / weight`."""
+        """The name of the column: `price / weight`."""
         return _CALLED[self.kind].format(*self.parents)
 
 
 def worth_making(
     family: str, rows: pd.DataFrame, labels: np.ndarray, kinds: Kinds, related: Sequence[str]
 ) -> list[GeneratedColumn]:
-    """Return the columns of a family that rows (n, …) speak for, the strongest first.
+    """Return the columns of a family that are significant on rows (n, …), the strongest first.
 
-    `labels` (n, k): the target, or of several classes whether it is each. `kinds`: the numbers and the texts
-    among the features. Rows are one where they are equal in all of `related`.
+    `labels` (n, k): the target, or an indicator of each of several classes. `kinds`: the numeric and the text
+    features. Rows that are equal in all columns of `related` count as one.
     """
     first, some = (spread_evenly(len(rows), min(len(rows), most)) for most in (FIRST_ROWS, ROWS))
     found = _candidates(family, rows.iloc[first], labels[first], kinds)
-    # All count, also those that the first rows leave out: the error rate can only fall.
+    # Corrected for all candidates, also those the first rows drop: the error rate can only fall.
     tail = ERROR_RATE / 2 / max(len(found) * labels.shape[1], 1)
     rows, labels = rows.iloc[some], labels[some]
     if len(rows) > FIRST_ROWS:
         found = _judged(_strongest(found)[:MOST_JUDGED], rows, labels)
     independent = len(rows[list(related)].drop_duplicates()) if related else len(rows)
-    # Fisher's z; a mean and two parents are known.
+    # Fisher's z: its variance is 1 / (n - 3), and two parents take two rows more.
     least = np.tanh(norm.isf(tail) / np.sqrt(max(independent - 5, 1)))
     strong = [one for one in found if one.strength > least and one.name not in rows]
     return _strongest(strong)[:MOST_KEPT]
@@ -85,7 +85,7 @@ def _candidates(
     family: str, rows: pd.DataFrame, labels: np.ndarray, kinds: Kinds
 ) -> list[GeneratedColumn]:
     numbers, texts = kinds
-    # Of two values, ratio, product and difference say the same.
+    # With only two values, ratio, product and difference say nothing new.
     cells = {name: _cells(rows[name]) for name in numbers if rows[name].nunique() > 2}
     if not cells:
         return []
@@ -107,7 +107,7 @@ def _candidates(
 
 
 def _cells(column: pd.Series) -> np.ndarray:
-    """Numbers, with the median for those that are missing."""
+    """The numbers of a column, with the median in place of missing ones."""
     found = column.to_numpy(np.float64, na_value=np.nan)
     finite = np.isfinite(found)
     return np.where(finite, found, np.median(found[finite]) if finite.any() else 0.0)
@@ -116,7 +116,7 @@ def _cells(column: pd.Series) -> np.ndarray:
 def _judged(
     found: Sequence[GeneratedColumn], rows: pd.DataFrame, labels: np.ndarray
 ) -> list[GeneratedColumn]:
-    """Candidates of a family with their strength by these rows."""
+    """The candidates of a family with their strength on these rows."""
     categories = {one.parents[1] for one in found if one.kind == DEVIATION}
     codes = {name: pd.factorize(rows[name], use_na_sentinel=False)[0] for name in categories}
     names = {name for one in found for name in one.parents} - categories
@@ -128,7 +128,7 @@ def _judged(
         pairs.append((first, one if one.kind == DEVIATION else second))
         if one.kind == DEVIATION:
             of, own = codes[second], parents[first]
-            # With the category's mean target, which knows the labels, 38 % of noise passed.
+            # Not the category's mean target, which knows the labels: 38 % of noise passed with it.
             parents[one] = (np.bincount(of, own) / np.bincount(of))[of]
             made.append(own - parents[one])
         elif one.kind == PRODUCT:
@@ -146,7 +146,7 @@ def _judged(
 
 
 def _ranks(columns: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """Ranks within each column (c, n), of mean zero and length one; zeros of a constant."""
+    """Ranks within each column (c, n), of mean zero and length one; zeros for a constant."""
     found = rankdata(columns, axis=1)
     return _of_length_one(found - found.mean(axis=1, keepdims=True))
 
@@ -154,12 +154,12 @@ def _ranks(columns: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
 def _beyond(
     columns: np.ndarray, first: np.ndarray, second: np.ndarray, followed: np.ndarray
 ) -> np.ndarray:
-    """The largest partial correlation of each column (c, n) with those followed (k, n), given its two
-    parents, (c, n): (c,). All are as of `_ranks`.
+    """The largest absolute partial correlation of each column (c, n) with any of `followed` (k, n), given
+    its two parents, (c, n) each: (c,). All arguments are ranks by `_ranks`.
     """
     second = _of_length_one(_without(second, first))
     own = _of_length_one(_without(_without(columns, first), second))
-    # `@` is not for these: its bits depend on the threads that share it.
+    # Not `@`, whose last bits depend on the number of threads.
     found, *by_parents = (np.einsum("cn,kn->ck", one, followed) for one in (own, first, second))
     left = 1 - by_parents[0] ** 2 - by_parents[1] ** 2
     return np.asarray((np.abs(found) / np.sqrt(np.maximum(left, _ROUNDING**2))).max(axis=1))

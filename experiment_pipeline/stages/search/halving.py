@@ -1,7 +1,7 @@
 """The search by successive halving: rung after rung, each decided when it is complete.
 
 The outcome does not depend on the number of workers, on the order of the configurations or on kills
-in between (budgets of seconds and of failures aside, which say so).
+in between. Budgets of seconds and of failures are the exception, which a note states.
 """
 
 import math
@@ -38,11 +38,11 @@ Listener = Callable[[SearchNote | Conclusion], object]
 
 
 class FitEngine(Protocol):
-    """Trains configurations somewhere: all engines give the same models, bit by bit."""
+    """Trains configurations somewhere: all engines give the same models, bit for bit."""
 
     @property
     def workers(self) -> int:
-        """Fits at a time, 1 at least; it may change while a search runs."""
+        """Fits at a time, at least 1; it may change while a search runs."""
 
     def train(
         self,
@@ -100,7 +100,7 @@ def run_search(
     """Train what is not stored yet, store each model at once, and conclude every configuration.
 
     `asked_for`: what may be trained; None: all. `listen` is given each note and each conclusion.
-    TrainingError: there is no model at all.
+    TrainingError: every configuration failed.
     """
     asked_for = declared if asked_for is None else asked_for
     progress, started = Progress(spec.metric), time.perf_counter()
@@ -159,7 +159,7 @@ def settled(
     spec: ExperimentSpec,
     known: ModelStore,
 ) -> tuple[Conclusion, ...]:
-    """Return what the search finds on the stored results alone, for those not asked for."""
+    """Conclude configurations that were not asked for: the search on stored results, without a fit."""
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
     events = _HalvingRun(sets, spec, known, Threads(1), brake).events(configurations, alone=False)
     return tuple(event for event in events if isinstance(event, Conclusion))
@@ -212,7 +212,7 @@ class _HalvingRun:
             if self.brake.is_timed and not rung.is_full and len(still_in) <= rung.kept:
                 yield SearchNote(f"{rung} is skipped: it would stop no configuration")
                 continue
-            # The baseline is trained on all rows alone.
+            # The baseline and named configurations are only trained on all rows.
             entered = [
                 one
                 for one in tried
@@ -223,8 +223,8 @@ class _HalvingRun:
             scored = {key: last.result for key, last in here.items() if last.rung is rung}
             may_go_on = scored if rung.is_full else self.brake.may_go_on(scored)
             kept = rung.kept
-            # Where time ended before all were scored, as large a part of those that were goes on; to the
-            # last rung as many as ever: the best begin, and time ends it.
+            # When time ran out before all were scored, only that share of the scored ones goes on. To the
+            # last rung as many as usual go on: there the best start first, until time runs out.
             if self.spec.halving and self.brake.is_out_of_time and rung.number + 1 < rung.of:
                 part = math.ceil(len(scored) * self.spec.halving.keep)
                 kept = min(kept, max(part, rungs.FEWEST_KEPT))
@@ -255,7 +255,7 @@ class _HalvingRun:
                     yield Fitted(rung, outcome)
                     yield from self._keep(_RungFit(rung, outcome.result, reused=False))
                     self.brake.fit_ended(outcome.result)
-                # A model of all rows outlives a failure at a small rung.
+                # A stored model of all rows counts even if its fit at a small rung fails.
                 elif outcome.key not in self.in_full:
                     done.add(outcome.key)
                     path = self._path(outcome.key)
@@ -272,7 +272,7 @@ class _HalvingRun:
     def _outcomes(
         self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: rungs.Rung
     ) -> Generator[Outcome, None, None]:
-        """Train; where nothing may start, nothing is even encoded."""
+        """Train what is missing; when no fit may start, nothing is encoded."""
         spec, tried = self._spec(rung.sets), set[str]()
         begun = self.brake.with_time(missing)
         any_rival = any(rungs.competes(one) for one in (*found.values(), *self.in_full.values()))
@@ -284,12 +284,12 @@ class _HalvingRun:
                         any_rival |= rungs.competes(outcome.result)
                     yield outcome
         if self.brake.is_out_of_time and not any_rival:
-            # A search without a single model is worth nothing: one fit beyond the time.
+            # A search without a model is worthless: the baseline and the quickest other exceed the time.
             left = [one for one in missing if one.key not in tried]
             yield from self.engine.train(self.brake.beyond(left), rung.sets, spec)
 
     def _stopped(self, one: Configuration, rung: rungs.Rung, reason: str) -> Conclusion:
-        """Conclude what does not go on, because others were better or nothing more may start."""
+        """Conclude a configuration that does not go on: others were better, or no more fit may start."""
         path = self._path(one.key)
         if one.key in self.in_full:
             # It was trained on all rows before, in a smaller search or by itself.
@@ -316,5 +316,5 @@ class _HalvingRun:
         return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
 
     def _spec(self, sets: TrainingSets) -> ExperimentSpec:
-        """The experiment; at small rungs of one plain fit, as what goes on is fitted anew."""
+        """The experiment; at small rungs with one uncalibrated fit each, as what goes on is fitted again."""
         return self.spec if sets is self.sets else self.spec.plain

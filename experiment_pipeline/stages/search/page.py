@@ -1,4 +1,4 @@
-"""The search as outcomes: each configuration when it is concluded, then the table of all."""
+"""The outcomes of a search: one per configuration when it is concluded, then the table of all."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -16,12 +16,12 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.metrics import metric_of
 
-# A screen of them: all are in the stored table, and on the leaderboard's page.
+# Rows of one screen; the stored table and the leaderboard's page have all.
 MOST_SHOWN = 20
 
 
 def record_row(one: conclusions.Conclusion, hyperparameters: Mapping[str, Any]) -> ConfigurationRow:
-    """What came of a configuration as a row; the leaderboard adds its rank."""
+    """Return a configuration's row of the run record; the leaderboard adds its rank."""
     row = ConfigurationRow(
         key=one.key,
         algorithm=one.algorithm,
@@ -50,7 +50,7 @@ def record_row(one: conclusions.Conclusion, hyperparameters: Mapping[str, Any]) 
 def configuration(
     one: conclusions.Conclusion, result: ModelResult, path: str, evaluation: str = "test_set"
 ) -> Outcome:
-    """Return the outcome of a configuration whose model is stored at `path`; each rung has its own plot."""
+    """Return the outcome of a configuration whose model is stored at `path`; each rung plots its own score."""
     share = numbers.share(one.fraction or 0.0)
     what = "train rows" if evaluation == "test_set" else "folds"
     where = "" if one.status == conclusions.TRAINED else f" at {share} of the {what}"
@@ -115,12 +115,12 @@ def results(
 ) -> Outcome:
     """All declared configurations, and what the search cost; `evaluation` as of `configuration`."""
     counts: dict[str, Any] = dict(conclusions.accounts(found.rows))
-    told = [
+    statuses = [
         f"{counts[status.replace(' ', '_')]:,} {status}"
         for status in (*conclusions.STATUSES, "reused")
         if counts[status.replace(" ", "_")]
     ]
-    facts: dict[str, Fact] = {"configurations": ", ".join(told)}
+    facts: dict[str, Fact] = {"configurations": ", ".join(statuses)}
     # The best first: by the share of rows of the last fit, then by score.
     gain = metric_of(found.metric).sign * found.rows["test_score"]
     ordered = found.rows.assign(_gain=gain).sort_values(
@@ -204,7 +204,7 @@ def none_failed(rows: pd.DataFrame) -> Check:
 
 
 def of_workers(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per worker of a cluster in words, the slowest first, MOST_SHOWN at the most."""
+    """Return a row per worker of a cluster as text, the slowest first, at most MOST_SHOWN."""
     if "worker" not in results:
         return results[:0]
     by_worker = results[results["worker"].fillna("") != ""].groupby("worker")
@@ -215,7 +215,7 @@ def of_workers(results: pd.DataFrame) -> pd.DataFrame:
             "fits": f"{own['fit_wall_seconds'].count():,}",
             "failed": f"{own['fit_wall_seconds'].isna().sum():,}",
             "s per fit": numbers.measured(middle),
-            "begun again": f"{int(own['attempts'].sum()) - len(own):,}",
+            "restarts": f"{int(own['attempts'].sum()) - len(own):,}",
             "s in the queue": numbers.measured(own["queue_seconds"].sum()),
             "s to read": numbers.measured(own["read_seconds"].sum()),
         }

@@ -1,4 +1,4 @@
-"""How far a search is, in lines of a log: what is done, the best so far, the slowest fit."""
+"""Progress of a search as log lines: how much is done, the best score so far, the slowest fit."""
 
 import math
 from collections.abc import Iterator
@@ -16,21 +16,21 @@ from experiment_pipeline.stages.search.conclusions import (
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import best_first, competes
 
-# Quick fits end many times a second, and every line is an event that is stored: a line is due
-# after so many seconds and after such a part of the rung.
+# Quick fits end many times a second, and every log line is a stored event: the next line waits
+# for so many seconds and for 1 / LINES_OF_A_RUNG of the rung's configurations.
 SECONDS_BETWEEN_LINES = 5.0
 LINES_OF_A_RUNG = 20
 
 
 @dataclass
 class Progress:
-    """How far a search is."""
+    """The progress of a search."""
 
     metric: str
-    concluded: dict[str, Conclusion] = field(default_factory=dict)  # key → what came of it
+    concluded: dict[str, Conclusion] = field(default_factory=dict)  # by key
     fitted: list[ModelResult] = field(default_factory=list)  # in this run, at any rung
     _rung: RungStarted | None = None
-    # Of the present rung: configurations that are done with, and key → result of what competes.
+    # Of the current rung: how many configurations are done, and key → result of those that compete.
     _done: int = 0
     _scored: dict[str, ModelResult] = field(default_factory=dict)
     # Elapsed seconds and done configurations at the last line.
@@ -48,10 +48,10 @@ class Progress:
                 yield SearchNote(f"{event.rung}: {counts}, {len(event.known)} reused")
         elif isinstance(event, Fitted):
             result = event.model.result
-            # The page says it of each; the log once of an algorithm.
+            # The page lists the notes of every configuration; the log has each once per algorithm.
             for note in result.notes:
-                said = (one for one in self.fitted if one.algorithm == result.algorithm)
-                if not any(note in one.notes for one in said):
+                earlier = (one for one in self.fitted if one.algorithm == result.algorithm)
+                if not any(note in one.notes for one in earlier):
                     yield SearchNote(f"{result.key}: {note}", warns=True)
             self.fitted.append(result)
             if competes(result):
@@ -66,7 +66,7 @@ class Progress:
 
     @property
     def cancelled(self) -> str:
-        """How far a search had come that was ended from outside."""
+        """How far the search got before it was cancelled, as a sentence."""
         if self._rung is None:
             return "the search was cancelled before its first fit"
         rung = self._rung.rung
@@ -75,7 +75,7 @@ class Progress:
         return f"the search was cancelled after {counts}{at}"
 
     def end(self) -> Iterator[SearchNote]:
-        """Yield what was reused. Raises TrainingError: there is no model at all."""
+        """Yield how many configurations were reused. Raises TrainingError: every one of them failed."""
         if reused := sum(one.reused for one in self.concluded.values()):
             yield SearchNote(f"reused {reused} of {len(self.concluded)} configurations")
         failed = [one.failure for one in self.concluded.values() if one.failure is not None]
@@ -103,7 +103,7 @@ class Progress:
         return text
 
     def _fit_ended(self, elapsed_seconds: float) -> Iterator[SearchNote]:
-        """A line after the first fit, after the last of a rung, and now and then between."""
+        """Yield a line after the first and the last fit of a rung, and now and then between them."""
         if self._rung is None:
             return
         self._done += 1

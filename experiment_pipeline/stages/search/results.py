@@ -1,9 +1,9 @@
-"""What a fit returns: its numbers, its model, or why it failed; and the stores of these.
+"""What a fit returns (numbers and model, or why it failed), and the stores of trained models.
 
 <root>/<experiment>/trained_model/<fingerprint>/
     model.<digest>.txt | .skops      LightGBM's text, or a skops file; without the features
     test_predictions.<digest>.npy    of all test rows
-    train_predictions.<digest>.npy   of the train rows that the train score is of
+    train_predictions.<digest>.npy   of the train rows used for the train score
     seed_predictions.<digest>.npy    of all test rows, of each fit alone, where there are several
     result.json                      the numbers
 """
@@ -24,7 +24,7 @@ from experiment_pipeline.storage.records import Undefinable
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """Mean and standard deviation (of a sample) of one configuration's scores by several seeds."""
+    """Mean and sample standard deviation of one configuration's scores over several seeds."""
 
     mean: float
     deviation: float
@@ -54,13 +54,12 @@ class Scores:
     test_score: Undefinable
     # every metric of the experiment, on all test rows, at that threshold
     test_scores: Mapping[str, Undefinable]
-    # of `metric`, on all test rows: of each fit alone, the experiment's seed first; empty where
-    # there is one
+    # of `metric` on all test rows, one per seed, the experiment's own first; empty for a single fit
     seed_scores: tuple[Undefinable, ...] = ()
 
     @property
     def seeds(self) -> SeedSpread | None:
-        """The spread of the score over seeds; None: there is one fit."""
+        """The spread of the score over seeds; None: there is one fit, or an undefined score."""
         scores = np.array(self.seed_scores)
         if len(scores) < 2 or not np.isfinite(scores).all():
             return None
@@ -91,7 +90,7 @@ class ModelResult(Scores):
 
     @property
     def is_composed(self) -> bool:
-        """Whether the model is averaged or calibrated, more than one fit of its algorithm."""
+        """Whether the model is averaged or calibrated, so not just one fit of its algorithm."""
         return self.averaged > 1 or self.calibration is not None
 
     @property
@@ -109,7 +108,7 @@ class Predictions:
     """
 
     test: np.ndarray  # of the test rows
-    train: np.ndarray  # of the train rows that the train score is of, see `scoring.scored_rows`
+    train: np.ndarray  # of the train rows used for the train score, see `scoring.scored_rows`
     # (fits, n_test, …) of the test rows, of each fit alone; None: there is one
     by_seed: np.ndarray | None = None
 
@@ -188,8 +187,8 @@ class TrainedModelStore:
     """The trained models of one experiment; EntryCorrupt is raised as `Entries` says."""
 
     entries: Entries[ModelResult]  # what is stored
-    # is given a sentence for each damaged entry that `results` comes across; such entries go into
-    # quarantine. None: they are not checked.
+    # called with a sentence for each damaged entry that `results` finds; such entries go into
+    # quarantine. None: entries are not checked.
     warn: Callable[[str], object] | None = None
     _checked: set[str] = field(default_factory=set)
 

@@ -29,13 +29,13 @@ FEWEST_CONFIGURATIONS = 8
 FEWEST_ROWS_PER_CLASS = 20
 # At least so many go on: a tie group needs candidates.
 FEWEST_KEPT = 5
-# Of an algorithm with more configurations, the rest starts when all others have started.
+# Configurations of an algorithm beyond so many start after those of all other algorithms.
 SIDE_BY_SIDE = 200
-# Under a budget of seconds so many are to be compared, if need be on fewer rows, but on so many. As fits
-# take up to twice what is estimated before, there is to be room for more.
+# Under a budget of seconds, so many configurations should be compared, if need be on fewer rows; never
+# on fewer than FEWEST_ROWS_IN_TIME. Fits take up to twice the first estimate: hence ENOUGH_ROOM.
 ENOUGH_COMPARED, ENOUGH_ROOM, FEWEST_ROWS_IN_TIME = 20, 30, 300
 # Small rungs are scored on at least so many test rows: with few, luck decides (of 60 configurations of
-# the bundled flights, 2,000 rows lost the 9 best ones, 4,000 the very best).
+# the bundled flights, 2,000 rows lost the 9 best ones, 4,000 only the very best).
 SCORED_ROWS = 4_000
 
 
@@ -60,9 +60,9 @@ class Rung:
         return f"rung {self.number} of {self.of} ({numbers.share(self.fraction)} of the {what})"
 
 
-# Rows → how many configurations a budget has time for, if all of it goes to fits on these rows.
+# Sets → how many configurations a budget has time for, if all of it goes to fits on these sets.
 Room = Callable[[TrainingSets], float]
-Parts = dict[float, TrainingSets]  # share of the train rows, or of the folds → the sets of it
+Parts = dict[float, TrainingSets]  # share of the train rows, or of the folds → these sets
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def ladder(
         there_are = f"{'is' if n_competing == 1 else 'are'} {n_competing}"
         needs = f"{FEWEST_CONFIGURATIONS} configurations that compete"
         return full_only(sets, f"no halving: it needs {needs}, and there {there_are}")
-    # How many go on from each rung, as long as one is stopped.
+    # How many go on from each rung, as long as a rung stops at least one.
     counts = [n_competing]
     for _ in halving.fractions:
         counts.append(max(math.ceil(counts[-1] * halving.keep), FEWEST_KEPT))
@@ -97,8 +97,8 @@ def ladder(
         return _of_folds(n_competing, kept, sets, room)
     if not kept:
         keeping = f"keeping {numbers.share(halving.keep)} of {n_competing} configurations"
-        return full_only(sets, f"no halving: {keeping} stops nobody")
-    # Fewer configurations than rungs could thin out: the smallest rungs go first.
+        return full_only(sets, f"no halving: {keeping} stops none")
+    # With too few configurations for all rungs, the smallest rungs are left out.
     fractions = halving.fractions[:-1][-len(kept) :]
     order = thinning_order(sets, spec)
     problems = {one: _too_small(sets, order < one, halving.fewest_rows) for one in fractions}
@@ -139,7 +139,7 @@ def _thinned(sets: TrainingSets, order: np.ndarray, fraction: float) -> Training
 
 
 def _of_folds(n_competing: int, kept: Sequence[int], sets: TrainingSets, room: Room) -> Ladder:
-    """Every configuration on all folds; where there is no time for that, on the first of them."""
+    """One rung of all folds; if there is no time for every configuration on all, first a rung of a few folds."""
     every, once = len(sets.folds), sum(fold.repeat == 0 for fold in sets.folds)
     if not kept or room(sets) >= n_competing:
         why = "cross-validation fits every configuration on all folds"
@@ -149,7 +149,7 @@ def _of_folds(n_competing: int, kept: Sequence[int], sets: TrainingSets, room: R
 
 
 def _with_room(parts: Parts, room: Room, wanted: int) -> Parts:
-    """The first of ever smaller parts that has room for so many, else the last; none of none."""
+    """The first of ever smaller parts with room for `wanted` configurations, else the last; none of none."""
     enough = [one for one, part in parts.items() if room(part) >= wanted] or [*parts][-1:]
     return {one: parts[one] for one in enough[:1]}
 
@@ -174,9 +174,9 @@ def competes(one: Configuration | ModelResult) -> bool:
 def within_budget(
     configurations: Sequence[Configuration], spec: ExperimentSpec
 ) -> list[Configuration]:
-    """Draw as many as the budget allows, and the baseline; a larger budget only adds.
+    """Draw as many as the budget allows, plus baseline and named ones; a larger budget only adds.
 
-    The baseline comes first, then the algorithms side by side, each in its declared order.
+    Baseline and named ones come first, then the algorithms side by side, each in its declared order.
     """
     competing = [one for one in configurations if competes(one)]
     if (most := spec.budget.configurations) is not None:
@@ -193,8 +193,8 @@ def within_budget(
     for one in competing:
         shares[one.key] = places[one.algorithm] / min(counts[one.algorithm], SIDE_BY_SIDE)
         places[one.algorithm] += 1
-    baseline = [one for one in configurations if not competes(one)]
-    return baseline + sorted(competing, key=lambda one: shares[one.key])
+    always = [one for one in configurations if not competes(one)]
+    return always + sorted(competing, key=lambda one: shares[one.key])
 
 
 def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
@@ -209,9 +209,9 @@ def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
 
 
 def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
-    """Return a place in [0, 1) for each train row, float64 (n_train,): a fraction has the rows below it.
+    """Return a place in [0, 1) for each train row, float64 (n_train,): a rung takes the rows below its fraction.
 
-    The smallest has every class of the early-stopping set, and of the rest.
+    Even the smallest fraction has every class, in the early-stopping set and in the rest.
     """
     y = np.zeros(len(sets.train), dtype=np.int64) if sets.classes is None else sets.y_train
     strata = 2 * y + sets.early_stopping
@@ -220,14 +220,14 @@ def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
         return _spread(times, strata)
     if spec.split.by == "group":
         strata = sets.early_stopping.astype(np.int64)
-    # Not the salt of the sets and of the early-stopping set, which are other draws.
+    # A salt of its own: the sets and the early-stopping set are independent draws.
     salt = f"rungs/{getattr(spec.split, 'seed', 0)}"
     clusters = cluster_hashes(sets.train, spec.split, spec.target, sets.features, salt)
     return _whole_clusters(clusters, y, strata)
 
 
 def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool) -> np.ndarray:
-    """Choose a share of rows (of each class of `y`), `at_least` so many, at even distances: bool (n,)."""
+    """Choose a share of rows (`by_class`: of each class of `y`), `at_least` so many, evenly spaced: bool (n,)."""
     share = min(1.0, max(share, at_least / max(len(y), 1)))
     strata = y if by_class else np.zeros(len(y), dtype=np.int64)
     kept = np.zeros(len(y), dtype=bool)
@@ -239,8 +239,8 @@ def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool
 
 
 def _whole_clusters(clusters: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Order clusters by their hash; one of several strata counts for the lowest, and the first cluster of
-    each class comes before all others.
+    """Order clusters by their hash; a cluster in several strata counts in the lowest, and the first cluster of
+    each class in a stratum comes before all others.
     """
     _, codes = np.unique(clusters, return_inverse=True)
     counts = np.bincount(codes)

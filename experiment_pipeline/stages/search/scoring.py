@@ -1,7 +1,7 @@
-"""What a fit predicts, and its scores, from its predictions alone: no score decides a fit.
+"""The predictions of a fit, and the scores computed from them; no score influences a fit.
 
 Predictions have the shape of `results.Predictions`. They are stored for the test rows and for some
-train rows: what an experiment asks for later (another metric, a gate) is computed from these.
+train rows: a metric or gate that is added to the experiment later is computed from these.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import scoring_threshold
 
-# The train score shows overfitting. Trees predict a row in half the time that they take to grow on
-# it: a fifth of the rows cost a tenth of the fit.
+# The train score shows overfitting. Trees predict a row in half the time that it takes to grow them
+# on it: predicting a fifth of the rows costs a tenth of the fit.
 TRAIN_SCORE_SHARE = 0.2
 TRAIN_SCORE_ROWS = (1_000, 5_000)
-# Boosted trees predict a number per row and class, each by trees of its own.
+# At most so many rows times classes: boosted trees predict each class by separate trees.
 TRAIN_SCORE_NUMBERS = 50_000
 
 
 def predictions_of(
     estimator: Any, rows: Any, task: str, classes: Sequence[Any] | None
 ) -> np.ndarray:
-    """Return what a fitted estimator predicts for the rows that it reads (n, …)."""
+    """Return the predictions of a fitted estimator for rows (n, …) in the form that it reads."""
     if classes is None:
         return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1)
     found = estimator.predict_proba(rows)
@@ -41,7 +41,7 @@ def predictions_of(
 
 
 def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
-    """Return the positions of the train rows that the train score is of: all, or evenly spaced."""
+    """Return the positions of the train rows used for the train score: all, or evenly spaced ones."""
     share = np.clip(round(TRAIN_SCORE_SHARE * n_train), *TRAIN_SCORE_ROWS)
     scored = min(n_train, share, TRAIN_SCORE_NUMBERS // len(classes or (0,)))
     return np.linspace(0, n_train - 1, scored).astype(np.int64)
@@ -56,33 +56,33 @@ def scores(
     """Return the scores of one fit, at the threshold that is best for the test rows."""
     y, weights, names = truth.y_test, truth.w_test, spec.metric_names
 
-    def cut_of(prediction: np.ndarray) -> float:
+    def best_threshold(prediction: np.ndarray) -> float:
         return scoring_threshold(names, y, prediction, weights)
 
     y_train, w_train = truth.y_train, truth.w_train
     scored = scored_rows(len(y_train), classes)
     w_scored = None if w_train is None else w_train[scored]
-    cut = cut_of(predictions.test)
-    found = {name: score(name, y, predictions.test, cut, weights) for name in names}
+    threshold = best_threshold(predictions.test)
+    found = {name: score(name, y, predictions.test, threshold, weights) for name in names}
     each = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
         metric=spec.metric,
-        train_score=score(spec.metric, y_train[scored], predictions.train, cut, w_scored),
+        train_score=score(spec.metric, y_train[scored], predictions.train, threshold, w_scored),
         test_score=found[spec.metric],
         test_scores=found,
         # Each at its own best threshold.
-        seed_scores=tuple(score(spec.metric, y, one, cut_of(one), weights) for one in each),
+        seed_scores=tuple(score(spec.metric, y, one, best_threshold(one), weights) for one in each),
     )
 
 
 def scored_as_asked(
     known: ModelStore, fingerprints: Sequence[str], sets: TrainingSets, spec: ExperimentSpec
 ) -> dict[str, ModelResult]:
-    """Return the known results with the scores that are asked for now."""
+    """Return the stored results, scored by the metrics that the experiment has now."""
     found = dict(known.results(fingerprints))
     own = any(metric_of(name).is_own for name in spec.metric_names)
     for fingerprint, result in found.items():
-        # The first metric ranks, the first that needs a threshold decides it; a user's may be changed.
+        # Order counts: the first metric ranks, the first with a threshold sets it. Own code may have changed.
         if tuple(result.test_scores) != spec.metric_names or own:
             again = scores(known.predictions(fingerprint), sets, spec, sets.classes)
             found[fingerprint] = replace(result, **asdict(again))

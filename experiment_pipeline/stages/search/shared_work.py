@@ -1,6 +1,6 @@
 """What the fits of a sweep share: encoded tables, targets, and tables that a library made of them.
 
-Any number of threads read it, none writes: arrays are locked.
+Any number of threads may read it; arrays are read-only.
 
 The float table of a large set takes eight bytes per cell, LightGBM's bins take one. So a table that
 LightGBM alone reads is a `SlicedTable`: it is encoded slice by slice, binned and dropped.
@@ -28,7 +28,7 @@ ROWS_OF_A_SLICE = 65_536
 
 @dataclass(frozen=True, eq=False)
 class SlicedTable:
-    """A table (n, d) float64 that encodes the rows that are read, each by itself, at each read."""
+    """A table (n, d) float64 that is not held in memory: each read encodes the rows it asks for."""
 
     encode: Callable[[np.ndarray], np.ndarray]  # positions (m,) of rows → (m, d) float64
     positions: np.ndarray  # int32 (n,), of its rows among those that `encode` knows
@@ -36,7 +36,7 @@ class SlicedTable:
 
     @classmethod
     def of(cls, encode: Callable[[np.ndarray], np.ndarray], rows: int) -> Self:
-        """Return all rows that are known, of which there is one at least."""
+        """Return the table of all rows that `encode` knows; there is at least one."""
         positions = np.arange(rows, dtype=np.int32)
         return cls(encode, positions, encode(positions[:1]).shape[1])
 
@@ -49,7 +49,7 @@ class SlicedTable:
         return len(self.positions)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Encode rows, given as an array is indexed by them: (m, d), of which no two share memory."""
+        """Encode rows, indexed like those of an array: (m, d), a new array at each read."""
         wanted = self.positions[rows]
         read = np.empty((len(wanted), self.columns))
         for start in range(0, len(wanted), ROWS_OF_A_SLICE):
@@ -58,11 +58,11 @@ class SlicedTable:
         return read
 
     def held(self) -> np.ndarray:
-        """Encode all rows, once: an array, on a map where it is large."""
+        """Encode all rows once, into an array that is memory-mapped where it is large."""
         return joined(self.blocks(), self.shape)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Encode all rows, some at a time, in order: (k, d)."""
+        """Encode all rows in order, block by block: (k, d)."""
         return (self[rows] for rows in slices(len(self), ROWS_OF_A_SLICE))
 
     def part(self, rows: np.ndarray) -> Self:
@@ -71,17 +71,17 @@ class SlicedTable:
 
 
 class Kept:
-    """The `most` things that were made or read last, by name; one is made at a time."""
+    """A cache of the `most` things that were used last, by name; one is made at a time."""
 
     def __init__(self, most: int) -> None:
         self._most, self._things = most, OrderedDict[Hashable, Any]()
         self._turn = threading.Lock()
 
     def get(self, name: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a thing, made if need be; what cannot be made is tried again by the next."""
+        """Return a thing, made if it is missing; after an error the next call tries again."""
         with self._turn:
             if name not in self._things:
-                # Room first: two large things in memory would be one too many.
+                # Make room first: memory may not hold one more large thing.
                 while len(self._things) >= self._most:
                     self._things.popitem(last=False)
                 self._things[name] = make()
@@ -121,15 +121,15 @@ class SharedWork:
     y_test: np.ndarray
     w_train: Weights  # (n_train,) how much each row counts; None = all alike
     w_test: Weights
-    # What a library makes of encoded rows. The last few stay, as many as there are encoders: a search
-    # over `max_bin` must not keep a table for every value.
+    # Tables that a library makes of encoded rows, such as bins. Only the last few stay: a search over
+    # `max_bin` must not keep a table for every value.
     tables: Kept = field(default_factory=lambda: Kept(4))
-    trusted_types: tuple[str, ...] = ()  # to load a transformer of one's own
+    trusted_types: tuple[str, ...] = ()  # to load a user's own transformer
     folds_to_calibrate: tuple[FoldRows, ...] = ()  # none where no model is calibrated
     folds: tuple["SharedWork", ...] = ()  # of a cross-validation: the same for each fold
 
     def __post_init__(self) -> None:
-        """Lock all arrays: an estimator that writes into its input fails alone."""
+        """Make arrays read-only: an estimator that writes into its input fails, and harms no other fit."""
         from scipy.sparse import issparse
 
         tables = [*(rows.table for rows in self.train.values()), *self.test.values()]

@@ -30,7 +30,7 @@ from experiment_pipeline.statistics.importance import one_openmp_thread
 
 # Errors of the machine and not of an estimator; they may be gone a minute later.
 OF_THE_MACHINE = (SystemError, MemoryError, OSError, errors.StorageUnreachable)
-# 3.12 collects no garbage in the midst of a parse.
+# Since then `ast.parse` is safe in threads, see `parse_one_at_a_time` (3.12 never collects garbage in it).
 FIRST_SAFE = (3, 11, 8)
 
 
@@ -48,7 +48,7 @@ def train_configurations(
     by_key = {one.key: one for one in ordered}
     parse_one_at_a_time()
 
-    def started(one: Configuration) -> Outcome | None:
+    def fit(one: Configuration) -> Outcome | None:
         if brake is None:
             return trained_or_failed(one, work, sets, spec)
         if not brake.may_start(one.key):
@@ -61,7 +61,7 @@ def train_configurations(
         pool = ThreadPoolExecutor(workers, "fit", initializer=one_openmp_thread)
         try:
             # No name for the futures: each is forgotten, with its model, once it is yielded.
-            for future in as_completed([pool.submit(started, one) for one in ordered]):
+            for future in as_completed([pool.submit(fit, one) for one in ordered]):
                 if (outcome := future.result()) is not None:
                     yield outcome
         finally:
@@ -110,7 +110,7 @@ def trained_or_failed(
     """Fit a configuration in this thread; an error becomes a FailedConfiguration."""
     try:
         return fit_configuration(configuration, work, sets, spec)
-    # Estimators, users' own among them, raise anything, and one must not end a sweep.
+    # Estimators, users' own among them, may raise anything, which must not end the sweep.
     except Exception as error:  # noqa: BLE001
         return failure_of(configuration, fingerprint(configuration, sets, spec), error)
 
@@ -124,7 +124,7 @@ def failure_of(one: Configuration, print_: str, error: Exception) -> FailedConfi
 def in_order(
     configurations: Sequence[Configuration], sets: TrainingSets, brake: Brake | None
 ) -> list[Configuration]:
-    """Order fits, the longest first to keep every worker busy; as given where time may not suffice."""
+    """Order fits: longest first, which keeps every worker busy; in the given order if time may run out."""
     if brake is not None and brake.is_timed:
         return list(configurations)
     size = len(sets.train), len(sets.classes or ())
@@ -141,7 +141,7 @@ def parse_one_at_a_time() -> None:
     if sys.version_info >= FIRST_SAFE:
         return
     parse = ast.parse
-    # A finalizer may parse in the midst of its own thread's parse: it must not wait for itself.
+    # Re-entrant: a finalizer may parse while its own thread is parsing.
     turn = threading.RLock()
 
     @wraps(parse)

@@ -26,8 +26,8 @@ from experiment_pipeline.table.membership import folds_of
 class TrainingSets:
     """The rows a configuration is fitted on and compared on.
 
-    Under cross-validation both are the rows of train and test set together: `train` once, `test` as
-    often as they are predicted, by models of folds that have not seen them.
+    Under cross-validation both are the rows of train and test set together: `train` has each row once,
+    `test` once per repeat, to be predicted by models of folds that have not seen it.
     """
 
     train: pd.DataFrame  # (n_train, columns) the train rows (of the rung), prepared
@@ -44,18 +44,18 @@ class TrainingSets:
     weight_column: str | None = None  # how much each row counts; None = all alike
     # feature → 1 where predictions may only rise with it, -1 where only fall
     directions: Mapping[str, int] = field(default_factory=dict)
-    own: OwnTransformer | None = None  # of the YAML: makes what encoders read of the features
+    own: OwnTransformer | None = None  # the user's transformer: makes what encoders read
     folds: tuple["Fold", ...] = ()  # of a cross-validation
-    pooled: Mapping[str, int] = field(default_factory=dict)  # of a cross-validation: set → its rows
+    pooled: Mapping[str, int] = field(default_factory=dict)  # when cross-validated: set → rows
 
     @property
     def set_sizes(self) -> Mapping[str, int]:
-        """The rows of the sets "train" and "test", as they were split."""
+        """The row counts of the sets "train" and "test", as they were split."""
         return self.pooled or {"train": len(self.train), "test": len(self.test)}
 
     @property
     def repeats(self) -> int:
-        """How often each of the rows stands in `test`."""
+        """How often each row occurs in `test`."""
         return 1 + max((fold.repeat for fold in self.folds), default=0)
 
     @cached_property
@@ -65,12 +65,12 @@ class TrainingSets:
 
     @property
     def row_numbers(self) -> pd.Index:
-        """Those of `every_row`."""
+        """The index of `every_row`."""
         return self.train.index if self.folds else self.train.index.append(self.test.index)
 
     @property
     def variance_factor(self) -> float:
-        """How many times the variance of a score is what the test rows show."""
+        """The factor by which a score's variance exceeds what the test rows show."""
         if not self.folds:
             return 1.0
         fitted = [len(fold.sets.train) for fold in self.folds]
@@ -78,16 +78,16 @@ class TrainingSets:
 
     @property
     def once(self) -> slice:
-        """The part of `test` that holds each of the rows once."""
+        """The part of `test` that holds each row once."""
         return slice(len(self.test) // self.repeats)
 
     def check_metrics(self, spec: ExperimentSpec) -> None:
-        """Check that every metric is defined for the targets of both; UnusableTable: one is not."""
+        """Check that every metric is defined for train and test targets; UnusableTable: one is not."""
         for part in (self.train, self.test):
             columns.check_metrics(part[self.target], spec)
 
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
-        """Return the codes (n_test,) of the clusters that intervals resample; repeats are one row."""
+        """Return the codes (n_test,) of the clusters that intervals resample; repeats of a row share one."""
         found = resampling_clusters(self.test[self.once], spec, self.features)
         return resampled_by(spec.metric, np.tile(found, (self.repeats, *[1] * (found.ndim - 1))))
 
@@ -104,7 +104,7 @@ class TrainingSets:
         )
 
     def on_folds(self, count: int) -> Self:
-        """Return the sets of a cross-validation with its first folds alone."""
+        """Return these sets with only the first `count` folds of the cross-validation."""
         folds = self.folds[:count]
         places = np.sort(np.concatenate([fold.places for fold in folds]))
         moved = (np.searchsorted(places, fold.places) for fold in folds)
@@ -138,7 +138,7 @@ class TrainingSets:
         return self.weights_of(self.test)
 
     def weights_of(self, rows: pd.DataFrame) -> Weights:
-        """How much each of other rows of the experiment counts, such as validation rows."""
+        """How much each row of a table of the experiment counts, such as validation rows."""
         if self.weight_column is None:
             return None
         return relative_weights(rows[self.weight_column].to_numpy(dtype=np.float64))
@@ -148,10 +148,10 @@ class TrainingSets:
 class Fold:
     """One fold of a cross-validation."""
 
-    repeat: int  # which cut of the rows it belongs to, from 0 on
+    repeat: int  # which repeat of the cross-validation it belongs to, from 0 on
     sets: TrainingSets  # `train` to fit on, `test` to predict
     fitted: np.ndarray  # bool, which of all train rows are fitted on
-    places: np.ndarray  # (n,) positions of what is predicted among the test rows of all folds
+    places: np.ndarray  # (n,) positions of its predicted rows in the `test` of the whole sets
 
 
 def as_evaluated(
@@ -180,10 +180,10 @@ def as_evaluated(
 def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
     """The rows of train and test set, in the canonical order, with their folds.
 
-    The choice rests on predictions of these rows by models that have not seen them. Each row is once
-    per repeat among the test rows, with the prediction of that repeat: the mean over repeats would be
-    that of several models, and one model is exported. That one, of all rows, stops nowhere: its
-    rounds are the median of the folds'.
+    The choice rests on out-of-fold predictions. Each row is once per repeat among the test rows, with
+    the prediction of that repeat: the mean over repeats would be that of several models, and one model
+    is exported. That one is fitted on all rows without early stopping: its rounds are the median of the
+    folds'.
     """
     assert spec.cross_validation is not None
     rows = together([sets.train, sets.test])
@@ -201,7 +201,7 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
     for number, one in enumerate(cut):
         train = some_rows(rows, np.flatnonzero(one.fitted))
         predicted = np.flatnonzero(one.predicted)
-        # What stops the fits of a fold is cut out of its own rows, by a draw of its own.
+        # Each fold draws an early-stopping set of its own from its own train rows.
         held_out = split_sets.early_stopping_rows(train, spec, sets.features, draw=f"/{number}")
         of_fold = replace(
             pooled,

@@ -22,7 +22,7 @@ from experiment_pipeline.stages.search.features import LAYER, encoded_columns
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.statistics.importance import one_openmp_thread
 
-# So many rows are encoded at a time, and so many encoded ones predicted by a thread.
+# Rows that are encoded at a time, and encoded rows that a thread predicts at a time.
 _ENCODED_ROWS, _PREDICTED_ROWS = 65_536, 4_096
 
 _OWN = "own_features"
@@ -34,11 +34,11 @@ def weighted_mean(
     classes: tuple[Any, ...] | None,
     own: Any | None = None,
 ) -> Any:
-    """Return the mean of fitted pipelines, of their probabilities where there are classes.
+    """Return the weighted mean of fitted pipelines; for classification, of their probabilities.
 
     The attributes are those that `fit` sets in scikit-learn 1.9; a test compares both.
     `members`: name, pipeline and weight; those whose features are one object share them. `classes`: as of
-    `TrainingSets`, None for regression. `own`: before all.
+    `TrainingSets`, None for regression. `own`: a user's transformer, put before all of them.
     """
     order = classes
     if classes is not None:
@@ -46,7 +46,7 @@ def weighted_mean(
         order = orders.pop() if len(orders) == 1 else classes
     groups: dict[int, tuple[Any, list[_NamedModel]]] = {}
     for number, (name, pipeline, weight) in enumerate(members, 1):
-        # scikit-learn addresses what is nested by two underscores.
+        # Two underscores separate the nested names of scikit-learn's parameters.
         named = f"{number}-{re.sub('_{2,}', '-', name)}"
         _, models = groups.setdefault(id(pipeline[0]), (pipeline[0], []))
         models.append((named, in_order(pipeline[-1], order), weight))
@@ -71,8 +71,8 @@ def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
 
 
 def in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
-    """Return a model whose columns are those of the classes, if need be behind a permutation: a stacked layer
-    without hidden units. For two classes a stack passes it the probability of the second alone.
+    """Return a model whose probabilities are in the order of `classes`. If its own order differs, a stacked
+    layer without hidden units permutes them; with two classes the layer only gets the second probability.
     """
     if classes is None or tuple(model.classes_) == classes:
         return model
@@ -83,7 +83,7 @@ def in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
     own, order = list(model.classes_), list(classes)
     matrix, shift = np.equal.outer(own, order).astype(np.float64), np.zeros(len(order))
     if len(order) == 2:
-        # Of own classes (a, b): the second is b's probability, or 1 less b's.
+        # With own classes (a, b), the second probability is p(b), or 1 - p(b) if a comes second.
         matrix, shift = np.array([[1.0 if own[-1] == order[1] else -1.0]]), np.zeros(1)
         shift += matrix[0, 0] < 0
     binarizer = LabelBinarizer().fit(np.arange(len(order)))

@@ -1,1 +1,1 @@
-"""The three sets: train to fit on, test to choose on, validation to look at once at the end."""
+"""The three sets: train to fit on, test to choose on, validation to score the choice on, once."""

@@ -1,4 +1,4 @@
-"""The three sets as outcomes, and what must hold about them; an empty list of problems means it does."""
+"""The three sets as outcomes, and the checks of them; an empty list of problems means that a check passes."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -18,10 +18,10 @@ from experiment_pipeline.table.membership import SETS
 from experiment_pipeline.table.samples import differences
 
 PAIRS = list(combinations(SETS, 2))
-# Rows that a model can have memorised lift a share of right answers by at most their own share.
+# Rows that a model may have memorised raise a share of right answers by at most their own share.
 TOLERATED_COPIES = 0.01
-# Copies bring their target along. Where the targets of equal rows differ a quarter as often as
-# those of any two rows, they are different cases.
+# Copies have the same target. If targets of equal rows differ at least a quarter as often as those of
+# any two rows, equal rows are different cases.
 CONTRADICTED = 0.25
 
 
@@ -86,7 +86,7 @@ def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
         if twice := len(own) - len(np.unique(own)):
             problems.append(f"{name} has {numbers.counted(twice, 'row')} twice")
         if invented := int((~np.isin(own, validated.index.to_numpy())).sum()):
-            problems.append(f"{name} has {numbers.counted(invented, 'row')} that nobody validated")
+            problems.append(f"{name} has {numbers.counted(invented, 'row')} that are not validated")
     held = sum(map(len, rows.values()))
     if not problems and held + sets.left_out != len(validated):
         problems.append(

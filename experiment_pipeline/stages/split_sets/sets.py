@@ -1,4 +1,4 @@
-"""The three sets as tables, and the early-stopping set: train rows, cut off as the sets are cut."""
+"""The three sets as tables, and the early-stopping set: train rows, held out in the way the sets are cut."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from experiment_pipeline.table.table import Keep, in_memory, kept_index, of_colu
 FITTED, STOPS, BETWEEN = 0, 1, 2
 MOST_CLASSES_SHOWN = 20
 FIXES = {
-    "random": "Deliver more rows, raise the set's fraction, or unite classes by preparation.categories.",
+    "random": "Deliver more rows, raise the set's fraction, or merge classes by preparation.categories.",
     "group": "Write another split.seed, raise the set's fraction, or deliver more groups.",
     "time": "Change split.fractions, shorten split.gap, or deliver a longer time.",
     "column": "Correct the split column, or the values that split names for the set.",
@@ -28,10 +28,10 @@ FIXES = {
 
 @dataclass(frozen=True, eq=False)
 class SetTable:
-    """One set as it is stored, in the canonical order, and what the stages after it must know of it.
+    """One set as it is stored, in the canonical order, and what later stages must know about it.
 
-    `digest` is the `rows_digest`; `early_stopping` is of each train row what it is to a fit that stops
-    early: `FITTED` on, `STOPS` it, or `BETWEEN` the two in time. It is empty for the other sets.
+    `digest` is the `rows_digest`; `early_stopping` is the role of each train row in a fit that stops early:
+    `FITTED` on, `STOPS` it, or `BETWEEN` the two in time. It is empty for the other sets.
     """
 
     rows: pd.DataFrame
@@ -68,7 +68,7 @@ def split(
     validated: ValidatedRows, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
 ) -> SplitSets:
     """Cut the validated rows into the three sets of `assign_sets`; EmptySet: a set is empty, or lacks a class.
-    UnusableTable: a row lacks the value that the split goes by, or it names no set.
+    UnusableTable: a row lacks the value that it is split by, or the value names no set.
     """
     rows = validated.rows
     _check_keys(validated, spec)
@@ -80,7 +80,7 @@ def split(
     columns: dict[str, dict[str, pd.Series]] = {name: {} for name in places}
     for column in map(str, rows.columns):  # each is picked and hashed once
         whole = rows[column]
-        # Of objects, each set must be hashed alone: what else is in the column changes how.
+        # Objects are hashed set by set: how they are hashed depends on all values of the column.
         hashes = None if holds_objects(whole) else cell_hashes(whole)
         for name, own in places.items():
             cells = whole.iloc[own]
@@ -178,8 +178,8 @@ def _notes(
         ):
             if count := int(np.sum(found)):
                 yield (
-                    f"{count:,} of {len(rows):,} rows equal another in every feature. By the rows "
-                    f"around them they are taken for {taken_for}."
+                    f"{count:,} of {len(rows):,} rows equal another in every feature. Judged by the rows "
+                    f"around them, they are taken for {taken_for}."
                 )
     if isinstance(spec.split, TimeSplit) and left_out:
         yield f"{left_out:,} rows lie within the gap of {spec.split.gap} and in no set."
@@ -197,7 +197,7 @@ def early_stopping_rows(
     `draw` is another draw. Each side holds every class wherever a cut allows it.
     """
     if len(train) < 2:
-        rule = f"{len(train)} rows cannot be parted into rows to fit on and rows to stop by"
+        rule = f"{len(train)} rows cannot be divided into rows to fit on and rows to stop on"
         fix = "Deliver more rows, or raise split.fractions.train."
         raise EmptySet("train set", rule, fix)
     salt = f"inner/{getattr(spec.split, 'seed', 0)}{draw}"
@@ -211,7 +211,7 @@ def early_stopping_rows(
     elif spec.split.by in ("time", "group"):
         return cut_tail(places, classes, HELD_OUT)
     held_out: np.ndarray = cut_by_hash(places, classes, (1 - HELD_OUT, HELD_OUT)) == 1
-    # Where each class is a single cluster, none of them can be parted.
+    # Where each class is a single cluster, no class can be divided.
     return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)
 
 

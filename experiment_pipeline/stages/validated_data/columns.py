@@ -25,7 +25,7 @@ from experiment_pipeline.table.schema import NEVER_MISSING
 from experiment_pipeline.table.table import slices
 
 SHOWN_VALUES = 5
-# Of a column of ids that are all new, a name for each would be as large as the column.
+# For a column of ids that are all new, a name for each would be as large as the column.
 MOST_NAMED = 262_144
 
 
@@ -33,8 +33,8 @@ MOST_NAMED = 262_144
 class Counted:
     """The cells of a column that were tolerated or filled, or that break a rule.
 
-    `noun` and `what` say what became of how many `cells`: "values" "kept against isin(['S', 'M'])"; of
-    a broken rule `what` is the rule, and `column` is empty where it is of the whole row. `named` is
+    `noun` and `what` say what happened to the `cells`: "values" "kept against isin(['S', 'M'])". For a
+    broken rule, `what` is the rule, and `column` is empty if it concerns the whole row. `named` is
     value → cells; of more than MOST_NAMED values the most frequent ones.
     """
 
@@ -49,11 +49,11 @@ class Counted:
         """Count the cells (k,) of a column by their values."""
         hashable = cells.map(repr) if kind_of(cells) == "nested" else cells
         counts = hashable.value_counts(sort=False)
-        counts = counts[counts > 0].head(MOST_NAMED)  # of a category pandas also counts the absent
+        counts = counts[counts > 0].head(MOST_NAMED)  # pandas also counts absent categories
         return cls(str(cells.name), noun, what, len(cells), dict(counts.items()))
 
     def and_those_of(self, later: "Counted") -> "Counted":
-        """Add what was counted of the rows after these."""
+        """Add the counts of later rows."""
         named = Counter(self.named) + Counter(later.named)
         most = dict(named if len(named) <= MOST_NAMED else named.most_common(MOST_NAMED))
         return replace(self, cells=self.cells + later.cells, named=most)
@@ -66,7 +66,7 @@ class Counted:
 
     @property
     def reason(self) -> str:
-        """Of a broken rule: `size: fails isin(['S', 'M']) (4 rows, most often 'XL' (3), 'L' (1))`."""
+        """A broken rule with counts: `size: fails isin(['S', 'M']) (4 rows, most often 'XL' (3), 'L' (1))`."""
         most = f", most often {self.most_often}" if self.named else ""
         return f"{self.rule} ({numbers.counted(self.cells, 'row')}{most})"
 
@@ -85,10 +85,10 @@ class Counted:
 
 
 class Counts(dict[tuple[str, str], Counted]):
-    """What was counted in one batch of rows after the other, by column and what became of it."""
+    """The counts of one batch of rows after the other, by column and `what`."""
 
     def add(self, found: Iterable[Counted]) -> None:
-        """Add what was counted in the next batch."""
+        """Add the counts of the next batch."""
         for one in found:
             before = self.get(key := (one.column, one.what))
             self[key] = before.and_those_of(one) if before else one
@@ -96,7 +96,7 @@ class Counts(dict[tuple[str, str], Counted]):
 
 @dataclass(frozen=True)
 class CheckedColumn:
-    """A column of n cells after its checks: broken rules, and what is counted, also where it is 0.
+    """A column of n cells after its checks: broken rules, and counts of tolerated cells, also if 0.
 
     `fitting` (m,) are the cells that the schema's type can hold, in that type; `left_out` int (n - m,)
     are the positions of the others, ascending. `narrow` is the schema's type where a missing value needed
@@ -113,7 +113,7 @@ class CheckedColumn:
         """Return the cells of rows, bool (n,), that are fitting."""
         wanted = np.delete(rows, self.left_out)
         cells: pd.Series = self.fitting if wanted.all() else self.fitting[wanted]
-        # A rejected row, such as one of totals, decides no type of the others.
+        # A rejected row, such as one of totals, must not decide the type of the others.
         return cells if self.narrow is None or cells.hasnans else cells.astype(self.narrow)
 
 
@@ -142,7 +142,7 @@ def check_column(
     if not schema.nullable and missing_rule is None:
         lenient = validation and validation.unseen_missing_values == "allow"
         if lenient and schema.metadata != NEVER_MISSING:
-            what = "kept: the schema says nothing of missing ones"
+            what = "kept: the schema does not mention missing values"
             tolerated.append(Counted(name, "missing value", what, int(missing.sum())))
             if missing.any() and not has_room_for_missing(schema):
                 schema, narrow = _with_room_for_missing(schema), declared.type
@@ -159,7 +159,7 @@ def check_column(
 
 
 def _filled(column: pd.Series, default: object) -> pd.Series:
-    """The default for every missing value, also where only the schema's type can hold it."""
+    """Replace missing values by the default, also where only the schema's type can hold it."""
     try:
         return column.where(column.notna(), default)
     except (TypeError, ValueError):
@@ -169,7 +169,7 @@ def _filled(column: pd.Series, default: object) -> pd.Series:
 def _judged(
     cells: pd.Series, positions: np.ndarray, schema: pa.Column, validation: Validation | None
 ) -> tuple[list[Broken], list[Counted]]:
-    """Return the checks that cells fail, and those that only count."""
+    """Return the checks that reject failing cells, and those that only count them."""
     broken, tolerated, name = list[Broken](), list[Counted](), str(cells.name)
     for check in schema.checks:
         failed = failing_cells(cells, check, f"columns.{name}")
@@ -241,5 +241,5 @@ def count_reasons(broken: Sequence[Broken]) -> list[Counted]:
 
 
 def most_frequent_first(reasons: Iterable[Counted]) -> list[Counted]:
-    """Sort broken rules by their rows; of as many by name, whatever the order of the rows."""
+    """Sort broken rules by their number of rows, then by name: the order of rows does not matter."""
     return sorted(reasons, key=lambda one: (-one.cells, one.column, one.what))

@@ -1,4 +1,4 @@
-"""The validated and the rejected rows as outcomes, and the checks of both: problems in words, or none."""
+"""The validated and the rejected rows as outcomes, and the checks of both."""
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,8 @@ CHECK = "data_resembles_the_accepted"
 FIRST = "no accepted version yet: the first export makes one"
 _ALIKE = "nothing has changed since the accepted version by more than validation.drift allows"
 _RAISE = (
-    "if the data is right, raise validation.drift.block for one run: what its model is exported "
-    "from is the accepted version from then on"
+    "if the data is right, raise validation.drift.block for one run: once its model is exported, its "
+    "data is the accepted version"
 )
 _WAY_ON = "\n  fix: Correct these rows or their rule in schema.yaml, or raise the limit."
 
@@ -88,7 +88,7 @@ def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) 
     problems = [
         f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} = "
         f"{row.value} ({row.rejected} of {row.rows}), and {data.rejection_rate:.1%} of "
-        "all rows: what is learnt and measured without them may not hold for them"
+        "all rows: models and scores may not hold for such rows"
         for row in bias[bias["alarming"]].itertuples()
     ]
     holds = "no group of rows is rejected more often than chance explains"
@@ -142,7 +142,7 @@ def check_rejection_rate(
 def rejection_bias(
     prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec
 ) -> pd.DataFrame:
-    """Compare rejected rows with the kept ones, by the value (or quarter) of a column that loses most rows."""
+    """Compare rejected rows with kept ones, per column; each with the value (or quarter) that loses most rows."""
     # A rare class that is set aside is reported elsewhere: it is not the schema's bias.
     counted = np.flatnonzero(~prepared.index.isin(data.set_aside.index))
     rejected = prepared.index[counted].isin(data.rejected.index)
@@ -152,7 +152,7 @@ def rejection_bias(
         if name not in prepared.columns or kind_of(prepared[name]) == "nested":
             continue
         column = prepared[name].iloc[counted]
-        # A row without a target is rejected for just that, which is not a bias.
+        # Rows without a target are rejected for that reason, which is not a bias.
         present = column.notna().to_numpy()
         (apart,) = differences(column[~rejected & present], column[rejected & present])
         losses = pd.DataFrame({"value": _grouped(column), "rejected": rejected})

@@ -1,8 +1,8 @@
-"""A table in a few kilobytes, kept to be compared with a later version; and the comparison.
+"""A profile of a table in a few kilobytes, to compare with a later version; and the comparison.
 
     <root>/<experiment>/data_profiles/
         <digest>.json            a profile, under the digest of its content
-        runs/<time>-….json       a run whose rejection rate kept its limits
+        runs/<time>-….json       a run whose rejection rate was within its limits
         accepted/<time>-….json   an export
 
 Schema changes, and drift per column as an effect size: with a million rows any difference has a small
@@ -44,7 +44,7 @@ class ColumnProfile:
     # 11 numbers from smallest to largest value; instants in microseconds since 1970
     deciles: tuple[float, ...]
     categories: tuple[Any, ...]  # the values with a bin of their own, most frequent first
-    # rows per bin; the last one is missing values, of categories the last but one others
+    # rows per bin; the last is missing values; for categories the last but one is other values
     counts: tuple[int, ...]
 
     @property
@@ -90,9 +90,9 @@ class DataProfile:
 
 
 def profile_from(content: bytes, source: str) -> DataProfile:
-    """Return the profile that `to_bytes` wrote; EntryCorrupt, about `source`: it is none."""
+    """Return the profile that `to_bytes` wrote; EntryCorrupt, about `source`: it is not one."""
     return records.from_json(
-        DataProfile, content, EntryCorrupt(source, "is no profile of a table", _FIX)
+        DataProfile, content, EntryCorrupt(source, "is not a profile of a table", _FIX)
     )
 
 
@@ -165,7 +165,7 @@ class DataChanges:
 def compare(
     accepted: DataProfile, current: DataProfile, validated: pd.DataFrame, spec: ExperimentSpec
 ) -> DataChanges:
-    """Compare a version of the data with the accepted one, over the bins of that one."""
+    """Compare a version of the data with the accepted one, over the accepted one's bins."""
     before, now_, drift = accepted.columns, current.columns, []
     days = day_columns(spec.preparation)
     for name, old in before.items():
@@ -201,7 +201,7 @@ _FIX = "Materialize validated_data again: the version before it counts."
 
 @dataclass(frozen=True)
 class ProfileNote:
-    """That the profile of this digest became the previous, or the accepted one; `at` as of `now`."""
+    """A note that this profile is from the latest run, or was accepted; `at`: when, by `now`."""
 
     at: str
     profile: str
@@ -224,7 +224,7 @@ class DataProfiles(records.Journals):
         return records.Journal(self.folder / which, ProfileNote, "names no profile", _FIX)
 
     def latest(self, which: str, warn: Callable[[str], object]) -> DataProfile | None:
-        """Return the last profile of RUNS or ACCEPTED that is not damaged; `warn` of those that are."""
+        """Return the last undamaged profile of RUNS or ACCEPTED; `warn` is called for damaged ones."""
         for note in reversed(self._notes(which).notes().values()):
             try:
                 if isinstance(note, EntryCorrupt):
@@ -239,7 +239,7 @@ class DataProfiles(records.Journals):
         return profile_from(self._profiles.read(digest), str(self._profiles.path(digest)))
 
     def note(self, which: str, digest: str) -> None:
-        """Make a stored profile that of the latest run, or the one that a model was exported from."""
+        """Note that a stored profile is the latest run's, or that a model was exported from its data."""
         notes = self._notes(which)
         latest = next(reversed(notes.notes().values()), None)
         if not isinstance(latest, ProfileNote) or latest.profile != digest:
@@ -249,8 +249,8 @@ class DataProfiles(records.Journals):
 def against_the_accepted(
     spec: ExperimentSpec, outcome: ValidatedData, warn: Callable[[str], object]
 ) -> tuple[str, float | None, DataChanges | None]:
-    """Keep the profile of the validated rows, and compare it; `warn` of damage. Return its digest,
-    the rejection rate of the run before, and changes since the accepted version, if any.
+    """Store the profile of the validated rows, and compare it; `warn` is called for damage. Return its
+    digest, the rejection rate of the run before, and the changes since the accepted version, if any.
     """
     store, current = DataProfiles.of(spec.name), profile(outcome.validated, outcome.rejection_rate)
     store.put(current)

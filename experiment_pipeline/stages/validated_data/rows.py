@@ -1,4 +1,4 @@
-"""Every row against the schema: kept, or rejected with every rule it breaks; each is there once."""
+"""Check every row against the schema: it is kept, or rejected with every rule that it breaks, never both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,10 +44,10 @@ KEEP: dict[str, Literal["first", "last", False]] = {
 
 @dataclass(frozen=True)
 class Origin:
-    """What rows were made of, as the stages after them must know it.
+    """Where rows come from, as later stages must know it.
 
     `raw_digest` and `raw_types` (column → dtype) are of the table as delivered, `profile` is the digest
-    of the validated rows' profile, `set_aside` says of which classes no score is.
+    of the validated rows' profile, `set_aside` names the classes that no score covers, in words.
     """
 
     raw_digest: str
@@ -73,7 +73,7 @@ class ValidatedData:
     validated: pd.DataFrame  # prepared rows that satisfy the schema, in its types
     # the other rows as delivered, and `rejection_reasons`: one broken rule per line
     rejected: pd.DataFrame
-    rejection_rate: float  # rejected rows but those set aside / all rows, in [0, 1]
+    rejection_rate: float  # rejected rows without those set aside / all rows, in [0, 1]
     # why rows are rejected, the most frequent first. A row counts for each reason.
     reasons: Sequence[Counted]
     notes: tuple[str, ...] = ()  # what was left out, filled or tolerated, for people to read
@@ -104,7 +104,7 @@ def validate(
     validation: Validation | None = None,
     keep: Keep = in_memory,
 ) -> ValidatedData:
-    """Part the rows that satisfy the schema from those that do not; uniqueness is judged last.
+    """Separate the rows that satisfy the schema from those that do not; uniqueness is checked last.
 
     `spec` is None for rows to predict on, which have a `validation` of their own.
     Raises InvalidSchema: schema and table contradict each other; DataError: no row is left;
@@ -112,7 +112,7 @@ def validate(
     """
     index = prepared.frame.index
     if REASONS in raw.columns:
-        rule, fix = "this name is reserved for why rows were rejected", "Rename it."
+        rule, fix = "this name is reserved for the reasons of rejected rows", "Rename it."
         raise UnusableTable(f"column {REASONS}", rule, fix)
     columns, broken, rare = _checked(prepared, schema, spec, validation, keep)
     intact, reasons = _intact(broken, len(index)), count_reasons(broken)
@@ -179,7 +179,7 @@ def _rows_of_rare_classes(
     prepared: PreparedTable,
     spec: ExperimentSpec,
 ) -> pd.Series:
-    """Class of each intact row whose class is too rare, with the rows' index."""
+    """Classes of the intact rows whose class is too rare, indexed by row."""
     none, sets = pd.Series(dtype="str"), prepared.sets
     if sets.empty or spec.task == "regression" or spec.target not in columns:
         return none
@@ -246,7 +246,7 @@ def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
 def _check_rows(
     index: pd.Index, columns: Mapping[str, CheckedColumn], schema: pa.DataFrameSchema
 ) -> Sequence[Broken]:
-    """Apply the checks over several columns that are there; a cell that does not fit is missing."""
+    """Apply the checks over several columns, if all are there; a cell of the wrong type counts as missing."""
     broken = []
     for check in schema.checks:
         names = columns_of(check)

@@ -1,1 +1,1 @@
-"""validation_report: the chosen configuration on rows nobody chose by, its gates, the decision."""
+"""validation_report: the choice on rows that were not used to make it, its gates, the decision."""

@@ -1,4 +1,4 @@
-"""The audit by groups: what the model does to groups of the validation rows, as rows and as a section."""
+"""The audit by groups: how the model treats groups of validation rows, as record rows and as a section."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -58,10 +58,10 @@ def section(audited: Sequence[AuditRow]) -> Iterator[Section]:
     columns = dict.fromkeys(one.column_name for one in audited)
     tables = [block for column in columns for block in _tables(column, audited)]
     how = (
-        "A difference is that of the highest and the lowest group, a ratio the lowest by the highest; "
-        "equalized_odds is the worse of both positive rates. The 95 % intervals of comparisons hold for "
-        "all of a column at once, those of groups each alone. Where the counted rows of a group are of "
-        f"fewer than {FEWEST_CLUSTERS} resampling clusters, no claim is made."
+        "A difference is the highest group minus the lowest, a ratio the lowest divided by the highest; "
+        "equalized_odds is the worse of true and false positive rate. The 95 % intervals of comparisons hold "
+        "for all comparisons of a column together, those of groups for each alone. No claim is made where a "
+        f"group's counted rows have fewer than {FEWEST_CLUSTERS} resampling clusters."
     )
     limits = (
         "What this cannot say: why groups differ, and whether it is unjust. The target may be recorded "
@@ -89,7 +89,7 @@ def _tables(column: str, audited: Sequence[AuditRow]) -> Iterator[Block]:
             ratio = _shown(known.get(name + _RATIO))
             rows.append((name, found.group_name, _shown(found), ratio, differ))
     header = ("measure", "highest and lowest", "difference", "ratio", "they differ")
-    too_few = f"No two groups of {column} have rows enough to be compared."
+    too_few = f"No two groups of {column} have enough rows to be compared."
     yield TableBlock(header, tuple(rows)) if rows else Paragraph(too_few)
 
 

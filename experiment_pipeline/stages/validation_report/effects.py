@@ -1,4 +1,4 @@
-"""Which features the choice uses, how, where it is weakest, whether it decays, and what its intervals hold.
+"""Which features the choice uses and how, where it is weakest, whether it decays, and interval coverage.
 
 Importance and partial dependence are measured with the train-only fit on test rows, in a time
 bounded by that of the search; the measures are in `statistics/importance.py`. Segments are parts
@@ -55,12 +55,12 @@ class Dependence:
 class Usage:
     """Which features are used, and how."""
 
-    metric: str  # of the importance
+    metric: str  # whose loss is the importance
     rows: int  # test rows that were shuffled
     repeats: int  # shuffles per feature
     # the most important first; empty for an undefined score
     importance: tuple[importance.FeatureImportance, ...]
-    dependence: tuple[Dependence, ...]  # of the first of them, as far as there is time
+    dependence: tuple[Dependence, ...]  # of the most important ones, if there is time
     rows_of_dependence: int  # test rows that were averaged
 
 
@@ -86,7 +86,7 @@ def usage(
     columns, test, names, weights = parts.columns, sets.test, list(sets.features), sets.w_test
     made = parts.own is not None or not columns.keys() <= {*names}  # columns of several features
     if made:
-        # Shuffled before them: a cell is the row whose value a feature takes. One may write to itself.
+        # Shuffled before encoding: a cell is the row whose value a feature takes. A transformer is not thread-safe.
         columns, workers = {name: np.array([place]) for place, name in enumerate(names)}, 1
         with Clock() as clock:
             parts.encode(some := test.iloc[: importance.MOST_ROWS][names])
@@ -193,10 +193,10 @@ def weakest_segments(
     metric: str,
     threshold: float = 0.5,
 ) -> tuple[Segment, ...] | None:
-    """Return the parts of a set that score furthest below what is expected there, the worst first.
+    """Return the segments of a set that score furthest below what is expected there, the worst first.
 
-    `frame` (n, columns) holds the prepared rows that are predicted, cut by the first MOST_COLUMNS features;
-    of many rows every k-th is used. None: no part has FEWEST_ROWS.
+    `frame` (n, columns) holds the predicted rows, prepared; segments are of the first MOST_COLUMNS features.
+    Of many rows, every k-th is used. None: no segment has FEWEST_ROWS.
     """
     frame, predicted = _every_kth(frame, predicted)
     parts = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
@@ -232,10 +232,10 @@ def by_horizon(
     predicted: SetPrediction,
     threshold: float = 0.5,
 ) -> tuple[Segment, ...]:
-    """Return up to four stretches of time of a set that is later than the fitted rows, in their order.
+    """Return up to four stretches of time of a set that is later than the fitted rows, in order.
 
-    Their values are the time since the last fitted row. One is clearly worse if it falls further below
-    what is expected there than the first does. Empty: no split by time, too few rows, a user's metric.
+    Their values are the time since the last fitted row. One is clearly worse if it is significantly further
+    below its expected score than the first. Empty: no split by time, too few rows, or a user's metric.
     """
     frame, predicted = _every_kth(frame, predicted)
     metric, stretches = spec.metric, list(_horizons(spec, fitted, frame))
@@ -269,13 +269,13 @@ def _horizons(spec: ExperimentSpec, fitted: pd.DataFrame, frame: pd.DataFrame) -
 
 @dataclass(frozen=True)
 class CoverageCheck:
-    """What intervals or sets promise of new rows, and what they hold on the validation set."""
+    """The coverage that intervals or sets promise for new rows, and their coverage on the validation set."""
 
     coverage: float  # the share of rows that is promised
-    calibrated: Calibrated  # before, on rows that the fit had not seen
+    calibrated: Calibrated  # on rows that the fit had not seen
     size: float = 0.0  # mean width of intervals, or mean number of classes in a set
     at_most: float = 0.0  # upper bound of the share of rows that are held, at the level of gates
-    # all rows, by class and time, the least held ones by feature; empty: too few calibration rows
+    # all rows, by class and time, the least covered by feature; empty: too few calibration rows
     parts: tuple[Segment, ...] = ()
 
 
@@ -291,10 +291,10 @@ def check_coverage(
     fitted: pd.DataFrame,
     level: float = interval.LEVEL,
 ) -> CoverageCheck:
-    """Hold intervals or sets against the predicted rows of a set, `frame`; of many every k-th is used.
+    """Check the coverage of intervals or sets on the predicted rows `frame`; of many, every k-th is used.
 
-    Parts are by `features`, and by time since the `fitted` rows; `level` is that of gates. Intervals allow
-    for the sampling of the calibration rows, significance for the number of parts, too.
+    Parts are by `features`, and by time since the `fitted` rows; `level` is that of gates. The coverage's
+    intervals allow for the sampling of calibration rows, its significance also for the number of parts.
     """
     if (bounds := calibrated.at(coverage := spec.coverage or 0.9)) is None:
         return CoverageCheck(coverage, calibrated)
@@ -326,6 +326,6 @@ def check_coverage(
 
 
 def _spread_as_alone(rows: SetPrediction) -> SetPrediction:
-    """The rows as independent ones, where days of few rows vary less by chance."""
+    """The rows, as independent ones if that gives the wider interval: few clusters may vary less by chance."""
     alone = replace(rows, clusters=np.arange(len(rows.y)))
     return max(rows, alone, key=lambda one: (of := one.interval("accuracy")).high - of.low)

@@ -53,16 +53,16 @@ STAGE = "validation_report"
 REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "model.skops"
 JUDGED, NEXT_SEARCH = "validation_rows.parquet", "next_search.yaml"
 PREDICTED = "predicted_rows.parquet"
-_MOST_FEATURES, _MOST_TEST_ROWS = 10, 1_000  # of that table
-# Time for the importance of features: a share of the search's, and wall seconds.
+_MOST_FEATURES, _MOST_TEST_ROWS = 10, 1_000  # of PREDICTED
+# Time for the importance of features: a share of the search's CPU time; least and most wall seconds.
 _SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.075, 1.0, 10.0
 # Reserved for charts and files, which follow the optional parts.
 _TO_DRAW_SECONDS = 1.5
-# More rows hardly narrow the interval of the loss from test to validation. Gates use all rows.
+# More rows hardly narrow the interval of validation minus test score. Gates use all rows.
 MOST_ROWS_OF_GAP = 20_000
 _TOO_LONG = (
     "the importance of features is not computed: shuffling each of them once would take longer "
-    "than a tenth of the search"
+    "than its share of the search time"
 )
 _NO_TIME = (
     "importance of features, weakest segments and horizons are not computed: the budget of seconds "
@@ -72,7 +72,7 @@ _NO_TIME = (
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What the asset holds: scores, a row per metric, and what they are of."""
+    """What the asset holds: scores, a row per metric, and what was scored."""
 
     scores: pd.DataFrame
     fingerprint: str  # of the report
@@ -83,7 +83,7 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class FinalEvaluation:
-    """The judgement of the choice, and what it rests on."""
+    """The judgement of the choice, and what it is based on."""
 
     report: ValidationReport
     next_search: NextSearch | None  # None: accepted
@@ -93,12 +93,12 @@ class FinalEvaluation:
     rows: pd.DataFrame  # PREDICTED_ROWS
 
     def files(self, fitted_rows: FittedRows) -> dict[str, bytes]:
-        """Return it as files, name → content; `fitted_rows` are those of the pipeline."""
+        """Return the evaluation as files, name → content; `fitted_rows`: what the pipeline was fitted on."""
         from experiment_pipeline.storage.persistence import to_bytes
 
         report, following = self.report, self.next_search
         document = page.build_document(report, following, self.charts)
-        # Markdown travels into event logs, where no row of the table belongs.
+        # Not in the Markdown: it goes into event logs, where no row of the table belongs.
         shown = replace(document, sections=(*document.sections, page.worst_rows(report, self.rows)))
         return {
             REPORT: report.to_json().encode(),
@@ -131,8 +131,8 @@ def evaluate(
     """Judge the chosen configuration on rows that were not used to fit or choose it.
 
     `validation` (n, columns) is prepared, `delivered` the whole table as delivered. `current` are
-    the versions to be as good as, which may run `trusted` code, `conditions` those of the data analysis.
-    `evidence` is asked for when a gate fails; no `seconds_left` leave out optional parts.
+    the versions to compare with, which may run `trusted` code; `conditions` are those of the data analysis.
+    `evidence` is called when a gate fails; without `seconds_left`, optional parts are left out.
     """
     choice = _Choice(spec, sets, trained, validation, delivered, workers)
     on_validation, of_search, uncalibrated = choice.predicted()
@@ -185,17 +185,17 @@ class _Choice:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """Where the validation rows stand in the delivered table, (n,)."""
+        """Positions of the validation rows in the delivered table, (n,)."""
         return self.delivered.index.get_indexer(self.validation.index)
 
     @property
     def ids(self) -> list[str]:
-        """The columns that name a row."""
+        """The id columns of the split that the table has."""
         return [name for name in self.spec.split.id_columns if name in self.delivered]
 
     @cached_property
     def train_only(self) -> Any:
-        """The fit of the search."""
+        """The model as the search fitted it."""
         return self.trained.train_only(self.sets, self.spec)
 
     @property
@@ -224,7 +224,7 @@ class _Choice:
         return TakenApart.of(self.exported)
 
     def predict(self, parts: Any, rows: pd.DataFrame) -> np.ndarray:
-        """Return what a fit predicts for prepared rows."""
+        """Return the predictions of a fit for prepared rows."""
         sets, features = self.sets, with_only(rows, self.sets.features)
         return np.asarray(parts.predict_rows(features, sets.task, sets.classes, self.workers))
 
@@ -261,8 +261,8 @@ class _Choice:
         left: float,
         wanted: float,
     ) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck]:
-        """The use of features on rows that the fit has not seen; weakest parts, horizons, coverage of
-        validation. Seconds are `left`, and `wanted` for the use of features.
+        """The use of features on rows that the fit has not seen; of validation, weakest segments, horizons
+        and coverage. `left`: seconds of the budget; `wanted`: seconds for the use of features.
         """
         spec, sets, rows, features = self.spec, self.sets, self.validation, self.sets.features
         tested = with_only(sets.test[sets.once], features), on_test.rows(sets.once)
@@ -289,7 +289,7 @@ class _Choice:
     def asked(
         self, report: ValidationReport, on_validation: SetPrediction, left: float
     ) -> tuple[EvidenceRow, ...]:
-        """What a referee asks; the linear model is fitted on as many rows as the exported one."""
+        """What a referee asks; the linear model is fitted on the same rows as the exported one."""
         from experiment_pipeline.stages.search.learners.learner import Clock
         from experiment_pipeline.stages.search.voting import TakenApart
 
@@ -304,7 +304,7 @@ class _Choice:
             elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):
                 parts = TakenApart.of(linear.refitted(fitted_on, sets, spec, self.workers))
                 predicted = replace(on_validation, prediction=self.predict(parts, validation))
-                # Halving may have stopped it on a part of the rows, at a rung of a sixteenth of them.
+                # Where halving stopped it at a small rung, it has no predictions of all test rows.
                 whole = len(linear.on_test) == len(sets.y_test)
                 at = exported_threshold(spec, linear.predicted(sets)) if whole else report.threshold
                 challenger = key, predicted, threshold_value(at)
@@ -327,7 +327,7 @@ class _Choice:
         )
 
     def judged(self, predicted: SetPrediction, cut: float) -> JudgedRows:
-        """The predictions of the validation rows, known by their ids, else by all columns."""
+        """The predictions of the validation rows, which are identified by ids, else by all columns."""
         known_by = self.ids or [*map(str, self.delivered)]
         return JudgedRows.of(predicted, cut, row_hashes(self.delivered, known_by, ROW, self.places))
 
@@ -369,7 +369,7 @@ def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
     if report.segments is None:
         why = f"no part of the validation set has {effects.FEWEST_ROWS} rows"
         if metric_of(report.metric).is_own:
-            why = "the score to expect of a part is known for built-in metrics alone"
+            why = "the expected score of a segment is only known for built-in metrics"
         yield f"the weakest segments are not computed: {why}"
     elif n_features > effects.MOST_COLUMNS:
         yield f"{page.MORE_SEGMENTS}the last {n_features - effects.MOST_COLUMNS:,} of {n_features:,}"

@@ -1,4 +1,4 @@
-"""The gates: the scores of the exported fit against acceptance criteria, baseline and champion.
+"""The gates: the exported fit's scores against acceptance criteria, baseline and champion.
 
 In: criteria, scores with intervals, the audit, the published champion, rows as delivered. Out: `Gate`s and
 `ChampionComparison`s, by paired differences on validation rows that the champion was neither fitted nor
@@ -36,11 +36,11 @@ from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.table import SLICE_ROWS, slices
 
-# Of the difference's interval: its better bound is a one-sided test at the 5 % level. Simulated
+# Level of the difference's interval: its better bound is a one-sided test at the 5 % level. Simulated
 # (logistic data, 1,000 validation rows): it stops 67 % of the models that are worse by 0.02 AUC and
 # 3 % of those that are not worse; a level of 95 % stops 59 % and 0 %, one of 80 % 74 % and 6 %.
 CONFIDENCE = 0.9
-# Of the interval of the champion's AUC, which is below 1/2 where the target has changed its meaning.
+# Level of the interval of the champion's AUC, which is below 1/2 if the target has changed its meaning.
 _SURE_OF_A_CHANGE = 0.98
 Role = Literal["champion", "best"]  # the best version so far is another one
 
@@ -91,7 +91,7 @@ def hold(
 
 
 def held_coverage(check: CoverageCheck) -> Gate:
-    """Return the gate that fails where significantly fewer rows are held than promised, or none can be."""
+    """Return the gate that fails if intervals hold significantly fewer rows than promised, or have no data."""
     rule, means = f"coverage of {numbers.share(check.coverage)}", "too few rows or clusters for it"
     passed = check.at_most >= check.coverage
     if check.parts:
@@ -108,7 +108,7 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
         relation, passed = "at most", value <= limit
     judged = f"{_worse_end(metric)} bound" if by_bound else "estimate"
     whole = f"{judged} of the {numbers.share(interval.level, 6)} interval" if by_bound else judged
-    # At the first look it is the interval that stands beside the gate.
+    # At the first look it is the 95 % interval, which the report shows anyway.
     rule = f"{judged if interval.level == LEVEL else whole} of {metric} {relation} {limit:g}"
     means = f"the {whole} {'passes' if passed else 'does not pass'}"
     return Gate(metric, rule, value, limit, by_bound, bool(passed), means=means)
@@ -132,7 +132,7 @@ def _worse_end(metric: str) -> str:
 
 
 def hold_audit(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[Gate]:
-    """Yield a gate for each limit and column, by the whole interval; inconclusive: the limit is within it."""
+    """Yield a gate per limit and column, by the whole interval; inconclusive if that contains the limit."""
     known = {(one.column_name, one.measure): (one.low, one.high) for one in audited}
     for (name, limit), column in product(spec.audit_limits.items(), spec.audited):
         sign, bounds = 1 if name.endswith("_ratio") else -1, known.get((column, name), (None, None))
@@ -155,7 +155,7 @@ class PairedScores:
     difference: Interval  # challenger minus champion, paired, at the level CONFIDENCE
     gain: Interval  # the same at the level of the other gates
     reversed: Interval | None  # the champion's AUC where it is worse than chance
-    # whether the champion's lead is more than what the challenger has learnt, or has left to learn
+    # whether the champion's lead exceeds what the challenger has learnt, or what is left to learn
     far_above: bool
 
 
@@ -181,7 +181,7 @@ class ChampionComparison:
 
     @property
     def may_have_leaked(self) -> bool:
-        """Whether the champion stops the challenger by more than an honest model would be ahead."""
+        """Whether the champion stops the challenger with a lead that is implausible without a leak."""
         return self.scores is not None and self.scores.far_above and not self.gate.passed
 
     def retired(self, experiment: str) -> str:
@@ -190,8 +190,8 @@ class ChampionComparison:
 
     @property
     def gate(self) -> Gate:
-        """The gate; it fails when the better bound of the difference is beyond the tolerance, or, where
-        the challenger must be better, the worse one not beyond 0; and when the champion is reversed.
+        """The gate. It fails if even the better bound of the difference is worse than the tolerance; if the
+        challenger must be better, when the worse bound is not above 0; and if the champion is reversed.
         """
         wanted = "better" if self.must_be_better else "not_worse"
         rule, conclusive = f"{wanted}_than_{self.role} {self.version}", True
@@ -240,13 +240,13 @@ class PublishedChampion:
 
     @property
     def fingerprint(self) -> str:
-        """Of its configuration; empty when its manifest is damaged."""
+        """The fingerprint of its model; empty if its manifest is damaged."""
         with suppress(InvalidModel):
             return self.exported.manifest.fingerprint
         return ""
 
     def is_made_of(self, fingerprint: str, export: Export) -> bool:
-        """Whether it is the configuration of a fingerprint, fitted again as `export` says."""
+        """Whether it is the model of this fingerprint, refitted as `export` says."""
         with suppress(InvalidModel):
             declared = yaml.safe_load(self.exported.read("experiment.yaml")).get("export") or {}
             refits = declared.get("fits", 1), declared.get("refit", "train_and_test")
@@ -255,7 +255,7 @@ class PublishedChampion:
 
     @property
     def models(self) -> list[str]:
-        """Fingerprints of its trained models: of an ensemble those of its members."""
+        """Fingerprints of its trained models; for an ensemble those of its members."""
         with suppress(InvalidModel):
             if members := self.facts["members"]:
                 return list(members)
@@ -299,9 +299,9 @@ def find_champions(registry: versions.Registry) -> list[PublishedChampion]:
 def held_against(
     champions: Sequence[PublishedChampion], fingerprint: str, export: Export
 ) -> list[str]:
-    """Return the versions that a model is compared with, by its configuration's fingerprint and refits.
+    """Return the versions that a model, given by its fingerprint and `export`, is compared with.
 
-    For the champion itself those that it was compared with, so that its report is found again.
+    If it is the champion itself: those that the champion was compared with, so that its report is found again.
     """
     if champions and champions[0].is_made_of(fingerprint, export):
         with suppress(InvalidModel):
@@ -367,7 +367,7 @@ def compare(
 
 
 def _far_above(champion: SetPrediction, challenger: SetPrediction) -> bool:
-    """Compare the lead, by its lower bound, on a scale from chance to 1: AUC, as below."""
+    """Whether the lead in AUC, by its lower bound, exceeds the challenger's over 0.5, or what is left to 1."""
     many, y = champion.prediction.ndim == 2, champion.y
     ruler, y = ("roc_auc_ovr", y) if many else ("roc_auc", (y > y.mean()).astype(np.int64))
     best, own = (replace(one, y=y) for one in (champion, challenger))
@@ -377,8 +377,8 @@ def _far_above(champion: SetPrediction, challenger: SetPrediction) -> bool:
 
 
 def _worse_than_chance(predicted: SetPrediction) -> Interval | None:
-    """Return the AUC of a class, or of the values above the mean, if it is significantly below 1/2:
-    what has learnt something ranks rows so where yes and no, two classes or the sign are swapped.
+    """Return the AUC of a class, or of the values above the mean, if it is significantly below 1/2: a model
+    that has learnt something ranks rows like that if yes and no, two classes or the sign were swapped.
     """
     y, columns = predicted.y, np.atleast_2d(predicted.prediction.T)
     level = 1 - (1 - _SURE_OF_A_CHANGE) / len(columns)

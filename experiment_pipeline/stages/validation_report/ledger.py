@@ -33,9 +33,9 @@ class EarlierLooks:
 
     @property
     def level(self) -> float:
-        """The level of the gates' intervals: look k may err in 5 %/k², on either side.
+        """The level of the gates' intervals: look k may err with probability 5 %/k², both sides together.
 
-        So all looks, however many, err in 8.2 %. One at a share of these rows counts that share.
+        So all looks, however many, err with at most 8.2 %. A look at a share of these rows counts that share.
         """
         return 1 - (1 - LEVEL) / (1 + self.total) ** 2 if self.total else LEVEL
 
@@ -50,8 +50,8 @@ def looked_at(looks: int, overlap: float, level: float = LEVEL) -> str:
     times = f"{looks} times (overlap {numbers.share(overlap)})"
     return (
         f"These validation rows have been looked at {times}, this look included. So that no model passes "
-        f"by the number of attempts, the gates use {numbers.share(level, 6)} intervals instead of "
-        f"{numbers.share(LEVEL, 6)}; new rows bring the level back by their share."
+        f"just by repeated attempts, the gates use {numbers.share(level, 6)} intervals instead of "
+        f"{numbers.share(LEVEL, 6)}; the larger the share of new rows, the closer the level returns to that."
     )
 
 
@@ -121,7 +121,7 @@ class Ledger(Journals):
     def looks(self) -> Journal[Look]:
         """One note for each look."""
         fix = "Delete the file: it counts for one."
-        return Journal(self.folder, Look, "is no look at the validation set", fix)
+        return Journal(self.folder, Look, "is not a look at the validation set", fix)
 
     @property
     def _samples(self) -> NamedByDigest:

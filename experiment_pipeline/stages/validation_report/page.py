@@ -1,4 +1,4 @@
-"""A validation report as an outcome, and as a document: what, how certain, against what.
+"""A validation report as an outcome, and as a document.
 
 In: the report, and the charts of each section. Out: facts, checks, rows of the run record; sections
 of a document. Nothing is computed.
@@ -113,8 +113,8 @@ def outcome(
 
 def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
     ranking = report.score(report.metric)
-    said = [gate.in_words() for gate in report.gates]
-    said += [f"{numbers.CONDITION}{one}" for one in report.conditions if report.accepted]
+    decision = [gate.in_words() for gate in report.gates]
+    decision += [f"{numbers.CONDITION}{one}" for one in report.conditions if report.accepted]
     yield run_record.RunFacts(
         validation_score=ranking.interval.estimate,
         validation_low=ranking.interval.low,
@@ -122,7 +122,7 @@ def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
         validation_baseline=ranking.baseline,
         looks=report.looks,
         overlap=report.overlap,
-        decision="; ".join(said),
+        decision="; ".join(decision),
     )
     for score in report.scores:
         yield run_record.ScoreRow.of("validation", score.metric, score.interval, score.baseline)
@@ -145,8 +145,8 @@ def build_document(
             Paragraph("Reasons found, the most certain first:"),
             Bullets(tuple(f"{reason.evidence} {reason.advice}" for reason in following.reasons)),
             Paragraph(
-                "The next search to try. It takes the place of search in defs.yaml: the present "
-                "entries stand first, and their fits are reused."
+                "The next search to try. It replaces search in defs.yaml: the current entries "
+                "come first, and their fits are reused."
             ),
             Code("yaml", following.yaml.rstrip("\n")),
         )
@@ -214,7 +214,7 @@ def _decision(report: ValidationReport) -> Section:
 
 
 def _named(report: ValidationReport) -> str:
-    """`lightgbm (learning_rate 0.05)`; keys may end in a digest, and members in several."""
+    """`lightgbm (learning_rate 0.05)`, not the key, which may end in a digest; an ensemble's name alone."""
     name, settings = report.configuration.partition("__")[0], report.hyperparameters
     plain = name == ENSEMBLE or not settings
     return name if plain else f"{name} ({numbers.settings(settings)})"
@@ -289,30 +289,30 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         )
     meaning = (
         "Slope and intercept are of a logistic recalibration on the validation rows (Cox 1958; the "
-        "intercept with slope 1); their intervals hold all together at the 95 % level. The mean error "
+        "intercept with slope 1); their intervals hold together at the 95 % level. The mean error "
         "is over bins of equal size; the last column is its value for a perfectly calibrated model. "
-        "Vertical lines: Wilson's interval of each bin alone."
+        "Vertical lines: Wilson's interval for each bin alone."
     )
     table, drawn = TableBlock(header, rows), charts.get("calibration", ())
     yield Section("Calibration", (*map(Paragraph, texts), table, *drawn, Paragraph(meaning)))
 
 
 def _calibrated(found: Sequence[CalibrationCurve]) -> Iterator[str]:
-    """What slopes and intercepts mean: a sentence for all classes of which the same is true."""
+    """What slopes and intercepts mean: one sentence for all classes with the same meaning."""
     alike: dict[str, list[CalibrationCurve]] = {}
     for one in found:
-        alike.setdefault(_ways(one), []).append(one)
-    for said, some in alike.items():
+        alike.setdefault(_miscalibration_of(one), []).append(one)
+    for meaning, some in alike.items():
         off = ", ".join(f"{100 * one.expected_error:.1f}" for one in some)
         off = f"the mean error is {off} percentage points"
-        if said == _CALIBRATED:
+        if meaning == _CALIBRATED:
             chance = ", ".join(f"{100 * one.by_chance:.1f}" for one in some)
             off += f", {chance} are expected by chance"
         names = ", ".join(one.of for one in some)
-        yield f"{'' if len(found) == 1 else f'{names}: '}{said}; {off}."
+        yield f"{'' if len(found) == 1 else f'{names}: '}{meaning}; {off}."
 
 
-def _ways(found: CalibrationCurve) -> str:
+def _miscalibration_of(found: CalibrationCurve) -> str:
     if not math.isfinite(found.slope.high - found.slope.low):
         return "The slope cannot be estimated here"
     ways = {
@@ -349,12 +349,12 @@ def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
             )
             for way in at.ways
         )
-        said = (
+        text_on_costs = (
             f"With costs in the YAML, the threshold of least cost {how.short} is used; f1, "
             "accuracy and balanced accuracy above are computed at it. Its cost on validation:"
         )
         header = ("decide by", "threshold", f"cost per row {how.short}", "on validation")
-        costs = [Paragraph(said), TableBlock(header, rows)]
+        costs = [Paragraph(text_on_costs), TableBlock(header, rows)]
     warning = (
         f"The curves are those of {how.by}; the points are the result on validation. Do not choose "
         "another threshold by the points: that would be choosing on validation rows."
@@ -439,8 +439,8 @@ def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     text = (
         f"Loss of {used.metric} when the values of a feature are shuffled, on {used.rows:,} {rows_of}, "
         f"{numbers.counted(used.repeats, 'shuffle')} each. The noise is the standard deviation "
-        "between the shuffles; a loss beyond it by Student's t is significant (95 % level). Two "
-        "features with the same information each look unimportant."
+        "between shuffles; a loss is significant by Student's t-test against it (95 % level). Two "
+        "features with the same information both look unimportant."
     )
     header = ("feature", f"{used.metric} lost", "noise (±)", "significant")
     table = first_rows(header, rows, _MOST_FEATURES, "feature in report.json")
@@ -450,7 +450,7 @@ def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         how = (
             "Mean prediction when a feature is set to one value after the other, on "
             f"{used.rows_of_dependence:,} {rows_of} (partial dependence, Friedman 2001). It is an "
-            "average and no causal effect: changing the feature in the world need not change the "
+            "average, not a causal effect: changing the feature in the world need not change the "
             "outcome. Marks and shares show where the rows are; elsewhere the curve extrapolates."
         )
         drawn = charts.get("dependence", ())
@@ -472,7 +472,7 @@ def _segments(report: ValidationReport) -> Section:
     if report.details.residuals is None:
         text = (
             "The expected score of a segment is that of a model whose probabilities, recalibrated on "
-            "the whole set, are right there: a rare or difficult class alone makes no segment weak."
+            "the whole set, are right there: a rare or difficult class alone does not make a segment weak."
         )
     left_out = [f"{one}." for one in report.notes if one.startswith(MORE_SEGMENTS)]
     which = "of the other features " if left_out else ""
@@ -520,14 +520,14 @@ def _coverage(report: ValidationReport) -> Section:
     text = (
         f"{rule[0].upper()}{rule[1:]}{gate.means}. Calibrated on {check.calibrated.rows:,} rows "
         f"{evaluated(report.gap.evaluation).short}. The parts are classes, stretches of time, and the least "
-        "covered by feature. Intervals of shares allow for the sampling of the calibration rows, too."
+        "covered segments. The intervals of these shares also allow for the sampling of the calibration rows."
     )
-    header = ("feature", "value", "rows", "held", "promised", "below the promise")
+    header = ("feature", "value", "rows", "covered", "promised", "below the promise")
     return Section(title, (Paragraph(text), _parts(check.parts, header)))
 
 
 def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:
-    """Return the rows with the largest loss of PREDICTED_ROWS."""
+    """Return the rows of PREDICTED_ROWS with the largest loss."""
     loss = "log loss" if report.details.residuals is None else "absolute error"
     text = (
         f"The rows with the largest {loss}: of the {HOLD_OUT}, then of the "

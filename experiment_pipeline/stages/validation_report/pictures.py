@@ -1,7 +1,7 @@
 """The charts of a validation report, each with a sentence that states what it shows.
 
-In: the report, and the predictions behind it. Out: section → charts, in the order in which they
-are read. What they show is computed before.
+In: the report, and the predictions behind it. Out: section → charts, in reading order. Most of what they
+show is already computed in the report.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +75,7 @@ def _scores(report: ValidationReport) -> Chart:
         "validation, final model": (score.interval, SERIES[1]),
     }
     if gap.evaluation == "cross_validation":
-        # There is no one fit of which that score is.
+        # The cross-validated score is not of one fit.
         del rows["validation, same fit"]
     return estimates(
         f"{how.name.capitalize()} against validation",
@@ -88,7 +88,7 @@ def _scores(report: ValidationReport) -> Chart:
 
 
 def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Chart]:
-    """The rates at every threshold, of each class against the others."""
+    """True against false positive rate at every threshold, for each class against the others."""
     from sklearn.metrics import auc, roc_curve
 
     lines, areas = [], []
@@ -149,7 +149,7 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
 def _threshold(
     report: ValidationReport, test: SetPrediction, costs: Costs | None
 ) -> Iterator[Chart]:
-    """Precision, recall and cost against the threshold; with their result on validation."""
+    """Precision, recall and cost against the threshold, with the result on validation."""
     at = report.details.at_threshold
     if report.threshold is None or at is None or not np.isfinite(test.prediction).all():
         return
@@ -177,8 +177,8 @@ def _threshold(
             "yAxis": {"min": 0, **axis},
             "series": [level(cut, "xAxis", ""), *series],
         }
-        said = "Dashed: the chosen threshold. Points with intervals: its result on validation."
-        return Chart(title, f"{title} against the threshold {how}; {alt}", option, said)
+        text = "Dashed: the chosen threshold. Points with intervals: its result on validation."
+        return Chart(title, f"{title} against the threshold {how}; {alt}", option, text)
 
     yield chart(
         "Precision and recall",
@@ -209,8 +209,8 @@ def _residuals(predicted: SetPrediction) -> Iterator[Chart]:
     points = predicted.rows(some.astype(np.int64))
     x, y = points.y.tolist(), points.prediction.tolist()
     tips = [
-        f"actual {numbers.score(actual)}, predicted {numbers.score(said)}"
-        for actual, said in zip(x, y, strict=True)
+        f"actual {numbers.score(actual)}, predicted {numbers.score(predicted_value)}"
+        for actual, predicted_value in zip(x, y, strict=True)
     ]
     marks = dots(_points(x, y, tips), SERIES[0], symbolSize=5)
     pale = {"color": SERIES[0], "opacity": 0.5}
@@ -282,7 +282,7 @@ def _dependence(usage: Usage) -> Iterator[Chart]:
     means = [value for one in usage.dependence for curves in one.means for value in curves]
     if not means:
         return
-    # The same for all, so that a flat curve looks flat.
+    # One axis range for all features, so that a flat curve looks flat.
     room = 0.06 * (max(means) - min(means)) or 1.0
     limits = {"min": min(means) - room, "max": max(means) + room}
     for one in usage.dependence:

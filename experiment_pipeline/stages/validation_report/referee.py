@@ -1,6 +1,6 @@
-"""What a referee asks of a judged model: challengers, robustness, and what the run cannot know.
+"""What a referee asks about a judged model: challengers, robustness, and what the run cannot know.
 
-In: the report, predictions of the validation rows. Out: rows of the run record. All is information:
+In: the report, predictions of the validation rows. Out: rows of the run record. This only informs:
 nothing here chooses or decides, so the ledger counts no further look.
 """
 
@@ -24,7 +24,7 @@ from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.table.kinds import QUANTITIES, holds_missing, kind_of, numbers_of
 from experiment_pipeline.table.table import with_columns
 
-# Of robustness: rows of the validation set and of the fitted ones, features, changes of each; shown ones.
+# For robustness, at most: validation rows, fitted rows, features, changes per feature; and rows shown.
 MOST_ROWS, MOST_FITTED, MOST_FEATURES, CHANGES, _WORST = 2_000, 100_000, 30, 4, 10
 Linear = tuple[str, SetPrediction, float]  # key, predictions of the validation rows, threshold
 
@@ -66,7 +66,7 @@ def robustness(
     names: Sequence[str],
     most: int,
 ) -> Iterator[EvidenceRow]:
-    """Return by how much the score changes when one of the first features is not as it was, worst first.
+    """Yield how much the score loses when one of the first `most` features is changed, worst first.
 
     `plain` are the predictions of `rows`; ranges and standard deviations are those of `fitted` rows.
     """
@@ -101,7 +101,7 @@ def robustness(
 
 
 def _changes(column: pd.Series, fitted: pd.Series, seed: int) -> Iterator[tuple[str, pd.Series]]:
-    """What may happen to a column: it is missing, noisy, out of its range, or a text never seen."""
+    """Ways in which a column may change: missing, noisy, out of range, or a category never seen."""
     kind, values = kind_of(column), np.empty(0)
     if holds_missing(column.dtype):
         yield "missing", column.mask(np.ones(len(column), dtype=bool))
@@ -144,12 +144,12 @@ def unknowns(
         later: True,
         "Validation rows come from the same source as the fitted ones: other places, populations and "
         f"ways of recording are not measured{beyond}.": True,
-        "No id column is declared: rows of one person or thing in two sets are noticed only where "
+        "No id column is declared: rows of one person or thing in two sets are only noticed if "
         "they resemble each other.": split.by == "random" and not split.id_columns,
         "Only one split was tried: experiment-pipeline sensitivity "
         f"{spec.name} measures how much depends on its seed.": split.by in ("random", "group"),
-        f"Only rows whose {target} is known are in the table. Where an earlier decision determined "
-        "which ones are (refused applications have no outcome), the others are not measured.": True,
+        f"Only rows whose {target} is known are in the table. If an earlier decision determined "
+        "which ones (refused applications have no outcome), the other rows are not measured.": True,
         f"Values of {target} are taken as correct: how many are wrong is not measured.": True,
         "Importance and explanations describe the model, not causes: what happens when somebody "
         "changes a feature or acts on a prediction is not measured.": True,

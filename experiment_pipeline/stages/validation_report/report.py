@@ -1,7 +1,7 @@
 """The validation report: scores of the chosen configuration on rows not used to choose it.
 
 In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`; `page.py` renders it.
-Its details decide nothing: the threshold was chosen on test rows before.
+The validation rows only decide the gates: even the threshold was chosen on test rows.
 """
 
 import math
@@ -110,11 +110,11 @@ class AtThreshold:
 
 @dataclass(frozen=True)
 class Details:
-    """What the report shows beside scores and gates."""
+    """What the report shows besides scores and gates."""
 
     # of the positive class, or of the most frequent ones
     calibration: tuple[CalibrationCurve, ...] = ()
-    # the same without the calibrators; empty for a model without them
+    # the same before calibration; empty for a model without calibrators
     uncalibrated: tuple[CalibrationCurve, ...] = ()
     at_threshold: AtThreshold | None = None  # binary only
     classes: tuple[ClassOutcome, ...] = ()  # in the order of the target's; empty for regression
@@ -134,7 +134,7 @@ class ValidationReport:
     # of the ranking metric, of the criteria, then of `metrics.reported_of`. f1, accuracy and
     # balanced_accuracy of a binary model are at `threshold`
     scores: tuple[MetricScore, ...]
-    gates: tuple[Gate, ...]  # at least one
+    gates: tuple[Gate, ...]
     gap: Gap  # of the ranking metric
     positive_class: Scalar  # binary only; the class that was modelled
     hyperparameters: Mapping[str, Scalar]  # of the configuration
@@ -142,7 +142,7 @@ class ValidationReport:
     prevalence: float | None  # binary only: share of positive rows in the validation set
     miscalibration: Miscalibration | None  # of a reweighted model that is not calibrated
     calibrated_by: CalibrationMethod | None  # of its probabilities; None: not calibrated
-    # metric → number of clusters that determines its uncertainty: of the rarest class for a metric
+    # metric → number of clusters that determines its uncertainty: those of the rarest class for a metric
     # that compares classes, else all
     clusters_that_count: Mapping[str, int]
     details: Details  # calibration, decisions, classes, residuals
@@ -182,9 +182,9 @@ class ValidationReport:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read the report back; EntryCorrupt for another text."""
+        """Read the report back; EntryCorrupt for any other text."""
         fix = "Materialize validation_report again."
-        return from_json(cls, text, EntryCorrupt("report.json", "is no validation report", fix))
+        return from_json(cls, text, EntryCorrupt("report.json", "is not a validation report", fix))
 
 
 def judge(
@@ -212,9 +212,9 @@ def judge(
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
-    `exported` is the fit that would be exported, on the validation rows; `train_only` that of the search,
-    on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline is of
-    `y_fitted`, the encoded targets that `exported` was fitted on. `classes` end in the positive one.
+    `exported`: predictions of the validation rows by the fit that would be exported; `train_only`: by the fit
+    of the search, of these rows or an evenly spread part; `test`: by that fit, of the test rows. `y_fitted`:
+    encoded targets that `exported` was fitted on, for the baseline. `classes` end in the positive one.
     """
     cut, known = threshold_value(threshold), (y_fitted, spec.task, len(classes or ()), w_fitted)
     scores, level = tuple(_scores(spec, exported, cut, known)), earlier_looks.level
@@ -274,9 +274,9 @@ def _scores(
     known: tuple[np.ndarray, str, int, Weights],
     level: float = LEVEL,
 ) -> Iterator[MetricScore]:
-    # With the validation rows: a constant learnt from others does not beat this one by luck.
+    # The baseline's constant also learns from the validation rows: no other constant can beat it by luck.
     y, task, n_classes, weights = known
-    both = (y, weights), (exported.y, exported.weights)  # None: alike in that set
+    both = (y, weights), (exported.y, exported.weights)  # None: all alike in that set
     if any(one is not None for _, one in both):
         weights = np.concatenate([np.ones(len(of)) if one is None else one for of, one in both])
     y = np.concatenate([y, exported.y])
@@ -300,8 +300,8 @@ def _gap(spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
     seen = validation.spread(metric, threshold)
-    luck = fitted.threshold_error(metric, validation)
-    gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, luck)))
+    error = fitted.threshold_error(metric, validation)
+    gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, error)))
     return Gap(
         test=interval_of(metric, on_test),
         validation=interval_of(metric, seen),
@@ -352,7 +352,7 @@ def _details(
 def _ways(
     spec: ExperimentSpec, exported: SetPrediction, test: SetPrediction, threshold: DecisionThreshold
 ) -> Iterator[WayToDecide]:
-    """What the exported threshold costs, the one that is best for the metric, never, always."""
+    """Costs at the exported threshold, at the one best for the metric, of calling no row and every row."""
     if spec.costs is None:
         return
     cheapest = f"the chosen threshold, the cheapest {numbers.evaluated(spec.evaluation_name).short}"
@@ -431,7 +431,7 @@ def _shifted(report: ValidationReport) -> Iterator[str]:
             held = (
                 f"{numbers.interval(part.score)} of {part.rows:,} rows, {part.column} {part.value}"
             )
-            yield f"intervals or sets hold less than the {numbers.share(part.expected)} promised: {held}"
+            yield f"intervals or sets cover less than the {numbers.share(part.expected)} promised: {held}"
 
 
 @dataclass(frozen=True)
@@ -456,7 +456,7 @@ class Reason:
 class NextSearch:
     """Why the gate failed, the most certain reason first, and the `search:` to replace the YAML's.
 
-    It begins with the present entries, whose fits are reused, and is indented as below `attributes:`.
+    It begins with the current entries, whose fits are reused, and is indented as below `attributes:`.
     """
 
     reasons: tuple[Reason, ...]

@@ -1,4 +1,4 @@
-"""Why no configuration passes the gates, and what to try next: reasons, and a new `search:`.
+"""Why the choice does not pass its gates, and what to try next: reasons, and a new `search:`.
 
 First come reasons that no search can fix, then those measured on the chosen fit, then those that the
 search and the data leave open. The new search keeps fixed values, extends ranges beyond their edges,
@@ -47,7 +47,7 @@ from experiment_pipeline.statistics.thresholds import scoring_threshold
 
 # Algorithms that are suggested although the YAML does not name them.
 FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spaces)
-# A rung of at most half the rows: a smaller step shows no gain.
+# The learning curve starts at a rung of at most half the rows: a smaller step shows no gain.
 _LARGEST_PART = 0.5
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 _EXTRAS = {"catboost", "xgboost"}  # algorithms that are installed by an extra of this name
@@ -70,7 +70,7 @@ class LearningCurve:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What analysis and search know of the reachable score."""
+    """What data analysis and search know about the reachable score."""
 
     ceiling: float | None = None  # the best score on train and test rows that their labels allow
     train_rows: float = 1.0  # rows behind a train score, per test row
@@ -83,7 +83,7 @@ def reasons(
     """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
         return ()
-    # The gate to explain is of a metric, not a champion's, and if possible of the ranking one.
+    # The gate to explain: of a metric (no champion, no audit), if possible of the ranking metric.
     champions = [held.gate for held in report.champions]
     unequal = [gate for gate in gates.hold_audit(spec, report.audit) if not gate.passed]
     failed = [gate for gate in report.failed_gates if gate not in (*champions, *unequal)]
@@ -137,9 +137,9 @@ def _beyond_any_search(
         enough = "whatever their number" if needed is None else f"with fewer than {needed:,}"
         yield Reason(
             "too_few_validation_rows",
-            f"Of {report.rows:,} validation rows {clusters:,} clusters ({cluster_in_words(spec)}) "
-            f"count for {metric}: even a perfect score has the bound "
-            f"{numbers.score(perfect_bound(metric, clusters))} there; it cannot reach {limit} "
+            f"In {report.rows:,} validation rows, {clusters:,} clusters ({cluster_in_words(spec)}) "
+            f"count for {metric}. Even a perfect score would have the bound "
+            f"{numbers.score(perfect_bound(metric, clusters))} there: it cannot reach {limit} "
             f"{enough}.",
             "Validate on more rows, or change the limit; no search can fix it.",
         )
@@ -158,20 +158,20 @@ def _beyond_any_search(
 
 
 def _looks(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
-    """A gate fails at the level that the looks have left, and would pass at the first look."""
+    """A gate that fails at the level of this look, but would have passed at the first look."""
     pairs = zip(gates.hold(spec, report.scores), report.gates, strict=False)
     if any(first.passed and not now.passed for first, now in pairs):
         yield Reason(
             "looks_spent",
             f"At the first look a failed gate would have passed: after {report.looks} looks at these "
             f"rows the gates use {numbers.share(report.level, 6)} intervals.",
-            "Validate on rows that no model was evaluated on; one more attempt on these is judged by "
-            "wider intervals still.",
+            "Validate on rows that no model was evaluated on; another attempt on these rows is judged by "
+            "even wider intervals.",
         )
 
 
 def _worse(held: gates.ChampionComparison, report: ValidationReport) -> Iterator[Reason]:
-    """A version that is better, that may have leaked, or that means something else by the target."""
+    """The version is better, or may have been fitted with a leak, or its target had another meaning."""
     if held.scores is None or held.gate.passed:
         return
     version, found = held.version, held.scores
@@ -252,11 +252,11 @@ def _left_open(
             f"The model is weaker than expected where {worst.column} is {worst.value}: "
             f"{report.metric} {numbers.interval(worst.score)} on {worst.rows:,} rows, expected "
             f"{numbers.score(worst.expected)}.",
-            "Look for features that matter there, or leave these rows to another model.",
+            "Look for features that matter there, or use another model for these rows.",
         )
     for edge in board.edges:
         sentence = edge.in_words().partition(";")[0]
-        yield Reason("search_edge", f"{sentence}.", f"Search on to {edge.wider:g}.")
+        yield Reason("search_edge", f"{sentence}.", f"Extend the search to {edge.wider:g}.")
     # All train rows are significantly better than a part of them.
     if curve is not None and better(spec.metric, worse_bound(spec.metric, curve.gain), 0.0):
         yield Reason(
@@ -276,7 +276,7 @@ def _left_open(
             "families_agree",
             f"Algorithms as different as {', '.join(tried[:-1])} and {tried[-1]} reach the same "
             f"{spec.metric}: the features, which they share, set the limit.",
-            "Add or improve features before searching on.",
+            "Add or improve features before you search further.",
         )
 
 
@@ -380,7 +380,7 @@ def _around(
         for name, value in given.items()
         if name not in declared and (direction == "as_is" or name not in new)
     }
-    # What the algorithm's space does not know, as of an own estimator, is searched as before.
+    # What the algorithm's space does not know (all of a user's own estimator) is searched as before.
     again = {name: declared[name] for name in declared.keys() & given.keys() - new.keys()}
     return {**new, **fixed, **again, **{edge.hyperparameter: _beyond(edge) for edge in edges}}
 

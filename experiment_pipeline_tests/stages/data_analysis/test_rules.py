@@ -47,7 +47,7 @@ def test_every_rule_is_one_that_a_user_could_write(rule) -> None:
         ({"findings": [f"{HERE}:even_number"]}, "findings", "did you mean 'even_numbers'?"),
         ({"findings": [f"{HERE}:no_rule"]}, "findings", "is not a rule; name an instance"),
         ({"findings": [f"{HERE}:EvenNumbers"]}, "findings", "is not a rule; name an instance"),
-        ({"findings": [f"{HERE}:outliers_again"]}, "findings", "the code 'outliers' is taken"),
+        ({"findings": [f"{HERE}:outliers_again"]}, "findings", "'outliers' is already used"),
     ],
 )
 def test_a_yaml_that_names_nothing_is_refused(analysis, place, told) -> None:

@@ -76,7 +76,7 @@ def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) ->
     assert not any(metrics.better(metric, score, best) for score in scores.values())
     equal = {key: size for key, size in zip(scores, sizes, strict=True) if scores[key] == best}
     assert chosen.chosen == min(equal, key=lambda key: (equal[key], key))
-    assert ("have exactly the same score: chosen is " in chosen.reason) is (len(equal) > 1)
+    assert ("have exactly the same score: the smallest model " in chosen.reason) is (len(equal) > 1)
 
 
 @given(_boards())
@@ -271,7 +271,7 @@ def test_generated_features_are_chosen_only_where_they_are_surely_better(
     assert (receipt.key, receipt.against, receipt.significant) == (with_them, without, sure)
     assert receipt.chosen == sure
     assert receipt.gain.low < receipt.gain.estimate < receipt.gain.high
-    assert ("scores better, but not significantly" in board.reason) != sure
+    assert ("generated features, but not significantly" in board.reason) != sure
     page = document(shown_of(spec, board), "flights")
     assert "Generated features" in [one.title for one in page.sections]
     assert sure or board.ensemble is None

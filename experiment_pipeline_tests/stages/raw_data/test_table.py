@@ -216,7 +216,7 @@ def test_a_declared_encoding_must_fit() -> None:
     """The declared encoding is used as it is, and bytes it does not know are an error."""
     assert read("ł\nż\n".encode("cp1250"), encoding="cp1250").frame["ł"].tolist() == ["ż"]
     assert "utf-8" in refused("é\n1\n".encode("cp1252"), encoding="utf-8").rule
-    assert "no encoding" in refused("a\n1\n", encoding="utf-9").rule
+    assert "is not an encoding" in refused("a\n1\n", encoding="utf-9").rule
 
 
 COMPRESSED = {
@@ -255,7 +255,7 @@ def test_a_bomb_is_refused_before_it_fills_memory_or_disk(how: str, monkeypatch)
 
 NO_TABLES = {
     "empty": (b"", "empty"),
-    "blank in UTF-16": ("\n\n".encode("utf-16"), "blank lines only"),
+    "blank in UTF-16": ("\n\n".encode("utf-16"), "only holds blank lines"),
     "header alone": (b"a,b\n", "no rows"),
     "HTML": (b"\n <!DOCTYPE html><html><body>log in</body></html>", "HTML"),
     "binary": (b"a,b\n1,\x00\x01\n", "binary"),
@@ -290,7 +290,7 @@ def test_nested_and_opaque_columns_are_told() -> None:
     assert table.frame["image"].isna().all()
     assert table.notes == (
         "lists, structs or maps, left out: 'l', 's'",
-        "bytes that are no text, read as missing: 'image'",
+        "bytes that are not text, read as missing: 'image'",
         "row labels of pandas, left out: '__index_level_0__'",
     )
 
@@ -396,7 +396,7 @@ def test_parquet_parts_may_widen_a_number() -> None:
     whole, fraction, text = (parquet(pd.DataFrame({"a": [cell]})) for cell in (1, 1.5, "x"))
     table = parse([("k=0/p", whole), ("k=1/p", fraction)], Data(url="folder"))
     assert table.frame.to_dict("list") == {"a": [1.0, 1.5], "k": [0, 1]}
-    with pytest.raises(errors.UnreadableTable, match="do not go together"):
+    with pytest.raises(errors.UnreadableTable, match="cannot be combined"):
         parse([("p", whole), ("q", text)], Data(url="folder"))
 
 

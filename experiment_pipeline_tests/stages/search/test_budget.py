@@ -327,7 +327,7 @@ def test_a_rung_ends_where_more_fits_are_not_worth_their_time() -> None:
     assert 20 < len(scores) < 200
     reason, _ = held.reason_of("another")
     assert reason.startswith("another 10 seconds were expected to gain 0.00")
-    assert f"the last had gained {max(scores) - max(scores[:-20]):.2g})" in reason
+    assert f"the last gained {max(scores) - max(scores[:-20]):.2g})" in reason
     held.rung_began(FULL, DECLARED, {})
     assert held.may_start()
     assert Worth(price_per_hour=3.6, value_per_point=0.1).least_gain == pytest.approx(0.006)

@@ -122,8 +122,8 @@ def test_what_draws_nothing_is_one_fit() -> None:
     assert {len(model.result.seed_scores) for model in found.values()} == {0}
     notes = {model.result.algorithm: model.result.notes for model in found.values()}
     assert notes["dummy"] == ()
-    assert "draws nothing" in notes["lightgbm"][-1]
-    assert "draws nothing" in notes["linear"][-1]
+    assert "draw nothing" in notes["lightgbm"][-1]
+    assert "draw nothing" in notes["linear"][-1]
 
 
 def test_early_stopping_is_each_fits_own_and_an_average_is_refitted_with_the_median() -> None:

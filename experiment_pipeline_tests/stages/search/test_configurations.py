@@ -102,7 +102,7 @@ def test_a_name_is_a_key_as_it_stands_and_stands_once() -> None:
     own, other = configurations(experiment([named, one("dummy")]))
     assert (own.key, own.named, own.note) == ("dummy", True, "why")
     assert other.key.startswith("dummy__")
-    with pytest.raises(errors.InvalidExperiment, match="two entries have it"):
+    with pytest.raises(errors.InvalidExperiment, match="two entries use it"):
         configurations(experiment([named, one("linear", C=0.7) | {"name": "dummy"}]))
 
 

@@ -34,11 +34,11 @@ MAKES = {
     "a column": lambda X, _: X,
     "means": lambda X, means: X[[]].assign(mean=X["carrier"].map(means).astype("float64")),
     "510 rows became a DataFrame of (509, 5)": lambda X, _: X.iloc[1:],
-    "its columns are not distinct texts": lambda X, _: X.rename(columns={"spread": 1}),
-    "it returns 'late', which is no feature": lambda X, _: X.rename(columns={"spread": "late"}),
+    "its column names are not distinct texts": lambda X, _: X.rename(columns={"spread": 1}),
+    "it returns 'late', a column that is": lambda X, _: X.rename(columns={"spread": "late"}),
     "every value is missing in 'spread'": lambda X, _: X.assign(spread=np.nan),
     "ZeroDivisionError on 510 rows: division by zero": lambda X, _: X.assign(spread=1 / 0),
-    "50 rows get other values alone": lambda X, _: X.assign(spread=X["distance"].rank()),
+    "50 rows by themselves get other values": lambda X, _: X.assign(spread=X["distance"].rank()),
     "ValueError on 1 rows: substring not found": lambda X, _: X.assign(
         n=[" ABC".index(carrier[:1]) for carrier in X["carrier"].fillna("")]
     ),

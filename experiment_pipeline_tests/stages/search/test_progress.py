@@ -129,7 +129,7 @@ def test_conclusions_come_back_from_the_file(found):
 
 
 def test_a_slow_worker_of_a_cluster_stands_first():
-    """With its fits, what was begun again, and how long it waited; nothing without a cluster."""
+    """With its fits, its restarts, and how long it waited; nothing without a cluster."""
     fast, slow = ("tcp://a:1", 2.0, 1), ("tcp://b:1", 6.0, 2)
     fits = [fast, fast, slow, ("tcp://b:1", None, 2), (None, None, None)]
     rows = pd.DataFrame(fits, columns=["worker", "fit_wall_seconds", "attempts"])
@@ -139,7 +139,7 @@ def test_a_slow_worker_of_a_cluster_stands_first():
         "fits": ["1", "2"],
         "failed": ["1", "0"],
         "s per fit": ["6", "2"],
-        "begun again": ["2", "0"],
+        "restarts": ["2", "0"],
         "s in the queue": ["0.4", "0.4"],
         "s to read": ["0.2", "0.2"],
     }

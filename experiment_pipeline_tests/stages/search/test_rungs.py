@@ -128,7 +128,7 @@ def test_small_rungs_are_scored_on_fewer_rows():
     ("count", "halving", "fractions", "note"),
     [
         (7, HALVING, [1.0], "no halving: it needs 8 configurations that compete, and there are 7"),
-        (14, {"keep": 0.95}, [1.0], "no halving: keeping 95 % of 14 configurations stops nobody"),
+        (14, {"keep": 0.95}, [1.0], "no halving: keeping 95 % of 14 configurations stops none"),
         (100, True, [1.0], "no rung of .* of the train rows: .* it needs 1500"),
         (
             *(100, {"fractions": [0.1, 0.5, 1.0], "fewest_rows": 1_000}, [0.5, 1.0]),

@@ -257,7 +257,7 @@ def test_lost_twice_and_invented_rows_are_found():
     twice = pd.concat([sets.test.rows, sets.test.rows.head(2)])
     assert "test has 2 rows twice" in page.check_disjoint(tampered(sets, test=twice), frame)
     invented = sets.test.rows.set_axis(sets.test.rows.index + 1000)
-    assert "that nobody validated" in page.check_disjoint(tampered(sets, test=invented), frame)[0]
+    assert "that are not validated" in page.check_disjoint(tampered(sets, test=invented), frame)[0]
 
 
 NAMED = np.resize(["train", "train", "test", "validation"], 2_000)

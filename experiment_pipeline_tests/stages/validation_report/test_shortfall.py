@@ -82,7 +82,7 @@ def test_too_few_rows_for_even_a_perfect_score_are_a_reason(rows: int, reason: b
     said = [evidence for evidence, _ in too_few(spec, good)]
     assert bool(said) is reason
     if reason:
-        assert said[0].startswith("Of 36 validation rows 36 clusters (row) count for accuracy")
+        assert said[0].startswith("In 36 validation rows, 36 clusters (row) count for accuracy")
         needed = fewest_clusters("accuracy", 0.999)
         assert needed == pytest.approx(1.96**2 * 999, rel=0.01)
         assert said[0].endswith(f"it cannot reach 0.9990 with fewer than {needed:,}.")
@@ -94,7 +94,7 @@ def test_of_a_rare_class_its_clusters_count_and_an_undefined_score_has_no_sample
     y = (np.arange(1_000) < 20).astype(int)
     weak = SetPrediction(y, np.random.default_rng(0).random(1_000), np.arange(1_000))
     ((said, _),) = too_few(spec, weak)
-    assert said.startswith("Of 1,000 validation rows 20 clusters (row) count for roc_auc")
+    assert said.startswith("In 1,000 validation rows, 20 clusters (row) count for roc_auc")
     rows = seen_through(1, seed=1)
     assert too_few(spec, rows.rows(rows.y == 0)) == []
 

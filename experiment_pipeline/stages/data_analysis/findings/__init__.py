@@ -46,7 +46,7 @@ def problems(analysis: Analysis) -> list[Problem]:
             found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))
             continue
         if rule.code in codes:
-            there = f"the code {rule.code!r} is taken; give the rule one of its own"
+            there = f"the code {rule.code!r} is already used; give the rule another one"
             found.append(Problem(("analysis", "findings"), there))
         codes.add(rule.code)
         thresholds |= rule.thresholds

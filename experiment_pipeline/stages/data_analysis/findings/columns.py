@@ -31,7 +31,7 @@ class MissingValues(ColumnRule):
     """Features that are mostly, or entirely, missing."""
 
     code, title = "missing_values", "Columns that are mostly missing"
-    advice = "Find out why: absence is learnt from, too; it must mean the same in future data."
+    advice = "Find out why: models learn from absence, too, and it must mean the same later."
     threshold = Threshold(0.5, 0, 1, "share of missing values, found above it")
     said, each, above = "with mostly missing values", "{share}", True
     excluded = "is mostly missing"

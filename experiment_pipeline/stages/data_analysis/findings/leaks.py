@@ -1,4 +1,4 @@
-"""Features that leak the target, also by missing values. The user decides: some are known in time."""
+"""Features that leak the target, also by missing values. The user decides which are known in time."""
 
 import math
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
 _MOST_COMPARED = 5_000
-# Share of the rows in which a number equals the target up to a linear relation.
+# Least share of the rows in which a number equals the target up to a linear relation.
 _FEWEST_EQUAL = 0.5
-# Share of each class that is recognised, beyond guessing: Youden's J for two classes.
+# Least share of each class that is recognised, beyond guessing: Youden's J for two classes.
 _LEAST_RECOGNISED = 0.7
 _PAIRS, _ROUNDING = 500, 1e-6
-# A target in which one value is more frequent agrees with other columns by chance.
+# A target with a more frequent value than this agrees with other columns by chance.
 _COMMONEST = 0.1
 _FEWEST_ROWS, _MOST_COLUMNS = 50, 100
 # A residual of this share of the target's spread is rounding, not noise.
@@ -55,13 +55,13 @@ class LeakSuspect(Rule):
         ]
         copies = {c: share for c, share in _near_copies(subject) if c not in columns}
         if copies and not regression:
-            # Of classes only those that predict more than all other features together.
+            # For classes, only those that predict better than all other features together.
             others = run_probe(subject, [*columns, *copies])
             if not isinstance(others, NoProbe):
                 copies = {c: share for c, share in copies.items() if others.skill < share}
         if copies:
             each = [f"{numbers.shown(c)} ({numbers.share(s)})" for c, s in copies.items()]
-            sentences.append(f"Agree with the target but for noise: {numbers.some_of(each)}.")
+            sentences.append(f"Equal to the target except for noise: {numbers.some_of(each)}.")
             columns += copies
         if regression and (combination := _exact_combination(subject)):
             used, formula = combination
@@ -79,7 +79,7 @@ class LeakSuspect(Rule):
 
 
 def _near_copies(subject: Subject) -> Iterator[tuple[str, float]]:
-    """Yield features that are the target in most of at most 5,000 rows, with the share that agrees."""
+    """Yield features that equal the target in most of up to 5,000 rows, with the share that agrees."""
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
     y = subject.target.of(rows)
     if len(rows) < _FEWEST_ROWS:
@@ -116,7 +116,7 @@ def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
 
 
 def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
-    """Mean share of each class in a level of its own, 0 … 1; 0: guessing, or the levels do not match."""
+    """Mean share of each class that is in the class's own level, 0 … 1; 0: guessing, or levels do not match."""
     classes = int(y.max()) + 1
     if not classes <= levels.max() + 1 <= classes + 1:
         return 0.0
@@ -198,14 +198,14 @@ class TellingMissingValues(Rule):
         columns = sorted((c for c in rows if skills[c] >= limit), key=lambda c: -rows[c])
         each = [f"{numbers.shown(c)} ({rows[c]:,} rows, {words[c]})" for c in columns]
         evidence = (
-            f"Rows that miss a value agree on the target by {numbers.share(best)} at most."
+            f"Rows that miss a value agree on the target by at most {numbers.share(best)}."
             if not columns
             else f"Missing where the target is the same: {numbers.some_of(each)}."
         )
         return self.found("condition" if columns else None, evidence, best, limit, columns)
 
     def _shared_outcome(self, subject: Subject, missing: np.ndarray) -> tuple[float, str]:
-        """Skill of one prediction for the rows that miss a value, and words."""
+        """Skill of one constant prediction for the rows that miss a value, and a description."""
         y, others = subject.target.y[missing], subject.target.y[~missing]
         if subject.spec.task == "regression":
             skill = 1 - float(np.var(y) / np.var(subject.target.y))

@@ -1,8 +1,8 @@
 """Features that are computed from the target of their own row, or of a later one.
 
 A rolling mean that includes the day itself, target encoding over all rows, a running total: alone
-they may predict little, but a model can recover the target from several of them. Their arithmetic
-is checked, not their skill.
+they may predict little, but a model can recover the target from several of them. The rules check their
+arithmetic, not their skill.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from experiment_pipeline.table.kinds import TEXTS, kind_of, numbers_of
 
 # A mean of more rows than this leaks little of each target.
 _FEW_ROWS = 20
-# Of windows.
+# For windows.
 _WALKED_ROWS = 4_000
 _MOST_COLUMNS, _MOST_KEYS, _MOST_TIMES, _MOST_OUTCOMES = 200, 6, 2, 4
 _LONGEST_WINDOW, _FURTHEST_AHEAD = 62, 31
@@ -31,15 +31,15 @@ _EXACT_ROWS = 0.9
 _ROUNDING = 1e-3
 _RELATED = 0.2
 _SCREENED = 1_000
-# The adjusted exponential mean of pandas follows the recursion only after some rows.
+# pandas' adjusted exponential mean only follows the recursion after some rows.
 _START = 20
-# Of group means.
+# For group means.
 _COMPARED_ROWS, _GROUPED_ROWS = 10_000, 1_000
 _MOST_CLASSES, _MOST_GROUPINGS = 20, 20
 _FEWEST_GROUPS, _FEWEST_GROUPED = 20, 30
 # Weights, in rows, with which an encoder may have shrunk a group's mean to the overall mean.
 _PRIORS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-# A column that was not computed from these rows is that close to their means once in a million tables.
+# A column that was not computed from the rows is this close to their means in one of a million tables.
 _LARGEST_CHANCE = 1e-6
 _EXACT = 1e-6
 
@@ -144,7 +144,7 @@ def _windows(subject: Subject) -> Iterator[FromTarget]:
             words = f"a mean or sum of the targets of {width} rows, up to {until}"
             words = f"the target {ahead} rows later" if width == 1 else words
             yield FromTarget(column, words + walk.words, 1.0)
-        # For a sum of earlier rows the sign is opposite.
+        # The sum of earlier rows has the opposite sign, and is no leak.
         rows = np.flatnonzero((walk.start[1:] == walk.start[:-1]) & np.isfinite(walk.y[:-1]))
         spent = walk.numbers[rows] - walk.numbers[rows + 1]
         varied = np.isfinite(spent) & ((spent != 0) | (walk.y[rows][:, None] != 0))
@@ -338,7 +338,7 @@ def _group_means(subject: Subject) -> Iterator[FromTarget]:
 
 
 def _on_the_scale_of_means(subject: Subject) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Columns on which an outcome has the slope that it has on its means: 1, more if shrunk."""
+    """Columns that have the mean of an outcome, and a slope as on its group means: 1, more if shrunk."""
     rows = subject.sample(np.arange(len(subject.target.rows)), _COMPARED_ROWS)
     outcomes = list(islice(subject.target.outcomes(), _MOST_CLASSES))
     for column, facts in subject.calculable.items():
@@ -418,7 +418,7 @@ def _mirrors(x: np.ndarray, y: np.ndarray, groups: np.ndarray, others: np.ndarra
     if len(x) < _FEWEST_GROUPED or np.std(y) == 0:
         return False
     rows = np.maximum(np.bincount(groups), 1)
-    # Values less the mean of their group.
+    # Values minus the mean of their group.
     own, wanted = [
         values - (np.bincount(groups, weights=values) / rows)[groups] for values in (x, y)
     ]

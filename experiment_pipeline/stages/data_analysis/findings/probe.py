@@ -117,7 +117,7 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
                 }
                 judged.append(_ProbedFold(y[fit], y[judge], predictions))
     if len(judged) < 2:
-        return NoProbe(f"{len(rows):,} rows do not make two folds with every class to learn.")
+        return NoProbe(f"{len(rows):,} rows do not make two folds to fit and score models on.")
     scores = tuple(
         _averaged(subject, judged, name, metric)
         for metric in subject.spec.metric_names
@@ -145,7 +145,7 @@ def most_rows(subject: Subject, features: int) -> int:
 
 
 def encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
-    """Number and text features as float64 (n, columns), numbers first, and how many those are."""
+    """Number and text features as float64 (n, columns), numbers first, and how many numbers there are."""
     kinds = {column: kind_of(features[column]) for column in features}
     known = [numbers_of(features[c]) for c, kind in kinds.items() if kind in NUMERIC]
     columns = [np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), np.nan) for x in known]

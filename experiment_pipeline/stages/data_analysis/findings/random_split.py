@@ -1,8 +1,8 @@
 """Leaks of a random split that no column shows: related rows, and rows ordered in time.
 
 A kernel smoother (Nadaraya 1964; Watson 1964) predicts scored rows from all others, once without the
-10 nearest of each, once without the next 10. Rows that are only similar lose up to a third of the
-skill by that, related rows (of one person, noisy copies, oversampled) half or more.
+10 nearest of each, once without the next 10. Without the nearest, rows that are only similar lose up to a
+third of the skill; related rows (of one person, noisy copies, oversampled) lose half or more.
 """
 
 import math
@@ -23,28 +23,28 @@ from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, kind_of, numbers_of
 
 _NEAREST, _LEAST_SKILL = 10, 0.5
-# Of fewer rows of a class the nearest are too large a part: an honest model would miss them.
+# With fewer rows of a class, the nearest are too large a part of it: also an honest model would miss them.
 _MOST_ROWS, _MOST_CELLS, _FEWEST_ROWS, _FEWEST_OF_CLASS = 50_000, 4_000_000, 300, 80
 _SCORED, _AT_ONCE, _MOST_COLUMNS = 300, 10, 30
 # Rows weigh by their odds to one of these powers; the best counts. One column's odds are 50 at most.
 _POWERS, _LEAST_ODDS = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5), 0.02
-# Columns are named in which nearest rows agree, and others seldom do.
+# The evidence names columns in which nearest rows agree and other rows seldom do.
 _AGREE, _BY_CHANCE = 0.8, 0.25
-# Two steps are on one line: by 1 - cosine, in so many dimensions, one of them longer by a share.
+# Two steps are on one line: largest 1 - cosine, fewest dimensions, by how much one must be longer.
 _PARALLEL, _DIMENSIONS, _LONGER, _VARIANCE = 1e-8, 3, 0.01, 0.9999
 _ON_LINES = 0.05  # share of the rows, found from it
 
 
 class RelatedRows(Rule):
-    """Rows whose nearest rows give the target away, as rows that are only similar do not.
+    """Rows whose nearest rows reveal the target, more than merely similar rows would.
 
-    On a line with two others, in three or more dimensions, they are synthetic (SMOTE: Chawla et al. 2002).
+    Rows on a line with two others, in three or more dimensions, are synthetic (SMOTE: Chawla et al. 2002).
     """
 
     code, title = "related_rows", "Related rows that no column identifies"
     advice = (
-        "Add a column of what rows belong to (person, device, original of a copy) and write split: {by: "
-        "group, column: …}. Remove noisy copies. Oversample after the split, the train set only."
+        "Add a column that says what rows belong to (person, device, original of a copy) and write split: "
+        "{by: group, column: …}. Remove noisy copies. Oversample after the split, and only the train set."
     )
     threshold = Threshold(0.4, 0, 1, "share of skill lost without the nearest rows, found from it")
 
@@ -74,11 +74,11 @@ class RelatedRows(Rule):
         )
         related = usual >= _LEAST_SKILL and lost >= limit
         same = {c: np.mean(one[0, scored] == one[0, nearest[:, 0]]) for c, one in ranks.items()}
-        told = [
+        agree = [
             c for c, share in same.items() if share >= _AGREE and ranks[c][1].mean() < _BY_CHANCE
         ]
-        if related and told:
-            words += f" Nearest rows agree in {numbers.some_of([numbers.shown(c) for c in told])}."
+        if related and agree:
+            words += f" Nearest rows agree in {numbers.some_of([numbers.shown(c) for c in agree])}."
         continuous = [c for c, one in ranks.items() if one[1].mean() * len(rows) < 1]
         lines = _share_on_lines(table[continuous], scored, nearest)
         if lines < _ON_LINES:
@@ -92,10 +92,10 @@ class RelatedRows(Rule):
 
 
 def _ranks(column: pd.Series) -> np.ndarray | None:
-    """Measure how near rows are in a column: float32 (3, n); None: each row has its own text.
+    """Measure how near rows are in a column: float32 (3, n); None: almost each row has its own text.
 
-    The first are places, the second half the share of rows with the same value. Of all rows a share
-    of |place - place of a row| + half is as near to it, but at most the third.
+    First the place of each row, then half the share of rows with its value, then an upper bound. The share
+    of all rows that are as near to row i as row j is |place j - place i| + half i, up to that bound.
     """
     number = kind_of(column) in NUMERIC
     values = numbers_of(column) if number else as_text(column)
@@ -115,9 +115,9 @@ def _skills(
     hashes: np.ndarray,
     scored: np.ndarray,
 ) -> tuple[np.ndarray, float, float]:
-    """Return the 20 nearest rows of each scored row, (s, 20), and the skill with and without 10.
+    """Return the 20 nearest rows of each scored row, (s, 20), and the skill with and without the first 10.
 
-    Columns count as independent: their odds are multiplied. Equal `hashes` do not predict each other.
+    Columns count as independent: their odds are multiplied. Rows with equal `hashes` do not predict each other.
     """
     task, y = subject.spec.task, subject.target.of(rows)
     y = (y - y.mean()) / y.std() if task == "regression" else y
@@ -162,7 +162,7 @@ def _share_on_lines(table: pd.DataFrame, scored: np.ndarray, nearest: np.ndarray
     # Scaled, so that no square overflows or vanishes.
     values = np.column_stack([x / np.abs(x).max() for x in known])
     differ = (values[nearest] != values[scored][:, None]).sum(axis=2) >= _DIMENSIONS
-    # Lines stay lines in the main directions, where columns that follow from others add none.
+    # Lines stay lines in the principal components, to which redundant columns add no dimension.
     main = PCA(_VARIANCE, whiten=True, svd_solver="full")
     values = main.fit_transform((values - values.mean(axis=0)) / values.std(axis=0))
     if values.shape[1] < _DIMENSIONS:
@@ -178,7 +178,7 @@ def _share_on_lines(table: pd.DataFrame, scored: np.ndarray, nearest: np.ndarray
 
 
 class RandomSplitOverTime(Rule):
-    """A random split of rows that have a time, where models know the past less well than it seems."""
+    """A random split of rows that have a time, where it overstates how well models predict later rows."""
 
     code, title = "random_split_over_time", "Random split of rows that are ordered in time"
     advice = (
@@ -202,7 +202,7 @@ class RandomSplitOverTime(Rule):
         return self.found(severity, words, lost, limit, [time], fix)
 
     def _compared(self, subject: Subject, time: str) -> tuple[float, str, str, bool] | None:
-        """Share of the gain that is lost, by which time, in words, and whether it is significant."""
+        """The share of the gain that is lost, the time column, the evidence, and whether it is significant."""
         frame, spec, target = subject.frame, subject.spec, subject.target
         known = target.rows[frame[time].notna().to_numpy()[target.rows]]
         features = probe.readable(subject, ())

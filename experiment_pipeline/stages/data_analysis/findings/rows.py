@@ -1,4 +1,4 @@
-"""Rows that resemble others (equal features, copies, one entity), and rows that change over time."""
+"""Rows that resemble others (equal features, copies, the same entity), and drift over time."""
 
 import re
 from dataclasses import replace
@@ -34,9 +34,9 @@ def is_named_like_an_id(column: str) -> bool:
 
 
 class ConflictingLabels(Rule):
-    """Rows with the same features and different targets, and the best score they allow.
+    """Rows with the same features and different targets, and the best score that they allow.
 
-    Rows without an equal count as perfectly predictable: the true ceiling is lower.
+    Rows whose features occur once count as perfectly predictable, so the true ceiling is lower.
     """
 
     code, title = "conflicting_labels", "Same features, different targets"
@@ -88,7 +88,7 @@ class ConflictingLabels(Rule):
 
 
 class DuplicateRows(Rule):
-    """Rows that repeat another one in all but the target; they count twice, in one set."""
+    """Rows that repeat another one in all columns but the target: they are in one set, and count twice."""
 
     code, title = "duplicate_rows", "Rows that repeat another"
     advice = "Reject the copies, unless the same case can really occur twice."
@@ -215,7 +215,7 @@ class DriftOverTime(Rule):
     advice = "If the model will predict the future, split by time."
     threshold = Threshold(0.3, 0, 1, "distance of early and late, found from it")
     _most_rows, _most_columns = 20_000, 500
-    # From this distance on another date goes with the time: a delivery follows its order.
+    # From this distance on, another date moves along with the time, as a delivery follows its order.
     _same_time = 0.9
 
     def check(self, subject: Subject) -> Finding:

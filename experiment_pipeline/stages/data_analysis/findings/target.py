@@ -33,7 +33,7 @@ class TargetMissing(Rule):
         blocks = max(limit, self.limit(subject, severe=True))
         return self.found(
             "blocks" if share > blocks else "condition" if share > limit else None,
-            f"{numbers.share(share)} of {numbers.counted(len(target), 'row')} outside of the "
+            f"{numbers.share(share)} of {numbers.counted(len(target), 'row')} outside the "
             "validation set have no target.",
             share,
             blocks if share > blocks else limit,
@@ -52,7 +52,7 @@ class TargetConstant(Rule):
         only = f", which is {numbers.shown(values[0])!r} in all rows" if len(values) == 1 else ""
         return self.found(
             "blocks" if len(values) < 2 else None,
-            f"The target has {numbers.counted(len(values), 'value')}{only}, outside of the "
+            f"The target has {numbers.counted(len(values), 'value')}{only}, outside the "
             "validation set.",
             len(values),
             2,
@@ -153,7 +153,7 @@ class TooFewRowsPerClass(Rule):
             ]
             evidence += (
                 " Classes too rare for three sets will be set aside, and no model can predict them: "
-                f"{numbers.some_of(each)}, without the validation set's rows."
+                f"{numbers.some_of(each)}, not counting the validation set's rows."
             )
         severity: Severity = "blocks" if fewest < 1 else "condition"
         return self.found(
@@ -167,7 +167,7 @@ class TooFewRowsPerClass(Rule):
 
 
 class ClassImbalance(Rule):
-    """A rare class: accuracy is uninformative, and a score needs many rows to be precise."""
+    """A rare class: accuracy says little about it, and scores need many rows to be precise."""
 
     code, title = "class_imbalance", "Rare class"
     advice = "Rank by more than accuracy. Do not reweight by habit: it breaks calibration."

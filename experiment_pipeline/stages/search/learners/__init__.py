@@ -1,4 +1,4 @@
-"""Which learner fits an algorithm, and where it is worth searching; libraries are imported when needed."""
+"""Which learner fits an algorithm, and its search space; libraries are imported when needed."""
 
 from collections.abc import Iterable, Mapping
 
@@ -31,7 +31,7 @@ def check_hyperparameters(configuration: Configuration, task: str) -> None:
 def space(
     algorithm: str, task: str, direction: Direction, used: Iterable[str] = ()
 ) -> dict[str, Range]:
-    """Return the search space of an algorithm under the aliases `used` already; empty: none is known."""
+    """Return the search space of an algorithm, under aliases that are in `used`; empty: none is known."""
     if estimators.is_own_estimator(algorithm):
         return {}
     ranges = ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {})

@@ -59,19 +59,19 @@ class EstimatorLearner(Learner):
     """Fits what has `fit` and `predict`."""
 
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
-        """Make an unfitted estimator, unless all names and values are well known: it takes a second."""
+        """Build an unfitted estimator, which takes a second, unless all names and values are known to work."""
         given, declared = configuration.hyperparameters, _declared(configuration.algorithm, task)
         odd = any(isinstance(one, str) or (one is not None and one < 0) for one in given.values())
         if is_own_estimator(configuration.algorithm) or odd or set(given) - declared.well_known:
             build_estimator(configuration, task, seed=0)
 
     def watched(self, request: FitRequest) -> str | None:
-        """The metric itself for the baseline, whose constant is the best one for it."""
+        """The metric itself for a baseline that predicts the best constant for it; else None."""
         is_baseline = _is_baseline(request.configuration, request.sets.task)
         return f"{request.spec.metric}{metric_sources(request.spec) or ''}" if is_baseline else None
 
     def reads_all(self, configuration: Configuration) -> bool:
-        """True, but for the baseline, which reads the target alone."""
+        """True, except for the baseline, which reads only the target."""
         return competes(configuration.algorithm)
 
     def fit_rows(
@@ -85,7 +85,7 @@ class EstimatorLearner(Learner):
             constant = float(best_constant(metric, rows.y, sets.task, weights=rows.weights))
             estimator.set_params(strategy="constant", constant=constant)
         elif rows.directions is not None and competes(configuration.algorithm):
-            # An estimator sorts its classes: where the positive one sorts first, directions turn.
+            # An estimator sorts its classes: where the positive one sorts first, directions are reversed.
             turned = sets.classes is not None and bool(np.argsort(np.asarray(sets.classes))[0])
             directions = [-one if turned else one for one in rows.directions]
             estimator.set_params(monotonic_cst=directions)
@@ -105,7 +105,7 @@ class EstimatorLearner(Learner):
                 given["sample_weight_val"] = held_out.weights
         if rows.weights is not None:
             given["sample_weight"] = rows.weights
-        # The baseline reads the shape of a sliced table alone.
+        # Only the baseline is given a sliced table, and it reads only the shape.
         sliced = isinstance(rows.table, SlicedTable)
         X = np.broadcast_to(0.0, rows.table.shape) if sliced else rows.table
         estimator.fit(X, labels(rows.y), **given)
@@ -117,7 +117,7 @@ class EstimatorLearner(Learner):
         """Fit on the train rows, and check that a user's own estimator survives the store."""
         configuration, sets = request.configuration, request.sets
         rows = work.train[configuration.features]
-        # Once more here: the import of a user's own estimator may have loaded another OpenMP.
+        # Limited here again: the import of a user's own estimator may have loaded another OpenMP.
         with threadpool_limits(limits=1, user_api="openmp"), Clock() as clock:
             estimator, kept, notes = self.fit_rows(request, rows, rounds, stops=True)
 
@@ -150,12 +150,12 @@ class EstimatorLearner(Learner):
         return persistence.from_bytes(model, stored.trusted_types)
 
     def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:
-        """Fit an estimator of as many rounds, without early stopping."""
+        """Fit an estimator with this number of rounds, without early stopping."""
         return self.fit_rows(request, rows, rounds, stops=False)[0]
 
 
 def _is_baseline(configuration: Configuration, task: str) -> bool:
-    """Whether it predicts the constant of the metric; class shares suit every metric of classes."""
+    """Whether it is a regression's baseline, a constant; class shares suit all metrics of classification."""
     baseline = not competes(configuration.algorithm) and not configuration.hyperparameters
     return baseline and task == "regression"
 
@@ -170,7 +170,7 @@ def set_early_stopping(
     for name, value in given.items():
         path, _, last = name.rpartition("__")
         beside = {other.removeprefix(f"{path}__") for other in given if other.startswith(path)}
-        # Without the switch, patience switches it on; with it, patience counts on train rows.
+        # Without a switch, a patience turns early stopping on; with one, it counts rounds on train rows.
         is_patience = switch not in beside and "validation_fraction" in beside
         if (last == switch and value not in (False, None)) or (
             last == "n_iter_no_change" and is_patience and value is not None
@@ -181,7 +181,7 @@ def set_early_stopping(
         return False, ()
     if asked.get(switch) == "auto" and len(early_stopping) <= AUTO_ROWS:
         del asked[switch]
-    # The rounds it ends with can be asked for again.
+    # `max_iter`, so that a refit can repeat the number of rounds.
     taken = inspect.signature(estimator.fit).parameters.keys()
     takes_set = {"X_val", "y_val"} <= taken and "max_iter" in estimator.get_params(deep=False)
     why = "it would hold out random train rows, whatever the split keeps apart"
@@ -205,7 +205,7 @@ def is_own_estimator(algorithm: str) -> bool:
 
 
 def _declared(algorithm: str, task: str) -> Estimator:
-    """What is declared of an algorithm; of an import path nothing is."""
+    """What is declared of an algorithm; nothing for an import path."""
     own = is_own_estimator(algorithm)
     return Estimator(algorithm) if own else ALGORITHMS[algorithm].estimator(task)
 
@@ -224,7 +224,7 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
     direct = {name: value for name, value in given.items() if name not in nested}
     try:
         estimator = cls(**{**declared.defaults, **direct})
-        # A function may return a pipeline, whose steps draw and start threads.
+        # A function may return a pipeline, whose steps have seeds and threads of their own.
         present = {"": estimator, **estimator.get_params(deep=not inspect.isclass(cls))}
         fixed = dict[str, int | None]()
         for name in present:
@@ -232,7 +232,7 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
             if last == "random_state":
                 fixed[name] = seed
             elif last == "n_jobs":
-                # Unset it means one thread in scikit-learn, which warns of others.
+                # None means one thread in scikit-learn, which warns about other values.
                 made_by = type(present.get(owner)).__module__
                 fixed[name] = None if made_by.startswith("sklearn.") else 1
         estimator.set_params(**nested, **fixed)
@@ -248,7 +248,7 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
         raise _unknown(path, f"it is a {kind}, the task is {task}", f"name a {wanted}")
     if wanted == "classifier" and not hasattr(estimator, "predict_proba"):
         rule = "with these hyperparameters it has no predict_proba, and scores need probabilities"
-        raise _unknown(path, rule, "choose what predicts probabilities")
+        raise _unknown(path, rule, "choose settings or an estimator with predict_proba")
     return estimator
 
 
@@ -274,7 +274,7 @@ def _check_names(configuration: Configuration, cls: type) -> None:
 
 
 def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
-    """Raise InvalidExperiment: a configuration cannot fit by weights, or keep to a direction, as asked."""
+    """Raise InvalidExperiment: a configuration cannot use the weights, or the directions, of the YAML."""
     algorithm = configuration.algorithm
     if not (spec.sample_weight or spec.monotone) or algorithm in NAMES or not competes(algorithm):
         return
@@ -282,8 +282,8 @@ def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
     name, rule, fix = type(estimator).__name__, None, ""
     if spec.sample_weight and "sample_weight" not in inspect.signature(estimator.fit).parameters:
         rule = (
-            f"{name} takes no sample_weight when it is fitted, so {spec.sample_weight} would count "
-            "in the scores alone"
+            f"{name} takes no sample_weight when it is fitted, so {spec.sample_weight} would only count "
+            "in the scores"
         )
         fix = "drop sample_weight"
     elif spec.monotone and "monotonic_cst" not in estimator.get_params(deep=False):
@@ -331,7 +331,7 @@ class BoosterLearner(EstimatorLearner):
     """A boosting library with scikit-learn's interface."""
 
     names: ClassVar[ParameterNames]
-    # LightGBM's name of a metric → the library's, which orders models alike.
+    # LightGBM's name of a metric → the library's, which ranks models the same way.
     metrics: ClassVar[Mapping[str, str]]
     # What encoded rows become: arrays, or "pandas".
     output: ClassVar[str] = "default"
@@ -393,7 +393,7 @@ class BoosterLearner(EstimatorLearner):
             from sklearn.pipeline import Pipeline
 
             estimator = Pipeline([("codes", codes), ("booster", estimator)])
-        # An average of one is scikit-learn's own way from codes to classes.
+        # An average of one model: scikit-learn's own wrapper that maps codes back to classes.
         whole = averaged([estimator], classes, names=["model"]) if classes else estimator
         return whole, kept, ()
 
@@ -417,7 +417,7 @@ class BoosterLearner(EstimatorLearner):
 
 
 class CatBoostLearner(BoosterLearner):
-    """Encodes categories by the targets of the rows before; a missing one is one more category."""
+    """Encodes categories by the targets of preceding rows; a missing one is one more category."""
 
     names = CATBOOST
     output = "pandas"
@@ -450,13 +450,13 @@ class CatBoostLearner(BoosterLearner):
         if rows.directions is not None:
             settings["monotone_constraints"] = rows.directions
         if held_out is not None:
-            # The mean square of a probability's error has another name.
+            # The mean squared error of a probability has another name.
             is_brier = rounds.watched == "RMSE" and is_classifier
             settings["eval_metric"] = "BrierScore" if is_brier else rounds.watched
             settings |= {"od_type": "Iter", "od_wait": rounds.patience, "use_best_model": True}
         fitted = make(**fixed, **settings, iterations=rounds.at_most)
         fitted.fit(pool(rows), eval_set=None if held_out is None else pool(held_out))
-        # What differs between two equal fits: time and id, and predictions of the held-out rows.
+        # Removed, as they differ between equal fits: time and id, and predictions of held-out rows.
         metadata = fitted.get_metadata()
         for name in ("model_guid", "train_finish_time"):
             del metadata[name]
@@ -467,13 +467,13 @@ class CatBoostLearner(BoosterLearner):
 
 
 class XGBoostLearner(BoosterLearner):
-    """Splits sets of categories; a missing one is what XGBoost takes for missing."""
+    """Splits on sets of categories; a missing one is XGBoost's own missing value."""
 
     names = XGBOOST
     metrics = _metrics("auc aucpr logloss mlogloss mae rmse mape")
 
     def _codes_step(self) -> Any:
-        # XGBoost refuses a negative code, and has a way of its own for what is missing.
+        # XGBoost refuses negative codes, and handles missing values itself.
         from sklearn.impute import SimpleImputer
 
         given = {"missing_values": -1, "strategy": "constant", "fill_value": np.nan}

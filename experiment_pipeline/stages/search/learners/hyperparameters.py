@@ -22,8 +22,8 @@ ROUNDS_AT_MOST = 2_000
 # Without early stopping: LightGBM's own default.
 ROUNDS_FIXED = 100
 LEARNING_RATE = 0.1
-# Of so many rows early stopping keeps rounds up to a sum of learning rates about this large (2 to 40
-# measured); it goes with the root of the rows (on 16 times the rows .7 to 3.9 times the rounds).
+# On so many rows, early stopping keeps about this number of rounds times the learning rate (2 to 40
+# measured); it grows with the root of the rows (on 16 times the rows .7 to 3.9 times the rounds).
 LEARNT_WHEN_STOPPED, _ROWS_OF_THAT = 10, 10_000
 # What stops metrics that LightGBM does not have.
 LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
@@ -63,8 +63,8 @@ class ParameterNames:
     objective: str  # the own name of the loss
     # task → its values; what follows a colon is the library's
     objectives: Mapping[str, tuple[str, ...]]
-    # own names of the others that take a text. None: the library checks values, and its constructor
-    # has further names, for which alone it is imported.
+    # own names of the others that take a text. None: the library checks values, and is imported only
+    # to look up further names of its constructor.
     texts: frozenset[str] | None = None
     # own name → the smallest and the largest value that the library takes
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)

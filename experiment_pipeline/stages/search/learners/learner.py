@@ -20,7 +20,7 @@ class FitRequest:
     """What to fit."""
 
     configuration: Configuration
-    sets: TrainingSets  # give task, classes and the early-stopping set; their rows are not used
+    sets: TrainingSets  # for task, classes and early-stopping set; their rows are not used
     spec: ExperimentSpec  # its seed and its metric are used
 
     @property
@@ -72,7 +72,7 @@ class Learner(ABC):
 
     @abstractmethod
     def watched(self, request: FitRequest) -> str | None:
-        """Return what a fit takes from the experiment's metric, as a part of its fingerprint."""
+        """Return how the experiment's metric decides a fit, as a part of its fingerprint; None: not at all."""
 
     @abstractmethod
     def reads_all(self, configuration: Configuration) -> bool:
@@ -82,10 +82,10 @@ class Learner(ABC):
     def fit(
         self, request: FitRequest, work: SharedWork, rounds: int | None = None, *, stored: bool
     ) -> FittedModel:
-        """Fit a configuration on the encoded train rows of `work`, in one thread; TrainingError: it
+        """Fit a configuration on the encoded train rows of `work`, in one thread; TrainingError: the model
         predicts something else after it was stored and loaded.
 
-        With `rounds`, a fixed number, it does not stop early. `stored`: whether its bytes are wanted.
+        With a fixed number of `rounds` it does not stop early. `stored`: whether its bytes are wanted.
         """
 
     @abstractmethod

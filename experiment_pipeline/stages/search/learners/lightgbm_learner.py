@@ -56,7 +56,7 @@ DATASET_PARAMETERS = frozenset(
         *("max_bin", "min_data_in_bin", "use_missing", "zero_as_missing"),
     }
 )
-# Up to so many rows of an early-stopping set each round is evaluated; of more, each second, third …
+# With at most so many early-stopping rows each round is evaluated; with more, every second, third … fifth.
 _EVALUATED_ROWS, _MOST_BETWEEN = 100_000, 5
 # A refit of more rows keeps one copy of its bins.
 _BY_ROWS = HELD_ROWS
@@ -103,7 +103,7 @@ def boosting_plan(
             "drop alpha, or write the metric of another quantile",
         )
     planned = take_rounds(given, request, stops=stops, fixed=rounds)
-    # LightGBM's objectives are called as our tasks are.
+    # LightGBM's objectives have the names of our tasks.
     defaults: dict[str, Scalar] = {"objective": sets.task, "learning_rate": LEARNING_RATE}
     # LightGBM has no monotone constraints where it boosts towards a median.
     if not (sets.directions and metric.objective.get("objective") == "regression_l1"):
@@ -145,14 +145,14 @@ def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
 
 
 def _data(table: Any, plan: BoostingPlan, *, sampled: bool) -> Any:
-    """A table as a Dataset is made of it; `sampled`: whether bins are made of it, too."""
+    """A table in the form that a Dataset takes; `sampled`: whether its rows also decide the bins."""
     import lightgbm as lgb
     from scipy.sparse import issparse
 
     rows, linear = table.shape[0], bool(plan.parameters.get("linear_tree"))
     count = int(positive(plan.parameters.get("bin_construct_sample_cnt"), HELD_ROWS))
     if linear and isinstance(table, SlicedTable):
-        # LightGBM keeps the numbers, too, and takes them from an array alone (4.7 writes past its end).
+        # LightGBM also keeps the raw numbers, and must get them as an array (4.7 writes past its end).
         table = table[:]
     small = not isinstance(table, SlicedTable) and (rows <= count or not sampled)
     if issparse(table) or linear or small:
@@ -162,10 +162,10 @@ def _data(table: Any, plan: BoostingPlan, *, sampled: bool) -> Any:
 
 
 class InTurn:
-    """Rows as LightGBM asks for them: some one by one, to make bins of, and then all in slices.
+    """Rows as LightGBM asks for them: first a sample row by row, to make bins of, then all in slices.
 
-    LightGBM draws other rows to make bins of for each kind of table. So whichever row it asks for, it
-    is given the next of `sampled`, positions of those to make bins of.
+    LightGBM samples different rows for each kind of table. So whichever single row it asks for, it is
+    given the next of `sampled`, the positions of the rows to make bins of.
     """
 
     batch_size = ROWS_OF_A_SLICE
@@ -184,7 +184,7 @@ class InTurn:
 
 
 def rows_for_bins(rows: int, count: int) -> np.ndarray:
-    """Draw a row of each of `count` equal stretches, by a hash: int64, ascending; all of fewer rows."""
+    """Draw a row of each of `count` equal stretches, by a hash: int64, ascending; all rows if there are fewer."""
     if rows <= count:
         return np.arange(rows)
     bounds = np.arange(count + 1) * rows // count
@@ -273,7 +273,7 @@ class LightGBMLearner(Learner):
         LIGHTGBM.own_names(configuration, task)
 
     def watched(self, request: FitRequest) -> str | None:
-        """What a fit boosts towards, and LightGBM's metric that stops it."""
+        """The objective of a fit, and LightGBM's metric that stops it."""
         with suppress(InvalidExperiment):
             plan = boosting_plan(request)
             names = [name for name in ("objective", "alpha") if name in plan.parameters]
@@ -306,7 +306,7 @@ class LightGBMLearner(Learner):
             found.append(predictions.copy())
             return []
 
-        # LightGBM has the bits that `predict` gives for the rows that it grew trees on, with two exceptions.
+        # For its own train rows LightGBM already has what `predict` would return, with two exceptions.
         exact = given("boosting") not in ("dart", "rf") and not given("linear_tree")
         if exact and not plan.rounds.patience and len(train.y) <= HELD_ROWS:
             booster.eval_train(feval=keep)

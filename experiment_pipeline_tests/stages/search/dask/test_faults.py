@@ -142,7 +142,7 @@ def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: P
         wait_until(lambda: cluster.places() == 3, SOON)
         done = run(cluster, tasks)
     assert (done["killer"].value, done["killer"].attempts) == (None, 2)
-    assert (done["killer"].lost or "").startswith("2 workers died while they had this fit, the la")
+    assert (done["killer"].lost or "").startswith("2 workers died while they ran this fit, the la")
     assert ended(done) == tasks.keys() - {"killer"}
     assert noted_work.starts(noted)["killer"] == 2
     assert sum(process.poll() is not None for process in started) == 2
