@@ -410,6 +410,14 @@ def test_more_seconds_are_used() -> None:
     assert (space["objective"][0], space["reg_sqrt"]) == ("regression_l1", [False, True])
 
 
+def test_a_draft_with_directions_searches_what_keeps_them() -> None:
+    """No linear model, and no trees towards a median."""
+    shape = Shape("regression", "mae", 5_000, 20, seconds=60, installed={"xgboost"}, directed=True)
+    found = {one.entry["algorithm"]: str(one.entry) for one in propose_search(shape)}
+    assert found.keys() == {"lightgbm", "xgboost", "random_forest", "extra_trees", "dummy"}
+    assert "objective" not in found["lightgbm"] + found["xgboost"]
+
+
 @pytest.mark.parametrize(("least", "asks"), [(0.0, True), (-0.5, False)])
 def test_a_target_that_is_never_negative_may_be_boosted_by_its_logarithm(
     least: float, asks: bool
