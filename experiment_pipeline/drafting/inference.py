@@ -51,7 +51,7 @@ FEWEST_DAYS = 10
 # Entities of so many rows each may be a feature, where so large a part of the latest rows is about ones
 # of before, or where two columns of them make so many different pairs for each (ratings, sales).
 ROWS_OF_A_KNOWN_ONE, LATEST, MET_AGAIN, PARTNERS = 10, 0.8, 0.95, 5
-_POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos")
+_POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos", "ja", "oui", "si", "sí", "sim")
 _UNITS: tuple[Literal["day", "hour", "minute", "second"], ...] = ("day", "hour", "minute", "second")
 _SET_NAMES = {
     "train": ("train", "training", "fit"),

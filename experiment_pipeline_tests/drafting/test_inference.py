@@ -77,6 +77,7 @@ def test_the_task_follows_from_the_targets_values(target: Any, task: str) -> Non
     [
         (repeated("no", "yes"), "yes"),
         (repeated("N", "Y"), "Y"),
+        (repeated("Ja", "Ja", "Nein"), "Ja"),
         (repeated(0, 1), 1),
         (repeated(0.0, 1.0, np.nan), 1),
         (repeated(True, False), True),
