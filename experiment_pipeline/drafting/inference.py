@@ -120,9 +120,9 @@ class Draft:
 
 
 def infer(
-    raw: pd.DataFrame, wishes: Wishes, rows: int | None = None, *, directed: bool = False
+    raw: pd.DataFrame, wishes: Wishes, rows: int | None = None, *, bound: bool = False
 ) -> Draft:
-    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the table; `directed`: monotone.
+    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the table; `bound`: to directions.
     UnusableTable: a decision is wrong, or only the user can make it; the fix names the option.
     """
     _check_names(raw, wishes)
@@ -159,7 +159,7 @@ def infer(
         seconds=wishes.seconds,
         is_amount=task.value == "regression" and not (target < 0).any(),
         installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
-        directed=directed,
+        bound=bound,
     )
     evaluation = _evaluation(raw, split.value, shape)
     shape = replace(shape, has_folds=evaluation is not None)

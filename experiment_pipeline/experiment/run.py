@@ -300,10 +300,9 @@ def _drafted(
     }
     try:
         wishes = Wishes.model_validate(wanted)
+        drafted = draft_experiment(name, wishes, url, f'run("{name}")', given)
     except ValidationError as error:
         raise invalid(explain(error, Wishes, wanted), lambda place: str(place[0])) from None
-    try:
-        drafted = draft_experiment(name, wishes, url, f'run("{name}")', given)
     except errors.UnusableTable as error:
         if not error.culprit.startswith("--"):
             raise

@@ -137,7 +137,7 @@ def test_what_cannot_be_joined_is_counted_and_said() -> None:
             lambda p, y: (p.rename(columns={"flight": "id"}), y),
             "column flight: the predictions have no",
         ),
-        (lambda p, y: (p, y.rename(columns={"late": "lat"})), "'lat'\n  fix: Deliver it under"),
+        (lambda p, y: (p, y.rename(columns={"late": "lat"})), "'lat'.\n  fix: Deliver it under"),
         (
             lambda p, y: (p, y.assign(flight="F" + y["flight"])),
             "no label has the id of a prediction",

@@ -53,9 +53,7 @@ AUTO_ROWS = 10_000
 # Rows on which a user's own estimator must predict the same after it was stored and loaded.
 RELOADED_ROWS = 100
 # Their leaves become medians or quantiles, in any order: LightGBM refuses directions, XGBoost breaks them in silence.
-_WITHOUT_DIRECTIONS = {
-    *("regression_l1", "quantile", "mape", "reg:absoluteerror", "reg:quantileerror"),
-}
+_DIRECTIONLESS = ("regression_l1", "quantile", "mape", "reg:absoluteerror", "reg:quantileerror")
 # A fitted estimator of encoded rows, with rounds and notes as in `FittedModel`.
 Fit = tuple[Any, int | None, tuple[str, ...]]
 
@@ -288,7 +286,7 @@ def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
         if algorithm == "lightgbm" and "alpha" in metric_of(spec.metric).objective:
             towards = towards or "quantile"
         name, takes_weights = f"{algorithm} towards {towards}", True
-        keeps_directions = towards not in _WITHOUT_DIRECTIONS
+        keeps_directions = towards not in _DIRECTIONLESS
     else:
         estimator = build_estimator(configuration, spec.task, seed=0)
         name = type(estimator).__name__
