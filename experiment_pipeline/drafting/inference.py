@@ -51,7 +51,7 @@ FEWEST_DAYS = 10
 # Entities of so many rows each may be a feature, where so large a part of the latest rows is about ones
 # of before, or where two columns of them make so many different pairs for each (ratings, sales).
 ROWS_OF_A_KNOWN_ONE, LATEST, MET_AGAIN, PARTNERS = 10, 0.8, 0.95, 5
-_POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos")
+_POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos", "ja", "oui", "si", "sí", "sim")
 _UNITS: tuple[Literal["day", "hour", "minute", "second"], ...] = ("day", "hour", "minute", "second")
 _SET_NAMES = {
     "train": ("train", "training", "fit"),
@@ -119,8 +119,10 @@ class Draft:
         return keys
 
 
-def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
-    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the table.
+def infer(
+    raw: pd.DataFrame, wishes: Wishes, rows: int | None = None, *, bound: bool = False
+) -> Draft:
+    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the table; `bound`: to directions.
     UnusableTable: a decision is wrong, or only the user can make it; the fix names the option.
     """
     _check_names(raw, wishes)
@@ -157,6 +159,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         seconds=wishes.seconds,
         is_amount=task.value == "regression" and not (target < 0).any(),
         installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
+        bound=bound,
     )
     evaluation = _evaluation(raw, split.value, shape)
     shape = replace(shape, has_folds=evaluation is not None)

@@ -63,6 +63,7 @@ class Shape:
     installed: frozenset[str] = frozenset()  # algorithms of other packages
     is_amount: bool = False  # whether the target is a number that is never negative
     has_folds: bool = False  # whether each configuration is fitted on five folds
+    bound: bool = False  # whether predictions may only rise or fall with some features
 
     @property
     def encoders(self) -> list[str]:
@@ -113,11 +114,12 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     drawn = {"algorithm": "lightgbm", "method": "random", "draws": draws, **encoders}
     strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
     linear = {"algorithm": "linear", "hyperparameters": strength}  # early: few seconds suffice
+    why_linear = "if it comes close to the trees, prefer it: it can be explained"
     return (
         Proposal(first, "boosted trees with their defaults, and with random splits: fitted first"),
         *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
         Proposal({**drawn, "hyperparameters": space}, boosted),
-        Proposal(linear, "if it comes close to the trees, prefer it: it can be explained"),
+        *([] if shape.bound else [Proposal(linear, why_linear)]),
         *_other_boosters(shape),
         *_forests(shape, rows, cells),
         Proposal({"algorithm": "dummy"}, "ignores the features: the baseline for all others"),
@@ -197,8 +199,8 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
 
 
 def _is_median(shape: Shape) -> bool:
-    """Whether the metric asks for the median of a target."""
-    return metric_of(shape.metric).objective.get("objective") == "regression_l1"
+    """Whether the metric asks for the median of a target, which trees with directions do not grow towards."""
+    return metric_of(shape.metric).objective.get("objective") == "regression_l1" and not shape.bound
 
 
 def _rounds_in_time(shape: Shape, rows: int) -> int | None:

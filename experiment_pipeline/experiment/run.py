@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -44,7 +45,7 @@ from experiment_pipeline.reporting.outcome import Check, Outcome
 from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trigger
 from experiment_pipeline.spec import NAME
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.spec.reading import YamlFile, read_component, to_yaml
+from experiment_pipeline.spec.reading import YamlFile, explain, invalid, read_component, to_yaml
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.raw_data.table import RawTable, content_digest
 from experiment_pipeline.stages.registry import STAGES
@@ -110,7 +111,7 @@ def run(
             raise errors.InvalidExperiment("run", rule, fix)
         named, summary = named_columns(_folder_of(str(data))), ""
     else:
-        named, summary = _drafted(data, target, name, schema, seconds, settings)
+        named, summary = _drafted(data, str(target), name, schema, seconds, settings)
     return _execute(named, summary, seconds, workers, began=began, progress=progress)
 
 
@@ -282,19 +283,26 @@ def _drafted(
     url = _stored(data, name) if isinstance(data, pd.DataFrame) else str(data)
     if "://" not in url and not (Path.cwd() / "pyproject.toml").exists():
         url = str(Path(url).expanduser().absolute())  # Dagster may be started elsewhere
+    for key, such in (("exclude", {"left_on": "known too late"}), ("split", {"by": "random"})):
+        if not isinstance(given.get(key, {}), Mapping):
+            rule = f"{given[key]!r} is not a mapping"
+            raise errors.InvalidExperiment(key, rule, f"Write one, such as {such}.")
     split = given.get("split", {})
-    wishes = Wishes(
-        target=target,
-        seconds=seconds,
-        exclude=[*given.get("exclude", {})],
-        split=split.get("by"),
-        split_column=split.get("column"),
-        id_column=split.get("id_columns", []),
-        **{**given.pop("data", {}), "data": url},
+    wanted = {
+        "data": url,
+        "target": target,
+        "seconds": seconds,
+        "exclude": [*given.get("exclude", {})],
+        "split": split.get("by"),
+        "split_column": split.get("column"),
+        "id_column": split.get("id_columns", []),
         **{key: given[key] for key in _WISHES if key in given},
-    )
+    }
     try:
+        wishes = Wishes.model_validate(wanted)
         drafted = draft_experiment(name, wishes, url, f'run("{name}")', given)
+    except ValidationError as error:
+        raise invalid(explain(error, Wishes, wanted), lambda place: str(place[0])) from None
     except errors.UnusableTable as error:
         if not error.culprit.startswith("--"):
             raise

@@ -214,16 +214,27 @@ def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepa
     declared = {name for _, name in declared_columns(preparation)}
     # A user's own function gets every column: it does not declare what it reads.
     rows = raw[needed] if preparation.function is None else raw
-    times = {
-        name: _in_zone(rows[name], getattr(pd.api.types.pandas_dtype(trained), "tz", None))
+    read = {
+        name: _as_in_a_file(rows[name], trained)
         for name, trained in reading.raw_types.items()
-        if name in rows and trained.startswith("datetime64") and kind_of(rows[name]) == "datetime"
+        if name in rows
     }
-    return prepare(with_columns(rows, times), preparation, may_be_absent=declared - set(needed))
+    return prepare(with_columns(rows, read), preparation, may_be_absent=declared - set(needed))
 
 
-def _in_zone(column: pd.Series, zone: Any) -> pd.Series:
-    """The same instants in the zone of training, on which their hours and days depend."""
+def _as_in_a_file(column: pd.Series, trained: str) -> pd.Series:
+    """As it is read from Parquet (durations as seconds, dates as midnights), times in the zone of training."""
+    kind = kind_of(column)
+    if kind == "duration":
+        return column.dt.total_seconds()
+    if not trained.startswith("datetime64"):
+        return column
+    if pd.api.types.infer_dtype(column) == "date":
+        column, kind = pd.to_datetime(column.astype(object)), "datetime"
+    if kind != "datetime":
+        return column
+    # Hours and days depend on the zone.
+    zone = getattr(pd.api.types.pandas_dtype(trained), "tz", None)
     if (column.dt.tz is None) != (zone is None):
         raise _other_offsets(column.name, has_one=zone is None)
     return column if zone is None else column.dt.tz_convert(zone)

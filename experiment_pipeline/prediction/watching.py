@@ -267,7 +267,8 @@ def _keyed(
     for name in (*ids, *wanted):
         if name not in frame:
             rule = f"the {words} have no such column; {did_you_mean(name, frame.columns)}"
-            raise UnusableTable(f"column {name}", rule, fix)
+            given = fix if name in ids else "Deliver it under this name."
+            raise UnusableTable(f"column {name}", rule, given)
     texts = pd.DataFrame({name: coercion.as_text(frame[name]) for name in ids})
     known = texts.notna().all(axis=1)
     keyed = frame[known].set_axis(pd.Index(row_hashes(texts[known], ids, "watch")), axis=0)

@@ -308,7 +308,7 @@ class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version
     at: Annotated[str, "when it was watched, ISO 8601 in UTC"]
     metric: Annotated[str, "the ranking metric"]
     rows: Annotated[int, "labelled rows so far, each id once"]
-    days: Annotated[int, "days of them that are compared, or calls where there is no time"]
+    days: Annotated[int, "compared days, small ones together, or calls where there is no time"]
     score: Annotated[Number, "of all labelled rows"]
     low: Annotated[Number, "lower bound of its 95 % interval, for one look"]
     high: Annotated[Number, "upper bound of its 95 % interval, for one look"]
@@ -342,9 +342,11 @@ class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version
 
     def __str__(self) -> str:
         score, promise, baseline = self.scores
-        days = f"{numbers.counted(self.days, 'day')}, {self.new_rows:,} rows are new"
+        parts = (
+            f"{numbers.counted(self.days, 'part')} of a day or more, {self.new_rows:,} rows are new"
+        )
         lines = (
-            f"version   {self.version}: {numbers.counted(self.rows, 'labelled row')} of {days}",
+            f"version   {self.version}: {numbers.counted(self.rows, 'labelled row')} in {parts}",
             f"score     {self.metric} {score}, an interval for one look",
             f"promise   {promise} on validation",
             f"baseline  {baseline} on the labelled rows",

@@ -156,10 +156,8 @@ def cell_hashes(column: pd.Series) -> np.ndarray:
     """Hash each cell of a column as `table_digest` does: uint64 (n,)."""
     if kind_of_type(column.dtype) == "text" and not holds_objects(column):
         return _by_slices(column, lambda some: _texts(some, _MISSING_CELL))
-    if not holds_objects(column):
-        return _by_slices(column, _as_pandas)
     try:  # what else is in a column of objects changes how one is hashed
-        return _as_pandas(column)
+        return _as_pandas(column) if holds_objects(column) else _by_slices(column, _as_pandas)
     except TypeError:  # pandas cannot hash lists and mappings
         return _as_pandas(column.map(written).astype(object))
 

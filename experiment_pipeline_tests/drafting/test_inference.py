@@ -77,6 +77,7 @@ def test_the_task_follows_from_the_targets_values(target: Any, task: str) -> Non
     [
         (repeated("no", "yes"), "yes"),
         (repeated("N", "Y"), "Y"),
+        (repeated("Ja", "Ja", "Nein"), "Ja"),
         (repeated(0, 1), 1),
         (repeated(0.0, 1.0, np.nan), 1),
         (repeated(True, False), True),
@@ -408,6 +409,14 @@ def test_more_seconds_are_used() -> None:
     assert losses == [[{}, {"objective": "reg:absoluteerror"}], [{}, {"loss_function": "MAE"}]]
     space = found[1][1].entry["hyperparameters"]
     assert (space["objective"][0], space["reg_sqrt"]) == ("regression_l1", [False, True])
+
+
+def test_a_draft_with_directions_searches_what_keeps_them() -> None:
+    """No linear model, and no trees towards a median."""
+    shape = Shape("regression", "mae", 5_000, 20, seconds=60, installed={"xgboost"}, bound=True)
+    found = {one.entry["algorithm"]: str(one.entry) for one in propose_search(shape)}
+    assert found.keys() == {"lightgbm", "xgboost", "random_forest", "extra_trees", "dummy"}
+    assert "objective" not in found["lightgbm"] + found["xgboost"]
 
 
 @pytest.mark.parametrize(("least", "asks"), [(0.0, True), (-0.5, False)])

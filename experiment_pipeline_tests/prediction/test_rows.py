@@ -1,5 +1,6 @@
 """Rows as delivered: read as the training table was, predicted, and what training never saw is told."""
 
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -225,6 +226,17 @@ def test_an_instant_has_the_hour_of_training_in_every_zone() -> None:
     assert hours(days) == hours(days.tz_convert("Asia/Tokyo")) == [0, 5, 10]
     with pytest.raises(UnusableTable, match="no offset from UTC, those of training have one"):
         hours(days.tz_localize(None))
+
+
+def test_a_dataframe_is_read_as_a_parquet_file_of_it() -> None:
+    """Python's dates, as pandas reads them, are midnights, and durations are seconds, as in training."""
+    calendar = {"calendar": {"day": ["month"]}}
+    spec = exported.make_spec(split={"by": "random"}, preparation=calendar)
+    reading = Reading.of(spec, Origin("", {"day": "datetime64[us]", "took": "float64"}, "", ()))
+    rows = pd.DataFrame({"day": [date(2024, 5, 1), None], "took": pd.to_timedelta([90, 1], "s")})
+    wanted = Signature("binary", "late", {"day_month": "float64", "took": "float64"})
+    made = prepared(rows, reading, wanted).frame[[*wanted.features]]
+    assert made.fillna(0).to_numpy().tolist() == [[5, 90], [0, 1]]
 
 
 def test_golden_rows_hold_what_is_awkward() -> None:

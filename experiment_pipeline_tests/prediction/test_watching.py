@@ -137,7 +137,7 @@ def test_what_cannot_be_joined_is_counted_and_said() -> None:
             lambda p, y: (p.rename(columns={"flight": "id"}), y),
             "column flight: the predictions have no",
         ),
-        (lambda p, y: (p, y.rename(columns={"late": "lat"})), "did you mean 'lat'"),
+        (lambda p, y: (p, y.rename(columns={"late": "lat"})), "'lat'.\n  fix: Deliver it under"),
         (
             lambda p, y: (p, y.assign(flight="F" + y["flight"])),
             "no label has the id of a prediction",
@@ -194,7 +194,8 @@ def test_the_command_reads_files_and_prints_words_or_json(tmp_path: Path) -> Non
     facts = json.loads(told.output)
     assert (facts["experiment"], facts["rows"], facts["days"]) == ("flights", 200, 1)
     told = command(*given, "flight")
-    assert told.output.startswith("version   v0001: 200 labelled rows of 1 day, 0 rows are new")
+    rows = "200 labelled rows in 1 part of a day or more, 0 rows are new"
+    assert told.output.startswith(f"version   v0001: {rows}")
     assert f"promise   {facts['promise']:.4f} (" in told.output
     told = command(*given, "flihgt")
     assert told.exit_code == 1

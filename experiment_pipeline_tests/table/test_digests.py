@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +116,5 @@ def test_lists_and_mappings_have_a_digest() -> None:
     assert first != nested({"x": 1, "y": [1.5, None]}, [1, "2"], None)
     assert first != nested({"x": 1, "z": [1.5, None]}, [1, 2], None)
     assert nested([[1], [2]]) != nested([[1, 2]]) != nested(["1, 2"])
+    of_arrow = pd.DataFrame({"a": [[1], [2]]}, dtype=pd.ArrowDtype(pa.list_(pa.int64())))
+    assert table_digest(of_arrow) != table_digest(of_arrow.iloc[::-1])

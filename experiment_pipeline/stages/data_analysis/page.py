@@ -202,7 +202,8 @@ def _column(column: pd.Series) -> tuple[document.Cell, ...]:
         values = values / max(np.abs(values).max(initial=0.0), 1e-300)
         # A few outliers would leave all others in one bar.
         within = np.quantile(values, [0.01, 0.99]) if len(values) else (0, 0)
-        bars = np.histogram(np.clip(values, *within), bins=_BARS)[0]
+        # From 0 on, because beside a large number there may be no room for so many bars.
+        bars = np.histogram(np.clip(values, *within) - within[0], bins=_BARS)[0]
     else:
         shares = as_text(known).value_counts(normalize=True)
         distinct, bars = len(shares), shares.head(_BARS).to_numpy()

@@ -70,6 +70,12 @@ def test_the_settings_of_all_findings_are_one_patch() -> None:
     assert {"other", "constant", "outcome", "empty"} <= set(excluded)
 
 
+def test_numbers_that_differ_by_rounding_alone_are_drawn() -> None:
+    """A sum of shares is 1 but for its last digit, beside which there is no room for twelve bars."""
+    frame = tables.table(total=np.where(np.arange(tables.ROWS) % 2, 1.0, np.nextafter(1, 2)))
+    assert "total" in report_html(tables.analysed(tables.table()), frame, tables.experiment())
+
+
 @pytest.mark.slow
 def test_wide_tables_stay_small() -> None:
     """Columns beyond sixty are left out."""

@@ -170,6 +170,21 @@ def test_an_estimator_that_cannot_is_refused() -> None:
         check_demands(configuration, bound)
 
 
+@pytest.mark.parametrize(
+    ("metric", "entry"),
+    [
+        ("pinball_0.9", one("lightgbm")),
+        ("mae", one("lightgbm", loss="regression_l1")),
+        ("mae", one("xgboost", objective="reg:absoluteerror")),
+    ],
+)
+def test_trees_towards_a_quantile_keep_no_direction(metric: str, entry: dict[str, Any]) -> None:
+    """LightGBM stops there, and XGBoost's predictions go the other way: both are refused before."""
+    spec = experiment([entry], "regression", metric=metric, monotone={"distance": "increasing"})
+    with pytest.raises(InvalidExperiment, match="cannot be held to a direction"):
+        check_demands(*configurations(spec), spec)
+
+
 def test_only_numbers_of_the_table_have_a_direction() -> None:
     """A text has none, and a name that is not there is told from what is."""
     frame = table(CLASSES["binary"])

@@ -43,6 +43,7 @@ from experiment_pipeline.stages.search.learners.learner import (
 )
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork, SlicedTable
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.run_code import metric_sources
@@ -51,6 +52,8 @@ from experiment_pipeline.storage.run_code import metric_sources
 AUTO_ROWS = 10_000
 # Rows on which a user's own estimator must predict the same after it was stored and loaded.
 RELOADED_ROWS = 100
+# Their leaves become medians or quantiles, in any order: LightGBM refuses directions, XGBoost breaks them in silence.
+_DIRECTIONLESS = ("regression_l1", "quantile", "mape", "reg:absoluteerror", "reg:quantileerror")
 # A fitted estimator of encoded rows, with rounds and notes as in `FittedModel`.
 Fit = tuple[Any, int | None, tuple[str, ...]]
 
@@ -275,20 +278,29 @@ def _check_names(configuration: Configuration, cls: type) -> None:
 
 def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
     """Raise InvalidExperiment: a configuration cannot use the weights, or the directions, of the YAML."""
-    algorithm = configuration.algorithm
-    if not (spec.sample_weight or spec.monotone) or algorithm in NAMES or not competes(algorithm):
+    algorithm, rule, fix = configuration.algorithm, None, ""
+    if not (spec.sample_weight or spec.monotone) or not competes(algorithm):
         return
-    estimator = build_estimator(configuration, spec.task, seed=0)
-    name, rule, fix = type(estimator).__name__, None, ""
-    if spec.sample_weight and "sample_weight" not in inspect.signature(estimator.fit).parameters:
+    if (names := NAMES.get(algorithm)) is not None:
+        towards = names.own_names(configuration, spec.task).get(names.objective)
+        if algorithm == "lightgbm" and "alpha" in metric_of(spec.metric).objective:
+            towards = towards or "quantile"
+        name, takes_weights = f"{algorithm} towards {towards}", True
+        keeps_directions = towards not in _DIRECTIONLESS
+    else:
+        estimator = build_estimator(configuration, spec.task, seed=0)
+        name = type(estimator).__name__
+        takes_weights = "sample_weight" in inspect.signature(estimator.fit).parameters
+        keeps_directions = "monotonic_cst" in estimator.get_params(deep=False)
+    if spec.sample_weight and not takes_weights:
         rule = (
             f"{name} takes no sample_weight when it is fitted, so {spec.sample_weight} would only count "
             "in the scores"
         )
         fix = "drop sample_weight"
-    elif spec.monotone and "monotonic_cst" not in estimator.get_params(deep=False):
+    elif spec.monotone and not keeps_directions:
         rule = f"{name} cannot be held to a direction ({listed(list(spec.monotone))})"
-        fix = "drop monotone; boosted trees and forests can"
+        fix = "drop monotone; boosted trees towards a mean, and forests, can"
     if rule is not None:
         out = f"take it out of `search`, or {fix}"
         raise errors.InvalidExperiment(f"algorithm {algorithm}", rule, out)
