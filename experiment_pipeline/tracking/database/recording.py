@@ -284,7 +284,7 @@ def mark_killed() -> list[RunRecord]:
             ended_at=known.seen_at,
             error_type="Killed",
             error=f"{process} is gone: it was killed, ran out of memory, or the machine restarted",
-            fix="Run it again: what it had trained is reused.",
+            fix="Run it again: the models that it trained are reused.",
         )
         if run.record_if_running(facts):
             gone.append(run)
