@@ -56,7 +56,7 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() ->
     for name, place in (("orders", "shop/defs/orders"), ("visits", "defs/visits")):
         with pytest.raises(InvalidExperiment, match=f"^{place}/defs.yaml:1"):
             ep.run(name)
-    with pytest.raises(InvalidExperiment, match="no experiment below"):
+    with pytest.raises(InvalidExperiment, match="nor an experiment below"):
         ep.run("shop", progress=False)
 
 
@@ -70,7 +70,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     assert found.accepted
     assert found.decision.startswith("visits: accepted with conditions (repeated_entities, ")
     assert found.decision.partition(":")[2].partition(", v0001")[0] in found._repr_html_()
-    assert "positive  yes: of 'no' and 'yes' the affirmative" in found.summary
+    assert "positive  yes: the affirmative of 'no' and 'yes'" in found.summary
     assert set(found.leaderboard["algorithm"]) >= {"linear", "dummy"}
     assert found.named.spec.exclude.keys() >= {"cost", "patient", "visit_id"}
     assert found.named.spec.exclude["cost"] == "known later"
@@ -141,7 +141,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
 
     with monkeypatch.context() as patched:
         patched.setattr(steps, "search", functools.wraps(search)(interrupted))
-        with pytest.raises(KeyboardInterrupt, match="the same call goes on") as ended:
+        with pytest.raises(KeyboardInterrupt, match="the same call continues") as ended:
             run(table, workers=1, seconds=500)
     assert len(ended.traceback) == 3, "pages of a notebook"
     assert list(ep.runs("experiment")["status"]) == ["killed"]
