@@ -1,4 +1,4 @@
-"""`record`, `freshness`, `watch`, `retention`, `mlflow`, `engine`: around runs, and in no result."""
+"""`record`, `freshness`, `watch`, `retention`, `mlflow`, `engine`: settings that change no result."""
 
 import ipaddress
 import re
@@ -13,20 +13,20 @@ Sentence = Annotated[str, Field(min_length=1)] | None
 
 
 class Statements(Closed):
-    """What only people can say about a model; it stands in decision record, card and manifest."""
+    """Statements that only people can make about a model; decision record, card and manifest show them."""
 
     purpose: Sentence = Field(None, description="What it is for, and which decisions it supports")
     not_for: Sentence = Field(None, description="What it must not be used for")
     oversight: Sentence = Field(None, description="Who can overrule or stop it, and how")
     affected: Sentence = Field(None, description="Whom it affects, and where they can object")
-    # A number would be taken for seconds since 1970.
+    # A lower limit, because pydantic reads a bare number as seconds since 1970.
     review_on: Annotated[date, Field(gt=date(2000, 1, 1))] | None = Field(
         None, description="The day of its next review", examples=["2027-06-30"]
     )
 
 
 class Freshness(Closed):
-    """How old leaderboard and exported model may get before Dagster's page marks them."""
+    """The age at which Dagster's page marks leaderboard and exported model as outdated."""
 
     warn_after: Duration | None = Field(
         None, description="A duration; unset: no warning", examples=["2 days"]
@@ -43,24 +43,24 @@ class Watch(Closed):
     labels: str = Field(min_length=1, repr=False, description="Path or URL, with id and target")
     id: str | None = Field(None, min_length=1, description="Unset: the split's id_columns")
     time: str | None = Field(None, min_length=1, description="Unset: that of a split by time")
-    schedule: str | None = Field(None, description="Cron expression; unset: when it is asked for")
-    rerun: bool = Field(False, description="true: below the promise, a run is requested once")
+    schedule: str | None = Field(None, description="Cron expression; unset: only by hand")
+    rerun: bool = Field(False, description="true: if it is below its promise, request one run")
 
 
 class Retention(Closed):
     """Which runs keep their files when `experiment-pipeline clean` is called."""
 
-    runs: int = Field(ge=1, description="So many of the last runs that had a leaderboard")
-    days: int = Field(0, ge=0, description="And every run that is not older")
+    runs: int = Field(ge=1, description="Number of last runs with a leaderboard to keep")
+    days: int = Field(0, ge=0, description="Also keep every run that is at most this old")
 
 
 class Mlflow(Closed):
-    """Where the experiment's runs are written, too."""
+    """The MLflow server that runs are also written to."""
 
     tracking_uri: str = Field(
         min_length=1,
         repr=False,
-        description="Of the MLflow server; credentials belong into MLFLOW_TRACKING_USERNAME and "
+        description="Its address; credentials belong in MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD",
         examples=["http://mlflow.example:5000"],
     )
@@ -70,7 +70,7 @@ class Mlflow(Closed):
 
     @property
     def shown_uri(self) -> str:
-        """The address without its secrets."""
+        """The address without credentials."""
         return re.sub("//[^/@]*@", "//***@", self.tracking_uri).partition("?")[0]
 
 
@@ -81,18 +81,18 @@ _ADDRESS = re.compile(
 
 
 class Certificates(Closed):
-    """Who this client is, and whom it believes: files in PEM, read when a run begins."""
+    """TLS identity of this client, and the authority it trusts: PEM files, read when a run begins."""
 
-    ca: str = Field(min_length=1, description="Path of the certificate of the cluster's authority")
+    ca: str = Field(min_length=1, description="Path of the cluster's CA certificate")
     certificate: str = Field(min_length=1, description="Path of this client's certificate")
     key: str = Field(min_length=1, description="Path of this client's private key")
 
-    # A path is shown in messages, and this is often the private key.
+    # Messages show paths, and a pasted value would often be the private key.
     @field_validator("*")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
         if "-----BEGIN" in value or "\n" in value:
-            raise ValueError("is not a path; write it into a file, and name that file")
+            raise ValueError("is not a path; save it to a file, and name that file")
         return value
 
 
@@ -101,14 +101,14 @@ class DaskEngine(Closed):
 
     address: str = Field(
         min_length=1,
-        description="Of the scheduler; local: a cluster on this machine, for trying",
+        description="Of the scheduler; local: a cluster on this machine, to try it out",
         examples=["tls://scheduler.example:8786"],
     )
     certificates: Certificates | None = Field(
         None, description="For tls://; unset: those of Dask's own configuration"
     )
     insecure: bool = Field(
-        False, description="true: tcp:// to another machine, where whoever reaches a port runs code"
+        False, description="true: allow tcp:// to another machine; who reaches a port can run code"
     )
 
     @property
@@ -116,7 +116,7 @@ class DaskEngine(Closed):
         """Whether the cluster is started for the run, on this machine."""
         return self.address == LOCAL
 
-    # The address is in no message: somebody may have written a password into it.
+    # No message shows the address, because it may contain a password.
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
         found = _ADDRESS.fullmatch(self.address)
@@ -135,16 +135,16 @@ class DaskEngine(Closed):
             loopback = host.lower() == "localhost"
         if protocol == "tcp" and not loopback and not self.insecure:
             raise impossible(
-                "tcp:// to another machine is neither encrypted nor authenticated: whoever reaches "
-                "a port of the cluster runs code there and here; write tls:// with certificates, "
-                "or insecure: true where nobody else reaches that network",
+                "tcp:// to another machine is neither encrypted nor authenticated: anybody who reaches "
+                "a port of the cluster can run code there and here; write tls:// with certificates, "
+                "or insecure: true if nobody else can reach that network",
                 "address",
             )
         return self
 
 
 class Engine(Closed):
-    """Where the fits run, if not in threads of this machine; it decides no result."""
+    """Where the fits run, if not in threads of this machine; it changes no result."""
 
     dask: Annotated[DaskEngine, alone("address", DaskEngine)] = Field(
         description="local, or {address: …}", examples=["local"]

@@ -1,4 +1,4 @@
-"""`data`, `preparation`, `analysis`, `validation`, `split`: what happens to the table."""
+"""`data`, `preparation`, `features`, `analysis`, `validation`, `split`: what happens to the table."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from experiment_pipeline.spec.models import Closed, Duration, Scalar, alone, duration, impossible
 
-# What belongs to a user: module:name.
+# A user's own object: module:name.
 IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 MISSING_VALUES = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None")
 
@@ -43,7 +43,7 @@ class Data(Closed):
 
     @property
     def shown_url(self) -> str:
-        """The URL without user, password and query: what may be logged."""
+        """The URL without user, password and query, which may be logged."""
         hidden = r"(?<=://)[^/]*@|[?#].*"
         each = self.url.split("::")  # zip://a.csv::https://… is a chain
         shown = [re.sub(hidden, "", one) if re.search("://[^/]", one) else one for one in each]
@@ -76,7 +76,7 @@ class Numbers(Closed):
 class Categories(Closed):
     """How spellings of one category become one; applied in this order."""
 
-    trim: bool = Field(False, description="Outer spaces go, inner runs of spaces become one")
+    trim: bool = Field(False, description="Strip outer spaces; inner runs become one space")
     case: Literal["lower", "upper"] | None = None
     variants: dict[str, tuple[str, ...]] = Field(
         {}, description="The spelling to keep → the spellings it replaces"
@@ -117,21 +117,21 @@ class Preparation(Closed):
     )
     categories: dict[str, Categories] = Field({}, description="Per text column: one spelling each")
     types: dict[str, Literal["number", "integer", "text", "boolean", "datetime"]] = Field(
-        {}, description="Per column: what its texts are read as"
+        {}, description="Per column: the type that its texts are read as"
     )
     numbers: dict[str, Numbers] = Field(
         {}, description="Per number or integer column: how its texts are written"
     )
     datetime_formats: dict[str, tuple[str, ...]] = Field(
         {},
-        description="Per datetime column: strptime formats, the first that fits; unset: ISO 8601",
+        description="Per datetime column: strptime formats, the first match counts; unset: ISO 8601",
     )
     calendar: dict[str, tuple[CalendarPart, ...]] = Field(
         {},
-        description="Datetime columns → what they become; days: since 1970; cycle_of_…: sine, cosine",
+        description="Datetime column → its parts; days: since 1970; cycle_of_…: sine and cosine",
     )
     function: str | None = Field(
-        None, pattern=IMPORT_PATH, description="module:function, table in, same rows out; last"
+        None, pattern=IMPORT_PATH, description="module:function, table in, same rows out; runs last"
     )
 
     @field_validator(
@@ -148,7 +148,7 @@ class Preparation(Closed):
             if not any("%" in str(one) for one in formats):
                 raise ValueError(f"{name}: write strptime formats, such as '%d.%m.%Y'")
             for one in formats:
-                pd.to_datetime(pd.Series(dtype="str"), format=str(one))  # ValueError: it is none
+                pd.to_datetime(pd.Series(dtype="str"), format=str(one))  # ValueError: invalid
         return found
 
     @field_validator(
@@ -168,13 +168,13 @@ class Preparation(Closed):
                 if self.types.get(column) not in types:
                     wanted = types[0]
                     raise ValueError(
-                        f"{setting} names {column!r}, which types does not make a {wanted}; "
+                        f"{setting} names {column!r}, which `types` does not declare as {wanted}; "
                         f"write types: {{{column}: {wanted}}}"
                     )
         return self
 
 
-# Setting → the declared types it goes with; None: no type is declared.
+# Setting → the declared types that it applies to; None: no declared type.
 _TYPES_WITH: dict[str, tuple[str | None, ...]] = {
     "categories": ("text", "boolean", None),
     "numbers": ("number", "integer"),
@@ -184,14 +184,14 @@ _TYPES_WITH: dict[str, tuple[str | None, ...]] = {
 
 
 class OwnFeatures(Closed):
-    """A transformer of one's own, which makes the columns that models are fitted on."""
+    """A user's transformer, which makes the columns that models are fitted on."""
 
     transformer: str = Field(pattern=IMPORT_PATH, examples=["shop.features:Ratios"])
-    arguments: dict[str, JsonValue] = Field({}, description="What it is made with: name → value")
+    arguments: dict[str, JsonValue] = Field({}, description="Constructor arguments: name → value")
 
 
 class Analysis(Closed):
-    """Settings of the data analysis; its rules know which codes and thresholds there are."""
+    """Settings of the data analysis, whose rules define the codes and thresholds."""
 
     findings: tuple[Annotated[str, Field(pattern=IMPORT_PATH)], ...] = Field(
         (), description="Rules of your own, each as module:instance"
@@ -200,9 +200,9 @@ class Analysis(Closed):
         {}, description="Finding code → the reason it is accepted"
     )
     thresholds: dict[str, float] = Field(
-        {}, description="Finding code, or code_blocks → the number it is compared with"
+        {}, description="Finding code, or code_blocks → its threshold"
     )
-    report_rows: int = Field(100_000, ge=100, description="Rows of the table report, at the most")
+    report_rows: int = Field(100_000, ge=100, description="Largest number of rows in the profile")
 
 
 Unseen = Literal["allow", "reject"]
@@ -210,11 +210,11 @@ RareClasses = Literal["set_aside", "stop"]
 
 
 class Drift(Closed):
-    """How far a column may be from the accepted version, as a population stability index."""
+    """How much a column may drift from the data of the accepted version (population stability index)."""
 
-    warn: float = Field(0.1, gt=0, description="Effect size from which on a column is named")
+    warn: float = Field(0.1, gt=0, description="Effect size at which a column is reported")
     block: float | None = Field(
-        None, gt=0, description="Effect size from which on the run ends; unset: never"
+        None, gt=0, description="Effect size at which the run ends; unset: never"
     )
 
     @model_validator(mode="after")
@@ -227,27 +227,27 @@ class Drift(Closed):
 class Validation(Closed):
     """How rows are checked against the schema, beyond what schema.yaml itself decides.
 
-    New values are common. In a feature, a list (`isin`) rejects, and one with `raise_warning: true`,
-    as a drafted schema has it, counts; a missing value is kept and counted unless the column says
-    `nullable: false`. The two keys decide it for all features; target, ids and excluded columns are
-    held to the schema as it is.
+    New values are common. In a feature, a list (`isin`) rejects them; with `raise_warning: true`, as in
+    a drafted schema, they are kept and counted. Missing values of a feature are kept and counted unless
+    its column says `nullable: false`. The keys `unseen_…` override both for all features. Target, ids
+    and excluded columns follow the schema as it is.
     """
 
     max_rejected_fraction: float = Field(0.05, ge=0, le=1)
     max_rejected_increase: float | None = Field(
-        None, ge=0, lt=1, description="Largest rise of that fraction against the previous run"
+        None, ge=0, lt=1, description="Largest rise of that fraction since the previous run"
     )
     duplicate_rows: Literal["keep", "reject"] = Field(
         "keep", description="reject: a row that repeats an earlier one in every column"
     )
     unseen_categories: Unseen | None = Field(
-        None, description="Outside the list (isin) of a feature; unset: as its raise_warning says"
+        None, description="Values outside a feature's list (isin); unset: by its raise_warning"
     )
     unseen_missing_values: Unseen = Field(
-        "allow", description="Of a feature of which schema.yaml does not say `nullable`"
+        "allow", description="Of features for which schema.yaml does not set `nullable`"
     )
     rare_classes: RareClasses = Field(
-        "set_aside", description="Their rows are rejected (no model can predict them), or stop"
+        "set_aside", description="Reject the rows of classes too rare to predict, or stop the run"
     )
     drift: Drift = Drift()
 
@@ -256,7 +256,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Fractions(Closed):
-    """The share of the rows in each set; they add up to 1."""
+    """The share of the rows in each set; the shares add up to 1."""
 
     train: Fraction = 0.6
     test: Fraction = 0.2
@@ -300,14 +300,14 @@ class GroupSplit(Closed):
 
 
 class TimeSplit(Closed):
-    """The past trains, the future judges; cut between distinct timestamps."""
+    """Train on the past, evaluate on the future; cut between distinct timestamps."""
 
     by: Literal["time"]
     column: Column = Field(
         description="The column that orders the rows in time", examples=["order_date"]
     )
     gap: Duration = Field("0s", description="Time left out between the sets, such as '1 day'")
-    unit: Duration = Field("1 day", description="What intervals resample: rows of one such period")
+    unit: Duration = Field("1 day", description="Length of the time blocks that intervals resample")
     id_columns: IdColumns = ()
     fractions: Fractions = Fractions()
 
@@ -320,7 +320,7 @@ class TimeSplit(Closed):
 
 
 class ColumnSplit(Closed):
-    """The sets that a column already names."""
+    """The sets as a column names them."""
 
     by: Literal["column"]
     column: Column = Field(description="The column that names each row's set", examples=["set"])
