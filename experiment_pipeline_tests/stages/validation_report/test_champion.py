@@ -383,7 +383,7 @@ def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -
     wrong = json.dumps(said).encode()
     changed = exported.package(fingerprint="e" * 64)
     changed = replace(changed, files={**changed.files, "expected_predictions.json": wrong})
-    with pytest.raises(InvalidModel, match="predicts something else here"):
+    with pytest.raises(InvalidModel, match="predictions here differ"):
         published(place, changed).read()
 
 
