@@ -76,7 +76,7 @@ class Algorithm:
     # (hyperparameters, train rows) → roughly how many passes over the rows a fit makes; inf: unknown,
     # so that a possibly long fit starts first
     passes: Callable[[Mapping[str, Scalar], int], float] = lambda given, n_rows: math.inf  # noqa: ARG005
-    competes: bool = True  # whether halving may stop it; the baseline costs nothing
+    competes: bool = True  # False: a baseline, which is always fitted and never stopped early
     is_mean: bool = False  # whether a fit is already the mean of many, so that refits gain little
     # types in its fitted estimator beyond those that skops and `storage.persistence` trust
     trusted_types: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ def positive(value: Scalar, default: float) -> float:
 
 
 def competes(algorithm: str) -> bool:
-    """Whether halving may stop an algorithm, declared here or not."""
+    """Whether an algorithm, declared here or not, takes part in the search: not a mere baseline."""
     return algorithm not in ALGORITHMS or ALGORITHMS[algorithm].competes
 
 

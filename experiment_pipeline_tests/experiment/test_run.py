@@ -150,8 +150,8 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
         found = run(table, workers=1, seconds=500)
     assert found.facts["reused"] >= 1
     assert found.accepted
-    *_, said = [line for line in caplog.messages if "of the 500 seconds" in line]
-    assert said.startswith("398 of the 500 seconds are left")
+    *_, said = [line for line in caplog.messages if "of 500 seconds" in line]
+    assert said.startswith("398 of 500 seconds are left")
     assert found.named.spec.budget.seconds == 500
 
 
@@ -180,7 +180,7 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
         ({"target": None}, InvalidExperiment, "Name the target"),
         ({"name": "no good"}, InvalidExperiment, "Give another name"),
         ({"name": "../elsewhere"}, InvalidExperiment, "Give another name"),
-        ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot keep"),
+        ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot store"),
         ({"data": scenario.table().iloc[:, [0, 0]]}, DataError, "the same name; twice"),
         ({"data": "visits"}, DataError, "visits"),
     ],

@@ -155,9 +155,9 @@ def test_types_of_the_two_files_must_agree(folder: ExperimentsFolder) -> None:
     paid, when = (line.partition("types.")[2] for line in sorted(told(folder).splitlines()[:2]))
     assert (
         paid
-        == "paid: it is read as number, and visits/schema.yaml:3 makes it text; write one type in both"
+        == "paid: it is read as number, but visits/schema.yaml:3 makes it text; write one type in both"
     )
-    assert when.startswith("when: it is read as datetime, and visits/schema.yaml:6 makes it text")
+    assert when.startswith("when: it is read as datetime, but visits/schema.yaml:6 makes it text")
 
 
 def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch) -> None:

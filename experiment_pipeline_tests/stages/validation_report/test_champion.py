@@ -367,7 +367,7 @@ def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
     preparation = {**exported.make_spec().preparation.model_dump(exclude_unset=True)}
     preparation["function"] = "os:getcwd"
     champion = published(place, exported.package(spec=exported.make_spec(preparation=preparation)))
-    with pytest.raises(InvalidModel, match="runs code that is not part of this project"):
+    with pytest.raises(InvalidModel, match="runs code that is not part of experiment-pipeline"):
         champion.read()
     assert champion.read(["os:getcwd"])[0].reading.preparation.function == "os:getcwd"
 
