@@ -127,7 +127,7 @@ def watch(
     """Compare the promised score of EXPERIMENT's model with that on LABELS of earlier PREDICTIONS.
 
     Both are paths or URLs of CSV or Parquet; PREDICTIONS as `predict --keep` wrote them. Repeat it as
-    often as you like: a row counts once, and the chance that "below the promise" is ever wrong is 5 %.
+    often as you like: a row counts once, and "below the promise" is ever wrong with at most 5 % chance.
     """
     named = [name.strip() for name in ids.split(",") if name.strip()]
     found = ep.watch(experiment, predictions, labels, ids=named, time=time, version=version)

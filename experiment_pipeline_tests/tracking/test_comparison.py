@@ -76,7 +76,7 @@ def test_a_version_whose_run_is_not_recorded_cannot_be_compared() -> None:
     """One that was restored from the registry names none, and no other run stands in its place."""
     write_history()
     record_rows([version_row("v0009", run_id=None)], "flight_delay")
-    with pytest.raises(UnknownRun, match="flight_delay v0009: no run that made it"):
+    with pytest.raises(UnknownRun, match="v0009: the run that made it is not recorded"):
         compare("v0009", "v0001", "flight_delay")
 
 
