@@ -15,7 +15,7 @@ _INSIDE = re.compile(r"<script data-shared>(.*?)</script>", re.DOTALL)
 _BESIDE = re.compile(r'<script src="((?:\.\./)+)page_files/([0-9a-f]{64}\.js)".*?></script>')
 _LACKS = (
     "The charts of this page need a file of the storage, which is missing beside this copy. Open the page "
-    "in the storage, or copy it completely: experiment-pipeline show RUN --copy-reports FOLDER"
+    "in the storage, or copy it whole: experiment-pipeline show RUN --copy-reports FOLDER"
 )
 _LINK = """<script src="{}page_files/{}.js" onerror="document.querySelector('h1').after(\
 Object.assign(document.createElement('p'), {{role: 'status', textContent: '{}'}}))"></script>"""

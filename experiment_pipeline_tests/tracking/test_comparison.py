@@ -134,7 +134,7 @@ def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
         path.write_bytes(to_parquet(JudgedRows(second.rows.drop(columns=ROW), 0.5)))
     found = compare(*ids[:2])
     assert found.why_unpaired
-    said = "20 rows of both validation sets (3,000 and 1,020 rows), known by "
+    said = "20 rows of both validation sets (3,000 and 1,020 rows), matched by "
     assert found.why_unpaired.startswith(said) == (other == "few")
     assert (found.rows, found.scores[0].is_paired, found.scores[0].better) == (None, False, None)
     assert found.why_unpaired in str(found)
