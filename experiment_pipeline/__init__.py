@@ -1,9 +1,9 @@
 """Machine-learning experimentation as a Dagster asset graph: one YAML file per experiment.
 
-The front door for Python: what a notebook or another package may use; deeper modules are free to
-move. Each name is loaded when it is asked for, so that importing `experiment_pipeline` imports no
-Dagster, and asking what was tried loads none either. `__dir__` is part of it: that is where Dagster
-looks for component types.
+The public Python API, for notebooks and other packages; modules below it may move. Each name is
+loaded on first access: neither importing `experiment_pipeline` nor querying past runs loads
+Dagster. `__dir__` is restricted for the same reason: Dagster loads every name that it lists to find
+component types.
 """
 
 import sys
@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the same names for type checkers, which a test holds against the others
+if TYPE_CHECKING:  # the names of _NAMES, for type checkers; a test compares the two
     from experiment_pipeline.errors import DataError as DataError
     from experiment_pipeline.errors import ExperimentPipelineError as ExperimentPipelineError
     from experiment_pipeline.errors import ExportError as ExportError
@@ -79,8 +79,8 @@ _NAMES = {
     "orchestration.component": "Experiment load_experiments",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - named once
-_HOMES["_load_pyfunc"] = "prediction.files"  # by this name MLflow loads a version
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - derived from _NAMES
+_HOMES["_load_pyfunc"] = "prediction.files"  # MLflow calls this to load a version
 
 
 def __getattr__(name: str) -> Any:
@@ -92,6 +92,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # Each process of a host's project loads every name that is listed here, to see whether it is a
-    # component. A prompt, which completes names and has `ps1`, is given all.
+    # In a project that uses this package, each Dagster process loads every listed name, to see whether
+    # it is a component. An interactive prompt (it has `ps1`) completes names, so it gets all of them.
     return [*globals(), *(__all__ if hasattr(sys, "ps1") else ["Experiment"])]

@@ -1,6 +1,6 @@
 """The command `experiment-pipeline`: query experiments, and predict with their exported models.
 
-Heavy imports wait for the command that needs them.
+Heavy libraries are imported only by the commands that need them.
 """
 
 import json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from experiment_pipeline.storage.registry import Decisions
     from experiment_pipeline.tracking.terminal import TextTable
 
-# Wider than any line.
+# A console width that no line exceeds.
 _ENDLESS = 10_000
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 trusting = click.option(
@@ -38,10 +38,10 @@ exported_to = click.option("--root", help="Where it was exported to.  [default: 
 
 
 class ErrorsWithoutStack(click.Group):
-    """Commands whose errors a user can act on end with a message and exit code 1, without a stack."""
+    """Commands that report user errors as a message with exit code 1, without a stack trace."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command that was asked for."""
+        """Run the requested command."""
         with (
             reported_as(lambda error: click.ClickException(str(error))),
             memory_errors_named("this command"),
@@ -78,22 +78,22 @@ def predict(
 ) -> None:
     """Predict with MODEL for the rows of TABLE, as delivered.
 
-    MODEL is a version's folder, or <root>/<experiment> or an experiment's name for its
-    champion. TABLE is a path or URL of CSV or Parquet; the target may be absent. It may be larger
-    than memory: progress goes to stderr. Code of your own that the model may run is an estimator's
-    type, or the module:function of its preparation.
+    MODEL is a version's folder; <root>/<experiment> or an experiment's name means its champion.
+    TABLE is a path or URL of CSV or Parquet; it may lack the target and may be larger than memory.
+    Progress goes to stderr. --trust takes the type of your own estimator, or the module:function
+    of your preparation.
     """
     suffix = PurePosixPath(output).suffix
     rejected = rejected or f"{output.removesuffix(suffix)}.rejected{suffix}"
-    if trust:  # as `python` itself does; a console script has no folder of its own
+    if trust:  # as `python` itself does: import from the working directory, too
         sys.path.append("")
-    # A scheduler's SIGTERM leaves as little behind as Ctrl-C.
+    # A scheduler's SIGTERM cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     loaded = ep.load_model(model, trust)
     kept = [name.strip() for name in keep.split(",") if name.strip()]
-    told = partial(click.echo, err=True)
+    report = partial(click.echo, err=True)
     more = {"keep": kept, "explain": explain, "interval": interval}
-    outcome = loaded.predict_table(table, output, rejected, told, **more)
+    outcome = loaded.predict_table(table, output, rejected, report, **more)
     if model.isidentifier():  # the name of an experiment, not a folder that may be from elsewhere
         loaded.note(model, outcome)
     lines = (
@@ -124,10 +124,10 @@ def watch(
     version: str | None,
     as_json: bool,
 ) -> None:
-    """Compare what EXPERIMENT's model promised with LABELS that came later than its PREDICTIONS.
+    """Compare the promised score of EXPERIMENT's model with that on LABELS of earlier PREDICTIONS.
 
-    Both are paths or URLs of CSV or Parquet; PREDICTIONS as `predict --keep` wrote them. Ask as
-    often as you like: rows count once, and "below the promise" is a false alarm in 5 % at most.
+    Both are paths or URLs of CSV or Parquet; PREDICTIONS as `predict --keep` wrote them. Repeat it as
+    often as you like: a row counts once, and "below the promise" is ever wrong with at most 5 % chance.
     """
     named = [name.strip() for name in ids.split(",") if name.strip()]
     found = ep.watch(experiment, predictions, labels, ids=named, time=time, version=version)
@@ -144,7 +144,7 @@ def watch(
 @exported_to
 @as_json
 def models(experiment: str, root: str | None, as_json: bool) -> None:
-    """List the exported versions of EXPERIMENT, oldest first, and who approved them."""
+    """List the exported versions of EXPERIMENT, the oldest first, and who approved them."""
     from experiment_pipeline.storage.registry import Registry
     from experiment_pipeline.tracking import terminal
 
@@ -176,11 +176,11 @@ def approve(
 @main.command()
 @click.argument("experiment")
 @click.argument("version")
-@click.option("--why", required=True, help="The reason, for those who ask later.")
+@click.option("--why", required=True, help="The reason, for the registry's history.")
 @exported_to
 @as_json
 def retire(experiment: str, version: str, why: str, root: str | None, as_json: bool) -> None:
-    """Retire VERSION of EXPERIMENT, such as a leaked one: it is not champion again; its files stay."""
+    """Retire VERSION of EXPERIMENT, for example after a leak. It is never champion again; its files stay."""
     by = os.environ.get("USER") or f"uid {os.getuid()}"
     _decide(experiment, root, (version, by, why, "retired"), as_json)
 
@@ -204,7 +204,7 @@ def _decide(
 @click.option("--why", required=True, help="The reason, for the decision record.")
 @as_json
 def choose(experiment: str, key: str, why: str, as_json: bool) -> None:
-    """Refit, judge and export KEY of EXPERIMENT's last leaderboard. Exit code 1: not accepted."""
+    """Refit, evaluate and export KEY of EXPERIMENT's last leaderboard. Exit code 1: not accepted."""
     _end(ep.choose(experiment, key, why, trigger="command line"), as_json)
 
 
@@ -212,12 +212,12 @@ def choose(experiment: str, key: str, why: str, as_json: bool) -> None:
 @click.argument("experiment")
 @as_json
 def refit(experiment: str, as_json: bool) -> None:
-    """Fit EXPERIMENT's champion on today's data, without a search. Exit code 1: not accepted."""
+    """Refit EXPERIMENT's champion on today's data, without a search. Exit code 1: not accepted."""
     _end(ep.refit(experiment, trigger="command line"), as_json)
 
 
 def _end(result: "RunResult", as_json: bool) -> None:
-    """Print a run, with --json as `show` does; exit code 1: not accepted."""
+    """Print a run, with --json in the format of `show`, and exit: 1 if the model was not accepted."""
     from experiment_pipeline.tracking import terminal
 
     click.echo(terminal.run_json(result.facts) if as_json else result)
@@ -241,8 +241,8 @@ def reproduce(
 ) -> None:
     """Train a version again, and compare it byte by byte. Exit code 1: not reproduced.
 
-    MODEL is an experiment's name, for VERSION or its champion, or the folder or URL of a version. Its
-    committed files suffice: models/<experiment> of a clone. Nothing is stored or recorded.
+    MODEL is an experiment's name (VERSION or its champion is used), or the folder or URL of a version.
+    Its committed files are enough: models/<experiment> of a clone. Nothing is stored or recorded.
     """
     from experiment_pipeline.experiment.reproduce import reproduce as train_again
     from experiment_pipeline.storage.provenance import CODE
@@ -250,7 +250,7 @@ def reproduce(
     from experiment_pipeline.tracking.terminal import TextTable
 
     named = find_model(model) if version is None else Registry(_storage(root), model).model(version)
-    if trust:  # the modules that were saved with it come before those that are here now
+    if trust:  # the modules saved with the version take precedence over today's
         sys.path.insert(0, str(named.folder / CODE))
     found = train_again(named, data, trust, partial(click.echo, err=True))
     if as_json:
@@ -279,7 +279,7 @@ def sensitivity(experiment: str, seeds: int, yes: bool, as_json: bool) -> None:
 @main.command()
 @as_json
 def experiments(as_json: bool) -> None:
-    """List the experiments that ever ran, with champion and last outcome."""
+    """List all experiments that have run, with champion and last outcome."""
     _answer("experiments", ep.experiments(), as_json, "no experiment has run yet")
 
 
@@ -303,7 +303,7 @@ def runs(
     fail_if_none: bool,
     as_json: bool,
 ) -> None:
-    """List runs, of EXPERIMENT or of all, the newest first."""
+    """List the runs of EXPERIMENT, or of all experiments, the newest first."""
     found = ep.runs(
         experiment, status=status or None, since=_moment(since), limit=limit, all_columns=True
     )
@@ -329,7 +329,7 @@ def show(
     fail_unless: str | None,
     as_json: bool,
 ) -> None:
-    """Show everything of RUN: an id, or a beginning of it; without one, the last run."""
+    """Show everything recorded of RUN, an id or the start of one; without RUN, of the last run."""
     from experiment_pipeline.tracking import questions, terminal
     from experiment_pipeline.tracking.outcomes import copy_reports as copied
 
@@ -356,7 +356,7 @@ def show(
 def compare(
     before: str, after: str, experiment: str | None, html: str | None, as_json: bool
 ) -> None:
-    """Show what changed from run BEFORE to run AFTER; of an --experiment also versions (v0003)."""
+    """Show what changed from run BEFORE to run AFTER; with --experiment, also between versions (v0003)."""
     from experiment_pipeline.storage.files import location, write_bytes
     from experiment_pipeline.tracking import terminal
 
@@ -367,7 +367,7 @@ def compare(
 
 
 @main.command()
-@click.option("--page", is_flag=True, help="Print only the page that describes the columns.")
+@click.option("--page", is_flag=True, help="Print only the description of the columns.")
 @as_json
 def database(page: bool, as_json: bool) -> None:
     """Show where the metadata database is, and what its tables and columns mean, for SQL."""
@@ -388,15 +388,15 @@ def database(page: bool, as_json: bool) -> None:
 @click.option("--root", help="Where the runs are stored.  [default: the storage root]")
 @as_json
 def reindex(root: str | None, as_json: bool) -> None:
-    """Fill the metadata database again from the storage: all runs that have ended, all versions."""
+    """Rebuild the metadata database from the storage: all runs that have ended, all versions."""
     from experiment_pipeline.tracking.database import archive, connection
 
     passed_over: list[str] = []
     restored = archive.reindex(_storage(root), passed_over.append)
     into = connection.shown(connection.database_url())
     for problem in passed_over:
-        click.echo(f"passed over: {problem}", err=True)
-    lines = f"restored    {restored:>9,} runs  {into}", f"passed over {len(passed_over):>9,} files"
+        click.echo(f"skipped: {problem}", err=True)
+    lines = f"restored {restored:>9,} runs  {into}", f"skipped  {len(passed_over):>9,} files"
     _say({"database": into, "restored": restored, "passed_over": passed_over}, lines, as_json)
 
 
@@ -405,9 +405,9 @@ def reindex(root: str | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @as_json
 def clean(experiment: str | None, dry_run: bool, as_json: bool) -> None:
-    """Remove the files of old runs that `retention` of defs.yaml does not keep; of all experiments.
+    """Remove files of old runs that `retention` of defs.yaml does not keep; of EXPERIMENT or of all.
 
-    What a version, the ledger or a kept run refers to stays, and so do the rows of the database.
+    Files that a version, the ledger or a kept run refers to stay, and so do the database rows.
     """
     from experiment_pipeline.experiment.run import declared_now
     from experiment_pipeline.tracking import retention
@@ -422,10 +422,10 @@ def clean(experiment: str | None, dry_run: bool, as_json: bool) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: 3001, or a free one.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def reports(port: int | None, command: tuple[str, ...]) -> None:
-    """Show the storage's pages in a browser of this machine, alone or beside COMMAND.
+    """Serve the storage's pages to a browser on this machine, alone or beside COMMAND.
 
-    COMMAND, such as `dagster dev`, receives the address, to which the metadata of its runs
-    then links; both end together, with all that COMMAND has started.
+    COMMAND, such as `dagster dev`, receives the address, so that the metadata of its runs links
+    to it. Both end together, with every process that COMMAND started.
     """
     from experiment_pipeline.tracking import server
 
@@ -457,10 +457,10 @@ def _storage(root: str | None) -> "Location":
 
 
 def _moment(since: str | None) -> "pd.Timestamp | None":
-    """The moment of a date, or of an age before now."""
+    """Parse a date, or an age that is subtracted from now."""
     import pandas as pd
 
-    # pandas takes 20261101 and 2026-11 for nanoseconds, too.
+    # pandas.Timedelta would read 20261101 and 2026-11 as nanoseconds.
     is_date = not (since or "").strip("0123456789-/. ")
     ways = (lambda text: pd.Timestamp.now(tz="UTC") - pd.Timedelta(text), pd.Timestamp)
     for read in ways[is_date:]:
@@ -489,10 +489,10 @@ def _answer(
 
 
 def _print(tables: "Iterable[TextTable]") -> None:
-    """Print each table where its words fit side by side, else a block of lines per row."""
+    """Print each table as a grid if its columns fit the console, else as a block of lines per row."""
     from rich.console import Console
 
-    # Into a file or a pipe, nothing is cut or wrapped at the width of a terminal.
+    # Output to a file or a pipe is neither cut nor wrapped.
     width = None if sys.stdout.isatty() else _ENDLESS
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     endless = console.options.update(width=_ENDLESS)
@@ -511,7 +511,7 @@ def _print(tables: "Iterable[TextTable]") -> None:
 
 
 def _grid(rows: "Iterable[Sequence[str]]", header: Sequence[str] = ()) -> "Table":
-    """Columns without lines; without a header, names of facts and what they are."""
+    """A borderless table; without a header, two columns: the name of a fact and its value."""
     from rich.table import Table
     from rich.text import Text
 
@@ -519,5 +519,5 @@ def _grid(rows: "Iterable[Sequence[str]]", header: Sequence[str] = ()) -> "Table
     for name in header or ("", ""):
         table.add_column(name, overflow="fold", no_wrap=not (name or table.columns))
     for row in rows:
-        table.add_row(*map(Text, row))  # no markup: names come from tables
+        table.add_row(*map(Text, row))  # as plain text: a column's name may look like markup
     return table

@@ -1,4 +1,4 @@
-"""The code location of this project alone: its experiments under `defs/`, and how runs look here."""
+"""The code location of this repository: its experiments under `defs/`, and its console output."""
 
 # ruff: noqa: E402
 import gc
@@ -7,7 +7,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-# What is imported stays: looking through it for garbage, again and again, is a quarter of the start.
+# Imported objects are never freed; scanning them for garbage is a quarter of the start-up time.
 gc.disable()
 gc.freeze()
 
@@ -16,7 +16,7 @@ import dagster as dg
 from experiment_pipeline.orchestration.component import load_experiments
 from experiment_pipeline.orchestration.executor import ConciseConsole, in_process_executor
 
-# Parts of Dagster that are beta or preview, its superseded commands: a user can change neither.
+# Warnings of Dagster's beta, preview and superseded parts: a user cannot act on them.
 for _category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
     warnings.filterwarnings("ignore", category=_category)
 
@@ -28,7 +28,7 @@ gc.enable()
 @dg.definitions
 @cache  # one command asks Dagster for them up to six times
 def defs() -> dg.Definitions:
-    """Load the experiments; whatever is run here, runs in one process."""
+    """Load the experiments; every run of this code location uses one process."""
     return dg.Definitions.merge(
         load_experiments(Path(__file__).parent), dg.Definitions(executor=in_process_executor)
     )

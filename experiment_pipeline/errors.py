@@ -1,6 +1,6 @@
-"""The errors that a user can act on, and hints for a wrong name or import path.
+"""The errors that a user can act on, and suggestions for a wrong name or import path.
 
-Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a bug and crashes.
+Catch `ExperimentPipelineError` to report, a subclass to recover. Any other exception is a bug.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class ExperimentPipelineError(Exception):
-    """An error a user can act on: a culprit by name, the rule with its number, an imperative fix."""
+    """An error a user can act on: the culprit's name, the rule that it broke, and an imperative fix."""
 
     def __init__(self, culprit: str, rule: str, fix: str) -> None:
         self.culprit, self.rule, self.fix = culprit, rule, fix
@@ -22,13 +22,13 @@ class ExperimentPipelineError(Exception):
 
     @property
     def with_class(self) -> str:
-        """The whole message, after the name of its class."""
+        """The name of the class, then the whole message."""
         return f"{type(self).__name__}: {self}"
 
 
 @contextmanager
 def reported_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterator[None]:
-    """Raise what the caller's framework shows without a stack in place of an error of the family."""
+    """Replace an `ExperimentPipelineError` by what `shell` makes of it: an error without a stack trace."""
     try:
         yield
     except ExperimentPipelineError as error:
@@ -37,7 +37,7 @@ def reported_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterat
 
 @contextmanager
 def memory_errors_named(work: str) -> Iterator[None]:
-    """Turn a MemoryError into NotEnoughMemory; `work` needs it, such as "the stage raw_data"."""
+    """Turn a MemoryError into NotEnoughMemory; `work` names what failed, such as "the stage raw_data"."""
     try:
         yield
     except MemoryError as error:
@@ -57,7 +57,7 @@ class DataError(ExperimentPipelineError):
 
 
 class UnreadableTable(DataError):
-    """No table could be read from the URL."""
+    """No table can be read from the URL."""
 
 
 class InvalidSchema(DataError):
@@ -69,11 +69,11 @@ class UnusableTable(DataError):
 
 
 class EmptySet(DataError):
-    """A set would be empty, or lack a class."""
+    """A set (train, test or validation) would be empty, or lack a class."""
 
 
 class TrainingError(ExperimentPipelineError):
-    """Training could not produce what was asked for."""
+    """No model could be trained as requested."""
 
 
 class UnknownAlgorithm(TrainingError):
@@ -85,11 +85,11 @@ class UnusableMetric(TrainingError):
 
 
 class ClusterError(ExperimentPipelineError):
-    """Fits on a Dask cluster could not begin, or not go on: no scheduler, other workers, all lost."""
+    """Fits on a Dask cluster cannot start or continue: no scheduler, wrong workers, or all are lost."""
 
 
 class StorageError(ExperimentPipelineError):
-    """Something stored cannot be read or written."""
+    """A stored file or record cannot be read or written."""
 
 
 class StorageUnreachable(StorageError):
@@ -121,7 +121,7 @@ class ExportError(ExperimentPipelineError):
 
 
 class PredictionsChanged(ExportError):
-    """The reloaded model predicts something else than the fitted one."""
+    """The reloaded model's predictions differ from those of the fitted one."""
 
 
 class InvalidModel(ExportError):
@@ -134,7 +134,7 @@ SHOWN_NAMES = 12
 def did_you_mean(
     name: str, names: Iterable[object], *, most: int = 1, otherwise: str | None = None
 ) -> str:
-    """Return "did you mean 'x'?", or `otherwise` when none comes close; unset: the names there are."""
+    """Return "did you mean 'x'?"; without a close match `otherwise`, by default the existing names."""
     known = [str(other) for other in names]
     close = difflib.get_close_matches(name, known, n=most)
     if close:
@@ -143,7 +143,7 @@ def did_you_mean(
 
 
 def allowed_instead(wrong: str, names: Sequence[str], otherwise: str = "") -> str:
-    """Return "did you mean 'x'? allowed: x, y": for names so few that all are shown."""
+    """Return "did you mean 'x'? allowed: x, y", which shows all names: for short lists."""
     return f"{did_you_mean(wrong, names, otherwise=otherwise)} allowed: {', '.join(names)}".lstrip()
 
 
@@ -157,7 +157,7 @@ def listed(names: Iterable[object]) -> str:
 
 
 def imported(path: str, culprit: str, what: str) -> Any:
-    """Return what `module:name` leads to; `culprit` is the key of the YAML that names it."""
+    """Import the object at `module:name`; `culprit` is the YAML key that names it."""
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -1,15 +1,15 @@
-"""A first experiment on an unknown table; here the options of the command, without heavy imports."""
+"""Draft a first experiment on an unknown table; this module has the command's options, and is light."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-# A class is named as text; from Python it may be a number or a bool.
+# On the command line a class is a text; in Python it may be a number or a bool.
 _Class = Annotated[str | None, BeforeValidator(lambda one: None if one is None else str(one))]
 
 
 class Wishes(BaseModel):
-    """What the user has decided, as options of the command; what is left out is inferred."""
+    """The user's decisions, as options of the command; what is left out is inferred."""
 
     data: str = Field("", description="Path or URL of the table")
     target: str = Field("", description="The column to predict")
@@ -20,7 +20,7 @@ class Wishes(BaseModel):
         None,
         gt=0,
         description=(
-            "What search, refit and report may take: as much as fits in is tried; unset: 50 for up to "
+            "Time for search, refit and report: as much is tried as fits; unset: 50 for up to "
             "10,000 rows, 120 for up to 100,000"
         ),
     )
@@ -35,6 +35,6 @@ class Wishes(BaseModel):
 
     @property
     def source(self) -> dict[str, Any]:
-        """The options of the table, as `spec.Data` takes them."""
+        """The options about the table, as the keys of `spec.Data`."""
         given = self.model_dump(include={"delimiter", "encoding", "endpoint_url", "anonymous"})
         return {"url": self.data, **{key: value for key, value in given.items() if value}}

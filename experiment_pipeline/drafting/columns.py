@@ -1,4 +1,4 @@
-"""What a column of an unknown table is: a feature as it stands, one to prepare, or none at all."""
+"""Plan each column of an unknown table: a feature as it is, a feature to prepare, or excluded."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -19,52 +19,53 @@ from experiment_pipeline.table.coercion import read_datetimes
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.table.preparation import prepare
 
-# A number that names one of so few things is read as a category.
+# Whole numbers named like an id, with at most this many distinct values, are read as categories.
 MOST_NAMED_CATEGORIES = 50
-# Texts are not categories when more than half of them differ, and at least so many: codes are
-# excluded, texts of words are read by their letters.
+# A text column is not categorical if more than half of its rows, and this many, are distinct: codes
+# are excluded, texts of several words are features by their characters.
 FEWEST_FREE_TEXTS = 20
 FREE_TEXT_SHARE = 0.5
-# Of fewer categories codes were better than means or letters: neighbourhoods, states, hotel agents.
+# With fewer categories, codes were better than target means or characters (neighbourhoods, states,
+# hotel agents).
 MOST_CODES = 255
-# So many words, and of so few texts, are slips in a column of numbers: "inf", "closed".
+# At most this many distinct words, and this share of the texts, are typos in numbers: "inf", "closed".
 MOST_SLIPS, MOST_SLIPPED = 3, 0.05
-# Digits without separators are numbers more often than dates.
+# Eight digits without separators are more often numbers than dates.
 _NO_DATE = "%Y%m%d"
 _COUNTER_NAME = re.compile(
     r"^(?:Unnamed: ?\d+|index|row(?:_?(?:number|nr|id))?|column_\d+)$", re.IGNORECASE
 )
-# Dates of so many days meet each season twice: a trend can be told from it, and holidays recur.
+# Dates that span this many days see each season twice: it can be separated from a trend.
 _DAYS_OF_YEARS = 2 * 365
 _DIGEST = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}|[0-9a-f]{32,64}")
 
 
 @dataclass(frozen=True)
 class Times:
-    """When the rows of a datetime column are from."""
+    """The instants of a datetime column."""
 
-    days: int  # how many different ones
-    in_order: bool  # no row is from before the one above it
-    # Between each row and the next, where the rows are a series: one after the other, in either
-    # direction, and at least half of the steps alike (months and trading days are not all alike).
+    days: int  # number of distinct days
+    in_order: bool  # whether no row is earlier than the one above it
+    # The most frequent step between rows, if they are a series: distinct, sorted in either direction,
+    # and with at least half of the steps equal (months and trading days are not all equal).
     step: pd.Timedelta | None
 
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """What is to happen to a column, and why."""
+    """What to do with a column, and why."""
 
     name: str
-    why: str = ""  # one clause for people; empty for a feature as it stands
+    why: str = ""  # the reason as a clause; empty for a feature that is used as it is
     excluded: bool = False  # not a feature
-    identifies_rows: bool = False  # another value in every row, and it names the row
-    names_entities: bool = False  # values repeat and name something (a customer, a machine)
+    identifies_rows: bool = False  # an id: a different value in every row
+    names_entities: bool = False  # values repeat and identify something (a customer, a machine)
     preparation: Mapping[str, Any] = field(default_factory=dict)  # setting of the spec → value
     times: Times | None = None  # of a datetime column
-    many_texts: bool = False  # free ones, or more of them than codes tell apart
+    many_texts: bool = False  # free texts, or more distinct ones than ordinal codes distinguish
 
     def dated(self, columns: Collection[str], *, with_days: bool) -> "ColumnPlan":
-        """Let dates count as days, too, and become nothing that the table has a column of."""
+        """Add the calendar part `days` to dates, and drop parts whose column the table already has."""
         if self.times is None or not (before := self.preparation.get("calendar", [])):
             return self
         days = ["days"] if with_days and self.times.days > 1 and "days" not in before else []
@@ -73,15 +74,15 @@ class ColumnPlan:
         return replace(self, why=why, preparation={**self.preparation, "calendar": parts})
 
     def as_category(self, distinct: int, why: str) -> "ColumnPlan":
-        """Let an excluded column of `distinct` entities be a feature."""
-        said = f"names {distinct:,} things, read as a category: {why}"
+        """Make an excluded column of `distinct` entities a feature."""
+        reason = f"identifies {distinct:,} things, read as a category: {why}"
         settings = {"types": "text"}
         many = distinct > MOST_CODES
-        return replace(self, why=said, excluded=False, preparation=settings, many_texts=many)
+        return replace(self, why=reason, excluded=False, preparation=settings, many_texts=many)
 
 
 def plan_columns(raw: pd.DataFrame) -> dict[str, ColumnPlan]:
-    """Plan each column; "0,5" in one column decides what "1,234" means in another."""
+    """Plan each column; a decimal comma in one ("0,5") decides how "1,234" is read in the others."""
     plans = {str(name): plan_column(column) for name, column in raw.items()}
     written = {name: plan.preparation.get("numbers", {}) for name, plan in plans.items()}
     if any(numbers.get("decimal") == "," for numbers in written.values()):
@@ -91,13 +92,13 @@ def plan_columns(raw: pd.DataFrame) -> dict[str, ColumnPlan]:
 
 
 def plan_column(raw: pd.Series, decimal: str = ".") -> ColumnPlan:
-    """Look at one raw column, all of its rows; `decimal`: of texts that read either way."""
+    """Plan one raw column by all its rows; `decimal`: the decimal mark where texts are ambiguous."""
     name, known = str(raw.name), raw.dropna()
     if known.empty:
         return ColumnPlan(name, "no value in any row", excluded=True)
     kind = kind_of(raw)
     if kind not in {"datetime", *NUMERIC, *TEXTS}:
-        return ColumnPlan(name, f"holds {raw.dtype}, which no model takes", excluded=True)
+        return ColumnPlan(name, f"holds {raw.dtype}, which models cannot use", excluded=True)
     if len(known) == len(raw) and (known == known.iloc[0]).all():
         return ColumnPlan(name, f"the same in every row: {_shown(known.iloc[0])}", excluded=True)
     if kind not in TEXTS:
@@ -113,7 +114,7 @@ def plan_column(raw: pd.Series, decimal: str = ".") -> ColumnPlan:
 
 
 def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | None:
-    """The column after its preparation; None when a cell could not be read."""
+    """The column after its preparation; None if a cell cannot be parsed."""
     name = str(raw.name)
     declared = {setting: {name: value} for setting, value in settings.items()}
     prepared = prepare(raw.to_frame(name), Preparation.model_validate(declared))
@@ -134,19 +135,19 @@ def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
         return _named(name, distinct, raw, known)
     return ColumnPlan(
         name,
-        f"a number that names one of {distinct} things, read as a category",
+        f"a number that identifies one of {distinct} things, read as a category",
         names_entities=True,
         preparation={"types": "text"},
     )
 
 
 def _named(name: str, distinct: int, raw: pd.Series, known: pd.Series) -> ColumnPlan:
-    """The plan of a column that names rows, or entities with several rows."""
+    """The plan of a column that identifies rows, or entities with several rows."""
     if distinct == len(raw):
         why = "identifies the row: a different value in every row"
         return ColumnPlan(name, why, excluded=True, identifies_rows=True)
     each = f"{len(known) / distinct:.3g} rows each"
-    why = f"names {distinct:,} things, {each}: a model would memorize them"
+    why = f"identifies {distinct:,} things, {each}: a model would memorize them"
     return ColumnPlan(name, why, excluded=True, names_entities=distinct < len(known))
 
 
@@ -157,7 +158,7 @@ def _text_dates(
     if not formats or not np.any([*formats.values()], axis=0).all():
         return None
     complete = [wanted for wanted, reads in formats.items() if reads.all()]
-    # '5 May 2024' fits %b and %B: both read the same dates.
+    # '5 May 2024' matches %b and %B: both give the same dates.
     column = pd.Series(texts, dtype="str")
     read = [read_datetimes(column, (wanted,)) for wanted in complete]
     if not read or not all(read[0].equals(other) for other in read[1:]):
@@ -196,7 +197,7 @@ def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> Colum
 
 
 def _rows_on(column: pd.Series) -> np.ndarray:
-    """How many rows of the table lie between one of the column and the next: 1, but in a sample."""
+    """The difference of row numbers between one row and the next: 1, except in a sample."""
     return np.diff(column.index.to_numpy())
 
 
@@ -226,9 +227,9 @@ def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     if is_id or (named and distinct > MOST_NAMED_CATEGORIES):
         return _named(name, distinct, raw, known)
     free = distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known))
-    # Texts of several words are read by their letters.
+    # Texts of several words stay features, by their characters.
     if free and not texts.str.strip().str.contains(r"\s").mean() > FREE_TEXT_SHARE:
-        why = f"codes: {distinct:,} different ones in {len(known):,} rows"
+        why = f"codes: {distinct:,} distinct ones in {len(known):,} rows"
         return ColumnPlan(name, why, excluded=True)
     return ColumnPlan(
         name,

@@ -1,6 +1,6 @@
-"""A table → the files of a drafted experiment, and the summary that the command prints.
+"""Turn a table into the files of a drafted experiment, and the summary that the command prints.
 
-The draft is tried as far as the split, as a run will do it. Nothing is written, nothing is trained.
+The draft is tried out up to the split, exactly as a run will do it. Nothing is written or trained.
 """
 
 import re
@@ -46,7 +46,7 @@ LISTED_CATEGORIES = 20
 
 @dataclass(frozen=True)
 class Drafted:
-    """File name → text, what was inferred and why, and with what to do now the summary."""
+    """File name → text; the inferred settings with reasons; and the summary: these and what to do next."""
 
     files: Mapping[str, str]
     reasons: str
@@ -60,9 +60,9 @@ def draft_experiment(
     command: str,
     settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Drafted:
-    """Draft an experiment on a table, whose URL is to stand in the YAML as `written_url`.
+    """Draft an experiment on a table, whose URL is written to the YAML as `written_url`.
 
-    `settings`: keys of defs.yaml that are given. ExperimentPipelineError: no table, or a wrong decision.
+    `settings`: given keys of defs.yaml. ExperimentPipelineError: no table, or a wrong decision.
     """
     try:
         source = Data.model_validate(wishes.source)
@@ -71,7 +71,7 @@ def draft_experiment(
     rows = 0
 
     def chosen(counted: int) -> np.ndarray:
-        """Of a large table a sample, drawn by row numbers: the features are not known yet."""
+        """Sample a large table, by row numbers because the features are not known yet."""
         nonlocal rows
         rows, positions = counted, np.arange(counted)
         if rows > MOST_ROWS:
@@ -93,9 +93,9 @@ def draft_experiment(
     chosen_here = wishes.split is None and wishes.split_column is None
     if tried.problem and chosen_here and tried.draft.split.value["by"] == "time":
         why = (
-            f"the rows are a time series in {tried.draft.split.value['column']}, but by time a run "
-            f"would stop ({tried.problem.splitlines()[0]}). At random a model is scored on rows "
-            "whose neighbours it was fitted on: scores are optimistic"
+            f"the rows are a time series in {tried.draft.split.value['column']}, but with a split by "
+            f"time a run would stop ({tried.problem.splitlines()[0]}). With a random split a model is "
+            "scored on neighbours of the rows it was fitted on: scores are optimistic"
         )
         tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
     defs = with_settings(defs_yaml(name, tried.draft, _found(table, rows), written, command), given)
@@ -103,18 +103,18 @@ def draft_experiment(
     reasons = _reasons(tried, table, rows)
     todo = ["Wrote defs.yaml and schema.yaml; both are yours to edit.", f"Run: {command}"]
     if tried.problem is not None:
-        todo[1:] = ["As they are, a run will stop:", textwrap.indent(tried.problem, "  ")]
+        todo[1:] = ["As they are, a run will stop with:", textwrap.indent(tried.problem, "  ")]
     return Drafted(files, reasons, "\n".join([reasons, *todo]))
 
 
 @dataclass(frozen=True)
 class TriedDraft:
-    """A draft, as far as the split of its rows."""
+    """A draft, tried out up to the split of its rows."""
 
     draft: Draft
     spec: ExperimentSpec
     schema_text: str
-    sets: SplitSets | None  # None where it did not come to that
+    sets: SplitSets | None  # None if it failed before the split
     problem: str | None  # why a run would stop
 
 
@@ -158,7 +158,7 @@ def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], comm
 
 
 def with_settings(text: str, settings: Mapping[str, Any]) -> str:
-    """Return the text of a drafted defs.yaml with other values, and without the reasons for its own."""
+    """Return the text of a drafted defs.yaml with these values, and without the reasons for the old ones."""
     lines = text.splitlines(keepends=True)
     for key, value in settings.items():
         written = to_yaml({key: value})
@@ -176,7 +176,7 @@ def with_settings(text: str, settings: Mapping[str, Any]) -> str:
 
 
 def in_yaml(value: Any) -> str:
-    """One value on one line of YAML, quoted where YAML would read it as something else."""
+    """Write a value on one line of YAML, quoted where YAML would read it as something else."""
     style = '"' if isinstance(value, str) and not value.isprintable() else None
     text = to_yaml(value, default_flow_style=True, default_style=style, width=10**9)
     return text.removesuffix("...\n").rstrip("\n")
@@ -219,14 +219,14 @@ def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
 
 def _found(table: RawTable, rows: int) -> str:
     kept, columns = table.frame.shape
-    sample = f"; what follows is of a sample of {kept:,} rows" if kept < rows else ""
+    sample = f"; inferred from a sample of {kept:,} rows" if kept < rows else ""
     how = [table.format, table.compression, table.encoding]
     how += [f"delimiter {table.delimiter!r}"] if table.delimiter else []
     return f"{rows:,} rows, {columns:,} columns, {', '.join(part for part in how if part)}{sample}"
 
 
 def _comment(text: str, indent: int) -> str:
-    """Lines of YAML comment; nothing in the text can end one early."""
+    """Wrap a text into YAML comment lines; unprintable characters, such as line breaks, become spaces."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     start = " " * indent + "# "
     width = WIDTH - len(start)
@@ -235,10 +235,10 @@ def _comment(text: str, indent: int) -> str:
 
 
 def infer_schema(prepared: pd.DataFrame, target: str, keys: Collection[str] = ()) -> str:
-    """Write a schema that the table satisfies, apart from rows without a target or `keys`, as YAML.
+    """Write a schema as YAML that all rows satisfy, apart from rows without a target or `keys`.
 
-    No smallest and largest values: those of a sample would reject the next delivery. Columns stand in
-    the order of their names: models follow the schema, and should not follow the delivery.
+    It has no smallest and largest values: those of a sample would reject the next delivery. Columns are
+    sorted by name: models take them in the schema's order, which should not depend on the delivery.
     """
     columns: dict[str, dict[str, Any]] = {}
     for name, column in sorted(prepared.items(), key=lambda item: str(item[0])):
@@ -248,7 +248,7 @@ def infer_schema(prepared: pd.DataFrame, target: str, keys: Collection[str] = ()
         if str(name) not in {target, *keys} and bool(column.isna().any()):
             facts["nullable"] = True
         known = column.dropna()
-        # A text column that repeats few values; free text has none.
+        # Only for text columns that repeat few values, not for free text.
         if dtype == "str" and 0 < known.nunique() <= min(LISTED_CATEGORIES, len(known) / 2):
             values = sorted(map(str, known.unique()))
             warns = {"allowed_values": values, "raise_warning": True}
@@ -259,7 +259,7 @@ def infer_schema(prepared: pd.DataFrame, target: str, keys: Collection[str] = ()
 
 
 def _dtype(column: pd.Series) -> str | None:
-    """Return a plain type where there is one: what is nullable only by type becomes a float."""
+    """Return a dtype name, or None; whole numbers with missing values become float64."""
     if column.isna().all():
         return None
     missing = bool(column.isna().any())

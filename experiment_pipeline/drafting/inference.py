@@ -1,7 +1,7 @@
-"""A first experiment on an unknown table: what can be inferred, why, and what only people know.
+"""Draft a first experiment on an unknown table: what can be inferred, why, and what only people know.
 
-Rows are split at random, unless a column names the sets, or the rows are a time series. Whether
-models will predict the future, or for unknown customers, cannot be inferred: it becomes a hint.
+Rows are split at random, unless a column names the sets or the rows are a time series. Whether models
+will predict the future, or new customers, cannot be inferred: it becomes a hint.
 """
 
 import math
@@ -25,31 +25,32 @@ from experiment_pipeline.table.features import plain
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.table.preparation import calendar_columns
 
-# The rejection limit that a spec has by default, and what may be rejected beyond the rows
-# that lack a target.
+# The default of validation.max_rejected_fraction, and the share of rows that a raised limit allows
+# to be rejected beyond those without a target.
 USUAL_LIMIT, ROOM = 0.05, 0.02
-# Below it a test set chooses by luck: of 400 rows it has 80.
+# With fewer rows a test set chooses by luck: of 400 rows it has 80.
 SMALL_TABLE = 2_000
-# A fifth of so many groups is too few to choose on. Of nine cuts of tables with 46 to 160 groups folds gave a better
-# model in five and a worse one in two.
+# With fewer groups, a test set (a fifth of them) is too small to choose on. In nine splits of tables with 46 to 160
+# groups, folds gave a better model in five and a worse one in two.
 FEW_GROUPS = 200
-# From so many seconds on, and up to so many rows for each second, the best have time for five folds. Of 4,300 rows they
-# lowered the loss on four cuts of five, by up to 7 %, of 7,000 a little on two of three. Many texts become many columns.
-# On more rows a test set chooses surely enough, and folds would leave time for few configurations.
+# From this many seconds, and up to this many rows per second, the best have time for five folds. On 4,300 rows folds
+# lowered the loss in four splits of five, by up to 7 %, on 7,000 a little in two of three. Tables with many texts become
+# wide: fewer rows. On more rows a test set is reliable enough, and folds would leave time for few configurations.
 SECONDS_OF_FOLDS, ROWS_PER_SECOND, TEXTS_PER_SECOND, MOST_ROWS_OF_FOLDS = 120, 80, 10, 50_000
-# From so many seconds on, and up to so many rows, the mean of three fits is exported: on 32 tables of up to 2,800 rows it
-# lowered the loss by .9 % in the mean, on one of 22,000 by .3 %, on two of 47,000 and 80,000 by nothing. Predictions take
-# about twice as long, which a quick search does not ask for. Eight lowered it by 1.4 %.
+# From this many seconds, and up to this many rows, the mean of three fits is exported: it lowered the loss by .9 % on
+# average on 32 tables of up to 2,800 rows, by .3 % on one of 22,000, and not at all on two of 47,000 and 80,000. Eight
+# fits lowered it by 1.4 %. Predictions take about twice as long, which is not worth it for a quick search.
 SECONDS_OF_FITS, MOST_ROWS_OF_FITS = 60, 30_000
 SECONDS_OF_MANY_FITS, MOST_ROWS_OF_MANY_FITS = 300, 10_000
-# Whole numbers with more values are quantities, texts with more are not classes.
+# A target of whole numbers with more distinct values is a quantity; one of texts with more is refused.
 MOST_NUMBER_CLASSES, MOST_TEXT_CLASSES = 10, 100
 FEWEST_ROWS_PER_CLASS, RARE = 5, 0.05
 SPLITS = ("random", "group", "time", "column")
-# Below it a period holds too few instants to cut between.
+# A split by time needs dates on at least this many days to cut between.
 FEWEST_DAYS = 10
-# Entities of so many rows each may be a feature, where so large a part of the latest rows is about ones
-# of before, or where two columns of them make so many different pairs for each (ratings, sales).
+# An entity column (store, user) with at least ROWS_OF_A_KNOWN_ONE rows per entity becomes a feature if
+# MET_AGAIN of the rows after quantile LATEST are about earlier entities, or if PARTNERS times as many
+# pairs as entities exist with another such column (ratings, sales).
 ROWS_OF_A_KNOWN_ONE, LATEST, MET_AGAIN, PARTNERS = 10, 0.8, 0.95, 5
 _POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos", "ja", "oui", "si", "sí", "sim")
 _UNITS: tuple[Literal["day", "hour", "minute", "second"], ...] = ("day", "hour", "minute", "second")
@@ -62,7 +63,7 @@ _SET_NAMES = {
 
 @dataclass(frozen=True)
 class Decision:
-    """A value and why it was chosen, as a clause for people."""
+    """An inferred value, and the reason as a clause that people read."""
 
     value: Any
     why: str
@@ -70,7 +71,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Draft:
-    """An experiment as inferred, in the words of the spec, with reasons."""
+    """An inferred experiment: values for the keys of the spec, with the reasons."""
 
     target: str
     task: Decision
@@ -80,21 +81,21 @@ class Draft:
     excluded: Mapping[str, str]  # column → reason
     prepared: tuple[ColumnPlan, ...]  # columns that are changed before validation
     id_columns: tuple[str, ...]  # columns that decide a row's set
-    max_rejected: Decision | None  # limit on rejected rows, where the usual one would be passed
+    max_rejected: Decision | None  # limit on rejected rows, if they would exceed the default
     hints: tuple[str, ...]  # what only people can decide, a sentence each
     search: tuple[first_search.Proposal, ...]
-    evaluation: Decision | None  # what the choice rests on, where it is not the test set
-    fits: Decision | None  # of the exported model with different seeds, where more than one
-    seconds: Decision  # of the budget
+    evaluation: Decision | None  # what the choice is based on; None: the test set
+    fits: Decision | None  # number of refits with different seeds; None: one
+    seconds: Decision  # the time budget
 
     @property
     def full_split(self) -> dict[str, Any]:
-        """`spec.split`."""
+        """The value of the key `split`, id columns included."""
         ids = {"id_columns": list(self.id_columns)} if self.id_columns else {}
         return {**self.split.value, **ids}
 
     def attributes(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the keys of this draft's YAML, for `spec_from`; `data` as it is to be written."""
+        """Return the keys of this draft's YAML, for `spec_from`; `data` is written as given."""
         preparation: dict[str, dict[str, Any]] = {}
         for plan in self.prepared:
             for setting, value in plan.preparation.items():
@@ -133,7 +134,7 @@ def infer(
     positive = _positive_class(target, task, wishes.positive_class)
     share = None if positive is None else float((target == positive.value).sum() / target.count())
     split = _split(raw, plans, wishes.split, wishes.split_column)
-    # Under a split by time every later set holds days that training has not seen.
+    # Under a split by time, later sets have days beyond those of training: `days` would not generalize.
     days = split.value["by"] != "time"
     plans = {name: plan.dated(raw.columns, with_days=days) for name, plan in plans.items()}
     plans |= _met_again(raw, plans, split.value)
@@ -188,7 +189,7 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
         fix = "add --target and one of these"
         raise UnusableTable("--target", rule, fix)
     parts = (calendar_columns(*one) for one in product(raw.columns, get_args(CalendarPart)))
-    made = set(chain.from_iterable(parts))  # what a date may become is no column of the table
+    made = set(chain.from_iterable(parts))  # calendar columns, which are not in the raw table
     for option, name in [
         ("--target", wishes.target),
         *(("--exclude", name) for name in wishes.exclude if name not in made),
@@ -203,7 +204,7 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
 
 
 def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
-    """The target as the stages will see it: numbers and dates written as text are read."""
+    """The target as the stages will see it: numbers and dates written as text are parsed."""
     settings = {name: value for name, value in plan.preparation.items() if name != "calendar"}
     if settings.get("types") not in ("number", "datetime"):
         return target
@@ -212,7 +213,7 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
 
 
 def _rejection_limit(target: pd.Series) -> Decision | None:
-    """Rows without a target are rejected; a limit that they pass would stop every run."""
+    """Raise the limit if rows without a target, which are rejected, would exceed it in every run."""
     missing = float(target.isna().mean())
     if missing <= USUAL_LIMIT - ROOM:
         return None
@@ -223,7 +224,7 @@ def _rejection_limit(target: pd.Series) -> Decision | None:
 def _evaluation(
     raw: pd.DataFrame, split: Mapping[str, Any], shape: first_search.Shape
 ) -> Decision | None:
-    """Decide what the choice rests on; None: the test set, as everywhere."""
+    """Decide what the choice is based on; None: the test set, the default."""
     rows, by, once = shape.rows, split["by"], {"cross_validation": {"folds": 5, "repeats": 1}}
     seconds = shape.seconds or 0
     has_time = seconds >= SECONDS_OF_FOLDS and by != "time"
@@ -238,9 +239,9 @@ def _evaluation(
     else:
         return None
     why = (
-        f"of {few} a test set would choose by luck; below {enough:,} each configuration is fitted on "
-        "folds of the train and test rows and compared on what was left out. The validation set stays "
-        "untouched"
+        f"with {few}, the choice on a test set would be luck; below {enough:,}, each configuration is "
+        "fitted on folds of the train and test rows and scored on the rows left out. The validation set "
+        "stays untouched"
     )
     return Decision(value, why)
 
@@ -252,15 +253,15 @@ def _fits(shape: first_search.Shape) -> Decision | None:
         return None
     are_quick = rows <= MOST_ROWS_OF_MANY_FITS and not shape.many_texts
     fits = 8 if seconds >= SECONDS_OF_MANY_FITS and are_quick else 3
-    return Decision(fits, f"of {rows:,} rows a single fit owes much to its seed")
+    return Decision(fits, f"with {rows:,} rows, a single fit depends much on its seed")
 
 
 def _seconds(shape: first_search.Shape) -> Decision:
     """Decide how long search, refit and report may take."""
     if shape.seconds is not None:
         return Decision(shape.seconds, "given")
-    sooner = f"a run of {shape.rows:,} rows mostly ends sooner"
-    why = f"{sooner}; raise it where time stops configurations"
+    sooner = f"a run on {shape.rows:,} rows usually ends sooner"
+    why = f"{sooner}; raise it if configurations did not start for lack of time"
     return Decision(first_search.propose_seconds(shape.rows), why)
 
 
@@ -273,7 +274,7 @@ def _task(target: pd.Series, given: str | None) -> Decision:
         what = f"{plain(known.iloc[0])!r} in every row" if distinct else "missing in every row"
         raise _unusable(target, f"it is {what}: there is nothing to learn", another)
     if kind == "datetime":
-        raise _unusable(target, "it holds dates, which no task predicts", another)
+        raise _unusable(target, "it holds dates, which no task can predict", another)
     if given is not None:
         return _given_task(known, distinct, given)
     if distinct == 2:
@@ -287,12 +288,12 @@ def _task(target: pd.Series, given: str | None) -> Decision:
         if distinct > MOST_NUMBER_CLASSES or not often_enough:
             return Decision("regression", f"the target holds {distinct:,} different whole numbers")
         why = f"the target holds only {distinct} different whole numbers; if their order and "
-        return Decision("multiclass", why + "distance count, regression")
+        return Decision("multiclass", why + "distance matter, write regression")
     if distinct <= MOST_TEXT_CLASSES and often_enough:
         return Decision("multiclass", f"the target holds {distinct} different texts")
     raise _unusable(
         target,
-        f"it holds {distinct:,} different texts in {len(known):,} rows: no numbers, and too many "
+        f"it holds {distinct:,} different texts in {len(known):,} rows: not numbers, and too many "
         "for classes",
         "name another --target, or add --task multiclass if these are classes",
     )
@@ -338,14 +339,14 @@ def _metric(task: str, given: str | None, positive_share: float | None) -> Decis
     """Decide what ranks the configurations."""
     possible = names_of(task)
     if given is not None and given not in possible and ":" not in given:
-        rule = f"no metric of task {task}; {did_you_mean(given, possible)}"
+        rule = f"not a metric of task {task}; {did_you_mean(given, possible)}"
         raise UnusableTable(f"--metric {given}", rule, f"name one of {', '.join(possible)}")
     if given is not None:
         return Decision(given, "given")
     why = metric_of(possible[0]).words
     if positive_share is not None and positive_share < RARE:
         rare = f"only {positive_share:.1%} of the rows are positive"
-        why += f"; {rare}: average_precision weighs these more"
+        why += f"; {rare}: average_precision gives them more weight"
     return Decision(possible[0], why)
 
 
@@ -390,7 +391,7 @@ def _split(
         rule = f"its values do not {what}; columns that do: {listed(candidates)}"
         fix = "name one of these, prepare it in the source, or write the split into defs.yaml"
         raise UnusableTable(f"--split-column {column}", rule, fix)
-    # The settings train, test and validation that differ from the set's own name.
+    # Only the keys train, test and validation whose value differs from the default.
     sets = _named_sets(raw[column]) if by == "column" else {}
     own = {name: values for name, values in sets.items() if values != [name]}
     return Decision({"by": by, "column": column, **own}, why)
@@ -410,7 +411,7 @@ def _named_sets(column: pd.Series) -> dict[str, list[str]]:
 
 
 def _series(plans: Mapping[str, ColumnPlan], times: Sequence[str]) -> Decision | None:
-    """The split by time of a table whose rows follow one another at a steady step."""
+    """The split by time, if the rows are a time series with a mostly regular step; else None."""
     if len(times) != 1 or (found := plans[times[0]].times) is None:
         return None
     if found.step is None or found.days < FEWEST_DAYS:
@@ -419,8 +420,8 @@ def _series(plans: Mapping[str, ColumnPlan], times: Sequence[str]) -> Decision |
     whole = [numbers.counted(int(n), unit) for n, unit in counts if n >= 1 and n.is_integer()]
     step = whole[0] if whole else str(found.step)
     why = (
-        f"the rows are a time series, {step} apart in {times[0]}: at random, a model would be "
-        "scored on rows whose neighbours it was fitted on, so it is fitted on the past and scored "
+        f"the rows are a time series, {step} apart in {times[0]}: with a random split, a model would "
+        "be scored on neighbours of the rows it was fitted on, so it is fitted on the past and scored "
         "on the future"
     )
     return Decision({"by": "time", "column": times[0]}, why)
@@ -429,7 +430,7 @@ def _series(plans: Mapping[str, ColumnPlan], times: Sequence[str]) -> Decision |
 def _met_again(
     raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]
 ) -> dict[str, ColumnPlan]:
-    """Make features of excluded entities of which new rows are about known ones, with a history to learn.
+    """Turn excluded entity columns into features if new rows are about known entities with a history.
 
     A sale by store and day is about a known store, a rating by user and film about both; a new patient
     has no history.
@@ -442,7 +443,7 @@ def _met_again(
         when = _as_prepared(raw[split["column"]], plans[split["column"]])
         late = when > when.quantile(LATEST)
         known = {name: raw.loc[late, name].isin(raw.loc[~late, name]).mean() for name in many}
-        words = "{:.0%} of the latest rows are about ones of before"
+        words = "{:.0%} of the latest rows are about earlier ones"
         found = {name: words.format(part) for name, part in known.items() if part >= MET_AGAIN}
     else:
         for one, other in combinations(many, 2):
@@ -454,24 +455,24 @@ def _met_again(
 def _split_hints(
     plans: Mapping[str, ColumnPlan], split: Mapping[str, Any], target: str
 ) -> tuple[str, ...]:
-    """Reasons for another split than the random one, or for a gap, a sentence each."""
+    """Reasons to consider another split than the random one, or a gap, a sentence each."""
     if split["by"] == "time":
         ahead = (
-            f"if {target} is known only later (cancelled within 30 days), leave out as much between "
-            "the sets (gap: 30 days): else train labels look into the time of the test set"
+            f"if {target} is known only later (such as: cancelled within 30 days), leave out as much "
+            "between the sets (gap: 30 days): else train labels reach into the time of the test set"
         )
         return (ahead,)
     if split["by"] != "random":
         return ()
     hints = [
-        f"the values of {name} repeat: if the model will meet new ones, keep each in one set "
+        f"values of {name} repeat: if the model will meet new ones, keep each value in one set "
         f"(split: {{by: group, column: {name}}})"
         for name, plan in plans.items()
         if plan.names_entities
     ]
     dated = {name: plan.times for name, plan in plans.items() if plan.times is not None}
     hints += [
-        f"{name} holds dates{', by which the rows are in order' * times.in_order}: if the model will "
+        f"{name} holds dates{', and the rows are sorted by them' * times.in_order}: if the model will "
         f"predict the future, train on the past (split: {{by: time, column: {name}}})"
         for name, times in dated.items()
         if times.days >= FEWEST_DAYS

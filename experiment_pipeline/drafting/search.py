@@ -1,4 +1,4 @@
-"""The search of a first experiment: which algorithms, where, and why; sized for the table."""
+"""Propose the search of a first experiment: algorithms, their spaces and the reasons, by table size."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from experiment_pipeline.statistics.metrics import metric_of
 
 TRAIN_SHARE = 0.6
 LARGE_CELLS = 20_000_000
-# A forest grows by the row; on more rows each of its trees sees a part of them.
+# A forest's size and time grow with the rows; above this number each tree sees a sample of them.
 FOREST_ROWS = 30_000
 MANY_FEATURES = 1_000
-# Boosting grows a tree per class in each round. Where a fit would stop later than this part of the
-# budget allows, it gets fewer rounds and rates to match: the sum of rates that early stopping leaves.
+# Boosting grows a tree per class in each round. If a fit would take longer than this share of the
+# budget, it gets fewer rounds and higher rates: rounds x rate stays what early stopping reaches.
 SHARE_OF_A_FIT, LEVELS, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 400
-# Fewer rows are cross-validated: each configuration costs many fits.
+# Smaller tables are cross-validated, where each configuration costs many fits: no paired proposal.
 FEWEST_TO_PAIR = 1_200
 _WITH_DEVIATIONS = "also numbers minus their mean by category: chosen only if significantly better"
 # Draws where seconds are asked for: at least so many, so many a second (without folds 2 to 9 began, on folds .2 to
 # 5.5), and no more than pages can show. Dagster takes 14 ms for each before a run begins.
 DRAWS_OF_A_BUDGET, DRAWS_PER_SECOND, DRAWS_ON_FOLDS, MOST_DRAWS = 200, 10, 5, 2_000
-# Other boosters join a search of so many seconds, where they are installed. Beside 22 fits of LightGBM on
-# eight tables, four of XGBoost took a quarter of their time in the median, three of CatBoost twice as much;
-# each made the ensemble better on five tables, and XGBoost made it a little worse on three. CatBoost's are for each
-# tree of a round: of four classes a fit took 16 times as long as one of LightGBM, 21 of 120 s.
+# Other boosters join a search of at least this many seconds if they are installed. Compared with 22 fits of LightGBM on
+# eight tables, four of XGBoost took a quarter of the time in the median, three of CatBoost twice as long; each improved
+# the ensemble on five tables, and XGBoost made it slightly worse on three. CatBoost's seconds are multiplied by the trees
+# per round: with four classes a fit took 16 times as long as one of LightGBM, 21 of 120 s.
 SECONDS_OF_EXTRAS = {"xgboost": 20, "catboost": 60}
 FEWEST_OF_EXTRAS, SECONDS_OF_AN_EXTRA = 3, 20
 SECONDS_OF_STACKING, MOST_ROWS_OF_STACKING = 120, 10_000
@@ -34,8 +34,8 @@ _LOSSES_OF_A_MEDIAN = {
     "xgboost": {"objective": ["reg:absoluteerror", "reg:squarederror"]},
     "catboost": {"loss_function": ["MAE", "RMSE"]},
 }
-# Of search, refit and report, in a draft: with all else (about 30 s) a run of up to SMALL_ROWS rows
-# takes at most 90 s, one of up to 100,000 rows 180 s.
+# Seconds of search, refit and report in a draft: with everything else (about 30 s), a run on up to
+# SMALL_ROWS rows takes at most 90 s, on up to 100,000 rows 180 s.
 SMALL_ROWS, SECONDS_OF_SMALL, SECONDS, SECONDS_PER_ROW = 10_000, 50, 120, 1.2e-3
 
 
@@ -49,16 +49,16 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Shape:
-    """The facts about a table that decide its search."""
+    """The facts about a table that its search depends on."""
 
     task: str  # binary, multiclass or regression
-    metric: str  # that ranks
+    metric: str  # the ranking metric
     rows: int
     features: int  # columns that reach a model
     classes: int = 1  # of the target; 1 for regression
     texts: int = 0  # how many of the features are categories or texts
-    many_texts: int = 0  # how many of these hold more different ones than codes tell apart
-    # Asked for, and all to be used; None: a budget of our own, and as few draws as take minutes.
+    many_texts: int = 0  # how many of these have more distinct texts than ordinal codes distinguish
+    # The user's time budget, to be used up; None: a default budget, with few draws.
     seconds: float | None = None
     installed: frozenset[str] = frozenset()  # algorithms of other packages
     is_amount: bool = False  # whether the target is a number that is never negative
@@ -67,8 +67,8 @@ class Shape:
 
     @property
     def encoders(self) -> list[str]:
-        """What the search chooses among; `ordinal` alone suits most tables."""
-        if self.many_texts:  # codes do not tell them all apart
+        """The encoders that the search chooses from; `ordinal` alone suits most tables."""
+        if self.many_texts:  # ordinal codes do not distinguish them all
             return ["ordinal", "target", "text"]
         if (self.seconds or 0) >= SECONDS_OF_STACKING and self.rows <= MOST_ROWS_OF_STACKING:
             return ["ordinal", STACKED]
@@ -81,7 +81,7 @@ class Shape:
 
 
 def propose_seconds(rows: int) -> int:
-    """Return the budget of a first run: most tables need less, and none takes longer."""
+    """Return the default budget of a first run in seconds: most tables need less, none takes longer."""
     return SECONDS_OF_SMALL if rows <= SMALL_ROWS else max(SECONDS, round(SECONDS_PER_ROW * rows))
 
 
@@ -107,7 +107,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
         first["hyperparameters"] = own
         boosted += (
             f". Within the budget a fit has time for about {rounds} rounds of {shape.trees:,} "
-            f"{'tree' if shape.trees == 1 else 'trees'}: with more seconds, raise n_estimators as well"
+            f"{'tree' if shape.trees == 1 else 'trees'}: with more seconds, also raise n_estimators"
         )
     twin = {**first, "configurations": [{}], "features": "deviations"}
     paired = 0 < shape.texts < shape.features and rows >= FEWEST_TO_PAIR
@@ -127,13 +127,13 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
 
 
 def _forests(shape: Shape, rows: int, cells: int) -> Iterator[Proposal]:
-    """A random forest and extra trees; each tree sees FOREST_ROWS of more rows."""
+    """A random forest and extra trees; each tree sees at most FOREST_ROWS rows."""
     wide, few = shape.features > MANY_FEATURES, rows <= FOREST_ROWS
     part = 0.33 if shape.task == "regression" and not wide else "sqrt"
     shared = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
     less = {} if few else {"max_samples": float(f"{FOREST_ROWS / rows:.2g}")}
     leaves = {"min_samples_leaf": [1, 3, 10] if few else [5, 20]}
-    # On texts' letters a random forest takes several times as long as extra trees.
+    # On character features of texts, a random forest takes several times as long as extra trees.
     texts = {"features": "target"} if shape.many_texts else {}
     space = {**shared, "max_features": part, **leaves, **less}
     grown = {"algorithm": "random_forest", **texts, "hyperparameters": space}
@@ -147,7 +147,7 @@ def _forests(shape: Shape, rows: int, cells: int) -> Iterator[Proposal]:
 
 
 def _other_boosters(shape: Shape) -> Iterator[Proposal]:
-    """XGBoost and CatBoost, by their defaults and with a few draws; spaces as TabArena searches them."""
+    """XGBoost and CatBoost, with defaults and a few draws; search spaces as in TabArena."""
     rate, part = _log(0.02, 0.1), {"low": 0.6, "high": 1.0}
     sampled = {"subsample": part, "colsample_bytree": part}
     spaces = {
@@ -163,7 +163,7 @@ def _other_boosters(shape: Shape) -> Iterator[Proposal]:
         if name in shape.installed and (seconds := shape.seconds or 0) >= needed:
             loss = _LOSSES_OF_A_MEDIAN[name] if _is_median(shape) else {}
             first = {setting: values[0] for setting, values in loss.items()}
-            # CatBoost would take minutes for a fit on what letters become.
+            # On character features, a single fit of CatBoost would take minutes.
             reads = name == "xgboost" and shape.many_texts
             texts = {"features": shape.encoders[1:]} if reads else {}
             each = {"configurations": [{}, first], **texts} if loss else texts
@@ -186,11 +186,11 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
         "extra_trees": [False, True],
         "lambda_l2": _log(0.01, 10.0),
     }
-    if shape.texts:  # how far the rows of a category are trusted
+    if shape.texts:  # regularization of categories with few rows
         space |= {"cat_smooth": _log(1.0, 100.0), "cat_l2": _log(0.3, 30.0)}
         space["min_data_per_group"] = _log(2, 100)
-    # Which loss is better depends on the table. With roots or logarithms among them ensembles were better on the final
-    # rows of 8 of 12 cuts of eight tables, by up to 4.5 %, and worse on 2, by .2 and .4 %.
+    # Which loss is better depends on the table. With square-root and log losses in the search, ensembles scored better
+    # on the hold-out of 8 of 12 splits of eight tables, by up to 4.5 %, and worse on 2, by .2 and .4 %.
     if _is_median(shape):
         space |= {"objective": ["regression_l1", "regression"], "reg_sqrt": [False, True]}
     elif shape.is_amount and not metric_of(shape.metric).objective:
@@ -204,7 +204,7 @@ def _is_median(shape: Shape) -> bool:
 
 
 def _rounds_in_time(shape: Shape, rows: int) -> int | None:
-    """Return how many rounds of boosting a fit has time for; None where early stopping ends it before."""
+    """Return how many boosting rounds fit into a fit's time; None if early stopping ends it sooner."""
     seconds = propose_seconds(shape.rows) if shape.seconds is None else shape.seconds
     each = LEVELS * shape.trees * pass_seconds(rows, shape.features)
     rounds = int(float(f"{SHARE_OF_A_FIT * seconds / max(each, 1e-9):.2g}"))

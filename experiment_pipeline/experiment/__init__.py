@@ -1,1 +1,1 @@
-"""A whole experiment: as one plain function, and as steps that store and record what they find."""
+"""A whole experiment: as one plain function, and as steps that store and record their results."""

@@ -1,6 +1,6 @@
-"""The folder of an experiment, defs.yaml and schema.yaml, judged without a scheduler.
+"""Read and validate an experiment's folder, defs.yaml and schema.yaml, without a scheduler.
 
-Every problem is named with its file and line before a table is read or a model trained.
+Every problem is reported with its file and line, before a table is read or a model trained.
 """
 
 import os
@@ -19,8 +19,8 @@ from experiment_pipeline.spec.schema import SchemaFile
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
 
-# Only these are templates: a column may be called "{{x}}", and Dagster would turn the quoted text '1'
-# into a number on the way.
+# Only `{{ env… }}` is a template: a column may be called "{{x}}". Dagster's own templates are not used,
+# because they would turn the quoted text '1' into a number.
 _TEMPLATE = re.compile(r"\{\{\s*env\b")
 _VARIABLE = re.compile(r"\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}")
 EXPERIMENT = "experiment_pipeline.Experiment"
@@ -28,7 +28,7 @@ FILES, SCHEMA_FILE = ("defs.yaml", "defs.yml"), "schema.yaml"
 
 
 def read_experiment(folder: str | Path) -> ExperimentSpec:
-    """Return what the folder of an experiment declares, without anything being run.
+    """Return what the folder of an experiment declares, without running anything.
 
     >>> read_experiment("experiment_pipeline/defs/flight_delay").metric
     'roc_auc'
@@ -43,10 +43,10 @@ Refused = Callable[[ExperimentSpec], Sequence[Problem]]
 
 
 def named_columns(folder: Path, refused: Refused = lambda _: ()) -> NamedColumns:
-    """Read and judge the defs.yaml of a folder, and the schema.yaml beside it.
+    """Read and validate the defs.yaml of a folder, and the schema.yaml beside it.
 
-    `refused` returns what only a scheduler finds wrong. Raises InvalidExperiment, InvalidSchema: with
-    `file:line` of each problem.
+    `refused` returns problems that only a scheduler can find. Raises InvalidExperiment, InvalidSchema:
+    with `file:line` of each problem.
     """
     folder = folder.absolute()
     path = next((folder / name for name in FILES if (folder / name).exists()), None)
@@ -65,7 +65,7 @@ def judged(
     schema_path: str = SCHEMA_FILE,
     refused: Refused = lambda _: (),
 ) -> NamedColumns:
-    """Return what the two files of an experiment declare; errors as of `named_columns`."""
+    """Return what the two files of an experiment declare; raises as `named_columns`."""
     from experiment_pipeline.stages.data_analysis import findings
     from experiment_pipeline.stages.search.own_features import OwnTransformer
 
@@ -102,17 +102,17 @@ def judged(
 
 
 def shown_path(path: Path) -> Path:
-    """Relative to the working directory where it lies below it: what an editor can open."""
+    """The path relative to the working directory if it is below it, so that an editor can open it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def yaml_text(path: Path) -> str:
-    """Return the text of a file; what is not UTF-8 is not YAML, and has a line there."""
+    """Return the text of a file; bytes that are not UTF-8 are kept, and reported later with their line."""
     return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
-    """Return a value of the YAML with each `{{ env.NAME }}` replaced; what cannot be is a problem."""
+    """Return a YAML value with each `{{ env.NAME }}` replaced; appends to `problems` where that fails."""
     if isinstance(value, Mapping):
         return {key: filled_in(item, problems, (*at, key)) for key, item in value.items()}
     if isinstance(value, list):
@@ -129,14 +129,14 @@ def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
 
 
 def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
-    """Refuse what no algorithm accepts before anything is read or trained."""
+    """Refuse hyperparameters that an algorithm does not accept, before anything is read or trained."""
     from experiment_pipeline.stages.search.learners import check_hyperparameters
     from experiment_pipeline.stages.search.learners.estimators import check_demands
 
     for number, entry in enumerate(spec.search):
         place: Location = ("search", number, "algorithm")
         try:
-            # Names and single values decide what is refused here.
+            # Only names and single values are checked, so a configuration without new ones is skipped.
             checked = set[object]()
             for configuration in configurations(spec.model_copy(update={"search": (entry,)})):
                 given = configuration.hyperparameters
@@ -154,7 +154,7 @@ def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
 
 
 def json_schema(file: str) -> dict[str, Any]:
-    """Return the JSON schema of a whole defs.yaml, or else of schema.yaml."""
+    """Return the JSON schema of a whole file: schema.yaml if it is named, else defs.yaml."""
     if file == SCHEMA_FILE:
         return SchemaFile.model_json_schema()
     keys = {"type": {"const": EXPERIMENT}, "attributes": defs_yaml_schema()}

@@ -53,9 +53,9 @@ Log = Callable[[str], object]
 
 @dataclass
 class ExperimentRun:
-    """What an experiment has found so far; a stage that was not reached is None."""
+    """The results of an experiment so far; a stage that was not reached is None."""
 
-    spec: ExperimentSpec  # what was asked for, or inferred
+    spec: ExperimentSpec  # the settings, given or inferred
     schema_text: str  # schema.yaml, given or inferred
     raw: RawTable  # the table as delivered
     analysis: DataAnalysis | None = None  # findings and verdict
@@ -64,7 +64,7 @@ class ExperimentRun:
     sets: SplitSets | None = None  # train, test and validation set
     results: SearchResults | None = None  # a row per configuration
     leaderboard: Leaderboard | None = None  # the ranking and the choice
-    # the choice on the validation set: report, decision, fitted pipeline
+    # the chosen model on the validation set: report, decision, fitted pipeline
     evaluation: final_evaluation.FinalEvaluation | None = None
     package: ModelPackage | None = None  # the accepted model's files; None: not accepted
 
@@ -110,22 +110,22 @@ def run_experiment(
         target: the column to predict.
         name: of the experiment.
         schema: text of a schema.yaml; None: inferred from the table.
-        models: earlier results to reuse, and where new ones are kept; None: of this run alone.
+        models: earlier results to reuse; new ones are added to it. None: nothing is reused.
         registry: where an accepted model becomes a version; None: it is packaged, not published.
-        by_hand: what is chosen of the leaderboard; None: by the rule of `choice`.
-        log: is given each sentence about the run.
-        settings: keys of defs.yaml; a key that is left out is inferred from the table.
+        by_hand: the configuration chosen by a person; None: the rule of `choice` decides.
+        log: called with each log line of the run.
+        settings: keys of defs.yaml; missing keys are inferred from the table.
 
     Raises:
         InvalidExperiment: a setting is impossible.
         DataError: the table cannot be read, modelled, validated or split.
         TrainingError: no configuration could be trained.
     """
-    # What loads scikit-learn is imported here: Dagster asks this package for all of its public names.
+    # Imported here because it loads scikit-learn: Dagster loads all public names of this package.
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
     raw, spec = declare(name, data, target, settings)
-    code = run_code(spec, Path.cwd())  # before anybody changes it
+    code = run_code(spec, Path.cwd())  # read now, as files may change during the run
     workers = spec.workers or joblib.cpu_count()
     ends = perf_counter() + (spec.budget.seconds or float("inf"))
     store = ModelsInMemory() if models is None else models
@@ -138,7 +138,7 @@ def run_experiment(
     prepared = assign(prepared, raw.frame.columns, rules, spec, spilled)
     run = ExperimentRun(spec, schema_text, raw)
 
-    # Analyse: nothing that looks at the target reads a validation row.
+    # Analyse: computations on the target never read a validation row.
     run.analysis = analysis = analyse_prepared(prepared, spec)[0]
     log(f"data analysis: {analysis.verdict}")
     if analysis.verdict == "no go":
@@ -175,7 +175,7 @@ def run_experiment(
     run.leaderboard = board = rank(run.results, store, sets, spec, set_aside, by_hand=by_hand)
     log(f"chosen: {board.chosen}, {board.reason}")
 
-    # Judge the choice once on the validation set (final hold-out): refit, intervals, gates.
+    # Evaluate the chosen model once on the validation set (final hold-out): refit, intervals, gates.
     chosen = ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec))
     chosen = chosen.calibrated(board, store, sets, spec)
     run.evaluation = final_evaluation.evaluate(
@@ -212,7 +212,7 @@ def run_experiment(
 def declare(
     name: str, data: pd.DataFrame | Data | str | Path, target: str, settings: Mapping[str, Any]
 ) -> tuple[RawTable, ExperimentSpec]:
-    """Read the table, and complete the settings by what can be inferred from it."""
+    """Read the table, and infer the settings that are missing."""
     source: dict[str, Any] = {}
     if isinstance(data, pd.DataFrame):
         frame = data.set_axis(pd.RangeIndex(len(data), name=INDEX)).rename(columns=str)

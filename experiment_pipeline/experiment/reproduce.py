@@ -1,7 +1,7 @@
-"""Train the configuration of an exported version again, and compare it byte by byte.
+"""Train the configuration of an exported version again, and compare the results byte by byte.
 
 In: a version's files, or those of its commit, and the address of its table. Out: a `Reproduction`,
-which names the inputs that differ. Nothing is stored, recorded or published.
+which lists the inputs that differ. Nothing is stored, recorded or published.
 """
 
 import json
@@ -28,21 +28,21 @@ _CPU, _SAME, _DIGEST = "CPU kernel", "same", re.compile(r"\b([0-9a-f]{12})[0-9a-
 
 @dataclass(frozen=True)
 class Compared:
-    """An input, or a file that training made, in words."""
+    """One input of the training, or one file that it made, at the export and here."""
 
     what: str
     exported: str
-    here: str  # `same`, where it does not differ
+    here: str  # `same` if it does not differ
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What training again has shown."""
+    """The result of training again."""
 
     model: str  # experiment and version
     reproduced: bool
     verdict: str
-    compared: tuple[Compared, ...]  # inputs, in the order in which they are blamed, and files
+    compared: tuple[Compared, ...]  # inputs, upstream ones first; then files
 
 
 def reproduce(
@@ -50,8 +50,8 @@ def reproduce(
 ) -> Reproduction:
     """Train and refit the configuration of a version, or the members of its ensemble.
 
-    `data`: path or URL of the table; None: as exported. `trusted`: own code that may run, by the import
-    paths of the YAML. On another CPU kernel predictions may differ by TOLERANCE.
+    `data`: path or URL of the table; None: as exported. `trusted`: import paths, as in the YAML, of user
+    code that may run. On another CPU kernel, predictions may differ by up to TOLERANCE.
 
     Raises InvalidModel: a file was changed, or names code that is not trusted; and as `run_experiment`.
     """
@@ -64,7 +64,7 @@ def reproduce(
     members = chosen.get("members", [chosen])
     kept = ("algorithm", "features", "hyperparameters")
     search = [{key: one[key] for key in kept} | {"name": one["key"]} for one in members]
-    # Each of them on all rows, whatever the time; a split that is left out would be inferred.
+    # Train each on all rows, without time limit; without `split`, the split would be inferred.
     settings |= {"search": search, "halving": "off", "budget": {}}
     settings.setdefault("split", {"by": "random"})
     model.check_trusted(_own_code(settings), trusted)
@@ -79,7 +79,7 @@ def reproduce(
 
 
 def _own_code(settings: Mapping[str, Any]) -> list[str]:
-    """As of `ExperimentSpec.import_paths`, which would import them; without those of scikit-learn."""
+    """`ExperimentSpec.import_paths` without importing the code, and without scikit-learn's paths."""
     named = [one["algorithm"] for one in settings["search"]]
     named += [one["metric"] for one in (settings, *settings.get("acceptance", ()))]
     named += settings.get("analysis", {}).get("findings", ())
@@ -89,7 +89,7 @@ def _own_code(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _compared(model: ExportedModel, run: ExperimentRun) -> Iterator[tuple[str, str, str]]:
-    """What, at the export, here: from the table to the model."""
+    """Yield (what, value at the export, value here), from the table to the model."""
     known, kernel = model.manifest, cpu_kernel()
     yield "table as delivered", known.data or run.raw.digest, run.raw.digest
     assert run.sets
@@ -111,8 +111,8 @@ def _compared(model: ExportedModel, run: ExperimentRun) -> Iterator[tuple[str, s
 
 
 def _judged(model: ExportedModel, run: ExperimentRun, differing: list[str]) -> tuple[bool, str]:
-    """Whether it is reproduced, and the verdict; `differing` stand in the order of `_compared`."""
-    first = "no input differs, a fit may draw without a seed"
+    """Whether the model is reproduced, and the verdict; `differing`: names in the order of `_compared`."""
+    first = "no input differs; a fit may use random numbers without a seed"
     if differing and differing[0] not in {MODEL, EXPECTED}:
         first = f"the first input that differs: {differing[0]}"
     if run.package is None:

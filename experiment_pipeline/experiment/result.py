@@ -1,4 +1,4 @@
-"""What a run in a notebook found: the decision, its tables as DataFrames, the model, its two files."""
+"""The result of a run in a notebook: decision, tables as DataFrames, model, the two YAML files."""
 
 import json
 import os
@@ -25,11 +25,11 @@ TOP = 10
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """A run that has ended with a decision. Its tables are those of the database and the storage."""
+    """A run that ended with a decision. Its tables are read from the database and the storage."""
 
     named: NamedColumns  # the settings, as in defs.yaml, and the schema
     run_id: str
-    summary: str  # what was inferred and why; empty for an experiment of a folder
+    summary: str  # the inferred settings and the reasons; empty for an experiment in a folder
     values: Mapping[str, Any]  # asset → its value
     refused: ExperimentPipelineError | None  # why nothing was exported
 
@@ -93,17 +93,17 @@ class RunResult:
         if self.refused is not None:
             raise self.refused
         exported = registry_of(self.named.spec).model(self.facts["version"])
-        # This process trained the model, or reused what this storage trained.
+        # Its code may run: the model was trained by this process, or by an earlier run in this storage.
         trusted = json.loads(exported.read(TRUSTED))
         function = self.named.spec.preparation.function
         return load_model(str(exported.folder), [*trusted, *([function] if function else [])])
 
     def save(self, folder: str | Path, *, module: str = "") -> Path:
-        """Write defs.yaml and schema.yaml: Dagster runs the same experiment, and trains nothing again.
+        """Write defs.yaml and schema.yaml, so that Dagster runs the same experiment and reuses all models.
 
-        `module` names a file of the working directory, such as `my_models`: estimators of the notebook
-        are written there, and are fitted once more under their new name. Returns the folder. Raises
-        InvalidExperiment: it has another name, or other files, or a model of the notebook and no module.
+        `module`: a module to write in the working directory, such as `my_models`, for estimators defined
+        in the notebook; they are fitted again, under their new path. Returns the folder. Raises
+        InvalidExperiment: wrong folder name, a file that differs, or such an estimator without `module`.
         """
         folder, texts = Path(folder), dict[Path, str]()
         paths = [one.algorithm for one in self.named.spec.search]
@@ -153,7 +153,7 @@ class RunResult:
         return "\n".join([self.decision, *why])
 
     def _repr_html_(self) -> str:
-        """The decision, the top ten, warnings, what was inferred, and links to the pages."""
+        """The decision, the top ten, warnings, inferred settings, and links to the pages."""
         refused = self.refused
         why = self.facts["choice_reason"] if refused is None else f"{refused.rule}. {refused.fix}"
         said = (self._scored, f"Why: {why}")
@@ -176,7 +176,7 @@ class RunResult:
 
 
 def _link(name: str, place: str) -> document.Cell:
-    """A page, as a notebook in this folder links to it."""
+    """A link to a page, relative to the working directory, as a notebook there needs it."""
     if place.startswith(("http://", "https://")):
         return document.Link(name, place)
     return f"{name}: {place}" if "://" in place else document.Link(name, os.path.relpath(place))

@@ -1,4 +1,4 @@
-"""Run an experiment from Python, stored and recorded as any other run, without Dagster.
+"""Run an experiment from Python, without Dagster; it is stored and recorded like any other run.
 
     run("churn.csv", target="churned")      a first experiment, drafted as the scaffold does
     run("churn")                            the experiment of a folder with defs.yaml
@@ -7,7 +7,7 @@
     refit("churn")                          its champion on today's data
     sensitivity("churn", seeds=5)           its last run with other split seeds
 
-Each is recorded, judged, gated and returned as a `RunResult`. An interrupted run keeps what is trained.
+All but `sensitivity` apply the gates and return a `RunResult`. An interrupted run keeps trained models.
 """
 
 import getpass
@@ -64,7 +64,7 @@ from experiment_pipeline.tracking.outcomes import finish_run, record_outcome, re
 LOG = logging.getLogger("experiment_pipeline")
 # Settings that the draft takes into account; the others replace what it infers.
 _WISHES = ("task", "positive_class", "metric")
-_EXPORT_SECONDS = 2.0  # it takes 3, and a report about 1 less than the search keeps for it
+_EXPORT_SECONDS = 2.0  # an export takes 3, and a report about 1 less than the search reserves
 
 
 def run(
@@ -91,22 +91,22 @@ def run(
         target: the column to predict.
         name: of the experiment; None: the name of the file, or `experiment` for a DataFrame.
         schema: text of a schema.yaml; None: inferred from the table.
-        seconds: of the run from this call on; the search gets what is left for it.
+        seconds: time budget of the whole run, from this call on; the search gets what the rest leaves.
         workers: fits at a time; None: one per core.
-        progress: whether a bar shows how far the run is.
-        settings: keys of defs.yaml. A class or function stands for its import path. What is left out
-            is inferred, as `summary` of the result says.
+        progress: whether to show a progress bar.
+        settings: keys of defs.yaml. A class or function stands for its import path. Missing keys are
+            inferred; `summary` of the result explains how.
 
     Raises:
         InvalidExperiment: a setting is impossible.
         DataError: the table cannot be read, modelled, validated or split.
         TrainingError: no configuration could be trained.
-        KeyboardInterrupt: it was interrupted; the next run goes on with what is trained.
+        KeyboardInterrupt: it was interrupted; the next run reuses the models trained so far.
     """
     began = None if seconds is None else perf_counter()
     if target is None:
         if settings or schema is not None or isinstance(data, pd.DataFrame):
-            rule = "without target the settings are those of a folder, and no others are read"
+            rule = "without target, a folder's defs.yaml holds all settings, and no others are accepted"
             fix = "Name the target, or edit the folder's defs.yaml."
             raise errors.InvalidExperiment("run", rule, fix)
         named, summary = named_columns(_folder_of(str(data))), ""
@@ -123,12 +123,12 @@ def add(result: RunResult | str, estimator: Any, name: str, note: str = "") -> R
     >>> list(add(lines, Lasso(alpha=9), "mine", note="what we had").leaderboard["key"])
     ['linear', 'mine']
 
-    `estimator` is a class, a function that returns one, or one whose class and parameters count: not
-    what it has learnt, nor `random_state` and `n_jobs`. It alone is fitted, on the rows of that run, and
-    halving does not stop it. It replaces what was added under its name. A new choice is another look.
+    `estimator`: a class, a function that returns an estimator, or an instance, of which only class and
+    parameters count: no fitted state, `random_state` or `n_jobs`. Only it is fitted, on the rows of that
+    run; halving does not stop it. It replaces an earlier addition of its name. A new choice is a new look.
 
-    Raises InvalidExperiment: no import path with plain parameters describes it, or it is there already;
-    StorageError: another run has replaced the table.
+    Raises InvalidExperiment: it has no import path with plain parameters, or its configuration is ranked
+    already; StorageError: another run has replaced the table.
     """
     entry = {**_described(estimator), "name": name, "note": note}
     before, raw = _declared(questions.run_of(result) if isinstance(result, str) else result.facts)
@@ -140,7 +140,7 @@ def add(result: RunResult | str, estimator: Any, name: str, note: str = "") -> R
 
 
 def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook") -> RunResult:
-    """Refit, judge and export another configuration of the last run; who chose it and why is kept.
+    """Refit, evaluate and export another configuration of the last run; records who chose it and why.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> chosen = choose("lines", "linear", why="half the size, tied")
@@ -151,11 +151,11 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
 
     Raises:
         InvalidExperiment: the leaderboard does not rank the key.
-        UnknownRun: no run of the experiment has a leaderboard, or it was made without a defs.yaml.
+        UnknownRun: no run of the experiment has a leaderboard, or the run had no defs.yaml.
         StorageError: another run has replaced the table.
     """
     if not why.strip():
-        raise errors.InvalidExperiment("why", "it is empty", "Say why this configuration is taken.")
+        raise errors.InvalidExperiment("why", "it is empty", "Say why you choose it.")
     board = questions.results(experiment).set_index("key")
     ranked = board.index[board["rank"].notna()]
     if key not in ranked:
@@ -164,14 +164,14 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
             rule = f"it has no rank: {board.loc[key, 'status']}, {board.loc[key, 'reason']}"
         raise errors.InvalidExperiment(f"configuration {key}", rule, "Choose one that has a rank.")
     named, raw = _declared(questions.run_of(experiment, str(board.loc[key, "run_id"])))
-    if ENSEMBLE not in ranked:  # for lack of time, maybe: one more row changes all intervals
+    if ENSEMBLE not in ranked:  # perhaps for lack of time: adding it now would change all intervals
         named = replace(named, spec=named.spec.model_copy(update={"ensemble": None}))
     by_hand = ChoiceByHand(key, why, _user())
     return _execute(named, trigger=trigger, by_hand=by_hand, delivered=raw, asked_for=())
 
 
 def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
-    """Fit the champion's configuration on today's data, without a search, through all gates.
+    """Fit the champion's configuration on today's data, without a search; all gates apply.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> refit("lines").facts["version"]
@@ -179,11 +179,11 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
 
     For an ensemble, its members are fitted; the leaderboard sets the weights and chooses again.
 
-    Raises UnknownRun: no such experiment; InvalidModel: no champion whose trained models are stored.
+    Raises UnknownRun: no such experiment; InvalidModel: no champion, or its trained models are not stored.
     """
     named = declared_now(experiment)
     champions = find_champions(registry_of(named.spec))
-    # What the storage has trained, because a registry elsewhere may have been changed.
+    # Read from the trained models in the storage: a registry elsewhere may have been changed.
     wanted = champions[0].models if champions else []
     models = TrainedModelStore.of(named.spec.name).results(wanted)
     if not wanted or len(models) < len(wanted):
@@ -201,21 +201,21 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
 def sensitivity(
     experiment: str, seeds: int = 5, run: str | None = None, agree: Callable[[str], object] = print
 ) -> pd.DataFrame:
-    """Repeat the flow of a run with other split seeds: a row each, which its decision record shows.
+    """Repeat a run with other split seeds: a row each, also shown in the run's decision record.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> sensitivity("lines", seeds=1, agree=str)["what"].tolist()
     ['seed 1: linear, accepted']
 
-    Each repeat cuts three sets of its own out of the run's train and test rows; its validation rows are
-    not read. Nothing is decided or published. `run`: a beginning of its id; None: the last. `agree` is
-    given the cost first, and may raise. Raises as `choose`; InvalidExperiment: its split has no seed.
+    Each repeat splits the run's train and test rows into three new sets; the run's validation rows are
+    not read. Nothing is decided or published. `run`: the start of its id; None: the last. `agree` is
+    called with the cost first, and may raise. Raises as `choose`; InvalidExperiment: split has no seed.
     """
     row = questions.run_of(experiment, run)
     (named, raw), record = _declared(row), RunRecord(experiment, row["run_id"])
     spec, split = named.spec, named.spec.split.model_dump(mode="json")
     if (first := split.get("seed")) is None:
-        rule = f"by: {split['by']} cuts the rows in one way, which no seed changes"
+        rule = f"by: {split['by']} splits the rows in only one way, without a seed"
         fix = "Compare runs on tables of several dates instead."
         raise errors.InvalidExperiment("split", rule, fix)
     cpu = questions.results(experiment, record.run_id)["fit_cpu_seconds"].sum()
@@ -241,24 +241,24 @@ def sensitivity(
 
 
 def declared_now(experiment: str) -> NamedColumns:
-    """Return an experiment as its folder declares it, or its last run did; InvalidExperiment, UnknownRun."""
+    """Return an experiment as its folder or else its last run declares it; InvalidExperiment, UnknownRun."""
     try:
         return named_columns(_folder_of(experiment))
     except errors.InvalidExperiment as error:
-        if error.culprit != experiment:  # its folder is found, and holds a mistake
+        if error.culprit != experiment:  # its folder exists, but its YAML is wrong
             raise
         return _as_run(questions.run_of(experiment))
 
 
 def _folder_of(name: str) -> Path:
-    """The folder of an experiment: a path, or a name below a `defs` folder of this one."""
+    """The folder of an experiment: a path, or a name in a `defs` folder below the working directory."""
     if any((Path(name) / file).exists() for file in FILES):
         return Path(name)
-    # Not below hidden folders of this one: a virtual environment has more files than all else.
+    # Hidden folders are skipped: a virtual environment has more files than everything else.
     everywhere = (f"{start}defs/*/defs.y*ml" for start in ("", "[!.]*/**/"))
     found = {one.parent.name: one.parent for way in everywhere for one in Path.cwd().glob(way)}
     if name not in found:
-        rule = f"is no folder with a defs.yaml, and no experiment below {Path.cwd()}"
+        rule = f"is neither a folder with a defs.yaml nor an experiment below {Path.cwd()}"
         fix = f"{errors.did_you_mean(name, found)}; for a table, name its target"
         raise errors.InvalidExperiment(name, rule, fix)
     return found[name]
@@ -272,12 +272,12 @@ def _drafted(
     seconds: float | None,
     settings: Mapping[str, Any],
 ) -> tuple[NamedColumns, str]:
-    """The experiment as the scaffold would write it, with these settings, and the reasons."""
+    """The experiment as the scaffold would draft it, with these settings; and the reasons."""
     given = {key: _written(value, key) for key, value in settings.items()}
     is_frame = isinstance(data, pd.DataFrame)
     stem = "experiment" if is_frame else Path(str(data)).name.partition(".")[0]
     name = name or re.sub(r"\W+", "_", stem, flags=re.ASCII)
-    if not re.fullmatch(NAME, name):  # before it is part of a path
+    if not re.fullmatch(NAME, name):  # before it becomes part of a path
         rule = "an experiment's name has letters, digits and _, and begins with a letter"
         raise errors.InvalidExperiment(f"name {name!r}", rule, "Give another name.")
     url = _stored(data, name) if isinstance(data, pd.DataFrame) else str(data)
@@ -307,20 +307,20 @@ def _drafted(
         if not error.culprit.startswith("--"):
             raise
         # The scaffold's options are arguments here.
-        said = (text.replace("--", "") for text in (error.culprit, error.rule, error.fix))
-        raise errors.InvalidExperiment(*said) from None
+        texts = (text.replace("--", "") for text in (error.culprit, error.rule, error.fix))
+        raise errors.InvalidExperiment(*texts) from None
     file = YamlFile(drafted.files["defs.yaml"], f"{name}/defs.yaml")
     return judged(name, file, schema or drafted.files["schema.yaml"]), drafted.reasons
 
 
 def _written(value: Any, key: str) -> Any:
-    """A setting as YAML holds it: classes and functions as their import paths, no values of numpy."""
+    """A setting as written in YAML: import paths for classes and functions, plain values for NumPy's."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, Mapping):
         return {str(name): _written(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_written(item, key) for item in value]
-    if isinstance(path := getattr(value, "path", None), str):  # `metric` has made it of a function
+    if isinstance(path := getattr(value, "path", None), str):  # a function decorated with `metric`
         return path
     if inspect.isclass(value) or inspect.isroutine(value):
         between = "." if key == "algorithm" else ":"
@@ -329,7 +329,7 @@ def _written(value: Any, key: str) -> Any:
 
 
 def _stored(frame: pd.DataFrame, name: str) -> str:
-    """The path of a DataFrame, written once under the digest of its content."""
+    """Write a DataFrame once, named by the digest of its content, and return its path."""
     frame = frame.reset_index(drop=True).rename(columns=str)
     path = storage_root() / name / "delivered" / f"{content_digest(frame)}.parquet"
     if not path.exists():
@@ -339,16 +339,16 @@ def _stored(frame: pd.DataFrame, name: str) -> str:
 
 @contextmanager
 def _shown(named: NamedColumns, progress: bool) -> Iterator[Any]:
-    """A bar over stages and configurations, which says the last line of the log beside it."""
+    """A progress bar over stages and configurations, with the last log line beside it."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     text, console = TextColumn("{task.description}"), get_console()
-    # rich calls Jupyter no terminal.
+    # rich does not count Jupyter as a terminal; its bar there needs ipywidgets.
     widgets = console.is_jupyter and find_spec("ipywidgets") is not None
     quiet = not (progress and (console.is_interactive or widgets))
     with Progress(*columns, text, disable=quiet, transient=True) as bar:
         task = bar.add_task(named.spec.name, total=len(STAGES) + len(configurations(named.spec)))
 
-        # A filter: beside a handler, Python would no longer print warnings where nobody set logging up.
+        # A filter, not a handler: with any handler, Python no longer prints warnings by default.
         def last(record: logging.LogRecord) -> bool:
             bar.update(task, description=record.getMessage().partition("\n")[0][:100])
             return True
@@ -364,7 +364,7 @@ def _shown(named: NamedColumns, progress: bool) -> Iterator[Any]:
 
 
 def _user() -> str:
-    """Who runs this process, by name or number."""
+    """The name of this process's user, or else its number."""
     with suppress(KeyError, OSError):
         return getpass.getuser()
     return f"uid {os.getuid()}"
@@ -383,7 +383,7 @@ def _execute(
     delivered: RawTable | None = None,
     asked_for: Collection[str] | None = None,
 ) -> RunResult:
-    """Take the steps of the flow, until one ends the run; `began`: its seconds, None: with the search."""
+    """Run the steps of the flow until one ends the run; `began`: when `seconds` start, None: at the search."""
     spec = named.spec
     record = RunRecord(spec.name, str(uuid.uuid4()))
     values: dict[str, Any] = {}
@@ -393,8 +393,8 @@ def _execute(
     finish = partial(finish_run, warn=LOG.warning)
 
     def spent() -> float:
-        gone = 0.0 if began is None else perf_counter() - began + _EXPORT_SECONDS
-        return gone or took.get("search", 0.0)
+        used = 0.0 if began is None else perf_counter() - began + _EXPORT_SECONDS
+        return used or took.get("search", 0.0)
 
     given = seconds or spec.budget.seconds, spent, workers
     try:
@@ -410,9 +410,9 @@ def _execute(
                 advance()
                 if refused is not None:
                     break
-    except KeyboardInterrupt:  # the stack of whatever was at work would fill pages of a notebook
-        said = "what is trained is kept: the same call goes on with it"
-        raise KeyboardInterrupt(said) from None
+    except KeyboardInterrupt:  # without the stack trace, which would fill pages of a notebook
+        kept = "the models trained so far are kept: the same call continues with them"
+        raise KeyboardInterrupt(kept) from None
     if refused is not None and "validation_report" not in values:
         raise refused
     return RunResult(named, record.run_id, summary, values, refused)
@@ -421,7 +421,7 @@ def _execute(
 def _taken(
     stage: StageRun, name: str, values: dict[str, Any], more: Mapping[str, Any]
 ) -> errors.ExperimentPipelineError | None:
-    """Take a step with what it needs of those before, and note its values; return what ends the run."""
+    """Run a step on values of earlier steps, and add its own to `values`; return the error that ends the run."""
     step, refused = getattr(steps, name), None
     _, *wanted = inspect.signature(step).parameters.values()
     inputs = [values[one.name] for one in wanted if one.default is one.empty]
@@ -430,13 +430,13 @@ def _taken(
             values[asset] = outcome.value
             _reported(stage.run, asset, outcome)
             refused = refused or _refusal(outcome.checks)
-    except errors.ExportError as error:  # recorded; leaderboard and report hold all the same
+    except errors.ExportError as error:  # recorded; leaderboard and report stay valid
         return error
     return refused
 
 
 def _reported(record: RunRecord, asset: str, outcome: Outcome) -> None:
-    """Record an outcome, store its table where Dagster's assets find it, and log its sentences."""
+    """Record an outcome, store its table where Dagster's assets find it, and log its messages."""
     if outcome.value is not None:
         value: Any = outcome.value
         write_table(storage_root() / f"{asset_table(record.experiment, asset)}.parquet", value)
@@ -458,17 +458,17 @@ def _refusal(checks: Any) -> errors.ExperimentPipelineError | None:
 
 
 def _described(estimator: Any) -> dict[str, Any]:
-    """The algorithm and the hyperparameters of an entry of `search`."""
+    """The `algorithm` and `hyperparameters` of an entry of `search` for an estimator."""
     is_path = inspect.isclass(estimator) or inspect.isroutine(estimator)
     kind = estimator if is_path else type(estimator)
     module, _, name = _written(kind, "algorithm").rpartition(".")
     if module.startswith("sklearn."):
-        module = module.partition("._")[0]  # private modules are free to move
+        module = module.partition("._")[0]  # the public module: private ones may move
     path, plain = f"{module}.{name}", dict[str, Any]()
-    fix = "Write a function at the top of a module that returns it, and add the function."
+    fix = "Write a function at the top level of a module that returns it, and add the function."
     is_known = getattr(sys.modules.get(module), name, None) is kind
     if not is_known or not (is_path or hasattr(estimator, "get_params")):
-        rule = "no import path with plain parameters describes it"
+        rule = "it cannot be described by an import path and plain parameters"
         raise errors.InvalidExperiment(path, rule, fix)
     defaults = {one.name: one.default for one in inspect.signature(kind).parameters.values()}
     for parameter, value in () if is_path else estimator.get_params(deep=False).items():
@@ -476,17 +476,17 @@ def _described(estimator: Any) -> dict[str, Any]:
             continue
         plain[parameter] = value.item() if isinstance(value, np.generic) else value
         if not isinstance(plain[parameter], str | int | float | None):
-            rule = f"{parameter} is a {type(value).__name__}, no text, number, boolean or null"
+            rule = f"{parameter} is a {type(value).__name__}, not a text, number, boolean or null"
             raise errors.InvalidExperiment(path, rule, fix)
     return {"algorithm": path, "hyperparameters": plain}
 
 
 def _declared(run: Mapping[str, Any]) -> tuple[NamedColumns, RawTable]:
-    """The experiment as a run declared it, and the table that the run read."""
+    """The experiment as a run declared it, and the table that the run read; StorageError: it was replaced."""
     table = asset_table(run["experiment"], "raw_data")
     raw = read_table(storage_root() / f"{table}.parquet", RawTable)
     if raw.digest != run["data_digest"]:
-        rule = f"it is not that of run {run['run_id']}"
+        rule = f"it is not the one that run {run['run_id']} read"
         raise errors.StorageError("the stored table", rule, "Run the experiment first.")
     return _as_run(run), raw
 
@@ -502,7 +502,7 @@ def _as_run(run: Mapping[str, Any]) -> NamedColumns:
 def _searching(
     named: NamedColumns, search: Sequence[Mapping[str, Any]], *, keep: bool = False
 ) -> NamedColumns:
-    """The same experiment with another search, or with more; a draft keeps its comments."""
+    """The same experiment with another search, or with `keep` a longer one; a draft keeps its comments."""
     file = YamlFile(named.yaml_text, f"{named.spec.name}/defs.yaml")
     given = read_component(file, EXPERIMENT).attributes or {}
     names = {one["name"] for one in search}

@@ -1,4 +1,4 @@
-"""A stage of a stored run at work: what its step is given, whoever executes it."""
+"""What a step of a stored run gets to work with, whether Dagster or a notebook executes it."""
 
 import logging
 import math
@@ -22,18 +22,18 @@ Reported = Iterator[tuple[str, Outcome]]
 
 @dataclass(frozen=True)
 class StageRun:
-    """A stage at work: its experiment, the record of its run, its log, and its budget."""
+    """A stage that is executed: its experiment, run record, log and budget."""
 
     named: NamedColumns
     run: RunRecord
     log: logging.Logger
-    # a context around the stage's work: it is recorded, and its errors are reported to the user
+    # a context manager around the stage's work, which records it and reports errors to the user
     at_work: Callable[[], AbstractContextManager[None]]
-    seconds: float | None = None  # the budget of this run
-    spent: Callable[[], float] = lambda: 0.0  # seconds of it that are gone, or kept for the export
-    workers: int | None = None  # of this run's search; None: the YAML's
-    by_hand: ChoiceByHand | None = None  # None: by the rule of `choice`
-    delivered: RawTable | None = None  # None: what the source delivers now
+    seconds: float | None = None  # the time budget of this run
+    spent: Callable[[], float] = lambda: 0.0  # seconds of it used, or reserved for the export
+    workers: int | None = None  # fits at a time in this run; None: as in the YAML
+    by_hand: ChoiceByHand | None = None  # None: the rule of `choice` decides
+    delivered: RawTable | None = None  # the table to use; None: the source is read
 
     @property
     def spec(self) -> ExperimentSpec:
@@ -42,23 +42,23 @@ class StageRun:
 
     @property
     def changed(self) -> dict[str, float]:
-        """Setting → its value for this run alone, where that is not the YAML's."""
+        """Setting → its value for this run alone, where it differs from the YAML's."""
         declared = {"workers": self.spec.workers, "budget_seconds": self.spec.budget.seconds}
-        asked = {"workers": self.workers, "budget_seconds": self.seconds}
-        return {k: v for k, v in asked.items() if v is not None and v != declared[k]}
+        of_run = {"workers": self.workers, "budget_seconds": self.seconds}
+        return {k: v for k, v in of_run.items() if v is not None and v != declared[k]}
 
     @property
     def searched_spec(self) -> ExperimentSpec:
-        """What is declared, with the workers of this run and what is left of its budget."""
+        """The spec with this run's workers and the remaining seconds of its budget."""
         left = self.seconds
         if left is not None and (spent := self.spent()):
             left = max(round(left - spent, 1), 0.1)
         budget = self.spec.budget.model_copy(update={"seconds": left})
-        asked = {"workers": self.workers or self.spec.workers, "budget": budget}
-        return self.spec.model_copy(update=asked)
+        of_run = {"workers": self.workers or self.spec.workers, "budget": budget}
+        return self.spec.model_copy(update=of_run)
 
     def seconds_left(self, now: Callable[[], float] = time.perf_counter) -> Callable[[], float]:
-        """Return what tells how much of the budget is left, from now on."""
+        """Return a function that gives the remaining seconds of the budget, counted from now."""
         if self.seconds is None:
             return lambda: math.inf
         ends = now() + self.seconds - self.spent()
@@ -72,7 +72,7 @@ class StageRun:
         make: Callable[[], Mapping[str, bytes]],
         reused: str,
     ) -> Entry[None]:
-        """The stored entry of a fingerprint, which is logged as `reused`, or a new one, stored.
+        """Return the stored entry of a fingerprint, and log the message `reused`; else make and store one.
 
         `size` returns the bytes of the stage's table in memory, and `make` the files of a new entry.
         """

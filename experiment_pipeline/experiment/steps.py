@@ -1,8 +1,8 @@
-"""The stages of a stored run, one function each: read, call the stage, store, say what it found.
+"""The stages of a stored run, one function each: read, call the stage, store, report the outcome.
 
 Dagster's assets and `run` call the same functions. Each yields (asset, outcome) in the order in which
-they are reported; the outcome holds the asset's value, facts and checks. What was computed from the
-same inputs before is reused.
+they are reported; the outcome holds the asset's value, facts and checks. Stored results of the same
+inputs are reused.
 """
 
 import json
@@ -88,9 +88,9 @@ REPORT_PAGES = (
     (run_record.PREDICTED_ROWS, final.PREDICTED),
     ("next_search", final.NEXT_SEARCH),
 )
-# What decides the prepared rows, beside the raw table and the schema; at most one table waits.
+# The keys that the prepared rows depend on, beside raw table and schema; and a cache of one table.
 _DECIDING = {"target", "task", "exclude", "preparation", "split", "sample_weight"}
-_waiting: dict[str, PreparedTable] = {}
+_handed_on: dict[str, PreparedTable] = {}
 
 
 def raw_data(stage: StageRun) -> Reported:
@@ -109,25 +109,25 @@ def raw_data(stage: StageRun) -> Reported:
 def prepared_rows(
     raw: RawTable, spec: ExperimentSpec, named: NamedColumns, *, hand_on: bool = False
 ) -> PreparedTable:
-    """Return the rows as of `prepare_and_assign`; `hand_on`: the next call for the same gets them.
+    """Return `prepare_and_assign` of the table; `hand_on`: keep the result for the next call.
 
-    The data analysis and the validation of one run need them, in one process.
+    The data analysis and the validation of one run both need it, in one process.
     """
     decides = spec.model_dump(mode="json", include=_DECIDING)
     own = _function_source(spec)
     key = fingerprint_of(raw=raw.digest, schema=named.schema_text, spec=decides, **own)
-    prepared = _waiting.pop(key, None)
-    _waiting.clear()
+    prepared = _handed_on.pop(key, None)
+    _handed_on.clear()
     if prepared is None:
         schema = shared_schema(named.schema_text, named.schema_path)
         prepared = prepare_and_assign(raw.frame, schema, spec, spilled)
     if hand_on:
-        _waiting[key] = prepared
+        _handed_on[key] = prepared
     return prepared
 
 
 def data_analysis(stage: StageRun, raw_data: RawTable) -> Reported:
-    """Examine the prepared rows; what looks at the target sees no validation row."""
+    """Analyse the prepared rows; computations on the target use no validation row."""
     given = stage.spec.part(STAGES["data_analysis"].reads)
     fingerprint = _analysis_fingerprint(raw_data.digest, stage.named)
 
@@ -158,7 +158,7 @@ def data_analysis(stage: StageRun, raw_data: RawTable) -> Reported:
 
 
 def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
-    """Everything that the analysis is given."""
+    """The fingerprint of all inputs of the data analysis."""
     given = named.spec.part(STAGES["data_analysis"].reads)
     return fingerprint_of(
         raw=raw_digest,
@@ -172,13 +172,13 @@ def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
 
 
 def _function_source(spec: ExperimentSpec) -> dict[str, Any]:
-    """The code of a preparation's function, for a fingerprint; empty: there is none."""
+    """The source digest of the preparation's function, for a fingerprint; empty without a function."""
     function = spec.preparation.function
     return {} if function is None else {"function": source_digests([function])}
 
 
 def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
-    """Prepare, check every row against the schema, keep both halves."""
+    """Prepare the rows, check each against the schema, and store the valid and the rejected ones."""
     spec, named, warn = stage.spec, stage.named, stage.log.warning
     with stage.at_work():
         warn_of_memory("validated_data", table_bytes(raw_data.frame), warn)
@@ -191,7 +191,7 @@ def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
     if within.passed:
         with stage.at_work():
             check_target(data.validated, spec)
-            # Else a second try would pass as no rise of the rejection rate.
+            # Only if it passed: else the rate of a second try would no longer count as an increase.
             profile.DataProfiles.of(spec.name).note(profile.RUNS, digest)
     limits = spec.validation.drift
     kept = rows_page.validated(raw_data.frame, prepared, data, changes, within, limits)
@@ -200,7 +200,7 @@ def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
 
 
 def split_sets(stage: StageRun, validated_data: ValidatedRows) -> Reported:
-    """Cut the validated rows; one step, so that the three sets are always of one cut."""
+    """Split the validated rows; one step, so that the three sets always come from the same split."""
     spec, rows = stage.spec, validated_data.rows
     with stage.at_work():
         warn_of_memory("split_sets", table_bytes(rows), stage.log.warning)
@@ -221,9 +221,9 @@ def search(
     asked_for: Collection[str] | None = None,
     concluded: Callable[[str, Outcome], object] = lambda *_: None,
 ) -> Reported:
-    """Train every configuration that is not stored yet, or of the keys `asked_for`.
+    """Train every configuration that is not stored yet; `asked_for`: only those of these keys.
 
-    `concluded` is given each trained one's key and outcome, as it comes.
+    `concluded` is called with key and outcome of each configuration as soon as it has a result.
     """
     spec, log, declared = stage.spec, stage.log, configurations(stage.spec)
     for note in search_notes(spec):
@@ -231,8 +231,8 @@ def search(
     with stage.at_work():
         if changed := stage.changed:
             stage.run.record([run_record.RunFacts(settings=changed)])
-            said = ", ".join(f"{name} {value:g}" for name, value in changed.items())
-            log.info(f"changed for this run: {said}")
+            values = ", ".join(f"{name} {value:g}" for name, value in changed.items())
+            log.info(f"changed for this run: {values}")
         sets = as_evaluated(train_set, test_set, spec)
         sets.check_metrics(spec)
         warn_of_memory("search", table_bytes(sets.train, sets.test), log.warning)
@@ -251,12 +251,12 @@ def _searched(
     asked_for: Sequence[Configuration],
     concluded: Callable[[str, Outcome], object],
 ) -> SearchOutcome:
-    """Run the search; log, record and report each configuration when it is concluded."""
+    """Run the search; log, record and report each configuration when it finishes."""
     log, spec = stage.log, stage.searched_spec
     store = TrainedModelStore.of(spec.name, log.warning)
     given = {one.key: one.given for one in declared}
     if (left := spec.budget.seconds) != stage.seconds:
-        log.info(f"{left:g} of the {stage.seconds:g} seconds are left for search, refit and report")
+        log.info(f"{left:g} of {stage.seconds:g} seconds are left for search, refit and report")
     with recording.in_batches(stage.run) as record, _engine(spec, log) as engine:
 
         def listen(event: SearchNote | Conclusion) -> None:
@@ -278,7 +278,7 @@ def _searched(
 
 @contextmanager
 def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[FitEngine]:
-    """What trains: threads of this machine, unless YAML or environment name a cluster."""
+    """The engine that trains: threads of this machine, unless YAML or environment name a cluster."""
     if (dask := engine_of(spec.engine)) is None:
         yield Threads(spec.workers or joblib.cpu_count())
         return
@@ -293,7 +293,7 @@ def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[FitEngine]:
 def leaderboard(
     stage: StageRun, train_set: SetTable, test_set: SetTable, search_results: SearchResults
 ) -> Reported:
-    """Rank what the store holds for the current sets."""
+    """Rank the stored results of the current sets."""
     spec, by_hand = stage.spec, stage.by_hand
     given = spec.part(STAGES["leaderboard"].reads)
     with stage.at_work():
@@ -338,7 +338,7 @@ def validation_report(
 ) -> Reported:
     """Evaluate the chosen configuration on the validation set, once.
 
-    A report of the same choice on the same rows is reused and is not another look.
+    A report of the same choice on the same rows is reused, and does not count as another look.
     """
     spec, name = stage.spec, final.STAGE
     given = spec.part(STAGES[name].reads)
@@ -352,13 +352,13 @@ def validation_report(
         current = gates.find_champions(registry_of(given)) if wanted else []
         analysed = _analysis_fingerprint(raw_data.digest, stage.named)
         known = stage_entries(spec.name, "data_analysis").get(analysed)
-        # Empty where the table was not analysed.
+        # Empty if the table was not analysed.
         analysis = {} if known is None else json.loads(known.files[ANALYSIS])
-        # Of all inputs of the report except the number of earlier looks.
+        # Covers all inputs of the report except the number of earlier looks.
         fingerprint = fingerprint_of(
             board=board.board_digest(leaderboard),
             validation=validation_set.digest,
-            # Of rows alone; the worst are looked up by where they stand in the table.
+            # Row positions: the report's worst rows are looked up in the raw table by position.
             places=[table_digest(one[[]]) for one in (sets.test, validation_set.rows)],
             spec=given.model_dump(mode="json"),
             champions=gates.held_against(current, leaderboard.fingerprint, given.export),
@@ -394,13 +394,13 @@ def _evaluated(
     current: Sequence[gates.PublishedChampion],
     analysis: Mapping[str, Any],
 ) -> Mapping[str, bytes]:
-    """Evaluate, after an entry in the ledger: an evaluation that crashes counts as a look."""
+    """Write to the ledger, then evaluate: an evaluation that crashes counts as a look."""
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
     spec, raw = stage.spec, raw_data.frame
     delivered = some_rows(raw, raw.index.get_indexer(validation_set.rows.index))
     judged = ranked.fingerprint
-    # Other refits are another model to judge.
+    # Other refit settings make another model, so its evaluation is another look.
     if refits := given.export.model_dump(include={"fits", "refit"}, exclude_defaults=True):
         judged = fingerprint_of(configuration=judged, **refits)
     look = (validation_set.digest, judged, delivered, given.split.id_columns)
@@ -409,7 +409,7 @@ def _evaluated(
     ledger.record_look(*look)
     store, trusted = TrainedModelStore.of(spec.name), list[str]()
     if current:
-        # A champion may run code that this storage trained with or that the YAML names.
+        # A champion may run code that models of this storage use or that the YAML names.
         known = store.results([name for one in current for name in one.models]).values()
         trusted = [kind for one in known for kind in one.trusted_types]
         trusted += filter(None, [given.preparation.function])
@@ -438,7 +438,7 @@ def _evaluated(
 def exported_model(
     stage: StageRun, validation_set: SetTable, leaderboard: Leaderboard, validation_report: Judged
 ) -> Reported:
-    """Publish what the validation report accepted, proven before it is visible."""
+    """Publish the accepted model; its predictions are verified before the version is visible."""
     spec, name = stage.spec, "exported_model"
     with stage.at_work():
         report = _accepted(spec, validation_set, leaderboard, validation_report)
@@ -477,7 +477,7 @@ def exported_model(
 def _accepted(
     spec: ExperimentSpec, validation: SetTable, ranked: Leaderboard, judged: Judged
 ) -> ValidationReport:
-    """Return the report, unless it refuses the model: Dagster may be asked for this stage alone."""
+    """Return the report if it accepts the model; it is checked again, as Dagster can run this stage alone."""
     board.check_same_keys(final.STAGE, judged.yaml_digests, spec.part(STAGES[final.STAGE].reads))
     stored = stage_entries(spec.name, final.STAGE).require(judged.fingerprint, [final.REPORT])
     report = ValidationReport.from_json(stored.files[final.REPORT].decode())
@@ -488,7 +488,7 @@ def _accepted(
     digests = {**ranked.digests, "validation": validation.digest}
     board.check_same_sets(final.STAGE, {one.name: one.digest for one in judged.sets}, digests)
     if judged.model_fingerprint != ranked.fingerprint:
-        rule = f"it is of another model than {ranked.chosen}, the choice of the leaderboard"
+        rule = f"it is the report of another model than {ranked.chosen}, the leaderboard's choice"
         raise errors.StorageError(final.STAGE, rule, "Materialize it again, then the export.")
     return report
 
@@ -501,7 +501,7 @@ def _packaged(
     report: ValidationReport,
     validation: SetTable,
 ) -> ModelPackage:
-    """What the final evaluation has stored, as the files of a version."""
+    """Package the model that the final evaluation stored as the files of a version."""
     spec, source = stage.spec, final.STAGE
     models = TrainedModelStore.of(spec.name)
     result = board.chosen_result(ranked, models)
@@ -528,7 +528,7 @@ def _packaged(
     run, required, now = stage.run, spec.approval == "required", datetime.now(tz=UTC)
     package = export.package_model(spec, model, now, code_of(run.experiment, run.run_id))
 
-    # The decision record needs the version's number.
+    # Made later: the decision record contains the version's number.
     def record(version: str) -> dict[str, bytes]:
         return {RECORD: record_of_version(run.experiment, run.run_id, version, required=required)}
 

@@ -1,1 +1,1 @@
-"""Everything of Dagster that is no asset: component, job, schedule, sensor, tables, instance."""
+"""Everything that uses Dagster: assets, component, job, schedule, sensor, executor, instance."""

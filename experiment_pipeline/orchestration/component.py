@@ -1,10 +1,10 @@
-"""The YAML door: `type: experiment_pipeline.Experiment`, and every experiment below a `defs/` folder.
+"""The component `experiment_pipeline.Experiment`, and loading every experiment below a `defs/` folder.
 
-Dagster's model of the attributes takes every key; the pure ExperimentSpec judges, so that one
-declaration serves all and every error names file and line. An experiment that cannot be loaded stops
-no other: its error stands in the place of its job and assets, in the log, and in `dg check defs`,
-which fails. A bug keeps its stack, and nothing is loaded.
-What it loads with is imported then: a command that lists components needs no pandas.
+Dagster's model of the attributes accepts any key; ExperimentSpec validates them, so that there is one
+declaration and every error names file and line. An experiment that cannot be loaded does not stop the
+others: its error replaces its job and assets, is logged, and makes `dg check defs` fail. A bug raises
+with its stack trace, and nothing is loaded.
+Heavy modules are imported inside functions: a command that only lists components needs no pandas.
 """
 
 import functools
@@ -38,13 +38,13 @@ from experiment_pipeline.spec.reading import YamlFile, read_component
 if TYPE_CHECKING:
     from experiment_pipeline.table.features import NamedColumns
 
-# `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
+# `dg check defs` and `dagster definitions validate` set this variable; loading is stricter then.
 VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
 PLACEHOLDER = "cannot_be_loaded"
 
 
 class Attributes(BaseModel):
-    """Takes whatever the YAML holds, and publishes the JSON schema of the specification."""
+    """Accepts any YAML attributes, and publishes the JSON schema of ExperimentSpec."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -52,7 +52,7 @@ class Attributes(BaseModel):
     def __get_pydantic_json_schema__(
         cls, _core: CoreSchema, _handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """What editors, the docs page and `dg check yaml` see."""
+        """The schema that editors, the docs page and `dg check yaml` use."""
         return defs_yaml_schema()
 
 
@@ -62,8 +62,8 @@ class Experiment(dg.Component):
 
     Becomes the assets from the raw table to the exported model, a job, a schedule
     and a sensor for new data, all named after the folder of its defs.yaml.
-    `dg scaffold defs experiment_pipeline.Experiment --help` lists what can be given;
-    what is left out is inferred and reported.
+    `dg scaffold defs experiment_pipeline.Experiment --help` lists the options;
+    what you leave out is inferred and reported.
     """
 
     def __init__(self, name: str, named: "NamedColumns | ExperimentPipelineError") -> None:
@@ -71,12 +71,12 @@ class Experiment(dg.Component):
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """The permissive model, with the schema of all keys; the judgement is that of `load`."""
+        """The permissive model, with the schema of all keys; `load` validates."""
         return Attributes
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003 - Dagster's signature
-        """Read and judge the folder's YAML; an error waits for `build_defs`."""
+        """Read and validate the folder's YAML; `build_defs` reports an error."""
         from experiment_pipeline.experiment.files import named_columns
         from experiment_pipeline.orchestration.job import refused_by_dagster
 
@@ -86,7 +86,7 @@ class Experiment(dg.Component):
             return cls(context.path.name, error)
 
     def problem(self) -> ExperimentPipelineError | None:
-        """What is wrong with the YAML, or with its columns where the table's header is cheap to read."""
+        """The error in the YAML, or in its column names where the table's header is cheap to read."""
         from experiment_pipeline.stages.raw_data.sources import peek_columns
 
         if isinstance(self.named, ExperimentPipelineError):
@@ -99,9 +99,9 @@ class Experiment(dg.Component):
         return None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
-        """Everything Dagster knows of the experiment, or its error in the experiment's place.
+        """The definitions of the experiment, or a placeholder that holds its error.
 
-        A mismatch with its table is only a warning, as tables change; an error in a command to check.
+        A mismatch with its table is only a warning, as tables change; `dg check defs` makes it an error.
         """
         from experiment_pipeline.orchestration.job import build_experiment
 
@@ -142,15 +142,15 @@ def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    """Dagster loads the same definitions several times in one command."""
+    """Print a message once: Dagster loads the same definitions several times in one command."""
     click.echo(message, err=True)
 
 
-@record(checked=False)  # as its parent: a module is a field
+@record(checked=False)  # like its parent, which has a module as a field
 class ReadableTree(dg.ComponentTree):
     """Dagster's tree of components, without the folders that cannot be read.
 
-    The defs.yaml of a folder above one of them is ignored.
+    The defs.yaml of any folder above an unreadable one is ignored.
     """
 
     unreadable: Collection[Path] = ()
@@ -163,7 +163,7 @@ class ReadableTree(dg.ComponentTree):
         return super()._get_filesystem_decl()
 
     def _readable(self, context: ComponentDeclLoadContext) -> ComponentDecl | None:
-        """What Dagster makes of a folder, without those below it that are left out."""
+        """Dagster's declaration of a folder, without the unreadable folders below it."""
         if context.path in self.unreadable:
             return None
         if not any(context.path in folder.parents for folder in self.unreadable):
@@ -183,23 +183,23 @@ class ReadableTree(dg.ComponentTree):
 
 
 def load_experiments(path_within_project: Path) -> dg.Definitions:
-    """Load a project as `dg.load_from_defs_folder`; a file that is not YAML stops only its experiment.
+    """Load a project like `dg.load_from_defs_folder`, but a broken YAML file stops only its experiment.
 
     >>> from pathlib import Path
     >>> [job.name for job in load_experiments(Path("experiment_pipeline")).jobs]
     ['flight_delay', 'life_expectancy', 'rodent_species', 'room_rate']
 
-    `path_within_project`: any folder of the project. Raises click.ClickException: in a command that checks,
-    with every error; or the file of `defs/` itself is wrong.
+    `path_within_project`: any folder of the project. Raises click.ClickException with every error in a
+    command that checks definitions, or if the YAML file of `defs/` itself is wrong.
     """
     return load_tree(ReadableTree.for_project(path_within_project))
 
 
 def load_tree(tree: ReadableTree) -> dg.Definitions:
-    """Everything that can be loaded, and a placeholder for each experiment that cannot.
+    """The definitions of all experiments, with a placeholder for each that cannot be loaded.
 
-    The component files are judged before Dagster reads any, because it stops at the first that is not
-    YAML, and does not name the file of a misspelt type.
+    The component files are checked before Dagster reads them, because Dagster stops at the first that
+    is not YAML, and does not name the file of a misspelt type.
     """
     from experiment_pipeline.experiment.files import EXPERIMENT, FILES, shown_path
 
@@ -215,14 +215,12 @@ def load_tree(tree: ReadableTree) -> dg.Definitions:
     for name, (first, *others) in experiments.items():
         if others:
             place = f"{shown_path(others[0])}/defs.yaml:1"
-            rule = (
-                f"the folder names the experiment, and {name} is also that of {shown_path(first)}"
-            )
+            rule = f"the folder names the experiment, and {shown_path(first)} has the same name: {name}"
             shared = InvalidExperiment(place, rule, "rename one of the folders")
             errors |= dict.fromkeys([first, *others], shared)
     tree = replace(tree, unreadable=tuple(errors))
     with warnings.catch_warnings():
-        # As in Dagster's own `load_from_defs_folder`: it calls what is deprecated, beta or preview.
+        # As Dagster's own `load_from_defs_folder` does: it calls deprecated, beta and preview code.
         for category in (DeprecationWarning, dg.BetaWarning, dg.PreviewWarning):
             warnings.simplefilter("ignore", category=category)
         if VALIDATION in os.environ or root in errors:
@@ -237,7 +235,7 @@ def load_tree(tree: ReadableTree) -> dg.Definitions:
 
 
 def _type_of(path: Path) -> str:
-    """The component that a file names; InvalidExperiment for one that Dagster could not load."""
+    """The component type that a file names; InvalidExperiment for one that Dagster cannot import."""
     from experiment_pipeline.experiment.files import EXPERIMENT, shown_path, yaml_text
 
     file = YamlFile(yaml_text(path), str(shown_path(path)))
@@ -248,7 +246,7 @@ def _type_of(path: Path) -> str:
     except ImportError:
         known = False
     if not known:
-        rule = f"type: there is no component {name!r}; an experiment's is {EXPERIMENT}"
-        fix = "correct the type, or install the package that has it"
+        rule = f"type: there is no component {name!r}; that of an experiment is {EXPERIMENT}"
+        fix = "correct the type, or install the package that provides it"
         raise InvalidExperiment(file.place(("type",)), rule, fix)
     return name

@@ -1,9 +1,9 @@
-"""The executor of every run: one process. What is noted when it begins and ends, and what it prints.
+"""The one-process executor of every run, the tags and run record it maintains, and the console output.
 
-All ways to start a run share the executor, so what holds for every run is done here: its process and
-code location are noted, killed runs are ended, its run record is closed, and its experiment, decision
-and version become tags on Dagster's page. An error that a user can act on is printed as its message;
-its Dagster stack stays in the event log. A bug keeps its stack.
+However a run is started, this executor executes it. So it does what every run needs: it tags the run
+with its process and code location, ends killed runs, closes the run record, and shows experiment,
+decision and version as tags on Dagster's page. An error that a user can act on is printed as its message
+only; its stack trace stays in Dagster's event log. A bug is printed with its stack trace.
 """
 
 import logging
@@ -27,20 +27,20 @@ from experiment_pipeline.tracking.questions import ended_as
 
 # The error by which Dagster ends a run at a blocking check.
 CHECK_FAILED = "DagsterAssetCheckFailedError"
-# By this tag Dagster's page lists the runs of a job: `repository@location`.
+# Dagster's page finds the runs of a job by this tag: `repository@location`.
 LABEL, REPOSITORY = ".dagster/repository", "__repository__"
 EXPERIMENT, DECISION, VERSION = "experiment", "decision", "version"
 NONE = "none"
-# As Dagster begins the record that it logs for each step after a failed one.
+# The start of the message that Dagster logs for each step after a failed one.
 _NOT_REACHED = "Dependencies for step "
 _INTERRUPTED = "DagsterExecutionInterruptedError", shared.Cancelled.__name__
 _ENDED_EARLY = f"""{shared.FAILED}The run was interrupted.
-  fix: Run it again: what it had finished is reused.
+  fix: Run it again: everything that it finished is reused.
 """
 
 
 class NotedExecutor(dg.Executor):
-    """Executes as another executor does; notes the process first and closes the run record last."""
+    """Wraps another executor: tags the run with its process first and closes the run record last."""
 
     def __init__(self, inner: dg.Executor) -> None:
         self._inner = inner
@@ -51,9 +51,9 @@ class NotedExecutor(dg.Executor):
         return self._inner.retries
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-        """Note the process, end killed runs, then execute."""
+        """Tag the run with its process, end killed runs, then execute."""
         run, instance = plan_context.dagster_run, plan_context.instance
-        # A run that is executed again has the tags of its parent, whose decision is not its own.
+        # A re-executed run inherits the tags of its parent, whose decision is not its own.
         undecided = dict.fromkeys({DECISION, VERSION} & run.tags.keys(), NONE)
         noted = note_of(run.run_id, Process.here())
         instance.add_run_tags(run.run_id, noted | undecided | missing_label(run))
@@ -70,7 +70,7 @@ class NotedExecutor(dg.Executor):
                 yield _plain(event, refused) if event.is_step_failure else event
             status = "failed" if failed else "partial"
         finally:
-            # A run without the database has reported that in its first step.
+            # If the database is unavailable, the run's first step has already reported it.
             with suppress(StorageError):
                 for ended in recording.end_open(recorded_as, status):
                     finish_run(ended, dg.get_dagster_logger().warning)
@@ -78,7 +78,7 @@ class NotedExecutor(dg.Executor):
 
 
 def _plain(event: dg.DagsterEvent, refused: str) -> dg.DagsterEvent:
-    """A failure with what to do, without Dagster's stack: the end of the run repeats it."""
+    """The failure with the user's message instead of a stack trace; Dagster repeats it at the run's end."""
     failure = event.step_failure_data
     text = failure.user_failure_data.description if failure.user_failure_data else None
     if failure.error is not None and failure.error.cls_name == CHECK_FAILED:
@@ -91,14 +91,14 @@ def _plain(event: dg.DagsterEvent, refused: str) -> dg.DagsterEvent:
 
 @dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema.as_field())
 def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
-    """Every step of the run in one process, which is noted in a tag of the run."""
+    """Execute every step in one process, which is recorded in a tag of the run."""
     create = dg.in_process_executor.executor_creation_fn
     assert create is not None
     return NotedExecutor(create(context))
 
 
 def code_location(folder: Path) -> tuple[str, str] | None:
-    """Return name and module of the code location that a folder's pyproject.toml or dg.toml declares."""
+    """Return (name, module) of the code location that a folder's pyproject.toml or dg.toml declares."""
     for file, above in (("pyproject.toml", ("tool", "dg")), ("dg.toml", ())):
         try:
             settings: Any = tomllib.loads((folder / file).read_text(encoding="utf-8"))
@@ -107,14 +107,14 @@ def code_location(folder: Path) -> tuple[str, str] | None:
         for key in (*above, "project"):
             settings = settings.get(key, {}) if isinstance(settings, Mapping) else {}
         if "root_module" in settings:
-            usual = f"{settings['root_module']}.definitions"
-            module = settings.get("code_location_target_module", usual)
+            default = f"{settings['root_module']}.definitions"
+            module = settings.get("code_location_target_module", default)
             return settings.get("code_location_name", folder.resolve().name), module
     return None
 
 
 def missing_label(run: dg.DagsterRun) -> dict[str, str]:
-    """Return the tag that a run of `dagster job execute` lacks to be listed with its job."""
+    """Return the tag that lists a run with its job: a run of `dagster job execute` lacks it."""
     if run.remote_job_origin is not None or LABEL in run.tags:
         return {}
     location = code_location(Path.cwd())
@@ -122,7 +122,7 @@ def missing_label(run: dg.DagsterRun) -> dict[str, str]:
 
 
 def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None:
-    """Tag a run with what its record holds, of each of its experiments; `recorded_as`: its rows' id."""
+    """Tag a run with experiments, decisions and versions of its record, whose run id is `recorded_as`."""
     known = {
         run.experiment: facts
         for run in recording.recorded_runs(run_id=recorded_as)
@@ -138,7 +138,7 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None
 
 
 def end_lost_runs(instance: dg.DagsterInstance) -> None:
-    """End every run whose process is gone: for Dagster, and in its run record."""
+    """End every run whose process is gone, both in Dagster and in its run record."""
     fail_killed_runs(instance)
     with suppress(StorageError):
         ended = recording.mark_killed()
@@ -152,7 +152,7 @@ def end_lost_runs(instance: dg.DagsterInstance) -> None:
 
 
 def _end_of(instance: dg.DagsterInstance, run: recording.RunRecord) -> RunFacts | None:
-    """What Dagster knows of the end of a run that did not record its own; None: it is not over."""
+    """How a run ended, by Dagster, if it did not record its own end; None: unknown or not over."""
     of_backfill = dg.RunsFilter(tags={shared.BACKFILL: run.run_id})
     last = instance.get_run_by_id(run.run_id)
     last = last or next(iter(instance.get_runs(of_backfill, limit=1)), None)
@@ -174,28 +174,28 @@ def _end_of(instance: dg.DagsterInstance, run: recording.RunRecord) -> RunFacts 
         ended_at=ended_at,
         error_type=last.status.value.capitalize(),
         error=reason,
-        fix="Run it again: what it had trained is reused.",
+        fix="Run it again: the models that it trained are reused.",
     )
 
 
 class ConciseConsole(logging.Logger):
-    """Step and message on a line; failures without the framework's stack."""
+    """Logs step and message on one line, and failures without the framework's stack trace."""
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Shorten a record of Dagster's log manager; leave every other as it is."""
+        """Shorten the records of Dagster's log manager; leave all others as they are."""
         meta = getattr(record, "dagster_meta", None)
         if meta is not None:
             event, text = meta["dagster_event"], meta["orig_message"]
-            told = text if event is None else _text_of(event, record.getMessage())
-            if told is None or text.startswith(_NOT_REACHED):
+            short = text if event is None else _text_of(event, record.getMessage())
+            if short is None or text.startswith(_NOT_REACHED):
                 return
             step = f"{meta['step_key']}: " if meta["step_key"] else ""
-            record.msg, record.args = f"{step}{told}", ()
+            record.msg, record.args = f"{step}{short}", ()
         super().handle(record)
 
 
 def _text_of(event: dg.DagsterEvent, whole: str) -> str | None:
-    """What is printed of an event; None: it was logged before, by a blocking check or its step."""
+    """The text to print for an event; None: a blocking check or the failed step already logged it."""
     if event.is_step_failure:
         failure = event.step_failure_data
         if failure.error is not None and failure.error.cls_name in (CHECK_FAILED, *_INTERRUPTED):

@@ -1,10 +1,10 @@
-"""What dagster.yaml names: runs whose process is gone are reported as failed; SQLite opened by one at a time;
-a page that answers no foreign page.
+"""Classes that dagster.yaml names: a launcher that detects killed runs, SQLite that one process opens at a
+time, and an instance whose web server refuses requests of other sites.
 
 Dagster does not monitor a run that `dagster job execute` started: when its process is killed, the run
-stays STARTED and keeps its place in the queue. So the executor notes the process of each run in a
-tag. Run monitoring asks the launcher that dagster.yaml names; without a daemon, the next run that
-starts checks the tags itself.
+stays STARTED and keeps its place in the queue. So the executor stores the process of each run in a
+tag. Run monitoring asks the launcher below; without a daemon, the next run that starts checks the
+tags itself.
 """
 
 import fcntl
@@ -15,33 +15,33 @@ from typing import Any, get_type_hints
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, DefaultRunLauncher, RunsFilter
 
-# Not exported by Dagster: what run monitoring expects of a launcher, and its SQLite storage.
+# Not exported by Dagster: a launcher's answer to run monitoring, and the SQLite storage.
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from experiment_pipeline.storage.processes import Process
 
-# Not for people: the page shows no tag of this prefix.
+# Dagster's page hides tags with the prefix `.dagster/`.
 TAG = ".dagster/experiment_pipeline_process"
 _GONE = "{} is gone; it was killed, ran out of memory, or the machine restarted"
 
 
 def noted(run_id: str, tags: Mapping[str, str]) -> Process | None:
-    """Return the process that a run has noted about itself; None: nothing yet.
+    """Return the process that a run's tags name; None: the run has not started.
 
-    The note holds the run's id, because a re-executed run inherits the tags of its parent.
+    The tag also holds the run's id, because a re-executed run inherits the tags of its parent.
     """
     note = json.loads(tags.get(TAG, "{}"))
     return Process(**note) if note.pop("run_id", None) == run_id else None
 
 
 def note_of(run_id: str, process: Process) -> dict[str, str]:
-    """The note, as tags of the run."""
+    """The tag that records the process of a run."""
     return {TAG: json.dumps({"run_id": run_id, **vars(process)})}
 
 
 class ProcessAwareRunLauncher(DefaultRunLauncher):
-    """Dagster's own launcher, which also reports to run monitoring whether a run's process lives."""
+    """Dagster's default launcher, which also tells run monitoring whether a run's process is alive."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -49,7 +49,7 @@ class ProcessAwareRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """NOT_FOUND, which makes monitoring report a failure, or RUNNING."""
+        """RUNNING, or NOT_FOUND, on which run monitoring marks the run as failed."""
         process = noted(run.run_id, run.tags)
         if process is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "has noted no process yet")
@@ -62,12 +62,12 @@ class ProcessAwareRunLauncher(DefaultRunLauncher):
 
 
 def fail_killed_runs(instance: DagsterInstance) -> None:
-    """Report a failure for every started run of this host whose process is gone."""
+    """Mark every started run of this host whose process is gone as failed."""
     for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
         process = noted(run.run_id, run.tags)
         if process is None or not process.is_here or not process.is_gone:
             continue
-        # It may have ended well since it was listed: its last event precedes its end.
+        # It may have ended normally since it was listed, so its status is read again.
         again = instance.get_run_by_id(run.run_id)
         if again is not None and again.status is DagsterRunStatus.STARTED:
             reason = f"The run ended without a report: {_GONE.format(process)}."
@@ -75,15 +75,15 @@ def fail_killed_runs(instance: DagsterInstance) -> None:
 
 
 class SqliteStorage(DagsterSqliteStorage):
-    """The same databases in the same places; one process opens them at a time.
+    """Dagster's SQLite storage, which only one process at a time opens.
 
-    Dagster creates and stamps each database in steps: of two processes that do so at the same time one
-    fails with `UNIQUE constraint failed: alembic_version`.
+    Dagster creates and stamps each database in several steps: if two processes do so at once, one of
+    them fails with `UNIQUE constraint failed: alembic_version`.
     """
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "SqliteStorage":
-        """What Dagster calls for `storage: custom:`; its own version would build its own class."""
+        """Dagster calls this for `storage: custom:`; the inherited method would return the base class."""
         return cls.from_local(inst_data=inst_data, **config_value)
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
@@ -96,10 +96,10 @@ class SqliteStorage(DagsterSqliteStorage):
 
 
 class GuardedInstance(DagsterInstance):
-    """Dagster's own instance, whose web server stands behind `OwnPagesOnly`.
+    """Dagster's instance, with the middleware `OwnPagesOnly` in front of its web server.
 
-    Dagster asks nobody who they are and checks neither Host nor Origin: any page in the same browser
-    could start runs and delete them.
+    Dagster has no authentication and checks neither Host nor Origin: any page open in the same browser
+    could start and delete runs.
     """
 
     @classmethod
@@ -109,11 +109,11 @@ class GuardedInstance(DagsterInstance):
 
     @classmethod
     def config_defaults(cls, base_dir: str) -> Mapping[str, Any]:
-        """Dagster's own, of the class of an instance's reference."""
+        """Dagster's own defaults, which the class of an instance's reference holds."""
         return get_type_hints(cls.get_ref)["return"].config_defaults(base_dir)
 
     def optimize_for_webserver(self, *args: Any, **settings: Any) -> None:
-        """Called by the web server alone, before it makes its application: others need no pandas."""
+        """Add the middleware. Only the web server calls this, so no other process imports it."""
         from dagster_webserver.webserver import DagsterWebserver
         from starlette.middleware import Middleware
 

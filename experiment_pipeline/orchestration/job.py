@@ -1,7 +1,7 @@
-"""One experiment for Dagster: the assets of its stages, and the job, schedule and sensor that run them.
+"""Dagster's definitions of one experiment: the assets of its stages, their job, schedule and sensor.
 
-The job is one run: its range tags train every configuration (BackfillPolicy.single_run), first key to
-last of one ordered list, because Dagster takes a reversed range for an unpartitioned one.
+The job is a single run (BackfillPolicy.single_run). Its range tags select every configuration, from the
+first key to the last of one ordered list, because Dagster treats a reversed range as unpartitioned.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,9 +26,9 @@ from experiment_pipeline.tracking.questions import rows_of
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-# Asset → version of the code that makes it: Dagster's page shows what an older one has made as stale.
+# Asset → version of the code that makes it; Dagster's page marks assets of older versions as stale.
 CODE_VERSIONS = {asset: stage.version for stage in STAGES.values() for asset in stage.assets}
-# What a run makes anew each time, and last: their age is that of the answer.
+# The assets with a freshness policy: every run materializes them, and they hold its result.
 AGEING = ("leaderboard", "exported_model")
 SECONDS_BETWEEN_LOOKS = 60
 _RERUNS = "Reruns the experiment; what has not changed is reused, not trained again."
@@ -40,7 +40,7 @@ def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
 
 
 def build_experiment(named: NamedColumns) -> dg.Definitions:
-    """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
+    """All definitions of one experiment, including the resources it needs in any project."""
     spec = named.spec
     declared = configurations(spec)
     fresh = _freshness(spec)
@@ -77,7 +77,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
 
 
 def _watching(named: NamedColumns, given: Watch, tags: dict[str, str]) -> dg.Definitions:
-    """The asset that watches the promise, its job and schedule, and the sensor that asks for a run."""
+    """The asset `watch`, its job and schedule, and the sensor that requests a run of the experiment."""
     spec, watched = named.spec, flow.watch(named, given)
     watched = watched.map_asset_specs(
         lambda one: one.merge_attributes(owners=spec.owners, tags=spec.tags)
@@ -90,7 +90,7 @@ def _watching(named: NamedColumns, given: Watch, tags: dict[str, str]) -> dg.Def
 
 
 def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
-    """Requests one run for each version that is below its promise; nothing is replaced by it alone."""
+    """Requests one run for each version that scores below its promise; the run still has to pass all gates."""
 
     @dg.sensor(
         name=f"{spec.name}_promise_broken",
@@ -110,7 +110,7 @@ def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefi
 
 
 def refused_by_dagster(spec: ExperimentSpec) -> list[Problem]:
-    """What the YAML asks of Dagster, and Dagster does not accept, in its words."""
+    """The YAML values that Dagster does not accept, with Dagster's own messages."""
     makers: dict[str, Callable[[], object]] = {
         "schedule": lambda: _schedule(spec.name, spec.schedule),
         "owners": lambda: dg.AssetSpec("asset", owners=spec.owners),
@@ -146,7 +146,7 @@ def _schedule(
 
 
 def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
-    """Requests one run per new state of the source; a source that is away is skipped, and said."""
+    """Requests one run per new state of the source; an unreachable source is skipped with its error."""
 
     @dg.sensor(
         name=f"{spec.name}_new_data",
@@ -162,8 +162,8 @@ def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
         except (DataError, StorageError) as error:
             return dg.SkipReason(str(error))
         if state == context.cursor:
-            return dg.SkipReason(f"unchanged since the last look ({state[:12]})")
-        # Without a key: Dagster would skip a state that comes back, as of a file that is restored.
+            return dg.SkipReason(f"unchanged since the last check ({state[:12]})")
+        # Without a run key: Dagster would skip a state seen before, such as a restored file.
         return dg.SensorResult(run_requests=[dg.RunRequest(tags=tags)], cursor=state)
 
     return new_data

@@ -1,8 +1,8 @@
 """`dg scaffold defs experiment_pipeline.Experiment <name> --data <url> --target <column>`.
 
-The command's options, and writing defs.yaml and schema.yaml: both or none. What stands in them
-is drafted in `drafting/files.py`, which is imported when the command runs, because it loads much and
-every load of the code location comes by here.
+The command's options, and writing defs.yaml and schema.yaml: both or none. Their content is drafted in
+`drafting/files.py`. That module is heavy, so it is imported only when the command runs: every load of
+the code location imports this one.
 """
 
 import os
@@ -22,13 +22,13 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
 
     @classmethod
     def get_scaffold_params(cls) -> type[Wishes]:
-        """Become options of the command."""
+        """The model whose fields become options of the command."""
         return Wishes
 
     def scaffold(self, request: dg.ScaffoldRequest[Wishes]) -> None:
-        """Draft the experiment and write its two files. Raises click.ClickException: with the error
-        that a user can act on; nothing is written, and no folder is left in the way of the next
-        attempt.
+        """Draft the experiment and write its two files.
+
+        Raises click.ClickException with the user's error; then neither file nor empty folder is left.
         """
         folder = request.target_path
         if any(folder.glob("*")):
@@ -50,7 +50,7 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
         except BaseException:
             for file in ("defs.yaml", "schema.yaml"):
                 (folder / file).unlink(missing_ok=True)
-            # And the folders that were made above it, up to the experiments' own.
+            # Also the empty folders above it, up to `defs`.
             while folder.exists() and folder.name != "defs" and not any(folder.iterdir()):
                 folder.rmdir()
                 folder = folder.parent
@@ -59,7 +59,7 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
 
 
 def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
-    """Refuse what needs no look at the table."""
+    """Check the name and options that can be refused without reading the table."""
     name = request.target_path.name
     if not re.fullmatch(NAME, name):
         rule = "it becomes the name of assets and of a job: letters, digits and _, a letter first"
@@ -74,7 +74,7 @@ def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
 
 
 def _url_from_project(url: str, project_root: Path | None) -> str:
-    """A relative path as the project's root sees it: that is where experiments are run."""
+    """Make a relative path relative to the project's root: experiments run there."""
     here = Path.cwd()
     is_relative = "://" not in url and not url.startswith(("/", "~"))
     if project_root is None or not is_relative or here == project_root.resolve():

@@ -1,1 +1,1 @@
-"""Predict with an exported model for rows as delivered."""
+"""Predict, explain and watch with an exported model, for rows as delivered."""

@@ -1,4 +1,4 @@
-"""How far rows are from those that a model was made and judged on, before their labels come.
+"""Measure how far new rows drifted from those of training and validation, before labels arrive.
 
 In: the profile that a version holds; prepared rows and predictions, batch by batch. Out: sentences.
 """
@@ -19,7 +19,7 @@ from experiment_pipeline.table.kinds import numbers_of
 def model_profile(
     known: DataProfile, predicted: np.ndarray, days: Collection[str], signature: Signature
 ) -> DataProfile:
-    """Return the profile of the features in the validated rows, those that hold `days` aside, and of the
+    """Return the profile of the features in the validated rows, except those in `days`, and of the
     predictions (n,) or (n, k) of the validation rows: a probability, a number or a class.
     """
     binary, classes = signature.task == "binary", np.array(signature.classes, dtype=object)
@@ -33,11 +33,11 @@ def model_profile(
 
 @dataclass
 class DriftCounts:
-    """Counts rows over the bins of a profile; None: the version has none, and nothing is said."""
+    """Counts rows in the bins of a profile; None: the version has no profile, so drift is not reported."""
 
     profile: DataProfile | None
     counts: dict[str, np.ndarray] = field(default_factory=dict)
-    outside: list[np.ndarray] = field(default_factory=list)  # rows (n,) out of a column's range
+    outside: list[np.ndarray] = field(default_factory=list)  # (n,): any number out of range
 
     def add(self, features: pd.DataFrame, predicted: pd.DataFrame) -> None:
         """Count some prepared rows and their predictions."""

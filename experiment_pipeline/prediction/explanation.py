@@ -1,14 +1,14 @@
-"""Why a row is predicted as it is: contributions of delivered columns that add up to the prediction.
+"""Explain predictions: contributions of the delivered columns, which add up to the prediction.
 
-Each model sums up something: boosted trees by TreeSHAP (Lundberg et al. 2020), a linear model by
-coefficient times (value - mean of the example rows), a forest by what the node's mean changes along a
-row's path (Saabas 2014: exact in sum, but no Shapley value). A single model is explained as it adds up:
-to the prediction, its logarithm or its log odds. A mean or a calibrated model is explained on the scale
-of its prediction. There, what a member adds to its sums is multiplied by the mean slope of its prediction
-between base and row: of one sum the rescale rule of DeepLIFT, as Chen, Lundberg and Lee (2022) carry
-Shapley values through a series of models; of several classes integrated gradients (Sundararajan et al.
-2017). Where the sums of a member do not give its predictions of the example rows, Shapley values of
-these predictions are sampled.
+Contributions add up to a model's raw output: for boosted trees by TreeSHAP (Lundberg et al. 2020), for a
+linear model by coefficient times (value - mean of the example rows), for a forest by the changes of the
+node's mean along a row's path (Saabas 2014: exact in sum, but not Shapley values). A single model is
+explained on the scale of its raw output: the prediction, its logarithm or its log odds. A mean or a
+calibrated model is explained on the scale of its prediction: the contributions of a member to its raw
+output are multiplied by the mean slope of its prediction between base and row. For one output this is
+the rescale rule of DeepLIFT, as Chen, Lundberg and Lee (2022) carry Shapley values through a series of
+models; for several classes, integrated gradients (Sundararajan et al. 2017). If a member's raw output does
+not reproduce its predictions of the example rows, Shapley values of these predictions are sampled.
 """
 
 import html
@@ -34,14 +34,14 @@ from experiment_pipeline.table.table import slices
 BASE, _RESCALED = "base", ", rescaled"
 SHOWN_ROWS, SHOWN_COLUMNS, BACKGROUND_ROWS = 10, 15, 50
 _MOST_CELLS = 2**24  # numbers in one table of contributions: 128 MB
-_MANY_ROWS = 2_000  # from which on tables of patterns are quicker than LightGBM, row by row
-# Parts of the way between base and row, and the shortest.
+_MANY_ROWS = 2_000  # from this many on, `tree_shap` is faster than LightGBM, which works row by row
+# Steps of the numerical integration from base to row, and the smallest change.
 _STEPS, _SMALL = 8, 1e-6
-_Link = Callable[[np.ndarray], np.ndarray]  # sums (n, k) → predictions (n, outputs)
+_Link = Callable[[np.ndarray], np.ndarray]  # raw outputs (n, k) → predictions (n, outputs)
 
 
 class _Member(NamedTuple):
-    """A model, what it reads of the encoded columns, its weight, and the classes of its outputs."""
+    """A member of the pipeline: its slice of the encoded columns, model, weight, and output classes."""
 
     place: slice
     model: Any
@@ -53,13 +53,13 @@ class _Member(NamedTuple):
 class Explanation:
     """Contributions of columns to predictions; a row per accepted row, indexed by `row_number`."""
 
-    # a column per delivered column that the model reads, or that code of one's own makes, or that is
-    # generated, and `base`, where every row starts; their sum is the prediction on the scale
+    # a column per delivered column that the model reads, per column that user code or a generating
+    # encoder makes, and `base`, the start of every row; their sum is the prediction on `scale`
     contributions: pd.DataFrame
     delivered: pd.DataFrame  # the values of these columns
     predicted: Predicted
-    scale: str  # what a row adds up to
-    method: str  # how contributions were found
+    scale: str  # what the contributions of a row add up to
+    method: str  # how contributions were computed
 
     def strongest(self, most: int = 3) -> pd.DataFrame:
         """Return the predictions with `feature_1`, `value_1`, `contribution_1`, `feature_2` and so on."""
@@ -71,11 +71,11 @@ class Explanation:
             table[f"value_{place}"] = pd.array(texts[each, at], dtype="str")
             table[f"contribution_{place}"] = found[each, at]
         taken = {name: f"original_{name}" for name in table}
-        # A prediction for each row, in their order.
+        # The predictions have the same rows in the same order.
         return self.predicted.predictions.rename(columns=taken).assign(**table)
 
     def plot(self, i: int = 0) -> Chart:
-        """Return the chart of the row at position `i`: a bar per column, the strongest on top."""
+        """Return the chart of the row at position `i`: a bar per column, the strongest at the top."""
         whole, cells = self.contributions.iloc[i], self.delivered.iloc[i]
         row = whole.drop(BASE).sort_values(key=np.abs, ascending=False).head(SHOWN_COLUMNS)
         texts = {k: "missing" if pd.isna(v) else value_as_text(v) for k, v in cells.items()}
@@ -100,7 +100,7 @@ class Explanation:
 
 
 class Explainer:
-    """Explains the predictions of a fitted pipeline; `examples` are as of `golden_rows`."""
+    """Explains the predictions of a fitted pipeline; `examples` are rows from `golden_rows`."""
 
     def __init__(
         self, pipeline: Any, signature: Signature, made: Preparation, examples: pd.DataFrame
@@ -111,7 +111,7 @@ class Explainer:
         self._own, self._parts, self._signature = parts.own, replace(parts, own=None), signature
         dates = [(name, part) for name, parts in made.calendar.items() for part in parts]
         source = {new: name for name, part in dates for new in calendar_columns(name, part)}
-        # Delivered column → positions of what encodes it.
+        # Delivered column → positions of its encoded columns.
         self._columns = dict[str, list[int]]()
         for name in dict.fromkeys((*signature.features, *self._parts.columns)):
             if name in self._parts.columns:
@@ -131,7 +131,7 @@ class Explainer:
     def explanation(
         self, raw: pd.DataFrame, prepared: pd.DataFrame, predicted: Predicted
     ) -> Explanation:
-        """Explain the predictions of a raw table's rows; `prepared` are those that were predicted."""
+        """Explain the predictions of a raw table's rows; `prepared` are the rows that were predicted."""
         one, made = self._signature, self._made(self._signature.select(prepared))
         width = len(one.classes or "1") * (self._background.shape[1] + 1)
         parts = slices(len(made), max(_MOST_CELLS // width, 1))
@@ -165,7 +165,7 @@ class Explainer:
         return np.sum(found, axis=0)
 
     def _of_member(self, member: _Member, cells: np.ndarray, output: np.ndarray) -> np.ndarray:
-        """What delivered columns add to the output of a member, (n, g + 1), the base last."""
+        """The contributions of delivered columns to a member's output: (n, g + 1), the base last."""
         known, place, groups = len(self._background), member.place, list(self._columns.values())
         sums = _sums(member.model, np.vstack([self._background, cells])[:, place], known)
         if sums is None:
@@ -189,7 +189,7 @@ class Explainer:
         return self._in_order(member, _outputs(member.model, cells[:, member.place]))
 
     def _in_order(self, member: _Member, outputs: np.ndarray) -> np.ndarray:
-        """Outputs (n, k, …) in the order of the signature's classes; 0 of one that the fit has not seen."""
+        """Reorder outputs (n, k, …) to the signature's classes; 0 for a class that the fit has not seen."""
         if (classes := self._signature.classes) is None:
             return outputs
         found = np.zeros((len(outputs), len(classes), *outputs.shape[2:]))
@@ -198,7 +198,7 @@ class Explainer:
 
 
 def _members(place: slice, model: Any, weight: float, classes: Any = None) -> Iterator[_Member]:
-    """The models of which an estimator is the mean; a stack of one layer puts their classes in order."""
+    """Yield the models whose weighted mean an estimator is; a trivial stack only reorders classes."""
     from sklearn.ensemble import StackingClassifier, VotingClassifier, VotingRegressor
 
     classes = getattr(model, "classes_", None) if classes is None else classes
@@ -226,18 +226,18 @@ def _outputs(model: Any, cells: np.ndarray) -> np.ndarray:
 
 
 def _probabilities(log_odds: np.ndarray) -> np.ndarray:
-    """Of each class, by its log odds against the mean of the others, (n, k)."""
+    """The probability of each class, from its log odds against the mean of the others, (n, k)."""
     from scipy.special import softmax
 
     return softmax(log_odds * (1 - 1 / log_odds.shape[1]), axis=1)
 
 
 def _squared(root: np.ndarray) -> np.ndarray:
-    """What LightGBM predicts by `reg_sqrt`: below 0 the root is that of the opposite."""
+    """LightGBM's prediction with `reg_sqrt`, a square that keeps the sign."""
     return root * abs(root)
 
 
-# What a model may add up to, and is explained by; a root says nothing to people.
+# The scales on which a single model is explained; a square root would not help a reader.
 _SCALES: dict[str, _Link] = {
     "": np.asarray,
     "logarithm of ": np.exp,
@@ -247,26 +247,26 @@ _SCALES: dict[str, _Link] = {
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """What encoded columns add to what a fitted estimator sums up, and what it predicts by the sums."""
+    """Contributions of encoded columns to an estimator's raw outputs, and the link to its predictions."""
 
-    each: np.ndarray  # (n, k, d + 1), the base last
+    each: np.ndarray  # contributions (n, k, d + 1), the base last
     method: str
     link: _Link = np.asarray
 
     def rescaled(self) -> "_Sums":
-        """Return contributions to the prediction itself: times its mean slopes between base and row."""
+        """Return contributions to the prediction: multiplied by its mean slopes between base and row."""
         if self.link is np.asarray:
             return self
         each, k = self.each, self.each.shape[1]
         start, change = each[..., -1], each[..., :-1].sum(axis=2)
         before, after = self.link(start), self.link(start + change)
         half, slopes = change / (2 * _STEPS), np.zeros((*after.shape, k))
-        half[np.abs(half) < _SMALL] = _SMALL  # the slope at a point
+        half[np.abs(half) < _SMALL] = _SMALL  # without change: the slope at this point
         for number, part in product(range(k), (np.arange(_STEPS) + 0.5) / _STEPS):
             middle, aside = start + part * change, half * (np.arange(k) == number)
             gain = self.link(middle + aside) - self.link(middle - aside)
             slopes[..., number] += gain / (2 * _STEPS * half[:, [number]])
-        # The smallest change with which they add up.
+        # Distribute the remaining error by the smallest correction of the slopes.
         rest = after - before - np.einsum("nok,nk->no", slopes, change)
         length = np.maximum((change**2).sum(axis=1, keepdims=True), _SMALL**2)
         slopes += rest[..., None] * (change / length)[:, None]
@@ -275,7 +275,7 @@ class _Sums:
 
 
 def _sums(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
-    """What a fitted estimator sums up for encoded rows (n, d); None: nothing that gives its predictions
+    """The contributions for encoded rows (n, d); None: they do not reproduce the estimator's predictions
     of the first `known` rows, the background.
     """
     found = _parts_of(model, cells, known)
@@ -284,25 +284,25 @@ def _sums(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
     wanted = _outputs(model, cells[:known])
     for link in (*_SCALES.values(), _squared) if found.link is np.asarray else [found.link]:
         each = found.each
-        # [0, x] for x: a common term adds none.
+        # Log odds x of two classes become [0, x]; a term common to all classes is subtracted.
         if link is _probabilities and link is not found.link:
             each = np.concatenate([0 * each, each], axis=1) if each.shape[1] == 1 else each
             each = (each - each.mean(axis=1, keepdims=True)) / (1 - 1 / each.shape[1])
         with np.errstate(over="ignore"):
             predicted = link(each[:known].sum(axis=2))
-        # XGBoost's own sums are of single precision.
+        # The tolerances allow for XGBoost's sums in single precision.
         if predicted.shape == wanted.shape and np.allclose(predicted, wanted, 1e-4, 1e-5):
             return replace(found, each=each, link=link)
     return None
 
 
 def _parts_of(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
-    """The same of means and layers; the link may be another one of `_SCALES`."""
+    """`_sums` without the check, for means, calibrators and pipelines, too; the link may be a wrong one."""
     from sklearn import calibration, ensemble, pipeline
 
     from experiment_pipeline.stages.search.averaging import calibration_in, uncalibrated
 
-    if isinstance(model, ensemble.VotingClassifier):  # of seeds, calibrated together
+    if isinstance(model, ensemble.VotingClassifier):  # fits with several seeds, calibrated together
         seeds = [(_sums(one, cells, known), share) for one, share in _weighted(model)]
         each = [(one.rescaled(), share) for one, share in seeds if one]
         whole = np.sum([share * one.each for one, share in each], axis=0)
@@ -310,11 +310,11 @@ def _parts_of(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
     if isinstance(model, calibration.CalibratedClassifierCV):
         first, *others = model.calibrated_classifiers_
         if others or not isinstance(first.estimator, ensemble.VotingClassifier):
-            return None  # a user's own
+            return None  # a calibrator of the user's
         inner = _sums(uncalibrated(model), cells, known)
         applied = calibration_in(model, model.classes_).applied
         return inner and replace(inner, link=lambda sums: of_each_class(applied(inner.link(sums))))
-    if isinstance(model, pipeline.Pipeline):  # codes of categories, put last for a booster
+    if isinstance(model, pipeline.Pipeline):  # whose first step puts category codes last
         inner = _sums(model[-1], model[0].transform(cells), known)
         order = np.concatenate([*(at for _, _, at in model[0].transformers_), [cells.shape[1]]])
         return inner and replace(inner, each=inner.each[..., np.argsort(order)])
@@ -355,7 +355,7 @@ def _of_estimator(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
 
 
 def _along_paths(forest: Any, cells: np.ndarray) -> np.ndarray:
-    """How the mean of the node changes at each split on a row's path, by the column that is split."""
+    """Sum, per split column, the changes of the node's mean along each row's path, (n, k, d + 1)."""
     total: Any = 0
     for tree in (one.tree_ for one in forest.estimators_):
         means = tree.value[:, 0].T

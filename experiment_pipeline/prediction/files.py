@@ -1,7 +1,7 @@
 """Predict with an exported model: for rows in memory, or from a table's URL to two files.
 
 Finds and verifies the model, reads, validates, predicts in batches (`prediction/rows.py`), writes,
-and logs progress. In: names of models and tables. Out: predictions, or files and a `PredictedFile`.
+and reports progress. In: names of models and tables. Out: predictions, or files and a `PredictedFile`.
 """
 
 import json
@@ -43,9 +43,9 @@ from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import column_schemas, for_prediction, load_schema
 from experiment_pipeline.table.table import SLICE_ROWS, in_memory, slices
 
-# Sampled contributions of more rows would take too long between two lines of progress.
+# Rows per batch with contributions: sampling them takes long, and progress is reported per batch.
 EXPLAINED_ROWS = 4_096
-# Between two lines of progress.
+# Seconds between two progress messages.
 SECONDS_BETWEEN_LINES = 10.0
 _LONGEST = 300  # characters of a library's error
 Tell = Callable[[str], object]
@@ -53,7 +53,7 @@ Tell = Callable[[str], object]
 
 @dataclass(frozen=True)
 class PredictedFile:
-    """The model's version, numbers of predicted and rejected rows; the others as of `Predicted`."""
+    """The model's version and the numbers of predicted and rejected rows; other fields as in `Predicted`."""
 
     model: str
     predicted: int
@@ -73,11 +73,11 @@ class Model:
     # rules for valid rows; target, excluded and id columns may be absent
     schema: DataFrameSchema
     signature: Signature  # features and outputs
-    examples: pd.DataFrame  # the version's example rows, as of `golden_rows`
+    examples: pd.DataFrame  # the version's example rows, from `golden_rows`
     scored: str = ""  # the configuration and its score on the validation set, in words
-    calibrated: Calibrated = field(default_factory=Calibrated)  # what intervals are made of
-    coverage: float | None = None  # of those beside predictions; None: there are none
-    profile: DataProfile | None = None  # of its features and predictions; None: an older version
+    calibrated: Calibrated = field(default_factory=Calibrated)  # the calibration of intervals
+    coverage: float | None = None  # of the intervals beside predictions; None: no intervals
+    profile: DataProfile | None = None  # of features and predictions; None in older versions
 
     @property
     def _title(self) -> str:
@@ -99,16 +99,16 @@ class Model:
     ) -> pd.DataFrame:
         """Return the rows of a table, with the types of the training table.
 
-        `table` is any URL that `data.url` of an experiment may be; a large one is mapped from files below
-        TMPDIR. `tell` gets a warning when the memory may not be enough. Columns to `keep` stay texts in CSV,
-        unless training had them. Raises UnreadableTable, UnusableTable, StorageUnreachable.
+        `table`: any URL that `data.url` of an experiment accepts; a large table is mapped from files in
+        TMPDIR. `tell` is called with a warning if memory may not suffice. Columns to `keep` are read as
+        texts from CSV, unless training had them. Raises UnreadableTable, UnusableTable, StorageUnreachable.
         """
         source = read_source(Data.model_validate({"url": table}))
         warn_of_memory("prediction", delivered_bytes(source), tell)
         rows = self.reading.rows(source, table, keep)
         if missing := [name for name in keep if name not in rows]:
-            said = errors.did_you_mean(missing[0], rows.columns)
-            raise UnusableTable(f"column {missing[0]}", "is to be kept, but is not there", said)
+            fix = errors.did_you_mean(missing[0], rows.columns)
+            raise UnusableTable(f"column {missing[0]}", "is in --keep, but not in the table", fix)
         return rows
 
     def predict(self, rows: pd.DataFrame) -> Predicted:
@@ -119,10 +119,10 @@ class Model:
         return self._predicted(rows, lambda _: None)
 
     def features_of(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the features of delivered rows, also of those that the schema rejects.
+        """Return the features of all delivered rows, including those that the schema rejects.
 
-        Defaults fill gaps, and a cell that does not fit is missing. Raises InvalidSchema or UnusableTable:
-        a required column is missing or unusable.
+        The schema's defaults are filled in, and a cell of the wrong type is missing. Raises InvalidSchema or
+        UnusableTable: a required column is missing or unusable.
         """
         rules = for_prediction(self.schema, list(self.signature.features))
         made = fit(delivered.prepared(rows, self.reading, self.signature), rows.columns, rules)
@@ -144,7 +144,7 @@ class Model:
     def _predicted(
         self, rows: pd.DataFrame, prepared: Callable[[pd.DataFrame], object]
     ) -> Predicted:
-        """The predictions; `prepared` gets the prepared rows that are valid, in parts."""
+        """The predictions; `prepared` is called with the prepared valid rows of each batch."""
         tolerated, reasons, drift = Counts(), Counts(), DriftCounts(self.profile)
         predictions, rejected = list[pd.DataFrame](), list[pd.DataFrame]()
         for found, left, kept in self._batches(rows, tolerated, reasons, SLICE_ROWS):
@@ -160,9 +160,9 @@ class Model:
         )
 
     def explain(self, rows: pd.DataFrame) -> Explanation:
-        """Predict, and return what each delivered column adds to the prediction of each accepted row.
+        """Predict, and return each delivered column's contribution to the prediction of each accepted row.
 
-        Of two classes the positive one is explained, of several the predicted one. Raises as `predict`.
+        Explained is the positive one of two classes, the predicted one of several. Raises as `predict`.
         """
         kept = list[pd.DataFrame]()
         predicted = self._predicted(rows, kept.append)
@@ -175,7 +175,7 @@ class Model:
         """
         row = _as_table(row)
         if len(row) != 1 or not {*changed} <= {*row.columns}:
-            rule = f"asks for one row and its columns, not {len(row)} and {errors.listed(changed)}"
+            rule = f"takes one row and its columns, not {len(row)} and {errors.listed(changed)}"
             raise UnusableTable("what_if", rule, f"Its columns are {errors.listed(row.columns)}.")
         found = self.explain(pd.concat([row, row.assign(**changed)]).set_axis(["before", "after"]))
         if found.predicted.reasons:
@@ -202,18 +202,18 @@ class Model:
 
         Predictions go to `output`, rows that break the schema to `rejected`: each a .csv or .parquet file, or
         a URL of one. A file appears when it is complete, the predictions last; after an error no file is new
-        or changed. `tell` is called with the progress every SECONDS_BETWEEN_LINES. Beside the predictions
-        stand columns to `keep`, the `explain` strongest contributions, and those of `predict_interval` for the
-        coverage `interval`. Errors: as `read` and `predict_interval`.
+        or changed. `tell` is called with the progress every SECONDS_BETWEEN_LINES. The output also has the
+        columns to `keep`, the `explain` strongest contributions, and the columns of `predict_interval` for
+        the coverage `interval`. Raises as `read` and `predict_interval`.
         """
         for url in (output, rejected):
             if not url.endswith((".csv", ".parquet")):
-                raise UnusableTable(url, "is neither .csv nor .parquet", "Name a file of these.")
+                raise UnusableTable(url, "is neither .csv nor .parquet", "Name such a file.")
         if resolved(location(output)) == resolved(location(rejected)):
             rule = "predictions and rejected rows would share a file"
             raise UnusableTable(output, rule, "Name two files.")
         for url in read_again(Data.model_validate({"url": table}), (output, rejected)):
-            rule = f"the table is read from there ({table}), and would be overwritten or grow"
+            rule = f"the table is read from there ({table}) and would be overwritten or extended"
             raise UnusableTable(url, rule, "Name a file outside of the table.")
         rows, tolerated, reasons = self.read(table, tell, keep), Counts(), Counts()
         ids = tuple(dict.fromkeys((*self.signature.id_columns, *keep)))
@@ -221,7 +221,7 @@ class Model:
         number = ROW_NUMBER
         while number in rows.columns:
             number = f"{number}_in_table"
-        predicted, refused, drift, told = 0, 0, DriftCounts(self.profile), time.monotonic()
+        predicted, refused, drift, reported = 0, 0, DriftCounts(self.profile), time.monotonic()
         with _written(output) as predictions, _written(rejected) as rejections:
             size = EXPLAINED_ROWS if explain else SLICE_ROWS
             for found, left, kept in model._batches(rows, tolerated, reasons, size):  # noqa: SLF001
@@ -234,31 +234,31 @@ class Model:
                     predictions(found)
                 rejections(left.reset_index(names=number))
                 refused += len(left)
-                if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
+                if time.monotonic() - reported >= SECONDS_BETWEEN_LINES:
                     tell(f"{predicted + refused:,} of {len(rows):,} rows")
-                    told = time.monotonic()
+                    reported = time.monotonic()
         return PredictedFile(self.name, predicted, refused, *_in_words(tolerated, reasons, drift))
 
     def note(self, experiment: str, done: PredictedFile) -> None:
-        """Show on an experiment's page what was said of predicted rows, if the database has the version."""
+        """Record notes and drift of predicted rows for the experiment's page, if the database has the version."""
         # SQLAlchemy is slow to load, and `load_model` does not need it.
         from experiment_pipeline.tracking import questions
         from experiment_pipeline.tracking.database.recording import record_rows
         from experiment_pipeline.tracking.outcomes import write_pages
 
-        version, said = self.name.rpartition(" ")[2], (*done.notes, *done.drift)
-        # The predictions are there all the same.
+        version, notes = self.name.rpartition(" ")[2], (*done.notes, *done.drift)
+        # Without a database the predictions are still valid.
         with suppress(errors.StorageError, errors.UnknownRun):
             if version in set(questions.versions(experiment)["version"]):
-                row = PredictionRow(version, now(), done.predicted, done.rejected, said)
+                row = PredictionRow(version, now(), done.predicted, done.rejected, notes)
                 record_rows([row], experiment)
                 write_pages(experiment, storage_root())
 
     def _batches(
         self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts, size: int
     ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame, pd.DataFrame]]:
-        """Yield predictions (None: no row satisfies the schema), rejected rows and valid ones,
-        prepared, `size` at a time. Counts of what is tolerated, and of why rows are rejected, add up.
+        """Yield, for `size` rows at a time, predictions (None: no row is valid), rejected rows, and valid
+        prepared rows. Adds to the counts of tolerated values and of reasons for rejection.
         """
         signature, raw = self.signature, _as_table(raw)
         more = partial(self.calibrated.columns, self.coverage, signature.classes)
@@ -287,15 +287,15 @@ class Model:
 
 
 def _as_table(rows: Any) -> pd.DataFrame:
-    """Rows with texts as the names of their columns; UnusableTable: there are none, or two are named alike."""
+    """The rows with column names as texts; UnusableTable: no DataFrame, no rows, or duplicate labels."""
     fix = "Give a DataFrame: rows.iloc[[0]] for one row, model.read(url) for a file."
     if not isinstance(rows, pd.DataFrame):
         raise UnusableTable("rows", f"they are a {type(rows).__name__}, not a DataFrame", fix)
     if not len(rows):
-        raise UnusableTable("rows", "there is none", "Give one or more.")
+        raise UnusableTable("rows", "there are none", "Give one or more.")
     rows = rows.rename(columns=str)
     if not all(one.is_unique and one.nlevels == 1 for one in rows.axes):
-        rule = "a label of their index or a column stands twice, or has several levels"
+        rule = "a label of their index or columns is duplicate, or has several levels"
         raise UnusableTable("rows", rule, "Rename it, or give rows.reset_index(drop=True).")
     return rows
 
@@ -309,16 +309,16 @@ def _in_words(
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:
-    """Return an exported model, after a check that it predicts here what it did at its export.
+    """Load an exported model, and check that its predictions here are those at its export.
 
     >>> model = load_model("artifacts/flight_delay/registry/v0001")
     >>> model.predict(model.read("new_flights.csv")).rejected.empty
     True
 
     `model`: a version's folder or URL; for the champion `<root>/<experiment>`, or an experiment's name
-    under the storage root. `trusted`: the user's own code that it may run, as types of an estimator and
+    under the storage root. `trusted`: your own code that it may run: types of estimators, and
     `module:function` of a preparation. Raises InvalidModel: there is no model, it was changed, or it
-    needs code that is not trusted; PredictionsChanged: it predicts something else here.
+    needs code that is not trusted; PredictionsChanged: its predictions here differ.
     """
     exported = find_model(model)
     source = f"{exported.manifest.experiment} {exported.manifest.version}"
@@ -326,15 +326,15 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
         return _verified(exported, trusted, source)
     except (ExperimentPipelineError, MemoryError):
         raise
-    except Exception as error:  # whatever libraries make of files that somebody has changed
-        said = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST]
-        rule = f"its files are damaged, or not those of one model ({said})"
+    except Exception as error:  # libraries may raise anything on files that somebody changed
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST]
+        rule = f"its files are damaged, or not those of one model ({reason})"
         fix = "Use a complete copy, or run the experiment again: it publishes a new version."
         raise InvalidModel(source, rule, fix) from error
 
 
 def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNamespace:
-    """Load a version for MLflow: a row for each delivered one, without a prediction if it is rejected."""
+    """Load a version for MLflow, which gets one row per delivered row; rejected ones have no prediction."""
     model = load_model(folder, config["trust"])
 
     def predict(rows: pd.DataFrame) -> pd.DataFrame:
@@ -357,7 +357,7 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
         wanted.add(reading.preparation.function)
     exported.check_trusted(wanted, trusted)
     types = [name for name in trusted if ":" not in name]
-    # The list above is declared by the model; skops checks the bytes themselves.
+    # The list above is only what the model declares; skops checks the file itself.
     stored = exported.read(versions.MODEL)
     persistence.check_foreign(stored)
     pipeline = persistence.from_bytes(stored, types)
@@ -375,7 +375,7 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
 
 
 def _scored(exported: versions.ExportedModel) -> str:
-    """The chosen configuration with its score, by the files of the version."""
+    """The chosen configuration and its score, from the files of the version."""
     key = yaml.safe_load(exported.read("hyperparameters.yaml"))["key"]
     score, *_ = json.loads(exported.read(versions.METRICS))["scores"]
     known = numbers.as_known(*(score[one] for one in ("estimate", "low", "high")))
@@ -413,8 +413,8 @@ def predict(
     1   F001         no
 
     `rows`: a table with the columns of the training table, with or without the target; or any URL that
-    `data.url` of an experiment may be. `trusted` and errors are those of `load_model`; further errors
-    are those of `Model.read` and `Model.predict`, or of `Model.predict_interval` with a coverage.
+    `data.url` of an experiment accepts. `trusted` as in `load_model`. Raises as `load_model`, `Model.read`
+    and `Model.predict`, or, with a coverage, `Model.predict_interval`.
     """
     model = champion(experiment, trusted)
     rows = model.read(rows) if isinstance(rows, str) else rows
@@ -423,7 +423,7 @@ def predict(
 
 @contextmanager
 def _written(url: str) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Write a file in parts with the same columns and types; it appears when it is complete."""
+    """Write a file in parts with the same columns and types; it becomes visible when it is complete."""
     with streamed(location(url)) as place, ExitStack() as opened:
         if url.endswith(".csv"):
             text = opened.enter_context(place.open("wb"))

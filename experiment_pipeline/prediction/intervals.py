@@ -1,8 +1,8 @@
-"""The interval of each number, or the set of classes: calibrated once, then made beside each prediction.
+"""Prediction intervals of numbers and prediction sets of classes: calibrated once, then made per row.
 
-Errors are signed, so that skewed ones have uneven bounds, and in units of their size in a leaf of a small
-tree over features and prediction, grown on other clusters than it scales (locally weighted: Lei et al.
-2018). In: prepared features, predictions. Out: `Calibrated`, which a version holds as JSON; columns.
+Errors are signed, so that the bounds follow their skew. They are scaled by the typical error in the leaf
+of a small tree over features and prediction, which is grown on other clusters (locally weighted: Lei et
+al. 2018). In: prepared features, predictions. Out: `Calibrated`, which a version holds as JSON; columns.
 """
 
 import json
@@ -29,24 +29,24 @@ from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
 Classes = Sequence[Scalar] | None
 INTERVALS = "intervals.json"
-_PERCENTS = np.arange(50, 100)  # what may be promised
-# More rows hardly move a bound; more columns would take a tree seconds.
+_PERCENTS = np.arange(50, 100)  # the coverages that can be asked for
+# More rows hardly change a bound; with more columns a tree would take seconds.
 _MOST_ROWS, _MOST_COLUMNS, _MOST_VALUES = 20_000, 50, 8
-_FOLDS, _LEAVES, _FEWEST_ROWS = 5, 8, 50  # of a leaf
-# A split explains so many times what a row explains by chance: the best of many rarely does by noise.
+_FOLDS, _LEAVES, _FEWEST_ROWS = 5, 8, 50  # the last: rows of a leaf
+# A split has to explain this many times what one row explains by chance: noise rarely does.
 _EVIDENCE = 20.0
-_LARGEST = 1e30  # of what divides rows: sums stay finite
+_LARGEST = 1e30  # values that the tree splits on are clipped here, so that sums stay finite
 
 
 @dataclass(frozen=True)
 class ErrorSize:
-    """The size of errors, in units of the target: of all rows, or of those on two sides of a cut."""
+    """A node of the tree of error sizes, in units of the target; a leaf has no `sides`."""
 
     size: float
-    # feature or prediction; which text, or number
+    # (feature, text): the feature (None: the prediction), and the text compared with (None: a number)
     cut: tuple[str | None, str | None] = (None, None)
-    at_most: float = 0.0  # on the first side
-    missing_first: bool = False  # whether a missing value is there, too
+    at_most: float = 0.0  # the largest value on the first side
+    missing_first: bool = False  # whether missing values are on the first side
     sides: "tuple[ErrorSize, ErrorSize] | None" = None
 
     def of(self, features: pd.DataFrame, prediction: np.ndarray) -> np.ndarray:
@@ -60,18 +60,18 @@ class ErrorSize:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What intervals, or sets, of new rows are made of."""
+    """The calibration from which the intervals or sets of new rows are made."""
 
-    rows: int = 0  # that calibrated it
-    # percent of rows → the lowest and the highest error, in its size; or of each class the least
-    # probability in a set. What so few rows cannot promise is missing
+    rows: int = 0  # number of calibration rows
+    # coverage in percent → the lowest and the highest scaled error; or the smallest probability of
+    # each class that puts it into the set. Coverages that need more rows are missing
     bounds: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
-    size: ErrorSize | None = None  # of numbers
+    size: ErrorSize | None = None  # None for classes
     classes: tuple[Scalar, ...] = ()  # in the order of their bounds
 
     @classmethod
     def on(cls, features: pd.DataFrame, rows: SetPrediction, classes: Classes) -> Self:
-        """Calibrate on predicted rows that the fit had not seen; prepared `features` (n, columns) divide them."""
+        """Calibrate on predictions of rows unseen by the fit; the tree splits by `features` (n, columns)."""
         some = slice(None, None, -(-len(features) // _MOST_ROWS))
         features, rows, size = features.iloc[some, :_MOST_COLUMNS], rows.rows(some), None
         if not np.isfinite(rows.prediction).all():
@@ -87,7 +87,7 @@ class Calibrated:
         return cls(len(rows.y), promised, size, tuple(classes or ()))
 
     def at(self, coverage: float) -> tuple[float, ...] | None:
-        """Return the bounds for a share of rows, in full percent or the next; None: too few rows."""
+        """Return the bounds for a coverage, rounded up to full percent; None: too few rows."""
         return self.bounds.get(ceil(100 * coverage - 1e-9))
 
     def columns(
@@ -98,7 +98,7 @@ class Calibrated:
             return {}
         if (bounds := self.at(coverage)) is None:
             rule = f"intervals are calibrated for 50 to {max(self.bounds, default=0)} % of rows"
-            fix = "Ask for a share in between; with more test rows it ends higher. Earlier releases have 0 %."
+            fix = "Ask for a coverage in this range; more test rows raise its end. 0 %: an earlier release."
             raise InvalidModel(f"coverage {coverage:g}", rule, fix)
         if self.size is not None:
             size = self.size.of(frame, found := predicted.reshape(-1))
@@ -112,7 +112,7 @@ class Calibrated:
 def _numbers(
     features: pd.DataFrame, prediction: np.ndarray, name: str | None, value: str | None
 ) -> np.ndarray:
-    """What divides rows, float32 (n,), as scikit-learn's trees compare it; nan: missing."""
+    """The values that a cut compares, float32 (n,) as in scikit-learn's trees; nan: missing."""
     column = pd.Series(prediction) if name is None else features[name]
     if value is not None:
         column = (column.astype("str") == value).fillna(value=False)
@@ -120,7 +120,7 @@ def _numbers(
 
 
 def _sized(features: pd.DataFrame, rows: SetPrediction) -> tuple[np.ndarray, ErrorSize]:
-    """The errors of rows, in their size (n,), and the tree of sizes for others."""
+    """The cross-fitted scaled errors of rows (n,), and the tree of error sizes for new rows."""
     cuts: list[tuple[str | None, str | None]] = [(None, None)]
     for name, column in features.items():
         if (kind := kind_of(column)) in NUMERIC:
@@ -140,7 +140,7 @@ def _sized(features: pd.DataFrame, rows: SetPrediction) -> tuple[np.ndarray, Err
         left, right = grown.children_left[node], grown.children_right[node]
         if left == right:
             return ErrorSize(sizes[node])
-        # A cut of missing values from all others is at infinity.
+        # A split of missing values from all others has an infinite threshold.
         at_most, missing = min(grown.threshold[node], _LARGEST), grown.missing_go_to_left[node]
         known = (cuts[grown.feature[node]], float(at_most), bool(missing))
         return ErrorSize(sizes[node], *known, (below(left), below(right)))
@@ -149,7 +149,7 @@ def _sized(features: pd.DataFrame, rows: SetPrediction) -> tuple[np.ndarray, Err
 
 
 def _grown(rows: SetPrediction, x: np.ndarray) -> tuple[Any, np.ndarray]:
-    """Grow a tree by the ranks of errors, whatever their tails; return the size of errors in its nodes, too."""
+    """Fit a tree to the ranks of errors, which ignores heavy tails; return it and its nodes' error sizes."""
     from scipy.stats import rankdata
     from sklearn.tree import DecisionTreeRegressor
 
@@ -163,4 +163,4 @@ def _grown(rows: SetPrediction, x: np.ndarray) -> tuple[Any, np.ndarray]:
     inside = tree.fit(x, rankdata(errors) / len(errors), rows.weights).decision_path(x).toarray()
     parts = (rows.rows(in_node > 0) for in_node in inside.T)
     large = [weighted_quantile(np.abs(p.y - p.prediction), p.weights, LARGE) for p in parts]
-    return tree, np.maximum(large, large[0] / 100 or 1.0)  # a leaf without errors has some
+    return tree, np.maximum(large, large[0] / 100 or 1.0)  # at least 1 % of the root's: never 0

@@ -1,8 +1,8 @@
-"""Rows as delivered: read as the training table was read, prepared, predicted; and golden rows.
+"""Rows as delivered: read like the training table, prepared, predicted; and golden rows.
 
-Types of a CSV file's columns come from the training table: inferred from a short file, a column of
-codes would become numbers ("1.50" → 1.5). On the golden rows the model must predict the same wherever
-it is loaded. In: files, or a raw table; a fitted pipeline. Out: prepared rows, predictions.
+Column types of a CSV file come from the training table: inferred from a short file, a column of codes
+would become numbers ("1.50" → 1.5). On the golden rows, a model must predict the same wherever it is
+loaded. In: files, or a raw table; a fitted pipeline. Out: prepared rows, predictions.
 """
 
 import json
@@ -43,9 +43,9 @@ TEXT = "str"
 _UNSEEN = ("unseen_categories", "unseen_missing_values")
 _CSV_SETTINGS = {"delimiter", "encoding", "missing_values"}
 ROW_NUMBER, PREDICTION = "row_number", "prediction"
-# Rows encoded at a time: one-hot encoders make a column for each text.
+# Rows encoded at a time: a one-hot encoder makes a column per distinct text.
 PREDICTED_ROWS = 65_536
-# Sums on another machine may differ by rounding.
+# Rounding of sums differs between machines.
 TOLERANCE = 1e-6
 UNSEEN_CATEGORY = "a category never seen"
 # JSON has no infinity; pandas parses these texts as such.
@@ -59,13 +59,13 @@ class Reading:
     csv: Mapping[str, Any]  # the settings of `spec.Data` for CSV files
     raw_types: Mapping[str, str]  # column → pandas dtype of the training table as delivered
     preparation: Preparation  # of each row
-    validation: Validation  # only its policies on what training did not see are kept
-    offsets: Mapping[str, Offsets] = field(default_factory=dict)  # of the times in training
+    validation: Validation  # only its policies for values unseen in training are kept
+    offsets: Mapping[str, Offsets] = field(default_factory=dict)  # UTC offsets of times in training
 
     @classmethod
     def of(cls, spec: ExperimentSpec, origin: Origin) -> "Reading":
         """Return the reading of an experiment."""
-        # Without the format: the next table may be Parquet where this one was CSV.
+        # Without `format`: the next table may be Parquet although this one was CSV.
         data = spec.data or Data(url="frame")
         csv = data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
         return cls(csv, origin.raw_types, spec.preparation, spec.validation, origin.offsets)
@@ -83,7 +83,7 @@ class Reading:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Reading":
-        """Read it back; InvalidModel for another content."""
+        """Read it back; InvalidModel for other content."""
         try:
             found = yaml.safe_load(data)
             return cls(
@@ -101,9 +101,9 @@ class Reading:
     def rows(
         self, parts: Sequence[tuple[str, Content]], url: str, keep: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Return the raw table of some files from `url`, typed as in training; errors as of `raw_data.read`.
+        """Return the raw table of some files from `url`, typed as in training; raises as `raw_data.read`.
 
-        Columns of a large table are on disk. Columns to keep that training did not have are texts.
+        A large table's columns are spilled to disk. Columns to `keep` that training lacks are read as texts.
         """
         is_csv = open_contents(*parts[0], declared=None).format == "csv"
         data = Data(url=url, **(self.csv if is_csv else {}))
@@ -124,7 +124,7 @@ class Signature:
     id_columns: tuple[str, ...] = ()  # columns that identify a row, copied beside its prediction
     # the class of each column of `predict_proba`; None for regression
     classes: tuple[Scalar, ...] | None = None
-    positive_class: Scalar = None  # binary: the class whose probability the threshold cuts
+    positive_class: Scalar = None  # binary: the class whose probability the threshold applies to
     threshold: float | None = None  # binary: positive from this probability on
 
     def to_bytes(self) -> bytes:
@@ -133,14 +133,14 @@ class Signature:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Signature":
-        """Read a signature back; InvalidModel for another content."""
+        """Read a signature back; InvalidModel for other content."""
         rule = f"{SIGNATURE} is not a signature"
         return from_json(cls, data, InvalidModel(source, rule, "Name a complete version folder."))
 
     def select(self, prepared: pd.DataFrame) -> pd.DataFrame:
         """Return the features of a prepared table, in order and with the model's dtypes.
 
-        Integers or booleans with missing values become float64; UnusableTable: another type, or no feature.
+        Integers or booleans with missing values become float64; UnusableTable: wrong type or absent feature.
         """
         missing = [name for name in self.features if name not in prepared.columns]
         if missing:
@@ -159,19 +159,18 @@ class Predicted:
     # `probability_<class>` each (binary: of the positive class alone); `predict_interval` has more
     predictions: pd.DataFrame
     rejected: pd.DataFrame  # the other rows as delivered, with `rejection_reasons`
-    # counts, a sentence per column, of accepted categories or missing values that training did not
-    # see, of infinite values, and of defaults that were filled in
+    # sentences per column that count accepted values which training did not see (categories, missing
+    # values, UTC offsets), infinite values, and defaults that were filled in
     notes: tuple[str, ...] = ()
     # why rows were rejected, with the most frequent values; the most frequent reason first
     reasons: tuple[str, ...] = ()
-    # how far the rows and predictions are from those the model was made and judged on
+    # how far rows and predictions drifted from those of training and validation
     drift: tuple[str, ...] = ()
 
     @property
     def _lines(self) -> tuple[str, ...]:
         counts = f"{numbers.counted(len(self.predictions), 'row')} predicted"
-        said = (*self.notes, *self.reasons, *self.drift)
-        return f"{counts}, {len(self.rejected):,} rejected", *said
+        return f"{counts}, {len(self.rejected):,} rejected", *self.notes, *self.reasons, *self.drift
 
     def __repr__(self) -> str:
         return "\n".join([*self._lines, self.predictions.head().to_string(index=False)])
@@ -243,13 +242,13 @@ def _as_in_a_file(column: pd.Series, trained: str) -> pd.Series:
 def _other_offsets(name: object, *, has_one: bool) -> UnusableTable:
     here, there = ("an", "none") if has_one else ("no", "one")
     rule = f"its times have {here} offset from UTC, those of training have {there}"
-    return UnusableTable(f"column {name}", rule, "Write them alike: hours would shift.")
+    return UnusableTable(f"column {name}", rule, "Write them as in training: hours would shift.")
 
 
 def source_columns(
     features: Iterable[str], delivered: Collection[str], preparation: Preparation
 ) -> list[str]:
-    """Return the delivered columns that features are made of; a user's function may read any date."""
+    """Return the delivered columns that the features need; with a user's function also all dates."""
     features = list(features)
     dates = [
         name
@@ -268,7 +267,7 @@ def unseen_categories(
     from experiment_pipeline.stages.search.voting import TakenApart
 
     parts = TakenApart.of(pipeline)
-    # Which texts a user's transformer has seen is not known.
+    # Unknown for a user's transformer, which may use texts in any way.
     every = [seen_categories(one) for one in parts.features if parts.own is None]
     for name, seen in {name: seen for one in every for name, seen in one.items()}.items():
         column = rules.columns.get(name)
@@ -294,7 +293,7 @@ def infinite_values(rows: pd.DataFrame, signature: Signature) -> Iterator[Counte
     for name in signature.features:
         if name in rows and kind_of(rows[name]) == "float":
             infinite = rows[name][np.isinf(numbers_of(rows[name]))]
-            yield Counted.of("value", "infinite, and predicted on as they are", infinite)
+            yield Counted.of("value", "infinite, and used for prediction as they are", infinite)
 
 
 def prediction_table(
@@ -304,9 +303,9 @@ def prediction_table(
     signature: Signature,
     more: Callable[[pd.DataFrame, np.ndarray], Mapping[str, Any]] = lambda *_: {},
 ) -> pd.DataFrame:
-    """Predict for prepared rows, and return a table as of `Predicted.predictions`; UnusableTable as `select`.
+    """Predict for prepared rows, and return a table like `Predicted.predictions`; raises as `select`.
 
-    `ids` are the same rows' id columns, as delivered. `more` columns are made of features and predictions.
+    `ids`: the id columns of these rows, as delivered. `more` makes further columns from features and predictions.
     """
     features, classes = signature.select(rows), signature.classes
     ask = pipeline.predict if classes is None else pipeline.predict_proba
@@ -330,11 +329,11 @@ def prediction_table(
 
 
 def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) -> pd.DataFrame:
-    """Choose the prepared rows on which a reloaded model must predict the same, bit for bit.
+    """Make the golden rows: prepared rows on which a reloaded model must predict the same.
 
-    Their values are those of `plain` rows at even distances, and of rows until every feature with
-    missing values is missing once; the last row has an unseen category for every text. Each column is
-    sorted and drawn by itself: no row of the table is in a version, which goes to other places.
+    Their values come from `plain` evenly spaced rows, and from further rows until every feature with
+    missing values has one; the last row has an unseen category for every text. Each column is permuted
+    on its own, so that a version, which may be shared, contains no row of the table.
     """
     table = with_only(rows, features)
     chosen = spread_evenly(len(table), min(plain, len(table))).tolist()
@@ -354,7 +353,7 @@ def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) ->
 
 
 def expected_predictions(pipeline: Any, rows: pd.DataFrame) -> dict[str, list]:
-    """Return the predictions of some rows by method."""
+    """Return method (`predict`, `predict_proba`) → predictions of these rows."""
     methods = [name for name in ("predict", "predict_proba") if hasattr(pipeline, name)]
     return {name: getattr(pipeline, name)(rows).tolist() for name in methods}
 
@@ -375,7 +374,7 @@ def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
 
 
 def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature: Signature) -> None:
-    """Predict on the example rows; PredictionsChanged: one is off by more than TOLERANCE, relatively."""
+    """Predict the example rows; PredictionsChanged: one differs by more than TOLERANCE (relative, absolute)."""
     rows = example_rows(example, signature)
     method = "predict" if signature.classes is None else "predict_proba"
     before = np.asarray(json.loads(expected)[method], dtype="float64")
@@ -383,7 +382,7 @@ def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature:
     if before.shape != now.shape or not np.allclose(before, now, rtol=TOLERANCE, atol=TOLERANCE):
         raise errors.PredictionsChanged(
             "the model",
-            "it predicts something else here than when it was exported",
-            "Install the versions of its environment.txt. Another CPU kernel than its manifest names "
-            "rounds otherwise.",
+            "its predictions here differ from those at its export",
+            "Install the versions of its environment.txt. On another CPU kernel than that of its manifest, "
+            "rounding differs.",
         )

@@ -1,7 +1,7 @@
-"""Watch what a version promised: join its predictions with labels that come later, and compare.
+"""Watch a version's promise: join its predictions with labels that arrive later, and compare scores.
 
 In: predictions as `predict` writes them, labels, the validation rows of the version's run. Out: a
-`WatchRow`. What has come is kept in the storage by id (`Watches`) and never changed.
+`WatchRow`. Labelled rows are kept in the storage by id (`Watches`) and never changed.
 """
 
 import json
@@ -41,9 +41,9 @@ from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.preparation import declared_columns, prepare
 from experiment_pipeline.table.schema import column_schemas, load_schema
 
-# Fewer labels of a day are joined with those of the next one before they are compared.
+# A day with fewer labels is merged with the next one before it is compared.
 FEWEST_ROWS = 30
-# With fewer days the interval that is shown resamples rows.
+# With fewer days, the shown interval resamples rows instead of days.
 _FEWEST_DAYS = 10
 _DAY = 24 * 3600 * 1_000_000  # in microseconds
 
@@ -57,16 +57,16 @@ def watch(
     time: str | None = None,
     version: str | None = None,
 ) -> WatchRow:
-    """Compare what a version promised with labels that came later than its predictions.
+    """Compare the score that a version promised with its score on labels that arrived later.
 
     >>> found = watch("flight_delay", "predictions.csv", "labels.csv", ids="flight")
     >>> found.rows, found.below
     (60, False)
 
-    `predictions` are as `predict` writes them, `labels` hold the target: tables or URLs, joined by `ids`
-    (the experiment's). `time` names the day of a row (that of a split by time); without it the rows of a
-    call are one day. `version`: the one that predicted (the champion). Raises UnusableTable: a column is
-    missing or unusable, or no id is in both; InvalidModel, UnknownRun: the version cannot be watched.
+    `predictions` (as `predict` writes them) and `labels` (with the target) are tables or URLs, joined by
+    `ids` (default: the experiment's). `time`: the column of a row's day (default: that of a split by time);
+    without it a call is one day. `version`: default the champion. Raises UnusableTable: a column is missing
+    or unusable, or no id is in both tables; InvalidModel, UnknownRun: the version cannot be watched.
     """
     # SQLAlchemy is slow to load, and predicting does not need it.
     from experiment_pipeline.tracking.database.archive import Watches
@@ -83,7 +83,7 @@ def watch(
     new, again = (given[given["id"].isin(known["id"]) == there] for there in (False, True))
     if len(again):
         same = len(again.merge(known, on=[*again.columns.drop("day")]))
-        otherwise = f"{len(again) - same:,} otherwise: the first count"
+        otherwise = f"{len(again) - same:,} with other values: the first ones count"
         notes.append(f"{len(again):,} rows were given before, {otherwise}")
     if earlier and new.empty:
         return replace(earlier[-1], new_rows=0, notes=tuple(notes))
@@ -100,7 +100,7 @@ def watch(
 
 @dataclass(frozen=True, eq=False)
 class Promise:
-    """What a version promised, on which rows, and how its labels are read."""
+    """The score that a version promised, the rows it was measured on, and how to read labels."""
 
     experiment: str
     version: str
@@ -135,7 +135,7 @@ class Promise:
         if both.empty:
             first = [listed(one[ids[0]].head(3)) for one in (predicted, labelled)]
             rule = f"no label has the id of a prediction: {first[0]}, but {first[1]}"
-            raise UnusableTable(f"column {', '.join(ids)}", rule, "Write ids alike in both tables.")
+            raise UnusableTable(f"column {', '.join(ids)}", rule, "Make ids equal in both tables.")
         alone = self.reading.preparation.model_copy(update={"function": None, "calendar": {}})
         others = {name for _, name in declared_columns(alone)}
         made = prepare(labelled.loc[both, [target]], alone, may_be_absent=others).frame[target]
@@ -155,7 +155,7 @@ class Promise:
             values = pd.to_numeric(tables[0][name], errors="coerce").to_numpy(np.float64)
             if not np.isfinite(values).all():
                 fix = "Deliver the predictions as `predict` wrote them."
-                raise UnusableTable(f"column {name}", "holds what is not a finite number", fix)
+                raise UnusableTable(f"column {name}", "has values that are not finite numbers", fix)
             known[f"prediction_{number}"] = values
         there = time or any(self.times in table for table in tables)
         today = np.datetime64(now()[:10], "D").astype(np.int64)
@@ -171,12 +171,12 @@ class Promise:
         if kinds.kind_of(cells) != "datetime":
             cells = coercion.read_datetimes(coercion.as_text(cells), formats)
         if missing := int(cells.isna().sum()):
-            rule = f"{missing:,} of {len(cells):,} labelled rows have no date that can be read"
+            rule = f"{missing:,} of {len(cells):,} labelled rows have no readable date"
             raise UnusableTable(f"column {column}", rule, "Write ISO 8601, such as 2026-02-03.")
         return kinds.microseconds(cells) // _DAY
 
     def compared(self, rows: pd.DataFrame, notes: list[str], last: WatchRow | None) -> WatchRow:
-        """Compare all rows, by their `call` and day, with the promise."""
+        """Compare all labelled rows so far with the promise; days are counted per `call`."""
         rows, day, days = _by_day(rows)
         reference, cut = self.judged.as_prediction, self.judged.threshold
         seen = JudgedRows(rows.assign(unit=day), cut).as_prediction
@@ -188,19 +188,19 @@ class Promise:
             found = evidence(Days.of(self.metric, self.score, reference, complete, cut))
             total = min(float(found.total), 1e9)
             if found.memory > 2 / np.sqrt(days):
-                how = f"resemble each other (correlation {float(found.memory):.2f})"
-                notes.append(f"neighbouring days {how}: more than 5 % of alarms may be false")
+                how = f"are correlated ({float(found.memory):.2f})"
+                notes.append(f"neighbouring days {how}: false alarms may be more likely than 5 %")
             first = int(rows["day"][day == int(found.start)].iloc[0])
             began = began or str(np.datetime64(first, "D"))
         later = (rows["day"] >= np.datetime64(began or "NaT", "D").astype(np.int64)).to_numpy()
         recent = seen.rows(later).score(self.metric, cut)
         if waiting := int((day == days).sum()):
-            notes.append(f"{waiting:,} rows wait until {FEWEST_ROWS} can be compared")
+            notes.append(f"{waiting:,} rows are not compared yet: a day needs {FEWEST_ROWS}")
         shows = total >= ENOUGH and not better(self.metric, recent, self.score.estimate)
         below = shows or (last is not None and last.below)
         if below:
             how = f"run the experiment again, or experiment-pipeline refit {self.experiment}"
-            notes.append(f"nothing is replaced: {how}")
+            notes.append(f"the champion stays until you replace it: {how}")
         known = (self.signature.task, len(self.signature.classes or ()))
         baseline = baseline_score(self.metric, reference.y, seen.y, *known)
         return WatchRow(
@@ -215,7 +215,7 @@ class Promise:
 
 
 def _promise(experiment: str, version: str | None) -> Promise:
-    """Find a version (None: the champion), what it promised, and the rows that it was judged on."""
+    """Find a version (None: the champion), its promised score, and the rows it was evaluated on."""
     from experiment_pipeline.tracking import questions
 
     known = questions.versions(experiment)
@@ -238,7 +238,7 @@ def _promise(experiment: str, version: str | None) -> Promise:
     metric, weights = first["metric"], declared.get("sample_weight")
     if weights or metric_of(metric).is_own:
         rule = f"its rows are weighted by {weights}" if weights else f"{metric} is your own metric"
-        raise InvalidModel(source, rule, "Watch unweighted rows, and by a built-in metric.")
+        raise InvalidModel(source, rule, "Only a built-in metric, without weights, can be watched.")
     return Promise(
         *(experiment, version, metric),
         Interval(*(first[name] for name in ("estimate", "low", "high"))),
@@ -260,8 +260,8 @@ def _read(table: pd.DataFrame | str, texts: Collection[str]) -> pd.DataFrame:
 def _keyed(
     frame: pd.DataFrame, ids: Sequence[str], wanted: Sequence[str], words: str, notes: list[str]
 ) -> pd.DataFrame:
-    """The rows by a hash of their ids, each once."""
-    fix = "Name the column of both tables by --id, and carry it there by predict --keep."
+    """The rows indexed by a hash of their ids; of duplicate ids the first row is kept."""
+    fix = "Name a column of both tables with --id; `predict --keep` copies it to the predictions."
     if not ids:
         raise UnusableTable("--id", "no column is named, and the experiment has none", fix)
     for name in (*ids, *wanted):
@@ -273,15 +273,15 @@ def _keyed(
     known = texts.notna().all(axis=1)
     keyed = frame[known].set_axis(pd.Index(row_hashes(texts[known], ids, "watch")), axis=0)
     twice = keyed.index.duplicated()
-    for rows, what in ((~known, "no id"), (twice, "an id that was there before")):
+    for rows, what in ((~known, "no id"), (twice, "the id of an earlier row")):
         notes += [f"{rows.sum():,} {words} have {what}, and are left out"] if rows.any() else []
     return keyed[~twice]
 
 
 def _by_day(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, int]:
-    """Order rows by call and day, number the days (n,), small ones together, and count the complete ones.
+    """Sort rows by call and day, number the days (n,), with small ones merged; count the complete ones.
 
-    What was complete stays as it is, whatever comes later.
+    Rows that arrive later never change a complete day.
     """
     rows = rows.sort_values(["call", "day"], kind="stable", ignore_index=True)
     group = rows.groupby(["call", "day"]).ngroup().to_numpy()

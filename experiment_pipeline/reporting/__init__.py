@@ -1,1 +1,1 @@
-"""A report as data, one page, one Markdown, how pictures are drawn, and how counts read."""
+"""Reports as data, rendered as HTML or Markdown; charts; numbers as text; rows of the run record."""

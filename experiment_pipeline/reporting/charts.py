@@ -1,8 +1,8 @@
 """Charts as options of ECharts: marks, curves, intervals and axes in the colours of the page.
 
-What an item shows when it is pointed at is its `tip`, or the table's `row` of that number; both,
-and what axes and legends look like, are the work of `scripts/page.js`. Colours are variables of
-`templates/page.css`, so that a chart follows dark mode and print.
+The tooltip of an item is its `tip`, or the table row with the number `row`; `scripts/page.js` adds
+these, and styles axes and legends. Colours are variables of `templates/page.css`, so that charts follow
+dark mode and print.
 """
 
 import math
@@ -21,12 +21,12 @@ _LONGEST_NAME = 40
 
 
 def plain(name: object, longest: int = _LONGEST_NAME) -> str:
-    """Return a name in one line that is not too long, of printable letters."""
+    """Return a name on one line, shortened, with unprintable characters replaced."""
     return "".join(c if c.isprintable() else "?" for c in numbers.shown(name, longest))
 
 
 def digits(value: float) -> float:
-    """Return a number without the digits that no chart shows."""
+    """Return a number rounded to 6 significant digits, more than a chart shows."""
     return float(f"{value:.6g}")
 
 
@@ -36,7 +36,7 @@ def item(*at: Any, **more: Any) -> Option:
 
 
 def dots(items: Iterable[Option], colour: str, *, filled: bool = True, **more: Any) -> Option:
-    """Return marks; `more` are other options of a scatter series."""
+    """Return marks; `more`: other options of a scatter series."""
     style = {"color": colour if filled else PAPER, "borderColor": colour, "borderWidth": 1.5}
     drawn = {"type": "scatter", "symbolSize": 8, "color": colour, "itemStyle": style}
     return {**drawn, "data": list(items), **more}
@@ -57,7 +57,7 @@ def bars(items: Iterable[Option], colour: str, *, upright: bool, **more: Any) ->
 
 
 def reference(start: Sequence[float], end: Sequence[float]) -> Option:
-    """Return a dashed line between two points, to compare with."""
+    """Return a dashed reference line between two points."""
     line = {"type": "dashed", "color": MUTED, "width": 1}
     drawn = {"type": "line", "symbol": "none", "silent": True, "lineStyle": line}
     return {**drawn, "data": [start, end]}
@@ -77,7 +77,7 @@ def level(value: float | None, axis: str, label: str, colour: str = MUTED) -> Op
 
 
 def log_axis(values: Sequence[float], **more: Any) -> Option:
-    """Return an axis by ratios with ticks at 1, 2, 5, 10, …; finer where hardly any fit."""
+    """Return a logarithmic axis with ticks at powers of 10, or finer ones if fewer than three would fit."""
     low, high = min(values) / 1.2, max(values) * 1.2
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1,), (1, 2, 5), range(1, 10), [1 + part / 10 for part in range(90)]):
@@ -90,7 +90,7 @@ def log_axis(values: Sequence[float], **more: Any) -> Option:
 
 
 def names_axis(names: Sequence[str], **more: Any) -> Option:
-    """Return an axis of names; on the vertical one the first stands on top."""
+    """Return a category axis of names."""
     return {"type": "category", "data": list(names), **more}
 
 
@@ -101,9 +101,9 @@ def estimates(
     axis: str,
     reference: float | None = None,
 ) -> Chart:
-    """Return a chart of rows (name, estimate with its interval, colour); what is not finite is not drawn.
+    """Return a chart of rows (name, estimate with its interval, colour); non-finite values are not drawn.
 
-    Names may be anything; `axis` says what the numbers are, `reference` is one to compare with.
+    Names may be any text; `axis`: the title of the numbers' axis; `reference`: a value to compare with.
     """
     marks, lines = [], []
     for place, (name, one, colour) in enumerate(rows):

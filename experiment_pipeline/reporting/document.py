@@ -1,7 +1,7 @@
 """Documents as data, rendered as Markdown or as one self-contained HTML page.
 
 In: plain texts, tables, charts. Out: Markdown or HTML in which every text is escaped. Styles are in
-`templates/`, charts are drawn by `scripts/`. Last come tables that several pages show the same way.
+`templates/`, charts are drawn by `scripts/`. The tables that several pages share are at the end.
 """
 
 import html
@@ -19,12 +19,12 @@ from experiment_pipeline.statistics.interval import Interval
 if TYPE_CHECKING:
     import jinja2
 
-# At first use on every page: most of the field swaps the names of test and validation set.
+# For the first use on every page, because many swap the names of test and validation set.
 HOLD_OUT = "validation set (final hold-out)"
-# How an outcome is coloured, such as a verdict.
+# The colour of an outcome, such as a verdict.
 Tone = Literal["", "passed", "doubtful", "failed"]
 TONE_OF: dict[str, Tone] = {"go": "passed", "go with conditions": "doubtful", "no go": "failed"}
-# An underscore inside a word is no emphasis; only a leading # makes a heading.
+# Active characters of Markdown. An underscore inside a word is not; of #, only a leading one is.
 _ACTIVE = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^#")
 
 
@@ -37,14 +37,14 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Markup:
-    """HTML that is safe and shown as it is; nothing in Markdown."""
+    """Safe HTML that is not escaped; left out in Markdown."""
 
     html: str
 
 
 @dataclass(frozen=True)
 class Link:
-    """A text that leads somewhere: a relative path, or an address of http."""
+    """A text with a link to a relative path or an http(s) address."""
 
     text: str
     target: str
@@ -64,12 +64,12 @@ class Bullets:
 class TableBlock:
     """A table, every row as long as the header."""
 
-    # empty texts only for a list of facts, whose first column is its heading
+    # only a list of facts, whose first column holds their names, has empty texts here
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     classes: tuple[str, ...] = ()  # of each row, for its colours; empty: none
-    # columns by whose values rows can be filtered; with them the page makes the table sortable, and
-    # marks a row in all charts. Its second column names the rows
+    # columns whose values can filter the rows. The page then also makes the table sortable and
+    # highlights a row in all charts; the second column must name the rows
     filters: tuple[str, ...] = ()
 
 
@@ -83,7 +83,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Card:
-    """Blocks that belong together, under a title with a tag of the colour `tone`."""
+    """A group of blocks, under a title with a tag in the colour `tone`."""
 
     title: str
     tag: str
@@ -93,11 +93,11 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A chart that the page draws with ECharts; in Markdown and without scripts it is its `alt`."""
+    """A chart that the page draws with ECharts; Markdown and pages without scripts show its `alt`."""
 
     title: str
-    alt: str  # what it shows, in a sentence with its number
-    option: Mapping[str, Any]  # of ECharts, JSON values only (`charts.py`); names may be anything
+    alt: str  # what it shows, in a sentence with the key number
+    option: Mapping[str, Any]  # of ECharts, JSON values only (`charts.py`)
     said: str = ""  # how to read it
     size: Literal["small", "half"] = "half"  # of a page's width: a quarter or a half of it
     height: int = 320  # pixels
@@ -115,7 +115,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Flow:
-    """Steps that lead to each other, each a card; a numbered list for who cannot see it."""
+    """Consecutive steps, each a card; in Markdown a numbered list."""
 
     cards: tuple[Card, ...]
 
@@ -125,7 +125,7 @@ Block = Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | 
 
 @dataclass(frozen=True)
 class Section:
-    """A title and what stands under it, on the page folded away if few read it."""
+    """A title and its blocks; `folded`: collapsed on the page, as few readers need it."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -137,12 +137,12 @@ class Document:
     """A document as data."""
 
     title: str
-    sections: tuple[Section, ...]  # the first begins with a paragraph, the outcome in a sentence
-    links: tuple[Link, ...] = ()  # to the pages around it; nothing in Markdown
+    sections: tuple[Section, ...]  # the first starts with the outcome in a sentence
+    links: tuple[Link, ...] = ()  # to related pages; left out in Markdown
 
 
 def around(experiment: str, folders: int = 2) -> tuple[Link, ...]:
-    """Return the links of a page so many folders below `<root>/<experiment>`, as a stage's is."""
+    """Return the links of a page `folders` levels below `<root>/<experiment>` (2 for that of a stage)."""
     up = "../" * folders
     return (
         Link("Overview of all experiments", f"{up}../overview.html"),
@@ -159,12 +159,12 @@ def render(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text that Markdown and HTML show as it is, in one line."""
+    """Return text on one line, escaped so that Markdown and HTML show it unchanged."""
     return _ACTIVE.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
 
 
 def fenced(language: str, text: str) -> str:
-    """Return a block of code; its fence is longer than any run of backticks inside."""
+    """Return a code block, whose fence is longer than any run of backticks inside."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`+", text))])
     return f"{fence}{language}\n{text}\n{fence}"
 
@@ -206,19 +206,19 @@ def _cell(cell: Cell) -> str:
 
 
 def _address(target: str) -> str:
-    """A target as it stands in a link; only http may be its scheme, another would run code."""
+    """The quoted target of a link; the only schemes are http and https, as others could run code."""
     return quote(target, safe="/#?=&%:" if target.startswith(("http://", "https://")) else "/")
 
 
 def anchor(title: str) -> str:
-    """Return what a link within the page calls a section: `#gates-and-looks`."""
+    """Return the anchor of a section, such as `gates-and-looks`."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def render_html(
     document: Document, *, passed: bool | None = None, tone: Tone = "", width: int = 72
 ) -> str:
-    """Return the page, `width` rem wide; `tone` or `passed` decides the colour of its first paragraph."""
+    """Return the page, `width` rem wide; `tone` or `passed` sets the colour of the first paragraph."""
     if passed is not None:
         tone = "passed" if passed else "failed"
     blocks = [block for section in document.sections for block in section.blocks]
@@ -234,7 +234,7 @@ def render_html(
 
 
 def fragment(*sections: Section) -> str:
-    """Return sections as HTML for a notebook: in its own colours, light or dark."""
+    """Return sections as HTML for a notebook, in the notebook's colours."""
     return _template("fragment.html").render(sections=sections)
 
 
@@ -248,7 +248,7 @@ def _template(name: str) -> "jinja2.Template":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Names and texts stay what they are: `<`, `>` and `&` are escaped, and all beyond ASCII.
+    # In scripts, `<`, `>`, `&` and all characters beyond ASCII are escaped in names and texts.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters["target"] = _address
     environment.filters["anchor"] = anchor
@@ -256,7 +256,7 @@ def _template(name: str) -> "jinja2.Template":
 
 
 def facts(known: Mapping[str, Cell | None]) -> Block:
-    """Return name and value of what is known."""
+    """Return a table of the facts that have a value."""
     rows = tuple((name, value) for name, value in known.items() if value)
     return TableBlock(("", ""), rows) if rows else Paragraph("Not recorded.")
 
@@ -264,7 +264,7 @@ def facts(known: Mapping[str, Cell | None]) -> Block:
 def first_rows(
     header: Sequence[str], rows: Sequence[tuple[Cell, ...]], most: int, what: str
 ) -> list[Block]:
-    """Return a table of the first rows, and how many more there are of `what` (singular)."""
+    """Return a table of the first rows, and a line that counts the others (`what`: singular noun)."""
     blocks: list[Block] = [TableBlock(tuple(header), tuple(rows[:most]))]
     if (more := len(rows) - most) > 0:
         blocks.append(Paragraph(f"And {numbers.counted(more, f'more {what}')}."))
@@ -272,19 +272,19 @@ def first_rows(
 
 
 def sets_table(sets: Iterable[tuple[str, int, str]]) -> TableBlock:
-    """Return (name, number of rows, sha256) of each set."""
+    """Return a table from (name, number of rows, sha256) of each set."""
     rows = tuple((name, f"{count:,}", digest[:16]) for name, count, digest in sets)
     return TableBlock(("set", "rows", "sha256 begins"), rows)
 
 
 def gates_table(gates: Iterable[tuple[str, float | None, float | None, str]]) -> TableBlock:
-    """Return (rule, value, limit, outcome) of each acceptance gate."""
+    """Return a table from (rule, value, limit, outcome) of each acceptance gate."""
     rows = tuple((rule, known(one), known(limit), ended) for rule, one, limit, ended in gates)
     return TableBlock(("gate", "value", "limit", "outcome"), rows)
 
 
 def scores_table(scores: Iterable[tuple[str, str, Interval, float | None]]) -> TableBlock:
-    """Return (set, metric, estimate with interval, baseline) of each score."""
+    """Return a table from (set, metric, estimate with interval, baseline) of each score."""
     rows = tuple(
         (name, metric, numbers.score(of.estimate), numbers.bounds(of), known(baseline, ""))
         for name, metric, of, baseline in scores
@@ -293,12 +293,12 @@ def scores_table(scores: Iterable[tuple[str, str, Interval, float | None]]) -> T
 
 
 def known(value: float | None, otherwise: str = "undefined") -> str:
-    """Return a score, or a word where there is none."""
+    """Return a score as text, or `otherwise` for None."""
     return otherwise if value is None else numbers.score(value)
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> TableBlock:
-    """Return rows of any values, name → value, as texts."""
+    """Return a table of rows (name → any value) as texts."""
 
     def shown(value: Any) -> str:
         if isinstance(value, float):
@@ -310,9 +310,9 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> TableBlock:
 
 
 def statements(said: Mapping[str, str | None]) -> tuple[Block, ...]:
-    """Return what people wrote below `record:`, and which of it is missing."""
+    """Return the statements of people below `record:`, and which are missing."""
     missing = [name for name, text in said.items() if text is None]
-    text = f"Missing: {', '.join(missing)}. Only people can say it: below record: in defs.yaml."
+    text = f"Missing: {', '.join(missing)}. Only people can say these: below record: in defs.yaml."
     shown = facts({name.replace("_", " "): text for name, text in said.items()})
     return (shown, *([Paragraph(text)] if missing else []))
 
@@ -334,7 +334,7 @@ _READ_AS = {
 
 
 def evidence_sections(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Section]:
-    """Return a section for each kind of evidence; the rows are those of the table `evidence`."""
+    """Return a section for each kind of evidence; `rows`: those of the table `evidence`."""
     for kind, (title, header) in _EVIDENCE.items():
         of_kind = sorted((r for r in rows if r["kind"] == kind), key=lambda row: row["number"])
         said: list[Block] = [Bullets(tuple(row["what"] for row in of_kind))]
@@ -346,7 +346,7 @@ def evidence_sections(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterato
 
 
 def _evidence_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    if row["score"] is None:  # the text says why
+    if row["score"] is None:  # its text says why
         return (row["what"], "", "", "")
     change = numbers.as_known(*(row[part] for part in ("difference", "low", "high")))
     return (row["what"], numbers.score(row["score"]), change, f"{row['rows']:,}")

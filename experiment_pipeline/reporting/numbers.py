@@ -1,6 +1,6 @@
-"""Numbers and names as text: scores, intervals, counts, shares, moments, lists of names.
+"""Numbers and names as text: scores, intervals, counts, shares, times, lists of names.
 
-Texts are rounded; stored tables and results keep every digit.
+Texts are rounded; stored tables and results keep all digits.
 """
 
 import math
@@ -11,7 +11,7 @@ from datetime import datetime
 from experiment_pipeline.statistics.interval import Interval
 
 _LONGEST_NAME = 60
-CONDITION = "condition: "  # begins a part of a decision
+CONDITION = "condition: "  # starts each condition in the text of a decision
 
 
 def score(value: float) -> str:
@@ -42,12 +42,12 @@ def interval(of: Interval) -> str:
 
 
 def known_interval(*parts: float | None) -> Interval:
-    """Return an estimate with its bounds, nan where one is not known."""
+    """Return an estimate with its bounds; nan for unknown ones."""
     return Interval(*(math.nan if part is None else part for part in parts))
 
 
 def as_known(estimate: float | None, low: float | None, high: float | None) -> str:
-    """A score with its interval, as far as they are known."""
+    """A score with its interval, if it is known; `undefined` without a score."""
     if estimate is None:
         return "undefined"
     if low is None or high is None:
@@ -56,22 +56,22 @@ def as_known(estimate: float | None, low: float | None, high: float | None) -> s
 
 
 def score_of(row: Mapping[str, float | None], which: str) -> str:
-    """The score of a row's test or validation set with its interval, as far as they are known."""
+    """The score of a row on `test` or `validation`, as `as_known` writes it."""
     return as_known(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))
 
 
 def moment(when: datetime | None) -> str:
-    """`2026-02-03 06:00`, UTC; empty where it is not known."""
+    """`2026-02-03 06:00`, UTC; empty if unknown."""
     return "" if when is None else f"{when:%Y-%m-%d %H:%M}"
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:
-    """`1 column`, `12 columns`; `several` where the plural is not formed by an s."""
+    """`1 column`, `12 columns`; `several`: the plural, if it is not formed with an s."""
     return f"{number:,} {what if number == 1 else several or what + 's'}"
 
 
 def tied(group: int) -> str:
-    """Return how many configurations are tied with the best, which is one of the group."""
+    """Describe how many other configurations are tied with the best; `group` includes the best."""
     others = counted(group - 1, "other configuration") if group > 1 else "No other configuration"
     return f"{others} {'are' if group > 2 else 'is'} statistically tied with the best"
 
@@ -92,14 +92,14 @@ def seconds(value: float) -> str:
 
 
 def measured(value: float | None) -> str:
-    """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits, as it varies from run to run; empty: None, nan."""
+    """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits, as measurements vary; empty for None and nan."""
     if value is None or math.isnan(value):
         return ""
     return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
 def megabytes(size: float) -> str:
-    """`0.12 MB`, `624 MB` of a number of bytes."""
+    """`0.12 MB`, `624 MB` for a number of bytes."""
     return f"{measured(size / 1e6)} MB"
 
 
@@ -116,7 +116,7 @@ def setting(value: object) -> str:
 
 
 def settings(values: Mapping[str, object]) -> str:
-    """Hyperparameters, one after the other: `learning_rate 0.05, num_leaves 31`; texts uncut."""
+    """Hyperparameters in a row: `learning_rate 0.05, num_leaves 31`; texts are not shortened."""
     return ", ".join(
         f"{name} {value if isinstance(value, str) else setting(value)}"
         for name, value in values.items()
@@ -124,7 +124,7 @@ def settings(values: Mapping[str, object]) -> str:
 
 
 def shown(name: object, longest: int = _LONGEST_NAME) -> str:
-    """A column name or value as part of a sentence: one line, not too long."""
+    """A column name or value as part of a sentence: on one line, shortened if it is long."""
     text = " ".join(str(name).split()) or repr(str(name))
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
@@ -136,22 +136,22 @@ def some_of(items: Sequence[str], most: int = 5) -> str:
 
 
 def accepted_under(conditions: Sequence[str]) -> str:
-    """Return `accepted`, and on which conditions, by the word that each begins with."""
+    """Return `accepted`, with its conditions, each shortened to its first word."""
     named = some_of([one.split()[0].rstrip(":") for one in conditions])
     return f"accepted with conditions ({named})" if named else "accepted"
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The words for the scores that configurations are compared by."""
+    """Phrases for the scores by which configurations are compared; "…" is the phrase."""
 
-    where: str  # "with AUC 0.8 …"
+    where: str  # "AUC 0.8 …"
     short: str  # the same in a heading
-    name: str  # of the scores, compared with those on validation
-    place: str  # the set, as in "the … set"
+    name: str  # of the scores, beside those on validation
+    place: str  # "the … set"
     by: str  # "tied with the best by …"
     fitted: str  # "configurations were fitted …"
-    scores: str  # which rows and models the scores are of, a sentence
+    scores: str  # a sentence: the rows and models of the scores
 
 
 _EVALUATED = {
@@ -178,5 +178,5 @@ _EVALUATED = {
 
 
 def evaluated(evaluation: str | None) -> Evaluated:
-    """Return the words for an evaluation; None, of a run without a choice, is `test_set`."""
+    """Return the phrases for an evaluation; None (a run without a choice) counts as `test_set`."""
     return _EVALUATED[evaluation or "test_set"]

@@ -18,7 +18,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A table to show, best first; long ones are cut."""
+    """A table to show, the best row first; long tables are cut."""
 
     frame: pd.DataFrame
 
@@ -32,7 +32,7 @@ class ColumnTypes:
 
 @dataclass(frozen=True)
 class Notes:
-    """Sentences as a list; `none` for none. Names and values of the table in them stay texts."""
+    """Sentences shown as a list, or `none`; names and values in them are shown as plain text."""
 
     lines: Sequence[str]
 
@@ -62,12 +62,12 @@ class Check:
     name: str  # of the asset check; stable
     passed: bool
     means: str  # the result in words
-    severity: Severity = "error"  # an error can stop the run, a warning is for people to judge
-    value: float | None = None  # what was measured, where it is one number
+    severity: Severity = "error"  # an error can stop the run, a warning cannot
+    value: float | None = None  # the measured number, if there is one
     limit: float | None = None  # what the value was compared with
     facts: Mapping[str, Fact] = field(default_factory=dict)  # what the result is based on
-    problems: Sequence[str] = ()  # why it failed, each logged as well
-    caveats: Sequence[str] = ()  # logged as warnings; they fail nothing
+    problems: Sequence[str] = ()  # why it failed; also logged
+    caveats: Sequence[str] = ()  # logged as warnings; the check passes nevertheless
     notes: Sequence[str] = ()  # logged
     refusal: ExperimentPipelineError | None = None  # the error that ends the run
 
@@ -84,21 +84,21 @@ class Check:
         value: float | None = None,
         limit: float | None = None,
     ) -> Self:
-        """Return a check that passes without problems; `holds` is its meaning then."""
+        """Return a check that passes if there are no problems; `holds` is the result in words then."""
         means = "\n".join([*(problems or [holds]), *caveats, *notes])
-        said = {"problems": problems, "caveats": caveats, "notes": notes}
-        return cls(name, not problems, means, severity, value, limit, **said)
+        lines = {"problems": problems, "caveats": caveats, "notes": notes}
+        return cls(name, not problems, means, severity, value, limit, **lines)
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """The outcome of a stage."""
 
-    facts: Mapping[str, Fact]  # name → fact, in the order in which they are read
-    value: object = None  # the asset's value, a table or a record around one; None: there is none
-    version: str | None = None  # the data version; None: the table's own
+    facts: Mapping[str, Fact]  # name → fact, in the order in which they are shown
+    value: object = None  # the asset's value: a table or a dataclass with one; None: no value
+    version: str | None = None  # the asset's data version, if any
     notes: Sequence[str] = ()  # sentences for the log
     warnings: Sequence[str] = ()  # likewise, logged as warnings
-    tags: Mapping[str, str] = field(default_factory=dict)  # of the event of a partition
-    checks: Sequence[Check] = ()  # of the asset
+    tags: Mapping[str, str] = field(default_factory=dict)  # of a partition's event
+    checks: Sequence[Check] = ()  # the checks of the asset
     record: Sequence[RecordRow] = ()  # rows for the metadata database

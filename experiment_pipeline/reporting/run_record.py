@@ -1,7 +1,7 @@
 """The run record as data: each class is a table of the metadata database, each field a column.
 
-Pure modules of the stages build such rows beside their outcome; the writer adds experiment and run.
-Type and meaning of a column are declared here alone. `JudgedRows` are kept as a file instead.
+The pure modules of the stages build such rows with their outcome; the writer adds experiment and run.
+Type and meaning of each column are declared only here. `JudgedRows` are stored as a file instead.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class RecordRow:
     TABLE: ClassVar[str]
     SCOPE: ClassVar[tuple[str, ...]]
     KEYS: ClassVar[tuple[str, ...]]
-    MERGED: ClassVar[bool]  # whether a None leaves the value of an earlier row
+    MERGED: ClassVar[bool]  # whether a None keeps the value that an earlier row has written
 
     def __init_subclass__(
         cls,
@@ -251,7 +251,7 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
 
     @classmethod
     def of(cls, kind: EvidenceKind, what: str, score: float, gain: Interval, rows: int) -> Self:
-        """The row of a score and its difference to another, without its number."""
+        """The row of a score and its difference to another one; `number` is set by the caller."""
         ends = {"difference": gain.estimate, "low": gain.low, "high": gain.high}
         return cls(kind=kind, what=what, score=score, rows=rows, **ends)
 
@@ -363,23 +363,23 @@ ROWS: tuple[type[RecordRow], ...] = (
 # The name of the report that holds the rows of `JudgedRows`.
 JUDGED_ROWS = "validation_rows"
 ROW, WEIGHT, SET = "row", "weight", "set"
-# The name of the table of validation rows and worst test rows for people, by row number: `set`, ids,
-# target, prediction, `loss` as the last that is known of it, then the strongest features.
+# The name of the table of validation rows and worst test rows for users, by row number. Columns: `set`,
+# ids, target, predictions, `loss`, then the strongest features.
 PREDICTED_ROWS = "predicted_rows"
 
 
 @dataclass(frozen=True, eq=False)
 class JudgedRows:
-    """What a run's model predicted for the validation rows, kept so that two runs can be compared."""
+    """The predictions of a run's model for the validation rows, stored to compare runs."""
 
-    # (n, 2 + k): `y`, `unit` (the cluster), and `prediction_0` … of k columns, in the order of the
-    # set; `weight` where rows have one; `row`, the same for the same row in every run
+    # (n, 2 + k): `y`, `unit` (the cluster), and `prediction_0` … of k outputs, in the order of the
+    # set; `weight` if rows have one; `row`: a hash that is the same for a row in every run
     rows: pd.DataFrame
-    threshold: float  # positive from this probability on, where a metric needs it
+    threshold: float  # classified as positive from this probability on, for metrics that need it
 
     @classmethod
     def of(cls, predicted: SetPrediction, threshold: float, row: np.ndarray | None = None) -> Self:
-        """The rows of which `as_prediction` is the prediction; `row` are their hashes (n,)."""
+        """Make the rows from predictions, the inverse of `as_prediction`; `row`: hashes of rows (n,)."""
         columns = np.atleast_2d(predicted.prediction.T)
         named = {f"prediction_{number}": column for number, column in enumerate(columns)}
         weights = {} if predicted.weights is None else {WEIGHT: predicted.weights}
@@ -396,6 +396,6 @@ class JudgedRows:
 
 
 def worst_of(rows: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Return the n rows with the largest loss of each set of PREDICTED_ROWS, validation rows first."""
+    """Return the n rows with the largest loss in each set of PREDICTED_ROWS, validation rows first."""
     worst = rows.sort_values("loss", ascending=False, kind="stable").groupby(SET).head(n)
     return worst.sort_values(SET, ascending=False, kind="stable")

@@ -1,4 +1,4 @@
-"""Every setting of both YAML files, closed and frozen: their limits, meaning and defaults."""
+"""Every setting of both YAML files, with limits, meaning and default; frozen, unknown keys are errors."""
 
 from experiment_pipeline.spec.algorithms import Features as Features
 from experiment_pipeline.spec.algorithms import Range as Range

@@ -1,4 +1,4 @@
-"""The algorithms that a YAML may name, one declaration each; any other is an import path."""
+"""The algorithms that a YAML may name, one declaration each; any other is given as an import path."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,25 +13,25 @@ from experiment_pipeline.spec.models import Closed, Scalar, impossible
 Features = Literal[
     "ordinal", "onehot", "target", "text", "stacked", "arithmetic", "deviations", "generated"
 ]
-# Encoders that add columns made of pairs of features to `ordinal` → the families that they add.
+# Encoders that add columns computed from pairs of features to `ordinal` → the families they add.
 GENERATED: Mapping[str, tuple[str, ...]] = {
     "arithmetic": ("arithmetic",),
     "deviations": ("deviations",),
     "generated": ("arithmetic", "deviations"),
 }
 STACKED = "stacked"  # adds predictions of two forests and a linear model to `ordinal`
-TREES = 100  # of each of the two forests
-# Of cross-fitting: rows of four parts code the fifth, as scikit-learn's TargetEncoder has it.
+TREES = 100  # in each of the two forests
+# Folds of cross-fitting: four encode the fifth, as in scikit-learn's TargetEncoder.
 PARTS = 5
-# Up to so many distinct texts are a list of categories, whatever the encoder.
+# A column of at most this many distinct texts is treated as categorical by every encoder.
 FEW_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]
-# The row of the leaderboard that is not a configuration: its key, and its algorithm.
+# The only row of the leaderboard that is not a configuration: this is its key and its algorithm.
 ENSEMBLE = "ensemble"
 
 
 class Range(Closed):
-    """An interval to draw from; both ends whole numbers = whole numbers are drawn."""
+    """An interval to draw from; whole numbers are drawn if both ends are whole numbers."""
 
     low: int | float = Field(description="The smallest value", examples=[0.01])
     high: int | float = Field(description="The largest value", examples=[0.3])
@@ -42,7 +42,7 @@ class Range(Closed):
         if not self.low < self.high:
             raise ValueError(f"low ({self.low}) is not below high ({self.high}); exchange them")
         if self.scale == "log" and self.low <= 0:
-            raise impossible(f"low ({self.low}) has no logarithm; use a positive low", "low")
+            raise impossible(f"low ({self.low}) is not positive; a log scale needs low > 0", "low")
         return self
 
     @property
@@ -56,13 +56,13 @@ Spaces = Mapping[Direction, Mapping[str, Range]]
 
 @dataclass(frozen=True)
 class Estimator:
-    """What an algorithm is for classes, or for numbers."""
+    """The estimator of an algorithm for classification, or for regression."""
 
     path: str  # where its class is imported from
-    defaults: Mapping[str, Scalar] = field(default_factory=dict)  # where the YAML gives no others
-    # hyperparameters of every version: a configuration with only these is checked without importing it
+    defaults: Mapping[str, Scalar] = field(default_factory=dict)  # used if the YAML sets no value
+    # hyperparameters of every version: with no others, a configuration is checked without an import
     well_known: frozenset[str] = frozenset()
-    # worth searching, by how flexible the models should be
+    # search spaces, by how flexible the models should be
     spaces: Spaces = field(default_factory=dict)
 
 
@@ -72,51 +72,51 @@ class Algorithm:
 
     classifier: Estimator  # for binary and multiclass
     regressor: Estimator
-    features: Features = "onehot"  # the encoder that suits it: trees that split codes get codes
-    # hyperparameters, train rows → how many passes over the rows a fit makes, roughly; inf: unknown, so
-    # that a fit that may be long starts first
+    features: Features = "onehot"  # the default encoder; trees get ordinal codes
+    # (hyperparameters, train rows) → roughly how many passes over the rows a fit makes; inf: unknown,
+    # so that a possibly long fit starts first
     passes: Callable[[Mapping[str, Scalar], int], float] = lambda given, n_rows: math.inf  # noqa: ARG005
-    competes: bool = True  # whether it has to earn its full training; the baseline costs nothing
-    is_mean: bool = False  # whether a fit is the mean of many already, so that several gain little
-    # what its fitted estimator holds beyond the types that skops, and `storage.persistence`, trust
+    competes: bool = True  # False: a baseline, which is always fitted and never stopped early
+    is_mean: bool = False  # whether a fit is already the mean of many, so that refits gain little
+    # types in its fitted estimator beyond those that skops and `storage.persistence` trust
     trusted_types: tuple[str, ...] = ()
-    libraries: tuple[str, ...] = ()  # whose versions decide a model, beside scikit-learn's
-    model_file: str = "model.skops"  # what a stored model is called, by its format
+    libraries: tuple[str, ...] = ()  # whose versions affect a model, beside scikit-learn's
+    model_file: str = "model.skops"  # the file name of a stored model, by its format
 
     def estimator(self, task: str) -> Estimator:
-        """Return what it is for a task."""
+        """Return its estimator for a task."""
         return self.regressor if task == "regression" else self.classifier
 
 
 def positive(value: Scalar, default: float) -> float:
-    """Return a hyperparameter if it is a number to reckon with: others are judged by the fit."""
+    """Return a hyperparameter if it is a positive number, else `default`; the fit reports bad values."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return float(value)
     return float(default)
 
 
 def competes(algorithm: str) -> bool:
-    """Whether an algorithm, declared or not, has to earn its full training."""
+    """Whether an algorithm, declared here or not, takes part in the search: not a mere baseline."""
     return algorithm not in ALGORITHMS or ALGORITHMS[algorithm].competes
 
 
 def refit_count(algorithm: str, fits: int) -> int:
-    """Return how often an algorithm, declared or not, is fitted for a model of `export.fits` fits."""
+    """Return how many refits an algorithm, declared here or not, needs if `export.fits` asks for `fits`."""
     return 1 if algorithm in ALGORITHMS and ALGORITHMS[algorithm].is_mean else fits
 
 
 def model_file(algorithm: str) -> str:
-    """Return what a stored model of an algorithm, declared or not, is called."""
+    """Return the file name of a stored model of an algorithm, declared here or not."""
     return ALGORITHMS[algorithm].model_file if algorithm in ALGORITHMS else Algorithm.model_file
 
 
-# What is drawn evenly; everything else on a logarithmic scale.
+# Hyperparameters drawn on a linear scale; all others on a logarithmic one.
 _EVEN = {"feature_fraction", "colsample_bytree", "max_depth", "max_features"}
 Interval = tuple[float, float]
 
 
 def _spaces(**intervals: tuple[Interval | None, Interval | None, Interval | None]) -> Spaces:
-    """Hyperparameter → where it is searched for stiffer models, as they are, for more flexible ones."""
+    """Build search spaces from hyperparameter → its intervals for stiffer, equal and more flexible models."""
     return {
         direction: {
             name: Range(low=ends[0], high=ends[1], scale="linear" if name in _EVEN else "log")
@@ -160,15 +160,15 @@ _DUMMY_NAMES = frozenset({"strategy", "constant"})
 
 
 def forest_passes(given: Mapping[str, Scalar], n_rows: int, each: float = 4) -> float:
-    """Estimate the passes over the rows that the fit of a forest makes: `each` for each level of a tree."""
+    """Estimate the passes over the rows in a forest's fit: `each` per level of each tree."""
     levels = math.log2(1 + n_rows / max(positive(given.get("min_samples_leaf"), 1), 1))
     depth = min(levels, positive(given.get("max_depth"), levels))
-    # A forest sorts the values of each node instead of filling a histogram: four times the work.
+    # By default 4: a forest sorts the values in each node, where boosting fills a histogram.
     return positive(given.get("n_estimators"), 100) * depth * each
 
 
 def _forest(prefix: str, passes: Callable[[Mapping[str, Scalar], int], float]) -> Algorithm:
-    """Averaged trees of scikit-learn: codes of categories suit them."""
+    """A forest of scikit-learn, on ordinal codes of categories."""
     path = f"sklearn.ensemble.{prefix}"
     return Algorithm(
         Estimator(f"{path}Classifier", {}, _FOREST_NAMES, _FOREST),
@@ -181,7 +181,7 @@ def _forest(prefix: str, passes: Callable[[Mapping[str, Scalar], int], float]) -
 
 
 def _boosters(package: str, prefix: str, spaces: Spaces, *trusted: str) -> Algorithm:
-    """A library of boosted trees: codes of categories suit it, and its version decides a model."""
+    """A library of boosted trees, on ordinal codes of categories; its version affects a model."""
     return Algorithm(
         classifier=Estimator(f"{package}.{prefix}Classifier", spaces=spaces),
         regressor=Estimator(f"{package}.{prefix}Regressor", spaces=spaces),
@@ -207,7 +207,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         *("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor"),
     ),
     "random_forest": _forest("RandomForest", forest_passes),
-    # Random splits sort nothing (Geurts et al. 2006): 2 to 4 times as fast on seven tables.
+    # Random splits need no sorting (Geurts et al. 2006): 2 to 4 times as fast on seven tables.
     "extra_trees": _forest("ExtraTrees", partial(forest_passes, each=2)),
     "linear": Algorithm(
         classifier=Estimator(

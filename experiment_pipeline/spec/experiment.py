@@ -32,9 +32,9 @@ from experiment_pipeline.spec.search import (
 from experiment_pipeline.statistics.metrics import metric_of, names_of
 
 Task = Literal["binary", "multiclass", "regression"]
-# Of an experiment; it becomes part of asset keys, op names and a job name.
+# The name of an experiment: it becomes part of asset keys, op names and a job name.
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,79}$"
-# A template is filled in before anything is judged.
+# Templates are filled in before validation, so the JSON schema has to accept them.
 _TEMPLATE = r"\{\{\s*env\b"
 
 
@@ -42,7 +42,7 @@ class ExperimentSpec(Closed):
     """One table, one target, one search."""
 
     name: str = Field(pattern=NAME, description="A folder name of letters, digits and _")
-    # None: the table is a DataFrame at hand. In a file it is required.
+    # None: the table is a DataFrame in memory. A file must name it.
     data: table.DataSetting = Field(None, description="The table", examples=["data/customers.csv"])
 
     # What is predicted, and which columns and rows count how.
@@ -88,7 +88,7 @@ class ExperimentSpec(Closed):
     budget: Budget = Budget()
     seed: int = Field(0, ge=0, lt=2**31, description="For all random draws: fits, resamples")
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
-    # Excluded from every dump: where fits run decides no result.
+    # Excluded from dumps and so from fingerprints: where fits run changes no result.
     engine: operation.Engine | None = Field(
         None, exclude=True, description="Unset: as EXPERIMENT_PIPELINE_DASK says, else threads here"
     )
@@ -99,7 +99,7 @@ class ExperimentSpec(Closed):
         EnsembleRule(), description="off, or the largest number of configurations in the average"
     )
 
-    # How the chosen one is judged, and where it goes.
+    # How the chosen model is evaluated, and where it is exported to.
     acceptance: tuple[Criterion, ...] = Field(
         (), description="Limits that must hold, in addition to the gate against the baseline"
     )
@@ -121,7 +121,7 @@ class ExperimentSpec(Closed):
     )
     export: Export = Export()
     approval: Literal["none", "required"] = Field(
-        "none", description="required: a version becomes champion only when it is approved"
+        "none", description="required: a version becomes champion only after approval"
     )
 
     record: operation.Statements = operation.Statements()
@@ -132,12 +132,12 @@ class ExperimentSpec(Closed):
     owners: tuple[str, ...] = Field((), description="Email addresses or team:name")
     tags: dict[str, str] = Field({}, description="Name → value, on every asset")
     freshness: operation.Freshness | None = Field(
-        None, description="How old leaderboard and exported model may get; unset: any age"
+        None, description="Largest age of leaderboard and exported model; unset: no limit"
     )
     retention: operation.Retention | None = Field(
         None, exclude=True, description="Runs whose files `clean` keeps; unset: all"
     )
-    # Excluded from every dump: their addresses may hold a secret.
+    # Excluded from dumps: their addresses may contain a secret.
     watch: operation.Watch | None = Field(
         None, exclude=True, description="Compares later labels with the promise; unset: not watched"
     )
@@ -146,9 +146,9 @@ class ExperimentSpec(Closed):
     )
 
     def part(self, keys: tuple[str, ...]) -> Self:
-        """Return a copy with these keys alone; reading another one raises AttributeError.
+        """Return a copy with only these keys; reading any other raises AttributeError.
 
-        So a stage's fingerprint covers what the stage reads.
+        This ensures that a stage's fingerprint covers every key that the stage reads.
         """
         copy = self.model_copy()
         kept = {key: getattr(self, key) for key in ("name", *keys)}
@@ -158,7 +158,7 @@ class ExperimentSpec(Closed):
 
     @property
     def source(self) -> table.Data:
-        """Where the table is; InvalidExperiment: the experiment has no `data`."""
+        """Where the table is; InvalidExperiment if the experiment has no `data`."""
         if self.data is None:
             fix = "write data: with the path or URL of the table"
             raise InvalidExperiment("data", "is missing: this experiment names no table", fix)
@@ -179,7 +179,7 @@ class ExperimentSpec(Closed):
 
     @property
     def import_paths(self) -> tuple[str, ...]:
-        """The code that the experiment names, as `package.module.Name` or `package.module:name`."""
+        """Import paths in the experiment, as `package.module.Name` or `package.module:name`."""
         algorithms = (one.algorithm for one in self.search)
         features = "" if self.features is None else self.features.transformer
         own = (self.preparation.function or "", features, *self.metric_names)
@@ -193,12 +193,12 @@ class ExperimentSpec(Closed):
 
     @property
     def audit_limits(self) -> dict[str, float]:
-        """Comparison of their groups → its limit."""
+        """Audit measure, such as `selection_rate_ratio` → its limit."""
         return self.audit.model_dump(exclude={"columns"}, exclude_none=True) if self.audit else {}
 
     @property
     def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
-        """What the choice rests on, by the name that the YAML gives it."""
+        """What the choice is based on, as named in the YAML."""
         return "test_set" if self.evaluation is None else "cross_validation"
 
     @property
@@ -207,12 +207,12 @@ class ExperimentSpec(Closed):
         if self.evaluation is None:
             return None
         settings = self.evaluation.cross_validation
-        # In time order there is one way to cut.
+        # A split by time has only one way to form folds.
         return settings.model_copy(update={"repeats": 1}) if self.split.by == "time" else settings
 
     @property
     def plain(self) -> Self:
-        """The same with one fit, not calibrated: for small rungs."""
+        """The spec with one fit per configuration and no calibration: for rungs below the last."""
         return self.model_copy(update={"seeds": None, "calibrate": "off"})
 
     @model_validator(mode="after")
@@ -228,10 +228,10 @@ class ExperimentSpec(Closed):
         return self
 
     def _roles(self) -> Iterator[tuple[Location, str]]:
-        """Second roles of the target, and of the column of the weights."""
+        """Conflicts of columns that have two roles, such as a target that is also excluded."""
         if self.sample_weight == self.target:
             yield ("sample_weight",), f"names the target {self.target!r}; name another"
-        for name, what in ((self.target, "target"), (self.sample_weight, "column of the weights")):
+        for name, what in ((self.target, "target"), (self.sample_weight, "column of weights")):
             roles: list[tuple[bool, Location]] = [
                 (name in self.exclude, ("exclude", str(name))),
                 (name in self.split.id_columns, ("split", "id_columns")),
@@ -243,12 +243,12 @@ class ExperimentSpec(Closed):
                 if has_role:
                     yield place, f"names the {what} {name!r}; drop it there"
         if self.monotone and self.features is not None:
-            yield ("monotone",), "features makes other columns, without direction; drop one of both"
+            yield ("monotone",), "cannot apply to columns that `features` makes; drop one of both"
         for name in self.monotone.keys() & self.not_features:
             yield ("monotone", name), f"{name!r} is not a feature; drop it here, or its other role"
 
     def _without_effect(self) -> Iterator[tuple[Location, str]]:
-        """Settings of another task, and those that cross-validation cannot follow."""
+        """Settings without effect on this task, or under cross-validation."""
         other = f"no effect on task {self.task}; drop it"
         if self.monotone and self.task == "multiclass":
             yield ("monotone",), "several classes have no direction; predict one by task: binary"
@@ -268,7 +268,7 @@ class ExperimentSpec(Closed):
             return
         instead = "drop it, or write evaluation: test_set"
         if self.export.refit == "none":
-            none = "cross-validation leaves a model of each fold, and none for export"
+            none = "cross-validation fits one model per fold, and none for export"
             yield ("export", "refit"), f"{none}; {instead}"
         if "halving" in self.model_fields_set and self.halving is not None:
             every = "cross-validation fits every configuration on all folds"
@@ -276,10 +276,10 @@ class ExperimentSpec(Closed):
         given = self.evaluation.cross_validation.model_fields_set
         if self.split.by == "time" and "repeats" in given:
             place = ("evaluation", "cross_validation", "repeats")
-            yield place, "no effect on a split by time: there is one order to cut; drop it"
+            yield place, "no effect on a split by time, which has only one order; drop it"
 
     def _metrics(self) -> Iterator[tuple[Location, str]]:
-        """Metrics of another task, and second limits of one."""
+        """Metrics of another task or without weights, and metrics with several limits."""
         named: list[tuple[Location, str]] = [(("metric",), self.metric)]
         gates = [one.metric for one in self.acceptance]
         named += [(("acceptance", n, "metric"), name) for n, name in enumerate(gates)]
@@ -293,9 +293,9 @@ class ExperimentSpec(Closed):
             if found is None or self.task not in found.tasks:
                 what = f" ({found.words})" if found and found.is_own else ""
                 wrong = f"{name!r}{what} is not a metric of task {self.task}"
-                yield place, f"{wrong}; {known}, or one's own as module:name"
+                yield place, f"{wrong}; {known}, or your own as module:name"
             elif self.sample_weight is not None and not found.takes_weights:
-                without = f"{name} has no argument sample_weight, as {self.sample_weight} needs"
+                without = f"{name} has no argument sample_weight for {self.sample_weight}"
                 yield place, f"{without}; add the argument to the function"
             if place[1:] and gates.count(name) > 1:
                 yield place, f"{name} has several limits; keep one"
@@ -308,9 +308,9 @@ def spec_from(
     *,
     needs_data: bool = False,
 ) -> ExperimentSpec:
-    """Return the spec of a file's keys, or of settings in Python; InvalidExperiment: with every problem.
+    """Return the spec of a file's keys, or of settings in Python; InvalidExperiment lists every problem.
 
-    `line_of`: path of a key → its `file:line`; `needs_data`: it has to name its table, as in a file.
+    `line_of`: path of a key → its `file:line`; `needs_data`: `data` is required, as in a file.
     """
     if "name" in raw:
         fix = f"the folder names the experiment ({name}); drop this key"
@@ -334,7 +334,7 @@ Schema = dict[str, Any]
 def defs_yaml_schema() -> Schema:
     """Return the JSON schema of everything below `attributes`, for editors and `dg check yaml`.
 
-    It has no references, and is at most as strict as the models, which judge.
+    It has no references, and is never stricter than the models, which do the validation.
     """
     whole = ExperimentSpec.model_json_schema()
     schema = _published(whole, whole["$defs"])
@@ -357,7 +357,7 @@ def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
         fields[name] = _published(one, models)
     for branch in node.get("anyOf") or node.get("oneOf") or ():
         member = _published(branch, models)
-        # These bind one kind of value each; `type`, `enum` and `const` would bind all.
+        # These keywords constrain lists or mappings alone; `type`, `enum`, `const` any branch's value.
         found |= {key: member[key] for key in ("items", "additionalProperties") if key in member}
         for name, one in member.get("properties", {}).items():
             fields[name] = {"description": one.get("description", "")} if name in fields else one

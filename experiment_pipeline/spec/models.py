@@ -1,4 +1,4 @@
-"""What every model of a YAML file is: frozen, closed, with errors at one of its keys."""
+"""The base of all models of YAML files: frozen, unknown keys are errors, errors name a key."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Location = tuple[str | int, ...]
 
 
 def impossible(message: str, *location: str | int) -> PydanticCustomError:
-    """An error that a whole model finds, and that belongs to one of its keys."""
+    """An error found by validating a whole model, to be reported at one of its keys."""
     return PydanticCustomError("impossible", "{message}", {"message": message, "at": location})
 
 
@@ -24,7 +24,7 @@ def duration(text: str) -> "pd.Timedelta":
     """Return a duration as pandas reads it: `1 day`, `6 hours`; ValueError for a negative one."""
     import pandas as pd
 
-    # pandas takes a bare number for nanoseconds, which is never meant.
+    # pandas reads a bare number as nanoseconds, which is never intended.
     if not re.fullmatch(r"[\s\d.]*", text):
         with suppress(ValueError):
             read = pd.Timedelta(text)
@@ -37,13 +37,13 @@ Duration = Annotated[str, AfterValidator(lambda text: duration(text) is not None
 
 
 class Closed(BaseModel):
-    """Frozen, and an unknown key is an error."""
+    """A frozen model; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def on_or_off(kind: type[Closed]) -> BeforeValidator:
-    """Read on, off, or the keys of a model."""
+    """Accept on, off, or the keys of a model."""
 
     def read(value: Any) -> Any:
         if value is None:
@@ -56,7 +56,7 @@ def on_or_off(kind: type[Closed]) -> BeforeValidator:
 
 
 def alone(key: str, kind: type[Closed], of: Any = str) -> BeforeValidator:
-    """Read the value of one key alone, of a type, or the keys of a model."""
+    """Accept a bare value, of type `of`, as short for `{key: value}`, or the keys of a model."""
     return BeforeValidator(
         lambda value: value if isinstance(value, Mapping | kind | None) else {key: value},
         json_schema_input_type=kind | of,
@@ -67,6 +67,6 @@ OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else
 
 
 def readable(part: str | int) -> str:
-    """A key or position on one line."""
+    """A key or position as a message shows it, without line breaks."""
     text = str(part)
     return text if text.isprintable() and text else repr(text)

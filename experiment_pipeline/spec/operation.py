@@ -1,4 +1,4 @@
-"""`record`, `freshness`, `watch`, `retention`, `mlflow`, `engine`: around runs, and in no result."""
+"""`record`, `freshness`, `watch`, `retention`, `mlflow`, `engine`: settings that change no result."""
 
 import ipaddress
 import re
@@ -13,20 +13,20 @@ Sentence = Annotated[str, Field(min_length=1)] | None
 
 
 class Statements(Closed):
-    """What only people can say about a model; it stands in decision record, card and manifest."""
+    """Statements that only people can make about a model; decision record, card and manifest show them."""
 
     purpose: Sentence = Field(None, description="What it is for, and which decisions it supports")
     not_for: Sentence = Field(None, description="What it must not be used for")
     oversight: Sentence = Field(None, description="Who can overrule or stop it, and how")
     affected: Sentence = Field(None, description="Whom it affects, and where they can object")
-    # A number would be taken for seconds since 1970.
+    # A lower limit, because pydantic reads a bare number as seconds since 1970.
     review_on: Annotated[date, Field(gt=date(2000, 1, 1))] | None = Field(
         None, description="The day of its next review", examples=["2027-06-30"]
     )
 
 
 class Freshness(Closed):
-    """How old leaderboard and exported model may get before Dagster's page marks them."""
+    """The age at which Dagster's page marks leaderboard and exported model as outdated."""
 
     warn_after: Duration | None = Field(
         None, description="A duration; unset: no warning", examples=["2 days"]
@@ -55,7 +55,7 @@ class Retention(Closed):
 
 
 class Mlflow(Closed):
-    """Where the experiment's runs are written, too."""
+    """The MLflow server that runs are also written to."""
 
     tracking_uri: str = Field(
         min_length=1,
@@ -70,7 +70,7 @@ class Mlflow(Closed):
 
     @property
     def shown_uri(self) -> str:
-        """The address without its secrets."""
+        """The address without credentials."""
         return re.sub("//[^/@]*@", "//***@", self.tracking_uri).partition("?")[0]
 
 
@@ -83,16 +83,16 @@ _ADDRESS = re.compile(
 class Certificates(Closed):
     """Certificates of this client and its authority: PEM files, read when a run begins."""
 
-    ca: str = Field(min_length=1, description="Path of the certificate of the cluster's authority")
+    ca: str = Field(min_length=1, description="Path of the cluster's CA certificate")
     certificate: str = Field(min_length=1, description="Path of this client's certificate")
     key: str = Field(min_length=1, description="Path of this client's private key")
 
-    # A path is shown in messages, and this is often the private key.
+    # Messages show paths, and a pasted value would often be the private key.
     @field_validator("*")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
         if "-----BEGIN" in value or "\n" in value:
-            raise ValueError("is not a path; write it into a file, and name that file")
+            raise ValueError("is not a path; save it to a file, and name that file")
         return value
 
 
@@ -116,7 +116,7 @@ class DaskEngine(Closed):
         """Whether the cluster is started for the run, on this machine."""
         return self.address == LOCAL
 
-    # The address is in no message: somebody may have written a password into it.
+    # No message shows the address, because it may contain a password.
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
         found = _ADDRESS.fullmatch(self.address)
@@ -135,16 +135,16 @@ class DaskEngine(Closed):
             loopback = host.lower() == "localhost"
         if protocol == "tcp" and not loopback and not self.insecure:
             raise impossible(
-                "tcp:// to another machine is neither encrypted nor authenticated: whoever reaches "
-                "a port of the cluster runs code there and here; write tls:// with certificates, "
-                "or insecure: true where nobody else reaches that network",
+                "tcp:// to another machine is neither encrypted nor authenticated: anybody who reaches "
+                "a port of the cluster can run code there and here; write tls:// with certificates, "
+                "or insecure: true if nobody else can reach that network",
                 "address",
             )
         return self
 
 
 class Engine(Closed):
-    """Where the fits run, if not in threads of this machine; it decides no result."""
+    """Where the fits run, if not in threads of this machine; it changes no result."""
 
     dask: Annotated[DaskEngine, alone("address", DaskEngine)] = Field(
         description="local, or {address: …}", examples=["local"]

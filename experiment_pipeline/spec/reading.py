@@ -1,6 +1,6 @@
-"""YAML text → nodes that know their lines → models, or every problem with its own `file:line`.
+"""YAML text → nodes with line numbers → models, or every problem with its own `file:line`.
 
-YAML is read as in version 1.2: an unquoted yes, no, on or off is a text, and 1e-3 a number.
+YAML is read as in version 1.2: an unquoted yes, no, on or off is a text, and 1e-3 is a number.
 """
 
 import re
@@ -17,24 +17,24 @@ from experiment_pipeline import errors
 from experiment_pipeline.spec.models import Closed, Location, readable
 from experiment_pipeline.spec.schema import SchemaFile
 
-# How many values aliases may add to those that are written, and how deep values may be nested.
+# How many extra values aliases may expand to, and how deep values may be nested.
 MOST_REPEATED = 100_000
 DEEPEST = 100
 # One screen; further problems are counted.
 MOST_PROBLEMS = 12
-# User and password of an address, and its query.
+# User and password of a URL, and its query.
 _SECRET = re.compile(r"(?P<before>//)[^/\s]*(?=@)|(?P<asked>//[^\s'\"?]*\?)[^\s'\"]+")
 _MASKED = r"\g<before>\g<asked>***"
-# pydantic's types of an error about the kind of a value, by their ends.
+# How pydantic's error types end when a value has the wrong type.
 _WRONG_KIND = ("_type", "_parsing", "_from_float", "finite_number")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The C parser, where it was built in; booleans and exponents as in YAML 1.2."""
+    """The C parser if PyYAML has it; booleans and exponents as in YAML 1.2."""
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """The C writer, where it was built in."""
+    """The C writer if PyYAML has it."""
 
 
 _BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
@@ -44,19 +44,19 @@ _Loader.yaml_implicit_resolvers = {  # pyrefly: ignore[instance-var-assign]
 }
 _Loader.add_implicit_resolver(_BOOL, re.compile("(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-for _one in (_Loader, _Dumper):  # the one reads a number there, the other quotes a text
-    _one.add_implicit_resolver(_FLOAT, _EXPONENT, [*"-+.0123456789"])
+for _class in (_Loader, _Dumper):  # read 1e3 as a number, and quote the text "1e3" when writing
+    _class.add_implicit_resolver(_FLOAT, _EXPONENT, [*"-+.0123456789"])
 
 
 def to_yaml(value: Any, width: int = 100, **style: Any) -> str:
-    """Write plain values, keys in the order given, so that they are read back as they were."""
+    """Write plain values as YAML that reads back as the same values, with keys in their order."""
     settings = {"sort_keys": False, "allow_unicode": True, "width": width}
     return yaml.dump(value, Dumper=_Dumper, **settings, **style)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: the path of its key, and a sentence that says what is allowed."""
+    """One problem: the path of its key, and a sentence that says what is allowed."""
 
     location: Location
     message: str
@@ -71,18 +71,18 @@ def invalid(
     line_of: Callable[[Location], str] = lambda _: "settings",
     error: type[errors.ExperimentPipelineError] = errors.InvalidExperiment,
 ) -> errors.ExperimentPipelineError:
-    """Return one error for all problems, each on a line after its `file:line`."""
+    """Return one error for all problems, one a line, each with its `file:line` first."""
     lines = [f"{line_of(one.location)}: {one}" for one in problems[:MOST_PROBLEMS]]
     if more := len(problems) - len(lines):
         lines.append(f"and {more} more")
     place = line_of(problems[0].location)
     rule = "\n".join(lines).removeprefix(f"{place}: ")
-    return error(place, rule, "correct what is named")
+    return error(place, rule, "correct these keys")
 
 
 @dataclass
 class YamlFile:
-    """A YAML text and the path that messages show; `error` is raised where it is not YAML, or too deep."""
+    """A YAML text and the path that messages show; `error`: the class to raise if it is invalid YAML."""
 
     text: str
     path: str
@@ -91,7 +91,7 @@ class YamlFile:
 
     def __post_init__(self) -> None:
         try:
-            depth = 0  # of nodes, which are composed by recursion
+            depth = 0  # limited, because nodes are composed by recursion
             for event in yaml.parse(self.text, Loader=_Loader):
                 depth += isinstance(event, yaml.CollectionStartEvent)
                 depth -= isinstance(event, yaml.CollectionEndEvent)
@@ -110,7 +110,7 @@ class YamlFile:
             raise self.error(place, f"is not YAML in UTF-8: {error.reason}", "edit it") from None
 
     def place(self, location: Location) -> str:
-        """`file:line` of a key (or list position), or of what would hold it."""
+        """`file:line` of a key (or list position), or of its closest parent that exists."""
         if not self.documents:
             return f"{self.path}:1"
         node = self.documents[0]
@@ -130,8 +130,8 @@ class YamlFile:
         return f"{self.path}:{line + 1}"
 
     def values(self, *, one_document: bool = True) -> Any:
-        """Return the plain values of the first document. Raises `error`: aliases that stand for too much, no
-        plain value; with `one_document` also a second one, and a key that stands twice.
+        """Return the plain values of the first document. Raises `error`: aliases that expand too far, values
+        that are not plain; with `one_document` also for a second document or a duplicate key.
         """
         if not self.documents:
             return None
@@ -145,23 +145,23 @@ class YamlFile:
                 rule = f"aliases (*name) repeat more than {MOST_REPEATED:,} values; write them out"
                 raise self._wrong(node.start_mark, rule)
             if len(at) > DEEPEST:
-                rule = "an alias (*name) stands inside itself; write it out"
+                rule = "an alias (*name) contains itself; write it out"
                 raise self._wrong(node.start_mark, rule)
             lines: dict[str, int] = {}
             pairs = node.value if one_document and isinstance(node, yaml.MappingNode) else ()
             for key, _ in pairs:
                 if (name := f"{key.tag} {key.value}") in lines:
                     path = ".".join(map(str, (*at, key.value))).removeprefix("attributes.")
-                    rule = f"{path} stands on line {lines[name]} already; keep one of them"
+                    rule = f"{path} is already on line {lines[name]}; keep one of them"
                     raise self._wrong(key.start_mark, rule)
                 lines[name] = key.start_mark.line + 1
         if one_document and self.documents[1:]:
-            rule = "holds a second document (---); keep one, or move it"
+            rule = "holds a second document (---); keep one, or move it to another file"
             raise self._wrong(self.documents[1].start_mark, rule)
         try:
             return _Loader("").construct_document(root)
         except (yaml.constructor.ConstructorError, ValueError) as error:
-            mark = getattr(error, "problem_mark", None)  # ValueError: a date not of the calendar
+            mark = getattr(error, "problem_mark", None)  # ValueError: an impossible date
             reason = getattr(error, "problem", error)
             raise self._wrong(mark, f"is not YAML of plain values: {reason}") from None
 
@@ -171,7 +171,7 @@ class YamlFile:
 
 
 def _walk(node: yaml.Node, above: Location = ()) -> Iterator[tuple[Location, yaml.Node]]:
-    """(path, node) of the node and all below it; what aliases repeat comes again."""
+    """Yield (path, node) for the node and all below it; aliased nodes come once per use."""
     yield above, node
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
@@ -194,7 +194,7 @@ class ComponentFile(Closed):
 
 
 def read_component(file: YamlFile, experiment: str) -> ComponentFile:
-    """Read the outside of any component's file; InvalidExperiment: with `file:line` of each problem."""
+    """Read the outer keys of any component's file; InvalidExperiment: with `file:line` of each problem."""
     raw = file.values(one_document=False)
     if not isinstance(raw, Mapping):
         raise invalid([Problem((), "holds no `type:` and `attributes:`; write them")], file.place)
@@ -226,7 +226,7 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Pr
         by_place.setdefault(place, []).append((item, owners))
     problems = []
     for place, items in by_place.items():
-        # Of a union, the member that the value came closest to says most.
+        # Of a union's errors, keep the deepest: that member matched the value best.
         if any(other != place and other[: len(place)] == place for other in by_place):
             continue
         telling = [one for one in items if not one[0]["type"].endswith(_WRONG_KIND)]
@@ -245,7 +245,7 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Pr
 def _read_path(
     item: ErrorDetails, model: type[BaseModel], raw: Any
 ) -> tuple[Location, Sequence[type[BaseModel]]]:
-    """The path of an error in the file, without pydantic's tags, and the models that may declare its end."""
+    """An error's path in the file, without pydantic's tags, and the models that may declare its last key."""
     kept: list[str | int] = []
     owners, found = [model], [model]
     path = item["loc"]
@@ -289,17 +289,17 @@ def _field(place: Location, owners: Sequence[type[BaseModel]]) -> FieldInfo | No
     return next((one.model_fields[key] for one in owners if key in one.model_fields), None)
 
 
-def _message(  # noqa: PLR0911 - a sentence per kind
+def _message(  # noqa: PLR0911 - a sentence per kind of error
     place: Location, item: ErrorDetails, owners: Sequence[type[BaseModel]]
 ) -> str:
-    """The sentence of pydantic about the value; for keys and words also which there are."""
+    """One sentence about the value, mostly pydantic's; for keys and words also the allowed ones."""
     kind, context = item["type"], item.get("ctx", {})
     key = str(place[-1]) if place else ""
     if kind in ("impossible", "value_error"):
         return str(context.get("message", context.get("error")))
     if kind == "extra_forbidden":
         names = dict.fromkeys(name for one in owners for name in one.model_fields)
-        if "target" in names:  # an experiment is called as its folder
+        if "target" in names:  # an experiment is named by its folder
             names.pop("name")
         return f"unknown key {key!r}; {errors.allowed_instead(key.lower(), [*names])}"
     if kind == "missing":

@@ -1,4 +1,4 @@
-"""The keys of schema.yaml: pandera's own, closed, so that a typo is an error."""
+"""The keys of schema.yaml: those of pandera; a typo is an error."""
 
 import datetime as dt
 import re
@@ -11,8 +11,8 @@ from experiment_pipeline.errors import did_you_mean
 from experiment_pipeline.spec.models import Closed, Location, impossible
 
 Settings = dict[str, Any]
-# Keys of pandera's for people, and those that ask for another way to judge rows, which it writes with
-# null or false.
+# pandera's keys that are documentation, and keys that would change how rows are checked: pandera
+# writes these as null or false, which is accepted.
 PROSE = {"title", "description", "name", "schema_type", "api", "version", "metadata"}
 REFUSED = {"drop_invalid_rows", "index", "multiindex", "dtype", "parsers", "n_failure_cases"}
 REFUSED |= {"groupby", "groups"}
@@ -42,7 +42,7 @@ Operator = Literal["<", "<=", "==", "!=", ">=", ">"]
 
 
 class Words(Closed):
-    """Keys of pandera's, without those that have no place here."""
+    """A model of pandera's keys: drops the documentation, and refuses keys without effect here."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,14 +51,14 @@ class Words(Closed):
             return raw
         for key in REFUSED - cls.model_fields.keys():
             if raw.get(key) not in (None, False):
-                why = "each row is checked alone, and kept among the rejected by its row number"
+                why = "rows are checked one by one, and rejected ones are kept by row number"
                 raise impossible(f"has no effect: {why}; drop the key", key)
         dropped = (REFUSED | PROSE) - cls.model_fields.keys()
         return {key: raw[key] for key in raw if key not in dropped}
 
 
 class CheckRule(Words):
-    """One rule and its options; a bare value stands for its first argument."""
+    """One check and its options; a bare value stands for its first argument."""
 
     raise_warning: bool = False
     ignore_na: bool = True
@@ -67,7 +67,7 @@ class CheckRule(Words):
 
     @classmethod
     def arguments(cls) -> list[str]:
-        """The names of what is compared."""
+        """The names of the check's arguments, without its options."""
         return [name for name in cls.model_fields if name not in cls.options]
 
     @model_validator(mode="before")
@@ -76,7 +76,7 @@ class CheckRule(Words):
         first = cls.arguments()[0]
         if not isinstance(raw, Mapping):
             return {first: raw}
-        # In its list notation pandera calls the one argument `value`.
+        # In its list notation, pandera calls a single argument `value`.
         bare = raw.keys() - {*cls.options} == {"value"}
         return {first if bare and key == "value" else key: raw[key] for key in raw}
 
@@ -89,7 +89,7 @@ class CheckRule(Words):
 
 
 def _check(**arguments: Any) -> Any:
-    """The field of one check: argument → its type; with a default, if it may be absent."""
+    """The pydantic field of one check, given argument → type, or (type, default) if it is optional."""
     fields: Any = {k: v if isinstance(v, tuple) else (v, ...) for k, v in arguments.items()}
     model = create_model("Check", __base__=CheckRule, **fields)
     return Annotated[model | None, BeforeValidator(_empty_is_no_key)], None
@@ -121,17 +121,17 @@ class Checks(Words):
     """Checks by name."""
 
     def given(self) -> Iterator[tuple[str, CheckRule]]:
-        """Each check that is there and its name."""
+        """Yield (name, check) for each check that is given."""
         yield from ((name, check) for name, check in self if isinstance(check, CheckRule))
 
 
-# Checks of one column, which may stand beside its other keys; checks over several columns of a row.
+# Checks of one column, which may be beside its other keys; and checks across columns of a row.
 ColumnChecks = create_model("ColumnChecks", __base__=Checks, **_COLUMN_CHECKS)
 TableChecks = create_model("TableChecks", __base__=Checks, **_TABLE_CHECKS)
 
 
 def _both_notations(raw: Any) -> Any:
-    """Name → arguments, or pandera's list of arguments with options."""
+    """Turn checks into a list of {name: arguments}: from such a mapping, or from pandera's list notation."""
     if not isinstance(raw, list):
         return [] if raw is None else [raw]
     found = []
@@ -148,7 +148,7 @@ ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
 
 
 class Column(ColumnChecks):
-    """What one column must be; a check may stand beside the other keys, or under `checks`."""
+    """The rules of one column; checks may be beside the other keys, or under `checks`."""
 
     dtype: str | None = None
     nullable: bool = False
@@ -161,7 +161,7 @@ class Column(ColumnChecks):
     checks: Annotated[tuple[ColumnChecks, ...], BeforeValidator(_both_notations)] = ()
 
     def all_checks(self) -> list[tuple[str, CheckRule]]:
-        """Those under `checks` first."""
+        """All checks with their names, those under `checks` first."""
         return [*(one for checks in self.checks for one in checks.given()), *self.given()]
 
     def for_pandera(self) -> Settings:
@@ -175,7 +175,7 @@ class SchemaFile(Words):
     """A whole schema.yaml."""
 
     columns: dict[str, Annotated[Column, BeforeValidator(_empty_is_no_key)]] = Field(
-        min_length=1, description="The columns by name, and what each must be"
+        min_length=1, description="Column → its rules"
     )
     checks: Annotated[tuple[TableChecks, ...], BeforeValidator(_both_notations)] = ()
     unique: str | Names | None = None
@@ -210,7 +210,7 @@ class SchemaFile(Words):
         return self
 
     def for_pandera(self) -> Settings:
-        """The schema as pandera's own reader takes it."""
+        """The schema as the mapping that pandera's reader takes."""
         checks = [check.for_pandera(name) for one in self.checks for name, check in one.given()]
         stated = {key: getattr(self, key) for key in self.model_fields_set}
         unique = [self.unique] if isinstance(self.unique, str) else self.unique

@@ -1,4 +1,4 @@
-"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`, gates, audit: what is tried, how far."""
+"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`, gates, audit, costs, export."""
 
 import itertools
 import re
@@ -40,9 +40,9 @@ class Search(Closed):
     configurations: tuple[dict[str, Scalar], ...] = ()
     features: Features | tuple[Features, ...] | None = Field(
         None,
-        description="How texts become numbers: an encoder, or a list to choose from; target: a column of many different texts "
-        "becomes its mean target; text: that, and what its letters say; stacked: ordinal, and the predictions of two forests and a linear "
-        "model; arithmetic, deviations or generated (both): ordinal, and columns made of pairs of features; unset: what suits the algorithm",
+        description="How texts become numbers: an encoder, or a list to choose from; target: each text of a column with many "
+        "becomes its mean target; text: also features of its characters; stacked: ordinal, and the predictions of two forests and a linear "
+        "model; arithmetic, deviations or generated (both): ordinal, and columns made of pairs of features; unset: by the algorithm",
     )
     name: str | None = Field(
         None, pattern=_KEY, max_length=40, description="Its key; halving does not stop it"
@@ -80,10 +80,10 @@ class Search(Closed):
         for number, configuration in enumerate(self.configurations):
             for key in configuration.keys() & self.hyperparameters.keys():
                 both = ("configurations", number, key)
-                yield both, f"{key} also stands in hyperparameters; keep it in one place"
+                yield both, f"{key} is also in hyperparameters; keep it in one place"
         several = self.searched or len(self.configurations) > 1 or len(self.encoders) > 1
         if self.name == ENSEMBLE or (self.name and several):
-            yield ("name",), f"names a single configuration: no lists; {ENSEMBLE} is taken"
+            yield ("name",), f"needs a single configuration, without lists; {ENSEMBLE} is reserved"
         if self.method == "grid":
             for key in ("draws", "seed"):
                 if key in given and getattr(self, key) is not None:
@@ -102,7 +102,7 @@ class Search(Closed):
 
     @property
     def encoders(self) -> tuple[Features, ...]:
-        """The feature encoders to choose from; none where the algorithm's own is meant."""
+        """The feature encoders to choose from; empty: the algorithm's default."""
         if self.features is None:
             return ()
         return self.features if isinstance(self.features, tuple) else (self.features,)
@@ -112,7 +112,7 @@ CalibrationMethod = Literal["sigmoid", "isotonic"]
 
 
 class Seeds(Closed):
-    """How often a configuration is fitted on all train rows, each time with other draws."""
+    """How often a configuration is fitted on all train rows, each time with another random seed."""
 
     fits: int = Field(ge=2, le=20, description="Fits of each configuration", examples=[5])
     average: bool = Field(False, description="true: predict and export the mean of the fits")
@@ -121,7 +121,7 @@ class Seeds(Closed):
 SeedsSetting = Annotated[Seeds | None, alone("fits", Seeds, int)]
 CalibrateSetting = Annotated[
     Literal[CalibrationMethod, "off"] | None,
-    # A YAML 1.1 reader, such as Dagster's, takes an unquoted off for false.
+    # A YAML 1.1 reader, such as Dagster's, reads an unquoted off as false.
     BeforeValidator(
         lambda value: "off" if value is False else value,
         json_schema_input_type=Literal[CalibrationMethod, "off", False],
@@ -137,7 +137,7 @@ class CrossValidation(Closed):
 
 
 class Evaluation(Closed):
-    """The rows that the choice rests on, where it is not the test set alone."""
+    """Which rows the choice is based on, if not on the test set alone."""
 
     cross_validation: CrossValidation = CrossValidation()
 
@@ -165,7 +165,7 @@ class Halving(Closed):
     fractions: tuple[Share, ...] = Field(
         (1 / 16, 1 / 4, 1.0), description="Growing shares of the train rows; the last one is 1"
     )
-    keep: float = Field(0.25, gt=0, lt=1, description="The share that goes on to the next rung")
+    keep: float = Field(0.25, gt=0, lt=1, description="Share that is promoted to the next rung")
     # Five tables, LightGBM in a narrow space: the rank correlation of rungs of up to 1,100 rows with
     # all rows was 0.06, of 1,600 to 2,200 rows 0.3. In a wide space fewer rows suffice.
     fewest_rows: int = Field(1_500, ge=50, description="A rung of fewer train rows is skipped")
@@ -213,7 +213,7 @@ class Worth(Closed):
 
     @property
     def least_gain(self) -> float:
-        """The gain that has to be expected in `per_seconds`."""
+        """The gain that must be expected within `per_seconds`."""
         if self.price_per_hour is None or self.value_per_point is None:
             return self.gain or 0.0
         return 0.01 * self.price_per_hour * self.per_seconds / 3600 / self.value_per_point
@@ -232,7 +232,7 @@ class Budget(Closed):
     )
 
 
-# A user's own is given as its import path, or in Python as what `metric` made of the function.
+# A user's metric is given as its import path, or in Python as a function decorated with `metric`.
 MetricName = Annotated[
     str, BeforeValidator(lambda one: getattr(one, "path", one), json_schema_input_type=str)
 ]
@@ -247,7 +247,7 @@ class Criterion(Closed):
 
     @property
     def limit(self) -> float:
-        """The one of both that is given."""
+        """The given one of `at_least` and `at_most`."""
         (limit,) = {self.at_least, self.at_most} - {None}
         assert limit is not None
         return limit
@@ -263,14 +263,14 @@ class Criterion(Closed):
         try:
             judged = metric_of(self.metric)
         except InvalidExperiment:
-            return self  # the experiment names the reason at this key
+            return self  # ExperimentSpec reports an unknown metric
         wanted = "at_least" if judged.greater_is_better else "at_most"
         limit = getattr(self, wanted)
         if limit is None:
             raise ValueError(f"{self.metric} is a metric that needs {wanted}")
         if not judged.lowest <= limit <= judged.highest:
             raise impossible(
-                f"{limit:g} is out of reach: {self.metric} lies between {judged.lowest:g} "
+                f"{limit:g} is impossible: {self.metric} lies between {judged.lowest:g} "
                 f"and {judged.highest:g}",
                 wanted,
             )
@@ -278,7 +278,7 @@ class Criterion(Closed):
 
 
 class NotWorseThanChampion(Closed):
-    """A gate: the model must not be worse than the one that it would replace, nor than the best."""
+    """A gate: the model must not be worse than the champion that it would replace, nor than the best so far."""
 
     tolerance: float = Field(0.0, ge=0, description="In units of the ranking metric")
     replace: Literal["if_not_worse", "if_better"] = Field(
@@ -296,7 +296,7 @@ _Smallest = Annotated[float | None, Field(gt=0, le=1, description="Gate: at leas
 
 
 class Audit(Closed):
-    """Columns whose groups are compared on the validation set, and limits; they need not be features."""
+    """Columns (features or not) whose groups are compared on the validation set; ratios: lowest / highest."""
 
     columns: tuple[str, ...] = Field(min_length=1, examples=[["sex", "age_band"]])
     selection_rate_difference: _Largest = None
@@ -311,14 +311,14 @@ AuditSetting = Annotated[Audit | None, alone("columns", Audit, tuple[str, ...])]
 
 
 class Costs(Closed):
-    """What wrong decisions of a binary model cost, in any one unit."""
+    """What wrong decisions of a binary model cost, both in the same unit."""
 
     false_positive: float = Field(gt=0, description="Cost per negative row", examples=[1])
     false_negative: float = Field(gt=0, description="Cost per positive row", examples=[10])
 
 
 class Export(Closed):
-    """Where an accepted model goes."""
+    """How an accepted model is refitted, and where it is exported to."""
 
     url: str | None = Field(None, description="Registry root; unset: the storage root")
     refit: Literal["train_and_test", "none"] = "train_and_test"
@@ -326,12 +326,12 @@ class Export(Closed):
         1,
         ge=1,
         le=20,
-        description="Refits with other seeds, whose mean is exported; random_forest, extra_trees: one",
+        description="Refits with different seeds; their mean is exported; random_forest, extra_trees: always 1",
     )
     repository: str | None = Field(None, description="A git repository for metrics and card")
 
     @model_validator(mode="after")
     def _fits_are_refits(self) -> Self:
         if self.refit == "none" and self.fits > 1:
-            raise ValueError("refit: none exports the fit of the search; drop fits")
+            raise ValueError("refit: none exports the model fitted in the search; drop fits")
         return self

@@ -1,4 +1,4 @@
-"""`data`, `preparation`, `analysis`, `validation`, `split`: what happens to the table."""
+"""`data`, `preparation`, `features`, `analysis`, `validation`, `split`: what happens to the table."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from experiment_pipeline.spec.models import Closed, Duration, Scalar, alone, duration, impossible
 
-# What belongs to a user: module:name.
+# A user's own object: module:name.
 IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 MISSING_VALUES = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None")
 
@@ -43,7 +43,7 @@ class Data(Closed):
 
     @property
     def shown_url(self) -> str:
-        """The URL without user, password and query: what may be logged."""
+        """The URL without user, password and query, which may be logged."""
         hidden = r"(?<=://)[^/]*@|[?#].*"
         each = self.url.split("::")  # zip://a.csv::https://… is a chain
         shown = [re.sub(hidden, "", one) if re.search("://[^/]", one) else one for one in each]
@@ -124,11 +124,11 @@ class Preparation(Closed):
     )
     datetime_formats: dict[str, tuple[str, ...]] = Field(
         {},
-        description="Per datetime column: strptime formats, the first that fits; unset: ISO 8601",
+        description="Per datetime column: strptime formats, the first match counts; unset: ISO 8601",
     )
     calendar: dict[str, tuple[CalendarPart, ...]] = Field(
         {},
-        description="Datetime columns → what they become; days: since 1970; cycle_of_…: sine, cosine",
+        description="Datetime column → its parts; days: since 1970; cycle_of_…: sine and cosine",
     )
     function: str | None = Field(
         None, pattern=IMPORT_PATH, description="module:function, run last: table in, same rows out"
@@ -148,7 +148,7 @@ class Preparation(Closed):
             if not any("%" in str(one) for one in formats):
                 raise ValueError(f"{name}: write strptime formats, such as '%d.%m.%Y'")
             for one in formats:
-                pd.to_datetime(pd.Series(dtype="str"), format=str(one))  # ValueError: it is none
+                pd.to_datetime(pd.Series(dtype="str"), format=str(one))  # ValueError: invalid
         return found
 
     @field_validator(
@@ -168,13 +168,13 @@ class Preparation(Closed):
                 if self.types.get(column) not in types:
                     wanted = types[0]
                     raise ValueError(
-                        f"{setting} names {column!r}, which types does not make a {wanted}; "
+                        f"{setting} names {column!r}, which `types` does not declare as {wanted}; "
                         f"write types: {{{column}: {wanted}}}"
                     )
         return self
 
 
-# Setting → the declared types it goes with; None: no type is declared.
+# Setting → the declared types that it applies to; None: no declared type.
 _TYPES_WITH: dict[str, tuple[str | None, ...]] = {
     "categories": ("text", "boolean", None),
     "numbers": ("number", "integer"),
@@ -191,7 +191,7 @@ class OwnFeatures(Closed):
 
 
 class Analysis(Closed):
-    """Settings of the data analysis; its rules know which codes and thresholds there are."""
+    """Settings of the data analysis, whose rules define the codes and thresholds."""
 
     findings: tuple[Annotated[str, Field(pattern=IMPORT_PATH)], ...] = Field(
         (), description="Rules of your own, each as module:instance"
@@ -208,7 +208,7 @@ RareClasses = Literal["set_aside", "stop"]
 
 
 class Drift(Closed):
-    """How far a column may be from the accepted version, as a population stability index."""
+    """How much a column may drift from the data of the accepted version (population stability index)."""
 
     warn: float = Field(0.1, gt=0, description="Effect size from which a column is named")
     block: float | None = Field(None, gt=0, description="Effect size from which the run ends")
@@ -252,7 +252,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Fractions(Closed):
-    """The share of the rows in each set; they add up to 1."""
+    """The share of the rows in each set; the shares add up to 1."""
 
     train: Fraction = 0.6
     test: Fraction = 0.2
@@ -296,7 +296,7 @@ class GroupSplit(Closed):
 
 
 class TimeSplit(Closed):
-    """The past trains, the future judges; cut between distinct timestamps."""
+    """Train on the past, evaluate on the future; cut between distinct timestamps."""
 
     by: Literal["time"]
     column: Column = Field(
@@ -316,7 +316,7 @@ class TimeSplit(Closed):
 
 
 class ColumnSplit(Closed):
-    """The sets that a column already names."""
+    """The sets as a column names them."""
 
     by: Literal["column"]
     column: Column = Field(description="The column that names each row's set", examples=["set"])

@@ -1,4 +1,4 @@
-"""Everything that touches a disk or a bucket, and the form in which things lie there.
+"""Everything that touches a disk or a bucket, and the format of what is stored there.
 
-What is stored is decided by the stages.
+The stages decide what to store.
 """

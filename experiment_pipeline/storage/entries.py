@@ -1,13 +1,13 @@
-"""Entries: results stored by fingerprint, written once, verified when read, reused by later runs.
+"""Entries: results stored by fingerprint, written once, verified on every read, reused by later runs.
 
     <root>/<experiment>/<stage>/<fingerprint>/
         report.<digest>.html …       the files of one entry
         result.json                  written last; without it the entry does not exist
     <root>/<experiment>/damaged/<stage>/<fingerprint>/<time>-…/      an entry in quarantine
-    <root>/<experiment>/shared/<digest>/                             an entry that a search shares
+    <root>/<experiment>/shared/<digest>/                             an entry that fits of a search share
 
-`result.json` holds the entry's record and the digests of its files, and has one of its own. Digests in
-file names keep two writers apart: the first `result.json` decides whose files count.
+`result.json` holds the entry's record, the digests of its files, and its own digest. Digests in file
+names keep concurrent writers apart: the first `result.json` decides whose files count.
 """
 
 import secrets
@@ -35,7 +35,7 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True)
 class Entry(Generic[_Record]):
-    """One stored entry: its record, and name → content and path of the files asked for."""
+    """One stored entry: its record, and the contents and paths of the requested files by name."""
 
     record: _Record
     files: Mapping[str, bytes]
@@ -44,7 +44,7 @@ class Entry(Generic[_Record]):
 
 @dataclass(frozen=True)
 class _EntryFile:
-    """A file of an entry: its name in the folder, and its digest in hex."""
+    """A file of an entry: its name in the folder, and its digest (hex)."""
 
     name: str
     sha256: str
@@ -57,7 +57,7 @@ class _EntryFile:
 
 @dataclass(frozen=True)
 class _EntryManifest(Generic[_Record]):
-    """The content of `result.json`, besides its own digest."""
+    """The content of `result.json`, except its own digest."""
 
     fingerprint: str
     result: _Record
@@ -71,14 +71,14 @@ class Entries(Generic[_Record]):
     root: UPath
     experiment: str
     stage: str
-    kind: type[_Record]  # a frozen dataclass; `NoneType` where files are enough
+    kind: type[_Record]  # the class of records, a frozen dataclass; `NoneType` for none
 
     def folder(self, fingerprint: str) -> UPath:
-        """Return where the entry of a fingerprint is, or would be."""
+        """Return the folder of a fingerprint's entry, whether it exists or not."""
         return self.root / self.experiment / self.stage / fingerprint
 
     def get(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record] | None:
-        """Return an entry, if any, with these files (None: all); EntryCorrupt: one is gone or changed."""
+        """Return an entry or None, with these files (None: all); EntryCorrupt: one is gone or changed."""
         if (manifest := self._manifest(fingerprint)) is None:
             return None
         wanted = {
@@ -96,14 +96,14 @@ class Entries(Generic[_Record]):
     def read(
         self, fingerprints: Iterable[str], names: Collection[str] | None = None
     ) -> dict[str, Entry[_Record]]:
-        """Return fingerprint → entry, of those that exist; arguments and errors as of `get`."""
-        asked = list(fingerprints)
+        """Return fingerprint → entry, for those that exist; arguments and errors as for `get`."""
+        wanted = list(fingerprints)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(lambda one: self.get(one, names), asked))
-        return {one: entry for one, entry in zip(asked, found, strict=True) if entry is not None}
+            found = list(pool.map(lambda one: self.get(one, names), wanted))
+        return {one: entry for one, entry in zip(wanted, found, strict=True) if entry is not None}
 
     def require(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record]:
-        """Return an entry that must be there; EntryCorrupt also when it is gone."""
+        """Return an entry that must exist; EntryCorrupt also if it does not."""
         if (found := self.get(fingerprint, names)) is None:
             raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
         return found
@@ -114,9 +114,9 @@ class Entries(Generic[_Record]):
 
     @contextmanager
     def as_files(self, fingerprint: str) -> Iterator[Mapping[str, Path]]:
-        """Give an entry's verified files as paths on this machine's disk, by name; errors as of `require`.
+        """Provide an entry's verified files by name, as paths on this machine's disk; errors as for `require`.
 
-        From a bucket they are copied; the copies are removed afterwards (memory maps of them last).
+        Files in a bucket are copied; the copies are removed afterwards (memory maps of them stay valid).
         """
         if (manifest := self._manifest(fingerprint)) is None:
             raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
@@ -132,7 +132,7 @@ class Entries(Generic[_Record]):
             yield found
 
     def intact(self, fingerprint: str, warn: Callable[[str], object]) -> Entry[_Record] | None:
-        """Return the entry to reuse; None: there is none, or `warn` reported where a damaged one went."""
+        """Return the entry to reuse, or None; a damaged one is moved away, and reported to `warn`."""
         try:
             return self.get(fingerprint)
         except EntryCorrupt as damage:
@@ -144,14 +144,14 @@ class Entries(Generic[_Record]):
                 storage.write_bytes(place / path.name, content)
             self.discard(fingerprint)
             warn(
-                f"{damage.culprit} {damage.rule}: the entry was moved to {place}, and is made again"
+                f"{damage.culprit} {damage.rule}: the entry was moved to {place} and is made again"
             )
             return None
 
     def quarantine_damaged(
         self, fingerprints: Iterable[str], warn: Callable[[str], object]
     ) -> None:
-        """Verify every file of the entries that exist; `warn` reports where damaged ones went."""
+        """Verify all files of the entries that exist; damaged ones are moved away as by `intact`."""
 
         def damage(fingerprint: str) -> list[str]:
             found = list[str]()
@@ -164,7 +164,7 @@ class Entries(Generic[_Record]):
                     warn(one)
 
     def put(self, fingerprint: str, files: Mapping[str, bytes], record: _Record) -> Entry[_Record]:
-        """Store an entry, and return the first writer's; EntryCorrupt: there is one, damaged."""
+        """Store an entry, and return that of the first writer; EntryCorrupt: it exists and is damaged."""
         if (existing := self.get(fingerprint)) is not None:
             return existing
         stored = {name: _EntryFile.of(name, sha256(content)) for name, content in files.items()}
@@ -176,7 +176,7 @@ class Entries(Generic[_Record]):
         return self.require(fingerprint)
 
     def put_written(self, fingerprint: str, write: Callable[[Path], object]) -> None:
-        """Do what `put` does without a record, for files too large to be bytes: `write` gets a folder."""
+        """Store an entry without a record, of files too large for memory, which `write` writes to a folder."""
         stored = dict[str, _EntryFile]()
         with storage.unfinished(self.folder(f"unfinished-{secrets.token_hex(4)}")) as folder:
             write(folder)
@@ -186,7 +186,7 @@ class Entries(Generic[_Record]):
         self._commit(fingerprint, None, stored)
 
     def discard(self, fingerprint: str) -> None:
-        """Remove an entry: `result.json` first, so that half an entry is none."""
+        """Remove an entry: `result.json` first, so that a partly removed entry no longer exists."""
         storage.remove(self.folder(fingerprint) / RESULT)
         storage.remove(self.folder(fingerprint))
 
@@ -213,39 +213,39 @@ class Entries(Generic[_Record]):
             raise self._corrupt(path, "is not what was written")
 
     def _corrupt(self, path: UPath, rule: str) -> EntryCorrupt:
-        fix = f"Materialize {self.stage}: it moves the damaged entry away and makes it again."
+        fix = f"Materialize {self.stage}: this moves the damaged entry away and makes a new one."
         return EntryCorrupt(str(path), rule, fix)
 
 
 def stage_entries(experiment: str, stage: str) -> Entries[None]:
-    """Return the entries of a stage, without records, under the storage root."""
+    """Return the entries (without records) of a stage under the storage root."""
     return Entries(storage.storage_root(), experiment, stage, NoneType)
 
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """Where the files are that fits of an experiment share; `url`: of the storage root."""
+    """The folder of files that the fits of an experiment share; `url`: of the storage root."""
 
     url: str
     experiment: str
 
     @property
     def path(self) -> UPath:
-        """All of the experiment."""
+        """The folder of the experiment."""
         return storage.location(self.url) / self.experiment
 
     @property
     def entries(self) -> Entries[None]:
-        """The entries there."""
+        """The shared entries."""
         return Entries(storage.location(self.url), self.experiment, SHARED, NoneType)
 
 
 @dataclass
 class SharedFiles:
-    """The shared files that one search uses: a context that ends with it.
+    """The shared files of one search: a context manager for its duration.
 
-    They can be made again: a damaged one is removed, and a search that ends well removes all.
-    Searches of one experiment do not run at a time: they share a pool.
+    They can be made again: damaged ones are removed, and a search that succeeds removes all. Two
+    searches of one experiment never run at the same time, because they share a pool.
     """
 
     folder: SharedFolder
@@ -256,12 +256,12 @@ class SharedFiles:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # A search that has used none, as it found all results, removes none.
+        # A search that found all its results used no files, and removes none.
         if kind is None and self._checked:
             storage.remove(self.folder.path / SHARED)
 
     def lacks(self, digest: str) -> bool:
-        """Return whether an entry is to be made; what is there is checked when first asked for."""
+        """Return whether an entry has to be made; an existing one is verified on the first call."""
         if digest in self._checked:
             return False
         self._checked.add(digest)
@@ -276,5 +276,5 @@ class SharedFiles:
             return True
 
     def put(self, digest: str, write: Callable[[Path], object]) -> None:
-        """Make an entry of what `write` writes into an empty folder; no file is held in memory."""
+        """Make an entry of the files that `write` writes to an empty folder; none is held in memory."""
         self.folder.entries.put_written(digest, write)

@@ -1,7 +1,7 @@
-"""Files by path or URL, on a disk or in a bucket alike: read, written whole, created once, listed.
+"""Read, write atomically, create exclusively and list files by path or URL, on a disk or in a bucket.
 
-A reader never sees half a file, and a power cut loses none: on a disk a file is written beside its
-place, synced and renamed; in a bucket it is one PUT or upload. Nothing is cached. A file system answers
+A reader never sees half a file, and a power cut loses none: on a disk, a file is written to a temporary
+name, synced and renamed; in a bucket it is one PUT or upload. Nothing is cached. An operation succeeds
 or fails within a minute, with a `StorageUnreachable` that shows no secret.
 """
 
@@ -28,7 +28,7 @@ from upath import UPath
 from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.storage.processes import Process, this_host
 
-# A path on a disk or in a bucket: the name under which the other packages know the class.
+# A path on a disk or in a bucket; other packages use this name of the class.
 Location = UPath
 STORAGE_VARIABLE = "EXPERIMENT_PIPELINE_STORAGE"
 # A silent server costs ATTEMPTS * READ_SECONDS and two pauses of up to 1 and 2 s: 48 s.
@@ -36,9 +36,9 @@ CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5.0, 15.0, 3
 REQUESTS_AT_ONCE = 32
 PATIENCE_SECONDS = 60.0
 _S3, _DISK = ("s3", "s3a"), ("", "file", "local")
-# By itself, s3fs has 500 MiB of a file on its way at once, and copies. A bucket takes 10,000 parts.
+# By default, s3fs keeps 500 MiB of a file in flight, and copies of it. An upload may have 10,000 parts.
 _PARTS = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 4}
-_MISSING = "Correct the path, or run first what writes it."
+_MISSING = "Correct the path, or first run what writes it."
 _NETWORK = (
     "Check the network, and the endpoint (AWS_ENDPOINT_URL, or endpoint_url in the YAML), "
     "then run again."
@@ -51,20 +51,20 @@ _DENIED = (
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AccessDenied", "403"),
     "RequestTimeTooSkewed",
 )
-# User and password, also with an @; the user of an ssh URL alone is an address, not a secret.
+# User and password, which may contain an @; in an ssh URL, a user without password is no secret.
 _USER = re.compile(r"((?<!ssh)://[^/\s]+|://[^/\s:]+:[^/\s]*)@", re.IGNORECASE)
 _SECRET_SETTING = re.compile(
     r"([?&][^=&\s]*(?:sig|token|key|secret|password|credential)[^=&\s]*)=[^&\s#]*", re.IGNORECASE
 )
 _Result = TypeVar("_Result")
-# Bucket → whether its server keeps If-None-Match, once known.
+# Bucket → whether its server honours If-None-Match, once known.
 _KEEPS_CONDITIONS: dict[str, bool] = {}
-# Each session would read AWS's descriptions of its services again: megabytes of JSON, for .2 s.
+# Cached, because each session would read AWS's service descriptions again: megabytes of JSON, .2 s.
 _loader = cache(lambda search_path: import_module("botocore.loaders").create_loader(search_path))
 
 
 def storage_root() -> UPath:
-    """Where everything is stored: EXPERIMENT_PIPELINE_STORAGE, else `artifacts` in this folder."""
+    """Where everything is stored: EXPERIMENT_PIPELINE_STORAGE, else `artifacts` in the working directory."""
     return location(os.environ.get(STORAGE_VARIABLE) or "artifacts")
 
 
@@ -75,13 +75,13 @@ def location(
     anonymous: bool = False,
     read_seconds: float = READ_SECONDS,
 ) -> UPath:
-    """Return a path, or any fsspec URL, as a path with time-outs and without caches.
+    """Return a path or any fsspec URL as a path object with time-outs and without caches.
 
-    `read_seconds`: how long a server may stay silent in each attempt. StorageUnreachable: a protocol
-    that is not known, or whose package is missing.
+    `read_seconds`: how long a server may stay silent in each attempt. StorageUnreachable: an unknown
+    protocol, or one whose package is missing.
     """
     if "\0" in url:
-        raise StorageUnreachable(repr(without_credentials(url)), "holds a NUL", "Remove it.")
+        raise StorageUnreachable(repr(without_credentials(url)), "contains a NUL", "Remove it.")
     protocol, separator, rest = url.partition("://")
     protocol = protocol.lower()
     options: dict[str, Any] = {}
@@ -99,7 +99,7 @@ def location(
     try:
         path: UPath = UPath(url, **options)
         if protocol in _S3:
-            path.fs.retries = 1  # s3fs's tries would multiply with botocore's, which know S3 better
+            path.fs.retries = 1  # s3fs's retries would multiply those of botocore, which are better
     except (ValueError, ImportError) as error:
         rule, fix = str(error), "Correct the URL, or install what is missing."
         raise StorageUnreachable(without_credentials(url), rule, fix) from error
@@ -114,8 +114,8 @@ def _s3_options(endpoint_url: str | None, anonymous: bool, read_seconds: float) 
     session.lazy_register_component(
         "data_loader", lambda: _loader(session.get_config_variable("data_path"))
     )
-    # aiohttp waits for the answer to `Expect: 100-continue` without any time-out: a PUT to a
-    # silent server would hang for ever (marin-community/marin#6719).
+    # aiohttp waits for the answer to `Expect: 100-continue` without a time-out: a PUT to a silent
+    # server would hang forever (marin-community/marin#6719).
     session.unregister("before-call.s3", add_expect_header)
     return {
         "session": session,
@@ -133,19 +133,19 @@ def _s3_options(endpoint_url: str | None, anonymous: bool, read_seconds: float) 
 
 
 def resolved(path: UPath) -> str:
-    """The path without links and detours, to be compared with others."""
+    """The path as text, without links and `..`, for comparison with others."""
     place = on_disk(path)
     return str(path) if place is None else str(place.resolve())
 
 
 def on_disk(path: UPath) -> Path | None:
-    """The path as one of the operating system; None when it is in a bucket or on the web."""
+    """The path as a local `Path`; None if it is in a bucket or on the web."""
     return Path(str(path)) if path.protocol in _DISK else None
 
 
 @contextmanager
 def explained(path: UPath) -> Iterator[None]:
-    """Turn a failure to reach a path into StorageUnreachable, with its cause; bugs pass unchanged."""
+    """Turn a failure to reach a path into StorageUnreachable, with its cause; bugs are raised unchanged."""
     try:
         yield
     except Exception as error:
@@ -198,13 +198,13 @@ def redacted(value: Any) -> Any:
 
 
 def read_bytes(path: UPath) -> bytes:
-    """Return the content of a file; StorageUnreachable when it does not exist."""
+    """Return the content of a file; StorageUnreachable if it does not exist."""
     with explained(path):
         return _read(path)
 
 
 def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
-    """Return the content of those files that exist, from a bucket many at once."""
+    """Return path → content for the files that exist; from a bucket many are read at once."""
 
     def read(path: UPath) -> bytes | None:
         return _unless_missing(path, _read, None)
@@ -219,7 +219,7 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
 
 
 def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) -> _Result:
-    """Return what was read; try again for so long as the storage does not answer."""
+    """Return what `read` returns; retry for up to `seconds` while the storage does not answer."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -231,19 +231,19 @@ def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) ->
 
 
 def exists(path: UPath) -> bool:
-    """Whether a file is there; False for a folder."""
+    """Whether a file exists; False for a folder."""
     return _unless_missing(path, lambda one: stat.S_ISREG(one.stat().st_mode), otherwise=False)
 
 
 def list_names(folder: UPath) -> list[str]:
-    """Return the names in a folder, sorted, without hidden ones; [] when there is no folder."""
+    """Return the sorted names in a folder, without hidden ones; [] if there is no folder."""
 
     def names(folder: UPath) -> list[str]:
         if (place := on_disk(folder)) is not None:
             return [child.name for child in place.iterdir()]
         children = folder.fs.ls(folder.path, detail=False)
         split = (child.rstrip("/").rpartition("/") for child in children)
-        # A listing of a file, and of some servers' folders, names the place itself.
+        # The listing of a file, and on some servers that of a folder, contains the path itself.
         return [name for parent, _, name in split if parent == folder.path.rstrip("/")]
 
     found: list[str] = _unless_missing(folder, names, otherwise=[])
@@ -259,7 +259,7 @@ class StoredFile:
 
 
 def files_below(folder: UPath) -> dict[str, StoredFile]:
-    """Return relative path → file, of all below a folder, hidden ones included; of links nothing."""
+    """Return relative path → file for all files below a folder, including hidden ones, without links."""
 
     def found(folder: UPath) -> dict[str, StoredFile]:
         if (place := on_disk(folder)) is not None:
@@ -268,7 +268,7 @@ def files_below(folder: UPath) -> dict[str, StoredFile]:
             return {path: StoredFile(one.st_size, one.st_mtime) for path, one in stats.items()}
         start, files = len(folder.path.rstrip("/")) + 1, folder.fs.find(folder.path, detail=True)
         ages = {path: one.get("LastModified") for path, one in files.items()}
-        return {  # a file system that does not tell has no old files
+        return {  # without a modification time, a file counts as new
             path[start:]: StoredFile(files[path]["size"], at.timestamp() if at else time.time())
             for path, at in ages.items()
         }
@@ -277,7 +277,7 @@ def files_below(folder: UPath) -> dict[str, StoredFile]:
 
 
 def write_bytes(path: UPath, data: bytes) -> None:
-    """Make a file, or replace it; readers see the old or the new one, never a mixture."""
+    """Create or replace a file atomically: readers see the old or the new content, never a mixture."""
     with explained(path):
         if (place := on_disk(path)) is None:
             path.fs.pipe_file(path.path, data)
@@ -288,7 +288,7 @@ def write_bytes(path: UPath, data: bytes) -> None:
 
 
 def fetched(path: UPath, folder: Path) -> Path:
-    """Return a path on this disk: of the file itself, or of its copy in a folder."""
+    """Return a local path: of the file itself, or of its copy in `folder`."""
     if (place := on_disk(path)) is not None:
         return place
     copy = folder / path.name
@@ -299,7 +299,7 @@ def fetched(path: UPath, folder: Path) -> Path:
 
 @contextmanager
 def unfinished(folder: UPath) -> Iterator[Path]:
-    """Make an empty folder, below TMPDIR for a bucket, of files for `put_file`; it is removed at the end."""
+    """Make an empty folder (for a bucket: in TMPDIR) for files to `put_file`; it is removed at the end."""
     with explained(folder):
         if (place := on_disk(folder)) is None:
             with TemporaryDirectory(prefix="experiment_pipeline-") as temporary:
@@ -313,7 +313,7 @@ def unfinished(folder: UPath) -> Iterator[Path]:
 
 
 def put_file(file: Path, path: UPath) -> None:
-    """Put a file of an `unfinished` folder in its place, at once."""
+    """Move a file of an `unfinished` folder to its path, atomically."""
     with explained(path):
         if (place := on_disk(path)) is None:
             path.fs.put_file(str(file), path.path, **_parts(path))
@@ -326,7 +326,7 @@ def put_file(file: Path, path: UPath) -> None:
 
 @contextmanager
 def streamed(path: UPath) -> Iterator[Path]:
-    """A file on this disk to write in parts, put in place at the end; leftovers of killed writers go."""
+    """A local file to write in parts, moved to its path at the end; leftovers of killed writers are removed."""
     mark = f".{re.sub(r'[^0-9A-Za-z]', '_', this_host())}-"
     for left in [] if (parent := on_disk(path.parent)) is None else parent.glob(f"{mark}*.tmp"):
         pid = left.name.split("-")[1]
@@ -339,7 +339,7 @@ def streamed(path: UPath) -> Iterator[Path]:
 
 
 def open_file(path: UPath) -> BinaryIO:
-    """Open a file to read parts of it; in a bucket each part is one request."""
+    """Open a file to read parts of it; in a bucket, each part is one request."""
     with explained(path):
         if (place := on_disk(path)) is not None:
             return cast("BinaryIO", pa.OSFile(str(place)))
@@ -347,7 +347,7 @@ def open_file(path: UPath) -> BinaryIO:
 
 
 def remove(path: UPath) -> None:
-    """Remove a file, or a folder with all that is in it, where it exists."""
+    """Remove a file, or a folder with its content, if it exists."""
 
     def act(path: UPath) -> None:
         if (place := on_disk(path)) is None:
@@ -361,13 +361,13 @@ def remove(path: UPath) -> None:
 
 
 def create_exclusive(path: UPath, data: bytes) -> bool:
-    """Make a file unless it exists; return whether this call, of all that try, has made it.
+    """Create a file unless it exists; return True in exactly one of all concurrent calls: its creator.
 
-    A PUT over S3 whose answer was lost gives False. StorageUnreachable: also without conditional writes.
+    False also if the answer to a PUT was lost. StorageUnreachable: also without conditional writes.
     """
     with explained(path):
         if (place := on_disk(path)) is not None:
-            # Only a hard link both appears whole and refuses to replace.
+            # A hard link appears atomically and never replaces a file.
             made = False
             with _written_beside(place, data) as temporary, suppress(FileExistsError):
                 place.hardlink_to(temporary)
@@ -377,13 +377,13 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
         server = path.fs.s3.meta.endpoint_url if path.protocol in _S3 else path.protocol
         bucket = f"{server}/{path.drive}"
         if bucket not in _KEEPS_CONDITIONS:
-            # Tried out with a hidden file in the same folder: other places may be forbidden.
+            # Tested with a hidden file in the same folder, as other places may be forbidden.
             probe = path.parent / f".{secrets.token_hex(8)}.probe"
             path.fs.pipe_file(probe.path, b"")
             try:
                 _KEEPS_CONDITIONS[bucket] = not _create_in_bucket(probe, b"")
             except OSError as error:
-                if error.errno != errno.ENOSYS:  # "not implemented" is an answer too
+                if error.errno != errno.ENOSYS:  # "not implemented" means no
                     raise
                 _KEEPS_CONDITIONS[bucket] = False
             path.fs.rm_file(probe.path)
@@ -391,8 +391,8 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
             return _create_in_bucket(path, data)
     raise StorageUnreachable(
         str(path),
-        "the server of this bucket has no conditional writes (If-None-Match), so that two runs at "
-        "once could overwrite each other's files",
+        "the server of this bucket has no conditional writes (If-None-Match), so two concurrent "
+        "runs could overwrite each other's files",
         "Use a server that has them, such as AWS S3, MinIO or SeaweedFS, or a folder on a disk.",
     )
 
@@ -406,7 +406,7 @@ def _create_in_bucket(path: UPath, data: bytes) -> bool:
         except OSError as error:
             if _s3_code(error) == "PreconditionFailed":
                 return False
-            # AWS answers so when two conditional writes meet, and asks to try again.
+            # AWS answers this when two conditional writes coincide, and asks to retry.
             if _s3_code(error) != "ConditionalRequestConflict" or attempt == 7:
                 raise
             time.sleep(0.2 * (attempt + 1))
@@ -438,7 +438,7 @@ def _sync(place: Path) -> None:
 
 
 def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Result) -> _Result:
-    """Act on a path; only a missing bucket is an error, a missing file is not."""
+    """Call `act` with a path; return `otherwise` if the file is missing. A missing bucket is an error."""
     with explained(path):
         try:
             return act(path)
@@ -451,7 +451,7 @@ def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Re
 def _read(path: UPath) -> bytes:
     if (place := on_disk(path)) is not None:
         return place.read_bytes()
-    # One GET: by itself, s3fs would ask for the size first.
+    # A single GET: by default, s3fs would ask for the size first.
     one_request = {"max_concurrency": 1} if path.protocol in _S3 else {}
     return bytes(path.fs.cat_file(path.path, **one_request))
 

@@ -1,10 +1,10 @@
-"""Cells in a file that is mapped: memory holds what is read of them, and the system may drop it again.
+"""Spill arrays and tables to memory-mapped files: only what is read is in memory, and the OS can drop it.
 
-What is too large for memory is an ordinary array, column or DataFrame all the same, with one map per
-column. Whatever copies all columns at once (`frame[mask]`, `pd.concat`, `to_numpy()`) needs memory for
-all of them. The files lie below TMPDIR, which must be a disk, and have no name: a killed process leaves
-none behind. Stored arrays are files of NumPy's format, never pickled; a sparse table is its parts, one
-of which is named by its class and holds its shape.
+Data beyond memory is still an ordinary array, column or DataFrame, with one map per column. Operations
+that copy all columns at once (`frame[mask]`, `pd.concat`, `to_numpy()`) need memory for all of them. The
+files are in TMPDIR, which must be on a disk, and are unnamed: a killed process leaves none behind. Stored
+arrays have NumPy's format and are never pickled; a sparse table is stored as its parts, one of which is
+named by its class and holds its shape.
 """
 
 import errno
@@ -27,7 +27,7 @@ from experiment_pipeline.storage.files import Location, explained, open_file
 from experiment_pipeline.table.kinds import holds_objects, kind_of_type
 from experiment_pipeline.table.table import Cells, kept_index, of_columns, rows_at
 
-# Tables, arrays and files that are no larger stay in memory, and so do single columns.
+# Tables, arrays and files up to the first size stay in memory, and single columns up to the second.
 HELD_BYTES = 64 * 1024 * 1024
 COLUMN_BYTES = 4 * 1024 * 1024
 _ALIGNED = 64  # bytes, as Arrow aligns
@@ -38,7 +38,7 @@ _Thing = TypeVar("_Thing")
 
 
 def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
-    """Return the content of a new file on a read-only map; StorageUnreachable: there is no room for it."""
+    """Return a read-only map of a temporary file that `write` fills; StorageUnreachable: disk full."""
     try:
         with tempfile.TemporaryFile(prefix="experiment_pipeline-") as file:
             write(file)
@@ -48,18 +48,18 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
                 return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
-        # Errors without a number are not the system's: a damaged gzip stream, for example.
+        # Errors without a number are not from the OS, such as that of a damaged gzip stream.
         if error.errno is None:
             raise
         if error.errno == errno.ENOMEM:
             raise MemoryError from error
-        rule = f"there is no room for a temporary table: {error.strerror or error}"
+        rule = f"there is no space for a temporary table: {error.strerror or error}"
         fix = "Free some space, or name a larger folder in the variable TMPDIR."
         raise StorageUnreachable(tempfile.gettempdir(), rule, fix) from error
 
 
 def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memoryview:
-    """Return what a stream has left, on a map if it is large; `check` gets the size so far, and may raise."""
+    """Return the rest of a stream, on a map if it is large; `check` is called with the size so far."""
     start = stream.read(HELD_BYTES + 1)
     if len(start) <= HELD_BYTES:
         return start
@@ -75,7 +75,7 @@ def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memory
 
 
 def read_mapped(paths: Sequence[Location]) -> list[memoryview]:
-    """Return the content of files, wherever they lie, on one map; StorageUnreachable as `mapped_file`."""
+    """Return the content of local or remote files on one map; StorageUnreachable as in `mapped_file`."""
     ends = [0]
 
     def write(file: BinaryIO) -> None:
@@ -94,7 +94,7 @@ def read_mapped(paths: Sequence[Location]) -> list[memoryview]:
 
 
 def batches_as_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """Return batches of one schema below one another, on a map if they are large."""
+    """Concatenate batches of one schema to a table, on a map if they are large."""
     held, size = list[pa.RecordBatch](), 0
     for batch in batches:
         held.append(batch)
@@ -109,15 +109,15 @@ def batches_as_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa
             for batch in itertools.chain(held, batches):
                 writer.write_batch(batch)
 
-    # The columns are views of the map.
+    # The columns are views into the map.
     with pa.ipc.open_file(pa.py_buffer(mapped_file(write))) as reader:
         return reader.read_all()
 
 
 def mapped(cells: _Thing) -> _Thing:
-    """Return an array of numpy, pandas or Arrow, or several, on a map of their cells.
+    """Return arrays of NumPy, pandas or Arrow (one, or a list) with their cells on a map.
 
-    Pickle separates the large parts of an object from the rest (PEP 574), which stays in memory.
+    Pickle separates the large buffers of an object from the rest (PEP 574), which stays in memory.
     """
     parts = list[pickle.PickleBuffer]()
     made_of = io.BytesIO()
@@ -137,7 +137,7 @@ def mapped(cells: _Thing) -> _Thing:
 
 
 class _Pickler(pickle.Pickler):
-    """Also separates the cells of datetimes, which numpy alone pickles inside."""
+    """Also separates the cells of datetimes, which NumPy would pickle inline."""
 
     def reducer_override(self, part: Any) -> Any:
         if type(part) is np.ndarray and kind_of_type(part.dtype) in ("datetime", "duration"):
@@ -146,24 +146,24 @@ class _Pickler(pickle.Pickler):
 
 
 def aside(cells: np.ndarray) -> np.ndarray:
-    """Return an array that is read seldom, on a map if it is large."""
+    """Return a rarely read array, on a map if it is large."""
     return mapped(cells) if cells.nbytes > HELD_BYTES else cells
 
 
 def spilled(cells: Cells) -> Cells:
-    """Return a column, or the columns of a table, on a map if they are large, but not Python objects."""
+    """Return a column or table on a map if it is large; columns of Python objects stay in memory."""
     if isinstance(cells, pd.DataFrame):
         return on_map(cells) if _size([cells]) > COLUMN_BYTES else cells  # pyrefly: ignore[bad-return]
     if holds_objects(cells) or cells.memory_usage(index=False) <= COLUMN_BYTES:
         return cells
     column = pd.Series(mapped(_array(cells)), cells.index, name=cells.name, copy=False)
-    # Arrow keeps the memory that it read columns into.
+    # Otherwise Arrow would keep the memory into which it read the column.
     pa.default_memory_pool().release_unused()
     return column  # pyrefly: ignore[bad-return] - a Series was given
 
 
 def on_map(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose columns, but those of objects, lie on one map."""
+    """Return a table with all columns on one map, except columns of objects."""
     own = {str(name): table[name] for name in table.columns}
     plain = [name for name in own if not holds_objects(own[name])]
     arrays = mapped([_array(own[name]) for name in plain])
@@ -176,14 +176,14 @@ def _array(column: pd.Series) -> Any:
 
 
 def some_rows(table: pd.DataFrame, positions: np.ndarray) -> pd.DataFrame:
-    """Return the rows at these positions (k,), in their order: on maps where they are large."""
+    """Return the rows at these positions (k,), in this order, on maps if they are large."""
     if _size([table]) * len(positions) <= HELD_BYTES * len(table):
         return table.iloc[positions]
     return rows_at(table, positions, spilled)
 
 
 def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return tables of the same columns below one another: on maps where they are large."""
+    """Concatenate tables with the same columns, on maps if they are large."""
     if _size(tables) <= HELD_BYTES:
         return pd.concat(tables)
     names = map(str, tables[0].columns)
@@ -193,7 +193,7 @@ def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def joined(blocks: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Return blocks (k, d) float64 below one another, an array of this shape: on a map if large."""
+    """Concatenate blocks (k, d) float64 to an array of this shape, on a map if it is large."""
     if 8 * shape[0] * shape[1] <= HELD_BYTES:
         return np.concatenate(list(blocks))
 
@@ -208,31 +208,31 @@ def _size(tables: Iterable[pd.DataFrame]) -> int:
 
 
 def npy(array: np.ndarray) -> bytes:
-    """Return an array as a file; ValueError where it holds Python's objects."""
+    """Return an array as the bytes of an .npy file; ValueError for Python objects."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def array_of(content: bytes) -> np.ndarray:
-    """Return what `npy` wrote."""
+    """Return the array that `npy` wrote."""
     return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 @runtime_checkable
 class InBlocks(Protocol):
-    """A table (n, d) float64 that nobody holds."""
+    """A table (n, d) float64 that is never in memory as a whole."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """As of an array."""
+        """As for an array."""
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Give its rows in order, some (k, d) at a time."""
+        """Yield its rows in order, in blocks (k, d)."""
 
 
 def write_tables(tables: Mapping[str, Any], folder: Path) -> None:
-    """Write tables by name, dense, sparse by rows or in blocks: no file is ever held as bytes."""
+    """Write named tables (dense, sparse by rows, or in blocks) to files, never holding one as bytes."""
     from scipy.sparse import issparse
 
     arrays = dict[str, Any]()
@@ -253,7 +253,7 @@ def write_tables(tables: Mapping[str, Any], folder: Path) -> None:
 
 
 def read_tables(files: Mapping[str, Path]) -> dict[str, Any]:
-    """Return name → table, of the files that `write_tables` made, which may be removed from now on."""
+    """Return name → table from files of `write_tables`; the files may be removed afterwards."""
     from scipy import sparse
 
     found = {
@@ -269,9 +269,9 @@ def read_tables(files: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def _map(path: Path) -> Any:
-    """A plain array on the memory of the map, which an estimator may keep and store."""
+    """A plain array (no memmap) on a map, so that an estimator may keep and store it."""
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except ValueError:
-        # Of no cells there is nothing to map.
+        # An array without cells cannot be mapped.
         return np.asarray(np.load(path, allow_pickle=False))

@@ -1,7 +1,7 @@
-"""The library that draws charts, once for all pages of a storage: <root>/page_files/<sha256>.js.
+"""The chart library, stored once for all pages of a storage: <root>/page_files/<sha256>.js.
 
-`reporting` makes whole pages, in which such a script has the attribute `data-shared`. A stored page
-loads it by a relative path; without it the page shows its texts and tables, and says what it lacks.
+`reporting` makes self-contained pages, in which such a script has the attribute `data-shared`. A stored
+page loads it by a relative path; without it, the page shows texts and tables, and a hint.
 """
 
 import html
@@ -14,15 +14,15 @@ PAGE_FILES = "page_files"
 _INSIDE = re.compile(r"<script data-shared>(.*?)</script>", re.DOTALL)
 _BESIDE = re.compile(r'<script src="((?:\.\./)+)page_files/([0-9a-f]{64}\.js)".*?></script>')
 _LACKS = (
-    "A part of this page is a file of the storage that is not beside this copy. Open the page in the "
-    "storage, or copy it whole: experiment-pipeline show RUN --copy-reports FOLDER"
+    "The charts of this page need a file of the storage, which is missing beside this copy. Open the page "
+    "in the storage, or copy it whole: experiment-pipeline show RUN --copy-reports FOLDER"
 )
 _LINK = """<script src="{}page_files/{}.js" onerror="document.querySelector('h1').after(\
 Object.assign(document.createElement('p'), {{role: 'status', textContent: '{}'}}))"></script>"""
 
 
 def apart(page: bytes, folder: Location) -> bytes:
-    """Return a page for `<root>/<experiment>/<stage>/<entry>`, its shared scripts written to files."""
+    """Return a page for `<root>/<experiment>/<stage>/<entry>`, with its shared scripts moved to files."""
 
     def linked(found: re.Match[str]) -> str:
         rule, fix = "is not the script that was written", "Run the experiment with a change."
@@ -34,7 +34,7 @@ def apart(page: bytes, folder: Location) -> bytes:
 
 
 def whole(path: Location) -> bytes:
-    """Return a stored page as one file; a script that is gone stays a link."""
+    """Return a stored page as one file, with its scripts inside; a missing script stays a link."""
 
     def inside(found: re.Match[str]) -> str:
         place = path.parents[len(found[1]) // len("../")] / PAGE_FILES / found[2]

@@ -1,8 +1,8 @@
 """Estimators as bytes without pickle: skops, made canonical, so that equal estimators have equal bytes.
 
-What skops writes differs from one process to the next: object ids are memory addresses, the archive
-holds the time of day, the nodes of trees have undefined bytes. Here ids and files are numbered in the
-order of their first use, plain values have no id, the time is fixed, the gaps are zero.
+skops' own output differs between processes: object ids are memory addresses, the archive contains the
+time, and tree nodes have undefined padding bytes. Here ids and files are numbered in the order of their
+first use, plain values have no id, the time is fixed, and padding is zero.
 """
 
 import importlib.util
@@ -23,24 +23,24 @@ from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.storage.mapped import npy
 from experiment_pipeline.storage.processes import free_memory
 
-# What the pipelines of this package hold beyond the types skops trusts by itself: reviewed, and
-# never extended by what a file asks for.
+# Types in this package's pipelines beyond those that skops trusts by itself: reviewed, and never
+# extended because a file asks for more.
 TRUSTED_TYPES: tuple[str, ...] = (
     *(name for algorithm in ALGORITHMS.values() for name in algorithm.trusted_types),
-    # Plain attributes and numpy, what scikit-learn's public CalibratedClassifierCV holds.
+    # Contained in scikit-learn's CalibratedClassifierCV: plain attributes and NumPy.
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     *("numpy.asarray", "numpy.clip", "numpy.diff", "numpy.dot", "numpy.nan_to_num", "numpy.prod"),
     *("numpy.reshape", "numpy.take", "numpy.dtype", "numpy.expand_dims"),
     *("pandas.DataFrame", "pandas.Series"),
 )
-# What zipfile, zlib, json and numpy raise of a file with a few bytes changed.
+# Errors of zipfile, zlib, json and NumPy when a few bytes of a file are changed.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError, ValueError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SCHEMA = "schema.json"
-# As measured of what json makes of a schema of many texts.
+# Measured memory of a parsed JSON schema with many texts, relative to its size.
 _AS_OBJECTS = 9
-# Loads a text of LightGBM and predicts on random rows: of a changed text it aborts its process.
+# Loads a LightGBM text and predicts on random rows: with a manipulated text, that aborts the process.
 _TRIAL = """
 import ctypes, random, sys
 library, draw = ctypes.CDLL(sys.argv[1]), random.Random(0)
@@ -60,15 +60,15 @@ for text in sys.stdin.buffer.read().split(b"\\0"):
     call("PredictForMat", model, rows, 1, n, width, 1, 0, 0, -1, b"num_threads=1", ctypes.byref(size), out)
 """
 _TRIAL_SECONDS = 300
-# Level 6 takes 2.5 times as long as level 1 on a forest, for a file 20 % smaller.
+# On a forest, level 6 takes 2.5 times as long as level 1, for a file that is 20 % smaller.
 _COMPRESSION_LEVEL = 1
 
 
 def to_bytes(estimator: Any) -> bytes:
-    """Return the estimator as canonical skops bytes; InvalidModel when skops cannot write it.
+    """Return the estimator as canonical skops bytes; InvalidModel if skops cannot write it.
 
-    Equal bytes in every process need attributes without `set`s of text, whose order Python
-    draws anew for each process.
+    The bytes are the same in every process unless an attribute is a `set` of texts, whose order is
+    random in each process.
     """
     import skops
     from skops.io._persist import SaveContext, get_state
@@ -76,7 +76,7 @@ def to_bytes(estimator: Any) -> bytes:
 
     written = io.BytesIO()
     try:
-        # As `skops.io.dumps`, but for the indents of the schema, which took 10 s for 40,000 texts.
+        # As `skops.io.dumps`, but without indenting the schema, which took 10 s for 40,000 texts.
         with zipfile.ZipFile(written, "w") as archive:
             context = SaveContext(zip_file=archive)
             state = get_state(estimator, context)
@@ -84,20 +84,20 @@ def to_bytes(estimator: Any) -> bytes:
             archive.writestr(_SCHEMA, json.dumps(state))
     except (UnsupportedTypeException, TypeError, AttributeError, ValueError) as error:
         rule = f"it cannot be stored without pickle: {error}"
-        fix = "keep only data, functions of modules and estimators in its attributes"
+        fix = "keep only data, module-level functions and estimators in its attributes"
         raise errors.InvalidModel(f"estimator {type(estimator).__name__}", rule, fix) from error
     return _canonical(written)
 
 
 def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
-    """Return the estimator of `to_bytes`; InvalidModel: a type is neither trusted nor in `extra_trusted`."""
+    """Return the estimator of `to_bytes`; InvalidModel: a type is not trusted, or the file is damaged."""
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
         return skops.io.loads(data, trusted=[*TRUSTED_TYPES, *extra_trusted])
     except UntrustedTypesFoundException as error:
-        rule, fix = str(error), "trust its types only if you know its origin"
+        rule, fix = str(error), "trust its types only if you know where it comes from"
         raise errors.InvalidModel("the stored estimator", rule, fix) from error
     except _DAMAGED as error:
         rule, fix = f"it is not a skops file: {error}", "train or export it again"
@@ -105,8 +105,8 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
 
 
 def check_foreign(model: bytes) -> None:
-    """Raise InvalidModel for a skops file whose loading would end this process: it unpacks beyond
-    memory, or a LightGBM text in it ends another process that tries it.
+    """Raise InvalidModel for a skops file whose loading would kill this process: it unpacks beyond the
+    free memory, or a LightGBM text in it crashes a trial process.
     """
     needed, free = loading_bytes(model), free_memory()
     if needed > free.size:
@@ -119,7 +119,7 @@ def check_foreign(model: bytes) -> None:
     def note(node: dict[str, Any]) -> None:
         content = node.get("content")
         text = json.loads(content) if isinstance(content, str) and content[:1] == '"' else ""
-        if "max_feature_idx" in text:  # without it LightGBM refuses a text before it reads any tree
+        if "max_feature_idx" in text:  # LightGBM refuses other texts before it parses any tree
             texts.append(text.encode())
 
     json.loads(zipfile.ZipFile(io.BytesIO(model)).read(_SCHEMA), object_hook=note)
@@ -132,18 +132,18 @@ def check_foreign(model: bytes) -> None:
         trial, input=b"\0".join(texts), check=False, capture_output=True, timeout=_TRIAL_SECONDS
     )
     if tried.returncode:
-        rule = "a model of LightGBM in it was changed: reading it ends a process"
+        rule = "a LightGBM model in it was changed: loading it crashes the process"
         raise errors.InvalidModel("the stored estimator", rule, "export it again")
 
 
 def loading_bytes(model: bytes) -> int:
-    """Return about what loading a file of `to_bytes` takes: its arrays twice, its schema in objects."""
+    """Estimate the memory for loading a file of `to_bytes`: arrays twice, and the schema as objects."""
     parts = zipfile.ZipFile(io.BytesIO(model)).infolist()
     return sum(part.file_size * (_AS_OBJECTS if part.filename == _SCHEMA else 2) for part in parts)
 
 
 def untrusted_types(fresh: bytes) -> tuple[str, ...]:
-    """Return the types that neither skops nor TRUSTED_TYPES trusts, of bytes just made here."""
+    """Return the types in freshly made bytes that neither skops nor TRUSTED_TYPES trusts."""
     import skops.io
 
     return tuple(sorted({*skops.io.get_untrusted_types(data=fresh)} - {*TRUSTED_TYPES}))
@@ -158,7 +158,7 @@ def _canonical(written: io.BytesIO) -> bytes:
         content = source.read(old)
         if content.startswith(b"\x93NUMPY"):
             array = np.load(io.BytesIO(content), allow_pickle=False)
-            if array.dtype.names is not None:  # zeros between the fields of a structured array
+            if array.dtype.names is not None:  # zero the padding of a structured array
                 clean = np.zeros(array.shape, array.dtype)
                 for name in array.dtype.names:
                     clean[name] = array[name]
@@ -173,9 +173,9 @@ def _canonical(written: io.BytesIO) -> bytes:
 
 
 def _renamed(node: Any, ids: dict[int, int], files: dict[str, str]) -> Any:
-    """Copy a part of the schema, ids and files numbered in the order of their first use.
+    """Copy a part of the schema, with ids and files numbered in the order of their first use.
 
-    A text or a number loses its id: whether two equal ones are one object is up to Python.
+    Texts and numbers lose their id: Python decides whether two equal ones are one object.
     """
     if isinstance(node, list):
         return [_renamed(one, ids, files) for one in node]
@@ -185,7 +185,7 @@ def _renamed(node: Any, ids: dict[int, int], files: dict[str, str]) -> Any:
     if copy.get("__loader__") == "JsonNode":
         copy.pop("__id__", None)
     if "__id__" in copy:
-        # From 1: skops takes 0 for no id.
+        # Starting at 1: skops treats 0 as no id.
         copy["__id__"] = ids.setdefault(copy["__id__"], len(ids) + 1)
     if isinstance(name := copy.get("file"), str):
         copy["file"] = files.setdefault(name, f"{len(files):04d}{name[name.rindex('.') :]}")

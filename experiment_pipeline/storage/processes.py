@@ -1,4 +1,4 @@
-"""Processes: which one executes a run and whether it lives; the memory that this one took and can take."""
+"""Processes: which one executes a run and whether it is alive; peak and free memory of this process."""
 
 import ctypes
 import os
@@ -20,16 +20,16 @@ _INITIAL_SPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
 
 @dataclass(frozen=True)
 class Process:
-    """A process of some machine."""
+    """A process on a machine."""
 
-    host: str  # the machine, and the container where there is one
+    host: str  # the machine, and the container if there is one
     pid: int
-    # boot and clock tick, which no later process of that number has; empty where it is not known
+    # boot id and clock tick of its start, which tell a reused pid apart; empty if unknown
     started: str = ""
 
     @classmethod
     def here(cls, pid: int | None = None) -> Self:
-        """A process of this host, while it lives; None: this one."""
+        """A living process of this host; None: this process."""
         number = os.getpid() if pid is None else pid
         return cls(this_host(), number, _started(number) or "")
 
@@ -40,7 +40,7 @@ class Process:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it has ended; only meaningful where it `is_here`."""
+        """Whether it has ended; only meaningful if it `is_here`."""
         started = _started(self.pid)
         if started is not None and self.started:
             return started != self.started
@@ -51,7 +51,7 @@ class Process:
 
 
 def this_host() -> str:
-    """Name of the machine, and of a container's namespace of process numbers."""
+    """The name of the machine, and in a container its PID namespace."""
     try:
         space = str((_PROC / "self/ns/pid").readlink())
     except OSError:
@@ -60,22 +60,22 @@ def this_host() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Boot and clock tick of a process's start; "dead" for a zombie; None: not found in /proc."""
+    """Boot id and clock tick of a process's start; "dead" for a zombie; None: not in /proc."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    # The program's name stands in parentheses and may hold anything; see proc(5).
+    # The program's name is in parentheses and may contain anything; see proc(5).
     state, *others = stat.rpartition(")")[2].split()
     return "dead" if state in "ZX" else f"{boot} {others[18]}"
 
 
 def peak_memory_bytes() -> int:
-    """Return the most resident memory of this process since it began."""
+    """Return the peak resident memory of this process in bytes."""
     status = _PROC / "self/status"
     if status.exists():
-        # Not ru_maxrss: through fork and exec that one starts from the parent's peak.
+        # Not ru_maxrss: after fork and exec it starts at the parent's peak.
         kibibytes = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
         if kibibytes is not None:
             return 1024 * int(kibibytes[1])
@@ -85,17 +85,17 @@ def peak_memory_bytes() -> int:
 
 @dataclass(frozen=True)
 class FreeMemory:
-    """Bytes that this process can still take, and what sets that limit."""
+    """Bytes that this process can still allocate, and what limits them."""
 
     size: int
     limited_by: str
 
 
 def free_memory(root: Path = Path("/")) -> FreeMemory:
-    """Return the tightest limit: of the machine, the control group or `ulimit -v`."""
-    # What allocators only keep in reserve is given back first.
+    """Return the tightest limit: that of the machine, the control group or `ulimit -v`."""
+    # Memory that allocators only hold in reserve is returned first.
     pa.default_memory_pool().release_unused()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc only
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # only in glibc
         trim(0)
     own = psutil.Process().memory_info()
     found = [FreeMemory(psutil.virtual_memory().available, "the memory of the machine")]
@@ -110,7 +110,7 @@ def free_memory(root: Path = Path("/")) -> FreeMemory:
 
 
 def _group_limits(root: Path) -> Iterator[int]:
-    """The limits of this process's control groups and their parents; see cgroups(7)."""
+    """Yield the memory limits of this process's control groups and their parents; see cgroups(7)."""
     groups = root / "proc/self/cgroup"
     for line in groups.read_text().splitlines() if groups.exists() else ():
         _, controllers, path = line.split(":", 2)
@@ -119,11 +119,11 @@ def _group_limits(root: Path) -> Iterator[int]:
             base, file = base / "memory", "memory.limit_in_bytes"
         elif controllers:
             continue
-        # In a container the path may be the host's: then only the base exists.
+        # In a container, the path may be that of the host: then only the base exists.
         group = base / path.lstrip("/")
         for folder in [group, *group.parents]:
             limit = folder / file
-            # No limit is written as "max", in version 1 as a number beyond any machine.
+            # Without a limit the file contains "max"; in version 1, a number beyond any machine.
             if limit.exists() and (written := limit.read_text().strip()).isdigit():
                 yield int(written)
             if folder == base:

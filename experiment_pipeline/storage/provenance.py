@@ -1,9 +1,9 @@
-"""Where a model comes from and where it is committed to: git, and the versions of the software.
+"""Provenance of a model: the user's git commit, software versions; and committing a version to git.
 
-A version becomes a commit on the branch `experiment-pipeline/<experiment>` that holds
+A version becomes a commit on the branch `experiment-pipeline/<experiment>`, which contains
 `models/<experiment>/…`, and the tag `<experiment>/<version>`. It is made in a temporary bare repository
 and pushed in one atomic step: a user's files and index are never touched, and git itself decides
-between two exporters at once. The branch shares no history with the user's code.
+between concurrent exporters. The branch shares no history with the user's code.
 """
 
 import os
@@ -34,19 +34,19 @@ COMMITTED = (
     *(ENVIRONMENT, "sets.json", "expected_predictions.json"),  # for `reproduce`
 )
 SECONDS = 60
-# Set inside git hooks: they would lead every command to the hook's repository.
+# Set inside git hooks: these variables would direct every command to the hook's repository.
 _OF_A_REPOSITORY = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"),
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
     "GIT_QUARANTINE_PATH",
 )
-owners = cache(metadata.packages_distributions)  # reads a file of every distribution
+owners = cache(metadata.packages_distributions)  # cached: it reads a file of every distribution
 _NOBODY = ("-c", "user.name=experiment-pipeline", "-c", "user.email=experiment-pipeline@localhost")
 
 
 @cache
 def cpu_kernel() -> str:
-    """What sums numbers here, such as `Haswell, X86_V3`; on another kernel models differ by rounding."""
+    """The CPU kernels in use, such as `Haswell, X86_V3`; on other kernels models differ by rounding."""
     blas = {str(one["architecture"]) for one in threadpool_info() if one.get("architecture")}
     found: Any = np.show_config(mode="dicts")
     return ", ".join([*sorted(blas), *found.get("SIMD Extensions", {}).get("found", ())])
@@ -60,7 +60,7 @@ class CodeProvenance:
     dirty: bool | None
 
     def in_words(self) -> str:
-        """Return the commit and whether files differed, for people."""
+        """Return the commit and whether files differed, as text."""
         if self.dirty is None:
             return "unknown: not run in a git repository"
         commit = self.commit or "no commit yet"
@@ -69,8 +69,8 @@ class CodeProvenance:
 
 @dataclass(frozen=True)
 class Environment:
-    """The software a model needs: Python and (distribution, version) of packages, None for a module of
-    the user's project. `exporter` is this package, which the model does not need.
+    """The software a model needs: Python and (distribution, version) of packages; the version is None for
+    a module of the user's project. `exporter`: this package, which the model does not need.
     """
 
     exporter: str
@@ -93,8 +93,8 @@ class Environment:
 
 
 def code_provenance(directory: Path) -> CodeProvenance:
-    """Return the commit of the repository around a directory, and whether files differ from it; untracked
-    ones count, ignored ones do not.
+    """Return the commit of the repository that contains a directory, and whether files differ from it:
+    untracked ones count, ignored ones do not.
     """
     commit = dirty = None
     with suppress(GitFailed):  # no repository, or one without a commit
@@ -107,7 +107,7 @@ def code_provenance(directory: Path) -> CodeProvenance:
 
 @cache
 def installed_version(distribution: str) -> str:
-    """Return the version of a distribution, or of its build without graphics cards (`xgboost-cpu`).
+    """Return the version of a distribution, or of its CPU-only build (`xgboost-cpu`).
 
     PackageNotFoundError: neither is installed.
     """
@@ -132,7 +132,7 @@ def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) 
 
 
 def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (name, version, version here) of what `Environment.requirements` wrote."""
+    """Yield (name, version, version installed here) for the text of `Environment.requirements`."""
     for name, version in re.findall(r"([\w-]+)(?: |==)(\d[^\s;]*)", requirements):
         here = platform.python_version() if name == "Python" else "not installed"
         with suppress(metadata.PackageNotFoundError):
@@ -142,7 +142,7 @@ def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
 
 @dataclass(frozen=True)
 class Commit:
-    """A version in a git repository: full commit id, branch and tag; `reused`: it was there."""
+    """A version in a git repository: full commit id, branch and tag; `reused`: it already existed."""
 
     commit: str
     branch: str
@@ -153,11 +153,11 @@ class Commit:
 def commit_version(
     repository: str, experiment: str, version: str, files: Mapping[str, bytes], created: str
 ) -> Commit:
-    """Commit the files of a version whose names begin as in `COMMITTED`, and tag it, once.
+    """Commit the files of a version whose names begin with one of `COMMITTED`, and tag the commit, once.
 
-    `repository`: a local path, or what git takes as a URL; `created`: the commit's time.
+    `repository`: a local path or any URL that git accepts; `created`: the commit's time.
 
-    Raises ExportError: with git's own message; or the tag names another model.
+    Raises ExportError: git failed, with its message; or the tag names another model.
     """
     branch, tag = f"experiment-pipeline/{experiment}", f"{experiment}/{version}"
     path = Path(repository).expanduser()
@@ -180,7 +180,7 @@ def commit_version(
             without_credentials(repository),
             f"git reports: {error}",
             "Correct export.repository or the access to it, and run again: "
-            f"{version} is in the registry and will only be committed.",
+            f"{version} is already in the registry; only the commit is missing.",
         ) from None
     return Commit(commit, branch, tag, reused)
 
@@ -188,7 +188,7 @@ def commit_version(
 def _pushed(
     local: Path, url: str, names: tuple[str, str], tree: str, message: str, created: str
 ) -> tuple[str, bool]:
-    """Push a commit of a tree to a branch and a tag; return its id, and whether it was there before."""
+    """Push a commit of a tree to a branch and a tag; return its id, and whether it already existed."""
     branch, tag = f"refs/heads/{names[0]}", f"refs/tags/{names[1]}"
 
     def existing() -> dict[str, str]:
@@ -196,7 +196,7 @@ def _pushed(
         return {ref: commit for commit, ref in (line.split("\t") for line in lines)}
 
     def fetched(ref: str) -> str:
-        """Object id of the commit at the other side's ref."""
+        """Fetch a ref of the remote, and return the id of its commit."""
         git(local, "fetch", "--quiet", "--depth=1", "--", url, ref)
         return git(local, "rev-parse", "FETCH_HEAD^{commit}")
 
@@ -209,7 +209,7 @@ def _pushed(
     refs = existing()
     if tag in refs:
         commit = fetched(tag)
-        # An older exporter committed fewer files of a version.
+        # Additional files are ignored: an older exporter committed fewer of them.
         if not git(local, "diff-tree", "-r", "--diff-filter=MD", commit, tree):
             return commit, True
         rule = f"{tag} already names another model"
@@ -217,13 +217,13 @@ def _pushed(
         raise ExportError(without_credentials(url), rule, fix)
     parents = ["-p", fetched(branch)] if branch in refs else []
     commit = git(local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates)
-    # Not forced: git refuses when the branch has moved or the tag exists by now.
+    # Not forced: git refuses if the branch has moved or the tag exists in the meantime.
     git(local, "push", "--quiet", "--atomic", "--", url, f"{commit}:{branch}", f"{commit}:{tag}")
     return commit, False
 
 
 class GitFailed(Exception):
-    """git ended with an error, gave no answer in time, or is not installed."""
+    """git failed, did not answer in time, or is not installed."""
 
 
 def git(
@@ -233,8 +233,8 @@ def git(
     variables: Mapping[str, str] | None = None,
     accepted: Collection[int] = (0,),
 ) -> str:
-    """Run git in a directory and return what it printed, without the last line break; `accepted` are
-    exit codes. Raises GitFailed: with git's message, in English, without credentials.
+    """Run git in a directory and return its output without the last line break; `accepted`: exit codes
+    that are no failure. Raises GitFailed: with git's message, in English, without credentials.
     """
     inherited = {k: v for k, v in os.environ.items() if k not in _OF_A_REPOSITORY}
     quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}

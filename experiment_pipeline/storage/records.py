@@ -1,12 +1,12 @@
 """Records as canonical JSON and back, fingerprints, and journals of records.
 
-A record is a frozen dataclass; its fields are the keys of a JSON object. A journal is small records of
-their own that are never changed, and larger files that they name:
+A record is a frozen dataclass; its fields are the keys of a JSON object. A journal consists of small
+records, one file each, which are never changed, and larger files that they refer to:
 
     <root>/<experiment>/<folder>/<time>-<marks>-<random>.json    one note each
-                        <folder>/<sha256>.<ending>               a file that notes name by its digest
+                        <folder>/<sha256>.<ending>               a file that notes refer to by digest
 
-Nothing is read before a note is written, so two runs at once lose none; the names sort by time.
+A note is written without reading others, so concurrent runs lose none; the names sort by time.
 """
 
 import json
@@ -26,18 +26,18 @@ from experiment_pipeline.storage import files
 from experiment_pipeline.table.digests import sha256
 
 _Record = TypeVar("_Record")
-# Class → its validator; made once each, because it takes milliseconds.
+# Class → its validator; cached, because making one takes milliseconds.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
-# A number that may be undefined: null in JSON, which comes back as nan.
+# A number that may be undefined: nan, which is null in JSON.
 Undefinable = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
 def to_json(
     record: object, *, not_finite: Literal["null", "strings", "constants"] = "null"
 ) -> bytes:
-    """Return a dataclass of plain values and other such dataclasses as strict JSON.
+    """Return a dataclass of plain values and nested such dataclasses as JSON.
 
-    nan and inf are null, texts that are read back as numbers, or Python's own constants.
+    nan and inf become null, texts that are read back as numbers, or Python's own constants.
     """
     return pydantic_core.to_json(record, indent=2, inf_nan_mode=not_finite) + b"\n"
 
@@ -45,7 +45,7 @@ def to_json(
 def from_json(
     kind: type[_Record], content: bytes | str, damage: ExperimentPipelineError
 ) -> _Record:
-    """Return the record that `to_json` wrote; raise `damage` when a field is not as of `kind`."""
+    """Return the record that `to_json` wrote; raise `damage` if it does not match `kind`."""
     try:
         return _adapter(kind).validate_json(content, extra="forbid")
     except ValidationError as error:
@@ -53,31 +53,31 @@ def from_json(
 
 
 def sealed(record: object) -> bytes:
-    """Return a record as JSON with a digest of its own, so that any change is noticed."""
+    """Return a record as JSON that includes its own digest, so that any change is detected."""
     content = pydantic_core.to_jsonable_python(record, inf_nan_mode="null")
     return to_json({**content, "sha256": fingerprint_of(**content)})
 
 
 def unsealed(kind: type[_Record], content: bytes, damage: ExperimentPipelineError) -> _Record:
-    """Return the record that `sealed` wrote; arguments as of `from_json`."""
+    """Return the record that `sealed` wrote; arguments as for `from_json`."""
     try:
         values = json.loads(content)
         if values.pop("sha256") != fingerprint_of(**values):
             raise damage
         return _adapter(kind).validate_python(values, extra="forbid")
-    # Without a digest, not an object, or not JSON at all.
+    # It has no digest, is not an object, or is not JSON at all.
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damage from error
 
 
 def fingerprint_of(**parts: Any) -> str:
-    """Sha256, in hex, of JSON values by name: the same on every machine; TypeError for others."""
+    """Sha256 (hex) of named JSON values, the same on every machine; TypeError for other values."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return sha256(text.encode())
 
 
 class Dated(Protocol):
-    """A frozen dataclass with the time at which it was made, as `now` gives it."""
+    """A frozen dataclass with the time at which it was made, as returned by `now`."""
 
     @property
     def at(self) -> str: ...  # noqa: D102
@@ -88,18 +88,18 @@ _Note = TypeVar("_Note", bound=Dated)
 
 
 def now() -> str:
-    """ISO 8601 in UTC, with microseconds."""
+    """The current time in UTC, ISO 8601 with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def soon() -> datetime:
-    """Return the latest time that no wrong clock has written: other machines may be ahead a little."""
+    """Return the latest plausible time of a note; clocks of other machines may be ahead by up to an hour."""
     return datetime.now(UTC) + timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Journals:
-    """The journals of one experiment, in the FOLDER of a subclass."""
+    """The journals of one experiment; a subclass sets their FOLDER."""
 
     root: files.Location
     experiment: str
@@ -107,18 +107,18 @@ class Journals:
 
     @classmethod
     def of(cls, experiment: str) -> Self:
-        """Return those under the storage root."""
+        """Return the journals under the storage root."""
         return cls(files.storage_root(), experiment)
 
     @property
     def folder(self) -> files.Location:
-        """Where they are."""
+        """The folder of the journals."""
         return self.root / self.experiment / self.FOLDER
 
 
 @dataclass(frozen=True)
 class Journal(Generic[_Note]):
-    """Notes of one kind; `rule` and `fix` are those of the error about a damaged one."""
+    """Notes of one kind; `rule` and `fix` describe a damaged one in its error."""
 
     folder: files.Location
     kind: type[_Note]
@@ -126,13 +126,13 @@ class Journal(Generic[_Note]):
     fix: str
 
     def append(self, note: _Note, *digests: str) -> None:
-        """Write a note; its name holds the time and the beginnings of the digests."""
+        """Write a note; its file name has the time and the first digits of the digests."""
         at = datetime.fromisoformat(note.at).strftime(_IN_NAMES)
         name = "-".join([at, *(digest[:12] for digest in digests), secrets.token_hex(4)])
         files.write_bytes(self.folder / f"{name}.json", to_json(note))
 
     def notes(self) -> dict[str, _Note | EntryCorrupt]:
-        """Return name → the note, or the error about it, oldest first; before them those of the future."""
+        """Return name → the note, or the error about it, the oldest first; those from the future come before."""
         last = soon().strftime(_IN_NAMES)
         names = sorted(files.list_names(self.folder), key=lambda name: (name < last, name))
         paths = {name: self.folder / name for name in names}
@@ -149,7 +149,7 @@ class Journal(Generic[_Note]):
 
 @dataclass(frozen=True)
 class NamedByDigest:
-    """Files `<digest of the content>.<ending>`: equal ones are kept once; errors as of `Journal`."""
+    """Files `<digest of the content>.<ending>`: equal content is kept once; errors as in `Journal`."""
 
     folder: files.Location
     ending: str
@@ -157,19 +157,19 @@ class NamedByDigest:
     fix: str
 
     def put(self, content: bytes) -> str:
-        """Store a content and return its digest; a damaged file is written again."""
+        """Store content and return its digest; a damaged file is rewritten."""
         digest = sha256(content)
         if files.read_many([self.path(digest)]).get(self.path(digest)) != content:
             files.write_bytes(self.path(digest), content)
         return digest
 
     def read(self, digest: str) -> bytes:
-        """Return a content; EntryCorrupt when it is gone or not what was put."""
+        """Return the content; EntryCorrupt if it is gone or was changed."""
         content = files.read_many([self.path(digest)]).get(self.path(digest))
         if content is None or sha256(content) != digest:
             raise EntryCorrupt(str(self.path(digest)), self.rule, self.fix)
         return content
 
     def path(self, digest: str) -> files.Location:
-        """Return where the content of a digest is, or would be."""
+        """Return the path of a digest's content, whether it exists or not."""
         return self.folder / f"{digest}.{self.ending}"

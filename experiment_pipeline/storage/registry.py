@@ -1,14 +1,14 @@
 """The registry: numbered versions of an experiment's exported model, their history, the champion.
 
-    <root>/<experiment>/registry/claims/v0001.json    takes the number; written first, once
+    <root>/<experiment>/registry/claims/v0001.json    reserves the number; written first, once
                                  v0001/…              the files; manifest.json is written last
-                                 history/v0001.json   one line about it; never changed
+                                 history/v0001.json   a summary of it; never changed
                                  approvals/v0001.required   it needs an approval to be champion
                                            v0001.json       its approval; written once
-                                 retired/v0001.json   why it is not champion any more; written once
+                                 retired/v0001.json   why it cannot be champion any more; written once
 
-A version exists with its manifest, an atomic step on a disk and on S3 alike; what a killed exporter
-left behind is never read. What is in the files is decided by `stages/exported_model/export.py`.
+A version exists once its manifest does, which is atomic on a disk and on S3; leftovers of a killed
+exporter are never read. `stages/exported_model/export.py` decides what the files contain.
 """
 
 import re
@@ -39,7 +39,7 @@ PROFILE = "profile.json"
 CARD = "README.md"
 SCHEMA = "schema.yaml"
 RECORD = "decision_record.md"  # for a reviewer to sign
-# What decides a prediction, or which rows get one. The same in all of them = the same model.
+# Files that determine predictions, or which rows get one. Models that agree in all are the same.
 DECISIVE = (
     *(MODEL, TRUSTED, "signature.json", "preparation.yaml", SCHEMA),
     *("hyperparameters.yaml", "sets.json", "intervals.json"),
@@ -48,8 +48,8 @@ EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VERSION = re.compile(r"v\d{4,}")
 _FORMAT: Literal[1] = 1
 _REQUIRED = ".required"
-_PATIENCE = 5.0  # seconds for an exporter of the same model, which may have been killed
-Decisions = Literal["approvals", "retired"]  # about a version, by their folders
+_PATIENCE = 5.0  # seconds to wait for another exporter of the same model: it may be dead
+Decisions = Literal["approvals", "retired"]  # kinds of decisions about a version: their folders
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,24 @@ class Manifest:
     identity: str  # of `ModelPackage`: two versions with one identity predict the same
     code: CodeProvenance
     files: Mapping[str, str]  # file name → sha256 hex, of every file but the manifest
-    cpu: str = ""  # as of `cpu_kernel`, where it was exported
+    cpu: str = ""  # `cpu_kernel` of the exporting machine
     data: str = ""  # digest of the table as delivered
-    # what only people can say, by the keys of `record:`
+    # statements of people, by the keys of `record:`
     record: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
-        """Read a manifest back; InvalidModel, about `source`, when it is not one of this format."""
+        """Read a manifest back; InvalidModel about `source` if it is not one of this format."""
         damage = InvalidModel(
             source,
-            f"it is not a manifest of format {_FORMAT}, or one that was cut short",
+            f"it is not a manifest of format {_FORMAT}, or it is truncated",
             "Name a version that `experiment-pipeline models` lists, or run the experiment again: "
-            "a damaged version is followed by a new one.",
+            "it publishes a new version after a damaged one.",
         )
         return from_json(cls, data, damage)
 
     def verify(self, name: str, content: bytes | None, source: str) -> bytes:
-        """Return the content of a file when it is what was exported; else raise InvalidModel."""
+        """Return the content of a file if it is unchanged since the export; else raise InvalidModel."""
         if name not in self.files:
             fix = "Name a complete version folder."
             raise InvalidModel(source, f"the manifest lists no {name}", fix)
@@ -97,7 +97,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """The files of one version, before it has a number; what is not said here, as of `Manifest`."""
+    """The files of one version before it has a number; fields without a comment are as in `Manifest`."""
 
     experiment: str
     created: str
@@ -105,22 +105,22 @@ class ModelPackage:
     configuration: str  # the partition key of the chosen one
     headline: str  # the first metric with its interval, in words
     code: CodeProvenance
-    files: Mapping[str, bytes]  # file name → content, all but the manifest
-    own_packages: tuple[str, ...] = ()  # top-level packages of a user's own estimator
+    files: Mapping[str, bytes]  # file name → content, of every file but the manifest
+    own_packages: tuple[str, ...] = ()  # top-level packages of the user's own code
     approval_required: bool = False  # whether it can only be champion once it is approved
     data: str = ""
     record: Mapping[str, str] = field(default_factory=dict)
-    # version → files that can only be made once it has its number; none is decisive
+    # version → files that contain its number, so that they are made last; none is in DECISIVE
     more: Callable[[str], Mapping[str, bytes]] = lambda _: {}
 
     def numbered(self, version: str) -> "ModelPackage":
-        """Return the package with the files of that version."""
+        """Return the package with the files that contain the version's number."""
         more = self.more(version)
         return replace(self, files={**self.files, **more}) if more else self
 
     @property
     def identity(self) -> str:
-        """The sha256 hex over fingerprint, decisive files and `record`, by which two are the same model."""
+        """The sha256 (hex) over fingerprint, DECISIVE files and `record`: equal for the same model."""
         decisive = [f"{name} {sha256(self.files[name])}" for name in DECISIVE]
         decisive += [to_json(self.record).decode()] if self.record else []
         return sha256("\n".join([self.fingerprint, *decisive]).encode())
@@ -139,14 +139,14 @@ class ModelPackage:
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """The folder of one version; nothing is read from it without verification."""
+    """The folder of one version; everything read from it is verified."""
 
     folder: UPath
     known_as: tuple[str, str] | None = None  # experiment and version that its manifest must name
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The manifest; InvalidModel when there is none."""
+        """The manifest; InvalidModel if there is none."""
         path = self.folder / MANIFEST
         if not files.exists(path):
             rule = f"holds no {MANIFEST}, so it is not an exported model"
@@ -160,17 +160,17 @@ class ExportedModel:
         return found
 
     def read(self, name: str) -> bytes:
-        """Return a file of the version; InvalidModel when it is not what was exported."""
+        """Return a file of the version; InvalidModel if it changed since the export."""
         return self._read([name])[name]
 
     def files(self) -> dict[str, bytes]:
-        """Return every file, verified, with the manifest."""
+        """Return every file, verified, including the manifest."""
         return self._read(self.manifest.files) | {
             MANIFEST: files.read_bytes(self.folder / MANIFEST)
         }
 
     def damage(self) -> str | None:
-        """Return which file is not what was exported, in words; None: all are."""
+        """Describe the first file that changed since the export; None: no file did."""
         try:
             self.files()
         except InvalidModel as error:
@@ -178,7 +178,7 @@ class ExportedModel:
         return None
 
     def check_trusted(self, wanted: Collection[str], trusted: Collection[str]) -> None:
-        """Raise InvalidModel: some of the code that it wants to run is not trusted."""
+        """Raise InvalidModel if some of the `wanted` code is not trusted."""
         if unknown := sorted({*wanted} - {*trusted}):
             options = " ".join(f"--trust {name}" for name in unknown)
             rule = f"it runs code that is not part of this project: {', '.join(unknown)}"
@@ -193,18 +193,18 @@ class ExportedModel:
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """A version that is visible."""
+    """A version that was published now or before."""
 
     version: str
     path: str  # its folder
     identity: str
-    reused: bool  # whether it was there before, as the same model, file by file
-    damaged: str | None = None  # what is wrong with the version before, if anything
+    reused: bool  # whether it already existed, as the same model with intact files
+    damaged: str | None = None  # the damage of the previous version, if any
 
 
 @dataclass(frozen=True)
 class Approval:
-    """The approval or retirement of a version, by a person, at a moment (ISO 8601 in UTC)."""
+    """The approval or retirement of a version by a person; `at`: ISO 8601 in UTC."""
 
     version: str
     by: str
@@ -214,7 +214,7 @@ class Approval:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """What the history keeps of a version, also when its folder is deleted; as of `ModelPackage`."""
+    """What the history keeps of a version even if its folder is deleted; fields as in `ModelPackage`."""
 
     version: str
     created: str
@@ -222,7 +222,7 @@ class HistoryEntry:
     headline: str
     fingerprint: str
     code: str
-    visible: bool = True  # whether its folder is there and complete, at the moment of reading
+    visible: bool = True  # whether its folder existed and was complete when the history was read
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class Registry:
 
     @property
     def folder(self) -> UPath:
-        """Where the versions are."""
+        """The folder of the versions."""
         return self.root / self.experiment / "registry"
 
     def versions(self) -> list[str]:
@@ -243,32 +243,32 @@ class Registry:
         return [manifests[path] for path in files.read_many(manifests)]
 
     def champion(self) -> str | None:
-        """Return the latest visible version that neither waits for an approval nor is retired."""
+        """Return the latest visible version that is neither waiting for an approval nor retired."""
         return self._latest(but={*self.waiting(), *_numbered(self.folder / "retired")})
 
     def waiting(self) -> set[str]:
-        """Return the versions that must be approved and are not yet."""
+        """Return the versions that need an approval and have none yet."""
         names = files.list_names(self.folder / "approvals")
         required = {one.removesuffix(_REQUIRED) for one in names if one.endswith(_REQUIRED)}
         return required and required - self.approvals(strict=False).keys()
 
     def approval_required(self, version: str) -> bool:
-        """Whether a version can only be champion once it is approved."""
+        """Whether a version can be champion only after an approval."""
         return files.exists(self.folder / "approvals" / f"{version}{_REQUIRED}")
 
     def approve(self, approval: Approval, kind: Decisions = "approvals") -> Approval:
-        """Approve a version, or retire it by `kind`; return the first such decision, which counts.
+        """Approve a version, or retire it if `kind` says so; return the first such decision, which counts.
 
-        InvalidModel: no such version is visible, nobody is named, or no reason is given.
+        InvalidModel: no such version is visible, or the person or the reason is missing.
         """
         version, name = approval.version, f"{self.experiment} {approval.version}"
         if version not in (visible := self.versions()):
             rule = f"no such version is published in {self.root}; {did_you_mean(version, visible)}"
             fix = f"List the versions: experiment-pipeline models {self.experiment}."
             raise InvalidModel(name, rule, fix)
-        said, option = (approval.by, "--by") if kind == "approvals" else (approval.comment, "--why")
-        if not said.strip():
-            raise InvalidModel(name, f"{option} is empty", "Say who decides, or for what reason.")
+        text, option = (approval.by, "--by") if kind == "approvals" else (approval.comment, "--why")
+        if not text.strip():
+            raise InvalidModel(name, f"{option} is empty", "Say who decides, or why.")
         if files.create_exclusive(self.decision(version, kind), to_json(approval)):
             return approval
         return self.approvals(kind)[version]
@@ -280,7 +280,7 @@ class Registry:
     def approvals(
         self, kind: Decisions = "approvals", *, strict: bool = True
     ) -> dict[str, Approval]:
-        """Return version → its approval, or retirement; EntryCorrupt, if `strict`: a file was changed."""
+        """Return version → its approval or retirement; EntryCorrupt, if `strict`: a file was changed."""
         paths, found = [self.decision(one, kind) for one in _numbered(self.folder / kind)], {}
         for path, content in files.read_many(paths).items():
             fix = f"Delete the file, and decide about {path.stem} again."
@@ -297,7 +297,7 @@ class Registry:
         return ExportedModel(self.folder / version, (self.experiment, version))
 
     def history(self) -> list[HistoryEntry]:
-        """Return what was ever published, oldest first; EntryCorrupt: a file is not what was written."""
+        """Return all versions ever published, oldest first; EntryCorrupt: a file was changed."""
         folder, visible = self.folder / "history", self.versions()
         stored = files.read_many(folder / f"{version}.json" for version in _numbered(folder))
         return [_history_entry(path, content, visible) for path, content in stored.items()]
@@ -310,14 +310,14 @@ class Registry:
     def publish(
         self, package: ModelPackage, check: Callable[[ModelPackage], None]
     ) -> PublishedVersion:
-        """Make a package the next version, unless `same` finds it; `check` raises to prevent it.
+        """Publish a package as the next version, unless `same` finds it; `check` may raise to prevent it.
 
         A damaged champion stays as it is, and its model gets a new version. So does a model that
-        comes back after another one: the champion is the latest version. A retired one does not.
+        comes back after another one: the champion is the latest version. A retired one is refused.
         """
         identity, required = package.identity, package.approval_required
         if (gone := self._intact(retired := self.approvals("retired"), identity)) is not None:
-            rule = f"is this very model, and was retired: {retired[gone.version].comment}"
+            rule = f"is the same model, and was retired: {retired[gone.version].comment}"
             fix = f"Change the experiment, or delete {self.decision(gone.version, 'retired')}."
             raise InvalidModel(f"{self.experiment} {gone.version}", rule, fix)
         if (same := self.same(identity, required=required)) is not None:
@@ -329,7 +329,7 @@ class Registry:
         folder, package = self.folder / version, package.numbered(version)
         for name, content in package.files.items():
             files.write_bytes(folder / name, content)
-        # All this takes seconds: another exporter may publish the same model meanwhile.
+        # Writing takes seconds: another exporter may have published the same model in the meantime.
         ends = time.monotonic() + _PATIENCE
         while self._is_claimed(identity, before=version) and time.monotonic() < ends:
             time.sleep(0.1)
@@ -345,16 +345,16 @@ class Registry:
         return PublishedVersion(version, str(folder), identity, reused=False, damaged=damaged)
 
     def same(self, identity: str, *, required: bool) -> PublishedVersion | None:
-        """Return the champion, if it is the model of an identity and intact.
+        """Return the champion if it has this identity and is intact.
 
-        Where an approval is required, so is the latest version, while it waits for one.
+        If an approval is `required`, the latest version counts, too, while it waits for one.
         """
         return self._intact([self.champion(), self._latest() if required else None], identity)
 
     def _intact(self, versions: Iterable[str | None], identity: str) -> PublishedVersion | None:
         for version in filter(None, dict.fromkeys(versions)):
             model = self.model(version)
-            with suppress(InvalidModel):  # only one that claims to be this model is read whole
+            with suppress(InvalidModel):  # files are read only with this identity
                 if model.manifest.identity == identity and model.files():
                     return PublishedVersion(version, str(model.folder), identity, reused=True)
         return None
@@ -366,14 +366,14 @@ class Registry:
         return None
 
     def _is_claimed(self, identity: str, before: str) -> bool:
-        """Whether an earlier number, not published yet, was taken for this very model."""
+        """Whether an earlier number, not published yet, is claimed for the same model."""
         claims, latest = self.folder / "claims", _number(self._latest() or "v0")
         earlier = [one for one in _numbered(claims) if latest < _number(one) < _number(before)]
         contents = files.read_many(claims / f"{one}.json" for one in earlier)
         return any(identity.encode() in content for content in contents.values())
 
     def _claim(self, package: ModelPackage) -> str:
-        """Take the next number, which no other exporter gets."""
+        """Reserve the next number, which no other exporter can get."""
         claims = self.folder / "claims"
         number = max(map(_number, [*_numbered(self.folder), *_numbered(claims)]), default=0)
         claim = to_json({"created": package.created, "identity": package.identity})
@@ -385,12 +385,12 @@ class Registry:
 
 
 def registry_of(spec: ExperimentSpec) -> Registry:
-    """Return where an experiment's models go: the YAML's export url, else the storage root."""
+    """Return the registry of an experiment: at the YAML's export url, else at the storage root."""
     return Registry(location(spec.export.url) if spec.export.url else storage_root(), spec.name)
 
 
 def find_model(name: str) -> ExportedModel:
-    """Return a version's model by folder, or a champion's by folder, URL or name; InvalidModel: none."""
+    """Find a version by its folder, or a champion by its folder, URL or name; InvalidModel: there is none."""
     here = location(name)
     if files.exists(here / MANIFEST):
         return ExportedModel(here)
@@ -407,7 +407,7 @@ def find_model(name: str) -> ExportedModel:
                 "version's folder.",
             )
         if retired := registry.approvals("retired"):
-            rule = f"has no champion: retired are {', '.join(retired)}"
+            rule = f"has no champion: {', '.join(retired)} retired"
             raise InvalidModel(name, rule, "Run the experiment again, or name a version's folder.")
     raise InvalidModel(
         name,
@@ -427,7 +427,7 @@ def _number(version: str) -> int:
 
 
 def _history_entry(path: UPath, content: bytes, visible: Collection[str]) -> HistoryEntry:
-    fix = f"Delete the file: the list then lacks {path.stem}, whose model stays as it is."
+    fix = f"Delete the file: the list then lacks {path.stem}, but its model stays as it is."
     damage = EntryCorrupt(str(path), "is not what was written", fix)
     entry = from_json(HistoryEntry, content, damage)
     return replace(entry, visible=entry.version in visible)

@@ -1,7 +1,7 @@
 """The code that a run used: the user's own modules and the uncommitted changes, without secrets.
 
-What is named like a file of secrets, or is ignored by git, is not kept. In what is kept, text that
-looks like a secret is masked. What was left out or masked is listed.
+Files that are named like secrets, or ignored by git, are not kept. In the others, text that looks like
+a secret is masked. Everything left out or masked is listed.
 """
 
 import ast
@@ -27,12 +27,12 @@ from experiment_pipeline.storage import provenance
 from experiment_pipeline.storage.provenance import CODE, PATCH, CodeProvenance, GitFailed, git
 from experiment_pipeline.table.digests import sha256, written
 
-# Of a patch, of all modules together, and of a file: git takes a larger one for binary.
+# Limit for a patch, for all modules together, and for a file: git treats larger ones as binary.
 MOST_CHARACTERS = 1_000_000
 _MAIN = "__main__"
-# In `own_code`, among names of distributions.
+# The key of the source digest in `own_code`, beside names of distributions.
 SOURCE = "source"
-# Not a user's: no name at all, and this package but for what is beside the YAML files.
+# Not a user's module: the empty name, and this package except modules beside the YAML files.
 _NOT_OWN = re.compile(rf"$|{__name__.partition('.')[0]}(?!\.defs\.)(\.|$)")
 _MASKS = yaml.safe_load((Path(__file__).parent / "masks.yaml").read_text(encoding="utf-8"))
 _DIFF = (
@@ -45,8 +45,8 @@ _DIFF = (
 
 @dataclass(frozen=True)
 class RunCode:
-    """The code of a run: own modules below `code/` and the patch of uncommitted changes, as texts.
-    `packages`: installed distributions → version. `left_out`: what was not kept or is masked, in words.
+    """The code of a run: the user's modules below `code/` and the patch of uncommitted changes, as texts.
+    `packages`: installed distribution → version. `left_out`: a sentence on what was left out or masked.
     """
 
     provenance: CodeProvenance
@@ -56,7 +56,7 @@ class RunCode:
 
 
 def run_code(spec: ExperimentSpec, directory: Path) -> RunCode:
-    """Return the code that an experiment of a project's directory uses, as it is now on the disk."""
+    """Return the code that an experiment of a project's directory uses, as it is on disk now."""
     named = [re.split(r"[:.](?=\w+$)", one) for one in spec.import_paths]
     files, installed = _own_files([module for module, _ in named])
     known, changes = provenance.code_provenance(directory), dict[str, str]()
@@ -77,7 +77,7 @@ def run_code(spec: ExperimentSpec, directory: Path) -> RunCode:
 
 
 def _kept(texts: Mapping[str, str], left_out: dict[str, str]) -> dict[str, str]:
-    """Mask texts by file name, the smallest first, without those that must not or cannot be kept."""
+    """Return name → masked text; texts that must not or cannot be kept are added to `left_out`."""
     kept, room = dict[str, str](), MOST_CHARACTERS
     for name, text in sorted(texts.items(), key=lambda one: len(one[1])):
         if re.search(_MASKS["files"], name, re.VERBOSE | re.IGNORECASE):
@@ -92,18 +92,18 @@ def _kept(texts: Mapping[str, str], left_out: dict[str, str]) -> dict[str, str]:
             if kept[name] != text:
                 left_out[name] = "masked where it looks like a secret"
         elif name.startswith(CODE + _MAIN):
-            left_out[name] = "its source is not known"
+            left_out[name] = "its source is unknown"
     return dict(sorted(kept.items()))
 
 
 def _masked(text: str, *, python: bool) -> str:
-    """A text with `***` in place of what looks like a secret; its lines stay lines."""
+    """The text with `***` in place of everything that looks like a secret; line numbers are kept."""
 
     def hidden(found: re.Match[str]) -> str:
         first, *others = found["secret"].split("\n")
         if re.fullmatch(_MASKS["template"], first, re.VERBOSE):
             return found[0]
-        # In a diff, each line of a key keeps its mark.
+        # In a diff, each line of a multi-line key keeps its marker (+, -).
         stars = ["***", *(re.sub(r"^([+ -]?).*", r"\1***", one) for one in others)]
         return found[0].removesuffix(found["secret"]) + "\n".join(stars)
 
@@ -113,7 +113,7 @@ def _masked(text: str, *, python: bool) -> str:
 
 
 def _changes(directory: Path, used: Iterable[Path]) -> dict[str, str]:
-    """Path → how a file differs from the commit: tracked ones, and new ones that are used."""
+    """Path → diff against the commit, for changed tracked files and for new files that are used."""
     top = Path(git(directory, "rev-parse", "--show-toplevel"))
     patches = [git(top, *_DIFF, "HEAD")]
     if inside := [str(file.relative_to(top)) for file in used if file.is_relative_to(top)]:
@@ -124,18 +124,18 @@ def _changes(directory: Path, used: Iterable[Path]) -> dict[str, str]:
     found, patch = dict[str, str](), "".join(f"{one}\n" for one in patches if one)
     for section in filter(None, re.split(r"(?m)^(?=diff --git )", patch)):
         header = section.partition("\n")[0].removeprefix("diff --git ")
-        # Both paths are the same but for a/ and b/.
+        # The header has the path twice, with a/ and with b/.
         found[header[: len(header) // 2].strip('"')[2:]] = section
     return found
 
 
 def _own_files(modules: Iterable[str]) -> tuple[dict[str, Path], set[str]]:
-    """Own modules, and what they import from the same folder of `sys.path`: name below `code/` → file;
-    and the top-level packages of installed ones.
+    """Return (name below `code/` → file) of the user's modules and of those that they import from the
+    same folder of `sys.path`; and the top-level packages of installed modules.
     """
     own, installed, library = dict[str, Path](), set[str](), Path(os.__file__).parent
     for module in modules:
-        with suppress(ImportError, ValueError, SyntaxError):  # the run ends there, or __main__
+        with suppress(ImportError, ValueError, SyntaxError):  # the run will report it; or __main__
             found, waiting = find_spec(module), list[str]()
             file = Path((found and found.origin) or "")
             if {"site-packages", "dist-packages"} & {*file.parts} or library in file.parents:
@@ -150,11 +150,11 @@ def _own_files(modules: Iterable[str]) -> tuple[dict[str, Path], set[str]]:
                     if key not in own and not _NOT_OWN.match(name) and file.is_file():
                         own[key] = file
                         waiting += _imported(name, file)
-    return own, installed - {"sklearn"}  # its version is recorded in any case
+    return own, installed - {"sklearn"}  # scikit-learn's version is always recorded
 
 
 def _imported(module: str, file: Path) -> list[str]:
-    """The package that a module is in, and what it imports: modules, and names that may be modules."""
+    """The parent package of a module, and its imports: modules, and names that may be modules."""
     parent = module.rpartition(".")[0]
     package, found = module if file.name == "__init__.py" else parent, [parent]
     for node in ast.walk(ast.parse(file.read_bytes())):
@@ -167,11 +167,11 @@ def _imported(module: str, file: Path) -> list[str]:
 
 
 def source_in_main(name: str) -> str:
-    """Return the text of a function or class of a notebook or script; "": unknown."""
+    """Return the source of a function or class defined in a notebook or script; "" if unknown."""
     kind = getattr(sys.modules[_MAIN], name, None)
     members = (kind, *getattr(kind, "__dict__", {}).values())
     own = [inspect.unwrap(one) for one in members if inspect.isfunction(one)]
-    # Cells have no time of change: without functions, the last one with the name has defined it.
+    # Cells, which have no modification time, are searched backwards if no function names its file.
     cells = [file for file, entry in linecache.cache.items() if len(entry) > 1 and entry[1] is None]
     by_name = [getattr(sys.modules[_MAIN], "__file__", None) or "", *cells]
     for file in [one.__code__.co_filename for one in own] or reversed(by_name):
@@ -186,21 +186,21 @@ def source_in_main(name: str) -> str:
 
 
 def _code_in_main(name: str) -> str:
-    """Return the text of a function or class of a notebook, "" where it is unknown, and of what it uses:
-    constants by their value, functions and classes by their text or the module that they come from.
+    """Return the source of a notebook's function or class and of all it uses; "" if the source is unknown.
+    Constants are given by value, functions and classes by their source or the module they come from.
     """
     known, texts = vars(sys.modules[_MAIN]), {name: source_in_main(name)}
     for text in (waiting := [*texts.values()]):
         used = set[str]()
-        with suppress(SyntaxError):  # methods of a class that no cell has written
+        with suppress(SyntaxError):  # methods of a class that is in no cell
             used = _globals(symtable.symtable(text, name, "exec"))
         for other in sorted(used & known.keys() - texts.keys()):
             value = known[other]
             home = getattr(value, "__name__" if inspect.ismodule(value) else "__module__", None)
             if not (inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)):
-                if hasattr(value, "get_params"):  # an estimator: its repr leaves out what is long
+                if hasattr(value, "get_params"):  # an estimator: its repr shortens long values
                     value = [type(value).__name__, value.get_params()]
-                with suppress(ValueError):  # a table does not count
+                with suppress(ValueError):  # a table, which is ignored
                     texts[other] = f"{other} = {written(value)}"
             elif home == _MAIN:
                 waiting.append(texts.setdefault(other, source_in_main(other)))
@@ -210,8 +210,8 @@ def _code_in_main(name: str) -> str:
 
 
 def module_of_main(names: Iterable[str]) -> str:
-    """Return a module of functions and classes of a notebook, with the imports and the other functions
-    and classes that they use. Raises InvalidExperiment: they use something else of the notebook.
+    """Return the text of a module with functions and classes of a notebook, and with the imports, functions
+    and classes that they use. Raises InvalidExperiment: they use something else from the notebook.
     """
     known, imports, texts = vars(sys.modules[_MAIN]), set[str](), dict[str, str]()
 
@@ -221,7 +221,7 @@ def module_of_main(names: Iterable[str]) -> str:
         if inspect.ismodule(value):
             imports.add(f"import {called}" if called == name else f"import {called} as {name}")
         elif home == _MAIN and (text := source_in_main(name).rstrip()) and not text[0].isspace():
-            texts[name] = ""  # it may use itself
+            texts[name] = ""  # set first, as it may refer to itself
             for other in _globals(symtable.symtable(text, name, "exec")):
                 if other in known and other not in texts and not other.startswith("__"):
                     add(other, name)
@@ -229,7 +229,7 @@ def module_of_main(names: Iterable[str]) -> str:
         elif home != _MAIN and getattr(sys.modules.get(home or ""), called, None) is value:
             imports.add(f"from {home} import {called}" + f" as {name}" * (called != name))
         else:
-            rule = f"{user} uses {name} of the notebook, which is no import, function or class"
+            rule = f"{user} uses {name} of the notebook, which is not an import, function or class"
             raise InvalidExperiment(name, rule, "Pass it as an argument, or write the module.")
 
     for name in names:
@@ -250,28 +250,28 @@ def _globals(scope: symtable.SymbolTable) -> set[str]:
 
 
 def own_code(path: str) -> dict[str, str | None]:
-    """Return what `_module_code` does for the module of an import path, or a digest of what a notebook has
-    there and all that it uses. InvalidExperiment: its source is not known.
+    """Return `_module_code` of an import path's module or, in a notebook, a digest of the object's source and
+    of all it uses. InvalidExperiment: its source is unknown.
     """
     module, name = re.split(r"[:.](?=\w+$)", path)
     if module != _MAIN:
         return _module_code(module)
     if not (source := _code_in_main(name)):
-        raise InvalidExperiment(path, "its source is not known", "Move it into a module.")
+        raise InvalidExperiment(path, "its source is unknown", "Move it into a module.")
     return {SOURCE: sha256(source.encode())}
 
 
 def _module_code(module: str) -> dict[str, str | None]:
-    """Return a digest of the source of a module and of the user's modules that it imports, and
-    distribution → version of what it comes from.
+    """Return a digest of the source of a module and of the user's modules that it imports, and the
+    versions of the distributions it belongs to.
     """
     texts = [file.read_bytes() for _, file in sorted(_own_files([module])[0].items())]
-    with suppress(ImportError, ValueError):  # no such module: its use will say so
+    with suppress(ImportError, ValueError):  # no such module: its use will raise an error
         found = None if texts else find_spec(module)
         if found and isinstance(found.loader, InspectLoader):
             # None for a compiled module, which its package's version covers.
             texts = [(found.loader.get_source(module) or "").encode()]
-    source = sha256(b"\0".join(texts)) if any(texts) else None  # anew: a kernel may load it again
+    source = sha256(b"\0".join(texts)) if any(texts) else None  # not cached: modules are reloaded
     names = sorted({*provenance.owners().get(module.partition(".")[0], ())})
     return {SOURCE: source, **{name: metadata.version(name) for name in names}}
 
@@ -282,6 +282,6 @@ def source_digests(paths: Iterable[str]) -> dict[str, str | None]:
 
 
 def metric_sources(spec: ExperimentSpec) -> dict[str, dict[str, str | None]]:
-    """Return, for a fingerprint, the digests of the code of a user's own metrics; empty: none."""
+    """Return the digests of the code of a user's own metrics, for a fingerprint; empty without any."""
     own = [name for name in spec.metric_names if ":" in name]
     return {"metrics": source_digests(own)} if own else {}

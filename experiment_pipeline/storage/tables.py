@@ -1,8 +1,8 @@
-"""A table as a Parquet file and back: the same values, types, index and order.
+"""Write a table to a Parquet file and read it back with the same values, types, index and order.
 
-Of a frozen dataclass with one table, the other fields are JSON in the file's metadata. pandas alone
-gives some columns back as another type, so the types are in the metadata, too, and a column that
-cannot be restored is refused by name. A large file is read a column at a time, onto maps.
+For a frozen dataclass with one table, the other fields are JSON in the file's metadata. pandas alone
+restores some columns with another type, so the types are in the metadata, too; a column that cannot
+be restored is refused by name. A large file is read column by column, onto maps.
 """
 
 import base64
@@ -39,13 +39,13 @@ from experiment_pipeline.table.table import kept_index, of_columns, slices
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# Rows of a row group: of twenty numbers each, some 40 MB.
+# Rows of a row group: some 40 MB with twenty numbers each.
 GROUP_ROWS = 262_144
-# A larger file is not read whole into memory: packed, it is a fraction of it.
+# Larger files are read column by column: unpacked, they take several times their size.
 WHOLE_BYTES = 16 * 1024 * 1024
 _METADATA = b"experiment_pipeline"
 _FACTS = _METADATA + b".attrs"  # the ledger of looks has facts under this key
-# What Arrow raises about cells that it cannot keep.
+# What Arrow raises for cells that it cannot store.
 _UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)
 _Read = TypeVar("_Read")
 
@@ -56,7 +56,7 @@ def _unpacked(codes: np.ndarray | str) -> np.ndarray:
     return np.frombuffer(zlib.decompress(base64.b64decode(codes)), np.uint8)
 
 
-# A fact of each row, such as which set it is in: uint8 (n,). A million of them take some 200 kB.
+# A code per row, such as the set that it is in: uint8 (n,). A million codes take some 200 kB.
 Codes = Annotated[
     np.ndarray,
     PlainValidator(_unpacked),
@@ -65,20 +65,20 @@ Codes = Annotated[
 
 
 def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
-    """Return a table, or a dataclass with one, as stable bytes; UnusableTable: a column of mixed types."""
+    """Return a table, or a dataclass with one, as reproducible bytes; UnusableTable: a column of mixed types."""
     sink = io.BytesIO()
     _write(sink, table_of(table), facts_json(table))
     return sink.getvalue()
 
 
 def asset_table(*key: str) -> str:
-    """Return where the table of an asset key lies below the storage root, without its ending."""
+    """Return the path of an asset's table below the storage root, without its suffix."""
     *experiment, asset = key
     return "/".join([*experiment, "tables", asset])
 
 
 def write_table(path: files.Location, table: "pd.DataFrame | DataclassInstance") -> None:
-    """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`."""
+    """Write a table, or a dataclass with one; raises as `to_parquet` and `write_bytes`."""
     frame, facts = table_of(table), facts_json(table)
     if len(frame) <= GROUP_ROWS:
         files.write_bytes(path, to_parquet(table))
@@ -111,11 +111,11 @@ def _parts_of(kind: Any) -> tuple[str, type[BaseModel]]:
 
 
 def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
-    for name, count in Counter(frame.columns).items():  # an index may be called as a column is
+    for name, count in Counter(frame.columns).items():  # the index may share a column's name
         if not isinstance(name, str):
             raise _refused(name, "its name is not a text")
         if count > 1:
-            raise _refused(name, "its name is in the table twice")
+            raise _refused(name, "another column has the same name")
     try:
         objects = _as_it_comes_back(frame)
     except _UNFIT:
@@ -123,15 +123,15 @@ def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
             try:
                 _as_it_comes_back(frame[[name]])
             except _UNFIT as error:
-                rule = f"its type {frame[name].dtype} has no way into a Parquet file and back"
+                rule = f"its type {frame[name].dtype} cannot be restored from a Parquet file"
                 if holds_objects(frame[name]):
                     kinds = sorted({type(value).__name__ for value in frame[name].dropna()})
-                    rule = f"it holds objects ({', '.join(kinds)}) that Parquet cannot keep"
+                    rule = f"it holds objects ({', '.join(kinds)}) that Parquet cannot store"
                 raise _refused(name, rule) from error
         raise
     schema = _group(frame, objects, slice(0, GROUP_ROWS)).schema
     notes = json.loads(schema.metadata[b"pandas"])
-    if isinstance(frame.index, pd.RangeIndex):  # of a range only its ends are noted
+    if isinstance(frame.index, pd.RangeIndex):  # the schema of the first group notes its end only
         notes["index_columns"][0]["stop"] = frame.index.stop
     types = {name: _type(frame[name]) for name in frame.columns}
     own = {b"pandas": json.dumps(notes), _METADATA: json.dumps(types), _FACTS: facts}
@@ -143,7 +143,7 @@ def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
 
 
 def _group(frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice) -> pa.Table:
-    """Some rows as Arrow writes them; the type of a column of objects is that of all its cells."""
+    """Some rows as an Arrow table; object columns have the type that all their cells need."""
     table = pa.Table.from_pandas(frame.drop(columns=[*objects]).iloc[rows])
     for name, cells in objects.items():
         own = cells.slice(rows.start, min(rows.stop, len(frame)) - rows.start)
@@ -152,7 +152,7 @@ def _group(frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice) ->
 
 
 def _as_it_comes_back(frame: pd.DataFrame) -> dict[str, pa.Array]:
-    """Return the columns of objects for Arrow; ValueError when a column would come back changed."""
+    """Return the object columns as Arrow arrays; ValueError if any column would not be restored exactly."""
     objects = {
         str(name): pa.array(frame[name], from_pandas=True)
         for name in frame.columns
@@ -171,7 +171,7 @@ def _as_it_comes_back(frame: pd.DataFrame) -> dict[str, pa.Array]:
             raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
     for name, cells in objects.items():
         column = frame[name]
-        # Digits included; None, NaN and NA are all missing.
+        # Compared with type and all digits; None, NaN and NA all count as missing.
         for a, b, missing in zip(column, cells.to_pylist(), column.isna(), strict=True):
             if b is not None if missing else (type(a), repr(a)) != (type(b), repr(b)):
                 raise ValueError(f"{name!r}: its objects would change")
@@ -184,7 +184,7 @@ def _refused(name: object, rule: str) -> UnusableTable:
 
 
 def _type(column: pd.Series) -> dict[str, Any]:
-    """What restoring a column takes; categories are an Arrow stream in base64."""
+    """What is needed to restore a column's type; categories are an Arrow stream in base64."""
     if kind_of_type(column.dtype) != "category":
         return {"dtype": str(column.dtype)}
     batch = pa.record_batch({"categories": pa.array(column.cat.categories)})
@@ -200,8 +200,8 @@ def from_parquet(content: bytes) -> pd.DataFrame: ...
 @overload
 def from_parquet(content: bytes, kind: type[_Read]) -> _Read: ...
 def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
-    """Return what `to_parquet` was given: a table, which any such file gives, or a `kind`. Raises
-    ValueError: the file has other facts.
+    """Return what `to_parquet` was given: the table alone, from any such file, or a dataclass `kind`.
+    Raises ValueError: the file has other facts than `kind`.
     """
     table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     return _with_facts(kind, _as_frame(table), table.schema.metadata or {})
@@ -212,9 +212,9 @@ def read_table(path: files.Location) -> pd.DataFrame: ...
 @overload
 def read_table(path: files.Location, kind: type[_Read]) -> _Read: ...
 def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
-    """Return a table as it was written, or the dataclass that holds it; a large one lies on maps.
+    """Return a table as it was written, or the dataclass that holds it; a large table is on maps.
 
-    StorageUnreachable: it cannot be read; EntryCorrupt: it is not a whole Parquet file.
+    StorageUnreachable: it cannot be read; EntryCorrupt: it is not a complete Parquet file.
     """
     with files.explained(path):
         whole = path.stat().st_size <= WHOLE_BYTES
@@ -233,7 +233,7 @@ def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
         }
         return _with_facts(kind, of_columns(columns, kept_index(rows.index, spilled)), metadata)
     except (OSError, ValueError) as error:  # Arrow's errors are one or the other
-        rule, fix = f"is not a whole Parquet file: {error}", "Materialize its asset again."
+        rule, fix = f"is not a complete Parquet file: {error}", "Materialize its asset again."
         raise EntryCorrupt(str(path), rule, fix) from error
 
 
@@ -262,7 +262,7 @@ def _as_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _restored(column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]) -> pd.Series:
-    if kind["dtype"] == "object":  # pandas would make floats of whole numbers with gaps
+    if kind["dtype"] == "object":  # pandas would turn integers with missing values into floats
         return pd.Series(stored.to_pylist(), index=column.index, dtype=object)
     if kind["dtype"] != "category":
         return column.astype(kind["dtype"])

@@ -1,5 +1,5 @@
-"""What a column is, texts to values, preparation, schema, features, target, and which rows are which.
+"""Column kinds, parsing of texts, preparation, schema, features, target, and the identity of rows.
 
-What the YAML declares happens row by row, because it travels with the exported model: a row prepared
-alone gets the values that it gets within a table.
+Everything that the YAML declares works row by row, because it travels with the exported model: a row
+prepared alone gets the same values as within a table.
 """

@@ -1,8 +1,8 @@
-"""Which rows are the same: clusters, copies of one record, the canonical order, rows seen before.
+"""The identity of rows: clusters, copies of one record, the canonical order, rows seen before.
 
-A cluster stays in one set, and intervals resample clusters. Rows that are equal in all features are
-copies or different people, by the rows around them: of two flags and a price, ten rows with a price
-that no other row has are copies; of fourteen flags, a thousand rows without any are a thousand people.
+A cluster stays in one set, and intervals resample clusters. Whether rows that are equal in all features
+are copies or different people depends on the other rows: given two flags and a price, ten rows with a
+price that no other row has are copies; given fourteen flags, a thousand rows without any are people.
 """
 
 import io
@@ -35,10 +35,10 @@ MICROSECOND = pd.Timedelta("1us")
 def cluster_hashes(
     frame: pd.DataFrame, split: Split, target: str, features: Sequence[str], salt: str
 ) -> np.ndarray:
-    """Hash what distinguishes rows: their group, else declared ids, else their features: uint64 (n,).
+    """Hash the cluster of each row, by its group, else declared ids, else its features: uint64 (n,).
 
-    Rows with equal features are one cluster where they are copies. Different people (see `equal_rows`)
-    are told apart by their label, then numbered: a corrected label moves at most one equal row.
+    Rows with equal features are one cluster if they are copies. Different people (see `equal_rows`)
+    are distinguished by their label, then numbered: a corrected label moves at most one equal row.
     """
     if split.by == "group":
         return row_hashes(frame, [split.column], salt)
@@ -53,9 +53,9 @@ def cluster_hashes(
 
 
 def numbered(frame: pd.DataFrame, keys: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-    """Hash the keys (k,) of some rows, or all, with a number for each row that shares one: uint64.
+    """Hash the keys (k,) of all rows, or some, each with a running number among equal keys: uint64 (k,).
 
-    The numbers go by what is in the rows, so that their order does not matter.
+    The numbers depend on the content of the rows, not on their order.
     """
     order = np.lexsort((row_hashes(frame, list(frame.columns), "numbers", rows), keys))
     starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order][:1]) != 0)
@@ -73,7 +73,7 @@ def classes_of(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
 
 
 def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
-    """Return the split's times, float64 (n,), nan where missing, and the gap; datetimes in microseconds."""
+    """Return the split's times, float64 (n,), nan if missing, and the gap; microseconds for datetimes."""
     times = frame[column]
     kind = kind_of(times)
     if kind == "datetime":
@@ -83,7 +83,7 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
         rule = f"a split by time needs datetimes or numbers, the column holds {times.dtype}"
         raise UnusableTable(f"split.column {column}", rule, f"{fix}.")
     if gap:
-        rule = f"column {column} holds numbers, from which no duration can be taken"
+        rule = f"column {column} holds numbers, from which a duration cannot be subtracted"
         raise UnusableTable(f"split.gap {gap}", rule, f"{fix}, or drop gap.")
     return numbers_of(times), 0.0
 
@@ -91,10 +91,10 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
 def resampling_clusters(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> np.ndarray:
-    """Number the clusters that an interval resamples, what the split keeps together: int64 (n,).
+    """Number the clusters that intervals resample, as the split keeps them together: int64 (n,).
 
-    Groups, ids, or stretches of time of `split.unit` as `ConsecutiveClusters`; else rows, copies together.
-    Where the ids beside the time repeat (customers), they are a second column, (n, 2).
+    Groups, ids, or time blocks of `split.unit` as `ConsecutiveClusters`; else rows, with copies together.
+    If ids in a split by time repeat (customers), they are a second column, (n, 2).
     """
     if spec.split.by != "time":
         return cluster_codes(cluster_hashes(frame, spec.split, spec.target, features, "units"))
@@ -110,20 +110,20 @@ def resampling_clusters(
     return codes.view(ConsecutiveClusters)
 
 
-# How many times as many equal rows as expected are still different people. Columns that go
-# together make the expectation too small; where there are real copies, it is so by far.
+# Up to this many times the expected number, equal rows count as different people. Correlated columns
+# make the expectation too small; real copies exceed it by far.
 TOLERANCE = 5.0
-# Standard deviations of the number of near misses, on either side. In doubt equal rows stay
-# together (a handful of people as one cluster costs little, a copy in two sets more), and are no
-# reason to stop a run.
+# Standard deviations of the number of near misses, on either side. In doubt, equal rows stay
+# together (a few people in one cluster cost little, a copy in two sets more), and do not stop a
+# run.
 SURE = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class EqualRows:
-    """The rows of a table by their combination of values: `hashes` uint64 (n,) are equal for equal rows.
+    """Equal rows of a table: `hashes` uint64 (n,) are equal for equal rows.
 
-    Of the `repeated` rows, bool (n,), those `by_chance` are different people, and those `copied` copies.
+    Of the `repeated` rows, bool (n,), those `by_chance` are different people, those `copied` are copies.
     """
 
     hashes: np.ndarray
@@ -133,17 +133,17 @@ class EqualRows:
 
 
 def equal_rows(tables: Sequence[pd.DataFrame], columns: Sequence[str], salt: str) -> EqualRows:
-    """Find the rows of one or several tables that are equal, and separate copies from people.
+    """Find the equal rows of one or several tables, and separate copies from different people.
 
-    Take a combination that m of n rows hold. In one column, k rows differ from it there and
-    agree everywhere else (near misses), and c other rows hold its value there. If the column
-    went its own way, k · c / (n - m - k - c) rows would be expected in the combination: the
-    estimate of a cell of a table that does not use the cell (Goodman 1968, quasi-independence).
-    The column that expects most decides; columns that determine each other count as one. The
-    rows are different people where m - 1 is at most five times what is expected with k less
-    two of its standard deviations √k, and copies where it is more even with as many added.
-    More than √n equal rows are different people as soon as there is a near miss: as one cluster
-    they would decide too much. A row's answer depends on no order.
+    Take a combination of values that m of n rows have. For one column, k rows differ only in
+    this column (near misses), and c other rows have the combination's value there. If the column
+    were independent of the others, k · c / (n - m - k - c) rows would be expected to have the
+    combination: the estimate of a table cell without using that cell (Goodman 1968,
+    quasi-independence). The column with the largest expectation decides; columns that determine
+    each other count as one. The rows are different people if m - 1 is at most five times the
+    expectation with k reduced by two of its standard deviations √k, and copies if it is more
+    than that with k increased as much. More than √n equal rows are different people if there is
+    any near miss: as one cluster they would weigh too much. Results do not depend on row order.
     """
 
     def part(name: str) -> np.ndarray:
@@ -171,12 +171,12 @@ def _judged(
     asked: np.ndarray,
     equal: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which combinations chance explains, and which it cannot explain: bool (U,) each, of
-    `asked`, the positions (U,) of one row of each, and how many rows are `equal` to it.
+    """Return which combinations are explained by chance, and which are certainly not: bool (U,) each.
+    `asked`: the position (U,) of one row of each combination; `equal`: how many rows have it (U,).
     """
 
     def others_like(hashes: np.ndarray) -> np.ndarray:
-        """Count the rows outside of each combination that share its hash: int64 (U,)."""
+        """Count the rows outside each combination that share its hash: int64 (U,)."""
         codes, wanted = pd.factorize(hashes[asked])
         known, counts = pd.Index(wanted), np.zeros(len(wanted), dtype=np.int64)
         for rows in slices(len(hashes)):
@@ -187,7 +187,7 @@ def _judged(
     many = equal > np.sqrt(len(sums))
     misses, least, most = (np.zeros(len(equal)) for _ in range(3))
     with_value = {name: others_like(part(name)) for name in columns}
-    # Columns determine each other where their values occur equally often, everywhere.
+    # Columns determine each other if their values occur equally often in every combination.
     blocks: dict[bytes, list[str]] = {}
     for name, counts in with_value.items():
         blocks.setdefault(counts.tobytes(), []).append(name)
@@ -208,9 +208,9 @@ def _judged(
 def canonical_order(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> np.ndarray:
-    """Order rows by what is in them: by time under a split by time, then by a hash: int64 (n,).
+    """Order rows by content: under a split by time by time, then by a hash: int64 (n,).
 
-    The hash is of the features and the target, so that other columns only decide where they are equal.
+    The hash covers features and target; other columns only decide between rows that are equal in these.
     """
     first, last = (np.zeros(len(frame), dtype=np.uint64) for _ in range(2))
     for name in frame.columns:
@@ -226,28 +226,28 @@ def canonical_order(
 
 # A share of 1,000 rows is known to within 3 points; 1,000 x 64 hashes are 256 kB.
 MOST_ROWS, MOST_COLUMNS = 1_000, 64
-# With fewer rows that have no equal, rows that look the same are taken for the same.
+# If the share of unique rows is below this, equal rows are taken to be the same row.
 _FEWEST_SINGLES = 0.25
 _SALT = "row identity"
-# Columns → the distinct rows by them, sorted, and the share that has no equal.
+# Columns → the sorted distinct hashes of rows in these, and the share of rows that are unique.
 KnownRows = dict[tuple[str, ...], tuple[np.ndarray, float]]
 
 
 @dataclass(frozen=True, eq=False)
 class RowSample:
-    """Some rows of a set of `rows` rows, to recognise them by: uint32 hashes of each value."""
+    """A sample of a set of `rows` rows, to recognise the set later: uint32 hashes of each value."""
 
     rows: int
     hashes: pd.DataFrame
 
     def overlap(self, others: pd.DataFrame, id_columns: Sequence[str], known: KnownRows) -> float:
-        """Return the share of other rows, as delivered, that are among the sampled set's, 0 … 1.
+        """Estimate the share of the other rows, as delivered, that belong to the sampled set, 0 … 1.
 
-        Rows are the same when their ids are, else when all columns are that both sides have.
-        Of the sampled rows the share s is found; among n rows of which f have no equal, a row of
-        the same kind that is not there would be found with probability 1 - f/n (Good 1953), so
-        (s - 1 + f/n) / (f/n) of them are there for another reason. `known` remembers hashes of
-        the other rows.
+        Rows are the same if their ids are equal, else if all columns are that both sides have. The
+        share s of the sampled rows is found. Among n rows of which f are unique, a new row of the
+        same distribution would be found by chance with probability 1 - f/n (Good 1953), so
+        (s - 1 + f/n) / (f/n) of the sample is found because it is really there. `known` caches
+        hashes of the other rows.
         """
         both = {*self.hashes.columns} & {*others.columns}
         ids = bool(id_columns) and both.issuperset(id_columns)
@@ -266,11 +266,11 @@ class RowSample:
 
 
 def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
-    """Return what recognises rows later: the ids, and the columns with most distinct values."""
+    """Return a sample to recognise rows by: the ids, and the columns with the most distinct values."""
     chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
     hashes = _hash_values(rows, list(rows.columns), np.sort(chosen))
-    telling = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))
-    kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *telling]))[:MOST_COLUMNS]
+    ranked = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))
+    kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *ranked]))[:MOST_COLUMNS]
     return RowSample(len(rows), hashes[kept].reset_index(drop=True))
 
 
@@ -288,7 +288,7 @@ FITTED_ROWS = "fitted_rows.parquet"
 
 @dataclass(frozen=True, eq=False)
 class FittedRows:
-    """The rows that a model was fitted on or chosen on: sorted hashes of columns as delivered."""
+    """The rows that a model was fitted or chosen on: sorted hashes of columns as delivered."""
 
     columns: tuple[str, ...]
     hashes: np.ndarray
@@ -301,7 +301,7 @@ class FittedRows:
         sources: Collection[str],
         some: np.ndarray | None = None,
     ) -> Self:
-        """Return the identity of rows as delivered, or of some (k,): by group, else ids, else `sources`."""
+        """Hash delivered rows, or some (k,) of them, by their group, else ids, else the columns `sources`."""
         declared = (spec.split.column,) if spec.split.by == "group" else spec.split.id_columns
         known = bool(declared) and set(declared) <= set(rows.columns)
         columns = tuple(declared) if known else tuple(sorted(sources))
@@ -314,7 +314,7 @@ class FittedRows:
         return np.isin(row_hashes(rows, self.columns, _SALT), self.hashes)
 
     def to_bytes(self) -> bytes:
-        """Return them as a Parquet file of one column, whose name is the names of all."""
+        """Return a Parquet file with one column of hashes, whose name joins all column names."""
         sink = io.BytesIO()
         names = "".join(f"{name}\x1f" for name in self.columns)
         pq.write_table(pa.table({names: self.hashes}), sink)
@@ -322,11 +322,11 @@ class FittedRows:
 
     @classmethod
     def from_bytes(cls, content: bytes, source: str) -> Self:
-        """Read them back; InvalidModel when they are something else."""
+        """Read them back; InvalidModel for other content."""
         try:
             table = pq.read_table(io.BytesIO(content))
             [names] = table.column_names
-            # Before \x1f ended each, there were line breaks between them.
+            # Older files separate the names by line breaks instead of ending each with \x1f.
             columns = names.split("\x1f")[:-1] or names.split("\n")
             return cls(tuple(columns), table[names].to_numpy())
         except (pa.ArrowException, OSError, ValueError):

@@ -1,8 +1,8 @@
-"""One column of texts to values, and to the type of its schema.
+"""Parse a column of texts, and convert a column to the type of its schema.
 
-Each function looks at one cell alone, so that a row prepared alone gets what it gets within a table.
+Each function works cell by cell, so that a row prepared alone gets the same values as within a table.
 pandera coerces with `astype`, which turns the text "no" into True, 1.5 into 1 and the number 20130101
-into an instant of 1970. Here a cell that the type cannot hold *as it is* stays out and is named.
+into an instant of 1970. Here, a cell that the type cannot hold *unchanged* is left out and reported.
 """
 
 import re
@@ -22,9 +22,9 @@ from experiment_pipeline.table.kinds import holds_objects, kind_of, naive_utc
 
 _TRUE = ("true", "t", "yes", "y", "on", "1")
 _FALSE = ("false", "f", "no", "n", "off", "0")
-# Beyond it, float64 skips whole numbers: long ids are read digit by digit.
+# Beyond it, float64 cannot represent every integer: long ids are parsed as integers.
 EXACT_IN_FLOAT = 2.0**53
-# What follows the date of ISO 8601 may end in an offset.
+# Length of an ISO 8601 date, after which a UTC offset may follow; the start of the longest offset.
 ISO_DATE, LONGEST_OFFSET = 10, -6
 _OFFSET = r"(Z|UTC|[+-]\d{2}(?::?\d{2})?)$"
 SIGNS = r"[+\-\u2212]"  # the last one is the typographic minus
@@ -58,7 +58,7 @@ def value_as_text(value: object) -> str:
 
 
 def unify(texts: pd.Series, categories: Categories) -> pd.Series:
-    """Give each category one spelling: trim, then fold the case, then replace variants."""
+    """Unify spellings of categories: trim, then change the case, then replace variants."""
 
     def spelt(text: str) -> str:
         if categories.trim:
@@ -77,9 +77,9 @@ def unify(texts: pd.Series, categories: Categories) -> pd.Series:
 
 
 def read_numbers(texts: pd.Series, written: Numbers | None) -> pd.Series:
-    """Read numbers as float64; what is not a finite number becomes missing.
+    """Parse numbers as float64; texts that are not finite numbers become missing.
 
-    A separator counts only between groups of three digits: '1,234' is 1234, '1,23' and '0,123' nothing.
+    A thousands separator is valid only between groups of three digits: '1,23' and '0,123' are missing.
     """
     if written is None:
         values = pd.to_numeric(texts, errors="coerce").astype("float64")
@@ -91,7 +91,7 @@ def read_numbers(texts: pd.Series, written: Numbers | None) -> pd.Series:
 
 
 def read_integers(texts: pd.Series, written: Numbers | None) -> pd.Series:
-    """Read whole numbers as Int64; a fraction, and what does not fit 64 bits, is missing."""
+    """Parse whole numbers as Int64; fractions, and numbers beyond 64 bits, become missing."""
     values = read_numbers(texts, written)
     whole = (values == np.floor(values)) & (values.abs() < 2.0**63)
     integers = values.where(whole).astype("Int64")
@@ -105,7 +105,7 @@ def read_integers(texts: pd.Series, written: Numbers | None) -> pd.Series:
 
 
 def read_booleans(texts: pd.Series) -> pd.Series:
-    """Read yes/no, true/false, t/f, y/n, on/off and 1/0, in any case, as nullable booleans."""
+    """Parse yes/no, true/false, t/f, y/n, on/off and 1/0, in any case, as nullable booleans."""
     known = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
     return on_distinct(
         texts, lambda cells: cells.str.strip().str.lower().map(known).astype("boolean")
@@ -113,9 +113,9 @@ def read_booleans(texts: pd.Series) -> pd.Series:
 
 
 def read_datetimes(texts: pd.Series, formats: Sequence[str]) -> pd.Series:
-    """Read instants as datetime64[us], those with an offset as UTC; the first format that fits decides.
+    """Parse instants as datetime64[us], converted to UTC if they have an offset; the first matching format wins.
 
-    Without formats only ISO 8601 is read: anything else would be a guess between day and month.
+    Without formats only ISO 8601 is parsed: anything else would require guessing day or month.
     """
     instants = pd.Series(pd.NaT, index=texts.index, name=texts.name, dtype="datetime64[us]")
     for wanted in formats or ("ISO8601",):
@@ -146,7 +146,7 @@ def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
             f"column {times.name}",
             f"{none.sum():,} of {len(none):,} times have no offset from UTC, the others have one: see "
             f"{few.iloc[0]!r}, rows {', '.join(map(str, few.index[:5]))}",
-            "Write one in every row or in none: the same hour would mean other instants.",
+            "Write one in every row or in none: else the same hour would mean different instants.",
         )
     return {str(offset): int(rows) for offset, rows in found.value_counts().items()}
 
@@ -184,7 +184,7 @@ def _thousands(written: Numbers) -> str:
 
 
 def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]:
-    """Return the cells that fit the schema's type without loss, missing ones too, and where others are."""
+    """Return the cells that convert without loss, including missing ones, and a mask of the others (n,)."""
     if schema.dtype is None or column.dtype == schema.dtype.type:
         return column, np.zeros(len(column), dtype=bool)
     readable = _readable(column, schema)
@@ -203,24 +203,24 @@ def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]
 
 
 def schema_kind(schema: pa.Column) -> kinds.Kind:
-    """Return the kind of the schema's type; "other" where it names none."""
+    """Return the kind of the schema's type; "other" if it has none."""
     return "other" if schema.dtype is None else kinds.kind_of_type(schema.dtype.type)
 
 
 def has_room_for_missing(schema: pa.Column) -> bool:
-    """Return whether the schema's type has a place for a missing value, or is none."""
+    """Return whether the schema's type can hold a missing value; True without a type."""
     return schema.dtype is None or kinds.holds_missing(schema.dtype.type)
 
 
 def _readable(column: pd.Series, schema: pa.Column) -> pd.Series:
-    """Make missing what astype would distort or refuse."""
+    """Replace cells that `astype` would distort or refuse by missing values."""
     kind, wanted, dtype = kind_of(column), schema_kind(schema), schema.dtype.type
     if wanted == "boolean":
         return column if kind == "boolean" else read_booleans(as_text(column))
     if wanted == "text":
         return column if holds_objects(dtype) else as_text(column)
     if wanted == "datetime":
-        if kind in kinds.NUMERIC:  # whoever wrote a bare number meant days, seconds or yyyymmdd
+        if kind in kinds.NUMERIC:  # ambiguous: days, seconds or yyyymmdd
             return pd.Series(pd.NaT, index=column.index, dtype="datetime64[us]")
         if kind == "datetime":
             return naive_utc(column)

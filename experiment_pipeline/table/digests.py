@@ -1,7 +1,7 @@
-"""Values, rows, tables and files as numbers: equal things, equal numbers, on every machine.
+"""Hashes of values and rows, digests of tables and files: the same for equal content on every machine.
 
-A value hashes the same whatever column type carries it (5, 5.0 and a nullable 5). Sources: SipHash-2-4
-for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array` computes it), the finalizer of
+A value has the same hash in every column type (5, 5.0 and a nullable 5). Sources: SipHash-2-4 for
+texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array` computes it), the finalizer of
 SplitMix64 for mixing (Steele, Lea and Flood 2014).
 """
 
@@ -19,7 +19,7 @@ from experiment_pipeline.table.table import slices
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)
 FRACTIONAL = np.uint64(0xD1B54A32D192ED03)
-# As pandas hashes a missing text.
+# pandas' hash of a missing text.
 _MISSING_CELL = np.uint64(np.iinfo(np.uint64).max)
 INDEX = "row_number"
 
@@ -27,9 +27,9 @@ INDEX = "row_number"
 def row_hashes(
     frame: pd.DataFrame, columns: Sequence[str], salt: str, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """Hash the named columns of every row, or of those at positions (k,): uint64; one draw per salt.
+    """Hash the named columns of every row, or of rows at positions (k,): uint64; independent per salt.
 
-    Among a million rows, any two different ones share a hash with probability 3e-8.
+    Among a million rows, the probability that any two different ones share a hash is 3e-8.
     """
     total = np.zeros(len(frame) if rows is None else len(rows), dtype=np.uint64)
     for column in columns:
@@ -39,7 +39,7 @@ def row_hashes(
 
 
 def column_part(values: pd.Series, name: str, salt: str) -> np.ndarray:
-    """Return what one column adds to the sum whose mix is the hash of the row: uint64 (n,)."""
+    """Return one column's summand; `mixed` of the sum over columns is the row's hash: uint64 (n,)."""
     number = salt_number(f"{salt}/{name}")
     return _by_slices(values, lambda some: mixed(_value_hashes(some) ^ number))
 
@@ -65,7 +65,7 @@ def _value_hashes(column: pd.Series) -> np.ndarray:
     if kind in ("integer", "boolean"):
         whole = column.to_numpy(dtype=np.int64, na_value=0).view(np.uint64)
         return np.where(column.isna().to_numpy(), MISSING, whole)
-    if kind == "float":  # whole ones as integers, so that a missing value elsewhere changes nothing
+    if kind == "float":  # whole ones as integers: a missing value elsewhere makes integers floats
         values = numbers_of(column)
         is_whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
         whole = np.where(is_whole, values, 0).astype(np.int64).view(np.uint64)
@@ -75,19 +75,19 @@ def _value_hashes(column: pd.Series) -> np.ndarray:
 
 
 def _texts(texts: pd.Series, missing: np.uint64) -> np.ndarray:
-    """Hash each text as pandas does, every distinct one once."""
+    """Hash each text as pandas does, each distinct one once."""
     codes, distinct = pd.factorize(texts)
     known = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
     return np.append(known, missing)[codes]
 
 
 def uniform(hashes: np.ndarray) -> np.ndarray:
-    """Turn hashes into numbers that are spread evenly over [0, 1): float64 (n,)."""
+    """Turn hashes into uniformly distributed numbers in [0, 1): float64 (n,)."""
     return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
-    """Spread numbers over all 64 bits, one to one: uint64 (n,)."""
+    """Mix numbers into all 64 bits, one-to-one: uint64 (n,)."""
     spread = np.empty_like(values)
     for rows in slices(len(values)):
         some = values[rows]
@@ -98,7 +98,7 @@ def mixed(values: np.ndarray) -> np.ndarray:
 
 
 def repeated(hashes: np.ndarray) -> np.ndarray:
-    """Return which hashes (n,) are there more than once: bool (n,)."""
+    """Return which hashes (n,) occur more than once: bool (n,)."""
     ordered = np.sort(hashes)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if not len(twice):
@@ -107,7 +107,7 @@ def repeated(hashes: np.ndarray) -> np.ndarray:
 
 
 def distinct(hashes: np.ndarray) -> np.ndarray:
-    """Sort hashes (n,), each once; `numpy.unique` takes ten times the memory."""
+    """Return the sorted distinct hashes of (n,); `numpy.unique` takes ten times the memory."""
     ordered = np.sort(hashes)
     new = np.ones(len(ordered), dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
@@ -120,7 +120,7 @@ def salt_number(text: str) -> np.uint64:
 
 
 class TableDigest:
-    """The digest of a table whose columns come one after the other, and of an index `row_number`."""
+    """The digest of a table, built column by column; it includes an index named `row_number`."""
 
     def __init__(self, index: pd.Index) -> None:
         self._digest = hashlib.sha256(f"{len(index)} rows".encode())
@@ -129,7 +129,7 @@ class TableDigest:
 
     def add(self, name: object, dtype: object, hashes: np.ndarray) -> None:
         """Add the next column, whose cells have these hashes: uint64 (n,)."""
-        # repr keeps the names apart: their texts alone could run into each other.
+        # repr quotes the names: unquoted, different ones could give the same text.
         self._digest.update(f"\n{name!r} {dtype}\n".encode())
         self._digest.update(np.ascontiguousarray(hashes, dtype="<u8").data)
 
@@ -139,7 +139,7 @@ class TableDigest:
 
 
 def table_digest(frame: pd.DataFrame) -> str:
-    """sha256 (hex) over columns, types and values, in order, and the index if it is `row_number`."""
+    """sha256 (hex) over columns, types and values, in order, and the index if it is named `row_number`."""
     digest = TableDigest(frame.index)
     for position, name in enumerate(frame.columns):
         column = frame.iloc[:, position]
@@ -148,7 +148,7 @@ def table_digest(frame: pd.DataFrame) -> str:
 
 
 def rows_digest(frame: pd.DataFrame) -> str:
-    """Return the digest of a table whatever its rows are numbered: their order still counts."""
+    """Return the digest of a table without its row numbers; the order of rows still matters."""
     return table_digest(frame.reset_index(drop=True))
 
 
@@ -167,7 +167,7 @@ def _as_pandas(column: pd.Series) -> np.ndarray:
 
 
 def written(cell: Any) -> str:
-    """Return one text per value, whether a list is Python's or numpy's, in whatever order a mapping is."""
+    """Return a canonical text of a value: the same for Python and NumPy lists, and for any mapping order."""
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
     if isinstance(cell, Mapping):
@@ -177,7 +177,7 @@ def written(cell: Any) -> str:
     if isinstance(cell, list | tuple):
         return f"[{','.join(map(written, cell))}]"
     if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)  # as pandas reads whole numbers of mappings beside a missing one
+        cell = int(cell)  # beside a missing value, pandas reads whole numbers in mappings as floats
     return "missing" if pd.isna(cell) else repr(cell)
 
 
@@ -187,6 +187,6 @@ def sha256(content: bytes | memoryview) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, read piece by piece."""
+    """Return the sha256 of a file, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

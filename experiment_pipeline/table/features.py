@@ -1,6 +1,6 @@
-"""The roles of columns: features, target with its classes and codes, and names that the YAML gives.
+"""The roles of columns: features, target with its classes and codes, and columns that the YAML names.
 
-`NamedColumns` finds a wrong name from the header alone, before anything is read or trained.
+`NamedColumns` finds a wrong name from the table's header alone, before anything is read or trained.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,8 +31,8 @@ UNFIT = {
 
 
 def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
-    """Return the columns that models are fitted on. Raises UnusableTable: one that the YAML splits or weighs
-    by or calls an id is absent; nothing is left; or one is of a type no model takes.
+    """Return the columns that models are fitted on. Raises UnusableTable: a column for the split, ids or
+    weights is absent; no feature is left; or a feature has a type that models cannot use.
     """
     for place, name in named_columns(spec):
         if name not in frame.columns:
@@ -51,13 +51,13 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
     for name in features:
         if (kind := kinds[name]) in UNFIT:
             held = "lists or mappings" if kind == "nested" else str(frame[name].dtype)
-            rule = f"it holds {held}, which models do not take as they are"
+            rule = f"it holds {held}, which models cannot use as they are"
             raise UnusableTable(f"column {name}", rule, UNFIT[kind])
     return features
 
 
 def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
-    """Return feature → 1 where the prediction may only rise with it, -1 where only fall."""
+    """Return feature → 1 if the prediction may only rise with it, -1 if it may only fall."""
     for name in spec.monotone:
         if name not in frame.columns:
             raise absent(f"monotone.{name}", name, frame.columns)
@@ -71,19 +71,19 @@ def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
 
 
 def parts_of_excluded(spec: ExperimentSpec) -> set[str]:
-    """Return the columns that a calendar could make of excluded ones."""
+    """Return the names of all calendar columns of excluded columns."""
     every = product(spec.exclude, get_args(CalendarPart))
     return {new for name, part in every for new in calendar_columns(name, part)}
 
 
 def slips_in_exclude(known: Iterable[str], spec: ExperimentSpec) -> list[str]:
-    """Return the excluded names that no table, schema, preparation or calendar has."""
+    """Return the names in `exclude` that neither table, schema, preparation nor calendar has."""
     prepared = (name for _, name in declared_columns(spec.preparation))
     return sorted(spec.exclude.keys() - {*known, *prepared, *parts_of_excluded(spec)})
 
 
 def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
-    """(path of the key, column) of the columns that split, identify or weigh the rows."""
+    """Yield (path of the key, column) for the columns that split, identify or weight the rows."""
     for number, name in enumerate(spec.split.id_columns):
         yield ("split", "id_columns", number), name
     if spec.split.by != "random":
@@ -93,13 +93,13 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
 
 
 def absent(place: str, name: str, known: Collection[str]) -> UnusableTable:
-    """Return the error about a name in the YAML."""
+    """Return the error about a column name in the YAML that the table lacks."""
     rule = f"the table has no column {name!r}{LEFT_OUT}"
     fix = "Correct the name in the YAML, add it to schema.yaml, or drop the entry."
     return UnusableTable(place, f"{rule}; {did_you_mean(name, known)}", fix)
 
 
-# What the preparation reads → kinds of the schema's types that keep it; without a type all do.
+# Type in `preparation.types` → kinds of schema types that preserve it; "other" is no type.
 _KEPT_BY: Mapping[str, Collection[Kind]] = {
     **dict.fromkeys(("number", "integer", "boolean"), (*NUMERIC, "category", "other")),
     "text": {"text", "category", "other"},
@@ -109,7 +109,7 @@ _KEPT_BY: Mapping[str, Collection[Kind]] = {
 
 @dataclass(frozen=True)
 class NamedColumns:
-    """The columns that one experiment names, and where: `line_of` is path of a key → its `file:line`."""
+    """The columns that an experiment names, with their places; `line_of`: path of a key → its `file:line`."""
 
     spec: ExperimentSpec
     schema_text: str
@@ -119,11 +119,11 @@ class NamedColumns:
 
     @property
     def texts(self) -> tuple[str, str]:
-        """Of defs.yaml and schema.yaml."""
+        """The texts of defs.yaml and schema.yaml."""
         return self.yaml_text, self.schema_text
 
     def check(self, delivered: Sequence[str]) -> None:
-        """Compare every name with the table's, but columns that `preparation.function` may make."""
+        """Compare every name with the table's columns, unless `preparation.function` may make others."""
         spec, preparation = self.spec, self.spec.preparation
         declared = [one for one in declared_columns(preparation) if one[1] not in spec.exclude]
         self._refuse(delivered, [(("preparation", *place), place[1]) for place in declared])
@@ -135,7 +135,7 @@ class NamedColumns:
             for part in parts
             for new in calendar_columns(name, part)
         ]
-        # An empty table goes the way of the full one.
+        # An empty table is fitted to the schema like the full one.
         empty = pd.DataFrame(columns=[*delivered, *made])
         try:
             rules = shared_schema(self.schema_text, self.schema_path)
@@ -154,7 +154,7 @@ class NamedColumns:
         self._refuse([*map(str, fitted.columns)], named, LEFT_OUT)
 
     def check_types(self) -> None:
-        """Compare `preparation.types` with the schema's, unless a function comes between."""
+        """Compare `preparation.types` with the schema's types, unless a function runs in between."""
         types = self.spec.preparation.types if self.spec.preparation.function is None else {}
         file = YamlFile(self.schema_text, self.schema_path)
         schemas = column_schemas(types, shared_schema(self.schema_text, self.schema_path))
@@ -163,7 +163,7 @@ class NamedColumns:
             if (kind := schema_kind(schemas[name])) not in _KEPT_BY[wanted]:
                 there = file.place(("columns", name))
                 rule = (
-                    f"it is read as {wanted}, and {there} makes it {kind}; write one type in both"
+                    f"it is read as {wanted}, but {there} makes it {kind}; write one type in both"
                 )
                 problems.append(Problem(("preparation", "types", name), rule))
         if problems:
@@ -185,7 +185,7 @@ SETS_TO_FILL = 3
 
 
 def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
-    """Check that the target varies and is what the task predicts, and audited columns; UnusableTable if not."""
+    """Check the audited columns, and that the target varies and fits the task; UnusableTable if not."""
     _check_audited(validated, spec)
     if spec.target not in validated.columns:
         known = did_you_mean(spec.target, validated.columns)
@@ -206,7 +206,7 @@ def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
         return
     kind = kind_of(y)
     if kind == "boolean":
-        _refuse(spec, "it holds true and false, no quantity", "Write task: binary.")
+        _refuse(spec, "it holds true and false, not numbers", "Write task: binary.")
     if kind not in NUMERIC:
         classes = y.nunique()
         _refuse(
@@ -230,7 +230,7 @@ def _check_audited(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
         if name not in validated.columns:
             raise absent("audit", name, validated.columns)
         if (kind := kind_of(validated[name])) not in NUMERIC | TEXTS:
-            rule, fix = f"it holds {kind}, which forms no groups", "Name a column of bands."
+            rule, fix = f"it holds {kind}, which has no groups", "Name a column of bands."
             raise UnusableTable(f"audit {name}", rule, fix)
 
 
@@ -242,10 +242,10 @@ def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
         _refuse(
             spec,
             f"it has {len(counts)} classes, task binary needs 2: {listed(counts.index)}",
-            f"Write task: {fitting}, or unite classes by preparation.categories.",
+            f"Write task: {fitting}, or merge classes by preparation.categories.",
         )
     if kind == "float" and (y != np.floor(y)).any():
-        _refuse(spec, "it holds fractions, which are no classes", "Write task: regression.")
+        _refuse(spec, "it holds fractions, which are not classes", "Write task: regression.")
     if spec.positive_class is not None and spec.positive_class not in set(y.tolist()):
         held = ", ".join(repr(plain(value)) for value in counts.index[:10])
         rule = f"{spec.target} never holds it; it holds {held}"
@@ -257,7 +257,7 @@ def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
             spec,
             f"{len(rare)} of {len(counts)} classes have fewer than {SETS_TO_FILL} rows, so not "
             f"every set can hold one: {listed(rare.index)}",
-            "Deliver more rows of them, unite them by preparation.categories, "
+            "Deliver more rows of them, merge them by preparation.categories, "
             "or reject them by notin in schema.yaml.",
         )
 
@@ -273,14 +273,14 @@ def check_metrics(y: pd.Series, spec: ExperimentSpec) -> None:
         if spec.task == "regression" and (below := int((y < lowest).sum())):
             raise UnusableTable(
                 f"metric {name}",
-                f"it judges targets from {lowest:g} on, {spec.target} lies below in {below:,} of "
+                f"it is only defined for targets from {lowest:g} on, {spec.target} is lower in {below:,} of "
                 f"{len(y):,} rows, the lowest is {y.min():g}",
                 "Write another metric, such as rmse or mae, or reject these rows in schema.yaml.",
             )
 
 
 def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...] | None:
-    """Return the sorted classes, in the order of their codes, a positive one last; None for regression."""
+    """Return the sorted classes, in the order of their codes, the positive one last; None for regression."""
     if spec.task == "regression":
         return None
     values = train_y.dropna().unique().tolist()
@@ -291,17 +291,17 @@ def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...]
 
 
 def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarray:
-    """Turn target values (n,), none missing, into float64, or int64 positions in `classes`, for metrics."""
+    """Turn target values (n,) without missing ones into float64, or into int64 positions in `classes`."""
     if classes is None:
         return y.to_numpy(dtype=np.float64)
     positions, distinct = pd.factorize(y)
     known = pd.Index(classes, dtype=object).get_indexer(pd.Index([plain(v) for v in distinct]))
-    # A missing value has position -1, and finds the -1 at the end.
+    # A missing value has position -1, which selects the appended -1.
     codes = np.append(known, -1)[positions]
     if (codes < 0).any():
         raise UnusableTable(
             f"target {y.name}",
-            f"{int((codes < 0).sum())} rows hold none of the classes {listed(classes)}: "
+            f"{int((codes < 0).sum())} rows have none of the classes {listed(classes)}: "
             f"{listed(y[codes < 0].unique())}",
             "Reject unknown classes by isin in schema.yaml.",
         )
@@ -309,7 +309,7 @@ def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarra
 
 
 def plain(value: object) -> Scalar:
-    """Return a Python scalar; a class 1.0 that missing values made a float is 1 again."""
+    """Return a Python scalar; a whole float becomes an int, as missing values make class 1 a 1.0."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and value.is_integer():

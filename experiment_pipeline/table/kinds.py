@@ -1,4 +1,4 @@
-"""The kind of a column, in one vocabulary, and its values as numbers. No dtype is tested elsewhere."""
+"""The kind of a column, and its values as numbers. Only this module inspects dtypes."""
 
 import itertools
 from collections.abc import Iterator
@@ -23,16 +23,16 @@ Kind = Literal[
 ]
 Type = np.dtype[Any] | ExtensionDtype
 QUANTITIES: frozenset[Kind] = frozenset({"integer", "float"})
-# What a model takes as a number.
+# Kinds that models use as numbers.
 NUMERIC: frozenset[Kind] = frozenset({"integer", "float", "boolean"})
-# What is read as texts.
+# Kinds that are read as texts.
 TEXTS: frozenset[Kind] = frozenset({"category", "text"})
-# Parts of a column: at most so many values of a category, ranges of a number.
+# Parts of a column: the most values of a category, and ranges of a number.
 _MOST_VALUES, _RANGES = 20, 4
 
 
 def kind_of(column: pd.Series) -> Kind:
-    """Return the kind of a column; Python objects are texts, or nested where one is a container."""
+    """Return the kind of a column; Python objects count as text, or nested if any is a container."""
     if holds_objects(column):
         for cell_type in column.map(type).unique():
             if cell_type.__hash__ is None or issubclass(cell_type, tuple):
@@ -41,10 +41,10 @@ def kind_of(column: pd.Series) -> Kind:
 
 
 def kind_of_type(dtype: Type) -> Kind:
-    """Return the kind of any column of this type, such as a schema's; objects are texts."""
-    asked: tuple[tuple[bool, Kind], ...] = (
+    """Return the kind of a column of this type, such as a schema's; objects count as text."""
+    tests: tuple[tuple[bool, Kind], ...] = (
         (isinstance(dtype, pd.CategoricalDtype), "category"),
-        (types.is_string_dtype(dtype), "text"),  # of objects, too
+        (types.is_string_dtype(dtype), "text"),  # True for objects, too
         (types.is_bool_dtype(dtype), "boolean"),
         (types.is_integer_dtype(dtype), "integer"),
         (types.is_float_dtype(dtype), "float"),
@@ -52,22 +52,22 @@ def kind_of_type(dtype: Type) -> Kind:
         (types.is_timedelta64_dtype(dtype), "duration"),
         (types.is_complex_dtype(dtype), "complex"),
     )
-    return next((kind for it_is, kind in asked if it_is), "other")
+    return next((kind for it_is, kind in tests if it_is), "other")
 
 
 def holds_objects(of: pd.Series | Type) -> bool:
-    """Return whether the cells of a column, or of a type, are Python objects of whatever type."""
+    """Return whether the cells of a column, or of a type, are arbitrary Python objects."""
     return bool(types.is_object_dtype(of))
 
 
 def is_unsigned(column: pd.Series, bits: int | None = None) -> bool:
-    """Return whether the type has no negative numbers; given bits, whether it has so many."""
+    """Return whether a column has an unsigned integer type, and this many bits if `bits` is given."""
     name = str(column.dtype).lower()
     return name.startswith("uint") and (bits is None or name == f"uint{bits}")
 
 
 def holds_missing(dtype: Type) -> bool:
-    """Return whether a type has a place for a missing value."""
+    """Return whether a type can hold a missing value."""
     whole = kind_of_type(dtype) in ("boolean", "integer")
     return not whole or not isinstance(dtype, np.dtype)
 
@@ -80,21 +80,21 @@ def numbers_of(column: pd.Series) -> np.ndarray:
 
 
 def naive_utc(column: pd.Series) -> pd.Series:
-    """Return datetime64[us] without a zone: in UTC if there was one, else as written."""
+    """Return datetime64[us] without a time zone: converted to UTC if there was one."""
     naive = column if column.dt.tz is None else column.dt.tz_convert(None)
     return naive.dt.as_unit("us")
 
 
 def microseconds(column: pd.Series) -> np.ndarray:
-    """Return microseconds since 1970: int64 (n,); a missing instant is the smallest number.
+    """Return microseconds since 1970: int64 (n,); a missing instant is the smallest int64.
 
-    pandas keeps the unit of the file: a plain view as integers may be seconds or nanoseconds.
+    pandas keeps the unit of the file: a plain view as integers might be seconds or nanoseconds.
     """
     return naive_utc(column).to_numpy().view(np.int64)
 
 
 def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Cut rows (n,) into parts of the `fewest` or more: a column, a value or range as text, a mask."""
+    """Yield (column, value or range as text, mask (n,)) for parts with at least `fewest` rows."""
     for name, column in frame.items():
         for value, mask in _parts_of(column):
             if fewest <= int(mask.sum()) < len(frame):
@@ -102,12 +102,12 @@ def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.nd
 
 
 def groups_of(column: pd.Series) -> tuple[list[str], np.ndarray]:
-    """Return the groups of a column, values or ranges of a number of many, and each row's place, (n,)."""
+    """Return the names of a column's groups (values or, of many numbers, ranges), and each row's group, (n,)."""
     names, codes = list[str](), np.full(len(column), -1)
     others = [("other values", np.full(len(column), True))]
     for value, mask in itertools.chain(_parts_of(column), others):
         if (mask := mask & (codes < 0)).any():
-            # Long names, and those of large numbers, may begin alike.
+            # Shortened names, and ranges of large numbers, may be equal: they get a number.
             called = (f"{value[:60]}{f' ({count})' * (count > 1)}" for count in itertools.count(1))
             codes[mask] = len(names)
             names.append(next(one for one in called if one not in names))

@@ -1,7 +1,7 @@
-"""Which set and which fold each row belongs to: a pure function of the rows and the experiment.
+"""Assign rows to sets and folds: a pure function of the rows and the experiment.
 
-The same rows get the same sets in every process and in any order, and rows that are added move none of
-the old ones, but under a split by time or in a table with few clusters per class.
+The same rows get the same sets in every process and in any order. Added rows do not move old ones, except
+under a split by time or in a table with few clusters per class.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -39,7 +39,7 @@ _NAMES = pd.CategoricalDtype(pd.Index([*SETS, LEFT_OUT], dtype="str"))
 def prepare_and_assign(
     raw: pd.DataFrame, schema: DataFrameSchema, spec: ExperimentSpec, keep: Keep = in_memory
 ) -> PreparedTable:
-    """Prepare every row, and assign it to a set; errors as of `prepare` and `assign`."""
+    """Prepare every row, and assign it to a set; raises as `prepare` and `assign`."""
     prepared = prepare(raw, spec.preparation, spec.exclude, keep)
     return assign(prepared, raw.columns, schema, spec, keep)
 
@@ -53,8 +53,8 @@ def assign(
 ) -> PreparedTable:
     """Fit prepared rows to the schema (see `fit`), and assign each to a set.
 
-    Sets are assigned before any row is rejected, so that rejecting a row moves no other one, and by
-    the schema's columns, so that a new column that the schema leaves out reshuffles nothing.
+    Sets are assigned before any row is rejected, so that rejecting a row moves no other one, and after
+    the schema's columns are selected, so that a new column that the schema drops moves no row.
     """
     known = [*delivered, *prepared.frame.columns, *schema.columns]
     for name in slips_in_exclude(known, spec):
@@ -70,7 +70,7 @@ def fit(
     schema: DataFrameSchema,
     not_required: Collection[str] = (),
 ) -> PreparedTable:
-    """Give prepared rows the columns that the schema wants; no cell is judged or coerced yet."""
+    """Give prepared rows the schema's columns; cells are neither checked nor coerced yet."""
     frame, notes = fit_columns(prepared.frame, delivered, schema, not_required)
     return replace(prepared, frame=frame, notes=(*prepared.notes, *notes))
 
@@ -78,7 +78,7 @@ def fit(
 def assign_sets(
     prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
 ) -> pd.Series:
-    """Name the set of each row, "gap" for one between sets or without a value; UnusableTable: no times."""
+    """Return the set of each row, "gap" if it is between sets or lacks a key; UnusableTable: no times."""
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     known = has_keys(prepared, spec)
     rows = prepared if known.all() else rows_at(prepared, np.flatnonzero(known), keep)
@@ -89,25 +89,25 @@ def assign_sets(
 
 
 def codes_of(sets: pd.Series) -> np.ndarray:
-    """Return each row's place among `SETS`, one more for none: uint8 (n,)."""
+    """Return each row's position in `SETS`, or len(SETS) if it is in none: uint8 (n,)."""
     return sets.cat.codes.to_numpy(dtype=np.uint8)
 
 
 def split_keys(spec: ExperimentSpec) -> list[str]:
-    """Return the columns that the split goes by."""
+    """Return the columns that the split depends on, without features."""
     split = spec.split
     return [*split.id_columns, *([] if split.by == "random" else [split.column])]
 
 
 def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
-    """Return which rows have every value that the split goes by: bool (n,)."""
+    """Return which rows have a value in all `split_keys`: bool (n,)."""
     return with_only(frame, split_keys(spec)).notna().all(axis=1).to_numpy(dtype=bool)
 
 
 def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
     split = spec.split
     if isinstance(split, ColumnSplit):
-        # Values are compared as values: 1 in the YAML is 1.0 in a column that had a missing value.
+        # Compared by hash, so that 1 in the YAML equals 1.0 in a column with missing values.
         hashes = value_hashes(rows[split.column])
         codes = np.full(len(rows), len(SETS), dtype=np.uint8)
         for number, name in enumerate(SETS):
@@ -122,26 +122,26 @@ def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) ->
             codes[(times > last) & (times < last + gap)] = len(SETS)
         return codes
     hashes = cluster_hashes(rows, split, spec.target, features, f"sets/{split.seed}")
-    strata = np.zeros(len(rows), dtype=np.int64)  # whole groups have none
+    strata = np.zeros(len(rows), dtype=np.int64)  # groups are not stratified
     if split.by != "group" and spec.target in rows:
         strata = classes_of(rows, spec)
     return cut_by_hash(hashes, strata, shares)
 
 
-# Below it a threshold on the hash leaves too much to chance: the share of a class in a set of
-# 50 clusters is off by 14 % of itself, one time in three.
+# With fewer clusters, a threshold on the hash leaves too much to chance: with 50 expected, their
+# number is off by more than 14 % one time in three.
 FEW_CLUSTERS = 50
 
 
 def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Cut clusters into sets by their hash (n,), which rows of one cluster share: uint8 (n,) from 0.
+    """Split clusters into sets by their hash (n,), which the rows of a cluster share: uint8 (n,) from 0.
 
-    A cluster's set depends on its own hash alone, so rows that are added later move no other. A stratum
-    with fewer than 50 clusters for a set is ranked by hash and cut instead: exact shares, and a new cluster
-    moves few others. A cluster of several strata (n,) counts for the lowest.
+    A cluster's set depends only on its own hash, so rows that are added later move no other. A stratum
+    that would have fewer than 50 clusters in a set is ranked by hash and cut instead: exact shares, and a
+    new cluster moves few others. A cluster with several strata (n,) counts as the lowest.
     """
     several = np.flatnonzero(repeated(hashes))
-    firsts = np.ones(len(hashes), dtype=bool)  # of the rows of a cluster
+    firsts = np.ones(len(hashes), dtype=bool)  # the first row of each cluster
     if len(several):
         order = several[np.lexsort((strata[several], hashes[several]))]
         firsts[order[1:]] = hashes[order[1:]] != hashes[order[:-1]]
@@ -161,12 +161,12 @@ def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float])
 
 
 def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Rank clusters within their stratum, in the order given, and cut at whole clusters."""
+    """Rank clusters within their stratum, in the given order, and cut the ranks into sets."""
     _, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     ranks = np.empty(len(codes), dtype=np.int64)
     ranks[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    # At least one cluster per set, earlier sets first where they do not suffice.
+    # At least one cluster per set; if there are too few, earlier sets come first.
     sizes = np.zeros((len(shares), len(counts)), dtype=np.int64)
     for number, share in enumerate(shares[1:], 1):
         left = counts - 1 - sizes[1:].sum(axis=0)
@@ -181,15 +181,15 @@ def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
 
 
 def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarray, list[float]]:
-    """Cut rows between distinct places (n,) of an order, so that the shares come out best: return the
-    set of each row, uint8 (n,), and the last place of each set but the final one.
+    """Cut rows between distinct values (n,) of an ordering, as close to the shares as possible. Return the
+    set of each row, uint8 (n,), and the last value of each set except the final one.
     """
     distinct, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
     upto = np.cumsum(counts)
     lasts: list[int] = []
     for number, share in enumerate(np.cumsum(shares)[:-1]):
         low = lasts[-1] + 1 if lasts else 0
-        # Each later set needs a place of its own.
+        # Each later set needs a value of its own.
         high = max(low, len(distinct) - len(shares) + number)
         off = np.abs(upto[low : high + 1] - share * len(places))
         lasts.append(low + int(np.argmin(off)) if len(off) else low)
@@ -198,9 +198,9 @@ def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarra
 
 
 def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray:
-    """Hold out the last rows of an order, as near to the share as distinct places (n,) allow: bool (n,).
+    """Hold out the last rows of an ordering, as close to the share as distinct values (n,) allow: bool (n,).
 
-    Among the cuts, those that leave every class (n,) on both sides come first, if there are any.
+    Cuts that leave every class (n,) on both sides are preferred, if there are any.
     """
     distinct, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
     _, codes = np.unique(strata, return_inverse=True)
@@ -216,16 +216,16 @@ def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray
     return inverse > last_kept
 
 
-# A class that a set lacks although so many rows were to be expected there is not rare: the split
-# is at fault, or the class is new.
+# A class that a set lacks although at least this many rows were expected there is not rare: the
+# cause is the split, or the class is new.
 FEWEST_ROWS = 10
-# More than this is no remainder to do without.
+# The largest share of all rows that may be set aside.
 MOST_SHARE = 0.05
 
 
 def too_rare(counts: np.ndarray) -> np.ndarray:
-    """Return which classes are set aside: fewer rows than one per set, or few and not in every set; None:
-    fewer than two would be left, or too many rows. `counts` (classes, sets) are rows, or expected ones.
+    """Return which classes to set aside: those with less than a row per set, or few rows and not in every set.
+    None are if fewer than two would be left, or too many rows go. `counts` (classes, sets): rows, or expected.
     """
     rows = counts.sum(axis=1)
     smallest = counts.sum(axis=0).min() / max(counts.sum(), 1)
@@ -237,20 +237,20 @@ def too_rare(counts: np.ndarray) -> np.ndarray:
 
 
 def may_have_rare_classes(target: pd.Series) -> bool:
-    """Return whether known classes (n,) can hold such a one at all, without knowing the sets."""
+    """Return whether target values (n,) without missing ones can have a rare class, whatever the sets."""
     counts = target.value_counts()
     return len(counts) > 2 and bool(counts.iloc[-1] <= MOST_SHARE * len(target))
 
 
 def rare_classes_in(target: pd.Series, sets: pd.Series) -> list[object]:
-    """Return the classes to set aside, rarest last, given known classes and the set of each row."""
+    """Return the classes to set aside, the rarest last, given target values and the set of each row."""
     counts = pd.crosstab(target, sets.reindex(target.index))
     counts = counts.reindex(target.value_counts().index, columns=list(SETS), fill_value=0)
     return counts.index[too_rare(counts.to_numpy())].tolist()
 
 
 def set_aside_in_words(classes: pd.Series) -> list[str]:
-    """Return what became of each class, given the class of each row that was set aside."""
+    """Return a sentence per class that was set aside, given the class of each such row."""
     return [
         f"class {name} ({rows:,} row{'s' if rows > 1 else ''}) cannot be predicted: its rows are set "
         "aside, and every score is of the other classes alone"
@@ -258,14 +258,14 @@ def set_aside_in_words(classes: pd.Series) -> list[str]:
     ]
 
 
-# Under a split by time this share, the earliest rows, is fitted on and never predicted: a model of
-# much fewer rows than the one to be shipped says little about it.
+# Under a split by time, the earliest rows, this share, are only fitted on: a model of far fewer rows
+# than the exported one says little about it.
 ONLY_FITTED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class FoldRows:
-    """One fold of one repeat: masks (n,) of the rows to fit on, and of other rows to predict."""
+    """One fold of one repeat: masks (n,) of the rows to fit on, and of the rows to predict."""
 
     repeat: int
     fitted: np.ndarray
@@ -278,12 +278,12 @@ def folds_of(
     """Return the folds of each repeat; within one, no row is predicted twice. EmptySet: one cluster.
 
     By time: the first half is only fitted on, the rest is cut into blocks, each predicted from all rows
-    before it but the split's gap (forward chaining: Tashman 2000). Else clusters are dealt by a hash, a new
-    one for each repeat, much as scikit-learn's StratifiedGroupKFold does.
+    before it except the split's gap (forward chaining: Tashman 2000). Else clusters are dealt by hash, with
+    a new salt per repeat, much as scikit-learn's StratifiedGroupKFold does.
     """
     found = tuple(_folds(frame, spec, wanted, features))
     if not found:
-        rule = f"{len(frame):,} train and test rows are one cluster, which no fold can leave out"
+        rule = f"{len(frame):,} train and test rows are one cluster, so they cannot form folds"
         fix = "Write evaluation: test_set, deliver more rows, or split by another column."
         raise EmptySet("cross-validation", rule, fix)
     return found
@@ -315,10 +315,10 @@ def _folds(
 
 
 def deal(hashes: np.ndarray, classes: np.ndarray, folds: int) -> np.ndarray:
-    """Deal clusters into folds, so that rows and classes come out even: int64 (n,).
+    """Deal clusters into folds with similar numbers of rows and of each class: int64 (n,).
 
-    In the order of their hash (n,) each cluster goes to the fold that has the smallest part of its
-    classes (codes (n,) from 0 on) so far, of equal ones to the smaller, then to the first.
+    In the order of their hash (n,), each cluster goes to the fold that has the smallest share of its
+    classes (codes (n,) from 0) so far; ties go to the fold with fewer rows, then to the first.
     """
     _, cluster = np.unique(hashes, return_inverse=True)
     held = np.zeros((cluster.max() + 1, classes.max() + 1))
@@ -327,7 +327,7 @@ def deal(hashes: np.ndarray, classes: np.ndarray, folds: int) -> np.ndarray:
     fold = np.empty(len(held), dtype=np.int64)
     parts, rows = np.zeros((folds, held.shape[1])), np.zeros(folds)
     for one in range(len(held)):
-        # Rounded, so that sums of shares in another order are the same number.
+        # Rounded, so that the order of summation does not matter.
         filled = np.round(parts @ held[one], 9)
         fold[one] = np.lexsort((rows, filled))[0]
         parts[fold[one]] += shares[one]

@@ -1,8 +1,8 @@
-"""A raw table through its declared preparation, and the count of what changed.
+"""Apply the declared preparation to a raw table, and count the changed cells.
 
 First every column alone (missing values, categories, type), then the calendar, then the user's own
-function, which is held to working row by row and runs in this process. Counting is done here,
-rejecting belongs to the validation.
+function, which runs in this process and is checked to work row by row. Cells that cannot be parsed are
+counted here; the validation rejects their rows.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,16 +22,16 @@ RULES = {
     "datetime": "is not a date in a declared format",
 }
 LONGEST_VALUE, LONGEST_RULE = 80, 200
-# Offset from UTC → how many times are written with it; "" is none.
+# Offset from UTC → number of times with it; "" is no offset.
 Offsets = Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Broken:
-    """One rule, to be read after the value, and the ascending positions (k,) of the rows that break it.
+    """A rule, phrased to follow the value, and the ascending positions (k,) of the rows that break it.
 
-    `column` is None for rules about the whole row; `cells` (k,) are what they hold, of several columns
-    a row each, or None where the rule says it all.
+    `column` is None for rules about the whole row; `cells` are the offending values (k,), or rows of
+    several columns, or None if the rule needs no value.
     """
 
     column: str | None
@@ -40,7 +40,7 @@ class Broken:
     cells: pd.Series | pd.DataFrame | None = None
 
     def texts(self, some: slice) -> np.ndarray:
-        """Return a reason for each of some of the rows, with the offending value: object (k,)."""
+        """Return a reason, with the offending value, for each row of a slice of them: object (k,)."""
         start = "" if self.column is None else f"{self.column}: "
         if self.cells is None:
             return np.full(len(self.positions[some]), start + self.rule, dtype=object)
@@ -55,7 +55,7 @@ def in_words(value: object) -> str:
 
 
 def shortened(text: str, most: int = LONGEST_RULE) -> str:
-    """Cut a rule or a value that is too long to be read."""
+    """Shorten a rule or value that is too long to read."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 
@@ -63,8 +63,8 @@ def shortened(text: str, most: int = LONGEST_RULE) -> str:
 class PreparedTable:
     """A prepared table: the rows of the raw table, in their order, with their index.
 
-    `changes` has a row per step: `column`, `step`, `cells_changed`; `unparsable` are cells as delivered that
-    are not of the declared type; `sets` are as of `assign_sets`, or empty; `offsets` are those of times.
+    `changes` has a row per step: `column`, `step`, `cells_changed`; `unparsable`: delivered cells that are
+    not of the declared type; `sets`: the result of `assign_sets`, or empty; `offsets`: column → UTC offsets.
     """
 
     frame: pd.DataFrame
@@ -81,7 +81,7 @@ def prepare(
     may_be_absent: Collection[str] = (),
     keep: table.Keep = table.in_memory,
 ) -> PreparedTable:
-    """Apply the declared preparation to every row; `may_be_absent` are columns that no model reads.
+    """Apply the declared preparation to every row; `may_be_absent`: columns that may be missing.
 
     UnusableTable: a declared column is absent or of the wrong type, a calendar column's name is taken,
     or the user's function changed the rows; InvalidExperiment: that function cannot be imported.
@@ -121,7 +121,7 @@ def prepare(
 
 
 def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
-    """(setting, column) of every column that the preparation names."""
+    """Yield (setting, column) for every column that the preparation names."""
     for setting in ("missing_values", "categories", "types", "calendar"):
         yield from ((setting, column) for column in getattr(preparation, setting))
 
@@ -129,7 +129,7 @@ def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
 def _prepare_column(
     raw: pd.Series, name: str, preparation: Preparation, offsets: dict[str, Offsets]
 ) -> tuple[pd.Series, dict[str, int], np.ndarray]:
-    """Return the cells, the number of cells that each step changed, and where one is unparsable."""
+    """Return the cells, the number of cells changed per step, and the positions of unparsable ones."""
     missing = preparation.missing_values_everywhere + preparation.missing_values.get(name, ())
     values, changed, unparsable = _without(raw, missing), dict[str, int](), np.empty(0, np.int64)
     if missing:
@@ -145,7 +145,7 @@ def _prepare_column(
             formats = preparation.datetime_formats.get(name, ())
             offsets[name] = coercion.offsets_of(values[read.notna()], formats)
         changed["types"] = 0 if read.dtype == values.dtype else int(read.notna().sum())
-        # A placeholder such as -999 may show only once the text is a number.
+        # A placeholder such as -999 may be recognizable only after parsing the text as a number.
         values = _without(read, missing)
         if missing:
             changed["missing_values"] += int(values.isna().sum() - read.isna().sum())
@@ -153,7 +153,7 @@ def _prepare_column(
 
 
 def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
-    """Make the declared values missing; the result's type never depends on the cells."""
+    """Replace the declared values by missing ones; the result's type never depends on the cells."""
     if not missing:
         return column
     kind = kinds.kind_of(column)
@@ -170,7 +170,7 @@ def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
         ]
         if not numbers:
             return column
-        # Whole numbers stay whole beside a missing one.
+        # A nullable type, so that integers stay integers beside a missing value.
         if kind == "integer":
             column = column.astype("UInt64" if kinds.is_unsigned(column) else "Int64")
         return column.mask(column.isin(numbers))
@@ -226,7 +226,7 @@ def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
 
 
 def day_columns(preparation: Preparation) -> set[str]:
-    """Return the columns that hold days since 1970: of later rows they are beyond all before, and no news."""
+    """Return the columns that hold days since 1970: later rows always exceed them, which is not drift."""
     days = [name for name, parts in preparation.calendar.items() if "days" in parts]
     return {column for name in days for column in calendar_columns(name, "days")}
 
@@ -266,7 +266,7 @@ def _share_of_day(instants: pd.Series) -> pd.Series:
     return (instants.dt.hour + instants.dt.minute / 60) / 24
 
 
-# Place in a cycle, as a share of it.
+# Cycle → the position in it, as a share in [0, 1).
 _CYCLES: Mapping[CalendarPart, Callable[[pd.Series], pd.Series]] = {
     "cycle_of_year": lambda at: (
         (at.dt.day_of_year - 1 + _share_of_day(at)) / (365 + at.dt.is_leap_year.astype("float64"))
@@ -276,15 +276,15 @@ _CYCLES: Mapping[CalendarPart, Callable[[pd.Series], pd.Series]] = {
 }
 
 CULPRIT = "preparation.function"
-# Enough to expose a mean or a rank over the table; few enough to cost nothing.
+# Enough rows to detect a mean or a rank over the table; few enough to cost nothing.
 ROWS_TRIED_ALONE = 50
 
 
 def _through_function(
     path: str, frame: pd.DataFrame, keep: table.Keep
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Apply the user's function to one batch after the other, and to a few rows alone, and count changed
-    cells: what looks at other rows would predict from other values than it was trained on.
+    """Apply the user's function batch by batch, and count changed cells. A few rows are also tried alone: a
+    function that uses other rows would give other values at prediction time than in training.
     """
     function = imported(path, CULPRIT, "function")
 
@@ -296,7 +296,7 @@ def _through_function(
                 return returned.set_axis(given.index)
             what = f"{len(returned)} rows, other or reordered ones, or a column twice"
         rule = f"was given {len(given)} rows and returned {what}"
-        fix = "Return a table of the same rows with the same index; reject rows by the schema."
+        fix = "Return a table of the same rows with the same index; use the schema to reject rows."
         raise UnusableTable(f"{CULPRIT} {path}", rule, fix)
 
     few = frame.iloc[:: max(1, len(frame) // ROWS_TRIED_ALONE)].iloc[:ROWS_TRIED_ALONE]
@@ -311,7 +311,7 @@ def _through_function(
                 f"{CULPRIT} {path}",
                 f"{len(tried)} rows alone get other values than within the table"
                 f" (columns: {listed(different)})",
-                "Use nothing of other rows; what is learnt from the table belongs into the model.",
+                "Use no values of other rows; what is learnt from the table belongs in the model.",
             )
         for name, column in returned.items():
             nothing = pd.Series(None, given.index, dtype=object)
@@ -332,7 +332,7 @@ def differing_columns(within: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
         one, other = within[name], alone[name]
         if kinds.kind_of(one) in kinds.NUMERIC and kinds.kind_of(other) in kinds.NUMERIC:
             left, right = kinds.numbers_of(one), kinds.numbers_of(other)
-            # Vectorised arithmetic may differ in the last digit between table sizes.
+            # Vectorised arithmetic may differ in the last digit for other table sizes.
             same = bool(np.allclose(left, right, rtol=1e-9, atol=0, equal_nan=True))
         else:
             same = bool(_equal_cells(one, other).all())

@@ -1,4 +1,4 @@
-"""Two samples of one column: cut alike and counted, and how far they are apart."""
+"""Compare samples of one column: common bins, counts, and distances between the samples."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,22 @@ from experiment_pipeline.table.table import SLICE_ROWS, slices
 
 BINS = 10
 LISTED_CATEGORIES = 20
-# These rows answer for almost every column, a hundred times faster.
+# This many rows decide for almost every column whether it has many values, a hundred times faster.
 _ROWS_THAT_TELL = 1_000
-# Counting each value of a longer column of mostly distinct texts would take more than the column.
+# In a longer column of mostly distinct texts, counting values would take more memory than the column.
 _LONG = 4 * SLICE_ROWS
 
 
 @dataclass(frozen=True)
 class Bins:
-    """How a reference column is cut: inner edges of bins of a number or an instant, or categories."""
+    """The bins of a reference column: inner edges for numbers or instants, else categories."""
 
     edges: np.ndarray | None
     known: pd.Index
 
     @classmethod
     def of(cls, reference: pd.Series) -> "Bins":
-        """Cut numbers and instants with many values at their deciles; else list categories."""
+        """Bin numbers and instants with many values by their deciles; else list the categories."""
         kind = kinds.kind_of(reference)
         if kind in {*kinds.QUANTITIES, "datetime"} and has_many_values(reference):
             deciles = np.linspace(0, 1, BINS + 1)[1:-1]
@@ -35,7 +35,7 @@ class Bins:
         return cls(None, most_frequent(reference).index)
 
     def counts(self, column: pd.Series) -> np.ndarray:
-        """Count a sample per bin, the last one being missing values: int64 (B,)."""
+        """Count a sample's values per bin, missing values in the last one: int64 (B,)."""
         parts = []
         for rows in slices(len(column)):
             some = column.iloc[rows]
@@ -55,14 +55,14 @@ class Bins:
 
 
 def differences(reference: pd.Series, *samples: pd.Series) -> list[distances.Difference]:
-    """Compare each sample with the reference, over bins that the reference defines."""
+    """Compare each sample with the reference, in the bins of the reference."""
     bins = Bins.of(reference)
     counts = bins.counts(reference)
     return [distances.difference(counts, bins.counts(sample)) for sample in samples]
 
 
 def distance(first: pd.Series, second: pd.Series) -> float:
-    """Return the distance of two columns, missing values included, 0 … 1; nan: of another kind."""
+    """Return the distance of two columns, missing values included, 0 … 1; nan for other kinds of columns."""
     kind = kinds.kind_of(first)
     if kind in {*kinds.NUMERIC, "datetime"}:
         return distances.number_distance(kinds.numbers_of(first), kinds.numbers_of(second))
@@ -76,15 +76,15 @@ def distance(first: pd.Series, second: pd.Series) -> float:
 
 
 def has_many_values(column: pd.Series) -> bool:
-    """Return whether a column holds more values than are listed one by one."""
+    """Return whether a column has more distinct values than LISTED_CATEGORIES."""
     some = column.iloc[:: max(1, len(column) // _ROWS_THAT_TELL)]
     return bool(some.nunique() > LISTED_CATEGORIES or column.nunique() > LISTED_CATEGORIES)
 
 
 def most_frequent(column: pd.Series) -> pd.Series:
-    """Count the values that are listed: value → rows, the most frequent first.
+    """Count the most frequent values, up to LISTED_CATEGORIES: value → rows, in decreasing order.
 
-    Of more than a million rows, more than half of whose values differ, none are listed.
+    For more than a million rows with mostly distinct values the result is empty.
     """
     first = column.iloc[:SLICE_ROWS]
     if len(column) > _LONG and 2 * first.nunique() > len(first):

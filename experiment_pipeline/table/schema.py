@@ -1,7 +1,7 @@
-"""schema.yaml as text → a pandera schema, and the columns that it and the table must agree on.
+"""schema.yaml as text → a pandera schema, and fitting the columns of a table to it.
 
-pandera's words decide: `required` and `add_missing_columns` about absent columns, `strict` about new
-ones, `ordered` about their order. Checks over several columns of a row are registered with pandera.
+pandera's keys decide: `required` and `add_missing_columns` about absent columns, `strict` about new
+ones, `ordered` about their order. Checks across columns of a row are registered with pandera.
 """
 
 import copy
@@ -25,14 +25,14 @@ from experiment_pipeline.table.coercion import coerce, has_room_for_missing
 from experiment_pipeline.table.table import with_columns, with_only
 
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
-# Metadata of a column whose schema says `nullable: false`, which is pandera's default, too.
+# Marks a column with an explicit `nullable: false`, as that is also pandera's default.
 NEVER_MISSING = {"never_missing": True}
 _UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError, InvalidSchema)
 
 
 def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
-    """Read the text of a schema.yaml. Raises InvalidSchema: it is no YAML, or holds keys that are wrong,
-    each named by `file:line`, with the file's `path`.
+    """Read the text of a schema.yaml. Raises InvalidSchema: it is not YAML, or has wrong keys, each
+    reported as `file:line` with the file's `path`.
     """
     file = YamlFile(text, path, InvalidSchema)
     declared = read_schema(file)
@@ -52,16 +52,16 @@ def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
 
 @functools.lru_cache(maxsize=64)
 def shared_schema(text: str, path: str) -> pa.DataFrameSchema:
-    """Return `load_schema`, read once; the schema must not be changed."""
+    """Return `load_schema`, cached; the schema must not be changed."""
     return load_schema(text, path)
 
 
 def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.DataFrameSchema:
-    """Return what rows to predict on must satisfy: the rules about the features; none need be unique."""
+    """Return the schema for rows to predict on: only rules about features, and none of uniqueness."""
     columns = {}
     for name, column in schema.columns.items():
         if column.regex or name in features:
-            columns[name] = column = copy.deepcopy(column)  # noqa: PLW2901 - the caller's stays
+            columns[name] = column = copy.deepcopy(column)  # noqa: PLW2901 - the original stays
             column.unique, column.required = False, not column.regex
     checks = [check for check in schema.checks if set(columns_of(check)) <= set(features)]
     adds, coerce = schema.add_missing_columns, schema.coerce
@@ -69,7 +69,7 @@ def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.
 
 
 def _first_problem(name: str, column: Column) -> Problem | None:
-    """Find the key that pandera cannot build, by building the column without the others."""
+    """Find the key of a column that pandera rejects, by building the column alone."""
     at: Location = ("columns", name)
     dtype, typed = column.dtype, {"dtype": column.dtype}
     key = "dtype"
@@ -111,7 +111,7 @@ def compare_columns(frame: pd.DataFrame, *, left: str, operator: str, right: str
 def columns_add_up(
     frame: pd.DataFrame, *, parts: Sequence[str], total: str, tolerance: float | None = None
 ) -> pd.Series:
-    """Return in which rows the parts sum to the total, give or take the tolerance."""
+    """Return in which rows the parts sum to the total, within the tolerance."""
     columns = [*parts, total]
     missing = frame[columns].isna().any(axis="columns")
     gap = frame[list(parts)].sum(axis="columns") - frame[total]
@@ -119,7 +119,7 @@ def columns_add_up(
 
 
 def columns_of(check: Check) -> list[str]:
-    """Return the columns that a cross-column check reads; empty: all of the table."""
+    """Return the columns that a cross-column check reads; empty for any other check."""
     facts = check.statistics or {}
     named = [facts.get("left"), facts.get("right"), *(facts.get("parts") or ()), facts.get("total")]
     return [name for name in named if name is not None]
@@ -140,9 +140,9 @@ def fit_columns(
     schema: pa.DataFrameSchema,
     not_required: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the columns that the schema wants, in its order, the others behind; and notes. Raises
-    InvalidSchema: a required column is absent, a new one forbidden, or their order differs. `delivered` are
-    the raw table's; `not_required` may be absent whatever the schema says.
+    """Return the table with the schema's columns in its order, others last; and notes. `delivered`: the raw
+    table's columns; `not_required`: columns that may be absent in any case. Raises InvalidSchema: a
+    required column is absent, a new one forbidden, or the order differs.
     """
     notes: list[str] = []
     absent = [
@@ -166,7 +166,7 @@ def fit_columns(
             dtype = "object" if value is None else None
             added[name] = pd.Series([value] * len(frame), index=frame.index, dtype=dtype)
         frame = with_columns(frame, added)
-        notes.append(f"columns added, because the delivery lacks them: {listed(absent)}")
+        notes.append(f"columns added, because the table lacks them: {listed(absent)}")
     new = [name for name in frame.columns if name in delivered and _schema_of(name, schema) is None]
     if new and schema.strict is True:
         raise InvalidSchema(
@@ -183,7 +183,7 @@ def fit_columns(
         actual = [name for name in frame.columns if name in schema.columns]
         for want, have in zip(wanted, actual, strict=True):
             if want != have:
-                rule = f"ordered: true wants {want!r} in its place"
+                rule = f"ordered: true requires {want!r} in its place"
                 raise InvalidSchema(f"column {have}", rule, "Reorder the columns, or drop ordered.")
     places = {name: place for place, name in enumerate(schema.columns)}
     order = sorted(frame.columns, key=lambda name: (places.get(name, len(places)), str(name)))
@@ -191,7 +191,7 @@ def fit_columns(
 
 
 def column_schemas(names: Iterable[str], schema: pa.DataFrameSchema) -> dict[str, pa.Column]:
-    """Return the schema of each column; one that is not named may hold anything."""
+    """Return the schema of each column; an undeclared column may hold anything."""
     schemas = {}
     for name in names:
         found = _schema_of(name, schema)

@@ -1,7 +1,7 @@
-"""What a large table needs beside pandas: its columns lie on memory maps (`storage/mapped.py`).
+"""Operations on large tables, whose columns are on memory maps (`storage/mapped.py`).
 
-Copied at once they need not fit into memory. Code that makes rows or columns works one column at a
-time, and hands each to a `Keep`, which may move it to a map.
+A copy of all columns might not fit into memory. So code that makes rows or columns works one column at
+a time, and passes each to a `Keep`, which may move it to a map.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,29 +15,29 @@ from experiment_pipeline.table.kinds import Type, holds_missing, kind_of_type
 
 Cells = TypeVar("Cells", pd.Series, pd.DataFrame)
 
-# Rows that are worked on at a time: what lies between cells and a result may be ten times as large.
+# Rows processed at a time: intermediate results may be ten times as large as the cells.
 SLICE_ROWS = 262_144
 
 
 class Keep(Protocol):
-    """Takes a new column, or a batch of rows, and returns the same cells, perhaps on a map."""
+    """Takes a new column, or a batch of rows, and returns equal cells, perhaps on a map."""
 
     def __call__(self, cells: Cells, /) -> Cells:
         """Return equal cells."""
 
 
 def in_memory(cells: Cells) -> Cells:
-    """Keep cells where they are."""
+    """Return the cells unchanged."""
     return cells
 
 
 def slices(rows: int, size: int = SLICE_ROWS) -> Iterator[slice]:
-    """Cut so many rows into those that are worked on at a time; of none there is one slice."""
+    """Cut this many rows into slices of `size`; zero rows give one empty slice."""
     return (slice(start, start + size) for start in range(0, max(rows, 1), size))
 
 
 def of_columns(columns: Mapping[str, pd.Series], index: pd.Index) -> pd.DataFrame:
-    """Return a table of columns (n,), whose own index is not used; nothing is copied."""
+    """Return a table of columns (n,) with this index instead of their own; nothing is copied."""
     cells = {name: column.set_axis(index) for name, column in columns.items()}
     return pd.DataFrame(cells, index=index, copy=False)
 
@@ -49,7 +49,7 @@ def with_only(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 def with_columns(table: pd.DataFrame, columns: Mapping[str, pd.Series]) -> pd.DataFrame:
     """Return the table with some columns replaced, or added behind the others."""
-    # `assign` warns of a table of many columns that came one at a time.
+    # `assign` warns about fragmented tables, whose columns were added one at a time.
     return of_columns({**{str(name): one for name, one in table.items()}, **columns}, table.index)
 
 
@@ -65,22 +65,22 @@ def rows_at(table: pd.DataFrame, positions: np.ndarray, keep: Keep = in_memory) 
 
 
 def kept_index(index: pd.Index, keep: Keep) -> pd.Index:
-    """Keep row numbers as the cells of a column are kept."""
+    """Pass row numbers to `keep`, like the cells of a column."""
     if type(index) is not pd.Index:
         return index
     return pd.Index(keep(pd.Series(index, copy=False)), name=index.name, copy=False)
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as JSON and SQL have them: what is missing is None."""
+    """Return the rows of a table as mappings for JSON and SQL: missing values are None."""
     cells: list[Any] = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return cells
 
 
 def one_below_another(parts: Sequence[pd.Series]) -> pd.Series:
-    """Return the parts of a column (n,) in the type that the whole column would have had.
+    """Concatenate the parts of a column (n,), with the type that the whole column would have.
 
-    A part without values does not decide the type if the type has room for missing values.
+    A part without values does not affect the type if that type can hold missing values.
     """
     deciding = [part for part in parts if part.notna().any()] or parts
     dtype = _type_of_all(deciding)

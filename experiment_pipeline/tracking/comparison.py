@@ -1,7 +1,7 @@
-"""Two runs side by side: what changed in data, code and YAML, and what it did to scores and rows.
+"""Compare two runs: what changed in data, code and YAML, and the effect on scores and rows.
 
-Both are compared row by row on the validation rows that both hold; where these are too few, two
-intervals are shown without a paired difference.
+The models are compared row by row on the validation rows that both runs share; if these are too few,
+the scores are shown with their intervals, without a paired difference.
 """
 
 import difflib
@@ -29,12 +29,12 @@ from experiment_pipeline.tracking import questions
 
 _DIGITS, _MOST_LINES = 12, 4
 _MOST_CHANGED, _MOST_PARTS = 20, 5
-_FEWEST_ROWS, _MOST_ROWS = 100, 50_000  # of a part, and of all where parts are compared
+_FEWEST_ROWS, _MOST_ROWS = 100, 50_000  # of a part, and of all rows that parts are formed from
 _PART = ["feature", "value", "rows", "change", "low", "high", "differs_from_all_rows"]
 _Run, _Files = Mapping[str, Any], Mapping[str, str]
 _Sides = Sequence[tuple[SetPrediction, float]]  # predictions of the same rows, with the threshold
 _YAML = {"yaml_digest": "defs.yaml", "schema_digest": "schema.yaml"}
-# What decides a run → the column of `runs` that tells two of them apart.
+# Input or result of a run → the column of `runs` that is compared.
 _DECIDING = {
     "data": "data_digest",
     "schema": "schema_digest",
@@ -51,7 +51,7 @@ _DECIDING = {
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that differs between two runs: its name, and both values in words."""
+    """One difference between two runs: its name, and both values in words."""
 
     what: str
     before: str
@@ -69,8 +69,8 @@ class ScoreChange:
     metric: str
     before: Interval
     after: Interval
-    difference: Interval  # after minus before; paired, its bounds nan where the rows do not pair
-    better: bool | None  # the second, at the 95 % level; None where neither is
+    difference: Interval  # after minus before, paired; bounds are nan if the rows do not pair
+    better: bool | None  # whether `after` is, at the 95 % level; None: not significant
 
     @property
     def is_paired(self) -> bool:
@@ -95,12 +95,12 @@ class ScoreChange:
 class RowChanges:
     """How two models differ on the validation rows that both predicted."""
 
-    gained: int  # rows that only the second decides rightly; of numbers, whose error is smaller
+    gained: int  # rows that only the second classifies correctly; regression: with a smaller error
     lost: int  # the reverse
     net: Interval  # gained minus lost, as a share of all rows
     in_words: str
-    parts: pd.DataFrame  # by the strongest features: whose change is furthest from that of all rows
-    largest: pd.DataFrame  # the rows with the largest change of the loss
+    parts: pd.DataFrame  # parts by feature values whose change differs most from that of all rows
+    largest: pd.DataFrame  # the rows with the largest change in loss
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ class RunComparison:
     after: _Run
     changes: tuple[Change, ...]
     yaml_diff: str  # of defs.yaml and schema.yaml, as a unified diff
-    code_diff: str  # the same of the user's modules, and of the uncommitted changes
-    scores: tuple[ScoreChange, ...]  # those that both have on validation, the ranking metric first
-    why_unpaired: str  # why the models are not compared row by row; empty where they are
+    code_diff: str  # the same for the user's modules and the uncommitted changes
+    scores: tuple[ScoreChange, ...]  # validation scores that both have, the ranking metric first
+    why_unpaired: str  # why the models are not compared row by row; empty if they are
     rows: RowChanges | None = None  # None: not paired
 
     def table(self) -> pd.DataFrame:
@@ -137,7 +137,7 @@ class RunComparison:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What changed, how many of which rows changed sides, and the scores, in words."""
+        """What changed, how many rows got better or worse, and the scores, in words."""
         changed = [one.in_words() for one in self.changes] or ["nothing has changed"]
         return (*changed, self._rows, *(one.in_words() for one in self.scores))
 
@@ -152,7 +152,7 @@ class RunComparison:
         return text + self.table().to_html(index=False)
 
     def page(self) -> str:
-        """Return it as one self-contained HTML page."""
+        """Return the comparison as one self-contained HTML page."""
         changed = (document.Paragraph(self._runs), document.Bullets(self.lines))
         sections = [document.Section(f"What changed, on the {document.HOLD_OUT}", changed)]
         if self.rows is not None:
@@ -169,7 +169,7 @@ class RunComparison:
 
 
 def compare(before: str | None, after: str | None, experiment: str | None = None) -> RunComparison:
-    """Compare two runs; printed, it is in words.
+    """Compare two runs; printing the result describes it in words.
 
     >>> found = compare("00000001", "00000002")
     >>> print(found.changes[0].in_words())
@@ -178,20 +178,20 @@ def compare(before: str | None, after: str | None, experiment: str | None = None
         metric  before  after  difference  better
     0  roc_auc     0.7   0.71        0.01    <NA>
 
-    Runs are named by a beginning of their ids, or, of an `experiment`, by versions such as v0003; None is
-    its last run. Raises UnknownRun: there is no such run, or several ids begin so.
+    Runs are named by the start of their ids or, with `experiment`, by versions such as v0003; None is its
+    last run. Raises UnknownRun: there is no such run, or several ids start like this.
     """
     made = questions.versions(experiment).set_index("version")["run_id"] if experiment else {}
     for one in (before, after):
         if pd.isna(made.get(one, "")):
-            rule = "no run that made it is recorded"
+            rule = "the run that made it is not recorded"
             fix = "Name one of `experiment-pipeline runs`."
             raise UnknownRun(f"{experiment} {one}", rule, fix)
     return compared(*(questions.run_of(experiment, made.get(one, one)) for one in (before, after)))
 
 
 def compared(before: _Run, after: _Run) -> RunComparison:
-    """Compare two runs by their rows of the table `runs`."""
+    """Compare two runs, given their rows of the table `runs`."""
     files, yaml = (questions.files_of(before), questions.files_of(after)), [*_YAML.values()]
     yaml_diff, code_diff = (
         "\n".join(line for name in names for line in _diff(name, *files, around=1))
@@ -206,7 +206,7 @@ def compared(before: _Run, after: _Run) -> RunComparison:
 
 
 def changes(before: _Run, after: _Run, files: tuple[_Files, _Files]) -> Iterator[Change]:
-    """What decides a run and differs between two rows of `runs`; `files`: those of each."""
+    """Yield what differs between two runs, given their rows of `runs` and the texts of their files."""
     kept = {name: name for name in sorted({*files[0], *files[1]}.difference(_YAML.values()))}
     for what, column in (_DECIDING | kept).items():
         if lines := [*_diff(_YAML.get(column, column), *files, around=0)][2:]:
@@ -223,11 +223,11 @@ def _diff(name: str, before: _Files, after: _Files, around: int) -> Iterator[str
     old, new = (files.get(name, "") for files in (before, after))
     given = old.splitlines(), new.splitlines(), name, name
     lines = () if old == new else difflib.unified_diff(*given, lineterm="", n=around)
-    return map(without_credentials, lines)  # they go into pages, and with a version into git
+    return map(without_credentials, lines)  # they reach pages and git
 
 
 def _marked(mark: str, lines: Sequence[str]) -> str:
-    """The lines of a diff on one side: `workers: 2; seed: 1 and 3 more lines`."""
+    """One side of a diff on one line: `workers: 2; seed: 1 and 3 more lines`."""
     found = [line[1:].strip() for line in lines if line.startswith(mark)]
     more = f" and {len(found) - _MOST_LINES} more lines" if len(found) > _MOST_LINES else ""
     return f"{'; '.join(found[:_MOST_LINES])}{more}" or "none"
@@ -247,15 +247,15 @@ def _in_words(column: str, run: _Run) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """What two models predicted for the same rows."""
+    """The predictions of two models for the same rows."""
 
     sides: _Sides
-    places: Sequence[np.ndarray]  # where these rows are in either validation set
-    which: str  # in words; empty: all of the same set
+    places: Sequence[np.ndarray]  # positions of these rows in each validation set
+    which: str  # a description of these rows; empty: all rows, and both sets are the same
 
 
 def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
-    """The predictions of both for the rows that both validation sets hold; else why there are none."""
+    """The predictions of both runs for their shared validation rows; else why they cannot be paired."""
     try:
         places = [questions.report_of(one, JUDGED_ROWS) for one in (before, after)]
         judged = [read_table(one, JudgedRows) for one in places]
@@ -263,8 +263,8 @@ def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
         return f"{error.culprit}: {error.rule}"
     known = [one.rows for one in judged]
     if not all(ROW in one for one in known):
-        return "an earlier version has not kept which rows a run was judged on"
-    # Of equal rows the first is paired with the first.
+        return "a run of an earlier package version did not record its validation rows"
+    # Equal rows are paired in their order: the first with the first.
     keys = [pd.MultiIndex.from_arrays([one[ROW], one.groupby(ROW).cumcount()]) for one in known]
     at = keys[1].get_indexer(keys[0])
     shared = [np.flatnonzero(at >= 0), at[at >= 0]]
@@ -273,9 +273,9 @@ def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
     which = f"{numbers.counted(len(unit), 'row')} of both validation sets ({n:,} and {m:,} rows)"
     if not (whole := len(unit) == n == m) and (count := unit.nunique()) < FEWEST_CLUSTERS:
         return (
-            f"{which}, known by id columns, else by all columns, in {count} resampling clusters, fewer "
+            f"{which}, matched by id columns, else by all columns, in {count} resampling clusters, fewer "
             f"than {FEWEST_CLUSTERS}. The other rows were train or test rows of the other run, or are not "
-            "in its table. Run both with one split, or predict the same new rows with both models"
+            "in its table. Use the same split in both, or predict the same new rows with both models"
         )
     alike = [one.filter(items=["y", WEIGHT]) for one in rows]
     if [*rows[0]] != [*rows[1]] or not alike[0].equals(alike[1]):

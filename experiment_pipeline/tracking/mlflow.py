@@ -1,8 +1,8 @@
-"""Export an experiment's runs to MLflow, after the decision and without holding the run up.
+"""Export an experiment's runs to MLflow, after the decision and without delaying the run.
 
-One MLflow run per run and a child per configuration; pages as artifacts; a version as a registered
-model, whose alias `champion` is on the current one. A process of its own writes: the run waits a few
-seconds for it, and a server that is away costs a warning. A run that is not there yet
+One MLflow run per run and a child per configuration; pages as artifacts; versions as a registered
+model, with the alias `champion` on the current one. A separate process writes: the run waits a few
+seconds for it, and an unreachable server only causes a warning. A run that is not in MLflow yet
 (`runs.mlflow_run_id` is null) is exported with the next run.
 """
 
@@ -30,26 +30,26 @@ from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.server import is_page
 
-# What is exported: `partial` and `running` are not decided yet.
+# The statuses that are exported: `partial` and `running` are not decided yet.
 DECIDED = {"accepted": "FINISHED", "rejected": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
-SECONDS = 10.0  # a run waits so long; then it says so, and the upload goes on by itself
+SECONDS = 10.0  # how long a run waits; then it warns, and the upload continues in the background
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_UV_AUTO_DETECT": "false",  # no uv.lock of the working directory beside a model
 }
-MOST_RUNS = 20  # of one upload: after an outage, the rest comes with the next runs
+MOST_RUNS = 20  # per upload: after an outage, the rest is uploaded with the next runs
 _PACKAGE = "experiment_pipeline"
 _RUN_PARAMS = ("target", "task", "metric", "chosen", "package_version", "python_version")
-# MLflow's limits on one batch, and on a text.
+# MLflow's limits: parameters per batch, characters per text.
 _MOST_PARAMS, _LONGEST = 100, 5_000
-# Run of this process → where it is exported to: known when a stage begins, used when it has ended.
+# Run of this process → its destination: set when a stage begins, used when the run has ended.
 _DESTINATIONS: dict[RunRecord, Mlflow] = {}
 
 
 def expect(run: RunRecord, destination: Mlflow | None) -> None:
-    """Note where a run of this process is exported to once it has ended."""
+    """Set where a run of this process is exported to once it has ended."""
     if destination is not None:
         _DESTINATIONS[run] = destination
 
@@ -70,7 +70,7 @@ def export(run: RunRecord) -> str:
             env=_SETTINGS | os.environ,
         )
         assert process.stdin is not None
-        with process.stdin as given:  # other users see command lines and environments
+        with process.stdin as given:  # not by argument or environment, which other users may see
             given.write(request.encode())
         server = f"MLflow ({destination.shown_uri})"
         try:
@@ -79,15 +79,15 @@ def export(run: RunRecord) -> str:
         except subprocess.TimeoutExpired:
             threading.Thread(target=process.wait, daemon=True).start()
             late = f"{server} has not answered within {SECONDS:g} seconds"
-            return f"{late}. The upload goes on beside; what it misses comes with the next run."
+            return f"{late}. The upload continues; what it misses is uploaded with the next run."
         output.seek(0)
         last = output.read().decode(errors="replace").strip().splitlines()[-1:]
     problem = without_credentials("".join(last))[:500]
-    return f"{server} did not get the run: {problem}. The next run of the experiment writes it."
+    return f"{server} did not get the run: {problem}. The experiment's next run uploads it."
 
 
 def export_runs(experiment: str, destination: Mlflow) -> int:
-    """Write what MLflow lacks, the newest run first; return how many runs were written."""
+    """Write the runs that MLflow lacks, the newest first; return how many were written."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -103,7 +103,7 @@ def export_runs(experiment: str, destination: Mlflow) -> int:
             return 0
         name = destination.experiment or experiment
         if client.get_experiment_by_name(name) is None:
-            with suppress(MlflowException):  # another user has made it meanwhile
+            with suppress(MlflowException):  # another user has just created it
                 client.create_experiment(name)
         into = str(client.get_experiment_by_name(name).experiment_id)
         for run_id in waiting:
@@ -113,7 +113,7 @@ def export_runs(experiment: str, destination: Mlflow) -> int:
         champion = every.set_index("experiment")["champion"][experiment]
         if champion in known:
             client.set_registered_model_alias(experiment, "champion", known[champion])
-        elif known:  # the last one was retired, or waits for its approval
+        elif known:  # the last version was retired, or is waiting for approval
             client.delete_registered_model_alias(experiment, "champion")
     return len(waiting)
 
@@ -217,7 +217,7 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
 
 
 def _describe_model(folder: Path, environment: Iterable[bytes], run: Mapping[str, Any]) -> None:
-    """Write what MLflow needs to load the version beside it: this package does, and unpickles nothing."""
+    """Write what MLflow needs to load the version, through this package, which unpickles nothing."""
     from mlflow.pyfunc import save_model
 
     package = f"experiment-pipeline=={run['package_version']}"
@@ -229,7 +229,7 @@ def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
     from mlflow.exceptions import MlflowException
 
     name, version = run["experiment"], run["version"]
-    with suppress(MlflowException):  # it is there, or the next call says what is wrong
+    with suppress(MlflowException):  # it exists, or the next call raises the same error
         client.create_registered_model(name)
     if version in _registered(client, name):
         return
@@ -239,13 +239,13 @@ def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
 
 
 def _registered(client: Any, name: str) -> dict[str, str]:
-    """Our version → MLflow's number of it."""
+    """Version of the registry → MLflow's number of it."""
     found = client.search_model_versions(f"name = '{name}'")
     return {one.tags.get(f"{_PACKAGE}.version", ""): str(one.version) for one in found}
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts and truths of a row as tags of ours, but the names by which its parent is found."""
+    """Texts and booleans of a row as tags with our prefix, except those that identify the run."""
     return {
         f"{_PACKAGE}.{name}": value
         for name, value in row.items()

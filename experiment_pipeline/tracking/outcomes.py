@@ -1,11 +1,11 @@
-"""Record the outcome of a stage, end a run, approve a version; and the pages that show all this.
+"""Record the outcome of a stage, end a run, approve a version; and write the pages that show these.
 
     <root>/overview.html                 all experiments
-    <root>/<experiment>/runs.html        the runs of one
+    <root>/<experiment>/runs.html        the runs of one experiment
                         runs/<run_id>.record.html, .md      the decision record of a run
 
-Together with `recording.recorded` this is the whole layer around the plain functions of a run,
-for Dagster's assets and for notebooks.
+Dagster's assets and notebooks wrap the plain functions of a run in this module and
+`recording.recorded`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +46,7 @@ def recorded_stage(
     trigger: RunFacts,
     finish: Callable[[RunRecord], object],
 ) -> Iterator[None]:
-    """Record a stage's work; `texts`: of defs.yaml and schema.yaml; `finish`: an error ends the run."""
+    """Record a stage; `texts`: of defs.yaml and schema.yaml; `finish` is called if an error ends the run."""
     mlflow.expect(run, spec.mlflow)
     first = partial(recording.declared, spec, *texts, trigger)
     with recording.recorded(run, stage, first, finish), memory_errors_named(f"the stage {stage}"):
@@ -56,7 +56,7 @@ def recorded_stage(
 def record_outcome(
     run: RunRecord, outcome: Outcome, warn: Callable[[str], object]
 ) -> Mapping[str, Fact]:
-    """Write an outcome's rows; if it ends the run, return further facts: the pages of `finish_run`."""
+    """Write an outcome's rows; if it ends the run, finish it and return the pages of `finish_run`."""
     run.record(outcome.record)
     blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
     statuses = [one.status for one in outcome.record if isinstance(one, RunFacts)]
@@ -70,11 +70,11 @@ def record_outcome(
 
 
 def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]:
-    """Archive a run that has ended, write its pages anew, and export it to MLflow; name → its pages."""
+    """Archive a run that has ended, rewrite its pages, and export it to MLflow; return name → page."""
     root = storage_root()
     places: dict[str, Fact] = {}
     with suppress(StorageError):
-        killed = recording.mark_killed()  # before a question about runs would mark them
+        killed = recording.mark_killed()  # first, because a query about runs would mark them
         records = write_record(run.experiment, run.run_id, root)
         run.record(records)
         places |= {one.name: PagePath(one.place) for one in records}
@@ -88,7 +88,7 @@ def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]
 
 
 def with_pages(outcome: Outcome, experiment: str) -> Outcome:
-    """The outcome, which also says where the pages of all runs are."""
+    """The outcome with the pages of all runs as additional facts."""
     return replace(outcome, facts={**outcome.facts, **_pages(experiment)})
 
 
@@ -100,7 +100,7 @@ def _pages(experiment: str) -> dict[str, Fact]:
 def approve(
     registry: Registry, version: str, by: str, comment: str = "", kind: Decisions = "approvals"
 ) -> Approval:
-    """Approve or retire a version in registry, database and pages, or nowhere; as `Registry.approve`."""
+    """Approve or retire a version in registry, database and pages, or in none; see `Registry.approve`."""
     database()
     given = Approval(version, by, datetime.now(UTC).isoformat(timespec="seconds"), comment)
     approval, experiment = registry.approve(given, kind), registry.experiment
@@ -146,7 +146,7 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
 
 
 def copy_reports(run: Mapping[str, Any], folder: str) -> None:
-    """Copy the pages of a run (its row of `runs`), each as one file, and its record as Markdown."""
+    """Copy the pages of a run (given its row), each as a self-contained file, and its Markdown record."""
     reports = rows_of("reports", run)
     for name, place in zip(reports["name"], reports["place"], strict=True):
         if is_page(place):

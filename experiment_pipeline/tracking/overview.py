@@ -1,7 +1,7 @@
 """The overview of all experiments, and the page of each experiment's runs.
 
-In: the metadata database. Out: `Document`s, whose links are relative to the storage root, so that
-the pages work wherever the storage is read. `outcomes.py` writes them.
+In: the metadata database. Out: `Document`s with links relative to the storage root, so that the pages
+work wherever the storage is mounted or served. `outcomes.py` writes them.
 """
 
 import html
@@ -22,11 +22,11 @@ from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import changes
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page, relative_to
 
-# More runs than people scroll through; the command line and SQL have them all.
+# As many runs as people scroll through; the command line and SQL show all.
 MOST_RUNS, MOST_WATCHES = 200, 30
 _UNFOLDED = 20
 _LONGEST = 160  # characters of a reason
-# The reports of a run in the order of the flow, the record of the whole run first.
+# The reports of a run in the order of the flow, after the decision record.
 _WORDS = {
     RECORD.removesuffix(".md"): "from table to decision",
     "data_analysis": "data analysis",
@@ -96,7 +96,7 @@ def _experiment_row(row: _Row, latest: _Row, now: datetime) -> tuple[document.Ce
 
 
 def experiment_page(experiment: str, root: str) -> document.Document:
-    """Return the page of one experiment: its runs, what changed, links to reports below the `root`."""
+    """Return the page of one experiment: its runs, what changed, and links to reports below `root`."""
     runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS, all_columns=True))
     whole = [row for row in runs if row["status"] != "partial"]
     last = questions.run_of(experiment)["run_id"]
@@ -140,7 +140,7 @@ def experiment_page(experiment: str, root: str) -> document.Document:
 
 
 def _watched(experiment: str) -> Iterator[document.Section]:
-    """The promise of each version, watched, and what was said of rows before their labels; the last first."""
+    """The watched promises of versions, and notes on predicted rows without labels yet; the latest first."""
 
     def last(kind: type[Any]) -> list[Any]:
         found = questions.rows_of(kind.TABLE, {"experiment": experiment}).sort_values("at")

@@ -1,7 +1,7 @@
-"""Questions to the metadata database: experiments, runs, results, leaderboards, versions.
+"""Queries of the metadata database: experiments, runs, results, leaderboards, versions.
 
-Answers are DataFrames with the columns of the database's tables (`docs/database.md`). A run is named
-by its id, of which a beginning is enough.
+Results are DataFrames with the columns of the database's tables (`docs/database.md`). A run is named
+by its id, or the start of it.
 """
 
 import re
@@ -35,18 +35,18 @@ from experiment_pipeline.tracking.database.tables import (
 )
 
 _RUN_IT = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
-# The last run is the last whole one: some stages alone, or a partition, decide nothing; nor does what a
-# wrong clock has put into the future.
+# The order in which the last run comes first: complete runs before partial ones (selected stages or
+# partitions, without a decision), and runs that a wrong clock dated in the future at the end.
 _SOON = sa.bindparam("soon", callable_=soon, type_=RUNS.c.started_at.type)
 _FUTURE = sa.case((RUNS.c.started_at > _SOON, 1), else_=0)
 _LAST = (_FUTURE, RUNS.c.status == "partial", RUNS.c.started_at.desc(), RUNS.c.run_id)
-# What `leaderboard` shows, before the hyperparameters.
+# The columns of `leaderboard` before the hyperparameters.
 _BOARD = (
     *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
     *("difference_to_best", "in_tie_group", "train_score", "fit_cpu_seconds", "model_bytes"),
     "note",
 )
-# What people ask of a run first; score and baseline are those on the validation set.
+# The default columns of `runs`; score and baseline are those on the validation set.
 _FIRST = (
     *("run", "experiment", "started_at", "triggered_by", "status", "chosen", "score", "baseline"),
     *("version", "wall_seconds"),
@@ -54,7 +54,7 @@ _FIRST = (
 
 
 def experiments() -> pd.DataFrame:
-    """Return a row per experiment that ever ran: its runs, its champion, its last run.
+    """Return a row per experiment that has run: its runs, its champion, its last run.
 
     >>> experiments()[["experiment", "runs", "accepted_runs", "champion", "last_status"]]
          experiment  runs  accepted_runs champion last_status
@@ -64,7 +64,7 @@ def experiments() -> pd.DataFrame:
     view = VIEWS["experiments"].table
     counted = _read(sa.select(view).order_by(view.c.experiment))
     approved = VERSIONS.c.approval_required.is_not(True) | VERSIONS.c.approved_by.is_not(None)
-    # v10000 comes after v9999.
+    # By length first, so that v10000 comes after v9999.
     by_number = (sa.func.length(VERSIONS.c.version), VERSIONS.c.version)
     champions = _read(sa.select(VERSIONS).where(approved).order_by(*by_number))
     named = {
@@ -98,8 +98,8 @@ def runs(
     0  00000002   v0003
     1  00000001   v0002
 
-    They have one of the statuses, and started from `since` on and before `until`; a moment without
-    zone is UTC. `all_columns` are those of the table `runs`; else only what people ask first.
+    Only runs with one of the statuses, started at `since` or later and before `until`; times without a
+    zone are UTC. `all_columns`: those of the table `runs` instead of a selection.
     """
     _notice_killed_runs()
     query = sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit)
@@ -117,9 +117,9 @@ def runs(
 
 
 def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
-    """Return the row of one run, of any experiment where that is None; UnknownRun: there is none.
+    """Return the row of one run, of any experiment if that is None; UnknownRun: there is none.
 
-    `run`: its id, or a beginning of it that no other run has; None: the last whole one.
+    `run`: its id, or a start of it that is unique; None: the last complete run.
     """
     _notice_killed_runs()
     query = sa.select(RUNS).order_by(*_LAST).limit(2)
@@ -136,9 +136,9 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
         fix = (
             "List the runs: experiment-pipeline runs; or the versions: experiment-pipeline models."
         )
-        raise UnknownRun(run, f"no run id begins so{place}", fix)
+        raise UnknownRun(run, f"no run id starts with this{place}", fix)
     if run is not None and len(found) > 1 and found[0]["run_id"] != run:
-        rule = f"several run ids begin so: {found[0]['run_id']}, {found[1]['run_id']}"
+        rule = f"several run ids start with this: {found[0]['run_id']}, {found[1]['run_id']}"
         fix = "Write more of the id, or name the experiment."
         raise UnknownRun(run, rule, fix)
     return found[0]
@@ -186,7 +186,7 @@ def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
     0     1  lightgbm__7f3a9c2e        0.60          True
     1     2       linear__C=0.1        0.55         False
 
-    Arguments and errors as of `results`.
+    Arguments and errors as for `results`.
     """
     found = results(experiment, run)
     searched = [name for name in found.columns if name not in CONFIGURATIONS.c]
@@ -195,7 +195,7 @@ def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
 
 
 def worst_rows(experiment: str, n: int = 50, run: str | None = None) -> pd.DataFrame:
-    """Return the rows with the largest loss of a run's model: n of the validation, then of the test set.
+    """Return the rows on which a run's model has the largest loss: n of the validation, then of the test set.
 
     >>> found = worst_rows("flight_delay", n=1).reset_index()
     >>> found[["row_number", "set", "flight", "target", "prediction", "loss"]]
@@ -215,16 +215,16 @@ def predicted_rows(run: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def report_of(run: Mapping[str, Any], name: str) -> Location:
-    """Return where a report of a run is, by its row of `runs`; UnknownRun: it has none."""
+    """Return the place of a run's report, given its row of `runs`; UnknownRun: it has none."""
     places = rows_of("reports", run).set_index("name")["place"]
-    if not places.get(name):  # or `clean` has removed it
+    if not places.get(name):  # empty if `clean` has removed it
         fix = "Name a run that reached its validation report with this version, or run it again."
         raise UnknownRun(run["run_id"], f"this run has stored no {name.replace('_', ' ')}", fix)
     return location(places[name])
 
 
 def rows_of(table: str, run: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the rows of a run, by its row of `runs`, in another table; without run_id, of all runs."""
+    """Return the rows in `table` of a run, given its row of `runs`; without `run_id`, those of all runs."""
     return _read(_of_run(TABLES[table], run))
 
 
@@ -241,8 +241,8 @@ def findings(experiment: str, run: str | None = None) -> pd.DataFrame:
 
 
 def versions(experiment: str) -> pd.DataFrame:
-    """Return the published versions of an experiment's model, the oldest first, with what the run
-    that made each one scored on validation.
+    """Return the published versions of an experiment's model, the oldest first, with the validation
+    score of the run that made each.
 
     >>> versions("flight_delay")[["version", "run_id", "validation_score"]]
       version                 run_id  validation_score
@@ -256,7 +256,7 @@ def versions(experiment: str) -> pd.DataFrame:
 
 
 def last_runs() -> pd.DataFrame:
-    """Return the last run of every experiment, whole where there is a whole one."""
+    """Return the last run of every experiment, a complete one if there is any."""
     place = sa.func.row_number().over(partition_by=RUNS.c.experiment, order_by=_LAST)
     ranked = sa.select(RUNS.c.experiment, RUNS.c.run_id, place.label("place")).subquery()
     same = [ranked.c[name] == RUNS.c[name] for name in ("experiment", "run_id")]
@@ -264,24 +264,24 @@ def last_runs() -> pd.DataFrame:
 
 
 def ended_as(status: str | None, decision: str | None) -> str:
-    """Return a run's status in words: an accepted one with the conditions that its decision names."""
+    """Return a run's status in words; for an accepted one with the conditions of its decision."""
     found = re.findall(rf"(?:^|; ){numbers.CONDITION}(\w+)", decision or "")
     return numbers.accepted_under(found) if status == "accepted" else status or ""
 
 
 def files_of(run: Mapping[str, Any]) -> dict[str, str]:
-    """Return name → text of a run's YAML files, own modules below `code/` and patch, by its row of `runs`."""
+    """Return name → text of a run's YAML files, user modules (below `code/`) and patch, given its row."""
     files, digests = TABLES["files"], dict(run["code_files"] or {})
     digests |= {"defs.yaml": run["yaml_digest"], "schema.yaml": run["schema_digest"]}
     found = _rows(sa.select(files).where(files.c.digest.in_([*filter(None, digests.values())])))
     texts = {row["digest"]: row["content"] for row in found}
-    # The names become paths; those of an archive may be forged.
+    # Names become paths, and an archive may contain forged ones.
     safe = [name for name in digests if re.fullmatch(r"(code/[\w/]+|\w+)\.(py|yaml|patch)", name)]
     return {name: texts[digests[name]] for name in safe if digests[name] in texts}
 
 
 def code_of(experiment: str, run: str) -> RunCode:
-    """Return the code that a run has recorded at its start; UnknownRun: there is no such run."""
+    """Return the code that a run recorded at its start; UnknownRun: there is no such run."""
     row = run_of(experiment, run)
     known = CodeProvenance(row["code_commit"], row["code_dirty"])
     texts = {name: text for name, text in files_of(row).items() if not name.endswith(".yaml")}
@@ -289,7 +289,7 @@ def code_of(experiment: str, run: str) -> RunCode:
 
 
 def check_experiment(experiment: str) -> None:
-    """Raise UnknownRun when the experiment has no run."""
+    """Raise UnknownRun if the experiment has no run."""
     names = [row["experiment"] for row in _rows(sa.select(RUNS.c.experiment).distinct())]
     if experiment not in names:
         near = f"; {did_you_mean(experiment, names)}" if names else ""
@@ -297,7 +297,7 @@ def check_experiment(experiment: str) -> None:
 
 
 def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
-    """Raise UnknownRun when a run, by its row, began before a moment; one without zone is UTC."""
+    """Raise UnknownRun if a run, given by its row, began before `since` (UTC without a zone)."""
     moment = _moment(since)
     if run["started_at"] is None or run["started_at"] < moment:
         rule = f"no run since {moment:%Y-%m-%d %H:%M:%S} UTC; the last one is {run['run_id']}"
@@ -306,7 +306,7 @@ def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
 
 
 def _notice_killed_runs() -> None:
-    """Mark runs whose process is gone, unless this user may only read; archive those of this storage."""
+    """Mark runs whose process is gone, and archive those of this storage; skipped if writing fails."""
     with suppress(StorageError):
         for run in mark_killed():
             if list_names(storage_root() / run.experiment):
@@ -339,7 +339,7 @@ def _of_run(table: sa.Table, run: Mapping[str, Any]) -> sa.Select[Any]:
 
 
 def _read(query: sa.Select[Any]) -> pd.DataFrame:
-    """The answer as a DataFrame whose types are those of the columns, whatever the rows hold."""
+    """The result as a DataFrame with the dtypes of the columns, whatever the rows contain."""
     types = {
         column.name: dtype
         for column in query.selected_columns

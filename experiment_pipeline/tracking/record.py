@@ -1,6 +1,6 @@
-"""The decision record: one page of a whole run, from table to decision, for a reviewer to sign.
+"""The decision record: one page about a whole run, from table to decision, for a reviewer to sign.
 
-`decided` gathers what the metadata database holds of a run, `decision_record` shows it.
+`decided` gathers a run's data from the metadata database, `decision_record` makes the page.
 """
 
 import math
@@ -17,7 +17,7 @@ from experiment_pipeline.tracking.comparison import RunComparison, compared
 from experiment_pipeline.tracking.server import relative_to
 
 Row = Mapping[str, Any]
-# One page: the ends of long lists are in the reports.
+# Limits that keep the record to one page; the reports have the complete lists.
 MOST_RANKED, MOST_LISTED, MOST_LINES_OF_DIFF = 5, 8, 40
 _SETS = ("train", "test", "validation")
 _TABLES = ("sets", "findings", "configurations", "scores", "gates", "evidence", "reports")
@@ -29,10 +29,10 @@ _STEPS = (
 
 @dataclass(frozen=True)
 class Decided:
-    """Everything that the record of a run shows; its `rows` by the name of their table.
+    """Everything that the record of a run shows; `rows`: name of a table → the run's rows.
 
-    `earlier`: earlier version or run, in words → the comparison with it. `approval` (in words) and
-    `version_place` are those of the version; empty without one.
+    `earlier`: description of an earlier version or run → the comparison with it. `approval` (in words)
+    and `version_place`: of the run's version; empty without one.
     """
 
     run: Row
@@ -43,14 +43,14 @@ class Decided:
 
 
 def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
-    """Return what is recorded of a decided run, with `facts` not yet written; UnknownRun: there is none."""
+    """Return the data of a decided run, updated by `facts` not written yet; UnknownRun: there is none."""
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
     rows = {name: plain_rows(questions.rows_of(name, run)) for name in _TABLES}
     rows["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
     rows["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
     versions = plain_rows(questions.versions(experiment))
     own = next((one for one in versions if one["version"] == run["version"]), None)
-    # The run of the version before this one, and the last decided run.
+    # The run of the previous version, and the last decided run.
     before = [
         one
         for one in versions
@@ -59,7 +59,7 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     names = {before[-1]["run_id"]: before[-1]["version"]} if before else {}
     given = {"status": ["accepted", "rejected"], "until": run["started_at"], "limit": 1}
     for last in questions.runs(experiment, **given, all_columns=True)["run_id"]:
-        names.setdefault(last, "the run before")
+        names.setdefault(last, "the previous run")
     earlier = {
         which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
     }
@@ -68,7 +68,7 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
 
 
 def record_of_version(experiment: str, run_id: str, version: str, *, required: bool) -> bytes:
-    """Return the record of the run that publishes a version, as Markdown; `required`: an approval."""
+    """Return the Markdown record of the run that publishes a version; `required`: it needs an approval."""
     accepted = {"status": "accepted", "version": version, "version_is_new": True}
     published = {"version": version, "approval_required": required, "approved_by": None}
     found = decided(experiment, run_id, accepted)
@@ -214,10 +214,10 @@ def _decision(of: Decided) -> Iterator[document.Block]:
         yield document.Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
     if gates:
         words = {"FAIL": "Failed", "INCONCLUSIVE": "Too little data to decide"}
-        told = ((words.get(one["outcome"]), one) for one in gates)
+        named = ((words.get(one["outcome"]), one) for one in gates)
         lines = tuple(
             f"{word}: {one['rule']}; it is {document.known(one['value'])}"
-            for word, one in told
+            for word, one in named
             if word
         )
     if lines:
@@ -316,7 +316,7 @@ def _choice(of: Decided) -> Iterator[document.Block]:
     own = [row["hyperparameters"] for row in listed if row["key"] == run["chosen"]]
     settings = f" ({numbers.settings(own[0])})" if own and own[0] else ""
     how = numbers.evaluated(run["evaluation"])
-    # Where settings tell it apart, its key may end in a digest.
+    # With hyperparameters shown, the digest at the end of the key is left out.
     name = run["chosen"].partition("__")[0] if settings else run["chosen"]
     yield document.Paragraph(f"Chosen: {name}{settings}: {run['choice_reason']}.")
     rows = tuple(
@@ -362,7 +362,7 @@ def _judgement(of: Decided) -> Iterator[document.Block]:
 
 
 def _evidence(of: Decided) -> dict[str, tuple[document.Block, ...]]:
-    """What is known beside the gates, and what is not."""
+    """Sections on evidence beside the gates, and on what the run cannot know."""
     rows = list(of.rows["evidence"])
     if rows and (rejected := of.run["rejected_rows"]):
         what = f"What the model does on rows like the {rejected:,} rejected ones is not measured."

@@ -1,8 +1,8 @@
-"""Remove the files of old runs that nothing refers to any more: mark what stays, sweep the rest.
+"""Remove the files of old runs that nothing refers to any more: mark and sweep.
 
-Entries, page files and delivered tables are named by digests. One stays where its digest stands in a
-text that stays: the archive of a kept run, and every JSON, YAML or Markdown file of the experiment that
-is never removed, such as those of registry, approvals and ledger.
+Entries, page files and delivered tables are named by digests. Each one stays if its digest occurs in a
+text that stays: the archive of a kept run, or any JSON, YAML or Markdown file of the experiment that is
+never removed, such as those of registry, approvals and ledger.
 """
 
 import re
@@ -29,7 +29,7 @@ from experiment_pipeline.tracking.outcomes import write_pages
 # Younger files may belong to a run that another database records.
 YOUNG = timedelta(days=1)
 _DIGEST = re.compile("[0-9a-f]{64}")
-# What is removed as one, and its name: in a path below the experiment, or at the end of any place.
+# The units of removal and their names, in a path below the experiment or at the end of any place.
 _ENTRIES = r"data_analysis|leaderboard|validation_report|trained_model|damaged/\w+"
 _UNIT = re.compile(
     rf"(?:^|/)(?P<unit>(?:{_ENTRIES}|delivered)/(?P<digest>[0-9a-f]{{64}})[^/]*"
@@ -40,7 +40,7 @@ _TEXTS = (".json", ".yaml", ".yml", ".md", ".txt")
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What was removed of an experiment, or would be."""
+    """What was removed of an experiment, or would be in a dry run."""
 
     experiment: str
     note: str = ""  # why nothing was removed, or not all
@@ -56,17 +56,17 @@ class Cleaned:
 
 
 def clean(spec: ExperimentSpec, *, dry_run: bool = False, now: datetime | None = None) -> Cleaned:
-    """Remove what `retention` does not keep, unless a run is at work.
+    """Remove what `retention` does not keep, unless a run of the experiment is running.
 
-    First the rows of the database lose the places that go, then the files go, `result.json` of an entry
-    first: a kill in between loses nothing that is referred to, and the next call goes on.
+    First the places of removed pages are cleared in the database, then files are removed, of an entry
+    `result.json` first: a kill in between loses nothing that is referred to; the next call continues.
     """
     root, name, now = storage_root(), spec.name, now or datetime.now(UTC)
     if spec.retention is None:
         return Cleaned(name, "no retention in its defs.yaml, so everything is kept")
     before = activity(name)
     if name in {*questions.runs(status="running", all_columns=True)["experiment"]}:
-        return Cleaned(name, "a run is at work, so clean again when it has ended")
+        return Cleaned(name, "a run is running, so clean again when it has ended")
     archived = list(archived_runs(root, name))
     runs = [run for _, run in archived if not isinstance(run, EntryCorrupt)]
     kept = _kept(runs, spec.retention, now)
@@ -81,7 +81,7 @@ def clean(spec: ExperimentSpec, *, dry_run: bool = False, now: datetime | None =
         write_pages(name, root)
     found = Cleaned(name, "", len(kept))
     for number, (unit, size) in enumerate(going.items(), start=1):
-        if activity(name) != before:  # a run may have reused what is to go
+        if activity(name) != before:  # a run may have reused what would be removed
             return replace(found, note="a run has begun, so clean again when it has ended")
         remove(root / name / unit / RESULT)
         remove(root / name / unit)
@@ -90,7 +90,7 @@ def clean(spec: ExperimentSpec, *, dry_run: bool = False, now: datetime | None =
 
 
 def _kept(runs: Sequence[Any], rule: Retention, now: datetime) -> set[str]:
-    """The ids of the runs that the rule keeps, of those that were archived."""
+    """The ids of the archived runs that the rule keeps."""
     boards = sorted((one.runs[0].started_at for one in runs if one.runs[0].chosen), reverse=True)
     if len(boards) < rule.runs:
         return {one.run_id for one in runs}
@@ -101,7 +101,7 @@ def _kept(runs: Sequence[Any], rule: Retention, now: datetime) -> set[str]:
 def _unmarked(
     spec: ExperimentSpec, archived: Sequence[tuple[bytes, Any]], kept: set[str], limit: float
 ) -> dict[str, int]:
-    """Bytes of what nothing refers to, by its path below the experiment; of what is old enough."""
+    """Path below the experiment → bytes, for units that nothing refers to and that are older than `limit`."""
     folder, units, others = storage_root() / spec.name, defaultdict[str, list[str]](list), []
     stored, names = files_below(folder), dict[str, str]()
     expired = {one.run_id for _, one in archived if not _stays(one, kept)}
@@ -115,7 +115,7 @@ def _unmarked(
     marked = {name for name in names.values() if not _DIGEST.fullmatch(name)} - expired
     for text in (*_texts(spec, archived, kept), *_contents(folder, others, _TEXTS)):
         marked.update(_DIGEST.findall(text))
-    # Page files are named in pages alone.
+    # Page files are referred to only in pages.
     pages = [path for one in units if one not in old or names[one] in marked for path in units[one]]
     for page in _contents(folder, pages, (".html",)):
         marked.update(_DIGEST.findall(page))
@@ -124,19 +124,19 @@ def _unmarked(
 
 
 def _stays(run: Any, kept: set[str]) -> bool:
-    """Whether the pages of a run stay, also as those behind a version, or for want of its archive."""
+    """Whether a run's pages stay: it is kept, made a version, or its archive cannot be read."""
     return isinstance(run, EntryCorrupt) or run.run_id in kept or bool(run.runs[0].version_is_new)
 
 
 def _texts(
     spec: ExperimentSpec, archived: Sequence[tuple[bytes, Any]], kept: set[str]
 ) -> Iterator[str]:
-    """What runs refer to, as text: all that a kept one, or one that has no archive, has recorded."""
+    """Yield texts with all digests that runs refer to: of kept runs, and of runs without an archive."""
     yield "" if spec.data is None else spec.data.url
     for content, run in archived:
         if isinstance(run, EntryCorrupt) or run.run_id in kept:
             yield content.decode(errors="replace")
-        elif _stays(run, kept):  # what its version needs of the trained models is in the registry
+        elif _stays(run, kept):  # the registry names the trained models that its version needs
             yield to_json(run.model_copy(update={"configurations": ()})).decode()
     known = {getattr(run, "run_id", "") for _, run in archived}
     for record in recorded_runs(experiment=spec.name):

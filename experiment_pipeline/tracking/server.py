@@ -3,9 +3,9 @@
     http://127.0.0.1:3001/                             the overview
     http://127.0.0.1:3001/<path below the root>        a page, or the JSON, YAML or picture beside it
 
-Models, tables, hidden files and targets of links are not served. A page can load nothing but the
-scripts that pages share. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running server. In: the
-storage root, a path. Out: answers; addresses of files. `OwnPagesOnly` also stands before Dagster.
+Models, tables, hidden files and symbolic links are not served. A page can load nothing except the
+shared scripts. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running server. In: the storage root,
+a path. Out: responses; addresses of files. `OwnPagesOnly` also protects Dagster's web server.
 """
 
 import ipaddress
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 URL_VARIABLE = "EXPERIMENT_PIPELINE_REPORTS_URL"
-# Names under which a proxy or a network reaches the pages, besides localhost and IP addresses.
+# Host names under which the pages may be requested, besides localhost and IP addresses.
 HOSTS_VARIABLE = "EXPERIMENT_PIPELINE_HOSTS"
 HOST, PORT = "127.0.0.1", 3001
 USUAL = f"http://{HOST}:{PORT}"
 OVERVIEW, EXPERIMENT_PAGE = "overview.html", "runs.html"
 _SERVED = {
     ".html": "text/html; charset=utf-8",
-    # As plain text: some browsers save what is called text/markdown instead of showing it.
+    # As plain text: some browsers download text/markdown instead of showing it.
     **dict.fromkeys((".md", ".yaml", ".yml"), "text/plain; charset=utf-8"),
     ".json": "application/json",
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-# Names of experiments, stages, fingerprints, partition keys: none begins with a dot.
+# Names of experiments, stages, fingerprints and partition keys: none starts with a dot.
 _PART = re.compile(r"[\w=+@,-][\w.=+@,-]*", re.ASCII)
-# Pages contain their styles and scripts, and load no other but the library that they share.
+# Pages contain their styles and scripts; the shared library is the only file that they load.
 _SCRIPT = re.compile(rf"{PAGE_FILES}/[0-9a-f]{{64}}\.js", re.ASCII)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
@@ -60,25 +60,25 @@ _HEADERS = {
     "Cache-Control": "no-cache",
 }
 _NOT_SERVED = {EXAMPLE, EXPECTED}  # rows of the table
-# What a command that is asked to end gets next, and after how many seconds.
+# Signals that follow SIGINT, and the seconds to wait before each.
 _STOPS = {signal.SIGTERM: 4.0, signal.SIGKILL: 1.5}
 
 
 def relative_to(root: str, place: str) -> str | None:
-    """Return a place as a path below the storage root; None where it is elsewhere."""
+    """Return a place as a path below the storage root; None if it is elsewhere."""
     base = root.rstrip("/") + "/"
     return place.removeprefix(base) if place.startswith(base) else None
 
 
 def is_page(path: str) -> bool:
-    """Whether a path leads to something that people read in a browser."""
+    """Whether a path is a page to read in a browser: HTML or Markdown."""
     return PurePosixPath(path).suffix in (".html", ".md")
 
 
 def page_url(place: str, otherwise: str = "") -> str | None:
-    """Return the address of a path or URL of the storage; None: not a page, or no server is known.
+    """Return the address of a path or URL of the storage; None: not a page, or no known server.
 
-    `otherwise`: the server where the environment names none, of a storage on this machine's disk.
+    `otherwise`: the server to assume if the environment names none and the storage is on a local disk.
     """
     root = storage_root()
     server = os.environ.get(URL_VARIABLE, otherwise if on_disk(root) else "")
@@ -89,10 +89,10 @@ def page_url(place: str, otherwise: str = "") -> str | None:
 
 
 class OwnPagesOnly:
-    """ASGI middleware that refuses what a browser sends on behalf of a foreign page.
+    """ASGI middleware that refuses requests that a browser sends on behalf of a foreign page.
 
-    Such a page could send a deletion as a form or an image, or resolve its own name to 127.0.0.1 and read
-    the answers (DNS rebinding). Programs, which send no Origin, pass; so do links to a page.
+    Such a page could delete runs through a form or an image (CSRF), or resolve its own name to 127.0.0.1
+    and read the responses (DNS rebinding). Programs, which send no Origin, and links to a page may pass.
     """
 
     def __init__(self, app: "ASGIApp") -> None:
@@ -118,26 +118,26 @@ def _refused(scope: "Scope") -> str | None:
     host = headers.get("host", "").lower()
     name = urlsplit(f"//{host}").hostname or ""
     allowed = {"localhost", *os.environ.get(HOSTS_VARIABLE, "").lower().replace(",", " ").split()}
-    with suppress(ValueError):  # a browser that asks for an address has not resolved any name
+    with suppress(ValueError):  # IP addresses are safe: no name was resolved
         ipaddress.ip_address(name)
         allowed.add(name)
     if name not in allowed:
-        return f"The host {host!r} is not known here. If it is yours, name it in {HOSTS_VARIABLE}."
+        return f"The host {host!r} is not known here. If it is yours, add it to {HOSTS_VARIABLE}."
     if urlsplit(headers.get("origin", f"//{host}").lower()).netloc != host:
-        return "A page of another origin has sent this request."
+        return "A page of another origin sent this request."
     how = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
     link = how == ("navigate", "document")
     site = headers.get("sec-fetch-site", "none")
     if site not in {"same-origin", "none"} and not (link and method == "GET"):
-        return "A page of another site has sent this request."
-    # Dagster executes mutations by GET, too, which a link or an image of any page can send.
+        return "A page of another site sent this request."
+    # Dagster also executes mutations by GET, which a link or an image on any page can trigger.
     if method in {"GET", "HEAD"} and scope["path"].endswith("/graphql") and scope["query_string"]:
-        return "GraphQL is answered by POST only."
+        return "GraphQL requests must use POST."
     return None
 
 
 def application(root: Location) -> "Starlette":
-    """Return the server of a storage root."""
+    """Return the ASGI application that serves a storage root."""
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.requests import Request
@@ -154,7 +154,7 @@ def application(root: Location) -> "Starlette":
             place = root / path
             local, base = on_disk(place), on_disk(root)
             try:
-                # A link may lead anywhere: none is followed below the root. A pipe may never end.
+                # No links below the root are followed, and only regular files read: a pipe may never end.
                 plain = local is None or base is None or local.resolve() == base.resolve() / path
                 if plain and (local is None or exists(place)):
                     content = read_many([place]).get(place)
@@ -164,7 +164,7 @@ def application(root: Location) -> "Starlette":
             return Response(content, headers=_HEADERS, media_type=kind)
         missing = f"There is no page {path} in {root}.\nAll pages can be reached from /."
         if path == OVERVIEW:
-            missing = f"No run has written pages into {root} yet.\nRun an experiment, then reload."
+            missing = f"No run has written pages to {root} yet.\nRun an experiment, then reload."
         return PlainTextResponse(missing, 404, _HEADERS)
 
     return Starlette(
@@ -177,7 +177,7 @@ def application(root: Location) -> "Starlette":
 
 
 def listening(port: int | None = None) -> socket.socket:
-    """Return a socket of this machine only; None: 3001, or any free port; OSError: the port is taken."""
+    """Return a socket on localhost; `port` None: 3001, or else any free one; OSError: the port is taken."""
     try:
         return socket.create_server((HOST, PORT if port is None else port))
     except OSError:
@@ -192,7 +192,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def serve(listener: socket.socket) -> None:
-    """Answer until interrupted."""
+    """Serve until interrupted."""
     with suppress(KeyboardInterrupt):
         _server().run(sockets=[listener])
 
@@ -205,13 +205,13 @@ def _server() -> "uvicorn.Server":
 
 
 def run_beside(command: tuple[str, ...], listener: socket.socket) -> int:
-    """Serve while a command runs that has the server's address; return its exit code.
+    """Serve while a command runs, which gets the server's address; return its exit code.
 
-    A signal ends the command and all that it has started, within 10 s. OSError: no such command.
+    A signal ends the command and all processes that it started, within 10 s. OSError: no such command.
     """
     address = os.environ | {URL_VARIABLE: url_of(listener)}
     server = threading.Thread(target=_server().run, args=([listener],), daemon=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # first: nothing may outlive it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # before the command can start
     with subprocess.Popen(command, env=address) as process:  # noqa: S603
         try:
             server.start()
@@ -223,15 +223,15 @@ def run_beside(command: tuple[str, ...], listener: socket.socket) -> int:
 
 
 def _stop(command: psutil.Process) -> None:
-    """End a process and all below it: asked, then told, then killed."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # one is enough
+    """End a process and its descendants: SIGINT, then SIGTERM, then SIGKILL."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # ignore further ones
         signal.signal(number, signal.SIG_IGN)
     family = {command, *command.children(recursive=True)}
     command.send_signal(signal.SIGINT)
     for how, seconds in _STOPS.items():
         _, left = psutil.wait_procs(family, seconds)
         family = set(left)
-        for one in left:  # Dagster starts again what ends
+        for one in left:  # Dagster restarts processes that end
             with suppress(psutil.NoSuchProcess):
                 family |= {*one.children(recursive=True)}
         for one in family:

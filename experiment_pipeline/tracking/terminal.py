@@ -1,6 +1,6 @@
-"""Run records for people in a terminal, and as JSON for programs.
+"""Run records as text for a terminal, and as JSON for programs.
 
-In: what `questions.py` returns. Out: tables of texts: few columns, numbers in words, one screen.
+In: what `questions.py` returns. Out: tables of texts with few columns and formatted numbers.
 """
 
 import json
@@ -20,13 +20,13 @@ from experiment_pipeline.tracking.database.tables import CONFIGURATIONS
 
 SHOWN_CONFIGURATIONS = 20
 _Row = Mapping[str, Any]
-# Header → the column that is shown, or what makes the text of a row.
+# Header → the column to show, or a function that makes the text from the row.
 _Columns = Mapping[str, str | Callable[[_Row], str]]
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table to print; an empty title for none."""
+    """A table to print; an empty title means none."""
 
     title: str
     header: Sequence[str]
@@ -34,12 +34,12 @@ class TextTable:
 
 
 def listed(kind: str, found: pd.DataFrame, without: str = "") -> TextTable:
-    """A line per row of `found`: experiments, runs, configurations or models; `without` a column."""
+    """A table of `found`: experiments, runs, configurations or models; `without`: a column to leave out."""
     return _table("", found, {k: v for k, v in (_LISTS | _PARTS)[kind].items() if k != without})
 
 
 def models_frame(registry: Registry) -> pd.DataFrame:
-    """A row per version of a registry, the oldest first: champion, gone, retired or waits for approval."""
+    """A row per version of a registry, the oldest first; `state`: champion, gone, retired or waiting."""
     champion, waiting, approvals = registry.champion(), registry.waiting(), registry.approvals()
     retired = registry.approvals("retired")
     rows = []
@@ -62,7 +62,7 @@ def models_frame(registry: Registry) -> pd.DataFrame:
 
 
 def run(row: _Row) -> list[TextTable]:
-    """Everything of one run, by its row: facts, then a table each of what belongs to it."""
+    """Everything recorded of one run, given its row: facts, then its tables."""
     facts = [(name, _cell(row, column)) for name, column in _FACTS.items()]
     shown = [TextTable("", ("", ""), [fact for fact in facts if fact[1]])]
     for name, columns in _PARTS.items():
@@ -76,13 +76,13 @@ def run(row: _Row) -> list[TextTable]:
 
 
 def run_json(row: _Row) -> str:
-    """Everything of one run as one JSON object: the run's own facts, then a list per table."""
+    """Everything recorded of one run as a JSON object: the run's own facts, then a list per table."""
     parts = {name: _records(questions.rows_of(name, row)) for name in ("sets", *_PARTS)}
     return json.dumps({**_records(pd.DataFrame([row]))[0], **parts}, indent=2)
 
 
 def frame_json(frame: pd.DataFrame) -> str:
-    """A table as a JSON list of objects; moments in ISO 8601, what is missing as null."""
+    """A table as a JSON list of objects; times in ISO 8601, missing values as null."""
     return json.dumps(_records(frame), indent=2)
 
 
@@ -102,7 +102,7 @@ def comparison_json(found: RunComparison) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without control characters: names come from tables."""
+    """A text without control characters, which names from a table may contain."""
     return "".join(one if one.isprintable() or one == "\n" else "�" for one in text)
 
 
@@ -171,14 +171,14 @@ def _cost(row: _Row) -> str:
         return ""
     parts = [f"{row['wall_seconds']:,.0f} s", f"{row['cpu_seconds']:,.0f} CPU s"]
     if row["peak_memory_bytes"] is not None:
-        parts.append(f"{row['peak_memory_bytes'] / 1e6:,.0f} MB at the peak")
+        parts.append(f"{row['peak_memory_bytes'] / 1e6:,.0f} MB peak memory")
     if price := _price(row):
         parts.append(f"cost {price}")
     return ", ".join(parts)
 
 
 def _own(*names: str) -> _Columns:
-    """Columns that are shown as they are, under their own names."""
+    """Columns that are shown unchanged, under their own names."""
     return dict(zip(names, names, strict=True))
 
 

@@ -112,15 +112,15 @@ CUSTOMERS = "customer_id", "Kunden-ID", "Kundennummer", "Kunden-Nr.", "CUSTOMER_
         ("empty", [np.nan] * ROWS, "no value in any row"),
         ("blank", repeated("?", "n/a"), "only '?', 'n/a', which mean missing"),
         ("const", [5] * ROWS, "the same in every row: 5"),
-        ("wait", pd.to_timedelta(range(ROWS)), "holds timedelta64[ns], which no model takes"),
+        ("wait", pd.to_timedelta(range(ROWS)), "holds timedelta64[ns], which models cannot use"),
         ("Unnamed: 0", list(range(ROWS)), "counts the rows"),
         ("counter", list(range(5, ROWS + 5)), "counts the rows"),
         ("PassengerId", list(range(1, ROWS + 1)), "identifies the row"),
         ("order_id", [f"A{row:04d}" for row in range(ROWS)], "identifies the row"),
         ("token", [f"{row:032x}" for row in range(ROWS)], "identifies the row"),
-        *((name, repeated(*range(100, 160)), "names 60 things, 2 rows each") for name in CUSTOMERS),
-        ("tailnum", repeated(*(f"N{n}" for n in range(60))), "names 60 things, 2 rows each"),
-        ("code", [f"{row * 37 % 997}-x" for row in range(ROWS)], "codes: 120 different ones"),
+        *((name, repeated(*range(100, 160)), "identifies 60 things, 2") for name in CUSTOMERS),
+        ("tailnum", repeated(*(f"N{n}" for n in range(60))), "identifies 60 things, 2 rows"),
+        ("code", [f"{row * 37 % 997}-x" for row in range(ROWS)], "codes: 120 distinct ones"),
         ("day", repeated("01/02/2024", "02/03/2024"), "dates of %d/%m/%Y or %m/%d/%Y: decide"),
         ("at", repeated("2024-12-30T01:00Z", "2024-12-31T01:00"), "60 of 120 times have no offset"),
         ("mixed", repeated("31.12.2024", "2024-12-30"), "dates in several formats"),
@@ -264,7 +264,7 @@ def test_the_split_is_random_and_the_others_are_hints() -> None:
     customers, days = draft(NUMBERS, **columns).hints
     assert draft(NUMBERS, {"exclude": ("day",)}, **columns).hints == (customers,)
     assert "(split: {by: group, column: customer_id})" in customers
-    assert "day holds dates, by which the rows are in order" in days
+    assert "day holds dates, and the rows are sorted by them" in days
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_a_split_that_is_asked_for_finds_its_column(wishes: dict[str, Any], spli
         ({"exclude": ("y",)}, "--exclude y: it is the target"),
         ({"task": "clasification"}, "--task clasification: no such task"),
         ({"task": "binary"}, "target y: it holds 120 different values, binary needs 2"),
-        ({"metric": "auc"}, "--metric auc: no metric of task regression"),
+        ({"metric": "auc"}, "--metric auc: not a metric of task regression"),
         ({"positive_class": "1"}, "--positive-class 1: has no effect on task regression"),
         ({"split": "tme"}, "--split tme: no such split; did you mean 'time'?"),
         ({"split": "time"}, "--split time: its column is not given; columns: 'feature'"),
@@ -349,8 +349,8 @@ def test_what_cannot_be_inferred_is_asked_for_by_name(wishes: dict[str, Any], me
     [
         ([np.nan] * ROWS, "missing in every row"),
         (["a"] * ROWS, "'a' in every row"),
-        (DAYS, "it holds dates, which no task predicts"),
-        (DAYS[:2].repeat(ROWS // 2), "it holds dates, which no task predicts"),
+        (DAYS, "it holds dates, which no task can predict"),
+        (DAYS[:2].repeat(ROWS // 2), "it holds dates, which no task can predict"),
         ([f"text {row}" for row in range(ROWS)], "120 different texts in 120 rows"),
     ],
 )
@@ -451,7 +451,7 @@ def test_a_draft_runs_as_far_as_the_split(target: Any, by: str) -> None:
 def test_a_small_table_is_cross_validated() -> None:
     """Of so few rows one test set would choose by luck; larger tables say nothing, but where time suffices."""
     small = draft(repeated("yes", "no")).evaluation
-    assert "of 120 rows a test set would choose by luck" in small.why
+    assert "with 120 rows, the choice on a test set would be luck" in small.why
     once = {"cross_validation": {"folds": 5, "repeats": 1}}
     frame = pd.DataFrame({"feature": np.arange(120) % 7, "y": np.arange(120) % 2})
     for rows, seconds, evaluation in (
@@ -487,7 +487,7 @@ def test_few_groups_are_cross_validated(groups: int, folds: bool) -> None:
     frame = pd.DataFrame({"shop_id": np.arange(4_000) % groups, "x": np.arange(4_000.0) % 13})
     frame["y"] = frame["x"] + np.arange(4_000) % 3 / 2
     found = infer(frame, Wishes(target="y", split="group", split_column="shop_id")).evaluation
-    assert (found is not None and f"of {groups} groups" in found.why) == folds
+    assert (found is not None and f"with {groups} groups" in found.why) == folds
 
 
 def test_a_budget_is_written_with_more_draws_than_it_has_time_for() -> None:

@@ -68,7 +68,7 @@ def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
 )
 def test_what_no_import_path_describes_is_refused(estimator: Any) -> None:
     """The error says to write a function in a module."""
-    with pytest.raises(ep.InvalidExperiment, match="function at the top of a module"):
+    with pytest.raises(ep.InvalidExperiment, match="function at the top level of a module"):
         ep.add(None, estimator, "mine")  # type: ignore[arg-type]
 
 

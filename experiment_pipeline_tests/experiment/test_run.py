@@ -56,7 +56,7 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() ->
     for name, place in (("orders", "shop/defs/orders"), ("visits", "defs/visits")):
         with pytest.raises(InvalidExperiment, match=f"^{place}/defs.yaml:1"):
             ep.run(name)
-    with pytest.raises(InvalidExperiment, match="no experiment below"):
+    with pytest.raises(InvalidExperiment, match="nor an experiment below"):
         ep.run("shop", progress=False)
 
 
@@ -141,7 +141,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
 
     with monkeypatch.context() as patched:
         patched.setattr(steps, "search", functools.wraps(search)(interrupted))
-        with pytest.raises(KeyboardInterrupt, match="the same call goes on") as ended:
+        with pytest.raises(KeyboardInterrupt, match="the same call continues") as ended:
             run(table, workers=1, seconds=500)
     assert len(ended.traceback) == 3, "pages of a notebook"
     assert list(ep.runs("experiment")["status"]) == ["killed"]
@@ -150,8 +150,8 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
         found = run(table, workers=1, seconds=500)
     assert found.facts["reused"] >= 1
     assert found.accepted
-    *_, said = [line for line in caplog.messages if "of the 500 seconds" in line]
-    assert said.startswith("398 of the 500 seconds are left")
+    *_, said = [line for line in caplog.messages if "of 500 seconds" in line]
+    assert said.startswith("398 of 500 seconds are left")
     assert found.named.spec.budget.seconds == 500
 
 
@@ -184,7 +184,7 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
         ({"target": 3}, InvalidExperiment, "no such column"),
         ({"name": "no good"}, InvalidExperiment, "Give another name"),
         ({"name": "../elsewhere"}, InvalidExperiment, "Give another name"),
-        ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot keep"),
+        ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot store"),
         ({"data": scenario.table().iloc[:, [0, 0]]}, DataError, "the same name; twice"),
         ({"data": "visits"}, DataError, "visits"),
     ],

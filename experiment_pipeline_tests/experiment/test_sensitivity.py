@@ -50,5 +50,5 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
         "\\_", "_"
     )
     monkeypatch.setattr(runs_of, "_declared", lambda _: (timed, raw))
-    with pytest.raises(InvalidExperiment, match="by: time cuts the rows in one way"):
+    with pytest.raises(InvalidExperiment, match="by: time splits the rows in only one way"):
         ep.sensitivity("flight_delay")

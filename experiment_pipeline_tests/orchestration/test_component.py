@@ -60,7 +60,7 @@ WRONG = [
     (instead("num_leaves", "num_leavs"), "11: configuration lightgbm", "'num_leaves'"),
     (instead("lightgbm", "sklearn.svm.SVX"), "9: algorithm sklearn.svm.SVX", "no SVX"),
     (instead("roc_auc", "auc"), "7: metric: 'auc' is not a metric", "allowed: roc_auc"),
-    (instead(".Experiment", ".Experimnt"), "1: type: there is no", "experiment's is"),
+    (instead(".Experiment", ".Experimnt"), "1: type: there is no", "experiment is"),
     (instead("experiment_p", "experimnt_p"), "1: type: there is no", "install the package"),
     # What the analysis does not know.
     (also("analysis: {accept: {outlier: rare}}"), "12: analysis.", "did you mean 'outliers'?"),
@@ -155,9 +155,9 @@ def test_types_of_the_two_files_must_agree(folder: ExperimentsFolder) -> None:
     paid, when = (line.partition("types.")[2] for line in sorted(told(folder).splitlines()[:2]))
     assert (
         paid
-        == "paid: it is read as number, and visits/schema.yaml:3 makes it text; write one type in both"
+        == "paid: it is read as number, but visits/schema.yaml:3 makes it text; write one type in both"
     )
-    assert when.startswith("when: it is read as datetime, and visits/schema.yaml:6 makes it text")
+    assert when.startswith("when: it is read as datetime, but visits/schema.yaml:6 makes it text")
 
 
 def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_experiments_of_one_name_are_both_left_out(sound) -> None:
     sound.write(YAML, "visits")
     sound.write(YAML, "clinic/visits")
     definitions = sound.definitions()
-    assert "visits is also that of" in definitions.resolve_job_def("visits").description
+    assert "has the same name: visits" in definitions.resolve_job_def("visits").description
     assert {job.name for job in definitions.jobs} == {"sound", "visits"}
 
 

@@ -119,7 +119,7 @@ def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
     assert run.status is dg.DagsterRunStatus.CANCELED
     (facts,) = (memory.facts() for memory in recorded_runs(run_id=run.run_id))
     assert (facts.status, facts.stage) == ("killed", "training")
-    assert (facts.error, facts.fix) == (said, "Run it again: it goes on.")
+    assert (facts.error, facts.fix) == (said, "Run it again: it continues.")
     assert run.tags["decision"] == "killed"
     (step,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     (end,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELED)

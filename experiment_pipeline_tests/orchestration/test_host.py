@@ -72,7 +72,7 @@ def test_a_host_asks_for_the_exported_model(storage: Path) -> None:
     [
         ("exported_model", "nor an experiment with an exported model", "Export a model first"),
         ("data_analysis", "has a report and no value", "experiment_pipeline.findings"),
-        ("trained_model", "is no value", "exported_model"),
+        ("trained_model", "cannot be loaded", "exported_model"),
     ],
 )
 def test_what_a_host_cannot_be_given_is_an_error(stage: str, rule: str, fix: str) -> None:

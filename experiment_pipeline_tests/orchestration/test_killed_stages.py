@@ -90,7 +90,7 @@ def test_a_killed_run_says_where_and_when_it_ended(left, stage: str) -> None:
     assert (run["status"], run["stage"]) == ("killed", stage)
     assert run["started_at"] <= run["ended_at"] == run["seen_at"]
     assert "is gone: it was killed" in run["error"]
-    assert run["fix"] == "Run it again: what it had trained is reused."
+    assert run["fix"] == "Run it again: the models that it trained are reused."
     assert pd.isna(run["version"])
 
 

@@ -146,7 +146,7 @@ def test_every_value_is_one_line_of_yaml(value: Any) -> None:
         ({"data": "visits.csv"}, "--target: is missing: the column to predict; the table has 'vi"),
         ({"data": "visits.csv", "target": "lat"}, "did you mean 'late'?"),
         ({"data": "visit.csv", "target": "late"}, "no such file"),
-        ({"data": "visits.csv", "target": "late", "metric": "auc"}, "--metric auc: no metric of"),
+        ({"data": "visits.csv", "target": "late", "metric": "auc"}, "--metric auc: not a metric"),
         ({"data": "visits.csv", "target": "late", "anonymous": True}, "--anonymous: anonymous: "),
         ({"name": "my-visits", "data": "visits.csv", "target": "late"}, "a letter first"),
         ({"scaffold_format": "python", "data": "x", "target": "y"}, "--format: an experiment is"),
@@ -208,5 +208,5 @@ def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(folder: Pa
     asked = scaffold(folder, "asked", data="series.csv", target="weather", split="time")
     assert spec_in(asked).split.by == "time"
     said = capsys.readouterr().out
-    assert "As they are, a run will stop:" in said
+    assert "As they are, a run will stop with:" in said
     assert "dagster job execute" not in said

@@ -188,7 +188,7 @@ def test_infinite_values_are_counted(model) -> None:
     schema = load_schema(SCHEMA.replace("coerce: true, less_than: 9", "coerce: true"))
     rows = pd.DataFrame([GOOD, GOOD, GOOD], columns=list(CELLS)).assign(size=[1.5, np.inf, -np.inf])
     found = replace(model, schema=schema).predict(rows.assign(count=1, flag=True))
-    told = "size: 2 values infinite, and predicted on as they are: inf (1), -inf (1)"
+    told = "size: 2 values infinite, and used for prediction as they are: inf (1), -inf (1)"
     assert told in found.notes
 
 

@@ -74,6 +74,6 @@ def test_what_cannot_be_promised_is_said() -> None:
     assert found.at(0.895) == found.at(0.9) != found.at(0.8)
     for share in (0.3, 0.95):
         with pytest.raises(
-            InvalidModel, match=r"50 to 90 % of rows\n.* Ask for a share in between"
+            InvalidModel, match=r"50 to 90 % of rows\n.* Ask for a coverage in this range"
         ):
             found.columns(share, None, frame, rows.prediction)

@@ -288,6 +288,6 @@ def test_a_missing_feature_is_named() -> None:
     with pytest.raises(UnusableTable, match="column a: holds str"):
         signature.select(pd.DataFrame({"a": ["x"], "b": [1]}))
     same, none = never_seen().set_axis([0] * len(never_seen())), never_seen().iloc[:0]
-    for rows, said in ((same, "a label of"), (none, "there is none"), ("new.csv", "a str, not a")):
+    for rows, said in ((same, "a label of"), (none, "there are none"), ("new.csv", "a str, not a")):
         with pytest.raises(UnusableTable, match=said):
             predicted(rows)

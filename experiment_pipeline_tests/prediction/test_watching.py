@@ -91,12 +91,12 @@ def test_rows_count_once_by_id_and_nothing_is_replaced() -> None:
     again = watched(of_days(0, 10))
     known = (400, 0, first.evidence, first.at)
     assert (again.rows, again.new_rows, again.evidence, again.at) == known
-    assert "400 rows were given before, 0 otherwise: the first count" in again.notes
+    assert "400 rows were given before, 0 with other values: the first ones count" in again.notes
     predictions, labels = of_days(0, 11)
     other = labels.assign(late=labels["late"].replace({"yes": "no", "no": "yes"}))
     more = watched((predictions, other))
     assert (more.rows, more.new_rows) == (440, 40)
-    assert "400 rows were given before, 400 otherwise: the first count" in more.notes
+    assert "400 rows were given before, 400 with other values: the first ones count" in more.notes
     assert [row["rows"] for row in kept()] == [400, 440]
 
 
@@ -106,7 +106,7 @@ def test_days_that_were_compared_stay_as_they_were_when_late_labels_come() -> No
     assert watched((predictions, labels[5:])).days == 10
     late = watched((predictions, labels))
     assert (late.rows, late.new_rows, late.days) == (400, 5, 10)
-    assert "5 rows wait until 30 can be compared" in late.notes
+    assert "5 rows are not compared yet: a day needs 30" in late.notes
 
 
 def test_what_cannot_be_joined_is_counted_and_said() -> None:
@@ -122,7 +122,7 @@ def test_what_cannot_be_joined_is_counted_and_said() -> None:
         97,
         (
             "1 labels have no id, and are left out",
-            "2 labels have an id that was there before, and are left out",
+            "2 labels have the id of an earlier row, and are left out",
             "21 predictions have no label yet",
             "1 labels have no prediction",
             "2 labels are missing, or not of the target's type",
@@ -142,11 +142,11 @@ def test_what_cannot_be_joined_is_counted_and_said() -> None:
             lambda p, y: (p, y.assign(flight="F" + y["flight"])),
             "no label has the id of a prediction",
         ),
-        (lambda p, y: (p, y.assign(late="maybe")), "hold none of the classes 'no', 'yes'"),
+        (lambda p, y: (p, y.assign(late="maybe")), "have none of the classes 'no', 'yes'"),
         (lambda p, y: (p, y.assign(late=None)), "is missing in all 40 rows"),
-        (lambda p, y: (p.assign(day="soon"), y), "40 of 40 labelled rows have no date"),
+        (lambda p, y: (p.assign(day="soon"), y), "40 of 40 labelled rows have no readable date"),
         (lambda p, y: (p.drop(columns="day"), y), "is in neither table"),
-        (lambda p, y: (p.assign(probability_yes="high"), y), "holds what is not a finite number"),
+        (lambda p, y: (p.assign(probability_yes="high"), y), "are not finite numbers"),
     ],
 )
 def test_what_cannot_be_used_is_named(change: Any, message: str) -> None:

@@ -80,5 +80,5 @@ def test_settings_from_python_are_explained_without_a_file() -> None:
         "settings: workers: 0 should be greater than or equal to 1",
         "settings: sed: unknown key 'sed'; did you mean 'seed'? allowed: "
         + ", ".join(key for key in ExperimentSpec.model_fields if key != "name"),
-        "  fix: correct what is named",
+        "  fix: correct these keys",
     ]

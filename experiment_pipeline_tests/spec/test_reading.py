@@ -72,7 +72,7 @@ def test_what_is_written_is_read_as_it_was(values: list[str | float]) -> None:
     ("text", "message"),
     [
         (bomb(10), f"repeat more than {MOST_REPEATED:,} values"),
-        ("a: &a\n  - *a\n", "stands inside itself"),
+        ("a: &a\n  - *a\n", "contains itself"),
         ("[" * 500, "more than 100 deep"),
         ("- " * 5000, "more than 100 deep"),
     ],
@@ -116,8 +116,8 @@ def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
         (GOOD.replace(TYPE, "3"), 1, "type: 3 should be a valid string"),
         ("type: a.B\nattributes: [1]\n", 2, "attributes: [1] should be a valid dictionary"),
         (GOOD.replace("target", "2013"), 3, "2013 should be a valid string; put it in quotes"),
-        (f"{GOOD}  target: other\n", 5, "target stands on line 3 already; keep one of them"),
-        (f"{GOOD}  search:\n    - a: 1\n      a: 2\n", 7, "search.0.a stands on line 6 already"),
+        (f"{GOOD}  target: other\n", 5, "target is already on line 3; keep one of them"),
+        (f"{GOOD}  search:\n    - a: 1\n      a: 2\n", 7, "search.0.a is already on line 6"),
         (f"{GOOD}---\n{GOOD}", 6, "holds a second document (---); keep one"),
     ],
 )

@@ -101,7 +101,7 @@ def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp
     other = scenario.spec(**given, choice="smallest_in_tie_group")
     ranked = ["trained_model", "search_results", "leaderboard"]
     runs.succeeded(other, scenario.SCHEMA, stages=ranked, **range_tags(configurations(other)))
-    assert "it is of another model than linear__C=0.01, the choice" in alone(other).failure
+    assert "it is the report of another model than linear__C=0.01" in alone(other).failure
     scenario.write_csv(tmp_path / "visits.csv", scenario.sound_table())
     sets = ["raw_data", "data_analysis", "validated_data", "train_set", "test_set"]
     runs.run(spec, scenario.SCHEMA, stages=[*sets, "validation_set"])

@@ -73,7 +73,7 @@ def test_threshold_and_baseline_are_those_that_it_likes_best() -> None:
     y, weights = np.array([1.0, 2, 4]), np.array([1.0, 1, 2])
     assert scores.SetPrediction(y, np.zeros(3), np.arange(3), weights).score(MEAN) == 11 / 4
     (problem,) = told({**VALID, "metric": PROFIT, "sample_weight": "size"})
-    assert "profit has no argument sample_weight, as size needs; add" in problem
+    assert "profit has no argument sample_weight for size; add" in problem
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_threshold_and_baseline_are_those_that_it_likes_best() -> None:
         ("shop.metrics:profit", "shop.metrics cannot be imported: ModuleNotFoundError: No module"),
         ("statistics:mean", "statistics:mean is a function without a direction; write @"),
         ("__main__:profit", "__main__:profit cannot be imported by another process; move it"),
-        ("profit", "or one's own as module:name"),
+        ("profit", "or your own as module:name"),
         (PROFIT, "is a metric that needs at_least"),
     ],
 )

@@ -130,7 +130,7 @@ def test_a_class_of_a_notebook_is_its_text(project: Path, run_cell: RunCell) -> 
     run_cell("<cell 1>", f"def marked(one):\n    return one\n{text}x = 1\n")
     found = code_of(project, "__main__.Cell", "__main__.Gone")
     assert found.files == {"code/__main__/Cell.py": text}
-    assert "code/__main__/Gone.py: its source is not known" in found.left_out
+    assert "code/__main__/Gone.py: its source is unknown" in found.left_out
 
 
 CELLS = {
@@ -174,7 +174,7 @@ def test_what_a_class_uses_of_a_notebook_is_its_code(run_cell: RunCell) -> None:
         run_cell("<another cell>", f"other = {number}")
         assert run_code.own_code("__main__.Own")[run_code.SOURCE] == found[-1]
     assert len({*found}) == len(found)
-    with pytest.raises(InvalidExperiment, match="__main__:Gone: its source is not known"):
+    with pytest.raises(InvalidExperiment, match="__main__:Gone: its source is unknown"):
         run_code.own_code("__main__:Gone")
 
 

@@ -80,7 +80,7 @@ def test_each_class_is_in_each_set_of_a_small_table():
 @pytest.mark.parametrize(
     ("visited", "gap", "said"),
     [
-        (np.arange(90), "1 day", "no duration"),
+        (np.arange(90), "1 day", "a duration cannot"),
         ([f"day {i}" for i in range(90)], "0s", "datetimes or numbers"),
     ],
 )

@@ -25,7 +25,7 @@ BAD_SCHEMAS = {
     "columns: {}": "at least 1 item",
     "columns: {a: {dtpe: int64}}": r"columns\.a\.dtpe.*'dtype'",
     "columns: {a: {dtype: int46}}": r"columns\.a\.dtype.*'int64'",
-    "columns: {a: {}, a: {}}": "stands on line 1 already",
+    "columns: {a: {}, a: {}}": "is already on line 1",
     "columns: {a: {isin: abc}}": r"columns\.a\.isin.*a valid tuple",
     "columns: {a: {in_range: {min_value: 3, max_value: 1}}}": r"columns\.a\.in_range",
     "columns: {a: {in_range: {min: 3}}}": r"in_range\.min",
@@ -33,7 +33,7 @@ BAD_SCHEMAS = {
     "columns: {a: {dtype: int64, nullable: true}}": "write Int64",
     "columns: {a: {dtype: int64, default: x}}": r"columns\.a\.default",
     "columns: {a: {}}\nunique: [b]": "unique.*'b'",
-    "columns: {a: {}}\ndrop_invalid_rows: true": "kept among the rejected",
+    "columns: {a: {}}\ndrop_invalid_rows: true": "kept by row number",
     "columns: {a: {}}\nindex: [{dtype: int64}]": "row number",
     "columns: {a: {checks: [{value: 1, options: {check_name: __init__}}]}}": "unknown key",
     "columns: {a: !!python/object/apply:os.system ['true']}": "not YAML of plain values",
@@ -79,7 +79,7 @@ def test_what_only_pandera_can_judge_has_its_line_too():
         load_schema(text)
     told, fix = str(caught.value).split("\n")
     assert told == "schema.yaml:3: columns.age.dtype: 'int46' is not a type; did you mean 'int64'?"
-    assert fix == "  fix: correct what is named"
+    assert fix == "  fix: correct these keys"
 
 
 def test_a_check_that_does_not_fit_the_type_is_an_error():

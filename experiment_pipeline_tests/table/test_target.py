@@ -49,7 +49,7 @@ def test_a_metric_of_counts_is_refused_for_negative_targets():
     y = pd.Series([1.0, -2.0, 0.0, -0.5])
     gate = [{"metric": "poisson_deviance", "at_most": 1.0}]
     for changes in ({"metric": "poisson_deviance"}, {"metric": "rmse", "acceptance": gate}):
-        with pytest.raises(UnusableTable, match="lies below in 2 of 4 rows, the lowest is -2"):
+        with pytest.raises(UnusableTable, match="is lower in 2 of 4 rows, the lowest is -2"):
             features.check_metrics(y, scenario.spec("regression", **changes))
     features.check_metrics(y.clip(lower=0), scenario.spec("regression", metric="poisson_deviance"))
 
@@ -82,5 +82,5 @@ def test_codes_are_positions_in_the_classes():
 
 def test_an_unknown_class_is_named():
     """A value that training never saw is an error, not a code."""
-    with pytest.raises(UnusableTable, match=r"1 rows hold none of the classes.*'c'"):
+    with pytest.raises(UnusableTable, match=r"1 rows have none of the classes.*'c'"):
         features.encode_target(pd.Series(["a", "c"], name="triage"), ("a", "b"))

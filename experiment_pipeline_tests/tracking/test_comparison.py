@@ -76,7 +76,7 @@ def test_a_version_whose_run_is_not_recorded_cannot_be_compared() -> None:
     """One that was restored from the registry names none, and no other run stands in its place."""
     write_history()
     record_rows([version_row("v0009", run_id=None)], "flight_delay")
-    with pytest.raises(UnknownRun, match="flight_delay v0009: no run that made it"):
+    with pytest.raises(UnknownRun, match="v0009: the run that made it is not recorded"):
         compare("v0009", "v0001", "flight_delay")
 
 
@@ -134,7 +134,7 @@ def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
         path.write_bytes(to_parquet(JudgedRows(second.rows.drop(columns=ROW), 0.5)))
     found = compare(*ids[:2])
     assert found.why_unpaired
-    said = "20 rows of both validation sets (3,000 and 1,020 rows), known by "
+    said = "20 rows of both validation sets (3,000 and 1,020 rows), matched by "
     assert found.why_unpaired.startswith(said) == (other == "few")
     assert (found.rows, found.scores[0].is_paired, found.scores[0].better) == (None, False, None)
     assert found.why_unpaired in str(found)

@@ -88,7 +88,7 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     history.write_run("later", status="rejected", started_at=history.FIRST_DAY.replace(month=3))
     both = section(record_of("later"), "What changed")
     assert "Since v0003 (00000002" in both
-    assert "Since the run before (00000003" in both
+    assert "Since the previous run (00000003" in both
 
 
 def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
@@ -178,7 +178,7 @@ def test_what_only_people_can_say_stands_there_or_is_named_as_missing() -> None:
     document = decision_record(decided(EXPERIMENT, "said"), None)
     people = section(render(document), "Purpose and people")
     assert "| review on | 2027-06-30 |" in people
-    assert "Missing: not_for, oversight. Only people can say it" in people
+    assert "Missing: not_for, oversight. Only people can say these" in people
     for text in (people, render_html(document)):
         assert "<script>" not in text
         assert "&lt;script&gt;" in text

@@ -183,7 +183,7 @@ def test_the_command_says_what_it_frees(storage: Path, monkeypatch: pytest.Monke
 
     before = there(folder)
     begun.record([RunFacts(status="running", process=vars(Process.here()), started_at=NOW)])
-    assert "a run is at work" in said()
+    assert "a run is running" in said()
     begun.record([RunFacts(status="failed")])
     with patch.object(retention, "activity", side_effect=itertools.count()):
         assert "a run has begun" in said()

@@ -94,7 +94,7 @@ def test_a_run_is_shown_with_all_that_is_remembered() -> None:
     shown = ask("show", ids[2][:8])
     for part in ("findings", "configurations (roc_auc on test)", "scores", "gates", "reports"):
         assert f"\n\n{part}\n" in shown
-    for fact in ("every gate passed", "36 s, 52 CPU s, 300 MB at the peak, cost 0.0036", KEYS[2]):
+    for fact in ("every gate passed", "36 s, 52 CPU s, 300 MB peak memory, cost 0.0036", KEYS[2]):
         assert fact in shown
     assert "rejected" in ask("show"), "without an id it is the last one"
     assert ask("show", "--experiment", "flight_delay") == ask("show", ids[-1])
@@ -164,10 +164,10 @@ def test_nothing_remembered_is_said() -> None:
     ("asked", "said"),
     [
         ("runs flight_dela", "did you mean 'flight_delay'"),
-        ("show zz", "zz: no run id begins so"),
-        ("show 0", "several run ids begin so"),
-        ("show zz --json", "zz: no run id begins so"),
-        ("compare 00000000 zz", "zz: no run id begins so"),
+        ("show zz", "zz: no run id starts with this"),
+        ("show 0", "several run ids start with this"),
+        ("show zz --json", "zz: no run id starts with this"),
+        ("compare 00000000 zz", "zz: no run id starts with this"),
         ("models flight_delay", "has no exported model"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The assets of the stages: Dagster's description of each, and its call of the step that does the work."""
+"""The assets of the stages: how Dagster describes each, and the call of the step that does the work."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,16 +21,16 @@ from experiment_pipeline.table.membership import ROLES, SETS
 _TRAINED_MODEL = """\
 One fitted pipeline per hyperparameter configuration, each a partition.
 
-Its metadata begin with its status: **trained**, or **stopped early** on a part of the train rows,
-because others did better there. A partition that failed stays missing. *Plots* compares the last
-120 partitions; the report of `leaderboard` compares all. No arrow leaves this asset, or `leaderboard`
-would not be made when a single configuration fails: `search_results` lists every configuration.
+Its metadata begins with its status: **trained**, or **stopped early** on a part of the train rows,
+because others scored better there. A partition that failed stays missing. *Plots* compares the last
+120 partitions; the report of `leaderboard` compares all. No asset depends on this one, because a single
+failed configuration would then block `leaderboard`; `search_results` lists every configuration.
 """
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 
 
 class ThisRun(dg.Config):
-    """What the launchpad may change for one run; the YAML's value applies where nothing is given."""
+    """Settings that the launchpad may change for one run; an unset one keeps the YAML's value."""
 
     workers: int | None = Field(None, ge=1, le=256, description="Fits at a time")
     budget_seconds: float | None = Field(
@@ -42,20 +42,20 @@ class ThisRun(dg.Config):
 
 def stages(named: NamedColumns) -> list[dg.AssetsDefinition]:
     """The assets of every stage, in the order of the flow."""
-    spec, one = named.spec, partial(asset.stage_asset, named)
-    found = "Findings, the verdict they lead to, and a profile of every column."
+    spec, stage = named.spec, partial(asset.stage_asset, named)
+    found = "Findings, the resulting verdict, and a profile of every column."
     ranked = f"Configurations ranked by {spec.metric}, with intervals."
     judged = "The chosen configuration on the validation set: scores, gates, decision."
     published = "The champion: model, card, metrics and manifest, under a version number."
     return [
-        one(steps.raw_data, "pandas", f"The table as delivered by {spec.source.shown_url}."),
-        one(steps.data_analysis, "python", found),
+        stage(steps.raw_data, "pandas", f"The table as delivered by {spec.source.shown_url}."),
+        stage(steps.data_analysis, "python", found),
         validated_data(named),
         split_sets(named),
         search(named),
-        one(steps.leaderboard, "pandas", ranked),
-        one(steps.validation_report, "scikitlearn", judged),
-        one(steps.exported_model, "scikitlearn", published),
+        stage(steps.leaderboard, "pandas", ranked),
+        stage(steps.validation_report, "scikitlearn", judged),
+        stage(steps.exported_model, "scikitlearn", published),
     ]
 
 
@@ -68,7 +68,7 @@ def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
         "validated_data": "Prepared rows that satisfy schema.yaml.",
         "rejected_rows": "Rows that broke the schema, as delivered, with every reason.",
     }
-    # Drift ends a run where the YAML has a limit for it.
+    # Drift ends a run only if the YAML sets a limit for it.
     ends = {"data_resembles_the_accepted"} if spec.validation.drift.block is not None else set()
     specs = [
         asset.table_spec(spec, stage, deps=upstream, kinds={"pandera"}, description=text)
@@ -86,7 +86,7 @@ def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
 
 
 def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
-    """train_set, test_set and validation_set; one op, so that they are always of one cut."""
+    """train_set, test_set and validation_set; one op, so that they always come from the same split."""
     spec = named.spec
     described = {"deps": [asset.key_of(spec, "validated_data")], "kinds": {"pandas"}}
     train = asset.key_of(spec, "train_set")
@@ -105,8 +105,8 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
 def search(named: NamedColumns) -> dg.AssetsDefinition:
     """trained_model: one partition per configuration; search_results: a row per configuration.
 
-    One op makes both. It reuses what the store holds and trains the rest; what is trained is stored at once
-    and materialized within a second, so that progress shows live and a kill loses nothing finished.
+    One op makes both. It reuses stored models and trains the rest. Each trained model is stored at once and
+    materialized within a second, so that progress shows live and a killed run loses no finished model.
     """
     spec = named.spec
     declared = configurations(spec)
@@ -143,7 +143,7 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
         train_set: steps.SetTable,
         test_set: steps.SetTable,
     ) -> Results:
-        # All partitions are asked for where only `search_results` is.
+        # If only `search_results` is selected, no partition is: all are requested then.
         keyed = context.has_partition_key or context.has_partition_key_range
         found = steps.search(
             asset.stage_run(context, named, config.workers),
@@ -163,11 +163,11 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
 
 
 def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:
-    """What labels that came later say of the champion's promise; no stage of a run."""
+    """Compares the champion's promised score with its score on later labels; not a stage of a run."""
     spec, key, kept = named.spec, asset.key_of(named.spec, "watch"), "promise_kept"
     means = (
-        "No evidence that the champion scores below what it promised: of all times that this is "
-        "asked, at most 5 % ever fail by chance."
+        "No evidence that the champion scores below its promise. However often this is checked, the "
+        "probability that it ever fails by chance is at most 5 %."
     )
 
     @dg.asset(
@@ -175,7 +175,7 @@ def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:
         group_name=spec.name,
         deps=[asset.key_of(spec, "exported_model")],
         check_specs=[dg.AssetCheckSpec(kept, asset=key, description=means)],
-        description="The champion's score on labels that came later, beside its promise.",
+        description="The champion's score on labels that arrived later, beside its promise.",
     )
     def watch(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         tables = (given.predictions, given.labels)

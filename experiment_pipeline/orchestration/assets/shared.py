@@ -1,4 +1,4 @@
-"""What the assets of all stages share: names, tables, failures, the run record, reporting.
+"""Code that the assets of all stages share: names, tables, failures, the run record, reporting.
 
 Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`; its table is
 `<root>/<experiment>/tables/<stage>.parquet`. `report` turns an `Outcome` into Dagster's result,
@@ -18,10 +18,10 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-# Not exported by Dagster: an error of this kind is shown without a stack.
+# Not exported by Dagster: this kind of error is shown without a stack trace.
 from dagster._core.errors import DagsterUserCodeProcessError
 
-# Not exported by Dagster: the tags of an event by which it is known to be stale.
+# Not exported by Dagster: the tags of an event that tell whether it is stale.
 from dagster._core.execution.plan.execute_step import (
     _build_data_version_tags,
     _get_input_provenance_data,
@@ -46,9 +46,9 @@ from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import finish_run, record_outcome, recorded_stage
 from experiment_pipeline.tracking.server import USUAL, page_url
 
-# Seconds in which a step that searches reads its tables, and stores that of the results.
+# Seconds that the search step needs to read its tables and to store that of the results.
 _AROUND_SEARCH = 1.0
-# Key of the IO manager: no other resource of a project has this name.
+# Key of the IO manager, named so that it clashes with no other resource of a project.
 TABLES = "experiment_pipeline_tables"
 # Tags by which Dagster records what started a run.
 FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster/sensor_name"
@@ -59,14 +59,14 @@ INTERRUPTED = KeyboardInterrupt, dg.DagsterExecutionInterruptedError  # Ctrl-C, 
 REFUSED = "what to do"  # metadata of a failed check: the same text
 # Pages with more on a failure, the most specific first.
 _READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
-# Assets that no other one can be given, and what it can use instead.
+# Assets that cannot be the input of another one: the reason, and what to use instead.
 _WITHOUT_VALUE = {
-    "data_analysis": ("has a report and no value", "Ask `experiment_pipeline.findings`."),
-    "trained_model": ("is no value: each configuration is stored once", "Ask for exported_model."),
+    "data_analysis": ("has a report and no value", "Call `experiment_pipeline.findings`."),
+    "trained_model": ("cannot be loaded: it is many stored models", "Depend on exported_model."),
 }
-# Metadata is stored in the event log and shown whole; a longer table has a page of its own.
+# Rows of a table in the metadata, which the event log stores whole; longer tables have a page.
 MOST_ROWS = 100
-# A cell as short as `0.6772 to 0.7723` stays on one line, so that a screen holds twice the rows.
+# Cells up to this length, such as `0.6772 to 0.7723`, do not wrap: a screen holds twice the rows.
 _ONE_LINE = 20
 _SINGLE_RUN = dg.BackfillPolicy.single_run()
 Step = Callable[..., Reported]
@@ -78,11 +78,11 @@ def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
 
 
 def stage_asset(named: NamedColumns, step: Step, kind: str, text: str) -> dg.AssetsDefinition:
-    """The asset of a stage that makes one, with its checks; `step` has its name, `text` describes it."""
+    """The asset of a stage with a single one, and its checks; it is named as `step`, described by `text`."""
     spec, stage = named.spec, step.__name__
     checks = [check_spec(name, key_of(spec, stage)) for name in STAGES[stage].checks]
     names = {"name": stage, "key_prefix": spec.name, "group_name": spec.name, "description": text}
-    # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
+    # With checks, Dagster reads `-> MaterializeResult` as an asset without a value, so the type is given.
     options: dict[str, Any] = {"io_manager_key": TABLES, "dagster_type": dg.Any, "kinds": {kind}}
     _, *tables = inspect.signature(step).parameters.values()
     ins = {t.name: dg.AssetIn(key_of(spec, t.name), dagster_type=t.annotation) for t in tables}
@@ -98,7 +98,7 @@ def stage_asset(named: NamedColumns, step: Step, kind: str, text: str) -> dg.Ass
 def stage_assets(
     spec: ExperimentSpec, op: str, **options: Any
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`dg.multi_asset` for a stage with several; its arguments name the stages whose tables it gets."""
+    """`dg.multi_asset` for a stage with several; the function's arguments name its input stages."""
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         names = [
@@ -118,36 +118,36 @@ def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec
 
 
 def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.AssetCheckSpec:
-    """A check of an asset as the registry of stages describes it; `blocking` adds to it."""
+    """A check as the registry of stages describes it; `blocking` makes it block in any case."""
     (stage,) = (stage for stage in STAGES.values() if name in stage.checks)
     ends_run = blocking or name in stage.blocking
     return dg.AssetCheckSpec(name, asset=key, description=stage.checks[name], blocking=ends_run)
 
 
 class TablesIOManager(dg.UPathIOManager):
-    """Stores what an asset returns as a table; one that has no partitions has one table in any run.
-    An asset that asks for the exported model gets the champion.
+    """Stores the table that an asset returns, at a path that is the same in every run.
+    An asset that takes the exported model as input gets the champion.
     """
 
     extension = ".parquet"
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> Location:
-        """`<experiment>/<stage>` is the key; tables have a folder of their own in between."""
+        """`<experiment>/tables/<stage>` for the key `<experiment>/<stage>`."""
         return Location(asset_table(*context.asset_key.path))
 
     def make_directory(self, path: Location) -> None:
-        """Folders come with their files."""
+        """Do nothing: writing a file makes its folder."""
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: Location) -> None:  # noqa: ARG002
-        """Write the table that an asset returned, with what it says of it."""
+        """Write the table that an asset returned, with its metadata."""
         with reported_to_the_user():
             write_table(path, obj)
 
     def load_from_path(self, context: dg.InputContext, path: Location) -> Any:
-        """Read a table for an asset; with what is said of it, where the argument's type asks."""
+        """Read a table for an asset: a DataFrame, or with metadata if the argument's type is a dataclass."""
         *_, experiment, stage = ("", *context.asset_key.path)
-        asked = context.dagster_type.typing_type
-        kind: Any = asked if is_dataclass(asked) else pd.DataFrame
+        wanted = context.dagster_type.typing_type
+        kind: Any = wanted if is_dataclass(wanted) else pd.DataFrame
         with reported_to_the_user():
             if stage == "exported_model":
                 from experiment_pipeline.prediction.files import champion  # loads scikit-learn
@@ -165,12 +165,12 @@ class TablesIOManager(dg.UPathIOManager):
 
 @dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")
 def tables_io_manager(_context: dg.InitResourceContext) -> TablesIOManager:
-    """The one resource that all experiments share; the storage is looked up when a run starts."""
+    """The IO manager that all experiments share; the storage root is looked up when a run starts."""
     return TablesIOManager(storage_root())
 
 
 class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
-    """Ends a run as Dagster's own interruption does, and is shown without a stack."""
+    """Ends a run like Dagster's own interruption, and is shown without a stack trace."""
 
     def __init__(self, message: str) -> None:
         BaseException.__init__(self, message)
@@ -183,7 +183,7 @@ def reported(
 ) -> Iterator[Any]:
     """Run a stage of the experiment, and report each of its assets to Dagster.
 
-    What was not selected is made all the same: the tables of a stage are always of one cut.
+    Assets that are not selected are stored and logged as well: the tables of a stage belong together.
     """
     for name, outcome in step(stage_run(context, named), **tables):
         key = key_of(named.spec, name)
@@ -206,7 +206,7 @@ def log_materialization(
 ) -> None:
     """Log the materialization of an asset, or of one partition, that is not returned as a result.
 
-    The tags are those that Dagster adds to a returned result, by which it is known to be stale.
+    It gets the tags that Dagster adds to a returned result, and later compares to detect staleness.
     """
     step = context.op_execution_context.get_step_execution_context()
     tags = _build_data_version_tags(
@@ -229,7 +229,7 @@ def log_materialization(
 def stage_run(
     context: dg.AssetExecutionContext, named: NamedColumns, workers: int | None = None
 ) -> StageRun:
-    """Return the stage that Dagster executes; `workers`: of this run's search."""
+    """Return the StageRun of the op that Dagster executes; `workers`: fits at a time, for this run."""
     training = f"{named.spec.name}__training"
     ops: Any = context.run.run_config.get("ops", {})
     config = ops.get(training, {}).get("config", {})
@@ -270,39 +270,39 @@ def _at_work(context: dg.AssetExecutionContext, named: NamedColumns) -> Iterator
         raise Cancelled(_with_pages([message], kept)) from None
     known = context.instance.get_run_by_id(context.run.run_id)
     if known is None or noted(known.run_id, known.tags) is None:
-        # A host's executor does not say when it ends: a run of chosen stages would be taken for killed.
+        # Another executor does not close the record: a run of selected stages would count as killed.
         with suppress(StorageError):
             recording.end_open(run.run_id, "partial")
 
 
 def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunRecord:
-    """The rows of the run of an experiment."""
+    """The run record of an experiment."""
     return RunRecord(experiment, record_id(context.run))
 
 
 def record_id(run: dg.DagsterRun) -> str:
-    """The id of a run's record: of a backfill, whose runs are one, the backfill's."""
+    """The id of a run's record; all runs of a backfill share one, with the backfill's id."""
     return run.tags.get(BACKFILL, run.run_id)
 
 
 def _trigger(run: dg.DagsterRun) -> RunFacts:
-    """Return what started a run; a run that a person re-executes also has the tags of the first."""
+    """Return what started a run; a person's re-execution also inherits the tags of the first run."""
     by_person = FROM_UI in run.tags
     if SCHEDULE in run.tags and not by_person:
         return RunFacts(triggered_by="schedule", trigger_name=run.tags[SCHEDULE])
     if SENSOR in run.tags and not by_person:
         return RunFacts(triggered_by="sensor", trigger_name=run.tags[SENSOR])
-    # The webserver and the daemon note the code location of the runs that they start.
+    # The webserver and the daemon record the code location of the runs that they start.
     by_command = run.remote_job_origin is None and not by_person
     name = run.tags.get("user")
     if name is None and by_command:
-        with suppress(KeyError, OSError):  # it has no name, as in many containers
+        with suppress(KeyError, OSError):  # the user has no name, as in many containers
             name = getpass.getuser()
     return RunFacts(triggered_by="command line" if by_command else "person", trigger_name=name)
 
 
 def reported_to_the_user() -> AbstractContextManager[None]:
-    """Turn the project's own errors into a Failure that is not retried; bugs crash as they are."""
+    """Turn the package's own errors into a Failure that is not retried; bugs are raised unchanged."""
     return reported_as(_failure)
 
 
@@ -317,7 +317,7 @@ def _failure(
 
 
 def _with_pages(messages: Sequence[str], facts: Mapping[str, outcomes.Fact]) -> str:
-    """Return what ended a run with the paths of pages, and their addresses where they are served."""
+    """Return why a run ended, with the paths of its pages, and their addresses if they are served."""
     found = [
         fact.path for name in _READ_ON if isinstance(fact := facts.get(name), outcomes.PagePath)
     ]
@@ -330,7 +330,7 @@ def _with_pages(messages: Sequence[str], facts: Mapping[str, outcomes.Fact]) -> 
 def report(
     context: dg.AssetExecutionContext, key: dg.AssetKey, outcome: outcomes.Outcome
 ) -> dg.MaterializeResult:
-    """Log the sentences of an outcome, record it, and return the rest as the result of the asset."""
+    """Log an outcome's warnings and notes, record it, and return the rest as the asset's result."""
     for warning in outcome.warnings:
         context.log.warning(warning)
     for note in outcome.notes:
@@ -354,7 +354,7 @@ def report_check(
     check: outcomes.Check,
     facts: Mapping[str, outcomes.Fact] = MappingProxyType({}),
 ) -> dg.AssetCheckResult:
-    """Return a check's result, and log its problems; an error names the pages among `facts`."""
+    """Return a check's result, and log its problems; an error also lists the pages in `facts`."""
     error = check.severity == "error"
     problems = [f"{check.name}: {problem}" for problem in check.problems]
     refused: dict[str, outcomes.Fact] = {}
@@ -381,9 +381,9 @@ def report_check(
 
 
 def metadata_of(facts: Mapping[str, outcomes.Fact]) -> dict[str, Any]:
-    """Return facts as Dagster shows them, after the addresses of the pages among them.
+    """Return facts as Dagster's metadata, after links to the pages among them.
 
-    A run outlives the server of its time: without one, a page has the address that the next will give it.
+    Without a running server, a link has the usual address, at which a later server will serve the page.
     """
     pages = {
         name: page_url(one.path, USUAL)
@@ -402,7 +402,7 @@ def _shown(fact: outcomes.Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
             types = frame.dtypes.items()
             return dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
         case outcomes.Notes(lines):
-            # Markdown would hide behind a click.
+            # As a table: Dagster shows Markdown only after a click.
             return _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
         case outcomes.Markdown(text):
             return dg.MetadataValue.md(text)
@@ -414,7 +414,7 @@ def _shown(fact: outcomes.Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
 
 
 def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
-    """A table of the UI; rows beyond the first 100 are in the stored table."""
+    """A table for the UI; rows beyond the first 100 are only in the stored table."""
     records = [
         dg.TableRecord({str(name): _cell(value) for name, value in row.items()})
         for row in frame.head(MOST_ROWS).to_dict("records")

@@ -1,8 +1,8 @@
-"""Keep each ended run's rows as a file in the storage, and make a lost database again from these.
+"""Archive the rows of each ended run as a file in the storage, and restore a lost database from these.
 
 <root>/<experiment>/runs/<run_id>.json    all rows of one run
-                    watches/<version>/<time>-….json    a moment at which labels came, and the answer
-                    watched_rows/<digest>.parquet      the rows that were new then
+                    watches/<version>/<time>-….json    a delivery of labels, and its comparison
+                    watched_rows/<digest>.parquet      the rows that were new in it
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -31,8 +31,8 @@ from experiment_pipeline.tracking.database.recording import RunRecord, record_ro
 from experiment_pipeline.tracking.database.tables import RUNS, TABLES, VERSIONS
 
 RUNS_FOLDER = "runs"
-_FIX = "Delete the file: this run is then missing from the database, nothing else."
-# Every table that has rows of one run; the texts of its files go with it.
+_FIX = "Delete the file: only this run is then missing from the database."
+# Every table with rows of one run; the texts of its files are archived with them.
 _OF_A_RUN = [kind for kind in ROWS if kind.SCOPE == RunFacts.SCOPE]
 _FIELDS: Mapping[str, Any] = {
     kind.TABLE: (GenericAlias(tuple, (kind, ...)), ...) for kind in (*_OF_A_RUN, FileRow)
@@ -42,7 +42,7 @@ _ARCHIVED: Any = create_model("ArchivedRun", **_SCOPE, **_FIELDS)
 
 
 def archive(run: RunRecord, root: Location) -> None:
-    """Write a run's rows into the storage, over those of an earlier moment."""
+    """Write a run's rows to the storage, replacing an earlier archive of the run."""
     with reading() as connection:
 
         def rows(kind: type[RecordRow], where: Mapping[str, str]) -> list[RecordRow]:
@@ -59,7 +59,7 @@ def archive(run: RunRecord, root: Location) -> None:
 
 
 def reindex(root: Location, warn: Callable[[str], object]) -> int:
-    """Write the rows of the runs and versions of a storage root; `warn` of damaged files; count runs."""
+    """Restore the rows of all runs and versions of a storage root; report damaged files; count the runs."""
     restored = 0
     for experiment in list_names(root):
         for _, run in archived_runs(root, experiment):
@@ -81,17 +81,17 @@ def reindex(root: Location, warn: Callable[[str], object]) -> int:
 
 
 class Watches(Journals):
-    """What was watched of one experiment, by version."""
+    """The watched deliveries of one experiment, by version."""
 
     FOLDER = "watches"
-    _FIX = "Restore the file from a backup, or delete what names it and deliver its rows again."
+    _FIX = "Restore the file from a backup, or delete what refers to it and deliver its rows again."
 
     def journal(self, version: str) -> Journal[WatchRow]:
-        """The moments of a version."""
+        """The journal of a version's deliveries."""
         return Journal(self.folder / version, WatchRow, "is not what was written", self._FIX)
 
     def of_version(self, version: str) -> list[WatchRow]:
-        """Return the moments of a version; EntryCorrupt: one is damaged, and its rows could count again."""
+        """Return the deliveries of a version; EntryCorrupt: one is damaged, so its rows could count twice."""
         found = list(self.journal(version).notes().values())
         if damaged := [one for one in found if isinstance(one, EntryCorrupt)]:
             raise damaged[0]
@@ -99,13 +99,13 @@ class Watches(Journals):
 
     @property
     def rows(self) -> NamedByDigest:
-        """The rows of a moment, by its `delivery`."""
+        """The rows of a delivery, by its digest `delivery`."""
         folder = self.root / self.experiment / "watched_rows"
         return NamedByDigest(folder, "parquet", "is not what was written", self._FIX)
 
 
 def archived_runs(root: Location, experiment: str) -> Iterator[tuple[bytes, Any]]:
-    """Give each run's file and rows, by the name of their table, or the error about a damaged file."""
+    """Yield (content of the file, archived run) for each run; EntryCorrupt instead of a damaged run."""
     folder = root / experiment / RUNS_FOLDER
     paths = [folder / name for name in list_names(folder) if name.endswith(".json")]
     for path, content in read_many(paths).items():
@@ -117,7 +117,7 @@ def archived_runs(root: Location, experiment: str) -> Iterator[tuple[bytes, Any]
 
 
 def forget_pages(run: Any, places: Collection[str], root: Location) -> None:
-    """Make these places empty in the rows of an archived run: in the database and in the archive."""
+    """Set these places of reports to "" for an archived run, in the database and in the archive."""
     rows = [replace(one, place="") if one.place in places else one for one in run.reports]
     record = RunRecord(run.experiment, run.run_id)
     if record.facts() is not None:
@@ -129,7 +129,7 @@ def forget_pages(run: Any, places: Collection[str], root: Location) -> None:
 def version_row(
     registry: Registry, entry: HistoryEntry, approval: Approval | None, retired: Approval | None
 ) -> VersionRow:
-    """What the registry itself knows of a version; a retired one has lost its approval."""
+    """The row of a version as the registry knows it; a retired version loses its approval."""
     comment = approval and approval.comment
     if retired is not None:
         approval, comment = None, f"retired by {retired.by}: {retired.comment}"
@@ -148,7 +148,7 @@ def version_row(
 
 
 def restore_versions(registry: Registry, warn: Callable[[str], object]) -> None:
-    """Write the versions of a registry that the database lacks, as where a run was killed."""
+    """Write the versions of a registry that the database lacks, for example after a killed run."""
     try:
         history, approvals = registry.history(), registry.approvals()
         retired = registry.approvals("retired")

@@ -1,7 +1,7 @@
-"""Open the metadata database: its URL, its tables made, its errors in words.
+"""Open the metadata database: find its URL, create its tables, explain its errors.
 
 The URL is EXPERIMENT_PIPELINE_DATABASE, else a SQLite file beside Dagster's own. On PostgreSQL the
-tables live in a schema of their own, beside those of Dagster in the same database.
+tables have their own schema, so that Dagster's tables may be in the same database.
 """
 
 import fcntl
@@ -21,45 +21,45 @@ from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 
 VARIABLE = "EXPERIMENT_PIPELINE_DATABASE"
 FILE = "experiment_pipeline.sqlite"
-HEAD = "0004"  # of the tables: raised by every change of theirs
+HEAD = "0004"  # version of the tables: raised by every change to them
 SCHEMA = "experiment_pipeline"
-# Named as alembic would, which may change tables once there are released ones.
+# Named as in alembic, so that it can migrate the tables once there is a release.
 _VERSION = sa.Table(
     "alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text(), primary_key=True)
 )
-_SECONDS = 30  # a writer waits so long for another one on SQLite
-_ADVISORY_LOCK = 20261125  # any number of our own: its holder makes the tables, the others wait
+_SECONDS = 30  # how long a writer waits for another one on SQLite
+_ADVISORY_LOCK = 20261125  # an arbitrary number; its holder creates the tables, the others wait
 # Seconds between attempts to write while a PostgreSQL server restarts.
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-# PostgreSQL's codes of insufficient privilege and of a read-only server.
+# PostgreSQL's error codes for insufficient privilege and for a read-only server.
 _REFUSALS = {"42501", "25006"}
 _Result = TypeVar("_Result")
 
 
 def database_url() -> sa.URL:
-    """The environment's database, else the file beside Dagster's; DatabaseUnavailable: no such URL."""
+    """The environment's database, else the file beside Dagster's; DatabaseUnavailable: an invalid URL."""
     given = os.environ.get(VARIABLE)
     if not given:
         home = Path(os.environ.get("DAGSTER_HOME") or ".dagster_home").expanduser().absolute()
         return sa.URL.create("sqlite", database=str(home / FILE))
-    # Shown nowhere: what cannot be read may hold a password anywhere.
+    # Never shown: an invalid URL may contain a password anywhere.
     wrong = DatabaseUnavailable(
         VARIABLE,
         "is not a database URL",
-        "Write sqlite:///path or postgresql://user:password@host:5432/name, in user and password %40 "
-        "for @, %3A for :, %2F for / and %3F for ?.",
+        "Write sqlite:///path or postgresql://user:password@host:5432/name; in user and password write "
+        "%40 for @, %3A for :, %2F for / and %3F for ?.",
     )
     try:
         url = sa.make_url(given)
-    except (sa.exc.ArgumentError, ValueError):  # also of a port that is not a number
+    except (sa.exc.ArgumentError, ValueError):  # ValueError: the port is not a number
         raise wrong from None
-    # The rest of a password with an @ would be shown, as a part of the host or of what follows.
+    # If a password contains an @, what follows it would be shown as a part of the host or path.
     rest = given.partition("://")[2].removeprefix(url.username or "").partition("@")[2]
     names = [part.partition("=")[0] for part in re.split("[?&]", rest)]
     if url.get_backend_name() != "sqlite" and any("@" in name for name in names):
         raise wrong
     if url.drivername in {"postgresql", "postgres"}:
-        # The driver that Dagster's own PostgreSQL storage brings, and works with.
+        # The driver that Dagster's own PostgreSQL storage installs and uses.
         return url.set(drivername="postgresql+psycopg2")
     if url.get_backend_name() not in {"sqlite", "postgresql"}:
         rule, fix = "is neither SQLite nor PostgreSQL", f"Name one of these in {VARIABLE}."
@@ -68,7 +68,7 @@ def database_url() -> sa.URL:
 
 
 def database() -> sa.Engine:
-    """Return the engine of the database, with its tables.
+    """Return the engine of the database; creates its tables if necessary.
 
     >>> import pandas as pd
     >>> pd.read_sql("SELECT status, COUNT(*) AS runs FROM runs GROUP BY status", database())
@@ -76,22 +76,22 @@ def database() -> sa.Engine:
     0  accepted     3
     1  rejected     1
 
-    DatabaseUnavailable: it cannot be reached, read or written, or is of another package.
+    DatabaseUnavailable: it cannot be reached, read or written, or was made by another package version.
     """
     return opened(database_url())
 
 
 @contextmanager
 def reading() -> Iterator[sa.Connection]:
-    """A connection to read with; raises as `database`."""
+    """A connection for reading; raises as `database`."""
     engine = database()
     with database_errors(engine.url), engine.connect() as connection:
         yield connection
 
 
 def transaction(work: Callable[[sa.Connection], _Result]) -> _Result:
-    """Do some work in one transaction, and again while a PostgreSQL server is restarting. Raises
-    DatabaseUnavailable: as `database`, or the server has not come back.
+    """Call `work` in one transaction, and retry it while a PostgreSQL server restarts. Raises
+    DatabaseUnavailable: as `database`, or the server does not come back.
     """
     engine = database()
     pauses = iter(_PAUSES if engine.dialect.name == "postgresql" else ())
@@ -100,16 +100,16 @@ def transaction(work: Callable[[sa.Connection], _Result]) -> _Result:
             with database_errors(engine.url), engine.begin() as connection:
                 return work(connection)
         except DatabaseUnavailable as error:
-            passing = isinstance(error.__cause__, sa.exc.OperationalError | sa.exc.InterfaceError)
+            transient = isinstance(error.__cause__, sa.exc.OperationalError | sa.exc.InterfaceError)
             pause = next(pauses, None)
-            if pause is None or not passing:
+            if pause is None or not transient:
                 raise
             time.sleep(pause)
 
 
 @cache
 def opened(url: sa.URL) -> sa.Engine:
-    """Return the engine of a database; its tables are made, or their version checked, once."""
+    """Return the engine of a database; creates its tables or checks their version, once per process."""
     with database_errors(url):
         engine = _engine(url)
         if version_of(engine) != HEAD:
@@ -132,14 +132,14 @@ def _engine(url: sa.URL) -> sa.Engine:
         path = f"{url.query.get('options', '')} -c search_path={SCHEMA}"
         arguments = {"connect_timeout": 10, "options": path.strip()}
         return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
-    if url.database and "uri" not in url.query:  # a URI is no path
+    if url.database and "uri" not in url.query:  # a URI is not a path
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": _SECONDS})
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
-        # Readers and one writer do not wait for each other; a killed process loses nothing.
+        # Readers and the one writer do not block each other; a killed process loses nothing.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
 
@@ -159,12 +159,12 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-            # Asked first: IF NOT EXISTS needs the right to create it, even where it exists.
+            # Checked first: IF NOT EXISTS needs the right to create it even if it exists.
             if not sa.inspect(connection).has_schema(SCHEMA):
                 connection.execute(sa.schema.CreateSchema(SCHEMA))
             yield connection
         return
-    # SQLite has no lock that outlives a statement of DDL; the operating system has.
+    # SQLite has no lock that spans several DDL statements; the operating system has.
     with Path(f"{engine.url.database}.lock").open("w") as lock, engine.connect() as connection:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with connection.begin():
@@ -202,14 +202,14 @@ def database_errors(url: sa.URL) -> Iterator[None]:
     except (sa.exc.DBAPIError, sa.exc.ArgumentError, OSError) as error:
         expected = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.ArgumentError, OSError)
         cause = getattr(error, "orig", None) or error
-        # So says SQLite of a file that is none of its own, or damaged.
+        # SQLite raises this for a file that is not a database, or is damaged.
         damaged = type(error) is sa.exc.DatabaseError
         refused = getattr(cause, "pgcode", None) in _REFUSALS or "invalid dsn" in str(cause)
         if not (isinstance(error, expected) or damaged or refused):
             raise
         fix = (
             "Check that it runs, its URL, and that this user may read and write there (SELECT is "
-            f"enough for questions), or name another database in {VARIABLE}."
+            f"enough for queries), or name another database in {VARIABLE}."
         )
         if damaged and url.get_backend_name() == "sqlite":
             fix = "Move the file away and fill a new one from the storage: experiment-pipeline reindex."

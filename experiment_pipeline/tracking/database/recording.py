@@ -1,8 +1,8 @@
-"""Record a run in the metadata database as it goes: that it began, its rows, its cost, its end.
+"""Record a run in the metadata database while it runs: its start, rows, cost and end.
 
-`recorded` stands around a stage, whoever executes it. A row replaces the one with the same keys, so
-a retry, a reused result and a reindex leave what one writing would have left. A run whose process is
-gone is marked by the next one that asks about runs.
+`recorded` is a context manager around a stage, whoever executes it. A row replaces the one with the
+same keys, so that a retry, a reused result or a reindex has the same effect as writing once. A run whose
+process is gone is marked as killed at the next query about runs.
 """
 
 import math
@@ -55,20 +55,20 @@ _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The rows of one run of one experiment; `run_id`: Dagster's."""
+    """Access to the rows of one run of one experiment; `run_id`: Dagster's, or a UUID in a notebook."""
 
     experiment: str
     run_id: str
 
     @property
     def scope(self) -> dict[str, str]:
-        """What every row of the run has in common."""
+        """The key columns that all rows of the run share."""
         return {"experiment": self.experiment, "run_id": self.run_id}
 
     def record(self, rows: Iterable[RecordRow], reset: Sequence[str] = ()) -> None:
-        """Write rows of this run, all or none; fields of `RunFacts` that are None change nothing.
+        """Write rows of this run, all or none; fields of `RunFacts` that are None are not changed.
 
-        The columns `reset` of the run are made null. Raises DatabaseUnavailable.
+        The columns `reset` of the run's row are set to null first. Raises DatabaseUnavailable.
         """
         own = [replace(r, run_id=self.run_id) if isinstance(r, VersionRow) else r for r in rows]
         facts = [_stated(row) for row in own if isinstance(row, RunFacts)]
@@ -80,7 +80,7 @@ class RunRecord:
         transaction(write)
 
     def facts(self) -> RunFacts | None:
-        """What is known of the run itself; None: it has no row."""
+        """The run's own row; None: there is none."""
         with reading() as connection:
             found = connection.execute(sa.select(RUNS).filter_by(**self.scope)).mappings().first()
         if found is None:
@@ -88,12 +88,12 @@ class RunRecord:
         return RunFacts(**{str(k): v for k, v in found.items() if k not in self.scope})
 
     def record_if_running(self, facts: RunFacts) -> bool:
-        """Write facts of a run, unless it has ended meanwhile; return whether they were written."""
+        """Write facts of a run unless it has ended in the meantime; return whether they were written."""
         running = sa.update(RUNS).filter_by(**self.scope, status="running").values(_stated(facts))
         return transaction(lambda connection: connection.execute(running).rowcount == 1)
 
     def add_cost(self, wall_seconds: float, cpu_seconds: float, peak_memory_bytes: int) -> None:
-        """Add what a stage took to what the run has taken."""
+        """Add the cost of a stage to that of the run."""
         wall = sa.func.coalesce(RUNS.c.wall_seconds, 0.0) + wall_seconds
         peak = sa.func.coalesce(RUNS.c.peak_memory_bytes, 0)
         values = {
@@ -105,7 +105,7 @@ class RunRecord:
         transaction(lambda connection: self._update(connection, values))
 
     def _update(self, connection: sa.Connection, *changes: Mapping[str, Any]) -> None:
-        """Change the run's row, which is made where there is none."""
+        """Update the run's row; insert it first if there is none."""
         insert = _INSERTS[connection.dialect.name](RUNS).values(**self.scope)
         connection.execute(insert.on_conflict_do_nothing())
         for values in filter(None, changes):
@@ -113,7 +113,7 @@ class RunRecord:
 
 
 def record_rows(rows: Sequence[RecordRow], experiment: str) -> None:
-    """Write rows that belong to an experiment, or to all, and to no run."""
+    """Write rows that belong to an experiment (or to no experiment) but not to a run."""
     transaction(lambda connection: _put(connection, rows, {"experiment": experiment}))
 
 
@@ -124,10 +124,10 @@ def recorded(
     first: Callable[[], Sequence[RecordRow]],
     ended: Callable[[RunRecord], object],
 ) -> Iterator[None]:
-    """Record a stage: that it began, what it took, and the error that ended it.
+    """Record a stage: its start, its cost, and the error that ended it.
 
-    `first` returns what is declared for the whole run, at its first stage; `ended` is called when an
-    error has ended the run. Raises DatabaseUnavailable: before the stage begins.
+    `first` returns the rows that describe the whole run, at its first stage; `ended` is called after an
+    error has ended the run. Raises DatabaseUnavailable before the stage begins.
     """
     begin(run, stage, first)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -135,11 +135,11 @@ def recorded(
     try:
         yield
     except BaseException as error:
-        message, fix = str(error), "This is a bug: report it with its stack."
+        message, fix = str(error), "This is a bug: report it with its stack trace."
         if isinstance(error, ExperimentPipelineError):
             message, fix = f"{error.culprit}: {error.rule}", error.fix
         elif not isinstance(error, Exception):
-            status, message, fix = "killed", message or CANCELLED, "Run it again: it goes on."
+            status, message, fix = "killed", message or CANCELLED, "Run it again: it continues."
         facts = RunFacts(error_type=type(error).__name__, error=message[:_LONGEST], fix=fix)
         with suppress(DatabaseUnavailable):  # it must not hide the error
             end(run, status, facts)
@@ -152,10 +152,10 @@ def recorded(
 
 @contextmanager
 def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]]:
-    """Take rows that come many times a second; a thread of its own writes them once a second.
+    """Take rows many times a second; a separate thread writes them once a second.
 
-    While the database is away, the rows wait; whatever ends the block, all are written. What writing
-    has raised comes with the next row, or at the end.
+    While the database is unavailable, rows are kept; when the block ends, in whatever way, all are
+    written. An error of writing is raised by the next call, or at the end.
     """
     waiting, failed = list[RecordRow](), list[Exception]()
     lock, closed = threading.Lock(), threading.Event()
@@ -186,7 +186,7 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
                 failed.append(error)
                 return
 
-    # A daemon: what cannot be written must not keep a process alive that wants to end.
+    # A daemon thread, so that pending writes cannot keep an ending process alive.
     thread = threading.Thread(target=work, name="batches", daemon=True)
     thread.start()
     try:
@@ -198,7 +198,7 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
 
 
 def begin(run: RunRecord, stage: str, first: Callable[[], Sequence[RecordRow]]) -> None:
-    """Record that a stage begins; a run that had ended goes on."""
+    """Record that a stage begins; a run that had ended is running again."""
     now, known = datetime.now(UTC), run.facts()
     facts = RunFacts(
         status="running",
@@ -218,7 +218,7 @@ def end(run: RunRecord, status: Status, facts: RunFacts | None = None) -> None:
 
 
 def end_open(run_id: str, status: Status) -> list[RunRecord]:
-    """End what a run has begun and not ended itself, for each of its experiments."""
+    """End the records of a run that are still running, one per experiment; return them."""
     begun = recorded_runs(run_id=run_id, status="running")
     for run in begun:
         end(run, status)
@@ -226,14 +226,14 @@ def end_open(run_id: str, status: Status) -> list[RunRecord]:
 
 
 def recorded_runs(**where: str) -> list[RunRecord]:
-    """The runs that have these values in their row."""
+    """The runs whose rows have these values."""
     with reading() as connection:
         query = sa.select(RUNS.c.experiment, RUNS.c.run_id).filter_by(**where)
         return [RunRecord(experiment, run_id) for experiment, run_id in connection.execute(query)]
 
 
 def activity(experiment: str) -> tuple[Any, ...]:
-    """Return what changes whenever a run of the experiment begins or ends."""
+    """Return values that change whenever a run of the experiment begins, writes or ends."""
     with reading() as connection:
         counted = sa.select(sa.func.count(), sa.func.max(RUNS.c.seen_at))
         return tuple(connection.execute(counted.filter_by(experiment=experiment)).one())
@@ -242,7 +242,7 @@ def activity(experiment: str) -> tuple[Any, ...]:
 def declared(
     spec: ExperimentSpec, yaml_text: str, schema_text: str, trigger: RunFacts
 ) -> list[RecordRow]:
-    """The first rows of a run: what was asked for (no texts: in Python), by whom, with which software."""
+    """The first rows of a run: settings (empty texts: from Python), trigger, code and software versions."""
     code = run_code(spec, Path.cwd())
     texts = (yaml_text, schema_text, *code.files.values())
     digests = {text: sha256(text.encode()) for text in texts if text}
@@ -272,7 +272,7 @@ def declared(
 
 
 def mark_killed() -> list[RunRecord]:
-    """Mark every run of this host whose process is gone, and return those."""
+    """Mark every running run of this host whose process is gone as killed, and return them."""
     gone = []
     for run in recorded_runs(status="running"):
         known = run.facts()
@@ -284,7 +284,7 @@ def mark_killed() -> list[RunRecord]:
             ended_at=known.seen_at,
             error_type="Killed",
             error=f"{process} is gone: it was killed, ran out of memory, or the machine restarted",
-            fix="Run it again: what it had trained is reused.",
+            fix="Run it again: the models that it trained are reused.",
         )
         if run.record_if_running(facts):
             gone.append(run)
@@ -303,7 +303,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        # No database keeps half a surrogate pair, PostgreSQL no character zero.
+        # No database stores lone surrogates, and PostgreSQL no NUL characters.
         return value.encode(errors="backslashreplace").decode().replace("\0", "\N{SYMBOL FOR NULL}")
     if isinstance(value, Mapping):
         return {_plain(str(name)): _plain(item) for name, item in value.items()}
@@ -313,9 +313,9 @@ def _plain(value: Any) -> Any:
 
 
 def _put(connection: sa.Connection, rows: Iterable[RecordRow], scope: Mapping[str, str]) -> None:
-    """Insert rows, or put them in the place of those with the same keys.
+    """Insert rows, or replace those with the same keys.
 
-    Every writer takes tables and rows in the same order, so that no two block each other.
+    Every writer processes tables and rows in the same order, so that two cannot deadlock.
     """
 
     def table_of(row: RecordRow) -> str:
@@ -325,8 +325,8 @@ def _put(connection: sa.Connection, rows: Iterable[RecordRow], scope: Mapping[st
         of_table, table = list(group), TABLES[name]
         kind = type(of_table[0])
         keys = (*kind.SCOPE, *kind.KEYS)
-        # One statement may write a row once: of several with the same keys the last one counts,
-        # or, where rows are merged, the last value of each column.
+        # One statement may write a row only once: of several with the same keys the last one counts,
+        # or, if rows are MERGED, the last value of each column.
         once: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row in of_table:
             values = {one: scope[one] for one in kind.SCOPE} | _values(row)

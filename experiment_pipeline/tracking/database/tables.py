@@ -1,7 +1,7 @@
-"""The tables and views of the metadata database, made of the row classes of `reporting/run_record.py`.
+"""The tables and views of the metadata database, derived from the row classes in `reporting/run_record.py`.
 
-Each table and column has a comment that says what it means; the documentation is made of these.
-`docs/database.md` is its copy.
+Each table and column has a comment with its meaning, from which the documentation is generated.
+`docs/database.md` is a copy of it.
 """
 
 import types
@@ -17,7 +17,7 @@ from experiment_pipeline.reporting.run_record import ROWS, RecordRow
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """A moment, aware on both sides; SQLite keeps it without its zone, which is always UTC."""
+    """A time, always with a time zone in Python; SQLite stores it without one, always in UTC."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -27,7 +27,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        """From the database; PostgreSQL answers in the zone of its session."""
+        """From the database; PostgreSQL returns times in the zone of its session."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -39,7 +39,7 @@ _TYPES: Mapping[Any, Any] = {
     float: sa.Double(),
     datetime: UtcDateTime(),
 }
-# A type of a column → its name in the documentation, its type in a DataFrame.
+# (Type of a column, its name in the documentation, its dtype in a DataFrame).
 SHOWN_TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str, str], ...] = (
     (UtcDateTime, "moment", "datetime64[us, UTC]"),
     (sa.Text, "text", "str"),
@@ -63,7 +63,7 @@ def _table(kind: type[RecordRow]) -> sa.Table:
     if kind.SCOPE == ("experiment", "run_id") and kind.TABLE != "runs":
         parent = [f"runs.{name}" for name in kind.SCOPE]
         table.append_constraint(sa.ForeignKeyConstraint(kind.SCOPE, parent, ondelete="CASCADE"))
-        # SQLite then keeps a run's rows side by side, in their own order, and the keys once.
+        # SQLite then stores a run's rows together in key order, and the keys only once.
         table.dialect_options["sqlite"]["with_rowid"] = False
     return table
 
@@ -94,7 +94,7 @@ class View:
 
 
 def _view(name: str, meaning: str, select: sa.Select[*tuple[Any, ...]], **meanings: str) -> View:
-    """A view of a query; `meanings` are those of columns that no table has."""
+    """A view of a query; `meanings`: comments of columns that no table has."""
     columns = [
         sa.Column(c.name, c.type, comment=meanings.get(c.name) or getattr(c, "comment", None))
         for c in select.selected_columns
@@ -157,7 +157,7 @@ VIEWS: Mapping[str, View] = {view.table.name: view for view in _ALL_VIEWS}
 
 
 def documentation() -> str:
-    """Return the page for people who write SQL, as Markdown: every table, view and column."""
+    """Return the documentation for SQL users as Markdown: every table, view and column."""
     lines = [(Path(__file__).parent / "documentation.md").read_text(encoding="utf-8")]
     views = [view.table for view in VIEWS.values()]
     for title, tables in (("Views", views), ("Tables", [*TABLES.values()])):

@@ -367,7 +367,7 @@ def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
     preparation = {**exported.make_spec().preparation.model_dump(exclude_unset=True)}
     preparation["function"] = "os:getcwd"
     champion = published(place, exported.package(spec=exported.make_spec(preparation=preparation)))
-    with pytest.raises(InvalidModel, match="runs code that is not part of this project"):
+    with pytest.raises(InvalidModel, match="runs code that is not part of experiment-pipeline"):
         champion.read()
     assert champion.read(["os:getcwd"])[0].reading.preparation.function == "os:getcwd"
 
@@ -383,7 +383,7 @@ def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -
     wrong = json.dumps(said).encode()
     changed = exported.package(fingerprint="e" * 64)
     changed = replace(changed, files={**changed.files, "expected_predictions.json": wrong})
-    with pytest.raises(InvalidModel, match="predicts something else here"):
+    with pytest.raises(InvalidModel, match="predictions here differ"):
         published(place, changed).read()
 
 

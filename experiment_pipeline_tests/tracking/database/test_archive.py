@@ -46,8 +46,8 @@ def test_the_command_says_what_came_back_and_what_was_passed_over(tmp_path, monk
     done = command("reindex", "--root", root)
     assert done.exit_code == 0, done.output
     said = done.output
-    assert f"restored            3 runs  sqlite:///{tmp_path}/another.sqlite" in said
-    assert "passed over         1 files" in said
+    assert f"restored         3 runs  sqlite:///{tmp_path}/another.sqlite" in said
+    assert "skipped          1 files" in said
     assert str(damaged) in said
     told = json.loads(command("reindex", "--root", root, "--json").stdout)
     assert (told["restored"], len(told["passed_over"])) == (3, 1)
