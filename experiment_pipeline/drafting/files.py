@@ -87,7 +87,7 @@ def draft_experiment(
         spec = spec_from(name, attributes, lambda _: "given" if settings else "the draft")
         return try_out(table.frame, draft, spec)
 
-    draft = infer(table.frame, wishes, rows, bound="monotone" in given)
+    draft = infer(table.frame, wishes, rows, monotone="monotone" in given)
     excluded = {**draft.excluded, **settings.get("exclude", {})}
     tried = tried_out(replace(draft, excluded=excluded))
     chosen_here = wishes.split is None and wishes.split_column is None

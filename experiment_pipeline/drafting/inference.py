@@ -121,10 +121,10 @@ class Draft:
 
 
 def infer(
-    raw: pd.DataFrame, wishes: Wishes, rows: int | None = None, *, bound: bool = False
+    raw: pd.DataFrame, wishes: Wishes, rows: int | None = None, *, monotone: bool = False
 ) -> Draft:
-    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the table; `bound`: to directions.
-    UnusableTable: a decision is wrong, or only the user can make it; the fix names the option.
+    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the table; `monotone`: it will
+    hold directions. UnusableTable: a decision is wrong, or only the user can make it; the fix names the option.
     """
     _check_names(raw, wishes)
     plans = plan_columns(raw)
@@ -160,11 +160,10 @@ def infer(
         seconds=wishes.seconds,
         is_amount=task.value == "regression" and not (target < 0).any(),
         installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
-        bound=bound,
+        monotone=monotone,
     )
     evaluation = _evaluation(raw, split.value, shape)
     shape = replace(shape, has_folds=evaluation is not None)
-    wanted = {name: plan for name, plan in plans.items() if name not in wishes.exclude}
     return Draft(
         target=wishes.target,
         task=task,
@@ -175,7 +174,7 @@ def infer(
         prepared=tuple(prepared),
         id_columns=ids,
         max_rejected=_rejection_limit(target),
-        hints=_split_hints(wanted, split.value, wishes.target),
+        hints=_split_hints(plans, split.value, wishes),
         search=first_search.propose_search(shape),
         evaluation=evaluation,
         fits=_fits(shape),
@@ -453,12 +452,12 @@ def _met_again(
 
 
 def _split_hints(
-    plans: Mapping[str, ColumnPlan], split: Mapping[str, Any], target: str
+    plans: Mapping[str, ColumnPlan], split: Mapping[str, Any], wishes: Wishes
 ) -> tuple[str, ...]:
     """Reasons to consider another split than the random one, or a gap, a sentence each."""
     if split["by"] == "time":
         ahead = (
-            f"if {target} is known only later (such as: cancelled within 30 days), leave out as much "
+            f"if {wishes.target} is known only later (such as: cancelled within 30 days), leave out as much "
             "between the sets (gap: 30 days): else train labels reach into the time of the test set"
         )
         return (ahead,)
@@ -468,9 +467,11 @@ def _split_hints(
         f"values of {name} repeat: if the model will meet new ones, keep each value in one set "
         f"(split: {{by: group, column: {name}}})"
         for name, plan in plans.items()
-        if plan.names_entities
+        if plan.names_entities and name not in wishes.exclude
     ]
-    dated = {name: plan.times for name, plan in plans.items() if plan.times is not None}
+    dated = {
+        n: p.times for n, p in plans.items() if p.times is not None and n not in wishes.exclude
+    }
     hints += [
         f"{name} holds dates{', and the rows are sorted by them' * times.in_order}: if the model will "
         f"predict the future, train on the past (split: {{by: time, column: {name}}})"

@@ -63,7 +63,7 @@ class Shape:
     installed: frozenset[str] = frozenset()  # algorithms of other packages
     is_amount: bool = False  # whether the target is a number that is never negative
     has_folds: bool = False  # whether each configuration is fitted on five folds
-    bound: bool = False  # whether predictions may only rise or fall with some features
+    monotone: bool = False  # whether predictions may only rise or fall with some features
 
     @property
     def encoders(self) -> list[str]:
@@ -119,7 +119,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
         Proposal(first, "boosted trees with their defaults, and with random splits: fitted first"),
         *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
         Proposal({**drawn, "hyperparameters": space}, boosted),
-        *([] if shape.bound else [Proposal(linear, why_linear)]),
+        *([] if shape.monotone else [Proposal(linear, why_linear)]),
         *_other_boosters(shape),
         *_forests(shape, rows, cells),
         Proposal({"algorithm": "dummy"}, "ignores the features: the baseline for all others"),
@@ -200,7 +200,8 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
 
 def _is_median(shape: Shape) -> bool:
     """Whether the metric asks for the median of a target, which trees with directions do not grow towards."""
-    return metric_of(shape.metric).objective.get("objective") == "regression_l1" and not shape.bound
+    towards = metric_of(shape.metric).objective.get("objective")
+    return towards == "regression_l1" and not shape.monotone
 
 
 def _rounds_in_time(shape: Shape, rows: int) -> int | None:

@@ -230,7 +230,7 @@ def declare(
             metric=getattr(given := settings.get("metric"), "path", given),
             seconds=settings.get("budget", {}).get("seconds"),
         )
-        attributes = infer(raw.frame, wishes, bound="monotone" in settings).attributes(source)
+        attributes = infer(raw.frame, wishes, monotone="monotone" in settings).attributes(source)
         if "search" in settings:  # what is inferred for the inferred search
             attributes = {k: v for k, v in attributes.items() if k not in ("budget", "export")}
     attributes |= {"target": target, **settings, "data": source or None}

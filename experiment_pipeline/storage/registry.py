@@ -181,7 +181,7 @@ class ExportedModel:
         """Raise InvalidModel if some of the `wanted` code is not trusted."""
         if unknown := sorted({*wanted} - {*trusted}):
             options = " ".join(f"--trust {name}" for name in unknown)
-            rule = f"it runs code that is not part of this project: {', '.join(unknown)}"
+            rule = f"it runs code that is not part of experiment-pipeline: {', '.join(unknown)}"
             fix = f"If you know where it comes from, add {options}; in Python: trusted={unknown}"
             raise InvalidModel(f"{self.manifest.experiment} {self.manifest.version}", rule, fix)
 

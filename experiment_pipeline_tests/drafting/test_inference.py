@@ -413,7 +413,7 @@ def test_more_seconds_are_used() -> None:
 
 def test_a_draft_with_directions_searches_what_keeps_them() -> None:
     """No linear model, and no trees towards a median."""
-    shape = Shape("regression", "mae", 5_000, 20, seconds=60, installed={"xgboost"}, bound=True)
+    shape = Shape("regression", "mae", 5_000, 20, seconds=60, installed={"xgboost"}, monotone=True)
     found = {one.entry["algorithm"]: str(one.entry) for one in propose_search(shape)}
     assert found.keys() == {"lightgbm", "xgboost", "random_forest", "extra_trees", "dummy"}
     assert "objective" not in found["lightgbm"] + found["xgboost"]

@@ -89,7 +89,7 @@ def test_the_mean_of_several_fits_is_judged_and_exported() -> None:
     pd.testing.assert_series_equal(*(run.leaderboard.rows["test_score"] for run in (single, mean)))
     assert mean.report.scores[0].interval.estimate < single.report.scores[0].interval.estimate
     assert len(mean.model[-1].estimators_) == 3
-    assert "The mean of 3 fits with different seeds" in mean.package.files["README.md"].decode()
+    assert "the mean of 3 fits with different seeds" in mean.package.files["README.md"].decode()
 
 
 def test_noise_is_not_accepted_and_gives_no_model() -> None:
