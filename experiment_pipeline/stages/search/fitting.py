@@ -37,7 +37,6 @@ from experiment_pipeline.stages.search.results import ModelResult, Predictions, 
 from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
 from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.mapped import aside
 from experiment_pipeline.table.digests import sha256
@@ -288,13 +287,14 @@ def _calibrated(
             for fold in sets.folds:
                 beside = [one for one in sets.folds if one.repeat == fold.repeat]
                 others = np.concatenate([one.places for one in beside if one is not fold])
-                y, weights = work.y_test[others], _of(work.w_test, others)
+                y = work.y_test[others]
+                weights = None if work.w_test is None else work.w_test[others]
                 of_others = learn_calibration(method, predicted[others], y, order, weights)
                 on_test[fold.places] = of_others.applied(predicted[fold.places])
         else:
             rows, predicted = _out_of_fold(requests, work, whole.fitted.rounds)
-            y, weights = work.y_train[rows], _of(work.w_train, rows)
-            learnt = learn_calibration(method, predicted, y, order, weights)
+            weights = None if work.w_train is None else work.w_train[rows]
+            learnt = learn_calibration(method, predicted, work.y_train[rows], order, weights)
     fitted = replace(
         whole.fitted,
         cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
@@ -325,10 +325,6 @@ def _out_of_fold(
         rows.append(np.flatnonzero(fold.predicted))
         means.append(np.mean(predicted, axis=0))
     return np.concatenate(rows), np.concatenate(means)
-
-
-def _of(weights: Weights, rows: np.ndarray) -> Weights:
-    return None if weights is None else weights[rows]
 
 
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:

@@ -221,13 +221,11 @@ def judge(
     judged = scores if level == LEVEL else tuple(_scores(spec, exported, cut, known, level))
     binary, held = spec.task == "binary", [one.gate for one in champions]
     setting = None if calibrated_by else reweighting(hyperparameters)
-    audits = list(hold_audit(spec, audited))
-    undecided = (f"audit: {gate.in_words()}" for gate in audits if not gate.conclusive)
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged, coverage), *held, *audits),
+        gates=(*hold(spec, judged, coverage), *held, *hold_audit(spec, audited)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -246,9 +244,16 @@ def judge(
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
         level=level,
-        conditions=(*conditions, *([] if spec.baseline else [_NO_BASELINE]), *undecided),
+        conditions=(*conditions, *_conditions(spec, audited)),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported, test)))
+
+
+def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[str]:
+    if not spec.baseline:
+        yield _NO_BASELINE
+    gates = hold_audit(spec, audited)
+    yield from (f"audit: {gate.in_words()}" for gate in gates if not gate.conclusive)
 
 
 def exported_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:

@@ -376,11 +376,8 @@ class BoosterLearner(EstimatorLearner):
         planned = hyperparameters.take_rounds(
             given, request, stops=stops and rounds is None, fixed=rounds
         )
-        given = {
-            "learning_rate": hyperparameters.LEARNING_RATE,
-            "random_state": request.spec.seed,
-            **given,
-        }
+        usual = {"learning_rate": hyperparameters.LEARNING_RATE, "random_state": request.spec.seed}
+        given = {**usual, **given}
         codes, rows = self._with_codes(rows)
         held_out = rows.part(sets.early_stopping) if planned.patience else None
         rows = rows if held_out is None else rows.part(sets.fit_mask)
