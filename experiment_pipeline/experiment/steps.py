@@ -264,8 +264,8 @@ def _searched(
             record([search_page.record_row(event, given[event.key])])
             if event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
-                how = spec.evaluation_name
-                concluded(event.key, search_page.configuration(event, event.result, path, how))
+                shown = search_page.configuration(event, event.result, path, spec.evaluation_name)
+                concluded(event.key, shown)
 
         found = run_search(declared, sets, spec, store, engine, asked_for=asked_for, listen=listen)
         record([search_page.record_row(one, given[one.key]) for one in found.others])
