@@ -274,8 +274,7 @@ def _drafted(
 ) -> tuple[NamedColumns, str]:
     """The experiment as the scaffold would draft it, with these settings; and the reasons."""
     given = {key: _written(value, key) for key, value in settings.items()}
-    is_frame = isinstance(data, pd.DataFrame)
-    stem = "experiment" if is_frame else Path(str(data)).name.partition(".")[0]
+    stem = "experiment" if isinstance(data, pd.DataFrame) else Path(data).name.partition(".")[0]
     name = name or re.sub(r"\W+", "_", stem, flags=re.ASCII)
     if not re.fullmatch(NAME, name):  # before it becomes part of a path
         rule = "an experiment's name has letters, digits and _, and begins with a letter"

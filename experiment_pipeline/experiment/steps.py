@@ -238,10 +238,8 @@ def search(
         warn_of_memory("search", table_bytes(sets.train, sets.test), log.warning)
         asked = [one for one in declared if asked_for is None or one.key in asked_for]
         found = _searched(stage, sets, declared, asked, concluded)
-    yield (
-        "search_results",
-        search_page.results(found.results, found.cost, declared, spec.evaluation_name),
-    )
+    outcome = search_page.results(found.results, found.cost, declared, spec.evaluation_name)
+    yield "search_results", outcome
 
 
 def _searched(
@@ -266,10 +264,8 @@ def _searched(
             record([search_page.record_row(event, given[event.key])])
             if event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
-                concluded(
-                    event.key,
-                    search_page.configuration(event, event.result, path, spec.evaluation_name),
-                )
+                shown = search_page.configuration(event, event.result, path, spec.evaluation_name)
+                concluded(event.key, shown)
 
         found = run_search(declared, sets, spec, store, engine, asked_for=asked_for, listen=listen)
         record([search_page.record_row(one, given[one.key]) for one in found.others])

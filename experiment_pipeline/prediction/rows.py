@@ -223,14 +223,12 @@ def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepa
 
 def _as_in_a_file(column: pd.Series, trained: str) -> pd.Series:
     """As it is read from Parquet (durations as seconds, dates as midnights), times in the zone of training."""
-    kind = kind_of(column)
-    if kind == "duration":
+    if kind_of(column) == "duration":
         return column.dt.total_seconds()
-    if not trained.startswith("datetime64"):
-        return column
-    if pd.api.types.infer_dtype(column) == "date":
-        column, kind = pd.to_datetime(column.astype(object)), "datetime"
-    if kind != "datetime":
+    timed = trained.startswith("datetime64")
+    if timed and pd.api.types.infer_dtype(column) == "date":
+        column = pd.to_datetime(column.astype(object))
+    if not timed or kind_of(column) != "datetime":
         return column
     # Hours and days depend on the zone.
     zone = getattr(pd.api.types.pandas_dtype(trained), "tz", None)

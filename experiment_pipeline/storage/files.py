@@ -68,17 +68,10 @@ def storage_root() -> UPath:
     return location(os.environ.get(STORAGE_VARIABLE) or "artifacts")
 
 
-def location(
-    url: str,
-    *,
-    endpoint_url: str | None = None,
-    anonymous: bool = False,
-    read_seconds: float = READ_SECONDS,
-) -> UPath:
+def location(url: str, *, endpoint_url: str | None = None, anonymous: bool = False) -> UPath:
     """Return a path or any fsspec URL as a path object with time-outs and without caches.
 
-    `read_seconds`: how long a server may stay silent in each attempt. StorageUnreachable: an unknown
-    protocol, or one whose package is missing.
+    StorageUnreachable: an unknown protocol, or one whose package is missing.
     """
     if "\0" in url:
         raise StorageUnreachable(repr(without_credentials(url)), "contains a NUL", "Remove it.")
@@ -90,11 +83,11 @@ def location(
     if protocol in _S3:
         if rest.partition("/")[0] == "":
             raise StorageUnreachable(url, "names no bucket", "Write s3://<bucket>/<prefix>.")
-        options = _s3_options(endpoint_url, anonymous, read_seconds)
+        options = _s3_options(endpoint_url, anonymous)
     elif protocol in ("http", "https"):
         from aiohttp import ClientTimeout
 
-        timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds)
+        timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
         options = {"client_kwargs": {"timeout": timeout}, "skip_instance_cache": True}
     try:
         path: UPath = UPath(url, **options)
@@ -106,7 +99,7 @@ def location(
     return path
 
 
-def _s3_options(endpoint_url: str | None, anonymous: bool, read_seconds: float) -> dict[str, Any]:
+def _s3_options(endpoint_url: str | None, anonymous: bool) -> dict[str, Any]:
     from aiobotocore.session import AioSession  # type: ignore[import-untyped]
     from botocore.handlers import add_expect_header
 
@@ -125,7 +118,7 @@ def _s3_options(endpoint_url: str | None, anonymous: bool, read_seconds: float) 
         "skip_instance_cache": True,
         "config_kwargs": {
             "connect_timeout": CONNECT_SECONDS,
-            "read_timeout": read_seconds,
+            "read_timeout": READ_SECONDS,
             "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
             "max_pool_connections": REQUESTS_AT_ONCE,
         },

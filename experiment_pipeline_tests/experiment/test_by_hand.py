@@ -1,10 +1,11 @@
-"""What a person decides: a model of one's own, another choice, the champion on today's data."""
+"""What a person decides: a model, a choice, the champion on today's data; and what a seed decides."""
 
 import functools
 import json
 import linecache
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -16,15 +17,21 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.pipeline import make_pipeline
 
 import experiment_pipeline as ep
-from experiment_pipeline.errors import ExportError
+from experiment_pipeline.errors import DataError, ExportError, InvalidExperiment
+from experiment_pipeline.experiment import run as runs_of
+from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import EXPERIMENT, named_columns
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.exported_model import export
+from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.stages.search.own_estimators import Plain, WithHelper
 from experiment_pipeline_tests.stages.search.scenario import OWN
+from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
+from experiment_pipeline_tests.tracking.history import write_history
 
 pytestmark = pytest.mark.usefixtures("storage", "quick")
 FRESH_PROCESS = export.check_in_fresh_process
@@ -171,3 +178,38 @@ def test_the_champion_is_fitted_on_the_data_of_today() -> None:
     found.save("defs/visits")
     same = ep.refit("visits").facts
     assert (same["version"], same["reused"]) == ("v0003", same["declared"])
+
+
+def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cost comes first; a seed that fails is a result; by time there is one way to cut."""
+    write_history()
+    before, tables = ep.runs("flight_delay", all_columns=True), list[pd.DataFrame]()
+    raw = RawTable(scenario.table(), "digest", "DataFrame", None, None, None, ())
+    specs = scenario.spec("binary", "random"), scenario.spec("binary", "time")
+    named, timed = (NamedColumns(spec, scenario.SCHEMA) for spec in specs)
+
+    def repeated(table: pd.DataFrame, _: str, *, split: Any, **__: Any) -> Any:
+        tables.append(table)
+        if split["seed"] == 2:
+            raise DataError("the table", "has too few rows", "")
+        return SimpleNamespace(report=report_of(conditions=["drift_over_time: x"]))
+
+    monkeypatch.setattr(runs_of, "run_experiment", repeated)
+    monkeypatch.setattr(runs_of, "_declared", lambda _: (named, raw))
+    asked = command("sensitivity", "flight_delay", input="n\n")
+    assert (asked.exit_code, tables) == (1, [])
+    assert asked.stderr.startswith("5 repeats, about 36 s each, 180 s in all")
+    done = command("sensitivity", "flight_delay", "--seeds", 2, "--yes")
+    assert "seed 2: the table" in done.stdout
+    sets = steps.prepared_rows(raw, named.spec, named).sets
+    assert all([*table.index] == [*sets.index[sets.isin(["train", "test"])]] for table in tables)
+    pd.testing.assert_frame_equal(ep.runs("flight_delay", all_columns=True), before)
+    (page,) = (storage / "flight_delay" / "runs").glob("*.record.md")
+    assert "num_leaves=4, accepted with conditions (drift_over_time)" in page.read_text().replace(
+        "\\_", "_"
+    )
+    monkeypatch.setattr(runs_of, "_declared", lambda _: (timed, raw))
+    with pytest.raises(InvalidExperiment, match="by: time splits the rows in only one way"):
+        ep.sensitivity("flight_delay")

@@ -237,7 +237,8 @@ def test_a_server_that_never_answers_is_given_up(operation, silent_port, monkeyp
     pauses = sum(2**attempt for attempt in range(files.ATTEMPTS - 1))
     assert files.ATTEMPTS * files.READ_SECONDS + pauses < 60
     keys_for(f"http://127.0.0.1:{silent_port}", monkeypatch)
-    path = files.location("s3://bucket/folder/file", read_seconds=0.2)
+    monkeypatch.setattr(files, "READ_SECONDS", 0.2)
+    path = files.location("s3://bucket/folder/file")
     start = time.monotonic()
     with pytest.raises(StorageUnreachable, match="no answer from the server") as caught:
         operation(path)
@@ -253,12 +254,11 @@ def test_a_closed_port_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         files.read_bytes(files.location("s3://bucket/file"))
 
 
-def test_a_silent_web_server_is_given_up(silent_port: int) -> None:
+def test_a_silent_web_server_is_given_up(silent_port: int, monkeypatch) -> None:
     """The time-outs hold for https:// sources too."""
+    monkeypatch.setattr(files, "READ_SECONDS", 0.2)
     with pytest.raises(StorageUnreachable, match="no answer"):
-        files.read_bytes(
-            files.location(f"http://127.0.0.1:{silent_port}/table.csv", read_seconds=0.2)
-        )
+        files.read_bytes(files.location(f"http://127.0.0.1:{silent_port}/table.csv"))
 
 
 @pytest.mark.slow

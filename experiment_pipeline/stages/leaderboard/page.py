@@ -1,8 +1,7 @@
 """A leaderboard as an outcome and as a page: from its data to facts and blocks; nothing is computed."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -224,11 +223,12 @@ def _table(shown: pictures.SearchShown) -> TableBlock:
         size, settings = row["model_bytes"], shown.settings(row["key"])
         has_seeds = row["seed_mean"] is not None and row["seed_deviation"] is not None
         spread = numbers.spread(row["seed_mean"], row["seed_deviation"]) if has_seeds else ""
+        interval = "" if row["low"] is None else f"{known(row['low'])} to {known(row['high'])}"
         cells.append(
             (
                 "" if row["rank"] is None else f"{row['rank']:,}",
                 *(row["key"], row["algorithm"], row["status"]),
-                *(known(row["test_score"], ""), _interval(row), *([spread] if seeds else [])),
+                *(known(row["test_score"], ""), interval, *([spread] if seeds else [])),
                 *(known(row["difference_to_best"], ""), "yes" if row["in_tie_group"] else ""),
                 numbers.measured(row["fit_cpu_seconds"]),
                 numbers.measured(row["predict_microseconds_per_row"]),
@@ -246,9 +246,3 @@ def _table(shown: pictures.SearchShown) -> TableBlock:
         }
         classes.append(" ".join(name for name, holds in has.items() if holds))
     return TableBlock(header, tuple(cells), tuple(classes), ("algorithm", "status"))
-
-
-def _interval(row: Mapping[Any, Any]) -> str:
-    if row["low"] is None:
-        return ""
-    return f"{numbers.score(row['low'])} to {numbers.score(row['high'])}"

@@ -37,7 +37,6 @@ from experiment_pipeline.stages.search.results import ModelResult, Predictions, 
 from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
 from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.mapped import aside
 from experiment_pipeline.table.digests import sha256
@@ -51,8 +50,6 @@ FEWEST_TO_CALIBRATE = 20
 # with 55 positives, .010 with 180, .004 with 730; a sigmoid at most .001.
 FEWEST_FOR_ISOTONIC = 500
 
-# A model, its predictions of the test rows, and the CPU seconds that these took.
-_Fit = tuple[FittedModel, np.ndarray, float]
 # Rows on which the predictions of two fits are compared, to see whether the seed matters.
 _COMPARED_ROWS = 1_000
 _DRAWS_NOTHING = "another seed gives the same model: its fits draw nothing, and count as one"
@@ -127,9 +124,9 @@ def fit_configuration(
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """The model of a configuration."""
+    """The model of a configuration, or one of the fits that it is made of."""
 
-    fitted: FittedModel  # the model, as it is stored, judged and exported
+    fitted: FittedModel  # the model; that of a configuration as it is stored, judged and exported
     on_test: np.ndarray  # its predictions of the test rows
     predict_seconds: float  # CPU time of that
     # (fits, n_test, …) the predictions of each fit; None: there is one
@@ -155,38 +152,36 @@ def folds_to_calibrate(
 def compose(request: FitRequest, work: SharedWork) -> Composed:
     """Fit a configuration with each of its seeds, and calibrate it, on what the fits share."""
     sets, spec = request.sets, request.spec
-    planned, fits = fingerprints.planned_fits(request.configuration, request.spec), list[_Fit]()
+    planned, fits = fingerprints.planned_fits(request.configuration, request.spec), list[Composed]()
     requests = _with_seeds(request, planned)
     for one in requests:
         fits.append(_cross_fitted(one, work) if sets.folds else _fitted(one, work))
-        if len(fits) == 2 and np.array_equal(fits[0][1], fits[1][1]):
+        if len(fits) == 2 and np.array_equal(fits[0].on_test, fits[1].on_test):
             del fits[1]
             break
-    (model, on_test, seconds), every = fits[0], [one for one, _, _ in fits]
+    first, every = fits[0], [one.fitted for one in fits]
     average = len(fits) > 1 and spec.seeds is not None and spec.seeds.average
-    members = fits if average else fits[:1]
+    members = every if average else every[:1]
     method, caveat = _method(request, work)
     nothing = [_DRAWS_NOTHING] if len(fits) < len(requests) else []
-    whole = Composed(
-        replace(
-            model,
-            rounds=_median([one for one, _, _ in members]),
+    by_seed = np.stack([one.on_test for one in fits]) if len(fits) > 1 else None
+    whole = replace(
+        first,
+        fitted=replace(
+            first.fitted,
+            rounds=_median(members),
             cpu_seconds=sum(one.cpu_seconds for one in every),
             wall_seconds=sum(one.wall_seconds for one in every),
-            notes=(*model.notes, *nothing, *caveat),
+            notes=(*first.fitted.notes, *nothing, *caveat),
         ),
-        np.mean([predicted for _, predicted, _ in members], axis=0) if average else on_test,
-        seconds,
-        by_seed=np.stack([predicted for _, predicted, _ in fits]) if len(fits) > 1 else None,
+        on_test=first.on_test if not average or by_seed is None else np.mean(by_seed, axis=0),
+        by_seed=by_seed,
         averaged=len(members),
     )
     if not average and method is None:
         return whole
     restore = learner_of(request.configuration.algorithm).restore
-    each = [
-        restore(one, model, model.model)
-        for one, (model, _, _) in zip(requests, members, strict=False)
-    ]
+    each = [restore(one, fit, fit.model) for one, fit in zip(requests, members, strict=False)]
     estimator = averaged(each, getattr(each[0], "classes_", None)) if average else each[0]
     if method is not None:
         requests = requests[: len(members)]
@@ -221,28 +216,28 @@ def _median(models: Iterable[FittedModel]) -> int | None:
     return round(float(np.median(rounds))) if rounds else None
 
 
-def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> _Fit:
+def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> Composed:
     fitted = learner_of(request.configuration.algorithm).fit(request, work, stored=stored)
     test = work.test[request.configuration.features]
     with Clock() as predicting:
         # Some estimators copy the rows that they predict.
         parts = [fitted.predict(test[rows]) for rows in slices(test.shape[0], HELD_ROWS)]
-    return fitted, np.concatenate(parts), predicting.cpu_seconds
+    return Composed(fitted, np.concatenate(parts), predicting.cpu_seconds)
 
 
-def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
+def _cross_fitted(request: FitRequest, work: SharedWork) -> Composed:
     """Like `_fitted`, cross-validated: a model of all rows, with the median rounds of the folds' models."""
     folds = request.sets.folds
     each = [
         _fitted(replace(request, sets=fold.sets), part, stored=False)
         for part, fold in zip(work.folds, folds, strict=True)
     ]
-    models = [model for model, _, _ in each]
+    models = [one.fitted for one in each]
     rounds = _median(models)
     whole = learner_of(request.configuration.algorithm).fit(request, work, rounds, stored=True)
-    on_test = np.empty((len(work.y_test), *each[0][1].shape[1:]))
-    for fold, (_, predicted, _) in zip(folds, each, strict=True):
-        on_test[fold.places] = predicted
+    on_test = np.empty((len(work.y_test), *each[0].on_test.shape[1:]))
+    for fold, one in zip(folds, each, strict=True):
+        on_test[fold.places] = one.on_test
     every = [*models, whole]
     fitted = replace(
         whole,
@@ -251,7 +246,7 @@ def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
         wall_seconds=sum(model.wall_seconds for model in every),
         notes=tuple(dict.fromkeys(note for model in every for note in model.notes)),
     )
-    return fitted, on_test, sum(seconds for _, _, seconds in each)
+    return Composed(fitted, on_test, sum(one.predict_seconds for one in each))
 
 
 def _method(request: FitRequest, work: SharedWork) -> tuple[CalibrationMethod | None, list[str]]:
@@ -292,13 +287,14 @@ def _calibrated(
             for fold in sets.folds:
                 beside = [one for one in sets.folds if one.repeat == fold.repeat]
                 others = np.concatenate([one.places for one in beside if one is not fold])
-                y, weights = work.y_test[others], _of(work.w_test, others)
+                y = work.y_test[others]
+                weights = None if work.w_test is None else work.w_test[others]
                 of_others = learn_calibration(method, predicted[others], y, order, weights)
                 on_test[fold.places] = of_others.applied(predicted[fold.places])
         else:
             rows, predicted = _out_of_fold(requests, work, whole.fitted.rounds)
-            y, weights = work.y_train[rows], _of(work.w_train, rows)
-            learnt = learn_calibration(method, predicted, y, order, weights)
+            weights = None if work.w_train is None else work.w_train[rows]
+            learnt = learn_calibration(method, predicted, work.y_train[rows], order, weights)
     fitted = replace(
         whole.fitted,
         cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
@@ -329,10 +325,6 @@ def _out_of_fold(
         rows.append(np.flatnonzero(fold.predicted))
         means.append(np.mean(predicted, axis=0))
     return np.concatenate(rows), np.concatenate(means)
-
-
-def _of(weights: Weights, rows: np.ndarray) -> Weights:
-    return None if weights is None else weights[rows]
 
 
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:

@@ -145,7 +145,9 @@ def check_column(
             what = "kept: the schema does not mention missing values"
             tolerated.append(Counted(name, "missing value", what, int(missing.sum())))
             if missing.any() and not has_room_for_missing(schema):
-                schema, narrow = _with_room_for_missing(schema), declared.type
+                schema, narrow = copy.copy(schema), declared.type
+                wider = str(declared).replace("int", "Int").replace("uI", "UI")
+                schema.dtype = "boolean" if wider == "bool" else wider
         elif missing.any():
             broken.append(Broken(name, "is missing", positions[missing]))
     fitting, bad = _typed(column, schema)
@@ -180,12 +182,6 @@ def _judged(
         elif failed.any():
             broken.append(Broken(name, f"fails {rule}", positions[failed], failing))
     return broken, tolerated
-
-
-def _with_room_for_missing(schema: pa.Column) -> pa.Column:
-    wider, name = copy.copy(schema), str(schema.dtype)
-    wider.dtype = "boolean" if name == "bool" else name.replace("int", "Int").replace("uI", "UI")
-    return wider
 
 
 def _typed(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]:

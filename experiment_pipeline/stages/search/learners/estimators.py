@@ -23,17 +23,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Estimator, competes
 from experiment_pipeline.stages.search.averaging import averaged
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learners.hyperparameters import (
-    CATBOOST,
-    LEARNING_RATE,
-    LOSSES,
-    NAMES,
-    XGBOOST,
-    ParameterNames,
-    Rounds,
-    take_rounds,
-    watchable,
-)
+from experiment_pipeline.stages.search.learners import hyperparameters
+from experiment_pipeline.stages.search.learners.hyperparameters import ParameterNames, Rounds
 from experiment_pipeline.stages.search.learners.learner import (
     Clock,
     FitRequest,
@@ -281,7 +272,7 @@ def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
     algorithm, rule, fix = configuration.algorithm, None, ""
     if not (spec.sample_weight or spec.monotone) or not competes(algorithm):
         return
-    if (names := NAMES.get(algorithm)) is not None:
+    if (names := hyperparameters.NAMES.get(algorithm)) is not None:
         towards = names.own_names(configuration, spec.task).get(names.objective)
         if algorithm == "lightgbm" and "alpha" in metric_of(spec.metric).objective:
             towards = towards or "quantile"
@@ -373,7 +364,7 @@ class BoosterLearner(EstimatorLearner):
         """The metric that stops a fit."""
         with suppress(errors.InvalidExperiment):
             given = self.names.own_names(request.configuration, request.sets.task)
-            return take_rounds(given, request, stops=True, fixed=None).watched
+            return hyperparameters.take_rounds(given, request, stops=True, fixed=None).watched
         return None
 
     def fit_rows(
@@ -382,8 +373,11 @@ class BoosterLearner(EstimatorLearner):
         """Boost until the early-stopping set gets no better, or to the end."""
         sets, task, classes = request.sets, request.sets.task, list[Any]()
         given = self.names.own_names(request.configuration, task)
-        planned = take_rounds(given, request, stops=stops and rounds is None, fixed=rounds)
-        given = {"learning_rate": LEARNING_RATE, "random_state": request.spec.seed, **given}
+        planned = hyperparameters.take_rounds(
+            given, request, stops=stops and rounds is None, fixed=rounds
+        )
+        usual = {"learning_rate": hyperparameters.LEARNING_RATE, "random_state": request.spec.seed}
+        given = {**usual, **given}
         codes, rows = self._with_codes(rows)
         held_out = rows.part(sets.early_stopping) if planned.patience else None
         rows = rows if held_out is None else rows.part(sets.fit_mask)
@@ -395,9 +389,9 @@ class BoosterLearner(EstimatorLearner):
                 held_out = held_out.part(np.isin(held_out.y, seen))
                 held_out = replace(held_out, y=np.searchsorted(seen, held_out.y))
         if held_out is not None and planned.watched is not None:
-            watched = planned.watched if task == sets.task else LOSSES[task]
-            watched = watchable(watched, task, len(np.unique(held_out.y)))
-            metric = self.metrics.get(watched) or self.metrics[LOSSES[task]]
+            watched = planned.watched if task == sets.task else hyperparameters.LOSSES[task]
+            watched = hyperparameters.watchable(watched, task, len(np.unique(held_out.y)))
+            metric = self.metrics.get(watched) or self.metrics[hyperparameters.LOSSES[task]]
             planned = replace(planned, watched=metric)
         make = estimator_class(ALGORITHMS[self.names.library].estimator(sets.task).path)
         estimator, kept = self._boost(make, given, rows, planned, held_out)
@@ -431,7 +425,7 @@ class BoosterLearner(EstimatorLearner):
 class CatBoostLearner(BoosterLearner):
     """Encodes categories by the targets of preceding rows; a missing one is one more category."""
 
-    names = CATBOOST
+    names = hyperparameters.CATBOOST
     output = "pandas"
     metrics = _metrics("AUC PRAUC Logloss MultiClass MAE RMSE MAPE")
 
@@ -481,7 +475,7 @@ class CatBoostLearner(BoosterLearner):
 class XGBoostLearner(BoosterLearner):
     """Splits on sets of categories; a missing one is XGBoost's own missing value."""
 
-    names = XGBOOST
+    names = hyperparameters.XGBOOST
     metrics = _metrics("auc aucpr logloss mlogloss mae rmse mape")
 
     def _codes_step(self) -> Any:
