@@ -27,11 +27,11 @@ def quickly() -> Iterator[None]:
     """
     usual = StageRun.reused_or_made
 
-    def once(run: StageRun, stage: str, key: str, size: Any, make: Any, said: str) -> Any:
+    def once(run: StageRun, stage: str, key: str, make: Any, said: str, *tables: Any) -> Any:
         def analysed() -> Mapping[str, bytes]:
             return _analyses.get(key) or _analyses.setdefault(key, make())
 
-        return usual(run, stage, key, size, analysed if stage == "data_analysis" else make, said)
+        return usual(run, stage, key, analysed if stage == "data_analysis" else make, said, *tables)
 
     fresh = patch.object(export, "check_in_fresh_process", lambda _: None)
     pages = patch.object(outcomes, "write_pages", lambda *_: None)

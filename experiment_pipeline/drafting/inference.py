@@ -140,10 +140,8 @@ def infer(
     plans |= _met_again(raw, plans, split.value)
     ids = tuple(wishes.id_column) or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
     split_column = split.value.get("column")
-    excluded = {
-        **{name: plan.why for name, plan in plans.items() if plan.excluded},
-        **dict.fromkeys(wishes.exclude, "excluded on the command line"),
-    }
+    excluded = {name: plan.why for name, plan in plans.items() if plan.excluded}
+    excluded |= dict.fromkeys(wishes.exclude, "excluded on the command line")
     excluded.pop(split_column, None)
     prepared = [target_plan] if target_plan.preparation.get("types") == "number" else []
     prepared += [plan for name, plan in plans.items() if plan.preparation and name not in excluded]

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import pandas as pd
+
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.raw_data.table import RawTable
-from experiment_pipeline.stages.registry import warn_of_memory
+from experiment_pipeline.stages.registry import table_bytes, warn_of_memory
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.page_files import apart
 from experiment_pipeline.table.features import NamedColumns
@@ -68,18 +70,18 @@ class StageRun:
         self,
         stage: str,
         fingerprint: str,
-        size: Callable[[], int],
         make: Callable[[], Mapping[str, bytes]],
         reused: str,
+        *tables: pd.DataFrame,
     ) -> Entry[None]:
         """Return the stored entry of a fingerprint, and log the message `reused`; else make and store one.
 
-        `size` returns the bytes of the stage's table in memory, and `make` the files of a new entry.
+        `make` returns the files of a new entry; `tables` are those that it has in memory.
         """
         entries = stage_entries(self.spec.name, stage)
         stored = entries.intact(fingerprint, self.log.warning)
         if stored is None:
-            warn_of_memory(stage, size(), self.log.warning)
+            warn_of_memory(stage, table_bytes(*tables), self.log.warning)
             folder, made = entries.folder(fingerprint), make()
             pages = {name: apart(made[name], folder) for name in made if name.endswith(".html")}
             return entries.put(fingerprint, {**made, **pages}, None)

@@ -141,13 +141,9 @@ def data_analysis(stage: StageRun, raw_data: RawTable) -> Reported:
         }
 
     with stage.at_work():
-        stored = stage.reused_or_made(
-            "data_analysis",
-            fingerprint,
-            lambda: table_bytes(raw_data.frame),
-            examine,
-            "reused the analysis of the same table",
-        )
+        reused = "reused the analysis of the same table"
+        table = raw_data.frame
+        stored = stage.reused_or_made("data_analysis", fingerprint, examine, reused, table)
     outcome = analysis_page.outcome(
         json.loads(stored.files[ANALYSIS]),
         stage.spec.target,
@@ -311,13 +307,8 @@ def leaderboard(
             )
             return board_page.files(SearchShown.of(ranked, search_results, given), spec.name)
 
-        stored = stage.reused_or_made(
-            "leaderboard",
-            fingerprint,
-            lambda: table_bytes(sets.test),
-            files,
-            "reused the ranking of the same results",
-        )
+        reused = "reused the ranking of the same results"
+        stored = stage.reused_or_made("leaderboard", fingerprint, files, reused, sets.test)
     ranked = from_parquet(stored.files[board_page.TABLE], Leaderboard)
     shown = SearchShown.of(ranked, search_results, spec)
     outcome = board_page.outcome(shown, str(stored.paths[board_page.PAGE]))
@@ -364,13 +355,10 @@ def validation_report(
             **metric_sources(given),
         )
         tables = (raw_data, sets, validation_set, leaderboard)
-        stored = stage.reused_or_made(
-            name,
-            fingerprint,
-            lambda: table_bytes(sets.train, sets.test, validation_set.rows),
-            lambda: _evaluated(stage, given, *tables, current, analysis),
-            "reused the report of the same model on the same rows",
-        )
+        make = partial(_evaluated, stage, given, *tables, current, analysis)
+        reused = "reused the report of the same model on the same rows"
+        rows = (sets.train, sets.test, validation_set.rows)
+        stored = stage.reused_or_made(name, fingerprint, make, reused, *rows)
     report = ValidationReport.from_json(stored.files[final.REPORT].decode())
     places = {n: str(stored.paths[file]) for n, file in REPORT_PAGES if file in stored.paths}
     outcome = report_page.outcome(report, stored.files[final.MARKDOWN].decode(), places, words)
