@@ -100,7 +100,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        14,
+        15,
         3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={

@@ -210,7 +210,7 @@ def _chosen(
     by_hand: ChoiceByHand | None,
 ) -> tuple[RankedModel, str]:
     """The choice among the allowed entries, or a person's among all entries, and the reason."""
-    chosen, reason = _choose(allowed, spec, found)
+    chosen, reason = _choose(allowed, ranking, spec, found)
     if by_hand is not None:
         rule = f"choice: {spec.choice} takes {chosen.result.key}"
         taken = next(one for one in ranking.entries if one.result.key == by_hand.key)
@@ -316,17 +316,17 @@ def _nothing_to_rank(
 
 
 def _choose(
-    ranking: Ranking, spec: ExperimentSpec, found: FoundEnsemble | None
+    allowed: Ranking, ranking: Ranking, spec: ExperimentSpec, found: FoundEnsemble | None
 ) -> tuple[RankedModel, str]:
     """Return the choice and its reason. Measured times never decide: they differ between runs."""
-    best, first = ranking.entries[0], ranking.single[0]
+    best, first = allowed.entries[0], allowed.single[0]
     # There may be no tied entry: the best of all may not be a candidate itself.
-    tied = [entry for entry in ranking.entries if entry.tied] or [best]
-    configurations = numbers.counted(len(ranking.single), "configuration")
+    tied = [entry for entry in allowed.entries if entry.tied] or [best]
+    configurations = numbers.counted(len(allowed.single), "configuration")
     where = numbers.evaluated(spec.evaluation_name).where
     by_score = spec.choice == "best_score"
     if found and (found.is_better if by_score else best.is_ensemble and len(tied) == 1):
-        own = next(entry for entry in ranking.entries if entry.is_ensemble)
+        own = next(entry for entry in allowed.entries if entry.is_ensemble)
         alone = max(first.result.predict_seconds_per_row, 1e-9)
         reason = (
             f"ensemble of the best few of {configurations} {where}: {numbers.interval(own.score)}; "
@@ -339,10 +339,10 @@ def _choose(
         return own, reason
     among = f"{configurations} and their ensemble" if found else configurations
     standing = f"best {spec.metric} of {among} {where}: {numbers.interval(best.score)}"
-    if len(tied) > 1:
-        standing += f"; statistically tied with {numbers.counted(len(tied) - 1, 'other')}"
+    if others := sum(entry.tied for entry in ranking.entries if entry is not best):
+        standing += f"; statistically tied with {numbers.counted(others, 'other')}"
     if by_score:
-        equal = sum(one.score.estimate == first.score.estimate for one in ranking.single) - 1
+        equal = sum(one.score.estimate == first.score.estimate for one in allowed.single) - 1
         rule = "the smallest model of them is chosen, then the first by key"
         same = f"; {equal} more have exactly the same score: {rule}" if equal else ""
         return first, f"{standing}{same}"
