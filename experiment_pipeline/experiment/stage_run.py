@@ -13,7 +13,7 @@ from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.raw_data.table import RawTable
-from experiment_pipeline.stages.registry import table_bytes, warn_of_memory
+from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.page_files import apart
 from experiment_pipeline.table.features import NamedColumns
@@ -41,6 +41,10 @@ class StageRun:
     def spec(self) -> ExperimentSpec:
         """What the YAML declares."""
         return self.named.spec
+
+    def part(self, stage: str) -> ExperimentSpec:
+        """Return what the YAML declares in the keys that decide a stage."""
+        return self.spec.part(STAGES[stage].reads)
 
     @property
     def changed(self) -> dict[str, float]:

@@ -128,7 +128,7 @@ def prepared_rows(
 
 def data_analysis(stage: StageRun, raw_data: RawTable) -> Reported:
     """Analyse the prepared rows; computations on the target use no validation row."""
-    given = stage.spec.part(STAGES["data_analysis"].reads)
+    given = stage.part("data_analysis")
     fingerprint = _analysis_fingerprint(raw_data.digest, stage.named)
 
     def examine() -> dict[str, bytes]:
@@ -142,8 +142,7 @@ def data_analysis(stage: StageRun, raw_data: RawTable) -> Reported:
 
     with stage.at_work():
         reused = "reused the analysis of the same table"
-        table = raw_data.frame
-        stored = stage.reused_or_made("data_analysis", fingerprint, examine, reused, table)
+        stored = stage.reused_or_made("data_analysis", fingerprint, examine, reused, raw_data.frame)
     outcome = analysis_page.outcome(
         json.loads(stored.files[ANALYSIS]),
         stage.spec.target,
@@ -287,7 +286,7 @@ def leaderboard(
 ) -> Reported:
     """Rank the stored results of the current sets."""
     spec, by_hand = stage.spec, stage.by_hand
-    given = spec.part(STAGES["leaderboard"].reads)
+    given = stage.part("leaderboard")
     with stage.at_work():
         sets = as_evaluated(train_set, test_set, spec)
         board.check_same_sets("search_results", search_results.digests, sets.digests)
@@ -328,12 +327,11 @@ def validation_report(
     A report of the same choice on the same rows is reused, and does not count as another look.
     """
     spec, name = stage.spec, final.STAGE
-    given = spec.part(STAGES[name].reads)
+    given = stage.part(name)
     with stage.at_work():
         sets = as_evaluated(train_set, test_set, spec)
         board.check_same_sets("leaderboard", leaderboard.digests, sets.digests)
-        ranked_by = spec.part(STAGES["leaderboard"].reads)
-        board.check_same_keys("leaderboard", leaderboard.yaml_digests, ranked_by)
+        board.check_same_keys("leaderboard", leaderboard.yaml_digests, stage.part("leaderboard"))
         words = board.chosen_configuration(leaderboard, spec).in_words
         wanted = given.not_worse_than_champion is not None
         current = gates.find_champions(registry_of(given)) if wanted else []
@@ -363,8 +361,7 @@ def validation_report(
     places = {n: str(stored.paths[file]) for n, file in REPORT_PAGES if file in stored.paths}
     outcome = report_page.outcome(report, stored.files[final.MARKDOWN].decode(), places, words)
     scores, facts = final.scores_table(report), final.set_facts(sets, validation_set)
-    keys = board.key_digests(given)
-    judged = Judged(scores, fingerprint, leaderboard.fingerprint, facts, keys)
+    judged = Judged(scores, fingerprint, leaderboard.fingerprint, facts, board.key_digests(given))
     yield name, replace(outcome, value=judged, version=fingerprint)
 
 
@@ -425,9 +422,8 @@ def exported_model(
     """Publish the accepted model; its predictions are verified before the version is visible."""
     spec, name = stage.spec, "exported_model"
     with stage.at_work():
-        report = _accepted(spec, validation_set, leaderboard, validation_report)
-        ranked_by = spec.part(STAGES["leaderboard"].reads)
-        board.check_same_keys("leaderboard", leaderboard.yaml_digests, ranked_by)
+        report = _accepted(stage, validation_set, leaderboard, validation_report)
+        board.check_same_keys("leaderboard", leaderboard.yaml_digests, stage.part("leaderboard"))
         configuration = board.chosen_configuration(leaderboard, spec)
         registry, entries = registry_of(spec), stage_entries(spec.name, name)
         fingerprint = fingerprint_of(
@@ -459,11 +455,11 @@ def exported_model(
 
 
 def _accepted(
-    spec: ExperimentSpec, validation: SetTable, ranked: Leaderboard, judged: Judged
+    stage: StageRun, validation: SetTable, ranked: Leaderboard, judged: Judged
 ) -> ValidationReport:
     """Return the report if it accepts the model; it is checked again, as Dagster can run this stage alone."""
-    board.check_same_keys(final.STAGE, judged.yaml_digests, spec.part(STAGES[final.STAGE].reads))
-    stored = stage_entries(spec.name, final.STAGE).require(judged.fingerprint, [final.REPORT])
+    board.check_same_keys(final.STAGE, judged.yaml_digests, stage.part(final.STAGE))
+    stored = stage_entries(stage.spec.name, final.STAGE).require(judged.fingerprint, [final.REPORT])
     report = ValidationReport.from_json(stored.files[final.REPORT].decode())
     if not report.accepted:
         why = "; ".join(gate.in_words() for gate in report.failed_gates)
