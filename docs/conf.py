@@ -1,4 +1,6 @@
-"""The documentation site: the pages of this folder, and references made from the code at each build."""
+"""The documentation site: the pages of this folder, and references made from the code
+at each build.
+"""
 
 import sys
 import tomllib
@@ -35,7 +37,8 @@ extlinks = {"source": (f"{REPOSITORY}/blob/main/%s", "%s")}
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-# Notebooks are executed by a test; the pages show the outputs that they were saved with.
+# Notebooks are executed by a test; the pages show the outputs that they were saved
+# with.
 nb_execution_mode = "off"
 suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure"]
 

@@ -1,7 +1,8 @@
 """A Sphinx extension: writes the pages of `reference/` that the code itself knows best.
 
-Every key of both YAML files from their JSON schema, every finding with its thresholds, every asset
-and check, every metric. Out: Markdown in `docs/reference/made/`, which git ignores.
+Every key of both YAML files from their JSON schema, every finding with its thresholds,
+every asset and check, every metric. Out: Markdown in `docs/reference/made/`, which git
+ignores.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,9 +21,16 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def write() -> None:
-    """Write every page; one that would be the same keeps its time, so that rebuilds are quick."""
+    """Write every page; one that would be the same keeps its time, so that rebuilds are
+    quick.
+    """
     MADE.mkdir(exist_ok=True)
-    pages = {"keys": _keys, "findings": _findings, "stages": _stages, "metrics": _metrics}
+    pages = {
+        "keys": _keys,
+        "findings": _findings,
+        "stages": _stages,
+        "metrics": _metrics,
+    }
     for name, page in pages.items():
         text, place = "\n".join(page()) + "\n", MADE / f"{name}.md"
         if not place.exists() or place.read_text() != text:
@@ -34,7 +42,8 @@ def _keys() -> Iterator[str]:
 
     schema = ExperimentSpec.model_json_schema()
     models = schema["$defs"]
-    # An experiment in a file has its name from the folder, and reads its table from somewhere.
+    # An experiment in a file has its name from the folder, and reads its table from
+    # somewhere.
     del schema["properties"]["name"]
     schema["required"].append("data")
     yield "# defs.yaml, key by key\n"
@@ -53,7 +62,9 @@ def _table(model: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]
         parts = "$ref" in declared or "discriminator" in declared
         default = "of its parts" if parts else f"`{_yaml(declared.get('default'))}`"
         default = "required" if key in required else default
-        example = f"; example: `{declared['examples'][0]}`" if "examples" in declared else ""
+        example = (
+            f"; example: `{declared['examples'][0]}`" if "examples" in declared else ""
+        )
         meaning = declared.get("description") or _described(declared, models)
         yield f"| `{key}` | {_type(declared)} | {default} | {_cell(meaning + example).removeprefix('; ')} |"
 
@@ -67,14 +78,18 @@ def _type(declared: Mapping[str, Any]) -> str:
     """The kind of value that a key takes, with links to the tables of its parts."""
     if name := declared.get("$ref", "").rpartition("/")[2]:
         return name if name == "JsonValue" else f"[{name}](#{name.lower()})"
-    if values := declared.get("enum") or ([declared["const"]] if "const" in declared else []):
+    if values := declared.get("enum") or (
+        [declared["const"]] if "const" in declared else []
+    ):
         return ", ".join(f"`{_yaml(one)}`" for one in values)
     if several := declared.get("anyOf") or declared.get("oneOf"):
         return " or ".join(_type(one) for one in several if one.get("type") != "null")
     kind = declared.get("type", "any")
     inner = declared.get("items") or declared.get("additionalProperties")
     of = f" of {_type(inner)}" if isinstance(inner, Mapping) else ""
-    return {"array": "list", "object": "mapping", "boolean": "true, false"}.get(kind, kind) + of
+    return {"array": "list", "object": "mapping", "boolean": "true, false"}.get(
+        kind, kind
+    ) + of
 
 
 def _yaml(value: Any) -> str:
@@ -89,7 +104,10 @@ def _cell(text: str) -> str:
 
 
 def _findings() -> Iterator[str]:
-    from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
+    from experiment_pipeline.stages.data_analysis.findings import (
+        PROBE_RULES,
+        TABLE_RULES,
+    )
 
     yield "# Findings\n"
     yield (

@@ -24,12 +24,17 @@ class Shapes(TransformerMixin, BaseEstimator):
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """The columns as delivered, and two ratios."""
-        ratios = {f"{of} ratio": X[f"worst {of}"] / X[f"mean {of}"] for of in ("area", "texture")}
+        ratios = {
+            f"{of} ratio": X[f"worst {of}"] / X[f"mean {of}"]
+            for of in ("area", "texture")
+        }
         return X.assign(**ratios)
 
 
 class OneMeasurement(ClassifierMixin, BaseEstimator):
-    """A rule of thumb: the probability rises with one column, by the share of smaller values."""
+    """A rule of thumb: the probability rises with one column, by the share of smaller
+    values.
+    """
 
     def __init__(self, column: int = 0) -> None:
         self.column = column
@@ -42,7 +47,9 @@ class OneMeasurement(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n, 2), the second class as likely as smaller values are frequent."""
-        share = np.searchsorted(self.values_, np.asarray(X)[:, self.column]) / len(self.values_)
+        share = np.searchsorted(self.values_, np.asarray(X)[:, self.column]) / len(
+            self.values_
+        )
         return np.column_stack([1 - share, share])
 
     def predict(self, X: Any) -> np.ndarray:

@@ -1,10 +1,13 @@
-"""Delete Dagster's records of runs that began so many days ago; call it in the project's folder.
+"""Delete Dagster's records of runs that began so many days ago; call it in the
+project's folder.
 
     DAGSTER_HOME=$PWD .venv/bin/python docs/old_runs.py 180
 
-Dagster removes only ticks by itself. An asset or partition that only such runs have materialized is
-shown as missing afterwards; storage and metadata database stay as they are. Call it while no run is at
-work: SQLite keeps a file for each run, and gives space back when it is copied anew (VACUUM).
+Dagster removes only ticks by itself. An asset or partition that only such runs have
+materialized is shown as missing afterwards; storage and metadata database stay as they
+are. Call it while no run is at
+work: SQLite keeps a file for each run, and gives space back when it is copied anew
+(VACUUM).
 """
 
 import sqlite3
@@ -15,7 +18,11 @@ from pathlib import Path
 
 import dagster as dg
 
-ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+ENDED = [
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+]
 FILES = Path(
     ".dagster_home/history/runs"
 )  # `base_dir` in dagster.yaml; of PostgreSQL there are none

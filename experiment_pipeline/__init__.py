@@ -1,9 +1,10 @@
-"""Machine-learning experimentation as a Dagster asset graph: one YAML file per experiment.
+"""Machine-learning experimentation as a Dagster asset graph: one YAML file per
+experiment.
 
-The public Python API, for notebooks and other packages; modules below it may move. Each name is
-loaded on first access: neither importing `experiment_pipeline` nor querying past runs loads
-Dagster. `__dir__` is restricted for the same reason: Dagster loads every name that it lists to find
-component types.
+The public Python API, for notebooks and other packages; modules below it may move. Each
+name is loaded on first access: neither importing `experiment_pipeline` nor querying
+past runs loads Dagster. `__dir__` is restricted for the same reason: Dagster loads
+every name that it lists to find component types.
 """
 
 import sys
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the names of _NAMES, for type checkers; a test compares the two
     from experiment_pipeline.errors import DataError as DataError
-    from experiment_pipeline.errors import ExperimentPipelineError as ExperimentPipelineError
+    from experiment_pipeline.errors import (
+        ExperimentPipelineError as ExperimentPipelineError,
+    )
     from experiment_pipeline.errors import ExportError as ExportError
     from experiment_pipeline.errors import InvalidExperiment as InvalidExperiment
     from experiment_pipeline.errors import NotAccepted as NotAccepted
@@ -30,7 +33,9 @@ if TYPE_CHECKING:  # the names of _NAMES, for type checkers; a test compares the
     from experiment_pipeline.experiment.run import run as run
     from experiment_pipeline.experiment.run import sensitivity as sensitivity
     from experiment_pipeline.orchestration.component import Experiment as Experiment
-    from experiment_pipeline.orchestration.component import load_experiments as load_experiments
+    from experiment_pipeline.orchestration.component import (
+        load_experiments as load_experiments,
+    )
     from experiment_pipeline.prediction.explanation import Explanation as Explanation
     from experiment_pipeline.prediction.files import Model as Model
     from experiment_pipeline.prediction.files import champion as champion
@@ -40,9 +45,13 @@ if TYPE_CHECKING:  # the names of _NAMES, for type checkers; a test compares the
     from experiment_pipeline.prediction.watching import watch as watch
     from experiment_pipeline.reporting.run_record import WatchRow as WatchRow
     from experiment_pipeline.spec import ExperimentSpec as ExperimentSpec
-    from experiment_pipeline.stages.data_analysis.finding import ColumnRule as ColumnRule
+    from experiment_pipeline.stages.data_analysis.finding import (
+        ColumnRule as ColumnRule,
+    )
     from experiment_pipeline.stages.data_analysis.finding import Finding as Finding
-    from experiment_pipeline.stages.data_analysis.finding import FindingRule as FindingRule
+    from experiment_pipeline.stages.data_analysis.finding import (
+        FindingRule as FindingRule,
+    )
     from experiment_pipeline.stages.data_analysis.finding import Rule as Rule
     from experiment_pipeline.stages.data_analysis.finding import Threshold as Threshold
     from experiment_pipeline.statistics.metrics import OwnMetric as OwnMetric
@@ -92,6 +101,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # In a project that uses this package, each Dagster process loads every listed name, to see whether
-    # it is a component. An interactive prompt (it has `ps1`) completes names, so it gets all of them.
+    # In a project that uses this package, each Dagster process loads every listed name,
+    # to see whether it is a component. An interactive prompt (it has `ps1`) completes
+    # names, so it gets all of them.
     return [*globals(), *(__all__ if hasattr(sys, "ps1") else ["Experiment"])]

@@ -1,4 +1,5 @@
-"""The command `experiment-pipeline`: query experiments, and predict with their exported models.
+"""The command `experiment-pipeline`: query experiments, and predict with their exported
+models.
 
 Heavy libraries are imported only by the commands that need them.
 """
@@ -30,15 +31,24 @@ if TYPE_CHECKING:
 
 # A console width that no line exceeds.
 _ENDLESS = 10_000
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-trusting = click.option(
-    "--trust", multiple=True, metavar="NAME", help="Code of your own that it may run. Repeatable."
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for programs."
 )
-exported_to = click.option("--root", help="Where it was exported to.  [default: the storage root]")
+trusting = click.option(
+    "--trust",
+    multiple=True,
+    metavar="NAME",
+    help="Code of your own that it may run. Repeatable.",
+)
+exported_to = click.option(
+    "--root", help="Where it was exported to.  [default: the storage root]"
+)
 
 
 class ErrorsWithoutStack(click.Group):
-    """Commands that report user errors as a message with exit code 1, without a stack trace."""
+    """Commands that report user errors as a message with exit code 1, without a stack
+    trace.
+    """
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the requested command."""
@@ -50,7 +60,9 @@ class ErrorsWithoutStack(click.Group):
 
 
 @click.group(cls=ErrorsWithoutStack, context_settings={"show_default": True})
-@click.version_option(package_name="experiment-pipeline", prog_name="experiment-pipeline")
+@click.version_option(
+    package_name="experiment-pipeline", prog_name="experiment-pipeline"
+)
 def main() -> None:
     """Query experiments, and predict with the models that they exported."""
 
@@ -58,12 +70,23 @@ def main() -> None:
 @main.command()
 @click.argument("model")
 @click.argument("table")
-@click.option("--output", default="predictions.csv", help="A .csv or .parquet path or URL.")
-@click.option("--rejected", help="File for rows that violate the schema.  [default: beside output]")
+@click.option(
+    "--output", default="predictions.csv", help="A .csv or .parquet path or URL."
+)
+@click.option(
+    "--rejected",
+    help="File for rows that violate the schema.  [default: beside output]",
+)
 @trusting
-@click.option("--keep", default="", metavar="COLUMNS", help="Copied to the output: id,name.")
-@click.option("--explain", type=click.IntRange(0), default=0, help="Contributions per row.")
-@click.option("--interval", type=float, help="Add intervals or sets; 0.9 covers 90 % of rows.")
+@click.option(
+    "--keep", default="", metavar="COLUMNS", help="Copied to the output: id,name."
+)
+@click.option(
+    "--explain", type=click.IntRange(0), default=0, help="Contributions per row."
+)
+@click.option(
+    "--interval", type=float, help="Add intervals or sets; 0.9 covers 90 % of rows."
+)
 @as_json
 def predict(
     model: str,
@@ -78,10 +101,10 @@ def predict(
 ) -> None:
     """Predict with MODEL for the rows of TABLE, as delivered.
 
-    MODEL is a version's folder; <root>/<experiment> or an experiment's name means its champion.
-    TABLE is a path or URL of CSV or Parquet; it may lack the target and may be larger than memory.
-    Progress goes to stderr. --trust takes the type of your own estimator, or the module:function
-    of your preparation.
+    MODEL is a version's folder; <root>/<experiment> or an experiment's name means its
+    champion. TABLE is a path or URL of CSV or Parquet; it may lack the target and may
+    be larger than memory. Progress goes to stderr. --trust takes the type of your own
+    estimator, or the module:function of your preparation.
     """
     suffix = PurePosixPath(output).suffix
     rejected = rejected or f"{output.removesuffix(suffix)}.rejected{suffix}"
@@ -94,7 +117,9 @@ def predict(
     report = partial(click.echo, err=True)
     more = {"keep": kept, "explain": explain, "interval": interval}
     outcome = loaded.predict_table(table, output, rejected, report, **more)
-    if model.isidentifier():  # the name of an experiment, not a folder that may be from elsewhere
+    if (
+        model.isidentifier()
+    ):  # the name of an experiment, not a folder that may be from elsewhere
         loaded.note(model, outcome)
     lines = (
         f"model     {outcome.model}",
@@ -104,16 +129,26 @@ def predict(
         *(f"allowed   {note}" for note in outcome.notes),
         *(f"drift     {line}" for line in outcome.drift),
     )
-    _say({**asdict(outcome), "output": output, "rejected_output": rejected}, lines, as_json)
+    _say(
+        {**asdict(outcome), "output": output, "rejected_output": rejected},
+        lines,
+        as_json,
+    )
 
 
 @main.command()
 @click.argument("experiment")
 @click.argument("predictions")
 @click.argument("labels")
-@click.option("--id", "ids", default="", metavar="COLUMNS", help="[default: the experiment's ids]")
-@click.option("--time", help="Column with the day of a row.  [default: that of a split by time]")
-@click.option("--version", help="Version that made the predictions.  [default: the champion]")
+@click.option(
+    "--id", "ids", default="", metavar="COLUMNS", help="[default: the experiment's ids]"
+)
+@click.option(
+    "--time", help="Column with the day of a row.  [default: that of a split by time]"
+)
+@click.option(
+    "--version", help="Version that made the predictions.  [default: the champion]"
+)
 @as_json
 def watch(
     experiment: str,
@@ -124,13 +159,17 @@ def watch(
     version: str | None,
     as_json: bool,
 ) -> None:
-    """Compare the promised score of EXPERIMENT's model with that on LABELS of earlier PREDICTIONS.
+    """Compare the promised score of EXPERIMENT's model with that on LABELS of earlier
+    PREDICTIONS.
 
-    Both are paths or URLs of CSV or Parquet; PREDICTIONS as `predict --keep` wrote them. Repeat it as
-    often as you like: a row counts once, and "below the promise" is ever wrong with at most 5 % chance.
+    Both are paths or URLs of CSV or Parquet; PREDICTIONS as `predict --keep` wrote
+    them. Repeat it as often as you like: a row counts once, and "below the promise" is
+    ever wrong with at most 5 % chance.
     """
     named = [name.strip() for name in ids.split(",") if name.strip()]
-    found = ep.watch(experiment, predictions, labels, ids=named, time=time, version=version)
+    found = ep.watch(
+        experiment, predictions, labels, ids=named, time=time, version=version
+    )
     if as_json:
         from experiment_pipeline.storage.records import to_json
 
@@ -144,7 +183,9 @@ def watch(
 @exported_to
 @as_json
 def models(experiment: str, root: str | None, as_json: bool) -> None:
-    """List the exported versions of EXPERIMENT, the oldest first, and who approved them."""
+    """List the exported versions of EXPERIMENT, the oldest first, and who approved
+    them.
+    """
     from experiment_pipeline.storage.registry import Registry
     from experiment_pipeline.tracking import terminal
 
@@ -152,7 +193,9 @@ def models(experiment: str, root: str | None, as_json: bool) -> None:
     found = terminal.models_frame(registry)
     if found.empty:
         rule = f"has no exported model in {registry.root}"
-        raise InvalidModel(experiment, rule, "Run the experiment, or name another --root.")
+        raise InvalidModel(
+            experiment, rule, "Run the experiment, or name another --root."
+        )
     _answer("models", found, as_json)
 
 
@@ -164,7 +207,12 @@ def models(experiment: str, root: str | None, as_json: bool) -> None:
 @exported_to
 @as_json
 def approve(
-    experiment: str, version: str, by: str, comment: str, root: str | None, as_json: bool
+    experiment: str,
+    version: str,
+    by: str,
+    comment: str,
+    root: str | None,
+    as_json: bool,
 ) -> None:
     """Approve VERSION of EXPERIMENT, where its YAML says `approval: required`.
 
@@ -179,23 +227,36 @@ def approve(
 @click.option("--why", required=True, help="The reason, for the registry's history.")
 @exported_to
 @as_json
-def retire(experiment: str, version: str, why: str, root: str | None, as_json: bool) -> None:
-    """Retire VERSION of EXPERIMENT, for example after a leak. It is never champion again; its files stay."""
+def retire(
+    experiment: str, version: str, why: str, root: str | None, as_json: bool
+) -> None:
+    """Retire VERSION of EXPERIMENT, for example after a leak. It is never champion
+    again; its files stay.
+    """
     by = os.environ.get("USER") or f"uid {os.getuid()}"
     _decide(experiment, root, (version, by, why, "retired"), as_json)
 
 
 def _decide(
-    experiment: str, root: str | None, decision: "tuple[str, str, str, Decisions]", as_json: bool
+    experiment: str,
+    root: str | None,
+    decision: "tuple[str, str, str, Decisions]",
+    as_json: bool,
 ) -> None:
     from experiment_pipeline.storage.registry import Registry
     from experiment_pipeline.tracking.outcomes import approve as decide
 
     registry = Registry(_storage(root), experiment)
     given, champion = decide(registry, *decision), registry.champion()
-    done = "retired since" if decision[-1] == "retired" else f"approved by {given.by} at"
+    done = (
+        "retired since" if decision[-1] == "retired" else f"approved by {given.by} at"
+    )
     text = f"{given.version} is {done} {given.at}; the champion is {champion or 'none'}"
-    _say({"experiment": experiment, **asdict(given), "champion": champion}, [text], as_json)
+    _say(
+        {"experiment": experiment, **asdict(given), "champion": champion},
+        [text],
+        as_json,
+    )
 
 
 @main.command()
@@ -204,7 +265,9 @@ def _decide(
 @click.option("--why", required=True, help="The reason, for the decision record.")
 @as_json
 def choose(experiment: str, key: str, why: str, as_json: bool) -> None:
-    """Refit, evaluate and export KEY of EXPERIMENT's last leaderboard. Exit code 1: not accepted."""
+    """Refit, evaluate and export KEY of EXPERIMENT's last leaderboard. Exit code 1: not
+    accepted.
+    """
     _end(ep.choose(experiment, key, why, trigger="command line"), as_json)
 
 
@@ -212,12 +275,16 @@ def choose(experiment: str, key: str, why: str, as_json: bool) -> None:
 @click.argument("experiment")
 @as_json
 def refit(experiment: str, as_json: bool) -> None:
-    """Refit EXPERIMENT's champion on today's data, without a search. Exit code 1: not accepted."""
+    """Refit EXPERIMENT's champion on today's data, without a search. Exit code 1: not
+    accepted.
+    """
     _end(ep.refit(experiment, trigger="command line"), as_json)
 
 
 def _end(result: "RunResult", as_json: bool) -> None:
-    """Print a run, with --json in the format of `show`, and exit: 1 if the model was not accepted."""
+    """Print a run, with --json in the format of `show`, and exit: 1 if the model was
+    not accepted.
+    """
     from experiment_pipeline.tracking import terminal
 
     click.echo(terminal.run_json(result.facts) if as_json else result)
@@ -241,22 +308,30 @@ def reproduce(
 ) -> None:
     """Train a version again, and compare it byte by byte. Exit code 1: not reproduced.
 
-    MODEL is an experiment's name (VERSION or its champion is used), or the folder or URL of a version.
-    Its committed files are enough: models/<experiment> of a clone. Nothing is stored or recorded.
+    MODEL is an experiment's name (VERSION or its champion is used), or the folder or
+    URL of a version. Its committed files are enough: models/<experiment> of a clone.
+    Nothing is stored or recorded.
     """
     from experiment_pipeline.experiment.reproduce import reproduce as train_again
     from experiment_pipeline.storage.provenance import CODE
     from experiment_pipeline.storage.registry import Registry, find_model
     from experiment_pipeline.tracking.terminal import TextTable
 
-    named = find_model(model) if version is None else Registry(_storage(root), model).model(version)
+    named = (
+        find_model(model)
+        if version is None
+        else Registry(_storage(root), model).model(version)
+    )
     if trust:  # the modules saved with the version take precedence over today's
         sys.path.insert(0, str(named.folder / CODE))
     found = train_again(named, data, trust, partial(click.echo, err=True))
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
     else:
-        header, rows = ("", "at the export", "here"), [astuple(one) for one in found.compared]
+        header, rows = (
+            ("", "at the export", "here"),
+            [astuple(one) for one in found.compared],
+        )
         _print([TextTable(found.model, header, rows)])
         click.echo(f"\n{found.verdict}")
     sys.exit(not found.reproduced)
@@ -268,10 +343,16 @@ def reproduce(
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def sensitivity(experiment: str, seeds: int, yes: bool, as_json: bool) -> None:
-    """Repeat EXPERIMENT's last run with other split seeds, without its validation rows."""
+    """Repeat EXPERIMENT's last run with other split seeds, without its
+    validation rows.
+    """
     from experiment_pipeline.tracking import terminal
 
-    ask = partial(click.echo, err=True) if yes else partial(click.confirm, abort=True, err=True)
+    ask = (
+        partial(click.echo, err=True)
+        if yes
+        else partial(click.confirm, abort=True, err=True)
+    )
     found = ep.sensitivity(experiment, seeds, agree=ask)
     click.echo(terminal.frame_json(found) if as_json else found.to_string(index=False))
 
@@ -288,12 +369,18 @@ def experiments(as_json: bool) -> None:
 @click.option(
     "--status",
     multiple=True,
-    type=click.Choice(["running", "accepted", "rejected", "failed", "killed", "partial"]),
+    type=click.Choice(
+        ["running", "accepted", "rejected", "failed", "killed", "partial"]
+    ),
     help="Only runs with this status. Repeatable.",
 )
-@click.option("--since", help="Only runs begun since 2026-11-01, or an age such as '7 days'.")
+@click.option(
+    "--since", help="Only runs begun since 2026-11-01, or an age such as '7 days'."
+)
 @click.option("--limit", type=click.IntRange(1), default=20)
-@click.option("--fail-if-none", is_flag=True, help="Exit with 1 if there is no such run: for CI.")
+@click.option(
+    "--fail-if-none", is_flag=True, help="Exit with 1 if there is no such run: for CI."
+)
 @as_json
 def runs(
     experiment: str | None,
@@ -305,9 +392,19 @@ def runs(
 ) -> None:
     """List the runs of EXPERIMENT, or of all experiments, the newest first."""
     found = ep.runs(
-        experiment, status=status or None, since=_moment(since), limit=limit, all_columns=True
+        experiment,
+        status=status or None,
+        since=_moment(since),
+        limit=limit,
+        all_columns=True,
     )
-    _answer("runs", found, as_json, "no such run", without="experiment" if experiment else "")
+    _answer(
+        "runs",
+        found,
+        as_json,
+        "no such run",
+        without="experiment" if experiment else "",
+    )
     if fail_if_none and found.empty:
         sys.exit(1)
 
@@ -315,10 +412,16 @@ def runs(
 @main.command()
 @click.argument("run", required=False)
 @click.option("--experiment", help="Its experiment; without RUN, the last run of it.")
-@click.option("--since", help="Only a run begun since a time in UTC, or an age: '1 hour'.")
-@click.option("--copy-reports", metavar="FOLDER", help="Copy its pages and record there.")
 @click.option(
-    "--fail-unless", type=click.Choice(["accepted", "rejected"]), help="Exit with 1 otherwise."
+    "--since", help="Only a run begun since a time in UTC, or an age: '1 hour'."
+)
+@click.option(
+    "--copy-reports", metavar="FOLDER", help="Copy its pages and record there."
+)
+@click.option(
+    "--fail-unless",
+    type=click.Choice(["accepted", "rejected"]),
+    help="Exit with 1 otherwise.",
 )
 @as_json
 def show(
@@ -329,7 +432,9 @@ def show(
     fail_unless: str | None,
     as_json: bool,
 ) -> None:
-    """Show everything recorded of RUN, an id or the start of one; without RUN, of the last run."""
+    """Show everything recorded of RUN, an id or the start of one; without RUN, of the
+    last run.
+    """
     from experiment_pipeline.tracking import questions, terminal
     from experiment_pipeline.tracking.outcomes import copy_reports as copied
 
@@ -351,26 +456,36 @@ def show(
 @click.argument("before")
 @click.argument("after")
 @click.option("--experiment", help="The experiment, if the run holds several.")
-@click.option("--html", metavar="FILE", help="Write a page there, with the rows that changed most.")
+@click.option(
+    "--html",
+    metavar="FILE",
+    help="Write a page there, with the rows that changed most.",
+)
 @as_json
 def compare(
     before: str, after: str, experiment: str | None, html: str | None, as_json: bool
 ) -> None:
-    """Show what changed from run BEFORE to run AFTER; with --experiment, also between versions (v0003)."""
+    """Show what changed from run BEFORE to run AFTER; with --experiment, also between
+    versions (v0003).
+    """
     from experiment_pipeline.storage.files import location, write_bytes
     from experiment_pipeline.tracking import terminal
 
     found = ep.compare(before, after, experiment)
     if html is not None:
         write_bytes(location(html), found.page().encode())
-    click.echo(terminal.comparison_json(found) if as_json else terminal.printable(str(found)))
+    click.echo(
+        terminal.comparison_json(found) if as_json else terminal.printable(str(found))
+    )
 
 
 @main.command()
 @click.option("--page", is_flag=True, help="Print only the description of the columns.")
 @as_json
 def database(page: bool, as_json: bool) -> None:
-    """Show where the metadata database is, and what its tables and columns mean, for SQL."""
+    """Show where the metadata database is, and what its tables and columns mean, for
+    SQL.
+    """
     from experiment_pipeline.tracking.database.tables import documentation
 
     facts = dict[str, object]()
@@ -378,7 +493,10 @@ def database(page: bool, as_json: bool) -> None:
         from experiment_pipeline.tracking.database import connection
 
         engine = connection.database()
-        facts = {"database": connection.shown(engine.url), "version": connection.version_of(engine)}
+        facts = {
+            "database": connection.shown(engine.url),
+            "version": connection.version_of(engine),
+        }
     lines = [f"{name:<8} {value}" for name, value in facts.items()] + [""] * bool(facts)
     text = documentation()
     _say({**facts, "page": text}, [*lines, text.removesuffix("\n")], as_json)
@@ -388,7 +506,9 @@ def database(page: bool, as_json: bool) -> None:
 @click.option("--root", help="Where the runs are stored.  [default: the storage root]")
 @as_json
 def reindex(root: str | None, as_json: bool) -> None:
-    """Rebuild the metadata database from the storage: all runs that have ended, all versions."""
+    """Rebuild the metadata database from the storage: all runs that have ended, all
+    versions.
+    """
     from experiment_pipeline.tracking.database import archive, connection
 
     passed_over: list[str] = []
@@ -396,8 +516,15 @@ def reindex(root: str | None, as_json: bool) -> None:
     into = connection.shown(connection.database_url())
     for problem in passed_over:
         click.echo(f"skipped: {problem}", err=True)
-    lines = f"restored {restored:>9,} runs  {into}", f"skipped  {len(passed_over):>9,} files"
-    _say({"database": into, "restored": restored, "passed_over": passed_over}, lines, as_json)
+    lines = (
+        f"restored {restored:>9,} runs  {into}",
+        f"skipped  {len(passed_over):>9,} files",
+    )
+    _say(
+        {"database": into, "restored": restored, "passed_over": passed_over},
+        lines,
+        as_json,
+    )
 
 
 @main.command()
@@ -405,27 +532,35 @@ def reindex(root: str | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @as_json
 def clean(experiment: str | None, dry_run: bool, as_json: bool) -> None:
-    """Remove files of old runs that `retention` of defs.yaml does not keep; of EXPERIMENT or of all.
+    """Remove files of old runs that `retention` of defs.yaml does not keep; of
+    EXPERIMENT or of all.
 
-    Files that a version, the ledger or a kept run refers to stay, and so do the database rows.
+    Files that a version, the ledger or a kept run refers to stay, and so do the
+    database rows.
     """
     from experiment_pipeline.experiment.run import declared_now
     from experiment_pipeline.tracking import retention
 
     names = [experiment] if experiment else ep.experiments()["experiment"]
-    found = [retention.clean(declared_now(name).spec, dry_run=dry_run) for name in names]
+    found = [
+        retention.clean(declared_now(name).spec, dry_run=dry_run) for name in names
+    ]
     lines = (one.in_words(dry_run=dry_run) for one in found)
     _say([asdict(one) for one in found], lines, as_json)
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: 3001, or a free one.")
+@main.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Default: 3001, or a free one."
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def reports(port: int | None, command: tuple[str, ...]) -> None:
     """Serve the storage's pages to a browser on this machine, alone or beside COMMAND.
 
-    COMMAND, such as `dagster dev`, receives the address, so that the metadata of its runs links
-    to it. Both end together, with every process that COMMAND started.
+    COMMAND, such as `dagster dev`, receives the address, so that the metadata of its
+    runs links to it. Both end together, with every process that COMMAND started.
     """
     from experiment_pipeline.tracking import server
 
@@ -489,7 +624,9 @@ def _answer(
 
 
 def _print(tables: "Iterable[TextTable]") -> None:
-    """Print each table as a grid if its columns fit the console, else as a block of lines per row."""
+    """Print each table as a grid if its columns fit the console, else as a block of
+    lines per row.
+    """
     from rich.console import Console
 
     # Output to a file or a pipe is neither cut nor wrapped.
@@ -502,7 +639,10 @@ def _print(tables: "Iterable[TextTable]") -> None:
         if one.title:
             console.print(one.title, style="bold")
         whole = _grid(one.rows, one.header)
-        if not any(one.header) or console.measure(whole, options=endless).minimum <= console.width:
+        if (
+            not any(one.header)
+            or console.measure(whole, options=endless).minimum <= console.width
+        ):
             console.print(whole)
             continue
         for row in one.rows:
@@ -511,13 +651,19 @@ def _print(tables: "Iterable[TextTable]") -> None:
 
 
 def _grid(rows: "Iterable[Sequence[str]]", header: Sequence[str] = ()) -> "Table":
-    """A borderless table; without a header, two columns: the name of a fact and its value."""
+    """A borderless table; without a header, two columns: the name of a fact and its
+    value.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=any(header), padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(
+        box=None, show_header=any(header), padding=(0, 2, 0, 0), pad_edge=False
+    )
     for name in header or ("", ""):
         table.add_column(name, overflow="fold", no_wrap=not (name or table.columns))
     for row in rows:
-        table.add_row(*map(Text, row))  # as plain text: a column's name may look like markup
+        table.add_row(
+            *map(Text, row)
+        )  # as plain text: a column's name may look like markup
     return table

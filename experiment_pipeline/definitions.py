@@ -1,4 +1,6 @@
-"""The code location of this repository: its experiments under `defs/`, and its console output."""
+"""The code location of this repository: its experiments under `defs/`, and its console
+output.
+"""
 
 # ruff: noqa: E402
 import gc
@@ -7,14 +9,18 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-# Imported objects are never freed; scanning them for garbage is a quarter of the start-up time.
+# Imported objects are never freed; scanning them for garbage is a quarter of the
+# start-up time.
 gc.disable()
 gc.freeze()
 
 import dagster as dg
 
 from experiment_pipeline.orchestration.component import load_experiments
-from experiment_pipeline.orchestration.executor import ConciseConsole, in_process_executor
+from experiment_pipeline.orchestration.executor import (
+    ConciseConsole,
+    in_process_executor,
+)
 
 # Warnings of Dagster's beta, preview and superseded parts: a user cannot act on them.
 for _category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
@@ -30,5 +36,6 @@ gc.enable()
 def defs() -> dg.Definitions:
     """Load the experiments; every run of this code location uses one process."""
     return dg.Definitions.merge(
-        load_experiments(Path(__file__).parent), dg.Definitions(executor=in_process_executor)
+        load_experiments(Path(__file__).parent),
+        dg.Definitions(executor=in_process_executor),
     )

@@ -1,6 +1,7 @@
 """The errors that a user can act on, and suggestions for a wrong name or import path.
 
-Catch `ExperimentPipelineError` to report, a subclass to recover. Any other exception is a bug.
+Catch `ExperimentPipelineError` to report, a subclass to recover. Any other exception is
+a bug.
 """
 
 import difflib
@@ -11,7 +12,9 @@ from typing import Any
 
 
 class ExperimentPipelineError(Exception):
-    """An error a user can act on: the culprit's name, the rule that it broke, and an imperative fix."""
+    """An error a user can act on: the culprit's name, the rule that it broke, and an
+    imperative fix.
+    """
 
     def __init__(self, culprit: str, rule: str, fix: str) -> None:
         self.culprit, self.rule, self.fix = culprit, rule, fix
@@ -27,8 +30,12 @@ class ExperimentPipelineError(Exception):
 
 
 @contextmanager
-def reported_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterator[None]:
-    """Replace an `ExperimentPipelineError` by what `shell` makes of it: an error without a stack trace."""
+def reported_as(
+    shell: Callable[[ExperimentPipelineError], Exception],
+) -> Iterator[None]:
+    """Replace an `ExperimentPipelineError` by what `shell` makes of it: an error
+    without a stack trace.
+    """
     try:
         yield
     except ExperimentPipelineError as error:
@@ -37,7 +44,9 @@ def reported_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterat
 
 @contextmanager
 def memory_errors_named(work: str) -> Iterator[None]:
-    """Turn a MemoryError into NotEnoughMemory; `work` names what failed, such as "the stage raw_data"."""
+    """Turn a MemoryError into NotEnoughMemory; `work` names what failed, such as "the
+    stage raw_data".
+    """
     try:
         yield
     except MemoryError as error:
@@ -77,7 +86,9 @@ class TrainingError(ExperimentPipelineError):
 
 
 class UnknownAlgorithm(TrainingError):
-    """An algorithm's import path leads nowhere, or to something other than an estimator."""
+    """An algorithm's import path leads nowhere, or to something other than an
+    estimator.
+    """
 
 
 class UnusableMetric(TrainingError):
@@ -85,7 +96,9 @@ class UnusableMetric(TrainingError):
 
 
 class ClusterError(ExperimentPipelineError):
-    """Fits on a Dask cluster cannot start or continue: no scheduler, wrong workers, or all are lost."""
+    """Fits on a Dask cluster cannot start or continue: no scheduler, wrong workers, or
+    all are lost.
+    """
 
 
 class StorageError(ExperimentPipelineError):
@@ -134,7 +147,9 @@ SHOWN_NAMES = 12
 def did_you_mean(
     name: str, names: Iterable[object], *, most: int = 1, otherwise: str | None = None
 ) -> str:
-    """Return "did you mean 'x'?"; without a close match `otherwise`, by default the existing names."""
+    """Return "did you mean 'x'?"; without a close match `otherwise`, by default the
+    existing names.
+    """
     known = [str(other) for other in names]
     close = difflib.get_close_matches(name, known, n=most)
     if close:
@@ -143,7 +158,9 @@ def did_you_mean(
 
 
 def allowed_instead(wrong: str, names: Sequence[str], otherwise: str = "") -> str:
-    """Return "did you mean 'x'? allowed: x, y", which shows all names: for short lists."""
+    """Return "did you mean 'x'? allowed: x, y", which shows all names: for
+    short lists.
+    """
     return f"{did_you_mean(wrong, names, otherwise=otherwise)} allowed: {', '.join(names)}".lstrip()
 
 
@@ -163,7 +180,9 @@ def imported(path: str, culprit: str, what: str) -> Any:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything
         rule = f"{module_name} cannot be imported: {type(error).__name__}: {error}"
-        raise InvalidExperiment(culprit, rule, "Correct the path, or install it.") from error
+        raise InvalidExperiment(
+            culprit, rule, "Correct the path, or install it."
+        ) from error
     if not hasattr(module, name):
         known = [other for other in dir(module) if not other.startswith("_")]
         rule = f"{module_name} has no {what} {name!r}; {did_you_mean(name, known)}"

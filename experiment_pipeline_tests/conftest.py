@@ -1,4 +1,6 @@
-"""Fixtures that several rooms of tests share: storage on disk and on a real S3 server, databases, a browser."""
+"""Fixtures that several rooms of tests share: storage on disk and on a real S3 server,
+databases, a browser.
+"""
 
 import gc
 import os
@@ -25,20 +27,22 @@ from experiment_pipeline_tests.s3_server import S3Server
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# A busy machine is no slow code; and CI judges a change by the same examples each time, while
-# whoever runs the tests by hand goes on looking for new ones.
+# A busy machine is no slow code; and CI judges a change by the same examples each time,
+# while whoever runs the tests by hand goes on looking for new ones.
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
 
-# Images of containers forbid to keep what is compiled: each of the hundreds of processes that tests
-# start would compile Dagster anew, which takes it twice the time.
+# Images of containers forbid to keep what is compiled: each of the hundreds of
+# processes that tests start would compile Dagster anew, which takes it twice the time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# A thread of BLAS or OpenMP that has nothing to do sleeps, instead of keeping the others from the core.
+# A thread of BLAS or OpenMP that has nothing to do sleeps, instead of keeping the
+# others from the core.
 os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "OMP_WAIT_POLICY": "passive"}
 
-# Modules and collected tests are a million objects that stay: none is searched for garbage.
+# Modules and collected tests are a million objects that stay: none is searched for
+# garbage.
 gc.disable()
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -69,13 +73,17 @@ def running(kind: type[Server]) -> Iterator[Server]:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """The first worker compiles what is imported, for the others that would do the same beside it."""
+    """The first worker compiles what is imported, for the others that would do the same
+    beside it.
+    """
     if WORKER not in {"", "gw0"}:
         wait_until(collected(session).exists, 600)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Search for garbage from here on, in what tests make, and more rarely than after 700 objects."""
+    """Search for garbage from here on, in what tests make, and more rarely than after
+    700 objects.
+    """
     gc.freeze()
     gc.set_threshold(50_000)
     gc.enable()
@@ -85,7 +93,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_disk() -> Iterator[None]:
-    """Files of tests need not outlive the machine's power; those of a killed process do anyhow."""
+    """Files of tests need not outlive the machine's power; those of a killed process do
+    anyhow.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield
@@ -93,7 +103,9 @@ def quick_disk() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A metadata database without a row, made once; fixtures of modules write to another one."""
+    """A metadata database without a row, made once; fixtures of modules write to
+    another one.
+    """
     folder = tmp_path_factory.mktemp("database")
     path = folder / "empty.sqlite"
     opened(sa.URL.create("sqlite", database=str(path))).dispose()
@@ -141,7 +153,9 @@ def postgres_template(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def each_database(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """The metadata database, with its tables: once SQLite, once PostgreSQL."""
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
@@ -153,7 +167,10 @@ def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 # Each takes a minute or two, most of it for Dagster to start: the longest first.
 LONGEST = (
-    *(f"end_to_end/test_{name}.py" for name in ("ui", "library", "cluster", "commands")),
+    *(
+        f"end_to_end/test_{name}.py"
+        for name in ("ui", "library", "cluster", "commands")
+    ),
     *("storage/test_damage.py", "stages/test_experiment_run.py"),
     *("orchestration/test_killed_stages.py", "stages/validated_data/test_asset.py"),
     "stages/test_decision.py",
@@ -163,11 +180,14 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first, then the others with slow tests.
 
-    Workers take whole files in this order: one that took a long file last would end alone.
+    Workers take whole files in this order: one that took a long file last would end
+    alone.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: (places.get(item.path, len(places)), item.path not in slow))
+    items.sort(
+        key=lambda item: (places.get(item.path, len(places)), item.path not in slow)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +246,9 @@ def s3_bucket(s3: S3Server, s3_keys: None) -> str:
 
 @pytest.fixture(scope="session")
 def shared_bucket(s3: S3Server) -> str:
-    """The name of a bucket for all: the first file of a new one takes a quarter of a second."""
+    """The name of a bucket for all: the first file of a new one takes a quarter of a
+    second.
+    """
     s3.make_bucket(name := f"shared{WORKER}")
     return name
 
@@ -239,6 +261,8 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> UP
     else:
         request.getfixturevalue("s3_keys")
         bucket = request.getfixturevalue("shared_bucket")
-        monkeypatch.setenv(STORAGE_VARIABLE, f"s3://{bucket}/some/{secrets.token_hex(6)}")
+        monkeypatch.setenv(
+            STORAGE_VARIABLE, f"s3://{bucket}/some/{secrets.token_hex(6)}"
+        )
 
     return storage_root()

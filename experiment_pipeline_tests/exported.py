@@ -15,7 +15,10 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import package_model
 from experiment_pipeline.stages.exported_model.page import AcceptedModel
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -23,7 +26,10 @@ from experiment_pipeline.stages.search.voting import weighted_mean
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore
-from experiment_pipeline.stages.validation_report.report import SetFact, ValidationReport
+from experiment_pipeline.stages.validation_report.report import (
+    SetFact,
+    ValidationReport,
+)
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage.provenance import PATCH, CodeProvenance
@@ -32,7 +38,10 @@ from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline.table.clusters import FittedRows
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests.results import model_result
-from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    search_of,
+    spec_of,
+)
 from experiment_pipeline_tests.stages.search.scenario import refit
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 
@@ -52,10 +61,15 @@ columns:
 
 
 def make_spec(**changes: Any) -> ExperimentSpec:
-    """The experiment: flights, late or not, with an id and a column known only afterwards."""
+    """The experiment: flights, late or not, with an id and a column known only
+    afterwards.
+    """
     attributes: dict[str, Any] = {
         "name": "flights",
-        "data": {"url": "https://me:p@s3cr3t@example.org/flights.csv", "delimiter": ";"},
+        "data": {
+            "url": "https://me:p@s3cr3t@example.org/flights.csv",
+            "delimiter": ";",
+        },
         "target": "late",
         "task": "binary",
         "positive_class": "yes",
@@ -81,7 +95,10 @@ def delivered(n: int = 60, seed: int = 0) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "flight": [f"F{number:03d}" for number in range(n)],
-            "day": [f"2013-05-{1 + i % 28:02d} {hour:02d}:00" for i, hour in enumerate(hours)],
+            "day": [
+                f"2013-05-{1 + i % 28:02d} {hour:02d}:00"
+                for i, hour in enumerate(hours)
+            ],
             "distance": np.where(generator.random(n) < 0.1, np.nan, distance),
             "carrier": generator.choice(["9E", "AA", "007", "?"], n),
             "delay": generator.integers(-1, 99, n).astype("float64"),
@@ -96,7 +113,9 @@ def prepared(raw: pd.DataFrame) -> pd.DataFrame:
     return prepare(raw, make_spec().preparation).frame
 
 
-def fitted(task: str = "binary", model: Any = None, target: pd.Series | None = None) -> Any:
+def fitted(
+    task: str = "binary", model: Any = None, target: pd.Series | None = None
+) -> Any:
     """A pipeline of real features and a small model."""
     raw = delivered()
     rows = prepared(raw)
@@ -104,7 +123,9 @@ def fitted(task: str = "binary", model: Any = None, target: pd.Series | None = N
     if model is None:
         model = Ridge() if task == "regression" else LogisticRegression()
     features = build_features("onehot", rows, FEATURES)
-    return make_pipeline(features, model).fit(rows[FEATURES], y if target is None else target)
+    return make_pipeline(features, model).fit(
+        rows[FEATURES], y if target is None else target
+    )
 
 
 @cache
@@ -114,13 +135,28 @@ def usual() -> Any:
 
 
 def refitted(
-    rows: pd.DataFrame, features: Sequence[str], experiment: ExperimentSpec, classes: Any
+    rows: pd.DataFrame,
+    features: Sequence[str],
+    experiment: ExperimentSpec,
+    classes: Any,
 ) -> list[tuple[str, Any]]:
-    """Key and fitted pipeline of every configuration of an experiment, as a refit makes them."""
-    asked = (experiment.target, experiment.task, classes, np.zeros(len(rows), dtype=bool))
-    sets = TrainingSets(rows, rows, tuple(features), *asked, digests={"train": "", "test": ""})
+    """Key and fitted pipeline of every configuration of an experiment, as a refit makes
+    them.
+    """
+    asked = (
+        experiment.target,
+        experiment.task,
+        classes,
+        np.zeros(len(rows), dtype=bool),
+    )
+    sets = TrainingSets(
+        rows, rows, tuple(features), *asked, digests={"train": "", "test": ""}
+    )
     return [
-        (one.key, refit(one, 5 if one.algorithm in NAMES else None, rows, sets, experiment))
+        (
+            one.key,
+            refit(one, 5 if one.algorithm in NAMES else None, rows, sets, experiment),
+        )
         for one in configurations(experiment)
     ]
 
@@ -180,14 +216,19 @@ def package(
     **changes: Any,
 ) -> ModelPackage:
     """The files of a version; `changes` as of `accepted`."""
-    model, known = accepted(pipeline, spec=spec, **changes), CodeProvenance("c" * 40, dirty=True)
+    model, known = (
+        accepted(pipeline, spec=spec, **changes),
+        CodeProvenance("c" * 40, dirty=True),
+    )
     code = RunCode(known, {"code/own.py": "C = 1\n", PATCH: "diff\n"}, {}, "")
     built = package_model(spec or make_spec(), model, created, code)
     return replace(built, more=lambda version: {RECORD: f"# {version}".encode()})
 
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:
-    """The files of a model that this project has fitted itself; of `a+b`, of their mean."""
+    """The files of a model that this project has fitted itself; of `a+b`, of their
+    mean.
+    """
     rows = prepared(delivered(200))
     target = {"binary": "late", "multiclass": "carrier", "regression": "delay"}[task]
     rows = rows[rows[target].notna()]

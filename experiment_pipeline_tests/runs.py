@@ -1,4 +1,6 @@
-"""Whole experiments in this process: definitions from a specification, one run, its events."""
+"""Whole experiments in this process: definitions from a specification, one run, its
+events.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,16 +24,25 @@ _analyses: dict[str, Mapping[str, bytes]] = {}  # by fingerprint
 
 @contextmanager
 def quickly() -> Iterator[None]:
-    """Leave out what has tests of its own: the check in a fresh process, the pages of all runs, and a
-    second analysis of a table in this process.
+    """Leave out what has tests of its own: the check in a fresh process, the pages of
+    all runs, and a second analysis of a table in this process.
     """
     usual = StageRun.reused_or_made
 
-    def once(run: StageRun, stage: str, key: str, make: Any, said: str, *tables: Any) -> Any:
+    def once(
+        run: StageRun, stage: str, key: str, make: Any, said: str, *tables: Any
+    ) -> Any:
         def analysed() -> Mapping[str, bytes]:
             return _analyses.get(key) or _analyses.setdefault(key, make())
 
-        return usual(run, stage, key, analysed if stage == "data_analysis" else make, said, *tables)
+        return usual(
+            run,
+            stage,
+            key,
+            analysed if stage == "data_analysis" else make,
+            said,
+            *tables,
+        )
 
     fresh = patch.object(export, "check_in_fresh_process", lambda _: None)
     pages = patch.object(outcomes, "write_pages", lambda *_: None)
@@ -52,7 +63,9 @@ class Run:
 
     @property
     def failure(self) -> str:
-        """What the first failed step tells the user, or the checks that stopped the run."""
+        """What the first failed step tells the user, or the checks that stopped the
+        run.
+        """
         for event in self.result.all_events:
             if event.is_step_failure and event.step_failure_data.user_failure_data:
                 return event.step_failure_data.user_failure_data.description
@@ -88,7 +101,10 @@ class Run:
 
     def checks(self) -> dict[str, bool]:
         """Asset check → whether it passed."""
-        return {one.check_name: one.passed for one in self.result.get_asset_check_evaluations()}
+        return {
+            one.check_name: one.passed
+            for one in self.result.get_asset_check_evaluations()
+        }
 
 
 def definitions(spec: ExperimentSpec, schema: str) -> dg.Definitions:

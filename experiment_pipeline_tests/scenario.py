@@ -1,9 +1,10 @@
 """One small awkward table, and the experiments that can run on it.
 
-A made-up clinic: 480 visits with everything that goes wrong in real tables. Numbers stored as
-text, dates in two formats, categories in several spellings, column names with quotes, unicode
-and markup, a placeholder for missing, patients who come twice or more, and ten rows that break
-the schema. Three targets, one per task, that a simple model predicts well but not perfectly.
+A made-up clinic: 480 visits with everything that goes wrong in real tables. Numbers
+stored as text, dates in two formats, categories in several spellings, column names with
+quotes, unicode and markup, a placeholder for missing, patients who come twice or more,
+and ten rows that break the schema. Three targets, one per task, that a simple model
+predicts well but not perfectly.
 Deterministic: the same table in every process.
 """
 
@@ -44,7 +45,11 @@ BROKEN_ROWS: dict[int, tuple[str, str | None, str]] = {
     11: ("age", "430", "age: 430.0 fails in_range(0, 120)"),
     37: ("age", "-3", "age: -3.0 fails in_range(0, 120)"),
     58: ("weight", "heavy", "weight: 'heavy' is not a number"),
-    83: ("visited", "yesterday", "visited: 'yesterday' is not a date in a declared format"),
+    83: (
+        "visited",
+        "yesterday",
+        "visited: 'yesterday' is not a date in a declared format",
+    ),
     129: ("ward", "Narnia", "ward: 'narnia' fails isin"),
     130: ("ward", None, "ward: is missing"),
     222: ("readmitted", None, "target is missing"),
@@ -88,7 +93,12 @@ PREPARATION: dict[str, Any] = {
 SPLITS: dict[str, dict[str, Any]] = {
     "random": {"by": "random", "id_columns": ["visit_id"]},
     "group": {"by": "group", "column": "patient", "id_columns": ["visit_id"]},
-    "time": {"by": "time", "column": "visited", "gap": "1 day", "id_columns": ["visit_id"]},
+    "time": {
+        "by": "time",
+        "column": "visited",
+        "gap": "1 day",
+        "id_columns": ["visit_id"],
+    },
 }
 
 SEARCH: list[dict[str, Any]] = [
@@ -96,7 +106,11 @@ SEARCH: list[dict[str, Any]] = [
     {"algorithm": "linear"},
     {
         "algorithm": "lightgbm",
-        "hyperparameters": {"num_leaves": [3, 7], "n_estimators": 20, "min_child_samples": 10},
+        "hyperparameters": {
+            "num_leaves": [3, 7],
+            "n_estimators": 20,
+            "min_child_samples": 10,
+        },
     },
 ]
 
@@ -126,8 +140,8 @@ def spec_mapping(
 ) -> dict[str, Any]:
     """Return what the YAML of an experiment on this table says, apart from its name.
 
-    The task decides target and metric; `split` is one of SPLITS, or what the YAML says; `changes`
-    replace top-level settings.
+    The task decides target and metric; `split` is one of SPLITS, or what the YAML says;
+    `changes` replace top-level settings.
     """
     excluded = {name: WHY_EXCLUDED for other, name in TARGETS.items() if other != task}
     if split != "group":
@@ -197,7 +211,10 @@ def _spellings(ward: np.ndarray, rng: np.random.Generator) -> list[str]:
         ["east", "East", "EAST ", "east"],
         ["day clinic", "Day  Clinic", "dayclinic", "Day-Clinic"],
     ]
-    return [spelt[which][how] for which, how in zip(ward, rng.integers(0, 4, ROWS), strict=True)]
+    return [
+        spelt[which][how]
+        for which, how in zip(ward, rng.integers(0, 4, ROWS), strict=True)
+    ]
 
 
 def _with_gaps(age: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -221,7 +238,9 @@ def _dates_in_two_formats(visited: pd.Series) -> pd.Series:
     return iso.where(visited.index % 5 != 0, visited.dt.strftime("%d.%m.%Y %H:%M"))
 
 
-def stored(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> dict[str, SetTable]:
+def stored(
+    train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec
+) -> dict[str, SetTable]:
     """Two sets as the split stage stores them."""
     stopping = early_stopping_rows(train, spec, feature_columns(train, spec))
     between = early_stopping_gap(train, stopping, spec)
@@ -240,7 +259,9 @@ def prepared_rows(
     return fit(prepare(raw, preparation, **absent), raw.columns, schema)
 
 
-def to_train_on(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:
+def to_train_on(
+    train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec
+) -> TrainingSets:
     """Two sets as the split stage stores them, as a search takes them."""
     sets = stored(train, test, spec)
     return as_evaluated(sets["train"], sets["test"], spec)

@@ -1,6 +1,8 @@
-"""A small experiment by the installed package alone: in this process, and by Dagster in a project of somebody's.
+"""A small experiment by the installed package alone: in this process, and by Dagster in
+a project of somebody's.
 
-`make versions` runs it with the oldest and the newest versions of the libraries. In: a folder to write to.
+`make versions` runs it with the oldest and the newest versions of the libraries. In: a
+folder to write to.
 """
 
 import os
@@ -12,16 +14,22 @@ import pandas as pd
 
 
 def table(rows: int) -> pd.DataFrame:
-    """Return made-up rows with a number, a text and a date that tell of a binary target."""
+    """Return made-up rows with a number, a text and a date that tell of a binary
+    target.
+    """
     draw = np.random.default_rng(0)
-    made = pd.DataFrame({"x": draw.normal(size=rows), "plan": draw.choice(list("abc"), rows)})
+    made = pd.DataFrame(
+        {"x": draw.normal(size=rows), "plan": draw.choice(list("abc"), rows)}
+    )
     made["day"] = pd.date_range("2024-01-01", periods=rows, freq="h").astype(str)
     signal = made["x"] + (made["plan"] == "a") + draw.normal(size=rows)
     return made.assign(left=np.where(signal > 0, "yes", "no"))
 
 
 def main(folder: Path) -> None:
-    """Run, predict, save, run again by Dagster; AssertionError: something else came out."""
+    """Run, predict, save, run again by Dagster; AssertionError: something else came
+    out.
+    """
     import dagster as dg
 
     import experiment_pipeline as ep
@@ -46,8 +54,12 @@ def main(folder: Path) -> None:
     with dg.instance_for_test() as instance:
         run = defs.resolve_job_def("left").execute_in_process(instance=instance)
     assert run.success
-    assert len(ep.versions("left")) == 1, "Dagster reuses what is trained, and publishes nothing"
-    print(f"experiment_pipeline {ep.__version__} with dagster {dg.__version__}: accepted, reused")
+    assert len(ep.versions("left")) == 1, (
+        "Dagster reuses what is trained, and publishes nothing"
+    )
+    print(
+        f"experiment_pipeline {ep.__version__} with dagster {dg.__version__}: accepted, reused"
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""The bundled experiments: their tables are small, said where they come from, and made by a script;
-each experiment loads, and the small ones reach their sets or an accepted model.
+"""The bundled experiments: their tables are small, said where they come from, and made
+by a script; each experiment loads, and the small ones reach their sets or an accepted
+model.
 """
 
 import gzip
@@ -27,7 +28,9 @@ from experiment_pipeline_tests.bench import figures
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
-FOLDERS = {p.parent.name: p.parent for p in ROOT.glob("experiment_pipeline/defs/*/defs.yaml")}
+FOLDERS = {
+    p.parent.name: p.parent for p in ROOT.glob("experiment_pipeline/defs/*/defs.yaml")
+}
 LARGEST = {"flights.csv.gz": 4_000_000}
 LICENCES = ("CC0", "CC BY 4.0")
 
@@ -80,11 +83,19 @@ def flights() -> pd.DataFrame:
 
 
 def test_every_table_is_small_and_has_an_origin_and_a_licence() -> None:
-    """Each file of data/ has a part of its README, which names its licence, and an experiment."""
+    """Each file of data/ has a part of its README, which names its licence, and an
+    experiment.
+    """
     readme = (DATA / "README.md").read_text()
-    listed = dict(re.findall(r"^\| \[(\S+)\]\(#\w+\) \| `\w+` \| (.+) \|$", readme, re.MULTILINE))
+    listed = dict(
+        re.findall(r"^\| \[(\S+)\]\(#\w+\) \| `\w+` \| (.+) \|$", readme, re.MULTILINE)
+    )
     tables = {path.name: path.stat().st_size for path in DATA.glob("*.csv.gz")}
-    assert set(listed) == set(tables) == {Path(spec_of(name).data.url).name for name in FOLDERS}
+    assert (
+        set(listed)
+        == set(tables)
+        == {Path(spec_of(name).data.url).name for name in FOLDERS}
+    )
     for name, size in tables.items():
         assert size <= LARGEST.get(name, 300_000)
         assert listed[name] in LICENCES
@@ -93,7 +104,9 @@ def test_every_table_is_small_and_has_an_origin_and_a_licence() -> None:
 
 
 def test_the_scripts_make_the_tables(flights: pd.DataFrame) -> None:
-    """Run again, they give the same texts; that of the flights the same table, in order of time."""
+    """Run again, they give the same texts; that of the flights the same table, in order
+    of time.
+    """
     for name, table in script("make_examples").TABLES.items():
         text = gzip.decompress((DATA / f"{name}.csv.gz").read_bytes()).decode()
         assert table().to_csv(index=False) == text
@@ -111,10 +124,14 @@ def test_the_first_page_on_dagster_shows_how_to_run_each() -> None:
 
 
 def test_the_pictures_of_the_readme_are_there_and_small() -> None:
-    """Each lies in the project, weighs at most 250 kB, and says in words what it shows."""
+    """Each lies in the project, weighs at most 250 kB, and says in words what
+    it shows.
+    """
     readme = (ROOT / "README.md").read_text()
     ((words, light),) = re.findall(r'<img alt="(.*?)" src="(.+?)"', readme)
-    (dark,) = re.findall(r'<source media="\(prefers-color-scheme: dark\)" srcset="(.+?)"', readme)
+    (dark,) = re.findall(
+        r'<source media="\(prefers-color-scheme: dark\)" srcset="(.+?)"', readme
+    )
     assert re.search(r"\d", words)
     assert all((ROOT / path).stat().st_size <= 250_000 for path in (light, dark))
 
@@ -122,7 +139,9 @@ def test_the_pictures_of_the_readme_are_there_and_small() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rodent_species", "room_rate"])
 def test_a_small_experiment_reaches_its_sets(name: str, storage: Path) -> None:
-    """No finding is left open, the schema rejects the dirt that the README names, no check fails."""
+    """No finding is left open, the schema rejects the dirt that the README names, no
+    check fails.
+    """
     spec, schema = declared(name)
     run = runs.run(spec, schema, stages=(*UP_TO_THE_SETS, *SETS))
     assert_rows_reach_the_sets(run, name)
@@ -131,7 +150,9 @@ def test_a_small_experiment_reaches_its_sets(name: str, storage: Path) -> None:
 
 @pytest.mark.slow
 def test_the_smallest_experiment_ends_with_an_accepted_model(storage: Path) -> None:
-    """From the table to the exported model; whole countries judge, and the score is honest."""
+    """From the table to the exported model; whole countries judge, and the score is
+    honest.
+    """
     spec, schema = declared("life_expectancy")
     run = runs.run(spec, schema)
     assert_rows_reach_the_sets(run, spec.name)
@@ -144,7 +165,9 @@ def test_the_smallest_experiment_ends_with_an_accepted_model(storage: Path) -> N
 
 
 def assert_rows_reach_the_sets(run: runs.Run, name: str) -> None:
-    """The verdict is go, and all rows but the rejected and those in gaps are in a set."""
+    """The verdict is go, and all rows but the rejected and those in gaps are
+    in a set.
+    """
     split, rows, rejected = SMALL[name]
     assert run.success, run.failure
     assert spec_of(name).split.by == split
@@ -152,11 +175,15 @@ def assert_rows_reach_the_sets(run: runs.Run, name: str) -> None:
     assert run.metadata("raw_data")["dagster/row_count"] == rows
     assert run.metadata("validated_data")["dagster/row_count"] == rows - rejected
     in_sets = sum(run.metadata(stage)["dagster/row_count"] for stage in SETS)
-    assert in_sets == rows - rejected if split != "time" else 0.95 * rows < in_sets < rows
+    assert (
+        in_sets == rows - rejected if split != "time" else 0.95 * rows < in_sets < rows
+    )
 
 
 def test_the_yaml_of_the_flights_fits_the_table(flights: pd.DataFrame) -> None:
-    """The schema rejects flights without weather, no feature tells the future, 30 models are compared."""
+    """The schema rejects flights without weather, no feature tells the future, 30
+    models are compared.
+    """
     spec, schema_text = declared("flight_delay")
     assert set(spec.exclude) <= set(flights.columns)
     prepared, schema = prepare(flights, spec.preparation), load_schema(schema_text)
@@ -166,7 +193,14 @@ def test_the_yaml_of_the_flights_fits_the_table(flights: pd.DataFrame) -> None:
     assert {one.what for one in data.reasons} == {"is missing"}
     features = feature_columns(data.validated, spec)
     assert len(features) == 16
-    assert not {name for name in features if name.startswith(("plane_", "arr_", "dep_", "air_"))}
+    assert not {
+        name for name in features if name.startswith(("plane_", "arr_", "dep_", "air_"))
+    }
     found = configurations(spec)
     assert len(found) >= 30
-    assert {one.algorithm for one in found} == {"lightgbm", "random_forest", "linear", "dummy"}
+    assert {one.algorithm for one in found} == {
+        "lightgbm",
+        "random_forest",
+        "linear",
+        "dummy",
+    }

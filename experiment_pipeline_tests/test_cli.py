@@ -1,4 +1,6 @@
-"""The command line: rows as delivered in, predictions and rejected rows out, errors in words."""
+"""The command line: rows as delivered in, predictions and rejected rows out, errors in
+words.
+"""
 
 import importlib
 import io
@@ -51,7 +53,9 @@ def written(rows: pd.DataFrame, name: str = "rows.csv") -> Path:
 
 
 def test_rows_as_delivered_get_predictions(here: Path) -> None:
-    """Each follows from probability and exported threshold; rejected rows of an earlier run do not stay."""
+    """Each follows from probability and exported threshold; rejected rows of an earlier
+    run do not stay.
+    """
     (here / "predictions.rejected.csv").write_text("old")
     result = command("predict", "flights", written(exported.delivered(60)))
     assert result.exit_code == 0, result.output
@@ -61,7 +65,10 @@ def test_rows_as_delivered_get_predictions(here: Path) -> None:
         *("row_number", "flight", "day", "prediction", "probability_yes")
     ]
     assert predictions["row_number"].tolist() == list(range(60))
-    said, probability = predictions["prediction"] == "yes", predictions["probability_yes"]
+    said, probability = (
+        predictions["prediction"] == "yes",
+        predictions["probability_yes"],
+    )
     assert ((probability >= 0.4) == said).all()
     assert (said & (probability < 0.5)).any()
     assert pd.read_csv("predictions.rejected.csv").empty
@@ -86,7 +93,9 @@ def test_a_program_reads_what_was_predicted_as_json() -> None:
 
 
 def test_rejected_rows_come_with_their_reasons() -> None:
-    """A row that breaks the schema gets no prediction, and is kept as it was delivered."""
+    """A row that breaks the schema gets no prediction, and is kept as it was
+    delivered.
+    """
     raw = exported.delivered(10)
     raw.loc[3, "distance"] = -5.0
     raw["day"] = raw["day"].astype(object)
@@ -105,13 +114,18 @@ def test_rejected_rows_come_with_their_reasons() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("distance\n1\n", "lacks 2 of the 3 columns that the model reads: 'carrier', 'day'"),
+        (
+            "distance\n1\n",
+            "lacks 2 of the 3 columns that the model reads: 'carrier', 'day'",
+        ),
         ("day;distance;carrier\n", "no rows"),
         ("day;distance;carrier\n2013-05-01 10:00;-1;AA\n", "all 1 rows break it"),
         ("<html></html>", "HTML"),
     ],
 )
-def test_what_cannot_be_predicted_is_said_on_one_screen(table: str, message: str) -> None:
+def test_what_cannot_be_predicted_is_said_on_one_screen(
+    table: str, message: str
+) -> None:
     """Exit code 1, culprit, rule and fix, no stack, and no output file."""
     Path("rows.csv").write_text(table)
     result = command("predict", "flights", "rows.csv")
@@ -137,11 +151,17 @@ def forged_text(content: bytes) -> bytes:
 FORGED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "text of LightGBM": ("model.skops", forged_text),
     "no archive": ("model.skops", lambda _: b"PK"),
-    "other estimator": ("model.skops", lambda _: persistence.to_bytes(exported.prepared)),
+    "other estimator": (
+        "model.skops",
+        lambda _: persistence.to_bytes(exported.prepared),
+    ),
     "types": ("trusted_types.json", lambda _: b"{"),
     "signature": ("signature.json", lambda old: old.replace(b"distance", b"distanse")),
     "predictions": ("expected_predictions.json", lambda _: b"[]"),
-    "another answer": ("expected_predictions.json", lambda old: old.replace(b"0.", b"0.9")),
+    "another answer": (
+        "expected_predictions.json",
+        lambda old: old.replace(b"0.", b"0.9"),
+    ),
     "example": ("input_example.json", lambda _: b"{}"),
     "schema": ("schema.yaml", lambda _: b"columns: [1]"),
     "preparation": ("preparation.yaml", lambda _: b"\xff"),
@@ -149,8 +169,12 @@ FORGED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 @pytest.mark.parametrize("kind", FORGED)
-def test_a_forged_file_is_an_error_in_words(kind: str, boosted: ModelPackage, tmp_path) -> None:
-    """Whatever stands in a version's files, also under a new manifest, ends the command as an error does."""
+def test_a_forged_file_is_an_error_in_words(
+    kind: str, boosted: ModelPackage, tmp_path
+) -> None:
+    """Whatever stands in a version's files, also under a new manifest, ends the command
+    as an error does.
+    """
     name, change = FORGED[kind]
     files = {**boosted.files, name: change(boosted.files[name])}
     forged = ModelPackage(**{**vars(boosted), "files": files})
@@ -167,7 +191,9 @@ def boosted() -> ModelPackage:
     return exported.package(exported.fitted(model=model))
 
 
-def test_a_model_larger_than_memory_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_larger_than_memory_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What its files unpack to is known before they are."""
     free = FreeMemory(1_000, "ulimit -v")
     monkeypatch.setattr(persistence, "free_memory", lambda: free)
@@ -190,7 +216,9 @@ def own_code(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType
 
 
 def test_own_code_runs_only_when_it_is_named(own_code: ModuleType, here: Path) -> None:
-    """A model with a user's estimator and function loads with --trust, by name, only."""
+    """A model with a user's estimator and function loads with --trust, by
+    name, only.
+    """
     preparation = {"types": {"day": "datetime"}, "calendar": {"day": ["hour"]}}
     experiment = exported.make_spec(
         preparation={**preparation, "function": "own_code_of_a_user:same"}
@@ -224,8 +252,12 @@ def test_own_code_runs_only_when_it_is_named(own_code: ModuleType, here: Path) -
         ("in", "--output linked/predictions.csv"),
     ],
 )
-def test_an_output_that_cannot_be_is_refused(table: str, options: str, here: Path) -> None:
-    """Another format, the table by any of its names, and a place from which it is read are none."""
+def test_an_output_that_cannot_be_is_refused(
+    table: str, options: str, here: Path
+) -> None:
+    """Another format, the table by any of its names, and a place from which it is read
+    are none.
+    """
     (here / "in").mkdir()
     before = written(exported.delivered(5)).read_bytes()
     written(exported.delivered(5), "in/part.csv")
@@ -235,20 +267,34 @@ def test_an_output_that_cannot_be_is_refused(table: str, options: str, here: Pat
     result = command("predict", "flights", table.format(here=here), *options.split())
     assert (result.exit_code, sorted(here.rglob("*"))) == (1, left), result.output
     assert result.output.startswith("Error: ")
-    assert (here / "rows.csv").read_bytes() == before == (here / "in/part.csv").read_bytes()
+    assert (
+        (here / "rows.csv").read_bytes()
+        == before
+        == (here / "in/part.csv").read_bytes()
+    )
 
 
 def test_an_output_beside_the_table_is_allowed(here: Path) -> None:
-    """A name that the pattern does not match, and a folder beside the table's, are no part of it."""
+    """A name that the pattern does not match, and a folder beside the table's, are no
+    part of it.
+    """
     (here / "in").mkdir()
     written(exported.delivered(5), "in/part.csv")
-    for table, to in (("in", "in.csv"), ("in/p*.csv", "in/out.csv"), ("in/part.csv", "in/p.csv")):
+    for table, to in (
+        ("in", "in.csv"),
+        ("in/p*.csv", "in/out.csv"),
+        ("in/part.csv", "in/p.csv"),
+    ):
         done = command("predict", "flights", table, "--output", to)
         assert done.exit_code == 0, done.output
 
 
-def test_a_terminated_command_ends_as_an_interrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM, as of a scheduler, is an exception: what has begun is cleared away on its way."""
+def test_a_terminated_command_ends_as_an_interrupted_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGTERM, as of a scheduler, is an exception: what has begun is cleared away on
+    its way.
+    """
     set_by = dict[int, Callable[..., object]]()
     monkeypatch.setattr(signal, "signal", set_by.__setitem__)
     command("predict", "flights", written(exported.delivered(2)))
@@ -268,15 +314,29 @@ def test_the_command_loads_nothing_before_it_needs_it() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_contributions_and_kept_columns_stand_beside_the_predictions(suffix: str) -> None:
-    """Kept are also columns that are excluded, or that training did not have: these as they are written."""
+def test_contributions_and_kept_columns_stand_beside_the_predictions(
+    suffix: str,
+) -> None:
+    """Kept are also columns that are excluded, or that training did not have: these as
+    they are written.
+    """
     raw = exported.delivered(12).assign(customer="007", prediction="old")
     raw.loc[3, "distance"] = -5
     keep = ("--explain", 2, "--keep", "customer, delay,flight,prediction")
-    result = command("predict", "flights", written(raw), *keep, "--output", f"p{suffix}")
-    assert "because   distance: fails greater_than_or_equal_to(0) (1 row" in result.output
-    found = pd.read_csv("p.csv", dtype="str") if suffix == ".csv" else pd.read_parquet("p.parquet")
-    parts = [f"{what}_{k}" for k in (1, 2) for what in ("feature", "value", "contribution")]
+    result = command(
+        "predict", "flights", written(raw), *keep, "--output", f"p{suffix}"
+    )
+    assert (
+        "because   distance: fails greater_than_or_equal_to(0) (1 row" in result.output
+    )
+    found = (
+        pd.read_csv("p.csv", dtype="str")
+        if suffix == ".csv"
+        else pd.read_parquet("p.parquet")
+    )
+    parts = [
+        f"{what}_{k}" for k in (1, 2) for what in ("feature", "value", "contribution")
+    ]
     before = ["row_number", "flight", "day", "customer", "delay", "original_prediction"]
     assert list(found.columns) == [*before, "prediction", "probability_yes", *parts]
     assert found["customer"].tolist() == ["007"] * 11
@@ -286,11 +346,17 @@ def test_contributions_and_kept_columns_stand_beside_the_predictions(suffix: str
     assert "column custmer: is in --keep, but not in the table" in wrong.output
 
 
-def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path) -> None:
-    """By the bounds of the version; a coverage that it does not know, or a version without, is an error."""
+def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(
+    here: Path,
+) -> None:
+    """By the bounds of the version; a coverage that it does not know, or a version
+    without, is an error.
+    """
     rows = written(exported.delivered(12))
     known = CoverageCheck(0.9, Calibrated(100, {90: (0.6, 0.3)}, None, ("yes", "no")))
-    published = Registry(UPath(here), "sets").publish(exported.package(coverage=known), accept)
+    published = Registry(UPath(here), "sets").publish(
+        exported.package(coverage=known), accept
+    )
     result = command("predict", published.path, rows, "--interval", 0.9, "--explain", 1)
     assert result.exit_code == 0, result.output
     found = pd.read_csv("predictions.csv")
@@ -302,7 +368,9 @@ def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path)
         refused = command("predict", name, rows, "--interval", asked)
         assert f"for 50 to {most} % of rows" in refused.output
     again = load_model(published.path).predict_interval(exported.delivered(12))
-    assert again.predictions["prediction_set"].tolist() == found["prediction_set"].tolist()
+    assert (
+        again.predictions["prediction_set"].tolist() == found["prediction_set"].tolist()
+    )
 
 
 def test_every_command_answers_programs() -> None:

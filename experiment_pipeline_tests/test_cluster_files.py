@@ -1,4 +1,6 @@
-"""The example files of docs/cluster are what their tools read, and name only what there is."""
+"""The example files of docs/cluster are what their tools read, and name only what there
+is.
+"""
 
 import os
 import re
@@ -41,17 +43,27 @@ def dask_cluster() -> dict[str, Any]:
 def test_every_script_is_one_that_bash_reads(script: Path) -> None:
     """Its syntax holds, and so does its style where shellcheck is installed."""
     subprocess.run(["bash", "-n", script], check=True)
-    if found := shutil.which("shellcheck", path=f"{BIN}{os.pathsep}{os.environ['PATH']}"):
-        done = subprocess.run([found, script], check=False, capture_output=True, text=True)
+    if found := shutil.which(
+        "shellcheck", path=f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    ):
+        done = subprocess.run(
+            [found, script], check=False, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout
 
 
 def test_every_variable_of_ours_is_one_that_the_package_reads() -> None:
-    """`EXPERIMENT_PIPELINE_…` in the files stands in the package, or in the script itself."""
-    code = "".join(path.read_text() for path in (ROOT / "experiment_pipeline").rglob("*.py"))
+    """`EXPERIMENT_PIPELINE_…` in the files stands in the package, or in the script
+    itself.
+    """
+    code = "".join(
+        path.read_text() for path in (ROOT / "experiment_pipeline").rglob("*.py")
+    )
     own = {"EXPERIMENT_PIPELINE_MODULE"}
     for path in FILES:
-        named = set(re.findall(r"\bEXPERIMENT_PIPELINE_[A-Z_]*[A-Z]\b", path.read_text()))
+        named = set(
+            re.findall(r"\bEXPERIMENT_PIPELINE_[A-Z_]*[A-Z]\b", path.read_text())
+        )
         unknown = {one for one in named - own if f'"{one}"' not in code}
         assert not unknown, path
 
@@ -98,13 +110,19 @@ def test_the_page_names_every_file() -> None:
 
 
 def test_each_fault_of_the_page_is_tested_and_each_test_is_on_the_page() -> None:
-    """Every row of the table ends with tests that exist; none of test_faults.py is left out."""
+    """Every row of the table ends with tests that exist; none of test_faults.py is left
+    out.
+    """
     page = (FOLDER / "README.md").read_text()
     _, _, section = page.partition("\n## When something goes wrong\n")
-    rows = re.findall(r"^\| (?!what happens)(.+) \|$", section.partition("\n## ")[0], re.MULTILINE)
+    rows = re.findall(
+        r"^\| (?!what happens)(.+) \|$", section.partition("\n## ")[0], re.MULTILINE
+    )
     named = set[tuple[Path, str]]()
     for row in rows:
-        tests = re.findall(r"\]\((\.\./\.\./[\w/]+\.py)#(test_\w+)\)", row.rpartition(" | ")[2])
+        tests = re.findall(
+            r"\]\((\.\./\.\./[\w/]+\.py)#(test_\w+)\)", row.rpartition(" | ")[2]
+        )
         assert tests, row
         named |= {((FOLDER / file).resolve(), test) for file, test in tests}
     defined = {
@@ -117,16 +135,24 @@ def test_each_fault_of_the_page_is_tested_and_each_test_is_on_the_page() -> None
 
 
 def test_the_certificates_are_what_pythons_strict_checks_accept(tmp_path: Path) -> None:
-    """Authority and roles: signed, of their use alone, and their keys readable by nobody else."""
+    """Authority and roles: signed, of their use alone, and their keys readable by
+    nobody else.
+    """
     made = tmp_path / "made"
     script = FOLDER / "make_certificates.sh"
-    done = subprocess.run([script, made, "7"], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [script, made, "7"], check=True, capture_output=True, text=True
+    )
     assert done.stdout.count(": OK") == 3
     authority = x509.load_pem_x509_certificate((made / "ca.pem").read_bytes())
     for role in ("scheduler", "worker", "client"):
-        certificate = x509.load_pem_x509_certificate((made / f"{role}.pem").read_bytes())
+        certificate = x509.load_pem_x509_certificate(
+            (made / f"{role}.pem").read_bytes()
+        )
         certificate.verify_directly_issued_by(authority)
-        assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        assert not certificate.extensions.get_extension_for_class(
+            x509.BasicConstraints
+        ).value.ca
         context = ssl.create_default_context(cafile=str(made / "ca.pem"))
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         context.load_cert_chain(made / f"{role}.pem", made / f"{role}.key")
@@ -138,8 +164,12 @@ def test_the_certificates_are_what_pythons_strict_checks_accept(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("part", ["scheduler", "worker"])
-def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: str) -> None:
-    """Each option of the manifest, the clusters and the scripts is one of `dask scheduler` or `dask worker`."""
+def test_dasks_commands_know_their_options(
+    dask_cluster: dict[str, Any], part: str
+) -> None:
+    """Each option of the manifest, the clusters and the scripts is one of `dask
+    scheduler` or `dask worker`.
+    """
     from distributed.cli.dask_scheduler import main as scheduler
     from distributed.cli.dask_worker import main as worker
 
@@ -157,7 +187,9 @@ def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: s
 
 
 def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster) -> None:
-    """One image, one address, and no secret, ConfigMap or volume that the page does not make."""
+    """One image, one address, and no secret, ConfigMap or volume that the page does not
+    make.
+    """
     (values,) = documents("kubernetes/dagster-values.yaml")
     (location,) = values["dagster-user-deployments"]["deployments"]
     assert f"{location['image']['repository']}:{location['image']['tag']}" == IMAGE
@@ -169,13 +201,21 @@ def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster) -> No
     expected = {"DASK_SCHEDULER_ADDRESS": address}
     assert {one["name"]: one["value"] for one in worker["env"]} == expected
     page = (FOLDER / "README.md").read_text()
-    made = set(re.findall(r"create secret generic \"?([\w-]+?)-?(?:\$role)?\"?[ \\]", page))
+    made = set(
+        re.findall(r"create secret generic \"?([\w-]+?)-?(?:\$role)?\"?[ \\]", page)
+    )
     text = "".join(path.read_text() for path in MANIFESTS.iterdir())
-    used = set(re.findall(r"(?:secretName|secretRef: \{name|postgresqlSecretName): ([\w-]+)", text))
+    used = set(
+        re.findall(
+            r"(?:secretName|secretRef: \{name|postgresqlSecretName): ([\w-]+)", text
+        )
+    )
     used |= {one["name"] for one in location["envSecrets"]}
     assert made
     for secret in used:
-        assert any(secret == one or secret.startswith(f"{one}-") for one in made), secret
+        assert any(secret == one or secret.startswith(f"{one}-") for one in made), (
+            secret
+        )
 
 
 def test_dagsters_instance_is_one_that_dagster_reads(tmp_path, monkeypatch) -> None:
@@ -184,4 +224,6 @@ def test_dagsters_instance_is_one_that_dagster_reads(tmp_path, monkeypatch) -> N
 
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql+psycopg2://user@host/name")
     config, _ = dagster_instance_config(str(FOLDER / "ssh"))
-    assert config["storage"]["postgres"] == {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}
+    assert config["storage"]["postgres"] == {
+        "postgres_url": {"env": "DAGSTER_POSTGRES_URL"}
+    }

@@ -1,4 +1,6 @@
-"""What contributors are told is so: the commands, the tree, the paths and the four walks."""
+"""What contributors are told is so: the commands, the tree, the paths and the four
+walks.
+"""
 
 import re
 from dataclasses import replace
@@ -20,23 +22,37 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 def test_the_hooks_run_what_lint_runs() -> None:
     """A commit that passes the hooks passes the first part of CI."""
-    (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    commands = [line.strip().replace("$(BIN)", ".venv/bin") for line in lint.splitlines()]
+    (lint,) = re.findall(
+        r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    commands = [
+        line.strip().replace("$(BIN)", ".venv/bin") for line in lint.splitlines()
+    ]
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
-    assert [hook["entry"] for repo in hooks["repos"] for hook in repo["hooks"]] == commands
+    assert [
+        hook["entry"] for repo in hooks["repos"] for hook in repo["hooks"]
+    ] == commands
 
 
 def test_every_target_says_whom_it_is_for() -> None:
     """`make help` lists each target of people under users or contributors."""
-    targets = re.findall(r"^([a-z-]+):(.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    told = {name for name, rest in targets if re.search(r"## (users|contributors): ", rest)}
+    targets = re.findall(
+        r"^([a-z-]+):(.*)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    told = {
+        name for name, rest in targets if re.search(r"## (users|contributors): ", rest)
+    }
     assert told == {name for name, _ in targets} - {"system", "system-test"}
 
 
 def test_the_tree_of_contributing_is_the_real_one() -> None:
-    """Every package and loose module stands in it, with what lives there, and nothing else."""
+    """Every package and loose module stands in it, with what lives there, and nothing
+    else.
+    """
     lines = CONTRIBUTING.split("```text\n")[1].split("```")[0].splitlines()[1:]
-    told = [re.fullmatch(r"((?:  )+)(\S+)(?: {2,}(.+))?", line).groups() for line in lines]
+    told = [
+        re.fullmatch(r"((?:  )+)(\S+)(?: {2,}(.+))?", line).groups() for line in lines
+    ]
     package = Path(experiment_pipeline.__file__).parent
     there = {
         f"{path.name}/" if path.is_dir() else path.name
@@ -56,9 +72,13 @@ def test_what_contributing_names_is_there() -> None:
 
 
 def test_the_rooms_of_the_flow_are_there() -> None:
-    """Every path of the table and of the walks leads to a room or file of the package."""
+    """Every path of the table and of the walks leads to a room or file of the
+    package.
+    """
     flow = CONTRIBUTING.split("## How data flows")[1].split("## ")[0]
-    rows = [line.split("|")[2] for line in flow.splitlines() if line.startswith("| ")][1:]
+    rows = [line.split("|")[2] for line in flow.splitlines() if line.startswith("| ")][
+        1:
+    ]
     named = {name for row in rows for name in re.findall(r"`([\w/.]+)`", row)}
     named |= set(re.findall(r"`((?:stages|statistics|spec)/[\w/.]+)`", flow))
     assert len(named) > 12
@@ -67,8 +87,12 @@ def test_the_rooms_of_the_flow_are_there() -> None:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_metric_an_algorithm_and_a_finding_are_declared_once(tmp_path, monkeypatch) -> None:
-    """A name is all: the flow takes it, down to gate, export and verdict; a notebook finds it again."""
+def test_a_metric_an_algorithm_and_a_finding_are_declared_once(
+    tmp_path, monkeypatch
+) -> None:
+    """A name is all: the flow takes it, down to gate, export and verdict; a notebook
+    finds it again.
+    """
     monkeypatch.setitem(METRICS, "squares", replace(METRICS["brier"], name="squares"))
     bayes = Estimator("sklearn.naive_bayes.BernoulliNB")
     monkeypatch.setitem(ALGORITHMS, "bayes", Algorithm(bayes, bayes))

@@ -20,7 +20,9 @@ EXAMPLES = DOCS / "examples"
 
 @pytest.mark.slow
 def test_partitions_as_configurations_in_plain_dagster(tmp_path, monkeypatch):
-    """One run trains every configuration, each partition has its score, and the best one is chosen."""
+    """One run trains every configuration, each partition has its score, and the best
+    one is chosen.
+    """
     monkeypatch.chdir(tmp_path)
     names = runpy.run_path(str(EXAMPLES / "hyperparameter_partitions.py"))
     with dg.instance_for_test() as instance:
@@ -33,15 +35,21 @@ def test_partitions_as_configurations_in_plain_dagster(tmp_path, monkeypatch):
             scores[key] = record.asset_materialization.metadata["auc"].value
         best = instance.get_latest_materialization_event(dg.AssetKey("leaderboard"))
     assert len(scores) == 9
-    assert scores[best.asset_materialization.metadata["best"].value] == max(scores.values())
+    assert scores[best.asset_materialization.metadata["best"].value] == max(
+        scores.values()
+    )
 
 
 def test_a_champion_behind_an_http_api(tmp_path, monkeypatch):
-    """Valid rows are predicted, an invalid one comes back with its reason, a missing column is named."""
+    """Valid rows are predicted, an invalid one comes back with its reason, a missing
+    column is named.
+    """
     from fastapi.testclient import TestClient
 
     spec = exported.make_spec(name="flights")
-    Registry(UPath(tmp_path), spec.name).publish(exported.package(spec=spec), lambda _: None)
+    Registry(UPath(tmp_path), spec.name).publish(
+        exported.package(spec=spec), lambda _: None
+    )
     monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(tmp_path))
     monkeypatch.setenv("EXPERIMENT", "flights")
     client = TestClient(runpy.run_path(str(EXAMPLES / "serve.py"))["app"])
@@ -57,8 +65,16 @@ def test_a_champion_behind_an_http_api(tmp_path, monkeypatch):
 
 def test_the_guides_show_search_entries_that_are_read():
     """A reader copies them: algorithm, name and hyperparameters go together."""
-    text = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("guides/*.md"))
-    blocks = [yaml.safe_load(one) for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    text = "".join(
+        page.read_text(encoding="utf-8") for page in DOCS.glob("guides/*.md")
+    )
+    blocks = [
+        yaml.safe_load(one) for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    ]
     settings = [one.get("attributes", one) for one in blocks if one]
-    entries = [Search.model_validate(entry) for one in settings for entry in one.get("search", ())]
+    entries = [
+        Search.model_validate(entry)
+        for one in settings
+        for entry in one.get("search", ())
+    ]
     assert "shop.models.MyModel" in {one.algorithm for one in entries}

@@ -23,12 +23,16 @@ from experiment_pipeline_tests.tracking.history import version_row, write_histor
 
 ROOT = Path(__file__).parent.parent
 NAMES = experiment_pipeline.__all__
-FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(experiment_pipeline, name))]
+FUNCTIONS = [
+    name for name in NAMES if inspect.isfunction(getattr(experiment_pipeline, name))
+]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project's folder: its experiment, an exported model, and rows to predict for."""
+    """A project's folder: its experiment, an exported model, and rows to
+    predict for.
+    """
     folder = tmp_path_factory.mktemp("project")
     for name in ("experiment_pipeline", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
@@ -41,7 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_public_name_is_there_documented_and_typed(name: str) -> None:
-    """Each can be imported, stands on the page of the API, says what it is, and names its types."""
+    """Each can be imported, stands on the page of the API, says what it is, and names
+    its types.
+    """
     public = getattr(experiment_pipeline, name)
     assert public.__doc__
     page = (ROOT / "docs" / "reference" / "python.md").read_text()
@@ -53,31 +59,48 @@ def test_a_public_name_is_there_documented_and_typed(name: str) -> None:
 
 
 def test_type_checkers_see_the_same_names() -> None:
-    """What is loaded when it is asked for, and what a type checker is told, do not drift apart."""
+    """What is loaded when it is asked for, and what a type checker is told, do not
+    drift apart.
+    """
     tree = ast.parse(Path(experiment_pipeline.__file__).read_text())
     told = {
         alias.name: node.module
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("experiment_pipeline.")
+        if isinstance(node, ast.ImportFrom)
+        and node.module.startswith("experiment_pipeline.")
         for alias in node.names
     }
-    homes = {name: f"experiment_pipeline.{experiment_pipeline._HOMES[name]}" for name in NAMES}
+    homes = {
+        name: f"experiment_pipeline.{experiment_pipeline._HOMES[name]}"
+        for name in NAMES
+    }
     assert told == homes
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_example_of_a_function_is_true(name: str, folder, quick, monkeypatch) -> None:
+def test_the_example_of_a_function_is_true(
+    name: str, folder, quick, monkeypatch
+) -> None:
     """Every function shows how it is called, and what it shows is what comes out."""
     first, _, _, last = write_history()
     later = promised.labelled(60, np.random.default_rng(3))
     later = later.assign(flight=range(60), prediction="no")
-    for file, left_out in (("predictions.csv", "late"), ("labels.csv", "probability_yes")):
+    for file, left_out in (
+        ("predictions.csv", "late"),
+        ("labels.csv", "probability_yes"),
+    ):
         later.drop(columns=left_out).to_csv(folder / file, index=False)
     judged = to_parquet(run_record.JudgedRows.of(promised.judged(), 0.4))
     (folder / "validation_rows.parquet").write_bytes(judged)
-    kept = run_record.ReportRow(name=run_record.JUDGED_ROWS, place="validation_rows.parquet")
+    kept = run_record.ReportRow(
+        name=run_record.JUDGED_ROWS, place="validation_rows.parquet"
+    )
     RunRecord("flight_delay", first).record([kept])
-    rows = {"set": ["validation", "test"], "flight": ["UA 7", "B6 2"], "target": ["yes", "no"]}
+    rows = {
+        "set": ["validation", "test"],
+        "flight": ["UA 7", "B6 2"],
+        "target": ["yes", "no"],
+    }
     rows |= {"prediction": ["no", "yes"], "loss": [3.21, 2.45]}
     numbers = pd.Index([17, 4], name="row_number")
     (folder / "rows.parquet").write_bytes(to_parquet(pd.DataFrame(rows, index=numbers)))
@@ -89,7 +112,10 @@ def test_the_example_of_a_function_is_true(name: str, folder, quick, monkeypatch
     names = {name: getattr(experiment_pipeline, name) for name in NAMES}
     x = pd.Series(range(300)) / 7
     table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
-    finder, known = doctest.DocTestFinder(recurse=False), names | {"pd": pd, "table": table}
+    finder, known = (
+        doctest.DocTestFinder(recurse=False),
+        names | {"pd": pd, "table": table},
+    )
     (example,) = finder.find(names[name], name, globs=known)
     assert example.examples, "give it an example"
     told: list[str] = []
@@ -98,7 +124,9 @@ def test_the_example_of_a_function_is_true(name: str, folder, quick, monkeypatch
 
 
 def test_dagster_finds_the_component_without_what_loads_an_experiment() -> None:
-    """A process of a host that runs no experiment pays for no tables and databases; a prompt completes all."""
+    """A process of a host that runs no experiment pays for no tables and databases; a
+    prompt completes all.
+    """
     script = (
         "from dagster.components.core.package_entry import discover_entry_point_package_objects\n"
         "import sys, experiment_pipeline as ep\n"
@@ -109,8 +137,12 @@ def test_dagster_finds_the_component_without_what_loads_an_experiment() -> None:
     assert printed_by(script) == "[]"
 
 
-def test_the_champion_is_found_where_it_was_exported_to(tmp_path, folder: Path, monkeypatch):
-    """The memory knows an export URL of the experiment's own; without it the storage is looked at."""
+def test_the_champion_is_found_where_it_was_exported_to(
+    tmp_path, folder: Path, monkeypatch
+):
+    """The memory knows an export URL of the experiment's own; without it the storage is
+    looked at.
+    """
     spec = exported.make_spec(name="flight_delay")
     elsewhere = Registry(UPath(tmp_path / "exports"), spec.name)
     published = elsewhere.publish(exported.package(spec=spec), lambda _: None)

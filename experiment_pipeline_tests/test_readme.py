@@ -20,8 +20,13 @@ from experiment_pipeline_tests.tracking.history import write_history, write_run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = {path: path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))}
-PAGES = {path: text for path, text in PAGES.items() if not {"_build", "made"} & {*path.parts}}
+PAGES = {
+    path: path.read_text()
+    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+}
+PAGES = {
+    path: text for path, text in PAGES.items() if not {"_build", "made"} & {*path.parts}
+}
 ASK = (ROOT / "docs" / "guides" / "ask.md").read_text()
 
 
@@ -29,11 +34,15 @@ ASK = (ROOT / "docs" / "guides" / "ask.md").read_text()
 def test_a_stage_is_one_package_with_its_tests(stage):
     """The code and the tests call a stage by one name; it is a step of the flow."""
     assert stage in vars(steps)
-    assert list((ROOT / "experiment_pipeline_tests" / "stages" / stage).glob("test_*.py"))
+    assert list(
+        (ROOT / "experiment_pipeline_tests" / "stages" / stage).glob("test_*.py")
+    )
 
 
 def test_the_table_of_assets_names_those_of_the_graph():
-    """Every asset stands in the table of the first page on Dagster, and nothing else does."""
+    """Every asset stands in the table of the first page on Dagster, and nothing else
+    does.
+    """
     from experiment_pipeline.definitions import defs
 
     keys = defs().resolve_asset_graph().get_all_asset_keys()
@@ -51,33 +60,45 @@ def test_readme_is_read_in_a_few_minutes():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_names_is_there(page):
-    """Links lead to files; targets, commands and options exist; Python compiles; whole YAML is valid."""
+    """Links lead to files; targets, commands and options exist; Python compiles; whole
+    YAML is valid.
+    """
     text = PAGES[page]
     for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
         made = page.parent / link
         assert made.exists() or (made.parent.name == "made"), link
     for source in re.findall(r"\{source\}`([^`]+)`", text):
         assert (ROOT / source).exists(), source
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
     assert set(re.findall(r"(?:`|^)make ([a-z]+)\b", text, re.MULTILINE)) <= targets
     for line in re.findall(
         r"(?:^|`|/)experiment-pipeline ((?:[a-z-]+)\b.*?)(?:`|$)", text, re.MULTILINE
     ):
         name, *words = shlex.split(line.replace("…", ""), comments=True)
         known = {one for option in main.commands[name].params for one in option.opts}
-        assert {word.split("=")[0] for word in words if word.startswith("--")} <= known | {"--help"}
+        assert {
+            word.split("=")[0] for word in words if word.startswith("--")
+        } <= known | {"--help"}
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         compile(code, str(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     for example in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
         declared = yaml.safe_load(example) or {}
         if "attributes" in declared:
-            assert ExperimentSpec.model_validate({"name": "churn", **declared["attributes"]})
+            assert ExperimentSpec.model_validate(
+                {"name": "churn", **declared["attributes"]}
+            )
 
 
 def test_a_page_says_at_first_use_which_rows_the_validation_set_is():
-    """Much of the field swaps its name with that of the test set, so it is called the final hold-out."""
+    """Much of the field swaps its name with that of the test set, so it is called the
+    final hold-out.
+    """
     said = r"validation\W+(final hold-out|(?:set|rows|report)\b(?:\W+final hold-out)?)"
-    first = {path: re.search(rf"(?<!cross-)\b{said}", text) for path, text in PAGES.items()}
+    first = {
+        path: re.search(rf"(?<!cross-)\b{said}", text) for path, text in PAGES.items()
+    }
     assert not [path for path, use in first.items() if use and "hold-out" not in use[0]]
 
 
@@ -112,7 +133,9 @@ def test_what_python_is_told_to_ask_has_answers(capsys):
 
 
 def test_what_sql_is_told_to_ask_has_answers():
-    """The statement runs as it stands: the runs of a month, their hours and their cost."""
+    """The statement runs as it stands: the runs of a month, their hours and
+    their cost.
+    """
     write_history()
     (statement,) = blocks("SQL", "sql")
     found = pd.read_sql(statement, database()).set_index("status")
@@ -137,7 +160,9 @@ def test_what_the_command_line_is_told_to_ask_has_answers():
 
 
 def test_figures_and_picture_are_those_of_recorded_runs_and_of_the_benchmark():
-    """`make figures` would change nothing, and no other score or ratio stands on the page on speed."""
+    """`make figures` would change nothing, and no other score or ratio stands on the
+    page on speed.
+    """
     record, results = figures.recorded(), figures.RESULTS.read_text()
     assert figures.written(figures.pages(), record, results) == figures.pages()
     assert record["pictures"] == figures.digests()

@@ -1,7 +1,7 @@
 """The champion of an experiment behind an HTTP API.
 
-EXPERIMENT=churn uvicorn serve:app
-curl -s localhost:8000/predict -H 'content-type: application/json' -d '[{"age": 41, "plan": "basic"}]'
+EXPERIMENT=churn uvicorn serve:app curl -s localhost:8000/predict -H 'content-type:
+application/json' -d '[{"age": 41, "plan": "basic"}]'
 """
 
 import json
@@ -35,5 +35,7 @@ def predict(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     # pandas writes missing values as null, which JSON's own writer does not.
-    records: list[dict[str, Any]] = json.loads(rows.to_json(orient="records", date_format="iso"))
+    records: list[dict[str, Any]] = json.loads(
+        rows.to_json(orient="records", date_format="iso")
+    )
     return records

@@ -1,1 +1,3 @@
-"""One folder per experiment: defs.yaml beside its schema.yaml. `dg scaffold` adds folders here."""
+"""One folder per experiment: defs.yaml beside its schema.yaml. `dg scaffold` adds
+folders here.
+"""

@@ -1,11 +1,15 @@
-"""Draft a first experiment on an unknown table; this module has the command's options, and is light."""
+"""Draft a first experiment on an unknown table; this module has the command's options,
+and is light.
+"""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
 # On the command line a class is a text; in Python it may be a number or a bool.
-_Class = Annotated[str | None, BeforeValidator(lambda one: None if one is None else str(one))]
+_Class = Annotated[
+    str | None, BeforeValidator(lambda one: None if one is None else str(one))
+]
 
 
 class Wishes(BaseModel):
@@ -14,7 +18,9 @@ class Wishes(BaseModel):
     data: str = Field("", description="Path or URL of the table")
     target: str = Field("", description="The column to predict")
     task: str | None = Field(None, description="binary, multiclass or regression")
-    positive_class: _Class = Field(None, description="Binary: the class that is predicted")
+    positive_class: _Class = Field(
+        None, description="Binary: the class that is predicted"
+    )
     metric: str | None = Field(None, description="What ranks the configurations")
     seconds: float | None = Field(
         None,
@@ -25,16 +31,29 @@ class Wishes(BaseModel):
         ),
     )
     split: str | None = Field(None, description="random, group, time or column")
-    split_column: str | None = Field(None, description="The column that the split goes by")
-    exclude: list[str] = Field([], description="A column that is not a feature; repeatable")
-    id_column: list[str] = Field([], description="A column that identifies a row; repeatable")
+    split_column: str | None = Field(
+        None, description="The column that the split goes by"
+    )
+    exclude: list[str] = Field(
+        [], description="A column that is not a feature; repeatable"
+    )
+    id_column: list[str] = Field(
+        [], description="A column that identifies a row; repeatable"
+    )
     delimiter: str | None = Field(None, description="Between the fields of a CSV file")
     encoding: str | None = Field(None, description="Of a CSV file")
     endpoint_url: str | None = Field(None, description="An S3 server that is not AWS")
-    anonymous: bool = Field(False, description="true: a public bucket, without credentials")
+    anonymous: bool = Field(
+        False, description="true: a public bucket, without credentials"
+    )
 
     @property
     def source(self) -> dict[str, Any]:
         """The options about the table, as the keys of `spec.Data`."""
-        given = self.model_dump(include={"delimiter", "encoding", "endpoint_url", "anonymous"})
-        return {"url": self.data, **{key: value for key, value in given.items() if value}}
+        given = self.model_dump(
+            include={"delimiter", "encoding", "endpoint_url", "anonymous"}
+        )
+        return {
+            "url": self.data,
+            **{key: value for key, value in given.items() if value},
+        }

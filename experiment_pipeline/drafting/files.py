@@ -1,6 +1,8 @@
-"""Turn a table into the files of a drafted experiment, and the summary that the command prints.
+"""Turn a table into the files of a drafted experiment, and the summary that the command
+prints.
 
-The draft is tried out up to the split, exactly as a run will do it. Nothing is written or trained.
+The draft is tried out up to the split, exactly as a run will do it. Nothing is written
+or trained.
 """
 
 import re
@@ -32,7 +34,11 @@ from experiment_pipeline.stages.validated_data.page import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.digests import mixed, uniform
-from experiment_pipeline.table.features import check_metrics, check_target, feature_columns
+from experiment_pipeline.table.features import (
+    check_metrics,
+    check_target,
+    feature_columns,
+)
 from experiment_pipeline.table.kinds import Kind, holds_objects, is_unsigned, kind_of
 from experiment_pipeline.table.membership import assign, split_keys
 from experiment_pipeline.table.preparation import prepare
@@ -46,7 +52,9 @@ LISTED_CATEGORIES = 20
 
 @dataclass(frozen=True)
 class Drafted:
-    """File name → text; the inferred settings with reasons; and the summary: these and what to do next."""
+    """File name → text; the inferred settings with reasons; and the summary: these and
+    what to do next.
+    """
 
     files: Mapping[str, str]
     reasons: str
@@ -60,22 +68,30 @@ def draft_experiment(
     command: str,
     settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Drafted:
-    """Draft an experiment on a table, whose URL is written to the YAML as `written_url`.
+    """Draft an experiment on a table, whose URL is written to the YAML as
+    `written_url`.
 
-    `settings`: given keys of defs.yaml. ExperimentPipelineError: no table, or a wrong decision.
+    `settings`: given keys of defs.yaml. ExperimentPipelineError: no table, or a wrong
+    decision.
     """
     try:
         source = Data.model_validate(wishes.source)
     except ValidationError as error:
-        raise invalid(explain(error, Data, wishes.source), lambda place: f"--{place[0]}") from None
+        raise invalid(
+            explain(error, Data, wishes.source), lambda place: f"--{place[0]}"
+        ) from None
     rows = 0
 
     def chosen(counted: int) -> np.ndarray:
-        """Sample a large table, by row numbers because the features are not known yet."""
+        """Sample a large table, by row numbers because the features are not
+        known yet.
+        """
         nonlocal rows
         rows, positions = counted, np.arange(counted)
         if rows > MOST_ROWS:
-            positions = positions[uniform(mixed(positions.view(np.uint64))) < SAMPLED_ROWS / rows]
+            positions = positions[
+                uniform(mixed(positions.view(np.uint64))) < SAMPLED_ROWS / rows
+            ]
         return positions
 
     table = read(read_source(source), source, chosen=chosen)
@@ -84,7 +100,9 @@ def draft_experiment(
 
     def tried_out(draft: Draft) -> TriedDraft:
         attributes = {**draft.attributes(written), **given}
-        spec = spec_from(name, attributes, lambda _: "given" if settings else "the draft")
+        spec = spec_from(
+            name, attributes, lambda _: "given" if settings else "the draft"
+        )
         return try_out(table.frame, draft, spec)
 
     draft = infer(table.frame, wishes, rows, monotone="monotone" in given)
@@ -98,12 +116,20 @@ def draft_experiment(
             "scored on neighbours of the rows it was fitted on: scores are optimistic"
         )
         tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
-    defs = with_settings(defs_yaml(name, tried.draft, _found(table, rows), written, command), given)
+    defs = with_settings(
+        defs_yaml(name, tried.draft, _found(table, rows), written, command), given
+    )
     files = {"schema.yaml": tried.schema_text, "defs.yaml": defs}
     reasons = _reasons(tried, table, rows)
-    todo = ["Wrote defs.yaml and schema.yaml; both are yours to edit.", f"Run: {command}"]
+    todo = [
+        "Wrote defs.yaml and schema.yaml; both are yours to edit.",
+        f"Run: {command}",
+    ]
     if tried.problem is not None:
-        todo[1:] = ["As they are, a run will stop with:", textwrap.indent(tried.problem, "  ")]
+        todo[1:] = [
+            "As they are, a run will stop with:",
+            textwrap.indent(tried.problem, "  "),
+        ]
     return Drafted(files, reasons, "\n".join([reasons, *todo]))
 
 
@@ -128,14 +154,18 @@ def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft
         outcome = validate(raw, prepared, schema, spec)
         check_target(outcome.validated, spec)
         check_metrics(outcome.validated[spec.target], spec)
-        sets = split(outcome.to_split(prepared), spec, feature_columns(outcome.validated, spec))
+        sets = split(
+            outcome.to_split(prepared), spec, feature_columns(outcome.validated, spec)
+        )
     except DataError as error:
         return TriedDraft(draft, spec, schema_text, None, str(error))
     rejected = check_rejection_rate(outcome, spec.validation)
     return TriedDraft(draft, spec, schema_text, sets, rejected[0] if rejected else None)
 
 
-def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], command: str) -> str:
+def defs_yaml(
+    name: str, draft: Draft, found: str, data: Mapping[str, Any], command: str
+) -> str:
     """The text of defs.yaml: the settings, with the reasons as comments."""
     environment = jinja2.Environment(  # noqa: S701 - YAML, not HTML
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -152,31 +182,50 @@ def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], comm
         draft=draft,
         settings=draft.attributes(data),
         found=f"Read: {found}.",
-        other_metrics=[other for other in names_of(draft.task.value) if other != metric],
-        limit="at_least: 0.8" if metric_of(metric).greater_is_better else "at_most: 0.5",
+        other_metrics=[
+            other for other in names_of(draft.task.value) if other != metric
+        ],
+        limit="at_least: 0.8"
+        if metric_of(metric).greater_is_better
+        else "at_most: 0.5",
     )
 
 
 def with_settings(text: str, settings: Mapping[str, Any]) -> str:
-    """Return the text of a drafted defs.yaml with these values, and without the reasons for the old ones."""
+    """Return the text of a drafted defs.yaml with these values, and without the reasons
+    for the old ones.
+    """
     lines = text.splitlines(keepends=True)
     for key, value in settings.items():
         written = to_yaml({key: value})
-        start = next((n for n, one in enumerate(lines) if one.startswith(f"  {key}:")), len(lines))
+        start = next(
+            (n for n, one in enumerate(lines) if one.startswith(f"  {key}:")),
+            len(lines),
+        )
         end = start + 1
         while end < len(lines) and lines[end].startswith(("   ", "  -")):
             end += 1
-        # A reason is a comment that begins with a word and a colon, and ends at its key.
+        # A reason is a comment that begins with a word and a colon, and ends at its
+        # key.
         first = start
         while first and lines[first - 1].startswith("  #"):
             first -= 1
-        reasons = (n for n in range(first, start) if re.match(r"  # [A-Z]\w+(: |\.$)", lines[n]))
-        lines[next(reasons, start) : end] = ["  # Given.\n", textwrap.indent(written, "  ")]
+        reasons = (
+            n
+            for n in range(first, start)
+            if re.match(r"  # [A-Z]\w+(: |\.$)", lines[n])
+        )
+        lines[next(reasons, start) : end] = [
+            "  # Given.\n",
+            textwrap.indent(written, "  "),
+        ]
     return "".join(lines)
 
 
 def in_yaml(value: Any) -> str:
-    """Write a value on one line of YAML, quoted where YAML would read it as something else."""
+    """Write a value on one line of YAML, quoted where YAML would read it as something
+    else.
+    """
     style = '"' if isinstance(value, str) and not value.isprintable() else None
     text = to_yaml(value, default_flow_style=True, default_style=style, width=10**9)
     return text.removesuffix("...\n").rstrip("\n")
@@ -195,20 +244,31 @@ def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
     }
     for what, one in named.items():
         if one is not None:
-            value = in_yaml(one.value) if isinstance(one.value, dict) else readable(one.value)
+            value = (
+                in_yaml(one.value)
+                if isinstance(one.value, dict)
+                else readable(one.value)
+            )
             facts.append((what, f"{value}: {one.why}"))
     facts.append(("split", f"{in_yaml(draft.full_split)}: {draft.split.why}"))
     for what, reasons in (
-        ("left out", [f"{readable(name)}: {why}" for name, why in draft.excluded.items()]),
+        (
+            "left out",
+            [f"{readable(name)}: {why}" for name, why in draft.excluded.items()],
+        ),
         ("prepared", [f"{readable(plan.name)}: {plan.why}" for plan in draft.prepared]),
     ):
         facts += [(what, reason) for reason in reasons[:MOST_LINES]]
         if len(reasons) > MOST_LINES:
             facts.append((what, f"and {len(reasons) - MOST_LINES} more, see defs.yaml"))
     algorithms = ", ".join(dict.fromkeys(entry.algorithm for entry in spec.search))
-    facts.append(("search", f"{len(configurations(spec))} configurations: {algorithms}"))
+    facts.append(
+        ("search", f"{len(configurations(spec))} configurations: {algorithms}")
+    )
     if tried.sets is not None:
-        counts = ", ".join(f"{key} {len(one):,}" for key, one in tried.sets.rows().items())
+        counts = ", ".join(
+            f"{key} {len(one):,}" for key, one in tried.sets.rows().items()
+        )
         sample = " of the sample" if len(table.frame) < rows else ""
         facts.append(("rows", counts + sample))
     facts += [("consider", hint) for hint in draft.hints]
@@ -226,19 +286,27 @@ def _found(table: RawTable, rows: int) -> str:
 
 
 def _comment(text: str, indent: int) -> str:
-    """Wrap a text into YAML comment lines; unprintable characters, such as line breaks, become spaces."""
+    """Wrap a text into YAML comment lines; unprintable characters, such as line breaks,
+    become spaces.
+    """
     printable = "".join(c if c.isprintable() else " " for c in text)
     start = " " * indent + "# "
     width = WIDTH - len(start)
-    lines = textwrap.wrap(printable, width, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(
+        printable, width, break_long_words=False, break_on_hyphens=False
+    )
     return "\n".join(start + line for line in lines)
 
 
-def infer_schema(prepared: pd.DataFrame, target: str, keys: Collection[str] = ()) -> str:
-    """Write a schema as YAML that all rows satisfy, apart from rows without a target or `keys`.
+def infer_schema(
+    prepared: pd.DataFrame, target: str, keys: Collection[str] = ()
+) -> str:
+    """Write a schema as YAML that all rows satisfy, apart from rows without a target or
+    `keys`.
 
-    It has no smallest and largest values: those of a sample would reject the next delivery. Columns are
-    sorted by name: models take them in the schema's order, which should not depend on the delivery.
+    It has no smallest and largest values: those of a sample would reject the next
+    delivery. Columns are sorted by name: models take them in the schema's order, which
+    should not depend on the delivery.
     """
     columns: dict[str, dict[str, Any]] = {}
     for name, column in sorted(prepared.items(), key=lambda item: str(item[0])):
@@ -249,7 +317,9 @@ def infer_schema(prepared: pd.DataFrame, target: str, keys: Collection[str] = ()
             facts["nullable"] = True
         known = column.dropna()
         # Only for text columns that repeat few values, not for free text.
-        if dtype == "str" and 0 < known.nunique() <= min(LISTED_CATEGORIES, len(known) / 2):
+        if dtype == "str" and 0 < known.nunique() <= min(
+            LISTED_CATEGORIES, len(known) / 2
+        ):
             values = sorted(map(str, known.unique()))
             warns = {"allowed_values": values, "raise_warning": True}
             facts["isin"] = values if str(name) == target else warns
@@ -259,7 +329,9 @@ def infer_schema(prepared: pd.DataFrame, target: str, keys: Collection[str] = ()
 
 
 def _dtype(column: pd.Series) -> str | None:
-    """Return a dtype name, or None; whole numbers with missing values become float64."""
+    """Return a dtype name, or None; whole numbers with missing values become
+    float64.
+    """
     if column.isna().all():
         return None
     missing = bool(column.isna().any())

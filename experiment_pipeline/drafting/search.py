@@ -1,4 +1,6 @@
-"""Propose the search of a first experiment: algorithms, their spaces and the reasons, by table size."""
+"""Propose the search of a first experiment: algorithms, their spaces and the reasons,
+by table size.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,27 +8,37 @@ from typing import Any
 
 from experiment_pipeline.spec.algorithms import STACKED
 from experiment_pipeline.stages.search.budget import pass_seconds
-from experiment_pipeline.stages.search.learners.hyperparameters import LEARNT_WHEN_STOPPED as LEARNT
+from experiment_pipeline.stages.search.learners.hyperparameters import (
+    LEARNT_WHEN_STOPPED as LEARNT,
+)
 from experiment_pipeline.statistics.metrics import metric_of
 
 TRAIN_SHARE = 0.6
 LARGE_CELLS = 20_000_000
-# A forest's size and time grow with the rows; above this number each tree sees a sample of them.
+# A forest's size and time grow with the rows; above this number each tree sees a sample
+# of them.
 FOREST_ROWS = 30_000
 MANY_FEATURES = 1_000
-# Boosting grows a tree per class in each round. If a fit would take longer than this share of the
-# budget, it gets fewer rounds and higher rates: rounds x rate stays what early stopping reaches.
+# Boosting grows a tree per class in each round. If a fit would take longer than this
+# share of the budget, it gets fewer rounds and higher rates: rounds x rate stays what
+# early stopping reaches.
 SHARE_OF_A_FIT, LEVELS, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 400
-# Smaller tables are cross-validated, where each configuration costs many fits: no paired proposal.
+# Smaller tables are cross-validated, where each configuration costs many fits: no
+# paired proposal.
 FEWEST_TO_PAIR = 1_200
-_WITH_DEVIATIONS = "also numbers minus their mean by category: chosen only if significantly better"
-# Draws where seconds are asked for: at least so many, so many a second (without folds 2 to 9 began, on folds .2 to
-# 5.5), and no more than pages can show. Dagster takes 14 ms for each before a run begins.
+_WITH_DEVIATIONS = (
+    "also numbers minus their mean by category: chosen only if significantly better"
+)
+# Draws where seconds are asked for: at least so many, so many a second (without folds 2
+# to 9 began, on folds .2 to 5.5), and no more than pages can show. Dagster takes 14 ms
+# for each before a run begins.
 DRAWS_OF_A_BUDGET, DRAWS_PER_SECOND, DRAWS_ON_FOLDS, MOST_DRAWS = 200, 10, 5, 2_000
-# Other boosters join a search of at least this many seconds if they are installed. Compared with 22 fits of LightGBM on
-# eight tables, four of XGBoost took a quarter of the time in the median, three of CatBoost twice as long; each improved
-# the ensemble on five tables, and XGBoost made it slightly worse on three. CatBoost's seconds are multiplied by the trees
-# per round: with four classes a fit took 16 times as long as one of LightGBM, 21 of 120 s.
+# Other boosters join a search of at least this many seconds if they are installed.
+# Compared with 22 fits of LightGBM on eight tables, four of XGBoost took a quarter of
+# the time in the median, three of CatBoost twice as long; each improved the ensemble on
+# five tables, and XGBoost made it slightly worse on three. CatBoost's seconds are
+# multiplied by the trees per round: with four classes a fit took 16 times as long as
+# one of LightGBM, 21 of 120 s.
 SECONDS_OF_EXTRAS = {"xgboost": 20, "catboost": 60}
 FEWEST_OF_EXTRAS, SECONDS_OF_AN_EXTRA = 3, 20
 SECONDS_OF_STACKING, MOST_ROWS_OF_STACKING = 120, 10_000
@@ -34,8 +46,8 @@ _LOSSES_OF_A_MEDIAN = {
     "xgboost": {"objective": ["reg:absoluteerror", "reg:squarederror"]},
     "catboost": {"loss_function": ["MAE", "RMSE"]},
 }
-# Seconds of search, refit and report in a draft: with everything else (about 30 s), a run on up to
-# SMALL_ROWS rows takes at most 90 s, on up to 100,000 rows 180 s.
+# Seconds of search, refit and report in a draft: with everything else (about 30 s), a
+# run on up to SMALL_ROWS rows takes at most 90 s, on up to 100,000 rows 180 s.
 SMALL_ROWS, SECONDS_OF_SMALL, SECONDS, SECONDS_PER_ROW = 10_000, 50, 120, 1.2e-3
 
 
@@ -57,20 +69,28 @@ class Shape:
     features: int  # columns that reach a model
     classes: int = 1  # of the target; 1 for regression
     texts: int = 0  # how many of the features are categories or texts
-    many_texts: int = 0  # how many of these have more distinct texts than ordinal codes distinguish
+    many_texts: int = (
+        0  # how many of these have more distinct texts than ordinal codes distinguish
+    )
     # The user's time budget, to be used up; None: a default budget, with few draws.
     seconds: float | None = None
     installed: frozenset[str] = frozenset()  # algorithms of other packages
     is_amount: bool = False  # whether the target is a number that is never negative
     has_folds: bool = False  # whether each configuration is fitted on five folds
-    monotone: bool = False  # whether predictions may only rise or fall with some features
+    monotone: bool = (
+        False  # whether predictions may only rise or fall with some features
+    )
 
     @property
     def encoders(self) -> list[str]:
-        """The encoders that the search chooses from; `ordinal` alone suits most tables."""
+        """The encoders that the search chooses from; `ordinal` alone suits
+        most tables.
+        """
         if self.many_texts:  # ordinal codes do not distinguish them all
             return ["ordinal", "target", "text"]
-        if (self.seconds or 0) >= SECONDS_OF_STACKING and self.rows <= MOST_ROWS_OF_STACKING:
+        if (
+            self.seconds or 0
+        ) >= SECONDS_OF_STACKING and self.rows <= MOST_ROWS_OF_STACKING:
             return ["ordinal", STACKED]
         return ["ordinal"]
 
@@ -81,26 +101,45 @@ class Shape:
 
 
 def propose_seconds(rows: int) -> int:
-    """Return the default budget of a first run in seconds: most tables need less, none takes longer."""
-    return SECONDS_OF_SMALL if rows <= SMALL_ROWS else max(SECONDS, round(SECONDS_PER_ROW * rows))
+    """Return the default budget of a first run in seconds: most tables need less, none
+    takes longer.
+    """
+    return (
+        SECONDS_OF_SMALL
+        if rows <= SMALL_ROWS
+        else max(SECONDS, round(SECONDS_PER_ROW * rows))
+    )
 
 
 def propose_search(shape: Shape) -> tuple[Proposal, ...]:
-    """Return boosted trees, a linear model, forests and the baseline, in the order they start."""
+    """Return boosted trees, a linear model, forests and the baseline, in the order they
+    start.
+    """
     rows, regression = max(1, int(shape.rows * TRAIN_SHARE)), shape.task == "regression"
     rounds = _rounds_in_time(shape, rows)
     # Cells that one round of boosting reads.
     cells = rows * shape.features * shape.trees
     draws = 10 if cells > LARGE_CELLS else 20
     if shape.seconds is not None:
-        draws = round((DRAWS_ON_FOLDS if shape.has_folds else DRAWS_PER_SECOND) * shape.seconds)
+        draws = round(
+            (DRAWS_ON_FOLDS if shape.has_folds else DRAWS_PER_SECOND) * shape.seconds
+        )
         draws = min(max(DRAWS_OF_A_BUDGET, draws), MOST_DRAWS)
     encoders = {"features": shape.encoders} if len(shape.encoders) > 1 else {}
     asked = [{}, {"extra_trees": True}]
-    first: dict[str, Any] = {"algorithm": "lightgbm", "configurations": asked, **encoders}
-    space, boosted = _lightgbm_space(shape, rows), "boosted trees: the best on most tables"
+    first: dict[str, Any] = {
+        "algorithm": "lightgbm",
+        "configurations": asked,
+        **encoders,
+    }
+    space, boosted = (
+        _lightgbm_space(shape, rows),
+        "boosted trees: the best on most tables",
+    )
     if rounds is not None:
-        low, usual, high = (float(f"{times * LEARNT / rounds:.2g}") for times in (0.5, 1, 2))
+        low, usual, high = (
+            float(f"{times * LEARNT / rounds:.2g}") for times in (0.5, 1, 2)
+        )
         rates = _log(max(low, 0.02), max(0.2, min(high, 0.4)))
         space |= {"n_estimators": rounds, "learning_rate": rates}
         own = {"n_estimators": rounds, "learning_rate": min(max(usual, 0.1), 0.3)}
@@ -113,16 +152,24 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     paired = 0 < shape.texts < shape.features and rows >= FEWEST_TO_PAIR
     drawn = {"algorithm": "lightgbm", "method": "random", "draws": draws, **encoders}
     strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
-    linear = {"algorithm": "linear", "hyperparameters": strength}  # early: few seconds suffice
+    linear = {
+        "algorithm": "linear",
+        "hyperparameters": strength,
+    }  # early: few seconds suffice
     why_linear = "if it comes close to the trees, prefer it: it can be explained"
     return (
-        Proposal(first, "boosted trees with their defaults, and with random splits: fitted first"),
+        Proposal(
+            first,
+            "boosted trees with their defaults, and with random splits: fitted first",
+        ),
         *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
         Proposal({**drawn, "hyperparameters": space}, boosted),
         *([] if shape.monotone else [Proposal(linear, why_linear)]),
         *_other_boosters(shape),
         *_forests(shape, rows, cells),
-        Proposal({"algorithm": "dummy"}, "ignores the features: the baseline for all others"),
+        Proposal(
+            {"algorithm": "dummy"}, "ignores the features: the baseline for all others"
+        ),
     )
 
 
@@ -133,7 +180,8 @@ def _forests(shape: Shape, rows: int, cells: int) -> Iterator[Proposal]:
     shared = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
     less = {} if few else {"max_samples": float(f"{FOREST_ROWS / rows:.2g}")}
     leaves = {"min_samples_leaf": [1, 3, 10] if few else [5, 20]}
-    # On character features of texts, a random forest takes several times as long as extra trees.
+    # On character features of texts, a random forest takes several times as long as
+    # extra trees.
     texts = {"features": "target"} if shape.many_texts else {}
     space = {**shared, "max_features": part, **leaves, **less}
     grown = {"algorithm": "random_forest", **texts, "hyperparameters": space}
@@ -147,11 +195,17 @@ def _forests(shape: Shape, rows: int, cells: int) -> Iterator[Proposal]:
 
 
 def _other_boosters(shape: Shape) -> Iterator[Proposal]:
-    """XGBoost and CatBoost, with defaults and a few draws; search spaces as in TabArena."""
+    """XGBoost and CatBoost, with defaults and a few draws; search spaces as in
+    TabArena.
+    """
     rate, part = _log(0.02, 0.1), {"low": 0.6, "high": 1.0}
     sampled = {"subsample": part, "colsample_bytree": part}
     spaces = {
-        "xgboost": {"learning_rate": rate, "max_depth": {"low": 4, "high": 10}, **sampled},
+        "xgboost": {
+            "learning_rate": rate,
+            "max_depth": {"low": 4, "high": 10},
+            **sampled,
+        },
         "catboost": {
             "learning_rate": rate,
             "depth": {"low": 4, "high": 8},
@@ -172,8 +226,15 @@ def _other_boosters(shape: Shape) -> Iterator[Proposal]:
             time = seconds / 3 if shape.has_folds else seconds  # each fold is a fit
             draws = max(FEWEST_OF_EXTRAS, round(time / SECONDS_OF_AN_EXTRA))
             space = {**spaces[name], **loss}
-            drawn = {"method": "random", "draws": draws, **texts, "hyperparameters": space}
-            yield Proposal({"algorithm": name, **drawn}, "the same with other hyperparameters")
+            drawn = {
+                "method": "random",
+                "draws": draws,
+                **texts,
+                "hyperparameters": space,
+            }
+            yield Proposal(
+                {"algorithm": name, **drawn}, "the same with other hyperparameters"
+            )
 
 
 def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
@@ -189,23 +250,31 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
     if shape.texts:  # regularization of categories with few rows
         space |= {"cat_smooth": _log(1.0, 100.0), "cat_l2": _log(0.3, 30.0)}
         space["min_data_per_group"] = _log(2, 100)
-    # Which loss is better depends on the table. With square-root and log losses in the search, ensembles scored better
-    # on the hold-out of 8 of 12 splits of eight tables, by up to 4.5 %, and worse on 2, by .2 and .4 %.
+    # Which loss is better depends on the table. With square-root and log losses in the
+    # search, ensembles scored better on the hold-out of 8 of 12 splits of eight tables,
+    # by up to 4.5 %, and worse on 2, by .2 and .4 %.
     if _is_median(shape):
-        space |= {"objective": ["regression_l1", "regression"], "reg_sqrt": [False, True]}
+        space |= {
+            "objective": ["regression_l1", "regression"],
+            "reg_sqrt": [False, True],
+        }
     elif shape.is_amount and not metric_of(shape.metric).objective:
         space["objective"] = ["regression", "tweedie"]
     return space
 
 
 def _is_median(shape: Shape) -> bool:
-    """Whether the metric asks for the median of a target, which trees with directions do not grow towards."""
+    """Whether the metric asks for the median of a target, which trees with directions
+    do not grow towards.
+    """
     towards = metric_of(shape.metric).objective.get("objective")
     return towards == "regression_l1" and not shape.monotone
 
 
 def _rounds_in_time(shape: Shape, rows: int) -> int | None:
-    """Return how many boosting rounds fit into a fit's time; None if early stopping ends it sooner."""
+    """Return how many boosting rounds fit into a fit's time; None if early stopping
+    ends it sooner.
+    """
     seconds = propose_seconds(shape.rows) if shape.seconds is None else shape.seconds
     each = LEVELS * shape.trees * pass_seconds(rows, shape.features)
     rounds = int(float(f"{SHARE_OF_A_FIT * seconds / max(each, 1e-9):.2g}"))

@@ -1,1 +1,3 @@
-"""A whole experiment: as one plain function, and as steps that store and record their results."""
+"""A whole experiment: as one plain function, and as steps that store and record their
+results.
+"""

@@ -1,6 +1,8 @@
-"""Read and validate an experiment's folder, defs.yaml and schema.yaml, without a scheduler.
+"""Read and validate an experiment's folder, defs.yaml and schema.yaml, without a
+scheduler.
 
-Every problem is reported with its file and line, before a table is read or a model trained.
+Every problem is reported with its file and line, before a table is read or a model
+trained.
 """
 
 import os
@@ -19,8 +21,8 @@ from experiment_pipeline.spec.schema import SchemaFile
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
 
-# Only `{{ env… }}` is a template: a column may be called "{{x}}". Dagster's own templates are not used,
-# because they would turn the quoted text '1' into a number.
+# Only `{{ env… }}` is a template: a column may be called "{{x}}". Dagster's own
+# templates are not used, because they would turn the quoted text '1' into a number.
 _TEMPLATE = re.compile(r"\{\{\s*env\b")
 _VARIABLE = re.compile(r"\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}")
 EXPERIMENT = "experiment_pipeline.Experiment"
@@ -45,15 +47,18 @@ Refused = Callable[[ExperimentSpec], Sequence[Problem]]
 def named_columns(folder: Path, refused: Refused = lambda _: ()) -> NamedColumns:
     """Read and validate the defs.yaml of a folder, and the schema.yaml beside it.
 
-    `refused` returns problems that only a scheduler can find. Raises InvalidExperiment, InvalidSchema:
-    with `file:line` of each problem.
+    `refused` returns problems that only a scheduler can find. Raises InvalidExperiment,
+    InvalidSchema: with `file:line` of each problem.
     """
     folder = folder.absolute()
     path = next((folder / name for name in FILES if (folder / name).exists()), None)
     if path is None:
         fix = "name an experiment's folder"
         raise InvalidExperiment(str(folder), "there is no defs.yaml in it", fix)
-    file, schema = YamlFile(yaml_text(path), str(shown_path(path))), folder / SCHEMA_FILE
+    file, schema = (
+        YamlFile(yaml_text(path), str(shown_path(path))),
+        folder / SCHEMA_FILE,
+    )
     found = yaml_text(schema) if schema.exists() else None
     return judged(folder.name, file, found, str(shown_path(schema)), refused)
 
@@ -85,7 +90,9 @@ def judged(
             problems.append(Problem((key,), fix))
     if spec.features is not None:
         try:
-            OwnTransformer(spec.features.transformer, spec.features.arguments, 0, {}).make()
+            OwnTransformer(
+                spec.features.transformer, spec.features.arguments, 0, {}
+            ).make()
         except InvalidExperiment as error:
             problems.append(Problem((error.culprit,), f"{error.rule}; {error.fix}"))
     problems += [*findings.problems(spec.analysis), *refused(spec)]
@@ -102,19 +109,27 @@ def judged(
 
 
 def shown_path(path: Path) -> Path:
-    """The path relative to the working directory if it is below it, so that an editor can open it."""
+    """The path relative to the working directory if it is below it, so that an editor
+    can open it.
+    """
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def yaml_text(path: Path) -> str:
-    """Return the text of a file; bytes that are not UTF-8 are kept, and reported later with their line."""
+    """Return the text of a file; bytes that are not UTF-8 are kept, and reported later
+    with their line.
+    """
     return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
-    """Return a YAML value with each `{{ env.NAME }}` replaced; appends to `problems` where that fails."""
+    """Return a YAML value with each `{{ env.NAME }}` replaced; appends to `problems`
+    where that fails.
+    """
     if isinstance(value, Mapping):
-        return {key: filled_in(item, problems, (*at, key)) for key, item in value.items()}
+        return {
+            key: filled_in(item, problems, (*at, key)) for key, item in value.items()
+        }
     if isinstance(value, list):
         return [filled_in(item, problems, (*at, i)) for i, item in enumerate(value)]
     if not isinstance(value, str):
@@ -124,21 +139,28 @@ def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
             message = f"the environment variable {name} is not set; export {name}=…"
             problems.append(Problem(at, message))
     if _TEMPLATE.search(_VARIABLE.sub("", value)):
-        problems.append(Problem(at, f"{value!r} is not a template; write {{{{ env.NAME }}}}"))
+        problems.append(
+            Problem(at, f"{value!r} is not a template; write {{{{ env.NAME }}}}")
+        )
     return _VARIABLE.sub(lambda found: os.environ.get(found[1] or found[2], ""), value)
 
 
 def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
-    """Refuse hyperparameters that an algorithm does not accept, before anything is read or trained."""
+    """Refuse hyperparameters that an algorithm does not accept, before anything is read
+    or trained.
+    """
     from experiment_pipeline.stages.search.learners import check_hyperparameters
     from experiment_pipeline.stages.search.learners.estimators import check_demands
 
     for number, entry in enumerate(spec.search):
         place: Location = ("search", number, "algorithm")
         try:
-            # Only names and single values are checked, so a configuration without new ones is skipped.
+            # Only names and single values are checked, so a configuration without new
+            # ones is skipped.
             checked = set[object]()
-            for configuration in configurations(spec.model_copy(update={"search": (entry,)})):
+            for configuration in configurations(
+                spec.model_copy(update={"search": (entry,)})
+            ):
                 given = configuration.hyperparameters
                 if not {*given.items(), tuple(given)} <= checked:
                     check_hyperparameters(configuration, spec.task)
@@ -154,7 +176,9 @@ def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
 
 
 def json_schema(file: str) -> dict[str, Any]:
-    """Return the JSON schema of a whole file: schema.yaml if it is named, else defs.yaml."""
+    """Return the JSON schema of a whole file: schema.yaml if it is named, else
+    defs.yaml.
+    """
     if file == SCHEMA_FILE:
         return SchemaFile.model_json_schema()
     keys = {"type": {"const": EXPERIMENT}, "attributes": defs_yaml_schema()}

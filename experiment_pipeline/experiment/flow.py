@@ -1,7 +1,8 @@
-"""The whole experiment as one plain function: from a table to a decision, without Dagster.
+"""The whole experiment as one plain function: from a table to a decision, without
+Dagster.
 
-`run_experiment` calls the stages in the order of the flow. The Dagster assets call the same
-functions; they add storage, the database and pages.
+`run_experiment` calls the stages in the order of the flow. The Dagster assets call the
+same functions; they add storage, the database and pages.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,14 +21,22 @@ from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.errors import DataError, NotAccepted
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared, unfit
+from experiment_pipeline.stages.data_analysis.analysis import (
+    DataAnalysis,
+    analyse_prepared,
+    unfit,
+)
 from experiment_pipeline.stages.exported_model.export import package_model, publish
 from experiment_pipeline.stages.exported_model.page import AcceptedModel
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand, Leaderboard
 from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, content_digest, parse
-from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    SearchNote,
+    SearchResults,
+)
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import Threads, run_search
 from experiment_pipeline.stages.search.results import ModelsInMemory
@@ -43,7 +52,11 @@ from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline.storage.run_code import run_code
 from experiment_pipeline.table.digests import INDEX
-from experiment_pipeline.table.features import NamedColumns, check_target, feature_columns
+from experiment_pipeline.table.features import (
+    NamedColumns,
+    check_target,
+    feature_columns,
+)
 from experiment_pipeline.table.membership import assign, split_keys
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
@@ -66,7 +79,9 @@ class ExperimentRun:
     leaderboard: Leaderboard | None = None  # the ranking and the choice
     # the chosen model on the validation set: report, decision, fitted pipeline
     evaluation: final_evaluation.FinalEvaluation | None = None
-    package: ModelPackage | None = None  # the accepted model's files; None: not accepted
+    package: ModelPackage | None = (
+        None  # the accepted model's files; None: not accepted
+    )
 
     @property
     def report(self) -> ValidationReport:
@@ -99,7 +114,8 @@ def run_experiment(
     log: Log = lambda _: None,
     **settings: Any,
 ) -> ExperimentRun:
-    """Run a whole experiment in this process, without Dagster, database or stored files.
+    """Run a whole experiment in this process, without Dagster, database or stored
+    files.
 
     >>> run = run_experiment(table, "y", search=[{"algorithm": "linear"}])
     >>> run.report.accepted, run.leaderboard.chosen
@@ -110,9 +126,12 @@ def run_experiment(
         target: the column to predict.
         name: of the experiment.
         schema: text of a schema.yaml; None: inferred from the table.
-        models: earlier results to reuse; new ones are added to it. None: nothing is reused.
-        registry: where an accepted model becomes a version; None: it is packaged, not published.
-        by_hand: the configuration chosen by a person; None: the rule of `choice` decides.
+        models: earlier results to reuse; new ones are added to it. None: nothing is
+            reused.
+        registry: where an accepted model becomes a version; None: it is packaged, not
+            published.
+        by_hand: the configuration chosen by a person; None: the rule of `choice`
+            decides.
         log: called with each log line of the run.
         settings: keys of defs.yaml; missing keys are inferred from the table.
 
@@ -121,7 +140,8 @@ def run_experiment(
         DataError: the table cannot be read, modelled, validated or split.
         TrainingError: no configuration could be trained.
     """
-    # Imported here because it loads scikit-learn: Dagster loads all public names of this package.
+    # Imported here because it loads scikit-learn: Dagster loads all public names of
+    # this package.
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
     raw, spec = declare(name, data, target, settings)
@@ -157,9 +177,12 @@ def run_experiment(
     run.sets = split(rows, spec, features, spilled)
     for check in check_sets(run.sets, rows.rows, spec, features):
         if check.problems and check.severity == "error":
-            raise DataError(check.name, "; ".join(check.problems), "Correct the table or the YAML.")
+            raise DataError(
+                check.name, "; ".join(check.problems), "Correct the table or the YAML."
+            )
 
-    # Search: one model per configuration, compared on the test set or by cross-validation.
+    # Search: one model per configuration, compared on the test set or by
+    # cross-validation.
     sets = as_evaluated(run.sets.train, run.sets.test, spec)
     sets.check_metrics(spec)
 
@@ -167,15 +190,20 @@ def run_experiment(
         if isinstance(event, SearchNote):
             log(event.text)
 
-    found = run_search(configurations(spec), sets, spec, store, Threads(workers), listen=listen)
+    found = run_search(
+        configurations(spec), sets, spec, store, Threads(workers), listen=listen
+    )
     run.results = found.results
 
     # Rank and choose.
     set_aside = rows.origin.set_aside
-    run.leaderboard = board = rank(run.results, store, sets, spec, set_aside, by_hand=by_hand)
+    run.leaderboard = board = rank(
+        run.results, store, sets, spec, set_aside, by_hand=by_hand
+    )
     log(f"chosen: {board.chosen}, {board.reason}")
 
-    # Evaluate the chosen model once on the validation set (final hold-out): refit, intervals, gates.
+    # Evaluate the chosen model once on the validation set (final hold-out): refit,
+    # intervals, gates.
     chosen = ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec))
     chosen = chosen.calibrated(board, store, sets, spec)
     run.evaluation = final_evaluation.evaluate(
@@ -210,7 +238,10 @@ def run_experiment(
 
 
 def declare(
-    name: str, data: pd.DataFrame | Data | str | Path, target: str, settings: Mapping[str, Any]
+    name: str,
+    data: pd.DataFrame | Data | str | Path,
+    target: str,
+    settings: Mapping[str, Any],
 ) -> tuple[RawTable, ExperimentSpec]:
     """Read the table, and infer the settings that are missing."""
     source: dict[str, Any] = {}
@@ -230,8 +261,12 @@ def declare(
             metric=getattr(given := settings.get("metric"), "path", given),
             seconds=settings.get("budget", {}).get("seconds"),
         )
-        attributes = infer(raw.frame, wishes, monotone="monotone" in settings).attributes(source)
+        attributes = infer(
+            raw.frame, wishes, monotone="monotone" in settings
+        ).attributes(source)
         if "search" in settings:  # what is inferred for the inferred search
-            attributes = {k: v for k, v in attributes.items() if k not in ("budget", "export")}
+            attributes = {
+                k: v for k, v in attributes.items() if k not in ("budget", "export")
+            }
     attributes |= {"target": target, **settings, "data": source or None}
     return raw, spec_from(name, attributes)

@@ -1,7 +1,9 @@
-"""Train the configuration of an exported version again, and compare the results byte by byte.
+"""Train the configuration of an exported version again, and compare the results byte by
+byte.
 
-In: a version's files, or those of its commit, and the address of its table. Out: a `Reproduction`,
-which lists the inputs that differ. Nothing is stored, recorded or published.
+In: a version's files, or those of its commit, and the address of its table. Out: a
+`Reproduction`, which lists the inputs that differ. Nothing is stored, recorded or
+published.
 """
 
 import json
@@ -18,12 +20,27 @@ from experiment_pipeline.experiment.flow import ExperimentRun, Log, run_experime
 from experiment_pipeline.prediction.rows import TOLERANCE
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
-from experiment_pipeline.storage.provenance import CODE, ENVIRONMENT, cpu_kernel, versions_beside
-from experiment_pipeline.storage.registry import EXAMPLE, EXPECTED, MODEL, SCHEMA, ExportedModel
+from experiment_pipeline.storage.provenance import (
+    CODE,
+    ENVIRONMENT,
+    cpu_kernel,
+    versions_beside,
+)
+from experiment_pipeline.storage.registry import (
+    EXAMPLE,
+    EXPECTED,
+    MODEL,
+    SCHEMA,
+    ExportedModel,
+)
 from experiment_pipeline.table.digests import sha256
 
 _CONFIGURATION, _SETS = "hyperparameters.yaml", "sets.json"
-_CPU, _SAME, _DIGEST = "CPU kernel", "same", re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+_CPU, _SAME, _DIGEST = (
+    "CPU kernel",
+    "same",
+    re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,21 +67,26 @@ def reproduce(
 ) -> Reproduction:
     """Train and refit the configuration of a version, or the members of its ensemble.
 
-    `data`: path or URL of the table; None: as exported. `trusted`: import paths, as in the YAML, of user
-    code that may run. On another CPU kernel, predictions may differ by up to TOLERANCE.
+    `data`: path or URL of the table; None: as exported. `trusted`: import paths, as in
+    the YAML, of user code that may run. On another CPU kernel, predictions may differ
+    by up to TOLERANCE.
 
-    Raises InvalidModel: a file was changed, or names code that is not trusted; and as `run_experiment`.
+    Raises InvalidModel: a file was changed, or names code that is not trusted; and as
+    `run_experiment`.
     """
     name = f"{model.manifest.experiment} {model.manifest.version}"
     chosen = yaml.safe_load(model.read(_CONFIGURATION))
     settings: dict[str, Any] = yaml.safe_load(model.read("experiment.yaml"))
     address = (settings.pop("data", None) or {}) | ({"url": data} if data else {})
     if not address:
-        raise InvalidModel(name, "its table was in memory", "Name a file of it with --data.")
+        raise InvalidModel(
+            name, "its table was in memory", "Name a file of it with --data."
+        )
     members = chosen.get("members", [chosen])
     kept = ("algorithm", "features", "hyperparameters")
     search = [{key: one[key] for key in kept} | {"name": one["key"]} for one in members]
-    # Train each on all rows, without time limit; without `split`, the split would be inferred.
+    # Train each on all rows, without time limit; without `split`, the split would be
+    # inferred.
     settings |= {"search": search, "halving": "off", "budget": {}}
     settings.setdefault("split", {"by": "random"})
     model.check_trusted(_own_code(settings), trusted)
@@ -79,16 +101,24 @@ def reproduce(
 
 
 def _own_code(settings: Mapping[str, Any]) -> list[str]:
-    """`ExperimentSpec.import_paths` without importing the code, and without scikit-learn's paths."""
+    """`ExperimentSpec.import_paths` without importing the code, and without
+    scikit-learn's paths.
+    """
     named = [one["algorithm"] for one in settings["search"]]
     named += [one["metric"] for one in (settings, *settings.get("acceptance", ()))]
     named += settings.get("analysis", {}).get("findings", ())
     named.append(settings.get("preparation", {}).get("function") or "")
     named.append((settings.get("features") or {}).get("transformer", ""))
-    return [one for one in named if re.search("[.:]", one) and not one.startswith("sklearn.")]
+    return [
+        one
+        for one in named
+        if re.search("[.:]", one) and not one.startswith("sklearn.")
+    ]
 
 
-def _compared(model: ExportedModel, run: ExperimentRun) -> Iterator[tuple[str, str, str]]:
+def _compared(
+    model: ExportedModel, run: ExperimentRun
+) -> Iterator[tuple[str, str, str]]:
     """Yield (what, value at the export, value here), from the table to the model."""
     known, kernel = model.manifest, cpu_kernel()
     yield "table as delivered", known.data or run.raw.digest, run.raw.digest
@@ -110,8 +140,12 @@ def _compared(model: ExportedModel, run: ExperimentRun) -> Iterator[tuple[str, s
         yield name, known.files[name], sha256(made[name])
 
 
-def _judged(model: ExportedModel, run: ExperimentRun, differing: list[str]) -> tuple[bool, str]:
-    """Whether the model is reproduced, and the verdict; `differing`: names in the order of `_compared`."""
+def _judged(
+    model: ExportedModel, run: ExperimentRun, differing: list[str]
+) -> tuple[bool, str]:
+    """Whether the model is reproduced, and the verdict; `differing`: names in the order
+    of `_compared`.
+    """
     first = "no input differs; a fit may use random numbers without a seed"
     if differing and differing[0] not in {MODEL, EXPECTED}:
         first = f"the first input that differs: {differing[0]}"
@@ -121,11 +155,19 @@ def _judged(model: ExportedModel, run: ExperimentRun, differing: list[str]) -> t
         return True, "reproduced: model and predictions are the same, byte by byte"
     made, said = run.package.files, ""
     was, now = (json.loads(one) for one in (model.read(EXPECTED), made[EXPECTED]))
-    old, new = (np.asarray(one[max(was)], np.float64) for one in (was, now))  # of predict_proba
-    if sha256(made[EXAMPLE]) == model.manifest.files[EXAMPLE] and old.shape == new.shape:
+    old, new = (
+        np.asarray(one[max(was)], np.float64) for one in (was, now)
+    )  # of predict_proba
+    if (
+        sha256(made[EXAMPLE]) == model.manifest.files[EXAMPLE]
+        and old.shape == new.shape
+    ):
         apart = np.max(np.abs(new - old) / np.maximum(np.abs(old), 1), initial=0)
         how = f"differ by up to {apart:.1e}" if apart else "are the same"
         said = f"; predictions {how}"
         if differing[0] == _CPU and apart <= TOLERANCE:
-            return True, f"reproduced on another {_CPU}{said}, {TOLERANCE:g} is tolerated"
+            return (
+                True,
+                f"reproduced on another {_CPU}{said}, {TOLERANCE:g} is tolerated",
+            )
     return False, f"not reproduced: {first}{said}"

@@ -1,4 +1,6 @@
-"""The result of a run in a notebook: decision, tables as DataFrames, model, the two YAML files."""
+"""The result of a run in a notebook: decision, tables as DataFrames, model, the two
+YAML files.
+"""
 
 import json
 import os
@@ -25,7 +27,9 @@ TOP = 10
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """A run that ended with a decision. Its tables are read from the database and the storage."""
+    """A run that ended with a decision. Its tables are read from the database and the
+    storage.
+    """
 
     named: NamedColumns  # the settings, as in defs.yaml, and the schema
     run_id: str
@@ -60,7 +64,9 @@ class RunResult:
 
     @property
     def audit(self) -> pd.DataFrame:
-        """The groups of the audited columns on the validation set, and how much they differ."""
+        """The groups of the audited columns on the validation set, and how much they
+        differ.
+        """
         return questions.rows_of("audit", self.facts)
 
     @property
@@ -93,37 +99,54 @@ class RunResult:
         if self.refused is not None:
             raise self.refused
         exported = registry_of(self.named.spec).model(self.facts["version"])
-        # Its code may run: the model was trained by this process, or by an earlier run in this storage.
+        # Its code may run: the model was trained by this process, or by an earlier run
+        # in this storage.
         trusted = json.loads(exported.read(TRUSTED))
         function = self.named.spec.preparation.function
-        return load_model(str(exported.folder), [*trusted, *([function] if function else [])])
+        return load_model(
+            str(exported.folder), [*trusted, *([function] if function else [])]
+        )
 
     def save(self, folder: str | Path, *, module: str = "") -> Path:
-        """Write defs.yaml and schema.yaml, so that Dagster runs the same experiment and reuses all models.
+        """Write defs.yaml and schema.yaml, so that Dagster runs the same experiment and
+        reuses all models.
 
-        `module`: a module to write in the working directory, such as `my_models`, for estimators defined
-        in the notebook; they are fitted again, under their new path. Returns the folder. Raises
-        InvalidExperiment: wrong folder name, a file that differs, or such an estimator without `module`.
+        `module`: a module to write in the working directory, such as `my_models`, for
+        estimators defined in the notebook; they are fitted again, under their new path.
+        Returns the folder. Raises
+        InvalidExperiment: wrong folder name, a file that differs, or such an estimator
+        without `module`.
         """
         folder, texts = Path(folder), dict[Path, str]()
         paths = [one.algorithm for one in self.named.spec.search]
         if mine := [one for one in dict.fromkeys(paths) if one.startswith("__main__.")]:
-            rule = "it is defined in a notebook or script, where Dagster cannot import it"
+            rule = (
+                "it is defined in a notebook or script, where Dagster cannot import it"
+            )
             if not module.isidentifier():
                 fix = "Move it into a module, or save with module='my_models' to write one."
                 raise InvalidExperiment(mine[0], rule, fix)
-            texts[Path(f"{module}.py")] = module_of_main([one.partition(".")[2] for one in mine])
+            texts[Path(f"{module}.py")] = module_of_main(
+                [one.partition(".")[2] for one in mine]
+            )
         if folder.name != self.name:
             rule = f"the folder names the experiment, and this one is {self.name}"
             fix = f"Save it to {folder.with_name(self.name)}, or run it with name={folder.name!r}."
             raise InvalidExperiment(str(folder), rule, fix)
         yaml_text = self.named.yaml_text
         for path in mine:
-            yaml_text = re.sub(rf"{path}\b", f"{module}.{path.partition('.')[2]}", yaml_text)
-        texts |= {folder / "defs.yaml": yaml_text, folder / "schema.yaml": self.named.schema_text}
+            yaml_text = re.sub(
+                rf"{path}\b", f"{module}.{path.partition('.')[2]}", yaml_text
+            )
+        texts |= {
+            folder / "defs.yaml": yaml_text,
+            folder / "schema.yaml": self.named.schema_text,
+        }
         for path, text in texts.items():
             if path.exists() and path.read_text(encoding="utf-8") != text:
-                raise InvalidExperiment(str(path), "holds something else", "Remove it first.")
+                raise InvalidExperiment(
+                    str(path), "holds something else", "Remove it first."
+                )
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
             path.write_text(text, encoding="utf-8")
@@ -131,13 +154,19 @@ class RunResult:
 
     @property
     def decision(self) -> str:
-        """The decision in a sentence, with the score and the baseline on the validation set."""
+        """The decision in a sentence, with the score and the baseline on the validation
+        set.
+        """
         return f"{self._outcome}: {self._scored}"
 
     @property
     def _outcome(self) -> str:
         version, decision = self.facts["version"], self.facts["decision"]
-        how = questions.ended_as("accepted", decision) if self.accepted else "not accepted"
+        how = (
+            questions.ended_as("accepted", decision)
+            if self.accepted
+            else "not accepted"
+        )
         return f"{self.name}: {how}{f', {version}' if version else ''}"
 
     @property
@@ -145,7 +174,9 @@ class RunResult:
         row = self.facts
         score = numbers.score_of(row, "validation")
         baseline = document.known(row["validation_baseline"])
-        said = f"{row['metric']} {score} on the {document.HOLD_OUT}, baseline {baseline}"
+        said = (
+            f"{row['metric']} {score} on the {document.HOLD_OUT}, baseline {baseline}"
+        )
         return f"{row['chosen']}, {said}"
 
     def __repr__(self) -> str:
@@ -153,30 +184,52 @@ class RunResult:
         return "\n".join([self.decision, *why])
 
     def _repr_html_(self) -> str:
-        """The decision, the top ten, warnings, inferred settings, and links to the pages."""
+        """The decision, the top ten, warnings, inferred settings, and links to the
+        pages.
+        """
         refused = self.refused
-        why = self.facts["choice_reason"] if refused is None else f"{refused.rule}. {refused.fix}"
+        why = (
+            self.facts["choice_reason"]
+            if refused is None
+            else f"{refused.rule}. {refused.fix}"
+        )
         said = (self._scored, f"Why: {why}")
         ranked = questions.results(self.name, self.run_id).dropna(subset="rank")
         top = terminal.listed("configurations", ranked, "status")
         rows = [tuple(row) for row in top.rows]
         first = document.first_rows(top.header, rows, TOP, "configuration")
-        sections = [document.Section(self._outcome, (*map(document.Paragraph, said), *first))]
+        sections = [
+            document.Section(self._outcome, (*map(document.Paragraph, said), *first))
+        ]
         warned = self.findings.query("severity != 'note'")
         if len(warned):
             each = tuple(f"{one.title}: {one.evidence}" for one in warned.itertuples())
             sections.append(document.Section("Warnings", (document.Bullets(each),)))
         if self.summary:
             text = (document.Code("text", self.summary),)
-            sections.append(document.Section("What was inferred, and why", text, folded=True))
-        pages = ((name, place) for name, place in self.pages.items() if place.endswith(".html"))
+            sections.append(
+                document.Section("What was inferred, and why", text, folded=True)
+            )
+        pages = (
+            (name, place)
+            for name, place in self.pages.items()
+            if place.endswith(".html")
+        )
         links = tuple(_link(*page) for page in pages)
-        sections.append(document.Section("Pages", (document.Bullets(links),), folded=True))
+        sections.append(
+            document.Section("Pages", (document.Bullets(links),), folded=True)
+        )
         return document.fragment(*sections)
 
 
 def _link(name: str, place: str) -> document.Cell:
-    """A link to a page, relative to the working directory, as a notebook there needs it."""
+    """A link to a page, relative to the working directory, as a notebook there needs
+    it.
+    """
     if place.startswith(("http://", "https://")):
         return document.Link(name, place)
-    return f"{name}: {place}" if "://" in place else document.Link(name, os.path.relpath(place))
+    return (
+        f"{name}: {place}"
+        if "://" in place
+        else document.Link(name, os.path.relpath(place))
+    )

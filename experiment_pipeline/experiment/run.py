@@ -1,4 +1,5 @@
-"""Run an experiment from Python, without Dagster; it is stored and recorded like any other run.
+"""Run an experiment from Python, without Dagster; it is stored and recorded like any
+other run.
 
     run("churn.csv", target="churned")      a first experiment, drafted as the scaffold does
     run("churn")                            the experiment of a folder with defs.yaml
@@ -7,7 +8,8 @@
     refit("churn")                          its champion on today's data
     sensitivity("churn", seeds=5)           its last run with other split seeds
 
-All but `sensitivity` apply the gates and return a `RunResult`. An interrupted run keeps trained models.
+All but `sensitivity` apply the gates and return a `RunResult`. An interrupted run keeps
+trained models.
 """
 
 import getpass
@@ -30,13 +32,24 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 from rich import get_console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from experiment_pipeline import errors
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import draft_experiment, with_settings
 from experiment_pipeline.experiment import steps
-from experiment_pipeline.experiment.files import EXPERIMENT, FILES, judged, named_columns
+from experiment_pipeline.experiment.files import (
+    EXPERIMENT,
+    FILES,
+    judged,
+    named_columns,
+)
 from experiment_pipeline.experiment.flow import run_experiment
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.stage_run import StageRun
@@ -45,7 +58,13 @@ from experiment_pipeline.reporting.outcome import Check, Outcome
 from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trigger
 from experiment_pipeline.spec import NAME
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.spec.reading import YamlFile, explain, invalid, read_component, to_yaml
+from experiment_pipeline.spec.reading import (
+    YamlFile,
+    explain,
+    invalid,
+    read_component,
+    to_yaml,
+)
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.raw_data.table import RawTable, content_digest
 from experiment_pipeline.stages.registry import STAGES
@@ -59,12 +78,18 @@ from experiment_pipeline.storage.tables import asset_table, read_table, write_ta
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.outcomes import finish_run, record_outcome, recorded_stage
+from experiment_pipeline.tracking.outcomes import (
+    finish_run,
+    record_outcome,
+    recorded_stage,
+)
 
 LOG = logging.getLogger("experiment_pipeline")
 # Settings that the draft takes into account; the others replace what it infers.
 _WISHES = ("task", "positive_class", "metric")
-_EXPORT_SECONDS = 2.0  # an export takes 3, and a report about 1 less than the search reserves
+_EXPORT_SECONDS = (
+    2.0  # an export takes 3, and a report about 1 less than the search reserves
+)
 
 
 def run(
@@ -87,21 +112,25 @@ def run(
     (True, 300)
 
     Args:
-        data: the table, or its path or URL; without `target` the folder of an experiment, or its name.
+        data: the table, or its path or URL; without `target` the folder of an
+            experiment, or its name.
         target: the column to predict.
-        name: of the experiment; None: the name of the file, or `experiment` for a DataFrame.
+        name: of the experiment; None: the name of the file, or `experiment` for a
+            DataFrame.
         schema: text of a schema.yaml; None: inferred from the table.
-        seconds: time budget of the whole run, from this call on; the search gets what the rest leaves.
+        seconds: time budget of the whole run, from this call on; the search gets what
+            the rest leaves.
         workers: fits at a time; None: one per core.
         progress: whether to show a progress bar.
-        settings: keys of defs.yaml. A class or function stands for its import path. Missing keys are
-            inferred; `summary` of the result explains how.
+        settings: keys of defs.yaml. A class or function stands for its import path.
+            Missing keys are inferred; `summary` of the result explains how.
 
     Raises:
         InvalidExperiment: a setting is impossible.
         DataError: the table cannot be read, modelled, validated or split.
         TrainingError: no configuration could be trained.
-        KeyboardInterrupt: it was interrupted; the next run reuses the models trained so far.
+        KeyboardInterrupt: it was interrupted; the next run reuses the models trained so
+            far.
     """
     began = None if seconds is None else perf_counter()
     if target is None:
@@ -115,32 +144,45 @@ def run(
     return _execute(named, summary, seconds, workers, began=began, progress=progress)
 
 
-def add(result: RunResult | str, estimator: Any, name: str, note: str = "") -> RunResult:
-    """Put a model of your own on the leaderboard of a run, or of the last run of a named experiment.
+def add(
+    result: RunResult | str, estimator: Any, name: str, note: str = ""
+) -> RunResult:
+    """Put a model of your own on the leaderboard of a run, or of the last run of a
+    named experiment.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> from sklearn.linear_model import Lasso
     >>> list(add(lines, Lasso(alpha=9), "mine", note="what we had").leaderboard["key"])
     ['linear', 'mine']
 
-    `estimator`: a class, a function that returns an estimator, or an instance, of which only class and
-    parameters count: no fitted state, `random_state` or `n_jobs`. Only it is fitted, on the rows of that
-    run; halving does not stop it. It replaces an earlier addition of its name. A new choice is a new look.
+    `estimator`: a class, a function that returns an estimator, or an instance, of which
+    only class and parameters count: no fitted state, `random_state` or `n_jobs`. Only
+    it is fitted, on the rows of that run; halving does not stop it. It replaces an
+    earlier addition of its name. A new choice is a new look.
 
-    Raises InvalidExperiment: it has no import path with plain parameters, or its configuration is ranked
-    already; StorageError: another run has replaced the table.
+    Raises InvalidExperiment: it has no import path with plain parameters, or its
+    configuration is ranked already; StorageError: another run has replaced the table.
     """
     entry = {**_described(estimator), "name": name, "note": note}
-    before, raw = _declared(questions.run_of(result) if isinstance(result, str) else result.facts)
+    before, raw = _declared(
+        questions.run_of(result) if isinstance(result, str) else result.facts
+    )
     named = _searching(before, [entry], keep=True)
     if name not in {one.key for one in configurations(named.spec)}:
-        rule = "the leaderboard has a configuration with its algorithm and hyperparameters"
+        rule = (
+            "the leaderboard has a configuration with its algorithm and hyperparameters"
+        )
         raise errors.InvalidExperiment(f"name {name!r}", rule, "Add another one.")
-    return _execute(named, getattr(result, "summary", ""), delivered=raw, asked_for={name})
+    return _execute(
+        named, getattr(result, "summary", ""), delivered=raw, asked_for={name}
+    )
 
 
-def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook") -> RunResult:
-    """Refit, evaluate and export another configuration of the last run; records who chose it and why.
+def choose(
+    experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
+) -> RunResult:
+    """Refit, evaluate and export another configuration of the last run; records who
+    chose it and why.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> chosen = choose("lines", "linear", why="half the size, tied")
@@ -151,7 +193,8 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
 
     Raises:
         InvalidExperiment: the leaderboard does not rank the key.
-        UnknownRun: no run of the experiment has a leaderboard, or the run had no defs.yaml.
+        UnknownRun: no run of the experiment has a leaderboard, or the run had no
+            defs.yaml.
         StorageError: another run has replaced the table.
     """
     if not why.strip():
@@ -162,36 +205,51 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
         rule = f"the leaderboard does not have it; {errors.did_you_mean(key, ranked)}"
         if key in board.index:
             rule = f"it has no rank: {board.loc[key, 'status']}, {board.loc[key, 'reason']}"
-        raise errors.InvalidExperiment(f"configuration {key}", rule, "Choose one that has a rank.")
+        raise errors.InvalidExperiment(
+            f"configuration {key}", rule, "Choose one that has a rank."
+        )
     named, raw = _declared(questions.run_of(experiment, str(board.loc[key, "run_id"])))
-    if ENSEMBLE not in ranked:  # perhaps for lack of time: adding it now would change all intervals
+    if (
+        ENSEMBLE not in ranked
+    ):  # perhaps for lack of time: adding it now would change all intervals
         named = replace(named, spec=named.spec.model_copy(update={"ensemble": None}))
     by_hand = ChoiceByHand(key, why, _user())
-    return _execute(named, trigger=trigger, by_hand=by_hand, delivered=raw, asked_for=())
+    return _execute(
+        named, trigger=trigger, by_hand=by_hand, delivered=raw, asked_for=()
+    )
 
 
 def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
-    """Fit the champion's configuration on today's data, without a search; all gates apply.
+    """Fit the champion's configuration on today's data, without a search; all gates
+    apply.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> refit("lines").facts["version"]
     'v0001'
 
-    For an ensemble, its members are fitted; the leaderboard sets the weights and chooses again.
+    For an ensemble, its members are fitted; the leaderboard sets the weights and
+    chooses again.
 
-    Raises UnknownRun: no such experiment; InvalidModel: no champion, or its trained models are not stored.
+    Raises UnknownRun: no such experiment; InvalidModel: no champion, or its trained
+    models are not stored.
     """
     named = declared_now(experiment)
     champions = find_champions(registry_of(named.spec))
-    # Read from the trained models in the storage: a registry elsewhere may have been changed.
+    # Read from the trained models in the storage: a registry elsewhere may have been
+    # changed.
     wanted = champions[0].models if champions else []
     models = TrainedModelStore.of(named.spec.name).results(wanted)
     if not wanted or len(models) < len(wanted):
         rule = "it has no champion whose trained models are stored"
-        raise errors.InvalidModel(experiment, rule, "Run the experiment with its search.")
+        raise errors.InvalidModel(
+            experiment, rule, "Run the experiment with its search."
+        )
     note = f"of the champion {champions[0].version}"
     search = [
-        {name: getattr(one, name) for name in ("algorithm", "features", "hyperparameters")}
+        {
+            name: getattr(one, name)
+            for name in ("algorithm", "features", "hyperparameters")
+        }
         | {"name": one.key, "note": note}
         for one in models.values()
     ]
@@ -199,17 +257,22 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
 
 
 def sensitivity(
-    experiment: str, seeds: int = 5, run: str | None = None, agree: Callable[[str], object] = print
+    experiment: str,
+    seeds: int = 5,
+    run: str | None = None,
+    agree: Callable[[str], object] = print,
 ) -> pd.DataFrame:
-    """Repeat a run with other split seeds: a row each, also shown in the run's decision record.
+    """Repeat a run with other split seeds: a row each, also shown in the run's decision
+    record.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> sensitivity("lines", seeds=1, agree=str)["what"].tolist()
     ['seed 1: linear, accepted']
 
-    Each repeat splits the run's train and test rows into three new sets; the run's validation rows are
-    not read. Nothing is decided or published. `run`: the start of its id; None: the last. `agree` is
-    called with the cost first, and may raise. Raises as `choose`; InvalidExperiment: split has no seed.
+    Each repeat splits the run's train and test rows into three new sets; the run's
+    validation rows are not read. Nothing is decided or published. `run`: the start of
+    its id; None: the last. `agree` is called with the cost first, and may raise. Raises
+    as `choose`; InvalidExperiment: split has no seed.
     """
     row = questions.run_of(experiment, run)
     (named, raw), record = _declared(row), RunRecord(experiment, row["run_id"])
@@ -224,24 +287,45 @@ def sensitivity(
     agree(f"{numbers.counted(seeds, 'repeat')}, about {cost}")
     sets = steps.prepared_rows(raw, spec, named).sets
     table = some_rows(raw.frame, np.flatnonzero(sets.isin(["train", "test"])))
-    given = spec.model_dump(mode="json", exclude_unset=True, exclude={"name", "data", "target"})
+    given = spec.model_dump(
+        mode="json", exclude_unset=True, exclude={"name", "data", "target"}
+    )
     for seed in range(first + 1, first + 1 + seeds):
-        given |= {"name": spec.name, "schema": named.schema_text, "split": {**split, "seed": seed}}
+        given |= {
+            "name": spec.name,
+            "schema": named.schema_text,
+            "split": {**split, "seed": seed},
+        }
         try:
             report = run_experiment(table, spec.target, **given).report
-            how = numbers.accepted_under(report.conditions) if report.accepted else "refused"
+            how = (
+                numbers.accepted_under(report.conditions)
+                if report.accepted
+                else "refused"
+            )
             what = f"{report.configuration}, {how}"
-            score, gain = (one := report.score(spec.metric)).interval, one.difference_to_baseline
-            found = EvidenceRow.of("split seed", what, score.estimate, gain, report.rows)
+            score, gain = (
+                (one := report.score(spec.metric)).interval,
+                one.difference_to_baseline,
+            )
+            found = EvidenceRow.of(
+                "split seed", what, score.estimate, gain, report.rows
+            )
         except errors.ExperimentPipelineError as error:
             found = EvidenceRow(kind="split seed", what=str(error))
         record.record([replace(found, number=seed, what=f"seed {seed}: {found.what}")])
     finish_run(record, LOG.warning)
-    return questions.rows_of("evidence", row).query("kind == 'split seed'").reset_index(drop=True)
+    return (
+        questions.rows_of("evidence", row)
+        .query("kind == 'split seed'")
+        .reset_index(drop=True)
+    )
 
 
 def declared_now(experiment: str) -> NamedColumns:
-    """Return an experiment as its folder or else its last run declares it; InvalidExperiment, UnknownRun."""
+    """Return an experiment as its folder or else its last run declares it;
+    InvalidExperiment, UnknownRun.
+    """
     try:
         return named_columns(_folder_of(experiment))
     except errors.InvalidExperiment as error:
@@ -251,14 +335,23 @@ def declared_now(experiment: str) -> NamedColumns:
 
 
 def _folder_of(name: str) -> Path:
-    """The folder of an experiment: a path, or a name in a `defs` folder below the working directory."""
+    """The folder of an experiment: a path, or a name in a `defs` folder below the
+    working directory.
+    """
     if any((Path(name) / file).exists() for file in FILES):
         return Path(name)
-    # Hidden folders are skipped: a virtual environment has more files than everything else.
+    # Hidden folders are skipped: a virtual environment has more files than everything
+    # else.
     everywhere = (f"{start}defs/*/defs.y*ml" for start in ("", "[!.]*/**/"))
-    found = {one.parent.name: one.parent for way in everywhere for one in Path.cwd().glob(way)}
+    found = {
+        one.parent.name: one.parent
+        for way in everywhere
+        for one in Path.cwd().glob(way)
+    }
     if name not in found:
-        rule = f"is neither a folder with a defs.yaml nor an experiment below {Path.cwd()}"
+        rule = (
+            f"is neither a folder with a defs.yaml nor an experiment below {Path.cwd()}"
+        )
         fix = f"{errors.did_you_mean(name, found)}; for a table, name its target"
         raise errors.InvalidExperiment(name, rule, fix)
     return found[name]
@@ -272,17 +365,28 @@ def _drafted(
     seconds: float | None,
     settings: Mapping[str, Any],
 ) -> tuple[NamedColumns, str]:
-    """The experiment as the scaffold would draft it, with these settings; and the reasons."""
+    """The experiment as the scaffold would draft it, with these settings; and the
+    reasons.
+    """
     given = {key: _written(value, key) for key, value in settings.items()}
-    stem = "experiment" if isinstance(data, pd.DataFrame) else Path(data).name.partition(".")[0]
+    stem = (
+        "experiment"
+        if isinstance(data, pd.DataFrame)
+        else Path(data).name.partition(".")[0]
+    )
     name = name or re.sub(r"\W+", "_", stem, flags=re.ASCII)
     if not re.fullmatch(NAME, name):  # before it becomes part of a path
-        rule = "an experiment's name has letters, digits and _, and begins with a letter"
+        rule = (
+            "an experiment's name has letters, digits and _, and begins with a letter"
+        )
         raise errors.InvalidExperiment(f"name {name!r}", rule, "Give another name.")
     url = _stored(data, name) if isinstance(data, pd.DataFrame) else str(data)
     if "://" not in url and not (Path.cwd() / "pyproject.toml").exists():
         url = str(Path(url).expanduser().absolute())  # Dagster may be started elsewhere
-    for key, such in (("exclude", {"left_on": "known too late"}), ("split", {"by": "random"})):
+    for key, such in (
+        ("exclude", {"left_on": "known too late"}),
+        ("split", {"by": "random"}),
+    ):
         if not isinstance(given.get(key, {}), Mapping):
             rule = f"{given[key]!r} is not a mapping"
             raise errors.InvalidExperiment(key, rule, f"Write one, such as {such}.")
@@ -301,25 +405,33 @@ def _drafted(
         wishes = Wishes.model_validate(wanted)
         drafted = draft_experiment(name, wishes, url, f'run("{name}")', given)
     except ValidationError as error:
-        raise invalid(explain(error, Wishes, wanted), lambda place: str(place[0])) from None
+        raise invalid(
+            explain(error, Wishes, wanted), lambda place: str(place[0])
+        ) from None
     except errors.UnusableTable as error:
         if not error.culprit.startswith("--"):
             raise
         # The scaffold's options are arguments here.
-        texts = (text.replace("--", "") for text in (error.culprit, error.rule, error.fix))
+        texts = (
+            text.replace("--", "") for text in (error.culprit, error.rule, error.fix)
+        )
         raise errors.InvalidExperiment(*texts) from None
     file = YamlFile(drafted.files["defs.yaml"], f"{name}/defs.yaml")
     return judged(name, file, schema or drafted.files["schema.yaml"]), drafted.reasons
 
 
 def _written(value: Any, key: str) -> Any:
-    """A setting as written in YAML: import paths for classes and functions, plain values for NumPy's."""
+    """A setting as written in YAML: import paths for classes and functions, plain
+    values for NumPy's.
+    """
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, Mapping):
         return {str(name): _written(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_written(item, key) for item in value]
-    if isinstance(path := getattr(value, "path", None), str):  # a function decorated with `metric`
+    if isinstance(
+        path := getattr(value, "path", None), str
+    ):  # a function decorated with `metric`
         return path
     if inspect.isclass(value) or inspect.isroutine(value):
         between = "." if key == "algorithm" else ":"
@@ -328,7 +440,9 @@ def _written(value: Any, key: str) -> Any:
 
 
 def _stored(frame: pd.DataFrame, name: str) -> str:
-    """Write a DataFrame once, named by the digest of its content, and return its path."""
+    """Write a DataFrame once, named by the digest of its content, and return
+    its path.
+    """
     frame = frame.reset_index(drop=True).rename(columns=str)
     path = storage_root() / name / "delivered" / f"{content_digest(frame)}.parquet"
     if not path.exists():
@@ -338,16 +452,21 @@ def _stored(frame: pd.DataFrame, name: str) -> str:
 
 @contextmanager
 def _shown(named: NamedColumns, progress: bool) -> Iterator[Any]:
-    """A progress bar over stages and configurations, with the last log line beside it."""
+    """A progress bar over stages and configurations, with the last log line
+    beside it.
+    """
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     text, console = TextColumn("{task.description}"), get_console()
     # rich does not count Jupyter as a terminal; its bar there needs ipywidgets.
     widgets = console.is_jupyter and find_spec("ipywidgets") is not None
     quiet = not (progress and (console.is_interactive or widgets))
     with Progress(*columns, text, disable=quiet, transient=True) as bar:
-        task = bar.add_task(named.spec.name, total=len(STAGES) + len(configurations(named.spec)))
+        task = bar.add_task(
+            named.spec.name, total=len(STAGES) + len(configurations(named.spec))
+        )
 
-        # A filter, not a handler: with any handler, Python no longer prints warnings by default.
+        # A filter, not a handler: with any handler, Python no longer prints warnings by
+        # default.
         def last(record: logging.LogRecord) -> bool:
             bar.update(task, description=record.getMessage().partition("\n")[0][:100])
             return True
@@ -382,7 +501,9 @@ def _execute(
     delivered: RawTable | None = None,
     asked_for: Collection[str] | None = None,
 ) -> RunResult:
-    """Run the steps of the flow until one ends the run; `began`: when `seconds` start, None: at the search."""
+    """Run the steps of the flow until one ends the run; `began`: when `seconds` start,
+    None: at the search.
+    """
     spec = named.spec
     record = RunRecord(spec.name, str(uuid.uuid4()))
     values: dict[str, Any] = {}
@@ -402,14 +523,20 @@ def _execute(
             searching |= {} if asked_for is None else {"asked_for": asked_for}
             for name in STAGES:
                 begun = perf_counter()
-                work = partial(recorded_stage, record, name, spec, named.texts, started, finish)
+                work = partial(
+                    recorded_stage, record, name, spec, named.texts, started, finish
+                )
                 stage = StageRun(named, record, LOG, work, *given, by_hand, delivered)
-                refused = _taken(stage, name, values, searching if name == "search" else {})
+                refused = _taken(
+                    stage, name, values, searching if name == "search" else {}
+                )
                 took[name] = perf_counter() - begun
                 advance()
                 if refused is not None:
                     break
-    except KeyboardInterrupt:  # without the stack trace, which would fill pages of a notebook
+    except (
+        KeyboardInterrupt
+    ):  # without the stack trace, which would fill pages of a notebook
         kept = "the models trained so far are kept: the same call continues with them"
         raise KeyboardInterrupt(kept) from None
     if refused is not None and "validation_report" not in values:
@@ -420,7 +547,9 @@ def _execute(
 def _taken(
     stage: StageRun, name: str, values: dict[str, Any], more: Mapping[str, Any]
 ) -> errors.ExperimentPipelineError | None:
-    """Run a step on values of earlier steps, and add its own to `values`; return the error that ends the run."""
+    """Run a step on values of earlier steps, and add its own to `values`; return the
+    error that ends the run.
+    """
     step, refused = getattr(steps, name), None
     _, *wanted = inspect.signature(step).parameters.values()
     inputs = [values[one.name] for one in wanted if one.default is one.empty]
@@ -435,11 +564,17 @@ def _taken(
 
 
 def _reported(record: RunRecord, asset: str, outcome: Outcome) -> None:
-    """Record an outcome, store its table where Dagster's assets find it, and log its messages."""
+    """Record an outcome, store its table where Dagster's assets find it, and log its
+    messages.
+    """
     if outcome.value is not None:
         value: Any = outcome.value
-        write_table(storage_root() / f"{asset_table(record.experiment, asset)}.parquet", value)
-    checks = [line for check in outcome.checks for line in (*check.problems, *check.caveats)]
+        write_table(
+            storage_root() / f"{asset_table(record.experiment, asset)}.parquet", value
+        )
+    checks = [
+        line for check in outcome.checks for line in (*check.problems, *check.caveats)
+    ]
     for line in (*outcome.warnings, *checks):
         LOG.warning(line)
     for line in outcome.notes:
@@ -449,15 +584,21 @@ def _reported(record: RunRecord, asset: str, outcome: Outcome) -> None:
 
 def _refusal(checks: Any) -> errors.ExperimentPipelineError | None:
     """The error of the first check that ends a run."""
-    failed: list[Check] = [one for one in checks if not one.passed and one.severity == "error"]
+    failed: list[Check] = [
+        one for one in checks if not one.passed and one.severity == "error"
+    ]
     if not failed:
         return None
     rule, _, fix = failed[0].means.partition("\n  fix: ")
-    return failed[0].refusal or errors.DataError(failed[0].name, rule, fix or "Correct the rows.")
+    return failed[0].refusal or errors.DataError(
+        failed[0].name, rule, fix or "Correct the rows."
+    )
 
 
 def _described(estimator: Any) -> dict[str, Any]:
-    """The `algorithm` and `hyperparameters` of an entry of `search` for an estimator."""
+    """The `algorithm` and `hyperparameters` of an entry of `search` for an
+    estimator.
+    """
     is_path = inspect.isclass(estimator) or inspect.isroutine(estimator)
     kind = estimator if is_path else type(estimator)
     module, _, name = _written(kind, "algorithm").rpartition(".")
@@ -469,9 +610,13 @@ def _described(estimator: Any) -> dict[str, Any]:
     if not is_known or not (is_path or hasattr(estimator, "get_params")):
         rule = "it cannot be described by an import path and plain parameters"
         raise errors.InvalidExperiment(path, rule, fix)
-    defaults = {one.name: one.default for one in inspect.signature(kind).parameters.values()}
+    defaults = {
+        one.name: one.default for one in inspect.signature(kind).parameters.values()
+    }
     for parameter, value in () if is_path else estimator.get_params(deep=False).items():
-        if parameter in {"random_state", "n_jobs"} or repr(value) == repr(defaults.get(parameter)):
+        if parameter in {"random_state", "n_jobs"} or repr(value) == repr(
+            defaults.get(parameter)
+        ):
             continue
         plain[parameter] = value.item() if isinstance(value, np.generic) else value
         if not isinstance(plain[parameter], str | int | float | None):
@@ -481,7 +626,9 @@ def _described(estimator: Any) -> dict[str, Any]:
 
 
 def _declared(run: Mapping[str, Any]) -> tuple[NamedColumns, RawTable]:
-    """The experiment as a run declared it, and the table that the run read; StorageError: it was replaced."""
+    """The experiment as a run declared it, and the table that the run read;
+    StorageError: it was replaced.
+    """
     table = asset_table(run["experiment"], "raw_data")
     raw = read_table(storage_root() / f"{table}.parquet", RawTable)
     if raw.digest != run["data_digest"]:
@@ -494,14 +641,22 @@ def _as_run(run: Mapping[str, Any]) -> NamedColumns:
     name = run["experiment"]
     files = questions.files_of(run)
     if "defs.yaml" not in files:
-        raise errors.UnknownRun(name, "its run was made without a defs.yaml", "Run it with one.")
-    return judged(name, YamlFile(files["defs.yaml"], f"{name}/defs.yaml"), files.get("schema.yaml"))
+        raise errors.UnknownRun(
+            name, "its run was made without a defs.yaml", "Run it with one."
+        )
+    return judged(
+        name,
+        YamlFile(files["defs.yaml"], f"{name}/defs.yaml"),
+        files.get("schema.yaml"),
+    )
 
 
 def _searching(
     named: NamedColumns, search: Sequence[Mapping[str, Any]], *, keep: bool = False
 ) -> NamedColumns:
-    """The same experiment with another search, or with `keep` a longer one; a draft keeps its comments."""
+    """The same experiment with another search, or with `keep` a longer one; a draft
+    keeps its comments.
+    """
     file = YamlFile(named.yaml_text, f"{named.spec.name}/defs.yaml")
     given = read_component(file, EXPERIMENT).attributes or {}
     names = {one["name"] for one in search}
@@ -510,4 +665,6 @@ def _searching(
     text = to_yaml({"type": EXPERIMENT, "attributes": given})
     if "\n  search:" in named.yaml_text:
         text = with_settings(named.yaml_text, {"search": given["search"]})
-    return judged(named.spec.name, YamlFile(text, file.path), named.schema_text, named.schema_path)
+    return judged(
+        named.spec.name, YamlFile(text, file.path), named.schema_text, named.schema_path
+    )

@@ -1,4 +1,6 @@
-"""What a step of a stored run gets to work with, whether Dagster or a notebook executes it."""
+"""What a step of a stored run gets to work with, whether Dagster or a notebook executes
+it.
+"""
 
 import logging
 import math
@@ -29,10 +31,13 @@ class StageRun:
     named: NamedColumns
     run: RunRecord
     log: logging.Logger
-    # a context manager around the stage's work, which records it and reports errors to the user
+    # a context manager around the stage's work, which records it and reports errors to
+    # the user
     at_work: Callable[[], AbstractContextManager[None]]
     seconds: float | None = None  # the time budget of this run
-    spent: Callable[[], float] = lambda: 0.0  # seconds of it used, or reserved for the export
+    spent: Callable[[], float] = lambda: (
+        0.0
+    )  # seconds of it used, or reserved for the export
     workers: int | None = None  # fits at a time in this run; None: as in the YAML
     by_hand: ChoiceByHand | None = None  # None: the rule of `choice` decides
     delivered: RawTable | None = None  # the table to use; None: the source is read
@@ -49,7 +54,10 @@ class StageRun:
     @property
     def changed(self) -> dict[str, float]:
         """Setting → its value for this run alone, where it differs from the YAML's."""
-        declared = {"workers": self.spec.workers, "budget_seconds": self.spec.budget.seconds}
+        declared = {
+            "workers": self.spec.workers,
+            "budget_seconds": self.spec.budget.seconds,
+        }
         of_run = {"workers": self.workers, "budget_seconds": self.seconds}
         return {k: v for k, v in of_run.items() if v is not None and v != declared[k]}
 
@@ -63,8 +71,12 @@ class StageRun:
         of_run = {"workers": self.workers or self.spec.workers, "budget": budget}
         return self.spec.model_copy(update=of_run)
 
-    def seconds_left(self, now: Callable[[], float] = time.perf_counter) -> Callable[[], float]:
-        """Return a function that gives the remaining seconds of the budget, counted from now."""
+    def seconds_left(
+        self, now: Callable[[], float] = time.perf_counter
+    ) -> Callable[[], float]:
+        """Return a function that gives the remaining seconds of the budget, counted
+        from now.
+        """
         if self.seconds is None:
             return lambda: math.inf
         ends = now() + self.seconds - self.spent()
@@ -78,16 +90,22 @@ class StageRun:
         reused: str,
         *tables: pd.DataFrame,
     ) -> Entry[None]:
-        """Return the stored entry of a fingerprint, and log the message `reused`; else make and store one.
+        """Return the stored entry of a fingerprint, and log the message `reused`; else
+        make and store one.
 
-        `make` returns the files of a new entry; `tables` are those that it has in memory.
+        `make` returns the files of a new entry; `tables` are those that it has in
+        memory.
         """
         entries = stage_entries(self.spec.name, stage)
         stored = entries.intact(fingerprint, self.log.warning)
         if stored is None:
             warn_of_memory(stage, table_bytes(*tables), self.log.warning)
             folder, made = entries.folder(fingerprint), make()
-            pages = {name: apart(made[name], folder) for name in made if name.endswith(".html")}
+            pages = {
+                name: apart(made[name], folder)
+                for name in made
+                if name.endswith(".html")
+            }
             return entries.put(fingerprint, {**made, **pages}, None)
         self.log.info(reused)
         return stored

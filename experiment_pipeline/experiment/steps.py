@@ -1,8 +1,9 @@
-"""The stages of a stored run, one function each: read, call the stage, store, report the outcome.
+"""The stages of a stored run, one function each: read, call the stage, store, report
+the outcome.
 
-Dagster's assets and `run` call the same functions. Each yields (asset, outcome) in the order in which
-they are reported; the outcome holds the asset's value, facts and checks. Stored results of the same
-inputs are reused.
+Dagster's assets and `run` call the same functions. Each yields (asset, outcome) in the
+order in which they are reported; the outcome holds the asset's value, facts and checks.
+Stored results of the same inputs are reused.
 """
 
 import json
@@ -33,19 +34,32 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.raw_data import page as raw_page
-from experiment_pipeline.stages.raw_data.sources import delivered_bytes, modified_at, read_source
+from experiment_pipeline.stages.raw_data.sources import (
+    delivered_bytes,
+    modified_at,
+    read_source,
+)
 from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.stages.search import page as search_page
 from experiment_pipeline.stages.search.budget import AfterSearch
-from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    SearchNote,
+    SearchResults,
+)
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
     search_notes,
 )
 from experiment_pipeline.stages.search.dask_cluster import connected, engine_of
-from experiment_pipeline.stages.search.halving import FitEngine, SearchOutcome, Threads, run_search
+from experiment_pipeline.stages.search.halving import (
+    FitEngine,
+    SearchOutcome,
+    Threads,
+    run_search,
+)
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets import page as sets_page
@@ -70,7 +84,11 @@ from experiment_pipeline.storage.run_code import metric_sources, source_digests
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.digests import table_digest
-from experiment_pipeline.table.features import NamedColumns, check_target, feature_columns
+from experiment_pipeline.table.features import (
+    NamedColumns,
+    check_target,
+    feature_columns,
+)
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable, day_columns
 from experiment_pipeline.table.schema import shared_schema
@@ -88,7 +106,8 @@ REPORT_PAGES = (
     (run_record.PREDICTED_ROWS, final.PREDICTED),
     ("next_search", final.NEXT_SEARCH),
 )
-# The keys that the prepared rows depend on, beside raw table and schema; and a cache of one table.
+# The keys that the prepared rows depend on, beside raw table and schema; and a cache of
+# one table.
 _DECIDING = {"target", "task", "exclude", "preparation", "split", "sample_weight"}
 _handed_on: dict[str, PreparedTable] = {}
 
@@ -109,7 +128,8 @@ def raw_data(stage: StageRun) -> Reported:
 def prepared_rows(
     raw: RawTable, spec: ExperimentSpec, named: NamedColumns, *, hand_on: bool = False
 ) -> PreparedTable:
-    """Return `prepare_and_assign` of the table; `hand_on`: keep the result for the next call.
+    """Return `prepare_and_assign` of the table; `hand_on`: keep the result for the next
+    call.
 
     The data analysis and the validation of one run both need it, in one process.
     """
@@ -142,7 +162,9 @@ def data_analysis(stage: StageRun, raw_data: RawTable) -> Reported:
 
     with stage.at_work():
         reused = "reused the analysis of the same table"
-        stored = stage.reused_or_made("data_analysis", fingerprint, examine, reused, raw_data.frame)
+        stored = stage.reused_or_made(
+            "data_analysis", fingerprint, examine, reused, raw_data.frame
+        )
     outcome = analysis_page.outcome(
         json.loads(stored.files[ANALYSIS]),
         stage.spec.target,
@@ -167,13 +189,17 @@ def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
 
 
 def _function_source(spec: ExperimentSpec) -> dict[str, Any]:
-    """The source digest of the preparation's function, for a fingerprint; empty without a function."""
+    """The source digest of the preparation's function, for a fingerprint; empty without
+    a function.
+    """
     function = spec.preparation.function
     return {} if function is None else {"function": source_digests([function])}
 
 
 def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
-    """Prepare the rows, check each against the schema, and store the valid and the rejected ones."""
+    """Prepare the rows, check each against the schema, and store the valid and the
+    rejected ones.
+    """
     spec, named, warn = stage.spec, stage.named, stage.log.warning
     with stage.at_work():
         warn_of_memory("validated_data", table_bytes(raw_data.frame), warn)
@@ -186,7 +212,8 @@ def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
     if within.passed:
         with stage.at_work():
             check_target(data.validated, spec)
-            # Only if it passed: else the rate of a second try would no longer count as an increase.
+            # Only if it passed: else the rate of a second try would no longer count as
+            # an increase.
             profile.DataProfiles.of(spec.name).note(profile.RUNS, digest)
     limits = spec.validation.drift
     kept = rows_page.validated(raw_data.frame, prepared, data, changes, within, limits)
@@ -195,7 +222,9 @@ def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
 
 
 def split_sets(stage: StageRun, validated_data: ValidatedRows) -> Reported:
-    """Split the validated rows; one step, so that the three sets always come from the same split."""
+    """Split the validated rows; one step, so that the three sets always come from the
+    same split.
+    """
     spec, rows = stage.spec, validated_data.rows
     with stage.at_work():
         warn_of_memory("split_sets", table_bytes(rows), stage.log.warning)
@@ -216,9 +245,11 @@ def search(
     asked_for: Collection[str] | None = None,
     concluded: Callable[[str, Outcome], object] = lambda *_: None,
 ) -> Reported:
-    """Train every configuration that is not stored yet; `asked_for`: only those of these keys.
+    """Train every configuration that is not stored yet; `asked_for`: only those of
+    these keys.
 
-    `concluded` is called with key and outcome of each configuration as soon as it has a result.
+    `concluded` is called with key and outcome of each configuration as soon as it has a
+    result.
     """
     spec, log, declared = stage.spec, stage.log, configurations(stage.spec)
     for note in search_notes(spec):
@@ -233,7 +264,9 @@ def search(
         warn_of_memory("search", table_bytes(sets.train, sets.test), log.warning)
         asked = [one for one in declared if asked_for is None or one.key in asked_for]
         found = _searched(stage, sets, declared, asked, concluded)
-    outcome = search_page.results(found.results, found.cost, declared, spec.evaluation_name)
+    outcome = search_page.results(
+        found.results, found.cost, declared, spec.evaluation_name
+    )
     yield "search_results", outcome
 
 
@@ -249,7 +282,9 @@ def _searched(
     store = TrainedModelStore.of(spec.name, log.warning)
     given = {one.key: one.given for one in declared}
     if (left := spec.budget.seconds) != stage.seconds:
-        log.info(f"{left:g} of {stage.seconds:g} seconds are left for search, refit and report")
+        log.info(
+            f"{left:g} of {stage.seconds:g} seconds are left for search, refit and report"
+        )
     with recording.in_batches(stage.run) as record, _engine(spec, log) as engine:
 
         def listen(event: SearchNote | Conclusion) -> None:
@@ -259,17 +294,23 @@ def _searched(
             record([search_page.record_row(event, given[event.key])])
             if event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
-                shown = search_page.configuration(event, event.result, path, spec.evaluation_name)
+                shown = search_page.configuration(
+                    event, event.result, path, spec.evaluation_name
+                )
                 concluded(event.key, shown)
 
-        found = run_search(declared, sets, spec, store, engine, asked_for=asked_for, listen=listen)
+        found = run_search(
+            declared, sets, spec, store, engine, asked_for=asked_for, listen=listen
+        )
         record([search_page.record_row(one, given[one.key]) for one in found.others])
     return found
 
 
 @contextmanager
 def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[FitEngine]:
-    """The engine that trains: threads of this machine, unless YAML or environment name a cluster."""
+    """The engine that trains: threads of this machine, unless YAML or environment name
+    a cluster.
+    """
     if (dask := engine_of(spec.engine)) is None:
         yield Threads(spec.workers or joblib.cpu_count())
         return
@@ -282,7 +323,10 @@ def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[FitEngine]:
 
 
 def leaderboard(
-    stage: StageRun, train_set: SetTable, test_set: SetTable, search_results: SearchResults
+    stage: StageRun,
+    train_set: SetTable,
+    test_set: SetTable,
+    search_results: SearchResults,
 ) -> Reported:
     """Rank the stored results of the current sets."""
     spec, by_hand = stage.spec, stage.by_hand
@@ -293,21 +337,32 @@ def leaderboard(
         board.check_same_metric("search_results", search_results.metric, spec.metric)
         set_aside = train_set.origin.set_aside
         fingerprint = board.ranking_fingerprint(
-            given, search_results, set_aside, STAGES["leaderboard"].version, stage.seconds, by_hand
+            given,
+            search_results,
+            set_aside,
+            STAGES["leaderboard"].version,
+            stage.seconds,
+            by_hand,
         )
 
         def files() -> Mapping[str, bytes]:
             left = stage.seconds_left()()
-            after = AfterSearch(sets, spec.workers or joblib.cpu_count(), spec.export.fits)
+            after = AfterSearch(
+                sets, spec.workers or joblib.cpu_count(), spec.export.fits
+            )
             time = None if math.isinf(left) else RefitTime(left, after.of)
             models = TrainedModelStore.of(spec.name)
             ranked = board.leaderboard(
                 search_results, models, sets, given, set_aside, time, by_hand
             )
-            return board_page.files(SearchShown.of(ranked, search_results, given), spec.name)
+            return board_page.files(
+                SearchShown.of(ranked, search_results, given), spec.name
+            )
 
         reused = "reused the ranking of the same results"
-        stored = stage.reused_or_made("leaderboard", fingerprint, files, reused, sets.test)
+        stored = stage.reused_or_made(
+            "leaderboard", fingerprint, files, reused, sets.test
+        )
     ranked = from_parquet(stored.files[board_page.TABLE], Leaderboard)
     shown = SearchShown.of(ranked, search_results, spec)
     outcome = board_page.outcome(shown, str(stored.paths[board_page.PAGE]))
@@ -324,14 +379,17 @@ def validation_report(
 ) -> Reported:
     """Evaluate the chosen configuration on the validation set, once.
 
-    A report of the same choice on the same rows is reused, and does not count as another look.
+    A report of the same choice on the same rows is reused, and does not count as
+    another look.
     """
     spec, name = stage.spec, final.STAGE
     given = stage.part(name)
     with stage.at_work():
         sets = as_evaluated(train_set, test_set, spec)
         board.check_same_sets("leaderboard", leaderboard.digests, sets.digests)
-        board.check_same_keys("leaderboard", leaderboard.yaml_digests, stage.part("leaderboard"))
+        board.check_same_keys(
+            "leaderboard", leaderboard.yaml_digests, stage.part("leaderboard")
+        )
         words = board.chosen_configuration(leaderboard, spec).in_words
         wanted = given.not_worse_than_champion is not None
         current = gates.find_champions(registry_of(given)) if wanted else []
@@ -343,10 +401,13 @@ def validation_report(
         fingerprint = fingerprint_of(
             board=board.board_digest(leaderboard),
             validation=validation_set.digest,
-            # Row positions: the report's worst rows are looked up in the raw table by position.
+            # Row positions: the report's worst rows are looked up in the raw table by
+            # position.
             places=[table_digest(one[[]]) for one in (sets.test, validation_set.rows)],
             spec=given.model_dump(mode="json"),
-            champions=gates.held_against(current, leaderboard.fingerprint, given.export),
+            champions=gates.held_against(
+                current, leaderboard.fingerprint, given.export
+            ),
             conditions=analysis.get("conditions", []),
             set_aside=list(validation_set.origin.set_aside),
             version=STAGES[name].version,
@@ -358,10 +419,16 @@ def validation_report(
         rows = (sets.train, sets.test, validation_set.rows)
         stored = stage.reused_or_made(name, fingerprint, make, reused, *rows)
     report = ValidationReport.from_json(stored.files[final.REPORT].decode())
-    places = {n: str(stored.paths[file]) for n, file in REPORT_PAGES if file in stored.paths}
-    outcome = report_page.outcome(report, stored.files[final.MARKDOWN].decode(), places, words)
+    places = {
+        n: str(stored.paths[file]) for n, file in REPORT_PAGES if file in stored.paths
+    }
+    outcome = report_page.outcome(
+        report, stored.files[final.MARKDOWN].decode(), places, words
+    )
     scores, facts = final.scores_table(report), final.set_facts(sets, validation_set)
-    judged = Judged(scores, fingerprint, leaderboard.fingerprint, facts, board.key_digests(given))
+    judged = Judged(
+        scores, fingerprint, leaderboard.fingerprint, facts, board.key_digests(given)
+    )
     yield name, replace(outcome, value=judged, version=fingerprint)
 
 
@@ -375,14 +442,18 @@ def _evaluated(
     current: Sequence[gates.PublishedChampion],
     analysis: Mapping[str, Any],
 ) -> Mapping[str, bytes]:
-    """Write to the ledger, then evaluate: an evaluation that crashes counts as a look."""
+    """Write to the ledger, then evaluate: an evaluation that crashes counts
+    as a look.
+    """
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
     spec, raw = stage.spec, raw_data.frame
     delivered = some_rows(raw, raw.index.get_indexer(validation_set.rows.index))
     judged = ranked.fingerprint
     # Other refit settings make another model, so its evaluation is another look.
-    if refits := given.export.model_dump(include={"fits", "refit"}, exclude_defaults=True):
+    if refits := given.export.model_dump(
+        include={"fits", "refit"}, exclude_defaults=True
+    ):
         judged = fingerprint_of(configuration=judged, **refits)
     look = (validation_set.digest, judged, delivered, given.split.id_columns)
     ledger = Ledger.of(spec.name)
@@ -390,7 +461,8 @@ def _evaluated(
     ledger.record_look(*look)
     store, trusted = TrainedModelStore.of(spec.name), list[str]()
     if current:
-        # A champion may run code that models of this storage use or that the YAML names.
+        # A champion may run code that models of this storage use or that the YAML
+        # names.
         known = store.results([name for one in current for name in one.models]).values()
         trusted = [kind for one in known for kind in one.trusted_types]
         trusted += filter(None, [given.preparation.function])
@@ -407,7 +479,9 @@ def _evaluated(
         current=current,
         conditions=analysis.get("conditions", ()),
         trusted=trusted,
-        evidence=lambda: gather(spec, ranked, sets, store, analysis.get("label_ceiling")),
+        evidence=lambda: gather(
+            spec, ranked, sets, store, analysis.get("label_ceiling")
+        ),
         workers=spec.workers or joblib.cpu_count(),
         seconds_left=stage.seconds_left(),
     )
@@ -417,13 +491,20 @@ def _evaluated(
 
 
 def exported_model(
-    stage: StageRun, validation_set: SetTable, leaderboard: Leaderboard, validation_report: Judged
+    stage: StageRun,
+    validation_set: SetTable,
+    leaderboard: Leaderboard,
+    validation_report: Judged,
 ) -> Reported:
-    """Publish the accepted model; its predictions are verified before the version is visible."""
+    """Publish the accepted model; its predictions are verified before the version is
+    visible.
+    """
     spec, name = stage.spec, "exported_model"
     with stage.at_work():
         report = _accepted(stage, validation_set, leaderboard, validation_report)
-        board.check_same_keys("leaderboard", leaderboard.yaml_digests, stage.part("leaderboard"))
+        board.check_same_keys(
+            "leaderboard", leaderboard.yaml_digests, stage.part("leaderboard")
+        )
         configuration = board.chosen_configuration(leaderboard, spec)
         registry, entries = registry_of(spec), stage_entries(spec.name, name)
         fingerprint = fingerprint_of(
@@ -436,18 +517,29 @@ def exported_model(
         )
         stored = entries.intact(fingerprint, stage.log.warning)
         required = spec.approval == "required"
-        published = stored and registry.same(stored.files[IDENTITY].decode(), required=required)
+        published = stored and registry.same(
+            stored.files[IDENTITY].decode(), required=required
+        )
         if not published:
             package = _packaged(
-                stage, leaderboard, configuration, validation_report, report, validation_set
+                stage,
+                leaderboard,
+                configuration,
+                validation_report,
+                report,
+                validation_set,
             )
             published = export.publish(registry, package)
             entries.put(fingerprint, {IDENTITY: package.identity.encode()}, None)
         if published.reused:
             restore_versions(registry, stage.log.warning)
         committed = export.commit_published(spec, registry, published)
-        profile.DataProfiles.of(spec.name).note(profile.ACCEPTED, validation_set.origin.profile)
-        outcome = model_page.outcome(registry, published, committed, configuration.in_words)
+        profile.DataProfiles.of(spec.name).note(
+            profile.ACCEPTED, validation_set.origin.profile
+        )
+        outcome = model_page.outcome(
+            registry, published, committed, configuration.in_words
+        )
         if not published.reused:
             row = version_row(registry, registry.entry(published.version), None, None)
             outcome = replace(outcome, record=[*outcome.record, row])
@@ -457,19 +549,27 @@ def exported_model(
 def _accepted(
     stage: StageRun, validation: SetTable, ranked: Leaderboard, judged: Judged
 ) -> ValidationReport:
-    """Return the report if it accepts the model; it is checked again, as Dagster can run this stage alone."""
+    """Return the report if it accepts the model; it is checked again, as Dagster can
+    run this stage alone.
+    """
     board.check_same_keys(final.STAGE, judged.yaml_digests, stage.part(final.STAGE))
-    stored = stage_entries(stage.spec.name, final.STAGE).require(judged.fingerprint, [final.REPORT])
+    stored = stage_entries(stage.spec.name, final.STAGE).require(
+        judged.fingerprint, [final.REPORT]
+    )
     report = ValidationReport.from_json(stored.files[final.REPORT].decode())
     if not report.accepted:
         why = "; ".join(gate.in_words() for gate in report.failed_gates)
         fix = "Read the report for what to try next."
         raise errors.NotAccepted(report.configuration, why, fix)
     digests = {**ranked.digests, "validation": validation.digest}
-    board.check_same_sets(final.STAGE, {one.name: one.digest for one in judged.sets}, digests)
+    board.check_same_sets(
+        final.STAGE, {one.name: one.digest for one in judged.sets}, digests
+    )
     if judged.model_fingerprint != ranked.fingerprint:
         rule = f"it is the report of another model than {ranked.chosen}, the leaderboard's choice"
-        raise errors.StorageError(final.STAGE, rule, "Materialize it again, then the export.")
+        raise errors.StorageError(
+            final.STAGE, rule, "Materialize it again, then the export."
+        )
     return report
 
 
@@ -487,7 +587,9 @@ def _packaged(
     result = board.chosen_result(ranked, models)
     files = stage_entries(spec.name, source).require(judged.fingerprint).files
     stored = files[final.MODEL]
-    warn_of_memory("exported_model", persistence.loading_bytes(stored), stage.log.warning)
+    warn_of_memory(
+        "exported_model", persistence.loading_bytes(stored), stage.log.warning
+    )
     model = model_page.AcceptedModel(
         pipeline=persistence.from_bytes(stored, result.trusted_types),
         configuration=configuration,
@@ -501,15 +603,23 @@ def _packaged(
         profile=partial(
             model_profile,
             profile.DataProfiles.of(spec.name).get(validation.origin.profile),
-            from_parquet(files[final.JUDGED], run_record.JudgedRows).as_prediction.prediction,
+            from_parquet(
+                files[final.JUDGED], run_record.JudgedRows
+            ).as_prediction.prediction,
             day_columns(spec.preparation),
         ),
     )
     run, required, now = stage.run, spec.approval == "required", datetime.now(tz=UTC)
-    package = export.package_model(spec, model, now, code_of(run.experiment, run.run_id))
+    package = export.package_model(
+        spec, model, now, code_of(run.experiment, run.run_id)
+    )
 
     # Made later: the decision record contains the version's number.
     def record(version: str) -> dict[str, bytes]:
-        return {RECORD: record_of_version(run.experiment, run.run_id, version, required=required)}
+        return {
+            RECORD: record_of_version(
+                run.experiment, run.run_id, version, required=required
+            )
+        }
 
     return replace(package, more=record)

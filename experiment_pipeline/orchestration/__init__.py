@@ -1,1 +1,3 @@
-"""Everything that uses Dagster: assets, component, job, schedule, sensor, executor, instance."""
+"""Everything that uses Dagster: assets, component, job, schedule, sensor, executor,
+instance.
+"""

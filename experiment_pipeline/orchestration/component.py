@@ -1,10 +1,12 @@
-"""The component `experiment_pipeline.Experiment`, and loading every experiment below a `defs/` folder.
+"""The component `experiment_pipeline.Experiment`, and loading every experiment below a
+`defs/` folder.
 
-Dagster's model of the attributes accepts any key; ExperimentSpec validates them, so that there is one
-declaration and every error names file and line. An experiment that cannot be loaded does not stop the
-others: its error replaces its job and assets, is logged, and makes `dg check defs` fail. A bug raises
-with its stack trace, and nothing is loaded.
-Heavy modules are imported inside functions: a command that only lists components needs no pandas.
+Dagster's model of the attributes accepts any key; ExperimentSpec validates them, so
+that there is one declaration and every error names file and line. An experiment that
+cannot be loaded does not stop the
+others: its error replaces its job and assets, is logged, and makes `dg check defs`
+fail. A bug raises with its stack trace, and nothing is loaded. Heavy modules are
+imported inside functions: a command that only lists components needs no pandas.
 """
 
 import functools
@@ -38,7 +40,8 @@ from experiment_pipeline.spec.reading import YamlFile, read_component
 if TYPE_CHECKING:
     from experiment_pipeline.table.features import NamedColumns
 
-# `dg check defs` and `dagster definitions validate` set this variable; loading is stricter then.
+# `dg check defs` and `dagster definitions validate` set this variable; loading is
+# stricter then.
 VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
 PLACEHOLDER = "cannot_be_loaded"
 
@@ -66,7 +69,9 @@ class Experiment(dg.Component):
     what you leave out is inferred and reported.
     """
 
-    def __init__(self, name: str, named: "NamedColumns | ExperimentPipelineError") -> None:
+    def __init__(
+        self, name: str, named: "NamedColumns | ExperimentPipelineError"
+    ) -> None:
         self.name, self.named = name, named
 
     @classmethod
@@ -75,18 +80,26 @@ class Experiment(dg.Component):
         return Attributes
 
     @classmethod
-    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003 - Dagster's signature
+    def load(
+        cls,
+        attributes: BaseModel | None,  # noqa: ARG003
+        context: dg.ComponentLoadContext,
+    ) -> Self:
         """Read and validate the folder's YAML; `build_defs` reports an error."""
         from experiment_pipeline.experiment.files import named_columns
         from experiment_pipeline.orchestration.job import refused_by_dagster
 
         try:
-            return cls(context.path.name, named_columns(context.path, refused_by_dagster))
+            return cls(
+                context.path.name, named_columns(context.path, refused_by_dagster)
+            )
         except ExperimentPipelineError as error:
             return cls(context.path.name, error)
 
     def problem(self) -> ExperimentPipelineError | None:
-        """The error in the YAML, or in its column names where the table's header is cheap to read."""
+        """The error in the YAML, or in its column names where the table's header is
+        cheap to read.
+        """
         from experiment_pipeline.stages.raw_data.sources import peek_columns
 
         if isinstance(self.named, ExperimentPipelineError):
@@ -101,7 +114,8 @@ class Experiment(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """The definitions of the experiment, or a placeholder that holds its error.
 
-        A mismatch with its table is only a warning, as tables change; `dg check defs` makes it an error.
+        A mismatch with its table is only a warning, as tables change; `dg check defs`
+        makes it an error.
         """
         from experiment_pipeline.orchestration.job import build_experiment
 
@@ -116,7 +130,9 @@ class Experiment(dg.Component):
 
 
 def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
-    """A job of the experiment's name whose run fails with the error, an asset that says so, and bare keys."""
+    """A job of the experiment's name whose run fails with the error, an asset that says
+    so, and bare keys.
+    """
     from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
     from experiment_pipeline.orchestration.executor import in_process_executor
     from experiment_pipeline.stages.registry import STAGES
@@ -126,23 +142,33 @@ def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
         name = "experiment_" + re.sub(r"\W", "_", name, flags=re.ASCII)
     description = f"This experiment cannot be loaded:\n\n```\n{error}\n```"
 
-    @dg.asset(name=PLACEHOLDER, key_prefix=name, group_name=name, description=description)
+    @dg.asset(
+        name=PLACEHOLDER, key_prefix=name, group_name=name, description=description
+    )
     def cannot_be_loaded() -> None:
         with reported_to_the_user():
             raise error
 
     job = dg.define_asset_job(
-        name, [cannot_be_loaded], description=description, executor_def=in_process_executor
+        name,
+        [cannot_be_loaded],
+        description=description,
+        executor_def=in_process_executor,
     )
-    # Other assets may take these as inputs: with the keys absent, the whole code location would not load.
+    # Other assets may take these as inputs: with the keys absent, the whole code
+    # location would not load.
     keys = [[name, one] for stage in STAGES.values() for one in stage.assets]
-    absent = [dg.AssetSpec(key, group_name=name, description=description) for key in keys]
+    absent = [
+        dg.AssetSpec(key, group_name=name, description=description) for key in keys
+    ]
     return dg.Definitions(assets=[cannot_be_loaded, *absent], jobs=[job])
 
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    """Print a message once: Dagster loads the same definitions several times in one command."""
+    """Print a message once: Dagster loads the same definitions several times in one
+    command.
+    """
     click.echo(message, err=True)
 
 
@@ -157,13 +183,18 @@ class ReadableTree(dg.ComponentTree):
 
     def _get_filesystem_decl(self) -> ComponentDecl:
         root = ComponentPath.from_path(self.defs_module_path)
-        if self.unreadable and self.state_tracker.get_cache_data(root).component_decl is None:
+        if (
+            self.unreadable
+            and self.state_tracker.get_cache_data(root).component_decl is None
+        ):
             found = self._readable(self.decl_load_context.for_component_loc(root))
             self.state_tracker.set_cache_data(root, component_decl=found)
         return super()._get_filesystem_decl()
 
     def _readable(self, context: ComponentDeclLoadContext) -> ComponentDecl | None:
-        """Dagster's declaration of a folder, without the unreadable folders below it."""
+        """Dagster's declaration of a folder, without the unreadable folders
+        below it.
+        """
         if context.path in self.unreadable:
             return None
         if not any(context.path in folder.parents for folder in self.unreadable):
@@ -171,7 +202,9 @@ class ReadableTree(dg.ComponentTree):
         children: dict[Path, ComponentDecl] = {}
         for path in sorted(context.path.iterdir()):
             if path.name != "__pycache__" and not path.name.startswith("."):
-                inner = self._readable(context.for_component_loc(ComponentPath.from_path(path)))
+                inner = self._readable(
+                    context.for_component_loc(ComponentPath.from_path(path))
+                )
                 children |= {} if inner is None else {path: inner}
         return DefsFolderDecl(
             context=context,
@@ -183,23 +216,26 @@ class ReadableTree(dg.ComponentTree):
 
 
 def load_experiments(path_within_project: Path) -> dg.Definitions:
-    """Load a project like `dg.load_from_defs_folder`, but a broken YAML file stops only its experiment.
+    """Load a project like `dg.load_from_defs_folder`, but a broken YAML file stops only
+    its experiment.
 
     >>> from pathlib import Path
     >>> [job.name for job in load_experiments(Path("experiment_pipeline")).jobs]
     ['flight_delay', 'life_expectancy', 'rodent_species', 'room_rate']
 
-    `path_within_project`: any folder of the project. Raises click.ClickException with every error in a
-    command that checks definitions, or if the YAML file of `defs/` itself is wrong.
+    `path_within_project`: any folder of the project. Raises click.ClickException with
+    every error in a command that checks definitions, or if the YAML file of `defs/`
+    itself is wrong.
     """
     return load_tree(ReadableTree.for_project(path_within_project))
 
 
 def load_tree(tree: ReadableTree) -> dg.Definitions:
-    """The definitions of all experiments, with a placeholder for each that cannot be loaded.
+    """The definitions of all experiments, with a placeholder for each that cannot be
+    loaded.
 
-    The component files are checked before Dagster reads them, because Dagster stops at the first that
-    is not YAML, and does not name the file of a misspelt type.
+    The component files are checked before Dagster reads them, because Dagster stops at
+    the first that is not YAML, and does not name the file of a misspelt type.
     """
     from experiment_pipeline.experiment.files import EXPERIMENT, FILES, shown_path
 
@@ -220,7 +256,8 @@ def load_tree(tree: ReadableTree) -> dg.Definitions:
             errors |= dict.fromkeys([first, *others], shared)
     tree = replace(tree, unreadable=tuple(errors))
     with warnings.catch_warnings():
-        # As Dagster's own `load_from_defs_folder` does: it calls deprecated, beta and preview code.
+        # As Dagster's own `load_from_defs_folder` does: it calls deprecated, beta and
+        # preview code.
         for category in (DeprecationWarning, dg.BetaWarning, dg.PreviewWarning):
             warnings.simplefilter("ignore", category=category)
         if VALIDATION in os.environ or root in errors:
@@ -235,14 +272,18 @@ def load_tree(tree: ReadableTree) -> dg.Definitions:
 
 
 def _type_of(path: Path) -> str:
-    """The component type that a file names; InvalidExperiment for one that Dagster cannot import."""
+    """The component type that a file names; InvalidExperiment for one that Dagster
+    cannot import.
+    """
     from experiment_pipeline.experiment.files import EXPERIMENT, shown_path, yaml_text
 
     file = YamlFile(yaml_text(path), str(shown_path(path)))
     name = read_component(file, EXPERIMENT).type
     module, _, attribute = name.rpartition(".")
     try:
-        known = name.startswith(".") or (module and hasattr(import_module(module), attribute))
+        known = name.startswith(".") or (
+            module and hasattr(import_module(module), attribute)
+        )
     except ImportError:
         known = False
     if not known:

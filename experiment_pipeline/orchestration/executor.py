@@ -1,9 +1,11 @@
-"""The one-process executor of every run, the tags and run record it maintains, and the console output.
+"""The one-process executor of every run, the tags and run record it maintains, and the
+console output.
 
-However a run is started, this executor executes it. So it does what every run needs: it tags the run
-with its process and code location, ends killed runs, closes the run record, and shows experiment,
-decision and version as tags on Dagster's page. An error that a user can act on is printed as its message
-only; its stack trace stays in Dagster's event log. A bug is printed with its stack trace.
+However a run is started, this executor executes it. So it does what every run needs: it
+tags the run with its process and code location, ends killed runs, closes the run
+record, and shows experiment, decision and version as tags on Dagster's page. An error
+that a user can act on is printed as its message only; its stack trace stays in
+Dagster's event log. A bug is printed with its stack trace.
 """
 
 import logging
@@ -40,7 +42,9 @@ _ENDED_EARLY = f"""{shared.FAILED}The run was interrupted.
 
 
 class NotedExecutor(dg.Executor):
-    """Wraps another executor: tags the run with its process first and closes the run record last."""
+    """Wraps another executor: tags the run with its process first and closes the run
+    record last.
+    """
 
     def __init__(self, inner: dg.Executor) -> None:
         self._inner = inner
@@ -50,10 +54,13 @@ class NotedExecutor(dg.Executor):
         """The retry mode of the inner executor."""
         return self._inner.retries
 
-    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+    def execute(
+        self, plan_context: Any, execution_plan: Any
+    ) -> Iterator[dg.DagsterEvent]:
         """Tag the run with its process, end killed runs, then execute."""
         run, instance = plan_context.dagster_run, plan_context.instance
-        # A re-executed run inherits the tags of its parent, whose decision is not its own.
+        # A re-executed run inherits the tags of its parent, whose decision is not its
+        # own.
         undecided = dict.fromkeys({DECISION, VERSION} & run.tags.keys(), NONE)
         noted = note_of(run.run_id, Process.here())
         instance.add_run_tags(run.run_id, noted | undecided | missing_label(run))
@@ -64,13 +71,16 @@ class NotedExecutor(dg.Executor):
             failed, refused = False, ""
             for event in self._inner.execute(plan_context, execution_plan):
                 if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-                    reason = event.asset_check_evaluation_data.metadata.get(shared.REFUSED)
+                    reason = event.asset_check_evaluation_data.metadata.get(
+                        shared.REFUSED
+                    )
                     refused = getattr(reason, "text", None) or refused
                 failed = failed or event.is_step_failure
                 yield _plain(event, refused) if event.is_step_failure else event
             status = "failed" if failed else "partial"
         finally:
-            # If the database is unavailable, the run's first step has already reported it.
+            # If the database is unavailable, the run's first step has already reported
+            # it.
             with suppress(StorageError):
                 for ended in recording.end_open(recorded_as, status):
                     finish_run(ended, dg.get_dagster_logger().warning)
@@ -78,7 +88,9 @@ class NotedExecutor(dg.Executor):
 
 
 def _plain(event: dg.DagsterEvent, refused: str) -> dg.DagsterEvent:
-    """The failure with the user's message instead of a stack trace; Dagster repeats it at the run's end."""
+    """The failure with the user's message instead of a stack trace; Dagster repeats it
+    at the run's end.
+    """
     failure = event.step_failure_data
     text = failure.user_failure_data.description if failure.user_failure_data else None
     if failure.error is not None and failure.error.cls_name == CHECK_FAILED:
@@ -89,7 +101,9 @@ def _plain(event: dg.DagsterEvent, refused: str) -> dg.DagsterEvent:
     return event._replace(event_specific_data=failure._replace(error=plain))
 
 
-@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema.as_field())
+@dg.executor(
+    name="in_process", config_schema=dg.in_process_executor.config_schema.as_field()
+)
 def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
     """Execute every step in one process, which is recorded in a tag of the run."""
     create = dg.in_process_executor.executor_creation_fn
@@ -98,7 +112,9 @@ def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
 
 
 def code_location(folder: Path) -> tuple[str, str] | None:
-    """Return (name, module) of the code location that a folder's pyproject.toml or dg.toml declares."""
+    """Return (name, module) of the code location that a folder's pyproject.toml or
+    dg.toml declares.
+    """
     for file, above in (("pyproject.toml", ("tool", "dg")), ("dg.toml", ())):
         try:
             settings: Any = tomllib.loads((folder / file).read_text(encoding="utf-8"))
@@ -114,7 +130,9 @@ def code_location(folder: Path) -> tuple[str, str] | None:
 
 
 def missing_label(run: dg.DagsterRun) -> dict[str, str]:
-    """Return the tag that lists a run with its job: a run of `dagster job execute` lacks it."""
+    """Return the tag that lists a run with its job: a run of `dagster job execute`
+    lacks it.
+    """
     if run.remote_job_origin is not None or LABEL in run.tags:
         return {}
     location = code_location(Path.cwd())
@@ -122,7 +140,9 @@ def missing_label(run: dg.DagsterRun) -> dict[str, str]:
 
 
 def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None:
-    """Tag a run with experiments, decisions and versions of its record, whose run id is `recorded_as`."""
+    """Tag a run with experiments, decisions and versions of its record, whose run id is
+    `recorded_as`.
+    """
     known = {
         run.experiment: facts
         for run in recording.recorded_runs(run_id=recorded_as)
@@ -131,10 +151,14 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None
     if known and instance.has_run(run_id):
         tags = {
             EXPERIMENT: [*known],
-            DECISION: [ended_as(one.status, one.decision) or NONE for one in known.values()],
+            DECISION: [
+                ended_as(one.status, one.decision) or NONE for one in known.values()
+            ],
             VERSION: [facts.version or NONE for facts in known.values()],
         }
-        instance.add_run_tags(run_id, {name: ", ".join(values) for name, values in tags.items()})
+        instance.add_run_tags(
+            run_id, {name: ", ".join(values) for name, values in tags.items()}
+        )
 
 
 def end_lost_runs(instance: dg.DagsterInstance) -> None:
@@ -152,7 +176,9 @@ def end_lost_runs(instance: dg.DagsterInstance) -> None:
 
 
 def _end_of(instance: dg.DagsterInstance, run: recording.RunRecord) -> RunFacts | None:
-    """How a run ended, by Dagster, if it did not record its own end; None: unknown or not over."""
+    """How a run ended, by Dagster, if it did not record its own end; None: unknown or
+    not over.
+    """
     of_backfill = dg.RunsFilter(tags={shared.BACKFILL: run.run_id})
     last = instance.get_run_by_id(run.run_id)
     last = last or next(iter(instance.get_runs(of_backfill, limit=1)), None)
@@ -179,10 +205,14 @@ def _end_of(instance: dg.DagsterInstance, run: recording.RunRecord) -> RunFacts 
 
 
 class ConciseConsole(logging.Logger):
-    """Logs step and message on one line, and failures without the framework's stack trace."""
+    """Logs step and message on one line, and failures without the framework's stack
+    trace.
+    """
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Shorten the records of Dagster's log manager; leave all others as they are."""
+        """Shorten the records of Dagster's log manager; leave all others as
+        they are.
+        """
         meta = getattr(record, "dagster_meta", None)
         if meta is not None:
             event, text = meta["dagster_event"], meta["orig_message"]
@@ -195,15 +225,23 @@ class ConciseConsole(logging.Logger):
 
 
 def _text_of(event: dg.DagsterEvent, whole: str) -> str | None:
-    """The text to print for an event; None: a blocking check or the failed step already logged it."""
+    """The text to print for an event; None: a blocking check or the failed step already
+    logged it.
+    """
     if event.is_step_failure:
         failure = event.step_failure_data
-        if failure.error is not None and failure.error.cls_name in (CHECK_FAILED, *_INTERRUPTED):
+        if failure.error is not None and failure.error.cls_name in (
+            CHECK_FAILED,
+            *_INTERRUPTED,
+        ):
             return None
         described = failure.user_failure_data and failure.user_failure_data.description
         return f"{shared.FAILED}{described}\n" if described else whole
     if event.is_run_failure:
-        reason, error = event.job_failure_data.failure_reason, event.job_failure_data.error
+        reason, error = (
+            event.job_failure_data.failure_reason,
+            event.job_failure_data.error,
+        )
         if reason is not None and reason.name == "STEP_FAILURE":
             return None
         if error is not None and error.cls_name in _INTERRUPTED:

@@ -1,10 +1,11 @@
-"""Classes that dagster.yaml names: a launcher that detects killed runs, SQLite that one process opens at a
-time, and an instance whose web server refuses requests of other sites.
+"""Classes that dagster.yaml names: a launcher that detects killed runs, SQLite that one
+process opens at a time, and an instance whose web server refuses requests of other
+sites.
 
-Dagster does not monitor a run that `dagster job execute` started: when its process is killed, the run
-stays STARTED and keeps its place in the queue. So the executor stores the process of each run in a
-tag. Run monitoring asks the launcher below; without a daemon, the next run that starts checks the
-tags itself.
+Dagster does not monitor a run that `dagster job execute` started: when its process is
+killed, the run stays STARTED and keeps its place in the queue. So the executor stores
+the process of each run in a tag. Run monitoring asks the launcher below; without a
+daemon, the next run that starts checks the tags itself.
 """
 
 import fcntl
@@ -13,9 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, DefaultRunLauncher, RunsFilter
+from dagster import (
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    DefaultRunLauncher,
+    RunsFilter,
+)
 
-# Not exported by Dagster: a launcher's answer to run monitoring, and the SQLite storage.
+# Not exported by Dagster: a launcher's answer to run monitoring, and the SQLite
+# storage.
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
@@ -29,7 +37,8 @@ _GONE = "{} is gone; it was killed, ran out of memory, or the machine restarted"
 def noted(run_id: str, tags: Mapping[str, str]) -> Process | None:
     """Return the process that a run's tags name; None: the run has not started.
 
-    The tag also holds the run's id, because a re-executed run inherits the tags of its parent.
+    The tag also holds the run's id, because a re-executed run inherits the tags of its
+    parent.
     """
     note = json.loads(tags.get(TAG, "{}"))
     return Process(**note) if note.pop("run_id", None) == run_id else None
@@ -41,7 +50,9 @@ def note_of(run_id: str, process: Process) -> dict[str, str]:
 
 
 class ProcessAwareRunLauncher(DefaultRunLauncher):
-    """Dagster's default launcher, which also tells run monitoring whether a run's process is alive."""
+    """Dagster's default launcher, which also tells run monitoring whether a run's
+    process is alive.
+    """
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -52,7 +63,9 @@ class ProcessAwareRunLauncher(DefaultRunLauncher):
         """RUNNING, or NOT_FOUND, on which run monitoring marks the run as failed."""
         process = noted(run.run_id, run.tags)
         if process is None:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "has noted no process yet")
+            return CheckRunHealthResult(
+                WorkerStatus.RUNNING, "has noted no process yet"
+            )
         if not process.is_here:
             elsewhere = f"{process} cannot be checked from here; terminate the run if it is gone"
             return CheckRunHealthResult(WorkerStatus.RUNNING, elsewhere)
@@ -77,13 +90,15 @@ def fail_killed_runs(instance: DagsterInstance) -> None:
 class SqliteStorage(DagsterSqliteStorage):
     """Dagster's SQLite storage, which only one process at a time opens.
 
-    Dagster creates and stamps each database in several steps: if two processes do so at once, one of
-    them fails with `UNIQUE constraint failed: alembic_version`.
+    Dagster creates and stamps each database in several steps: if two processes do so at
+    once, one of them fails with `UNIQUE constraint failed: alembic_version`.
     """
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "SqliteStorage":
-        """Dagster calls this for `storage: custom:`; the inherited method would return the base class."""
+        """Dagster calls this for `storage: custom:`; the inherited method would return
+        the base class.
+        """
         return cls.from_local(inst_data=inst_data, **config_value)
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
@@ -96,10 +111,11 @@ class SqliteStorage(DagsterSqliteStorage):
 
 
 class GuardedInstance(DagsterInstance):
-    """Dagster's instance, with the middleware `OwnPagesOnly` in front of its web server.
+    """Dagster's instance, with the middleware `OwnPagesOnly` in front of its web
+    server.
 
-    Dagster has no authentication and checks neither Host nor Origin: any page open in the same browser
-    could start and delete runs.
+    Dagster has no authentication and checks neither Host nor Origin: any page open in
+    the same browser could start and delete runs.
     """
 
     @classmethod
@@ -113,7 +129,9 @@ class GuardedInstance(DagsterInstance):
         return get_type_hints(cls.get_ref)["return"].config_defaults(base_dir)
 
     def optimize_for_webserver(self, *args: Any, **settings: Any) -> None:
-        """Add the middleware. Only the web server calls this, so no other process imports it."""
+        """Add the middleware. Only the web server calls this, so no other process
+        imports it.
+        """
         from dagster_webserver.webserver import DagsterWebserver
         from starlette.middleware import Middleware
 

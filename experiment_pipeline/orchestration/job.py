@@ -1,7 +1,9 @@
-"""Dagster's definitions of one experiment: the assets of its stages, their job, schedule and sensor.
+"""Dagster's definitions of one experiment: the assets of its stages, their job,
+schedule and sensor.
 
-The job is a single run (BackfillPolicy.single_run). Its range tags select every configuration, from the
-first key to the last of one ordered list, because Dagster treats a reversed range as unpartitioned.
+The job is a single run (BackfillPolicy.single_run). Its range tags select every
+configuration, from the first key to the last of one ordered list, because Dagster
+treats a reversed range as unpartitioned.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +14,10 @@ import dagster as dg
 from experiment_pipeline.errors import DataError, StorageError
 from experiment_pipeline.orchestration.assets import flow
 from experiment_pipeline.orchestration.assets.shared import TABLES, tables_io_manager
-from experiment_pipeline.orchestration.executor import end_lost_runs, in_process_executor
+from experiment_pipeline.orchestration.executor import (
+    end_lost_runs,
+    in_process_executor,
+)
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import duration
@@ -20,15 +25,22 @@ from experiment_pipeline.spec.operation import Watch
 from experiment_pipeline.spec.reading import Problem
 from experiment_pipeline.stages.raw_data.sources import fingerprint_source
 from experiment_pipeline.stages.registry import STAGES
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.questions import rows_of
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-# Asset → version of the code that makes it; Dagster's page marks assets of older versions as stale.
-CODE_VERSIONS = {asset: stage.version for stage in STAGES.values() for asset in stage.assets}
-# The assets with a freshness policy: every run materializes them, and they hold its result.
+# Asset → version of the code that makes it; Dagster's page marks assets of older
+# versions as stale.
+CODE_VERSIONS = {
+    asset: stage.version for stage in STAGES.values() for asset in stage.assets
+}
+# The assets with a freshness policy: every run materializes them, and they hold its
+# result.
 AGEING = ("leaderboard", "exported_model")
 SECONDS_BETWEEN_LOOKS = 60
 _RERUNS = "Reruns the experiment; what has not changed is reused, not trained again."
@@ -40,14 +52,18 @@ def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
 
 
 def build_experiment(named: NamedColumns) -> dg.Definitions:
-    """All definitions of one experiment, including the resources it needs in any project."""
+    """All definitions of one experiment, including the resources it needs in any
+    project.
+    """
     spec = named.spec
     declared = configurations(spec)
     fresh = _freshness(spec)
 
     def described(one: dg.AssetSpec) -> dg.AssetSpec:
         stage = one.key.path[-1]
-        return one.merge_attributes(owners=spec.owners, tags=spec.tags).replace_attributes(
+        return one.merge_attributes(
+            owners=spec.owners, tags=spec.tags
+        ).replace_attributes(
             code_version=str(CODE_VERSIONS[stage]),
             freshness_policy=fresh if stage in AGEING else None,
         )
@@ -76,21 +92,33 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
     return dg.Definitions.merge(built_of_run, _watching(named, spec.watch, tags))
 
 
-def _watching(named: NamedColumns, given: Watch, tags: dict[str, str]) -> dg.Definitions:
-    """The asset `watch`, its job and schedule, and the sensor that requests a run of the experiment."""
+def _watching(
+    named: NamedColumns, given: Watch, tags: dict[str, str]
+) -> dg.Definitions:
+    """The asset `watch`, its job and schedule, and the sensor that requests a run of
+    the experiment.
+    """
     spec, watched = named.spec, flow.watch(named, given)
     watched = watched.map_asset_specs(
         lambda one: one.merge_attributes(owners=spec.owners, tags=spec.tags)
     )
-    job = dg.define_asset_job(f"{spec.name}_watch", [watched], executor_def=in_process_executor)
+    job = dg.define_asset_job(
+        f"{spec.name}_watch", [watched], executor_def=in_process_executor
+    )
     sensors = [_promise_broken(spec, tags)] if given.rerun else []
     schedule, running = given.schedule, dg.DefaultScheduleStatus.RUNNING
-    schedules = [_schedule(job.name, schedule, default_status=running)] if schedule else []
-    return dg.Definitions(assets=[watched], jobs=[job], schedules=schedules, sensors=sensors)
+    schedules = (
+        [_schedule(job.name, schedule, default_status=running)] if schedule else []
+    )
+    return dg.Definitions(
+        assets=[watched], jobs=[job], schedules=schedules, sensors=sensors
+    )
 
 
 def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
-    """Requests one run for each version that scores below its promise; the run still has to pass all gates."""
+    """Requests one run for each version that scores below its promise; the run still
+    has to pass all gates.
+    """
 
     @dg.sensor(
         name=f"{spec.name}_promise_broken",
@@ -103,7 +131,9 @@ def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefi
         found = rows_of("watches", {"experiment": spec.name}).sort_values("at").tail(1)
         for row in found.itertuples():
             if row.below:
-                return dg.RunRequest(run_key=f"{row.version} is below its promise", tags=tags)
+                return dg.RunRequest(
+                    run_key=f"{row.version} is below its promise", tags=tags
+                )
         return dg.SkipReason("no version is below its promise")
 
     return promise_broken
@@ -116,7 +146,9 @@ def refused_by_dagster(spec: ExperimentSpec) -> list[Problem]:
         "owners": lambda: dg.AssetSpec("asset", owners=spec.owners),
         "tags": lambda: dg.AssetSpec("asset", tags=spec.tags),
         "freshness": lambda: _freshness(spec),
-        "watch": lambda: spec.watch and _schedule(spec.name, spec.watch.schedule or "@daily"),
+        "watch": lambda: (
+            spec.watch and _schedule(spec.name, spec.watch.schedule or "@daily")
+        ),
     }
     problems = []
     for key, make in makers.items():
@@ -138,15 +170,23 @@ def _freshness(spec: ExperimentSpec) -> dg.FreshnessPolicy | None:
 
 
 def _schedule(
-    job: str, cron: str, text: str | None = None, tags: dict[str, str] | None = None, **options: Any
+    job: str,
+    cron: str,
+    text: str | None = None,
+    tags: dict[str, str] | None = None,
+    **options: Any,
 ) -> dg.ScheduleDefinition:
     given = {"name": f"{job}_schedule", "job_name": job, "cron_schedule": cron}
     run = dg.RunRequest(tags=tags)
-    return dg.ScheduleDefinition(**given, execution_fn=lambda _: run, description=text, **options)
+    return dg.ScheduleDefinition(
+        **given, execution_fn=lambda _: run, description=text, **options
+    )
 
 
 def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
-    """Requests one run per new state of the source; an unreachable source is skipped with its error."""
+    """Requests one run per new state of the source; an unreachable source is skipped
+    with its error.
+    """
 
     @dg.sensor(
         name=f"{spec.name}_new_data",
@@ -155,7 +195,9 @@ def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.STOPPED,
         description=f"Runs the experiment when {spec.source.shown_url} changes.",
     )
-    def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def new_data(
+        context: dg.SensorEvaluationContext,
+    ) -> dg.SensorResult | dg.SkipReason:
         end_lost_runs(context.instance)
         try:
             state = fingerprint_source(spec.source)
@@ -163,7 +205,8 @@ def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
             return dg.SkipReason(str(error))
         if state == context.cursor:
             return dg.SkipReason(f"unchanged since the last check ({state[:12]})")
-        # Without a run key: Dagster would skip a state seen before, such as a restored file.
+        # Without a run key: Dagster would skip a state seen before, such as a restored
+        # file.
         return dg.SensorResult(run_requests=[dg.RunRequest(tags=tags)], cursor=state)
 
     return new_data

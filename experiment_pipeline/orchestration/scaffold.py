@@ -1,8 +1,9 @@
-"""`dg scaffold defs experiment_pipeline.Experiment <name> --data <url> --target <column>`.
+"""`dg scaffold defs experiment_pipeline.Experiment <name> --data <url> --target
+<column>`.
 
-The command's options, and writing defs.yaml and schema.yaml: both or none. Their content is drafted in
-`drafting/files.py`. That module is heavy, so it is imported only when the command runs: every load of
-the code location imports this one.
+The command's options, and writing defs.yaml and schema.yaml: both or none. Their
+content is drafted in `drafting/files.py`. That module is heavy, so it is imported only
+when the command runs: every load of the code location imports this one.
 """
 
 import os
@@ -28,11 +29,14 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
     def scaffold(self, request: dg.ScaffoldRequest[Wishes]) -> None:
         """Draft the experiment and write its two files.
 
-        Raises click.ClickException with the user's error; then neither file nor empty folder is left.
+        Raises click.ClickException with the user's error; then neither file nor empty
+        folder is left.
         """
         folder = request.target_path
         if any(folder.glob("*")):
-            raise click.ClickException(f"{folder}: is not empty\n  fix: choose another name")
+            raise click.ClickException(
+                f"{folder}: is not empty\n  fix: choose another name"
+            )
         try:
             with reported_as(lambda error: click.ClickException(str(error))):
                 _check_request(request)
@@ -51,7 +55,9 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
             for file in ("defs.yaml", "schema.yaml"):
                 (folder / file).unlink(missing_ok=True)
             # Also the empty folders above it, up to `defs`.
-            while folder.exists() and folder.name != "defs" and not any(folder.iterdir()):
+            while (
+                folder.exists() and folder.name != "defs" and not any(folder.iterdir())
+            ):
                 folder.rmdir()
                 folder = folder.parent
             raise
@@ -66,10 +72,16 @@ def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
         fix = "choose another name"
         raise InvalidExperiment(f"name {name!r}", rule, fix)
     if request.append or request.scaffold_format != "yaml":
-        rule, fix = "an experiment is one YAML file in a folder of its own", "drop the option"
+        rule, fix = (
+            "an experiment is one YAML file in a folder of its own",
+            "drop the option",
+        )
         raise InvalidExperiment("--format", rule, fix)
     if not request.params.data:
-        rule, fix = "is missing: the path or URL of the table", "add --data data/my_table.csv"
+        rule, fix = (
+            "is missing: the path or URL of the table",
+            "add --data data/my_table.csv",
+        )
         raise InvalidExperiment("--data", rule, fix)
 
 

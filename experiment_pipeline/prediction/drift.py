@@ -1,6 +1,8 @@
-"""Measure how far new rows drifted from those of training and validation, before labels arrive.
+"""Measure how far new rows drifted from those of training and validation, before labels
+arrive.
 
-In: the profile that a version holds; prepared rows and predictions, batch by batch. Out: sentences.
+In: the profile that a version holds; prepared rows and predictions, batch by batch.
+Out: sentences.
 """
 
 from collections.abc import Collection
@@ -17,27 +19,42 @@ from experiment_pipeline.table.kinds import numbers_of
 
 
 def model_profile(
-    known: DataProfile, predicted: np.ndarray, days: Collection[str], signature: Signature
+    known: DataProfile,
+    predicted: np.ndarray,
+    days: Collection[str],
+    signature: Signature,
 ) -> DataProfile:
-    """Return the profile of the features in the validated rows, except those in `days`, and of the
-    predictions (n,) or (n, k) of the validation rows: a probability, a number or a class.
+    """Return the profile of the features in the validated rows, except those in `days`,
+    and of the predictions (n,) or (n, k) of the validation rows: a probability, a
+    number or a class.
     """
-    binary, classes = signature.task == "binary", np.array(signature.classes, dtype=object)
+    binary, classes = (
+        signature.task == "binary",
+        np.array(signature.classes, dtype=object),
+    )
     values = predicted if predicted.ndim == 1 else classes[predicted.argmax(axis=1)]
     name = f"probability_{signature.positive_class}" if binary else PREDICTION
-    outputs = profile(pd.DataFrame({name: pd.Series(values).infer_objects()}), 0.0).columns
-    named = [one for one in signature.features if one in known.columns and one not in days]
+    outputs = profile(
+        pd.DataFrame({name: pd.Series(values).infer_objects()}), 0.0
+    ).columns
+    named = [
+        one for one in signature.features if one in known.columns and one not in days
+    ]
     features = {name: known.columns[name] for name in named}
     return DataProfile(known.rows, known.rejection_rate, {**features, **outputs})
 
 
 @dataclass
 class DriftCounts:
-    """Counts rows in the bins of a profile; None: the version has no profile, so drift is not reported."""
+    """Counts rows in the bins of a profile; None: the version has no profile, so drift
+    is not reported.
+    """
 
     profile: DataProfile | None
     counts: dict[str, np.ndarray] = field(default_factory=dict)
-    outside: list[np.ndarray] = field(default_factory=list)  # (n,): any number out of range
+    outside: list[np.ndarray] = field(
+        default_factory=list
+    )  # (n,): any number out of range
 
     def add(self, features: pd.DataFrame, predicted: pd.DataFrame) -> None:
         """Count some prepared rows and their predictions."""
@@ -52,13 +69,22 @@ class DriftCounts:
         self.outside.append(out)
 
     def in_words(self) -> tuple[str, ...]:
-        """Return the largest differences, and the share of rows outside the training range."""
+        """Return the largest differences, and the share of rows outside the training
+        range.
+        """
         if self.profile is None or not self.counts:
             return ()
         known = self.profile.columns
-        found = {n: difference(np.array(known[n].counts), one) for n, one in self.counts.items()}
-        ranked = sorted(found, key=lambda n: (found[n].alarming, found[n].effect_size))[::-1]
-        sizes = [f"{numbers.shown(name)} {found[name].effect_size:.2f}" for name in ranked]
+        found = {
+            n: difference(np.array(known[n].counts), one)
+            for n, one in self.counts.items()
+        }
+        ranked = sorted(found, key=lambda n: (found[n].alarming, found[n].effect_size))[
+            ::-1
+        ]
+        sizes = [
+            f"{numbers.shown(name)} {found[name].effect_size:.2f}" for name in ranked
+        ]
         large = f"{sum(one.alarming for one in found.values())} of {len(found)} columns"
         out = numbers.share(float(np.concatenate(self.outside).mean()))
         rule = f"{STATISTIC}, large from {LARGE:g} on and beyond noise"

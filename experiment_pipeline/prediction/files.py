@@ -1,7 +1,9 @@
-"""Predict with an exported model: for rows in memory, or from a table's URL to two files.
+"""Predict with an exported model: for rows in memory, or from a table's URL to two
+files.
 
-Finds and verifies the model, reads, validates, predicts in batches (`prediction/rows.py`), writes,
-and reports progress. In: names of models and tables. Out: predictions, or files and a `PredictedFile`.
+Finds and verifies the model, reads, validates, predicts in batches
+(`prediction/rows.py`), writes, and reports progress. In: names of models and tables.
+Out: predictions, or files and a `PredictedFile`.
 """
 
 import json
@@ -20,19 +22,36 @@ import yaml
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline import errors
-from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, UnusableTable
+from experiment_pipeline.errors import (
+    ExperimentPipelineError,
+    InvalidModel,
+    UnusableTable,
+)
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.drift import DriftCounts
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
 from experiment_pipeline.prediction.intervals import INTERVALS, Calibrated
-from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Predicted, Reading, Signature
+from experiment_pipeline.prediction.rows import (
+    ROW_NUMBER,
+    SIGNATURE,
+    Predicted,
+    Reading,
+    Signature,
+)
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.run_record import PredictionRow
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_again, read_source
+from experiment_pipeline.stages.raw_data.sources import (
+    delivered_bytes,
+    read_again,
+    read_source,
+)
 from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.stages.validated_data import rows as validated
-from experiment_pipeline.stages.validated_data.columns import Counts, most_frequent_first
+from experiment_pipeline.stages.validated_data.columns import (
+    Counts,
+    most_frequent_first,
+)
 from experiment_pipeline.stages.validated_data.profile import DataProfile, profile_from
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
@@ -43,7 +62,8 @@ from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import column_schemas, for_prediction, load_schema
 from experiment_pipeline.table.table import SLICE_ROWS, in_memory, slices
 
-# Rows per batch with contributions: sampling them takes long, and progress is reported per batch.
+# Rows per batch with contributions: sampling them takes long, and progress is reported
+# per batch.
 EXPLAINED_ROWS = 4_096
 # Seconds between two progress messages.
 SECONDS_BETWEEN_LINES = 10.0
@@ -53,7 +73,9 @@ Tell = Callable[[str], object]
 
 @dataclass(frozen=True)
 class PredictedFile:
-    """The model's version and the numbers of predicted and rejected rows; other fields as in `Predicted`."""
+    """The model's version and the numbers of predicted and rejected rows; other fields
+    as in `Predicted`.
+    """
 
     model: str
     predicted: int
@@ -75,20 +97,30 @@ class Model:
     signature: Signature  # features and outputs
     examples: pd.DataFrame  # the version's example rows, from `golden_rows`
     scored: str = ""  # the configuration and its score on the validation set, in words
-    calibrated: Calibrated = field(default_factory=Calibrated)  # the calibration of intervals
-    coverage: float | None = None  # of the intervals beside predictions; None: no intervals
-    profile: DataProfile | None = None  # of features and predictions; None in older versions
+    calibrated: Calibrated = field(
+        default_factory=Calibrated
+    )  # the calibration of intervals
+    coverage: float | None = (
+        None  # of the intervals beside predictions; None: no intervals
+    )
+    profile: DataProfile | None = (
+        None  # of features and predictions; None in older versions
+    )
 
     @property
     def _title(self) -> str:
         count = numbers.counted(len(self.signature.features), "feature")
-        return f"{self.name}: {self.signature.task}, {self.signature.target} from {count}"
+        return (
+            f"{self.name}: {self.signature.task}, {self.signature.target} from {count}"
+        )
 
     def __repr__(self) -> str:
         return f"{self._title}\n{self.scored}"
 
     def _repr_html_(self) -> str:
-        features = document.TableBlock(("feature", "type"), tuple(self.signature.features.items()))
+        features = document.TableBlock(
+            ("feature", "type"), tuple(self.signature.features.items())
+        )
         return document.fragment(
             document.Section(self._title, (document.Paragraph(self.scored),)),
             document.Section("Features", (features,), folded=True),
@@ -99,33 +131,42 @@ class Model:
     ) -> pd.DataFrame:
         """Return the rows of a table, with the types of the training table.
 
-        `table`: any URL that `data.url` of an experiment accepts; a large table is mapped from files in
-        TMPDIR. `tell` is called with a warning if memory may not suffice. Columns to `keep` are read as
-        texts from CSV, unless training had them. Raises UnreadableTable, UnusableTable, StorageUnreachable.
+        `table`: any URL that `data.url` of an experiment accepts; a large table is
+        mapped from files in TMPDIR. `tell` is called with a warning if memory may not
+        suffice. Columns to `keep` are read as texts from CSV, unless training had them.
+        Raises UnreadableTable, UnusableTable, StorageUnreachable.
         """
         source = read_source(Data.model_validate({"url": table}))
         warn_of_memory("prediction", delivered_bytes(source), tell)
         rows = self.reading.rows(source, table, keep)
         if missing := [name for name in keep if name not in rows]:
             fix = errors.did_you_mean(missing[0], rows.columns)
-            raise UnusableTable(f"column {missing[0]}", "is in --keep, but not in the table", fix)
+            raise UnusableTable(
+                f"column {missing[0]}", "is in --keep, but not in the table", fix
+            )
         return rows
 
     def predict(self, rows: pd.DataFrame) -> Predicted:
-        """Prepare and check delivered rows as in training, and predict for the valid ones.
+        """Prepare and check delivered rows as in training, and predict for the valid
+        ones.
 
-        Raises UnusableTable: a required column is missing or unusable; DataError: no row is valid.
+        Raises UnusableTable: a required column is missing or unusable; DataError: no
+        row is valid.
         """
         return self._predicted(rows, lambda _: None)
 
     def features_of(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the features of all delivered rows, including those that the schema rejects.
+        """Return the features of all delivered rows, including those that the schema
+        rejects.
 
-        The schema's defaults are filled in, and a cell of the wrong type is missing. Raises InvalidSchema or
+        The schema's defaults are filled in, and a cell of the wrong type is missing.
+        Raises InvalidSchema or
         UnusableTable: a required column is missing or unusable.
         """
         rules = for_prediction(self.schema, list(self.signature.features))
-        made = fit(delivered.prepared(rows, self.reading, self.signature), rows.columns, rules)
+        made = fit(
+            delivered.prepared(rows, self.reading, self.signature), rows.columns, rules
+        )
         schemas = column_schemas(made.frame.columns, rules)
         checked, _ = validated.check_columns(
             made, schemas, None, self.reading.validation, in_memory
@@ -134,9 +175,11 @@ class Model:
         return self.signature.select(pd.DataFrame(cells, index=rows.index))
 
     def predict_interval(self, rows: pd.DataFrame, coverage: float = 0.9) -> Predicted:
-        """Predict, with `lower` and `upper`, or `prediction_set` as a JSON list, to cover a share of new rows.
+        """Predict, with `lower` and `upper`, or `prediction_set` as a JSON list, to
+        cover a share of new rows.
 
-        Misses are as often below as above; the share holds for each class. Raises as `predict`, and
+        Misses are as often below as above; the share holds for each class. Raises as
+        `predict`, and
         InvalidModel: too few rows calibrated the version for it, or none.
         """
         return replace(self, coverage=coverage).predict(rows)
@@ -144,7 +187,9 @@ class Model:
     def _predicted(
         self, rows: pd.DataFrame, prepared: Callable[[pd.DataFrame], object]
     ) -> Predicted:
-        """The predictions; `prepared` is called with the prepared valid rows of each batch."""
+        """The predictions; `prepared` is called with the prepared valid rows of each
+        batch.
+        """
         tolerated, reasons, drift = Counts(), Counts(), DriftCounts(self.profile)
         predictions, rejected = list[pd.DataFrame](), list[pd.DataFrame]()
         for found, left, kept in self._batches(rows, tolerated, reasons, SLICE_ROWS):
@@ -160,32 +205,44 @@ class Model:
         )
 
     def explain(self, rows: pd.DataFrame) -> Explanation:
-        """Predict, and return each delivered column's contribution to the prediction of each accepted row.
+        """Predict, and return each delivered column's contribution to the prediction of
+        each accepted row.
 
-        Explained is the positive one of two classes, the predicted one of several. Raises as `predict`.
+        Explained is the positive one of two classes, the predicted one of several.
+        Raises as `predict`.
         """
         kept = list[pd.DataFrame]()
         predicted = self._predicted(rows, kept.append)
         return self._explainer.explanation(rows, pd.concat(kept), predicted)
 
     def what_if(self, row: pd.DataFrame, /, **changed: Any) -> Explanation:
-        """Explain one delivered row as it is and with other values: rows `before` and `after`.
+        """Explain one delivered row as it is and with other values: rows `before` and
+        `after`.
 
-        Raises UnusableTable: not one row, or no such column; DataError: the schema rejects the row.
+        Raises UnusableTable: not one row, or no such column; DataError: the schema
+        rejects the row.
         """
         row = _as_table(row)
         if len(row) != 1 or not {*changed} <= {*row.columns}:
             rule = f"takes one row and its columns, not {len(row)} and {errors.listed(changed)}"
-            raise UnusableTable("what_if", rule, f"Its columns are {errors.listed(row.columns)}.")
-        found = self.explain(pd.concat([row, row.assign(**changed)]).set_axis(["before", "after"]))
+            raise UnusableTable(
+                "what_if", rule, f"Its columns are {errors.listed(row.columns)}."
+            )
+        found = self.explain(
+            pd.concat([row, row.assign(**changed)]).set_axis(["before", "after"])
+        )
         if found.predicted.reasons:
             rule = f"the schema rejects the row: {'; '.join(found.predicted.reasons)}"
-            raise errors.DataError("what_if", rule, "Give values that schema.yaml allows.")
+            raise errors.DataError(
+                "what_if", rule, "Give values that schema.yaml allows."
+            )
         return found
 
     @cached_property
     def _explainer(self) -> Explainer:
-        return Explainer(self.pipeline, self.signature, self.reading.preparation, self.examples)
+        return Explainer(
+            self.pipeline, self.signature, self.reading.preparation, self.examples
+        )
 
     def predict_table(
         self,
@@ -198,17 +255,22 @@ class Model:
         explain: int = 0,
         interval: float | None = None,
     ) -> PredictedFile:
-        """Predict in batches for a table that may be larger than memory, and write two files.
+        """Predict in batches for a table that may be larger than memory, and write two
+        files.
 
-        Predictions go to `output`, rows that break the schema to `rejected`: each a .csv or .parquet file, or
-        a URL of one. A file appears when it is complete, the predictions last; after an error no file is new
-        or changed. `tell` is called with the progress every SECONDS_BETWEEN_LINES. The output also has the
-        columns to `keep`, the `explain` strongest contributions, and the columns of `predict_interval` for
-        the coverage `interval`. Raises as `read` and `predict_interval`.
+        Predictions go to `output`, rows that break the schema to `rejected`: each a
+        .csv or .parquet file, or a URL of one. A file appears when it is complete, the
+        predictions last; after an error no file is new or changed. `tell` is called
+        with the progress every SECONDS_BETWEEN_LINES. The output also has the columns
+        to `keep`, the `explain` strongest contributions, and the columns of
+        `predict_interval` for the coverage `interval`. Raises as `read` and
+        `predict_interval`.
         """
         for url in (output, rejected):
             if not url.endswith((".csv", ".parquet")):
-                raise UnusableTable(url, "is neither .csv nor .parquet", "Name such a file.")
+                raise UnusableTable(
+                    url, "is neither .csv nor .parquet", "Name such a file."
+                )
         if resolved(location(output)) == resolved(location(rejected)):
             rule = "predictions and rejected rows would share a file"
             raise UnusableTable(output, rule, "Name two files.")
@@ -217,11 +279,18 @@ class Model:
             raise UnusableTable(url, rule, "Name a file outside of the table.")
         rows, tolerated, reasons = self.read(table, tell, keep), Counts(), Counts()
         ids = tuple(dict.fromkeys((*self.signature.id_columns, *keep)))
-        model = replace(self, signature=replace(self.signature, id_columns=ids), coverage=interval)
+        model = replace(
+            self, signature=replace(self.signature, id_columns=ids), coverage=interval
+        )
         number = ROW_NUMBER
         while number in rows.columns:
             number = f"{number}_in_table"
-        predicted, refused, drift, reported = 0, 0, DriftCounts(self.profile), time.monotonic()
+        predicted, refused, drift, reported = (
+            0,
+            0,
+            DriftCounts(self.profile),
+            time.monotonic(),
+        )
         with _written(output) as predictions, _written(rejected) as rejections:
             size = EXPLAINED_ROWS if explain else SLICE_ROWS
             for found, left, kept in model._batches(rows, tolerated, reasons, size):  # noqa: SLF001
@@ -229,7 +298,9 @@ class Model:
                     predicted += len(found)
                     drift.add(kept, found)
                     if explain:
-                        why = self._explainer.explanation(rows, kept, Predicted(found, left))
+                        why = self._explainer.explanation(
+                            rows, kept, Predicted(found, left)
+                        )
                         found = why.strongest(explain)  # noqa: PLW2901 - with its contributions
                     predictions(found)
                 rejections(left.reset_index(names=number))
@@ -237,10 +308,14 @@ class Model:
                 if time.monotonic() - reported >= SECONDS_BETWEEN_LINES:
                     tell(f"{predicted + refused:,} of {len(rows):,} rows")
                     reported = time.monotonic()
-        return PredictedFile(self.name, predicted, refused, *_in_words(tolerated, reasons, drift))
+        return PredictedFile(
+            self.name, predicted, refused, *_in_words(tolerated, reasons, drift)
+        )
 
     def note(self, experiment: str, done: PredictedFile) -> None:
-        """Record notes and drift of predicted rows for the experiment's page, if the database has the version."""
+        """Record notes and drift of predicted rows for the experiment's page, if the
+        database has the version.
+        """
         # SQLAlchemy is slow to load, and `load_model` does not need it.
         from experiment_pipeline.tracking import questions
         from experiment_pipeline.tracking.database.recording import record_rows
@@ -250,15 +325,18 @@ class Model:
         # Without a database the predictions are still valid.
         with suppress(errors.StorageError, errors.UnknownRun):
             if version in set(questions.versions(experiment)["version"]):
-                row = PredictionRow(version, now(), done.predicted, done.rejected, notes)
+                row = PredictionRow(
+                    version, now(), done.predicted, done.rejected, notes
+                )
                 record_rows([row], experiment)
                 write_pages(experiment, storage_root())
 
     def _batches(
         self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts, size: int
     ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame, pd.DataFrame]]:
-        """Yield, for `size` rows at a time, predictions (None: no row is valid), rejected rows, and valid
-        prepared rows. Adds to the counts of tolerated values and of reasons for rejection.
+        """Yield, for `size` rows at a time, predictions (None: no row is valid),
+        rejected rows, and valid prepared rows. Adds to the counts of tolerated values
+        and of reasons for rejection.
         """
         signature, raw = self.signature, _as_table(raw)
         more = partial(self.calibrated.columns, self.coverage, signature.classes)
@@ -270,7 +348,9 @@ class Model:
             made = delivered.prepared(some, self.reading, signature)
             tolerated.add(delivered.unseen_offsets(made, self.reading))
             prepared = fit(made, some.columns, rules)
-            parted = validated.validate(some, prepared, rules, validation=self.reading.validation)
+            parted = validated.validate(
+                some, prepared, rules, validation=self.reading.validation
+            )
             kept = parted.validated
             reasons.add(parted.reasons)
             tolerated.add(parted.tolerated)
@@ -280,23 +360,33 @@ class Model:
             table = None
             if len(kept):
                 names = some.loc[kept.index, ids]
-                table = delivered.prediction_table(self.pipeline, kept, names, signature, more)
+                table = delivered.prediction_table(
+                    self.pipeline, kept, names, signature, more
+                )
             yield table, parted.rejected, kept
         if not some_left:
-            raise validated.no_rows_left(len(raw), most_frequent_first(reasons.values()))
+            raise validated.no_rows_left(
+                len(raw), most_frequent_first(reasons.values())
+            )
 
 
 def _as_table(rows: Any) -> pd.DataFrame:
-    """The rows with column names as texts; UnusableTable: no DataFrame, no rows, or duplicate labels."""
+    """The rows with column names as texts; UnusableTable: no DataFrame, no rows, or
+    duplicate labels.
+    """
     fix = "Give a DataFrame: rows.iloc[[0]] for one row, model.read(url) for a file."
     if not isinstance(rows, pd.DataFrame):
-        raise UnusableTable("rows", f"they are a {type(rows).__name__}, not a DataFrame", fix)
+        raise UnusableTable(
+            "rows", f"they are a {type(rows).__name__}, not a DataFrame", fix
+        )
     if not len(rows):
         raise UnusableTable("rows", "there are none", "Give one or more.")
     rows = rows.rename(columns=str)
     if not all(one.is_unique and one.nlevels == 1 for one in rows.axes):
         rule = "a label of their index or columns is duplicate, or has several levels"
-        raise UnusableTable("rows", rule, "Rename it, or give rows.reset_index(drop=True).")
+        raise UnusableTable(
+            "rows", rule, "Rename it, or give rows.reset_index(drop=True)."
+        )
     return rows
 
 
@@ -309,16 +399,18 @@ def _in_words(
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:
-    """Load an exported model, and check that its predictions here are those at its export.
+    """Load an exported model, and check that its predictions here are those at its
+    export.
 
     >>> model = load_model("artifacts/flight_delay/registry/v0001")
     >>> model.predict(model.read("new_flights.csv")).rejected.empty
     True
 
-    `model`: a version's folder or URL; for the champion `<root>/<experiment>`, or an experiment's name
-    under the storage root. `trusted`: your own code that it may run: types of estimators, and
-    `module:function` of a preparation. Raises InvalidModel: there is no model, it was changed, or it
-    needs code that is not trusted; PredictionsChanged: its predictions here differ.
+    `model`: a version's folder or URL; for the champion `<root>/<experiment>`, or an
+    experiment's name under the storage root. `trusted`: your own code that it may run:
+    types of estimators, and `module:function` of a preparation. Raises InvalidModel:
+    there is no model, it was changed, or it needs code that is not trusted;
+    PredictionsChanged: its predictions here differ.
     """
     exported = find_model(model)
     source = f"{exported.manifest.experiment} {exported.manifest.version}"
@@ -326,7 +418,9 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
         return _verified(exported, trusted, source)
     except (ExperimentPipelineError, MemoryError):
         raise
-    except Exception as error:  # libraries may raise anything on files that somebody changed
+    except (
+        Exception
+    ) as error:  # libraries may raise anything on files that somebody changed
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST]
         rule = f"its files are damaged, or not those of one model ({reason})"
         fix = "Use a complete copy, or run the experiment again: it publishes a new version."
@@ -334,7 +428,9 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
 
 
 def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNamespace:
-    """Load a version for MLflow, which gets one row per delivered row; rejected ones have no prediction."""
+    """Load a version for MLflow, which gets one row per delivered row; rejected ones
+    have no prediction.
+    """
     model = load_model(folder, config["trust"])
 
     def predict(rows: pd.DataFrame) -> pd.DataFrame:
@@ -342,17 +438,23 @@ def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNa
         if found.rejected.empty:
             return found.predictions
         left = found.rejected[[validated.REASONS]].reset_index(names=ROW_NUMBER)
-        every = pd.concat([found.predictions, left]).sort_values(ROW_NUMBER, ignore_index=True)
+        every = pd.concat([found.predictions, left]).sort_values(
+            ROW_NUMBER, ignore_index=True
+        )
         return every.astype(object).where(every.notna(), None)  # JSON has no NaN
 
     return SimpleNamespace(predict=predict)
 
 
-def _verified(exported: versions.ExportedModel, trusted: Collection[str], source: str) -> Model:
+def _verified(
+    exported: versions.ExportedModel, trusted: Collection[str], source: str
+) -> Model:
     signature = Signature.from_bytes(exported.read(SIGNATURE), source)
     reading = Reading.from_bytes(exported.read(delivered.PREPARATION), source)
     schema = load_schema(exported.read(versions.SCHEMA).decode())
-    wanted = set(json.loads(exported.read(versions.TRUSTED))) - set(persistence.TRUSTED_TYPES)
+    wanted = set(json.loads(exported.read(versions.TRUSTED))) - set(
+        persistence.TRUSTED_TYPES
+    )
     if reading.preparation.function is not None:
         wanted.add(reading.preparation.function)
     exported.check_trusted(wanted, trusted)
@@ -361,12 +463,16 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     stored = exported.read(versions.MODEL)
     persistence.check_foreign(stored)
     pipeline = persistence.from_bytes(stored, types)
-    example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
+    example, expected = (
+        exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED)
+    )
     delivered.check_predictions(pipeline, example, expected, signature)
     examples, scored = delivered.example_rows(example, signature), _scored(exported)
     files = exported.manifest.files
     bounds = exported.read(INTERVALS) if INTERVALS in files else b"{}"
-    damage = InvalidModel(source, f"{INTERVALS} holds no bounds", "Name a complete version folder.")
+    damage = InvalidModel(
+        source, f"{INTERVALS} holds no bounds", "Name a complete version folder."
+    )
     calibrated, seen = from_json(Calibrated, bounds, damage), None
     if versions.PROFILE in files:
         seen = profile_from(exported.read(versions.PROFILE), source)
@@ -402,7 +508,10 @@ def champion(experiment: str, trusted: Collection[str] = ()) -> Model:
 
 
 def predict(
-    experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] = (), coverage: float = 0
+    experiment: str,
+    rows: pd.DataFrame | str,
+    trusted: Collection[str] = (),
+    coverage: float = 0,
 ) -> Predicted:
     """Predict with the champion of an experiment, for rows as delivered.
 
@@ -412,9 +521,10 @@ def predict(
     0   F000        yes
     1   F001         no
 
-    `rows`: a table with the columns of the training table, with or without the target; or any URL that
-    `data.url` of an experiment accepts. `trusted` as in `load_model`. Raises as `load_model`, `Model.read`
-    and `Model.predict`, or, with a coverage, `Model.predict_interval`.
+    `rows`: a table with the columns of the training table, with or without the target;
+    or any URL that `data.url` of an experiment accepts. `trusted` as in `load_model`.
+    Raises as `load_model`, `Model.read` and `Model.predict`, or, with a coverage,
+    `Model.predict_interval`.
     """
     model = champion(experiment, trusted)
     rows = model.read(rows) if isinstance(rows, str) else rows
@@ -423,7 +533,9 @@ def predict(
 
 @contextmanager
 def _written(url: str) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Write a file in parts with the same columns and types; it becomes visible when it is complete."""
+    """Write a file in parts with the same columns and types; it becomes visible when it
+    is complete.
+    """
     with streamed(location(url)) as place, ExitStack() as opened:
         if url.endswith(".csv"):
             text = opened.enter_context(place.open("wb"))

@@ -1,8 +1,10 @@
-"""Rows as delivered: read like the training table, prepared, predicted; and golden rows.
+"""Rows as delivered: read like the training table, prepared, predicted; and golden
+rows.
 
-Column types of a CSV file come from the training table: inferred from a short file, a column of codes
-would become numbers ("1.50" → 1.5). On the golden rows, a model must predict the same wherever it is
-loaded. In: files, or a raw table; a fitted pipeline. Out: prepared rows, predictions.
+Column types of a CSV file come from the training table: inferred from a short file, a
+column of codes would become numbers ("1.50" → 1.5). On the golden rows, a model must
+predict the same wherever it is loaded. In: files, or a raw table; a fitted pipeline.
+Out: prepared rows, predictions.
 """
 
 import json
@@ -18,7 +20,13 @@ from pandera.pandas import DataFrameSchema
 from experiment_pipeline import errors
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Scalar, Validation
+from experiment_pipeline.spec import (
+    Data,
+    ExperimentSpec,
+    Preparation,
+    Scalar,
+    Validation,
+)
 from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import Content, open_contents
@@ -28,7 +36,12 @@ from experiment_pipeline.statistics.importance import spread_evenly
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.kinds import holds_missing, holds_objects, kind_of, numbers_of
+from experiment_pipeline.table.kinds import (
+    holds_missing,
+    holds_objects,
+    kind_of,
+    numbers_of,
+)
 from experiment_pipeline.table.preparation import (
     Offsets,
     PreparedTable,
@@ -57,10 +70,14 @@ class Reading:
     """How a table as delivered becomes a prepared one."""
 
     csv: Mapping[str, Any]  # the settings of `spec.Data` for CSV files
-    raw_types: Mapping[str, str]  # column → pandas dtype of the training table as delivered
+    raw_types: Mapping[
+        str, str
+    ]  # column → pandas dtype of the training table as delivered
     preparation: Preparation  # of each row
     validation: Validation  # only its policies for values unseen in training are kept
-    offsets: Mapping[str, Offsets] = field(default_factory=dict)  # UTC offsets of times in training
+    offsets: Mapping[str, Offsets] = field(
+        default_factory=dict
+    )  # UTC offsets of times in training
 
     @classmethod
     def of(cls, spec: ExperimentSpec, origin: Origin) -> "Reading":
@@ -68,7 +85,9 @@ class Reading:
         # Without `format`: the next table may be Parquet although this one was CSV.
         data = spec.data or Data(url="frame")
         csv = data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
-        return cls(csv, origin.raw_types, spec.preparation, spec.validation, origin.offsets)
+        return cls(
+            csv, origin.raw_types, spec.preparation, spec.validation, origin.offsets
+        )
 
     def to_bytes(self) -> bytes:
         """Return the reading as YAML."""
@@ -101,17 +120,23 @@ class Reading:
     def rows(
         self, parts: Sequence[tuple[str, Content]], url: str, keep: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Return the raw table of some files from `url`, typed as in training; raises as `raw_data.read`.
+        """Return the raw table of some files from `url`, typed as in training; raises
+        as `raw_data.read`.
 
-        A large table's columns are spilled to disk. Columns to `keep` that training lacks are read as texts.
+        A large table's columns are spilled to disk. Columns to `keep` that training
+        lacks are read as texts.
         """
         is_csv = open_contents(*parts[0], declared=None).format == "csv"
         data = Data(url=url, **(self.csv if is_csv else {}))
         texts = [name for name, kind in self.raw_types.items() if kind == TEXT]
         written = [*texts, *(name for name in keep if name not in self.raw_types)]
         frame = raw_data.read(parts, data, as_written=written).frame
-        other = [name for name in texts if name in frame and str(frame[name].dtype) != TEXT]
-        return with_columns(frame, {name: spilled(as_text(frame[name])) for name in other})
+        other = [
+            name for name in texts if name in frame and str(frame[name].dtype) != TEXT
+        ]
+        return with_columns(
+            frame, {name: spilled(as_text(frame[name])) for name in other}
+        )
 
 
 @dataclass(frozen=True)
@@ -120,11 +145,17 @@ class Signature:
 
     task: str  # binary, multiclass or regression
     target: str  # the column that is predicted
-    features: Mapping[str, str]  # feature → pandas dtype, in the order the model was fitted on
-    id_columns: tuple[str, ...] = ()  # columns that identify a row, copied beside its prediction
+    features: Mapping[
+        str, str
+    ]  # feature → pandas dtype, in the order the model was fitted on
+    id_columns: tuple[
+        str, ...
+    ] = ()  # columns that identify a row, copied beside its prediction
     # the class of each column of `predict_proba`; None for regression
     classes: tuple[Scalar, ...] | None = None
-    positive_class: Scalar = None  # binary: the class whose probability the threshold applies to
+    positive_class: Scalar = (
+        None  # binary: the class whose probability the threshold applies to
+    )
     threshold: float | None = None  # binary: positive from this probability on
 
     def to_bytes(self) -> bytes:
@@ -135,19 +166,25 @@ class Signature:
     def from_bytes(cls, data: bytes, source: str) -> "Signature":
         """Read a signature back; InvalidModel for other content."""
         rule = f"{SIGNATURE} is not a signature"
-        return from_json(cls, data, InvalidModel(source, rule, "Name a complete version folder."))
+        return from_json(
+            cls, data, InvalidModel(source, rule, "Name a complete version folder.")
+        )
 
     def select(self, prepared: pd.DataFrame) -> pd.DataFrame:
-        """Return the features of a prepared table, in order and with the model's dtypes.
+        """Return the features of a prepared table, in order and with the model's
+        dtypes.
 
-        Integers or booleans with missing values become float64; UnusableTable: wrong type or absent feature.
+        Integers or booleans with missing values become float64; UnusableTable: wrong
+        type or absent feature.
         """
         missing = [name for name in self.features if name not in prepared.columns]
         if missing:
             rule = f"{len(missing)} of the model's {len(self.features)} features are missing"
             fix = "Deliver the columns the model was trained on, or those they are made from."
             raise UnusableTable(f"columns {errors.listed(missing)}", rule, fix)
-        columns = {name: _cast(prepared[name], dtype) for name, dtype in self.features.items()}
+        columns = {
+            name: _cast(prepared[name], dtype) for name, dtype in self.features.items()
+        }
         return pd.DataFrame(columns, index=prepared.index)
 
 
@@ -155,14 +192,17 @@ class Signature:
 class Predicted:
     """Predictions and rejected rows."""
 
-    # a row per accepted row: `row_number`, the id columns, `prediction`, and for classes one
-    # `probability_<class>` each (binary: of the positive class alone); `predict_interval` has more
+    # a row per accepted row: `row_number`, the id columns, `prediction`, and for
+    # classes one `probability_<class>` each (binary: of the positive class alone);
+    # `predict_interval` has more
     predictions: pd.DataFrame
     rejected: pd.DataFrame  # the other rows as delivered, with `rejection_reasons`
-    # sentences per column that count accepted values which training did not see (categories, missing
-    # values, UTC offsets), infinite values, and defaults that were filled in
+    # sentences per column that count accepted values which training did not see
+    # (categories, missing values, UTC offsets), infinite values, and defaults that were
+    # filled in
     notes: tuple[str, ...] = ()
-    # why rows were rejected, with the most frequent values; the most frequent reason first
+    # why rows were rejected, with the most frequent values; the most frequent reason
+    # first
     reasons: tuple[str, ...] = ()
     # how far rows and predictions drifted from those of training and validation
     drift: tuple[str, ...] = ()
@@ -170,7 +210,12 @@ class Predicted:
     @property
     def _lines(self) -> tuple[str, ...]:
         counts = f"{numbers.counted(len(self.predictions), 'row')} predicted"
-        return f"{counts}, {len(self.rejected):,} rejected", *self.notes, *self.reasons, *self.drift
+        return (
+            f"{counts}, {len(self.rejected):,} rejected",
+            *self.notes,
+            *self.reasons,
+            *self.drift,
+        )
 
     def __repr__(self) -> str:
         return "\n".join([*self._lines, self.predictions.head().to_string(index=False)])
@@ -198,8 +243,12 @@ def _cast(column: pd.Series, dtype: str) -> pd.Series:
     return cast
 
 
-def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> PreparedTable:
-    """Prepare delivered rows as in training; UnusableTable: a required column is missing or unusable."""
+def prepared(
+    raw: pd.DataFrame, reading: Reading, signature: Signature
+) -> PreparedTable:
+    """Prepare delivered rows as in training; UnusableTable: a required column is
+    missing or unusable.
+    """
     preparation = reading.preparation
     needed = source_columns(signature.features, reading.raw_types, preparation)
     absent = [name for name in needed if name not in raw.columns]
@@ -218,11 +267,15 @@ def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepa
         for name, trained in reading.raw_types.items()
         if name in rows
     }
-    return prepare(with_columns(rows, read), preparation, may_be_absent=declared - set(needed))
+    return prepare(
+        with_columns(rows, read), preparation, may_be_absent=declared - set(needed)
+    )
 
 
 def _as_in_a_file(column: pd.Series, trained: str) -> pd.Series:
-    """As it is read from Parquet (durations as seconds, dates as midnights), times in the zone of training."""
+    """As it is read from Parquet (durations as seconds, dates as midnights), times in
+    the zone of training.
+    """
     if kind_of(column) == "duration":
         return column.dt.total_seconds()
     timed = trained.startswith("datetime64")
@@ -240,34 +293,46 @@ def _as_in_a_file(column: pd.Series, trained: str) -> pd.Series:
 def _other_offsets(name: object, *, has_one: bool) -> UnusableTable:
     here, there = ("an", "none") if has_one else ("no", "one")
     rule = f"its times have {here} offset from UTC, those of training have {there}"
-    return UnusableTable(f"column {name}", rule, "Write them as in training: hours would shift.")
+    return UnusableTable(
+        f"column {name}", rule, "Write them as in training: hours would shift."
+    )
 
 
 def source_columns(
     features: Iterable[str], delivered: Collection[str], preparation: Preparation
 ) -> list[str]:
-    """Return the delivered columns that the features need; with a user's function also all dates."""
+    """Return the delivered columns that the features need; with a user's function also
+    all dates.
+    """
     features = list(features)
     dates = [
         name
         for name, parts in preparation.calendar.items()
         if preparation.function is not None
-        or any(new in features for part in parts for new in calendar_columns(name, part))
+        or any(
+            new in features for part in parts for new in calendar_columns(name, part)
+        )
     ]
-    return list(dict.fromkeys([*(name for name in features if name in delivered), *dates]))
+    return list(
+        dict.fromkeys([*(name for name in features if name in delivered), *dates])
+    )
 
 
 def unseen_categories(
     pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
 ) -> Iterator[Counted]:
-    """Count unseen texts of columns without a list in the schema; the validation counts the others."""
+    """Count unseen texts of columns without a list in the schema; the validation counts
+    the others.
+    """
     from experiment_pipeline.stages.search.features import seen_categories
     from experiment_pipeline.stages.search.voting import TakenApart
 
     parts = TakenApart.of(pipeline)
     # Unknown for a user's transformer, which may use texts in any way.
     every = [seen_categories(one) for one in parts.features if parts.own is None]
-    for name, seen in {name: seen for one in every for name, seen in one.items()}.items():
+    for name, seen in {
+        name: seen for one in every for name, seen in one.items()
+    }.items():
         column = rules.columns.get(name)
         if column is None or not any(check.name == "isin" for check in column.checks):
             texts = rows[name].dropna().astype("str")
@@ -276,12 +341,16 @@ def unseen_categories(
 
 
 def unseen_offsets(made: PreparedTable, reading: Reading) -> Iterator[Counted]:
-    """Count times with an offset that training did not see; UnusableTable: only one side has offsets."""
+    """Count times with an offset that training did not see; UnusableTable: only one
+    side has offsets.
+    """
     for name, found in made.offsets.items():
         seen = reading.offsets.get(name) or found
         if any(found) != any(seen):
             raise _other_offsets(name, has_one=any(found))
-        unseen: dict[object, int] = {key: rows for key, rows in found.items() if key not in seen}
+        unseen: dict[object, int] = {
+            key: rows for key, rows in found.items() if key not in seen
+        }
         what = "with an offset from UTC that training did not see"
         yield Counted(name, "value", what, sum(unseen.values()), unseen)
 
@@ -291,7 +360,9 @@ def infinite_values(rows: pd.DataFrame, signature: Signature) -> Iterator[Counte
     for name in signature.features:
         if name in rows and kind_of(rows[name]) == "float":
             infinite = rows[name][np.isinf(numbers_of(rows[name]))]
-            yield Counted.of("value", "infinite, and used for prediction as they are", infinite)
+            yield Counted.of(
+                "value", "infinite, and used for prediction as they are", infinite
+            )
 
 
 def prediction_table(
@@ -301,9 +372,11 @@ def prediction_table(
     signature: Signature,
     more: Callable[[pd.DataFrame, np.ndarray], Mapping[str, Any]] = lambda *_: {},
 ) -> pd.DataFrame:
-    """Predict for prepared rows, and return a table like `Predicted.predictions`; raises as `select`.
+    """Predict for prepared rows, and return a table like `Predicted.predictions`;
+    raises as `select`.
 
-    `ids`: the id columns of these rows, as delivered. `more` makes further columns from features and predictions.
+    `ids`: the id columns of these rows, as delivered. `more` makes further columns from
+    features and predictions.
     """
     features, classes = signature.select(rows), signature.classes
     ask = pipeline.predict if classes is None else pipeline.predict_proba
@@ -322,16 +395,24 @@ def prediction_table(
         outputs = {PREDICTION: labels, **each}
     outputs |= more(features, predicted)
     taken = {*outputs, ROW_NUMBER}
-    named = {f"original_{one}" if one in taken else one: ids[one] for one in ids.columns}
-    return pd.DataFrame({**named, **outputs}, index=features.index).reset_index(names=ROW_NUMBER)
+    named = {
+        f"original_{one}" if one in taken else one: ids[one] for one in ids.columns
+    }
+    return pd.DataFrame({**named, **outputs}, index=features.index).reset_index(
+        names=ROW_NUMBER
+    )
 
 
-def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) -> pd.DataFrame:
-    """Make the golden rows: prepared rows on which a reloaded model must predict the same.
+def golden_rows(
+    rows: pd.DataFrame, features: Sequence[str], plain: int = 50
+) -> pd.DataFrame:
+    """Make the golden rows: prepared rows on which a reloaded model must predict the
+    same.
 
-    Their values come from `plain` evenly spaced rows, and from further rows until every feature with
-    missing values has one; the last row has an unseen category for every text. Each column is permuted
-    on its own, so that a version, which may be shared, contains no row of the table.
+    Their values come from `plain` evenly spaced rows, and from further rows until every
+    feature with missing values has one; the last row has an unseen category for every
+    text. Each column is permuted on its own, so that a version, which may be shared,
+    contains no row of the table.
     """
     table = with_only(rows, features)
     chosen = spread_evenly(len(table), min(plain, len(table))).tolist()
@@ -339,9 +420,16 @@ def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) ->
         absent = table[name].isna().to_numpy()
         if absent.any() and not absent[chosen].any():
             chosen.append(int(absent.argmax()))
-    draw, some = np.random.default_rng(0).permutation, table.iloc[chosen].reset_index(drop=True)
+    draw, some = (
+        np.random.default_rng(0).permutation,
+        table.iloc[chosen].reset_index(drop=True),
+    )
     golden = some.apply(
-        lambda c: c.sort_values(key=as_text if holds_objects(c) else None).iloc[draw(len(c))].array
+        lambda c: (
+            c.sort_values(key=as_text if holds_objects(c) else None)
+            .iloc[draw(len(c))]
+            .array
+        )
     ).astype(some.dtypes)
     texts = [name for name in features if table[name].dtype.name in {"str", "string"}]
     if not texts or golden.empty:
@@ -357,11 +445,17 @@ def expected_predictions(pipeline: Any, rows: pd.DataFrame) -> dict[str, list]:
 
 
 def example_bytes(features: pd.DataFrame) -> bytes:
-    """Return example rows as JSON by column, for `example_rows`; a missing value becomes null."""
+    """Return example rows as JSON by column, for `example_rows`; a missing value
+    becomes null.
+    """
 
     def values(column: pd.Series) -> Sequence[Scalar]:
-        found: list[Any] = [None if pd.isna(value) else value for value in column.tolist()]
-        return [INFINITE.get(v, v) for v in found] if kind_of(column) == "float" else found
+        found: list[Any] = [
+            None if pd.isna(value) else value for value in column.tolist()
+        ]
+        return (
+            [INFINITE.get(v, v) for v in found] if kind_of(column) == "float" else found
+        )
 
     return to_json({name: values(features[name]) for name in features.columns})
 
@@ -371,13 +465,19 @@ def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
     return pd.DataFrame(json.loads(data), dtype=object).astype(dict(signature.features))
 
 
-def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature: Signature) -> None:
-    """Predict the example rows; PredictionsChanged: one differs by more than TOLERANCE (relative, absolute)."""
+def check_predictions(
+    pipeline: Any, example: bytes, expected: bytes, signature: Signature
+) -> None:
+    """Predict the example rows; PredictionsChanged: one differs by more than TOLERANCE
+    (relative, absolute).
+    """
     rows = example_rows(example, signature)
     method = "predict" if signature.classes is None else "predict_proba"
     before = np.asarray(json.loads(expected)[method], dtype="float64")
     now = np.asarray(getattr(pipeline, method)(rows), dtype="float64")
-    if before.shape != now.shape or not np.allclose(before, now, rtol=TOLERANCE, atol=TOLERANCE):
+    if before.shape != now.shape or not np.allclose(
+        before, now, rtol=TOLERANCE, atol=TOLERANCE
+    ):
         raise errors.PredictionsChanged(
             "the model",
             "its predictions here differ from those at its export",

@@ -1,7 +1,9 @@
-"""Watch a version's promise: join its predictions with labels that arrive later, and compare scores.
+"""Watch a version's promise: join its predictions with labels that arrive later, and
+compare scores.
 
-In: predictions as `predict` writes them, labels, the validation rows of the version's run. Out: a
-`WatchRow`. Labelled rows are kept in the storage by id (`Watches`) and never changed.
+In: predictions as `predict` writes them, labels, the validation rows of the version's
+run. Out: a `WatchRow`. Labelled rows are kept in the storage by id (`Watches`) and
+never changed.
 """
 
 import json
@@ -57,30 +59,40 @@ def watch(
     time: str | None = None,
     version: str | None = None,
 ) -> WatchRow:
-    """Compare the score that a version promised with its score on labels that arrived later.
+    """Compare the score that a version promised with its score on labels that arrived
+    later.
 
     >>> found = watch("flight_delay", "predictions.csv", "labels.csv", ids="flight")
     >>> found.rows, found.below
     (60, False)
 
-    `predictions` (as `predict` writes them) and `labels` (with the target) are tables or URLs, joined by
-    `ids` (default: the experiment's). `time`: the column of a row's day (default: that of a split by time);
-    without it a call is one day. `version`: default the champion. Raises UnusableTable: a column is missing
-    or unusable, or no id is in both tables; InvalidModel, UnknownRun: the version cannot be watched.
+    `predictions` (as `predict` writes them) and `labels` (with the target) are tables
+    or URLs, joined by `ids` (default: the experiment's). `time`: the column of a row's
+    day (default: that of a split by time); without it a call is one day. `version`:
+    default the champion. Raises UnusableTable: a column is missing or unusable, or no
+    id is in both tables; InvalidModel, UnknownRun: the version cannot be watched.
     """
     # SQLAlchemy is slow to load, and predicting does not need it.
     from experiment_pipeline.tracking.database.archive import Watches
     from experiment_pipeline.tracking.database.recording import record_rows
     from experiment_pipeline.tracking.outcomes import write_pages
 
-    promise, notes, watches = _promise(experiment, version), list[str](), Watches.of(experiment)
+    promise, notes, watches = (
+        _promise(experiment, version),
+        list[str](),
+        Watches.of(experiment),
+    )
     earlier = watches.of_version(promise.version)
-    by = ([ids] if isinstance(ids, str) else list(ids)) or list(promise.signature.id_columns)
+    by = ([ids] if isinstance(ids, str) else list(ids)) or list(
+        promise.signature.id_columns
+    )
     given = promise.joined(predictions, labels, by, time, notes)
     calls = [from_parquet(watches.rows.read(one.delivery)) for one in earlier]
     known = pd.concat([given[:0], *(one.assign(call=k) for k, one in enumerate(calls))])
     known = known.drop_duplicates("id")
-    new, again = (given[given["id"].isin(known["id"]) == there] for there in (False, True))
+    new, again = (
+        given[given["id"].isin(known["id"]) == there] for there in (False, True)
+    )
     if len(again):
         same = len(again.merge(known, on=[*again.columns.drop("day")]))
         otherwise = f"{len(again) - same:,} with other values: the first ones count"
@@ -100,7 +112,9 @@ def watch(
 
 @dataclass(frozen=True, eq=False)
 class Promise:
-    """The score that a version promised, the rows it was measured on, and how to read labels."""
+    """The score that a version promised, the rows it was measured on, and how to read
+    labels.
+    """
 
     experiment: str
     version: str
@@ -120,26 +134,48 @@ class Promise:
         time: str | None,
         notes: list[str],
     ) -> pd.DataFrame:
-        """Return labelled predictions: `id` (a hash), `y`, `prediction_0` and so on, `day` since 1970."""
+        """Return labelled predictions: `id` (a hash), `y`, `prediction_0` and so on,
+        `day` since 1970.
+        """
         signature, texts = self.signature, [*ids, *filter(None, [time or self.times])]
-        target, classes, outputs = signature.target, signature.classes, [delivered.PREDICTION]
+        target, classes, outputs = (
+            signature.target,
+            signature.classes,
+            [delivered.PREDICTION],
+        )
         if signature.task == "binary" and classes is not None:
-            classes = tuple(sorted(classes, key=lambda one: one == signature.positive_class))
+            classes = tuple(
+                sorted(classes, key=lambda one: one == signature.positive_class)
+            )
         if classes is not None:
             modelled = classes[1:] if signature.task == "binary" else classes
             outputs = [f"probability_{one}" for one in modelled]
-        as_trained = [target] if self.reading.raw_types.get(target) == delivered.TEXT else []
-        predicted = _keyed(_read(predictions, texts), ids, outputs, "predictions", notes)
-        labelled = _keyed(_read(labels, [*texts, *as_trained]), ids, [target], "labels", notes)
+        as_trained = (
+            [target] if self.reading.raw_types.get(target) == delivered.TEXT else []
+        )
+        predicted = _keyed(
+            _read(predictions, texts), ids, outputs, "predictions", notes
+        )
+        labelled = _keyed(
+            _read(labels, [*texts, *as_trained]), ids, [target], "labels", notes
+        )
         both = predicted.index.intersection(labelled.index)
         if both.empty:
             first = [listed(one[ids[0]].head(3)) for one in (predicted, labelled)]
             rule = f"no label has the id of a prediction: {first[0]}, but {first[1]}"
-            raise UnusableTable(f"column {', '.join(ids)}", rule, "Make ids equal in both tables.")
-        alone = self.reading.preparation.model_copy(update={"function": None, "calendar": {}})
+            raise UnusableTable(
+                f"column {', '.join(ids)}", rule, "Make ids equal in both tables."
+            )
+        alone = self.reading.preparation.model_copy(
+            update={"function": None, "calendar": {}}
+        )
         others = {name for _, name in declared_columns(alone)}
-        made = prepare(labelled.loc[both, [target]], alone, may_be_absent=others).frame[target]
-        y = coercion.coerce(made, column_schemas([target], self.schema)[target])[0].dropna()
+        made = prepare(labelled.loc[both, [target]], alone, may_be_absent=others).frame[
+            target
+        ]
+        y = coercion.coerce(made, column_schemas([target], self.schema)[target])[
+            0
+        ].dropna()
         for rows, what in (
             (len(predicted) - len(both), "predictions have no label yet"),
             (len(labelled) - len(both), "labels have no prediction"),
@@ -152,10 +188,14 @@ class Promise:
         tables = [predicted.loc[y.index], labelled.loc[y.index]]
         known = {"id": y.index, "y": encode_target(y, classes)}
         for number, name in enumerate(outputs):
-            values = pd.to_numeric(tables[0][name], errors="coerce").to_numpy(np.float64)
+            values = pd.to_numeric(tables[0][name], errors="coerce").to_numpy(
+                np.float64
+            )
             if not np.isfinite(values).all():
                 fix = "Deliver the predictions as `predict` wrote them."
-                raise UnusableTable(f"column {name}", "has values that are not finite numbers", fix)
+                raise UnusableTable(
+                    f"column {name}", "has values that are not finite numbers", fix
+                )
             known[f"prediction_{number}"] = values
         there = time or any(self.times in table for table in tables)
         today = np.datetime64(now()[:10], "D").astype(np.int64)
@@ -166,21 +206,33 @@ class Promise:
         cells = next((table[column] for table in tables if column in table), None)
         if cells is None:
             rule = f"is in neither table; {did_you_mean(column, tables[1].columns)}"
-            raise UnusableTable(f"column {column}", rule, "Name the column of days by --time.")
+            raise UnusableTable(
+                f"column {column}", rule, "Name the column of days by --time."
+            )
         formats = self.reading.preparation.datetime_formats.get(column, ())
         if kinds.kind_of(cells) != "datetime":
             cells = coercion.read_datetimes(coercion.as_text(cells), formats)
         if missing := int(cells.isna().sum()):
             rule = f"{missing:,} of {len(cells):,} labelled rows have no readable date"
-            raise UnusableTable(f"column {column}", rule, "Write ISO 8601, such as 2026-02-03.")
+            raise UnusableTable(
+                f"column {column}", rule, "Write ISO 8601, such as 2026-02-03."
+            )
         return kinds.microseconds(cells) // _DAY
 
-    def compared(self, rows: pd.DataFrame, notes: list[str], last: WatchRow | None) -> WatchRow:
-        """Compare all labelled rows so far with the promise; days are counted per `call`."""
+    def compared(
+        self, rows: pd.DataFrame, notes: list[str], last: WatchRow | None
+    ) -> WatchRow:
+        """Compare all labelled rows so far with the promise; days are counted per
+        `call`.
+        """
         rows, day, days = _by_day(rows)
         reference, cut = self.judged.as_prediction, self.judged.threshold
         seen = JudgedRows(rows.assign(unit=day), cut).as_prediction
-        drawn = day.view(ConsecutiveClusters) if days >= _FEWEST_DAYS else np.arange(len(rows))
+        drawn = (
+            day.view(ConsecutiveClusters)
+            if days >= _FEWEST_DAYS
+            else np.arange(len(rows))
+        )
         shown = replace(seen, clusters=drawn).interval(self.metric, cut)
         total, began = 1.0, None if last is None or not last.below else last.since
         if days:
@@ -189,13 +241,19 @@ class Promise:
             total = min(float(found.total), 1e9)
             if found.memory > 2 / np.sqrt(days):
                 how = f"are correlated ({float(found.memory):.2f})"
-                notes.append(f"neighbouring days {how}: false alarms may be more likely than 5 %")
+                notes.append(
+                    f"neighbouring days {how}: false alarms may be more likely than 5 %"
+                )
             first = int(rows["day"][day == int(found.start)].iloc[0])
             began = began or str(np.datetime64(first, "D"))
-        later = (rows["day"] >= np.datetime64(began or "NaT", "D").astype(np.int64)).to_numpy()
+        later = (
+            rows["day"] >= np.datetime64(began or "NaT", "D").astype(np.int64)
+        ).to_numpy()
         recent = seen.rows(later).score(self.metric, cut)
         if waiting := int((day == days).sum()):
-            notes.append(f"{waiting:,} rows are not compared yet: a day needs {FEWEST_ROWS}")
+            notes.append(
+                f"{waiting:,} rows are not compared yet: a day needs {FEWEST_ROWS}"
+            )
         shows = total >= ENOUGH and not better(self.metric, recent, self.score.estimate)
         below = shows or (last is not None and last.below)
         if below:
@@ -215,7 +273,9 @@ class Promise:
 
 
 def _promise(experiment: str, version: str | None) -> Promise:
-    """Find a version (None: the champion), its promised score, and the rows it was evaluated on."""
+    """Find a version (None: the champion), its promised score, and the rows it was
+    evaluated on.
+    """
     from experiment_pipeline.tracking import questions
 
     known = questions.versions(experiment)
@@ -237,8 +297,14 @@ def _promise(experiment: str, version: str | None) -> Promise:
     first = json.loads(exported.read(versions.METRICS))["scores"][0]
     metric, weights = first["metric"], declared.get("sample_weight")
     if weights or metric_of(metric).is_own:
-        rule = f"its rows are weighted by {weights}" if weights else f"{metric} is your own metric"
-        raise InvalidModel(source, rule, "Only a built-in metric, without weights, can be watched.")
+        rule = (
+            f"its rows are weighted by {weights}"
+            if weights
+            else f"{metric} is your own metric"
+        )
+        raise InvalidModel(
+            source, rule, "Only a built-in metric, without weights, can be watched."
+        )
     return Promise(
         *(experiment, version, metric),
         Interval(*(first[name] for name in ("estimate", "low", "high"))),
@@ -258,28 +324,45 @@ def _read(table: pd.DataFrame | str, texts: Collection[str]) -> pd.DataFrame:
 
 
 def _keyed(
-    frame: pd.DataFrame, ids: Sequence[str], wanted: Sequence[str], words: str, notes: list[str]
+    frame: pd.DataFrame,
+    ids: Sequence[str],
+    wanted: Sequence[str],
+    words: str,
+    notes: list[str],
 ) -> pd.DataFrame:
-    """The rows indexed by a hash of their ids; of duplicate ids the first row is kept."""
+    """The rows indexed by a hash of their ids; of duplicate ids the first row
+    is kept.
+    """
     fix = "Name a column of both tables with --id; `predict --keep` copies it to the predictions."
     if not ids:
-        raise UnusableTable("--id", "no column is named, and the experiment has none", fix)
+        raise UnusableTable(
+            "--id", "no column is named, and the experiment has none", fix
+        )
     for name in (*ids, *wanted):
         if name not in frame:
-            rule = f"the {words} have no such column; {did_you_mean(name, frame.columns)}"
+            rule = (
+                f"the {words} have no such column; {did_you_mean(name, frame.columns)}"
+            )
             given = fix if name in ids else "Deliver it under this name."
             raise UnusableTable(f"column {name}", rule, given)
     texts = pd.DataFrame({name: coercion.as_text(frame[name]) for name in ids})
     known = texts.notna().all(axis=1)
-    keyed = frame[known].set_axis(pd.Index(row_hashes(texts[known], ids, "watch")), axis=0)
+    keyed = frame[known].set_axis(
+        pd.Index(row_hashes(texts[known], ids, "watch")), axis=0
+    )
     twice = keyed.index.duplicated()
     for rows, what in ((~known, "no id"), (twice, "the id of an earlier row")):
-        notes += [f"{rows.sum():,} {words} have {what}, and are left out"] if rows.any() else []
+        notes += (
+            [f"{rows.sum():,} {words} have {what}, and are left out"]
+            if rows.any()
+            else []
+        )
     return keyed[~twice]
 
 
 def _by_day(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, int]:
-    """Sort rows by call and day, number the days (n,), with small ones merged; count the complete ones.
+    """Sort rows by call and day, number the days (n,), with small ones merged; count
+    the complete ones.
 
     Rows that arrive later never change a complete day.
     """

@@ -1,1 +1,3 @@
-"""Reports as data, rendered as HTML or Markdown; charts; numbers as text; rows of the run record."""
+"""Reports as data, rendered as HTML or Markdown; charts; numbers as text; rows of the
+run record.
+"""

@@ -1,7 +1,8 @@
 """Documents as data, rendered as Markdown or as one self-contained HTML page.
 
-In: plain texts, tables, charts. Out: Markdown or HTML in which every text is escaped. Styles are in
-`templates/`, charts are drawn by `scripts/`. The tables that several pages share are at the end.
+In: plain texts, tables, charts. Out: Markdown or HTML in which every text is escaped.
+Styles are in `templates/`, charts are drawn by `scripts/`. The tables that several
+pages share are at the end.
 """
 
 import html
@@ -19,12 +20,18 @@ from experiment_pipeline.statistics.interval import Interval
 if TYPE_CHECKING:
     import jinja2
 
-# For the first use on every page, because many swap the names of test and validation set.
+# For the first use on every page, because many swap the names of test and validation
+# set.
 HOLD_OUT = "validation set (final hold-out)"
 # The colour of an outcome, such as a verdict.
 Tone = Literal["", "passed", "doubtful", "failed"]
-TONE_OF: dict[str, Tone] = {"go": "passed", "go with conditions": "doubtful", "no go": "failed"}
-# Active characters of Markdown. An underscore inside a word is not; of #, only a leading one is.
+TONE_OF: dict[str, Tone] = {
+    "go": "passed",
+    "go with conditions": "doubtful",
+    "no go": "failed",
+}
+# Active characters of Markdown. An underscore inside a word is not; of #, only a
+# leading one is.
 _ACTIVE = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^#")
 
 
@@ -68,8 +75,8 @@ class TableBlock:
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     classes: tuple[str, ...] = ()  # of each row, for its colours; empty: none
-    # columns whose values can filter the rows. The page then also makes the table sortable and
-    # highlights a row in all charts; the second column must name the rows
+    # columns whose values can filter the rows. The page then also makes the table
+    # sortable and highlights a row in all charts; the second column must name the rows
     filters: tuple[str, ...] = ()
 
 
@@ -93,24 +100,36 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A chart that the page draws with ECharts; Markdown and pages without scripts show its `alt`."""
+    """A chart that the page draws with ECharts; Markdown and pages without scripts show
+    its `alt`.
+    """
 
     title: str
     alt: str  # what it shows, in a sentence with the key number
     option: Mapping[str, Any]  # of ECharts, JSON values only (`charts.py`)
     said: str = ""  # how to read it
-    size: Literal["small", "half"] = "half"  # of a page's width: a quarter or a half of it
+    size: Literal["small", "half"] = (
+        "half"  # of a page's width: a quarter or a half of it
+    )
     height: int = 320  # pixels
 
     def __repr__(self) -> str:
         return f"{self.title}: {self.said or self.alt}"
 
     def _repr_html_(self) -> str:
-        """The chart in a notebook: a page of its own, whose scripts see nothing of the notebook."""
-        section = Section("Chart", (Paragraph(self.said or self.alt), replace(self, said="")))
+        """The chart in a notebook: a page of its own, whose scripts see nothing of the
+        notebook.
+        """
+        section = Section(
+            "Chart", (Paragraph(self.said or self.alt), replace(self, said=""))
+        )
         page = html.escape(render_html(Document(self.title, (section,))))
-        size = f"width: 100%; max-width: 33rem; height: {self.height + 280}px; border: 0"
-        return f'<iframe sandbox="allow-scripts" style="{size}" srcdoc="{page}"></iframe>'
+        size = (
+            f"width: 100%; max-width: 33rem; height: {self.height + 280}px; border: 0"
+        )
+        return (
+            f'<iframe sandbox="allow-scripts" style="{size}" srcdoc="{page}"></iframe>'
+        )
 
 
 @dataclass(frozen=True)
@@ -125,7 +144,9 @@ Block = Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | 
 
 @dataclass(frozen=True)
 class Section:
-    """A title and its blocks; `folded`: collapsed on the page, as few readers need it."""
+    """A title and its blocks; `folded`: collapsed on the page, as few readers
+    need it.
+    """
 
     title: str
     blocks: tuple[Block, ...]
@@ -142,7 +163,9 @@ class Document:
 
 
 def around(experiment: str, folders: int = 2) -> tuple[Link, ...]:
-    """Return the links of a page `folders` levels below `<root>/<experiment>` (2 for that of a stage)."""
+    """Return the links of a page `folders` levels below `<root>/<experiment>` (2 for
+    that of a stage).
+    """
     up = "../" * folders
     return (
         Link("Overview of all experiments", f"{up}../overview.html"),
@@ -189,10 +212,16 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
             return "\n".join(lines)
         case TableBlock(header, rows):
             separator = ["---"] * len(header)
-            table = [list(map(escape, header)), separator, *(map(_cell, row) for row in rows)]
+            table = [
+                list(map(escape, header)),
+                separator,
+                *(map(_cell, row) for row in rows),
+            ]
             return "\n".join(f"| {' | '.join(line)} |" for line in table)
         case Card(title, tag, _, blocks):
-            return "\n\n".join([f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)])
+            return "\n\n".join(
+                [f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)]
+            )
 
 
 def _cell(cell: Cell) -> str:
@@ -206,8 +235,12 @@ def _cell(cell: Cell) -> str:
 
 
 def _address(target: str) -> str:
-    """The quoted target of a link; the only schemes are http and https, as others could run code."""
-    return quote(target, safe="/#?=&%:" if target.startswith(("http://", "https://")) else "/")
+    """The quoted target of a link; the only schemes are http and https, as others could
+    run code.
+    """
+    return quote(
+        target, safe="/#?=&%:" if target.startswith(("http://", "https://")) else "/"
+    )
 
 
 def anchor(title: str) -> str:
@@ -218,7 +251,9 @@ def anchor(title: str) -> str:
 def render_html(
     document: Document, *, passed: bool | None = None, tone: Tone = "", width: int = 72
 ) -> str:
-    """Return the page, `width` rem wide; `tone` or `passed` sets the colour of the first paragraph."""
+    """Return the page, `width` rem wide; `tone` or `passed` sets the colour of the
+    first paragraph.
+    """
     if passed is not None:
         tone = "passed" if passed else "failed"
     blocks = [block for section in document.sections for block in section.blocks]
@@ -248,8 +283,12 @@ def _template(name: str) -> "jinja2.Template":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # In scripts, `<`, `>`, `&` and all characters beyond ASCII are escaped in names and texts.
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    # In scripts, `<`, `>`, `&` and all characters beyond ASCII are escaped in names and
+    # texts.
+    environment.policies["json.dumps_kwargs"] = {
+        "allow_nan": False,
+        "separators": (",", ":"),
+    }
     environment.filters["target"] = _address
     environment.filters["anchor"] = anchor
     return environment.get_template(name)
@@ -264,7 +303,9 @@ def facts(known: Mapping[str, Cell | None]) -> Block:
 def first_rows(
     header: Sequence[str], rows: Sequence[tuple[Cell, ...]], most: int, what: str
 ) -> list[Block]:
-    """Return a table of the first rows, and a line that counts the others (`what`: singular noun)."""
+    """Return a table of the first rows, and a line that counts the others (`what`:
+    singular noun).
+    """
     blocks: list[Block] = [TableBlock(tuple(header), tuple(rows[:most]))]
     if (more := len(rows) - most) > 0:
         blocks.append(Paragraph(f"And {numbers.counted(more, f'more {what}')}."))
@@ -277,16 +318,30 @@ def sets_table(sets: Iterable[tuple[str, int, str]]) -> TableBlock:
     return TableBlock(("set", "rows", "sha256 begins"), rows)
 
 
-def gates_table(gates: Iterable[tuple[str, float | None, float | None, str]]) -> TableBlock:
+def gates_table(
+    gates: Iterable[tuple[str, float | None, float | None, str]],
+) -> TableBlock:
     """Return a table from (rule, value, limit, outcome) of each acceptance gate."""
-    rows = tuple((rule, known(one), known(limit), ended) for rule, one, limit, ended in gates)
+    rows = tuple(
+        (rule, known(one), known(limit), ended) for rule, one, limit, ended in gates
+    )
     return TableBlock(("gate", "value", "limit", "outcome"), rows)
 
 
-def scores_table(scores: Iterable[tuple[str, str, Interval, float | None]]) -> TableBlock:
-    """Return a table from (set, metric, estimate with interval, baseline) of each score."""
+def scores_table(
+    scores: Iterable[tuple[str, str, Interval, float | None]],
+) -> TableBlock:
+    """Return a table from (set, metric, estimate with interval, baseline) of each
+    score.
+    """
     rows = tuple(
-        (name, metric, numbers.score(of.estimate), numbers.bounds(of), known(baseline, ""))
+        (
+            name,
+            metric,
+            numbers.score(of.estimate),
+            numbers.bounds(of),
+            known(baseline, ""),
+        )
         for name, metric, of, baseline in scores
     )
     return TableBlock(("set", "metric", "estimate", "95 % interval", "baseline"), rows)
@@ -319,7 +374,10 @@ def statements(said: Mapping[str, str | None]) -> tuple[Block, ...]:
 
 _EVIDENCE = {
     "challenger": ("Challengers", "compared with|its {}|this model minus it|rows"),
-    "robustness": ("Robustness", "feature, and what happened to it|{} then|change|rows"),
+    "robustness": (
+        "Robustness",
+        "feature, and what happened to it|{} then|change|rows",
+    ),
     "split seed": ("Other split seeds", "choice|its {}|minus the baseline|rows"),
     "unknown": ("What this run cannot know", ""),
 }
@@ -333,13 +391,22 @@ _READ_AS = {
 }
 
 
-def evidence_sections(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Section]:
-    """Return a section for each kind of evidence; `rows`: those of the table `evidence`."""
+def evidence_sections(
+    rows: Sequence[Mapping[str, Any]], metric: str
+) -> Iterator[Section]:
+    """Return a section for each kind of evidence; `rows`: those of the table
+    `evidence`.
+    """
     for kind, (title, header) in _EVIDENCE.items():
-        of_kind = sorted((r for r in rows if r["kind"] == kind), key=lambda row: row["number"])
+        of_kind = sorted(
+            (r for r in rows if r["kind"] == kind), key=lambda row: row["number"]
+        )
         said: list[Block] = [Bullets(tuple(row["what"] for row in of_kind))]
         if header:
-            named, table = tuple(header.format(metric).split("|")), map(_evidence_cells, of_kind)
+            named, table = (
+                tuple(header.format(metric).split("|")),
+                map(_evidence_cells, of_kind),
+            )
             said = [Paragraph(_READ_AS[kind]), TableBlock(named, tuple(table))]
         if of_kind:
             yield Section(title, tuple(said))

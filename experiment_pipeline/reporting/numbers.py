@@ -38,7 +38,11 @@ def spread(mean: float, deviation: float) -> str:
 def interval(of: Interval) -> str:
     """`0.6912 (0.6803 to 0.7021)`, `undefined`."""
     ends = (of.estimate, of.low, of.high)
-    return f"{score(of.estimate)} ({bounds(of)})" if any(map(math.isfinite, ends)) else "undefined"
+    return (
+        f"{score(of.estimate)} ({bounds(of)})"
+        if any(map(math.isfinite, ends))
+        else "undefined"
+    )
 
 
 def known_interval(*parts: float | None) -> Interval:
@@ -66,13 +70,21 @@ def moment(when: datetime | None) -> str:
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:
-    """`1 column`, `12 columns`; `several`: the plural, if it is not formed with an s."""
+    """`1 column`, `12 columns`; `several`: the plural, if it is not formed
+    with an s.
+    """
     return f"{number:,} {what if number == 1 else several or what + 's'}"
 
 
 def tied(group: int) -> str:
-    """Describe how many other configurations are tied with the best; `group` includes the best."""
-    others = counted(group - 1, "other configuration") if group > 1 else "No other configuration"
+    """Describe how many other configurations are tied with the best; `group` includes
+    the best.
+    """
+    others = (
+        counted(group - 1, "other configuration")
+        if group > 1
+        else "No other configuration"
+    )
     return f"{others} {'are' if group > 2 else 'is'} statistically tied with the best"
 
 
@@ -92,7 +104,9 @@ def seconds(value: float) -> str:
 
 
 def measured(value: float | None) -> str:
-    """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits, as measurements vary; empty for None and nan."""
+    """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits, as measurements vary; empty for
+    None and nan.
+    """
     if value is None or math.isnan(value):
         return ""
     return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"
@@ -109,14 +123,18 @@ def rounded(value: float) -> float:
 
 
 def setting(value: object) -> str:
-    """Return the value of a hyperparameter: `0.05`, `31`, `none`, `true`, `balanced`."""
+    """Return the value of a hyperparameter: `0.05`, `31`, `none`, `true`,
+    `balanced`.
+    """
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else shown(value)
 
 
 def settings(values: Mapping[str, object]) -> str:
-    """Hyperparameters in a row: `learning_rate 0.05, num_leaves 31`; texts are not shortened."""
+    """Hyperparameters in a row: `learning_rate 0.05, num_leaves 31`; texts are not
+    shortened.
+    """
     return ", ".join(
         f"{name} {value if isinstance(value, str) else setting(value)}"
         for name, value in values.items()
@@ -124,7 +142,9 @@ def settings(values: Mapping[str, object]) -> str:
 
 
 def shown(name: object, longest: int = _LONGEST_NAME) -> str:
-    """A column name or value as part of a sentence: on one line, shortened if it is long."""
+    """A column name or value as part of a sentence: on one line, shortened if it is
+    long.
+    """
     text = " ".join(str(name).split()) or repr(str(name))
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
@@ -143,7 +163,9 @@ def accepted_under(conditions: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Phrases for the scores by which configurations are compared; "…" is the phrase."""
+    """Phrases for the scores by which configurations are compared; "…" is the
+    phrase.
+    """
 
     where: str  # "AUC 0.8 …"
     short: str  # the same in a heading
@@ -178,5 +200,7 @@ _EVALUATED = {
 
 
 def evaluated(evaluation: str | None) -> Evaluated:
-    """Return the phrases for an evaluation; None (a run without a choice) counts as `test_set`."""
+    """Return the phrases for an evaluation; None (a run without a choice) counts as
+    `test_set`.
+    """
     return _EVALUATED[evaluation or "test_set"]

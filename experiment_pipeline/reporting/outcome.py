@@ -1,7 +1,7 @@
 """The outcome of a stage as data: its table, version, facts, notes and checks.
 
-A stage's pure modules build an `Outcome`; `report` in `orchestration/assets/shared.py` reports it
-to Dagster. In: results. Out: frozen values.
+A stage's pure modules build an `Outcome`; `report` in `orchestration/assets/shared.py`
+reports it to Dagster. In: results. Out: frozen values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,9 @@ class ColumnTypes:
 
 @dataclass(frozen=True)
 class Notes:
-    """Sentences shown as a list, or `none`; names and values in them are shown as plain text."""
+    """Sentences shown as a list, or `none`; names and values in them are shown as plain
+    text.
+    """
 
     lines: Sequence[str]
 
@@ -52,7 +54,9 @@ class PagePath:
 
 
 # A number is rounded for display; `undefined` where it is not finite.
-Fact = bool | int | float | str | None | Rows | ColumnTypes | Notes | Markdown | PagePath
+Fact = (
+    bool | int | float | str | None | Rows | ColumnTypes | Notes | Markdown | PagePath
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,9 @@ class Check:
     severity: Severity = "error"  # an error can stop the run, a warning cannot
     value: float | None = None  # the measured number, if there is one
     limit: float | None = None  # what the value was compared with
-    facts: Mapping[str, Fact] = field(default_factory=dict)  # what the result is based on
+    facts: Mapping[str, Fact] = field(
+        default_factory=dict
+    )  # what the result is based on
     problems: Sequence[str] = ()  # why it failed; also logged
     caveats: Sequence[str] = ()  # logged as warnings; the check passes nevertheless
     notes: Sequence[str] = ()  # logged
@@ -84,7 +90,9 @@ class Check:
         value: float | None = None,
         limit: float | None = None,
     ) -> Self:
-        """Return a check that passes if there are no problems; `holds` is the result in words then."""
+        """Return a check that passes if there are no problems; `holds` is the result in
+        words then.
+        """
         means = "\n".join([*(problems or [holds]), *caveats, *notes])
         lines = {"problems": problems, "caveats": caveats, "notes": notes}
         return cls(name, not problems, means, severity, value, limit, **lines)
@@ -95,7 +103,9 @@ class Outcome:
     """The outcome of a stage."""
 
     facts: Mapping[str, Fact]  # name → fact, in the order in which they are shown
-    value: object = None  # the asset's value: a table or a dataclass with one; None: no value
+    value: object = (
+        None  # the asset's value: a table or a dataclass with one; None: no value
+    )
     version: str | None = None  # the asset's data version, if any
     notes: Sequence[str] = ()  # sentences for the log
     warnings: Sequence[str] = ()  # likewise, logged as warnings

@@ -1,7 +1,9 @@
-"""The run record as data: each class is a table of the metadata database, each field a column.
+"""The run record as data: each class is a table of the metadata database, each field a
+column.
 
-The pure modules of the stages build such rows with their outcome; the writer adds experiment and run.
-Type and meaning of each column are declared only here. `JudgedRows` are stored as a file instead.
+The pure modules of the stages build such rows with their outcome; the writer adds
+experiment and run. Type and meaning of each column are declared only here. `JudgedRows`
+are stored as a file instead.
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,8 @@ from experiment_pipeline.statistics.scores import SetPrediction
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
 EvidenceKind = Literal["challenger", "robustness", "split seed", "unknown"]
 Trigger = Literal["person", "schedule", "sensor", "command line", "notebook"]
-# The text of an annotation is the column's meaning, in the database and its documentation.
+# The text of an annotation is the column's meaning, in the database and its
+# documentation.
 Text = str | None
 Number = float | None
 Count = int | None
@@ -37,7 +40,9 @@ class RecordRow:
     TABLE: ClassVar[str]
     SCOPE: ClassVar[tuple[str, ...]]
     KEYS: ClassVar[tuple[str, ...]]
-    MERGED: ClassVar[bool]  # whether a None keeps the value that an earlier row has written
+    MERGED: ClassVar[
+        bool
+    ]  # whether a None keeps the value that an earlier row has written
 
     def __init_subclass__(
         cls,
@@ -52,7 +57,9 @@ class RecordRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts(RecordRow, table="runs"):
-    """One execution of an experiment, from the raw table to the decision; None: not known yet."""
+    """One execution of an experiment, from the raw table to the decision; None: not
+    known yet.
+    """
 
     status: Annotated[
         Status | None,
@@ -62,59 +69,97 @@ class RunFacts(RecordRow, table="runs"):
     triggered_by: Annotated[
         Trigger | None, "person, schedule, sensor, command line or notebook"
     ] = None
-    trigger_name: Annotated[Text, "name of the schedule or sensor, or the person's"] = None
+    trigger_name: Annotated[Text, "name of the schedule or sensor, or the person's"] = (
+        None
+    )
     started_at: Annotated[Moment, "when the first stage began, UTC"] = None
-    ended_at: Annotated[Moment, "when the last stage ended, UTC; null while it runs"] = None
+    ended_at: Annotated[
+        Moment, "when the last stage ended, UTC; null while it runs"
+    ] = None
     seen_at: Annotated[Moment, "when it last wrote a row, UTC"] = None
     process: Annotated[Json, "host, number and start of its process, as JSON"] = None
     stage: Annotated[Text, "the stage that began last"] = None
     task: Annotated[Text, "binary, multiclass or regression"] = None
     target: Annotated[Text, "the column to predict"] = None
     metric: Annotated[Text, "what ranks the configurations"] = None
-    greater_is_better: Annotated[Truth, "whether a greater metric is a better one"] = None
-    yaml_digest: Annotated[Text, "sha256 of defs.yaml as it was; its text is in `files`"] = None
-    record: Annotated[Json, "what only people can say, by the keys of `record:`, as JSON"] = None
-    schema_digest: Annotated[Text, "sha256 of schema.yaml as it was; its text is in `files`"] = None
-    settings: Annotated[Json, "what the launchpad changed for this run, as JSON"] = None
-    code_commit: Annotated[Text, "git commit of the project; null outside a repository"] = None
-    code_dirty: Annotated[Truth, "whether files differed from the commit"] = None
-    code_files: Annotated[Json, "own module or patch → sha256 of its text in `files`, as JSON"] = (
+    greater_is_better: Annotated[Truth, "whether a greater metric is a better one"] = (
         None
     )
-    code_left_out: Annotated[Text, "what of the code was not kept or is masked, and why"] = None
+    yaml_digest: Annotated[
+        Text, "sha256 of defs.yaml as it was; its text is in `files`"
+    ] = None
+    record: Annotated[
+        Json, "what only people can say, by the keys of `record:`, as JSON"
+    ] = None
+    schema_digest: Annotated[
+        Text, "sha256 of schema.yaml as it was; its text is in `files`"
+    ] = None
+    settings: Annotated[Json, "what the launchpad changed for this run, as JSON"] = None
+    code_commit: Annotated[
+        Text, "git commit of the project; null outside a repository"
+    ] = None
+    code_dirty: Annotated[Truth, "whether files differed from the commit"] = None
+    code_files: Annotated[
+        Json, "own module or patch → sha256 of its text in `files`, as JSON"
+    ] = None
+    code_left_out: Annotated[
+        Text, "what of the code was not kept or is masked, and why"
+    ] = None
     package_version: Annotated[Text, "version of experiment-pipeline"] = None
     python_version: Annotated[Text, "version of the interpreter"] = None
-    libraries: Annotated[Json, "library → version, and the CPU's kernels, as JSON"] = None
+    libraries: Annotated[Json, "library → version, and the CPU's kernels, as JSON"] = (
+        None
+    )
     data_url: Annotated[Text, "where the table came from, without credentials"] = None
     data_digest: Annotated[Text, "sha256 of the table's content as delivered"] = None
-    data_modified_at: Annotated[Moment, "when the source last changed, UTC; null: unknown"] = None
+    data_modified_at: Annotated[
+        Moment, "when the source last changed, UTC; null: unknown"
+    ] = None
     data_rows: Annotated[Count, "rows as delivered"] = None
     data_columns: Annotated[Count, "columns as delivered"] = None
     rejected_rows: Annotated[Count, "rows that broke the schema"] = None
-    rejection_reasons: Annotated[Json, "the most frequent reasons → rows, as JSON"] = None
-    verdict: Annotated[Text, "of the data analysis: go, go with conditions, no go"] = None
+    rejection_reasons: Annotated[Json, "the most frequent reasons → rows, as JSON"] = (
+        None
+    )
+    verdict: Annotated[Text, "of the data analysis: go, go with conditions, no go"] = (
+        None
+    )
     declared: Annotated[Count, "configurations of the YAML"] = None
     trained: Annotated[Count, "of these, fitted on all train rows"] = None
     stopped_early: Annotated[Count, "of these, stopped by halving at a rung"] = None
     failed: Annotated[Count, "of these, raised an error"] = None
-    not_started: Annotated[Count, "of these, not fitted because the time was over"] = None
-    reused: Annotated[Count, "of the trained and stopped, fitted by an earlier run"] = None
+    not_started: Annotated[Count, "of these, not fitted because the time was over"] = (
+        None
+    )
+    reused: Annotated[Count, "of the trained and stopped, fitted by an earlier run"] = (
+        None
+    )
     chosen: Annotated[Text, "partition key of the chosen configuration"] = None
     choice_reason: Annotated[Text, "why it was chosen"] = None
     evaluation: Annotated[
         Text, "of test scores: test_set, or cross_validation of the train and test rows"
     ] = None
-    tie_group: Annotated[Count, "configurations that are statistically tied with the best"] = None
+    tie_group: Annotated[
+        Count, "configurations that are statistically tied with the best"
+    ] = None
     test_score: Annotated[Number, "of the chosen one on the test set"] = None
     test_low: Annotated[Number, "lower bound of its 95 % interval"] = None
     test_high: Annotated[Number, "upper bound of its 95 % interval"] = None
-    test_baseline: Annotated[Number, "score of the baseline (no features) on test"] = None
-    validation_score: Annotated[Number, "of the model to export, on the validation set"] = None
+    test_baseline: Annotated[Number, "score of the baseline (no features) on test"] = (
+        None
+    )
+    validation_score: Annotated[
+        Number, "of the model to export, on the validation set"
+    ] = None
     validation_low: Annotated[Number, "lower bound of its 95 % interval"] = None
     validation_high: Annotated[Number, "upper bound of its 95 % interval"] = None
     validation_baseline: Annotated[Number, "score of the baseline on validation"] = None
-    looks: Annotated[Count, "models scored on these validation rows so far, this included"] = None
-    overlap: Annotated[Number, "share of them on which another model was scored, 0 to 1"] = None
+    looks: Annotated[
+        Count, "models scored on these validation rows so far, this included"
+    ] = None
+    overlap: Annotated[
+        Number, "share of them on which another model was scored, 0 to 1"
+    ] = None
     decision: Annotated[Text, "why it was accepted or rejected, in a sentence"] = None
     version: Annotated[Text, "of the exported model, such as v0001"] = None
     version_is_new: Annotated[Truth, "false: it was the champion already"] = None
@@ -146,12 +191,16 @@ class FindingRow(RecordRow, table="findings", keys=("code",)):
     code: Annotated[str, "which rule; the one that `analysis.accept` uses"]
     title: Annotated[str, "what the rule looks for"]
     severity: Annotated[str, "its weight in the verdict"]
-    column_names: Annotated[tuple[str, ...], "the columns concerned, the worst first, as JSON"]
+    column_names: Annotated[
+        tuple[str, ...], "the columns concerned, the worst first, as JSON"
+    ]
     number: Annotated[Number, "the measured value; of several columns the worst"] = None
     threshold: Annotated[Number, "the number is compared with it"] = None
     evidence: Annotated[str, "one sentence with the numbers"]
     advice: Annotated[str, "what to do"]
-    accepted: Annotated[Text, "the YAML's reason to accept it, where it gives one"] = None
+    accepted: Annotated[Text, "the YAML's reason to accept it, where it gives one"] = (
+        None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,29 +212,45 @@ class ConfigurationRow(RecordRow, table="configurations", keys=("key",), merged=
     hyperparameters: Annotated[Mapping[str, Any], "name → value, as JSON"]
     status: Annotated[str, "trained, stopped early, failed or not started"]
     rank: Annotated[Count, "on the test set; null without one"] = None
-    is_chosen: Annotated[Truth, "whether it is the choice; null before one is made"] = None
+    is_chosen: Annotated[Truth, "whether it is the choice; null before one is made"] = (
+        None
+    )
     rung: Annotated[Number, "share of the train rows that its last fit had"] = None
     reused: Annotated[Truth, "whether an earlier run fitted it"] = None
     test_score: Annotated[Number, "in units of the metric"] = None
     test_low: Annotated[Number, "lower bound of its 95 % interval"] = None
     test_high: Annotated[Number, "upper bound of its 95 % interval"] = None
     difference_to_best: Annotated[Number, "test score minus the best one"] = None
-    difference_low: Annotated[Number, "lower bound, for all configurations together"] = None
-    difference_high: Annotated[Number, "upper bound, for all configurations together"] = None
-    in_tie_group: Annotated[Truth, "whether it is statistically tied with the best on test"] = None
+    difference_low: Annotated[
+        Number, "lower bound, for all configurations together"
+    ] = None
+    difference_high: Annotated[
+        Number, "upper bound, for all configurations together"
+    ] = None
+    in_tie_group: Annotated[
+        Truth, "whether it is statistically tied with the best on test"
+    ] = None
     train_score: Annotated[Number, "in units of the metric"] = None
     seed_mean: Annotated[Number, "mean of its test scores with several seeds"] = None
     seed_deviation: Annotated[Number, "their standard deviation"] = None
-    calibration: Annotated[Text, "sigmoid or isotonic; null: probabilities as they are"] = None
+    calibration: Annotated[
+        Text, "sigmoid or isotonic; null: probabilities as they are"
+    ] = None
     fit_cpu_seconds: Annotated[Number, "of the fit"] = None
     fit_wall_seconds: Annotated[Number, "of the fit"] = None
-    predict_microseconds_per_row: Annotated[Number, "of predicting the test rows"] = None
+    predict_microseconds_per_row: Annotated[Number, "of predicting the test rows"] = (
+        None
+    )
     model_bytes: Annotated[Count, "of the stored model"] = None
     rounds: Annotated[Count, "boosting rounds; null where it does not boost"] = None
-    worker: Annotated[Text, "address of the worker that fitted it; null without a cluster"] = None
+    worker: Annotated[
+        Text, "address of the worker that fitted it; null without a cluster"
+    ] = None
     attempts: Annotated[Count, "how often its fit was started there"] = None
     queue_seconds: Annotated[Number, "its fit waited for a free worker there"] = None
-    read_seconds: Annotated[Number, "its fit waited there for the files of the tables"] = None
+    read_seconds: Annotated[
+        Number, "its fit waited there for the files of the tables"
+    ] = None
     fingerprint: Annotated[Text, "sha256 of everything that decides the fit"] = None
     reason: Annotated[Text, "why it has no rank, or that it was chosen"] = None
     note: Annotated[Text, "why it is tried, where defs.yaml says so"] = None
@@ -200,14 +265,23 @@ class ScoreRow(RecordRow, table="scores", keys=("set_name", "metric")):
     estimate: Annotated[Number, "the score"] = None
     low: Annotated[Number, "lower bound of its 95 % interval"] = None
     high: Annotated[Number, "upper bound of its 95 % interval"] = None
-    baseline: Annotated[Number, "score of the baseline (no features) on the same rows"] = None
+    baseline: Annotated[
+        Number, "score of the baseline (no features) on the same rows"
+    ] = None
     greater_is_better: Annotated[bool, "whether a greater score is a better one"]
 
     @classmethod
     def of(cls, set_name: str, metric: str, score: Interval, baseline: float) -> Self:
         """The row of a score with its interval."""
-        found: dict[str, Any] = {"estimate": score.estimate, "low": score.low, "high": score.high}
-        found |= {"baseline": baseline, "greater_is_better": metric_of(metric).greater_is_better}
+        found: dict[str, Any] = {
+            "estimate": score.estimate,
+            "low": score.low,
+            "high": score.high,
+        }
+        found |= {
+            "baseline": baseline,
+            "greater_is_better": metric_of(metric).greater_is_better,
+        }
         return cls(set_name=set_name, metric=metric, **found)
 
 
@@ -225,33 +299,55 @@ class GateRow(RecordRow, table="gates", keys=("number",)):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRow(RecordRow, table="audit", keys=("column_name", "group_name", "measure")):
-    """A measure of a group of validation rows, or the comparison of two groups, of a run's model."""
+    """A measure of a group of validation rows, or the comparison of two groups, of a
+    run's model.
+    """
 
     column_name: Annotated[str, "whose values are the groups"]
-    group_name: Annotated[str, "its value; of a comparison the highest and the lowest, as A and B"]
-    measure: Annotated[str, "selection_rate and so on; with _difference or _ratio: two groups"]
+    group_name: Annotated[
+        str, "its value; of a comparison the highest and the lowest, as A and B"
+    ]
+    measure: Annotated[
+        str, "selection_rate and so on; with _difference or _ratio: two groups"
+    ]
     value: Annotated[Number, "null: too few rows to say, or undefined"] = None
-    low: Annotated[Number, "lower 95 % bound; of comparisons for all of a column together"] = None
-    high: Annotated[Number, "upper 95 % bound; of comparisons for all of a column together"] = None
+    low: Annotated[
+        Number, "lower 95 % bound; of comparisons for all of a column together"
+    ] = None
+    high: Annotated[
+        Number, "upper 95 % bound; of comparisons for all of a column together"
+    ] = None
     rows: Annotated[int, "rows that it is counted on"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
-    """Evidence about a run's exported model beside its gates; it has decided nothing."""
+    """Evidence about a run's exported model beside its gates; it has decided
+    nothing.
+    """
 
     kind: Annotated[EvidenceKind, "challenger, robustness, split seed or unknown"]
     number: Annotated[int, "place on the page; of a split seed the seed"] = 0
-    what: Annotated[str, "the challenger, the change of the rows, the choice, or the sentence"]
-    score: Annotated[Number, "of the challenger; after the change; of the choice"] = None
+    what: Annotated[
+        str, "the challenger, the change of the rows, the choice, or the sentence"
+    ]
+    score: Annotated[Number, "of the challenger; after the change; of the choice"] = (
+        None
+    )
     difference: Annotated[Number, "minus challenger, unchanged rows or baseline"] = None
     low: Annotated[Number, "lower bound of its interval of 95 % or more"] = None
     high: Annotated[Number, "upper bound"] = None
-    rows: Annotated[Count, "validation rows that were scored; of a split seed its own"] = None
+    rows: Annotated[
+        Count, "validation rows that were scored; of a split seed its own"
+    ] = None
 
     @classmethod
-    def of(cls, kind: EvidenceKind, what: str, score: float, gain: Interval, rows: int) -> Self:
-        """The row of a score and its difference to another one; `number` is set by the caller."""
+    def of(
+        cls, kind: EvidenceKind, what: str, score: float, gain: Interval, rows: int
+    ) -> Self:
+        """The row of a score and its difference to another one; `number` is set by the
+        caller.
+        """
         ends = {"difference": gain.estimate, "low": gain.low, "high": gain.high}
         return cls(kind=kind, what=what, score=score, rows=rows, **ends)
 
@@ -261,7 +357,9 @@ class ReportRow(RecordRow, table="reports", keys=("name",)):
     """A page that a run has made; it is never overwritten by a later run."""
 
     name: Annotated[str, "which page: data_analysis, leaderboard, validation_report, …"]
-    place: Annotated[str, "its path or URL; empty: removed by `experiment-pipeline clean`"]
+    place: Annotated[
+        str, "its path or URL; empty: removed by `experiment-pipeline clean`"
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,52 +375,78 @@ class VersionRow(RecordRow, table="versions", scope=("experiment",), keys=("vers
     """A published version of an experiment's exported model."""
 
     version: Annotated[str, "v0001 and so on"]
-    run_id: Annotated[Text, "of the run that published it; null where it is not known"] = None
+    run_id: Annotated[
+        Text, "of the run that published it; null where it is not known"
+    ] = None
     created_at: Annotated[datetime, "when it was published, UTC"]
     place: Annotated[str, "its folder: path or URL"]
     configuration: Annotated[str, "partition key of the configuration"]
     headline: Annotated[str, "the first metric with its interval, in words"]
     fingerprint: Annotated[str, "of the configuration"]
-    approval_required: Annotated[Truth, "whether it must be approved to become champion"] = None
-    approved_by: Annotated[Text, "who approved it; null: not approved, or not required"] = None
+    approval_required: Annotated[
+        Truth, "whether it must be approved to become champion"
+    ] = None
+    approved_by: Annotated[
+        Text, "who approved it; null: not approved, or not required"
+    ] = None
     approved_at: Annotated[Moment, "when, UTC"] = None
-    approval_comment: Annotated[Text, "comment of the approval, or why it is retired"] = None
+    approval_comment: Annotated[
+        Text, "comment of the approval, or why it is retired"
+    ] = None
 
 
 @dataclass(frozen=True)
-class PredictionRow(RecordRow, table="predictions", scope=("experiment",), keys=("version", "at")):
+class PredictionRow(
+    RecordRow, table="predictions", scope=("experiment",), keys=("version", "at")
+):
     """What `experiment-pipeline predict` said of a table, before its labels come."""
 
     version: Annotated[str, "the version that predicted"]
     at: Annotated[str, "when it predicted, ISO 8601 in UTC"]
     rows: Annotated[int, "rows that were predicted"]
     rejected: Annotated[int, "rows that broke the schema"]
-    said: Annotated[tuple[str, ...], "what training did not see, and drift since then, as JSON"]
+    said: Annotated[
+        tuple[str, ...], "what training did not see, and drift since then, as JSON"
+    ]
 
 
 @dataclass(frozen=True)
-class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version", "at")):
-    """What labels that came later say of a version's promise; printed, it is in words."""
+class WatchRow(
+    RecordRow, table="watches", scope=("experiment",), keys=("version", "at")
+):
+    """What labels that came later say of a version's promise; printed, it is
+    in words.
+    """
 
     version: Annotated[str, "the version that predicted"]
     at: Annotated[str, "when it was watched, ISO 8601 in UTC"]
     metric: Annotated[str, "the ranking metric"]
     rows: Annotated[int, "labelled rows so far, each id once"]
-    days: Annotated[int, "compared days, small ones together, or calls where there is no time"]
+    days: Annotated[
+        int, "compared days, small ones together, or calls where there is no time"
+    ]
     score: Annotated[Number, "of all labelled rows"]
     low: Annotated[Number, "lower bound of its 95 % interval, for one look"]
     high: Annotated[Number, "upper bound of its 95 % interval, for one look"]
     promise: Annotated[Number, "the score on the validation set"]
     promise_low: Annotated[Number, "lower bound of its 95 % interval"]
     promise_high: Annotated[Number, "upper bound of its 95 % interval"]
-    baseline: Annotated[Number, "score of the baseline (no features) on the labelled rows"]
-    evidence: Annotated[float, "that the score has fallen: 1 says nothing, 20 is enough"]
-    below: Annotated[bool, "below the promise, with at most 5 % false alarms in all time"]
+    baseline: Annotated[
+        Number, "score of the baseline (no features) on the labelled rows"
+    ]
+    evidence: Annotated[
+        float, "that the score has fallen: 1 says nothing, 20 is enough"
+    ]
+    below: Annotated[
+        bool, "below the promise, with at most 5 % false alarms in all time"
+    ]
     since: Annotated[Text, "the day, or call, on which that most likely began"]
     recent: Annotated[Number, "the score since then"]
     new_rows: Annotated[int, "rows that came at this moment"] = 0
     delivery: Annotated[str, "sha256 of these rows, which are in the storage"] = ""
-    notes: Annotated[tuple[str, ...], "what was left out of this delivery and why, as JSON"] = ()
+    notes: Annotated[
+        tuple[str, ...], "what was left out of this delivery and why, as JSON"
+    ] = ()
 
     @property
     def answer(self) -> str:
@@ -331,7 +455,9 @@ class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version
         if not self.below:
             return f"no evidence that the promise is broken ({of})"
         recent = numbers.as_known(self.recent, None, None)
-        return f"below the promise since about {self.since}: {recent} from then on ({of})"
+        return (
+            f"below the promise since about {self.since}: {recent} from then on ({of})"
+        )
 
     @property
     def scores(self) -> tuple[str, str, str]:
@@ -342,9 +468,7 @@ class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version
 
     def __str__(self) -> str:
         score, promise, baseline = self.scores
-        parts = (
-            f"{numbers.counted(self.days, 'part')} of a day or more, {self.new_rows:,} rows are new"
-        )
+        parts = f"{numbers.counted(self.days, 'part')} of a day or more, {self.new_rows:,} rows are new"
         lines = (
             f"version   {self.version}: {numbers.counted(self.rows, 'labelled row')} in {parts}",
             f"score     {self.metric} {score}, an interval for one look",
@@ -363,28 +487,44 @@ ROWS: tuple[type[RecordRow], ...] = (
 # The name of the report that holds the rows of `JudgedRows`.
 JUDGED_ROWS = "validation_rows"
 ROW, WEIGHT, SET = "row", "weight", "set"
-# The name of the table of validation rows and worst test rows for users, by row number. Columns: `set`,
-# ids, target, predictions, `loss`, then the strongest features.
+# The name of the table of validation rows and worst test rows for users, by row number.
+# Columns: `set`, ids, target, predictions, `loss`, then the strongest features.
 PREDICTED_ROWS = "predicted_rows"
 
 
 @dataclass(frozen=True, eq=False)
 class JudgedRows:
-    """The predictions of a run's model for the validation rows, stored to compare runs."""
+    """The predictions of a run's model for the validation rows, stored to
+    compare runs.
+    """
 
-    # (n, 2 + k): `y`, `unit` (the cluster), and `prediction_0` … of k outputs, in the order of the
-    # set; `weight` if rows have one; `row`: a hash that is the same for a row in every run
+    # (n, 2 + k): `y`, `unit` (the cluster), and `prediction_0` … of k outputs, in the
+    # order of the set; `weight` if rows have one; `row`: a hash that is the same for a
+    # row in every run
     rows: pd.DataFrame
     threshold: float  # classified as positive from this probability on, for metrics that need it
 
     @classmethod
-    def of(cls, predicted: SetPrediction, threshold: float, row: np.ndarray | None = None) -> Self:
-        """Make the rows from predictions, the inverse of `as_prediction`; `row`: hashes of rows (n,)."""
+    def of(
+        cls, predicted: SetPrediction, threshold: float, row: np.ndarray | None = None
+    ) -> Self:
+        """Make the rows from predictions, the inverse of `as_prediction`; `row`: hashes
+        of rows (n,).
+        """
         columns = np.atleast_2d(predicted.prediction.T)
-        named = {f"prediction_{number}": column for number, column in enumerate(columns)}
+        named = {
+            f"prediction_{number}": column for number, column in enumerate(columns)
+        }
         weights = {} if predicted.weights is None else {WEIGHT: predicted.weights}
-        known = {"y": predicted.y, "unit": cluster_codes(predicted.clusters), **named, **weights}
-        return cls(pd.DataFrame(known if row is None else {ROW: row, **known}), threshold)
+        known = {
+            "y": predicted.y,
+            "unit": cluster_codes(predicted.clusters),
+            **named,
+            **weights,
+        }
+        return cls(
+            pd.DataFrame(known if row is None else {ROW: row, **known}), threshold
+        )
 
     @property
     def as_prediction(self) -> SetPrediction:
@@ -392,10 +532,16 @@ class JudgedRows:
         rows, found = self.rows, self.rows.filter(regex=r"^prediction_\d+$").to_numpy()
         prediction = found[:, 0] if found.shape[1] == 1 else found
         weights = rows[WEIGHT].to_numpy() if WEIGHT in rows else None
-        return SetPrediction(rows["y"].to_numpy(), prediction, rows["unit"].to_numpy(), weights)
+        return SetPrediction(
+            rows["y"].to_numpy(), prediction, rows["unit"].to_numpy(), weights
+        )
 
 
 def worst_of(rows: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Return the n rows with the largest loss in each set of PREDICTED_ROWS, validation rows first."""
-    worst = rows.sort_values("loss", ascending=False, kind="stable").groupby(SET).head(n)
+    """Return the n rows with the largest loss in each set of PREDICTED_ROWS, validation
+    rows first.
+    """
+    worst = (
+        rows.sort_values("loss", ascending=False, kind="stable").groupby(SET).head(n)
+    )
     return worst.sort_values(SET, ascending=False, kind="stable")

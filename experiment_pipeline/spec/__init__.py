@@ -1,4 +1,6 @@
-"""Every setting of both YAML files, with limits, meaning and default; frozen, unknown keys are errors."""
+"""Every setting of both YAML files, with limits, meaning and default; frozen, unknown
+keys are errors.
+"""
 
 from experiment_pipeline.spec.algorithms import Features as Features
 from experiment_pipeline.spec.algorithms import Range as Range

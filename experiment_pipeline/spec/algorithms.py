@@ -1,4 +1,6 @@
-"""The algorithms that a YAML may name, one declaration each; any other is given as an import path."""
+"""The algorithms that a YAML may name, one declaration each; any other is given as an
+import path.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,9 +13,17 @@ from pydantic import Field, model_validator
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
 Features = Literal[
-    "ordinal", "onehot", "target", "text", "stacked", "arithmetic", "deviations", "generated"
+    "ordinal",
+    "onehot",
+    "target",
+    "text",
+    "stacked",
+    "arithmetic",
+    "deviations",
+    "generated",
 ]
-# Encoders that add columns computed from pairs of features to `ordinal` → the families they add.
+# Encoders that add columns computed from pairs of features to `ordinal` → the families
+# they add.
 GENERATED: Mapping[str, tuple[str, ...]] = {
     "arithmetic": ("arithmetic",),
     "deviations": ("deviations",),
@@ -23,15 +33,19 @@ STACKED = "stacked"  # adds predictions of two forests and a linear model to `or
 TREES = 100  # in each of the two forests
 # Folds of cross-fitting: four encode the fifth, as in scikit-learn's TargetEncoder.
 PARTS = 5
-# A column of at most this many distinct texts is treated as categorical by every encoder.
+# A column of at most this many distinct texts is treated as categorical by every
+# encoder.
 FEW_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]
-# The only row of the leaderboard that is not a configuration: this is its key and its algorithm.
+# The only row of the leaderboard that is not a configuration: this is its key and its
+# algorithm.
 ENSEMBLE = "ensemble"
 
 
 class Range(Closed):
-    """An interval to draw from; whole numbers are drawn if both ends are whole numbers."""
+    """An interval to draw from; whole numbers are drawn if both ends are
+    whole numbers.
+    """
 
     low: int | float = Field(description="The smallest value", examples=[0.01])
     high: int | float = Field(description="The largest value", examples=[0.3])
@@ -40,9 +54,13 @@ class Range(Closed):
     @model_validator(mode="after")
     def _is_an_interval(self) -> Self:
         if not self.low < self.high:
-            raise ValueError(f"low ({self.low}) is not below high ({self.high}); exchange them")
+            raise ValueError(
+                f"low ({self.low}) is not below high ({self.high}); exchange them"
+            )
         if self.scale == "log" and self.low <= 0:
-            raise impossible(f"low ({self.low}) is not positive; a log scale needs low > 0", "low")
+            raise impossible(
+                f"low ({self.low}) is not positive; a log scale needs low > 0", "low"
+            )
         return self
 
     @property
@@ -59,8 +77,11 @@ class Estimator:
     """The estimator of an algorithm for classification, or for regression."""
 
     path: str  # where its class is imported from
-    defaults: Mapping[str, Scalar] = field(default_factory=dict)  # used if the YAML sets no value
-    # hyperparameters of every version: with no others, a configuration is checked without an import
+    defaults: Mapping[str, Scalar] = field(
+        default_factory=dict
+    )  # used if the YAML sets no value
+    # hyperparameters of every version: with no others, a configuration is checked
+    # without an import
     well_known: frozenset[str] = frozenset()
     # search spaces, by how flexible the models should be
     spaces: Spaces = field(default_factory=dict)
@@ -73,14 +94,21 @@ class Algorithm:
     classifier: Estimator  # for binary and multiclass
     regressor: Estimator
     features: Features = "onehot"  # the default encoder; trees get ordinal codes
-    # (hyperparameters, train rows) → roughly how many passes over the rows a fit makes; inf: unknown,
-    # so that a possibly long fit starts first
-    passes: Callable[[Mapping[str, Scalar], int], float] = lambda given, n_rows: math.inf  # noqa: ARG005
-    competes: bool = True  # False: a baseline, which is always fitted and never stopped early
-    is_mean: bool = False  # whether a fit is already the mean of many, so that refits gain little
-    # types in its fitted estimator beyond those that skops and `storage.persistence` trust
+    # (hyperparameters, train rows) → roughly how many passes over the rows a fit makes;
+    # inf: unknown, so that a possibly long fit starts first
+    passes: Callable[[Mapping[str, Scalar], int], float] = lambda *_: math.inf
+    competes: bool = (
+        True  # False: a baseline, which is always fitted and never stopped early
+    )
+    is_mean: bool = (
+        False  # whether a fit is already the mean of many, so that refits gain little
+    )
+    # types in its fitted estimator beyond those that skops and `storage.persistence`
+    # trust
     trusted_types: tuple[str, ...] = ()
-    libraries: tuple[str, ...] = ()  # whose versions affect a model, beside scikit-learn's
+    libraries: tuple[
+        str, ...
+    ] = ()  # whose versions affect a model, beside scikit-learn's
     model_file: str = "model.skops"  # the file name of a stored model, by its format
 
     def estimator(self, task: str) -> Estimator:
@@ -89,25 +117,35 @@ class Algorithm:
 
 
 def positive(value: Scalar, default: float) -> float:
-    """Return a hyperparameter if it is a positive number, else `default`; the fit reports bad values."""
+    """Return a hyperparameter if it is a positive number, else `default`; the fit
+    reports bad values.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return float(value)
     return float(default)
 
 
 def competes(algorithm: str) -> bool:
-    """Whether an algorithm, declared here or not, takes part in the search: not a mere baseline."""
+    """Whether an algorithm, declared here or not, takes part in the search: not a mere
+    baseline.
+    """
     return algorithm not in ALGORITHMS or ALGORITHMS[algorithm].competes
 
 
 def refit_count(algorithm: str, fits: int) -> int:
-    """Return how many refits an algorithm, declared here or not, needs if `export.fits` asks for `fits`."""
+    """Return how many refits an algorithm, declared here or not, needs if `export.fits`
+    asks for `fits`.
+    """
     return 1 if algorithm in ALGORITHMS and ALGORITHMS[algorithm].is_mean else fits
 
 
 def model_file(algorithm: str) -> str:
     """Return the file name of a stored model of an algorithm, declared here or not."""
-    return ALGORITHMS[algorithm].model_file if algorithm in ALGORITHMS else Algorithm.model_file
+    return (
+        ALGORITHMS[algorithm].model_file
+        if algorithm in ALGORITHMS
+        else Algorithm.model_file
+    )
 
 
 # Hyperparameters drawn on a linear scale; all others on a logarithmic one.
@@ -115,11 +153,17 @@ _EVEN = {"feature_fraction", "colsample_bytree", "max_depth", "max_features"}
 Interval = tuple[float, float]
 
 
-def _spaces(**intervals: tuple[Interval | None, Interval | None, Interval | None]) -> Spaces:
-    """Build search spaces from hyperparameter → its intervals for stiffer, equal and more flexible models."""
+def _spaces(
+    **intervals: tuple[Interval | None, Interval | None, Interval | None],
+) -> Spaces:
+    """Build search spaces from hyperparameter → its intervals for stiffer, equal and
+    more flexible models.
+    """
     return {
         direction: {
-            name: Range(low=ends[0], high=ends[1], scale="linear" if name in _EVEN else "log")
+            name: Range(
+                low=ends[0], high=ends[1], scale="linear" if name in _EVEN else "log"
+            )
             for name, three in intervals.items()
             if (ends := three[place]) is not None
         }
@@ -147,7 +191,8 @@ _CATBOOST = _spaces(
     l2_leaf_reg=((3.0, 100.0), (1.0, 20.0), (0.1, 5.0)),
 )
 _FOREST = _spaces(
-    min_samples_leaf=((5, 100), (1, 50), (1, 5)), max_features=((0.1, 0.6), (0.2, 1.0), (0.3, 1.0))
+    min_samples_leaf=((5, 100), (1, 50), (1, 5)),
+    max_features=((0.1, 0.6), (0.2, 1.0), (0.3, 1.0)),
 )
 _FOREST_NAMES = frozenset(
     {
@@ -160,14 +205,19 @@ _DUMMY_NAMES = frozenset({"strategy", "constant"})
 
 
 def forest_passes(given: Mapping[str, Scalar], n_rows: int, each: float = 4) -> float:
-    """Estimate the passes over the rows in a forest's fit: `each` per level of each tree."""
+    """Estimate the passes over the rows in a forest's fit: `each` per level of each
+    tree.
+    """
     levels = math.log2(1 + n_rows / max(positive(given.get("min_samples_leaf"), 1), 1))
     depth = min(levels, positive(given.get("max_depth"), levels))
-    # By default 4: a forest sorts the values in each node, where boosting fills a histogram.
+    # By default 4: a forest sorts the values in each node, where boosting fills a
+    # histogram.
     return positive(given.get("n_estimators"), 100) * depth * each
 
 
-def _forest(prefix: str, passes: Callable[[Mapping[str, Scalar], int], float]) -> Algorithm:
+def _forest(
+    prefix: str, passes: Callable[[Mapping[str, Scalar], int], float]
+) -> Algorithm:
     """A forest of scikit-learn, on ordinal codes of categories."""
     path = f"sklearn.ensemble.{prefix}"
     return Algorithm(
@@ -181,7 +231,9 @@ def _forest(prefix: str, passes: Callable[[Mapping[str, Scalar], int], float]) -
 
 
 def _boosters(package: str, prefix: str, spaces: Spaces, *trusted: str) -> Algorithm:
-    """A library of boosted trees, on ordinal codes of categories; its version affects a model."""
+    """A library of boosted trees, on ordinal codes of categories; its version affects a
+    model.
+    """
     return Algorithm(
         classifier=Estimator(f"{package}.{prefix}Classifier", spaces=spaces),
         regressor=Estimator(f"{package}.{prefix}Regressor", spaces=spaces),
@@ -195,7 +247,11 @@ def _boosters(package: str, prefix: str, spaces: Spaces, *trusted: str) -> Algor
 ALGORITHMS: Mapping[str, Algorithm] = {
     "lightgbm": _boosters(
         *("lightgbm", "LGBM", _BOOSTED),
-        *("collections.OrderedDict", "collections.defaultdict", "lightgbm.basic.Booster"),
+        *(
+            "collections.OrderedDict",
+            "collections.defaultdict",
+            "lightgbm.basic.Booster",
+        ),
         *("lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"),
     ),
     "catboost": _boosters(
@@ -207,12 +263,14 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         *("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor"),
     ),
     "random_forest": _forest("RandomForest", forest_passes),
-    # Random splits need no sorting (Geurts et al. 2006): 2 to 4 times as fast on seven tables.
+    # Random splits need no sorting (Geurts et al. 2006): 2 to 4 times as fast on seven
+    # tables.
     "extra_trees": _forest("ExtraTrees", partial(forest_passes, each=2)),
     "linear": Algorithm(
         classifier=Estimator(
             "sklearn.linear_model.LogisticRegression",
-            # lbfgs on one-hot columns often needs more than scikit-learn's 100 iterations.
+            # lbfgs on one-hot columns often needs more than scikit-learn's 100
+            # iterations.
             defaults={"max_iter": 1000},
             well_known=_LINEAR_NAMES | {"C"},
             spaces=_spaces(C=((0.0001, 0.1), (0.001, 100.0), (1.0, 10000.0))),

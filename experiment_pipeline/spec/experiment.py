@@ -1,4 +1,6 @@
-"""`ExperimentSpec`: every key of an experiment's defs.yaml, the rules between keys, its JSON schema."""
+"""`ExperimentSpec`: every key of an experiment's defs.yaml, the rules between keys, its
+JSON schema.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -41,18 +43,30 @@ _TEMPLATE = r"\{\{\s*env\b"
 class ExperimentSpec(Closed):
     """One table, one target, one search."""
 
-    name: str = Field(pattern=NAME, description="A folder name of letters, digits and _")
+    name: str = Field(
+        pattern=NAME, description="A folder name of letters, digits and _"
+    )
     # None: the table is a DataFrame in memory. A file must name it.
-    data: table.DataSetting = Field(None, description="The table", examples=["data/customers.csv"])
+    data: table.DataSetting = Field(
+        None, description="The table", examples=["data/customers.csv"]
+    )
 
     # What is predicted, and which columns and rows count how.
-    target: str = Field(min_length=1, description="The column to predict", examples=["price"])
-    task: Task = Field(description="What is predicted", examples=["binary"])
-    positive_class: Scalar = Field(None, description="Binary: the class that counts as positive")
-    sample_weight: str | None = Field(
-        None, min_length=1, description="Column with a positive weight per row; not a feature"
+    target: str = Field(
+        min_length=1, description="The column to predict", examples=["price"]
     )
-    exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
+    task: Task = Field(description="What is predicted", examples=["binary"])
+    positive_class: Scalar = Field(
+        None, description="Binary: the class that counts as positive"
+    )
+    sample_weight: str | None = Field(
+        None,
+        min_length=1,
+        description="Column with a positive weight per row; not a feature",
+    )
+    exclude: dict[
+        str, Annotated[str, Field(min_length=1, description="The reason")]
+    ] = Field(
         {},
         description="Column → the reason it is not a feature; also for the parts of a date",
     )
@@ -62,62 +76,84 @@ class ExperimentSpec(Closed):
         "the positive class) may go when it rises, all else equal",
     )
     preparation: table.Preparation = table.Preparation()
-    features: table.FeaturesSetting = Field(None, description="Your transformer: module:name")
+    features: table.FeaturesSetting = Field(
+        None, description="Your transformer: module:name"
+    )
     analysis: table.Analysis = table.Analysis()
     validation: table.Validation = table.Validation()
     split: table.Split = Field(table.RandomSplit(), examples=["{by: random}"])
 
     # Which configurations are compared, on which rows, and by what.
     search: tuple[Search, ...] = Field(
-        min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
+        min_length=1,
+        description="The algorithms to try",
+        examples=["[{algorithm: lightgbm}]"],
     )
-    metric: MetricName = Field(description="What ranks the configurations", examples=["roc_auc"])
+    metric: MetricName = Field(
+        description="What ranks the configurations", examples=["roc_auc"]
+    )
     evaluation: EvaluationSetting = Field(
-        None, description="test_set, or cross_validation of train and test rows: for small tables"
+        None,
+        description="test_set, or cross_validation of train and test rows: for small tables",
     )
     seeds: SeedsSetting = Field(
-        None, description="Fits per configuration, by other seeds, to tell its lead from chance"
+        None,
+        description="Fits per configuration, by other seeds, to tell its lead from chance",
     )
     calibrate: CalibrateSetting = Field(
         None,
         description="Of probabilities; unset: reweighted classes, and the chosen multiclass model",
     )
     halving: HalvingSetting = Field(
-        Halving(), description="off, or shares of the train rows for fewer and fewer configurations"
+        Halving(),
+        description="off, or shares of the train rows for fewer and fewer configurations",
     )
     budget: Budget = Budget()
-    seed: int = Field(0, ge=0, lt=2**31, description="For all random draws: fits, resamples")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="For all random draws: fits, resamples"
+    )
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
     # Excluded from dumps and so from fingerprints: where fits run changes no result.
     engine: operation.Engine | None = Field(
-        None, exclude=True, description="Unset: as EXPERIMENT_PIPELINE_DASK says, else threads here"
+        None,
+        exclude=True,
+        description="Unset: as EXPERIMENT_PIPELINE_DASK says, else threads here",
     )
     choice: Literal["best_score", "smallest_in_tie_group"] = Field(
-        "best_score", description="Or the smallest configuration that is tied with the best"
+        "best_score",
+        description="Or the smallest configuration that is tied with the best",
     )
     ensemble: EnsembleSetting = Field(
-        EnsembleRule(), description="off, or the largest number of configurations in the average"
+        EnsembleRule(),
+        description="off, or the largest number of configurations in the average",
     )
 
     # How the chosen model is evaluated, and where it is exported to.
     acceptance: tuple[Criterion, ...] = Field(
-        (), description="Limits that must hold, in addition to the gate against the baseline"
+        (),
+        description="Limits that must hold, in addition to the gate against the baseline",
     )
     baseline: bool = Field(
-        True, description="off: the model need not be significantly better than the baseline"
+        True,
+        description="off: the model need not be significantly better than the baseline",
     )
     not_worse_than_champion: ChampionSetting = Field(
         NotWorseThanChampion(),
         description="off, or how much worse than the champion and the best so far a model may be",
     )
     coverage: float | None = Field(
-        None, ge=0.5, lt=1, description="A gate: intervals or sets cover this share of rows"
+        None,
+        ge=0.5,
+        lt=1,
+        description="A gate: intervals or sets cover this share of rows",
     )
     costs: Costs | None = Field(
-        None, description="Binary: costs of wrong decisions; the exported threshold minimizes them"
+        None,
+        description="Binary: costs of wrong decisions; the exported threshold minimizes them",
     )
     audit: AuditSetting = Field(
-        None, description="Columns whose groups are compared on the validation set, or with limits"
+        None,
+        description="Columns whose groups are compared on the validation set, or with limits",
     )
     export: Export = Export()
     approval: Literal["none", "required"] = Field(
@@ -127,22 +163,31 @@ class ExperimentSpec(Closed):
     record: operation.Statements = operation.Statements()
 
     # How the experiment runs in Dagster; nothing of it decides a result.
-    schedule: str = Field("0 6 * * *", description="Cron expression; stopped until you start it")
-    price_per_hour: float | None = Field(None, gt=0, description="Price of an hour of this machine")
+    schedule: str = Field(
+        "0 6 * * *", description="Cron expression; stopped until you start it"
+    )
+    price_per_hour: float | None = Field(
+        None, gt=0, description="Price of an hour of this machine"
+    )
     owners: tuple[str, ...] = Field((), description="Email addresses or team:name")
     tags: dict[str, str] = Field({}, description="Name → value, on every asset")
     freshness: operation.Freshness | None = Field(
-        None, description="Largest age of leaderboard and exported model; unset: no limit"
+        None,
+        description="Largest age of leaderboard and exported model; unset: no limit",
     )
     retention: operation.Retention | None = Field(
         None, exclude=True, description="Runs whose files `clean` keeps; unset: all"
     )
     # Excluded from dumps: their addresses may contain a secret.
     watch: operation.Watch | None = Field(
-        None, exclude=True, description="Compares later labels with the promise; unset: not watched"
+        None,
+        exclude=True,
+        description="Compares later labels with the promise; unset: not watched",
     )
     mlflow: operation.Mlflow | None = Field(
-        None, exclude=True, description="Where runs are copied to; unset: nothing goes to MLflow"
+        None,
+        exclude=True,
+        description="Where runs are copied to; unset: nothing goes to MLflow",
     )
 
     def part(self, keys: tuple[str, ...]) -> Self:
@@ -153,7 +198,9 @@ class ExperimentSpec(Closed):
         copy = self.model_copy()
         kept = {key: getattr(self, key) for key in ("name", *keys)}
         object.__setattr__(copy, "__dict__", kept)
-        object.__setattr__(copy, "__pydantic_fields_set__", self.model_fields_set & kept.keys())
+        object.__setattr__(
+            copy, "__pydantic_fields_set__", self.model_fields_set & kept.keys()
+        )
         return copy
 
     @property
@@ -161,12 +208,16 @@ class ExperimentSpec(Closed):
         """Where the table is; InvalidExperiment if the experiment has no `data`."""
         if self.data is None:
             fix = "write data: with the path or URL of the table"
-            raise InvalidExperiment("data", "is missing: this experiment names no table", fix)
+            raise InvalidExperiment(
+                "data", "is missing: this experiment names no table", fix
+            )
         return self.data
 
     @cached_property
     def not_features(self) -> frozenset[str]:
-        """Columns that never reach a model: target, weights, excluded, ids, the split's column."""
+        """Columns that never reach a model: target, weights, excluded, ids, the split's
+        column.
+        """
         split_columns = set() if self.split.by == "random" else {self.split.column}
         weights = set() if self.sample_weight is None else {self.sample_weight}
         named = {*self.exclude, *self.split.id_columns, *split_columns}
@@ -179,7 +230,9 @@ class ExperimentSpec(Closed):
 
     @property
     def import_paths(self) -> tuple[str, ...]:
-        """Import paths in the experiment, as `package.module.Name` or `package.module:name`."""
+        """Import paths in the experiment, as `package.module.Name` or
+        `package.module:name`.
+        """
         algorithms = (one.algorithm for one in self.search)
         features = "" if self.features is None else self.features.transformer
         own = (self.preparation.function or "", features, *self.metric_names)
@@ -194,7 +247,11 @@ class ExperimentSpec(Closed):
     @property
     def audit_limits(self) -> dict[str, float]:
         """Audit measure, such as `selection_rate_ratio` → its limit."""
-        return self.audit.model_dump(exclude={"columns"}, exclude_none=True) if self.audit else {}
+        return (
+            self.audit.model_dump(exclude={"columns"}, exclude_none=True)
+            if self.audit
+            else {}
+        )
 
     @property
     def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
@@ -203,16 +260,24 @@ class ExperimentSpec(Closed):
 
     @property
     def cross_validation(self) -> CrossValidation | None:
-        """How the train and test rows are cut into folds; None: the test set decides."""
+        """How the train and test rows are cut into folds; None: the test set
+        decides.
+        """
         if self.evaluation is None:
             return None
         settings = self.evaluation.cross_validation
         # A split by time has only one way to form folds.
-        return settings.model_copy(update={"repeats": 1}) if self.split.by == "time" else settings
+        return (
+            settings.model_copy(update={"repeats": 1})
+            if self.split.by == "time"
+            else settings
+        )
 
     @property
     def plain(self) -> Self:
-        """The spec with one fit per configuration and no calibration: for rungs below the last."""
+        """The spec with one fit per configuration and no calibration: for rungs below
+        the last.
+        """
         return self.model_copy(update={"seeds": None, "calibrate": "off"})
 
     @model_validator(mode="after")
@@ -222,16 +287,25 @@ class ExperimentSpec(Closed):
                 raise impossible(message, *place)
         calendar = self.preparation.calendar
         if calendar.keys() & self.exclude.keys():  # an excluded date has no parts
-            kept = {name: parts for name, parts in calendar.items() if name not in self.exclude}
+            kept = {
+                name: parts
+                for name, parts in calendar.items()
+                if name not in self.exclude
+            }
             preparation = self.preparation.model_copy(update={"calendar": kept})
             object.__setattr__(self, "preparation", preparation)
         return self
 
     def _roles(self) -> Iterator[tuple[Location, str]]:
-        """Conflicts of columns that have two roles, such as a target that is also excluded."""
+        """Conflicts of columns that have two roles, such as a target that is also
+        excluded.
+        """
         if self.sample_weight == self.target:
             yield ("sample_weight",), f"names the target {self.target!r}; name another"
-        for name, what in ((self.target, "target"), (self.sample_weight, "column of weights")):
+        for name, what in (
+            (self.target, "target"),
+            (self.sample_weight, "column of weights"),
+        ):
             roles: list[tuple[bool, Location]] = [
                 (name in self.exclude, ("exclude", str(name))),
                 (name in self.split.id_columns, ("split", "id_columns")),
@@ -243,15 +317,24 @@ class ExperimentSpec(Closed):
                 if has_role:
                     yield place, f"names the {what} {name!r}; drop it there"
         if self.monotone and self.features is not None:
-            yield ("monotone",), "cannot apply to columns that `features` makes; drop one of both"
+            yield (
+                ("monotone",),
+                "cannot apply to columns that `features` makes; drop one of both",
+            )
         for name in self.monotone.keys() & self.not_features:
-            yield ("monotone", name), f"{name!r} is not a feature; drop it here, or its other role"
+            yield (
+                ("monotone", name),
+                f"{name!r} is not a feature; drop it here, or its other role",
+            )
 
     def _without_effect(self) -> Iterator[tuple[Location, str]]:
         """Settings without effect on this task, or under cross-validation."""
         other = f"no effect on task {self.task}; drop it"
         if self.monotone and self.task == "multiclass":
-            yield ("monotone",), "several classes have no direction; predict one by task: binary"
+            yield (
+                ("monotone",),
+                "several classes have no direction; predict one by task: binary",
+            )
         if self.positive_class is not None and self.task != "binary":
             yield ("positive_class",), other
         if self.costs is not None and self.task != "binary":
@@ -263,7 +346,10 @@ class ExperimentSpec(Closed):
         unknown = [name for name in self.audit_limits if not name.startswith(measured)]
         yield from ((("audit", name), other) for name in unknown)
         if not (self.baseline or self.acceptance or self.coverage):
-            yield ("baseline",), "off leaves no gate; write acceptance criteria, or drop it"
+            yield (
+                ("baseline",),
+                "off leaves no gate; write acceptance criteria, or drop it",
+            )
         if self.evaluation is None:
             return
         instead = "drop it, or write evaluation: test_set"
@@ -276,10 +362,15 @@ class ExperimentSpec(Closed):
         given = self.evaluation.cross_validation.model_fields_set
         if self.split.by == "time" and "repeats" in given:
             place = ("evaluation", "cross_validation", "repeats")
-            yield place, "no effect on a split by time, which has only one order; drop it"
+            yield (
+                place,
+                "no effect on a split by time, which has only one order; drop it",
+            )
 
     def _metrics(self) -> Iterator[tuple[Location, str]]:
-        """Metrics of another task or without weights, and metrics with several limits."""
+        """Metrics of another task or without weights, and metrics with
+        several limits.
+        """
         named: list[tuple[Location, str]] = [(("metric",), self.metric)]
         gates = [one.metric for one in self.acceptance]
         named += [(("acceptance", n, "metric"), name) for n, name in enumerate(gates)]
@@ -295,7 +386,9 @@ class ExperimentSpec(Closed):
                 wrong = f"{name!r}{what} is not a metric of task {self.task}"
                 yield place, f"{wrong}; {known}, or your own as module:name"
             elif self.sample_weight is not None and not found.takes_weights:
-                without = f"{name} has no argument sample_weight for {self.sample_weight}"
+                without = (
+                    f"{name} has no argument sample_weight for {self.sample_weight}"
+                )
                 yield place, f"{without}; add the argument to the function"
             if place[1:] and gates.count(name) > 1:
                 yield place, f"{name} has several limits; keep one"
@@ -308,9 +401,11 @@ def spec_from(
     *,
     needs_data: bool = False,
 ) -> ExperimentSpec:
-    """Return the spec of a file's keys, or of settings in Python; InvalidExperiment lists every problem.
+    """Return the spec of a file's keys, or of settings in Python; InvalidExperiment
+    lists every problem.
 
-    `line_of`: path of a key → its `file:line`; `needs_data`: `data` is required, as in a file.
+    `line_of`: path of a key → its `file:line`; `needs_data`: `data` is required, as in
+    a file.
     """
     if "name" in raw:
         fix = f"the folder names the experiment ({name}); drop this key"
@@ -318,7 +413,9 @@ def spec_from(
     given = {"name": name, **raw}
     problems, spec = [], None
     if needs_data and raw.get("data") is None:
-        problems.append(Problem(("data",), "is missing: the table, such as data/customers.csv"))
+        problems.append(
+            Problem(("data",), "is missing: the table, such as data/customers.csv")
+        )
     try:
         spec = ExperimentSpec.model_validate(given)
     except ValidationError as error:
@@ -332,14 +429,17 @@ Schema = dict[str, Any]
 
 
 def defs_yaml_schema() -> Schema:
-    """Return the JSON schema of everything below `attributes`, for editors and `dg check yaml`.
+    """Return the JSON schema of everything below `attributes`, for editors and `dg
+    check yaml`.
 
-    It has no references, and is never stricter than the models, which do the validation.
+    It has no references, and is never stricter than the models, which do the
+    validation.
     """
     whole = ExperimentSpec.model_json_schema()
     schema = _published(whole, whole["$defs"])
     del schema["$defs"], schema["properties"]["name"]
-    # An experiment in a file has its name from the folder, and reads its table from somewhere.
+    # An experiment in a file has its name from the folder, and reads its table from
+    # somewhere.
     schema["required"] = ["data", *(key for key in schema["required"] if key != "name")]
     return schema
 
@@ -347,8 +447,18 @@ def defs_yaml_schema() -> Schema:
 def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
     if "$ref" in node:
         stated = {key: value for key, value in node.items() if key != "$ref"}
-        return _published({**models[node["$ref"].removeprefix("#/$defs/")], **stated}, models)
-    dropped = ("pattern", "minLength", "maxLength", "title", "discriminator", "anyOf", "oneOf")
+        return _published(
+            {**models[node["$ref"].removeprefix("#/$defs/")], **stated}, models
+        )
+    dropped = (
+        "pattern",
+        "minLength",
+        "maxLength",
+        "title",
+        "discriminator",
+        "anyOf",
+        "oneOf",
+    )
     found = {key: value for key, value in node.items() if key not in dropped}
     for key in ("items", "additionalProperties"):
         if isinstance(found.get(key), dict):
@@ -357,10 +467,17 @@ def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
         fields[name] = _published(one, models)
     for branch in node.get("anyOf") or node.get("oneOf") or ():
         member = _published(branch, models)
-        # These keywords constrain lists or mappings alone; `type`, `enum`, `const` any branch's value.
-        found |= {key: member[key] for key in ("items", "additionalProperties") if key in member}
+        # These keywords constrain lists or mappings alone; `type`, `enum`, `const` any
+        # branch's value.
+        found |= {
+            key: member[key]
+            for key in ("items", "additionalProperties")
+            if key in member
+        }
         for name, one in member.get("properties", {}).items():
-            fields[name] = {"description": one.get("description", "")} if name in fields else one
+            fields[name] = (
+                {"description": one.get("description", "")} if name in fields else one
+            )
     if fields:
         found["properties"] = fields
     if found.get("type") in ("integer", "number", "boolean"):

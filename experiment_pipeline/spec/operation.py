@@ -1,4 +1,6 @@
-"""`record`, `freshness`, `watch`, `retention`, `mlflow`, `engine`: settings that change no result."""
+"""`record`, `freshness`, `watch`, `retention`, `mlflow`, `engine`: settings that change
+no result.
+"""
 
 import ipaddress
 import re
@@ -13,12 +15,20 @@ Sentence = Annotated[str, Field(min_length=1)] | None
 
 
 class Statements(Closed):
-    """Statements that only people can make about a model; decision record, card and manifest show them."""
+    """Statements that only people can make about a model; decision record, card and
+    manifest show them.
+    """
 
-    purpose: Sentence = Field(None, description="What it is for, and which decisions it supports")
+    purpose: Sentence = Field(
+        None, description="What it is for, and which decisions it supports"
+    )
     not_for: Sentence = Field(None, description="What it must not be used for")
-    oversight: Sentence = Field(None, description="Who can overrule or stop it, and how")
-    affected: Sentence = Field(None, description="Whom it affects, and where they can object")
+    oversight: Sentence = Field(
+        None, description="Who can overrule or stop it, and how"
+    )
+    affected: Sentence = Field(
+        None, description="Whom it affects, and where they can object"
+    )
     # A lower limit, because pydantic reads a bare number as seconds since 1970.
     review_on: Annotated[date, Field(gt=date(2000, 1, 1))] | None = Field(
         None, description="The day of its next review", examples=["2027-06-30"]
@@ -26,7 +36,9 @@ class Statements(Closed):
 
 
 class Freshness(Closed):
-    """The age at which Dagster's page marks leaderboard and exported model as outdated."""
+    """The age at which Dagster's page marks leaderboard and exported model as
+    outdated.
+    """
 
     warn_after: Duration | None = Field(
         None, description="A duration; unset: no warning", examples=["2 days"]
@@ -35,15 +47,27 @@ class Freshness(Closed):
 
 
 class Watch(Closed):
-    """The champion's predictions and the labels that come later; see `experiment-pipeline watch`."""
+    """The champion's predictions and the labels that come later; see
+    `experiment-pipeline watch`.
+    """
 
     predictions: str = Field(
-        min_length=1, repr=False, description="Path or URL of what `predict --keep` wrote"
+        min_length=1,
+        repr=False,
+        description="Path or URL of what `predict --keep` wrote",
     )
-    labels: str = Field(min_length=1, repr=False, description="Path or URL; with id and target")
-    id: str | None = Field(None, min_length=1, description="Unset: the split's id_columns")
-    time: str | None = Field(None, min_length=1, description="Unset: that of a split by time")
-    schedule: str | None = Field(None, description="Cron expression; unset: only on request")
+    labels: str = Field(
+        min_length=1, repr=False, description="Path or URL; with id and target"
+    )
+    id: str | None = Field(
+        None, min_length=1, description="Unset: the split's id_columns"
+    )
+    time: str | None = Field(
+        None, min_length=1, description="Unset: that of a split by time"
+    )
+    schedule: str | None = Field(
+        None, description="Cron expression; unset: only on request"
+    )
     rerun: bool = Field(False, description="true: a broken promise requests one run")
 
 
@@ -65,7 +89,9 @@ class Mlflow(Closed):
         examples=["http://mlflow.example:5000"],
     )
     experiment: str | None = Field(
-        None, min_length=1, description="Name of the experiment there; unset: the same as here"
+        None,
+        min_length=1,
+        description="Name of the experiment there; unset: the same as here",
     )
 
     @property
@@ -81,10 +107,14 @@ _ADDRESS = re.compile(
 
 
 class Certificates(Closed):
-    """Certificates of this client and its authority: PEM files, read when a run begins."""
+    """Certificates of this client and its authority: PEM files, read when a
+    run begins.
+    """
 
     ca: str = Field(min_length=1, description="Path of the cluster's CA certificate")
-    certificate: str = Field(min_length=1, description="Path of this client's certificate")
+    certificate: str = Field(
+        min_length=1, description="Path of this client's certificate"
+    )
     key: str = Field(min_length=1, description="Path of this client's private key")
 
     # Messages show paths, and a pasted value would often be the private key.
@@ -108,7 +138,8 @@ class DaskEngine(Closed):
         None, description="For tls://; unset: those of Dask's own configuration"
     )
     insecure: bool = Field(
-        False, description="true: tcp:// to another machine; anyone who reaches a port can run code"
+        False,
+        description="true: tcp:// to another machine; anyone who reaches a port can run code",
     )
 
     @property
@@ -126,9 +157,13 @@ class DaskEngine(Closed):
                 "and password: a certificate says who you are",
                 "address",
             )
-        protocol, host = (found["protocol"], found["host"].strip("[]")) if found else (LOCAL, "")
+        protocol, host = (
+            (found["protocol"], found["host"].strip("[]")) if found else (LOCAL, "")
+        )
         if self.certificates is not None and protocol != "tls":
-            raise impossible("no effect without tls://; correct the address", "certificates")
+            raise impossible(
+                "no effect without tls://; correct the address", "certificates"
+            )
         try:
             loopback = ipaddress.ip_address(host).is_loopback
         except ValueError:

@@ -1,6 +1,8 @@
-"""YAML text → nodes with line numbers → models, or every problem with its own `file:line`.
+"""YAML text → nodes with line numbers → models, or every problem with its own
+`file:line`.
 
-YAML is read as in version 1.2: an unquoted yes, no, on or off is a text, and 1e-3 is a number.
+YAML is read as in version 1.2: an unquoted yes, no, on or off is a text, and 1e-3 is a
+number.
 """
 
 import re
@@ -42,14 +44,21 @@ _Loader.yaml_implicit_resolvers = {  # pyrefly: ignore[instance-var-assign]
     first: [(tag, pattern) for tag, pattern in rules if tag != _BOOL]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(_BOOL, re.compile("(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
+_Loader.add_implicit_resolver(
+    _BOOL, re.compile("(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"]
+)
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-for _class in (_Loader, _Dumper):  # read 1e3 as a number, and quote the text "1e3" when writing
+for _class in (
+    _Loader,
+    _Dumper,
+):  # read 1e3 as a number, and quote the text "1e3" when writing
     _class.add_implicit_resolver(_FLOAT, _EXPONENT, [*"-+.0123456789"])
 
 
 def to_yaml(value: Any, width: int = 100, **style: Any) -> str:
-    """Write plain values as YAML that reads back as the same values, with keys in their order."""
+    """Write plain values as YAML that reads back as the same values, with keys in their
+    order.
+    """
     settings = {"sort_keys": False, "allow_unicode": True, "width": width}
     return yaml.dump(value, Dumper=_Dumper, **settings, **style)
 
@@ -71,7 +80,9 @@ def invalid(
     line_of: Callable[[Location], str] = lambda _: "settings",
     error: type[errors.ExperimentPipelineError] = errors.InvalidExperiment,
 ) -> errors.ExperimentPipelineError:
-    """Return one error for all problems, one a line, each with its `file:line` first."""
+    """Return one error for all problems, one a line, each with its
+    `file:line` first.
+    """
     lines = [f"{line_of(one.location)}: {one}" for one in problems[:MOST_PROBLEMS]]
     if more := len(problems) - len(lines):
         lines.append(f"and {more} more")
@@ -82,7 +93,9 @@ def invalid(
 
 @dataclass
 class YamlFile:
-    """A YAML text and the path that messages show; `error`: the class to raise if it is invalid YAML."""
+    """A YAML text and the path that messages show; `error`: the class to raise if it is
+    invalid YAML.
+    """
 
     text: str
     path: str
@@ -100,17 +113,29 @@ class YamlFile:
                     raise self._wrong(event.start_mark, rule)
             self.documents = [*yaml.compose_all(self.text, Loader=_Loader)]
         except yaml.MarkedYAMLError as error:
-            rule = f"{error.context}: {error.problem}" if error.context else str(error.problem)
-            advice = "check its indentation, and quote a text that holds a colon or a comma"
+            rule = (
+                f"{error.context}: {error.problem}"
+                if error.context
+                else str(error.problem)
+            )
+            advice = (
+                "check its indentation, and quote a text that holds a colon or a comma"
+            )
             mark = error.problem_mark or error.context_mark
             raise self._wrong(mark, f"is not YAML: {rule}; {advice}") from None
         except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
-            at = error.start if isinstance(error, UnicodeEncodeError) else error.position
+            at = (
+                error.start if isinstance(error, UnicodeEncodeError) else error.position
+            )
             place = f"{self.path}:{self.text.count(chr(10), 0, at) + 1}"
-            raise self.error(place, f"is not YAML in UTF-8: {error.reason}", "edit it") from None
+            raise self.error(
+                place, f"is not YAML in UTF-8: {error.reason}", "edit it"
+            ) from None
 
     def place(self, location: Location) -> str:
-        """`file:line` of a key (or list position), or of its closest parent that exists."""
+        """`file:line` of a key (or list position), or of its closest parent that
+        exists.
+        """
         if not self.documents:
             return f"{self.path}:1"
         node = self.documents[0]
@@ -118,10 +143,14 @@ class YamlFile:
         for part in location:
             if isinstance(node, yaml.MappingNode):
                 pairs = [
-                    (key.start_mark, value) for key, value in node.value if key.value == str(part)
+                    (key.start_mark, value)
+                    for key, value in node.value
+                    if key.value == str(part)
                 ]
             elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-                pairs = [(value.start_mark, value) for value in node.value[part : part + 1]]
+                pairs = [
+                    (value.start_mark, value) for value in node.value[part : part + 1]
+                ]
             else:
                 pairs = []
             if not pairs:
@@ -130,8 +159,9 @@ class YamlFile:
         return f"{self.path}:{line + 1}"
 
     def values(self, *, one_document: bool = True) -> Any:
-        """Return the plain values of the first document. Raises `error`: aliases that expand too far, values
-        that are not plain; with `one_document` also for a second document or a duplicate key.
+        """Return the plain values of the first document. Raises `error`: aliases that
+        expand too far, values that are not plain; with `one_document` also for a second
+        document or a duplicate key.
         """
         if not self.documents:
             return None
@@ -148,10 +178,16 @@ class YamlFile:
                 rule = "an alias (*name) contains itself; write it out"
                 raise self._wrong(node.start_mark, rule)
             lines: dict[str, int] = {}
-            pairs = node.value if one_document and isinstance(node, yaml.MappingNode) else ()
+            pairs = (
+                node.value
+                if one_document and isinstance(node, yaml.MappingNode)
+                else ()
+            )
             for key, _ in pairs:
                 if (name := f"{key.tag} {key.value}") in lines:
-                    path = ".".join(map(str, (*at, key.value))).removeprefix("attributes.")
+                    path = ".".join(map(str, (*at, key.value))).removeprefix(
+                        "attributes."
+                    )
                     rule = f"{path} is already on line {lines[name]}; keep one of them"
                     raise self._wrong(key.start_mark, rule)
                 lines[name] = key.start_mark.line + 1
@@ -161,7 +197,9 @@ class YamlFile:
         try:
             return _Loader("").construct_document(root)
         except (yaml.constructor.ConstructorError, ValueError) as error:
-            mark = getattr(error, "problem_mark", None)  # ValueError: an impossible date
+            mark = getattr(
+                error, "problem_mark", None
+            )  # ValueError: an impossible date
             reason = getattr(error, "problem", error)
             raise self._wrong(mark, f"is not YAML of plain values: {reason}") from None
 
@@ -170,8 +208,12 @@ class YamlFile:
         return self.error(f"{self.path}:{line}", rule, "edit the file")
 
 
-def _walk(node: yaml.Node, above: Location = ()) -> Iterator[tuple[Location, yaml.Node]]:
-    """Yield (path, node) for the node and all below it; aliased nodes come once per use."""
+def _walk(
+    node: yaml.Node, above: Location = ()
+) -> Iterator[tuple[Location, yaml.Node]]:
+    """Yield (path, node) for the node and all below it; aliased nodes come once per
+    use.
+    """
     yield above, node
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
@@ -194,10 +236,14 @@ class ComponentFile(Closed):
 
 
 def read_component(file: YamlFile, experiment: str) -> ComponentFile:
-    """Read the outer keys of any component's file; InvalidExperiment: with `file:line` of each problem."""
+    """Read the outer keys of any component's file; InvalidExperiment: with `file:line`
+    of each problem.
+    """
     raw = file.values(one_document=False)
     if not isinstance(raw, Mapping):
-        raise invalid([Problem((), "holds no `type:` and `attributes:`; write them")], file.place)
+        raise invalid(
+            [Problem((), "holds no `type:` and `attributes:`; write them")], file.place
+        )
     if raw.get("type") == experiment:
         file.values()
     try:
@@ -207,7 +253,9 @@ def read_component(file: YamlFile, experiment: str) -> ComponentFile:
 
 
 def read_schema(file: YamlFile) -> SchemaFile:
-    """Return what a schema.yaml declares; InvalidSchema: with `file:line` of each problem."""
+    """Return what a schema.yaml declares; InvalidSchema: with `file:line` of each
+    problem.
+    """
     raw = file.values()
     if not isinstance(raw, Mapping):
         problem = Problem((), "it is not a mapping of keys; begin with columns:")
@@ -215,11 +263,15 @@ def read_schema(file: YamlFile) -> SchemaFile:
     try:
         return SchemaFile.model_validate(raw)
     except ValidationError as error:
-        raise invalid(explain(error, SchemaFile, raw), file.place, errors.InvalidSchema) from None
+        raise invalid(
+            explain(error, SchemaFile, raw), file.place, errors.InvalidSchema
+        ) from None
 
 
 def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Problem]:
-    """Return pydantic's errors as problems of the keys of `raw`, which was validated as `model`."""
+    """Return pydantic's errors as problems of the keys of `raw`, which was validated as
+    `model`.
+    """
     by_place: dict[Location, list[tuple[ErrorDetails, Sequence[type[BaseModel]]]]] = {}
     for item in error.errors(include_url=False):
         place, owners = _read_path(item, model, raw)
@@ -230,13 +282,21 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Pr
         if any(other != place and other[: len(place)] == place for other in by_place):
             continue
         telling = [one for one in items if not one[0]["type"].endswith(_WRONG_KIND)]
-        first, *others = dict.fromkeys(_message(place, *one) for one in telling or items)
-        text = " or ".join([first, *(one.partition(" should be ")[2] or one for one in others)])
+        first, *others = dict.fromkeys(
+            _message(place, *one) for one in telling or items
+        )
+        text = " or ".join(
+            [first, *(one.partition(" should be ")[2] or one for one in others)]
+        )
         item, owners = items[0]
         if item["type"] == "string_type" and isinstance(item["input"], int | float):
             text += "; put it in quotes"
         field = _field(place, owners)
-        if field and field.description and (not telling or item["type"].startswith("string_")):
+        if (
+            field
+            and field.description
+            and (not telling or item["type"].startswith("string_"))
+        ):
             text += f" ({field.description})"
         problems.append(Problem(place, text))
     return problems
@@ -245,7 +305,9 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Pr
 def _read_path(
     item: ErrorDetails, model: type[BaseModel], raw: Any
 ) -> tuple[Location, Sequence[type[BaseModel]]]:
-    """An error's path in the file, without pydantic's tags, and the models that may declare its last key."""
+    """An error's path in the file, without pydantic's tags, and the models that may
+    declare its last key.
+    """
     kept: list[str | int] = []
     owners, found = [model], [model]
     path = item["loc"]
@@ -255,14 +317,19 @@ def _read_path(
         tagged = [
             one
             for one in found
-            if any(get_args(field.annotation) == (part,) for field in one.model_fields.values())
+            if any(
+                get_args(field.annotation) == (part,)
+                for field in one.model_fields.values()
+            )
         ]
         if len(found) > 1 and tagged:
             found = tagged
             continue
         owners = found
         fields = [one.model_fields.get(str(part)) for one in found]
-        found = [inner for one in fields if one for inner in _models_in(one.annotation)] or found
+        found = [
+            inner for one in fields if one for inner in _models_in(one.annotation)
+        ] or found
         inside: Sequence[Any] = ()
         if isinstance(raw, Mapping):
             inside = [value for key, value in raw.items() if str(key) == str(part)]
@@ -286,13 +353,17 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _field(place: Location, owners: Sequence[type[BaseModel]]) -> FieldInfo | None:
     key = str(place[-1]) if place else ""
-    return next((one.model_fields[key] for one in owners if key in one.model_fields), None)
+    return next(
+        (one.model_fields[key] for one in owners if key in one.model_fields), None
+    )
 
 
 def _message(  # noqa: PLR0911 - a sentence per kind of error
     place: Location, item: ErrorDetails, owners: Sequence[type[BaseModel]]
 ) -> str:
-    """One sentence about the value, mostly pydantic's; for keys and words also the allowed ones."""
+    """One sentence about the value, mostly pydantic's; for keys and words also the
+    allowed ones.
+    """
     kind, context = item["type"], item.get("ctx", {})
     key = str(place[-1]) if place else ""
     if kind in ("impossible", "value_error"):
@@ -308,7 +379,9 @@ def _message(  # noqa: PLR0911 - a sentence per kind of error
         such = f", such as {field.examples[0]}" if field and field.examples else ""
         return f"is missing: {meaning[:1].lower()}{meaning[1:]}{such}"
     if "discriminator" in context:
-        tags = [str(get_args(owner.model_fields[key].annotation)[0]) for owner in owners]
+        tags = [
+            str(get_args(owner.model_fields[key].annotation)[0]) for owner in owners
+        ]
         if kind == "union_tag_not_found":
             return f"is missing; allowed: {', '.join(tags)}"
         return f"{context['tag']!r} is not allowed; {errors.allowed_instead(context['tag'], tags)}"

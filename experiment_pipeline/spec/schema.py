@@ -5,16 +5,29 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    create_model,
+    model_validator,
+)
 
 from experiment_pipeline.errors import did_you_mean
 from experiment_pipeline.spec.models import Closed, Location, impossible
 
 Settings = dict[str, Any]
-# pandera's keys that are documentation, and keys that would change how rows are checked: pandera
-# writes these as null or false, which is accepted.
+# pandera's keys that are documentation, and keys that would change how rows are
+# checked: pandera writes these as null or false, which is accepted.
 PROSE = {"title", "description", "name", "schema_type", "api", "version", "metadata"}
-REFUSED = {"drop_invalid_rows", "index", "multiindex", "dtype", "parsers", "n_failure_cases"}
+REFUSED = {
+    "drop_invalid_rows",
+    "index",
+    "multiindex",
+    "dtype",
+    "parsers",
+    "n_failure_cases",
+}
 REFUSED |= {"groupby", "groups"}
 
 
@@ -28,7 +41,9 @@ def _compiled(pattern: Any) -> Any:
     try:
         re.compile(str(pattern))
     except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}; correct it") from None
+        raise ValueError(
+            f"{pattern!r} is not a regular expression: {error}; correct it"
+        ) from None
     return pattern
 
 
@@ -42,7 +57,9 @@ Operator = Literal["<", "<=", "==", "!=", ">=", ">"]
 
 
 class Words(Closed):
-    """A model of pandera's keys: drops the documentation, and refuses keys without effect here."""
+    """A model of pandera's keys: drops the documentation, and refuses keys without
+    effect here.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -89,8 +106,12 @@ class CheckRule(Words):
 
 
 def _check(**arguments: Any) -> Any:
-    """The pydantic field of one check, given argument → type, or (type, default) if it is optional."""
-    fields: Any = {k: v if isinstance(v, tuple) else (v, ...) for k, v in arguments.items()}
+    """The pydantic field of one check, given argument → type, or (type, default) if it
+    is optional.
+    """
+    fields: Any = {
+        k: v if isinstance(v, tuple) else (v, ...) for k, v in arguments.items()
+    }
     model = create_model("Check", __base__=CheckRule, **fields)
     return Annotated[model | None, BeforeValidator(_empty_is_no_key)], None
 
@@ -98,15 +119,21 @@ def _check(**arguments: Any) -> Any:
 _LENGTH = (int | None, None)
 _COLUMN_CHECKS: dict[str, Any] = {
     **dict.fromkeys(("equal_to", "not_equal_to"), _check(value=Value)),
-    **dict.fromkeys(("greater_than", "greater_than_or_equal_to"), _check(min_value=Value)),
+    **dict.fromkeys(
+        ("greater_than", "greater_than_or_equal_to"), _check(min_value=Value)
+    ),
     **dict.fromkeys(("less_than", "less_than_or_equal_to"), _check(max_value=Value)),
     "in_range": _check(
-        min_value=Value, max_value=Value, include_min=(bool, True), include_max=(bool, True)
+        min_value=Value,
+        max_value=Value,
+        include_min=(bool, True),
+        include_max=(bool, True),
     ),
     "isin": _check(allowed_values=tuple[Value, ...]),
     "notin": _check(forbidden_values=tuple[Value, ...]),
     **dict.fromkeys(
-        ("str_matches", "str_contains"), _check(pattern=Annotated[Any, AfterValidator(_compiled)])
+        ("str_matches", "str_contains"),
+        _check(pattern=Annotated[Any, AfterValidator(_compiled)]),
     ),
     **dict.fromkeys(("str_startswith", "str_endswith"), _check(string=str)),
     "str_length": _check(min_value=_LENGTH, max_value=_LENGTH, exact_value=_LENGTH),
@@ -122,16 +149,21 @@ class Checks(Words):
 
     def given(self) -> Iterator[tuple[str, CheckRule]]:
         """Yield (name, check) for each check that is given."""
-        yield from ((name, check) for name, check in self if isinstance(check, CheckRule))
+        yield from (
+            (name, check) for name, check in self if isinstance(check, CheckRule)
+        )
 
 
-# Checks of one column, which may be beside its other keys; and checks across columns of a row.
+# Checks of one column, which may be beside its other keys; and checks across columns of
+# a row.
 ColumnChecks = create_model("ColumnChecks", __base__=Checks, **_COLUMN_CHECKS)
 TableChecks = create_model("TableChecks", __base__=Checks, **_TABLE_CHECKS)
 
 
 def _both_notations(raw: Any) -> Any:
-    """Turn checks into a list of {name: arguments}: from such a mapping, or from pandera's list notation."""
+    """Turn checks into a list of {name: arguments}: from such a mapping, or from
+    pandera's list notation.
+    """
     if not isinstance(raw, list):
         return [] if raw is None else [raw]
     found = []
@@ -140,7 +172,9 @@ def _both_notations(raw: Any) -> Any:
         name = options.pop("check_name", None)
         if name is None:
             raise ValueError(f"{entry!r} has no name; write it as name: arguments")
-        found.append({name: {**{k: v for k, v in entry.items() if k != "options"}, **options}})
+        found.append(
+            {name: {**{k: v for k, v in entry.items() if k != "options"}, **options}}
+        )
     return found
 
 
@@ -148,7 +182,9 @@ ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
 
 
 class Column(ColumnChecks):
-    """The rules of one column; checks may be beside the other keys, or under `checks`."""
+    """The rules of one column; checks may be beside the other keys, or under
+    `checks`.
+    """
 
     dtype: str | None = None
     nullable: bool = False
@@ -162,7 +198,10 @@ class Column(ColumnChecks):
 
     def all_checks(self) -> list[tuple[str, CheckRule]]:
         """All checks with their names, those under `checks` first."""
-        return [*(one for checks in self.checks for one in checks.given()), *self.given()]
+        return [
+            *(one for checks in self.checks for one in checks.given()),
+            *self.given(),
+        ]
 
     def for_pandera(self) -> Settings:
         """The column with its checks in pandera's list notation."""
@@ -211,8 +250,17 @@ class SchemaFile(Words):
 
     def for_pandera(self) -> Settings:
         """The schema as the mapping that pandera's reader takes."""
-        checks = [check.for_pandera(name) for one in self.checks for name, check in one.given()]
+        checks = [
+            check.for_pandera(name)
+            for one in self.checks
+            for name, check in one.given()
+        ]
         stated = {key: getattr(self, key) for key in self.model_fields_set}
         unique = [self.unique] if isinstance(self.unique, str) else self.unique
         columns = {name: column.for_pandera() for name, column in self.columns.items()}
-        return {**stated, "unique": unique, "columns": columns, "checks": checks or None}
+        return {
+            **stated,
+            "unique": unique,
+            "columns": columns,
+            "checks": checks or None,
+        }

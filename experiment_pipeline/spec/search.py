@@ -1,11 +1,19 @@
-"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`, gates, audit, costs, export."""
+"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`, gates, audit,
+costs, export.
+"""
 
 import itertools
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, WrapSerializer, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    WrapSerializer,
+    field_validator,
+    model_validator,
+)
 
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE, Features, Range
@@ -26,7 +34,9 @@ _KEY = r"^[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*\.?$"
 
 
 class Search(Closed):
-    """The configurations of one algorithm: a grid, random draws, or an explicit list."""
+    """The configurations of one algorithm: a grid, random draws, or an
+    explicit list.
+    """
 
     algorithm: str = Field(
         description=f"{', '.join(ALGORITHMS)} or an import path", examples=["lightgbm"]
@@ -35,7 +45,8 @@ class Search(Closed):
     draws: int | None = Field(None, ge=1, le=100_000, description="For method: random")
     seed: int = Field(0, ge=0, lt=2**31, description="Of the draws")
     hyperparameters: dict[str, Hyperparameter] = Field(
-        {}, description="Name → one value, a list, or a range {low: …, high: …, scale: log}"
+        {},
+        description="Name → one value, a list, or a range {low: …, high: …, scale: log}",
     )
     configurations: tuple[dict[str, Scalar], ...] = ()
     features: Features | tuple[Features, ...] | None = Field(
@@ -45,7 +56,10 @@ class Search(Closed):
         "model; arithmetic, deviations or generated (both): ordinal, and columns made of pairs of features; unset: by the algorithm",
     )
     name: str | None = Field(
-        None, pattern=_KEY, max_length=40, description="Its key; halving does not stop it"
+        None,
+        pattern=_KEY,
+        max_length=40,
+        description="Its key; halving does not stop it",
     )
     note: str = Field("", description="Why it is tried; the leaderboard shows it")
 
@@ -62,7 +76,9 @@ class Search(Closed):
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> Self:
         if self.features == () or len({*self.encoders}) < len(self.encoders):
-            raise impossible("the list is empty or names an encoder twice; correct it", "features")
+            raise impossible(
+                "the list is empty or names an encoder twice; correct it", "features"
+            )
         for place, message in self._conflicts():
             raise impossible(message, *place)
         return self
@@ -74,31 +90,55 @@ class Search(Closed):
             if value == ():
                 yield place, "the list is empty; name values"
             elif self.configurations and key in self.searched:
-                yield place, "cannot be searched beside explicit configurations; write two entries"
+                yield (
+                    place,
+                    "cannot be searched beside explicit configurations; write two entries",
+                )
             elif self.method == "grid" and isinstance(value, Range):
-                yield place, "a grid cannot hold a range; write a list, or random with draws"
+                yield (
+                    place,
+                    "a grid cannot hold a range; write a list, or random with draws",
+                )
         for number, configuration in enumerate(self.configurations):
             for key in configuration.keys() & self.hyperparameters.keys():
                 both = ("configurations", number, key)
                 yield both, f"{key} is also in hyperparameters; keep it in one place"
-        several = self.searched or len(self.configurations) > 1 or len(self.encoders) > 1
+        several = (
+            self.searched or len(self.configurations) > 1 or len(self.encoders) > 1
+        )
         if self.name == ENSEMBLE or (self.name and several):
-            yield ("name",), f"needs a single configuration, without lists; {ENSEMBLE} is reserved"
+            yield (
+                ("name",),
+                f"needs a single configuration, without lists; {ENSEMBLE} is reserved",
+            )
         if self.method == "grid":
             for key in ("draws", "seed"):
                 if key in given and getattr(self, key) is not None:
-                    yield (key,), f"{key} has no effect on a grid; write method: random, or drop it"
+                    yield (
+                        (key,),
+                        f"{key} has no effect on a grid; write method: random, or drop it",
+                    )
         elif self.configurations:
-            yield ("method",), "random has no effect on explicit configurations; drop it"
+            yield (
+                ("method",),
+                "random has no effect on explicit configurations; drop it",
+            )
         elif self.draws is None:
             yield (), "method random needs draws: the number of configurations"
         elif not self.searched and len(self.encoders) < 2:
-            yield ("method",), "random has nothing to draw; give a list, or low and high"
+            yield (
+                ("method",),
+                "random has nothing to draw; give a list, or low and high",
+            )
 
     @property
     def searched(self) -> dict[str, Range | tuple[Scalar, ...]]:
         """The hyperparameters with more than one value, in the order of the YAML."""
-        return {k: v for k, v in self.hyperparameters.items() if isinstance(v, Range | tuple)}
+        return {
+            k: v
+            for k, v in self.hyperparameters.items()
+            if isinstance(v, Range | tuple)
+        }
 
     @property
     def encoders(self) -> tuple[Features, ...]:
@@ -112,10 +152,16 @@ CalibrationMethod = Literal["sigmoid", "isotonic"]
 
 
 class Seeds(Closed):
-    """How often a configuration is fitted on all train rows, each time with another random seed."""
+    """How often a configuration is fitted on all train rows, each time with another
+    random seed.
+    """
 
-    fits: int = Field(ge=2, le=20, description="Fits of each configuration", examples=[5])
-    average: bool = Field(False, description="true: predict and export the mean of the fits")
+    fits: int = Field(
+        ge=2, le=20, description="Fits of each configuration", examples=[5]
+    )
+    average: bool = Field(
+        False, description="true: predict and export the mean of the fits"
+    )
 
 
 SeedsSetting = Annotated[Seeds | None, alone("fits", Seeds, int)]
@@ -130,7 +176,9 @@ CalibrateSetting = Annotated[
 
 
 class CrossValidation(Closed):
-    """Folds of the train and test rows, each predicted by models that have not seen it."""
+    """Folds of the train and test rows, each predicted by models that have
+    not seen it.
+    """
 
     folds: int = Field(5, ge=2, le=20, description="Parts into which the rows are cut")
     repeats: int = Field(3, ge=1, le=20, description="How often the rows are cut")
@@ -163,22 +211,34 @@ class Halving(Closed):
     """Successive halving: all start on few train rows, the best go on to more."""
 
     fractions: tuple[Share, ...] = Field(
-        (1 / 16, 1 / 4, 1.0), description="Growing shares of the train rows; the last one is 1"
+        (1 / 16, 1 / 4, 1.0),
+        description="Growing shares of the train rows; the last one is 1",
     )
-    keep: float = Field(0.25, gt=0, lt=1, description="Share that is promoted to the next rung")
-    # Five tables, LightGBM in a narrow space: the rank correlation of rungs of up to 1,100 rows with
-    # all rows was 0.06, of 1,600 to 2,200 rows 0.3. In a wide space fewer rows suffice.
-    fewest_rows: int = Field(1_500, ge=50, description="A rung of fewer train rows is skipped")
+    keep: float = Field(
+        0.25, gt=0, lt=1, description="Share that is promoted to the next rung"
+    )
+    # Five tables, LightGBM in a narrow space: the rank correlation of rungs of up to
+    # 1,100 rows with all rows was 0.06, of 1,600 to 2,200 rows 0.3. In a wide space
+    # fewer rows suffice.
+    fewest_rows: int = Field(
+        1_500, ge=50, description="A rung of fewer train rows is skipped"
+    )
 
     @field_validator("fractions")
     @classmethod
     def _grow_to_all_rows(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
         if len(fractions) < 2:
-            raise ValueError("one rung stops no configuration; write two or more, or halving: off")
+            raise ValueError(
+                "one rung stops no configuration; write two or more, or halving: off"
+            )
         if any(one >= other for one, other in itertools.pairwise(fractions)):
-            raise ValueError("each rung needs more rows than the one before; put them in order")
+            raise ValueError(
+                "each rung needs more rows than the one before; put them in order"
+            )
         if fractions[-1] != 1:
-            raise ValueError(f"the last rung has {fractions[-1]:g} of the rows; end with 1.0")
+            raise ValueError(
+                f"the last rung has {fractions[-1]:g} of the rows; end with 1.0"
+            )
         return fractions
 
 
@@ -186,22 +246,34 @@ HalvingSetting = Annotated[Halving | None, on_or_off(Halving), OFF_IS_WRITTEN]
 
 
 class EnsembleRule(Closed):
-    """The weighted mean of the best few configurations, as one more row of the leaderboard."""
+    """The weighted mean of the best few configurations, as one more row of the
+    leaderboard.
+    """
 
     members: int = Field(5, ge=2, le=10, description="Largest number of configurations")
 
 
-EnsembleSetting = Annotated[EnsembleRule | None, on_or_off(EnsembleRule), OFF_IS_WRITTEN]
+EnsembleSetting = Annotated[
+    EnsembleRule | None, on_or_off(EnsembleRule), OFF_IS_WRITTEN
+]
 
 
 class Worth(Closed):
-    """The gain that a search must expect to go on: in the metric, or worth its price."""
+    """The gain that a search must expect to go on: in the metric, or worth
+    its price.
+    """
 
-    gain: float | None = Field(None, gt=0, description="In the metric", examples=[0.001])
-    per_seconds: float = Field(60.0, gt=0, description="The time in which it must be expected")
+    gain: float | None = Field(
+        None, gt=0, description="In the metric", examples=[0.001]
+    )
+    per_seconds: float = Field(
+        60.0, gt=0, description="The time in which it must be expected"
+    )
     price_per_hour: float | None = Field(None, gt=0, description="Price of the machine")
     value_per_point: float | None = Field(
-        None, gt=0, description="What a gain of 0.01 of the metric is worth, in the same currency"
+        None,
+        gt=0,
+        description="What a gain of 0.01 of the metric is worth, in the same currency",
     )
 
     @model_validator(mode="after")
@@ -216,32 +288,47 @@ class Worth(Closed):
         """The gain that must be expected within `per_seconds`."""
         if self.price_per_hour is None or self.value_per_point is None:
             return self.gain or 0.0
-        return 0.01 * self.price_per_hour * self.per_seconds / 3600 / self.value_per_point
+        return (
+            0.01 * self.price_per_hour * self.per_seconds / 3600 / self.value_per_point
+        )
 
 
 class Budget(Closed):
-    """Limits of a search, checked between fits; configurations that did not start are listed."""
+    """Limits of a search, checked between fits; configurations that did not start are
+    listed.
+    """
 
     seconds: float | None = Field(
-        None, gt=0, description="For search, refit and report; the result depends on the machine"
+        None,
+        gt=0,
+        description="For search, refit and report; the result depends on the machine",
     )
-    configurations: int | None = Field(None, ge=1, description="How many are tried, drawn by seed")
-    failures_in_a_row: int | None = Field(None, ge=1, description="This many end the search")
+    configurations: int | None = Field(
+        None, ge=1, description="How many are tried, drawn by seed"
+    )
+    failures_in_a_row: int | None = Field(
+        None, ge=1, description="This many end the search"
+    )
     worth: Worth | None = Field(
-        None, description="A round of fits ends when the expected gain is less than this"
+        None,
+        description="A round of fits ends when the expected gain is less than this",
     )
 
 
-# A user's metric is given as its import path, or in Python as a function decorated with `metric`.
+# A user's metric is given as its import path, or in Python as a function decorated with
+# `metric`.
 MetricName = Annotated[
-    str, BeforeValidator(lambda one: getattr(one, "path", one), json_schema_input_type=str)
+    str,
+    BeforeValidator(lambda one: getattr(one, "path", one), json_schema_input_type=str),
 ]
 
 
 class Criterion(Closed):
     """One gate: a metric on the validation set and its limit."""
 
-    metric: MetricName = Field(description="The metric that is judged", examples=["roc_auc"])
+    metric: MetricName = Field(
+        description="The metric that is judged", examples=["roc_auc"]
+    )
     at_least: float | None = None
     at_most: float | None = None
 
@@ -253,7 +340,8 @@ class Criterion(Closed):
         return limit
 
     judged_by: Literal["bound", "estimate"] = Field(
-        "bound", description="bound: the worse bound of the 95 % interval must meet the limit"
+        "bound",
+        description="bound: the worse bound of the 95 % interval must meet the limit",
     )
 
     @model_validator(mode="after")
@@ -278,11 +366,14 @@ class Criterion(Closed):
 
 
 class NotWorseThanChampion(Closed):
-    """A gate: the model must not be worse than the champion that it would replace, nor than the best so far."""
+    """A gate: the model must not be worse than the champion that it would replace, nor
+    than the best so far.
+    """
 
     tolerance: float = Field(0.0, ge=0, description="In units of the ranking metric")
     replace: Literal["if_not_worse", "if_better"] = Field(
-        "if_not_worse", description="if_better: only a significantly better one; no tolerance"
+        "if_not_worse",
+        description="if_better: only a significantly better one; no tolerance",
     )
 
 
@@ -291,12 +382,18 @@ ChampionSetting = Annotated[
 ]
 
 
-_Largest = Annotated[float | None, Field(ge=0, lt=1, description="Gate: at most, of two groups")]
-_Smallest = Annotated[float | None, Field(gt=0, le=1, description="Gate: at least, low / high")]
+_Largest = Annotated[
+    float | None, Field(ge=0, lt=1, description="Gate: at most, of two groups")
+]
+_Smallest = Annotated[
+    float | None, Field(gt=0, le=1, description="Gate: at least, low / high")
+]
 
 
 class Audit(Closed):
-    """Columns (features or not) whose groups are compared on the validation set; ratios: lowest / highest."""
+    """Columns (features or not) whose groups are compared on the validation set;
+    ratios: lowest / highest.
+    """
 
     columns: tuple[str, ...] = Field(min_length=1, examples=[["sex", "age_band"]])
     selection_rate_difference: _Largest = None
@@ -313,8 +410,12 @@ AuditSetting = Annotated[Audit | None, alone("columns", Audit, tuple[str, ...])]
 class Costs(Closed):
     """What wrong decisions of a binary model cost, both in the same unit."""
 
-    false_positive: float = Field(gt=0, description="Cost per negative row", examples=[1])
-    false_negative: float = Field(gt=0, description="Cost per positive row", examples=[10])
+    false_positive: float = Field(
+        gt=0, description="Cost per negative row", examples=[1]
+    )
+    false_negative: float = Field(
+        gt=0, description="Cost per positive row", examples=[10]
+    )
 
 
 class Export(Closed):
@@ -328,10 +429,14 @@ class Export(Closed):
         le=20,
         description="Refits with different seeds; their mean is exported; random_forest, extra_trees: always 1",
     )
-    repository: str | None = Field(None, description="A git repository for metrics and card")
+    repository: str | None = Field(
+        None, description="A git repository for metrics and card"
+    )
 
     @model_validator(mode="after")
     def _fits_are_refits(self) -> Self:
         if self.refit == "none" and self.fits > 1:
-            raise ValueError("refit: none exports the model fitted in the search; drop fits")
+            raise ValueError(
+                "refit: none exports the model fitted in the search; drop fits"
+            )
         return self

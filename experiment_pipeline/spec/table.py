@@ -1,11 +1,20 @@
-"""`data`, `preparation`, `features`, `analysis`, `validation`, `split`: what happens to the table."""
+"""`data`, `preparation`, `features`, `analysis`, `validation`, `split`: what happens to
+the table.
+"""
 
 import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from experiment_pipeline.spec.models import Closed, Duration, Scalar, alone, duration, impossible
+from experiment_pipeline.spec.models import (
+    Closed,
+    Duration,
+    Scalar,
+    alone,
+    duration,
+    impossible,
+)
 
 # A user's own object: module:name.
 IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
@@ -16,13 +25,19 @@ class Data(Closed):
     """Where the table is and how its file is read."""
 
     url: str = Field(min_length=1, description="Any fsspec URL: path, s3://, https://")
-    format: Literal["csv", "parquet"] | None = Field(None, description="Unset: by the content")
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="Of a CSV")
+    format: Literal["csv", "parquet"] | None = Field(
+        None, description="Unset: by the content"
+    )
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="Of a CSV"
+    )
     encoding: str | None = None
     missing_values: tuple[str, ...] = Field(
         MISSING_VALUES, description="Texts in a CSV file that mean a missing value"
     )
-    anonymous: bool = Field(False, description="Read a public bucket without credentials")
+    anonymous: bool = Field(
+        False, description="Read a public bucket without credentials"
+    )
     endpoint_url: str | None = Field(None, description="An S3 server that is not AWS")
 
     @model_validator(mode="after")
@@ -46,7 +61,10 @@ class Data(Closed):
         """The URL without user, password and query, which may be logged."""
         hidden = r"(?<=://)[^/]*@|[?#].*"
         each = self.url.split("::")  # zip://a.csv::https://… is a chain
-        shown = [re.sub(hidden, "", one) if re.search("://[^/]", one) else one for one in each]
+        shown = [
+            re.sub(hidden, "", one) if re.search("://[^/]", one) else one
+            for one in each
+        ]
         return "::".join(shown)
 
 
@@ -55,16 +73,20 @@ class Numbers(Closed):
 
     decimal: Literal[".", ","] = "."
     thousands: Literal[",", ".", " ", "'", "_"] | None = Field(
-        None, description="Between groups of three digits; ' ' also means no-break spaces"
+        None,
+        description="Between groups of three digits; ' ' also means no-break spaces",
     )
     units: dict[str, float] = Field(
-        {}, description="Text before or after the number → its factor: {kg: 1, g: 0.001, '€': 1}"
+        {},
+        description="Text before or after the number → its factor: {kg: 1, g: 0.001, '€': 1}",
     )
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
         if self.decimal == self.thousands:
-            raise ValueError(f"decimal and thousands are both {self.decimal!r}; they must differ")
+            raise ValueError(
+                f"decimal and thousands are both {self.decimal!r}; they must differ"
+            )
         for unit in self.units:
             if not unit.strip() or re.search(r"[\d+-]", unit):
                 raise ValueError(
@@ -76,7 +98,9 @@ class Numbers(Closed):
 class Categories(Closed):
     """How spellings of one category become one; applied in this order."""
 
-    trim: bool = Field(False, description="Remove outer spaces; inner runs of spaces become one")
+    trim: bool = Field(
+        False, description="Remove outer spaces; inner runs of spaces become one"
+    )
     case: Literal["lower", "upper"] | None = None
     variants: dict[str, tuple[str, ...]] = Field(
         {}, description="The spelling to keep → the spellings it replaces"
@@ -115,9 +139,11 @@ class Preparation(Closed):
     missing_values_everywhere: tuple[Scalar, ...] = Field(
         (), description="Values that mean missing in every column"
     )
-    categories: dict[str, Categories] = Field({}, description="Per text column: unify spellings")
-    types: dict[str, Literal["number", "integer", "text", "boolean", "datetime"]] = Field(
-        {}, description="Per column: the type as which its texts are read"
+    categories: dict[str, Categories] = Field(
+        {}, description="Per text column: unify spellings"
+    )
+    types: dict[str, Literal["number", "integer", "text", "boolean", "datetime"]] = (
+        Field({}, description="Per column: the type as which its texts are read")
     )
     numbers: dict[str, Numbers] = Field(
         {}, description="Per number or integer column: how its texts are written"
@@ -131,11 +157,15 @@ class Preparation(Closed):
         description="Datetime column → its parts; days: since 1970; cycle_of_…: sine and cosine",
     )
     function: str | None = Field(
-        None, pattern=IMPORT_PATH, description="module:function, run last: table in, same rows out"
+        None,
+        pattern=IMPORT_PATH,
+        description="module:function, run last: table in, same rows out",
     )
 
     @field_validator(
-        "datetime_formats", mode="before", json_schema_input_type=dict[str, str | tuple[str, ...]]
+        "datetime_formats",
+        mode="before",
+        json_schema_input_type=dict[str, str | tuple[str, ...]],
     )
     @classmethod
     def _one_format_alone(cls, value: Any) -> Any:
@@ -143,12 +173,16 @@ class Preparation(Closed):
 
         if not isinstance(value, dict):
             return value
-        found = {k: v if isinstance(v, list | tuple) else (v,) for k, v in value.items()}
+        found = {
+            k: v if isinstance(v, list | tuple) else (v,) for k, v in value.items()
+        }
         for name, formats in found.items():
             if not any("%" in str(one) for one in formats):
                 raise ValueError(f"{name}: write strptime formats, such as '%d.%m.%Y'")
             for one in formats:
-                pd.to_datetime(pd.Series(dtype="str"), format=str(one))  # ValueError: invalid
+                pd.to_datetime(
+                    pd.Series(dtype="str"), format=str(one)
+                )  # ValueError: invalid
         return found
 
     @field_validator(
@@ -158,7 +192,9 @@ class Preparation(Closed):
     )
     @classmethod
     def _usual_parts(cls, value: Any) -> Any:
-        names = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        names = isinstance(value, list | tuple) and all(
+            isinstance(one, str) for one in value
+        )
         return dict.fromkeys(value, CALENDAR_PARTS) if names else value
 
     @model_validator(mode="after")
@@ -187,7 +223,9 @@ class OwnFeatures(Closed):
     """A transformer of your own, which makes the columns that models are fitted on."""
 
     transformer: str = Field(pattern=IMPORT_PATH, examples=["shop.features:Ratios"])
-    arguments: dict[str, JsonValue] = Field({}, description="Its arguments: name → value")
+    arguments: dict[str, JsonValue] = Field(
+        {}, description="Its arguments: name → value"
+    )
 
 
 class Analysis(Closed):
@@ -199,8 +237,12 @@ class Analysis(Closed):
     accept: dict[str, Annotated[str, Field(min_length=1)]] = Field(
         {}, description="Finding code → the reason it is accepted"
     )
-    thresholds: dict[str, float] = Field({}, description="Finding code, or code_blocks → the limit")
-    report_rows: int = Field(100_000, ge=100, description="Most rows in the table report")
+    thresholds: dict[str, float] = Field(
+        {}, description="Finding code, or code_blocks → the limit"
+    )
+    report_rows: int = Field(
+        100_000, ge=100, description="Most rows in the table report"
+    )
 
 
 Unseen = Literal["allow", "reject"]
@@ -208,42 +250,58 @@ RareClasses = Literal["set_aside", "stop"]
 
 
 class Drift(Closed):
-    """How much a column may drift from the data of the accepted version (population stability index)."""
+    """How much a column may drift from the data of the accepted version (population
+    stability index).
+    """
 
-    warn: float = Field(0.1, gt=0, description="Effect size from which a column is named")
-    block: float | None = Field(None, gt=0, description="Effect size from which the run ends")
+    warn: float = Field(
+        0.1, gt=0, description="Effect size from which a column is named"
+    )
+    block: float | None = Field(
+        None, gt=0, description="Effect size from which the run ends"
+    )
 
     @model_validator(mode="after")
     def _blocks_only_what_it_warns_about(self) -> Self:
         if self.block is not None and self.block < self.warn:
-            raise impossible(f"{self.block} is below warn, {self.warn}; raise it", "block")
+            raise impossible(
+                f"{self.block} is below warn, {self.warn}; raise it", "block"
+            )
         return self
 
 
 class Validation(Closed):
     """How rows are checked against the schema, beyond what schema.yaml itself decides.
 
-    New values in a feature are common: a list (`isin`) rejects, and one with `raise_warning: true`,
-    as a drafted schema has it, counts; a missing value is kept and counted unless the column says
-    `nullable: false`. The two keys decide it for all features; target, ids and excluded columns are
-    held to the schema as it is.
+    New values in a feature are common: a list (`isin`) rejects, and one with
+    `raise_warning: true`, as a drafted schema has it, counts; a missing value is kept
+    and counted unless the column says
+    `nullable: false`. The two keys decide it for all features; target, ids and excluded
+    columns are held to the schema as it is.
     """
 
-    max_rejected_fraction: float = Field(0.05, ge=0, le=1, description="More end the run")
+    max_rejected_fraction: float = Field(
+        0.05, ge=0, le=1, description="More end the run"
+    )
     max_rejected_increase: float | None = Field(
-        None, ge=0, lt=1, description="Largest rise of that fraction since the previous run"
+        None,
+        ge=0,
+        lt=1,
+        description="Largest rise of that fraction since the previous run",
     )
     duplicate_rows: Literal["keep", "reject"] = Field(
         "keep", description="reject: a row that repeats an earlier one in every column"
     )
     unseen_categories: Unseen | None = Field(
-        None, description="Values not in isin of a feature; unset: as its raise_warning says"
+        None,
+        description="Values not in isin of a feature; unset: as its raise_warning says",
     )
     unseen_missing_values: Unseen = Field(
         "allow", description="In features for which schema.yaml does not set `nullable`"
     )
     rare_classes: RareClasses = Field(
-        "set_aside", description="Classes too rare for three sets: reject their rows, or stop"
+        "set_aside",
+        description="Classes too rare for three sets: reject their rows, or stop",
     )
     drift: Drift = Drift()
 
@@ -272,7 +330,9 @@ class Fractions(Closed):
 Column = Annotated[str, Field(min_length=1, examples=["customer_id"])]
 IdColumns = Annotated[
     tuple[Column, ...],
-    Field(description="Columns that identify a row: they decide its set, and are not features"),
+    Field(
+        description="Columns that identify a row: they decide its set, and are not features"
+    ),
 ]
 
 
@@ -289,7 +349,9 @@ class GroupSplit(Closed):
     """Whole groups by a salted hash of the group's value."""
 
     by: Literal["group"]
-    column: Column = Field(description="The column whose values stay together in one set")
+    column: Column = Field(
+        description="The column whose values stay together in one set"
+    )
     id_columns: IdColumns = ()
     fractions: Fractions = Fractions()
     seed: int = 0
@@ -302,8 +364,12 @@ class TimeSplit(Closed):
     column: Column = Field(
         description="The column that orders the rows in time", examples=["order_date"]
     )
-    gap: Duration = Field("0s", description="Time left out between the sets, such as '1 day'")
-    unit: Duration = Field("1 day", description="The period whose rows intervals resample together")
+    gap: Duration = Field(
+        "0s", description="Time left out between the sets, such as '1 day'"
+    )
+    unit: Duration = Field(
+        "1 day", description="The period whose rows intervals resample together"
+    )
     id_columns: IdColumns = ()
     fractions: Fractions = Fractions()
 
@@ -319,10 +385,14 @@ class ColumnSplit(Closed):
     """The sets as a column names them."""
 
     by: Literal["column"]
-    column: Column = Field(description="The column that names each row's set", examples=["set"])
+    column: Column = Field(
+        description="The column that names each row's set", examples=["set"]
+    )
     train: tuple[Scalar, ...] = Field(("train",), min_length=1, description="Values")
     test: tuple[Scalar, ...] = Field(("test",), min_length=1, description="Values")
-    validation: tuple[Scalar, ...] = Field(("validation",), min_length=1, description="Values")
+    validation: tuple[Scalar, ...] = Field(
+        ("validation",), min_length=1, description="Values"
+    )
     id_columns: IdColumns = ()
 
     @model_validator(mode="after")
@@ -336,4 +406,6 @@ class ColumnSplit(Closed):
 
 DataSetting = Annotated[Data | None, alone("url", Data)]
 FeaturesSetting = Annotated[OwnFeatures | None, alone("transformer", OwnFeatures)]
-Split = Annotated[RandomSplit | GroupSplit | TimeSplit | ColumnSplit, Field(discriminator="by")]
+Split = Annotated[
+    RandomSplit | GroupSplit | TimeSplit | ColumnSplit, Field(discriminator="by")
+]

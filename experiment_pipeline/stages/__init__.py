@@ -1,4 +1,5 @@
-"""A plain library: one package per stage, in the order of the flow, with pure functions and their page.
+"""A plain library: one package per stage, in the order of the flow, with pure functions
+and their page.
 
 `registry` lists the stages.
 """

@@ -1,9 +1,11 @@
-"""The registry of the stages, in the order of the flow: what each makes, reads, checks and costs.
+"""The registry of the stages, in the order of the flow: what each makes, reads, checks
+and costs.
 
 A stage that may need more memory than there is warns before it begins.
 
-A new stage is its package below `stages/` with a `page.py`, an entry here, a function of its name in
-`experiment/steps.py`, its asset in `orchestration/assets/flow.py`, and a call in `experiment/flow.py`.
+A new stage is its package below `stages/` with a `page.py`, an entry here, a function
+of its name in `experiment/steps.py`, its asset in `orchestration/assets/flow.py`, and a
+call in `experiment/flow.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,11 +31,14 @@ class Stage:
 
     name: str  # of its package, of its module of assets, and of its op
     assets: tuple[str, ...]  # what it makes, by the last part of the asset key
-    version: int  # count it up when its code would give another result for the same inputs
-    # bytes of memory at its peak per byte of its table: whole runs on 1 to 30 million rows, rounded up
+    version: (
+        int  # count it up when its code would give another result for the same inputs
+    )
+    # bytes of memory at its peak per byte of its table: whole runs on 1 to 30 million
+    # rows, rounded up
     peak_per_byte: float
-    # keys of the specification that decide its result; its fingerprint covers them. What earlier
-    # stages decided is covered by the digest of what they hand on
+    # keys of the specification that decide its result; its fingerprint covers them.
+    # What earlier stages decided is covered by the digest of what they hand on
     reads: Keys = ()
     # asset check → what holds when it passes
     checks: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +119,14 @@ _STAGES = (
         19,
         2.0,
         reads=(
-            *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),
+            *(
+                *FITTING,
+                *_SEARCHED,
+                "preparation",
+                "baseline",
+                "not_worse_than_champion",
+                "costs",
+            ),
             *("audit", "export", "coverage"),
         ),
         checks={
@@ -143,7 +155,9 @@ _SAMPLED_ROWS = 1_000
 
 
 def warn_of_memory(stage: str, size: int, warn: Callable[[str], object]) -> None:
-    """Warn that a stage of STAGES, or `prediction`, may not get the memory for a table of `size` bytes."""
+    """Warn that a stage of STAGES, or `prediction`, may not get the memory for a table
+    of `size` bytes.
+    """
     peak = STAGES[stage].peak_per_byte if stage in STAGES else _PREDICTION_PEAK
     needed, free = peak * size + _LIBRARIES, free_memory()
     if needed > free.size:

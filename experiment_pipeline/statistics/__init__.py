@@ -1,1 +1,3 @@
-"""Metrics, influence, intervals, comparisons, distances, thresholds: arrays in, numbers out."""
+"""Metrics, influence, intervals, comparisons, distances, thresholds: arrays in, numbers
+out.
+"""

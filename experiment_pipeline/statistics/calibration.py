@@ -1,10 +1,12 @@
-"""Predictions compared with the truth without a metric: calibration, confusion, residuals, conformal bounds.
+"""Predictions compared with the truth without a metric: calibration, confusion,
+residuals, conformal bounds.
 
-Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of the
-outcome are modelled by the predicted log odds. A slope below 1 means overconfident; the intercept, with the
-slope fixed at 1, is how much the log odds are too low on average. Intervals allow for resampling clusters;
-those of all classes of a model hold together. A model fitted with other class weights predicts
-probabilities for that mix of classes (Elkan 2001; Dal Pozzolo et al. 2015).
+Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the
+log odds of the outcome are modelled by the predicted log odds. A slope below 1 means
+overconfident; the intercept, with the slope fixed at 1, is how much the log odds are
+too low on average. Intervals allow for resampling clusters; those of all classes of a
+model hold together. A model fitted with other class weights predicts probabilities for
+that mix of classes (Elkan 2001; Dal Pozzolo et al. 2015).
 """
 
 import math
@@ -52,7 +54,9 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 
 
 def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
-    """Return the setting that reweights classes, such as `model__class_weight=balanced`, if any."""
+    """Return the setting that reweights classes, such as
+    `model__class_weight=balanced`, if any.
+    """
     for name, value in hyperparameters.items():
         neutral = _NEUTRAL.get(name.rpartition("__")[2])
         if neutral is not None and value not in neutral:
@@ -62,7 +66,9 @@ def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
 
 @dataclass(frozen=True)
 class Miscalibration:
-    """The largest shift between predicted and observed class shares of a reweighted model."""
+    """The largest shift between predicted and observed class shares of a reweighted
+    model.
+    """
 
     setting: str  # the hyperparameter that reweights it
     of: str  # the class with the largest shift
@@ -73,7 +79,9 @@ class Miscalibration:
 def miscalibration(
     setting: str | None, predicted: SetPrediction, classes: Sequence[object] | None
 ) -> Miscalibration | None:
-    """Measure a model reweighted by a setting; None without a setting, and for regression."""
+    """Measure a model reweighted by a setting; None without a setting, and for
+    regression.
+    """
     if setting is None or classes is None:
         return None
     weights = relative_weights(predicted.weights)
@@ -85,7 +93,9 @@ def miscalibration(
     # For two classes report the positive one.
     worst = int(np.abs(means - shares).argmax()) if several else 1
     probability = means[worst if several else 0]
-    return Miscalibration(setting, str(classes[worst]), float(probability), float(shares[worst]))
+    return Miscalibration(
+        setting, str(classes[worst]), float(probability), float(shares[worst])
+    )
 
 
 def named(metric: str, *, reweighted: bool) -> str:
@@ -100,7 +110,9 @@ class ReliabilityBin:
 
     rows: int  # how many
     predicted: float  # their mean predicted probability
-    observed: Interval  # the share of the class, with Wilson's pointwise 95 % interval (1927)
+    observed: (
+        Interval  # the share of the class, with Wilson's pointwise 95 % interval (1927)
+    )
 
 
 @dataclass(frozen=True)
@@ -108,12 +120,16 @@ class CalibrationCurve:
     """The calibration of one class."""
 
     of: str  # the class
-    intercept: Interval  # of the recalibration with slope 1, in log odds; 0: right on average
+    intercept: (
+        Interval  # of the recalibration with slope 1, in log odds; 0: right on average
+    )
     slope: Interval  # of the recalibration; 1: neither overconfident nor underconfident
-    # the expected calibration error (Naeini et al. 2015), the mean distance of predicted and
-    # observed over bins of equal size
+    # the expected calibration error (Naeini et al. 2015), the mean distance of
+    # predicted and observed over bins of equal size
     expected_error: float
-    by_chance: float  # the expected error of a perfectly calibrated model on as many rows
+    by_chance: (
+        float  # the expected error of a perfectly calibrated model on as many rows
+    )
     bins: tuple[ReliabilityBin, ...]  # from the lowest probabilities to the highest
 
     @property
@@ -131,9 +147,13 @@ def calibrations(
     """Return the calibration of the classes of `class_by_class`."""
     predicted = replace(predicted, weights=relative_weights(predicted.weights))
     found = class_by_class(predicted, classes)
-    level = 1 - (1 - LEVEL) / (2 * max(len(found), 1))  # Bonferroni: intercept and slope of each
+    level = 1 - (1 - LEVEL) / (
+        2 * max(len(found), 1)
+    )  # Bonferroni: intercept and slope of each
     return tuple(
-        _calibration(str(of), replace(predicted, y=is_it * 1.0, prediction=probability), level)
+        _calibration(
+            str(of), replace(predicted, y=is_it * 1.0, prediction=probability), level
+        )
         for of, is_it, probability in found
         if np.isfinite(probability).all()
     )
@@ -142,7 +162,8 @@ def calibrations(
 def class_by_class(
     predicted: SetPrediction, classes: Sequence[object]
 ) -> list[tuple[object, np.ndarray, np.ndarray]]:
-    """Return (class, indicator (n,), probability (n,)) of the positive class, or of each of the most frequent.
+    """Return (class, indicator (n,), probability (n,)) of the positive class, or of
+    each of the most frequent.
 
     Classes that all rows or no rows belong to are left out.
     """
@@ -158,7 +179,9 @@ def class_by_class(
 
 
 def _calibration(of: str, rows: SetPrediction, level: float) -> CalibrationCurve:
-    """Judge the calibration of one class: y is 0 or 1, the prediction its probability."""
+    """Judge the calibration of one class: y is 0 or 1, the prediction its
+    probability.
+    """
     # Bins of equal size; equal probabilities stay together.
     number = int(np.clip(len(rows.y) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
     ends = np.unique(np.quantile(rows.prediction, np.linspace(0, 1, number + 1)))
@@ -178,15 +201,19 @@ def _calibration(of: str, rows: SetPrediction, level: float) -> CalibrationCurve
     # The mean size of a normal error is its standard deviation times √(2/π).
     noise = np.sqrt(2 / np.pi * predicted * (1 - predicted) / np.array(effective))
     drawn = one_sample(rows.clusters, rows.weights)
-    intercept, slope = (around(spread_of(one, drawn), level) for one in recalibration(rows))
+    intercept, slope = (
+        around(spread_of(one, drawn), level) for one in recalibration(rows)
+    )
     error, by_chance = float(shares @ np.abs(predicted - shown)), float(shares @ noise)
     return CalibrationCurve(of, intercept, slope, error, by_chance, tuple(bins))
 
 
 def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
-    """Return intercept (with slope 1) and slope of the recalibration; y is 0 or 1, predictions are those of 1.
+    """Return intercept (with slope 1) and slope of the recalibration; y is 0 or 1,
+    predictions are those of 1.
 
-    They are nan if one class is missing, or if all probabilities are equal or separate the classes.
+    They are nan if one class is missing, or if all probabilities are equal or separate
+    the classes.
     """
     design, counted = _log_odds(rows.prediction), relative_weights(rows.weights)
     (intercept,) = _logistic(rows.y, design[:, :1], design[:, 1], counted)
@@ -195,17 +222,26 @@ def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
 
 
 def recalibrated(predicted: SetPrediction) -> np.ndarray:
-    """Return class probabilities (n, k), recalibrated on the same rows; unchanged where that is undefined."""
+    """Return class probabilities (n, k), recalibrated on the same rows; unchanged where
+    that is undefined.
+    """
     from scipy.special import expit
 
-    several, counted = predicted.prediction.ndim == 2, relative_weights(predicted.weights)
+    several, counted = (
+        predicted.prediction.ndim == 2,
+        relative_weights(predicted.weights),
+    )
     columns = []
-    for code, one in enumerate(predicted.prediction.T if several else [predicted.prediction], 1):
+    for code, one in enumerate(
+        predicted.prediction.T if several else [predicted.prediction], 1
+    ):
         design = _log_odds(one)
         is_it = (predicted.y == (code - 1 if several else code)) * 1.0
         fitted = _logistic(is_it, design, np.zeros(len(design)), counted)
         found = np.array([part.estimate for part in fitted])
-        columns.append(expit(design @ (found if np.isfinite(found).all() else [0.0, 1.0])))
+        columns.append(
+            expit(design @ (found if np.isfinite(found).all() else [0.0, 1.0]))
+        )
     found = np.column_stack(columns if several else [1 - columns[0], columns[0]])
     return np.asarray(found / found.sum(axis=1, keepdims=True))
 
@@ -221,7 +257,9 @@ def _log_odds(probability: np.ndarray) -> np.ndarray:
 def _logistic(
     y: np.ndarray, design: np.ndarray, offset: np.ndarray, weights: Weights
 ) -> list[Linearised]:
-    """Fit a logistic model by Newton's steps; the influence of a row is H⁻¹ times its score."""
+    """Fit a logistic model by Newton's steps; the influence of a row is H⁻¹ times its
+    score.
+    """
     from scipy.special import expit
 
     coefficients = np.zeros(design.shape[1])
@@ -236,13 +274,20 @@ def _logistic(
         if np.abs(step).max() < _CONVERGED * (1 + np.abs(coefficients).max()):
             influence = np.linalg.solve(information, scores.T)
             influence *= len(y)
-            return [Linearised(float(c), i) for c, i in zip(coefficients, influence, strict=True)]
-        coefficients = coefficients + step * min(1.0, _LONGEST_STEP / np.abs(step).max())
+            return [
+                Linearised(float(c), i)
+                for c, i in zip(coefficients, influence, strict=True)
+            ]
+        coefficients = coefficients + step * min(
+            1.0, _LONGEST_STEP / np.abs(step).max()
+        )
     return [undefined(len(y)) for _ in range(design.shape[1])]
 
 
 def most_frequent(counts: np.ndarray, most: int) -> np.ndarray:
-    """Return the codes of the `most` classes with the highest counts, ascending; of equals the lower."""
+    """Return the codes of the `most` classes with the highest counts, ascending; of
+    equals the lower.
+    """
     return np.sort(np.argsort(-counts, kind="stable")[:most])
 
 
@@ -261,11 +306,15 @@ class ClassOutcome:
     precision: float  # nan if no row is predicted as this class
     recall: float  # nan without support
     f1: float
-    confused_with: str | None  # the class most often predicted instead; None: all are right
+    confused_with: (
+        str | None
+    )  # the class most often predicted instead; None: all are right
     confused: int  # how many of them
 
 
-def class_outcomes(matrix: np.ndarray, classes: Sequence[object]) -> tuple[ClassOutcome, ...]:
+def class_outcomes(
+    matrix: np.ndarray, classes: Sequence[object]
+) -> tuple[ClassOutcome, ...]:
     """Return the outcome of each class of a confusion, in its order."""
     outcomes = []
     for code, label in enumerate(classes):
@@ -277,7 +326,15 @@ def class_outcomes(matrix: np.ndarray, classes: Sequence[object]) -> tuple[Class
         recall = hits / support if support else float("nan")
         f1 = 2 * hits / max(called + support, 1)
         confused_with = str(classes[worst]) if missed[worst] else None
-        of_class = str(label), support, precision, recall, f1, confused_with, int(missed[worst])
+        of_class = (
+            str(label),
+            support,
+            precision,
+            recall,
+            f1,
+            confused_with,
+            int(missed[worst]),
+        )
         outcomes.append(ClassOutcome(*of_class))
     return tuple(outcomes)
 
@@ -319,29 +376,42 @@ class QuantileCheck:
         return self.below.low > self.level or self.not_above.high < self.level
 
 
-def quantile_check(level: float, validation: SetPrediction, test: SetPrediction) -> QuantileCheck:
-    """Check a predicted quantile on validation rows, and correct it by the conformal bound of deviations on
-    test rows (Romano, Patterson and Candès 2019).
+def quantile_check(
+    level: float, validation: SetPrediction, test: SetPrediction
+) -> QuantileCheck:
+    """Check a predicted quantile on validation rows, and correct it by the conformal
+    bound of deviations on test rows (Romano, Patterson and Candès 2019).
     """
 
     def share(found: np.ndarray) -> Interval:
-        return mean_with_interval(found, validation.clusters, validation.weights, share=True)
+        return mean_with_interval(
+            found, validation.clusters, validation.weights, share=True
+        )
 
     deviations = test.y - test.prediction
-    shift = float(min(*conformal_bounds(test, deviations, np.array([level])), deviations.max()))
+    shift = float(
+        min(*conformal_bounds(test, deviations, np.array([level])), deviations.max())
+    )
     above = validation.y - validation.prediction
-    return QuantileCheck(level, share(above < 0), share(above <= 0), shift, share(above < shift))
+    return QuantileCheck(
+        level, share(above < 0), share(above <= 0), shift, share(above < shift)
+    )
 
 
-def conformal_bounds(rows: SetPrediction, scores: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Return, for each level, a bound for that share of new rows, from scores (n,) of these; infinite: too few.
+def conformal_bounds(
+    rows: SetPrediction, scores: np.ndarray, levels: np.ndarray
+) -> np.ndarray:
+    """Return, for each level, a bound for that share of new rows, from scores (n,) of
+    these; infinite: too few.
 
-    Split conformal prediction (Vovk, Gammerman and Shafer 2005), on rows that the fit had not seen. A share
-    of rows is promised, so all rows count alike; together they count as so many `independent` ones, and the
-    new row is one more. Hierarchical conformal prediction (Lee, Barber and Willett 2023; Dunn, Wasserman and
-    Ramdas 2023) counts a cluster as one row, which is wider, and weights its rows by 1/size, which covers fewer
-    rows where large clusters have large errors (`make bench`, statistics). crepes takes errors, MAPIE an
-    estimator that it pickles. Both assume independent rows; for such rows the bounds are the same.
+    Split conformal prediction (Vovk, Gammerman and Shafer 2005), on rows that the fit
+    had not seen. A share of rows is promised, so all rows count alike; together they
+    count as so many `independent` ones, and the new row is one more. Hierarchical
+    conformal prediction (Lee, Barber and Willett 2023; Dunn, Wasserman and Ramdas 2023)
+    counts a cluster as one row, which is wider, and weights its rows by 1/size, which
+    covers fewer rows where large clusters have large errors (`make bench`, statistics).
+    crepes takes errors, MAPIE an estimator that it pickles. Both assume independent
+    rows; for such rows the bounds are the same.
     """
     reached = levels * (1 + 1 / independent(rows, scores))
     found = weighted_quantile(scores, rows.weights, np.minimum(reached, 1.0))
@@ -349,9 +419,16 @@ def conformal_bounds(rows: SetPrediction, scores: np.ndarray, levels: np.ndarray
 
 
 def independent(rows: SetPrediction, scores: np.ndarray) -> float:
-    """Return how many independent rows give as precise a share of large scores (n,) (design effect: Kish 1965)."""
-    drawn, weights = one_sample(rows.clusters, rows.weights), relative_weights(rows.weights)
-    share = spread_of(mean(scores >= weighted_quantile(scores, weights, LARGE), weights), drawn)
+    """Return how many independent rows give as precise a share of large scores (n,)
+    (design effect: Kish 1965).
+    """
+    drawn, weights = (
+        one_sample(rows.clusters, rows.weights),
+        relative_weights(rows.weights),
+    )
+    share = spread_of(
+        mean(scores >= weighted_quantile(scores, weights, LARGE), weights), drawn
+    )
     clusters = effective_number(np.bincount(drawn.cluster, weights))
     if clusters < _FEW_CLUSTERS or not share.standard_error:
         return clusters
@@ -361,23 +438,29 @@ def independent(rows: SetPrediction, scores: np.ndarray) -> float:
 
 
 def least_probabilities(rows: SetPrediction, levels: np.ndarray) -> np.ndarray:
-    """Return the least probability with which each class is in a set that covers a level's share of it, (m, k).
+    """Return the least probability with which each class is in a set that covers a
+    level's share of it, (m, k).
 
-    Each class has bounds of its own (Sadinle, Lei and Wasserman 2019): a promise for all rows can be kept
-    without a rare class in any set. A class in too few clusters gets the bound of all rows (Ding et al. 2023).
-    Adaptive sets (Romano, Sesia and Candès 2020) are larger, and draw random numbers.
+    Each class has bounds of its own (Sadinle, Lei and Wasserman 2019): a promise for
+    all rows can be kept without a rare class in any set. A class in too few clusters
+    gets the bound of all rows (Ding et al. 2023). Adaptive sets (Romano, Sesia and
+    Candès 2020) are larger, and draw random numbers.
     """
     every, codes = of_each_class(rows.prediction), rows.y.astype(np.int64)
     scores = 1 - every[np.arange(len(every)), codes]
     least = np.tile(1 - conformal_bounds(rows, scores, levels)[:, None], every.shape[1])
     for code in np.unique(codes):
-        known = 1 - conformal_bounds(rows.rows(own := codes == code), scores[own], levels)
+        known = 1 - conformal_bounds(
+            rows.rows(own := codes == code), scores[own], levels
+        )
         least[:, code] = np.where(np.isfinite(known), known, least[:, code])
     return np.floor(1e6 * least) / 1e6  # values that differ by rounding become equal
 
 
 def sets_of(prediction: np.ndarray, least: Sequence[float]) -> np.ndarray:
-    """Return which classes are in the set of each row, bool (n, k): the likeliest always, others by `least`."""
+    """Return which classes are in the set of each row, bool (n, k): the likeliest
+    always, others by `least`.
+    """
     several = of_each_class(prediction)
     found: np.ndarray = several >= np.array(least)
     found[np.arange(len(found)), several.argmax(axis=1)] = True

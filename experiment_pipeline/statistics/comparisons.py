@@ -1,11 +1,13 @@
 """Many configurations compared at once: with the best of them, and with the baseline.
 
-Scores on the same rows are correlated, so differences of influence values are compared. A multiplier
-bootstrap over the clusters gives the largest deviation from one control (Dunnett 1955; max-T: Hothorn,
-Bretz and Westfall 2008; Chernozhukov, Chetverikov and Kato 2013). The baseline is a fixed control. The
-best configuration was selected by its score: with it as a fixed control, intervals miss the truth in half
-of all searches. So each one that may be the best is the control in turn (Hsu 1981; Edwards and Hsu 1983;
-Hsu 1996, ch. 4). Consecutive clusters are compared by their slow projections (`interval.py`).
+Scores on the same rows are correlated, so differences of influence values are compared.
+A multiplier bootstrap over the clusters gives the largest deviation from one control
+(Dunnett 1955; max-T: Hothorn, Bretz and Westfall 2008; Chernozhukov, Chetverikov and
+Kato 2013). The baseline is a fixed control. The best configuration was selected by its
+score: with it as a fixed control, intervals miss the truth in half of all searches. So
+each one that may be the best is the control in turn (Hsu 1981; Edwards and Hsu 1983;
+Hsu 1996, ch. 4). Consecutive clusters are compared by their slow projections
+(`interval.py`).
 """
 
 import math
@@ -16,8 +18,10 @@ import numpy as np
 from experiment_pipeline.statistics import interval
 
 DRAWS = 2_000
-# If there are more, clusters are merged into random groups (Wolter 2007), consecutive ones with their
-# neighbours: standard errors change by 1 to 2 %, and 1,000 configurations need 16 MB, not gigabytes.
+# If there are more, clusters are merged into random groups (Wolter 2007), consecutive
+# ones with their
+# neighbours: standard errors change by 1 to 2 %, and 1,000 configurations need 16 MB,
+# not gigabytes.
 MOST_CLUSTERS = 2_048
 _DRAWS_AT_ONCE = 250
 ROUNDING = 3e-7  # of a difference, relative to the scores' own standard errors
@@ -31,14 +35,19 @@ class Comparison:
     # (C,) bounds of the true score minus that of the truly best, for all at once
     low: np.ndarray
     high: np.ndarray  # at most 0; exactly 0 in the tie group
-    tied: np.ndarray  # (C,) bool: may be the best; the truly best is among them with at least 95 %
-    # expected selection bias of the best score among the `picked`, by the tie group (shrinkage of their
+    tied: (
+        np.ndarray
+    )  # (C,) bool: may be the best; the truly best is among them with at least 95 %
+    # expected selection bias of the best score among the `picked`, by the tie group
+    # (shrinkage of their
     # differences: Efron and Morris 1975)
     optimism: float
 
 
 def comparison_codes(clusters: np.ndarray) -> np.ndarray:
-    """Return the codes 0 … G-1 that comparisons resample, (n,): at most 2,048, neighbours merged in order."""
+    """Return the codes 0 … G-1 that comparisons resample, (n,): at most 2,048,
+    neighbours merged in order.
+    """
     return np.asarray(interval.drawn_together(clusters, MOST_CLUSTERS))
 
 
@@ -47,34 +56,45 @@ class Drawn:
     """How clusters are resampled."""
 
     seed: int
-    consecutive: bool = False  # they are in the order of time, and may resemble neighbours
+    consecutive: bool = (
+        False  # they are in the order of time, and may resemble neighbours
+    )
     effective: float = math.inf  # their effective number, where row weights are unequal
 
 
 def compare_with_best(
-    scores: np.ndarray, contributions: np.ndarray, drawn: Drawn, picked: np.ndarray | None = None
+    scores: np.ndarray,
+    contributions: np.ndarray,
+    drawn: Drawn,
+    picked: np.ndarray | None = None,
 ) -> Comparison:
-    """Compare configurations with the truly best one, which need not be the one that scores best.
+    """Compare configurations with the truly best one, which need not be the one that
+    scores best.
 
-    With configuration i as the control, |(score i - score j) - truth| ≤ cᵢ·seᵢⱼ for all j at once
-    with probability 95 %. The truly best i is then in the tie group
-    {i: score i + cᵢ·seᵢⱼ ≥ score j for all j}, and every difference to it lies inside the widest of
-    the intervals to members of the group.
+    With configuration i as the control, |(score i - score j) - truth| ≤ cᵢ·seᵢⱼ for all
+    j at once with probability 95 %. The truly best i is then in the tie group {i: score
+    i + cᵢ·seᵢⱼ ≥ score j for all j}, and every difference to it lies inside the widest
+    of the intervals to members of the group.
 
-    Clusters contribute (G, C) to the scores (C,), of which greater is better. `picked`: those among
-    which the best is picked by its score, bool (C,); None: all.
+    Clusters contribute (G, C) to the scores (C,), of which greater is better. `picked`:
+    those among which the best is picked by its score, bool (C,); None: all.
     """
     difference = scores - scores.max()
     if len(contributions) < 2:
         unknown = np.full(len(scores), np.inf)
-        return Comparison(difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan)
+        return Comparison(
+            difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan
+        )
     if drawn.consecutive:
         shared = contributions.mean(axis=1, keepdims=True)
-        contributions = interval.independent_projections(contributions, contributions - shared)
+        contributions = interval.independent_projections(
+            contributions, contributions - shared
+        )
     draws = _Draws(contributions, drawn)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
-    # Only candidates for the tie group need a critical value of their own. For the others Bonferroni's,
-    # which is never smaller, already shows that another one is better.
+    # Only candidates for the tie group need a critical value of their own. For the
+    # others Bonferroni's, which is never smaller, already shows that another one is
+    # better.
     bonferroni = 1 - (1 - interval.LEVEL) / max(len(scores) - 1, 1)
     half = interval.quantile(draws.n_clusters - 1, bonferroni) * draws.errors
     for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
@@ -94,12 +114,16 @@ def compare_with_best(
 def compare_with_control(
     leads: np.ndarray, contributions: np.ndarray, control: np.ndarray, drawn: Drawn
 ) -> tuple[interval.Interval, ...]:
-    """Return `leads` (C,) over a control with bounds that hold for all C; clusters contribute (G, C), (G,)."""
+    """Return `leads` (C,) over a control with bounds that hold for all C; clusters
+    contribute (G, C), (G,).
+    """
     half = np.full(len(leads), np.inf)
     if len(contributions) > 1:
         every = np.column_stack([control, contributions])
         if drawn.consecutive:
-            every = interval.independent_projections(every, contributions - control[:, None])
+            every = interval.independent_projections(
+                every, contributions - control[:, None]
+            )
         draws = _Draws(every, drawn)
         half = draws.critical_value(0) * draws.errors[0, 1:]
     bounds = np.column_stack([leads, leads - half, leads + half])
@@ -107,10 +131,11 @@ def compare_with_control(
 
 
 def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:
-    """Return how many standard errors the intervals of C scores must reach to hold for all C at once.
+    """Return how many standard errors the intervals of C scores must reach to hold for
+    all C at once.
 
-    Then the best score's interval holds, too (Berk, Brown, Buja, Zhang and Zhao 2013). Clusters
-    contribute (G, C); 0 for one score or one cluster.
+    Then the best score's interval holds, too (Berk, Brown, Buja, Zhang and Zhao 2013).
+    Clusters contribute (G, C); 0 for one score or one cluster.
     """
     if min(contributions.shape) < 2:
         return 0.0
@@ -121,14 +146,19 @@ def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:
 
 
 class _Draws:
-    """Joint deviations of C scores, their standard errors, and the tails of their distribution."""
+    """Joint deviations of C scores, their standard errors, and the tails of their
+    distribution.
+    """
 
     def __init__(self, contributions: np.ndarray, drawn: Drawn) -> None:
         generator, (n, columns) = np.random.default_rng(drawn.seed), contributions.shape
         # (DRAWS, C): each cluster's part is multiplied by a standard normal.
         blocks = range(DRAWS // _DRAWS_AT_ONCE)
         self.deviations = np.concatenate(
-            [generator.standard_normal((_DRAWS_AT_ONCE, n)) @ contributions for _ in blocks]
+            [
+                generator.standard_normal((_DRAWS_AT_ONCE, n)) @ contributions
+                for _ in blocks
+            ]
         )
         # With two clusters the standard error is hardly known.
         self.n_clusters = float(max(min(n, drawn.effective), 2))
@@ -138,18 +168,24 @@ class _Draws:
         sums = squares[:, None] + squares
         variances = np.maximum(sums - 2 * products, ROUNDING**2 * sums)
         np.fill_diagonal(variances, 0.0)
-        self.errors = np.sqrt(inflation * variances)  # (C, C) of every paired difference
-        # Divisors give normal draws the t distribution's tails. One column serves all differences;
-        # consecutive clusters may leave a handful of projections, where each difference has an
-        # error of its own standard error: a column for each.
+        self.errors = np.sqrt(
+            inflation * variances
+        )  # (C, C) of every paired difference
+        # Divisors give normal draws the t distribution's tails. One column serves all
+        # differences; consecutive clusters may leave a handful of projections, where
+        # each difference has an error of its own standard error: a column for each.
         tails = np.random.default_rng([drawn.seed, 1])
         freedom = self.n_clusters - 1
-        chi_squares = tails.chisquare(freedom, (DRAWS, columns if drawn.consecutive else 1))
+        chi_squares = tails.chisquare(
+            freedom, (DRAWS, columns if drawn.consecutive else 1)
+        )
         # Draws vary as contributions do, standard errors as an unbiased variance.
         self.divisors = np.sqrt(chi_squares / freedom / inflation)
 
     def critical_value(self, control: int) -> float:
-        """The quantile of the largest |t| of the differences from a control, by its column."""
+        """The quantile of the largest |t| of the differences from a control, by its
+        column.
+        """
         errors = self.errors[control]
         inverse = np.divide(1.0, errors, out=np.zeros_like(errors), where=errors > 0)
         largest = np.empty(DRAWS)
@@ -164,10 +200,15 @@ class _Draws:
         return float(np.quantile(largest, interval.LEVEL))
 
     def optimism(self, scores: np.ndarray, tied: np.ndarray) -> float:
-        """The mean chance deviation of the best of `tied`; their true scores vary as far as scores do beyond chance."""
+        """The mean chance deviation of the best of `tied`; their true scores vary as
+        far as scores do beyond chance.
+        """
         if len(tied) < 2:
             return 0.0
-        chance, seen = self.deviations[:, tied], max(float(scores[tied].var()), ROUNDING**3)
+        chance, seen = (
+            self.deviations[:, tied],
+            max(float(scores[tied].var()), ROUNDING**3),
+        )
         noise = float((self.errors[np.ix_(tied, tied)] ** 2).mean()) / 2
         best = (chance + max(1 - noise / seen, 0.0) * scores[tied]).argmax(axis=1)
         return max(float(chance[np.arange(DRAWS), best].mean()), 0.0)

@@ -1,8 +1,10 @@
-"""How far two samples are apart: an effect size beside its noise, and distances from 0 to 1.
+"""How far two samples are apart: an effect size beside its noise, and distances from 0
+to 1.
 
-With many rows any difference is significant, so there are no p-values. The population stability index
-and its threshold (0.25: large) are from Siddiqi, Credit Risk Scorecards (2006); its noise is that of
-Yurdakul and Naranjo, Journal of Risk Model Validation 14(4) (2020).
+With many rows any difference is significant, so there are no p-values. The population
+stability index and its threshold (0.25: large) are from Siddiqi, Credit Risk Scorecards
+(2006); its noise is that of Yurdakul and Naranjo, Journal of Risk Model Validation
+14(4) (2020).
 """
 
 from dataclasses import dataclass
@@ -35,7 +37,10 @@ def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
         return Difference(0.0, 0.0, alarming=False)
     scale = 1 / reference.sum() + 1 / sample.sum()
     # Half a row more in every bin keeps the index finite for empty bins.
-    p, q = ((counts[used] + 0.5) / (counts[used] + 0.5).sum() for counts in (reference, sample))
+    p, q = (
+        (counts[used] + 0.5) / (counts[used] + 0.5).sum()
+        for counts in (reference, sample)
+    )
     index = float(((q - p) * np.log(q / p)).sum())
     effect = max(0.0, index - freedom * scale)
     noise = float(chdtri(freedom, FALSE_ALARM_RATE) - freedom) * scale
@@ -43,13 +48,20 @@ def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
 
 
 def number_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the Kolmogorov-Smirnov distance, 0 … 1, of floats (n,) and (m,); nan is the largest."""
+    """Return the Kolmogorov-Smirnov distance, 0 … 1, of floats (n,) and (m,); nan is
+    the largest.
+    """
     first, second = np.sort(first), np.sort(second)  # missing values come last
     places = np.unique(np.concatenate([first, second]))
-    below = [np.searchsorted(part, places, side="right") / len(part) for part in (first, second)]
+    below = [
+        np.searchsorted(part, places, side="right") / len(part)
+        for part in (first, second)
+    ]
     return float(np.max(np.abs(below[0] - below[1])))
 
 
 def share_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the total variation distance of two counts (k,) over the same categories, 0 … 1."""
+    """Return the total variation distance of two counts (k,) over the same categories,
+    0 … 1.
+    """
     return float(np.abs(first / first.sum() - second / second.sum()).sum() / 2)

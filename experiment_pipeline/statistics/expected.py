@@ -1,9 +1,11 @@
-"""The score to expect on a part of a set from a model that is as good there as on the whole set.
+"""The score to expect on a part of a set from a model that is as good there as on the
+whole set.
 
-Parts differ in prevalence and spread, so a perfect model scores differently on each. For classes the
-expectation is over targets drawn by the model's own probabilities, recalibrated on the whole set; for
-numbers it is the mean error of rows with about the same prediction. The difference from the observed
-score has a spread by its influence on each row, summed over clusters.
+Parts differ in prevalence and spread, so a perfect model scores differently on each.
+For classes the expectation is over targets drawn by the model's own probabilities,
+recalibrated on the whole set; for numbers it is the mean error of rows with about the
+same prediction. The difference from the observed score has a spread by its influence on
+each row, summed over clusters.
 """
 
 import math
@@ -22,15 +24,18 @@ _NEIGHBOURS, _FEWEST_NEIGHBOURS = 1 / 20, 50  # rows of about the same predictio
 
 @dataclass(frozen=True, eq=False)
 class ExpectedScores:
-    """The predictions of a set, whose parts are compared with the scores to expect from the whole set."""
+    """The predictions of a set, whose parts are compared with the scores to expect from
+    the whole set.
+    """
 
     metric: str
     predicted: SetPrediction
     threshold: float = 0.5
 
     def of(self, rows: np.ndarray) -> tuple[float, interval.Spread]:
-        """Return the score expected on a part, a mask (n,), and the spread of observed minus expected: for
-        classes in units of the metric, for numbers of the mean error behind it, with the metric's sign.
+        """Return the score expected on a part, a mask (n,), and the spread of observed
+        minus expected: for classes in units of the metric, for numbers of the mean
+        error behind it, with the metric's sign.
         """
         part, by_row = self.predicted.rows(rows), self._by_row[rows]
         if metric_of(self.metric).errors is None:
@@ -40,9 +45,16 @@ class ExpectedScores:
             found = interval.Linearised(observed.estimate - expected.estimate, gap)
             score = expected.estimate
         else:
-            weights, errors = interval.relative_weights(part.weights), self._errors(part)
-            found = interval.mean(-metric_of(self.metric).sign * (errors - by_row), weights)
-            usual, own = (float(interval.weighted_mean(one, weights)) for one in (by_row, errors))
+            weights, errors = (
+                interval.relative_weights(part.weights),
+                self._errors(part),
+            )
+            found = interval.mean(
+                -metric_of(self.metric).sign * (errors - by_row), weights
+            )
+            usual, own = (
+                float(interval.weighted_mean(one, weights)) for one in (by_row, errors)
+            )
             ratio, score = usual / own if own else 1.0, part.score(self.metric)
             known = {"rmse": score * math.sqrt(ratio), "r2": 1 - (1 - score) * ratio}
             score = known.get(self.metric, score * ratio)
@@ -50,7 +62,9 @@ class ExpectedScores:
 
     @cached_property
     def _by_row(self) -> np.ndarray:
-        """For classes the recalibrated probabilities (n, k); for numbers the usual errors (n,)."""
+        """For classes the recalibrated probabilities (n, k); for numbers the usual
+        errors (n,).
+        """
         from scipy.ndimage import uniform_filter1d
 
         predicted = self.predicted
@@ -59,7 +73,9 @@ class ExpectedScores:
         order = np.argsort(predicted.prediction, kind="stable")
         size = max(round(_NEIGHBOURS * len(order)), min(_FEWEST_NEIGHBOURS, len(order)))
         usual = np.empty(len(order))
-        usual[order] = uniform_filter1d(self._errors(predicted)[order], size, mode="reflect")
+        usual[order] = uniform_filter1d(
+            self._errors(predicted)[order], size, mode="reflect"
+        )
         return usual
 
     def _errors(self, predicted: SetPrediction) -> np.ndarray:
@@ -67,8 +83,12 @@ class ExpectedScores:
         assert errors is not None
         return errors(predicted.y, predicted.prediction)
 
-    def _of_classes(self, part: SetPrediction, chances: np.ndarray) -> interval.Linearised:
-        """Score each row once as every class, weighted by the class's probability; influence by row."""
+    def _of_classes(
+        self, part: SetPrediction, chances: np.ndarray
+    ) -> interval.Linearised:
+        """Score each row once as every class, weighted by the class's probability;
+        influence by row.
+        """
         n, k = chances.shape
         copies = np.tile(np.arange(n), k)
         weights = chances.T.ravel()
@@ -78,4 +98,6 @@ class ExpectedScores:
             *(self.metric, np.repeat(np.arange(k), n), part.prediction[copies]),
             *(self.threshold, weights),
         )
-        return interval.Linearised(every.estimate, every.influence.reshape(k, n).sum(axis=0) / k)
+        return interval.Linearised(
+            every.estimate, every.influence.reshape(k, n).sum(axis=0) / k
+        )

@@ -1,8 +1,10 @@
-"""Every metric, declared once: its tasks, direction, range, formula, interval and description.
+"""Every metric, declared once: its tasks, direction, range, formula, interval and
+description.
 
-To add a metric, write it here: one function with a declaration above it. All else (what a YAML may
-name, intervals, baselines, thresholds, reports) asks `metric_of`. Laws of intervals are in `interval.py`.
-A user's own metric is a function of their module, declared by `metric` and named by its import path.
+To add a metric, write it here: one function with a declaration above it. All else (what
+a YAML may name, intervals, baselines, thresholds, reports) asks `metric_of`. Laws of
+intervals are in `interval.py`. A user's own metric is a function of their module,
+declared by `metric` and named by its import path.
 """
 
 import inspect
@@ -15,7 +17,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from experiment_pipeline.errors import InvalidExperiment, UnusableMetric, allowed_instead, imported
+from experiment_pipeline.errors import (
+    InvalidExperiment,
+    UnusableMetric,
+    allowed_instead,
+    imported,
+)
 from experiment_pipeline.statistics import interval
 from experiment_pipeline.statistics.interval import (
     Linearised,
@@ -106,7 +113,8 @@ class Metric:
     at_thresholds: Callable[[Called], np.ndarray] | None = None
     # (y, prediction) → what each row adds, (n,), where a few rows can dominate
     errors: Errors | None = None
-    # (score, mean error) → derivative of the score with respect to the mean error; None: 1
+    # (score, mean error) → derivative of the score with respect to the mean error;
+    # None: 1
     by_error: Callable[[float, float], float] | None = None
     # y (n,), weights → the best constant prediction () for regression and binary
     constant: Callable[[np.ndarray, Weights], np.ndarray] = weighted_mean
@@ -121,7 +129,9 @@ class Metric:
     when_asked: bool = False  # it is reported only where the experiment names it
     # of a user's own metric: the score alone; it may be nan where all targets are equal
     value: Callable[[MetricInput], float] | None = None
-    takes_labels: bool = False  # a user's own metric that takes class labels, not probabilities
+    takes_labels: bool = (
+        False  # a user's own metric that takes class labels, not probabilities
+    )
     takes_weights: bool = True
 
     @property
@@ -146,7 +156,9 @@ class Metric:
 
 
 def metric_of(name: str) -> Metric:
-    """Return a built-in metric, or a user's own, `module:name`; InvalidExperiment: it is not a metric."""
+    """Return a built-in metric, or a user's own, `module:name`; InvalidExperiment: it
+    is not a metric.
+    """
     if name in METRICS:
         return METRICS[name]
     own = imported(_importable(name), f"metric {name}", "metric")
@@ -160,7 +172,9 @@ def metric_of(name: str) -> Metric:
 def _importable(path: str) -> str:
     if not re.fullmatch(r"(?!__main__:)[A-Za-z_][\w.]*:[A-Za-z_]\w*", path):
         rule = f"{path} cannot be imported by another process"
-        fix = "move it into a module as a function with a name, and write module:function"
+        fix = (
+            "move it into a module as a function with a name, and write module:function"
+        )
         raise InvalidExperiment(f"metric {path}", rule, fix)
     return path
 
@@ -186,8 +200,12 @@ def better_bound(name: str, of: interval.Interval) -> float:
 
 
 def better(name: str, a: float, b: float) -> bool:
-    """Whether score `a` is better than `b`; a finite score is better than one that is not."""
-    return math.isfinite(a) and (not math.isfinite(b) or (a - b) * metric_of(name).sign > 0)
+    """Whether score `a` is better than `b`; a finite score is better than one that is
+    not.
+    """
+    return math.isfinite(a) and (
+        not math.isfinite(b) or (a - b) * metric_of(name).sign > 0
+    )
 
 
 def significantly_better(name: str, difference: interval.Interval) -> bool:
@@ -202,7 +220,9 @@ def significantly_worse(name: str, difference: interval.Interval) -> bool:
 
 
 def average(parts: Iterable[Linearised]) -> Linearised:
-    """Return the mean of one or more scores on the same rows; one part is held at a time."""
+    """Return the mean of one or more scores on the same rows; one part is held at a
+    time.
+    """
     estimates, unseen, total = list[float](), 0.0, np.zeros(1)
     for part in parts:
         total = total + part.influence
@@ -217,8 +237,9 @@ def _class_share(
 ) -> Linearised:
     """The score Σa / Σb of one class by the delta method, ψ = (a - θb) / mean(b).
 
-    A score of 0 or 1 gets the variance of Agresti and Coull (1998): 0 of 10 is not certain. `truth`: weights
-    of the class's rows; `slope`: derivative of the score with respect to the share of them that is found.
+    A score of 0 or 1 gets the variance of Agresti and Coull (1998): 0 of 10 is not
+    certain. `truth`: weights of the class's rows; `slope`: derivative of the score with
+    respect to the share of them that is found.
     """
     size, n = denominator.mean(), effective_number(truth)
     if size == 0:
@@ -232,24 +253,33 @@ def _class_share(
 
 def _f1_of(truth: np.ndarray, called: np.ndarray, weights: Weights) -> Linearised:
     """The harmonic mean of recall and precision: bool (n,) each."""
-    of_truth, of_called = weighted(truth * 1.0, weights), weighted(called * 1.0, weights)
+    of_truth, of_called = (
+        weighted(truth * 1.0, weights),
+        weighted(called * 1.0, weights),
+    )
     # For a given number of called rows, f1 is proportional to recall.
     both = float(of_truth.sum() + of_called.sum())
     slope = 2 * float(of_truth.sum()) / both if both else 0.0
     return _class_share(of_truth, 2.0 * of_truth * called, of_truth + of_called, slope)
 
 
-def _concordance(positive: np.ndarray, prediction: np.ndarray, weights: Weights) -> Linearised:
-    """The share of pairs, a positive and a negative row, with the positive ahead (ROC AUC), ties half.
+def _concordance(
+    positive: np.ndarray, prediction: np.ndarray, weights: Weights
+) -> Linearised:
+    """The share of pairs, a positive and a negative row, with the positive ahead (ROC
+    AUC), ties half.
 
-    By the placement values of DeLong, DeLong and Clarke-Pearson (1988), by one sort (Sun and Xu 2014).
-    The weight of a pair is the product of its rows' weights.
+    By the placement values of DeLong, DeLong and Clarke-Pearson (1988), by one sort
+    (Sun and Xu 2014). The weight of a pair is the product of its rows' weights.
     """
     n = len(positive)
     if positive.all() or not positive.any():
         return undefined(n)
     code = np.unique(prediction, return_inverse=True)[1]
-    of_ones, of_zeros = weighted(positive * 1.0, weights), weighted(~positive * 1.0, weights)
+    of_ones, of_zeros = (
+        weighted(positive * 1.0, weights),
+        weighted(~positive * 1.0, weights),
+    )
     n_positive, n_negative = float(of_ones.sum()), float(of_zeros.sum())
     ones, zeros = np.bincount(code, of_ones), np.bincount(code, of_zeros)
     beaten = (np.cumsum(zeros) - zeros / 2) / n_negative
@@ -266,11 +296,17 @@ _SHARES = {"bounds": interval.wilson, "by_class": True}
 _ORDER = {"bounds": interval.by_logit, "by_class": True, "of_equals": "mean"}
 
 
-def _metric(name: str, words: str, tasks: tuple[str, ...], **facts: Any) -> Callable[[Form], Form]:
-    """Declare the metric whose formula follows; the facts are the attributes of `Metric`."""
+def _metric(
+    name: str, words: str, tasks: tuple[str, ...], **facts: Any
+) -> Callable[[Form], Form]:
+    """Declare the metric whose formula follows; the facts are the attributes of
+    `Metric`.
+    """
 
     def declare(form: Form) -> Form:
-        METRICS[name] = Metric(name=name, words=words, tasks=frozenset(tasks), form=form, **facts)
+        METRICS[name] = Metric(
+            name=name, words=words, tasks=frozenset(tasks), form=form, **facts
+        )
         return form
 
     return declare
@@ -284,7 +320,9 @@ def _mean_error(name: str, words: str, errors: Errors, **facts: Any) -> None:
             return undefined(len(of.y))
         return mean(errors(of.y, of.prediction), of.weights)
 
-    declare = _metric(name, words, _NUMBER, **_LOSS, bounds=interval.by_log, errors=errors, **facts)
+    declare = _metric(
+        name, words, _NUMBER, **_LOSS, bounds=interval.by_log, errors=errors, **facts
+    )
     declare(form)
 
 
@@ -306,10 +344,11 @@ _metric(
     lightgbm="average_precision",
 )
 def _average_precision(of: MetricInput) -> Linearised:
-    """The mean over positives i of P(s_i), the precision among rows that score s_i or more.
+    """The mean over positives i of P(s_i), the precision among rows that score s_i or
+    more.
 
-    Differentiated exactly. Row k enters its own term, and with M(s) rows scoring s or more it
-    moves P(s_i) of every positive with s_i ≤ s_k by (y_k - P(s_i)) / M(s_i):
+    Differentiated exactly. Row k enters its own term, and with M(s) rows scoring s or
+    more it moves P(s_i) of every positive with s_i ≤ s_k by (y_k - P(s_i)) / M(s_i):
     ψ_k = n/n₊ · (y_k·(P(s_k) - θ) + Σ_{positive i: s_i ≤ s_k} (y_k - P(s_i)) / M(s_i)).
     Numbers of rows are sums of weights, and ψ_k is multiplied by the weight of row k.
     """
@@ -347,7 +386,9 @@ _metric(
     "how many positives are found, and how many predicted positives are right, at a threshold",
     _BINARY,
     **_SHARES,
-    at_thresholds=lambda cuts: 2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY),
+    at_thresholds=lambda cuts: (
+        2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY)
+    ),
     constant=lambda *_: np.asarray(1.0),  # every row is positive: with none it is 0
 )(lambda of: _f1_of(of.y == 1, of.called == 1, of.weights))
 
@@ -374,7 +415,9 @@ _metric(
     "the share of rows that are predicted correctly",
     _CLASSES,
     bounds=interval.wilson,
-    at_thresholds=lambda cuts: (cuts.hits + cuts.right_negatives) / max(cuts.rows, _TINY),
+    at_thresholds=lambda cuts: (
+        (cuts.hits + cuts.right_negatives) / max(cuts.rows, _TINY)
+    ),
     of_equals="mean",
     hides_rare=True,
 )(lambda of: mean((of.called == of.y).astype(np.float64), of.weights))
@@ -382,7 +425,9 @@ _metric(
 
 def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     negatives = cuts.rows - cuts.positives
-    shares = cuts.hits / max(cuts.positives, _TINY) + cuts.right_negatives / max(negatives, _TINY)
+    shares = cuts.hits / max(cuts.positives, _TINY) + cuts.right_negatives / max(
+        negatives, _TINY
+    )
     # As in the metric itself, an absent class has no share.
     return np.asarray(shares / max(int(cuts.positives > 0) + int(negatives > 0), 1))
 
@@ -420,7 +465,9 @@ def _f1_macro(of: MetricInput) -> Linearised:
 )
 def _roc_auc_ovr(of: MetricInput) -> Linearised:
     columns = enumerate(of.prediction.T)
-    return average(_concordance(of.y == label, one, of.weights) for label, one in columns)
+    return average(
+        _concordance(of.y == label, one, of.weights) for label, one in columns
+    )
 
 
 def _squares(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -441,7 +488,9 @@ def _squares(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def _rmse(of: MetricInput) -> Linearised:
     squares = mean(_squares(of.y, of.prediction), of.weights)
     root = float(np.sqrt(squares.estimate))
-    return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
+    return Linearised(
+        root, squares.influence / (2 * root) if root else squares.influence
+    )
 
 
 _mean_error(
@@ -468,14 +517,18 @@ _mean_error(
     lightgbm="l2",
 )
 def _r2(of: MetricInput) -> Linearised:
-    """1 - mean(e²) / var(y), by the delta method, which includes the sampling of the mean of y."""
+    """1 - mean(e²) / var(y), by the delta method, which includes the sampling of the
+    mean of y.
+    """
     errors = weighted(_squares(of.y, of.prediction), of.weights)
     distances = weighted((of.y - weighted_mean(of.y, of.weights)) ** 2, of.weights)
     variance = distances.mean()
     if variance == 0:
         return undefined(len(of.y))
     unexplained = errors.mean() / variance
-    return Linearised(float(1 - unexplained), (unexplained * distances - errors) / variance)
+    return Linearised(
+        float(1 - unexplained), (unexplained * distances - errors) / variance
+    )
 
 
 def _deviances(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -486,7 +539,9 @@ def _deviances(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def _pinball(y: np.ndarray, prediction: np.ndarray, level: float) -> np.ndarray:
-    return np.asarray(np.maximum(level * (y - prediction), (level - 1) * (y - prediction)))
+    return np.asarray(
+        np.maximum(level * (y - prediction), (level - 1) * (y - prediction))
+    )
 
 
 _mean_error(
@@ -509,7 +564,9 @@ _mean_error(
     lowest_target=0.0,
     when_asked=True,
 )
-for _level in PINBALL_LEVELS:  # the loss that a quantile minimises (Koenker and Bassett 1978)
+for (
+    _level
+) in PINBALL_LEVELS:  # the loss that a quantile minimises (Koenker and Bassett 1978)
     _mean_error(
         f"pinball_{_level:g}",
         f"how well a number is predicted that {_level:.0%} of the targets are below",
@@ -523,9 +580,13 @@ for _level in PINBALL_LEVELS:  # the loss that a quantile minimises (Koenker and
 
 @dataclass(frozen=True, eq=False)
 class OwnMetric:
-    """A user's own function that scores predictions, with its direction and what it takes."""
+    """A user's own function that scores predictions, with its direction and what it
+    takes.
+    """
 
-    function: Callable[..., float]  # (y, prediction), and sample_weight where it has that argument
+    function: Callable[
+        ..., float
+    ]  # (y, prediction), and sample_weight where it has that argument
     greater_is_better: bool
     takes: Takes
 
@@ -535,24 +596,31 @@ class OwnMetric:
 
     @property
     def path(self) -> str:
-        """Its import path. Raises InvalidExperiment: another process could not import it."""
+        """Its import path. Raises InvalidExperiment: another process could not import
+        it.
+        """
         return _importable(f"{self.function.__module__}:{self.function.__qualname__}")
 
 
-def metric(*, greater_is_better: bool, takes: Takes) -> Callable[[Callable[..., float]], OwnMetric]:
+def metric(
+    *, greater_is_better: bool, takes: Takes
+) -> Callable[[Callable[..., float]], OwnMetric]:
     """Declare the function below as a metric, which YAML files name by its import path.
 
     >>> @metric(greater_is_better=True, takes="labels")
     ... def profit(y, called):
     ...     return (100 * (called & y) - 5 * called).mean()
 
-    It is called with arrays (n,): class codes in sorted order (the positive class is 1); then labels at the
-    threshold that is best for it, or probabilities of the positive class (of several classes (n, k)), or values;
-    and weights with a mean of 1, if it has an argument `sample_weight`. An interval takes up to 300 calls.
+    It is called with arrays (n,): class codes in sorted order (the positive class is
+    1); then labels at the threshold that is best for it, or probabilities of the
+    positive class (of several classes (n, k)), or values; and weights with a mean of 1,
+    if it has an argument `sample_weight`. An interval takes up to 300 calls.
     """
     if takes not in get_args(Takes):
         known = allowed_instead(str(takes), get_args(Takes))
-        raise InvalidExperiment(f"takes={takes!r}", "is not what a metric can take", known)
+        raise InvalidExperiment(
+            f"takes={takes!r}", "is not what a metric can take", known
+        )
     return lambda function: OwnMetric(function, greater_is_better, takes)
 
 
@@ -563,15 +631,25 @@ def _own_metric(name: str, own: OwnMetric) -> Metric:
     unusable = partial(UnusableMetric, f"metric {name}", fix=fix)
 
     def value(of: MetricInput) -> float:
-        prediction = of.called.astype(np.int64) if own.takes == "labels" else of.prediction.copy()
-        given = {} if of.weights is None or not takes_weights else {"sample_weight": of.weights}
+        prediction = (
+            of.called.astype(np.int64)
+            if own.takes == "labels"
+            else of.prediction.copy()
+        )
+        given = (
+            {}
+            if of.weights is None or not takes_weights
+            else {"sample_weight": of.weights}
+        )
         try:
             with np.errstate(all="ignore"):
                 found = float(own.function(of.y.copy(), prediction, **given))
         except Exception as error:  # a user's function may raise anything
             raise unusable(rule=f"raised {type(error).__name__}: {error}") from error
         if math.isnan(found) and (of.y != of.y[0]).any():
-            raise unusable(rule=f"returned nan for {len(of.y):,} rows with different targets")
+            raise unusable(
+                rule=f"returned nan for {len(of.y):,} rows with different targets"
+            )
         return found
 
     def form(of: MetricInput) -> Linearised:

@@ -1,15 +1,19 @@
-"""Test whether a score has fallen below what it was, at any time and as often as one likes: 5 % false alarms.
+"""Test whether a score has fallen below what it was, at any time and as often as one
+likes: 5 % false alarms.
 
-A day is the mean influence of its rows at the reference. For every day, a Bayes factor compares all days
-from it on with all days before, reference included, so that the reference's own uncertainty counts. It only
-depends on recursive residuals (Brown, Durbin and Evans 1975), with level and variance unknown: a t-test that
-is valid at any time (Pérez-Ortiz et al. 2024; Wang and Ramdas 2025). Averaged over days with weights that
-are fixed in advance and sum to 1, the factors are an e-process for changes (Shin, Ramdas and Rinaldo 2022).
-If nothing changes, it ever reaches 20 with probability at most 1/20 (Ville 1939), asymptotically, as spread
-between days, memory and skewness are estimated (Waudby-Smith et al. 2024). Constants: `make bench`.
+A day is the mean influence of its rows at the reference. For every day, a Bayes factor
+compares all days from it on with all days before, reference included, so that the
+reference's own uncertainty counts. It only depends on recursive residuals (Brown,
+Durbin and Evans 1975), with level and variance unknown: a t-test that is valid at any
+time (Pérez-Ortiz et al. 2024; Wang and Ramdas 2025). Averaged over days with weights
+that are fixed in advance and sum to 1, the factors are an e-process for changes (Shin,
+Ramdas and Rinaldo 2022). If nothing changes, it ever reaches 20 with probability at
+most 1/20 (Ville 1939), asymptotically, as spread between days, memory and skewness are
+estimated (Waudby-Smith et al. 2024). Constants: `make bench`.
 
-The package confseq compares with a known number, not with an uncertain promise, and does not look for the
-start of a change; the drift detectors of river do not bound a probability over time.
+The package confseq compares with a known number, not with an uncertain promise, and
+does not look for the start of a change; the drift detectors of river do not bound a
+probability over time.
 """
 
 from dataclasses import dataclass
@@ -23,7 +27,8 @@ from experiment_pipeline.statistics.scores import SetPrediction, linearise
 ENOUGH = 20.0
 _HALF_BEGIN = 100  # a priori, half of all changes begin within so many days
 _EFFECT = 0.1  # of a typical drop, in standard deviations of a row's influence
-# A priori the variance of a day's mean is twice what its rows show, as if observed on four days.
+# A priori the variance of a day's mean is twice what its rows show, as if observed on
+# four days.
 _DAYS_BEFORE, _FACTOR_BEFORE = 4, 2.0
 _SHORTEST = 5  # days: a shorter stretch counts as chance, and has no level of its own
 _WIDTH = 2 * 1.96  # of an interval, in standard errors
@@ -32,11 +37,15 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Days:
-    """t days of a score, of one series or several; the reference has mean 0 and standard deviation 1."""
+    """t days of a score, of one series or several; the reference has mean 0 and
+    standard deviation 1.
+    """
 
     levels: np.ndarray  # (…, t) mean influence of a day's rows; greater is better
     sizes: np.ndarray  # (…, t) its rows
-    reference: float | np.ndarray  # or (…, 1): independent rows that are as precise as it is
+    reference: (
+        float | np.ndarray
+    )  # or (…, 1): independent rows that are as precise as it is
 
     @classmethod
     def of(
@@ -47,19 +56,29 @@ class Days:
         rows: SetPrediction,
         threshold: float = 0.5,
     ) -> "Days":
-        """Compare rows, whose clusters 0 … t-1 are days, with the reference, whose score is `promised`.
+        """Compare rows, whose clusters 0 … t-1 are days, with the reference, whose
+        score is `promised`.
 
         The metric must not be a user's own, and rows must not be weighted.
         """
         known, pair = len(reference.y), (reference, rows)
-        # With tiny weights, the new rows get an influence without changing the reference's score.
+        # With tiny weights, the new rows get an influence without changing the
+        # reference's score.
         weights = np.repeat([1.0, _TINY], [known, len(rows.y)])
-        y, prediction = np.concatenate([*(one.y for one in pair)]), [one.prediction for one in pair]
-        found = linearise(metric, y, np.concatenate(prediction), threshold, weights).influence
+        y, prediction = (
+            np.concatenate([*(one.y for one in pair)]),
+            [one.prediction for one in pair],
+        )
+        found = linearise(
+            metric, y, np.concatenate(prediction), threshold, weights
+        ).influence
         influence = found / weights * weights.mean() * metric_of(metric).sign
         error = (promised.high - promised.low) / _WIDTH
-        # If the rows have no spread, such as when all are right, use that of the interval.
-        deviation = float(influence[:known].std()) or min(error, 1.0) * known**0.5 or 1.0
+        # If the rows have no spread, such as when all are right, use that of the
+        # interval.
+        deviation = (
+            float(influence[:known].std()) or min(error, 1.0) * known**0.5 or 1.0
+        )
         precise = np.clip((deviation / max(error, _TINY)) ** 2, 1, known)
         sizes = np.bincount(rows.clusters)
         sums = np.bincount(rows.clusters, influence[known:])
@@ -72,7 +91,9 @@ class Fall:
 
     total: np.ndarray  # (…) e-value: at ENOUGH a fall is shown; 1 is no evidence
     start: np.ndarray  # (…) position of the day on which it most likely began
-    memory: np.ndarray  # (…) correlation of neighbouring days, 0 where it is not significant
+    memory: (
+        np.ndarray
+    )  # (…) correlation of neighbouring days, 0 where it is not significant
 
 
 def evidence(days: Days) -> Fall:
@@ -86,11 +107,13 @@ def evidence(days: Days) -> Fall:
     for part in (sizes * late, sizes * ~late):
         mean = _sum(part * levels) / np.maximum(_sum(part), _TINY)
         rest = np.where(part > 0, levels - mean, rest)
-    # The variance of a day's true score (DerSimonian and Laird 1986) makes large days less precise.
+    # The variance of a day's true score (DerSimonian and Laird 1986) makes large days
+    # less precise.
     excess = _sum(sizes * rest**2) - (number - 1 - ~late.all(-1, keepdims=True))
     every = _sum(sizes) - _sum(sizes**2) / _sum(sizes)
     precision = 1 / (1 / sizes + np.maximum(excess, 0) / np.maximum(every, _TINY))
-    # Normal scores of the residuals (van der Waerden 1952): a skewed or extreme day proves no change.
+    # Normal scores of the residuals (van der Waerden 1952): a skewed or extreme day
+    # proves no change.
     rest = rest * np.sqrt(precision)
     scores = ndtri((rest.argsort(-1).argsort(-1) + 0.5) / number)
     calm = scores * np.sqrt(_sum(rest**2) / np.maximum(_sum(scores**2), _TINY))
@@ -106,11 +129,14 @@ def _sum(of_days: np.ndarray) -> np.ndarray:
     return np.asarray(of_days.sum(-1, keepdims=True))
 
 
-def _factors(days: Days, precision: np.ndarray, independent: np.ndarray | float) -> np.ndarray:
+def _factors(
+    days: Days, precision: np.ndarray, independent: np.ndarray | float
+) -> np.ndarray:
     """The weighted Bayes factor of a drop from each day on, (…, t).
 
-    That of a t-test with Zellner's g-prior, times twice the posterior probability that the change is a drop.
-    With memory, only the `independent` share of the days' information counts.
+    That of a t-test with Zellner's g-prior, times twice the posterior probability that
+    the change is a drop. With memory, only the `independent` share of the days'
+    information counts.
     """
     from scipy.special import stdtr
 
@@ -125,7 +151,13 @@ def _factors(days: Days, precision: np.ndarray, independent: np.ndarray | float)
     change = (total - sums) / after - sums / before
     rows = before * after / (before + after) * independent
     shrink = _EFFECT**2 * rows / (1 + _EFFECT**2 * rows)
-    unexplained = np.maximum(1 - shrink * np.minimum(rows * change**2 / squares, 1), _TINY**2)
-    drop = stdtr(freedom, -change * np.sqrt(shrink * rows * freedom / (squares * unexplained)))
+    unexplained = np.maximum(
+        1 - shrink * np.minimum(rows * change**2 / squares, 1), _TINY**2
+    )
+    drop = stdtr(
+        freedom, -change * np.sqrt(shrink * rows * freedom / (squares * unexplained))
+    )
     weights = _HALF_BEGIN / ((_HALF_BEGIN + position) * (_HALF_BEGIN + position + 1))
-    return np.asarray(weights * 2 * drop * np.sqrt(1 - shrink) * unexplained ** (-freedom / 2))
+    return np.asarray(
+        weights * 2 * drop * np.sqrt(1 - shrink) * unexplained ** (-freedom / 2)
+    )

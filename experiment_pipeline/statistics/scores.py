@@ -1,8 +1,10 @@
-"""Scores by a metric's name: with the influence of each row, their spread, their interval.
+"""Scores by a metric's name: with the influence of each row, their spread, their
+interval.
 
-Encoded targets are (n,). Predictions are (n,) for regression, (n,) probabilities of classes[1] for
-binary and (n, k) probabilities for multiclass. Weights are (n,) positive numbers, or None: all alike. The
-baseline is the best constant. Two scores on the same rows are compared by their influence values.
+Encoded targets are (n,). Predictions are (n,) for regression, (n,) probabilities of
+classes[1] for binary and (n, k) probabilities for multiclass. Weights are (n,) positive
+numbers, or None: all alike. The baseline is the best constant. Two scores on the same
+rows are compared by their influence values.
 """
 
 import math
@@ -34,7 +36,11 @@ from experiment_pipeline.statistics.tails import Tail
 
 def of_each_class(prediction: np.ndarray) -> np.ndarray:
     """Return the probability of each class, (n, k), also for two classes."""
-    return prediction if prediction.ndim == 2 else np.column_stack([1 - prediction, prediction])
+    return (
+        prediction
+        if prediction.ndim == 2
+        else np.column_stack([1 - prediction, prediction])
+    )
 
 
 def linearise(
@@ -45,18 +51,23 @@ def linearise(
     weights: Weights = None,
     clusters: np.ndarray | None = None,
 ) -> Linearised:
-    """Return a metric's score and the influence of each row; a row is positive from the threshold on.
+    """Return a metric's score and the influence of each row; a row is positive from the
+    threshold on.
 
-    It is nan where the score is undefined (one class only, a prediction that is not finite). A
-    user's metric resamples the clusters (n,); None: rows.
+    It is nan where the score is undefined (one class only, a prediction that is not
+    finite). A user's metric resamples the clusters (n,); None: rows.
     """
     y, prediction = np.asarray(y), np.asarray(prediction, dtype=np.float64)
     if len(y) == 0 or not np.isfinite(prediction).all():
         return undefined(len(y))
     with np.errstate(over="ignore", invalid="ignore"):
-        given = MetricInput(y, prediction, threshold, relative_weights(weights), clusters)
+        given = MetricInput(
+            y, prediction, threshold, relative_weights(weights), clusters
+        )
         linearised = metric_of(name).form(given)
-        finite = np.isfinite(linearised.estimate) and np.isfinite(linearised.influence).all()
+        finite = (
+            np.isfinite(linearised.estimate) and np.isfinite(linearised.influence).all()
+        )
     return linearised if finite else undefined(len(y))
 
 
@@ -71,29 +82,45 @@ def score(
     if (value := metric_of(name).value) is None:
         return linearise(name, y, prediction, threshold, weights).estimate
     known = len(y) > 0 and bool(np.isfinite(prediction).all())
-    given = MetricInput(np.asarray(y), np.asarray(prediction), threshold, relative_weights(weights))
+    given = MetricInput(
+        np.asarray(y), np.asarray(prediction), threshold, relative_weights(weights)
+    )
     return value(given) if known else math.nan
 
 
-def layout(name: str, y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Layout:
-    """Return the layout of a set for a metric: if it compares classes, each class is a sample."""
+def layout(
+    name: str, y: np.ndarray, clusters: np.ndarray, weights: Weights = None
+) -> Layout:
+    """Return the layout of a set for a metric: if it compares classes, each class is a
+    sample.
+    """
     by_class = metric_of(name).by_class
     classes = y.astype(np.int64) if by_class else np.zeros(len(y), dtype=np.int64)
     return Layout.of(resampled_by(name, clusters), classes, relative_weights(weights))
 
 
 def resampled_by(metric: str, clusters: np.ndarray) -> np.ndarray:
-    """Return the clusters that a metric's interval resamples; for a user's own metric, merged into few."""
+    """Return the clusters that a metric's interval resamples; for a user's own metric,
+    merged into few.
+    """
     return drawn_together(clusters) if metric_of(metric).is_own else clusters
 
 
 def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
-    """Return the layout of a set whose rows are all one sample, with its effective number of clusters."""
-    return Layout.of(clusters, np.zeros(len(clusters), dtype=np.int64), relative_weights(weights))
+    """Return the layout of a set whose rows are all one sample, with its effective
+    number of clusters.
+    """
+    return Layout.of(
+        clusters, np.zeros(len(clusters), dtype=np.int64), relative_weights(weights)
+    )
 
 
-def interval_of(name: str, spread: Spread, level: float = LEVEL, reach: float = 0.0) -> Interval:
-    """Return an interval in the metric's range, at least `reach` standard errors; the whole range for 1 cluster."""
+def interval_of(
+    name: str, spread: Spread, level: float = LEVEL, reach: float = 0.0
+) -> Interval:
+    """Return an interval in the metric's range, at least `reach` standard errors; the
+    whole range for 1 cluster.
+    """
     metric, estimate = metric_of(name), spread.estimate
     low, high = metric.lowest, metric.highest
     if math.isnan(estimate):
@@ -101,27 +128,42 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL, reach: float = 
     elif spread.degrees_of_freedom > 0:
         t = max(quantile(spread.degrees_of_freedom, level), reach)
         lower, upper = metric.bounds(spread, t)
-        low, high = float(np.clip(lower, low, estimate)), float(np.clip(upper, estimate, high))
+        low, high = (
+            float(np.clip(lower, low, estimate)),
+            float(np.clip(upper, estimate, high)),
+        )
         if spread.one_more is not None:
             more = interval_of(name, spread.one_more, level, reach)
             better_is_low = not metric.greater_is_better
-            low, high = (low, max(high, more.high)) if better_is_low else (min(low, more.low), high)
+            low, high = (
+                (low, max(high, more.high))
+                if better_is_low
+                else (min(low, more.low), high)
+            )
     return Interval(estimate, low, high, level)
 
 
 def mean_with_interval(
-    values: np.ndarray, clusters: np.ndarray, weights: Weights = None, *, share: bool = False
+    values: np.ndarray,
+    clusters: np.ndarray,
+    weights: Weights = None,
+    *,
+    share: bool = False,
 ) -> Interval:
-    """Return the mean of (n,) values, none negative, or the `share` of those that are 1; nan: no rows."""
+    """Return the mean of (n,) values, none negative, or the `share` of those that are
+    1; nan: no rows.
+    """
     if not len(values):
         return Interval(math.nan, math.nan, math.nan)
-    spread = spread_of(mean(values * 1.0, relative_weights(weights)), one_sample(clusters, weights))
+    spread = spread_of(
+        mean(values * 1.0, relative_weights(weights)), one_sample(clusters, weights)
+    )
     return interval_of("accuracy" if share else "mae", spread)
 
 
 def net_share(changes: np.ndarray, clusters: np.ndarray) -> Interval:
-    """Return the mean of (n,) paired changes: 1, -1 or 0. Its interval, with one more row of either
-    kind (Bonett and Price 2012), keeps few changes from looking certain.
+    """Return the mean of (n,) paired changes: 1, -1 or 0. Its interval, with one more
+    row of either kind (Bonett and Price 2012), keeps few changes from looking certain.
     """
     more = mean(np.append(changes, [1.0, -1.0]))
     found = around(spread_of(more, one_sample(_with_more(clusters, 2))))
@@ -136,9 +178,15 @@ class SetPrediction:
     prediction: np.ndarray  # see the module docstring
     clusters: np.ndarray  # (n,) or (n, 2) codes, by `resampling_clusters`
     weights: Weights = None  # (n,) how much each row counts; None: all alike
-    variance_factor: float = 1.0  # multiplies a score's variance, for cross-validated predictions
-    _layouts: dict[tuple[bool, bool], Layout] = field(default_factory=dict, init=False, repr=False)
-    _spreads: dict[tuple[str, float], Spread] = field(default_factory=dict, init=False, repr=False)
+    variance_factor: float = (
+        1.0  # multiplies a score's variance, for cross-validated predictions
+    )
+    _layouts: dict[tuple[bool, bool], Layout] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _spreads: dict[tuple[str, float], Spread] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def score(self, metric: str, threshold: float = 0.5) -> float:
         """Return the score; nan where it is undefined."""
@@ -169,27 +217,41 @@ class SetPrediction:
         return self._spreads[key]
 
     def tail(self, metric: str) -> Tail | None:
-        """Return the tail of the clusters' sums of a metric's errors; None: it has no errors."""
+        """Return the tail of the clusters' sums of a metric's errors; None: it has no
+        errors.
+        """
         sums = self._errors(metric)
         return None if sums is None else Tail.of(sums)
 
     def _errors(self, metric: str) -> np.ndarray | None:
         """What each cluster adds to the sum of the errors, (G,)."""
         declared = metric_of(metric)
-        if declared.errors is None or not len(self.y) or self.y.min() < declared.lowest_target:
+        if (
+            declared.errors is None
+            or not len(self.y)
+            or self.y.min() < declared.lowest_target
+        ):
             return None
-        of_rows = weighted(declared.errors(self.y, self.prediction), relative_weights(self.weights))
+        of_rows = weighted(
+            declared.errors(self.y, self.prediction), relative_weights(self.weights)
+        )
         return np.bincount(self.layout(metric).cluster, of_rows)
 
     def _with_larger_error(self, metric: str, score: Linearised) -> Spread | None:
-        """The spread with one more cluster, whose large error the tail predicts and the sample lacks.
+        """The spread with one more cluster, whose large error the tail predicts and the
+        sample lacks.
 
-        One of two such samples holds an error that large. In a sample without it, mean error and spread are
-        too small: with heavy tails, nearly all samples whose interval misses the truth are of this kind.
+        One of two such samples holds an error that large. In a sample without it, mean
+        error and spread are too small: with heavy tails, nearly all samples whose
+        interval misses the truth are of this kind.
         """
         sums = self._errors(metric) if math.isfinite(score.estimate) else None
         tail = None if sums is None else Tail.of(sums)
-        if sums is None or tail is None or (larger := tail.exceeded_by(0.5)) <= sums.max():
+        if (
+            sums is None
+            or tail is None
+            or (larger := tail.exceeded_by(0.5)) <= sums.max()
+        ):
             return None
         n, clusters, slope = len(self.y), len(sums), metric_of(metric).by_error
         mean_error = float(sums.mean()) * clusters / n
@@ -204,7 +266,9 @@ class SetPrediction:
         weights = None if weights is None else np.append(weights, 1.0)
         return spread_of(one_more, one_sample(_with_more(self.clusters, 1), weights))
 
-    def interval(self, metric: str, threshold: float = 0.5, level: float = LEVEL) -> Interval:
+    def interval(
+        self, metric: str, threshold: float = 0.5, level: float = LEVEL
+    ) -> Interval:
         """Return the score with its interval."""
         return interval_of(metric, self.spread(metric, threshold), level)
 
@@ -219,7 +283,9 @@ class SetPrediction:
         )
 
     def decided(self, threshold: float) -> np.ndarray:
-        """Return the predicted class codes (n,): the likeliest, or positive from threshold on."""
+        """Return the predicted class codes (n,): the likeliest, or positive from
+        threshold on.
+        """
         if self.prediction.ndim == 2:
             return np.asarray(self.prediction.argmax(axis=1))
         return (self.prediction >= threshold).astype(np.int64)
@@ -228,22 +294,33 @@ class SetPrediction:
 def paired_difference(
     first: Linearised, second: Linearised, drawn: Layout, level: float = LEVEL
 ) -> Interval:
-    """Return second - first of two scores on the same rows, `drawn` their layout; infinite for one cluster."""
+    """Return second - first of two scores on the same rows, `drawn` their layout;
+    infinite for one cluster.
+    """
     # Equal scores may differ by rounding, relative to their own standard errors.
     errors = (spread_of(one, drawn).standard_error for one in (first, second))
-    gain = Linearised(second.estimate - first.estimate, second.influence - first.influence)
+    gain = Linearised(
+        second.estimate - first.estimate, second.influence - first.influence
+    )
     return around(spread_of(gain, drawn), level, ROUNDING * math.hypot(*errors))
 
 
 def best_constant(
-    metric: str, y: np.ndarray, task: str, n_classes: int | None = None, weights: Weights = None
+    metric: str,
+    y: np.ndarray,
+    task: str,
+    n_classes: int | None = None,
+    weights: Weights = None,
 ) -> np.ndarray:
-    """Return the constant prediction that is best for a metric, (), or the class shares, (k,). For a user's own
-    metric it is the best one of that, of each class alone, or of median and mode.
+    """Return the constant prediction that is best for a metric, (), or the class
+    shares, (k,). For a user's own metric it is the best one of that, of each class
+    alone, or of median and mode.
     """
     counted, declared = relative_weights(weights), metric_of(metric)
     if task == "multiclass":
-        best = np.bincount(y.astype(np.int64), counted, minlength=n_classes or 0) / len(y)
+        best = np.bincount(y.astype(np.int64), counted, minlength=n_classes or 0) / len(
+            y
+        )
     else:
         best = np.asarray(declared.constant(y, counted), dtype=np.float64)
     if declared.value is None:
@@ -254,16 +331,26 @@ def best_constant(
         mode = values[np.bincount(places, counted).argmax()]
         others = np.array([weighted_median(y, counted), mode])
     possible, value = [best, *others], declared.value
-    found = [value(MetricInput(y, repeated(one, len(y)), 0.5, counted)) for one in possible]
+    found = [
+        value(MetricInput(y, repeated(one, len(y)), 0.5, counted)) for one in possible
+    ]
     scored = np.nan_to_num(declared.sign * np.array(found), nan=-math.inf)
     return np.asarray(possible[int(scored.argmax())])
 
 
 def baseline_score(
-    metric: str, y_known: np.ndarray, y: np.ndarray, task: str, n_classes: int | None = None
+    metric: str,
+    y_known: np.ndarray,
+    y: np.ndarray,
+    task: str,
+    n_classes: int | None = None,
 ) -> float:
-    """Return what the best constant of the known rows scores on others; nan where undefined."""
-    return score(metric, y, repeated(best_constant(metric, y_known, task, n_classes), len(y)))
+    """Return what the best constant of the known rows scores on others; nan where
+    undefined.
+    """
+    return score(
+        metric, y, repeated(best_constant(metric, y_known, task, n_classes), len(y))
+    )
 
 
 def repeated(constant: np.ndarray, n: int) -> np.ndarray:
@@ -278,16 +365,22 @@ def difference_to_baseline(
     threshold: float = 0.5,
     level: float = LEVEL,
 ) -> Interval:
-    """Return a model's score minus that of `best_constant` on the same rows; nan: one is undefined.
+    """Return a model's score minus that of `best_constant` on the same rows; nan: one
+    is undefined.
 
-    Degrees of freedom come from the kurtosis (O'Neill 2014, "Some useful moment results in sampling
-    problems"). Decisions get one more row of each kind, right and wrong in both classes (Agresti and
-    Caffo 2000): 20 of 20 right negatives do not prove that all are right.
+    Degrees of freedom come from the kurtosis (O'Neill 2014, "Some useful moment results
+    in sampling problems"). Decisions get one more row of each kind, right and wrong in
+    both classes (Agresti and Caffo 2000): 20 of 20 right negatives do not prove that
+    all are right.
     """
 
     def paired(rows: SetPrediction, at: float) -> Interval:
-        without = replace(rows, prediction=repeated(constant, len(rows.y))).linearise(metric)
-        return paired_difference(without, rows.linearise(metric, at), rows.layout(metric), level)
+        without = replace(rows, prediction=repeated(constant, len(rows.y))).linearise(
+            metric
+        )
+        return paired_difference(
+            without, rows.linearise(metric, at), rows.layout(metric), level
+        )
 
     given = paired(predicted, threshold)
     decides = metric_of(metric).by_threshold and predicted.prediction.ndim == 1
@@ -299,7 +392,9 @@ def difference_to_baseline(
 
 
 def with_one_of_each(rows: SetPrediction, threshold: float) -> SetPrediction:
-    """Return the decisions at a threshold, and a right and a wrong one of each class as new clusters."""
+    """Return the decisions at a threshold, and a right and a wrong one of each class as
+    new clusters.
+    """
     weights = relative_weights(rows.weights)
     return SetPrediction(
         np.concatenate([rows.y, [0, 0, 1, 1]]),
@@ -312,5 +407,7 @@ def with_one_of_each(rows: SetPrediction, threshold: float) -> SetPrediction:
 def _with_more(clusters: np.ndarray, number: int) -> np.ndarray:
     """Append rows that are clusters, and entities, of their own."""
     known = np.asarray(clusters)
-    more = known.max(axis=0) + 1 + np.arange(number).reshape(-1, *[1] * (known.ndim - 1))
+    more = (
+        known.max(axis=0) + 1 + np.arange(number).reshape(-1, *[1] * (known.ndim - 1))
+    )
     return np.concatenate([known, more]).view(type(clusters))

@@ -1,9 +1,11 @@
-"""The tail of errors: how heavy it is, and how large errors may be that a sample happens to lack.
+"""The tail of errors: how heavy it is, and how large errors may be that a sample
+happens to lack.
 
-A generalised Pareto distribution is fitted to the largest errors by probability-weighted moments
-(Hosking and Wallis 1987). Its index is 0 for exponential tails; from 0.5 on the variance is infinite, from
-1 on the mean. The errors that count for it are the upper half of those above the mean, so that zeros
-(customers without a claim) do not make a tail heavy.
+A generalised Pareto distribution is fitted to the largest errors by
+probability-weighted moments (Hosking and Wallis 1987). Its index is 0 for exponential
+tails; from 0.5 on the variance is infinite, from 1 on the mean. The errors that count
+for it are the upper half of those above the mean, so that zeros (customers without a
+claim) do not make a tail heavy.
 """
 
 import math
@@ -33,7 +35,9 @@ class Tail:
 
     @classmethod
     def of(cls, errors: np.ndarray) -> Self | None:
-        """Fit the tail of errors (n,), none negative; None: too few of them, or none above the mean."""
+        """Fit the tail of errors (n,), none negative; None: too few of them, or none
+        above the mean.
+        """
         large = errors > errors.mean() * (1 + _ROUNDING)
         above = int(large.sum())
         k = max(_FEWEST, above // 2)
@@ -44,30 +48,41 @@ class Tail:
         first = float(beyond.mean())
         second = float((1 - (np.arange(1, k + 1) - 0.35) / k) @ beyond / k)
         rest = first - 2 * second
-        index, scale = (2 - first / rest, 2 * first * second / rest) if rest > 0 else (0.0, 0.0)
+        index, scale = (
+            (2 - first / rest, 2 * first * second / rest) if rest > 0 else (0.0, 0.0)
+        )
         share, largest = errors[large].sum() / errors.sum(), errors.max() / errors.sum()
-        return cls(above, float(share), float(largest), k, float(threshold), index, scale)
+        return cls(
+            above, float(share), float(largest), k, float(threshold), index, scale
+        )
 
     def exceeded_by(self, times: float) -> float:
-        """Return the error that so many errors exceed, on average, in a sample of the same size."""
-        index = min(self.index, _HEAVIEST) or _ROUNDING  # at 0 the limit is the logarithm
+        """Return the error that so many errors exceed, on average, in a sample of the
+        same size.
+        """
+        index = (
+            min(self.index, _HEAVIEST) or _ROUNDING
+        )  # at 0 the limit is the logarithm
         reached = math.expm1(index * math.log(self.errors / times)) / index
         return self.threshold + self.scale * reached
 
 
-# The best tenth of the scores (at least _FEWEST_BEST) shows how far apart the next best would be.
+# The best tenth of the scores (at least _FEWEST_BEST) shows how far apart the next best
+# would be.
 _SHARE_OF_BEST, _FEWEST_BEST = 0.1, 10
 _FEWEST_TO_EXPECT = 20
 
 
 def expected_gain(scores: np.ndarray, more: float) -> Interval:
-    """Estimate by how much the best of `more` further draws exceeds the best of these scores (n,), with
-    its upper bound (one-sided, 95 %). Not finite: fewer than 20 scores.
+    """Estimate by how much the best of `more` further draws exceeds the best of these
+    scores (n,), with its upper bound (one-sided, 95 %). Not finite: fewer than 20
+    scores.
 
-    Above a high score the excesses of most distributions are nearly exponential, with a mean that the
-    best scores estimate (Balkema and de Haan 1974, Pickands 1975). Then the best of k + m scores exceeds the
-    best of k by that mean times log(1 + m / k) (Renyi 1953). This is too much for metrics with a best
-    possible score, which most have.
+    Above a high score the excesses of most distributions are nearly exponential, with a
+    mean that the best scores estimate (Balkema and de Haan 1974, Pickands 1975). Then
+    the best of k + m scores exceeds the best of k by that mean times log(1 + m / k)
+    (Renyi 1953). This is too much for metrics with a best possible score, which most
+    have.
     """
     from scipy.special import chdtri
 

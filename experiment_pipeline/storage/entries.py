@@ -1,4 +1,5 @@
-"""Entries: results stored by fingerprint, written once, verified on every read, reused by later runs.
+"""Entries: results stored by fingerprint, written once, verified on every read, reused
+by later runs.
 
     <root>/<experiment>/<stage>/<fingerprint>/
         report.<digest>.html …       the files of one entry
@@ -6,8 +7,9 @@
     <root>/<experiment>/damaged/<stage>/<fingerprint>/<time>-…/      an entry in quarantine
     <root>/<experiment>/shared/<digest>/                             an entry that fits of a search share
 
-`result.json` holds the entry's record, the digests of its files, and its own digest. Digests in file
-names keep concurrent writers apart: the first `result.json` decides whose files count.
+`result.json` holds the entry's record, the digests of its files, and its own digest.
+Digests in file names keep concurrent writers apart: the first `result.json` decides
+whose files count.
 """
 
 import secrets
@@ -35,7 +37,9 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True)
 class Entry(Generic[_Record]):
-    """One stored entry: its record, and the contents and paths of the requested files by name."""
+    """One stored entry: its record, and the contents and paths of the requested files
+    by name.
+    """
 
     record: _Record
     files: Mapping[str, bytes]
@@ -77,8 +81,12 @@ class Entries(Generic[_Record]):
         """Return the folder of a fingerprint's entry, whether it exists or not."""
         return self.root / self.experiment / self.stage / fingerprint
 
-    def get(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record] | None:
-        """Return an entry or None, with these files (None: all); EntryCorrupt: one is gone or changed."""
+    def get(
+        self, fingerprint: str, names: Collection[str] | None = None
+    ) -> Entry[_Record] | None:
+        """Return an entry or None, with these files (None: all); EntryCorrupt: one is
+        gone or changed.
+        """
         if (manifest := self._manifest(fingerprint)) is None:
             return None
         wanted = {
@@ -96,13 +104,21 @@ class Entries(Generic[_Record]):
     def read(
         self, fingerprints: Iterable[str], names: Collection[str] | None = None
     ) -> dict[str, Entry[_Record]]:
-        """Return fingerprint → entry, for those that exist; arguments and errors as for `get`."""
+        """Return fingerprint → entry, for those that exist; arguments and errors as for
+        `get`.
+        """
         wanted = list(fingerprints)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = list(pool.map(lambda one: self.get(one, names), wanted))
-        return {one: entry for one, entry in zip(wanted, found, strict=True) if entry is not None}
+        return {
+            one: entry
+            for one, entry in zip(wanted, found, strict=True)
+            if entry is not None
+        }
 
-    def require(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record]:
+    def require(
+        self, fingerprint: str, names: Collection[str] | None = None
+    ) -> Entry[_Record]:
         """Return an entry that must exist; EntryCorrupt also if it does not."""
         if (found := self.get(fingerprint, names)) is None:
             raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
@@ -114,9 +130,11 @@ class Entries(Generic[_Record]):
 
     @contextmanager
     def as_files(self, fingerprint: str) -> Iterator[Mapping[str, Path]]:
-        """Provide an entry's verified files by name, as paths on this machine's disk; errors as for `require`.
+        """Provide an entry's verified files by name, as paths on this machine's disk;
+        errors as for `require`.
 
-        Files in a bucket are copied; the copies are removed afterwards (memory maps of them stay valid).
+        Files in a bucket are copied; the copies are removed afterwards (memory maps of
+        them stay valid).
         """
         if (manifest := self._manifest(fingerprint)) is None:
             raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
@@ -131,15 +149,23 @@ class Entries(Generic[_Record]):
                 self._verify(path, digest, file)
             yield found
 
-    def intact(self, fingerprint: str, warn: Callable[[str], object]) -> Entry[_Record] | None:
-        """Return the entry to reuse, or None; a damaged one is moved away, and reported to `warn`."""
+    def intact(
+        self, fingerprint: str, warn: Callable[[str], object]
+    ) -> Entry[_Record] | None:
+        """Return the entry to reuse, or None; a damaged one is moved away, and reported
+        to `warn`.
+        """
         try:
             return self.get(fingerprint)
         except EntryCorrupt as damage:
             folder = self.folder(fingerprint)
             time = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-            place = self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
-            found = storage.read_many(folder / name for name in storage.list_names(folder))
+            place = (
+                self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
+            )
+            found = storage.read_many(
+                folder / name for name in storage.list_names(folder)
+            )
             for path, content in found.items():
                 storage.write_bytes(place / path.name, content)
             self.discard(fingerprint)
@@ -151,7 +177,9 @@ class Entries(Generic[_Record]):
     def quarantine_damaged(
         self, fingerprints: Iterable[str], warn: Callable[[str], object]
     ) -> None:
-        """Verify all files of the entries that exist; damaged ones are moved away as by `intact`."""
+        """Verify all files of the entries that exist; damaged ones are moved away as by
+        `intact`.
+        """
 
         def damage(fingerprint: str) -> list[str]:
             found = list[str]()
@@ -163,12 +191,21 @@ class Entries(Generic[_Record]):
                 for one in found:
                     warn(one)
 
-    def put(self, fingerprint: str, files: Mapping[str, bytes], record: _Record) -> Entry[_Record]:
-        """Store an entry, and return that of the first writer; EntryCorrupt: it exists and is damaged."""
+    def put(
+        self, fingerprint: str, files: Mapping[str, bytes], record: _Record
+    ) -> Entry[_Record]:
+        """Store an entry, and return that of the first writer; EntryCorrupt: it exists
+        and is damaged.
+        """
         if (existing := self.get(fingerprint)) is not None:
             return existing
-        stored = {name: _EntryFile.of(name, sha256(content)) for name, content in files.items()}
-        paths = {name: self.folder(fingerprint) / file.name for name, file in stored.items()}
+        stored = {
+            name: _EntryFile.of(name, sha256(content))
+            for name, content in files.items()
+        }
+        paths = {
+            name: self.folder(fingerprint) / file.name for name, file in stored.items()
+        }
         for name, path in paths.items():
             storage.write_bytes(path, files[name])
         if self._commit(fingerprint, record, stored):
@@ -176,9 +213,13 @@ class Entries(Generic[_Record]):
         return self.require(fingerprint)
 
     def put_written(self, fingerprint: str, write: Callable[[Path], object]) -> None:
-        """Store an entry without a record, of files too large for memory, which `write` writes to a folder."""
+        """Store an entry without a record, of files too large for memory, which `write`
+        writes to a folder.
+        """
         stored = dict[str, _EntryFile]()
-        with storage.unfinished(self.folder(f"unfinished-{secrets.token_hex(4)}")) as folder:
+        with storage.unfinished(
+            self.folder(f"unfinished-{secrets.token_hex(4)}")
+        ) as folder:
             write(folder)
             for path in sorted(folder.iterdir()):
                 stored[path.name] = file = _EntryFile.of(path.name, sha256_of(path))
@@ -186,11 +227,15 @@ class Entries(Generic[_Record]):
         self._commit(fingerprint, None, stored)
 
     def discard(self, fingerprint: str) -> None:
-        """Remove an entry: `result.json` first, so that a partly removed entry no longer exists."""
+        """Remove an entry: `result.json` first, so that a partly removed entry no
+        longer exists.
+        """
         storage.remove(self.folder(fingerprint) / RESULT)
         storage.remove(self.folder(fingerprint))
 
-    def _commit(self, fingerprint: str, record: object, files: Mapping[str, _EntryFile]) -> bool:
+    def _commit(
+        self, fingerprint: str, record: object, files: Mapping[str, _EntryFile]
+    ) -> bool:
         """Make an entry exist; False: another writer was faster."""
         manifest = sealed(_EntryManifest(fingerprint, record, files))
         return storage.create_exclusive(self.folder(fingerprint) / RESULT, manifest)
@@ -199,7 +244,9 @@ class Entries(Generic[_Record]):
         path = self.folder(fingerprint) / RESULT
         if (content := storage.read_many([path]).get(path)) is None:
             return None
-        damage = self._corrupt(path, "is damaged, or of another version of this package")
+        damage = self._corrupt(
+            path, "is damaged, or of another version of this package"
+        )
         kind: type[_EntryManifest[_Record]] = _EntryManifest[self.kind]  # type: ignore[name-defined]
         manifest = unsealed(kind, content, damage)
         if manifest.fingerprint != fingerprint:
@@ -224,7 +271,9 @@ def stage_entries(experiment: str, stage: str) -> Entries[None]:
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """The folder of files that the fits of an experiment share; `url`: of the storage root."""
+    """The folder of files that the fits of an experiment share; `url`: of the storage
+    root.
+    """
 
     url: str
     experiment: str
@@ -244,8 +293,9 @@ class SharedFolder:
 class SharedFiles:
     """The shared files of one search: a context manager for its duration.
 
-    They can be made again: damaged ones are removed, and a search that succeeds removes all. Two
-    searches of one experiment never run at the same time, because they share a pool.
+    They can be made again: damaged ones are removed, and a search that succeeds removes
+    all. Two searches of one experiment never run at the same time, because they share a
+    pool.
     """
 
     folder: SharedFolder
@@ -261,7 +311,9 @@ class SharedFiles:
             storage.remove(self.folder.path / SHARED)
 
     def lacks(self, digest: str) -> bool:
-        """Return whether an entry has to be made; an existing one is verified on the first call."""
+        """Return whether an entry has to be made; an existing one is verified on the
+        first call.
+        """
         if digest in self._checked:
             return False
         self._checked.add(digest)
@@ -276,5 +328,7 @@ class SharedFiles:
             return True
 
     def put(self, digest: str, write: Callable[[Path], object]) -> None:
-        """Make an entry of the files that `write` writes to an empty folder; none is held in memory."""
+        """Make an entry of the files that `write` writes to an empty folder; none is
+        held in memory.
+        """
         self.folder.entries.put_written(digest, write)

@@ -1,8 +1,10 @@
-"""Read, write atomically, create exclusively and list files by path or URL, on a disk or in a bucket.
+"""Read, write atomically, create exclusively and list files by path or URL, on a disk
+or in a bucket.
 
-A reader never sees half a file, and a power cut loses none: on a disk, a file is written to a temporary
-name, synced and renamed; in a bucket it is one PUT or upload. Nothing is cached. An operation succeeds
-or fails within a minute, with a `StorageUnreachable` that shows no secret.
+A reader never sees half a file, and a power cut loses none: on a disk, a file is
+written to a temporary name, synced and renamed; in a bucket it is one PUT or upload.
+Nothing is cached. An operation succeeds or fails within a minute, with a
+`StorageUnreachable` that shows no secret.
 """
 
 import errno
@@ -36,7 +38,8 @@ CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5.0, 15.0, 3
 REQUESTS_AT_ONCE = 32
 PATIENCE_SECONDS = 60.0
 _S3, _DISK = ("s3", "s3a"), ("", "file", "local")
-# By default, s3fs keeps 500 MiB of a file in flight, and copies of it. An upload may have 10,000 parts.
+# By default, s3fs keeps 500 MiB of a file in flight, and copies of it. An upload may
+# have 10,000 parts.
 _PARTS = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 4}
 _MISSING = "Correct the path, or first run what writes it."
 _NETWORK = (
@@ -48,33 +51,51 @@ _CREDENTIALS = (
     "write there. A public bucket needs none: anonymous: true."
 )
 _DENIED = (
-    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AccessDenied", "403"),
+    *(
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "AccessDenied",
+        "403",
+    ),
     "RequestTimeTooSkewed",
 )
-# User and password, which may contain an @; in an ssh URL, a user without password is no secret.
+# User and password, which may contain an @; in an ssh URL, a user without password is
+# no secret.
 _USER = re.compile(r"((?<!ssh)://[^/\s]+|://[^/\s:]+:[^/\s]*)@", re.IGNORECASE)
 _SECRET_SETTING = re.compile(
-    r"([?&][^=&\s]*(?:sig|token|key|secret|password|credential)[^=&\s]*)=[^&\s#]*", re.IGNORECASE
+    r"([?&][^=&\s]*(?:sig|token|key|secret|password|credential)[^=&\s]*)=[^&\s#]*",
+    re.IGNORECASE,
 )
 _Result = TypeVar("_Result")
 # Bucket → whether its server honours If-None-Match, once known.
 _KEEPS_CONDITIONS: dict[str, bool] = {}
-# Cached, because each session would read AWS's service descriptions again: megabytes of JSON, .2 s.
-_loader = cache(lambda search_path: import_module("botocore.loaders").create_loader(search_path))
+# Cached, because each session would read AWS's service descriptions again: megabytes of
+# JSON, .2 s.
+_loader = cache(
+    lambda search_path: import_module("botocore.loaders").create_loader(search_path)
+)
 
 
 def storage_root() -> UPath:
-    """Where everything is stored: EXPERIMENT_PIPELINE_STORAGE, else `artifacts` in the working directory."""
+    """Where everything is stored: EXPERIMENT_PIPELINE_STORAGE, else `artifacts` in the
+    working directory.
+    """
     return location(os.environ.get(STORAGE_VARIABLE) or "artifacts")
 
 
-def location(url: str, *, endpoint_url: str | None = None, anonymous: bool = False) -> UPath:
-    """Return a path or any fsspec URL as a path object with time-outs and without caches.
+def location(
+    url: str, *, endpoint_url: str | None = None, anonymous: bool = False
+) -> UPath:
+    """Return a path or any fsspec URL as a path object with time-outs and without
+    caches.
 
     StorageUnreachable: an unknown protocol, or one whose package is missing.
     """
     if "\0" in url:
-        raise StorageUnreachable(repr(without_credentials(url)), "contains a NUL", "Remove it.")
+        raise StorageUnreachable(
+            repr(without_credentials(url)), "contains a NUL", "Remove it."
+        )
     protocol, separator, rest = url.partition("://")
     protocol = protocol.lower()
     options: dict[str, Any] = {}
@@ -82,17 +103,23 @@ def location(url: str, *, endpoint_url: str | None = None, anonymous: bool = Fal
         return UPath(Path(rest or url).expanduser().absolute())
     if protocol in _S3:
         if rest.partition("/")[0] == "":
-            raise StorageUnreachable(url, "names no bucket", "Write s3://<bucket>/<prefix>.")
+            raise StorageUnreachable(
+                url, "names no bucket", "Write s3://<bucket>/<prefix>."
+            )
         options = _s3_options(endpoint_url, anonymous)
     elif protocol in ("http", "https"):
         from aiohttp import ClientTimeout
 
-        timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+        timeout = ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
+        )
         options = {"client_kwargs": {"timeout": timeout}, "skip_instance_cache": True}
     try:
         path: UPath = UPath(url, **options)
         if protocol in _S3:
-            path.fs.retries = 1  # s3fs's retries would multiply those of botocore, which are better
+            path.fs.retries = (
+                1  # s3fs's retries would multiply those of botocore, which are better
+            )
     except (ValueError, ImportError) as error:
         rule, fix = str(error), "Correct the URL, or install what is missing."
         raise StorageUnreachable(without_credentials(url), rule, fix) from error
@@ -107,8 +134,8 @@ def _s3_options(endpoint_url: str | None, anonymous: bool) -> dict[str, Any]:
     session.lazy_register_component(
         "data_loader", lambda: _loader(session.get_config_variable("data_path"))
     )
-    # aiohttp waits for the answer to `Expect: 100-continue` without a time-out: a PUT to a silent
-    # server would hang forever (marin-community/marin#6719).
+    # aiohttp waits for the answer to `Expect: 100-continue` without a time-out: a PUT
+    # to a silent server would hang forever (marin-community/marin#6719).
     session.unregister("before-call.s3", add_expect_header)
     return {
         "session": session,
@@ -138,7 +165,9 @@ def on_disk(path: UPath) -> Path | None:
 
 @contextmanager
 def explained(path: UPath) -> Iterator[None]:
-    """Turn a failure to reach a path into StorageUnreachable, with its cause; bugs are raised unchanged."""
+    """Turn a failure to reach a path into StorageUnreachable, with its cause; bugs are
+    raised unchanged.
+    """
     try:
         yield
     except Exception as error:
@@ -148,9 +177,16 @@ def explained(path: UPath) -> Iterator[None]:
         remote = isinstance(error, BotoCoreError | ClientError | HttpError)
         if not remote and not isinstance(error, OSError):
             raise
-        code, kind, reason = _s3_code(error), type(error).__name__, getattr(error, "strerror", None)
+        code, kind, reason = (
+            _s3_code(error),
+            type(error).__name__,
+            getattr(error, "strerror", None),
+        )
         if code == "NoSuchBucket":
-            rule, fix = "the bucket does not exist", "Create it, or correct its name in the URL."
+            rule, fix = (
+                "the bucket does not exist",
+                "Create it, or correct its name in the URL.",
+            )
         elif code in _DENIED:
             rule, fix = f"the server denied the access ({code})", _CREDENTIALS
         elif "Credential" in kind or "Token" in kind or kind == "ProfileNotFound":
@@ -158,7 +194,10 @@ def explained(path: UPath) -> Iterator[None]:
         elif isinstance(error, FileNotFoundError):
             rule, fix = "does not exist", _MISSING
         elif status := getattr(error, "status", None):
-            rule, fix = f"the server answered HTTP {status}", "Open the URL in a browser."
+            rule, fix = (
+                f"the server answered HTTP {status}",
+                "Open the URL in a browser.",
+            )
         elif code is not None and not remote:
             rule, fix = f"the server answered {code}: {error}", _NETWORK
         elif remote or reason is None or isinstance(error, TimeoutError):
@@ -197,7 +236,9 @@ def read_bytes(path: UPath) -> bytes:
 
 
 def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
-    """Return path → content for the files that exist; from a bucket many are read at once."""
+    """Return path → content for the files that exist; from a bucket many are read at
+    once.
+    """
 
     def read(path: UPath) -> bytes | None:
         return _unless_missing(path, _read, None)
@@ -208,11 +249,17 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
     else:
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             contents = list(pool.map(read, wanted))
-    return {p: data for p, data in zip(wanted, contents, strict=True) if data is not None}
+    return {
+        p: data for p, data in zip(wanted, contents, strict=True) if data is not None
+    }
 
 
-def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) -> _Result:
-    """Return what `read` returns; retry for up to `seconds` while the storage does not answer."""
+def patiently(
+    read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS
+) -> _Result:
+    """Return what `read` returns; retry for up to `seconds` while the storage does not
+    answer.
+    """
     end = time.monotonic() + seconds
     while True:
         try:
@@ -225,18 +272,23 @@ def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) ->
 
 def exists(path: UPath) -> bool:
     """Whether a file exists; False for a folder."""
-    return _unless_missing(path, lambda one: stat.S_ISREG(one.stat().st_mode), otherwise=False)
+    return _unless_missing(
+        path, lambda one: stat.S_ISREG(one.stat().st_mode), otherwise=False
+    )
 
 
 def list_names(folder: UPath) -> list[str]:
-    """Return the sorted names in a folder, without hidden ones; [] if there is no folder."""
+    """Return the sorted names in a folder, without hidden ones; [] if there is no
+    folder.
+    """
 
     def names(folder: UPath) -> list[str]:
         if (place := on_disk(folder)) is not None:
             return [child.name for child in place.iterdir()]
         children = folder.fs.ls(folder.path, detail=False)
         split = (child.rstrip("/").rpartition("/") for child in children)
-        # The listing of a file, and on some servers that of a folder, contains the path itself.
+        # The listing of a file, and on some servers that of a folder, contains the path
+        # itself.
         return [name for parent, _, name in split if parent == folder.path.rstrip("/")]
 
     found: list[str] = _unless_missing(folder, names, otherwise=[])
@@ -252,17 +304,31 @@ class StoredFile:
 
 
 def files_below(folder: UPath) -> dict[str, StoredFile]:
-    """Return relative path → file for all files below a folder, including hidden ones, without links."""
+    """Return relative path → file for all files below a folder, including hidden ones,
+    without links.
+    """
 
     def found(folder: UPath) -> dict[str, StoredFile]:
         if (place := on_disk(folder)) is not None:
-            paths = [path for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
+            paths = [
+                path
+                for path in place.rglob("*")
+                if path.is_file() and not path.is_symlink()
+            ]
             stats = {path.relative_to(place).as_posix(): path.stat() for path in paths}
-            return {path: StoredFile(one.st_size, one.st_mtime) for path, one in stats.items()}
-        start, files = len(folder.path.rstrip("/")) + 1, folder.fs.find(folder.path, detail=True)
+            return {
+                path: StoredFile(one.st_size, one.st_mtime)
+                for path, one in stats.items()
+            }
+        start, files = (
+            len(folder.path.rstrip("/")) + 1,
+            folder.fs.find(folder.path, detail=True),
+        )
         ages = {path: one.get("LastModified") for path, one in files.items()}
         return {  # without a modification time, a file counts as new
-            path[start:]: StoredFile(files[path]["size"], at.timestamp() if at else time.time())
+            path[start:]: StoredFile(
+                files[path]["size"], at.timestamp() if at else time.time()
+            )
             for path, at in ages.items()
         }
 
@@ -270,7 +336,9 @@ def files_below(folder: UPath) -> dict[str, StoredFile]:
 
 
 def write_bytes(path: UPath, data: bytes) -> None:
-    """Create or replace a file atomically: readers see the old or the new content, never a mixture."""
+    """Create or replace a file atomically: readers see the old or the new content,
+    never a mixture.
+    """
     with explained(path):
         if (place := on_disk(path)) is None:
             path.fs.pipe_file(path.path, data)
@@ -292,7 +360,9 @@ def fetched(path: UPath, folder: Path) -> Path:
 
 @contextmanager
 def unfinished(folder: UPath) -> Iterator[Path]:
-    """Make an empty folder (for a bucket: in TMPDIR) for files to `put_file`; it is removed at the end."""
+    """Make an empty folder (for a bucket: in TMPDIR) for files to `put_file`; it is
+    removed at the end.
+    """
     with explained(folder):
         if (place := on_disk(folder)) is None:
             with TemporaryDirectory(prefix="experiment_pipeline-") as temporary:
@@ -319,9 +389,13 @@ def put_file(file: Path, path: UPath) -> None:
 
 @contextmanager
 def streamed(path: UPath) -> Iterator[Path]:
-    """A local file to write in parts, moved to its path at the end; leftovers of killed writers are removed."""
+    """A local file to write in parts, moved to its path at the end; leftovers of killed
+    writers are removed.
+    """
     mark = f".{re.sub(r'[^0-9A-Za-z]', '_', this_host())}-"
-    for left in [] if (parent := on_disk(path.parent)) is None else parent.glob(f"{mark}*.tmp"):
+    for left in (
+        [] if (parent := on_disk(path.parent)) is None else parent.glob(f"{mark}*.tmp")
+    ):
         pid = left.name.split("-")[1]
         if pid.isdigit() and Process(this_host(), int(pid)).is_gone:
             shutil.rmtree(left, ignore_errors=True)
@@ -354,9 +428,11 @@ def remove(path: UPath) -> None:
 
 
 def create_exclusive(path: UPath, data: bytes) -> bool:
-    """Create a file unless it exists; return True in exactly one of all concurrent calls: its creator.
+    """Create a file unless it exists; return True in exactly one of all concurrent
+    calls: its creator.
 
-    False also if the answer to a PUT was lost. StorageUnreachable: also without conditional writes.
+    False also if the answer to a PUT was lost. StorageUnreachable: also without
+    conditional writes.
     """
     with explained(path):
         if (place := on_disk(path)) is not None:
@@ -370,7 +446,8 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
         server = path.fs.s3.meta.endpoint_url if path.protocol in _S3 else path.protocol
         bucket = f"{server}/{path.drive}"
         if bucket not in _KEEPS_CONDITIONS:
-            # Tested with a hidden file in the same folder, as other places may be forbidden.
+            # Tested with a hidden file in the same folder, as other places may be
+            # forbidden.
             probe = path.parent / f".{secrets.token_hex(8)}.probe"
             path.fs.pipe_file(probe.path, b"")
             try:
@@ -430,8 +507,12 @@ def _sync(place: Path) -> None:
         os.close(opened)
 
 
-def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Result) -> _Result:
-    """Call `act` with a path; return `otherwise` if the file is missing. A missing bucket is an error."""
+def _unless_missing(
+    path: UPath, act: Callable[[UPath], _Result], otherwise: _Result
+) -> _Result:
+    """Call `act` with a path; return `otherwise` if the file is missing. A missing
+    bucket is an error.
+    """
     with explained(path):
         try:
             return act(path)

@@ -1,9 +1,11 @@
-"""Spill arrays and tables to memory-mapped files: only what is read is in memory, and the OS can drop it.
+"""Spill arrays and tables to memory-mapped files: only what is read is in memory, and
+the OS can drop it.
 
-Data beyond memory is still an ordinary array, column or DataFrame, with one map per column. Operations
-that copy all columns at once (`frame[mask]`, `pd.concat`, `to_numpy()`) need memory for all of them. The
-files are in TMPDIR, which must be on a disk, and are unnamed: a killed process leaves none behind. Stored
-arrays have NumPy's format and are never pickled; a sparse table is stored as its parts, one of which is
+Data beyond memory is still an ordinary array, column or DataFrame, with one map per
+column. Operations that copy all columns at once (`frame[mask]`, `pd.concat`,
+`to_numpy()`) need memory for all of them. The files are in TMPDIR, which must be on a
+disk, and are unnamed: a killed process leaves none behind. Stored arrays have NumPy's
+format and are never pickled; a sparse table is stored as its parts, one of which is
 named by its class and holds its shape.
 """
 
@@ -27,7 +29,8 @@ from experiment_pipeline.storage.files import Location, explained, open_file
 from experiment_pipeline.table.kinds import holds_objects, kind_of_type
 from experiment_pipeline.table.table import Cells, kept_index, of_columns, rows_at
 
-# Tables, arrays and files up to the first size stay in memory, and single columns up to the second.
+# Tables, arrays and files up to the first size stay in memory, and single columns up to
+# the second.
 HELD_BYTES = 64 * 1024 * 1024
 COLUMN_BYTES = 4 * 1024 * 1024
 _ALIGNED = 64  # bytes, as Arrow aligns
@@ -38,7 +41,9 @@ _Thing = TypeVar("_Thing")
 
 
 def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
-    """Return a read-only map of a temporary file that `write` fills; StorageUnreachable: disk full."""
+    """Return a read-only map of a temporary file that `write` fills;
+    StorageUnreachable: disk full.
+    """
     try:
         with tempfile.TemporaryFile(prefix="experiment_pipeline-") as file:
             write(file)
@@ -48,7 +53,8 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
                 return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
-        # Errors without a number are not from the OS, such as that of a damaged gzip stream.
+        # Errors without a number are not from the OS, such as that of a damaged gzip
+        # stream.
         if error.errno is None:
             raise
         if error.errno == errno.ENOMEM:
@@ -59,7 +65,9 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
 
 
 def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memoryview:
-    """Return the rest of a stream, on a map if it is large; `check` is called with the size so far."""
+    """Return the rest of a stream, on a map if it is large; `check` is called with the
+    size so far.
+    """
     start = stream.read(HELD_BYTES + 1)
     if len(start) <= HELD_BYTES:
         return start
@@ -75,7 +83,9 @@ def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memory
 
 
 def read_mapped(paths: Sequence[Location]) -> list[memoryview]:
-    """Return the content of local or remote files on one map; StorageUnreachable as in `mapped_file`."""
+    """Return the content of local or remote files on one map; StorageUnreachable as in
+    `mapped_file`.
+    """
     ends = [0]
 
     def write(file: BinaryIO) -> None:
@@ -115,9 +125,11 @@ def batches_as_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa
 
 
 def mapped(cells: _Thing) -> _Thing:
-    """Return arrays of NumPy, pandas or Arrow (one, or a list) with their cells on a map.
+    """Return arrays of NumPy, pandas or Arrow (one, or a list) with their cells on a
+    map.
 
-    Pickle separates the large buffers of an object from the rest (PEP 574), which stays in memory.
+    Pickle separates the large buffers of an object from the rest (PEP 574), which stays
+    in memory.
     """
     parts = list[pickle.PickleBuffer]()
     made_of = io.BytesIO()
@@ -140,7 +152,10 @@ class _Pickler(pickle.Pickler):
     """Also separates the cells of datetimes, which NumPy would pickle inline."""
 
     def reducer_override(self, part: Any) -> Any:
-        if type(part) is np.ndarray and kind_of_type(part.dtype) in ("datetime", "duration"):
+        if type(part) is np.ndarray and kind_of_type(part.dtype) in (
+            "datetime",
+            "duration",
+        ):
             return np.ndarray.view, (part.view(np.int64), part.dtype)
         return NotImplemented
 
@@ -151,7 +166,9 @@ def aside(cells: np.ndarray) -> np.ndarray:
 
 
 def spilled(cells: Cells) -> Cells:
-    """Return a column or table on a map if it is large; columns of Python objects stay in memory."""
+    """Return a column or table on a map if it is large; columns of Python objects stay
+    in memory.
+    """
     if isinstance(cells, pd.DataFrame):
         return on_map(cells) if _size([cells]) > COLUMN_BYTES else cells  # pyrefly: ignore[bad-return]
     if holds_objects(cells) or cells.memory_usage(index=False) <= COLUMN_BYTES:
@@ -167,7 +184,10 @@ def on_map(table: pd.DataFrame) -> pd.DataFrame:
     own = {str(name): table[name] for name in table.columns}
     plain = [name for name in own if not holds_objects(own[name])]
     arrays = mapped([_array(own[name]) for name in plain])
-    columns = {name: pd.Series(one, copy=False) for name, one in zip(plain, arrays, strict=True)}
+    columns = {
+        name: pd.Series(one, copy=False)
+        for name, one in zip(plain, arrays, strict=True)
+    }
     return of_columns({name: columns.get(name, own[name]) for name in own}, table.index)
 
 
@@ -176,7 +196,9 @@ def _array(column: pd.Series) -> Any:
 
 
 def some_rows(table: pd.DataFrame, positions: np.ndarray) -> pd.DataFrame:
-    """Return the rows at these positions (k,), in this order, on maps if they are large."""
+    """Return the rows at these positions (k,), in this order, on maps if they are
+    large.
+    """
     if _size([table]) * len(positions) <= HELD_BYTES * len(table):
         return table.iloc[positions]
     return rows_at(table, positions, spilled)
@@ -187,13 +209,19 @@ def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if _size(tables) <= HELD_BYTES:
         return pd.concat(tables)
     names = map(str, tables[0].columns)
-    columns = {name: spilled(pd.concat([one[name] for one in tables])) for name in names}
+    columns = {
+        name: spilled(pd.concat([one[name] for one in tables])) for name in names
+    }
     first, *others = tables
-    return of_columns(columns, kept_index(first.index.append([t.index for t in others]), spilled))
+    return of_columns(
+        columns, kept_index(first.index.append([t.index for t in others]), spilled)
+    )
 
 
 def joined(blocks: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Concatenate blocks (k, d) float64 to an array of this shape, on a map if it is large."""
+    """Concatenate blocks (k, d) float64 to an array of this shape, on a map if it is
+    large.
+    """
     if 8 * shape[0] * shape[1] <= HELD_BYTES:
         return np.concatenate(list(blocks))
 
@@ -232,13 +260,17 @@ class InBlocks(Protocol):
 
 
 def write_tables(tables: Mapping[str, Any], folder: Path) -> None:
-    """Write named tables (dense, sparse by rows, or in blocks) to files, never holding one as bytes."""
+    """Write named tables (dense, sparse by rows, or in blocks) to files, never holding
+    one as bytes.
+    """
     from scipy.sparse import issparse
 
     arrays = dict[str, Any]()
     for name, table in tables.items():
         if issparse(table):
-            arrays[f"{name}.{type(table).__name__}"] = np.array(table.shape, dtype=np.int64)
+            arrays[f"{name}.{type(table).__name__}"] = np.array(
+                table.shape, dtype=np.int64
+            )
             arrays |= {f"{name}.{part}": getattr(table, part) for part in _PARTS}
         else:
             arrays[name] = table
@@ -247,29 +279,39 @@ def write_tables(tables: Mapping[str, Any], folder: Path) -> None:
             if isinstance(array, InBlocks):
                 header = {"descr": "<f8", "fortran_order": False, "shape": array.shape}
                 np.lib.format.write_array_header_1_0(file, header)
-                file.writelines(np.ascontiguousarray(block).data for block in array.blocks())
+                file.writelines(
+                    np.ascontiguousarray(block).data for block in array.blocks()
+                )
             else:
                 np.save(file, array, allow_pickle=False)
 
 
 def read_tables(files: Mapping[str, Path]) -> dict[str, Any]:
-    """Return name → table from files of `write_tables`; the files may be removed afterwards."""
+    """Return name → table from files of `write_tables`; the files may be removed
+    afterwards.
+    """
     from scipy import sparse
 
     found = {
-        name.removesuffix(_NPY): _map(path) for name, path in files.items() if name.endswith(_NPY)
+        name.removesuffix(_NPY): _map(path)
+        for name, path in files.items()
+        if name.endswith(_NPY)
     }
     for name in list(found):
         whole, _, kind = name.rpartition(".")
         if kind in _SPARSE:
             parts = tuple(found.pop(f"{whole}.{part}") for part in _PARTS)
             make: Any = getattr(sparse, kind)
-            found[whole] = make(parts, shape=tuple(found.pop(name).tolist()), copy=False)
+            found[whole] = make(
+                parts, shape=tuple(found.pop(name).tolist()), copy=False
+            )
     return found
 
 
 def _map(path: Path) -> Any:
-    """A plain array (no memmap) on a map, so that an estimator may keep and store it."""
+    """A plain array (no memmap) on a map, so that an estimator may keep and
+    store it.
+    """
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except ValueError:

@@ -1,8 +1,10 @@
-"""Estimators as bytes without pickle: skops, made canonical, so that equal estimators have equal bytes.
+"""Estimators as bytes without pickle: skops, made canonical, so that equal estimators
+have equal bytes.
 
-skops' own output differs between processes: object ids are memory addresses, the archive contains the
-time, and tree nodes have undefined padding bytes. Here ids and files are numbered in the order of their
-first use, plain values have no id, the time is fixed, and padding is zero.
+skops' own output differs between processes: object ids are memory addresses, the
+archive contains the time, and tree nodes have undefined padding bytes. Here ids and
+files are numbered in the order of their first use, plain values have no id, the time is
+fixed, and padding is zero.
 """
 
 import importlib.util
@@ -23,24 +25,39 @@ from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.storage.mapped import npy
 from experiment_pipeline.storage.processes import free_memory
 
-# Types in this package's pipelines beyond those that skops trusts by itself: reviewed, and never
-# extended because a file asks for more.
+# Types in this package's pipelines beyond those that skops trusts by itself: reviewed,
+# and never extended because a file asks for more.
 TRUSTED_TYPES: tuple[str, ...] = (
     *(name for algorithm in ALGORITHMS.values() for name in algorithm.trusted_types),
     # Contained in scikit-learn's CalibratedClassifierCV: plain attributes and NumPy.
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
-    *("numpy.asarray", "numpy.clip", "numpy.diff", "numpy.dot", "numpy.nan_to_num", "numpy.prod"),
+    *(
+        "numpy.asarray",
+        "numpy.clip",
+        "numpy.diff",
+        "numpy.dot",
+        "numpy.nan_to_num",
+        "numpy.prod",
+    ),
     *("numpy.reshape", "numpy.take", "numpy.dtype", "numpy.expand_dims"),
     *("pandas.DataFrame", "pandas.Series"),
 )
 # Errors of zipfile, zlib, json and NumPy when a few bytes of a file are changed.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError, ValueError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    KeyError,
+    ValueError,
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SCHEMA = "schema.json"
 # Measured memory of a parsed JSON schema with many texts, relative to its size.
 _AS_OBJECTS = 9
-# Loads a LightGBM text and predicts on random rows: with a manipulated text, that aborts the process.
+# Loads a LightGBM text and predicts on random rows: with a manipulated text, that
+# aborts the process.
 _TRIAL = """
 import ctypes, random, sys
 library, draw = ctypes.CDLL(sys.argv[1]), random.Random(0)
@@ -60,15 +77,17 @@ for text in sys.stdin.buffer.read().split(b"\\0"):
     call("PredictForMat", model, rows, 1, n, width, 1, 0, 0, -1, b"num_threads=1", ctypes.byref(size), out)
 """
 _TRIAL_SECONDS = 300
-# On a forest, level 6 takes 2.5 times as long as level 1, for a file that is 20 % smaller.
+# On a forest, level 6 takes 2.5 times as long as level 1, for a file that is 20 %
+# smaller.
 _COMPRESSION_LEVEL = 1
 
 
 def to_bytes(estimator: Any) -> bytes:
-    """Return the estimator as canonical skops bytes; InvalidModel if skops cannot write it.
+    """Return the estimator as canonical skops bytes; InvalidModel if skops cannot write
+    it.
 
-    The bytes are the same in every process unless an attribute is a `set` of texts, whose order is
-    random in each process.
+    The bytes are the same in every process unless an attribute is a `set` of texts,
+    whose order is random in each process.
     """
     import skops
     from skops.io._persist import SaveContext, get_state
@@ -76,7 +95,8 @@ def to_bytes(estimator: Any) -> bytes:
 
     written = io.BytesIO()
     try:
-        # As `skops.io.dumps`, but without indenting the schema, which took 10 s for 40,000 texts.
+        # As `skops.io.dumps`, but without indenting the schema, which took 10 s for
+        # 40,000 texts.
         with zipfile.ZipFile(written, "w") as archive:
             context = SaveContext(zip_file=archive)
             state = get_state(estimator, context)
@@ -85,12 +105,16 @@ def to_bytes(estimator: Any) -> bytes:
     except (UnsupportedTypeException, TypeError, AttributeError, ValueError) as error:
         rule = f"it cannot be stored without pickle: {error}"
         fix = "keep only data, module-level functions and estimators in its attributes"
-        raise errors.InvalidModel(f"estimator {type(estimator).__name__}", rule, fix) from error
+        raise errors.InvalidModel(
+            f"estimator {type(estimator).__name__}", rule, fix
+        ) from error
     return _canonical(written)
 
 
 def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
-    """Return the estimator of `to_bytes`; InvalidModel: a type is not trusted, or the file is damaged."""
+    """Return the estimator of `to_bytes`; InvalidModel: a type is not trusted, or the
+    file is damaged.
+    """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
@@ -105,21 +129,27 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
 
 
 def check_foreign(model: bytes) -> None:
-    """Raise InvalidModel for a skops file whose loading would kill this process: it unpacks beyond the
-    free memory, or a LightGBM text in it crashes a trial process.
+    """Raise InvalidModel for a skops file whose loading would kill this process: it
+    unpacks beyond the free memory, or a LightGBM text in it crashes a trial process.
     """
     needed, free = loading_bytes(model), free_memory()
     if needed > free.size:
-        rule = (
-            f"loading it takes {needed:,} bytes, beyond {free.limited_by} ({free.size:,} are free)"
+        rule = f"loading it takes {needed:,} bytes, beyond {free.limited_by} ({free.size:,} are free)"
+        raise errors.InvalidModel(
+            "the stored estimator", rule, "use a machine with more memory"
         )
-        raise errors.InvalidModel("the stored estimator", rule, "use a machine with more memory")
     texts = list[bytes]()
 
     def note(node: dict[str, Any]) -> None:
         content = node.get("content")
-        text = json.loads(content) if isinstance(content, str) and content[:1] == '"' else ""
-        if "max_feature_idx" in text:  # LightGBM refuses other texts before it parses any tree
+        text = (
+            json.loads(content)
+            if isinstance(content, str) and content[:1] == '"'
+            else ""
+        )
+        if (
+            "max_feature_idx" in text
+        ):  # LightGBM refuses other texts before it parses any tree
             texts.append(text.encode())
 
     json.loads(zipfile.ZipFile(io.BytesIO(model)).read(_SCHEMA), object_hook=note)
@@ -129,7 +159,11 @@ def check_foreign(model: bytes) -> None:
     library = next(Path(package.origin).parent.glob("lib/lib_lightgbm.*"))
     trial = [sys.executable, "-I", "-S", "-c", _TRIAL, str(library)]
     tried = subprocess.run(  # noqa: S603
-        trial, input=b"\0".join(texts), check=False, capture_output=True, timeout=_TRIAL_SECONDS
+        trial,
+        input=b"\0".join(texts),
+        check=False,
+        capture_output=True,
+        timeout=_TRIAL_SECONDS,
     )
     if tried.returncode:
         rule = "a LightGBM model in it was changed: loading it crashes the process"
@@ -137,13 +171,20 @@ def check_foreign(model: bytes) -> None:
 
 
 def loading_bytes(model: bytes) -> int:
-    """Estimate the memory for loading a file of `to_bytes`: arrays twice, and the schema as objects."""
+    """Estimate the memory for loading a file of `to_bytes`: arrays twice, and the
+    schema as objects.
+    """
     parts = zipfile.ZipFile(io.BytesIO(model)).infolist()
-    return sum(part.file_size * (_AS_OBJECTS if part.filename == _SCHEMA else 2) for part in parts)
+    return sum(
+        part.file_size * (_AS_OBJECTS if part.filename == _SCHEMA else 2)
+        for part in parts
+    )
 
 
 def untrusted_types(fresh: bytes) -> tuple[str, ...]:
-    """Return the types in freshly made bytes that neither skops nor TRUSTED_TYPES trusts."""
+    """Return the types in freshly made bytes that neither skops nor TRUSTED_TYPES
+    trusts.
+    """
     import skops.io
 
     return tuple(sorted({*skops.io.get_untrusted_types(data=fresh)} - {*TRUSTED_TYPES}))
@@ -173,9 +214,11 @@ def _canonical(written: io.BytesIO) -> bytes:
 
 
 def _renamed(node: Any, ids: dict[int, int], files: dict[str, str]) -> Any:
-    """Copy a part of the schema, with ids and files numbered in the order of their first use.
+    """Copy a part of the schema, with ids and files numbered in the order of their
+    first use.
 
-    Texts and numbers lose their id: Python decides whether two equal ones are one object.
+    Texts and numbers lose their id: Python decides whether two equal ones are one
+    object.
     """
     if isinstance(node, list):
         return [_renamed(one, ids, files) for one in node]
@@ -188,5 +231,7 @@ def _renamed(node: Any, ids: dict[int, int], files: dict[str, str]) -> Any:
         # Starting at 1: skops treats 0 as no id.
         copy["__id__"] = ids.setdefault(copy["__id__"], len(ids) + 1)
     if isinstance(name := copy.get("file"), str):
-        copy["file"] = files.setdefault(name, f"{len(files):04d}{name[name.rindex('.') :]}")
+        copy["file"] = files.setdefault(
+            name, f"{len(files):04d}{name[name.rindex('.') :]}"
+        )
     return copy

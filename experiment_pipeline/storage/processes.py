@@ -1,4 +1,6 @@
-"""Processes: which one executes a run and whether it is alive; peak and free memory of this process."""
+"""Processes: which one executes a run and whether it is alive; peak and free memory of
+this process.
+"""
 
 import ctypes
 import os
@@ -24,7 +26,8 @@ class Process:
 
     host: str  # the machine, and the container if there is one
     pid: int
-    # boot id and clock tick of its start, which tell a reused pid apart; empty if unknown
+    # boot id and clock tick of its start, which tell a reused pid apart; empty if
+    # unknown
     started: str = ""
 
     @classmethod
@@ -60,7 +63,9 @@ def this_host() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Boot id and clock tick of a process's start; "dead" for a zombie; None: not in /proc."""
+    """Boot id and clock tick of a process's start; "dead" for a zombie; None: not in
+    /proc.
+    """
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
@@ -92,7 +97,9 @@ class FreeMemory:
 
 
 def free_memory(root: Path = Path("/")) -> FreeMemory:
-    """Return the tightest limit: that of the machine, the control group or `ulimit -v`."""
+    """Return the tightest limit: that of the machine, the control group or
+    `ulimit -v`.
+    """
     # Memory that allocators only hold in reserve is returned first.
     pa.default_memory_pool().release_unused()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # only in glibc
@@ -100,7 +107,9 @@ def free_memory(root: Path = Path("/")) -> FreeMemory:
     own = psutil.Process().memory_info()
     found = [FreeMemory(psutil.virtual_memory().available, "the memory of the machine")]
     found += [
-        FreeMemory(limit - own.rss, "its control group (the limit of a container or job)")
+        FreeMemory(
+            limit - own.rss, "its control group (the limit of a container or job)"
+        )
         for limit in _group_limits(root)
     ]
     mapped, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -110,7 +119,9 @@ def free_memory(root: Path = Path("/")) -> FreeMemory:
 
 
 def _group_limits(root: Path) -> Iterator[int]:
-    """Yield the memory limits of this process's control groups and their parents; see cgroups(7)."""
+    """Yield the memory limits of this process's control groups and their parents; see
+    cgroups(7).
+    """
     groups = root / "proc/self/cgroup"
     for line in groups.read_text().splitlines() if groups.exists() else ():
         _, controllers, path = line.split(":", 2)
@@ -123,7 +134,8 @@ def _group_limits(root: Path) -> Iterator[int]:
         group = base / path.lstrip("/")
         for folder in [group, *group.parents]:
             limit = folder / file
-            # Without a limit the file contains "max"; in version 1, a number beyond any machine.
+            # Without a limit the file contains "max"; in version 1, a number beyond any
+            # machine.
             if limit.exists() and (written := limit.read_text().strip()).isdigit():
                 yield int(written)
             if folder == base:

@@ -1,9 +1,11 @@
-"""Provenance of a model: the user's git commit, software versions; and committing a version to git.
+"""Provenance of a model: the user's git commit, software versions; and committing a
+version to git.
 
-A version becomes a commit on the branch `experiment-pipeline/<experiment>`, which contains
-`models/<experiment>/…`, and the tag `<experiment>/<version>`. It is made in a temporary bare repository
-and pushed in one atomic step: a user's files and index are never touched, and git itself decides
-between concurrent exporters. The branch shares no history with the user's code.
+A version becomes a commit on the branch `experiment-pipeline/<experiment>`, which
+contains `models/<experiment>/…`, and the tag `<experiment>/<version>`. It is made in a
+temporary bare repository and pushed in one atomic step: a user's files and index are
+never touched, and git itself decides between concurrent exporters. The branch shares no
+history with the user's code.
 """
 
 import os
@@ -34,27 +36,54 @@ COMMITTED = (
     *(ENVIRONMENT, "sets.json", "expected_predictions.json"),  # for `reproduce`
 )
 SECONDS = 60
-# Set inside git hooks: these variables would direct every command to the hook's repository.
+# Set inside git hooks: these variables would direct every command to the hook's
+# repository.
 _OF_A_REPOSITORY = (
-    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"),
-    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
+    *(
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_COMMON_DIR",
+    ),
+    *(
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_NAMESPACE",
+        "GIT_PREFIX",
+        "GIT_SHALLOW_FILE",
+    ),
     "GIT_QUARANTINE_PATH",
 )
-owners = cache(metadata.packages_distributions)  # cached: it reads a file of every distribution
-_NOBODY = ("-c", "user.name=experiment-pipeline", "-c", "user.email=experiment-pipeline@localhost")
+owners = cache(
+    metadata.packages_distributions
+)  # cached: it reads a file of every distribution
+_NOBODY = (
+    "-c",
+    "user.name=experiment-pipeline",
+    "-c",
+    "user.email=experiment-pipeline@localhost",
+)
 
 
 @cache
 def cpu_kernel() -> str:
-    """The CPU kernels in use, such as `Haswell, X86_V3`; on other kernels models differ by rounding."""
-    blas = {str(one["architecture"]) for one in threadpool_info() if one.get("architecture")}
+    """The CPU kernels in use, such as `Haswell, X86_V3`; on other kernels models differ
+    by rounding.
+    """
+    blas = {
+        str(one["architecture"]) for one in threadpool_info() if one.get("architecture")
+    }
     found: Any = np.show_config(mode="dicts")
-    return ", ".join([*sorted(blas), *found.get("SIMD Extensions", {}).get("found", ())])
+    return ", ".join(
+        [*sorted(blas), *found.get("SIMD Extensions", {}).get("found", ())]
+    )
 
 
 @dataclass(frozen=True)
 class CodeProvenance:
-    """The code that made a model: git's commit id, and whether files differed; None: unknown."""
+    """The code that made a model: git's commit id, and whether files differed; None:
+    unknown.
+    """
 
     commit: str | None
     dirty: bool | None
@@ -69,8 +98,9 @@ class CodeProvenance:
 
 @dataclass(frozen=True)
 class Environment:
-    """The software a model needs: Python and (distribution, version) of packages; the version is None for
-    a module of the user's project. `exporter`: this package, which the model does not need.
+    """The software a model needs: Python and (distribution, version) of packages; the
+    version is None for a module of the user's project. `exporter`: this package, which
+    the model does not need.
     """
 
     exporter: str
@@ -79,7 +109,9 @@ class Environment:
 
     def in_words(self) -> str:
         """Return the versions in one line."""
-        shown = [f"{name} {version or '(not installed)'}" for name, version in self.packages]
+        shown = [
+            f"{name} {version or '(not installed)'}" for name, version in self.packages
+        ]
         needed = ", ".join([f"Python {self.python}", *shown])
         return f"{needed}; exported by {self.exporter}"
 
@@ -93,8 +125,8 @@ class Environment:
 
 
 def code_provenance(directory: Path) -> CodeProvenance:
-    """Return the commit of the repository that contains a directory, and whether files differ from it:
-    untracked ones count, ignored ones do not.
+    """Return the commit of the repository that contains a directory, and whether files
+    differ from it: untracked ones count, ignored ones do not.
     """
     commit = dirty = None
     with suppress(GitFailed):  # no repository, or one without a commit
@@ -117,22 +149,32 @@ def installed_version(distribution: str) -> str:
         return metadata.version(f"{distribution}-cpu")
 
 
-def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) -> Environment:
-    """Return the installed versions of distributions, and of a user's packages by import name."""
+def environment(
+    distributions: Iterable[str], own_packages: Iterable[str] = ()
+) -> Environment:
+    """Return the installed versions of distributions, and of a user's packages by
+    import name.
+    """
 
     def normal(name: str) -> str:
         return re.sub(r"[-_.]+", "-", name).lower()
 
-    pinned = dict[str, str | None]((normal(one), installed_version(one)) for one in distributions)
+    pinned = dict[str, str | None](
+        (normal(one), installed_version(one)) for one in distributions
+    )
     for package in own_packages:
         (owner, *_) = owners().get(package, [None])
-        pinned[normal(owner or package)] = None if owner is None else metadata.version(owner)
+        pinned[normal(owner or package)] = (
+            None if owner is None else metadata.version(owner)
+        )
     exporter = f"experiment-pipeline {metadata.version('experiment-pipeline')}"
     return Environment(exporter, platform.python_version(), tuple(pinned.items()))
 
 
 def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (name, version, version installed here) for the text of `Environment.requirements`."""
+    """Yield (name, version, version installed here) for the text of
+    `Environment.requirements`.
+    """
     for name, version in re.findall(r"([\w-]+)(?: |==)(\d[^\s;]*)", requirements):
         here = platform.python_version() if name == "Python" else "not installed"
         with suppress(metadata.PackageNotFoundError):
@@ -142,7 +184,9 @@ def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
 
 @dataclass(frozen=True)
 class Commit:
-    """A version in a git repository: full commit id, branch and tag; `reused`: it already existed."""
+    """A version in a git repository: full commit id, branch and tag; `reused`: it
+    already existed.
+    """
 
     commit: str
     branch: str
@@ -151,11 +195,17 @@ class Commit:
 
 
 def commit_version(
-    repository: str, experiment: str, version: str, files: Mapping[str, bytes], created: str
+    repository: str,
+    experiment: str,
+    version: str,
+    files: Mapping[str, bytes],
+    created: str,
 ) -> Commit:
-    """Commit the files of a version whose names begin with one of `COMMITTED`, and tag the commit, once.
+    """Commit the files of a version whose names begin with one of `COMMITTED`, and tag
+    the commit, once.
 
-    `repository`: a local path or any URL that git accepts; `created`: the commit's time.
+    `repository`: a local path or any URL that git accepts; `created`: the commit's
+    time.
 
     Raises ExportError: git failed, with its message; or the tag names another model.
     """
@@ -188,7 +238,9 @@ def commit_version(
 def _pushed(
     local: Path, url: str, names: tuple[str, str], tree: str, message: str, created: str
 ) -> tuple[str, bool]:
-    """Push a commit of a tree to a branch and a tag; return its id, and whether it already existed."""
+    """Push a commit of a tree to a branch and a tag; return its id, and whether it
+    already existed.
+    """
     branch, tag = f"refs/heads/{names[0]}", f"refs/tags/{names[1]}"
 
     def existing() -> dict[str, str]:
@@ -216,9 +268,20 @@ def _pushed(
         fix = "Use one repository per storage root, or delete the tag there."
         raise ExportError(without_credentials(url), rule, fix)
     parents = ["-p", fetched(branch)] if branch in refs else []
-    commit = git(local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates)
+    commit = git(
+        local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates
+    )
     # Not forced: git refuses if the branch has moved or the tag exists in the meantime.
-    git(local, "push", "--quiet", "--atomic", "--", url, f"{commit}:{branch}", f"{commit}:{tag}")
+    git(
+        local,
+        "push",
+        "--quiet",
+        "--atomic",
+        "--",
+        url,
+        f"{commit}:{branch}",
+        f"{commit}:{tag}",
+    )
     return commit, False
 
 
@@ -233,8 +296,9 @@ def git(
     variables: Mapping[str, str] | None = None,
     accepted: Collection[int] = (0,),
 ) -> str:
-    """Run git in a directory and return its output without the last line break; `accepted`: exit codes
-    that are no failure. Raises GitFailed: with git's message, in English, without credentials.
+    """Run git in a directory and return its output without the last line break;
+    `accepted`: exit codes that are no failure. Raises GitFailed: with git's message, in
+    English, without credentials.
     """
     inherited = {k: v for k, v in os.environ.items() if k not in _OF_A_REPOSITORY}
     quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}

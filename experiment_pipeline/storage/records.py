@@ -1,12 +1,14 @@
 """Records as canonical JSON and back, fingerprints, and journals of records.
 
-A record is a frozen dataclass; its fields are the keys of a JSON object. A journal consists of small
-records, one file each, which are never changed, and larger files that they refer to:
+A record is a frozen dataclass; its fields are the keys of a JSON object. A journal
+consists of small records, one file each, which are never changed, and larger files that
+they refer to:
 
     <root>/<experiment>/<folder>/<time>-<marks>-<random>.json    one note each
                         <folder>/<sha256>.<ending>               a file that notes refer to by digest
 
-A note is written without reading others, so concurrent runs lose none; the names sort by time.
+A note is written without reading others, so concurrent runs lose none; the names sort
+by time.
 """
 
 import json
@@ -29,7 +31,9 @@ _Record = TypeVar("_Record")
 # Class → its validator; cached, because making one takes milliseconds.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 # A number that may be undefined: nan, which is null in JSON.
-Undefinable = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+Undefinable = Annotated[
+    float, BeforeValidator(lambda value: math.nan if value is None else value)
+]
 
 
 def to_json(
@@ -37,7 +41,8 @@ def to_json(
 ) -> bytes:
     """Return a dataclass of plain values and nested such dataclasses as JSON.
 
-    nan and inf become null, texts that are read back as numbers, or Python's own constants.
+    nan and inf become null, texts that are read back as numbers, or Python's own
+    constants.
     """
     return pydantic_core.to_json(record, indent=2, inf_nan_mode=not_finite) + b"\n"
 
@@ -45,7 +50,9 @@ def to_json(
 def from_json(
     kind: type[_Record], content: bytes | str, damage: ExperimentPipelineError
 ) -> _Record:
-    """Return the record that `to_json` wrote; raise `damage` if it does not match `kind`."""
+    """Return the record that `to_json` wrote; raise `damage` if it does not match
+    `kind`.
+    """
     try:
         return _adapter(kind).validate_json(content, extra="forbid")
     except ValidationError as error:
@@ -53,12 +60,16 @@ def from_json(
 
 
 def sealed(record: object) -> bytes:
-    """Return a record as JSON that includes its own digest, so that any change is detected."""
+    """Return a record as JSON that includes its own digest, so that any change is
+    detected.
+    """
     content = pydantic_core.to_jsonable_python(record, inf_nan_mode="null")
     return to_json({**content, "sha256": fingerprint_of(**content)})
 
 
-def unsealed(kind: type[_Record], content: bytes, damage: ExperimentPipelineError) -> _Record:
+def unsealed(
+    kind: type[_Record], content: bytes, damage: ExperimentPipelineError
+) -> _Record:
     """Return the record that `sealed` wrote; arguments as for `from_json`."""
     try:
         values = json.loads(content)
@@ -71,7 +82,9 @@ def unsealed(kind: type[_Record], content: bytes, damage: ExperimentPipelineErro
 
 
 def fingerprint_of(**parts: Any) -> str:
-    """Sha256 (hex) of named JSON values, the same on every machine; TypeError for other values."""
+    """Sha256 (hex) of named JSON values, the same on every machine; TypeError for other
+    values.
+    """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return sha256(text.encode())
 
@@ -93,7 +106,9 @@ def now() -> str:
 
 
 def soon() -> datetime:
-    """Return the latest plausible time of a note; clocks of other machines may be ahead by up to an hour."""
+    """Return the latest plausible time of a note; clocks of other machines may be ahead
+    by up to an hour.
+    """
     return datetime.now(UTC) + timedelta(hours=1)
 
 
@@ -126,15 +141,23 @@ class Journal(Generic[_Note]):
     fix: str
 
     def append(self, note: _Note, *digests: str) -> None:
-        """Write a note; its file name has the time and the first digits of the digests."""
+        """Write a note; its file name has the time and the first digits of
+        the digests.
+        """
         at = datetime.fromisoformat(note.at).strftime(_IN_NAMES)
-        name = "-".join([at, *(digest[:12] for digest in digests), secrets.token_hex(4)])
+        name = "-".join(
+            [at, *(digest[:12] for digest in digests), secrets.token_hex(4)]
+        )
         files.write_bytes(self.folder / f"{name}.json", to_json(note))
 
     def notes(self) -> dict[str, _Note | EntryCorrupt]:
-        """Return name → the note, or the error about it, the oldest first; those from the future come before."""
+        """Return name → the note, or the error about it, the oldest first; those from
+        the future come before.
+        """
         last = soon().strftime(_IN_NAMES)
-        names = sorted(files.list_names(self.folder), key=lambda name: (name < last, name))
+        names = sorted(
+            files.list_names(self.folder), key=lambda name: (name < last, name)
+        )
         paths = {name: self.folder / name for name in names}
         contents = files.read_many(paths.values())
         notes: dict[str, _Note | EntryCorrupt] = {}
@@ -149,7 +172,9 @@ class Journal(Generic[_Note]):
 
 @dataclass(frozen=True)
 class NamedByDigest:
-    """Files `<digest of the content>.<ending>`: equal content is kept once; errors as in `Journal`."""
+    """Files `<digest of the content>.<ending>`: equal content is kept once; errors as
+    in `Journal`.
+    """
 
     folder: files.Location
     ending: str

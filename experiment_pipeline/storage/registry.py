@@ -1,4 +1,5 @@
-"""The registry: numbered versions of an experiment's exported model, their history, the champion.
+"""The registry: numbered versions of an experiment's exported model, their history, the
+champion.
 
     <root>/<experiment>/registry/claims/v0001.json    reserves the number; written first, once
                                  v0001/…              the files; manifest.json is written last
@@ -7,8 +8,9 @@
                                            v0001.json       its approval; written once
                                  retired/v0001.json   why it cannot be champion any more; written once
 
-A version exists once its manifest does, which is atomic on a disk and on S3; leftovers of a killed
-exporter are never read. `stages/exported_model/export.py` decides what the files contain.
+A version exists once its manifest does, which is atomic on a disk and on S3; leftovers
+of a killed exporter are never read. `stages/exported_model/export.py` decides what the
+files contain.
 """
 
 import re
@@ -39,7 +41,8 @@ PROFILE = "profile.json"
 CARD = "README.md"
 SCHEMA = "schema.yaml"
 RECORD = "decision_record.md"  # for a reviewer to sign
-# Files that determine predictions, or which rows get one. Models that agree in all are the same.
+# Files that determine predictions, or which rows get one. Models that agree in all are
+# the same.
 DECISIVE = (
     *(MODEL, TRUSTED, "signature.json", "preparation.yaml", SCHEMA),
     *("hyperparameters.yaml", "sets.json", "intervals.json"),
@@ -48,8 +51,12 @@ EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VERSION = re.compile(r"v\d{4,}")
 _FORMAT: Literal[1] = 1
 _REQUIRED = ".required"
-_PATIENCE = 5.0  # seconds to wait for another exporter of the same model: it may be dead
-Decisions = Literal["approvals", "retired"]  # kinds of decisions about a version: their folders
+_PATIENCE = (
+    5.0  # seconds to wait for another exporter of the same model: it may be dead
+)
+Decisions = Literal[
+    "approvals", "retired"
+]  # kinds of decisions about a version: their folders
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,9 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
-        """Read a manifest back; InvalidModel about `source` if it is not one of this format."""
+        """Read a manifest back; InvalidModel about `source` if it is not one of this
+        format.
+        """
         damage = InvalidModel(
             source,
             f"it is not a manifest of format {_FORMAT}, or it is truncated",
@@ -81,11 +90,16 @@ class Manifest:
         return from_json(cls, data, damage)
 
     def verify(self, name: str, content: bytes | None, source: str) -> bytes:
-        """Return the content of a file if it is unchanged since the export; else raise InvalidModel."""
+        """Return the content of a file if it is unchanged since the export; else raise
+        InvalidModel.
+        """
         if name not in self.files:
             fix = "Name a complete version folder."
             raise InvalidModel(source, f"the manifest lists no {name}", fix)
-        digest, expected = None if content is None else sha256(content), self.files[name]
+        digest, expected = (
+            None if content is None else sha256(content),
+            self.files[name],
+        )
         if content is not None and digest == expected:
             return content
         rule = "is gone"
@@ -97,7 +111,9 @@ class Manifest:
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """The files of one version before it has a number; fields without a comment are as in `Manifest`."""
+    """The files of one version before it has a number; fields without a comment are as
+    in `Manifest`.
+    """
 
     experiment: str
     created: str
@@ -107,10 +123,13 @@ class ModelPackage:
     code: CodeProvenance
     files: Mapping[str, bytes]  # file name → content, of every file but the manifest
     own_packages: tuple[str, ...] = ()  # top-level packages of the user's own code
-    approval_required: bool = False  # whether it can only be champion once it is approved
+    approval_required: bool = (
+        False  # whether it can only be champion once it is approved
+    )
     data: str = ""
     record: Mapping[str, str] = field(default_factory=dict)
-    # version → files that contain its number, so that they are made last; none is in DECISIVE
+    # version → files that contain its number, so that they are made last; none is in
+    # DECISIVE
     more: Callable[[str], Mapping[str, bytes]] = lambda _: {}
 
     def numbered(self, version: str) -> "ModelPackage":
@@ -120,14 +139,24 @@ class ModelPackage:
 
     @property
     def identity(self) -> str:
-        """The sha256 (hex) over fingerprint, DECISIVE files and `record`: equal for the same model."""
+        """The sha256 (hex) over fingerprint, DECISIVE files and `record`: equal for the
+        same model.
+        """
         decisive = [f"{name} {sha256(self.files[name])}" for name in DECISIVE]
         decisive += [to_json(self.record).decode()] if self.record else []
         return sha256("\n".join([self.fingerprint, *decisive]).encode())
 
     def manifest(self, version: str) -> Manifest:
         """Return the manifest that makes this package that version."""
-        same = ("experiment", "created", "fingerprint", "identity", "code", "data", "record")
+        same = (
+            "experiment",
+            "created",
+            "fingerprint",
+            "identity",
+            "code",
+            "data",
+            "record",
+        )
         return Manifest(
             format=_FORMAT,
             version=version,
@@ -142,7 +171,9 @@ class ExportedModel:
     """The folder of one version; everything read from it is verified."""
 
     folder: UPath
-    known_as: tuple[str, str] | None = None  # experiment and version that its manifest must name
+    known_as: tuple[str, str] | None = (
+        None  # experiment and version that its manifest must name
+    )
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -154,7 +185,9 @@ class ExportedModel:
             raise InvalidModel(str(self.folder), rule, fix)
         found = Manifest.from_bytes(files.read_bytes(path), str(path))
         if self.known_as not in {None, (found.experiment, found.version)}:
-            rule = f"is the manifest of {found.experiment} {found.version}, another model"
+            rule = (
+                f"is the manifest of {found.experiment} {found.version}, another model"
+            )
             fix = "Put the version's own files back, or name the folder of a version."
             raise InvalidModel(str(path), rule, fix)
         return found
@@ -183,12 +216,16 @@ class ExportedModel:
             options = " ".join(f"--trust {name}" for name in unknown)
             rule = f"it runs code that is not part of experiment-pipeline: {', '.join(unknown)}"
             fix = f"If you know where it comes from, add {options}; in Python: trusted={unknown}"
-            raise InvalidModel(f"{self.manifest.experiment} {self.manifest.version}", rule, fix)
+            raise InvalidModel(
+                f"{self.manifest.experiment} {self.manifest.version}", rule, fix
+            )
 
     def _read(self, names: Iterable[str]) -> dict[str, bytes]:
         manifest, paths = self.manifest, {name: self.folder / name for name in names}
         found, source = files.read_many(paths.values()), str(self.folder)
-        return {n: manifest.verify(n, found.get(path), source) for n, path in paths.items()}
+        return {
+            n: manifest.verify(n, found.get(path), source) for n, path in paths.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -214,7 +251,9 @@ class Approval:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """What the history keeps of a version even if its folder is deleted; fields as in `ModelPackage`."""
+    """What the history keeps of a version even if its folder is deleted; fields as in
+    `ModelPackage`.
+    """
 
     version: str
     created: str
@@ -222,12 +261,16 @@ class HistoryEntry:
     headline: str
     fingerprint: str
     code: str
-    visible: bool = True  # whether its folder existed and was complete when the history was read
+    visible: bool = (
+        True  # whether its folder existed and was complete when the history was read
+    )
 
 
 @dataclass(frozen=True)
 class Registry:
-    """The versions of one experiment's model, under the storage root or the YAML's export url."""
+    """The versions of one experiment's model, under the storage root or the YAML's
+    export url.
+    """
 
     root: UPath
     experiment: str
@@ -243,13 +286,17 @@ class Registry:
         return [manifests[path] for path in files.read_many(manifests)]
 
     def champion(self) -> str | None:
-        """Return the latest visible version that is neither waiting for an approval nor retired."""
+        """Return the latest visible version that is neither waiting for an approval nor
+        retired.
+        """
         return self._latest(but={*self.waiting(), *_numbered(self.folder / "retired")})
 
     def waiting(self) -> set[str]:
         """Return the versions that need an approval and have none yet."""
         names = files.list_names(self.folder / "approvals")
-        required = {one.removesuffix(_REQUIRED) for one in names if one.endswith(_REQUIRED)}
+        required = {
+            one.removesuffix(_REQUIRED) for one in names if one.endswith(_REQUIRED)
+        }
         return required and required - self.approvals(strict=False).keys()
 
     def approval_required(self, version: str) -> bool:
@@ -257,16 +304,22 @@ class Registry:
         return files.exists(self.folder / "approvals" / f"{version}{_REQUIRED}")
 
     def approve(self, approval: Approval, kind: Decisions = "approvals") -> Approval:
-        """Approve a version, or retire it if `kind` says so; return the first such decision, which counts.
+        """Approve a version, or retire it if `kind` says so; return the first such
+        decision, which counts.
 
-        InvalidModel: no such version is visible, or the person or the reason is missing.
+        InvalidModel: no such version is visible, or the person or the reason is
+        missing.
         """
         version, name = approval.version, f"{self.experiment} {approval.version}"
         if version not in (visible := self.versions()):
             rule = f"no such version is published in {self.root}; {did_you_mean(version, visible)}"
             fix = f"List the versions: experiment-pipeline models {self.experiment}."
             raise InvalidModel(name, rule, fix)
-        text, option = (approval.by, "--by") if kind == "approvals" else (approval.comment, "--why")
+        text, option = (
+            (approval.by, "--by")
+            if kind == "approvals"
+            else (approval.comment, "--why")
+        )
         if not text.strip():
             raise InvalidModel(name, f"{option} is empty", "Say who decides, or why.")
         if files.create_exclusive(self.decision(version, kind), to_json(approval)):
@@ -280,11 +333,18 @@ class Registry:
     def approvals(
         self, kind: Decisions = "approvals", *, strict: bool = True
     ) -> dict[str, Approval]:
-        """Return version → its approval or retirement; EntryCorrupt, if `strict`: a file was changed."""
-        paths, found = [self.decision(one, kind) for one in _numbered(self.folder / kind)], {}
+        """Return version → its approval or retirement; EntryCorrupt, if `strict`: a
+        file was changed.
+        """
+        paths, found = (
+            [self.decision(one, kind) for one in _numbered(self.folder / kind)],
+            {},
+        )
         for path, content in files.read_many(paths).items():
             fix = f"Delete the file, and decide about {path.stem} again."
-            damage = EntryCorrupt(str(path), f"is not a decision about {path.stem}", fix)
+            damage = EntryCorrupt(
+                str(path), f"is not a decision about {path.stem}", fix
+            )
             with nullcontext() if strict else suppress(EntryCorrupt):
                 approval = from_json(Approval, content, damage)
                 if approval.version != path.stem or not approval.by.strip():
@@ -297,10 +357,16 @@ class Registry:
         return ExportedModel(self.folder / version, (self.experiment, version))
 
     def history(self) -> list[HistoryEntry]:
-        """Return all versions ever published, oldest first; EntryCorrupt: a file was changed."""
+        """Return all versions ever published, oldest first; EntryCorrupt: a file was
+        changed.
+        """
         folder, visible = self.folder / "history", self.versions()
-        stored = files.read_many(folder / f"{version}.json" for version in _numbered(folder))
-        return [_history_entry(path, content, visible) for path, content in stored.items()]
+        stored = files.read_many(
+            folder / f"{version}.json" for version in _numbered(folder)
+        )
+        return [
+            _history_entry(path, content, visible) for path, content in stored.items()
+        ]
 
     def entry(self, version: str) -> HistoryEntry:
         """Return the history's entry of one version."""
@@ -310,14 +376,20 @@ class Registry:
     def publish(
         self, package: ModelPackage, check: Callable[[ModelPackage], None]
     ) -> PublishedVersion:
-        """Publish a package as the next version, unless `same` finds it; `check` may raise to prevent it.
+        """Publish a package as the next version, unless `same` finds it; `check` may
+        raise to prevent it.
 
-        A damaged champion stays as it is, and its model gets a new version. So does a model that
-        comes back after another one: the champion is the latest version. A retired one is refused.
+        A damaged champion stays as it is, and its model gets a new version. So does a
+        model that comes back after another one: the champion is the latest version. A
+        retired one is refused.
         """
         identity, required = package.identity, package.approval_required
-        if (gone := self._intact(retired := self.approvals("retired"), identity)) is not None:
-            rule = f"is the same model, and was retired: {retired[gone.version].comment}"
+        if (
+            gone := self._intact(retired := self.approvals("retired"), identity)
+        ) is not None:
+            rule = (
+                f"is the same model, and was retired: {retired[gone.version].comment}"
+            )
             fix = f"Change the experiment, or delete {self.decision(gone.version, 'retired')}."
             raise InvalidModel(f"{self.experiment} {gone.version}", rule, fix)
         if (same := self.same(identity, required=required)) is not None:
@@ -329,7 +401,8 @@ class Registry:
         folder, package = self.folder / version, package.numbered(version)
         for name, content in package.files.items():
             files.write_bytes(folder / name, content)
-        # Writing takes seconds: another exporter may have published the same model in the meantime.
+        # Writing takes seconds: another exporter may have published the same model in
+        # the meantime.
         ends = time.monotonic() + _PATIENCE
         while self._is_claimed(identity, before=version) and time.monotonic() < ends:
             time.sleep(0.1)
@@ -342,21 +415,30 @@ class Registry:
         line["code"] = package.code.in_words()
         files.write_bytes(self.folder / "history" / f"{version}.json", to_json(line))
         files.write_bytes(folder / MANIFEST, to_json(package.manifest(version)))
-        return PublishedVersion(version, str(folder), identity, reused=False, damaged=damaged)
+        return PublishedVersion(
+            version, str(folder), identity, reused=False, damaged=damaged
+        )
 
     def same(self, identity: str, *, required: bool) -> PublishedVersion | None:
         """Return the champion if it has this identity and is intact.
 
-        If an approval is `required`, the latest version counts, too, while it waits for one.
+        If an approval is `required`, the latest version counts, too, while it waits for
+        one.
         """
-        return self._intact([self.champion(), self._latest() if required else None], identity)
+        return self._intact(
+            [self.champion(), self._latest() if required else None], identity
+        )
 
-    def _intact(self, versions: Iterable[str | None], identity: str) -> PublishedVersion | None:
+    def _intact(
+        self, versions: Iterable[str | None], identity: str
+    ) -> PublishedVersion | None:
         for version in filter(None, dict.fromkeys(versions)):
             model = self.model(version)
             with suppress(InvalidModel):  # files are read only with this identity
                 if model.manifest.identity == identity and model.files():
-                    return PublishedVersion(version, str(model.folder), identity, reused=True)
+                    return PublishedVersion(
+                        version, str(model.folder), identity, reused=True
+                    )
         return None
 
     def _latest(self, but: Collection[str] = ()) -> str | None:
@@ -366,16 +448,22 @@ class Registry:
         return None
 
     def _is_claimed(self, identity: str, before: str) -> bool:
-        """Whether an earlier number, not published yet, is claimed for the same model."""
+        """Whether an earlier number, not published yet, is claimed for the
+        same model.
+        """
         claims, latest = self.folder / "claims", _number(self._latest() or "v0")
-        earlier = [one for one in _numbered(claims) if latest < _number(one) < _number(before)]
+        earlier = [
+            one for one in _numbered(claims) if latest < _number(one) < _number(before)
+        ]
         contents = files.read_many(claims / f"{one}.json" for one in earlier)
         return any(identity.encode() in content for content in contents.values())
 
     def _claim(self, package: ModelPackage) -> str:
         """Reserve the next number, which no other exporter can get."""
         claims = self.folder / "claims"
-        number = max(map(_number, [*_numbered(self.folder), *_numbered(claims)]), default=0)
+        number = max(
+            map(_number, [*_numbered(self.folder), *_numbered(claims)]), default=0
+        )
         claim = to_json({"created": package.created, "identity": package.identity})
         while True:
             number += 1
@@ -385,12 +473,18 @@ class Registry:
 
 
 def registry_of(spec: ExperimentSpec) -> Registry:
-    """Return the registry of an experiment: at the YAML's export url, else at the storage root."""
-    return Registry(location(spec.export.url) if spec.export.url else storage_root(), spec.name)
+    """Return the registry of an experiment: at the YAML's export url, else at the
+    storage root.
+    """
+    return Registry(
+        location(spec.export.url) if spec.export.url else storage_root(), spec.name
+    )
 
 
 def find_model(name: str) -> ExportedModel:
-    """Find a version by its folder, or a champion by its folder, URL or name; InvalidModel: there is none."""
+    """Find a version by its folder, or a champion by its folder, URL or name;
+    InvalidModel: there is none.
+    """
     here = location(name)
     if files.exists(here / MANIFEST):
         return ExportedModel(here)
@@ -408,7 +502,9 @@ def find_model(name: str) -> ExportedModel:
             )
         if retired := registry.approvals("retired"):
             rule = f"has no champion: {', '.join(retired)} retired"
-            raise InvalidModel(name, rule, "Run the experiment again, or name a version's folder.")
+            raise InvalidModel(
+                name, rule, "Run the experiment again, or name a version's folder."
+            )
     raise InvalidModel(
         name,
         "is neither the folder of a version nor an experiment with an exported model "
@@ -426,7 +522,9 @@ def _number(version: str) -> int:
     return int(version.removeprefix("v"))
 
 
-def _history_entry(path: UPath, content: bytes, visible: Collection[str]) -> HistoryEntry:
+def _history_entry(
+    path: UPath, content: bytes, visible: Collection[str]
+) -> HistoryEntry:
     fix = f"Delete the file: the list then lacks {path.stem}, but its model stays as it is."
     damage = EntryCorrupt(str(path), "is not what was written", fix)
     entry = from_json(HistoryEntry, content, damage)

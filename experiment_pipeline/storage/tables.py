@@ -1,8 +1,10 @@
-"""Write a table to a Parquet file and read it back with the same values, types, index and order.
+"""Write a table to a Parquet file and read it back with the same values, types, index
+and order.
 
-For a frozen dataclass with one table, the other fields are JSON in the file's metadata. pandas alone
-restores some columns with another type, so the types are in the metadata, too; a column that cannot
-be restored is refused by name. A large file is read column by column, onto maps.
+For a frozen dataclass with one table, the other fields are JSON in the file's metadata.
+pandas alone restores some columns with another type, so the types are in the metadata,
+too; a column that cannot be restored is refused by name. A large file is read column by
+column, onto maps.
 """
 
 import base64
@@ -14,7 +16,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, get_type_hints, overload
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    BinaryIO,
+    TypeVar,
+    get_type_hints,
+    overload,
+)
 
 import numpy as np
 import pandas as pd
@@ -56,29 +66,40 @@ def _unpacked(codes: np.ndarray | str) -> np.ndarray:
     return np.frombuffer(zlib.decompress(base64.b64decode(codes)), np.uint8)
 
 
-# A code per row, such as the set that it is in: uint8 (n,). A million codes take some 200 kB.
+# A code per row, such as the set that it is in: uint8 (n,). A million codes take some
+# 200 kB.
 Codes = Annotated[
     np.ndarray,
     PlainValidator(_unpacked),
-    PlainSerializer(lambda codes: base64.b64encode(zlib.compress(codes.tobytes())).decode()),
+    PlainSerializer(
+        lambda codes: base64.b64encode(zlib.compress(codes.tobytes())).decode()
+    ),
 ]
 
 
 def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
-    """Return a table, or a dataclass with one, as reproducible bytes; UnusableTable: a column of mixed types."""
+    """Return a table, or a dataclass with one, as reproducible bytes; UnusableTable: a
+    column of mixed types.
+    """
     sink = io.BytesIO()
     _write(sink, table_of(table), facts_json(table))
     return sink.getvalue()
 
 
 def asset_table(*key: str) -> str:
-    """Return the path of an asset's table below the storage root, without its suffix."""
+    """Return the path of an asset's table below the storage root, without its
+    suffix.
+    """
     *experiment, asset = key
     return "/".join([*experiment, "tables", asset])
 
 
-def write_table(path: files.Location, table: "pd.DataFrame | DataclassInstance") -> None:
-    """Write a table, or a dataclass with one; raises as `to_parquet` and `write_bytes`."""
+def write_table(
+    path: files.Location, table: "pd.DataFrame | DataclassInstance"
+) -> None:
+    """Write a table, or a dataclass with one; raises as `to_parquet` and
+    `write_bytes`.
+    """
     frame, facts = table_of(table), facts_json(table)
     if len(frame) <= GROUP_ROWS:
         files.write_bytes(path, to_parquet(table))
@@ -89,11 +110,17 @@ def write_table(path: files.Location, table: "pd.DataFrame | DataclassInstance")
 
 def table_of(table: "pd.DataFrame | DataclassInstance") -> pd.DataFrame:
     """Return the table itself, or the one that a dataclass holds."""
-    return table if isinstance(table, pd.DataFrame) else getattr(table, _parts_of(type(table))[0])
+    return (
+        table
+        if isinstance(table, pd.DataFrame)
+        else getattr(table, _parts_of(type(table))[0])
+    )
 
 
 def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
-    """Return the other fields of a dataclass with a table as JSON; `{}` for a table alone."""
+    """Return the other fields of a dataclass with a table as JSON; `{}` for a table
+    alone.
+    """
     if isinstance(table, pd.DataFrame):
         return b"{}"
     _, facts = _parts_of(type(table))
@@ -105,13 +132,17 @@ def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
 def _parts_of(kind: Any) -> tuple[str, type[BaseModel]]:
     hints = get_type_hints(kind, include_extras=True)
     [table] = [one.name for one in fields(kind) if hints[one.name] is pd.DataFrame]
-    declared: Any = {one.name: (hints[one.name], ...) for one in fields(kind) if one.name != table}
+    declared: Any = {
+        one.name: (hints[one.name], ...) for one in fields(kind) if one.name != table
+    }
     config = ConfigDict(ser_json_inf_nan="strings", protected_namespaces=())
     return table, create_model("Facts", __config__=config, **declared)
 
 
 def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
-    for name, count in Counter(frame.columns).items():  # the index may share a column's name
+    for name, count in Counter(
+        frame.columns
+    ).items():  # the index may share a column's name
         if not isinstance(name, str):
             raise _refused(name, "its name is not a text")
         if count > 1:
@@ -125,25 +156,35 @@ def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
             except _UNFIT as error:
                 rule = f"its type {frame[name].dtype} cannot be restored from a Parquet file"
                 if holds_objects(frame[name]):
-                    kinds = sorted({type(value).__name__ for value in frame[name].dropna()})
+                    kinds = sorted(
+                        {type(value).__name__ for value in frame[name].dropna()}
+                    )
                     rule = f"it holds objects ({', '.join(kinds)}) that Parquet cannot store"
                 raise _refused(name, rule) from error
         raise
     schema = _group(frame, objects, slice(0, GROUP_ROWS)).schema
     notes = json.loads(schema.metadata[b"pandas"])
-    if isinstance(frame.index, pd.RangeIndex):  # the schema of the first group notes its end only
+    if isinstance(
+        frame.index, pd.RangeIndex
+    ):  # the schema of the first group notes its end only
         notes["index_columns"][0]["stop"] = frame.index.stop
     types = {name: _type(frame[name]) for name in frame.columns}
     own = {b"pandas": json.dumps(notes), _METADATA: json.dumps(types), _FACTS: facts}
     schema = schema.with_metadata({**schema.metadata, **own})
     with pq.ParquetWriter(sink, schema, write_page_checksum=True) as file:
         for rows in slices(len(frame), GROUP_ROWS):
-            group = _group(frame, objects, rows).replace_schema_metadata(schema.metadata)
+            group = _group(frame, objects, rows).replace_schema_metadata(
+                schema.metadata
+            )
             file.write_table(group, row_group_size=GROUP_ROWS)
 
 
-def _group(frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice) -> pa.Table:
-    """Some rows as an Arrow table; object columns have the type that all their cells need."""
+def _group(
+    frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice
+) -> pa.Table:
+    """Some rows as an Arrow table; object columns have the type that all their cells
+    need.
+    """
     table = pa.Table.from_pandas(frame.drop(columns=[*objects]).iloc[rows])
     for name, cells in objects.items():
         own = cells.slice(rows.start, min(rows.stop, len(frame)) - rows.start)
@@ -152,7 +193,9 @@ def _group(frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice) ->
 
 
 def _as_it_comes_back(frame: pd.DataFrame) -> dict[str, pa.Array]:
-    """Return the object columns as Arrow arrays; ValueError if any column would not be restored exactly."""
+    """Return the object columns as Arrow arrays; ValueError if any column would not be
+    restored exactly.
+    """
     objects = {
         str(name): pa.array(frame[name], from_pandas=True)
         for name in frame.columns
@@ -184,7 +227,9 @@ def _refused(name: object, rule: str) -> UnusableTable:
 
 
 def _type(column: pd.Series) -> dict[str, Any]:
-    """What is needed to restore a column's type; categories are an Arrow stream in base64."""
+    """What is needed to restore a column's type; categories are an Arrow stream in
+    base64.
+    """
     if kind_of_type(column.dtype) != "category":
         return {"dtype": str(column.dtype)}
     batch = pa.record_batch({"categories": pa.array(column.cat.categories)})
@@ -192,7 +237,11 @@ def _type(column: pd.Series) -> dict[str, Any]:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     categories = base64.b64encode(sink.getvalue()).decode()
-    return {"dtype": "category", "categories": categories, "ordered": column.cat.ordered}
+    return {
+        "dtype": "category",
+        "categories": categories,
+        "ordered": column.cat.ordered,
+    }
 
 
 @overload
@@ -200,8 +249,8 @@ def from_parquet(content: bytes) -> pd.DataFrame: ...
 @overload
 def from_parquet(content: bytes, kind: type[_Read]) -> _Read: ...
 def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
-    """Return what `to_parquet` was given: the table alone, from any such file, or a dataclass `kind`.
-    Raises ValueError: the file has other facts than `kind`.
+    """Return what `to_parquet` was given: the table alone, from any such file, or a
+    dataclass `kind`. Raises ValueError: the file has other facts than `kind`.
     """
     table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     return _with_facts(kind, _as_frame(table), table.schema.metadata or {})
@@ -212,9 +261,11 @@ def read_table(path: files.Location) -> pd.DataFrame: ...
 @overload
 def read_table(path: files.Location, kind: type[_Read]) -> _Read: ...
 def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
-    """Return a table as it was written, or the dataclass that holds it; a large table is on maps.
+    """Return a table as it was written, or the dataclass that holds it; a large table
+    is on maps.
 
-    StorageUnreachable: it cannot be read; EntryCorrupt: it is not a complete Parquet file.
+    StorageUnreachable: it cannot be read; EntryCorrupt: it is not a complete Parquet
+    file.
     """
     with files.explained(path):
         whole = path.stat().st_size <= WHOLE_BYTES
@@ -231,9 +282,14 @@ def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
             for name in file.schema_arrow.names
             if name not in index
         }
-        return _with_facts(kind, of_columns(columns, kept_index(rows.index, spilled)), metadata)
+        return _with_facts(
+            kind, of_columns(columns, kept_index(rows.index, spilled)), metadata
+        )
     except (OSError, ValueError) as error:  # Arrow's errors are one or the other
-        rule, fix = f"is not a complete Parquet file: {error}", "Materialize its asset again."
+        rule, fix = (
+            f"is not a complete Parquet file: {error}",
+            "Materialize its asset again.",
+        )
         raise EntryCorrupt(str(path), rule, fix) from error
 
 
@@ -244,7 +300,9 @@ def _with_facts(kind: Any, table: pd.DataFrame, metadata: Mapping[bytes, bytes])
     try:
         stated = facts.model_validate_json(metadata.get(_FACTS, b"{}"))
     except ValidationError:
-        raise ValueError(f"it lacks the facts {', '.join(facts.model_fields)}") from None
+        raise ValueError(
+            f"it lacks the facts {', '.join(facts.model_fields)}"
+        ) from None
     return kind(**{name: table}, **dict(stated))
 
 
@@ -256,13 +314,18 @@ def _as_frame(table: pa.Table) -> pd.DataFrame:
             name: _restored(frame[name], table[name], types[name])
             for name in frame.columns
             if (type_ := types.get(name))
-            if type_["dtype"] in ("object", "category") or type_["dtype"] != str(frame[name].dtype)
+            if type_["dtype"] in ("object", "category")
+            or type_["dtype"] != str(frame[name].dtype)
         }
     )
 
 
-def _restored(column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]) -> pd.Series:
-    if kind["dtype"] == "object":  # pandas would turn integers with missing values into floats
+def _restored(
+    column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]
+) -> pd.Series:
+    if (
+        kind["dtype"] == "object"
+    ):  # pandas would turn integers with missing values into floats
         return pd.Series(stored.to_pylist(), index=column.index, dtype=object)
     if kind["dtype"] != "category":
         return column.astype(kind["dtype"])
@@ -270,6 +333,10 @@ def _restored(column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]) 
     categories = stream.read_all()["categories"].combine_chunks()
     if pa.types.is_dictionary(stored.type):
         stored = stored.cast(stored.type.value_type)
-    codes = pc.fill_null(pc.index_in(stored, value_set=categories.cast(stored.type)), -1)
+    codes = pc.fill_null(
+        pc.index_in(stored, value_set=categories.cast(stored.type)), -1
+    )
     dtype = pd.CategoricalDtype(categories.to_pandas(), kind["ordered"])
-    return pd.Series(pd.Categorical.from_codes(codes.to_numpy(), dtype=dtype), index=column.index)
+    return pd.Series(
+        pd.Categorical.from_codes(codes.to_numpy(), dtype=dtype), index=column.index
+    )

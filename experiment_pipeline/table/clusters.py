@@ -1,8 +1,10 @@
-"""The identity of rows: clusters, copies of one record, the canonical order, rows seen before.
+"""The identity of rows: clusters, copies of one record, the canonical order, rows seen
+before.
 
-A cluster stays in one set, and intervals resample clusters. Whether rows that are equal in all features
-are copies or different people depends on the other rows: given two flags and a price, ten rows with a
-price that no other row has are copies; given fourteen flags, a thousand rows without any are people.
+A cluster stays in one set, and intervals resample clusters. Whether rows that are equal
+in all features are copies or different people depends on the other rows: given two
+flags and a price, ten rows with a price that no other row has are copies; given
+fourteen flags, a thousand rows without any are people.
 """
 
 import io
@@ -35,10 +37,12 @@ MICROSECOND = pd.Timedelta("1us")
 def cluster_hashes(
     frame: pd.DataFrame, split: Split, target: str, features: Sequence[str], salt: str
 ) -> np.ndarray:
-    """Hash the cluster of each row, by its group, else declared ids, else its features: uint64 (n,).
+    """Hash the cluster of each row, by its group, else declared ids, else its features:
+    uint64 (n,).
 
-    Rows with equal features are one cluster if they are copies. Different people (see `equal_rows`)
-    are distinguished by their label, then numbered: a corrected label moves at most one equal row.
+    Rows with equal features are one cluster if they are copies. Different people (see
+    `equal_rows`) are distinguished by their label, then numbered: a corrected label
+    moves at most one equal row.
     """
     if split.by == "group":
         return row_hashes(frame, [split.column], salt)
@@ -52,8 +56,11 @@ def cluster_hashes(
     return hashes
 
 
-def numbered(frame: pd.DataFrame, keys: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-    """Hash the keys (k,) of all rows, or some, each with a running number among equal keys: uint64 (k,).
+def numbered(
+    frame: pd.DataFrame, keys: np.ndarray, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """Hash the keys (k,) of all rows, or some, each with a running number among equal
+    keys: uint64 (k,).
 
     The numbers depend on the content of the rows, not on their order.
     """
@@ -66,14 +73,22 @@ def numbered(frame: pd.DataFrame, keys: np.ndarray, rows: np.ndarray | None = No
 
 
 def classes_of(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
-    """Number the distinct targets, whatever their type: int64 (n,); all are 0 for regression."""
+    """Number the distinct targets, whatever their type: int64 (n,); all are 0 for
+    regression.
+    """
     if spec.task == "regression":
         return np.zeros(len(frame), dtype=np.int64)
-    return pd.factorize(value_hashes(frame[spec.target]), sort=True)[0].astype(np.int64, copy=False)
+    return pd.factorize(value_hashes(frame[spec.target]), sort=True)[0].astype(
+        np.int64, copy=False
+    )
 
 
-def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
-    """Return the split's times, float64 (n,), nan if missing, and the gap; microseconds for datetimes."""
+def times_of(
+    frame: pd.DataFrame, column: str, gap: pd.Timedelta
+) -> tuple[np.ndarray, float]:
+    """Return the split's times, float64 (n,), nan if missing, and the gap; microseconds
+    for datetimes.
+    """
     times = frame[column]
     kind = kind_of(times)
     if kind == "datetime":
@@ -83,7 +98,9 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
         rule = f"a split by time needs datetimes or numbers, the column holds {times.dtype}"
         raise UnusableTable(f"split.column {column}", rule, f"{fix}.")
     if gap:
-        rule = f"column {column} holds numbers, from which a duration cannot be subtracted"
+        rule = (
+            f"column {column} holds numbers, from which a duration cannot be subtracted"
+        )
         raise UnusableTable(f"split.gap {gap}", rule, f"{fix}, or drop gap.")
     return numbers_of(times), 0.0
 
@@ -91,13 +108,17 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
 def resampling_clusters(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> np.ndarray:
-    """Number the clusters that intervals resample, as the split keeps them together: int64 (n,).
+    """Number the clusters that intervals resample, as the split keeps them together:
+    int64 (n,).
 
-    Groups, ids, or time blocks of `split.unit` as `ConsecutiveClusters`; else rows, with copies together.
-    If ids in a split by time repeat (customers), they are a second column, (n, 2).
+    Groups, ids, or time blocks of `split.unit` as `ConsecutiveClusters`; else rows,
+    with copies together. If ids in a split by time repeat (customers), they are a
+    second column, (n, 2).
     """
     if spec.split.by != "time":
-        return cluster_codes(cluster_hashes(frame, spec.split, spec.target, features, "units"))
+        return cluster_codes(
+            cluster_hashes(frame, spec.split, spec.target, features, "units")
+        )
     times, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
     if kind_of(frame[spec.split.column]) == "datetime":
         times = np.floor(times / (pd.Timedelta(spec.split.unit) / MICROSECOND))
@@ -110,12 +131,12 @@ def resampling_clusters(
     return codes.view(ConsecutiveClusters)
 
 
-# Up to this many times the expected number, equal rows count as different people. Correlated columns
-# make the expectation too small; real copies exceed it by far.
+# Up to this many times the expected number, equal rows count as different people.
+# Correlated columns make the expectation too small; real copies exceed it by far.
 TOLERANCE = 5.0
-# Standard deviations of the number of near misses, on either side. In doubt, equal rows stay
-# together (a few people in one cluster cost little, a copy in two sets more), and do not stop a
-# run.
+# Standard deviations of the number of near misses, on either side. In doubt, equal rows
+# stay together (a few people in one cluster cost little, a copy in two sets more), and
+# do not stop a run.
 SURE = 2.0
 
 
@@ -123,7 +144,8 @@ SURE = 2.0
 class EqualRows:
     """Equal rows of a table: `hashes` uint64 (n,) are equal for equal rows.
 
-    Of the `repeated` rows, bool (n,), those `by_chance` are different people, those `copied` are copies.
+    Of the `repeated` rows, bool (n,), those `by_chance` are different people, those
+    `copied` are copies.
     """
 
     hashes: np.ndarray
@@ -132,22 +154,29 @@ class EqualRows:
     copied: np.ndarray
 
 
-def equal_rows(tables: Sequence[pd.DataFrame], columns: Sequence[str], salt: str) -> EqualRows:
-    """Find the equal rows of one or several tables, and separate copies from different people.
+def equal_rows(
+    tables: Sequence[pd.DataFrame], columns: Sequence[str], salt: str
+) -> EqualRows:
+    """Find the equal rows of one or several tables, and separate copies from different
+    people.
 
-    Take a combination of values that m of n rows have. For one column, k rows differ only in
-    this column (near misses), and c other rows have the combination's value there. If the column
-    were independent of the others, k · c / (n - m - k - c) rows would be expected to have the
+    Take a combination of values that m of n rows have. For one column, k rows differ
+    only in this column (near misses), and c other rows have the combination's value
+    there. If the column were independent of the others, k · c / (n - m - k - c) rows
+    would be expected to have the
     combination: the estimate of a table cell without using that cell (Goodman 1968,
-    quasi-independence). The column with the largest expectation decides; columns that determine
-    each other count as one. The rows are different people if m - 1 is at most five times the
-    expectation with k reduced by two of its standard deviations √k, and copies if it is more
-    than that with k increased as much. More than √n equal rows are different people if there is
-    any near miss: as one cluster they would weigh too much. Results do not depend on row order.
+    quasi-independence). The column with the largest expectation decides; columns that
+    determine each other count as one. The rows are different people if m - 1 is at most
+    five times the expectation with k reduced by two of its standard deviations √k, and
+    copies if it is more than that with k increased as much. More than √n equal rows are
+    different people if there is any near miss: as one cluster they would weigh too
+    much. Results do not depend on row order.
     """
 
     def part(name: str) -> np.ndarray:
-        return np.concatenate([column_part(table[name], name, salt) for table in tables])
+        return np.concatenate(
+            [column_part(table[name], name, salt) for table in tables]
+        )
 
     sums = np.zeros(sum(map(len, tables)), dtype=np.uint64)
     for name in columns:
@@ -171,8 +200,10 @@ def _judged(
     asked: np.ndarray,
     equal: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which combinations are explained by chance, and which are certainly not: bool (U,) each.
-    `asked`: the position (U,) of one row of each combination; `equal`: how many rows have it (U,).
+    """Return which combinations are explained by chance, and which are certainly not:
+    bool (U,) each.
+    `asked`: the position (U,) of one row of each combination; `equal`: how many rows
+    have it (U,).
     """
 
     def others_like(hashes: np.ndarray) -> np.ndarray:
@@ -187,7 +218,8 @@ def _judged(
     many = equal > np.sqrt(len(sums))
     misses, least, most = (np.zeros(len(equal)) for _ in range(3))
     with_value = {name: others_like(part(name)) for name in columns}
-    # Columns determine each other if their values occur equally often in every combination.
+    # Columns determine each other if their values occur equally often in every
+    # combination.
     blocks: dict[bytes, list[str]] = {}
     for name, counts in with_value.items():
         blocks.setdefault(counts.tobytes(), []).append(name)
@@ -210,7 +242,8 @@ def canonical_order(
 ) -> np.ndarray:
     """Order rows by content: under a split by time by time, then by a hash: int64 (n,).
 
-    The hash covers features and target; other columns only decide between rows that are equal in these.
+    The hash covers features and target; other columns only decide between rows that are
+    equal in these.
     """
     first, last = (np.zeros(len(frame), dtype=np.uint64) for _ in range(2))
     for name in frame.columns:
@@ -229,25 +262,31 @@ MOST_ROWS, MOST_COLUMNS = 1_000, 64
 # If the share of unique rows is below this, equal rows are taken to be the same row.
 _FEWEST_SINGLES = 0.25
 _SALT = "row identity"
-# Columns → the sorted distinct hashes of rows in these, and the share of rows that are unique.
+# Columns → the sorted distinct hashes of rows in these, and the share of rows that are
+# unique.
 KnownRows = dict[tuple[str, ...], tuple[np.ndarray, float]]
 
 
 @dataclass(frozen=True, eq=False)
 class RowSample:
-    """A sample of a set of `rows` rows, to recognise the set later: uint32 hashes of each value."""
+    """A sample of a set of `rows` rows, to recognise the set later: uint32 hashes of
+    each value.
+    """
 
     rows: int
     hashes: pd.DataFrame
 
-    def overlap(self, others: pd.DataFrame, id_columns: Sequence[str], known: KnownRows) -> float:
-        """Estimate the share of the other rows, as delivered, that belong to the sampled set, 0 … 1.
+    def overlap(
+        self, others: pd.DataFrame, id_columns: Sequence[str], known: KnownRows
+    ) -> float:
+        """Estimate the share of the other rows, as delivered, that belong to the
+        sampled set, 0 … 1.
 
-        Rows are the same if their ids are equal, else if all columns are that both sides have. The
-        share s of the sampled rows is found. Among n rows of which f are unique, a new row of the
-        same distribution would be found by chance with probability 1 - f/n (Good 1953), so
-        (s - 1 + f/n) / (f/n) of the sample is found because it is really there. `known` caches
-        hashes of the other rows.
+        Rows are the same if their ids are equal, else if all columns are that both
+        sides have. The share s of the sampled rows is found. Among n rows of which f
+        are unique, a new row of the same distribution would be found by chance with
+        probability 1 - f/n (Good 1953), so (s - 1 + f/n) / (f/n) of the sample is found
+        because it is really there. `known` caches hashes of the other rows.
         """
         both = {*self.hashes.columns} & {*others.columns}
         ids = bool(id_columns) and both.issuperset(id_columns)
@@ -259,18 +298,24 @@ class RowSample:
             different, counts = np.unique(hashes, return_counts=True)
             known[columns] = different, float((counts == 1).sum()) / len(hashes)
         different, singles = known[columns]
-        found = float(np.isin(row_hashes(self.hashes, columns, _SALT), different).mean())
+        found = float(
+            np.isin(row_hashes(self.hashes, columns, _SALT), different).mean()
+        )
         if singles >= _FEWEST_SINGLES:
             found = max(0.0, (found - 1 + singles) / singles)
         return min(1.0, found * self.rows / len(others))
 
 
 def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
-    """Return a sample to recognise rows by: the ids, and the columns with the most distinct values."""
+    """Return a sample to recognise rows by: the ids, and the columns with the most
+    distinct values.
+    """
     chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
     hashes = _hash_values(rows, list(rows.columns), np.sort(chosen))
     ranked = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))
-    kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *ranked]))[:MOST_COLUMNS]
+    kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *ranked]))[
+        :MOST_COLUMNS
+    ]
     return RowSample(len(rows), hashes[kept].reset_index(drop=True))
 
 
@@ -288,7 +333,9 @@ FITTED_ROWS = "fitted_rows.parquet"
 
 @dataclass(frozen=True, eq=False)
 class FittedRows:
-    """The rows that a model was fitted or chosen on: sorted hashes of columns as delivered."""
+    """The rows that a model was fitted or chosen on: sorted hashes of columns as
+    delivered.
+    """
 
     columns: tuple[str, ...]
     hashes: np.ndarray
@@ -301,20 +348,28 @@ class FittedRows:
         sources: Collection[str],
         some: np.ndarray | None = None,
     ) -> Self:
-        """Hash delivered rows, or some (k,) of them, by their group, else ids, else the columns `sources`."""
-        declared = (spec.split.column,) if spec.split.by == "group" else spec.split.id_columns
+        """Hash delivered rows, or some (k,) of them, by their group, else ids, else the
+        columns `sources`.
+        """
+        declared = (
+            (spec.split.column,) if spec.split.by == "group" else spec.split.id_columns
+        )
         known = bool(declared) and set(declared) <= set(rows.columns)
         columns = tuple(declared) if known else tuple(sorted(sources))
         return cls(columns, distinct(row_hashes(rows, columns, _SALT, some)))
 
     def among(self, rows: pd.DataFrame) -> np.ndarray | None:
-        """Return which rows as delivered are among them, bool (n,); None: a column is missing."""
+        """Return which rows as delivered are among them, bool (n,); None: a column is
+        missing.
+        """
         if not set(self.columns) <= set(rows.columns):
             return None
         return np.isin(row_hashes(rows, self.columns, _SALT), self.hashes)
 
     def to_bytes(self) -> bytes:
-        """Return a Parquet file with one column of hashes, whose name joins all column names."""
+        """Return a Parquet file with one column of hashes, whose name joins all column
+        names.
+        """
         sink = io.BytesIO()
         names = "".join(f"{name}\x1f" for name in self.columns)
         pq.write_table(pa.table({names: self.hashes}), sink)
@@ -326,9 +381,13 @@ class FittedRows:
         try:
             table = pq.read_table(io.BytesIO(content))
             [names] = table.column_names
-            # Older files separate the names by line breaks instead of ending each with \x1f.
+            # Older files separate the names by line breaks instead of ending each with
+            # \x1f.
             columns = names.split("\x1f")[:-1] or names.split("\n")
             return cls(tuple(columns), table[names].to_numpy())
         except (pa.ArrowException, OSError, ValueError):
-            rule, fix = f"{FITTED_ROWS} holds no rows", "Name a complete version folder."
+            rule, fix = (
+                f"{FITTED_ROWS} holds no rows",
+                "Name a complete version folder.",
+            )
             raise InvalidModel(source, rule, fix) from None

@@ -1,8 +1,9 @@
 """Parse a column of texts, and convert a column to the type of its schema.
 
-Each function works cell by cell, so that a row prepared alone gets the same values as within a table.
-pandera coerces with `astype`, which turns the text "no" into True, 1.5 into 1 and the number 20130101
-into an instant of 1970. Here, a cell that the type cannot hold *unchanged* is left out and reported.
+Each function works cell by cell, so that a row prepared alone gets the same values as
+within a table. pandera coerces with `astype`, which turns the text "no" into True, 1.5
+into 1 and the number 20130101 into an instant of 1970. Here, a cell that the type
+cannot hold *unchanged* is left out and reported.
 """
 
 import re
@@ -24,29 +25,40 @@ _TRUE = ("true", "t", "yes", "y", "on", "1")
 _FALSE = ("false", "f", "no", "n", "off", "0")
 # Beyond it, float64 cannot represent every integer: long ids are parsed as integers.
 EXACT_IN_FLOAT = 2.0**53
-# Length of an ISO 8601 date, after which a UTC offset may follow; the start of the longest offset.
+# Length of an ISO 8601 date, after which a UTC offset may follow; the start of the
+# longest offset.
 ISO_DATE, LONGEST_OFFSET = 10, -6
 _OFFSET = r"(Z|UTC|[+-]\d{2}(?::?\d{2})?)$"
 SIGNS = r"[+\-\u2212]"  # the last one is the typographic minus
 SPACES = r"[\s\u00a0\u202f]"
 
 
-def on_distinct(column: pd.Series, function: Callable[[pd.Series], pd.Series]) -> pd.Series:
-    """Apply a cell-wise function once per distinct value; a missing value stays missing."""
+def on_distinct(
+    column: pd.Series, function: Callable[[pd.Series], pd.Series]
+) -> pd.Series:
+    """Apply a cell-wise function once per distinct value; a missing value stays
+    missing.
+    """
     codes, distinct = pd.factorize(column)
     results = function(pd.Series(distinct)).array
-    return pd.Series(results.take(codes, allow_fill=True), index=column.index, name=column.name)
+    return pd.Series(
+        results.take(codes, allow_fill=True), index=column.index, name=column.name
+    )
 
 
 def as_text(column: pd.Series) -> pd.Series:
-    """Write every value as text; a whole number loses its '.0', so that 5 and 5.0 agree."""
+    """Write every value as text; a whole number loses its '.0', so that 5 and 5.0
+    agree.
+    """
     if holds_objects(column):  # lists and dicts cannot be factorised
         return column.map(value_as_text, na_action="ignore").astype("str")
     kind = kind_of(column)
     if kind == "text":
         return column.astype("str")
     if kind == "category":
-        return on_distinct(column, lambda them: as_text(them.astype(them.cat.categories.dtype)))
+        return on_distinct(
+            column, lambda them: as_text(them.astype(them.cat.categories.dtype))
+        )
     return on_distinct(column, lambda values: values.map(value_as_text).astype("str"))
 
 
@@ -58,7 +70,9 @@ def value_as_text(value: object) -> str:
 
 
 def unify(texts: pd.Series, categories: Categories) -> pd.Series:
-    """Unify spellings of categories: trim, then change the case, then replace variants."""
+    """Unify spellings of categories: trim, then change the case, then replace
+    variants.
+    """
 
     def spelt(text: str) -> str:
         if categories.trim:
@@ -68,7 +82,11 @@ def unify(texts: pd.Series, categories: Categories) -> pd.Series:
         return text.lower() if categories.case == "lower" else text.upper()
 
     kept = {spelt(name): name for name in categories.variants}
-    kept |= {spelt(one): name for name, several in categories.variants.items() for one in several}
+    kept |= {
+        spelt(one): name
+        for name, several in categories.variants.items()
+        for one in several
+    }
 
     def one(text: str) -> str:
         return kept.get(spelt(text), spelt(text))
@@ -79,7 +97,8 @@ def unify(texts: pd.Series, categories: Categories) -> pd.Series:
 def read_numbers(texts: pd.Series, written: Numbers | None) -> pd.Series:
     """Parse numbers as float64; texts that are not finite numbers become missing.
 
-    A thousands separator is valid only between groups of three digits: '1,23' and '0,123' are missing.
+    A thousands separator is valid only between groups of three digits: '1,23' and
+    '0,123' are missing.
     """
     if written is None:
         values = pd.to_numeric(texts, errors="coerce").astype("float64")
@@ -91,7 +110,9 @@ def read_numbers(texts: pd.Series, written: Numbers | None) -> pd.Series:
 
 
 def read_integers(texts: pd.Series, written: Numbers | None) -> pd.Series:
-    """Parse whole numbers as Int64; fractions, and numbers beyond 64 bits, become missing."""
+    """Parse whole numbers as Int64; fractions, and numbers beyond 64 bits, become
+    missing.
+    """
     values = read_numbers(texts, written)
     whole = (values == np.floor(values)) & (values.abs() < 2.0**63)
     integers = values.where(whole).astype("Int64")
@@ -99,13 +120,18 @@ def read_integers(texts: pd.Series, written: Numbers | None) -> pd.Series:
     if long.any():
         digits = [re.fullmatch(r"\s*[+-]?\d+\s*", text) for text in texts[long]]
         exact = [None if match is None else int(match[0]) for match in digits]
-        fits = [one if one is not None and -(2**63) <= one < 2**63 else None for one in exact]
+        fits = [
+            one if one is not None and -(2**63) <= one < 2**63 else None
+            for one in exact
+        ]
         integers[long] = pd.array(fits, dtype="Int64")
     return integers
 
 
 def read_booleans(texts: pd.Series) -> pd.Series:
-    """Parse yes/no, true/false, t/f, y/n, on/off and 1/0, in any case, as nullable booleans."""
+    """Parse yes/no, true/false, t/f, y/n, on/off and 1/0, in any case, as nullable
+    booleans.
+    """
     known = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
     return on_distinct(
         texts, lambda cells: cells.str.strip().str.lower().map(known).astype("boolean")
@@ -113,22 +139,30 @@ def read_booleans(texts: pd.Series) -> pd.Series:
 
 
 def read_datetimes(texts: pd.Series, formats: Sequence[str]) -> pd.Series:
-    """Parse instants as datetime64[us], converted to UTC if they have an offset; the first matching format wins.
+    """Parse instants as datetime64[us], converted to UTC if they have an offset; the
+    first matching format wins.
 
-    Without formats only ISO 8601 is parsed: anything else would require guessing day or month.
+    Without formats only ISO 8601 is parsed: anything else would require guessing day or
+    month.
     """
-    instants = pd.Series(pd.NaT, index=texts.index, name=texts.name, dtype="datetime64[us]")
+    instants = pd.Series(
+        pd.NaT, index=texts.index, name=texts.name, dtype="datetime64[us]"
+    )
     for wanted in formats or ("ISO8601",):
         unread = instants.isna() & texts.notna()
         if not unread.any():
             break
-        read = pd.to_datetime(texts[unread].str.strip(), format=wanted, errors="coerce", utc=True)
+        read = pd.to_datetime(
+            texts[unread].str.strip(), format=wanted, errors="coerce", utc=True
+        )
         instants[unread] = naive_utc(read)
     return instants
 
 
 def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
-    """Count the offsets from UTC of instants or texts, "" for none; UnusableTable: only some have one."""
+    """Count the offsets from UTC of instants or texts, "" for none; UnusableTable: only
+    some have one.
+    """
     if times.empty:
         return {}
     if kind_of(times) == "datetime":
@@ -136,7 +170,10 @@ def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
     if formats and not any("%z" in one for one in formats):
         return {"": len(times)}
     ends = (
-        as_text(times).str.strip().str.slice(0 if formats else ISO_DATE).str.slice(LONGEST_OFFSET)
+        as_text(times)
+        .str.strip()
+        .str.slice(0 if formats else ISO_DATE)
+        .str.slice(LONGEST_OFFSET)
     )
     found = on_distinct(ends, lambda some: some.str.extract(_OFFSET)[0].fillna(""))
     none = found == ""
@@ -152,7 +189,9 @@ def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
 
 
 def _number_pattern(written: Numbers) -> re.Pattern[str]:
-    units = "|".join(re.escape(unit.strip()) for unit in sorted(written.units, key=len)[::-1])
+    units = "|".join(
+        re.escape(unit.strip()) for unit in sorted(written.units, key=len)[::-1]
+    )
     groups = ""
     if written.thousands is not None:
         groups = rf"[1-9]\d{{0,2}}(?:{_thousands(written)}\d{{3}})+|"
@@ -176,7 +215,11 @@ def _number(text: str, pattern: re.Pattern[str], written: Numbers) -> float:
         digits = re.sub(_thousands(written), "", digits)
     factors = {unit.strip(): factor for unit, factor in written.units.items()}
     factor = factors.get(match["before"] or match["after"] or "", 1.0)
-    return float(digits.replace(written.decimal, ".")) * factor * (1 if signs in ("", "+") else -1)
+    return (
+        float(digits.replace(written.decimal, "."))
+        * factor
+        * (1 if signs in ("", "+") else -1)
+    )
 
 
 def _thousands(written: Numbers) -> str:
@@ -184,18 +227,26 @@ def _thousands(written: Numbers) -> str:
 
 
 def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]:
-    """Return the cells that convert without loss, including missing ones, and a mask of the others (n,)."""
+    """Return the cells that convert without loss, including missing ones, and a mask of
+    the others (n,).
+    """
     if schema.dtype is None or column.dtype == schema.dtype.type:
         return column, np.zeros(len(column), dtype=bool)
     readable = _readable(column, schema)
     bad = (column.notna() & readable.isna()).to_numpy()
-    if schema_kind(schema) == "datetime":  # pandera would read 'datetime64[us]' as nanoseconds
+    if (
+        schema_kind(schema) == "datetime"
+    ):  # pandera would read 'datetime64[us]' as nanoseconds
         zone = getattr(schema.dtype.type, "tz", None)
         fitting = readable[~bad]
-        return fitting if zone is None else fitting.dt.tz_localize("UTC").dt.tz_convert(zone), bad
+        return fitting if zone is None else fitting.dt.tz_localize("UTC").dt.tz_convert(
+            zone
+        ), bad
     left_out = bad if has_room_for_missing(schema) else bad | column.isna().to_numpy()
     try:
-        return schema.dtype.coerce(readable[~left_out] if left_out.any() else readable), bad
+        return schema.dtype.coerce(
+            readable[~left_out] if left_out.any() else readable
+        ), bad
     except (TypeError, ValueError, OverflowError, ParserError) as error:
         rule = f"{column.dtype} cannot become {schema.dtype}: {error}"
         fix = "Correct the dtype."
@@ -208,7 +259,9 @@ def schema_kind(schema: pa.Column) -> kinds.Kind:
 
 
 def has_room_for_missing(schema: pa.Column) -> bool:
-    """Return whether the schema's type can hold a missing value; True without a type."""
+    """Return whether the schema's type can hold a missing value; True without
+    a type.
+    """
     return schema.dtype is None or kinds.holds_missing(schema.dtype.type)
 
 
@@ -243,4 +296,6 @@ def _quantities(column: pd.Series, kind: kinds.Kind, dtype: kinds.Type) -> pd.Se
     numbers: Any = np.dtype(getattr(dtype, "numpy_dtype", dtype))  # type: ignore[arg-type]
     limits = np.iinfo(numbers) if whole else np.finfo(numbers)
     infinite = np.isinf(kinds.numbers_of(column))
-    return column.where(column.between(limits.min, limits.max) | infinite | column.isna())
+    return column.where(
+        column.between(limits.min, limits.max) | infinite | column.isna()
+    )

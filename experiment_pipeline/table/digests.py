@@ -1,8 +1,9 @@
-"""Hashes of values and rows, digests of tables and files: the same for equal content on every machine.
+"""Hashes of values and rows, digests of tables and files: the same for equal content on
+every machine.
 
-A value has the same hash in every column type (5, 5.0 and a nullable 5). Sources: SipHash-2-4 for
-texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array` computes it), the finalizer of
-SplitMix64 for mixing (Steele, Lea and Flood 2014).
+A value has the same hash in every column type (5, 5.0 and a nullable 5). Sources:
+SipHash-2-4 for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array` computes
+it), the finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014).
 """
 
 import hashlib
@@ -14,7 +15,12 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.kinds import holds_objects, kind_of_type, microseconds, numbers_of
+from experiment_pipeline.table.kinds import (
+    holds_objects,
+    kind_of_type,
+    microseconds,
+    numbers_of,
+)
 from experiment_pipeline.table.table import slices
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)
@@ -25,11 +31,16 @@ INDEX = "row_number"
 
 
 def row_hashes(
-    frame: pd.DataFrame, columns: Sequence[str], salt: str, rows: np.ndarray | None = None
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    salt: str,
+    rows: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Hash the named columns of every row, or of rows at positions (k,): uint64; independent per salt.
+    """Hash the named columns of every row, or of rows at positions (k,): uint64;
+    independent per salt.
 
-    Among a million rows, the probability that any two different ones share a hash is 3e-8.
+    Among a million rows, the probability that any two different ones share a hash is
+    3e-8.
     """
     total = np.zeros(len(frame) if rows is None else len(rows), dtype=np.uint64)
     for column in columns:
@@ -39,7 +50,9 @@ def row_hashes(
 
 
 def column_part(values: pd.Series, name: str, salt: str) -> np.ndarray:
-    """Return one column's summand; `mixed` of the sum over columns is the row's hash: uint64 (n,)."""
+    """Return one column's summand; `mixed` of the sum over columns is the row's hash:
+    uint64 (n,).
+    """
     number = salt_number(f"{salt}/{name}")
     return _by_slices(values, lambda some: mixed(_value_hashes(some) ^ number))
 
@@ -49,7 +62,9 @@ def value_hashes(column: pd.Series) -> np.ndarray:
     return _by_slices(column, _value_hashes)
 
 
-def _by_slices(column: pd.Series, hashed: Callable[[pd.Series], np.ndarray]) -> np.ndarray:
+def _by_slices(
+    column: pd.Series, hashed: Callable[[pd.Series], np.ndarray]
+) -> np.ndarray:
     hashes = np.empty(len(column), dtype=np.uint64)
     for rows in slices(len(column)):
         hashes[rows] = hashed(column.iloc[rows])
@@ -59,13 +74,17 @@ def _by_slices(column: pd.Series, hashed: Callable[[pd.Series], np.ndarray]) -> 
 def _value_hashes(column: pd.Series) -> np.ndarray:
     kind = kind_of_type(column.dtype)
     if kind == "category":
-        return np.append(_value_hashes(pd.Series(column.cat.categories)), MISSING)[column.cat.codes]
+        return np.append(_value_hashes(pd.Series(column.cat.categories)), MISSING)[
+            column.cat.codes
+        ]
     if kind == "datetime":
         return np.where(column.isna(), MISSING, microseconds(column).view(np.uint64))
     if kind in ("integer", "boolean"):
         whole = column.to_numpy(dtype=np.int64, na_value=0).view(np.uint64)
         return np.where(column.isna().to_numpy(), MISSING, whole)
-    if kind == "float":  # whole ones as integers: a missing value elsewhere makes integers floats
+    if (
+        kind == "float"
+    ):  # whole ones as integers: a missing value elsewhere makes integers floats
         values = numbers_of(column)
         is_whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
         whole = np.where(is_whole, values, 0).astype(np.int64).view(np.uint64)
@@ -107,7 +126,9 @@ def repeated(hashes: np.ndarray) -> np.ndarray:
 
 
 def distinct(hashes: np.ndarray) -> np.ndarray:
-    """Return the sorted distinct hashes of (n,); `numpy.unique` takes ten times the memory."""
+    """Return the sorted distinct hashes of (n,); `numpy.unique` takes ten times the
+    memory.
+    """
     ordered = np.sort(hashes)
     new = np.ones(len(ordered), dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
@@ -116,11 +137,15 @@ def distinct(hashes: np.ndarray) -> np.ndarray:
 
 def salt_number(text: str) -> np.uint64:
     """Turn a salt into a number."""
-    return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
+    return np.uint64(
+        int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    )
 
 
 class TableDigest:
-    """The digest of a table, built column by column; it includes an index named `row_number`."""
+    """The digest of a table, built column by column; it includes an index named
+    `row_number`.
+    """
 
     def __init__(self, index: pd.Index) -> None:
         self._digest = hashlib.sha256(f"{len(index)} rows".encode())
@@ -139,7 +164,9 @@ class TableDigest:
 
 
 def table_digest(frame: pd.DataFrame) -> str:
-    """sha256 (hex) over columns, types and values, in order, and the index if it is named `row_number`."""
+    """sha256 (hex) over columns, types and values, in order, and the index if it is
+    named `row_number`.
+    """
     digest = TableDigest(frame.index)
     for position, name in enumerate(frame.columns):
         column = frame.iloc[:, position]
@@ -148,7 +175,9 @@ def table_digest(frame: pd.DataFrame) -> str:
 
 
 def rows_digest(frame: pd.DataFrame) -> str:
-    """Return the digest of a table without its row numbers; the order of rows still matters."""
+    """Return the digest of a table without its row numbers; the order of rows still
+    matters.
+    """
     return table_digest(frame.reset_index(drop=True))
 
 
@@ -157,7 +186,11 @@ def cell_hashes(column: pd.Series) -> np.ndarray:
     if kind_of_type(column.dtype) == "text" and not holds_objects(column):
         return _by_slices(column, lambda some: _texts(some, _MISSING_CELL))
     try:  # what else is in a column of objects changes how one is hashed
-        return _as_pandas(column) if holds_objects(column) else _by_slices(column, _as_pandas)
+        return (
+            _as_pandas(column)
+            if holds_objects(column)
+            else _by_slices(column, _as_pandas)
+        )
     except TypeError:  # pandas cannot hash lists and mappings
         return _as_pandas(column.map(written).astype(object))
 
@@ -167,7 +200,9 @@ def _as_pandas(column: pd.Series) -> np.ndarray:
 
 
 def written(cell: Any) -> str:
-    """Return a canonical text of a value: the same for Python and NumPy lists, and for any mapping order."""
+    """Return a canonical text of a value: the same for Python and NumPy lists, and for
+    any mapping order.
+    """
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
     if isinstance(cell, Mapping):
@@ -177,7 +212,9 @@ def written(cell: Any) -> str:
     if isinstance(cell, list | tuple):
         return f"[{','.join(map(written, cell))}]"
     if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)  # beside a missing value, pandas reads whole numbers in mappings as floats
+        cell = int(
+            cell
+        )  # beside a missing value, pandas reads whole numbers in mappings as floats
     return "missing" if pd.isna(cell) else repr(cell)
 
 

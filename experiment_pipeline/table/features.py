@@ -1,6 +1,8 @@
-"""The roles of columns: features, target with its classes and codes, and columns that the YAML names.
+"""The roles of columns: features, target with its classes and codes, and columns that
+the YAML names.
 
-`NamedColumns` finds a wrong name from the table's header alone, before anything is read or trained.
+`NamedColumns` finds a wrong name from the table's header alone, before anything is read
+or trained.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +13,12 @@ from typing import NoReturn, get_args
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean, listed
+from experiment_pipeline.errors import (
+    InvalidSchema,
+    UnusableTable,
+    did_you_mean,
+    listed,
+)
 from experiment_pipeline.spec import CalendarPart, ExperimentSpec, Scalar
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid
@@ -31,17 +38,22 @@ UNFIT = {
 
 
 def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
-    """Return the columns that models are fitted on. Raises UnusableTable: a column for the split, ids or
-    weights is absent; no feature is left; or a feature has a type that models cannot use.
+    """Return the columns that models are fitted on. Raises UnusableTable: a column for
+    the split, ids or weights is absent; no feature is left; or a feature has a type
+    that models cannot use.
     """
     for place, name in named_columns(spec):
         if name not in frame.columns:
             raise absent(".".join(map(str, place)), name, frame.columns)
     kinds = {
-        str(name): kind_of(frame[name]) for name in frame.columns if name not in spec.not_features
+        str(name): kind_of(frame[name])
+        for name in frame.columns
+        if name not in spec.not_features
     }
     calendar = spec.preparation.calendar
-    features = [name for name in kinds if kinds[name] != "datetime" or name not in calendar]
+    features = [
+        name for name in kinds if kinds[name] != "datetime" or name not in calendar
+    ]
     if not features:
         raise UnusableTable(
             "the table",
@@ -57,7 +69,9 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
 
 
 def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
-    """Return feature → 1 if the prediction may only rise with it, -1 if it may only fall."""
+    """Return feature → 1 if the prediction may only rise with it, -1 if it may only
+    fall.
+    """
     for name in spec.monotone:
         if name not in frame.columns:
             raise absent(f"monotone.{name}", name, frame.columns)
@@ -67,7 +81,9 @@ def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
                 f"the column holds {kind}, which has no direction: only numbers have one",
                 f"Drop it there, or read it as a number by preparation: types: {{{name}: number}}.",
             )
-    return {name: 1 if one == "increasing" else -1 for name, one in spec.monotone.items()}
+    return {
+        name: 1 if one == "increasing" else -1 for name, one in spec.monotone.items()
+    }
 
 
 def parts_of_excluded(spec: ExperimentSpec) -> set[str]:
@@ -77,13 +93,17 @@ def parts_of_excluded(spec: ExperimentSpec) -> set[str]:
 
 
 def slips_in_exclude(known: Iterable[str], spec: ExperimentSpec) -> list[str]:
-    """Return the names in `exclude` that neither table, schema, preparation nor calendar has."""
+    """Return the names in `exclude` that neither table, schema, preparation nor
+    calendar has.
+    """
     prepared = (name for _, name in declared_columns(spec.preparation))
     return sorted(spec.exclude.keys() - {*known, *prepared, *parts_of_excluded(spec)})
 
 
 def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
-    """Yield (path of the key, column) for the columns that split, identify or weight the rows."""
+    """Yield (path of the key, column) for the columns that split, identify or weight
+    the rows.
+    """
     for number, name in enumerate(spec.split.id_columns):
         yield ("split", "id_columns", number), name
     if spec.split.by != "random":
@@ -99,7 +119,8 @@ def absent(place: str, name: str, known: Collection[str]) -> UnusableTable:
     return UnusableTable(place, f"{rule}; {did_you_mean(name, known)}", fix)
 
 
-# Type in `preparation.types` → kinds of schema types that preserve it; "other" is no type.
+# Type in `preparation.types` → kinds of schema types that preserve it; "other" is no
+# type.
 _KEPT_BY: Mapping[str, Collection[Kind]] = {
     **dict.fromkeys(("number", "integer", "boolean"), (*NUMERIC, "category", "other")),
     "text": {"text", "category", "other"},
@@ -109,7 +130,9 @@ _KEPT_BY: Mapping[str, Collection[Kind]] = {
 
 @dataclass(frozen=True)
 class NamedColumns:
-    """The columns that an experiment names, with their places; `line_of`: path of a key → its `file:line`."""
+    """The columns that an experiment names, with their places; `line_of`: path of a key
+    → its `file:line`.
+    """
 
     spec: ExperimentSpec
     schema_text: str
@@ -123,10 +146,16 @@ class NamedColumns:
         return self.yaml_text, self.schema_text
 
     def check(self, delivered: Sequence[str]) -> None:
-        """Compare every name with the table's columns, unless `preparation.function` may make others."""
+        """Compare every name with the table's columns, unless `preparation.function`
+        may make others.
+        """
         spec, preparation = self.spec, self.spec.preparation
-        declared = [one for one in declared_columns(preparation) if one[1] not in spec.exclude]
-        self._refuse(delivered, [(("preparation", *place), place[1]) for place in declared])
+        declared = [
+            one for one in declared_columns(preparation) if one[1] not in spec.exclude
+        ]
+        self._refuse(
+            delivered, [(("preparation", *place), place[1]) for place in declared]
+        )
         if preparation.function is not None:
             return
         made = [
@@ -143,8 +172,12 @@ class NamedColumns:
             fitted, _ = fit_columns(empty, pd.Index(delivered), rules, absent)
         except InvalidSchema as error:
             name = error.culprit.removeprefix("columns.").removeprefix("column ")
-            place = YamlFile(self.schema_text, self.schema_path).place(("columns", name))
-            raise InvalidSchema(place, f"{error.culprit}: {error.rule}", error.fix) from None
+            place = YamlFile(self.schema_text, self.schema_path).place(
+                ("columns", name)
+            )
+            raise InvalidSchema(
+                place, f"{error.culprit}: {error.rule}", error.fix
+            ) from None
         slips = slips_in_exclude([*empty.columns, *rules.columns], spec)
         self._refuse(delivered, [(("exclude", name), name) for name in slips])
         target: tuple[Location, str] = (("target",), spec.target)
@@ -154,26 +187,38 @@ class NamedColumns:
         self._refuse([*map(str, fitted.columns)], named, LEFT_OUT)
 
     def check_types(self) -> None:
-        """Compare `preparation.types` with the schema's types, unless a function runs in between."""
-        types = self.spec.preparation.types if self.spec.preparation.function is None else {}
+        """Compare `preparation.types` with the schema's types, unless a function runs
+        in between.
+        """
+        types = (
+            self.spec.preparation.types
+            if self.spec.preparation.function is None
+            else {}
+        )
         file = YamlFile(self.schema_text, self.schema_path)
-        schemas = column_schemas(types, shared_schema(self.schema_text, self.schema_path))
+        schemas = column_schemas(
+            types, shared_schema(self.schema_text, self.schema_path)
+        )
         problems = []
         for name, wanted in types.items():
             if (kind := schema_kind(schemas[name])) not in _KEPT_BY[wanted]:
                 there = file.place(("columns", name))
-                rule = (
-                    f"it is read as {wanted}, but {there} makes it {kind}; write one type in both"
-                )
+                rule = f"it is read as {wanted}, but {there} makes it {kind}; write one type in both"
                 problems.append(Problem(("preparation", "types", name), rule))
         if problems:
             raise invalid(problems, self.line_of)
 
     def _refuse(
-        self, columns: Sequence[str], named: Iterable[tuple[Location, str]], but: str = ""
+        self,
+        columns: Sequence[str],
+        named: Iterable[tuple[Location, str]],
+        but: str = "",
     ) -> None:
         problems = [
-            Problem(at, f"the table has no column {name!r}{but}; {did_you_mean(name, columns)}")
+            Problem(
+                at,
+                f"the table has no column {name!r}{but}; {did_you_mean(name, columns)}",
+            )
             for at, name in named
             if name not in columns
         ]
@@ -185,14 +230,22 @@ SETS_TO_FILL = 3
 
 
 def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
-    """Check the audited columns, and that the target varies and fits the task; UnusableTable if not."""
+    """Check the audited columns, and that the target varies and fits the task;
+    UnusableTable if not.
+    """
     _check_audited(validated, spec)
     if spec.target not in validated.columns:
         known = did_you_mean(spec.target, validated.columns)
-        _refuse(spec, f"the table has no such column; {known}", "Correct target in the YAML.")
+        _refuse(
+            spec,
+            f"the table has no such column; {known}",
+            "Correct target in the YAML.",
+        )
     y = validated[spec.target].dropna()
     if y.empty:
-        _refuse(spec, "it is missing in every row", "Deliver it, or name another column.")
+        _refuse(
+            spec, "it is missing in every row", "Deliver it, or name another column."
+        )
     if kind_of(y) == "datetime":
         _refuse(spec, f"it holds {y.dtype}", "Predict a number or a class made of it.")
     if len(y.unique()) == 1:
@@ -230,7 +283,10 @@ def _check_audited(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
         if name not in validated.columns:
             raise absent("audit", name, validated.columns)
         if (kind := kind_of(validated[name])) not in NUMERIC | TEXTS:
-            rule, fix = f"it holds {kind}, which has no groups", "Name a column of bands."
+            rule, fix = (
+                f"it holds {kind}, which has no groups",
+                "Name a column of bands.",
+            )
             raise UnusableTable(f"audit {name}", rule, fix)
 
 
@@ -245,7 +301,9 @@ def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
             f"Write task: {fitting}, or merge classes by preparation.categories.",
         )
     if kind == "float" and (y != np.floor(y)).any():
-        _refuse(spec, "it holds fractions, which are not classes", "Write task: regression.")
+        _refuse(
+            spec, "it holds fractions, which are not classes", "Write task: regression."
+        )
     if spec.positive_class is not None and spec.positive_class not in set(y.tolist()):
         held = ", ".join(repr(plain(value)) for value in counts.index[:10])
         rule = f"{spec.target} never holds it; it holds {held}"
@@ -280,22 +338,30 @@ def check_metrics(y: pd.Series, spec: ExperimentSpec) -> None:
 
 
 def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...] | None:
-    """Return the sorted classes, in the order of their codes, the positive one last; None for regression."""
+    """Return the sorted classes, in the order of their codes, the positive one last;
+    None for regression.
+    """
     if spec.task == "regression":
         return None
     values = train_y.dropna().unique().tolist()
-    classes = sorted({plain(value) for value in values}, key=lambda v: (isinstance(v, str), v))
+    classes = sorted(
+        {plain(value) for value in values}, key=lambda v: (isinstance(v, str), v)
+    )
     if spec.positive_class is not None:
         classes.sort(key=lambda value: value == spec.positive_class)
     return tuple(classes)
 
 
 def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarray:
-    """Turn target values (n,) without missing ones into float64, or into int64 positions in `classes`."""
+    """Turn target values (n,) without missing ones into float64, or into int64
+    positions in `classes`.
+    """
     if classes is None:
         return y.to_numpy(dtype=np.float64)
     positions, distinct = pd.factorize(y)
-    known = pd.Index(classes, dtype=object).get_indexer(pd.Index([plain(v) for v in distinct]))
+    known = pd.Index(classes, dtype=object).get_indexer(
+        pd.Index([plain(v) for v in distinct])
+    )
     # A missing value has position -1, which selects the appended -1.
     codes = np.append(known, -1)[positions]
     if (codes < 0).any():
@@ -309,7 +375,9 @@ def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarra
 
 
 def plain(value: object) -> Scalar:
-    """Return a Python scalar; a whole float becomes an int, as missing values make class 1 a 1.0."""
+    """Return a Python scalar; a whole float becomes an int, as missing values make
+    class 1 a 1.0.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and value.is_integer():

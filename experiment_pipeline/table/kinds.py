@@ -32,7 +32,9 @@ _MOST_VALUES, _RANGES = 20, 4
 
 
 def kind_of(column: pd.Series) -> Kind:
-    """Return the kind of a column; Python objects count as text, or nested if any is a container."""
+    """Return the kind of a column; Python objects count as text, or nested if any is a
+    container.
+    """
     if holds_objects(column):
         for cell_type in column.map(type).unique():
             if cell_type.__hash__ is None or issubclass(cell_type, tuple):
@@ -41,7 +43,9 @@ def kind_of(column: pd.Series) -> Kind:
 
 
 def kind_of_type(dtype: Type) -> Kind:
-    """Return the kind of a column of this type, such as a schema's; objects count as text."""
+    """Return the kind of a column of this type, such as a schema's; objects count as
+    text.
+    """
     tests: tuple[tuple[bool, Kind], ...] = (
         (isinstance(dtype, pd.CategoricalDtype), "category"),
         (types.is_string_dtype(dtype), "text"),  # True for objects, too
@@ -56,12 +60,16 @@ def kind_of_type(dtype: Type) -> Kind:
 
 
 def holds_objects(of: pd.Series | Type) -> bool:
-    """Return whether the cells of a column, or of a type, are arbitrary Python objects."""
+    """Return whether the cells of a column, or of a type, are arbitrary
+    Python objects.
+    """
     return bool(types.is_object_dtype(of))
 
 
 def is_unsigned(column: pd.Series, bits: int | None = None) -> bool:
-    """Return whether a column has an unsigned integer type, and this many bits if `bits` is given."""
+    """Return whether a column has an unsigned integer type, and this many bits if
+    `bits` is given.
+    """
     name = str(column.dtype).lower()
     return name.startswith("uint") and (bits is None or name == f"uint{bits}")
 
@@ -73,7 +81,9 @@ def holds_missing(dtype: Type) -> bool:
 
 
 def numbers_of(column: pd.Series) -> np.ndarray:
-    """A numeric column, or instants in microseconds since 1970, as float64 (n,), missing as nan."""
+    """A numeric column, or instants in microseconds since 1970, as float64 (n,),
+    missing as nan.
+    """
     if kind_of_type(column.dtype) == "datetime":
         return np.where(column.isna(), np.nan, microseconds(column))
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -86,15 +96,19 @@ def naive_utc(column: pd.Series) -> pd.Series:
 
 
 def microseconds(column: pd.Series) -> np.ndarray:
-    """Return microseconds since 1970: int64 (n,); a missing instant is the smallest int64.
+    """Return microseconds since 1970: int64 (n,); a missing instant is the smallest
+    int64.
 
-    pandas keeps the unit of the file: a plain view as integers might be seconds or nanoseconds.
+    pandas keeps the unit of the file: a plain view as integers might be seconds or
+    nanoseconds.
     """
     return naive_utc(column).to_numpy().view(np.int64)
 
 
 def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield (column, value or range as text, mask (n,)) for parts with at least `fewest` rows."""
+    """Yield (column, value or range as text, mask (n,)) for parts with at least
+    `fewest` rows.
+    """
     for name, column in frame.items():
         for value, mask in _parts_of(column):
             if fewest <= int(mask.sum()) < len(frame):
@@ -102,13 +116,19 @@ def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.nd
 
 
 def groups_of(column: pd.Series) -> tuple[list[str], np.ndarray]:
-    """Return the names of a column's groups (values or, of many numbers, ranges), and each row's group, (n,)."""
+    """Return the names of a column's groups (values or, of many numbers, ranges), and
+    each row's group, (n,).
+    """
     names, codes = list[str](), np.full(len(column), -1)
     others = [("other values", np.full(len(column), True))]
     for value, mask in itertools.chain(_parts_of(column), others):
         if (mask := mask & (codes < 0)).any():
-            # Shortened names, and ranges of large numbers, may be equal: they get a number.
-            called = (f"{value[:60]}{f' ({count})' * (count > 1)}" for count in itertools.count(1))
+            # Shortened names, and ranges of large numbers, may be equal: they get a
+            # number.
+            called = (
+                f"{value[:60]}{f' ({count})' * (count > 1)}"
+                for count in itertools.count(1)
+            )
             codes[mask] = len(names)
             names.append(next(one for one in called if one not in names))
     return names, codes
@@ -122,7 +142,9 @@ def _parts_of(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
     numeric = kind in QUANTITIES
     if numeric and column.nunique() > _RANGES:
         values = numbers_of(column)
-        ends = np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0, 1, _RANGES + 1)))
+        ends = np.unique(
+            np.quantile(values[np.isfinite(values)], np.linspace(0, 1, _RANGES + 1))
+        )
         for low, high in itertools.pairwise(ends):
             last = high == ends[-1]
             mask = (values >= low) & ((values <= high) if last else (values < high))

@@ -1,7 +1,7 @@
 """Assign rows to sets and folds: a pure function of the rows and the experiment.
 
-The same rows get the same sets in every process and in any order. Added rows do not move old ones, except
-under a split by time or in a table with few clusters per class.
+The same rows get the same sets in every process and in any order. Added rows do not
+move old ones, except under a split by time or in a table with few clusters per class.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -12,7 +12,12 @@ import pandas as pd
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline.errors import EmptySet
-from experiment_pipeline.spec import ColumnSplit, CrossValidation, ExperimentSpec, TimeSplit
+from experiment_pipeline.spec import (
+    ColumnSplit,
+    CrossValidation,
+    ExperimentSpec,
+    TimeSplit,
+)
 from experiment_pipeline.table.clusters import classes_of, cluster_hashes, times_of
 from experiment_pipeline.table.digests import repeated, uniform, value_hashes
 from experiment_pipeline.table.features import (
@@ -37,7 +42,10 @@ _NAMES = pd.CategoricalDtype(pd.Index([*SETS, LEFT_OUT], dtype="str"))
 
 
 def prepare_and_assign(
-    raw: pd.DataFrame, schema: DataFrameSchema, spec: ExperimentSpec, keep: Keep = in_memory
+    raw: pd.DataFrame,
+    schema: DataFrameSchema,
+    spec: ExperimentSpec,
+    keep: Keep = in_memory,
 ) -> PreparedTable:
     """Prepare every row, and assign it to a set; raises as `prepare` and `assign`."""
     prepared = prepare(raw, spec.preparation, spec.exclude, keep)
@@ -53,8 +61,9 @@ def assign(
 ) -> PreparedTable:
     """Fit prepared rows to the schema (see `fit`), and assign each to a set.
 
-    Sets are assigned before any row is rejected, so that rejecting a row moves no other one, and after
-    the schema's columns are selected, so that a new column that the schema drops moves no row.
+    Sets are assigned before any row is rejected, so that rejecting a row moves no other
+    one, and after the schema's columns are selected, so that a new column that the
+    schema drops moves no row.
     """
     known = [*delivered, *prepared.frame.columns, *schema.columns]
     for name in slips_in_exclude(known, spec):
@@ -70,15 +79,22 @@ def fit(
     schema: DataFrameSchema,
     not_required: Collection[str] = (),
 ) -> PreparedTable:
-    """Give prepared rows the schema's columns; cells are neither checked nor coerced yet."""
+    """Give prepared rows the schema's columns; cells are neither checked nor coerced
+    yet.
+    """
     frame, notes = fit_columns(prepared.frame, delivered, schema, not_required)
     return replace(prepared, frame=frame, notes=(*prepared.notes, *notes))
 
 
 def assign_sets(
-    prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
+    prepared: pd.DataFrame,
+    spec: ExperimentSpec,
+    features: Sequence[str],
+    keep: Keep = in_memory,
 ) -> pd.Series:
-    """Return the set of each row, "gap" if it is between sets or lacks a key; UnusableTable: no times."""
+    """Return the set of each row, "gap" if it is between sets or lacks a key;
+    UnusableTable: no times.
+    """
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     known = has_keys(prepared, spec)
     rows = prepared if known.all() else rows_at(prepared, np.flatnonzero(known), keep)
@@ -89,7 +105,9 @@ def assign_sets(
 
 
 def codes_of(sets: pd.Series) -> np.ndarray:
-    """Return each row's position in `SETS`, or len(SETS) if it is in none: uint8 (n,)."""
+    """Return each row's position in `SETS`, or len(SETS) if it is in none:
+    uint8 (n,).
+    """
     return sets.cat.codes.to_numpy(dtype=np.uint8)
 
 
@@ -104,10 +122,13 @@ def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
     return with_only(frame, split_keys(spec)).notna().all(axis=1).to_numpy(dtype=bool)
 
 
-def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+def _codes(
+    rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
+) -> np.ndarray:
     split = spec.split
     if isinstance(split, ColumnSplit):
-        # Compared by hash, so that 1 in the YAML equals 1.0 in a column with missing values.
+        # Compared by hash, so that 1 in the YAML equals 1.0 in a column with missing
+        # values.
         hashes = value_hashes(rows[split.column])
         codes = np.full(len(rows), len(SETS), dtype=np.uint8)
         for number, name in enumerate(SETS):
@@ -128,17 +149,21 @@ def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) ->
     return cut_by_hash(hashes, strata, shares)
 
 
-# With fewer clusters, a threshold on the hash leaves too much to chance: with 50 expected, their
-# number is off by more than 14 % one time in three.
+# With fewer clusters, a threshold on the hash leaves too much to chance: with 50
+# expected, their number is off by more than 14 % one time in three.
 FEW_CLUSTERS = 50
 
 
-def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Split clusters into sets by their hash (n,), which the rows of a cluster share: uint8 (n,) from 0.
+def cut_by_hash(
+    hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float]
+) -> np.ndarray:
+    """Split clusters into sets by their hash (n,), which the rows of a cluster share:
+    uint8 (n,) from 0.
 
-    A cluster's set depends only on its own hash, so rows that are added later move no other. A stratum
-    that would have fewer than 50 clusters in a set is ranked by hash and cut instead: exact shares, and a
-    new cluster moves few others. A cluster with several strata (n,) counts as the lowest.
+    A cluster's set depends only on its own hash, so rows that are added later move no
+    other. A stratum that would have fewer than 50 clusters in a set is ranked by hash
+    and cut instead: exact shares, and a new cluster moves few others. A cluster with
+    several strata (n,) counts as the lowest.
     """
     several = np.flatnonzero(repeated(hashes))
     firsts = np.ones(len(hashes), dtype=bool)  # the first row of each cluster
@@ -147,7 +172,9 @@ def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float])
         firsts[order[1:]] = hashes[order[1:]] != hashes[order[:-1]]
         starts = np.flatnonzero(firsts[order])
         strata = strata.copy()
-        strata[order] = np.repeat(strata[order[starts]], np.diff(starts, append=len(order)))
+        strata[order] = np.repeat(
+            strata[order[starts]], np.diff(starts, append=len(order))
+        )
     sets, ends = np.empty(len(hashes), dtype=np.uint8), np.cumsum(shares)[:-1]
     for rows in slices(len(hashes)):
         sets[rows] = np.searchsorted(ends, uniform(hashes[rows]), side="right")
@@ -161,7 +188,9 @@ def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float])
 
 
 def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Rank clusters within their stratum, in the given order, and cut the ranks into sets."""
+    """Rank clusters within their stratum, in the given order, and cut the ranks into
+    sets.
+    """
     _, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     ranks = np.empty(len(codes), dtype=np.int64)
@@ -180,11 +209,16 @@ def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
     return sets
 
 
-def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarray, list[float]]:
-    """Cut rows between distinct values (n,) of an ordering, as close to the shares as possible. Return the
-    set of each row, uint8 (n,), and the last value of each set except the final one.
+def cut_by_order(
+    places: np.ndarray, shares: Sequence[float]
+) -> tuple[np.ndarray, list[float]]:
+    """Cut rows between distinct values (n,) of an ordering, as close to the shares as
+    possible. Return the set of each row, uint8 (n,), and the last value of each set
+    except the final one.
     """
-    distinct, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
+    distinct, inverse, counts = np.unique(
+        places, return_inverse=True, return_counts=True
+    )
     upto = np.cumsum(counts)
     lasts: list[int] = []
     for number, share in enumerate(np.cumsum(shares)[:-1]):
@@ -193,16 +227,21 @@ def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarra
         high = max(low, len(distinct) - len(shares) + number)
         off = np.abs(upto[low : high + 1] - share * len(places))
         lasts.append(low + int(np.argmin(off)) if len(off) else low)
-    sets = np.searchsorted(lasts, np.arange(len(distinct)), side="left").astype(np.uint8)
+    sets = np.searchsorted(lasts, np.arange(len(distinct)), side="left").astype(
+        np.uint8
+    )
     return sets[inverse], [float(distinct[i]) for i in lasts if i < len(distinct)]
 
 
 def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray:
-    """Hold out the last rows of an ordering, as close to the share as distinct values (n,) allow: bool (n,).
+    """Hold out the last rows of an ordering, as close to the share as distinct values
+    (n,) allow: bool (n,).
 
     Cuts that leave every class (n,) on both sides are preferred, if there are any.
     """
-    distinct, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
+    distinct, inverse, counts = np.unique(
+        places, return_inverse=True, return_counts=True
+    )
     _, codes = np.unique(strata, return_inverse=True)
     firsts = np.full(codes.max() + 1, len(distinct))
     lasts = np.zeros(codes.max() + 1, dtype=np.int64)
@@ -216,16 +255,17 @@ def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray
     return inverse > last_kept
 
 
-# A class that a set lacks although at least this many rows were expected there is not rare: the
-# cause is the split, or the class is new.
+# A class that a set lacks although at least this many rows were expected there is not
+# rare: the cause is the split, or the class is new.
 FEWEST_ROWS = 10
 # The largest share of all rows that may be set aside.
 MOST_SHARE = 0.05
 
 
 def too_rare(counts: np.ndarray) -> np.ndarray:
-    """Return which classes to set aside: those with less than a row per set, or few rows and not in every set.
-    None are if fewer than two would be left, or too many rows go. `counts` (classes, sets): rows, or expected.
+    """Return which classes to set aside: those with less than a row per set, or few
+    rows and not in every set. None are if fewer than two would be left, or too many
+    rows go. `counts` (classes, sets): rows, or expected.
     """
     rows = counts.sum(axis=1)
     smallest = counts.sum(axis=0).min() / max(counts.sum(), 1)
@@ -237,20 +277,28 @@ def too_rare(counts: np.ndarray) -> np.ndarray:
 
 
 def may_have_rare_classes(target: pd.Series) -> bool:
-    """Return whether target values (n,) without missing ones can have a rare class, whatever the sets."""
+    """Return whether target values (n,) without missing ones can have a rare class,
+    whatever the sets.
+    """
     counts = target.value_counts()
     return len(counts) > 2 and bool(counts.iloc[-1] <= MOST_SHARE * len(target))
 
 
 def rare_classes_in(target: pd.Series, sets: pd.Series) -> list[object]:
-    """Return the classes to set aside, the rarest last, given target values and the set of each row."""
+    """Return the classes to set aside, the rarest last, given target values and the set
+    of each row.
+    """
     counts = pd.crosstab(target, sets.reindex(target.index))
-    counts = counts.reindex(target.value_counts().index, columns=list(SETS), fill_value=0)
+    counts = counts.reindex(
+        target.value_counts().index, columns=list(SETS), fill_value=0
+    )
     return counts.index[too_rare(counts.to_numpy())].tolist()
 
 
 def set_aside_in_words(classes: pd.Series) -> list[str]:
-    """Return a sentence per class that was set aside, given the class of each such row."""
+    """Return a sentence per class that was set aside, given the class of each
+    such row.
+    """
     return [
         f"class {name} ({rows:,} row{'s' if rows > 1 else ''}) cannot be predicted: its rows are set "
         "aside, and every score is of the other classes alone"
@@ -258,14 +306,16 @@ def set_aside_in_words(classes: pd.Series) -> list[str]:
     ]
 
 
-# Under a split by time, the earliest rows, this share, are only fitted on: a model of far fewer rows
-# than the exported one says little about it.
+# Under a split by time, the earliest rows, this share, are only fitted on: a model of
+# far fewer rows than the exported one says little about it.
 ONLY_FITTED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class FoldRows:
-    """One fold of one repeat: masks (n,) of the rows to fit on, and of the rows to predict."""
+    """One fold of one repeat: masks (n,) of the rows to fit on, and of the rows to
+    predict.
+    """
 
     repeat: int
     fitted: np.ndarray
@@ -273,24 +323,34 @@ class FoldRows:
 
 
 def folds_of(
-    frame: pd.DataFrame, spec: ExperimentSpec, wanted: CrossValidation, features: tuple[str, ...]
+    frame: pd.DataFrame,
+    spec: ExperimentSpec,
+    wanted: CrossValidation,
+    features: tuple[str, ...],
 ) -> tuple[FoldRows, ...]:
-    """Return the folds of each repeat; within one, no row is predicted twice. EmptySet: one cluster.
+    """Return the folds of each repeat; within one, no row is predicted twice. EmptySet:
+    one cluster.
 
-    By time: the first half is only fitted on, the rest is cut into blocks, each predicted from all rows
-    before it except the split's gap (forward chaining: Tashman 2000). Else clusters are dealt by hash, with
-    a new salt per repeat, much as scikit-learn's StratifiedGroupKFold does.
+    By time: the first half is only fitted on, the rest is cut into blocks, each
+    predicted from all rows before it except the split's gap (forward chaining: Tashman
+    2000). Else clusters are dealt by hash, with a new salt per repeat, much as
+    scikit-learn's StratifiedGroupKFold does.
     """
     found = tuple(_folds(frame, spec, wanted, features))
     if not found:
         rule = f"{len(frame):,} train and test rows are one cluster, so they cannot form folds"
-        fix = "Write evaluation: test_set, deliver more rows, or split by another column."
+        fix = (
+            "Write evaluation: test_set, deliver more rows, or split by another column."
+        )
         raise EmptySet("cross-validation", rule, fix)
     return found
 
 
 def _folds(
-    frame: pd.DataFrame, spec: ExperimentSpec, wanted: CrossValidation, features: tuple[str, ...]
+    frame: pd.DataFrame,
+    spec: ExperimentSpec,
+    wanted: CrossValidation,
+    features: tuple[str, ...],
 ) -> Iterator[FoldRows]:
     split = spec.split
     if isinstance(split, TimeSplit):
@@ -315,10 +375,12 @@ def _folds(
 
 
 def deal(hashes: np.ndarray, classes: np.ndarray, folds: int) -> np.ndarray:
-    """Deal clusters into folds with similar numbers of rows and of each class: int64 (n,).
+    """Deal clusters into folds with similar numbers of rows and of each class: int64
+    (n,).
 
-    In the order of their hash (n,), each cluster goes to the fold that has the smallest share of its
-    classes (codes (n,) from 0) so far; ties go to the fold with fewer rows, then to the first.
+    In the order of their hash (n,), each cluster goes to the fold that has the smallest
+    share of its classes (codes (n,) from 0) so far; ties go to the fold with fewer
+    rows, then to the first.
     """
     _, cluster = np.unique(hashes, return_inverse=True)
     held = np.zeros((cluster.max() + 1, classes.max() + 1))

@@ -1,8 +1,8 @@
 """Apply the declared preparation to a raw table, and count the changed cells.
 
-First every column alone (missing values, categories, type), then the calendar, then the user's own
-function, which runs in this process and is checked to work row by row. Cells that cannot be parsed are
-counted here; the validation rejects their rows.
+First every column alone (missing values, categories, type), then the calendar, then the
+user's own function, which runs in this process and is checked to work row by row. Cells
+that cannot be parsed are counted here; the validation rejects their rows.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,10 +28,11 @@ Offsets = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Broken:
-    """A rule, phrased to follow the value, and the ascending positions (k,) of the rows that break it.
+    """A rule, phrased to follow the value, and the ascending positions (k,) of the rows
+    that break it.
 
-    `column` is None for rules about the whole row; `cells` are the offending values (k,), or rows of
-    several columns, or None if the rule needs no value.
+    `column` is None for rules about the whole row; `cells` are the offending values
+    (k,), or rows of several columns, or None if the rule needs no value.
     """
 
     column: str | None
@@ -40,18 +41,26 @@ class Broken:
     cells: pd.Series | pd.DataFrame | None = None
 
     def texts(self, some: slice) -> np.ndarray:
-        """Return a reason, with the offending value, for each row of a slice of them: object (k,)."""
+        """Return a reason, with the offending value, for each row of a slice of them:
+        object (k,).
+        """
         start = "" if self.column is None else f"{self.column}: "
         if self.cells is None:
             return np.full(len(self.positions[some]), start + self.rule, dtype=object)
         found = self.cells.iloc[some]
-        values = found.tolist() if isinstance(found, pd.Series) else found.to_dict("records")
-        return np.array([f"{start}{in_words(v)} {self.rule}" for v in values], dtype=object)
+        values = (
+            found.tolist() if isinstance(found, pd.Series) else found.to_dict("records")
+        )
+        return np.array(
+            [f"{start}{in_words(v)} {self.rule}" for v in values], dtype=object
+        )
 
 
 def in_words(value: object) -> str:
     """Return a cell as a message shows it."""
-    return shortened(repr(value.item() if isinstance(value, np.generic) else value), LONGEST_VALUE)
+    return shortened(
+        repr(value.item() if isinstance(value, np.generic) else value), LONGEST_VALUE
+    )
 
 
 def shortened(text: str, most: int = LONGEST_RULE) -> str:
@@ -63,8 +72,9 @@ def shortened(text: str, most: int = LONGEST_RULE) -> str:
 class PreparedTable:
     """A prepared table: the rows of the raw table, in their order, with their index.
 
-    `changes` has a row per step: `column`, `step`, `cells_changed`; `unparsable`: delivered cells that are
-    not of the declared type; `sets`: the result of `assign_sets`, or empty; `offsets`: column → UTC offsets.
+    `changes` has a row per step: `column`, `step`, `cells_changed`; `unparsable`:
+    delivered cells that are not of the declared type; `sets`: the result of
+    `assign_sets`, or empty; `offsets`: column → UTC offsets.
     """
 
     frame: pd.DataFrame
@@ -81,10 +91,12 @@ def prepare(
     may_be_absent: Collection[str] = (),
     keep: table.Keep = table.in_memory,
 ) -> PreparedTable:
-    """Apply the declared preparation to every row; `may_be_absent`: columns that may be missing.
+    """Apply the declared preparation to every row; `may_be_absent`: columns that may be
+    missing.
 
-    UnusableTable: a declared column is absent or of the wrong type, a calendar column's name is taken,
-    or the user's function changed the rows; InvalidExperiment: that function cannot be imported.
+    UnusableTable: a declared column is absent or of the wrong type, a calendar column's
+    name is taken, or the user's function changed the rows; InvalidExperiment: that
+    function cannot be imported.
     """
     for setting, column in declared_columns(preparation):
         if column not in raw.columns and column not in may_be_absent:
@@ -102,7 +114,9 @@ def prepare(
             rule = RULES[preparation.types[name]]
             unparsable.append(Broken(name, rule, bad, given.iloc[bad]))
         changes += [(name, step, count) for step, count in changed.items()]
-    present = {name: parts for name, parts in preparation.calendar.items() if name in values}
+    present = {
+        name: parts for name, parts in preparation.calendar.items() if name in values
+    }
     for name, parts in present.items():
         for new, numbers in _calendar(values, name, parts).items():
             values[new] = keep(numbers)
@@ -117,7 +131,9 @@ def prepare(
         for name, found in offsets.items()
         if any(found)
     ]
-    return PreparedTable(frame, counted, tuple(unparsable), tuple(notes), offsets=offsets)
+    return PreparedTable(
+        frame, counted, tuple(unparsable), tuple(notes), offsets=offsets
+    )
 
 
 def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
@@ -129,9 +145,17 @@ def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
 def _prepare_column(
     raw: pd.Series, name: str, preparation: Preparation, offsets: dict[str, Offsets]
 ) -> tuple[pd.Series, dict[str, int], np.ndarray]:
-    """Return the cells, the number of cells changed per step, and the positions of unparsable ones."""
-    missing = preparation.missing_values_everywhere + preparation.missing_values.get(name, ())
-    values, changed, unparsable = _without(raw, missing), dict[str, int](), np.empty(0, np.int64)
+    """Return the cells, the number of cells changed per step, and the positions of
+    unparsable ones.
+    """
+    missing = preparation.missing_values_everywhere + preparation.missing_values.get(
+        name, ()
+    )
+    values, changed, unparsable = (
+        _without(raw, missing),
+        dict[str, int](),
+        np.empty(0, np.int64),
+    )
     if missing:
         changed["missing_values"] = int(values.isna().sum() - raw.isna().sum())
     if name in preparation.categories:
@@ -145,7 +169,8 @@ def _prepare_column(
             formats = preparation.datetime_formats.get(name, ())
             offsets[name] = coercion.offsets_of(values[read.notna()], formats)
         changed["types"] = 0 if read.dtype == values.dtype else int(read.notna().sum())
-        # A placeholder such as -999 may be recognizable only after parsing the text as a number.
+        # A placeholder such as -999 may be recognizable only after parsing the text as
+        # a number.
         values = _without(read, missing)
         if missing:
             changed["missing_values"] += int(values.isna().sum() - read.isna().sum())
@@ -153,7 +178,9 @@ def _prepare_column(
 
 
 def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
-    """Replace the declared values by missing ones; the result's type never depends on the cells."""
+    """Replace the declared values by missing ones; the result's type never depends on
+    the cells.
+    """
     if not missing:
         return column
     kind = kinds.kind_of(column)
@@ -216,7 +243,9 @@ def _read_number(
         return values.astype("float64")
     if kind != "float":
         return values.where(values <= np.iinfo(np.int64).max).astype("Int64")
-    return values.where((values == np.floor(values)) & (values.abs() < 2.0**63)).astype("Int64")
+    return values.where((values == np.floor(values)) & (values.abs() < 2.0**63)).astype(
+        "Int64"
+    )
 
 
 def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
@@ -226,7 +255,9 @@ def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
 
 
 def day_columns(preparation: Preparation) -> set[str]:
-    """Return the columns that hold days since 1970: later rows always exceed them, which is not drift."""
+    """Return the columns that hold days since 1970: later rows always exceed them,
+    which is not drift.
+    """
     days = [name for name, parts in preparation.calendar.items() if "days" in parts]
     return {column for name in days for column in calendar_columns(name, "days")}
 
@@ -244,15 +275,21 @@ def _calendar(
         columns = calendar_columns(name, part)
         if taken := [new for new in columns if new in values]:
             rule = f"the table already has a column {taken[0]!r}"
-            fix = "Rename that column in the source, or leave this part out of calendar."
+            fix = (
+                "Rename that column in the source, or leave this part out of calendar."
+            )
             raise UnusableTable(f"preparation.calendar.{name}", rule, fix)
         if part in _CYCLES:
             angle = 2 * np.pi * _CYCLES[part](instants).to_numpy(dtype=np.float64)
-            for column, wave in zip(columns, (np.sin(angle), np.cos(angle)), strict=True):
+            for column, wave in zip(
+                columns, (np.sin(angle), np.cos(angle)), strict=True
+            ):
                 made[column] = pd.Series(wave, index=instants.index)
         elif part == "days":
             days = kinds.microseconds(instants) / _DAY
-            made[columns[0]] = pd.Series(days, index=instants.index).where(instants.notna())
+            made[columns[0]] = pd.Series(days, index=instants.index).where(
+                instants.notna()
+            )
         else:
             accessor = "day" if part == "day_of_month" else part
             made[columns[0]] = getattr(instants.dt, accessor).astype("float64")
@@ -269,7 +306,8 @@ def _share_of_day(instants: pd.Series) -> pd.Series:
 # Cycle → the position in it, as a share in [0, 1).
 _CYCLES: Mapping[CalendarPart, Callable[[pd.Series], pd.Series]] = {
     "cycle_of_year": lambda at: (
-        (at.dt.day_of_year - 1 + _share_of_day(at)) / (365 + at.dt.is_leap_year.astype("float64"))
+        (at.dt.day_of_year - 1 + _share_of_day(at))
+        / (365 + at.dt.is_leap_year.astype("float64"))
     ),
     "cycle_of_week": lambda at: (at.dt.day_of_week + _share_of_day(at)) / 7,
     "cycle_of_day": _share_of_day,
@@ -283,8 +321,9 @@ ROWS_TRIED_ALONE = 50
 def _through_function(
     path: str, frame: pd.DataFrame, keep: table.Keep
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Apply the user's function batch by batch, and count changed cells. A few rows are also tried alone: a
-    function that uses other rows would give other values at prediction time than in training.
+    """Apply the user's function batch by batch, and count changed cells. A few rows are
+    also tried alone: a function that uses other rows would give other values at
+    prediction time than in training.
     """
     function = imported(path, CULPRIT, "function")
 
@@ -326,11 +365,18 @@ def _through_function(
 
 
 def differing_columns(within: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
-    """Return the columns in which the same rows (n, columns) of two tables differ, beyond rounding."""
-    different = [str(name) for name in within.columns.symmetric_difference(alone.columns)]
+    """Return the columns in which the same rows (n, columns) of two tables differ,
+    beyond rounding.
+    """
+    different = [
+        str(name) for name in within.columns.symmetric_difference(alone.columns)
+    ]
     for name in within.columns.intersection(alone.columns):
         one, other = within[name], alone[name]
-        if kinds.kind_of(one) in kinds.NUMERIC and kinds.kind_of(other) in kinds.NUMERIC:
+        if (
+            kinds.kind_of(one) in kinds.NUMERIC
+            and kinds.kind_of(other) in kinds.NUMERIC
+        ):
             left, right = kinds.numbers_of(one), kinds.numbers_of(other)
             # Vectorised arithmetic may differ in the last digit for other table sizes.
             same = bool(np.allclose(left, right, rtol=1e-9, atol=0, equal_nan=True))

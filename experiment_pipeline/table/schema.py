@@ -1,7 +1,8 @@
 """schema.yaml as text → a pandera schema, and fitting the columns of a table to it.
 
-pandera's keys decide: `required` and `add_missing_columns` about absent columns, `strict` about new
-ones, `ordered` about their order. Checks across columns of a row are registered with pandera.
+pandera's keys decide: `required` and `add_missing_columns` about absent columns,
+`strict` about new ones, `ordered` about their order. Checks across columns of a row are
+registered with pandera.
 """
 
 import copy
@@ -24,15 +25,31 @@ from experiment_pipeline.spec.schema import Column, Operator, Settings
 from experiment_pipeline.table.coercion import coerce, has_room_for_missing
 from experiment_pipeline.table.table import with_columns, with_only
 
-DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
+DTYPES = (
+    "float64",
+    "int64",
+    "Int64",
+    "str",
+    "bool",
+    "boolean",
+    "datetime64[us]",
+    "category",
+)
 # Marks a column with an explicit `nullable: false`, as that is also pandera's default.
 NEVER_MISSING = {"never_missing": True}
-_UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError, InvalidSchema)
+_UNBUILDABLE = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    re.error,
+    SchemaInitError,
+    InvalidSchema,
+)
 
 
 def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
-    """Read the text of a schema.yaml. Raises InvalidSchema: it is not YAML, or has wrong keys, each
-    reported as `file:line` with the file's `path`.
+    """Read the text of a schema.yaml. Raises InvalidSchema: it is not YAML, or has
+    wrong keys, each reported as `file:line` with the file's `path`.
     """
     file = YamlFile(text, path, InvalidSchema)
     declared = read_schema(file)
@@ -56,16 +73,24 @@ def shared_schema(text: str, path: str) -> pa.DataFrameSchema:
     return load_schema(text, path)
 
 
-def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.DataFrameSchema:
-    """Return the schema for rows to predict on: only rules about features, and none of uniqueness."""
+def for_prediction(
+    schema: pa.DataFrameSchema, features: Collection[str]
+) -> pa.DataFrameSchema:
+    """Return the schema for rows to predict on: only rules about features, and none of
+    uniqueness.
+    """
     columns = {}
     for name, column in schema.columns.items():
         if column.regex or name in features:
             columns[name] = column = copy.deepcopy(column)  # noqa: PLW2901 - the original stays
             column.unique, column.required = False, not column.regex
-    checks = [check for check in schema.checks if set(columns_of(check)) <= set(features)]
+    checks = [
+        check for check in schema.checks if set(columns_of(check)) <= set(features)
+    ]
     adds, coerce = schema.add_missing_columns, schema.coerce
-    return pa.DataFrameSchema(columns, checks=checks, coerce=coerce, add_missing_columns=adds)
+    return pa.DataFrameSchema(
+        columns, checks=checks, coerce=coerce, add_missing_columns=adds
+    )
 
 
 def _first_problem(name: str, column: Column) -> Problem | None:
@@ -83,13 +108,17 @@ def _first_problem(name: str, column: Column) -> Problem | None:
         if dtype is not None and column.default is not None:
             _, bad = coerce(pd.Series([column.default], dtype=object), plain)
             if bad.any():
-                return Problem((*at, key), f"is not of dtype {dtype}; correct one of them")
+                return Problem(
+                    (*at, key), f"is not of dtype {dtype}; correct one of them"
+                )
         for key, check in column.all_checks():
             checks = [check.for_pandera(key)]
             _built({"columns": {name: {**typed, "checks": checks}}})
     except _UNBUILDABLE as error:
         rule = f"{dtype!r} is not a type; {did_you_mean(str(dtype), DTYPES)}"
-        return Problem((*at, key), rule if key == "dtype" else f"{error}; correct its values")
+        return Problem(
+            (*at, key), rule if key == "dtype" else f"{error}; correct its values"
+        )
     return None
 
 
@@ -97,19 +126,34 @@ def _built(settings: Settings) -> pa.DataFrameSchema:
     return deserialize_schema(settings)  # type: ignore[no-untyped-call]
 
 
-_OPERATORS = (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt)
+_OPERATORS = (
+    operator.lt,
+    operator.le,
+    operator.eq,
+    operator.ne,
+    operator.ge,
+    operator.gt,
+)
 _COMPARE = dict(zip(get_args(Operator), _OPERATORS, strict=True))
 
 
-def compare_columns(frame: pd.DataFrame, *, left: str, operator: str, right: str) -> pd.Series:
-    """Return which rows satisfy `left operator right`, such as `departure <= arrival`."""
+def compare_columns(
+    frame: pd.DataFrame, *, left: str, operator: str, right: str
+) -> pd.Series:
+    """Return which rows satisfy `left operator right`, such as `departure <=
+    arrival`.
+    """
     missing = frame[left].isna() | frame[right].isna()
     holds = _COMPARE[operator](frame[left], frame[right])
     return holds.fillna(True).astype(bool) | missing
 
 
 def columns_add_up(
-    frame: pd.DataFrame, *, parts: Sequence[str], total: str, tolerance: float | None = None
+    frame: pd.DataFrame,
+    *,
+    parts: Sequence[str],
+    total: str,
+    tolerance: float | None = None,
 ) -> pd.Series:
     """Return in which rows the parts sum to the total, within the tolerance."""
     columns = [*parts, total]
@@ -121,7 +165,12 @@ def columns_add_up(
 def columns_of(check: Check) -> list[str]:
     """Return the columns that a cross-column check reads; empty for any other check."""
     facts = check.statistics or {}
-    named = [facts.get("left"), facts.get("right"), *(facts.get("parts") or ()), facts.get("total")]
+    named = [
+        facts.get("left"),
+        facts.get("right"),
+        *(facts.get("parts") or ()),
+        facts.get("total"),
+    ]
     return [name for name in named if name is not None]
 
 
@@ -140,15 +189,18 @@ def fit_columns(
     schema: pa.DataFrameSchema,
     not_required: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the table with the schema's columns in its order, others last; and notes. `delivered`: the raw
-    table's columns; `not_required`: columns that may be absent in any case. Raises InvalidSchema: a
-    required column is absent, a new one forbidden, or the order differs.
+    """Return the table with the schema's columns in its order, others last; and notes.
+    `delivered`: the raw table's columns; `not_required`: columns that may be absent in
+    any case. Raises InvalidSchema: a required column is absent, a new one forbidden, or
+    the order differs.
     """
     notes: list[str] = []
     absent = [
         name
         for name, column in schema.columns.items()
-        if column.required and not column.regex and name not in {*frame.columns, *not_required}
+        if column.required
+        and not column.regex
+        and name not in {*frame.columns, *not_required}
     ]
     if absent and not schema.add_missing_columns:
         name = absent[0]
@@ -164,10 +216,16 @@ def fit_columns(
         for name in absent:
             value = schema.columns[name].default
             dtype = "object" if value is None else None
-            added[name] = pd.Series([value] * len(frame), index=frame.index, dtype=dtype)
+            added[name] = pd.Series(
+                [value] * len(frame), index=frame.index, dtype=dtype
+            )
         frame = with_columns(frame, added)
         notes.append(f"columns added, because the table lacks them: {listed(absent)}")
-    new = [name for name in frame.columns if name in delivered and _schema_of(name, schema) is None]
+    new = [
+        name
+        for name in frame.columns
+        if name in delivered and _schema_of(name, schema) is None
+    ]
     if new and schema.strict is True:
         raise InvalidSchema(
             f"column {new[0]}",
@@ -184,13 +242,19 @@ def fit_columns(
         for want, have in zip(wanted, actual, strict=True):
             if want != have:
                 rule = f"ordered: true requires {want!r} in its place"
-                raise InvalidSchema(f"column {have}", rule, "Reorder the columns, or drop ordered.")
+                raise InvalidSchema(
+                    f"column {have}", rule, "Reorder the columns, or drop ordered."
+                )
     places = {name: place for place, name in enumerate(schema.columns)}
-    order = sorted(frame.columns, key=lambda name: (places.get(name, len(places)), str(name)))
+    order = sorted(
+        frame.columns, key=lambda name: (places.get(name, len(places)), str(name))
+    )
     return with_only(frame, order), notes
 
 
-def column_schemas(names: Iterable[str], schema: pa.DataFrameSchema) -> dict[str, pa.Column]:
+def column_schemas(
+    names: Iterable[str], schema: pa.DataFrameSchema
+) -> dict[str, pa.Column]:
     """Return the schema of each column; an undeclared column may hold anything."""
     schemas = {}
     for name in names:
@@ -206,5 +270,7 @@ def _schema_of(name: str, schema: pa.DataFrameSchema) -> pa.Column | None:
     exact = columns.get(name)
     if exact is not None and not exact.regex:
         return exact
-    matching = (one for key, one in columns.items() if one.regex and re.match(key, str(name)))
+    matching = (
+        one for key, one in columns.items() if one.regex and re.match(key, str(name))
+    )
     return next(matching, None)

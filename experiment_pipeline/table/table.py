@@ -1,7 +1,7 @@
 """Operations on large tables, whose columns are on memory maps (`storage/mapped.py`).
 
-A copy of all columns might not fit into memory. So code that makes rows or columns works one column at
-a time, and passes each to a `Keep`, which may move it to a map.
+A copy of all columns might not fit into memory. So code that makes rows or columns
+works one column at a time, and passes each to a `Keep`, which may move it to a map.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,9 @@ SLICE_ROWS = 262_144
 
 
 class Keep(Protocol):
-    """Takes a new column, or a batch of rows, and returns equal cells, perhaps on a map."""
+    """Takes a new column, or a batch of rows, and returns equal cells, perhaps on a
+    map.
+    """
 
     def __call__(self, cells: Cells, /) -> Cells:
         """Return equal cells."""
@@ -37,23 +39,31 @@ def slices(rows: int, size: int = SLICE_ROWS) -> Iterator[slice]:
 
 
 def of_columns(columns: Mapping[str, pd.Series], index: pd.Index) -> pd.DataFrame:
-    """Return a table of columns (n,) with this index instead of their own; nothing is copied."""
+    """Return a table of columns (n,) with this index instead of their own; nothing is
+    copied.
+    """
     cells = {name: column.set_axis(index) for name, column in columns.items()}
     return pd.DataFrame(cells, index=index, copy=False)
 
 
 def with_only(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return the table with these columns alone; `table[names]` would copy the numbers."""
+    """Return the table with these columns alone; `table[names]` would copy
+    the numbers.
+    """
     return of_columns({name: table[name] for name in names}, table.index)
 
 
 def with_columns(table: pd.DataFrame, columns: Mapping[str, pd.Series]) -> pd.DataFrame:
     """Return the table with some columns replaced, or added behind the others."""
     # `assign` warns about fragmented tables, whose columns were added one at a time.
-    return of_columns({**{str(name): one for name, one in table.items()}, **columns}, table.index)
+    return of_columns(
+        {**{str(name): one for name, one in table.items()}, **columns}, table.index
+    )
 
 
-def rows_at(table: pd.DataFrame, positions: np.ndarray, keep: Keep = in_memory) -> pd.DataFrame:
+def rows_at(
+    table: pd.DataFrame, positions: np.ndarray, keep: Keep = in_memory
+) -> pd.DataFrame:
     """Return the rows at these positions (k,), in their order."""
     if keep is in_memory:
         return table.iloc[positions]
@@ -72,13 +82,18 @@ def kept_index(index: pd.Index, keep: Keep) -> pd.Index:
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as mappings for JSON and SQL: missing values are None."""
-    cells: list[Any] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    """Return the rows of a table as mappings for JSON and SQL: missing values
+    are None.
+    """
+    cells: list[Any] = (
+        frame.astype(object).where(frame.notna(), None).to_dict("records")
+    )
     return cells
 
 
 def one_below_another(parts: Sequence[pd.Series]) -> pd.Series:
-    """Concatenate the parts of a column (n,), with the type that the whole column would have.
+    """Concatenate the parts of a column (n,), with the type that the whole column would
+    have.
 
     A part without values does not affect the type if that type can hold missing values.
     """

@@ -1,9 +1,11 @@
-"""Export an experiment's runs to MLflow, after the decision and without delaying the run.
+"""Export an experiment's runs to MLflow, after the decision and without delaying the
+run.
 
-One MLflow run per run and a child per configuration; pages as artifacts; versions as a registered
-model, with the alias `champion` on the current one. A separate process writes: the run waits a few
-seconds for it, and an unreachable server only causes a warning. A run that is not in MLflow yet
-(`runs.mlflow_run_id` is null) is exported with the next run.
+One MLflow run per run and a child per configuration; pages as artifacts; versions as a
+registered model, with the alias `champion` on the current one. A separate process
+writes: the run waits a few seconds for it, and an unreachable server only causes a
+warning. A run that is not in MLflow yet (`runs.mlflow_run_id` is null) is exported with
+the next run.
 """
 
 import fcntl
@@ -22,7 +24,12 @@ from typing import Any
 
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec.operation import Mlflow
-from experiment_pipeline.storage.files import list_names, location, read_many, without_credentials
+from experiment_pipeline.storage.files import (
+    list_names,
+    location,
+    read_many,
+    without_credentials,
+)
 from experiment_pipeline.storage.page_files import whole
 from experiment_pipeline.storage.provenance import CODE, ENVIRONMENT
 from experiment_pipeline.table.table import plain_rows
@@ -31,7 +38,12 @@ from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.server import is_page
 
 # The statuses that are exported: `partial` and `running` are not decided yet.
-DECIDED = {"accepted": "FINISHED", "rejected": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+DECIDED = {
+    "accepted": "FINISHED",
+    "rejected": "FINISHED",
+    "failed": "FAILED",
+    "killed": "KILLED",
+}
 SECONDS = 10.0  # how long a run waits; then it warns, and the upload continues in the background
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,10 +53,18 @@ _SETTINGS = {
 }
 MOST_RUNS = 20  # per upload: after an outage, the rest is uploaded with the next runs
 _PACKAGE = "experiment_pipeline"
-_RUN_PARAMS = ("target", "task", "metric", "chosen", "package_version", "python_version")
+_RUN_PARAMS = (
+    "target",
+    "task",
+    "metric",
+    "chosen",
+    "package_version",
+    "python_version",
+)
 # MLflow's limits: parameters per batch, characters per text.
 _MOST_PARAMS, _LONGEST = 100, 5_000
-# Run of this process → its destination: set when a stage begins, used when the run has ended.
+# Run of this process → its destination: set when a stage begins, used when the run has
+# ended.
 _DESTINATIONS: dict[RunRecord, Mlflow] = {}
 
 
@@ -55,7 +75,9 @@ def expect(run: RunRecord, destination: Mlflow | None) -> None:
 
 
 def export(run: RunRecord) -> str:
-    """Write the experiment's runs that MLflow does not have yet; return a warning, or ''."""
+    """Write the experiment's runs that MLflow does not have yet; return a warning, or
+    ''.
+    """
     destination = _DESTINATIONS.pop(run, None)
     if destination is None:
         return ""
@@ -70,7 +92,9 @@ def export(run: RunRecord) -> str:
             env=_SETTINGS | os.environ,
         )
         assert process.stdin is not None
-        with process.stdin as given:  # not by argument or environment, which other users may see
+        with (
+            process.stdin as given
+        ):  # not by argument or environment, which other users may see
             given.write(request.encode())
         server = f"MLflow ({destination.shown_uri})"
         try:
@@ -87,13 +111,17 @@ def export(run: RunRecord) -> str:
 
 
 def export_runs(experiment: str, destination: Mlflow) -> int:
-    """Write the runs that MLflow lacks, the newest first; return how many were written."""
+    """Write the runs that MLflow lacks, the newest first; return how many
+    were written.
+    """
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     uri = destination.tracking_uri
     client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    path = Path(tempfile.gettempdir()) / f"experiment_pipeline_mlflow_{os.getuid()}.lock"
+    path = (
+        Path(tempfile.gettempdir()) / f"experiment_pipeline_mlflow_{os.getuid()}.lock"
+    )
     opened = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     with os.fdopen(opened) as lock:  # one process of a user writes at a time
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -119,9 +147,15 @@ def export_runs(experiment: str, destination: Mlflow) -> int:
 
 
 def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
-    mark = {f"{_PACKAGE}.run_id": run["run_id"], f"{_PACKAGE}.experiment": run["experiment"]}
+    mark = {
+        f"{_PACKAGE}.run_id": run["run_id"],
+        f"{_PACKAGE}.experiment": run["experiment"],
+    }
     for left in _found(client, into, mark):
-        for one in (*_found(client, into, {"mlflow.parentRunId": left.info.run_id}), left):
+        for one in (
+            *_found(client, into, {"mlflow.parentRunId": left.info.run_id}),
+            left,
+        ):
             client.delete_run(one.info.run_id)
     scores = {
         f"{row['set_name']}_{row['metric']}{suffix}": row[part]
@@ -134,7 +168,9 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
         "mlflow.source.name": _PACKAGE,
     }
     began = run["started_at"] or run["seen_at"]
-    started, ended = (int(1000 * at.timestamp()) for at in (began, run["ended_at"] or began))
+    started, ended = (
+        int(1000 * at.timestamp()) for at in (began, run["ended_at"] or began)
+    )
     parent = _written(
         *(client, into, f"{run['experiment']} {run['run_id'][:8]}", started),
         tags=_tags(run) | own | mark,
@@ -148,7 +184,9 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
         mark = {"mlflow.parentRunId": parent, f"{_PACKAGE}.configuration": row["key"]}
         _written(
             *(client, into, row["key"], started),
-            tags=_tags({**row, **shared}) | {"mlflow.note.content": row["reason"]} | mark,
+            tags=_tags({**row, **shared})
+            | {"mlflow.note.content": row["reason"]}
+            | mark,
             params={"algorithm": row["algorithm"], **row["hyperparameters"]},
             metrics=row,
             ended=started + int(1000 * (row["fit_wall_seconds"] or 0.0)),
@@ -185,7 +223,9 @@ def _written(
     logged = [
         Metric(_name(name), float(value), ended, 0)
         for name, value in metrics.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
     ]
     client.log_batch(run_id, metrics=logged)
     texts = [Param(name, text) for name, text in _texts(params).items()]
@@ -196,19 +236,30 @@ def _written(
 
 
 def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
-    """The run's pages, YAML files and code, and the files of the version that it published."""
-    files = {k: without_credentials(text).encode() for k, text in questions.files_of(run).items()}
+    """The run's pages, YAML files and code, and the files of the version that it
+    published.
+    """
+    files = {
+        k: without_credentials(text).encode()
+        for k, text in questions.files_of(run).items()
+    }
     places = {
-        location(row["place"]): f"reports/{row['name']}{PurePosixPath(row['place']).suffix}"
+        location(
+            row["place"]
+        ): f"reports/{row['name']}{PurePosixPath(row['place']).suffix}"
         for row in plain_rows(questions.rows_of("reports", run))
         if is_page(row["place"])
     }
     if run["version"] and run["version_is_new"]:
         version = questions.versions(run["experiment"])
-        for where in map(location, version.loc[version["version"] == run["version"], "place"]):
+        for where in map(
+            location, version.loc[version["version"] == run["version"], "place"]
+        ):
             names = {*list_names(where)} - {CODE.rstrip("/")}
             places |= {where / name: f"model/{name}" for name in names}
-            _describe_model(folder / "model", read_many([where / ENVIRONMENT]).values(), run)
+            _describe_model(
+                folder / "model", read_many([where / ENVIRONMENT]).values(), run
+            )
     for path, content in read_many(places).items():
         files[places[path]] = whole(path) if path.suffix == ".html" else content
     for name, content in files.items():
@@ -216,8 +267,12 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
         (folder / name).write_bytes(content)
 
 
-def _describe_model(folder: Path, environment: Iterable[bytes], run: Mapping[str, Any]) -> None:
-    """Write what MLflow needs to load the version, through this package, which unpickles nothing."""
+def _describe_model(
+    folder: Path, environment: Iterable[bytes], run: Mapping[str, Any]
+) -> None:
+    """Write what MLflow needs to load the version, through this package, which
+    unpickles nothing.
+    """
     from mlflow.pyfunc import save_model
 
     package = f"experiment-pipeline=={run['package_version']}"
@@ -235,7 +290,9 @@ def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
         return
     source = f"{client.get_run(parent).info.artifact_uri}/model"
     tags = {f"{_PACKAGE}.version": version, f"{_PACKAGE}.run_id": run["run_id"]}
-    client.create_model_version(name, source, parent, tags=tags, description=run["decision"])
+    client.create_model_version(
+        name, source, parent, tags=tags, description=run["decision"]
+    )
 
 
 def _registered(client: Any, name: str) -> dict[str, str]:
@@ -245,7 +302,9 @@ def _registered(client: Any, name: str) -> dict[str, str]:
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts and booleans of a row as tags with our prefix, except those that identify the run."""
+    """Texts and booleans of a row as tags with our prefix, except those that identify
+    the run.
+    """
     return {
         f"{_PACKAGE}.{name}": value
         for name, value in row.items()

@@ -1,4 +1,5 @@
-"""Record the outcome of a stage, end a run, approve a version; and write the pages that show these.
+"""Record the outcome of a stage, end a run, approve a version; and write the pages that
+show these.
 
     <root>/overview.html                 all experiments
     <root>/<experiment>/runs.html        the runs of one experiment
@@ -21,12 +22,22 @@ from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.files import Location, location, remove, storage_root, write_bytes
+from experiment_pipeline.storage.files import (
+    Location,
+    location,
+    remove,
+    storage_root,
+    write_bytes,
+)
 from experiment_pipeline.storage.page_files import whole
 from experiment_pipeline.storage.registry import RECORD, Approval, Decisions, Registry
 from experiment_pipeline.tracking import mlflow
 from experiment_pipeline.tracking.database import recording
-from experiment_pipeline.tracking.database.archive import RUNS_FOLDER, archive, version_row
+from experiment_pipeline.tracking.database.archive import (
+    RUNS_FOLDER,
+    archive,
+    version_row,
+)
 from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.overview import experiment_page, overview, tone_of
@@ -46,19 +57,28 @@ def recorded_stage(
     trigger: RunFacts,
     finish: Callable[[RunRecord], object],
 ) -> Iterator[None]:
-    """Record a stage; `texts`: of defs.yaml and schema.yaml; `finish` is called if an error ends the run."""
+    """Record a stage; `texts`: of defs.yaml and schema.yaml; `finish` is called if an
+    error ends the run.
+    """
     mlflow.expect(run, spec.mlflow)
     first = partial(recording.declared, spec, *texts, trigger)
-    with recording.recorded(run, stage, first, finish), memory_errors_named(f"the stage {stage}"):
+    with (
+        recording.recorded(run, stage, first, finish),
+        memory_errors_named(f"the stage {stage}"),
+    ):
         yield
 
 
 def record_outcome(
     run: RunRecord, outcome: Outcome, warn: Callable[[str], object]
 ) -> Mapping[str, Fact]:
-    """Write an outcome's rows; if it ends the run, finish it and return the pages of `finish_run`."""
+    """Write an outcome's rows; if it ends the run, finish it and return the pages of
+    `finish_run`.
+    """
     run.record(outcome.record)
-    blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
+    blocked = [
+        one for one in outcome.checks if not one.passed and one.severity == "error"
+    ]
     statuses = [one.status for one in outcome.record if isinstance(one, RunFacts)]
     if blocked:
         recording.end(run, "rejected", RunFacts(decision=blocked[0].means))
@@ -70,11 +90,15 @@ def record_outcome(
 
 
 def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]:
-    """Archive a run that has ended, rewrite its pages, and export it to MLflow; return name → page."""
+    """Archive a run that has ended, rewrite its pages, and export it to MLflow; return
+    name → page.
+    """
     root = storage_root()
     places: dict[str, Fact] = {}
     with suppress(StorageError):
-        killed = recording.mark_killed()  # first, because a query about runs would mark them
+        killed = (
+            recording.mark_killed()
+        )  # first, because a query about runs would mark them
         records = write_record(run.experiment, run.run_id, root)
         run.record(records)
         places |= {one.name: PagePath(one.place) for one in records}
@@ -98,16 +122,29 @@ def _pages(experiment: str) -> dict[str, Fact]:
 
 
 def approve(
-    registry: Registry, version: str, by: str, comment: str = "", kind: Decisions = "approvals"
+    registry: Registry,
+    version: str,
+    by: str,
+    comment: str = "",
+    kind: Decisions = "approvals",
 ) -> Approval:
-    """Approve or retire a version in registry, database and pages, or in none; see `Registry.approve`."""
+    """Approve or retire a version in registry, database and pages, or in none; see
+    `Registry.approve`.
+    """
     database()
-    given = Approval(version, by, datetime.now(UTC).isoformat(timespec="seconds"), comment)
+    given = Approval(
+        version, by, datetime.now(UTC).isoformat(timespec="seconds"), comment
+    )
     approval, experiment = registry.approve(given, kind), registry.experiment
     try:
         known = versions(experiment)
-        run_id = next(iter(known.loc[known["version"] == version, "run_id"].dropna()), None)
-        decided = registry.approvals().get(version), registry.approvals("retired").get(version)
+        run_id = next(
+            iter(known.loc[known["version"] == version, "run_id"].dropna()), None
+        )
+        decided = (
+            registry.approvals().get(version),
+            registry.approvals("retired").get(version),
+        )
         row = version_row(registry, registry.entry(version), *decided)
         record_rows([replace(row, run_id=run_id)], experiment)
     except BaseException:
@@ -123,7 +160,10 @@ def approve(
 
 def write_pages(experiment: str, root: Location) -> None:
     """Write the overview and the page of an experiment."""
-    runs, everything = experiment_page(experiment, str(root)), overview(datetime.now(UTC))
+    runs, everything = (
+        experiment_page(experiment, str(root)),
+        overview(datetime.now(UTC)),
+    )
     page = render_html(runs, tone=tone_of(experiment), width=_WIDTH)
     write_bytes(root / experiment / EXPERIMENT_PAGE, page.encode())
     write_bytes(root / OVERVIEW, render_html(everything, width=_WIDTH).encode())
@@ -146,7 +186,9 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
 
 
 def copy_reports(run: Mapping[str, Any], folder: str) -> None:
-    """Copy the pages of a run (given its row), each as a self-contained file, and its Markdown record."""
+    """Copy the pages of a run (given its row), each as a self-contained file, and its
+    Markdown record.
+    """
     reports = rows_of("reports", run)
     for name, place in zip(reports["name"], reports["place"], strict=True):
         if is_page(place):

@@ -1,7 +1,8 @@
 """The overview of all experiments, and the page of each experiment's runs.
 
-In: the metadata database. Out: `Document`s with links relative to the storage root, so that the pages
-work wherever the storage is mounted or served. `outcomes.py` writes them.
+In: the metadata database. Out: `Document`s with links relative to the storage root, so
+that the pages work wherever the storage is mounted or served. `outcomes.py` writes
+them.
 """
 
 import html
@@ -20,7 +21,12 @@ from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import changes
-from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page, relative_to
+from experiment_pipeline.tracking.server import (
+    EXPERIMENT_PAGE,
+    OVERVIEW,
+    is_page,
+    relative_to,
+)
 
 # As many runs as people scroll through; the command line and SQL show all.
 MOST_RUNS, MOST_WATCHES = 200, 30
@@ -44,7 +50,9 @@ _Row = Mapping[str, Any]
 
 
 def overview(now: datetime) -> document.Document:
-    """Return the page of all experiments: champion, gates, last run, age of the data, cost."""
+    """Return the page of all experiments: champion, gates, last run, age of the data,
+    cost.
+    """
     found = plain_rows(questions.experiments())
     last = {row["experiment"]: row for row in plain_rows(questions.last_runs())}
     statuses = Counter(row["last_outcome"].partition(" (")[0] for row in found)
@@ -57,26 +65,34 @@ def overview(now: datetime) -> document.Document:
             *("experiment", "last run (UTC)", "champion", "validation score", "gates"),
             *("age of the data", "runs", "cost"),
         )
-        rows = tuple(_experiment_row(row, last[row["experiment"]], now) for row in found)
+        rows = tuple(
+            _experiment_row(row, last[row["experiment"]], now) for row in found
+        )
         blocks.append(document.TableBlock(header, rows))
     section = document.Section(f"As of {now:%Y-%m-%d %H:%M} UTC", tuple(blocks))
     return document.Document("Experiments", (section,))
 
 
-def _experiment_row(row: _Row, latest: _Row, now: datetime) -> tuple[document.Cell, ...]:
+def _experiment_row(
+    row: _Row, latest: _Row, now: datetime
+) -> tuple[document.Cell, ...]:
     name, champion = row["experiment"], row["champion"]
     score: document.Cell = _text(row["champion_score"])
     gates = age = due = ""
     for version in plain_rows(questions.versions(name)):
         if version["version"] == champion and _is_number(version["validation_score"]):
             score = _two_lines(*_scored(version))
-            if (review := (version["record"] or {}).get("review_on") or "9") < f"{now:%Y-%m-%d}":
+            if (
+                review := (version["record"] or {}).get("review_on") or "9"
+            ) < f"{now:%Y-%m-%d}":
                 due = f"review was due on {review}"
             outcomes = questions.rows_of("gates", version)["outcome"]
             if len(outcomes):
                 gates = f"{(outcomes == 'PASS').sum()} of {len(outcomes)} passed"
     if (changed := latest["data_modified_at"]) is not None:
-        hours = max((now - changed.to_pydatetime().astimezone(UTC)).total_seconds() / 3600, 0)
+        hours = max(
+            (now - changed.to_pydatetime().astimezone(UTC)).total_seconds() / 3600, 0
+        )
         age = f"{hours / 24:,.0f} days" if hours >= 48 else f"{hours:,.0f} hours"
     cost = ""
     if _is_number(row["cost"]):
@@ -96,12 +112,17 @@ def _experiment_row(row: _Row, latest: _Row, now: datetime) -> tuple[document.Ce
 
 
 def experiment_page(experiment: str, root: str) -> document.Document:
-    """Return the page of one experiment: its runs, what changed, and links to reports below `root`."""
+    """Return the page of one experiment: its runs, what changed, and links to reports
+    below `root`.
+    """
     runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS, all_columns=True))
     whole = [row for row in runs if row["status"] != "partial"]
     last = questions.run_of(experiment)["run_id"]
     latest = next((row for row in runs if row["run_id"] == last), runs[0])
-    (score, bounds), how = _scored(latest), questions.ended_as(latest["status"], latest["decision"])
+    (score, bounds), how = (
+        _scored(latest),
+        questions.ended_as(latest["status"], latest["decision"]),
+    )
     ended = [
         f"Run {latest['run_id'][:8]}: {how} at {_text(latest['stage']).replace('_', ' ')}",
         f"{score} ({bounds}) on the {document.HOLD_OUT}" if score else "",
@@ -109,12 +130,21 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     ]
     said = [_text(latest[name]) for name in ("decision", "error", "fix")]
     first = [f"{', '.join(filter(None, ended))}.", *filter(None, said)]
-    header = ("run, started (UTC)", "outcome", "score", "version", "by", "took", "reports")
+    header = (
+        "run, started (UTC)",
+        "outcome",
+        "score",
+        "version",
+        "by",
+        "took",
+        "reports",
+    )
     reports: dict[str, list[tuple[str, str]]] = {}
     for one in plain_rows(questions.rows_of("reports", {"experiment": experiment})):
         reports.setdefault(one["run_id"], []).append((one["name"], one["place"]))
     table = document.TableBlock(
-        header, tuple(_run_row(row, reports.get(row["run_id"], ()), root) for row in runs)
+        header,
+        tuple(_run_row(row, reports.get(row["run_id"], ()), root) for row in runs),
     )
     lines = []
     with_files = ((run, questions.files_of(run)) for run in whole)
@@ -140,17 +170,27 @@ def experiment_page(experiment: str, root: str) -> document.Document:
 
 
 def _watched(experiment: str) -> Iterator[document.Section]:
-    """The watched promises of versions, and notes on predicted rows without labels yet; the latest first."""
+    """The watched promises of versions, and notes on predicted rows without labels yet;
+    the latest first.
+    """
 
     def last(kind: type[Any]) -> list[Any]:
-        found = questions.rows_of(kind.TABLE, {"experiment": experiment}).sort_values("at")
+        found = questions.rows_of(kind.TABLE, {"experiment": experiment}).sort_values(
+            "at"
+        )
         rows = plain_rows(found.drop(columns="experiment").tail(MOST_WATCHES)[::-1])
         return [kind(**row) for row in rows]
 
-    first, watches, predicted = ("at (UTC)", "version"), last(WatchRow), last(PredictionRow)
+    first, watches, predicted = (
+        ("at (UTC)", "version"),
+        last(WatchRow),
+        last(PredictionRow),
+    )
     if watches:
         header = (*first, "labels", "score", "promise", "baseline", "answer")
-        cells = [(x.at[:16], x.version, f"{x.rows:,}", *x.scores, x.answer) for x in watches]
+        cells = [
+            (x.at[:16], x.version, f"{x.rows:,}", *x.scores, x.answer) for x in watches
+        ]
         notes = map(document.Paragraph, watches[0].notes)
         table = document.TableBlock(header, tuple(cells))
         yield document.Section("The promise, watched", (table, *notes))
@@ -159,7 +199,9 @@ def _watched(experiment: str) -> Iterator[document.Section]:
             (x.at[:16], x.version, f"{x.rows:,}", f"{x.rejected:,}", "; ".join(x.said))
             for x in predicted
         ]
-        table = document.TableBlock((*first, "rows", "rejected", "beside training"), tuple(cells))
+        table = document.TableBlock(
+            (*first, "rows", "rejected", "beside training"), tuple(cells)
+        )
         yield document.Section("Predicted, before labels", (table,))
 
 
@@ -168,9 +210,13 @@ def tone_of(experiment: str) -> document.Tone:
     return _TONES.get(questions.run_of(experiment)["status"], "")
 
 
-def _run_row(row: _Row, reports: Iterable[tuple[str, str]], root: str) -> tuple[document.Cell, ...]:
+def _run_row(
+    row: _Row, reports: Iterable[tuple[str, str]], root: str
+) -> tuple[document.Cell, ...]:
     order, links = {name: number for number, name in enumerate(_WORDS)}, []
-    for name, place in sorted(reports, key=lambda one: (order.get(one[0], len(order)), one)):
+    for name, place in sorted(
+        reports, key=lambda one: (order.get(one[0], len(order)), one)
+    ):
         below = relative_to(root, place)
         if below is not None and is_page(below) and name != RECORD:
             inside = quote(below.removeprefix(f"{row['experiment']}/"), safe="/=+@,")
@@ -190,12 +236,16 @@ def _run_row(row: _Row, reports: Iterable[tuple[str, str]], root: str) -> tuple[
 
 def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
     above = first.html if isinstance(first, document.Markup) else html.escape(first)
-    return document.Markup(f"{above}<br><small>{html.escape(second)}</small>" if second else above)
+    return document.Markup(
+        f"{above}<br><small>{html.escape(second)}</small>" if second else above
+    )
 
 
 def _outcome(row: _Row) -> document.Markup:
     words = html.escape(questions.ended_as(row["status"], row["decision"]))
-    return document.Markup(f'<span class="tag {_TONES.get(row["status"], "")}">{words}</span>')
+    return document.Markup(
+        f'<span class="tag {_TONES.get(row["status"], "")}">{words}</span>'
+    )
 
 
 def _scored(row: _Row) -> tuple[str, str]:

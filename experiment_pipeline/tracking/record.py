@@ -1,6 +1,8 @@
-"""The decision record: one page about a whole run, from table to decision, for a reviewer to sign.
+"""The decision record: one page about a whole run, from table to decision, for a
+reviewer to sign.
 
-`decided` gathers a run's data from the metadata database, `decision_record` makes the page.
+`decided` gathers a run's data from the metadata database, `decision_record` makes the
+page.
 """
 
 import math
@@ -20,7 +22,15 @@ Row = Mapping[str, Any]
 # Limits that keep the record to one page; the reports have the complete lists.
 MOST_RANKED, MOST_LISTED, MOST_LINES_OF_DIFF = 5, 8, 40
 _SETS = ("train", "test", "validation")
-_TABLES = ("sets", "findings", "configurations", "scores", "gates", "evidence", "reports")
+_TABLES = (
+    "sets",
+    "findings",
+    "configurations",
+    "scores",
+    "gates",
+    "evidence",
+    "reports",
+)
 _STEPS = (
     *("Raw table", "Data analysis", "Validated rows", "Train, test, validation"),
     *("Configurations", "Chosen", "On validation", "Decision"),
@@ -29,10 +39,11 @@ _STEPS = (
 
 @dataclass(frozen=True)
 class Decided:
-    """Everything that the record of a run shows; `rows`: name of a table → the run's rows.
+    """Everything that the record of a run shows; `rows`: name of a table → the run's
+    rows.
 
-    `earlier`: description of an earlier version or run → the comparison with it. `approval` (in words)
-    and `version_place`: of the run's version; empty without one.
+    `earlier`: description of an earlier version or run → the comparison with it.
+    `approval` (in words) and `version_place`: of the run's version; empty without one.
     """
 
     run: Row
@@ -43,7 +54,9 @@ class Decided:
 
 
 def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
-    """Return the data of a decided run, updated by `facts` not written yet; UnknownRun: there is none."""
+    """Return the data of a decided run, updated by `facts` not written yet; UnknownRun:
+    there is none.
+    """
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
     rows = {name: plain_rows(questions.rows_of(name, run)) for name in _TABLES}
     rows["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
@@ -54,21 +67,29 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     before = [
         one
         for one in versions
-        if one["run_id"] not in {None, run["run_id"]} and one["created_at"] < run["started_at"]
+        if one["run_id"] not in {None, run["run_id"]}
+        and one["created_at"] < run["started_at"]
     ]
     names = {before[-1]["run_id"]: before[-1]["version"]} if before else {}
     given = {"status": ["accepted", "rejected"], "until": run["started_at"], "limit": 1}
     for last in questions.runs(experiment, **given, all_columns=True)["run_id"]:
         names.setdefault(last, "the previous run")
     earlier = {
-        which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
+        which: compared(questions.run_of(experiment, one), run)
+        for one, which in names.items()
     }
-    approval, place = ("", "") if own is None else (_approval(experiment, own), own["place"])
+    approval, place = (
+        ("", "") if own is None else (_approval(experiment, own), own["place"])
+    )
     return Decided(run, rows, earlier, approval, place)
 
 
-def record_of_version(experiment: str, run_id: str, version: str, *, required: bool) -> bytes:
-    """Return the Markdown record of the run that publishes a version; `required`: it needs an approval."""
+def record_of_version(
+    experiment: str, run_id: str, version: str, *, required: bool
+) -> bytes:
+    """Return the Markdown record of the run that publishes a version; `required`: it
+    needs an approval.
+    """
     accepted = {"status": "accepted", "version": version, "version_is_new": True}
     published = {"version": version, "approval_required": required, "approved_by": None}
     found = decided(experiment, run_id, accepted)
@@ -87,10 +108,18 @@ def _approval(experiment: str, version: Row) -> str:
 
 
 def decision_record(of: Decided, root: str | None) -> document.Document:
-    """Return the page of a run, which links to its reports below the storage `root`, if one is given."""
-    reached = {card.title: card for card in (*_data_steps(of, root), *_model_steps(of, root))}
-    steps = tuple(reached.get(name, document.Card(name, "not reached", "", ())) for name in _STEPS)
-    to_sign = tuple((what, "." * 40) for what in ("decision", "name", "date", "signature"))
+    """Return the page of a run, which links to its reports below the storage `root`, if
+    one is given.
+    """
+    reached = {
+        card.title: card for card in (*_data_steps(of, root), *_model_steps(of, root))
+    }
+    steps = tuple(
+        reached.get(name, document.Card(name, "not reached", "", ())) for name in _STEPS
+    )
+    to_sign = tuple(
+        (what, "." * 40) for what in ("decision", "name", "date", "signature")
+    )
     sections = {
         "Decision": _decision(of),
         "From table to decision": [document.Flow(steps)],
@@ -123,38 +152,66 @@ def _data_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
     if run["verdict"] is not None:
         counts = Counter(row["severity"] for row in of.rows["findings"])
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        text = f"{numbers.counted(len(of.rows['findings']), 'finding')}: {kinds}." if counts else ""
+        text = (
+            f"{numbers.counted(len(of.rows['findings']), 'finding')}: {kinds}."
+            if counts
+            else ""
+        )
         tone = document.TONE_OF.get(run["verdict"], "")
         link = _report(of, "data_analysis", root)
         yield _card("Data analysis", run["verdict"], text or "No findings.", link, tone)
     if run["rejected_rows"] is not None and run["data_rows"]:
-        reason = next((f", most often because {one}" for one in run["rejection_reasons"] or {}), "")
+        reason = next(
+            (f", most often because {one}" for one in run["rejection_reasons"] or {}),
+            "",
+        )
         valid = numbers.counted(run["data_rows"] - run["rejected_rows"], "row")
         yield _card("Validated rows", valid, f"{_rejected(run, ' rejected')}{reason}.")
     if of.rows["sets"]:
-        text = ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.rows["sets"]) + "."
-        yield _card("Train, test, validation", f"{of.rows['sets'][0]['rows']:,} train rows", text)
+        text = (
+            ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.rows["sets"])
+            + "."
+        )
+        yield _card(
+            "Train, test, validation",
+            f"{of.rows['sets'][0]['rows']:,} train rows",
+            text,
+        )
 
 
 def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
     run = of.run
     if run["declared"] is not None:
         named = ("trained", "stopped_early", "failed", "not_started")
-        counts = [f"{run[name]:,} {name.replace('_', ' ')}" for name in named if run[name]]
-        text, link = f"{', '.join(counts) or 'none trained'}.", _report(of, "leaderboard", root)
+        counts = [
+            f"{run[name]:,} {name.replace('_', ' ')}" for name in named if run[name]
+        ]
+        text, link = (
+            f"{', '.join(counts) or 'none trained'}.",
+            _report(of, "leaderboard", root),
+        )
         yield _card("Configurations", f"{run['declared']:,} declared", text, link)
     if run["chosen"] is not None:
-        score, where = numbers.score_of(run, "test"), numbers.evaluated(run["evaluation"]).where
-        text = f"{run['metric']} {score} {where}. {numbers.tied(run['tie_group'] or 1)}."
+        score, where = (
+            numbers.score_of(run, "test"),
+            numbers.evaluated(run["evaluation"]).where,
+        )
+        text = (
+            f"{run['metric']} {score} {where}. {numbers.tied(run['tie_group'] or 1)}."
+        )
         yield _card("Chosen", run["chosen"], text)
     if run["validation_score"] is not None:
         better = "greater" if run["greater_is_better"] else "smaller"
         score = f"{run['metric']} {numbers.score(run['validation_score'])}"
         text = f"{_on_validation(run)}; {better} is better."
-        yield _card("On validation", score, text, _report(of, "validation_report", root))
+        yield _card(
+            "On validation", score, text, _report(of, "validation_report", root)
+        )
     accepted, gates = run["status"] == "accepted", of.rows["gates"]
     passed = sum(gate["outcome"] == "PASS" for gate in gates)
-    text = f"{passed} of {numbers.counted(len(gates), 'gate')} passed. " if gates else ""
+    text = (
+        f"{passed} of {numbers.counted(len(gates), 'gate')} passed. " if gates else ""
+    )
     text += "" if accepted else "Nothing is exported; the champion stays."
     link = None
     if accepted and of.version_place:
@@ -165,7 +222,11 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
 
 
 def _card(
-    title: str, tag: str, text: str, link: document.Link | None = None, tone: document.Tone = ""
+    title: str,
+    tag: str,
+    text: str,
+    link: document.Link | None = None,
+    tone: document.Tone = "",
 ) -> document.Card:
     blocks = (document.Paragraph(text) if text else None, link)
     return document.Card(title, tag, tone, tuple(filter(None, blocks)))
@@ -187,7 +248,11 @@ def _size(run: Row) -> str:
 
 
 def _rejected(run: Row, word: str = "") -> str:
-    share = numbers.share(run["rejected_rows"] / run["data_rows"]) if run["data_rows"] else "0 %"
+    share = (
+        numbers.share(run["rejected_rows"] / run["data_rows"])
+        if run["data_rows"]
+        else "0 %"
+    )
     return f"{numbers.counted(run['rejected_rows'], 'row')}{word} ({share})"
 
 
@@ -206,7 +271,9 @@ def _decision(of: Decided) -> Iterator[document.Block]:
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
         how = questions.ended_as("accepted", run["decision"])[1:]
-        yield document.Paragraph(f"A{how}: {run['chosen']} {what} {run['version']}.{score}")
+        yield document.Paragraph(
+            f"A{how}: {run['chosen']} {what} {run['version']}.{score}"
+        )
     elif not gates:
         yield document.Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
     else:
@@ -236,7 +303,8 @@ def _question(run: Row) -> Iterator[document.Block]:
             "predict": f"{run['target']} ({run['task']})",
             "judged by": f"{run['metric']}, {better} is better",
             "run": run["run_id"],
-            "started (UTC)": numbers.moment(run["started_at"]) + (f", by {by}" if by else ""),
+            "started (UTC)": numbers.moment(run["started_at"])
+            + (f", by {by}" if by else ""),
             "defs.yaml, sha256": run["yaml_digest"],
             "schema.yaml, sha256": run["schema_digest"],
             "changed in the launchpad": numbers.settings(run["settings"] or {}),
@@ -264,15 +332,21 @@ def _data(of: Decided) -> Iterator[document.Block]:
     )
     if reasons := run["rejection_reasons"]:
         rows = tuple((reason, f"{count:,}") for reason, count in reasons.items())
-        yield document.TableBlock(("most frequent reasons to reject a row", "rows"), rows)
+        yield document.TableBlock(
+            ("most frequent reasons to reject a row", "rows"), rows
+        )
     if of.rows["sets"]:
-        yield document.sets_table((s["set_name"], s["rows"], s["digest"]) for s in of.rows["sets"])
+        yield document.sets_table(
+            (s["set_name"], s["rows"], s["digest"]) for s in of.rows["sets"]
+        )
     if of.rows["findings"]:
         found = [
             (
                 one["severity"],
                 one["code"],
-                numbers.some_of([numbers.shown(name) for name in one["column_names"]], 3),
+                numbers.some_of(
+                    [numbers.shown(name) for name in one["column_names"]], 3
+                ),
                 one["evidence"],
                 one["accepted"] or "",
             )
@@ -285,7 +359,9 @@ def _data(of: Decided) -> Iterator[document.Block]:
 def _tried(of: Decided) -> Iterator[document.Block]:
     run = of.run
     if run["declared"] is None:
-        yield document.Paragraph(f"No configuration: the run ended at {_words(run['stage'])}.")
+        yield document.Paragraph(
+            f"No configuration: the run ended at {_words(run['stage'])}."
+        )
         return
     counts = {
         "trained on all train rows": run["trained"],
@@ -305,7 +381,9 @@ def _tried(of: Decided) -> Iterator[document.Block]:
     ]
     if without:
         header = ("configuration", "status", "reason")
-        yield from document.first_rows(header, without, MOST_LISTED, "such configuration")
+        yield from document.first_rows(
+            header, without, MOST_LISTED, "such configuration"
+        )
 
 
 def _choice(of: Decided) -> Iterator[document.Block]:
@@ -324,13 +402,21 @@ def _choice(of: Decided) -> Iterator[document.Block]:
             f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",
             one["key"],
             numbers.score_of(one, "test"),
-            numbers.as_known(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
+            numbers.as_known(
+                *(one[f"difference_{part}"] for part in ("to_best", "low", "high"))
+            ),
             "tied" if one["in_tie_group"] and (run["tie_group"] or 1) > 1 else "",
         )
         for one in listed
         if one["rank"] is not None
     )
-    header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
+    header = (
+        "rank",
+        "configuration",
+        f"{run['metric']} {how.short}",
+        "minus the best",
+        "",
+    )
     yield document.TableBlock(header, rows[:MOST_RANKED])
     yield document.Paragraph(
         f"{numbers.tied(run['tie_group'] or 1)} {how.where}. Differences are paired on the same rows; their intervals hold for "
@@ -344,18 +430,24 @@ def _judgement(of: Decided) -> Iterator[document.Block]:
     if run["validation_score"] is None and not of.rows["gates"]:
         return
     names = ("rule", "value", "limit_value", "outcome")
-    yield document.gates_table(tuple(gate[name] for name in names) for gate in of.rows["gates"])
+    yield document.gates_table(
+        tuple(gate[name] for name in names) for gate in of.rows["gates"]
+    )
     scores = []
     for one in of.rows["scores"]:
         if (name := one["set_name"]) == "validation":
-            score = numbers.known_interval(*(one[part] for part in ("estimate", "low", "high")))
+            score = numbers.known_interval(
+                *(one[part] for part in ("estimate", "low", "high"))
+            )
             scores.append((name, one["metric"], score, one["baseline"]))
     if scores:
         yield document.scores_table(scores)
     if (looks := run["looks"]) is not None:
         models = numbers.counted(looks, "model was", "models were")
         overlap = numbers.share(run["overlap"] or 0.0)
-        again = f"; another model was evaluated on {overlap} of them" if looks > 1 else ""
+        again = (
+            f"; another model was evaluated on {overlap} of them" if looks > 1 else ""
+        )
         yield document.Paragraph(
             f"{models} evaluated on these validation rows, this one included{again}."
         )
@@ -367,7 +459,10 @@ def _evidence(of: Decided) -> dict[str, tuple[document.Block, ...]]:
     if rows and (rejected := of.run["rejected_rows"]):
         what = f"What the model does on rows like the {rejected:,} rejected ones is not measured."
         rows.append({"kind": "unknown", "number": math.inf, "what": what})
-    return {one.title: one.blocks for one in document.evidence_sections(rows, of.run["metric"])}
+    return {
+        one.title: one.blocks
+        for one in document.evidence_sections(rows, of.run["metric"])
+    }
 
 
 def _changed(of: Decided) -> Iterator[document.Block]:
@@ -383,7 +478,10 @@ def _changed(of: Decided) -> Iterator[document.Block]:
         yield document.Paragraph(f"Since {which} ({since}, {before['status']}):")
         yield document.Bullets(tuple(lines))
         for diff in filter(None, (found.yaml_diff, found.code_diff)):
-            lines, cut = diff.splitlines(), ["…"] if diff.count("\n") >= MOST_LINES_OF_DIFF else []
+            lines, cut = (
+                diff.splitlines(),
+                ["…"] if diff.count("\n") >= MOST_LINES_OF_DIFF else [],
+            )
             yield document.Code("diff", "\n".join(lines[:MOST_LINES_OF_DIFF] + cut))
 
 

@@ -3,9 +3,10 @@
     http://127.0.0.1:3001/                             the overview
     http://127.0.0.1:3001/<path below the root>        a page, or the JSON, YAML or picture beside it
 
-Models, tables, hidden files and symbolic links are not served. A page can load nothing except the
-shared scripts. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running server. In: the storage root,
-a path. Out: responses; addresses of files. `OwnPagesOnly` also protects Dagster's web server.
+Models, tables, hidden files and symbolic links are not served. A page can load nothing
+except the shared scripts. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running
+server. In: the storage root, a path. Out: responses; addresses of files. `OwnPagesOnly`
+also protects Dagster's web server.
 """
 
 import ipaddress
@@ -23,7 +24,13 @@ from urllib.parse import quote, urlsplit
 import psutil
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.storage.files import Location, exists, on_disk, read_many, storage_root
+from experiment_pipeline.storage.files import (
+    Location,
+    exists,
+    on_disk,
+    read_many,
+    storage_root,
+)
 from experiment_pipeline.storage.page_files import PAGE_FILES
 from experiment_pipeline.storage.registry import EXAMPLE, EXPECTED
 
@@ -48,7 +55,8 @@ _SERVED = {
 }
 # Names of experiments, stages, fingerprints and partition keys: none starts with a dot.
 _PART = re.compile(r"[\w=+@,-][\w.=+@,-]*", re.ASCII)
-# Pages contain their styles and scripts; the shared library is the only file that they load.
+# Pages contain their styles and scripts; the shared library is the only file that they
+# load.
 _SCRIPT = re.compile(rf"{PAGE_FILES}/[0-9a-f]{{64}}\.js", re.ASCII)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
@@ -76,23 +84,29 @@ def is_page(path: str) -> bool:
 
 
 def page_url(place: str, otherwise: str = "") -> str | None:
-    """Return the address of a path or URL of the storage; None: not a page, or no known server.
+    """Return the address of a path or URL of the storage; None: not a page, or no known
+    server.
 
-    `otherwise`: the server to assume if the environment names none and the storage is on a local disk.
+    `otherwise`: the server to assume if the environment names none and the storage is
+    on a local disk.
     """
     root = storage_root()
     server = os.environ.get(URL_VARIABLE, otherwise if on_disk(root) else "")
     if not server or not is_page(place):
         return None
     below = relative_to(str(root), place)
-    return None if below is None else f"{server.rstrip('/')}/{quote(below, safe='/=+@,')}"
+    return (
+        None if below is None else f"{server.rstrip('/')}/{quote(below, safe='/=+@,')}"
+    )
 
 
 class OwnPagesOnly:
-    """ASGI middleware that refuses requests that a browser sends on behalf of a foreign page.
+    """ASGI middleware that refuses requests that a browser sends on behalf of a foreign
+    page.
 
-    Such a page could delete runs through a form or an image (CSRF), or resolve its own name to 127.0.0.1
-    and read the responses (DNS rebinding). Programs, which send no Origin, and links to a page may pass.
+    Such a page could delete runs through a form or an image (CSRF), or resolve its own
+    name to 127.0.0.1 and read the responses (DNS rebinding). Programs, which send no
+    Origin, and links to a page may pass.
     """
 
     def __init__(self, app: "ASGIApp") -> None:
@@ -117,7 +131,10 @@ def _refused(scope: "Scope") -> str | None:
     headers, method = Headers(scope=scope), scope.get("method", "")
     host = headers.get("host", "").lower()
     name = urlsplit(f"//{host}").hostname or ""
-    allowed = {"localhost", *os.environ.get(HOSTS_VARIABLE, "").lower().replace(",", " ").split()}
+    allowed = {
+        "localhost",
+        *os.environ.get(HOSTS_VARIABLE, "").lower().replace(",", " ").split(),
+    }
     with suppress(ValueError):  # IP addresses are safe: no name was resolved
         ipaddress.ip_address(name)
         allowed.add(name)
@@ -130,8 +147,13 @@ def _refused(scope: "Scope") -> str | None:
     site = headers.get("sec-fetch-site", "none")
     if site not in {"same-origin", "none"} and not (link and method == "GET"):
         return "A page of another site sent this request."
-    # Dagster also executes mutations by GET, which a link or an image on any page can trigger.
-    if method in {"GET", "HEAD"} and scope["path"].endswith("/graphql") and scope["query_string"]:
+    # Dagster also executes mutations by GET, which a link or an image on any page can
+    # trigger.
+    if (
+        method in {"GET", "HEAD"}
+        and scope["path"].endswith("/graphql")
+        and scope["query_string"]
+    ):
         return "GraphQL requests must use POST."
     return None
 
@@ -154,22 +176,31 @@ def application(root: Location) -> "Starlette":
             place = root / path
             local, base = on_disk(place), on_disk(root)
             try:
-                # No links below the root are followed, and only regular files read: a pipe may never end.
-                plain = local is None or base is None or local.resolve() == base.resolve() / path
+                # No links below the root are followed, and only regular files read: a
+                # pipe may never end.
+                plain = (
+                    local is None
+                    or base is None
+                    or local.resolve() == base.resolve() / path
+                )
                 if plain and (local is None or exists(place)):
                     content = read_many([place]).get(place)
             except StorageUnreachable as error:
                 return PlainTextResponse(error.with_class, 502, _HEADERS)
         if content is not None:
             return Response(content, headers=_HEADERS, media_type=kind)
-        missing = f"There is no page {path} in {root}.\nAll pages can be reached from /."
+        missing = (
+            f"There is no page {path} in {root}.\nAll pages can be reached from /."
+        )
         if path == OVERVIEW:
             missing = f"No run has written pages to {root} yet.\nRun an experiment, then reload."
         return PlainTextResponse(missing, 404, _HEADERS)
 
     return Starlette(
         routes=[
-            Route("/favicon.ico", lambda _: Response(status_code=204, headers=_HEADERS)),
+            Route(
+                "/favicon.ico", lambda _: Response(status_code=204, headers=_HEADERS)
+            ),
             Route("/{path:path}", answer, methods=["GET", "HEAD"]),
         ],
         middleware=[Middleware(OwnPagesOnly)],
@@ -177,7 +208,9 @@ def application(root: Location) -> "Starlette":
 
 
 def listening(port: int | None = None) -> socket.socket:
-    """Return a socket on localhost; `port` None: 3001, or else any free one; OSError: the port is taken."""
+    """Return a socket on localhost; `port` None: 3001, or else any free one; OSError:
+    the port is taken.
+    """
     try:
         return socket.create_server((HOST, PORT if port is None else port))
     except OSError:
@@ -200,18 +233,26 @@ def serve(listener: socket.socket) -> None:
 def _server() -> "uvicorn.Server":
     import uvicorn
 
-    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
+    quiet: dict[str, Any] = {
+        "log_level": "warning",
+        "access_log": False,
+        "server_header": False,
+    }
     return uvicorn.Server(uvicorn.Config(application(storage_root()), **quiet))
 
 
 def run_beside(command: tuple[str, ...], listener: socket.socket) -> int:
-    """Serve while a command runs, which gets the server's address; return its exit code.
+    """Serve while a command runs, which gets the server's address; return its exit
+    code.
 
-    A signal ends the command and all processes that it started, within 10 s. OSError: no such command.
+    A signal ends the command and all processes that it started, within 10 s. OSError:
+    no such command.
     """
     address = os.environ | {URL_VARIABLE: url_of(listener)}
     server = threading.Thread(target=_server().run, args=([listener],), daemon=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # before the command can start
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # before the command can start
     with subprocess.Popen(command, env=address) as process:  # noqa: S603
         try:
             server.start()

@@ -1,6 +1,7 @@
 """Run records as text for a terminal, and as JSON for programs.
 
-In: what `questions.py` returns. Out: tables of texts with few columns and formatted numbers.
+In: what `questions.py` returns. Out: tables of texts with few columns and formatted
+numbers.
 """
 
 import json
@@ -34,13 +35,23 @@ class TextTable:
 
 
 def listed(kind: str, found: pd.DataFrame, without: str = "") -> TextTable:
-    """A table of `found`: experiments, runs, configurations or models; `without`: a column to leave out."""
-    return _table("", found, {k: v for k, v in (_LISTS | _PARTS)[kind].items() if k != without})
+    """A table of `found`: experiments, runs, configurations or models; `without`: a
+    column to leave out.
+    """
+    return _table(
+        "", found, {k: v for k, v in (_LISTS | _PARTS)[kind].items() if k != without}
+    )
 
 
 def models_frame(registry: Registry) -> pd.DataFrame:
-    """A row per version of a registry, the oldest first; `state`: champion, gone, retired or waiting."""
-    champion, waiting, approvals = registry.champion(), registry.waiting(), registry.approvals()
+    """A row per version of a registry, the oldest first; `state`: champion, gone,
+    retired or waiting.
+    """
+    champion, waiting, approvals = (
+        registry.champion(),
+        registry.waiting(),
+        registry.approvals(),
+    )
     retired = registry.approvals("retired")
     rows = []
     for one in registry.history():
@@ -53,7 +64,11 @@ def models_frame(registry: Registry) -> pd.DataFrame:
             {
                 "version": one.version,
                 "state": "champion" if one.version == champion else state,
-                **{name: value for name, value in asdict(one).items() if name != "visible"},
+                **{
+                    name: value
+                    for name, value in asdict(one).items()
+                    if name != "visible"
+                },
                 "approved_by": approval and approval.by,
                 "approved_at": approval and approval.at,
             }
@@ -68,7 +83,9 @@ def run(row: _Row) -> list[TextTable]:
     for name, columns in _PARTS.items():
         title, frame = name, questions.rows_of(name, row)
         if name == "configurations":
-            frame = questions.results(row["experiment"], row["run_id"]).head(SHOWN_CONFIGURATIONS)
+            frame = questions.results(row["experiment"], row["run_id"]).head(
+                SHOWN_CONFIGURATIONS
+            )
             title = f"configurations ({row['metric']} {numbers.evaluated(row['evaluation']).short})"
         if len(frame):
             shown.append(_table(title, frame, columns))
@@ -76,7 +93,9 @@ def run(row: _Row) -> list[TextTable]:
 
 
 def run_json(row: _Row) -> str:
-    """Everything recorded of one run as a JSON object: the run's own facts, then a list per table."""
+    """Everything recorded of one run as a JSON object: the run's own facts, then a list
+    per table.
+    """
     parts = {name: _records(questions.rows_of(name, row)) for name in ("sets", *_PARTS)}
     return json.dumps({**_records(pd.DataFrame([row]))[0], **parts}, indent=2)
 
@@ -107,12 +126,16 @@ def printable(text: str) -> str:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    text = frame.to_json(orient="records", date_format="iso", date_unit="s", double_precision=15)
+    text = frame.to_json(
+        orient="records", date_format="iso", date_unit="s", double_precision=15
+    )
     return json.loads(text)
 
 
 def _table(title: str, frame: pd.DataFrame, columns: _Columns) -> TextTable:
-    rows = [tuple(_cell(row, one) for one in columns.values()) for row in plain_rows(frame)]
+    rows = [
+        tuple(_cell(row, one) for one in columns.values()) for row in plain_rows(frame)
+    ]
     return TextTable(title, tuple(columns), rows)
 
 
@@ -123,7 +146,11 @@ def _cell(row: _Row, column: str | Callable[[_Row], str]) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return numbers.seconds(value) if column.endswith("seconds") else numbers.score(value)
+        return (
+            numbers.seconds(value)
+            if column.endswith("seconds")
+            else numbers.score(value)
+        )
     if isinstance(value, datetime):
         return numbers.moment(value)
     return printable(", ".join(value) if isinstance(value, list) else str(value))
@@ -139,7 +166,9 @@ def _score(row: _Row) -> str:
 
 
 def _trigger(row: _Row) -> str:
-    return " ".join(str(one) for one in (row["triggered_by"], row["trigger_name"]) if one)
+    return " ".join(
+        str(one) for one in (row["triggered_by"], row["trigger_name"]) if one
+    )
 
 
 def _price(row: _Row) -> str:
@@ -196,7 +225,9 @@ _LISTS: dict[str, _Columns] = {
         **_own("experiment"),
         "started (UTC)": "started_at",
         "by": _trigger,
-        "status": lambda row: questions.ended_as(row["status"], row["decision"]).partition(" (")[0],
+        "status": lambda row: questions.ended_as(
+            row["status"], row["decision"]
+        ).partition(" (")[0],
         "score": _score,
         "model": "version",
         "took": "wall_seconds",
@@ -244,7 +275,11 @@ _PARTS: dict[str, _Columns] = {
         "fit s": "fit_cpu_seconds",
         **_own("status"),
         "hyperparameters": lambda row: numbers.settings(
-            {k: v for k, v in row.items() if k not in CONFIGURATIONS.c and v is not None}
+            {
+                k: v
+                for k, v in row.items()
+                if k not in CONFIGURATIONS.c and v is not None
+            }
         ),
     },
     "scores": {

@@ -1,4 +1,6 @@
-"""Run the comparisons, a part at a time or all, and write the page that the README quotes."""
+"""Run the comparisons, a part at a time or all, and write the page that the README
+quotes.
+"""
 
 import argparse
 import datetime as dt
@@ -17,7 +19,10 @@ def main() -> None:
     """`python -m experiment_pipeline_tests.bench [--part NAME] [--pairs N] …`."""
     asked = _asked()
     for name in PARTS if asked.part == "all" else [asked.part]:
-        title, text = PARTS[name].title, f"{_measured_at()}\n\n{PARTS[name].measure(asked)}"
+        title, text = (
+            PARTS[name].title,
+            f"{_measured_at()}\n\n{PARTS[name].measure(asked)}",
+        )
         print(f"\n## {title}\n\n{text}\n", flush=True)
         # At once: a long benchmark that is stopped keeps what it has.
         if not asked.print_only:
@@ -32,17 +37,44 @@ def _asked() -> argparse.Namespace:
     add("--part", choices=[*PARTS, "all"], default="all")
     add("--print-only", action="store_true", help="leave results.md as it is")
     add("--pairs", type=int, default=3, help="of each ratio")
-    add("--rows", type=int, nargs="+", default=[1_000_000], help="past_memory: of its tables")
+    add(
+        "--rows",
+        type=int,
+        nargs="+",
+        default=[1_000_000],
+        help="past_memory: of its tables",
+    )
     add("--limit", type=float, help="past_memory: GB of a run; by its rows without")
     add("--seeds", type=int, default=2, help="automl: cuts of each table")
-    add("--budget", type=float, nargs="+", default=[30.0], help="automl: seconds of each tool")
+    add(
+        "--budget",
+        type=float,
+        nargs="+",
+        default=[30.0],
+        help="automl: seconds of each tool",
+    )
     add("--tools", nargs="*", help="automl: by name; without, each as a user has it")
-    add("--folder", type=Path, default=Path(".bench"), help="of what automl and past_memory ran")
-    add("--remembered", action="store_true", help="automl, past_memory: tell what was run before")
+    add(
+        "--folder",
+        type=Path,
+        default=Path(".bench"),
+        help="of what automl and past_memory ran",
+    )
+    add(
+        "--remembered",
+        action="store_true",
+        help="automl, past_memory: tell what was run before",
+    )
     listed = {"all": tables.TABLES, "time_and_groups": tables.TIME_AND_GROUPS}
     named = {key: [one.name for one in some] for key, some in listed.items()}
     named |= {name: [name] for names in [*named.values()] for name in names}
-    add("--tables", nargs="*", choices=named, default=["all"], help="automl: by name or kind")
+    add(
+        "--tables",
+        nargs="*",
+        choices=named,
+        default=["all"],
+        help="automl: by name or kind",
+    )
     asked = parser.parse_args()
     asked.tables = [name for one in asked.tables for name in named[one]]
     return asked

@@ -1,7 +1,8 @@
 """Whether a budget of seconds is kept: search, refit and report of a table within it.
 
-In: tables made up here, small to large, and one with a title in each row. Out: the seconds of the
-three as a share of the budget, and how many configurations were compared, and trained on all rows.
+In: tables made up here, small to large, and one with a title in each row. Out: the
+seconds of the three as a share of the budget, and how many configurations were
+compared, and trained on all rows.
 """
 
 import time
@@ -28,7 +29,10 @@ from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests.bench.data import Measured, shown
 from experiment_pipeline_tests.bench.tables import TABLES, Cut, raw
 from experiment_pipeline_tests.results import events_of
-from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    board_of,
+    chosen_of,
+)
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 
@@ -71,14 +75,21 @@ def case_of(table: Shape | str, seconds: float | None) -> tuple[str, Cut]:
     spec = spec_from("budget", drafted.attributes({"url": "made up"}))
     rows = prepare(frame, spec.preparation).frame
     cut = cut_rows(rows, spec, feature_columns(rows, spec))
-    size = "" if isinstance(table, Shape) else f", {len(frame):,} x {frame.shape[1] - 1}"
+    size = (
+        "" if isinstance(table, Shape) else f", {len(frame):,} x {frame.shape[1] - 1}"
+    )
     sets = as_evaluated(cut.train, cut.test, spec)
     return f"{table}{size}", Cut(spec, sets, cut.validation.rows)
 
 
-# A made-up table, or one with a title in nearly each row, and the seconds; None: what the scaffold writes.
+# A made-up table, or one with a title in nearly each row, and the seconds; None: what
+# the scaffold writes.
 CASES: tuple[tuple[Shape | str, float | None], ...] = (
-    *((Shape(rows, 20, 2), s) for rows in (2_000, 20_000, 100_000) for s in (10.0, 30.0)),
+    *(
+        (Shape(rows, 20, 2), s)
+        for rows in (2_000, 20_000, 100_000)
+        for s in (10.0, 30.0)
+    ),
     *((Shape(1_000, 20, 10), None), (Shape(10_000, 16, 26), None)),
     *((Shape(20_000, 16, 26), None), (Shape(101_000, 20, 8), None)),
     *((Shape(15_000, 54, 7), 30.0), ("movies", 10.0), ("movies", 30.0)),
@@ -86,8 +97,12 @@ CASES: tuple[tuple[Shape | str, float | None], ...] = (
 MOST_SHARE = 1.15
 
 
-def measurements(cases: tuple[tuple[Shape | str, float | None], ...] = CASES) -> list[Measured]:
-    """Search, fit again and report on each table within its budget, with the scaffold's search."""
+def measurements(
+    cases: tuple[tuple[Shape | str, float | None], ...] = CASES,
+) -> list[Measured]:
+    """Search, fit again and report on each table within its budget, with the scaffold's
+    search.
+    """
     return [one for given in cases for one in _measured(*case_of(*given))]
 
 
@@ -110,7 +125,14 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
 
     whole = pd.concat([sets.train, sets.test, rows])
     check = evaluate(
-        spec, board, chosen, sets, rows, delivered=whole, workers=workers, seconds_left=left
+        spec,
+        board,
+        chosen,
+        sets,
+        rows,
+        delivered=whole,
+        workers=workers,
+        seconds_left=left,
     )
     # Drawn and written as a run does.
     document = build_document(check.report, check.next_search, check.charts)
@@ -121,8 +143,12 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
     print(f"  {board.reason}", flush=True)
     return shown(
         [
-            Measured(f"{name}: search, refit and report ÷ the budget", share, "x", MOST_SHARE),
+            Measured(
+                f"{name}: search, refit and report ÷ the budget", share, "x", MOST_SHARE
+            ),
             Measured(f"{name}: the search alone ÷ the budget", searched / seconds, "x"),
-            Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), ""),
+            Measured(
+                f"{name}: fits on all train rows of {len(asked)}", len(trained), ""
+            ),
         ]
     )

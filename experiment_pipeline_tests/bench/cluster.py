@@ -1,4 +1,6 @@
-"""Training on a Dask cluster: what a task costs beyond Dask's own, and how two workers do beside two threads."""
+"""Training on a Dask cluster: what a task costs beyond Dask's own, and how two workers
+do beside two threads.
+"""
 
 import statistics
 import tempfile
@@ -9,7 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from experiment_pipeline.spec import DaskEngine, ExperimentSpec
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.dask_cluster import Cluster, connected
 from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.stages.search.halving import FitEngine, Threads
@@ -49,7 +54,9 @@ def measurements(pairs: int) -> list[Measured]:
 
 
 def overhead(pairs: int, tasks: int = TASKS_OF_NOTHING) -> list[Measured]:
-    """Milliseconds of a task that does nothing: Dask's own, and what ours adds to it."""
+    """Milliseconds of a task that does nothing: Dask's own, and what ours
+    adds to it.
+    """
     from distributed import Client
 
     bare, ours, cpu = list[float](), list[float](), list[float]()
@@ -78,10 +85,11 @@ def overhead(pairs: int, tasks: int = TASKS_OF_NOTHING) -> list[Measured]:
 
 
 def throughput(spec: ExperimentSpec, sets: TrainingSets, pairs: int) -> list[Measured]:
-    """What two local workers get done beside two threads, and what the step takes of a core.
+    """What two local workers get done beside two threads, and what the step takes of a
+    core.
 
-    Both begin with tables that nobody has encoded; the workers are there, and have imported what
-    they fit with. In turn, so that a drift of the machine cancels.
+    Both begin with tables that nobody has encoded; the workers are there, and have
+    imported what they fit with. In turn, so that a drift of the machine cancels.
     """
     wanted = configurations(spec)
     shares, cpu = list[float](), list[float]()
@@ -93,8 +101,12 @@ def throughput(spec: ExperimentSpec, sets: TrainingSets, pairs: int) -> list[Mea
         _train(_engine(cluster, f"{folder}/warm"), wanted[:LOCAL_WORKERS], sets, spec)
         for number in range(pairs):
             # Files of their own: no worker has read them.
-            workers = partial(_train, _engine(cluster, f"{folder}/{number}"), wanted, sets, spec)
-            threads = partial(_train, nullcontext(Threads(LOCAL_WORKERS)), wanted, sets, spec)
+            workers = partial(
+                _train, _engine(cluster, f"{folder}/{number}"), wanted, sets, spec
+            )
+            threads = partial(
+                _train, nullcontext(Threads(LOCAL_WORKERS)), wanted, sets, spec
+            )
             took = {}
             for way in (workers, threads) if number % 2 == 0 else (threads, workers):
                 began = time.process_time()
@@ -135,7 +147,8 @@ def _through(cluster: Cluster, tasks: int) -> None:
 
 def _engine(cluster: Cluster, folder: str) -> ClusterEngine:
     return ClusterEngine(
-        lambda: nullcontext(cluster), SharedFiles(SharedFolder(folder, "flights"), print)
+        lambda: nullcontext(cluster),
+        SharedFiles(SharedFolder(folder, "flights"), print),
     )
 
 

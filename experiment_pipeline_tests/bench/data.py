@@ -1,4 +1,5 @@
-"""The stages before training on a made-up wide table: seconds, memory, size of the report.
+"""The stages before training on a made-up wide table: seconds, memory, size of the
+report.
 
 Each part runs in a process of its own, so that one's peak of memory is not another's.
 """
@@ -22,7 +23,11 @@ from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
-from experiment_pipeline.stages.split_sets.page import check_copies, check_leaks, check_look_alike
+from experiment_pipeline.stages.split_sets.page import (
+    check_copies,
+    check_leaks,
+    check_look_alike,
+)
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import validate
@@ -36,7 +41,8 @@ from experiment_pipeline_tests.bench.watching import anonymous_bytes
 GOALS = {(1_000_000, 50): {"analysis": 60.0, "validation": 30.0, "memory": 4.0}}
 REPORT_BYTES = 5_000_000
 DAYS = 365
-# Of a table that is written: so many rows are made at a time, and are a row group of the file.
+# Of a table that is written: so many rows are made at a time, and are a row group of
+# the file.
 BATCH = 250_000
 _Given, _Found = ParamSpec("_Given"), TypeVar("_Found")
 
@@ -80,10 +86,11 @@ def in_own_process(
 
 
 def wide_table(rows: int, columns: int, seed: int = 0) -> pd.DataFrame:
-    """Return a typed table: half numbers, a quarter texts, the rest whole numbers and flags.
+    """Return a typed table: half numbers, a quarter texts, the rest whole numbers and
+    flags.
 
-    One number in ten is missing in every fifth column, and two rows in a hundred break the rule
-    of the schema that `wide_schema` writes.
+    One number in ten is missing in every fifth column, and two rows in a hundred break
+    the rule of the schema that `wide_schema` writes.
     """
     rng = np.random.default_rng(seed)
     data: dict[str, object] = {
@@ -100,8 +107,12 @@ def wide_table(rows: int, columns: int, seed: int = 0) -> pd.DataFrame:
             if number % 5 == 0:
                 data[name] = np.where(rng.random(rows) < 0.1, np.nan, data[name])
         elif number % 4 == 2:
-            levels = np.array([f"level {n}" for n in range(5 + 3 * number)], dtype=object)
-            data[name] = pd.array(levels[rng.integers(0, len(levels), rows)], dtype="str")
+            levels = np.array(
+                [f"level {n}" for n in range(5 + 3 * number)], dtype=object
+            )
+            data[name] = pd.array(
+                levels[rng.integers(0, len(levels), rows)], dtype="str"
+            )
         else:
             data[name] = rng.integers(0, 2 if number % 8 == 3 else 1_000, rows)
     data["target"] = (signal + rng.normal(0, 2, rows) > 1).astype("int64")
@@ -111,7 +122,9 @@ def wide_table(rows: int, columns: int, seed: int = 0) -> pd.DataFrame:
 
 
 def wide_file(folder: Path, rows: int, columns: int) -> Path:
-    """Return a Parquet file of `wide_table`s, a seed for each batch; made where it is not there."""
+    """Return a Parquet file of `wide_table`s, a seed for each batch; made where it is
+    not there.
+    """
     path = folder / f"wide_{rows}x{columns}.parquet"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +148,11 @@ def wide_spec(
     search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},), **more: object
 ) -> ExperimentSpec:
     """A binary experiment by id, with a column of days that is no feature."""
-    known = {"positive_class": 1, "exclude": {"day": "only says when"}, "search": search}
+    known = {
+        "positive_class": 1,
+        "exclude": {"day": "only says when"},
+        "search": search,
+    }
     known |= {"split": {"by": "random", "id_columns": ["id"]}}
     return spec_of("binary", "roc_auc", "target", **known | more)
 
@@ -143,30 +160,46 @@ def wide_spec(
 def wide_schema(frame: pd.DataFrame) -> str:
     """The inferred schema, and one rule that some rows break."""
     text = infer_schema(frame.head(10_000), "target")
-    return text.replace("  c01: {dtype: float64}", "  c01: {dtype: float64, less_than: 50}")
+    return text.replace(
+        "  c01: {dtype: float64}", "  c01: {dtype: float64, less_than: 50}"
+    )
 
 
 def analysis(rows: int, columns: int) -> list[Measured]:
     """The analysis with its report, from the raw table to the HTML page."""
     frame = wide_table(rows, columns)
-    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), f"{rows:,} x {columns}"
+    spec, schema, name = (
+        wide_spec(),
+        load_schema(wide_schema(frame)),
+        f"{rows:,} x {columns}",
+    )
     goals = GOALS.get(frame.shape, {})
     started = time.perf_counter()
     prepared = prepare_and_assign(frame, schema, spec)
-    found = analyse(prepared.frame, prepared.sets, feature_columns(prepared.frame, spec), spec)
+    found = analyse(
+        prepared.frame, prepared.sets, feature_columns(prepared.frame, spec), spec
+    )
     page = report_html(found, prepared.frame, spec).encode()
     seconds = time.perf_counter() - started
     return [
-        Measured(f"data analysis and report, {name}", seconds, "s", goals.get("analysis")),
+        Measured(
+            f"data analysis and report, {name}", seconds, "s", goals.get("analysis")
+        ),
         Measured(f"report, {name}", len(page) / 1e6, "MB", REPORT_BYTES / 1e6),
     ]
 
 
 def validation(rows: int, columns: int) -> list[Measured]:
-    """Preparation, validation, sets and their checks; the comparison with an accepted version."""
+    """Preparation, validation, sets and their checks; the comparison with an accepted
+    version.
+    """
     held_before = anonymous_bytes()
     frame = wide_table(rows, columns)
-    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), f"{rows:,} x {columns}"
+    spec, schema, name = (
+        wide_spec(),
+        load_schema(wide_schema(frame)),
+        f"{rows:,} x {columns}",
+    )
     goals = GOALS.get(frame.shape, {})
     frame_bytes = int(frame.memory_usage(deep=True).sum())
     with PeakMemory(held_before) as memory:
@@ -184,19 +217,25 @@ def validation(rows: int, columns: int) -> list[Measured]:
     compare(current, current, parted.validated, spec)
     compared = time.perf_counter() - started
     return [
-        Measured(f"validation and split, {name}", seconds, "s", goals.get("validation")),
+        Measured(
+            f"validation and split, {name}", seconds, "s", goals.get("validation")
+        ),
         Measured(
             f"its peak of memory / typed table ({frame_bytes / 1e6:.0f} MB), {name}",
             memory.peak / frame_bytes,
             "x",
             goals.get("memory"),
         ),
-        Measured(f"profile and comparison with the accepted version, {name}", compared, "s"),
+        Measured(
+            f"profile and comparison with the accepted version, {name}", compared, "s"
+        ),
     ]
 
 
 class PeakMemory:
-    """The most anonymous memory of this process while a block runs: bytes above those held before."""
+    """The most anonymous memory of this process while a block runs: bytes above those
+    held before.
+    """
 
     def __init__(self, held_before: int) -> None:
         self.peak, self._held_before = 0, held_before

@@ -1,5 +1,5 @@
-"""Kilobytes that an unchanged rerun of the first flights adds to the storage root, the metadata database
-and Dagster's home, by `ep.run` and by Dagster's job.
+"""Kilobytes that an unchanged rerun of the first flights adds to the storage root, the
+metadata database and Dagster's home, by `ep.run` and by Dagster's job.
 """
 
 import tempfile
@@ -24,16 +24,24 @@ LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.01, 0.1, 1.0]}}
 
 
 def measurements(reruns: int = 60, rows: int = 6_000) -> Iterator[Measured]:
-    """Rerun the bundled experiment on its first rows, with a small search, so many times."""
+    """Rerun the bundled experiment on its first rows, with a small search, so many
+    times.
+    """
     for way, run in {"ep.run": ep.run, "job": _job}.items():
         with tempfile.TemporaryDirectory() as name, patch.dict("os.environ") as places:
-            places |= {STORAGE_VARIABLE: f"{name}/storage", VARIABLE: f"sqlite:///{name}/database"}
+            places |= {
+                STORAGE_VARIABLE: f"{name}/storage",
+                VARIABLE: f"sqlite:///{name}/database",
+            }
             sizes, folder = list[dict[str, float]](), _declared(Path(name), rows)
             for times in (1, reruns):
                 for _ in range(times):
                     run(folder)
                 sizes.append(
-                    {place: _kilobytes(name, place) for place in ("storage", "database", "home")}
+                    {
+                        place: _kilobytes(name, place)
+                        for place in ("storage", "database", "home")
+                    }
                 )
             for place, size in sizes[1].items():
                 added = (size - sizes[0][place]) / reruns
@@ -43,7 +51,10 @@ def measurements(reruns: int = 60, rows: int = 6_000) -> Iterator[Measured]:
 
 def _kilobytes(name: str, place: str) -> float:
     files = files_below(location(name))
-    return sum(file.size_bytes for path, file in files.items() if path.startswith(place)) / 1e3
+    return (
+        sum(file.size_bytes for path, file in files.items() if path.startswith(place))
+        / 1e3
+    )
 
 
 def _declared(folder: Path, rows: int) -> Path:

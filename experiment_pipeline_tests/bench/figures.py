@@ -1,8 +1,9 @@
-"""The figures and the picture of README and the documentation: from runs of the bundled experiments and
-from results.md.
+"""The figures and the picture of README and the documentation: from runs of the bundled
+experiments and from results.md.
 
-`make figures` runs the experiments, keeps what came out in docs/figures.json, pictures a page of one run and
-writes each figure into the pages. A test compares the pages with both files. In: the project's folder.
+`make figures` runs the experiments, keeps what came out in docs/figures.json, pictures
+a page of one run and writes each figure into the pages. A test compares the pages with
+both files. In: the project's folder.
 """
 
 import json
@@ -73,8 +74,12 @@ def pages() -> dict[Path, str]:
     return {page: page.read_text() for page in PAGES}
 
 
-def written(texts: Mapping[Path, str], record: Mapping[str, Any], results: str) -> dict[Path, str]:
-    """Return the pages with figures of runs and benchmark; LookupError: no page has the words of one."""
+def written(
+    texts: Mapping[Path, str], record: Mapping[str, Any], results: str
+) -> dict[Path, str]:
+    """Return the pages with figures of runs and benchmark; LookupError: no page has the
+    words of one.
+    """
     found = dict(texts)
     for quote in quotes(record, results):
         if not any(quote.pattern.search(text) for text in found.values()):
@@ -92,7 +97,9 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     flights, rodents, rooms, at_random, countries = (
         record[name] for name in (*EXPERIMENTS[:3], AT_RANDOM, EXPERIMENTS[3])
     )
-    yield Quote("will a flight arrive late? {} configurations", (_whole(flights["tried"]),))
+    yield Quote(
+        "will a flight arrive late? {} configurations", (_whole(flights["tried"]),)
+    )
     for run, question in (
         (flights, "arrive late? | binary, many columns known too late"),
         (rodents, "into the trap? | multiclass, some rare"),
@@ -100,7 +107,9 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
         (countries, "nobody measured? | regression on groups"),
     ):
         yield Quote(f"{question} | {{}} |", (_whole(run["rows"]),))
-    right, largest = (rodents["scores"]["accuracy"][one] for one in ("estimate", "baseline"))
+    right, largest = (
+        rodents["scores"]["accuracy"][one] for one in ("estimate", "baseline")
+    )
     years = countries["scores"]["rmse"]
     found = flights["scores"]["roc_auc"]
     ends = (f"{found[one]:.4f}" for one in ("estimate", "low", "high"))
@@ -109,12 +118,20 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     shares = tuple(f"{100 * share:.0f}" for share in (right, largest))
     yield Quote("{} % right; the largest class alone: {} %", shares)
     off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
-    yield Quote("off by {} euros; with a random split it would seem to be {}", tuple(off))
+    yield Quote(
+        "off by {} euros; with a random split it would seem to be {}", tuple(off)
+    )
     ends = (_whole(years[one]) for one in ("estimate", "low", "high"))
     yield Quote("off by {} years (interval {} to {}): few countries", tuple(ends))
     board = rodents["board"]
-    shown = (numbers.score(board["score"]), numbers.score(board["baseline"]), str(board["tied"]))
-    words = "chosen with a log loss of {}, against {} of the baseline, and {} others are"
+    shown = (
+        numbers.score(board["score"]),
+        numbers.score(board["baseline"]),
+        str(board["tied"]),
+    )
+    words = (
+        "chosen with a log loss of {}, against {} of the baseline, and {} others are"
+    )
     yield Quote(words, shown)
 
 
@@ -127,13 +144,18 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
         )
     )
     step = _in_table(results, "Inside Dagster", "training step of the job", 3)
-    grid, both = "scikit-learn GridSearchCV(n_jobs=-1)", "search with halving, 60 configurations"
+    grid, both = (
+        "scikit-learn GridSearchCV(n_jobs=-1)",
+        "search with halving, 60 configurations",
+    )
     wide, alone = "1,000,000 x 50", "the same search without, validation"
     found = {
         "| scikit-learn `GridSearchCV(n_jobs=-1)`, same configurations, sets and trees | {} |": [
             search(f"training step, 60 configurations: {grid}", 3)
         ],
-        "÷ cores; it scores nothing | {} |": [search("training step: bare lightgbm.train", 3)],
+        "÷ cores; it scores nothing | {} |": [
+            search("training step: bare lightgbm.train", 3)
+        ],
         "| search with halving | scikit-learn `GridSearchCV(n_jobs=-1)` | {} |": [
             search(f"{both}: {grid}", 3)
         ],
@@ -142,14 +164,20 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
         ],
         "| the same search as a function | {} |": [step],
         "of {} on the validation (final hold-out) rows, that of the full search {}; the "
-        "standard error of the difference is {}.": [search(alone, place) for place in (1, 2, 4)],
+        "standard error of the difference is {}.": [
+            search(alone, place) for place in (1, 2, 4)
+        ],
         "had the mean rank {} of five": [tools("ours |")],
         "(AutoGluon medium {},": [tools("AutoGluon, medium |")],
         "Optuna with LightGBM {},": [tools("Optuna + LightGBM |")],
         "mljar Compete {},": [tools("mljar, Compete |")],
         "FLAML {}). On eight": [tools("FLAML |")],
-        "15 columns: {} s, {} GB;": [large(f"many configurations: {n}") for n in ("1,000", "peak")],
-        "15: {} s, {} GB, both with halving": [large(f"many rows: {n}") for n in ("40", "peak")],
+        "15 columns: {} s, {} GB;": [
+            large(f"many configurations: {n}") for n in ("1,000", "peak")
+        ],
+        "15: {} s, {} GB, both with halving": [
+            large(f"many rows: {n}") for n in ("40", "peak")
+        ],
         "data analysis with its report {} s, validation and split {} s with a peak of {} times": [
             stages(f"data analysis and report, {wide}"),
             stages(f"validation and split, {wide}"),
@@ -165,14 +193,18 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
     yield Quote("mean ranks nearer than {} are", (apart,))
     beside = results.split("* Beside AutoGluon, medium, medians:")[1]
     seconds, size, *_ = _numbers_in(beside.split("\n", maxsplit=1)[0])
-    yield Quote("predict in {} of AutoGluon's time and have {} of its size", (seconds, size))
+    yield Quote(
+        "predict in {} of AutoGluon's time and have {} of its size", (seconds, size)
+    )
     yield Quote("| prediction time | AutoGluon medium | {} |", (seconds,))
     yield Quote("| size of the stored model | AutoGluon medium | {} |", (size,))
 
 
 def _in_table(results: str, section: str, row: str, column: int = 1) -> str:
     """The first number in a cell of the first row of a section that begins so."""
-    lines = results.split(f"\n## {section}\n")[1].split("\n## ", maxsplit=1)[0].splitlines()
+    lines = (
+        results.split(f"\n## {section}\n")[1].split("\n## ", maxsplit=1)[0].splitlines()
+    )
     line = next(line for line in lines if line.startswith(f"| {row}"))
     return _numbers_in(line.split(" | ")[column])[0]
 
@@ -186,8 +218,13 @@ def _whole(value: float) -> str:
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """Run the bundled experiments in a folder, picture a page, and return what came out."""
-    os.environ |= {STORAGE_VARIABLE: str(folder), VARIABLE: f"sqlite:///{folder}/history.sqlite"}
+    """Run the bundled experiments in a folder, picture a page, and return what came
+    out.
+    """
+    os.environ |= {
+        STORAGE_VARIABLE: str(folder),
+        VARIABLE: f"sqlite:///{folder}/history.sqlite",
+    }
     runs = {name: ep.run(f"experiment_pipeline/defs/{name}") for name in EXPERIMENTS}
     _picture(Path(runs[PICTURED].pages["leaderboard"]).as_uri())
     record = {name: of_run(run) for name, run in runs.items()}
@@ -220,14 +257,26 @@ def of_run(run: ep.RunResult) -> dict[str, Any]:
 def _scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Metric → estimate, ends of its interval, and the baseline's, to five digits."""
     kept = ("estimate", "low", "high", "baseline")
-    return {one["metric"]: {name: float(f"{one[name]:.5g}") for name in kept} for one in scores}
+    return {
+        one["metric"]: {name: float(f"{one[name]:.5g}") for name in kept}
+        for one in scores
+    }
 
 
 def _at_random(name: str) -> dict[str, Any]:
     """A bundled experiment whose rows are split by chance."""
     folder = ROOT / "experiment_pipeline" / "defs" / name
     declared = yaml.safe_load((folder / "defs.yaml").read_text())["attributes"]
-    outside = {"data", "target", "split", "schedule", "owners", "tags", "freshness", "mlflow"}
+    outside = {
+        "data",
+        "target",
+        "split",
+        "schedule",
+        "owners",
+        "tags",
+        "freshness",
+        "mlflow",
+    }
     settings = {key: value for key, value in declared.items() if key not in outside}
     run = ep.run_experiment(
         declared["data"]["url"],

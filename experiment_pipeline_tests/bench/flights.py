@@ -1,4 +1,6 @@
-"""The bundled flights, prepared and cut as the experiment cuts them, and 60 configurations."""
+"""The bundled flights, prepared and cut as the experiment cuts them, and 60
+configurations.
+"""
 
 from pathlib import Path
 
@@ -36,7 +38,9 @@ def flights_spec(**changes: object) -> ExperimentSpec:
     """The bundled experiment, with another search."""
     declared = yaml.safe_load((FOLDER / "defs.yaml").read_text())["attributes"]
     declared["data"] = str(ROOT / "data" / "flights.csv.gz")
-    return ExperimentSpec.model_validate({"name": "flight_delay", **declared, **changes})
+    return ExperimentSpec.model_validate(
+        {"name": "flight_delay", **declared, **changes}
+    )
 
 
 def flights_cut(spec: ExperimentSpec) -> Cut:
@@ -45,5 +49,7 @@ def flights_cut(spec: ExperimentSpec) -> Cut:
     schema = load_schema((FOLDER / "schema.yaml").read_text())
     prepared = prepare_and_assign(raw, schema, spec)
     parted = validate(raw, prepared, schema, spec)
-    sets = split(parted.to_split(prepared), spec, feature_columns(parted.validated, spec))
+    sets = split(
+        parted.to_split(prepared), spec, feature_columns(parted.validated, spec)
+    )
     return Cut(spec, as_evaluated(sets.train, sets.test, spec), sets.validation.rows)

@@ -1,8 +1,10 @@
-"""Large searches: memory of two workers against one, a thousand configurations, millions of rows.
+"""Large searches: memory of two workers against one, a thousand configurations,
+millions of rows.
 
-Each search runs in a process of its own, whose peak of anonymous memory counts the libraries, the
-making of the table, and what is held of the sets; their columns lie on maps of files. The search is
-called as a function; three quarters of the rows train, one quarter is the test set.
+Each search runs in a process of its own, whose peak of anonymous memory counts the
+libraries, the making of the table, and what is held of the sets; their columns lie on
+maps of files. The search is called as a function; three quarters of the rows train, one
+quarter is the test set.
 """
 
 import tempfile
@@ -27,7 +29,8 @@ from experiment_pipeline_tests.results import events_of
 
 GIGABYTE = 1e9
 MEMORY_OF_TWO_WORKERS = 1.3
-# What 40 configurations on 3 million rows took before large tables were mapped, and may hold now.
+# What 40 configurations on 3 million rows took before large tables were mapped, and may
+# hold now.
 MANY_ROWS_SECONDS, MANY_ROWS_GIGABYTES = 185.0, 1.5
 # Besides the features: an id, a day, the target.
 OTHER_COLUMNS = 3
@@ -56,21 +59,29 @@ class Asked:
 
     rows: int  # of train and test set together
     columns: int  # features
-    configurations: int  # how many, six of them forests and linear models when there are 14 or more
+    configurations: (
+        int  # how many, six of them forests and linear models when there are 14 or more
+    )
     workers: int  # fits at a time
     halving: bool  # whether bad ones are stopped early
 
     def __str__(self) -> str:
-        return f"{self.configurations:,} configurations on {self.rows:,} x {self.columns}"
+        return (
+            f"{self.configurations:,} configurations on {self.rows:,} x {self.columns}"
+        )
 
     def spec(self) -> ExperimentSpec:
         """The experiment."""
         others = OTHERS if self.configurations >= 14 else []
         draws = self.configurations - 6 * bool(others)
-        return data.wide_spec([{**BOOSTED, "draws": draws}, *others], halving=self.halving)
+        return data.wide_spec(
+            [{**BOOSTED, "draws": draws}, *others], halving=self.halving
+        )
 
     def sets(self) -> TrainingSets:
-        """Train and test set, as a large stored table gives them: a mapped file for each column."""
+        """Train and test set, as a large stored table gives them: a mapped file for
+        each column.
+        """
         trains = np.random.default_rng(1).random(self.rows) < 0.75
         with tempfile.TemporaryDirectory() as folder:
             path = data.wide_file(Path(folder), self.rows, self.columns + OTHER_COLUMNS)
@@ -96,7 +107,9 @@ class Searched:
     accounts: Mapping[str, int]  # status → how many configurations
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {status}" for status, count in sorted(self.accounts.items()))
+        return ", ".join(
+            f"{count} {status}" for status, count in sorted(self.accounts.items())
+        )
 
 
 def searched(asked: Asked) -> Searched:
@@ -105,7 +118,9 @@ def searched(asked: Asked) -> Searched:
         sets, spec = asked.sets(), asked.spec()
         started = time.perf_counter()
         events = events_of(spec, sets, asked.workers)
-        statuses = Counter(event.status for event in events if isinstance(event, Conclusion))
+        statuses = Counter(
+            event.status for event in events if isinstance(event, Conclusion)
+        )
         seconds = time.perf_counter() - started
     return Searched(seconds, memory.peak, statuses)
 
@@ -127,7 +142,9 @@ def memory_of_two_workers(rows: int, columns: int) -> list[data.Measured]:
     )
     name = f"2 workers / 1, 18 configurations on {rows:,} x {columns}"
     ratio = two.peak_bytes / one.peak_bytes
-    return data.shown([data.Measured(f"peak memory, {name}", ratio, "x", MEMORY_OF_TWO_WORKERS)])
+    return data.shown(
+        [data.Measured(f"peak memory, {name}", ratio, "x", MEMORY_OF_TWO_WORKERS)]
+    )
 
 
 def one_search(
@@ -140,7 +157,14 @@ def one_search(
     """A search with halving and as many workers as cores."""
     asked = Asked(rows, 15, count, joblib.cpu_count(), halving=True)
     found = data.in_own_process(searched, asked)
-    peak = data.Measured(f"{name}: peak memory", found.peak_bytes / GIGABYTE, "GB", most_gigabytes)
+    peak = data.Measured(
+        f"{name}: peak memory", found.peak_bytes / GIGABYTE, "GB", most_gigabytes
+    )
     return data.shown(
-        [data.Measured(f"{name}: {asked} ({found})", found.seconds, "s", most_seconds), peak]
+        [
+            data.Measured(
+                f"{name}: {asked} ({found})", found.seconds, "s", most_seconds
+            ),
+            peak,
+        ]
     )

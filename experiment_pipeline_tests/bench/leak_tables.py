@@ -1,8 +1,9 @@
-"""Tables to plant leaks in, and tables without one: made-up ones with what looks like one, and real ones.
+"""Tables to plant leaks in, and tables without one: made-up ones with what looks like
+one, and real ones.
 
-In: a seed. Out: `Problem`: the rows and what the YAML would say. Of the made-up tables the columns predict
-something, none of them much. Honest are a strong column, an id, a time that drifts, a text that says
-something, a mean of the past.
+In: a seed. Out: `Problem`: the rows and what the YAML would say. Of the made-up tables
+the columns predict something, none of them much. Honest are a strong column, an id, a
+time that drifts, a text that says something, a mean of the past.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +37,9 @@ Base = Callable[[int], Problem]
 Column = Callable[[pd.DataFrame, np.random.Generator], object]
 
 
-def with_column(name: str, stream: int, base: Base, column: Column, seed: int) -> Problem:
+def with_column(
+    name: str, stream: int, base: Base, column: Column, seed: int
+) -> Problem:
     """Return a table with one column more, by a stream of its own."""
     problem = base(seed)
     values = column(problem.frame, np.random.default_rng([seed, stream]))
@@ -57,22 +60,30 @@ def multiclass(seed: int) -> Problem:
     rng, frame, shop = _honest(seed)
     score = frame["income"] / 20 + shop + rng.logistic(size=ROWS)
     cuts = np.quantile(score, [0.4, 0.7, 0.9])
-    y = np.array(["bronze", "silver", "golden", "platinum"])[np.searchsorted(cuts, score)]
+    y = np.array(["bronze", "silver", "golden", "platinum"])[
+        np.searchsorted(cuts, score)
+    ]
     return Problem(frame.assign(y=y), "multiclass", _NO_DAY)
 
 
 def by_time(seed: int) -> Problem:
-    """Daily sales of five stores over 600 days that resemble their yesterday; split by time."""
+    """Daily sales of five stores over 600 days that resemble their yesterday; split by
+    time.
+    """
     rng = np.random.default_rng(seed)
     days, stores = 600, 5
     noise = np.zeros((days, stores))
     for day in range(1, days):
         noise[day] = 0.5 * noise[day - 1] + rng.normal(size=stores)
-    date = pd.Timestamp("2022-01-01") + pd.to_timedelta(np.repeat(np.arange(days), stores), "D")
+    date = pd.Timestamp("2022-01-01") + pd.to_timedelta(
+        np.repeat(np.arange(days), stores), "D"
+    )
     temperature = 12 - 9 * np.cos(np.arange(days) / 58) + rng.normal(size=days)
     promotion = rng.random((days, stores)) < 0.2
     weekday = date.day_of_week.to_numpy().reshape(days, stores)
-    sales = 20 + 2 * promotion + (weekday >= 5) * 1.5 + 0.05 * temperature[:, None] + noise
+    sales = (
+        20 + 2 * promotion + (weekday >= 5) * 1.5 + 0.05 * temperature[:, None] + noise
+    )
     frame = pd.DataFrame(
         {
             "date": date,
@@ -96,7 +107,9 @@ def by_group(seed: int) -> Problem:
     odds = rng.normal(size=SHOPS)[patient] + (age - 55) / 20 + (pulse - 75) / 12
     y = (odds + rng.logistic(size=rows) > 1).astype(int)
     visit = pd.Series(patient).groupby(patient).cumcount()
-    frame = pd.DataFrame({"patient": patient, "visit": visit, "age": age, "pulse": pulse, "y": y})
+    frame = pd.DataFrame(
+        {"patient": patient, "visit": visit, "age": age, "pulse": pulse, "y": y}
+    )
     return Problem(frame, "binary", {"split": {"by": "group", "column": "patient"}})
 
 
@@ -115,16 +128,21 @@ def persons(
     equal: int = 0,
     within: float = 0.2,
 ) -> Problem:
-    """Three to eight rows of each person, and no id; what is known of a person predicts nothing.
+    """Three to eight rows of each person, and no id; what is known of a person predicts
+    nothing.
 
-    Some columns are `equal` in all rows of a person and the others differ at random; by default all
-    differ, by a share of the spread.
+    Some columns are `equal` in all rows of a person and the others differ at random; by
+    default all differ, by a share of the spread.
     """
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(rows), rng.integers(3, 9, rows))[:rows]
     known = rng.normal(size=(rows, columns))[who]
     noise = rng.normal(size=known.shape)
-    x = np.where(np.arange(columns) < equal, known, noise) if equal else known + within * noise
+    x = (
+        np.where(np.arange(columns) < equal, known, noise)
+        if equal
+        else known + within * noise
+    )
     return _related(x, rng.normal(size=rows)[who], task, rng)
 
 
@@ -138,11 +156,15 @@ def jittered(seed: int, rows: int = 2_000, task: str = "binary") -> Problem:
 
 
 def smoted(seed: int, rows: int = 2_000, columns: int = 10) -> Problem:
-    """One row in eleven is positive, and SMOTE makes it half of them: Chawla et al. (2002)."""
+    """One row in eleven is positive, and SMOTE makes it half of them: Chawla et al.
+    (2002).
+    """
     rng = np.random.default_rng(seed)
     delivered = round(rows * 0.55)
     x = rng.normal(size=(delivered, columns))
-    rare = np.argsort(-x[:, 0] - 2 * rng.logistic(size=delivered))[: delivered - rows // 2]
+    rare = np.argsort(-x[:, 0] - 2 * rng.logistic(size=delivered))[
+        : delivered - rows // 2
+    ]
     distances = np.linalg.norm(x[rare][:, None] - x[rare], axis=2)
     made = rows - delivered
     first = rng.integers(0, len(rare), made)
@@ -153,9 +175,15 @@ def smoted(seed: int, rows: int = 2_000, columns: int = 10) -> Problem:
     return _related(x, y, "binary", rng)
 
 
-def _related(x: np.ndarray, y: np.ndarray, task: str, rng: np.random.Generator) -> Problem:
+def _related(
+    x: np.ndarray, y: np.ndarray, task: str, rng: np.random.Generator
+) -> Problem:
     """A table of x in no order, whose target is the number y or bands of it."""
-    bands = {"regression": y, "binary": y > 0, "multiclass": np.digitize(y, [-0.5, 0.5])}
+    bands = {
+        "regression": y,
+        "binary": y > 0,
+        "multiclass": np.digitize(y, [-0.5, 0.5]),
+    }
     frame = pd.DataFrame(x).add_prefix("x").assign(y=bands[task])
     frame = frame.sample(frac=1, random_state=rng).reset_index(drop=True)
     return Problem(frame, task)
@@ -196,7 +224,18 @@ def _review(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """Words that the unhappy and the happy use, each of both, mixed with others."""
     happy = ["good", "helpful", "quick", "fine", "thanks", "great"]
     unhappy = ["slow", "expensive", "rude", "waiting", "broken", "never"]
-    neutral = ["the", "service", "shop", "i", "was", "and", "it", "phone", "bill", "today"]
+    neutral = [
+        "the",
+        "service",
+        "shop",
+        "i",
+        "was",
+        "and",
+        "it",
+        "phone",
+        "bill",
+        "today",
+    ]
     texts = []
     for positive in _positive(table):
         words = list(rng.choice(neutral, rng.integers(4, 12)))
@@ -224,7 +263,9 @@ def _drifting(seed: int) -> Problem:
 def _past_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """The mean of the seven days before, without the day itself."""
     past = table.groupby("store")["y"].shift(1)
-    return past.groupby(table["store"], group_keys=False).apply(lambda y: y.rolling(7, 1).mean())
+    return past.groupby(table["store"], group_keys=False).apply(
+        lambda y: y.rolling(7, 1).mean()
+    )
 
 
 def _out_of_fold_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
@@ -241,7 +282,10 @@ def _last_years_share(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """The share of each shop in as many rows of the year before."""
     y = pd.Series(_positive(table).astype(float))
     groups = y.groupby(table["shop"])
-    rows, share = groups.transform("size").to_numpy(), groups.transform("mean").to_numpy()
+    rows, share = (
+        groups.transform("size").to_numpy(),
+        groups.transform("mean").to_numpy(),
+    )
     first = ~table["shop"].duplicated()
     drawn = pd.Series(rng.binomial(rows, 0.5 * share + 0.5 * y.mean()) / rows)
     return table["shop"].map(dict(zip(table["shop"][first], drawn[first], strict=True)))
@@ -263,11 +307,17 @@ def _few_positive(seed: int) -> Problem:
     """2 % positive."""
     problem, rng = binary(seed), np.random.default_rng([seed, 4])
     odds = problem.frame["income"] / 15 + rng.logistic(size=len(problem.frame))
-    return replace(problem, frame=problem.frame.assign(y=odds > np.quantile(odds, 0.98)))
+    return replace(
+        problem, frame=problem.frame.assign(y=odds > np.quantile(odds, 0.98))
+    )
 
 
 def real(
-    package: str, item: str, target: str, task: str, declared: Mapping[str, object] | None = None
+    package: str,
+    item: str,
+    target: str,
+    task: str,
+    declared: Mapping[str, object] | None = None,
 ) -> Problem:
     """Read a table of scikit-learn or of R, at most MOST_ROWS rows of it."""
     if package == "sklearn":

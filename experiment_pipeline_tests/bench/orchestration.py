@@ -1,8 +1,9 @@
-"""What Dagster costs in training: the step of the job against the same search as a function.
+"""What Dagster costs in training: the step of the job against the same search as a
+function.
 
-The step runs in the experiment's job, in this process, with an instance, a SQLite event log and
-a storage root of its own. Its seconds are those between the events of its start and its success, which
-other parts read of whole jobs.
+The step runs in the experiment's job, in this process, with an instance, a SQLite event
+log and a storage root of its own. Its seconds are those between the events of its start
+and its success, which other parts read of whole jobs.
 """
 
 import tempfile
@@ -40,22 +41,30 @@ def step_cost(pairs: int) -> Ratio:
         return seconds_of(lambda: deque(events_of(spec, sets), 0))
 
     name = "training step of the job, 60 configurations: the same search as a function"
-    return compare(name, step, function, pairs=pairs, goal=1.10, timed=lambda work: work())
+    return compare(
+        name, step, function, pairs=pairs, goal=1.10, timed=lambda work: work()
+    )
 
 
 def training_step(spec: ExperimentSpec, sets: TrainingSets) -> float:
-    """Run the step on a fresh instance and a fresh storage root that holds the two sets; its seconds."""
+    """Run the step on a fresh instance and a fresh storage root that holds the two
+    sets; its seconds.
+    """
     schema = (flights.FOLDER / "schema.yaml").read_text()
     with ExitStack() as stack:
         root = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(patch.dict("os.environ", {STORAGE_VARIABLE: root}))
         for name, table in scenario.stored(sets.train, sets.test, spec).items():
             write_table(table_path(location(root), spec.name, f"{name}_set"), table)
-        # As dagster.yaml has it; the debug lines of every event are no part of a user's run.
+        # As dagster.yaml has it; the debug lines of every event are no part of a user's
+        # run.
         asked: dict[str, Any] = {"storage": {"sqlite": {"base_dir": f"{root}/dagster"}}}
         asked |= {"python_logs": {"python_log_level": "INFO"}}
         instance = stack.enter_context(dg.instance_for_test(overrides=asked))
-        stages, tags = ("trained_model", "search_results"), range_tags(configurations(spec))
+        stages, tags = (
+            ("trained_model", "search_results"),
+            range_tags(configurations(spec)),
+        )
         run = runs.run(spec, schema, instance, stages=stages, **tags)
         assert run.success, run.failure
         ((since, until),) = stretches([*instance.all_logs(run.result.run_id)]).values()
@@ -65,15 +74,20 @@ def training_step(spec: ExperimentSpec, sets: TrainingSets) -> float:
 def settle(place: Path) -> None:
     """Write the project's dagster.yaml for a home in a folder.
 
-    Its own folders are relative to the place that the command runs in, and we look in later.
+    Its own folders are relative to the place that the command runs in, and we look in
+    later.
     """
     settings = (flights.ROOT / "dagster.yaml").read_text()
     home = str(place / ".dagster_home")
     (place / "dagster.yaml").write_text(settings.replace(".dagster_home", home))
 
 
-def stretches(events: Sequence[dg.EventLogEntry]) -> dict[str, tuple[float, float | None]]:
-    """Return step → the seconds since the epoch when it began, and had succeeded; None: it has not."""
+def stretches(
+    events: Sequence[dg.EventLogEntry],
+) -> dict[str, tuple[float, float | None]]:
+    """Return step → the seconds since the epoch when it began, and had succeeded; None:
+    it has not.
+    """
     found = dict[str, tuple[float, float | None]]()
     for one in events:
         event = one.dagster_event
@@ -87,6 +101,12 @@ def stretches(events: Sequence[dg.EventLogEntry]) -> dict[str, tuple[float, floa
 
 
 def events_of_last_run(place: Path) -> list[dg.EventLogEntry]:
-    """Return what the newest run of a Dagster home left behind; nothing where none was made."""
+    """Return what the newest run of a Dagster home left behind; nothing where none was
+    made.
+    """
     with dg.DagsterInstance.from_config(str(place)) as instance:
-        return [one for run in instance.get_runs(limit=1) for one in instance.all_logs(run.run_id)]
+        return [
+            one
+            for run in instance.get_runs(limit=1)
+            for one in instance.all_logs(run.run_id)
+        ]

@@ -1,4 +1,6 @@
-"""Ratios from pairs: two ways to do the same, run one right after the other, in turn."""
+"""Ratios from pairs: two ways to do the same, run one right after the other,
+in turn.
+"""
 
 import statistics
 import time
@@ -21,7 +23,12 @@ class Ratio:
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} pairs"
         seconds = (f"{statistics.median(one):.1f}" for one in (self.ours, self.other))
         goal = "" if self.goal is None else f"≤ {self.goal:.2f}"
-        return [self.name, *seconds, f"**{statistics.median(ratios):.2f}** ({spread})", goal]
+        return [
+            self.name,
+            *seconds,
+            f"**{statistics.median(ratios):.2f}** ({spread})",
+            goal,
+        ]
 
 
 def compare(
@@ -34,7 +41,8 @@ def compare(
     other_cores: int = 1,
     timed: Callable[[Callable[[], object]], float] | None = None,
 ) -> Ratio:
-    """Time pairs; which half goes first alternates, so that a drift of the machine cancels.
+    """Time pairs; which half goes first alternates, so that a drift of the machine
+    cancels.
 
     The alternative's seconds are divided by `other_cores`: it used one core of these.
     """

@@ -1,7 +1,8 @@
-"""The parts of the benchmark: what each measures, and how its section of the page reads.
+"""The parts of the benchmark: what each measures, and how its section of the page
+reads.
 
-Measuring lives in the modules named here, the page in `sections.py`. In: what was asked for on
-the command line. Out: a section's Markdown.
+Measuring lives in the modules named here, the page in `sections.py`. In: what was asked
+for on the command line. Out: a section's Markdown.
 """
 
 import argparse
@@ -33,7 +34,9 @@ class Part:
     """One part of the benchmark."""
 
     title: str  # of its section
-    measure: Callable[[argparse.Namespace], str]  # what was asked → the section's Markdown
+    measure: Callable[
+        [argparse.Namespace], str
+    ]  # what was asked → the section's Markdown
 
 
 def against_others(asked: argparse.Namespace) -> str:
@@ -75,7 +78,9 @@ _LARGE = """\
 Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
 memory counts libraries and what is held of the table. The search of each is with halving but for the
 comparison of workers."""
-_CLUSTER = "Local clusters of two processes: what a task costs, and what two workers get done."
+_CLUSTER = (
+    "Local clusters of two processes: what a task costs, and what two workers get done."
+)
 _STAGES = "On a made-up table of numbers, texts and dates."
 _REFITS = """\
 LightGBM with random rows and columns, on tables that packages ship (4,000 rows at the most; 30 % are left
@@ -93,15 +98,21 @@ PARTS: Mapping[str, Part] = {
         lambda _: f"{_REFITS}\n\n{markdown(refits.COLUMNS, refits.measurements())}",
     ),
     "dagster": Part("Inside Dagster", dagster),
-    "budget": Part("A budget of seconds", _told(_BUDGETS, lambda _: budget.measurements())),
+    "budget": Part(
+        "A budget of seconds", _told(_BUDGETS, lambda _: budget.measurements())
+    ),
     "large": Part("Large searches", _told(_LARGE, lambda _: large.measurements())),
     "past_memory": Part("Tables larger than memory", past_memory.section),
     "cluster": Part(
-        "On a Dask cluster", _told(_CLUSTER, lambda asked: cluster.measurements(asked.pairs))
+        "On a Dask cluster",
+        _told(_CLUSTER, lambda asked: cluster.measurements(asked.pairs)),
     ),
     "automl": Part("From table to model", automl.section),
     "data": Part(
-        "The stages before training", _told(_STAGES, lambda _: data.measurements(1_000_000, 50))
+        "The stages before training",
+        _told(_STAGES, lambda _: data.measurements(1_000_000, 50)),
     ),
-    "disk": Part("What reruns add to the disk", _told(_DISK, lambda _: disk.measurements())),
+    "disk": Part(
+        "What reruns add to the disk", _told(_DISK, lambda _: disk.measurements())
+    ),
 }

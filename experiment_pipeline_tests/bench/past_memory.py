@@ -1,8 +1,10 @@
-"""A whole experiment on tables larger than memory: seconds, CPU and memory of each stage.
+"""A whole experiment on tables larger than memory: seconds, CPU and memory of each
+stage.
 
-The command of the README runs it in a process of its own below a limit of memory, on a Parquet of
-millions of rows, as the scaffold would declare it but for the search, which is the same at every
-size; then the command that predicts for the same table. Figures are remembered until measured again.
+The command of the README runs it in a process of its own below a limit of memory, on a
+Parquet of millions of rows, as the scaffold would declare it but for the search, which
+is the same at every size; then the command that predicts for the same table. Figures
+are remembered until measured again.
 
     python -m experiment_pipeline_tests.bench --part past_memory --rows 1000000 30000000
 """
@@ -72,7 +74,9 @@ def section(asked: argparse.Namespace) -> str:
     folder = asked.folder / EXPERIMENT
     folder.mkdir(parents=True, exist_ok=True)
     for rows in [] if asked.remembered else asked.rows:
-        allowed = asked.limit or next((gb for most, gb in LIMITS.items() if rows <= most), 4.0)
+        allowed = asked.limit or next(
+            (gb for most, gb in LIMITS.items() if rows <= most), 4.0
+        )
         job = measured(rows, round(allowed * GIGABYTE), folder)
         (folder / f"{rows}.json").write_bytes(_NOTED.dump_json(job))
         print(f"  {_run(job)}", flush=True)
@@ -81,15 +85,22 @@ def section(asked: argparse.Namespace) -> str:
 
 
 def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
-    """Run the experiment on a table of so many rows, and predict for it; the log stays."""
+    """Run the experiment on a table of so many rows, and predict for it; the
+    log stays.
+    """
     table = data.wide_file(folder.resolve(), rows, COLUMNS)
     log = folder / f"{rows}.log"
-    with tempfile.TemporaryDirectory(dir=folder) as name, limited_to(limit_bytes) as limit:
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as name,
+        limited_to(limit_bytes) as limit,
+    ):
         place = Path(name).resolve()
         storage, temporary = place / "artifacts", place / "tmp"
         temporary.mkdir()
         # A clone with this one experiment, and with its files in its own folder.
-        project = Project(place, {"TMPDIR": str(temporary), STORAGE_VARIABLE: str(storage)})
+        project = Project(
+            place, {"TMPDIR": str(temporary), STORAGE_VARIABLE: str(storage)}
+        )
         orchestration.settle(place)
         project.add_experiment(EXPERIMENT, *experiment(str(table), rows))
 
@@ -104,17 +115,26 @@ def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
             )
 
         watched = ran(*project.execute_command(EXPERIMENT))
-        steps = orchestration.stretches(orchestration.events_of_last_run(project.folder))
+        steps = orchestration.stretches(
+            orchestration.events_of_last_run(project.folder)
+        )
         # A stage that was ended from outside lasted to the end.
         stages = {
-            step.removeprefix(f"{EXPERIMENT}__"): watched.spent(since, until or watched.ended)
+            step.removeprefix(f"{EXPERIMENT}__"): watched.spent(
+                since, until or watched.ended
+            )
             for step, (since, until) in steps.items()
         }
         how = ending(watched, limit.killed, log.read_text(), [*stages])
         if not how:
             output = str(storage / "predicted.parquet")
             predicted = ran(
-                "experiment-pipeline", "predict", EXPERIMENT, str(table), "--output", output
+                "experiment-pipeline",
+                "predict",
+                EXPERIMENT,
+                str(table),
+                "--output",
+                output,
             )
             stages[PREDICTION] = predicted.spent(predicted.started, predicted.ended)
             how = ending(predicted, limit.killed, log.read_text(), [*stages])
@@ -147,7 +167,11 @@ def experiment(url: str, rows: int) -> tuple[dict[str, Any], str]:
     few = {"n_estimators": TREES}
     attributes["search"] = [
         {"algorithm": "lightgbm", "configurations": [few]},
-        {**drawn, "draws": DRAWS, "hyperparameters": {**drawn["hyperparameters"], **few}},
+        {
+            **drawn,
+            "draws": DRAWS,
+            "hyperparameters": {**drawn["hyperparameters"], **few},
+        },
         {"algorithm": "dummy"},
     ]
     attributes["halving"]["fractions"] = [FIRST_SHARE, 1.0]
@@ -155,7 +179,9 @@ def experiment(url: str, rows: int) -> tuple[dict[str, Any], str]:
 
 
 def ending(watched: Watched, killed: bool, said: str, stages: Sequence[str]) -> str:
-    """Why a run that printed this, and began these stages, did not finish; empty: it did."""
+    """Why a run that printed this, and began these stages, did not finish; empty: it
+    did.
+    """
     if watched.returncode == 0:
         return ""
     during = f" in {stages[-1]}" if stages else ""
@@ -211,7 +237,9 @@ def _run(job: Job) -> dict[str, str]:
 def _spent(spent: Spent | None) -> str:
     if spent is None:
         return ""
-    return f"{spent.seconds:,.0f}, {spent.cpu_seconds:,.0f}, **{_gb(spent.peak_bytes)}**"
+    return (
+        f"{spent.seconds:,.0f}, {spent.cpu_seconds:,.0f}, **{_gb(spent.peak_bytes)}**"
+    )
 
 
 def _gb(size: float) -> str:

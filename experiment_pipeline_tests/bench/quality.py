@@ -1,7 +1,8 @@
 """Two searches by what they found: their winners on rows that neither has chosen on.
 
-How a search is run belongs to the comparisons. In: predictions, or two configurations and a
-cut table. Out: differences with their paired standard error, as rows of the results.
+How a search is run belongs to the comparisons. In: predictions, or two configurations
+and a cut table. Out: differences with their paired standard error, as rows of the
+results.
 """
 
 import math
@@ -27,12 +28,17 @@ class Quality:
     name: str  # whose winners, and on which rows
     ours: float  # our winner's score
     other: float  # the other's
-    # ours - other, its sign turned where small scores are good ones: above 0, ours is better
+    # ours - other, its sign turned where small scores are good ones: above 0, ours is
+    # better
     difference: float
-    standard_error: float  # of that difference: paired by row, clustered by the split's cluster
+    standard_error: (
+        float  # of that difference: paired by row, clustered by the split's cluster
+    )
 
     def cells(self) -> list[str]:
-        """Of a line of the Markdown table; it holds where ours is at most one standard error worse."""
+        """Of a line of the Markdown table; it holds where ours is at most one standard
+        error worse.
+        """
         scores = (f"{one:.5f}" for one in (self.ours, self.other))
         holds = "yes" if self.difference >= -self.standard_error else "no"
         difference = f"**{self.difference:+.5f}**"
@@ -40,19 +46,32 @@ class Quality:
 
 
 def paired(
-    name: str, metric: str, y: np.ndarray, ours: np.ndarray, other: np.ndarray, clusters: np.ndarray
+    name: str,
+    metric: str,
+    y: np.ndarray,
+    ours: np.ndarray,
+    other: np.ndarray,
+    clusters: np.ndarray,
 ) -> Quality:
-    """Compare two predictions of the same rows; rows of a cluster are resampled together."""
+    """Compare two predictions of the same rows; rows of a cluster are resampled
+    together.
+    """
     sign = METRICS[metric].sign
     scores = [score(metric, y, predictions) for predictions in (ours, other)]
-    influences = [linearise(metric, y, predictions).influence for predictions in (ours, other)]
+    influences = [
+        linearise(metric, y, predictions).influence for predictions in (ours, other)
+    ]
     sums = cluster_sums(influences[0] - influences[1], cluster_codes(clusters))
     error = math.sqrt(len(sums) / (len(sums) - 1) * float(sums @ sums))
     return Quality(name, *scores, sign * (scores[0] - scores[1]), error)
 
 
-def compare_winners(name: str, ours: Configuration, other: Configuration, cut: Cut) -> Quality:
-    """Fit two winners of searches on the train rows, and compare them on the validation rows."""
+def compare_winners(
+    name: str, ours: Configuration, other: Configuration, cut: Cut
+) -> Quality:
+    """Fit two winners of searches on the train rows, and compare them on the validation
+    rows.
+    """
     return paired(
         f"{name}, validation {cut.spec.metric}",
         cut.spec.metric,

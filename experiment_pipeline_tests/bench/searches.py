@@ -1,6 +1,8 @@
-"""The search against scikit-learn's searches and bare LightGBM: wall times, and what the winners are worth.
+"""The search against scikit-learn's searches and bare LightGBM: wall times, and what
+the winners are worth.
 
-All take the same 60 LightGBM configurations, sets and features of the flights, without a store.
+All take the same 60 LightGBM configurations, sets and features of the flights, without
+a store.
 """
 
 import operator
@@ -21,8 +23,14 @@ from sklearn.pipeline import Pipeline
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.features import build_features, categorical_positions
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
+from experiment_pipeline.stages.search.features import (
+    build_features,
+    categorical_positions,
+)
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.metrics import METRICS
@@ -48,28 +56,50 @@ def compared(pairs: int) -> tuple[list[Ratio], list[Quality]]:
 
     ours = keep("ours", partial(winner, with_halving, sets))
     full = keep("full", partial(winner, spec, sets))
-    # The default `min_resources="smallest"` would start with 4 rows and end with 108; "exhaust" ends
-    # with all: 60 configurations on 1/27, 20 on 1/9, 7 on 1/3, 3 on all. A round draws the same share
-    # of train and test rows, by one seed: no configuration is scored on rows it was fitted on.
+    # The default `min_resources="smallest"` would start with 4 rows and end with 108;
+    # "exhaust" ends with all: 60 configurations on 1/27, 20 on 1/9, 7 on 1/3, 3 on all.
+    # A round draws the same share of train and test rows, by one seed: no configuration
+    # is scored on rows it was fitted on.
     more = {"n_candidates": 60, "min_resources": "exhaust", "random_state": spec.seed}
-    grid, random = "scikit-learn GridSearchCV(n_jobs=-1)", "scikit-learn HalvingRandomSearchCV"
-    training, search = "training step, 60 configurations", "search with halving, 60 configurations"
-    bare = "training step: bare lightgbm.train on ready bins, one after the other, ÷ cores"
+    grid, random = (
+        "scikit-learn GridSearchCV(n_jobs=-1)",
+        "scikit-learn HalvingRandomSearchCV",
+    )
+    training, search = (
+        "training step, 60 configurations",
+        "search with halving, 60 configurations",
+    )
+    bare = (
+        "training step: bare lightgbm.train on ready bins, one after the other, ÷ cores"
+    )
     with tempfile.TemporaryDirectory() as folder:
         theirs = scikit_search(GridSearchCV, spec, sets, Path(folder))
         halved = scikit_search(HalvingRandomSearchCV, spec, sets, Path(folder), **more)
         kept = keep("halved", halved)
         ratios = [
             compare(f"{training}: {grid}", step, theirs, pairs=pairs, goal=0.85),
-            compare(bare, step, bare_fits(spec, sets), pairs=pairs, goal=1.15, other_cores=cores),
-            compare(f"{search}: the same search without", ours, full, pairs=pairs, goal=0.5),
+            compare(
+                bare,
+                step,
+                bare_fits(spec, sets),
+                pairs=pairs,
+                goal=1.15,
+                other_cores=cores,
+            ),
+            compare(
+                f"{search}: the same search without", ours, full, pairs=pairs, goal=0.5
+            ),
             compare(f"{search}: {grid}", ours, theirs, pairs=pairs, goal=0.4),
-            compare(f"{search}: {random}(n_jobs=-1)", ours, kept, pairs=pairs, goal=0.8),
+            compare(
+                f"{search}: {random}(n_jobs=-1)", ours, kept, pairs=pairs, goal=0.8
+            ),
         ]
     best = found["halved"].best_params_
     chosen = {name.removeprefix("model__"): value for name, value in best.items()}
     halved_winner = next(
-        one for one in configurations(spec) if chosen.items() <= one.hyperparameters.items()
+        one
+        for one in configurations(spec)
+        if chosen.items() <= one.hyperparameters.items()
     )
     return ratios, [
         compare_winners("the same search without", found["ours"], found["full"], cut),
@@ -89,37 +119,66 @@ def winner(spec: ExperimentSpec, sets: TrainingSets) -> Configuration:
 
 
 def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
-    """`lightgbm.train` alone, one fit after the other; features and bins are ready before."""
+    """`lightgbm.train` alone, one fit after the other; features and bins are ready
+    before.
+    """
     columns = list(sets.features)
     features = build_features("ordinal", sets.train, columns)
     encoded = features.fit_transform(sets.train[columns])
-    fixed = {"objective": "binary", "num_threads": 1, "verbosity": -1, "deterministic": True}
+    fixed = {
+        "objective": "binary",
+        "num_threads": 1,
+        "verbosity": -1,
+        "deterministic": True,
+    }
     fixed |= {"force_row_wise": True, "feature_pre_filter": False, "seed": 0}
     binned = lgb.Dataset(
-        encoded, sets.y_train, categorical_feature=categorical_positions(features), params=fixed
+        encoded,
+        sets.y_train,
+        categorical_feature=categorical_positions(features),
+        params=fixed,
     ).construct()
-    searched = [dict(configuration.hyperparameters) for configuration in configurations(spec)]
+    searched = [
+        dict(configuration.hyperparameters) for configuration in configurations(spec)
+    ]
     for one in searched:
         del one["n_estimators"], one["early_stopping_round"]
-    return lambda: [lgb.train({**fixed, **one}, binned, flights.TREES) for one in searched]
+    return lambda: [
+        lgb.train({**fixed, **one}, binned, flights.TREES) for one in searched
+    ]
 
 
 def scikit_search(
-    kind: Callable[..., Any], spec: ExperimentSpec, sets: TrainingSets, folder: Path, **more: Any
+    kind: Callable[..., Any],
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    folder: Path,
+    **more: Any,
 ) -> Callable[[], Any]:
-    """Put an experiment as scikit-learn's searches take it; features are cached in the folder."""
+    """Put an experiment as scikit-learn's searches take it; features are cached in the
+    folder.
+    """
     columns = list(sets.features)
     # Train on the train rows, score on the test rows.
     fold = np.r_[np.full(len(sets.train), -1), np.zeros(len(sets.test), dtype=int)]
-    model = lgb.LGBMClassifier(n_estimators=flights.TREES, n_jobs=1, verbose=-1, random_state=0)
+    model = lgb.LGBMClassifier(
+        n_estimators=flights.TREES, n_jobs=1, verbose=-1, random_state=0
+    )
     features = build_features("ordinal", sets.train, columns)
     steps = [("features", features), ("model", model)]
     pipeline = Pipeline(steps, memory=str(folder / "features"))
-    grid = {f"model__{name}": values for name, values in spec.search[0].searched.items()}
+    grid = {
+        f"model__{name}": values for name, values in spec.search[0].searched.items()
+    }
     table = pd.concat([sets.train[columns], sets.test[columns]])
     y = np.r_[sets.y_train, sets.y_test]
     categorical = categorical_positions(clone(features).fit(sets.train[columns]))
-    given = {"scoring": spec.metric, "cv": PredefinedSplit(fold), "n_jobs": -1, "refit": False}
+    given = {
+        "scoring": spec.metric,
+        "cv": PredefinedSplit(fold),
+        "n_jobs": -1,
+        "refit": False,
+    }
 
     def run() -> Any:
         search = kind(pipeline, grid, **given, **more)

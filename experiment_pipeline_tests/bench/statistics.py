@@ -1,8 +1,9 @@
-"""Does the answer hold? Simulations with the truth known, as tables with what is aimed at.
+"""Does the answer hold? Simulations with the truth known, as tables with what is aimed
+at.
 
-What is simulated lives in the modules `statistics_*`; here it is put together, run side by side
-in processes, and shown. In: nothing, seeds and numbers of simulations are constants. Out: the
-section's Markdown.
+What is simulated lives in the modules `statistics_*`; here it is put together, run side
+by side in processes, and shown. In: nothing, seeds and numbers of simulations are
+constants. Out: the section's Markdown.
 """
 
 import os
@@ -65,7 +66,14 @@ Either nothing changes, or the AUC drops on day 200: is it seen within 30 days?"
 def section(blocks: Mapping[str, Sequence[Job]] = BLOCKS) -> str:
     """Run every simulation, as many at a time as there are cores; return the tables."""
     # A thread each: the libraries' own would only wait for one another.
-    with ProcessPoolExecutor(os.cpu_count(), initializer=threadpool_limits, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        os.cpu_count(), initializer=threadpool_limits, initargs=(1,)
+    ) as pool:
         begun = {text: [*map(pool.submit, jobs)] for text, jobs in blocks.items()}
-        rows = {text: [row for job in jobs for row in job.result()] for text, jobs in begun.items()}
-    return "\n\n".join(f"{text}\n\n{table(COLUMNS, found)}" for text, found in rows.items())
+        rows = {
+            text: [row for job in jobs for row in job.result()]
+            for text, jobs in begun.items()
+        }
+    return "\n\n".join(
+        f"{text}\n\n{table(COLUMNS, found)}" for text, found in rows.items()
+    )

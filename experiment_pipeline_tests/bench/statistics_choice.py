@@ -1,7 +1,8 @@
-"""Is the choice honest? Simulations with the truth known: gates, ties, differences, thresholds.
+"""Is the choice honest? Simulations with the truth known: gates, ties, differences,
+thresholds.
 
-Each makes small tables and asks the code that decides in a run. Most look at one table, by a
-generator; `repeated` makes of that a share of many.
+Each makes small tables and asks the code that decides in a run. Most look at one table,
+by a generator; `repeated` makes of that a share of many.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.generated import worth_making
 from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.effects import weakest_segments
-from experiment_pipeline.stages.validation_report.ledger import LEAST_OVERLAP, EarlierLooks
+from experiment_pipeline.stages.validation_report.ledger import (
+    LEAST_OVERLAP,
+    EarlierLooks,
+)
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.comparisons import Drawn, compare_with_best
@@ -59,7 +63,9 @@ _TRUTH_ROWS = 200_000
 _Generator = np.random.Generator
 
 
-def experiment(metric: str, task: str, count: int = 1, **more: object) -> ExperimentSpec:
+def experiment(
+    metric: str, task: str, count: int = 1, **more: object
+) -> ExperimentSpec:
     """Return an experiment that ranks by a metric, with so many configurations."""
     sizes = {"num_leaves": [4 + number for number in range(count)]}
     search = [{"algorithm": "lightgbm", "hyperparameters": sizes}]
@@ -71,7 +77,11 @@ def experiment(metric: str, task: str, count: int = 1, **more: object) -> Experi
 
 @repeated
 def coin_flips_pass(
-    generator: _Generator, *, metric: str = "accuracy", share: float = 0.5, rows: int = 500
+    generator: _Generator,
+    *,
+    metric: str = "accuracy",
+    share: float = 0.5,
+    rows: int = 500,
 ) -> bool:
     """Whether a model passes that draws its probabilities at random."""
     y = [_labels(generator, share, n) for n in (3 * rows, rows, rows)]
@@ -81,13 +91,18 @@ def coin_flips_pass(
 
 @repeated
 def constant_passes(
-    generator: _Generator, *, metric: str = "log_loss", rows: int = 500, learnt: float = 1.0
+    generator: _Generator,
+    *,
+    metric: str = "log_loss",
+    rows: int = 500,
+    learnt: float = 1.0,
 ) -> bool:
-    """Whether a model passes that predicts one value, the best for what it was fitted on.
+    """Whether a model passes that predicts one value, the best for what it was fitted
+    on.
 
-    The median for mae and mape, the shares of the classes for losses. A model that has learnt
-    from all known rows is the baseline itself; one that has learnt from a share of them, as with
-    an early-stopping set held out, is another constant.
+    The median for mae and mape, the shares of the classes for losses. A model that has
+    learnt from all known rows is the baseline itself; one that has learnt from a share
+    of them, as with an early-stopping set held out, is another constant.
     """
     regression = "regression" in metric_of(metric).tasks
     task = "regression" if regression else "binary"
@@ -109,7 +124,9 @@ def weak_signal_passes(generator: _Generator, *, metric: str) -> bool:
         signal = np.sqrt(r2) * generator.normal(size=n)
         y.append(signal + np.sqrt(1 - r2) * generator.normal(size=n))
         seen.append(apart(y[-1], signal))
-    return _judged(metric, "regression", seen[2], seen[1], np.concatenate(y[:2])).accepted
+    return _judged(
+        metric, "regression", seen[2], seen[1], np.concatenate(y[:2])
+    ).accepted
 
 
 _FLIPS = {
@@ -145,10 +162,14 @@ def any_look_passes(generator: _Generator, *, fresh: float = 0.0) -> bool:
         new = round(fresh * rows)
         y = np.concatenate([y[new:], _labels(generator, 0.3, new)])
         counted = [share for share in shared[:look] if share >= LEAST_OVERLAP]
-        level = EarlierLooks(len(counted), max(counted, default=0.0), sum(counted)).level
+        level = EarlierLooks(
+            len(counted), max(counted, default=0.0), sum(counted)
+        ).level
         seen = apart(y, generator.random(rows))
         better = difference_to_baseline("roc_auc", seen, np.asarray(0.3), level=level)
-        score = gates.MetricScore("roc_auc", seen.interval("roc_auc", level=level), 0.5, better)
+        score = gates.MetricScore(
+            "roc_auc", seen.interval("roc_auc", level=level), 0.5, better
+        )
         if all(gate.passed for gate in gates.hold(spec, [score])):
             return True
     return False
@@ -158,10 +179,11 @@ def any_look_passes(generator: _Generator, *, fresh: float = 0.0) -> bool:
 def auc_after_challengers(
     generator: _Generator, *, rows: int, lost: float = 0.005, anchored: bool = True
 ) -> float:
-    """Return the true AUC of the champion after 30 challengers, each a little worse than it.
+    """Return the true AUC of the champion after 30 challengers, each a little worse
+    than it.
 
-    The first one has 0.8. Predictions of two models on the same rows have a correlation of 0.8
-    within a class. Without `anchored` only the champion is compared with.
+    The first one has 0.8. Predictions of two models on the same rows have a correlation
+    of 0.8 within a class. Without `anchored` only the champion is compared with.
     """
     y, shared = np.repeat([0, 1], rows // 2), generator.normal(size=rows)
 
@@ -193,7 +215,12 @@ def auc_after_challengers(
 
 _NEW = {"the same, a fifth of the rows new at each look": {"fresh": 0.2}}
 _AUC = "AUC after 30 challengers, {rows:,} rows"
-_ALONE = {f"{_AUC}, without the best version": {"rows": [300, 1_000, 5_000], "anchored": False}}
+_ALONE = {
+    f"{_AUC}, without the best version": {
+        "rows": [300, 1_000, 5_000],
+        "anchored": False,
+    }
+}
 LOOKS = (
     *each(
         *(Aim(high=0.05), 400, any_look_passes),
@@ -211,7 +238,9 @@ LOOKS = (
 
 
 def best_of_many(*, simulations: int, rows: int = 500) -> list[Row]:
-    """Rank 20 correlated configurations, eight of them equal; compare with the best and the truth."""
+    """Rank 20 correlated configurations, eight of them equal; compare with the best and
+    the truth.
+    """
     spec = experiment("brier", "binary", len(NOISE))
     truth = -np.array([true_brier(one) for one in NOISE])
 
@@ -221,12 +250,22 @@ def best_of_many(*, simulations: int, rows: int = 500) -> list[Row]:
         linearised = [apart(y, one).linearise(spec.metric) for one in probabilities.T]
         scores = sign * np.array([one.estimate for one in linearised])
         sums = [cluster_sums(one.influence, clusters) for one in linearised]
-        found = compare_with_best(scores, sign * np.column_stack(sums), Drawn(spec.seed))
-        inside = (found.low <= truth - truth.max()) & (truth - truth.max() <= found.high)
+        found = compare_with_best(
+            scores, sign * np.column_stack(sums), Drawn(spec.seed)
+        )
+        inside = (found.low <= truth - truth.max()) & (
+            truth - truth.max() <= found.high
+        )
         best = int(scores.argmax())
         ahead = float(scores[best] - truth[best])
         tied = found.tied
-        return tied[int(truth.argmax())], inside.all(), tied.mean(), ahead, found.optimism
+        return (
+            tied[int(truth.argmax())],
+            inside.all(),
+            tied.mean(),
+            ahead,
+            found.optimism,
+        )
 
     held, covered, tied, ahead, said = means(once, simulations, SEED).tolist()
     figures = {
@@ -252,8 +291,12 @@ def chosen(name: str, *, simulations: int, metric: str, **more: object) -> list[
         mean = seen @ np.array([weights.get(key, 0.0) for key in keys])
         on_test, new = mean[:rows], mean[rows:]
         if ensemble is not None:
-            known = {print_of(key): seen[:rows, place] for place, key in enumerate(keys)}
-            on_test = ensemble.cross_fitted(known.__getitem__, y[:rows], np.arange(rows))
+            known = {
+                print_of(key): seen[:rows, place] for place, key in enumerate(keys)
+            }
+            on_test = ensemble.cross_fitted(
+                known.__getitem__, y[:rows], np.arange(rows)
+            )
         cut = threshold_value(decision_threshold(spec.metric_names, y[:rows], on_test))
         truth, told = score(metric, y[rows:], new, cut), board.score
         ahead = metric_of(metric).sign * (told.estimate - truth)
@@ -269,7 +312,9 @@ def chosen(name: str, *, simulations: int, metric: str, **more: object) -> list[
 
 @repeated
 def noise_beats_the_baseline(generator: _Generator) -> bool:
-    """Whether `winner_beats_baseline` passes with 20 configurations that know nothing."""
+    """Whether `winner_beats_baseline` passes with 20 configurations that know
+    nothing.
+    """
     count, rows = 20, 500
     spec, y = experiment("f1", "binary", count), _labels(generator, 0.2, rows)
     shared = generator.normal(size=(rows, 1))
@@ -284,28 +329,38 @@ NOISE = np.concatenate([np.full(8, 0.6), np.linspace(0.6, 2.0, 13)[1:]])
 
 
 def print_of(key: str) -> str:
-    """Return a fingerprint of its own for each configuration: an ensemble takes each model once."""
+    """Return a fingerprint of its own for each configuration: an ensemble takes each
+    model once.
+    """
     return key.encode().hex().zfill(64)
 
 
 def correlated(
     generator: _Generator, rows: int, noise: np.ndarray = NOISE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return targets and probabilities (rows, C): one signal, seen through noise of their own."""
+    """Return targets and probabilities (rows, C): one signal, seen through noise of
+    their own.
+    """
     signal = generator.normal(size=(rows, 1))
     y = (generator.random(rows) < expit(signal[:, 0])).astype(np.int64)
     return y, expit(signal + noise * generator.normal(size=(rows, len(noise))))
 
 
 def true_brier(noise: float) -> float:
-    """Return the Brier score that predictions through such noise have on endless rows."""
-    y, probabilities = correlated(np.random.default_rng(0), _TRUTH_ROWS, np.array([noise]))
+    """Return the Brier score that predictions through such noise have on
+    endless rows.
+    """
+    y, probabilities = correlated(
+        np.random.default_rng(0), _TRUTH_ROWS, np.array([noise])
+    )
     return score("brier", y, probabilities[:, 0])
 
 
 @repeated
 def noise_makes_features(generator: _Generator, family: str) -> bool:
-    """Whether a family of generated features passes where the target follows one number alone."""
+    """Whether a family of generated features passes where the target follows one number
+    alone.
+    """
     numbers, texts, n = list("abcdefgh"), list("uvw"), 600
     rows = pd.DataFrame(generator.lognormal(size=(n, 8)), columns=numbers)
     rows[texts] = generator.integers(0, 6, (n, 3)).astype(str)
@@ -324,9 +379,11 @@ SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def stopped(kind: str, *, simulations: int, most: int = 3_000) -> list[Row]:
-    """End random searches of 60 fits a minute where a gain of .003 a minute is expected no more.
+    """End random searches of 60 fits a minute where a gain of .003 a minute is expected
+    no more.
 
-    Beside them one that knows the distribution: no rule foresees what the next minute happens to bring.
+    Beside them one that knows the distribution: no rule foresees what the next minute
+    happens to bring.
     """
     scores, minute, asked = SCORES[kind], 60, 0.003
     of_a_minute = scores(((np.arange(2_000) + 0.5) / 2_000) ** (1 / minute))
@@ -335,8 +392,12 @@ def stopped(kind: str, *, simulations: int, most: int = 3_000) -> list[Row]:
         drawn = scores(generator.random(most + minute))
         best = np.maximum.accumulate(drawn)
         fits = range(20, most)
-        ours = next((k for k in fits if expected_gain(drawn[:k], minute).high < asked), most)
-        truly = (k for k in fits if np.maximum(of_a_minute - best[k - 1], 0).mean() < asked)
+        ours = next(
+            (k for k in fits if expected_gain(drawn[:k], minute).high < asked), most
+        )
+        truly = (
+            k for k in fits if np.maximum(of_a_minute - best[k - 1], 0).mean() < asked
+        )
         ends = np.array([ours, next(truly, most)])
         gains = (best[ends + minute - 1] - best[ends - 1]) / asked
         found.append((*gains, ends[0] / ends[1]))
@@ -344,29 +405,41 @@ def stopped(kind: str, *, simulations: int, most: int = 3_000) -> list[Row]:
     figures = {
         "they would have gained less than is asked": (float((gains < 1).mean()), None),
         "the same, where the distribution is known": (float((known < 1).mean()), None),
-        "what they would have gained, of what is asked": (float(gains.mean()), Aim(high=1.0)),
+        "what they would have gained, of what is asked": (
+            float(gains.mean()),
+            Aim(high=1.0),
+        ),
         "fits, of those that were worth it": (float(np.median(ratios)), None),
     }
-    return rows_of(f"searches that end by their worth, {kind} scores: ", simulations, figures)
+    return rows_of(
+        f"searches that end by their worth, {kind} scores: ", simulations, figures
+    )
 
 
 # The report.
 
 
 @repeated
-def accused(generator: _Generator, *, metric: str, weak: bool = False, rows: int = 2_000) -> bool:
+def accused(
+    generator: _Generator, *, metric: str, weak: bool = False, rows: int = 2_000
+) -> bool:
     """Whether a segment is called weaker than expected.
 
-    Groups differ in prevalence, numbers in the size of their errors. The model predicts with the
-    truth itself; a weak one ignores that one group of five follows another rule.
+    Groups differ in prevalence, numbers in the size of their errors. The model predicts
+    with the truth itself; a weak one ignores that one group of five follows another
+    rule.
     """
     group, x = generator.integers(0, 5, rows), generator.normal(size=rows)
     known = np.array([-3.0, -1.5, 0.0, 1.0, 2.0])[group] + x
     truth = np.where(weak & (group == 3), 1 - 1.5 * x, known)
     seen = apart((generator.random(rows) < expit(truth)).astype(np.int64), expit(known))
     if "regression" in metric_of(metric).tasks:
-        seen = apart(np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125), np.exp(known))
-    frame = pd.DataFrame({"group": group.astype(str), "x": x, "z": generator.normal(size=rows)})
+        seen = apart(
+            np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125), np.exp(known)
+        )
+    frame = pd.DataFrame(
+        {"group": group.astype(str), "x": x, "z": generator.normal(size=rows)}
+    )
     segments = weakest_segments(frame, list(frame), seen, metric)
     assert segments
     return any(one.clearly_worse for one in segments)
@@ -374,7 +447,8 @@ def accused(generator: _Generator, *, metric: str, weak: bool = False, rows: int
 
 @repeated
 def said_to_be_worse(generator: _Generator, *, lost: float = 0.0) -> bool:
-    """Whether a model is said to be worse by f1 on validation than on test; 5 % are positive.
+    """Whether a model is said to be worse by f1 on validation than on test; 5 % are
+    positive.
 
     It tells the classes apart by 1.2 standard deviations on test, and by `lost` less on
     validation: with 0 it is as good there, and each such finding is an error.
@@ -395,17 +469,23 @@ def perfect_and_accused(generator: _Generator, *, rows: int = 200) -> bool:
     return calibrations(apart(y, expit(logit)), (0, 1))[0].in_doubt
 
 
-def coverage_of_costs(tables: int, seed: int, *, rows: int = 200, missed: float = 20.0) -> float:
+def coverage_of_costs(
+    tables: int, seed: int, *, rows: int = 200, missed: float = 20.0
+) -> float:
     """Return how often the interval of the cost holds the truth, with 4 % positives."""
     costs, cut = Costs(false_positive=1, false_negative=missed), 1 / (1 + missed)
 
     def drawn(n: int, *seeds: int) -> SetPrediction:
         generator = np.random.default_rng(seeds)
         logit = 1.5 * generator.normal(size=n) - 4
-        return apart((generator.random(n) < expit(logit)).astype(np.int64), expit(logit))
+        return apart(
+            (generator.random(n) < expit(logit)).astype(np.int64), expit(logit)
+        )
 
     truth = cost_interval(costs, drawn(1_000_000, seed), cut).estimate
-    found = [cost_interval(costs, drawn(rows, seed, table), cut) for table in range(tables)]
+    found = [
+        cost_interval(costs, drawn(rows, seed, table), cut) for table in range(tables)
+    ]
     return float(np.mean([one.low <= truth <= one.high for one in found]))
 
 
@@ -421,7 +501,9 @@ _NAMED = {
     }
 }
 _MADE_OF_NOISE = {
-    "generated features pass on noise, {family}": {"family": ["arithmetic", "deviations"]}
+    "generated features pass on noise, {family}": {
+        "family": ["arithmetic", "deviations"]
+    }
 }
 _HOW = {
     "with an ensemble": {},
@@ -452,7 +534,12 @@ CHOICE = (
         *(BY_LUCK, 2_000, said_to_be_worse),
         {"as good on validation as on test, said to be worse by f1": {}},
     ),
-    *each(Aim(low=0.8), 400, said_to_be_worse, {"much worse, said to be so by f1": {"lost": 0.9}}),
+    *each(
+        Aim(low=0.8),
+        400,
+        said_to_be_worse,
+        {"much worse, said to be so by f1": {"lost": 0.9}},
+    ),
     *each(
         *(Aim(high=0.06), 2_000, perfect_and_accused),
         {"perfect probabilities of 200 rows, called miscalibrated": {}},
@@ -472,12 +559,18 @@ def _labels(generator: _Generator, share: float, n: int) -> np.ndarray:
 
 
 def _judged(
-    metric: str, task: str, validation: SetPrediction, test: SetPrediction, known: np.ndarray
+    metric: str,
+    task: str,
+    validation: SetPrediction,
+    test: SetPrediction,
+    known: np.ndarray,
 ) -> ValidationReport:
     classes = ("no", "yes") if task == "binary" else None
     spec = experiment(metric, task)
     cut = decision_threshold(spec.metric_names, test.y, test.prediction)
-    return judge(spec, "simulated", validation, validation, test, known, classes, threshold=cut)
+    return judge(
+        spec, "simulated", validation, validation, test, known, classes, threshold=cut
+    )
 
 
 def _board(

@@ -1,7 +1,9 @@
-"""How often an interval holds the truth: samples drawn again and again from made-up populations.
+"""How often an interval holds the truth: samples drawn again and again from made-up
+populations.
 
-The truth is the score of the same predictions in the population: on so many rows that its own
-error is small beside an interval. What an interval is lives in `statistics/interval.py`.
+The truth is the score of the same predictions in the population: on so many rows that
+its own error is small beside an interval. What an interval is lives in
+`statistics/interval.py`.
 """
 
 from collections.abc import Callable
@@ -17,9 +19,16 @@ from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests import own_metrics
-from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row, rows_of
+from experiment_pipeline_tests.bench.statistics_rows import (
+    COVERED,
+    SEED,
+    Aim,
+    Row,
+    rows_of,
+)
 
-# Rows of the population: the truth is known 20 to 100 times better than a sample knows it.
+# Rows of the population: the truth is known 20 to 100 times better than a sample knows
+# it.
 POPULATION = 2_000_000
 # Of samples without a caveat, where at least so many have none.
 UNNOTED, LEAST = Aim(low=0.9), 0.05
@@ -36,14 +45,15 @@ class Scenario:
     metrics: tuple[str, ...]  # whose intervals are judged
     clusters: int  # in a sample
     draw: Draw  # generator, number of clusters → a sample
-    # whether a caveat on an interval is a false alarm, an open question, owed, or always given
+    # whether a caveat on an interval is a false alarm, an open question, owed, or
+    # always given
     note: Literal["false", "open", "owed", "always"] = "false"
     threshold: float = 0.5  # from which probability on a row is positive
 
 
 def coverage(place: int, *, simulations: int) -> list[Row]:
-    """Return a row per metric of one of SCENARIOS, one for the caveats, and one for the metric that holds
-    the truth least often in samples without one.
+    """Return a row per metric of one of SCENARIOS, one for the caveats, and one for the
+    metric that holds the truth least often in samples without one.
     """
     scenario = SCENARIOS[place]
     truth, names = _truth(scenario), scenario.metrics
@@ -60,8 +70,12 @@ def coverage(place: int, *, simulations: int) -> list[Row]:
     held = (low <= truth) & (truth <= high)
     left = known & ~noted
     shares = np.mean(held, axis=0, where=known).tolist()
-    counts = zip(names, left.sum(axis=0).tolist(), (left & held).sum(axis=0), strict=True)
-    without = [(float(held / n), m, n) for m, n, held in counts if n >= LEAST * simulations]
+    counts = zip(
+        names, left.sum(axis=0).tolist(), (left & held).sum(axis=0), strict=True
+    )
+    without = [
+        (float(held / n), m, n) for m, n, held in counts if n >= LEAST * simulations
+    ]
     figures: dict[str, tuple[float, Aim | None]] = {
         name: (one, COVERED) for name, one in zip(names, shares, strict=True)
     }
@@ -69,7 +83,12 @@ def coverage(place: int, *, simulations: int) -> list[Row]:
     return [
         *rows_of(f"{scenario.name}: ", simulations, figures),
         *(
-            Row(f"{scenario.name}: without a note, lowest ({metric})", figure, UNNOTED, n)
+            Row(
+                f"{scenario.name}: without a note, lowest ({metric})",
+                figure,
+                UNNOTED,
+                n,
+            )
             for figure, metric, n in sorted(without)[:1]
         ),
     ]
@@ -80,7 +99,9 @@ def _noted(scenario: Scenario, sample: SetPrediction) -> list[bool]:
     if few_clusters_note(sample.clusters, "unit", "sample", sample.weights):
         return [True] * len(scenario.metrics)
     said = list(caveats(scenario.metrics, sample, "unit", "sample", scenario.threshold))
-    named = {word.strip(",") for one in said for word in one.partition(" on the ")[0].split()}
+    named = {
+        word.strip(",") for one in said for word in one.partition(" on the ")[0].split()
+    }
     return [name in named for name in scenario.metrics]
 
 
@@ -91,12 +112,16 @@ def _truth(scenario: Scenario) -> list[float]:
 
 
 def labels(
-    rate: float, rows_per_cluster: int = 1, luck: float = 0.0, memory: float | None = None
+    rate: float,
+    rows_per_cluster: int = 1,
+    luck: float = 0.0,
+    memory: float | None = None,
 ) -> Draw:
     """Return a draw of labels, about so many positive, and probabilities.
 
-    Rows of a cluster share their luck, of this standard deviation on the scale of the logit;
-    `memory` is its correlation with that of the cluster before, where clusters are consecutive.
+    Rows of a cluster share their luck, of this standard deviation on the scale of the
+    logit; `memory` is its correlation with that of the cluster before, where clusters
+    are consecutive.
     """
 
     def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
@@ -128,7 +153,9 @@ def numbers(
 
 
 def claims(share: float) -> Draw:
-    """Return a draw of amounts that are zero but for a share, and there have light tails."""
+    """Return a draw of amounts that are zero but for a share, and there have light
+    tails.
+    """
 
     def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
         known = np.exp(0.5 * generator.normal(size=clusters))
@@ -140,7 +167,9 @@ def claims(share: float) -> Draw:
 
 
 def panel(customers_per_day: float, luck: float) -> Draw:
-    """Return a draw of rows of customers, each with luck of its own, on days with theirs."""
+    """Return a draw of rows of customers, each with luck of its own, on days with
+    theirs.
+    """
 
     def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
         codes = np.repeat(np.arange(clusters), _DAY)
@@ -149,7 +178,9 @@ def panel(customers_per_day: float, luck: float) -> Draw:
         known = -1 + 1.2 * generator.normal(size=len(codes))
         shared = luck * generator.normal(size=customers)[who]
         days = 0.3 * generator.normal(size=clusters)[codes]
-        y = (generator.random(len(codes)) < expit(known + shared + days)).astype(np.int64)
+        y = (generator.random(len(codes)) < expit(known + shared + days)).astype(
+            np.int64
+        )
         both = np.column_stack([codes, who]).view(ConsecutiveClusters)
         return SetPrediction(y, expit(known), both)
 
@@ -157,17 +188,23 @@ def panel(customers_per_day: float, luck: float) -> Draw:
 
 
 def uneven(draw: Draw, spread: float = 1.0) -> Draw:
-    """Return a draw whose rows have lognormal weights: of spread 1, as much is told as by 37 %."""
+    """Return a draw whose rows have lognormal weights: of spread 1, as much is told as
+    by 37 %.
+    """
 
     def weighted(generator: np.random.Generator, clusters: int) -> SetPrediction:
         rows = draw(generator, clusters)
-        return replace(rows, weights=generator.lognormal(sigma=spread, size=len(rows.y)))
+        return replace(
+            rows, weights=generator.lognormal(sigma=spread, size=len(rows.y))
+        )
 
     return weighted
 
 
 def amounts(generator: np.random.Generator, clusters: int) -> SetPrediction:
-    """Draw lognormal amounts, such as prices; half of the variance of the logarithm is known."""
+    """Draw lognormal amounts, such as prices; half of the variance of the logarithm is
+    known.
+    """
     signal = np.sqrt(0.5) * generator.normal(size=clusters)
     y = np.exp(signal + np.sqrt(0.5) * generator.normal(size=clusters))
     return SetPrediction(y, np.exp(signal + 0.25), np.arange(clusters))
@@ -178,10 +215,14 @@ def several_classes(generator: np.random.Generator, clusters: int) -> SetPredict
     shares = np.array([0.5, 0.3, 0.15, 0.05])
     y = generator.choice(4, size=clusters, p=shares)
     evidence = 1.3 * np.eye(4)[y] + generator.normal(size=(clusters, 4))
-    return SetPrediction(y, softmax(evidence + np.log(shares), axis=1), np.arange(clusters))
+    return SetPrediction(
+        y, softmax(evidence + np.log(shares), axis=1), np.arange(clusters)
+    )
 
 
-def _luck(generator: np.random.Generator, clusters: int, memory: float | None) -> np.ndarray:
+def _luck(
+    generator: np.random.Generator, clusters: int, memory: float | None
+) -> np.ndarray:
     """An autoregressive series of variance 1 that has been running for ever."""
     persists = memory or 0.0
     shocks = np.sqrt(1 - persists**2) * generator.normal(size=clusters)
@@ -217,38 +258,76 @@ SCENARIOS = (
     Scenario("30 % positives, 60 groups of 10", _LABELS, 60, _grouped),
     Scenario("four classes, 400 rows", _CLASSES, 400, several_classes),
     Scenario("normal errors, 200 rows", _NUMBERS, 200, numbers(_normal)),
-    Scenario("errors of Student's t (5), 200 rows", _NUMBERS, 200, numbers(_student(5))),
-    Scenario("30 % positives, 400 rows of uneven weight", _LABELS, 400, uneven(labels(0.3))),
-    Scenario("normal errors, 300 rows of uneven weight", _NUMBERS, 300, uneven(numbers(_normal))),
     Scenario(
-        "30 % positives, 60 groups of 10 rows of uneven weight", _LABELS, 60, uneven(_grouped)
+        "errors of Student's t (5), 200 rows", _NUMBERS, 200, numbers(_student(5))
     ),
     Scenario(
-        "errors of Student's t (3), 2,000 rows", _NUMBERS, 2_000, numbers(_student(3)), "open"
+        "30 % positives, 400 rows of uneven weight", _LABELS, 400, uneven(labels(0.3))
     ),
-    Scenario("errors of Student's t (3), 300 rows", _NUMBERS, 300, numbers(_student(3)), "open"),
+    Scenario(
+        "normal errors, 300 rows of uneven weight",
+        _NUMBERS,
+        300,
+        uneven(numbers(_normal)),
+    ),
+    Scenario(
+        "30 % positives, 60 groups of 10 rows of uneven weight",
+        _LABELS,
+        60,
+        uneven(_grouped),
+    ),
+    Scenario(
+        "errors of Student's t (3), 2,000 rows",
+        _NUMBERS,
+        2_000,
+        numbers(_student(3)),
+        "open",
+    ),
+    Scenario(
+        "errors of Student's t (3), 300 rows",
+        _NUMBERS,
+        300,
+        numbers(_student(3)),
+        "open",
+    ),
     Scenario("lognormal amounts, 300 rows", _NUMBERS, 300, amounts, "open"),
     Scenario("lognormal amounts, 2,000 rows", _NUMBERS, 2_000, amounts, "open"),
     Scenario("claims of 5 %, 2,000 rows", _NUMBERS, 2_000, claims(0.05)),
     Scenario("claims of 20 %, 300 rows", _NUMBERS, 300, claims(0.2), "open"),
     Scenario("relative errors of amounts, 40 rows", ("mape",), 40, amounts),
     Scenario("5 % positives, 200 rows", _LABELS, 200, labels(0.05), "open", 0.1),
-    Scenario("5 % positives, 20 groups of 10", _LABELS, 20, labels(0.05, 10, 1.5), "open", 0.1),
+    Scenario(
+        "5 % positives, 20 groups of 10",
+        _LABELS,
+        20,
+        labels(0.05, 10, 1.5),
+        "open",
+        0.1,
+    ),
     Scenario("60 days without memory", _BY_DAY, 60, _days, "always"),
     Scenario("60 days, memory 0.9", _BY_DAY, 60, labels(0.3, _DAY, 1.0, 0.9), "always"),
     Scenario("180 days without memory", _BY_DAY, 180, _days),
     Scenario(
-        "180 days without memory, normal errors", _NUMBERS, 180, numbers(_normal, _DAY, 0.5, 0)
+        "180 days without memory, normal errors",
+        _NUMBERS,
+        180,
+        numbers(_normal, _DAY, 0.5, 0),
     ),
     Scenario("180 days, memory 0.5", _BY_DAY, 180, labels(0.3, _DAY, 1.0, 0.5), "open"),
     Scenario("180 days, memory 0.9", _BY_DAY, 180, labels(0.3, _DAY, 1.0, 0.9), "owed"),
-    Scenario("250 days, faint memory 0.9", _BY_DAY, 250, labels(0.3, _DAY, 0.3, 0.9), "open"),
+    Scenario(
+        "250 days, faint memory 0.9", _BY_DAY, 250, labels(0.3, _DAY, 0.3, 0.9), "open"
+    ),
     Scenario("180 days, 450 customers", _LABELS, 180, panel(2.5, 1.0)),
     Scenario("own metrics, 400 rows", OWN, 400, labels(0.3), threshold=0.4),
     Scenario("own metrics, 60 groups of 10", OWN, 60, _grouped, threshold=0.4),
     Scenario("own metrics, 180 days", OWN, 180, _days, threshold=0.4),
     Scenario("own metric, 200 rows", _OWN_NUMBERS, 200, numbers(_normal)),
-    Scenario("own metric, 60 groups of 10", _OWN_NUMBERS, 60, numbers(_normal, 10, 0.5)),
+    Scenario(
+        "own metric, 60 groups of 10", _OWN_NUMBERS, 60, numbers(_normal, 10, 0.5)
+    ),
 )
 # By their places: draws do not pickle.
-COVERAGE = tuple(partial(coverage, place, simulations=1_000) for place in range(len(SCENARIOS)))
+COVERAGE = tuple(
+    partial(coverage, place, simulations=1_000) for place in range(len(SCENARIOS))
+)

@@ -1,9 +1,10 @@
 """How often the interval of a cross-validation holds the truth: its models share rows.
 
-The truth is what the interval is about (Nadeau and Bengio 2003): the score that such models, of as
-many rows as a fold is fitted on, have on average in the population. How intervals are widened for
-what the models share lives in `statistics/interval.py`; folds are cut here as `table/membership.py` does,
-at random, every row predicted once in each repeat.
+The truth is what the interval is about (Nadeau and Bengio 2003): the score that such
+models, of as many rows as a fold is fitted on, have on average in the population. How
+intervals are widened for what the models share lives in `statistics/interval.py`; folds
+are cut here as `table/membership.py` does, at random, every row predicted once in each
+repeat.
 """
 
 from functools import cache, partial
@@ -22,7 +23,8 @@ ROWS, FOLDS, REPEATS = 300, 5, 3
 MODELS, POPULATION = 400, 20_000
 _FEATURES = 8
 _SMALL = {"max_leaf_nodes": 8, "min_samples_leaf": 10, "random_state": 0}
-# Of classes and of numbers: another row in hundred changes little, or decides the first split.
+# Of classes and of numbers: another row in hundred changes little, or decides the first
+# split.
 _LEARNERS = {
     "a linear model": (LogisticRegression(), Ridge()),
     "a tree": (DecisionTreeClassifier(**_SMALL), DecisionTreeRegressor(**_SMALL)),
@@ -34,11 +36,15 @@ Rows = tuple[np.ndarray, np.ndarray]
 def coverage(
     simulations: int, seed: int, *, metric: str, learner: str, corrected: bool = True
 ) -> float:
-    """Return the share of the intervals that hold the truth; not corrected: as rows are taken."""
+    """Return the share of the intervals that hold the truth; not corrected: as rows are
+    taken.
+    """
     truth = _truth(metric, learner)
     held = 0
     for number in range(simulations):
-        found = _cross_validated(np.random.default_rng([seed, number]), metric, learner, corrected)
+        found = _cross_validated(
+            np.random.default_rng([seed, number]), metric, learner, corrected
+        )
         interval = found.interval(metric)
         held += interval.low <= truth <= interval.high
     return held / simulations
@@ -57,7 +63,9 @@ def _truth(metric: str, learner: str) -> float:
 def _cross_validated(
     generator: np.random.Generator, metric: str, learner: str, corrected: bool
 ) -> SetPrediction:
-    """Every row as often as there are repeats, predicted by models that have not seen it."""
+    """Every row as often as there are repeats, predicted by models that have not seen
+    it.
+    """
     X, y = _drawn(generator, ROWS, metric)
     prediction = np.empty((REPEATS, ROWS))
     fitted, predicted = list[int](), list[int]()
@@ -70,11 +78,15 @@ def _cross_validated(
             predicted.append(int(out.sum()))
     factor = variance_factor(fitted, predicted, REPEATS) if corrected else 1.0
     clusters = np.tile(np.arange(ROWS), REPEATS)
-    return SetPrediction(np.tile(y, REPEATS), prediction.ravel(), clusters, None, factor)
+    return SetPrediction(
+        np.tile(y, REPEATS), prediction.ravel(), clusters, None, factor
+    )
 
 
 def _drawn(generator: np.random.Generator, rows: int, metric: str) -> Rows:
-    """Features of which three tell something, one of them by a step; classes or numbers."""
+    """Features of which three tell something, one of them by a step; classes or
+    numbers.
+    """
     X = generator.normal(size=(rows, _FEATURES))
     signal = X[:, 0] + 0.5 * X[:, 1] + 1.0 * (X[:, 2] > 0) - 0.5
     if metric == "rmse":

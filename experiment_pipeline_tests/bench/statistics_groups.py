@@ -1,7 +1,8 @@
 """What comparisons of groups are worth, by simulation with the truth known.
 
-Rows of made-up groups are predicted by a model that knows a part of what there is to know. In: how
-many samples, a seed, and how rows are drawn, as of `draw`. Out: shares between 0 and 1.
+Rows of made-up groups are predicted by a model that knows a part of what there is to
+know. In: how many samples, a seed, and how rows are drawn, as of `draw`. Out: shares
+between 0 and 1.
 """
 
 from functools import cache, partial
@@ -13,7 +14,13 @@ from scipy.special import expit
 from experiment_pipeline.statistics.groups import GroupMeasure, compare_groups
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row, rows_of
+from experiment_pipeline_tests.bench.statistics_rows import (
+    COVERED,
+    SEED,
+    Aim,
+    Row,
+    rows_of,
+)
 
 POPULATION = 1_000_000
 _PER_CLUSTER = {"rows": 1, "persons": 8, "days": 20}
@@ -29,9 +36,11 @@ def draw(
     apart: float = 0.8,
     number: bool = False,
 ) -> list[GroupMeasure]:
-    """Return what is found for rows of which one cluster is of one group (persons) or of any (days).
+    """Return what is found for rows of which one cluster is of one group (persons) or
+    of any (days).
 
-    `apart` is by how much the first and the last group differ, of which the model knows two thirds.
+    `apart` is by how much the first and the last group differ, of which the model knows
+    two thirds.
     """
     per = _PER_CLUSTER[together]
     cluster = np.repeat(np.arange(rows // per), per)
@@ -47,7 +56,9 @@ def draw(
         y = truth + generator.normal(size=len(cluster))
         return compare_groups(codes, SetPrediction(y, known, clusters), 0.5, None)
     y = (generator.random(len(cluster)) < expit(truth)).astype(np.int64)
-    return compare_groups(codes, SetPrediction(y, expit(known), clusters), 0.45, ("no", "yes"))
+    return compare_groups(
+        codes, SetPrediction(y, expit(known), clusters), 0.45, ("no", "yes")
+    )
 
 
 @cache
@@ -62,13 +73,16 @@ def _holds(one: GroupMeasure, truth: np.ndarray) -> bool:
     pairs = [(one.differences, np.subtract.outer(known, known))]
     if one.ratios is not None:
         pairs.append((one.ratios, np.divide.outer(known, known)))
-    outside = [(true < bounds[..., 0]) | (true > bounds[..., 1]) for bounds, true in pairs]
+    outside = [
+        (true < bounds[..., 0]) | (true > bounds[..., 1]) for bounds, true in pairs
+    ]
     return not (np.any(outside, axis=0) & ~np.eye(len(known), dtype=bool)).any()
 
 
 def judged(samples: int, seed: int, **how: Any) -> tuple[float, float, float]:
-    """Return shares of samples: all differences and ratios, of all pairs by all measures, hold; two groups
-    differ significantly by any; and would if the standard errors, and the quantile for all, were known.
+    """Return shares of samples: all differences and ratios, of all pairs by all
+    measures, hold; two groups differ significantly by any; and would if the standard
+    errors, and the quantile for all, were known.
     """
     truths, held, said = _truth(**how), 0, 0
     estimates = np.full((samples, *np.shape(truths)), np.nan)
@@ -78,30 +92,42 @@ def judged(samples: int, seed: int, **how: Any) -> tuple[float, float, float]:
         said += any((one.differences[..., 0] > 0).any() for one in found)
         for of_groups, one in zip(sample, found, strict=True):
             of_groups[[*one.known]] = [of.estimate for of in one.known.values()]
-    gaps, true = (of[..., None] - of[..., None, :] for of in (estimates, np.array(truths)))
+    gaps, true = (
+        of[..., None] - of[..., None, :] for of in (estimates, np.array(truths))
+    )
     gaps = np.ma.masked_invalid(gaps)
     errors = np.ma.masked_where(gaps.count(axis=0) < samples / 20, gaps.std(axis=0))
-    by_chance, largest = ((of / errors).max(axis=(1, 2, 3)) for of in (abs(gaps - true), gaps))
+    by_chance, largest = (
+        (of / errors).max(axis=(1, 2, 3)) for of in (abs(gaps - true), gaps)
+    )
     known = (largest > np.quantile(by_chance.compressed(), 0.95)).mean()
     return held / samples, said / samples, float(known)
 
 
 def grouped(number_of_groups: int, together: str, *, simulations: int) -> list[Row]:
-    """Return what comparisons of groups of rows that hang together hold, and whom they accuse."""
+    """Return what comparisons of groups of rows that hang together hold, and whom they
+    accuse.
+    """
     how = {"groups": number_of_groups, "together": together}
     rates, apart, known = judged(simulations, SEED, **how)
     errors, *_ = judged(simulations, SEED, **how, number=True)
     _, equal, _ = judged(simulations, SEED, **how, apart=0.0)
-    # Intervals over days allow for a memory that these lack; what that costs is in the last figure.
+    # Intervals over days allow for a memory that these lack; what that costs is in the
+    # last figure.
     held = Aim(low=COVERED.low) if together == "days" else COVERED
     figures = {
         "all comparisons of rates hold": (rates, held),
         "all comparisons of errors hold": (errors, held),
         "equal ones said to differ": (equal, Aim(high=0.05)),
         "different ones said to differ": (apart, None),
-        "of those that known errors would show": (min(apart / max(known, 1e-9), 1), Aim(low=0.8)),
+        "of those that known errors would show": (
+            min(apart / max(known, 1e-9), 1),
+            Aim(low=0.8),
+        ),
     }
-    return rows_of(f"{number_of_groups} groups, drawn by {together}: ", simulations, figures)
+    return rows_of(
+        f"{number_of_groups} groups, drawn by {together}: ", simulations, figures
+    )
 
 
 GROUPS = tuple(

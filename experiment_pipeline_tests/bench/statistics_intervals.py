@@ -1,6 +1,8 @@
-"""How many new rows intervals and sets hold, of 90 % promised: worlds whose errors are known.
+"""How many new rows intervals and sets hold, of 90 % promised: worlds whose errors are
+known.
 
-Test rows calibrate, new rows of other clusters are counted; a figure is the mean share that is held.
+Test rows calibrate, new rows of other clusters are counted; a figure is the mean share
+that is held.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,10 @@ from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.stages.validation_report.effects import check_coverage
 from experiment_pipeline.stages.validation_report.gates import held_coverage
 from experiment_pipeline.statistics.calibration import sets_of
-from experiment_pipeline.statistics.interval import ConsecutiveClusters, weighted_quantile
+from experiment_pipeline.statistics.interval import (
+    ConsecutiveClusters,
+    weighted_quantile,
+)
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.bench.statistics_rows import Aim, each
@@ -33,7 +38,9 @@ class World:
     size: int = 1  # rows of each
     luck: float = 0.0
     memory: float | None = None  # None: clusters have no order
-    uneven: bool = False  # a quarter of the clusters is ten times as large, and twice as loud
+    uneven: bool = (
+        False  # a quarter of the clusters is ten times as large, and twice as loud
+    )
     noise: Literal["even", "by feature", "by prediction"] = "even"
     part: Literal["all", "loud", "quiet"] = "all"  # of the new rows, that is counted
 
@@ -45,61 +52,95 @@ class World:
         generator = np.random.default_rng(seed)
         large = self.uneven & (generator.random(clusters) < 0.25)
         codes = np.repeat(np.arange(clusters), np.where(large, 10, 1) * self.size)
-        shared, error = generator.normal(size=clusters), generator.normal(size=len(codes))
+        shared, error = (
+            generator.normal(size=clusters),
+            generator.normal(size=len(codes)),
+        )
         if self.memory is not None:
-            shared = lfilter([1.0], [1.0, -self.memory], np.sqrt(1 - self.memory**2) * shared)
+            shared = lfilter(
+                [1.0], [1.0, -self.memory], np.sqrt(1 - self.memory**2) * shared
+            )
             codes = codes.view(ConsecutiveClusters)
-        frame = pd.DataFrame(generator.normal(size=(len(codes), 3)), columns=["a", "b", "c"])
+        frame = pd.DataFrame(
+            generator.normal(size=(len(codes), 3)), columns=["a", "b", "c"]
+        )
         known, loud = frame["a"].to_numpy(), np.ones(len(codes))
         if self.noise != "even":
             loud = np.where(frame["b"] > 0.67, 3.0, 1.0)
             loud = loud if self.noise == "by feature" else np.exp(0.7 * known)
         y = known + (1 + large[codes]) * (self.luck * shared[codes] + loud * error)
-        among = {"all": loud > 0, "loud": loud >= np.quantile(loud, 0.75), "quiet": loud <= 1}
+        among = {
+            "all": loud > 0,
+            "loud": loud >= np.quantile(loud, 0.75),
+            "quiet": loud <= 1,
+        }
         return frame, SetPrediction(y, known, codes), among[self.part]
 
 
-def held(simulations: int, seed: int, *, world: World, hierarchical: bool = False) -> float:
-    """Return the share of new rows in their interval: ours, or one with weights of 1/size."""
+def held(
+    simulations: int, seed: int, *, world: World, hierarchical: bool = False
+) -> float:
+    """Return the share of new rows in their interval: ours, or one with weights of
+    1/size.
+    """
     found = []
     for number in range(simulations):
         frame, rows, _ = world.draw([seed, number, 0], world.clusters)
-        new, predicted, part = world.draw([seed, number, 1], max(NEW_ROWS // world.size, 100))
-        ends = Calibrated.on(frame, rows, None).columns(COVERAGE, None, new, predicted.prediction)
-        low, high = ends["lower"] - predicted.prediction, ends["upper"] - predicted.prediction
+        new, predicted, part = world.draw(
+            [seed, number, 1], max(NEW_ROWS // world.size, 100)
+        )
+        ends = Calibrated.on(frame, rows, None).columns(
+            COVERAGE, None, new, predicted.prediction
+        )
+        low, high = (
+            ends["lower"] - predicted.prediction,
+            ends["upper"] - predicted.prediction,
+        )
         if hierarchical:  # Lee, Barber and Willett 2023
             errors, sizes = rows.y - rows.prediction, np.bincount(rows.clusters)
             known = 1 / sizes[rows.clusters], (1 + COVERAGE) / 2 * (1 + 1 / len(sizes))
-            low, high = -weighted_quantile(-errors, *known), weighted_quantile(errors, *known)
+            low, high = (
+                -weighted_quantile(-errors, *known),
+                weighted_quantile(errors, *known),
+            )
         error = predicted.y - predicted.prediction
         found.append(((low <= error) & (error <= high))[part].mean())
     return float(np.mean(found))
 
 
 def refused(simulations: int, seed: int, *, world: World) -> float:
-    """Return how often the gate of 90 % refuses sound intervals, on a fifth as many validation clusters."""
+    """Return how often the gate of 90 % refuses sound intervals, on a fifth as many
+    validation clusters.
+    """
     spec, passed = clinic.spec("regression", coverage=COVERAGE), 0
     for number in range(simulations):
         frame, rows, _ = world.draw([seed, number, 0], world.clusters)
         new, predicted, _ = world.draw([seed, number, 1], world.clusters // 5)
         known = Calibrated.on(frame, rows, None)
-        passed += held_coverage(check_coverage(spec, known, new, predicted, [], frame)).passed
+        passed += held_coverage(
+            check_coverage(spec, known, new, predicted, [], frame)
+        ).passed
     return 1 - passed / simulations
 
 
 def sets_held(simulations: int, seed: int, *, shares: tuple[float, ...]) -> float:
     """Return the share of new rows of the second class that have it in their set.
 
-    Of classes with these `shares`, in clusters of ten rows, whose luck moves the log odds.
+    Of classes with these `shares`, in clusters of ten rows, whose luck moves the log
+    odds.
     """
     found, codes = [], np.arange(800 + NEW_ROWS) // 10
     for number in range(simulations):
         generator = np.random.default_rng([seed, number])
-        odds, luck = np.log(shares) + generator.normal(size=(2, len(codes), len(shares)))
+        odds, luck = np.log(shares) + generator.normal(
+            size=(2, len(codes), len(shares))
+        )
         truth = softmax(odds + luck[codes] - np.log(shares), axis=1).cumsum(axis=1)
         y = (generator.random((len(codes), 1)) > truth).sum(axis=1)
         every, test = SetPrediction(y, softmax(odds, axis=1), codes), slice(800)
-        known = Calibrated.on(pd.DataFrame(index=range(800)), every.rows(test), range(len(shares)))
+        known = Calibrated.on(
+            pd.DataFrame(index=range(800)), every.rows(test), range(len(shares))
+        )
         new = every.rows((y == 1) & (codes >= 80))
         found.append(sets_of(new.prediction, known.at(COVERAGE) or ())[:, 1].mean())
     return float(np.mean(found))
@@ -134,7 +175,9 @@ NEW_ROWS_HELD = (
         for by in ("by feature", "by prediction")
         for rows in (500, 2_000)
         for part, aim in _PARTS.items()
-        for world in [World(f"{rows:,} rows, noise {by}: {part}", rows, noise=by, part=part)]
+        for world in [
+            World(f"{rows:,} rows, noise {by}: {part}", rows, noise=by, part=part)
+        ]
         for job in each(aim, 200, held, {"{world}": {"world": world}})
     ),
     *each(FALSE_ALARMS, 500, refused, _REFUSED),

@@ -36,7 +36,12 @@ from experiment_pipeline_tests.bench.statistics_rows import NEVER, SEED, Aim, Ro
 from experiment_pipeline_tests.bench.tables import spec_of
 
 LEAK_CODES = (
-    *("leak_suspect", "made_of_target", "telling_missing_values", "probe_nearly_perfect"),
+    *(
+        "leak_suspect",
+        "made_of_target",
+        "telling_missing_values",
+        "probe_nearly_perfect",
+    ),
     "related_rows",
 )
 METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
@@ -45,11 +50,15 @@ LEAK = "leak"
 
 def leaks(problem: Problem) -> list[Finding]:
     """Analyse a table, and return what is found of leaks."""
-    spec = spec_of(problem.task, METRICS[problem.task], problem.target, **problem.declared)
+    spec = spec_of(
+        problem.task, METRICS[problem.task], problem.target, **problem.declared
+    )
     frame = problem.frame.reset_index(drop=True).rename_axis(index="row_number")
     prepared = prepare(frame, spec.preparation).frame
     features = feature_columns(prepared, spec)
-    findings = analyse(prepared, assign_sets(prepared, spec, features), features, spec).findings
+    findings = analyse(
+        prepared, assign_sets(prepared, spec, features), features, spec
+    ).findings
     return [
         one
         for one in findings
@@ -60,30 +69,58 @@ def leaks(problem: Problem) -> list[Finding]:
 
 
 def planted(*, simulations: int) -> list[Row]:
-    """Return how many of the first planted leaks are found, and the planted column is named."""
+    """Return how many of the first planted leaks are found, and the planted column is
+    named.
+    """
     found = [
-        any(LEAK in one.columns for one in leaks(with_column(LEAK, 1, base, column, SEED)))
+        any(
+            LEAK in one.columns
+            for one in leaks(with_column(LEAK, 1, base, column, SEED))
+        )
         for base, column in PLANTED[:simulations]
     ]
-    return [Row("planted leaks that are named", np.mean(found), Aim(low=0.8), len(found))]
+    return [
+        Row("planted leaks that are named", np.mean(found), Aim(low=0.8), len(found))
+    ]
 
 
 def related(*, simulations: int) -> list[Row]:
-    """Return how many tables of related rows, that no column shows, are named; so many of each kind."""
-    found = [bool(leaks(make(SEED + draw))) for make in RELATED for draw in range(simulations)]
+    """Return how many tables of related rows, that no column shows, are named; so many
+    of each kind.
+    """
+    found = [
+        bool(leaks(make(SEED + draw)))
+        for make in RELATED
+        for draw in range(simulations)
+    ]
     name = "tables of related rows that are named"
     return [Row(name, np.mean(found), Aim(low=0.8), len(found))]
 
 
 def clean(*, simulations: int) -> list[Row]:
-    """Return how many of the first tables without a leak are accused, and how many of them stopped."""
-    tables = [*(partial(make, SEED) for make in MADE), *(partial(real, *one) for one in REAL)]
+    """Return how many of the first tables without a leak are accused, and how many of
+    them stopped.
+    """
+    tables = [
+        *(partial(make, SEED) for make in MADE),
+        *(partial(real, *one) for one in REAL),
+    ]
     found = [leaks(table()) for table in tables[:simulations]]
     stopped = [any(one.severity == "blocks" for one in findings) for findings in found]
     related = ["related_rows" in {one.code for one in findings} for findings in found]
     return [
-        Row("clean tables accused", np.mean([*map(bool, found)]), Aim(high=0.1), len(found)),
-        Row("clean tables accused of related rows", np.mean(related), Aim(high=0.05), len(found)),
+        Row(
+            "clean tables accused",
+            np.mean([*map(bool, found)]),
+            Aim(high=0.1),
+            len(found),
+        ),
+        Row(
+            "clean tables accused of related rows",
+            np.mean(related),
+            Aim(high=0.05),
+            len(found),
+        ),
         Row("clean tables stopped", np.mean(stopped), NEVER, len(found)),
     ]
 
@@ -92,11 +129,15 @@ def _number(y: pd.Series) -> pd.Series:
     """The target as a number: itself, or the place of its class, the rarest last."""
     if pd.api.types.is_numeric_dtype(y):
         return y.astype(float)
-    return y.map({name: place for place, name in enumerate(y.value_counts().index)}).astype(float)
+    return y.map(
+        {name: place for place, name in enumerate(y.value_counts().index)}
+    ).astype(float)
 
 
 def _renamed(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    return table["y"].map(lambda name: f"status {sorted(table['y'].unique()).index(name)}")
+    return table["y"].map(
+        lambda name: f"status {sorted(table['y'].unique()).index(name)}"
+    )
 
 
 def _near_copy(table: pd.DataFrame, rng: np.random.Generator) -> object:
@@ -119,10 +160,16 @@ def _flipped(table: pd.DataFrame, rng: np.random.Generator, share: float) -> obj
     return np.where(rng.random(len(y)) < share, other, y)
 
 
-def _mean_by(table: pd.DataFrame, rng: np.random.Generator, key: str, prior: float = 0.0) -> object:
+def _mean_by(
+    table: pd.DataFrame, rng: np.random.Generator, key: str, prior: float = 0.0
+) -> object:
     """Target encoding over all rows, drawn to the overall mean by `prior` rows."""
     y = _number(table["y"])
-    y = (y == y.max()).astype(float) if not pd.api.types.is_numeric_dtype(table["y"]) else y
+    y = (
+        (y == y.max()).astype(float)
+        if not pd.api.types.is_numeric_dtype(table["y"])
+        else y
+    )
     groups = y.groupby(table[key])
     sums, rows = groups.transform("sum"), groups.transform("size")
     return (sums + prior * y.mean()) / (rows + prior)
@@ -137,13 +184,21 @@ def _others_mean(table: pd.DataFrame, rng: np.random.Generator, key: str) -> obj
 
 
 def _along(
-    make: Callable[[pd.Series], pd.Series], key: str | None = None, by: str | None = None
+    make: Callable[[pd.Series], pd.Series],
+    key: str | None = None,
+    by: str | None = None,
 ) -> Column:
-    """Something computed along the table's rows, or by a column, of all or of each value of a key."""
+    """Something computed along the table's rows, or by a column, of all or of each
+    value of a key.
+    """
 
     def column(table: pd.DataFrame, _: np.random.Generator) -> object:
         y = _number(table["y"] if by is None else table.sort_values(by)["y"])
-        return make(y) if key is None else y.groupby(table[key], group_keys=False).apply(make)
+        return (
+            make(y)
+            if key is None
+            else y.groupby(table[key], group_keys=False).apply(make)
+        )
 
     return column
 
@@ -153,9 +208,13 @@ def _rounded(plant: Column) -> Column:
 
 
 def _neighbours_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    """The mean target of the 10 rows with the most similar income, the row among them."""
+    """The mean target of the 10 rows with the most similar income, the row
+    among them.
+    """
     order = np.argsort(table["income"].to_numpy(), kind="stable")
-    return _number(table["y"]).iloc[order].rolling(10, 1, center=True).mean().sort_index()
+    return (
+        _number(table["y"]).iloc[order].rolling(10, 1, center=True).mean().sort_index()
+    )
 
 
 def _sorted_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
@@ -169,19 +228,36 @@ def _sorted_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
 def _prefixed_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """Ids that begin with a letter for the outcome."""
     letters = _number(table["y"]).astype(int).map(lambda code: "KXBD"[code])
-    return [f"{a}-{n:05d}" for a, n in zip(letters, rng.permutation(len(table)), strict=True)]
+    return [
+        f"{a}-{n:05d}"
+        for a, n in zip(letters, rng.permutation(len(table)), strict=True)
+    ]
 
 
 WORDS = np.array(
     [
-        *("called", "about", "the", "bill", "and", "was", "told", "to", "wait", "offer"),
+        *(
+            "called",
+            "about",
+            "the",
+            "bill",
+            "and",
+            "was",
+            "told",
+            "to",
+            "wait",
+            "offer",
+        ),
         *("sent", "again", "by", "letter", "branch", "visit"),
     ]
 )
 
 
 def _text(
-    table: pd.DataFrame, rng: np.random.Generator, said: Callable[[object], str], share: float = 1.0
+    table: pd.DataFrame,
+    rng: np.random.Generator,
+    said: Callable[[object], str],
+    share: float = 1.0,
 ) -> object:
     """Notes of random words, a share of which say the target somewhere."""
     notes = []
@@ -195,7 +271,9 @@ def _text(
 
 def _closed(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """A number that only those who left have."""
-    return np.where(_number(table["y"]) > 0, rng.normal(size=len(table)).round(3), np.nan)
+    return np.where(
+        _number(table["y"]) > 0, rng.normal(size=len(table)).round(3), np.nan
+    )
 
 
 def _refund(table: pd.DataFrame, rng: np.random.Generator) -> object:
@@ -209,7 +287,9 @@ def _own_forest(table: pd.DataFrame, rng: np.random.Generator) -> object:
     from sklearn.ensemble import RandomForestClassifier
 
     values = table[["age", "income"]]
-    forest = RandomForestClassifier(50, random_state=0, n_jobs=1).fit(values, table["y"])
+    forest = RandomForestClassifier(50, random_state=0, n_jobs=1).fit(
+        values, table["y"]
+    )
     return forest.predict_proba(values)[:, 0]
 
 
@@ -234,12 +314,19 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("copy with 5 % flips", partial(_flipped, share=0.05), (binary,)),
     (
         "copy with 10 % flips",
-        *(partial(_flipped, share=0.1), (binary, multiclass, by_time, prices, by_group)),
+        *(
+            partial(_flipped, share=0.1),
+            (binary, multiclass, by_time, prices, by_group),
+        ),
     ),
     ("copy with 20 % flips", partial(_flipped, share=0.2), (binary,)),
     ("copy with noise of 5 %", partial(_noisy, share=0.05), (by_time,)),
     ("copy with noise of 50 %", partial(_noisy, share=0.5), (by_time,)),
-    ("target encoding over all rows", partial(_mean_by, key="shop"), (binary, multiclass, prices)),
+    (
+        "target encoding over all rows",
+        partial(_mean_by, key="shop"),
+        (binary, multiclass, prices),
+    ),
     ("target encoding over all rows", partial(_mean_by, key="product"), (by_time,)),
     ("smoothed target encoding", partial(_mean_by, key="shop", prior=10), (binary,)),
     ("target encoding over the others", partial(_others_mean, key="shop"), (binary,)),
@@ -247,12 +334,32 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("mean of the patient", partial(_mean_by, key="patient"), (by_group,)),
     ("mean of neighbours in income", _neighbours_mean, (binary,)),
     ("rolling mean of 30 rows", _along(lambda y: y.rolling(30, 1).mean()), (binary,)),
-    ("share so far, by shop", _along(lambda y: y.expanding().mean(), "shop"), (binary,)),
-    ("rolling mean of 7 rows", _along(lambda y: y.rolling(7, 1).mean(), by="day"), (_unsorted,)),
-    ("rolling mean of 7 days", _along(lambda y: y.rolling(7, 1).mean(), "store"), (by_time,)),
-    ("rolling mean, rounded", _rounded(_along(lambda y: y.rolling(7).mean())), (by_time,)),
+    (
+        "share so far, by shop",
+        _along(lambda y: y.expanding().mean(), "shop"),
+        (binary,),
+    ),
+    (
+        "rolling mean of 7 rows",
+        _along(lambda y: y.rolling(7, 1).mean(), by="day"),
+        (_unsorted,),
+    ),
+    (
+        "rolling mean of 7 days",
+        _along(lambda y: y.rolling(7, 1).mean(), "store"),
+        (by_time,),
+    ),
+    (
+        "rolling mean, rounded",
+        _rounded(_along(lambda y: y.rolling(7).mean())),
+        (by_time,),
+    ),
     ("centred mean", _along(lambda y: y.rolling(5, 1, center=True).mean()), (by_time,)),
-    ("exponential mean", _along(lambda y: y.ewm(alpha=0.2).mean(), "store"), (by_time,)),
+    (
+        "exponential mean",
+        _along(lambda y: y.ewm(alpha=0.2).mean(), "store"),
+        (by_time,),
+    ),
     ("sum so far", _along(lambda y: y.cumsum(), "store"), (by_time,)),
     ("tomorrow's value", _along(lambda y: y.shift(-1), "store"), (by_time,)),
     ("how many are still to come", _future, (by_group,)),
@@ -262,10 +369,18 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("the same in half of the rows", partial(_text, said=str, share=0.5), (binary,)),
     (
         "text that tells the outcome",
-        partial(_text, said=lambda y: "cancelled" if y == "churned" else "renewed", share=0.97),
+        partial(
+            _text,
+            said=lambda y: "cancelled" if y == "churned" else "renewed",
+            share=0.97,
+        ),
         (binary,),
     ),
-    ("text that holds the number", partial(_text, said=lambda y: f"paid {y:.2f} EUR"), (prices,)),
+    (
+        "text that holds the number",
+        partial(_text, said=lambda y: f"paid {y:.2f} EUR"),
+        (prices,),
+    ),
     ("missing unless the outcome", _closed, (binary,)),
     ("amount paid afterwards", _refund, (binary,)),
     ("predictions of a model for its own rows", _own_forest, (binary,)),

@@ -1,4 +1,5 @@
-"""How the promise of a model is watched, by simulation with the truth known: false alarms, drops seen.
+"""How the promise of a model is watched, by simulation with the truth known: false
+alarms, drops seen.
 
 A year is a validation set and 365 days of labels. Every day the question is asked.
 """
@@ -19,7 +20,9 @@ AUC = 0.8
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from; `day`: how much days differ, in standard deviations of a row's score."""
+    """Where rows come from; `day`: how much days differ, in standard deviations of a
+    row's score.
+    """
 
     metric: str
     positives: float = 0.5
@@ -33,8 +36,14 @@ class Source:
     def __str__(self) -> str:
         """What differs from the plainest source."""
         plain = type(self)(self.metric)
-        own = {name: value for name, value in vars(self).items() if value != vars(plain)[name]}
-        return ", ".join([self.metric, *(f"{name} {value}" for name, value in own.items())])
+        own = {
+            name: value
+            for name, value in vars(self).items()
+            if value != vars(plain)[name]
+        }
+        return ", ".join(
+            [self.metric, *(f"{name} {value}" for name, value in own.items())]
+        )
 
     def rows(
         self, sizes: np.ndarray, rng: np.random.Generator, auc: np.ndarray | float = AUC
@@ -44,34 +53,56 @@ class Source:
         unit = np.repeat(np.arange(units), sizes)
         effect = rng.normal(size=units)
         for at in range(1, units):
-            effect[at] = self.memory * effect[at - 1] + np.sqrt(1 - self.memory**2) * effect[at]
+            effect[at] = (
+                self.memory * effect[at - 1] + np.sqrt(1 - self.memory**2) * effect[at]
+            )
         apart = (np.sqrt(2) * ndtri(auc) + self.day * effect)[unit]
         if self.metric == "rmse":
             errors = rng.lognormal(0, 0.6, n) if self.tail else rng.normal(size=n)
-            return SetPrediction(errors * np.exp(-self.day * effect[unit]), np.zeros(n), unit)
+            return SetPrediction(
+                errors * np.exp(-self.day * effect[unit]), np.zeros(n), unit
+            )
         y = rng.random(n) < self.positives
         scores = rng.normal(size=n) + apart * y
-        fixed = np.sqrt(2) * ndtri(AUC)  # the model does not know that anything has changed
+        fixed = np.sqrt(2) * ndtri(
+            AUC
+        )  # the model does not know that anything has changed
         odds = np.log(self.positives / (1 - self.positives))
-        return SetPrediction(y.astype(np.int64), expit(odds + fixed * (scores - fixed / 2)), unit)
+        return SetPrediction(
+            y.astype(np.int64), expit(odds + fixed * (scores - fixed / 2)), unit
+        )
 
 
 QUIET = [
     *(Source("roc_auc"), Source("roc_auc", 0.1), Source("roc_auc", day=0.1)),
-    *(Source("roc_auc", day=0.1, uneven=True), Source("log_loss"), Source("log_loss", day=0.1)),
+    *(
+        Source("roc_auc", day=0.1, uneven=True),
+        Source("log_loss"),
+        Source("log_loss", day=0.1),
+    ),
     *(Source("log_loss", 0.1), Source("rmse"), Source("rmse", validation=3_000)),
     Source("rmse", tail=True),
 ]
 ALIKE = Source("roc_auc", day=0.1, memory=0.5)
-_OTHERS: list[dict[str, Any]] = [{"validation": 3_000}, {"positives": 0.3}, {"positives": 0.1}]
+_OTHERS: list[dict[str, Any]] = [
+    {"validation": 3_000},
+    {"positives": 0.3},
+    {"positives": 0.1},
+]
 RARE = [replace(QUIET[0], **one) for one in (*_OTHERS, {"labels": 75})]
 
 
 def found(
-    years: int, seed: int, *, source: Source, drop: int = DAYS, within: int = 0, less: float = 0.03
+    years: int,
+    seed: int,
+    *,
+    source: Source,
+    drop: int = DAYS,
+    within: int = 0,
+    less: float = 0.03,
 ) -> float:
-    """Return the share of years in which the score was called fallen: on no reason, or `within` so many
-    days after a `drop` to so much `less`, and not before.
+    """Return the share of years in which the score was called fallen: on no reason, or
+    `within` so many days after a `drop` to so much `less`, and not before.
     """
     rng, days = np.random.default_rng(seed), []
     last = drop + within if within else DAYS
@@ -79,13 +110,21 @@ def found(
     for _ in range(years):
         sizes = np.full(last, source.labels)
         if source.uneven:
-            sizes = (source.labels * np.exp(rng.normal(size=last))).clip(30, 3_000).astype(np.int64)
+            sizes = (
+                (source.labels * np.exp(rng.normal(size=last)))
+                .clip(30, 3_000)
+                .astype(np.int64)
+            )
         # Its rows come from other days; a random split does not know of which.
         judged = source.rows(np.full(source.validation // 25, 25), rng)
         judged = replace(judged, clusters=np.arange(len(judged.y)))
         promised = judged.interval(source.metric)
-        days.append(Days.of(source.metric, promised, judged, source.rows(sizes, rng, auc)))
-    levels, sizes = (np.array([getattr(one, name) for one in days]) for name in ("levels", "sizes"))
+        days.append(
+            Days.of(source.metric, promised, judged, source.rows(sizes, rng, auc))
+        )
+    levels, sizes = (
+        np.array([getattr(one, name) for one in days]) for name in ("levels", "sizes")
+    )
     reference = np.array([[one.reference] for one in days])
     first = np.full(years, np.inf)
     for day in range(1, last + 1):
@@ -99,8 +138,17 @@ _ALARM, _LESS = "{source}: a false alarm", "{source}: {less:g} less is seen"
 PROMISE = (
     *each(Aim(high=0.05), _YEARS, found, {_ALARM: {"source": QUIET}}),
     *each(None, _YEARS, found, {_ALARM: {"source": ALIKE}}),
-    *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": QUIET[0], **_seen, "less": 0.03}}),
+    *each(
+        Aim(low=0.9),
+        _YEARS,
+        found,
+        {_LESS: {"source": QUIET[0], **_seen, "less": 0.03}},
+    ),
     *each(None, _YEARS, found, {_LESS: {"source": RARE, **_seen, "less": 0.03}}),
-    *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": RARE[2], **_seen, "less": 0.05}}),
-    *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": RARE[3], **_seen, "less": 0.06}}),
+    *each(
+        Aim(low=0.9), _YEARS, found, {_LESS: {"source": RARE[2], **_seen, "less": 0.05}}
+    ),
+    *each(
+        Aim(low=0.9), _YEARS, found, {_LESS: {"source": RARE[3], **_seen, "less": 0.06}}
+    ),
 )

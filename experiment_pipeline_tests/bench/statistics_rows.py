@@ -1,7 +1,9 @@
-"""A row of the simulations: a figure, where it should lie, and how many made-up tables it is from.
+"""A row of the simulations: a figure, where it should lie, and how many made-up tables
+it is from.
 
-A job makes rows; it is called with the number of its `simulations`, and runs in a process of its own, so
-it must pickle. What is simulated lives in the modules `statistics_*`, with its jobs below it.
+A job makes rows; it is called with the number of its `simulations`, and runs in a
+process of its own, so it must pickle. What is simulated lives in the modules
+`statistics_*`, with its jobs below it.
 """
 
 import itertools
@@ -53,16 +55,29 @@ class Row:
         if self.aim is not None:
             aim = str(self.aim)
             holds = "yes" if self.aim.low <= self.figure <= self.aim.high else "no"
-        return [self.name, f"**{100 * self.figure:.1f} %**", aim, f"{self.simulations:,}", holds]
+        return [
+            self.name,
+            f"**{100 * self.figure:.1f} %**",
+            aim,
+            f"{self.simulations:,}",
+            holds,
+        ]
 
 
 Job = partial[Sequence[Row]]
 
 
 def share(
-    name: str, aim: Aim | None, simulate: Callable[..., float], *, simulations: int, **given: Any
+    name: str,
+    aim: Aim | None,
+    simulate: Callable[..., float],
+    *,
+    simulations: int,
+    **given: Any,
 ) -> list[Row]:
-    """Return the row of a simulation that gives one share; `simulate` takes their number and a seed."""
+    """Return the row of a simulation that gives one share; `simulate` takes their
+    number and a seed.
+    """
     return [Row(name, simulate(simulations, SEED, **given), aim, simulations)]
 
 
@@ -70,7 +85,9 @@ def rows_of(
     name: str, simulations: int, figures: Mapping[str, tuple[float, Aim | None]]
 ) -> list[Row]:
     """Return the rows of a simulation that gives several figures."""
-    return [Row(name + what, one, aim, simulations) for what, (one, aim) in figures.items()]
+    return [
+        Row(name + what, one, aim, simulations) for what, (one, aim) in figures.items()
+    ]
 
 
 def each(
@@ -79,9 +96,13 @@ def each(
     simulate: Callable[..., float],
     cases: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[Job]:
-    """A simulation for each case, by its name, and for each of listed arguments, which `{…}` of it tell."""
+    """A simulation for each case, by its name, and for each of listed arguments, which
+    `{…}` of it tell.
+    """
     for name, given in cases.items():
-        lists = [value if isinstance(value, list) else [value] for value in given.values()]
+        lists = [
+            value if isinstance(value, list) else [value] for value in given.values()
+        ]
         for values in itertools.product(*lists):
             case = dict(zip(given, values, strict=True))
             shown = name.format_map(case)

@@ -1,7 +1,8 @@
-"""How well the sets are cut, by simulation with the truth known: coverage, false alarms, moves.
+"""How well the sets are cut, by simulation with the truth known: coverage, false
+alarms, moves.
 
-Tables are drawn from a model that is known, cut as an experiment cuts them, and judged as an
-experiment judges them.
+Tables are drawn from a model that is known, cut as an experiment cuts them, and judged
+as an experiment judges them.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,13 @@ from experiment_pipeline.stages.split_sets.page import check_copies
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.membership import assign_sets
-from experiment_pipeline_tests.bench.statistics_rows import COVERED, NEARLY_ALWAYS, NEVER, Aim, each
+from experiment_pipeline_tests.bench.statistics_rows import (
+    COVERED,
+    NEARLY_ALWAYS,
+    NEVER,
+    Aim,
+    each,
+)
 from experiment_pipeline_tests.bench.tables import spec_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
@@ -42,7 +49,9 @@ def _measures(rows: int, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _jobs(rows: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Employees of whom some share department and title; the title fixes the department."""
+    """Employees of whom some share department and title; the title fixes the
+    department.
+    """
     title = np.minimum(rng.zipf(1.4, rows), 500)
     codes = np.column_stack([title % 20, title, rng.integers(0, 10, rows)])
     frame = _with_target(codes / np.array([20, 500, 10]), rng)
@@ -79,7 +88,9 @@ def _with_target(values: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _experiment(by: str = "random", **more: object) -> ExperimentSpec:
-    return spec_of("binary", "roc_auc", TARGET, positive_class=1, split=_SPLITS[by] | more)
+    return spec_of(
+        "binary", "roc_auc", TARGET, positive_class=1, split=_SPLITS[by] | more
+    )
 
 
 def _features(frame: pd.DataFrame) -> list[str]:
@@ -90,32 +101,47 @@ def _generators(tables: int, seed: int) -> Iterator[np.random.Generator]:
     return (np.random.default_rng([seed, number]) for number in range(tables))
 
 
-def coverage_of_score(tables: int, seed: int, *, table: str, population: str, metric: str) -> float:
+def coverage_of_score(
+    tables: int, seed: int, *, table: str, population: str, metric: str
+) -> float:
     """Return how often the interval of a score covers the true one.
 
-    A linear model is fitted on the train rows; its interval is that of the validation rows, its
-    true score that of many rows of the population, from which the table comes.
+    A linear model is fitted on the train rows; its interval is that of the validation
+    rows, its true score that of many rows of the population, from which the table
+    comes.
     """
     covered = 0
     for rng in _generators(tables, seed):
         frame = _TABLES[table](ROWS, rng)
-        # Another cut, too: under one seed the same of many equal rows are taken for every table.
-        spec, features = _experiment(seed=int(rng.integers(1_000_000))), _features(frame)
+        # Another cut, too: under one seed the same of many equal rows are taken for
+        # every table.
+        spec, features = (
+            _experiment(seed=int(rng.integers(1_000_000))),
+            _features(frame),
+        )
         sets = assign_sets(frame, spec, features)
         train, validation = (frame[sets == name] for name in ("train", "validation"))
         model = LogisticRegression(C=1.0).fit(train[features], train[TARGET])
         others = _TABLES[population](TRUE_ROWS, rng)
-        true, seen = (model.predict_proba(part[features])[:, 1] for part in (others, validation))
+        true, seen = (
+            model.predict_proba(part[features])[:, 1] for part in (others, validation)
+        )
         clusters = resampling_clusters(validation, spec, features)
-        found = SetPrediction(validation[TARGET].to_numpy(), seen, clusters).interval(metric)
+        found = SetPrediction(validation[TARGET].to_numpy(), seen, clusters).interval(
+            metric
+        )
         covered += found.low <= _SCORES[metric](others[TARGET], true) <= found.high
     return covered / tables
 
 
-def share_blocked(tables: int, seed: int, *, table: str, by: str, leaked: float = 0.0) -> float:
-    """Return how often the check for leaks blocks sets that were split by id, time, column or random.
+def share_blocked(
+    tables: int, seed: int, *, table: str, by: str, leaked: float = 0.0
+) -> float:
+    """Return how often the check for leaks blocks sets that were split by id, time,
+    column or random.
 
-    `leaked` is the share of the rows that copy another row, which may be in another set.
+    `leaked` is the share of the rows that copy another row, which may be in another
+    set.
     """
     spec, blocked = _experiment(by), 0
     for rng in _generators(tables, seed):
@@ -124,24 +150,27 @@ def share_blocked(tables: int, seed: int, *, table: str, by: str, leaked: float 
         copies = rng.choice(ROWS, 2 * int(leaked * ROWS), replace=False).reshape(2, -1)
         columns = [*features, TARGET]
         frame.loc[copies[0], columns] = frame.loc[copies[1], columns].to_numpy()
-        blocked += bool(check_copies(cut_rows(frame, spec, features), spec, features)[0])
+        blocked += bool(
+            check_copies(cut_rows(frame, spec, features), spec, features)[0]
+        )
     return blocked / tables
 
 
 def moved_by_adding(tables: int, seed: int, *, table: str) -> float:
-    """Return which share of the rows changes its set when some are added, at the worst table.
+    """Return which share of the rows changes its set when some are added, at the worst
+    table.
 
-    Rows equal in features and target are one and the same to a model: their numbers in each set
-    are compared.
+    Rows equal in features and target are one and the same to a model: their numbers in
+    each set are compared.
     """
     spec, moved, rows, added = _experiment(), list[int](), 5_000, 2
     for rng in _generators(tables, seed):
         frame = _TABLES[table](rows + added, rng)
         features = _features(frame)
         before, after = (
-            part.assign(set=assign_sets(part, spec, features).astype("str")).value_counts(
-                [*features, TARGET, "set"]
-            )
+            part.assign(
+                set=assign_sets(part, spec, features).astype("str")
+            ).value_counts([*features, TARGET, "set"])
             for part in (frame[:rows], frame)
         )
         fewer = (before - after.reindex(before.index, fill_value=0)).clip(lower=0)
@@ -155,9 +184,15 @@ _COVERED = {
         "population": population,
         "metric": [*_SCORES],
     }
-    for table, population in (("14 skewed flags",) * 2, ("every row four times", "5 measures"))
+    for table, population in (
+        ("14 skewed flags",) * 2,
+        ("every row four times", "5 measures"),
+    )
 }
-_CLEAN = {"table": ["14 skewed flags", "5 measures", "department and title"], "by": [*_SPLITS]}
+_CLEAN = {
+    "table": ["14 skewed flags", "5 measures", "department and title"],
+    "by": [*_SPLITS],
+}
 _LEAKED = {"table": "5 measures", "by": "column", "leaked": [0.05, 0.2]}
 _MOVED = "{table}: rows of 5,000 that move when two are added, at the worst"
 MEMBERSHIP = (
@@ -165,7 +200,9 @@ MEMBERSHIP = (
     *each(NEVER, 50, share_blocked, {"{table}, by {by}: blocked": _CLEAN}),
     *each(
         *(NEARLY_ALWAYS, 50, share_blocked),
-        {"a share of {leaked} of the rows copied before sets were named: blocked": _LEAKED},
+        {
+            "a share of {leaked} of the rows copied before sets were named: blocked": _LEAKED
+        },
     ),
     *each(Aim(high=0.001), 50, moved_by_adding, {_MOVED: {"table": [*_TABLES]}}),
 )

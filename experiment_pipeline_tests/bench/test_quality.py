@@ -10,7 +10,9 @@ EACH_ROW = np.arange(4)
 
 
 def test_the_difference_is_above_zero_where_ours_is_better():
-    """Its standard error is that of a mean of paired differences; worse by more than one does not hold."""
+    """Its standard error is that of a mean of paired differences; worse by more than
+    one does not hold.
+    """
     ours, other = Y + np.array([0, 0, 1, 1]), Y + np.array([1, 2, 1, 2])
     quality = paired("x", "mae", Y, ours, other, EACH_ROW)
     by_row = np.array([1.0, 2.0, 0.0, 1.0])

@@ -1,4 +1,6 @@
-"""The part of the benchmark that simulates: each simulation runs, and few tables hold what many are to."""
+"""The part of the benchmark that simulates: each simulation runs, and few tables hold
+what many are to.
+"""
 
 import pickle
 from functools import partial
@@ -20,7 +22,14 @@ from experiment_pipeline_tests.bench.statistics import BLOCKS, section
 from experiment_pipeline_tests.bench.statistics_choice import CHOICE, GATES, LOOKS
 from experiment_pipeline_tests.bench.statistics_intervals import NEW_ROWS_HELD
 from experiment_pipeline_tests.bench.statistics_promise import PROMISE
-from experiment_pipeline_tests.bench.statistics_rows import COLUMNS, SEED, Aim, Job, Row, share
+from experiment_pipeline_tests.bench.statistics_rows import (
+    COLUMNS,
+    SEED,
+    Aim,
+    Job,
+    Row,
+    share,
+)
 
 # How many simulations of a job are a matter of a second.
 FEW = {
@@ -41,7 +50,9 @@ FEW = {
 def test_a_few_simulations_are_where_many_should_be(
     job: Job, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So far off that it has a chance of one in ten thousand is none of them; in a process of its own, too."""
+    """So far off that it has a chance of one in ten thousand is none of them; in a
+    process of its own, too.
+    """
     monkeypatch.setattr(statistics_folds, "MODELS", 10)
     monkeypatch.setattr(statistics_coverage, "POPULATION", 100_000)
     monkeypatch.setattr(statistics_groups, "POPULATION", 100_000)
@@ -55,8 +66,15 @@ def test_a_few_simulations_are_where_many_should_be(
 
 
 def test_rows_say_whether_they_hold_and_stay_in_order() -> None:
-    """Jobs run in processes; each row stays where its block puts it, and has a name of its own."""
-    given = ((Aim(0.93, 0.97), 0.941), (Aim(high=0.025), 0.03), (Aim(low=0.9), 0.9), (None, 0.5))
+    """Jobs run in processes; each row stays where its block puts it, and has a name of
+    its own.
+    """
+    given = (
+        (Aim(0.93, 0.97), 0.941),
+        (Aim(high=0.025), 0.03),
+        (Aim(low=0.9), 0.9),
+        (None, 0.5),
+    )
     assert [Row("x", figure, aim, 1_500).cells() for aim, figure in given] == [
         ["x", "**94.1 %**", "93 to 97 %", "1,500", "yes"],
         ["x", "**3.0 %**", "≤ 2.5 %", "1,500", "no"],
@@ -65,9 +83,14 @@ def test_rows_say_whether_they_hold_and_stay_in_order() -> None:
     ]
     jobs = [partial(share, f"job {n}", None, _half, simulations=n) for n in range(3)]
     rows = [Row(f"job {n}", n / 200 + SEED, None, n) for n in range(3)]
-    shown = [f"{text}\n\n{table(COLUMNS, some)}" for text, some in (("a", rows), ("b", rows[:1]))]
+    shown = [
+        f"{text}\n\n{table(COLUMNS, some)}"
+        for text, some in (("a", rows), ("b", rows[:1]))
+    ]
     assert section({"a": jobs, "b": jobs[:1]}) == "\n\n".join(shown)
-    names = [job.args[0] for jobs in BLOCKS.values() for job in jobs if job.func is share]
+    names = [
+        job.args[0] for jobs in BLOCKS.values() for job in jobs if job.func is share
+    ]
     assert len(set(names)) == len(names) > 80
 
 
@@ -86,20 +109,34 @@ def test_coverage_counts_the_samples_whose_interval_holds_the_truth(
         return SetPrediction(y, y + (1.0 if good else 0.1), np.arange(clusters))
 
     monkeypatch.setattr(
-        statistics_coverage, "SCENARIOS", [statistics_coverage.Scenario("x", ("mae",), 50, draw)]
+        statistics_coverage,
+        "SCENARIOS",
+        [statistics_coverage.Scenario("x", ("mae",), 50, draw)],
     )
     mae, note, without = statistics_coverage.coverage(0, simulations=60)
     assert (mae.name, mae.figure) == ("x: mae", pytest.approx(0.5, abs=0.2))
     assert (note.name, note.figure) == ("x: a note", 0)
-    assert without == Row("x: without a note, lowest (mae)", mae.figure, Aim(low=0.9), 60)
+    assert without == Row(
+        "x: without a note, lowest (mae)", mae.figure, Aim(low=0.9), 60
+    )
 
 
 @pytest.mark.slow
-def test_leaks_are_named_and_clean_tables_are_not_accused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaks_are_named_and_clean_tables_are_not_accused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The first of a catalogue that is large enough."""
     catalogue = [job.keywords["simulations"] for job in statistics_leaks.LEAKS]
     assert catalogue[0] >= 26
     assert catalogue[2] >= 40
     monkeypatch.setattr(statistics_leaks, "RELATED", statistics_leaks.RELATED[:1])
-    figures = [row.figure for job in statistics_leaks.LEAKS for row in job(simulations=2)]
-    assert figures == [1, 1, 0, 0, 0]  # named, related; accused, of related rows, stopped
+    figures = [
+        row.figure for job in statistics_leaks.LEAKS for row in job(simulations=2)
+    ]
+    assert figures == [
+        1,
+        1,
+        0,
+        0,
+        0,
+    ]  # named, related; accused, of related rows, stopped

@@ -1,13 +1,22 @@
-"""A command below a limit is told with the memory and the CPU seconds of all its processes."""
+"""A command below a limit is told with the memory and the CPU seconds of all its
+processes.
+"""
 
 import os
 import sys
 
 import pytest
 
-from experiment_pipeline_tests.bench.watching import Sample, Spent, Watched, limited_to, watch
+from experiment_pipeline_tests.bench.watching import (
+    Sample,
+    Spent,
+    Watched,
+    limited_to,
+    watch,
+)
 
-# A parent and a child that hold 60 MB each for a while; the child burns a second of CPU.
+# A parent and a child that hold 60 MB each for a while; the child burns a second of
+# CPU.
 FAMILY = """\
 import mmap, subprocess, sys, tempfile, time
 held = bytearray(b"x") * 60_000_000
@@ -30,13 +39,19 @@ def _may_be_made() -> bool:
         return False
 
 
-needs_groups = pytest.mark.skipif(not _may_be_made(), reason="no control group may be made here")
+needs_groups = pytest.mark.skipif(
+    not _may_be_made(), reason="no control group may be made here"
+)
 
 
 @needs_groups
-@pytest.mark.parametrize(("limit", "killed"), [(50_000_000, True), (900_000_000, False)])
+@pytest.mark.parametrize(
+    ("limit", "killed"), [(50_000_000, True), (900_000_000, False)]
+)
 def test_a_tree_of_processes_is_counted_together(tmp_path, limit, killed):
-    """Also those that have ended, and files without a name; it is killed for more than its limit."""
+    """Also those that have ended, and files without a name; it is killed for more than
+    its limit.
+    """
     with limited_to(limit) as group:
         watched = watch(
             *(group, [sys.executable, "-c", FAMILY]),

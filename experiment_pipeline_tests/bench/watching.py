@@ -1,8 +1,10 @@
-"""A command below a limit of memory, watched: anonymous memory and CPU of all that it starts.
+"""A command below a limit of memory, watched: anonymous memory and CPU of all that it
+starts.
 
-A memory control group (versions 1 and 2, see cgroups(7)) counts the tree of processes together, file
-pages included, which it gives back before it kills. Anonymous memory is what it cannot give back. In:
-a command. Out: samples, and what of them falls into a stretch of time.
+A memory control group (versions 1 and 2, see cgroups(7)) counts the tree of processes
+together, file pages included, which it gives back before it kills. Anonymous memory is
+what it cannot give back. In: a command. Out: samples, and what of them falls into a
+stretch of time.
 """
 
 import os
@@ -69,20 +71,29 @@ def limited_to(limit_bytes: int) -> Iterator[Group]:
     try:
         (group.folder / group.limit).write_text(str(limit_bytes))
         # By version; where the kernel does not count swap neither is there.
-        for swap, most in (("memory.memsw.limit_in_bytes", limit_bytes), ("memory.swap.max", 0)):
+        for swap, most in (
+            ("memory.memsw.limit_in_bytes", limit_bytes),
+            ("memory.swap.max", 0),
+        ):
             with suppress(OSError):
                 (group.folder / swap).write_text(str(most))
         yield group
     finally:
-        # What outlives its command keeps the group; that is no reason to lose what was measured.
+        # What outlives its command keeps the group; that is no reason to lose what was
+        # measured.
         with suppress(OSError):
             group.folder.rmdir()
 
 
 def _group() -> Group:
-    """The group below that of this process; in a container its path may be that of the host."""
+    """The group below that of this process; in a container its path may be that of the
+    host.
+    """
     lines = Path("/proc/self/cgroup").read_text().splitlines()
-    paths = {names: path.lstrip("/") for _, names, path in (one.split(":", 2) for one in lines)}
+    paths = {
+        names: path.lstrip("/")
+        for _, names, path in (one.split(":", 2) for one in lines)
+    }
     name = f"bench-{os.getpid()}"
     if "memory" in paths:
         base = _MOUNTED / "memory"
@@ -99,7 +110,11 @@ def _group() -> Group:
     with suppress(OSError):
         (parent / "cgroup.subtree_control").write_text("+memory")
     return Group(
-        parent / name, "memory cgroup (version 2)", "memory.max", "memory.peak", "memory.events"
+        parent / name,
+        "memory cgroup (version 2)",
+        "memory.max",
+        "memory.peak",
+        "memory.events",
     )
 
 
@@ -108,7 +123,9 @@ class Sample(NamedTuple):
 
     at: float  # seconds since the epoch
     anonymous_bytes: int  # that all processes hold together
-    cpu_seconds: float  # that they have taken since they began, those that have ended included
+    cpu_seconds: (
+        float  # that they have taken since they began, those that have ended included
+    )
 
 
 class Spent(NamedTuple):
@@ -133,7 +150,9 @@ class Watched:
         """What the stretch between two moments took, as far as samples tell."""
         within = [one for one in self.samples if begun <= one.at <= ended]
         cpu = within[-1].cpu_seconds - within[0].cpu_seconds if within else 0.0
-        return Spent(ended - begun, cpu, max((one.anonymous_bytes for one in within), default=0))
+        return Spent(
+            ended - begun, cpu, max((one.anonymous_bytes for one in within), default=0)
+        )
 
 
 def watch(
@@ -145,7 +164,9 @@ def watch(
     log: Path,
     temporary: Path,
 ) -> Watched:
-    """Run a command in a group to its end, its output in a log, its temporary files in a folder."""
+    """Run a command in a group to its end, its output in a log, its temporary files in
+    a folder.
+    """
     samples, file_bytes, ended = list[Sample](), 0, threading.Event()
 
     def look() -> None:
@@ -157,7 +178,8 @@ def watch(
                 with suppress(psutil.NoSuchProcess):
                     held += anonymous_bytes(one)
                     used += sum(one.cpu_times()[:4])
-            # It never falls: between a child's end and its parent's wait its seconds are nobody's.
+            # It never falls: between a child's end and its parent's wait its seconds
+            # are nobody's.
             samples.append(Sample(time.time(), held, cpu := max(cpu, used)))
             if len(samples) % SAMPLES_BETWEEN_FILES == 1:
                 file_bytes = max(file_bytes, _temporary_bytes(group, temporary))
@@ -165,7 +187,11 @@ def watch(
     started = time.time()
     with log.open("w") as file:
         process = subprocess.Popen(
-            group.command(command), cwd=cwd, env=environment, stdout=file, stderr=subprocess.STDOUT
+            group.command(command),
+            cwd=cwd,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
         )
         looks = threading.Thread(target=look, daemon=True)
         looks.start()
@@ -190,14 +216,24 @@ def anonymous_bytes(process: psutil.Process | None = None) -> int:
 
 
 def _temporary_bytes(group: Group, folder: Path) -> int:
-    """As `stored_bytes`, with the files that have no name: a process holds them open."""
-    opened = (file for one in group.processes for file in Path(f"/proc/{one.pid}/fd").glob("*"))
-    inside = (file for file in opened if os.path.realpath(file).startswith(f"{folder}/"))
+    """As `stored_bytes`, with the files that have no name: a process holds
+    them open.
+    """
+    opened = (
+        file
+        for one in group.processes
+        for file in Path(f"/proc/{one.pid}/fd").glob("*")
+    )
+    inside = (
+        file for file in opened if os.path.realpath(file).startswith(f"{folder}/")
+    )
     return sum(_sizes([*folder.rglob("*"), *inside]).values())
 
 
 def _sizes(paths: Iterable[Path]) -> dict[int, int]:
-    """Number of a file → bytes of the disk that it takes; files come and go meanwhile."""
+    """Number of a file → bytes of the disk that it takes; files come and go
+    meanwhile.
+    """
     found = dict[int, int]()
     for path in paths:
         with suppress(OSError):

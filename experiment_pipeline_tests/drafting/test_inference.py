@@ -62,11 +62,16 @@ def plan(name: str, values: Any) -> ColumnPlan:
         (NUMBERS, "regression"),
         (list(range(ROWS)), "regression"),
         (repeated(*range(11)), "regression"),
-        (repeated("1,000", "2,500", "3,250", *(f"4,{n}" for n in range(100, 120))), "regression"),
+        (
+            repeated("1,000", "2,500", "3,250", *(f"4,{n}" for n in range(100, 120))),
+            "regression",
+        ),
     ],
 )
 def test_the_task_follows_from_the_targets_values(target: Any, task: str) -> None:
-    """Two values are binary, few are classes, many or fractional numbers a regression."""
+    """Two values are binary, few are classes, many or fractional numbers a
+    regression.
+    """
     inferred = draft(target).task
     assert inferred.value == task
     assert inferred.why
@@ -85,8 +90,12 @@ def test_the_task_follows_from_the_targets_values(target: Any, task: str) -> Non
         (repeated(1, 2, 2), 1),
     ],
 )
-def test_the_positive_class_is_the_affirmative_or_the_rarer(target: Any, positive: Any) -> None:
-    """`yes`, 1 and true are predicted, without such a word the rarer class; one may be asked for as it is."""
+def test_the_positive_class_is_the_affirmative_or_the_rarer(
+    target: Any, positive: Any
+) -> None:
+    """`yes`, 1 and true are predicted, without such a word the rarer class; one may be
+    asked for as it is.
+    """
     inferred = draft(target).positive_class
     assert inferred.value == positive
     assert type(inferred.value) is type(positive)
@@ -95,7 +104,9 @@ def test_the_positive_class_is_the_affirmative_or_the_rarer(target: Any, positiv
 
 
 def test_the_metric_suits_the_task() -> None:
-    """Each task has a default; where positives are rare, average_precision is pointed at."""
+    """Each task has a default; where positives are rare, average_precision is pointed
+    at.
+    """
     assert draft(repeated("yes", "no")).metric.value == "roc_auc"
     assert draft(repeated("a", "b", "c")).metric.value == "log_loss"
     assert draft(NUMBERS).metric.value == "rmse"  # mape has no finite mean around zero
@@ -103,7 +114,14 @@ def test_the_metric_suits_the_task() -> None:
     assert "only 2.5% of the rows are positive: average_precision" in rare.why
 
 
-CUSTOMERS = "customer_id", "Kunden-ID", "Kundennummer", "Kunden-Nr.", "CUSTOMER_NR", "customerid"
+CUSTOMERS = (
+    "customer_id",
+    "Kunden-ID",
+    "Kundennummer",
+    "Kunden-Nr.",
+    "CUSTOMER_NR",
+    "customerid",
+)
 
 
 @pytest.mark.parametrize(
@@ -112,22 +130,51 @@ CUSTOMERS = "customer_id", "Kunden-ID", "Kundennummer", "Kunden-Nr.", "CUSTOMER_
         ("empty", [np.nan] * ROWS, "no value in any row"),
         ("blank", repeated("?", "n/a"), "only '?', 'n/a', which mean missing"),
         ("const", [5] * ROWS, "the same in every row: 5"),
-        ("wait", pd.to_timedelta(range(ROWS)), "holds timedelta64[ns], which models cannot use"),
+        (
+            "wait",
+            pd.to_timedelta(range(ROWS)),
+            "holds timedelta64[ns], which models cannot use",
+        ),
         ("Unnamed: 0", list(range(ROWS)), "counts the rows"),
         ("counter", list(range(5, ROWS + 5)), "counts the rows"),
         ("PassengerId", list(range(1, ROWS + 1)), "identifies the row"),
         ("order_id", [f"A{row:04d}" for row in range(ROWS)], "identifies the row"),
         ("token", [f"{row:032x}" for row in range(ROWS)], "identifies the row"),
-        *((name, repeated(*range(100, 160)), "identifies 60 things, 2") for name in CUSTOMERS),
-        ("tailnum", repeated(*(f"N{n}" for n in range(60))), "identifies 60 things, 2 rows"),
-        ("code", [f"{row * 37 % 997}-x" for row in range(ROWS)], "codes: 120 distinct ones"),
-        ("day", repeated("01/02/2024", "02/03/2024"), "dates of %d/%m/%Y or %m/%d/%Y: decide"),
-        ("at", repeated("2024-12-30T01:00Z", "2024-12-31T01:00"), "60 of 120 times have no offset"),
+        *(
+            (name, repeated(*range(100, 160)), "identifies 60 things, 2")
+            for name in CUSTOMERS
+        ),
+        (
+            "tailnum",
+            repeated(*(f"N{n}" for n in range(60))),
+            "identifies 60 things, 2 rows",
+        ),
+        (
+            "code",
+            [f"{row * 37 % 997}-x" for row in range(ROWS)],
+            "codes: 120 distinct ones",
+        ),
+        (
+            "day",
+            repeated("01/02/2024", "02/03/2024"),
+            "dates of %d/%m/%Y or %m/%d/%Y: decide",
+        ),
+        (
+            "at",
+            repeated("2024-12-30T01:00Z", "2024-12-31T01:00"),
+            "60 of 120 times have no offset",
+        ),
         ("mixed", repeated("31.12.2024", "2024-12-30"), "dates in several formats"),
-        ("same", pd.to_datetime(["2024-05-06"] * (ROWS - 1) + [None]), "dates that share month"),
+        (
+            "same",
+            pd.to_datetime(["2024-05-06"] * (ROWS - 1) + [None]),
+            "dates that share month",
+        ),
     ],
 )
-def test_a_column_that_is_no_feature_is_excluded(name: str, values: Any, reason: str) -> None:
+def test_a_column_that_is_no_feature_is_excluded(
+    name: str, values: Any, reason: str
+) -> None:
     """What no model can use is left out, and the reason is said."""
     planned = plan(name, values)
     assert planned.excluded
@@ -135,17 +182,26 @@ def test_a_column_that_is_no_feature_is_excluded(name: str, values: Any, reason:
 
 
 def test_a_part_of_a_date_may_be_excluded() -> None:
-    """It is no column of the table, and findings advise it; the date and its other parts stay."""
-    found = draft(NUMBERS, {"exclude": ("day_month", "day_cycle_of_week_sin")}, day=DAYS)
+    """It is no column of the table, and findings advise it; the date and its other
+    parts stay.
+    """
+    found = draft(
+        NUMBERS, {"exclude": ("day_month", "day_cycle_of_week_sin")}, day=DAYS
+    )
     assert found.excluded.keys() == {"day_month", "day_cycle_of_week_sin"}
 
 
 def test_texts_of_words_stay_to_be_read_in_the_way_that_a_search_chooses() -> None:
-    """Names and titles are features, however many; only there do trees get other encoders than usual."""
+    """Names and titles are features, however many; only there do trees get other
+    encoders than usual.
+    """
     names, towns = [f"Mr {row} Smith" for row in range(ROWS)], repeated("Bath", "York")
     encoders = [["ordinal", "target", "text"]] * 2 + [None, "target", ["text"]]
     for values, many, offered in ((names, True, encoders), (towns, False, [None] * 5)):
-        assert (plan("x", values).many_texts, plan("x", values).excluded) == (many, False)
+        assert (plan("x", values).many_texts, plan("x", values).excluded) == (
+            many,
+            False,
+        )
         search = draft(NUMBERS, x=values).search
         assert [one.entry.get("features") for one in search[:5]] == offered
 
@@ -180,18 +236,34 @@ GERMAN_TIME |= {"calendar": [*DAY_PARTS, "hour", "minute"]}
 @pytest.mark.parametrize(
     ("values", "preparation"),
     [
-        (repeated("1,234", "5,678.5"), {"types": "number", "numbers": {"thousands": ","}}),
-        (repeated("5 kg", "7 kg"), {"types": "number", "numbers": {"units": {"kg": 1}}}),
+        (
+            repeated("1,234", "5,678.5"),
+            {"types": "number", "numbers": {"thousands": ","}},
+        ),
+        (
+            repeated("5 kg", "7 kg"),
+            {"types": "number", "numbers": {"units": {"kg": 1}}},
+        ),
         (repeated("12", "?", "14"), {"types": "number", "missing_values": ["?"]}),
         (repeated("0,123", "1,456"), {"types": "number", "numbers": EUROPEAN}),
-        (repeated("2024-01-31", "2024-02-29"), {"types": "datetime", "calendar": DAY_PARTS}),
-        (repeated("2020-01-31", "2022-02-28"), {"types": "datetime", "calendar": YEAR_PARTS}),
+        (
+            repeated("2024-01-31", "2024-02-29"),
+            {"types": "datetime", "calendar": DAY_PARTS},
+        ),
+        (
+            repeated("2020-01-31", "2022-02-28"),
+            {"types": "datetime", "calendar": YEAR_PARTS},
+        ),
         (repeated("31.12.2024 08:15", "01.06.2024 09:00"), GERMAN_TIME),
         (DAYS, {"calendar": DAY_PARTS}),
     ],
 )
-def test_a_type_inside_text_is_declared(values: Any, preparation: dict[str, Any]) -> None:
-    """Numbers and dates written as text are read, with the format that reads every cell."""
+def test_a_type_inside_text_is_declared(
+    values: Any, preparation: dict[str, Any]
+) -> None:
+    """Numbers and dates written as text are read, with the format that reads every
+    cell.
+    """
     planned = plan("written", values)
     assert dict(planned.preparation) == preparation
     assert planned.why
@@ -205,15 +277,23 @@ def test_a_type_is_not_declared_when_a_cell_cannot_be_read(odd: str) -> None:
 
 def test_a_row_id_decides_the_rows_set() -> None:
     """The first column that identifies a row is its id; the user may name another."""
-    ids = {"visit_id": [f"V{row}" for row in range(ROWS)], "other_id": range(7, 7 + 3 * ROWS, 3)}
+    ids = {
+        "visit_id": [f"V{row}" for row in range(ROWS)],
+        "other_id": range(7, 7 + 3 * ROWS, 3),
+    }
     assert draft(NUMBERS, **ids).id_columns == ("visit_id",)
-    assert draft(NUMBERS, {"id_column": ("other_id",)}, **ids).id_columns == ("other_id",)
+    assert draft(NUMBERS, {"id_column": ("other_id",)}, **ids).id_columns == (
+        "other_id",
+    )
 
 
 def test_a_draft_names_no_column_twice() -> None:
-    """A date does not become what the table has already; a target called like an id stays a number."""
+    """A date does not become what the table has already; a target called like an id
+    stays a number.
+    """
     found = infer(
-        table(day=DAYS, day_month=DAYS.month, y_id=repeated(*range(9))), Wishes(target="y_id")
+        table(day=DAYS, day_month=DAYS.month, y_id=repeated(*range(9))),
+        Wishes(target="y_id"),
     )
     [day] = found.prepared
     assert day.preparation["calendar"] == ["day_of_week"]
@@ -235,7 +315,11 @@ SALE = {
         (SALE, "random", set()),
         # Each shop opens, sells for a fortnight and is never seen again.
         (SALE | {"shop_id": np.arange(SALES) // 20}, "time", set()),
-        (SALE | {"item_id": np.arange(SALES) * 7 % 61}, "random", {"shop_id", "item_id"}),
+        (
+            SALE | {"item_id": np.arange(SALES) * 7 % 61},
+            "random",
+            {"shop_id", "item_id"},
+        ),
         (SALE | {"owner_id": np.arange(SALES) % SHOPS + 100}, "random", set()),
     ],
     ids=["met_again", "nobody_knows", "new_ones", "pairs", "one_is_the_other"],
@@ -243,23 +327,33 @@ SALE = {
 def test_an_entity_is_a_feature_where_new_rows_are_about_known_ones(
     columns: dict[str, Any], split: str, features: set[str]
 ) -> None:
-    """Known by the latest rows under a split by time, or by rows that pair two kinds of entities."""
+    """Known by the latest rows under a split by time, or by rows that pair two kinds of
+    entities.
+    """
     rows = pd.DataFrame({**columns, "y": np.random.default_rng(0).normal(size=SALES)})
     found = infer(rows, Wishes(target="y", split=split))
     entities = {name for name in columns if name.endswith("_id")}
     assert entities - found.excluded.keys() == features
     assert {plan.name for plan in found.prepared if plan.names_entities} == features
-    assert all("memorize" in found.excluded[name] for name in entities & found.excluded.keys())
+    assert all(
+        "memorize" in found.excluded[name] for name in entities & found.excluded.keys()
+    )
 
 
 def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
-    """Rows without a target are rejected: the usual limit would stop the very first run."""
-    assert draft(repeated(*NUMBERS[:9], np.nan)).max_rejected.value == pytest.approx(0.12)
+    """Rows without a target are rejected: the usual limit would stop the very first
+    run.
+    """
+    assert draft(repeated(*NUMBERS[:9], np.nan)).max_rejected.value == pytest.approx(
+        0.12
+    )
     assert draft(NUMBERS).max_rejected is None
 
 
 def test_the_split_is_random_and_the_others_are_hints() -> None:
-    """What the model will meet only people know, so dates and customers are named, unless excluded."""
+    """What the model will meet only people know, so dates and customers are named,
+    unless excluded.
+    """
     columns = {"day": DAYS.repeat(2)[:ROWS], "customer_id": repeated(*range(60))}
     customers, days = draft(NUMBERS, **columns).hints
     assert draft(NUMBERS, {"exclude": ("day",)}, **columns).hints == (customers,)
@@ -280,7 +374,9 @@ def test_the_split_is_random_and_the_others_are_hints() -> None:
     ],
 )
 def test_a_series_is_split_by_time(when: Any, apart: str) -> None:
-    """Days that follow one another resemble each other, however their dates are written."""
+    """Days that follow one another resemble each other, however their dates are
+    written.
+    """
     split = draft(NUMBERS, when=list(when)).split
     assert split.value == {"by": "time", "column": "when"}
     assert apart in split.why
@@ -295,7 +391,13 @@ def test_a_series_is_split_by_time(when: Any, apart: str) -> None:
         [*DAYS[:-1], None],
         pd.date_range("2024-01-01", periods=ROWS, freq="min"),
     ],
-    ids=["two a day", "out of order", "whenever someone comes", "one is missing", "one morning"],
+    ids=[
+        "two a day",
+        "out of order",
+        "whenever someone comes",
+        "one is missing",
+        "one morning",
+    ],
 )
 def test_what_is_no_series_is_split_at_random(when: Any) -> None:
     """Customers come when they like; dates alone make no series."""
@@ -312,32 +414,59 @@ def test_what_is_no_series_is_split_at_random(when: Any) -> None:
         ({"split": "random"}, {"by": "random"}),
     ],
 )
-def test_a_split_that_is_asked_for_finds_its_column(wishes: dict[str, Any], split: dict[str, Any]):
+def test_a_split_that_is_asked_for_finds_its_column(
+    wishes: dict[str, Any], split: dict[str, Any]
+):
     """The one column that can be meant need not be named."""
     found = draft(NUMBERS, wishes, day=DAYS, customer_id=repeated(*range(60)))
     assert found.split.value == split
-    assert any("(gap: 30 days)" in hint for hint in found.hints) is (split["by"] == "time")
+    assert any("(gap: 30 days)" in hint for hint in found.hints) is (
+        split["by"] == "time"
+    )
 
 
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        ({"target": "featur"}, "--target featur: no such column; did you mean 'feature'?"),
-        ({"exclude": ("featur",)}, "--exclude featur: no such column; did you mean 'feature'?"),
+        (
+            {"target": "featur"},
+            "--target featur: no such column; did you mean 'feature'?",
+        ),
+        (
+            {"exclude": ("featur",)},
+            "--exclude featur: no such column; did you mean 'feature'?",
+        ),
         ({"exclude": ("y",)}, "--exclude y: it is the target"),
         ({"task": "clasification"}, "--task clasification: no such task"),
         ({"task": "binary"}, "target y: it holds 120 different values, binary needs 2"),
         ({"metric": "auc"}, "--metric auc: not a metric of task regression"),
-        ({"positive_class": "1"}, "--positive-class 1: has no effect on task regression"),
+        (
+            {"positive_class": "1"},
+            "--positive-class 1: has no effect on task regression",
+        ),
         ({"split": "tme"}, "--split tme: no such split; did you mean 'time'?"),
-        ({"split": "time"}, "--split time: its column is not given; columns: 'feature'"),
-        ({"split": "time", "split_column": "feature"}, "feature: its values do not hold dates"),
-        ({"split": "random", "split_column": "feature"}, "has no effect on a random split"),
-        ({"split": "column", "split_column": "feature"}, "its values do not name train, test and"),
+        (
+            {"split": "time"},
+            "--split time: its column is not given; columns: 'feature'",
+        ),
+        (
+            {"split": "time", "split_column": "feature"},
+            "feature: its values do not hold dates",
+        ),
+        (
+            {"split": "random", "split_column": "feature"},
+            "has no effect on a random split",
+        ),
+        (
+            {"split": "column", "split_column": "feature"},
+            "its values do not name train, test and",
+        ),
         ({"split_column": "day"}, "--split-column day: no such column"),
     ],
 )
-def test_what_cannot_be_inferred_is_asked_for_by_name(wishes: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_inferred_is_asked_for_by_name(
+    wishes: dict[str, Any], message: str
+) -> None:
     """A wrong or missing decision names the option and lists what is possible."""
     with pytest.raises(UnusableTable) as caught:
         infer(table(y=NUMBERS), Wishes(**{"target": "y", **wishes}))
@@ -362,11 +491,15 @@ def test_a_target_that_cannot_be_learnt_is_refused(target: Any, message: str) ->
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 @pytest.mark.parametrize("size", [(30, 3), (5_000, 20), (1_000_000, 50), (50, 5_000)])
-def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int]) -> None:
+def test_the_search_shrinks_as_the_table_grows(
+    task: str, size: tuple[int, int]
+) -> None:
     """Five algorithms always; fewer draws and smaller samples on large tables."""
     rows, features = size
     shape = Shape(task, names_of(task)[0], rows, features, 3, texts=1)
-    first, *twin, boosted, _, forest, extra, dummy = (p.entry for p in propose_search(shape))
+    first, *twin, boosted, _, forest, extra, dummy = (
+        p.entry for p in propose_search(shape)
+    )
     assert [one["features"] for one in twin] == ["deviations"] * (rows >= 2_000)
     assert first["configurations"] == [{}, {"extra_trees": True}]
     assert boosted["draws"] == (10 if rows * features > 40_000_000 else 20)
@@ -376,7 +509,9 @@ def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int])
 
 
 def test_more_seconds_are_used() -> None:
-    """More draws, and other boosters where they are installed and there is time for their fits."""
+    """More draws, and other boosters where they are installed and there is time for
+    their fits.
+    """
 
     def algorithms(seconds: float | None, *installed: str) -> list[str]:
         more = {"seconds": seconds, "installed": frozenset(installed)}
@@ -390,32 +525,57 @@ def test_more_seconds_are_used() -> None:
     assert algorithms(60, "xgboost", "catboost").count("catboost") == 2
     both = frozenset({"xgboost", "catboost"})
     found = [
-        propose_search(Shape("regression", "mae", 5_000, 20, seconds=seconds, installed=both))
+        propose_search(
+            Shape("regression", "mae", 5_000, 20, seconds=seconds, installed=both)
+        )
         for seconds in (10, 60, 120, 3_600)
     ]
-    draws = [[one.entry["draws"] for one in each if "draws" in one.entry] for each in found]
+    draws = [
+        [one.entry["draws"] for one in each if "draws" in one.entry] for each in found
+    ]
     assert draws == [[200], [600, 3, 3], [1_200, 6, 6], [2_000, 180, 180]]
     more = {"installed": both, "has_folds": True, "many_texts": 1, "seconds": 360}
-    entries = [one.entry for one in propose_search(Shape("binary", "roc_auc", 5_000, 20, **more))]
+    entries = [
+        one.entry
+        for one in propose_search(Shape("binary", "roc_auc", 5_000, 20, **more))
+    ]
     assert [one["draws"] for one in entries if "draws" in one] == [1_800, 6, 6]
-    assert [one.get("features") for one in entries[3:7]] == [["target", "text"]] * 2 + [None] * 2
+    assert [one.get("features") for one in entries[3:7]] == [["target", "text"]] * 2 + [
+        None
+    ] * 2
     encoders = [each[1].entry.get("features") for each in found]
     assert encoders == [None, None, ["ordinal", "stacked"], ["ordinal", "stacked"]]
     grown = propose_search(
         Shape("multiclass", "log_loss", 5_000, 20, 3, seconds=120, installed=both)
     )
-    assert {one.entry["algorithm"] for one in grown} & both == {"xgboost"}, "a tree for each class"
+    assert {one.entry["algorithm"] for one in grown} & both == {"xgboost"}, (
+        "a tree for each class"
+    )
     losses = [one.entry.get("configurations") for one in found[1][3:7:2]]
-    assert losses == [[{}, {"objective": "reg:absoluteerror"}], [{}, {"loss_function": "MAE"}]]
+    assert losses == [
+        [{}, {"objective": "reg:absoluteerror"}],
+        [{}, {"loss_function": "MAE"}],
+    ]
     space = found[1][1].entry["hyperparameters"]
-    assert (space["objective"][0], space["reg_sqrt"]) == ("regression_l1", [False, True])
+    assert (space["objective"][0], space["reg_sqrt"]) == (
+        "regression_l1",
+        [False, True],
+    )
 
 
 def test_a_draft_with_directions_searches_what_keeps_them() -> None:
     """No linear model, and no trees towards a median."""
-    shape = Shape("regression", "mae", 5_000, 20, seconds=60, installed={"xgboost"}, monotone=True)
+    shape = Shape(
+        "regression", "mae", 5_000, 20, seconds=60, installed={"xgboost"}, monotone=True
+    )
     found = {one.entry["algorithm"]: str(one.entry) for one in propose_search(shape)}
-    assert found.keys() == {"lightgbm", "xgboost", "random_forest", "extra_trees", "dummy"}
+    assert found.keys() == {
+        "lightgbm",
+        "xgboost",
+        "random_forest",
+        "extra_trees",
+        "dummy",
+    }
     assert "objective" not in found["lightgbm"] + found["xgboost"]
 
 
@@ -433,49 +593,88 @@ def test_a_target_that_is_never_negative_may_be_boosted_by_its_logarithm(
     ("target", "by"),
     [
         *((repeated("yes", "no"), "random"), (repeated("a", "b", "c"), "random")),
-        *((NUMBERS, "random"), (repeated("yes", "no"), "time"), (repeated("yes", "no"), "group")),
+        *(
+            (NUMBERS, "random"),
+            (repeated("yes", "no"), "time"),
+            (repeated("yes", "no"), "group"),
+        ),
     ],
 )
 def test_a_draft_runs_as_far_as_the_split(target: Any, by: str) -> None:
-    """Its spec is valid, the table validates and splits; rows without the split's date or group are rejected."""
-    key = DAYS.astype("str") if by == "time" else pd.Index([f"g{n % 30}" for n in range(ROWS)])
+    """Its spec is valid, the table validates and splits; rows without the split's date
+    or group are rejected.
+    """
+    key = (
+        DAYS.astype("str")
+        if by == "time"
+        else pd.Index([f"g{n % 30}" for n in range(ROWS)])
+    )
     frame = table(key=key.where(key != key[0]), mass=repeated("5 kg", "6 kg"), y=target)
     named = {} if by == "random" else {"split": by, "split_column": "key"}
     draft = infer(frame, Wishes(target="y", **named))
-    trial = try_out(frame, draft, spec_from("drafted", draft.attributes({"url": "t.csv"})))
+    trial = try_out(
+        frame, draft, spec_from("drafted", draft.attributes({"url": "t.csv"}))
+    )
     assert trial.problem is None
     lost = frame["key"].isna().sum() * (by != "random")
     assert sum(map(len, trial.sets.rows().values())) == ROWS - lost
 
 
 def test_a_small_table_is_cross_validated() -> None:
-    """Of so few rows one test set would choose by luck; larger tables say nothing, but where time suffices."""
+    """Of so few rows one test set would choose by luck; larger tables say nothing, but
+    where time suffices.
+    """
     small = draft(repeated("yes", "no")).evaluation
     assert "with 120 rows, the choice on a test set would be luck" in small.why
     once = {"cross_validation": {"folds": 5, "repeats": 1}}
     frame = pd.DataFrame({"feature": np.arange(120) % 7, "y": np.arange(120) % 2})
     for rows, seconds, evaluation in (
         *((1_999, None, "cross_validation"), (1_999, 120, "cross_validation")),
-        *((2_000, 119, None), (2_000, 120, once), (9_599, 120, once), (9_600, 120, None)),
+        *(
+            (2_000, 119, None),
+            (2_000, 120, once),
+            (9_599, 120, once),
+            (9_600, 120, None),
+        ),
         *((47_999, 600, once), (48_000, 600, None), (50_000, 3_600, None)),
     ):
-        said = infer(frame, Wishes(target="y", seconds=seconds), rows).attributes({"url": "t.csv"})
+        said = infer(frame, Wishes(target="y", seconds=seconds), rows).attributes(
+            {"url": "t.csv"}
+        )
         assert said.get("evaluation") == evaluation
-    named = frame.assign(name=[f"Mr {row} Smith" for row in range(120)])  # becomes many columns
+    named = frame.assign(
+        name=[f"Mr {row} Smith" for row in range(120)]
+    )  # becomes many columns
     asked = ((4_000, 400), (4_000, 401), (1_500, 120))
-    found = [infer(named, Wishes(target="y", seconds=s), rows).evaluation for rows, s in asked]
+    found = [
+        infer(named, Wishes(target="y", seconds=s), rows).evaluation
+        for rows, s in asked
+    ]
     assert [one and one.value for one in found] == [None, once, "cross_validation"]
 
 
 @pytest.mark.parametrize(
     ("rows", "seconds", "fits"),
     [
-        *((30_000, 60, {"fits": 3}), (30_001, 60, None), (30_000, 59, None), (30_000, None, None)),
-        *((10_000, 300, {"fits": 8}), (10_001, 300, {"fits": 3}), (10_000, 299, {"fits": 3})),
+        *(
+            (30_000, 60, {"fits": 3}),
+            (30_001, 60, None),
+            (30_000, 59, None),
+            (30_000, None, None),
+        ),
+        *(
+            (10_000, 300, {"fits": 8}),
+            (10_001, 300, {"fits": 3}),
+            (10_000, 299, {"fits": 3}),
+        ),
     ],
 )
-def test_a_table_with_time_exports_the_mean_of_several_fits(rows, seconds, fits) -> None:
-    """On more rows the seed hardly matters, and who is in a hurry wants quick predictions."""
+def test_a_table_with_time_exports_the_mean_of_several_fits(
+    rows, seconds, fits
+) -> None:
+    """On more rows the seed hardly matters, and who is in a hurry wants quick
+    predictions.
+    """
     frame = pd.DataFrame({"feature": np.arange(120) % 7, "y": np.arange(120) % 2})
     found = infer(frame, Wishes(target="y", seconds=seconds), rows)
     assert found.attributes({"url": "t.csv"}).get("export") == fits
@@ -484,9 +683,13 @@ def test_a_table_with_time_exports_the_mean_of_several_fits(rows, seconds, fits)
 @pytest.mark.parametrize(("groups", "folds"), [(199, True), (200, False)])
 def test_few_groups_are_cross_validated(groups: int, folds: bool) -> None:
     """A fifth of them would choose by luck, however many rows they have."""
-    frame = pd.DataFrame({"shop_id": np.arange(4_000) % groups, "x": np.arange(4_000.0) % 13})
+    frame = pd.DataFrame(
+        {"shop_id": np.arange(4_000) % groups, "x": np.arange(4_000.0) % 13}
+    )
     frame["y"] = frame["x"] + np.arange(4_000) % 3 / 2
-    found = infer(frame, Wishes(target="y", split="group", split_column="shop_id")).evaluation
+    found = infer(
+        frame, Wishes(target="y", split="group", split_column="shop_id")
+    ).evaluation
     assert (found is not None and f"with {groups} groups" in found.why) == folds
 
 
@@ -496,14 +699,20 @@ def test_a_budget_is_written_with_more_draws_than_it_has_time_for() -> None:
     usual = draft(NUMBERS).attributes({"url": "t.csv"})
     for found, seconds, draws in ((said, 30, 200), (usual, 50, 20)):
         assert found["budget"] == {"seconds": seconds}
-        assert [one["draws"] for one in found["search"][:2] if "draws" in one] == [draws]
+        assert [one["draws"] for one in found["search"][:2] if "draws" in one] == [
+            draws
+        ]
 
 
 def test_a_sample_tells_counted_rows_and_series_as_the_table_does():
-    """The rows of a sample keep their numbers, so that gaps between them are no gaps of the table."""
+    """The rows of a sample keep their numbers, so that gaps between them are no gaps of
+    the table.
+    """
     rows = pd.RangeIndex(300)
     days = pd.date_range("2020-01-01", periods=300, freq="D")
-    frame = pd.DataFrame({"index": rows, "day": days, "y": [0.5, 1.5, 2.25] * 100}, index=rows)
+    frame = pd.DataFrame(
+        {"index": rows, "day": days, "y": [0.5, 1.5, 2.25] * 100}, index=rows
+    )
     sample = frame.iloc[[0, 3, 4, 9, *range(20, 300, 7)]]
     whole, some = (infer(part, Wishes(target="y"), 300) for part in (frame, sample))
     assert some.excluded["index"] == whole.excluded["index"] == "counts the rows"
@@ -511,11 +720,16 @@ def test_a_sample_tells_counted_rows_and_series_as_the_table_does():
 
 
 @pytest.mark.parametrize(
-    ("other", "numbers"), [("0,5", EUROPEAN), ("1.234,56", EUROPEAN), ("9,234", {"thousands": ","})]
+    ("other", "numbers"),
+    [("0,5", EUROPEAN), ("1.234,56", EUROPEAN), ("9,234", {"thousands": ","})],
 )
-def test_what_a_comma_means_another_column_tells(other: str, numbers: dict[str, str]) -> None:
+def test_what_a_comma_means_another_column_tells(
+    other: str, numbers: dict[str, str]
+) -> None:
     """1,234 is a thousand, but in a table that writes decimals with a comma."""
-    frame = pd.DataFrame({"a": repeated("1,234", "2,345"), "b": repeated(other, "7,125")})
+    frame = pd.DataFrame(
+        {"a": repeated("1,234", "2,345"), "b": repeated(other, "7,125")}
+    )
     plans = plan_columns(frame)
     assert plans["b"].preparation["numbers"] == numbers
     comma = numbers.get("decimal", ".")
@@ -524,11 +738,18 @@ def test_what_a_comma_means_another_column_tells(other: str, numbers: dict[str, 
 
 
 def test_a_word_among_numbers_is_a_slip() -> None:
-    """A few words do not turn measurements into codes; texts with digits, and many words, do."""
+    """A few words do not turn measurements into codes; texts with digits, and many
+    words, do.
+    """
     numbers = [f"{row / 7:.3f}" for row in range(ROWS - 3)]
     slipped = plan("temperature", [*numbers, "inf", "closed", "?"])
-    assert slipped.preparation == {"types": "number", "missing_values": ["?", "inf", "closed"]}
+    assert slipped.preparation == {
+        "types": "number",
+        "missing_values": ["?", "inf", "closed"],
+    }
     assert "'closed' read as missing" in slipped.why
     assert plan("temperature", [*numbers, "1-2", "x", "?"]).excluded
-    assert plan("place", [*numbers[: ROWS // 2], *("abcdefghij" * ROWS)[: ROWS // 2]]).excluded
+    assert plan(
+        "place", [*numbers[: ROWS // 2], *("abcdefghij" * ROWS)[: ROWS // 2]]
+    ).excluded
     assert plan("grade", repeated("1", "2", "none")) == ColumnPlan("grade")

@@ -1,7 +1,8 @@
-"""The UI as a user has it: `dagster dev` of a project, and a browser that notes what is wrong.
+"""The UI as a user has it: `dagster dev` of a project, and a browser that notes what is
+wrong.
 
-`DagsterUi` serves and answers GraphQL, so that tests wait for states and not for seconds;
-`Watched` is the page with everything that must never happen on it.
+`DagsterUi` serves and answers GraphQL, so that tests wait for states and not for
+seconds; `Watched` is the page with everything that must never happen on it.
 """
 
 import json
@@ -23,8 +24,18 @@ from experiment_pipeline_tests.ports import free_port
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = (
-    *("--no-sandbox", "--no-first-run", "--disable-gpu", "--disable-quic", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+    *(
+        "--no-sandbox",
+        "--no-first-run",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-sync",
+    ),
+    *(
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-dev-shm-usage",
+    ),
 )
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
@@ -112,7 +123,11 @@ class DagsterUi:
         return self.ask(LOGS, run=run)["logsForRun"]["events"]
 
     def wait_until(
-        self, condition: Callable[[], bool], seconds: float, what: str, every: float = 1.0
+        self,
+        condition: Callable[[], bool],
+        seconds: float,
+        what: str,
+        every: float = 1.0,
     ) -> None:
         """Return when the condition holds; fail with the server's last words."""
         deadline = time.monotonic() + seconds
@@ -131,7 +146,10 @@ class DagsterUi:
     def history(self, job: str) -> dict[str, dict[str, str]]:
         """Run → its tags, of all runs that the page of a job lists."""
         runs = self.ask(HISTORY, job=job)["pipelineOrError"]["runs"]
-        return {run["runId"]: {tag["key"]: tag["value"] for tag in run["tags"]} for run in runs}
+        return {
+            run["runId"]: {tag["key"]: tag["value"] for tag in run["tags"]}
+            for run in runs
+        }
 
     def wait_for_runs(self, experiment: str, seconds: float = 150) -> dict[str, str]:
         """The runs of an experiment once there are some, and all have ended."""
@@ -143,7 +161,9 @@ class DagsterUi:
         self.wait_until(ended, seconds, f"the runs of {experiment} end")
         return self.runs(experiment)
 
-    def wait_for_backfill(self, experiment: str, seconds: float = 200) -> dict[str, str]:
+    def wait_for_backfill(
+        self, experiment: str, seconds: float = 200
+    ) -> dict[str, str]:
         """The runs of an experiment once its backfill of assets has ended."""
 
         def ended() -> bool:
@@ -156,7 +176,11 @@ class DagsterUi:
 
     def missing(self, experiment: str) -> list[str]:
         """Stages without a materialization, or without one of some partition."""
-        nodes = [n for n in self.ask(NODES)["assetNodes"] if n["assetKey"]["path"][0] == experiment]
+        nodes = [
+            n
+            for n in self.ask(NODES)["assetNodes"]
+            if n["assetKey"]["path"][0] == experiment
+        ]
         assert nodes, f"no asset of {experiment}"
         return [node["assetKey"]["path"][1] for node in nodes if not _is_there(node)]
 
@@ -188,7 +212,9 @@ class DagsterUi:
             self.output.extend(stream)
 
     def kill(self) -> None:
-        """Send -9 to the server, its daemon, its code server and the runs they have launched."""
+        """Send -9 to the server, its daemon, its code server and the runs they have
+        launched.
+        """
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -212,7 +238,10 @@ def _is_of(experiment: str, keys: list[dict[str, Any]] | None) -> bool:
 def _is_there(node: dict[str, Any]) -> bool:
     if not node["isPartitioned"]:
         return bool(node["assetMaterializations"])
-    return node["partitionStats"]["numMaterialized"] == node["partitionStats"]["numPartitions"]
+    return (
+        node["partitionStats"]["numMaterialized"]
+        == node["partitionStats"]["numPartitions"]
+    )
 
 
 @dataclass
@@ -249,7 +278,9 @@ class Watched:
 def watched_page(ui: DagsterUi) -> Iterator[Watched]:
     """A page of Debian's Chromium."""
     with sync_playwright() as playwright:
-        browser: Browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        browser: Browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=QUIET
+        )
         page = browser.new_page(viewport={"width": 1500, "height": 950})
         page.set_default_timeout(30_000)
         yield Watched(page, ui.url)

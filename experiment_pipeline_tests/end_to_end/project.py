@@ -1,4 +1,6 @@
-"""A clone of the project in a temporary folder, driven by the commands of the README."""
+"""A clone of the project in a temporary folder, driven by the commands of the
+README.
+"""
 
 import os
 import shutil
@@ -24,7 +26,9 @@ subprocess.run = lambda command, **options: "-I" in command or run(command, **op
 
 
 class Ci(NamedTuple):
-    """The result of the workflow's command, the folder that it attaches, the summary of its job."""
+    """The result of the workflow's command, the folder that it attaches, the summary of
+    its job.
+    """
 
     done: subprocess.CompletedProcess[str]
     reports: Path
@@ -35,8 +39,8 @@ class Ci(NamedTuple):
 class Project:
     """A folder with the package, without the bundled experiments.
 
-    The copy comes before the installed package on `PYTHONPATH`, so every command of the folder
-    runs the copy and sees only its experiments.
+    The copy comes before the installed package on `PYTHONPATH`, so every command of the
+    folder runs the copy and sees only its experiments.
     """
 
     folder: Path
@@ -44,8 +48,12 @@ class Project:
 
     def __post_init__(self) -> None:
         package = self.folder / "experiment_pipeline"
-        bundled = [path.parent.name for path in ROOT.glob("experiment_pipeline/defs/*/defs.yaml")]
-        # What is compiled already is copied with its times: no command compiles it anew.
+        bundled = [
+            path.parent.name
+            for path in ROOT.glob("experiment_pipeline/defs/*/defs.yaml")
+        ]
+        # What is compiled already is copied with its times: no command compiles it
+        # anew.
         ignore = shutil.ignore_patterns(*bundled)
         shutil.copytree(ROOT / "experiment_pipeline", package, ignore=ignore)
         for name in ("pyproject.toml", "workspace.yaml", "dagster.yaml"):
@@ -54,7 +62,11 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of its commands."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DAGSTER", VARIABLE))}
+        inherited = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("DAGSTER", VARIABLE))
+        }
         return {
             **inherited,
             "PYTHONPATH": str(self.folder),
@@ -63,18 +75,24 @@ class Project:
             **self.env,
         }
 
-    def add_experiment(self, name: str, attributes: Mapping[str, Any], schema: str) -> Path:
+    def add_experiment(
+        self, name: str, attributes: Mapping[str, Any], schema: str
+    ) -> Path:
         """Write an experiment's two files; the path of defs.yaml."""
         folder = self.folder / "experiment_pipeline" / "defs" / name
         folder.mkdir(parents=True)
-        declared = {"type": "experiment_pipeline.Experiment", "attributes": dict(attributes)}
+        declared = {
+            "type": "experiment_pipeline.Experiment",
+            "attributes": dict(attributes),
+        }
         (folder / "defs.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
         (folder / "schema.yaml").write_text(schema)
         return folder / "defs.yaml"
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command of the README in its own process group."""
-        # Processes of pytest-xdist ignore an interruption, and so would all that they start.
+        # Processes of pytest-xdist ignore an interruption, and so would all that they
+        # start.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return subprocess.Popen(
@@ -89,7 +107,9 @@ class Project:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def run(self, *command: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, seconds: float = 240
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; both streams in `stdout`."""
         process = self.start(*command)
         out, _ = process.communicate(timeout=seconds)
@@ -104,7 +124,9 @@ class Project:
         shutil.copytree(ROOT / "docs/ci", self.folder / "docs/ci", dirs_exist_ok=True)
         workflow = yaml.safe_load((ROOT / "docs/ci/experiment.yml").read_text())
         steps = workflow["jobs"]["experiment"]["steps"]
-        (command,) = [one["run"] for one in steps if one.get("name") == "Run the experiment"]
+        (command,) = [
+            one["run"] for one in steps if one.get("name") == "Run the experiment"
+        ]
         summary = self.folder / f"{experiment}.md"
         environment = (f"EXPERIMENT={experiment}", f"GITHUB_STEP_SUMMARY={summary}")
         done = self.run("env", *environment, "bash", "-c", command)
@@ -117,12 +139,20 @@ class Project:
         return self.folder / "artifacts" / experiment / "registry"
 
     def leave_out_the_fresh_process(self) -> None:
-        """Check no exported model in a fresh process: the tests of the commands do. The package, which workers
-        of a cluster compare, stays as it is.
+        """Check no exported model in a fresh process: the tests of the commands do. The
+        package, which workers of a cluster compare, stays as it is.
         """
         (self.folder / "sitecustomize.py").write_text(LEAVES_OUT)
 
     @staticmethod
     def execute_command(job: str) -> tuple[str, ...]:
         """The command of the README that runs an experiment."""
-        return ("dagster", "job", "execute", "-m", "experiment_pipeline.definitions", "-j", job)
+        return (
+            "dagster",
+            "job",
+            "execute",
+            "-m",
+            "experiment_pipeline.definitions",
+            "-j",
+            job,
+        )

@@ -1,4 +1,6 @@
-"""The encoder for Slurm as it stands, on this machine: scheduler and two workers over TLS, S3, PostgreSQL."""
+"""The encoder for Slurm as it stands, on this machine: scheduler and two workers over
+TLS, S3, PostgreSQL.
+"""
 
 import secrets
 import shutil
@@ -16,9 +18,13 @@ from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.end_to_end.project import ROOT, Project
 from experiment_pipeline_tests.ports import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Dagster, a scheduler and workers
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]  # Dagster, a scheduler and workers
 
-# What Slurm does with the step of the workers, with two nodes that are both this machine.
+# What Slurm does with the step of the workers, with two nodes that are both this
+# machine.
 SRUN = """\
 #!/usr/bin/env bash
 while [[ $1 == --* ]]; do shift; done
@@ -31,15 +37,21 @@ wait
 
 @pytest.fixture
 def project(tmp_path, s3, s3_bucket, postgres):
-    """A project as the encoder wants it: settings in a file, Dagster and the memory on PostgreSQL."""
+    """A project as the encoder wants it: settings in a file, Dagster and the memory on
+    PostgreSQL.
+    """
     project = Project(tmp_path / "project")
     shutil.copytree(ROOT / "docs" / "cluster", project.folder / "docs" / "cluster")
     project.leave_out_the_fresh_process()
-    project.files = s3fs.S3FileSystem(endpoint_url=s3.endpoint, use_listings_cache=False)
+    project.files = s3fs.S3FileSystem(
+        endpoint_url=s3.endpoint, use_listings_cache=False
+    )
     table = f"s3://{s3_bucket}/in/visits.csv"
     project.files.pipe(table, scenario.table().to_csv(index=False).encode())
     project.given = {"url": table, "export": {"url": f"s3://{s3_bucket}/models"}}
-    project.add_experiment("clinic", scenario.spec_mapping(**project.given), scenario.SCHEMA)
+    project.add_experiment(
+        "clinic", scenario.spec_mapping(**project.given), scenario.SCHEMA
+    )
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(ROOT / "docs" / "cluster" / "ssh" / "dagster.yaml", home)
@@ -49,7 +61,9 @@ def project(tmp_path, s3, s3_bucket, postgres):
         **s3.environment,
         "EXPERIMENT_PIPELINE_STORAGE": f"s3://{s3_bucket}/lab",
         "EXPERIMENT_PIPELINE_DATABASE": project.database,
-        "DAGSTER_POSTGRES_URL": project.database.replace("postgresql:", "postgresql+psycopg2:"),
+        "DAGSTER_POSTGRES_URL": project.database.replace(
+            "postgresql:", "postgresql+psycopg2:"
+        ),
         "DAGSTER_HOME": str(home),
     }
     file = tmp_path / "settings.env"
@@ -71,10 +85,16 @@ def project(tmp_path, s3, s3_bucket, postgres):
     return project
 
 
-def test_an_experiment_trains_on_two_workers_and_says_on_which(project, s3, tmp_path, monkeypatch):
-    """Database and overview name each one's worker, no secret and no process is left, a rerun reuses."""
+def test_an_experiment_trains_on_two_workers_and_says_on_which(
+    project, s3, tmp_path, monkeypatch
+):
+    """Database and overview name each one's worker, no secret and no process is left, a
+    rerun reuses.
+    """
     # What `sbatch` would run.
-    done = project.run("bash", "docs/cluster/slurm/experiment.sbatch", "clinic", seconds=500)
+    done = project.run(
+        "bash", "docs/cluster/slurm/experiment.sbatch", "clinic", seconds=500
+    )
     assert done.returncode == 0, done.stdout
     url = project.database.replace("postgresql:", "postgresql+psycopg2:")
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
@@ -84,12 +104,19 @@ def test_an_experiment_trains_on_two_workers_and_says_on_which(project, s3, tmp_
     results = pd.read_sql(asked, engine, params={"run": known["run_id"][0]})
     assert results["worker"].nunique() == 2
     assert results["worker"].str.startswith("tls://").all()
-    assert "clinic" in project.files.cat_file(f"{project.bucket}/lab/overview.html").decode()
+    assert (
+        "clinic"
+        in project.files.cat_file(f"{project.bucket}/lab/overview.html").decode()
+    )
     assert not list(project.folder.glob(".dask-tls-*"))
     processes = [one.info["cwd"] for one in psutil.process_iter(["cwd"])]
     assert str(project.folder) not in processes
     hidden = [project.database.split(":")[2].split("@")[0], s3.secret]
-    told = [done.stdout, *_texts(engine, "public"), *_texts(engine, "experiment_pipeline")]
+    told = [
+        done.stdout,
+        *_texts(engine, "public"),
+        *_texts(engine, "experiment_pipeline"),
+    ]
     assert len(told) > 1_000
     assert not [text for text in told if any(one in text for one in hidden)]
     monkeypatch.chdir(tmp_path)
@@ -97,7 +124,9 @@ def test_an_experiment_trains_on_two_workers_and_says_on_which(project, s3, tmp_
     again = runs.succeeded(scenario.spec(**project.given), scenario.SCHEMA)
     assert again.metadata("search_results")["reused"] == 4
     assert not (tmp_path / "artifacts").exists()
-    target, rejected = (f"s3://{project.bucket}/{name}.csv" for name in ("out", "rejected"))
+    target, rejected = (
+        f"s3://{project.bucket}/{name}.csv" for name in ("out", "rejected")
+    )
     model = load_model(f"s3://{project.bucket}/models/clinic/registry/v0001")
     model.predict_table(project.given["url"], target, rejected)
     assert project.files.cat_file(target).count(b"\n") > 400
@@ -107,4 +136,6 @@ def _texts(engine, schema):
     """Every cell of every table of a schema, as a text; Dagster packs its snapshots."""
     for table in sa.inspect(engine).get_table_names(schema):
         for cell in pd.read_sql_table(table, engine, schema).to_numpy().ravel():
-            yield zlib.decompress(cell).decode() if isinstance(cell, bytes) else str(cell)
+            yield (
+                zlib.decompress(cell).decode() if isinstance(cell, bytes) else str(cell)
+            )

@@ -40,9 +40,13 @@ def rerun(project, first_run):
 
 
 def test_the_job_passes_in_ci_with_its_pages_and_the_exported_model(project, first_run):
-    """One command leaves a model, and outcome, report and record in the folder and the summary."""
+    """One command leaves a model, and outcome, report and record in the folder and the
+    summary.
+    """
     assert first_run.done.returncode == 0, first_run.done.stdout
-    assert f"v0001 published: {project.registry('clinic')}/v0001" in first_run.done.stdout
+    assert (
+        f"v0001 published: {project.registry('clinic')}/v0001" in first_run.done.stdout
+    )
     assert "report: " in first_run.done.stdout
     assert (project.registry("clinic") / "v0001" / "model.skops").exists()
     run = json.loads((first_run.reports / "run.json").read_text())
@@ -50,27 +54,40 @@ def test_the_job_passes_in_ci_with_its_pages_and_the_exported_model(project, fir
     record = (first_run.reports / "decision_record.md").read_text()
     assert "Accepted with conditions (repeated_entities): " in record
     assert first_run.summary.read_text() == record
-    for page in ("validation_report", "leaderboard", "data_analysis", "decision_record"):
+    for page in (
+        "validation_report",
+        "leaderboard",
+        "data_analysis",
+        "decision_record",
+    ):
         assert (first_run.reports / f"{page}.html").stat().st_size > 1_000
 
 
 def test_a_rerun_on_unchanged_data_reuses_everything(project, rerun):
-    """Nothing is trained, judged or published twice; the run says so, and imports nothing for it."""
+    """Nothing is trained, judged or published twice; the run says so, and imports
+    nothing for it.
+    """
     imported = set(re.findall(r"^import time:.*\| +(\w+)$", rerun.stdout, re.MULTILINE))
     assert not imported & {"sklearn", "lightgbm", "matplotlib", "skops"}
-    assert {"pandas", "jinja2"} <= imported, "every run makes the pages of the memory anew"
+    assert {"pandas", "jinja2"} <= imported, (
+        "every run makes the pages of the memory anew"
+    )
     assert rerun.returncode == 0
     assert "reused 4 of 4 configurations" in rerun.stdout
     assert "reused the analysis of the same table" in rerun.stdout
     assert "reused the report of the same model on the same rows" in rerun.stdout
     assert "v0001 is already the champion" in rerun.stdout
-    assert len(list((project.folder / "artifacts/clinic/validation_looks").iterdir())) == 1
+    assert (
+        len(list((project.folder / "artifacts/clinic/validation_looks").iterdir())) == 1
+    )
 
 
 def test_both_runs_are_remembered_beside_what_dagster_stores(
     project, first_run, rerun, monkeypatch
 ):
-    """Without any set-up there is a database of runs, which the command lists and compares."""
+    """Without any set-up there is a database of runs, which the command lists and
+    compares.
+    """
     assert (project.folder / ".dagster_home" / FILE).exists()
     monkeypatch.chdir(project.folder)
     monkeypatch.delenv(VARIABLE)

@@ -1,4 +1,6 @@
-"""The wheel in somebody else's Dagster project: it brings what it needs and leaves theirs alone."""
+"""The wheel in somebody else's Dagster project: it brings what it needs and leaves
+theirs alone.
+"""
 
 import os
 import shutil
@@ -17,7 +19,10 @@ import yaml
 
 from experiment_pipeline_tests.end_to_end.project import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # both notebooks are of one process
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]  # both notebooks are of one process
 
 COMPONENT = "experiment_pipeline.Experiment"
 ROWS = 600
@@ -74,7 +79,8 @@ def rows_of_host(table: pd.DataFrame) -> int:
 def sum_of_host(rows_of_host: int) -> int:
     return rows_of_host + 1
 """
-# Run in the host's process: what is there, what has been changed on the way, a run, and a prediction.
+# Run in the host's process: what is there, what has been changed on the way, a run, and
+# a prediction.
 LOOK = """\
 import logging, sys, warnings
 from pathlib import Path
@@ -120,7 +126,11 @@ class Host:
 
     def run(self, *command: str) -> str:
         """Run a module or script with the host's Python; what it says."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DAGSTER", "PYTHON"))}
+        inherited = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("DAGSTER", "PYTHON"))
+        }
         done = subprocess.run(
             [self.python, *command],
             cwd=self.folder,
@@ -150,7 +160,16 @@ class Host:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as others get it."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "-t",
+        "wheel",
+        "-d",
+        str(folder),
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
@@ -158,14 +177,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def host(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """A fresh environment and project; the packages that both need are read from the tests' own.
+    """A fresh environment and project; the packages that both need are read from the
+    tests' own.
 
-    A .pth file adds a folder, but runs none of that folder's .pth files: the source tree, which the
-    tests' environment finds through one, stays unknown.
+    A .pth file adds a folder, but runs none of that folder's .pth files: the source
+    tree, which the tests' environment finds through one, stays unknown.
     """
     folder = tmp_path_factory.mktemp("host")
     environment = folder / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", environment], check=True
+    )
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "shared.pth").write_text("\n".join(site.getsitepackages()))
     with zipfile.ZipFile(wheel) as archive:
@@ -195,10 +217,18 @@ def test_the_wheel_is_the_library_alone(wheel: Path) -> None:
         names = archive.namelist()
         (entries,) = [name for name in names if name.endswith("entry_points.txt")]
         (metadata,) = [name for name in names if name.endswith("METADATA")]
-        told, described = archive.read(entries).decode(), archive.read(metadata).decode()
+        told, described = (
+            archive.read(entries).decode(),
+            archive.read(metadata).decode(),
+        )
     assert {"experiment_pipeline/py.typed", "experiment_pipeline/cli.py"} <= set(names)
-    assert not [name for name in names if "/defs/" in name or name.endswith("definitions.py")]
-    assert "[dagster_dg_cli.registry_modules]\nexperiment_pipeline = experiment_pipeline\n" in told
+    assert not [
+        name for name in names if "/defs/" in name or name.endswith("definitions.py")
+    ]
+    assert (
+        "[dagster_dg_cli.registry_modules]\nexperiment_pipeline = experiment_pipeline\n"
+        in told
+    )
     assert "Typing :: Typed" in described
     assert "## Your own table" in described
     assert "](docs/" not in described, "outside the repository a link leads to it"
@@ -239,24 +269,32 @@ ANSWERS = {
 
 @pytest.fixture(scope="module")
 def notebooks(host: Host) -> Path:
-    """Where the notebooks of the documents are, executed by one process of the host's."""
+    """Where the notebooks of the documents are, executed by one process of
+    the host's.
+    """
     shutil.copy(ROOT / "docs" / "my_models.py", host.folder)
     files = [f"{name}.ipynb" for name in ANSWERS]
     for file in files:  # a search of a second, without folds, shows what one of 20 does
         text = (ROOT / "docs" / file).read_text().replace("seconds=20", "seconds=1")
         quick = text.replace("progress=False", "progress=False, evaluation='test_set'")
         (host.folder / file).write_text(quick)
-    host.run("-c", (ROOT / "experiment_pipeline_tests" / "notebooks.py").read_text(), *files)
+    host.run(
+        "-c", (ROOT / "experiment_pipeline_tests" / "notebooks.py").read_text(), *files
+    )
     return host.folder
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_notebook_runs_with_the_package_alone(name: str, notebooks: Path) -> None:
-    """Every cell runs in an environment of its own, and shows what the kept outputs show."""
+    """Every cell runs in an environment of its own, and shows what the kept outputs
+    show.
+    """
     places = (folder / f"{name}.ipynb" for folder in (notebooks, ROOT / "docs"))
     made, kept = (nbformat.read(place, 4).cells for place in places)
     for cell, expected in zip(made, kept, strict=True):
-        both = ([sorted(one) for one in of.get("outputs", [])] for of in (cell, expected))
+        both = (
+            [sorted(one) for one in of.get("outputs", [])] for of in (cell, expected)
+        )
         assert len({str(one) for one in both}) == 1, cell.id
     shown = {cell.id: str(cell.get("outputs")) for cell in made}
     assert [id_ for id_, said in ANSWERS[name].items() if said not in shown[id_]] == []

@@ -1,5 +1,6 @@
-"""Dagster as a user has it, started once: its pages in a real browser with the buttons of the README,
-runs that were killed before it started, and a run on a cluster that is cancelled.
+"""Dagster as a user has it, started once: its pages in a real browser with the buttons
+of the README, runs that were killed before it started, and a run on a cluster that is
+cancelled.
 """
 
 import json
@@ -21,7 +22,10 @@ from experiment_pipeline_tests.end_to_end.project import Project
 from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.stages.search.dask.dask_processes import DaskProcesses
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Dagster, a scheduler and workers
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]  # Dagster, a scheduler and workers
 
 expect.set_options(timeout=30_000)  # a busy machine is no broken page
 
@@ -36,8 +40,8 @@ CUT_SHORT = (
     rf"the search was cancelled after (\d+) of {FITS + 1} configurations; "
     "the next run reuses what is stored"
 )
-# Preparation waits, so that a run can be killed at work; so do all fits but the first two of the run
-# that is cancelled, until they are released.
+# Preparation waits, so that a run can be killed at work; so do all fits but the first
+# two of the run that is cancelled, until they are released.
 MODULE = "waiting"
 WAITING_CODE = """\
 import os, pathlib, time
@@ -131,8 +135,8 @@ def browser(ui):
 
 @pytest.fixture(scope="module")
 def launched(browser):
-    """Every 'Materialize all' is pressed at once: Dagster looks at backfills every 30 seconds, and
-    what the command line runs goes meanwhile.
+    """Every 'Materialize all' is pressed at once: Dagster looks at backfills every 30
+    seconds, and what the command line runs goes meanwhile.
     """
     materialize_all(browser.go(f"/locations/experiment_pipeline/jobs/{BY_JOB}"), 4)
     materialize_all(browser.go(graph_of(BY_GRAPH)), 2)
@@ -156,9 +160,13 @@ def recorded(project, *columns: str) -> list[tuple[str, ...]]:
 
 
 def stored(project) -> dict[str, float]:
-    """Every file of the cancelled run's configurations that are stored whole, and when it was written."""
+    """Every file of the cancelled run's configurations that are stored whole, and when
+    it was written.
+    """
     (root,) = project.folder.rglob(f"{CANCELLED}/trained_model")
-    files = [path for result in root.rglob("result.json") for path in result.parent.iterdir()]
+    files = [
+        path for result in root.rglob("result.json") for path in result.parent.iterdir()
+    ]
     return {str(path.relative_to(root)): path.stat().st_mtime for path in files}
 
 
@@ -188,14 +196,20 @@ def metadata_of(browser, stage, experiment=BY_JOB):
 
 
 def test_killed_runs_free_their_places(ui, killed):
-    """Two killed runs fill the queue; they fail, and say which process has gone; a third run starts."""
+    """Two killed runs fill the queue; they fail, and say which process has gone; a
+    third run starts.
+    """
     run = ui.launch(WAITING)
     for name, process in zip(KILLED, killed, strict=True):
         ((failed, _),) = ui.history(name).items()
-        ui.wait_until(lambda one=failed: ui.status(one) == "FAILURE", 120, f"{name} fails")
+        ui.wait_until(
+            lambda one=failed: ui.status(one) == "FAILURE", 120, f"{name} fails"
+        )
         (said,) = [e for e in ui.log(failed) if e["__typename"] == "RunFailureEvent"]
         assert f"process {process.pid}" in said["message"]
-    ui.wait_until(lambda: len(at_work(ui.project)) == 3, 120, "the third run is at work")
+    ui.wait_until(
+        lambda: len(at_work(ui.project)) == 3, 120, "the third run is at work"
+    )
     assert dict(recorded(ui.project, "experiment", "status")) == {
         **dict.fromkeys(KILLED, "killed"),
         WAITING: "running",
@@ -205,7 +219,9 @@ def test_killed_runs_free_their_places(ui, killed):
 
 
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
-    """Exit code 1; gate, value, next search and pages stand last, in CI and on the job's page."""
+    """Exit code 1; gate, value, next search and pages stand last, in CI and on the
+    job's page.
+    """
     refused = ui.project.ci(STRICT)
     assert refused.done.returncode == 1
     assert "lower bound of roc_auc at least 0.999" in refused.done.stdout
@@ -218,7 +234,9 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     assert pages[0].name.startswith("report")
     assert [page.exists() for page in pages] == [True, True]
     assert not ui.project.registry(STRICT).exists()
-    assert json.loads((refused.reports / "run.json").read_text())["status"] == "rejected"
+    assert (
+        json.loads((refused.reports / "run.json").read_text())["status"] == "rejected"
+    )
     record = (refused.reports / "decision_record.md").read_text()
     assert "Refused: 1 of " in record
     assert refused.summary.read_text() == record
@@ -229,11 +247,15 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     browser.page.set_viewport_size({"width": 1500, "height": 1300})
     page = browser.go(f"/runs/{run_id}")
     expect(page.get_by_text("Execution of run for").last).to_be_visible()
-    told = page.get_by_text("NotAccepted: linear: lower bound of roc_auc at least 0.999").last
+    told = page.get_by_text(
+        "NotAccepted: linear: lower bound of roc_auc at least 0.999"
+    ).last
     expect(told).to_contain_text("page: /")
     expect(told).not_to_contain_text("Stack Trace")
     metadata_of(browser, "validation_report", STRICT)
-    expect(page.get_by_text("not accepted", exact=True).first).to_be_in_viewport(ratio=1)
+    expect(page.get_by_text("not accepted", exact=True).first).to_be_in_viewport(
+        ratio=1
+    )
 
 
 def test_materialize_all_of_the_job_is_one_run(ui, done):
@@ -247,10 +269,14 @@ def test_materialize_all_of_the_job_is_one_run(ui, done):
 
 
 def test_the_leaderboard_shows_its_table(browser, done):
-    """Every configuration has its row; rank, score and interval are on the screen as it opens."""
+    """Every configuration has its row; rank, score and interval are on the screen as it
+    opens.
+    """
     browser.page.set_viewport_size({"width": 1500, "height": 1300})
     page = metadata_of(browser, "leaderboard")
-    table = page.locator("table").filter(has=page.get_by_text("95 % interval", exact=True))
+    table = page.locator("table").filter(
+        has=page.get_by_text("95 % interval", exact=True)
+    )
     interval = table.last.get_by_text(re.compile(r"^0\.\d{4}\sto\s0\.\d{4}$")).first
     expect(interval).to_be_in_viewport(ratio=1)
     for key in ("linear", "dummy", "lightgbm__num_leaves=3", KEY):
@@ -258,23 +284,43 @@ def test_the_leaderboard_shows_its_table(browser, done):
 
 
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):
-    """One run, or a second that finds its partitions filled: the search reports every one itself."""
+    """One run, or a second that finds its partitions filled: the search reports every
+    one itself.
+    """
     assert [*ui.wait_for_backfill(BY_GRAPH).values()] in (["SUCCESS"], ["SUCCESS"] * 2)
     assert ui.missing(BY_GRAPH) == []
     trained = ui.materializations(BY_GRAPH, "trained_model")
-    assert sorted(e.partition for e in trained if not e.metadata["reused"]) == ["dummy", "linear"]
+    assert sorted(e.partition for e in trained if not e.metadata["reused"]) == [
+        "dummy",
+        "linear",
+    ]
     # Dagster draws the state of an asset only where the whole graph has room for it.
     browser.page.set_viewport_size({"width": 2600, "height": 1300})
-    expect(browser.go(graph_of(BY_GRAPH)).get_by_text("100% filled").first).to_be_visible()
+    expect(
+        browser.go(graph_of(BY_GRAPH)).get_by_text("100% filled").first
+    ).to_be_visible()
 
 
 def test_names_from_the_table_never_run_as_scripts(ui, browser, done):
-    """A column called <script> is text in every page and report; nothing leaves the machine."""
-    for stage in ("raw_data", "validated_data", "rejected_rows", "train_set", "data_analysis"):
-        expect(metadata_of(browser, stage).get_by_text("Metadata").first).to_be_visible()
+    """A column called <script> is text in every page and report; nothing leaves the
+    machine.
+    """
+    for stage in (
+        "raw_data",
+        "validated_data",
+        "rejected_rows",
+        "train_set",
+        "data_analysis",
+    ):
+        expect(
+            metadata_of(browser, stage).get_by_text("Metadata").first
+        ).to_be_visible()
     page = browser.go(f"/assets/{BY_JOB}/raw_data")
     expect(page.get_by_text(scenario.MARKUP).first).to_be_visible()
-    for stage, entry in (("data_analysis", "findings"), ("validation_report", "judgement")):
+    for stage, entry in (
+        ("data_analysis", "findings"),
+        ("validation_report", "judgement"),
+    ):
         metadata_of(browser, stage).get_by_role("row").filter(
             has=browser.page.get_by_text(entry, exact=True)
         ).get_by_text("Show Markdown").click()
@@ -287,21 +333,32 @@ def test_names_from_the_table_never_run_as_scripts(ui, browser, done):
     assert browser.outside == []
 
 
-def test_cancelling_takes_back_what_waits_and_loses_nothing(ui, project, dask, launched):
-    """In seconds, with a sentence on how far it came; the next run trains what is missing."""
+def test_cancelling_takes_back_what_waits_and_loses_nothing(
+    ui, project, dask, launched
+):
+    """In seconds, with a sentence on how far it came; the next run trains what is
+    missing.
+    """
     run = ui.launch(CANCELLED)
     with Client(dask.address, set_as_default=False) as client:
 
         def partitions() -> set[str | None]:
-            return {event.partition for event in ui.materializations(CANCELLED, "trained_model")}
+            return {
+                event.partition
+                for event in ui.materializations(CANCELLED, "trained_model")
+            }
 
         def is_midway() -> bool:
             return len(partitions()) >= 2 and all(client.processing().values())
 
         def tasks() -> int:
-            return client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+            return client.run_on_scheduler(
+                lambda dask_scheduler: len(dask_scheduler.tasks)
+            )
 
-        ui.wait_until(is_midway, 240, "some configurations are stored, and both workers fit", 0.3)
+        ui.wait_until(
+            is_midway, 240, "some configurations are stored, and both workers fit", 0.3
+        )
         ui.terminate(run)
         ui.wait_until(lambda: tasks() == 0, 30, "the scheduler knows no task any more")
     ui.wait_until(lambda: ui.status(run) == "CANCELED", 30, "the run has ended")

@@ -1,4 +1,6 @@
-"""What a person decides: a model, a choice, the champion on today's data; and what a seed decides."""
+"""What a person decides: a model, a choice, the champion on today's data; and what a
+seed decides.
+"""
 
 import functools
 import json
@@ -35,8 +37,19 @@ from experiment_pipeline_tests.tracking.history import write_history
 
 pytestmark = pytest.mark.usefixtures("storage", "quick")
 FRESH_PROCESS = export.check_in_fresh_process
-SCORES = ["key", "rank", "test_score", "test_low", "test_high", "difference_low", "in_tie_group"]
-SEARCH = [{"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}, {"algorithm": "dummy"}]
+SCORES = [
+    "key",
+    "rank",
+    "test_score",
+    "test_low",
+    "test_high",
+    "difference_low",
+    "in_tie_group",
+]
+SEARCH = [
+    {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}},
+    {"algorithm": "dummy"},
+]
 TWO = [{"algorithm": "linear"}, {"algorithm": "sklearn.naive_bayes.GaussianNB"}]
 SETTINGS = {"search": SEARCH, "evaluation": "test_set", "ensemble": False}
 run = functools.partial(ep.run, target="readmitted", progress=False, **SETTINGS)
@@ -48,7 +61,9 @@ def made_by_hand() -> Any:
 
 
 def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
-    """It alone is fitted, on the same rows, also beyond the budget, and is paired with the best."""
+    """It alone is fitted, on the same rows, also beyond the budget, and is paired with
+    the best.
+    """
     found = run(scenario.table(), name="visits", budget={"configurations": 1})
     trees = ExtraTreesClassifier(max_depth=4, n_estimators=40, random_state=7, n_jobs=2)
     more = ep.add(found, trees, "mine", note="what we had")
@@ -56,11 +71,17 @@ def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
     assert more.facts["not_started"] == 1
     (mine,) = more.leaderboard.query("key == 'mine'").to_dict("records")
     assert mine["algorithm"] == "sklearn.ensemble.ExtraTreesClassifier"
-    assert (mine["max_depth"], mine["n_estimators"], mine["note"]) == (4, 40, "what we had")
+    assert (mine["max_depth"], mine["n_estimators"], mine["note"]) == (
+        4,
+        40,
+        "what we had",
+    )
     assert "what we had" in Path(more.pages["leaderboard"]).read_text(encoding="utf-8")
     assert more.facts["looks"] == 1 + (more.facts["chosen"] != found.facts["chosen"])
     assert named_columns(more.save("defs/visits")).spec.search[-1].note == "what we had"
-    with pytest.raises(ep.InvalidExperiment, match="the leaderboard has a configuration with"):
+    with pytest.raises(
+        ep.InvalidExperiment, match="the leaderboard has a configuration with"
+    ):
         ep.add(more, trees, "again")
     with pytest.raises(ep.UnknownRun, match="did you mean 'visits'"):
         ep.add("visit", trees, "mine")
@@ -75,19 +96,24 @@ def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
 )
 def test_what_no_import_path_describes_is_refused(estimator: Any) -> None:
     """The error says to write a function in a module."""
-    with pytest.raises(ep.InvalidExperiment, match="function at the top level of a module"):
+    with pytest.raises(
+        ep.InvalidExperiment, match="function at the top level of a module"
+    ):
         ep.add(None, estimator, "mine")  # type: ignore[arg-type]
 
 
 def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None:
-    """Its changes are noticed; its export and a folder of it say to move it into a module."""
+    """Its changes are noticed; its export and a folder of it say to move it into a
+    module.
+    """
     found = run(scenario.table(), name="visits")
     for code in (Plain, WithHelper):
         made = type("Mine", (code,), {**vars(code), "__module__": "__main__"})
         made.__qualname__ = "Mine"
         monkeypatch.setattr(sys.modules["__main__"], "Mine", made, raising=False)
         assert ep.add(found, made, "mine").facts["reused"] == found.facts["trained"]
-    # Not by `monkeypatch`, which would end after `quick`, and leave its stub to the next test.
+    # Not by `monkeypatch`, which would end after `quick`, and leave its stub to the
+    # next test.
     with patch.object(export, "check_in_fresh_process", FRESH_PROCESS):
         chosen = ep.choose("visits", "mine", why="it is mine")
     with pytest.raises(ExportError, match="Move it into a module"):
@@ -96,7 +122,12 @@ def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None
     with pytest.raises(ep.InvalidExperiment, match="Move it into a module"):
         chosen.save("defs/visits")
     cell = f"from {OWN} import Plain\nclass Mine(Plain):\n    def fit(self, X, y): return super().fit(X, y)\n"
-    linecache.cache["<mine>"] = (len(cell), None, cell.splitlines(keepends=True), "<mine>")
+    linecache.cache["<mine>"] = (
+        len(cell),
+        None,
+        cell.splitlines(keepends=True),
+        "<mine>",
+    )
     monkeypatch.setattr(sys.modules["__main__"], "Plain", Plain, raising=False)
     exec(compile(cell, "<mine>", "exec"), vars(sys.modules["__main__"]))
     folder = chosen.save("defs/visits", module="written_models")
@@ -105,7 +136,9 @@ def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None
 
 
 def test_another_refit_is_another_look() -> None:
-    """Else a user could take the best of many means on the validation rows, and no interval would know."""
+    """Else a user could take the best of many means on the validation rows, and no
+    interval would know.
+    """
     asked = {}, {"fits": 2}, {}, {"refit": "none"}
     found = [run(scenario.table(), name="visits", export=one) for one in asked]
     assert [one.facts["looks"] for one in found] == [1, 2, 1, 3]
@@ -113,14 +146,18 @@ def test_another_refit_is_another_look() -> None:
 
 
 def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
-    """Nothing is trained but the refit, no score changes; the choice, its author and reason are kept."""
+    """Nothing is trained but the refit, no score changes; the choice, its author and
+    reason are kept.
+    """
     folder = Path("defs/visits")
     folder.mkdir(parents=True)
     scenario.write_csv(Path("visits.csv"))
     failing = {"algorithm": f"{OWN}.Raises"}
     given = scenario.spec_mapping(**{**SETTINGS, "search": [*SEARCH, failing]})
     (folder / "schema.yaml").write_text(scenario.SCHEMA)
-    (folder / "defs.yaml").write_text(yaml.safe_dump({"type": EXPERIMENT, "attributes": given}))
+    (folder / "defs.yaml").write_text(
+        yaml.safe_dump({"type": EXPERIMENT, "attributes": given})
+    )
     named = named_columns(folder)
     job = build_experiment(named).resolve_job_def("visits")
     with dg.DagsterInstance.ephemeral() as instance:
@@ -134,7 +171,10 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     answer = command("choose", "visits", other, "--why", "<half> the size")
     assert answer.exit_code == 0, answer.output
     second = ep.runs("visits", all_columns=True).to_dict("records")[0]
-    assert f"visits: accepted with conditions (repeated_entities), v0002: {other}" in answer.output
+    assert (
+        f"visits: accepted with conditions (repeated_entities), v0002: {other}"
+        in answer.output
+    )
     assert {*models.iterdir()} == before
     assert (second["chosen"], second["version"], second["looks"]) == (other, "v0002", 2)
     assert second["triggered_by"] == "command line"
@@ -146,8 +186,12 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     pd.testing.assert_frame_equal(ranked[SCORES], board[SCORES])
     assert list(ranked.query("is_chosen")["key"]) == [other]
     record = storage / "visits" / "runs" / f"{second['run_id']}.record.html"
-    assert f"chosen by {name}: &lt;half&gt; the size" in record.read_text(encoding="utf-8")
-    card = (storage / "visits" / "registry" / "v0002" / "README.md").read_text(encoding="utf-8")
+    assert f"chosen by {name}: &lt;half&gt; the size" in record.read_text(
+        encoding="utf-8"
+    )
+    card = (storage / "visits" / "registry" / "v0002" / "README.md").read_text(
+        encoding="utf-8"
+    )
     assert "the choice was not made by score alone; the best of 3 single scores" in card
     with pytest.raises(ep.InvalidExperiment, match=r"did you mean 'linear__C=0\.1'"):
         ep.choose("visits", "linear__C=0.01", why="no")
@@ -159,7 +203,9 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
 
 
 def test_the_champion_is_fitted_on_the_data_of_today() -> None:
-    """Without a search, each member of an ensemble under its key, through all gates, as a new version."""
+    """Without a search, each member of an ensemble under its key, through all gates, as
+    a new version.
+    """
     table = str(scenario.write_csv(Path("visits.csv"), scenario.table().head(400)))
     given = scenario.spec_mapping(search=TWO, evaluation="test_set")
     del given["data"], given["target"]
@@ -169,12 +215,18 @@ def test_the_champion_is_fitted_on_the_data_of_today() -> None:
     answer = command("refit", "visits", "--json")
     assert answer.exit_code == 0, answer.output
     told = json.loads(answer.stdout)
-    assert (told["status"], told["version"], len(told["gates"]) > 0) == ("accepted", "v0003", True)
+    assert (told["status"], told["version"], len(told["gates"]) > 0) == (
+        "accepted",
+        "v0003",
+        True,
+    )
     again = ep.runs("visits", all_columns=True).to_dict("records")[0]
     assert (again["declared"], again["reused"], again["version"]) == (2, 0, "v0003")
     assert again["looks"] > 1
     notes = ep.results("visits").set_index("key")["note"].dropna()
-    assert notes.to_dict() == dict.fromkeys(["linear", "GaussianNB"], "of the champion v0002")
+    assert notes.to_dict() == dict.fromkeys(
+        ["linear", "GaussianNB"], "of the champion v0002"
+    )
     found.save("defs/visits")
     same = ep.refit("visits").facts
     assert (same["version"], same["reused"]) == ("v0003", same["declared"])
@@ -183,7 +235,9 @@ def test_the_champion_is_fitted_on_the_data_of_today() -> None:
 def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
     storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cost comes first; a seed that fails is a result; by time there is one way to cut."""
+    """The cost comes first; a seed that fails is a result; by time there is one way to
+    cut.
+    """
     write_history()
     before, tables = ep.runs("flight_delay", all_columns=True), list[pd.DataFrame]()
     raw = RawTable(scenario.table(), "digest", "DataFrame", None, None, None, ())
@@ -204,12 +258,18 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
     done = command("sensitivity", "flight_delay", "--seeds", 2, "--yes")
     assert "seed 2: the table" in done.stdout
     sets = steps.prepared_rows(raw, named.spec, named).sets
-    assert all([*table.index] == [*sets.index[sets.isin(["train", "test"])]] for table in tables)
+    assert all(
+        [*table.index] == [*sets.index[sets.isin(["train", "test"])]]
+        for table in tables
+    )
     pd.testing.assert_frame_equal(ep.runs("flight_delay", all_columns=True), before)
     (page,) = (storage / "flight_delay" / "runs").glob("*.record.md")
-    assert "num_leaves=4, accepted with conditions (drift_over_time)" in page.read_text().replace(
-        "\\_", "_"
+    assert (
+        "num_leaves=4, accepted with conditions (drift_over_time)"
+        in page.read_text().replace("\\_", "_")
     )
     monkeypatch.setattr(runs_of, "_declared", lambda _: (timed, raw))
-    with pytest.raises(InvalidExperiment, match="by: time splits the rows in only one way"):
+    with pytest.raises(
+        InvalidExperiment, match="by: time splits the rows in only one way"
+    ):
         ep.sensitivity("flight_delay")

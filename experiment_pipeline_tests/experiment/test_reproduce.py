@@ -1,4 +1,6 @@
-"""An exported version trained again: the same, byte by byte, or the input that differs."""
+"""An exported version trained again: the same, byte by byte, or the input
+that differs.
+"""
 
 import json
 import shutil
@@ -56,7 +58,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     assert run.leaderboard.chosen == "ensemble"
     bare, clone = str(folder / "company.git"), folder / "clone"
     subprocess.run(["git", "init", "--quiet", "--bare", bare], check=True)
-    commit = commit_version(bare, "clinic", "v0001", version.files(), version.manifest.created)
+    commit = commit_version(
+        bare, "clinic", "v0001", version.files(), version.manifest.created
+    )
     tagged = ("git", "clone", "--quiet", "--branch", commit.tag, bare, str(clone))
     subprocess.run(tagged, check=True, capture_output=True)
     return Exported(run, version, clone / "models" / "clinic")
@@ -64,7 +68,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture
 def forge(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
-    """Makes a version of changed files whose manifest agrees; its training gives what the real one gave."""
+    """Makes a version of changed files whose manifest agrees; its training gives what
+    the real one gave.
+    """
     monkeypatch.setattr(module, "run_experiment", lambda *_, **__: exported.run)
 
     def forged(edits: dict[str, tuple[str, str]], **manifest: Any) -> ExportedModel:
@@ -84,13 +90,20 @@ def forge(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return forged
 
 
-def test_an_ensemble_is_reproduced_from_the_clone_of_its_commit(exported: Exported) -> None:
-    """The committed files and the table suffice: its members and weights give the same bytes."""
+def test_an_ensemble_is_reproduced_from_the_clone_of_its_commit(
+    exported: Exported,
+) -> None:
+    """The committed files and the table suffice: its members and weights give the same
+    bytes.
+    """
     assert not (exported.clone / "model.skops").exists()
     answer = ask(exported.clone, "--json")
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.stdout)
-    assert found["verdict"] == "reproduced: model and predictions are the same, byte by byte"
+    assert (
+        found["verdict"]
+        == "reproduced: model and predictions are the same, byte by byte"
+    )
     assert {one["here"] for one in found["compared"]} == {"same"}
     *_, kernel, model, predictions = (one["what"] for one in found["compared"])
     assert (kernel, model) == ("CPU kernel", "model.skops")
@@ -102,18 +115,31 @@ def test_a_changed_row_is_named(exported: Exported, tmp_path: Path) -> None:
     table = scenario.table()
     table.loc[7, scenario.STRANGE] += 0.5
     other = scenario.write_csv(tmp_path / "other.csv", table)
-    answer = ask("clinic", "v0001", "--root", exported.version.folder.parents[2], "--data", other)
+    answer = ask(
+        "clinic", "v0001", "--root", exported.version.folder.parents[2], "--data", other
+    )
     assert answer.exit_code == 1
-    assert "not reproduced: the first input that differs: table as delivered" in answer.stdout
+    assert (
+        "not reproduced: the first input that differs: table as delivered"
+        in answer.stdout
+    )
     assert len(lines := answer.stdout.splitlines()) < 24
-    assert sorted("same" in line for line in lines if "rows, " in line) == [False, True, True]
+    assert sorted("same" in line for line in lines if "rows, " in line) == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_changed_hyperparameter_is_named(exported: Exported, tmp_path: Path) -> None:
-    """A committed file that is not what was exported ends it before anything is read."""
+    """A committed file that is not what was exported ends it before anything
+    is read.
+    """
     shutil.copytree(exported.clone, tmp_path / "clinic")
     changed = tmp_path / "clinic" / "hyperparameters.yaml"
-    changed.write_text(changed.read_text().replace("features: onehot", "features: ordinal"))
+    changed.write_text(
+        changed.read_text().replace("features: onehot", "features: ordinal")
+    )
     answer = ask(tmp_path / "clinic")
     assert answer.exit_code == 1
     assert "hyperparameters.yaml: sha256 is " in answer.output
@@ -122,17 +148,34 @@ def test_a_changed_hyperparameter_is_named(exported: Exported, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("edits", "manifest", "named"),
     [
-        ({"environment.txt": ("pipeline 0.1.0", "pipeline 0.0.9")}, {}, "experiment-pipeline"),
-        ({"environment.txt": ("scikit-learn==", "scikit-learn==0.")}, {}, "scikit-learn"),
-        ({"hyperparameters.yaml": ("fingerprint: ", "fingerprint: 0")}, {}, "hyperparameters, "),
+        (
+            {"environment.txt": ("pipeline 0.1.0", "pipeline 0.0.9")},
+            {},
+            "experiment-pipeline",
+        ),
+        (
+            {"environment.txt": ("scikit-learn==", "scikit-learn==0.")},
+            {},
+            "scikit-learn",
+        ),
+        (
+            {"hyperparameters.yaml": ("fingerprint: ", "fingerprint: 0")},
+            {},
+            "hyperparameters, ",
+        ),
         ({}, {"data": OTHER}, "table as delivered"),
         ({}, {}, None),
     ],
 )
 def test_the_first_input_that_differs_is_named(
-    forge: Forge, edits: dict[str, tuple[str, str]], manifest: dict[str, str], named: str | None
+    forge: Forge,
+    edits: dict[str, tuple[str, str]],
+    manifest: dict[str, str],
+    named: str | None,
 ) -> None:
-    """Of data, versions and fingerprint; where nothing differs that is recorded, that is said."""
+    """Of data, versions and fingerprint; where nothing differs that is recorded, that
+    is said.
+    """
     model = forge(edits, digests={"model.skops": OTHER}, **manifest)
     found = module.reproduce(model, *AS_EXPORTED)
     assert not found.reproduced
@@ -160,7 +203,9 @@ def test_on_another_kernel_predictions_are_compared_within_a_tolerance(
 def test_own_code_runs_as_it_was_saved_and_only_if_it_is_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The version's module is imported before the one that is there now, which would be named."""
+    """The version's module is imported before the one that is there now, which would be
+    named.
+    """
     source = "from sklearn.naive_bayes import GaussianNB\n\n\nclass Mine(GaussianNB):\n    pass\n"
     own, name = tmp_path / "mine_of_then.py", "mine_of_then.Mine"
     own.write_text(source)
@@ -173,8 +218,12 @@ def test_own_code_runs_as_it_was_saved_and_only_if_it_is_trusted(
     assert run.package is not None
     files = {**run.package.files, "code/mine_of_then.py": b"", MODEL: b""}
     other = replace(run.package, files=files)
-    monkeypatch.setattr(module, "run_experiment", lambda *_, **__: replace(run, package=other))
-    assert "differs: code/mine_of_then.py" in ask(version.folder, "--trust", name).output
+    monkeypatch.setattr(
+        module, "run_experiment", lambda *_, **__: replace(run, package=other)
+    )
+    assert (
+        "differs: code/mine_of_then.py" in ask(version.folder, "--trust", name).output
+    )
 
 
 def test_without_an_accepted_model_nothing_is_reproduced(

@@ -1,4 +1,6 @@
-"""An experiment run from Python: stored, recorded, saved as a folder, and run again by Dagster."""
+"""An experiment run from Python: stored, recorded, saved as a folder, and run again by
+Dagster.
+"""
 
 import functools
 import itertools
@@ -12,7 +14,12 @@ from rich.console import Console
 
 import experiment_pipeline as ep
 from experiment_pipeline.drafting.files import with_settings
-from experiment_pipeline.errors import DataError, InvalidExperiment, InvalidModel, NotAccepted
+from experiment_pipeline.errors import (
+    DataError,
+    InvalidExperiment,
+    InvalidModel,
+    NotAccepted,
+)
 from experiment_pipeline.experiment import run as run_module
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import named_columns
@@ -28,28 +35,41 @@ run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
 
 
 def test_a_changed_preparation_function_is_analysed_anew(monkeypatch) -> None:
-    """What it made before is neither read nor judged again, although the table is the same."""
+    """What it made before is neither read nor judged again, although the table is the
+    same.
+    """
     monkeypatch.syspath_prepend(Path.cwd())
     preparation, found = {"function": "own_preparation:change"}, list[str]()
-    named = NamedColumns(scenario.spec("binary", preparation=preparation), scenario.SCHEMA)
+    named = NamedColumns(
+        scenario.spec("binary", preparation=preparation), scenario.SCHEMA
+    )
     for returned in ("rows", "rows.assign(more=1.0)"):
-        Path("own_preparation.py").write_text(f"def change(rows):\n    return {returned}\n")
+        Path("own_preparation.py").write_text(
+            f"def change(rows):\n    return {returned}\n"
+        )
         found.append(steps._analysis_fingerprint("digest", named))
     assert len({*found, steps._analysis_fingerprint("another", named)}) == 3
 
 
 @pytest.mark.parametrize("widgets", [True, False])
-def test_a_bar_shows_in_jupyter_where_it_has_widgets(monkeypatch, widgets: bool) -> None:
+def test_a_bar_shows_in_jupyter_where_it_has_widgets(
+    monkeypatch, widgets: bool
+) -> None:
     """Without them rich would warn at each step, and show none."""
     monkeypatch.setattr(run_module, "get_console", lambda: Console(force_jupyter=True))
     monkeypatch.setattr(run_module, "find_spec", {"ipywidgets": widgets or None}.get)
     named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
-    with patch.object(run_module, "Progress") as made, run_module._shown(named, progress=True):
+    with (
+        patch.object(run_module, "Progress") as made,
+        run_module._shown(named, progress=True),
+    ):
         assert made.call_args.kwargs["disable"] != widgets
 
 
 def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() -> None:
-    """A virtual environment may hold thousands of folders, and copies of an experiment."""
+    """A virtual environment may hold thousands of folders, and copies of an
+    experiment.
+    """
     for place in ("shop/defs/orders", ".venv/lib/defs/orders", "defs/visits"):
         Path(place).mkdir(parents=True)
         (Path(place) / "defs.yaml").write_text("type: 1")
@@ -61,23 +81,35 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() ->
 
 
 def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
-    """All that was found is at hand, and in the database as a run of a notebook; names are shown as text."""
+    """All that was found is at hand, and in the database as a run of a notebook; names
+    are shown as text.
+    """
     spelt = {" north ": scenario.MARKUP, "North": scenario.MARKUP.upper()}
     scenario.write_csv(Path("visits.csv"), scenario.table().replace({"ward": spelt}))
     given = {"patient": "names a person", "cost": "known later"}
     with patch.object(outcomes, "write_pages", WRITE_PAGES):
         found = run("visits.csv", exclude=given, audit=["ward", "cost"])
     assert found.accepted
-    assert found.decision.startswith("visits: accepted with conditions (repeated_entities, ")
-    assert found.decision.partition(":")[2].partition(", v0001")[0] in found._repr_html_()
+    assert found.decision.startswith(
+        "visits: accepted with conditions (repeated_entities, "
+    )
+    assert (
+        found.decision.partition(":")[2].partition(", v0001")[0] in found._repr_html_()
+    )
     assert "positive  yes: the affirmative of 'no' and 'yes'" in found.summary
     assert set(found.leaderboard["algorithm"]) >= {"linear", "dummy"}
     assert found.named.spec.exclude.keys() >= {"cost", "patient", "visit_id"}
     assert found.named.spec.exclude["cost"] == "known later"
     rows = [*found.sets.values(), found.rejected]
     assert sum(map(len, rows)) == len(scenario.table())
-    audited = found.audit.query("measure == 'selection_rate'").groupby("column_name")["rows"].sum()
-    assert audited.to_dict() == dict.fromkeys(["cost", "ward"], len(found.sets["validation"]))
+    audited = (
+        found.audit.query("measure == 'selection_rate'")
+        .groupby("column_name")["rows"]
+        .sum()
+    )
+    assert audited.to_dict() == dict.fromkeys(
+        ["cost", "ward"], len(found.sets["validation"])
+    )
     assert found.errors(2)["set"].tolist() == ["validation"] * 2 + ["test"] * 2
     predicted = found.model.predict(scenario.table().drop(columns=["cost", "patient"]))
     counts = f"{len(predicted.predictions)} rows predicted, {len(predicted.rejected)} rejected"
@@ -85,20 +117,30 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     assert title.startswith("visits v0001: binary, readmitted from ")
     assert scored.split(" on ")[0] in found.decision.replace(", roc_auc", ": roc_auc")
     assert repr(predicted).splitlines()[0] == counts
-    for shown, says in ((found, "Warnings"), (found.model, scored), (predicted, counts)):
+    for shown, says in (
+        (found, "Warnings"),
+        (found.model, scored),
+        (predicted, counts),
+    ):
         assert says in shown._repr_html_()
         assert "color" not in shown._repr_html_(), "a notebook may be dark"
         assert "<script>" not in shown._repr_html_()
     assert "&lt;script&gt;" in found._repr_html_()
     (row,) = ep.runs("visits", all_columns=True).to_dict("records")
-    assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
+    assert (row["triggered_by"], row["status"], row["version"]) == (
+        "notebook",
+        "accepted",
+        "v0001",
+    )
     assert row["data_modified_at"] is not pd.NaT
     assert all(Path(place).exists() for place in found.pages.values())
     assert Path("artifacts/overview.html").exists()
 
 
 def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now() -> None:
-    """The same rows in another order are the same sets and model, under other numbers."""
+    """The same rows in another order are the same sets and model, under other
+    numbers.
+    """
     table = scenario.table()
     for rows in (table, table[::-1].reset_index(drop=True)):
         found = run(rows, name="visits")
@@ -110,7 +152,9 @@ def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now() -> None:
 
 
 def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
-    """Dagster trains nothing again, chooses the same configuration and publishes no other version."""
+    """Dagster trains nothing again, chooses the same configuration and publishes no
+    other version.
+    """
     given = {"schema": scenario.SCHEMA, "preparation": scenario.PREPARATION}
     found = run(scenario.table(), name="visits", workers=1, **given)
     folder = found.save("defs/visits")
@@ -118,7 +162,14 @@ def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
     first, second = ep.runs("visits", all_columns=True).to_dict("records")[::-1]
     assert first["reused"] == 0
     assert second["reused"] == second["trained"] == first["trained"]
-    same = ("chosen", "test_score", "validation_score", "version", "looks", "schema_digest")
+    same = (
+        "chosen",
+        "test_score",
+        "validation_score",
+        "version",
+        "looks",
+        "schema_digest",
+    )
     assert {name: second[name] for name in same} == {name: first[name] for name in same}
     assert ep.run("visits", progress=False).facts["version"] == "v0001"
     with pytest.raises(InvalidExperiment, match="this one is visits"):
@@ -129,7 +180,9 @@ def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
 
 
 def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
-    """What is trained is kept, and the search gets the seconds that are left of those given."""
+    """What is trained is kept, and the search gets the seconds that are left of those
+    given.
+    """
     table = scenario.table()
     search = steps.search
 
@@ -145,7 +198,9 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
             run(table, workers=1, seconds=500)
     assert len(ended.traceback) == 3, "pages of a notebook"
     assert list(ep.runs("experiment")["status"]) == ["killed"]
-    clock = itertools.chain([0.0], itertools.repeat(100.0))  # the call, and whatever comes later
+    clock = itertools.chain(
+        [0.0], itertools.repeat(100.0)
+    )  # the call, and whatever comes later
     with patch.object(run_module, "perf_counter", lambda: next(clock)):
         found = run(table, workers=1, seconds=500)
     assert found.facts["reused"] >= 1
@@ -156,12 +211,18 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
 
 
 def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
-    """It is refused with gate and fix. Metric and number may be objects: the YAML has path and digits."""
+    """It is refused with gate and fix. Metric and number may be objects: the YAML has
+    path and digits.
+    """
     own = {"metric": own_metrics.profit, "at_least": 1}
     found = run(
-        scenario.table(), acceptance=[{"metric": "roc_auc", "at_least": np.float64(0.999)}, own]
+        scenario.table(),
+        acceptance=[{"metric": "roc_auc", "at_least": np.float64(0.999)}, own],
     )
-    assert "- metric: experiment_pipeline_tests.own_metrics:profit" in found.named.yaml_text
+    assert (
+        "- metric: experiment_pipeline_tests.own_metrics:profit"
+        in found.named.yaml_text
+    )
     assert not found.accepted
     assert len(found.leaderboard)
     with pytest.raises(NotAccepted, match=r"lower bound of roc_auc at least 0\.999"):
@@ -184,20 +245,30 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
         ({"target": 3}, InvalidExperiment, "no such column"),
         ({"name": "no good"}, InvalidExperiment, "Give another name"),
         ({"name": "../elsewhere"}, InvalidExperiment, "Give another name"),
-        ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot store"),
+        (
+            {"data": pd.DataFrame({"a": [object()] * 9})},
+            DataError,
+            "Parquet cannot store",
+        ),
         ({"data": scenario.table().iloc[:, [0, 0]]}, DataError, "the same name; twice"),
         ({"data": "visits"}, DataError, "visits"),
     ],
 )
-def test_a_mistake_is_named(changes: dict[str, object], error: type[Exception], says: str) -> None:
-    """Before anything is trained, with what would be right; a name that is no name becomes no path."""
+def test_a_mistake_is_named(
+    changes: dict[str, object], error: type[Exception], says: str
+) -> None:
+    """Before anything is trained, with what would be right; a name that is no name
+    becomes no path.
+    """
     with pytest.raises(error, match=says):
         run(**{"data": scenario.table(), **changes})
     assert not Path("../elsewhere").exists()
 
 
 def test_given_settings_replace_inferred_ones_in_the_text() -> None:
-    """Reasons for what was inferred go with it, other comments stay; what is new stands last."""
+    """Reasons for what was inferred go with it, other comments stay; what is new stands
+    last.
+    """
     text = "  # The metric.\n  # Inferred: because.\n  # So.\n  metric: a\n  search:\n    - b: 1\n"
     assert with_settings(text, {"metric": "c", "search": [1], "x": "y: z"}) == (
         "  # The metric.\n  # Given.\n  metric: c\n  # Given.\n  search:\n  - 1\n"

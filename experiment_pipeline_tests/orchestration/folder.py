@@ -1,4 +1,6 @@
-"""A folder of experiments of a test's own, loaded as the code location loads `defs/`."""
+"""A folder of experiments of a test's own, loaded as the code location loads
+`defs/`.
+"""
 
 import importlib
 import itertools
@@ -9,7 +11,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from experiment_pipeline.orchestration.component import Experiment, ReadableTree, load_tree
+from experiment_pipeline.orchestration.component import (
+    Experiment,
+    ReadableTree,
+    load_tree,
+)
 
 SCHEMA = "columns:\n  late: {dtype: int64}\n"
 YAML = """\
@@ -39,7 +45,9 @@ class ExperimentsFolder:
         for folder in (self.defs.parent, self.defs):
             (folder / "__init__.py").touch()
 
-    def write(self, text: str | bytes, name: str = "visits", schema: str | None = SCHEMA) -> Path:
+    def write(
+        self, text: str | bytes, name: str = "visits", schema: str | None = SCHEMA
+    ) -> Path:
         """Write an experiment's files; the path of its defs.yaml."""
         folder = self.defs / name
         folder.mkdir(parents=True)

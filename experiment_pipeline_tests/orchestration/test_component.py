@@ -1,4 +1,6 @@
-"""The YAML door: what it lets through, the line it says to everything else, and who stays out of it."""
+"""The YAML door: what it lets through, the line it says to everything else, and who
+stays out of it.
+"""
 
 from pathlib import Path
 
@@ -10,7 +12,11 @@ from experiment_pipeline.experiment import files
 from experiment_pipeline.orchestration.component import VALIDATION, Experiment
 from experiment_pipeline.spec.experiment import defs_yaml_schema
 from experiment_pipeline_tests.end_to_end.project import Project
-from experiment_pipeline_tests.orchestration.folder import SCHEMA, YAML, ExperimentsFolder
+from experiment_pipeline_tests.orchestration.folder import (
+    SCHEMA,
+    YAML,
+    ExperimentsFolder,
+)
 
 # Dagster reads component files through pydantic's old interface.
 pytestmark = pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated")
@@ -24,7 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentsFolder
 
 
 def told(folder: ExperimentsFolder) -> str:
-    """What a command that checks says before it exits, without the way to the folder."""
+    """What a command that checks says before it exits, without the way to the
+    folder.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VALIDATION, "1")
         with pytest.raises(ClickException) as caught:
@@ -55,35 +63,82 @@ DATA = "data/visits.csv"
 RANGE = "{low: -7, high: 31}\n      method: random\n      draws: 40"
 IMPUTER = "sklearn.impute:SimpleImputer"
 WRONG = [
-    (instead("target", "targt"), "3: target: is missing", "defs.yaml:5: targt: unknown key"),
+    (
+        instead("target", "targt"),
+        "3: target: is missing",
+        "defs.yaml:5: targt: unknown key",
+    ),
     (instead("binary", "binry"), "6: task: 'binry' should", "did you mean 'binary'?"),
     (instead("num_leaves", "num_leavs"), "11: configuration lightgbm", "'num_leaves'"),
     (instead("lightgbm", "sklearn.svm.SVX"), "9: algorithm sklearn.svm.SVX", "no SVX"),
     (instead("roc_auc", "auc"), "7: metric: 'auc' is not a metric", "allowed: roc_auc"),
     (instead(".Experiment", ".Experimnt"), "1: type: there is no", "experiment is"),
-    (instead("experiment_p", "experimnt_p"), "1: type: there is no", "install the package"),
+    (
+        instead("experiment_p", "experimnt_p"),
+        "1: type: there is no",
+        "install the package",
+    ),
     # What the analysis does not know.
-    (also("analysis: {accept: {outlier: rare}}"), "12: analysis.", "did you mean 'outliers'?"),
-    (also("features: sklearn.decomposition:PCAA"), "12: features: ", "did you mean 'PCA'?"),
-    (also("features: {transformer: 'builtins:dict'}"), "12: features: ", "name a transformer's"),
-    (also(f"features: {{transformer: {IMPUTER}, arguments: {{f: 1}}}}"), "12: ", "'strategy'"),
+    (
+        also("analysis: {accept: {outlier: rare}}"),
+        "12: analysis.",
+        "did you mean 'outliers'?",
+    ),
+    (
+        also("features: sklearn.decomposition:PCAA"),
+        "12: features: ",
+        "did you mean 'PCA'?",
+    ),
+    (
+        also("features: {transformer: 'builtins:dict'}"),
+        "12: features: ",
+        "name a transformer's",
+    ),
+    (
+        also(f"features: {{transformer: {IMPUTER}, arguments: {{f: 1}}}}"),
+        "12: ",
+        "'strategy'",
+    ),
     # What would stop the whole code location, in Dagster's words.
     (also("schedule: daily"), "12: schedule: Found invalid cron schedule", ""),
     (also("owners: [ml]"), "12: owners: ", ""),
     (also("tags: {tier: a b}"), "12: tags: ", ""),
     (also("freshness: {fail_after: 5 s}"), "12: freshness: ", ""),
-    (also("freshness: {warn_after: 7 days, fail_after: 7 days}"), "12: freshness: ", ""),
+    (
+        also("freshness: {warn_after: 7 days, fail_after: 7 days}"),
+        "12: freshness: ",
+        "",
+    ),
     # Only names of variables that are set are filled in.
-    (instead(DATA, "'{{ env.NO }}'"), "4: data: ", "the environment variable NO is not set"),
-    (instead(DATA, "\"{{ env('NO') }}\""), "4: data: ", "the environment variable NO is not set"),
-    (instead(DATA, "'{{ env.HOME | x }}'"), "4: data: '{{ env.HOME | x }}", "is not a template"),
-    # What would fail when it is fitted: whichever value it is, by the library's own limits.
-    (instead("15, 31", "15, -7"), "11: configuration light", "is -7 fix: write a number from 2 to"),
+    (
+        instead(DATA, "'{{ env.NO }}'"),
+        "4: data: ",
+        "the environment variable NO is not set",
+    ),
+    (
+        instead(DATA, "\"{{ env('NO') }}\""),
+        "4: data: ",
+        "the environment variable NO is not set",
+    ),
+    (
+        instead(DATA, "'{{ env.HOME | x }}'"),
+        "4: data: '{{ env.HOME | x }}",
+        "is not a template",
+    ),
+    # What would fail when it is fitted: whichever value it is, by the library's own
+    # limits.
+    (
+        instead("15, 31", "15, -7"),
+        "11: configuration light",
+        "is -7 fix: write a number from 2 to",
+    ),
     (instead("[15, 31]", RANGE), "11: configuration light", "write a number from"),
 ]
 
 
-@pytest.mark.parametrize(("text", "begins", "holds"), WRONG, ids=[one[1] for one in WRONG])
+@pytest.mark.parametrize(
+    ("text", "begins", "holds"), WRONG, ids=[one[1] for one in WRONG]
+)
 def test_an_error_begins_with_file_and_line(folder, text, begins, holds) -> None:
     """Whatever is wrong, the first words are where to look, and there is no stack."""
     folder.write(text)
@@ -97,12 +152,20 @@ def test_an_error_begins_with_file_and_line(folder, text, begins, holds) -> None
     ("schema", "message"),
     [
         (None, "visits/schema.yaml: is missing"),
-        ("columns:\n  late: {dtype: int46}\n", "visits/schema.yaml:2: columns.late.dtype: 'int46'"),
-        ("columns:\n  late: {dtpe: int64}\n", "visits/schema.yaml:2: columns.late.dtpe: unknown"),
+        (
+            "columns:\n  late: {dtype: int46}\n",
+            "visits/schema.yaml:2: columns.late.dtype: 'int46'",
+        ),
+        (
+            "columns:\n  late: {dtpe: int64}\n",
+            "visits/schema.yaml:2: columns.late.dtpe: unknown",
+        ),
         ("columns: [\n", "visits/schema.yaml:2: is not YAML"),
     ],
 )
-def test_a_schema_is_judged_when_it_is_loaded(folder, schema: str | None, message: str) -> None:
+def test_a_schema_is_judged_when_it_is_loaded(
+    folder, schema: str | None, message: str
+) -> None:
     """What a run would stumble over is said before one starts, with file and line."""
     folder.write(YAML, schema=schema)
     assert told(folder).startswith(message)
@@ -111,56 +174,94 @@ def test_a_schema_is_judged_when_it_is_loaded(folder, schema: str | None, messag
 @pytest.mark.parametrize(
     ("key", "setting", "extra"),
     [
-        ("mlflow", 'mlflow: {tracking_uri: "{{ env.TRACKER }}", experiment: flights}', "mlflow"),
+        (
+            "mlflow",
+            'mlflow: {tracking_uri: "{{ env.TRACKER }}", experiment: flights}',
+            "mlflow",
+        ),
         ("engine", "engine: {dask: local}", "dask"),
     ],
 )
-def test_an_extra_is_asked_for_at_its_key(folder, monkeypatch, key, setting, extra) -> None:
-    """With what to install, before a run has read the table; an address keeps its secret."""
+def test_an_extra_is_asked_for_at_its_key(
+    folder, monkeypatch, key, setting, extra
+) -> None:
+    """With what to install, before a run has read the table; an address keeps its
+    secret.
+    """
     monkeypatch.setenv("TRACKER", "http://me:hunter2@127.0.0.1:5000")
     folder.write(f"{YAML}  {setting}\n")
     spec = folder.load().named.spec
     assert getattr(spec, key) is not None
-    assert "hunter2" not in f"{spec} {spec.model_dump()} {spec.mlflow and spec.mlflow.shown_uri}"
+    assert (
+        "hunter2"
+        not in f"{spec} {spec.model_dump()} {spec.mlflow and spec.mlflow.shown_uri}"
+    )
     monkeypatch.setattr(files, "find_spec", lambda _: None)
     message = told(folder)
-    assert f"{key}: needs a package; pip install 'experiment-pipeline[{extra}]'" in message
+    assert (
+        f"{key}: needs a package; pip install 'experiment-pipeline[{extra}]'" in message
+    )
 
 
 def test_yaml_means_what_people_write(folder: ExperimentsFolder, monkeypatch) -> None:
-    """Quoted texts stay texts, also '1' and {{x}}; yes may be a text, off a switch; variables are filled in."""
+    """Quoted texts stay texts, also '1' and {{x}}; yes may be a text, off a switch;
+    variables are filled in.
+    """
     monkeypatch.setenv("BUCKET", "clinic")
     monkeypatch.setenv("WORKERS", "3")
-    text = YAML.replace(DATA, '"s3://{{ env.BUCKET }}/visits.csv"').replace("late", '"{{x}}"')
-    settings = ["record: {purpose: '1'}", "positive_class: yes", "halving: off", "calibrate: off"]
+    text = YAML.replace(DATA, '"s3://{{ env.BUCKET }}/visits.csv"').replace(
+        "late", '"{{x}}"'
+    )
+    settings = [
+        "record: {purpose: '1'}",
+        "positive_class: yes",
+        "halving: off",
+        "calibrate: off",
+    ]
     settings += ['workers: "{{ env.WORKERS }}"']
     folder.write(text + "".join(f"  {one}\n" for one in settings))
     spec = folder.load().named.spec
-    assert (spec.target, spec.record.purpose, spec.positive_class) == ("{{x}}", "1", "yes")
+    assert (spec.target, spec.record.purpose, spec.positive_class) == (
+        "{{x}}",
+        "1",
+        "yes",
+    )
     assert (spec.halving, spec.calibrate) == (None, "off")
     assert (spec.data.url, spec.workers) == ("s3://clinic/visits.csv", 3)
 
 
 def test_types_of_the_two_files_must_agree(folder: ExperimentsFolder) -> None:
-    """Read as a number, a column that the schema makes a text would be a text for the models."""
+    """Read as a number, a column that the schema makes a text would be a text for the
+    models.
+    """
     types = "{late: integer, when: datetime, paid: number, code: text, size: integer}"
-    fitting = "paid: {dtype: int64}\n  code: {dtype: category}\n  size: {dtype: category}\n"
-    folder.write(f"{YAML}  preparation:\n    types: {types}\n", schema=f"{SCHEMA}  {fitting}")
+    fitting = (
+        "paid: {dtype: int64}\n  code: {dtype: category}\n  size: {dtype: category}\n"
+    )
+    folder.write(
+        f"{YAML}  preparation:\n    types: {types}\n", schema=f"{SCHEMA}  {fitting}"
+    )
     assert folder.load().named.spec.preparation.types["paid"] == "number"
     (folder.defs / "visits" / "schema.yaml").write_text(
         f"{SCHEMA}  {fitting}  when: {{dtype: str}}\n".replace(
             "paid: {dtype: int64", "paid: {dtype: str"
         )
     )
-    paid, when = (line.partition("types.")[2] for line in sorted(told(folder).splitlines()[:2]))
+    paid, when = (
+        line.partition("types.")[2] for line in sorted(told(folder).splitlines()[:2])
+    )
     assert (
         paid
         == "paid: it is read as number, but visits/schema.yaml:3 makes it text; write one type in both"
     )
-    assert when.startswith("when: it is read as datetime, but visits/schema.yaml:6 makes it text")
+    assert when.startswith(
+        "when: it is read as datetime, but visits/schema.yaml:6 makes it text"
+    )
 
 
-def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_stack(
+    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only the project's own errors are told in one line."""
     folder.write(YAML)
 
@@ -174,7 +275,9 @@ def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch: pytest.Mo
 
 
 def test_every_key_is_published_and_the_spec_judges() -> None:
-    """Editors and Dagster see the schema of all keys; the model behind it takes every key."""
+    """Editors and Dagster see the schema of all keys; the model behind it takes every
+    key.
+    """
     model = Experiment.get_model_cls()
     assert model.model_json_schema() == defs_yaml_schema()
     assert model.model_validate({"anything": [1, {"a": None}]}).model_extra
@@ -182,7 +285,10 @@ def test_every_key_is_published_and_the_spec_judges() -> None:
 
 BROKEN = {
     "a wrong key": (YAML.replace("target", "targt"), "defs.yaml:5: targt: unknown key"),
-    "a wrong type": (YAML.replace(".Experiment", ".Experimnt"), "defs.yaml:1: type: there is no"),
+    "a wrong type": (
+        YAML.replace(".Experiment", ".Experimnt"),
+        "defs.yaml:1: type: there is no",
+    ),
     "another encoding": (YAML.encode("utf-16"), "defs.yaml:1: is not YAML in UTF-8"),
 }
 
@@ -201,7 +307,9 @@ def stages(definitions: dg.Definitions, name: str) -> int:
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_one_broken_experiment_takes_no_other_along(sound, what: str) -> None:
-    """The sound one has its job and its assets; the broken one's job says what is wrong."""
+    """The sound one has its job and its assets; the broken one's job says what is
+    wrong.
+    """
     text, message = BROKEN[what]
     sound.write(text, "broken")
     definitions = sound.definitions()
@@ -224,7 +332,9 @@ def test_the_run_of_a_broken_experiment_fails_with_its_error(sound) -> None:
 
 
 def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys) -> None:
-    """The log names experiment, file and line; `dg check defs` fails with each that is left out."""
+    """The log names experiment, file and line; `dg check defs` fails with each that is
+    left out.
+    """
     sound.write(YAML.replace("target", "targt"), "broken")
     for _ in range(2):
         sound.definitions()
@@ -242,7 +352,9 @@ def test_experiments_of_one_name_are_both_left_out(sound) -> None:
     sound.write(YAML, "visits")
     sound.write(YAML, "clinic/visits")
     definitions = sound.definitions()
-    assert "has the same name: visits" in definitions.resolve_job_def("visits").description
+    assert (
+        "has the same name: visits" in definitions.resolve_job_def("visits").description
+    )
     assert {job.name for job in definitions.jobs} == {"sound", "visits"}
 
 
@@ -264,14 +376,19 @@ EXCLUDING = YAML + "  exclude:\n    vist: names the visit\n"
 
 
 def test_a_missing_column_is_told_when_it_is_loaded(sound, tmp_path, capsys) -> None:
-    """With its line and the likely name, and the experiment stays; a check fails, also for the schema."""
+    """With its line and the likely name, and the experiment stays; a check fails, also
+    for the schema.
+    """
     (tmp_path / "data").mkdir()
     (tmp_path / "data/visits.csv").write_text("visit,late\n1,0\n2,1\n")
     sound.write(EXCLUDING, "wrong")
     assert stages(sound.definitions(), "wrong") > 10
     said = capsys.readouterr().err
     assert "wrong does not fit its table: " in said
-    assert "wrong/defs.yaml:13: exclude.vist: the table has no column 'vist'; did you mean" in said
+    assert (
+        "wrong/defs.yaml:13: exclude.vist: the table has no column 'vist'; did you mean"
+        in said
+    )
     assert "sound" not in said
     sound.write(YAML, "another", schema="columns:\n  late: {}\n  lote: {}\n")
     message = told(sound)
@@ -288,9 +405,13 @@ def test_a_table_that_is_not_there_is_for_the_run_to_say(sound, monkeypatch) -> 
 
 @pytest.mark.slow
 def test_the_command_that_checks_says_the_line(tmp_path: Path) -> None:
-    """It ends with 1; in place of a stack there is file and line, in Dagster's words, too."""
+    """It ends with 1; in place of a stack there is file and line, in Dagster's words,
+    too.
+    """
     project = Project(tmp_path)
-    path = project.add_experiment("visits", {"target": "late", "taks": "binary"}, SCHEMA)
+    path = project.add_experiment(
+        "visits", {"target": "late", "taks": "binary"}, SCHEMA
+    )
     checked = project.run("dg", "check", "defs")
     assert checked.returncode == 1
     assert "pydantic" not in checked.stdout

@@ -1,4 +1,6 @@
-"""What the executor notes of every run: its process, its end, what the page and the console show."""
+"""What the executor notes of every run: its process, its end, what the page and the
+console show.
+"""
 
 import dataclasses
 import logging
@@ -34,14 +36,20 @@ from experiment_pipeline_tests.tracking.history import write_run
 COUNTED = "the search was cancelled after 12 of 40 configurations"
 SHOWN = ("experiment", "decision", "version")
 RUN = "run-1"
-DG, TARGET = '[tool.dg.project]\nroot_module = "clinic"\n', "code_location_target_module"
+DG, TARGET = (
+    '[tool.dg.project]\nroot_module = "clinic"\n',
+    "code_location_target_module",
+)
 
 pytestmark = pytest.mark.usefixtures("storage")
 
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[dg.DagsterInstance]:
-    launcher = {"module": ProcessAwareRunLauncher.__module__, "class": "ProcessAwareRunLauncher"}
+    launcher = {
+        "module": ProcessAwareRunLauncher.__module__,
+        "class": "ProcessAwareRunLauncher",
+    }
     with dg.instance_for_test(overrides={"run_launcher": launcher}) as instance:
         yield instance
 
@@ -62,7 +70,9 @@ def config(told: dict) -> dict:
     return {"ops": {"tell": {"config": {"told": told}}}}
 
 
-def shown_after(instance: dg.DagsterInstance, told: dict, **tags: str) -> list[str | None]:
+def shown_after(
+    instance: dg.DagsterInstance, told: dict, **tags: str
+) -> list[str | None]:
     """The tags of a run whose stages have remembered so much."""
     job = dg.reconstructable(telling)
     with dg.execute_job(job, instance, run_config=config(told), tags=tags) as result:
@@ -73,23 +83,33 @@ def shown_after(instance: dg.DagsterInstance, told: dict, **tags: str) -> list[s
 @pytest.mark.parametrize(
     ("told", "shown"),
     [
-        ({"clinic": {"status": "accepted", "version": "v0007"}}, ["clinic", "accepted", "v0007"]),
+        (
+            {"clinic": {"status": "accepted", "version": "v0007"}},
+            ["clinic", "accepted", "v0007"],
+        ),
         ({"clinic": {"status": "rejected"}}, ["clinic", "rejected", "none"]),
         ({"clinic": {"status": "running"}}, ["clinic", "partial", "none"]),
         (
-            {"a": {"status": "accepted", "decision": "condition: x: y"}, "b": {"status": "failed"}},
+            {
+                "a": {"status": "accepted", "decision": "condition: x: y"},
+                "b": {"status": "failed"},
+            },
             ["a, b", "accepted with conditions (x), failed", "none, none"],
         ),
         ({}, [None, None, None]),
     ],
 )
-def test_the_page_of_a_run_shows_its_decision(instance, told: dict, shown: list) -> None:
+def test_the_page_of_a_run_shows_its_decision(
+    instance, told: dict, shown: list
+) -> None:
     """Experiment, decision and version are tags; a run of something else has none."""
     assert shown_after(instance, told) == shown
 
 
 def test_the_decision_of_a_parent_is_not_shown(instance) -> None:
-    """Dagster copies tags to a run that is executed again: what it inherits, it does not keep."""
+    """Dagster copies tags to a run that is executed again: what it inherits, it does
+    not keep.
+    """
     inherited = {"decision": "accepted", "version": "v0007"}
     assert shown_after(instance, {}, **inherited) == [None, "none", "none"]
 
@@ -106,14 +126,22 @@ def be_cancelled(context: dg.AssetExecutionContext) -> None:
 
 def cancelled() -> dg.JobDefinition:
     job = dg.define_asset_job("cancelled", executor_def=executor.in_process_executor)
-    return dg.Definitions(assets=[be_cancelled], jobs=[job]).resolve_job_def("cancelled")
+    return dg.Definitions(assets=[be_cancelled], jobs=[job]).resolve_job_def(
+        "cancelled"
+    )
 
 
-@pytest.mark.parametrize(("counted", "said"), [("", "the run was cancelled"), (COUNTED, COUNTED)])
+@pytest.mark.parametrize(
+    ("counted", "said"), [("", "the run was cancelled"), (COUNTED, COUNTED)]
+)
 def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
-    """The run says, in a sentence without a stack, how far it has come and that the next run goes on."""
+    """The run says, in a sentence without a stack, how far it has come and that the
+    next run goes on.
+    """
     said_by = {"ops": {"clinic__training": {"config": {"said": counted}}}}
-    with dg.execute_job(dg.reconstructable(cancelled), instance, run_config=said_by) as result:
+    with dg.execute_job(
+        dg.reconstructable(cancelled), instance, run_config=said_by
+    ) as result:
         assert not result.success
     run = instance.get_run_by_id(result.run_id)
     assert run.status is dg.DagsterRunStatus.CANCELED
@@ -123,7 +151,10 @@ def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
     assert run.tags["decision"] == "killed"
     (step,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     (end,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELED)
-    for told in (step.dagster_event.step_failure_data, end.dagster_event.job_canceled_data):
+    for told in (
+        step.dagster_event.step_failure_data,
+        end.dagster_event.job_canceled_data,
+    ):
         first, *pages = told.error.message.splitlines()
         assert first == f"{said}; the next run reuses what is stored"
         assert all(line.startswith(("  page: ", " " * 8)) for line in pages)
@@ -152,8 +183,12 @@ def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunR
         (dg.DagsterRunStatus.STARTED, "running", None),
     ],
 )
-def test_what_dagster_knows_of_the_end_ends_the_row(instance, status, ends_as, error) -> None:
-    """A run that could not tell its own end is over where Dagster says so, with the reason."""
+def test_what_dagster_knows_of_the_end_ends_the_row(
+    instance, status, ends_as, error
+) -> None:
+    """A run that could not tell its own end is over where Dagster says so, with the
+    reason.
+    """
     run = begun_run(instance, status)
     executor.end_lost_runs(instance)
     facts = run.facts()
@@ -171,7 +206,9 @@ def test_a_run_is_ended_once(instance) -> None:
 
 
 def killed_process() -> Process:
-    """A process that was there a moment ago, noted as one of its runs would have done."""
+    """A process that was there a moment ago, noted as one of its runs would
+    have done.
+    """
     with waiting_process() as process:
         noted_process = Process.here(process.pid)
         assert not noted_process.is_gone
@@ -206,12 +243,16 @@ def test_a_killed_process_is_gone_before_and_after_it_is_reaped() -> None:
 
 
 def test_the_executor_notes_its_process_and_frees_what_was_killed(instance) -> None:
-    """The note is there before the first step, and the dead are told in the launcher's words."""
+    """The note is there before the first step, and the dead are told in the launcher's
+    words.
+    """
     dead = started_run(instance, killed_process())
     health = instance.run_launcher.check_run_worker_health(dead)
     assert health.status is WorkerStatus.NOT_FOUND
     assert "is gone; it was killed" in str(health)
-    with dg.execute_job(dg.reconstructable(telling), instance, run_config=config({})) as result:
+    with dg.execute_job(
+        dg.reconstructable(telling), instance, run_config=config({})
+    ) as result:
         assert result.success
         tags = instance.get_run_by_id(result.run_id).tags
         assert process_of(result.run_id, tags) == Process.here()
@@ -238,15 +279,26 @@ def test_other_runs_are_left_alone(instance, what: str) -> None:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({"pyproject.toml": f'{DG}code_location_name = "ward"\n'}, ("ward", "clinic.definitions")),
-        ({"dg.toml": '[project]\nroot_module = "clinic"\n'}, ("folder", "clinic.definitions")),
-        ({"pyproject.toml": f'{DG}{TARGET} = "clinic.all"\n'}, ("folder", "clinic.all")),
+        (
+            {"pyproject.toml": f'{DG}code_location_name = "ward"\n'},
+            ("ward", "clinic.definitions"),
+        ),
+        (
+            {"dg.toml": '[project]\nroot_module = "clinic"\n'},
+            ("folder", "clinic.definitions"),
+        ),
+        (
+            {"pyproject.toml": f'{DG}{TARGET} = "clinic.all"\n'},
+            ("folder", "clinic.all"),
+        ),
         ({"pyproject.toml": "[tool"}, None),
         ({}, None),
     ],
 )
 def test_the_project_declares_its_location(tmp_path, files, expected) -> None:
-    """Name and module stand in pyproject.toml or dg.toml; a broken file declares none."""
+    """Name and module stand in pyproject.toml or dg.toml; a broken file
+    declares none.
+    """
     folder = tmp_path / "folder"
     folder.mkdir()
     for name, text in files.items():
@@ -277,9 +329,13 @@ def concise() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("concise")
-@pytest.mark.parametrize("error", [dg.Failure("no column 'nme'"), Cancelled("no more of it")])
+@pytest.mark.parametrize(
+    "error", [dg.Failure("no column 'nme'"), Cancelled("no more of it")]
+)
 def test_the_end_of_a_run_is_a_sentence(error: BaseException, capsys) -> None:
-    """A failure or an interruption is told once, without a stack and without what did not run."""
+    """A failure or an interruption is told once, without a stack and without what did
+    not run.
+    """
 
     @dg.op
     def first() -> int:

@@ -1,4 +1,6 @@
-"""In somebody else's Dagster project: what their assets get, what they select, how they load it."""
+"""In somebody else's Dagster project: what their assets get, what they select, how they
+load it.
+"""
 
 import re
 import warnings
@@ -28,14 +30,18 @@ def scored(rows: pd.DataFrame) -> int:
 
 
 def test_a_host_selects_one_table_of_a_stage(tmp_path: Path) -> None:
-    """The stage makes and checks its other tables as well; the run is partial, not killed."""
+    """The stage makes and checks its other tables as well; the run is partial, not
+    killed.
+    """
     spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
     upstream = dg.AssetSelection.assets("scored", "clinic/test_set").upstream()
     wanted = upstream - dg.AssetSelection.assets("clinic/data_analysis")
     host = dg.Definitions([scored], jobs=[dg.define_asset_job("score", wanted)])
     both = dg.Definitions.merge(runs.definitions(spec, scenario.SCHEMA), host)
     with dg.DagsterInstance.ephemeral() as instance:
-        done = runs.Run(both.resolve_job_def("score").execute_in_process(instance=instance))
+        done = runs.Run(
+            both.resolve_job_def("score").execute_in_process(instance=instance)
+        )
     assert done.success, done.failure
     assert done.result.output_for_node("scored") > 0
     for stage in ("rejected_rows", "train_set", "test_set", "validation_set"):
@@ -45,7 +51,9 @@ def test_a_host_selects_one_table_of_a_stage(tmp_path: Path) -> None:
 
 
 def asked(stage: str) -> tuple[runs.Run, list[object]]:
-    """The run of an asset that asks for one of the experiment, and what it was given."""
+    """The run of an asset that asks for one of the experiment, and what it
+    was given.
+    """
     given: list[object] = []
 
     @dg.asset(ins={"value": dg.AssetIn(["flights", stage])})
@@ -53,7 +61,11 @@ def asked(stage: str) -> tuple[runs.Run, list[object]]:
         given.append(value)
 
     flights = runs.definitions(exported.make_spec(), exported.SCHEMA)
-    options = {"selection": [asks], "resources": flights.resources, "raise_on_error": False}
+    options = {
+        "selection": [asks],
+        "resources": flights.resources,
+        "raise_on_error": False,
+    }
     return runs.Run(dg.materialize([asks, *flights.assets], **options)), given
 
 
@@ -64,18 +76,26 @@ def test_a_host_asks_for_the_exported_model(storage: Path) -> None:
     assert done.success
     assert isinstance(model, Model)
     assert model.name == "flights v0001"
-    assert len(model.predict(exported.delivered()).predictions) == len(exported.delivered())
+    assert len(model.predict(exported.delivered()).predictions) == len(
+        exported.delivered()
+    )
 
 
 @pytest.mark.parametrize(
     ("stage", "rule", "fix"),
     [
-        ("exported_model", "nor an experiment with an exported model", "Export a model first"),
+        (
+            "exported_model",
+            "nor an experiment with an exported model",
+            "Export a model first",
+        ),
         ("data_analysis", "has a report and no value", "experiment_pipeline.findings"),
         ("trained_model", "cannot be loaded", "exported_model"),
     ],
 )
-def test_what_a_host_cannot_be_given_is_an_error(stage: str, rule: str, fix: str) -> None:
+def test_what_a_host_cannot_be_given_is_an_error(
+    stage: str, rule: str, fix: str
+) -> None:
     """Its asset fails with the experiment's asset and what to do."""
     done, _ = asked(stage)
     assert rule in done.failure
@@ -98,21 +118,34 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentsFolde
 
 
 def test_the_example_of_the_guide_is_understood(project: ExperimentsFolder) -> None:
-    """Dagster's own loader gives neighbours, automation and groups, and the job stays whole."""
-    (example,) = re.findall(r"```yaml\n(post_processing.*?)```", GUIDE.read_text(), re.DOTALL)
+    """Dagster's own loader gives neighbours, automation and groups, and the job stays
+    whole.
+    """
+    (example,) = re.findall(
+        r"```yaml\n(post_processing.*?)```", GUIDE.read_text(), re.DOTALL
+    )
     project.write(f"{YAML}{example}")
     definitions = dg.load_from_defs_folder(path_within_project=project.root)
     dg.Definitions.validate_loadable(definitions)
-    specs = {one.key.to_user_string(): one for one in definitions.resolve_all_asset_specs()}
+    specs = {
+        one.key.to_user_string(): one for one in definitions.resolve_all_asset_specs()
+    }
     raw = specs["visits/raw_data"]
     assert [one.asset_key.to_user_string() for one in raw.deps] == ["stg_customers"]
     assert raw.automation_condition is not None
-    assert {one.group_name for name, one in specs.items() if "/" in name} == {"customers"}
-    assert len(definitions.resolve_job_def("visits").asset_layer.executable_asset_keys) == 12
+    assert {one.group_name for name, one in specs.items() if "/" in name} == {
+        "customers"
+    }
+    assert (
+        len(definitions.resolve_job_def("visits").asset_layer.executable_asset_keys)
+        == 12
+    )
 
 
 def test_a_wrong_file_stops_only_its_experiment(project: ExperimentsFolder) -> None:
-    """A wrong setting also where Dagster loads the project; what is not YAML where ours does."""
+    """A wrong setting also where Dagster loads the project; what is not YAML where ours
+    does.
+    """
     project.write(YAML, "sound")
     project.write(YAML.replace("target", "targt"), "wrong")
     mine = 'import dagster as dg\n@dg.asset(ins={"x": dg.AssetIn(["wrong", "leaderboard"])})\ndef y(x): ...'
@@ -123,7 +156,17 @@ def test_a_wrong_file_stops_only_its_experiment(project: ExperimentsFolder) -> N
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         loaded = load_experiments(project.root)
-    assert not [one for one in warned if one.category in (dg.BetaWarning, dg.PreviewWarning)]
+    assert not [
+        one for one in warned if one.category in (dg.BetaWarning, dg.PreviewWarning)
+    ]
     assert "6: is not YAML" in loaded.resolve_job_def("unreadable").description
-    keys = {key.to_user_string() for key in loaded.resolve_asset_graph().get_all_asset_keys()}
-    assert keys > {"stg_customers", "y", "sound/exported_model", "wrong/cannot_be_loaded"}
+    keys = {
+        key.to_user_string()
+        for key in loaded.resolve_asset_graph().get_all_asset_keys()
+    }
+    assert keys > {
+        "stg_customers",
+        "y",
+        "sound/exported_model",
+        "wrong/cannot_be_loaded",
+    }

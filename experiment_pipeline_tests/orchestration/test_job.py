@@ -1,4 +1,6 @@
-"""What Dagster knows of an experiment: assets with owners and ages, a job, a schedule, a sensor."""
+"""What Dagster knows of an experiment: assets with owners and ages, a job, a schedule,
+a sensor.
+"""
 
 import logging
 from contextlib import nullcontext
@@ -6,13 +8,21 @@ from datetime import timedelta
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.definitions.data_version import (
+    CachingStaleStatusResolver,
+    StaleStatus,
+)
 from dagster._core.loader import LoadingContextForTest
 
 from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.experiment.steps import prepared_rows
 from experiment_pipeline.orchestration.assets.shared import log_materialization
-from experiment_pipeline.orchestration.job import AGEING, CODE_VERSIONS, RANGE_END, RANGE_START
+from experiment_pipeline.orchestration.job import (
+    AGEING,
+    CODE_VERSIONS,
+    RANGE_END,
+    RANGE_START,
+)
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.configurations import configurations
@@ -44,7 +54,9 @@ def test_every_asset_has_what_the_page_says_of_it() -> None:
 
 
 def defined(code_version: str) -> dg.Definitions:
-    """An asset that reports its only partition itself, as training does, and what it is made of."""
+    """An asset that reports its only partition itself, as training does, and what it is
+    made of.
+    """
 
     @dg.asset(code_version="1")
     def train_set() -> dg.MaterializeResult:
@@ -84,7 +96,9 @@ def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None
 
         def causes(definitions: dg.Definitions) -> tuple[StaleStatus, list[str]]:
             graph = definitions.get_repository_def().asset_graph
-            resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+            resolver = CachingStaleStatusResolver(
+                instance, graph, LoadingContextForTest(instance)
+            )
             found = resolver.get_stale_causes(key, "linear")
             return resolver.get_status(key, "linear"), [one.reason for one in found]
 
@@ -93,16 +107,24 @@ def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None
 
 
 def test_what_the_launchpad_changes_is_for_one_run() -> None:
-    """Else the YAML's value applies; a budget that is gone still fits baseline and quickest other."""
+    """Else the YAML's value applies; a budget that is gone still fits baseline and
+    quickest other.
+    """
     spec = scenario.spec(workers=3, budget={"seconds": 60, "configurations": 7})
     run, log = RunRecord("clinic", "run"), logging.getLogger()
 
     def stage(spent: float = 0.0, **asked: float) -> StageRun:
         given = {"seconds": 60.0, "spent": lambda: spent, **asked}
-        return StageRun(NamedColumns(spec, scenario.SCHEMA), run, log, nullcontext, **given)
+        return StageRun(
+            NamedColumns(spec, scenario.SCHEMA), run, log, nullcontext, **given
+        )
 
     searched = stage(seconds=5.0).searched_spec
-    assert (searched.workers, searched.budget.seconds, searched.budget.configurations) == (3, 5, 7)
+    assert (
+        searched.workers,
+        searched.budget.seconds,
+        searched.budget.configurations,
+    ) == (3, 5, 7)
     assert stage(seconds=5.0).changed == {"budget_seconds": 5.0}
     assert stage().searched_spec == spec
     assert stage().changed == {}
@@ -130,7 +152,9 @@ def test_the_schedule_asks_for_one_run_over_every_configuration(experiment):
 
 
 def test_the_sensor_runs_once_per_state_of_the_source(experiment, tmp_path):
-    """A new file asks for a run, the same one does not, a missing one is told; somebody starts it first."""
+    """A new file asks for a run, the same one does not, a missing one is told; somebody
+    starts it first.
+    """
     _, definitions = experiment
     sensor = definitions.resolve_sensor_def("clinic_new_data")
     assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
@@ -138,15 +162,21 @@ def test_the_sensor_runs_once_per_state_of_the_source(experiment, tmp_path):
         first = sensor.evaluate_tick(dg.build_sensor_context(instance))
         # Dagster starts no second run of a key, and a state may come back.
         assert [one.run_key for one in first.run_requests] == [None]
-        same = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=first.cursor))
+        same = sensor.evaluate_tick(
+            dg.build_sensor_context(instance, cursor=first.cursor)
+        )
         assert same.run_requests == []
         (tmp_path / "visits.csv").unlink()
-        gone = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=first.cursor))
+        gone = sensor.evaluate_tick(
+            dg.build_sensor_context(instance, cursor=first.cursor)
+        )
         assert "visits.csv" in gone.skip_message
 
 
 def test_prepared_rows_are_handed_on_once_and_only_for_the_same_experiment() -> None:
-    """The next call takes them; another table, or another split, gets rows of its own."""
+    """The next call takes them; another table, or another split, gets rows of
+    its own.
+    """
     raw = RawTable(scenario.table(), "one", "csv", None, None, None, ())
     spec = scenario.spec()
     named = NamedColumns(spec, scenario.SCHEMA)

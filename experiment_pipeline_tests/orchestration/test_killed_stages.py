@@ -1,4 +1,6 @@
-"""kill -9 in each stage, and two runs at once: what is recorded, and that the next run goes on."""
+"""kill -9 in each stage, and two runs at once: what is recorded, and that the next run
+goes on.
+"""
 
 import multiprocessing
 import os
@@ -21,7 +23,10 @@ from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.connection import VARIABLE, database
 from experiment_pipeline_tests import runs, scenario
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # seven runs, on a busy machine
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]  # seven runs, on a busy machine
 
 STAGES = ("data_analysis", "training", "leaderboard", "exported_model")
 # The search is killed when a configuration is known, the others when they have begun.
@@ -33,7 +38,9 @@ SEARCH = [{"algorithm": "dummy"}, {"algorithm": "linear"}]
 
 
 def run_to(environment: Mapping[str, str], url: str, stage: str | None) -> None:
-    """Run the experiment in this process, and kill it when the database says that it got there."""
+    """Run the experiment in this process, and kill it when the database says that it
+    got there.
+    """
     os.environ.update(environment)
     file = environment[VARIABLE].removeprefix("sqlite:///")
 
@@ -51,20 +58,29 @@ def run_to(environment: Mapping[str, str], url: str, stage: str | None) -> None:
 def server() -> ForkServerContext:
     """Starts processes that begin with everything imported."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["experiment_pipeline_tests.runs", "lightgbm", "skops.io"])
+    server.set_forkserver_preload(
+        ["experiment_pipeline_tests.runs", "lightgbm", "skops.io"]
+    )
     return server
 
 
 @pytest.fixture(scope="module")
-def left(server: ForkServerContext, tmp_path_factory) -> Iterator[dict[str, dict[str, Any]]]:
-    """Stage → the newest run, once it was killed there and somebody has looked; "" → a whole run."""
+def left(
+    server: ForkServerContext, tmp_path_factory
+) -> Iterator[dict[str, dict[str, Any]]]:
+    """Stage → the newest run, once it was killed there and somebody has looked; "" → a
+    whole run.
+    """
     folder = tmp_path_factory.mktemp("killed")
     url = str(scenario.write_csv(folder / "visits.csv"))
     environment = {
         VARIABLE: f"sqlite:///{folder / 'memory.sqlite'}",
         STORAGE_VARIABLE: str(folder / "artifacts"),
     }
-    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
         for name, value in environment.items():
             patch.setenv(name, value)
         found = {}
@@ -79,13 +95,17 @@ def left(server: ForkServerContext, tmp_path_factory) -> Iterator[dict[str, dict
             "runs": questions.runs("clinic", all_columns=True),
             "versions": questions.versions("clinic"),
         }
-        found["all"]["archived"] = len([*(folder / "artifacts/clinic/runs").glob("*.json")])
+        found["all"]["archived"] = len(
+            [*(folder / "artifacts/clinic/runs").glob("*.json")]
+        )
         yield found
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_run_says_where_and_when_it_ended(left, stage: str) -> None:
-    """Whoever looks next marks it: killed, in which stage, what to do; it was not decided."""
+    """Whoever looks next marks it: killed, in which stage, what to do; it was not
+    decided.
+    """
     run = left[stage]
     assert (run["status"], run["stage"]) == ("killed", stage)
     assert run["started_at"] <= run["ended_at"] == run["seen_at"]
@@ -95,7 +115,9 @@ def test_a_killed_run_says_where_and_when_it_ended(left, stage: str) -> None:
 
 
 def test_the_run_after_all_of_them_is_whole(left) -> None:
-    """It reuses what they had stored; its version is the only one, though not always the first number."""
+    """It reuses what they had stored; its version is the only one, though not always
+    the first number.
+    """
     run, everything = left[""], left["all"]
     assert run["status"] == "accepted"
     assert left["leaderboard"]["reused"] >= 1  # after the kill in training
@@ -108,11 +130,15 @@ def test_the_run_after_all_of_them_is_whole(left) -> None:
 def run_once(environment: Mapping[str, str], folder: Path, name: str) -> None:
     """Run the experiment in this process, and write down how it failed, if it did."""
     os.environ.update(environment)
-    done = runs.run(scenario.spec(url=str(folder / "visits.csv"), search=SEARCH), scenario.SCHEMA)
+    done = runs.run(
+        scenario.spec(url=str(folder / "visits.csv"), search=SEARCH), scenario.SCHEMA
+    )
     (folder / name).write_text("" if done.success else done.failure)
 
 
-def test_two_runs_at_once_end_in_right_results_or_one_clear_error(server, tmp_path, monkeypatch):
+def test_two_runs_at_once_end_in_right_results_or_one_clear_error(
+    server, tmp_path, monkeypatch
+):
     """Neither mixes the other's sets with its own; the registry gets one version."""
     scenario.write_csv(tmp_path / "visits.csv")
     monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "artifacts"))

@@ -1,4 +1,6 @@
-"""`dg scaffold defs`: from a table to an experiment that runs, or to what is still to decide."""
+"""`dg scaffold defs`: from a table to an experiment that runs, or to what is still to
+decide.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,24 @@ from experiment_pipeline.table.schema import load_schema
 ROWS = 60
 GENERATOR = np.random.default_rng(3)
 STRANGE = [
-    *("a b", "yes", "null", "2013", "- dash", "? key", "a: b # c", "'\"", "{{ x }}", "{% if %}"),
-    *("<script>alert(1)</script>", "ünï\N{LINE SEPARATOR}code", "two\nlines", "é" * 200),
+    *(
+        "a b",
+        "yes",
+        "null",
+        "2013",
+        "- dash",
+        "? key",
+        "a: b # c",
+        "'\"",
+        "{{ x }}",
+        "{% if %}",
+    ),
+    *(
+        "<script>alert(1)</script>",
+        "ünï\N{LINE SEPARATOR}code",
+        "two\nlines",
+        "é" * 200,
+    ),
 ]
 
 
@@ -39,7 +57,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         }
     )
     visits.to_csv("visits.csv", index=False)
-    (tmp_path / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "clinic"\n')
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.dg.project]\nroot_module = "clinic"\n'
+    )
     return tmp_path
 
 
@@ -67,7 +87,9 @@ def spec_in(folder: Path) -> ExperimentSpec:
 
 
 def test_a_table_becomes_a_commented_experiment(folder: Path, capsys) -> None:
-    """Both files are valid, and what was inferred is said on the console and in comments."""
+    """Both files are valid, and what was inferred is said on the console and in
+    comments.
+    """
     made = scaffold(folder, data="visits.csv", target="late")
     spec = spec_in(made)
     assert (spec.task, spec.positive_class, spec.metric) == ("binary", "yes", "roc_auc")
@@ -75,7 +97,10 @@ def test_a_table_becomes_a_commented_experiment(folder: Path, capsys) -> None:
     assert spec.preparation.types == {"day": "datetime"}
     assert "late" in load_schema((made / "schema.yaml").read_text()).columns
     text, said = (made / "defs.yaml").read_text(), capsys.readouterr().out
-    assert "# Inferred: binary, because the target holds two values, 'no' and 'yes'." in text
+    assert (
+        "# Inferred: binary, because the target holds two values, 'no' and 'yes'."
+        in text
+    )
     assert "visit_id: identifies the row: a different value in every row" in said
     assert said.endswith("dagster job execute -m clinic.definitions -j visits\n")
 
@@ -90,8 +115,12 @@ def test_a_table_becomes_a_commented_experiment(folder: Path, capsys) -> None:
         ("name = 'ward'\n", "dg launch --job visits"),
     ],
 )
-def test_the_command_is_that_of_the_users_project(folder, capsys, settings, command) -> None:
-    """Whatever project the experiment is drafted in, the command that is printed runs it there."""
+def test_the_command_is_that_of_the_users_project(
+    folder, capsys, settings, command
+) -> None:
+    """Whatever project the experiment is drafted in, the command that is printed runs
+    it there.
+    """
     (folder / "pyproject.toml").write_text(f"[tool.dg.project]\n{settings}")
     made = scaffold(folder, data="visits.csv", target="late")
     assert capsys.readouterr().out.endswith(f"Run: {command}\n")
@@ -108,18 +137,28 @@ def test_options_overrule_what_would_be_inferred(folder: Path) -> None:
 
 
 def test_how_the_table_is_read_can_be_told(folder: Path) -> None:
-    """What the file does not tell is said on the command line, and stands in the YAML."""
-    (folder / "semicolon.csv").write_text((folder / "visits.csv").read_text().replace(",", "|"))
-    made = scaffold(folder, data="semicolon.csv", target="late", delimiter="|", encoding="utf-8")
+    """What the file does not tell is said on the command line, and stands in
+    the YAML.
+    """
+    (folder / "semicolon.csv").write_text(
+        (folder / "visits.csv").read_text().replace(",", "|")
+    )
+    made = scaffold(
+        folder, data="semicolon.csv", target="late", delimiter="|", encoding="utf-8"
+    )
     data = spec_in(made).data
     assert (data.delimiter, data.encoding) == ("|", "utf-8")
 
 
 def test_strange_column_names_survive(folder: Path) -> None:
-    """Names with quotes, markup, line breaks and YAML's own signs are read back as they are."""
+    """Names with quotes, markup, line breaks and YAML's own signs are read back as they
+    are.
+    """
     columns = {name: GENERATOR.normal(size=ROWS) for name in STRANGE}
     constant = {f"{name}!": ["x"] * ROWS for name in STRANGE}
-    table = pd.DataFrame({**columns, **constant, "tar: get": GENERATOR.choice(["no", "yes"], ROWS)})
+    table = pd.DataFrame(
+        {**columns, **constant, "tar: get": GENERATOR.choice(["no", "yes"], ROWS)}
+    )
     table.to_parquet("strange.parquet")
     spec = spec_in(scaffold(folder, data="strange.parquet", target="tar: get"))
     assert spec.target == "tar: get"
@@ -128,7 +167,22 @@ def test_strange_column_names_survive(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [*STRANGE, "", " ", "1e-3", "0o7", "=", "~", "on", "\x07", 1, 0.5, True, None, ["a", "b, c"]],
+    [
+        *STRANGE,
+        "",
+        " ",
+        "1e-3",
+        "0o7",
+        "=",
+        "~",
+        "on",
+        "\x07",
+        1,
+        0.5,
+        True,
+        None,
+        ["a", "b, c"],
+    ],
 )
 def test_every_value_is_one_line_of_yaml(value: Any) -> None:
     """What is written into the YAML is read back as the same value of the same type."""
@@ -143,13 +197,28 @@ def test_every_value_is_one_line_of_yaml(value: Any) -> None:
     ("options", "message"),
     [
         ({}, "--data: is missing"),
-        ({"data": "visits.csv"}, "--target: is missing: the column to predict; the table has 'vi"),
+        (
+            {"data": "visits.csv"},
+            "--target: is missing: the column to predict; the table has 'vi",
+        ),
         ({"data": "visits.csv", "target": "lat"}, "did you mean 'late'?"),
         ({"data": "visit.csv", "target": "late"}, "no such file"),
-        ({"data": "visits.csv", "target": "late", "metric": "auc"}, "--metric auc: not a metric"),
-        ({"data": "visits.csv", "target": "late", "anonymous": True}, "--anonymous: anonymous: "),
-        ({"name": "my-visits", "data": "visits.csv", "target": "late"}, "a letter first"),
-        ({"scaffold_format": "python", "data": "x", "target": "y"}, "--format: an experiment is"),
+        (
+            {"data": "visits.csv", "target": "late", "metric": "auc"},
+            "--metric auc: not a metric",
+        ),
+        (
+            {"data": "visits.csv", "target": "late", "anonymous": True},
+            "--anonymous: anonymous: ",
+        ),
+        (
+            {"name": "my-visits", "data": "visits.csv", "target": "late"},
+            "a letter first",
+        ),
+        (
+            {"scaffold_format": "python", "data": "x", "target": "y"},
+            "--format: an experiment is",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_left(folder, options, message) -> None:
@@ -169,8 +238,12 @@ def test_a_folder_in_use_is_not_touched(folder: Path) -> None:
     assert used.read_text() == "type: mine"
 
 
-def test_a_relative_path_is_seen_from_the_projects_root(folder: Path, monkeypatch) -> None:
-    """Scaffolded from a folder below, the path still leads to the table when jobs are run."""
+def test_a_relative_path_is_seen_from_the_projects_root(
+    folder: Path, monkeypatch
+) -> None:
+    """Scaffolded from a folder below, the path still leads to the table when jobs are
+    run.
+    """
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
     spec = spec_in(scaffold(folder, data="../visits.csv", target="late"))
@@ -179,13 +252,19 @@ def test_a_relative_path_is_seen_from_the_projects_root(folder: Path, monkeypatc
 
 def series(label: list[str]) -> None:
     """Write series.csv: a row a day, with dates year first and with slashes."""
-    days = pd.date_range("2012-01-01", periods=len(label), freq="D").strftime("%Y/%m/%d")
+    days = pd.date_range("2012-01-01", periods=len(label), freq="D").strftime(
+        "%Y/%m/%d"
+    )
     wind = GENERATOR.normal(size=len(label))
-    pd.DataFrame({"date": days, "wind": wind, "weather": label}).to_csv("series.csv", index=False)
+    pd.DataFrame({"date": days, "wind": wind, "weather": label}).to_csv(
+        "series.csv", index=False
+    )
 
 
 def test_a_series_is_split_by_time_and_the_files_say_why(folder: Path, capsys) -> None:
-    """The dates are read as they are written, and the reason stands beside the split."""
+    """The dates are read as they are written, and the reason stands beside
+    the split.
+    """
     series(["sun", "rain"] * 90)
     made = scaffold(folder, data="series.csv", target="weather")
     spec = spec_in(made)
@@ -196,13 +275,20 @@ def test_a_series_is_split_by_time_and_the_files_say_why(folder: Path, capsys) -
     assert "the rows are a time series, 1 day apart in date" in said
 
 
-def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(folder: Path, capsys) -> None:
-    """Nobody reports drizzle after the first year: the draft runs, and tells that scores are optimistic."""
+def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(
+    folder: Path, capsys
+) -> None:
+    """Nobody reports drizzle after the first year: the draft runs, and tells that
+    scores are optimistic.
+    """
     series(["sun", "rain", "drizzle"] * 20 + ["sun", "rain"] * 60)
     made = scaffold(folder, data="series.csv", target="weather")
     assert spec_in(made).split.by == "random"
     said = capsys.readouterr().out
-    assert "by time a run would stop (test set: its 36 rows lack 1 class of weather" in said
+    assert (
+        "by time a run would stop (test set: its 36 rows lack 1 class of weather"
+        in said
+    )
     assert "scores are optimistic" in said
     assert "Run: dagster job execute" in said
     asked = scaffold(folder, "asked", data="series.csv", target="weather", split="time")

@@ -1,4 +1,6 @@
-"""What `dagster.yaml` names: databases that several processes may open first, a guarded page."""
+"""What `dagster.yaml` names: databases that several processes may open first, a guarded
+page.
+"""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -30,12 +32,18 @@ def open_all(homes: list[str]) -> None:
     """Open each folder in the same moment as the other workers."""
     for home in homes:
         _barrier.wait(60)
-        SqliteStorage.from_config_value(None, {"base_dir": home}).run_storage.get_runs_count()
+        SqliteStorage.from_config_value(
+            None, {"base_dir": home}
+        ).run_storage.get_runs_count()
 
 
 @pytest.mark.slow
-def test_a_fresh_home_can_be_opened_by_several_processes_at_once(tmp_path: Path) -> None:
-    """Of processes that meet in an empty folder, none dies of another's half-made tables."""
+def test_a_fresh_home_can_be_opened_by_several_processes_at_once(
+    tmp_path: Path,
+) -> None:
+    """Of processes that meet in an empty folder, none dies of another's half-made
+    tables.
+    """
     # They are forked from one process that has imported what each needs.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -46,23 +54,34 @@ def test_a_fresh_home_can_be_opened_by_several_processes_at_once(tmp_path: Path)
             done.result()
 
 
-def test_the_project_s_instance_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`dagster.yaml` names this storage, and Dagster builds it, in the place that is named."""
+def test_the_project_s_instance_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dagster.yaml` names this storage, and Dagster builds it, in the place that is
+    named.
+    """
     monkeypatch.chdir(tmp_path)
     named = yaml.safe_load((ROOT / "dagster.yaml").read_text())["storage"]["custom"]
-    data = ConfigurableClassData(named["module"], named["class"], yaml.dump(named["config"]))
+    data = ConfigurableClassData(
+        named["module"], named["class"], yaml.dump(named["config"])
+    )
     assert data.rehydrate(as_type=SqliteStorage).run_storage.get_runs_count() == 0
     assert (tmp_path / ".dagster_home/history/runs.db").exists()
 
 
 def test_no_page_but_its_own_drives_dagster(tmp_path, monkeypatch) -> None:
-    """With each documented instance, Dagster executes no mutation that an image could send."""
-    # Two seconds of imports, which neither the other processes nor the collection of tests need.
+    """With each documented instance, Dagster executes no mutation that an image could
+    send.
+    """
+    # Two seconds of imports, which neither the other processes nor the collection of
+    # tests need.
     from dagster_webserver.app import create_app_from_workspace_process_context
     from dagster_webserver.webserver import DagsterWebserver
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(DagsterWebserver, "build_middleware", DagsterWebserver.build_middleware)
+    monkeypatch.setattr(
+        DagsterWebserver, "build_middleware", DagsterWebserver.build_middleware
+    )
     ours, remote = (
         yaml.safe_load((ROOT / name).read_text())["instance_class"]
         for name in ("dagster.yaml", "docs/cluster/ssh/dagster.yaml")

@@ -26,7 +26,9 @@ COLUMNS = {
     "text": pd.Series(["ä", None, ""], dtype="str"),
     "nullable text": pd.Series(["ä", None, ""], dtype="string"),
     "category": pd.Categorical(["b", None, "b"], categories=["c", "b", "a"]),
-    "ordered category": pd.Categorical(["b", None, "b"], categories=["c", "b"], ordered=True),
+    "ordered category": pd.Categorical(
+        ["b", None, "b"], categories=["c", "b"], ordered=True
+    ),
     "category of numbers": pd.Categorical([2, None, 1], categories=[3, 2, 1]),
     "category of truths": pd.Categorical([True, None, False]),
     "category of times": pd.Categorical(pd.to_datetime(DAYS)),
@@ -41,14 +43,18 @@ COLUMNS = {
     "Float64": pd.array([1.5, None, 2.5], dtype="Float64"),
     "microseconds": pd.to_datetime(DAYS),
     "seconds": np.array(["2013-01-01", "NaT", "2014-01-01"], dtype="datetime64[s]"),
-    "nanoseconds": np.array(["2013-01-01", "NaT", "2014-01-01"], dtype="datetime64[ns]"),
+    "nanoseconds": np.array(
+        ["2013-01-01", "NaT", "2014-01-01"], dtype="datetime64[ns]"
+    ),
     "time zone": pd.Series(pd.to_datetime(DAYS)).dt.tz_localize("America/New_York"),
     "duration": pd.to_timedelta([1.5, None, 3], unit="s"),
     "objects of text": pd.Series(["a", None, "b"], dtype=object),
     "objects of truth": pd.Series([True, None, False], dtype=object),
     "objects of numbers": pd.Series([2**60 + 1, None, 0], dtype=object),
     "dates": pd.Series([dt.date(1, 1, 1), None, dt.date(2013, 1, 1)], dtype=object),
-    "decimals": pd.Series([decimal.Decimal("1.10"), None, decimal.Decimal("2.00")], dtype=object),
+    "decimals": pd.Series(
+        [decimal.Decimal("1.10"), None, decimal.Decimal("2.00")], dtype=object
+    ),
     "bytes": pd.Series([b"\xff", None, b""], dtype=object),
     "nothing": pd.Series([None, None, None], dtype=object),
 }
@@ -61,7 +67,12 @@ def one_column(values: object) -> pd.DataFrame:
 
 def sample() -> pd.DataFrame:
     """A table with every kind of column, under awkward names."""
-    names = {"text": "<script>", "bool": " a 'b\" ", "int8": "naïve ☃", "uint64": "__index__"}
+    names = {
+        "text": "<script>",
+        "bool": " a 'b\" ",
+        "int8": "naïve ☃",
+        "uint64": "__index__",
+    }
     columns = {names.get(k, k): pd.Series(v).set_axis(ROWS) for k, v in COLUMNS.items()}
     return pd.DataFrame(columns)
 
@@ -89,11 +100,17 @@ class Told:
 
 
 def test_what_is_said_of_a_table_goes_with_it() -> None:
-    """A dataclass comes back whole, unknown numbers too, and its table alone can be had."""
+    """A dataclass comes back whole, unknown numbers too, and its table alone can be
+    had.
+    """
     told = Told(sample(), {"train": "ab"}, ("x",), Interval(0.5, -np.inf, np.inf))
     back = from_parquet(to_parquet(told), Told)
     pd.testing.assert_frame_equal(back.table, told.table)
-    assert (back.digests, back.notes, back.score) == (told.digests, told.notes, told.score)
+    assert (back.digests, back.notes, back.score) == (
+        told.digests,
+        told.notes,
+        told.score,
+    )
     pd.testing.assert_frame_equal(from_parquet(to_parquet(told)), told.table)
     with pytest.raises(ValueError, match="lacks the facts digests, notes, score"):
         from_parquet(to_parquet(told.table), Told)
@@ -124,21 +141,33 @@ MIXED, UNKNOWN, NAMES = (
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
-        *((one_column(pd.Series(one, ROWS, object)), "'x'.*holds objects") for one in MIXED),
+        *(
+            (one_column(pd.Series(one, ROWS, object)), "'x'.*holds objects")
+            for one in MIXED
+        ),
         *((one_column(one), r"'x'.*type (complex|Sparse)") for one in UNKNOWN),
-        *((pd.DataFrame([[1, 2]] * 3, ROWS, names), "its name|the same name") for names in NAMES),
+        *(
+            (pd.DataFrame([[1, 2]] * 3, ROWS, names), "its name|the same name")
+            for names in NAMES
+        ),
     ],
 )
 def test_what_would_change_is_refused_by_name(frame: pd.DataFrame, said: str) -> None:
-    """Mixed objects, types that Parquet does not know, and names that are not unique texts."""
+    """Mixed objects, types that Parquet does not know, and names that are not unique
+    texts.
+    """
     with pytest.raises(UnusableTable, match=said):
         to_parquet(frame)
 
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("index", [ROWS, pd.RangeIndex(3, name="row_number")])
-def test_a_column_may_be_called_as_the_index_is(index: pd.Index, whole: bool, monkeypatch) -> None:
-    """A delivered `row_number` is a column like others, beside the row numbers of the index."""
+def test_a_column_may_be_called_as_the_index_is(
+    index: pd.Index, whole: bool, monkeypatch
+) -> None:
+    """A delivered `row_number` is a column like others, beside the row numbers of the
+    index.
+    """
     monkeypatch.setattr(tables, "WHOLE_BYTES", 2**20 if whole else 0)
     frame = sample().assign(row_number=[7, 7, 8]).set_axis(index)
     tables.write_table(path := storage_root() / "named_alike.parquet", frame)
@@ -161,9 +190,13 @@ def turned(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path) -> None:
-    """One file per asset, at the promised path, with its size; a table cut short fails who reads it."""
+    """One file per asset, at the promised path, with its size; a table cut short fails
+    who reads it.
+    """
     given = {"assets": [raw_data, turned], "resources": {"tables": tables_io_manager}}
-    (event,) = dg.materialize(**given).asset_materializations_for_node("flights__raw_data")
+    (event,) = dg.materialize(**given).asset_materializations_for_node(
+        "flights__raw_data"
+    )
     path = table_path(storage_root(), "flights", "raw_data")
     assert {name: value.value for name, value in event.metadata.items()} == {
         "dagster/row_count": 3,
@@ -173,14 +206,18 @@ def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path) -
     stored = read_table(storage_root() / "tables" / "turned.parquet")
     pd.testing.assert_frame_equal(stored, sample().iloc[::-1])
     write_bytes(path, b"PAR1")
-    events = dg.materialize(**given, selection=[turned], raise_on_error=False).all_events
+    events = dg.materialize(
+        **given, selection=[turned], raise_on_error=False
+    ).all_events
     (failure,) = [event for event in events if event.is_step_failure]
     told = failure.step_failure_data.user_failure_data
     assert told.description.startswith(f"EntryCorrupt: {storage}")
     assert told.metadata["fix"].value == "Materialize its asset again."
 
 
-def test_loading_definitions_touches_no_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_definitions_touches_no_storage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A root that cannot be reached is no error before a run starts."""
     monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", "s4://nowhere/x")
     assert dg.Definitions(resources={"tables": tables_io_manager}).resolve_asset_graph()

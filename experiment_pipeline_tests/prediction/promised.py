@@ -1,4 +1,6 @@
-"""A published version whose run has kept its validation rows, and labels that came later."""
+"""A published version whose run has kept its validation rows, and labels that came
+later.
+"""
 
 from functools import cache
 
@@ -18,19 +20,28 @@ from experiment_pipeline_tests.tracking.history import run_rows, version_row
 SEPARATION = 1.19  # of the two classes' scores in standard deviations: a ROC AUC of .8
 
 
-def labelled(n: int, rng: np.random.Generator, separation: float = SEPARATION) -> pd.DataFrame:
-    """Rows of a model that is right with this separation: `late`, and its probability."""
+def labelled(
+    n: int, rng: np.random.Generator, separation: float = SEPARATION
+) -> pd.DataFrame:
+    """Rows of a model that is right with this separation: `late`, and its
+    probability.
+    """
     late = rng.random(n) < 0.5
     scores = rng.normal(size=n) + separation * late
     probability = 1 / (1 + np.exp(SEPARATION * (SEPARATION / 2 - scores)))
-    return pd.DataFrame({"late": np.where(late, "yes", "no"), "probability_yes": probability})
+    return pd.DataFrame(
+        {"late": np.where(late, "yes", "no"), "probability_yes": probability}
+    )
 
 
 @cache
 def judged() -> SetPrediction:
     """The validation rows."""
     rows = labelled(1_000, np.random.default_rng(1))
-    y, p = (rows["late"] == "yes").to_numpy(np.int64), rows["probability_yes"].to_numpy()
+    y, p = (
+        (rows["late"] == "yes").to_numpy(np.int64),
+        rows["probability_yes"].to_numpy(),
+    )
     return SetPrediction(y, p, np.arange(len(y)))
 
 
@@ -54,7 +65,11 @@ def publish(name: str = "flights") -> None:
 
 
 def days(
-    first: int, last: int, rng: np.random.Generator, separation: float = SEPARATION, rows: int = 40
+    first: int,
+    last: int,
+    rng: np.random.Generator,
+    separation: float = SEPARATION,
+    rows: int = 40,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions and labels of some days, so many rows each."""
     found = labelled(rows * (last - first), rng, separation)

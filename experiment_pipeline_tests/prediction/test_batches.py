@@ -1,4 +1,6 @@
-"""Rows in batches of any size: one table in, the same predictions, rejected rows and notes out."""
+"""Rows in batches of any size: one table in, the same predictions, rejected rows and
+notes out.
+"""
 
 import gzip
 from collections.abc import Callable
@@ -71,7 +73,9 @@ def model() -> Model:
             "day_month": rng.integers(1, 12, 200).astype("float64"),
         }
     ).assign(twice=lambda frame: frame["size"] * 2)
-    train = train.rename_axis(index="row_number").assign(late=np.where(train["size"] > 4, "y", "n"))
+    train = train.rename_axis(index="row_number").assign(
+        late=np.where(train["size"] > 4, "y", "n")
+    )
     spec: ExperimentSpec = exported.make_spec(
         search=[{"algorithm": "linear"}],
         exclude={},
@@ -84,9 +88,20 @@ def model() -> Model:
     )
     ((_, pipeline),) = exported.refitted(train, FEATURES, spec, ("n", "y"))
     types = {"id": "str", "day": "str", **train.dtypes.astype("str").to_dict()}
-    raw = {name: kind for name, kind in types.items() if name not in ("day_month", "twice", "late")}
+    raw = {
+        name: kind
+        for name, kind in types.items()
+        if name not in ("day_month", "twice", "late")
+    }
     signature = Signature(
-        *("binary", "late", {name: types[name] for name in FEATURES}, ("id",), ("n", "y"), "y")
+        *(
+            "binary",
+            "late",
+            {name: types[name] for name in FEATURES},
+            ("id",),
+            ("n", "y"),
+            "y",
+        )
     )
     return Model(
         "here",
@@ -106,19 +121,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def told(model: Model, batch_rows: int, table: str, suffix: str) -> tuple[object, ...]:
-    """Outcome or error, predictions and rejected rows of a table, in batches of this size."""
+    """Outcome or error, predictions and rejected rows of a table, in batches of this
+    size.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "SLICE_ROWS", batch_rows)
         try:
             outcome = model.predict_table(table, f"p{suffix}", f"r{suffix}")
         except DataError as error:
             return (type(error), str(error).partition(";")[0])
-    read: Callable[[str], pd.DataFrame] = pd.read_csv if suffix == ".csv" else pd.read_parquet
+    read: Callable[[str], pd.DataFrame] = (
+        pd.read_csv if suffix == ".csv" else pd.read_parquet
+    )
     return (outcome, read(f"p{suffix}"), read(f"r{suffix}"))
 
 
 def assert_same(one: tuple[object, ...], other: tuple[object, ...]) -> None:
-    """The sums of a linear model may differ in the last digit between sizes of a matrix."""
+    """The sums of a linear model may differ in the last digit between sizes of a
+    matrix.
+    """
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
         if isinstance(a, pd.DataFrame):
@@ -128,14 +149,18 @@ def assert_same(one: tuple[object, ...], other: tuple[object, ...]) -> None:
 
 
 TABLES = st.lists(
-    st.tuples(*(st.sampled_from(values) for values in CELLS.values())), min_size=1, max_size=12
+    st.tuples(*(st.sampled_from(values) for values in CELLS.values())),
+    min_size=1,
+    max_size=12,
 )
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(TABLES, st.integers(1, 5), st.sampled_from([".csv", ".parquet"]))
 def test_batches_of_any_size_are_one_batch(model, table, batch_rows, suffix) -> None:
-    """Codes, dates, gaps, copies, new categories, cells that break each rule: all alike."""
+    """Codes, dates, gaps, copies, new categories, cells that break each rule: all
+    alike.
+    """
     pd.DataFrame(table, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
     whole = told(model, 1_000, "t.csv", suffix)
     assert_same(told(model, batch_rows, "t.csv", suffix), whole)
@@ -145,7 +170,9 @@ GOOD = ("a", "007", "1.5", "1", "true", "red", "2024-01-05")
 
 
 def test_a_column_has_the_type_of_the_table_not_of_a_batch(model) -> None:
-    """A text among numbers, in the last row: the first batch's rejected row stays as delivered."""
+    """A text among numbers, in the last row: the first batch's rejected row stays as
+    delivered.
+    """
     table = [("b", "007", "12.50", *GOOD[3:]), GOOD, ("c", "007", "abc", *GOOD[3:])]
     pd.DataFrame(table, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
     _, predicted, rejected = told(model, 1, "t.csv", ".parquet")
@@ -155,9 +182,16 @@ def test_a_column_has_the_type_of_the_table_not_of_a_batch(model) -> None:
 
 
 def test_what_was_tolerated_is_added_up(model, monkeypatch) -> None:
-    """Categories of all batches together, the first named ones; of a default and of gaps, too."""
-    new = [(*GOOD[:3], "", "true", colour, GOOD[6]) for colour in ("pink", "grey", "pink", "blue")]
-    pd.DataFrame([GOOD, *new], columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
+    """Categories of all batches together, the first named ones; of a default and of
+    gaps, too.
+    """
+    new = [
+        (*GOOD[:3], "", "true", colour, GOOD[6])
+        for colour in ("pink", "grey", "pink", "blue")
+    ]
+    pd.DataFrame([GOOD, *new], columns=list(CELLS)).to_csv(
+        "t.csv", index=False, sep=";"
+    )
     outcome, *_ = told(model, 2, "t.csv", ".csv")
     assert outcome.notes == (
         "count: 4 missing values became 3",
@@ -178,23 +212,33 @@ def test_rejected_rows_are_explained(model) -> None:
     for batch_rows in (1, 100):
         outcome, *_ = told(model, batch_rows, "t.csv", ".csv")
         assert (outcome.predicted, outcome.rejected) == (1, 5)
-        expected = "size: is not of type float64 (4 rows, most often '12,5' (3), 'n/a?' (1))"
+        expected = (
+            "size: is not of type float64 (4 rows, most often '12,5' (3), 'n/a?' (1))"
+        )
         assert outcome.reasons[0] == expected
-        assert outcome.reasons[1].startswith("day: is not a date in a declared format (1 row")
+        assert outcome.reasons[1].startswith(
+            "day: is not a date in a declared format (1 row"
+        )
 
 
 def test_infinite_values_are_counted(model) -> None:
     """1e400 is infinite; a model predicts on it, and the user is told."""
     schema = load_schema(SCHEMA.replace("coerce: true, less_than: 9", "coerce: true"))
-    rows = pd.DataFrame([GOOD, GOOD, GOOD], columns=list(CELLS)).assign(size=[1.5, np.inf, -np.inf])
+    rows = pd.DataFrame([GOOD, GOOD, GOOD], columns=list(CELLS)).assign(
+        size=[1.5, np.inf, -np.inf]
+    )
     found = replace(model, schema=schema).predict(rows.assign(count=1, flag=True))
     told = "size: 2 values infinite, and used for prediction as they are: inf (1), -inf (1)"
     assert told in found.notes
 
 
 def test_a_large_table_is_read_through_the_disk(model, monkeypatch) -> None:
-    """CSV, packed CSV and Parquet, alone or as a folder: the same files as of a small one."""
-    table = pd.DataFrame([GOOD, ("b", "1.50", "8", "2", "false", "pink", "2024-06-30")] * 20)
+    """CSV, packed CSV and Parquet, alone or as a folder: the same files as of a small
+    one.
+    """
+    table = pd.DataFrame(
+        [GOOD, ("b", "1.50", "8", "2", "false", "pink", "2024-06-30")] * 20
+    )
     table.columns = list(CELLS)
     table.to_csv("t.csv", index=False, sep=";")
     small = told(model, 1_000, "t.csv", ".csv")
@@ -210,7 +254,9 @@ def test_a_large_table_is_read_through_the_disk(model, monkeypatch) -> None:
 
 
 def test_files_of_a_small_table_are_what_pandas_writes(model) -> None:
-    """Byte for byte, also of no rejected rows; in batches Parquet has a row group for each."""
+    """Byte for byte, also of no rejected rows; in batches Parquet has a row group for
+    each.
+    """
     pd.DataFrame([GOOD] * 3, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
     found = model.predict(model.read("t.csv"))
     rejected = found.rejected.reset_index(names="row_number")
@@ -228,7 +274,9 @@ def test_files_of_a_small_table_are_what_pandas_writes(model) -> None:
 
 @pytest.mark.parametrize("cut", [SystemExit, OSError])
 def test_what_is_cut_short_leaves_nothing(model, monkeypatch, cut) -> None:
-    """In the second batch: no predictions, no part of them, and the files of before stay."""
+    """In the second batch: no predictions, no part of them, and the files of before
+    stay.
+    """
     pd.DataFrame([GOOD] * 4, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
     Path("r.csv").write_text("of before")
     one, given = rows.prediction_table, []

@@ -20,7 +20,9 @@ def said(delivered: pd.DataFrame, predicted: np.ndarray) -> tuple[str, ...]:
     features = {"age": "float64", "town": "str", "on_days": "float64"}
     signature = Signature("binary", "late", features, (), ("n", "y"), "y")
     predicted_before = rows(1_000)["age"].to_numpy() / 100
-    known = model_profile(profile(rows(5_000), 0.0), predicted_before, {"on_days"}, signature)
+    known = model_profile(
+        profile(rows(5_000), 0.0), predicted_before, {"on_days"}, signature
+    )
     drift = DriftCounts(profile_from(known.to_bytes(), "here"))
     outputs = pd.DataFrame({"probability_y": predicted})
     for part in (slice(0, 10), slice(10, None)):
@@ -29,7 +31,9 @@ def said(delivered: pd.DataFrame, predicted: np.ndarray) -> tuple[str, ...]:
 
 
 def test_what_has_shifted_comes_first_with_its_effect_size() -> None:
-    """Inputs and predictions alike, shown also where little has; and how many rows no training row was like."""
+    """Inputs and predictions alike, shown also where little has; and how many rows no
+    training row was like.
+    """
     first, second = said(rows(2_000), rows(2_000)["age"].to_numpy() / 100)
     assert first.startswith("0 of 3 columns with a large drift since training; most: ")
     assert float(second.split(" %")[0]) < 0.5

@@ -1,4 +1,6 @@
-"""Why a row is predicted as it is: contributions of delivered columns add up, exactly where they can."""
+"""Why a row is predicted as it is: contributions of delivered columns add up, exactly
+where they can.
+"""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -31,13 +33,17 @@ from experiment_pipeline_tests import exported
 
 TASKS = ("binary", "multiclass", "regression")
 # Algorithms of a mean; how many members have sums.
-SUMS = dict.fromkeys(["lightgbm", "xgboost", "catboost", "random_forest", "extra_trees"], 1)
+SUMS = dict.fromkeys(
+    ["lightgbm", "xgboost", "catboost", "random_forest", "extra_trees"], 1
+)
 SUMS |= {"linear": 1, "linear+sklearn.tree.DecisionTree{}": 1}
 SUMS |= {"lightgbm+linear": 2, "linear+random_forest": 2, "dummy": 0}
 
 
 def rows(n: int) -> pd.DataFrame:
-    """Rows as delivered; those without a carrier are left out, which is a target, too."""
+    """Rows as delivered; those without a carrier are left out, which is a
+    target, too.
+    """
     return exported.delivered(200, seed=3).query("carrier != '?'").head(n)
 
 
@@ -58,7 +64,10 @@ def model(algorithm: str, task: str) -> Model:
 
 def assert_adds_up(task: str, found: Explanation) -> None:
     """Compare the sums of rows, on their scale, with what is predicted."""
-    sums, predictions = found.contributions.sum(axis=1).to_numpy(), found.predicted.predictions
+    sums, predictions = (
+        found.contributions.sum(axis=1).to_numpy(),
+        found.predicted.predictions,
+    )
     shown = predictions.filter(like="probability_").to_numpy()
     if task == "regression":
         shown = predictions[["prediction"]].to_numpy()
@@ -74,10 +83,14 @@ def assert_adds_up(task: str, found: Explanation) -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("algorithm", SUMS)
 def test_contributions_add_up_to_the_prediction(algorithm: str, task: str) -> None:
-    """For every built-in algorithm, another one and means: a column for each delivered one."""
+    """For every built-in algorithm, another one and means: a column for each delivered
+    one.
+    """
     named = algorithm.format("Regressor" if task == "regression" else "Classifier")
     found = model(named, task).explain(rows(24))
-    read = ["distance", "day"] if task == "multiclass" else ["distance", "carrier", "day"]
+    read = (
+        ["distance", "day"] if task == "multiclass" else ["distance", "carrier", "day"]
+    )
     assert list(found.contributions.columns) == [*read, "base"]
     assert_adds_up(task, found)
     methods = found.method.split("; ")
@@ -88,8 +101,12 @@ def test_contributions_add_up_to_the_prediction(algorithm: str, task: str) -> No
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 @pytest.mark.parametrize("wrapped", ["seeds", "sigmoid", "isotonic", "isotonic seeds"])
-def test_what_is_made_of_sums_is_explained_on_the_scale_of_the_prediction(wrapped: str, task: str):
-    """A mean of seeds, a calibrated booster, and a calibrated mean of seeds are not sampled."""
+def test_what_is_made_of_sums_is_explained_on_the_scale_of_the_prediction(
+    wrapped: str, task: str
+):
+    """A mean of seeds, a calibrated booster, and a calibrated mean of seeds are not
+    sampled.
+    """
     of, rng = model("lightgbm", task), np.random.default_rng(1)
     features, within = of.pipeline[0], of.pipeline[-1]
     if "seeds" in wrapped:
@@ -109,19 +126,29 @@ def test_what_is_made_of_sums_is_explained_on_the_scale_of_the_prediction(wrappe
     ("asked", "scale", "method"),
     [
         ({"objective": "poisson"}, "logarithm of delay", "TreeSHAP"),
-        ({"objective": "regression_l1", "reg_sqrt": True}, "delay", "TreeSHAP, rescaled"),
+        (
+            {"objective": "regression_l1", "reg_sqrt": True},
+            "delay",
+            "TreeSHAP, rescaled",
+        ),
     ],
 )
 def test_the_logarithm_is_explained_where_a_model_adds_it_up(
     asked: dict[str, Any], scale: str, method: str
 ) -> None:
-    """A booster of counts; one that adds up roots is explained by the value, of either sign."""
+    """A booster of counts; one that adds up roots is explained by the value, of either
+    sign.
+    """
     of = model("lightgbm", "regression")
     cells = of.pipeline[0].transform(of.examples)
     delays = np.arange(len(cells)) - (len(cells) // 2) * ("reg_sqrt" in asked)
-    within = LGBMRegressor(**asked, min_child_samples=2, verbosity=-1).fit(cells, delays)
+    within = LGBMRegressor(**asked, min_child_samples=2, verbosity=-1).fit(
+        cells, delays
+    )
     assert (within.predict(cells) < 0).any() == ("reg_sqrt" in asked)
-    found = replace(of, pipeline=make_pipeline(of.pipeline[0], within)).explain(rows(12))
+    found = replace(of, pipeline=make_pipeline(of.pipeline[0], within)).explain(
+        rows(12)
+    )
     assert_adds_up("regression", found)
     assert (found.scale, found.method) == (scale, method)
 
@@ -130,7 +157,11 @@ class Opaque(ClassifierMixin, BaseEstimator):
     """A fitted classifier of which only predictions are known."""
 
     def __init__(self, model: Any) -> None:
-        self.model, self.classes_, self.predict_proba = model, model.classes_, model.predict_proba
+        self.model, self.classes_, self.predict_proba = (
+            model,
+            model.classes_,
+            model.predict_proba,
+        )
 
     def fit(self, X: Any, y: Any) -> Self:
         """Stay as it is."""
@@ -139,12 +170,16 @@ class Opaque(ClassifierMixin, BaseEstimator):
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_rescaled_contributions_are_close_to_sampled_ones(task: str) -> None:
-    """Of an ensemble, the two ways agree on which columns move which rows, and how far."""
+    """Of an ensemble, the two ways agree on which columns move which rows,
+    and how far.
+    """
     of = model("lightgbm+linear", task)
     sampled = deepcopy(of.pipeline)
     for one in sampled.estimators_:
         one.steps[-1] = ("model", Opaque(one[-1]))
-    found, drawn = (replace(of, pipeline=one).explain(rows(60)) for one in (of.pipeline, sampled))
+    found, drawn = (
+        replace(of, pipeline=one).explain(rows(60)) for one in (of.pipeline, sampled)
+    )
     assert drawn.method == "Shapley values, sampled with 50 rows"
     values, others = (
         one.contributions.drop(columns="base").melt()["value"] for one in (found, drawn)
@@ -155,7 +190,9 @@ def test_rescaled_contributions_are_close_to_sampled_ones(task: str) -> None:
 
 
 def test_what_own_features_make_is_a_column() -> None:
-    """A user's transformer before the encoder: contributions are those of its columns."""
+    """A user's transformer before the encoder: contributions are those of its
+    columns.
+    """
     of = model("lightgbm", "regression")
     seen = list[int]()
 
@@ -167,7 +204,9 @@ def test_what_own_features_make_is_a_column() -> None:
     table = own.transform(of.examples)
     features = build_features("onehot", table, ["miles", "carrier"]).fit(table)
     ridge = Ridge().fit(features.transform(table), np.arange(len(table)))
-    pipeline = Pipeline([("own_features", own), ("features", features), ("model", ridge)])
+    pipeline = Pipeline(
+        [("own_features", own), ("features", features), ("model", ridge)]
+    )
     seen.clear()
     found = replace(of, pipeline=pipeline).explain(rows(5))
     assert seen == [5, len(of.examples) - 1, 5]  # predicted, background, explained
@@ -177,17 +216,26 @@ def test_what_own_features_make_is_a_column() -> None:
 
 
 def test_a_generated_column_is_explained_by_its_name() -> None:
-    """It is a column beside its parents, with its value, and all still add up to the prediction."""
+    """It is a column beside its parents, with its value, and all still add up to the
+    prediction.
+    """
     of = model("lightgbm", "regression")
     table = of.examples.assign(day_hour=of.examples["day_hour"] + 1.0)
     part = arithmetic_part("ratio", [("distance", "day_hour")], table)
-    features = build_features("ordinal", table, ["distance", "day_hour"], further=[part])
+    features = build_features(
+        "ordinal", table, ["distance", "day_hour"], further=[part]
+    )
     features.fit(table)
     booster = LGBMRegressor(min_data_in_leaf=2, verbosity=-1)
     booster.fit(features.transform(table), np.arange(len(table)))
     found = replace(of, pipeline=make_pipeline(features, booster)).explain(rows(5))
     assert_adds_up("regression", found)
-    assert list(found.contributions.columns) == ["distance", "day", "distance / day_hour", "base"]
+    assert list(found.contributions.columns) == [
+        "distance",
+        "day",
+        "distance / day_hour",
+        "base",
+    ]
     assert found.delivered["distance / day_hour"].notna().any()
 
 
@@ -208,7 +256,10 @@ def test_sampled_values_are_close_to_those_of_all_subsets() -> None:
         return (x[:, 0] * x[:, 1] + np.maximum(x[:, 2], x[:, 4]) + x[:, 3])[:, None]
 
     def value(row: np.ndarray, chosen: tuple[int, ...]) -> float:
-        mixed, taken = background.copy(), [c for number in chosen for c in groups[number]]
+        mixed, taken = (
+            background.copy(),
+            [c for number in chosen for c in groups[number]],
+        )
         mixed[:, taken] = row[taken]
         return float(predict(mixed).mean())
 
@@ -225,7 +276,9 @@ def test_sampled_values_are_close_to_those_of_all_subsets() -> None:
 
 @pytest.mark.parametrize("algorithm", ["lightgbm", "xgboost"])
 def test_boosters_agree_with_shap(algorithm: str) -> None:
-    """The package shap, path dependent, has the same values of what encodes a column."""
+    """The package shap, path dependent, has the same values of what encodes a
+    column.
+    """
     shap = pytest.importorskip("shap")
     of, raw = model(algorithm, "regression"), rows(20)
     parts = TakenApart.of(of.pipeline)
@@ -233,22 +286,37 @@ def test_boosters_agree_with_shap(algorithm: str) -> None:
     cells = parts.encode(of.signature.select(exported.prepared(raw)))
     order = np.arange(cells.shape[1])
     if algorithm == "xgboost":  # numbers first, then codes
-        order = np.argsort(np.concatenate([at for _, _, at in booster[0].transformers_]))
+        order = np.argsort(
+            np.concatenate([at for _, _, at in booster[0].transformers_])
+        )
         cells, booster = booster[0].transform(cells), booster[-1]
-    each, found = shap.TreeExplainer(booster).shap_values(cells)[:, order], of.explain(raw)
-    for name, made in {"distance": "distance", "carrier": "carrier", "day": "day_hour"}.items():
+    each, found = (
+        shap.TreeExplainer(booster).shap_values(cells)[:, order],
+        of.explain(raw),
+    )
+    for name, made in {
+        "distance": "distance",
+        "carrier": "carrier",
+        "day": "day_hour",
+    }.items():
         expected = each[:, parts.columns[made]].sum(axis=1)
-        np.testing.assert_allclose(found.contributions[name], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            found.contributions[name], expected, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_one_value_is_changed() -> None:
-    """Predictions before and after; only the contributions of changed columns change."""
+    """Predictions before and after; only the contributions of changed columns
+    change.
+    """
     of, row = model("linear", "regression"), rows(1)
     found = of.what_if(row, distance=9.0, day="2013-05-02 11:00")
     assert found.predicted.predictions["row_number"].tolist() == ["before", "after"]
     change = found.contributions.diff().loc["after"]
     assert change[change.abs() > 1e-9].index.tolist() == ["distance", "day"]
-    assert change.sum() == pytest.approx(found.predicted.predictions["prediction"].diff()[1])
+    assert change.sum() == pytest.approx(
+        found.predicted.predictions["prediction"].diff()[1]
+    )
     with pytest.raises(UnusableTable, match="not 1 and 'distence'"):
         of.what_if(row, distence=1)
     with pytest.raises(DataError, match="the schema rejects the row: distance"):
@@ -256,11 +324,15 @@ def test_one_value_is_changed() -> None:
 
 
 def test_an_explanation_is_shown_in_a_notebook() -> None:
-    """A table of the first rows, and a chart in a frame of its own; names are escaped."""
+    """A table of the first rows, and a chart in a frame of its own; names are
+    escaped.
+    """
     found = model("lightgbm", "binary").explain(rows(30).assign(carrier="<i>"))
     table, chart, text = found._repr_html_(), found.plot(2), repr(found)
     assert table.count("<tr") == len(text.splitlines()) - 1 == 11
-    assert text.startswith("30 rows; contributions (TreeSHAP) to the log odds of late = no\n")
+    assert text.startswith(
+        "30 rows; contributions (TreeSHAP) to the log odds of late = no\n"
+    )
     assert "(TreeSHAP) to the log odds of late = no" in table
     bars = [one["value"][0] for one in chart.option["series"][0]["data"]]
     assert sum(bars) == pytest.approx(found.contributions.iloc[2, :-1].sum(), abs=1e-4)

@@ -1,4 +1,6 @@
-"""Intervals and sets beside predictions: their widths follow the errors, and survive as JSON."""
+"""Intervals and sets beside predictions: their widths follow the errors, and survive as
+JSON.
+"""
 
 import json
 from dataclasses import replace
@@ -13,12 +15,16 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.records import from_json, to_json
 
 
-def drawn(noise: str, n: int, seed: int = 0) -> tuple[pd.DataFrame, SetPrediction, np.ndarray]:
+def drawn(
+    noise: str, n: int, seed: int = 0
+) -> tuple[pd.DataFrame, SetPrediction, np.ndarray]:
     """Features, predicted rows, and which of them have five times the noise."""
     generator = np.random.default_rng(seed)
     size = np.where(generator.random(n) < 0.2, np.nan, generator.normal(size=n))
     shop = pd.array(generator.choice(["<north>", "south"], n), dtype="str")
-    frame = pd.DataFrame({"size": size, "shop": shop, "when": pd.Timestamp(0), "large": np.inf})
+    frame = pd.DataFrame(
+        {"size": size, "shop": shop, "when": pd.Timestamp(0), "large": np.inf}
+    )
     prediction = generator.normal(size=n)
     loud = {
         "size": size > 0.5,
@@ -33,7 +39,9 @@ def drawn(noise: str, n: int, seed: int = 0) -> tuple[pd.DataFrame, SetPredictio
 
 @pytest.mark.parametrize("noise", ["size", "missing", "shop", "prediction", "nothing"])
 def test_widths_follow_the_noise_and_survive_json(noise: str) -> None:
-    """By a number, a gap, a text or the prediction; nine tenths of new rows are held in both parts."""
+    """By a number, a gap, a text or the prediction; nine tenths of new rows are held in
+    both parts.
+    """
     text = to_json(Calibrated.on(*drawn(noise, 1_000)[:2], None))
     found = from_json(Calibrated, text, InvalidModel("", "", ""))
     assert len(text) < 8_000
@@ -48,7 +56,9 @@ def test_widths_follow_the_noise_and_survive_json(noise: str) -> None:
 
 
 def test_errors_may_be_skewed_or_absent() -> None:
-    """As many rows lie below as above; what is predicted exactly has an interval of no width."""
+    """As many rows lie below as above; what is predicted exactly has an interval of no
+    width.
+    """
     frame, rows, _ = drawn("nothing", 500)
     skewed = replace(rows, y=rows.prediction + np.exp(rows.y - rows.prediction))
     low, high = Calibrated.on(frame, skewed, None).at(0.9) or (0, 0)
@@ -58,7 +68,9 @@ def test_errors_may_be_skewed_or_absent() -> None:
 
 
 def test_sets_name_classes_in_the_order_of_the_model() -> None:
-    """The bounds are in the order of the target's classes, probabilities in that of the pipeline's."""
+    """The bounds are in the order of the target's classes, probabilities in that of the
+    pipeline's.
+    """
     p, drawn_by = np.random.default_rng(3).random((2, 500))
     rows = SetPrediction((drawn_by < p).astype(int), p, np.arange(500))
     found = Calibrated.on(pd.DataFrame(index=range(500)), rows, ("no", 'y"s'))
@@ -68,12 +80,15 @@ def test_sets_name_classes_in_the_order_of_the_model() -> None:
 
 
 def test_what_cannot_be_promised_is_said() -> None:
-    """Twenty rows are enough for 90 %, and for no more; the next full percent is taken."""
+    """Twenty rows are enough for 90 %, and for no more; the next full percent
+    is taken.
+    """
     frame, rows, _ = drawn("nothing", 20)
     found = Calibrated.on(frame, rows, None)
     assert found.at(0.895) == found.at(0.9) != found.at(0.8)
     for share in (0.3, 0.95):
         with pytest.raises(
-            InvalidModel, match=r"50 to 90 % of rows\n.* Ask for a coverage in this range"
+            InvalidModel,
+            match=r"50 to 90 % of rows\n.* Ask for a coverage in this range",
         ):
             found.columns(share, None, frame, rows.prediction)

@@ -1,4 +1,6 @@
-"""Rows as delivered: read as the training table was, predicted, and what training never saw is told."""
+"""Rows as delivered: read as the training table was, predicted, and what training never
+saw is told.
+"""
 
 from datetime import date
 from typing import Any
@@ -40,7 +42,9 @@ ALGORITHMS = (
 
 
 def seen(n: int = 200) -> pd.DataFrame:
-    """A table without a gap: whole numbers, booleans, numbers, a category, and many names."""
+    """A table without a gap: whole numbers, booleans, numbers, a category, and many
+    names.
+    """
     rng = np.random.default_rng(0)
     columns = {
         "count": rng.integers(0, 50, n),
@@ -85,7 +89,9 @@ def predicted(
     return Model(
         "here",
         pipeline,
-        Reading.from_bytes(Reading.of(spec, Origin("", types, "", ())).to_bytes(), "here"),
+        Reading.from_bytes(
+            Reading.of(spec, Origin("", types, "", ())).to_bytes(), "here"
+        ),
         load_schema(schema or infer_schema(train, "late")),
         Signature.from_bytes(package.files["signature.json"], "here"),
         train,
@@ -93,8 +99,12 @@ def predicted(
 
 
 @pytest.mark.parametrize(("algorithm", "features"), ALGORITHMS)
-def test_what_training_never_saw_is_predicted_by_every_algorithm(algorithm: str, features: str):
-    """New categories and new gaps in all rows: all are predicted, also where nan is forbidden."""
+def test_what_training_never_saw_is_predicted_by_every_algorithm(
+    algorithm: str, features: str
+):
+    """New categories and new gaps in all rows: all are predicted, also where nan is
+    forbidden.
+    """
     found = predicted(never_seen(), {"algorithm": algorithm, "features": features})
     assert found.rejected.empty
     assert len(found.predictions) == 6
@@ -112,7 +122,9 @@ def test_a_gap_that_training_never_saw_is_an_ordinary_value() -> None:
 
 
 def test_what_training_never_saw_is_counted_and_told() -> None:
-    """A sentence per column: how many, and which; also for texts too many to be listed."""
+    """A sentence per column: how many, and which; also for texts too many to
+    be listed.
+    """
     assert sorted(predicted(never_seen()).notes) == [
         "colour: 1 missing value kept: the schema does not mention missing values",
         "colour: 3 values kept against isin(['blue', 'green', 'red']): 'pink' (2), 'grey' (1)",
@@ -129,16 +141,25 @@ def test_what_training_never_saw_is_counted_and_told() -> None:
     [
         ({"unseen_categories": "reject"}, [0, 1, 2]),
         ({"unseen_missing_values": "reject"}, [4, 5]),
-        ({"unseen_categories": "reject", "unseen_missing_values": "reject"}, [0, 1, 2, 4, 5]),
+        (
+            {"unseen_categories": "reject", "unseen_missing_values": "reject"},
+            [0, 1, 2, 4, 5],
+        ),
     ],
 )
-def test_the_yaml_may_reject_what_was_never_seen(validation: dict[str, str], rejected: list[int]):
-    """`reject` under `validation` goes with the model and keeps such rows from a prediction."""
+def test_the_yaml_may_reject_what_was_never_seen(
+    validation: dict[str, str], rejected: list[int]
+):
+    """`reject` under `validation` goes with the model and keeps such rows from a
+    prediction.
+    """
     assert predicted(never_seen(), **validation).rejected.index.tolist() == rejected
 
 
 def test_what_a_schema_says_is_a_rule() -> None:
-    """A list without raise_warning and `nullable: false` reject, unless the YAML allows it."""
+    """A list without raise_warning and `nullable: false` reject, unless the YAML allows
+    it.
+    """
     rules = "columns: {colour: {isin: [red, green, blue]}, size: {nullable: false}}"
     assert predicted(never_seen(), schema=rules).rejected.index.tolist() == [0, 1, 2, 4]
     allowed = predicted(never_seen(), schema=rules, unseen_categories="allow")
@@ -171,12 +192,17 @@ def test_rows_are_read_as_the_training_table_was() -> None:
     assert rows["distance"].tolist() == [3, 4, 5]
     # A Parquet file needs no delimiter.
     file = pd.DataFrame({"carrier": [7, 8], "distance": [1.0, 2.0]}).to_parquet()
-    assert again.rows([("few.parquet", file)], "few.parquet")["carrier"].tolist() == ["7", "8"]
+    assert again.rows([("few.parquet", file)], "few.parquet")["carrier"].tolist() == [
+        "7",
+        "8",
+    ]
 
 
 @pytest.mark.parametrize("excluded", ["day", "day_hour"])
 def test_an_excluded_date_is_needed_nowhere(excluded: str) -> None:
-    """No feature, and asked for neither by the schema, nor in training, nor for predictions."""
+    """No feature, and asked for neither by the schema, nor in training, nor for
+    predictions.
+    """
     exclude = {excluded: "of the export", "delay": "known later"}
     spec = exported.make_spec(exclude=exclude, split={"by": "random"})
     raw, schema = exported.delivered(), load_schema(exported.SCHEMA)
@@ -186,13 +212,18 @@ def test_an_excluded_date_is_needed_nowhere(excluded: str) -> None:
         assert sorted(feature_columns(made, spec)) == ["carrier", "distance", "flight"]
     reading = Reading.of(spec, Origin("", raw.dtypes.astype("str").to_dict(), "", ()))
     features = {"distance": "float64", "carrier": "str"}
-    assert "day" not in prepared(without, reading, Signature("binary", "late", features)).frame
+    assert (
+        "day"
+        not in prepared(without, reading, Signature("binary", "late", features)).frame
+    )
     with pytest.raises(UnusableTable, match="did you mean 'day'"):
         prepare_and_assign(raw, schema, exported.make_spec(exclude={"dya": "a slip"}))
 
 
 def test_times_are_written_as_in_training() -> None:
-    """Without the offset that training had, hours would shift; another offset is counted."""
+    """Without the offset that training had, hours would shift; another offset is
+    counted.
+    """
     spec = exported.make_spec(split={"by": "random"})
     raw = exported.delivered().assign(day=lambda frame: frame["day"] + "+02:00")
     offsets = prepare(raw, spec.preparation).offsets
@@ -201,18 +232,28 @@ def test_times_are_written_as_in_training() -> None:
 
     def unseen(end: str) -> str:
         rows = raw.assign(day=raw["day"].str.removesuffix("+02:00") + end)
-        made = prepared(rows, reading, Signature("binary", "late", {"day_hour": "float64"}))
+        made = prepared(
+            rows, reading, Signature("binary", "late", {"day_hour": "float64"})
+        )
         return " ".join(one.text for one in unseen_offsets(made, reading) if one.cells)
 
     assert unseen("+02:00") == ""
-    assert unseen("Z").startswith("day: 60 values with an offset from UTC that training did not")
-    with pytest.raises(UnusableTable, match="no offset from UTC, those of training have one"):
+    assert unseen("Z").startswith(
+        "day: 60 values with an offset from UTC that training did not"
+    )
+    with pytest.raises(
+        UnusableTable, match="no offset from UTC, those of training have one"
+    ):
         unseen("")
 
 
 def test_an_instant_has_the_hour_of_training_in_every_zone() -> None:
-    """A calendar of a typed column reads hours in the zone of training; without a zone there are none."""
-    spec = exported.make_spec(split={"by": "random"}, preparation={"calendar": {"day": ["hour"]}})
+    """A calendar of a typed column reads hours in the zone of training; without a zone
+    there are none.
+    """
+    spec = exported.make_spec(
+        split={"by": "random"}, preparation={"calendar": {"day": ["hour"]}}
+    )
     days = pd.date_range("2024-01-01", periods=3, freq="5h", tz="Europe/Berlin")
     origin = Origin("", {"day": str(days.dtype)}, "", ())
 
@@ -221,26 +262,38 @@ def test_an_instant_has_the_hour_of_training_in_every_zone() -> None:
             pd.DataFrame({"day": times}),
             Signature("binary", "late", {"day_hour": "float64"}),
         )
-        return prepared(rows, Reading.of(spec, origin), wanted).frame["day_hour"].tolist()
+        return (
+            prepared(rows, Reading.of(spec, origin), wanted).frame["day_hour"].tolist()
+        )
 
     assert hours(days) == hours(days.tz_convert("Asia/Tokyo")) == [0, 5, 10]
-    with pytest.raises(UnusableTable, match="no offset from UTC, those of training have one"):
+    with pytest.raises(
+        UnusableTable, match="no offset from UTC, those of training have one"
+    ):
         hours(days.tz_localize(None))
 
 
 def test_a_dataframe_is_read_as_a_parquet_file_of_it() -> None:
-    """Python's dates, as pandas reads them, are midnights, and durations are seconds, as in training."""
+    """Python's dates, as pandas reads them, are midnights, and durations are seconds,
+    as in training.
+    """
     calendar = {"calendar": {"day": ["month"]}}
     spec = exported.make_spec(split={"by": "random"}, preparation=calendar)
-    reading = Reading.of(spec, Origin("", {"day": "datetime64[us]", "took": "float64"}, "", ()))
-    rows = pd.DataFrame({"day": [date(2024, 5, 1), None], "took": pd.to_timedelta([90, 1], "s")})
+    reading = Reading.of(
+        spec, Origin("", {"day": "datetime64[us]", "took": "float64"}, "", ())
+    )
+    rows = pd.DataFrame(
+        {"day": [date(2024, 5, 1), None], "took": pd.to_timedelta([90, 1], "s")}
+    )
     wanted = Signature("binary", "late", {"day_month": "float64", "took": "float64"})
     made = prepared(rows, reading, wanted).frame[[*wanted.features]]
     assert made.fillna(0).to_numpy().tolist() == [[5, 90], [0, 1]]
 
 
 def test_golden_rows_hold_what_is_awkward() -> None:
-    """Missing values of every feature that has them, and an unseen category, types kept."""
+    """Missing values of every feature that has them, and an unseen category, types
+    kept.
+    """
     rows = exported.prepared(exported.delivered())
     golden = golden_rows(rows, exported.FEATURES, plain=5)
     assert list(golden.columns) == exported.FEATURES
@@ -251,7 +304,9 @@ def test_golden_rows_hold_what_is_awkward() -> None:
 
 
 def test_golden_rows_are_no_rows_of_the_table() -> None:
-    """Columns are drawn by themselves: values of one row do not stay together, in no order of rows."""
+    """Columns are drawn by themselves: values of one row do not stay together, in no
+    order of rows.
+    """
     n = np.arange(50)
     rows = pd.DataFrame({"a": n, "b": 100 - n, "c": n.astype("str")})
     golden = golden_rows(rows, list("abc"))[:50]
@@ -288,6 +343,10 @@ def test_a_missing_feature_is_named() -> None:
     with pytest.raises(UnusableTable, match="column a: holds str"):
         signature.select(pd.DataFrame({"a": ["x"], "b": [1]}))
     same, none = never_seen().set_axis([0] * len(never_seen())), never_seen().iloc[:0]
-    for rows, said in ((same, "a label of"), (none, "there are none"), ("new.csv", "a str, not a")):
+    for rows, said in (
+        (same, "a label of"),
+        (none, "there are none"),
+        ("new.csv", "a str, not a"),
+    ):
         with pytest.raises(UnusableTable, match=said):
             predicted(rows)

@@ -1,4 +1,6 @@
-"""The promise, watched: labels that come later are joined by id, count once, and are compared."""
+"""The promise, watched: labels that come later are joined by id, count once, and are
+compared.
+"""
 
 import json
 from pathlib import Path
@@ -10,7 +12,12 @@ import pandas as pd
 import pytest
 
 import experiment_pipeline as ep
-from experiment_pipeline.errors import EntryCorrupt, InvalidModel, UnknownRun, UnusableTable
+from experiment_pipeline.errors import (
+    EntryCorrupt,
+    InvalidModel,
+    UnknownRun,
+    UnusableTable,
+)
 from experiment_pipeline.storage.files import list_names, storage_root, write_bytes
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -42,11 +49,17 @@ def of_days(first: int, last: int, **more: Any) -> Tables:
 
 def kept() -> list[dict[str, Any]]:
     """The rows of the database, the oldest first."""
-    return plain_rows(questions.rows_of("watches", {"experiment": "flights"}).sort_values("at"))
+    return plain_rows(
+        questions.rows_of("watches", {"experiment": "flights"}).sort_values("at")
+    )
 
 
-def test_what_predict_says_stands_on_the_page_before_labels_come(tmp_path: Path) -> None:
-    """Of an experiment by its name; a version's folder, which may be from elsewhere, is noted nowhere."""
+def test_what_predict_says_stands_on_the_page_before_labels_come(
+    tmp_path: Path,
+) -> None:
+    """Of an experiment by its name; a version's folder, which may be from elsewhere, is
+    noted nowhere.
+    """
     table, output = tmp_path / "rows.csv", str(tmp_path / "p.csv")
     exported.delivered(40).assign(carrier="ZZ").to_csv(table, sep=";", index=False)
     for model in ("flights", str(storage_root() / "flights" / "registry" / "v0001")):
@@ -59,9 +72,16 @@ def test_what_predict_says_stands_on_the_page_before_labels_come(tmp_path: Path)
 
 
 def test_labels_that_agree_with_the_promise_raise_no_alarm() -> None:
-    """The score stands beside the promise and the baseline, over as many days as there are."""
+    """The score stands beside the promise and the baseline, over as many days as there
+    are.
+    """
     found = watched(of_days(0, 20))
-    assert (found.version, found.rows, found.new_rows, found.days) == ("v0001", 800, 800, 20)
+    assert (found.version, found.rows, found.new_rows, found.days) == (
+        "v0001",
+        800,
+        800,
+        20,
+    )
     assert found.low < 0.8 < found.high
     assert found.promise == pytest.approx(0.8, abs=0.03)
     assert (found.baseline, found.below, found.since) == (0.5, False, None)
@@ -69,11 +89,17 @@ def test_labels_that_agree_with_the_promise_raise_no_alarm() -> None:
 
 
 def test_a_drop_is_said_with_the_day_on_which_it_began_and_stays_said() -> None:
-    """Better days afterwards take nothing back; the page of the experiment shows every moment."""
+    """Better days afterwards take nothing back; the page of the experiment shows every
+    moment.
+    """
     assert not watched(of_days(0, 20)).below
     found = watched(of_days(20, 40, separation=0.2, rows=80))
     assert found.below
-    assert pd.Timestamp("2026-03-19") <= pd.Timestamp(found.since) <= pd.Timestamp("2026-03-23")
+    assert (
+        pd.Timestamp("2026-03-19")
+        <= pd.Timestamp(found.since)
+        <= pd.Timestamp("2026-03-23")
+    )
     assert found.recent < 0.7
     assert "experiment-pipeline refit flights" in found.notes[-1]
     later = watched(of_days(40, 42))
@@ -86,17 +112,25 @@ def test_a_drop_is_said_with_the_day_on_which_it_began_and_stays_said() -> None:
 
 
 def test_rows_count_once_by_id_and_nothing_is_replaced() -> None:
-    """The same call again changes nothing; other labels of known ids are said, and left."""
+    """The same call again changes nothing; other labels of known ids are said, and
+    left.
+    """
     first = watched(of_days(0, 10))
     again = watched(of_days(0, 10))
     known = (400, 0, first.evidence, first.at)
     assert (again.rows, again.new_rows, again.evidence, again.at) == known
-    assert "400 rows were given before, 0 with other values: the first ones count" in again.notes
+    assert (
+        "400 rows were given before, 0 with other values: the first ones count"
+        in again.notes
+    )
     predictions, labels = of_days(0, 11)
     other = labels.assign(late=labels["late"].replace({"yes": "no", "no": "yes"}))
     more = watched((predictions, other))
     assert (more.rows, more.new_rows) == (440, 40)
-    assert "400 rows were given before, 400 with other values: the first ones count" in more.notes
+    assert (
+        "400 rows were given before, 400 with other values: the first ones count"
+        in more.notes
+    )
     assert [row["rows"] for row in kept()] == [400, 440]
 
 
@@ -110,7 +144,9 @@ def test_days_that_were_compared_stay_as_they_were_when_late_labels_come() -> No
 
 
 def test_what_cannot_be_joined_is_counted_and_said() -> None:
-    """Labels to come, labels of nothing, ids that are missing or there twice, missing labels."""
+    """Labels to come, labels of nothing, ids that are missing or there twice, missing
+    labels.
+    """
     predictions, labels = of_days(0, 3)
     labels.loc[[0, 1], "late"] = None
     labels.loc[2, "flight"] = None
@@ -137,14 +173,23 @@ def test_what_cannot_be_joined_is_counted_and_said() -> None:
             lambda p, y: (p.rename(columns={"flight": "id"}), y),
             "column flight: the predictions have no",
         ),
-        (lambda p, y: (p, y.rename(columns={"late": "lat"})), "'lat'.\n  fix: Deliver it under"),
+        (
+            lambda p, y: (p, y.rename(columns={"late": "lat"})),
+            "'lat'.\n  fix: Deliver it under",
+        ),
         (
             lambda p, y: (p, y.assign(flight="F" + y["flight"])),
             "no label has the id of a prediction",
         ),
-        (lambda p, y: (p, y.assign(late="maybe")), "have none of the classes 'no', 'yes'"),
+        (
+            lambda p, y: (p, y.assign(late="maybe")),
+            "have none of the classes 'no', 'yes'",
+        ),
         (lambda p, y: (p, y.assign(late=None)), "is missing in all 40 rows"),
-        (lambda p, y: (p.assign(day="soon"), y), "40 of 40 labelled rows have no readable date"),
+        (
+            lambda p, y: (p.assign(day="soon"), y),
+            "40 of 40 labelled rows have no readable date",
+        ),
         (lambda p, y: (p.drop(columns="day"), y), "is in neither table"),
         (lambda p, y: (p.assign(probability_yes="high"), y), "are not finite numbers"),
     ],
@@ -160,7 +205,9 @@ def test_a_version_that_is_not_known_is_named() -> None:
     """With the versions that there are."""
     with pytest.raises(UnknownRun, match="no version of this experiment is recorded"):
         ep.watch("trains", *of_days(0, 1))
-    with pytest.raises(InvalidModel, match="v0009: is no recorded version; did you mean 'v0001'"):
+    with pytest.raises(
+        InvalidModel, match="v0009: is no recorded version; did you mean 'v0001'"
+    ):
         watched(of_days(0, 1), version="v0009")
 
 
@@ -170,7 +217,9 @@ def test_what_was_watched_survives_a_lost_database(
     """The notes in the storage are the record."""
     watched(of_days(0, 10))
     before = kept()
-    monkeypatch.setenv("EXPERIMENT_PIPELINE_DATABASE", f"sqlite:///{tmp_path / 'new.sqlite'}")
+    monkeypatch.setenv(
+        "EXPERIMENT_PIPELINE_DATABASE", f"sqlite:///{tmp_path / 'new.sqlite'}"
+    )
     reindex(storage_root(), pytest.fail)
     assert kept() == before
 
@@ -185,7 +234,9 @@ def test_a_note_that_was_changed_is_an_error() -> None:
 
 
 def test_the_command_reads_files_and_prints_words_or_json(tmp_path: Path) -> None:
-    """CSV as `predict --keep` writes it, ids with their zeros; Parquet as well; days of calls without time."""
+    """CSV as `predict --keep` writes it, ids with their zeros; Parquet as well; days of
+    calls without time.
+    """
     predictions, labels = of_days(0, 5)
     predictions.to_csv(tmp_path / "p.csv", index=False)
     labels.to_parquet(tmp_path / "l.parquet")
@@ -203,14 +254,24 @@ def test_the_command_reads_files_and_prints_words_or_json(tmp_path: Path) -> Non
 
 
 def test_dagster_watches_warns_and_asks_for_one_run(tmp_path: Path) -> None:
-    """An asset with a check, a job with a schedule, and a sensor that requests a run once per version."""
+    """An asset with a check, a job with a schedule, and a sensor that requests a run
+    once per version.
+    """
     predictions, labels = (f"{tmp_path}/{name}.parquet" for name in ("p", "l"))
-    given = {"predictions": predictions, "labels": labels, "id": "flight", "time": "day"}
+    given = {
+        "predictions": predictions,
+        "labels": labels,
+        "id": "flight",
+        "time": "day",
+    }
     given |= {"schedule": "0 7 * * *", "rerun": True}
     spec = scenario.spec(name="flights", watch=given)
     definitions = runs.definitions(spec, scenario.SCHEMA)
     dg.Definitions.validate_loadable(definitions)
-    assert definitions.resolve_schedule_def("flights_watch_schedule").cron_schedule == "0 7 * * *"
+    assert (
+        definitions.resolve_schedule_def("flights_watch_schedule").cron_schedule
+        == "0 7 * * *"
+    )
     job, sensor = (
         definitions.resolve_job_def("flights_watch"),
         definitions.resolve_sensor_def("flights_promise_broken"),
@@ -226,5 +287,8 @@ def test_dagster_watches_warns_and_asks_for_one_run(tmp_path: Path) -> None:
             keys = [request.run_key for request in asked.run_requests or ()]
             answers.append((check.check_name, check.passed, check.severity.name, keys))
     below = ["v0001 is below its promise"]
-    assert answers == [("promise_kept", True, "WARN", []), ("promise_kept", False, "WARN", below)]
+    assert answers == [
+        ("promise_kept", True, "WARN", []),
+        ("promise_kept", False, "WARN", below),
+    ]
     assert len(questions.runs("flights")) == 1

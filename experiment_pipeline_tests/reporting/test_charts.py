@@ -1,11 +1,20 @@
-"""Options of charts: numbers that JSON can hold, colours of the page, pictures that leave nothing open."""
+"""Options of charts: numbers that JSON can hold, colours of the page, pictures that
+leave nothing open.
+"""
 
 import json
 import math
 
 import pytest
 
-from experiment_pipeline.reporting.charts import MUTED, SERIES, estimates, level, log_axis, plain
+from experiment_pipeline.reporting.charts import (
+    MUTED,
+    SERIES,
+    estimates,
+    level,
+    log_axis,
+    plain,
+)
 from experiment_pipeline.statistics.interval import Interval
 
 NAME = "<b>&amp;$x^$ `|` 漢 \x00"
@@ -34,7 +43,9 @@ def test_what_is_not_finite_is_not_drawn() -> None:
         ([0.05, 0.051], [0.042, *(0.043 + 0.001 * n for n in range(19))]),
     ],
 )
-def test_an_axis_by_ratios_has_round_ticks(values: list[float], ticks: list[float]) -> None:
+def test_an_axis_by_ratios_has_round_ticks(
+    values: list[float], ticks: list[float]
+) -> None:
     """As few as tell the scale, at least three."""
     axis = log_axis(values)
     assert axis["axisLabel"]["customValues"] == pytest.approx(ticks)

@@ -1,5 +1,5 @@
-"""Every page in a browser: for eyes, fingers, a keyboard and a screen reader, wide and narrow, light
-and dark.
+"""Every page in a browser: for eyes, fingers, a keyboard and a screen reader, wide and
+narrow, light and dark.
 
 The rules are WCAG 2 A and AA as axe-core knows them.
 """
@@ -92,17 +92,28 @@ def write_all(root: Path) -> None:
 
 
 def write_memory(root: Path) -> None:
-    """Write the pages of the memory, of some weeks of runs, and the records of three."""
+    """Write the pages of the memory, of some weeks of runs, and the records
+    of three.
+    """
     *_, accepted, refused = write_history(runs=RUNS)
     decision = "no go: the target is constant\nask who delivers it"
     write_run("stopped", **NO_GO, data_digest="9" * 64, decision=decision)
-    for run_id, report in ((accepted, "accepted"), (refused, "refused"), ("stopped", None)):
+    for run_id, report in (
+        (accepted, "accepted"),
+        (refused, "refused"),
+        ("stopped", None),
+    ):
         stages = {"data_analysis": "data analysis"}
         if report:
             stages |= {"leaderboard": "leaderboard", "validation_report": report}
-        places = {stage: str(location(str(root)) / PAGES[page]) for stage, page in stages.items()}
+        places = {
+            stage: str(location(str(root)) / PAGES[page])
+            for stage, page in stages.items()
+        }
         run = RunRecord(EXPERIMENT, run_id)
-        run.record([ReportRow(name=name, place=place) for name, place in places.items()])
+        run.record(
+            [ReportRow(name=name, place=place) for name, place in places.items()]
+        )
         run.record(write_record(EXPERIMENT, run_id, storage_root()))
     write_pages(EXPERIMENT, storage_root())
     keep_of(accepted, judged(0.5), root)
@@ -111,7 +122,9 @@ def write_memory(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def storage(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def storage(
+    empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """A storage with every page in it."""
     folder = tmp_path_factory.mktemp("pages")
     database = shutil.copy(empty_database, folder / "memory.sqlite")
@@ -145,7 +158,9 @@ class Seen:
 
 
 @pytest.fixture(scope="module", params=PAGES)
-def seen(browser: Browser, storage: Path, request: pytest.FixtureRequest) -> Iterator[Seen]:
+def seen(
+    browser: Browser, storage: Path, request: pytest.FixtureRequest
+) -> Iterator[Seen]:
     """Each of the pages, opened from its file."""
     found = Seen(browser.new_page())
     found.page.goto(f"file://{storage / PAGES[request.param]}")
@@ -153,8 +168,12 @@ def seen(browser: Browser, storage: Path, request: pytest.FixtureRequest) -> Ite
     found.page.close()
 
 
-def test_a_page_fits_the_screen_and_asks_for_what_pages_share(seen: Seen, storage: Path) -> None:
-    """From a desk to the smallest phone; it says nothing, and nothing comes from elsewhere."""
+def test_a_page_fits_the_screen_and_asks_for_what_pages_share(
+    seen: Seen, storage: Path
+) -> None:
+    """From a desk to the smallest phone; it says nothing, and nothing comes from
+    elsewhere.
+    """
     for width in (1400, 390, 320):
         page = seen.look(width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -177,7 +196,9 @@ def test_the_keyboard_reaches_every_control(seen: Seen) -> None:
         reached.add(seen.page.evaluate(FOCUSED))
         if len(reached - {None}) == len(controls):
             break
-    assert [what for number, what in enumerate(controls) if str(number) not in reached] == []
+    assert [
+        what for number, what in enumerate(controls) if str(number) not in reached
+    ] == []
 
 
 def test_paper_shows_what_is_folded_and_cuts_nothing(seen: Seen) -> None:
@@ -185,12 +206,16 @@ def test_paper_shows_what_is_folded_and_cuts_nothing(seen: Seen) -> None:
     seen.look(WIDTH_OF_PAPER, media="print", color_scheme="dark")
     assert seen.page.evaluate(FOLDED) == []
     assert seen.page.evaluate(CUT) == []
-    assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == WHITE
+    assert (
+        seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == WHITE
+    )
 
 
 def test_every_link_leads_somewhere(seen: Seen, storage: Path) -> None:
     """From one page of the storage to the next, without a server."""
-    targets = seen.page.evaluate("[...document.querySelectorAll('main a, nav a')].map(a => a.href)")
+    targets = seen.page.evaluate(
+        "[...document.querySelectorAll('main a, nav a')].map(a => a.href)"
+    )
     assert targets or seen.page.url.endswith(PAGES["comparison"])  # it may lie anywhere
     files = [Path(url.removeprefix("file://").partition("#")[0]) for url in targets]
     assert [str(file) for file in files if not file.is_file()] == []

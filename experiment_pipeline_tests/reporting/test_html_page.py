@@ -25,9 +25,17 @@ CHART = Chart(f"chart {EVIL}", f"alt {EVIL}", {"series": [EVIL]}, f"said {EVIL}"
 DOCUMENT = Document(
     f"title {EVIL}",
     (
-        Section(f"section {EVIL}", (Paragraph(f"paragraph {EVIL}"), Bullets((f"item {EVIL}",)))),
         Section(
-            "more", (TableBlock((f"head {EVIL}",), ((f"cell {EVIL}",),)), Code("yaml", EVIL), CHART)
+            f"section {EVIL}",
+            (Paragraph(f"paragraph {EVIL}"), Bullets((f"item {EVIL}",))),
+        ),
+        Section(
+            "more",
+            (
+                TableBlock((f"head {EVIL}",), ((f"cell {EVIL}",),)),
+                Code("yaml", EVIL),
+                CHART,
+            ),
         ),
     ),
 )
@@ -65,12 +73,24 @@ def test_every_text_is_escaped() -> None:
     page = before_scripts(render_html(DOCUMENT))
     assert _Tags(page).tags.count("script") == 1
     assert EVIL not in page
-    for kind in ("title", "section", "paragraph", "item", "head", "cell", "chart", "alt", "said"):
+    for kind in (
+        "title",
+        "section",
+        "paragraph",
+        "item",
+        "head",
+        "cell",
+        "chart",
+        "alt",
+        "said",
+    ):
         assert f"{kind} &lt;script&gt;" in page
 
 
 def test_charts_are_inside_and_nothing_is_loaded() -> None:
-    """The page is one file; the library that draws is there only where there is a chart."""
+    """The page is one file; the library that draws is there only where there is a
+    chart.
+    """
     page = render_html(DOCUMENT)
     tags = _Tags(before_scripts(page))
     assert "figure" in tags.tags
@@ -100,18 +120,28 @@ def _drawn(data: dict) -> _Tags:
 
 
 TEXTS = st.text() | st.sampled_from(
-    ["</script><script>alert(1)</script>", "<!--<script>", "]]>", "\u2028", "\u2029", "'\"&lt;\\"]
+    [
+        "</script><script>alert(1)</script>",
+        "<!--<script>",
+        "]]>",
+        "\u2028",
+        "\u2029",
+        "'\"&lt;\\",
+    ]
 )
 
 
 @settings(max_examples=30, deadline=None)
 @given(
     st.dictionaries(
-        TEXTS, TEXTS | st.lists(TEXTS) | st.floats(allow_nan=False, allow_infinity=False)
+        TEXTS,
+        TEXTS | st.lists(TEXTS) | st.floats(allow_nan=False, allow_infinity=False),
     )
 )
 def test_no_name_or_value_breaks_out_of_the_data_of_a_script(data: dict) -> None:
-    """Whatever texts there are, the script reads just them, and the page has no tag more."""
+    """Whatever texts there are, the script reads just them, and the page has no tag
+    more.
+    """
     page = _drawn(data)
     assert page.tags == _drawn({}).tags
     kind, text = page.scripts[0]
@@ -121,7 +151,9 @@ def test_no_name_or_value_breaks_out_of_the_data_of_a_script(data: dict) -> None
 
 
 def test_the_library_of_the_scripts_is_the_released_one() -> None:
-    """Apache ECharts 6.1.0 byte for byte, its licences beside it; it ends no script too early."""
+    """Apache ECharts 6.1.0 byte for byte, its licences beside it; it ends no script too
+    early.
+    """
     folder = files("experiment_pipeline.reporting").joinpath("scripts", "echarts")
     content = folder.joinpath("echarts.min.js").read_bytes()
     assert (

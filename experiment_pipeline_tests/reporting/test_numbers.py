@@ -6,7 +6,9 @@ from experiment_pipeline.statistics.interval import Interval
 
 def test_scores_are_shown_with_the_digits_that_matter() -> None:
     """Scores, small gains and large errors are all readable."""
-    shown = [numbers.score(v) for v in (0.69123, 0.00071, 23.456, 12345.6, 0, float("nan"))]
+    shown = [
+        numbers.score(v) for v in (0.69123, 0.00071, 23.456, 12345.6, 0, float("nan"))
+    ]
     assert shown == ["0.6912", "0.00071", "23.46", "12,346", "0.0000", "undefined"]
     assert numbers.score(float("-inf")) == "-infinity"
 
@@ -17,11 +19,19 @@ def test_an_interval_is_an_estimate_with_its_bounds() -> None:
     assert numbers.bounds(Interval(0.5, 0.4, 0.6)) == "0.4000 to 0.6000"
     nothing = float("nan")
     assert numbers.interval(Interval(nothing, nothing, nothing)) == "undefined"
-    assert numbers.interval(Interval(nothing, 0.4, 0.6)) == "undefined (0.4000 to 0.6000)"
+    assert (
+        numbers.interval(Interval(nothing, 0.4, 0.6)) == "undefined (0.4000 to 0.6000)"
+    )
 
 
 def test_shares_counts_and_seconds_read_alike_everywhere() -> None:
-    """A share is shown in per cent, a count with its plural, seconds without a fraction."""
-    assert [numbers.share(part) for part in (0.95, 0.1234, 0.0003)] == ["95 %", "12.3 %", "0.03 %"]
+    """A share is shown in per cent, a count with its plural, seconds without a
+    fraction.
+    """
+    assert [numbers.share(part) for part in (0.95, 0.1234, 0.0003)] == [
+        "95 %",
+        "12.3 %",
+        "0.03 %",
+    ]
     assert [numbers.counted(n, "row") for n in (1, 1_234)] == ["1 row", "1,234 rows"]
     assert (numbers.seconds(1_234.4), numbers.probability(0.4)) == ("1,234 s", "0.4")

@@ -19,7 +19,9 @@ VALID: Mapping[str, Any] = {
             "algorithm": "lightgbm",
             "method": "random",
             "draws": 5,
-            "hyperparameters": {"learning_rate": {"low": 0.01, "high": 0.3, "scale": "log"}},
+            "hyperparameters": {
+                "learning_rate": {"low": 0.01, "high": 0.3, "scale": "log"}
+            },
         },
         {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}},
     ],
@@ -28,7 +30,9 @@ VALID: Mapping[str, Any] = {
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """The valid experiment with one value replaced, or added; numbers in the path are positions."""
+    """The valid experiment with one value replaced, or added; numbers in the path are
+    positions.
+    """
     raw: dict[str, Any] = copy.deepcopy(dict(VALID))
     *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
     place: Any = raw
@@ -40,7 +44,9 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 def spec_of(raw: Mapping[str, Any]) -> ExperimentSpec:
     """The spec, with the depth of a key as its line."""
-    return spec_from("visits", raw, lambda location: f"defs.yaml:{len(location)}", needs_data=True)
+    return spec_from(
+        "visits", raw, lambda location: f"defs.yaml:{len(location)}", needs_data=True
+    )
 
 
 def told(raw: Mapping[str, Any]) -> list[str]:

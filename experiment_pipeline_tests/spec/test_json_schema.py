@@ -1,4 +1,6 @@
-"""The published schema: every key is known, a wrong one is told, nothing valid is refused."""
+"""The published schema: every key is known, a wrong one is told, nothing valid is
+refused.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +15,12 @@ from experiment_pipeline_tests.spec.test_spec import READ_BY
 
 VALIDATOR = Draft202012Validator(defs_yaml_schema())
 TEMPLATE = "{{ env.SOMETHING }}"
-LIST = [{"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [15, "31", None, 1e-3, True]}}]
+LIST = [
+    {
+        "algorithm": "lightgbm",
+        "hyperparameters": {"num_leaves": [15, "31", None, 1e-3, True]},
+    }
+]
 
 
 def told(raw: Mapping[str, Any]) -> list[str]:
@@ -23,7 +30,9 @@ def told(raw: Mapping[str, Any]) -> list[str]:
 
 
 def test_the_schema_is_one_and_knows_every_key() -> None:
-    """It can stand inside another: there is no reference in it, and the folder gives the name."""
+    """It can stand inside another: there is no reference in it, and the folder gives
+    the name.
+    """
     schema = defs_yaml_schema()
     Draft202012Validator.check_schema(schema)
     assert schema["properties"].keys() | {"name"} == ExperimentSpec.model_fields.keys()
@@ -34,7 +43,11 @@ def test_the_schema_is_one_and_knows_every_key() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        *((key, value) for key, (value, _) in READ_BY.items() if key not in {"name", "task"}),
+        *(
+            (key, value)
+            for key, (value, _) in READ_BY.items()
+            if key not in {"name", "task"}
+        ),
         *(("halving", value) for value in ("on", False)),
         *(("calibrate", value) for value in ("off", False, "isotonic")),
         ("seeds", {"fits": 3, "average": True}),
@@ -49,29 +62,66 @@ def test_the_schema_is_one_and_knows_every_key() -> None:
         ("preparation", scenario.PREPARATION),
         ("preparation.calendar", ["departure"]),
         ("preparation.datetime_formats", {"departure": "%Y"}),
-        *((key, TEMPLATE) for key in ("workers", "task", "halving", "data", "schedule")),
+        *(
+            (key, TEMPLATE)
+            for key in ("workers", "task", "halving", "data", "schedule")
+        ),
     ],
 )
 def test_what_the_models_take_is_not_refused(path: str, value: Any) -> None:
-    """Also short forms, numbers in quotes, what stands for on and off, and templates, filled in before."""
+    """Also short forms, numbers in quotes, what stands for on and off, and templates,
+    filled in before.
+    """
     assert told(changed(path, value)) == []
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("taks", "binary", ": Additional properties are not allowed ('taks' was unexpected)"),
-        ("task", "binry", "task: 'binry' is not one of ['binary', 'multiclass', 'regression']"),
+        (
+            "taks",
+            "binary",
+            ": Additional properties are not allowed ('taks' was unexpected)",
+        ),
+        (
+            "task",
+            "binry",
+            "task: 'binry' is not one of ['binary', 'multiclass', 'regression']",
+        ),
         ("target", 2013, "target: 2013 is not of type 'string'"),
-        ("halving", {"fraction": [1]}, "halving: Additional properties are not allowed ('fracti"),
-        ("split", {"by": "time", "column": "t", "gpa": 1}, "split: Additional properties are not"),
-        ("search.0.metod", "grid", "search.0: Additional properties are not allowed ('metod'"),
-        ("data", {"ulr": "x", "url": "y"}, "data: Additional properties are not allowed ('ulr'"),
-        ("freshness", {"fail_afer": "7 days"}, "freshness: Additional properties are not allow"),
+        (
+            "halving",
+            {"fraction": [1]},
+            "halving: Additional properties are not allowed ('fracti",
+        ),
+        (
+            "split",
+            {"by": "time", "column": "t", "gpa": 1},
+            "split: Additional properties are not",
+        ),
+        (
+            "search.0.metod",
+            "grid",
+            "search.0: Additional properties are not allowed ('metod'",
+        ),
+        (
+            "data",
+            {"ulr": "x", "url": "y"},
+            "data: Additional properties are not allowed ('ulr'",
+        ),
+        (
+            "freshness",
+            {"fail_afer": "7 days"},
+            "freshness: Additional properties are not allow",
+        ),
     ],
 )
-def test_a_wrong_key_is_told_where_it_stands(path: str, value: Any, message: str) -> None:
-    """In one plain sentence, also inside a union; only a key that is missing then adds another."""
+def test_a_wrong_key_is_told_where_it_stands(
+    path: str, value: Any, message: str
+) -> None:
+    """In one plain sentence, also inside a union; only a key that is missing then adds
+    another.
+    """
     found = told(changed(path, value))
     assert any(one.startswith(message) for one in found), found
     assert "any of the given schemas" not in str(found)

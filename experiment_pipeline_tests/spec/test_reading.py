@@ -1,4 +1,6 @@
-"""YAML as text: where a key stands, what YAML would pass over, how much a short text may hold."""
+"""YAML as text: where a key stands, what YAML would pass over, how much a short text
+may hold.
+"""
 
 import time
 
@@ -7,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.spec.reading import MOST_REPEATED, YamlFile, read_component, to_yaml
+from experiment_pipeline.spec.reading import (
+    MOST_REPEATED,
+    YamlFile,
+    read_component,
+    to_yaml,
+)
 
 TEXT = """\
 columns:
@@ -54,18 +61,38 @@ def test_yaml_is_read_as_people_mean_it() -> None:
     """An unquoted yes or off is a text, an exponent without a dot is a number."""
     text = "[yes, NO, on, Off, true, False, 1e-3, -2E+5, 3, 0.5, 1e, e3, 2024-01-01]"
     *others, day = YamlFile(text, "a.yaml").values()
-    assert others == ["yes", "NO", "on", "Off", True, False, 0.001, -2e5, 3, 0.5, "1e", "e3"]
+    assert others == [
+        "yes",
+        "NO",
+        "on",
+        "Off",
+        True,
+        False,
+        0.001,
+        -2e5,
+        3,
+        0.5,
+        "1e",
+        "e3",
+    ]
     assert day.year == 2024
 
 
 @given(
     st.lists(
-        st.one_of(st.text(), st.from_regex(r"[-+]?\d*\.?\d*[eE]?\d*"), st.floats(allow_nan=False))
+        st.one_of(
+            st.text(),
+            st.from_regex(r"[-+]?\d*\.?\d*[eE]?\d*"),
+            st.floats(allow_nan=False),
+        )
     )
 )
 def test_what_is_written_is_read_as_it_was(values: list[str | float]) -> None:
     """A text that looks like a number stays one."""
-    assert YamlFile(to_yaml({"a": values, "b": 0}), "a.yaml").values() == {"a": values, "b": 0}
+    assert YamlFile(to_yaml({"a": values, "b": 0}), "a.yaml").values() == {
+        "a": values,
+        "b": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -78,7 +105,9 @@ def test_what_is_written_is_read_as_it_was(values: list[str | float]) -> None:
     ],
     ids=["aliases of aliases", "an alias inside itself", "brackets", "lists"],
 )
-def test_a_text_that_stands_for_too_much_is_refused_at_once(text: str, message: str) -> None:
+def test_a_text_that_stands_for_too_much_is_refused_at_once(
+    text: str, message: str
+) -> None:
     """With its line, within a blink: readers of nested values would not end."""
     before = time.process_time()
     assert message in refused(text)
@@ -106,22 +135,48 @@ def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
     ("text", "line", "message"),
     [
         ("", 1, "holds no `type:` and `attributes:`"),
-        (GOOD.replace("late", "[late"), 4, "is not YAML: while parsing a flow sequence"),
+        (
+            GOOD.replace("late", "[late"),
+            4,
+            "is not YAML: while parsing a flow sequence",
+        ),
         (GOOD.replace("late", "la\x01te"), 3, "is not YAML in UTF-8: "),
         (GOOD.replace("  target", "\ttarget"), 3, "; check its indentation"),
         (GOOD.replace("late", "a: b"), 3, "quote a text that holds a colon"),
-        (f"{GOOD}  data: !!python/object/apply:os.system [ls]\n", 5, "is not YAML of plain values"),
+        (
+            f"{GOOD}  data: !!python/object/apply:os.system [ls]\n",
+            5,
+            "is not YAML of plain values",
+        ),
         (GOOD.replace("attributes", "atributes"), 2, "did you mean 'attributes'?"),
         (GOOD.partition("\n")[2], 1, "type: is missing"),
         (GOOD.replace(TYPE, "3"), 1, "type: 3 should be a valid string"),
-        ("type: a.B\nattributes: [1]\n", 2, "attributes: [1] should be a valid dictionary"),
-        (GOOD.replace("target", "2013"), 3, "2013 should be a valid string; put it in quotes"),
-        (f"{GOOD}  target: other\n", 5, "target is already on line 3; keep one of them"),
-        (f"{GOOD}  search:\n    - a: 1\n      a: 2\n", 7, "search.0.a is already on line 6"),
+        (
+            "type: a.B\nattributes: [1]\n",
+            2,
+            "attributes: [1] should be a valid dictionary",
+        ),
+        (
+            GOOD.replace("target", "2013"),
+            3,
+            "2013 should be a valid string; put it in quotes",
+        ),
+        (
+            f"{GOOD}  target: other\n",
+            5,
+            "target is already on line 3; keep one of them",
+        ),
+        (
+            f"{GOOD}  search:\n    - a: 1\n      a: 2\n",
+            7,
+            "search.0.a is already on line 6",
+        ),
         (f"{GOOD}---\n{GOOD}", 6, "holds a second document (---); keep one"),
     ],
 )
-def test_a_broken_file_is_refused_with_its_line(text: str, line: int, message: str) -> None:
+def test_a_broken_file_is_refused_with_its_line(
+    text: str, line: int, message: str
+) -> None:
     """What Dagster would answer with a stack, and what YAML passes over, has a line."""
     error = refused(text)
     assert error.startswith(f"defs.yaml:{line}: ")
@@ -129,6 +184,8 @@ def test_a_broken_file_is_refused_with_its_line(text: str, line: int, message: s
 
 
 def test_other_components_may_hold_several_documents() -> None:
-    """Dagster allows it; only an experiment is named by its folder. Attributes may be empty."""
+    """Dagster allows it; only an experiment is named by its folder. Attributes may be
+    empty.
+    """
     text = "type: a.B\nattributes:\n---\ntype: a.B\n"
     assert read_component(YamlFile(text, "defs.yaml"), TYPE).attributes is None

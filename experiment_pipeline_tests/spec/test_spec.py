@@ -1,4 +1,6 @@
-"""Every impossible value, and every setting without effect, is refused by name, at its own key."""
+"""Every impossible value, and every setting without effect, is refused by name, at its
+own key.
+"""
 
 from datetime import date
 from typing import Any
@@ -22,79 +24,275 @@ TLS = {"ca": "a", "certificate": "b", "key": "c"}
 NO_KEY = {**TLS, "key": "-----BEGIN"}
 # One place after the other: what is wrong there, and a part of what is reported.
 IMPOSSIBLE: list[tuple[str, Any, str]] = [
-    ("data.url", "", "data.url: '': String should have at least 1 character (Any fsspec URL"),
+    (
+        "data.url",
+        "",
+        "data.url: '': String should have at least 1 character (Any fsspec URL",
+    ),
     ("data.format", "xlsx", "data.format: 'xlsx' should be 'csv' or 'parquet'"),
-    ("data.endpoint_url", "http://localhost", "endpoint_url has no effect on a file URL"),
+    (
+        "data.endpoint_url",
+        "http://localhost",
+        "endpoint_url has no effect on a file URL",
+    ),
     ("data.anonymous", True, "data.anonymous: anonymous has no effect on a file URL"),
-    ("data", {"url": "x", "format": "parquet", "delimiter": ","}, "data.delimiter: delimiter has"),
+    (
+        "data",
+        {"url": "x", "format": "parquet", "delimiter": ","},
+        "data.delimiter: delimiter has",
+    ),
     ("data", ["s3://b/t?token=pass"], "data: ['s3://b/t?***'] should be"),
     ("target", 2013, "target: 2013 should be a valid string; put it in quotes"),
     ("task", "regression", "metric: 'roc_auc' is not a metric of task regression"),
-    ("positive_class", ["yes"], "a valid boolean or a valid integer or a valid number or a valid"),
+    (
+        "positive_class",
+        ["yes"],
+        "a valid boolean or a valid integer or a valid number or a valid",
+    ),
     ("exclude", ["arrival"], "a valid dictionary (Column → the reason"),
     ("exclude", {"arrival": None}, "exclude.arrival: null should be a valid string"),
     ("exclude", {"late": "leaks"}, "exclude.late: names the target 'late'"),
     ("sample_weight", "late", "sample_weight: names the target 'late'"),
     ("sample_weight", "arrival", "exclude.arrival: names the column of weights"),
-    ("monotone", {"arrival": "increasing"}, "monotone.arrival: 'arrival' is not a feature"),
+    (
+        "monotone",
+        {"arrival": "increasing"},
+        "monotone.arrival: 'arrival' is not a feature",
+    ),
     ("monotone", {"age": "up"}, "monotone.age: "),
     ("split.id_columns", ["late"], "split.id_columns: names the target"),
-    ("preparation.calendar", {"late": ["month"]}, "preparation.calendar: names the target"),
+    (
+        "preparation.calendar",
+        {"late": ["month"]},
+        "preparation.calendar: names the target",
+    ),
     ("preparation.calendar", [{"arrival": ["month"]}], "preparation.calendar: "),
-    ("preparation.datetime_formats", {"t": "YYYY"}, "t: write strptime formats, such as"),
-    ("preparation.datetime_formats", {"t": "%Q"}, "'Q' is a bad directive in format '%Q'"),
-    ("preparation.numbers", {"t": {"decimal": ","}}, "does not declare as number; write types:"),
-    ("preparation.numbers", {"t": {"thousands": "."}}, "decimal and thousands are both '.'"),
-    ("preparation.categories", {"t": {"variants": {"a": ["a"]}}}, "variants lists 'a' twice"),
-    ("costs", {"false_positive": 1}, "costs.false_negative: is missing: cost per positive row"),
-    ("costs", {"false_positive": 1, "false_negative": float("inf")}, "should be a finite number"),
-    ("validation.drift", {"warn": 0.3, "block": 0.2}, "validation.drift.block: 0.2 is below warn"),
-    ("split", {"column": "x"}, "split.by: is missing; allowed: random, group, time, column"),
+    (
+        "preparation.datetime_formats",
+        {"t": "YYYY"},
+        "t: write strptime formats, such as",
+    ),
+    (
+        "preparation.datetime_formats",
+        {"t": "%Q"},
+        "'Q' is a bad directive in format '%Q'",
+    ),
+    (
+        "preparation.numbers",
+        {"t": {"decimal": ","}},
+        "does not declare as number; write types:",
+    ),
+    (
+        "preparation.numbers",
+        {"t": {"thousands": "."}},
+        "decimal and thousands are both '.'",
+    ),
+    (
+        "preparation.categories",
+        {"t": {"variants": {"a": ["a"]}}},
+        "variants lists 'a' twice",
+    ),
+    (
+        "costs",
+        {"false_positive": 1},
+        "costs.false_negative: is missing: cost per positive row",
+    ),
+    (
+        "costs",
+        {"false_positive": 1, "false_negative": float("inf")},
+        "should be a finite number",
+    ),
+    (
+        "validation.drift",
+        {"warn": 0.3, "block": 0.2},
+        "validation.drift.block: 0.2 is below warn",
+    ),
+    (
+        "split",
+        {"column": "x"},
+        "split.by: is missing; allowed: random, group, time, column",
+    ),
     ("split", {"by": "tme"}, "split.by: 'tme' is not allowed; did you mean 'time'?"),
-    ("split", {"by": "group"}, "split.column: is missing: the column whose values stay together"),
-    ("split", {"by": "time", "column": "t", "gap": "soon"}, "split.gap: 'soon' is not a duration"),
-    ("split", {"by": "time", "column": "t", "unit": "0 days"}, "split.unit: the unit is zero"),
-    ("split", {"by": "column", "column": "s", "train": ["test"]}, "the value test stands in two"),
-    ("split.fractions", {"train": 0.5}, "split.fractions: train (0.5) + test (0.2) + validation"),
+    (
+        "split",
+        {"by": "group"},
+        "split.column: is missing: the column whose values stay together",
+    ),
+    (
+        "split",
+        {"by": "time", "column": "t", "gap": "soon"},
+        "split.gap: 'soon' is not a duration",
+    ),
+    (
+        "split",
+        {"by": "time", "column": "t", "unit": "0 days"},
+        "split.unit: the unit is zero",
+    ),
+    (
+        "split",
+        {"by": "column", "column": "s", "train": ["test"]},
+        "the value test stands in two",
+    ),
+    (
+        "split.fractions",
+        {"train": 0.5},
+        "split.fractions: train (0.5) + test (0.2) + validation",
+    ),
     ("search.0.algorithm", "ligthgbm", "did you mean 'lightgbm'? allowed: lightgbm"),
     ("search.0.draws", None, "search.0: method random needs draws"),
-    ("search.0", {**PLAIN, "draws": 3}, "search.0.draws: draws has no effect on a grid"),
-    ("search.0.hyperparameters", {"C": 1}, "search.0.method: random has nothing to draw"),
+    (
+        "search.0",
+        {**PLAIN, "draws": 3},
+        "search.0.draws: draws has no effect on a grid",
+    ),
+    (
+        "search.0.hyperparameters",
+        {"C": 1},
+        "search.0.method: random has nothing to draw",
+    ),
     ("search.0.name", "mine", "search.0.name: needs a single configuration"),
-    ("search.0", {**PLAIN, "name": "../mine"}, "search.0.name: '../mine': String should match"),
-    ("search.0.hyperparameters.C", {"low": 2, "high": 1}, "C: low (2) is not below high (1)"),
-    ("search.0.hyperparameters.C", {"low": 0, "high": 1, "scale": "log"}, "needs low > 0"),
-    ("search.0", {**PLAIN, "hyperparameters": {"C": {"low": 1, "high": 2}}}, "a grid cannot hold"),
+    (
+        "search.0",
+        {**PLAIN, "name": "../mine"},
+        "search.0.name: '../mine': String should match",
+    ),
+    (
+        "search.0.hyperparameters.C",
+        {"low": 2, "high": 1},
+        "C: low (2) is not below high (1)",
+    ),
+    (
+        "search.0.hyperparameters.C",
+        {"low": 0, "high": 1, "scale": "log"},
+        "needs low > 0",
+    ),
+    (
+        "search.0",
+        {**PLAIN, "hyperparameters": {"C": {"low": 1, "high": 2}}},
+        "a grid cannot hold",
+    ),
     ("search.0", {**DEEP, "hyperparameters": {"C": [1, 2]}}, "C: cannot be searched"),
-    ("search.0", {**DEEP, "method": "random", "draws": 2}, "0.method: random has no effect on"),
-    ("search.0", {**DEEP, "hyperparameters": {"max_depth": 1}}, ".0.max_depth: max_depth is also"),
-    ("search.0.features", ["text", "text"], "search.0.features: the list is empty or names an"),
+    (
+        "search.0",
+        {**DEEP, "method": "random", "draws": 2},
+        "0.method: random has no effect on",
+    ),
+    (
+        "search.0",
+        {**DEEP, "hyperparameters": {"max_depth": 1}},
+        ".0.max_depth: max_depth is also",
+    ),
+    (
+        "search.0.features",
+        ["text", "text"],
+        "search.0.features: the list is empty or names an",
+    ),
     ("calibrate", True, "calibrate: true should be 'sigmoid', 'isotonic' or 'off'"),
-    ("halving", None, "halving: no value is given; write on, off, or its keys and values"),
-    ("halving", {"fractions": [1.0]}, "halving.fractions: one rung stops no configuration; write"),
-    ("halving", {"fractions": [0.5, 0.5, 1]}, "halving.fractions: each rung needs more rows"),
-    ("halving", {"fractions": [0.1, 0.5]}, "halving.fractions: the last rung has 0.5 of the rows"),
-    ("engine", "tls://me:pass@h:8786", "engine: 'tls://***@h:8786' should be a valid dictionary"),
-    (DASK, "lokal", "engine.dask.address: is not the address of a scheduler; write local, or tl"),
+    (
+        "halving",
+        None,
+        "halving: no value is given; write on, off, or its keys and values",
+    ),
+    (
+        "halving",
+        {"fractions": [1.0]},
+        "halving.fractions: one rung stops no configuration; write",
+    ),
+    (
+        "halving",
+        {"fractions": [0.5, 0.5, 1]},
+        "halving.fractions: each rung needs more rows",
+    ),
+    (
+        "halving",
+        {"fractions": [0.1, 0.5]},
+        "halving.fractions: the last rung has 0.5 of the rows",
+    ),
+    (
+        "engine",
+        "tls://me:pass@h:8786",
+        "engine: 'tls://***@h:8786' should be a valid dictionary",
+    ),
+    (
+        DASK,
+        "lokal",
+        "engine.dask.address: is not the address of a scheduler; write local, or tl",
+    ),
     (DASK, "tls://me:pass@h:8786", "tls://host:8786, without user and password"),
-    (DASK, "tcp://10.0.0.7:8786", "engine.dask.address: tcp:// to another machine is nei"),
-    (DASK, "tcp://127.0.0.1.example:8786", "engine.dask.address: tcp:// to another machin"),
-    (DASK, {"address": "local", "certificates": TLS}, "certificates: no effect without tls://"),
-    (DASK, {"address": "tls://h:1", "certificates": NO_KEY}, "certificates.key: is not a path;"),
+    (
+        DASK,
+        "tcp://10.0.0.7:8786",
+        "engine.dask.address: tcp:// to another machine is nei",
+    ),
+    (
+        DASK,
+        "tcp://127.0.0.1.example:8786",
+        "engine.dask.address: tcp:// to another machin",
+    ),
+    (
+        DASK,
+        {"address": "local", "certificates": TLS},
+        "certificates: no effect without tls://",
+    ),
+    (
+        DASK,
+        {"address": "tls://h:1", "certificates": NO_KEY},
+        "certificates.key: is not a path;",
+    ),
     (DASK, ["tls://me:pass@h:8786"], "engine.dask: ['tls://***@h:8786'] should be"),
-    ("evaluation", "cv", "evaluation: 'cv' should be a valid dictionary (test_set, or cross_va"),
+    (
+        "evaluation",
+        "cv",
+        "evaluation: 'cv' should be a valid dictionary (test_set, or cross_va",
+    ),
     ("metric", "auc", "metric: 'auc' is not a metric of task binary"),
-    ("acceptance", [{"metric": "roc_auc"}], "acceptance.0: give exactly one of at_least"),
-    ("acceptance", [{"metric": "brier", "at_least": 0.1}], "brier is a metric that needs at_most"),
-    ("acceptance", [{"metric": "roc_auc", "at_least": 70}], "acceptance.0.at_least: 70 is i"),
-    ("acceptance", [{"metric": "rmse", "at_most": 1}], "acceptance.0.metric: 'rmse' is not a metr"),
-    ("acceptance", [CRITERION, CRITERION], "acceptance.0.metric: roc_auc has several limits"),
+    (
+        "acceptance",
+        [{"metric": "roc_auc"}],
+        "acceptance.0: give exactly one of at_least",
+    ),
+    (
+        "acceptance",
+        [{"metric": "brier", "at_least": 0.1}],
+        "brier is a metric that needs at_most",
+    ),
+    (
+        "acceptance",
+        [{"metric": "roc_auc", "at_least": 70}],
+        "acceptance.0.at_least: 70 is i",
+    ),
+    (
+        "acceptance",
+        [{"metric": "rmse", "at_most": 1}],
+        "acceptance.0.metric: 'rmse' is not a metr",
+    ),
+    (
+        "acceptance",
+        [CRITERION, CRITERION],
+        "acceptance.0.metric: roc_auc has several limits",
+    ),
     ("audit", [], "audit: []: Tuple should have at least 1 item"),
     ("audit", ["late"], "audit.columns: names the target 'late'; drop it there"),
-    ("audit", {"columns": ["sex"], "selection_rate_ratio": 1.25}, "less than or equal to 1"),
-    ("audit", {"columns": ["sex"], "accuracy_ratio": 0.8}, "no effect on task binary; drop it"),
-    ("baseline", "off", "baseline: off leaves no gate; write acceptance criteria, or drop it"),
-    ("export", {"refit": "none", "fits": 3}, "exports the model fitted in the search; drop"),
+    (
+        "audit",
+        {"columns": ["sex"], "selection_rate_ratio": 1.25},
+        "less than or equal to 1",
+    ),
+    (
+        "audit",
+        {"columns": ["sex"], "accuracy_ratio": 0.8},
+        "no effect on task binary; drop it",
+    ),
+    (
+        "baseline",
+        "off",
+        "baseline: off leaves no gate; write acceptance criteria, or drop it",
+    ),
+    (
+        "export",
+        {"refit": "none", "fits": 3},
+        "exports the model fitted in the search; drop",
+    ),
     ("freshness", {"fail_after": "7"}, "freshness.fail_after: '7' is not a duration"),
     ("name", "visits", "name: the folder names the experiment (visits); drop this key"),
 ]
@@ -114,26 +312,40 @@ def test_an_impossible_value_is_refused(path: str, value: Any, message: str) -> 
         ("positive_class", "yes", {"task": "multiclass", "metric": "log_loss"}),
         ("costs", {"false_positive": 1, "false_negative": 10}, {"task": "regression"}),
         ("calibrate", "sigmoid", {"task": "regression"}),
-        ("monotone", {"age": "increasing"}, {"task": "multiclass", "metric": "log_loss"}),
+        (
+            "monotone",
+            {"age": "increasing"},
+            {"task": "multiclass", "metric": "log_loss"},
+        ),
     ],
 )
-def test_a_setting_of_another_task_is_refused(key: str, value: Any, other: dict[str, str]) -> None:
-    """A positive class, costs, a calibration or a direction that nothing would look at."""
+def test_a_setting_of_another_task_is_refused(
+    key: str, value: Any, other: dict[str, str]
+) -> None:
+    """A positive class, costs, a calibration or a direction that nothing
+    would look at.
+    """
     (problem,) = told({**changed(key, value), "metric": "rmse"} | other)
     assert problem.startswith(f"defs.yaml:1: {key}: ")
 
 
 @pytest.mark.parametrize("name", ["my-visits", "2visits", "visits 2", "", "v" * 81])
 def test_a_name_must_do_for_asset_keys_and_ops(name: str) -> None:
-    """The folder's name becomes part of keys and op names, so it is judged like them."""
-    with pytest.raises(InvalidExperiment, match="A folder name of letters, digits and _"):
+    """The folder's name becomes part of keys and op names, so it is judged
+    like them.
+    """
+    with pytest.raises(
+        InvalidExperiment, match="A folder name of letters, digits and _"
+    ):
         spec_from(name, VALID)
 
 
 def test_hyperparameters_keep_their_types() -> None:
     """Whole numbers stay whole, texts stay texts, and true stays true."""
     values = {"a": 3, "b": 3.0, "c": "3", "d": True, "e": None, "f": ["sqrt", 0.5]}
-    read = spec_of(changed("search.1.hyperparameters", values)).search[1].hyperparameters
+    read = (
+        spec_of(changed("search.1.hyperparameters", values)).search[1].hyperparameters
+    )
     assert {key: repr(value) for key, value in read.items()} == {
         **{key: repr(value) for key, value in values.items()},
         "f": "('sqrt', 0.5)",
@@ -143,9 +355,18 @@ def test_hyperparameters_keep_their_types() -> None:
 @pytest.mark.parametrize("key", ["halving", "ensemble", "not_worse_than_champion"])
 @pytest.mark.parametrize(
     ("written", "on"),
-    [(None, True), (True, True), ("on", True), ({}, True), (False, False), ("off", False)],
+    [
+        (None, True),
+        (True, True),
+        ("on", True),
+        ({}, True),
+        (False, False),
+        ("off", False),
+    ],
 )
-def test_what_is_on_by_default_is_switched_off_by_a_word(key: str, written: Any, on: bool) -> None:
+def test_what_is_on_by_default_is_switched_off_by_a_word(
+    key: str, written: Any, on: bool
+) -> None:
     """Or by its keys; and an exported experiment.yaml can be read again."""
     spec = spec_of(VALID if written is None else {**VALID, key: written})
     again = spec.model_dump(mode="json", exclude_unset=True, exclude={"name"})
@@ -169,7 +390,8 @@ DATA, ANALYSIS, ROWS, SETS = "raw_data", "data_analysis", "validated_data", "spl
 FITS, BOARD, REPORT = "search", "leaderboard", "validation_report"
 FROM_FITS = {FITS, BOARD, REPORT}
 FROM_ANALYSIS = {ANALYSIS, ROWS, SETS} | FROM_FITS
-# Key → another value, and the stages that are given it; what is exported depends on all.
+# Key → another value, and the stages that are given it; what is exported depends on
+# all.
 DAY = "2027-06-30"
 READ_BY: dict[str, tuple[Any, set[str]]] = {
     "name": ("other", {DATA} | FROM_ANALYSIS),
@@ -213,7 +435,10 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "owners": (["team:ml"], set()),
     "tags": ({"tier": "1"}, set()),
     "freshness": ({"fail_after": "7 days"}, set()),
-    "watch": ({"predictions": "p.csv", "labels": "l.csv", "schedule": "0 7 * * *"}, set()),
+    "watch": (
+        {"predictions": "p.csv", "labels": "l.csv", "schedule": "0 7 * * *"},
+        set(),
+    ),
     "retention": ({"runs": 50, "days": 180}, set()),
     "mlflow": ({"tracking_uri": "http://127.0.0.1:5000"}, set()),
 }
@@ -221,10 +446,14 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
 
 @pytest.mark.parametrize("key", ExperimentSpec.model_fields)
 def test_a_setting_counts_where_it_may_be_read(key: str) -> None:
-    """What a stage's fingerprint digests changes with a setting exactly when the stage is given it."""
+    """What a stage's fingerprint digests changes with a setting exactly when the stage
+    is given it.
+    """
     raw: dict[str, Any] = {"name": "visits", "data": "visits.csv", "target": "late"}
     raw |= {"task": "binary", "search": [{"algorithm": "dummy"}], "metric": "log_loss"}
-    raw["acceptance"] = [{"metric": "log_loss", "at_most": 0.9}]  # without any, the baseline counts
+    raw["acceptance"] = [
+        {"metric": "log_loss", "at_most": 0.9}
+    ]  # without any, the baseline counts
     value, readers = READ_BY[key]
     one, other = map(ExperimentSpec.model_validate, (raw, {**raw, key: value}))
     for stage in {DATA} | FROM_ANALYSIS:
@@ -243,15 +472,23 @@ def test_a_column_of_weights_and_a_direction_have_one_role() -> None:
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"export": {"refit": "none"}}, "export.refit: cross-validation fits one model per fold"),
-        ({"halving": "on"}, "halving: cross-validation fits every configuration on all folds"),
+        (
+            {"export": {"refit": "none"}},
+            "export.refit: cross-validation fits one model per fold",
+        ),
+        (
+            {"halving": "on"},
+            "halving: cross-validation fits every configuration on all folds",
+        ),
         (
             {"evaluation": {"cross_validation": {"repeats": 2}}, "split": BY_TIME},
             "evaluation.cross_validation.repeats: no effect on a split by time",
         ),
     ],
 )
-def test_what_cross_validation_cannot_do_is_refused(other: dict[str, Any], said: str) -> None:
+def test_what_cross_validation_cannot_do_is_refused(
+    other: dict[str, Any], said: str
+) -> None:
     """With the reason, at the key to change."""
     raw = VALID | {"evaluation": "cross_validation"} | other
     (problem,) = told(raw)
@@ -277,7 +514,9 @@ def test_an_evaluation_is_a_word_or_its_settings(written: Any, folds: Any) -> No
 
 
 def test_a_part_of_an_experiment_holds_nothing_else() -> None:
-    """Other settings cannot be read from it, and what was not written stays unwritten."""
+    """Other settings cannot be read from it, and what was not written stays
+    unwritten.
+    """
     spec = spec_of(changed("workers", 3))
     part = spec.part(STAGES["leaderboard"].reads)
     assert part.metric_names == spec.metric_names
@@ -290,11 +529,21 @@ def test_a_part_of_an_experiment_holds_nothing_else() -> None:
 
 
 def test_what_people_say_is_text_and_a_day() -> None:
-    """A day is a date or its text, as YAML holds it; a number would be a moment of 1970."""
-    days = [spec_of(VALID | {"record": {"review_on": d}}) for d in (DAY, date.fromisoformat(DAY))]
-    assert [one.record.model_dump(mode="json")["review_on"] for one in days] == [DAY, DAY]
+    """A day is a date or its text, as YAML holds it; a number would be a moment of
+    1970.
+    """
+    days = [
+        spec_of(VALID | {"record": {"review_on": d}})
+        for d in (DAY, date.fromisoformat(DAY))
+    ]
+    assert [one.record.model_dump(mode="json")["review_on"] for one in days] == [
+        DAY,
+        DAY,
+    ]
     wrong = {"purpose": 7, "not_for": "", "review_on": 20270630, "why": "x"}
-    assert all(f"record.{key}: " in "".join(told(VALID | {"record": wrong})) for key in wrong)
+    assert all(
+        f"record.{key}: " in "".join(told(VALID | {"record": wrong})) for key in wrong
+    )
 
 
 def test_no_part_of_a_chain_of_urls_shows_a_secret() -> None:
@@ -304,7 +553,9 @@ def test_no_part_of_a_chain_of_urls_shows_a_secret() -> None:
 
 
 def test_an_unknown_key_is_told_the_likely_one() -> None:
-    """A misspelt key is named, with the one that was meant and all that are allowed there."""
+    """A misspelt key is named, with the one that was meant and all that are allowed
+    there.
+    """
     [problem] = told(changed("search.0.drawss", 3))
     assert problem == (
         "defs.yaml:3: search.0.drawss: unknown key 'drawss'; did you mean 'draws'? allowed: "
@@ -323,7 +574,9 @@ def test_the_allowed_keys_are_those_of_the_chosen_union_member() -> None:
 
 def test_a_path_holds_no_names_that_the_yaml_lacks() -> None:
     """Discriminator tags and names of union members do not appear in the path."""
-    problems = told(changed("split", {"by": "group", "column": "g", "fractions": {"tran": 0.5}}))
+    problems = told(
+        changed("split", {"by": "group", "column": "g", "fractions": {"tran": 0.5}})
+    )
     problems += told(changed("search.0.hyperparameters.C", {"low": 1, "hihg": 2}))
     assert [problem.split(": ")[1] for problem in problems] == [
         "split.fractions.tran",

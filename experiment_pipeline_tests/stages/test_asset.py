@@ -10,7 +10,14 @@ import pytest
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Fact, Notes, Outcome, Rows
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    ColumnTypes,
+    Fact,
+    Notes,
+    Outcome,
+    Rows,
+)
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking.database.recording import RunRecord
 
@@ -38,35 +45,57 @@ def shown(fact: Fact) -> object:
 
 
 def test_notes_show_names_of_the_table_as_they_are() -> None:
-    """A class or a column may be called anything; a cell of a table is text, seen without a click."""
+    """A class or a column may be called anything; a cell of a table is text, seen
+    without a click.
+    """
     notes = [f"class {EVIL}", "plain"]
     table = shown(Notes(notes))
     assert isinstance(table, dg.TableMetadataValue)
-    assert [record.data for record in table.records] == [{"note": note} for note in notes]
+    assert [record.data for record in table.records] == [
+        {"note": note} for note in notes
+    ]
     assert shown(Notes([])) == "none"
 
 
 def test_numbers_are_shown_as_long_as_a_reader_needs_them() -> None:
     """As scores are; what JSON cannot hold is undefined; counts and flags stay."""
     known = [0.1235, 12346, "undefined", 3, True, None]
-    assert [shown(n) for n in (0.123456789, 12345.678, math.nan, 3, True, None)] == known
+    assert [
+        shown(n) for n in (0.123456789, 12345.678, math.nan, 3, True, None)
+    ] == known
 
 
 def test_a_table_keeps_its_names_and_says_what_its_columns_are() -> None:
-    """Cells that JSON lacks are empty; a column is called by what its cells are; a long table is cut."""
-    frame = pd.DataFrame({"n": [1, 2], "x": [0.5, math.inf], "b": [True, False], 7: ["a", None]})
+    """Cells that JSON lacks are empty; a column is called by what its cells are; a long
+    table is cut.
+    """
+    frame = pd.DataFrame(
+        {"n": [1, 2], "x": [0.5, math.inf], "b": [True, False], 7: ["a", None]}
+    )
     table = shown(Rows(frame))
-    assert [column.type for column in table.schema.columns] == ["int", "float", "bool", "string"]
+    assert [column.type for column in table.schema.columns] == [
+        "int",
+        "float",
+        "bool",
+        "string",
+    ]
     assert table.records[1].data == {"n": 2, "x": None, "b": False, "7": None}
-    assert len(shown(Rows(pd.DataFrame({"n": range(5_000)}))).records) == asset.MOST_ROWS
-    assert [column.type for column in shown(ColumnTypes(frame)).columns][:2] == ["int64", "float64"]
+    assert (
+        len(shown(Rows(pd.DataFrame({"n": range(5_000)}))).records) == asset.MOST_ROWS
+    )
+    assert [column.type for column in shown(ColumnTypes(frame)).columns][:2] == [
+        "int64",
+        "float64",
+    ]
 
 
 def test_a_check_says_what_it_failed_of() -> None:
     """Problems make it fail; caveats and notes are shown and fail nothing."""
     checks = [
         Check.of("rate", ["too many"], holds="few", value=0.5, limit=0.25),
-        Check.of("copies", [], "warning", holds="no copy", caveats=["odd"], notes=["known"]),
+        Check.of(
+            "copies", [], "warning", holds="no copy", caveats=["odd"], notes=["known"]
+        ),
         Check("gates", passed=False, means="FAIL", refusal=NotAccepted("a", "b", "c")),
     ]
     rate, copies, gates = reported(Outcome({}, checks=checks)).check_results

@@ -1,4 +1,6 @@
-"""What decides about a model across runs: looks, the champion, and the reasons of a refusal."""
+"""What decides about a model across runs: looks, the champion, and the reasons of a
+refusal.
+"""
 
 from functools import partial
 
@@ -39,7 +41,8 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     assert all("Values repeat in patient (151 entities" in one for one in whole)
     assert find_champions(registry)[0].facts["champions"] == []
 
-    # A source without a column that the champion does not need, and a model that knows less.
+    # A source without a column that the champion does not need, and a model that knows
+    # less.
     scenario.write_csv(table, scenario.sound_table().drop(columns="cost"))
     schema = scenario.SCHEMA.replace("  cost: {dtype: float64, greater_than: 0}\n", "")
     known = scenario.spec_mapping()["exclude"]
@@ -77,8 +80,12 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
         ({"search": OTHER, "ensemble": False}, "'search', 'ensemble'"),
     ],
 )
-def test_the_report_alone_judges_no_leaderboard_of_another_yaml(tmp_path, changed, says):
-    """A choice by another metric, by another rule or of another search; the error names what changed."""
+def test_the_report_alone_judges_no_leaderboard_of_another_yaml(
+    tmp_path, changed, says
+):
+    """A choice by another metric, by another rule or of another search; the error names
+    what changed.
+    """
     given = {"url": str(scenario.write_csv(tmp_path / "visits.csv")), **LINEAR}
     runs.succeeded(scenario.spec(**given), scenario.SCHEMA)
     other = scenario.spec(**given | changed)
@@ -87,21 +94,34 @@ def test_the_report_alone_judges_no_leaderboard_of_another_yaml(tmp_path, change
 
 
 def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp_path):
-    """Neither a refused model, nor one of later gates, leaderboard or rows; an accepted one again."""
+    """Neither a refused model, nor one of later gates, leaderboard or rows; an accepted
+    one again.
+    """
     alone = partial(runs.run, schema=scenario.SCHEMA, stages=["exported_model"])
     url = str(scenario.write_csv(tmp_path / "visits.csv"))
     given = {"url": url, "search": [*LINEAR["search"], *OTHER]}
-    strict = scenario.spec(acceptance=[{"metric": "roc_auc", "at_least": 0.999}], **given)
+    strict = scenario.spec(
+        acceptance=[{"metric": "roc_auc", "at_least": 0.999}], **given
+    )
     assert not runs.run(strict, scenario.SCHEMA).success
-    assert "NotAccepted: ensemble: lower bound of roc_auc at least" in alone(strict).failure
+    assert (
+        "NotAccepted: ensemble: lower bound of roc_auc at least"
+        in alone(strict).failure
+    )
     runs.succeeded(spec := scenario.spec(**given), scenario.SCHEMA)
-    runs.succeeded(spec, scenario.SCHEMA, stages=["validation_report", "exported_model"])
+    runs.succeeded(
+        spec, scenario.SCHEMA, stages=["validation_report", "exported_model"]
+    )
     assert alone(spec).success
     assert "validation_report: the YAML's 'acceptance' changed" in alone(strict).failure
     other = scenario.spec(**given, choice="smallest_in_tie_group")
     ranked = ["trained_model", "search_results", "leaderboard"]
-    runs.succeeded(other, scenario.SCHEMA, stages=ranked, **range_tags(configurations(other)))
-    assert "it is the report of another model than linear__C=0.01" in alone(other).failure
+    runs.succeeded(
+        other, scenario.SCHEMA, stages=ranked, **range_tags(configurations(other))
+    )
+    assert (
+        "it is the report of another model than linear__C=0.01" in alone(other).failure
+    )
     scenario.write_csv(tmp_path / "visits.csv", scenario.sound_table())
     sets = ["raw_data", "data_analysis", "validated_data", "train_set", "test_set"]
     runs.run(spec, scenario.SCHEMA, stages=[*sets, "validation_set"])
@@ -110,7 +130,9 @@ def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp
 
 
 def test_a_refusal_names_the_ceiling_of_the_labels_and_the_sample_size(tmp_path):
-    """What the analysis measured reaches the report of a model that is not good enough."""
+    """What the analysis measured reaches the report of a model that is not
+    good enough.
+    """
     generator = np.random.default_rng(0)
     dose = generator.integers(0, 10, 600)
     frame = pd.DataFrame({"number": range(600), "dose": dose, "place": dose % 3})

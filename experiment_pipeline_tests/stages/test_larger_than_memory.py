@@ -1,4 +1,6 @@
-"""A table whose columns lie on maps goes the way of one in memory, and gives the same results."""
+"""A table whose columns lie on maps goes the way of one in memory, and gives the same
+results.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,9 @@ def _results(folder: Path, spec: ExperimentSpec, keep: Keep) -> dict[str, Any]:
         "profile": profiled.digest,
         "drift": compare(profiled, profiled, valid.validated, spec).drift.to_csv(),
         "validated": to_parquet(kept),
-        "sets": {name: to_parquet(stored(table)) for name, table in sets.by_name().items()},
+        "sets": {
+            name: to_parquet(stored(table)) for name, table in sets.by_name().items()
+        },
         "summary": (sets.summary.to_csv(), sets.notes),
         "checks": [
             (check.name, check.passed, check.means, check.problems, check.notes)
@@ -86,8 +90,12 @@ def _twice() -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("kind", "split_by"), [("csv", "random"), ("csv.gz", "group"), ("parquet", "time")]
 )
-def test_a_table_on_maps_gives_the_same_results(tmp_path: Path, kind: str, split_by: str) -> None:
-    """Digests, rejected rows and reasons, profile, sets, checks and stored bytes are the same."""
+def test_a_table_on_maps_gives_the_same_results(
+    tmp_path: Path, kind: str, split_by: str
+) -> None:
+    """Digests, rejected rows and reasons, profile, sets, checks and stored bytes are
+    the same.
+    """
     path = tmp_path / f"visits.{kind}"
     if kind == "parquet":
         _twice().to_parquet(path, index=False, row_group_size=100)
@@ -107,8 +115,12 @@ def test_a_folder_of_parts_is_read_a_column_at_a_time(tmp_path: Path) -> None:
     """Types are promoted over all parts, and folder names are columns."""
     for year in (2013, 2014):
         (tmp_path / f"year={year}").mkdir()
-    pd.DataFrame({"a": [1, 2], "b": ["x", None]}).to_parquet(tmp_path / "year=2013" / "0.parquet")
-    pd.DataFrame({"b": ["y"], "a": [1.5]}).to_parquet(tmp_path / "year=2014" / "0.parquet")
+    pd.DataFrame({"a": [1, 2], "b": ["x", None]}).to_parquet(
+        tmp_path / "year=2013" / "0.parquet"
+    )
+    pd.DataFrame({"b": ["y"], "a": [1.5]}).to_parquet(
+        tmp_path / "year=2014" / "0.parquet"
+    )
     data = Data(url=str(tmp_path))
     small = parse(read_source(data), data)
     with pytest.MonkeyPatch.context() as patch:
@@ -129,8 +141,12 @@ def _awkward(rows: pd.DataFrame) -> pd.DataFrame:
         gaps=[None if n % 211 == 7 else n for n in numbers],
         truths=[None if n % 211 == 7 else n % 2 == 0 for n in numbers],
         kinds=rows["ward"].astype("category"),
-        lists=pd.Series([[n, n + 1] if n % 50 == 9 else None for n in numbers], index=rows.index),
-        objects=pd.Series(["a" if n > 300 else None for n in numbers], rows.index, dtype=object),
+        lists=pd.Series(
+            [[n, n + 1] if n % 50 == 9 else None for n in numbers], index=rows.index
+        ),
+        objects=pd.Series(
+            ["a" if n > 300 else None for n in numbers], rows.index, dtype=object
+        ),
     )
 
 
@@ -150,7 +166,9 @@ def _prepared_by(function: Any, batch_rows: int) -> PreparedTable:
 
 
 @pytest.mark.parametrize("batch_rows", [61, 479])
-def test_a_users_function_is_given_batches_and_makes_the_same_table(batch_rows: int) -> None:
+def test_a_users_function_is_given_batches_and_makes_the_same_table(
+    batch_rows: int,
+) -> None:
     """Values, types, counts and stored bytes, though a batch alone has other types."""
     at_once = _prepared_by(_awkward, 1_000)
     with pytest.MonkeyPatch.context() as patch:
@@ -163,7 +181,9 @@ def test_a_users_function_is_given_batches_and_makes_the_same_table(batch_rows: 
 
 @pytest.mark.parametrize("function", [_against_the_mean, _with_what_there_is])
 def test_a_function_that_looks_at_its_batch_is_refused(function: Any) -> None:
-    """What is made of a row must not depend on the rows beside it, nor columns on the batch."""
+    """What is made of a row must not depend on the rows beside it, nor columns on the
+    batch.
+    """
     with pytest.raises(UnusableTable, match="rows alone get other values"):
         _prepared_by(function, 100)
 
@@ -172,8 +192,12 @@ def _of_rows(values: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"x": values, "y": values * 2, "t": values % 2})
 
 
-def test_the_analysis_of_a_large_table_reads_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the rows' features: whatever their order, the targets, and how often a row is there."""
+def test_the_analysis_of_a_large_table_reads_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the rows' features: whatever their order, the targets, and how often a row is
+    there.
+    """
     monkeypatch.setattr(analysis, "MOST_ROWS", 1_000)
     monkeypatch.setattr(analysis, "SAMPLED_ROWS", 500)
     values = np.arange(20_000, dtype=np.float64)

@@ -1,4 +1,6 @@
-"""A stage that may need more memory than is free says so; running out of memory is a clear error."""
+"""A stage that may need more memory than is free says so; running out of memory is a
+clear error.
+"""
 
 from pathlib import Path
 
@@ -26,8 +28,12 @@ def frame() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_warns_only_where_it_may_need_more_than_is_free(stage: str, monkeypatch) -> None:
-    """The warning has the stage, both numbers, what sets the limit and what to change."""
+def test_a_stage_warns_only_where_it_may_need_more_than_is_free(
+    stage: str, monkeypatch
+) -> None:
+    """The warning has the stage, both numbers, what sets the limit and what
+    to change.
+    """
     free = FreeMemory(1_000_000_000, "its control group")
     monkeypatch.setattr(registry, "free_memory", lambda: free)
     logged = list[str]()
@@ -35,15 +41,15 @@ def test_a_stage_warns_only_where_it_may_need_more_than_is_free(stage: str, monk
     assert logged == []
     warn_of_memory(stage, 20_000_000_000, logged.append)
     needed = (STAGES[stage].peak_per_byte * 20_000_000_000 + 100_000_000) / 1e9
-    numbers = (
-        f"{stage} may need about {needed:.1f} GB of memory, 1.0 GB are free (its control group)"
-    )
+    numbers = f"{stage} may need about {needed:.1f} GB of memory, 1.0 GB are free (its control group)"
     assert logged[0].startswith(numbers)
     assert "sample" in logged[0]
 
 
 def test_the_size_of_a_table_does_not_depend_on_where_it_is() -> None:
-    """A table on maps has the estimate of the same one in memory; Python objects count in full."""
+    """A table on maps has the estimate of the same one in memory; Python objects count
+    in full.
+    """
     held = table_bytes(frame())
     assert table_bytes(on_map(frame())) == held
     assert table_bytes(frame(), frame()) == 2 * held
@@ -51,8 +57,12 @@ def test_the_size_of_a_table_does_not_depend_on_where_it_is() -> None:
     assert table_bytes(pd.DataFrame({"lists": lists})) > 80 * ROWS
 
 
-@pytest.mark.parametrize("name", ["table.parquet", "table.csv", "table.csv.gz", "table.csv.zip"])
-def test_the_size_of_a_source_is_estimated_from_its_files(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["table.parquet", "table.csv", "table.csv.gz", "table.csv.zip"]
+)
+def test_the_size_of_a_source_is_estimated_from_its_files(
+    name: str, tmp_path: Path
+) -> None:
     """Within a factor of five, before anything is parsed."""
     path = tmp_path / name
     frame().to_parquet(path) if "parquet" in name else frame().to_csv(path, index=False)
@@ -78,8 +88,12 @@ print(done.success, done.failure)
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("storage")
-def test_a_stage_that_runs_out_of_memory_ends_with_a_clear_error(tmp_path: Path) -> None:
-    """Under a real limit that is too small, the run fails with the stage's name and a fix."""
+def test_a_stage_that_runs_out_of_memory_ends_with_a_clear_error(
+    tmp_path: Path,
+) -> None:
+    """Under a real limit that is too small, the run fails with the stage's name and a
+    fix.
+    """
     path = tmp_path / "table.parquet"
     names = pd.read_csv(scenario.write_csv(tmp_path / "visits.csv")).columns
     cells = np.random.default_rng(0).random(1_000_000)

@@ -6,8 +6,15 @@ from experiment_pipeline.reporting.outcome import Outcome, Rows
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.leaderboard.pictures import MOST_ROWS, SearchShown
 from experiment_pipeline.stages.search import page as search_page
-from experiment_pipeline.stages.search.conclusions import Conclusion, SearchCost, SearchResults
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    SearchCost,
+    SearchResults,
+)
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
@@ -27,18 +34,28 @@ EVIL = "<script>alert(1)</script>"
 
 
 def shown_of(count: int, noises: list[float], failure: str = "") -> SearchShown:
-    """A small search that is really ranked; its last configuration failed for a reason."""
+    """A small search that is really ranked; its last configuration failed for
+    a reason.
+    """
     spec = spec_of(count)
     failed = [failure_of(configurations(spec)[-1].key, failure)] if failure else []
     return board_examples.shown_of(spec, search_of(spec, noises).rank(*failed))
 
 
 def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
-    """The choice comes first, then a row per configuration; failures may say anything."""
+    """The choice comes first, then a row per configuration; failures may say
+    anything.
+    """
     shown = shown_of(4, [1] * 3, EVIL)
     text = render(leaderboard_page.document(shown, "flights"))
-    assert text.index("## Choice") < text.index("## Configurations") < text.index("## Caveats")
-    assert f"Chosen: {escape(shown.declared[shown.board.chosen].in_words)}, with" in text
+    assert (
+        text.index("## Choice")
+        < text.index("## Configurations")
+        < text.index("## Caveats")
+    )
+    assert (
+        f"Chosen: {escape(shown.declared[shown.board.chosen].in_words)}, with" in text
+    )
     assert "| rank | configuration |" in text
     assert EVIL not in text
     page = leaderboard_page.files(shown, "flights")[leaderboard_page.PAGE].decode()
@@ -50,14 +67,18 @@ def test_a_long_leaderboard_is_cut_and_says_so() -> None:
     """So many rows, and how many more there are."""
     shown = finished_search(MOST_ROWS + 5)
     text = render(leaderboard_page.document(shown, "flights"))
-    assert f"the first {MOST_ROWS:,} of {len(shown.board.rows):,} configurations" in text
+    assert (
+        f"the first {MOST_ROWS:,} of {len(shown.board.rows):,} configurations" in text
+    )
     assert text.count("| stopped early |") + text.count("| trained |") < MOST_ROWS
     few = leaderboard_page.document(shown_of(4, [1] * 4), "flights")
     assert "are in the stored table" not in render(few)
 
 
 def test_a_report_opens_with_the_decision_in_words() -> None:
-    """Accepted or not, by what, how sure, against what, on how many rows: in this order."""
+    """Accepted or not, by what, how sure, against what, on how many rows: in this
+    order.
+    """
     report = report_of()
     said = validation_page.build_document(report).sections[0].blocks[0].text
     score = report.score("roc_auc").interval
@@ -92,7 +113,9 @@ def board_of(count: int) -> Outcome:
 
 
 def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
-    """Status, algorithm and hyperparameters are texts; what can be compared is a number."""
+    """Status, algorithm and hyperparameters are texts; what can be compared is a
+    number.
+    """
     spec = spec_of(2)
     result = result_of(configurations(spec)[0], 0.6912, spec)
     shown = search_page.configuration(Conclusion.trained(result), result, "/model")
@@ -100,7 +123,12 @@ def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
     assert list(shown.facts)[:3] == first
     told = [shown.facts[name] for name in first]
     assert told == ["trained on all train rows", "lightgbm", "num_leaves 4"]
-    compared = ["test roc_auc", "train roc_auc", "share of the train rows", "CPU seconds to fit"]
+    compared = [
+        "test roc_auc",
+        "train roc_auc",
+        "share of the train rows",
+        "CPU seconds to fit",
+    ]
     assert plotted(shown) == compared
     cost = "2.5 s to fit, 3 µs per row to predict, 0.001 MB, 50 boosting rounds"
     assert shown.facts["cost"] == cost
@@ -108,15 +136,23 @@ def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
 
 
 def test_a_configuration_that_was_stopped_says_where_and_why() -> None:
-    """Its score on a part of the rows has a name of its own, which no plot mixes with the others."""
+    """Its score on a part of the rows has a name of its own, which no plot mixes with
+    the others.
+    """
     spec = spec_of(2)
     result = result_of(configurations(spec)[0], 0.6912, spec)
-    shown = search_page.configuration(stopped(result, "not among 5", 0.4), result, "/model")
+    shown = search_page.configuration(
+        stopped(result, "not among 5", 0.4), result, "/model"
+    )
     said = "stopped early at 40 % of the train rows"
     assert shown.notes[0].startswith(f"{said}: lightgbm (num_leaves 4), roc_auc 0.6912")
     assert (shown.facts["status"], shown.facts["reason"]) == (said, "not among 5")
     assert plotted(shown) == [
-        *("test roc_auc at 40 % of the train rows", "share of the train rows", "CPU seconds to fit")
+        *(
+            "test roc_auc at 40 % of the train rows",
+            "share of the train rows",
+            "CPU seconds to fit",
+        )
     ]
     assert shown.tags == {"status": "stopped_early"}
 
@@ -127,15 +163,25 @@ def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first() -> None:
     table = shown.facts["leaderboard"]
     assert isinstance(table, Rows)
     assert len(table.frame) == 20
-    assert list(table.frame)[:5] == ["rank", "algorithm", "status", "roc_auc", "95 % interval"]
+    assert list(table.frame)[:5] == [
+        "rank",
+        "algorithm",
+        "status",
+        "roc_auc",
+        "95 % interval",
+    ]
     assert shown.facts["shown below"] == "20 of 25; the leaderboard's report has all"
     assert list(shown.facts)[:3] == ["score on test", "baseline", "minus baseline"]
     assert str(shown.facts["chosen"]).startswith("lightgbm (num_leaves ")
 
 
 def test_search_results_begin_with_the_best_that_saw_all_rows() -> None:
-    """A high score on few rows is below; a failure has no score, and its traceback is with the check."""
-    declared = [Configuration(key, "linear", "onehot", {"C": i}) for i, key in enumerate("abcd")]
+    """A high score on few rows is below; a failure has no score, and its traceback is
+    with the check.
+    """
+    declared = [
+        Configuration(key, "linear", "onehot", {"C": i}) for i, key in enumerate("abcd")
+    ]
     concluded = [
         Conclusion("a", "linear", "stopped early", "", model_result("a", 0.9), 0.25),
         Conclusion.trained(model_result("b", 0.7)),
@@ -150,8 +196,14 @@ def test_search_results_begin_with_the_best_that_saw_all_rows() -> None:
     assert table.frame["C"].tolist() == ["1", "3", "0", "2"]
     assert table.frame["train rows"].tolist() == ["100 %", "100 %", "25 %", ""]
     assert table.frame["roc_auc"].tolist() == ["0.7000", "", "0.9000", ""]
-    assert (shown.facts["best on test"], shown.facts["by"]) == ("roc_auc 0.7000", "linear (C 1)")
-    assert shown.facts["configurations"] == "1 trained, 1 stopped early, 1 failed, 1 not started"
+    assert (shown.facts["best on test"], shown.facts["by"]) == (
+        "roc_auc 0.7000",
+        "linear (C 1)",
+    )
+    assert (
+        shown.facts["configurations"]
+        == "1 trained, 1 stopped early, 1 failed, 1 not started"
+    )
     assert "**d**\n\n```text\nTraceback …" in shown.checks[0].facts["tracebacks"].text
     assert shown.facts["cost of this run"] == "30 fits, 41 CPU s in 0.12 s"
     assert shown.facts["peak memory"] == "624 MB"
@@ -162,7 +214,12 @@ def test_the_decision_is_the_first_that_is_shown() -> None:
     places = {"validation_report": "/report.html"}
     shown = validation_page.outcome(report_of(), "text", places, "linear (C 1)")
     names = list(shown.facts)
-    assert names[:4] == ["decision", "score on validation", "baseline", "minus baseline"]
+    assert names[:4] == [
+        "decision",
+        "score on validation",
+        "baseline",
+        "minus baseline",
+    ]
     assert shown.facts["decision"] == "accepted"
     assert names.index("gates") < names.index("judgement")
     (check,) = shown.checks

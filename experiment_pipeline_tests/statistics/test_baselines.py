@@ -15,30 +15,43 @@ LABELS = (np.random.default_rng(1).random(300) < 0.2).astype(int)
 
 
 @pytest.mark.parametrize(
-    ("task", "metric"), [(task, one) for task in ("regression", "binary") for one in names_of(task)]
+    ("task", "metric"),
+    [(task, one) for task in ("regression", "binary") for one in names_of(task)],
 )
 def test_no_other_constant_suits_the_metric_better(task: str, metric: str) -> None:
-    """Mean, median or weighted median; shares, 0 of a class that is lacking, the majority, or every row."""
+    """Mean, median or weighted median; shares, 0 of a class that is lacking, the
+    majority, or every row.
+    """
     shares = scoring.best_constant("log_loss", np.array([0, 1, 2, 2]), "multiclass", 4)
     assert shares.tolist() == [0.25, 0.25, 0.5, 0]
     y, most = (NUMBERS, 4) if task == "regression" else (LABELS, 1)
     own = scoring.baseline_score(metric, y, y, task)
-    others = [scores.score(metric, y, np.full(len(y), one)) for one in np.linspace(0, most, 81)]
+    others = [
+        scores.score(metric, y, np.full(len(y), one))
+        for one in np.linspace(0, most, 81)
+    ]
     assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
 
 
 def _difference(
-    metric: str, y: np.ndarray, prediction: np.ndarray, clusters: np.ndarray | None = None
+    metric: str,
+    y: np.ndarray,
+    prediction: np.ndarray,
+    clusters: np.ndarray | None = None,
 ) -> Interval:
     task = "regression" if "regression" in METRICS[metric].tasks else "binary"
     rows = np.arange(len(y)) if clusters is None else clusters
     return scoring.difference_to_baseline(
-        metric, scoring.SetPrediction(y, prediction, rows), scoring.best_constant(metric, y, task)
+        metric,
+        scoring.SetPrediction(y, prediction, rows),
+        scoring.best_constant(metric, y, task),
     )
 
 
 def test_pairing_sees_what_two_intervals_hide() -> None:
-    """A small part of the variance is a sure gain, although the score's own interval is wide."""
+    """A small part of the variance is a sure gain, although the score's own interval is
+    wide.
+    """
     generator = np.random.default_rng(3)
     signal = np.sqrt(0.05) * generator.normal(size=1_000)
     y = signal + np.sqrt(0.95) * generator.normal(size=1_000)
@@ -49,7 +62,9 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
 
 @pytest.mark.parametrize("metric", ["log_loss", "accuracy", "roc_auc", "mae"])
 def test_the_baseline_itself_is_not_better(metric: str) -> None:
-    """The same prediction differs by nothing, whichever the metric, and by rounding neither."""
+    """The same prediction differs by nothing, whichever the metric, and by rounding
+    neither.
+    """
     numbers = "regression" in METRICS[metric].tasks
     y, task = (NUMBERS, "regression") if numbers else (LABELS, "binary")
     constant = float(scoring.best_constant(metric, y, task))
@@ -67,7 +82,9 @@ def test_one_cluster_and_one_class_say_nothing() -> None:
 
 
 def test_a_few_lucky_decisions_are_not_significant() -> None:
-    """None of 12 rows called negative is positive: that happens by chance with 5 % positives."""
+    """None of 12 rows called negative is positive: that happens by chance with 5 %
+    positives.
+    """
     y = np.zeros(500, dtype=int)
     y[:25] = 1
     called = np.ones(500)

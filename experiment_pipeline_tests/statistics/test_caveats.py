@@ -1,4 +1,6 @@
-"""What is said of intervals that are too narrow: when they are, and seldom when they are not."""
+"""What is said of intervals that are too narrow: when they are, and seldom when they
+are not.
+"""
 
 from functools import partial
 
@@ -26,14 +28,18 @@ def _said(metrics: tuple[str, ...], predicted: SetPrediction) -> list[str]:
 
 
 def test_heavy_tails_are_named_and_mae_is_trusted() -> None:
-    """A few rows make the squared error, or its tail is heavy: rmse and r2 are doubted, mae is not."""
+    """A few rows make the squared error, or its tail is heavy: rmse and r2 are doubted,
+    mae is not.
+    """
     few = "those of 3 of 300 clusters (row) make 90 % of all"
     for errors, why in (
         (np.where(np.arange(300) < 3, 30.0, 1.0), few),
         ((1 - np.linspace(0, 0.999, 300)) ** -0.48, "(tail index 0.7"),
     ):
         (said,) = _said(NUMBERS, _numbers(errors))
-        assert said.startswith("the intervals of rmse, r2 on the validation set may be too narrow")
+        assert said.startswith(
+            "the intervals of rmse, r2 on the validation set may be too narrow"
+        )
         assert why in said
         assert said.endswith("mae is the metric to trust")
     (worse,) = _said(NUMBERS, _numbers(np.where(np.arange(300) < 3, 900.0, 1.0)))
@@ -42,7 +48,9 @@ def test_heavy_tails_are_named_and_mae_is_trusted() -> None:
 
 
 def test_intervals_without_a_caveat_hold_where_tails_are_heavy() -> None:
-    """Of 200 samples with errors of Student's t (3), those without a caveat hold the rmse in 90 %."""
+    """Of 200 samples with errors of Student's t (3), those without a caveat hold the
+    rmse in 90 %.
+    """
     held = []
     for seed in range(200):
         sample = _numbers(np.random.default_rng(seed).standard_t(3, size=1_000))
@@ -54,7 +62,9 @@ def test_intervals_without_a_caveat_hold_where_tails_are_heavy() -> None:
 
 
 def test_a_rare_class_is_named() -> None:
-    """An AUC of 5 positives is doubted, one of 6 is not; the log loss is not in either case."""
+    """An AUC of 5 positives is doubted, one of 6 is not; the log loss is not in either
+    case.
+    """
     for positives, notes in ((5, 1), (6, 0)):
         y = (np.arange(200) < positives).astype(int)
         chances = np.random.default_rng(1).random(200)
@@ -75,7 +85,9 @@ def test_days_that_resemble_their_neighbours_are_named() -> None:
 
 def _around(centre: float, generator: np.random.Generator) -> SetPrediction:
     known = centre + 0.7 * generator.normal(size=2_000)
-    return SetPrediction(known + 0.7 * generator.normal(size=2_000), known, np.arange(2_000))
+    return SetPrediction(
+        known + 0.7 * generator.normal(size=2_000), known, np.arange(2_000)
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,23 +99,35 @@ def _around(centre: float, generator: np.random.Generator) -> SetPrediction:
         (RANKS, lambda generator: _days(generator, 0.0), 0, 0.1),
         (("mape",), partial(_around, 4), 0, 0.05),
         (("mape",), partial(_around, 0), 0.95, 1),
-        (NUMBERS, lambda generator: _numbers(generator.pareto(1.5, size=1_000)), 0.7, 1),
+        (
+            NUMBERS,
+            lambda generator: _numbers(generator.pareto(1.5, size=1_000)),
+            0.7,
+            1,
+        ),
         (RANKS, lambda generator: _days(generator, 0.9), 0.7, 1),
     ],
     ids=[
         *("normal errors", "exponential errors", "5 % have a claim of a light tail"),
-        *("days without memory", "relative errors far from zero", "relative errors around zero"),
+        *(
+            "days without memory",
+            "relative errors far from zero",
+            "relative errors around zero",
+        ),
         *("infinite variance", "days with memory"),
     ],
 )
 def test_a_caveat_is_frequent_where_intervals_are_too_narrow_and_rare_elsewhere(
     metrics: tuple[str, ...], draw, least: float, most: float
 ) -> None:
-    """The share of 60 samples of which anything is said; of relative errors it is that they have no mean."""
+    """The share of 60 samples of which anything is said; of relative errors it is that
+    they have no mean.
+    """
     samples = [draw(np.random.default_rng(seed)) for seed in range(60)]
     said = [_said(metrics, sample) for sample in samples]
     assert least <= np.mean([bool(one) for one in said]) <= most
     if metrics == ("mape",):
         assert all(
-            "of targets near zero" in one and "40 to 60 %" in one for (one,) in filter(None, said)
+            "of targets near zero" in one and "40 to 60 %" in one
+            for (one,) in filter(None, said)
         )

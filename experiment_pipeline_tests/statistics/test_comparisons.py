@@ -27,7 +27,9 @@ def _lows(*given: Any) -> np.ndarray:
 def _accuracies(
     generator: np.random.Generator, truth: np.ndarray, shared: float = 0.8
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and contributions of configurations whose clusters are alike in luck."""
+    """Return scores and contributions of configurations whose clusters are alike in
+    luck.
+    """
     luck = generator.normal(size=(CLUSTERS, 1)) * shared
     own = generator.normal(size=(CLUSTERS, len(truth))) * (1 - shared)
     values = truth + luck + own
@@ -35,20 +37,28 @@ def _accuracies(
     return scores, (values - scores) / CLUSTERS
 
 
-def _compared(generator: np.random.Generator, truth: np.ndarray) -> tuple[np.ndarray, Comparison]:
+def _compared(
+    generator: np.random.Generator, truth: np.ndarray
+) -> tuple[np.ndarray, Comparison]:
     scores, contributions = _accuracies(generator, truth)
     return scores, compare_with_best(scores, contributions, Drawn(0))
 
 
-def test_the_best_and_its_equals_are_in_its_tie_group_and_a_clearly_worse_one_is_not() -> None:
-    """Equal predictions without width, a single cluster without a bound; alone there is no optimism."""
+def test_the_best_and_its_equals_are_in_its_tie_group_and_a_clearly_worse_one_is_not() -> (
+    None
+):
+    """Equal predictions without width, a single cluster without a bound; alone there is
+    no optimism.
+    """
     scores, comparison = _compared(np.random.default_rng(0), np.array([1.0, 1.0, 0.0]))
     assert comparison.tied.tolist() == [True, True, False]
     assert comparison.difference.max() == comparison.difference[scores.argmax()] == 0
     assert comparison.low[2] < comparison.high[2] < -0.5
     scores, parts = _accuracies(np.random.default_rng(6), np.zeros(1))
     assert compare_with_best(scores, parts, Drawn(0)).optimism == 0
-    twice = compare_with_best(np.repeat(scores, 2), np.repeat(parts, 2, axis=1), Drawn(0))
+    twice = compare_with_best(
+        np.repeat(scores, 2), np.repeat(parts, 2, axis=1), Drawn(0)
+    )
     assert (twice.tied.all(), twice.high[1]) == (True, 0)
     single = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), Drawn(0))
     assert (single.tied.all(), single.low[1]) == (True, -np.inf)
@@ -65,7 +75,9 @@ def test_pairing_finds_differences_that_single_intervals_hide() -> None:
 
 
 def test_equal_configurations_stay_tied_however_many_there_are() -> None:
-    """The truly best one is lost from the tie group in at most about 5 % of experiments."""
+    """The truly best one is lost from the tie group in at most about 5 % of
+    experiments.
+    """
     generator = np.random.default_rng(2)
     kept = [_compared(generator, np.zeros(15))[1].tied[0] for _ in range(80)]
     assert np.mean(kept) >= 0.92
@@ -80,12 +92,16 @@ def test_all_differences_to_the_truly_best_are_covered_at_once() -> None:
         _, found = _compared(generator, truth)
         covered.append(((found.low <= truth) & (truth <= found.high)).all())
         assert (found.high[found.tied] == 0).all()
-        assert ((found.low <= found.difference) & (found.difference <= found.high)).all()
+        assert (
+            (found.low <= found.difference) & (found.difference <= found.high)
+        ).all()
     assert np.mean(covered) >= 0.93
 
 
 def test_the_best_of_many_equals_rarely_beats_a_control() -> None:
-    """Of 20 that equal the control, one is significantly better in at most about 2.5 %."""
+    """Of 20 that equal the control, one is significantly better in at most
+    about 2.5 %.
+    """
     generator = np.random.default_rng(10)
     found = []
     for _ in range(80):
@@ -105,7 +121,9 @@ def test_a_control_is_beaten_by_a_real_lead_and_never_by_itself() -> None:
 
 
 def test_optimism_is_the_mean_lead_of_the_best_of_equals() -> None:
-    """Among equals the expected optimism is the mean lead of the best score over the truth."""
+    """Among equals the expected optimism is the mean lead of the best score over the
+    truth.
+    """
     generator = np.random.default_rng(4)
     lead, expected = [], []
     for _ in range(100):
@@ -116,7 +134,9 @@ def test_optimism_is_the_mean_lead_of_the_best_of_equals() -> None:
 
 
 def test_clusters_beyond_the_limit_are_put_together() -> None:
-    """Memory stays bounded: 2,048 groups at most; consecutive ones stay in the order of time."""
+    """Memory stays bounded: 2,048 groups at most; consecutive ones stay in the order of
+    time.
+    """
     days = comparison_codes(np.arange(2 * MOST_CLUSTERS).view(ConsecutiveClusters))
     assert days.tolist() == np.repeat(np.arange(MOST_CLUSTERS), 2).tolist()
     codes = comparison_codes(np.arange(3 * MOST_CLUSTERS))
@@ -125,15 +145,21 @@ def test_clusters_beyond_the_limit_are_put_together() -> None:
 
 
 def test_a_control_is_rarely_beaten_by_autocorrelated_noise() -> None:
-    """Of 10 that equal the control one is significantly better in about 2.5 % of series, not 30."""
+    """Of 10 that equal the control one is significantly better in about 2.5 % of
+    series, not 30.
+    """
     generator = np.random.default_rng(12)
     found = []
     for _ in range(100):
-        values = lfilter([1.0], [1.0, -0.5], generator.normal(size=(CLUSTERS, 11)), axis=0)
+        values = lfilter(
+            [1.0], [1.0, -0.5], generator.normal(size=(CLUSTERS, 11)), axis=0
+        )
         scores = values.mean(axis=0)
         parts, leads = (values - scores) / CLUSTERS, scores[1:] - scores[0]
         given = leads, parts[:, 1:], parts[:, 0]
-        found.append([_lows(*given, Drawn(0, consecutive=one)) > 0 for one in (False, True)])
+        found.append(
+            [_lows(*given, Drawn(0, consecutive=one)) > 0 for one in (False, True)]
+        )
     strangers, neighbours = np.any(found, axis=2).mean(axis=0)
     assert strangers > 0.1
     assert neighbours <= 0.06

@@ -1,4 +1,6 @@
-"""Conformal bounds: what a share of new rows does not exceed, by independent rows and by clusters."""
+"""Conformal bounds: what a share of new rows does not exceed, by independent rows and
+by clusters.
+"""
 
 import numpy as np
 import pytest
@@ -21,14 +23,18 @@ def bounds(scores: np.ndarray, clusters: np.ndarray | None = None) -> list[float
 
 
 def test_of_n_independent_rows_the_new_one_is_one_more() -> None:
-    """The k-th smallest of n holds k/(n + 1), as with crepes and MAPIE; no bound holds 95 % with 18 rows."""
+    """The k-th smallest of n holds k/(n + 1), as with crepes and MAPIE; no bound holds
+    95 % with 18 rows.
+    """
     scores = np.random.default_rng(0).permutation(np.arange(1.0, 20.0))
     assert bounds(scores) == [10.0, 18.0, 19.0]
     assert bounds(scores[scores < 19]) == [10.0, 18.0, np.inf]
 
 
 def test_rows_of_a_cluster_tell_less() -> None:
-    """Copies are one row, what differs within a cluster is several, and nine clusters are nine rows."""
+    """Copies are one row, what differs within a cluster is several, and nine clusters
+    are nine rows.
+    """
     luck, own = np.random.default_rng(1).normal(size=(2, 600))
     codes = np.arange(600) // 20
     assert bounds(luck[codes], codes) == bounds(luck[:30])
@@ -37,7 +43,9 @@ def test_rows_of_a_cluster_tell_less() -> None:
 
 
 def test_each_class_has_a_bound_and_a_rare_one_that_of_all() -> None:
-    """Nine tenths of each are held where its rows suffice; the likeliest class is always in the set."""
+    """Nine tenths of each are held where its rows suffice; the likeliest class is
+    always in the set.
+    """
     generator, y = np.random.default_rng(2), np.repeat([0, 1, 2], [900, 95, 5])
     p = generator.dirichlet([6, 2, 2], 1_000)
     p[y == 1] = generator.dirichlet([4, 4, 2], 95)
@@ -47,4 +55,7 @@ def test_each_class_has_a_bound_and_a_rare_one_that_of_all() -> None:
     assert shares == pytest.approx([0.9, 0.9], abs=0.02)
     (of_all,) = -conformal_bounds(tested, -p[np.arange(1_000), y], LEVELS[1:2])
     assert least[2] == pytest.approx(of_all, abs=1e-5)
-    assert sets_of(np.array([0.2, 0.8]), [0.9, 0.1]).tolist() == [[True, True], [False, True]]
+    assert sets_of(np.array([0.2, 0.8]), [0.9, 0.1]).tolist() == [
+        [True, True],
+        [False, True],
+    ]

@@ -16,7 +16,9 @@ def test_two_samples_of_one_source_do_not_alarm():
     """At any size, 200 comparisons without a difference raise hardly an alarm."""
     for rows in (10, 60, 2_000):
         alarms = sum(
-            differences(normal(3 * rows, seed=seed), normal(rows, seed=1_000 + seed))[0].alarming
+            differences(normal(3 * rows, seed=seed), normal(rows, seed=1_000 + seed))[
+                0
+            ].alarming
             for seed in range(200)
         )
         assert alarms <= 3
@@ -24,9 +26,13 @@ def test_two_samples_of_one_source_do_not_alarm():
 
 def test_a_shift_alarms_and_grows():
     """The effect grows with the shift; one standard deviation is large."""
-    effects = [differences(normal(2_000), normal(500, shift, 1))[0] for shift in (0, 0.3, 1)]
+    effects = [
+        differences(normal(2_000), normal(500, shift, 1))[0] for shift in (0, 0.3, 1)
+    ]
     assert [effect.alarming for effect in effects] == [False, False, True]
-    assert effects[0].effect_size < effects[1].effect_size < 0.25 < effects[2].effect_size
+    assert (
+        effects[0].effect_size < effects[1].effect_size < 0.25 < effects[2].effect_size
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,10 @@ def test_a_shift_alarms_and_grows():
         ([True, False] * 500, [True] * 200),
         ([0, 1] * 500, [1] * 200),
         ([1.0, 2.0] * 500, [None] * 200),
-        (pd.date_range("2024-01-01", periods=1_000), pd.date_range("2025-01-01", periods=200)),
+        (
+            pd.date_range("2024-01-01", periods=1_000),
+            pd.date_range("2025-01-01", periods=200),
+        ),
         (np.arange(1_000.0), [np.inf] * 200),
     ],
 )
@@ -48,7 +57,9 @@ def test_every_type_of_column_can_alarm(reference, sample):
 
 
 def test_nothing_to_compare_is_no_difference_and_a_million_rows_make_no_shift_large():
-    """Empty samples and constant columns have no effect; the size of samples decides about noise alone."""
+    """Empty samples and constant columns have no effect; the size of samples decides
+    about noise alone.
+    """
     nothing = [([1.0], []), ([], [1.0]), ([1] * 9, [1] * 9)]
     for reference, sample in (*nothing, (normal(500_000), normal(500_000, 0.05, 1))):
         (apart,) = differences(pd.Series(reference), pd.Series(sample))

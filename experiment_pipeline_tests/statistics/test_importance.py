@@ -1,4 +1,6 @@
-"""The importance of features: what a score loses, in both directions, and Shapley values of trees."""
+"""The importance of features: what a score loses, in both directions, and Shapley
+values of trees.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +26,9 @@ from experiment_pipeline.statistics.interval import Weights
 
 ROWS = np.random.default_rng(0).normal(size=(400, 3))
 Y = 3 * ROWS[:, 0] + 0.5 * ROWS[:, 1]
-COLUMNS = {name: np.array([place]) for place, name in enumerate(("much", "little", "none"))}
+COLUMNS = {
+    name: np.array([place]) for place, name in enumerate(("much", "little", "none"))
+}
 Score = Callable[[np.ndarray, np.ndarray, Weights], float]
 
 
@@ -36,7 +40,13 @@ def _importance(
     metric: str | Score = "rmse", repeats: int = 5, **changed: object
 ) -> tuple[FeatureImportance, ...]:
     score = scored_by(metric) if isinstance(metric, str) else metric
-    given = {"predict": _predict, "encoded": ROWS, "columns": COLUMNS, "y": Y, "seed": 0} | changed
+    given = {
+        "predict": _predict,
+        "encoded": ROWS,
+        "columns": COLUMNS,
+        "y": Y,
+        "seed": 0,
+    } | changed
     return permutation_importance(score=score, repeats=repeats, **given)
 
 
@@ -44,13 +54,19 @@ def _importance(
 def test_features_are_ordered_by_what_the_score_loses(metric: str) -> None:
     """The feature the prediction rests on comes first; an unused one loses nothing."""
     much, little, none = _importance(metric)
-    assert _importance(metric, workers=3, encoded=csr_matrix(ROWS)) == (much, little, none)
+    assert _importance(metric, workers=3, encoded=csr_matrix(ROWS)) == (
+        much,
+        little,
+        none,
+    )
     assert (much.feature, little.feature, none.feature) == ("much", "little", "none")
     assert much.drop > little.drop > none.drop == 0
 
 
 def test_the_columns_of_a_text_change_places_together() -> None:
-    """A category that is encoded as several columns is one feature, and never two at once."""
+    """A category that is encoded as several columns is one feature, and never two at
+    once.
+    """
     codes = np.random.default_rng(1).integers(0, 3, 300)
     rows = np.column_stack([np.eye(3)[codes], np.zeros(300)])
 
@@ -60,14 +76,18 @@ def test_the_columns_of_a_text_change_places_together() -> None:
 
     y = (codes == 1).astype(int)
     columns = {"word": np.arange(3), "other": np.array([3])}
-    word, _ = _importance("roc_auc", 2, predict=predict, encoded=rows, y=y, columns=columns)
+    word, _ = _importance(
+        "roc_auc", 2, predict=predict, encoded=rows, y=y, columns=columns
+    )
     assert word.feature == "word"
     assert word.drop > 0.3
 
 
 @pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
 def test_every_encoded_column_belongs_to_one_feature(encoder: str) -> None:
-    """Shuffling a feature before the encoding changes just the columns that are named for it."""
+    """Shuffling a feature before the encoding changes just the columns that are named
+    for it.
+    """
     table = pd.DataFrame(
         {
             "word": ["a", "b", None, "c"] * 30,
@@ -78,7 +98,9 @@ def test_every_encoded_column_belongs_to_one_feature(encoder: str) -> None:
     )
     features = build_features(encoder, table, list(table)).fit(table)
     encoded, columns = np.asarray(features.transform(table)), encoded_columns(features)
-    assert sorted(np.concatenate(list(columns.values()))) == list(range(encoded.shape[1]))
+    assert sorted(np.concatenate(list(columns.values()))) == list(
+        range(encoded.shape[1])
+    )
     for name, places in columns.items():
         shuffled = table.assign(**{name: table[name].to_numpy()[::-1]})
         again = np.asarray(features.transform(shuffled))
@@ -88,7 +110,9 @@ def test_every_encoded_column_belongs_to_one_feature(encoder: str) -> None:
 
 
 def test_importance_is_at_the_threshold_of_the_model() -> None:
-    """Probabilities of rare positives never reach 0.5: there, no feature would lose anything."""
+    """Probabilities of rare positives never reach 0.5: there, no feature would lose
+    anything.
+    """
     y = (ROWS[:, 0] > 1.2).astype(int)
 
     def rare(rows: np.ndarray) -> np.ndarray:
@@ -104,11 +128,16 @@ def test_importance_is_at_the_threshold_of_the_model() -> None:
 def test_an_undefined_score_has_no_importance() -> None:
     """Where the model has no score nothing can be lost."""
     score = scored_by("roc_auc")
-    assert permutation_importance(_predict, ROWS, COLUMNS, score, np.zeros(400), 5, seed=0) == ()
+    assert (
+        permutation_importance(_predict, ROWS, COLUMNS, score, np.zeros(400), 5, seed=0)
+        == ()
+    )
 
 
 def test_the_work_is_bounded_by_the_time_that_predicting_takes() -> None:
-    """A slow model is given fewer rows, then fewer repeats, and at last nothing at all."""
+    """A slow model is given fewer rows, then fewer repeats, and at last
+    nothing at all.
+    """
     wide = (50, 50)
     assert Effort.within(10, 1e-6, 100_000, wide) == Effort(MOST_ROWS, MOST_REPEATS)
     slow = Effort.within(10, 1e-4, 100_000, wide)
@@ -117,7 +146,9 @@ def test_the_work_is_bounded_by_the_time_that_predicting_takes() -> None:
     assert Effort.within(10, 1e-2, 100_000, wide) is None
 
 
-def test_few_features_without_effect_are_called_significant_and_none_by_few_shuffles() -> None:
+def test_few_features_without_effect_are_called_significant_and_none_by_few_shuffles() -> (
+    None
+):
     """At most 2.5 % of what a model reads in vain; 12 of 200 are beyond chance."""
     generator = np.random.default_rng(5)
     rows = generator.normal(size=(400, 200))
@@ -129,16 +160,27 @@ def test_few_features_without_effect_are_called_significant_and_none_by_few_shuf
     assert {one.significant for one in _importance("rmse", 4)} == {None}
 
 
-@pytest.mark.parametrize("changes", [{}, {"zero_as_missing": True}, {"use_missing": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"zero_as_missing": True}, {"use_missing": False}]
+)
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("rows", [30, 3_000])
-def test_values_are_those_of_lightgbm(rows: int, classes: int, changes: dict[str, Any]) -> None:
-    """Missing values, zeros, categories, unseen ones among them, deep trees and several classes."""
+def test_values_are_those_of_lightgbm(
+    rows: int, classes: int, changes: dict[str, Any]
+) -> None:
+    """Missing values, zeros, categories, unseen ones among them, deep trees and several
+    classes.
+    """
     rng = np.random.default_rng(rows)
-    cells = np.column_stack([rng.normal(size=(3_000, 4)).round(1), rng.integers(0, 12, 3_000)])
+    cells = np.column_stack(
+        [rng.normal(size=(3_000, 4)).round(1), rng.integers(0, 12, 3_000)]
+    )
     y = np.digitize(cells[:, 0] * cells[:, 1] + cells[:, 4] % 3, [1.0, 2.0])
     cells[rng.random(cells.shape) < 0.1] = np.nan
-    given = {"objective": "regression" if classes == 1 else "multiclass", "num_class": classes}
+    given = {
+        "objective": "regression" if classes == 1 else "multiclass",
+        "num_class": classes,
+    }
     given |= {"num_leaves": 60, "min_data_in_leaf": 5, "verbosity": -1, **changes}
     model = lgb.train(given, lgb.Dataset(cells, y, categorical_feature=[4]), 4)
     cells[:5, 4] = 99

@@ -1,4 +1,6 @@
-"""A user's own metric: scores, intervals by a cluster bootstrap, thresholds, baselines, errors."""
+"""A user's own metric: scores, intervals by a cluster bootstrap, thresholds, baselines,
+errors.
+"""
 
 from dataclasses import replace
 
@@ -9,7 +11,11 @@ import experiment_pipeline as ep
 from experiment_pipeline.errors import InvalidExperiment, UnusableMetric
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.caveats import caveats
-from experiment_pipeline.statistics.interval import MOST_DRAWN, ConsecutiveClusters, drawn_together
+from experiment_pipeline.statistics.interval import (
+    MOST_DRAWN,
+    ConsecutiveClusters,
+    drawn_together,
+)
 from experiment_pipeline.statistics.metrics import METRICS, metric_of
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline_tests import own_metrics
@@ -21,16 +27,21 @@ HERE = own_metrics.__name__
 PROFIT, BRIER, MEAN = (f"{HERE}:{name}" for name in ("profit", "brier", "mean_error"))
 
 
-def _rows(clusters: int, each: int = 1, luck: float = 0.0, seed: int = 0) -> scores.SetPrediction:
+def _rows(
+    clusters: int, each: int = 1, luck: float = 0.0, seed: int = 0
+) -> scores.SetPrediction:
     return labels(0.3, each, luck)(np.random.default_rng(seed), clusters)
 
 
 @pytest.mark.parametrize(("each", "luck"), [(1, 0.0), (10, 1.0)])
-def test_its_interval_is_that_of_the_same_built_in_metric(each: int, luck: float) -> None:
+def test_its_interval_is_that_of_the_same_built_in_metric(
+    each: int, luck: float
+) -> None:
     """Of rows and of clusters, alone and as a difference."""
     rows, share = _rows(120, each, luck), np.array(0.3)
     found = [
-        (rows.interval(x), scores.difference_to_baseline(x, rows, share)) for x in (BRIER, "brier")
+        (rows.interval(x), scores.difference_to_baseline(x, rows, share))
+        for x in (BRIER, "brier")
     ]
     for own, known in zip(*found, strict=True):
         assert own.estimate == pytest.approx(known.estimate)
@@ -38,15 +49,23 @@ def test_its_interval_is_that_of_the_same_built_in_metric(each: int, luck: float
 
 
 def test_it_covers_the_truth_also_where_no_derivative_exists() -> None:
-    """The median error of 200 rows with a normal error, and the profit of 40 groups of ten."""
+    """The median error of 200 rows with a normal error, and the profit of 40 groups of
+    ten.
+    """
     generator, held = np.random.default_rng(1), []
     for seed in range(60):
-        median = scores.SetPrediction(generator.normal(size=200), np.zeros(200), np.arange(200))
+        median = scores.SetPrediction(
+            generator.normal(size=200), np.zeros(200), np.arange(200)
+        )
         profit = _rows(40, 10, 0.8, seed).interval(PROFIT, 0.4)
-        for one, truth in ((median.interval(f"{HERE}:median_error"), 0.6745), (profit, 3.49)):
+        for one, truth in (
+            (median.interval(f"{HERE}:median_error"), 0.6745),
+            (profit, 3.49),
+        ):
             held.append(one.low <= truth <= one.high)
     assert 0.9 <= np.mean(held) < 1
-    # A model that knows nothing seldom passes the gate, which is paired with the best constant.
+    # A model that knows nothing seldom passes the gate, which is paired with the best
+    # constant.
     assert coin_flips_pass(20, 0, metric=f"{HERE}:top_tenth", share=0.3) <= 0.05
 
 
@@ -55,11 +74,16 @@ def test_many_clusters_are_drawn_in_few_groups() -> None:
     days = np.asarray(drawn_together(np.arange(1_000).view(ConsecutiveClusters)))
     assert (days.max(), np.diff(days).min()) == (MOST_DRAWN - 1, 0)
     rows = panel(2.5, 1.0)(np.random.default_rng(0), 30)
-    assert any(f"{BRIER} on the test set" in one for one in caveats([BRIER], rows, "day", "test"))
+    assert any(
+        f"{BRIER} on the test set" in one
+        for one in caveats([BRIER], rows, "day", "test")
+    )
 
 
 def test_threshold_and_baseline_are_those_that_it_likes_best() -> None:
-    """All or none called, the share of positives, the median of numbers; and weights count."""
+    """All or none called, the share of positives, the median of numbers; and weights
+    count.
+    """
     rows = _rows(20_000)
     chosen = choose_threshold(PROFIT, rows.y, rows.prediction)
     assert chosen.test_score == rows.score(PROFIT, chosen.value)
@@ -69,9 +93,13 @@ def test_threshold_and_baseline_are_those_that_it_likes_best() -> None:
     assert scores.best_constant(BRIER, y, "binary") == pytest.approx(0.6)
     assert scores.best_constant(MEAN, np.array([1.0, 2.0, 30.0]), "regression") == 2
     assert scores.best_constant(f"{HERE}:equal", y + 1, "multiclass", 3).argmax() == 2
-    # A row of weight 2 counts twice; a function that takes no weights is refused beside them.
+    # A row of weight 2 counts twice; a function that takes no weights is refused beside
+    # them.
     y, weights = np.array([1.0, 2, 4]), np.array([1.0, 1, 2])
-    assert scores.SetPrediction(y, np.zeros(3), np.arange(3), weights).score(MEAN) == 11 / 4
+    assert (
+        scores.SetPrediction(y, np.zeros(3), np.arange(3), weights).score(MEAN)
+        == 11 / 4
+    )
     (problem,) = told({**VALID, "metric": PROFIT, "sample_weight": "size"})
     assert "profit has no argument sample_weight for size; add" in problem
 
@@ -79,26 +107,44 @@ def test_threshold_and_baseline_are_those_that_it_likes_best() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (MEAN, "(a user's own function of values) is not a metric of task binary; allowed: roc"),
+        (
+            MEAN,
+            "(a user's own function of values) is not a metric of task binary; allowed: roc",
+        ),
         (f"{HERE}:profits", f"{HERE} has no metric 'profits'; did you mean 'profit'?"),
-        ("shop.metrics:profit", "shop.metrics cannot be imported: ModuleNotFoundError: No module"),
-        ("statistics:mean", "statistics:mean is a function without a direction; write @"),
-        ("__main__:profit", "__main__:profit cannot be imported by another process; move it"),
+        (
+            "shop.metrics:profit",
+            "shop.metrics cannot be imported: ModuleNotFoundError: No module",
+        ),
+        (
+            "statistics:mean",
+            "statistics:mean is a function without a direction; write @",
+        ),
+        (
+            "__main__:profit",
+            "__main__:profit cannot be imported by another process; move it",
+        ),
         ("profit", "or your own as module:name"),
         (PROFIT, "is a metric that needs at_least"),
     ],
 )
-def test_what_is_no_metric_of_the_task_is_named_at_its_line(name: str, said: str) -> None:
+def test_what_is_no_metric_of_the_task_is_named_at_its_line(
+    name: str, said: str
+) -> None:
     """With the rule and what to write, for the ranking metric and for a criterion."""
     keys = {"metric": name, "acceptance": [{"metric": name, "at_most": 1}]}
-    for problem in [one for key, value in keys.items() for one in told(changed(key, value))]:
+    for problem in [
+        one for key, value in keys.items() for one in told(changed(key, value))
+    ]:
         assert problem.startswith("defs.yaml:")
         assert said in problem
     assert told(changed("acceptance", keys["acceptance"]))
 
 
 def test_in_python_it_is_given_as_it_is() -> None:
-    """It becomes its import path; a lambda has none, and a built-in name stays the built-in's."""
+    """It becomes its import path; a lambda has none, and a built-in name stays the
+    built-in's.
+    """
     assert metric_of("brier") is METRICS["brier"]
     assert own_metrics.brier(np.array([0, 1]), np.array([0.5, 0.5])) == 0.25
     assert spec_of(changed("metric", own_metrics.profit)).metric == PROFIT
@@ -111,8 +157,12 @@ def test_in_python_it_is_given_as_it_is() -> None:
 def test_an_error_and_nan_are_named_with_the_metric() -> None:
     """Where all targets are equal, nan means that there is no score."""
     rows = _rows(50)
-    with pytest.raises(UnusableMetric, match=f"{HERE}:nothing: raised ZeroDivisionError"):
+    with pytest.raises(
+        UnusableMetric, match=f"{HERE}:nothing: raised ZeroDivisionError"
+    ):
         rows.interval(f"{HERE}:nothing", 2.0)
     with pytest.raises(UnusableMetric, match="returned nan for 50 rows"):
         rows.score(f"{HERE}:nothing")
-    assert np.isnan(replace(rows, y=np.zeros(50, dtype=np.int64)).score(f"{HERE}:nothing"))
+    assert np.isnan(
+        replace(rows, y=np.zeros(50, dtype=np.int64)).score(f"{HERE}:nothing")
+    )

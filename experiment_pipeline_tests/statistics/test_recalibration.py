@@ -7,7 +7,11 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from experiment_pipeline.statistics.calibration import calibrations, quantile_check, recalibration
+from experiment_pipeline.statistics.calibration import (
+    calibrations,
+    quantile_check,
+    recalibration,
+)
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.bench.statistics_choice import perfect_and_accused
 
@@ -38,12 +42,16 @@ def test_a_calibrated_model_has_slope_one_and_intercept_zero() -> None:
 
 @pytest.mark.parametrize(("slope", "intercept"), [(0.5, 0.0), (1.0, 0.8), (2.0, -0.5)])
 def test_a_miscalibrated_model_is_found(slope: float, intercept: float) -> None:
-    """The slope is the true one, the interval excludes being right, the curve leaves its band."""
+    """The slope is the true one, the interval excludes being right, the curve leaves
+    its band.
+    """
     (found,) = calibrations(simulated(slope, intercept), CLASSES)
     assert found.slope.estimate == pytest.approx(slope, abs=0.15)
     assert found.in_doubt
     assert found.expected_error > 2 * found.by_chance
-    assert any(not one.observed.low <= one.predicted <= one.observed.high for one in found.bins)
+    assert any(
+        not one.observed.low <= one.predicted <= one.observed.high for one in found.bins
+    )
 
 
 def test_it_is_the_maximum_of_the_likelihood() -> None:
@@ -61,7 +69,9 @@ def test_it_is_the_maximum_of_the_likelihood() -> None:
 
 
 def test_intervals_cover_the_truth_where_rows_of_a_cluster_move_together() -> None:
-    """Of 120 sets of 60 groups, about 95 % hold the true intercept; single rows would not."""
+    """Of 120 sets of 60 groups, about 95 % hold the true intercept; single rows would
+    not.
+    """
     held = {"groups": 0, "rows": 0}
     for seed in range(120):
         generator = np.random.default_rng(seed)
@@ -77,7 +87,9 @@ def test_intervals_cover_the_truth_where_rows_of_a_cluster_move_together() -> No
 
 
 def test_perfect_probabilities_are_seldom_accused() -> None:
-    """Slope and intercept are two tests: of 150 perfect models at most 11 are accused."""
+    """Slope and intercept are two tests: of 150 perfect models at most 11 are
+    accused.
+    """
     assert perfect_and_accused(150, 0) <= 11 / 150
 
 
@@ -89,8 +101,12 @@ def test_perfect_probabilities_are_seldom_accused() -> None:
         (np.repeat([0, 1], 50), np.repeat([0.0, 1.0], 50)),
     ],
 )
-def test_where_there_is_no_slope_none_is_said(y: np.ndarray, prediction: np.ndarray) -> None:
-    """Probabilities that are all equal, or that tell the classes apart without a mistake."""
+def test_where_there_is_no_slope_none_is_said(
+    y: np.ndarray, prediction: np.ndarray
+) -> None:
+    """Probabilities that are all equal, or that tell the classes apart without a
+    mistake.
+    """
     (found,) = calibrations(SetPrediction(y, prediction, np.arange(100)), CLASSES)
     assert math.isnan(found.slope.estimate)
     assert math.isfinite(found.expected_error)
@@ -111,12 +127,18 @@ def test_several_classes_are_judged_each_against_the_others() -> None:
     ("predicted", "mass_at_zero", "doubted"),
     [(0.8, 0.0, True), (1.2816, 0.0, False), (0, 0.95, False)],
 )
-def test_a_quantile_is_checked_and_corrected(predicted, mass_at_zero, *, doubted) -> None:
-    """A .9 quantile that 79 % stay below is shifted to .9; many zeros at a quantile of 0 are right."""
+def test_a_quantile_is_checked_and_corrected(
+    predicted, mass_at_zero, *, doubted
+) -> None:
+    """A .9 quantile that 79 % stay below is shifted to .9; many zeros at a quantile of
+    0 are right.
+    """
 
     def drawn(seed: int) -> SetPrediction:
         generator = np.random.default_rng(seed)
-        y = np.where(generator.random(2_000) < mass_at_zero, 0, generator.normal(size=2_000))
+        y = np.where(
+            generator.random(2_000) < mass_at_zero, 0, generator.normal(size=2_000)
+        )
         return SetPrediction(y, np.full(2_000, float(predicted)), np.arange(2_000))
 
     found = quantile_check(0.9, drawn(1), drawn(2))

@@ -17,13 +17,17 @@ from experiment_pipeline_tests.bench.statistics_choice import coverage_of_costs
 from experiment_pipeline_tests.results import apart
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
-COSTS = st.builds(Costs, false_positive=st.floats(0.01, 100), false_negative=st.floats(0.01, 100))
+COSTS = st.builds(
+    Costs, false_positive=st.floats(0.01, 100), false_negative=st.floats(0.01, 100)
+)
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 10)), min_size=1, max_size=40)
 
 
 @settings(max_examples=150, deadline=None)
 @given(ROWS, COSTS)
-def test_no_other_threshold_is_cheaper(rows: list[tuple[bool, int]], costs: Costs) -> None:
+def test_no_other_threshold_is_cheaper(
+    rows: list[tuple[bool, int]], costs: Costs
+) -> None:
     """Against every cut there is, by brute force; of equal ones the highest."""
     y = np.array([positive for positive, _ in rows], dtype=int)
     prediction = np.array([tenth / 10 for _, tenth in rows])
@@ -34,7 +38,9 @@ def test_no_other_threshold_is_cheaper(rows: list[tuple[bool, int]], costs: Cost
     cuts = [*np.linspace(0, 1, 21), 1.1]
     brute = [thresholds.cost_of(costs, y, prediction >= cut).mean() for cut in cuts]
     assert reached == pytest.approx(min(brute))
-    higher = [cost for cut, cost in zip(cuts, brute, strict=True) if cut > chosen.value + 0.05]
+    higher = [
+        cost for cut, cost in zip(cuts, brute, strict=True) if cut > chosen.value + 0.05
+    ]
     assert all(cost > reached - 1e-9 for cost in higher)
 
 
@@ -47,32 +53,47 @@ def test_no_other_threshold_scores_better(metric: str, seed: int) -> None:
     y = np.append([0, 1], generator.integers(0, 2, 60)) | (seed == 0)
     prediction = np.round(np.clip(0.2 * y + generator.normal(0.4, 0.2, 62), 0, 1), 1)
     chosen = thresholds.choose_threshold(metric, y, prediction)
-    assert score(metric, y, prediction, chosen.value) == pytest.approx(chosen.test_score)
+    assert score(metric, y, prediction, chosen.value) == pytest.approx(
+        chosen.test_score
+    )
     others = [score(metric, y, prediction, cut) for cut in np.linspace(0, 1, 41)]
     assert chosen.test_score >= max(others) - 1e-12
 
 
 def test_a_threshold_lies_between_two_probabilities() -> None:
-    """Halfway to the next row: a refit that moves probabilities a little decides the same."""
+    """Halfway to the next row: a refit that moves probabilities a little decides the
+    same.
+    """
     chosen = thresholds.choose_threshold(
         "f1", np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.8])
     )
     assert chosen.value == pytest.approx(0.4)
     assert chosen.test_score == 1
     # Below all probabilities halfway to zero, where all rows are best called positive.
-    assert thresholds.choose_threshold("f1", np.array([1, 1, 0, 1]), np.full(4, 0.5)).value == 0.25
+    assert (
+        thresholds.choose_threshold("f1", np.array([1, 1, 0, 1]), np.full(4, 0.5)).value
+        == 0.25
+    )
 
 
 def test_a_configuration_is_scored_at_its_own_threshold() -> None:
-    """Every metric of the experiment is at the threshold that serves the deciding one best."""
+    """Every metric of the experiment is at the threshold that serves the deciding one
+    best.
+    """
     spec = spec_of(metric="f1", acceptance=[{"metric": "accuracy", "at_least": 0.5}])
     y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
-    assert score("f1", y, prediction, thresholds.scoring_threshold(["f1"], y, prediction)) == 1
+    assert (
+        score("f1", y, prediction, thresholds.scoring_threshold(["f1"], y, prediction))
+        == 1
+    )
     fit = Predictions(test=prediction, train=prediction)
     truth: Any = SimpleNamespace(y_train=y, y_test=y, w_train=None, w_test=None)
     assert scores(fit, truth, spec, (0, 1)).test_scores == {"f1": 1, "accuracy": 1}
     ranked_by_auc = spec_of(acceptance=[{"metric": "f1", "at_least": 0.5}])
-    assert scores(fit, truth, ranked_by_auc, (0, 1)).test_scores == {"roc_auc": 1, "f1": 1}
+    assert scores(fit, truth, ranked_by_auc, (0, 1)).test_scores == {
+        "roc_auc": 1,
+        "f1": 1,
+    }
 
 
 def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:
@@ -87,21 +108,34 @@ def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:
     assert np.mean(fair) == pytest.approx(0.5, abs=0.03)
 
 
-def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others() -> None:
+def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others() -> (
+    None
+):
     """Rows of one cluster are decided alike; a rank metric is as it was."""
-    y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
+    y, prediction = (
+        np.array([0, 1, 0, 1, 1, 0]),
+        np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9]),
+    )
     ranked = thresholds.cross_fitted("roc_auc", apart(y, prediction)).score.estimate
     assert ranked == score("roc_auc", y, prediction)
-    one_cluster = thresholds.cross_fitted("f1", SetPrediction(y, prediction, np.zeros(6)))
+    one_cluster = thresholds.cross_fitted(
+        "f1", SetPrediction(y, prediction, np.zeros(6))
+    )
     assert np.isfinite(one_cluster.score.estimate)
-    assert np.isnan(thresholds.cross_fitted("f1", apart(y, np.full(6, np.nan))).score.estimate)
+    assert np.isnan(
+        thresholds.cross_fitted("f1", apart(y, np.full(6, np.nan))).score.estimate
+    )
 
 
 def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
-    """A named threshold metric decides; else f1, and balanced accuracy for frequent positives."""
+    """A named threshold metric decides; else f1, and balanced accuracy for frequent
+    positives.
+    """
 
     def deciding(metrics: list[str], y: list[int]) -> str:
-        return thresholds.decision_threshold(metrics, np.array(y), np.array([0.2, 0.4, 0.6])).metric
+        return thresholds.decision_threshold(
+            metrics, np.array(y), np.array([0.2, 0.4, 0.6])
+        ).metric
 
     rare, frequent = [0, 0, 1], [0, 1, 1]
     assert deciding(["roc_auc"], rare) == "f1"
@@ -111,16 +145,25 @@ def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
 
 
 def test_the_error_of_a_threshold_is_the_spread_of_its_choices() -> None:
-    """Noise has no best threshold, so its score depends on the choice; separated classes do not."""
+    """Noise has no best threshold, so its score depends on the choice; separated
+    classes do not.
+    """
     generator = np.random.default_rng(1)
     y, noise = np.arange(300) % 2, generator.random(300)
     others = apart(generator.integers(0, 2, 300), generator.random(300))
     clear, noisy = apart(y, 0.25 + 0.5 * y), apart(y, noise)
     assert thresholds.cross_fitted("f1", clear).threshold_error("f1", clear) == 0
-    assert thresholds.cross_fitted("accuracy", noisy).threshold_error("accuracy", others) > 0.005
-    assert thresholds.cross_fitted("roc_auc", noisy).threshold_error("roc_auc", noisy) == 0
+    assert (
+        thresholds.cross_fitted("accuracy", noisy).threshold_error("accuracy", others)
+        > 0.005
+    )
+    assert (
+        thresholds.cross_fitted("roc_auc", noisy).threshold_error("roc_auc", noisy) == 0
+    )
 
 
 def test_costs_of_few_positives_have_intervals_that_hold() -> None:
-    """Of 300 samples with about 8 positives, which cost 20 when missed, 94 % hold the true cost."""
+    """Of 300 samples with about 8 positives, which cost 20 when missed, 94 % hold the
+    true cost.
+    """
     assert coverage_of_costs(300, 0) >= 0.93

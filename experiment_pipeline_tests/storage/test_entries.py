@@ -1,4 +1,6 @@
-"""Results of a stage by fingerprint: written once, checked when read, in quarantine when damaged."""
+"""Results of a stage by fingerprint: written once, checked when read, in quarantine
+when damaged.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +12,12 @@ from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage.entries import Entries, SharedFiles, SharedFolder
-from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
+from experiment_pipeline.storage.files import (
+    list_names,
+    read_bytes,
+    remove,
+    write_bytes,
+)
 
 FILES = {"report.json": b'{"a": 1}', "report.html": b"<p>1</p>"}
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -43,7 +50,9 @@ def test_a_result_is_written_once(store: Entries[None]) -> None:
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["report", "result"])
 def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage) -> None:
-    """It is an error that names the file to who must have it, and none to who can make it again."""
+    """It is an error that names the file to who must have it, and none to who can make
+    it again.
+    """
     store.put("f", FILES, None)
     folder = store.root / "clinic" / "data_analysis" / "f"
     path = folder / next(one for one in list_names(folder) if one.startswith(name))
@@ -80,9 +89,17 @@ def make(files: SharedFiles, *digests: str) -> None:
 
 
 def names(folder: Path | UPath) -> list[str]:
-    """What lies there and holds a file: SeaweedFS shows removed folders a while longer."""
+    """What lies there and holds a file: SeaweedFS shows removed folders a
+    while longer.
+    """
     place = UPath(folder) / "e" / "shared"
-    return sorted({path.relative_to(place).parts[0] for path in place.rglob("*") if path.is_file()})
+    return sorted(
+        {
+            path.relative_to(place).parts[0]
+            for path in place.rglob("*")
+            if path.is_file()
+        }
+    )
 
 
 def test_a_search_that_ends_well_removes_what_it_shared(place: UPath) -> None:

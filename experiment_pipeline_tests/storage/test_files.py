@@ -33,17 +33,27 @@ def test_a_file_is_read_as_it_was_written_and_replaced_whole(place: UPath) -> No
 
 
 def test_a_folder_lists_its_visible_names_sorted(place: UPath) -> None:
-    """Files and folders, not half-done writes; more than a page of S3 holds; a file has none."""
+    """Files and folders, not half-done writes; more than a page of S3 holds; a file has
+    none.
+    """
     for name in ("b", "a/inside", ".hidden"):
         files.write_bytes(place / "folder" / name, b"x")
     assert files.list_names(place / "folder") == ["a", "b"]
-    assert files.list_names(place / "nothing") == files.list_names(place / "folder" / "b") == []
+    assert (
+        files.list_names(place / "nothing")
+        == files.list_names(place / "folder" / "b")
+        == []
+    )
     assert files.exists(place / "folder" / "b")
     assert not files.exists(place / "folder")
     assert not files.exists(place / "folder" / "b" / "below")
     if files.on_disk(place) is None:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda n: files.write_bytes(place / f"{n:04d}", b""), range(1_100)))
+            list(
+                pool.map(
+                    lambda n: files.write_bytes(place / f"{n:04d}", b""), range(1_100)
+                )
+            )
         assert len(files.list_names(place)) == 1_101
 
 
@@ -70,7 +80,9 @@ def test_removed_folders_are_gone_and_missing_ones_no_error(place: UPath) -> Non
 
 
 def test_what_another_process_wrote_is_seen(place: UPath) -> None:
-    """A listing that was read once is not kept: the next one shows another process's file."""
+    """A listing that was read once is not kept: the next one shows another process's
+    file.
+    """
     files.write_bytes(place / "a", b"x")
     assert files.list_names(place) == ["a"]
     code = PREAMBLE + "for name in 'ab': write_bytes(storage_root() / name, b'theirs')"
@@ -81,7 +93,9 @@ def test_what_another_process_wrote_is_seen(place: UPath) -> None:
 
 
 def test_readers_never_see_half_a_file(place: UPath) -> None:
-    """While a file is overwritten again and again, every read returns one of the versions."""
+    """While a file is overwritten again and again, every read returns one of the
+    versions.
+    """
     versions = [bytes([n]) * 200_000 for n in range(5)]
     files.write_bytes(place / "file", versions[0])
     seen, done = Counter(), threading.Event()
@@ -100,7 +114,9 @@ def test_readers_never_see_half_a_file(place: UPath) -> None:
     assert seen
 
 
-def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new(storage: Path) -> None:
+def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new(
+    storage: Path,
+) -> None:
     """Kill -9 during writes leaves a whole file, and nothing that a listing shows."""
     files.write_bytes(UPath(storage) / "file", b"\0" * 3_000_000)
     writer = subprocess.Popen(
@@ -138,7 +154,10 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(storage: Path) -> 
 
 def test_of_many_racers_one_creates(place: UPath) -> None:
     """Of 12 who create one file at once, one succeeds, and the file is theirs."""
-    start, racers = threading.Barrier(12), [f"racer {number}".encode() for number in range(12)]
+    start, racers = (
+        threading.Barrier(12),
+        [f"racer {number}".encode() for number in range(12)],
+    )
 
     def wins(content: bytes) -> bool:
         start.wait()
@@ -152,8 +171,12 @@ def test_of_many_racers_one_creates(place: UPath) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_ignores_conditions_is_refused(s3_bucket: str, monkeypatch) -> None:
-    """Where a server silently overwrites, nothing is created, and the error says what it lacks."""
+def test_a_server_that_ignores_conditions_is_refused(
+    s3_bucket: str, monkeypatch
+) -> None:
+    """Where a server silently overwrites, nothing is created, and the error says what
+    it lacks.
+    """
     obedient = s3fs.S3FileSystem._pipe_file
 
     async def careless(self, path, data, mode="overwrite", **options):
@@ -167,7 +190,9 @@ def test_a_server_that_ignores_conditions_is_refused(s3_bucket: str, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_large_file_goes_to_a_bucket_and_back_in_few_parts_at_once(s3_bucket: str, tmp_path):
+def test_a_large_file_goes_to_a_bucket_and_back_in_few_parts_at_once(
+    s3_bucket: str, tmp_path
+):
     """Memory holds some of its parts, and not all."""
     size = 128 * 2**20
     zeros, place = tmp_path / "from", files.location(f"s3://{s3_bucket}/zeros")
@@ -186,7 +211,9 @@ def test_a_large_file_goes_to_a_bucket_and_back_in_few_parts_at_once(s3_bucket: 
 
 
 def test_the_root_comes_from_the_environment(tmp_path, monkeypatch) -> None:
-    """The root is what the variable names; unset or empty, `artifacts` in the working folder."""
+    """The root is what the variable names; unset or empty, `artifacts` in the working
+    folder.
+    """
     monkeypatch.chdir(tmp_path)
     for value in ("", None):
         if value is None:
@@ -207,7 +234,9 @@ def test_an_impossible_url_is_refused(url: str) -> None:
 
 
 def test_errors_of_the_storage_show_no_secret_and_bugs_pass() -> None:
-    """User, password and signature of a URL are left out; other exceptions stay as they are."""
+    """User, password and signature of a URL are left out; other exceptions stay as they
+    are.
+    """
     path = files.location("https://me:pass@host/table.csv?X-Amz-Signature=abc")
     with pytest.raises(StorageUnreachable) as caught, files.explained(path):
         raise TimeoutError
@@ -232,8 +261,12 @@ def silent_port() -> Iterator[int]:
 @pytest.mark.parametrize(
     "operation", [files.read_bytes, lambda path: files.write_bytes(path, b"x")]
 )
-def test_a_server_that_never_answers_is_given_up(operation, silent_port, monkeypatch) -> None:
-    """Every operation on a silent server ends after the attempts, which take less than a minute."""
+def test_a_server_that_never_answers_is_given_up(
+    operation, silent_port, monkeypatch
+) -> None:
+    """Every operation on a silent server ends after the attempts, which take less than
+    a minute.
+    """
     pauses = sum(2**attempt for attempt in range(files.ATTEMPTS - 1))
     assert files.ATTEMPTS * files.READ_SECONDS + pauses < 60
     keys_for(f"http://127.0.0.1:{silent_port}", monkeypatch)
@@ -263,7 +296,9 @@ def test_a_silent_web_server_is_given_up(silent_port: int, monkeypatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
-def test_wrong_keys_are_named_and_not_shown(variable: str, s3_bucket: str, monkeypatch) -> None:
+def test_wrong_keys_are_named_and_not_shown(
+    variable: str, s3_bucket: str, monkeypatch
+) -> None:
     """A wrong key is an error that names the variables, without printing it."""
     monkeypatch.setenv(variable, "wrongkey")
     with pytest.raises(StorageUnreachable, match="denied the access") as caught:
@@ -272,7 +307,9 @@ def test_wrong_keys_are_named_and_not_shown(variable: str, s3_bucket: str, monke
     assert "wrongkey" not in str(caught.value)
 
 
-def test_no_credentials_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without any credentials the error says so, and how a public bucket is read."""
     for variable in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(variable)
@@ -280,7 +317,9 @@ def test_no_credentials_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for variable in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(variable, str(tmp_path / "nothing"))
     with pytest.raises(StorageUnreachable, match="credentials") as caught:
-        files.read_bytes(files.location("s3://bucket/file", endpoint_url="http://127.0.0.1:9"))
+        files.read_bytes(
+            files.location("s3://bucket/file", endpoint_url="http://127.0.0.1:9")
+        )
     assert "anonymous: true" in caught.value.fix
 
 
@@ -288,14 +327,18 @@ def test_no_credentials_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "operation", [files.exists, files.remove, lambda path: files.read_many([path])]
 )
-def test_a_missing_bucket_is_named(operation: Callable[[UPath], object], s3_bucket: str) -> None:
+def test_a_missing_bucket_is_named(
+    operation: Callable[[UPath], object], s3_bucket: str
+) -> None:
     """A bucket that does not exist is not taken for one that is empty."""
     with pytest.raises(StorageUnreachable, match="bucket does not exist"):
         operation(files.location(f"s3://{s3_bucket}-missing/folder/file"))
 
 
 def test_what_the_disk_refuses_is_named(tmp_path: Path) -> None:
-    """A path through a file, a folder that is read, a folder that may not be written."""
+    """A path through a file, a folder that is read, a folder that may not be
+    written.
+    """
     (tmp_path / "file").touch()
     with pytest.raises(StorageUnreachable, match=r"File exists|Not a directory"):
         files.write_bytes(UPath(tmp_path) / "file" / "below", b"x")

@@ -26,7 +26,11 @@ from experiment_pipeline.storage import tables
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline_tests.bench.watching import anonymous_bytes
-from experiment_pipeline_tests.orchestration.test_tables import COLUMNS, one_column, sample
+from experiment_pipeline_tests.orchestration.test_tables import (
+    COLUMNS,
+    one_column,
+    sample,
+)
 
 ROWS = 1_000_000
 
@@ -44,10 +48,13 @@ def test_a_column_of_any_type_is_the_same_on_a_map(kind: str) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.lists(st.tuples(st.text(max_size=9) | st.none(), st.floats()), max_size=9), st.integers(1, 3)
+    st.lists(st.tuples(st.text(max_size=9) | st.none(), st.floats()), max_size=9),
+    st.integers(1, 3),
 )
 def test_a_large_stored_table_is_read_as_a_small_one(cells, pieces) -> None:
-    """Whether it was written at once or in pieces, texts and bits of numbers are those of the file."""
+    """Whether it was written at once or in pieces, texts and bits of numbers are those
+    of the file.
+    """
     frame = pd.DataFrame(
         {
             "text": pd.Series([text for text, _ in cells], dtype="str"),
@@ -65,23 +72,35 @@ def test_a_large_stored_table_is_read_as_a_small_one(cells, pieces) -> None:
     assert large["number"].to_numpy().tobytes() == small["number"].to_numpy().tobytes()
 
 
-def test_a_large_set_is_on_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what is said of it; nobody can write into it, and some of its rows are an own table."""
+def test_a_large_set_is_on_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is said of it; nobody can write into it, and some of its rows are an
+    own table.
+    """
     path = UPath(tmp_path / "set.parquet")
     held = SetTable(sample(), "ab", np.zeros(3, np.uint8), Origin("", {}, "", ()))
     write_table(path, held)
     monkeypatch.setattr(tables, "WHOLE_BYTES", 0)
     found = read_table(path, SetTable)
     pd.testing.assert_frame_equal(found.rows, held.rows)
-    assert (found.digest, found.origin, len(found.early_stopping)) == (held.digest, held.origin, 3)
+    assert (found.digest, found.origin, len(found.early_stopping)) == (
+        held.digest,
+        held.origin,
+        3,
+    )
     assert not found.rows["float64"].to_numpy().flags.writeable
     some = found.rows.iloc[[0, 1]]
     some.loc[some.index[0], "float64"] = 7.0
     pd.testing.assert_frame_equal(found.rows, held.rows)
 
 
-def test_cells_on_maps_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither while somebody holds the table, nor for its columns, nor for a slice of its rows."""
+def test_cells_on_maps_take_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither while somebody holds the table, nor for its columns, nor for a slice of
+    its rows.
+    """
     numbers = np.random.default_rng(0).random((8, ROWS))
     frame = pd.DataFrame({f"x{place}": row for place, row in enumerate(numbers)})
     frame = frame.assign(
@@ -110,7 +129,9 @@ def test_no_file_is_left_and_none_can_be_found(tmp_path, monkeypatch) -> None:
     assert cells.sum() == 499_500.0
 
 
-def test_a_folder_without_space_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_space_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error says which, and what to do."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(StorageUnreachable, match="TMPDIR") as caught:
@@ -125,7 +146,9 @@ def _anonymous() -> int:
     return anonymous_bytes()
 
 
-def test_batches_on_a_map_are_read_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_on_a_map_are_read_without_a_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A column of texts is a view of the file: Arrow allocates nothing for it."""
     monkeypatch.setattr(mapping, "HELD_BYTES", 0)
     texts = pa.array([f"text {number}" for number in range(10_000)], pa.large_string())
@@ -138,7 +161,9 @@ def test_batches_on_a_map_are_read_without_a_copy(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("most", [0, 1_000_000])
 def test_what_is_large_is_put_aside(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same numbers; a small array is itself, a large one lies in a file and is locked."""
+    """The same numbers; a small array is itself, a large one lies in a file and is
+    locked.
+    """
     monkeypatch.setattr(mapping, "HELD_BYTES", most)
     cells = np.arange(1_000.0)
     found = mapping.aside(cells)
@@ -149,7 +174,9 @@ def test_what_is_large_is_put_aside(most: int, monkeypatch: pytest.MonkeyPatch) 
 # --- arrays as files ---
 
 TYPES = st.sampled_from(["float64", "float32", "int64", "bool", "U3"])
-TABLES = TYPES.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=1, max_dims=3, min_side=0)))
+TABLES = TYPES.flatmap(
+    lambda kind: arrays(kind, array_shapes(min_dims=1, max_dims=3, min_side=0))
+)
 
 
 def written(tables: dict, folder: Path) -> dict[str, Path]:
@@ -159,10 +186,14 @@ def written(tables: dict, folder: Path) -> dict[str, Path]:
 
 
 @given(table=TABLES, columns_first=st.booleans())
-def test_an_array_comes_back_as_it_was(table: np.ndarray, columns_first: bool, tmp_path_factory):
+def test_an_array_comes_back_as_it_was(
+    table: np.ndarray, columns_first: bool, tmp_path_factory
+):
     """Type, shape, values and the order in memory, on which sums depend."""
     table = np.asfortranarray(table) if columns_first else table
-    found = maps.read_tables(written({"a": table}, tmp_path_factory.mktemp("arrays")))["a"]
+    found = maps.read_tables(written({"a": table}, tmp_path_factory.mktemp("arrays")))[
+        "a"
+    ]
     for back in (found, maps.array_of(maps.npy(table))):
         assert back.dtype == table.dtype
         assert back.shape == table.shape
@@ -186,7 +217,9 @@ def test_a_sparse_table_comes_back_as_its_parts(kind: type, tmp_path: Path) -> N
 
 @dataclass(frozen=True)
 class Counting:
-    """Rows that nobody holds: 100 blocks of 1,000, in which each cell is one more than the last."""
+    """Rows that nobody holds: 100 blocks of 1,000, in which each cell is one more than
+    the last.
+    """
 
     shape: tuple[int, int] = (100_000, 4)
 
@@ -195,8 +228,12 @@ class Counting:
             yield np.arange(start, start + 4_000, dtype=np.float64).reshape(1_000, 4)
 
 
-def test_a_table_in_blocks_is_written_as_an_array_is_and_never_whole(tmp_path: Path) -> None:
-    """The bytes of the array, from memory for some blocks; and an array is not copied to be written."""
+def test_a_table_in_blocks_is_written_as_an_array_is_and_never_whole(
+    tmp_path: Path,
+) -> None:
+    """The bytes of the array, from memory for some blocks; and an array is not copied
+    to be written.
+    """
     whole = np.arange(400_000.0).reshape(100_000, 4)
     for table in (Counting(), whole):
         tracemalloc.start()

@@ -2,7 +2,13 @@
 
 from upath import UPath
 
-from experiment_pipeline.reporting.document import Chart, Document, Paragraph, Section, render_html
+from experiment_pipeline.reporting.document import (
+    Chart,
+    Document,
+    Paragraph,
+    Section,
+    render_html,
+)
 from experiment_pipeline.storage.files import files_below, remove, write_bytes
 from experiment_pipeline.storage.page_files import apart, whole
 
@@ -18,7 +24,9 @@ def stored(root: UPath, experiment: str, page: bytes) -> UPath:
 
 
 def test_the_library_is_written_once_for_all_pages_of_a_root(place: UPath) -> None:
-    """A page is small; with its scripts inside again it is what was rendered, but for their mark."""
+    """A page is small; with its scripts inside again it is what was rendered, but for
+    their mark.
+    """
     pages = [stored(place, name, PAGE) for name in ("churn", "visits")]
     (shared,) = (path for path in files_below(place) if path.endswith(".js"))
     assert f'src="../../../{shared}"' in pages[0].read_text(encoding="utf-8")
@@ -33,4 +41,7 @@ def test_a_page_whose_script_is_gone_stays_a_page_that_says_so(place: UPath) -> 
     (script,) = (path for path in files_below(place) if path.startswith("page_files/"))
     remove(place / script)
     assert whole(page) == page.read_bytes()
-    assert b"copy it whole: experiment-pipeline show RUN --copy-reports FOLDER" in whole(page)
+    assert (
+        b"copy it whole: experiment-pipeline show RUN --copy-reports FOLDER"
+        in whole(page)
+    )

@@ -1,4 +1,6 @@
-"""Persistence: the same bytes for the same estimator, and nothing but trusted types back."""
+"""Persistence: the same bytes for the same estimator, and nothing but trusted types
+back.
+"""
 
 from contextlib import nullcontext
 from hashlib import sha256
@@ -9,7 +11,10 @@ import pytest
 from sklearn.dummy import DummyRegressor
 
 from experiment_pipeline import errors
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.fresh_process import printed_by
@@ -23,7 +28,9 @@ print(*digests(), sep="\\n")
 
 
 def pipelines() -> list:
-    """A small fitted pipeline of each built-in algorithm, binary, and of a encoder each."""
+    """A small fitted pipeline of each built-in algorithm, binary, and of a encoder
+    each.
+    """
     search = [
         scenario.one("lightgbm", num_leaves=4),
         scenario.one("random_forest", n_estimators=3, max_depth=3),
@@ -32,44 +39,59 @@ def pipelines() -> list:
     ]
     spec, sets = scenario.experiment(search), scenario.training_sets()
     return [
-        scenario.refit(c, 3 if c.algorithm == "lightgbm" else None, sets.train, sets, spec)
+        scenario.refit(
+            c, 3 if c.algorithm == "lightgbm" else None, sets.train, sets, spec
+        )
         for c in configurations(spec)
     ]
 
 
 def test_what_is_stored_comes_back_and_predicts_the_same() -> None:
-    """A pipeline of any built-in algorithm survives, with the fixed list of types alone."""
+    """A pipeline of any built-in algorithm survives, with the fixed list of types
+    alone.
+    """
     rows = scenario.training_sets().test
     for pipeline in pipelines():
         data = persistence.to_bytes(pipeline)
         reloaded = persistence.from_bytes(data)
         assert persistence.to_bytes(reloaded) == data
         assert persistence.untrusted_types(data) == ()
-        assert np.array_equal(reloaded.predict_proba(rows), pipeline.predict_proba(rows))
+        assert np.array_equal(
+            reloaded.predict_proba(rows), pipeline.predict_proba(rows)
+        )
         assert reloaded.predict(rows).tolist() == pipeline.predict(rows).tolist()
 
 
 def digests() -> list[str]:
-    """Those of the stored pipelines, and the fingerprint of an estimator of one's own."""
+    """Those of the stored pipelines, and the fingerprint of an estimator of
+    one's own.
+    """
     own = Configuration("key", f"{scenario.OWN}.Plain", "onehot", {"b": 1, "a": "x"})
     print_ = fingerprint(
         own, scenario.training_sets(), scenario.experiment([scenario.one("lightgbm")])
     )
     return [
-        *(sha256(persistence.to_bytes(pipeline)).hexdigest() for pipeline in pipelines()),
+        *(
+            sha256(persistence.to_bytes(pipeline)).hexdigest()
+            for pipeline in pipelines()
+        ),
         print_,
     ]
 
 
 def test_two_processes_write_the_same_bytes_under_the_same_names() -> None:
-    """Neither memory addresses nor the order of hashes nor the time reach bytes or fingerprint."""
+    """Neither memory addresses nor the order of hashes nor the time reach bytes or
+    fingerprint.
+    """
     here = digests()
     assert len(set(here)) == 5
     assert printed_by(DIGESTS, PYTHONHASHSEED="2").splitlines() == here
 
 
 def test_bytes_between_fields_do_not_count() -> None:
-    """A structured array is its fields; what lies in its gaps is whatever memory held."""
+    """A structured array is its fields; what lies in its gaps is whatever
+    memory held.
+    """
     kind = np.dtype([("small", "i1"), ("large", "i8")], align=True)
     written = []
     for filler in (b"\x00", b"\xff"):
@@ -103,13 +125,21 @@ def test_what_is_no_skops_file_is_said_to_be_none(data: bytes) -> None:
 
 
 def test_a_category_that_begins_as_a_model_does_is_only_a_text() -> None:
-    """What LightGBM would read as a model is tried, however it begins; other texts are not."""
+    """What LightGBM would read as a model is tried, however it begins; other texts are
+    not.
+    """
     x = np.arange(90.0)
     data = lightgbm.Dataset(x[:, None], x % 7)
-    booster = lightgbm.train({"verbose": -1, "num_leaves": 3, "min_data_in_leaf": 5}, data, 2)
+    booster = lightgbm.train(
+        {"verbose": -1, "num_leaves": 3, "min_data_in_leaf": 5}, data, 2
+    )
     model, estimator = booster.model_to_string(), DummyRegressor()
     changed = model.replace("split_feature=0", "split_feature=999999999")
-    for text, holds in (("tree spraying & pruning", True), (model, True), (f"A{changed}", False)):
+    for text, holds in (
+        ("tree spraying & pruning", True),
+        (model, True),
+        (f"A{changed}", False),
+    ):
         estimator.categories_ = [text, "florist"]
         refused = pytest.raises(errors.InvalidModel, match="was changed")
         with nullcontext() if holds else refused:

@@ -1,4 +1,6 @@
-"""How much memory a process can still take, read from the system and from made-up control groups."""
+"""How much memory a process can still take, read from the system and from made-up
+control groups.
+"""
 
 import subprocess
 import sys
@@ -30,7 +32,10 @@ def test_without_other_limits_the_machine_decides(tmp_path: Path) -> None:
             "sys/fs/cgroup/jobs/memory.max": "400000000\n",
         },
         # In a container: the path is the host's, its own group is the root.
-        {"proc/self/cgroup": "0::/docker/abc\n", "sys/fs/cgroup/memory.max": "400000000\n"},
+        {
+            "proc/self/cgroup": "0::/docker/abc\n",
+            "sys/fs/cgroup/memory.max": "400000000\n",
+        },
         # Version 1.
         {
             "proc/self/cgroup": "12:pids:/x\n4:memory:/jobs/one\n0::/\n",
@@ -39,8 +44,12 @@ def test_without_other_limits_the_machine_decides(tmp_path: Path) -> None:
         },
     ],
 )
-def test_a_control_group_is_the_limit_where_it_is_tighter(files: Mapping[str, str], tmp_path):
-    """Of a container, a job of Slurm or systemd; what this process holds is taken off."""
+def test_a_control_group_is_the_limit_where_it_is_tighter(
+    files: Mapping[str, str], tmp_path
+):
+    """Of a container, a job of Slurm or systemd; what this process holds is
+    taken off.
+    """
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,5 +66,7 @@ def test_ulimit_counts_what_is_mapped() -> None:
         "print(0 < x.size < 3072000000, x.limited_by)"
     )
     command = f"ulimit -v 3000000; exec {sys.executable} -c '{ask}'"
-    done = subprocess.run(["bash", "-c", command], check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        ["bash", "-c", command], check=True, stdout=subprocess.PIPE, text=True
+    )
     assert done.stdout == "True ulimit -v\n"

@@ -17,7 +17,9 @@ FILES = {name: f"content of {name}\n".encode() for name in (*SMALL, "model.skops
 
 def git(folder: Path, *arguments: str) -> str:
     """What git prints."""
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True)
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, check=True
+    )
     return done.stdout.decode().strip()
 
 
@@ -43,7 +45,17 @@ def checkout(tmp_path: Path) -> Path:
     git(tmp_path, "init", "--quiet", "--initial-branch=main", str(folder))
     (folder / "train.py").write_text("print('hello')\n")
     git(folder, "add", ".")
-    git(folder, "-c", "user.name=me", "-c", "user.email=me@here", "commit", "--quiet", "-m", "one")
+    git(
+        folder,
+        "-c",
+        "user.name=me",
+        "-c",
+        "user.email=me@here",
+        "commit",
+        "--quiet",
+        "-m",
+        "one",
+    )
     (folder / "staged.py").write_text("")
     git(folder, "add", "staged.py")
     (folder / "train.py").write_text("print('changed')\n")
@@ -72,7 +84,9 @@ def test_the_next_version_stands_on_the_one_before(bare: Path) -> None:
 
 
 def test_a_version_is_committed_once(bare: Path) -> None:
-    """Again, now with more files, it is the same commit; another model under its tag is an error."""
+    """Again, now with more files, it is the same commit; another model under its tag is
+    an error.
+    """
     fewer = {name: FILES[name] for name in FILES.keys() - {"sets.json"}}
     first = commit_version(f"file://{bare}", "flights", "v0001", fewer, CREATED)
     again = commit_version(f"file://{bare}", "flights", "v0001", FILES, CREATED)
@@ -87,7 +101,9 @@ def test_a_version_is_committed_once(bare: Path) -> None:
 def test_a_users_files_and_index_stay_as_they_are(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checked-out repository, here named `.`, gets a branch and a tag; nothing else changes."""
+    """A checked-out repository, here named `.`, gets a branch and a tag; nothing else
+    changes.
+    """
     monkeypatch.chdir(checkout)
     before = git(checkout, "status", "--porcelain", "--branch")
     index = (checkout / ".git" / "index").read_bytes()
@@ -103,7 +119,9 @@ def test_a_users_files_and_index_stay_as_they_are(
 
 def test_a_refusal_is_told_in_gits_own_words(tmp_path: Path) -> None:
     """No repository at the path: git's message, and what to do."""
-    with pytest.raises(ExportError, match="does not appear to be a git repository") as told:
+    with pytest.raises(
+        ExportError, match="does not appear to be a git repository"
+    ) as told:
         commit_version(str(tmp_path), "flights", "v0001", FILES, CREATED)
     assert "export.repository" in told.value.fix
     url = "https://me:s3cr3t@127.0.0.1:1/models.git"
@@ -136,7 +154,9 @@ def test_a_hooks_variables_lead_nowhere(
 
 
 def test_code_provenance_says_dirty(checkout: Path, tmp_path: Path) -> None:
-    """Commit and dirty flag of a directory, untracked files included; unknown outside a repository."""
+    """Commit and dirty flag of a directory, untracked files included; unknown outside a
+    repository.
+    """
     assert provenance.code_provenance(tmp_path) == CodeProvenance(None, dirty=None)
     head = git(checkout, "rev-parse", "HEAD")
     assert provenance.code_provenance(checkout) == CodeProvenance(head, dirty=True)
@@ -147,8 +167,14 @@ def test_code_provenance_says_dirty(checkout: Path, tmp_path: Path) -> None:
 
 
 def test_the_environment_is_pinned() -> None:
-    """Installed versions by distribution, and own packages by the distribution they are of."""
-    found = dict(provenance.environment(["scikit-learn"], ["lightgbm", "no_such_module"]).packages)
+    """Installed versions by distribution, and own packages by the distribution they are
+    of.
+    """
+    found = dict(
+        provenance.environment(
+            ["scikit-learn"], ["lightgbm", "no_such_module"]
+        ).packages
+    )
     assert list(found) == ["scikit-learn", "lightgbm", "no-such-module"]
     assert found["scikit-learn"] == pytest.importorskip("sklearn").__version__
     assert found["no-such-module"] is None

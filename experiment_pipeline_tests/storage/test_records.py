@@ -1,4 +1,6 @@
-"""Records come back from JSON as they went, or as the error that who reads them names."""
+"""Records come back from JSON as they went, or as the error that who reads
+them names.
+"""
 
 import json
 import math
@@ -33,7 +35,11 @@ class Outer:
 
 
 RECORD = Outer(
-    "ä", Inner(0.1 + 0.2), {"a": 1, "b": 1.0, "c": True, "d": None, "e": "1"}, 0.25, ("x",)
+    "ä",
+    Inner(0.1 + 0.2),
+    {"a": 1, "b": 1.0, "c": True, "d": None, "e": "1"},
+    0.25,
+    ("x",),
 )
 
 
@@ -41,7 +47,13 @@ def test_a_record_comes_back_to_the_bit_and_type() -> None:
     """Numbers keep every digit, settings their type, lists become tuples again."""
     back = from_json(Outer, to_json(RECORD), DAMAGE)
     assert back == RECORD
-    assert [type(value) for value in back.settings.values()] == [int, float, bool, type(None), str]
+    assert [type(value) for value in back.settings.values()] == [
+        int,
+        float,
+        bool,
+        type(None),
+        str,
+    ]
     assert to_json(back) == to_json(RECORD)
 
 

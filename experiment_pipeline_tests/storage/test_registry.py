@@ -1,4 +1,6 @@
-"""Versions of an exported model: visible at once or never, numbered once, proven first."""
+"""Versions of an exported model: visible at once or never, numbered once,
+proven first.
+"""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +11,19 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, PredictionsChanged
-from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
+from experiment_pipeline.stages.exported_model.reload_check import (
+    check_in_fresh_process,
+)
 from experiment_pipeline.storage import registry as storage_registry
 from experiment_pipeline.storage.files import read_bytes, remove, write_bytes
 from experiment_pipeline.storage.provenance import CodeProvenance, cpu_kernel
 from experiment_pipeline.storage.records import to_json
-from experiment_pipeline.storage.registry import Approval, ModelPackage, Registry, find_model
+from experiment_pipeline.storage.registry import (
+    Approval,
+    ModelPackage,
+    Registry,
+    find_model,
+)
 from experiment_pipeline_tests import exported
 
 CREATED = "2026-01-02T03:04:05+00:00"
@@ -24,7 +33,9 @@ def package(model: bytes = b"model", **files: bytes) -> ModelPackage:
     """Files that stand for a model; the registry never looks into them."""
     decisive = {
         "trusted_types.json": b"[]",
-        **dict.fromkeys(("preparation.yaml", "schema.yaml", "hyperparameters.yaml"), b""),
+        **dict.fromkeys(
+            ("preparation.yaml", "schema.yaml", "hyperparameters.yaml"), b""
+        ),
         **dict.fromkeys(("signature.json", "sets.json", "intervals.json"), b"{}"),
     }
     return ModelPackage(
@@ -68,7 +79,9 @@ def test_a_version_is_written_with_its_manifest(registry: Registry) -> None:
     assert model.read("model.skops") == b"model"
     assert model.files().keys() == {*package().files, "manifest.json"}
     assert model.manifest.cpu == cpu_kernel() != ""
-    assert {"claims/v0001.json", "history/v0001.json"} <= set(before := names(registry.folder))
+    assert {"claims/v0001.json", "history/v0001.json"} <= set(
+        before := names(registry.folder)
+    )
     again = registry.publish(package(**{"README.md": b"a later card"}), accept)
     assert (again.version, again.reused) == ("v0001", True)
     assert names(registry.folder) == before
@@ -84,8 +97,12 @@ def test_the_champion_is_the_latest_version(registry: Registry) -> None:
     assert registry.model("v0003").read("model.skops") == b"one"
 
 
-def test_what_a_dead_exporter_left_is_never_read(registry: Registry, monkeypatch) -> None:
-    """A version without its manifest does not exist, and its number is not used again."""
+def test_what_a_dead_exporter_left_is_never_read(
+    registry: Registry, monkeypatch
+) -> None:
+    """A version without its manifest does not exist, and its number is not
+    used again.
+    """
     monkeypatch.setattr(storage_registry, "_PATIENCE", 0.1)
 
     class KilledError(Exception):
@@ -134,12 +151,20 @@ def test_a_failed_check_leaves_nothing(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("different", [4, 1])
-def test_exporters_at_once_share_a_version_for_one_model_alone(registry: Registry, different: int):
-    """Four models get four numbers; exporters of one wait for the one that took the first number."""
+def test_exporters_at_once_share_a_version_for_one_model_alone(
+    registry: Registry, different: int
+):
+    """Four models get four numbers; exporters of one wait for the one that took the
+    first number.
+    """
     models = [f"model {number % different}".encode() for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        published = list(pool.map(lambda model: registry.publish(package(model), accept), models))
-    assert len({one.version for one in published}) == len(registry.versions()) == different
+        published = list(
+            pool.map(lambda model: registry.publish(package(model), accept), models)
+        )
+    assert (
+        len({one.version for one in published}) == len(registry.versions()) == different
+    )
     for one, model in zip(published, models, strict=True):
         assert registry.model(one.version).read("model.skops") == model
 
@@ -168,7 +193,9 @@ def test_a_changed_file_is_never_used(registry: Registry) -> None:
 
 @pytest.mark.parametrize("name", ["model.skops", "manifest.json"])
 def test_a_damaged_champion_is_followed_by_its_model(disk: Registry, name: str) -> None:
-    """The same model becomes the next version, it is said which file is damaged, and that stays."""
+    """The same model becomes the next version, it is said which file is damaged, and
+    that stays.
+    """
     one = package(**{"README.md": b"the card"})
     disk.publish(one, accept)
     path = disk.folder / "v0001" / name
@@ -184,7 +211,9 @@ def test_a_damaged_champion_is_followed_by_its_model(disk: Registry, name: str) 
 
 
 def test_a_model_is_found_by_folder_root_or_name(registry: Registry) -> None:
-    """A version's folder, <root>/<experiment>, and an experiment's name lead to it; else an error."""
+    """A version's folder, <root>/<experiment>, and an experiment's name lead to it;
+    else an error.
+    """
     with pytest.raises(InvalidModel, match="neither the folder of a version nor"):
         find_model("flights")
     with pytest.raises(InvalidModel, match=r"holds no manifest\.json"):
@@ -218,7 +247,9 @@ def guarded(model: bytes = b"model") -> ModelPackage:
 
 
 def test_a_registry_where_all_wait_says_what_to_do(registry: Registry) -> None:
-    """The error names the version and the command; without the YAML's key the model is champion."""
+    """The error names the version and the command; without the YAML's key the model is
+    champion.
+    """
     registry.publish(guarded(), accept)
     assert registry.champion() is None
     with pytest.raises(InvalidModel, match=r"v0001 must be approved first") as caught:
@@ -231,7 +262,9 @@ def test_a_registry_where_all_wait_says_what_to_do(registry: Registry) -> None:
 
 
 def test_the_champion_is_the_latest_approved_version(registry: Registry) -> None:
-    """Whatever was published or approved since; the approved model again is not a new version."""
+    """Whatever was published or approved since; the approved model again is not a new
+    version.
+    """
     for model in (b"one", b"two", b"three"):
         registry.publish(guarded(model), accept)
     registry.approve(Approval("v0002", "ada", AT))
@@ -250,15 +283,24 @@ def test_the_champion_is_the_latest_approved_version(registry: Registry) -> None
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", to_json(Approval("v0001", "", AT)), to_json(Approval("v0009", "ada", AT))],
+    [
+        b"",
+        b"{",
+        to_json(Approval("v0001", "", AT)),
+        to_json(Approval("v0009", "ada", AT)),
+    ],
     ids=["empty", "cut short", "nobody", "another version"],
 )
-def test_a_file_that_is_no_approval_approves_nothing(disk: Registry, content: bytes) -> None:
+def test_a_file_that_is_no_approval_approves_nothing(
+    disk: Registry, content: bytes
+) -> None:
     """The version waits on, and whoever approves it is told which file to delete."""
     disk.publish(guarded(), accept)
     write_bytes(disk.folder / "approvals" / "v0001.json", content)
     assert (disk.waiting(), disk.champion()) == ({"v0001"}, None)
-    with pytest.raises(EntryCorrupt, match=r"v0001\.json: is not a decision about v0001"):
+    with pytest.raises(
+        EntryCorrupt, match=r"v0001\.json: is not a decision about v0001"
+    ):
         disk.approve(Approval("v0001", "ada", AT))
 
 
@@ -268,8 +310,12 @@ def test_a_manifest_of_another_experiment_is_no_champion(disk: Registry) -> None
     other = Registry(disk.root, "trains")
     for registry, version in ((other, "v0001"), (disk, "v0002")):
         for name in (*package().files, "manifest.json"):
-            write_bytes(registry.folder / version / name, disk.model("v0001").files()[name])
-        with pytest.raises(InvalidModel, match="is the manifest of flights v0001, another model"):
+            write_bytes(
+                registry.folder / version / name, disk.model("v0001").files()[name]
+            )
+        with pytest.raises(
+            InvalidModel, match="is the manifest of flights v0001, another model"
+        ):
             find_model(str(disk.root / registry.experiment)).read("model.skops")
 
 
@@ -278,7 +324,9 @@ def test_of_two_approvers_at_once_one_is_recorded(registry: Registry) -> None:
     registry.publish(guarded(), accept)
     people = ["ada", "bob", "cleo", "dan"]
     with ThreadPoolExecutor(4) as pool:
-        given = list(pool.map(lambda by: registry.approve(Approval("v0001", by, AT)), people))
+        given = list(
+            pool.map(lambda by: registry.approve(Approval("v0001", by, AT)), people)
+        )
     assert len({one.by for one in given}) == 1
     assert registry.approvals()["v0001"] == given[0]
     assert registry.approve(Approval("v0001", "eve", AT)) == given[0]

@@ -44,7 +44,9 @@ HARMLESS = 'TOKENIZER = "words"\nmax_tokens = 512\npassword = os.environ["PASSWO
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: MonkeyPatch) -> Path:
-    """A committed project with a package of its own, which a test imports as users do."""
+    """A committed project with a package of its own, which a test imports as
+    users do.
+    """
     folder = tmp_path / "project"
     (folder / "clinic").mkdir(parents=True)
     for name, text in FILES.items():
@@ -59,11 +61,15 @@ def project(tmp_path: Path, monkeypatch: MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run_cell(monkeypatch: MonkeyPatch) -> RunCell:
-    """Run a cell as a kernel does, by name and text, in a notebook of the test's own."""
+    """Run a cell as a kernel does, by name and text, in a notebook of the
+    test's own.
+    """
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
     def run_in_main(name: str, text: str) -> None:
-        monkeypatch.setitem(linecache.cache, name, (len(text), None, text.splitlines(True), name))
+        monkeypatch.setitem(
+            linecache.cache, name, (len(text), None, text.splitlines(True), name)
+        )
         exec(compile(text, name, "exec"), vars(sys.modules["__main__"]))
 
     return run_in_main
@@ -71,11 +77,15 @@ def run_cell(monkeypatch: MonkeyPatch) -> RunCell:
 
 def code_of(project: Path, *paths: str) -> run_code.RunCode:
     """The code of an experiment that tries these algorithms."""
-    return run_code.run_code(scenario.spec(search=[{"algorithm": one} for one in paths]), project)
+    return run_code.run_code(
+        scenario.spec(search=[{"algorithm": one} for one in paths]), project
+    )
 
 
 def test_own_modules_are_kept(project: Path, monkeypatch: MonkeyPatch) -> None:
-    """Modules of the same folder are kept, others named with their version; git is not needed."""
+    """Modules of the same folder are kept, others named with their version; git is not
+    needed.
+    """
     found = code_of(project, MINE, "skops.io.Own", "sklearn.svm.SVC", "no.such.One")
     assert found.files == {f"code/{name}": FILES[name] for name in [*FILES][:3]}
     assert found.packages == {"skops": pytest.importorskip("skops").__version__}
@@ -87,9 +97,14 @@ def test_own_modules_are_kept(project: Path, monkeypatch: MonkeyPatch) -> None:
 
 
 def test_the_patch_gives_back_what_was_not_committed(project: Path) -> None:
-    """Changed, deleted and used new files come back by `git apply`; what cannot be kept is named."""
+    """Changed, deleted and used new files come back by `git apply`; what cannot be kept
+    is named.
+    """
     models = FILES["clinic/models.py"] + "\n# é, without an end of line"
-    changed = {"clinic/models.py": models.encode(), "clinic/added.py": HARMLESS.encode()}
+    changed = {
+        "clinic/models.py": models.encode(),
+        "clinic/added.py": HARMLESS.encode(),
+    }
     changed["clinic/helper.py"] = b"from clinic import added\n\nWEIGHT = 2\n"
     lost = {"large.csv": b"1,2\n" * 400_000, "b.bin": b"\0", "latin.txt": b"caf\xe9\n"}
     for name, content in (changed | lost | {"notes.txt": b"private"}).items():
@@ -108,7 +123,9 @@ def test_the_patch_gives_back_what_was_not_committed(project: Path) -> None:
 
 
 def test_secrets_are_not_kept(project: Path) -> None:
-    """Lines that look like secrets are masked; what is ignored, or named like a secret, is left out."""
+    """Lines that look like secrets are masked; what is ignored, or named like a secret,
+    is left out.
+    """
     forbidden = ("deploy.pem", "my_credentials.json", ".env", "clinic/local.py")
     for name, text in (SECRETS | dict.fromkeys(forbidden, SECRET)).items():
         (project / name).write_text(f"{text}\n")
@@ -118,14 +135,19 @@ def test_secrets_are_not_kept(project: Path) -> None:
     found = code_of(project, MINE)
     assert SECRET not in str(found)
     assert HARMLESS in found.files["code/clinic/models.py"]
-    left_out = ("code/clinic/local.py: ignored by git", "deploy.pem: named like a file of secrets")
+    left_out = (
+        "code/clinic/local.py: ignored by git",
+        "deploy.pem: named like a file of secrets",
+    )
     assert [why in found.left_out for why in left_out] == [True, True]
     assert found.files[PATCH].count("***") > len(SECRETS)
     assert not [name for name in forbidden if f"b/{name}" in found.files[PATCH]]
 
 
 def test_a_class_of_a_notebook_is_its_text(project: Path, run_cell: RunCell) -> None:
-    """The class alone is kept, not the rest of its cell; one without a known source is named."""
+    """The class alone is kept, not the rest of its cell; one without a known source is
+    named.
+    """
     text = "@marked\nclass Cell:\n    def fit(self): ...\n"
     run_cell("<cell 1>", f"def marked(one):\n    return one\n{text}x = 1\n")
     found = code_of(project, "__main__.Cell", "__main__.Gone")
@@ -144,15 +166,21 @@ CELLS = {
 def test_a_module_is_written_of_a_notebook(
     tmp_path: Path, monkeypatch: MonkeyPatch, run_cell: RunCell
 ) -> None:
-    """With imports and functions that a class uses, in order; a table of the notebook is refused."""
+    """With imports and functions that a class uses, in order; a table of the notebook
+    is refused.
+    """
     for name, cell in CELLS.items():
         run_cell(name, cell)
-    (tmp_path / "written_of_cells.py").write_text(run_code.module_of_main(["Half", "halved"]))
+    (tmp_path / "written_of_cells.py").write_text(
+        run_code.module_of_main(["Half", "halved"])
+    )
     with pytest.raises(InvalidExperiment, match="Fixed uses y of the notebook"):
         run_code.module_of_main(["Fixed"])
     monkeypatch.syspath_prepend(tmp_path)
     half = importlib.import_module("written_of_cells").Half
-    assert half(alpha=0).fit([[0.0], [1.0]], [0.0, 4.0]).coef_.tolist() == pytest.approx([2])
+    assert half(alpha=0).fit(
+        [[0.0], [1.0]], [0.0, 4.0]
+    ).coef_.tolist() == pytest.approx([2])
 
 
 USED = """import numpy as np
@@ -164,7 +192,9 @@ class Own(Base): used = DEPTH, DROPPED, WEIGHTS, FIRST, least()
 
 
 def test_what_a_class_uses_of_a_notebook_is_its_code(run_cell: RunCell) -> None:
-    """Another constant, function or base makes another class; what it does not use makes none."""
+    """Another constant, function or base makes another class; what it does not use
+    makes none.
+    """
     changes = ("DEPTH = 4", "DROPPED = {'id', 'name'}", "WEIGHTS = np.array([1, 3])")
     changes += ("FIRST = Base(alpha=2)", "def least(): return 2", "Base = Lasso")
     found = []
@@ -178,8 +208,12 @@ def test_what_a_class_uses_of_a_notebook_is_its_code(run_cell: RunCell) -> None:
         run_code.own_code("__main__:Gone")
 
 
-def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: MonkeyPatch) -> None:
-    """In database, archive, version and commit, without secrets; an unused file makes no version."""
+def test_where_the_code_is_kept(
+    project: Path, storage: Path, monkeypatch: MonkeyPatch
+) -> None:
+    """In database, archive, version and commit, without secrets; an unused file makes
+    no version.
+    """
     repository = project.with_name("models.git")
     git(project, "init", "--bare", str(repository))
     helper = f'PASSWORD = "{SECRET}"\n\n\ndef same(rows):\n    return rows\n'
@@ -198,12 +232,18 @@ def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: Monke
     assert [one.what for one in compare(*ids).changes] == [PATCH]
     assert list(questions.versions(spec.name)["version"]) == ["v0001"]
     version = Registry(location(str(storage)), spec.name).model("v0001")
-    assert version.read("code/clinic/helper.py").decode() == helper.replace(SECRET, "***")
+    assert version.read("code/clinic/helper.py").decode() == helper.replace(
+        SECRET, "***"
+    )
     for name in (PATCH, "code/clinic/helper.py"):
         shown = git(repository, "show", f"{spec.name}/v0001:models/{spec.name}/{name}")
         assert shown == version.read(name).decode().strip()
     before = [questions.files_of(questions.run_of(None, one)) for one in ids]
-    assert not [f for f in storage.rglob("*") if f.is_file() and SECRET.encode() in f.read_bytes()]
+    assert not [
+        f
+        for f in storage.rglob("*")
+        if f.is_file() and SECRET.encode() in f.read_bytes()
+    ]
     monkeypatch.setenv(VARIABLE, f"sqlite:///{project}/another.sqlite")
     assert reindex(location(str(storage)), print) == 2
     assert [questions.files_of(questions.run_of(None, one)) for one in ids] == before
@@ -212,10 +252,15 @@ def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: Monke
 def test_a_module_that_was_edited_is_another_one(
     tmp_path: Path, monkeypatch: MonkeyPatch, run_cell: RunCell
 ) -> None:
-    """A kernel lives on while its user edits: what was trained with the old text is not taken for the new."""
+    """A kernel lives on while its user edits: what was trained with the old text is not
+    taken for the new.
+    """
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "edited_twice.py").write_text("A = 1\n")
-    run_cell("<cell>", "import edited_twice\ndef prepared(rows): return rows * edited_twice.A\n")
+    run_cell(
+        "<cell>",
+        "import edited_twice\ndef prepared(rows): return rows * edited_twice.A\n",
+    )
     paths = ["edited_twice:A", "__main__:prepared"]
     before = run_code.source_digests(paths)
     assert run_code.source_digests(paths) == before

@@ -17,7 +17,9 @@ SHARES = (0.6, 0.2, 0.2)
 
 
 def made(rows: int, seed: int = 0, **columns) -> pd.DataFrame:
-    """Return random rows: two features, a target, an id, a group of ten rows, a time."""
+    """Return random rows: two features, a target, an id, a group of ten rows,
+    a time.
+    """
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -27,7 +29,8 @@ def made(rows: int, seed: int = 0, **columns) -> pd.DataFrame:
             "cost": rng.normal(size=rows),
             "visit_id": [f"{seed}-{number}" for number in range(rows)],
             "patient": [f"{seed}-{number // 10}" for number in range(rows)],
-            "visited": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(rows), unit="h"),
+            "visited": pd.Timestamp("2024-01-01")
+            + pd.to_timedelta(np.arange(rows), unit="h"),
         }
     )
     return frame.assign(**columns).rename_axis(index="row_number")

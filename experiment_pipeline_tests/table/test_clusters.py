@@ -30,7 +30,9 @@ def tied(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares(frame: pd.DataFrame) -> tuple[float, float]:
-    """Return which shares of the equal rows are people for sure, and copies for sure."""
+    """Return which shares of the equal rows are people for sure, and copies
+    for sure.
+    """
     found = equal_rows([frame], list(frame.columns), "s")
     assert found.repeated.any()
     return found.by_chance[found.repeated].mean(), found.copied[found.repeated].mean()
@@ -63,7 +65,13 @@ def test_people_of_few_values_are_people(table):
         tied(measures(1_000)),
         flags(1_000, [0.3] * 3).assign(a=RNG(2).integers(0, 20_000, 1_000)),
     ],
-    ids=["measures", "one measure", "a measure and flags", "tied measures", "whole numbers"],
+    ids=[
+        "measures",
+        "one measure",
+        "a measure and flags",
+        "tied measures",
+        "whole numbers",
+    ],
 )
 def test_a_concatenated_file_is_copies(once, times):
     """Where nothing around a row lets expect another, equal rows are copies."""
@@ -83,15 +91,25 @@ def test_the_order_of_rows_and_columns_changes_no_answer():
 
 
 def test_intervals_resample_copies_together_and_people_apart():
-    """Rows four times are a quarter of the clusters; people of few values are one cluster each."""
+    """Rows four times are a quarter of the clusters; people of few values are one
+    cluster each.
+    """
     copies = pd.concat([made(100)] * 4, ignore_index=True)
-    assert len(np.unique(resampling_clusters(copies, experiment(RANDOM), ["a", "b"]))) == 100
+    assert (
+        len(np.unique(resampling_clusters(copies, experiment(RANDOM), ["a", "b"])))
+        == 100
+    )
     people = made(400, a=np.arange(400) % 5)
-    assert len(np.unique(resampling_clusters(people, experiment(RANDOM), ["a", "b"]))) == 400
-    # A corrected label moves no copy: only people who equal others are told apart by it.
+    assert (
+        len(np.unique(resampling_clusters(people, experiment(RANDOM), ["a", "b"])))
+        == 400
+    )
+    # A corrected label moves no copy: only people who equal others are told apart by
+    # it.
     relabelled = copies.assign(readmitted=copies["readmitted"].to_numpy()[::-1])
     before, after = (
-        resampling_clusters(rows, experiment(RANDOM), ["a", "b"]) for rows in (copies, relabelled)
+        resampling_clusters(rows, experiment(RANDOM), ["a", "b"])
+        for rows in (copies, relabelled)
     )
     assert np.array_equal(before, after)
 
@@ -99,15 +117,23 @@ def test_intervals_resample_copies_together_and_people_apart():
 def test_clusters_of_a_split_by_time_know_that_they_are_consecutive() -> None:
     """Days may resemble their neighbours; rows of a random split are strangers."""
     rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=6, freq="12h")})
-    by_day = resampling_clusters(rows, spec_of(split={"by": "time", "column": "day"}), [])
+    by_day = resampling_clusters(
+        rows, spec_of(split={"by": "time", "column": "day"}), []
+    )
     assert isinstance(by_day, ConsecutiveClusters)
     assert by_day.tolist() == [0, 0, 1, 1, 2, 2]
-    assert not isinstance(resampling_clusters(rows, spec_of(), ["day"]), ConsecutiveClusters)
+    assert not isinstance(
+        resampling_clusters(rows, spec_of(), ["day"]), ConsecutiveClusters
+    )
 
 
 def test_ids_that_repeat_over_time_are_a_second_clustering() -> None:
-    """Customers who come on several days are numbered; ids met once, and other splits, are not."""
-    rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=4), "who": [*"abab"]})
+    """Customers who come on several days are numbered; ids met once, and other splits,
+    are not.
+    """
+    rows = pd.DataFrame(
+        {"day": pd.date_range("2024-01-01", periods=4), "who": [*"abab"]}
+    )
 
     def dimensions(frame: pd.DataFrame, **split: object) -> int:
         return resampling_clusters(frame, spec_of(split=split), ["day"]).ndim

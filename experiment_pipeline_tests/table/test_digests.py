@@ -28,11 +28,22 @@ def test_hashes_never_change():
 
 
 def test_a_value_hashes_the_same_in_every_type():
-    """Integers, floats, nullables, booleans, categories and objects agree on equal values."""
-    ones = [pd.Series([1]), pd.Series([1.0]), pd.Series([1], dtype="Int64"), pd.Series([True])]
+    """Integers, floats, nullables, booleans, categories and objects agree on equal
+    values.
+    """
+    ones = [
+        pd.Series([1]),
+        pd.Series([1.0]),
+        pd.Series([1], dtype="Int64"),
+        pd.Series([True]),
+    ]
     assert len({value_hashes(column)[0] for column in ones}) == 1
     texts = pd.Series(["x", None])
-    for other in (texts.astype(object), texts.astype("category"), texts.astype("string")):
+    for other in (
+        texts.astype(object),
+        texts.astype("category"),
+        texts.astype("string"),
+    ):
         assert (value_hashes(other) == value_hashes(texts)).all()
     gap = pd.Series([1, None], dtype="Int64")
     assert (value_hashes(gap.astype("category")) == value_hashes(gap)).all()
@@ -42,8 +53,14 @@ def test_a_value_hashes_the_same_in_every_type():
 
 
 def test_different_values_differ_and_columns_are_told_apart_but_not_ordered():
-    """Neighbouring long integers, signs, text and number, missing and zero; values that swap their columns."""
-    values = [pd.Series([2**53, 2**53 + 1]), pd.Series([0.5, -0.5]), pd.Series([0.0, np.nan])]
+    """Neighbouring long integers, signs, text and number, missing and zero; values that
+    swap their columns.
+    """
+    values = [
+        pd.Series([2**53, 2**53 + 1]),
+        pd.Series([0.5, -0.5]),
+        pd.Series([0.0, np.nan]),
+    ]
     assert all(len(set(value_hashes(column))) == 2 for column in values)
     assert value_hashes(pd.Series(["1"]))[0] != value_hashes(pd.Series([1]))[0]
     assert value_hashes(pd.Series([0.0]))[0] == value_hashes(pd.Series([-0.0]))[0]
@@ -81,8 +98,13 @@ def test_every_difference_changes_the_digest(other: pd.DataFrame) -> None:
 
 
 def test_names_are_told_apart_and_only_the_row_number_counts_as_index() -> None:
-    """Two columns are not one with a longer name; an index of another name is no part of the table."""
-    assert len({table_digest(pd.DataFrame({text: [1]})) for text in ("ab\nint64", "ab")}) == 2
+    """Two columns are not one with a longer name; an index of another name is no part
+    of the table.
+    """
+    assert (
+        len({table_digest(pd.DataFrame({text: [1]})) for text in ("ab\nint64", "ab")})
+        == 2
+    )
     plain = FRAME.reset_index(drop=True)
     assert table_digest(plain) == table_digest(plain.set_index(pd.Index([7, 8, 9])))
     assert table_digest(plain) != table_digest(FRAME)
@@ -93,13 +115,20 @@ def test_storing_keeps_the_digest() -> None:
     stream = io.BytesIO()
     FRAME.to_parquet(stream)
     assert table_digest(pd.read_parquet(stream)) == table_digest(FRAME)
-    assert table_digest(pd.concat([FRAME.iloc[:1], FRAME.iloc[1:]])) == table_digest(FRAME)
+    assert table_digest(pd.concat([FRAME.iloc[:1], FRAME.iloc[1:]])) == table_digest(
+        FRAME
+    )
 
 
 @given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))
-def test_texts_differ_exactly_when_digests_do(first: list[str], second: list[str]) -> None:
+def test_texts_differ_exactly_when_digests_do(
+    first: list[str], second: list[str]
+) -> None:
     """Any two text columns have equal digests when, and only when, they are equal."""
-    one, two = (pd.DataFrame({"a": pd.Series(values, dtype="str")}) for values in (first, second))
+    one, two = (
+        pd.DataFrame({"a": pd.Series(values, dtype="str")})
+        for values in (first, second)
+    )
     assert (table_digest(one) == table_digest(two)) == (first == second)
 
 
@@ -109,12 +138,16 @@ def nested(*cells: object) -> str:
 
 
 def test_lists_and_mappings_have_a_digest() -> None:
-    """Nested cells count by value: the order of a mapping's keys and numpy's types do not."""
+    """Nested cells count by value: the order of a mapping's keys and numpy's types do
+    not.
+    """
     first = nested({"x": 1, "y": [1.5, None]}, [1, 2], None)
     assert first == nested({"y": [1.5, np.nan], "x": 1}, np.array([1, 2]), None)
     assert first != nested({"x": 1, "y": [1.5, None]}, [2, 1], None)
     assert first != nested({"x": 1, "y": [1.5, None]}, [1, "2"], None)
     assert first != nested({"x": 1, "z": [1.5, None]}, [1, 2], None)
     assert nested([[1], [2]]) != nested([[1, 2]]) != nested(["1, 2"])
-    of_arrow = pd.DataFrame({"a": [[1], [2]]}, dtype=pd.ArrowDtype(pa.list_(pa.int64())))
+    of_arrow = pd.DataFrame(
+        {"a": [[1], [2]]}, dtype=pd.ArrowDtype(pa.list_(pa.int64()))
+    )
     assert table_digest(of_arrow) != table_digest(of_arrow.iloc[::-1])

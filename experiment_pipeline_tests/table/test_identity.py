@@ -30,13 +30,17 @@ def _overlap(before: pd.DataFrame, now: pd.DataFrame, *ids: str) -> float:
 def test_dropping_or_adding_columns_and_shuffling_rows_changes_nothing() -> None:
     """All rows are recognised by the columns that are still there."""
     rows = _table().drop(columns="id")
-    assert _overlap(rows, rows.drop(columns="income").sample(frac=1, random_state=0)) > 0.9
+    assert (
+        _overlap(rows, rows.drop(columns="income").sample(frac=1, random_state=0)) > 0.9
+    )
     assert _overlap(rows, rows.assign(month=3)[[*reversed(rows.columns), "month"]]) == 1
     assert _overlap(rows, rows.astype({"age": "float64"})) == 1
 
 
 def test_a_row_more_or_less_is_a_row_more_or_less() -> None:
-    """The overlap is the share of the present rows that was seen, within three points."""
+    """The overlap is the share of the present rows that was seen, within
+    three points.
+    """
     rows, others = _table().drop(columns="id"), _table(seed=1).drop(columns="id")
     assert _overlap(rows, pd.concat([rows, others[:1]])) == pytest.approx(1, abs=1e-3)
     assert _overlap(rows, rows[:1_500]) == pytest.approx(1, abs=0.03)
@@ -46,7 +50,9 @@ def test_a_row_more_or_less_is_a_row_more_or_less() -> None:
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_another_table_of_the_same_kind_is_not_taken_for_the_same_rows(seed: int) -> None:
+def test_another_table_of_the_same_kind_is_not_taken_for_the_same_rows(
+    seed: int,
+) -> None:
     """Rows that look alike by chance are not counted, with ids and without."""
     rows, others = _table(), _table(seed=seed)
     assert _overlap(rows, others, "id") == 0
@@ -58,7 +64,9 @@ def test_another_table_of_the_same_kind_is_not_taken_for_the_same_rows(seed: int
 
 
 def test_declared_ids_decide_whatever_the_other_columns_say() -> None:
-    """A corrected value is no other row, and an id that is gone leaves the other columns."""
+    """A corrected value is no other row, and an id that is gone leaves the other
+    columns.
+    """
     rows = _table()
     corrected = rows.assign(income=rows["income"] * 2)
     assert _overlap(rows, corrected, "id") == 1
@@ -70,7 +78,9 @@ def test_declared_ids_decide_whatever_the_other_columns_say() -> None:
 def test_wide_tables_keep_the_ids_and_the_columns_that_tell_most() -> None:
     """A sample is bounded: 1,000 rows, 64 columns."""
     rows = _table()
-    wide = pd.concat([rows, pd.DataFrame({f"c{i}": 0 for i in range(90)}, rows.index)], axis=1)
+    wide = pd.concat(
+        [rows, pd.DataFrame({f"c{i}": 0 for i in range(90)}, rows.index)], axis=1
+    )
     sample = sample_rows(wide, ["member"])
     assert sample.hashes.shape == (1_000, 64)
     assert list(sample.hashes.columns[:4]) == ["member", "id", "income", "age"]
@@ -78,7 +88,9 @@ def test_wide_tables_keep_the_ids_and_the_columns_that_tell_most() -> None:
 
 def test_fitted_rows_know_their_rows_and_survive_storing() -> None:
     """Every train row is found, no other; without the column nothing can be told."""
-    rows, others = (_table(seed=seed).rename(columns={"id": "the\nid"}) for seed in (0, 1))
+    rows, others = (
+        _table(seed=seed).rename(columns={"id": "the\nid"}) for seed in (0, 1)
+    )
     spec = spec_of(split={"by": "random", "id_columns": ["the\nid"]})
     fitted = FittedRows.of(rows, spec, ["age", "income"])
     again = FittedRows.from_bytes(fitted.to_bytes(), "v0001")
@@ -88,7 +100,8 @@ def test_fitted_rows_know_their_rows_and_survive_storing() -> None:
     assert again.among(both.drop(columns="the\nid")) is None
     with pytest.raises(InvalidModel, match="v0001"):
         FittedRows.from_bytes(b"PAR1", "v0001")
-    # They go by what the split keeps together: groups, or equal features where there are no ids.
+    # They go by what the split keeps together: groups, or equal features where there
+    # are no ids.
     rows = rows.assign(patient=rows.index // 3)
     spec = spec_of(split={"by": "group", "column": "patient"})
     assert FittedRows.of(rows[:4], spec, ["age"]).among(rows).sum() == 6

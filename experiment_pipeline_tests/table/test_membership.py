@@ -1,4 +1,6 @@
-"""Set membership: a pure function of the rows, where it cuts, and classes too rare for it."""
+"""Set membership: a pure function of the rows, where it cuts, and classes too rare for
+it.
+"""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,9 @@ from experiment_pipeline_tests.table.made_rows import (
 
 @pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
 def test_the_fractions_are_met_whatever_the_order_of_rows_and_columns(by):
-    """With many clusters each set has its share; shuffled rows and columns go where they went before."""
+    """With many clusters each set has its share; shuffled rows and columns go where
+    they went before.
+    """
     shares = assigned(made(20_000), by).value_counts(normalize=True)
     assert shares[list(membership.SETS)].to_numpy() == pytest.approx(SHARES, abs=0.03)
     frame = made(500)
@@ -34,7 +38,9 @@ def test_the_fractions_are_met_whatever_the_order_of_rows_and_columns(by):
 
 
 def test_these_rows_are_cut_like_this_for_good():
-    """A change of the hash would silently reshuffle every experiment: it must be seen here."""
+    """A change of the hash would silently reshuffle every experiment: it must be seen
+    here.
+    """
     first = assigned(made(2_000), BY_ID).head(12).str[:2]
     assert " ".join(first) == "te te tr va tr va te va tr tr tr tr"
 
@@ -54,7 +60,9 @@ def test_rows_that_are_added_move_no_other(added, by):
 def test_a_corrected_label_moves_no_row():
     """The target has no part in the hash."""
     frame = made(4_000)
-    corrected = frame.assign(readmitted=np.where(frame.index == 7, "no", frame["readmitted"]))
+    corrected = frame.assign(
+        readmitted=np.where(frame.index == 7, "no", frame["readmitted"])
+    )
     pd.testing.assert_series_equal(assigned(corrected, RANDOM), assigned(frame, RANDOM))
 
 
@@ -70,9 +78,13 @@ def test_copies_never_straddle_two_sets(cells):
 
 
 def test_each_class_is_in_each_set_of_a_small_table():
-    """Three rows of a class suffice: ranked within the class, one goes into each set."""
+    """Three rows of a class suffice: ranked within the class, one goes into
+    each set.
+    """
     frame = made(60, readmitted=["yes"] * 3 + ["no"] * 57)
-    by_class = assigned(frame, BY_ID).astype("str").groupby(frame["readmitted"]).value_counts()
+    by_class = (
+        assigned(frame, BY_ID).astype("str").groupby(frame["readmitted"]).value_counts()
+    )
     assert by_class["yes"].to_dict() == dict.fromkeys(membership.SETS, 1)
     assert by_class["no"].reindex(membership.SETS).tolist() == [35, 11, 11]
 
@@ -93,7 +105,9 @@ def test_a_split_by_time_needs_time(visited, gap, said):
 @settings(max_examples=100, deadline=None)
 @given(places=st.lists(st.integers(0, 20), min_size=1, max_size=60))
 def test_a_cut_by_order_is_a_cut(places):
-    """Later places are in later sets, equal ones in one, and each set has a place if it can."""
+    """Later places are in later sets, equal ones in one, and each set has a place if it
+    can.
+    """
     array = np.array(places)
     sets, _ = membership.cut_by_order(array, SHARES)
     table = pd.DataFrame({"place": array, "set": sets}).sort_values("place")
@@ -104,11 +118,15 @@ def test_a_cut_by_order_is_a_cut(places):
 
 @settings(max_examples=100, deadline=None)
 @given(
-    places=st.lists(st.integers(0, 20), min_size=2, max_size=60).filter(lambda p: len(set(p)) > 1),
+    places=st.lists(st.integers(0, 20), min_size=2, max_size=60).filter(
+        lambda p: len(set(p)) > 1
+    ),
     classes=st.integers(1, 3),
 )
 def test_a_tail_keeps_every_class_on_both_sides_if_any_cut_does(places, classes):
-    """Compared with every possible cut: when one keeps all classes, so does the chosen one."""
+    """Compared with every possible cut: when one keeps all classes, so does the chosen
+    one.
+    """
     array, strata = np.array(places), np.arange(len(places)) % classes
     held_out = membership.cut_tail(array, strata, 0.15)
 
@@ -132,12 +150,19 @@ def test_a_tail_keeps_every_class_on_both_sides_if_any_cut_does(places, classes)
 )
 def test_few_rows_and_a_set_without_them_make_a_class_rare(rows, rare) -> None:
     """A class of many rows that a set lacks is never set aside silently."""
-    assert membership.too_rare(np.array([[3000, 1000, 1000], [3000, 1000, 1000], rows]))[2] == rare
+    assert (
+        membership.too_rare(np.array([[3000, 1000, 1000], [3000, 1000, 1000], rows]))[2]
+        == rare
+    )
 
 
 def test_two_classes_are_left_and_a_twentieth_is_set_aside_at_most() -> None:
-    """With all but one class rare there is nothing to learn, and with many rare ones the target is at fault."""
-    assert not membership.too_rare(np.array([[3000, 1000, 1000], [1, 0, 0], [1, 1, 0]])).any()
+    """With all but one class rare there is nothing to learn, and with many rare ones
+    the target is at fault.
+    """
+    assert not membership.too_rare(
+        np.array([[3000, 1000, 1000], [1, 0, 0], [1, 1, 0]])
+    ).any()
     assert not membership.may_have_rare_classes(pd.Series(["yes"] * 99 + ["no"]))
     frequent = [[30, 10, 10], [30, 10, 10]]
     assert membership.too_rare(np.array([*frequent, *[[1, 0, 0]] * 5])).sum() == 5
@@ -145,9 +170,13 @@ def test_two_classes_are_left_and_a_twentieth_is_set_aside_at_most() -> None:
 
 
 def test_classes_are_counted_by_set_whatever_the_order_of_rows() -> None:
-    """The same rows in another order set the same classes aside, and the gap counts for none."""
+    """The same rows in another order set the same classes aside, and the gap counts for
+    none.
+    """
     target = pd.Series(["a", "b"] * 50 + ["c"] * 3)
-    sets = pd.Series(["train", "train", "test", "test", "validation"] * 20 + ["gap"] * 3)
+    sets = pd.Series(
+        ["train", "train", "test", "test", "validation"] * 20 + ["gap"] * 3
+    )
     order = np.random.default_rng(0).permutation(len(target))
     assert (
         membership.rare_classes_in(target, sets)
@@ -170,11 +199,15 @@ def cut(frame: pd.DataFrame, by: dict, wanted: CrossValidation = WANTED):
 
 @pytest.mark.parametrize("by", WAYS, ids=lambda by: by["by"])
 def test_no_row_is_fitted_on_and_predicted(by: dict) -> None:
-    """Nor a group, or anything within the gap; but by time each repeat predicts every row once, in another cut."""
+    """Nor a group, or anything within the gap; but by time each repeat predicts every
+    row once, in another cut.
+    """
     frame = made(300)
     folds = cut(frame, by)
     for repeat in (0, 1) if by["by"] != "time" else ():
-        times = np.sum([fold.predicted for fold in folds if fold.repeat == repeat], axis=0)
+        times = np.sum(
+            [fold.predicted for fold in folds if fold.repeat == repeat], axis=0
+        )
         assert (times == 1).all()
         assert not np.array_equal(folds[0].predicted, folds[5].predicted)
     for fold in folds:
@@ -192,7 +225,9 @@ def test_by_time_the_later_half_is_predicted_once_from_all_before_it() -> None:
     """There is one order to cut, so repeats have no place."""
     folds = cut(made(300), BY_TIME, CrossValidation(folds=5, repeats=1))
     assert [int(fold.fitted.sum()) for fold in folds] == [150, 180, 210, 240, 270]
-    assert np.array_equal(np.sum([fold.predicted for fold in folds], axis=0), np.arange(300) >= 150)
+    assert np.array_equal(
+        np.sum([fold.predicted for fold in folds], axis=0), np.arange(300) >= 150
+    )
 
 
 @pytest.mark.parametrize("by", WAYS, ids=lambda by: by["by"])
@@ -212,10 +247,16 @@ def test_one_cluster_cannot_be_left_out() -> None:
         cut(made(300, patient="the only one"), BY_GROUP)
 
 
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), min_size=5, max_size=120))
-def test_clusters_stay_whole_and_classes_come_out_even(rows: list[tuple[int, int]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), min_size=5, max_size=120)
+)
+def test_clusters_stay_whole_and_classes_come_out_even(
+    rows: list[tuple[int, int]],
+) -> None:
     """Of clusters of one row each class differs by one between folds at most."""
-    cluster, label = (np.unique(one, return_inverse=True)[1] for one in np.array(rows).T)
+    cluster, label = (
+        np.unique(one, return_inverse=True)[1] for one in np.array(rows).T
+    )
     together = membership.deal(cluster.astype(np.uint64), label, 5)
     for one in np.unique(cluster):
         assert len(np.unique(together[cluster == one])) == 1

@@ -1,4 +1,6 @@
-"""Columns that the YAML names and the table lacks: told from the header, with the line."""
+"""Columns that the YAML names and the table lacks: told from the header, with
+the line.
+"""
 
 import pytest
 
@@ -23,7 +25,9 @@ def told(one: NamedColumns, columns: list[str] = DELIVERED) -> str:
 @pytest.mark.parametrize("split", scenario.SPLITS)
 @pytest.mark.parametrize("task", scenario.TARGETS)
 def test_right_names_are_told_nothing(task: str, split: str) -> None:
-    """Every split and task of the awkward table, and columns that the calendar makes."""
+    """Every split and task of the awkward table, and columns that the
+    calendar makes.
+    """
     NamedColumns(scenario.spec(task, split), scenario.SCHEMA).check(DELIVERED)
 
 
@@ -36,8 +40,14 @@ def test_right_names_are_told_nothing(task: str, split: str) -> None:
         ("split.id_columns.0", {"split": {"by": "random", "id_columns": ["visit"]}}),
         ("preparation.types.wieght", {"preparation": {"types": {"wieght": "text"}}}),
         ("preparation.calendar.visitd", {"preparation": {"calendar": ["visitd"]}}),
-        ("preparation.categories.wrad", {"preparation": {"categories": {"wrad": {"trim": True}}}}),
-        ("preparation.missing_values.x", {"preparation": {"missing_values": {"x": ["?"]}}}),
+        (
+            "preparation.categories.wrad",
+            {"preparation": {"categories": {"wrad": {"trim": True}}}},
+        ),
+        (
+            "preparation.missing_values.x",
+            {"preparation": {"missing_values": {"x": ["?"]}}},
+        ),
     ],
 )
 def test_a_wrong_name_is_told_its_line_and_the_likely_one(place: str, changes) -> None:
@@ -48,16 +58,26 @@ def test_a_wrong_name_is_told_its_line_and_the_likely_one(place: str, changes) -
 
 
 def test_an_excluded_column_is_required_nowhere() -> None:
-    """Neither by the schema nor by the preparation, nor what a calendar would make of it."""
-    schema = scenario.SCHEMA.replace("  ward:", "  visited_hour: {dtype: float64}\n  ward:")
-    excluded = {**scenario.spec().exclude, "visited": "of the export", "visited_day_of_week": "so"}
+    """Neither by the schema nor by the preparation, nor what a calendar would make of
+    it.
+    """
+    schema = scenario.SCHEMA.replace(
+        "  ward:", "  visited_hour: {dtype: float64}\n  ward:"
+    )
+    excluded = {
+        **scenario.spec().exclude,
+        "visited": "of the export",
+        "visited_day_of_week": "so",
+    }
     for columns in (DELIVERED, [name for name in DELIVERED if name != "visited"]):
         named(schema, exclude=excluded).check(columns)
     assert "did you mean 'visited'" in told(named(schema, exclude={"visitd": "a slip"}))
 
 
 def test_what_the_schema_requires_or_leaves_out_is_told() -> None:
-    """With the schema's line where the header lacks it; `strict: filter` drops what the sets would need."""
+    """With the schema's line where the header lacks it; `strict: filter` drops what the
+    sets would need.
+    """
     message = told(named("columns:\n  age: {}\n  agge: {}\nstrict: false\n"))
     lacks = "schema.yaml:3: columns.agge: the table lacks required columns: 'agge'"
     assert message.startswith(lacks)

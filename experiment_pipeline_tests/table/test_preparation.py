@@ -67,13 +67,25 @@ def test_decimal_comma_and_spaces_between_thousands():
     """European writing, with no-break spaces, is declared and read."""
     written = {"x": {"decimal": ",", "thousands": " "}}
     cells = ["1 234,5", "1\u202f234,5", "1234,5", "1.5"]
-    assert read(cells, types={"x": "number"}, numbers=written) == [1234.5, 1234.5, 1234.5, None]
+    assert read(cells, types={"x": "number"}, numbers=written) == [
+        1234.5,
+        1234.5,
+        1234.5,
+        None,
+    ]
 
 
 def test_long_integers_keep_every_digit():
     """An id beyond 2**53 is not rounded to its neighbour, whatever stands beside it."""
     cells = ["9007199254740993", "2.0", "2.5", "x", None, "9" * 30]
-    assert read(cells, types={"x": "integer"}) == [9007199254740993, 2, None, None, None, None]
+    assert read(cells, types={"x": "integer"}) == [
+        9007199254740993,
+        2,
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_booleans_in_usual_writing():
@@ -86,44 +98,73 @@ def test_booleans_in_usual_writing():
 def test_the_first_fitting_date_format_decides():
     """Formats are tried in the declared order, cell by cell."""
     cells = ["2024-03-05", "05.03.2024", "03/05/2024"]
-    days = read(cells, types={"x": "datetime"}, datetime_formats={"x": ["%Y-%m-%d", "%d.%m.%Y"]})
+    days = read(
+        cells, types={"x": "datetime"}, datetime_formats={"x": ["%Y-%m-%d", "%d.%m.%Y"]}
+    )
     assert days == [pd.Timestamp("2024-03-05"), pd.Timestamp("2024-03-05"), None]
 
 
 def test_dates_without_a_format_are_iso_only():
     """Day and month are never guessed; an offset becomes UTC."""
     cells = ["2024-03-05T06:07:00+02:00", "2024-03-05 06:07Z", "05/03/2024"]
-    expected = [pd.Timestamp("2024-03-05 04:07"), pd.Timestamp("2024-03-05 06:07"), None]
+    expected = [
+        pd.Timestamp("2024-03-05 04:07"),
+        pd.Timestamp("2024-03-05 06:07"),
+        None,
+    ]
     assert read(cells, types={"x": "datetime"}) == expected
     said = "x: times with an offset from UTC (+02:00, Z) are read as UTC"
     assert prepared(cells, types={"x": "datetime"}).notes == (said,)
-    plain = prepared(["2024-03-05", "2024-03-05 06:07", "20240305T060708"], types={"x": "datetime"})
+    plain = prepared(
+        ["2024-03-05", "2024-03-05 06:07", "20240305T060708"], types={"x": "datetime"}
+    )
     assert (plain.notes, plain.offsets) == ((), {"x": {"": 3}})
 
 
 @pytest.mark.parametrize(
     ("cells", "formats"),
     [
-        (["2024-03-05T06:07+02:00", "soon", "2024-03-05T06:07", "2024-03-05T06:07-05"], ()),
-        (["05.03.2024 06:07 +0200", None, "05.03.2024 06:07", "05.03.2024 06:07 Z"], ("%z", "")),
+        (
+            [
+                "2024-03-05T06:07+02:00",
+                "soon",
+                "2024-03-05T06:07",
+                "2024-03-05T06:07-05",
+            ],
+            (),
+        ),
+        (
+            ["05.03.2024 06:07 +0200", None, "05.03.2024 06:07", "05.03.2024 06:07 Z"],
+            ("%z", ""),
+        ),
     ],
 )
 def test_times_with_and_without_an_offset_are_an_error(cells, formats):
     """Their hours would shift against each other; the rows are named."""
-    declared = {"x": [f"%d.%m.%Y %H:%M {end}".strip() for end in formats]} if formats else {}
-    with pytest.raises(UnusableTable, match=r"1 of 3 times have no offset.*05.*06:07', rows 2"):
+    declared = (
+        {"x": [f"%d.%m.%Y %H:%M {end}".strip() for end in formats]} if formats else {}
+    )
+    with pytest.raises(
+        UnusableTable, match=r"1 of 3 times have no offset.*05.*06:07', rows 2"
+    ):
         prepared(cells, types={"x": "datetime"}, datetime_formats=declared)
 
 
 def test_categories_get_one_spelling():
     """Trim, case and variants apply in this order, to the variants themselves too."""
-    rule = {"trim": True, "case": "lower", "variants": {"airbus": ["AIRBUS  Industrie"]}}
+    rule = {
+        "trim": True,
+        "case": "lower",
+        "variants": {"airbus": ["AIRBUS  Industrie"]},
+    }
     cells = [" Airbus ", "AIRBUS INDUSTRIE", "Boeing", None]
     assert read(cells, categories={"x": rule}) == ["airbus", "airbus", "boeing", None]
     assert read(pd.Categorical([7, None]), types={"x": "text"}) == ["7", None]
     rule |= {"variants": {"USA": ["us", "U.S."]}}
     kept = read(["USA", "usa ", "US", "u.s.", "Peru"], categories={"x": rule})
-    assert kept == [*["USA"] * 4, "peru"], "what a variant becomes, whatever `case` says"
+    assert kept == [*["USA"] * 4, "peru"], (
+        "what a variant becomes, whatever `case` says"
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,8 +180,13 @@ def test_categories_get_one_spelling():
 )
 def test_declared_values_become_missing(cells, missing):
     """A placeholder is found as number or as text, per column or everywhere."""
-    count = sum(str(cell).strip().startswith(("?", "-999")) or cell == "  " for cell in cells)
-    for settings_ in ({"missing_values": {"x": missing}}, {"missing_values_everywhere": missing}):
+    count = sum(
+        str(cell).strip().startswith(("?", "-999")) or cell == "  " for cell in cells
+    )
+    for settings_ in (
+        {"missing_values": {"x": missing}},
+        {"missing_values_everywhere": missing},
+    ):
         result = prepared(cells, **settings_)
         assert result.frame["x"].isna().sum() == count
         assert result.changes["cells_changed"].tolist() == [count]
@@ -157,7 +203,11 @@ def test_unparsable_cells_are_named_with_their_original_value():
     """What cannot be read is missing in the table, and listed as delivered."""
     result = prepare(scenario.table(), scenario.spec().preparation)
     visited, weight = result.unparsable
-    assert (weight.column, weight.rule, weight.cells[58]) == ("weight", "is not a number", "heavy")
+    assert (weight.column, weight.rule, weight.cells[58]) == (
+        "weight",
+        "is not a number",
+        "heavy",
+    )
     assert (visited.column, visited.cells[83]) == ("visited", "yesterday")
     assert [*weight.positions, *visited.positions] == [58, 444, 83]
     for bad in result.unparsable:
@@ -176,17 +226,31 @@ def test_changes_are_counted_per_column_and_step():
 
 def test_calendar_parts_depend_on_the_declaration_alone():
     """An hour that is always 0 stays a column; there is no year."""
-    raw = pd.DataFrame({"x": pd.to_datetime(["2024-03-05", None])}).rename_axis("row_number")
+    raw = pd.DataFrame({"x": pd.to_datetime(["2024-03-05", None])}).rename_axis(
+        "row_number"
+    )
     frame = prepare(raw, Preparation.model_validate({"calendar": ["x"]})).frame
-    assert frame.columns.tolist() == ["x", "x_month", "x_day_of_week", "x_hour", "x_minute"]
+    assert frame.columns.tolist() == [
+        "x",
+        "x_month",
+        "x_day_of_week",
+        "x_hour",
+        "x_minute",
+    ]
     assert frame["x_month"].tolist()[0] == 3
     assert frame["x_hour"].isna().tolist() == [False, True]
 
 
 def test_days_go_on_and_cycles_come_back():
-    """Days count from 1970 with the time of day; the end of a cycle is near its beginning."""
+    """Days count from 1970 with the time of day; the end of a cycle is near its
+    beginning.
+    """
     raw = pd.DataFrame(
-        {"x": pd.to_datetime(["1970-01-03T12:00", "2024-12-31T23:59", "2025-01-01T00:00", None])}
+        {
+            "x": pd.to_datetime(
+                ["1970-01-03T12:00", "2024-12-31T23:59", "2025-01-01T00:00", None]
+            )
+        }
     ).rename_axis("row_number")
     parts = ["days", "cycle_of_year", "cycle_of_week", "cycle_of_day"]
     frame = prepare(raw, Preparation.model_validate({"calendar": {"x": parts}})).frame
@@ -197,7 +261,9 @@ def test_days_go_on_and_cycles_come_back():
     ]
     of_year = cycles.filter(like="year")
     assert np.allclose(of_year.loc[1], of_year.loc[2], atol=1e-4)
-    assert np.allclose(cycles.loc[2, ["x_cycle_of_day_sin", "x_cycle_of_day_cos"]], [0, 1])
+    assert np.allclose(
+        cycles.loc[2, ["x_cycle_of_day_sin", "x_cycle_of_day_cos"]], [0, 1]
+    )
     assert frame.loc[3].isna().all()
 
 
@@ -233,7 +299,9 @@ def applied(module, function) -> PreparedTable:
 
 def test_a_users_function_is_applied_last_and_counted(user_module):
     """What the function changed and added is counted like any other step."""
-    result = applied(user_module, lambda t: t.assign(x=t["x"].clip(upper=100), twice=t["x"] * 2))
+    result = applied(
+        user_module, lambda t: t.assign(x=t["x"].clip(upper=100), twice=t["x"] * 2)
+    )
     assert result.frame["x"].max() == 100
     assert result.changes["cells_changed"].tolist() == [99, 200]
 
@@ -249,7 +317,9 @@ def test_a_users_function_is_applied_last_and_counted(user_module):
         (lambda t: t.assign(x=t["x"].rank()), "alone get other values"),
     ],
 )
-def test_a_users_function_keeps_rows_and_looks_at_no_other(user_module, function, message):
+def test_a_users_function_keeps_rows_and_looks_at_no_other(
+    user_module, function, message
+):
     """Dropped rows, and values learnt from other rows, are errors."""
     with pytest.raises(UnusableTable, match=message):
         applied(user_module, function)
@@ -264,7 +334,9 @@ def test_a_path_that_leads_nowhere(path):
 
 CELLS = st.one_of(
     st.none(),
-    st.sampled_from(["1,5", "-999", "2024-01-01", "yes", " A ", "a", "?", "7 kg", "", "1e5"]),
+    st.sampled_from(
+        ["1,5", "-999", "2024-01-01", "yes", " A ", "a", "?", "7 kg", "", "1e5"]
+    ),
     st.text(max_size=5),
 )
 
@@ -276,10 +348,14 @@ CELLS = st.one_of(
     data=st.data(),
 )
 def test_a_row_alone_gets_what_it_gets_in_the_table(cells, type_, data):
-    """Preparation is row by row: any selection of rows is prepared to the same values."""
+    """Preparation is row by row: any selection of rows is prepared to the
+    same values.
+    """
     declared = {"missing_values_everywhere": ["?", -999]}
     if type_ in (None, "text", "boolean"):
-        declared["categories"] = {"x": {"trim": True, "case": "lower", "variants": {"b": ["a"]}}}
+        declared["categories"] = {
+            "x": {"trim": True, "case": "lower", "variants": {"b": ["a"]}}
+        }
     if type_ is not None:
         declared["types"] = {"x": type_}
     preparation = Preparation.model_validate(declared)

@@ -44,10 +44,14 @@ BAD_SCHEMAS = {
 
 @pytest.mark.parametrize("text", BAD_SCHEMAS)
 def test_a_wrong_schema_names_column_and_key(text):
-    """Typos, unsafe YAML and contradictions are errors with the place and what is allowed."""
+    """Typos, unsafe YAML and contradictions are errors with the place and what is
+    allowed.
+    """
     with pytest.raises(InvalidSchema) as error:
         load_schema(text)
-    assert pd.Series([str(error.value).replace("\n", " ")]).str.contains(BAD_SCHEMAS[text])[0]
+    assert pd.Series([str(error.value).replace("\n", " ")]).str.contains(
+        BAD_SCHEMAS[text]
+    )[0]
 
 
 SEVERAL = """\
@@ -64,21 +68,30 @@ columns:
 
 
 def test_every_wrong_column_is_told_with_file_and_line():
-    """Like those of defs.yaml: file, line, path, what is allowed; all columns at once."""
+    """Like those of defs.yaml: file, line, path, what is allowed; all columns
+    at once.
+    """
     with pytest.raises(InvalidSchema) as caught:
         load_schema(SEVERAL, "defs/visits/schema.yaml")
     ward, dotted, *_ = str(caught.value).splitlines()
-    assert ward.startswith("defs/visits/schema.yaml:6: columns.ward.isin: 'north' should be")
+    assert ward.startswith(
+        "defs/visits/schema.yaml:6: columns.ward.isin: 'north' should be"
+    )
     assert "schema.yaml:9: columns.a.b.in_range.min_value: is missing" in dotted
 
 
 def test_what_only_pandera_can_judge_has_its_line_too():
     """A type is looked up once every key is one that may be there."""
-    text = SEVERAL.replace("north", "[north]").replace("{min:", "{max_value: 9, min_value:")
+    text = SEVERAL.replace("north", "[north]").replace(
+        "{min:", "{max_value: 9, min_value:"
+    )
     with pytest.raises(InvalidSchema) as caught:
         load_schema(text)
     told, fix = str(caught.value).split("\n")
-    assert told == "schema.yaml:3: columns.age.dtype: 'int46' is not a type; did you mean 'int64'?"
+    assert (
+        told
+        == "schema.yaml:3: columns.age.dtype: 'int46' is not a type; did you mean 'int64'?"
+    )
     assert fix == "  fix: correct these keys"
 
 
@@ -93,37 +106,58 @@ def test_the_grammar_knows_pandera_s_arguments():
     for name, field in ColumnChecks.model_fields.items():
         parameters = inspect.signature(getattr(pa.Check, name)).parameters
         [check, _] = get_args(field.annotation)
-        assert [key for key in parameters if key not in ("args", "kwargs")] == check.arguments()
+        assert [
+            key for key in parameters if key not in ("args", "kwargs")
+        ] == check.arguments()
 
 
 def test_a_schema_that_pandera_wrote_can_be_read():
     """YAML of pandera's own, in its list notation too, means the same here."""
     schema = pa.DataFrameSchema(
-        {"a": pa.Column(int, [pa.Check.in_range(0, 5), pa.Check.isin([1, 9])], coerce=True)}
+        {
+            "a": pa.Column(
+                int, [pa.Check.in_range(0, 5), pa.Check.isin([1, 9])], coerce=True
+            )
+        }
     )
     for minimal in (True, False):
         read = load_schema(schema.to_yaml(minimal=minimal))
-        ours, theirs = ([one.error for one in of.columns["a"].checks] for of in (read, schema))
+        ours, theirs = (
+            [one.error for one in of.columns["a"].checks] for of in (read, schema)
+        )
         assert ours == theirs
 
 
 def test_an_inferred_schema_accepts_the_table_it_came_from():
-    """Strange names, listed categories and gaps survive the way through YAML, in any order of columns."""
+    """Strange names, listed categories and gaps survive the way through YAML, in any
+    order of columns.
+    """
     raw = scenario.sound_table()
     prepared = prepare(raw, scenario.spec().preparation)
     text = infer_schema(prepared.frame, "readmitted")
     assert validate(raw, prepared, load_schema(text)).rejected.empty
     assert "allowed_values: [day clinic, east, north, south]" in text
     assert text.startswith("#")
-    assert infer_schema(prepared.frame[prepared.frame.columns[::-1]], "readmitted") == text
+    assert (
+        infer_schema(prepared.frame[prepared.frame.columns[::-1]], "readmitted") == text
+    )
 
 
 def test_an_inferred_schema_sets_no_limits_of_the_sample():
-    """Beyond those seen, a number, a category or a gap is kept; only the target's list rejects."""
-    columns = {"a": [1.0, 2.0] * 5, "b": ["x", "y"] * 5, "c": [1, 2] * 5, "d": ["u", "v"] * 5}
+    """Beyond those seen, a number, a category or a gap is kept; only the target's list
+    rejects.
+    """
+    columns = {
+        "a": [1.0, 2.0] * 5,
+        "b": ["x", "y"] * 5,
+        "c": [1, 2] * 5,
+        "d": ["u", "v"] * 5,
+    }
     schema = infer_schema(pd.DataFrame(columns), "b")
     later = {"a": [-1e9, 5.0], "b": ["x", "z"], "c": [3, None], "d": ["w", None]}
-    spec = scenario.spec(split={"by": "random"}, target="b", positive_class="x", exclude={})
+    spec = scenario.spec(
+        split={"by": "random"}, target="b", positive_class="x", exclude={}
+    )
     data = checked(later, schema, spec)
     assert reasons(data) == {1: ["b: 'z' fails isin(['x', 'y'])"]}
     assert [note.partition(":")[0] for note in data.notes] == ["c", "d", "d"]

@@ -32,8 +32,16 @@ def problem(y, task: str, **changes) -> str:
         ("binary", [0, 1] * 5, "it holds 0, 1"),
         ("multiclass", ["a", "b"] * 5 + ["c"], "fewer than 3 rows"),
         ("multiclass", [0.1, 0.2] * 5, "Write task: regression"),
-        ("regression", [1.0, np.inf, -np.inf], "2 rows are infinite, the first is row 1"),
-        ("regression", ["low", "high", "middle"] * 5, "types: {cost: number}, or task: multiclass"),
+        (
+            "regression",
+            [1.0, np.inf, -np.inf],
+            "2 rows are infinite, the first is row 1",
+        ),
+        (
+            "regression",
+            ["low", "high", "middle"] * 5,
+            "types: {cost: number}, or task: multiclass",
+        ),
         ("regression", [True, False] * 5, "Write task: binary"),
         ("binary", pd.to_datetime(["2024-01-01", "2024-01-02"] * 5), "datetime64"),
     ],
@@ -45,13 +53,22 @@ def test_an_unusable_target_is_told_what_fits(task, y, said):
 
 
 def test_a_metric_of_counts_is_refused_for_negative_targets():
-    """The message names metric, rows and the way out; a ranking or a gate, both are asked."""
+    """The message names metric, rows and the way out; a ranking or a gate, both are
+    asked.
+    """
     y = pd.Series([1.0, -2.0, 0.0, -0.5])
     gate = [{"metric": "poisson_deviance", "at_most": 1.0}]
-    for changes in ({"metric": "poisson_deviance"}, {"metric": "rmse", "acceptance": gate}):
-        with pytest.raises(UnusableTable, match="is lower in 2 of 4 rows, the lowest is -2"):
+    for changes in (
+        {"metric": "poisson_deviance"},
+        {"metric": "rmse", "acceptance": gate},
+    ):
+        with pytest.raises(
+            UnusableTable, match="is lower in 2 of 4 rows, the lowest is -2"
+        ):
             features.check_metrics(y, scenario.spec("regression", **changes))
-    features.check_metrics(y.clip(lower=0), scenario.spec("regression", metric="poisson_deviance"))
+    features.check_metrics(
+        y.clip(lower=0), scenario.spec("regression", metric="poisson_deviance")
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,11 +90,16 @@ def test_the_positive_class_comes_last(y, positive, classes):
 
 
 def test_codes_are_positions_in_the_classes():
-    """Classification gives codes, regression floats; a float column finds whole classes."""
+    """Classification gives codes, regression floats; a float column finds whole
+    classes.
+    """
     assert features.encode_target(pd.Series(["b", "a"]), ("a", "b")).tolist() == [1, 0]
     assert features.encode_target(pd.Series([1.0, 0.0]), (0, 1)).tolist() == [1, 0]
     assert features.encode_target(pd.Series([1, 2]), None).dtype == np.float64
-    assert features.find_classes(pd.Series([1.0, 2.0]), scenario.spec("regression")) is None
+    assert (
+        features.find_classes(pd.Series([1.0, 2.0]), scenario.spec("regression"))
+        is None
+    )
 
 
 def test_an_unknown_class_is_named():

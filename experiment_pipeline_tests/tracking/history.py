@@ -57,7 +57,9 @@ def configuration_rows(best: float) -> list[run_record.RecordRow]:
 def run_rows(
     number: int, *, status: str = "accepted", best: float = 0.70
 ) -> list[run_record.RecordRow]:
-    """Everything of a run; the data changes with every second run, the code with every third."""
+    """Everything of a run; the data changes with every second run, the code with every
+    third.
+    """
     started = FIRST_DAY + timedelta(days=number)
     rows: list[run_record.RecordRow] = [
         run_record.RunFacts(
@@ -111,7 +113,9 @@ def run_rows(
             price_per_hour=0.36,
         ),
         *(
-            run_record.SetRow(set_name=name, rows=rows, columns=12, digest=f"{name}{number // 2}")
+            run_record.SetRow(
+                set_name=name, rows=rows, columns=12, digest=f"{name}{number // 2}"
+            )
             for name, rows in {"train": 6000, "test": 2000, "validation": 2000}.items()
         ),
         finding_row(number=1.0, threshold=1.0, advice="exclude it"),
@@ -138,10 +142,12 @@ def run_rows(
         ),
         run_record.EvidenceRow(kind="unknown", what="Drift is not measured."),
         run_record.ReportRow(
-            name="leaderboard", place=f"artifacts/flight_delay/leaderboard/{number}.html"
+            name="leaderboard",
+            place=f"artifacts/flight_delay/leaderboard/{number}.html",
         ),
         run_record.FileRow(
-            digest=f"yaml{number // 4}", content=f"target: delayed\nseed: {number // 4}\n"
+            digest=f"yaml{number // 4}",
+            content=f"target: delayed\nseed: {number // 4}\n",
         ),
         run_record.FileRow(digest="schema0", content="columns: {}\n"),
     ]
@@ -149,13 +155,17 @@ def run_rows(
 
 
 def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
-    """Write accepted runs, and a rejected one at the end; return their ids, oldest first."""
+    """Write accepted runs, and a rejected one at the end; return their ids, oldest
+    first.
+    """
     ids = [f"{number:08x}-{experiment}" for number in range(runs)]
     for number, run_id in enumerate(ids):
         accepted = number < runs - 1
         record = RunRecord(experiment, run_id)
         best = 0.70 + number / 100 if accepted else 0.60
-        record.record(run_rows(number, status="accepted" if accepted else "rejected", best=best))
+        record.record(
+            run_rows(number, status="accepted" if accepted else "rejected", best=best)
+        )
         record.add_cost(36.0, 50.0 + number, 300_000_000)
         if accepted:
             version = version_row(
@@ -170,7 +180,10 @@ def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
 
 
 def write_run(
-    run_id: str, *rows: run_record.RecordRow, experiment: str = "flight_delay", **facts: Any
+    run_id: str,
+    *rows: run_record.RecordRow,
+    experiment: str = "flight_delay",
+    **facts: Any,
 ) -> RunRecord:
     """Write a run of the first day, unless it is told when, and rows of it."""
     record = RunRecord(experiment, run_id)
@@ -191,12 +204,21 @@ def write_watch(experiment: str = "flight_delay") -> None:
 
 def finding_row(**facts: Any) -> run_record.FindingRow:
     """A column with one value."""
-    known = {"code": "constant_column", "title": "Columns with one value", "severity": "warn"}
+    known = {
+        "code": "constant_column",
+        "title": "Columns with one value",
+        "severity": "warn",
+    }
     known |= {"column_names": ("year",), "evidence": "year has 1 value", "advice": ""}
     return run_record.FindingRow(**known | facts)
 
 
 def version_row(version: str, **facts: Any) -> run_record.VersionRow:
     """A version of the first day."""
-    known = {"created_at": FIRST_DAY, "place": "p", "configuration": KEYS[2], "headline": "h"}
+    known = {
+        "created_at": FIRST_DAY,
+        "place": "p",
+        "configuration": KEYS[2],
+        "headline": "h",
+    }
     return run_record.VersionRow(version=version, fingerprint="f" * 64, **known | facts)

@@ -28,12 +28,18 @@ def registry(storage: Path) -> Registry:
         published = found.publish(model, accept)
         told = {"place": published.path, "approval_required": required}
         version = version_row(published.version, **told)
-        facts = {"experiment": "flights", "status": "accepted", "version": published.version}
+        facts = {
+            "experiment": "flights",
+            "status": "accepted",
+            "version": published.version,
+        }
         write_run(f"run-{number}", version, **facts)
     return found
 
 
-def test_the_database_and_the_pages_say_who_approved(registry: Registry, storage: Path) -> None:
+def test_the_database_and_the_pages_say_who_approved(
+    registry: Registry, storage: Path
+) -> None:
     """The champion of the experiment is another one from then on."""
     assert questions.experiments()["champion"].item() == "v0001"
     approve(registry, "v0002", "ada", "fine")
@@ -47,8 +53,12 @@ def test_the_database_and_the_pages_say_who_approved(registry: Registry, storage
     assert "v0002" in (storage / "overview.html").read_text()
 
 
-def test_a_database_that_is_lost_gets_the_approval_back(registry: Registry, storage: Path) -> None:
-    """The registry's files are enough; so they are for a database that never knew the version."""
+def test_a_database_that_is_lost_gets_the_approval_back(
+    registry: Registry, storage: Path
+) -> None:
+    """The registry's files are enough; so they are for a database that never knew the
+    version.
+    """
     registry.approve(Approval("v0002", "ada", "2026-02-03T04:05:06+00:00"))
     for name in ("flights", "copy"):
         if name == "copy":
@@ -72,10 +82,14 @@ def test_the_command_approves_and_lists(registry: Registry) -> None:
     assert done.exit_code == 0, done.output
     assert "v0002 is approved by ada at " in done.output
     assert "the champion is v0002" in done.output
-    told = json.loads(command("approve", "flights", "v0002", "--by", "bob", "--json").stdout)
+    told = json.loads(
+        command("approve", "flights", "v0002", "--by", "bob", "--json").stdout
+    )
     assert told.pop("at")
     known = {"experiment": "flights", "version": "v0002", "comment": "fine"}
-    assert told == known | {"by": "ada", "champion": "v0002"}, "the first approval counts"
+    assert told == known | {"by": "ada", "champion": "v0002"}, (
+        "the first approval counts"
+    )
     assert state() == ("champion", "ada")
     unknown = command("approve", "flights", "v0009", "--by", "ada")
     assert unknown.exit_code == 1
@@ -96,13 +110,25 @@ def test_an_approval_by_nobody_is_refused(registry: Registry) -> None:
     assert state() == ("waits for approval", None)
 
 
-def test_a_version_that_is_retired_is_champion_no_more(registry: Registry, storage: Path) -> None:
-    """The one before it is, also after a reindex; the reason is needed, kept and shown."""
+def test_a_version_that_is_retired_is_champion_no_more(
+    registry: Registry, storage: Path
+) -> None:
+    """The one before it is, also after a reindex; the reason is needed, kept
+    and shown.
+    """
     approve(registry, "v0002", "ada")
-    assert "--why is empty" in command("retire", "flights", "v0002", "--why", " ").output
+    assert (
+        "--why is empty" in command("retire", "flights", "v0002", "--why", " ").output
+    )
     why = "it had seen the answers"
-    told = json.loads(command("retire", "flights", "v0002", "--why", why, "--json").stdout)
-    assert (told["version"], told["comment"], told["champion"]) == ("v0002", why, "v0001")
+    told = json.loads(
+        command("retire", "flights", "v0002", "--why", why, "--json").stdout
+    )
+    assert (told["version"], told["comment"], told["champion"]) == (
+        "v0002",
+        why,
+        "v0001",
+    )
     done = command("retire", "flights", "v0002", "--why", "twice")
     assert "v0002 is retired since " in done.output
     assert "the champion is v0001" in done.output, done.output
@@ -118,7 +144,9 @@ def test_a_version_that_is_retired_is_champion_no_more(registry: Registry, stora
 
 
 @pytest.mark.parametrize("what", ["approve", "retire"])
-def test_what_the_database_does_not_take_is_not_decided(registry: Registry, monkeypatch, what: str):
+def test_what_the_database_does_not_take_is_not_decided(
+    registry: Registry, monkeypatch, what: str
+):
     """A locked database: the command fails, and the champion is the one before."""
 
     def locked(*_: object) -> None:
@@ -126,7 +154,10 @@ def test_what_the_database_does_not_take_is_not_decided(registry: Registry, monk
 
     before = registry.champion()
     monkeypatch.setattr(outcomes, "record_rows", locked)
-    option = {"approve": ("v0002", "--by", "ada"), "retire": ("v0001", "--why", "a leak")}[what]
+    option = {
+        "approve": ("v0002", "--by", "ada"),
+        "retire": ("v0001", "--why", "a leak"),
+    }[what]
     failed = command(what, "flights", *option)
     assert (failed.exit_code, "database is locked" in failed.output) == (1, True)
     assert (registry.champion(), state()) == (before, ("waits for approval", None))
@@ -134,8 +165,12 @@ def test_what_the_database_does_not_take_is_not_decided(registry: Registry, monk
 
 @pytest.mark.slow
 def test_a_run_waits_for_its_approval(tmp_path: Path, storage: Path) -> None:
-    """Published and waiting; its record, which stays as it is, says by which command it is approved."""
-    spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "v.csv")), approval="required")
+    """Published and waiting; its record, which stays as it is, says by which command it
+    is approved.
+    """
+    spec = scenario.spec(
+        url=str(scenario.write_csv(tmp_path / "v.csv")), approval="required"
+    )
     registry = Registry(UPath(storage), spec.name)
     shown = runs.succeeded(spec, scenario.SCHEMA).metadata("exported_model")
     assert registry.champion() is None

@@ -47,14 +47,22 @@ def keep_of(run_id: str, rows: JudgedRows, folder: Path) -> None:
     for name, table in ((JUDGED_ROWS, rows), (PREDICTED_ROWS, shown_to_people(rows))):
         path = folder / f"{run_id}.{name}.parquet"
         path.write_bytes(to_parquet(table))
-        RunRecord("flight_delay", run_id).record([ReportRow(name=name, place=str(path))])
+        RunRecord("flight_delay", run_id).record(
+            [ReportRow(name=name, place=str(path))]
+        )
 
 
 def shown_to_people(rows: JudgedRows) -> pd.DataFrame:
-    """The table of validation rows: an id, and two features of which one says where models differ."""
+    """The table of validation rows: an id, and two features of which one says where
+    models differ.
+    """
     of = rows.as_prediction
     right = np.where(of.y == 1, of.prediction, 1 - of.prediction)
-    known = {"target": of.y, "prediction": of.decided(rows.threshold), "loss": -np.log(right)}
+    known = {
+        "target": of.y,
+        "prediction": of.decided(rows.threshold),
+        "loss": -np.log(right),
+    }
     who = rows.rows[ROW]
     features = {"carrier": np.where(who % 4, "others", "<AA>"), "month": who % 3}
     named = {"set": "validation", "who": [f"<b>{number}</b>" for number in who]}
@@ -73,7 +81,9 @@ def test_what_changed_is_said_in_words() -> None:
 
 
 def test_a_version_whose_run_is_not_recorded_cannot_be_compared() -> None:
-    """One that was restored from the registry names none, and no other run stands in its place."""
+    """One that was restored from the registry names none, and no other run stands in
+    its place.
+    """
     write_history()
     record_rows([version_row("v0009", run_id=None)], "flight_delay")
     with pytest.raises(UnknownRun, match="v0009: the run that made it is not recorded"):
@@ -81,7 +91,9 @@ def test_a_version_whose_run_is_not_recorded_cannot_be_compared() -> None:
 
 
 def test_changed_modules_are_shown_line_by_line() -> None:
-    """A module that differs is a change of its own, and in the diff; a name that leads away is no file."""
+    """A module that differs is a change of its own, and in the diff; a name that leads
+    away is no file.
+    """
     ids = write_history()
     for number, run_id in enumerate(ids[:2]):
         facts = RunFacts(code_files={"code/own.py": run_id, "code/../away.py": ids[0]})
@@ -89,12 +101,16 @@ def test_changed_modules_are_shown_line_by_line() -> None:
         RunRecord("flight_delay", run_id).record([facts, text])
     found = compare(*ids[:2])
     assert found.changes[-1].in_words() == "code/own.py: b = 0 → b = 1"
-    assert found.code_diff.endswith("+++ code/own.py\n@@ -1,2 +1,2 @@\n a = 1\n-b = 0\n+b = 1")
+    assert found.code_diff.endswith(
+        "+++ code/own.py\n@@ -1,2 +1,2 @@\n a = 1\n-b = 0\n+b = 1"
+    )
     assert "away" not in str(found)
 
 
 def test_what_changed_in_a_yaml_shows_no_secret_of_an_address() -> None:
-    """A token that was renewed is a change whose values no page, and no commit of a record, holds."""
+    """A token that was renewed is a change whose values no page, and no commit of a
+    record, holds.
+    """
     ids = write_history()
     for run_id in ids[:2]:
         text = f"data: https://me:{run_id}@host/visits.csv?token={run_id}\n"
@@ -107,8 +123,12 @@ def test_what_changed_in_a_yaml_shows_no_secret_of_an_address() -> None:
 
 
 def test_scores_on_the_same_rows_are_paired(tmp_path: Path) -> None:
-    """A difference that both intervals would hide is found; two models of the same skill are tied."""
-    ids = keep(tmp_path, *(judged(0.50, by=by) for by in (8, 7)), *[judged(0.55, by=7)] * 2)
+    """A difference that both intervals would hide is found; two models of the same
+    skill are tied.
+    """
+    ids = keep(
+        tmp_path, *(judged(0.50, by=by) for by in (8, 7)), *[judged(0.55, by=7)] * 2
+    )
     assert "in both: no difference" in str(compare(*ids[2:4]))
     (score,), (tied,) = compare(*ids[1:3]).scores, compare(*ids[:2]).scores
     assert (score.is_paired, score.better, tied.better) == (True, True, None)
@@ -123,7 +143,9 @@ def part(of: JudgedRows, rows: np.ndarray) -> JudgedRows:
 
 @pytest.mark.parametrize("other", ["few", "targets", "nothing", "gone", "earlier"])
 def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
-    """Few common rows, other targets, no file, rows without a name: each is said, none is a crash."""
+    """Few common rows, other targets, no file, rows without a name: each is said, none
+    is a crash.
+    """
     first, second = judged(0.5), judged(0.5, seed=int(other == "targets"))
     second = part(second, np.arange(2980 if other == "few" else 0, N))
     ids = keep(tmp_path, part(first, np.arange(3000)), *[second] * (other != "nothing"))
@@ -136,7 +158,11 @@ def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
     assert found.why_unpaired
     said = "20 rows of both validation sets (3,000 and 1,020 rows), matched by "
     assert found.why_unpaired.startswith(said) == (other == "few")
-    assert (found.rows, found.scores[0].is_paired, found.scores[0].better) == (None, False, None)
+    assert (found.rows, found.scores[0].is_paired, found.scores[0].better) == (
+        None,
+        False,
+        None,
+    )
     assert found.why_unpaired in str(found)
     assert found.why_unpaired in found.page()
 
@@ -147,32 +173,52 @@ def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) ->
     sets = part(old, np.arange(3000)), part(new, np.arange(N)[:999:-1])
     ids = keep(tmp_path, *sets, *(part(one, of_both) for one in (old, new)))
     found, expected = compare(*ids[:2]), compare(*ids[2:])
-    assert "of the 2,000 rows of both validation sets (3,000 and 3,000 rows)" in str(found)
+    assert "of the 2,000 rows of both validation sets (3,000 and 3,000 rows)" in str(
+        found
+    )
     (score,) = found.scores
     assert score.difference == expected.scores[0].difference
-    assert score.after.estimate - score.before.estimate == pytest.approx(score.difference.estimate)
+    assert score.after.estimate - score.before.estimate == pytest.approx(
+        score.difference.estimate
+    )
     assert found.rows.in_words.startswith(expected.rows.in_words.removesuffix("all"))
     pd.testing.assert_frame_equal(found.rows.parts, expected.rows.parts)
     assert list(found.rows.largest["who"]) == list(expected.rows.largest["who"])
 
 
-def test_the_rows_that_changed_sides_are_counted_and_the_gain_is_found(tmp_path: Path) -> None:
-    """A model that is better for one carrier gains there; the last run, rejected, counts as any."""
+def test_the_rows_that_changed_sides_are_counted_and_the_gain_is_found(
+    tmp_path: Path,
+) -> None:
+    """A model that is better for one carrier gains there; the last run, rejected,
+    counts as any.
+    """
     old, better, some = judged(0.5, by=7), judged(2.0, by=7).rows, np.arange(N) % 4 == 0
-    new = JudgedRows(better.where(np.broadcast_to(some[:, None], better.shape), old.rows), 0.5)
+    new = JudgedRows(
+        better.where(np.broadcast_to(some[:, None], better.shape), old.rows), 0.5
+    )
     ids = keep(tmp_path, old, old, old, new)
     found = compare(ids[0], ids[-1])
-    before, after = (one.as_prediction.decided(0.5) == one.rows["y"] for one in (old, new))
+    before, after = (
+        one.as_prediction.decided(0.5) == one.rows["y"] for one in (old, new)
+    )
     assert found.rows.gained == (after & ~before).sum()
     assert found.rows.lost == (before & ~after).sum()
     assert 0 < found.rows.net.low < found.rows.net.estimate < found.rows.net.high
     differs = found.rows.parts.set_index("value")["differs_from_all_rows"]
-    assert differs.to_dict() == {"<AA>": True, "others": True, "0": False, "1": False, "2": False}
+    assert differs.to_dict() == {
+        "<AA>": True,
+        "others": True,
+        "0": False,
+        "1": False,
+        "2": False,
+    }
     assert list(found.rows.largest["carrier"]) == ["<AA>"] * 20
 
 
 def test_pages_and_notebooks_show_names_as_text(tmp_path: Path) -> None:
-    """Ids come from a table: no markup of theirs reaches the page; a notebook gets few lines."""
+    """Ids come from a table: no markup of theirs reaches the page; a notebook gets few
+    lines.
+    """
     ids = keep(tmp_path, judged(0.5, by=7), judged(0.8, by=7))
     versions = compare("v0001", "v0002", "flight_delay")
     assert (versions.before["run_id"], versions.after["run_id"]) == (ids[0], ids[1])

@@ -1,4 +1,6 @@
-"""Runs in MLflow: what is there, that nothing is there twice, and that its absence stops nothing."""
+"""Runs in MLflow: what is there, that nothing is there twice, and that its absence
+stops nothing.
+"""
 
 import logging
 import shutil
@@ -49,26 +51,36 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mlflow]:
+def store(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Mlflow]:
     """A tracking store of the test's own."""
     monkeypatch.chdir(tmp_path)  # where MLflow keeps the artifacts of a local store
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield Mlflow(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="flights")
+        yield Mlflow(
+            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="flights"
+        )
 
 
 def runs_in(store: Mlflow, name: str = "flights") -> tuple[list[Any], list[Any]]:
     """Parents and children, the oldest first."""
     client = client_of(store.tracking_uri)
     found = client.get_experiment_by_name(name)
-    every = client.search_runs([found.experiment_id], order_by=["attributes.start_time"])
+    every = client.search_runs(
+        [found.experiment_id], order_by=["attributes.start_time"]
+    )
     parents = [run for run in every if "mlflow.parentRunId" not in run.data.tags]
     return parents, [run for run in every if "mlflow.parentRunId" in run.data.tags]
 
 
-def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow) -> None:
-    """Parameters, scores with interval, digests, commit and decision are where MLflow shows them."""
+def test_a_run_is_a_parent_and_its_configurations_are_its_children(
+    store: Mlflow,
+) -> None:
+    """Parameters, scores with interval, digests, commit and decision are where MLflow
+    shows them.
+    """
     ids = history.write_history(runs=2)
     assert mlflow.export_runs("flight_delay", store) == 2
     parents, children = runs_in(store)
@@ -93,12 +105,16 @@ def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow
     assert own[history.KEYS[2]].data.metrics["test_score"] == pytest.approx(0.70)
     assert own[history.KEYS[2]].data.tags["experiment_pipeline.fingerprint"] == "f" * 64
     assert own[history.KEYS[1]].info.status == "FAILED"
-    remembered = questions.runs("flight_delay", all_columns=True)["mlflow_run_id"].tolist()
+    remembered = questions.runs("flight_delay", all_columns=True)[
+        "mlflow_run_id"
+    ].tolist()
     assert remembered == [rejected.info.run_id, first.info.run_id]
 
 
 def test_nothing_is_written_twice(store: Mlflow) -> None:
-    """A second upload has nothing to do; one that broke off is made anew; undecided runs wait."""
+    """A second upload has nothing to do; one that broke off is made anew; undecided
+    runs wait.
+    """
     for status in ("running", "partial"):
         history.write_run(status, status=status)
     (run_id, _) = history.write_history(runs=2)
@@ -114,7 +130,9 @@ def test_nothing_is_written_twice(store: Mlflow) -> None:
     assert set(before[0]) & set(after[0]) == {newest}
 
 
-def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(store: Mlflow, monkeypatch):
+def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(
+    store: Mlflow, monkeypatch
+):
     """It has the run's database, and the destination from its standard input."""
     (run_id,) = history.write_history(runs=1)
     monkeypatch.setattr(mlflow, "SECONDS", 300)  # of a busy machine
@@ -135,15 +153,26 @@ def export_a_version(store: Mlflow, storage: Path) -> PublishedVersion:
     history.write_history(runs=1)
     facts = {"status": "accepted", "version": "v0001", "version_is_new": True}
     facts |= {"package_version": "0.1.0", "yaml_digest": "secret", "metric": "roc_auc"}
-    yaml = FileRow(digest="secret", content=f"data: https://host/flights.csv?token={SECRET}\n")
-    history.write_run("r1", ReportRow(name="leaderboard", place=str(page)), yaml, **facts)
-    record_rows([history.version_row("v0001", run_id="r1", place=published.path)], "flight_delay")
+    yaml = FileRow(
+        digest="secret", content=f"data: https://host/flights.csv?token={SECRET}\n"
+    )
+    history.write_run(
+        "r1", ReportRow(name="leaderboard", place=str(page)), yaml, **facts
+    )
+    record_rows(
+        [history.version_row("v0001", run_id="r1", place=published.path)],
+        "flight_delay",
+    )
     mlflow.export_runs("flight_delay", store)
     return published
 
 
-def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflow, storage: Path):
-    """Reports and YAML files without secrets hang on the run; the champion is a model of the registry."""
+def test_pages_and_the_version_are_artifacts_and_a_registered_model(
+    store: Mlflow, storage: Path
+):
+    """Reports and YAML files without secrets hang on the run; the champion is a model
+    of the registry.
+    """
     published = export_a_version(store, storage)
     client = client_of(store.tracking_uri)
     champion = client.get_model_version_by_alias("flight_delay", "champion")
@@ -162,14 +191,18 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflo
     for _ in range(2):
         RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
         mlflow.export_runs("flight_delay", store)
-        assert client.get_registered_model("flight_delay").aliases == {}, "it has no champion"
+        assert client.get_registered_model("flight_delay").aliases == {}, (
+            "it has no champion"
+        )
     assert len(client.search_model_versions("name = 'flight_delay'")) == 1
 
 
 def test_mlflow_loads_the_champion_and_predicts_as_this_package(
     store: Mlflow, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rejected row has its reason in the place of a prediction, so that rows stay aligned."""
+    """A rejected row has its reason in the place of a prediction, so that rows stay
+    aligned.
+    """
     from mlflow.pyfunc import load_model
 
     published = export_a_version(store, storage)
@@ -177,7 +210,9 @@ def test_mlflow_loads_the_champion_and_predicts_as_this_package(
     model, rows = load_model("models:/flight_delay@champion"), exported.delivered()
     own = ep.load_model(published.path)
     assert_frame_equal(model.predict(rows), own.predict(rows).predictions)
-    found = model.predict(rows.assign(distance=rows["distance"].where(rows.index != 3, -1.0)))
+    found = model.predict(
+        rows.assign(distance=rows["distance"].where(rows.index != 3, -1.0))
+    )
     kept, columns = found.drop(3), own.predict(rows).predictions.columns
     assert (kept[columns] == own.predict(rows).predictions.drop(3)).all(axis=None)
     assert kept["rejection_reasons"].isna().all()
@@ -186,7 +221,9 @@ def test_mlflow_loads_the_champion_and_predicts_as_this_package(
 
 
 def printed(run: RunRecord, capsys: pytest.CaptureFixture[str]) -> str:
-    """What is printed when a run of a script has ended, which has not set logging up."""
+    """What is printed when a run of a script has ended, which has not set
+    logging up.
+    """
     named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
     with patch.object(logging.root, "handlers", []), _shown(named, progress=False):
         finish_run(run, LOG.warning)
@@ -196,11 +233,15 @@ def printed(run: RunRecord, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_server_that_is_away_is_a_warning_without_its_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
 ) -> None:
-    """It is printed: where, and what comes of it; the run stays to be written by the next one."""
+    """It is printed: where, and what comes of it; the run stays to be written by the
+    next one.
+    """
     run = RunRecord("flight_delay", history.write_history(runs=1)[0])
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    monkeypatch.setattr(mlflow, "SECONDS", 120)  # of a busy machine, most of them for imports
+    monkeypatch.setattr(
+        mlflow, "SECONDS", 120
+    )  # of a busy machine, most of them for imports
     mlflow.expect(run, Mlflow(tracking_uri=f"http://me:{SECRET}@127.0.0.1:{port}"))
     warning = printed(run, capsys)
     assert f"***@127.0.0.1:{port}) did not get the run: " in warning
@@ -213,7 +254,9 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(
 def test_a_silent_server_holds_no_run_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
 ) -> None:
-    """After the time that a run waits it prints so and goes on, and the upload with it."""
+    """After the time that a run waits it prints so and goes on, and the
+    upload with it.
+    """
     run = RunRecord("flight_delay", history.write_history(runs=1)[0])
     mlflow.expect(run, None)
     assert mlflow.export(run) == "", "an experiment without MLflow starts nothing"
@@ -223,5 +266,7 @@ def test_a_silent_server_holds_no_run_up(
         mlflow.expect(run, Mlflow(tracking_uri=address))
         began = time.monotonic()
         warning = printed(run, capsys)
-        assert warning.startswith(f"MLflow ({address}) has not answered within 1 seconds.")
+        assert warning.startswith(
+            f"MLflow ({address}) has not answered within 1 seconds."
+        )
         assert time.monotonic() - began < 10

@@ -1,4 +1,5 @@
-"""The notebooks of the documents: they are small, and the answers of one are those of the database.
+"""The notebooks of the documents: they are small, and the answers of one are those of
+the database.
 
 `python -m experiment_pipeline_tests.tracking.test_notebook` writes its outputs anew.
 """
@@ -25,13 +26,17 @@ def on_a_history() -> nbformat.NotebookNode:
     return executed(nbformat.read(NOTEBOOK, as_version=4))
 
 
-@pytest.mark.parametrize("path", sorted(DOCS.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(DOCS.glob("*.ipynb")), ids=lambda path: path.stem
+)
 def test_a_notebook_of_the_documents_can_be_read_in_a_diff(path: Path) -> None:
     """Jupyter opens it; it is small, and nothing in it is about one machine."""
     nbformat.validate(nbformat.read(path, as_version=4))
     text = path.read_text()
     assert len(text) < 60_000
-    assert not [folder for folder in ("/home/", "/root/", "/tmp/", "/work/") if folder in text]
+    assert not [
+        folder for folder in ("/home/", "/root/", "/tmp/", "/work/") if folder in text
+    ]
 
 
 def test_the_answers_of_the_notebook_are_those_of_the_database() -> None:
@@ -46,7 +51,10 @@ def test_the_notebook_answers_after_one_run() -> None:
     write_history("flight_delay", runs=1)
     made = executed(nbformat.read(NOTEBOOK, as_version=4))
     shown = {cell.id: cell.outputs for cell in made.cells if cell.cell_type == "code"}
-    assert [name for name, outputs in shown.items() if not outputs] == ["changes", "last"]
+    assert [name for name, outputs in shown.items() if not outputs] == [
+        "changes",
+        "last",
+    ]
 
 
 if __name__ == "__main__":

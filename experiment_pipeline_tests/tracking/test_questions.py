@@ -18,7 +18,9 @@ pytestmark = pytest.mark.usefixtures("each_database")
 
 
 def test_the_champion_is_the_latest_version_by_number() -> None:
-    """The ten-thousandth version comes after the one before it, though its text does not."""
+    """The ten-thousandth version comes after the one before it, though its text does
+    not.
+    """
     write_history("e", runs=2)
     for version in ("v9999", "v10000"):
         record_rows([version_row(version, headline=f"of {version}")], "e")
@@ -39,20 +41,30 @@ def test_runs_are_chosen_by_status_time_and_number() -> None:
     """The newest first; each condition leaves out what it says."""
     ids = write_history(runs=5)
     assert list(questions.runs("flight_delay", all_columns=True)["run_id"]) == ids[::-1]
-    assert list(questions.runs(status="rejected", all_columns=True)["run_id"]) == ids[-1:]
+    assert (
+        list(questions.runs(status="rejected", all_columns=True)["run_id"]) == ids[-1:]
+    )
     assert (
         list(questions.runs(status=["accepted"], limit=2, all_columns=True)["run_id"])
         == ids[3:1:-1]
     )
     assert len(questions.runs(since="2026-02-04")) == 3
-    assert list(questions.runs(until="2026-02-03 06:00", all_columns=True)["run_id"]) == ids[:1]
-    assert len(questions.runs(since=pd.Timestamp("2026-02-04 07:00", tz="Europe/Berlin"))) == 3
+    assert (
+        list(questions.runs(until="2026-02-03 06:00", all_columns=True)["run_id"])
+        == ids[:1]
+    )
+    assert (
+        len(questions.runs(since=pd.Timestamp("2026-02-04 07:00", tz="Europe/Berlin")))
+        == 3
+    )
 
 
 def test_runs_show_first_what_people_ask_first() -> None:
     """Ten columns, with the score in words where there is one; all on request."""
     write_history(runs=1)
-    write_run("z", status="running", metric="roc_auc", started_at=FIRST_DAY.replace(day=1))
+    write_run(
+        "z", status="running", metric="roc_auc", started_at=FIRST_DAY.replace(day=1)
+    )
     shown = questions.runs()
     assert (shown.shape, list(shown["run"])) == ((2, 10), ["00000000", "z"])
     assert shown["score"][0] == "roc_auc 0.5900 (0.5700 to 0.6100)"
@@ -61,11 +73,18 @@ def test_runs_show_first_what_people_ask_first() -> None:
 
 
 def test_columns_have_the_same_types_whatever_is_missing() -> None:
-    """A count with a gap stays a count: a run without results changes no other run's types."""
+    """A count with a gap stays a count: a run without results changes no other run's
+    types.
+    """
     write_history(runs=2)
     write_run("z", status="running")
     types = questions.runs(all_columns=True).dtypes.astype(str)
-    expected = {"data_rows": "Int64", "code_dirty": "boolean", "cost": "float64", "error": "str"}
+    expected = {
+        "data_rows": "Int64",
+        "code_dirty": "boolean",
+        "cost": "float64",
+        "error": "str",
+    }
     assert types[list(expected)].to_dict() == expected
 
 
@@ -81,9 +100,15 @@ def test_results_have_a_typed_column_per_hyperparameter() -> None:
 
 
 def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
-    """`reason` of the results stays; the hyperparameter of that name gets a longer one."""
+    """`reason` of the results stays; the hyperparameter of that name gets a
+    longer one.
+    """
     row = ConfigurationRow(
-        key="k", algorithm="own", hyperparameters={"reason": 3}, status="trained", reason="chosen"
+        key="k",
+        algorithm="own",
+        hyperparameters={"reason": 3},
+        status="trained",
+        reason="chosen",
     )
     write_run("r", row, experiment="e", status="accepted")
     found = questions.results("e")
@@ -91,12 +116,25 @@ def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
 
 
 def test_the_last_run_is_the_last_whole_one() -> None:
-    """Neither a partition that was materialized later replaces it, nor a run of a wrong clock."""
-    ids, part = write_history(), {"status": "partial", "started_at": FIRST_DAY.replace(month=3)}
-    unranked = ConfigurationRow(key="k", algorithm="linear", hyperparameters={}, status="trained")
+    """Neither a partition that was materialized later replaces it, nor a run of a wrong
+    clock.
+    """
+    ids, part = (
+        write_history(),
+        {"status": "partial", "started_at": FIRST_DAY.replace(month=3)},
+    )
+    unranked = ConfigurationRow(
+        key="k", algorithm="linear", hyperparameters={}, status="trained"
+    )
     write_run("later", unranked, **part)
-    write_run("2099", unranked, status="accepted", started_at=FIRST_DAY.replace(year=2099))
-    assert questions.run_of("flight_delay")["run_id"] == ids[-1] == questions.run_of(None)["run_id"]
+    write_run(
+        "2099", unranked, status="accepted", started_at=FIRST_DAY.replace(year=2099)
+    )
+    assert (
+        questions.run_of("flight_delay")["run_id"]
+        == ids[-1]
+        == questions.run_of(None)["run_id"]
+    )
     assert questions.leaderboard("flight_delay")["rank"].tolist() == [1, 2]
     found = questions.experiments()
     assert found["last_status"].tolist() == ["rejected"]
@@ -109,7 +147,9 @@ def test_the_last_run_is_the_last_whole_one() -> None:
 
 
 def test_the_leaderboard_is_the_last_run_that_came_to_results() -> None:
-    """A run that failed early hides no results; only what has a rank is on the board."""
+    """A run that failed early hides no results; only what has a rank is on
+    the board.
+    """
     ids = write_history()
     write_run("later", status="failed", started_at=FIRST_DAY.replace(month=3))
     board = questions.leaderboard("flight_delay")

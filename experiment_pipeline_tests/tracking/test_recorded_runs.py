@@ -1,4 +1,6 @@
-"""What a real run leaves in the database: accepted, rejected, failed, again, by whom."""
+"""What a real run leaves in the database: accepted, rejected, failed, again,
+by whom.
+"""
 
 import shutil
 from collections.abc import Mapping
@@ -42,7 +44,10 @@ def whole_past(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
     url = str(scenario.write_csv(folder / "visits.csv"))
     spec, strict = scenario.spec(url=url), scenario.spec(url=url, acceptance=IMPOSSIBLE)
     database = shutil.copy(empty_database, folder / "past.sqlite")
-    variables = {VARIABLE: f"sqlite:///{database}", STORAGE_VARIABLE: str(folder / "artifacts")}
+    variables = {
+        VARIABLE: f"sqlite:///{database}",
+        STORAGE_VARIABLE: str(folder / "artifacts"),
+    }
     ids = []
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
@@ -78,7 +83,10 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
     ranked = results[results["rank"].notna()]
     assert ranked["fit_wall_seconds"].notna().all()
     assert ranked["test_low"].le(ranked["test_score"]).all()
-    assert questions.rows_of("sets", row)["rows"].sum() == row["data_rows"] - row["rejected_rows"]
+    assert (
+        questions.rows_of("sets", row)["rows"].sum()
+        == row["data_rows"] - row["rejected_rows"]
+    )
     reports = questions.rows_of("reports", row)
     assert set(reports["name"]) >= {"data_analysis", "leaderboard", "validation_report"}
     assert all(Path(place).exists() for place in reports["place"])
@@ -89,7 +97,9 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
     assert "rejected" in page
 
 
-def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(past: Past) -> None:
+def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(
+    past: Past,
+) -> None:
     """What is reused is said to be, and nothing of it is missing."""
     row = questions.run_of(past.name, past.again)
     assert (row["status"], row["version_is_new"]) == ("accepted", False)
@@ -100,8 +110,12 @@ def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(past: Past
     assert list(questions.versions(past.name)["version"]) == ["v0001"]
 
 
-def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(past: Past) -> None:
-    """The leaderboard of the champion's run is still there after a run that was rejected."""
+def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(
+    past: Past,
+) -> None:
+    """The leaderboard of the champion's run is still there after a run that was
+    rejected.
+    """
     row = questions.run_of(past.name, past.rejected)
     assert row["status"] == "rejected"
     assert "0.999" in row["decision"]
@@ -113,7 +127,9 @@ def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(past: Pas
 
 
 def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
-    """Both judged the same validation rows, named by ids, with the same model: they differ by nothing."""
+    """Both judged the same validation rows, named by ids, with the same model: they
+    differ by nothing.
+    """
     found = compare(past.first, past.rejected)
     assert found.why_unpaired == ""
     assert {one.difference.estimate for one in found.scores} == {0.0}
@@ -129,8 +145,12 @@ def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None
     """Their index is the place in the source, their ids are as delivered."""
     found = questions.worst_rows(past.name, 3, past.first)
     assert list(found["set"]) == ["validation"] * 3 + ["test"] * 3
-    assert list(found["visit_id"]) == list(scenario.table().loc[found.index, "visit_id"])
-    assert questions.worst_rows(past.name, 3).equals(found)  # of the same model, though rejected
+    assert list(found["visit_id"]) == list(
+        scenario.table().loc[found.index, "visit_id"]
+    )
+    assert questions.worst_rows(past.name, 3).equals(
+        found
+    )  # of the same model, though rejected
 
 
 @pytest.mark.parametrize(
@@ -140,7 +160,9 @@ def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None
         ({"user": "ada"}, "command line", "ada"),
     ],
 )
-def test_a_failed_run_says_what_to_fix_and_who_started_it(tags, by, name, storage: Path) -> None:
+def test_a_failed_run_says_what_to_fix_and_who_started_it(
+    tags, by, name, storage: Path
+) -> None:
     """A table that is gone: the run is there, with the error that the user saw."""
     spec = scenario.spec(url=str(storage / "visits.csv"))
     assert not run(spec, scenario.SCHEMA, None, **tags).success
@@ -154,7 +176,9 @@ def test_a_failed_run_says_what_to_fix_and_who_started_it(tags, by, name, storag
 
 
 def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past) -> None:
-    """Each run has its own; a rerun that publishes nothing leaves that of the version as it was."""
+    """Each run has its own; a rerun that publishes nothing leaves that of the version
+    as it was.
+    """
     runs = past.root / past.name / "runs"
     first, again, rejected = (
         (runs / f"{run_id}.record.md").read_text()

@@ -1,4 +1,6 @@
-"""Old runs lose their files: never one that something refers to, wherever the removal is killed."""
+"""Old runs lose their files: never one that something refers to, wherever the removal
+is killed.
+"""
 
 import itertools
 import json
@@ -19,9 +21,18 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from experiment_pipeline.experiment import run
-from experiment_pipeline.reporting.run_record import ConfigurationRow, ReportRow, RunFacts
+from experiment_pipeline.reporting.run_record import (
+    ConfigurationRow,
+    ReportRow,
+    RunFacts,
+)
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.files import exists, files_below, storage_root, write_bytes
+from experiment_pipeline.storage.files import (
+    exists,
+    files_below,
+    storage_root,
+    write_bytes,
+)
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.features import NamedColumns
@@ -65,7 +76,9 @@ MODEL = partial(main_file, "trained_model")
 
 
 def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
-    """Write four entries of each kind, runs that refer to some, and looks at some models."""
+    """Write four entries of each kind, runs that refer to some, and looks at some
+    models.
+    """
     folder = storage_root() / name
     for kind, number in itertools.product(KINDS, range(4)):
         path = folder / main_file(kind, number)
@@ -77,7 +90,10 @@ def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
         write_bytes(folder / f"validation_looks/{number}.json", MODEL(number).encode())
     for number, made in enumerate(runs):
         record = RunRecord(name, f"{number:08x}-{name}")
-        pages = [f"runs/{record.run_id}.record.html", *(main_file(one, made.page) for one in PAGES)]
+        pages = [
+            f"runs/{record.run_id}.record.html",
+            *(main_file(one, made.page) for one in PAGES),
+        ]
         write_bytes(folder / pages[0], b"record")
         facts = RunFacts(
             status="rejected",
@@ -86,7 +102,11 @@ def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
             version_is_new=made.is_new or None,
             data_url=f"s3://bucket/{main_file('delivered', made.page)}",
         )
-        told: dict[str, Any] = {"algorithm": "linear", "hyperparameters": {}, "status": "trained"}
+        told: dict[str, Any] = {
+            "algorithm": "linear",
+            "hyperparameters": {},
+            "status": "trained",
+        }
         prints = map(MODEL, made.models)
         models = (ConfigurationRow(key=one, fingerprint=one, **told) for one in prints)
         places = (ReportRow(name=one, place=str(folder / one)) for one in pages)
@@ -96,7 +116,9 @@ def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
     return folder
 
 
-def wanted(name: str, runs: Sequence[Made], looks: set[int], least: int, days: int) -> set[str]:
+def wanted(
+    name: str, runs: Sequence[Made], looks: set[int], least: int, days: int
+) -> set[str]:
     """What has to stay, told the simple way."""
     ages = sorted(one.age for one in runs if one.chosen and one.archived)
     oldest = max(ages[least - 1], days) if len(ages) >= least else 10**6
@@ -113,7 +135,11 @@ def wanted(name: str, runs: Sequence[Made], looks: set[int], least: int, days: i
 def there(folder: UPath) -> set[str]:
     """What is there, of entries those that are whole."""
     stored = files_below(folder)
-    files = {one for one in stored if one.startswith((*KINDS, "runs/")) and ".json" not in one}
+    files = {
+        one
+        for one in stored
+        if one.startswith((*KINDS, "runs/")) and ".json" not in one
+    }
     return {one for one in files if one.replace("page.html", "result.json") in stored}
 
 
@@ -128,8 +154,13 @@ def drawn(by: Random) -> Made:
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.randoms(use_true_random=True))
 def test_what_is_referred_to_stays_wherever_it_is_killed(by: Random) -> None:
-    """No place of the database is dead, then or later; the next call removes the rest, and no more."""
-    runs, looks = [drawn(by) for _ in range(by.randint(1, 7))], set(by.choices(range(4), k=2))
+    """No place of the database is dead, then or later; the next call removes the rest,
+    and no more.
+    """
+    runs, looks = (
+        [drawn(by) for _ in range(by.randint(1, 7))],
+        set(by.choices(range(4), k=2)),
+    )
     name, steps = next(names), by.randrange(40)
     least, days = by.randint(1, 3), by.choice([0, 150])
     folder, left = write(name, runs, looks), itertools.count(steps, -1)
@@ -141,7 +172,9 @@ def test_what_is_referred_to_stays_wherever_it_is_killed(by: Random) -> None:
 
     with (
         patch.object(retention, "remove", partial(killed, retention.remove)),
-        patch.object(retention, "forget_pages", partial(killed, retention.forget_pages)),
+        patch.object(
+            retention, "forget_pages", partial(killed, retention.forget_pages)
+        ),
         patch.object(retention, "write_pages", lambda *_: None),
     ):
         stay = wanted(name, runs, looks, least, days)
@@ -158,7 +191,9 @@ def test_what_is_referred_to_stays_wherever_it_is_killed(by: Random) -> None:
 
 @pytest.mark.usefixtures("place")
 def test_a_bucket_is_cleaned_alike() -> None:
-    """A dry run removes nothing, and what is young stays; the rest is counted in bytes."""
+    """A dry run removes nothing, and what is young stays; the rest is counted
+    in bytes.
+    """
     folder = write("churn", [Made(age, age) for age in range(4)])
     assert clean(spec("churn", runs=1)).removed == 0
     before = files_below(folder)
@@ -171,26 +206,41 @@ def test_a_bucket_is_cleaned_alike() -> None:
     assert (done.kept_runs, done.removed) == (1, 22)
 
 
-def test_the_command_says_what_it_frees(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing while a run is at work, which may reuse an old entry; no page or row has a dead link."""
-    folder, begun = write("churn", [Made(9, 0), Made(1, 1)]), RunRecord("churn", "at-work")
+def test_the_command_says_what_it_frees(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing while a run is at work, which may reuse an old entry; no page or row has
+    a dead link.
+    """
+    folder, begun = (
+        write("churn", [Made(9, 0), Made(1, 1)]),
+        RunRecord("churn", "at-work"),
+    )
     for path in storage.rglob("*.*"):
         os.utime(path, (0, 0))
-    monkeypatch.setattr(run, "declared_now", lambda _: NamedColumns(spec("churn", runs=1), ""))
+    monkeypatch.setattr(
+        run, "declared_now", lambda _: NamedColumns(spec("churn", runs=1), "")
+    )
 
     def said(*options: str) -> str:
         return command("clean", *options).output
 
     before = there(folder)
-    begun.record([RunFacts(status="running", process=vars(Process.here()), started_at=NOW)])
+    begun.record(
+        [RunFacts(status="running", process=vars(Process.here()), started_at=NOW)]
+    )
     assert "a run is running" in said()
     begun.record([RunFacts(status="failed")])
     with patch.object(retention, "activity", side_effect=itertools.count()):
         assert "a run has begun" in said()
     assert there(folder) == before
-    assert "churn: 1 run kept; would remove 20 entries and files, 0.0019 MB" in said("--dry-run")
+    assert "churn: 1 run kept; would remove 20 entries and files, 0.0019 MB" in said(
+        "--dry-run"
+    )
     assert json.loads(said("churn", "--json"))[0]["removed"] == 20
-    links = re.findall('href="([^"#.][^"]*)"', (storage / "churn/runs.html").read_text())
+    links = re.findall(
+        'href="([^"#.][^"]*)"', (storage / "churn/runs.html").read_text()
+    )
     assert [exists(folder / link) for link in links] == [True] * 4
     places = questions.rows_of("reports", {"experiment": "churn"})
     assert reindex(storage_root(), print) == 2

@@ -33,7 +33,12 @@ NOT_SHOWN = (
     *("/visits/tables/raw_data.parquet", "/visits/model.skops", "/visits/model.txt"),
     *("/visits/.secret.json", "/.claims/page.html"),
     # Out of the root.
-    *("/../outside.html", "/%2e%2e/outside.html", "/..%5coutside.html", "//etc/passwd.html"),
+    *(
+        "/../outside.html",
+        "/%2e%2e/outside.html",
+        "/..%5coutside.html",
+        "//etc/passwd.html",
+    ),
     *("/visits/..%2f..%2foutside.html", "/visits/%2e%2e/%2e%2e/outside.html"),
     # No script that pages share.
     *(f"/visits/other/{'ab' * 32}.js", "/page_files/other.js"),
@@ -54,7 +59,9 @@ class Served:
         self.port = listener.getsockname()[1]
         settings = uvicorn.Config(server.application(self.root), log_level="warning")
         self._server = uvicorn.Server(settings)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), daemon=True
+        )
         self._thread.start()
         return self
 
@@ -65,8 +72,12 @@ class Served:
     def ask(
         self, path: str, method: str = "GET", host: str | None = None
     ) -> tuple[int, bytes, dict[str, str]]:
-        """Status, content and headers of an answer; the path goes over the wire as it is."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+        """Status, content and headers of an answer; the path goes over the wire as it
+        is.
+        """
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        ) as connection:
             connection.putrequest(method, path, skip_host=True)
             connection.putheader("Host", host or f"127.0.0.1:{self.port}")
             connection.endheaders()
@@ -80,11 +91,22 @@ def served(place: UPath) -> Iterator[Served]:
     """Pages, models and tables on a disk and in a bucket."""
     write_bytes(place / "overview.html", b"<h1>all</h1>")
     write_bytes(place / "visits" / "leaderboard" / "ab12" / "leaderboard.html", PAGE)
-    write_bytes(place / "visits" / "trained_model" / "linear__C=0.1" / "result.json", b"{}")
-    for hidden in ("tables/raw_data.parquet", "model.skops", "model.txt", ".secret.json"):
+    write_bytes(
+        place / "visits" / "trained_model" / "linear__C=0.1" / "result.json", b"{}"
+    )
+    for hidden in (
+        "tables/raw_data.parquet",
+        "model.skops",
+        "model.txt",
+        ".secret.json",
+    ):
         write_bytes(place / "visits" / hidden, b"hidden")
     write_bytes(place / ".claims" / "page.html", b"hidden")
-    for path in (f"page_files/{'ab' * 32}", f"visits/other/{'ab' * 32}", "page_files/other"):
+    for path in (
+        f"page_files/{'ab' * 32}",
+        f"visits/other/{'ab' * 32}",
+        "page_files/other",
+    ):
         write_bytes(place / f"{path}.js", b"draw()")
     with Served(place) as running:
         yield running
@@ -100,26 +122,39 @@ def test_pages_are_shown_and_the_overview_stands_first(served: Served) -> None:
     status, _, headers = served.ask("/visits/trained_model/linear__C=0.1/result.json")
     assert (status, headers["content-type"]) == (200, "application/json")
     status, _, headers = served.ask(f"/page_files/{'ab' * 32}.js")
-    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/javascript")
+    assert (status, headers["content-type"].partition(";")[0]) == (
+        200,
+        "text/javascript",
+    )
     status, content, headers = served.ask("/overview.html", "HEAD")
     assert (status, content, headers["content-length"]) == (200, b"", "12")
 
 
 def test_nothing_else_is_there(served: Served) -> None:
-    """Models, tables, hidden files, folders and every way out of the root are not found, clearly."""
+    """Models, tables, hidden files, folders and every way out of the root are not
+    found, clearly.
+    """
     write_bytes(UPath(served.root).parent / "outside.html", b"outside")
     answers = {path: served.ask(path) for path in NOT_SHOWN}
-    assert {path: answer[0] for path, answer in answers.items()} == dict.fromkeys(NOT_SHOWN, 404)
+    assert {path: answer[0] for path, answer in answers.items()} == dict.fromkeys(
+        NOT_SHOWN, 404
+    )
     assert served.ask("/favicon.ico")[0] == 204
-    assert all(answer[1].startswith(b"There is no page ") for answer in answers.values())
+    assert all(
+        answer[1].startswith(b"There is no page ") for answer in answers.values()
+    )
 
 
 def test_links_pipes_and_rows_are_not_served(storage: Path, tmp_path: Path) -> None:
-    """A link leads nowhere, a pipe holds no answer up, and the example rows of a model stay hidden."""
+    """A link leads nowhere, a pipe holds no answer up, and the example rows of a model
+    stay hidden.
+    """
     outside, rows = tmp_path / "outside", ("input_example", "expected_predictions")
     write_bytes(location(str(outside / "page.html")), b"outside")
     for name in rows:
-        write_bytes(location(str(storage / f"visits/registry/v0001/{name}.json")), b"{}")
+        write_bytes(
+            location(str(storage / f"visits/registry/v0001/{name}.json")), b"{}"
+        )
     (storage / "file.html").symlink_to(outside / "page.html")
     (storage / "folder").symlink_to(outside)
     os.mkfifo(storage / "pipe.html")
@@ -130,7 +165,9 @@ def test_links_pipes_and_rows_are_not_served(storage: Path, tmp_path: Path) -> N
 
 
 def test_only_this_machine_asks_and_only_reads(served: Served) -> None:
-    """Nothing can be written; another name that leads to this machine gets no answer."""
+    """Nothing can be written; another name that leads to this machine gets no
+    answer.
+    """
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert served.ask("/overview.html", method)[0] == 405
     assert served.ask("/", host="attacker.example")[0] == 403
@@ -138,18 +175,31 @@ def test_only_this_machine_asks_and_only_reads(served: Served) -> None:
 
 
 OWN = {"host": "localhost:3000", "path": "/graphql", "method": "POST"}
-CROSS = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+CROSS = {
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "navigate",
+    "sec-fetch-dest": "document",
+}
 
 
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
         (OWN, 200),  # a program
-        (OWN | {"origin": "http://localhost:3000", "sec-fetch-site": "same-origin"}, 200),
+        (
+            OWN | {"origin": "http://localhost:3000", "sec-fetch-site": "same-origin"},
+            200,
+        ),
         (OWN | {"host": "127.0.0.1:3000"}, 200),
         (OWN | {"host": "[::1]:3000"}, 200),
-        (OWN | {"host": "10.1.2.3:3000", "path": "/server_info", "method": "GET"}, 200),  # a probe
-        (OWN | {"host": "ui.example", "origin": "https://ui.example"}, 200),  # behind a proxy
+        (
+            OWN | {"host": "10.1.2.3:3000", "path": "/server_info", "method": "GET"},
+            200,
+        ),  # a probe
+        (
+            OWN | {"host": "ui.example", "origin": "https://ui.example"},
+            200,
+        ),  # behind a proxy
         (OWN | {"type": "websocket", "origin": "http://localhost:3000"}, 200),
         (OWN | CROSS | {"path": "/runs", "method": "GET"}, 200),  # a link
         (OWN | {"method": "GET"}, 200),  # the page to write queries on
@@ -164,16 +214,31 @@ CROSS = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetc
         (OWN | {"sec-fetch-site": "cross-site"}, 403),
         (OWN | {"sec-fetch-site": "same-site"}, 403),
         (OWN | CROSS, 403),  # a form
-        (OWN | CROSS | {"path": "/runs", "method": "GET", "sec-fetch-dest": "iframe"}, 403),
+        (
+            OWN
+            | CROSS
+            | {"path": "/runs", "method": "GET", "sec-fetch-dest": "iframe"},
+            403,
+        ),
         (OWN | {"method": "GET", "query": b"query=mutation{}"}, 403),
-        (OWN | {"method": "GET", "query": b"query=mutation{}", "path": "/prefix/graphql"}, 403),
+        (
+            OWN
+            | {
+                "method": "GET",
+                "query": b"query=mutation{}",
+                "path": "/prefix/graphql",
+            },
+            403,
+        ),
         (OWN | CROSS | {"method": "GET", "query": b"query=mutation{}"}, 403),
     ],
 )
 def test_what_a_foreign_page_sends_is_refused(
     request_: dict[str, Any], status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The own pages, programs and links pass; forms, images and names of others do not."""
+    """The own pages, programs and links pass; forms, images and names of
+    others do not.
+    """
     monkeypatch.setenv(server.HOSTS_VARIABLE, "other.example, UI.example")
 
     async def passed(_scope: object, _receive: object, send: Any) -> None:
@@ -182,11 +247,19 @@ def test_what_a_foreign_page_sends_is_refused(
     assert answer_of(server.OwnPagesOnly(passed), request_)["status"] == status
 
 
-def answer_of(application: Any, request: dict[str, Any], body: bytes = b"") -> dict[str, Any]:
-    """How an ASGI application begins to answer; what `request` does not name are its headers."""
+def answer_of(
+    application: Any, request: dict[str, Any], body: bytes = b""
+) -> dict[str, Any]:
+    """How an ASGI application begins to answer; what `request` does not name are its
+    headers.
+    """
     own = {"path", "method", "query", "type"}
     headers = [(k.encode(), v.encode()) for k, v in request.items() if k not in own]
-    scope = {"type": request.get("type", "http"), "path": request["path"], "headers": headers}
+    scope = {
+        "type": request.get("type", "http"),
+        "path": request["path"],
+        "headers": headers,
+    }
     scope |= {"method": request["method"], "query_string": request.get("query", b"")}
     answers: list[dict[str, Any]] = []
 
@@ -194,7 +267,9 @@ def answer_of(application: Any, request: dict[str, Any], body: bytes = b"") -> d
         return {"type": "http.request", "body": body}
 
     async def send(message: Any) -> None:
-        answers.append({"status": 403} if message["type"] == "websocket.close" else message)
+        answers.append(
+            {"status": 403} if message["type"] == "websocket.close" else message
+        )
 
     asyncio.run(application(scope, receive, send))
     return answers[0]
@@ -204,7 +279,10 @@ def test_a_page_can_load_nothing_from_outside(served: Served) -> None:
     """The policy that travels with every answer names no source but the page itself."""
     for path in ("/", "/nothing.html"):
         headers = served.ask(path)[2]
-        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        policy = dict(
+            part.split(" ", 1)
+            for part in headers["content-security-policy"].split("; ")
+        )
         assert policy["default-src"] == "'none'"
         sources = {source for part in policy.values() for source in part.split()}
         assert sources == {"'none'", "'self'", "'unsafe-inline'", "data:"}
@@ -231,9 +309,14 @@ def test_a_storage_that_is_away_is_told(s3_bucket: str) -> None:
 def test_metadata_begins_with_links_to_its_pages(
     storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A report has its address beside its path; what is no page, elsewhere or served nowhere has none."""
+    """A report has its address beside its path; what is no page, elsewhere or served
+    nowhere has none.
+    """
     report = str(storage / "visits" / "leaderboard" / "a=b" / "leaderboard.html")
-    facts = {"report": PagePath(report), "path": PagePath(str(storage / "visits" / "registry"))}
+    facts = {
+        "report": PagePath(report),
+        "path": PagePath(str(storage / "visits" / "registry")),
+    }
     for host in ("http://127.0.0.1:3001", "http://reports:80/"):
         told = metadata_of(facts)
         assert list(told) == ["report_page", "report", "path"]
@@ -247,7 +330,9 @@ def test_metadata_begins_with_links_to_its_pages(
 
 
 def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:
-    """A port that was asked for is taken or refused; without one, any free one will do."""
+    """A port that was asked for is taken or refused; without one, any free
+    one will do.
+    """
     with server.listening(0) as taken:
         port = taken.getsockname()[1]
         done = command("reports", "--port", port)
@@ -258,7 +343,9 @@ def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:
 
 
 def test_the_server_begins_and_ends_with_the_command_beside_it(storage: Path) -> None:
-    """The command is told the address, keeps its exit code, and takes the server along."""
+    """The command is told the address, keeps its exit code, and takes the
+    server along.
+    """
     write_bytes(location(str(storage / "overview.html")), PAGE)
     script = (
         "import os, sys, time, urllib.request\n"
@@ -295,16 +382,30 @@ while True:
 """
 
 
-def test_stopping_it_stops_everything_that_the_command_has_started(tmp_path: Path) -> None:
-    """Processes that ignore every signal but one are gone as well, and so is the server."""
+def test_stopping_it_stops_everything_that_the_command_has_started(
+    tmp_path: Path,
+) -> None:
+    """Processes that ignore every signal but one are gone as well, and so is the
+    server.
+    """
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     run = (
         "import sys, signal; from experiment_pipeline.tracking import server\n"
         "server._STOPS = {signal.SIGTERM: 0.1, signal.SIGKILL: 0.1}\n"
         "from experiment_pipeline.cli import main; main()"
     )
-    command = [sys.executable, "-c", run, "reports", sys.executable, f"{tmp_path}/stubborn.py", "2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as started:
+    command = [
+        sys.executable,
+        "-c",
+        run,
+        "reports",
+        sys.executable,
+        f"{tmp_path}/stubborn.py",
+        "2",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, start_new_session=True
+    ) as started:
         assert started.stdout is not None
         assert started.stdout.readline() == b"ready\n"
         below = psutil.Process(started.pid).children(recursive=True)

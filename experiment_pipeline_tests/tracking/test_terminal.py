@@ -1,4 +1,6 @@
-"""The commands that ask: tables for people, JSON for programs, exit codes and pages for CI."""
+"""The commands that ask: tables for people, JSON for programs, exit codes and pages for
+CI.
+"""
 
 import io
 import json
@@ -18,7 +20,12 @@ from experiment_pipeline.reporting.run_record import ReportRow
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests.command_line import command
-from experiment_pipeline_tests.tracking.history import KEYS, finding_row, write_history, write_run
+from experiment_pipeline_tests.tracking.history import (
+    KEYS,
+    finding_row,
+    write_history,
+    write_run,
+)
 
 
 class Terminal(io.StringIO):
@@ -53,32 +60,64 @@ def test_experiments_are_a_line_each() -> None:
     write_history("wine", runs=2)
     header, first, second = ask("experiments").splitlines()
     assert words(header)[:4] == ["experiment", "runs", "champion", "score"]
-    assert words(first)[:4] == ["flight_delay", "4", "v0003", "roc_auc 0.710 on validation"]
+    assert words(first)[:4] == [
+        "flight_delay",
+        "4",
+        "v0003",
+        "roc_auc 0.710 on validation",
+    ]
     assert words(second)[-3:] == ["rejected", "72 s", "0.0072"]
 
 
 def test_runs_are_a_line_each_the_newest_first() -> None:
-    """Into a pipe no line is wrapped, and the experiment is named where it is not asked for."""
+    """Into a pipe no line is wrapped, and the experiment is named where it is not asked
+    for.
+    """
     ids = write_history(runs=3)
     header, *lines = ask("runs").splitlines()
     assert words(header)[:2] == ["run", "experiment"]
-    assert [words(line)[0] for line in lines] == [run_id[:8] for run_id in reversed(ids)]
+    assert [words(line)[0] for line in lines] == [
+        run_id[:8] for run_id in reversed(ids)
+    ]
     assert words(lines[1]) == [
-        *("00000001", "flight_delay", "2026-02-03 06:00", "schedule flight_delay_schedule"),
-        *("accepted with conditions", "roc_auc 0.7000 (0.6800 to 0.7200)", "v0002", "36 s"),
+        *(
+            "00000001",
+            "flight_delay",
+            "2026-02-03 06:00",
+            "schedule flight_delay_schedule",
+        ),
+        *(
+            "accepted with conditions",
+            "roc_auc 0.7000 (0.6800 to 0.7200)",
+            "v0002",
+            "36 s",
+        ),
     ]
     assert "experiment" not in ask("runs", "flight_delay").splitlines()[0]
 
 
 def test_ci_fails_where_no_run_was_accepted_lately() -> None:
-    """The exit code is 1 without such a run, 0 with one, 2 for an age that cannot be read."""
+    """The exit code is 1 without such a run, 0 with one, 2 for an age that cannot be
+    read.
+    """
     write_history(runs=5)
     for since in ("2026-02-05", "20260205", "2026-02"):
-        assert len(json.loads(ask("runs", "--since", since, "--limit", "1", "--json"))) == 1
+        assert (
+            len(json.loads(ask("runs", "--since", since, "--limit", "1", "--json")))
+            == 1
+        )
     for wrong in ("7 dayz", "NaT", "", "999999 days", "7"):
         told = ask("runs", "--since", wrong, code=2)
         assert "neither a date nor an age such as '7 days'" in told
-    wanted = ("runs", "flight_delay", "--status", "accepted", "--since", "7 days", "--fail-if-none")
+    wanted = (
+        "runs",
+        "flight_delay",
+        "--status",
+        "accepted",
+        "--since",
+        "7 days",
+        "--fail-if-none",
+    )
     assert ask(*wanted, code=1) == "no such run\n"
     assert json.loads(ask(*wanted, "--json", code=1)) == []
     yesterday = datetime.now(UTC) - timedelta(days=1)
@@ -89,12 +128,24 @@ def test_ci_fails_where_no_run_was_accepted_lately() -> None:
 
 
 def test_a_run_is_shown_with_all_that_is_remembered() -> None:
-    """Facts first, then a table each of findings, configurations, scores, gates and reports."""
+    """Facts first, then a table each of findings, configurations, scores, gates and
+    reports.
+    """
     ids = write_history()
     shown = ask("show", ids[2][:8])
-    for part in ("findings", "configurations (roc_auc on test)", "scores", "gates", "reports"):
+    for part in (
+        "findings",
+        "configurations (roc_auc on test)",
+        "scores",
+        "gates",
+        "reports",
+    ):
         assert f"\n\n{part}\n" in shown
-    for fact in ("every gate passed", "36 s, 52 CPU s, 300 MB peak memory, cost 0.0036", KEYS[2]):
+    for fact in (
+        "every gate passed",
+        "36 s, 52 CPU s, 300 MB peak memory, cost 0.0036",
+        KEYS[2],
+    ):
         assert fact in shown
     assert "rejected" in ask("show"), "without an id it is the last one"
     assert ask("show", "--experiment", "flight_delay") == ask("show", ids[-1])
@@ -105,9 +156,9 @@ def test_a_run_as_json_has_a_list_per_table() -> None:
     found = json.loads(ask("show", write_history()[2], "--json"))
     assert found["started_at"] == "2026-02-04T06:00:00Z"
     assert (found["wall_seconds"], found["error"]) == (36.0, None)
-    assert [len(found[name]) for name in ("sets", "findings", "configurations", "gates")] == [
-        *(3, 1, 3, 1)
-    ]
+    assert [
+        len(found[name]) for name in ("sets", "findings", "configurations", "gates")
+    ] == [*(3, 1, 3, 1)]
     best = next(one for one in found["configurations"] if one["rank"] == 1)
     assert best["hyperparameters"] == {"num_leaves": 31, "learning_rate": 0.05}
 
@@ -118,7 +169,12 @@ def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path: Path) ->
     assert "-seed: 0" in ask("compare", ids[0], ids[4])
     found = json.loads(ask("compare", ids[0], ids[4], "--json"))
     assert (found["before"], found["after"]) == (ids[0], ids[4])
-    assert [one["what"] for one in found["changes"]] == ["data", "yaml", "code", "version"]
+    assert [one["what"] for one in found["changes"]] == [
+        "data",
+        "yaml",
+        "code",
+        "version",
+    ]
     assert found["scores"][0]["metric"] == "roc_auc"
     assert found["scores"][0]["difference"] == pytest.approx(0.04)
     assert found["scores"][0]["better"] is None
@@ -127,20 +183,28 @@ def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("width", [30, 80, 200])
-def test_a_narrow_terminal_gets_lines_instead_of_columns(width: int, monkeypatch) -> None:
-    """No line is wider than the terminal; a run's facts stand below each other where they must."""
+def test_a_narrow_terminal_gets_lines_instead_of_columns(
+    width: int, monkeypatch
+) -> None:
+    """No line is wider than the terminal; a run's facts stand below each other where
+    they must.
+    """
     ids = write_history()
     monkeypatch.setenv("COLUMNS", str(width))
     lines = in_a_terminal("runs")
     assert max(map(len, lines)) <= width
-    assert any(line.split()[:2] == ["run", ids[0][:8]] for line in lines) == (width < 100)
+    assert any(line.split()[:2] == ["run", ids[0][:8]] for line in lines) == (
+        width < 100
+    )
     # No word is broken: the first characters of an id are there to be copied.
     assert sum(ids[0][:8] in line for line in lines) == 1
     assert max(map(len, in_a_terminal("show", ids[0]))) <= width
 
 
 def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Markup of the terminal's library, emoji codes and control characters of a name do nothing."""
+    """Markup of the terminal's library, emoji codes and control characters of a name do
+    nothing.
+    """
     name = "[red]:smile:[/red]\x1b[2J"
     finding = finding_row(code=name, column_names=(name,), evidence=name)
     write_run("[bold]run", finding, experiment=name, status="failed", error=name)
@@ -153,10 +217,15 @@ def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_remembered_is_said() -> None:
-    """On a fresh machine lists are empty, and who asks for one run hears that there is none."""
+    """On a fresh machine lists are empty, and who asks for one run hears that there is
+    none.
+    """
     assert ask("experiments") == "no experiment has run yet\n"
     assert ask("runs") == "no such run\n"
-    assert [json.loads(ask(name, "--json")) for name in ("experiments", "runs")] == [[], []]
+    assert [json.loads(ask(name, "--json")) for name in ("experiments", "runs")] == [
+        [],
+        [],
+    ]
     assert ask("show", code=1).startswith("Error: the last run: no run is recorded yet")
 
 
@@ -171,8 +240,12 @@ def test_nothing_remembered_is_said() -> None:
         ("models flight_delay", "has no exported model"),
     ],
 )
-def test_what_is_not_there_is_one_screen_on_the_other_stream(asked, said, storage) -> None:
-    """Culprit, rule, fix and exit code 1, without a stack; a program that reads stdout gets nothing."""
+def test_what_is_not_there_is_one_screen_on_the_other_stream(
+    asked, said, storage
+) -> None:
+    """Culprit, rule, fix and exit code 1, without a stack; a program that reads stdout
+    gets nothing.
+    """
     write_history()
     result = command(*asked.split())
     assert result.exit_code == 1
@@ -183,11 +256,17 @@ def test_what_is_not_there_is_one_screen_on_the_other_stream(asked, said, storag
 
 
 @pytest.mark.parametrize("is_its_storage", [True, False])
-def test_a_killed_run_does_not_show_as_running(storage: Path, *, is_its_storage: bool) -> None:
-    """Whoever lists the runs first finds those that are gone, and archives them where their storage is."""
+def test_a_killed_run_does_not_show_as_running(
+    storage: Path, *, is_its_storage: bool
+) -> None:
+    """Whoever lists the runs first finds those that are gone, and archives them where
+    their storage is.
+    """
     if is_its_storage:
         (storage / "flight_delay" / "tables").mkdir(parents=True)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE
+    ) as process:
         noted = vars(Process.here(process.pid))
         write_run("dead", status="running", process=noted, started_at=datetime.now(UTC))
         write_run("alive", status="running", process=vars(Process.here(os.getpid())))
@@ -223,11 +302,17 @@ def test_an_old_run_is_not_taken_for_the_new_one() -> None:
     ask(*asked, "2026-02-05T05:59:59")
     late = command(*asked, "2026-02-05T06:00:01", "--json")
     assert late.exit_code == 1
-    assert f"no run since 2026-02-05 06:00:01 UTC; the last one is {last}" in late.stderr
+    assert (
+        f"no run since 2026-02-05 06:00:01 UTC; the last one is {last}" in late.stderr
+    )
 
 
-def test_the_pages_of_a_run_are_copied_under_the_names_of_the_reports(tmp_path: Path) -> None:
-    """HTML and Markdown; tables and what is gone stay where they are, and the latter is said."""
+def test_the_pages_of_a_run_are_copied_under_the_names_of_the_reports(
+    tmp_path: Path,
+) -> None:
+    """HTML and Markdown; tables and what is gone stay where they are, and the latter is
+    said.
+    """
     run = RunRecord("flight_delay", write_history(runs=1)[0])
     places = {"leaderboard": "board.html", "decision_record.md": "x.record.md"}
     places |= {"validation_rows": "rows.parquet"}
@@ -241,7 +326,9 @@ def test_the_pages_of_a_run_are_copied_under_the_names_of_the_reports(tmp_path: 
         "decision_record.md": "x.record.md",
     }
     (tmp_path / "board.html").unlink()
-    assert "board.html" in ask("show", run.run_id, "--copy-reports", str(folder), code=1)
+    assert "board.html" in ask(
+        "show", run.run_id, "--copy-reports", str(folder), code=1
+    )
 
 
 def test_the_workflow_attaches_its_folder_always() -> None:

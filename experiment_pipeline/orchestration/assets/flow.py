@@ -1,4 +1,6 @@
-"""The assets of the stages: how Dagster describes each, and the call of the step that does the work."""
+"""The assets of the stages: how Dagster describes each, and the call of the step that
+does the work.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +32,9 @@ Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 
 
 class ThisRun(dg.Config):
-    """Settings that the launchpad may change for one run; an unset one keeps the YAML's value."""
+    """Settings that the launchpad may change for one run; an unset one keeps the YAML's
+    value.
+    """
 
     workers: int | None = Field(None, ge=1, le=256, description="Fits at a time")
     budget_seconds: float | None = Field(
@@ -46,9 +50,15 @@ def stages(named: NamedColumns) -> list[dg.AssetsDefinition]:
     found = "Findings, the resulting verdict, and a profile of every column."
     ranked = f"Configurations ranked by {spec.metric}, with intervals."
     judged = "The chosen configuration on the validation set: scores, gates, decision."
-    published = "The champion: model, card, metrics and manifest, under a version number."
+    published = (
+        "The champion: model, card, metrics and manifest, under a version number."
+    )
     return [
-        stage(steps.raw_data, "pandas", f"The table as delivered by {spec.source.shown_url}."),
+        stage(
+            steps.raw_data,
+            "pandas",
+            f"The table as delivered by {spec.source.shown_url}.",
+        ),
         stage(steps.data_analysis, "python", found),
         validated_data(named),
         split_sets(named),
@@ -60,57 +70,86 @@ def stages(named: NamedColumns) -> list[dg.AssetsDefinition]:
 
 
 def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
-    """validated_data and rejected_rows: rows that satisfy the schema, and the others."""
+    """validated_data and rejected_rows: rows that satisfy the schema, and the
+    others.
+    """
     spec = named.spec
-    validated, rejected = asset.key_of(spec, "validated_data"), asset.key_of(spec, "rejected_rows")
+    validated, rejected = (
+        asset.key_of(spec, "validated_data"),
+        asset.key_of(spec, "rejected_rows"),
+    )
     upstream = [asset.key_of(spec, name) for name in ("raw_data", "data_analysis")]
     described = {
         "validated_data": "Prepared rows that satisfy schema.yaml.",
         "rejected_rows": "Rows that broke the schema, as delivered, with every reason.",
     }
     # Drift ends a run only if the YAML sets a limit for it.
-    ends = {"data_resembles_the_accepted"} if spec.validation.drift.block is not None else set()
+    ends = (
+        {"data_resembles_the_accepted"}
+        if spec.validation.drift.block is not None
+        else set()
+    )
     specs = [
-        asset.table_spec(spec, stage, deps=upstream, kinds={"pandera"}, description=text)
+        asset.table_spec(
+            spec, stage, deps=upstream, kinds={"pandera"}, description=text
+        )
         for stage, text in described.items()
     ]
     checked = dict.fromkeys(STAGES["validated_data"].checks, validated)
     checked["rejected_rows_resemble_the_others"] = rejected
-    checks = [asset.check_spec(n, key, blocking=n in ends) for n, key in checked.items()]
+    checks = [
+        asset.check_spec(n, key, blocking=n in ends) for n, key in checked.items()
+    ]
 
     @asset.stage_assets(spec, "validated_data", specs=specs, check_specs=checks)
-    def validated_data(context: dg.AssetExecutionContext, raw_data: steps.RawTable) -> Results:
-        yield from asset.reported(context, named, steps.validated_data, raw_data=raw_data)
+    def validated_data(
+        context: dg.AssetExecutionContext, raw_data: steps.RawTable
+    ) -> Results:
+        yield from asset.reported(
+            context, named, steps.validated_data, raw_data=raw_data
+        )
 
     return validated_data
 
 
 def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
-    """train_set, test_set and validation_set; one op, so that they always come from the same split."""
+    """train_set, test_set and validation_set; one op, so that they always come from the
+    same split.
+    """
     spec = named.spec
     described = {"deps": [asset.key_of(spec, "validated_data")], "kinds": {"pandas"}}
     train = asset.key_of(spec, "train_set")
-    specs = [asset.table_spec(spec, f"{n}_set", description=ROLES[n], **described) for n in SETS]
+    specs = [
+        asset.table_spec(spec, f"{n}_set", description=ROLES[n], **described)
+        for n in SETS
+    ]
     checks = [asset.check_spec(name, train) for name in STAGES["split_sets"].checks]
 
     @asset.stage_assets(spec, "split_sets", specs=specs, check_specs=checks)
     def split_sets(
         context: dg.AssetExecutionContext, validated_data: steps.ValidatedRows
     ) -> Results:
-        yield from asset.reported(context, named, steps.split_sets, validated_data=validated_data)
+        yield from asset.reported(
+            context, named, steps.split_sets, validated_data=validated_data
+        )
 
     return split_sets
 
 
 def search(named: NamedColumns) -> dg.AssetsDefinition:
-    """trained_model: one partition per configuration; search_results: a row per configuration.
+    """trained_model: one partition per configuration; search_results: a row per
+    configuration.
 
-    One op makes both. It reuses stored models and trains the rest. Each trained model is stored at once and
-    materialized within a second, so that progress shows live and a killed run loses no finished model.
+    One op makes both. It reuses stored models and trains the rest. Each trained model
+    is stored at once and materialized within a second, so that progress shows live and
+    a killed run loses no finished model.
     """
     spec = named.spec
     declared = configurations(spec)
-    models, results = asset.key_of(spec, "trained_model"), asset.key_of(spec, "search_results")
+    models, results = (
+        asset.key_of(spec, "trained_model"),
+        asset.key_of(spec, "search_results"),
+    )
     upstream = [asset.key_of(spec, "train_set"), asset.key_of(spec, "test_set")]
 
     @asset.stage_assets(
@@ -123,7 +162,10 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
                 partitions_def=dg.StaticPartitionsDefinition([c.key for c in declared]),
                 skippable=True,
                 group_name=spec.name,
-                kinds={"scikitlearn", *(c.algorithm for c in declared if c.algorithm in NAMES)},
+                kinds={
+                    "scikitlearn",
+                    *(c.algorithm for c in declared if c.algorithm in NAMES),
+                },
                 description=_TRAINED_MODEL,
             ).with_io_manager_key(asset.TABLES),
             asset.table_spec(
@@ -150,7 +192,9 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
             train_set,
             test_set,
             set(context.partition_keys) if keyed else None,
-            lambda key, outcome: asset.log_materialization(context, models, outcome, key),
+            lambda key, outcome: asset.log_materialization(
+                context, models, outcome, key
+            ),
         )
         for _, outcome in found:
             if results in context.selected_asset_keys:
@@ -163,7 +207,9 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
 
 
 def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:
-    """Compares the champion's promised score with its score on later labels; not a stage of a run."""
+    """Compares the champion's promised score with its score on later labels; not a
+    stage of a run.
+    """
     spec, key, kept = named.spec, asset.key_of(named.spec, "watch"), "promise_kept"
     means = (
         "No evidence that the champion scores below its promise. However often this is checked, the "
@@ -184,9 +230,13 @@ def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:
             found = watch_promise(spec.name, *tables, ids=ids, time=given.time)
         check = Check(kept, not found.below, found.answer, "warning", found.evidence)
         names = ("version", "rows", "new_rows", "days", "score", "promise", "baseline")
-        facts = {name: getattr(found, name) for name in names} | {"notes": Notes(found.notes)}
+        facts = {name: getattr(found, name) for name in names} | {
+            "notes": Notes(found.notes)
+        }
         context.log.info(str(found))
         result = asset.report_check(context, key, check)
-        return dg.MaterializeResult(metadata=asset.metadata_of(facts), check_results=[result])
+        return dg.MaterializeResult(
+            metadata=asset.metadata_of(facts), check_results=[result]
+        )
 
     return watch

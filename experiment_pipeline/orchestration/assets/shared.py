@@ -1,8 +1,9 @@
-"""Code that the assets of all stages share: names, tables, failures, the run record, reporting.
+"""Code that the assets of all stages share: names, tables, failures, the run record,
+reporting.
 
-Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`; its table is
-`<root>/<experiment>/tables/<stage>.parquet`. `report` turns an `Outcome` into Dagster's result,
-metadata, checks and log lines.
+Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`; its
+table is `<root>/<experiment>/tables/<stage>.parquet`. `report` turns an `Outcome` into
+Dagster's result, metadata, checks and log lines.
 """
 
 import getpass
@@ -28,7 +29,11 @@ from dagster._core.execution.plan.execute_step import (
 )
 from dagster_shared.error import SerializableErrorInfo
 
-from experiment_pipeline.errors import ExperimentPipelineError, StorageError, reported_as
+from experiment_pipeline.errors import (
+    ExperimentPipelineError,
+    StorageError,
+    reported_as,
+)
 from experiment_pipeline.experiment.stage_run import Reported, StageRun
 from experiment_pipeline.orchestration.instance import noted
 from experiment_pipeline.reporting import numbers
@@ -38,35 +43,61 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.files import Location, storage_root
 from experiment_pipeline.storage.registry import RECORD
-from experiment_pipeline.storage.tables import asset_table, read_table, table_of, write_table
+from experiment_pipeline.storage.tables import (
+    asset_table,
+    read_table,
+    table_of,
+    write_table,
+)
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.outcomes import finish_run, record_outcome, recorded_stage
+from experiment_pipeline.tracking.outcomes import (
+    finish_run,
+    record_outcome,
+    recorded_stage,
+)
 from experiment_pipeline.tracking.server import USUAL, page_url
 
-# Seconds that the search step needs to read its tables and to store that of the results.
+# Seconds that the search step needs to read its tables and to store that of the
+# results.
 _AROUND_SEARCH = 1.0
 # Key of the IO manager, named so that it clashes with no other resource of a project.
 TABLES = "experiment_pipeline_tables"
 # Tags by which Dagster records what started a run.
-FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster/sensor_name"
+FROM_UI, SCHEDULE, SENSOR = (
+    "dagster/from_ui",
+    "dagster/schedule_name",
+    "dagster/sensor_name",
+)
 BACKFILL = "dagster/backfill"
-# The beginning of the text that explains a failed run; the console shows that text alone.
+# The beginning of the text that explains a failed run; the console shows that text
+# alone.
 FAILED = "FAILED\n\n"
-INTERRUPTED = KeyboardInterrupt, dg.DagsterExecutionInterruptedError  # Ctrl-C, "Terminate"
+INTERRUPTED = (
+    KeyboardInterrupt,
+    dg.DagsterExecutionInterruptedError,
+)  # Ctrl-C, "Terminate"
 REFUSED = "what to do"  # metadata of a failed check: the same text
 # Pages with more on a failure, the most specific first.
 _READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
 # Assets that cannot be the input of another one: the reason, and what to use instead.
 _WITHOUT_VALUE = {
-    "data_analysis": ("has a report and no value", "Call `experiment_pipeline.findings`."),
-    "trained_model": ("cannot be loaded: it is many stored models", "Depend on exported_model."),
+    "data_analysis": (
+        "has a report and no value",
+        "Call `experiment_pipeline.findings`.",
+    ),
+    "trained_model": (
+        "cannot be loaded: it is many stored models",
+        "Depend on exported_model.",
+    ),
 }
-# Rows of a table in the metadata, which the event log stores whole; longer tables have a page.
+# Rows of a table in the metadata, which the event log stores whole; longer tables have
+# a page.
 MOST_ROWS = 100
-# Cells up to this length, such as `0.6772 to 0.7723`, do not wrap: a screen holds twice the rows.
+# Cells up to this length, such as `0.6772 to 0.7723`, do not wrap: a screen holds twice
+# the rows.
 _ONE_LINE = 20
 _SINGLE_RUN = dg.BackfillPolicy.single_run()
 Step = Callable[..., Reported]
@@ -77,18 +108,39 @@ def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
     return dg.AssetKey([spec.name, stage])
 
 
-def stage_asset(named: NamedColumns, step: Step, kind: str, text: str) -> dg.AssetsDefinition:
-    """The asset of a stage with a single one, and its checks; it is named as `step`, described by `text`."""
+def stage_asset(
+    named: NamedColumns, step: Step, kind: str, text: str
+) -> dg.AssetsDefinition:
+    """The asset of a stage with a single one, and its checks; it is named as `step`,
+    described by `text`.
+    """
     spec, stage = named.spec, step.__name__
     checks = [check_spec(name, key_of(spec, stage)) for name in STAGES[stage].checks]
-    names = {"name": stage, "key_prefix": spec.name, "group_name": spec.name, "description": text}
-    # With checks, Dagster reads `-> MaterializeResult` as an asset without a value, so the type is given.
-    options: dict[str, Any] = {"io_manager_key": TABLES, "dagster_type": dg.Any, "kinds": {kind}}
+    names = {
+        "name": stage,
+        "key_prefix": spec.name,
+        "group_name": spec.name,
+        "description": text,
+    }
+    # With checks, Dagster reads `-> MaterializeResult` as an asset without a value, so
+    # the type is given.
+    options: dict[str, Any] = {
+        "io_manager_key": TABLES,
+        "dagster_type": dg.Any,
+        "kinds": {kind},
+    }
     _, *tables = inspect.signature(step).parameters.values()
-    ins = {t.name: dg.AssetIn(key_of(spec, t.name), dagster_type=t.annotation) for t in tables}
+    ins = {
+        t.name: dg.AssetIn(key_of(spec, t.name), dagster_type=t.annotation)
+        for t in tables
+    }
 
-    @dg.asset(check_specs=checks, ins=ins, backfill_policy=_SINGLE_RUN, **names, **options)
-    def made(context: dg.AssetExecutionContext, **tables: object) -> dg.MaterializeResult:
+    @dg.asset(
+        check_specs=checks, ins=ins, backfill_policy=_SINGLE_RUN, **names, **options
+    )
+    def made(
+        context: dg.AssetExecutionContext, **tables: object
+    ) -> dg.MaterializeResult:
         (result,) = reported(context, named, step, **tables)
         return result
 
@@ -98,11 +150,15 @@ def stage_asset(named: NamedColumns, step: Step, kind: str, text: str) -> dg.Ass
 def stage_assets(
     spec: ExperimentSpec, op: str, **options: Any
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`dg.multi_asset` for a stage with several; the function's arguments name its input stages."""
+    """`dg.multi_asset` for a stage with several; the function's arguments name its
+    input stages.
+    """
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         names = [
-            n for n in inspect.signature(function).parameters if n not in ("context", "config")
+            n
+            for n in inspect.signature(function).parameters
+            if n not in ("context", "config")
         ]
         ins = {name: dg.AssetIn(key_of(spec, name)) for name in names}
         options.update(name=f"{spec.name}__{op}", ins=ins, backfill_policy=_SINGLE_RUN)
@@ -117,11 +173,17 @@ def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec
     return asset.with_io_manager_key(TABLES)
 
 
-def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.AssetCheckSpec:
-    """A check as the registry of stages describes it; `blocking` makes it block in any case."""
+def check_spec(
+    name: str, key: dg.AssetKey, *, blocking: bool = False
+) -> dg.AssetCheckSpec:
+    """A check as the registry of stages describes it; `blocking` makes it block in any
+    case.
+    """
     (stage,) = (stage for stage in STAGES.values() if name in stage.checks)
     ends_run = blocking or name in stage.blocking
-    return dg.AssetCheckSpec(name, asset=key, description=stage.checks[name], blocking=ends_run)
+    return dg.AssetCheckSpec(
+        name, asset=key, description=stage.checks[name], blocking=ends_run
+    )
 
 
 class TablesIOManager(dg.UPathIOManager):
@@ -131,7 +193,9 @@ class TablesIOManager(dg.UPathIOManager):
 
     extension = ".parquet"
 
-    def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> Location:
+    def get_asset_relative_path(
+        self, context: dg.InputContext | dg.OutputContext
+    ) -> Location:
         """`<experiment>/tables/<stage>` for the key `<experiment>/<stage>`."""
         return Location(asset_table(*context.asset_key.path))
 
@@ -144,17 +208,25 @@ class TablesIOManager(dg.UPathIOManager):
             write_table(path, obj)
 
     def load_from_path(self, context: dg.InputContext, path: Location) -> Any:
-        """Read a table for an asset: a DataFrame, or with metadata if the argument's type is a dataclass."""
+        """Read a table for an asset: a DataFrame, or with metadata if the argument's
+        type is a dataclass.
+        """
         *_, experiment, stage = ("", *context.asset_key.path)
         wanted = context.dagster_type.typing_type
         kind: Any = wanted if is_dataclass(wanted) else pd.DataFrame
         with reported_to_the_user():
             if stage == "exported_model":
-                from experiment_pipeline.prediction.files import champion  # loads scikit-learn
+                from experiment_pipeline.prediction.files import (
+                    champion,
+                )  # loads scikit-learn
 
-                return champion(experiment, context.definition_metadata.get("trusted", ()))
+                return champion(
+                    experiment, context.definition_metadata.get("trusted", ())
+                )
             if stage in _WITHOUT_VALUE:
-                raise StorageError("/".join(context.asset_key.path), *_WITHOUT_VALUE[stage])
+                raise StorageError(
+                    "/".join(context.asset_key.path), *_WITHOUT_VALUE[stage]
+                )
             return read_table(path, kind)
 
     def get_metadata(self, context: dg.OutputContext, obj: Any) -> dict[str, Any]:  # noqa: ARG002
@@ -165,12 +237,16 @@ class TablesIOManager(dg.UPathIOManager):
 
 @dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")
 def tables_io_manager(_context: dg.InitResourceContext) -> TablesIOManager:
-    """The IO manager that all experiments share; the storage root is looked up when a run starts."""
+    """The IO manager that all experiments share; the storage root is looked up when a
+    run starts.
+    """
     return TablesIOManager(storage_root())
 
 
 class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
-    """Ends a run like Dagster's own interruption, and is shown without a stack trace."""
+    """Ends a run like Dagster's own interruption, and is shown without a
+    stack trace.
+    """
 
     def __init__(self, message: str) -> None:
         BaseException.__init__(self, message)
@@ -183,7 +259,8 @@ def reported(
 ) -> Iterator[Any]:
     """Run a stage of the experiment, and report each of its assets to Dagster.
 
-    Assets that are not selected are stored and logged as well: the tables of a stage belong together.
+    Assets that are not selected are stored and logged as well: the tables of a stage
+    belong together.
     """
     for name, outcome in step(stage_run(context, named), **tables):
         key = key_of(named.spec, name)
@@ -204,9 +281,11 @@ def log_materialization(
     outcome: outcomes.Outcome,
     partition: str | None = None,
 ) -> None:
-    """Log the materialization of an asset, or of one partition, that is not returned as a result.
+    """Log the materialization of an asset, or of one partition, that is not returned as
+    a result.
 
-    It gets the tags that Dagster adds to a returned result, and later compares to detect staleness.
+    It gets the tags that Dagster adds to a returned result, and later compares to
+    detect staleness.
     """
     step = context.op_execution_context.get_step_execution_context()
     tags = _build_data_version_tags(
@@ -229,14 +308,18 @@ def log_materialization(
 def stage_run(
     context: dg.AssetExecutionContext, named: NamedColumns, workers: int | None = None
 ) -> StageRun:
-    """Return the StageRun of the op that Dagster executes; `workers`: fits at a time, for this run."""
+    """Return the StageRun of the op that Dagster executes; `workers`: fits at a time,
+    for this run.
+    """
     training = f"{named.spec.name}__training"
     ops: Any = context.run.run_config.get("ops", {})
     config = ops.get(training, {}).get("config", {})
 
     def spent() -> float:
         stats = context.instance.get_run_step_stats(context.run.run_id, [training])
-        ended = [one.end_time - (one.start_time or 0.0) for one in stats if one.end_time]
+        ended = [
+            one.end_time - (one.start_time or 0.0) for one in stats if one.end_time
+        ]
         return sum(ended) + _AROUND_SEARCH * (len(stats) - len(ended))
 
     return StageRun(
@@ -262,15 +345,20 @@ def _at_work(context: dg.AssetExecutionContext, named: NamedColumns) -> Iterator
     try:
         with (
             reported_as(lambda error: _failure(error, kept)),
-            recorded_stage(run, stage, named.spec, named.texts, _trigger(context.run), finish),
+            recorded_stage(
+                run, stage, named.spec, named.texts, _trigger(context.run), finish
+            ),
         ):
             yield
     except INTERRUPTED as error:
-        message = f"{str(error) or recording.CANCELLED}; the next run reuses what is stored"
+        message = (
+            f"{str(error) or recording.CANCELLED}; the next run reuses what is stored"
+        )
         raise Cancelled(_with_pages([message], kept)) from None
     known = context.instance.get_run_by_id(context.run.run_id)
     if known is None or noted(known.run_id, known.tags) is None:
-        # Another executor does not close the record: a run of selected stages would count as killed.
+        # Another executor does not close the record: a run of selected stages would
+        # count as killed.
         with suppress(StorageError):
             recording.end_open(run.run_id, "partial")
 
@@ -281,12 +369,16 @@ def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunRecord:
 
 
 def record_id(run: dg.DagsterRun) -> str:
-    """The id of a run's record; all runs of a backfill share one, with the backfill's id."""
+    """The id of a run's record; all runs of a backfill share one, with the backfill's
+    id.
+    """
     return run.tags.get(BACKFILL, run.run_id)
 
 
 def _trigger(run: dg.DagsterRun) -> RunFacts:
-    """Return what started a run; a person's re-execution also inherits the tags of the first run."""
+    """Return what started a run; a person's re-execution also inherits the tags of the
+    first run.
+    """
     by_person = FROM_UI in run.tags
     if SCHEDULE in run.tags and not by_person:
         return RunFacts(triggered_by="schedule", trigger_name=run.tags[SCHEDULE])
@@ -298,16 +390,21 @@ def _trigger(run: dg.DagsterRun) -> RunFacts:
     if name is None and by_command:
         with suppress(KeyError, OSError):  # the user has no name, as in many containers
             name = getpass.getuser()
-    return RunFacts(triggered_by="command line" if by_command else "person", trigger_name=name)
+    return RunFacts(
+        triggered_by="command line" if by_command else "person", trigger_name=name
+    )
 
 
 def reported_to_the_user() -> AbstractContextManager[None]:
-    """Turn the package's own errors into a Failure that is not retried; bugs are raised unchanged."""
+    """Turn the package's own errors into a Failure that is not retried; bugs are raised
+    unchanged.
+    """
     return reported_as(_failure)
 
 
 def _failure(
-    error: ExperimentPipelineError, kept: Mapping[str, outcomes.Fact] = MappingProxyType({})
+    error: ExperimentPipelineError,
+    kept: Mapping[str, outcomes.Fact] = MappingProxyType({}),
 ) -> dg.Failure:
     return dg.Failure(
         description=_with_pages([error.with_class], kept),
@@ -317,33 +414,48 @@ def _failure(
 
 
 def _with_pages(messages: Sequence[str], facts: Mapping[str, outcomes.Fact]) -> str:
-    """Return why a run ended, with the paths of its pages, and their addresses if they are served."""
+    """Return why a run ended, with the paths of its pages, and their addresses if they
+    are served.
+    """
     found = [
-        fact.path for name in _READ_ON if isinstance(fact := facts.get(name), outcomes.PagePath)
+        fact.path
+        for name in _READ_ON
+        if isinstance(fact := facts.get(name), outcomes.PagePath)
     ]
     lines = [*messages]
     for path in found[:_MOST_PAGES]:
-        lines += [f"  page: {path}", *([f"        {url}"] if (url := page_url(path)) else [])]
+        lines += [
+            f"  page: {path}",
+            *([f"        {url}"] if (url := page_url(path)) else []),
+        ]
     return "\n".join(lines)
 
 
 def report(
     context: dg.AssetExecutionContext, key: dg.AssetKey, outcome: outcomes.Outcome
 ) -> dg.MaterializeResult:
-    """Log an outcome's warnings and notes, record it, and return the rest as the asset's result."""
+    """Log an outcome's warnings and notes, record it, and return the rest as the
+    asset's result.
+    """
     for warning in outcome.warnings:
         context.log.warning(warning)
     for note in outcome.notes:
         context.log.info(note)
     with reported_to_the_user():
-        ended = record_outcome(run_of(context, key.path[0]), outcome, context.log.warning)
+        ended = record_outcome(
+            run_of(context, key.path[0]), outcome, context.log.warning
+        )
     facts = {**outcome.facts, **ended}
     value: dict[str, Any] = {} if outcome.value is None else {"value": outcome.value}
     return dg.MaterializeResult(
         asset_key=key,
-        data_version=None if outcome.version is None else dg.DataVersion(outcome.version),
+        data_version=None
+        if outcome.version is None
+        else dg.DataVersion(outcome.version),
         metadata=metadata_of(facts),
-        check_results=[report_check(context, key, check, facts) for check in outcome.checks],
+        check_results=[
+            report_check(context, key, check, facts) for check in outcome.checks
+        ],
         **value,
     )
 
@@ -354,12 +466,18 @@ def report_check(
     check: outcomes.Check,
     facts: Mapping[str, outcomes.Fact] = MappingProxyType({}),
 ) -> dg.AssetCheckResult:
-    """Return a check's result, and log its problems; an error also lists the pages in `facts`."""
+    """Return a check's result, and log its problems; an error also lists the pages in
+    `facts`.
+    """
     error = check.severity == "error"
     problems = [f"{check.name}: {problem}" for problem in check.problems]
     refused: dict[str, outcomes.Fact] = {}
     if error and not check.passed:
-        reasons = problems or [check.means] if check.refusal is None else [check.refusal.with_class]
+        reasons = (
+            problems or [check.means]
+            if check.refusal is None
+            else [check.refusal.with_class]
+        )
         refused = {REFUSED: _with_pages(reasons, facts)}
         context.log.error(f"{FAILED}{refused[REFUSED]}\n")
     else:
@@ -369,7 +487,11 @@ def report_check(
         context.log.warning(f"{check.name}: {caveat}")
     for note in check.notes:
         context.log.info(f"{check.name}: {note}")
-    held = {k: v for k, v in (("value", check.value), ("limit", check.limit)) if v is not None}
+    held = {
+        k: v
+        for k, v in (("value", check.value), ("limit", check.limit))
+        if v is not None
+    }
     return dg.AssetCheckResult(
         check_name=check.name,
         asset_key=key,
@@ -383,14 +505,17 @@ def report_check(
 def metadata_of(facts: Mapping[str, outcomes.Fact]) -> dict[str, Any]:
     """Return facts as Dagster's metadata, after links to the pages among them.
 
-    Without a running server, a link has the usual address, at which a later server will serve the page.
+    Without a running server, a link has the usual address, at which a later server will
+    serve the page.
     """
     pages = {
         name: page_url(one.path, USUAL)
         for name, one in facts.items()
         if isinstance(one, outcomes.PagePath)
     }
-    links = {f"{name}_page": dg.MetadataValue.url(url) for name, url in pages.items() if url}
+    links = {
+        f"{name}_page": dg.MetadataValue.url(url) for name, url in pages.items() if url
+    }
     return {**links, **{name: _shown(fact) for name, fact in facts.items()}}
 
 
@@ -400,7 +525,9 @@ def _shown(fact: outcomes.Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
             return _table(frame)
         case outcomes.ColumnTypes(frame):
             types = frame.dtypes.items()
-            return dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
+            return dg.TableSchema(
+                [dg.TableColumn(str(name), str(dtype)) for name, dtype in types]
+            )
         case outcomes.Notes(lines):
             # As a table: Dagster shows Markdown only after a click.
             return _table(pd.DataFrame({"note": list(lines)})) if lines else "none"

@@ -1,4 +1,6 @@
-"""The data analysis as a whole: every rule, the probe, and the verdict that follows from the findings."""
+"""The data analysis as a whole: every rule, the probe, and the verdict that follows
+from the findings.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -7,10 +9,23 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import DataError, InvalidExperiment, UnusableTable, did_you_mean
+from experiment_pipeline.errors import (
+    DataError,
+    InvalidExperiment,
+    UnusableTable,
+    did_you_mean,
+)
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Severity
-from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, own_rule, problems
+from experiment_pipeline.stages.data_analysis.finding import (
+    SEVERITIES,
+    Finding,
+    Severity,
+)
+from experiment_pipeline.stages.data_analysis.findings import (
+    TABLE_RULES,
+    own_rule,
+    problems,
+)
 from experiment_pipeline.stages.data_analysis.findings.probe import (
     PROBE_RULES,
     NoProbe,
@@ -37,7 +52,9 @@ _IDLE = "accepted, but not found"
 
 
 def weight(finding: Finding) -> Severity:
-    """The severity of a finding in the verdict: one step less if it is accepted, `note` if not found."""
+    """The severity of a finding in the verdict: one step less if it is accepted, `note`
+    if not found.
+    """
     if finding.outcome != "found":
         return "note"
     step = SEVERITIES.index(finding.severity) + (finding.accepted is not None)
@@ -47,23 +64,38 @@ def weight(finding: Finding) -> Severity:
 def judge(
     findings: Sequence[Finding], accepted: Mapping[str, str]
 ) -> tuple[Verdict, tuple[str, ...], tuple[Finding, ...]]:
-    """Return the verdict, its reasons, and the sorted findings: found ones first, by severity; the first decides.
+    """Return the verdict, its reasons, and the sorted findings: found ones first, by
+    severity; the first decides.
 
     A finding that the YAML accepts (code → reason) counts one step less.
     """
     found = {finding.code for finding in findings if finding.outcome == "found"}
     taken = {code: reason for code, reason in accepted.items() if code in found}
-    marked = [replace(finding, accepted=taken.get(finding.code)) for finding in findings]
+    marked = [
+        replace(finding, accepted=taken.get(finding.code)) for finding in findings
+    ]
     outcomes = ("found", "not_found", "not_applicable")
     marked.sort(key=lambda f: (outcomes.index(f.outcome), SEVERITIES.index(weight(f))))
     reasons = []
     for finding in marked:
         if (found_as := weight(finding)) != "note" or finding.accepted is not None:
-            does = {"blocks": " blocks", "condition": "", "note": " is a note"}[found_as]
-            reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
-            reasons.append(f"{finding.code}{does}{reason}: {finding.evidence.removesuffix('.')}")
+            does = {"blocks": " blocks", "condition": "", "note": " is a note"}[
+                found_as
+            ]
+            reason = (
+                f" (accepted: {finding.accepted})"
+                if finding.accepted is not None
+                else ""
+            )
+            reasons.append(
+                f"{finding.code}{does}{reason}: {finding.evidence.removesuffix('.')}"
+            )
     reasons += [f"{_IDLE}: {code}" for code in accepted if code not in found]
-    return _LED_TO[weight(marked[0]) if marked else "note"], tuple(reasons), tuple(marked)
+    return (
+        _LED_TO[weight(marked[0]) if marked else "note"],
+        tuple(reasons),
+        tuple(marked),
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +107,9 @@ class DataAnalysis:
     verdict: Verdict
     reasons: tuple[str, ...]  # a sentence per finding that counted, and per acceptance
     conditions: tuple[str, ...]  # the reasons without acceptances of what was not found
-    associations: tuple[Association, ...]  # skill of each feature alone, the strongest first
+    associations: tuple[
+        Association, ...
+    ]  # skill of each feature alone, the strongest first
     label_ceiling: float | None  # the best score that conflicting labels allow
     rows: int  # of the table
     rows_read: int  # all, or a sample of a larger table
@@ -113,11 +147,14 @@ def analyse(
 ) -> DataAnalysis:
     """Analyse a table before anything is validated or trained.
 
-    `sets` (train, test, validation or gap) has the index of `frame`, a sample of `rows`.
-    Raises UnusableTable: no target column; InvalidExperiment: the YAML names an unknown finding or rule.
+    `sets` (train, test, validation or gap) has the index of `frame`, a sample of
+    `rows`. Raises UnusableTable: no target column; InvalidExperiment: the YAML names an
+    unknown finding or rule.
     """
     if spec.target not in frame.columns:
-        rule = f"the table has no such column; {did_you_mean(spec.target, frame.columns)}"
+        rule = (
+            f"the table has no such column; {did_you_mean(spec.target, frame.columns)}"
+        )
         fix = "Correct target in the YAML."
         raise UnusableTable(f"target {spec.target!r}", rule, fix)
     for problem in problems(spec.analysis):
@@ -129,11 +166,15 @@ def analyse(
         own = rule.check(subject)
         if not isinstance(own, Finding) or own.code != rule.code:
             returned = f"the rule {rule.code!r} returned {own!r}"
-            raise InvalidExperiment("analysis.findings", returned, "Return a Finding of that code.")
+            raise InvalidExperiment(
+                "analysis.findings", returned, "Return a Finding of that code."
+            )
         findings.append(own)
     # Columns that give the target away take no part, unless the YAML accepts them.
     leaks = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
-    left_out = dict.fromkeys(c for one in findings if one.code in leaks for c in one.columns)
+    left_out = dict.fromkeys(
+        c for one in findings if one.code in leaks for c in one.columns
+    )
     probe = run_probe(subject, tuple(left_out))
     findings += [rule.check(subject, probe) for rule in PROBE_RULES]
     verdict, reasons, judged = judge(findings, spec.analysis.accept)
@@ -144,42 +185,54 @@ def analyse(
         reasons=reasons,
         conditions=tuple(one for one in reasons if not one.startswith(_IDLE)),
         associations=subject.associations,
-        label_ceiling=next((one.ceiling for one in findings if one.ceiling is not None), None),
+        label_ceiling=next(
+            (one.ceiling for one in findings if one.ceiling is not None), None
+        ),
         rows=len(frame) if rows is None else rows,
         rows_read=len(frame),
-        shown_rows=subject.sample(np.flatnonzero(subject.visible), spec.analysis.report_rows),
+        shown_rows=subject.sample(
+            np.flatnonzero(subject.visible), spec.analysis.report_rows
+        ),
     )
 
 
-# Of a larger table a sample is analysed: shares are then exact to a tenth of a percent, and the
-# analysis stays within minutes and a gigabyte.
+# Of a larger table a sample is analysed: shares are then exact to a tenth of a percent,
+# and the analysis stays within minutes and a gigabyte.
 MOST_ROWS, SAMPLED_ROWS = 2_000_000, 1_000_000
 
 
 def analyse_prepared(
     prepared: PreparedTable, spec: ExperimentSpec
 ) -> tuple[DataAnalysis, pd.DataFrame]:
-    """Analyse a prepared table, or a sample of a large one; return also the rows that it read."""
+    """Analyse a prepared table, or a sample of a large one; return also the rows that
+    it read.
+    """
     frame, features = prepared.frame, feature_columns(prepared.frame, spec)
     sets = prepared.sets
     if (read := rows_to_read(frame, features)) is not None:
         frame, sets = frame.iloc[read], sets.iloc[read]
     sets = sets.astype("str")
-    frame = frame.drop(columns=[name for name in frame if kind_of(frame[name]) == "nested"])
-    # In the canonical order, which depends on the rows' values, but not on targets of the validation set.
+    frame = frame.drop(
+        columns=[name for name in frame if kind_of(frame[name]) == "nested"]
+    )
+    # In the canonical order, which depends on the rows' values, but not on targets of
+    # the validation set.
     visible = (sets != "validation").to_numpy()
     seen = frame.assign(
-        **{spec.target: frame[spec.target].where(visible)} if spec.target in frame else {}
+        **{spec.target: frame[spec.target].where(visible)}
+        if spec.target in frame
+        else {}
     )
     frame = frame.iloc[canonical_order(seen, spec, features)]
     return analyse(frame, sets[frame.index], features, spec, len(prepared.frame)), frame
 
 
 def rows_to_read(prepared: pd.DataFrame, features: Sequence[str]) -> np.ndarray | None:
-    """Sample positions of a large table, int64 (k,), ascending; None: all rows are read.
+    """Sample positions of a large table, int64 (k,), ascending; None: all rows are
+    read.
 
-    Rows are chosen by a hash of their features, so equal rows are all in or all out; in a table of few
-    distinct combinations each row is chosen by itself.
+    Rows are chosen by a hash of their features, so equal rows are all in or all out; in
+    a table of few distinct combinations each row is chosen by itself.
     """
     if len(prepared) <= MOST_ROWS:
         return None

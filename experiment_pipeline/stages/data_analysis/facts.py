@@ -1,4 +1,6 @@
-"""Facts about one column, measured once and read by many findings and by the scaffold."""
+"""Facts about one column, measured once and read by many findings and by the
+scaffold.
+"""
 
 import re
 from collections import Counter
@@ -11,7 +13,13 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.kinds import NUMERIC, TEXTS, holds_objects, kind_of, numbers_of
+from experiment_pipeline.table.kinds import (
+    NUMERIC,
+    TEXTS,
+    holds_objects,
+    kind_of,
+    numbers_of,
+)
 
 MOST_TEXTS = 10_000
 # scikit-learn's trees and LightGBM's targets are float32.
@@ -52,7 +60,9 @@ class NumberFacts:
     @property
     def largest_magnitude(self) -> float:
         """Largest finite value without its sign; 0 where there is none."""
-        return max(abs(self.lowest.value), abs(self.highest.value)) if self.finite else 0.0
+        return (
+            max(abs(self.lowest.value), abs(self.highest.value)) if self.finite else 0.0
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +92,20 @@ class TextFacts:
 
     @cached_property
     def holds_codes(self) -> bool:
-        """Whether digits are codes: at least 1 % of the rows hold texts such as "01067"."""
+        """Whether digits are codes: at least 1 % of the rows hold texts such as
+        "01067".
+        """
         padded = [bool(_CODE.fullmatch(text)) for text in self.texts]
         return self.share(np.array(padded, dtype=bool)) >= _LEAST_CODES
 
     @property
     def share_of_dates(self) -> float:
-        """Share of the rows, placeholders not counted, that hold a date of some format."""
-        return self.share(np.any([*self.dates.values(), np.zeros(len(self.texts), bool)], axis=0))
+        """Share of the rows, placeholders not counted, that hold a date of
+        some format.
+        """
+        return self.share(
+            np.any([*self.dates.values(), np.zeros(len(self.texts), bool)], axis=0)
+        )
 
     @property
     def share_of_numbers(self) -> float:
@@ -97,9 +113,15 @@ class TextFacts:
         return self.share(self.writing.reads)
 
     def share(self, chosen: np.ndarray) -> float:
-        """Share of the rows with a chosen text, bool (texts,), placeholders not counted."""
+        """Share of the rows with a chosen text, bool (texts,), placeholders not
+        counted.
+        """
         known = self.counts[~self.placeholders].sum()
-        return float(self.counts[chosen & ~self.placeholders].sum() / known) if known else 0.0
+        return (
+            float(self.counts[chosen & ~self.placeholders].sum() / known)
+            if known
+            else 0.0
+        )
 
     def chosen(self, mask: np.ndarray) -> list[str]:
         """The texts where `mask`, bool (texts,), is true."""
@@ -132,7 +154,9 @@ def facts_of(column: pd.Series) -> Facts:
         rows=len(values),
         missing=len(values) - len(known),
         infinite=len(known) - len(ordered),
-        distinct=int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0,
+        distinct=int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1
+        if ordered.size
+        else 0,
         whole=bool(np.all(ordered == np.trunc(ordered))),
         lowest=_edge(ordered, 1),
         highest=_edge(-ordered[::-1], -1),
@@ -173,7 +197,9 @@ def _edge(ordered: np.ndarray, sign: int) -> Edge:
     rest = ordered[run:]
     quarter, three_quarters = _at(rest, 0.25, 0.75)
     gap = float(rest[0] - ordered[0]) if rest.size else 0.0
-    return Edge(sign * float(ordered[0]), run, gap, three_quarters - quarter if gap else 0.0)
+    return Edge(
+        sign * float(ordered[0]), run, gap, three_quarters - quarter if gap else 0.0
+    )
 
 
 # (decimal, thousands), the likelier first: "1,234" alone is read as 1234.
@@ -202,8 +228,12 @@ class Writing:
 
     @property
     def declaration(self) -> dict[str, Any]:
-        """The entry of `preparation.numbers`, if one is needed; the user corrects the units' factors."""
-        declared: dict[str, Any] = {"decimal": self.decimal} if self.decimal != "." else {}
+        """The entry of `preparation.numbers`, if one is needed; the user corrects the
+        units' factors.
+        """
+        declared: dict[str, Any] = (
+            {"decimal": self.decimal} if self.decimal != "." else {}
+        )
         if self.thousands:
             declared["thousands"] = self.thousands
         if self.units:
@@ -214,12 +244,17 @@ class Writing:
     def words(self) -> str:
         """The way of writing as text: `decimal ',', unit kg`."""
         shown = {"units": f"unit {', '.join(self.units)}"}
-        parts = [shown.get(key, f"{key} {value!r}") for key, value in self.declaration.items()]
+        parts = [
+            shown.get(key, f"{key} {value!r}")
+            for key, value in self.declaration.items()
+        ]
         return ", ".join(parts) or "plain"
 
 
 def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
-    """Return the way of writing that reads most of the texts; among equals, the one with `decimal`."""
+    """Return the way of writing that reads most of the texts; among equals, the one
+    with `decimal`.
+    """
     if not any(any(map(str.isdigit, text)) for text in texts):
         nothing = np.zeros(len(texts), dtype=bool)
         return Writing(nothing, nothing)
@@ -237,10 +272,16 @@ def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Wri
         rf"\s*[-+\u2212]?\s*(?P<before>{_CURRENCY})?\s*(?:{digits})\s*"
         rf"(?P<after>{_CURRENCY}|{_UNIT})?\s*"
     )
-    matches = [None if _CODE.fullmatch(text) else pattern.fullmatch(text) for text in texts]
+    matches = [
+        None if _CODE.fullmatch(text) else pattern.fullmatch(text) for text in texts
+    ]
     found = [match and (match["before"] or match["after"] or "") for match in matches]
     units = Counter(unit for unit in found if unit)
-    taken = tuple(unit for unit, _ in units.most_common()) if len(units) <= _MOST_UNITS else ()
+    taken = (
+        tuple(unit for unit, _ in units.most_common())
+        if len(units) <= _MOST_UNITS
+        else ()
+    )
     reads = np.array([unit in {"", *taken} for unit in found], dtype=bool)
     bare = np.array([unit == "" for unit in found], dtype=bool)
     return Writing(reads, bare, decimal, thousands, taken)
@@ -250,12 +291,63 @@ def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Wri
 PLACEHOLDERS = frozenset(
     {
         "",
-        *("?", "??", "???", "-", "--", "---", ".", "..", "...", "_", "*", "/", "nan", "na", "n/a"),
-        *("n.a.", "n/d", "n.d.", "#n/a", "#na", "#value!", "#ref!", "#div/0!", "null", "nil"),
-        *("missing", "unknown", "unk", "undefined", "unspecified", "tbd", "unbekannt", "inconnu"),
-        *("desconocido", "k.a.", "(blank)", "(null)", "(none)", "(missing)", "(unknown)"),
+        *(
+            "?",
+            "??",
+            "???",
+            "-",
+            "--",
+            "---",
+            ".",
+            "..",
+            "...",
+            "_",
+            "*",
+            "/",
+            "nan",
+            "na",
+            "n/a",
+        ),
+        *(
+            "n.a.",
+            "n/d",
+            "n.d.",
+            "#n/a",
+            "#na",
+            "#value!",
+            "#ref!",
+            "#div/0!",
+            "null",
+            "nil",
+        ),
+        *(
+            "missing",
+            "unknown",
+            "unk",
+            "undefined",
+            "unspecified",
+            "tbd",
+            "unbekannt",
+            "inconnu",
+        ),
+        *(
+            "desconocido",
+            "k.a.",
+            "(blank)",
+            "(null)",
+            "(none)",
+            "(missing)",
+            "(unknown)",
+        ),
         *("-1.#ind", "-999", "-9999", "-99999"),
-        *("not available", "not known", "not specified", "no data", "no answer", "no value"),
+        *(
+            "not available",
+            "not known",
+            "not specified",
+            "no data",
+            "no answer",
+            "no value",
+        ),
     }
 )
 
@@ -287,12 +379,16 @@ _DATE_SHAPE = r"(?=.*\d)[\w.,/:+\- ]{6,35}"
 
 
 def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Date format → which texts it reads, bool (n,), if any; the one that reads most comes first."""
+    """Date format → which texts it reads, bool (n,), if any; the one that reads most
+    comes first.
+    """
     column = pd.Series(texts, dtype="str").str.strip()
     shaped = column[column.str.fullmatch(_DATE_SHAPE)]
     read: dict[str, np.ndarray] = {}
     for wanted in DATE_FORMATS if len(shaped) else ():
-        candidates = shaped[shaped.str.fullmatch(_ISO_SHAPE)] if wanted == ISO else shaped
+        candidates = (
+            shaped[shaped.str.fullmatch(_ISO_SHAPE)] if wanted == ISO else shaped
+        )
         instants = pd.to_datetime(candidates, format=wanted, errors="coerce", utc=True)
         # Otherwise most numbers of eight digits would be dates.
         dates = candidates.index[instants.dt.year.between(1800, 2200)]

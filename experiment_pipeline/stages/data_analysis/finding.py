@@ -1,4 +1,6 @@
-"""A finding, and what makes one: a rule with its code, title, advice, thresholds and check."""
+"""A finding, and what makes one: a rule with its code, title, advice, thresholds and
+check.
+"""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -29,13 +31,17 @@ class Finding:
     evidence: str  # a sentence with the numbers, or why the rule does not apply
     advice: str
     yaml: str | None = None  # settings that would resolve it
-    ceiling: float | None = None  # best score of the metric that the train and test rows allow
+    ceiling: float | None = (
+        None  # best score of the metric that the train and test rows allow
+    )
     accepted: str | None = None  # the reason that the YAML gives
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A number that the YAML may change, between `low` and `high`; `meaning`: what it limits."""
+    """A number that the YAML may change, between `low` and `high`; `meaning`: what it
+    limits.
+    """
 
     default: float
     low: float
@@ -45,10 +51,12 @@ class Threshold:
 
 @runtime_checkable
 class FindingRule(Protocol):
-    """A rule. The YAML names an instance of a user's own class under `analysis.findings`.
+    """A rule. The YAML names an instance of a user's own class under
+    `analysis.findings`.
 
-    It may read all rows, but not the targets of the validation set: it reads `subject.target` or
-    `subject.visible_target`, never the target's column of `subject.frame`.
+    It may read all rows, but not the targets of the validation set: it reads
+    `subject.target` or `subject.visible_target`, never the target's column of
+    `subject.frame`.
     """
 
     @property
@@ -57,7 +65,9 @@ class FindingRule(Protocol):
 
     @property
     def thresholds(self) -> Mapping[str, Threshold]:
-        """Numbers that the YAML may change: `<code>`, and `<code>_blocks` for the severe level."""
+        """Numbers that the YAML may change: `<code>`, and `<code>_blocks` for the
+        severe level.
+        """
 
     def check(self, subject: Subject) -> Finding:
         """Examine a table: exactly one finding of this code."""
@@ -69,13 +79,19 @@ class Rule:
     code: str
     title: ClassVar[str]
     advice: ClassVar[str]
-    threshold: ClassVar[Threshold | None] = None  # None: 1, for what must not occur at all
+    threshold: ClassVar[Threshold | None] = (
+        None  # None: 1, for what must not occur at all
+    )
     blocks: ClassVar[Threshold | None] = None  # of the severe level
-    excluded: ClassVar[str] = ""  # why the YAML that it suggests excludes the columns found
+    excluded: ClassVar[str] = (
+        ""  # why the YAML that it suggests excludes the columns found
+    )
     # of a rule over columns:
     said: ClassVar[str]  # the words after the number of columns found
     severity: ClassVar[Severity] = "note"
-    above: ClassVar[bool] = False  # whether a column that equals the threshold is not found
+    above: ClassVar[bool] = (
+        False  # whether a column that equals the threshold is not found
+    )
 
     @property
     def thresholds(self) -> Mapping[str, Threshold]:
@@ -99,7 +115,9 @@ class Rule:
         columns: Sequence[str] = (),
         fix: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """Found with this severity, resolved by `fix` in the spec; None: not found, by the same evidence."""
+        """Found with this severity, resolved by `fix` in the spec; None: not found, by
+        the same evidence.
+        """
         if severity is None:
             return self.not_found(evidence, number, threshold)
         if fix is None and self.excluded:
@@ -127,9 +145,11 @@ class Rule:
         fix: Callable[[Sequence[str]], Mapping[str, Any] | None] = lambda _: None,
         severity: Severity | None = None,
     ) -> Finding:
-        """Compare a number per judged column with the threshold and list the worst columns first.
+        """Compare a number per judged column with the threshold and list the worst
+        columns first.
 
-        `each`: words after a column's name; `fix`: the part of the spec that deals with the columns found.
+        `each`: words after a column's name; `fix`: the part of the spec that deals with
+        the columns found.
         """
         if not measured:
             return self.not_applicable("No column can be judged by this rule.")
@@ -142,13 +162,19 @@ class Rule:
             nearest = f"{numbers.shown(ordered[0])} is nearest to it with {worst:.4g}"
             return self.not_found(f"No column {self.said}; {nearest}.", worst, limit)
         words = listed([f"{numbers.shown(c)} ({each(c)})" for c in columns], self.said)
-        return self.found(severity or self.severity, words, worst, limit, columns, fix(columns))
+        return self.found(
+            severity or self.severity, words, worst, limit, columns, fix(columns)
+        )
 
 
 class ColumnRule(Rule):
-    """A rule that compares a number per column with the threshold and lists the worst first."""
+    """A rule that compares a number per column with the threshold and lists the worst
+    first.
+    """
 
-    each: ClassVar[str] = "{number:.4g}"  # the words after the name of one column; also {share}
+    each: ClassVar[str] = (
+        "{number:.4g}"  # the words after the name of one column; also {share}
+    )
 
     def measure(self, subject: Subject) -> Mapping[str, float]:
         """The number of each column that is judged; the larger, the worse."""

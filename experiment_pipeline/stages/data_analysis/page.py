@@ -12,13 +12,28 @@ import pandas as pd
 import yaml
 
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    Fact,
+    Markdown,
+    Outcome,
+    PagePath,
+    Rows,
+)
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.reading import to_yaml
-from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, unfit, weight
+from experiment_pipeline.stages.data_analysis.analysis import (
+    DataAnalysis,
+    unfit,
+    weight,
+)
 from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
-from experiment_pipeline.stages.data_analysis.findings.probe import BASELINE, NoProbe, Probe
+from experiment_pipeline.stages.data_analysis.findings.probe import (
+    BASELINE,
+    NoProbe,
+    Probe,
+)
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
@@ -27,11 +42,19 @@ from experiment_pipeline.table.table import plain_rows
 MOST_COLUMNS = 60
 _FIRST_ROWS, _BARS, _HEIGHT = 5, 12, 20
 _MOST_ASSOCIATIONS = 20
-_TONES: dict[Severity, document.Tone] = {"blocks": "failed", "condition": "doubtful", "note": ""}
+_TONES: dict[Severity, document.Tone] = {
+    "blocks": "failed",
+    "condition": "doubtful",
+    "note": "",
+}
 
 
-def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str) -> Outcome:
-    """The verdict (`no go` ends the run) and the findings, as `DataAnalysis.to_json` wrote them."""
+def outcome(
+    analysis: Mapping[str, Any], target: str, markdown: str, place: str
+) -> Outcome:
+    """The verdict (`no go` ends the run) and the findings, as `DataAnalysis.to_json`
+    wrote them.
+    """
     verdict = analysis["verdict"]
     because = "; ".join(analysis["reasons"]) or "no conditions, nothing that blocks"
     go = verdict != "no go"
@@ -39,9 +62,20 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
     shown = ["severity", "title", "evidence", "advice"]
     rows, read = analysis["rows"], analysis["rows_read"]
     sample: dict[str, Fact] = {} if rows == read else {"rows": rows, "rows_read": read}
-    names = ("code", "title", "severity", "number", "threshold", "evidence", "advice", "accepted")
+    names = (
+        "code",
+        "title",
+        "severity",
+        "number",
+        "threshold",
+        "evidence",
+        "advice",
+        "accepted",
+    )
     recorded = [
-        FindingRow(column_names=tuple(one["columns"]), **{name: one[name] for name in names})
+        FindingRow(
+            column_names=tuple(one["columns"]), **{name: one[name] for name in names}
+        )
         for one in found
     ]
     means = f"{verdict} for predicting {target}: {because}"
@@ -57,12 +91,18 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
             "findings": Markdown(markdown),
         },
         checks=[Check("fit_for_modelling", go, means, refusal=refusal)],
-        record=[RunFacts(verdict=verdict), *recorded, ReportRow(name="data_analysis", place=place)],
+        record=[
+            RunFacts(verdict=verdict),
+            *recorded,
+            ReportRow(name="data_analysis", place=place),
+        ],
     )
 
 
 def markdown_report(analysis: DataAnalysis, spec: ExperimentSpec) -> str:
-    """Verdict, reasons, probe, found findings and their YAML; the others by code only."""
+    """Verdict, reasons, probe, found findings and their YAML; the others by
+    code only.
+    """
     blocks: list[document.Block] = [
         document.Bullets(analysis.reasons),
         document.Paragraph(_probe_sentence(analysis.probe)),
@@ -71,8 +111,15 @@ def markdown_report(analysis: DataAnalysis, spec: ExperimentSpec) -> str:
         *_patch(analysis, spec),
     ]
     parts = [f"## Verdict: {analysis.verdict}", *map(document.rendered, blocks)]
-    for name, words in (("not_found", "Not found"), ("not_applicable", "Not applicable")):
-        codes = [f"`{finding.code}`" for finding in analysis.findings if finding.outcome == name]
+    for name, words in (
+        ("not_found", "Not found"),
+        ("not_applicable", "Not applicable"),
+    ):
+        codes = [
+            f"`{finding.code}`"
+            for finding in analysis.findings
+            if finding.outcome == name
+        ]
         parts.append(f"**{words}:** {', '.join(codes) or 'none'}")
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -81,9 +128,14 @@ def _card(finding: Finding) -> document.Card:
     """A finding with its number, threshold and acceptance."""
     head = [finding.code]
     if finding.number is not None:
-        limit = "" if finding.threshold is None else f" (threshold {finding.threshold:.4g})"
+        limit = (
+            "" if finding.threshold is None else f" (threshold {finding.threshold:.4g})"
+        )
         head.append(f"{finding.number:.4g}{limit}")
-    texts, tag = [" · ".join(head), finding.evidence, finding.advice], str(finding.severity)
+    texts, tag = (
+        [" · ".join(head), finding.evidence, finding.advice],
+        str(finding.severity),
+    )
     if finding.accepted is not None:
         tag = f"{weight(finding)} (accepted {finding.severity})"
         texts.append(f"Accepted: {finding.accepted}")
@@ -92,7 +144,9 @@ def _card(finding: Finding) -> document.Card:
 
 
 def _patch(analysis: DataAnalysis, spec: ExperimentSpec) -> Iterator[document.Block]:
-    """The settings of all findings as one YAML, with what the experiment has under the same keys."""
+    """The settings of all findings as one YAML, with what the experiment has under the
+    same keys.
+    """
     wanted = [one.yaml for one in analysis.found if one.yaml and one.accepted is None]
     given, patch = spec.model_dump(mode="json", exclude_unset=True), dict[str, Any]()
     for key, value in (pair for one in wanted for pair in yaml.safe_load(one).items()):
@@ -120,14 +174,18 @@ def _probe_sentence(probe: Probe | NoProbe) -> str:
     reached = numbers.spread(best.mean, best.standard_error)
     left_out = numbers.some_of([numbers.shown(column) for column in probe.left_out])
     without = f", without the leak suspects {left_out}" if left_out else ""
-    without += f", without {probe.unread:,} of the text features" if probe.unread else ""
+    without += (
+        f", without {probe.unread:,} of the text features" if probe.unread else ""
+    )
     return (
         f"Best probe {reached} {probe.metric} ({probe.best}), baseline "
         f"{numbers.score(baseline.mean)}; {probe.folds} folds of {probe.rows:,} rows{without}."
     )
 
 
-def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec) -> str:
+def report_html(
+    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec
+) -> str:
     """Render the page; `analysis` is of this very frame."""
     asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {_rows(analysis)}."
     verdict: tuple[document.Block, ...] = (
@@ -143,7 +201,9 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
         if finding.outcome != "found"
     )
     # The target and the first columns, in the table's order.
-    first = [column for column in frame.columns if column != spec.target][: MOST_COLUMNS - 1]
+    first = [column for column in frame.columns if column != spec.target][
+        : MOST_COLUMNS - 1
+    ]
     columns = [column for column in frame.columns if column in {spec.target, *first}]
     note = (
         f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, none of the validation set; "
@@ -156,7 +216,10 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
         f"the highest {len(strongest)} of {len(analysis.associations):,}."
     )
     rows = tuple((one.column, numbers.share(one.skill)) for one in strongest)
-    skills = (document.Paragraph(alone), document.TableBlock(("feature", "skill"), rows))
+    skills = (
+        document.Paragraph(alone),
+        document.TableBlock(("feature", "skill"), rows),
+    )
     sections = (
         document.Section("Summary", verdict),
         document.Section("Findings", found or (document.Paragraph("None."),)),
@@ -176,24 +239,32 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
 def _rows(analysis: DataAnalysis) -> str:
     """How many rows there are, and how many of them were read."""
     sample = f"; the findings are based on a sample of {analysis.rows_read:,}"
-    return f"{analysis.rows:,} rows{sample if analysis.rows_read < analysis.rows else ''}"
+    return (
+        f"{analysis.rows:,} rows{sample if analysis.rows_read < analysis.rows else ''}"
+    )
 
 
 def _table(sample: pd.DataFrame) -> tuple[document.Block, ...]:
     """A row for each column, and the first rows."""
     header = ("column", "type", "missing", "distinct", "distribution", "values")
     return (
-        document.TableBlock(header, tuple(_column(sample[name]) for name in sample.columns)),
+        document.TableBlock(
+            header, tuple(_column(sample[name]) for name in sample.columns)
+        ),
         document.Paragraph("The first of these rows:"),
         document.rows_table(plain_rows(sample.head(_FIRST_ROWS))),
     )
 
 
 def _column(column: pd.Series) -> tuple[document.Cell, ...]:
-    """A column's type, missing share, distinct values, distribution as bars, and values in words."""
+    """A column's type, missing share, distinct values, distribution as bars, and values
+    in words.
+    """
     kind, known = kind_of(column), column.dropna()
     if len(known) and (kind == "datetime" or kind in QUANTITIES):
-        low, middle, high = known.quantile([0.0, 0.5, 1.0], interpolation="lower").map(_value)
+        low, middle, high = known.quantile([0.0, 0.5, 1.0], interpolation="lower").map(
+            _value
+        )
         distinct, words = known.nunique(), f"{low} to {high}, median {middle}"
         values = numbers_of(known)
         values = values[np.isfinite(values)]
@@ -202,7 +273,8 @@ def _column(column: pd.Series) -> tuple[document.Cell, ...]:
         values = values / max(np.abs(values).max(initial=0.0), 1e-300)
         # A few outliers would leave all others in one bar.
         within = np.quantile(values, [0.01, 0.99]) if len(values) else (0, 0)
-        # From 0 on, because beside a large number there may be no room for so many bars.
+        # From 0 on, because beside a large number there may be no room for so many
+        # bars.
         bars = np.histogram(np.clip(values, *within) - within[0], bins=_BARS)[0]
     else:
         shares = as_text(known).value_counts(normalize=True)
@@ -214,11 +286,22 @@ def _column(column: pd.Series) -> tuple[document.Cell, ...]:
         words = numbers.some_of([*first, *shares.index[4:]], most=4)
     missing = len(column) - len(known)
     lacks = numbers.share(missing / len(column)) if missing else ""
-    return (numbers.shown(column.name), kind, lacks, f"{distinct:,}", _drawn(bars), words)
+    return (
+        numbers.shown(column.name),
+        kind,
+        lacks,
+        f"{distinct:,}",
+        _drawn(bars),
+        words,
+    )
 
 
 def _value(cell: Any) -> str:
-    return numbers.shown(cell) if isinstance(cell, pd.Timestamp) else numbers.setting(float(cell))
+    return (
+        numbers.shown(cell)
+        if isinstance(cell, pd.Timestamp)
+        else numbers.setting(float(cell))
+    )
 
 
 def _drawn(bars: np.ndarray) -> document.Markup:
@@ -229,4 +312,6 @@ def _drawn(bars: np.ndarray) -> document.Markup:
         for place, height in enumerate(heights)
     )
     size = f'width="{6 * _BARS}" height="{_HEIGHT}"'
-    return document.Markup(f'<svg class="bars" aria-hidden="true" {size}>{"".join(drawn)}</svg>')
+    return document.Markup(
+        f'<svg class="bars" aria-hidden="true" {size}>{"".join(drawn)}</svg>'
+    )

@@ -1,6 +1,7 @@
 """The table under analysis: its features, and the rows whose target may be read.
 
-Only `target` and `visible_target` read the target, and only outside of the validation set.
+Only `target` and `visible_target` read the target, and only outside of the validation
+set.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,8 @@ from experiment_pipeline.table.clusters import cluster_hashes
 from experiment_pipeline.table.features import encode_target, find_classes
 from experiment_pipeline.table.membership import may_have_rare_classes, too_rare
 
-# With fewer possible combinations than this many times the rows, equal rows happen by chance.
+# With fewer possible combinations than this many times the rows, equal rows happen by
+# chance.
 ROOM = 10
 # Models take memory and time per class.
 MOST_CLASSES = 200
@@ -33,13 +35,19 @@ SMALLEST_SPREAD = 1e-150
 
 @dataclass(frozen=True)
 class Target:
-    """The target of the visible rows that have one, without those of classes set aside."""
+    """The target of the visible rows that have one, without those of classes
+    set aside.
+    """
 
     rows: np.ndarray  # positions (n,) in the table of its rows
     y: np.ndarray  # encoded targets (n,): class codes, or floats
     classes: tuple | None  # as `find_classes` gives them; None for regression
-    problem: str | None = None  # why it cannot be modelled; then `rows` and `y` are empty
-    set_aside: Mapping[Scalar, int] = field(default_factory=dict)  # class → visible rows
+    problem: str | None = (
+        None  # why it cannot be modelled; then `rows` and `y` are empty
+    )
+    set_aside: Mapping[Scalar, int] = field(
+        default_factory=dict
+    )  # class → visible rows
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Targets (m,) of some of the rows, positions in the table."""
@@ -55,7 +63,9 @@ class Target:
         if self.classes is None:
             yield self.y
         else:
-            yield from ((self.y == code).astype(np.float64) for code in range(self.n_classes))
+            yield from (
+                (self.y == code).astype(np.float64) for code in range(self.n_classes)
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +98,9 @@ class Subject:
         return {
             c: f
             for c, f in self.numbers.items()
-            if f.distinct > 1 and not f.infinite and f.largest_magnitude < LARGEST_FLOAT32
+            if f.distinct > 1
+            and not f.infinite
+            and f.largest_magnitude < LARGEST_FLOAT32
         }
 
     @cached_property
@@ -98,15 +110,25 @@ class Subject:
 
     @cached_property
     def undeclared_texts(self) -> dict[str, TextFacts]:
-        """The text features that are not declared to be text, and do not look like codes."""
+        """The text features that are not declared to be text, and do not look like
+        codes.
+        """
         types = self.spec.preparation.types
-        return {c: f for c, f in self.texts.items() if types.get(c) != "text" and not f.holds_codes}
+        return {
+            c: f
+            for c, f in self.texts.items()
+            if types.get(c) != "text" and not f.holds_codes
+        }
 
     @cached_property
     def texts_and_target(self) -> dict[str, TextFacts]:
-        """The text features, and the visible part of the target where its classes are texts."""
+        """The text features, and the visible part of the target where its classes are
+        texts.
+        """
         facts = facts_of(self.visible_target)
-        return self.texts | ({self.spec.target: facts} if isinstance(facts, TextFacts) else {})
+        return self.texts | (
+            {self.spec.target: facts} if isinstance(facts, TextFacts) else {}
+        )
 
     @cached_property
     def numbers_and_target(self) -> dict[str, NumberFacts]:
@@ -167,9 +189,14 @@ class Subject:
         return {classes[code]: int(counts[code]) for code in np.flatnonzero(rare)}
 
     def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
-        """Count codes (n,) of visible rows by set, (classes, 3); for validation, the expected count."""
+        """Count codes (n,) of visible rows by set, (classes, 3); for validation, the
+        expected count.
+        """
         sets = self.sets.to_numpy()[rows]
-        seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
+        seen = [
+            np.bincount(y[sets == name], minlength=classes)
+            for name in ("train", "test")
+        ]
         share = np.bincount(y, minlength=classes) / max(len(y), 1)
         return np.column_stack([*seen, share * np.count_nonzero(~self.visible)])
 
@@ -188,7 +215,9 @@ class Subject:
         return np.random.default_rng(self.spec.seed)
 
     def sample(self, rows: np.ndarray, most: int) -> np.ndarray:
-        """At most `most` of these positions, drawn with the experiment's seed, in table order."""
+        """At most `most` of these positions, drawn with the experiment's seed, in table
+        order.
+        """
         if len(rows) <= most:
             return rows
         return np.sort(self.generator().choice(rows, most, replace=False))
@@ -205,7 +234,9 @@ def _problem_of_number(facts: Facts) -> str | None:
 
 
 def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fold]:
-    """Yield (fit, judge) index arrays into `rows`, positions of known targets; by time `judge` is later."""
+    """Yield (fit, judge) index arrays into `rows`, positions of known targets; by time
+    `judge` is later.
+    """
     split = subject.spec.split
     if split.by == "time":
         moments = pd.factorize(subject.frame[split.column].iloc[rows], sort=True)[0]
@@ -217,7 +248,9 @@ def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fol
             if fit.size and judge.size:
                 yield fit, judge
         return
-    hashes = cluster_hashes(subject.frame, split, subject.spec.target, subject.features, "folds")
+    hashes = cluster_hashes(
+        subject.frame, split, subject.spec.target, subject.features, "folds"
+    )
     _, first, clusters = np.unique(hashes[rows], return_index=True, return_inverse=True)
     target = subject.target.of(rows[first])
     dealt = np.empty(len(first), dtype=np.int64)

@@ -1,7 +1,7 @@
 """Export the accepted model, step by step: package, publish, commit. Needs no database.
 
-In: what earlier stages have made. Out: a version in the registry, and its commit. The registry adds the
-manifest and the decision record, which need the version's number.
+In: what earlier stages have made. Out: a version in the registry, and its commit. The
+registry adds the manifest and the decision record, which need the version's number.
 """
 
 from dataclasses import asdict
@@ -19,7 +19,10 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.exported_model.page import AcceptedModel, build_card
-from experiment_pipeline.stages.exported_model.reload_check import VERIFY, check_in_fresh_process
+from experiment_pipeline.stages.exported_model.reload_check import (
+    VERIFY,
+    check_in_fresh_process,
+)
 from experiment_pipeline.stages.validation_report.gates import best_after
 from experiment_pipeline.storage import persistence, provenance
 from experiment_pipeline.storage import registry as versions
@@ -55,18 +58,30 @@ HOLDS = {
 # Packages that every model needs, whatever types it holds.
 NEEDED = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
 _LIBRARIES = frozenset(name for one in ALGORITHMS.values() for name in one.libraries)
-_NOT_OWN = _LIBRARIES | {"builtins", "collections", "functools", "operator", "numpy", "scipy"}
+_NOT_OWN = _LIBRARIES | {
+    "builtins",
+    "collections",
+    "functools",
+    "operator",
+    "numpy",
+    "scipy",
+}
 _NOT_OWN |= {"sklearn", "pandas", "skops"}
 
 
 def package_model(
     spec: ExperimentSpec, model: AcceptedModel, created: datetime, code: RunCode
 ) -> versions.ModelPackage:
-    """Return the files of the version to publish; InvalidModel: skops cannot store a user's own estimator."""
+    """Return the files of the version to publish; InvalidModel: skops cannot store a
+    user's own estimator.
+    """
     import skops.io
 
     report, result = model.report, model.result
-    data, at = persistence.to_bytes(model.pipeline), created.isoformat(timespec="seconds")
+    data, at = (
+        persistence.to_bytes(model.pipeline),
+        created.isoformat(timespec="seconds"),
+    )
     trusted = sorted(skops.io.get_untrusted_types(data=data))
     packages = {name.partition(".")[0] for name in trusted}
     own = tuple(sorted(packages - _NOT_OWN))
@@ -87,22 +102,30 @@ def package_model(
         delivered.SIGNATURE: signature.to_bytes(),
         "hyperparameters.yaml": to_yaml(_hyperparameters(model)).encode(),
         versions.METRICS: to_json(_metrics(model)),
-        delivered.PREPARATION: delivered.Reading.of(spec, model.validation.origin).to_bytes(),
+        delivered.PREPARATION: delivered.Reading.of(
+            spec, model.validation.origin
+        ).to_bytes(),
         INTERVALS: to_json(report.coverage.calibrated),
         versions.SCHEMA: model.schema_text.encode(),
         "experiment.yaml": to_yaml(redacted(declared)).encode(),
-        "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),
+        "sets.json": to_json(
+            {s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}
+        ),
         provenance.ENVIRONMENT: environment.requirements().encode(),
         FITTED_ROWS: model.fitted_rows.to_bytes(),
         versions.EXAMPLE: delivered.example_bytes(golden),
-        versions.EXPECTED: to_json(delivered.expected_predictions(model.pipeline, golden)),
+        versions.EXPECTED: to_json(
+            delivered.expected_predictions(model.pipeline, golden)
+        ),
         "verify.py": VERIFY.encode(),
         **{name: text.encode() for name, text in code.files.items()},
     }
     if model.profile:
         files[versions.PROFILE] = model.profile(signature).to_bytes()
     there = (*files, versions.RECORD, versions.MANIFEST)
-    holds = {one: HOLDS[one] for one in HOLDS if any(name.startswith(one) for name in there)}
+    holds = {
+        one: HOLDS[one] for one in HOLDS if any(name.startswith(one) for name in there)
+    }
     card = build_card(spec, model, signature, origin, holds)
     files[versions.CARD] = document.render(card).encode()
     headline = report.score(report.metric)
@@ -130,7 +153,9 @@ def _signature(
         target=spec.target,
         features={str(name): str(dtype) for name, dtype in golden.dtypes.items()},
         id_columns=spec.split.id_columns,
-        classes=None if regression else tuple(np.asarray(model.pipeline.classes_).tolist()),
+        classes=None
+        if regression
+        else tuple(np.asarray(model.pipeline.classes_).tolist()),
         positive_class=model.report.positive_class,
         threshold=None if threshold is None else threshold.value,
     )
@@ -151,9 +176,14 @@ def _hyperparameters(model: AcceptedModel) -> dict[str, Any]:
     if model.board.chosen_ensemble is None:
         return own[0]
     weighted = [
-        settings | {"weight": one.weight} for settings, one in zip(own, model.members, strict=True)
+        settings | {"weight": one.weight}
+        for settings, one in zip(own, model.members, strict=True)
     ]
-    return {"key": ENSEMBLE, "fingerprint": model.result.fingerprint, "members": weighted}
+    return {
+        "key": ENSEMBLE,
+        "fingerprint": model.result.fingerprint,
+        "members": weighted,
+    }
 
 
 def _metrics(model: AcceptedModel) -> dict[str, Any]:
@@ -170,21 +200,33 @@ def _metrics(model: AcceptedModel) -> dict[str, Any]:
         "champions": [asdict(one) for one in report.champions],
         "best": best_after(report.champions),  # from now on; null: this version
         "reason": model.board.reason,
-        "members": [] if ensemble is None else [one.fingerprint for one in ensemble.members],
+        "members": []
+        if ensemble is None
+        else [one.fingerprint for one in ensemble.members],
     }
 
 
 def publish(registry: Registry, package: versions.ModelPackage) -> PublishedVersion:
-    """Make a package the next version, unless its predictions differ in a fresh process."""
+    """Make a package the next version, unless its predictions differ in a fresh
+    process.
+    """
     return registry.publish(package, check_in_fresh_process)
 
 
-def commit_published(spec: ExperimentSpec, registry: Registry, published: PublishedVersion) -> str:
-    """Commit a version to the YAML's repository; return what was done. ExportError: git's message."""
+def commit_published(
+    spec: ExperimentSpec, registry: Registry, published: PublishedVersion
+) -> str:
+    """Commit a version to the YAML's repository; return what was done. ExportError:
+    git's message.
+    """
     if spec.export.repository is None:
         return ""
     model, version = registry.model(published.version), published.version
     commit = provenance.commit_version(
-        spec.export.repository, spec.name, version, model.files(), model.manifest.created
+        spec.export.repository,
+        spec.name,
+        version,
+        model.files(),
+        model.manifest.created,
     )
     return f", commit {commit.commit[:12]} tagged {commit.tag}"

@@ -1,6 +1,8 @@
-"""An exported model as an outcome, and its model card: purpose, scores, limits, how to load it.
+"""An exported model as an outcome, and its model card: purpose, scores, limits, how to
+load it.
 
-In: a published version; the `AcceptedModel`. Out: an outcome, a `Document`; nothing is computed here.
+In: a published version; the `AcceptedModel`. Out: an outcome, a `Document`; nothing is
+computed here.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +34,10 @@ from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.profile import DataProfile
 from experiment_pipeline.stages.validation_report.ledger import looked_at
-from experiment_pipeline.stages.validation_report.report import SetFact, ValidationReport
+from experiment_pipeline.stages.validation_report.report import (
+    SetFact,
+    ValidationReport,
+)
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import redacted
@@ -63,7 +68,8 @@ class AcceptedModel:
     validation: SetTable  # the validation set, from which example rows are taken
     fitted_rows: FittedRows  # hashes of the rows that it was fitted and chosen on
     schema_text: str  # of schema.yaml
-    # signature → profile of features and predictions, to detect drift later; None: there is none
+    # signature → profile of features and predictions, to detect drift later; None:
+    # there is none
     profile: Callable[[Signature], DataProfile] | None = None
 
     @property
@@ -76,9 +82,13 @@ class AcceptedModel:
 
     @property
     def scores(self) -> list[tuple[str, str, Interval, float]]:
-        """(set, metric, score, baseline): of the exported fit on validation, of the choice on test."""
+        """(set, metric, score, baseline): of the exported fit on validation, of the
+        choice on test.
+        """
         board, scores = self.board, self.report.scores
-        found = [("validation", one.metric, one.interval, one.baseline) for one in scores]
+        found = [
+            ("validation", one.metric, one.interval, one.baseline) for one in scores
+        ]
         return [*found, ("test", board.metric, board.score, board.baseline)]
 
 
@@ -89,25 +99,44 @@ def build_card(
     origin: Mapping[str, str],
     files: Mapping[str, str],
 ) -> Document:
-    """Return the card of a model with its `origin`, name → value, and its `files`, name → content in words."""
+    """Return the card of a model with its `origin`, name → value, and its `files`, name
+    → content in words.
+    """
     task = f"predicts the number {signature.target}"
     if signature.task == "binary":
         task = f"predicts whether {signature.target} is {signature.positive_class}"
     elif signature.classes is not None:
-        task = f"predicts which of {len(signature.classes)} classes {signature.target} is"
+        task = (
+            f"predicts which of {len(signature.classes)} classes {signature.target} is"
+        )
     general = (
         "The intervals cover the sampling of validation rows, not changes of the data over time.",
         "A category never seen in training is treated as unknown, a missing value as missing.",
         "Rows that break schema.yaml should get no prediction.",
     )
     unknown = (one.what for one in model.report.evidence if one.kind == "unknown")
-    limits = dict.fromkeys((*model.board.notes, *model.report.notes, *general, *unknown))
-    gates = [(gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates]
+    limits = dict.fromkeys(
+        (*model.board.notes, *model.report.notes, *general, *unknown)
+    )
+    gates = [
+        (gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates
+    ]
     conditions = model.report.conditions
-    under = (Paragraph("Accepted on these conditions:"), Bullets(conditions)) if conditions else ()
+    under = (
+        (Paragraph("Accepted on these conditions:"), Bullets(conditions))
+        if conditions
+        else ()
+    )
     in_git = tuple(one for one in files.items() if one[0].startswith(COMMITTED))
-    beside, header = tuple(one for one in files.items() if one not in in_git), ("file", "holds")
-    call = "model.predict(rows)" if signature.classes is None else "model.predict_proba(rows)"
+    beside, header = (
+        tuple(one for one in files.items() if one not in in_git),
+        ("file", "holds"),
+    )
+    call = (
+        "model.predict(rows)"
+        if signature.classes is None
+        else "model.predict_proba(rows)"
+    )
     loading = (
         Paragraph(
             "In the version's folder of the registry, with the packages of environment.txt. Read "
@@ -116,13 +145,18 @@ def build_card(
         ),
         Code("python", LOAD.format(call=call)),
         Paragraph("On rows as delivered, with preparation and schema applied:"),
-        Code("console", f"$ experiment-pipeline predict {spec.name} rows.csv --interval 0.9"),
+        Code(
+            "console",
+            f"$ experiment-pipeline predict {spec.name} rows.csv --interval 0.9",
+        ),
     )
     return Document(
         title=f"{spec.name}: {task}",
         sections=(
             _question(spec, signature, task),
-            Section("Purpose and people", statements(spec.record.model_dump(mode="json"))),
+            Section(
+                "Purpose and people", statements(spec.record.model_dump(mode="json"))
+            ),
             _data(spec, model),
             _configuration(spec, model),
             _metrics(spec, model),
@@ -131,7 +165,10 @@ def build_card(
             Section("How to load it", loading),
             Section("Provenance", (Table(("what", "value"), tuple(origin.items())),)),
             Section("Files", (Table(header, in_git),)),
-            Section("Files that a git commit of the version leaves out", (Table(header, beside),)),
+            Section(
+                "Files that a git commit of the version leaves out",
+                (Table(header, beside),),
+            ),
         ),
     )
 
@@ -177,7 +214,11 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     rows = tuple(
         (
             f"{one.weight:.2g}",
-            *(one.configuration.key, one.configuration.algorithm, one.configuration.settings),
+            *(
+                one.configuration.key,
+                one.configuration.algorithm,
+                one.configuration.settings,
+            ),
             one.configuration.features,
             "" if one.rounds is None else str(one.rounds),
         )
@@ -198,7 +239,14 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
         text += f" It is the mean of {most} fits with different seeds, unless all are the same."
     if result.calibration:
         text += f" Its probabilities are calibrated ({result.calibration})."
-    header = ("weight", "configuration", "algorithm", "hyperparameters", "categories", "rounds")
+    header = (
+        "weight",
+        "configuration",
+        "algorithm",
+        "hyperparameters",
+        "categories",
+        "rounds",
+    )
     return Section("Chosen configuration", (Paragraph(text), Table(header, rows)))
 
 
@@ -214,10 +262,17 @@ def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     return Section("Metrics", (table, Paragraph(text)))
 
 
-def outcome(registry: Registry, published: PublishedVersion, committed: str, words: str) -> Outcome:
-    """Return the exported version with its card; `committed`: where in git; `words`: the configuration."""
+def outcome(
+    registry: Registry, published: PublishedVersion, committed: str, words: str
+) -> Outcome:
+    """Return the exported version with its card; `committed`: where in git; `words`:
+    the configuration.
+    """
     name, entry = published.version, registry.entry(published.version)
-    required, approval = registry.approval_required(name), registry.approvals().get(name)
+    required, approval = (
+        registry.approval_required(name),
+        registry.approvals().get(name),
+    )
     waiting = required and approval is None
     state = "published"
     if published.reused:
@@ -228,7 +283,9 @@ def outcome(registry: Registry, published: PublishedVersion, committed: str, wor
     elif waiting:
         how = f"experiment-pipeline approve {registry.experiment} {name} --by NAME"
         approved = f"{name} becomes the champion once it is approved: {how}"
-    proven = "a fresh process without this package makes the same predictions, bit for bit"
+    proven = (
+        "a fresh process without this package makes the same predictions, bit for bit"
+    )
     if published.reused:
         proven = "checked when this version was published"
     warnings = []
@@ -255,5 +312,9 @@ def outcome(registry: Registry, published: PublishedVersion, committed: str, wor
             "card": Markdown(registry.model(name).read("README.md").decode()),
         },
         checks=[Check("predictions_survive_reload", passed=True, means=proven)],
-        record=[RunFacts(status="accepted", version=name, version_is_new=not published.reused)],
+        record=[
+            RunFacts(
+                status="accepted", version=name, version_is_new=not published.reused
+            )
+        ],
     )

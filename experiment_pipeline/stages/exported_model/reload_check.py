@@ -1,6 +1,8 @@
-"""Check that a model, loaded in a fresh process without this package, predicts the same.
+"""Check that a model, loaded in a fresh process without this package, predicts the
+same.
 
-The check is verify.py, a script that is part of every exported model and can be run again anywhere.
+The check is verify.py, a script that is part of every exported model and can be run
+again anywhere.
 """
 
 import subprocess
@@ -64,8 +66,9 @@ if __name__ == "__main__":
 
 
 def check_in_fresh_process(package: ModelPackage) -> None:
-    """Load a package in a fresh process and predict its example rows; PredictionsChanged: it needs more
-    than its libraries and the user's own packages, or a prediction differs in any bit.
+    """Load a package in a fresh process and predict its example rows;
+    PredictionsChanged: it needs more than its libraries and the user's own packages, or
+    a prediction differs in any bit.
     """
     with tempfile.TemporaryDirectory(prefix="experiment_pipeline_model_") as folder:
         for name, content in package.files.items():

@@ -1,1 +1,3 @@
-"""leaderboard: the configurations ranked on the test set, and the choice with its reason."""
+"""leaderboard: the configurations ranked on the test set, and the choice with its
+reason.
+"""

@@ -1,4 +1,6 @@
-"""The leaderboard: a row for every configuration, and the choice of one with its reason."""
+"""The leaderboard: a row for every configuration, and the choice of one with its
+reason.
+"""
 
 import math
 from collections import Counter
@@ -31,12 +33,23 @@ from experiment_pipeline.stages.leaderboard.ranking import (
 )
 from experiment_pipeline.stages.leaderboard.receipts import Receipt, receipts_of
 from experiment_pipeline.stages.search import conclusions
-from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.conclusions import (
+    TRAINED,
+    Conclusion,
+    SearchResults,
+)
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import metric_of, significantly_better, worse_bound
+from experiment_pipeline.statistics.metrics import (
+    metric_of,
+    significantly_better,
+    worse_bound,
+)
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.run_code import metric_sources
 from experiment_pipeline.storage.tables import facts_json
@@ -50,31 +63,38 @@ class Leaderboard:
     """A ranking and its choice."""
 
     metric: str  # by which configurations are ranked
-    # with the columns of `ranking.COLUMNS`: a row per declared configuration, the best first, those
-    # without a rank last. `low` and `high` bound the score (95 %), `difference_low` and
-    # `difference_high` the true `difference_to_best`: both for all configurations together. The
-    # ensemble's difference is its lead over a single model picked on other rows than those that score
-    # it; `overfit_gap` is by how much the train score is better
+    # with the columns of `ranking.COLUMNS`: a row per declared configuration, the best
+    # first, those without a rank last. `low` and `high` bound the score (95 %),
+    # `difference_low` and `difference_high` the true `difference_to_best`: both for all
+    # configurations together. The ensemble's difference is its lead over a single model
+    # picked on other rows than those that score it; `overfit_gap` is by how much the
+    # train score is better
     rows: pd.DataFrame
     chosen: str  # key of the configuration to ship
     reason: str  # why, in words
     score: Interval  # the chosen configuration's score on the test set
     baseline: float  # what predicting without features scores there
-    # the chosen score minus the baseline's on the same rows, at a cross-fitted threshold; the
-    # bounds hold for all configurations together
+    # the chosen score minus the baseline's on the same rows, at a cross-fitted
+    # threshold; the bounds hold for all configurations together
     difference_to_baseline: Interval
-    tie_group: tuple[str, ...]  # keys that are statistically tied with the best, the best first
-    # expected selection bias of the best single score; None where it cannot be separated from drift
-    # (a split by time), or not be estimated (one resampling cluster)
+    tie_group: tuple[
+        str, ...
+    ]  # keys that are statistically tied with the best, the best first
+    # expected selection bias of the best single score; None where it cannot be
+    # separated from drift (a split by time), or not be estimated (one resampling
+    # cluster)
     optimism: float | None
-    # where the choice, or of an ensemble the best configuration, lies at an end of the search
+    # where the choice, or of an ensemble the best configuration, lies at an end of the
+    # search
     edges: tuple[SearchEdge, ...]
     notes: tuple[str, ...]  # caveats, one sentence each
-    # test_set, or cross_validation: scores of train and test rows, each left out of the fit
+    # test_set, or cross_validation: scores of train and test rows, each left out of the
+    # fit
     evaluation: str = "test_set"
     ensemble: Ensemble | None = None  # of the best few; it has a row as well
     receipts: tuple[Receipt, ...] = ()  # of generated features, the largest gain first
-    # of the sets "train" and "test" that were used, and of the YAML's keys that decided the ranking
+    # of the sets "train" and "test" that were used, and of the YAML's keys that decided
+    # the ranking
     digests: Mapping[str, str] = field(default_factory=dict)
     yaml_digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -90,8 +110,12 @@ class Leaderboard:
 
     @property
     def searched_cpu_seconds(self) -> float:
-        """CPU seconds of the fits behind all rows, each counted once: an ensemble's are its members'."""
-        return float(self.rows.loc[self.rows["key"] != ENSEMBLE, "fit_cpu_seconds"].sum())
+        """CPU seconds of the fits behind all rows, each counted once: an ensemble's are
+        its members'.
+        """
+        return float(
+            self.rows.loc[self.rows["key"] != ENSEMBLE, "fit_cpu_seconds"].sum()
+        )
 
     @property
     def chosen_ensemble(self) -> Ensemble | None:
@@ -100,13 +124,19 @@ class Leaderboard:
 
     @property
     def single(self) -> str:
-        """Key of the choice; if that is the ensemble, the key of the best single configuration."""
+        """Key of the choice; if that is the ensemble, the key of the best single
+        configuration.
+        """
         if self.chosen != ENSEMBLE:
             return self.chosen
         return str(self.rows["key"][self.rows["key"] != ENSEMBLE].iloc[0])
 
-    def with_ensemble(self, declared: Mapping[str, Configuration]) -> dict[str, Configuration]:
-        """Return key → configuration of every row: the declared ones, and the ensemble."""
+    def with_ensemble(
+        self, declared: Mapping[str, Configuration]
+    ) -> dict[str, Configuration]:
+        """Return key → configuration of every row: the declared ones, and the
+        ensemble.
+        """
         own = {} if self.ensemble is None else {ENSEMBLE: self.ensemble.configuration}
         return {**declared, **own}
 
@@ -131,18 +161,24 @@ def leaderboard(
     time: RefitTime | None = None,
     by_hand: ChoiceByHand | None = None,
 ) -> Leaderboard:
-    """Rank the results of a search on its sets, and choose; sentences on rows `set_aside` become notes."""
+    """Rank the results of a search on its sets, and choose; sentences on rows
+    `set_aside` become notes.
+    """
 
     def predictions(one: ModelResult) -> np.ndarray:
         return models.test_predictions([one.fingerprint])[one.fingerprint]
 
     clusters, weights = sets.test_clusters(spec), (sets.w_test, sets.w_train)
-    rows = RankedRows(sets.y_test, clusters, sets.y_train, *weights, sets.variance_factor)
+    rows = RankedRows(
+        sets.y_test, clusters, sets.y_train, *weights, sets.variance_factor
+    )
     stored = models.results([one for one in found.rows["fingerprint"] if one])
     concluded = conclusions.concluded(found, stored)
     board = rank(concluded, predictions, rows, spec, sets.classes, time, by_hand)
     notes = (*set_aside, *board.notes)
-    return replace(board, notes=notes, digests=sets.digests, yaml_digests=key_digests(spec))
+    return replace(
+        board, notes=notes, digests=sets.digests, yaml_digests=key_digests(spec)
+    )
 
 
 def rank(
@@ -156,11 +192,13 @@ def rank(
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
-    `time`: what a budget leaves to refit an ensemble; None: no limit. `by_hand` only changes the choice.
+    `time`: what a budget leaves to refit an ensemble; None: no limit. `by_hand` only
+    changes the choice.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
-    # Generated features that are not significantly better are neither chosen nor averaged.
+    # Generated features that are not significantly better are neither chosen nor
+    # averaged.
     given = None if by_hand is None else by_hand.weights
     gains = [] if given else receipts_of(measured, rows, spec)
     unsure = {one.key for one in gains if not one.significant}
@@ -179,7 +217,9 @@ def rank(
     edges = search_edges(spec, single.result.algorithm, single.result.hyperparameters)
     ensemble = None if found is None else found.ensemble
     taken = ensemble.keys if ensemble and chosen.is_ensemble else [key]
-    table = build_rows(ranking, key, concluded, spec, ensemble.in_words if ensemble else "")
+    table = build_rows(
+        ranking, key, concluded, spec, ensemble.in_words if ensemble else ""
+    )
     seen = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
     return Leaderboard(
         metric=spec.metric,
@@ -193,8 +233,13 @@ def rank(
         optimism=leaderboard_notes.optimism(ranking, spec),
         edges=edges,
         notes=(
-            *(f"the chosen {chosen.result.algorithm}: {note}" for note in chosen.result.notes),
-            *leaderboard_notes.notes(allowed, chosen, table, edges, rows.predicted(seen), spec),
+            *(
+                f"the chosen {chosen.result.algorithm}: {note}"
+                for note in chosen.result.notes
+            ),
+            *leaderboard_notes.notes(
+                allowed, chosen, table, edges, rows.predicted(seen), spec
+            ),
         ),
         evaluation=spec.evaluation_name,
         ensemble=ensemble,
@@ -209,7 +254,9 @@ def _chosen(
     found: FoundEnsemble | None,
     by_hand: ChoiceByHand | None,
 ) -> tuple[RankedModel, str]:
-    """The choice among the allowed entries, or a person's among all entries, and the reason."""
+    """The choice among the allowed entries, or a person's among all entries, and the
+    reason.
+    """
     chosen, reason = _choose(allowed, ranking, spec, found)
     if by_hand is not None:
         rule = f"choice: {spec.choice} takes {chosen.result.key}"
@@ -228,7 +275,9 @@ def ranking_fingerprint(
     seconds: float | None = None,
     by_hand: ChoiceByHand | None = None,
 ) -> str:
-    """Return the digest of all that decides a leaderboard; `seconds` is the run's budget."""
+    """Return the digest of all that decides a leaderboard; `seconds` is the run's
+    budget.
+    """
     concluded = found.rows[list(_RANKED_BY)].reset_index(drop=True)
     steps = ("fraction", "test_score", "train_score")
     return fingerprint_of(
@@ -248,8 +297,12 @@ def ranking_fingerprint(
 
 
 def board_digest(board: Leaderboard) -> str:
-    """Return the digest of a leaderboard: of all that a later stage can read from it."""
-    return fingerprint_of(rows=table_digest(board.rows), choice=facts_json(board).decode())
+    """Return the digest of a leaderboard: of all that a later stage can read
+    from it.
+    """
+    return fingerprint_of(
+        rows=table_digest(board.rows), choice=facts_json(board).decode()
+    )
 
 
 def chosen_result(board: Leaderboard, store: ModelStore) -> ModelResult:
@@ -263,18 +316,26 @@ def chosen_result(board: Leaderboard, store: ModelStore) -> ModelResult:
 
 def chosen_configuration(board: Leaderboard, spec: ExperimentSpec) -> Configuration:
     """Return the configuration of the choice of a board that was made by this YAML."""
-    return board.with_ensemble({one.key: one for one in configurations(spec)})[board.chosen]
+    return board.with_ensemble({one.key: one for one in configurations(spec)})[
+        board.chosen
+    ]
 
 
 def key_digests(given: ExperimentSpec) -> dict[str, str]:
-    """Return key → digest of its value, for each key of the YAML that a stage was given."""
+    """Return key → digest of its value, for each key of the YAML that a stage was
+    given.
+    """
     # Not the repository: a wrong one may be corrected after the report.
     values = given.model_dump(mode="json", exclude={"export": {"repository"}})
     return {key: fingerprint_of(value=value) for key, value in values.items()}
 
 
-def check_same_keys(stage: str, made_by: Mapping[str, str], given: ExperimentSpec) -> None:
-    """Raise `StorageError` when the YAML has changed since a stage was made, in keys that decide it."""
+def check_same_keys(
+    stage: str, made_by: Mapping[str, str], given: ExperimentSpec
+) -> None:
+    """Raise `StorageError` when the YAML has changed since a stage was made, in keys
+    that decide it.
+    """
     now = key_digests(given)
     if changed := [key for key in now if made_by.get(key) != now[key]]:
         rule = f"the YAML's {listed(changed)} changed after it was made"
@@ -283,8 +344,12 @@ def check_same_keys(stage: str, made_by: Mapping[str, str], given: ExperimentSpe
         )
 
 
-def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[str, str]) -> None:
-    """Raise `StorageError` when another run has replaced the sets since a stage was made."""
+def check_same_sets(
+    stage: str, made_from: Mapping[str, str], digests: Mapping[str, str]
+) -> None:
+    """Raise `StorageError` when another run has replaced the sets since a stage was
+    made.
+    """
     other = [name for name, digest in digests.items() if made_from.get(name) != digest]
     if other:
         rule = f"another run replaced it after {stage} was made from {dict(made_from)}"
@@ -293,7 +358,9 @@ def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[s
 
 
 def check_same_metric(stage: str, made_by: str, metric: str) -> None:
-    """Raise `TrainingError` when the YAML's metric was changed since a stage was made."""
+    """Raise `TrainingError` when the YAML's metric was changed since a stage
+    was made.
+    """
     if made_by != metric:
         rule = f"it was scored by {made_by}, the experiment's metric is {metric}"
         fix = "Materialize it again; what is trained is reused."
@@ -316,9 +383,14 @@ def _nothing_to_rank(
 
 
 def _choose(
-    allowed: Ranking, ranking: Ranking, spec: ExperimentSpec, found: FoundEnsemble | None
+    allowed: Ranking,
+    ranking: Ranking,
+    spec: ExperimentSpec,
+    found: FoundEnsemble | None,
 ) -> tuple[RankedModel, str]:
-    """Return the choice and its reason. Measured times never decide: they differ between runs."""
+    """Return the choice and its reason. Measured times never decide: they differ
+    between runs.
+    """
     best, first = allowed.entries[0], allowed.single[0]
     # There may be no tied entry: the best of all may not be a candidate itself.
     tied = [entry for entry in allowed.entries if entry.tied] or [best]
@@ -342,7 +414,10 @@ def _choose(
     if others := sum(entry.tied for entry in ranking.entries if entry is not best):
         standing += f"; statistically tied with {numbers.counted(others, 'other')}"
     if by_score:
-        equal = sum(one.score.estimate == first.score.estimate for one in allowed.single) - 1
+        equal = (
+            sum(one.score.estimate == first.score.estimate for one in allowed.single)
+            - 1
+        )
         rule = "the smallest model of them is chosen, then the first by key"
         same = f"; {equal} more have exactly the same score: {rule}" if equal else ""
         return first, f"{standing}{same}"

@@ -1,4 +1,6 @@
-"""The caveats and remarks on a leaderboard, one sentence each, the most important first."""
+"""The caveats and remarks on a leaderboard, one sentence each, the most important
+first.
+"""
 
 import math
 from collections import Counter
@@ -27,13 +29,19 @@ _ENDED = {
     conclusions.TRAINED: "have no rank:",
 }
 _MOST_CAUSES = 4
-# A drawn value this close to an end of its range, as a share of the range, counts as at the end.
+# A drawn value this close to an end of its range, as a share of the range, counts as at
+# the end.
 _MARGIN = 0.05
 # Hyperparameters that are shares of at most 1, unless their values are integers.
 _SHARES = frozenset(
     [
         *("bagging_fraction", "subsample", "max_samples", "l1_ratio"),
-        *("feature_fraction", "feature_fraction_bynode", "colsample_bytree", "max_features"),
+        *(
+            "feature_fraction",
+            "feature_fraction_bynode",
+            "colsample_bytree",
+            "max_features",
+        ),
     ]
 )
 # The smallest value of a count, where it is not 1: a tree of one leaf does not split.
@@ -53,7 +61,9 @@ class SearchEdge:
 
     def in_words(self) -> str:
         """Return the edge and the wider range in one sentence."""
-        low, high = (self.wider, self.high) if self.end == "low" else (self.low, self.wider)
+        low, high = (
+            (self.wider, self.high) if self.end == "low" else (self.low, self.wider)
+        )
         return (
             f"{self.hyperparameter} = {self.value:g} is at the {self.end} end of the searched "
             f"range ({self.low:g} to {self.high:g}); a better value may lie beyond: "
@@ -69,12 +79,19 @@ def notes(
     chosen: SetPrediction,
     spec: ExperimentSpec,
 ) -> tuple[str, ...]:
-    """Return the remarks on a board with these rows and the choice's predictions of the test rows."""
-    cluster, place = cluster_in_words(spec), numbers.evaluated(spec.evaluation_name).place
+    """Return the remarks on a board with these rows and the choice's predictions of the
+    test rows.
+    """
+    cluster, place = (
+        cluster_in_words(spec),
+        numbers.evaluated(spec.evaluation_name).place,
+    )
     return (
         *weights_in_words(spec),
         *_against_baseline(ranking, spec.metric),
-        *filter(None, [few_clusters_note(chosen.clusters, cluster, place, chosen.weights)]),
+        *filter(
+            None, [few_clusters_note(chosen.clusters, cluster, place, chosen.weights)]
+        ),
         *caveats([spec.metric], chosen, cluster, place),
         *_uncalibrated(ranking, spec),
         *_selection_bias(ranking, choice, rows, spec),
@@ -84,13 +101,17 @@ def notes(
 
 
 def optimism(ranking: Ranking, spec: ExperimentSpec) -> float | None:
-    """Return the expected selection bias of the best score; None where it is not estimated."""
+    """Return the expected selection bias of the best score; None where it is not
+    estimated.
+    """
     confounded = spec.split.by == "time" or math.isnan(ranking.optimism)
     return None if confounded else ranking.optimism
 
 
 def cluster_in_words(spec: ExperimentSpec) -> str:
-    """Return what intervals resample: `row`, `value of <column>` or `day of <column>`."""
+    """Return what intervals resample: `row`, `value of <column>` or `day of
+    <column>`.
+    """
     if spec.split.by == "time":
         return f"{spec.split.unit} of {spec.split.column}"
     return f"value of {spec.split.column}" if spec.split.by == "group" else "row"
@@ -108,7 +129,10 @@ def weights_in_words(spec: ExperimentSpec) -> Iterator[str]:
 
 def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
     best = ranking.entries[0]
-    if not any(significantly_better(metric, one.difference_to_baseline) for one in ranking.entries):
+    if not any(
+        significantly_better(metric, one.difference_to_baseline)
+        for one in ranking.entries
+    ):
         yield (
             "no configuration is significantly better than predicting without features: the best "
             f"has {metric} {numbers.interval(best.score)}, the baseline "
@@ -120,7 +144,9 @@ def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
 def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
     """Reweighted configurations, whose probabilities are shifted."""
     results = [one.result for one in ranking.single if one.result.calibration is None]
-    found = [setting for one in results if (setting := reweighting(one.hyperparameters))]
+    found = [
+        setting for one in results if (setting := reweighting(one.hyperparameters))
+    ]
     if found and spec.task != "regression":
         worse = f", which makes their {spec.metric} worse"
         yield (
@@ -163,7 +189,9 @@ def _selection_bias(
 
 
 def _unranked(rows: pd.DataFrame) -> Iterator[str]:
-    """A sentence for each of the most frequent causes, and one for the rest; failures first."""
+    """A sentence for each of the most frequent causes, and one for the rest; failures
+    first.
+    """
     rows = rows[rows["key"] != ENSEMBLE]
     without = rows[rows["rank"].isna()]
     for status, ended in _ENDED.items():
@@ -190,9 +218,11 @@ class _Span:
 def search_edges(
     spec: ExperimentSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
 ) -> tuple[SearchEdge, ...]:
-    """Return the searched numbers of a configuration that are at an end of their range, if it can be widened.
+    """Return the searched numbers of a configuration that are at an end of their range,
+    if it can be widened.
 
-    It is widened by half its width; on a log scale by the root of high / low, at least by a factor of 2.
+    It is widened by half its width; on a log scale by the root of high / low, at least
+    by a factor of 2.
     """
     edges = list[SearchEdge]()
     for name, value in sorted(hyperparameters.items()):
@@ -215,17 +245,25 @@ def search_edges(
             end, wider = "high", min(above, 1.0) if share else above
         else:
             continue
-        edges.append(SearchEdge(name, value, end, low, high, rounded(wider, integer=span.integer)))
+        edges.append(
+            SearchEdge(
+                name, value, end, low, high, rounded(wider, integer=span.integer)
+            )
+        )
     return tuple(edges)
 
 
 def rounded(value: float, *, integer: bool) -> int | float:
-    """Return a value as YAML should show it: 4 significant digits, counts as integers."""
+    """Return a value as YAML should show it: 4 significant digits, counts as
+    integers.
+    """
     return round(value) if integer else float(f"{value:.4g}")
 
 
 def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
-    """The span over all entries of the algorithm; a list of positive numbers counts as a log scale."""
+    """The span over all entries of the algorithm; a list of positive numbers counts as
+    a log scale.
+    """
     given: list[Scalar | Range] = []
     for entry in spec.search:
         if entry.algorithm == algorithm:
@@ -235,7 +273,9 @@ def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
     ranges = [value for value in given if isinstance(value, Range)]
     listed_ones = [value for value in given if is_number(value)]
     # A negative count and null say "no limit" (max_depth).
-    counts = all(isinstance(one, int) for one in listed_ones) and all(r.integer for r in ranges)
+    counts = all(isinstance(one, int) for one in listed_ones) and all(
+        r.integer for r in ranges
+    )
     limited = [value for value in listed_ones if value >= 0 or not counts]
     ends = [*limited, *(r.low for r in ranges), *(r.high for r in ranges)]
     if not ends or min(ends) == max(ends):

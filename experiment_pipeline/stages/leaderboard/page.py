@@ -1,4 +1,6 @@
-"""A leaderboard as an outcome and as a page: from its data to facts and blocks; nothing is computed."""
+"""A leaderboard as an outcome and as a page: from its data to facts and blocks; nothing
+is computed.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +26,12 @@ from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
 from experiment_pipeline.stages.leaderboard.receipts import generated_section, in_words
-from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, STATUSES, TRAINED
+from experiment_pipeline.stages.search.conclusions import (
+    FAILED,
+    NOT_STARTED,
+    STATUSES,
+    TRAINED,
+)
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of
 from experiment_pipeline.statistics.metrics import metric_of, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
@@ -52,7 +59,10 @@ _HOW_TO_READ = (
 def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
     """Return the choice and the ranking as an outcome; `place`: of the stored page."""
     board, table = shown.board, _table(shown)
-    words, ranks = shown.declared[board.chosen].in_words, board.rows.set_index("key")["rank"]
+    words, ranks = (
+        shown.declared[board.chosen].in_words,
+        board.rows.set_index("key")["rank"],
+    )
     rank = f"{ranks[board.chosen]:,} of {ranks.notna().sum():,}"
     rows = pd.DataFrame(table.rows[:MOST_SHOWN], columns=list(table.header))
     # Keys are long: the scores come first.
@@ -70,7 +80,11 @@ def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
             "shown below": first_of(len(board.rows)),
             "leaderboard": Rows(rows),
             "reason": board.reason,
-            **({"generated features": in_words(board.receipts)} if board.receipts else {}),
+            **(
+                {"generated features": in_words(board.receipts)}
+                if board.receipts
+                else {}
+            ),
             "report": PagePath(place),
             "notes": Notes(board.notes),
             f"test {board.metric}": board.score.estimate,
@@ -80,7 +94,10 @@ def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
             **ensemble,
         },
         checks=[_beats_baseline(board)],
-        record=[*_record_rows(shown), run_record.ReportRow(name="leaderboard", place=place)],
+        record=[
+            *_record_rows(shown),
+            run_record.ReportRow(name="leaderboard", place=place),
+        ],
     )
 
 
@@ -141,7 +158,8 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
     board = shown.board
     own = shown.declared[shown.best].algorithm
     drawn = {
-        name: tuple(pictures.hyperparameter_charts(shown, name)) for name in (own, *shown.axes)
+        name: tuple(pictures.hyperparameter_charts(shown, name))
+        for name in (own, *shown.axes)
     }
     notes = (Bullets(board.notes),) if board.notes else ()
     count, of = len(shown.rows), len(board.rows)
@@ -168,7 +186,11 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
 def decision(shown: pictures.SearchShown) -> str:
     """Return what was chosen, its score, the baseline, and the ties, in words."""
     board = shown.board
-    beats = "significantly better than" if board.beats_baseline else "not significantly better than"
+    beats = (
+        "significantly better than"
+        if board.beats_baseline
+        else "not significantly better than"
+    )
     return (
         f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
         f"{numbers.score(board.score.estimate)} "
@@ -179,11 +201,19 @@ def decision(shown: pictures.SearchShown) -> str:
 
 
 def _choice(shown: pictures.SearchShown) -> dict[str, str]:
-    board, ensemble, chosen = shown.board, shown.board.chosen_ensemble, shown.board.chosen
+    board, ensemble, chosen = (
+        shown.board,
+        shown.board.chosen_ensemble,
+        shown.board.chosen,
+    )
     counts = Counter(board.rows["status"][board.rows["key"] != ENSEMBLE])
-    ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
+    ended = ", ".join(
+        f"{counts[status]:,} {status}" for status in STATUSES if counts[status]
+    )
     held = board.rows.loc[board.rows["status"] == NOT_STARTED, "reason"]
-    why = "".join(f" ({most_frequent})" for most_frequent in held[held != ""].mode().head(1))
+    why = "".join(
+        f" ({most_frequent})" for most_frequent in held[held != ""].mode().head(1)
+    )
     known = {
         "Reason": f"{board.reason[:1].upper()}{board.reason[1:]}.",
         "Minus the baseline": (
@@ -199,7 +229,9 @@ def _choice(shown: pictures.SearchShown) -> dict[str, str]:
     else:
         members, whom = ensemble.keys, "its members"
         known = {"Members": ensemble.in_words, **known}
-    spent = {k: sum(step.fit_cpu_seconds for step in path) for k, path in shown.paths.items()}
+    spent = {
+        k: sum(step.fit_cpu_seconds for step in path) for k, path in shown.paths.items()
+    }
     if spent.keys() >= set(members):
         known["Cost"] = (
             f"{numbers.measured(sum(spent.values()))} CPU seconds for all fits, "
@@ -214,28 +246,53 @@ def _table(shown: pictures.SearchShown) -> TableBlock:
     varied = dict.fromkeys(axis.name for axes in shown.axes.values() for axis in axes)
     seeds = any(row["seed_mean"] is not None for row in shown.rows)
     header = (
-        *("rank", "configuration", "algorithm", "status", shown.board.metric, "95 % interval"),
-        *(*(["over seeds"] if seeds else []), "minus the best", "tied", "CPU s", "µs per row"),
+        *(
+            "rank",
+            "configuration",
+            "algorithm",
+            "status",
+            shown.board.metric,
+            "95 % interval",
+        ),
+        *(
+            *(["over seeds"] if seeds else []),
+            "minus the best",
+            "tied",
+            "CPU s",
+            "µs per row",
+        ),
         *("MB", "overfit gap", *varied, "reason"),
     )
     cells, classes = [], []
     for row in shown.rows:
         size, settings = row["model_bytes"], shown.settings(row["key"])
         has_seeds = row["seed_mean"] is not None and row["seed_deviation"] is not None
-        spread = numbers.spread(row["seed_mean"], row["seed_deviation"]) if has_seeds else ""
-        interval = "" if row["low"] is None else f"{known(row['low'])} to {known(row['high'])}"
+        spread = (
+            numbers.spread(row["seed_mean"], row["seed_deviation"]) if has_seeds else ""
+        )
+        interval = (
+            "" if row["low"] is None else f"{known(row['low'])} to {known(row['high'])}"
+        )
         cells.append(
             (
                 "" if row["rank"] is None else f"{row['rank']:,}",
                 *(row["key"], row["algorithm"], row["status"]),
                 *(known(row["test_score"], ""), interval, *([spread] if seeds else [])),
-                *(known(row["difference_to_best"], ""), "yes" if row["in_tie_group"] else ""),
+                *(
+                    known(row["difference_to_best"], ""),
+                    "yes" if row["in_tie_group"] else "",
+                ),
                 numbers.measured(row["fit_cpu_seconds"]),
                 numbers.measured(row["predict_microseconds_per_row"]),
                 numbers.measured(None if size is None else size / 1e6),
                 known(row["overfit_gap"], ""),
-                *(numbers.setting(settings[one]) if one in settings else "" for one in varied),
-                "; ".join(filter(None, (row["reason"], shown.declared[row["key"]].note))),
+                *(
+                    numbers.setting(settings[one]) if one in settings else ""
+                    for one in varied
+                ),
+                "; ".join(
+                    filter(None, (row["reason"], shown.declared[row["key"]].note))
+                ),
             )
         )
         has = {

@@ -1,7 +1,9 @@
-"""The ranking on the test set: scores with intervals, ties, leads over the baseline, and the table.
+"""The ranking on the test set: scores with intervals, ties, leads over the baseline,
+and the table.
 
-A `Ranking` orders the results of a search; `build_rows` makes a table of it with the columns of COLUMNS,
-a row for every declared configuration. The choice is made in `board.py`.
+A `Ranking` orders the results of a search; `build_rows` makes a table of it with the
+columns of COLUMNS, a row for every declared configuration. The choice is made in
+`board.py`.
 """
 
 import math
@@ -13,7 +15,11 @@ import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.search.conclusions import NOT_STARTED, TRAINED, Conclusion
+from experiment_pipeline.stages.search.conclusions import (
+    NOT_STARTED,
+    TRAINED,
+    Conclusion,
+)
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics import comparisons, scores
@@ -32,9 +38,13 @@ COLUMNS = {
     "rank": "Int64",
     **dict.fromkeys(("key", "algorithm"), "str"),
     **dict.fromkeys(("test_score", "low", "high"), "float64"),
-    **dict.fromkeys(("difference_to_best", "difference_low", "difference_high"), "float64"),
+    **dict.fromkeys(
+        ("difference_to_best", "difference_low", "difference_high"), "float64"
+    ),
     "in_tie_group": "bool",
-    **dict.fromkeys(("train_score", "overfit_gap", "seed_mean", "seed_deviation"), "float64"),
+    **dict.fromkeys(
+        ("train_score", "overfit_gap", "seed_mean", "seed_deviation"), "float64"
+    ),
     "calibration": "str",
     **dict.fromkeys(("fit_cpu_seconds", "predict_microseconds_per_row"), "float64"),
     **dict.fromkeys(("model_bytes", "rounds"), "Int64"),
@@ -46,10 +56,13 @@ TestPredictions = Callable[[ModelResult], np.ndarray]
 
 @dataclass(frozen=True)
 class RankedModel:
-    """A configuration with a score, or the ensemble; intervals hold for all ranked models together."""
+    """A configuration with a score, or the ensemble; intervals hold for all ranked
+    models together.
+    """
 
     result: ModelResult  # of its training
-    # on the test set, at a cross-fitted threshold; the interval also holds for the best of all
+    # on the test set, at a cross-fitted threshold; the interval also holds for the best
+    # of all
     score: Interval
     difference: Interval  # minus the best score; bounds of the true difference to the truly best
     tied: bool  # whether it is statistically tied with the best
@@ -65,13 +78,16 @@ class RankedModel:
 class Ranking:
     """The configurations with a score, the best first, and those without."""
 
-    # by score; the ensemble by its lead over a single model that is picked cross-fitted, as its members
-    # are. Of equal scores the ensemble comes last, else the smaller model, then the smaller key first
+    # by score; the ensemble by its lead over a single model that is picked
+    # cross-fitted, as its members are. Of equal scores the ensemble comes last, else
+    # the smaller model, then the smaller key first
     entries: tuple[RankedModel, ...]
-    undefined: tuple[ModelResult, ...]  # results whose score is not a finite number, by key
+    undefined: tuple[
+        ModelResult, ...
+    ]  # results whose score is not a finite number, by key
     baseline: float  # what predicting without features scores on the test set
-    # expected selection bias of the best single score, as the best of many; nan when the test set
-    # is one resampling cluster
+    # expected selection bias of the best single score, as the best of many; nan when
+    # the test set is one resampling cluster
     optimism: float
 
     @property
@@ -82,13 +98,16 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A result's score, at cross-fitted thresholds, and what each cluster adds to it."""
+    """A result's score, at cross-fitted thresholds, and what each cluster
+    adds to it.
+    """
 
     result: ModelResult
     score: Spread
     contribution: np.ndarray
-    # added before scores are compared; for the ensemble, the optimism of single models: the best score
-    # minus that of a single model picked on other rows than it is scored on
+    # added before scores are compared; for the ensemble, the optimism of single models:
+    # the best score minus that of a single model picked on other rows than it is scored
+    # on
     allowance: float = 0.0
 
     @property
@@ -109,7 +128,9 @@ class RankedRows:
     variance_factor: float = 1.0  # as of `SetPrediction`
 
     def predicted(self, prediction: np.ndarray) -> scores.SetPrediction:
-        """Return a fit's predictions of the test rows, with these rows' targets, clusters and weights."""
+        """Return a fit's predictions of the test rows, with these rows' targets,
+        clusters and weights.
+        """
         return scores.SetPrediction(
             self.y, prediction, self.clusters, self.weights, self.variance_factor
         )
@@ -127,12 +148,16 @@ def measure(
     rows: RankedRows,
     spec: ExperimentSpec,
 ) -> Iterator[Measured]:
-    """Score results from their predictions of the test rows, in the order of their keys."""
+    """Score results from their predictions of the test rows, in the order of their
+    keys.
+    """
     drawn = scores.layout(spec.metric, rows.y, rows.clusters, rows.weights)
     compared = comparisons.comparison_codes(rows.clusters)
     for result in sorted(results, key=lambda result: result.key):
         found = cross_fitted(spec.metric, rows.predicted(predictions(result))).score
-        yield Measured(result, spread_of(found, drawn), cluster_sums(found.influence, compared))
+        yield Measured(
+            result, spread_of(found, drawn), cluster_sums(found.influence, compared)
+        )
 
 
 def order(
@@ -149,9 +174,15 @@ def order(
             one.result.key,
         ),
     )
-    undefined = tuple(one.result for one in measured if not math.isfinite(one.score.estimate))
-    constant = scores.best_constant(spec.metric, rows.y_train, spec.task, n_classes, rows.w_train)
-    control = rows.predicted(scores.repeated(constant, len(rows.y))).linearise(spec.metric)
+    undefined = tuple(
+        one.result for one in measured if not math.isfinite(one.score.estimate)
+    )
+    constant = scores.best_constant(
+        spec.metric, rows.y_train, spec.task, n_classes, rows.w_train
+    )
+    control = rows.predicted(scores.repeated(constant, len(rows.y))).linearise(
+        spec.metric
+    )
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
     drawn = rows.drawn(spec.seed)
@@ -192,8 +223,8 @@ def build_rows(
 ) -> pd.DataFrame:
     """Return a row per declared configuration with the columns of COLUMNS.
 
-    After the ranked ones come those with an undefined score, stopped early, failed, and not started.
-    `reason` marks the choice, and lists the ensemble's members.
+    After the ranked ones come those with an undefined score, stopped early, failed, and
+    not started. `reason` marks the choice, and lists the ensemble's members.
     """
     sign = metric_of(spec.metric).sign
     known = {one.key for one in concluded}
@@ -204,7 +235,9 @@ def build_rows(
     ]
 
     def place(one: Conclusion) -> tuple[float | str | bool, ...]:
-        """Stopped: by rung, then by score there, undefined ones last. Failed: by reason. Others: as declared."""
+        """Stopped: by rung, then by score there, undefined ones last. Failed: by
+        reason. Others: as declared.
+        """
         if one.result is not None:
             score = one.result.test_score
             return 0, -(one.fraction or 0.0), math.isnan(score), -sign * score, one.key
@@ -226,21 +259,42 @@ def build_rows(
         }
         rows.append(_measured(entry.result, entry.score.estimate, sign) | ranked)
     undefined = {"reason": f"{spec.metric} is undefined"}
-    rows += [_measured(one, one.test_score, sign) | undefined for one in ranking.undefined]
+    rows += [
+        _measured(one, one.test_score, sign) | undefined for one in ranking.undefined
+    ]
     unranked = [one for one in (*concluded, *missing) if one.status != TRAINED]
     for one in sorted(unranked, key=place):
-        last = {} if one.result is None else _measured(one.result, one.result.test_score, sign)
+        last = (
+            {}
+            if one.result is None
+            else _measured(one.result, one.result.test_score, sign)
+        )
         reason = one.reason if one.failure is None else one.failure.in_words
-        what = {"key": one.key, "algorithm": one.algorithm, "status": one.status, "reason": reason}
+        what = {
+            "key": one.key,
+            "algorithm": one.algorithm,
+            "status": one.status,
+            "reason": reason,
+        }
         rows.append(last | what)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.assign(in_tie_group=table["in_tie_group"].eq(True)).astype(COLUMNS)
 
 
 def _measured(result: ModelResult, score: float, sign: int) -> dict[str, object]:
-    copied = ("key", "algorithm", "train_score", "calibration", "fit_cpu_seconds", "model_bytes")
+    copied = (
+        "key",
+        "algorithm",
+        "train_score",
+        "calibration",
+        "fit_cpu_seconds",
+        "model_bytes",
+    )
     return {
-        **{name: getattr(result, name) for name in (*copied, "rounds", "status", "fingerprint")},
+        **{
+            name: getattr(result, name)
+            for name in (*copied, "rounds", "status", "fingerprint")
+        },
         "test_score": score,
         "overfit_gap": sign * (result.train_score - score),
         "seed_mean": None if result.seeds is None else result.seeds.mean,

@@ -1,7 +1,9 @@
-"""Receipts of generated features: their gain over the same configuration without them, and their cost.
+"""Receipts of generated features: their gain over the same configuration without them,
+and their cost.
 
-A configuration that is not significantly better with them is not a candidate. In: the measured
-configurations. Out: a `Receipt` for each that has generated features, and a section of a page.
+A configuration that is not significantly better with them is not a candidate. In: the
+measured configurations. Out: a `Receipt` for each that has generated features, and a
+section of a page.
 """
 
 import math
@@ -34,7 +36,8 @@ class Receipt:
 
     key: str
     features: Features  # its encoder
-    # the same algorithm and hyperparameters with `ordinal`, else the best of all without
+    # the same algorithm and hyperparameters with `ordinal`, else the best of all
+    # without
     against: str
     gain: Interval  # of the metric; bounds hold for all receipts of a ranking together
     significant: bool  # whether it is better, at the 95 % level
@@ -48,7 +51,9 @@ class Receipt:
 def receipts_of(
     measured: Sequence[Measured], rows: RankedRows, spec: ExperimentSpec
 ) -> tuple[Receipt, ...]:
-    """Return a receipt per configuration with generated features and a score, the largest gain first."""
+    """Return a receipt per configuration with generated features and a score, the
+    largest gain first.
+    """
     sign = metric_of(spec.metric).sign
     finite = [one for one in measured if math.isfinite(one.score.estimate)]
     plain = [one for one in finite if one.result.features not in GENERATED]
@@ -64,14 +69,22 @@ def receipts_of(
     pairs = [(one, twins.get(settings(one), best)) for one in made]
     gains = comparisons.compare_with_control(
         np.array([one.score.estimate - other.score.estimate for one, other in pairs]),
-        np.column_stack([one.contribution - other.contribution for one, other in pairs]),
+        np.column_stack(
+            [one.contribution - other.contribution for one, other in pairs]
+        ),
         np.zeros(len(best.contribution)),
         rows.drawn(spec.seed),
     )
     found = []
     for (mine, others), gain in zip(pairs, gains, strict=True):
         own, other = mine.result, others.result
-        what = own.key, own.features, other.key, gain, significantly_better(spec.metric, gain)
+        what = (
+            own.key,
+            own.features,
+            other.key,
+            gain,
+            significantly_better(spec.metric, gain),
+        )
         fit, predict = own.fit_cpu_seconds, own.predict_seconds_per_row
         fit_times = fit / max(other.fit_cpu_seconds, 1e-9)
         predict_times = predict / max(other.predict_seconds_per_row, 1e-9)
@@ -80,28 +93,47 @@ def receipts_of(
 
 
 def in_words(receipts: Sequence[Receipt]) -> str:
-    """Return which families of generated features the choice uses, or that none was significantly better."""
-    families = chain.from_iterable(GENERATED[one.features] for one in receipts if one.chosen)
+    """Return which families of generated features the choice uses, or that none was
+    significantly better.
+    """
+    families = chain.from_iterable(
+        GENERATED[one.features] for one in receipts if one.chosen
+    )
     if used := ", ".join(dict.fromkeys(families)):
         return f"The choice uses generated features: {used}"
-    why = "" if any(one.significant for one in receipts) else ": none was significantly better"
+    why = (
+        ""
+        if any(one.significant for one in receipts)
+        else ": none was significantly better"
+    )
     return f"The choice uses no generated features{why}"
 
 
 def generated_section(
     receipts: Sequence[Receipt], metric: str, columns: Sequence[str] = ()
 ) -> Iterator[Section]:
-    """Yield the table of receipts, if there are any; `columns` are those of the exported model."""
+    """Yield the table of receipts, if there are any; `columns` are those of the
+    exported model.
+    """
     if not receipts:
         return
     texts = [f"{in_words(receipts)}. {_HOW}"]
     if len(receipts) > _MOST_SHOWN:
-        texts.append(f"Of {len(receipts):,}, the chosen ones and the largest gains are shown.")
+        texts.append(
+            f"Of {len(receipts):,}, the chosen ones and the largest gains are shown."
+        )
     if columns:
         named = numbers.some_of([numbers.shown(one) for one in columns], 20)
         texts.append(f"Generated columns of this model: {named}.")
     gain = f"{metric} ({metric_of(metric).better_is} is better)"
-    header = ("configuration", "generated", "minus", gain, "significantly better", "chosen")
+    header = (
+        "configuration",
+        "generated",
+        "minus",
+        gain,
+        "significantly better",
+        "chosen",
+    )
     costs = ("CPU s of the fit (times the other's)", "µs per row (times the other's)")
     cells = tuple(
         (

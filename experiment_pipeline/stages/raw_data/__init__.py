@@ -1,1 +1,3 @@
-"""raw_data: fetch the files of the user's table, and read their bytes into one typed table."""
+"""raw_data: fetch the files of the user's table, and read their bytes into one typed
+table.
+"""

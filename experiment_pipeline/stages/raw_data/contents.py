@@ -1,4 +1,6 @@
-"""What a delivered file is, by its bytes and never by its name: compression and format."""
+"""What a delivered file is, by its bytes and never by its name: compression
+and format.
+"""
 
 import lzma
 import zipfile
@@ -23,10 +25,20 @@ FIX_DOWNLOAD = "download or write the file again"
 
 # (offset, first bytes, what it is, what to do)
 OTHER_KINDS = (
-    (0, b"\xd0\xcf\x11\xe0", "an old Office document, perhaps Excel", "save the sheet as CSV"),
+    (
+        0,
+        b"\xd0\xcf\x11\xe0",
+        "an old Office document, perhaps Excel",
+        "save the sheet as CSV",
+    ),
     (0, b"ARROW1", "an Arrow (Feather) file", "write it as Parquet"),
     (257, b"ustar", "a tar archive", "unpack it"),
-    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
+    (
+        0,
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the file itself",
+        "run git lfs pull",
+    ),
 )
 HTML_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 # First bytes → compression.
@@ -52,7 +64,9 @@ Content = bytes | memoryview
 
 @dataclass(frozen=True)
 class Contents:
-    """One file as delivered, packed or not; `name` is relative to the folder that was read."""
+    """One file as delivered, packed or not; `name` is relative to the folder that was
+    read.
+    """
 
     name: str
     content: Content
@@ -60,7 +74,9 @@ class Contents:
     compression: str | None
 
     def unpacked(self) -> Content:
-        """Return all of it, memory-mapped if it is large; UnreadableTable: it is damaged."""
+        """Return all of it, memory-mapped if it is large; UnreadableTable: it is
+        damaged.
+        """
         if self.compression is None:
             return self.content
         with self._damage_reported():
@@ -81,11 +97,15 @@ class Contents:
             return pa.CompressedInputStream(packed, self.compression)
         archive = zipfile.ZipFile(packed)
         if "[Content_Types].xml" in archive.namelist():
-            raise UnreadableTable(self.name, "it is an Office document", "save the sheet as CSV")
+            raise UnreadableTable(
+                self.name, "it is an Office document", "save the sheet as CSV"
+            )
         members = [
             name
             for name in archive.namelist()
-            if not (name.endswith("/") or name.startswith("__MACOSX/") or "/." in f"/{name}")
+            if not (
+                name.endswith("/") or name.startswith("__MACOSX/") or "/." in f"/{name}"
+            )
         ]
         if len(members) != 1:
             rule = f"the archive holds {len(members)} files: {listed(members)}"
@@ -94,7 +114,9 @@ class Contents:
         return archive.open(members[0])
 
     def refuse_beyond(self, size: int) -> None:
-        """Raise UnreadableTable if so many unpacked bytes are suspicious and do not fit into memory."""
+        """Raise UnreadableTable if so many unpacked bytes are suspicious and do not fit
+        into memory.
+        """
         most = _MOST_PACKED * len(self.content)
         if size > most and size > (free := free_memory()).size:
             raise UnreadableTable(
@@ -114,7 +136,9 @@ class Contents:
 
     @property
     def folder_keys(self) -> dict[str, str | None]:
-        """Column → value of the folders of a partitioned table: `year=2013/part-0.parquet`."""
+        """Column → value of the folders of a partitioned table:
+        `year=2013/part-0.parquet`.
+        """
         folders = (folder.partition("=") for folder in self.name.split("/")[:-1])
         return {
             key: None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
@@ -134,17 +158,29 @@ class Contents:
 
 
 def open_contents(name: str, content: Content, declared: str | None) -> Contents:
-    """Detect compression and format of a file; UnreadableTable: it is not a table, or not as declared."""
+    """Detect compression and format of a file; UnreadableTable: it is not a table, or
+    not as declared.
+    """
     first = bytes(content[:LOOK])
-    compression = next((how for magic, how in MAGIC.items() if first.startswith(magic)), None)
+    compression = next(
+        (how for magic, how in MAGIC.items() if first.startswith(magic)), None
+    )
     file = Contents(name, content, "csv", compression)
     start = file.start(LOOK)
     if not start.strip():
-        raise UnreadableTable(name, "it is empty, or begins with nothing but blanks", FIX_DELIVER)
+        raise UnreadableTable(
+            name, "it is empty, or begins with nothing but blanks", FIX_DELIVER
+        )
     for offset, magic, what, fix in OTHER_KINDS:
         if start[offset : offset + len(magic)] == magic:
             raise UnreadableTable(name, f"it is {what}", fix)
-    if start[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(HTML_STARTS):
+    if (
+        start[:512]
+        .removeprefix(b"\xef\xbb\xbf")
+        .lstrip()
+        .lower()
+        .startswith(HTML_STARTS)
+    ):
         raise UnreadableTable(
             name,
             "it is an HTML or XML page, not a table",
@@ -153,7 +189,9 @@ def open_contents(name: str, content: Content, declared: str | None) -> Contents
     if start.startswith(PARQUET_MAGIC):
         file = replace(file, format="parquet")
     if declared and declared != file.format:
-        rule = f"data.format says {declared}, but the file's first bytes say {file.format}"
+        rule = (
+            f"data.format says {declared}, but the file's first bytes say {file.format}"
+        )
         fix = "correct data.format, or drop it"
         raise UnreadableTable(name, rule, fix)
     return file

@@ -1,8 +1,10 @@
-"""CSV bytes → Arrow batches whose columns are all text: encoding, delimiter, header, shape.
+"""CSV bytes → Arrow batches whose columns are all text: encoding, delimiter, header,
+shape.
 
-A byte order mark decides the encoding, else valid UTF-8 is UTF-8, else charset-normalizer guesses.
-Where most of a file is UTF-8, the first line that is not is an error: no code page is right for both.
-Where Arrow gives up, Python's csv module finds the line that is wrong.
+A byte order mark decides the encoding, else valid UTF-8 is UTF-8, else
+charset-normalizer guesses. Where most of a file is UTF-8, the first line that is not is
+an error: no code page is right for both. Where Arrow gives up, Python's csv module
+finds the line that is wrong.
 """
 
 import codecs
@@ -22,7 +24,11 @@ from pyarrow import csv as arrow_csv
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.raw_data.contents import FIX_DELIVER, Content, refuse_duplicates
+from experiment_pipeline.stages.raw_data.contents import (
+    FIX_DELIVER,
+    Content,
+    refuse_duplicates,
+)
 
 if TYPE_CHECKING:
     import _csv
@@ -41,8 +47,9 @@ LONE = 0.8  # share of runs beyond ASCII that are one byte long; in other script
 CHUNK_BYTES = 4 * 1024 * 1024
 GUESS_BYTES = 65_536
 FIX_ENCODING = "name it in data.encoding, such as cp1252, or save the file as UTF-8"
-# In text of another encoding, at most 0.44 of the bytes beyond ASCII are valid UTF-8 by chance (Chinese,
-# in a file of more than a few words); in Western code pages hardly any.
+# In text of another encoding, at most 0.44 of the bytes beyond ASCII are valid UTF-8 by
+# chance (Chinese, in a file of more than a few words); in Western code pages hardly
+# any.
 MOSTLY = 0.5
 # Commas come last: if two delimiters fit equally well, the comma is a decimal comma.
 DELIMITERS = ("\t", ";", "|", ",")
@@ -54,7 +61,9 @@ BLOCK_BYTES = 16 * 1024 * 1024  # a row must fit into one block
 
 @dataclass(frozen=True)
 class CsvText:
-    """One CSV file; `content` is all of it in UTF-8, `encoding` what it was delivered in."""
+    """One CSV file; `content` is all of it in UTF-8, `encoding` what it was delivered
+    in.
+    """
 
     name: str
     content: Content
@@ -64,32 +73,44 @@ class CsvText:
     notes: tuple[str, ...]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield rows of text (large_string); UnreadableTable: ragged, or a quotation mark is never closed."""
+        """Yield rows of text (large_string); UnreadableTable: ragged, or a quotation
+        mark is never closed.
+        """
         self._refuse_open_quote()
-        # Numbers as names: the header is read as a row and cut off, so that no name can confuse Arrow.
+        # Numbers as names: the header is read as a row and cut off, so that no name can
+        # confuse Arrow.
         numbers = [str(position) for position in range(len(self.names))]
         skipped = 1
         try:
             for batch in arrow_csv.open_csv(
                 pa.BufferReader(self.content),
                 arrow_csv.ReadOptions(column_names=numbers, block_size=BLOCK_BYTES),
-                arrow_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
+                arrow_csv.ParseOptions(
+                    delimiter=self.delimiter, newlines_in_values=True
+                ),
                 arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(numbers, pa.large_string()),
                     strings_can_be_null=False,
                 ),
             ):
-                yield pa.RecordBatch.from_arrays(batch.slice(skipped).columns, names=self.names)
+                yield pa.RecordBatch.from_arrays(
+                    batch.slice(skipped).columns, names=self.names
+                )
                 skipped = max(0, skipped - batch.num_rows)
         except pa.ArrowInvalid as error:
-            rule, fix = self._ragged() or f"cannot be read as CSV: {error}", "correct the file"
+            rule, fix = (
+                self._ragged() or f"cannot be read as CSV: {error}",
+                "correct the file",
+            )
             fix = f"{fix}, quote values that hold the delimiter, or give data.delimiter"
             raise UnreadableTable(self.name, rule, fix) from None
 
     def _ragged(self) -> str | None:
         """The first line with more or fewer fields than the header, in words."""
         width = len(self.names)
-        with suppress(csv.Error):  # the csv module gives up, too: Arrow's own message must do
+        with suppress(
+            csv.Error
+        ):  # the csv module gives up, too: Arrow's own message must do
             for line, fields in _records(self.content, self.delimiter):
                 if len(fields) != width:
                     held = numbers.counted(len(fields), "field")
@@ -98,8 +119,9 @@ class CsvText:
         return None
 
     def _refuse_open_quote(self) -> None:
-        # Arrow reads an open quote to the end of the file as one value and reports nothing. An even
-        # number of quotes cannot end in an open one, unless values hold single quotes (5" pipe).
+        # Arrow reads an open quote to the end of the file as one value and reports
+        # nothing. An even number of quotes cannot end in an open one, unless values
+        # hold single quotes (5" pipe).
         if sum(chunk.count(b'"') for _, chunk in _chunks(self.content)) % 2 == 0:
             return
         last_complete = 0
@@ -114,7 +136,9 @@ class CsvText:
 
 
 def read(name: str, content: Content, data: spec.Data) -> CsvText:
-    """Read one unpacked CSV file; UnreadableTable: binary, not in the encoding, a name twice."""
+    """Read one unpacked CSV file; UnreadableTable: binary, not in the encoding, a name
+    twice.
+    """
     text, encoding, notes = _to_utf8(name, content, data.encoding)
     delimiter = data.delimiter or _find_delimiter(text)
     if not delimiter.isascii() or delimiter in '"\r\n\0':
@@ -127,7 +151,10 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
     except StopIteration:
         raise UnreadableTable(name, "it only holds blank lines", FIX_DELIVER) from None
     except csv.Error as error:
-        rule, fix = f"the header cannot be read as CSV: {error}", "correct the first line"
+        rule, fix = (
+            f"the header cannot be read as CSV: {error}",
+            "correct the first line",
+        )
         raise UnreadableTable(name, rule, fix) from None
     # As pandas names a column without a name.
     names = [field or f"Unnamed: {position}" for position, field in enumerate(header)]
@@ -137,13 +164,19 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
             f"{numbers.counted(len(unnamed), 'column')} without a name in the header, "
             f"now called {listed(unnamed)}"
         )
-    if all(re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", field) for field in header):
-        notes.append("all column names are numbers: does the first line hold names at all?")
+    if all(
+        re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", field) for field in header
+    ):
+        notes.append(
+            "all column names are numbers: does the first line hold names at all?"
+        )
     return CsvText(name, text, names, delimiter, encoding, tuple(notes))
 
 
 def _find_delimiter(content: Content) -> str:
-    """The delimiter by which most lines have as many fields as the header, then the most fields."""
+    """The delimiter by which most lines have as many fields as the header, then the
+    most fields.
+    """
     sample = str(content[:SAMPLE_CHARACTERS], "utf-8", errors="ignore")
 
     def fit(delimiter: str) -> tuple[float, int]:
@@ -162,7 +195,9 @@ def _find_delimiter(content: Content) -> str:
 def _records(
     content: Content, delimiter: str, *, strict: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """(line number of its start, fields) of each record that is not blank; lines count from 1."""
+    """(line number of its start, fields) of each record that is not blank; lines count
+    from 1.
+    """
     lines = io.TextIOWrapper(pa.BufferReader(content), encoding="utf-8", newline="")
     reader = _reader(lines, delimiter, strict=strict)
     start = 1
@@ -172,20 +207,28 @@ def _records(
         start = reader.line_num + 1
 
 
-def _reader(lines: io.TextIOBase, delimiter: str, *, strict: bool = False) -> "_csv.Reader":
-    """A reader of cells as large as Arrow reads them; csv's default limit is 128 KiB."""
+def _reader(
+    lines: io.TextIOBase, delimiter: str, *, strict: bool = False
+) -> "_csv.Reader":
+    """A reader of cells as large as Arrow reads them; csv's default limit is
+    128 KiB.
+    """
     # The limit holds for the whole process, so it is never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), BLOCK_BYTES))
     return csv.reader(lines, delimiter=delimiter, strict=strict)
 
 
 def _chunks(content: Content) -> Iterator[tuple[int, bytes]]:
-    """Yield a large content in parts, (position, bytes), of which one is copied at a time."""
+    """Yield a large content in parts, (position, bytes), of which one is copied at a
+    time.
+    """
     for start in range(0, len(content), CHUNK_BYTES):
         yield start, bytes(content[start : start + CHUNK_BYTES])
 
 
-def _to_utf8(name: str, content: Content, declared: str | None) -> tuple[Content, str, list[str]]:
+def _to_utf8(
+    name: str, content: Content, declared: str | None
+) -> tuple[Content, str, list[str]]:
     """Return an unpacked file as UTF-8 without a mark, its encoding, and notes."""
     for mark, encoding in () if declared else MARKS:
         if bytes(content[: len(mark)]) == mark:
@@ -227,14 +270,18 @@ def _transcoded(name: str, content: Content, encoding: str) -> bytes:
         rule = f"data.encoding {encoding!r} is not an encoding that Python knows"
         raise UnreadableTable(name, rule, FIX_ENCODING) from None
     except UnicodeError as error:
-        raise UnreadableTable(name, f"it is not {encoding}: {error}", FIX_ENCODING) from None
+        raise UnreadableTable(
+            name, f"it is not {encoding}: {error}", FIX_ENCODING
+        ) from None
 
 
 def _first_bad_byte(content: Content) -> int | None:
     """Return the position of the first byte that is not UTF-8; None: all of it is."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start, chunk in _chunks(content):
-        held = len(decoder.getstate()[0])  # bytes of a letter that began in the chunk before
+        held = len(
+            decoder.getstate()[0]
+        )  # bytes of a letter that began in the chunk before
         try:
             decoder.decode(chunk, final=start + CHUNK_BYTES >= len(content))
         except UnicodeDecodeError as error:

@@ -1,4 +1,6 @@
-"""The delivered table as an outcome. In: a parsed table. Out: an outcome, an escaped preview."""
+"""The delivered table as an outcome. In: a parsed table. Out: an outcome, an escaped
+preview.
+"""
 
 import html
 import re
@@ -15,8 +17,12 @@ MOST_COLUMNS = 40
 MOST_CHARACTERS = 60
 
 
-def outcome(table: RawTable, source: str, modified_at: datetime | None = None) -> Outcome:
-    """Return how the table was read; `source`: the URL without secrets; `modified_at`: its last change."""
+def outcome(
+    table: RawTable, source: str, modified_at: datetime | None = None
+) -> Outcome:
+    """Return how the table was read; `source`: the URL without secrets; `modified_at`:
+    its last change.
+    """
     absent, (rows, columns) = "does not apply", table.frame.shape
     first = table.frame.iloc[:SHOWN_ROWS]
     return Outcome(
@@ -48,15 +54,22 @@ def outcome(table: RawTable, source: str, modified_at: datetime | None = None) -
 
 
 def preview(frame: pd.DataFrame, rows: int = SHOWN_ROWS) -> str:
-    """Return the first rows as a table of escaped Markdown, cut to MOST_COLUMNS and MOST_CHARACTERS."""
+    """Return the first rows as a table of escaped Markdown, cut to MOST_COLUMNS and
+    MOST_CHARACTERS.
+    """
     shown = frame.iloc[:rows, :MOST_COLUMNS]
     cells = shown.astype("object").where(shown.notna(), "").astype("str").to_numpy()
     lines = []
     for row in [list(map(str, shown.columns)), *cells]:
-        cut = (c if len(c) <= MOST_CHARACTERS else f"{c[: MOST_CHARACTERS - 1]}…" for c in row)
+        cut = (
+            c if len(c) <= MOST_CHARACTERS else f"{c[: MOST_CHARACTERS - 1]}…"
+            for c in row
+        )
         plain = (html.escape(" ".join(one.splitlines()), quote=False) for one in cut)
         escaped = (re.sub(r"([\\`*\[\]~|])", r"\\\1", one) for one in plain)
         lines.append(f"| {' | '.join(escaped)} |")
     lines.insert(1, "|" + " --- |" * shown.shape[1])
     hidden = frame.shape[1] - shown.shape[1]
-    return "\n".join([*lines, *([f"\n… and {hidden:,} more columns"] if hidden else [])])
+    return "\n".join(
+        [*lines, *([f"\n… and {hidden:,} more columns"] if hidden else [])]
+    )

@@ -1,7 +1,7 @@
 """The user's own table, read from `data.url`, and whether it has changed.
 
-A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, or a pattern
-(`sales/*.parquet`). No message holds a password or a token.
+A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, or a
+pattern (`sales/*.parquet`). No message holds a password or a token.
 """
 
 import glob
@@ -21,7 +21,11 @@ from upath import UPath
 from experiment_pipeline import errors
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data import csv_text
-from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC, Content, open_contents
+from experiment_pipeline.stages.raw_data.contents import (
+    PARQUET_MAGIC,
+    Content,
+    open_contents,
+)
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.mapped import read_mapped
 from experiment_pipeline.storage.tables import WHOLE_BYTES
@@ -35,7 +39,16 @@ TABLES = {
 PATTERN = re.compile(r"[*?\[]")
 # What changes when a file changes, under the names that file systems use.
 STATE_KEYS = [
-    *("size", "mtime", "ETag", "etag", "LastModified", "Last-Modified", "updated", "md5Hash")
+    *(
+        "size",
+        "mtime",
+        "ETag",
+        "etag",
+        "LastModified",
+        "Last-Modified",
+        "updated",
+        "md5Hash",
+    )
 ]
 # Bytes in memory per byte of a Parquet file, and of compressed text.
 _FROM_PARQUET, _FROM_PACKED = 3, 4
@@ -60,27 +73,37 @@ def delivered_bytes(parts: Sequence[tuple[str, Content]]) -> int:
 
 
 def read_source(data: Data) -> list[tuple[str, Content]]:
-    """Fetch every file of the table: (name, content) by name; large ones are mapped below TMPDIR.
+    """Fetch every file of the table: (name, content) by name; large ones are mapped
+    below TMPDIR.
 
-    UnreadableTable: no such file, or no table; StorageUnreachable: no permission, no answer, no room.
+    UnreadableTable: no such file, or no table; StorageUnreachable: no permission, no
+    answer, no room.
     """
     parts = _parts(data)
     # A server may not know the size.
     if sum(int(part.info.get("size") or 0) for part in parts) > WHOLE_BYTES:
         mapped = read_mapped([part.path for part in parts])
-        return [(part.name, content) for part, content in zip(parts, mapped, strict=True)]
+        return [
+            (part.name, content) for part, content in zip(parts, mapped, strict=True)
+        ]
     if len(parts) == 1:
         return [(parts[0].name, files.read_bytes(parts[0].path))]
     contents = files.read_many(part.path for part in parts)
     for part in parts:
         if part.path not in contents:
-            raise _unreadable(data, f"{part.name} went away while it was read", "Run again.")
+            raise _unreadable(
+                data, f"{part.name} went away while it was read", "Run again."
+            )
     return [(part.name, contents[part.path]) for part in parts]
 
 
 def read_again(data: Data, urls: Iterable[str]) -> list[str]:
-    """Return those URLs that a table is, or would be, read from now, also through links and patterns."""
-    source = files.location(data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous)
+    """Return those URLs that a table is, or would be, read from now, also through links
+    and patterns.
+    """
+    source = files.location(
+        data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous
+    )
     read, found = {files.resolved(part.path) for part in _parts(data)}, []
     pattern, folder = source.path, f"{files.resolved(source).rstrip('/')}/"
     if files.on_disk(source) is not None and (first := PATTERN.search(pattern)):
@@ -89,17 +112,25 @@ def read_again(data: Data, urls: Iterable[str]) -> list[str]:
         pattern = f"{whole}{pattern[len(base) :]}"
     for url in urls:
         place = files.resolved(files.location(url))
-        matches = PATTERN.search(source.path) and re.match(glob_translate(pattern), place)
+        matches = PATTERN.search(source.path) and re.match(
+            glob_translate(pattern), place
+        )
         if place in read or place.startswith(folder) or matches:
             found.append(url)
     return found
 
 
 def fingerprint_source(data: Data) -> str:
-    """sha256 (hex) of the names, sizes and times (or ETags) of the table's files, else of contents."""
+    """sha256 (hex) of the names, sizes and times (or ETags) of the table's files, else
+    of contents.
+    """
     lines = []
     for part in _parts(data):
-        state = {key: str(part.info[key]) for key in STATE_KEYS if part.info.get(key) is not None}
+        state = {
+            key: str(part.info[key])
+            for key in STATE_KEYS
+            if part.info.get(key) is not None
+        }
         if state.keys() <= {"size"}:
             state["sha256"] = sha256(files.read_bytes(part.path))
         lines.append(f"{part.name!r} {sorted(state.items())}\n")
@@ -107,8 +138,12 @@ def fingerprint_source(data: Data) -> str:
 
 
 def modified_at(data: Data) -> datetime | None:
-    """When the newest file of the table changed; None if a file system does not know."""
-    stamps = [part.info.get("mtime") or part.info.get("LastModified") for part in _parts(data)]
+    """When the newest file of the table changed; None if a file system does
+    not know.
+    """
+    stamps = [
+        part.info.get("mtime") or part.info.get("LastModified") for part in _parts(data)
+    ]
     times: list[Any] = [
         datetime.fromtimestamp(t, UTC) if isinstance(t, float) else t for t in stamps
     ]
@@ -116,11 +151,17 @@ def modified_at(data: Data) -> datetime | None:
 
 
 def peek_columns(data: Data) -> list[str] | None:
-    """Return the columns from the start of one local file; None if the whole table must be read."""
+    """Return the columns from the start of one local file; None if the whole table must
+    be read.
+    """
     if "://" in data.url and not data.url.lower().startswith("file://"):
         return None
-    with suppress(OSError, errors.UnreadableTable, errors.InvalidExperiment, pa.ArrowException):
-        if (path := files.on_disk(files.location(data.url))) is None or not path.is_file():
+    with suppress(
+        OSError, errors.UnreadableTable, errors.InvalidExperiment, pa.ArrowException
+    ):
+        if (
+            path := files.on_disk(files.location(data.url))
+        ) is None or not path.is_file():
             return None
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -135,7 +176,9 @@ def peek_columns(data: Data) -> list[str] | None:
 
 
 def _parts(data: Data) -> list[_Part]:
-    source = files.location(data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous)
+    source = files.location(
+        data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous
+    )
     try:
         with files.explained(source):
             source.fs  # noqa: B018 - the first use imports the package behind the protocol
@@ -171,7 +214,8 @@ def _info(source: UPath) -> Mapping[str, Any] | None:
     try:
         return source.fs.info(source.path)
     except FileNotFoundError as error:
-        # fsspec's HTTP reports every failure as a missing file; the cause tells what it was.
+        # fsspec's HTTP reports every failure as a missing file; the cause tells what it
+        # was.
         cause = error.__cause__
         if cause and _is_http(str(source)) and getattr(cause, "status", None) != 404:
             raise cause from None
@@ -192,7 +236,9 @@ def _in_folder(data: Data, folder: UPath) -> list[_Part]:
     if not kinds:
         names = errors.listed([part.name for part in found])
         rule = f"is a folder without .parquet or .csv files; it holds {names}"
-        raise _unreadable(data, rule, "Name a file, or a folder of the parts of one table.")
+        raise _unreadable(
+            data, rule, "Name a file, or a folder of the parts of one table."
+        )
     counts = " and ".join(f"{len(parts)} {kind}" for kind, parts in kinds.items())
     fix = "Choose by a pattern, such as folder/*.parquet."
     raise _unreadable(data, f"is a folder of {counts} files", fix)
@@ -209,7 +255,9 @@ def _matching(data: Data, source: UPath) -> list[_Part]:
 
 
 def _below(folder: UPath, infos: Mapping[str, Mapping[str, Any]]) -> list[_Part]:
-    """The files, by name relative to the folder, without hidden ones and those like _SUCCESS."""
+    """The files, by name relative to the folder, without hidden ones and those like
+    _SUCCESS.
+    """
     start = folder.path.rstrip("/") + "/"
     names = {path.removeprefix(start): info for path, info in infos.items()}
     return [

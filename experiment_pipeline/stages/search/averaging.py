@@ -1,11 +1,14 @@
-"""Fitted estimators as one fitted scikit-learn estimator: an average, or a calibrated classifier.
+"""Fitted estimators as one fitted scikit-learn estimator: an average, or a calibrated
+classifier.
 
-Both predict what an ordinary `fit` would, and load without this package. sigmoid: Platt scaling (1999)
-with his targets, fitted on the log odds: a logistic recalibration (Cox 1958), in which other class weights
-are a shift (Elkan 2001). Several classes are calibrated jointly on all log probabilities: Dirichlet
-calibration (Kull et al. 2019), with an L2 penalty on the change. isotonic: the best increasing step function,
-bounded by the same targets; it needs more rows (Niculescu-Mizil and Caruana 2005). There, several classes
-are calibrated one against the rest and divided by their sum (Zadrozny and Elkan 2002).
+Both predict what an ordinary `fit` would, and load without this package. sigmoid: Platt
+scaling (1999) with his targets, fitted on the log odds: a logistic recalibration (Cox
+1958), in which other class weights are a shift (Elkan 2001). Several classes are
+calibrated jointly on all log probabilities: Dirichlet calibration (Kull et al. 2019),
+with an L2 penalty on the change. isotonic: the best increasing step function, bounded
+by the same targets; it needs more rows (Niculescu-Mizil and Caruana 2005). There,
+several classes are calibrated one against the rest and divided by their sum (Zadrozny
+and Elkan 2002).
 """
 
 from collections.abc import Sequence
@@ -20,7 +23,8 @@ from experiment_pipeline.statistics.scores import of_each_class
 _TOGETHER = "temperature"
 # Probabilities are clipped at least this far from 0 and 1, whose log odds are infinite.
 _EDGE = 1e-12
-# L2, on the change of the weight matrix: as a normal prior, a standard deviation of 0.4.
+# L2, on the change of the weight matrix: as a normal prior, a standard deviation of
+# 0.4.
 _PENALTY = 3.0
 
 
@@ -31,7 +35,9 @@ def averaged(
     names: Sequence[str] = (),
     weights: Sequence[float] | None = None,
 ) -> Any:
-    """Return the mean of fitted estimators; probabilities in the order of `classes`, None for regression."""
+    """Return the mean of fitted estimators; probabilities in the order of `classes`,
+    None for regression.
+    """
     from sklearn.ensemble import VotingClassifier, VotingRegressor
 
     names = names or [f"fit_{number}" for number in range(1, len(members) + 1)]
@@ -48,7 +54,9 @@ def averaged(
 
 
 def label_encoder(classes: Sequence[Any]) -> Any:
-    """Return a fitted LabelEncoder that keeps this order of classes, which `fit` would sort."""
+    """Return a fitted LabelEncoder that keeps this order of classes, which `fit` would
+    sort.
+    """
     from sklearn.preprocessing import LabelEncoder
 
     encoder = LabelEncoder()
@@ -61,13 +69,17 @@ class Calibrators:
     """Fitted calibrators of one model."""
 
     method: CalibrationMethod
-    # binary: one, for the second column; several classes: one for all columns, or one per column
+    # binary: one, for the second column; several classes: one for all columns, or one
+    # per column
     calibrators: tuple[Any, ...]
-    # Class code of each column of the model's probabilities: an estimator sorts its classes.
+    # Class code of each column of the model's probabilities: an estimator sorts its
+    # classes.
     order: tuple[int, ...]
 
     def applied(self, prediction: np.ndarray) -> np.ndarray:
-        """Return a model's prediction calibrated: the probability (n,) of class 1 of two, or (n, k)."""
+        """Return a model's prediction calibrated: the probability (n,) of class 1 of
+        two, or (n, k).
+        """
         columns = of_each_class(prediction)[:, list(self.order)]
         if len(self.order) == 2:
             second: np.ndarray = self.calibrators[0].predict(columns[:, 1])
@@ -84,20 +96,25 @@ class Calibrators:
         return shares[:, np.argsort(self.order)]
 
     def around(self, estimator: Any) -> Any:
-        """Return a fitted classifier, its classes as in `order`, and these calibrators as one classifier."""
+        """Return a fitted classifier, its classes as in `order`, and these calibrators
+        as one classifier.
+        """
         from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier
 
-        # Inside, the classes are column numbers: scikit-learn relies on sorted classes, and here the
-        # positive class may sort first. The average hides decision_function, which would be used
-        # instead of the probabilities.
+        # Inside, the classes are column numbers: scikit-learn relies on sorted classes,
+        # and here the positive class may sort first. The average hides
+        # decision_function, which would be used instead of the probabilities.
         codes = np.arange(len(estimator.classes_))
         within = averaged([estimator], list(codes), names=["model"])
-        # With this method scikit-learn takes the probabilities of all classes from one calibrator.
+        # With this method scikit-learn takes the probabilities of all classes from one
+        # calibrator.
         together = len(codes) > 2 and len(self.calibrators) == 1
         given = {"classes": codes, "method": _TOGETHER if together else self.method}
         whole = CalibratedClassifierCV(within, method=given["method"])
         pair = _CalibratedClassifier(within, list(self.calibrators), **given)
-        vars(whole).update(classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair])
+        vars(whole).update(
+            classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair]
+        )
         return whole
 
 
@@ -115,14 +132,19 @@ def learn_calibration(
         return Calibrators(method, (_together(columns, is_it, weights),), tuple(order))
     learn = _sigmoid if method == "sigmoid" else _isotonic
     places = [1] if len(order) == 2 else range(len(order))
-    found = [learn(columns[:, k], (y == order[k]).astype(np.float64), weights) for k in places]
+    found = [
+        learn(columns[:, k], (y == order[k]).astype(np.float64), weights)
+        for k in places
+    ]
     return Calibrators(method, tuple(found), tuple(order))
 
 
 def calibrated_across(
     prediction: np.ndarray, y: np.ndarray, folds: np.ndarray, weights: np.ndarray | None
 ) -> np.ndarray:
-    """Return calibrated probabilities (n, k) of several classes; each fold is calibrated on the others."""
+    """Return calibrated probabilities (n, k) of several classes; each fold is
+    calibrated on the others.
+    """
     found, order = np.empty_like(prediction), range(prediction.shape[1])
     for fold in np.unique(folds):
         out, seen = folds == fold, folds != fold
@@ -148,17 +170,24 @@ def uncalibrated(estimator: Any) -> Any:
 
 
 def _edge(distance: np.ndarray) -> float:
-    """How far from certainty (0 or 1) to clip probabilities, given the distance (n, …) of each from it."""
-    # Forests and nearest neighbours predict exactly 0 and 1, whose log odds are infinite. Clip them at half
-    # the distance of the next probability (half a vote), or these rows alone would decide the sigmoid.
+    """How far from certainty (0 or 1) to clip probabilities, given the distance (n, …)
+    of each from it.
+    """
+    # Forests and nearest neighbours predict exactly 0 and 1, whose log odds are
+    # infinite. Clip them at half the distance of the next probability (half a vote), or
+    # these rows alone would decide the sigmoid.
     certain = distance <= _EDGE
     if certain.any() and not certain.all():
         return max(float(distance[~certain].min()) / 2, _EDGE)
     return _EDGE
 
 
-def _together(probabilities: np.ndarray, is_it: np.ndarray, weights: np.ndarray | None) -> Any:
-    """Learn softmax(log p · (I + W) + b) of all classes (n, k) with an L2 penalty on W, as a layer."""
+def _together(
+    probabilities: np.ndarray, is_it: np.ndarray, weights: np.ndarray | None
+) -> Any:
+    """Learn softmax(log p · (I + W) + b) of all classes (n, k) with an L2 penalty on W,
+    as a layer.
+    """
     from scipy.optimize import minimize
     from scipy.special import log_softmax
     from sklearn.neural_network import MLPRegressor
@@ -177,8 +206,16 @@ def _together(probabilities: np.ndarray, is_it: np.ndarray, weights: np.ndarray 
 
     found = minimize(loss, np.zeros(k * (k + 1)), jac=True, method="L-BFGS-B").x
     layer = MLPRegressor(hidden_layer_sizes=(), activation="identity")
-    learnt = {"coefs_": [np.eye(k) + found[:-k].reshape(k, k)], "intercepts_": [found[-k:]]}
-    shape = {"n_layers_": 2, "n_outputs_": k, "n_features_in_": k, "out_activation_": "softmax"}
+    learnt = {
+        "coefs_": [np.eye(k) + found[:-k].reshape(k, k)],
+        "intercepts_": [found[-k:]],
+    }
+    shape = {
+        "n_layers_": 2,
+        "n_outputs_": k,
+        "n_features_in_": k,
+        "out_activation_": "softmax",
+    }
     vars(layer).update(learnt | shape)
     return _after(edge, 1.0, np.log, layer)
 
@@ -189,11 +226,15 @@ def _sigmoid(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None)
 
     edge = _edge(np.minimum(probability, 1 - probability))
     log_odds = logit(np.clip(probability, edge, 1 - edge))
-    return _after(edge, 1 - edge, logit, _SigmoidCalibration().fit(log_odds, y, weights))
+    return _after(
+        edge, 1 - edge, logit, _SigmoidCalibration().fit(log_odds, y, weights)
+    )
 
 
 def _after(low: float, high: float, scale: Any, calibrator: Any) -> Any:
-    """A pipeline that clips probabilities to bounds, maps them to a scale, and then calibrates them."""
+    """A pipeline that clips probabilities to bounds, maps them to a scale, and then
+    calibrates them.
+    """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
@@ -201,10 +242,14 @@ def _after(low: float, high: float, scale: Any, calibrator: Any) -> Any:
     return make_pipeline(held, FunctionTransformer(scale), calibrator)
 
 
-def _isotonic(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Any:
+def _isotonic(
+    probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None
+) -> Any:
     from sklearn.isotonic import IsotonicRegression
 
     counted = np.ones(len(y)) if weights is None else weights
     positive, negative = counted[y == 1].sum(), counted[y == 0].sum()
     bounds = {"y_min": 1 / (negative + 2), "y_max": (positive + 1) / (positive + 2)}
-    return IsotonicRegression(**bounds, out_of_bounds="clip").fit(probability, y, weights)
+    return IsotonicRegression(**bounds, out_of_bounds="clip").fit(
+        probability, y, weights
+    )

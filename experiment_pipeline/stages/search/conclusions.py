@@ -1,4 +1,6 @@
-"""What a search yields while it runs, and its results: a row for every declared configuration."""
+"""What a search yields while it runs, and its results: a row for every declared
+configuration.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +33,9 @@ class SearchNote:
 
 @dataclass(frozen=True, eq=False)
 class RungStarted:
-    """A rung starts with `entered` configurations; `known`: key → result of an earlier run at this rung."""
+    """A rung starts with `entered` configurations; `known`: key → result of an earlier
+    run at this rung.
+    """
 
     rung: Rung
     entered: int
@@ -58,7 +62,9 @@ class Step:
     @classmethod
     def of(cls, result: ModelResult, fraction: float) -> Self:
         """Return a result as a step."""
-        return cls(fraction, result.test_score, result.train_score, result.fit_cpu_seconds)
+        return cls(
+            fraction, result.test_score, result.train_score, result.fit_cpu_seconds
+        )
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,20 @@ class Conclusion:
     algorithm: str
     status: str  # TRAINED, STOPPED_EARLY, FAILED or NOT_STARTED
     reason: str = ""  # why it was not trained in full; empty when it was
-    result: ModelResult | None = None  # of its last rung; None when it failed or was not started
-    fraction: float | None = None  # of the train rows at that rung; None when it was not started
+    result: ModelResult | None = (
+        None  # of its last rung; None when it failed or was not started
+    )
+    fraction: float | None = (
+        None  # of the train rows at that rung; None when it was not started
+    )
     reused: bool = False  # whether that result is an earlier run's
     failure: FailedConfiguration | None = None  # what it raised, when it failed
-    path: tuple[Step, ...] = ()  # its fits from the smallest rung on, that of `result` last
-    needed_seconds: float | None = None  # estimate, where it was not started for lack of time
+    path: tuple[
+        Step, ...
+    ] = ()  # its fits from the smallest rung on, that of `result` last
+    needed_seconds: float | None = (
+        None  # estimate, where it was not started for lack of time
+    )
 
     @property
     def placement(self) -> Placement | None:
@@ -93,9 +107,15 @@ class Conclusion:
 
     @classmethod
     def failed(
-        cls, algorithm: str, raised: FailedConfiguration, rung: Rung, before: Sequence[Step] = ()
+        cls,
+        algorithm: str,
+        raised: FailedConfiguration,
+        rung: Rung,
+        before: Sequence[Step] = (),
     ) -> Self:
-        """Conclude with a failure; the reason names the rung, unless it is the full one."""
+        """Conclude with a failure; the reason names the rung, unless it is the full
+        one.
+        """
         where = "" if rung.is_full else f" (at {rung})"
         failure = replace(raised, reason=f"{raised.reason}{where}")
         what = raised.key, algorithm, FAILED, failure.reason
@@ -112,7 +132,8 @@ class SearchCost:
     fits: int  # that succeeded in this run, at any rung
     fit_cpu_seconds: float  # of these fits
     wall_seconds: float  # of the whole search
-    # the share of wall seconds times workers that these fits took; failed fits count as idle
+    # the share of wall seconds times workers that these fits took; failed fits count as
+    # idle
     fitting_share: float
     peak_memory_bytes: int  # of the process, since it began
 
@@ -153,9 +174,10 @@ _PLACED = {
 class SearchResults:
     """The table of results as it is stored."""
 
-    # a row for each declared configuration, in their order: (n, 18), and four columns more where
-    # fits ran on a cluster. `rung` is the share of the train rows that the last fit had; scores at
-    # a rung below 1 are on a part of the test rows, and are missing where nothing was fitted.
+    # a row for each declared configuration, in their order: (n, 18), and four columns
+    # more where fits ran on a cluster. `rung` is the share of the train rows that the
+    # last fit had; scores at a rung below 1 are on a part of the test rows, and are
+    # missing where nothing was fitted.
     rows: pd.DataFrame
     metric: str  # the ranking metric
     digests: Mapping[str, str]  # of the sets "train" and "test"
@@ -170,11 +192,17 @@ class SearchResults:
         metric: str,
         digests: Mapping[str, str],
     ) -> Self:
-        """Return the results of a search; KeyError: a configuration has no conclusion."""
+        """Return the results of a search; KeyError: a configuration has no
+        conclusion.
+        """
         by_key = {one.key: one for one in conclusions}
         each = [by_key[configuration.key] for configuration in configurations]
-        columns = _COLUMNS | (_PLACED if any(one.placement is not None for one in each) else {})
-        rows = pd.DataFrame([_row(one) for one in each], columns=list(columns)).astype(columns)
+        columns = _COLUMNS | (
+            _PLACED if any(one.placement is not None for one in each) else {}
+        )
+        rows = pd.DataFrame([_row(one) for one in each], columns=list(columns)).astype(
+            columns
+        )
         paths = {one.key: one.path for one in by_key.values() if one.path}
         return cls(rows, metric, digests, paths)
 
@@ -199,8 +227,12 @@ def _row(one: Conclusion) -> dict[str, Any]:
     return row if one.placement is None else row | asdict(one.placement)
 
 
-def concluded(found: SearchResults, stored: Mapping[str, ModelResult]) -> list[Conclusion]:
-    """Return each configuration's conclusion; `stored`: fingerprint → result, scored by any metric."""
+def concluded(
+    found: SearchResults, stored: Mapping[str, ModelResult]
+) -> list[Conclusion]:
+    """Return each configuration's conclusion; `stored`: fingerprint → result, scored by
+    any metric.
+    """
     conclusions = []
     for row in found.rows.to_dict("records"):
         result, failure = None, None
@@ -216,17 +248,22 @@ def concluded(found: SearchResults, stored: Mapping[str, ModelResult]) -> list[C
                 test_score=row["test_score"],
             )
         fraction, needed = (
-            None if pd.isna(row[name]) else row[name] for name in ("rung", "needed_seconds")
+            None if pd.isna(row[name]) else row[name]
+            for name in ("rung", "needed_seconds")
         )
         stated = row["key"], row["algorithm"], row["status"], row["reason"]
         path = found.paths.get(row["key"], ())
-        one = Conclusion(*stated, result, fraction, row["reused"], failure, path, needed)
+        one = Conclusion(
+            *stated, result, fraction, row["reused"], failure, path, needed
+        )
         conclusions.append(one)
     return conclusions
 
 
 def accounts(results: pd.DataFrame) -> Mapping[str, int]:
-    """Return declared, trained, stopped early, failed, not started, and reused: name → count."""
+    """Return declared, trained, stopped early, failed, not started, and reused: name →
+    count.
+    """
     counts = Counter(results["status"])
     return {
         "declared": len(results),

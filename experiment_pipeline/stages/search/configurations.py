@@ -16,19 +16,24 @@ from experiment_pipeline.spec import ExperimentSpec, Features, Range, Scalar, Se
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.table.digests import sha256
 
-# Longer keys are cut in the middle where Dagster shows them, and two may then look the same.
+# Longer keys are cut in the middle where Dagster shows them, and two may then look the
+# same.
 MAX_KEY_LENGTH = 40
 MAX_CONFIGURATIONS = 100_000
-# Random draws end after so many repetitions in a row: the space holds (almost) nothing new.
+# Random draws end after so many repetitions in a row: the space holds (almost) nothing
+# new.
 MAX_REPETITIONS = 1_000
 SIGNIFICANT_DIGITS = 4
-# Of a digest in a key: among 1,000 configurations, two share 8 digits in one of 8,600 searches.
+# Of a digest in a key: among 1,000 configurations, two share 8 digits in one of 8,600
+# searches.
 _DIGITS = 8
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One algorithm with one full set of hyperparameters; its key is unique in the experiment."""
+    """One algorithm with one full set of hyperparameters; its key is unique in the
+    experiment.
+    """
 
     key: str
     algorithm: str  # a built-in algorithm's name, or an import path
@@ -39,7 +44,9 @@ class Configuration:
 
     @property
     def in_words(self) -> str:
-        """`lightgbm (learning_rate 0.05, num_leaves 31)`; an ensemble's text leaves out its members."""
+        """`lightgbm (learning_rate 0.05, num_leaves 31)`; an ensemble's text leaves out
+        its members.
+        """
         if self.algorithm == ENSEMBLE:
             return "ensemble"
         name = self.algorithm.rpartition(".")[2]
@@ -47,12 +54,16 @@ class Configuration:
 
     @property
     def settings(self) -> str:
-        """`learning_rate 0.05, num_leaves 31`, or `defaults`; an encoder that is not the default comes first."""
+        """`learning_rate 0.05, num_leaves 31`, or `defaults`; an encoder that is not
+        the default comes first.
+        """
         return numbers.settings(self.given) or "defaults"
 
     @property
     def given(self) -> dict[str, Scalar]:
-        """Name → value of the hyperparameters, and of the encoder if it is not the algorithm's default."""
+        """Name → value of the hyperparameters, and of the encoder if it is not the
+        algorithm's default.
+        """
         own = self.features == default_features(self.algorithm)
         return {**({} if own else {"features": self.features}), **self.hyperparameters}
 
@@ -69,7 +80,9 @@ class _Unnamed:
     @property
     def identity(self) -> str:
         """Equal for two drafts of the same configuration."""
-        return json.dumps([self.algorithm, self.features, self.hyperparameters], sort_keys=True)
+        return json.dumps(
+            [self.algorithm, self.features, self.hyperparameters], sort_keys=True
+        )
 
     @property
     def nameable(self) -> dict[str, Scalar]:
@@ -78,7 +91,9 @@ class _Unnamed:
 
 
 def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
-    """Return each distinct configuration, by algorithm; InvalidExperiment: too many, or a name twice."""
+    """Return each distinct configuration, by algorithm; InvalidExperiment: too many, or
+    a name twice.
+    """
     algorithms = [entry.algorithm for entry in spec.search]
     first = dict[str, _Unnamed]()
     for draft in chain.from_iterable(map(_drafts, spec.search)):
@@ -87,9 +102,13 @@ def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
     drafts = sorted(first.values(), key=lambda draft: algorithms.index(draft.algorithm))
     keys = _keys(drafts)
     if twice := [key for key, count in Counter(keys).items() if count > 1]:
-        raise errors.InvalidExperiment(f"name {twice[0]}", "two entries use it", "rename one")
+        raise errors.InvalidExperiment(
+            f"name {twice[0]}", "two entries use it", "rename one"
+        )
     return tuple(
-        Configuration(key, it.algorithm, it.features, it.hyperparameters, bool(it.name), it.note)
+        Configuration(
+            key, it.algorithm, it.features, it.hyperparameters, bool(it.name), it.note
+        )
         for key, it in zip(keys, drafts, strict=True)
     )
 
@@ -114,7 +133,9 @@ def search_notes(spec: ExperimentSpec) -> tuple[str, ...]:
 
 
 def default_features(algorithm: str) -> Features:
-    """Return the encoder that suits an algorithm; for an import path, the one that suits most."""
+    """Return the encoder that suits an algorithm; for an import path, the one that
+    suits most.
+    """
     return ALGORITHMS[algorithm].features if algorithm in ALGORITHMS else "onehot"
 
 
@@ -126,7 +147,11 @@ def _check_size(culprit: str, size: int) -> None:
 
 
 def _drafts(entry: Search) -> Iterator[_Unnamed]:
-    fixed = {k: v for k, v in entry.hyperparameters.items() if not isinstance(v, Range | tuple)}
+    fixed = {
+        k: v
+        for k, v in entry.hyperparameters.items()
+        if not isinstance(v, Range | tuple)
+    }
     encoders = entry.encoders or (default_features(entry.algorithm),)
     varied = frozenset({"features"} if len(encoders) > 1 else ())
     if entry.method == "random":
@@ -135,8 +160,12 @@ def _drafts(entry: Search) -> Iterator[_Unnamed]:
         pairs = product(entry.configurations, encoders)
     else:
         lists = {k: v for k, v in entry.searched.items() if isinstance(v, tuple)}
-        _check_size(f"the grid of {entry.algorithm}", math.prod(map(len, lists.values())))
-        grid = (dict(zip(lists, values, strict=True)) for values in product(*lists.values()))
+        _check_size(
+            f"the grid of {entry.algorithm}", math.prod(map(len, lists.values()))
+        )
+        grid = (
+            dict(zip(lists, values, strict=True)) for values in product(*lists.values())
+        )
         pairs = product(grid, encoders)
     for chosen, encoder in pairs:
         full = dict(sorted({**fixed, **chosen}.items()))
@@ -149,7 +178,8 @@ def _random_choices(
 ) -> Iterator[tuple[dict[str, Scalar], Features]]:
     """Yield distinct draws: more draws from the same seed begin with the same ones.
 
-    Encoders have a generator of their own, so a list of them does not change the other draws.
+    Encoders have a generator of their own, so a list of them does not change the other
+    draws.
     """
     generator = np.random.default_rng(entry.seed)
     of_encoders = np.random.default_rng([entry.seed, len(encoders)])
@@ -172,18 +202,24 @@ def _draw(generator: np.random.Generator, space: Range | tuple[Scalar, ...]) -> 
         return int(generator.integers(int(space.low), int(space.high), endpoint=True))
     if space.integer:
         # Each whole number gets the logarithmic width of [n, n + 1).
-        drawn = math.exp(generator.uniform(math.log(space.low), math.log(space.high + 1)))
+        drawn = math.exp(
+            generator.uniform(math.log(space.low), math.log(space.high + 1))
+        )
         return int(min(max(math.floor(drawn), space.low), space.high))
     if space.scale == "log":
         value = math.exp(generator.uniform(math.log(space.low), math.log(space.high)))
     else:
         value = float(generator.uniform(space.low, space.high))
     # Rounded before training, so that the key is exact; rounding may leave the range.
-    return float(min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), space.low), space.high))
+    return float(
+        min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), space.low), space.high)
+    )
 
 
 def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
-    """Name configurations; where names coincide, add values that differ, in the end digests."""
+    """Name configurations; where names coincide, add values that differ, in the end
+    digests.
+    """
     # The class of an import path, or the path where two share a class name.
     short = {one.algorithm: one.algorithm.rpartition(".")[2] for one in drafts}
     shared = Counter(short.values())
@@ -201,7 +237,8 @@ def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
             return name
         values = drafts[i].nameable
         parts = [
-            f"{_escaped(name)}={_text(values[name])}" for name in sorted(names & values.keys())
+            f"{_escaped(name)}={_text(values[name])}"
+            for name in sorted(names & values.keys())
         ]
         key = "__".join([_escaped(heads[i]), *parts])
         is_name = len(key) <= MAX_KEY_LENGTH and key != ENSEMBLE
@@ -212,7 +249,9 @@ def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
     for same in _collisions(keys):
         values = [drafts[i].nameable for i in same]
         names = frozenset[str]().union(*values)
-        differing = frozenset(n for n in names if len({repr(v.get(n, absent)) for v in values}) > 1)
+        differing = frozenset(
+            n for n in names if len({repr(v.get(n, absent)) for v in values}) > 1
+        )
         for i in same:
             keys[i] = named(i, drafts[i].searched | differing)
     for digits in (_DIGITS, 2 * _DIGITS):
@@ -230,9 +269,13 @@ def _collisions(keys: Sequence[str]) -> list[list[int]]:
 
 def _text(value: Scalar) -> str:
     # The plus sign is outside the alphabet; 1e20 means the same as 1e+20.
-    return _escaped(repr(value).replace("e+", "e") if isinstance(value, float) else str(value))
+    return _escaped(
+        repr(value).replace("e+", "e") if isinstance(value, float) else str(value)
+    )
 
 
 def _escaped(text: str) -> str:
-    """Replace characters outside the alphabet, and runs of dots, which Dagster reads as a range."""
+    """Replace characters outside the alphabet, and runs of dots, which Dagster reads as
+    a range.
+    """
     return re.sub(r"[^A-Za-z0-9_.-]|\.{2,}", "-", text)

@@ -1,4 +1,5 @@
-"""A Dask cluster: connect to it, or start one on this machine; run tasks; yield results as they arrive.
+"""A Dask cluster: connect to it, or start one on this machine; run tasks; yield results
+as they arrive.
 
 The scheduler imports this module for `perform`, so nothing that fits is imported here.
 """
@@ -38,7 +39,8 @@ FIRST_WORKER_SECONDS = 120.0
 NO_WORKER_SECONDS = 300.0
 SECONDS_BETWEEN_LOOKS = 1.0
 _SILENT = logging.CRITICAL + 1
-# For a cluster on this machine. By default, profiling and monitoring two workers takes 9 % of a core, so 1 %.
+# For a cluster on this machine. By default, profiling and monitoring two workers takes
+# 9 % of a core, so 1 %.
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     "distributed.worker.profile.enabled": False,
@@ -48,7 +50,9 @@ _SETTINGS = {
 
 
 def engine_of(declared: Engine | None) -> DaskEngine | None:
-    """Return the cluster that fits run on: the YAML's, else the environment's; None: local threads."""
+    """Return the cluster that fits run on: the YAML's, else the environment's; None:
+    local threads.
+    """
     if declared is not None:
         return declared.dask
     if not (address := os.environ.get(VARIABLE)):
@@ -58,7 +62,9 @@ def engine_of(declared: Engine | None) -> DaskEngine | None:
     except ValidationError as error:
         problems = explain(error, DaskEngine, {"address": address})
         rule = "; ".join(problem.message for problem in problems)
-        raise InvalidExperiment(VARIABLE, rule, "correct the variable, or unset it") from None
+        raise InvalidExperiment(
+            VARIABLE, rule, "correct the variable, or unset it"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -74,30 +80,45 @@ class Done:
 
 
 class Cluster:
-    """The workers of one scheduler; ClusterError is raised where it, or every worker, is gone."""
+    """The workers of one scheduler; ClusterError is raised where it, or every worker,
+    is gone.
+    """
 
-    def __init__(self, client: "Client", scheduler: str, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: "Client", scheduler: str, log: Callable[[str], None]
+    ) -> None:
         self._client, self._scheduler, self._log = client, scheduler, log
         self._threads: Mapping[str, int] = client.nthreads()
         self._next_look, self._last_seen = 0.0, time.monotonic()
 
     def places(self) -> int:
-        """Return how many tasks run at a time: the threads of all workers, asked once a second."""
+        """Return how many tasks run at a time: the threads of all workers, asked once a
+        second.
+        """
         if time.monotonic() < self._next_look:
             return sum(self._threads.values())
         with self._while_connected():
             threads = self._client.nthreads()
         for address in self._threads.keys() - threads.keys():
-            self._log(f"worker {address} is gone; Dask runs its fits again on other workers")
-        self._threads, self._next_look = threads, time.monotonic() + SECONDS_BETWEEN_LOOKS
+            self._log(
+                f"worker {address} is gone; Dask runs its fits again on other workers"
+            )
+        self._threads, self._next_look = (
+            threads,
+            time.monotonic() + SECONDS_BETWEEN_LOOKS,
+        )
         if threads:
             self._last_seen = time.monotonic()
         elif time.monotonic() - self._last_seen > NO_WORKER_SECONDS:
-            raise self._lost(f"has had no worker for {NO_WORKER_SECONDS:.0f} s", "start workers")
+            raise self._lost(
+                f"has had no worker for {NO_WORKER_SECONDS:.0f} s", "start workers"
+            )
         return sum(threads.values())
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        """Call a function once on every worker; address → what it returned, or the error it raised."""
+        """Call a function once on every worker; address → what it returned, or the
+        error it raised.
+        """
         with self._while_connected():
             return dict(self._client.run(function, *arguments, on_error="return"))
 
@@ -108,9 +129,11 @@ class Cluster:
         *,
         may_start: Callable[[str], bool],
     ) -> Generator[Done, None, None]:
-        """Run each task on some worker, `places()` at a time, and yield it when it is done.
+        """Run each task on some worker, `places()` at a time, and yield it when it is
+        done.
 
-        `tasks`: key → argument of `function`, whose errors are raised here. Closing cancels what waits.
+        `tasks`: key → argument of `function`, whose errors are raised here. Closing
+        cancels what waits.
         """
         import cloudpickle
 
@@ -122,12 +145,16 @@ class Cluster:
                 while waiting and len(running) < self.places():
                     if not may_start(key := waiting.popleft()):
                         continue
-                    # Pickled here and not by Dask, or the scheduler would import what it needs.
+                    # Pickled here and not by Dask, or the scheduler would import what
+                    # it needs.
                     payload = cloudpickle.dumps((function, tasks[key]))
-                    # Dask must never see a name twice: it would answer with the first one's result.
+                    # Dask must never see a name twice: it would answer with the first
+                    # one's result.
                     name = f"fit-{key}-{secrets.token_hex(4)}"
                     with self._while_connected():
-                        future = self._client.submit(perform, payload, key=name, pure=False)
+                        future = self._client.submit(
+                            perform, payload, key=name, pure=False
+                        )
                     running[future] = key, time.monotonic()
                     future.add_done_callback(ended.put)
                 # Not `as_completed`, which does not wake up for workers that join.
@@ -138,7 +165,9 @@ class Cluster:
                 yield self._done(future, *running.pop(future))
         finally:
             if running and self._client.status == "running":
-                with suppress(Exception):  # the connection broke just now: nothing waits any more
+                with suppress(
+                    Exception
+                ):  # the connection broke just now: nothing waits any more
                     self._client.cancel(list(running))
 
     def _done(self, future: "Future", key: str, since: float) -> Done:
@@ -155,13 +184,22 @@ class Cluster:
                 return Done(key, None, lost, worker, deaths, 0.0)
             with self._while_connected():
                 value, worker, seconds = future.result()
-            return Done(key, value, None, worker, 1, max(0.0, time.monotonic() - since - seconds))
+            return Done(
+                key,
+                value,
+                None,
+                worker,
+                1,
+                max(0.0, time.monotonic() - since - seconds),
+            )
         finally:
             future.release()
 
     @contextmanager
     def _while_connected(self) -> Generator[None, None, None]:
-        """Turn what Dask raises when the scheduler is gone, for pending futures too, into `ClusterError`."""
+        """Turn what Dask raises when the scheduler is gone, for pending futures too,
+        into `ClusterError`.
+        """
         try:
             yield
         except (OSError, CancelledError, asyncio.CancelledError) as error:
@@ -173,7 +211,9 @@ class Cluster:
 
 
 def perform(payload: bytes) -> tuple[Any, str, float]:
-    """Run a pickled function on a worker; return its value, the worker's address, its seconds."""
+    """Run a pickled function on a worker; return its value, the worker's address, its
+    seconds.
+    """
     from distributed import get_worker
 
     began = time.monotonic()
@@ -183,12 +223,21 @@ def perform(payload: bytes) -> tuple[Any, str, float]:
 
 @contextmanager
 def connected(
-    engine: DaskEngine, *, workers: int | None = None, log: Callable[[str], None] = lambda _: None
+    engine: DaskEngine,
+    *,
+    workers: int | None = None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Generator[Cluster, None, None]:
-    """Connect to a cluster; a local one, of `workers` processes (None: one per core), ends with the block."""
+    """Connect to a cluster; a local one, of `workers` processes (None: one per core),
+    ends with the block.
+    """
     if find_spec("distributed") is None:
-        install = 'pip install "experiment-pipeline[dask]", here and on scheduler and workers'
-        raise InvalidExperiment("engine.dask", "the package distributed is not installed", install)
+        install = (
+            'pip install "experiment-pipeline[dask]", here and on scheduler and workers'
+        )
+        raise InvalidExperiment(
+            "engine.dask", "the package distributed is not installed", install
+        )
     from distributed.utils import silence_logging_cmgr
 
     with ExitStack() as opened:
@@ -197,7 +246,9 @@ def connected(
             opened.enter_context(silence_logging_cmgr(_SILENT, root=name))
         address = engine.address
         if engine.is_local:
-            address = opened.enter_context(_local_cluster(workers or os.cpu_count() or 1))
+            address = opened.enter_context(
+                _local_cluster(workers or os.cpu_count() or 1)
+            )
         client = opened.enter_context(_client(address, engine.certificates))
         try:
             client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
@@ -209,18 +260,27 @@ def connected(
 
 
 @contextmanager
-def _client(address: str, certificates: Certificates | None) -> Generator["Client", None, None]:
+def _client(
+    address: str, certificates: Certificates | None
+) -> Generator["Client", None, None]:
     from distributed import Client
 
     security = _security(certificates) if address.startswith("tls") else None
     try:
-        # Not the default client: other Dask computations of this process stay where they were.
-        client = Client(address, security=security, timeout=CONNECT_SECONDS, set_as_default=False)
+        # Not the default client: other Dask computations of this process stay where
+        # they were.
+        client = Client(
+            address, security=security, timeout=CONNECT_SECONDS, set_as_default=False
+        )
     except OSError as error:
         reason: BaseException = error
-        while reason.__cause__ is not None:  # Dask's own message only says that it timed out
+        while (
+            reason.__cause__ is not None
+        ):  # Dask's own message only says that it timed out
             reason = reason.__cause__
-        rule = without_credentials(f"does not answer: {str(reason) or type(reason).__name__}")
+        rule = without_credentials(
+            f"does not answer: {str(reason) or type(reason).__name__}"
+        )
         fix = "correct the address or the certificates in `engine`, or start the scheduler"
         raise ClusterError(f"the scheduler {address}", rule, fix) from error
     try:
@@ -232,31 +292,48 @@ def _client(address: str, certificates: Certificates | None) -> Generator["Clien
 
 @contextmanager
 def _local_cluster(workers: int) -> Generator[str, None, None]:
-    """Start a scheduler and workers that listen on loopback only; yield the scheduler's address."""
+    """Start a scheduler and workers that listen on loopback only; yield the scheduler's
+    address.
+    """
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
     # `LocalCluster` would open the dashboards of scheduler and workers to the network.
-    place = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    # No memory limit: with equal shares, a large fit would be killed although it fits while it is alone.
+    place = {
+        "host": "127.0.0.1",
+        "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",
+    }
+    # No memory limit: with equal shares, a large fit would be killed although it fits
+    # while it is alone.
     worker = {**place, "nthreads": 1, "memory_limit": 0, "silence_logs": _SILENT}
     with dask.config.set(_SETTINGS):
         cluster = SpecCluster(
             scheduler={"cls": Scheduler, "options": place},
-            workers={number: {"cls": Nanny, "options": worker} for number in range(workers)},
+            workers={
+                number: {"cls": Nanny, "options": worker} for number in range(workers)
+            },
         )
     with cluster:
         yield cluster.scheduler_address
 
 
 def _security(given: Certificates | None) -> "Security":
-    """Return the certificates of this client: those of the YAML, else of Dask's configuration."""
+    """Return the certificates of this client: those of the YAML, else of Dask's
+    configuration.
+    """
     from distributed.security import Security
 
     paths = dict[str, Any]()
     if given is not None:
-        fields = {"ca_file": given.ca, "client_cert": given.certificate, "client_key": given.key}
-        paths = {f"tls_{name}": str(Path(path).expanduser()) for name, path in fields.items()}
+        fields = {
+            "ca_file": given.ca,
+            "client_cert": given.certificate,
+            "client_key": given.key,
+        }
+        paths = {
+            f"tls_{name}": str(Path(path).expanduser()) for name, path in fields.items()
+        }
     security = Security(require_encryption=True, **paths)
     culprit = "engine.dask.certificates"
     if not (security.tls_ca_file and security.tls_client_cert):

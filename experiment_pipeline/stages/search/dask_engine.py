@@ -1,13 +1,14 @@
-"""The cluster engine: each fit is a task on some worker; its result is stored as soon as it arrives.
+"""The cluster engine: each fit is a task on some worker; its result is stored as soon
+as it arrives.
 
 What fits share goes through the storage, tasks and results through Dask:
 
     <root>/<experiment>/shared/<digest>/
         *.npy        targets, weights, early-stopping set and folds; or the tables of one encoder
 
-The digest is of what decides the files, so a rerun finds them; `storage/entries.py` removes them. Before
-the first fit each worker's software is compared with that of this process: Dask compares few packages,
-and only warns (distributed#7017).
+The digest is of what decides the files, so a rerun finds them; `storage/entries.py`
+removes them. Before the first fit each worker's software is compared with that of this
+process: Dask compares few packages, and only warns (distributed#7017).
 """
 
 import platform
@@ -25,7 +26,11 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.errors import ClusterError, EntryCorrupt, ExperimentPipelineError
+from experiment_pipeline.errors import (
+    ClusterError,
+    EntryCorrupt,
+    ExperimentPipelineError,
+)
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.registry import FITTING
 from experiment_pipeline.stages.search import sweep
@@ -33,10 +38,18 @@ from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.dask_cluster import Cluster
 from experiment_pipeline.stages.search.encoding import as_read, encode
-from experiment_pipeline.stages.search.fingerprints import code_of, encoder_fingerprint, fingerprint
+from experiment_pipeline.stages.search.fingerprints import (
+    code_of,
+    encoder_fingerprint,
+    fingerprint,
+)
 from experiment_pipeline.stages.search.fitting import folds_to_calibrate
 from experiment_pipeline.stages.search.learners.learner import Clock
-from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome, Placement
+from experiment_pipeline.stages.search.results import (
+    FailedConfiguration,
+    Outcome,
+    Placement,
+)
 from experiment_pipeline.stages.search.shared_work import EncodedRows, Kept, SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
@@ -60,7 +73,8 @@ _ABSENT = "not installed"
 # Of shared work that a worker keeps in memory: about the encoders of one rung.
 MOST_WORKS = 4
 _NOTHING = np.zeros(0, dtype=bool)
-# Attributes of `TrainingSets` that are shared, of the whole and of each fold; _TRUTH also of `SharedWork`.
+# Attributes of `TrainingSets` that are shared, of the whole and of each fold; _TRUTH
+# also of `SharedWork`.
 _MASKS = ("early_stopping", "early_stopping_gap")
 _TRUTH = ("y_train", "y_test", "w_train", "w_test")
 
@@ -83,7 +97,9 @@ class ClusterEngine(ExitStack):
     def __init__(
         self, connect: Callable[[], AbstractContextManager[Cluster]], files: SharedFiles
     ) -> None:
-        """Train on the cluster that `connect` gives; every worker reaches the folder of `files`."""
+        """Train on the cluster that `connect` gives; every worker reaches the folder of
+        `files`.
+        """
         super().__init__()
         self._connect, self._files = connect, self.enter_context(files)
         self._cluster: Cluster | None = None
@@ -109,7 +125,9 @@ class ClusterEngine(ExitStack):
         tasks = dict[str, Task]()
         for one in sweep.in_order(configurations, sets, brake):
             given = one, shared[one.features], self._files.folder, sent, fitting
-            tasks[fingerprint(one, sets, spec)] = Task(*given, software((one.algorithm,)))
+            tasks[fingerprint(one, sets, spec)] = Task(
+                *given, software((one.algorithm,))
+            )
 
         def second(first: FailedConfiguration) -> Outcome:
             alone = {first.fingerprint: tasks[first.fingerprint]}
@@ -117,10 +135,14 @@ class ClusterEngine(ExitStack):
             (outcome,) = _run(cluster, alone, None, before)
             return outcome
 
-        yield from sweep.with_second_attempts(_run(cluster, tasks, brake), second, brake)
+        yield from sweep.with_second_attempts(
+            _run(cluster, tasks, brake), second, brake
+        )
 
     def _connected(self, configurations: Sequence[Configuration]) -> Cluster:
-        """Return the cluster; ClusterError: a worker has other software, or cannot read the storage."""
+        """Return the cluster; ClusterError: a worker has other software, or cannot read
+        the storage.
+        """
         if self._cluster is not None:
             return self._cluster
         cluster = self.enter_context(self._connect())
@@ -140,7 +162,9 @@ class ClusterEngine(ExitStack):
             elif found := differences(here, there):
                 differ.append(f"worker {address}: {found}")
         if differ:
-            culprit, _, rule = storage.without_credentials("\n".join(differ[:5])).partition(": ")
+            culprit, _, rule = storage.without_credentials(
+                "\n".join(differ[:5])
+            ).partition(": ")
             raise ClusterError(culprit, rule, SAME_SOFTWARE)
         self._cluster = cluster
         return cluster
@@ -158,18 +182,31 @@ def _run(
         for done in ended:
             key, (outcome, read_seconds) = done.key, done.value or (None, 0.0)
             if outcome is None:
-                # Not necessarily the configuration's fault: another fit may have killed the worker.
-                what = tasks[key].configuration.key, key, "LostWorker", done.lost or "", ""
+                # Not necessarily the configuration's fault: another fit may have killed
+                # the worker.
+                what = (
+                    tasks[key].configuration.key,
+                    key,
+                    "LostWorker",
+                    done.lost or "",
+                    "",
+                )
                 outcome = FailedConfiguration(*what, says_nothing=True)
             attempts = before + done.attempts
-            placement = Placement(done.worker, attempts, done.queue_seconds, read_seconds)
-            failed = isinstance(outcome, FailedConfiguration) and not outcome.says_nothing
+            placement = Placement(
+                done.worker, attempts, done.queue_seconds, read_seconds
+            )
+            failed = (
+                isinstance(outcome, FailedConfiguration) and not outcome.says_nothing
+            )
             if brake is not None:
                 brake.saw(failure=failed)
             if isinstance(outcome, FailedConfiguration):
                 yield replace(outcome, fingerprint=key, placement=placement)
             else:
-                yield replace(outcome, result=replace(outcome.result, placement=placement))
+                yield replace(
+                    outcome, result=replace(outcome.result, placement=placement)
+                )
 
 
 def share_files(
@@ -178,18 +215,27 @@ def share_files(
     spec: ExperimentSpec,
     files: SharedFiles,
 ) -> dict[Features, tuple[str, ...]]:
-    """Write what these fits share, unless it is there; encoder → digests of what its fits read."""
+    """Write what these fits share, unless it is there; encoder → digests of what its
+    fits read.
+    """
     found = dict[str, np.ndarray | None]()
     for prefix, part in _parts(sets).items():
         found |= {f"{prefix}{name}": getattr(part, name) for name in (*_MASKS, *_TRUTH)}
     for number, fold in enumerate(sets.folds):
-        found |= {f"fold{number}-fitted": fold.fitted, f"fold{number}-places": fold.places}
+        found |= {
+            f"fold{number}-fitted": fold.fitted,
+            f"fold{number}-places": fold.places,
+        }
     for number, rows in enumerate(folds_to_calibrate(configurations, sets, spec)):
         found |= {f"calibrate{number}-fitted": rows.fitted}
         found |= {f"calibrate{number}-predicted": rows.predicted}
     arrays = {name: array for name, array in found.items() if array is not None}
     contents = {
-        name: [str(array.dtype), list(array.shape), sha256(np.ascontiguousarray(array).data)]
+        name: [
+            str(array.dtype),
+            list(array.shape),
+            sha256(np.ascontiguousarray(array).data),
+        ]
         for name, array in arrays.items()
     }
     truth = fingerprint_of(**contents)
@@ -215,7 +261,9 @@ def _parts(sets: TrainingSets) -> dict[str, TrainingSets]:
 
 
 def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
-    """Write what fits read of encoded rows; a large table slice by slice, as it is encoded."""
+    """Write what fits read of encoded rows; a large table slice by slice, as it is
+    encoded.
+    """
     for prefix, given in _parts(sets).items():
         part, trusted = as_read(given)
         # Targets are in a file of their own.
@@ -223,24 +271,33 @@ def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
         facts = {"categorical": made.categorical, "directions": made.directions}
         facts["trusted"] = list(" ".join(trusted).encode())
         tables = {"train": made.table, "test": test} | {
-            name: np.array(fact, dtype=np.int64) for name, fact in facts.items() if fact is not None
+            name: np.array(fact, dtype=np.int64)
+            for name, fact in facts.items()
+            if fact is not None
         }
-        write_tables({f"{prefix}{name}": table for name, table in tables.items()}, folder)
+        write_tables(
+            {f"{prefix}{name}": table for name, table in tables.items()}, folder
+        )
 
 
 def bare(sets: TrainingSets) -> TrainingSets:
     """Return the sets without rows and masks, to be sent with each task."""
     folds = tuple(
-        replace(fold, sets=bare(fold.sets), fitted=_NOTHING, places=_NOTHING) for fold in sets.folds
+        replace(fold, sets=bare(fold.sets), fitted=_NOTHING, places=_NOTHING)
+        for fold in sets.folds
     )
     # Not an empty slice: that would keep every category, and send all of their texts.
-    rows, masks = pd.DataFrame(), {"early_stopping": _NOTHING, "early_stopping_gap": None}
+    rows, masks = (
+        pd.DataFrame(),
+        {"early_stopping": _NOTHING, "early_stopping_gap": None},
+    )
     return replace(sets, train=rows, test=rows, folds=folds, **masks)
 
 
 def run_task(task: Task) -> tuple[Outcome, float]:
-    """Fit a configuration in this thread of a worker; return the outcome, and seconds of reading.
-    Raises ClusterError: other software; EntryCorrupt: a shared file is gone or damaged.
+    """Fit a configuration in this thread of a worker; return the outcome, and seconds
+    of reading. Raises ClusterError: other software; EntryCorrupt: a shared file is gone
+    or damaged.
     """
     sweep.parse_one_at_a_time()
     _one_thread_each(threading.get_ident())
@@ -264,7 +321,9 @@ def run_task(task: Task) -> tuple[Outcome, float]:
 
 @cache
 def _one_thread_each(_: int) -> None:
-    """Limit BLAS in this process and OpenMP in this thread: once, as it takes milliseconds."""
+    """Limit BLAS in this process and OpenMP in this thread: once, as it takes
+    milliseconds.
+    """
     threadpool_limits(limits=1, user_api="blas")
     one_openmp_thread()
 
@@ -276,7 +335,9 @@ _WORKS = Kept(MOST_WORKS)
 def read_shared(
     folder: SharedFolder, digests: Sequence[str], encoder: Features, sets: TrainingSets
 ) -> tuple[SharedWork, TrainingSets]:
-    """Return what fits of an encoder share, and the `bare` sets with the masks that fits need."""
+    """Return what fits of an encoder share, and the `bare` sets with the masks that
+    fits need.
+    """
     arrays = dict[str, Any]()
     for digest in digests:
         with folder.entries.as_files(digest) as files:
@@ -298,7 +359,9 @@ def read_shared(
         )
         test = {encoder: arrays[f"{prefix}test"]}
         trusted = tuple(bytes(arrays[f"{prefix}trusted"].tolist()).decode().split())
-        return SharedWork(train={encoder: rows}, test=test, trusted_types=trusted, **truth)
+        return SharedWork(
+            train={encoder: rows}, test=test, trusted_types=trusted, **truth
+        )
 
     folds = tuple(
         replace(
@@ -320,7 +383,9 @@ def read_shared(
 
 
 def examine(algorithms: tuple[str, ...], probe: str) -> dict[str, str]:
-    """Return the software of the worker that this runs on, and whether it can read a stored object."""
+    """Return the software of the worker that this runs on, and whether it can read a
+    stored object.
+    """
     found = "can be read"
     try:
         storage.read_bytes(storage.location(probe))
@@ -331,7 +396,9 @@ def examine(algorithms: tuple[str, ...], probe: str) -> dict[str, str]:
 
 @cache
 def software(algorithms: tuple[str, ...]) -> dict[str, str]:
-    """Return name → version or digest of what decides fits of these algorithms in this process."""
+    """Return name → version or digest of what decides fits of these algorithms in this
+    process.
+    """
     found = {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "processor": platform.machine(),
@@ -343,14 +410,18 @@ def software(algorithms: tuple[str, ...]) -> dict[str, str]:
             code = code_of(algorithm)
         except metadata.PackageNotFoundError:
             continue
-        found |= {name: str(version) for name, version in code.items() if name != SOURCE}
+        found |= {
+            name: str(version) for name, version in code.items() if name != SOURCE
+        }
         if SOURCE in code:
             found[f"module of {algorithm}"] = (code[SOURCE] or _ABSENT)[:13]
     return found | {"bytes of a small fit": _golden_digest()}
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> str:
-    """Return how a worker's software differs from this process's, as text; empty: it does not."""
+    """Return how a worker's software differs from this process's, as text; empty: it
+    does not.
+    """
     return "; ".join(
         f"{name} {there.get(name, _ABSENT)}, here {value}"
         for name, value in here.items()
@@ -360,17 +431,23 @@ def differences(here: Mapping[str, str], there: Mapping[str, str]) -> str:
 
 @cache
 def _source_digest() -> str:
-    """Return one digest of the source files of this package that are installed on workers, too."""
+    """Return one digest of the source files of this package that are installed on
+    workers, too.
+    """
     root = Path(__file__).parents[2]
     files = [path.relative_to(root) for path in sorted(root.rglob("*.py"))]
     installed = [path for path in files if path.parts[0] not in _NOT_INSTALLED]
-    parts = [f"{path.as_posix()} {sha256((root / path).read_bytes())}" for path in installed]
+    parts = [
+        f"{path.as_posix()} {sha256((root / path).read_bytes())}" for path in installed
+    ]
     return sha256("\n".join(parts).encode())[:8]
 
 
 @cache
 def _golden_digest() -> str:
-    """Return the digest of what LightGBM and scikit-learn make of 400 rows: processors may differ."""
+    """Return the digest of what LightGBM and scikit-learn make of 400 rows: processors
+    may differ.
+    """
     import lightgbm as lgb
     from sklearn.linear_model import LogisticRegression
 
@@ -378,9 +455,17 @@ def _golden_digest() -> str:
     table = (np.arange(1_200) * 7_919 % 1_009 / 1_009).reshape(400, 3)
     y = (table[:, 0] * table[:, 1] > table[:, 2] / 2).astype(np.int64)
     settings = {"verbosity": -1, "num_threads": 1}
-    how = {"objective": "binary", "seed": 0, "deterministic": True, "force_row_wise": True}
+    how = {
+        "objective": "binary",
+        "seed": 0,
+        "deterministic": True,
+        "force_row_wise": True,
+    }
     with threadpool_limits(limits=1):
         booster = lgb.train(how | settings, lgb.Dataset(table, y, params=settings), 10)
         found = [booster.predict(table), LogisticRegression().fit(table, y).coef_]
-    parts = [booster.model_to_string().encode(), *(np.asarray(one).tobytes() for one in found)]
+    parts = [
+        booster.model_to_string().encode(),
+        *(np.asarray(one).tobytes() for one in found),
+    ]
     return sha256(b"".join(parts))[:8]

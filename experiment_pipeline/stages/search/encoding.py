@@ -1,6 +1,8 @@
-"""Rows as numbers: fit features on rows, and encode rows with them, at once or in slices.
+"""Rows as numbers: fit features on rows, and encode rows with them, at once or in
+slices.
 
-Large tables are encoded in slices: the same numbers, without scikit-learn's copies of the whole table.
+Large tables are encoded in slices: the same numbers, without scikit-learn's copies of
+the whole table.
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,11 @@ from sklearn.preprocessing import TargetEncoder
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS, GENERATED, STACKED
 from experiment_pipeline.stages.search import features as encoders
-from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SlicedTable
+from experiment_pipeline.stages.search.shared_work import (
+    HELD_ROWS,
+    EncodedRows,
+    SlicedTable,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage.mapped import some_rows, together
@@ -29,28 +35,37 @@ from experiment_pipeline.table.table import with_only
 def through_own(
     rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> tuple[Any | None, TrainingSets]:
-    """Return the user's transformer, fitted on the prepared rows of the mask, bool (n,), and the sets
-    as encoders read them: `train` are all `rows`, with its columns as features. None: there is none.
+    """Return the user's transformer, fitted on the prepared rows of the mask, bool
+    (n,), and the sets as encoders read them: `train` are all `rows`, with its columns
+    as features. None: there is none.
     """
     if (own := sets.own) is None:
         return None, replace(sets, train=rows)
     seen, others = np.flatnonzero(fit_mask), np.flatnonzero(~fit_mask)
     fitted = own.make()
     train = own.read(fitted, some_rows(rows, seen), sets.features, sets.target)
-    names = tuple(str(name) for name in train if name in sets.features or name not in rows)
+    names = tuple(
+        str(name) for name in train if name in sets.features or name not in rows
+    )
     if len(others):
         rest = own.read(fitted, some_rows(rows, others), sets.features, names=names)
-        train = some_rows(together([train, rest]), np.argsort(np.concatenate([seen, others])))
+        train = some_rows(
+            together([train, rest]), np.argsort(np.concatenate([seen, others]))
+        )
     return fitted, replace(sets, features=names, train=train)
 
 
 def as_read(sets: TrainingSets) -> tuple[TrainingSets, tuple[str, ...]]:
-    """Return both sets as encoders read them, and the types to trust when the transformer is loaded."""
+    """Return both sets as encoders read them, and the types to trust when the
+    transformer is loaded.
+    """
     if (own := sets.own) is None:
         return sets, ()
     fitted, read = through_own(sets.train, sets.fit_mask, sets)
     test = own.read(fitted, sets.test, sets.features, names=read.features)
-    return replace(read, test=test), own.trusted_types(fitted, sets.test, sets.features, test)
+    return replace(read, test=test), own.trusted_types(
+        fitted, sets.test, sets.features, test
+    )
 
 
 def encode(
@@ -61,7 +76,8 @@ def encode(
     *,
     held: bool = True,
 ) -> tuple[EncodedRows, Any]:
-    """Return the encoded train rows and the encoded table of test rows; features are fitted on train only.
+    """Return the encoded train rows and the encoded table of test rows; features are
+    fitted on train only.
 
     `y` (n_train,) is the encoded target; `held` is as in `fit_rows`.
     """
@@ -71,30 +87,44 @@ def encode(
     else:
         test = _sliced(features, sets.test).held()
     wanted = encoders.directions(features, sets.directions)
-    return EncodedRows(train, y, encoders.categorical_positions(features), weights, wanted), test
+    return EncodedRows(
+        train, y, encoders.categorical_positions(features), weights, wanted
+    ), test
 
 
 def fit_features(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> ColumnTransformer:
-    """Return features fitted on prepared rows; `fit_mask`, bool (n,): those whose target may be used."""
+    """Return features fitted on prepared rows; `fit_mask`, bool (n,): those whose
+    target may be used.
+    """
     columns, many = list(sets.features), dict[str, FrozenEstimator]()
     further = _further(encoder, rows, fit_mask, sets)
     if encoder in ("target", "text"):
         _, texts = encoders.column_kinds(rows, columns)
-        large = [name for name in texts if encoders.texts_of(rows[name]).nunique() > FEW_TEXTS]
+        large = [
+            name
+            for name in texts
+            if encoders.texts_of(rows[name]).nunique() > FEW_TEXTS
+        ]
         if large:
             seen, y, weights = _of_mask(rows, fit_mask, sets)
             given = y, sets.task, weights
             many = {name: encoders.target_codes(seen[name], *given) for name in large}
         if encoder == "text":
-            further = [(f"{encoders.MEANS}_{n}", many[name], name) for n, name in enumerate(large)]
+            further = [
+                (f"{encoders.MEANS}_{n}", many[name], name)
+                for n, name in enumerate(large)
+            ]
             many = {name: encoders.letters(rows[name]) for name in large}
     features = encoders.build_features(encoder, rows, columns, many, further)
     if not many and encoder != STACKED and _at_once(encoder, rows):
         return features.fit(rows[columns])
-    # Part by part: `features.fit` would also encode all rows, and let models predict them, for nothing.
-    frozen = [(name, _frozen(part, rows, of), of) for name, part, of in features.transformers]
+    # Part by part: `features.fit` would also encode all rows, and let models predict
+    # them, for nothing.
+    frozen = [
+        (name, _frozen(part, rows, of), of) for name, part, of in features.transformers
+    ]
     whole = ColumnTransformer(frozen, sparse_threshold=0.0).fit(rows[:1][columns])
     if not many:
         # As `features.fit` would leave it, with parts that were fitted one by one.
@@ -116,8 +146,8 @@ def fit_rows(
 ) -> tuple[ColumnTransformer, Any]:
     """Return `fit_features`, and these rows as a model is to be fitted on them.
 
-    They are (n, d) float64, dense or sparse, with target codes cross-fitted. A large table is a
-    `SlicedTable` unless it is to be `held` in memory.
+    They are (n, d) float64, dense or sparse, with target codes cross-fitted. A large
+    table is a `SlicedTable` unless it is to be `held` in memory.
     """
     columns, at_once = list(sets.features), _at_once(encoder, rows)
     if encoder not in ("target", "text", STACKED) and at_once:
@@ -125,7 +155,8 @@ def fit_rows(
         features = encoders.build_features(encoder, rows, columns, further=further)
         return features, features.fit_transform(rows[columns])
     features = fit_features(encoder, rows, fit_mask, sets)
-    # Parts that use the target: rows of the fit mask get codes that are learnt on unrelated rows.
+    # Parts that use the target: rows of the fit mask get codes that are learnt on
+    # unrelated rows.
     coded = {
         name: (part, of)
         for name, part, of in features.transformers_
@@ -141,8 +172,11 @@ def fit_rows(
             if name != STACKED:
                 crossed[name] = encoders.cross_fitted(*given)
                 continue
-            # Under a split by time, neighbours are related as well: no tree leaves all of them out.
-            clusters = None if sets.split.by == "time" else encoders.clusters_of(seen, sets)
+            # Under a split by time, neighbours are related as well: no tree leaves all
+            # of them out.
+            clusters = (
+                None if sets.split.by == "time" else encoders.clusters_of(seen, sets)
+            )
             crossed[name] = encoders.cross_fitted_layer(*given, clusters)
     if not at_once:
         table = _sliced(features, rows, crossed, fit_mask)
@@ -161,12 +195,18 @@ def _further(
     seen, y, weights = _of_mask(rows, fit_mask, sets)
     if encoder == STACKED:
         all_directed = len(sets.directions) == len(sets.features)
-        return [] if all_directed else [encoders.stacked_part(rows, seen, y, weights, sets)]
+        return (
+            []
+            if all_directed
+            else [encoders.stacked_part(rows, seen, y, weights, sets)]
+        )
     return encoders.generated_parts(encoder, seen, y, sets)
 
 
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
-    """Encode rows by fitted features: like `transform`, but each distinct text of frozen parts once."""
+    """Encode rows by fitted features: like `transform`, but each distinct text of
+    frozen parts once.
+    """
     parts = encoders.parts_of(fitted)
     frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
     if fitted.sparse_output_ or not frozen:
@@ -182,7 +222,9 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
 
 
 def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
-    """Whether rows are encoded all at once: there are few, or the encoder is never sliced."""
+    """Whether rows are encoded all at once: there are few, or the encoder is never
+    sliced.
+    """
     return encoder in ("onehot", STACKED) or len(rows) <= HELD_ROWS
 
 
@@ -192,7 +234,9 @@ def _sliced(
     crossed: Mapping[str, np.ndarray] = MappingProxyType({}),
     fit_mask: np.ndarray | None = None,
 ) -> SlicedTable:
-    """Rows as `transformed` would encode them, in slices; rows of the fit mask get the `crossed` codes."""
+    """Rows as `transformed` would encode them, in slices; rows of the fit mask get the
+    `crossed` codes.
+    """
     parts = encoders.parts_of(fitted)
     read_of = with_only(rows, list(fitted.feature_names_in_))
     known = dict[str, tuple[np.ndarray, np.ndarray]]()
@@ -221,12 +265,14 @@ def _sliced(
 
 
 def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
-    """A part fitted on these rows. Encoders of categories need only the order of frequencies: they are
-    fitted on a few rows, in which the rarest texts occur once, the next rarest twice, and so on.
+    """A part fitted on these rows. Encoders of categories need only the order of
+    frequencies: they are fitted on a few rows, in which the rarest texts occur once,
+    the next rarest twice, and so on.
     """
     if isinstance(part, FrozenEstimator):
         return part
-    # Numeric parts learn nothing from rows: what replaces a missing number is already set.
+    # Numeric parts learn nothing from rows: what replaces a missing number is already
+    # set.
     read = rows[:1][of]
     if isinstance(of, str):
         counts = encoders.texts_of(rows[of]).value_counts(dropna=False, sort=False)

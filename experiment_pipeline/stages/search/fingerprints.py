@@ -1,4 +1,6 @@
-"""Fingerprints: one sha256 digest of everything that decides a model, known before any fit."""
+"""Fingerprints: one sha256 digest of everything that decides a model, known before any
+fit.
+"""
 
 from dataclasses import asdict
 from typing import Any
@@ -19,18 +21,24 @@ from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.run_code import own_code
 from experiment_pipeline.table.digests import sha256
 
-# scikit-learn's default. Simulated (190 positives of 4,000): calibration slope 1.11, with 3 folds 1.17.
+# scikit-learn's default. Simulated (190 positives of 4,000): calibration slope 1.11,
+# with 3 folds 1.17.
 CALIBRATION_FOLDS = 5
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
-def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:
+def fingerprint(
+    configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec
+) -> str:
     """Return the digest of everything that decides a trained model and its predictions.
 
-    Of a user's own estimator: its package's version, the source of its module (in a notebook its own
-    source), and the source of the user's code that it uses. Metrics count only where a fit uses one.
+    Of a user's own estimator: its package's version, the source of its module (in a
+    notebook its own source), and the source of the user's code that it uses. Metrics
+    count only where a fit uses one.
     """
-    request = FitRequest(configuration, sets.folds[0].sets if sets.folds else sets, spec)
+    request = FitRequest(
+        configuration, sets.folds[0].sets if sets.folds else sets, spec
+    )
     # Which rows each fold's model is fitted on, and which it predicts.
     folds = [
         [
@@ -59,16 +67,28 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
 
 
 def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
-    """Return the digest of everything that decides the fitted features of an encoder."""
+    """Return the digest of everything that decides the fitted features of an
+    encoder.
+    """
     seen = dict[str, Any]()
     if encoder not in ("ordinal", "onehot") or sets.own is not None:
-        # What decides codes by the target and a user's features, and which rows cross-fit which others.
+        # What decides codes by the target and a user's features, and which rows
+        # cross-fit which others.
         seen = {
-            "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],
+            "target": [
+                sets.target,
+                sets.task,
+                list(sets.classes or ()),
+                sets.weight_column,
+            ],
             "grown": _digest(sets.fit_mask),
             "split": sets.split.model_dump(mode="json"),
             **({} if sets.own is None else {"own": asdict(sets.own)}),
-            **({"directions": dict(sets.directions)} if encoder in (STACKED, *GENERATED) else {}),
+            **(
+                {"directions": dict(sets.directions)}
+                if encoder in (STACKED, *GENERATED)
+                else {}
+            ),
         }
     return fingerprint_of(
         **seen,
@@ -87,14 +107,20 @@ def _digest(rows: np.ndarray) -> str:
 
 
 def code_of(algorithm: str) -> dict[str, Any]:
-    """Return the code that decides a fit: library → version, for a user's estimator the source's digest."""
+    """Return the code that decides a fit: library → version, for a user's estimator the
+    source's digest.
+    """
     if is_own_estimator(algorithm):
         return own_code(algorithm)
     return {name: installed_version(name) for name in ALGORITHMS[algorithm].libraries}
 
 
-def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> CalibrationMethod | None:
-    """Return how to calibrate a configuration: as the YAML says, else only if it reweights classes."""
+def calibration_of(
+    configuration: Configuration, spec: ExperimentSpec
+) -> CalibrationMethod | None:
+    """Return how to calibrate a configuration: as the YAML says, else only if it
+    reweights classes.
+    """
     if (
         spec.calibrate == "off"
         or spec.task == "regression"
@@ -108,11 +134,19 @@ def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> Calibr
 
 def planned_fits(configuration: Configuration, spec: ExperimentSpec) -> int:
     """Return the number of seeds that a configuration is fitted with."""
-    return 1 if spec.seeds is None or not competes(configuration.algorithm) else spec.seeds.fits
+    return (
+        1
+        if spec.seeds is None or not competes(configuration.algorithm)
+        else spec.seeds.fits
+    )
 
 
-def composition(configuration: Configuration, spec: ExperimentSpec) -> dict[str, dict[str, Scalar]]:
-    """Return the seeds and calibration that decide a model; empty for one fit, not calibrated."""
+def composition(
+    configuration: Configuration, spec: ExperimentSpec
+) -> dict[str, dict[str, Scalar]]:
+    """Return the seeds and calibration that decide a model; empty for one fit, not
+    calibrated.
+    """
     found: dict[str, Scalar] = {}
     if (fits := planned_fits(configuration, spec)) > 1 and spec.seeds is not None:
         found |= {"fits": fits, "average": spec.seeds.average}

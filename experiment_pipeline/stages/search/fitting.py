@@ -1,10 +1,13 @@
-"""Fits: a configuration on shared work, measured and ready to be stored, or as a whole pipeline.
+"""Fits: a configuration on shared work, measured and ready to be stored, or as a whole
+pipeline.
 
-A configuration is fitted with each of its seeds, on folds under cross-validation, and calibrated; several
-seeds and calibration only at the full rung. The mean of the fits is a model of its own. Calibrators are
-learnt from out-of-fold predictions of train rows, with folds that keep clusters whole: no test row is used.
+A configuration is fitted with each of its seeds, on folds under cross-validation, and
+calibrated; several seeds and calibration only at the full rung. The mean of the fits is
+a model of its own. Calibrators are learnt from out-of-fold predictions of train rows,
+with folds that keep clusters whole: no test row is used.
 
-A pipeline is features and model, as they are judged and exported: a fitted scikit-learn Pipeline.
+A pipeline is features and model, as they are judged and exported: a fitted scikit-learn
+Pipeline.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +22,12 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import EmptySet, TrainingError
-from experiment_pipeline.spec import CalibrationMethod, CrossValidation, ExperimentSpec, Features
+from experiment_pipeline.spec import (
+    CalibrationMethod,
+    CrossValidation,
+    ExperimentSpec,
+    Features,
+)
 from experiment_pipeline.spec.algorithms import refit_count
 from experiment_pipeline.stages.search import fingerprints
 from experiment_pipeline.stages.search.averaging import (
@@ -29,13 +37,34 @@ from experiment_pipeline.stages.search.averaging import (
     learn_calibration,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.encoding import as_read, encode, fit_features, fit_rows
+from experiment_pipeline.stages.search.encoding import (
+    as_read,
+    encode,
+    fit_features,
+    fit_rows,
+)
 from experiment_pipeline.stages.search.features import categorical_positions, directions
 from experiment_pipeline.stages.search.learners import hyperparameters, learner_of
-from experiment_pipeline.stages.search.learners.learner import Clock, FitRequest, FittedModel
-from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
-from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SharedWork
+from experiment_pipeline.stages.search.learners.learner import (
+    Clock,
+    FitRequest,
+    FittedModel,
+)
+from experiment_pipeline.stages.search.results import (
+    ModelResult,
+    Predictions,
+    TrainedModel,
+)
+from experiment_pipeline.stages.search.scoring import (
+    predictions_of,
+    scored_rows,
+    scores,
+)
+from experiment_pipeline.stages.search.shared_work import (
+    HELD_ROWS,
+    EncodedRows,
+    SharedWork,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.mapped import aside
@@ -46,13 +75,16 @@ from experiment_pipeline.table.table import slices
 
 # With fewer rows of the rarest class, the two parameters of a sigmoid are a guess.
 FEWEST_TO_CALIBRATE = 20
-# With fewer rows of the rarest class, isotonic steps overfit. Simulated, they add a log loss of .015
-# with 55 positives, .010 with 180, .004 with 730; a sigmoid at most .001.
+# With fewer rows of the rarest class, isotonic steps overfit. Simulated, they add a log
+# loss of .015 with 55 positives, .010 with 180, .004 with 730; a sigmoid at most .001.
 FEWEST_FOR_ISOTONIC = 500
 
-# Rows on which the predictions of two fits are compared, to see whether the seed matters.
+# Rows on which the predictions of two fits are compared, to see whether the seed
+# matters.
 _COMPARED_ROWS = 1_000
-_DRAWS_NOTHING = "another seed gives the same model: its fits draw nothing, and count as one"
+_DRAWS_NOTHING = (
+    "another seed gives the same model: its fits draw nothing, and count as one"
+)
 
 
 def share_work(
@@ -82,13 +114,20 @@ def share_work(
     work = shared(sets)
     if sets.folds:
         return replace(work, folds=tuple(shared(fold.sets) for fold in sets.folds))
-    return replace(work, folds_to_calibrate=folds_to_calibrate(configurations, sets, spec))
+    return replace(
+        work, folds_to_calibrate=folds_to_calibrate(configurations, sets, spec)
+    )
 
 
 def fit_configuration(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+    configuration: Configuration,
+    work: SharedWork,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
 ) -> TrainedModel:
-    """Fit one configuration and score it; TrainingError: some predictions are not finite."""
+    """Fit one configuration and score it; TrainingError: some predictions are not
+    finite.
+    """
     composed = compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
@@ -96,14 +135,18 @@ def fit_configuration(
     on_train = fitted.predict(train[scored]) if known is None else known[scored]
     for rows, predicted in (("test", on_test), ("train", on_train)):
         if odd := int((~np.isfinite(predicted)).sum()):
-            rule = f"{odd} of {predicted.size} predictions on {rows} rows are not finite"
+            rule = (
+                f"{odd} of {predicted.size} predictions on {rows} rows are not finite"
+            )
             fix = "regularise more, learn more slowly, or scale the target"
             raise TrainingError(f"configuration {configuration.key}", rule, fix)
     predictions = Predictions(on_test, on_train, composed.by_seed)
     result = ModelResult(
         key=configuration.key,
         fingerprint=fingerprints.fingerprint(configuration, sets, spec),
-        encoder_fingerprint=fingerprints.encoder_fingerprint(configuration.features, sets),
+        encoder_fingerprint=fingerprints.encoder_fingerprint(
+            configuration.features, sets
+        ),
         algorithm=configuration.algorithm,
         features=configuration.features,
         hyperparameters=configuration.hyperparameters,
@@ -132,13 +175,17 @@ class Composed:
     # (fits, n_test, …) the predictions of each fit; None: there is one
     by_seed: np.ndarray | None = None
     averaged: int = 1  # of how many fits it is the mean
-    calibration: CalibrationMethod | None = None  # how its probabilities were calibrated
+    calibration: CalibrationMethod | None = (
+        None  # how its probabilities were calibrated
+    )
 
 
 def folds_to_calibrate(
     configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> tuple[FoldRows, ...]:
-    """Return the folds of the train rows; none where no configuration is to be calibrated."""
+    """Return the folds of the train rows; none where no configuration is to be
+    calibrated.
+    """
     if not any(fingerprints.calibration_of(one, spec) for one in configurations):
         return ()
     wanted = CrossValidation(folds=fingerprints.CALIBRATION_FOLDS, repeats=1)
@@ -150,9 +197,14 @@ def folds_to_calibrate(
 
 
 def compose(request: FitRequest, work: SharedWork) -> Composed:
-    """Fit a configuration with each of its seeds, and calibrate it, on what the fits share."""
+    """Fit a configuration with each of its seeds, and calibrate it, on what the fits
+    share.
+    """
     sets, spec = request.sets, request.spec
-    planned, fits = fingerprints.planned_fits(request.configuration, request.spec), list[Composed]()
+    planned, fits = (
+        fingerprints.planned_fits(request.configuration, request.spec),
+        list[Composed](),
+    )
     requests = _with_seeds(request, planned)
     for one in requests:
         fits.append(_cross_fitted(one, work) if sets.folds else _fitted(one, work))
@@ -174,26 +226,38 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
             wall_seconds=sum(one.wall_seconds for one in every),
             notes=(*first.fitted.notes, *nothing, *caveat),
         ),
-        on_test=first.on_test if not average or by_seed is None else np.mean(by_seed, axis=0),
+        on_test=first.on_test
+        if not average or by_seed is None
+        else np.mean(by_seed, axis=0),
         by_seed=by_seed,
         averaged=len(members),
     )
     if not average and method is None:
         return whole
     restore = learner_of(request.configuration.algorithm).restore
-    each = [restore(one, fit, fit.model) for one, fit in zip(requests, members, strict=False)]
-    estimator = averaged(each, getattr(each[0], "classes_", None)) if average else each[0]
+    each = [
+        restore(one, fit, fit.model)
+        for one, fit in zip(requests, members, strict=False)
+    ]
+    estimator = (
+        averaged(each, getattr(each[0], "classes_", None)) if average else each[0]
+    )
     if method is not None:
         requests = requests[: len(members)]
-        whole, calibrators = _calibrated(whole, method, estimator.classes_, requests, work)
+        whole, calibrators = _calibrated(
+            whole, method, estimator.classes_, requests, work
+        )
         estimator = calibrators.around(estimator)
 
     def predict(rows: Any) -> np.ndarray:
         return predictions_of(estimator, rows, sets.task, sets.classes)
 
-    # What is stored is the estimator that would be exported; predictions are made with it, too.
+    # What is stored is the estimator that would be exported; predictions are made with
+    # it, too.
     made = persistence.to_bytes(estimator)
-    whole = replace(whole, fitted=replace(whole.fitted, predict=predict, model=made, on_train=None))
+    whole = replace(
+        whole, fitted=replace(whole.fitted, predict=predict, model=made, on_train=None)
+    )
     if sets.folds:
         return whole
     with Clock() as clock:
@@ -202,7 +266,9 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
 
 
 def _with_seeds(request: FitRequest, fits: int) -> list[FitRequest]:
-    """Requests for so many fits of a configuration, each with its own seed, the experiment's first."""
+    """Requests for so many fits of a configuration, each with its own seed, the
+    experiment's first.
+    """
     spec, requests = request.spec, [request]
     for number in range(2, fits + 1):
         seed = int(sha256(f"{spec.seed}/fit {number}".encode())[:8], 16) % 2**31
@@ -217,16 +283,22 @@ def _median(models: Iterable[FittedModel]) -> int | None:
 
 
 def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> Composed:
-    fitted = learner_of(request.configuration.algorithm).fit(request, work, stored=stored)
+    fitted = learner_of(request.configuration.algorithm).fit(
+        request, work, stored=stored
+    )
     test = work.test[request.configuration.features]
     with Clock() as predicting:
         # Some estimators copy the rows that they predict.
-        parts = [fitted.predict(test[rows]) for rows in slices(test.shape[0], HELD_ROWS)]
+        parts = [
+            fitted.predict(test[rows]) for rows in slices(test.shape[0], HELD_ROWS)
+        ]
     return Composed(fitted, np.concatenate(parts), predicting.cpu_seconds)
 
 
 def _cross_fitted(request: FitRequest, work: SharedWork) -> Composed:
-    """Like `_fitted`, cross-validated: a model of all rows, with the median rounds of the folds' models."""
+    """Like `_fitted`, cross-validated: a model of all rows, with the median rounds of
+    the folds' models.
+    """
     folds = request.sets.folds
     each = [
         _fitted(replace(request, sets=fold.sets), part, stored=False)
@@ -234,7 +306,9 @@ def _cross_fitted(request: FitRequest, work: SharedWork) -> Composed:
     ]
     models = [one.fitted for one in each]
     rounds = _median(models)
-    whole = learner_of(request.configuration.algorithm).fit(request, work, rounds, stored=True)
+    whole = learner_of(request.configuration.algorithm).fit(
+        request, work, rounds, stored=True
+    )
     on_test = np.empty((len(work.y_test), *each[0].on_test.shape[1:]))
     for fold, one in zip(folds, each, strict=True):
         on_test[fold.places] = one.on_test
@@ -249,8 +323,12 @@ def _cross_fitted(request: FitRequest, work: SharedWork) -> Composed:
     return Composed(fitted, on_test, sum(one.predict_seconds for one in each))
 
 
-def _method(request: FitRequest, work: SharedWork) -> tuple[CalibrationMethod | None, list[str]]:
-    """How to calibrate a configuration on these rows, and a note if that differs from the YAML."""
+def _method(
+    request: FitRequest, work: SharedWork
+) -> tuple[CalibrationMethod | None, list[str]]:
+    """How to calibrate a configuration on these rows, and a note if that differs from
+    the YAML.
+    """
     method = fingerprints.calibration_of(request.configuration, request.spec)
     if method is None:
         return None, []
@@ -258,10 +336,14 @@ def _method(request: FitRequest, work: SharedWork) -> tuple[CalibrationMethod | 
     rows = fewest = int(counts.min())
     if not work.folds:
         cut = [work.y_train[one.fitted] for one in work.folds_to_calibrate]
-        fewest = min((int(np.bincount(y, minlength=len(counts)).min()) for y in cut), default=0)
+        fewest = min(
+            (int(np.bincount(y, minlength=len(counts)).min()) for y in cut), default=0
+        )
     has = f"the rarest class has {rows:,} train rows"
     if rows < FEWEST_TO_CALIBRATE or not fewest:
-        return None, [f"not calibrated: {has}, fewer than the {FEWEST_TO_CALIBRATE} needed"]
+        return None, [
+            f"not calibrated: {has}, fewer than the {FEWEST_TO_CALIBRATE} needed"
+        ]
     if method == "isotonic" and rows < FEWEST_FOR_ISOTONIC:
         few = f"isotonic steps overfit below {FEWEST_FOR_ISOTONIC}"
         return "sigmoid", [f"calibrated by a sigmoid: {has}, and {few}"]
@@ -275,43 +357,57 @@ def _calibrated(
     requests: Sequence[FitRequest],
     work: SharedWork,
 ) -> tuple[Composed, Calibrators]:
-    """Learn calibrators of the model of these fits, whose classes are in the order of `labels`."""
+    """Learn calibrators of the model of these fits, whose classes are in the order of
+    `labels`.
+    """
     sets, on_test = requests[0].sets, whole.on_test
     order = [list(sets.classes or ()).index(label) for label in labels]
     with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
         if sets.folds:
-            # The predictions of a cross-validation are out of fold. Each fold is calibrated on the
-            # others, the model on all.
+            # The predictions of a cross-validation are out of fold. Each fold is
+            # calibrated on the others, the model on all.
             learnt = learn_calibration(method, on_test, work.y_test, order, work.w_test)
             predicted, on_test = on_test, np.empty_like(on_test)
             for fold in sets.folds:
                 beside = [one for one in sets.folds if one.repeat == fold.repeat]
-                others = np.concatenate([one.places for one in beside if one is not fold])
+                others = np.concatenate(
+                    [one.places for one in beside if one is not fold]
+                )
                 y = work.y_test[others]
                 weights = None if work.w_test is None else work.w_test[others]
-                of_others = learn_calibration(method, predicted[others], y, order, weights)
+                of_others = learn_calibration(
+                    method, predicted[others], y, order, weights
+                )
                 on_test[fold.places] = of_others.applied(predicted[fold.places])
         else:
             rows, predicted = _out_of_fold(requests, work, whole.fitted.rounds)
             weights = None if work.w_train is None else work.w_train[rows]
-            learnt = learn_calibration(method, predicted, work.y_train[rows], order, weights)
+            learnt = learn_calibration(
+                method, predicted, work.y_train[rows], order, weights
+            )
     fitted = replace(
         whole.fitted,
         cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
         wall_seconds=whole.fitted.wall_seconds + clock.wall_seconds,
     )
     seeds = whole.by_seed
-    by_seed = None if seeds is None else np.stack([learnt.applied(one) for one in seeds])
-    whole = replace(whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method)
+    by_seed = (
+        None if seeds is None else np.stack([learnt.applied(one) for one in seeds])
+    )
+    whole = replace(
+        whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method
+    )
     return whole, learnt
 
 
 def _out_of_fold(
     requests: Sequence[FitRequest], work: SharedWork, rounds: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of train rows, and their out-of-fold predictions, averaged over the fits.
+    """Positions of train rows, and their out-of-fold predictions, averaged over the
+    fits.
 
-    Features are encoded on all train rows; encoders that use the target are cross-fitted.
+    Features are encoded on all train rows; encoders that use the target are
+    cross-fitted.
     """
     one, sets = requests[0].configuration, requests[0].sets
     refit, every = learner_of(one.algorithm).refit, work.train[one.features]
@@ -319,7 +415,9 @@ def _out_of_fold(
     for fold in work.folds_to_calibrate:
         seen, held_out = every.part(fold.fitted), every.table[fold.predicted]
         predicted = [
-            predictions_of(refit(request, rounds, seen), held_out, sets.task, sets.classes)
+            predictions_of(
+                refit(request, rounds, seen), held_out, sets.task, sets.classes
+            )
             for request in requests
         ]
         rows.append(np.flatnonzero(fold.predicted))
@@ -328,7 +426,9 @@ def _out_of_fold(
 
 
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:
-    """Return the features of an encoder, fitted on train, with which a model is judged."""
+    """Return the features of an encoder, fitted on train, with which a model
+    is judged.
+    """
     return fit_features(encoder, sets.train, sets.fit_mask, sets)
 
 
@@ -339,7 +439,9 @@ def fitted_pipeline(
     spec: ExperimentSpec,
     features: ColumnTransformer | None = None,
 ) -> Pipeline:
-    """Return the stored model behind features, those given or fitted on train; errors as of `restore`."""
+    """Return the stored model behind features, those given or fitted on train; errors
+    as of `restore`.
+    """
     if result.is_composed:
         estimator = persistence.from_bytes(model, result.trusted_types)
     else:
@@ -350,11 +452,16 @@ def fitted_pipeline(
 
 
 def refits(
-    trained: TrainedModel, encoded: EncodedRows, sets: TrainingSets, spec: ExperimentSpec
+    trained: TrainedModel,
+    encoded: EncodedRows,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
 ) -> list[Callable[[], Any]]:
-    """Return the fits of a trained configuration on other rows, to be called in any thread.
+    """Return the fits of a trained configuration on other rows, to be called in any
+    thread.
 
-    There are as many as the model averages, or `refit_count` if that is more. Rows of `sets` are not used.
+    There are as many as the model averages, or `refit_count` if that is more. Rows of
+    `sets` are not used.
     """
     result = trained.result
     refit = learner_of(result.algorithm).refit
@@ -372,15 +479,19 @@ def refitted_pipeline(
     encoded: EncodedRows,
     sets: TrainingSets,
 ) -> Pipeline:
-    """Return the mean of what `refits` made, calibrated as the trained configuration is.
+    """Return the mean of what `refits` made, calibrated as the trained configuration
+    is.
 
     `features` are fitted on the rows of `encoded`.
     """
     result, model = trained.result, fits[0]
     if len(fits) > 1:
         some = encoded.table[slice(_COMPARED_ROWS)]
-        first, second = (predictions_of(one, some, sets.task, sets.classes) for one in fits[:2])
-        # Equal predictions: the algorithm draws nothing at random, and one fit is the mean.
+        first, second = (
+            predictions_of(one, some, sets.task, sets.classes) for one in fits[:2]
+        )
+        # Equal predictions: the algorithm draws nothing at random, and one fit is the
+        # mean.
         if not np.array_equal(first, second):
             model = averaged(fits, getattr(model, "classes_", None))
     if result.calibration is not None:
@@ -392,15 +503,27 @@ def refitted_pipeline(
 
 def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:
     """Return the encoders whose rows some fit reads all at once."""
-    return {one.features for one in configurations if learner_of(one.algorithm).reads_all(one)}
+    return {
+        one.features
+        for one in configurations
+        if learner_of(one.algorithm).reads_all(one)
+    }
 
 
 def encoded_rows(
     encoder: Features, rows: pd.DataFrame, sets: TrainingSets, *, held: bool = True
 ) -> tuple[ColumnTransformer, EncodedRows]:
-    """Return features fitted on prepared rows, and these as fits read them; `held`: in memory."""
-    # Spilled: libraries keep their own copy of the targets with the tables that they make.
+    """Return features fitted on prepared rows, and these as fits read them; `held`: in
+    memory.
+    """
+    # Spilled: libraries keep their own copy of the targets with the tables that they
+    # make.
     y = aside(encode_target(rows[sets.target], sets.classes))
-    features, table = fit_rows(encoder, rows, np.ones(len(rows), dtype=bool), sets, held=held)
-    codes, wanted = categorical_positions(features), directions(features, sets.directions)
+    features, table = fit_rows(
+        encoder, rows, np.ones(len(rows), dtype=bool), sets, held=held
+    )
+    codes, wanted = (
+        categorical_positions(features),
+        directions(features, sets.directions),
+    )
     return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)

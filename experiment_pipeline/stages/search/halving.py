@@ -1,7 +1,8 @@
 """The search by successive halving: rung after rung, each decided when it is complete.
 
-The outcome does not depend on the number of workers, on the order of the configurations or on kills
-in between. Budgets of seconds and of failures are the exception, which a note states.
+The outcome does not depend on the number of workers, on the order of the configurations
+or on kills in between. Budgets of seconds and of failures are the exception, which a
+note states.
 """
 
 import math
@@ -29,7 +30,12 @@ from experiment_pipeline.stages.search.conclusions import (
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.progress import Progress
-from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Outcome, TrainedModel
+from experiment_pipeline.stages.search.results import (
+    ModelResult,
+    ModelStore,
+    Outcome,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.scoring import scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.processes import peak_memory_bytes
@@ -38,7 +44,9 @@ Listener = Callable[[SearchNote | Conclusion], object]
 
 
 class FitEngine(Protocol):
-    """Trains configurations somewhere: all engines give the same models, bit for bit."""
+    """Trains configurations somewhere: all engines give the same models, bit
+    for bit.
+    """
 
     @property
     def workers(self) -> int:
@@ -51,10 +59,12 @@ class FitEngine(Protocol):
         spec: ExperimentSpec,
         brake: Brake | None = None,
     ) -> Generator[Outcome, None, None]:
-        """Train configurations, and yield each when it is done; closing cancels the fits that wait.
+        """Train configurations, and yield each when it is done; closing cancels the
+        fits that wait.
 
-        `brake` is asked before each fit. An error of a fit becomes a `FailedConfiguration`; one of memory,
-        disk or network gets a second attempt when all others are done.
+        `brake` is asked before each fit. An error of a fit becomes a
+        `FailedConfiguration`; one of memory, disk or network gets a second attempt when
+        all others are done.
         """
 
 
@@ -97,15 +107,19 @@ def run_search(
     asked_for: Sequence[Configuration] | None = None,
     listen: Listener = lambda _: None,
 ) -> SearchOutcome:
-    """Train what is not stored yet, store each model at once, and conclude every configuration.
+    """Train what is not stored yet, store each model at once, and conclude every
+    configuration.
 
-    `asked_for`: what may be trained; None: all. `listen` is given each note and each conclusion.
+    `asked_for`: what may be trained; None: all. `listen` is given each note and each
+    conclusion.
     TrainingError: every configuration failed.
     """
     asked_for = declared if asked_for is None else asked_for
     progress, started = Progress(spec.metric), time.perf_counter()
     try:
-        with closing(search(asked_for, sets, spec, store, engine, time.perf_counter)) as events:
+        with closing(
+            search(asked_for, sets, spec, store, engine, time.perf_counter)
+        ) as events:
             for event in events:
                 if isinstance(event, Fitted):
                     store.put(event.model)
@@ -124,10 +138,13 @@ def run_search(
         fits=len(fits),
         fit_cpu_seconds=sum(one.fit_cpu_seconds for one in fits),
         wall_seconds=seconds,
-        fitting_share=sum(one.fit_wall_seconds for one in fits) / (seconds * engine.workers),
+        fitting_share=sum(one.fit_wall_seconds for one in fits)
+        / (seconds * engine.workers),
         peak_memory_bytes=peak_memory_bytes(),
     )
-    others = () if len(asked_for) == len(declared) else settled(declared, sets, spec, store)
+    others = (
+        () if len(asked_for) == len(declared) else settled(declared, sets, spec, store)
+    )
     others = tuple(one for one in others if one.key not in progress.concluded)
     concluded = [*others, *progress.concluded.values()]
     results = SearchResults.of(declared, concluded, spec.metric, sets.digests)
@@ -142,14 +159,22 @@ def search(
     engine: FitEngine,
     now: Callable[[], float],
 ) -> Generator[Event, None, None]:
-    """Search the best of the configurations; conclude each exactly once, after its model (`Fitted`)."""
+    """Search the best of the configurations; conclude each exactly once, after its
+    model (`Fitted`).
+    """
     if spec.budget.worth or (seconds := spec.budget.seconds) is not None:
-        what = "budget.worth" if spec.budget.worth else f"a budget of {seconds:g} seconds"
+        what = (
+            "budget.worth" if spec.budget.worth else f"a budget of {seconds:g} seconds"
+        )
         yield SearchNote(f"{what}: what is trained depends on the speed of the machine")
     if spec.budget.failures_in_a_row is not None and engine.workers > 1:
-        yield SearchNote("a budget of failures in a row: with several workers it depends on timing")
+        yield SearchNote(
+            "a budget of failures in a row: with several workers it depends on timing"
+        )
     after = AfterSearch(sets, engine.workers, spec.export.fits)
-    run = _HalvingRun(sets, spec, known, engine, Brake(spec.budget, now, after, spec.metric))
+    run = _HalvingRun(
+        sets, spec, known, engine, Brake(spec.budget, now, after, spec.metric)
+    )
     yield from run.events(configurations, alone=len(configurations) == 1)
 
 
@@ -159,9 +184,13 @@ def settled(
     spec: ExperimentSpec,
     known: ModelStore,
 ) -> tuple[Conclusion, ...]:
-    """Conclude configurations that were not asked for: the search on stored results, without a fit."""
+    """Conclude configurations that were not asked for: the search on stored results,
+    without a fit.
+    """
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
-    events = _HalvingRun(sets, spec, known, Threads(1), brake).events(configurations, alone=False)
+    events = _HalvingRun(sets, spec, known, Threads(1), brake).events(
+        configurations, alone=False
+    )
     return tuple(event for event in events if isinstance(event, Conclusion))
 
 
@@ -185,7 +214,9 @@ class _HalvingRun:
     def events(
         self, configurations: Sequence[Configuration], *, alone: bool
     ) -> Generator[Event, None, None]:
-        """Conclude every configuration: those beyond the budget at once, the others rung by rung."""
+        """Conclude every configuration: those beyond the budget at once, the others
+        rung by rung.
+        """
         tried = rungs.within_budget(configurations, self.spec)
         keys = {one.key for one in tried}
         left_out = [one for one in configurations if one.key not in keys]
@@ -194,12 +225,16 @@ class _HalvingRun:
             if one.key in stored:
                 yield Conclusion.trained(stored[one.key], reused=True)
             else:
-                reason = f"the budget is {self.spec.budget.configurations} configurations"
+                reason = (
+                    f"the budget is {self.spec.budget.configurations} configurations"
+                )
                 yield Conclusion(one.key, one.algorithm, NOT_STARTED, reason)
         self.in_full = self._known_in(self.sets, tried)
         still_in = {one.key for one in tried if rungs.competes(one)}
         if alone and self.spec.halving:
-            why = "one configuration was asked for: it is trained on all rows, no halving"
+            why = (
+                "one configuration was asked for: it is trained on all rows, no halving"
+            )
             steps = rungs.full_only(self.sets, why)
         elif still_in <= self.in_full.keys():
             steps = rungs.full_only(self.sets)
@@ -219,13 +254,24 @@ class _HalvingRun:
                 if one.key in still_in or (rung.is_full and not rungs.competes(one))
             ]
             done = yield from self._climb(rung, entered)
-            here = {one.key: self.fits[one.key][-1] for one in entered if one.key in self.fits}
-            scored = {key: last.result for key, last in here.items() if last.rung is rung}
+            here = {
+                one.key: self.fits[one.key][-1]
+                for one in entered
+                if one.key in self.fits
+            }
+            scored = {
+                key: last.result for key, last in here.items() if last.rung is rung
+            }
             may_go_on = scored if rung.is_full else self.brake.may_go_on(scored)
             kept = rung.kept
-            # When time ran out before all were scored, only that share of the scored ones goes on. To the
-            # last rung as many as usual go on: there the best start first, until time runs out.
-            if self.spec.halving and self.brake.is_out_of_time and rung.number + 1 < rung.of:
+            # When time ran out before all were scored, only that share of the scored
+            # ones goes on. To the last rung as many as usual go on: there the best
+            # start first, until time runs out.
+            if (
+                self.spec.halving
+                and self.brake.is_out_of_time
+                and rung.number + 1 < rung.of
+            ):
                 part = math.ceil(len(scored) * self.spec.halving.keep)
                 kept = min(kept, max(part, rungs.FEWEST_KEPT))
             best = rungs.best_first(may_go_on, self.spec.metric)[:kept]
@@ -235,12 +281,16 @@ class _HalvingRun:
             began = self.brake.now()
             for one in stopped:
                 yield self._stopped(one, rung, place)
-            self.brake.were_concluded(began, sum(one.key in self.fits for one in stopped))
+            self.brake.were_concluded(
+                began, sum(one.key in self.fits for one in stopped)
+            )
 
     def _climb(
         self, rung: rungs.Rung, entered: Sequence[Configuration]
     ) -> Generator[Event, None, set[str]]:
-        """Fit what is not known at this rung; return the keys that are concluded by it."""
+        """Fit what is not known at this rung; return the keys that are
+        concluded by it.
+        """
         algorithms = {one.key: one.algorithm for one in entered}
         found = self._known_in(rung.sets, entered)
         yield RungStarted(rung, len(entered), found)
@@ -255,56 +305,77 @@ class _HalvingRun:
                     yield Fitted(rung, outcome)
                     yield from self._keep(_RungFit(rung, outcome.result, reused=False))
                     self.brake.fit_ended(outcome.result)
-                # A stored model of all rows counts even if its fit at a small rung fails.
+                # A stored model of all rows counts even if its fit at a small rung
+                # fails.
                 elif outcome.key not in self.in_full:
                     done.add(outcome.key)
                     path = self._path(outcome.key)
-                    yield Conclusion.failed(algorithms[outcome.key], outcome, rung, path)
+                    yield Conclusion.failed(
+                        algorithms[outcome.key], outcome, rung, path
+                    )
         return done | {key for key, fits in self.fits.items() if fits[-1].rung.is_full}
 
     def _keep(self, fit: _RungFit) -> Iterable[Conclusion]:
         """Remember a fit; on all rows it concludes its configuration."""
         key = fit.result.key
         if fit.rung.is_full:
-            yield Conclusion.trained(fit.result, reused=fit.reused, before=self._path(key))
+            yield Conclusion.trained(
+                fit.result, reused=fit.reused, before=self._path(key)
+            )
         self.fits.setdefault(key, []).append(fit)
 
     def _outcomes(
-        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: rungs.Rung
+        self,
+        missing: Sequence[Configuration],
+        found: Mapping[str, ModelResult],
+        rung: rungs.Rung,
     ) -> Generator[Outcome, None, None]:
         """Train what is missing; when no fit may start, nothing is encoded."""
         spec, tried = self._spec(rung.sets), set[str]()
         begun = self.brake.with_time(missing)
-        any_rival = any(rungs.competes(one) for one in (*found.values(), *self.in_full.values()))
+        any_rival = any(
+            rungs.competes(one) for one in (*found.values(), *self.in_full.values())
+        )
         if begun and self.brake.may_start():
-            with closing(self.engine.train(begun, rung.sets, spec, self.brake)) as outcomes:
+            with closing(
+                self.engine.train(begun, rung.sets, spec, self.brake)
+            ) as outcomes:
                 for outcome in outcomes:
                     tried.add(outcome.key)
                     if isinstance(outcome, TrainedModel):
                         any_rival |= rungs.competes(outcome.result)
                     yield outcome
         if self.brake.is_out_of_time and not any_rival:
-            # A search without a model is worthless: the baseline and the quickest other exceed the time.
+            # A search without a model is worthless: the baseline and the quickest other
+            # exceed the time.
             left = [one for one in missing if one.key not in tried]
             yield from self.engine.train(self.brake.beyond(left), rung.sets, spec)
 
     def _stopped(self, one: Configuration, rung: rungs.Rung, reason: str) -> Conclusion:
-        """Conclude a configuration that does not go on: others were better, or no more fit may start."""
+        """Conclude a configuration that does not go on: others were better, or no more
+        fit may start.
+        """
         path = self._path(one.key)
         if one.key in self.in_full:
             # It was trained on all rows before, in a smaller search or by itself.
             return Conclusion.trained(self.in_full[one.key], reused=True, before=path)
         held, needed = self.brake.reason_of(one.key)
         if one.key not in self.fits:
-            return Conclusion(one.key, one.algorithm, NOT_STARTED, held, needed_seconds=needed)
+            return Conclusion(
+                one.key, one.algorithm, NOT_STARTED, held, needed_seconds=needed
+            )
         last = self.fits[one.key][-1]
         if last.rung is not rung:
             reason = f"{held}, before {rung}"
         what = one.key, one.algorithm, STOPPED_EARLY, reason
-        return Conclusion(*what, last.result, last.rung.fraction, reused=last.reused, path=path)
+        return Conclusion(
+            *what, last.result, last.rung.fraction, reused=last.reused, path=path
+        )
 
     def _path(self, key: str) -> tuple[Step, ...]:
-        return tuple(Step.of(fit.result, fit.rung.fraction) for fit in self.fits.get(key, ()))
+        return tuple(
+            Step.of(fit.result, fit.rung.fraction) for fit in self.fits.get(key, ())
+        )
 
     def _known_in(
         self, sets: TrainingSets, configurations: Sequence[Configuration]
@@ -316,5 +387,7 @@ class _HalvingRun:
         return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
 
     def _spec(self, sets: TrainingSets) -> ExperimentSpec:
-        """The experiment; at small rungs with one uncalibrated fit each, as what goes on is fitted again."""
+        """The experiment; at small rungs with one uncalibrated fit each, as what goes
+        on is fitted again.
+        """
         return self.spec if sets is self.sets else self.spec.plain

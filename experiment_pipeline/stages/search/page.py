@@ -1,4 +1,6 @@
-"""The outcomes of a search: one per configuration when it is concluded, then the table of all."""
+"""The outcomes of a search: one per configuration when it is concluded, then the table
+of all.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -9,7 +11,14 @@ import pandas as pd
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Notes, Outcome, Rows
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    Fact,
+    Markdown,
+    Notes,
+    Outcome,
+    Rows,
+)
 from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -20,7 +29,9 @@ from experiment_pipeline.statistics.metrics import metric_of
 MOST_SHOWN = 20
 
 
-def record_row(one: conclusions.Conclusion, hyperparameters: Mapping[str, Any]) -> ConfigurationRow:
+def record_row(
+    one: conclusions.Conclusion, hyperparameters: Mapping[str, Any]
+) -> ConfigurationRow:
     """Return a configuration's row of the run record; the leaderboard adds its rank."""
     row = ConfigurationRow(
         key=one.key,
@@ -36,7 +47,13 @@ def record_row(one: conclusions.Conclusion, hyperparameters: Mapping[str, Any]) 
         row = replace(row, **asdict(one.placement))
     if (result := one.result) is None:
         return row
-    names = ["test_score", "train_score", "calibration", "fit_cpu_seconds", "fit_wall_seconds"]
+    names = [
+        "test_score",
+        "train_score",
+        "calibration",
+        "fit_cpu_seconds",
+        "fit_wall_seconds",
+    ]
     names += ["model_bytes", "rounds", "fingerprint"]
     return replace(
         row,
@@ -48,15 +65,24 @@ def record_row(one: conclusions.Conclusion, hyperparameters: Mapping[str, Any]) 
 
 
 def configuration(
-    one: conclusions.Conclusion, result: ModelResult, path: str, evaluation: str = "test_set"
+    one: conclusions.Conclusion,
+    result: ModelResult,
+    path: str,
+    evaluation: str = "test_set",
 ) -> Outcome:
-    """Return the outcome of a configuration whose model is stored at `path`; each rung plots its own score."""
+    """Return the outcome of a configuration whose model is stored at `path`; each rung
+    plots its own score.
+    """
     share = numbers.share(one.fraction or 0.0)
     what = "train rows" if evaluation == "test_set" else "folds"
     where = "" if one.status == conclusions.TRAINED else f" at {share} of the {what}"
     words, metric = result.configuration, result.metric
     score = f"{metric} {numbers.score(result.test_score)}"
-    others = {f"test {name}": value for name, value in result.test_scores.items() if name != metric}
+    others = {
+        f"test {name}": value
+        for name, value in result.test_scores.items()
+        if name != metric
+    }
     others = {f"train {metric}": result.train_score, **others}
     facts: dict[str, Fact] = {"status": f"{one.status}{where or ' on all train rows'}"}
     if one.reason:
@@ -86,7 +112,9 @@ def configuration(
         facts["fitted by"] = f"{placed.worker}, {waits}{again}"
     return Outcome(
         version=result.fingerprint,
-        notes=[f"{one.status}{where}: {words.in_words}, {score} {evaluated(evaluation).where}"],
+        notes=[
+            f"{one.status}{where}: {words.in_words}, {score} {evaluated(evaluation).where}"
+        ],
         tags={"status": one.status.replace(" ", "_")},
         facts=facts
         | {
@@ -104,7 +132,11 @@ def _cost_of(result: ModelResult) -> str:
     size = numbers.megabytes(result.model_bytes)
     cost = f"{seconds} s to fit, {per_row} µs per row to predict, {size}"
     rounds = result.rounds
-    return cost if rounds is None else f"{cost}, {numbers.counted(rounds, 'boosting round')}"
+    return (
+        cost
+        if rounds is None
+        else f"{cost}, {numbers.counted(rounds, 'boosting round')}"
+    )
 
 
 def results(
@@ -113,7 +145,9 @@ def results(
     declared: Sequence[Configuration],
     evaluation: str = "test_set",
 ) -> Outcome:
-    """All declared configurations, and what the search cost; `evaluation` as of `configuration`."""
+    """All declared configurations, and what the search cost; `evaluation` as of
+    `configuration`.
+    """
     counts: dict[str, Any] = dict(conclusions.accounts(found.rows))
     statuses = [
         f"{counts[status.replace(' ', '_')]:,} {status}"
@@ -131,7 +165,10 @@ def results(
         (best,) = (one for one in declared if one.key == first["key"])
         score = f"{found.metric} {numbers.score(first['test_score'])}"
         facts |= {f"best {evaluated(evaluation).short}": score, "by": best.in_words}
-    fits, seconds = numbers.counted(cost.fits, "fit"), numbers.measured(cost.wall_seconds)
+    fits, seconds = (
+        numbers.counted(cost.fits, "fit"),
+        numbers.measured(cost.wall_seconds),
+    )
     facts |= {
         "cost of this run": f"{fits}, {numbers.measured(cost.fit_cpu_seconds)} CPU s in {seconds} s",
         "time in fits": numbers.share(cost.fitting_share),
@@ -144,7 +181,9 @@ def results(
     table = pd.DataFrame(
         {
             found.metric: [_score(it) for it in shown["test_score"]],
-            "train rows": ["" if pd.isna(it) else numbers.share(it) for it in shown["rung"]],
+            "train rows": [
+                "" if pd.isna(it) else numbers.share(it) for it in shown["rung"]
+            ],
             "algorithm": shown["algorithm"],
             "status": shown["status"],
             **{name: values[name].reindex(shown["key"]).to_numpy() for name in values},
@@ -156,7 +195,9 @@ def results(
     facts["shown below"] = first_of(len(found.rows))
     facts["results"] = Rows(table.reset_index(drop=True))
     checks = [none_failed(found.rows)]
-    return Outcome(value=found, facts=facts | counts, record=[RunFacts(**counts)], checks=checks)
+    return Outcome(
+        value=found, facts=facts | counts, record=[RunFacts(**counts)], checks=checks
+    )
 
 
 def first_of(rows: int) -> str:
@@ -167,10 +208,16 @@ def first_of(rows: int) -> str:
 
 
 def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
-    """Return the hyperparameters that vary as texts: a row per key, a column per hyperparameter."""
-    given = {one.key: {k: str(v) for k, v in one.hyperparameters.items()} for one in declared}
+    """Return the hyperparameters that vary as texts: a row per key, a column per
+    hyperparameter.
+    """
+    given = {
+        one.key: {k: str(v) for k, v in one.hyperparameters.items()} for one in declared
+    }
     table = pd.DataFrame(list(given.values()), index=list(given), dtype="str")
-    return table.loc[:, [len(table[name].dropna().unique()) > 1 for name in table]].fillna("")
+    return table.loc[
+        :, [len(table[name].dropna().unique()) > 1 for name in table]
+    ].fillna("")
 
 
 def _score(value: float) -> str:
@@ -178,10 +225,14 @@ def _score(value: float) -> str:
 
 
 def none_failed(rows: pd.DataFrame) -> Check:
-    """Whether every configuration of `search_results` could be fitted; failed ones with tracebacks."""
+    """Whether every configuration of `search_results` could be fitted; failed ones with
+    tracebacks.
+    """
     failed = rows[rows["status"] == conclusions.FAILED]
     declared = numbers.counted(len(rows), "configuration")
-    reasons = failed[["key", "error_type", "reason"]].rename(columns={"error_type": "error"})
+    reasons = failed[["key", "error_type", "reason"]].rename(
+        columns={"error_type": "error"}
+    )
     in_full = "\n\n".join(
         f"**{key}**\n\n{fenced('text', traceback)}"
         for key, traceback in zip(failed["key"], failed["traceback"], strict=True)
@@ -204,11 +255,17 @@ def none_failed(rows: pd.DataFrame) -> Check:
 
 
 def of_workers(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per worker of a cluster as text, the slowest first, at most MOST_SHOWN."""
+    """Return a row per worker of a cluster as text, the slowest first, at most
+    MOST_SHOWN.
+    """
     if "worker" not in results:
         return results[:0]
     by_worker = results[results["worker"].fillna("") != ""].groupby("worker")
-    middles = by_worker["fit_wall_seconds"].median().sort_values(ascending=False, kind="stable")
+    middles = (
+        by_worker["fit_wall_seconds"]
+        .median()
+        .sort_values(ascending=False, kind="stable")
+    )
     return pd.DataFrame(
         {
             "worker": worker,

@@ -1,4 +1,5 @@
-"""What a fit returns (numbers and model, or why it failed), and the stores of trained models.
+"""What a fit returns (numbers and model, or why it failed), and the stores of trained
+models.
 
 <root>/<experiment>/trained_model/<fingerprint>/
     model.<digest>.txt | .skops      LightGBM's text, or a skops file; without the features
@@ -24,7 +25,9 @@ from experiment_pipeline.storage.records import Undefinable
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """Mean and sample standard deviation of one configuration's scores over several seeds."""
+    """Mean and sample standard deviation of one configuration's scores over several
+    seeds.
+    """
 
     mean: float
     deviation: float
@@ -47,19 +50,23 @@ class Scores:
 
     # the ranking metric; scores can be computed for another one later, see `scoring.py`
     metric: str
-    # of `metric` on the train rows of `scoring.scored_rows`, at the threshold of the test score
+    # of `metric` on the train rows of `scoring.scored_rows`, at the threshold of the
+    # test score
     train_score: Undefinable
-    # of `metric` on all test rows, at the best threshold for these rows where it depends on one;
-    # nan where undefined
+    # of `metric` on all test rows, at the best threshold for these rows where it
+    # depends on one; nan where undefined
     test_score: Undefinable
     # every metric of the experiment, on all test rows, at that threshold
     test_scores: Mapping[str, Undefinable]
-    # of `metric` on all test rows, one per seed, the experiment's own first; empty for a single fit
+    # of `metric` on all test rows, one per seed, the experiment's own first; empty for
+    # a single fit
     seed_scores: tuple[Undefinable, ...] = ()
 
     @property
     def seeds(self) -> SeedSpread | None:
-        """The spread of the score over seeds; None: there is one fit, or an undefined score."""
+        """The spread of the score over seeds; None: there is one fit, or an undefined
+        score.
+        """
         scores = np.array(self.seed_scores)
         if len(scores) < 2 or not np.isfinite(scores).all():
             return None
@@ -77,45 +84,59 @@ class ModelResult(Scores):
     features: Features
     hyperparameters: Mapping[str, Scalar]  # without defaults
     status: str  # "trained"
-    rounds: int | None  # boosting rounds that the model keeps; None for what does not boost
+    rounds: (
+        int | None
+    )  # boosting rounds that the model keeps; None for what does not boost
     fit_cpu_seconds: float  # of the fitting thread
     fit_wall_seconds: float
     predict_seconds_per_row: float  # CPU time on encoded test rows
     model_bytes: int  # as stored, without features
-    trusted_types: tuple[str, ...] = ()  # to load it, beyond `persistence.TRUSTED_TYPES`
+    trusted_types: tuple[
+        str, ...
+    ] = ()  # to load it, beyond `persistence.TRUSTED_TYPES`
     averaged: int = 1  # the number of fits whose mean it predicts
     calibration: CalibrationMethod | None = None  # None: not calibrated
     notes: tuple[str, ...] = ()  # on the fit, one sentence each
-    placement: Placement | None = None  # where it ran on a cluster; None: on this machine
+    placement: Placement | None = (
+        None  # where it ran on a cluster; None: on this machine
+    )
 
     @property
     def is_composed(self) -> bool:
-        """Whether the model is averaged or calibrated, so not just one fit of its algorithm."""
+        """Whether the model is averaged or calibrated, so not just one fit of its
+        algorithm.
+        """
         return self.averaged > 1 or self.calibration is not None
 
     @property
     def configuration(self) -> Configuration:
         """What was trained."""
-        return Configuration(self.key, self.algorithm, self.features, self.hyperparameters)
+        return Configuration(
+            self.key, self.algorithm, self.features, self.hyperparameters
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """What one fit predicts: all that scores need.
 
-    Regression (n,); binary (n,), the probability of classes[1]; multiclass (n, k), in the order
-    of the classes.
+    Regression (n,); binary (n,), the probability of classes[1]; multiclass (n, k), in
+    the order of the classes.
     """
 
     test: np.ndarray  # of the test rows
-    train: np.ndarray  # of the train rows used for the train score, see `scoring.scored_rows`
+    train: (
+        np.ndarray
+    )  # of the train rows used for the train score, see `scoring.scored_rows`
     # (fits, n_test, …) of the test rows, of each fit alone; None: there is one
     by_seed: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A trained configuration: numbers, model as LightGBM's text or skops bytes, predictions."""
+    """A trained configuration: numbers, model as LightGBM's text or skops bytes,
+    predictions.
+    """
 
     result: ModelResult
     model: bytes
@@ -162,14 +183,18 @@ class ModelsInMemory:
 
     def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
         """Return fingerprint → numbers, of the models that were trained."""
-        return {one: self.models[one].result for one in fingerprints if one in self.models}
+        return {
+            one: self.models[one].result for one in fingerprints if one in self.models
+        }
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what a trained model predicts."""
         return self.models[fingerprint].predictions
 
     def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return fingerprint → predictions of the test rows, of the models that were trained."""
+        """Return fingerprint → predictions of the test rows, of the models that were
+        trained.
+        """
         asked = [one for one in fingerprints if one in self.models]
         return {one: self.models[one].predictions.test for one in asked}
 
@@ -184,11 +209,13 @@ _BY_SEED = "seed_predictions.npy"
 
 @dataclass(frozen=True)
 class TrainedModelStore:
-    """The trained models of one experiment; EntryCorrupt is raised as `Entries` says."""
+    """The trained models of one experiment; EntryCorrupt is raised as
+    `Entries` says.
+    """
 
     entries: Entries[ModelResult]  # what is stored
-    # called with a sentence for each damaged entry that `results` finds; such entries go into
-    # quarantine. None: entries are not checked.
+    # called with a sentence for each damaged entry that `results` finds; such entries
+    # go into quarantine. None: entries are not checked.
     warn: Callable[[str], object] | None = None
     _checked: set[str] = field(default_factory=set)
 
@@ -197,10 +224,14 @@ class TrainedModelStore:
         cls, experiment: str, warn: Callable[[str], object] | None = None
     ) -> "TrainedModelStore":
         """Return those under the storage root."""
-        return cls(Entries(storage_root(), experiment, "trained_model", ModelResult), warn)
+        return cls(
+            Entries(storage_root(), experiment, "trained_model", ModelResult), warn
+        )
 
     def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
-        """Return fingerprint → numbers, of the entries that exist; each is checked once."""
+        """Return fingerprint → numbers, of the entries that exist; each is checked
+        once.
+        """
         asked = list(fingerprints)
         if self.warn is not None:
             new = [print_ for print_ in asked if print_ not in self._checked]
@@ -210,9 +241,13 @@ class TrainedModelStore:
         return {print_: entry.record for print_, entry in found.items()}
 
     def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return fingerprint → predictions of the test rows, of the entries that exist."""
+        """Return fingerprint → predictions of the test rows, of the entries
+        that exist.
+        """
         found = self.entries.read(fingerprints, [_ON_TEST])
-        return {print_: array_of(entry.files[_ON_TEST]) for print_, entry in found.items()}
+        return {
+            print_: array_of(entry.files[_ON_TEST]) for print_, entry in found.items()
+        }
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an entry predicts, from which any metric can be computed."""
@@ -224,7 +259,9 @@ class TrainedModelStore:
         return _trained(self.entries.require(fingerprint))
 
     def put(self, trained: TrainedModel) -> TrainedModel:
-        """Store a trained model, and return what the store holds now: an entry never changes."""
+        """Store a trained model, and return what the store holds now: an entry never
+        changes.
+        """
         result, predictions = trained.result, trained.predictions
         files = {
             _model_file(result): trained.model,

@@ -1,8 +1,9 @@
-"""The rungs of successive halving: their number and rows, and which configurations go on.
+"""The rungs of successive halving: their number and rows, and which configurations go
+on.
 
-Synchronous: a rung is decided when all its fits are done, so the number of workers does not change
-the answer. Sources: Jamieson and Talwalkar 2016 (successive halving), Li et al. 2018 (Hyperband).
-The rows of rungs are nested parts, cut the way the sets are cut.
+Synchronous: a rung is decided when all its fits are done, so the number of workers does
+not change the answer. Sources: Jamieson and Talwalkar 2016 (successive halving), Li et
+al. 2018 (Hyperband). The rows of rungs are nested parts, cut the way the sets are cut.
 """
 
 import json
@@ -29,13 +30,16 @@ FEWEST_CONFIGURATIONS = 8
 FEWEST_ROWS_PER_CLASS = 20
 # At least so many go on: a tie group needs candidates.
 FEWEST_KEPT = 5
-# Configurations of an algorithm beyond so many start after those of all other algorithms.
+# Configurations of an algorithm beyond so many start after those of all other
+# algorithms.
 SIDE_BY_SIDE = 200
-# Under a budget of seconds, so many configurations should be compared, if need be on fewer rows; never
-# on fewer than FEWEST_ROWS_IN_TIME. Fits take up to twice the first estimate: hence ENOUGH_ROOM.
+# Under a budget of seconds, so many configurations should be compared, if need be on
+# fewer rows; never on fewer than FEWEST_ROWS_IN_TIME. Fits take up to twice the first
+# estimate: hence ENOUGH_ROOM.
 ENOUGH_COMPARED, ENOUGH_ROOM, FEWEST_ROWS_IN_TIME = 20, 30, 300
-# Small rungs are scored on at least so many test rows: with few, luck decides (of 60 configurations of
-# the bundled flights, 2,000 rows lost the 9 best ones, 4,000 only the very best).
+# Small rungs are scored on at least so many test rows: with few, luck decides (of 60
+# configurations of the bundled flights, 2,000 rows lost the 9 best ones, 4,000 only the
+# very best).
 SCORED_ROWS = 4_000
 
 
@@ -60,9 +64,12 @@ class Rung:
         return f"rung {self.number} of {self.of} ({numbers.share(self.fraction)} of the {what})"
 
 
-# Sets → how many configurations a budget has time for, if all of it goes to fits on these sets.
+# Sets → how many configurations a budget has time for, if all of it goes to fits on
+# these sets.
 Room = Callable[[TrainingSets], float]
-Parts = dict[float, TrainingSets]  # share of the train rows, or of the folds → these sets
+Parts = dict[
+    float, TrainingSets
+]  # share of the train rows, or of the folds → these sets
 
 
 @dataclass(frozen=True)
@@ -79,9 +86,14 @@ def full_only(sets: TrainingSets, *notes: str) -> Ladder:
 
 
 def ladder(
-    n_competing: int, sets: TrainingSets, spec: ExperimentSpec, room: Room = lambda _: math.inf
+    n_competing: int,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+    room: Room = lambda _: math.inf,
 ) -> Ladder:
-    """Return the rungs of a search, as many as its configurations and rows, and the budget's time, allow."""
+    """Return the rungs of a search, as many as its configurations and rows, and the
+    budget's time, allow.
+    """
     if not (halving := spec.halving):
         return full_only(sets)
     if n_competing < FEWEST_CONFIGURATIONS and not sets.folds:
@@ -96,12 +108,16 @@ def ladder(
     if sets.folds:
         return _of_folds(n_competing, kept, sets, room)
     if not kept:
-        keeping = f"keeping {numbers.share(halving.keep)} of {n_competing} configurations"
+        keeping = (
+            f"keeping {numbers.share(halving.keep)} of {n_competing} configurations"
+        )
         return full_only(sets, f"no halving: {keeping} stops none")
     # With too few configurations for all rungs, the smallest rungs are left out.
     fractions = halving.fractions[:-1][-len(kept) :]
     order = thinning_order(sets, spec)
-    problems = {one: _too_small(sets, order < one, halving.fewest_rows) for one in fractions}
+    problems = {
+        one: _too_small(sets, order < one, halving.fewest_rows) for one in fractions
+    }
     parts = {one: _thinned(sets, order, one) for one in fractions if not problems[one]}
     first, part = next(iter(parts.items()), (1.0, sets))
     enough = min(ENOUGH_ROOM, n_competing)
@@ -122,7 +138,9 @@ def ladder(
 def _ladder(
     parts: Parts, kept: Sequence[int], sets: TrainingSets, notes: Sequence[str] = ()
 ) -> Ladder:
-    """The rungs of parts, the smallest first, and all rows; `kept`: how many go on from each."""
+    """The rungs of parts, the smallest first, and all rows; `kept`: how many go on from
+    each.
+    """
     of, most = len(parts) + 1, len(kept) - 1
     small = [
         Rung(number + 1, of, fraction, kept[min(number, most)], part)
@@ -135,11 +153,17 @@ def _thinned(sets: TrainingSets, order: np.ndarray, fraction: float) -> Training
     by_class = sets.classes is not None
     scored = evenly_thinned(sets.y_test, fraction, SCORED_ROWS, by_class=by_class)
     part = sets.part(order < fraction, scored, {})
-    return replace(part, digests={"train": rows_digest(part.train), "test": rows_digest(part.test)})
+    return replace(
+        part, digests={"train": rows_digest(part.train), "test": rows_digest(part.test)}
+    )
 
 
-def _of_folds(n_competing: int, kept: Sequence[int], sets: TrainingSets, room: Room) -> Ladder:
-    """One rung of all folds; if there is no time for every configuration on all, first a rung of a few folds."""
+def _of_folds(
+    n_competing: int, kept: Sequence[int], sets: TrainingSets, room: Room
+) -> Ladder:
+    """One rung of all folds; if there is no time for every configuration on all, first
+    a rung of a few folds.
+    """
     every, once = len(sets.folds), sum(fold.repeat == 0 for fold in sets.folds)
     if not kept or room(sets) >= n_competing:
         why = "cross-validation fits every configuration on all folds"
@@ -149,8 +173,12 @@ def _of_folds(n_competing: int, kept: Sequence[int], sets: TrainingSets, room: R
 
 
 def _with_room(parts: Parts, room: Room, wanted: int) -> Parts:
-    """The first of ever smaller parts with room for `wanted` configurations, else the last; none of none."""
-    enough = [one for one, part in parts.items() if room(part) >= wanted] or [*parts][-1:]
+    """The first of ever smaller parts with room for `wanted` configurations, else the
+    last; none of none.
+    """
+    enough = [one for one, part in parts.items() if room(part) >= wanted] or [*parts][
+        -1:
+    ]
     return {one: parts[one] for one in enough[:1]}
 
 
@@ -167,23 +195,32 @@ def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
 
 
 def competes(one: Configuration | ModelResult) -> bool:
-    """Whether a configuration takes part in halving; the baseline and named ones do not."""
+    """Whether a configuration takes part in halving; the baseline and named ones do
+    not.
+    """
     return algorithms.competes(one.algorithm) and not getattr(one, "named", False)
 
 
 def within_budget(
     configurations: Sequence[Configuration], spec: ExperimentSpec
 ) -> list[Configuration]:
-    """Draw as many as the budget allows, plus baseline and named ones; a larger budget only adds.
+    """Draw as many as the budget allows, plus baseline and named ones; a larger budget
+    only adds.
 
-    Baseline and named ones come first, then the algorithms side by side, each in its declared order.
+    Baseline and named ones come first, then the algorithms side by side, each in its
+    declared order.
     """
     competing = [one for one in configurations if competes(one)]
     if (most := spec.budget.configurations) is not None:
 
         def digest(one: Configuration) -> str:
             # Not the key, which grows when another hyperparameter is searched.
-            identity = [spec.seed, one.algorithm, one.features, sorted(one.hyperparameters.items())]
+            identity = [
+                spec.seed,
+                one.algorithm,
+                one.features,
+                sorted(one.hyperparameters.items()),
+            ]
             return sha256(json.dumps(identity).encode())
 
         chosen = {one.key for one in sorted(competing, key=digest)[:most]}
@@ -191,7 +228,9 @@ def within_budget(
     counts, places = Counter(one.algorithm for one in competing), Counter[str]()
     shares = {}
     for one in competing:
-        shares[one.key] = places[one.algorithm] / min(counts[one.algorithm], SIDE_BY_SIDE)
+        shares[one.key] = places[one.algorithm] / min(
+            counts[one.algorithm], SIDE_BY_SIDE
+        )
         places[one.algorithm] += 1
     always = [one for one in configurations if not competes(one)]
     return always + sorted(competing, key=lambda one: shares[one.key])
@@ -209,11 +248,17 @@ def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
 
 
 def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
-    """Return a place in [0, 1) for each train row, float64 (n_train,): a rung takes the rows below its fraction.
+    """Return a place in [0, 1) for each train row, float64 (n_train,): a rung takes the
+    rows below its fraction.
 
-    Even the smallest fraction has every class, in the early-stopping set and in the rest.
+    Even the smallest fraction has every class, in the early-stopping set and in the
+    rest.
     """
-    y = np.zeros(len(sets.train), dtype=np.int64) if sets.classes is None else sets.y_train
+    y = (
+        np.zeros(len(sets.train), dtype=np.int64)
+        if sets.classes is None
+        else sets.y_train
+    )
     strata = 2 * y + sets.early_stopping
     if spec.split.by == "time":
         times, _ = times_of(sets.train, spec.split.column, pd.Timedelta(0))
@@ -226,8 +271,12 @@ def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
     return _whole_clusters(clusters, y, strata)
 
 
-def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool) -> np.ndarray:
-    """Choose a share of rows (`by_class`: of each class of `y`), `at_least` so many, evenly spaced: bool (n,)."""
+def evenly_thinned(
+    y: np.ndarray, share: float, at_least: int, *, by_class: bool
+) -> np.ndarray:
+    """Choose a share of rows (`by_class`: of each class of `y`), `at_least` so many,
+    evenly spaced: bool (n,).
+    """
     share = min(1.0, max(share, at_least / max(len(y), 1)))
     strata = y if by_class else np.zeros(len(y), dtype=np.int64)
     kept = np.zeros(len(y), dtype=bool)
@@ -238,9 +287,11 @@ def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool
     return kept
 
 
-def _whole_clusters(clusters: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Order clusters by their hash; a cluster in several strata counts in the lowest, and the first cluster of
-    each class in a stratum comes before all others.
+def _whole_clusters(
+    clusters: np.ndarray, y: np.ndarray, strata: np.ndarray
+) -> np.ndarray:
+    """Order clusters by their hash; a cluster in several strata counts in the lowest,
+    and the first cluster of each class in a stratum comes before all others.
     """
     _, codes = np.unique(clusters, return_inverse=True)
     counts = np.bincount(codes)
@@ -254,14 +305,17 @@ def _whole_clusters(clusters: np.ndarray, y: np.ndarray, strata: np.ndarray) -> 
         members = np.flatnonzero(stratum == number)
         members = members[np.lexsort((members, ~firsts[members]))]
         upto = np.cumsum(counts[members])
-        # A cluster takes part where its middle row does: shares come out right on average.
+        # A cluster takes part where its middle row does: shares come out right on
+        # average.
         middle = (upto - counts[members] / 2) / upto[-1]
         places[members] = np.where(firsts[members], 0.0, middle)
     return places[codes]
 
 
 def _spread(times: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Spread each fraction evenly, by the radical inverse of ranks in time (van der Corput 1935)."""
+    """Spread each fraction evenly, by the radical inverse of ranks in time (van der
+    Corput 1935).
+    """
     order = np.lexsort((times, strata))
     _, starts, counts = np.unique(strata[order], return_index=True, return_counts=True)
     left = np.arange(len(times)) - np.repeat(starts, counts)

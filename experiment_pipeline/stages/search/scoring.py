@@ -1,7 +1,9 @@
-"""The predictions of a fit, and the scores computed from them; no score influences a fit.
+"""The predictions of a fit, and the scores computed from them; no score influences a
+fit.
 
-Predictions have the shape of `results.Predictions`. They are stored for the test rows and for some
-train rows: a metric or gate that is added to the experiment later is computed from these.
+Predictions have the shape of `results.Predictions`. They are stored for the test rows
+and for some train rows: a metric or gate that is added to the experiment later is
+computed from these.
 """
 
 from collections.abc import Sequence
@@ -11,25 +13,33 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Predictions, Scores
+from experiment_pipeline.stages.search.results import (
+    ModelResult,
+    ModelStore,
+    Predictions,
+    Scores,
+)
 from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import scoring_threshold
 
-# The train score shows overfitting. Trees predict a row in half the time that it takes to grow them
-# on it: predicting a fifth of the rows costs a tenth of the fit.
+# The train score shows overfitting. Trees predict a row in half the time that it takes
+# to grow them on it: predicting a fifth of the rows costs a tenth of the fit.
 TRAIN_SCORE_SHARE = 0.2
 TRAIN_SCORE_ROWS = (1_000, 5_000)
-# At most so many rows times classes: boosted trees predict each class by separate trees.
+# At most so many rows times classes: boosted trees predict each class by separate
+# trees.
 TRAIN_SCORE_NUMBERS = 50_000
 
 
 def predictions_of(
     estimator: Any, rows: Any, task: str, classes: Sequence[Any] | None
 ) -> np.ndarray:
-    """Return the predictions of a fitted estimator for rows (n, …) in the form that it reads."""
+    """Return the predictions of a fitted estimator for rows (n, …) in the form that it
+    reads.
+    """
     if classes is None:
         return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1)
     found = estimator.predict_proba(rows)
@@ -41,7 +51,9 @@ def predictions_of(
 
 
 def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
-    """Return the positions of the train rows used for the train score: all, or evenly spaced ones."""
+    """Return the positions of the train rows used for the train score: all, or evenly
+    spaced ones.
+    """
     share = np.clip(round(TRAIN_SCORE_SHARE * n_train), *TRAIN_SCORE_ROWS)
     scored = min(n_train, share, TRAIN_SCORE_NUMBERS // len(classes or (0,)))
     return np.linspace(0, n_train - 1, scored).astype(np.int64)
@@ -63,26 +75,36 @@ def scores(
     scored = scored_rows(len(y_train), classes)
     w_scored = None if w_train is None else w_train[scored]
     threshold = best_threshold(predictions.test)
-    found = {name: score(name, y, predictions.test, threshold, weights) for name in names}
+    found = {
+        name: score(name, y, predictions.test, threshold, weights) for name in names
+    }
     each = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
         metric=spec.metric,
-        train_score=score(spec.metric, y_train[scored], predictions.train, threshold, w_scored),
+        train_score=score(
+            spec.metric, y_train[scored], predictions.train, threshold, w_scored
+        ),
         test_score=found[spec.metric],
         test_scores=found,
         # Each at its own best threshold.
-        seed_scores=tuple(score(spec.metric, y, one, best_threshold(one), weights) for one in each),
+        seed_scores=tuple(
+            score(spec.metric, y, one, best_threshold(one), weights) for one in each
+        ),
     )
 
 
 def scored_as_asked(
-    known: ModelStore, fingerprints: Sequence[str], sets: TrainingSets, spec: ExperimentSpec
+    known: ModelStore,
+    fingerprints: Sequence[str],
+    sets: TrainingSets,
+    spec: ExperimentSpec,
 ) -> dict[str, ModelResult]:
     """Return the stored results, scored by the metrics that the experiment has now."""
     found = dict(known.results(fingerprints))
     own = any(metric_of(name).is_own for name in spec.metric_names)
     for fingerprint, result in found.items():
-        # Order counts: the first metric ranks, the first with a threshold sets it. Own code may have changed.
+        # Order counts: the first metric ranks, the first with a threshold sets it. Own
+        # code may have changed.
         if tuple(result.test_scores) != spec.metric_names or own:
             again = scores(known.predictions(fingerprint), sets, spec, sets.classes)
             found[fingerprint] = replace(result, **asdict(again))

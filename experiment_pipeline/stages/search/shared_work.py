@@ -1,9 +1,11 @@
-"""What the fits of a sweep share: encoded tables, targets, and tables that a library made of them.
+"""What the fits of a sweep share: encoded tables, targets, and tables that a library
+made of them.
 
 Any number of threads may read it; arrays are read-only.
 
-The float table of a large set takes eight bytes per cell, LightGBM's bins take one. So a table that
-LightGBM alone reads is a `SlicedTable`: it is encoded slice by slice, binned and dropped.
+The float table of a large set takes eight bytes per cell, LightGBM's bins take one. So
+a table that LightGBM alone reads is a `SlicedTable`: it is encoded slice by slice,
+binned and dropped.
 """
 
 import threading
@@ -20,17 +22,23 @@ from experiment_pipeline.storage.mapped import joined
 from experiment_pipeline.table.membership import FoldRows
 from experiment_pipeline.table.table import slices
 
-# Up to so many rows a table is encoded at once and held. LightGBM looks at as many for its bins.
+# Up to so many rows a table is encoded at once and held. LightGBM looks at as many for
+# its bins.
 HELD_ROWS = 200_000
-# Of 15 columns 8 MB; smaller ones take longer, as each costs the start of every transformer.
+# Of 15 columns 8 MB; smaller ones take longer, as each costs the start of every
+# transformer.
 ROWS_OF_A_SLICE = 65_536
 
 
 @dataclass(frozen=True, eq=False)
 class SlicedTable:
-    """A table (n, d) float64 that is not held in memory: each read encodes the rows it asks for."""
+    """A table (n, d) float64 that is not held in memory: each read encodes the rows it
+    asks for.
+    """
 
-    encode: Callable[[np.ndarray], np.ndarray]  # positions (m,) of rows → (m, d) float64
+    encode: Callable[
+        [np.ndarray], np.ndarray
+    ]  # positions (m,) of rows → (m, d) float64
     positions: np.ndarray  # int32 (n,), of its rows among those that `encode` knows
     columns: int  # d
 
@@ -49,7 +57,9 @@ class SlicedTable:
         return len(self.positions)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Encode rows, indexed like those of an array: (m, d), a new array at each read."""
+        """Encode rows, indexed like those of an array: (m, d), a new array at each
+        read.
+        """
         wanted = self.positions[rows]
         read = np.empty((len(wanted), self.columns))
         for start in range(0, len(wanted), ROWS_OF_A_SLICE):
@@ -58,7 +68,9 @@ class SlicedTable:
         return read
 
     def held(self) -> np.ndarray:
-        """Encode all rows once, into an array that is memory-mapped where it is large."""
+        """Encode all rows once, into an array that is memory-mapped where it
+        is large.
+        """
         return joined(self.blocks(), self.shape)
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -71,14 +83,18 @@ class SlicedTable:
 
 
 class Kept:
-    """A cache of the `most` things that were used last, by name; one is made at a time."""
+    """A cache of the `most` things that were used last, by name; one is made
+    at a time.
+    """
 
     def __init__(self, most: int) -> None:
         self._most, self._things = most, OrderedDict[Hashable, Any]()
         self._turn = threading.Lock()
 
     def get(self, name: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a thing, made if it is missing; after an error the next call tries again."""
+        """Return a thing, made if it is missing; after an error the next call tries
+        again.
+        """
         with self._turn:
             if name not in self._things:
                 # Make room first: memory may not hold one more large thing.
@@ -113,23 +129,27 @@ class EncodedRows:
 class SharedWork:
     """What every fit of a sweep reads."""
 
-    # By encoder: the train rows, encoded by features that are fitted on them alone, and (n_test, d)
-    # the test rows, encoded by the same.
+    # By encoder: the train rows, encoded by features that are fitted on them alone, and
+    # (n_test, d) the test rows, encoded by the same.
     train: Mapping[Features, EncodedRows]
     test: Mapping[Features, Any]
     y_train: np.ndarray  # (n_train,) class codes or floats
     y_test: np.ndarray
     w_train: Weights  # (n_train,) how much each row counts; None = all alike
     w_test: Weights
-    # Tables that a library makes of encoded rows, such as bins. Only the last few stay: a search over
-    # `max_bin` must not keep a table for every value.
+    # Tables that a library makes of encoded rows, such as bins. Only the last few stay:
+    # a search over `max_bin` must not keep a table for every value.
     tables: Kept = field(default_factory=lambda: Kept(4))
     trusted_types: tuple[str, ...] = ()  # to load a user's own transformer
     folds_to_calibrate: tuple[FoldRows, ...] = ()  # none where no model is calibrated
-    folds: tuple["SharedWork", ...] = ()  # of a cross-validation: the same for each fold
+    folds: tuple[
+        "SharedWork", ...
+    ] = ()  # of a cross-validation: the same for each fold
 
     def __post_init__(self) -> None:
-        """Make arrays read-only: an estimator that writes into its input fails, and harms no other fit."""
+        """Make arrays read-only: an estimator that writes into its input fails, and
+        harms no other fit.
+        """
         from scipy.sparse import issparse
 
         tables = [*(rows.table for rows in self.train.values()), *self.test.values()]

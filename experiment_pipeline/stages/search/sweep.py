@@ -1,6 +1,8 @@
-"""The sweep: every configuration trained on this machine, as many at a time as there are workers.
+"""The sweep: every configuration trained on this machine, as many at a time as there
+are workers.
 
-One thread per fit on shared tables; the outcome does not depend on the number of workers.
+One thread per fit on shared tables; the outcome does not depend on the number of
+workers.
 """
 
 import ast
@@ -30,7 +32,8 @@ from experiment_pipeline.statistics.importance import one_openmp_thread
 
 # Errors of the machine and not of an estimator; they may be gone a minute later.
 OF_THE_MACHINE = (SystemError, MemoryError, OSError, errors.StorageUnreachable)
-# Since then `ast.parse` is safe in threads, see `parse_one_at_a_time` (3.12 never collects garbage in it).
+# Since then `ast.parse` is safe in threads, see `parse_one_at_a_time` (3.12 never
+# collects garbage in it).
 FIRST_SAFE = (3, 11, 8)
 
 
@@ -54,13 +57,17 @@ def train_configurations(
         if not brake.may_start(one.key):
             return None
         outcome = trained_or_failed(one, work, sets, spec)
-        brake.saw(failure=isinstance(outcome, FailedConfiguration) and not outcome.says_nothing)
+        brake.saw(
+            failure=isinstance(outcome, FailedConfiguration)
+            and not outcome.says_nothing
+        )
         return outcome
 
     def in_threads() -> Generator[Outcome, None, None]:
         pool = ThreadPoolExecutor(workers, "fit", initializer=one_openmp_thread)
         try:
-            # No name for the futures: each is forgotten, with its model, once it is yielded.
+            # No name for the futures: each is forgotten, with its model, once it is
+            # yielded.
             for future in as_completed([pool.submit(fit, one) for one in ordered]):
                 if (outcome := future.result()) is not None:
                     yield outcome
@@ -82,7 +89,9 @@ def with_second_attempts(
     by_itself: Callable[[FailedConfiguration], Outcome],
     brake: Brake | None,
 ) -> Generator[Outcome, None, None]:
-    """Yield outcomes; what failed because of the machine is tried again after all others."""
+    """Yield outcomes; what failed because of the machine is tried again after all
+    others.
+    """
     disturbed = list[FailedConfiguration]()
     with closing(firsts):
         for outcome in firsts:
@@ -99,24 +108,34 @@ def with_second_attempts(
             reason = f"{second.reason} (in a second attempt by itself; {before})"
             yield replace(second, reason=reason)
         else:
-            note = f"{before}; the machine caused that, so it was trained again, by itself"
+            note = (
+                f"{before}; the machine caused that, so it was trained again, by itself"
+            )
             notes = (*second.result.notes, note)
             yield replace(second, result=replace(second.result, notes=notes))
 
 
 def trained_or_failed(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+    configuration: Configuration,
+    work: SharedWork,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
 ) -> Outcome:
     """Fit a configuration in this thread; an error becomes a FailedConfiguration."""
     try:
         return fit_configuration(configuration, work, sets, spec)
-    # Estimators, users' own among them, may raise anything, which must not end the sweep.
+    # Estimators, users' own among them, may raise anything, which must not end the
+    # sweep.
     except Exception as error:  # noqa: BLE001
         return failure_of(configuration, fingerprint(configuration, sets, spec), error)
 
 
-def failure_of(one: Configuration, print_: str, error: Exception) -> FailedConfiguration:
-    """Return the failure for an error that is being handled; `print_` is the fingerprint."""
+def failure_of(
+    one: Configuration, print_: str, error: Exception
+) -> FailedConfiguration:
+    """Return the failure for an error that is being handled; `print_` is the
+    fingerprint.
+    """
     what = one.key, print_, type(error).__name__, str(error), traceback.format_exc()
     return FailedConfiguration(*what, says_nothing=isinstance(error, OF_THE_MACHINE))
 
@@ -124,19 +143,24 @@ def failure_of(one: Configuration, print_: str, error: Exception) -> FailedConfi
 def in_order(
     configurations: Sequence[Configuration], sets: TrainingSets, brake: Brake | None
 ) -> list[Configuration]:
-    """Order fits: longest first, which keeps every worker busy; in the given order if time may run out."""
+    """Order fits: longest first, which keeps every worker busy; in the given order if
+    time may run out.
+    """
     if brake is not None and brake.is_timed:
         return list(configurations)
     size = len(sets.train), len(sets.classes or ())
-    return sorted(configurations, key=lambda one: estimated_cost(one, *size), reverse=True)
+    return sorted(
+        configurations, key=lambda one: estimated_cost(one, *size), reverse=True
+    )
 
 
 @cache
 def parse_one_at_a_time() -> None:
     """Let the threads of this process parse one after the other, from now on.
 
-    Before 3.11.8 CPython counted the depth of `ast.parse` for all threads in one place (gh-106905): two
-    at a time could end with a SystemError. numpy and pandas parse while they fit.
+    Before 3.11.8 CPython counted the depth of `ast.parse` for all threads in one place
+    (gh-106905): two at a time could end with a SystemError. numpy and pandas parse
+    while they fit.
     """
     if sys.version_info >= FIRST_SAFE:
         return

@@ -1,6 +1,8 @@
-"""The train and the test set of a search, with features, classes, early-stopping set and digests.
+"""The train and the test set of a search, with features, classes, early-stopping set
+and digests.
 
-A rung of halving, or a fold of a cross-validation, is a `TrainingSets` with digests of its own.
+A rung of halving, or a fold of a cross-validation, is a `TrainingSets` with digests of
+its own.
 """
 
 from collections.abc import Mapping
@@ -14,7 +16,11 @@ import pandas as pd
 from experiment_pipeline.spec import ExperimentSpec, RandomSplit, Split
 from experiment_pipeline.stages.search.own_features import OwnTransformer
 from experiment_pipeline.stages.split_sets import sets as split_sets
-from experiment_pipeline.statistics.interval import Weights, relative_weights, variance_factor
+from experiment_pipeline.statistics.interval import (
+    Weights,
+    relative_weights,
+    variance_factor,
+)
 from experiment_pipeline.statistics.scores import resampled_by
 from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table import features as columns
@@ -26,8 +32,9 @@ from experiment_pipeline.table.membership import folds_of
 class TrainingSets:
     """The rows a configuration is fitted on and compared on.
 
-    Under cross-validation both are the rows of train and test set together: `train` has each row once,
-    `test` once per repeat, to be predicted by models of folds that have not seen it.
+    Under cross-validation both are the rows of train and test set together: `train` has
+    each row once, `test` once per repeat, to be predicted by models of folds that have
+    not seen it.
     """
 
     train: pd.DataFrame  # (n_train, columns) the train rows (of the rung), prepared
@@ -35,18 +42,27 @@ class TrainingSets:
     features: tuple[str, ...]  # the columns a model may see, in order
     target: str
     task: str
-    classes: tuple | None  # None for regression; for binary classes[1] is the positive class
-    early_stopping: np.ndarray  # bool (n_train,): train rows held out for early stopping
+    classes: (
+        tuple | None
+    )  # None for regression; for binary classes[1] is the positive class
+    early_stopping: (
+        np.ndarray
+    )  # bool (n_train,): train rows held out for early stopping
     digests: Mapping[str, str]  # content digest of the sets "train" and "test"
-    # bool (n_train,): train rows too near to the held out ones in time for a fit that stops early
+    # bool (n_train,): train rows too near to the held out ones in time for a fit that
+    # stops early
     early_stopping_gap: np.ndarray | None = None
     split: Split = field(default_factory=RandomSplit)  # what rows belong together
     weight_column: str | None = None  # how much each row counts; None = all alike
     # feature → 1 where predictions may only rise with it, -1 where only fall
     directions: Mapping[str, int] = field(default_factory=dict)
-    own: OwnTransformer | None = None  # the user's transformer: makes what encoders read
+    own: OwnTransformer | None = (
+        None  # the user's transformer: makes what encoders read
+    )
     folds: tuple["Fold", ...] = ()  # of a cross-validation
-    pooled: Mapping[str, int] = field(default_factory=dict)  # when cross-validated: set → rows
+    pooled: Mapping[str, int] = field(
+        default_factory=dict
+    )  # when cross-validated: set → rows
 
     @property
     def set_sizes(self) -> Mapping[str, int]:
@@ -60,13 +76,17 @@ class TrainingSets:
 
     @cached_property
     def every_row(self) -> pd.DataFrame:
-        """The rows of train and test set, once each: what the model to be shipped may see."""
+        """The rows of train and test set, once each: what the model to be shipped may
+        see.
+        """
         return self.train if self.folds else together([self.train, self.test])
 
     @property
     def row_numbers(self) -> pd.Index:
         """The index of `every_row`."""
-        return self.train.index if self.folds else self.train.index.append(self.test.index)
+        return (
+            self.train.index if self.folds else self.train.index.append(self.test.index)
+        )
 
     @property
     def variance_factor(self) -> float:
@@ -74,7 +94,9 @@ class TrainingSets:
         if not self.folds:
             return 1.0
         fitted = [len(fold.sets.train) for fold in self.folds]
-        return variance_factor(fitted, [len(fold.sets.test) for fold in self.folds], self.repeats)
+        return variance_factor(
+            fitted, [len(fold.sets.test) for fold in self.folds], self.repeats
+        )
 
     @property
     def once(self) -> slice:
@@ -82,17 +104,27 @@ class TrainingSets:
         return slice(len(self.test) // self.repeats)
 
     def check_metrics(self, spec: ExperimentSpec) -> None:
-        """Check that every metric is defined for train and test targets; UnusableTable: one is not."""
+        """Check that every metric is defined for train and test targets; UnusableTable:
+        one is not.
+        """
         for part in (self.train, self.test):
             columns.check_metrics(part[self.target], spec)
 
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
-        """Return the codes (n_test,) of the clusters that intervals resample; repeats of a row share one."""
+        """Return the codes (n_test,) of the clusters that intervals resample; repeats
+        of a row share one.
+        """
         found = resampling_clusters(self.test[self.once], spec, self.features)
-        return resampled_by(spec.metric, np.tile(found, (self.repeats, *[1] * (found.ndim - 1))))
+        return resampled_by(
+            spec.metric, np.tile(found, (self.repeats, *[1] * (found.ndim - 1)))
+        )
 
-    def part(self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]) -> Self:
-        """Return the sets with some rows alone, bool (n_train,) and (n_test,), and their digests."""
+    def part(
+        self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]
+    ) -> Self:
+        """Return the sets with some rows alone, bool (n_train,) and (n_test,), and
+        their digests.
+        """
         gap = self.early_stopping_gap
         return replace(
             self,
@@ -104,11 +136,15 @@ class TrainingSets:
         )
 
     def on_folds(self, count: int) -> Self:
-        """Return these sets with only the first `count` folds of the cross-validation."""
+        """Return these sets with only the first `count` folds of the
+        cross-validation.
+        """
         folds = self.folds[:count]
         places = np.sort(np.concatenate([fold.places for fold in folds]))
         moved = (np.searchsorted(places, fold.places) for fold in folds)
-        kept = tuple(replace(fold, places=to) for fold, to in zip(folds, moved, strict=True))
+        kept = tuple(
+            replace(fold, places=to) for fold, to in zip(folds, moved, strict=True)
+        )
         return replace(self, test=some_rows(self.test, places), folds=kept)
 
     @property
@@ -129,16 +165,22 @@ class TrainingSets:
 
     @property
     def w_train(self) -> Weights:
-        """How much each train row counts, (n_train,), with a mean of 1; None = all alike."""
+        """How much each train row counts, (n_train,), with a mean of 1; None = all
+        alike.
+        """
         return self.weights_of(self.train)
 
     @property
     def w_test(self) -> Weights:
-        """How much each test row counts, (n_test,), with a mean of 1; None = all alike."""
+        """How much each test row counts, (n_test,), with a mean of 1; None =
+        all alike.
+        """
         return self.weights_of(self.test)
 
     def weights_of(self, rows: pd.DataFrame) -> Weights:
-        """How much each row of a table of the experiment counts, such as validation rows."""
+        """How much each row of a table of the experiment counts, such as validation
+        rows.
+        """
         if self.weight_column is None:
             return None
         return relative_weights(rows[self.weight_column].to_numpy(dtype=np.float64))
@@ -151,13 +193,17 @@ class Fold:
     repeat: int  # which repeat of the cross-validation it belongs to, from 0 on
     sets: TrainingSets  # `train` to fit on, `test` to predict
     fitted: np.ndarray  # bool, which of all train rows are fitted on
-    places: np.ndarray  # (n,) positions of its predicted rows in the `test` of the whole sets
+    places: (
+        np.ndarray
+    )  # (n,) positions of its predicted rows in the `test` of the whole sets
 
 
 def as_evaluated(
     train_set: split_sets.SetTable, test_set: split_sets.SetTable, spec: ExperimentSpec
 ) -> TrainingSets:
-    """Return what configurations are fitted and compared on; EmptySet: a fold would leave nothing out."""
+    """Return what configurations are fitted and compared on; EmptySet: a fold would
+    leave nothing out.
+    """
     train, test = train_set.rows, test_set.rows
     sets = TrainingSets(
         train=train,
@@ -180,16 +226,18 @@ def as_evaluated(
 def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
     """The rows of train and test set, in the canonical order, with their folds.
 
-    The choice rests on out-of-fold predictions. Each row is once per repeat among the test rows, with
-    the prediction of that repeat: the mean over repeats would be that of several models, and one model
-    is exported. That one is fitted on all rows without early stopping: its rounds are the median of the
-    folds'.
+    The choice rests on out-of-fold predictions. Each row is once per repeat among the
+    test rows, with the prediction of that repeat: the mean over repeats would be that
+    of several models, and one model is exported. That one is fitted on all rows without
+    early stopping: its rounds are the median of the folds'.
     """
     assert spec.cross_validation is not None
     rows = together([sets.train, sets.test])
     rows = some_rows(rows, canonical_order(rows, spec, sets.features))
     cut = folds_of(rows, spec, spec.cross_validation, sets.features)
-    scored = np.flatnonzero(np.any([one.predicted for one in cut if one.repeat == 0], axis=0))
+    scored = np.flatnonzero(
+        np.any([one.predicted for one in cut if one.repeat == 0], axis=0)
+    )
     pooled = replace(
         sets,
         train=rows,
@@ -202,7 +250,9 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
         train = some_rows(rows, np.flatnonzero(one.fitted))
         predicted = np.flatnonzero(one.predicted)
         # Each fold draws an early-stopping set of its own from its own train rows.
-        held_out = split_sets.early_stopping_rows(train, spec, sets.features, draw=f"/{number}")
+        held_out = split_sets.early_stopping_rows(
+            train, spec, sets.features, draw=f"/{number}"
+        )
         of_fold = replace(
             pooled,
             train=train,

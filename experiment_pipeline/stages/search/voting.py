@@ -1,7 +1,9 @@
-"""A weighted mean of fitted pipelines as one fitted scikit-learn estimator, and its parts.
+"""A weighted mean of fitted pipelines as one fitted scikit-learn estimator, and its
+parts.
 
-Members with the same features become one pipeline of these features and the mean of their models, so
-that rows are encoded once for each encoder. The result loads without this package.
+Members with the same features become one pipeline of these features and the mean of
+their models, so that rows are encoded once for each encoder. The result loads without
+this package.
 """
 
 import re
@@ -34,11 +36,13 @@ def weighted_mean(
     classes: tuple[Any, ...] | None,
     own: Any | None = None,
 ) -> Any:
-    """Return the weighted mean of fitted pipelines; for classification, of their probabilities.
+    """Return the weighted mean of fitted pipelines; for classification, of their
+    probabilities.
 
     The attributes are those that `fit` sets in scikit-learn 1.9; a test compares both.
-    `members`: name, pipeline and weight; those whose features are one object share them. `classes`: as of
-    `TrainingSets`, None for regression. `own`: a user's transformer, put before all of them.
+    `members`: name, pipeline and weight; those whose features are one object share
+    them. `classes`: as of `TrainingSets`, None for regression. `own`: a user's
+    transformer, put before all of them.
     """
     order = classes
     if classes is not None:
@@ -71,8 +75,9 @@ def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
 
 
 def in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
-    """Return a model whose probabilities are in the order of `classes`. If its own order differs, a stacked
-    layer without hidden units permutes them; with two classes the layer only gets the second probability.
+    """Return a model whose probabilities are in the order of `classes`. If its own
+    order differs, a stacked layer without hidden units permutes them; with two classes
+    the layer only gets the second probability.
     """
     if classes is None or tuple(model.classes_) == classes:
         return model
@@ -83,16 +88,25 @@ def in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
     own, order = list(model.classes_), list(classes)
     matrix, shift = np.equal.outer(own, order).astype(np.float64), np.zeros(len(order))
     if len(order) == 2:
-        # With own classes (a, b), the second probability is p(b), or 1 - p(b) if a comes second.
+        # With own classes (a, b), the second probability is p(b), or 1 - p(b) if a
+        # comes second.
         matrix, shift = np.array([[1.0 if own[-1] == order[1] else -1.0]]), np.zeros(1)
         shift += matrix[0, 0] < 0
     binarizer = LabelBinarizer().fit(np.arange(len(order)))
     binarizer.classes_ = np.asarray(classes)
     layer = MLPClassifier(hidden_layer_sizes=(), activation="identity")
-    shape = {"n_layers_": 2, "n_outputs_": matrix.shape[1], "n_features_in_": len(matrix)}
+    shape = {
+        "n_layers_": 2,
+        "n_outputs_": matrix.shape[1],
+        "n_features_in_": len(matrix),
+    }
     known = {"out_activation_": "identity", "classes_": binarizer.classes_}
     vars(layer).update(
-        coefs_=[matrix], intercepts_=[shift], **shape, **known, _label_binarizer=binarizer
+        coefs_=[matrix],
+        intercepts_=[shift],
+        **shape,
+        **known,
+        _label_binarizer=binarizer,
     )
     stacked = StackingClassifier([("model", model)], final_estimator=layer, cv="prefit")
     vars(stacked).update(
@@ -119,7 +133,10 @@ class TakenApart:
     def of(cls, estimator: Any) -> "TakenApart":
         """Take apart the result of `weighted_mean`, `fitted_pipeline` or `refit`."""
         own = None
-        if isinstance(estimator, Pipeline) and (own := estimator.named_steps.get(_OWN)) is not None:
+        if (
+            isinstance(estimator, Pipeline)
+            and (own := estimator.named_steps.get(_OWN)) is not None
+        ):
             estimator = estimator[1:] if len(estimator) > 2 else estimator[1]
         pipelines, weights = [estimator], [1.0]
         if not isinstance(estimator, Pipeline):
@@ -134,26 +151,36 @@ class TakenApart:
         """The encoded columns that each model reads."""
         widths = [sum(map(len, encoded_columns(one).values())) for one in self.features]
         ends = np.cumsum(widths).tolist()
-        return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
+        return [
+            slice(end - width, end) for end, width in zip(ends, widths, strict=True)
+        ]
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """Feature, or column of the user's transformer → positions of the columns that encode it."""
+        """Feature, or column of the user's transformer → positions of the columns that
+        encode it.
+        """
         found = dict[str, np.ndarray]()
         for one, place in zip(self.features, self.places, strict=True):
             for name, columns in encoded_columns(one).items():
-                found[name] = np.concatenate([found.get(name, columns[:0]), columns + place.start])
+                found[name] = np.concatenate(
+                    [found.get(name, columns[:0]), columns + place.start]
+                )
         return found
 
     @property
     def generated(self) -> tuple[str, ...]:
         """The columns made of pairs of features."""
         every = ((one, name) for one in self.features for name in encoded_columns(one))
-        found = dict.fromkeys(name for one, name in every if name not in one.feature_names_in_)
+        found = dict.fromkeys(
+            name for one, name in every if name not in one.feature_names_in_
+        )
         return tuple(name for name in found if name.partition(":")[0] not in LAYER)
 
     def encode(self, rows: pd.DataFrame) -> Any:
-        """Return rows (n, features) as the models read them, (n, d), dense or sparse."""
+        """Return rows (n, features) as the models read them, (n, d), dense or
+        sparse.
+        """
         from scipy import sparse
 
         rows = rows if self.own is None else self.own.transform(rows)
@@ -164,7 +191,9 @@ class TakenApart:
             return sparse.hstack(encoded, format="csr")
         return np.hstack(encoded)
 
-    def predict(self, encoded: np.ndarray, task: str, classes: Sequence[Any] | None) -> np.ndarray:
+    def predict(
+        self, encoded: np.ndarray, task: str, classes: Sequence[Any] | None
+    ) -> np.ndarray:
         """Return the predictions of encoded rows (n, d), dense: (n,) or (n, k)."""
         parts = [
             weight * predictions_of(model, encoded[:, place], task, classes)
@@ -177,11 +206,13 @@ class TakenApart:
     ) -> np.ndarray:
         """Return the predictions of rows (n, features), (n,) or (n, k).
 
-        They are encoded and predicted in parts of a fixed size, `workers` at a time: the memory does
-        not grow with the rows, and the last bit does not depend on the workers.
+        They are encoded and predicted in parts of a fixed size, `workers` at a time:
+        the memory does not grow with the rows, and the last bit does not depend on the
+        workers.
         """
         found = list[np.ndarray]()
-        # Some transformers write to themselves while they transform: they stay in this thread.
+        # Some transformers write to themselves while they transform: they stay in this
+        # thread.
         with (
             threadpool_limits(limits=1, user_api="blas"),
             ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool,
@@ -190,5 +221,7 @@ class TakenApart:
                 encoded = self.encode(rows.iloc[start : start + _ENCODED_ROWS])
                 ends = range(0, encoded.shape[0], _PREDICTED_ROWS)
                 parts = [encoded[end : end + _PREDICTED_ROWS] for end in ends]
-                found += pool.map(partial(self.predict, task=task, classes=classes), parts)
+                found += pool.map(
+                    partial(self.predict, task=task, classes=classes), parts
+                )
         return np.concatenate(found)

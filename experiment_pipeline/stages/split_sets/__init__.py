@@ -1,1 +1,3 @@
-"""The three sets: train to fit on, test to choose on, validation to score the choice on, once."""
+"""The three sets: train to fit on, test to choose on, validation to score the choice
+on, once.
+"""

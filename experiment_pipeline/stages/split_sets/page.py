@@ -1,4 +1,6 @@
-"""The three sets as outcomes, and the checks of them; an empty list of problems means that a check passes."""
+"""The three sets as outcomes, and the checks of them; an empty list of problems means
+that a check passes.
+"""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -18,10 +20,11 @@ from experiment_pipeline.table.membership import SETS
 from experiment_pipeline.table.samples import differences
 
 PAIRS = list(combinations(SETS, 2))
-# Rows that a model may have memorised raise a share of right answers by at most their own share.
+# Rows that a model may have memorised raise a share of right answers by at most their
+# own share.
 TOLERATED_COPIES = 0.01
-# Copies have the same target. If targets of equal rows differ at least a quarter as often as those of
-# any two rows, equal rows are different cases.
+# Copies have the same target. If targets of equal rows differ at least a quarter as
+# often as those of any two rows, equal rows are different cases.
 CONTRADICTED = 0.25
 
 
@@ -43,7 +46,10 @@ def outcome(sets: SplitSets, name: str) -> Outcome:
 
 
 def checks(
-    sets: SplitSets, validated: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
+    sets: SplitSets,
+    validated: pd.DataFrame,
+    spec: ExperimentSpec,
+    features: Sequence[str],
 ) -> list[Check]:
     """Return the checks of the three sets together."""
     problems, caveats, notes = check_copies(sets, spec, features)
@@ -75,7 +81,9 @@ def checks(
 
 
 def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
-    """Check that every validated row is in one set, unchanged, or left out by the gap."""
+    """Check that every validated row is in one set, unchanged, or left out by
+    the gap.
+    """
     rows = {name: table.index.to_numpy() for name, table in sets.rows().items()}
     problems = [
         f"{one} and {other} share {numbers.counted(shared, 'row')}"
@@ -86,7 +94,9 @@ def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
         if twice := len(own) - len(np.unique(own)):
             problems.append(f"{name} has {numbers.counted(twice, 'row')} twice")
         if invented := int((~np.isin(own, validated.index.to_numpy())).sum()):
-            problems.append(f"{name} has {numbers.counted(invented, 'row')} that are not validated")
+            problems.append(
+                f"{name} has {numbers.counted(invented, 'row')} that are not validated"
+            )
     held = sum(map(len, rows.values()))
     if not problems and held + sets.left_out != len(validated):
         problems.append(
@@ -99,10 +109,11 @@ def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
 def check_copies(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
 ) -> tuple[list[str], list[str], list[str]]:
-    """Compare the rows of each set with those of each earlier one: problems, caveats, notes.
+    """Compare the rows of each set with those of each earlier one: problems, caveats,
+    notes.
 
-    Copies are a leak where nothing shows that equal rows are different cases: neither ids, groups or
-    time, nor the rows around them (see `equal_rows`), nor their targets.
+    Copies are a leak where nothing shows that equal rows are different cases: neither
+    ids, groups or time, nor the rows around them (see `equal_rows`), nor their targets.
     """
     tables = sets.rows()
     equal = equal_rows([*tables.values()], features, "leaks")
@@ -116,17 +127,25 @@ def check_copies(
     for number, (name, table) in enumerate(tables.items()):
         own = row_hashes(table, named, "leaks", several[rows[name]] - starts[number])
         whole = np.concatenate([whole, own])
-    targets = np.concatenate([value_hashes(table[spec.target]) for table in tables.values()])
+    targets = np.concatenate(
+        [value_hashes(table[spec.target]) for table in tables.values()]
+    )
     counts = np.unique(targets, return_counts=True)[1]
-    usual = 1 - float(np.sum((counts / counts.sum()) ** 2))  # share of pairs that differ
-    declared = {"group": "their groups differ", "time": "their times differ"}.get(spec.split.by, "")
+    usual = 1 - float(
+        np.sum((counts / counts.sum()) ** 2)
+    )  # share of pairs that differ
+    declared = {"group": "their groups differ", "time": "their times differ"}.get(
+        spec.split.by, ""
+    )
     if spec.split.id_columns:
         declared = f"their ids ({', '.join(spec.split.id_columns)}) differ"
     problems, caveats, notes = list[str](), list[str](), list[str]()
     for one, other in PAIRS:
         found = np.isin(hashes[rows[other]], hashes[rows[one]])
         copies = found & copied[rows[other]]
-        contradicted = int((copies & ~np.isin(whole[rows[other]], whole[rows[one]])).sum())
+        contradicted = int(
+            (copies & ~np.isin(whole[rows[other]], whole[rows[one]])).sum()
+        )
         total, number = len(tables[other]), int(found.sum())
         by_chance = copies.sum() <= TOLERATED_COPIES * total
         text = (
@@ -153,7 +172,10 @@ def check_leaks(sets: SplitSets, spec: ExperimentSpec) -> list[str]:
     if spec.split.by == "group":
         shared["group"] = (spec.split.column,)
     for what, columns in shared.items():
-        hashes = {name: distinct(row_hashes(t, columns, "leaks")) for name, t in tables.items()}
+        hashes = {
+            name: distinct(row_hashes(t, columns, "leaks"))
+            for name, t in tables.items()
+        }
         for one, other in PAIRS if columns else ():
             both = len(np.intersect1d(hashes[one], hashes[other], assume_unique=True))
             if both:
@@ -179,12 +201,16 @@ def check_leaks(sets: SplitSets, spec: ExperimentSpec) -> list[str]:
 def check_look_alike(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
 ) -> pd.DataFrame:
-    """Compare target and features of test and validation with those of train, the largest effects first."""
+    """Compare target and features of test and validation with those of train, the
+    largest effects first.
+    """
     compared = []
     for column in (spec.target, *features):
         found = differences(*(table[column] for table in sets.rows().values()))
         for name, apart in zip(("test", "validation"), found, strict=True):
-            compared.append((column, name, STATISTIC, apart.effect_size, apart.alarming))
+            compared.append(
+                (column, name, STATISTIC, apart.effect_size, apart.alarming)
+            )
     columns = ["column", "set", "statistic", "effect_size", "alarming"]
     return pd.DataFrame(compared, columns=columns).sort_values(
         ["alarming", "effect_size"], ascending=False, kind="stable", ignore_index=True

@@ -1,4 +1,6 @@
-"""The three sets as tables, and the early-stopping set: train rows, held out in the way the sets are cut."""
+"""The three sets as tables, and the early-stopping set: train rows, held out in the way
+the sets are cut.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +30,12 @@ FIXES = {
 
 @dataclass(frozen=True, eq=False)
 class SetTable:
-    """One set as it is stored, in the canonical order, and what later stages must know about it.
+    """One set as it is stored, in the canonical order, and what later stages must know
+    about it.
 
-    `digest` is the `rows_digest`; `early_stopping` is the role of each train row in a fit that stops early:
-    `FITTED` on, `STOPS` it, or `BETWEEN` the two in time. It is empty for the other sets.
+    `digest` is the `rows_digest`; `early_stopping` is the role of each train row in a
+    fit that stops early: `FITTED` on, `STOPS` it, or `BETWEEN` the two in time. It is
+    empty for the other sets.
     """
 
     rows: pd.DataFrame
@@ -44,8 +48,9 @@ class SetTable:
 class SplitSets:
     """Disjoint parts of the validated rows, each in the canonical order of rows.
 
-    `summary` is a row per set: `set`, `rows`, `share`; for classes the share of each (up to 20), for
-    regression `mean` and `std` of the target; by time `first` and `last`. `left_out` rows are in the gap.
+    `summary` is a row per set: `set`, `rows`, `share`; for classes the share of each
+    (up to 20), for regression `mean` and `std` of the target; by time `first` and
+    `last`. `left_out` rows are in the gap.
     """
 
     train: SetTable
@@ -65,9 +70,13 @@ class SplitSets:
 
 
 def split(
-    validated: ValidatedRows, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
+    validated: ValidatedRows,
+    spec: ExperimentSpec,
+    features: Sequence[str],
+    keep: Keep = in_memory,
 ) -> SplitSets:
-    """Cut the validated rows into the three sets of `assign_sets`; EmptySet: a set is empty, or lacks a class.
+    """Cut the validated rows into the three sets of `assign_sets`; EmptySet: a set is
+    empty, or lacks a class.
     UnusableTable: a row lacks the value that it is split by, or the value names no set.
     """
     rows = validated.rows
@@ -76,17 +85,22 @@ def split(
     codes = validated.sets[order]
     places = {name: order[codes == code] for code, name in enumerate(SETS)}
     del order, codes
-    digests = {name: TableDigest(pd.RangeIndex(len(own))) for name, own in places.items()}
+    digests = {
+        name: TableDigest(pd.RangeIndex(len(own))) for name, own in places.items()
+    }
     columns: dict[str, dict[str, pd.Series]] = {name: {} for name in places}
     for column in map(str, rows.columns):  # each is picked and hashed once
         whole = rows[column]
-        # Objects are hashed set by set: how they are hashed depends on all values of the column.
+        # Objects are hashed set by set: how they are hashed depends on all values of
+        # the column.
         hashes = None if holds_objects(whole) else cell_hashes(whole)
         for name, own in places.items():
             cells = whole.iloc[own]
             of_cells = cell_hashes(cells) if hashes is None else hashes[own]
             digests[name].add(column, whole.dtype, of_cells)
-            columns[name][column] = keep(cells).reset_index(drop=True)  # 8 bytes a row less
+            columns[name][column] = keep(cells).reset_index(
+                drop=True
+            )  # 8 bytes a row less
     tables = {
         name: of_columns(columns[name], kept_index(rows.index[own], keep))
         for name, own in places.items()
@@ -95,10 +109,16 @@ def split(
         _check_filled(name, table, rows, spec)
     stopping = early_stopping_rows(tables["train"], spec, features)
     between = early_stopping_gap(tables["train"], stopping, spec)
-    roles = {"train": np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)}
+    roles = {
+        "train": np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(
+            np.uint8
+        )
+    }
     none = np.empty(0, np.uint8)
     sets = {
-        name: SetTable(table, digests[name].hexdigest(), roles.get(name, none), validated.origin)
+        name: SetTable(
+            table, digests[name].hexdigest(), roles.get(name, none), validated.origin
+        )
         for name, table in tables.items()
     }
     left_out = len(rows) - sum(map(len, tables.values()))
@@ -117,7 +137,9 @@ def _check_keys(validated: ValidatedRows, spec: ExperimentSpec) -> None:
         names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
         rule = f"{lacking.sum()} rows lack a value, the first is row {rows.index[lacking][0]}"
         fix = "Drop nullable there in schema.yaml: these rows are then rejected."
-        raise UnusableTable(f"split columns {listed(name for name in names if name)}", rule, fix)
+        raise UnusableTable(
+            f"split columns {listed(name for name in names if name)}", rule, fix
+        )
     unnamed = validated.sets == len(SETS)
     if spec.split.by == "column" and unnamed.any():
         raise UnusableTable(
@@ -141,8 +163,12 @@ def _check_filled(
     if len(lacking):
         counts = lacking.value_counts()
         classes = "class" if len(counts) == 1 else "classes"
-        named = (f"{value!r} ({rows} rows in all)" for value, rows in counts[:5].items())
-        rule = f"its {len(table):,} rows lack {len(counts)} {classes} of {spec.target}: "
+        named = (
+            f"{value!r} ({rows} rows in all)" for value, rows in counts[:5].items()
+        )
+        rule = (
+            f"its {len(table):,} rows lack {len(counts)} {classes} of {spec.target}: "
+        )
         raise EmptySet(f"{name} set", rule + ", ".join(named), fix)
 
 
@@ -150,13 +176,19 @@ def _facts(
     name: str, tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec
 ) -> dict[str, object]:
     table, rows = tables[name], sum(map(len, tables.values()))
-    facts: dict[str, object] = {"set": name, "rows": len(table), "share": len(table) / rows}
+    facts: dict[str, object] = {
+        "set": name,
+        "rows": len(table),
+        "share": len(table) / rows,
+    }
     target = table[spec.target]
     if spec.task == "regression":
         facts |= {"mean": float(target.mean()), "std": float(target.std())}
     elif target.nunique() <= MOST_CLASSES_SHOWN:
         shares = target.value_counts(normalize=True).sort_index()
-        facts |= {f"{spec.target}={value}": float(share) for value, share in shares.items()}
+        facts |= {
+            f"{spec.target}={value}": float(share) for value, share in shares.items()
+        }
     if spec.split.by == "time":
         times = table[spec.split.column]
         facts |= {"first": str(times.min()), "last": str(times.max())}
@@ -191,10 +223,12 @@ HELD_OUT = 0.15
 def early_stopping_rows(
     train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], draw: str = ""
 ) -> np.ndarray:
-    """Choose about 15 % of the train rows to hold out for early stopping: bool (n,), never all or none.
+    """Choose about 15 % of the train rows to hold out for early stopping: bool (n,),
+    never all or none.
 
-    By time the last rows, by group whole groups, else whole clusters by a salted hash; another name in
-    `draw` is another draw. Each side holds every class wherever a cut allows it.
+    By time the last rows, by group whole groups, else whole clusters by a salted hash;
+    another name in `draw` is another draw. Each side holds every class wherever a cut
+    allows it.
     """
     if len(train) < 2:
         rule = f"{len(train)} rows cannot be divided into rows to fit on and rows to stop on"
@@ -215,15 +249,21 @@ def early_stopping_rows(
     return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)
 
 
-def early_stopping_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec) -> np.ndarray:
-    """Return which train rows lie within the split's gap before the early-stopping set: bool (n,).
+def early_stopping_gap(
+    train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec
+) -> np.ndarray:
+    """Return which train rows lie within the split's gap before the early-stopping set:
+    bool (n,).
 
-    There is no gap where it would leave less than half of the rows before the set, or lose a class.
+    There is no gap where it would leave less than half of the rows before the set, or
+    lose a class.
     """
     none = np.zeros(len(train), dtype=bool)
     if not isinstance(spec.split, TimeSplit):
         return none
-    times, gap = clusters.times_of(train, spec.split.column, pd.Timedelta(spec.split.gap))
+    times, gap = clusters.times_of(
+        train, spec.split.column, pd.Timedelta(spec.split.gap)
+    )
     within = ~inner & (times > times[inner].min() - gap)
     before, left = clusters.classes_of(train, spec)[~inner], ~within[~inner]
     enough = 2 * left.sum() >= len(left) and set(before[left]) == set(before)

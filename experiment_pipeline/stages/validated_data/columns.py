@@ -1,7 +1,7 @@
 """One column against its schema, and why rows are rejected, in words.
 
-pandera's own lazy validation stops at a column that cannot be coerced. Here its checks are called
-one by one, so that a row gets every reason.
+pandera's own lazy validation stops at a column that cannot be coerced. Here its checks
+are called one by one, so that a row gets every reason.
 """
 
 import copy
@@ -33,9 +33,10 @@ MOST_NAMED = 262_144
 class Counted:
     """The cells of a column that were tolerated or filled, or that break a rule.
 
-    `noun` and `what` say what happened to the `cells`: "values" "kept against isin(['S', 'M'])". For a
-    broken rule, `what` is the rule, and `column` is empty if it concerns the whole row. `named` is
-    value → cells; of more than MOST_NAMED values the most frequent ones.
+    `noun` and `what` say what happened to the `cells`: "values" "kept against
+    isin(['S', 'M'])". For a broken rule, `what` is the rule, and `column` is empty if
+    it concerns the whole row. `named` is value → cells; of more than MOST_NAMED values
+    the most frequent ones.
     """
 
     column: str
@@ -45,17 +46,23 @@ class Counted:
     named: Mapping[object, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, noun: Literal["value", "row"], what: str, cells: pd.Series) -> "Counted":
+    def of(
+        cls, noun: Literal["value", "row"], what: str, cells: pd.Series
+    ) -> "Counted":
         """Count the cells (k,) of a column by their values."""
         hashable = cells.map(repr) if kind_of(cells) == "nested" else cells
         counts = hashable.value_counts(sort=False)
-        counts = counts[counts > 0].head(MOST_NAMED)  # pandas also counts absent categories
+        counts = counts[counts > 0].head(
+            MOST_NAMED
+        )  # pandas also counts absent categories
         return cls(str(cells.name), noun, what, len(cells), dict(counts.items()))
 
     def and_those_of(self, later: "Counted") -> "Counted":
         """Add the counts of later rows."""
         named = Counter(self.named) + Counter(later.named)
-        most = dict(named if len(named) <= MOST_NAMED else named.most_common(MOST_NAMED))
+        most = dict(
+            named if len(named) <= MOST_NAMED else named.most_common(MOST_NAMED)
+        )
         return replace(self, cells=self.cells + later.cells, named=most)
 
     @property
@@ -66,7 +73,9 @@ class Counted:
 
     @property
     def reason(self) -> str:
-        """A broken rule with counts: `size: fails isin(['S', 'M']) (4 rows, most often 'XL' (3), 'L' (1))`."""
+        """A broken rule with counts: `size: fails isin(['S', 'M']) (4 rows, most often
+        'XL' (3), 'L' (1))`.
+        """
         most = f", most often {self.most_often}" if self.named else ""
         return f"{self.rule} ({numbers.counted(self.cells, 'row')}{most})"
 
@@ -96,11 +105,12 @@ class Counts(dict[tuple[str, str], Counted]):
 
 @dataclass(frozen=True)
 class CheckedColumn:
-    """A column of n cells after its checks: broken rules, and counts of tolerated cells, also if 0.
+    """A column of n cells after its checks: broken rules, and counts of tolerated
+    cells, also if 0.
 
-    `fitting` (m,) are the cells that the schema's type can hold, in that type; `left_out` int (n - m,)
-    are the positions of the others, ascending. `narrow` is the schema's type where a missing value needed
-    a wider one.
+    `fitting` (m,) are the cells that the schema's type can hold, in that type;
+    `left_out` int (n - m,) are the positions of the others, ascending. `narrow` is the
+    schema's type where a missing value needed a wider one.
     """
 
     fitting: pd.Series
@@ -114,7 +124,9 @@ class CheckedColumn:
         wanted = np.delete(rows, self.left_out)
         cells: pd.Series = self.fitting if wanted.all() else self.fitting[wanted]
         # A rejected row, such as one of totals, must not decide the type of the others.
-        return cells if self.narrow is None or cells.hasnans else cells.astype(self.narrow)
+        return (
+            cells if self.narrow is None or cells.hasnans else cells.astype(self.narrow)
+        )
 
 
 def check_column(
@@ -126,7 +138,8 @@ def check_column(
 ) -> CheckedColumn:
     """Check one column of prepared values (n,), cell by cell.
 
-    `unparsable`: cells that are rejected already; `missing_rule` already names rows without a value.
+    `unparsable`: cells that are rejected already; `missing_rule` already names rows
+    without a value.
     InvalidSchema: the schema cannot be applied to a column of this type.
     """
     name, given, declared, narrow = str(column.name), len(column), schema.dtype, None
@@ -136,7 +149,9 @@ def check_column(
         column = column.iloc[positions]
     if schema.default is not None:
         filled = int(column.isna().sum())
-        tolerated.append(Counted(name, "missing value", f"became {schema.default!r}", filled))
+        tolerated.append(
+            Counted(name, "missing value", f"became {schema.default!r}", filled)
+        )
         column = _filled(column, schema.default) if filled else column
     missing = column.isna().to_numpy()
     if not schema.nullable and missing_rule is None:
@@ -152,16 +167,22 @@ def check_column(
             broken.append(Broken(name, "is missing", positions[missing]))
     fitting, bad = _typed(column, schema)
     if bad.any():
-        broken.append(Broken(name, f"is not of type {declared}", positions[bad], column[bad]))
+        broken.append(
+            Broken(name, f"is not of type {declared}", positions[bad], column[bad])
+        )
     if len(fitting) < len(column):
         positions = positions[column.index.isin(fitting.index)]
     left_out = np.delete(np.arange(given), positions)
     fails, counted = _judged(fitting, positions, schema, validation)
-    return CheckedColumn(fitting, left_out, (*broken, *fails), (*tolerated, *counted), narrow)
+    return CheckedColumn(
+        fitting, left_out, (*broken, *fails), (*tolerated, *counted), narrow
+    )
 
 
 def _filled(column: pd.Series, default: object) -> pd.Series:
-    """Replace missing values by the default, also where only the schema's type can hold it."""
+    """Replace missing values by the default, also where only the schema's type can hold
+    it.
+    """
     try:
         return column.where(column.notna(), default)
     except (TypeError, ValueError):
@@ -169,14 +190,21 @@ def _filled(column: pd.Series, default: object) -> pd.Series:
 
 
 def _judged(
-    cells: pd.Series, positions: np.ndarray, schema: pa.Column, validation: Validation | None
+    cells: pd.Series,
+    positions: np.ndarray,
+    schema: pa.Column,
+    validation: Validation | None,
 ) -> tuple[list[Broken], list[Counted]]:
     """Return the checks that reject failing cells, and those that only count them."""
     broken, tolerated, name = list[Broken](), list[Counted](), str(cells.name)
     for check in schema.checks:
         failed = failing_cells(cells, check, f"columns.{name}")
         rule, failing = shortened(str(check.error or check.name)), cells[failed]
-        chosen = validation.unseen_categories if validation and check.name == "isin" else None
+        chosen = (
+            validation.unseen_categories
+            if validation and check.name == "isin"
+            else None
+        )
         if chosen == "allow" or (chosen is None and check.raise_warning):
             tolerated.append(Counted.of("value", f"kept against {rule}", failing))
         elif failed.any():
@@ -188,15 +216,21 @@ def _typed(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]
     if schema.coerce or schema.dtype is None:
         return coerce(column, schema)
     both_dates = schema_kind(schema) == kind_of(column) == "datetime"
-    if not both_dates and not schema.dtype.check(pandas_engine.Engine.dtype(column.dtype)):
+    if not both_dates and not schema.dtype.check(
+        pandas_engine.Engine.dtype(column.dtype)
+    ):
         rule = f"the schema says {schema.dtype}, the column holds {column.dtype}"
         fix = "Write coerce: true, or correct the dtype."
         raise InvalidSchema(f"columns.{column.name}.dtype", rule, fix)
     return column, np.zeros(len(column), dtype=bool)
 
 
-def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) -> np.ndarray:
-    """Call a pandera check: bool (n,), True where a cell, or a row of a table, fails."""
+def failing_cells(
+    cells: pd.Series | pd.DataFrame, check: pa.Check, place: str
+) -> np.ndarray:
+    """Call a pandera check: bool (n,), True where a cell, or a row of a
+    table, fails.
+    """
     failed = np.zeros(len(cells), dtype=bool)
     if not len(cells):
         return failed
@@ -212,7 +246,9 @@ def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) 
 
 
 def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Series:
-    """Write all reasons of every rejected row, given as ascending positions (k,), one per line."""
+    """Write all reasons of every rejected row, given as ascending positions (k,), one
+    per line.
+    """
     parts = []
     for rows in slices(len(rejected)):
         some = rejected[rows]
@@ -221,7 +257,9 @@ def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Seri
             first, end = np.searchsorted(rule.positions, [some[0], some[-1] + 1])
             at = np.searchsorted(some, rule.positions[first:end])
             before, texts = reasons[at], rule.texts(slice(first, end))
-            reasons[at] = before + np.where(before == "", "", "\n").astype(object) + texts
+            reasons[at] = (
+                before + np.where(before == "", "", "\n").astype(object) + texts
+            )
         parts.append(pd.Series(reasons, dtype="str"))
     return pd.concat(parts, ignore_index=True)
 
@@ -237,5 +275,7 @@ def count_reasons(broken: Sequence[Broken]) -> list[Counted]:
 
 
 def most_frequent_first(reasons: Iterable[Counted]) -> list[Counted]:
-    """Sort broken rules by their number of rows, then by name: the order of rows does not matter."""
+    """Sort broken rules by their number of rows, then by name: the order of rows does
+    not matter.
+    """
     return sorted(reasons, key=lambda one: (-one.cells, one.column, one.what))

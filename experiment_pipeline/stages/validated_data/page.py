@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Fact, Notes, Outcome, Rows
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    ColumnTypes,
+    Fact,
+    Notes,
+    Outcome,
+    Rows,
+)
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import Drift, ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.profile import DataChanges
@@ -24,11 +31,17 @@ _RAISE = (
     "if the data is right, raise validation.drift.block for one run: once its model is exported, its "
     "data is the accepted version"
 )
-_WAY_ON = "\n  fix: Correct these rows or their rule in schema.yaml, or raise the limit."
+_WAY_ON = (
+    "\n  fix: Correct these rows or their rule in schema.yaml, or raise the limit."
+)
 
 
-def within_limit(data: ValidatedData, previous_rate: float | None, spec: ExperimentSpec) -> Check:
-    """Return the check of the share of rejected rows, and of its rise since the run before."""
+def within_limit(
+    data: ValidatedData, previous_rate: float | None, spec: ExperimentSpec
+) -> Check:
+    """Return the check of the share of rejected rows, and of its rise since the run
+    before.
+    """
     most = spec.validation.max_rejected_fraction
     return Check.of(
         "rejection_rate_within_limit",
@@ -47,7 +60,9 @@ def validated(
     within: Check,
     limits: Drift,
 ) -> Outcome:
-    """The rows that satisfy the schema; a change ends the run only past the YAML's limit."""
+    """The rows that satisfy the schema; a change ends the run only past the YAML's
+    limit.
+    """
     shown: dict[str, Fact] = {"changes": FIRST}
     resembles = Check(CHECK, passed=True, means=FIRST)
     if changes is not None:
@@ -55,7 +70,9 @@ def validated(
         if stopping := changes.blocking(limits):
             resembles = Check.of(CHECK, [*stopping, _RAISE], holds=_ALIKE)
         else:
-            resembles = Check.of(CHECK, changes.problems(limits), "warning", holds=_ALIKE)
+            resembles = Check.of(
+                CHECK, changes.problems(limits), "warning", holds=_ALIKE
+            )
     parts = f"{len(data.validated):,} validated and {len(data.rejected):,} rejected, as delivered"
     holds = f"{numbers.counted(len(raw), 'delivered row')}: {parts}"
     conserved = Check.of("rows_conserved", check_conserved(raw, data), holds=holds)
@@ -80,7 +97,9 @@ def _rejected_in_words(data: ValidatedData) -> str:
     return f"{counts} ({numbers.share(data.rejection_rate)}) are rejected"
 
 
-def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) -> Outcome:
+def rejected(
+    prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec
+) -> Outcome:
     """Return the rejected rows, with a warning when they differ from the others."""
     bias = rejection_bias(prepared, data, spec)
     counted = [(one.rule, one.cells, one.most_often) for one in data.reasons]
@@ -92,13 +111,17 @@ def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) 
         for row in bias[bias["alarming"]].itertuples()
     ]
     holds = "no group of rows is rejected more often than chance explains"
-    resemble = Check.of("rejected_rows_resemble_the_others", problems, "warning", holds=holds)
+    resemble = Check.of(
+        "rejected_rows_resemble_the_others", problems, "warning", holds=holds
+    )
     return Outcome(
         value=data.rejected,
         notes=data.notes,
         facts={
             "dagster/row_count": len(data.rejected),
-            "reasons": Rows(pd.DataFrame(counted, columns=["reason", "rows", "most often"])),
+            "reasons": Rows(
+                pd.DataFrame(counted, columns=["reason", "rows", "most often"])
+            ),
             "whom_rejecting_hits": Rows(bias),
         },
         record=[RunFacts(rejected_rows=len(data.rejected), rejection_reasons=reasons)],
@@ -107,7 +130,9 @@ def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) 
 
 
 def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
-    """Check that raw == validated + rejected, each row once, rejected ones as delivered."""
+    """Check that raw == validated + rejected, each row once, rejected ones as
+    delivered.
+    """
     places = raw.index.get_indexer(data.validated.index.append(data.rejected.index))
     times = np.bincount(places[places >= 0], minlength=len(raw))
     counts = {
@@ -115,10 +140,14 @@ def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
         "in neither part": int((times == 0).sum()),
         "in no raw table": int((places < 0).sum()),
     }
-    problems = [f"{numbers.counted(n, 'row')} {where}" for where, n in counts.items() if n]
+    problems = [
+        f"{numbers.counted(n, 'row')} {where}" for where, n in counts.items() if n
+    ]
     if not problems:
         rows = raw.index.get_indexer(data.rejected.index)
-        if not all(data.rejected[name].equals(raw[name].iloc[rows]) for name in raw.columns):
+        if not all(
+            data.rejected[name].equals(raw[name].iloc[rows]) for name in raw.columns
+        ):
             problems.append("rejected rows differ from what was delivered")
     return problems
 
@@ -132,7 +161,9 @@ def check_rejection_rate(
     if rate > (limit := validation.max_rejected_fraction):
         problems.append(f"max_rejected_fraction is {limit:.2%}")
     if rise is not None and previous_rate is not None and rate - previous_rate > rise:
-        problems.append(f"{previous_rate:.2%} before; max_rejected_increase is {rise:.2%}")
+        problems.append(
+            f"{previous_rate:.2%} before; max_rejected_increase is {rise:.2%}"
+        )
     return [
         f"{rate:.2%} of the rows are rejected, {problem}; most often: {most}{_WAY_ON}"
         for problem in problems
@@ -142,7 +173,9 @@ def check_rejection_rate(
 def rejection_bias(
     prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec
 ) -> pd.DataFrame:
-    """Compare rejected rows with kept ones, per column; each with the value (or quarter) that loses most rows."""
+    """Compare rejected rows with kept ones, per column; each with the value (or
+    quarter) that loses most rows.
+    """
     # A rare class that is set aside is reported elsewhere: it is not the schema's bias.
     counted = np.flatnonzero(~prepared.index.isin(data.set_aside.index))
     rejected = prepared.index[counted].isin(data.rejected.index)
@@ -156,11 +189,18 @@ def rejection_bias(
         present = column.notna().to_numpy()
         (apart,) = differences(column[~rejected & present], column[rejected & present])
         losses = pd.DataFrame({"value": _grouped(column), "rejected": rejected})
-        losses = losses.groupby("value", observed=True)["rejected"].agg(["size", "sum", "mean"])
+        losses = losses.groupby("value", observed=True)["rejected"].agg(
+            ["size", "sum", "mean"]
+        )
         if losses.empty:
             continue
         worst = losses.sort_values(["mean", "size"], ascending=False).iloc[0]
-        counts = (str(worst.name), int(worst["size"]), int(worst["sum"]), float(worst["mean"]))
+        counts = (
+            str(worst.name),
+            int(worst["size"]),
+            int(worst["sum"]),
+            float(worst["mean"]),
+        )
         found.append((name, *counts, apart.effect_size, apart.alarming))
     columns = ["column", "value", "rows", "rejected", "rejected_fraction"]
     return pd.DataFrame(found, columns=[*columns, "effect_size", "alarming"])

@@ -1,4 +1,6 @@
-"""Check every row against the schema: it is kept, or rejected with every rule that it breaks, never both."""
+"""Check every row against the schema: it is kept, or rejected with every rule that it
+breaks, never both.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +25,12 @@ from experiment_pipeline.storage.tables import Codes
 from experiment_pipeline.table import membership
 from experiment_pipeline.table.digests import column_part
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
-from experiment_pipeline.table.preparation import Broken, Offsets, PreparedTable, shortened
+from experiment_pipeline.table.preparation import (
+    Broken,
+    Offsets,
+    PreparedTable,
+    shortened,
+)
 from experiment_pipeline.table.schema import column_schemas, columns_of
 from experiment_pipeline.table.table import (
     Keep,
@@ -46,20 +53,25 @@ KEEP: dict[str, Literal["first", "last", False]] = {
 class Origin:
     """Where rows come from, as later stages must know it.
 
-    `raw_digest` and `raw_types` (column → dtype) are of the table as delivered, `profile` is the digest
-    of the validated rows' profile, `set_aside` names the classes that no score covers, in words.
+    `raw_digest` and `raw_types` (column → dtype) are of the table as delivered,
+    `profile` is the digest of the validated rows' profile, `set_aside` names the
+    classes that no score covers, in words.
     """
 
     raw_digest: str
     raw_types: Mapping[str, str]
     profile: str
     set_aside: tuple[str, ...]
-    offsets: Mapping[str, Offsets] = field(default_factory=dict)  # as of `PreparedTable`
+    offsets: Mapping[str, Offsets] = field(
+        default_factory=dict
+    )  # as of `PreparedTable`
 
 
 @dataclass(frozen=True, eq=False)
 class ValidatedRows:
-    """The validated rows as they are stored, and each row's place among `SETS`, one more for none."""
+    """The validated rows as they are stored, and each row's place among `SETS`, one
+    more for none.
+    """
 
     rows: pd.DataFrame
     sets: Codes
@@ -76,7 +88,9 @@ class ValidatedData:
     rejection_rate: float  # rejected rows without those set aside / all rows, in [0, 1]
     # why rows are rejected, the most frequent first. A row counts for each reason.
     reasons: Sequence[Counted]
-    notes: tuple[str, ...] = ()  # what was left out, filled or tolerated, for people to read
+    notes: tuple[
+        str, ...
+    ] = ()  # what was left out, filled or tolerated, for people to read
     # class (k,) of each rejected row whose only fault is that its class is too rare
     set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
     # what the schema counts, in the same order for any rows of the same columns
@@ -89,11 +103,15 @@ class ValidatedData:
         raw_types: Mapping[str, str] = MappingProxyType({}),
         profile: str = "",
     ) -> ValidatedRows:
-        """Return the validated rows of `prepared` with what later stages must know of them."""
+        """Return the validated rows of `prepared` with what later stages must know of
+        them.
+        """
         set_aside = tuple(membership.set_aside_in_words(self.set_aside))
         origin = Origin(raw_digest, raw_types, profile, set_aside, prepared.offsets)
         places = prepared.frame.index.get_indexer(self.validated.index)
-        return ValidatedRows(self.validated, membership.codes_of(prepared.sets)[places], origin)
+        return ValidatedRows(
+            self.validated, membership.codes_of(prepared.sets)[places], origin
+        )
 
 
 def validate(
@@ -104,15 +122,20 @@ def validate(
     validation: Validation | None = None,
     keep: Keep = in_memory,
 ) -> ValidatedData:
-    """Separate the rows that satisfy the schema from those that do not; uniqueness is checked last.
+    """Separate the rows that satisfy the schema from those that do not; uniqueness is
+    checked last.
 
     `spec` is None for rows to predict on, which have a `validation` of their own.
-    Raises InvalidSchema: schema and table contradict each other; DataError: no row is left;
+    Raises InvalidSchema: schema and table contradict each other; DataError: no row is
+    left;
     UnusableTable: the table has a column `rejection_reasons`.
     """
     index = prepared.frame.index
     if REASONS in raw.columns:
-        rule, fix = "this name is reserved for the reasons of rejected rows", "Rename it."
+        rule, fix = (
+            "this name is reserved for the reasons of rejected rows",
+            "Rename it.",
+        )
         raise UnusableTable(f"column {REASONS}", rule, fix)
     columns, broken, rare = _checked(prepared, schema, spec, validation, keep)
     intact, reasons = _intact(broken, len(index)), count_reasons(broken)
@@ -126,7 +149,8 @@ def validate(
     return ValidatedData(
         validated=of_columns(kept, kept_index(index[intact], keep)),
         rejected=with_columns(
-            rows_at(raw, rejected, keep), {REASONS: keep(rejection_reasons(broken, rejected))}
+            rows_at(raw, rejected, keep),
+            {REASONS: keep(rejection_reasons(broken, rejected))},
         ),
         rejection_rate=float(len(rejected) - len(rare)) / len(index),
         reasons=reasons,
@@ -147,7 +171,9 @@ def _checked(
     validation: Validation | None,
     keep: Keep,
 ) -> tuple[dict[str, CheckedColumn], list[Broken], pd.Series]:
-    """Return the checked columns, every broken rule, and the class of rows of rare classes."""
+    """Return the checked columns, every broken rule, and the class of rows of rare
+    classes.
+    """
     index = prepared.frame.index
     schemas = column_schemas(map(str, prepared.frame.columns), schema)
     columns, broken = check_columns(prepared, schemas, spec, validation, keep)
@@ -158,14 +184,18 @@ def _checked(
     rare = pd.Series(dtype="str")
     if spec is not None:
         broken += _check_duplicates(columns, _intact(broken, len(index)), spec)
-        rare = _rows_of_rare_classes(columns, _intact(broken, len(index)), prepared, spec)
+        rare = _rows_of_rare_classes(
+            columns, _intact(broken, len(index)), prepared, spec
+        )
         at, rule = index.get_indexer(rare.index), "is a class with too few rows"
         broken.append(Broken(str(rare.name), rule, at, rare))
     return columns, [one for one in broken if len(one.positions)], rare
 
 
 def no_rows_left(rows: int, reasons: Sequence[Counted]) -> DataError:
-    """Return the error that all rows break the schema; the most frequent reasons are first."""
+    """Return the error that all rows break the schema; the most frequent reasons are
+    first.
+    """
     return DataError(
         "the schema",
         f"all {rows} rows break it; most often: {'; '.join(one.reason for one in reasons[:3])}",
@@ -184,7 +214,9 @@ def _rows_of_rare_classes(
     if sets.empty or spec.task == "regression" or spec.target not in columns:
         return none
     target = columns[spec.target].of_rows(intact).set_axis(prepared.frame.index[intact])
-    if spec.validation.rare_classes == "stop" or not membership.may_have_rare_classes(target):
+    if spec.validation.rare_classes == "stop" or not membership.may_have_rare_classes(
+        target
+    ):
         return none
     return target[target.isin(membership.rare_classes_in(target, sets))]
 
@@ -221,7 +253,9 @@ def check_columns(
             if len(missing):
                 missing_target = Broken(None, "target is missing", missing)
                 broken.append(missing_target)
-        checked = check_column(column, schemas[name], positions, lenience, missing_target)
+        checked = check_column(
+            column, schemas[name], positions, lenience, missing_target
+        )
         if checked.fitting is not column:
             checked = replace(checked, fitting=keep(checked.fitting))
         columns[name] = checked
@@ -236,7 +270,9 @@ def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
         fix = f"Write preparation: types: {{{name}: number}}, or name another column."
         raise UnusableTable(f"sample_weight {name}", rule, fix)
     positions = np.delete(np.arange(len(cells) + len(column.left_out)), column.left_out)
-    known = np.concatenate([np.empty(0, int), *(rule.positions for rule in column.broken)])
+    known = np.concatenate(
+        [np.empty(0, int), *(rule.positions for rule in column.broken)]
+    )
     weights = numbers_of(cells)
     odd = ~(np.isfinite(weights) & (weights > 0)) & ~np.isin(positions, known)
     rule = "is not a positive number, which sample_weight asks for"
@@ -246,7 +282,9 @@ def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
 def _check_rows(
     index: pd.Index, columns: Mapping[str, CheckedColumn], schema: pa.DataFrameSchema
 ) -> Sequence[Broken]:
-    """Apply the checks over several columns, if all are there; a cell of the wrong type counts as missing."""
+    """Apply the checks over several columns, if all are there; a cell of the wrong type
+    counts as missing.
+    """
     broken = []
     for check in schema.checks:
         names = columns_of(check)
@@ -276,10 +314,14 @@ def _check_unique(
     for name, rule in schemas.items():
         if rule.unique:
             cells = columns[name].of_rows(intact)
-            twice = (cells.duplicated(keep=KEEP[rule.report_duplicates]) & cells.notna()).to_numpy()
+            twice = (
+                cells.duplicated(keep=KEEP[rule.report_duplicates]) & cells.notna()
+            ).to_numpy()
             broken.append(Broken(name, "is not unique", rows[twice], cells[twice]))
     if schema.unique and set(schema.unique) <= columns.keys():
-        table = pd.DataFrame({name: columns[name].of_rows(intact) for name in schema.unique})
+        table = pd.DataFrame(
+            {name: columns[name].of_rows(intact) for name in schema.unique}
+        )
         repeated = table.duplicated(keep=KEEP[schema.report_duplicates])
         twice = (repeated & table.notna().any(axis="columns")).to_numpy()
         broken.append(Broken(None, "is not unique", rows[twice], table[twice]))

@@ -1,1 +1,3 @@
-"""validation_report: the choice on rows that were not used to make it, its gates, the decision."""
+"""validation_report: the choice on rows that were not used to make it, its gates, the
+decision.
+"""

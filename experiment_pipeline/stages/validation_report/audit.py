@@ -1,4 +1,6 @@
-"""The audit by groups: how the model treats groups of validation rows, as record rows and as a section."""
+"""The audit by groups: how the model treats groups of validation rows, as record rows
+and as a section.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,10 +9,21 @@ from dataclasses import astuple
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import Block, Bullets, Paragraph, Section, TableBlock
+from experiment_pipeline.reporting.document import (
+    Block,
+    Bullets,
+    Paragraph,
+    Section,
+    TableBlock,
+)
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS, MEANINGS, Classes, compare_groups
+from experiment_pipeline.statistics.groups import (
+    FEWEST_CLUSTERS,
+    MEANINGS,
+    Classes,
+    compare_groups,
+)
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.kinds import groups_of
@@ -21,24 +34,43 @@ _UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def audit(
-    spec: ExperimentSpec, rows: pd.DataFrame, predicted: SetPrediction, cut: float, of: Classes
+    spec: ExperimentSpec,
+    rows: pd.DataFrame,
+    predicted: SetPrediction,
+    cut: float,
+    of: Classes,
 ) -> Iterator[AuditRow]:
-    """Audit the columns of the experiment; `rows` (n, columns) are prepared, `of` are their classes."""
+    """Audit the columns of the experiment; `rows` (n, columns) are prepared, `of` are
+    their classes.
+    """
     for column in spec.audited:
         names, codes = groups_of(rows[column])
         compared = dict[str, tuple[str, int, Interval]]()
         for one in compare_groups(codes, predicted, cut, of):
             for code, name in enumerate(names):
-                yield _row(column, one.name, name, one.rows[code], one.known.get(code, _UNKNOWN))
+                yield _row(
+                    column,
+                    one.name,
+                    name,
+                    one.rows[code],
+                    one.known.get(code, _UNKNOWN),
+                )
             for kind, high, low, value in one.extremes():
-                ends, counted = f"{names[high]} and {names[low]}", one.rows[[high, low]].sum()
+                ends, counted = (
+                    f"{names[high]} and {names[low]}",
+                    one.rows[[high, low]].sum(),
+                )
                 compared[f"{one.name}_{kind}"] = ends, counted, value
         for kind, worst in ((_DIFFERENCE, max), (_RATIO, min)):
             odds = [compared[name + kind] for name in _ODDS if name + kind in compared]
             if len(odds) == len(_ODDS):
                 ends, counted, _ = worst(odds, key=lambda one: one[2].estimate)
                 each = zip(*(astuple(one[2])[:3] for one in odds), strict=True)
-                compared[f"equalized_odds{kind}"] = ends, counted, Interval(*map(worst, each))
+                compared[f"equalized_odds{kind}"] = (
+                    ends,
+                    counted,
+                    Interval(*map(worst, each)),
+                )
         for measure, found in compared.items():
             yield _row(column, measure, *found)
 
@@ -46,7 +78,9 @@ def audit(
 def _row(column: str, measure: str, group: str, rows: int, of: Interval) -> AuditRow:
     ends = ("value", of.estimate), ("low", of.low), ("high", of.high)
     known = {name: None if math.isnan(end) else end for name, end in ends}
-    return AuditRow(column_name=column, group_name=group, measure=measure, rows=int(rows), **known)
+    return AuditRow(
+        column_name=column, group_name=group, measure=measure, rows=int(rows), **known
+    )
 
 
 def section(audited: Sequence[AuditRow]) -> Iterator[Section]:

@@ -1,8 +1,10 @@
-"""Which features the choice uses and how, where it is weakest, whether it decays, and interval coverage.
+"""Which features the choice uses and how, where it is weakest, whether it decays, and
+interval coverage.
 
-Importance and partial dependence are measured with the train-only fit on test rows, in a time
-bounded by that of the search; the measures are in `statistics/importance.py`. Segments are parts
-of the validation set, horizons its stretches of time. In: a fitted pipeline and the sets, predictions.
+Importance and partial dependence are measured with the train-only fit on test rows, in
+a time bounded by that of the search; the measures are in `statistics/importance.py`.
+Segments are parts of the validation set, horizons its stretches of time. In: a fitted
+pipeline and the sets, predictions.
 Out: frozen `Usage`, `Segment`s.
 """
 
@@ -21,7 +23,13 @@ from experiment_pipeline.statistics.calibration import most_frequent, sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import MICROSECOND, times_of
-from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of, numbers_of, parts_of
+from experiment_pipeline.table.kinds import (
+    QUANTITIES,
+    TEXTS,
+    kind_of,
+    numbers_of,
+    parts_of,
+)
 from experiment_pipeline.table.membership import cut_by_order
 from experiment_pipeline.table.table import of_columns
 
@@ -46,7 +54,9 @@ class Dependence:
     feature: str
     values: tuple[str, ...]  # v values as text
     places: tuple[float, ...]  # v positions on an axis; empty for categories
-    marks: tuple[float, ...]  # quantiles of a number; of categories the share of rows of each
+    marks: tuple[
+        float, ...
+    ]  # quantiles of a number; of categories the share of rows of each
     curves: tuple[str, ...]  # what is predicted: classes, or the target
     means: tuple[tuple[float, ...], ...]  # per curve v mean predictions
 
@@ -76,37 +86,61 @@ def usage(
 ) -> Usage | None:
     """Measure the use of features; None where shuffling each once would take too long.
 
-    `train_only` is the fit of the search on these sets, `cut` the exported threshold. It may take
-    `seconds` of wall time; an encoded row is predicted in `seconds_per_row` on one core.
+    `train_only` is the fit of the search on these sets, `cut` the exported threshold.
+    It may take `seconds` of wall time; an encoded row is predicted in `seconds_per_row`
+    on one core.
     """
     from experiment_pipeline.stages.search.learners.learner import Clock
     from experiment_pipeline.stages.search.voting import TakenApart
 
     parts = TakenApart.of(train_only)
-    columns, test, names, weights = parts.columns, sets.test, list(sets.features), sets.w_test
-    made = parts.own is not None or not columns.keys() <= {*names}  # columns of several features
+    columns, test, names, weights = (
+        parts.columns,
+        sets.test,
+        list(sets.features),
+        sets.w_test,
+    )
+    made = parts.own is not None or not columns.keys() <= {
+        *names
+    }  # columns of several features
     if made:
-        # Shuffled before encoding: a cell is the row whose value a feature takes. A transformer is not thread-safe.
-        columns, workers = {name: np.array([place]) for place, name in enumerate(names)}, 1
+        # Shuffled before encoding: a cell is the row whose value a feature takes. A
+        # transformer is not thread-safe.
+        columns, workers = (
+            {name: np.array([place]) for place, name in enumerate(names)},
+            1,
+        )
         with Clock() as clock:
             parts.encode(some := test.iloc[: importance.MOST_ROWS][names])
         seconds_per_row += clock.wall_seconds / len(some)
     shape = len(columns), sum(map(len, columns.values()))
-    effort = importance.Effort.within(workers * seconds, seconds_per_row, len(test), shape)
+    effort = importance.Effort.within(
+        workers * seconds, seconds_per_row, len(test), shape
+    )
     if effort is None:
         return None
 
     def encode(at: np.ndarray) -> Any:
-        return np.tile(at[:, None], len(names)) if made else parts.encode(test.iloc[at][names])
+        return (
+            np.tile(at[:, None], len(names))
+            if made
+            else parts.encode(test.iloc[at][names])
+        )
 
     def predict(cells: np.ndarray) -> np.ndarray:
         if made:
-            taken = {name: test[name].iloc[cells[:, of[0]]] for name, of in columns.items()}
+            taken = {
+                name: test[name].iloc[cells[:, of[0]]] for name, of in columns.items()
+            }
             cells = parts.encode(of_columns(taken, pd.RangeIndex(len(cells))))
         return parts.predict(cells, sets.task, sets.classes)
 
     shuffled = importance.spread_evenly(len(test), effort.rows)
-    given = (importance.scored_by(spec.metric, cut), sets.y_test[shuffled], effort.repeats)
+    given = (
+        importance.scored_by(spec.metric, cut),
+        sets.y_test[shuffled],
+        effort.repeats,
+    )
     ranked = importance.permutation_importance(
         *(predict, encode(shuffled), columns, *given),
         weights=None if weights is None else weights[shuffled],
@@ -115,14 +149,20 @@ def usage(
     )
     known = Usage(spec.metric, effort.rows, effort.repeats, ranked, (), 0)
     first = [one.feature for one in ranked if one.drop > 0][:MOST_FEATURES]
-    rows = importance.affordable_rows(_DEPENDENCE * seconds, seconds_per_row, len(test), len(first))
+    rows = importance.affordable_rows(
+        _DEPENDENCE * seconds, seconds_per_row, len(test), len(first)
+    )
     if not ranked or not rows:
         return known
     cells = encode(at := importance.spread_evenly(len(test), rows))
     cells = cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
     shown = test.iloc[at]
-    curves = (_dependence(sets, shown[name], cells, columns[name], predict) for name in first)
-    return replace(known, dependence=tuple(filter(None, curves)), rows_of_dependence=rows)
+    curves = (
+        _dependence(sets, shown[name], cells, columns[name], predict) for name in first
+    )
+    return replace(
+        known, dependence=tuple(filter(None, curves)), rows_of_dependence=rows
+    )
 
 
 def _dependence(
@@ -132,7 +172,9 @@ def _dependence(
     columns: np.ndarray,
     predict: Callable[[np.ndarray], np.ndarray],
 ) -> Dependence | None:
-    """The curve of one feature of a sample; None for a type without an axis, or a constant."""
+    """The curve of one feature of a sample; None for a type without an axis, or a
+    constant.
+    """
     kind = kind_of(column)
     places: tuple[float, ...] = ()
     if kind in QUANTITIES:
@@ -146,12 +188,17 @@ def _dependence(
         at = order[share.round().astype(np.int64)]
         positions = at[np.unique(every[at], return_index=True)[1]]
         places = tuple(every[positions].tolist())
-        marks = tuple(np.quantile(every[order], np.linspace(0, 1, _MOST_MARKS)).tolist())
+        marks = tuple(
+            np.quantile(every[order], np.linspace(0, 1, _MOST_MARKS)).tolist()
+        )
         values = [numbers.score(place) for place in places]
     elif kind in TEXTS | {"boolean"}:
         # The most frequent values, and missing values.
         counts = column.value_counts().head(_MOST_CATEGORIES)
-        named = [(numbers.shown(value), column == value) for value in counts[counts > 0].index]
+        named = [
+            (numbers.shown(value), column == value)
+            for value in counts[counts > 0].index
+        ]
         named += [("missing", column.isna())] if column.hasnans else []
         masks = [mask.fillna(value=False).to_numpy(dtype=bool) for _, mask in named]
         positions = np.array([mask.argmax() for mask in masks], dtype=np.int64)
@@ -161,15 +208,21 @@ def _dependence(
         return None
     if len(positions) < 2:
         return None
-    means = importance.partial_dependence(predict, encoded, columns, encoded[positions][:, columns])
+    means = importance.partial_dependence(
+        predict, encoded, columns, encoded[positions][:, columns]
+    )
     if means.ndim == 1:
         shown = {sets.target if sets.classes is None else str(sets.classes[1]): means}
     else:
         classes = sets.classes or ()
         rows = np.bincount(sets.y_test.astype(np.int64), minlength=len(classes))
-        shown = {str(classes[k]): means[:, k] for k in most_frequent(rows, _MOST_CURVES)}
+        shown = {
+            str(classes[k]): means[:, k] for k in most_frequent(rows, _MOST_CURVES)
+        }
     curves = tuple(tuple(mean.tolist()) for mean in shown.values())
-    return Dependence(str(column.name), tuple(values), places, marks, tuple(shown), curves)
+    return Dependence(
+        str(column.name), tuple(values), places, marks, tuple(shown), curves
+    )
 
 
 @dataclass(frozen=True)
@@ -181,8 +234,8 @@ class Segment:
     rows: int  # their number
     score: interval.Interval  # of the model on them, with its own 95 % interval
     expected: float  # the score to expect there, by `ExpectedScores`
-    # whether the score is significantly worse than that after a Bonferroni correction for the
-    # number of segments
+    # whether the score is significantly worse than that after a Bonferroni correction
+    # for the number of segments
     clearly_worse: bool
 
 
@@ -193,10 +246,12 @@ def weakest_segments(
     metric: str,
     threshold: float = 0.5,
 ) -> tuple[Segment, ...] | None:
-    """Return the segments of a set that score furthest below what is expected there, the worst first.
+    """Return the segments of a set that score furthest below what is expected there,
+    the worst first.
 
-    `frame` (n, columns) holds the predicted rows, prepared; segments are of the first MOST_COLUMNS features.
-    Of many rows, every k-th is used. None: no segment has FEWEST_ROWS.
+    `frame` (n, columns) holds the predicted rows, prepared; segments are of the first
+    MOST_COLUMNS features. Of many rows, every k-th is used. None: no segment has
+    FEWEST_ROWS.
     """
     frame, predicted = _every_kth(frame, predicted)
     parts = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
@@ -207,7 +262,9 @@ def weakest_segments(
     weak = []
     for column, value, mask in parts:
         expected, spread = scores.of(mask)
-        bounds = interval.by_skewness(spread, interval.quantile(spread.degrees_of_freedom, level))
+        bounds = interval.by_skewness(
+            spread, interval.quantile(spread.degrees_of_freedom, level)
+        )
         gap = interval.Interval(spread.estimate, *bounds, level)
         if metrics.better(metric, 0.0, gap.estimate) and np.isfinite(gap.estimate):
             best_case = metrics.better_bound(metric, gap)
@@ -219,7 +276,9 @@ def weakest_segments(
     return tuple(segment for _, segment in weak[:_WEAKEST])
 
 
-def _every_kth(frame: pd.DataFrame, predicted: SetPrediction) -> tuple[pd.DataFrame, SetPrediction]:
+def _every_kth(
+    frame: pd.DataFrame, predicted: SetPrediction
+) -> tuple[pd.DataFrame, SetPrediction]:
     classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
     some = slice(None, None, -(-len(predicted.y) * classes // (2 * MOST_ROWS)))
     return frame.iloc[some], predicted.rows(some)
@@ -232,10 +291,12 @@ def by_horizon(
     predicted: SetPrediction,
     threshold: float = 0.5,
 ) -> tuple[Segment, ...]:
-    """Return up to four stretches of time of a set that is later than the fitted rows, in order.
+    """Return up to four stretches of time of a set that is later than the fitted rows,
+    in order.
 
-    Their values are the time since the last fitted row. One is clearly worse if it is significantly further
-    below its expected score than the first. Empty: no split by time, too few rows, or a user's metric.
+    Their values are the time since the last fitted row. One is clearly worse if it is
+    significantly further below its expected score than the first. Empty: no split by
+    time, too few rows, or a user's metric.
     """
     frame, predicted = _every_kth(frame, predicted)
     metric, stretches = spec.metric, list(_horizons(spec, fitted, frame))
@@ -253,29 +314,44 @@ def by_horizon(
     return tuple(found)
 
 
-def _horizons(spec: ExperimentSpec, fitted: pd.DataFrame, frame: pd.DataFrame) -> Iterator[_Part]:
-    """Cut rows by the time since the last fitted row, as `parts_of` does by a feature."""
+def _horizons(
+    spec: ExperimentSpec, fitted: pd.DataFrame, frame: pd.DataFrame
+) -> Iterator[_Part]:
+    """Cut rows by the time since the last fitted row, as `parts_of` does by a
+    feature.
+    """
     split, most = spec.split, min(_HORIZONS, len(frame) // FEWEST_ROWS)
     if not isinstance(split, TimeSplit) or most < 2:
         return
-    times, last = (times_of(rows, split.column, pd.Timedelta(0))[0] for rows in (frame, fitted))
+    times, last = (
+        times_of(rows, split.column, pd.Timedelta(0))[0] for rows in (frame, fitted)
+    )
     after, unit = times - last.max(), ""
     if kind_of(frame[split.column]) == "datetime":
         after, unit = after * (MICROSECOND / pd.Timedelta("1 day")), " days"
     stretch, _ = cut_by_order(after, [1 / most] * most)
     for mask in (stretch == number for number in np.unique(stretch)):
-        yield split.column, f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}", mask
+        yield (
+            split.column,
+            f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}",
+            mask,
+        )
 
 
 @dataclass(frozen=True)
 class CoverageCheck:
-    """The coverage that intervals or sets promise for new rows, and their coverage on the validation set."""
+    """The coverage that intervals or sets promise for new rows, and their coverage on
+    the validation set.
+    """
 
     coverage: float  # the share of rows that is promised
     calibrated: Calibrated  # on rows that the fit had not seen
     size: float = 0.0  # mean width of intervals, or mean number of classes in a set
-    at_most: float = 0.0  # upper bound of the share of rows that are held, at the level of gates
-    # all rows, by class and time, the least covered by feature; empty: too few calibration rows
+    at_most: float = (
+        0.0  # upper bound of the share of rows that are held, at the level of gates
+    )
+    # all rows, by class and time, the least covered by feature; empty: too few
+    # calibration rows
     parts: tuple[Segment, ...] = ()
 
 
@@ -291,17 +367,22 @@ def check_coverage(
     fitted: pd.DataFrame,
     level: float = interval.LEVEL,
 ) -> CoverageCheck:
-    """Check the coverage of intervals or sets on the predicted rows `frame`; of many, every k-th is used.
+    """Check the coverage of intervals or sets on the predicted rows `frame`; of many,
+    every k-th is used.
 
-    Parts are by `features`, and by time since the `fitted` rows; `level` is that of gates. The coverage's
-    intervals allow for the sampling of calibration rows, its significance also for the number of parts.
+    Parts are by `features`, and by time since the `fitted` rows; `level` is that of
+    gates. The coverage's intervals allow for the sampling of calibration rows, its
+    significance also for the number of parts.
     """
     if (bounds := calibrated.at(coverage := spec.coverage or 0.9)) is None:
         return CoverageCheck(coverage, calibrated)
     frame, predicted = _every_kth(frame, predicted)
     if calibrated.classes:
         sets = sets_of(predicted.prediction, bounds)
-        hits, size = sets[np.arange(len(sets)), predicted.y.astype(np.int64)], sets.sum(axis=1)
+        hits, size = (
+            sets[np.arange(len(sets)), predicted.y.astype(np.int64)],
+            sets.sum(axis=1),
+        )
     else:
         ends = calibrated.columns(coverage, None, frame, predicted.prediction)
         hits = (ends["lower"] <= predicted.y) & (predicted.y <= ends["upper"])
@@ -309,7 +390,10 @@ def check_coverage(
     factor, called = 1 + len(hits) / calibrated.rows, np.ones(len(hits))
     held = replace(predicted, y=hits * 1.0, prediction=called, variance_factor=factor)
     most = _spread_as_alone(held).interval("accuracy", level=level).high
-    masks = [(spec.target, str(one), predicted.y == k) for k, one in enumerate(calibrated.classes)]
+    masks = [
+        (spec.target, str(one), predicted.y == k)
+        for k, one in enumerate(calibrated.classes)
+    ]
     masks = [("all rows", "", hits | True), *(one for one in masks if one[2].any())]
     first = [*masks, *_horizons(spec, fitted, frame)]
     by_feature = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
@@ -318,14 +402,22 @@ def check_coverage(
     def part(column: str, value: str, mask: np.ndarray) -> Segment:
         rows = _spread_as_alone(held.rows(mask))
         below = rows.interval("accuracy", level=each).high < coverage
-        return Segment(column, value, len(rows.y), rows.interval("accuracy"), coverage, below)
+        return Segment(
+            column, value, len(rows.y), rows.interval("accuracy"), coverage, below
+        )
 
-    weak = sorted((part(*one) for one in by_feature), key=lambda one: one.score.estimate)
+    weak = sorted(
+        (part(*one) for one in by_feature), key=lambda one: one.score.estimate
+    )
     parts = (*(part(*one) for one in first), *weak[:_LEAST_COVERED])
     return CoverageCheck(coverage, calibrated, float(size.mean()), most, parts)
 
 
 def _spread_as_alone(rows: SetPrediction) -> SetPrediction:
-    """The rows, as independent ones if that gives the wider interval: few clusters may vary less by chance."""
+    """The rows, as independent ones if that gives the wider interval: few clusters may
+    vary less by chance.
+    """
     alone = replace(rows, clusters=np.arange(len(rows.y)))
-    return max(rows, alone, key=lambda one: (of := one.interval("accuracy")).high - of.low)
+    return max(
+        rows, alone, key=lambda one: (of := one.interval("accuracy")).high - of.low
+    )

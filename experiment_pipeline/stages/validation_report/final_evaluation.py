@@ -1,7 +1,9 @@
-"""The final evaluation: refit the choice, score it once on the validation set, explain the result.
+"""The final evaluation: refit the choice, score it once on the validation set, explain
+the result.
 
-In: the choice, its stored models, the three sets. Out: a `FinalEvaluation` with the pipeline that
-would be exported, and its files. Ledger, registry and storage are the caller's.
+In: the choice, its stored models, the three sets. Out: a `FinalEvaluation` with the
+pipeline that would be exported, and its files. Ledger, registry and storage are the
+caller's.
 """
 
 import math
@@ -22,9 +24,19 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report import effects, gates, page, pictures, referee
+from experiment_pipeline.stages.validation_report import (
+    effects,
+    gates,
+    page,
+    pictures,
+    referee,
+)
 from experiment_pipeline.stages.validation_report.audit import audit
-from experiment_pipeline.stages.validation_report.effects import CoverageCheck, Segment, Usage
+from experiment_pipeline.stages.validation_report.effects import (
+    CoverageCheck,
+    Segment,
+    Usage,
+)
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import (
     NextSearch,
@@ -41,7 +53,11 @@ from experiment_pipeline.statistics.scores import SetPrediction, linearise
 from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside, some_rows
 from experiment_pipeline.storage.tables import to_parquet
-from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows, resampling_clusters
+from experiment_pipeline.table.clusters import (
+    FITTED_ROWS,
+    FittedRows,
+    resampling_clusters,
+)
 from experiment_pipeline.table.digests import INDEX, row_hashes
 from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.table import with_only
@@ -54,11 +70,13 @@ REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "mode
 JUDGED, NEXT_SEARCH = "validation_rows.parquet", "next_search.yaml"
 PREDICTED = "predicted_rows.parquet"
 _MOST_FEATURES, _MOST_TEST_ROWS = 10, 1_000  # of PREDICTED
-# Time for the importance of features: a share of the search's CPU time; least and most wall seconds.
+# Time for the importance of features: a share of the search's CPU time; least and most
+# wall seconds.
 _SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.075, 1.0, 10.0
 # Reserved for charts and files, which follow the optional parts.
 _TO_DRAW_SECONDS = 1.5
-# More rows hardly narrow the interval of validation minus test score. Gates use all rows.
+# More rows hardly narrow the interval of validation minus test score. Gates use all
+# rows.
 MOST_ROWS_OF_GAP = 20_000
 _TOO_LONG = (
     "the importance of features is not computed: shuffling each of them once would take longer "
@@ -93,13 +111,18 @@ class FinalEvaluation:
     rows: pd.DataFrame  # PREDICTED_ROWS
 
     def files(self, fitted_rows: FittedRows) -> dict[str, bytes]:
-        """Return the evaluation as files, name → content; `fitted_rows`: what the pipeline was fitted on."""
+        """Return the evaluation as files, name → content; `fitted_rows`: what the
+        pipeline was fitted on.
+        """
         from experiment_pipeline.storage.persistence import to_bytes
 
         report, following = self.report, self.next_search
         document = page.build_document(report, following, self.charts)
-        # Not in the Markdown: it goes into event logs, where no row of the table belongs.
-        shown = replace(document, sections=(*document.sections, page.worst_rows(report, self.rows)))
+        # Not in the Markdown: it goes into event logs, where no row of the table
+        # belongs.
+        shown = replace(
+            document, sections=(*document.sections, page.worst_rows(report, self.rows))
+        )
         return {
             REPORT: report.to_json().encode(),
             MARKDOWN: render(document).encode(),
@@ -130,9 +153,10 @@ def evaluate(
 ) -> FinalEvaluation:
     """Judge the chosen configuration on rows that were not used to fit or choose it.
 
-    `validation` (n, columns) is prepared, `delivered` the whole table as delivered. `current` are
-    the versions to compare with, which may run `trusted` code; `conditions` are those of the data analysis.
-    `evidence` is called when a gate fails; without `seconds_left`, optional parts are left out.
+    `validation` (n, columns) is prepared, `delivered` the whole table as delivered.
+    `current` are the versions to compare with, which may run `trusted` code;
+    `conditions` are those of the data analysis. `evidence` is called when a gate fails;
+    without `seconds_left`, optional parts are left out.
     """
     choice = _Choice(spec, sets, trained, validation, delivered, workers)
     on_validation, of_search, uncalibrated = choice.predicted()
@@ -144,7 +168,15 @@ def evaluate(
         on_test, on_validation, cut, level, left, wanted
     )
     same = some_rows(delivered, choice.places)
-    given = (trusted, trained.result.fingerprint, on_validation, cut, same, sets.classes, level)
+    given = (
+        trusted,
+        trained.result.fingerprint,
+        on_validation,
+        cut,
+        same,
+        sets.classes,
+        level,
+    )
     y, w = choice.fitted
     report = judge(
         *(spec, board.chosen, on_validation, of_search, on_test, y, sets.classes),
@@ -163,18 +195,28 @@ def evaluate(
         conditions=conditions,
     )
     missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
-    asked, made = choice.asked(report, on_validation, seconds_left()), choice.parts.generated
+    asked, made = (
+        choice.asked(report, on_validation, seconds_left()),
+        choice.parts.generated,
+    )
     known = {"evidence": asked, "receipts": board.receipts, "generated": made}
     report = replace(report, notes=(*report.notes, *trained.notes, *missing), **known)
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
-    following = None if report.accepted else next_search(spec, board, report, evidence())
-    rows, judged = choice.rows(report, on_validation, on_test), choice.judged(on_validation, cut)
+    following = (
+        None if report.accepted else next_search(spec, board, report, evidence())
+    )
+    rows, judged = (
+        choice.rows(report, on_validation, on_test),
+        choice.judged(on_validation, cut),
+    )
     return FinalEvaluation(report, following, choice.exported, charts, judged, rows)
 
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
-    """The chosen configuration's fits, and the rows that they were fitted on and are judged on."""
+    """The chosen configuration's fits, and the rows that they were fitted on and are
+    judged on.
+    """
 
     spec: ExperimentSpec
     sets: TrainingSets
@@ -201,7 +243,9 @@ class _Choice:
     @property
     def fitted_on(self) -> pd.DataFrame:
         """The rows of the exported fit."""
-        return self.sets.train if self.spec.export.refit == "none" else self.sets.every_row
+        return (
+            self.sets.train if self.spec.export.refit == "none" else self.sets.every_row
+        )
 
     @cached_property
     def exported(self) -> Any:
@@ -226,11 +270,14 @@ class _Choice:
     def predict(self, parts: Any, rows: pd.DataFrame) -> np.ndarray:
         """Return the predictions of a fit for prepared rows."""
         sets, features = self.sets, with_only(rows, self.sets.features)
-        return np.asarray(parts.predict_rows(features, sets.task, sets.classes, self.workers))
+        return np.asarray(
+            parts.predict_rows(features, sets.task, sets.classes, self.workers)
+        )
 
     def predicted(self) -> tuple[SetPrediction, SetPrediction, SetPrediction | None]:
-        """The validation rows as predicted by the exported fit; by the fit of the search, at most
-        MOST_ROWS_OF_GAP evenly spread rows; and by the exported fit without its calibrators, if any.
+        """The validation rows as predicted by the exported fit; by the fit of the
+        search, at most MOST_ROWS_OF_GAP evenly spread rows; and by the exported fit
+        without its calibrators, if any.
         """
         from experiment_pipeline.stages.search.averaging import uncalibrated
         from experiment_pipeline.stages.search.voting import TakenApart
@@ -260,21 +307,39 @@ class _Choice:
         level: float,
         left: float,
         wanted: float,
-    ) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck]:
-        """The use of features on rows that the fit has not seen; of validation, weakest segments, horizons
-        and coverage. `left`: seconds of the budget; `wanted`: seconds for the use of features.
+    ) -> tuple[
+        Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck
+    ]:
+        """The use of features on rows that the fit has not seen; of validation, weakest
+        segments, horizons and coverage. `left`: seconds of the budget; `wanted`:
+        seconds for the use of features.
         """
-        spec, sets, rows, features = self.spec, self.sets, self.validation, self.sets.features
+        spec, sets, rows, features = (
+            self.spec,
+            self.sets,
+            self.validation,
+            self.sets.features,
+        )
         tested = with_only(sets.test[sets.once], features), on_test.rows(sets.once)
-        held = (rows, on_validation, features if left > 0 else (), self.fitted_on, level)
-        coverage = effects.check_coverage(spec, Calibrated.on(*tested, sets.classes), *held)
+        held = (
+            rows,
+            on_validation,
+            features if left > 0 else (),
+            self.fitted_on,
+            level,
+        )
+        coverage = effects.check_coverage(
+            spec, Calibrated.on(*tested, sets.classes), *held
+        )
         if left <= 0:
             return None, None, (), coverage
         horizons = effects.by_horizon(spec, self.fitted_on, rows, on_validation, cut)
         train_only = self.train_only
         if sets.folds:
             sets = sets.folds[0].sets
-            once = spec.model_copy(update={"export": spec.export.model_copy(update={"fits": 1})})
+            once = spec.model_copy(
+                update={"export": spec.export.model_copy(update={"fits": 1})}
+            )
             train_only = self.trained.refitted(sets.train, sets, once)
         used = effects.usage(
             *(spec, train_only, sets, cut),
@@ -283,17 +348,26 @@ class _Choice:
             workers=self.workers,
         )
         given = (rows, features, on_validation, spec.metric, cut)
-        weakest = None if metric_of(spec.metric).is_own else effects.weakest_segments(*given)
+        weakest = (
+            None if metric_of(spec.metric).is_own else effects.weakest_segments(*given)
+        )
         return used, weakest, horizons, coverage
 
     def asked(
         self, report: ValidationReport, on_validation: SetPrediction, left: float
     ) -> tuple[EvidenceRow, ...]:
-        """What a referee asks; the linear model is fitted on the same rows as the exported one."""
+        """What a referee asks; the linear model is fitted on the same rows as the
+        exported one.
+        """
         from experiment_pipeline.stages.search.learners.learner import Clock
         from experiment_pipeline.stages.search.voting import TakenApart
 
-        spec, sets, validation, fitted_on = self.spec, self.sets, self.validation, self.fitted_on
+        spec, sets, validation, fitted_on = (
+            self.spec,
+            self.sets,
+            self.validation,
+            self.fitted_on,
+        )
         own, seconds = self.parts, max(min(left - _TO_DRAW_SECONDS, _MOST_SECONDS), 0.0)
         challenger: referee.Linear | str = "the search has none"
         if (linear := self.trained.linear) is not None:
@@ -302,21 +376,37 @@ class _Choice:
             if key == report.configuration:
                 challenger = "it is this model"
             elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):
-                parts = TakenApart.of(linear.refitted(fitted_on, sets, spec, self.workers))
-                predicted = replace(on_validation, prediction=self.predict(parts, validation))
-                # Where halving stopped it at a small rung, it has no predictions of all test rows.
+                parts = TakenApart.of(
+                    linear.refitted(fitted_on, sets, spec, self.workers)
+                )
+                predicted = replace(
+                    on_validation, prediction=self.predict(parts, validation)
+                )
+                # Where halving stopped it at a small rung, it has no predictions of all
+                # test rows.
                 whole = len(linear.on_test) == len(sets.y_test)
-                at = exported_threshold(spec, linear.predicted(sets)) if whole else report.threshold
+                at = (
+                    exported_threshold(spec, linear.predicted(sets))
+                    if whole
+                    else report.threshold
+                )
                 challenger = key, predicted, threshold_value(at)
         ranked = report.usage.importance if report.usage else ()
         names = [*dict.fromkeys([*(one.feature for one in ranked), *sets.features])]
         at = spread_evenly(len(validation), min(len(validation), referee.MOST_ROWS))
-        rows, plain, metric = some_rows(validation, at), on_validation.rows(at), spec.metric
+        rows, plain, metric = (
+            some_rows(validation, at),
+            on_validation.rows(at),
+            spec.metric,
+        )
         cut = threshold_value(report.threshold)
         with Clock() as clock:
             self.predict(own, rows)
             plain.linearise(metric, cut)
-        most = min(int(seconds / 2 / referee.CHANGES / clock.wall_seconds), referee.MOST_FEATURES)
+        most = min(
+            int(seconds / 2 / referee.CHANGES / clock.wall_seconds),
+            referee.MOST_FEATURES,
+        )
         at = spread_evenly(len(fitted_on), min(len(fitted_on), referee.MOST_FITTED))
         seen = some_rows(with_only(fitted_on, names[:most]), at)
         shaken = (rows, seen, plain, metric, cut, names, most)
@@ -327,19 +417,33 @@ class _Choice:
         )
 
     def judged(self, predicted: SetPrediction, cut: float) -> JudgedRows:
-        """The predictions of the validation rows, which are identified by ids, else by all columns."""
+        """The predictions of the validation rows, which are identified by ids, else by
+        all columns.
+        """
         known_by = self.ids or [*map(str, self.delivered)]
-        return JudgedRows.of(predicted, cut, row_hashes(self.delivered, known_by, ROW, self.places))
+        return JudgedRows.of(
+            predicted, cut, row_hashes(self.delivered, known_by, ROW, self.places)
+        )
 
     def rows(
-        self, report: ValidationReport, on_validation: SetPrediction, on_test: SetPrediction
+        self,
+        report: ValidationReport,
+        on_validation: SetPrediction,
+        on_test: SetPrediction,
     ) -> pd.DataFrame:
         """The table PREDICTED_ROWS."""
         spec, sets, delivered, ids = self.spec, self.sets, self.delivered, self.ids
-        strongest = [one.feature for one in report.usage.importance] if report.usage else []
+        strongest = (
+            [one.feature for one in report.usage.importance] if report.usage else []
+        )
         features = dict.fromkeys([*strongest, *sets.features])
-        sources = source_columns(features, delivered.columns, spec.preparation)[:_MOST_FEATURES]
-        columns, cut = with_only(delivered, [*ids, *sources]), threshold_value(report.threshold)
+        sources = source_columns(features, delivered.columns, spec.preparation)[
+            :_MOST_FEATURES
+        ]
+        columns, cut = (
+            with_only(delivered, [*ids, *sources]),
+            threshold_value(report.threshold),
+        )
 
         def table(of: SetPrediction, numbers: pd.Index) -> pd.DataFrame:
             metric = "mae" if sets.classes is None else "log_loss"
@@ -348,18 +452,25 @@ class _Choice:
             known = {"target": of.y, "prediction": of.prediction}
             if sets.classes is not None:
                 labels, known["prediction"] = pd.Series(sets.classes), of.decided(cut)
-                known = {k: labels[codes.astype(np.int64)].array for k, codes in known.items()}
+                known = {
+                    k: labels[codes.astype(np.int64)].array
+                    for k, codes in known.items()
+                }
                 known["probability_of_target"] = np.exp(-losses)
             known["loss"] = losses
             own = some_rows(columns, delivered.index.get_indexer(numbers))
-            own = own.rename(columns={name: f"delivered_{name}" for name in (SET, INDEX, *known)})
+            own = own.rename(
+                columns={name: f"delivered_{name}" for name in (SET, INDEX, *known)}
+            )
             beside, k = pd.DataFrame(known, index=own.index), len(ids)
             return pd.concat([own.iloc[:, :k], beside, own.iloc[:, k:]], axis=1)
 
         tested = table(on_test.rows(once := sets.once), sets.test.index[once])
         tested = tested.nlargest(_MOST_TEST_ROWS, "loss")
         parts = {"validation": table(on_validation, self.validation.index)}
-        found = pd.concat(parts | {evaluated(spec.evaluation_name).name: tested}, names=[SET])
+        found = pd.concat(
+            parts | {evaluated(spec.evaluation_name).name: tested}, names=[SET]
+        )
         return found.reset_index(level=SET)
 
 
@@ -375,8 +486,12 @@ def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
         yield f"{page.MORE_SEGMENTS}the last {n_features - effects.MOST_COLUMNS:,} of {n_features:,}"
 
 
-def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:
-    """Return the rows that the exported model is fitted on; later challengers leave them out."""
+def fitted_rows_of(
+    raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec
+) -> FittedRows:
+    """Return the rows that the exported model is fitted on; later challengers leave
+    them out.
+    """
     sources = source_columns(sets.features, raw.columns, spec.preparation)
     # A user's function does not declare the columns it reads.
     every = spec.preparation.function is not None

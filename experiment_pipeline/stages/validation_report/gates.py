@@ -1,8 +1,10 @@
-"""The gates: the exported fit's scores against acceptance criteria, baseline and champion.
+"""The gates: the exported fit's scores against acceptance criteria, baseline and
+champion.
 
-In: criteria, scores with intervals, the audit, the published champion, rows as delivered. Out: `Gate`s and
-`ChampionComparison`s, by paired differences on validation rows that the champion was neither fitted nor
-chosen on. The best version so far is compared as well, and only a significantly better one replaces
+In: criteria, scores with intervals, the audit, the published champion, rows as
+delivered. Out: `Gate`s and `ChampionComparison`s, by paired differences on validation
+rows that the champion was neither fitted nor chosen on. The best version so far is
+compared as well, and only a significantly better one replaces
 it: else many small losses would add up.
 """
 
@@ -19,7 +21,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from experiment_pipeline.errors import DataError, InvalidModel, PredictionsChanged, UnusableTable
+from experiment_pipeline.errors import (
+    DataError,
+    InvalidModel,
+    PredictionsChanged,
+    UnusableTable,
+)
 from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow
@@ -36,11 +43,13 @@ from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.table import SLICE_ROWS, slices
 
-# Level of the difference's interval: its better bound is a one-sided test at the 5 % level. Simulated
-# (logistic data, 1,000 validation rows): it stops 67 % of the models that are worse by 0.02 AUC and
-# 3 % of those that are not worse; a level of 95 % stops 59 % and 0 %, one of 80 % 74 % and 6 %.
+# Level of the difference's interval: its better bound is a one-sided test at the 5 %
+# level. Simulated (logistic data, 1,000 validation rows): it stops 67 % of the models
+# that are worse by 0.02 AUC and 3 % of those that are not worse; a level of 95 % stops
+# 59 % and 0 %, one of 80 % 74 % and 6 %.
 CONFIDENCE = 0.9
-# Level of the interval of the champion's AUC, which is below 1/2 if the target has changed its meaning.
+# Level of the interval of the champion's AUC, which is below 1/2 if the target has
+# changed its meaning.
 _SURE_OF_A_CHANGE = 0.98
 Role = Literal["champion", "best"]  # the best version so far is another one
 
@@ -61,19 +70,23 @@ class Gate:
 
     metric: str  # that is judged
     rule: str  # such as `lower bound of roc_auc at least 0.65`
-    # a bound or the estimate; nan never passes. For the baseline's gate: the baseline plus the
-    # worse bound of the difference
+    # a bound or the estimate; nan never passes. For the baseline's gate: the baseline
+    # plus the worse bound of the difference
     value: float
     limit: float  # what `value` is compared with
     by_bound: bool  # whether `value` is a bound
     passed: bool  # the outcome
-    conclusive: bool = True  # False: too little data to decide; such a gate blocks nothing
+    conclusive: bool = (
+        True  # False: too little data to decide; such a gate blocks nothing
+    )
     means: str = ""  # the meaning of the outcome, a phrase
 
     @property
     def outcome(self) -> str:
         """PASS, FAIL or INCONCLUSIVE."""
-        return ("PASS" if self.passed else "FAIL") if self.conclusive else "INCONCLUSIVE"
+        return (
+            ("PASS" if self.passed else "FAIL") if self.conclusive else "INCONCLUSIVE"
+        )
 
     def in_words(self) -> str:
         """`lower bound of roc_auc at least 0.65: 0.6803, PASS`."""
@@ -81,9 +94,13 @@ class Gate:
 
 
 def hold(
-    spec: ExperimentSpec, scores: Sequence[MetricScore], coverage: CoverageCheck | None = None
+    spec: ExperimentSpec,
+    scores: Sequence[MetricScore],
+    coverage: CoverageCheck | None = None,
 ) -> tuple[Gate, ...]:
-    """Return the gates of an experiment; `scores` are at least those of `spec.metric_names`."""
+    """Return the gates of an experiment; `scores` are at least those of
+    `spec.metric_names`.
+    """
     by_name = {score.metric: score for score in scores}
     held = [_held(one, by_name[one.metric].interval) for one in spec.acceptance]
     held += [_against_baseline(by_name[spec.metric])] if spec.baseline else []
@@ -91,13 +108,20 @@ def hold(
 
 
 def held_coverage(check: CoverageCheck) -> Gate:
-    """Return the gate that fails if intervals hold significantly fewer rows than promised, or have no data."""
-    rule, means = f"coverage of {numbers.share(check.coverage)}", "too few rows or clusters for it"
+    """Return the gate that fails if intervals hold significantly fewer rows than
+    promised, or have no data.
+    """
+    rule, means = (
+        f"coverage of {numbers.share(check.coverage)}",
+        "too few rows or clusters for it",
+    )
     passed = check.at_most >= check.coverage
     if check.parts:
         rule += f": {numbers.interval(check.parts[0].score)} of the validation rows"
         means = f"{'not ' if passed else ''}significantly below the promise"
-    return Gate("coverage", rule, check.at_most, check.coverage, True, passed, means=means)
+    return Gate(
+        "coverage", rule, check.at_most, check.coverage, True, passed, means=means
+    )
 
 
 def _held(criterion: Criterion, interval: Interval) -> Gate:
@@ -107,7 +131,11 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
     if criterion.at_most is not None:
         relation, passed = "at most", value <= limit
     judged = f"{_worse_end(metric)} bound" if by_bound else "estimate"
-    whole = f"{judged} of the {numbers.share(interval.level, 6)} interval" if by_bound else judged
+    whole = (
+        f"{judged} of the {numbers.share(interval.level, 6)} interval"
+        if by_bound
+        else judged
+    )
     # At the first look it is the 95 % interval, which the report shows anyway.
     rule = f"{judged if interval.level == LEVEL else whole} of {metric} {relation} {limit:g}"
     means = f"the {whole} {'passes' if passed else 'does not pass'}"
@@ -123,7 +151,9 @@ def _against_baseline(score: MetricScore) -> Gate:
     )
     value = score.baseline + metrics.worse_bound(score.metric, difference)
     passed = metrics.significantly_better(score.metric, difference)
-    means = f"{'significantly' if passed else 'not significantly'} better than the baseline"
+    means = (
+        f"{'significantly' if passed else 'not significantly'} better than the baseline"
+    )
     return Gate(score.metric, rule, value, score.baseline, True, passed, means=means)
 
 
@@ -132,17 +162,33 @@ def _worse_end(metric: str) -> str:
 
 
 def hold_audit(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[Gate]:
-    """Yield a gate per limit and column, by the whole interval; inconclusive if that contains the limit."""
+    """Yield a gate per limit and column, by the whole interval; inconclusive if that
+    contains the limit.
+    """
     known = {(one.column_name, one.measure): (one.low, one.high) for one in audited}
     for (name, limit), column in product(spec.audit_limits.items(), spec.audited):
-        sign, bounds = 1 if name.endswith("_ratio") else -1, known.get((column, name), (None, None))
+        sign, bounds = (
+            1 if name.endswith("_ratio") else -1,
+            known.get((column, name), (None, None)),
+        )
         worse, better = (math.nan if one is None else one for one in bounds[::sign])
         passed, failed = sign * (worse - limit) >= 0, sign * (better - limit) < 0
-        means = f"the whole 95 % interval is {'within' if passed else 'beyond'} the limit"
+        means = (
+            f"the whole 95 % interval is {'within' if passed else 'beyond'} the limit"
+        )
         if not (decided := passed or failed):
             means = "too little data to decide; it blocks nothing"
         rule = f"{name} of {column} at {'least' if sign > 0 else 'most'} {limit:g}"
-        yield Gate(name, rule, better if failed else worse, limit, True, not failed, decided, means)
+        yield Gate(
+            name,
+            rule,
+            better if failed else worse,
+            limit,
+            True,
+            not failed,
+            decided,
+            means,
+        )
 
 
 @dataclass(frozen=True)
@@ -155,7 +201,8 @@ class PairedScores:
     difference: Interval  # challenger minus champion, paired, at the level CONFIDENCE
     gain: Interval  # the same at the level of the other gates
     reversed: Interval | None  # the champion's AUC where it is worse than chance
-    # whether the champion's lead exceeds what the challenger has learnt, or what is left to learn
+    # whether the champion's lead exceeds what the challenger has learnt, or what is
+    # left to learn
     far_above: bool
 
 
@@ -168,7 +215,9 @@ class ChampionComparison:
     tolerance: float  # how much worse the challenger may be, in units of the metric
     role: Role = "champion"
     must_be_better: bool = False  # significantly, to replace the champion
-    same_model: bool = False  # whether the challenger is the champion; nothing is compared then
+    same_model: bool = (
+        False  # whether the challenger is the champion; nothing is compared then
+    )
     why_not_compared: str = ""  # the reason for no comparison, else empty
     left_out: int = 0  # validation rows that the champion was fitted or chosen on
     scores: PairedScores | None = None  # of both; None: not compared
@@ -177,12 +226,18 @@ class ChampionComparison:
     def better(self) -> bool:
         """Whether the challenger is significantly better."""
         found = self.scores
-        return found is not None and metrics.significantly_better(self.metric, found.gain)
+        return found is not None and metrics.significantly_better(
+            self.metric, found.gain
+        )
 
     @property
     def may_have_leaked(self) -> bool:
-        """Whether the champion stops the challenger with a lead that is implausible without a leak."""
-        return self.scores is not None and self.scores.far_above and not self.gate.passed
+        """Whether the champion stops the challenger with a lead that is implausible
+        without a leak.
+        """
+        return (
+            self.scores is not None and self.scores.far_above and not self.gate.passed
+        )
 
     def retired(self, experiment: str) -> str:
         """What to do with a champion that leaked."""
@@ -190,8 +245,9 @@ class ChampionComparison:
 
     @property
     def gate(self) -> Gate:
-        """The gate. It fails if even the better bound of the difference is worse than the tolerance; if the
-        challenger must be better, when the worse bound is not above 0; and if the champion is reversed.
+        """The gate. It fails if even the better bound of the difference is worse than
+        the tolerance; if the challenger must be better, when the worse bound is not
+        above 0; and if the champion is reversed.
         """
         wanted = "better" if self.must_be_better else "not_worse"
         rule, conclusive = f"{wanted}_than_{self.role} {self.version}", True
@@ -201,10 +257,17 @@ class ChampionComparison:
             value = metrics.better_bound(self.metric, difference)
             passed = not metrics.better(self.metric, limit, value)
             if self.must_be_better:
-                difference, which, passed, limit = self.scores.gain, "worse", self.better, 0.0
+                difference, which, passed, limit = (
+                    self.scores.gain,
+                    "worse",
+                    self.better,
+                    0.0,
+                )
                 value = metrics.worse_bound(self.metric, difference)
             means = "not " if passed != self.must_be_better else ""
-            means += f"significantly {'better' if self.must_be_better else 'worse'} than it"
+            means += (
+                f"significantly {'better' if self.must_be_better else 'worse'} than it"
+            )
             rule += (
                 f": {self.metric} {numbers.score(self.scores.challenger)} after "
                 f"{numbers.score(self.scores.champion)} on the same {self.scores.rows:,} rows; "
@@ -218,15 +281,27 @@ class ChampionComparison:
             value, passed, means = 0.0, True, "nothing would change"
             rule += ": it is this model"
         else:
-            value, passed, conclusive = math.nan, not self.must_be_better, self.must_be_better
-            means = "too little data to decide; it blocks nothing" if passed else "not compared"
+            value, passed, conclusive = (
+                math.nan,
+                not self.must_be_better,
+                self.must_be_better,
+            )
+            means = (
+                "too little data to decide; it blocks nothing"
+                if passed
+                else "not compared"
+            )
             rule += f": {self.why_not_compared}"
         return Gate(self.metric, rule, value, limit, True, passed, conclusive, means)
 
 
 def best_after(champions: Sequence[ChampionComparison]) -> str | None:
-    """Return the best version once the challenger is published; None: that is the challenger."""
-    first = sorted(champions, key=lambda one: (one.scores is None, one.role == "champion"))[:1]
+    """Return the best version once the challenger is published; None: that is the
+    challenger.
+    """
+    first = sorted(
+        champions, key=lambda one: (one.scores is None, one.role == "champion")
+    )[:1]
     return next((one.version for one in first if not one.better), None)
 
 
@@ -248,9 +323,15 @@ class PublishedChampion:
     def is_made_of(self, fingerprint: str, export: Export) -> bool:
         """Whether it is the model of this fingerprint, refitted as `export` says."""
         with suppress(InvalidModel):
-            declared = yaml.safe_load(self.exported.read("experiment.yaml")).get("export") or {}
+            declared = (
+                yaml.safe_load(self.exported.read("experiment.yaml")).get("export")
+                or {}
+            )
             refits = declared.get("fits", 1), declared.get("refit", "train_and_test")
-            return self.fingerprint == fingerprint and refits == (export.fits, export.refit)
+            return self.fingerprint == fingerprint and refits == (
+                export.fits,
+                export.refit,
+            )
         return False
 
     @property
@@ -263,13 +344,17 @@ class PublishedChampion:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """The content of metrics.json: scores, gates, threshold, looks, champion; or InvalidModel."""
+        """The content of metrics.json: scores, gates, threshold, looks, champion; or
+        InvalidModel.
+        """
         return json.loads(self.exported.read(versions.METRICS))
 
     def read(self, trusted: Sequence[str] = ()) -> tuple[Model, FittedRows]:
-        """Load the model, `trusted` as of `load_model`, and the rows that it was fitted or chosen on.
+        """Load the model, `trusted` as of `load_model`, and the rows that it was fitted
+        or chosen on.
 
-        InvalidModel: it was changed, needs code that is not trusted, or predicts something else here.
+        InvalidModel: it was changed, needs code that is not trusted, or predicts
+        something else here.
         """
         fix = "Install the versions of its environment.txt to compare with it."
         try:
@@ -282,13 +367,19 @@ class PublishedChampion:
         except Exception as error:
             why = f"cannot predict here: {type(error).__name__}: {error}"
             raise InvalidModel(self.version, why, fix) from error
-        return model, FittedRows.from_bytes(self.exported.read(FITTED_ROWS), self.version)
+        return model, FittedRows.from_bytes(
+            self.exported.read(FITTED_ROWS), self.version
+        )
 
 
 def find_champions(registry: versions.Registry) -> list[PublishedChampion]:
-    """Return the champion, if any, and the best version so far where it is another one."""
+    """Return the champion, if any, and the best version so far where it is
+    another one.
+    """
     version = registry.champion()
-    found = [] if version is None else [PublishedChampion(version, registry.model(version))]
+    found = (
+        [] if version is None else [PublishedChampion(version, registry.model(version))]
+    )
     with suppress(InvalidModel):
         best = found[0].facts.get("best") if found else None
         if best is not None and best not in registry.approvals("retired"):
@@ -299,9 +390,11 @@ def find_champions(registry: versions.Registry) -> list[PublishedChampion]:
 def held_against(
     champions: Sequence[PublishedChampion], fingerprint: str, export: Export
 ) -> list[str]:
-    """Return the versions that a model, given by its fingerprint and `export`, is compared with.
+    """Return the versions that a model, given by its fingerprint and `export`, is
+    compared with.
 
-    If it is the champion itself: those that the champion was compared with, so that its report is found again.
+    If it is the champion itself: those that the champion was compared with, so that its
+    report is found again.
     """
     if champions and champions[0].is_made_of(fingerprint, export):
         with suppress(InvalidModel):
@@ -322,12 +415,15 @@ def hold_against_champion(
 ) -> ChampionComparison:
     """Compare the challenger with the champion, or with the best version.
 
-    The champion may run `trusted` code and keeps its own threshold. `fingerprint` is the challenger's,
-    `challenger` its predictions of the `validation` rows, which are as delivered; `level` is the gates'.
+    The champion may run `trusted` code and keeps its own threshold. `fingerprint` is
+    the challenger's, `challenger` its predictions of the `validation` rows, which are
+    as delivered; `level` is the gates'.
     """
     rule, role = spec.not_worse_than_champion or NotWorseThanChampion(), current.role
     better = rule.replace == "if_better" and role == "champion"
-    blank = ChampionComparison(current.version, spec.metric, rule.tolerance, role, better)
+    blank = ChampionComparison(
+        current.version, spec.metric, rule.tolerance, role, better
+    )
     if current.is_made_of(fingerprint, spec.export):
         return replace(blank, same_model=True)
     try:
@@ -340,7 +436,9 @@ def hold_against_champion(
             features = model.features_of(rows.iloc[some])
             found.append(predictions_of(model.pipeline, features, spec.task, classes))
     except (InvalidModel, DataError) as error:
-        return replace(blank, why_not_compared=f"not compared, {error.culprit} {error.rule}")
+        return replace(
+            blank, why_not_compared=f"not compared, {error.culprit} {error.rule}"
+        )
     champion = replace(challenger, prediction=np.concatenate(found))
     own = 0.5 if model.signature.threshold is None else model.signature.threshold
     compared = compare(spec.metric, champion, challenger, (own, threshold), level)
@@ -357,9 +455,13 @@ def compare(
     thresholds: tuple[float, float],
     level: float,
 ) -> PairedScores:
-    """Compare two models on the same rows; `thresholds` are theirs, `level` that of the gates."""
+    """Compare two models on the same rows; `thresholds` are theirs, `level` that of the
+    gates.
+    """
     scores, drawn = (champion, challenger), challenger.layout(metric)
-    before, after = (one.linearise(metric, t) for one, t in zip(scores, thresholds, strict=True))
+    before, after = (
+        one.linearise(metric, t) for one, t in zip(scores, thresholds, strict=True)
+    )
     difference = paired_difference(before, after, drawn, CONFIDENCE)
     gain = paired_difference(before, after, drawn, level)
     found = len(challenger.y), after.estimate, before.estimate, difference, gain
@@ -367,9 +469,13 @@ def compare(
 
 
 def _far_above(champion: SetPrediction, challenger: SetPrediction) -> bool:
-    """Whether the lead in AUC, by its lower bound, exceeds the challenger's over 0.5, or what is left to 1."""
+    """Whether the lead in AUC, by its lower bound, exceeds the challenger's over 0.5,
+    or what is left to 1.
+    """
     many, y = champion.prediction.ndim == 2, champion.y
-    ruler, y = ("roc_auc_ovr", y) if many else ("roc_auc", (y > y.mean()).astype(np.int64))
+    ruler, y = (
+        ("roc_auc_ovr", y) if many else ("roc_auc", (y > y.mean()).astype(np.int64))
+    )
     best, own = (replace(one, y=y) for one in (champion, challenger))
     scores = own.linearise(ruler), best.linearise(ruler)
     lead = paired_difference(*scores, own.layout(ruler), CONFIDENCE)
@@ -377,8 +483,9 @@ def _far_above(champion: SetPrediction, challenger: SetPrediction) -> bool:
 
 
 def _worse_than_chance(predicted: SetPrediction) -> Interval | None:
-    """Return the AUC of a class, or of the values above the mean, if it is significantly below 1/2: a model
-    that has learnt something ranks rows like that if yes and no, two classes or the sign were swapped.
+    """Return the AUC of a class, or of the values above the mean, if it is
+    significantly below 1/2: a model that has learnt something ranks rows like that if
+    yes and no, two classes or the sign were swapped.
     """
     y, columns = predicted.y, np.atleast_2d(predicted.prediction.T)
     level = 1 - (1 - _SURE_OF_A_CHANGE) / len(columns)
@@ -395,21 +502,29 @@ def _check_same_question(
 ) -> None:
     signature = champion.signature
     answers = (signature.task, signature.target, set(signature.classes or ()))
-    positive = classes is None or spec.task != "binary" or signature.positive_class == classes[1]
+    positive = (
+        classes is None
+        or spec.task != "binary"
+        or signature.positive_class == classes[1]
+    )
     if answers != (spec.task, spec.target, set(classes or ())) or not positive:
-        raise UnusableTable("the champion", "predicts another target, or other classes", "")
+        raise UnusableTable(
+            "the champion", "predicts another target, or other classes", ""
+        )
 
 
 def _new_rows(
     fitted: FittedRows, validation: pd.DataFrame, challenger: SetPrediction
 ) -> np.ndarray:
-    """Rows (n,) that the champion has not seen; UnusableTable when they are unknown, or too few."""
+    """Rows (n,) that the champion has not seen; UnusableTable when they are unknown, or
+    too few.
+    """
     if (seen := fitted.among(validation)) is None:
-        rule = (
-            "may hold rows that the champion was fitted on: the columns of their record are missing"
-        )
+        rule = "may hold rows that the champion was fitted on: the columns of their record are missing"
         raise UnusableTable("the validation set", rule, "")
-    if (new := len(np.unique(cluster_codes(challenger.clusters)[~seen]))) < FEW_CLUSTERS:
+    if (
+        new := len(np.unique(cluster_codes(challenger.clusters)[~seen]))
+    ) < FEW_CLUSTERS:
         rule = f"are new to the champion, fewer than {FEW_CLUSTERS}"
         raise UnusableTable(f"{new} of the validation set's clusters", rule, "")
     return ~seen

@@ -3,8 +3,9 @@
     <root>/<experiment>/validation_looks/<time>-<rows>-<model>-<random>.json   one look each
                         validation_rows/<digest>.parquet    a sample of the rows that were seen
 
-A look is a model scored on the validation set; a second look of the same model is not counted.
-Looks are notes of a journal, so parallel runs lose none. `table/clusters.py` recognises rows.
+A look is a model scored on the validation set; a second look of the same model is not
+counted. Looks are notes of a journal, so parallel runs lose none. `table/clusters.py`
+recognises rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,9 @@ LEAST_OVERLAP = 0.1
 
 @dataclass(frozen=True)
 class EarlierLooks:
-    """The number of other models scored on some of these rows, and their overlaps, 0 … 1."""
+    """The number of other models scored on some of these rows, and their overlaps, 0 …
+    1.
+    """
 
     models: int = 0
     overlap: float = 0.0  # the largest
@@ -33,9 +36,11 @@ class EarlierLooks:
 
     @property
     def level(self) -> float:
-        """The level of the gates' intervals: look k may err with probability 5 %/k², both sides together.
+        """The level of the gates' intervals: look k may err with probability 5 %/k²,
+        both sides together.
 
-        So all looks, however many, err with at most 8.2 %. A look at a share of these rows counts that share.
+        So all looks, however many, err with at most 8.2 %. A look at a share of these
+        rows counts that share.
         """
         return 1 - (1 - LEVEL) / (1 + self.total) ** 2 if self.total else LEVEL
 
@@ -44,7 +49,9 @@ NO_LOOKS = EarlierLooks()
 
 
 def looked_at(looks: int, overlap: float, level: float = LEVEL) -> str:
-    """Return a sentence on the number of looks, the present one included, and what they cost."""
+    """Return a sentence on the number of looks, the present one included, and what they
+    cost.
+    """
     if looks == 1:
         return "These validation rows have been looked at once, this look included."
     times = f"{looks} times (overlap {numbers.share(overlap)})"
@@ -77,7 +84,9 @@ class Ledger(Journals):
         rows: pd.DataFrame,
         id_columns: Sequence[str] = (),
     ) -> Look:
-        """Record a model's look at rows as delivered, before they are scored: an interrupted one counts."""
+        """Record a model's look at rows as delivered, before they are scored: an
+        interrupted one counts.
+        """
         at = now()
         # Looks at the same rows share their sample.
         sample = self._samples.put(to_parquet(sample_rows(rows, id_columns)))
@@ -94,7 +103,9 @@ class Ledger(Journals):
         *,
         tell: Callable[[str], object],
     ) -> EarlierLooks:
-        """Return the looks of other models at these rows; a damaged one counts, and `tell` gets a warning."""
+        """Return the looks of other models at these rows; a damaged one counts, and
+        `tell` gets a warning.
+        """
         known: KnownRows = {}
         shares: dict[str, float] = {}
         others: dict[str, float] = {}
@@ -105,11 +116,15 @@ class Ledger(Journals):
                 model, share = look.fingerprint, 1.0
                 if look.validation_digest != validation_digest:
                     if look.sample not in shares:
-                        sample = from_parquet(self._samples.read(look.sample), RowSample)
+                        sample = from_parquet(
+                            self._samples.read(look.sample), RowSample
+                        )
                         shares[look.sample] = sample.overlap(rows, id_columns, known)
                     share = shares[look.sample]
             except EntryCorrupt as damage:
-                tell(f"{damage.culprit} {damage.rule}: it counts as a look at these rows")
+                tell(
+                    f"{damage.culprit} {damage.rule}: it counts as a look at these rows"
+                )
                 model, share = name, 1.0
             # A model's own looks do not count.
             if model != fingerprint and share >= LEAST_OVERLAP:
@@ -126,5 +141,8 @@ class Ledger(Journals):
     @property
     def _samples(self) -> NamedByDigest:
         folder = self.root / self.experiment / "validation_rows"
-        rule, fix = "is not the sample of rows that was written", "Nothing: it is passed over."
+        rule, fix = (
+            "is not the sample of rows that was written",
+            "Nothing: it is passed over.",
+        )
         return NamedByDigest(folder, "parquet", rule, fix)

@@ -1,7 +1,7 @@
 """A validation report as an outcome, and as a document.
 
-In: the report, and the charts of each section. Out: facts, checks, rows of the run record; sections
-of a document. Nothing is computed.
+In: the report, and the charts of each section. Out: facts, checks, rows of the run
+record; sections of a document. Nothing is computed.
 """
 
 import math
@@ -29,16 +29,30 @@ from experiment_pipeline.reporting.document import (
     rows_table,
 )
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, PagePath, Rows
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    Markdown,
+    Notes,
+    Outcome,
+    PagePath,
+    Rows,
+)
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.receipts import generated_section
 from experiment_pipeline.stages.validation_report import audit
 from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.gates import held_coverage
 from experiment_pipeline.stages.validation_report.ledger import looked_at
-from experiment_pipeline.stages.validation_report.report import NextSearch, ValidationReport
+from experiment_pipeline.stages.validation_report.report import (
+    NextSearch,
+    ValidationReport,
+)
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
-from experiment_pipeline.statistics.metrics import better, metric_of, significantly_better
+from experiment_pipeline.statistics.metrics import (
+    better,
+    metric_of,
+    significantly_better,
+)
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 from experiment_pipeline.table.table import plain_rows
 
@@ -56,14 +70,18 @@ def outcome(
 ) -> Outcome:
     """Return scores, gates and decision.
 
-    `markdown` is that of the document, `places` are name → place of the page ("validation_report"), the
-    search to try next ("next_search") and other files, `words` are the chosen configuration.
+    `markdown` is that of the document, `places` are name → place of the page
+    ("validation_report"), the search to try next ("next_search") and other files,
+    `words` are the chosen configuration.
     """
     ranking, place = report.score(report.metric), places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
     decision, refusal = numbers.accepted_under(report.conditions), None
     if not report.accepted:
-        decision, why = "not accepted", "; ".join(gate.in_words() for gate in report.failed_gates)
+        decision, why = (
+            "not accepted",
+            "; ".join(gate.in_words() for gate in report.failed_gates),
+        )
         fix = (
             "Read the report for the reasons; the search to try next is in it, and in "
             f"{places.get('next_search', 'no file')}."
@@ -72,7 +90,10 @@ def outcome(
             fix += f" If {one.version} was fitted with a leak, {one.retired(report.experiment)}."
         refusal = NotAccepted(words, why, fix)
     alone = report.gates[0] if len(report.gates) == 1 else None
-    shown = [(gate.outcome, gate.value, gate.limit, gate.rule, gate.means) for gate in report.gates]
+    shown = [
+        (gate.outcome, gate.value, gate.limit, gate.rule, gate.means)
+        for gate in report.gates
+    ]
     columns = ["outcome", "value", "limit", "gate", "what it means"]
     gates = Rows(pd.DataFrame(shown, columns=columns))
     check = Check(
@@ -114,7 +135,9 @@ def outcome(
 def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
     ranking = report.score(report.metric)
     decision = [gate.in_words() for gate in report.gates]
-    decision += [f"{numbers.CONDITION}{one}" for one in report.conditions if report.accepted]
+    decision += [
+        f"{numbers.CONDITION}{one}" for one in report.conditions if report.accepted
+    ]
     yield run_record.RunFacts(
         validation_score=ranking.interval.estimate,
         validation_low=ranking.interval.low,
@@ -125,10 +148,16 @@ def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
         decision="; ".join(decision),
     )
     for score in report.scores:
-        yield run_record.ScoreRow.of("validation", score.metric, score.interval, score.baseline)
-    yield from (replace(one, number=n) for n, one in enumerate(report.evidence, start=1))
+        yield run_record.ScoreRow.of(
+            "validation", score.metric, score.interval, score.baseline
+        )
+    yield from (
+        replace(one, number=n) for n, one in enumerate(report.evidence, start=1)
+    )
     for number, gate in enumerate(report.gates, start=1):
-        same = {name: getattr(gate, name) for name in ("metric", "rule", "value", "outcome")}
+        same = {
+            name: getattr(gate, name) for name in ("metric", "rule", "value", "outcome")
+        }
         yield run_record.GateRow(number=number, limit_value=gate.limit, **same)
     yield from report.audit
 
@@ -143,7 +172,11 @@ def build_document(
     if following is not None:
         blocks = (
             Paragraph("Reasons found, the most certain first:"),
-            Bullets(tuple(f"{reason.evidence} {reason.advice}" for reason in following.reasons)),
+            Bullets(
+                tuple(
+                    f"{reason.evidence} {reason.advice}" for reason in following.reasons
+                )
+            ),
             Paragraph(
                 "The next search to try. It replaces search in defs.yaml: the current entries "
                 "come first, and their fits are reused."
@@ -169,27 +202,39 @@ def build_document(
         *evidence_sections([asdict(one) for one in report.evidence], report.metric),
         Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
-    return Document(f"{report.experiment}: validation report", sections, around(report.experiment))
+    return Document(
+        f"{report.experiment}: validation report", sections, around(report.experiment)
+    )
 
 
 def _decision(report: ValidationReport) -> Section:
     score, count = report.score(report.metric), len(report.gates)
     if report.accepted:
         rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
-        passed = "the one gate passes" if count == 1 else f"{count} of {count} gates pass"
+        passed = (
+            "the one gate passes" if count == 1 else f"{count} of {count} gates pass"
+        )
         first = f"A{numbers.accepted_under(report.conditions)[1:]}: {passed} ({rules})."
     else:
         failed = "; ".join(
             f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
             for gate in report.failed_gates
         )
-        which = "the one gate" if count == 1 else f"{len(report.failed_gates)} of {count} gates"
+        which = (
+            "the one gate"
+            if count == 1
+            else f"{len(report.failed_gates)} of {count} gates"
+        )
         first = f"Not accepted: {which} failed ({failed})."
     seen = "which were not used to choose the model"
     if report.looks > 1:
-        others = numbers.counted(report.looks - 1, "other model was", "other models were")
+        others = numbers.counted(
+            report.looks - 1, "other model was", "other models were"
+        )
         seen = f"on which {others} evaluated before (gates at {numbers.share(report.level, 6)})"
-    direction = "" if metric_of(report.metric).greater_is_better else " (lower is better)"
+    direction = (
+        "" if metric_of(report.metric).greater_is_better else " (lower is better)"
+    )
     interval = ""
     if math.isfinite(score.interval.low) and math.isfinite(score.interval.high):
         interval = f" The 95 % interval is {numbers.bounds(score.interval)}."
@@ -206,15 +251,27 @@ def _decision(report: ValidationReport) -> Section:
     )
     header = ("outcome", "gate", "value", "limit", "what it means")
     rows = tuple(
-        (gate.outcome, gate.rule, numbers.score(gate.value), numbers.score(gate.limit), gate.means)
+        (
+            gate.outcome,
+            gate.rule,
+            numbers.score(gate.value),
+            numbers.score(gate.limit),
+            gate.means,
+        )
         for gate in report.gates
     )
-    under = (Paragraph("Conditions:"), Bullets(report.conditions)) if report.conditions else ()
+    under = (
+        (Paragraph("Conditions:"), Bullets(report.conditions))
+        if report.conditions
+        else ()
+    )
     return Section("Decision", (Paragraph(text), TableBlock(header, rows), *under))
 
 
 def _named(report: ValidationReport) -> str:
-    """`lightgbm (learning_rate 0.05)`, not the key, which may end in a digest; an ensemble's name alone."""
+    """`lightgbm (learning_rate 0.05)`, not the key, which may end in a digest; an
+    ensemble's name alone.
+    """
     name, settings = report.configuration.partition("__")[0], report.hyperparameters
     plain = name == ENSEMBLE or not settings
     return name if plain else f"{name} ({numbers.settings(settings)})"
@@ -234,14 +291,25 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
     )
     seen = "train and test rows" if report.refitted else "train rows"
     settings = numbers.settings(report.hyperparameters) or "default settings"
-    positive = "" if report.prevalence is None else f", {numbers.share(report.prevalence)} positive"
+    positive = (
+        ""
+        if report.prevalence is None
+        else f", {numbers.share(report.prevalence)} positive"
+    )
     text = (
         f"{report.metric} is {metric_of(report.metric).words}. The model ({settings}) was "
         f"fitted on {seen} and evaluated on {report.rows:,} validation rows{positive}. The baseline "
         "predicts the same for every row: the constant that suits the metric best. The difference "
         "to it is paired by row, so it has an interval of its own."
     )
-    header = ("metric", "estimate", "95 % interval", "baseline", "minus the baseline", "better is")
+    header = (
+        "metric",
+        "estimate",
+        "95 % interval",
+        "baseline",
+        "minus the baseline",
+        "better is",
+    )
     gap, cross = report.gap, report.gap.evaluation == "cross_validation"
     chosen_on, whose = evaluated(gap.evaluation).name, "of the fit on the train rows"
     if cross:
@@ -277,7 +345,13 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         for some, which in ((found, ""), (before, ", before calibrating"))
         for one in some
     )
-    header = ("class", "slope (ideal: 1)", "intercept (ideal: 0)", "mean error", "by chance")
+    header = (
+        "class",
+        "slope (ideal: 1)",
+        "intercept (ideal: 0)",
+        "mean error",
+        "by chance",
+    )
     texts = list(_calibrated(found))
     if report.miscalibration is not None:
         setting = report.miscalibration.setting
@@ -294,11 +368,15 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         "Vertical lines: Wilson's interval for each bin alone."
     )
     table, drawn = TableBlock(header, rows), charts.get("calibration", ())
-    yield Section("Calibration", (*map(Paragraph, texts), table, *drawn, Paragraph(meaning)))
+    yield Section(
+        "Calibration", (*map(Paragraph, texts), table, *drawn, Paragraph(meaning))
+    )
 
 
 def _calibrated(found: Sequence[CalibrationCurve]) -> Iterator[str]:
-    """What slopes and intercepts mean: one sentence for all classes with the same meaning."""
+    """What slopes and intercepts mean: one sentence for all classes with the same
+    meaning.
+    """
     alike: dict[str, list[CalibrationCurve]] = {}
     for one in found:
         alike.setdefault(_miscalibration_of(one), []).append(one)
@@ -316,8 +394,10 @@ def _miscalibration_of(found: CalibrationCurve) -> str:
     if not math.isfinite(found.slope.high - found.slope.low):
         return "The slope cannot be estimated here"
     ways = {
-        "overconfident: high ones are too high and low ones too low": found.slope.high < 1,
-        "underconfident: high ones are too low and low ones too high": found.slope.low > 1,
+        "overconfident: high ones are too high and low ones too low": found.slope.high
+        < 1,
+        "underconfident: high ones are too low and low ones too high": found.slope.low
+        > 1,
         "too high on average": found.intercept.high < 0,
         "too low on average": found.intercept.low > 0,
     }
@@ -343,7 +423,9 @@ def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         rows = tuple(
             (
                 way.name,
-                numbers.probability(way.threshold) if 0 < way.threshold <= 1 else "not needed",
+                numbers.probability(way.threshold)
+                if 0 < way.threshold <= 1
+                else "not needed",
                 numbers.score(way.on_test),
                 numbers.interval(way.on_validation),
             )
@@ -353,7 +435,12 @@ def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
             f"With costs in the YAML, the threshold of least cost {how.short} is used; f1, "
             "accuracy and balanced accuracy above are computed at it. Its cost on validation:"
         )
-        header = ("decide by", "threshold", f"cost per row {how.short}", "on validation")
+        header = (
+            "decide by",
+            "threshold",
+            f"cost per row {how.short}",
+            "on validation",
+        )
         costs = [Paragraph(text_on_costs), TableBlock(header, rows)]
     warning = (
         f"The curves are those of {how.by}; the points are the result on validation. Do not choose "
@@ -376,7 +463,9 @@ def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         f"{numbers.score(abs(found.mean))} {side}."
     )
     rows = (("actual minus predicted", *map(numbers.score, found.quantiles)),)
-    table = TableBlock(("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %"), rows)
+    table = TableBlock(
+        ("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %"), rows
+    )
     shares: list[Block] = []
     if (quantile := report.details.quantile) is not None:
         said = (
@@ -387,7 +476,9 @@ def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
             f"{numbers.interval(quantile.shifted)} are. The model itself does not add it."
         )
         shares.append(Paragraph(said))
-    yield Section("Errors", (Paragraph(text), *shares, table, *charts.get("residuals", ())))
+    yield Section(
+        "Errors", (Paragraph(text), *shares, table, *charts.get("residuals", ()))
+    )
 
 
 def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
@@ -413,7 +504,9 @@ def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         f"{numbers.share(worst.recall)} of {numbers.counted(worst.support, 'row')}."
     )
     table, *more = first_rows(header, rows, _MOST_CLASSES, "class in report.json")
-    yield Section("Class by class", (Paragraph(text), table, *charts.get("classes", ()), *more))
+    yield Section(
+        "Class by class", (Paragraph(text), table, *charts.get("classes", ()), *more)
+    )
 
 
 def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
@@ -435,7 +528,9 @@ def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         )
         for one in used.importance
     ]
-    rows_of = "test rows" if report.gap.evaluation == "test_set" else "rows of the first fold"
+    rows_of = (
+        "test rows" if report.gap.evaluation == "test_set" else "rows of the first fold"
+    )
     text = (
         f"Loss of {used.metric} when the values of a feature are shuffled, on {used.rows:,} {rows_of}, "
         f"{numbers.counted(used.repeats, 'shuffle')} each. The noise is the standard deviation "
@@ -479,7 +574,14 @@ def _segments(report: ValidationReport) -> Section:
     if not report.segments:
         text = f"No segment {which}scores below what is expected there. {text}"
     text = " ".join([text, *(one[0].upper() + one[1:] for one in left_out)])
-    header = ("feature", "value", "rows", report.metric, "expected", "worse than expected")
+    header = (
+        "feature",
+        "value",
+        "rows",
+        report.metric,
+        "expected",
+        "worse than expected",
+    )
     table = [_parts(report.segments, header)] if report.segments else []
     return Section(title, (Paragraph(text), *table))
 
@@ -507,7 +609,9 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
         "significantly worse than at first, each against the expected score (95 % level, all together)."
     )
     when = "time after the last fitted row"
-    table = _parts(report.horizons, ("feature", when, "rows", report.metric, "expected", "decayed"))
+    table = _parts(
+        report.horizons, ("feature", when, "rows", report.metric, "expected", "decayed")
+    )
     yield Section("Score by horizon", (Paragraph(text), table))
 
 
@@ -515,7 +619,10 @@ def _coverage(report: ValidationReport) -> Section:
     check, gate = report.coverage, held_coverage(report.coverage)
     title, size = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
     if check.calibrated.classes:
-        title, size = "Prediction sets", f"{numbers.score(check.size)} classes on average"
+        title, size = (
+            "Prediction sets",
+            f"{numbers.score(check.size)} classes on average",
+        )
     rule = f"{gate.rule} ({size}), " if check.parts else f"{gate.rule}: "
     text = (
         f"{rule[0].upper()}{rule[1:]}{gate.means}. Calibrated on {check.calibrated.rows:,} rows "
@@ -534,5 +641,9 @@ def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:
         f"{evaluated(report.gap.evaluation).place} set. Ids and features are as delivered. Look for wrong "
         "labels, broken values and missing features. More rows: experiment_pipeline.worst_rows."
     )
-    worst = run_record.worst_of(rows, _WORST_ROWS).iloc[:, :_WORST_COLUMNS].reset_index()
-    return Section("Worst rows", (Paragraph(text), rows_table(plain_rows(worst))), folded=True)
+    worst = (
+        run_record.worst_of(rows, _WORST_ROWS).iloc[:, :_WORST_COLUMNS].reset_index()
+    )
+    return Section(
+        "Worst rows", (Paragraph(text), rows_table(plain_rows(worst))), folded=True
+    )

@@ -1,7 +1,7 @@
 """The charts of a validation report, each with a sentence that states what it shows.
 
-In: the report, and the predictions behind it. Out: section → charts, in reading order. Most of what they
-show is already computed in the report.
+In: the report, and the predictions behind it. Out: section → charts, in reading order.
+Most of what they show is already computed in the report.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,11 @@ from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import Costs, Scalar
 from experiment_pipeline.stages.validation_report.effects import Dependence, Usage
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.statistics.calibration import class_by_class, confusion, most_frequent
+from experiment_pipeline.statistics.calibration import (
+    class_by_class,
+    confusion,
+    most_frequent,
+)
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_curve, threshold_value
@@ -48,13 +52,19 @@ def charts(
 ) -> Mapping[str, tuple[Chart, ...]]:
     """Return the charts of a report by section; `classes` are None for regression.
 
-    `exported` are the exported fit's predictions of validation rows, `test` the search's of test rows.
+    `exported` are the exported fit's predictions of validation rows, `test` the
+    search's of test rows.
     """
     found = {
-        "scores": (_scores(report), *(() if classes is None else _roc(exported, classes))),
+        "scores": (
+            _scores(report),
+            *(() if classes is None else _roc(exported, classes)),
+        ),
         "calibration": tuple(_calibration(report)),
         "threshold": tuple(_threshold(report, test, costs)),
-        "residuals": () if report.details.residuals is None else tuple(_residuals(exported)),
+        "residuals": ()
+        if report.details.residuals is None
+        else tuple(_residuals(exported)),
         "classes": () if classes is None else (_confusion(report, exported, classes),),
         "importance": () if report.usage is None else tuple(_importance(report.usage)),
         "dependence": () if report.usage is None else tuple(_dependence(report.usage)),
@@ -62,12 +72,18 @@ def charts(
     return {section: drawn for section, drawn in found.items() if drawn}
 
 
-def _points(x: Sequence[float], y: Sequence[float], tips: Sequence[str]) -> list[Option]:
+def _points(
+    x: Sequence[float], y: Sequence[float], tips: Sequence[str]
+) -> list[Option]:
     return [item(*at, tip=tip) for *at, tip in zip(x, y, tips, strict=True)]
 
 
 def _scores(report: ValidationReport) -> Chart:
-    score, gap, how = report.score(report.metric), report.gap, evaluated(report.gap.evaluation)
+    score, gap, how = (
+        report.score(report.metric),
+        report.gap,
+        evaluated(report.gap.evaluation),
+    )
     rows = {
         "baseline": (Interval(score.baseline, np.nan, np.nan), MUTED),
         f"{how.name} (used to choose)": (gap.test, SERIES[0]),
@@ -88,7 +104,9 @@ def _scores(report: ValidationReport) -> Chart:
 
 
 def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Chart]:
-    """True against false positive rate at every threshold, for each class against the others."""
+    """True against false positive rate at every threshold, for each class against the
+    others.
+    """
     from sklearn.metrics import auc, roc_curve
 
     lines, areas = [], []
@@ -126,10 +144,15 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
         points, spans = [], []
         for b in one.bins:
             observed = numbers.interval(b.observed)
-            tip = f"{one.of}: predicted {numbers.score(b.predicted)}, observed {observed}"
+            tip = (
+                f"{one.of}: predicted {numbers.score(b.predicted)}, observed {observed}"
+            )
             points.append(item(b.predicted, b.observed.estimate, tip=tip))
             spans.append(item(b.predicted, b.observed.low, b.observed.high))
-        drawn += [curve(points, colour, plain(one.of)), bars(spans, colour, upright=True)]
+        drawn += [
+            curve(points, colour, plain(one.of)),
+            bars(spans, colour, upright=True),
+        ]
     ends = [max(b.observed.high, b.predicted) for one in found for b in one.bins]
     highest = min(1.0, 1.05 * max(ends))
     worst = max(found, key=lambda one: one.expected_error)
@@ -149,7 +172,9 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
 def _threshold(
     report: ValidationReport, test: SetPrediction, costs: Costs | None
 ) -> Iterator[Chart]:
-    """Precision, recall and cost against the threshold, with the result on validation."""
+    """Precision, recall and cost against the threshold, with the result on
+    validation.
+    """
     at = report.details.at_threshold
     if report.threshold is None or at is None or not np.isfinite(test.prediction).all():
         return
@@ -165,10 +190,14 @@ def _threshold(
         tips = [f"{what} {how}: {numbers.score(one)}" for one in y]
         yield curve(_points(x, y, tips), colour, f"{what} {how}", symbolSize=3)
         if np.isfinite([judged.low, judged.high]).all():
-            yield bars([item(cut + side, judged.low, judged.high)], colour, upright=True)
+            yield bars(
+                [item(cut + side, judged.low, judged.high)], colour, upright=True
+            )
         if np.isfinite(judged.estimate):
             tip = f"{what} on validation: {numbers.interval(judged)}"
-            yield dots([item(cut + side, judged.estimate, tip=tip)], colour, symbolSize=11)
+            yield dots(
+                [item(cut + side, judged.estimate, tip=tip)], colour, symbolSize=11
+            )
 
     def chart(title: str, alt: str, axis: Option, series: Sequence[Option]) -> Chart:
         option = {
@@ -241,7 +270,9 @@ def _confusion(
     for row, column in np.ndindex(*cells.shape):
         count, part = int(cells[row, column]), float(share[row, column])
         colour = GOOD if row == column else BAD
-        style = {"color": f"color-mix(in srgb, {colour} {5 + round(40 * part)}%, transparent)"}
+        style = {
+            "color": f"color-mix(in srgb, {colour} {5 + round(40 * part)}%, transparent)"
+        }
         label = {"show": True, "formatter": f"{count:,}", "color": INK}
         tip = f"{count:,} rows of {names[row]} are predicted as {names[column]} ({numbers.share(part)})"
         data.append(item(column, row, part, tip=tip, itemStyle=style, label=label))
@@ -253,9 +284,15 @@ def _confusion(
         "Confusion",
         f"{alt}; the {cut} rarest classes are not shown." if cut else f"{alt}.",
         {
-            "xAxis": names_axis(names, name="predicted", nameGap=gap, axisLabel=every | upright),
+            "xAxis": names_axis(
+                names, name="predicted", nameGap=gap, axisLabel=every | upright
+            ),
             "yAxis": names_axis(
-                names, name="actual", inverse=True, nameLocation="start", axisLabel=every
+                names,
+                name="actual",
+                inverse=True,
+                nameLocation="start",
+                axisLabel=every,
             ),
             "series": [{"type": "heatmap", "data": data}],
         },
@@ -267,19 +304,26 @@ def _importance(usage: Usage) -> Iterator[Chart]:
     if not usage.importance:
         return
     first, top = usage.importance[0], usage.importance[:_MOST_BARS]
-    spreads = [Interval(o.drop, o.drop - o.deviation, o.drop + o.deviation) for o in top]
+    spreads = [
+        Interval(o.drop, o.drop - o.deviation, o.drop + o.deviation) for o in top
+    ]
     yield estimates(
         "Importance of features",
         f"Loss of {usage.metric} when a feature is shuffled; the largest is that of {first.feature}, "
         f"{numbers.spread(first.drop, first.deviation)}.",
-        [(plain(o.feature, 30), one, SERIES[0]) for o, one in zip(top, spreads, strict=True)],
+        [
+            (plain(o.feature, 30), one, SERIES[0])
+            for o, one in zip(top, spreads, strict=True)
+        ],
         f"{usage.metric} lost when shuffled",
         reference=0.0,
     )
 
 
 def _dependence(usage: Usage) -> Iterator[Chart]:
-    means = [value for one in usage.dependence for curves in one.means for value in curves]
+    means = [
+        value for one in usage.dependence for curves in one.means for value in curves
+    ]
     if not means:
         return
     # One axis range for all features, so that a flat curve looks flat.
@@ -296,7 +340,9 @@ def _dependence(usage: Usage) -> Iterator[Chart]:
 
 
 def _dependence_option(one: Dependence, limits: Mapping[str, float]) -> Option:
-    """Curves over a number, with marks where the rows are; for categories dots beside their names."""
+    """Curves over a number, with marks where the rows are; for categories dots beside
+    their names.
+    """
     drawn: list[Option] = []
     for name, means, colour in zip(one.curves, one.means, SERIES, strict=False):
         tips = [
@@ -311,11 +357,21 @@ def _dependence_option(one: Dependence, limits: Mapping[str, float]) -> Option:
     legend: Option = {"legend": {}} if len(one.curves) > 1 else {}
     if not one.places:
         labels = zip(one.values, one.marks, strict=True)
-        names = [f"{plain(value, 24)} ({numbers.share(part)})" for value, part in labels]
+        names = [
+            f"{plain(value, 24)} ({numbers.share(part)})" for value, part in labels
+        ]
         axes = {"xAxis": {"name": "mean prediction", **limits}}
-        return {**legend, **axes, "yAxis": names_axis(names, inverse=True), "series": drawn}
+        return {
+            **legend,
+            **axes,
+            "yAxis": names_axis(names, inverse=True),
+            "series": drawn,
+        }
     inside = [mark for mark in one.marks if one.places[0] <= mark <= one.places[-1]]
     rug = [item(mark, limits["min"]) for mark in inside]
     drawn.append(dots(rug, MUTED, symbol="rect", symbolSize=[1, 12], silent=True))
-    axes = {"xAxis": {"name": plain(one.feature)}, "yAxis": {"name": "mean prediction", **limits}}
+    axes = {
+        "xAxis": {"name": plain(one.feature)},
+        "yAxis": {"name": "mean prediction", **limits},
+    }
     return {**legend, **axes, "series": drawn}

@@ -1,7 +1,9 @@
-"""The validation report: scores of the chosen configuration on rows not used to choose it.
+"""The validation report: scores of the chosen configuration on rows not used to choose
+it.
 
-In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`; `page.py` renders it.
-The validation rows only decide the gates: even the threshold was chosen on test rows.
+In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`;
+`page.py` renders it. The validation rows only decide the gates: even the threshold was
+chosen on test rows.
 """
 
 import math
@@ -16,7 +18,10 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow, EvidenceRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
-from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
+from experiment_pipeline.stages.leaderboard.notes import (
+    cluster_in_words,
+    weights_in_words,
+)
 from experiment_pipeline.stages.leaderboard.receipts import Receipt
 from experiment_pipeline.stages.validation_report import effects
 from experiment_pipeline.stages.validation_report.gates import (
@@ -50,7 +55,11 @@ from experiment_pipeline.statistics.interval import (
     spread_of,
     weighted_mean,
 )
-from experiment_pipeline.statistics.metrics import metric_of, reported_of, significantly_worse
+from experiment_pipeline.statistics.metrics import (
+    metric_of,
+    reported_of,
+    significantly_worse,
+)
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     best_constant,
@@ -70,20 +79,26 @@ from experiment_pipeline.statistics.thresholds import (
 )
 from experiment_pipeline.storage.records import from_json, to_json
 
-_NO_BASELINE = "baseline: off, so no gate asks whether the model is better than the baseline"
+_NO_BASELINE = (
+    "baseline: off, so no gate asks whether the model is better than the baseline"
+)
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Scores of the train-only fit on test, where it was chosen, and on validation; after a
-    cross-validation the out-of-fold score, and that of the exported model.
+    """Scores of the train-only fit on test, where it was chosen, and on validation;
+    after a cross-validation the out-of-fold score, and that of the exported model.
     """
 
     test: Interval  # at a cross-fitted threshold, so that it is not optimistic
     validation: Interval  # at the threshold chosen on test
-    difference: Interval  # validation minus test; it includes the error of the threshold
+    difference: (
+        Interval  # validation minus test; it includes the error of the threshold
+    )
     worse: bool  # whether the better bound of the difference is below zero improvement
-    evaluation: str = "test_set"  # the rows that the choice was made on, as the YAML names them
+    evaluation: str = (
+        "test_set"  # the rows that the choice was made on, as the YAML names them
+    )
     rows: int | None = None  # validation rows used; None: all
 
 
@@ -104,7 +119,8 @@ class AtThreshold:
     called: float  # share of the rows that is predicted positive
     precision: Interval  # share of these that is positive
     recall: Interval  # share of the positive rows that is predicted positive
-    # the exported threshold, the one without costs, no row, every row; empty without costs
+    # the exported threshold, the one without costs, no row, every row; empty without
+    # costs
     ways: tuple[WayToDecide, ...]
 
 
@@ -117,7 +133,9 @@ class Details:
     # the same before calibration; empty for a model without calibrators
     uncalibrated: tuple[CalibrationCurve, ...] = ()
     at_threshold: AtThreshold | None = None  # binary only
-    classes: tuple[ClassOutcome, ...] = ()  # in the order of the target's; empty for regression
+    classes: tuple[
+        ClassOutcome, ...
+    ] = ()  # in the order of the target's; empty for regression
     residuals: Residuals | None = None  # regression only
     quantile: QuantileCheck | None = None  # where a quantile is predicted
 
@@ -131,35 +149,51 @@ class ValidationReport:
     metric: str  # the ranking metric
     rows: int  # of the validation set
     refitted: bool  # whether the exported model was fitted on the test rows, too
-    # of the ranking metric, of the criteria, then of `metrics.reported_of`. f1, accuracy and
-    # balanced_accuracy of a binary model are at `threshold`
+    # of the ranking metric, of the criteria, then of `metrics.reported_of`. f1,
+    # accuracy and balanced_accuracy of a binary model are at `threshold`
     scores: tuple[MetricScore, ...]
     gates: tuple[Gate, ...]
     gap: Gap  # of the ranking metric
     positive_class: Scalar  # binary only; the class that was modelled
     hyperparameters: Mapping[str, Scalar]  # of the configuration
     threshold: DecisionThreshold | None  # binary only; chosen on the test set
-    prevalence: float | None  # binary only: share of positive rows in the validation set
-    miscalibration: Miscalibration | None  # of a reweighted model that is not calibrated
-    calibrated_by: CalibrationMethod | None  # of its probabilities; None: not calibrated
-    # metric → number of clusters that determines its uncertainty: those of the rarest class for a metric
-    # that compares classes, else all
+    prevalence: (
+        float | None
+    )  # binary only: share of positive rows in the validation set
+    miscalibration: (
+        Miscalibration | None
+    )  # of a reweighted model that is not calibrated
+    calibrated_by: (
+        CalibrationMethod | None
+    )  # of its probabilities; None: not calibrated
+    # metric → number of clusters that determines its uncertainty: those of the rarest
+    # class for a metric that compares classes, else all
     clusters_that_count: Mapping[str, int]
     details: Details  # calibration, decisions, classes, residuals
-    usage: effects.Usage | None  # which features it uses, on the test rows; None: not measured
-    segments: tuple[effects.Segment, ...] | None  # its weakest parts; None: not computed
+    usage: (
+        effects.Usage | None
+    )  # which features it uses, on the test rows; None: not measured
+    segments: (
+        tuple[effects.Segment, ...] | None
+    )  # its weakest parts; None: not computed
     # with the champion, and the best if it is another one
     champions: tuple[ChampionComparison, ...]
     looks: int  # number of models scored on these rows, this one included
     overlap: float  # largest share of these rows that another model was scored on
-    level: float  # of the intervals that the gates judge; that of `scores` is always 95 %
+    level: (
+        float  # of the intervals that the gates judge; that of `scores` is always 95 %
+    )
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
-    horizons: tuple[effects.Segment, ...] = ()  # by time after the fitted rows; empty: not computed
+    horizons: tuple[
+        effects.Segment, ...
+    ] = ()  # by time after the fitted rows; empty: not computed
     receipts: tuple[Receipt, ...] = ()  # of generated features, from the leaderboard
     generated: tuple[str, ...] = ()  # the generated columns of the exported model
     audit: tuple[AuditRow, ...] = ()  # of the groups of the columns that the YAML names
-    coverage: effects.CoverageCheck = effects.NOT_CHECKED  # of intervals, or sets of classes
+    coverage: effects.CoverageCheck = (
+        effects.NOT_CHECKED
+    )  # of intervals, or sets of classes
     evidence: tuple[EvidenceRow, ...] = ()  # for a referee; it decides nothing
 
     @property
@@ -184,7 +218,9 @@ class ValidationReport:
     def from_json(cls, text: str) -> Self:
         """Read the report back; EntryCorrupt for any other text."""
         fix = "Materialize validation_report again."
-        return from_json(cls, text, EntryCorrupt("report.json", "is not a validation report", fix))
+        return from_json(
+            cls, text, EntryCorrupt("report.json", "is not a validation report", fix)
+        )
 
 
 def judge(
@@ -212,13 +248,19 @@ def judge(
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
-    `exported`: predictions of the validation rows by the fit that would be exported; `train_only`: by the fit
-    of the search, of these rows or an evenly spread part; `test`: by that fit, of the test rows. `y_fitted`:
-    encoded targets that `exported` was fitted on, for the baseline. `classes` end in the positive one.
+    `exported`: predictions of the validation rows by the fit that would be exported;
+    `train_only`: by the fit of the search, of these rows or an evenly spread part;
+    `test`: by that fit, of the test rows. `y_fitted`: encoded targets that `exported`
+    was fitted on, for the baseline. `classes` end in the positive one.
     """
-    cut, known = threshold_value(threshold), (y_fitted, spec.task, len(classes or ()), w_fitted)
+    cut, known = (
+        threshold_value(threshold),
+        (y_fitted, spec.task, len(classes or ()), w_fitted),
+    )
     scores, level = tuple(_scores(spec, exported, cut, known)), earlier_looks.level
-    judged = scores if level == LEVEL else tuple(_scores(spec, exported, cut, known, level))
+    judged = (
+        scores if level == LEVEL else tuple(_scores(spec, exported, cut, known, level))
+    )
     binary, held = spec.task == "binary", [one.gate for one in champions]
     setting = None if calibrated_by else reweighting(hyperparameters)
     report = ValidationReport(
@@ -230,10 +272,14 @@ def judge(
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
-        prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
+        prevalence=float(weighted_mean(exported.y, exported.weights))
+        if binary
+        else None,
         miscalibration=miscalibration(setting, exported, classes),
         calibrated_by=calibrated_by,
-        clusters_that_count={x.metric: exported.spread(x.metric, cut).scarcest for x in scores},
+        clusters_that_count={
+            x.metric: exported.spread(x.metric, cut).scarcest for x in scores
+        },
         details=_details(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
         segments=None if segments is None else tuple(segments),
@@ -256,8 +302,12 @@ def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[s
     yield from (f"audit: {gate.in_words()}" for gate in gates if not gate.conclusive)
 
 
-def exported_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:
-    """Return the threshold, chosen on test: the cheapest, or without costs the best; None: not binary."""
+def exported_threshold(
+    spec: ExperimentSpec, test: SetPrediction
+) -> DecisionThreshold | None:
+    """Return the threshold, chosen on test: the cheapest, or without costs the best;
+    None: not binary.
+    """
     if spec.costs is not None:
         return cheapest_threshold(spec.costs, test.y, test.prediction, test.weights)
     return _ranked_at(spec, test)
@@ -274,11 +324,14 @@ def _scores(
     known: tuple[np.ndarray, str, int, Weights],
     level: float = LEVEL,
 ) -> Iterator[MetricScore]:
-    # The baseline's constant also learns from the validation rows: no other constant can beat it by luck.
+    # The baseline's constant also learns from the validation rows: no other constant
+    # can beat it by luck.
     y, task, n_classes, weights = known
     both = (y, weights), (exported.y, exported.weights)  # None: all alike in that set
     if any(one is not None for _, one in both):
-        weights = np.concatenate([np.ones(len(of)) if one is None else one for of, one in both])
+        weights = np.concatenate(
+            [np.ones(len(of)) if one is None else one for of, one in both]
+        )
     y = np.concatenate([y, exported.y])
     others = reported_of(spec.task)
     if spec.task == "regression" and (exported.y == 0).any():
@@ -295,13 +348,17 @@ def _scores(
         )
 
 
-def _gap(spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n_rows: int) -> Gap:
+def _gap(
+    spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n_rows: int
+) -> Gap:
     metric, threshold = spec.metric, threshold_value(_ranked_at(spec, test))
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
     seen = validation.spread(metric, threshold)
     error = fitted.threshold_error(metric, validation)
-    gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, error)))
+    gap = difference(
+        on_test, replace(seen, standard_error=math.hypot(seen.standard_error, error))
+    )
     return Gap(
         test=interval_of(metric, on_test),
         validation=interval_of(metric, seen),
@@ -324,7 +381,9 @@ def _details(
         level = metric_of(spec.metric).objective.get("alpha")
         return Details(
             residuals=residuals_of(exported.y, exported.prediction),
-            quantile=None if level is None else quantile_check(float(level), exported, test),
+            quantile=None
+            if level is None
+            else quantile_check(float(level), exported, test),
         )
     decided = exported.decided(threshold_value(threshold))
     at_threshold = None
@@ -333,7 +392,9 @@ def _details(
 
         def share(found: np.ndarray, among: np.ndarray) -> Interval:
             rows = exported.rows(among)
-            return mean_with_interval(found[among], rows.clusters, rows.weights, share=True)
+            return mean_with_interval(
+                found[among], rows.clusters, rows.weights, share=True
+            )
 
         at_threshold = AtThreshold(
             called=float(weighted_mean(called, exported.weights)),
@@ -343,16 +404,23 @@ def _details(
         )
     return Details(
         calibration=calibrations(exported, classes),
-        uncalibrated=() if uncalibrated is None else calibrations(uncalibrated, classes),
+        uncalibrated=()
+        if uncalibrated is None
+        else calibrations(uncalibrated, classes),
         at_threshold=at_threshold,
         classes=class_outcomes(confusion(exported.y, decided, len(classes)), classes),
     )
 
 
 def _ways(
-    spec: ExperimentSpec, exported: SetPrediction, test: SetPrediction, threshold: DecisionThreshold
+    spec: ExperimentSpec,
+    exported: SetPrediction,
+    test: SetPrediction,
+    threshold: DecisionThreshold,
 ) -> Iterator[WayToDecide]:
-    """Costs at the exported threshold, at the one best for the metric, of calling no row and every row."""
+    """Costs at the exported threshold, at the one best for the metric, of calling no
+    row and every row.
+    """
     if spec.costs is None:
         return
     cheapest = f"the chosen threshold, the cheapest {numbers.evaluated(spec.evaluation_name).short}"
@@ -363,11 +431,16 @@ def _ways(
     for name, cut in compared.items():
         on_test = cost_of(spec.costs, test.y, test.prediction >= cut)
         interval = cost_interval(spec.costs, exported, cut)
-        yield WayToDecide(name, cut, float(weighted_mean(on_test, test.weights)), interval)
+        yield WayToDecide(
+            name, cut, float(weighted_mean(on_test, test.weights)), interval
+        )
 
 
 def _notes(
-    spec: ExperimentSpec, report: ValidationReport, exported: SetPrediction, test: SetPrediction
+    spec: ExperimentSpec,
+    report: ValidationReport,
+    exported: SetPrediction,
+    test: SetPrediction,
 ) -> Iterator[str]:
     yield from weights_in_words(spec)
     if report.looks > 1:
@@ -390,10 +463,15 @@ def _notes(
     yield from _shifted(report)
     cluster = cluster_in_words(spec)
     few = ((exported, "validation"), (test, "test"))
-    noted = [few_clusters_note(one.clusters, cluster, place, one.weights) for one, place in few]
+    noted = [
+        few_clusters_note(one.clusters, cluster, place, one.weights)
+        for one, place in few
+    ]
     yield from filter(None, noted)
     metrics = [score.metric for score in report.scores]
-    yield from caveats(metrics, exported, cluster, "validation", threshold_value(report.threshold))
+    yield from caveats(
+        metrics, exported, cluster, "validation", threshold_value(report.threshold)
+    )
     for score in report.scores:
         if math.isnan(score.interval.estimate):
             yield f"{score.metric} is undefined on the validation set"
@@ -428,9 +506,7 @@ def _shifted(report: ValidationReport) -> Iterator[str]:
         )
     for part in report.coverage.parts:
         if part.clearly_worse:
-            held = (
-                f"{numbers.interval(part.score)} of {part.rows:,} rows, {part.column} {part.value}"
-            )
+            held = f"{numbers.interval(part.score)} of {part.rows:,} rows, {part.column} {part.value}"
             yield f"intervals or sets cover less than the {numbers.share(part.expected)} promised: {held}"
 
 
@@ -445,7 +521,9 @@ class SetFact:
 
 @dataclass(frozen=True)
 class Reason:
-    """An explanation of a failed gate: a stable code, a sentence with the numbers, advice."""
+    """An explanation of a failed gate: a stable code, a sentence with the numbers,
+    advice.
+    """
 
     code: str
     evidence: str
@@ -454,9 +532,11 @@ class Reason:
 
 @dataclass(frozen=True)
 class NextSearch:
-    """Why the gate failed, the most certain reason first, and the `search:` to replace the YAML's.
+    """Why the gate failed, the most certain reason first, and the `search:` to replace
+    the YAML's.
 
-    It begins with the current entries, whose fits are reused, and is indented as below `attributes:`.
+    It begins with the current entries, whose fits are reused, and is indented as below
+    `attributes:`.
     """
 
     reasons: tuple[Reason, ...]

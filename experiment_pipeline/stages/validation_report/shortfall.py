@@ -1,9 +1,11 @@
-"""Why the choice does not pass its gates, and what to try next: reasons, and a new `search:`.
+"""Why the choice does not pass its gates, and what to try next: reasons, and a new
+`search:`.
 
-First come reasons that no search can fix, then those measured on the chosen fit, then those that the
-search and the data leave open. The new search keeps fixed values, extends ranges beyond their edges,
-moves towards more or less flexible models, and draws with a new seed. In: spec, leaderboard, a report
-with a failed gate. Out: a `NextSearch` with valid YAML.
+First come reasons that no search can fix, then those measured on the chosen fit, then
+those that the search and the data leave open. The new search keeps fixed values,
+extends ranges beyond their edges, moves towards more or less flexible models, and draws
+with a new seed. In: spec, leaderboard, a report with a failed gate. Out: a `NextSearch`
+with valid YAML.
 """
 
 import math
@@ -20,7 +22,11 @@ from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search, algo
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.notes import SearchEdge, cluster_in_words, rounded
+from experiment_pipeline.stages.leaderboard.notes import (
+    SearchEdge,
+    cluster_in_words,
+    rounded,
+)
 from experiment_pipeline.stages.search import rungs
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
@@ -33,7 +39,11 @@ from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report import gates
-from experiment_pipeline.stages.validation_report.report import NextSearch, Reason, ValidationReport
+from experiment_pipeline.stages.validation_report.report import (
+    NextSearch,
+    Reason,
+    ValidationReport,
+)
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval, Linearised
 from experiment_pipeline.statistics.metrics import (
@@ -42,17 +52,27 @@ from experiment_pipeline.statistics.metrics import (
     significantly_better,
     worse_bound,
 )
-from experiment_pipeline.statistics.scores import SetPrediction, layout, paired_difference
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
+    layout,
+    paired_difference,
+)
 from experiment_pipeline.statistics.thresholds import scoring_threshold
 
 # Algorithms that are suggested although the YAML does not name them.
 FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spaces)
-# The learning curve starts at a rung of at most half the rows: a smaller step shows no gain.
+# The learning curve starts at a rung of at most half the rows: a smaller step shows no
+# gain.
 _LARGEST_PART = 0.5
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
-_EXTRAS = {"catboost", "xgboost"}  # algorithms that are installed by an extra of this name
+_EXTRAS = {
+    "catboost",
+    "xgboost",
+}  # algorithms that are installed by an extra of this name
 _UNEQUAL = "Compare labels and features of the groups; a search with the same rows may not help."
-_UNCOVERED = "Calibrate on more rows, on rows like the parts below the promise, or promise less."
+_UNCOVERED = (
+    "Calibrate on more rows, on rows like the parts below the promise, or promise less."
+)
 _DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_flexible"}
 
 
@@ -72,21 +92,29 @@ class LearningCurve:
 class Evidence:
     """What data analysis and search know about the reachable score."""
 
-    ceiling: float | None = None  # the best score on train and test rows that their labels allow
+    ceiling: float | None = (
+        None  # the best score on train and test rows that their labels allow
+    )
     train_rows: float = 1.0  # rows behind a train score, per test row
     curve: LearningCurve | None = None
 
 
 def reasons(
-    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    evidence: Evidence,
 ) -> tuple[Reason, ...]:
     """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
         return ()
-    # The gate to explain: of a metric (no champion, no audit), if possible of the ranking metric.
+    # The gate to explain: of a metric (no champion, no audit), if possible of the
+    # ranking metric.
     champions = [held.gate for held in report.champions]
     unequal = [gate for gate in gates.hold_audit(spec, report.audit) if not gate.passed]
-    failed = [gate for gate in report.failed_gates if gate not in (*champions, *unequal)]
+    failed = [
+        gate for gate in report.failed_gates if gate not in (*champions, *unequal)
+    ]
     failed = [gate for gate in failed if gate.metric in spec.metric_names]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     uncovered = [gate for gate in report.failed_gates if gate.metric == "coverage"]
@@ -95,7 +123,11 @@ def reasons(
         *_looks(spec, report),
         *(Reason("groups_differ", f"{gate.in_words()}.", _UNEQUAL) for gate in unequal),
         *(
-            Reason("coverage_not_held", f"The gate fails: {one.rule}, {one.means}.", _UNCOVERED)
+            Reason(
+                "coverage_not_held",
+                f"The gate fails: {one.rule}, {one.means}.",
+                _UNCOVERED,
+            )
             for one in uncovered
         ),
         *(reason for held in report.champions for reason in _worse(held, report)),
@@ -122,7 +154,11 @@ def _beyond_any_search(
     if gate is None:
         return
     metric, limit = gate.metric, numbers.score(gate.limit)
-    if ceiling is not None and metric == spec.metric and better(metric, gate.limit, ceiling):
+    if (
+        ceiling is not None
+        and metric == spec.metric
+        and better(metric, gate.limit, ceiling)
+    ):
         yield Reason(
             "label_ceiling",
             "Rows with the same features have different labels: on the train and test rows no "
@@ -131,10 +167,15 @@ def _beyond_any_search(
         )
     if not gate.by_bound or math.isnan(gate.value):
         return
-    clusters, needed = report.clusters_that_count[metric], fewest_clusters(metric, gate.limit)
+    clusters, needed = (
+        report.clusters_that_count[metric],
+        fewest_clusters(metric, gate.limit),
+    )
     reached = report.score(metric).interval
     if needed is None or needed > clusters:
-        enough = "whatever their number" if needed is None else f"with fewer than {needed:,}"
+        enough = (
+            "whatever their number" if needed is None else f"with fewer than {needed:,}"
+        )
         yield Reason(
             "too_few_validation_rows",
             f"In {report.rows:,} validation rows, {clusters:,} clusters ({cluster_in_words(spec)}) "
@@ -145,20 +186,34 @@ def _beyond_any_search(
         )
     elif better(metric, reached.estimate, gate.limit):
         # The standard error shrinks as 1/√rows.
-        factor = ((reached.estimate - gate.value) / (reached.estimate - gate.limit)) ** 2
-        criterion = any((one.metric, one.limit) == (metric, gate.limit) for one in spec.acceptance)
-        more = f"about {math.ceil(factor)} times as many" if math.isfinite(factor) else "many more"
+        factor = (
+            (reached.estimate - gate.value) / (reached.estimate - gate.limit)
+        ) ** 2
+        criterion = any(
+            (one.metric, one.limit) == (metric, gate.limit) for one in spec.acceptance
+        )
+        more = (
+            f"about {math.ceil(factor)} times as many"
+            if math.isfinite(factor)
+            else "many more"
+        )
         yield Reason(
             "too_few_validation_rows",
             f"The estimate of {metric}, {numbers.interval(reached)}, meets the limit {limit}; "
             "its bound does not.",
             f"Validate on {more} rows (or groups, or days)"
-            + (", or write judged_by: estimate below this criterion." if criterion else "."),
+            + (
+                ", or write judged_by: estimate below this criterion."
+                if criterion
+                else "."
+            ),
         )
 
 
 def _looks(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
-    """A gate that fails at the level of this look, but would have passed at the first look."""
+    """A gate that fails at the level of this look, but would have passed at the first
+    look.
+    """
     pairs = zip(gates.hold(spec, report.scores), report.gates, strict=False)
     if any(first.passed and not now.passed for first, now in pairs):
         yield Reason(
@@ -170,8 +225,12 @@ def _looks(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
         )
 
 
-def _worse(held: gates.ChampionComparison, report: ValidationReport) -> Iterator[Reason]:
-    """The version is better, or may have been fitted with a leak, or its target had another meaning."""
+def _worse(
+    held: gates.ChampionComparison, report: ValidationReport
+) -> Iterator[Reason]:
+    """The version is better, or may have been fitted with a leak, or its target had
+    another meaning.
+    """
     if held.scores is None or held.gate.passed:
         return
     version, found = held.version, held.scores
@@ -184,7 +243,10 @@ def _worse(held: gates.ChampionComparison, report: ValidationReport) -> Iterator
             f"Correct the labels; if the change is meant, {retire}.",
         )
         return
-    better, change = held.must_be_better, found.gain if held.must_be_better else found.difference
+    better, change = (
+        held.must_be_better,
+        found.gain if held.must_be_better else found.difference,
+    )
     yield Reason(
         "worse_than_champion",
         f"This model is {held.gate.means.replace('it', f'the {held.role} {version}')} on the same "
@@ -195,7 +257,11 @@ def _worse(held: gates.ChampionComparison, report: ValidationReport) -> Iterator
     )
     if held.may_have_leaked:
         gain = report.score(held.metric).difference_to_baseline
-        how = "significantly" if significantly_better(held.metric, gain) else "not significantly"
+        how = (
+            "significantly"
+            if significantly_better(held.metric, gain)
+            else "not significantly"
+        )
         yield Reason(
             "champion_may_have_leaked",
             f"{version} is far above this model, which is itself {how} better than the baseline: "
@@ -220,12 +286,15 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
 def _fit(
     gate: gates.Gate | None, spec: ExperimentSpec, board: Leaderboard, train_rows: float
 ) -> Iterator[Reason]:
-    """Overfit when train is better than test by twice the half width of the 95 % interval, else
-    underfit when the train score misses the limit. The variances add up, each as 1/rows.
+    """Overfit when train is better than test by twice the half width of the 95 %
+    interval, else underfit when the train score misses the limit. The variances add up,
+    each as 1/rows.
     """
     row = board.rows[board.rows["key"] == board.single].iloc[0]
     train, gap = float(row["train_score"]), float(row["overfit_gap"])
-    model = "the chosen model" if board.single == board.chosen else "the best model alone"
+    model = (
+        "the chosen model" if board.single == board.chosen else "the best model alone"
+    )
     if gap > (board.score.high - board.score.low) * math.sqrt(1 + 1 / train_rows):
         yield Reason(
             "overfit",
@@ -244,9 +313,14 @@ def _fit(
 
 
 def _left_open(
-    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, curve: LearningCurve | None
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    curve: LearningCurve | None,
 ) -> Iterator[Reason]:
-    for worst in [segment for segment in report.segments or () if segment.clearly_worse][:1]:
+    for worst in [
+        segment for segment in report.segments or () if segment.clearly_worse
+    ][:1]:
         yield Reason(
             "weak_segment",
             f"The model is weaker than expected where {worst.column} is {worst.value}: "
@@ -256,9 +330,13 @@ def _left_open(
         )
     for edge in board.edges:
         sentence = edge.in_words().partition(";")[0]
-        yield Reason("search_edge", f"{sentence}.", f"Extend the search to {edge.wider:g}.")
+        yield Reason(
+            "search_edge", f"{sentence}.", f"Extend the search to {edge.wider:g}."
+        )
     # All train rows are significantly better than a part of them.
-    if curve is not None and better(spec.metric, worse_bound(spec.metric, curve.gain), 0.0):
+    if curve is not None and better(
+        spec.metric, worse_bound(spec.metric, curve.gain), 0.0
+    ):
         yield Reason(
             "few_train_rows",
             f"More train rows still help: {spec.metric} {numbers.score(curve.before)} with "
@@ -271,7 +349,9 @@ def _left_open(
     if len(tried) == 1:
         advice = "Try an algorithm of another family."
         yield Reason("one_family", f"Only {tried[0]} was tried.", advice)
-    elif tried and set(tried) <= set(board.rows.loc[board.rows["in_tie_group"], "algorithm"]):
+    elif tried and set(tried) <= set(
+        board.rows.loc[board.rows["in_tie_group"], "algorithm"]
+    ):
         yield Reason(
             "families_agree",
             f"Algorithms as different as {', '.join(tried[:-1])} and {tried[-1]} reach the same "
@@ -295,8 +375,9 @@ def gather(
 def _learning_curve(
     spec: ExperimentSpec, board: Leaderboard, sets: TrainingSets, models: ModelStore
 ) -> LearningCurve | None:
-    """The mean gain of the train rows beyond the last small rung; None without such a rung.
-    Configurations were chosen by their scores at the rung, so the gain is biased downwards.
+    """The mean gain of the train rows beyond the last small rung; None without such a
+    rung. Configurations were chosen by their scores at the rung, so the gain is biased
+    downwards.
     """
     ranked = set(board.rows.loc[board.rows["rank"].notna(), "key"])
     tried = rungs.within_budget(configurations(spec), spec)
@@ -320,7 +401,9 @@ def _learning_curve(
 
     def linearised(prediction: np.ndarray) -> Linearised:
         cut = scoring_threshold([spec.metric], y, prediction, weights)
-        return SetPrediction(y, prediction, clusters, weights).linearise(spec.metric, cut)
+        return SetPrediction(y, prediction, clusters, weights).linearise(
+            spec.metric, cut
+        )
 
     before = average(linearised(stored[part]) for part, _ in both)
     after = average(linearised(stored[whole][scored]) for _, whole in both)
@@ -336,7 +419,10 @@ def _families(spec: ExperimentSpec) -> tuple[str, ...]:
 
 
 def next_search(
-    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    evidence: Evidence,
 ) -> NextSearch:
     """Return why the choice fails its gates, and the next search to try."""
     found = reasons(spec, board, report, evidence)
@@ -347,7 +433,9 @@ def next_search(
     searches = []
     # There is nothing to search around a choice without hyperparameters.
     if any(isinstance(value, Range | tuple) for value in values.values()):
-        searches.append(_random(chosen.algorithm, _DRAWS, seed, values, chosen.features))
+        searches.append(
+            _random(chosen.algorithm, _DRAWS, seed, values, chosen.features)
+        )
     if not searches or any(reason.code == "one_family" for reason in found):
         tried = _families(spec)
         searches += [
@@ -355,21 +443,29 @@ def next_search(
             for name in [name for name in FAMILIES if name not in tried] or FAMILIES
         ]
     written = [
-        search.model_dump(mode="json", exclude_unset=True) for search in (*spec.search, *searches)
+        search.model_dump(mode="json", exclude_unset=True)
+        for search in (*spec.search, *searches)
     ]
     extras = sorted({one.algorithm for one in searches} & _EXTRAS)
-    needed = f"# pip install 'experiment-pipeline[{','.join(extras)}]'\n" if extras else ""
+    needed = (
+        f"# pip install 'experiment-pipeline[{','.join(extras)}]'\n" if extras else ""
+    )
     return NextSearch(found, indent(needed + to_yaml({"search": written}), "  "))
 
 
 def _around(
-    spec: ExperimentSpec, chosen: Configuration, edges: Iterable[SearchEdge], direction: Direction
+    spec: ExperimentSpec,
+    chosen: Configuration,
+    edges: Iterable[SearchEdge],
+    direction: Direction,
 ) -> dict[str, Any]:
     declared: dict[str, Range | tuple[Scalar, ...]] = {}
     for entry in spec.search:
         if entry.algorithm == chosen.algorithm:
             declared |= entry.searched
-            for name in dict.fromkeys(name for one in entry.configurations for name in one):
+            for name in dict.fromkeys(
+                name for one in entry.configurations for name in one
+            ):
                 values = [one[name] for one in entry.configurations if name in one]
                 declared[name] = tuple(dict.fromkeys(values))
     given = chosen.hyperparameters
@@ -380,9 +476,17 @@ def _around(
         for name, value in given.items()
         if name not in declared and (direction == "as_is" or name not in new)
     }
-    # What the algorithm's space does not know (all of a user's own estimator) is searched as before.
-    again = {name: declared[name] for name in declared.keys() & given.keys() - new.keys()}
-    return {**new, **fixed, **again, **{edge.hyperparameter: _beyond(edge) for edge in edges}}
+    # What the algorithm's space does not know (all of a user's own estimator) is
+    # searched as before.
+    again = {
+        name: declared[name] for name in declared.keys() & given.keys() - new.keys()
+    }
+    return {
+        **new,
+        **fixed,
+        **again,
+        **{edge.hyperparameter: _beyond(edge) for edge in edges},
+    }
 
 
 def _beyond(edge: SearchEdge) -> Range:
@@ -401,6 +505,10 @@ def _random(
     features: str | None = None,
 ) -> Search:
     fields = {"algorithm": algorithm, "method": "random", "draws": draws, "seed": seed}
-    encoder = {} if features in {None, default_features(algorithm)} else {"features": features}
+    encoder = (
+        {}
+        if features in {None, default_features(algorithm)}
+        else {"features": features}
+    )
     ordered = dict(sorted(hyperparameters.items()))
     return Search.model_validate(fields | encoder | {"hyperparameters": ordered})

@@ -1,4 +1,5 @@
-"""Archive the rows of each ended run as a file in the storage, and restore a lost database from these.
+"""Archive the rows of each ended run as a file in the storage, and restore a lost
+database from these.
 
 <root>/<experiment>/runs/<run_id>.json    all rows of one run
                     watches/<version>/<time>-….json    a delivery of labels, and its comparison
@@ -23,8 +24,19 @@ from experiment_pipeline.reporting.run_record import (
     VersionRow,
     WatchRow,
 )
-from experiment_pipeline.storage.files import Location, list_names, read_many, write_bytes
-from experiment_pipeline.storage.records import Journal, Journals, NamedByDigest, from_json, to_json
+from experiment_pipeline.storage.files import (
+    Location,
+    list_names,
+    read_many,
+    write_bytes,
+)
+from experiment_pipeline.storage.records import (
+    Journal,
+    Journals,
+    NamedByDigest,
+    from_json,
+    to_json,
+)
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
@@ -35,7 +47,8 @@ _FIX = "Delete the file: only this run is then missing from the database."
 # Every table with rows of one run; the texts of its files are archived with them.
 _OF_A_RUN = [kind for kind in ROWS if kind.SCOPE == RunFacts.SCOPE]
 _FIELDS: Mapping[str, Any] = {
-    kind.TABLE: (GenericAlias(tuple, (kind, ...)), ...) for kind in (*_OF_A_RUN, FileRow)
+    kind.TABLE: (GenericAlias(tuple, (kind, ...)), ...)
+    for kind in (*_OF_A_RUN, FileRow)
 }
 _SCOPE: Mapping[str, Any] = dict.fromkeys(RunFacts.SCOPE, (str, ...))
 _ARCHIVED: Any = create_model("ArchivedRun", **_SCOPE, **_FIELDS)
@@ -46,20 +59,38 @@ def archive(run: RunRecord, root: Location) -> None:
     with reading() as connection:
 
         def rows(kind: type[RecordRow], where: Mapping[str, str]) -> list[RecordRow]:
-            found = connection.execute(sa.select(TABLES[kind.TABLE]).filter_by(**where)).mappings()
-            named = [{str(k): v for k, v in row.items() if k not in kind.SCOPE} for row in found]
+            found = connection.execute(
+                sa.select(TABLES[kind.TABLE]).filter_by(**where)
+            ).mappings()
+            named = [
+                {str(k): v for k, v in row.items() if k not in kind.SCOPE}
+                for row in found
+            ]
             return [kind(**row) for row in named]
 
-        archived: dict[str, Any] = {kind.TABLE: rows(kind, run.scope) for kind in _OF_A_RUN}
+        archived: dict[str, Any] = {
+            kind.TABLE: rows(kind, run.scope) for kind in _OF_A_RUN
+        }
         [facts] = archived[RunFacts.TABLE]
-        digests = {facts.yaml_digest, facts.schema_digest, *(facts.code_files or {}).values()}
-        files = [one for digest in digests if digest for one in rows(FileRow, {"digest": digest})]
+        digests = {
+            facts.yaml_digest,
+            facts.schema_digest,
+            *(facts.code_files or {}).values(),
+        }
+        files = [
+            one
+            for digest in digests
+            if digest
+            for one in rows(FileRow, {"digest": digest})
+        ]
     path = root / run.experiment / RUNS_FOLDER / f"{run.run_id}.json"
     write_bytes(path, to_json({**run.scope, **archived, FileRow.TABLE: files}))
 
 
 def reindex(root: Location, warn: Callable[[str], object]) -> int:
-    """Restore the rows of all runs and versions of a storage root; report damaged files; count the runs."""
+    """Restore the rows of all runs and versions of a storage root; report damaged
+    files; count the runs.
+    """
     restored = 0
     for experiment in list_names(root):
         for _, run in archived_runs(root, experiment):
@@ -88,10 +119,14 @@ class Watches(Journals):
 
     def journal(self, version: str) -> Journal[WatchRow]:
         """The journal of a version's deliveries."""
-        return Journal(self.folder / version, WatchRow, "is not what was written", self._FIX)
+        return Journal(
+            self.folder / version, WatchRow, "is not what was written", self._FIX
+        )
 
     def of_version(self, version: str) -> list[WatchRow]:
-        """Return the deliveries of a version; EntryCorrupt: one is damaged, so its rows could count twice."""
+        """Return the deliveries of a version; EntryCorrupt: one is damaged, so its rows
+        could count twice.
+        """
         found = list(self.journal(version).notes().values())
         if damaged := [one for one in found if isinstance(one, EntryCorrupt)]:
             raise damaged[0]
@@ -105,7 +140,9 @@ class Watches(Journals):
 
 
 def archived_runs(root: Location, experiment: str) -> Iterator[tuple[bytes, Any]]:
-    """Yield (content of the file, archived run) for each run; EntryCorrupt instead of a damaged run."""
+    """Yield (content of the file, archived run) for each run; EntryCorrupt instead of a
+    damaged run.
+    """
     folder = root / experiment / RUNS_FOLDER
     paths = [folder / name for name in list_names(folder) if name.endswith(".json")]
     for path, content in read_many(paths).items():
@@ -117,8 +154,12 @@ def archived_runs(root: Location, experiment: str) -> Iterator[tuple[bytes, Any]
 
 
 def forget_pages(run: Any, places: Collection[str], root: Location) -> None:
-    """Set these places of reports to "" for an archived run, in the database and in the archive."""
-    rows = [replace(one, place="") if one.place in places else one for one in run.reports]
+    """Set these places of reports to "" for an archived run, in the database and in the
+    archive.
+    """
+    rows = [
+        replace(one, place="") if one.place in places else one for one in run.reports
+    ]
     record = RunRecord(run.experiment, run.run_id)
     if record.facts() is not None:
         record.record(rows)
@@ -127,9 +168,14 @@ def forget_pages(run: Any, places: Collection[str], root: Location) -> None:
 
 
 def version_row(
-    registry: Registry, entry: HistoryEntry, approval: Approval | None, retired: Approval | None
+    registry: Registry,
+    entry: HistoryEntry,
+    approval: Approval | None,
+    retired: Approval | None,
 ) -> VersionRow:
-    """The row of a version as the registry knows it; a retired version loses its approval."""
+    """The row of a version as the registry knows it; a retired version loses its
+    approval.
+    """
     comment = approval and approval.comment
     if retired is not None:
         approval, comment = None, f"retired by {retired.by}: {retired.comment}"
@@ -140,7 +186,8 @@ def version_row(
         configuration=entry.configuration,
         headline=entry.headline,
         fingerprint=entry.fingerprint,
-        approval_required=retired is not None or registry.approval_required(entry.version),
+        approval_required=retired is not None
+        or registry.approval_required(entry.version),
         approved_by=None if approval is None else approval.by,
         approved_at=None if approval is None else datetime.fromisoformat(approval.at),
         approval_comment=comment or None,
@@ -148,7 +195,9 @@ def version_row(
 
 
 def restore_versions(registry: Registry, warn: Callable[[str], object]) -> None:
-    """Write the versions of a registry that the database lacks, for example after a killed run."""
+    """Write the versions of a registry that the database lacks, for example after a
+    killed run.
+    """
     try:
         history, approvals = registry.history(), registry.approvals()
         retired = registry.approvals("retired")
@@ -157,12 +206,18 @@ def restore_versions(registry: Registry, warn: Callable[[str], object]) -> None:
         return
     with reading() as connection:
         of_this = {"experiment": registry.experiment}
-        known = set(connection.scalars(sa.select(VERSIONS.c.version).filter_by(**of_this)))
-        made = sa.select(RUNS.c.version, RUNS.c.run_id).filter_by(**of_this, version_is_new=True)
+        known = set(
+            connection.scalars(sa.select(VERSIONS.c.version).filter_by(**of_this))
+        )
+        made = sa.select(RUNS.c.version, RUNS.c.run_id).filter_by(
+            **of_this, version_is_new=True
+        )
         makers = {row.version: row.run_id for row in connection.execute(made)}
     rows = [
         replace(
-            version_row(registry, one, approvals.get(one.version), retired.get(one.version)),
+            version_row(
+                registry, one, approvals.get(one.version), retired.get(one.version)
+            ),
             run_id=makers.get(one.version),
         )
         for one in history

@@ -1,7 +1,8 @@
 """Open the metadata database: find its URL, create its tables, explain its errors.
 
-The URL is EXPERIMENT_PIPELINE_DATABASE, else a SQLite file beside Dagster's own. On PostgreSQL the
-tables have their own schema, so that Dagster's tables may be in the same database.
+The URL is EXPERIMENT_PIPELINE_DATABASE, else a SQLite file beside Dagster's own. On
+PostgreSQL the tables have their own schema, so that Dagster's tables may be in the same
+database.
 """
 
 import fcntl
@@ -25,10 +26,14 @@ HEAD = "0004"  # version of the tables: raised by every change to them
 SCHEMA = "experiment_pipeline"
 # Named as in alembic, so that it can migrate the tables once there is a release.
 _VERSION = sa.Table(
-    "alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text(), primary_key=True)
+    "alembic_version",
+    sa.MetaData(),
+    sa.Column("version_num", sa.Text(), primary_key=True),
 )
 _SECONDS = 30  # how long a writer waits for another one on SQLite
-_ADVISORY_LOCK = 20261125  # an arbitrary number; its holder creates the tables, the others wait
+_ADVISORY_LOCK = (
+    20261125  # an arbitrary number; its holder creates the tables, the others wait
+)
 # Seconds between attempts to write while a PostgreSQL server restarts.
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 # PostgreSQL's error codes for insufficient privilege and for a read-only server.
@@ -37,10 +42,16 @@ _Result = TypeVar("_Result")
 
 
 def database_url() -> sa.URL:
-    """The environment's database, else the file beside Dagster's; DatabaseUnavailable: an invalid URL."""
+    """The environment's database, else the file beside Dagster's; DatabaseUnavailable:
+    an invalid URL.
+    """
     given = os.environ.get(VARIABLE)
     if not given:
-        home = Path(os.environ.get("DAGSTER_HOME") or ".dagster_home").expanduser().absolute()
+        home = (
+            Path(os.environ.get("DAGSTER_HOME") or ".dagster_home")
+            .expanduser()
+            .absolute()
+        )
         return sa.URL.create("sqlite", database=str(home / FILE))
     # Never shown: an invalid URL may contain a password anywhere.
     wrong = DatabaseUnavailable(
@@ -53,7 +64,8 @@ def database_url() -> sa.URL:
         url = sa.make_url(given)
     except (sa.exc.ArgumentError, ValueError):  # ValueError: the port is not a number
         raise wrong from None
-    # If a password contains an @, what follows it would be shown as a part of the host or path.
+    # If a password contains an @, what follows it would be shown as a part of the host
+    # or path.
     rest = given.partition("://")[2].removeprefix(url.username or "").partition("@")[2]
     names = [part.partition("=")[0] for part in re.split("[?&]", rest)]
     if url.get_backend_name() != "sqlite" and any("@" in name for name in names):
@@ -62,7 +74,10 @@ def database_url() -> sa.URL:
         # The driver that Dagster's own PostgreSQL storage installs and uses.
         return url.set(drivername="postgresql+psycopg2")
     if url.get_backend_name() not in {"sqlite", "postgresql"}:
-        rule, fix = "is neither SQLite nor PostgreSQL", f"Name one of these in {VARIABLE}."
+        rule, fix = (
+            "is neither SQLite nor PostgreSQL",
+            f"Name one of these in {VARIABLE}.",
+        )
         raise DatabaseUnavailable(shown(url), rule, fix)
     return url
 
@@ -76,7 +91,8 @@ def database() -> sa.Engine:
     0  accepted     3
     1  rejected     1
 
-    DatabaseUnavailable: it cannot be reached, read or written, or was made by another package version.
+    DatabaseUnavailable: it cannot be reached, read or written, or was made by another
+    package version.
     """
     return opened(database_url())
 
@@ -90,7 +106,10 @@ def reading() -> Iterator[sa.Connection]:
 
 
 def transaction(work: Callable[[sa.Connection], _Result]) -> _Result:
-    """Call `work` in one transaction, and retry it while a PostgreSQL server restarts. Raises
+    """Call `work` in one transaction, and retry it while a PostgreSQL server restarts.
+
+    Raises
+    ------
     DatabaseUnavailable: as `database`, or the server does not come back.
     """
     engine = database()
@@ -100,7 +119,9 @@ def transaction(work: Callable[[sa.Connection], _Result]) -> _Result:
             with database_errors(engine.url), engine.begin() as connection:
                 return work(connection)
         except DatabaseUnavailable as error:
-            transient = isinstance(error.__cause__, sa.exc.OperationalError | sa.exc.InterfaceError)
+            transient = isinstance(
+                error.__cause__, sa.exc.OperationalError | sa.exc.InterfaceError
+            )
             pause = next(pauses, None)
             if pause is None or not transient:
                 raise
@@ -109,7 +130,9 @@ def transaction(work: Callable[[sa.Connection], _Result]) -> _Result:
 
 @cache
 def opened(url: sa.URL) -> sa.Engine:
-    """Return the engine of a database; creates its tables or checks their version, once per process."""
+    """Return the engine of a database; creates its tables or checks their version, once
+    per process.
+    """
     with database_errors(url):
         engine = _engine(url)
         if version_of(engine) != HEAD:
@@ -139,7 +162,8 @@ def _engine(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
-        # Readers and the one writer do not block each other; a killed process loses nothing.
+        # Readers and the one writer do not block each other; a killed process loses
+        # nothing.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
 
@@ -159,13 +183,17 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-            # Checked first: IF NOT EXISTS needs the right to create it even if it exists.
+            # Checked first: IF NOT EXISTS needs the right to create it even if it
+            # exists.
             if not sa.inspect(connection).has_schema(SCHEMA):
                 connection.execute(sa.schema.CreateSchema(SCHEMA))
             yield connection
         return
     # SQLite has no lock that spans several DDL statements; the operating system has.
-    with Path(f"{engine.url.database}.lock").open("w") as lock, engine.connect() as connection:
+    with (
+        Path(f"{engine.url.database}.lock").open("w") as lock,
+        engine.connect() as connection,
+    ):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with connection.begin():
             yield connection
@@ -192,7 +220,9 @@ def shown(url: sa.URL) -> str:
 
 @contextmanager
 def database_errors(url: sa.URL) -> Iterator[None]:
-    """Turn errors that a user can act on into `DatabaseUnavailable`; a wrong statement is a bug."""
+    """Turn errors that a user can act on into `DatabaseUnavailable`; a wrong statement
+    is a bug.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -200,11 +230,18 @@ def database_errors(url: sa.URL) -> Iterator[None]:
         fix = "Install it: pip install 'experiment-pipeline[postgres]' for PostgreSQL."
         raise DatabaseUnavailable(shown(url), rule, fix) from error
     except (sa.exc.DBAPIError, sa.exc.ArgumentError, OSError) as error:
-        expected = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.ArgumentError, OSError)
+        expected = (
+            sa.exc.OperationalError,
+            sa.exc.InterfaceError,
+            sa.exc.ArgumentError,
+            OSError,
+        )
         cause = getattr(error, "orig", None) or error
         # SQLite raises this for a file that is not a database, or is damaged.
         damaged = type(error) is sa.exc.DatabaseError
-        refused = getattr(cause, "pgcode", None) in _REFUSALS or "invalid dsn" in str(cause)
+        refused = getattr(cause, "pgcode", None) in _REFUSALS or "invalid dsn" in str(
+            cause
+        )
         if not (isinstance(error, expected) or damaged or refused):
             raise
         fix = (

@@ -1,7 +1,8 @@
-"""The tables and views of the metadata database, derived from the row classes in `reporting/run_record.py`.
+"""The tables and views of the metadata database, derived from the row classes in
+`reporting/run_record.py`.
 
-Each table and column has a comment with its meaning, from which the documentation is generated.
-`docs/database.md` is a copy of it.
+Each table and column has a comment with its meaning, from which the documentation is
+generated. `docs/database.md` is a copy of it.
 """
 
 import types
@@ -17,20 +18,32 @@ from experiment_pipeline.reporting.run_record import ROWS, RecordRow
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """A time, always with a time zone in Python; SQLite stores it without one, always in UTC."""
+    """A time, always with a time zone in Python; SQLite stores it without one, always
+    in UTC.
+    """
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+    def process_bind_param(
+        self,
+        value: datetime | None,
+        dialect: sa.Dialect,  # noqa: ARG002
+    ) -> datetime | None:
         """To the database."""
         return None if value is None else value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: sa.Dialect,  # noqa: ARG002
+    ) -> datetime | None:
         """From the database; PostgreSQL returns times in the zone of its session."""
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return (
+            value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        )
 
 
 _TYPES: Mapping[Any, Any] = {
@@ -55,14 +68,17 @@ METADATA = sa.MetaData()
 def _table(kind: type[RecordRow]) -> sa.Table:
     """The table of a row class: its scope first, then a column per field."""
     columns = [
-        sa.Column(name, sa.Text(), primary_key=True, comment=_SCOPE[name]) for name in kind.SCOPE
+        sa.Column(name, sa.Text(), primary_key=True, comment=_SCOPE[name])
+        for name in kind.SCOPE
     ]
     hints = get_type_hints(kind, include_extras=True)
     columns += [_column(kind, field.name, hints[field.name]) for field in fields(kind)]
     table = sa.Table(kind.TABLE, METADATA, *columns, comment=kind.__doc__)
     if kind.SCOPE == ("experiment", "run_id") and kind.TABLE != "runs":
         parent = [f"runs.{name}" for name in kind.SCOPE]
-        table.append_constraint(sa.ForeignKeyConstraint(kind.SCOPE, parent, ondelete="CASCADE"))
+        table.append_constraint(
+            sa.ForeignKeyConstraint(kind.SCOPE, parent, ondelete="CASCADE")
+        )
         # SQLite then stores a run's rows together in key order, and the keys only once.
         table.dialect_options["sqlite"]["with_rowid"] = False
     return table
@@ -76,34 +92,46 @@ def _column(kind: type[RecordRow], name: str, hint: Any) -> sa.Column[Any]:
     if get_origin(python_type) in {Mapping, tuple}:
         sql_type = sa.JSON(none_as_null=True)
     key = name in kind.KEYS
-    return sa.Column(name, sql_type, primary_key=key, nullable=nullable, comment=meaning)
+    return sa.Column(
+        name, sql_type, primary_key=key, nullable=nullable, comment=meaning
+    )
 
 
 TABLES: Mapping[str, sa.Table] = {kind.TABLE: _table(kind) for kind in ROWS}
-RUNS, CONFIGURATIONS, VERSIONS = (TABLES[name] for name in ("runs", "configurations", "versions"))
+RUNS, CONFIGURATIONS, VERSIONS = (
+    TABLES[name] for name in ("runs", "configurations", "versions")
+)
 sa.Index("runs_by_start", RUNS.c.experiment, RUNS.c.started_at)
 sa.Index("runs_by_status", RUNS.c.status)
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A view: its name and columns, to be queried like any table, and the query behind it."""
+    """A view: its name and columns, to be queried like any table, and the query behind
+    it.
+    """
 
     table: sa.Table
     select: sa.Select[Any]
 
 
-def _view(name: str, meaning: str, select: sa.Select[*tuple[Any, ...]], **meanings: str) -> View:
+def _view(
+    name: str, meaning: str, select: sa.Select[*tuple[Any, ...]], **meanings: str
+) -> View:
     """A view of a query; `meanings`: comments of columns that no table has."""
     columns = [
-        sa.Column(c.name, c.type, comment=meanings.get(c.name) or getattr(c, "comment", None))
+        sa.Column(
+            c.name, c.type, comment=meanings.get(c.name) or getattr(c, "comment", None)
+        )
         for c in select.selected_columns
     ]
     return View(sa.Table(name, sa.MetaData(), *columns, comment=meaning), select)
 
 
 def _runs_with(status: str) -> sa.Label[int]:
-    return sa.func.sum(sa.case((RUNS.c.status == status, 1), else_=0)).label(f"{status}_runs")
+    return sa.func.sum(sa.case((RUNS.c.status == status, 1), else_=0)).label(
+        f"{status}_runs"
+    )
 
 
 _COUNTED = ("accepted", "rejected", "failed", "killed")
@@ -148,8 +176,14 @@ _ALL_VIEWS = (
         "Every published version, with the run that made it and its score on validation (final hold-out).",
         sa.select(
             *VERSIONS.c,
-            *(RUNS.c[name] for name in ("metric", "validation_score", "validation_low")),
-            *(RUNS.c[name] for name in ("validation_high", "data_digest", "code_commit", "record")),
+            *(
+                RUNS.c[name]
+                for name in ("metric", "validation_score", "validation_low")
+            ),
+            *(
+                RUNS.c[name]
+                for name in ("validation_high", "data_digest", "code_commit", "record")
+            ),
         ).outerjoin_from(VERSIONS, RUNS, _OF_ITS_RUN),
     ),
 )
@@ -157,7 +191,9 @@ VIEWS: Mapping[str, View] = {view.table.name: view for view in _ALL_VIEWS}
 
 
 def documentation() -> str:
-    """Return the documentation for SQL users as Markdown: every table, view and column."""
+    """Return the documentation for SQL users as Markdown: every table, view
+    and column.
+    """
     lines = [(Path(__file__).parent / "documentation.md").read_text(encoding="utf-8")]
     views = [view.table for view in VIEWS.values()]
     for title, tables in (("Views", views), ("Tables", [*TABLES.values()])):
@@ -166,7 +202,11 @@ def documentation() -> str:
             lines += [f"### {table.name}\n", f"{table.comment}\n"]
             lines += ["| column | type | meaning |", "|---|---|---|"]
             for column in table.columns:
-                kind = next(name for base, name, _ in SHOWN_TYPES if isinstance(column.type, base))
+                kind = next(
+                    name
+                    for base, name, _ in SHOWN_TYPES
+                    if isinstance(column.type, base)
+                )
                 key = ", key" if column.primary_key else ""
                 lines.append(f"| `{column.name}` | {kind}{key} | {column.comment} |")
             lines.append("")

@@ -1,6 +1,8 @@
-"""What every tool is given, and the judge of what it returns: the same rows by the same seed.
+"""What every tool is given, and the judge of what it returns: the same rows by the same
+seed.
 
-In: a table of the bench and a seed. Out: a folder as `runners/contract.py` reads it; a score.
+In: a table of the bench and a seed. Out: a folder as `runners/contract.py` reads it; a
+score.
 """
 
 import hashlib
@@ -23,7 +25,9 @@ from experiment_pipeline_tests.bench.tables import Table
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A table cut by one seed, typed but not prepared: dates are dates, texts are texts."""
+    """A table cut by one seed, typed but not prepared: dates are dates, texts are
+    texts.
+    """
 
     table: Table  # of the bench
     seed: int  # of the cut and of the tools
@@ -43,7 +47,9 @@ class Job:
             part.drop(columns=hidden).to_parquet(folder / f"{name}.parquet")
         kept = self.parts["validation"].columns.intersection([TARGET, GROUP])
         self.parts["validation"][kept].to_parquet(folder / "validation_target.parquet")
-        positive = self.classes[1] if self.table.task == "binary" and self.classes else None
+        positive = (
+            self.classes[1] if self.table.task == "binary" and self.classes else None
+        )
         said = {
             "table": self.table.name,
             "task": self.table.task,
@@ -62,7 +68,9 @@ class Job:
         if self.classes is not None and classes is not None:
             # A class that a tool has not seen gets no probability.
             found = pd.DataFrame(predictions, columns=classes)
-            predictions = found.reindex(columns=list(self.classes), fill_value=0.0).to_numpy()
+            predictions = found.reindex(
+                columns=list(self.classes), fill_value=0.0
+            ).to_numpy()
         if self.table.task == "binary":
             predictions = predictions[:, 1]
         if not np.isfinite(predictions).all():
@@ -80,11 +88,17 @@ def job_of(table: Table, seed: int) -> Job:
     time = split.column if split.by == "time" else None
     dropped = [*((set(cut.spec.not_features) | derived) & set(train.columns)) - {time}]
     parts = {}
-    for name, part in (("train", train), ("test", test), ("validation", cut.validation)):
+    for name, part in (
+        ("train", train),
+        ("test", test),
+        ("validation", cut.validation),
+    ):
         target = part[table.target]
         if cut.sets.classes is not None:
             codes = encode_target(target, cut.sets.classes)
-            target = pd.Series([str(cut.sets.classes[code]) for code in codes], part.index)
+            target = pd.Series(
+                [str(cut.sets.classes[code]) for code in codes], part.index
+            )
         more = {TARGET: target}
         if split.by == "group":
             more[GROUP] = part[split.column]

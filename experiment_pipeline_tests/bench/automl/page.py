@@ -16,7 +16,14 @@ from scipy import stats
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.automl.jobs import job_of
 from experiment_pipeline_tests.bench.automl.ranks import Ranks, ranks
-from experiment_pipeline_tests.bench.automl.tools import OURS, TOOLS, Done, Tool, packages, perform
+from experiment_pipeline_tests.bench.automl.tools import (
+    OURS,
+    TOOLS,
+    Done,
+    Tool,
+    packages,
+    perform,
+)
 from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
 
@@ -34,10 +41,16 @@ def section(asked: argparse.Namespace) -> str:
     # Without a word the tools as a user has them.
     usual = [tool.name for tool in TOOLS if tool.name == OURS or not tool.is_ours]
     named = [tool for tool in TOOLS if tool.name in (asked.tools or usual)]
-    parts = [_INTRODUCTION, f"Packages pinned: {', '.join(packages())}; all else the newest."]
+    parts = [
+        _INTRODUCTION,
+        f"Packages pinned: {', '.join(packages())}; all else the newest.",
+    ]
     for seconds in asked.budget:
         found = list(played(named, asked, seconds))
-        parts += [f"### {seconds:g} seconds", told([tool.name for tool in named], found)]
+        parts += [
+            f"### {seconds:g} seconds",
+            told([tool.name for tool in named], found),
+        ]
     return "\n\n".join(parts)
 
 
@@ -58,7 +71,9 @@ hands out; by how much that is better than the score on the validation rows, and
 medians, in parts of the latter."""
 
 
-def played(tools: Sequence[Tool], asked: argparse.Namespace, seconds: float) -> Iterator[Done]:
+def played(
+    tools: Sequence[Tool], asked: argparse.Namespace, seconds: float
+) -> Iterator[Done]:
     """Let every tool do every job, the first seed of all tables first.
 
     Which tool goes first alternates, so that a drift of the machine cancels.
@@ -69,7 +84,9 @@ def played(tools: Sequence[Tool], asked: argparse.Namespace, seconds: float) -> 
             job = job_of(table, seed)
             first = (seed + number) % len(tools)
             for tool in [*tools, *tools][first : first + len(tools)]:
-                done = perform(tool, job, seconds, asked.folder, run=not asked.remembered)
+                done = perform(
+                    tool, job, seconds, asked.folder, run=not asked.remembered
+                )
                 if done is not None:
                     print(f"  {time.strftime('%H:%M:%S')} {line(done)}", flush=True)
                     yield done
@@ -88,7 +105,9 @@ class _Told:
     """What was done where all tools have been."""
 
     runs: pd.DataFrame  # a row per (table, seed, tool), columns as `Done` has them
-    merits: pd.DataFrame  # (pairs, tools): the greater the better; NaN where a tool failed
+    merits: (
+        pd.DataFrame
+    )  # (pairs, tools): the greater the better; NaN where a tool failed
 
     def by_tool(self, column: str) -> pd.DataFrame:
         """(pairs, tools) of a column."""
@@ -101,7 +120,9 @@ class _Told:
         merits = self.merits.fillna(-np.inf)
         with np.errstate(invalid="ignore"):
             gains = merits.rsub(merits[OURS], axis="index").drop(columns=OURS)
-        return gains.where(merits.drop(columns=OURS).ne(merits[OURS], axis="index"), 0.0)
+        return gains.where(
+            merits.drop(columns=OURS).ne(merits[OURS], axis="index"), 0.0
+        )
 
 
 def _of(names: Sequence[str], found: Iterable[Done]) -> _Told:
@@ -114,7 +135,9 @@ def _of(names: Sequence[str], found: Iterable[Done]) -> _Told:
 
 
 def told(names: Sequence[str], found: Sequence[Done]) -> str:
-    """The Markdown of one budget; where one of the tools has not been yet, nothing counts."""
+    """The Markdown of one budget; where one of the tools has not been yet, nothing
+    counts.
+    """
     here = _of(names, found)
     if here.runs.empty:
         return "No table yet where all tools have been."
@@ -136,7 +159,10 @@ def told(names: Sequence[str], found: Sequence[Done]) -> str:
         ]
     failed = [f"* {line(one)}" for one in found if one.failure is not None]
     return "\n\n".join(
-        [*parts, *(["Failed, and ranked last there:", "\n".join(failed)] if failed else [])]
+        [
+            *parts,
+            *(["Failed, and ranked last there:", "\n".join(failed)] if failed else []),
+        ]
     )
 
 
@@ -159,12 +185,26 @@ def _overview(here: _Told, ranking: Ranks) -> str:
                 f"{middle['start_seconds']:.1f}",
                 f"{1000 * middle['predict_seconds_per_1000']:.1f}",
                 f"{middle['model_bytes'] / 1e6:.2f}",
-                "" if ahead.isna().all() else f"{ahead.median():+.1%} ({ahead.abs().median():.1%})",
+                ""
+                if ahead.isna().all()
+                else f"{ahead.median():+.1%} ({ahead.abs().median():.1%})",
                 f"{runs['failure'].notna().sum()}",
             ]
         )
-    columns = ["tool", "mean rank", "first", "seconds: median (most)", "kept the seconds"]
-    columns += ["start, s", "ms for 1,000 rows", "MB", "claims better by (off by)", "failed"]
+    columns = [
+        "tool",
+        "mean rank",
+        "first",
+        "seconds: median (most)",
+        "kept the seconds",
+    ]
+    columns += [
+        "start, s",
+        "ms for 1,000 rows",
+        "MB",
+        "claims better by (off by)",
+        "failed",
+    ]
     return markdown(columns, rows)
 
 
@@ -173,7 +213,9 @@ def _scores(here: _Told) -> str:
     for name, merits in here.merits.groupby("table").mean().iterrows():
         metric = _METRICS[str(name)]
         shown = [
-            f"**{m * metric.sign:.5g}**" if m == merits.max() else f"{m * metric.sign:.5g}"
+            f"**{m * metric.sign:.5g}**"
+            if m == merits.max()
+            else f"{m * metric.sign:.5g}"
             for m in merits
         ]
         rows.append([f"{name} ({metric.name})", *shown])
@@ -208,11 +250,16 @@ def _tally(here: _Told) -> Iterator[str]:
 
 
 def _beside_autogluon(here: _Told) -> Iterator[str]:
-    words = {"predict_seconds_per_1000": "prediction time", "model_bytes": "size of the model"}
+    words = {
+        "predict_seconds_per_1000": "prediction time",
+        "model_bytes": "size of the model",
+    }
     for name in (one for one in here.merits if one.startswith("AutoGluon")):
         ratios = {
             word: (of[OURS] / of[name]).median()
             for word, of in ((words[key], here.by_tool(key)) for key in words)
         }
-        shown = ", ".join(f"{word} {ratio:.2f} of its" for word, ratio in ratios.items())
+        shown = ", ".join(
+            f"{word} {ratio:.2f} of its" for word, ratio in ratios.items()
+        )
         yield f"* Beside {name}, medians: {shown} (to reach: 0.33)."

@@ -23,7 +23,8 @@ class Ranks:
 
 
 def ranks(tables: Sequence[str], merits: np.ndarray) -> Ranks:
-    """Rank k tools on n (table, seed) by merits (n, k) and take means; NaN is worse than any score.
+    """Rank k tools on n (table, seed) by merits (n, k) and take means; NaN is worse
+    than any score.
 
     Seeds of one table are no new tables: tables are counted, not pairs.
     """
@@ -34,10 +35,14 @@ def ranks(tables: Sequence[str], merits: np.ndarray) -> Ranks:
         return Ranks(means, critical=0.0, p_value=1.0)
     # The chi-squared test of equal mean ranks: section 3.2.2.
     statistic = 12 * n / (k * (k + 1)) * (np.sum(means**2) - k * (k + 1) ** 2 / 4)
-    return Ranks(means, critical_difference(k, n), float(stats.chi2.sf(statistic, k - 1)))
+    return Ranks(
+        means, critical_difference(k, n), float(stats.chi2.sf(statistic, k - 1))
+    )
 
 
 def critical_difference(tools: int, tables: int) -> float:
-    """Nemenyi's: q(0.05, k) √(k (k + 1) / 6N), q the studentized range's quantile / √2 (Demšar 2006)."""
+    """Nemenyi's: q(0.05, k) √(k (k + 1) / 6N), q the studentized range's quantile / √2
+    (Demšar 2006).
+    """
     q = stats.studentized_range.ppf(1 - LEVEL, tools, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(tools * (tools + 1) / (6 * tables)))

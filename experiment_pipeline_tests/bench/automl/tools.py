@@ -1,8 +1,8 @@
 """The tools, how each is started, and the memory of what they did.
 
-A rival runs in an environment that uv makes of what its script names; ours in this one. A run is
-remembered by all that decides it, so that a bench which was stopped goes on, and one that is repeated
-runs what has changed. In: jobs. Out: `Done`.
+A rival runs in an environment that uv makes of what its script names; ours in this one.
+A run is remembered by all that decides it, so that a bench which was stopped goes on,
+and one that is repeated runs what has changed. In: jobs. Out: `Done`.
 """
 
 import ast
@@ -52,7 +52,13 @@ class Tool:
 
 
 # Each as a key of the YAML, or entries of its search.
-PARTS = ("ensemble", "halving", "several fits", "other boosters", "forests, linear models")
+PARTS = (
+    "ensemble",
+    "halving",
+    "several fits",
+    "other boosters",
+    "forests, linear models",
+)
 PARTS += ("target codes, letters", "generated features")
 TOOLS = (
     Tool(OURS, "run_ours.py"),
@@ -81,7 +87,9 @@ class Done:
     start_seconds: float = float("nan")  # interpreter and imports
     fit_seconds: float = float("nan")  # from the typed tables to the stored model
     cpu_seconds: float = float("nan")  # of its processes up to there
-    predict_seconds_per_1000: float = float("nan")  # of the loaded model, for 1,000 rows
+    predict_seconds_per_1000: float = float(
+        "nan"
+    )  # of the loaded model, for 1,000 rows
     model_bytes: float = float("nan")  # of the stored model
     claimed: float = float("nan")  # the score that the tool itself expects
     said: str = ""  # by the tool about itself
@@ -93,7 +101,9 @@ class Done:
 
 
 def remembered(folder: Path) -> dict[tuple[object, ...], Done]:
-    """What has been done, by all that decides it; failures too, which a new script or tree tries again."""
+    """What has been done, by all that decides it; failures too, which a new script or
+    tree tries again.
+    """
     file = folder / _DONE
     lines = file.read_text().splitlines() if file.exists() else []
     return {one.key: one for one in (Done(**json.loads(line)) for line in lines)}
@@ -119,9 +129,15 @@ def _package_digest() -> str:
     return found.hexdigest()
 
 
-def perform(tool: Tool, job: Job, seconds: float, folder: Path, *, run: bool = True) -> Done | None:
-    """Let a tool do a job, or remember that it has; None: it has not, and is not to be run."""
-    asked = Done(tool.name, identity(tool), job.table.name, job.seed, job.digest, seconds)
+def perform(
+    tool: Tool, job: Job, seconds: float, folder: Path, *, run: bool = True
+) -> Done | None:
+    """Let a tool do a job, or remember that it has; None: it has not, and is not to be
+    run.
+    """
+    asked = Done(
+        tool.name, identity(tool), job.table.name, job.seed, job.digest, seconds
+    )
     done = remembered(folder).get(asked.key)
     if done is None and run:
         done = _run(tool, job, asked)
@@ -148,7 +164,12 @@ def _run(tool: Tool, job: Job, asked: Done) -> Done:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "job"
         try:
-            command = [python_of(tool.script), RUNNERS / tool.script, place, *tool.arguments]
+            command = [
+                python_of(tool.script),
+                RUNNERS / tool.script,
+                place,
+                *tool.arguments,
+            ]
             environment = {"PYTHONPATH": str(TREE)} if tool.is_ours else {}
             job.write(place, asked.seconds)
             _call(command, temporary, environment, asked.seconds)
@@ -160,7 +181,10 @@ def _run(tool: Tool, job: Job, asked: Done) -> Done:
 
 
 def _call(
-    command: Sequence[object], folder: str, environment: Mapping[str, str], seconds: float
+    command: Sequence[object],
+    folder: str,
+    environment: Mapping[str, str],
+    seconds: float,
 ) -> None:
     factor, more = PATIENCE
     quiet = {"PYTHONWARNINGS": "ignore", "MPLBACKEND": "agg", **environment}
@@ -191,7 +215,9 @@ def _on_two_cores() -> None:
 
 @functools.cache
 def python_of(script: str) -> str:
-    """Return the interpreter of a script; its environment is made when there is none."""
+    """Return the interpreter of a script; its environment is made when there
+    is none.
+    """
     if not _pins(script):
         return sys.executable
     beside = Path(sys.executable).with_name("uv")
@@ -203,7 +229,9 @@ def python_of(script: str) -> str:
 
     def called(*arguments: str) -> str:
         command = [uv, *arguments, "--script", str(RUNNERS / script)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise RuntimeError(f"no environment for {script}: {done.stderr.strip()}")
         return done.stdout.strip()

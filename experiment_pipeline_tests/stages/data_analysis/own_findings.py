@@ -1,4 +1,6 @@
-"""Findings as a user would write them, and things that are none: named by import path in tests."""
+"""Findings as a user would write them, and things that are none: named by import path
+in tests.
+"""
 
 from types import MappingProxyType
 

@@ -1,7 +1,7 @@
 """Small tables to analyse, and what a finding's YAML makes of them.
 
-One plain table without findings; a test changes one column of it. Sets are dealt by position:
-of ten rows six train, two test, two validate.
+One plain table without findings; a test changes one column of it. Sets are dealt by
+position: of ten rows six train, two test, two validate.
 """
 
 from typing import Any
@@ -14,7 +14,10 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
 from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES
-from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES, run_probe
+from experiment_pipeline.stages.data_analysis.findings.probe import (
+    PROBE_RULES,
+    run_probe,
+)
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.preparation import prepare
 
@@ -120,7 +123,9 @@ def again(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Finding:
 
 
 def merged(settings: dict[str, Any], fix: dict[str, Any]) -> dict[str, Any]:
-    """Settings with a fix written into them; another way to split replaces the old one."""
+    """Settings with a fix written into them; another way to split replaces
+    the old one.
+    """
     result = dict(settings)
     for key, value in fix.items():
         old = result.get(key)

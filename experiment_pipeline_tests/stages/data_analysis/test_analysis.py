@@ -21,12 +21,16 @@ CODES = [rule.code for rule in (*TABLE_RULES, *PROBE_RULES)]
 
 
 def test_a_plain_table_is_a_go_and_every_code_has_exactly_one_finding() -> None:
-    """All rules speak about every table; without a finding that weighs there is nothing to explain."""
+    """All rules speak about every table; without a finding that weighs there is nothing
+    to explain.
+    """
     analysis = tables.analysed(tables.table())
     assert (analysis.verdict, analysis.reasons, analysis.found) == ("go", (), ())
     findings = analysis.findings
     assert Counter(finding.code for finding in findings) == Counter(CODES)
-    assert all(finding.evidence.strip() and finding.advice.strip() for finding in findings)
+    assert all(
+        finding.evidence.strip() and finding.advice.strip() for finding in findings
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,20 +42,28 @@ def test_a_plain_table_is_a_go_and_every_code_has_exactly_one_finding() -> None:
     ],
 )
 def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
-    """Whatever stands in the validation set's targets, or nothing, the analysis is the same."""
+    """Whatever stands in the validation set's targets, or nothing, the analysis is the
+    same.
+    """
     rng = np.random.default_rng(0)
     changed = frame["y"].to_numpy(copy=True)
     changed[tables.VALIDATION] = rng.permutation(changed[tables.VALIDATION])[::-1]
-    changed = pd.Series(changed).mask(tables.VALIDATION & (np.arange(tables.ROWS) % 20 >= 10))
+    changed = pd.Series(changed).mask(
+        tables.VALIDATION & (np.arange(tables.ROWS) % 20 >= 10)
+    )
     other = tables.analysed(frame.assign(y=changed.array), **changes)
     assert other.to_json() == tables.analysed(frame, **changes).to_json()
 
 
 def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None:
-    """A copy of the target blocks; accepted with a reason it is a condition, and is probed."""
+    """A copy of the target blocks; accepted with a reason it is a condition, and is
+    probed.
+    """
     frame = tables.table(outcome=tables.table()["y"])
     blocked = tables.analysed(frame)
-    accepted = tables.analysed(frame, analysis={"accept": {"leak_suspect": "known before"}})
+    accepted = tables.analysed(
+        frame, analysis={"accept": {"leak_suspect": "known before"}}
+    )
     assert (blocked.verdict, accepted.verdict) == ("no go", "go with conditions")
     assert blocked.probe.left_out == ("outcome",)
     assert accepted.probe.left_out == ()
@@ -87,7 +99,9 @@ TWELVE = partial(st.lists, min_size=12, max_size=12)
 FLAGS = st.one_of(st.none(), st.booleans())
 COLUMNS = st.one_of(*map(TWELVE, (st.floats(), st.text(max_size=6), FLAGS, CELLS)))
 CLASSES = (["yes", "no"], ["a", "b", "c", None])
-TARGETS = st.one_of(COLUMNS, *map(TWELVE, map(st.sampled_from, CLASSES)), TWELVE(st.floats(-9, 9)))
+TARGETS = st.one_of(
+    COLUMNS, *map(TWELVE, map(st.sampled_from, CLASSES)), TWELVE(st.floats(-9, 9))
+)
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
@@ -95,7 +109,9 @@ TARGETS = st.one_of(COLUMNS, *map(TWELVE, map(st.sampled_from, CLASSES)), TWELVE
 @pytest.mark.parametrize("task", [{}, tables.REGRESSION, tables.MULTICLASS])
 def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
     """Whatever the cells are, every rule answers and the reports can be written."""
-    frame = pd.DataFrame({"a": first * copies, "b": second * copies, "y": target * copies})
+    frame = pd.DataFrame(
+        {"a": first * copies, "b": second * copies, "y": target * copies}
+    )
     analysis = tables.analysed(frame, **task)
     assert len(analysis.findings) == len(CODES)
     verdict = json.loads(analysis.to_json())["verdict"]
@@ -115,7 +131,9 @@ def _verdict(*findings: Finding, **accepted: str) -> str:
 
 
 def test_the_heaviest_finding_decides() -> None:
-    """Whatever the order, one block means no go, one condition conditions; what was not found nothing."""
+    """Whatever the order, one block means no go, one condition conditions; what was not
+    found nothing.
+    """
     for several in itertools.permutations(FOUND.values()):
         assert _verdict(*several) == "no go"
     assert _verdict(FOUND["note"], FOUND["condition"]) == "go with conditions"
@@ -125,7 +143,9 @@ def test_the_heaviest_finding_decides() -> None:
 
 
 def test_an_accepted_finding_weighs_one_step_less() -> None:
-    """A block that is accepted is a condition, a condition a note; the reason is recorded."""
+    """A block that is accepted is a condition, a condition a note; the reason is
+    recorded.
+    """
     assert _verdict(FOUND["blocks"], blocks="known") == "go with conditions"
     assert _verdict(FOUND["condition"], condition="known") == "go"
     _, _, (accepted,) = judge([FOUND["blocks"]], {"blocks": "known"})
@@ -134,7 +154,9 @@ def test_an_accepted_finding_weighs_one_step_less() -> None:
 
 
 def test_reasons_tell_what_weighed_and_what_was_accepted() -> None:
-    """Each finding that weighed has a sentence; an acceptance of nothing is said to be idle."""
+    """Each finding that weighed has a sentence; an acceptance of nothing is said to be
+    idle.
+    """
     accepted = {"condition": "known", "note": "why not"}
     assert judge([FOUND["condition"], FOUND["blocks"]], accepted)[1] == (
         "blocks blocks: evidence",

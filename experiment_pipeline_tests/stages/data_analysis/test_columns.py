@@ -1,11 +1,19 @@
-"""Texts that are numbers, dates or categories: whatever the writing, the YAML of the finding reads it."""
+"""Texts that are numbers, dates or categories: whatever the writing, the YAML of the
+finding reads it.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, again, check, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    after,
+    again,
+    check,
+    table,
+)
 
 VALUES = pd.Series(np.round(np.random.default_rng(2).uniform(1000, 999_999, ROWS), 2))
 DAYS = pd.Series(pd.date_range("2023-05-14 10:30", periods=ROWS, freq="D"))
@@ -52,7 +60,9 @@ WRITE, FORMS = (
     ],
 )
 def test_every_way_of_writing_is_found_and_read(code, cells, is_read) -> None:
-    """Numbers and dates in text are found, and the preparation proposed reads every one of them."""
+    """Numbers and dates in text are found, and the preparation proposed reads every one
+    of them.
+    """
     frame = table(written=cells)
     finding = check(code, frame)
     assert (finding.severity, finding.columns) == ("condition", ("written",))
@@ -61,10 +71,16 @@ def test_every_way_of_writing_is_found_and_read(code, cells, is_read) -> None:
 
 
 def test_placeholders_are_declared_missing() -> None:
-    """A question mark among numbers becomes missing, not unparsable; declared text is left alone."""
-    frame = table(amount=VALUES.map("{:.2f}".format).where(np.arange(ROWS) % 5 > 0, "?"))
+    """A question mark among numbers becomes missing, not unparsable; declared text is
+    left alone.
+    """
+    frame = table(
+        amount=VALUES.map("{:.2f}".format).where(np.arange(ROWS) % 5 > 0, "?")
+    )
     finding = check("numbers_as_text", frame)
-    assert yaml.safe_load(finding.yaml)["preparation"]["missing_values"] == {"amount": ["?"]}
+    assert yaml.safe_load(finding.yaml)["preparation"]["missing_values"] == {
+        "amount": ["?"]
+    }
     assert after(finding, frame).frame["amount"].isna().sum() == ROWS / 5
     declared = {"types": {"amount": "text"}}
     assert check("numbers_as_text", frame, preparation=declared).outcome != "found"
@@ -77,7 +93,12 @@ def test_an_ambiguous_format_is_said_to_be_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [["Berlin", "berlin", "Paris"], ["Berlin ", "Berlin", "Paris"], ["A  B", "A B", "c"]]
+    "values",
+    [
+        ["Berlin", "berlin", "Paris"],
+        ["Berlin ", "Berlin", "Paris"],
+        ["A  B", "A B", "c"],
+    ],
 )
 def test_case_and_spaces_are_a_condition(values) -> None:
     """Spellings of one category are found; the proposed preparation unites them."""

@@ -41,19 +41,25 @@ def test_equal_rows_and_groups_stay_together() -> None:
         rows, pairs = _pairs(frame, **changes)
         clusters = frame[cluster].to_numpy()[rows]
         assert len(pairs) == 5
-        assert all(not set(clusters[fit]) & set(clusters[judge]) for fit, judge in pairs)
+        assert all(
+            not set(clusters[fit]) & set(clusters[judge]) for fit, judge in pairs
+        )
 
 
 def test_time_folds_look_forward_and_cut_between_moments() -> None:
     """Every fold judges moments later than all it was fitted on."""
-    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(ROWS)[::-1] // 7, unit="D")
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        np.arange(ROWS)[::-1] // 7, unit="D"
+    )
     rows, pairs = _pairs(table(day=day), split={"by": "time", "column": "day"})
     days = day.to_numpy()[rows]
     assert len(pairs) == 5
     assert all(days[fit].max() < days[judge].min() for fit, judge in pairs)
 
 
-def _probe(frame: pd.DataFrame, left_out: tuple[str, ...] = (), **changes) -> probing.Probe:
+def _probe(
+    frame: pd.DataFrame, left_out: tuple[str, ...] = (), **changes
+) -> probing.Probe:
     probe = probing.run_probe(subject(frame, **changes), left_out)
     assert isinstance(probe, probing.Probe)
     return probe
@@ -89,7 +95,9 @@ def test_every_metric_of_the_experiment_is_measured() -> None:
 
 def test_a_threshold_metric_is_judged_at_a_threshold_that_suits_it() -> None:
     """F1 of a rare class is not judged at a probability of one half."""
-    y = np.where(table()["x"] + np.random.default_rng(0).normal(size=ROWS) > 1.5, "yes", "no")
+    y = np.where(
+        table()["x"] + np.random.default_rng(0).normal(size=ROWS) > 1.5, "yes", "no"
+    )
     probe = _probe(table(y=y), metric="f1", positive_class="yes")
     assert probe.score(probe.best).mean > 0.35
 
@@ -101,15 +109,22 @@ def test_the_probe_is_deterministic_and_reads_no_validation_row() -> None:
 
 
 def test_the_work_is_bounded_and_awkward_values_are_survived(monkeypatch) -> None:
-    """Long tables and texts are sampled; infinite, huge, missing and mixed values stop nothing."""
+    """Long tables and texts are sampled; infinite, huge, missing and mixed values stop
+    nothing.
+    """
     long = pd.concat([table()] * 40, ignore_index=True).assign(row=np.arange(40 * ROWS))
     assert _probe(long, exclude={"row": "counts"}).rows == probing.MOST_ROWS
-    monkeypatch.setattr("experiment_pipeline.stages.data_analysis.findings.probe.MOST_TEXTS", 2)
+    monkeypatch.setattr(
+        "experiment_pipeline.stages.data_analysis.findings.probe.MOST_TEXTS", 2
+    )
     texts = {f"t{i}": table()["colour"] for i in range(4)}
     assert _probe(table(**texts)).unread == 3
     values = np.array([1, "one", None, 2.5] * 100, dtype=object)
     huge = np.where(np.arange(ROWS) % 50 == 0, np.inf, 1e300)
-    assert _probe(table(mixed=values, huge=huge, empty=np.nan, flag=VALIDATION)).rows == 320
+    assert (
+        _probe(table(mixed=values, huge=huge, empty=np.nan, flag=VALIDATION)).rows
+        == 320
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,5 +147,7 @@ def test_without_something_to_learn_there_is_a_reason(frame, changes, reason) ->
 def test_without_a_probe_it_is_not_applicable(rule) -> None:
     """The reason of the missing probe is passed on."""
     acceptance = [{"metric": "roc_auc", "at_least": 0.9}]
-    finding = rule.check(subject(table(), acceptance=acceptance), probing.NoProbe("no reason"))
+    finding = rule.check(
+        subject(table(), acceptance=acceptance), probing.NoProbe("no reason")
+    )
     assert (finding.outcome, finding.evidence) == ("not_applicable", "no reason")

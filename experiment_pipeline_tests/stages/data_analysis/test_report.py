@@ -13,7 +13,9 @@ MARKUP = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def report() -> tuple[DataAnalysis, str]:
-    """An analysis with a leak, markup in names and values, secrets in the validation rows, its page."""
+    """An analysis with a leak, markup in names and values, secrets in the validation
+    rows, its page.
+    """
     frame = tables.table(
         **{MARKUP: MARKUP, "`|*_[x](http://evil)": 1, "a\n```\n<b>": 1},
         outcome=tables.table()["y"],
@@ -26,18 +28,29 @@ def report() -> tuple[DataAnalysis, str]:
 
 
 def test_the_verdict_comes_first_and_the_table_last(report) -> None:
-    """People read the verdict, the probe, the findings, then the profile and what it is of."""
+    """People read the verdict, the probe, the findings, then the profile and what it is
+    of.
+    """
     analysis, page = report
-    shown = ("Verdict: go with", "Best probe", "<h2>Findings</h2>", "<h2>The table</h2>")
+    shown = (
+        "Verdict: go with",
+        "Best probe",
+        "<h2>Findings</h2>",
+        "<h2>The table</h2>",
+    )
     places = [page.index(text) for text in shown]
     assert places == sorted(places)
-    assert [finding.code for finding in analysis.found if finding.code not in page] == []
+    assert [
+        finding.code for finding in analysis.found if finding.code not in page
+    ] == []
     assert "100 of 400 rows" in page
     assert "10 of 10 columns" in page
 
 
 def test_names_and_values_are_shown_and_never_run(report) -> None:
-    """Markup in column names, values and reasons is escaped in both forms of the report."""
+    """Markup in column names, values and reasons is escaped in both forms of the
+    report.
+    """
     analysis, page = report
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -50,7 +63,9 @@ def test_names_and_values_are_shown_and_never_run(report) -> None:
 
 
 def test_rows_of_the_validation_set_are_not_shown(report) -> None:
-    """The table of columns, target included, is one of the other rows, its texts are cut."""
+    """The table of columns, target included, is one of the other rows, its texts are
+    cut.
+    """
     _, page = report
     profile = page[page.index("<h2>The table</h2>") :]
     assert "open" in profile
@@ -62,18 +77,28 @@ def test_rows_of_the_validation_set_are_not_shown(report) -> None:
 def test_the_settings_of_all_findings_are_one_patch() -> None:
     """Pasted, no key stands twice, and what the experiment excludes already stays."""
     frame = tables.table(
-        constant=1, outcome=tables.table()["y"], empty=[None] * (tables.ROWS - 1) + [1.0]
+        constant=1,
+        outcome=tables.table()["y"],
+        empty=[None] * (tables.ROWS - 1) + [1.0],
     )
     spec = tables.experiment(exclude={"other": "not known in time"})
-    (patch,) = re.findall(r"(?s)```yaml\n(.*?)```", markdown_report(tables.analysed(frame), spec))
+    (patch,) = re.findall(
+        r"(?s)```yaml\n(.*?)```", markdown_report(tables.analysed(frame), spec)
+    )
     excluded = yaml.safe_load(f"attributes:\n{patch}")["attributes"]["exclude"]
     assert {"other", "constant", "outcome", "empty"} <= set(excluded)
 
 
 def test_numbers_that_differ_by_rounding_alone_are_drawn() -> None:
-    """A sum of shares is 1 but for its last digit, beside which there is no room for twelve bars."""
-    frame = tables.table(total=np.where(np.arange(tables.ROWS) % 2, 1.0, np.nextafter(1, 2)))
-    assert "total" in report_html(tables.analysed(tables.table()), frame, tables.experiment())
+    """A sum of shares is 1 but for its last digit, beside which there is no room for
+    twelve bars.
+    """
+    frame = tables.table(
+        total=np.where(np.arange(tables.ROWS) % 2, 1.0, np.nextafter(1, 2))
+    )
+    assert "total" in report_html(
+        tables.analysed(tables.table()), frame, tables.experiment()
+    )
 
 
 @pytest.mark.slow

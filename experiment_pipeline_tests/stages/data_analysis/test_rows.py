@@ -1,4 +1,6 @@
-"""Rows that contradict, repeat, follow or give away one another: where a finding says more than its columns."""
+"""Rows that contradict, repeat, follow or give away one another: where a finding says
+more than its columns.
+"""
 
 import numpy as np
 import pandas as pd
@@ -32,22 +34,33 @@ def _twice(frame: pd.DataFrame, every: int) -> pd.DataFrame:
 
 
 def test_the_ceiling_of_contradicted_labels_is_told_and_read_by_later_stages() -> None:
-    """Told of the ranking metric alone, whether or not it weighs; none where rows are unique."""
-    contradicted = check("conflicting_labels", _twice(table(), every=3), metric="accuracy")
+    """Told of the ranking metric alone, whether or not it weighs; none where rows are
+    unique.
+    """
+    contradicted = check(
+        "conflicting_labels", _twice(table(), every=3), metric="accuracy"
+    )
     assert contradicted.severity == "condition"
     assert contradicted.ceiling == pytest.approx(1 - contradicted.number)
-    assert f"accuracy can be {contradicted.ceiling:.4g} at best" in contradicted.evidence
+    assert (
+        f"accuracy can be {contradicted.ceiling:.4g} at best" in contradicted.evidence
+    )
     both = pd.concat([table(), table()], ignore_index=True)
     agreed = check("conflicting_labels", both, metric="accuracy")
     assert (agreed.outcome, agreed.ceiling) == ("not_found", 1.0)
-    assert check("conflicting_labels", _twice(table(), every=3), metric="f1").ceiling is None
+    assert (
+        check("conflicting_labels", _twice(table(), every=3), metric="f1").ceiling
+        is None
+    )
     assert check("conflicting_labels", table(), metric="accuracy").ceiling is None
 
 
 def test_a_criterion_above_the_ceiling_blocks() -> None:
     """No model can pass a gate that the labels rule out."""
     acceptance = [{"metric": "roc_auc", "at_least": 0.999}]
-    finding = check("conflicting_labels", _twice(table(), every=2), acceptance=acceptance)
+    finding = check(
+        "conflicting_labels", _twice(table(), every=2), acceptance=acceptance
+    )
     assert finding.severity == "blocks"
     assert "asks for 0.999" in finding.evidence
 
@@ -62,10 +75,17 @@ def test_numbers_have_a_ceiling_too(metric) -> None:
 
 
 @pytest.mark.parametrize(
-    "split", [{"by": "random"}, {"by": "time", "column": "when"}, {"by": "group", "column": "when"}]
+    "split",
+    [
+        {"by": "random"},
+        {"by": "time", "column": "when"},
+        {"by": "group", "column": "when"},
+    ],
 )
 def test_copies_are_found(split: dict[str, str]) -> None:
-    """They are counted and noted, as every split keeps them in one set, until the YAML rejects them."""
+    """They are counted and noted, as every split keeps them in one set, until the YAML
+    rejects them.
+    """
     frame = table(when=pd.date_range("2024-01-01", periods=ROWS))
     frame = pd.concat([frame, frame.head(40)], ignore_index=True)
     finding = check("duplicate_rows", frame, split=split)
@@ -79,12 +99,20 @@ def test_copies_are_found(split: dict[str, str]) -> None:
 def test_what_a_calendar_makes_of_the_time_is_not_compared_with_it() -> None:
     """Nor of a date that goes with it; the parts of any other date are."""
     days = pd.date_range("2024-01-01", periods=ROWS)
-    born = pd.Timestamp("1960-01-01") + pd.to_timedelta(ROW % 50 + 40 * (ROW > ROWS / 2), "D")
+    born = pd.Timestamp("1960-01-01") + pd.to_timedelta(
+        ROW % 50 + 40 * (ROW > ROWS / 2), "D"
+    )
     frame = table(day=days, shipped=days + pd.Timedelta("3 days"), born=born)
-    parts = {"day": ["month", "days", "cycle_of_year"], "shipped": ["days"], "born": ["days"]}
+    parts = {
+        "day": ["month", "days", "cycle_of_year"],
+        "shipped": ["days"],
+        "born": ["days"],
+    }
     preparation = {"calendar": parts}
     made = prepare(frame, experiment(preparation=preparation).preparation).frame
-    assert check("drift_over_time", made, preparation=preparation).columns == ("born_days",)
+    assert check("drift_over_time", made, preparation=preparation).columns == (
+        "born_days",
+    )
 
 
 AS = {"binary": {}, "multiclass": MULTICLASS, "regression": REGRESSION}
@@ -93,12 +121,18 @@ AS = {"binary": {}, "multiclass": MULTICLASS, "regression": REGRESSION}
 @pytest.mark.parametrize(
     ("problem", "said"),
     [
-        *((make(1, rows=ROWS, task=task), "group") for make in (persons, jittered) for task in AS),
+        *(
+            (make(1, rows=ROWS, task=task), "group")
+            for make in (persons, jittered)
+            for task in AS
+        ),
         (smoted(1, rows=ROWS), "oversampling (SMOTE)"),
     ],
 )
 def test_rows_of_one_person_or_original_are_a_condition(problem, said) -> None:
-    """A target known by the nearest rows alone is found, whatever the task; rows of SMOTE lie on lines."""
+    """A target known by the nearest rows alone is found, whatever the task; rows of
+    SMOTE lie on lines.
+    """
     finding = check("related_rows", problem.frame, **AS[problem.task])
     assert finding.severity == "condition"
     assert said in f"{finding.evidence} {finding.advice}"
@@ -116,7 +150,9 @@ def test_what_identifies_a_person_is_named_and_a_split_by_it_settles_it() -> Non
 def test_a_text_that_says_the_target_is_found() -> None:
     """A word among others, or an amount; a text that only tends to say it is not."""
     said = table()["y"].map({"yes": "closed", "no": "open"})
-    filler = pd.Series(RNG.choice(["the", "case", "was", "seen", "by", "us"], (ROWS, 3)).tolist())
+    filler = pd.Series(
+        RNG.choice(["the", "case", "was", "seen", "by", "us"], (ROWS, 3)).tolist()
+    )
     number = pd.Series(RNG.integers(0, 10_000, ROWS).astype(str)) + " "
     notes = number + filler.str.join(" ")
     telling = check("leak_suspect", table(note=(notes + " " + said.array).array))
@@ -135,7 +171,9 @@ def test_honest_tables_stay_silent() -> None:
     for make in MADE[-7:-3:2]:
         problem = make(3)
         frame = problem.frame.rename_axis("row_number")
-        task = {"regression": REGRESSION, "multiclass": MULTICLASS}.get(problem.task, {})
+        task = {"regression": REGRESSION, "multiclass": MULTICLASS}.get(
+            problem.task, {}
+        )
         finding = check("made_of_target", frame, **problem.declared, **task)
         assert finding.outcome == "not_found", problem.name
 

@@ -10,7 +10,12 @@ from experiment_pipeline.stages.data_analysis.finding import FindingRule
 from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, problems
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
 from experiment_pipeline_tests.stages.data_analysis import own_findings
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, analysed, experiment, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    analysed,
+    experiment,
+    table,
+)
 from experiment_pipeline_tests.stages.data_analysis.test_findings import FOUND
 
 RULES = (*TABLE_RULES, *PROBE_RULES)
@@ -20,14 +25,18 @@ EVEN = {"findings": [f"{HERE}:even_numbers"]}
 
 def test_every_rule_has_a_code_of_its_own_and_is_tested_to_hit() -> None:
     """A finding without its own tests does not exist."""
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "".join(
+        path.read_text() for path in Path(__file__).parent.glob("test_*.py")
+    )
     asked = {*FOUND, *re.findall(r'check\("(\w+)"', tests)}
     assert Counter(rule.code for rule in RULES) == Counter(asked)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 def test_every_rule_is_one_that_a_user_could_write(rule) -> None:
-    """A threshold is named after its finding, and the default lies in the range that makes sense."""
+    """A threshold is named after its finding, and the default lies in the range that
+    makes sense.
+    """
     assert isinstance(rule, FindingRule)
     assert rule.title
     assert rule.advice
@@ -39,19 +48,53 @@ def test_every_rule_is_one_that_a_user_could_write(rule) -> None:
 @pytest.mark.parametrize(
     ("analysis", "place", "told"),
     [
-        ({"accept": {"leak_suspects": "?"}}, "accept.leak_suspects", "did you mean 'leak_suspect'"),
-        ({"thresholds": {"outlier": 3}}, "thresholds.outlier", "did you mean 'outliers'?"),
-        ({"thresholds": {"leak_suspect": 2}}, "thresholds.leak_suspect", "a number from 0 to 1"),
+        (
+            {"accept": {"leak_suspects": "?"}},
+            "accept.leak_suspects",
+            "did you mean 'leak_suspect'",
+        ),
+        (
+            {"thresholds": {"outlier": 3}},
+            "thresholds.outlier",
+            "did you mean 'outliers'?",
+        ),
+        (
+            {"thresholds": {"leak_suspect": 2}},
+            "thresholds.leak_suspect",
+            "a number from 0 to 1",
+        ),
         ({"thresholds": {"target_constant": 1}}, "thresholds", "is not a threshold"),
-        ({"findings": ["no_such.one:late"]}, "findings", "no_such.one cannot be imported"),
-        ({"findings": [f"{HERE}:even_number"]}, "findings", "did you mean 'even_numbers'?"),
-        ({"findings": [f"{HERE}:no_rule"]}, "findings", "is not a rule; name an instance"),
-        ({"findings": [f"{HERE}:EvenNumbers"]}, "findings", "is not a rule; name an instance"),
-        ({"findings": [f"{HERE}:outliers_again"]}, "findings", "'outliers' is already used"),
+        (
+            {"findings": ["no_such.one:late"]},
+            "findings",
+            "no_such.one cannot be imported",
+        ),
+        (
+            {"findings": [f"{HERE}:even_number"]},
+            "findings",
+            "did you mean 'even_numbers'?",
+        ),
+        (
+            {"findings": [f"{HERE}:no_rule"]},
+            "findings",
+            "is not a rule; name an instance",
+        ),
+        (
+            {"findings": [f"{HERE}:EvenNumbers"]},
+            "findings",
+            "is not a rule; name an instance",
+        ),
+        (
+            {"findings": [f"{HERE}:outliers_again"]},
+            "findings",
+            "'outliers' is already used",
+        ),
     ],
 )
 def test_a_yaml_that_names_nothing_is_refused(analysis, place, told) -> None:
-    """Unknown codes, thresholds and rules, and impossible numbers, are errors that say what fits."""
+    """Unknown codes, thresholds and rules, and impossible numbers, are errors that say
+    what fits.
+    """
     (problem,) = problems(Analysis(**analysis))
     assert f"analysis.{place}" in str(problem)
     assert told in str(problem)
@@ -66,7 +109,9 @@ def test_an_acceptance_needs_its_reason() -> None:
 
 
 def test_a_finding_of_ones_own_is_examined_beside_the_others() -> None:
-    """Named by import path, it has its evidence; its threshold and code may stand in the YAML."""
+    """Named by import path, it has its evidence; its threshold and code may stand in
+    the YAML.
+    """
 
     def even_numbers(frame, **analysis):
         findings = analysed(frame, analysis={**EVEN, **analysis}).findings
@@ -79,7 +124,11 @@ def test_a_finding_of_ones_own_is_examined_beside_the_others() -> None:
     finding = even_numbers(
         table(), thresholds={"even_numbers": 0}, accept={"even_numbers": "we round"}
     )
-    assert (finding.outcome, finding.threshold, finding.accepted) == ("found", 0, "we round")
+    assert (finding.outcome, finding.threshold, finding.accepted) == (
+        "found",
+        0,
+        "we round",
+    )
 
 
 def test_a_rule_that_returns_no_finding_is_named() -> None:

@@ -1,4 +1,6 @@
-"""The files of an exported model: complete, reproducible, without secrets, and the same in a fresh process."""
+"""The files of an exported model: complete, reproducible, without secrets, and the same
+in a fresh process.
+"""
 
 import ast
 import json
@@ -15,8 +17,14 @@ from upath import UPath
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged
 from experiment_pipeline.prediction.rows import Signature, example_rows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED, package_model
-from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
+from experiment_pipeline.stages.exported_model.export import (
+    HOLDS,
+    NEEDED,
+    package_model,
+)
+from experiment_pipeline.stages.exported_model.reload_check import (
+    check_in_fresh_process,
+)
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.provenance import COMMITTED, CodeProvenance
@@ -46,13 +54,18 @@ def test_a_package_holds_what_the_card_lists() -> None:
 def test_the_card_names_what_a_commit_holds_apart_from_what_it_lacks() -> None:
     """Code and a patch are listed where there are any."""
     none = RunCode(CodeProvenance(None, None), {}, {}, "")
-    plain = package_model(exported.make_spec(), exported.accepted(), exported.CREATED, none)
+    plain = package_model(
+        exported.make_spec(), exported.accepted(), exported.CREATED, none
+    )
     for files in (exported.package().files, plain.files):
         inside, beside = (
             {*re.findall(r"(?m)^\| ([\w./]+) \|", part)} - {"file"}
             for part in files[CARD].decode().split("\n## Files")[1:]
         )
-        there = {re.sub("^code/.*", "code/", name) for name in {*files, RECORD, MANIFEST} - {CARD}}
+        there = {
+            re.sub("^code/.*", "code/", name)
+            for name in {*files, RECORD, MANIFEST} - {CARD}
+        }
         assert inside == {name for name in there if name.startswith(COMMITTED)}
         assert beside == there - inside
 
@@ -70,7 +83,9 @@ def test_the_same_model_gives_the_same_bytes_and_identity() -> None:
 
 
 def test_the_manifest_survives_and_finds_a_changed_file() -> None:
-    """Read back it is the same; a file that differs by a byte is named, and what is no manifest is said."""
+    """Read back it is the same; a file that differs by a byte is named, and what is no
+    manifest is said.
+    """
     package = exported.package()
     manifest = package.manifest("v0007")
     assert Manifest.from_bytes(to_json(manifest), "here") == manifest
@@ -85,7 +100,9 @@ def test_the_manifest_survives_and_finds_a_changed_file() -> None:
 
 
 def test_the_experiment_loads_again_without_its_secrets() -> None:
-    """experiment.yaml is the experiment as run; credentials are gone from every file."""
+    """experiment.yaml is the experiment as run; credentials are gone from
+    every file.
+    """
     package = exported.package()
     attributes = yaml.safe_load(package.files["experiment.yaml"])
     loaded = ExperimentSpec.model_validate(attributes)
@@ -95,8 +112,12 @@ def test_the_experiment_loads_again_without_its_secrets() -> None:
 
 
 def test_the_packaged_model_predicts_what_was_promised() -> None:
-    """Loaded from the files alone, it gives the expected predictions; its types are trusted."""
-    package = exported.package(exported.fitted(model=RandomForestClassifier(5, random_state=0)))
+    """Loaded from the files alone, it gives the expected predictions; its types are
+    trusted.
+    """
+    package = exported.package(
+        exported.fitted(model=RandomForestClassifier(5, random_state=0))
+    )
     files = package.files
     model = persistence.from_bytes(files["model.skops"])
     signature = Signature.from_bytes(files["signature.json"], "here")
@@ -105,32 +126,51 @@ def test_the_packaged_model_predicts_what_was_promised() -> None:
     assert model.predict(rows).tolist() == expected["predict"]
     assert model.predict_proba(rows).tolist() == expected["predict_proba"]
     assert package.own_packages == ()
-    assert set(json.loads(files["trusted_types.json"])) <= set(persistence.TRUSTED_TYPES)
-    pinned = [line for line in files["environment.txt"].decode().splitlines() if line[0] != "#"]
+    assert set(json.loads(files["trusted_types.json"])) <= set(
+        persistence.TRUSTED_TYPES
+    )
+    pinned = [
+        line
+        for line in files["environment.txt"].decode().splitlines()
+        if line[0] != "#"
+    ]
     assert [line.partition("==")[0] for line in pinned] == list(NEEDED)
 
 
 def test_the_script_that_travels_imports_three_packages() -> None:
-    """verify.py needs the standard library, pandas and skops, and nothing of this project."""
+    """verify.py needs the standard library, pandas and skops, and nothing of this
+    project.
+    """
     tree = ast.parse(exported.package().files["verify.py"])
     imported = {
-        (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).partition(".")[0]
+        (
+            node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        ).partition(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert imported == {"json", "pathlib", "pandas", "skops"}
 
 
-def test_another_purpose_is_another_version_and_stands_in_card_and_manifest(tmp_path: Path) -> None:
+def test_another_purpose_is_another_version_and_stands_in_card_and_manifest(
+    tmp_path: Path,
+) -> None:
     """Missing parts are named; without any, identities are as ever."""
-    registry, published, first = Registry(UPath(tmp_path), "flights"), [], {"purpose": "To call"}
+    registry, published, first = (
+        Registry(UPath(tmp_path), "flights"),
+        [],
+        {"purpose": "To call"},
+    )
     for record in ({}, first, first, {"purpose": "To refuse"}):
         package = exported.package(spec=exported.make_spec(record=record))
         published.append(registry.publish(package, lambda _: None).version)
     assert published == ["v0001", "v0002", "v0002", "v0003"]
     assert [registry.model(one).manifest.record for one in published[:2]] == [{}, first]
     card = registry.model("v0002").read("README.md").decode()
-    assert "| purpose | To call |\n\nMissing: not_for, oversight, affected, review_on." in card
+    assert (
+        "| purpose | To call |\n\nMissing: not_for, oversight, affected, review_on."
+        in card
+    )
 
 
 # --- in a fresh process ---
@@ -139,16 +179,23 @@ def test_another_purpose_is_another_version_and_stands_in_card_and_manifest(tmp_
 @pytest.mark.parametrize(
     ("algorithm", "task"),
     # Means of members that have their classes in different orders, or have none.
-    [("lightgbm+random_forest", "regression"), ("linear+catboost+xgboost", "multiclass")],
+    [
+        ("lightgbm+random_forest", "regression"),
+        ("linear+catboost+xgboost", "multiclass"),
+    ],
 )
 def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> None:
-    """A mean of pipelines of this project loads where there is neither it nor Dagster."""
+    """A mean of pipelines of this project loads where there is neither it nor
+    Dagster.
+    """
     check_in_fresh_process(exported.trained_package(algorithm, task))
 
 
 def test_a_model_that_needs_this_package_is_refused() -> None:
     """Loading must not import this project: who receives the model does not have it."""
     needy = exported.package()
-    changed = replace(needy, files={**needy.files, "verify.py": b"import experiment_pipeline\n"})
+    changed = replace(
+        needy, files={**needy.files, "verify.py": b"import experiment_pipeline\n"}
+    )
     with pytest.raises(PredictionsChanged, match="needs experiment_pipeline to load"):
         check_in_fresh_process(changed)

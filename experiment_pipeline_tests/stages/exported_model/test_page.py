@@ -24,17 +24,35 @@ def blocks(title: str) -> tuple:
 
 
 def test_a_card_says_what_a_reader_needs() -> None:
-    """Question, data, choice, numbers, gates, limits, loading and origin, in this order."""
-    asked = ["Question", "Purpose and people", "Data", "Chosen configuration", "Metrics"]
+    """Question, data, choice, numbers, gates, limits, loading and origin, in this
+    order.
+    """
+    asked = [
+        "Question",
+        "Purpose and people",
+        "Data",
+        "Chosen configuration",
+        "Metrics",
+    ]
     asked += ["Acceptance", "Limits", "How to load it", "Provenance", "Files"]
     asked += ["Files that a git commit of the version leaves out"]
     assert [section.title for section in card().sections] == asked
 
 
-def test_the_card_holds_scores_threshold_looks_limits_and_origin_without_secrets() -> None:
-    """Each score with interval and baseline; warnings of earlier stages; no password."""
+def test_the_card_holds_scores_threshold_looks_limits_and_origin_without_secrets() -> (
+    None
+):
+    """Each score with interval and baseline; warnings of earlier stages; no
+    password.
+    """
     table, limits = blocks("Metrics")[0], blocks("Limits")[0]
-    assert table.rows[0] == ("validation", "roc_auc", "0.7100", "0.6500 to 0.7700", "0.5000")
+    assert table.rows[0] == (
+        "validation",
+        "roc_auc",
+        "0.7100",
+        "0.6500 to 0.7700",
+        "0.5000",
+    )
     assert isinstance(limits, Bullets)
     assert limits.items[0] == "The train set holds no winter."
     text = render(card())
@@ -52,7 +70,9 @@ def test_names_from_the_data_are_shown_and_never_interpreted() -> None:
     assert "&lt;b&gt;landing&lt;/b&gt;" in text
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # six lines, no seventh
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning"
+)  # six lines, no seventh
 def test_the_six_lines_load_the_model(tmp_path, monkeypatch, capsys) -> None:
     """The card's code, run in the version's folder with nothing imported, predicts."""
     package = exported.package()

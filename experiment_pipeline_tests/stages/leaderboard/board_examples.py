@@ -1,4 +1,6 @@
-"""A small search with made-up predictions, for the tests of what comes after training."""
+"""A small search with made-up predictions, for the tests of what comes after
+training.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +15,18 @@ from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
-from experiment_pipeline.stages.search.conclusions import FAILED, STOPPED_EARLY, Conclusion, Step
+from experiment_pipeline.stages.search.conclusions import (
+    FAILED,
+    STOPPED_EARLY,
+    Conclusion,
+    Step,
+)
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
+from experiment_pipeline.stages.search.results import (
+    FailedConfiguration,
+    ModelResult,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.table.clusters import resampling_clusters
@@ -34,7 +45,11 @@ def board_of(
     return rank(
         [Conclusion.trained(one.result) for one in trained.values()],
         lambda one: trained[one.key].predictions.test,
-        RankedRows(sets.y_test, resampling_clusters(sets.test, spec, sets.features), sets.y_train),
+        RankedRows(
+            sets.y_test,
+            resampling_clusters(sets.test, spec, sets.features),
+            sets.y_train,
+        ),
         spec,
         sets.classes,
         time,
@@ -49,7 +64,9 @@ class Kept:
 
     def require(self, fingerprint: str) -> TrainedModel:
         """Return the model with a fingerprint."""
-        return next(m for m in self.trained.values() if m.result.fingerprint == fingerprint)
+        return next(
+            m for m in self.trained.values() if m.result.fingerprint == fingerprint
+        )
 
 
 def chosen_of(
@@ -60,7 +77,10 @@ def chosen_of(
 ) -> ChosenModel:
     """Return the choice of such a ranking."""
     clusters = resampling_clusters(sets.test, spec, sets.features)
-    chosen, store = ChosenModel.of(board, Kept(trained), sets.y_test, clusters), Kept(trained)
+    chosen, store = (
+        ChosenModel.of(board, Kept(trained), sets.y_test, clusters),
+        Kept(trained),
+    )
     return chosen.calibrated(board, store, sets, spec)
 
 
@@ -85,7 +105,9 @@ def shown_of(
     return SearchShown(board, board.with_ensemble(declared), paths)
 
 
-def result_of(configuration: object, score: float, spec: ExperimentSpec, **changes: object):
+def result_of(
+    configuration: object, score: float, spec: ExperimentSpec, **changes: object
+):
     """Return what training would have left behind."""
     made = replace(
         model_result(configuration.key, score, spec.metric),
@@ -108,9 +130,13 @@ def failure_of(key: str, reason: str = "no such tree") -> Conclusion:
     return Conclusion(key, "lightgbm", FAILED, reason, fraction=1.0, failure=failure)
 
 
-def stopped(result: ModelResult, reason: str = "", fraction: float = 0.25) -> Conclusion:
+def stopped(
+    result: ModelResult, reason: str = "", fraction: float = 0.25
+) -> Conclusion:
     """Return a configuration that was stopped early with such a result."""
-    return Conclusion(result.key, result.algorithm, STOPPED_EARLY, reason, result, fraction)
+    return Conclusion(
+        result.key, result.algorithm, STOPPED_EARLY, reason, result, fraction
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +151,14 @@ class Search:
     clusters: np.ndarray
 
     def rank(
-        self, *others: Conclusion, results: Sequence[ModelResult] | None = None, **changes: object
+        self,
+        *others: Conclusion,
+        results: Sequence[ModelResult] | None = None,
+        **changes: object,
     ) -> Leaderboard:
-        """Return the leaderboard of the results, or of some, and of others that are unranked."""
+        """Return the leaderboard of the results, or of some, and of others that are
+        unranked.
+        """
         results = self.results if results is None else results
         arguments = {
             "predictions": lambda one: self.predictions[one.key],
@@ -135,11 +166,17 @@ class Search:
             "spec": self.spec,
             "classes": (False, True) if self.spec.task == "binary" else None,
         }
-        return rank([*map(Conclusion.trained, results), *others], **(arguments | changes))
+        return rank(
+            [*map(Conclusion.trained, results), *others], **(arguments | changes)
+        )
 
 
-def search_of(spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **changes) -> Search:
-    """Return a search whose i-th configuration sees the truth through noise of that size."""
+def search_of(
+    spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **changes
+) -> Search:
+    """Return a search whose i-th configuration sees the truth through noise of that
+    size.
+    """
     generator = np.random.default_rng(seed)
     y = (generator.random(N_TEST) < 0.4).astype(int)
     shared = generator.normal(size=N_TEST)

@@ -1,4 +1,6 @@
-"""A finished search of any size with made-up scores, costs and rungs: what its page is tried on."""
+"""A finished search of any size with made-up scores, costs and rungs: what its page is
+tried on.
+"""
 
 import math
 from dataclasses import replace
@@ -8,7 +10,10 @@ import numpy as np
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.search.conclusions import NOT_STARTED, Conclusion, Step
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     failure_of,
     search_of,
@@ -21,7 +26,9 @@ BASELINE = 0.5
 
 
 def search_spec(count: int) -> ExperimentSpec:
-    """Return an experiment that declares so many configurations: two algorithms and a baseline."""
+    """Return an experiment that declares so many configurations: two algorithms and a
+    baseline.
+    """
     linear = count // 8
     searched = [
         {"algorithm": "dummy"},
@@ -48,7 +55,9 @@ def search_spec(count: int) -> ExperimentSpec:
 
 
 def finished_search(count: int) -> SearchShown:
-    """Return a search of so many configurations; a few failed, the last two were not started."""
+    """Return a search of so many configurations; a few failed, the last two were not
+    started.
+    """
     spec, generator = search_spec(count), np.random.default_rng(0)
     declared = {one.key: one for one in configurations(spec)}
     search = search_of(spec, [_noise(one, generator) for one in declared.values()])
@@ -57,7 +66,9 @@ def finished_search(count: int) -> SearchShown:
     waiting = set(list(declared)[-2:])
     failed = set(list(declared)[3 :: max(count // 6, 9)]) - waiting
     climbing = [key for key in best_first if key not in failed | waiting]
-    kept = dict(zip(FRACTIONS, (count, max(count // 3, 6), max(count // 8, 5)), strict=True))
+    kept = dict(
+        zip(FRACTIONS, (count, max(count // 3, 6), max(count // 8, 5)), strict=True)
+    )
     paths = {
         key: tuple(
             _step(fraction, results[key].test_score, generator)
@@ -67,16 +78,29 @@ def finished_search(count: int) -> SearchShown:
         for place, key in enumerate(climbing)
     }
     paths["dummy"] = (Step(1.0, results["dummy"].test_score, BASELINE, 0.01),)
-    full, others = [], [failure_of(key, "no such tree <b>at all</b>") for key in sorted(failed)]
+    full, others = (
+        [],
+        [failure_of(key, "no such tree <b>at all</b>") for key in sorted(failed)],
+    )
     for key, path in paths.items():
         last, where = path[-1], f"rung {len(path)} of {len(FRACTIONS)}"
-        costs = {"train_score": last.train_score, "fit_cpu_seconds": last.fit_cpu_seconds}
-        result = replace(results[key], test_score=last.test_score, fingerprint=f"f-{key}", **costs)
+        costs = {
+            "train_score": last.train_score,
+            "fit_cpu_seconds": last.fit_cpu_seconds,
+        }
+        result = replace(
+            results[key], test_score=last.test_score, fingerprint=f"f-{key}", **costs
+        )
         if last.fraction == 1:
             full.append(result)
         else:
-            others.append(stopped(result, f"not among the best at {where}", last.fraction))
-    others += [Conclusion(key, "linear", NOT_STARTED, "the budget was spent") for key in waiting]
+            others.append(
+                stopped(result, f"not among the best at {where}", last.fraction)
+            )
+    others += [
+        Conclusion(key, "linear", NOT_STARTED, "the budget was spent")
+        for key in waiting
+    ]
     return SearchShown(search.rank(*others, results=full), declared, paths)
 
 

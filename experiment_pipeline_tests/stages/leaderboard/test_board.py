@@ -1,4 +1,6 @@
-"""The leaderboard: order, ties, the choice and its reason, a row for every configuration, edges of a search."""
+"""The leaderboard: order, ties, the choice and its reason, a row for every
+configuration, edges of a search.
+"""
 
 import math
 from dataclasses import replace
@@ -40,10 +42,14 @@ Y = np.array([0.0, 1.0, 2.0, 3.0])
 def _board(
     errors: list[float], sizes: list[int], metric: str, order: list[int], choice: str
 ) -> tuple[Leaderboard, dict[str, float]]:
-    """Rank regressions that are off by a constant; nan among the errors is a nan score."""
+    """Rank regressions that are off by a constant; nan among the errors is a
+    nan score.
+    """
     spec = spec_of(len(errors), task="regression", metric=metric, choice=choice)
     declared = configurations(spec)
-    predictions = {one.key: Y + error for one, error in zip(declared, errors, strict=True)}
+    predictions = {
+        one.key: Y + error for one, error in zip(declared, errors, strict=True)
+    }
     scores = {key: score(metric, Y, p) for key, p in predictions.items()}
     results = [
         result_of(one, scores[one.key], spec, model_bytes=size)
@@ -61,34 +67,50 @@ Drawn = tuple[list[float], list[int], list[int]]
 def _boards(draw: st.DrawFn) -> Drawn:
     """Errors with many ties and some nan, sizes with ties, and an order."""
     some = st.sampled_from([0.5, 1.0, -1.0, 2.0, 2.25, float("nan")])
-    errors = draw(st.lists(some, min_size=1, max_size=7).filter(lambda e: not np.isnan(e).all()))
-    sizes = draw(st.lists(st.integers(1, 3), min_size=len(errors), max_size=len(errors)))
+    errors = draw(
+        st.lists(some, min_size=1, max_size=7).filter(lambda e: not np.isnan(e).all())
+    )
+    sizes = draw(
+        st.lists(st.integers(1, 3), min_size=len(errors), max_size=len(errors))
+    )
     return errors, sizes, draw(st.permutations(range(len(errors))))
 
 
 @given(_boards(), st.sampled_from(["rmse", "r2"]))
 @settings(max_examples=30, deadline=None)
 def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) -> None:
-    """Whatever the order, nan, direction and ties: no configuration beats the chosen one."""
+    """Whatever the order, nan, direction and ties: no configuration beats the chosen
+    one.
+    """
     errors, sizes, order = board
     chosen, scores = _board(errors, sizes, metric, order, "best_score")
     best = scores[chosen.chosen]
     assert not any(metrics.better(metric, score, best) for score in scores.values())
-    equal = {key: size for key, size in zip(scores, sizes, strict=True) if scores[key] == best}
+    equal = {
+        key: size
+        for key, size in zip(scores, sizes, strict=True)
+        if scores[key] == best
+    }
     assert chosen.chosen == min(equal, key=lambda key: (equal[key], key))
-    assert ("have exactly the same score: the smallest model " in chosen.reason) is (len(equal) > 1)
+    assert ("have exactly the same score: the smallest model " in chosen.reason) is (
+        len(equal) > 1
+    )
 
 
 @given(_boards())
 @settings(max_examples=15, deadline=None)
 def test_the_smallest_choice_is_the_smallest_of_the_tie_group(board: Drawn) -> None:
-    """With smallest_in_tie_group nothing smaller is tied with the best; its plausible loss is said."""
+    """With smallest_in_tie_group nothing smaller is tied with the best; its plausible
+    loss is said.
+    """
     errors, sizes, order = board
     chosen, scores = _board(errors, sizes, "rmse", order, "smallest_in_tie_group")
     by_key = dict(zip(scores, sizes, strict=True))
     assert chosen.chosen in chosen.tie_group
     assert by_key[chosen.chosen] == min(by_key[key] for key in chosen.tie_group)
-    assert ("rmse worse than the best is plausible" in chosen.reason) is (len(chosen.tie_group) > 1)
+    assert ("rmse worse than the best is plausible" in chosen.reason) is (
+        len(chosen.tie_group) > 1
+    )
 
 
 def test_a_nan_score_never_wins_and_stands_below_every_score() -> None:
@@ -104,13 +126,17 @@ def test_a_nan_score_never_wins_and_stands_below_every_score() -> None:
 
 
 def test_a_row_holds_score_interval_difference_and_cost() -> None:
-    """Columns in their order, with their types; in the tie group a difference may be 0."""
+    """Columns in their order, with their types; in the tie group a difference
+    may be 0.
+    """
     board = search_of(spec_of(4), [0.5, 0.55, 0.6, 6]).rank()
     rows = board.rows
     assert {name: str(dtype) for name, dtype in rows.dtypes.items()} == COLUMNS
     assert rows["rank"].tolist() == [1, 2, 3, 4]
     assert rows["overfit_gap"].tolist() == (0.9 - rows["test_score"]).tolist()
-    assert ((rows["low"] < rows["test_score"]) & (rows["test_score"] < rows["high"])).all()
+    assert (
+        (rows["low"] < rows["test_score"]) & (rows["test_score"] < rows["high"])
+    ).all()
     assert rows["difference_to_best"].tolist()[0] == 0
     assert (rows["difference_low"] <= rows["difference_to_best"]).all()
     assert rows["predict_microseconds_per_row"].tolist() == [3.0] * 4
@@ -118,20 +144,32 @@ def test_a_row_holds_score_interval_difference_and_cost() -> None:
     assert (rows["difference_high"] <= 0).all()
     assert rows["in_tie_group"].tolist() == [True, True, True, False]
     assert board.tie_group == tuple(rows["key"][:3])
-    assert board.reason.startswith("best roc_auc of 4 configurations on the test set: 0.")
+    assert board.reason.startswith(
+        "best roc_auc of 4 configurations on the test set: 0."
+    )
     assert "statistically tied with 2 others" in board.reason
 
 
 def test_every_declared_configuration_is_accounted_for() -> None:
-    """Failed ones come after the ranked, same reasons together; then those not started."""
+    """Failed ones come after the ranked, same reasons together; then those
+    not started.
+    """
     search = search_of(spec_of(6), [1, 1])
     keys = [one.key for one in configurations(search.spec)]
-    failed = [failure_of(keys[4], "b"), failure_of(keys[3], "a"), failure_of(keys[2], "b")]
+    failed = [
+        failure_of(keys[4], "b"),
+        failure_of(keys[3], "a"),
+        failure_of(keys[2], "b"),
+    ]
     board = search.rank(*failed)
     rows = board.rows
     assert sorted(rows["key"]) == sorted(keys)
     assert rows["status"].tolist() == ["trained"] * 2 + ["failed"] * 3 + ["not started"]
-    assert rows["reason"].tolist()[2:5] == ["ValueError: a", "ValueError: b", "ValueError: b"]
+    assert rows["reason"].tolist()[2:5] == [
+        "ValueError: a",
+        "ValueError: b",
+        "ValueError: b",
+    ]
     assert "2 of 6 configurations failed with ValueError: b" in board.notes
 
 
@@ -145,7 +183,12 @@ def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
     ]
     board = search.rank(*early, failure_of("x", "a"), results=[third])
     assert board.chosen == third.key
-    assert board.rows["status"].tolist() == ["trained", "stopped early", "failed", "not started"]
+    assert board.rows["status"].tolist() == [
+        "trained",
+        "stopped early",
+        "failed",
+        "not started",
+    ]
     assert board.rows["rank"].isna().tolist() == [False, True, True, True]
     assert board.rows["reason"].tolist()[1] == "at rung 1"
     said = "1 more were stopped early by scores on a part"
@@ -154,7 +197,9 @@ def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
 
 
 def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason() -> None:
-    """Undefined scores, failures, a budget that ended before the last rung, or no training."""
+    """Undefined scores, failures, a budget that ended before the last rung, or no
+    training.
+    """
     search = search_of(spec_of(2), [1, 1])
     with pytest.raises(TrainingError, match="roc_auc is undefined"):
         replace(search, y_test=np.zeros(len(search.y_test), dtype=int)).rank()
@@ -170,7 +215,9 @@ def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason() -> None:
 
 
 def test_the_winner_is_held_against_predicting_without_features() -> None:
-    """The baseline is the train set's, scored on test; beating it takes the paired worse bound."""
+    """The baseline is the train set's, scored on test; beating it takes the paired
+    worse bound.
+    """
     good = search_of(spec_of(1), [0.2]).rank()
     assert good.baseline == 0.5
     assert good.beats_baseline
@@ -183,7 +230,9 @@ def test_the_winner_is_held_against_predicting_without_features() -> None:
 
 
 def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
-    """The same winner's lead has a wider interval among many: it was selected among them."""
+    """The same winner's lead has a wider interval among many: it was selected among
+    them.
+    """
     search = search_of(spec_of(40), [3] * 40)
     many = search.rank().difference_to_baseline
     best = search.rank().chosen
@@ -193,7 +242,9 @@ def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
 
 
 def test_configurations_are_ranked_at_cross_fitted_thresholds() -> None:
-    """Better order wins below 0.5; the score is at thresholds of other rows, below the best one's."""
+    """Better order wins below 0.5; the score is at thresholds of other rows, below the
+    best one's.
+    """
     search = search_of(spec_of(2, metric="f1"), [0.3, 3])
     better, worse = (one.key for one in search.results)
     search.predictions[better] = search.predictions[better] * 0.4
@@ -211,7 +262,9 @@ def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
     """Under a time split drift and optimism are confounded, which a note says."""
     by_row = search_of(spec_of(4), [1.5] * 4).rank()
     assert 0 < by_row.optimism < 0.05
-    assert any("expect its roc_auc to be worse by up to" in note for note in by_row.notes)
+    assert any(
+        "expect its roc_auc to be worse by up to" in note for note in by_row.notes
+    )
     timed = spec_of(4, split={"by": "time", "column": "day"})
     by_time = search_of(timed, [1.5] * 4).rank()
     assert by_time.optimism is None
@@ -219,7 +272,9 @@ def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
 
 
 def test_what_is_odd_about_the_choice_is_noted() -> None:
-    """A second attempt of its fit; that it is at the end of the search, with the hyperparameter."""
+    """A second attempt of its fit; that it is at the end of the search, with the
+    hyperparameter.
+    """
     search = search_of(spec_of(3), [5, 5, 0.1])
     noted = [replace(each, notes=("a first attempt ended",)) for each in search.results]
     board = search.rank(results=noted)
@@ -229,7 +284,9 @@ def test_what_is_odd_about_the_choice_is_noted() -> None:
 
 
 def test_caveats_of_the_test_set_are_noted() -> None:
-    """One day separates no configurations; an AUC of 5 positives has a narrow interval; weights count."""
+    """One day separates no configurations; an AUC of 5 positives has a narrow interval;
+    weights count.
+    """
     weighted = search_of(spec_of(2, sample_weight="size"), [1, 1]).rank()
     assert any("weight each row by size" in note for note in weighted.notes)
     search = search_of(spec_of(2), [0.1, 5])
@@ -260,7 +317,9 @@ def test_of_the_stopped_the_furthest_comes_first() -> None:
 def test_generated_features_are_chosen_only_where_they_are_surely_better(
     choice: str, noises: list[float], sure: bool
 ) -> None:
-    """Else their twin is, and the ensemble does without them; the reason and a receipt say so."""
+    """Else their twin is, and the ensemble does without them; the reason and a receipt
+    say so.
+    """
     entry = {"algorithm": "lightgbm", "features": ["ordinal", "deviations"]}
     spec = spec_of(search=[entry], choice=choice)
     board = search_of(spec, noises).rank()
@@ -268,12 +327,20 @@ def test_generated_features_are_chosen_only_where_they_are_surely_better(
     assert board.rows["key"].iloc[0] == with_them
     assert (board.single == with_them) == (board.chosen != without) == sure
     (receipt,) = board.receipts
-    assert (receipt.key, receipt.against, receipt.significant) == (with_them, without, sure)
+    assert (receipt.key, receipt.against, receipt.significant) == (
+        with_them,
+        without,
+        sure,
+    )
     assert receipt.chosen == sure
     assert receipt.gain.low < receipt.gain.estimate < receipt.gain.high
     assert ("generated features, but not significantly" in board.reason) != sure
     # Page and reason count the same ties, also where one of them may not be chosen.
-    assert sure or choice != "best_score" or "statistically tied with 1 other" in board.reason
+    assert (
+        sure
+        or choice != "best_score"
+        or "statistically tied with 1 other" in board.reason
+    )
     assert sure or len(board.tie_group) == 2
     page = document(shown_of(spec, board), "flights")
     assert "Generated features" in [one.title for one in page.sections]
@@ -281,7 +348,9 @@ def test_generated_features_are_chosen_only_where_they_are_surely_better(
 
 
 def test_everything_of_a_board_counts() -> None:
-    """The same board has one digest wherever it is read; another row or reason has another."""
+    """The same board has one digest wherever it is read; another row or reason has
+    another.
+    """
     board = search_of(spec_of(3), [1, 2, 3]).rank()
     digest = board_digest(board)
     assert board_digest(from_parquet(to_parquet(board), Leaderboard)) == digest
@@ -296,21 +365,30 @@ def test_everything_of_a_board_counts() -> None:
 def test_results_of_another_metric_are_not_ranked() -> None:
     """Scores of one metric under the name of another would be a wrong answer."""
     check_same_metric("search_results", "roc_auc", "roc_auc")
-    with pytest.raises(TrainingError, match="scored by roc_auc, the experiment's metric is brier"):
+    with pytest.raises(
+        TrainingError, match="scored by roc_auc, the experiment's metric is brier"
+    ):
         check_same_metric("search_results", "roc_auc", "brier")
 
 
 # --- the edges of a search ---
 
 
-def _edges(hyperparameters: dict, chosen: dict, method: str = "grid", algorithm: str = "lightgbm"):
+def _edges(
+    hyperparameters: dict,
+    chosen: dict,
+    method: str = "grid",
+    algorithm: str = "lightgbm",
+):
     entry = one(algorithm, **hyperparameters) | {"method": method}
     entry |= {"draws": 5} if method == "random" else {}
     return search_edges(spec_of(search=[entry]), algorithm, chosen)
 
 
 def test_the_ends_of_a_list_and_of_a_range_are_edges() -> None:
-    """Its middle is none; a draw counts as at the end within 5 % of the range, on its own scale."""
+    """Its middle is none; a draw counts as at the end within 5 % of the range, on its
+    own scale.
+    """
     assert _edges({"num_leaves": [15, 31, 63]}, {"num_leaves": 31}) == ()
     (edge,) = _edges({"num_leaves": [15, 31, 63]}, {"num_leaves": 63})
     assert (edge.end, edge.wider) == ("high", 129)
@@ -338,7 +416,9 @@ def test_the_ends_of_a_list_and_of_a_range_are_edges() -> None:
     ],
 )
 def test_ends_with_nothing_beyond_are_none(hyperparameters: dict, chosen: dict) -> None:
-    """Zero, the smallest count, a share of one, no limit, words and fixed values end nothing."""
+    """Zero, the smallest count, a share of one, no limit, words and fixed values end
+    nothing.
+    """
     assert _edges(hyperparameters, chosen) == ()
 
 

@@ -1,4 +1,6 @@
-"""The page of a search in a browser: it draws, sorts, filters, and marks the same one everywhere."""
+"""The page of a search in a browser: it draws, sorts, filters, and marks the same one
+everywhere.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,7 +44,9 @@ MARKED = """() => [...document.querySelectorAll('.chart [role=img]')].flatMap(ca
 
 @dataclass
 class Opened:
-    """The page of a search, with all that it says to the console and asks the network for."""
+    """The page of a search, with all that it says to the console and asks the network
+    for.
+    """
 
     page: Page
     content: bytes
@@ -51,7 +55,9 @@ class Opened:
     cpu_seconds: float = 0.0
 
     def open(self, scheme: str = "light", width: int = 1400) -> None:
-        """Open it anew, with the headers of the server of reports, until all is drawn."""
+        """Open it anew, with the headers of the server of reports, until all
+        is drawn.
+        """
         page = self.page
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         page.set_viewport_size({"width": width, "height": 900})
@@ -68,7 +74,9 @@ class Opened:
 
     def header(self, name: str) -> Locator:
         """The button of a column."""
-        return self.page.locator(".explore th").get_by_role("button", name=name, exact=True)
+        return self.page.locator(".explore th").get_by_role(
+            "button", name=name, exact=True
+        )
 
 
 def opened(browser: Browser, search: SearchShown) -> Iterator[Opened]:
@@ -107,7 +115,9 @@ def fresh(small: Opened) -> Opened:
 
 
 def test_a_thousand_configurations_are_small_quick_and_quiet(large: Opened) -> None:
-    """No error, no request but its own, under the server's policy; and it stays below its limits."""
+    """No error, no request but its own, under the server's policy; and it stays below
+    its limits.
+    """
     assert (large.said, large.asked) == ([], [ADDRESS])
     assert len(large.content) <= MOST_BYTES
     assert large.cpu_seconds <= MOST_CPU_SECONDS
@@ -117,7 +127,9 @@ def test_a_thousand_configurations_are_small_quick_and_quiet(large: Opened) -> N
 
 
 def test_every_chart_is_drawn_and_states_its_numbers(small: Opened) -> None:
-    """Each with a title and a text that has the numbers; folded ones once they are unfolded."""
+    """Each with a title and a text that has the numbers; folded ones once they are
+    unfolded.
+    """
     assert small.said == []
     shown = [one for one in small.page.locator(".chart").all() if one.is_visible()]
     assert tuple(one.locator("h3").inner_text() for one in shown) == CHARTS
@@ -125,17 +137,29 @@ def test_every_chart_is_drawn_and_states_its_numbers(small: Opened) -> None:
     for chart in small.page.locator(".chart").all():
         canvas = chart.locator("[role=img]")
         canvas.locator("svg path").nth(5).wait_for(state="attached")
-        assert any(letter.isdigit() for letter in canvas.get_attribute("aria-label") or "")
+        assert any(
+            letter.isdigit() for letter in canvas.get_attribute("aria-label") or ""
+        )
 
 
 def test_headers_sort_both_ways_with_the_keyboard_too(fresh: Opened) -> None:
     """Numbers as numbers, empty cells last; the header says which way."""
-    column = [cell.inner_text() for cell in fresh.page.locator(".explore th").all()].index("CPU s")
+    column = [
+        cell.inner_text() for cell in fresh.page.locator(".explore th").all()
+    ].index("CPU s")
     button = fresh.header("CPU s")
-    for way, press in (("ascending", button.click), ("descending", lambda: button.press("Enter"))):
+    for way, press in (
+        ("ascending", button.click),
+        ("descending", lambda: button.press("Enter")),
+    ):
         press()
-        assert fresh.page.locator(".explore th").nth(column).get_attribute("aria-sort") == way
-        costs = [float(row[column].replace(",", "")) for row in fresh.rows() if row[column]]
+        assert (
+            fresh.page.locator(".explore th").nth(column).get_attribute("aria-sort")
+            == way
+        )
+        costs = [
+            float(row[column].replace(",", "")) for row in fresh.rows() if row[column]
+        ]
         assert costs == sorted(costs, reverse=way == "descending")
         assert len(set(costs)) > 5
 
@@ -148,11 +172,16 @@ def test_rows_are_filtered_by_text_algorithm_and_status(fresh: Opened) -> None:
     assert {row[2] for row in fresh.rows()} == {"linear"}
     fresh.page.get_by_label("algorithm").select_option("lightgbm")
     assert fresh.rows() == []
-    assert "0 of 0 configurations that match, of 32" in fresh.page.locator(".shown").inner_text()
+    assert (
+        "0 of 0 configurations that match, of 32"
+        in fresh.page.locator(".shown").inner_text()
+    )
 
 
 def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened) -> None:
-    """Clicked in the picture, a configuration is marked and shown in the table; and back."""
+    """Clicked in the picture, a configuration is marked and shown in the table; and
+    back.
+    """
     x, y = fresh.page.evaluate(PLACE, 2)
     fresh.page.mouse.move(x, y)
     key = fresh.rows()[2][1]
@@ -183,7 +212,9 @@ def test_a_phone_in_the_dark_sees_all_of_it(small: Opened) -> None:
     assert small.page.evaluate(ink) == "rgb(86, 97, 113)"
 
 
-def test_without_scripts_there_is_a_table_of_all(browser: Browser, small: Opened) -> None:
+def test_without_scripts_there_is_a_table_of_all(
+    browser: Browser, small: Opened
+) -> None:
     """Whoever runs no scripts reads every row."""
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -1,4 +1,6 @@
-"""Fetching the user's table: files, folders, patterns, servers, and every way that leads nowhere."""
+"""Fetching the user's table: files, folders, patterns, servers, and every way that
+leads nowhere.
+"""
 
 import functools
 import gzip
@@ -37,13 +39,20 @@ def refused(url: object, **settings: object) -> errors.ExperimentPipelineError:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that the command runs in, with a table and its parts."""
     monkeypatch.chdir(tmp_path)
-    for name in ("flights.csv", "parts/y=1/p.parquet", "parts/y=2/p.parquet", "parts/_SUCCESS"):
+    for name in (
+        "flights.csv",
+        "parts/y=1/p.parquet",
+        "parts/y=2/p.parquet",
+        "parts/_SUCCESS",
+    ):
         write_bytes(location(str(tmp_path / name)), TABLE)
     return tmp_path
 
 
 def test_a_file_is_read_from_any_way_to_write_its_path(folder: Path) -> None:
-    """Relative, absolute and file:// paths lead to the same bytes, under the file's name."""
+    """Relative, absolute and file:// paths lead to the same bytes, under the file's
+    name.
+    """
     for url in ("flights.csv", folder / "flights.csv", f"file://{folder}/flights.csv"):
         assert sources.read_source(Data(url=str(url))) == [("flights.csv", TABLE)]
 
@@ -52,10 +61,15 @@ LONG = b"id;text\n" + b"1;a long text\n" * 30_000
 
 
 @pytest.mark.parametrize(
-    "content", [TABLE, LONG, b"\xef\xbb\xbf" + TABLE, b"a,,b\n1,2,3\n", b'"two\nlines",b\n1,2\n']
+    "content",
+    [TABLE, LONG, b"\xef\xbb\xbf" + TABLE, b"a,,b\n1,2,3\n", b'"two\nlines",b\n1,2\n'],
 )
-def test_a_look_at_a_file_shows_the_columns_of_the_whole(folder: Path, content: bytes) -> None:
-    """By what it holds, delimiter and mark included; a file that has changed is looked at again."""
+def test_a_look_at_a_file_shows_the_columns_of_the_whole(
+    folder: Path, content: bytes
+) -> None:
+    """By what it holds, delimiter and mark included; a file that has changed is looked
+    at again.
+    """
     assert sources.peek_columns(Data(url="flights.csv")) == ["a", "b"]
     (folder / "flights.csv").write_bytes(content + b"1" * 9)
     columns = list(parse([("flights.csv", content)], Data(url="flights.csv")).frame)
@@ -76,7 +90,9 @@ def test_a_look_at_a_file_shows_the_columns_of_the_whole(folder: Path, content: 
         b"x" * len(LONG),
     ],
 )
-def test_where_the_beginning_does_not_suffice_no_columns_are_given(folder: Path, content) -> None:
+def test_where_the_beginning_does_not_suffice_no_columns_are_given(
+    folder: Path, content
+) -> None:
     """Guesses, errors, and what is away, elsewhere or in parts, are left to the run."""
     (folder / "odd").write_bytes(content)
     for url in ("odd", "absent.csv", "parts", "*.csv", "s3://bucket/t.csv"):
@@ -84,7 +100,9 @@ def test_where_the_beginning_does_not_suffice_no_columns_are_given(folder: Path,
 
 
 def test_a_folder_is_its_tables(folder: Path) -> None:
-    """Every part below the folder is read, in order, by its relative name; markers are not."""
+    """Every part below the folder is read, in order, by its relative name; markers are
+    not.
+    """
     expected = [("y=1/p.parquet", TABLE), ("y=2/p.parquet", TABLE)]
     assert sources.read_source(Data(url="parts")) == expected
     assert sources.read_source(Data(url="parts/")) == expected
@@ -94,7 +112,9 @@ def test_a_folder_is_its_tables(folder: Path) -> None:
 
 
 def test_a_pattern_names_its_files(folder: Path) -> None:
-    """What it matches is named from where it begins; a file that is called like one is read itself."""
+    """What it matches is named from where it begins; a file that is called like one is
+    read itself.
+    """
     names = [name for name, _ in sources.read_source(Data(url="parts/*/p.*"))]
     assert names == ["y=1/p.parquet", "y=2/p.parquet"]
     assert [name for name, _ in sources.read_source(Data(url=f"{folder}/fl*.csv"))] == [
@@ -116,7 +136,9 @@ def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
 
 
 def test_what_holds_no_table_is_refused(folder: Path) -> None:
-    """Folders without one kind of tables, endless devices, protocols unknown or without a package."""
+    """Folders without one kind of tables, endless devices, protocols unknown or without
+    a package.
+    """
     (folder / "empty").mkdir()
     assert "holds none" in refused("empty").rule
     (folder / "empty" / "notes.txt").write_text("")
@@ -129,7 +151,9 @@ def test_what_holds_no_table_is_refused(folder: Path) -> None:
 
 
 def test_a_fingerprint_follows_the_content(folder: Path) -> None:
-    """It stays while nothing changes, and changes with a file, a new part or a lost one."""
+    """It stays while nothing changes, and changes with a file, a new part or a lost
+    one.
+    """
     data = Data(url="parts")
     seen = [sources.fingerprint_source(data), sources.fingerprint_source(data)]
     (folder / "parts/y=1/p.parquet").write_bytes(b"longer than before")
@@ -144,10 +168,14 @@ def test_a_fingerprint_follows_the_content(folder: Path) -> None:
 
 
 def test_a_table_is_as_old_as_its_newest_file(folder: Path) -> None:
-    """The age of the data on the overview is counted from it; a file system may not say it."""
+    """The age of the data on the overview is counted from it; a file system may not say
+    it.
+    """
     for year, second in (("y=1", 900_000_000), ("y=2", 800_000_000)):
         os.utime(folder / "parts" / year / "p.parquet", (second, second))
-    assert sources.modified_at(Data(url="parts")) == datetime.fromtimestamp(900_000_000, UTC)
+    assert sources.modified_at(Data(url="parts")) == datetime.fromtimestamp(
+        900_000_000, UTC
+    )
     write_bytes(location("memory://old/t.csv"), TABLE)
     assert sources.modified_at(Data(url="memory://old/t.csv")) is None
 
@@ -218,8 +246,12 @@ def test_a_bucket_is_read_like_a_disk(s3_bucket: str) -> None:
     for name in ("flights.csv", "parts/y=1/p.parquet", "parts/_SUCCESS"):
         write_bytes(root / name, part)
     for url in ("parts", "parts/", "parts/*/*.parquet"):
-        assert sources.read_source(Data(url=f"{root}/{url}")) == [("y=1/p.parquet", part)]
-    assert sources.read_source(Data(url=f"{root}/flights.csv")) == [("flights.csv", part)]
+        assert sources.read_source(Data(url=f"{root}/{url}")) == [
+            ("y=1/p.parquet", part)
+        ]
+    assert sources.read_source(Data(url=f"{root}/flights.csv")) == [
+        ("flights.csv", part)
+    ]
     first = sources.fingerprint_source(Data(url=f"{root}/parts"))
     write_bytes(root / "parts/y=1/p.parquet", part + b"x")
     assert sources.fingerprint_source(Data(url=f"{root}/parts")) != first
@@ -231,10 +263,17 @@ def test_a_bucket_is_read_like_a_disk(s3_bucket: str) -> None:
 
 @pytest.mark.slow
 def test_what_a_bucket_refuses_is_told(s3: S3Server, s3_bucket: str) -> None:
-    """No bucket, and nobody's access to one that is private, are two different things."""
+    """No bucket, and nobody's access to one that is private, are two
+    different things.
+    """
     write_bytes(location(f"s3://{s3_bucket}/x.csv"), TABLE)
     endpoint = s3.environment["AWS_ENDPOINT_URL"]
     assert "bucket does not exist" in refused("s3://nobody-made-this/x.csv").rule
     assert "bucket does not exist" in refused("s3://nobody-made-this/*.csv").rule
-    anonymous = refused(f"s3://{s3_bucket}/x.csv", anonymous=True, endpoint_url=endpoint)
-    assert (type(anonymous), "denied" in anonymous.rule) == (errors.StorageUnreachable, True)
+    anonymous = refused(
+        f"s3://{s3_bucket}/x.csv", anonymous=True, endpoint_url=endpoint
+    )
+    assert (type(anonymous), "denied" in anonymous.rule) == (
+        errors.StorageUnreachable,
+        True,
+    )

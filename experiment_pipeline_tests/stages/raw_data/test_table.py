@@ -1,4 +1,6 @@
-"""Bytes of files → one typed table: what is read, what is refused, and what is said about it."""
+"""Bytes of files → one typed table: what is read, what is refused, and what is said
+about it.
+"""
 
 # ruff: noqa: RUF001 - Cyrillic letters are what is tested
 
@@ -30,7 +32,9 @@ from experiment_pipeline.storage import mapped
 from experiment_pipeline.storage.processes import FreeMemory
 
 # No zero bytes, which are refused as binary; a letter in front, so that it stays text.
-TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])).map("t{}".format)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])).map(
+    "t{}".format
+)
 SMALL = b"a,b\n1,x\n2,y\n"
 
 
@@ -90,7 +94,9 @@ def test_a_table_is_typed_and_counts_its_rows() -> None:
         (["0.1", "0.30000000000000004"], [0.1, 0.1 + 0.2], "float64"),
     ],
 )
-def test_a_type_is_that_of_every_value(texts: list[str], values: list, dtype: str) -> None:
+def test_a_type_is_that_of_every_value(
+    texts: list[str], values: list, dtype: str
+) -> None:
     """A column is a number only when all its texts are, and keeps them exactly."""
     frame = read("a,b\n" + "".join(f"{text},z\n" for text in texts)).frame
     assert str(frame["a"].dtype) == dtype
@@ -126,7 +132,9 @@ def test_missing_values_are_those_declared_and_counted() -> None:
 
 
 def test_empty_and_infinite_columns_are_told() -> None:
-    """A column without a value is an empty float column; infinite values are counted on."""
+    """A column without a value is an empty float column; infinite values are counted
+    on.
+    """
     table = read("a,b,c\n,inf,1\n,2,1\n")
     assert table.frame["a"].isna().all()
     assert table.frame["a"].dtype == "float64"
@@ -137,7 +145,9 @@ def test_empty_and_infinite_columns_are_told() -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_delimiter_is_found(delimiter: str) -> None:
-    """Each usual one, although the values hold the other ones; a declared one wins, and one column is a table."""
+    """Each usual one, although the values hold the other ones; a declared one wins, and
+    one column is a table.
+    """
     others = {",": "x|y", ";": "1,5", "\t": "a, b; c", "|": "a; b"}
     rows = [["name", "value", "n"], [others[delimiter], "2", "3"], ["plain", "4", "5"]]
     table = read("\n".join(delimiter.join(row) for row in rows))
@@ -150,7 +160,9 @@ def test_the_delimiter_is_found(delimiter: str) -> None:
 
 @pytest.mark.parametrize(("delimiter", "row"), [(",", 0), (";", 300)])
 def test_a_huge_cell_hides_no_delimiter(delimiter: str, row: int) -> None:
-    """A text of a megabyte in the first row or a later one leaves the file its columns."""
+    """A text of a megabyte in the first row or a later one leaves the file
+    its columns.
+    """
     texts = ["plain"] * 400
     texts[row] = '"' + "a long, long text; with | all\n" * 35_000 + '"'
     rows = "".join(f"{number}{delimiter}{text}\n" for number, text in enumerate(texts))
@@ -173,7 +185,10 @@ def test_the_encoding_is_found(encoding: str, told: bool) -> None:
     # A few umlauts among hundreds of rows are no Chinese.
     rows = "".join(f"{n},{n % 97},{'grün' if n % 3 else 'rot'}\n" for n in range(900))
     table = read(f"Gekündigt,n,Farbe\n{rows}".encode(encoding))
-    assert (table.encoding, list(table.frame)) == (encoding, ["Gekündigt", "n", "Farbe"])
+    assert (table.encoding, list(table.frame)) == (
+        encoding,
+        ["Gekündigt", "n", "Farbe"],
+    )
     assert set(table.frame["Farbe"]) == {"grün", "rot"}
 
 
@@ -189,7 +204,9 @@ ALPHABETS = {
 
 @pytest.mark.parametrize("encoding", ALPHABETS)
 def test_a_file_of_one_code_page_is_no_mixture(encoding: str) -> None:
-    """Text of every alphabet in its own code page is still read, and the guess is told."""
+    """Text of every alphabet in its own code page is still read, and the
+    guess is told.
+    """
     table = read(ALPHABETS[encoding].encode(encoding))
     assert len(table.frame) == ALPHABETS[encoding].count("\n") - 1
     assert any("was guessed" in said for said in table.notes)
@@ -197,8 +214,15 @@ def test_a_file_of_one_code_page_is_no_mixture(encoding: str) -> None:
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 def test_a_mixture_of_encodings_names_the_first_bad_line(line_end: bytes) -> None:
-    """Exports of two programs in one file: no code page is right, so none is guessed."""
-    lines = ["Straße,n".encode(), "München,1".encode(), "Köln,2".encode("cp1252"), b"Bonn,3"]
+    """Exports of two programs in one file: no code page is right, so none is
+    guessed.
+    """
+    lines = [
+        "Straße,n".encode(),
+        "München,1".encode(),
+        "Köln,2".encode("cp1252"),
+        b"Bonn,3",
+    ]
     error = refused(line_end.join([*lines, "Gießen,4".encode()]))
     assert "line 3 is not: byte 0xf6 at the start of b'\\xf6ln,2" in error.rule
     assert "data.encoding" in error.fix
@@ -206,15 +230,23 @@ def test_a_mixture_of_encodings_names_the_first_bad_line(line_end: bytes) -> Non
 
 
 def test_the_bad_line_of_a_large_or_a_cut_file_is_counted_through() -> None:
-    """A letter across the border of two chunks is none; one that the end of the file cuts is."""
+    """A letter across the border of two chunks is none; one that the end of the file
+    cuts is.
+    """
     start = b"a" * (4 * 1024 * 1024 - 1) + "ö\n".encode()
-    assert "line 3 is not: byte 0xfc" in refused(start + "süß\n".encode() + b"\xfc\n").rule
+    assert (
+        "line 3 is not: byte 0xfc" in refused(start + "süß\n".encode() + b"\xfc\n").rule
+    )
     assert "line 3 is not: byte 0xc3" in refused("stadt\nKöln\nGieß".encode()[:-1]).rule
 
 
 def test_a_declared_encoding_must_fit() -> None:
-    """The declared encoding is used as it is, and bytes it does not know are an error."""
-    assert read("ł\nż\n".encode("cp1250"), encoding="cp1250").frame["ł"].tolist() == ["ż"]
+    """The declared encoding is used as it is, and bytes it does not know are
+    an error.
+    """
+    assert read("ł\nż\n".encode("cp1250"), encoding="cp1250").frame["ł"].tolist() == [
+        "ż"
+    ]
     assert "utf-8" in refused("é\n1\n".encode("cp1252"), encoding="utf-8").rule
     assert "is not an encoding" in refused("a\n1\n", encoding="utf-9").rule
 
@@ -239,11 +271,20 @@ def test_compression_is_seen_by_the_bytes(compression: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["gzip", "zip", "zstd"])
-def test_a_bomb_is_refused_before_it_fills_memory_or_disk(how: str, monkeypatch) -> None:
-    """More than memory holds, of a file a hundredth as large, is refused; where it fits it is read."""
+def test_a_bomb_is_refused_before_it_fills_memory_or_disk(
+    how: str, monkeypatch
+) -> None:
+    """More than memory holds, of a file a hundredth as large, is refused; where it fits
+    it is read.
+    """
     bomb = b"a,b\n" + b"1,2\n" * 200_000
-    pack = {"gzip": gzip.compress, "zip": lambda bomb: zipped("table.csv", content=bomb)}
-    content = (pack | {"zstd": partial(pa.compress, codec="zstd", asbytes=True)})[how](bomb)
+    pack = {
+        "gzip": gzip.compress,
+        "zip": lambda bomb: zipped("table.csv", content=bomb),
+    }
+    content = (pack | {"zstd": partial(pa.compress, codec="zstd", asbytes=True)})[how](
+        bomb
+    )
     free = [FreeMemory(600_000, "ulimit -v")]
     monkeypatch.setattr(contents, "free_memory", lambda: free[0])
     for name in ("HELD_BYTES", "_CHUNK_BYTES"):
@@ -261,19 +302,27 @@ NO_TABLES = {
     "binary": (b"a,b\n1,\x00\x01\n", "binary"),
     "workbook": (zipped("[Content_Types].xml", "xl/workbook.xml"), "Office"),
     "two in a zip": (zipped("a.csv", "b.csv"), "2 files: 'a.csv', 'b.csv'"),
-    "names twice": (b"a,b,a\n1,2,3\n", "columns 1 and 3 have the same name; twice: 'a'"),
+    "names twice": (
+        b"a,b,a\n1,2,3\n",
+        "columns 1 and 3 have the same name; twice: 'a'",
+    ),
     "short line": (b"a,b\n1,2\n\n3\n", "line 4 has 1 field, the header has 2"),
     "long line": (b'a,b\n"x\ny",2\n3,4,5\n', "line 4 has 3 fields, the header has 2"),
     "open quote": (b'a,b\n1,2\n3,"4\n5,6\n', "after line 2 is never closed"),
     "cut Parquet": (parquet(pd.DataFrame({"a": [1]}))[:-9], "damaged or truncated"),
     "Parquet without rows": (parquet(pd.DataFrame({"a": [1]}).head(0)), "no rows"),
-    "Parquet, names twice": (parquet(pa.table([[1], [2]], ["a", "a"])), "columns 1 and 2"),
+    "Parquet, names twice": (
+        parquet(pa.table([[1], [2]], ["a", "a"])),
+        "columns 1 and 2",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", NO_TABLES)
 def test_what_is_no_table_is_refused(case: str) -> None:
-    """Each kind of bad file ends in an error that names the file and what is wrong with it."""
+    """Each kind of bad file ends in an error that names the file and what is wrong with
+    it.
+    """
     content, rule = NO_TABLES[case]
     error = refused(content)
     assert isinstance(error, errors.UnreadableTable)
@@ -282,7 +331,9 @@ def test_what_is_no_table_is_refused(case: str) -> None:
 
 
 def test_nested_and_opaque_columns_are_told() -> None:
-    """What holds no single values is left out, bytes that are no text are missing; the rest is read."""
+    """What holds no single values is left out, bytes that are no text are missing; the
+    rest is read.
+    """
     delivered = {"l": [[1]], "s": [{"x": 1}], "image": [b"\xff\xd8"], "n": [1]}
     delivered |= {"__index_level_0__": [7]}
     table = read(parquet(pa.table(delivered)))
@@ -298,7 +349,9 @@ def test_nested_and_opaque_columns_are_told() -> None:
 @settings(max_examples=40)
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1))
 def test_any_text_survives(rows: list[tuple[str, str]]) -> None:
-    """Delimiters, quotes, line breaks and every alphabet come back as they were written."""
+    """Delimiters, quotes, line breaks and every alphabet come back as they were
+    written.
+    """
     stream = io.StringIO(newline="")
     csv.writer(stream).writerows([("a", "b"), *rows])
     frame = read(stream.getvalue(), delimiter=",").frame
@@ -306,8 +359,17 @@ def test_any_text_survives(rows: list[tuple[str, str]]) -> None:
 
 
 def test_strange_names_stay_as_they_are() -> None:
-    """Spaces, quotes, tags, line breaks and other alphabets are names; no name gets one."""
-    names = [" a b ", 'q"x', "<script>alert(1)</script>", "größe", "two\nlines", "{{x}}"]
+    """Spaces, quotes, tags, line breaks and other alphabets are names; no name gets
+    one.
+    """
+    names = [
+        " a b ",
+        'q"x',
+        "<script>alert(1)</script>",
+        "größe",
+        "two\nlines",
+        "{{x}}",
+    ]
     header = ",".join('"' + name.replace('"', '""') + '"' for name in names)
     table = read(f"{header},\n1,2,3,4,5,6,7\n")
     assert list(table.frame.columns) == [*names, "Unnamed: 6"]
@@ -315,17 +377,29 @@ def test_strange_names_stay_as_they_are() -> None:
 
 
 def test_every_line_end_is_a_line_end() -> None:
-    """Files from Windows, Unix and old Macs hold the same table, in any order of its columns."""
-    assert read("a,b\n1,x\n").digest == read("b,a\nx,1\n").digest != read("b,a\n1,x\n").digest
+    """Files from Windows, Unix and old Macs hold the same table, in any order of its
+    columns.
+    """
+    assert (
+        read("a,b\n1,x\n").digest
+        == read("b,a\nx,1\n").digest
+        != read("b,a\n1,x\n").digest
+    )
     for line_end in ("\n", "\r\n", "\r"):
         assert read(SMALL.decode().replace("\n", line_end)).digest == read(SMALL).digest
 
 
 def test_several_files_are_one_table() -> None:
-    """Parts are appended in order, types are found over all of them, folders name columns."""
+    """Parts are appended in order, types are found over all of them, folders name
+    columns.
+    """
     parts = [("year=2013/a.csv", b"a,b\n1,x\n"), ("year=2014/a.csv", b"b,a\ny,z\n")]
     table = parse(parts, Data(url="folder"))
-    assert table.frame.to_dict("list") == {"a": ["1", "z"], "b": ["x", "y"], "year": [2013, 2014]}
+    assert table.frame.to_dict("list") == {
+        "a": ["1", "z"],
+        "b": ["x", "y"],
+        "year": [2013, 2014],
+    }
     assert any("2 files are one table" in said for said in table.notes)
     assert any("'year'" in said for said in table.notes)
 
@@ -334,7 +408,10 @@ def test_several_files_are_one_table() -> None:
     ("second", "rule"),
     [
         (("b.csv", b"a,c\n1,2\n"), "differ from those of a.csv: 'b', 'c'"),
-        (("b.parquet", parquet(pd.DataFrame({"a": [1]}))), "is parquet, but a.csv is csv"),
+        (
+            ("b.parquet", parquet(pd.DataFrame({"a": [1]}))),
+            "is parquet, but a.csv is csv",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_named(second: tuple[str, bytes], rule: str) -> None:
@@ -363,19 +440,32 @@ OF_PARQUET = {
 
 
 def test_parquet_types_become_those_of_pandas() -> None:
-    """Decimals, dates, times, bytes and dictionaries are reduced to plain types, and told."""
-    read_back = read(parquet(pa.table({name: cells for name, (cells, _) in OF_PARQUET.items()})))
+    """Decimals, dates, times, bytes and dictionaries are reduced to plain types, and
+    told.
+    """
+    read_back = read(
+        parquet(pa.table({name: cells for name, (cells, _) in OF_PARQUET.items()}))
+    )
     types = read_back.frame.dtypes.astype(str).to_dict()
     assert types == {name: dtype for name, (_, dtype) in OF_PARQUET.items()}
     assert read_back.frame.loc[0, "huge"] == "9007199254740993"
     assert read_back.frame.loc[0, "huger"] == "9223372036854775809"
-    assert (read_back.format, read_back.encoding, read_back.delimiter) == ("parquet", None, None)
+    assert (read_back.format, read_back.encoding, read_back.delimiter) == (
+        "parquet",
+        None,
+        None,
+    )
     told = " ".join(read_back.notes)
-    assert all(f"'{name}'" in told for name in ("huge", "flag", "money", "day", "raw", "nothing"))
+    assert all(
+        f"'{name}'" in told
+        for name in ("huge", "flag", "money", "day", "raw", "nothing")
+    )
 
 
 def test_parquet_texts_are_what_python_writes() -> None:
-    """What becomes text in a file is the same text in a DataFrame of Python's values."""
+    """What becomes text in a file is the same text in a DataFrame of Python's
+    values.
+    """
     columns = {
         "flag": [True, False, None],
         "clock": [dt.time(1, 2), dt.time(1, 2, 3, 500), None],
@@ -384,7 +474,10 @@ def test_parquet_texts_are_what_python_writes() -> None:
         "id": [decimal.Decimal(2**53), decimal.Decimal(2**53 + 1), None],
         "zeros": [decimal.Decimal(2**53), decimal.Decimal(2**53 + 1), None],
     }
-    scales = {"id": pa.decimal128(38, 0), "zeros": pa.decimal128(38, 10)}  # of whole numbers alike
+    scales = {
+        "id": pa.decimal128(38, 0),
+        "zeros": pa.decimal128(38, 10),
+    }  # of whole numbers alike
     cells = {name: pa.array(cells, scales.get(name)) for name, cells in columns.items()}
     frame = read(parquet(pa.table(cells))).frame
     for name, cells in columns.items():
@@ -393,7 +486,9 @@ def test_parquet_texts_are_what_python_writes() -> None:
 
 def test_parquet_parts_may_widen_a_number() -> None:
     """Whole numbers in one part and fractions in another are one float column."""
-    whole, fraction, text = (parquet(pd.DataFrame({"a": [cell]})) for cell in (1, 1.5, "x"))
+    whole, fraction, text = (
+        parquet(pd.DataFrame({"a": [cell]})) for cell in (1, 1.5, "x")
+    )
     table = parse([("k=0/p", whole), ("k=1/p", fraction)], Data(url="folder"))
     assert table.frame.to_dict("list") == {"a": [1.0, 1.5], "k": [0, 1]}
     with pytest.raises(errors.UnreadableTable, match="cannot be combined"):
@@ -401,7 +496,9 @@ def test_parquet_parts_may_widen_a_number() -> None:
 
 
 def test_a_declared_format_must_be_true() -> None:
-    """The bytes decide what a file is; what says otherwise, or has no effect on it, is an error."""
+    """The bytes decide what a file is; what says otherwise, or has no effect on it, is
+    an error.
+    """
     error = refused(parquet(pd.DataFrame({"a": [1]})), delimiter=";")
     assert isinstance(error, errors.InvalidExperiment)
     assert error.culprit == "data.delimiter"

@@ -9,7 +9,10 @@ import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.halving import FitEngine, Threads, search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -21,13 +24,19 @@ TRAIN, TEST = 3_000, 600
 SEARCH = [
     one("dummy"),
     one("linear", C=[0.00001, 0.0001, 0.001, 0.1, 10.0]),
-    one("lightgbm", n_estimators=5, num_leaves=[2, 4, 8], learning_rate=[0.01, 0.1, 0.3]),
+    one(
+        "lightgbm", n_estimators=5, num_leaves=[2, 4, 8], learning_rate=[0.01, 0.1, 0.3]
+    ),
 ]
 HALVING = {"fractions": [0.2, 0.5, 1.0], "keep": 0.4, "fewest_rows": 500}
 
 
-def rows(count: int = TRAIN + TEST, classes: Sequence[Any] = ("no", "yes")) -> pd.DataFrame:
-    """Return rows whose target leans on two columns, with an owner of ten rows and an hour."""
+def rows(
+    count: int = TRAIN + TEST, classes: Sequence[Any] = ("no", "yes")
+) -> pd.DataFrame:
+    """Return rows whose target leans on two columns, with an owner of ten rows and an
+    hour.
+    """
     random = np.random.default_rng(5)
     frame = pd.DataFrame(
         {
@@ -35,7 +44,8 @@ def rows(count: int = TRAIN + TEST, classes: Sequence[Any] = ("no", "yes")) -> p
             "size": random.normal(size=count),
             "colour": random.choice(["red", "blue"], count),
             "owner": [f"O{number // 10}" for number in range(count)],
-            "hour": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(count), unit="h"),
+            "hour": pd.Timestamp("2024-01-01")
+            + pd.to_timedelta(np.arange(count), unit="h"),
         },
         index=pd.RangeIndex(count, name="row_number"),
     )
@@ -44,7 +54,9 @@ def rows(count: int = TRAIN + TEST, classes: Sequence[Any] = ("no", "yes")) -> p
     return frame.assign(late=[classes[code] for code in np.digitize(signal, parts)])
 
 
-def experiment(by: str = "random", searched: Any = None, **changes: Any) -> ExperimentSpec:
+def experiment(
+    by: str = "random", searched: Any = None, **changes: Any
+) -> ExperimentSpec:
     """Return an experiment on such rows; by random, group or time."""
     columns = {"group": "owner", "time": "hour"}
     split = {"by": by} | ({"column": columns[by]} if by in columns else {})
@@ -65,7 +77,9 @@ class Memory(ModelsInMemory):
 
     @property
     def contents(self) -> dict[str, bytes]:
-        """What must not depend on how the search was run: fingerprint → bytes of the model."""
+        """What must not depend on how the search was run: fingerprint → bytes of the
+        model.
+        """
         return {name: one.model for name, one in self.models.items()}
 
 
@@ -90,7 +104,11 @@ class Ran:
     def answer(self) -> dict[str, tuple]:
         """What must not depend on how the search was run."""
         return {
-            key: (one.status, one.reason, *((step.fraction, step.test_score) for step in one.path))
+            key: (
+                one.status,
+                one.reason,
+                *((step.fraction, step.test_score) for step in one.path),
+            )
             for key, one in self.conclusions.items()
         }
 

@@ -91,7 +91,9 @@ class Loop:
 
 
 class Parses(Plain):
-    """Reads arrays from bytes, as numpy, skops and others do: each has a header to parse."""
+    """Reads arrays from bytes, as numpy, skops and others do: each has a header to
+    parse.
+    """
 
     def fit(self, X, y):
         written = io.BytesIO()

@@ -10,7 +10,10 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.fitting import encoded_rows, fitted_pipeline
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.hyperparameters import rounds_on
@@ -28,18 +31,26 @@ OWN = "experiment_pipeline_tests.stages.search.own_estimators"
 
 
 def table(classes: tuple | None) -> pd.DataFrame:
-    """Two numbers with gaps, a flag, a text with gaps; the target leans on three of them."""
+    """Two numbers with gaps, a flag, a text with gaps; the target leans on three of
+    them.
+    """
     random = np.random.default_rng(7)
     frame = pd.DataFrame(
         {
             "distance": random.normal(size=ROWS),
-            "delay": np.where(random.random(ROWS) < 0.1, np.nan, random.normal(size=ROWS)),
+            "delay": np.where(
+                random.random(ROWS) < 0.1, np.nan, random.normal(size=ROWS)
+            ),
             "night": random.random(ROWS) < 0.5,
-            "carrier": pd.Series(random.choice(["AA", "BB", "CC", None], ROWS), dtype="str"),
+            "carrier": pd.Series(
+                random.choice(["AA", "BB", "CC", None], ROWS), dtype="str"
+            ),
         },
         index=pd.RangeIndex(ROWS, name="row_number"),
     )
-    signal = frame["distance"] + (frame["carrier"] == "AA") + random.normal(size=ROWS) / 2
+    signal = (
+        frame["distance"] + (frame["carrier"] == "AA") + random.normal(size=ROWS) / 2
+    )
     if classes is None:
         return frame.assign(late=signal * 3)
     parts = np.quantile(signal, np.linspace(0, 1, len(classes) + 1)[1:-1])
@@ -48,9 +59,13 @@ def table(classes: tuple | None) -> pd.DataFrame:
 
 
 def training_sets(
-    task: str = "binary", classes: tuple | None = None, frame: pd.DataFrame | None = None
+    task: str = "binary",
+    classes: tuple | None = None,
+    frame: pd.DataFrame | None = None,
 ) -> TrainingSets:
-    """The table as sets: the first rows train, every seventh of them held out inside."""
+    """The table as sets: the first rows train, every seventh of them held out
+    inside.
+    """
     classes = classes or CLASSES[task]
     frame = table(classes) if frame is None else frame
     return TrainingSets(
@@ -75,7 +90,12 @@ def experiment(
     search: Sequence[dict[str, Any]], task: str = "binary", **more: Any
 ) -> ExperimentSpec:
     """An experiment on the table with such a search."""
-    settings = {"name": "e", "data": "x.csv", "target": "late", "metric": METRIC[task]} | more
+    settings = {
+        "name": "e",
+        "data": "x.csv",
+        "target": "late",
+        "metric": METRIC[task],
+    } | more
     return ExperimentSpec(task=task, search=search, **settings)
 
 
@@ -95,7 +115,10 @@ def one(algorithm: str, **hyperparameters: Any) -> dict[str, Any]:
 def train(spec: ExperimentSpec, sets: TrainingSets, workers: int = 2) -> dict[str, Any]:
     """Train all of an experiment; key → outcome."""
     outcomes = train_configurations(configurations(spec), sets, spec, workers)
-    return {(one.result.key if isinstance(one, TrainedModel) else one.key): one for one in outcomes}
+    return {
+        (one.result.key if isinstance(one, TrainedModel) else one.key): one
+        for one in outcomes
+    }
 
 
 def train_one(spec: ExperimentSpec, sets: TrainingSets) -> TrainedModel:
@@ -112,8 +135,13 @@ def refit(
     sets: TrainingSets,
     spec: ExperimentSpec,
 ) -> Pipeline:
-    """Fit a configuration once on other rows, with fresh features and no early stopping."""
-    learner, request = learner_of(configuration.algorithm), FitRequest(configuration, sets, spec)
+    """Fit a configuration once on other rows, with fresh features and no early
+    stopping.
+    """
+    learner, request = (
+        learner_of(configuration.algorithm),
+        FitRequest(configuration, sets, spec),
+    )
     rounds = rounds_on(len(rows), rounds, request)
     held = learner.reads_all(configuration)
     with threadpool_limits(limits=1):
@@ -122,12 +150,16 @@ def refit(
     return Pipeline([("features", features), ("model", model)])
 
 
-def assembled(trained: TrainedModel, sets: TrainingSets, spec: ExperimentSpec) -> Pipeline:
+def assembled(
+    trained: TrainedModel, sets: TrainingSets, spec: ExperimentSpec
+) -> Pipeline:
     """The pipeline of a stored fit."""
     return fitted_pipeline(trained.result, trained.model, sets, spec)
 
 
-def predicted(pipeline: Any, sets: TrainingSets, rows: pd.DataFrame | None = None) -> np.ndarray:
+def predicted(
+    pipeline: Any, sets: TrainingSets, rows: pd.DataFrame | None = None
+) -> np.ndarray:
     """What a pipeline predicts of the test rows, or of others."""
     rows = sets.test if rows is None else rows
     return predictions_of(pipeline, rows[list(sets.features)], sets.task, sets.classes)

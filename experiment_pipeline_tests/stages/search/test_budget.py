@@ -22,7 +22,10 @@ from experiment_pipeline.spec.search import Budget, Worth
 from experiment_pipeline.stages.search import results
 from experiment_pipeline.stages.search.budget import AfterSearch, Brake, usual_seconds
 from experiment_pipeline.stages.search.conclusions import Fitted
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.rungs import Rung, best_first, competes, ladder
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
@@ -31,7 +34,11 @@ from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
-from experiment_pipeline_tests.stages.search.halving_scenario import SEARCH, experiment, sets_of
+from experiment_pipeline_tests.stages.search.halving_scenario import (
+    SEARCH,
+    experiment,
+    sets_of,
+)
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 SPEC = experiment(searched=SEARCH)
@@ -55,7 +62,9 @@ class Clock:
 def brake(seconds: float | None, rung: Rung) -> tuple[Brake, Clock]:
     """A brake of a budget at the beginning of a rung, and its clock."""
     clock = Clock()
-    held = Brake(Budget(seconds=seconds) if seconds else Budget(), clock, AFTER, "roc_auc")
+    held = Brake(
+        Budget(seconds=seconds) if seconds else Budget(), clock, AFTER, "roc_auc"
+    )
     held.rung_began(rung, [DUMMY, *DECLARED], {})
     return held, clock
 
@@ -75,10 +84,13 @@ def test_time_is_left_to_fit_again_and_to_report() -> None:
     assert held.may_start()
     clock.seconds = 30.0 - rest
     assert not held.may_start()
-    spent = f"the budget of 30 seconds was spent, {rest:.1f} are kept for refit and report"
+    spent = (
+        f"the budget of 30 seconds was spent, {rest:.1f} are kept for refit and report"
+    )
     assert held.reason_of("dummy") == (spent, None)
     assert held.is_out_of_time
-    # However long the rest takes, fits have a part: a search without a fit has nothing to refit.
+    # However long the rest takes, fits have a part: a search without a fit has nothing
+    # to refit.
     held, clock = brake(10, FULL)
     held.fit_ended(fitted(LINEAR[0], 0.9, 3.6))
     clock.seconds = 3.9
@@ -88,7 +100,9 @@ def test_time_is_left_to_fit_again_and_to_report() -> None:
 
 
 def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
-    """Fit, refit and report must fit in; the reason is its own, and gone at the next rung."""
+    """Fit, refit and report must fit in; the reason is its own, and gone at the next
+    rung.
+    """
     held, clock = brake(30, SMALL)
     (slow, quick, unknown), forest = LINEAR[:3], DECLARED[-1]
     held.fit_ended(fitted(slow, 0.9, 1.2))
@@ -99,7 +113,9 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
     assert allowed == [False, True, False, True]
     assert held.is_out_of_time
     reason, needed = held.reason_of(slow.key)
-    assert reason.startswith("fit, refit and report would have taken longer than what was left")
+    assert reason.startswith(
+        "fit, refit and report would have taken longer than what was left"
+    )
     assert needed == pytest.approx(20, abs=1)
     assert held.with_time([slow, quick, DUMMY]) == [DUMMY, quick]
     clock.seconds = 5.0
@@ -108,7 +124,9 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
 
 
 def test_a_fit_ends_before_the_seconds_of_an_ensemble_begin() -> None:
-    """What would leave time for its own refit alone is not begun; the quick baseline still is."""
+    """What would leave time for its own refit alone is not begun; the quick baseline
+    still is.
+    """
     held, clock = brake(60, FULL)
     done = [fitted(one, 0.9, 2.0) for one in LINEAR[:4]]
     for one in done:
@@ -147,7 +165,9 @@ def test_each_rung_has_a_share_of_the_seconds() -> None:
 
 
 def test_forests_that_would_take_all_the_time_are_not_fitted() -> None:
-    """Features are fitted before the first fit: what has no time for them is not begun, and the rest is."""
+    """Features are fitted before the first fit: what has no time for them is not begun,
+    and the rest is.
+    """
     held, _ = brake(0.5 + AFTER.of([]), FULL)
     assert AFTER.encoding("stacked") > 0.5
     stacked = replace(LINEAR[0], key="stacked", features="stacked")
@@ -157,11 +177,17 @@ def test_forests_that_would_take_all_the_time_are_not_fitted() -> None:
 
 
 def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
-    """On train and test rows, of which boosting makes more rounds; members are fitted side by side."""
-    one = replace(model_result("a", 0.7), fit_wall_seconds=6.0, predict_seconds_per_row=0.0)
+    """On train and test rows, of which boosting makes more rounds; members are fitted
+    side by side.
+    """
+    one = replace(
+        model_result("a", 0.7), fit_wall_seconds=6.0, predict_seconds_per_row=0.0
+    )
     alone = AFTER.of([one]) - AFTER.of([replace(one, fit_wall_seconds=0.0)])
     assert alone == pytest.approx(1.3 * 6.0 * len(SETS.row_numbers) / len(SETS.train))
-    boosted, forest = ([replace(one, algorithm=name)] for name in ("lightgbm", "extra_trees"))
+    boosted, forest = (
+        [replace(one, algorithm=name)] for name in ("lightgbm", "extra_trees")
+    )
     assert AFTER.of(boosted) - AFTER.of([one]) == pytest.approx(0.5 / 1.3 * alone)
     assert replace(AFTER, fits=3).of(forest) == AFTER.of(forest)
     assert AFTER.of([one] * 5) - AFTER.of([one]) == pytest.approx(1.5 * alone)
@@ -185,7 +211,9 @@ def test_what_there_is_no_time_for_leaves_its_place_to_others() -> None:
 
 
 def test_the_best_of_each_algorithm_is_fitted_on_all_rows_before_a_second_one() -> None:
-    """Few rows prefer simple models; where time ends nothing, they have no such place."""
+    """Few rows prefer simple models; where time ends nothing, they have no
+    such place.
+    """
     ordered = [*LINEAR[:2], DECLARED[-1]]
     scored = {one.key: fitted(one, 0.9 - n / 10, 0.01) for n, one in enumerate(ordered)}
     assert brake(None, SMALL)[0].of_each_kind(scored) == []
@@ -205,7 +233,9 @@ def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:
     assert held.beyond([slow, DUMMY, quick]) == [DUMMY, quick]
 
 
-def _context(config: dict[str, object], stats: list[object]) -> dg.AssetExecutionContext:
+def _context(
+    config: dict[str, object], stats: list[object]
+) -> dg.AssetExecutionContext:
     instance = SimpleNamespace(get_run_step_stats=lambda run_id, steps: stats)
     ops = {"clinic__training": {"config": config}}
     run = SimpleNamespace(run_config={"ops": ops}, run_id="1", tags={})
@@ -220,7 +250,9 @@ def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
     spec, clock = scenario.spec("binary", budget={"seconds": 30}), Clock()
     searched = SimpleNamespace(start_time=100.0, end_time=112.0)
 
-    def left_of(config: dict[str, object], stats: list[object], spec=spec) -> Callable[[], float]:
+    def left_of(
+        config: dict[str, object], stats: list[object], spec=spec
+    ) -> Callable[[], float]:
         named = NamedColumns(spec, scenario.SCHEMA)
         return stage_run(_context(config, stats), named).seconds_left(clock)
 
@@ -235,7 +267,9 @@ def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
 
 
 class Simulated:
-    """Fits that take what is usual, by luck more or less, on two workers and by a clock of its own."""
+    """Fits that take what is usual, by luck more or less, on two workers and by a clock
+    of its own.
+    """
 
     workers, seconds = 2, 0.0
 
@@ -251,7 +285,10 @@ class Simulated:
         brake: Brake | None = None,
     ) -> Generator[results.Outcome, None, None]:
         """Start one whenever a worker is free."""
-        waiting, running = deque(configurations), list[tuple[float, str, results.ModelResult]]()
+        waiting, running = (
+            deque(configurations),
+            list[tuple[float, str, results.ModelResult]](),
+        )
         while waiting or running:
             if not waiting or len(running) == self.workers:
                 self.seconds, _, result = heappop(running)
@@ -274,7 +311,9 @@ def drafted(
     """A table of noise with such classes, drafted and split."""
     random = np.random.default_rng(1)
     frame = pd.DataFrame(random.normal(size=(rows, features))).add_prefix("x")
-    frame["y"] = random.choice([f"c{one}" for one in range(len(shares))], rows, p=shares)
+    frame["y"] = random.choice(
+        [f"c{one}" for one in range(len(shares))], rows, p=shares
+    )
     wishes = Wishes(target="y", seconds=asked)
     spec = spec_from("drafted", infer(frame, wishes).attributes({"url": "t.csv"}))
     frame = frame.rename_axis(index="row_number")
@@ -293,14 +332,25 @@ COVER = (0.365, 0.488, 0.061, 0.005, 0.016, 0.03, 0.035)
     ],
     ids=["rare classes in few seconds", "many classes", "folds"],
 )
-def test_enough_are_compared_within_the_budget(rows, features, shares, asked, slowness) -> None:
-    """At least twenty, of all algorithms, on a machine as usual; fit, refit and report in time."""
+def test_enough_are_compared_within_the_budget(
+    rows, features, shares, asked, slowness
+) -> None:
+    """At least twenty, of all algorithms, on a machine as usual; fit, refit and report
+    in time.
+    """
     spec, parts = drafted(rows, features, shares, asked)
     sets = as_evaluated(parts.train, parts.test, spec)
     engine, seconds = Simulated(slowness), spec.budget.seconds or 0.0
     declared = configurations(spec)
     events = [
-        *search(declared, sets, spec, results.ModelsInMemory(), engine, lambda: engine.seconds)
+        *search(
+            declared,
+            sets,
+            spec,
+            results.ModelsInMemory(),
+            engine,
+            lambda: engine.seconds,
+        )
     ]
     fits = [one for one in events if isinstance(one, Fitted)]
     first = [one.model.result.algorithm for one in fits if one.rung.number == 1]
@@ -313,7 +363,9 @@ def test_enough_are_compared_within_the_budget(rows, features, shares, asked, sl
 
 
 def test_a_rung_ends_where_more_fits_are_not_worth_their_time() -> None:
-    """Few fits tell nothing; then what is to be gained falls below what is asked, and the reason says it."""
+    """Few fits tell nothing; then what is to be gained falls below what is asked, and
+    the reason says it.
+    """
     clock, worth = Clock(), Worth(gain=0.01, per_seconds=10)
     held = Brake(Budget(worth=worth), clock, AFTER, "roc_auc")
     entered = [replace(LINEAR[0], key=f"fit{number}") for number in range(200)]
@@ -330,4 +382,6 @@ def test_a_rung_ends_where_more_fits_are_not_worth_their_time() -> None:
     assert f"the last gained {max(scores) - max(scores[:-20]):.2g})" in reason
     held.rung_began(FULL, DECLARED, {})
     assert held.may_start()
-    assert Worth(price_per_hour=3.6, value_per_point=0.1).least_gain == pytest.approx(0.006)
+    assert Worth(price_per_hour=3.6, value_per_point=0.1).least_gain == pytest.approx(
+        0.006
+    )

@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline import errors
-from experiment_pipeline.stages.search.configurations import configurations, search_notes
+from experiment_pipeline.stages.search.configurations import (
+    configurations,
+    search_notes,
+)
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline_tests.stages.search.scenario import experiment, one
 
@@ -20,12 +23,18 @@ def keys(*search: dict[str, Any]) -> list[str]:
 
 def drawn(space: Any, draws: int = 50, seed: int = 0) -> list[Any]:
     """The values that a random search over one space draws."""
-    entry = one("lightgbm", x=space) | {"method": "random", "draws": draws, "seed": seed}
+    entry = one("lightgbm", x=space) | {
+        "method": "random",
+        "draws": draws,
+        "seed": seed,
+    }
     return [each.hyperparameters["x"] for each in configurations(experiment([entry]))]
 
 
 def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
-    """A grid runs through its lists, the last one fastest; entries of one algorithm stand together."""
+    """A grid runs through its lists, the last one fastest; entries of one algorithm
+    stand together.
+    """
     grid = one("lightgbm", num_leaves=[7, 31], reg_alpha=[0.1, 1e-05])
     assert keys(grid) == [
         "lightgbm__num_leaves=7__reg_alpha=0.1",
@@ -39,7 +48,9 @@ def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
 
 def test_the_key_names_only_what_is_searched() -> None:
     """Fixed hyperparameters are in the configuration but not in its key."""
-    (found,) = configurations(experiment([one("lightgbm", max_depth=[3], num_leaves=8)]))
+    (found,) = configurations(
+        experiment([one("lightgbm", max_depth=[3], num_leaves=8)])
+    )
     assert found.key == "lightgbm__max_depth=3"
     assert found.hyperparameters == {"max_depth": 3, "num_leaves": 8}
 
@@ -49,13 +60,20 @@ def test_explicit_configurations_are_taken_as_listed() -> None:
     listed = [{"C": 0.1}, {"C": 1, "class_weight": None}]
     entry = one("linear", max_iter=50) | {"configurations": listed}
     found = configurations(experiment([entry]))
-    assert [each.key for each in found] == ["linear__C=0.1", "linear__C=1__class_weight=None"]
+    assert [each.key for each in found] == [
+        "linear__C=0.1",
+        "linear__C=1__class_weight=None",
+    ]
     assert found[0].hyperparameters == {"C": 0.1, "max_iter": 50}
 
 
 def test_trees_get_codes_and_others_columns_unless_told() -> None:
     """The default encoder suits the algorithm; the YAML may choose the other one."""
-    search = [one("lightgbm"), one("linear"), one("random_forest") | {"features": "onehot"}]
+    search = [
+        one("lightgbm"),
+        one("linear"),
+        one("random_forest") | {"features": "onehot"},
+    ]
     found = configurations(experiment(search))
     assert [each.features for each in found] == ["ordinal", "onehot", "onehot"]
 
@@ -65,7 +83,9 @@ def test_draws_are_rounded_so_that_the_key_is_the_truth() -> None:
     values = drawn({"low": 0.000123456, "high": 0.98765432, "scale": "log"}, draws=200)
     assert all(0.000123456 <= value <= 0.98765432 for value in values)
     assert all(value == float(f"{value:.4g}") for value in values)
-    assert drawn({"low": 0.0, "high": 1.0}, seed=1) != drawn({"low": 0.0, "high": 1.0}, seed=2)
+    assert drawn({"low": 0.0, "high": 1.0}, seed=1) != drawn(
+        {"low": 0.0, "high": 1.0}, seed=2
+    )
     # On a logarithmic scale each power of ten gets its share.
     assert sum(value < 0.01 for value in values) > 60
 
@@ -88,8 +108,12 @@ def test_an_exhausted_space_gives_fewer_configurations_and_a_note() -> None:
 
 
 def test_a_configuration_declared_twice_counts_once() -> None:
-    """Identical hyperparameters are one configuration, under its first key, and it is said."""
-    spec = experiment([one("lightgbm", num_leaves=[7, 31]), one("lightgbm", num_leaves=31)])
+    """Identical hyperparameters are one configuration, under its first key, and it is
+    said.
+    """
+    spec = experiment(
+        [one("lightgbm", num_leaves=[7, 31]), one("lightgbm", num_leaves=31)]
+    )
     both = ["lightgbm__num_leaves=7", "lightgbm__num_leaves=31"]
     assert [each.key for each in configurations(spec)] == both
     told = "search.1 (lightgbm): 1 configuration declared before, counted once"
@@ -107,7 +131,9 @@ def test_a_name_is_a_key_as_it_stands_and_stands_once() -> None:
 
 
 def test_overlapping_entries_are_told_apart_by_what_differs() -> None:
-    """Fixed parameters that differ join the key; the encoder or the module where nothing else does."""
+    """Fixed parameters that differ join the key; the encoder or the module where
+    nothing else does.
+    """
     found = keys(
         one("lightgbm", num_leaves=[7], max_depth=3, verbose_eval=1),
         one("lightgbm", num_leaves=[7], max_depth=5, verbose_eval=1),
@@ -124,7 +150,9 @@ def test_overlapping_entries_are_told_apart_by_what_differs() -> None:
 
 
 def test_what_does_not_fit_into_a_key_is_a_digest() -> None:
-    """Keys have at most 40 characters: algorithm and digest, where the searched does not fit."""
+    """Keys have at most 40 characters: algorithm and digest, where the searched does
+    not fit.
+    """
     fits = one("lightgbm", num_leaves=[31], reg_lambda=[0.5])
     assert keys(fits) == ["lightgbm__num_leaves=31__reg_lambda=0.5"]
     long = one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[31], reg_lambda=[1.5])
@@ -134,19 +162,27 @@ def test_what_does_not_fit_into_a_key_is_a_digest() -> None:
 
 
 def test_a_digest_names_its_configuration_whatever_its_company() -> None:
-    """A key depends on nothing but its configuration: other draws beside it do not rename it."""
+    """A key depends on nothing but its configuration: other draws beside it do not
+    rename it.
+    """
     few = one("lightgbm", learning_rate=[0.05], num_leaves=[31, 63], reg_lambda=[1.5])
-    many = one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[15, 31, 63], reg_lambda=[1.5])
+    many = one(
+        "lightgbm", learning_rate=[0.05, 0.1], num_leaves=[15, 31, 63], reg_lambda=[1.5]
+    )
     assert set(keys(few)) < set(keys(many))
 
 
-def test_digests_that_coincide_are_written_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digests_that_coincide_are_written_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Two configurations whose digests begin alike keep keys of their own."""
     monkeypatch.setattr(
         "experiment_pipeline.stages.search.configurations.sha256",
         lambda content: "0" * 8 + sha256(content),
     )
-    found = keys(one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[31], reg_lambda=[1.5]))
+    found = keys(
+        one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[31], reg_lambda=[1.5])
+    )
     assert len(set(found)) == 2
     assert all(re.fullmatch(r"lightgbm__0{8}[0-9a-f]{8}", key) for key in found)
 
@@ -154,7 +190,9 @@ def test_digests_that_coincide_are_written_longer(monkeypatch: pytest.MonkeyPatc
 def test_a_grid_beyond_all_measure_is_refused() -> None:
     """A grid is counted before it is built."""
     lists = {f"p{i}": list(range(10)) for i in range(12)}
-    with pytest.raises(errors.InvalidExperiment, match="1,000,000,000,000 configurations"):
+    with pytest.raises(
+        errors.InvalidExperiment, match="1,000,000,000,000 configurations"
+    ):
         configurations(experiment([one("lightgbm", **lists)]))
 
 
@@ -170,7 +208,9 @@ def test_whatever_is_searched_keys_are_unique_and_in_the_alphabet(search: list) 
     explicit = [one for number, one in enumerate(search) if one not in search[:number]]
     found = keys({"algorithm": "a.B", "configurations": explicit})
     assert len(set(found)) == len(found)
-    assert all(re.fullmatch(r"[A-Za-z0-9_.=-]{1,40}", key) and ".." not in key for key in found)
+    assert all(
+        re.fullmatch(r"[A-Za-z0-9_.=-]{1,40}", key) and ".." not in key for key in found
+    )
 
 
 def test_a_list_of_encoders_is_crossed_with_a_grid() -> None:
@@ -188,7 +228,9 @@ def test_a_list_of_encoders_is_crossed_with_a_grid() -> None:
 
 
 def test_a_list_of_encoders_leaves_the_other_draws_as_they_were() -> None:
-    """Encoders are drawn beside the hyperparameters; more draws begin with the same ones."""
+    """Encoders are drawn beside the hyperparameters; more draws begin with the same
+    ones.
+    """
     entry = one("lightgbm", learning_rate={"low": 0.01, "high": 0.3})
     entry |= {"method": "random", "draws": 12}
     encoders = {"features": ["ordinal", "target", "text"]}
@@ -196,6 +238,8 @@ def test_a_list_of_encoders_leaves_the_other_draws_as_they_were() -> None:
         configurations(experiment([each]))
         for each in (entry, entry | encoders, entry | encoders | {"draws": 20})
     )
-    assert [each.hyperparameters for each in plain] == [each.hyperparameters for each in varied]
+    assert [each.hyperparameters for each in plain] == [
+        each.hyperparameters for each in varied
+    ]
     assert {each.features for each in varied} == set(encoders["features"])
     assert [each.key for each in more[:12]] == [each.key for each in varied]

@@ -1,4 +1,6 @@
-"""What an experiment asks of all fits: weights of rows, and directions of predictions."""
+"""What an experiment asks of all fits: weights of rows, and directions of
+predictions.
+"""
 
 from dataclasses import replace
 from importlib.util import find_spec
@@ -37,7 +39,11 @@ ENTRIES: dict[str, list[dict[str, Any]]] = {
         one("linear"),
         one("dummy"),
         one(f"{HGB}{kind}", early_stopping=True, max_iter=10),
-        *(one(name, n_estimators=8) for name in ("catboost", "xgboost") if find_spec(name)),
+        *(
+            one(name, n_estimators=8)
+            for name in ("catboost", "xgboost")
+            if find_spec(name)
+        ),
     ]
     for task, kind in (("regression", "Regressor"), ("binary", "Classifier"))
 }
@@ -53,7 +59,9 @@ def weighted(task: str, weights: np.ndarray) -> TrainingSets:
 
 @pytest.mark.parametrize("task", ENTRIES)
 def test_every_learner_follows_the_rows_that_count(task: str) -> None:
-    """Where rows of one kind have nearly all the weight, predictions are theirs, also refitted."""
+    """Where rows of one kind have nearly all the weight, predictions are theirs, also
+    refitted.
+    """
     frame = table(training_sets(task).classes)
     night = frame["night"].to_numpy()
     heavy = weighted(task, np.where(night == (frame["carrier"] == "AA"), 1e3, 1e-3))
@@ -61,7 +69,9 @@ def test_every_learner_follows_the_rows_that_count(task: str) -> None:
     spec = experiment(ENTRIES[task], task)
     unweighted = train(spec, plain)
     for key, first in train(spec, heavy).items():
-        assert not np.array_equal(first.predictions.test, unweighted[key].predictions.test), key
+        assert not np.array_equal(
+            first.predictions.test, unweighted[key].predictions.test
+        ), key
         result = first.result
         assert result.fingerprint != unweighted[key].result.fingerprint
         stored, again, other = [
@@ -90,15 +100,23 @@ def test_equal_weights_train_the_same_models() -> None:
 
 
 def test_scores_and_the_baseline_are_weighted() -> None:
-    """What is stored with a fit is the weighted score of its predictions, on test and train."""
+    """What is stored with a fit is the weighted score of its predictions, on test and
+    train.
+    """
     sets = weighted("regression", np.random.default_rng(0).lognormal(size=ROWS))
     trained = train_one(experiment([one("dummy")], "regression"), sets)
     constant = np.average(sets.y_train, weights=sets.w_train)
     assert trained.predictions.test[0] == pytest.approx(constant)
     result, metric = trained.result, METRIC["regression"]
     expected = score(metric, sets.y_test, trained.predictions.test, weights=sets.w_test)
-    assert result.test_score == expected != score(metric, sets.y_test, trained.predictions.test)
-    on_train = score(metric, sets.y_train, trained.predictions.train, weights=sets.w_train)
+    assert (
+        result.test_score
+        == expected
+        != score(metric, sets.y_test, trained.predictions.test)
+    )
+    on_train = score(
+        metric, sets.y_train, trained.predictions.train, weights=sets.w_train
+    )
     assert result.train_score == on_train
 
 
@@ -107,9 +125,12 @@ def test_early_stopping_listens_to_the_weights_of_the_slice() -> None:
     frame = table(("no", "yes"))
     wrong = (frame["distance"] > 0) != (frame["late"] == "yes")
     early_stopping = np.zeros(ROWS, dtype=bool)
-    early_stopping[: training_sets().early_stopping.size] = training_sets().early_stopping
+    early_stopping[: training_sets().early_stopping.size] = (
+        training_sets().early_stopping
+    )
     odd = weighted(
-        "binary", np.where(early_stopping & wrong, 100.0, np.where(early_stopping, 0.01, 1.0))
+        "binary",
+        np.where(early_stopping & wrong, 100.0, np.where(early_stopping, 0.01, 1.0)),
     )
     usual = weighted("binary", np.where(early_stopping, 1.0, 1.001))
     rounds = [
@@ -128,17 +149,26 @@ def _entries(task: str) -> list[dict[str, Any]]:
 
 
 def _least(pipeline: Any, sets: TrainingSets, column: str) -> float:
-    """The smallest step of predictions in the direction of a column, as its number grows."""
+    """The smallest step of predictions in the direction of a column, as its number
+    grows.
+    """
     rows = sets.test.sample(30, random_state=0)
     found = [
-        predicted(pipeline, sets, rows.assign(**{column: value})) for value in np.linspace(-4, 4, 6)
+        predicted(pipeline, sets, rows.assign(**{column: value}))
+        for value in np.linspace(-4, 4, 6)
     ]
     return float((DIRECTIONS[column] * np.diff(found, axis=0)).min())
 
 
-@pytest.mark.parametrize(("task", "classes"), [("regression", None), ("binary", ("yes", "no"))])
-def test_predictions_keep_their_direction_on_any_row(task: str, classes: tuple | None) -> None:
-    """Stored and refitted pipelines, though the data lean the other way; a free one does not."""
+@pytest.mark.parametrize(
+    ("task", "classes"), [("regression", None), ("binary", ("yes", "no"))]
+)
+def test_predictions_keep_their_direction_on_any_row(
+    task: str, classes: tuple | None
+) -> None:
+    """Stored and refitted pipelines, though the data lean the other way; a free one
+    does not.
+    """
     sets, spec = training_sets(task, classes), experiment(_entries(task), task)
     bound = replace(sets, directions=DIRECTIONS)
     found = train(spec, bound)
@@ -154,14 +184,20 @@ def test_predictions_keep_their_direction_on_any_row(task: str, classes: tuple |
 
 
 def test_an_estimator_that_cannot_is_refused() -> None:
-    """Weights would count in the scores alone, and a linear model may learn any sign."""
+    """Weights would count in the scores alone, and a linear model may learn
+    any sign.
+    """
     free = experiment([one(f"{OWN}.WithHelper"), one("linear"), *_entries("binary")])
     own, linear, *others = configurations(free)
     weighed = free.model_copy(update={"sample_weight": "counts"})
     bound = experiment(_entries("binary"), monotone={"distance": "increasing"})
-    with pytest.raises(InvalidExperiment, match="takes no sample_weight when it is fitted"):
+    with pytest.raises(
+        InvalidExperiment, match="takes no sample_weight when it is fitted"
+    ):
         check_demands(own, weighed)
-    with pytest.raises(InvalidExperiment, match="LogisticRegression cannot be held to a direction"):
+    with pytest.raises(
+        InvalidExperiment, match="LogisticRegression cannot be held to a direction"
+    ):
         check_demands(linear, bound)
     for configuration, spec in ((own, free), (linear, weighed)):
         check_demands(configuration, spec)
@@ -178,9 +214,15 @@ def test_an_estimator_that_cannot_is_refused() -> None:
         ("mae", one("xgboost", objective="reg:absoluteerror")),
     ],
 )
-def test_trees_towards_a_quantile_keep_no_direction(metric: str, entry: dict[str, Any]) -> None:
-    """LightGBM stops there, and XGBoost's predictions go the other way: both are refused before."""
-    spec = experiment([entry], "regression", metric=metric, monotone={"distance": "increasing"})
+def test_trees_towards_a_quantile_keep_no_direction(
+    metric: str, entry: dict[str, Any]
+) -> None:
+    """LightGBM stops there, and XGBoost's predictions go the other way: both are
+    refused before.
+    """
+    spec = experiment(
+        [entry], "regression", metric=metric, monotone={"distance": "increasing"}
+    )
     with pytest.raises(InvalidExperiment, match="cannot be held to a direction"):
         check_demands(*configurations(spec), spec)
 
@@ -188,7 +230,9 @@ def test_trees_towards_a_quantile_keep_no_direction(metric: str, entry: dict[str
 def test_only_numbers_of_the_table_have_a_direction() -> None:
     """A text has none, and a name that is not there is told from what is."""
     frame = table(CLASSES["binary"])
-    spec = experiment([one("dummy")], monotone={"distance": "decreasing", "night": "increasing"})
+    spec = experiment(
+        [one("dummy")], monotone={"distance": "decreasing", "night": "increasing"}
+    )
     assert directions_of(frame, spec) == {"distance": -1, "night": 1}
     for name, said in (("carrier", "which has no direction"), ("distanse", "distance")):
         wrong = experiment([one("dummy")], monotone={name: "increasing"})

@@ -23,14 +23,24 @@ def awkward() -> pd.DataFrame:
     gap = random.random(N) < 0.2
     return pd.DataFrame(
         {
-            'te"xt {é}': pd.Series(np.where(gap, None, random.choice(["a", "b"], N)), dtype="str"),
-            "whole": pd.array(np.where(gap, None, random.integers(0, 9, N)), dtype="Int64"),
-            "real": pd.array(np.where(gap, None, random.normal(size=N)), dtype="Float64"),
-            "flag": pd.array(np.where(gap, None, random.random(N) < 0.5), dtype="boolean"),
+            'te"xt {é}': pd.Series(
+                np.where(gap, None, random.choice(["a", "b"], N)), dtype="str"
+            ),
+            "whole": pd.array(
+                np.where(gap, None, random.integers(0, 9, N)), dtype="Int64"
+            ),
+            "real": pd.array(
+                np.where(gap, None, random.normal(size=N)), dtype="Float64"
+            ),
+            "flag": pd.array(
+                np.where(gap, None, random.random(N) < 0.5), dtype="boolean"
+            ),
             "category": pd.Categorical(random.choice(["u", "v"], N)),
             "number category": pd.Categorical(random.integers(0, 3, N)),
             "mixed": pd.Series([1, "x", None, 2.5, True] * (N // 5), dtype="object"),
-            "nullable": pd.array(np.where(gap, None, random.choice(["p", "q"], N)), dtype="string"),
+            "nullable": pd.array(
+                np.where(gap, None, random.choice(["p", "q"], N)), dtype="string"
+            ),
             "no text": pd.Series([None] * N, dtype="str"),
             "empty": np.full(N, np.nan),
             "constant": np.ones(N),
@@ -47,7 +57,9 @@ def fitted(encoder: str, train: pd.DataFrame) -> Any:
 
 @pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
 def test_every_type_of_column_is_encoded_as_whoever_delivers_it(encoder: str) -> None:
-    """Gaps, infinities and mixtures become float64, whatever order, objects or further columns."""
+    """Gaps, infinities and mixtures become float64, whatever order, objects or further
+    columns.
+    """
     table = awkward()
     features = fitted(encoder, table)
     encoded = features.transform(table)
@@ -59,12 +71,18 @@ def test_every_type_of_column_is_encoded_as_whoever_delivers_it(encoder: str) ->
     assert np.array_equal(features.transform(turned), encoded, equal_nan=True)
     row = table[table['te"xt {é}'].isna()].iloc[[0]]
     loose = row.astype("object").where(row.notna(), None).assign(**{"no text": np.nan})
-    assert np.array_equal(features.transform(loose), features.transform(row), equal_nan=True)
+    assert np.array_equal(
+        features.transform(loose), features.transform(row), equal_nan=True
+    )
 
 
 def test_missing_and_unseen_categories_are_minus_one() -> None:
-    """The ordinal encoder gives codes, as many as LightGBM has bins, and -1 for what has none."""
-    features = fitted("ordinal", pd.DataFrame({"x": pd.Series(["b", "a", None], dtype="str")}))
+    """The ordinal encoder gives codes, as many as LightGBM has bins, and -1 for what
+    has none.
+    """
+    features = fitted(
+        "ordinal", pd.DataFrame({"x": pd.Series(["b", "a", None], dtype="str")})
+    )
     later = pd.DataFrame({"x": pd.Series(["a", "b", None, "never seen"], dtype="str")})
     assert features.transform(later).ravel().tolist() == [0, 1, -1, -1]
     many = pd.DataFrame({"x": pd.Series([f"c{n}" for n in range(1000)], dtype="str")})
@@ -72,9 +90,13 @@ def test_missing_and_unseen_categories_are_minus_one() -> None:
 
 
 def test_an_unseen_category_counts_as_an_infrequent_one() -> None:
-    """The one-hot encoder keeps the frequent categories and puts the others in one column."""
+    """The one-hot encoder keeps the frequent categories and puts the others in one
+    column.
+    """
     frequent = [f"c{number:02}" for number in range(MAX_ONEHOT_CATEGORIES - 1)]
-    train = pd.DataFrame({"x": pd.Series([*frequent, *frequent, "rare 1", "rare 2"], dtype="str")})
+    train = pd.DataFrame(
+        {"x": pd.Series([*frequent, *frequent, "rare 1", "rare 2"], dtype="str")}
+    )
     rows = pd.DataFrame({"x": pd.Series(["rare 1", "never seen", "c00"], dtype="str")})
     rare, unseen, known = fitted("onehot", train).transform(rows)
     assert len(rare) == MAX_ONEHOT_CATEGORIES
@@ -90,8 +112,12 @@ def test_a_missing_number_leaves_a_mark() -> None:
 
 
 def test_missing_is_missing_in_every_spelling() -> None:
-    """None, nan and NA, in columns of objects or of nullable strings, are one category."""
-    features = fitted("onehot", pd.DataFrame({"x": pd.Series(["a", "b", None], dtype="str")}))
+    """None, nan and NA, in columns of objects or of nullable strings, are one
+    category.
+    """
+    features = fitted(
+        "onehot", pd.DataFrame({"x": pd.Series(["a", "b", None], dtype="str")})
+    )
     for spelling in ("object", "string", "category"):
         rows = pd.DataFrame({"x": pd.Series([None, "a"], dtype=spelling)})
         assert features.transform(rows).tolist() == [[0, 0, 1], [1, 0, 0]]
@@ -99,7 +125,9 @@ def test_missing_is_missing_in_every_spelling() -> None:
     assert features.transform(loose)[:, 2].tolist() == [1, 1, 1]
 
 
-def test_a_table_that_would_be_too_large_is_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_would_be_too_large_is_sparse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Dense up to a size, sparse beyond it, and the same numbers."""
     table = awkward()
     dense = fitted("onehot", table).transform(table)

@@ -5,8 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
+from experiment_pipeline.stages.search.fingerprints import (
+    encoder_fingerprint,
+    fingerprint,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
@@ -22,8 +28,12 @@ BASE = lightgbm(num_leaves=5, learning_rate=0.1)
 
 
 def test_neither_key_nor_order_nor_surroundings_count() -> None:
-    """Another key, order, name or number of workers and a wider search reuse what is stored."""
-    renamed = Configuration("other", "lightgbm", "ordinal", {"learning_rate": 0.1, "num_leaves": 5})
+    """Another key, order, name or number of workers and a wider search reuse what is
+    stored.
+    """
+    renamed = Configuration(
+        "other", "lightgbm", "ordinal", {"learning_rate": 0.1, "num_leaves": 5}
+    )
     assert fingerprint(renamed, SETS, SPEC) == fingerprint(BASE, SETS, SPEC)
     wider = experiment([one("lightgbm"), one("dummy")], workers=3, name="other")
     assert fingerprint(BASE, SETS, wider) == fingerprint(BASE, SETS, SPEC)
@@ -46,10 +56,18 @@ def test_other_rows_columns_or_classes_are_another_model(sets: TrainingSets) -> 
 
 
 def test_another_configuration_seed_or_stop_is_another_model() -> None:
-    """Algorithm, encoder, every hyperparameter, the seed, and the metric that a fit stops by."""
-    others = [replace(BASE, algorithm="random_forest"), replace(BASE, features="onehot")]
+    """Algorithm, encoder, every hyperparameter, the seed, and the metric that a fit
+    stops by.
+    """
+    others = [
+        replace(BASE, algorithm="random_forest"),
+        replace(BASE, features="onehot"),
+    ]
     others += [lightgbm(num_leaves=6, learning_rate=0.1), lightgbm(num_leaves=5)]
-    specs = [experiment([one("lightgbm")], **more) for more in ({"seed": 1}, {"metric": "brier"})]
+    specs = [
+        experiment([one("lightgbm")], **more)
+        for more in ({"seed": 1}, {"metric": "brier"})
+    ]
     prints = {fingerprint(each, SETS, SPEC) for each in (BASE, *others)}
     assert len(prints | {fingerprint(BASE, SETS, spec) for spec in specs}) == 7
 
@@ -66,17 +84,25 @@ GATE = [{"metric": "accuracy", "at_least": 0.6}]
     ],
 )
 @pytest.mark.parametrize("changes", [{"metric": "brier"}, {"acceptance": GATE}])
-def test_no_metric_counts_that_does_not_stop_a_fit(configuration: Configuration, changes: dict):
+def test_no_metric_counts_that_does_not_stop_a_fit(
+    configuration: Configuration, changes: dict
+):
     """Scores follow from stored predictions: what is trained is trained."""
     other = experiment([one("lightgbm")], **changes)
-    assert fingerprint(configuration, SETS, other) == fingerprint(configuration, SETS, SPEC)
+    assert fingerprint(configuration, SETS, other) == fingerprint(
+        configuration, SETS, SPEC
+    )
 
 
 def test_a_metric_that_stops_in_the_same_way_does_not_count() -> None:
-    """A gate leaves early stopping as it is; log_loss and accuracy both watch the loss."""
+    """A gate leaves early stopping as it is; log_loss and accuracy both watch
+    the loss.
+    """
     gate = experiment([one("lightgbm")], acceptance=GATE)
     assert fingerprint(BASE, SETS, gate) == fingerprint(BASE, SETS, SPEC)
-    loss, accuracy = (experiment([one("lightgbm")], metric=m) for m in ("log_loss", "accuracy"))
+    loss, accuracy = (
+        experiment([one("lightgbm")], metric=m) for m in ("log_loss", "accuracy")
+    )
     assert fingerprint(BASE, SETS, loss) == fingerprint(BASE, SETS, accuracy)
 
 
@@ -96,7 +122,9 @@ def own_print() -> str:
 
 
 def test_the_source_of_an_own_estimator_counts(tmp_path, monkeypatch) -> None:
-    """The fingerprint is another one when the estimator's module, or what that imports, is edited."""
+    """The fingerprint is another one when the estimator's module, or what that imports,
+    is edited.
+    """
     module = tmp_path / "my_models.py"
     (other := tmp_path / "my_losses.py").write_text("LOSS = 1")
     module.write_text("import my_losses\nclass Model: pass")

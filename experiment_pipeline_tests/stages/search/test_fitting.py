@@ -1,4 +1,6 @@
-"""Fits: how often, calibrated on what is learnt of which rows, and judged on rows that were left out."""
+"""Fits: how often, calibrated on what is learnt of which rows, and judged on rows that
+were left out.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +17,15 @@ from sklearn.naive_bayes import GaussianNB
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec
 from experiment_pipeline.stages.search import averaging, fitting
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
-from experiment_pipeline.stages.search.fitting import encoded_rows, refits, refitted_pipeline
+from experiment_pipeline.stages.search.fingerprints import (
+    encoder_fingerprint,
+    fingerprint,
+)
+from experiment_pipeline.stages.search.fitting import (
+    encoded_rows,
+    refits,
+    refitted_pipeline,
+)
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.rungs import ladder
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -49,10 +58,14 @@ WEIGHTED = {
 
 
 def imbalanced(n: int = 4_000, shift: float = 3.0) -> tuple[TrainingSets, np.ndarray]:
-    """Sets of rows of which few are positive, the second half test; and their true shares."""
+    """Sets of rows of which few are positive, the second half test; and their true
+    shares.
+    """
     generator = np.random.default_rng(0)
     frame = pd.DataFrame(generator.normal(size=(n, 4)), columns=list("abcd"))
-    truth = expit(1.2 * frame["a"] - frame["b"] + 0.8 * frame["c"] * frame["d"] - shift).to_numpy()
+    truth = expit(
+        1.2 * frame["a"] - frame["b"] + 0.8 * frame["c"] * frame["d"] - shift
+    ).to_numpy()
     frame["late"] = np.where(generator.random(n) < truth, "yes", "no")
     train, test = frame.iloc[: n // 2], frame.iloc[n // 2 :]
     sets = replace(training_sets(frame=frame), train=train, test=test)
@@ -74,13 +87,17 @@ def refitted(
 
 
 def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
-    """Scores of all fits are kept, by their predictions; the model is the one of the experiment's seed."""
+    """Scores of all fits are kept, by their predictions; the model is the one of the
+    experiment's seed.
+    """
     sets = training_sets()
     alone, five = trained(BAGGED, sets), trained(BAGGED, sets, seeds=5)
     assert five.predictions.by_seed.shape == (5, len(sets.test))
     assert np.array_equal(five.predictions.by_seed[0], alone.predictions.test)
     assert five.model == alone.model
-    assert five.result.test_score == alone.result.test_score == five.result.seed_scores[0]
+    assert (
+        five.result.test_score == alone.result.test_score == five.result.seed_scores[0]
+    )
     assert len(set(five.result.seed_scores)) == 5
     spread = five.result.seeds
     assert spread.fits == 5
@@ -90,15 +107,23 @@ def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
     assert five.result.fit_cpu_seconds > alone.result.fit_cpu_seconds
 
 
-@pytest.mark.parametrize(("task", "entry"), [("multiclass", BAGGED), ("regression", CATBOOST)])
-def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task, entry) -> None:
+@pytest.mark.parametrize(
+    ("task", "entry"), [("multiclass", BAGGED), ("regression", CATBOOST)]
+)
+def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(
+    task, entry
+) -> None:
     """Its score is that of the mean, and the export's refit is one of as many fits."""
     sets = training_sets(task)
     spec = experiment([entry], task, seeds={"fits": 3, "average": True})
     model = train_one(spec, sets)
-    assert model.predictions.test == pytest.approx(model.predictions.by_seed.mean(axis=0))
+    assert model.predictions.test == pytest.approx(
+        model.predictions.by_seed.mean(axis=0)
+    )
     assert model.result.averaged == 3
-    assert np.array_equal(predicted(assembled(model, sets, spec), sets), model.predictions.test)
+    assert np.array_equal(
+        predicted(assembled(model, sets, spec), sets), model.predictions.test
+    )
     again = refitted(model, pd.concat([sets.train, sets.test]), sets, spec)
     assert len(again[-1].estimators_) == 3
     loaded = persistence.from_bytes(persistence.to_bytes(again))
@@ -107,21 +132,28 @@ def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task, entry)
 
 
 def test_the_exported_model_is_the_mean_of_fits_with_different_seeds() -> None:
-    """`export.fits` changes the refit alone, which is calibrated as before; equal fits, and forests, are exported once."""
+    """`export.fits` changes the refit alone, which is calibrated as before; equal fits,
+    and forests, are exported once.
+    """
     sets, export = training_sets(), {"export": {"fits": 3}, "calibrate": "sigmoid"}
     model, rows = trained(BAGGED, sets, **export), pd.concat([sets.train, sets.test])
     assert model.model == trained(BAGGED, sets, calibrate="sigmoid").model
     whole = refitted(model, rows, sets, experiment([BAGGED], **export))
     each = averaging.uncalibrated(whole[-1]).estimators_
     assert len({one.booster_.model_to_string() for one in each}) == 3
-    for name, kind in (("linear", "LogisticRegression"), ("extra_trees", "ExtraTreesClassifier")):
+    for name, kind in (
+        ("linear", "LogisticRegression"),
+        ("extra_trees", "ExtraTreesClassifier"),
+    ):
         spec = experiment([one(name)], export={"fits": 3})
         (model,) = train(spec, sets).values()
         assert type(refitted(model, rows, sets, spec)[-1]).__name__ == kind
 
 
 def test_what_draws_nothing_is_one_fit() -> None:
-    """LightGBM that samples nothing, a linear model, the baseline: no spread, and a note says why."""
+    """LightGBM that samples nothing, a linear model, the baseline: no spread, and a
+    note says why.
+    """
     sets = training_sets()
     entries = [one("lightgbm", num_iterations=5), one("linear"), one("dummy")]
     found = train(experiment(entries, seeds=3), sets)
@@ -132,20 +164,30 @@ def test_what_draws_nothing_is_one_fit() -> None:
     assert "draw nothing" in notes["linear"][-1]
 
 
-def test_early_stopping_is_each_fits_own_and_an_average_is_refitted_with_the_median() -> None:
+def test_early_stopping_is_each_fits_own_and_an_average_is_refitted_with_the_median() -> (
+    None
+):
     """One number of rounds for the refit, where the fits had several."""
     sets = training_sets()
     entry = one("lightgbm", bagging_fraction=0.5, learning_rate=0.05)
     model = trained(entry, sets, seeds={"fits": 3, "average": True})
     pipeline = assembled(model, sets, experiment([entry]))
-    rounds = [member.booster_.current_iteration() for member in pipeline[-1].estimators_]
+    rounds = [
+        member.booster_.current_iteration() for member in pipeline[-1].estimators_
+    ]
     assert len(set(rounds)) > 1
     assert model.result.rounds == round(np.median(rounds))
 
 
-@pytest.mark.parametrize(("algorithm", "positive"), [("lightgbm", "yes"), ("linear", "no")])
-def test_a_reweighted_model_is_calibrated_by_default(algorithm: str, positive: str) -> None:
-    """Slope 1, intercept 0, the log loss nearer to the truth's and the ranks as they were."""
+@pytest.mark.parametrize(
+    ("algorithm", "positive"), [("lightgbm", "yes"), ("linear", "no")]
+)
+def test_a_reweighted_model_is_calibrated_by_default(
+    algorithm: str, positive: str
+) -> None:
+    """Slope 1, intercept 0, the log loss nearer to the truth's and the ranks as they
+    were.
+    """
     sets, truth = imbalanced(8_000, shift=2.5)
     test = truth[len(sets.train) :]
     if positive == "no":
@@ -158,18 +200,26 @@ def test_a_reweighted_model_is_calibrated_by_default(algorithm: str, positive: s
     assert (model.result.calibration, plain.result.calibration) == ("sigmoid", None)
     before, after = plain.predictions.test, model.predictions.test
     assert model.result.test_score == plain.result.test_score
-    (mended,) = calibrations(SetPrediction(sets.y_test, after, np.arange(len(after))), sets.classes)
+    (mended,) = calibrations(
+        SetPrediction(sets.y_test, after, np.arange(len(after))), sets.classes
+    )
     assert abs(mended.intercept.estimate) < 0.3
     assert mended.slope.estimate == pytest.approx(1, abs=0.2)
-    best, was, is_now = (score("log_loss", sets.y_test, said) for said in (test, before, after))
+    best, was, is_now = (
+        score("log_loss", sets.y_test, said) for said in (test, before, after)
+    )
     assert is_now - best < (was - best) / 2
     assert np.array_equal(predicted(assembled(model, sets, spec), sets), after)
 
 
 def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them() -> None:
-    """On folds of the train rows, by fits of the rest; no test row moves it, the refit takes it."""
+    """On folds of the train rows, by fits of the rest; no test row moves it, the refit
+    takes it.
+    """
     sets, _ = imbalanced(6_000, shift=1.0)
-    spec = experiment([one("lightgbm", num_iterations=10)], calibrate="isotonic", metric="log_loss")
+    spec = experiment(
+        [one("lightgbm", num_iterations=10)], calibrate="isotonic", metric="log_loss"
+    )
     model = train_one(spec, sets)
     assert model.result.notes == ()
     guessed = np.empty(len(sets.train))
@@ -202,9 +252,13 @@ def test_too_few_rows_are_not_calibrated_and_few_not_by_steps() -> None:
 
 
 def test_averages_are_calibrated_as_averages() -> None:
-    """Folds are predicted by the mean of as many fits; each seed's score is calibrated as well."""
+    """Folds are predicted by the mean of as many fits; each seed's score is calibrated
+    as well.
+    """
     sets, _ = imbalanced(3_000, shift=1.5)
-    entry = one("lightgbm", bagging_fraction=0.6, num_iterations=10, scale_pos_weight=5.0)
+    entry = one(
+        "lightgbm", bagging_fraction=0.6, num_iterations=10, scale_pos_weight=5.0
+    )
     spec = experiment([entry], seeds={"fits": 2, "average": True}, metric="log_loss")
     model = train_one(spec, sets)
     assert (model.result.averaged, model.result.calibration) == (2, "sigmoid")
@@ -225,7 +279,12 @@ def test_fingerprints_know_what_decides_and_nothing_else() -> None:
     unset = prints(plain)
     assert prints(plain, calibrate="off") == unset
     assert prints(plain, calibrate=False) == unset
-    others = [{"calibrate": "sigmoid"}, {"calibrate": "isotonic"}, {"seeds": 2}, {"seeds": 3}]
+    others = [
+        {"calibrate": "sigmoid"},
+        {"calibrate": "isotonic"},
+        {"seeds": 2},
+        {"seeds": 3},
+    ]
     others.append({"seeds": {"fits": 3, "average": True}})
     assert len({unset, *(prints(plain, **more) for more in others)}) == 6
     assert prints(weighted) == prints(weighted, calibrate="sigmoid")
@@ -253,7 +312,9 @@ def uneven(
     """Two numbers, and a class of uneven shares that leans on both."""
     generator = np.random.default_rng(seed)
     X = generator.normal(size=(n, 2))
-    scores = np.column_stack([X @ generator.normal(size=2) - k for k in range(len(classes))])
+    scores = np.column_stack(
+        [X @ generator.normal(size=2) - k for k in range(len(classes))]
+    )
     noise = generator.gumbel(size=scores.shape)
     return X, np.asarray(classes)[np.argmax(scores + noise, axis=1)]
 
@@ -269,21 +330,30 @@ def ours(method: Any, X: np.ndarray, y: np.ndarray) -> Any:
     model = GaussianNB().fit(X, y)
     guessed = np.empty((len(y), len(model.classes_)))
     for fitted, held_out in cut_by_number(len(y)):
-        guessed[held_out] = GaussianNB().fit(X[fitted], y[fitted]).predict_proba(X[held_out])
+        guessed[held_out] = (
+            GaussianNB().fit(X[fitted], y[fitted]).predict_proba(X[held_out])
+        )
     codes = np.searchsorted(model.classes_, y)
     order = range(len(model.classes_))
     prediction = guessed[:, 1] if len(order) == 2 else guessed
-    return averaging.learn_calibration(method, prediction, codes, list(order)).around(model)
+    return averaging.learn_calibration(method, prediction, codes, list(order)).around(
+        model
+    )
 
 
 NO_YES, ABC = ("no", "yes"), ("a", "b", "c")
 
 
 @pytest.mark.parametrize(
-    ("method", "classes"), [("sigmoid", NO_YES), ("isotonic", NO_YES), ("isotonic", ABC)]
+    ("method", "classes"),
+    [("sigmoid", NO_YES), ("isotonic", NO_YES), ("isotonic", ABC)],
 )
-def test_it_is_what_scikit_learn_learns_of_the_same_folds(method: Any, classes: tuple) -> None:
-    """Of log odds; steps within the bounds that keep a row from certainty. It is stored to the bit."""
+def test_it_is_what_scikit_learn_learns_of_the_same_folds(
+    method: Any, classes: tuple
+) -> None:
+    """Of log odds; steps within the bounds that keep a row from certainty. It is stored
+    to the bit.
+    """
     X, y = uneven(classes)
     built = ours(method, X, y)
     model = ByLogOdds() if method == "sigmoid" else GaussianNB()
@@ -309,7 +379,9 @@ def test_it_is_what_scikit_learn_learns_of_the_same_folds(method: Any, classes: 
 
 
 def test_several_classes_are_calibrated_together() -> None:
-    """All log probabilities by a softmax, as a logistic regression on them; stored to the bit."""
+    """All log probabilities by a softmax, as a logistic regression on them; stored to
+    the bit.
+    """
     generator = np.random.default_rng(0)
     truth = generator.dirichlet([1.0, 2.0, 0.5], 10_000)
     y = (generator.random((len(truth), 1)) > np.cumsum(truth, axis=1)).sum(axis=1)
@@ -321,19 +393,29 @@ def test_several_classes_are_calibrated_together() -> None:
     assert np.abs(found - expected.predict_proba(logs)).mean() < 0.005
     best, was, is_now = (score("log_loss", y, said) for said in (truth, wrong, found))
     assert is_now - best < 0.01 * (was - best)
-    right = averaging.learn_calibration("sigmoid", truth[:500], y[:500], range(3)).applied(truth)
-    assert score("log_loss", y, right) < best + 0.01, "few rows move what is right by little"
+    right = averaging.learn_calibration(
+        "sigmoid", truth[:500], y[:500], range(3)
+    ).applied(truth)
+    assert score("log_loss", y, right) < best + 0.01, (
+        "few rows move what is right by little"
+    )
     X, labels = uneven(ABC)
     built = ours("sigmoid", X, labels)
-    again = averaging.calibration_in(persistence.from_bytes(persistence.to_bytes(built)), ABC)
+    again = averaging.calibration_in(
+        persistence.from_bytes(persistence.to_bytes(built)), ABC
+    )
     assert (again.method, len(again.calibrators)) == ("sigmoid", 1)
     plain = GaussianNB().fit(X, labels).predict_proba(X)
     assert np.array_equal(again.applied(plain), built.predict_proba(X))
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(method: Any) -> None:
-    """A model that keeps its classes unsorted is calibrated as the one that sorts them."""
+def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(
+    method: Any,
+) -> None:
+    """A model that keeps its classes unsorted is calibrated as the one that
+    sorts them.
+    """
     X, y = uneven(("no", "yes"))
     positive = GaussianNB().fit(X, y).predict_proba(X)[:, 1]
     turned = GaussianNB().fit(X, np.where(y == "yes", "a", "b"))
@@ -341,10 +423,14 @@ def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(meth
     sorted_last = averaging.learn_calibration(method, positive, codes, [0, 1])
     sorted_first = averaging.learn_calibration(method, positive, codes, [1, 0])
     for found in (sorted_last, sorted_first):
-        assert found.applied(positive) == pytest.approx(sorted_last.applied(positive), abs=1e-5)
+        assert found.applied(positive) == pytest.approx(
+            sorted_last.applied(positive), abs=1e-5
+        )
     whole = sorted_first.around(turned)
     assert list(whole.classes_) == ["a", "b"]
-    assert whole.predict_proba(X)[:, 0] == pytest.approx(sorted_last.applied(positive), abs=1e-5)
+    assert whole.predict_proba(X)[:, 0] == pytest.approx(
+        sorted_last.applied(positive), abs=1e-5
+    )
     again = averaging.calibration_in(whole, ("b", "a"))
     assert again.order == (1, 0)
     assert np.array_equal(again.applied(positive), sorted_first.applied(positive))
@@ -364,16 +450,23 @@ def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid() -> None:
 
 
 def test_weights_of_rows_count() -> None:
-    """A row of weight two is two rows; a sigmoid of all is another one than of a part."""
+    """A row of weight two is two rows; a sigmoid of all is another one than
+    of a part.
+    """
     X, y = uneven(("no", "yes"), n=400)
-    said, codes = LogisticRegression().fit(X, y).predict_proba(X)[:, 1], (y == "yes").astype(int)
+    said, codes = (
+        LogisticRegression().fit(X, y).predict_proba(X)[:, 1],
+        (y == "yes").astype(int),
+    )
     weights = np.where(np.arange(400) < 200, 2.0, 1.0)
     twice = np.concatenate([np.arange(400), np.arange(200)])
     for method in ("sigmoid", "isotonic"):
-        weighted = averaging.learn_calibration(method, said, codes, [0, 1], weights).applied(said)
-        repeated = averaging.learn_calibration(method, said[twice], codes[twice], [0, 1]).applied(
-            said
-        )
+        weighted = averaging.learn_calibration(
+            method, said, codes, [0, 1], weights
+        ).applied(said)
+        repeated = averaging.learn_calibration(
+            method, said[twice], codes[twice], [0, 1]
+        ).applied(said)
         plain = averaging.learn_calibration(method, said, codes, [0, 1]).applied(said)
         assert weighted == pytest.approx(repeated, abs=1e-4)
         assert weighted != pytest.approx(plain, abs=1e-4)
@@ -382,14 +475,18 @@ def test_weights_of_rows_count() -> None:
 CROSS_VALIDATED = {"cross_validation": {"folds": 4, "repeats": 2}}
 
 
-def asked(search: list[dict[str, Any]], task: str = "binary", **more: Any) -> ExperimentSpec:
+def asked(
+    search: list[dict[str, Any]], task: str = "binary", **more: Any
+) -> ExperimentSpec:
     """An experiment that is cross-validated."""
     return experiment(search, task, **({"evaluation": CROSS_VALIDATED} | more))
 
 
 @pytest.mark.parametrize("task", CLASSES)
 def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> None:
-    """Test predictions are those of the folds' own fits; the kept model is of all rows."""
+    """Test predictions are those of the folds' own fits; the kept model is of
+    all rows.
+    """
     spec = asked([one("linear")], task)
     sets = sets_of(spec)
     trained = train_one(spec, sets)
@@ -397,12 +494,20 @@ def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> Non
     assert len(sets.test) == len(trained.predictions.test) == 1_600
     fold = sets.folds[-1]
     config = trained.result.configuration
-    left_out = predicted(refit(config, None, fold.sets.train, fold.sets, spec), fold.sets)
-    np.testing.assert_allclose(trained.predictions.test[fold.places], left_out, rtol=1e-9)
+    left_out = predicted(
+        refit(config, None, fold.sets.train, fold.sets, spec), fold.sets
+    )
+    np.testing.assert_allclose(
+        trained.predictions.test[fold.places], left_out, rtol=1e-9
+    )
     two = assembled(trained, sets, spec), refit(config, None, sets.train, sets, spec)
     for rows in (sets.train, sets.test):
-        np.testing.assert_allclose(*(predicted(one, sets, rows) for one in two), rtol=1e-9)
-    assert trained.result.test_score == score(spec.metric, sets.y_test, trained.predictions.test)
+        np.testing.assert_allclose(
+            *(predicted(one, sets, rows) for one in two), rtol=1e-9
+        )
+    assert trained.result.test_score == score(
+        spec.metric, sets.y_test, trained.predictions.test
+    )
 
 
 def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
@@ -411,8 +516,13 @@ def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
     spec, plain = asked([entry]), experiment([entry])
     sets = sets_of(spec)
     trained = train_one(spec, sets)
-    alone = [train_one(plain, replace(fold.sets, digests=sets.digests)) for fold in sets.folds]
-    assert trained.result.rounds == round(float(np.median([one.result.rounds for one in alone])))
+    alone = [
+        train_one(plain, replace(fold.sets, digests=sets.digests))
+        for fold in sets.folds
+    ]
+    assert trained.result.rounds == round(
+        float(np.median([one.result.rounds for one in alone]))
+    )
     fixed = lightgbm(learning_rate=0.2, early_stopping_round=0)
     again = refit(fixed, trained.result.rounds, sets.train, sets, spec)
     assert again[-1].booster_.model_to_string() == trained.model.decode()
@@ -420,18 +530,25 @@ def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
 
 def test_the_number_of_workers_and_the_order_of_rows_change_nothing() -> None:
     """The same bytes, fingerprints and predictions."""
-    spec = asked([one("lightgbm", n_estimators=20), one("random_forest", n_estimators=3)])
+    spec = asked(
+        [one("lightgbm", n_estimators=20), one("random_forest", n_estimators=3)]
+    )
     frame = table(CLASSES["binary"])
     shuffled = np.random.default_rng(1).permutation(TRAIN_ROWS)
     other = pd.concat([frame.iloc[shuffled], frame.iloc[TRAIN_ROWS:]])
-    first, second = train(spec, sets_of(spec, frame), 1), train(spec, sets_of(spec, other), 2)
+    first, second = (
+        train(spec, sets_of(spec, frame), 1),
+        train(spec, sets_of(spec, other), 2),
+    )
     for key, found in first.items():
         assert found.model == second[key].model
         assert np.array_equal(found.predictions.test, second[key].predictions.test)
 
 
 def test_a_fingerprint_holds_the_folds() -> None:
-    """Other folds, other repeats or no folds are other models, and other fitted features."""
+    """Other folds, other repeats or no folds are other models, and other fitted
+    features.
+    """
     ways = ["test_set", "cross_validation", CROSS_VALIDATED]
     specs = [experiment([one("lightgbm")], evaluation=way) for way in ways]
     prints = {fingerprint(lightgbm(), sets_of(spec), spec) for spec in specs}
@@ -440,7 +557,9 @@ def test_a_fingerprint_holds_the_folds() -> None:
 
 
 def test_a_row_that_is_predicted_twice_is_one_row() -> None:
-    """Intervals resample rows, not predictions; and there are no rungs below all folds."""
+    """Intervals resample rows, not predictions; and there are no rungs below
+    all folds.
+    """
     spec = asked([one("linear")])
     sets = sets_of(spec)
     clusters = sets.test_clusters(spec)

@@ -1,5 +1,6 @@
-"""The search: the best go on, the same ones however it is run, and everybody is accounted for; scores
-follow from stored predictions, so that no metric is a reason to fit again.
+"""The search: the best go on, the same ones however it is run, and everybody is
+accounted for; scores follow from stored predictions, so that no metric is a reason to
+fit again.
 """
 
 import itertools
@@ -51,21 +52,31 @@ def ran(stored):
 
 
 def test_the_best_of_each_rung_go_on(ran):
-    """14 compete on a fifth of the rows, 6 on half, 5 and the dummy on all; who stops says why."""
-    rungs = [event for event in ran.events if isinstance(event, conclusions.RungStarted)]
+    """14 compete on a fifth of the rows, 6 on half, 5 and the dummy on all; who stops
+    says why.
+    """
+    rungs = [
+        event for event in ran.events if isinstance(event, conclusions.RungStarted)
+    ]
     assert [event.entered for event in rungs] == [14, 6, 6]
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
     stopped = [c for c in ran.conclusions.values() if c.status == "stopped early"]
     reasons = {one.reason for one in stopped}
-    assert "not among the best 6 of 14 at rung 1 of 3 (20 % of the train rows)" in reasons
+    assert (
+        "not among the best 6 of 14 at rung 1 of 3 (20 % of the train rows)" in reasons
+    )
     assert all(one.result is not None and one.fraction in (0.2, 0.5) for one in stopped)
 
 
 def test_every_rung_of_a_configuration_is_told(ran):
     """Its path has the score and the cost of each fit, its result's last."""
     for key, ended in ran.conclusions.items():
-        climbed = [1.0] if key == "dummy" else [f for f in (0.2, 0.5, 1.0) if f <= ended.fraction]
+        climbed = (
+            [1.0]
+            if key == "dummy"
+            else [f for f in (0.2, 0.5, 1.0) if f <= ended.fraction]
+        )
         assert [step.fraction for step in ended.path] == climbed
         assert ended.path[-1] == conclusions.Step.of(ended.result, ended.fraction)
 
@@ -95,7 +106,9 @@ def test_a_rerun_trains_nothing_and_says_the_same(ran, memory):
     assert again.fits == 0
     assert again.answer == ran.answer
     assert all(one.reused for one in again.conclusions.values())
-    assert all(one.path == ran.conclusions[key].path for key, one in again.conclusions.items())
+    assert all(
+        one.path == ran.conclusions[key].path for key, one in again.conclusions.items()
+    )
 
 
 def test_a_wider_search_reuses_rungs(memory, ran):
@@ -110,7 +123,9 @@ def test_one_configuration_alone_or_without_halving_is_trained_on_all_rows():
     """Who asks for one gets it, and is told; `halving: off` is one rung."""
     alone = run(SPEC, SETS, wanted=configurations(SPEC)[1:2])
     assert alone.conclusions[KEYS[1]].fraction == 1.0
-    (note,) = [event for event in alone.events if isinstance(event, conclusions.SearchNote)]
+    (note,) = [
+        event for event in alone.events if isinstance(event, conclusions.SearchNote)
+    ]
     assert "no halving" in note.text
     whole = run(experiment(halving=False), SETS)
     assert (whole.counts, whole.fits) == ({"trained": len(KEYS)}, len(KEYS))
@@ -127,7 +142,9 @@ def test_a_named_configuration_is_trained_on_all_rows(ran, memory):
 
 
 def test_who_was_trained_in_full_before_stays_trained(ran, memory):
-    """A full model that exists is not reported as stopped, and nobody loses a place by it."""
+    """A full model that exists is not reported as stopped, and nobody loses a place by
+    it.
+    """
     worst = next(k for k, c in ran.conclusions.items() if c.status == "stopped early")
     run(SPEC, SETS, memory, wanted=[c for c in configurations(SPEC) if c.key == worst])
     after = run(SPEC, SETS, memory).answer
@@ -136,18 +153,27 @@ def test_who_was_trained_in_full_before_stays_trained(ran, memory):
 
 
 def test_failures_take_no_place(memory):
-    """What fails at a small rung is failed, says where, and as many go on as without it."""
+    """What fails at a small rung is failed, says where, and as many go on as without
+    it.
+    """
     bad = [one(f"{OWN}.Raises"), one(f"{OWN}.NotFinite")]
     ran = run(experiment(searched=[*SEARCH, *bad]), SETS, memory)
     assert ran.counts == {"failed": 2, "stopped early": 9, "trained": 6}
     failed = ran.conclusions["Raises"]
-    assert failed.reason == "this table has a bad smell (at rung 1 of 3 (20 % of the train rows))"
+    assert (
+        failed.reason
+        == "this table has a bad smell (at rung 1 of 3 (20 % of the train rows))"
+    )
     assert failed.failure.reason == failed.reason
 
 
 def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
-    """Stored results keep the key of when they were trained; the conclusion does not."""
-    best = next(k for k, c in ran.conclusions.items() if k[0] == "l" and c.status == "trained")
+    """Stored results keep the key of when they were trained; the conclusion
+    does not.
+    """
+    best = next(
+        k for k, c in ran.conclusions.items() if k[0] == "l" and c.status == "trained"
+    )
     found = ran.conclusions[best].result
     fixed = one(found.algorithm, **found.hyperparameters)
     again = run(experiment(searched=[fixed]), SETS, memory)
@@ -157,7 +183,9 @@ def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
 
 
 def test_a_budget_of_configurations_is_drawn_by_the_seed():
-    """So many are tried beside the baseline, the others not; a larger budget only adds."""
+    """So many are tried beside the baseline, the others not; a larger budget
+    only adds.
+    """
     small = run(experiment(budget={"configurations": 4}), SETS)
     large = run(experiment(budget={"configurations": 6}), SETS)
     assert small.counts == {"not started": len(KEYS) - 5, "trained": 5}
@@ -166,12 +194,16 @@ def test_a_budget_of_configurations_is_drawn_by_the_seed():
         for ran in (small, large)
     ]
     assert tried[0] < tried[1]
-    reasons = {c.reason for c in small.conclusions.values() if c.status == "not started"}
+    reasons = {
+        c.reason for c in small.conclusions.values() if c.status == "not started"
+    }
     assert reasons == {"the budget is 4 configurations"}
 
 
 class OneByOne:
-    """Fits in the calling thread; by its own clock that takes a second for each 600 train rows."""
+    """Fits in the calling thread; by its own clock that takes a second for each 600
+    train rows.
+    """
 
     workers, seconds = 1, 0.0
 
@@ -196,7 +228,11 @@ def test_a_budget_of_seconds_ends_between_fits(ran, ticks):
     assert set(limited.conclusions) == set(KEYS)
     reasons = [c.reason for c in limited.conclusions.values()]
     assert any("budget of" in reason for reason in reasons)
-    notes = [event.text for event in limited.events if isinstance(event, conclusions.SearchNote)]
+    notes = [
+        event.text
+        for event in limited.events
+        if isinstance(event, conclusions.SearchNote)
+    ]
     assert any("depends on the speed" in text for text in notes)
     # Who was trained in full for lack of time stays so.
     in_full = {key for key, c in limited.conclusions.items() if c.status == "trained"}
@@ -223,17 +259,25 @@ def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
 
 
 def test_without_time_for_all_the_best_go_first():
-    """Whoever gets to the second rung scored at least as well as whoever the time ended before."""
+    """Whoever gets to the second rung scored at least as well as whoever the time ended
+    before.
+    """
     engine = OneByOne()
     spec = experiment(budget={"seconds": 23})
     ran = run(spec, SETS, engine=engine, now=lambda: engine.seconds)
     scores = {1: {}, 2: {}, 3: {}}
     for event in ran.events:
         if isinstance(event, conclusions.Fitted):
-            scores[event.rung.number][event.model.result.key] = event.model.result.test_score
-    late = {key for key, one in ran.conclusions.items() if "before rung 2" in one.reason}
+            scores[event.rung.number][event.model.result.key] = (
+                event.model.result.test_score
+            )
+    late = {
+        key for key, one in ran.conclusions.items() if "before rung 2" in one.reason
+    }
     assert late
-    assert max(scores[1][key] for key in late) <= min(scores[1][key] for key in scores[2])
+    assert max(scores[1][key] for key in late) <= min(
+        scores[1][key] for key in scores[2]
+    )
 
 
 def test_failures_in_a_row_end_the_search():
@@ -246,19 +290,25 @@ def test_failures_in_a_row_end_the_search():
 
 
 def test_others_are_settled_from_what_is_stored(memory, ran):
-    """A run for some configurations reports the others as the search before left them."""
+    """A run for some configurations reports the others as the search before
+    left them.
+    """
     again = {one.key: one for one in settled(configurations(SPEC), SETS, SPEC, memory)}
     assert {k: (c.status, c.reason) for k, c in again.items()} == {
         k: (c.status, c.reason) for k, c in ran.conclusions.items()
     }
     nothing = settled(configurations(SPEC), SETS, SPEC, Memory())
-    assert {(c.status, c.reason) for c in nothing} == {("not started", "not asked for in this run")}
+    assert {(c.status, c.reason) for c in nothing} == {
+        ("not started", "not asked for in this run")
+    }
 
 
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_the_accounts_always_add_up(stored, ran, data):
-    """Whatever is stored, asked for, limited or cut off: each configuration is counted once."""
+    """Whatever is stored, asked for, limited or cut off: each configuration is counted
+    once.
+    """
     names = data.draw(st.sets(st.sampled_from(sorted(stored.models))))
     wanted_keys = data.draw(st.sets(st.sampled_from(KEYS), min_size=1))
     budgets = [{}, {"configurations": 3}, {"seconds": 2}, {"failures_in_a_row": 1}]
@@ -270,9 +320,13 @@ def test_the_accounts_always_add_up(stored, ran, data):
     asked = run(spec, SETS, part, wanted=wanted, now=now).conclusions
     assert set(asked) == wanted_keys
     others = {one.key: one for one in settled(declared, SETS, spec, part)}
-    table = conclusions.SearchResults.of(declared, (others | asked).values(), "roc_auc", {}).rows
+    table = conclusions.SearchResults.of(
+        declared, (others | asked).values(), "roc_auc", {}
+    ).rows
     counts = conclusions.accounts(table)
-    each = sum(counts[name] for name in ("trained", "stopped_early", "failed", "not_started"))
+    each = sum(
+        counts[name] for name in ("trained", "stopped_early", "failed", "not_started")
+    )
     assert counts["declared"] == len(declared) == each
     full = {fingerprint(c, SETS, spec) for c in declared}
     trained = table[table["status"] == "trained"]
@@ -293,25 +347,36 @@ def test_a_full_model_outlives_a_failure_at_a_small_rung(memory):
 # None of them stops by the ranking metric.
 FIXED = [
     one("linear", C=[0.001, 0.1]),
-    one("lightgbm", n_estimators=5, early_stopping_round=0, num_leaves=[2, 4, 8, 16, 32, 64]),
+    one(
+        "lightgbm",
+        n_estimators=5,
+        early_stopping_round=0,
+        num_leaves=[2, 4, 8, 16, 32, 64],
+    ),
 ]
 
 
-@pytest.mark.parametrize("halving", [False, {**HALVING, "fractions": [0.2, 1.0], "keep": 0.5}])
+@pytest.mark.parametrize(
+    "halving", [False, {**HALVING, "fractions": [0.2, 1.0], "keep": 0.5}]
+)
 def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
-    """Every rung is decided by the new metric on predictions that exist; scores are a fresh fit's, to the bit."""
+    """Every rung is decided by the new metric on predictions that exist; scores are a
+    fresh fit's, to the bit.
+    """
     spec = experiment(searched=FIXED, halving=halving)
     sets, memory = sets_of(spec), Memory()
     run(spec, sets, memory)
     gate = [{"metric": "brier", "at_most": 0.3}]
-    gated = run(experiment(searched=FIXED, halving=halving, acceptance=gate), sets, memory)
+    gated = run(
+        experiment(searched=FIXED, halving=halving, acceptance=gate), sets, memory
+    )
     assert gated.fits == 0
     result = next(c.result for c in gated.conclusions.values() if c.status == "trained")
     assert set(result.test_scores) == {"roc_auc", "brier"}
     other = experiment(searched=FIXED, halving=halving, metric="log_loss")
     again, fresh = run(other, sets, memory), run(other, sets)
-    # Other configurations may survive a rung: they alone are fitted. Who was trained on all rows
-    # by the first metric stays so.
+    # Other configurations may survive a rung: they alone are fitted. Who was trained on
+    # all rows by the first metric stays so.
     assert again.fits == sum(not one.reused for one in again.conclusions.values())
     assert halving or again.fits == 0
     for key, answer in fresh.answer.items():
@@ -321,7 +386,10 @@ def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
             assert answer[0] == "stopped early"
             continue
         assert found.metric == "log_loss"
-        assert (found.train_score, found.test_score) == (expected.train_score, expected.test_score)
+        assert (found.train_score, found.test_score) == (
+            expected.train_score,
+            expected.test_score,
+        )
         if answer[0] == "trained":
             y = sets.y_train[scored_rows(len(sets.y_train), sets.classes)]
             predicted = memory.predictions(found.fingerprint)
@@ -332,8 +400,12 @@ def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
     ("classes", "n_train", "rows"),
     [(None, 100, 100), (None, 3_000, 1_000), (10, 90_000, 5_000), (26, 90_000, 1_923)],
 )
-def test_the_train_score_is_of_as_many_numbers_as_it_needs(classes, n_train, rows) -> None:
-    """A fifth of the rows, or 1,000; many classes are predicted by as many trees, so fewer rows."""
+def test_the_train_score_is_of_as_many_numbers_as_it_needs(
+    classes, n_train, rows
+) -> None:
+    """A fifth of the rows, or 1,000; many classes are predicted by as many trees, so
+    fewer rows.
+    """
     scored = scored_rows(n_train, None if classes is None else range(classes))
     assert len(scored) == len(set(scored)) == rows
     assert (scored[0], scored[-1]) == (0, n_train - 1)

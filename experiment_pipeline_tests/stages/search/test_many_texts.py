@@ -1,4 +1,6 @@
-"""Columns that are learnt: codes by the target and forests, which see no target they must not, and letters."""
+"""Columns that are learnt: codes by the target and forests, which see no target they
+must not, and letters.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +15,12 @@ from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.spec.table import GroupSplit, TimeSplit
 from experiment_pipeline.stages.search import encoding
 from experiment_pipeline.stages.search import features as many_texts
-from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows, transformed
+from experiment_pipeline.stages.search.encoding import (
+    encode,
+    fit_features,
+    fit_rows,
+    transformed,
+)
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint
 from experiment_pipeline.stages.search.generated import worth_making
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -39,12 +46,16 @@ TOWNS = 97
 
 
 def with_texts(task: str = "binary") -> TrainingSets:
-    """The small table with a town per row, some missing, and a text that is in one row only."""
+    """The small table with a town per row, some missing, and a text that is in one row
+    only.
+    """
     frame = table(CLASSES[task])
     town = [f"town {place}" if row % 11 else None for row, place in _places()]
     once = [f"{place * 7919 + row:05d} street" for row, place in _places()]
     texts = {"town": pd.Series(town, dtype="str"), "once": pd.Series(once, dtype="str")}
-    return training_sets(task, frame=frame.assign(**{k: v.array for k, v in texts.items()}))
+    return training_sets(
+        task, frame=frame.assign(**{k: v.array for k, v in texts.items()})
+    )
 
 
 def _places() -> Iterator[tuple[int, int]]:
@@ -54,7 +65,9 @@ def _places() -> Iterator[tuple[int, int]]:
 def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:
     """The sets with the other class in these train rows."""
     other = sets.train["late"].map({"no": "yes", "yes": "no"})
-    return replace(sets, train=sets.train.assign(late=sets.train["late"].mask(rows, other)))
+    return replace(
+        sets, train=sets.train.assign(late=sets.train["late"].mask(rows, other))
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +76,9 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
-    """The train rows' codes of town and text, or their predictions by the first layer."""
+    """The train rows' codes of town and text, or their predictions by the
+    first layer.
+    """
     features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets)
     columns, learnt = many_texts.encoded_columns(features), ["town", "once"]
     learnt = [*many_texts.LAYER] if encoder == "stacked" else learnt
@@ -72,7 +87,9 @@ def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
 
 @pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
 def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str) -> None:
-    """Other labels in the early-stopping set and in the gap before it change no code of any train row."""
+    """Other labels in the early-stopping set and in the gap before it change no code of
+    any train row.
+    """
     sets = with_texts()
     gap = np.arange(TRAIN_ROWS) % 7 == 1
     sets = replace(sets, early_stopping_gap=gap)
@@ -104,7 +121,9 @@ def random_texts(task: str) -> tuple[pd.Series, np.ndarray, np.ndarray, np.ndarr
 def test_crossed_codes_are_those_of_an_encoder_of_the_other_rows(task: str) -> None:
     """Each part is coded as scikit-learn's TargetEncoder does that never saw it."""
     text, y, parts, _ = random_texts(task)
-    found = many_texts.cross_fitted(many_texts.target_codes(text, y, task), text, y, parts)
+    found = many_texts.cross_fitted(
+        many_texts.target_codes(text, y, task), text, y, parts
+    )
     table = text.to_numpy(dtype=object)[:, None]
     for part in range(3):
         kind = "multiclass" if task == "multiclass" else "continuous"
@@ -114,18 +133,26 @@ def test_crossed_codes_are_those_of_an_encoder_of_the_other_rows(task: str) -> N
 
 
 def test_parts_keep_kin_together() -> None:
-    """Whole groups; stretches of time; else equal rows; without a second group each row."""
+    """Whole groups; stretches of time; else equal rows; without a second group each
+    row.
+    """
     sets = with_texts()
-    rows = sets.train.assign(day=np.arange(TRAIN_ROWS) // 4, who=np.arange(TRAIN_ROWS) % 50)
+    rows = sets.train.assign(
+        day=np.arange(TRAIN_ROWS) // 4, who=np.arange(TRAIN_ROWS) % 50
+    )
     by_group = replace(sets, split=GroupSplit(by="group", column="who"))
     parts = pd.Series(many_texts.dealt_parts(rows, by_group))
     assert parts.groupby(rows["who"].to_numpy()).nunique().max() == 1
-    by_time = many_texts.dealt_parts(rows, replace(sets, split=TimeSplit(by="time", column="day")))
+    by_time = many_texts.dealt_parts(
+        rows, replace(sets, split=TimeSplit(by="time", column="day"))
+    )
     assert (np.diff(by_time) >= 0).all()
     assert pd.Series(by_time).groupby(rows["day"].to_numpy()).nunique().max() == 1
     for found in (parts, by_time, many_texts.dealt_parts(rows, sets)):
         assert set(found) == set(range(many_texts.PARTS))
-    assert len(set(many_texts.dealt_parts(rows.assign(who="the only one"), by_group))) > 1
+    assert (
+        len(set(many_texts.dealt_parts(rows.assign(who="the only one"), by_group))) > 1
+    )
 
 
 def test_the_order_of_rows_decides_nothing() -> None:
@@ -133,23 +160,33 @@ def test_the_order_of_rows_decides_nothing() -> None:
     sets = with_texts()
     order = np.random.default_rng(0).permutation(TRAIN_ROWS)
     parts = many_texts.dealt_parts(sets.train, sets)
-    assert np.array_equal(many_texts.dealt_parts(sets.train.iloc[order], sets), parts[order])
+    assert np.array_equal(
+        many_texts.dealt_parts(sets.train.iloc[order], sets), parts[order]
+    )
     once = sets.train["once"]
-    one_way, other_way = (many_texts.letters(texts) for texts in (once, once.iloc[order]))
+    one_way, other_way = (
+        many_texts.letters(texts) for texts in (once, once.iloc[order])
+    )
     assert np.array_equal(one_way.transform(once), other_way.transform(once))
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
-    """Numbers and short lists are encoded as by ordinal, which such a table is left with."""
+    """Numbers and short lists are encoded as by ordinal, which such a table is left
+    with.
+    """
     sets = with_texts("multiclass")
     encoded, _ = encode(encoder, sets, sets.y_train)
-    columns = many_texts.encoded_columns(fit_features(encoder, sets.train, sets.fit_mask, sets))
+    columns = many_texts.encoded_columns(
+        fit_features(encoder, sets.train, sets.fit_mask, sets)
+    )
     assert encoded.categorical == columns["carrier"].tolist()
     assert len(columns["town"]) == 3 + (encoder == "text") * many_texts.NUMBERS
     assert sum(map(len, columns.values())) == encoded.table.shape[1]
     few = replace(sets, features=("distance", "night", "carrier"))
-    (same, _), (ordinal, _) = (encode(each, few, few.y_train) for each in (encoder, "ordinal"))
+    (same, _), (ordinal, _) = (
+        encode(each, few, few.y_train) for each in (encoder, "ordinal")
+    )
     assert np.array_equal(same.table, ordinal.table)
     assert same.categorical == ordinal.categorical
     assert TOWNS > FEW_TEXTS
@@ -159,7 +196,9 @@ def test_unknown_texts_are_told_where_texts_are_known() -> None:
     """Codes know the texts they were learnt from; of letters no text is unknown."""
     sets = with_texts()
     known = {
-        encoder: many_texts.seen_categories(fit_features(encoder, sets.train, sets.fit_mask, sets))
+        encoder: many_texts.seen_categories(
+            fit_features(encoder, sets.train, sets.fit_mask, sets)
+        )
         for encoder in ENCODERS
     }
     assert set(known["target"]) == {"carrier", "town", "once"}
@@ -172,22 +211,33 @@ def test_unknown_texts_are_told_where_texts_are_known() -> None:
     [
         *(("binary", "text"), ("multiclass", "target"), ("regression", "target")),
         *((task, "stacked") for task in TASKS),
-        *(("regression", family) for family in ("generated", "arithmetic", "deviations")),
+        *(
+            ("regression", family)
+            for family in ("generated", "arithmetic", "deviations")
+        ),
     ],
 )
-def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: str) -> None:
-    """Stored and loaded with few trusted types, it gives the stored test predictions to the bit."""
+def test_the_exported_pipeline_predicts_as_the_search_did(
+    task: str, encoder: str
+) -> None:
+    """Stored and loaded with few trusted types, it gives the stored test predictions to
+    the bit.
+    """
     entry = one("lightgbm", num_leaves=7, n_estimators=20) | {"features": encoder}
     spec = experiment([entry], task)
     sets = shop() if encoder in FAMILIES else with_texts(task)
     trained = train_one(spec, sets)
-    loaded = persistence.from_bytes(persistence.to_bytes(assembled(trained, sets, spec)))
+    loaded = persistence.from_bytes(
+        persistence.to_bytes(assembled(trained, sets, spec))
+    )
     assert np.array_equal(predicted(loaded, sets), trained.predictions.test)
 
 
 @pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
 def test_any_row_can_be_predicted(encoder: str) -> None:
-    """Unseen, empty and missing texts in every spelling, one row or a column without any text."""
+    """Unseen, empty and missing texts in every spelling, one row or a column without
+    any text.
+    """
     sets = with_texts()
     plain = replace(by_hand("lightgbm", num_leaves=7), features=encoder)
     rows = pd.concat([sets.train, sets.test])
@@ -198,11 +248,15 @@ def test_any_row_can_be_predicted(encoder: str) -> None:
     assert np.array_equal(gone[0], gone[1])
     assert np.array_equal(gone[0], gone[2])
     for text in ("", " ", "never seen", "ß" * 500):
-        assert np.isfinite(pipeline.predict_proba(first.assign(town=text, once=text))).all()
+        assert np.isfinite(
+            pipeline.predict_proba(first.assign(town=text, once=text))
+        ).all()
 
 
 def test_what_decides_codes_is_in_their_fingerprint() -> None:
-    """The target, the rows that may be looked at, and the split; of plain codes only the rows."""
+    """The target, the rows that may be looked at, and the split; of plain codes only
+    the rows.
+    """
     sets = with_texts()
     others = [
         replace(sets, early_stopping=np.roll(sets.early_stopping, 1)),
@@ -223,7 +277,9 @@ def test_a_row_of_weight_2_counts_in_codes_as_two_rows(task: str) -> None:
     repeated = many_texts.target_codes(text[copies], y[copies], task)
     later = pd.Series(["a", "b", "c", None, "never seen"], dtype="str")
     assert np.allclose(weighted.transform(later), repeated.transform(later))
-    crossed = many_texts.cross_fitted(weighted, text, y, parts, weights.astype(np.float64))
+    crossed = many_texts.cross_fitted(
+        weighted, text, y, parts, weights.astype(np.float64)
+    )
     expected = many_texts.cross_fitted(repeated, text[copies], y[copies], parts[copies])
     assert np.allclose(crossed[copies], expected)
 
@@ -254,12 +310,19 @@ def shop(*, noise: bool = False, seed: int = 4, groups: int = 0) -> TrainingSets
 def columns_of(sets: TrainingSets, encoder: str = "generated") -> dict[str, np.ndarray]:
     """Generated column → its cells of the test rows."""
     features = fit_features(encoder, sets.train, sets.fit_mask, sets)
-    cells, found = transformed(features, sets.test), many_texts.encoded_columns(features)
-    return {name: cells[:, at[0]] for name, at in found.items() if name not in sets.features}
+    cells, found = (
+        transformed(features, sets.test),
+        many_texts.encoded_columns(features),
+    )
+    return {
+        name: cells[:, at[0]] for name, at in found.items() if name not in sets.features
+    }
 
 
 def test_a_generated_column_is_what_its_name_says() -> None:
-    """Ratios and deviations are those of the delivered numbers, the means those of rows that are fitted on."""
+    """Ratios and deviations are those of the delivered numbers, the means those of rows
+    that are fitted on.
+    """
     sets = shop()
     found, test = columns_of(sets), sets.test
     assert np.allclose(found["price / weight"], test["price"] / test["weight"])
@@ -271,7 +334,9 @@ def test_a_generated_column_is_what_its_name_says() -> None:
 
 
 def test_a_strength_is_the_partial_rank_correlation() -> None:
-    """With the target, given both parents, by residuals of least squares; the strongest columns come first."""
+    """With the target, given both parents, by residuals of least squares; the strongest
+    columns come first.
+    """
     seen = shop().train
     ranks = seen.rank(numeric_only=True) - (len(seen) + 1) / 2
     kinds = ["price", "weight", "size"], ["kind"]
@@ -281,7 +346,9 @@ def test_a_strength_is_the_partial_rank_correlation() -> None:
         for each in found:
             first, second = each.parents
             other = (
-                seen.groupby(second)[first].transform("mean") if second == "kind" else seen[second]
+                seen.groupby(second)[first].transform("mean")
+                if second == "kind"
+                else seen[second]
             )
             made = {"ratio": seen[first] / other, "product": seen[first] * other}
             cells = made.get(each.kind, seen[first] - other).rank()
@@ -292,7 +359,9 @@ def test_a_strength_is_the_partial_rank_correlation() -> None:
 
 
 def test_rows_that_training_did_not_see_get_finite_columns() -> None:
-    """A new category, an infinite, a missing number and a zero below a ratio are no error."""
+    """A new category, an infinite, a missing number and a zero below a ratio are no
+    error.
+    """
     sets = shop()
     price = np.resize([np.inf, 0, np.nan, -1], len(sets.test))
     sets = replace(sets, test=sets.test.assign(price=price, weight=0.0, kind="tent"))
@@ -300,9 +369,13 @@ def test_rows_that_training_did_not_see_get_finite_columns() -> None:
 
 
 def test_columns_are_added_to_those_of_ordinal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is added comes last, and many rows are encoded in slices to the same numbers."""
+    """What is added comes last, and many rows are encoded in slices to the same
+    numbers.
+    """
     sets = shop()
-    plain, more = (fit_rows(one, sets.train, sets.fit_mask, sets)[1] for one in FAMILIES[:2])
+    plain, more = (
+        fit_rows(one, sets.train, sets.fit_mask, sets)[1] for one in FAMILIES[:2]
+    )
     assert np.array_equal(more[:, : plain.shape[1]], plain)
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
     _, sliced = fit_rows(FAMILIES[1], sets.train, sets.fit_mask, sets, held=False)
@@ -310,15 +383,21 @@ def test_columns_are_added_to_those_of_ordinal(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_only_rows_whose_target_may_be_used_decide() -> None:
-    """Other targets in the early-stopping set change neither the columns nor their cells."""
+    """Other targets in the early-stopping set change neither the columns nor their
+    cells.
+    """
     sets = shop()
     other = sets.train["late"].mask(sets.early_stopping, -9.0)
     changed = columns_of(replace(sets, train=sets.train.assign(late=other)))
-    assert all(np.array_equal(changed[name], cells) for name, cells in columns_of(sets).items())
+    assert all(
+        np.array_equal(changed[name], cells) for name, cells in columns_of(sets).items()
+    )
 
 
 def test_a_feature_with_a_direction_is_no_parent() -> None:
-    """A ratio of it, or a forest that reads it, could turn the prediction against the direction."""
+    """A ratio of it, or a forest that reads it, could turn the prediction against the
+    direction.
+    """
     barred = replace(shop(), directions={"price": 1})
     found = columns_of(barred)
     assert found
@@ -333,7 +412,9 @@ def test_a_feature_with_a_direction_is_no_parent() -> None:
 
 @pytest.mark.parametrize("groups", [0, 60])
 def test_noise_rarely_makes_a_generated_feature(groups: int) -> None:
-    """In at most 5 % of tables of noise a family adds a column, also where rows repeat their group."""
+    """In at most 5 % of tables of noise a family adds a column, also where rows repeat
+    their group.
+    """
     passed = 0
     for seed in range(60):
         sets = shop(noise=True, seed=seed, groups=groups)
@@ -341,7 +422,9 @@ def test_noise_rarely_makes_a_generated_feature(groups: int) -> None:
             sets = replace(sets, split=GroupSplit(by="group", column="customer"))
         seen = sets.train[sets.fit_mask]
         for family in ("arithmetic", "deviations"):
-            passed += bool(many_texts.generated_parts(family, seen, seen["late"].to_numpy(), sets))
+            passed += bool(
+                many_texts.generated_parts(family, seen, seen["late"].to_numpy(), sets)
+            )
     # 120 families at 5 % make 11 or fewer in 98 % of all draws.
     assert passed <= 11
 
@@ -350,13 +433,23 @@ def test_noise_rarely_makes_a_generated_feature(groups: int) -> None:
 
 
 # Drawn with replacement, a tree knows two of three single rows.
-@pytest.mark.parametrize("case", [(30, 0, 0.6), (150, ROWS // 2, 0.8), (10, ROWS // 4, 0.9)])
-def test_a_first_layer_finds_nothing_in_noise(monkeypatch: pytest.MonkeyPatch, case: tuple) -> None:
-    """Rows that are fitted on get predictions as poor as new rows do, also where rows are copies of others."""
+@pytest.mark.parametrize(
+    "case", [(30, 0, 0.6), (150, ROWS // 2, 0.8), (10, ROWS // 4, 0.9)]
+)
+def test_a_first_layer_finds_nothing_in_noise(
+    monkeypatch: pytest.MonkeyPatch, case: tuple
+) -> None:
+    """Rows that are fitted on get predictions as poor as new rows do, also where rows
+    are copies of others.
+    """
     trees, groups, by_heart = case
     monkeypatch.setattr(many_texts, "TREES", trees)
     sets = shop(noise=True, groups=groups)
-    sets = replace(sets, split=GroupSplit(by="group", column="customer")) if groups else sets
+    sets = (
+        replace(sets, split=GroupSplit(by="group", column="customer"))
+        if groups
+        else sets
+    )
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
     known, y = transformed(features, sets.train), sets.y_train
     for name in many_texts.LAYER:
@@ -378,7 +471,9 @@ def test_each_of_the_first_layer_learns_something() -> None:
 
 
 def test_a_class_of_one_part_alone_is_predicted() -> None:
-    """Models of the other parts give it no probability; those of all rows have its column."""
+    """Models of the other parts give it no probability; those of all rows have its
+    column.
+    """
     sets = with_texts("multiclass")
     once = sets.y_train == 2
     seen = sets.train

@@ -1,4 +1,6 @@
-"""A user's own transformer: on which rows it is fitted, where it stands, and how it fails."""
+"""A user's own transformer: on which rows it is fitted, where it stands, and how it
+fails.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -25,20 +27,37 @@ from experiment_pipeline_tests import runs
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.experiment.test_flow import run_clinic
 from experiment_pipeline_tests.stages.search.dask.stand_in import shared_in
-from experiment_pipeline_tests.stages.search.scenario import experiment, one, sets_of, table, train
+from experiment_pipeline_tests.stages.search.scenario import (
+    experiment,
+    one,
+    sets_of,
+    table,
+    train,
+)
 
 FOLDS = {"cross_validation": {"folds": 3, "repeats": 1}}
 SEEN: list[pd.Index] = []
-# Of rows, and of the mean target of each carrier among those of the fit; or what is wrong with it.
+# Of rows, and of the mean target of each carrier among those of the fit; or what is
+# wrong with it.
 MAKES = {
     "a column": lambda X, _: X,
-    "means": lambda X, means: X[[]].assign(mean=X["carrier"].map(means).astype("float64")),
+    "means": lambda X, means: X[[]].assign(
+        mean=X["carrier"].map(means).astype("float64")
+    ),
     "510 rows became a DataFrame of (509, 5)": lambda X, _: X.iloc[1:],
-    "its column names are not distinct texts": lambda X, _: X.rename(columns={"spread": 1}),
-    "it returns 'late', a column that is": lambda X, _: X.rename(columns={"spread": "late"}),
+    "its column names are not distinct texts": lambda X, _: X.rename(
+        columns={"spread": 1}
+    ),
+    "it returns 'late', a column that is": lambda X, _: X.rename(
+        columns={"spread": "late"}
+    ),
     "every value is missing in 'spread'": lambda X, _: X.assign(spread=np.nan),
-    "ZeroDivisionError on 510 rows: division by zero": lambda X, _: X.assign(spread=1 / 0),
-    "50 rows by themselves get other values": lambda X, _: X.assign(spread=X["distance"].rank()),
+    "ZeroDivisionError on 510 rows: division by zero": lambda X, _: X.assign(
+        spread=1 / 0
+    ),
+    "50 rows by themselves get other values": lambda X, _: X.assign(
+        spread=X["distance"].rank()
+    ),
     "ValueError on 1 rows: substring not found": lambda X, _: X.assign(
         n=[" ABC".index(carrier[:1]) for carrier in X["carrier"].fillna("")]
     ),
@@ -55,7 +74,9 @@ class Ratios(TransformerMixin, BaseEstimator):
 
 
 class Spread(TransformerMixin, BaseEstimator):
-    """Notes the rows that it is fitted on, and adds their distance from the mean, times a draw."""
+    """Notes the rows that it is fitted on, and adds their distance from the mean, times
+    a draw.
+    """
 
     def __init__(self, makes, random_state=None):
         self.makes, self.random_state = makes, random_state
@@ -75,37 +96,54 @@ class Spread(TransformerMixin, BaseEstimator):
 def own(makes: str = "a column", **keys: Any) -> ExperimentSpec:
     """An experiment with the transformer of this module."""
     features = {"transformer": f"{__name__}:Spread", "arguments": {"makes": makes}}
-    return experiment([one("linear"), one("lightgbm", n_estimators=20)], features=features, **keys)
+    return experiment(
+        [one("linear"), one("lightgbm", n_estimators=20)], features=features, **keys
+    )
 
 
 def test_it_is_fitted_on_the_rows_of_the_fit_mask_once_for_all() -> None:
-    """Of all rows, a rung or a fold it sees no early-stopping row and no test row; at a refit all."""
+    """Of all rows, a rung or a fold it sees no early-stopping row and no test row; at a
+    refit all.
+    """
     spec, folded = own(), sets_of(own(evaluation=FOLDS))
     whole = sets_of(spec)
-    rung = whole.part(np.arange(len(whole.train)) < 200, np.ones(len(whole.test), dtype=bool), {})
+    rung = whole.part(
+        np.arange(len(whole.train)) < 200, np.ones(len(whole.test), dtype=bool), {}
+    )
     SEEN.clear()
     for sets in (whole, rung, folded):
         assert sets.early_stopping.any() != bool(sets.folds)
         share_work(configurations(spec), sets, spec)
     parts = [whole, rung, folded, *(fold.sets for fold in folded.folds)]
-    assert [list(one) for one in SEEN] == [list(one.train.index[one.fit_mask]) for one in parts]
+    assert [list(one) for one in SEEN] == [
+        list(one.train.index[one.fit_mask]) for one in parts
+    ]
     through_own(whole.every_row, np.ones(len(whole.every_row), dtype=bool), whole)
     assert SEEN[-1].equals(whole.every_row.index)
 
 
 def test_encoders_read_its_columns_in_the_order_of_the_rows() -> None:
-    """Beside target and delivered columns; the seed of the experiment decides what it draws."""
+    """Beside target and delivered columns; the seed of the experiment decides what it
+    draws.
+    """
     sets = sets_of(own())
     read, _ = as_read(sets)
     assert read.features == (*sets.features, "spread")
-    mean, draw = sets.train[sets.fit_mask]["distance"].mean(), np.random.default_rng(0).normal()
+    mean, draw = (
+        sets.train[sets.fit_mask]["distance"].mean(),
+        np.random.default_rng(0).normal(),
+    )
     for before, after in ((sets.train, read.train), (sets.test, read.test)):
         pd.testing.assert_frame_equal(after[before.columns], before)
-        np.testing.assert_allclose(after["spread"], (before["distance"] - mean) * draw, rtol=1e-12)
+        np.testing.assert_allclose(
+            after["spread"], (before["distance"] - mean) * draw, rtol=1e-12
+        )
 
 
 def test_a_leaking_transformer_gets_an_honest_score() -> None:
-    """Mean targets of codes that mean nothing: far too good on rows of the fit, chance on the folds'."""
+    """Mean targets of codes that mean nothing: far too good on rows of the fit, chance
+    on the folds'.
+    """
     codes = np.random.default_rng(1).integers(0, 400, 800).astype(str)
     frame = table(("no", "yes")).assign(carrier=pd.Series(codes, dtype="str"))
     spec = own("means", evaluation=FOLDS)
@@ -128,25 +166,44 @@ def test_a_cluster_fits_on_the_same_columns(tmp_path: Path) -> None:
     spec = own()
     sets, (_, each) = sets_of(spec), configurations(spec)
     digests = share_files([each], sets, spec, shared_in(tmp_path))[each.features]
-    work, _ = read_shared(SharedFolder(str(tmp_path), "e"), digests, each.features, bare(sets))
+    work, _ = read_shared(
+        SharedFolder(str(tmp_path), "e"), digests, each.features, bare(sets)
+    )
     here = share_work([each], sets, spec)
-    np.testing.assert_array_equal(work.train["ordinal"].table, here.train["ordinal"].table)
+    np.testing.assert_array_equal(
+        work.train["ordinal"].table, here.train["ordinal"].table
+    )
     assert work.trusted_types == here.trusted_types == (f"{__name__}.Spread",)
 
 
 @pytest.mark.slow
-def test_the_exported_model_reads_rows_as_delivered(tmp_path, storage: Path, monkeypatch) -> None:
-    """In a fresh process, too; importance is by delivered column; an edited module is another model."""
+def test_the_exported_model_reads_rows_as_delivered(
+    tmp_path, storage: Path, monkeypatch
+) -> None:
+    """In a fresh process, too; importance is by delivered column; an edited module is
+    another model.
+    """
     (tmp_path / "shop_of_a_user.py").write_text(RATIOS)
     monkeypatch.syspath_prepend(tmp_path)
-    registry, features = Registry(UPath(tmp_path / "own"), "clinic"), "shop_of_a_user:Ratios"
+    registry, features = (
+        Registry(UPath(tmp_path / "own"), "clinic"),
+        "shop_of_a_user:Ratios",
+    )
     run = run_clinic("regression", features=features, registry=registry)
     (folder,) = (tmp_path / "own").glob("**/v0001")
-    model, rows = load_model(str(folder), ["shop_of_a_user.Ratios"]), clinic.sound_table()
-    assert np.corrcoef(model.predict(rows).predictions["prediction"], rows["cost"])[0, 1] > 0.5
+    model, rows = (
+        load_model(str(folder), ["shop_of_a_user.Ratios"]),
+        clinic.sound_table(),
+    )
+    assert (
+        np.corrcoef(model.predict(rows).predictions["prediction"], rows["cost"])[0, 1]
+        > 0.5
+    )
     assert run.sets is not None
     sets = as_evaluated(run.sets.train, run.sets.test, run.spec)
-    used = usage(run.spec, run.model, sets, 0.5, seconds=60, seconds_per_row=1e-6, workers=2)
+    used = usage(
+        run.spec, run.model, sets, 0.5, seconds=60, seconds_per_row=1e-6, workers=2
+    )
     assert used is not None
     assert {each.feature for each in used.importance} == {*sets.features, "weight"}
     assert len(used.dependence) > 1
@@ -156,5 +213,8 @@ def test_the_exported_model_reads_rows_as_delivered(tmp_path, storage: Path, mon
     (by_dagster,) = storage.glob("clinic/registry/**/model.skops")
     assert by_dagster.read_bytes() == (folder / "model.skops").read_bytes()
     (tmp_path / "shop_of_a_user.py").write_text(f"{RATIOS}# edited\n")
-    edited, config = as_evaluated(run.sets.train, run.sets.test, spec), configurations(spec)[-1]
+    edited, config = (
+        as_evaluated(run.sets.train, run.sets.test, spec),
+        configurations(spec)[-1],
+    )
     assert fingerprint(config, edited, spec) != fingerprint(config, sets, spec)

@@ -1,4 +1,6 @@
-"""What a search says while it runs, and the table that accounts for every declared configuration."""
+"""What a search says while it runs, and the table that accounts for every declared
+configuration.
+"""
 
 import math
 from dataclasses import replace
@@ -20,7 +22,11 @@ from experiment_pipeline.stages.search.conclusions import (
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.page import of_workers
 from experiment_pipeline.stages.search.progress import Progress
-from experiment_pipeline.stages.search.results import FailedConfiguration, Predictions, TrainedModel
+from experiment_pipeline.stages.search.results import (
+    FailedConfiguration,
+    Predictions,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.rungs import Rung
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.results import model_result
@@ -34,7 +40,9 @@ NO_ROWS = Predictions(np.zeros(0), np.zeros(0))
 
 def fitted(key: str, score: float, rung: Rung = FULL) -> Fitted:
     """A fit that ended well, after half a second."""
-    return Fitted(rung, TrainedModel(model_result(key, score, "log_loss"), b"", NO_ROWS))
+    return Fitted(
+        rung, TrainedModel(model_result(key, score, "log_loss"), b"", NO_ROWS)
+    )
 
 
 def lines(progress: Progress, event: Event, elapsed: float = 0.0) -> list[str]:
@@ -48,7 +56,9 @@ def progress() -> Progress:
 
 
 def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
-    """Of two log losses the smaller, never the baseline's; a failure is done, and is logged."""
+    """Of two log losses the smaller, never the baseline's; a failure is done, and is
+    logged.
+    """
     lines(progress, RungStarted(FULL, 4, {}))
     dummy = replace(model_result("dummy", 0.1, "log_loss"), algorithm="dummy")
     lines(progress, Fitted(FULL, TrainedModel(dummy, b"", NO_ROWS)))
@@ -58,7 +68,9 @@ def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
     assert best in progress.standing
     logged = lines(progress, Conclusion.failed("linear", FAILURE, FULL))
     assert logged == ["c failed: ValueError: no such solver\nTraceback …"]
-    assert lines(progress, fitted("b", 0.5), 1.2) == [f"4 of 4 done, {best}, slowest fit 0.5 s"]
+    assert lines(progress, fitted("b", 0.5), 1.2) == [
+        f"4 of 4 done, {best}, slowest fit 0.5 s"
+    ]
 
 
 def test_a_small_rung_counts_its_own_fits(progress):
@@ -92,15 +104,23 @@ def test_a_line_is_due_first_last_and_now_and_then_between(progress):
 # --- the table ---
 
 
-CONFIGURATIONS = tuple(Configuration(key, "linear", "onehot", {}) for key in ("a", "b", "c", "d"))
+CONFIGURATIONS = tuple(
+    Configuration(key, "linear", "onehot", {}) for key in ("a", "b", "c", "d")
+)
 STEP = Step(0.25, 0.6, math.inf, 0.5)
-STOPPED = Conclusion("d", "linear", "stopped early", "at rung 1", model_result("d", 0.6), 0.25)
+STOPPED = Conclusion(
+    "d", "linear", "stopped early", "at rung 1", model_result("d", 0.6), 0.25
+)
 NOTED = replace(model_result("b", 0.7), notes=("attempt 2",))
 CONCLUDED = (
     replace(STOPPED, reused=True, path=(STEP,)),
-    Conclusion("a", "linear", "not started", "the budget was spent", needed_seconds=1.5),
+    Conclusion(
+        "a", "linear", "not started", "the budget was spent", needed_seconds=1.5
+    ),
     Conclusion.trained(NOTED, reused=True, before=[STEP]),
-    Conclusion("c", "linear", "failed", "no such solver", fraction=1.0, failure=FAILURE),
+    Conclusion(
+        "c", "linear", "failed", "no such solver", fraction=1.0, failure=FAILURE
+    ),
 )
 
 
@@ -110,10 +130,17 @@ def found():
 
 
 def test_every_declared_configuration_has_a_row(found):
-    """Declared = trained + stopped early + failed + not started; no score where no model is."""
+    """Declared = trained + stopped early + failed + not started; no score where no
+    model is.
+    """
     table = found.rows
     assert table["key"].tolist() == ["a", "b", "c", "d"]
-    assert table["status"].tolist() == ["not started", "trained", "failed", "stopped early"]
+    assert table["status"].tolist() == [
+        "not started",
+        "trained",
+        "failed",
+        "stopped early",
+    ]
     once = dict.fromkeys(("trained", "stopped_early", "failed", "not_started"), 1)
     assert accounts(table) == once | {"declared": 4, "reused": 2}
     assert table["test_score"].isna().tolist() == [True, False, True, False]
@@ -122,14 +149,20 @@ def test_every_declared_configuration_has_a_row(found):
 
 
 def test_conclusions_come_back_from_the_file(found):
-    """What the leaderboard ranks and lists is what the search concluded, rung by rung."""
+    """What the leaderboard ranks and lists is what the search concluded, rung
+    by rung.
+    """
     stored = {f"f-{one.key}": one.result for one in CONCLUDED if one.result}
     read = from_parquet(to_parquet(found), SearchResults)
-    assert {one.key: one for one in concluded(read, stored)} == {one.key: one for one in CONCLUDED}
+    assert {one.key: one for one in concluded(read, stored)} == {
+        one.key: one for one in CONCLUDED
+    }
 
 
 def test_a_slow_worker_of_a_cluster_stands_first():
-    """With its fits, its restarts, and how long it waited; nothing without a cluster."""
+    """With its fits, its restarts, and how long it waited; nothing without a
+    cluster.
+    """
     fast, slow = ("tcp://a:1", 2.0, 1), ("tcp://b:1", 6.0, 2)
     fits = [fast, fast, slow, ("tcp://b:1", None, 2), (None, None, None)]
     rows = pd.DataFrame(fits, columns=["worker", "fit_wall_seconds", "attempts"])

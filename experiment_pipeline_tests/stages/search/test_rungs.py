@@ -1,4 +1,6 @@
-"""Rungs: nested, representative parts of the rows, as many as make sense, and who comes first."""
+"""Rungs: nested, representative parts of the rows, as many as make sense, and who comes
+first.
+"""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.rungs import (
     best_first,
     evenly_thinned,
@@ -44,7 +49,9 @@ def masks(by: str, frame: pd.DataFrame | None = None) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("by", BY)
 def test_a_fraction_has_its_share_of_the_rows_and_all_rows_of_a_smaller_one(by):
-    """Of all rows, of the early-stopping set, and where single rows are drawn of each class; the last has all."""
+    """Of all rows, of the early-stopping set, and where single rows are drawn of each
+    class; the last has all.
+    """
     sets, smaller = sets_of(experiment(by)), np.zeros(TRAIN, dtype=bool)
     for fraction, mask in zip(FRACTIONS, masks(by), strict=True):
         assert (mask | ~smaller).all()
@@ -56,17 +63,26 @@ def test_a_fraction_has_its_share_of_the_rows_and_all_rows_of_a_smaller_one(by):
 
 
 def test_no_group_and_no_id_is_split():
-    """All rows of an owner are in a rung, or none; so are rows of one id under a random split."""
+    """All rows of an owner are in a rung, or none; so are rows of one id under a random
+    split.
+    """
     frame = rows().assign(visit=np.arange(TRAIN + TEST) // 3)
     by_id = experiment(split={"by": "random", "id_columns": ["visit"]})
     for spec, column in ((experiment("group"), "owner"), (by_id, "visit")):
-        together, order = frame[column].iloc[:TRAIN], thinning_order(sets_of(spec, frame), spec)
+        together, order = (
+            frame[column].iloc[:TRAIN],
+            thinning_order(sets_of(spec, frame), spec),
+        )
         for fraction in FRACTIONS:
-            assert set(pd.Series(order < fraction).groupby(together.to_numpy()).nunique()) == {1}
+            assert set(
+                pd.Series(order < fraction).groupby(together.to_numpy()).nunique()
+            ) == {1}
 
 
 def test_time_is_thinned_evenly():
-    """A rung spans the whole train period without a hole, outside the early-stopping set and in it."""
+    """A rung spans the whole train period without a hole, outside the early-stopping
+    set and in it.
+    """
     for fraction, mask in zip(FRACTIONS, masks("time"), strict=True):
         hours = np.flatnonzero(mask)
         assert hours[0] <= 2 / fraction
@@ -107,7 +123,9 @@ def test_a_rung_is_training_sets_with_digests_of_its_own():
     sets = sets_of(spec)
     rungs = ladder(20, sets, spec).rungs
     assert rungs[-1].sets is sets
-    assert [len(rung.sets.train) for rung in rungs] == pytest.approx([600, 1500, 3000], abs=15)
+    assert [len(rung.sets.train) for rung in rungs] == pytest.approx(
+        [600, 1500, 3000], abs=15
+    )
     assert len({rung.sets.digests["train"] for rung in rungs}) == 3
     for rung in rungs:
         assert len(rung.sets.early_stopping) == len(rung.sets.train)
@@ -127,8 +145,18 @@ def test_small_rungs_are_scored_on_fewer_rows():
 @pytest.mark.parametrize(
     ("count", "halving", "fractions", "note"),
     [
-        (7, HALVING, [1.0], "no halving: it needs 8 configurations that compete, and there are 7"),
-        (14, {"keep": 0.95}, [1.0], "no halving: keeping 95 % of 14 configurations stops none"),
+        (
+            7,
+            HALVING,
+            [1.0],
+            "no halving: it needs 8 configurations that compete, and there are 7",
+        ),
+        (
+            14,
+            {"keep": 0.95},
+            [1.0],
+            "no halving: keeping 95 % of 14 configurations stops none",
+        ),
         (100, True, [1.0], "no rung of .* of the train rows: .* it needs 1500"),
         (
             *(100, {"fractions": [0.1, 0.5, 1.0], "fewest_rows": 1_000}, [0.5, 1.0]),
@@ -136,8 +164,12 @@ def test_small_rungs_are_scored_on_fewer_rows():
         ),
     ],
 )
-def test_rungs_of_few_rows_or_that_stop_nobody_are_left_out(count, halving, fractions, note):
-    """Below eight configurations or 1,500 rows nothing is stopped, and a note says so."""
+def test_rungs_of_few_rows_or_that_stop_nobody_are_left_out(
+    count, halving, fractions, note
+):
+    """Below eight configurations or 1,500 rows nothing is stopped, and a note
+    says so.
+    """
     spec = experiment(halving=halving)
     found = ladder(count, sets_of(spec), spec)
     assert [rung.fraction for rung in found.rungs] == fractions
@@ -174,12 +206,16 @@ def test_of_equal_scores_the_first_key_goes_on_and_an_undefined_one_last():
 
 @pytest.mark.parametrize("by", BY)
 def test_the_rungs_of_a_shuffled_table_have_the_same_rows(by):
-    """Thinning goes by what is in the rows, for the rows to fit on and those to score on."""
+    """Thinning goes by what is in the rows, for the rows to fit on and those to score
+    on.
+    """
     spec, digests = experiment(by), []
     for frame in (rows(), shuffled(rows())):
         parts = cut_rows(frame, spec, ["age", "size", "colour"])
         rungs = ladder(15, as_evaluated(parts.train, parts.test, spec), spec).rungs
-        digests.append([(dict(r.sets.digests), r.sets.early_stopping.tolist()) for r in rungs])
+        digests.append(
+            [(dict(r.sets.digests), r.sets.early_stopping.tolist()) for r in rungs]
+        )
     assert len(digests[0]) == 2
     assert digests[0] == digests[1]
 
@@ -199,29 +235,45 @@ def space(**more: Any) -> list[Configuration]:
 
 def rates(found: Sequence[Configuration]) -> list[float]:
     """Their learning rates."""
-    return [c.hyperparameters["learning_rate"] for c in found if c.algorithm == "lightgbm"]
+    return [
+        c.hyperparameters["learning_rate"] for c in found if c.algorithm == "lightgbm"
+    ]
 
 
-def chosen(configurations: Sequence[Configuration], seed: int, count: int = 2) -> set[float]:
+def chosen(
+    configurations: Sequence[Configuration], seed: int, count: int = 2
+) -> set[float]:
     """The learning rates that a budget of configurations leaves."""
-    spec = scenario.experiment([one("dummy")], seed=seed, budget={"configurations": count})
+    spec = scenario.experiment(
+        [one("dummy")], seed=seed, budget={"configurations": count}
+    )
     return set(rates(within_budget(configurations, spec)))
 
 
 def test_a_budget_draws_by_the_seed_and_not_by_keys() -> None:
     """Every key changes when one more hyperparameter is searched, and none decides."""
     before, after = space(n_estimators=[5]), space(n_estimators=[5], max_depth=[3, 4])
-    assert not {c.key for c in before} & {c.key for c in after if c.algorithm == "lightgbm"}
+    assert not {c.key for c in before} & {
+        c.key for c in after if c.algorithm == "lightgbm"
+    }
     assert chosen(space(), 3) == chosen(space()[::-1], 3)
     assert len({frozenset(chosen(space(), seed)) for seed in range(8)}) > 1
 
 
 def test_they_begin_in_the_order_declared_and_no_algorithm_waits_for_another() -> None:
-    """Where there may be no time for all: the first of each, then the same share of each at any time."""
+    """Where there may be no time for all: the first of each, then the same share of
+    each at any time.
+    """
     declared = [*space(n_estimators=[5]), *configurations(scenario.experiment(TWO))]
     found = within_budget(declared, scenario.experiment(TWO))
     assert rates(found) == RATES
     assert [place for place, c in enumerate(found) if c.algorithm == "linear"] == [2, 5]
-    many = [*space(n_estimators=[*range(100)]), *configurations(scenario.experiment(TWO))]
+    many = [
+        *space(n_estimators=[*range(100)]),
+        *configurations(scenario.experiment(TWO)),
+    ]
     found = within_budget(many, scenario.experiment(TWO))
-    assert [place for place, c in enumerate(found) if c.algorithm == "linear"] == [2, 103]
+    assert [place for place, c in enumerate(found) if c.algorithm == "linear"] == [
+        2,
+        103,
+    ]

@@ -1,4 +1,6 @@
-"""Rows that are encoded slice by slice, or lie on maps: the same features, bins, models and search."""
+"""Rows that are encoded slice by slice, or lie on maps: the same features, bins, models
+and search.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -53,7 +55,9 @@ SIZE = 90
 
 @given(rows=st.integers(1, 3_000_000), count=st.integers(1, 2_000))
 def test_bins_are_made_of_rows_from_everywhere(rows: int, count: int) -> None:
-    """One of each of as many equal stretches, in order; all of them where there are no more."""
+    """One of each of as many equal stretches, in order; all of them where there are no
+    more.
+    """
     drawn = rows_for_bins(rows, count)
     if rows <= count:
         assert np.array_equal(drawn, np.arange(rows))
@@ -63,10 +67,15 @@ def test_bins_are_made_of_rows_from_everywhere(rows: int, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoder", "task"), [("ordinal", "binary"), ("target", "multiclass"), ("text", "regression")]
+    ("encoder", "task"),
+    [("ordinal", "binary"), ("target", "multiclass"), ("text", "regression")],
 )
-def test_slices_hold_the_same_numbers(encoder: Features, task: str, monkeypatch) -> None:
-    """Features that are fitted column by column are the same bytes, and encode the same rows."""
+def test_slices_hold_the_same_numbers(
+    encoder: Features, task: str, monkeypatch
+) -> None:
+    """Features that are fitted column by column are the same bytes, and encode the same
+    rows.
+    """
     sets = with_texts(task)
     features, table = fit_rows(encoder, sets.train, sets.fit_mask, sets)
     test = encoding.transformed(features, sets.test)
@@ -75,7 +84,9 @@ def test_slices_hold_the_same_numbers(encoder: Features, task: str, monkeypatch)
     again, sliced = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=False)
     assert isinstance(sliced, SlicedTable)
     assert to_bytes(again) == to_bytes(features)
-    assert to_bytes(fit_features(encoder, sets.train, sets.fit_mask, sets)) == to_bytes(features)
+    assert to_bytes(fit_features(encoder, sets.train, sets.fit_mask, sets)) == to_bytes(
+        features
+    )
     assert np.array_equal(sliced[:], table, equal_nan=True)
     held, held_test = encoding.encode(encoder, sets, sets.y_train)
     assert np.array_equal(held.table, table, equal_nan=True)
@@ -85,12 +96,18 @@ def test_slices_hold_the_same_numbers(encoder: Features, task: str, monkeypatch)
 def _rows(sets: Any, *, sliced: bool) -> EncodedRows:
     table = sets.train[["distance", "delay", "night"]].to_numpy(dtype=np.float64)
     weights = np.linspace(0.5, 1.5, len(table))
-    given = SlicedTable.of(lambda positions: table[positions], len(table)) if sliced else table
+    given = (
+        SlicedTable.of(lambda positions: table[positions], len(table))
+        if sliced
+        else table
+    )
     return EncodedRows(given, sets.y_train, [2], weights)
 
 
 def _text(binned: Bins, plan: Any) -> str:
-    return boost(binned, plan, _rows(training_sets(), sliced=False), "binary").model_to_string()
+    return boost(
+        binned, plan, _rows(training_sets(), sliced=False), "binary"
+    ).model_to_string()
 
 
 def _bytes(binned: Bins, folder: Path) -> list[bytes]:
@@ -103,10 +120,16 @@ def _bytes(binned: Bins, folder: Path) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("more", [{}, {"bin_construct_sample_cnt": 200}, {"linear_tree": True}])
+@pytest.mark.parametrize(
+    "more", [{}, {"bin_construct_sample_cnt": 200}, {"linear_tree": True}]
+)
 @pytest.mark.parametrize("stops", [True, False])
-def test_bins_of_slices_are_those_of_an_array(more, *, stops, tmp_path, monkeypatch) -> None:
-    """The same Dataset and the same model, with all rows looked at or with some of them."""
+def test_bins_of_slices_are_those_of_an_array(
+    more, *, stops, tmp_path, monkeypatch
+) -> None:
+    """The same Dataset and the same model, with all rows looked at or with some of
+    them.
+    """
     sets = training_sets()
     configuration = lightgbm(n_estimators=20, min_child_samples=5, **more)
     request = FitRequest(configuration, sets, experiment([one("lightgbm")]))
@@ -120,7 +143,9 @@ def test_bins_of_slices_are_those_of_an_array(more, *, stops, tmp_path, monkeypa
 
 
 def test_who_reads_all_rows_is_given_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table is held for whom it is needed, of that encoder alone; the baseline needs none."""
+    """A table is held for whom it is needed, of that encoder alone; the baseline needs
+    none.
+    """
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
     search = [
         one("lightgbm", n_estimators=5) | {"features": ["ordinal", "target"]},
@@ -132,7 +157,9 @@ def test_who_reads_all_rows_is_given_them(monkeypatch: pytest.MonkeyPatch) -> No
     assert isinstance(shared.train["ordinal"].table, SlicedTable)
     assert isinstance(shared.train["target"].table, np.ndarray)
     outcomes = train(spec, sets)
-    assert all(isinstance(outcome, TrainedModel) for outcome in outcomes.values()), outcomes
+    assert all(isinstance(outcome, TrainedModel) for outcome in outcomes.values()), (
+        outcomes
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -140,7 +167,9 @@ def test_who_reads_all_rows_is_given_them(monkeypatch: pytest.MonkeyPatch) -> No
     texts=st.lists(st.sampled_from([*"abcdefghij", None]), min_size=1, max_size=80),
     most=st.integers(2, 6),
 )
-def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(texts, most) -> None:
+def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(
+    texts, most
+) -> None:
     """Categories, and which of them are rare, to the byte."""
     rows = pd.DataFrame({"port": pd.Series(texts, dtype="str")})
     part = text_pipeline("ordinal").set_params(ordinalencoder__max_categories=most)
@@ -148,10 +177,14 @@ def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(texts, most)
     assert to_bytes(few) == to_bytes(clone(part).fit(rows["port"]))
 
 
-def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(monkeypatch) -> None:
+def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(
+    monkeypatch,
+) -> None:
     """All but the parameter is the same in the text, as of a fit that looks at rows."""
     sets = training_sets()
-    request = FitRequest(lightgbm(num_leaves=8, max_bin=63), sets, experiment([one("lightgbm")]))
+    request = FitRequest(
+        lightgbm(num_leaves=8, max_bin=63), sets, experiment([one("lightgbm")])
+    )
     texts = []
     for most in (1_000, 100):
         monkeypatch.setattr(lightgbm_learner, "_BY_ROWS", most)
@@ -164,11 +197,21 @@ def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(monkeypa
     assert by_columns == by_rows
 
 
-def test_fits_of_the_same_rows_share_their_bins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refitted one after the other, they are binned once for each way to bin; the same bytes."""
-    spec, sets, learner = experiment([one("lightgbm")]), training_sets(), learner_of("lightgbm")
+def test_fits_of_the_same_rows_share_their_bins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Refitted one after the other, they are binned once for each way to bin; the same
+    bytes.
+    """
+    spec, sets, learner = (
+        experiment([one("lightgbm")]),
+        training_sets(),
+        learner_of("lightgbm"),
+    )
     leaves = [lightgbm(min_data_in_leaf=least, max_bin=63) for least in (2, 100)]
-    requests = [FitRequest(one, sets, spec) for one in (*leaves, lightgbm(num_leaves=8))]
+    requests = [
+        FitRequest(one, sets, spec) for one in (*leaves, lightgbm(num_leaves=8))
+    ]
     alone = [learner.refit(one, 5, _rows(sets, sliced=True)) for one in requests]
     made = []
     monkeypatch.setattr(
@@ -196,20 +239,28 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def _sets(spec: ExperimentSpec, given: Callable[[pd.DataFrame], pd.DataFrame]) -> TrainingSets:
+def _sets(
+    spec: ExperimentSpec, given: Callable[[pd.DataFrame], pd.DataFrame]
+) -> TrainingSets:
     # A text of many kinds, some missing, beside one of few.
-    town = [None if row % 11 == 0 else f"town {row * 7919 % 150}" for row in range(ROWS)]
+    town = [
+        None if row % 11 == 0 else f"town {row * 7919 % 150}" for row in range(ROWS)
+    ]
     frame = halving_scenario.rows(ROWS)
     frame = frame.assign(town=pd.Series(town, dtype="str", index=frame.index))
     sets = clinic.stored(frame.iloc[:-TEST], frame.iloc[-TEST:], spec)
-    train, test = (replace(sets[name], rows=given(sets[name].rows)) for name in ("train", "test"))
+    train, test = (
+        replace(sets[name], rows=given(sets[name].rows)) for name in ("train", "test")
+    )
     return as_evaluated(train, test, spec)
 
 
 def _searched(
     spec: ExperimentSpec, given: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> tuple[dict[str, Any], Memory]:
-    """All that is known of a search, its models, and of models that are fitted once more."""
+    """All that is known of a search, its models, and of models that are fitted once
+    more.
+    """
     sets, memory = _sets(spec, given), Memory()
     ran = halving_scenario.run(spec, sets, memory)
     again = dict[str, bytes]()
@@ -224,7 +275,12 @@ def _searched(
         name: (one.model, one.result.test_scores, one.result.train_score)
         for name, one in memory.models.items()
     }
-    found = {"answer": ran.answer, "counts": ran.counts, "models": models, "again": again}
+    found = {
+        "answer": ran.answer,
+        "counts": ran.counts,
+        "models": models,
+        "again": again,
+    }
     return found, memory
 
 
@@ -237,10 +293,16 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_search_on_maps_is_the_same_one(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores, choice, fingerprints, models, calibrated ones too, predictions and refits."""
+def test_a_search_on_maps_is_the_same_one(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores, choice, fingerprints, models, calibrated ones too, predictions and
+    refits.
+    """
     searched = SEARCH if way == "halving" else [*SEARCH[1::2], one("linear")]
-    spec = halving_scenario.experiment(searched=searched, **({"halving": False} | WAYS[way]))
+    spec = halving_scenario.experiment(
+        searched=searched, **({"halving": False} | WAYS[way])
+    )
     held, in_memory = _searched(spec, lambda frame: frame)
     assert "failed" not in held["counts"], held["answer"]
     _few_are_many(monkeypatch)
@@ -256,7 +318,9 @@ def test_a_search_on_maps_is_the_same_one(way: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("library", ["catboost", "xgboost"])
-def test_boosters_read_a_locked_map(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boosters_read_a_locked_map(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What cannot be written to is read as what can: the same model and predictions."""
     pytest.importorskip(library)
     spec, sets = experiment([one(library, n_estimators=5)]), training_sets()

@@ -30,15 +30,24 @@ def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedMo
         model_result(f"lightgbm__num_leaves={number}", math.nan),
         fingerprint=f"{number:064x}",
         algorithm="lightgbm",
-        hyperparameters={"num_leaves": number, "learning_rate": 0.1, "name": "x", "none": None},
+        hyperparameters={
+            "num_leaves": number,
+            "learning_rate": 0.1,
+            "name": "x",
+            "none": None,
+        },
         train_score=1 / 3,
         test_scores={"roc_auc": math.nan, "log_loss": 0.1 + 0.2},
         model_bytes=size,
     )
     random = np.random.default_rng(number)
-    on_test, on_train = (random.random((n, 3)).astype("float32") for n in (size, size // 2))
+    on_test, on_train = (
+        random.random((n, 3)).astype("float32") for n in (size, size // 2)
+    )
     predictions = Predictions(test=on_test, train=on_train)
-    return TrainedModel(replace(result, **changes), f"tree\n{number}".encode() * size, predictions)
+    return TrainedModel(
+        replace(result, **changes), f"tree\n{number}".encode() * size, predictions
+    )
 
 
 def assert_same(one: TrainedModel, other: TrainedModel) -> None:
@@ -77,9 +86,15 @@ def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
             read("0" * 64)
 
 
-@pytest.mark.parametrize(("algorithm", "ending"), [("lightgbm", "txt"), ("linear", "skops")])
-def test_files_are_named_after_what_they_are(storage: UPath, algorithm: str, ending: str) -> None:
-    """LightGBM's text ends in .txt, a skops file in .skops; result.json names both files."""
+@pytest.mark.parametrize(
+    ("algorithm", "ending"), [("lightgbm", "txt"), ("linear", "skops")]
+)
+def test_files_are_named_after_what_they_are(
+    storage: UPath, algorithm: str, ending: str
+) -> None:
+    """LightGBM's text ends in .txt, a skops file in .skops; result.json names both
+    files.
+    """
     store = store_at(UPath(storage))
     entry, folder = trained(1, algorithm=algorithm), store.entries.folder(PRINT)
     assert store.put(entry).model == entry.model
@@ -88,12 +103,17 @@ def test_files_are_named_after_what_they_are(storage: UPath, algorithm: str, end
     assert [name.split(".")[0] for name in names] == stems
     assert names[0].endswith(ending)
     written = json.loads(read_bytes(folder / RESULT))
-    assert {file["name"] for file in written["files"].values()} == {names[0], *names[2:]}
+    assert {file["name"] for file in written["files"].values()} == {
+        names[0],
+        *names[2:],
+    }
     assert written["result"]["key"] == "lightgbm__num_leaves=1"
 
 
 def test_many_are_read_in_the_order_asked_for(store: TrainedModelStore) -> None:
-    """Of many fingerprints those that exist come back, in the order given, each complete."""
+    """Of many fingerprints those that exist come back, in the order given, each
+    complete.
+    """
     for number in (3, 1, 2):
         store.put(trained(number))
     prints = [trained(number).result.fingerprint for number in (2, 9, 3, 1)]
@@ -105,8 +125,12 @@ def test_many_are_read_in_the_order_asked_for(store: TrainedModelStore) -> None:
     assert store.results([]) == {}
 
 
-def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModelStore) -> None:
-    """Of six writers with different content, one wins whole, and all are given the winner's."""
+def test_writers_of_one_entry_at_once_end_in_one_right_entry(
+    store: TrainedModelStore,
+) -> None:
+    """Of six writers with different content, one wins whole, and all are given the
+    winner's.
+    """
     start = threading.Barrier(6)
 
     def write(writer: int) -> TrainedModel:
@@ -123,7 +147,9 @@ def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModel
 
 
 def test_whole_entries_never_go_into_quarantine(store: TrainedModelStore) -> None:
-    """Of many entries only the damaged one goes, and one that is not there is no damage."""
+    """Of many entries only the damaged one goes, and one that is not there is no
+    damage.
+    """
     prints = [store.put(trained(number)).result.fingerprint for number in range(5)]
     folder = store.entries.folder(prints[2])
     write_bytes(folder / list_names(folder)[0], b"tree")

@@ -1,4 +1,6 @@
-"""The sweep: the same answer however it is run; neither a failure nor the machine spoils another fit."""
+"""The sweep: the same answer however it is run; neither a failure nor the machine
+spoils another fit.
+"""
 
 import gc
 import math
@@ -14,7 +16,10 @@ import pytest
 
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.stages.search.budget import Brake
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.learners.hyperparameters import estimated_cost
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
@@ -48,7 +53,12 @@ MIXED = [
     one(f"{OWN}.Plain", strength=2.0),
 ]
 FEW = {"n_estimators": 20}
-ALGORITHMS = [one("lightgbm", **FEW), one("random_forest", **FEW), one("linear"), one("dummy")]
+ALGORITHMS = [
+    one("lightgbm", **FEW),
+    one("random_forest", **FEW),
+    one("linear"),
+    one("dummy"),
+]
 BOOSTERS = [
     one(name, **FEW) | {"features": ["ordinal", "onehot"]}
     for name in ("catboost", "xgboost")
@@ -59,36 +69,56 @@ BOOSTERS = [
 def essence(outcomes: dict) -> dict:
     """What of each outcome must not depend on how the sweep was run."""
     return {
-        key: (m.model, m.predictions.test.tobytes(), m.result.test_score, m.result.train_score)
+        key: (
+            m.model,
+            m.predictions.test.tobytes(),
+            m.result.test_score,
+            m.result.train_score,
+        )
         for key, m in outcomes.items()
     }
 
 
 def test_the_answer_does_not_depend_on_workers_or_order() -> None:
-    """1, 2 and 4 workers, configurations turned round or alone: the same bytes and scores."""
+    """1, 2 and 4 workers, configurations turned round or alone: the same bytes and
+    scores.
+    """
     spec, sets = experiment(MIXED), training_sets()
     first = essence(train(spec, sets, workers=1))
     assert len(first) == 12
     assert essence(train(spec, sets, workers=2)) == first
     assert essence(train(experiment(MIXED[::-1]), sets, workers=4)) == first
-    alone = experiment([one("lightgbm", min_child_samples=[50], num_leaves=[8], n_estimators=30)])
+    alone = experiment(
+        [one("lightgbm", min_child_samples=[50], num_leaves=[8], n_estimators=30)]
+    )
     assert essence(train(alone, sets)).items() <= first.items()
 
 
 def test_a_result_tells_what_the_fit_cost() -> None:
-    """Seconds, bytes and rounds are measured, and only metrics of the experiment scored."""
-    spec = experiment([one("lightgbm")], acceptance=[{"metric": "brier", "at_most": 0.3}], seed=3)
+    """Seconds, bytes and rounds are measured, and only metrics of the experiment
+    scored.
+    """
+    spec = experiment(
+        [one("lightgbm")], acceptance=[{"metric": "brier", "at_most": 0.3}], seed=3
+    )
     trained = train_one(spec, training_sets())
     result = trained.result
     assert result.fit_cpu_seconds > 0
     assert result.fit_wall_seconds > 0
     assert 0 < result.predict_seconds_per_row < 0.01
     assert result.model_bytes == len(trained.model)
-    assert (list(result.test_scores), result.metric) == (["roc_auc", "brier"], "roc_auc")
+    assert (list(result.test_scores), result.metric) == (
+        ["roc_auc", "brier"],
+        "roc_auc",
+    )
 
 
-def test_a_class_that_test_lacks_keeps_its_column_and_one_that_it_alone_has_is_an_error() -> None:
-    """Predictions have the columns of all classes; a class that train lacks no model can predict."""
+def test_a_class_that_test_lacks_keeps_its_column_and_one_that_it_alone_has_is_an_error() -> (
+    None
+):
+    """Predictions have the columns of all classes; a class that train lacks no model
+    can predict.
+    """
     sets = training_sets("multiclass")
     without_a = sets.test[sets.test["late"] != "a"]
     spec = experiment([one("lightgbm")], "multiclass")
@@ -101,11 +131,16 @@ def test_a_class_that_test_lacks_keeps_its_column_and_one_that_it_alone_has_is_a
 
 
 def test_a_failure_is_reported_and_spoils_no_other_fit() -> None:
-    """A failed configuration comes with type, message and traceback; the others are trained."""
+    """A failed configuration comes with type, message and traceback; the others are
+    trained.
+    """
     bad = {
         f"{OWN}.Raises": ("ZeroDivisionError", "bad smell"),
         f"{OWN}.Writes": ("ValueError", "read-only"),
-        f"{OWN}.NotFinite": ("TrainingError", "predictions on test rows are not finite"),
+        f"{OWN}.NotFinite": (
+            "TrainingError",
+            "predictions on test rows are not finite",
+        ),
         f"{OWN}.Forgets": ("TrainingError", "after it was stored and loaded"),
         f"{OWN}.NotStorable": ("InvalidModel", "cannot be stored without pickle"),
         "no_such_package.Model": ("UnknownAlgorithm", "no module no_such_package"),
@@ -128,7 +163,11 @@ def test_a_value_that_lightgbm_refuses_fails_alone() -> None:
     """Also one that decides the bins; the reason names it."""
     search = [one("lightgbm", max_bin=[-5, 63]), one("lightgbm", num_leaves=[1, 7])]
     outcomes = train(experiment(search), training_sets())
-    failed = {key: one for key, one in outcomes.items() if isinstance(one, FailedConfiguration)}
+    failed = {
+        key: one
+        for key, one in outcomes.items()
+        if isinstance(one, FailedConfiguration)
+    }
     assert sorted(failed) == ["lightgbm__max_bin=-5", "lightgbm__num_leaves=1"]
     assert "num_leaves" in failed["lightgbm__num_leaves=1"].reason
 
@@ -136,7 +175,12 @@ def test_a_value_that_lightgbm_refuses_fails_alone() -> None:
 def test_strange_names_of_columns_train() -> None:
     """Quotes, JSON and other scripts in a column's name reach no LightGBM."""
     frame = table(CLASSES["binary"]).rename(
-        columns={"distance": 'x"{}[]:,', "delay": "名前", "night": " ", "carrier": "a b'c"}
+        columns={
+            "distance": 'x"{}[]:,',
+            "delay": "名前",
+            "night": " ",
+            "carrier": "a b'c",
+        }
     )
     sets = training_sets(frame=frame)
     outcomes = train(experiment([one("lightgbm"), one("linear")]), sets)
@@ -182,7 +226,9 @@ STRENGTHS = [0.1, 1.0, 10.0, 100.0]
 
 @pytest.fixture
 def restless() -> Iterator[None]:
-    """Garbage is collected all the time, and threads take turns as often as they can."""
+    """Garbage is collected all the time, and threads take turns as often as
+    they can.
+    """
     threshold, interval = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(10)
     sys.setswitchinterval(1e-5)
@@ -215,15 +261,22 @@ def test_a_fault_of_the_machine_gets_a_second_attempt(fault: str) -> None:
 
 @pytest.mark.parametrize(
     ("more", "error", "attempts"),
-    [({"everywhere": True}, "MemoryError", 2), ({"fault": "ValueError"}, "ValueError", 1)],
+    [
+        ({"everywhere": True}, "MemoryError", 2),
+        ({"fault": "ValueError"}, "ValueError", 1),
+    ],
     ids=["a fault that stays", "what an estimator raises by itself"],
 )
 def test_a_failure_has_two_attempts_at_most_and_says_so(more, error, attempts) -> None:
-    """An estimator's own error would come again, after the same time; the others are trained."""
+    """An estimator's own error would come again, after the same time; the others are
+    trained.
+    """
     own_estimators.STARTED.clear()
     spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], **more), one("linear")])
     outcomes = train(spec, training_sets())
-    (failed,) = [found for found in outcomes.values() if isinstance(found, FailedConfiguration)]
+    (failed,) = [
+        found for found in outcomes.values() if isinstance(found, FailedConfiguration)
+    ]
     assert failed.error_type == error
     assert ("in a second attempt by itself" in failed.reason) == (attempts == 2)
     assert len(own_estimators.STARTED) == attempts
@@ -250,16 +303,25 @@ def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:
         ("regression", None),
     ],
 )
-def test_the_assembled_pipeline_predicts_what_the_fit_predicted(task: str, classes: tuple) -> None:
-    """Bit for bit, stored and loaded, for new categories, whichever class sorts first."""
-    spec, sets = experiment([*ALGORITHMS, *BOOSTERS], task), training_sets(task, classes)
+def test_the_assembled_pipeline_predicts_what_the_fit_predicted(
+    task: str, classes: tuple
+) -> None:
+    """Bit for bit, stored and loaded, for new categories, whichever class
+    sorts first.
+    """
+    spec, sets = (
+        experiment([*ALGORITHMS, *BOOSTERS], task),
+        training_sets(task, classes),
+    )
     unseen = sets.test.assign(carrier="ZZ")
     sets = replace(sets, test=pd.concat([sets.test, unseen], ignore_index=True))
     outcomes, of_known = train(spec, sets), {}
     for key, trained in outcomes.items():
         found = trained.predictions.test
         assert found.shape == ((400, 3) if task == "multiclass" else (400,))
-        assert trained.result.test_score == scores.score(spec.metric, sets.y_test, found)
+        assert trained.result.test_score == scores.score(
+            spec.metric, sets.y_test, found
+        )
         of_known[key] = scores.score(spec.metric, sets.y_test[:200], found[:200])
         whole = assembled(trained, sets, spec)
         for pipeline in (whole, persistence.from_bytes(persistence.to_bytes(whole))):
@@ -274,7 +336,9 @@ def test_the_assembled_pipeline_predicts_what_the_fit_predicted(task: str, class
 
 
 def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None:
-    """The result carries what loading it needs to trust, and nothing is asked of the bytes."""
+    """The result carries what loading it needs to trust, and nothing is asked of the
+    bytes.
+    """
     spec, sets = experiment([one(f"{OWN}.WithHelper")]), training_sets()
     trained = train_one(spec, sets)
     assert trained.result.trusted_types == (f"{OWN}.Helper", f"{OWN}.WithHelper")
@@ -296,14 +360,18 @@ def test_a_refit_on_the_same_rows_is_the_same_fit(task: str) -> None:
 
 
 def test_the_rounds_of_a_refit_grow_by_the_root_of_its_rows() -> None:
-    """Where early stopping found them, up to what is allowed; features are of the refit's own rows."""
+    """Where early stopping found them, up to what is allowed; features are of the
+    refit's own rows.
+    """
     spec, sets = experiment([one("lightgbm", n_estimators=500)]), training_sets()
     test = sets.test.assign(carrier=pd.Series("DD", index=sets.test.index, dtype="str"))
     both = pd.concat([sets.train, test])
     (asked,) = configurations(spec)
     first, second = (refit(asked, 17, both, sets, spec) for _ in range(2))
     grown = round(17 * math.sqrt(len(both) / sets.fit_mask.sum()))
-    assert first[-1].booster_.current_iteration() == first[-1].n_estimators == grown > 19
+    assert (
+        first[-1].booster_.current_iteration() == first[-1].n_estimators == grown > 19
+    )
     assert refit(asked, 499, both, sets, spec)[-1].n_estimators == 500
     fixed, dart = lightgbm(early_stopping_round=0), lightgbm(boosting="dart")
     none = replace(sets, early_stopping=np.zeros(len(sets.train), dtype=bool))

@@ -1,4 +1,6 @@
-"""A weighted mean of fitted pipelines: as scikit-learn would fit it, in any order of the classes."""
+"""A weighted mean of fitted pipelines: as scikit-learn would fit it, in any order of
+the classes.
+"""
 
 from functools import partial
 from typing import Any
@@ -35,9 +37,14 @@ def pipelines(task: str) -> list[Pipeline]:
     table, _ = rows_of(task)
     models: list[Any] = [Ridge(), DecisionTreeRegressor(max_depth=4, random_state=0)]
     if task != "regression":
-        models = [LogisticRegression(), RandomForestClassifier(5, max_depth=4, random_state=0)]
+        models = [
+            LogisticRegression(),
+            RandomForestClassifier(5, max_depth=4, random_state=0),
+        ]
     return [
-        Pipeline([("features", build_features(encoder, table, FEATURES)), ("model", model)])
+        Pipeline(
+            [("features", build_features(encoder, table, FEATURES)), ("model", model)]
+        )
         for encoder, model in zip(("onehot", "ordinal"), models, strict=True)
     ]
 
@@ -51,16 +58,22 @@ def mean_of(task: str) -> Any:
     """Return the mean of both, each fitted alone."""
     table, y = rows_of(task)
     named = zip(("linear__C=1", "forest"), pipelines(task), WEIGHTS, strict=True)
-    return weighted_mean([(name, one.fit(table, y), w) for name, one, w in named], classes_of(task))
+    return weighted_mean(
+        [(name, one.fit(table, y), w) for name, one, w in named], classes_of(task)
+    )
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_it_is_what_an_ordinary_fit_makes(task: str) -> None:
-    """The same attributes and predictions, but for a second and a third copy of each member."""
+    """The same attributes and predictions, but for a second and a third copy of each
+    member.
+    """
     table, y = rows_of(task)
     named = list(zip(("a", "b"), pipelines(task), strict=True))
     voting_of = (
-        VotingRegressor if task == "regression" else partial(VotingClassifier, voting="soft")
+        VotingRegressor
+        if task == "regression"
+        else partial(VotingClassifier, voting="soft")
     )
     ordinary = voting_of(named, weights=WEIGHTS).fit(table, y)
     ours = mean_of(task)
@@ -78,7 +91,9 @@ def test_it_is_what_an_ordinary_fit_makes(task: str) -> None:
 
 
 def _relabelled(pipeline: Pipeline, classes: list[str]) -> Pipeline:
-    """A fitted pipeline whose model keeps its classes in another order, as boosters do."""
+    """A fitted pipeline whose model keeps its classes in another order, as
+    boosters do.
+    """
     model = pipeline[-1]
     order = [classes.index(one) for one in model.classes_]
 
@@ -93,7 +108,9 @@ def _relabelled(pipeline: Pipeline, classes: list[str]) -> Pipeline:
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 @pytest.mark.parametrize("turned", [0, 1])
-def test_members_of_other_orders_are_put_into_that_of_the_target(task: str, turned: int) -> None:
+def test_members_of_other_orders_are_put_into_that_of_the_target(
+    task: str, turned: int
+) -> None:
     """The positive class may sort first: its column is the second all the same."""
     table, y = rows_of(task)
     fitted = [one.fit(table, y) for one in pipelines(task)]
@@ -114,14 +131,18 @@ def test_a_class_that_a_member_has_not_seen_has_probability_0_there() -> None:
     one, other = pipelines("multiclass")
     some = y != "fair"
     fitted = [one.fit(table, y), other.fit(table[some], y[some])]
-    ours = weighted_mean(list(zip("ab", fitted, [0.5, 0.5], strict=True)), ("bad", "fair", "good"))
+    ours = weighted_mean(
+        list(zip("ab", fitted, [0.5, 0.5], strict=True)), ("bad", "fair", "good")
+    )
     found = ours.predict_proba(table)
     assert found[:, 1] == pytest.approx(0.5 * fitted[0].predict_proba(table)[:, 1])
     assert found.sum(axis=1) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(task: str) -> None:
+def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(
+    task: str,
+) -> None:
     """Before and after it has predicted, and once loaded."""
     table, _ = rows_of(task)
     ours = mean_of(task)
@@ -138,8 +159,12 @@ def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(task: 
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str, monkeypatch) -> None:
-    """A feature has the columns of every member that reads it; the workers change no bit."""
+def test_its_parts_predict_encoded_rows_as_the_whole_does(
+    task: str, monkeypatch
+) -> None:
+    """A feature has the columns of every member that reads it; the workers change no
+    bit.
+    """
     monkeypatch.setattr(voting, "_ENCODED_ROWS", 120)
     monkeypatch.setattr(voting, "_PREDICTED_ROWS", 50)
     table, _ = rows_of(task)
@@ -158,7 +183,9 @@ def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str, monkeypatch
 
 
 def test_of_three_members_two_may_share() -> None:
-    """Whoever shares features with another comes together with it, with both their weights."""
+    """Whoever shares features with another comes together with it, with both their
+    weights.
+    """
     table, y = rows_of("binary")
     onehot, ordinal = (one.fit(table, y) for one in pipelines("binary"))
     beside = Pipeline([("features", ordinal[0]), ("model", clone(ordinal[-1]))])

@@ -1,4 +1,6 @@
-"""The sets as tables and the early-stopping set: cut as declared, or an error that says what to change."""
+"""The sets as tables and the early-stopping set: cut as declared, or an error that says
+what to change.
+"""
 
 import re
 from dataclasses import replace
@@ -43,22 +45,31 @@ from experiment_pipeline_tests.table.made_rows import (
 
 
 def test_people_who_equal_each_other_are_told_apart_and_said():
-    """Where equal rows are to be expected they are no copies, and the sets keep their shares."""
+    """Where equal rows are to be expected they are no copies, and the sets keep their
+    shares.
+    """
     frame = made(600, a=np.arange(600) % 4)
     sets = cut_rows(frame, experiment(RANDOM))
-    assert any("600 of 600 rows" in note and "different cases" in note for note in sets.notes)
+    assert any(
+        "600 of 600 rows" in note and "different cases" in note for note in sets.notes
+    )
     assert sets.summary["share"].tolist() == pytest.approx(SHARES, abs=0.05)
     assert leaks_of(sets, experiment(RANDOM)) == []
-    # What is in their rows tells them apart: the same ones are in a set after a shuffle.
+    # What is in their rows tells them apart: the same ones are in a set after a
+    # shuffle.
     frame = made(900, a=np.arange(900) % 8)
-    usual, other = (cut_rows(rows, experiment(RANDOM)) for rows in (frame, shuffled(frame)))
+    usual, other = (
+        cut_rows(rows, experiment(RANDOM)) for rows in (frame, shuffled(frame))
+    )
     assert usual.test.digest == other.test.digest
     assert usual.validation.digest == other.validation.digest
 
 
 def test_copies_stay_together_and_are_said():
     """A file that was concatenated is one in its sets, and the notes count its rows."""
-    twice = pd.concat([made(300)] * 2, ignore_index=True).rename_axis(index="row_number")
+    twice = pd.concat([made(300)] * 2, ignore_index=True).rename_axis(
+        index="row_number"
+    )
     sets = cut_rows(twice, experiment(RANDOM))
     assert any("600 of 600 rows" in note and "copies" in note for note in sets.notes)
     assert not set(sets.train.rows["a"]) & set(sets.test.rows["a"])
@@ -68,7 +79,9 @@ def test_the_gap_keeps_its_distance():
     """Rows after a cut that lie within the gap are in no set, and are counted."""
     spec = experiment({**BY_TIME, "gap": "12 hours"})
     sets = cut_rows(made(1_000), spec)
-    assert sets.test.rows["visited"].min() - sets.train.rows["visited"].max() >= pd.Timedelta("12h")
+    assert sets.test.rows["visited"].min() - sets.train.rows[
+        "visited"
+    ].max() >= pd.Timedelta("12h")
     assert sets.left_out == 22
     assert any("22 rows" in note for note in sets.notes)
     assert page.check_disjoint(sets, made(1_000)) == []
@@ -77,7 +90,13 @@ def test_the_gap_keeps_its_distance():
 
 def test_a_column_can_name_the_sets():
     """Values are compared as values: 1 in the YAML is 1.0 in the table."""
-    by = {"by": "column", "column": "fold", "train": [1, 2], "test": [3], "validation": [4]}
+    by = {
+        "by": "column",
+        "column": "fold",
+        "train": [1, 2],
+        "test": [3],
+        "validation": [4],
+    }
     frame = made(80, fold=np.repeat([1.0, 2.0, 3.0, 4.0], 20))
     assert cut_rows(frame, experiment(by)).summary["rows"].tolist() == [40, 20, 20]
     with pytest.raises(UnusableTable, match=r"'5\.0'"):
@@ -95,7 +114,11 @@ NO_YES = r"train set: its 30 rows lack 1 class of.*'yes' \(10 rows in all\)"
         (made(50, visited=pd.Timestamp("2024-01-01")), BY_TIME, "test set: 0 of 50"),
         (made(50), {**BY_TIME, "gap": "30 days"}, "test set: 0 of 50"),
         (made(50, readmitted=["no"] * 40 + ["yes"] * 10), BY_TIME, NO_YES),
-        (made(50, readmitted=["yes"] * 2 + ["no"] * 48), BY_ID, "validation set.*'yes'"),
+        (
+            made(50, readmitted=["yes"] * 2 + ["no"] * 48),
+            BY_ID,
+            "validation set.*'yes'",
+        ),
     ],
 )
 def test_an_empty_set_or_a_lacking_class_is_an_error(frame, by, said):
@@ -114,7 +137,9 @@ def test_a_row_without_the_value_to_split_by():
 
 
 def test_the_sets_of_the_prepared_rows_are_kept():
-    """What the analysis did not look at stays the validation set after rows are rejected."""
+    """What the analysis did not look at stays the validation set after rows are
+    rejected.
+    """
     spec = scenario.spec(split="time")
     raw, schema = scenario.table(), load_schema(scenario.SCHEMA)
     prepared = prepare_and_assign(raw, schema, spec)
@@ -128,7 +153,9 @@ def test_a_new_column_that_the_schema_leaves_out_moves_no_row():
     """Sets are assigned by the columns that validated rows will have."""
     spec, schema = scenario.spec(split={"by": "random"}), load_schema(scenario.SCHEMA)
     raw = scenario.table()
-    usual, wider = (prepare_and_assign(t, schema, spec) for t in (raw, raw.assign(new=raw.index)))
+    usual, wider = (
+        prepare_and_assign(t, schema, spec) for t in (raw, raw.assign(new=raw.index))
+    )
     pd.testing.assert_series_equal(usual.sets, wider.sets)
     assert any("'new'" in note for note in wider.notes)
 
@@ -165,13 +192,21 @@ def test_intervals_resample_the_cluster_of_the_split():
     """Rows, ids, groups, or days: rows of one cluster share a code."""
     frame = made(240)
     hours = {**BY_TIME, "unit": "6 hours"}
-    for by, number in ((RANDOM, 240), (BY_GROUP, 24), (BY_TIME, 10), (hours, 40), (BY_ID, 240)):
+    for by, number in (
+        (RANDOM, 240),
+        (BY_GROUP, 24),
+        (BY_TIME, 10),
+        (hours, 40),
+        (BY_ID, 240),
+    ):
         codes = resampling_clusters(frame, experiment(by), FEATURES)
         assert len(np.unique(codes)) == number
 
 
 def test_the_inner_slice_keeps_the_gap_of_the_split():
-    """Under a split by time no row that is fitted on is nearer to the slice than the gap."""
+    """Under a split by time no row that is fitted on is nearer to the slice than the
+    gap.
+    """
     train, spec = made(2_000), experiment({**BY_TIME, "gap": "2 days"})
     early_stopping = early_stopping_rows(train, spec, FEATURES)
     gap = early_stopping_gap(train, early_stopping, spec)
@@ -181,16 +216,24 @@ def test_the_inner_slice_keeps_the_gap_of_the_split():
     assert gap.sum() == 47
 
 
-@pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME, {**BY_TIME, "gap": "60 days"}])
+@pytest.mark.parametrize(
+    "by", [RANDOM, BY_ID, BY_GROUP, BY_TIME, {**BY_TIME, "gap": "60 days"}]
+)
 def test_without_a_gap_or_the_rows_for_it_no_row_is_left_out(by):
     """Other splits have none; one that would take most of the rows is not kept."""
     train, spec = made(2_000), experiment(by)
-    assert not early_stopping_gap(train, early_stopping_rows(train, spec, FEATURES), spec).any()
+    assert not early_stopping_gap(
+        train, early_stopping_rows(train, spec, FEATURES), spec
+    ).any()
 
 
 def test_a_fit_that_stops_early_leaves_the_gap_out():
-    """What stands in the gap's rows changes nothing about the model, what is before them does."""
-    spec = scenario.spec("regression", "time", search=[{"algorithm": "lightgbm"}], exclude={})
+    """What stands in the gap's rows changes nothing about the model, what is before
+    them does.
+    """
+    spec = scenario.spec(
+        "regression", "time", search=[{"algorithm": "lightgbm"}], exclude={}
+    )
     rows = made(900)[["a", "b", "cost", "visited", "visit_id"]]
     sets = scenario.to_train_on(rows, rows, spec)
     gap = sets.early_stopping_gap
@@ -227,7 +270,9 @@ def test_the_scenario_s_sets_pass_every_check(task, by):
 
 def tampered(sets: SplitSets, **tables) -> SplitSets:
     """Return the sets with other tables."""
-    changed = {name: replace(getattr(sets, name), rows=rows) for name, rows in tables.items()}
+    changed = {
+        name: replace(getattr(sets, name), rows=rows) for name, rows in tables.items()
+    }
     return replace(sets, **changed)
 
 
@@ -253,11 +298,19 @@ def test_lost_twice_and_invented_rows_are_found():
     """The check on disjoint sets sees every way in which they can be wrong."""
     frame = made(100)
     sets = cut_rows(frame, experiment(BY_ID))
-    assert "99 rows" in page.check_disjoint(tampered(sets, test=sets.test.rows.iloc[1:]), frame)[0]
+    assert (
+        "99 rows"
+        in page.check_disjoint(tampered(sets, test=sets.test.rows.iloc[1:]), frame)[0]
+    )
     twice = pd.concat([sets.test.rows, sets.test.rows.head(2)])
-    assert "test has 2 rows twice" in page.check_disjoint(tampered(sets, test=twice), frame)
+    assert "test has 2 rows twice" in page.check_disjoint(
+        tampered(sets, test=twice), frame
+    )
     invented = sets.test.rows.set_axis(sets.test.rows.index + 1000)
-    assert "that are not validated" in page.check_disjoint(tampered(sets, test=invented), frame)[0]
+    assert (
+        "that are not validated"
+        in page.check_disjoint(tampered(sets, test=invented), frame)[0]
+    )
 
 
 NAMED = np.resize(["train", "train", "test", "validation"], 2_000)
@@ -265,7 +318,9 @@ BY_COLUMN = {"by": "column", "column": "part"}
 
 
 def copied(rows: int, **columns) -> pd.DataFrame:
-    """Return rows in named sets, of which some test rows copy the train row two before them."""
+    """Return rows in named sets, of which some test rows copy the train row two before
+    them.
+    """
     frame = made(2_000, part=NAMED, **columns)
     to = np.flatnonzero(NAMED == "test")[:rows]
     features = [*FEATURES, "readmitted"]
@@ -274,7 +329,9 @@ def copied(rows: int, **columns) -> pd.DataFrame:
 
 
 def test_a_few_copies_are_tolerated():
-    """Up to one row in a hundred may equal a train row: it cannot lift a score by more."""
+    """Up to one row in a hundred may equal a train row: it cannot lift a
+    score by more.
+    """
     spec = experiment(BY_COLUMN)
     assert leaks_of(cut_rows(copied(5), spec), spec) == []
     (problem,) = leaks_of(cut_rows(copied(40), spec, FEATURES), spec)
@@ -294,11 +351,17 @@ COPIES = {"a": np.arange(2_000) % 800 / 7, "b": "x"}
         # People who share a title but not their fate were not copied.
         (BY_COLUMN, {"part": NAMED, "a": TITLE, "b": "x"}, "have another target"),
         # Four wards and three letters: chance explains every equal row.
-        (BY_COLUMN, {"part": NAMED, "a": np.arange(2_000) % 7}, "chance can explain 500 of them"),
+        (
+            BY_COLUMN,
+            {"part": NAMED, "a": np.arange(2_000) % 7},
+            "chance can explain 500 of them",
+        ),
     ],
 )
 def test_equal_rows_that_are_no_copies_are_a_note(by, columns, said):
-    """What the YAML, the target or chance tells apart is no leak: it is counted and said, and blocks nothing."""
+    """What the YAML, the target or chance tells apart is no leak: it is counted and
+    said, and blocks nothing.
+    """
     spec = experiment(by)
     sets = cut_rows(made(2_000, **columns), spec)
     assert leaks_of(sets, spec) == []
@@ -315,7 +378,9 @@ def test_equal_rows_with_equal_targets_are_copies():
 
 
 def test_sets_that_differ_raise_an_alarm():
-    """A column that grows with time alarms under a split by time, a steady one does not."""
+    """A column that grows with time alarms under a split by time, a steady one does
+    not.
+    """
     frame = made(2_000, a=np.arange(2_000.0))
     table = page.check_look_alike(
         cut_rows(frame, experiment(BY_TIME)), experiment(BY_TIME), FEATURES

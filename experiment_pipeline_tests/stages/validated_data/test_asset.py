@@ -1,4 +1,6 @@
-"""The graph up to the exported model, in process: what runs leave behind for the next one."""
+"""The graph up to the exported model, in process: what runs leave behind for the next
+one.
+"""
 
 from pathlib import Path
 
@@ -18,10 +20,19 @@ CHANGED = "data_resembles_the_accepted"
 BIAS = "rejected_rows_resemble_the_others"
 RATE = "rejection_rate_within_limit"
 # The sets come after the validation, to see whether they are blocked.
-STAGES = ("raw_data", "validated_data", "rejected_rows", "train_set", "test_set", "validation_set")
+STAGES = (
+    "raw_data",
+    "validated_data",
+    "rejected_rows",
+    "train_set",
+    "test_set",
+    "validation_set",
+)
 
 
-def visits(folder: Path, frame: pd.DataFrame | None = None, **validation: object) -> ExperimentSpec:
+def visits(
+    folder: Path, frame: pd.DataFrame | None = None, **validation: object
+) -> ExperimentSpec:
     """An experiment on a table that is written now."""
     url = str(scenario.write_csv(folder / "visits.csv", frame))
     limits = {"max_rejected_fraction": 0.5, **validation}
@@ -35,18 +46,26 @@ def until_the_sets(spec: ExperimentSpec) -> Run:
 
 def check(done: Run, name: str) -> dg.AssetCheckEvaluation:
     """The evaluation of one asset check."""
-    (found,) = [one for one in done.result.get_asset_check_evaluations() if one.check_name == name]
+    (found,) = [
+        one
+        for one in done.result.get_asset_check_evaluations()
+        if one.check_name == name
+    ]
     return found
 
 
 def older(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with patients that are 20 years older."""
-    return frame.assign(age=(frame["age"] + 20).where(frame["age"].between(0, 99), frame["age"]))
+    return frame.assign(
+        age=(frame["age"] + 20).where(frame["age"].between(0, 99), frame["age"])
+    )
 
 
 @pytest.mark.slow
 def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path):
-    """Without one there is no bias to tell; after an export drift is told, and blocks where said."""
+    """Without one there is no bias to tell; after an export drift is told, and blocks
+    where said.
+    """
     first = run(visits(tmp_path), scenario.SCHEMA)
     assert first.materialized("exported_model")
     assert check(first, BIAS).passed
@@ -58,7 +77,9 @@ def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path)
 
     same = until_the_sets(visits(tmp_path))
     assert check(same, CHANGED).passed
-    assert check(same, CHANGED).description.startswith("nothing has changed since the accepted")
+    assert check(same, CHANGED).description.startswith(
+        "nothing has changed since the accepted"
+    )
 
     drifted = older(scenario.table())
     warned = until_the_sets(visits(tmp_path, drifted))

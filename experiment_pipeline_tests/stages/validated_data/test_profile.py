@@ -1,4 +1,6 @@
-"""Profiles of the data: what they hold, how they are stored, and what changed since the accepted one."""
+"""Profiles of the data: what they hold, how they are stored, and what changed since the
+accepted one.
+"""
 
 import numpy as np
 import pandas as pd
@@ -35,16 +37,25 @@ def visits(rows: int, seed: int, **columns) -> pd.DataFrame:
 def test_samples_of_one_source_hardly_alarm(rows):
     """Two draws of the same visits differ by noise alone, at any size."""
     limits = Drift()
-    alarms = [changes(visits(rows, n), visits(rows, 100 + n)).problems(limits) for n in range(5)]
+    alarms = [
+        changes(visits(rows, n), visits(rows, 100 + n)).problems(limits)
+        for n in range(5)
+    ]
     assert sum(map(len, alarms)) <= 1
 
 
 def test_the_column_that_drifted_is_named_and_blocks_only_past_the_limit_of_the_yaml():
-    """A shift of one feature is told by name, effect and what it was before; a limit is on the effect size."""
+    """A shift of one feature is told by name, effect and what it was before; a limit is
+    on the effect size.
+    """
     now = visits(2_000, 1)
     now["age"] += 15
     found = changes(visits(2_000, 0), now)
-    assert [len(found.blocking(Drift(block=limit))) for limit in (None, 0.5, 50)] == [0, 1, 0]
+    assert [len(found.blocking(Drift(block=limit))) for limit in (None, 0.5, 50)] == [
+        0,
+        1,
+        0,
+    ]
     (problem,) = found.problems(Drift())
     assert problem.startswith("age (feature) drifted: population stability index ")
     assert "accepted: median 54" in problem
@@ -85,7 +96,9 @@ def test_a_million_rows_do_not_make_a_tiny_shift_large():
 
 
 def test_changes_of_the_schema_are_told():
-    """Columns that came, went or changed their type, each in words; no comparison crashes."""
+    """Columns that came, went or changed their type, each in words; no comparison
+    crashes.
+    """
     before = clinic().validated
     now = before.drop(columns="weight").assign(
         new=1, age=before["age"].astype("str"), triage=before["visited"], visited="text"
@@ -130,7 +143,10 @@ def test_every_row_is_counted_once(name):
 
 def test_a_profile_survives_storing():
     """As JSON and back it is the same profile, with the same digest."""
-    for before in (profiles.profile(FRAME, 0.25), profiles.profile(clinic().validated, 10 / 480)):
+    for before in (
+        profiles.profile(FRAME, 0.25),
+        profiles.profile(clinic().validated, 10 / 480),
+    ):
         again = read_back(before.to_bytes())
         assert again == before
         assert again.digest == before.digest
@@ -160,7 +176,9 @@ def test_the_latest_note_counts(place: UPath) -> None:
     store.note(profiles.ACCEPTED, made(2).digest)
     store.put(made(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile_module.records, "now", lambda: "2099-01-01T00:00:00+00:00")
+        patch.setattr(
+            profile_module.records, "now", lambda: "2099-01-01T00:00:00+00:00"
+        )
         store.note(profiles.RUNS, made(2).digest)  # by a clock that is wrong
     assert store.latest(profiles.RUNS, pytest.fail) == made(1)
     assert store.latest(profiles.ACCEPTED, pytest.fail) == made(2)
@@ -169,7 +187,9 @@ def test_the_latest_note_counts(place: UPath) -> None:
 
 @pytest.mark.parametrize("note", [b"", b'{"profile": "0"}'])
 def test_the_version_before_a_damaged_one_counts(place: UPath, note: bytes) -> None:
-    """A damaged note, or one about a damaged profile, is told by its file and passed over."""
+    """A damaged note, or one about a damaged profile, is told by its file and passed
+    over.
+    """
     store = profiles.DataProfiles(place, "clinic")
     for value in (1, 2):
         store.put(made(value))

@@ -15,17 +15,27 @@ from experiment_pipeline.errors import DataError, InvalidSchema, UnusableTable
 from experiment_pipeline.reporting.outcome import Check
 from experiment_pipeline.spec import Preparation, Validation
 from experiment_pipeline.stages.validated_data import page
-from experiment_pipeline.stages.validated_data.rows import REASONS, ValidatedData, validate
+from experiment_pipeline.stages.validated_data.rows import (
+    REASONS,
+    ValidatedData,
+    validate,
+)
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import for_prediction, load_schema
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.data_analysis.tables import MULTICLASS, experiment
-from experiment_pipeline_tests.stages.validated_data.validation import checked, clinic, reasons
+from experiment_pipeline_tests.stages.validated_data.validation import (
+    checked,
+    clinic,
+    reasons,
+)
 
 
 def test_the_broken_rows_and_no_others_are_rejected():
-    """Each row that breaks the schema is kept as delivered with what is wrong; what passes has its types."""
+    """Each row that breaks the schema is kept as delivered with what is wrong; what
+    passes has its types.
+    """
     data = clinic()
     found, delivered = reasons(data), data.rejected.drop(columns=REASONS)
     pd.testing.assert_frame_equal(delivered, scenario.table().loc[delivered.index])
@@ -35,22 +45,35 @@ def test_the_broken_rows_and_no_others_are_rejected():
         assert found[row][0].startswith(reason)
     assert data.validated["weight"].dtype == "float64"
     assert data.validated["visited"].dtype == "datetime64[us]"
-    assert data.validated["ward"].unique().tolist() == ["north", "east", "south", "day clinic"]
+    assert data.validated["ward"].unique().tolist() == [
+        "north",
+        "east",
+        "south",
+        "day clinic",
+    ]
     assert data.rejection_rate == pytest.approx(10 / 480)
 
 
 def test_a_row_without_a_positive_weight_is_rejected():
-    """Missing, zero, negative and infinite weights, each once, with its reason; no text is one."""
-    spec = scenario.spec(sample_weight="weight", target="a", task="regression", metric="rmse")
+    """Missing, zero, negative and infinite weights, each once, with its reason; no text
+    is one.
+    """
+    spec = scenario.spec(
+        sample_weight="weight", target="a", task="regression", metric="rmse"
+    )
     schema = "columns: {a: {dtype: float64}, weight: {dtype: float64, nullable: true}}"
     cells = {"a": [1.0] * 6, "weight": [1.0, None, 0.0, -2.0, np.inf, 0.5]}
     said = "weight: {} is not a positive number, which sample_weight asks for".format
-    expected = {row: [said(odd)] for row, odd in enumerate(("nan", 0.0, -2.0, "inf"), 1)}
+    expected = {
+        row: [said(odd)] for row, odd in enumerate(("nan", 0.0, -2.0, "inf"), 1)
+    }
     assert reasons(checked(cells, schema, spec)) == expected
     strict = checked(cells, schema.replace(", nullable: true", ""), spec)
     assert reasons(strict) == expected | {1: ["weight: is missing"]}
     with pytest.raises(UnusableTable, match="weights are positive numbers"):
-        checked({"a": [1.0], "weight": ["1"]}, schema.replace("float64, n", "str, n"), spec)
+        checked(
+            {"a": [1.0], "weight": ["1"]}, schema.replace("float64, n", "str, n"), spec
+        )
 
 
 def test_a_row_is_rejected_with_every_reason():
@@ -70,7 +93,9 @@ def test_a_row_is_rejected_with_every_reason():
 
 
 def test_a_rejected_row_decides_no_type():
-    """A row of totals lacks a whole number: what is left without it stays whole, else it is wider."""
+    """A row of totals lacks a whole number: what is left without it stays whole, else
+    it is wider.
+    """
     spec = scenario.spec(target="b", task="regression", metric="rmse")
     schema = "columns: {a: {dtype: int64}, b: {less_than: 50}}\ncoerce: true"
     data = checked({"a": [1, 2, None], "b": [5.0, 6.0, 99.0]}, schema, spec)
@@ -105,13 +130,17 @@ def test_coercion_never_changes_what_a_cell_says(dtype, cells, bad):
 
 
 def test_what_no_row_is_to_blame_for_is_an_error():
-    """Hours that would shift, a type without coerce, and no row that is left, with what rejected all."""
+    """Hours that would shift, a type without coerce, and no row that is left, with what
+    rejected all.
+    """
     schema = "columns: {a: {dtype: 'datetime64[us]', coerce: true}}"
     with pytest.raises(UnusableTable, match="1 of 2 times have no offset from UTC"):
         checked({"a": ["2024-03-05T06:07Z", "2024-03-05T06:07"]}, schema)
     with pytest.raises(InvalidSchema, match=r"(?s)columns\.a\.dtype.*coerce: true"):
         checked({"a": [1.5]}, "columns: {a: {dtype: int64}}")
-    most_often = r"all 4 rows.*a: fails less_than\(0\) \(4 rows, most often 2 \(3\), 1 \(1\)\)"
+    most_often = (
+        r"all 4 rows.*a: fails less_than\(0\) \(4 rows, most often 2 \(3\), 1 \(1\)\)"
+    )
     with pytest.raises(DataError, match=most_often):
         checked({"a": [1, 2, 2, 2]}, "columns: {a: {less_than: 0}}")
 
@@ -119,25 +148,37 @@ def test_what_no_row_is_to_blame_for_is_an_error():
 def test_rows_over_several_columns():
     """Cross-column checks name the row's values; a missing one passes."""
     data = checked(
-        {"net": [1.0, 2, 3, np.nan], "tax": [1.0, 1, 1, 1], "gross": [2.0, 3.005, 5, 9]},
+        {
+            "net": [1.0, 2, 3, np.nan],
+            "tax": [1.0, 1, 1, 1],
+            "gross": [2.0, 3.005, 5, 9],
+        },
         "columns: {net: {nullable: true}, tax: {}, gross: {}}\n"
         "checks:\n"
         "  compare_columns: {left: net, operator: '<=', right: gross}\n"
         "  columns_add_up: {parts: [net, tax], total: gross, tolerance: 0.01}\n",
     )
     (reason,) = reasons(data)[2]
-    assert reason.startswith("{'net': 3.0, 'tax': 1.0, 'gross': 5.0} fails columns_add_up")
+    assert reason.startswith(
+        "{'net': 3.0, 'tax': 1.0, 'gross': 5.0} fails columns_add_up"
+    )
     assert len(data.rejected) == 1
 
 
 def test_uniqueness_in_one_column_and_over_several():
     """All copies are rejected, or all but the first, as report_duplicates says."""
     columns = {"a": [1, 1, 2, 3], "b": ["x", "y", "z", "z"]}
-    assert set(reasons(checked(columns, "columns: {a: {unique: true}, b: {}}"))) == {0, 1}
+    assert set(reasons(checked(columns, "columns: {a: {unique: true}, b: {}}"))) == {
+        0,
+        1,
+    }
     first = "columns: {a: {}, b: {unique: true, report_duplicates: exclude_first}}"
     assert reasons(checked(columns, first)) == {3: ["b: 'z' is not unique"]}
     both = {"a": [1, 1, 2], "b": ["x", "x", "x"]}
-    assert set(reasons(checked(both, "columns: {a: {}, b: {}}\nunique: [a, b]"))) == {0, 1}
+    assert set(reasons(checked(both, "columns: {a: {}, b: {}}\nunique: [a, b]"))) == {
+        0,
+        1,
+    }
     # It is judged among rows that break no other rule; missing is no duplicate.
     some = {"id": [1, 1, None, None], "a": [-1, 1, 1, 1]}
     schema = "columns: {id: {unique: true, nullable: true}, a: {greater_than: 0}}"
@@ -146,7 +187,9 @@ def test_uniqueness_in_one_column_and_over_several():
 
 def test_exact_copies_are_rejected_where_the_yaml_says_so():
     """duplicate_rows: reject keeps the first of equal rows."""
-    raw = pd.concat([scenario.sound_table(), scenario.sound_table().head(3)], ignore_index=True)
+    raw = pd.concat(
+        [scenario.sound_table(), scenario.sound_table().head(3)], ignore_index=True
+    )
     raw = raw.rename_axis(index="row_number")
     for policy, copies in (("keep", []), ("reject", [470, 471, 472])):
         spec = scenario.spec(validation={"duplicate_rows": policy})
@@ -157,7 +200,9 @@ def test_unseen_categories_can_be_allowed():
     """Allowed for the experiment or for one column, they stay and are counted."""
     allowed = clinic(scenario.spec(validation={"unseen_categories": "allow"}))
     assert 129 not in allowed.rejected.index
-    assert any(note.startswith("ward: 1 value kept against isin") for note in allowed.notes)
+    assert any(
+        note.startswith("ward: 1 value kept against isin") for note in allowed.notes
+    )
     assert any(note.endswith(": 'narnia' (1)") for note in allowed.notes)
     one = "columns: {a: {isin: {allowed_values: [x], raise_warning: true}}, b: {isin: [x]}}"
     data = checked({"a": ["x", "new", "x"], "b": ["x", "x", "new"]}, one)
@@ -165,7 +210,9 @@ def test_unseen_categories_can_be_allowed():
 
 
 def test_new_columns_follow_strict_and_missing_ones_required():
-    """They are filtered, refused or kept; an absent one is named, with the one that was meant."""
+    """They are filtered, refused or kept; an absent one is named, with the one that was
+    meant.
+    """
     columns = {"age": [1, 2], "agee": [3, 4]}
     base = "columns: {age: {}}\nstrict: "
     filtered = checked(columns, base + "filter")
@@ -174,7 +221,9 @@ def test_new_columns_follow_strict_and_missing_ones_required():
     assert "agee" in checked(columns, base + "false").validated
     with pytest.raises(InvalidSchema, match=r"agee.*did you mean 'age'"):
         checked(columns, base + "true")
-    schema = "columns: {a: {}, weight: {dtype: float64, nullable: true}}\ncoerce: true\n"
+    schema = (
+        "columns: {a: {}, weight: {dtype: float64, nullable: true}}\ncoerce: true\n"
+    )
     columns = {"a": [1], "wieght": [2.0]}
     with pytest.raises(InvalidSchema, match=r"columns.weight.*did you mean 'wieght'"):
         checked(columns, schema)
@@ -185,16 +234,22 @@ def test_new_columns_follow_strict_and_missing_ones_required():
 
 
 def test_only_values_that_are_there_are_named():
-    """A note or a reason about a category does not name the categories that no such row holds."""
+    """A note or a reason about a category does not name the categories that no such row
+    holds.
+    """
     schema = "columns: {a: {dtype: category, isin: {allowed_values: [x], raise_warning: true}}}"
     cells = pd.Categorical(["x", "z", "x"], categories=["w", "x", "z"])
     (note,) = checked({"a": cells}, schema).notes
     assert note == "a: 1 value kept against isin(['x']): 'z' (1)"
 
 
-@pytest.mark.parametrize("cells", [pd.Categorical(["a", None]), pd.array([True, None], "boolean")])
+@pytest.mark.parametrize(
+    "cells", [pd.Categorical(["a", None]), pd.array([True, None], "boolean")]
+)
 def test_defaults_fill_and_say_so(cells):
-    """A default of the schema is not applied in silence; it need only be of the type of the schema."""
+    """A default of the schema is not applied in silence; it need only be of the type of
+    the schema.
+    """
     schema = "columns: {a: {dtype: float64, default: 7}, b: {dtype: str, coerce: true, default: z}}"
     data = checked({"a": [1.0, None], "b": cells}, schema)
     assert data.validated.to_dict("list") == {"a": [1, 7], "b": [str(cells[0]), "z"]}
@@ -210,11 +265,17 @@ def test_rows_to_predict_on_need_only_the_features():
     schema = load_schema(scenario.SCHEMA)
     schema.columns["age"].unique = True
     rules = for_prediction(schema, ["ward", "age", "weight", scenario.STRANGE])
-    prepared = scenario.prepared_rows(raw, spec.preparation, rules, may_be_absent=spec.not_features)
+    prepared = scenario.prepared_rows(
+        raw, spec.preparation, rules, may_be_absent=spec.not_features
+    )
     assert set(validate(raw, prepared, rules).rejected.index) == {11, 37, 58, 83}
     assert schema.columns["age"].unique
-    more = load_schema("columns: {age: {dtype: int64, default: 0}}\nadd_missing_columns: true\n")
-    added = scenario.prepared_rows(raw[[]], Preparation(), for_prediction(more, ["age"]))
+    more = load_schema(
+        "columns: {age: {dtype: int64, default: 0}}\nadd_missing_columns: true\n"
+    )
+    added = scenario.prepared_rows(
+        raw[[]], Preparation(), for_prediction(more, ["age"])
+    )
     assert set(validate(raw[[]], added, more).validated["age"]) == {0}
 
 
@@ -224,7 +285,10 @@ def test_the_rejection_rate_has_two_limits():
     assert page.check_rejection_rate(data, Validation(max_rejected_fraction=0.03)) == []
     (problem,) = page.check_rejection_rate(data, Validation(max_rejected_fraction=0.01))
     assert "2.08%" in problem
-    assert "age: fails in_range(0, 120) (2 rows, most often 430.0 (1), -3.0 (1))" in problem
+    assert (
+        "age: fails in_range(0, 120) (2 rows, most often 430.0 (1), -3.0 (1))"
+        in problem
+    )
     assert "target is missing (1 row)" in problem
     rising = Validation(max_rejected_increase=0.01)
     assert page.check_rejection_rate(data, rising, previous_rate=0.0) != []
@@ -238,20 +302,31 @@ def test_lost_and_invented_rows_are_found():
     assert page.check_conserved(raw, data) == []
     lost = ValidatedData(data.validated.iloc[1:], data.rejected, 0.0, data.reasons)
     assert page.check_conserved(raw, lost) == ["1 row in neither part"]
-    twice = ValidatedData(pd.concat([data.validated] * 2), data.rejected, 0.0, data.reasons)
+    twice = ValidatedData(
+        pd.concat([data.validated] * 2), data.rejected, 0.0, data.reasons
+    )
     assert "twice" in page.check_conserved(raw, twice)[0]
-    changed = ValidatedData(data.validated, data.rejected.assign(cost=0.0), 0.0, data.reasons)
+    changed = ValidatedData(
+        data.validated, data.rejected.assign(cost=0.0), 0.0, data.reasons
+    )
     assert "differ" in page.check_conserved(raw, changed)[0]
 
 
 def _bias(columns: dict, target: str, by: str | None = None) -> tuple[Check, dict]:
-    """The check of whom rejecting hits, and its first row; rows with a negative `a` are rejected."""
+    """The check of whom rejecting hits, and its first row; rows with a negative `a` are
+    rejected.
+    """
     raw = pd.DataFrame({"a": 1, **columns}).rename_axis("row_number")
     prepared = prepare(raw, Preparation())
     names = ", ".join(f"{name}: {{nullable: false}}" for name in columns if name != "a")
-    data = validate(raw, prepared, load_schema(f"columns: {{{names}, a: {{greater_than: 0}}}}"))
+    data = validate(
+        raw, prepared, load_schema(f"columns: {{{names}, a: {{greater_than: 0}}}}")
+    )
     split = scenario.spec(split="time" if by else "random").split
-    update = {"target": target, "split": split.model_copy(update={"column": by} if by else {})}
+    update = {
+        "target": target,
+        "split": split.model_copy(update={"column": by} if by else {}),
+    }
     spec = scenario.spec().model_copy(update=update)
     found = page.rejected(prepared.frame, data, spec)
     first, *_ = found.facts["whom_rejecting_hits"].frame.to_dict("records")
@@ -262,7 +337,12 @@ def test_whom_rejecting_hits_is_named_with_value_share_and_rows():
     """Rejected rows that are nearly all of one class raise an alarm for that column."""
     a = np.where(np.arange(1_000) < 400, 1, [-1, 1] * 500)
     check, row = _bias({"late": ["yes", "no"] * 500, "a": a}, "late")
-    assert (row["value"], row["rows"], row["rejected"], row["alarming"]) == ("yes", 500, 300, True)
+    assert (row["value"], row["rows"], row["rejected"], row["alarming"]) == (
+        "yes",
+        500,
+        300,
+        True,
+    )
     said = "rejecting removes 60% of the rows with late = yes (300 of 500), and 30.0% of all rows"
     assert check.problems[0].startswith(said)
     assert page.rejected(scenario.table(), clinic(), scenario.spec()).checks[0].passed
@@ -301,21 +381,32 @@ def _three_classes(rare: int) -> tuple[pd.DataFrame, pd.Series]:
     """A hundred rows, the last few of a third class, and the set of each."""
     y = [*["a", "b"] * 50][: 100 - rare] + ["c"] * rare
     raw = pd.DataFrame({"x": np.arange(100.0), "y": y}).rename_axis("row_number")
-    sets = pd.Series(["train", "train", "train", "test", "validation"] * 20, index=raw.index)
+    sets = pd.Series(
+        ["train", "train", "train", "test", "validation"] * 20, index=raw.index
+    )
     return raw, sets
 
 
-def _validated(raw: pd.DataFrame, sets: pd.Series, **validation: object) -> ValidatedData:
+def _validated(
+    raw: pd.DataFrame, sets: pd.Series, **validation: object
+) -> ValidatedData:
     spec = experiment(**MULTICLASS, validation=validation)
-    schema = load_schema("columns:\n  x: {dtype: float64, nullable: false}\n  y: {dtype: str}\n")
+    schema = load_schema(
+        "columns:\n  x: {dtype: float64, nullable: false}\n  y: {dtype: str}\n"
+    )
     return validate(raw, replace(prepare(raw, Preparation()), sets=sets), schema, spec)
 
 
 def test_rows_of_a_class_that_is_too_rare_are_set_aside():
-    """They are rejected for that reason, conserved, said, and no part of the rejection rate."""
+    """They are rejected for that reason, conserved, said, and no part of the rejection
+    rate.
+    """
     raw, sets = _three_classes(2)
     outcome = _validated(raw, sets, max_rejected_fraction=0)
-    assert outcome.rejected[REASONS].tolist() == ["y: 'c' is a class with too few rows"] * 2
+    assert (
+        outcome.rejected[REASONS].tolist()
+        == ["y: 'c' is a class with too few rows"] * 2
+    )
     assert outcome.set_aside.to_dict() == {98: "c", 99: "c"}
     assert (outcome.rejection_rate, len(outcome.validated)) == (0, 98)
     assert page.check_conserved(raw, outcome) == []
@@ -330,15 +421,24 @@ def test_rows_that_the_schema_rejects_make_a_class_rare():
     raw, sets = _three_classes(6)
     raw.loc[96:, "x"] = np.nan
     outcome = _validated(raw, sets)
-    assert (outcome.set_aside.index.tolist(), outcome.rejection_rate) == ([94, 95], 0.04)
+    assert (outcome.set_aside.index.tolist(), outcome.rejection_rate) == (
+        [94, 95],
+        0.04,
+    )
 
 
-NUMBERS = st.one_of(st.none(), st.integers(-5, 5), st.floats(-5, 5).map(lambda x: round(x, 1)))
-TEXTS = st.one_of(st.none(), st.sampled_from(["a", "b", "C", "1", "2.5", "true", "2024-01-01", ""]))
+NUMBERS = st.one_of(
+    st.none(), st.integers(-5, 5), st.floats(-5, 5).map(lambda x: round(x, 1))
+)
+TEXTS = st.one_of(
+    st.none(), st.sampled_from(["a", "b", "C", "1", "2.5", "true", "2024-01-01", ""])
+)
 COLUMN_RULES = st.fixed_dictionaries(
     {"coerce": st.just(True)},
     optional={
-        "dtype": st.sampled_from(["float64", "str", "int64", "bool", "datetime64[us]", "Int64"]),
+        "dtype": st.sampled_from(
+            ["float64", "str", "int64", "bool", "datetime64[us]", "Int64"]
+        ),
         "nullable": st.booleans(),
         "unique": st.booleans(),
         "isin": st.just(["a", "b", "1"]),
@@ -365,7 +465,9 @@ def tables(columns=("x", "y", "z")):
 @settings(max_examples=30, deadline=None)
 @given(raw=tables(), rules=st.fixed_dictionaries(dict.fromkeys("xyz", COLUMN_RULES)))
 def test_no_row_is_lost_or_invented(raw, rules):
-    """Any table, any schema: raw == validated + rejected, and validated satisfies pandera."""
+    """Any table, any schema: raw == validated + rejected, and validated satisfies
+    pandera.
+    """
     for rule in rules.values():
         if rule.get("dtype") in ("int64", "bool"):
             rule.pop("nullable", None)
@@ -381,7 +483,9 @@ def test_no_row_is_lost_or_invented(raw, rules):
         # Two missing values are a duplicate to pandera, and none here.
         column.unique = bool(column.unique and not column.nullable)
     # pandera turns microseconds into nanoseconds.
-    again = schema.validate(data.validated, lazy=True).astype(data.validated.dtypes.to_dict())
+    again = schema.validate(data.validated, lazy=True).astype(
+        data.validated.dtypes.to_dict()
+    )
     pd.testing.assert_frame_equal(again, data.validated)
 
 

@@ -13,22 +13,34 @@ from experiment_pipeline_tests import scenario
 
 def checked(columns: dict, schema: str, spec=None) -> ValidatedData:
     """Validate a small table that needs no preparation."""
-    raw, rules = pd.DataFrame(columns).rename_axis(index="row_number"), load_schema(schema)
+    raw, rules = (
+        pd.DataFrame(columns).rename_axis(index="row_number"),
+        load_schema(schema),
+    )
     return validate(raw, scenario.prepared_rows(raw, Preparation(), rules), rules, spec)
 
 
 def reasons(data: ValidatedData) -> dict[int, list[str]]:
     """Return row number → its reasons."""
-    return {row: text.split("\n") for row, text in data.rejected["rejection_reasons"].items()}
+    return {
+        row: text.split("\n")
+        for row, text in data.rejected["rejection_reasons"].items()
+    }
 
 
-def clinic(spec: ExperimentSpec | None = None, raw: pd.DataFrame | None = None) -> ValidatedData:
+def clinic(
+    spec: ExperimentSpec | None = None, raw: pd.DataFrame | None = None
+) -> ValidatedData:
     """Validate the scenario's table, or another one like it."""
     raw, spec = scenario.table() if raw is None else raw, spec or scenario.spec()
     rules = load_schema(scenario.SCHEMA)
-    return validate(raw, scenario.prepared_rows(raw, spec.preparation, rules), rules, spec)
+    return validate(
+        raw, scenario.prepared_rows(raw, spec.preparation, rules), rules, spec
+    )
 
 
 def read_back(content: bytes) -> DataProfile:
     """Return the profile that is stored as these bytes."""
-    return from_json(DataProfile, content, EntryCorrupt("here", "is no profile", "make it again"))
+    return from_json(
+        DataProfile, content, EntryCorrupt("here", "is no profile", "make it again")
+    )

@@ -1,4 +1,5 @@
-"""Final checks of small searches on made-up tables, one per task, for the tests of the page.
+"""Final checks of small searches on made-up tables, one per task, for the tests of the
+page.
 
 Names are chosen to be awkward in HTML, Markdown and pictures.
 """
@@ -19,17 +20,26 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
+from experiment_pipeline.stages.validation_report.final_evaluation import (
+    FinalEvaluation,
+    evaluate,
+)
 from experiment_pipeline.stages.validation_report.page import build_document, worst_rows
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import trained_by_search
-from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    board_of,
+    chosen_of,
+)
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 STRANGE = "<b>carrier & $x^$</b>"
 SEARCH = [
-    {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [7], "n_estimators": [25]}},
+    {
+        "algorithm": "lightgbm",
+        "hyperparameters": {"num_leaves": [7], "n_estimators": [25]},
+    },
     {"algorithm": "linear"},
 ]
 METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "mae"}
@@ -70,21 +80,32 @@ def table(task: str, rows: int = 3_000) -> pd.DataFrame:
         {
             "distance": generator.gamma(2, 400, rows).round(),
             "hour": generator.integers(0, 24, rows),
-            STRANGE: generator.choice(["EWR", "JFK", "<i>L&A$</i>"], rows, p=[0.5, 0.3, 0.2]),
+            STRANGE: generator.choice(
+                ["EWR", "JFK", "<i>L&A$</i>"], rows, p=[0.5, 0.3, 0.2]
+            ),
             "noise": generator.normal(size=rows),
         }
     ).rename_axis(index="row_number")
-    score = frame["hour"] / 8 + frame["distance"] / 700 + 1.5 * (frame[STRANGE] == "EWR") - 3.5
+    score = (
+        frame["hour"] / 8
+        + frame["distance"] / 700
+        + 1.5 * (frame[STRANGE] == "EWR")
+        - 3.5
+    )
     frame.loc[generator.random(rows) < 0.1, "distance"] = np.nan
     frame.loc[generator.random(rows) < 0.05, STRANGE] = None
     if task == "regression":
-        return frame.assign(y=(40 * score + 15 * generator.standard_t(4, rows)).round(1))
+        return frame.assign(
+            y=(40 * score + 15 * generator.standard_t(4, rows)).round(1)
+        )
     if task == "binary":
         return frame.assign(
             y=np.where(generator.random(rows) < expit(score - 1), "yes & <b>", "no")
         )
     levels = np.digitize(score + generator.logistic(size=rows), [-1, 0.5, 2])
-    return frame.assign(y=np.array(["on time", "late", "<very> late", "$never$"])[levels])
+    return frame.assign(
+        y=np.array(["on time", "late", "<very> late", "$never$"])[levels]
+    )
 
 
 @cache
@@ -119,10 +140,16 @@ def searched(frame: pd.DataFrame, task: str, more: Mapping[str, Any]) -> Searche
 
 
 def look_at(
-    frame: pd.DataFrame, task: str, more: Mapping[str, Any], *, seconds_left: float = math.inf
+    frame: pd.DataFrame,
+    task: str,
+    more: Mapping[str, Any],
+    *,
+    seconds_left: float = math.inf,
 ) -> Checked:
     """The same, judged with so much of the budget left, and its report."""
     check = searched(frame, task, more).judged(seconds_left)
     document = build_document(check.report, check.next_search, check.charts)
-    on_page = replace(document, sections=(*document.sections, worst_rows(check.report, check.rows)))
+    on_page = replace(
+        document, sections=(*document.sections, worst_rows(check.report, check.rows))
+    )
     return Checked(check, document, render_html(on_page, passed=check.report.accepted))

@@ -12,8 +12,12 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 CHOSEN = "lightgbm__num_leaves=4"
 
 
-def seen_through(noise: float, n: int = 1_500, seed: int = 0, shift: float = 0) -> SetPrediction:
-    """Return a binary model's predictions of n rows, the worse the greater the noise."""
+def seen_through(
+    noise: float, n: int = 1_500, seed: int = 0, shift: float = 0
+) -> SetPrediction:
+    """Return a binary model's predictions of n rows, the worse the greater
+    the noise.
+    """
     generator = np.random.default_rng(seed)
     y = (generator.random(n) < 0.3).astype(int)
     logit = 1.5 * y - 1.5 + noise * generator.normal(size=n) + shift

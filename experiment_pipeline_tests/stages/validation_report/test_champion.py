@@ -1,5 +1,5 @@
-"""The champion is read whole and checked; a challenger is stopped when surely worse, never for what
-cannot be told.
+"""The champion is read whole and checked; a challenger is stopped when surely worse,
+never for what cannot be told.
 """
 
 import itertools
@@ -40,7 +40,10 @@ from experiment_pipeline.storage.registry import Approval, ModelPackage, Registr
 from experiment_pipeline.table.clusters import FittedRows
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
-from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    search_of,
+    spec_of,
+)
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     report_of,
     seen_through,
@@ -55,7 +58,9 @@ def rows_of(n: int, seed: int) -> pd.DataFrame:
     generator = np.random.default_rng(seed)
     frame = pd.DataFrame(generator.normal(size=(n, 3)), columns=FEATURES)
     chance = 1 / (1 + np.exp(-(frame["age"] + frame["income"])))
-    return frame.assign(late=generator.random(n) < chance, id=[f"{seed}-{i}" for i in range(n)])
+    return frame.assign(
+        late=generator.random(n) < chance, id=[f"{seed}-{i}" for i in range(n)]
+    )
 
 
 def spec(**changes: Any) -> ExperimentSpec:
@@ -69,14 +74,20 @@ def model(rows: pd.DataFrame, features: list[str] = FEATURES) -> Any:
     return LogisticRegression().fit(rows[features], rows["late"])
 
 
-def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any) -> Read:
+def champion(
+    rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any
+) -> Read:
     """A model as it was exported, and the rows it was fitted on."""
     types = {name: str(rows[name].dtype) for name in features}
     fields = {"classes": (False, True), "positive_class": True, "threshold": 0.5}
     signature = Signature("binary", "late", types, ("id",), **(fields | changes))
-    reading = Reading.of(spec(), Origin("", rows.dtypes.astype("str").to_dict(), "", ()))
+    reading = Reading.of(
+        spec(), Origin("", rows.dtypes.astype("str").to_dict(), "", ())
+    )
     rules = load_schema("columns: {late: {}}")
-    exported_model = Model("v0001", model(rows, features), reading, rules, signature, rows)
+    exported_model = Model(
+        "v0001", model(rows, features), reading, rules, signature, rows
+    )
     return exported_model, FittedRows.of(rows, spec(), features)
 
 
@@ -101,7 +112,9 @@ def compared(
     """Hold a fitted model against a champion."""
     prediction = challenger.predict_proba(validation[features])[:, 1]
     on_validation = SetPrediction(
-        validation["late"].to_numpy().astype(int), prediction, np.arange(len(validation))
+        validation["late"].to_numpy().astype(int),
+        prediction,
+        np.arange(len(validation)),
     )
     return hold_against_champion(
         experiment or spec(),
@@ -131,12 +144,16 @@ def better_one(experiment: ExperimentSpec | None = None) -> ChampionComparison:
 
 def equal_one(experiment: ExperimentSpec | None = None) -> ChampionComparison:
     """A model of as many other rows."""
-    return compared(champion(GOOD), VALIDATION, model(rows_of(2_000, 2)), FEATURES, experiment)
+    return compared(
+        champion(GOOD), VALIDATION, model(rows_of(2_000, 2)), FEATURES, experiment
+    )
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1"])
 def test_a_worse_model_is_stopped_and_a_better_one_is_not(metric: str) -> None:
-    """Whichever way the metric runs, unless it is tolerated; scores and difference are recorded."""
+    """Whichever way the metric runs, unless it is tolerated; scores and difference are
+    recorded.
+    """
     worse, better = worse_one(spec(metric=metric)), better_one(spec(metric=metric))
     assert not worse.gate.passed
     assert (worse.gate.outcome, worse.scores.rows) == ("FAIL", 1_000)
@@ -150,11 +167,16 @@ def test_a_worse_model_is_stopped_and_a_better_one_is_not(metric: str) -> None:
 
 @pytest.mark.slow
 def test_a_model_as_good_is_rarely_stopped_and_a_clearly_worse_one_mostly() -> None:
-    """By simulation, the truth known from 10,000 rows: few false stops, most true ones."""
+    """By simulation, the truth known from 10,000 rows: few false stops, most
+    true ones.
+    """
     false, true = [], []
     world = rows_of(10_000, 0)
     for seed in range(40):
-        current, validation = champion(rows_of(200, 2_000 + seed)), rows_of(1_000, 1_000 + seed)
+        current, validation = (
+            champion(rows_of(200, 2_000 + seed)),
+            rows_of(1_000, 1_000 + seed),
+        )
         for challenger in (model(rows_of(size, 3_000 + seed)) for size in (200, 20)):
             stopped = not compared(current, validation, challenger).gate.passed
             lost = -compared(current, world, challenger).scores.difference.estimate
@@ -169,28 +191,43 @@ def test_a_model_as_good_is_rarely_stopped_and_a_clearly_worse_one_mostly() -> N
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
 def test_a_champion_worse_than_chance_stops_the_run(metric: str) -> None:
-    """Yes and no are swapped in the new rows: what has learnt that is better, and not accepted."""
+    """Yes and no are swapped in the new rows: what has learnt that is better, and not
+    accepted.
+    """
     swapped = VALIDATION.assign(late=~VALIDATION["late"])
     challenger = model(rows_of(500, 2).assign(late=lambda rows: ~rows["late"]))
-    found = compared(champion(rows_of(500, 1)), swapped, challenger, FEATURES, spec(metric=metric))
+    found = compared(
+        champion(rows_of(500, 1)), swapped, challenger, FEATURES, spec(metric=metric)
+    )
     assert found.better
     assert (found.gate.outcome, found.scores.reversed.high < 0.3) == ("FAIL", True)
     (reason,) = reasons(spec_of(), BOARD, report_of(champions=[found]), Evidence())[:1]
-    assert (reason.code, "retire board v0001 --why" in reason.advice) == ("target_reversed", True)
+    assert (reason.code, "retire board v0001 --why" in reason.advice) == (
+        "target_reversed",
+        True,
+    )
 
 
-def test_numbers_and_classes_that_change_their_meaning_are_seen_and_drift_is_not() -> None:
-    """The sign of a number, or two of four classes swapped; not a level that has doubled."""
+def test_numbers_and_classes_that_change_their_meaning_are_seen_and_drift_is_not() -> (
+    None
+):
+    """The sign of a number, or two of four classes swapped; not a level that has
+    doubled.
+    """
     generator = np.random.default_rng(0)
     signal = generator.normal(size=400)
     number = SetPrediction(signal + generator.normal(size=400), signal, np.arange(400))
     codes = generator.integers(0, 4, 400)
     shares = np.eye(4)[codes] + generator.random((400, 4))
-    classes = SetPrediction(codes, shares / shares.sum(axis=1, keepdims=True), np.arange(400))
+    classes = SetPrediction(
+        codes, shares / shares.sum(axis=1, keepdims=True), np.arange(400)
+    )
 
     def reversed_by(metric: str, seen: SetPrediction, y: np.ndarray) -> bool:
         other = replace(seen, y=y)
-        return gates.compare(metric, other, other, (0.5, 0.5), 0.95).reversed is not None
+        return (
+            gates.compare(metric, other, other, (0.5, 0.5), 0.95).reversed is not None
+        )
 
     assert reversed_by("rmse", number, -number.y)
     assert reversed_by("log_loss", classes, np.array([1, 0, 2, 3])[codes])
@@ -202,8 +239,12 @@ def test_numbers_and_classes_that_change_their_meaning_are_seen_and_drift_is_not
     assert not gates.compare("pinball_0.9", high, other, (0.5, 0.5), 0.95).far_above
 
 
-def test_only_a_significantly_better_model_replaces_where_the_yaml_asks_for_it() -> None:
-    """`replace: if_better`: an equal one, and one that cannot be compared, leave the champion."""
+def test_only_a_significantly_better_model_replaces_where_the_yaml_asks_for_it() -> (
+    None
+):
+    """`replace: if_better`: an equal one, and one that cannot be compared, leave the
+    champion.
+    """
     strict = spec(not_worse_than_champion={"replace": "if_better"})
     equal = equal_one(strict)
     unknown = compared(champion(VALIDATION), VALIDATION, model(GOOD), FEATURES, strict)
@@ -215,8 +256,12 @@ def test_only_a_significantly_better_model_replaces_where_the_yaml_asks_for_it()
     assert "drop replace: if_better" in said.advice
 
 
-def test_only_a_significantly_better_version_is_the_best_from_then_on(place: UPath) -> None:
-    """One that passes as good leaves the best; one that cannot be compared any more is given up."""
+def test_only_a_significantly_better_version_is_the_best_from_then_on(
+    place: UPath,
+) -> None:
+    """One that passes as good leaves the best; one that cannot be compared any more is
+    given up.
+    """
     better, equal = better_one(), equal_one()
     best = replace(equal, version="v0000", role="best")
     gone = replace(best, scores=None, why_not_compared="a column is gone")
@@ -225,18 +270,27 @@ def test_only_a_significantly_better_version_is_the_best_from_then_on(place: UPa
     assert {case: gates.best_after(case) for case in cases} == cases
     registry = Registry(place, "flights")
     for number in range(2):
-        package = exported.package(fingerprint=f"{number}" * 64, champions=(equal,) * number)
+        package = exported.package(
+            fingerprint=f"{number}" * 64, champions=(equal,) * number
+        )
         registry.publish(package, lambda _: None)
     found = find_champions(registry)
-    assert [(one.version, one.role) for one in found] == [("v0002", "champion"), ("v0001", "best")]
+    assert [(one.version, one.role) for one in found] == [
+        ("v0002", "champion"),
+        ("v0001", "best"),
+    ]
     assert held_against(found, "e" * 64, Export()) == ["v0002", "v0001"]
     assert held_against(found, "1" * 64, Export()) == ["v0001"]
-    registry.approve(Approval("v0001", "ada", "2026-02-03T04:05:06+00:00", "a leak"), "retired")
+    registry.approve(
+        Approval("v0001", "ada", "2026-02-03T04:05:06+00:00", "a leak"), "retired"
+    )
     assert [one.version for one in find_champions(registry)] == ["v0002"]
 
 
 def test_a_champion_far_above_an_honest_model_may_have_leaked() -> None:
-    """It is said, with how to retire it; not of one that is better by a feature's worth."""
+    """It is said, with how to retire it; not of one that is better by a feature's
+    worth.
+    """
 
     def leaked(table: pd.DataFrame, strength: float) -> pd.DataFrame:
         luck = np.random.default_rng(len(table)).normal(size=len(table))
@@ -250,8 +304,14 @@ def test_a_champion_far_above_an_honest_model_may_have_leaked() -> None:
         report = report_of(champions=[worse], exported=seen_through(noise, seed=1))
         found = reasons(spec_of(), BOARD, report, Evidence())
         advice = [one.advice for one in found if one.code == "champion_may_have_leaked"]
-        refused = outcome(report, "", {"validation_report": "r.html"}, "linear").checks[0].refusal
-        said[strength, noise] = [one.partition("retire board")[2] for one in (*advice, refused.fix)]
+        refused = (
+            outcome(report, "", {"validation_report": "r.html"}, "linear")
+            .checks[0]
+            .refusal
+        )
+        said[strength, noise] = [
+            one.partition("retire board")[2] for one in (*advice, refused.fix)
+        ]
     assert said[0.5, 1.0] == said[0.5, 1e6] == [""]
     assert all(" v0001 --why TEXT" in one for of in (1.0, 1e6) for one in said[4.0, of])
     assert [len(said[4.0, of]) for of in (1.0, 1e6)] == [2, 2]
@@ -262,11 +322,15 @@ def test_rows_that_the_champion_has_seen_are_left_out() -> None:
     mixed = pd.concat([GOOD[:300], VALIDATION[:200]], ignore_index=True)
     found = compared(champion(GOOD), mixed, model(GOOD))
     assert (found.left_out, found.scores.rows) == (300, 200)
-    assert found.scores == compared(champion(GOOD), VALIDATION[:200], model(GOOD)).scores
+    assert (
+        found.scores == compared(champion(GOOD), VALIDATION[:200], model(GOOD)).scores
+    )
 
 
 def test_the_champion_is_judged_on_rows_as_its_own_schema_makes_them() -> None:
-    """A gap has the default of its schema, a column that is not delivered is added, and texts are read."""
+    """A gap has the default of its schema, a column that is not delivered is added, and
+    texts are read.
+    """
     rules = "{age: {default: 0.5}, income: {dtype: float64, coerce: true}, noise: {default: 0.25}}"
     known, fitted = champion(GOOD)
     del known.reading.raw_types["noise"]  # it was trained on a table without it
@@ -274,7 +338,9 @@ def test_the_champion_is_judged_on_rows_as_its_own_schema_makes_them() -> None:
     old = replace(known, schema=schema), fitted
     gone = VALIDATION.index % 3 == 0
     whole = VALIDATION.assign(age=VALIDATION["age"].mask(gone, 0.5), noise=0.25)
-    delivered = whole.assign(age=whole["age"].mask(gone), income=whole["income"].astype("str"))
+    delivered = whole.assign(
+        age=whole["age"].mask(gone), income=whole["income"].astype("str")
+    )
     found = compared(old, whole, model(GOOD), delivered=delivered.drop(columns="noise"))
     assert found.scores.difference.estimate == 0
 
@@ -285,12 +351,18 @@ def unreadable() -> Read:
 
 
 UNTOLD = {
-    "all rows seen": (lambda rows: champion(VALIDATION), "0 of the validation set's clusters"),
+    "all rows seen": (
+        lambda rows: champion(VALIDATION),
+        "0 of the validation set's clusters",
+    ),
     "no record": (
         lambda rows: (champion(rows)[0], FittedRows(("gone",), np.empty(0, np.uint64))),
         "may hold rows that the champion was fitted on",
     ),
-    "another target": (lambda rows: champion(rows, classes=("a", "b")), "other classes"),
+    "another target": (
+        lambda rows: champion(rows, classes=("a", "b")),
+        "other classes",
+    ),
     "other side": (lambda rows: champion(rows, positive_class=False), "other classes"),
     "a column is gone": (
         lambda rows: champion(rows.assign(gone=1.0), [*FEATURES, "gone"]),
@@ -306,14 +378,19 @@ def test_what_cannot_be_told_is_said_and_blocks_nothing(case: str) -> None:
     make, why = UNTOLD[case]
     truth = VALIDATION["late"].to_numpy().astype(int)
     challenger = SetPrediction(truth, np.full(1_000, 0.5), np.arange(1_000))
-    current, arguments = version(lambda: make(GOOD)), (challenger, 0.5, VALIDATION, (False, True))
+    current, arguments = (
+        version(lambda: make(GOOD)),
+        (challenger, 0.5, VALIDATION, (False, True)),
+    )
     gate = hold_against_champion(spec(), current, (), "f" * 64, *arguments).gate
     assert (gate.outcome, gate.passed) == ("INCONCLUSIVE", True)
     assert why in gate.rule
 
 
 def test_the_same_model_passes_without_a_comparison() -> None:
-    """A rerun that finds the champion again is not held against itself; the mean of more fits is."""
+    """A rerun that finds the champion again is not held against itself; the mean of
+    more fits is.
+    """
     nothing = SetPrediction(np.zeros(1), np.zeros(1), np.zeros(1))
     given = version(unreadable, "f" * 64), (), "f" * 64, nothing, 0.5, VALIDATION, None
     found = hold_against_champion(spec(), *given)
@@ -323,13 +400,18 @@ def test_the_same_model_passes_without_a_comparison() -> None:
 
 
 def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
-    """The champion's gate stands among the others, decides with them, and is explained."""
+    """The champion's gate stands among the others, decides with them, and is
+    explained.
+    """
     worse = worse_one()
     report = report_of(champions=[worse])
     assert not report.accepted
     assert report.failed_gates == (worse.gate,)
     text = render(build_document(report))
-    assert "not\\_worse\\_than\\_champion v0001" in text or "not_worse_than_champion v0001" in text
+    assert (
+        "not\\_worse\\_than\\_champion v0001" in text
+        or "not_worse_than_champion v0001" in text
+    )
     *_, row = challengers(report, seen_through(1, seed=1), "not computed")
     assert row.what.startswith("champion v0001 (0 rows that it was fitted or chosen on")
     assert row.difference == worse.scores.gain.estimate
@@ -363,11 +445,17 @@ def test_a_champion_comes_with_model_facts_and_rows(place: UPath) -> None:
 
 
 def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
-    """A preparation's function is trusted because the experiment names it, not the version."""
+    """A preparation's function is trusted because the experiment names it, not the
+    version.
+    """
     preparation = {**exported.make_spec().preparation.model_dump(exclude_unset=True)}
     preparation["function"] = "os:getcwd"
-    champion = published(place, exported.package(spec=exported.make_spec(preparation=preparation)))
-    with pytest.raises(InvalidModel, match="runs code that is not part of experiment-pipeline"):
+    champion = published(
+        place, exported.package(spec=exported.make_spec(preparation=preparation))
+    )
+    with pytest.raises(
+        InvalidModel, match="runs code that is not part of experiment-pipeline"
+    ):
         champion.read()
     assert champion.read(["os:getcwd"])[0].reading.preparation.function == "os:getcwd"
 
@@ -375,14 +463,18 @@ def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
 def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -> None:
     """Other libraries may change what an old model says, or break it."""
     package = exported.package()
-    other = replace(package, files={**package.files, "expected_predictions.json": b"{}"})
+    other = replace(
+        package, files={**package.files, "expected_predictions.json": b"{}"}
+    )
     with pytest.raises(InvalidModel, match="its files are damaged"):
         published(place, other).read()
     said = json.loads(package.files["expected_predictions.json"])
     said["predict_proba"][0] = [0.123, 0.877]
     wrong = json.dumps(said).encode()
     changed = exported.package(fingerprint="e" * 64)
-    changed = replace(changed, files={**changed.files, "expected_predictions.json": wrong})
+    changed = replace(
+        changed, files={**changed.files, "expected_predictions.json": wrong}
+    )
     with pytest.raises(InvalidModel, match="predictions here differ"):
         published(place, changed).read()
 
@@ -401,8 +493,12 @@ def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath) -> No
 
 
 @pytest.mark.parametrize("size", [37, 1_000])
-def test_it_predicts_in_parts_of_any_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison is that of all rows at once, also of a table that holds no cells itself."""
+def test_it_predicts_in_parts_of_any_size(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison is that of all rows at once, also of a table that holds no cells
+    itself.
+    """
     current, challenger = champion(GOOD), model(rows_of(2_000, 2))
     at_once = compared(current, VALIDATION, challenger)
     monkeypatch.setattr(gates, "SLICE_ROWS", size)

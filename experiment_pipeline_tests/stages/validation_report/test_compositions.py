@@ -1,4 +1,6 @@
-"""Settings together: whatever an experiment combines is searched, chosen, judged and can be stored."""
+"""Settings together: whatever an experiment combines is searched, chosen, judged and
+can be stored.
+"""
 
 from typing import Any
 
@@ -9,7 +11,11 @@ from sklearn.calibration import CalibratedClassifierCV
 
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.storage import persistence
-from experiment_pipeline_tests.stages.validation_report.checked import look_at, spec_of, table
+from experiment_pipeline_tests.stages.validation_report.checked import (
+    look_at,
+    spec_of,
+    table,
+)
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 WEIGHTED = {"sample_weight": "weight"}
@@ -22,13 +28,23 @@ BY_GROUP = {"split": {"by": "group", "column": "house"}}
 BY_TIME = {"split": {"by": "time", "column": "day"}}
 RISING = {"monotone": {"hour": "increasing"}}
 AVERAGED = {"seeds": {"fits": 2, "average": True}}
-BOOSTED = {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 7], "n_estimators": 10}}
+BOOSTED = {
+    "algorithm": "lightgbm",
+    "hyperparameters": {"num_leaves": [4, 7], "n_estimators": 10},
+}
 REWEIGHTED = {
     "algorithm": "lightgbm",
-    "hyperparameters": {"num_leaves": [4, 7], "n_estimators": 15, "scale_pos_weight": 3},
+    "hyperparameters": {
+        "num_leaves": [4, 7],
+        "n_estimators": 15,
+        "scale_pos_weight": 3,
+    },
 }
 CATBOOST = {"algorithm": "catboost", "hyperparameters": {"iterations": 8, "depth": 3}}
-XGBOOST = {"algorithm": "xgboost", "hyperparameters": {"n_estimators": 8, "max_depth": 3}}
+XGBOOST = {
+    "algorithm": "xgboost",
+    "hyperparameters": {"n_estimators": 8, "max_depth": 3},
+}
 FOREST = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 10}}
 LINEAR = {"algorithm": "linear"}
 
@@ -43,7 +59,8 @@ def awkward(task: str) -> pd.DataFrame:
     frame = table(task, 700)
     generator = np.random.default_rng(1)
     frame["name"] = pd.Series(
-        [f"street {n} of <b>" for n in generator.integers(0, 90, len(frame))], dtype="str"
+        [f"street {n} of <b>" for n in generator.integers(0, 90, len(frame))],
+        dtype="str",
     )
     frame["weight"] = generator.lognormal(size=len(frame))
     frame["house"] = generator.integers(0, 120, len(frame))
@@ -65,12 +82,18 @@ def awkward(task: str) -> pd.DataFrame:
         ("regression", [reading(CATBOOST, "target")], IN_TIME | WEIGHTED | RISING),
     ],
 )
-def test_settings_combine(task: str, search: list[dict[str, Any]], settings: dict[str, Any]):
-    """The report has every score, and the pipeline predicts the same once it was stored."""
+def test_settings_combine(
+    task: str, search: list[dict[str, Any]], settings: dict[str, Any]
+):
+    """The report has every score, and the pipeline predicts the same once it was
+    stored.
+    """
     more: dict[str, Any] = {"search": search, **settings}
     more |= {"positive_class": "yes & <b>"} if task == "binary" else {}
     used = {settings.get("split", {}).get("column"), settings.get("sample_weight")}
-    aside = {name: "not used here" for name in ("house", "day", "weight") if name not in used}
+    aside = {
+        name: "not used here" for name in ("house", "day", "weight") if name not in used
+    }
     frame, more = awkward(task), {"exclude": aside} | more
     found = look_at(frame, task, more)
     report, pipeline = found.check.report, found.check.pipeline
@@ -78,7 +101,9 @@ def test_settings_combine(task: str, search: list[dict[str, Any]], settings: dic
     assert report.scores[0].interval.low < report.scores[0].interval.high
     assert report.usage is not None
     assert found.page
-    rows = cut_rows(frame, spec_of(task, more), pipeline.feature_names_in_).validation.rows
+    rows = cut_rows(
+        frame, spec_of(task, more), pipeline.feature_names_in_
+    ).validation.rows
     loaded = persistence.from_bytes(persistence.to_bytes(pipeline))
     asked = "predict" if task == "regression" else "predict_proba"
     given = rows[list(pipeline.feature_names_in_)]
@@ -88,10 +113,21 @@ def test_settings_combine(task: str, search: list[dict[str, Any]], settings: dic
 
 
 def test_a_report_shows_probabilities_before_and_after() -> None:
-    """What would be exported is calibrated; the page says by what, and how far off it was before."""
-    small = {"num_leaves": 7, "n_estimators": 25, "scale_pos_weight": 6, "bagging_fraction": 0.7}
+    """What would be exported is calibrated; the page says by what, and how far off it
+    was before.
+    """
+    small = {
+        "num_leaves": 7,
+        "n_estimators": 25,
+        "scale_pos_weight": 6,
+        "bagging_fraction": 0.7,
+    }
     search = [{"algorithm": "lightgbm", "hyperparameters": small}]
-    more = {"search": search, "positive_class": "yes & <b>", "ensemble": "off"} | AVERAGED
+    more = {
+        "search": search,
+        "positive_class": "yes & <b>",
+        "ensemble": "off",
+    } | AVERAGED
     found = look_at(table("binary"), "binary", more)
     report = found.check.report
     assert report.calibrated_by == "sigmoid"
@@ -104,6 +140,9 @@ def test_a_report_shows_probabilities_before_and_after() -> None:
     (pair,) = model.calibrated_classifiers_
     assert len(pair.estimator.estimators_[0].estimators_) == 2
     told = render(found.document)
-    assert "A calibrator was applied (sigmoid), learnt from predictions of train rows" in told
+    assert (
+        "A calibrator was applied (sigmoid), learnt from predictions of train rows"
+        in told
+    )
     assert "before calibrating" in told
     assert "not calibrated" not in told

@@ -1,4 +1,6 @@
-"""An ensemble that was chosen: judged as it is exported, each member fitted again on its own."""
+"""An ensemble that was chosen: judged as it is exported, each member fitted again on
+its own.
+"""
 
 from typing import Any
 
@@ -12,12 +14,19 @@ from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept
 from experiment_pipeline_tests.stages.search.scenario import predicted, refit
-from experiment_pipeline_tests.stages.validation_report.checked import Searched, searched
+from experiment_pipeline_tests.stages.validation_report.checked import (
+    Searched,
+    searched,
+)
 
 SEARCH = [
     {
         "algorithm": "lightgbm",
-        "hyperparameters": {"num_leaves": [3, 4], "n_estimators": 20, "early_stopping_round": 0},
+        "hyperparameters": {
+            "num_leaves": [3, 4],
+            "n_estimators": 20,
+            "early_stopping_round": 0,
+        },
     },
     {"algorithm": "linear", "hyperparameters": {"C": [0.1]}},
 ]
@@ -30,7 +39,9 @@ def table(task: str, rows: int = 2_000) -> pd.DataFrame:
     frame["kind"] = pd.Series(generator.choice(["red", "blue"], rows), dtype="str")
     frame.loc[generator.random(rows) < 0.1, "a"] = np.nan
     line = frame[list("abcd")].fillna(0).sum(axis=1) / 2
-    score = line + 1.5 * (frame["e"].abs() > 0.7) * np.where(frame["kind"] == "red", 1, -1)
+    score = line + 1.5 * (frame["e"].abs() > 0.7) * np.where(
+        frame["kind"] == "red", 1, -1
+    )
     score += generator.normal(size=rows)
     frame = frame.rename_axis(index="row_number")
     if task == "regression":
@@ -48,7 +59,9 @@ def case_of(task: str, **more: Any) -> Searched:
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None:
-    """Each is fitted again on train and test with its own rounds; the importance is of the whole."""
+    """Each is fitted again on train and test with its own rounds; the importance is of
+    the whole.
+    """
     case = case_of(task, calibrate="off")
     assert case.board.chosen == ENSEMBLE
     check = case.judged()
@@ -61,30 +74,43 @@ def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None
     assert found == pytest.approx(expected, abs=1e-9)
     assert check.report.configuration == ENSEMBLE
     assert check.report.hyperparameters == {"members": case.board.ensemble.in_words}
-    assert {one.feature for one in check.report.usage.importance} == set(case.sets.features)
+    assert {one.feature for one in check.report.usage.importance} == set(
+        case.sets.features
+    )
     # The gap is of cross-fitted predictions: the score of the board.
     assert check.report.gap.test.estimate == pytest.approx(case.board.score.estimate)
 
 
 def test_probabilities_of_several_classes_are_calibrated() -> None:
-    """By cross-fitted predictions of the rows of the choice; what is exported is, and the report says so."""
+    """By cross-fitted predictions of the rows of the choice; what is exported is, and
+    the report says so.
+    """
     own, plain = case_of("multiclass"), case_of("multiclass", calibrate="off")
     assert (own.board.score, plain.chosen.calibrators) == (plain.board.score, ())
     assert len(own.chosen.calibrators) == len(own.board.ensemble.members)
-    assert own.chosen.predicted(own.sets).score("log_loss") < 0.98 * own.board.score.estimate
+    assert (
+        own.chosen.predicted(own.sets).score("log_loss")
+        < 0.98 * own.board.score.estimate
+    )
     mended, raw = own.judged(), plain.judged()
-    better, worse = (one.report.score("log_loss").interval.estimate for one in (mended, raw))
+    better, worse = (
+        one.report.score("log_loss").interval.estimate for one in (mended, raw)
+    )
     assert better < 0.98 * worse
     assert any("are calibrated on the test set" in note for note in mended.report.notes)
     stored = persistence.from_bytes(persistence.to_bytes(mended.pipeline))
     found = predicted(stored, own.sets, own.validation)
     assert np.array_equal(found, predicted(mended.pipeline, own.sets, own.validation))
     for more in ({"calibrate": "sigmoid"}, {"search": [{"algorithm": "dummy"}]}):
-        assert case_of("multiclass", **more).chosen.calibrators == (), "no baseline, none twice"
+        assert case_of("multiclass", **more).chosen.calibrators == (), (
+            "no baseline, none twice"
+        )
 
 
 def test_a_choice_is_what_the_store_holds_of_it() -> None:
-    """Its numbers are the sums of its row, and its fit of the search predicts the weighted mean."""
+    """Its numbers are the sums of its row, and its fit of the search predicts the
+    weighted mean.
+    """
     case = case_of("binary")
     row = case.board.rows.set_index("key").loc[ENSEMBLE]
     for result in (case.chosen.result, chosen_result(case.board, Kept(case.trained))):

@@ -23,24 +23,34 @@ def test_looks_are_kept_with_time_rows_and_model(place: UPath) -> None:
     """Every look is there, oldest first, also a second one with the same model."""
     ledger = Ledger(place, "flights")
     assert ledger.looks.notes() == {}
-    looks = [ledger.record_look(ROWS, model, TABLE) for model in (*MODELS[:2], MODELS[0])]
+    looks = [
+        ledger.record_look(ROWS, model, TABLE) for model in (*MODELS[:2], MODELS[0])
+    ]
     assert list(ledger.looks.notes().values()) == looks
     age = datetime.now(UTC) - datetime.fromisoformat(looks[0].at)
     assert timedelta() <= age < timedelta(minutes=1)
     # A file's name tells when, which rows and which model.
     at, rows, model, _ = list_names(ledger.folder)[0].removesuffix(".json").split("-")
-    assert datetime.strptime(at, "%Y%m%dT%H%M%S.%f%z") == datetime.fromisoformat(looks[0].at)
+    assert datetime.strptime(at, "%Y%m%dT%H%M%S.%f%z") == datetime.fromisoformat(
+        looks[0].at
+    )
     assert (rows, model) == (ROWS[:12], MODELS[0][:12])
     # The rows are kept once.
     assert len(list_names(place / "flights" / "validation_rows")) == 1
 
 
-def test_another_column_or_one_more_row_does_not_reset_the_count(tmp_path: Path) -> None:
-    """Looks count by the overlap of their rows; a model that looks again counts once."""
+def test_another_column_or_one_more_row_does_not_reset_the_count(
+    tmp_path: Path,
+) -> None:
+    """Looks count by the overlap of their rows; a model that looks again
+    counts once.
+    """
     ledger = Ledger(UPath(tmp_path), "flights")
     for model in (MODELS[0], MODELS[0], MODELS[1]):
         ledger.record_look(ROWS, model, TABLE)
-    counted = [ledger.earlier_looks(ROWS, one, TABLE, tell=print).models for one in MODELS]
+    counted = [
+        ledger.earlier_looks(ROWS, one, TABLE, tell=print).models for one in MODELS
+    ]
     assert counted == [1, 1, 2]
     Ledger(UPath(tmp_path), "another").record_look(ROWS, MODELS[0], TABLE)
 
@@ -53,8 +63,12 @@ def test_another_column_or_one_more_row_does_not_reset_the_count(tmp_path: Path)
     assert looks(TABLE + 1_000) == (0, 0.0)
 
 
-def test_the_gates_pay_for_looks_and_new_rows_bring_the_level_back(tmp_path: Path) -> None:
-    """The first look is at 95 %, look k errs in 5 %/k²; half as many rows in common count half."""
+def test_the_gates_pay_for_looks_and_new_rows_bring_the_level_back(
+    tmp_path: Path,
+) -> None:
+    """The first look is at 95 %, look k errs in 5 %/k²; half as many rows in common
+    count half.
+    """
     ledger = Ledger(UPath(tmp_path), "flights")
 
     def level(rows: pd.DataFrame) -> float:
@@ -64,7 +78,9 @@ def test_the_gates_pay_for_looks_and_new_rows_bring_the_level_back(tmp_path: Pat
     for model in MODELS:
         ledger.record_look(ROWS, model, TABLE)
     assert level(TABLE) == pytest.approx(1 - 0.05 / 4**2)
-    assert level(pd.concat([TABLE, TABLE + 1_000])) == pytest.approx(1 - 0.05 / 2.5**2, abs=0.001)
+    assert level(pd.concat([TABLE, TABLE + 1_000])) == pytest.approx(
+        1 - 0.05 / 2.5**2, abs=0.001
+    )
     assert level(TABLE + 1_000) == LEVEL
 
 
@@ -88,7 +104,9 @@ def test_looks_of_many_runs_at_once_are_all_kept(place: UPath) -> None:
 
 @pytest.mark.parametrize("damaged", ["validation_looks", "validation_rows"])
 def test_a_look_that_is_damaged_is_told_and_counts(place: UPath, damaged: str) -> None:
-    """Rows that cannot be recognised any more are taken for these: not one look less."""
+    """Rows that cannot be recognised any more are taken for these: not one
+    look less.
+    """
     ledger, told = Ledger(place, "flights"), []
     ledger.record_look(ROWS, MODELS[0], TABLE)
     folder = place / "flights" / damaged

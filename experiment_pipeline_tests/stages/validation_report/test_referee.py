@@ -15,12 +15,20 @@ from experiment_pipeline.reporting.run_record import EvidenceRow
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.results import Predictions, TrainedModel
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
-from experiment_pipeline.stages.validation_report.referee import challengers, robustness, unknowns
+from experiment_pipeline.stages.validation_report.referee import (
+    challengers,
+    robustness,
+    unknowns,
+)
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, spec_of
-from experiment_pipeline_tests.stages.validation_report.checked import SEARCH, look_at, table
+from experiment_pipeline_tests.stages.validation_report.checked import (
+    SEARCH,
+    look_at,
+    table,
+)
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     report_of,
     seen_through,
@@ -37,15 +45,21 @@ ROWS = pd.DataFrame(
 Y = (ROWS["x"] > 0).to_numpy().astype(int)
 
 
-def shaken(predict: Callable[[pd.DataFrame], np.ndarray], most: int = 9) -> list[EvidenceRow]:
+def shaken(
+    predict: Callable[[pd.DataFrame], np.ndarray], most: int = 9
+) -> list[EvidenceRow]:
     """What is found of a model of the rows, judged by log loss."""
     plain = SetPrediction(Y, predict(ROWS), np.arange(len(Y)))
-    return list(robustness(predict, ROWS, ROWS, plain, "log_loss", 0.5, list(ROWS), most))
+    return list(
+        robustness(predict, ROWS, ROWS, plain, "log_loss", 0.5, list(ROWS), most)
+    )
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1"])
 def test_challengers_are_paired_with_the_exported_model(metric: str) -> None:
-    """Each has its score, at its own threshold, and the difference with an interval around it."""
+    """Each has its score, at its own threshold, and the difference with an interval
+    around it.
+    """
     exported, linear = seen_through(0.5, seed=1), seen_through(2, seed=1)
     report = report_of(spec_of(metric=metric), exported=exported)
     baseline, other = challengers(report, exported, ("linear__C=1", linear, 0.2))
@@ -57,16 +71,23 @@ def test_challengers_are_paired_with_the_exported_model(metric: str) -> None:
 
 
 def test_the_linear_model_is_fitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the rows of the exported one, also where halving has scored it on few test rows."""
+    """On the rows of the exported one, also where halving has scored it on few test
+    rows.
+    """
     whole = ChosenModel.of
 
     def stopped(*given: Any) -> ChosenModel:
         chosen = whole(*given)
-        return replace(chosen, linear=replace(chosen.linear, on_test=chosen.linear.on_test[:9]))
+        return replace(
+            chosen, linear=replace(chosen.linear, on_test=chosen.linear.on_test[:9])
+        )
 
     monkeypatch.setattr(ChosenModel, "of", stopped)
     x = np.random.default_rng(1).normal(size=1_200)
-    y, numbers = np.where(abs(x) > 0.7, "yes", "no"), pd.RangeIndex(1_200, name="row_number")
+    y, numbers = (
+        np.where(abs(x) > 0.7, "yes", "no"),
+        pd.RangeIndex(1_200, name="row_number"),
+    )
     frame = pd.DataFrame({"x": x, "y": y}, numbers)
     report = look_at(frame, "binary", {"ensemble": "off"}).check.report
     _, linear, *_ = report.evidence
@@ -76,41 +97,69 @@ def test_the_linear_model_is_fitted_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_takes_too_long_is_not_computed_and_says_so() -> None:
-    """Without time nothing is fitted again, which a note says; scores and gates are there."""
+    """Without time nothing is fitted again, which a note says; scores and gates are
+    there.
+    """
     frame = table("regression", 600)
     found = look_at(frame, "regression", {"search": SEARCH[::-1]}, seconds_left=0.0)
     report, text = found.check.report, render(found.document)
-    assert (report.usage, report.segments or None, bool(report.gates)) == (None, None, True)
+    assert (report.usage, report.segments or None, bool(report.gates)) == (
+        None,
+        None,
+        True,
+    )
     assert any("the budget of seconds was spent" in note for note in report.notes)
     again = ValidationReport.from_json(report.to_json())
     assert [row.what for row in again.evidence] == [row.what for row in report.evidence]
     assert "4 less important features: not computed" in text
-    assert "fitting it again would take too long" in text or report.configuration == "linear"
+    assert (
+        "fitting it again would take too long" in text
+        or report.configuration == "linear"
+    )
 
 
-@pytest.mark.parametrize(("second", "expected"), [("linear_regression.Mine", "2"), ("linear", "1")])
-def test_the_best_linear_model_is_the_first_of_the_board(second: str, expected: str) -> None:
-    """Also where halving stopped it: those stand last, without a rank; failed ones have no score."""
+@pytest.mark.parametrize(
+    ("second", "expected"), [("linear_regression.Mine", "2"), ("linear", "1")]
+)
+def test_the_best_linear_model_is_the_first_of_the_board(
+    second: str, expected: str
+) -> None:
+    """Also where halving stopped it: those stand last, without a rank; failed ones have
+    no score.
+    """
     named = {"algorithm": ["lightgbm", second, "sklearn.linear_model.Ridge", "linear"]}
-    named |= {"test_score": [0.8, 0.7, 0.6, math.nan], "fingerprint": [f"f-{k}" for k in range(4)]}
-    board: Any = SimpleNamespace(rows=pd.DataFrame(named), chosen_ensemble=None, fingerprint="f-0")
-    fits = {k: TrainedModel(model_result(k, 0.7), b"", Predictions(Y, Y)) for k in "0123"}
+    named |= {
+        "test_score": [0.8, 0.7, 0.6, math.nan],
+        "fingerprint": [f"f-{k}" for k in range(4)],
+    }
+    board: Any = SimpleNamespace(
+        rows=pd.DataFrame(named), chosen_ensemble=None, fingerprint="f-0"
+    )
+    fits = {
+        k: TrainedModel(model_result(k, 0.7), b"", Predictions(Y, Y)) for k in "0123"
+    }
     assert ChosenModel.of(board, Kept(fits), Y, Y).linear.result.key == expected
 
 
 def test_the_largest_losses_of_changed_features_come_first() -> None:
-    """A feature that the model does not use changes nothing; one that it uses costs what it costs."""
+    """A feature that the model does not use changes nothing; one that it uses costs
+    what it costs.
+    """
     found = shaken(lambda rows: 1 / (1 + np.exp(-3 * rows["x"].fillna(0).to_numpy())))
     losses = {row.what: row.difference for row in found}
     assert [*losses.values()] == sorted(losses.values(), reverse=True)
     assert all(one.startswith("x: ") for one in [*losses][:4])
     assert all(row.difference > row.low > 0 for row in found[:4])
     assert {*losses.values()} == {*[*losses.values()][:4], 0.0}
-    assert min(r.score for r in found if r.what == "x: missing") == pytest.approx(math.log(2))
+    assert min(r.score for r in found if r.what == "x: missing") == pytest.approx(
+        math.log(2)
+    )
 
 
 def test_changed_columns_keep_their_types_and_code_that_raises_is_a_finding() -> None:
-    """A model sees whole numbers and texts as such; the change that it cannot take is named first."""
+    """A model sees whole numbers and texts as such; the change that it cannot take is
+    named first.
+    """
 
     def predict(rows: pd.DataFrame) -> np.ndarray:
         assert (rows.dtypes == ROWS.dtypes).all()
@@ -120,7 +169,9 @@ def test_changed_columns_keep_their_types_and_code_that_raises_is_a_finding() ->
 
     first, *others = shaken(predict)
     assert first.what == "text: missing: predicting raises ZeroDivisionError"
-    assert {"whole: missing", "text: a category never seen"} <= {row.what for row in others}
+    assert {"whole: missing", "text: a category never seen"} <= {
+        row.what for row in others
+    }
     assert shaken(predict, most=1)[-1].what == "3 less important features: not computed"
 
 
@@ -133,8 +184,16 @@ BY_TIME, BY_GROUP = ({"split": {"by": by, "column": "day"}} for by in ("time", "
         ({}, "The split is not by time", "the last validation row"),
         (BY_TIME, "Changes after 7, the last validation row", "sensitivity"),
         (BY_GROUP, "beyond new values of day", "No id column is declared"),
-        ({"looks": 3}, "4 models were scored on these validation rows", "groups by another"),
-        ({"clusters": 5}, "The accuracy of the intervals is not known: the validation", "looked"),
+        (
+            {"looks": 3},
+            "4 models were scored on these validation rows",
+            "groups by another",
+        ),
+        (
+            {"clusters": 5},
+            "The accuracy of the intervals is not known: the validation",
+            "looked",
+        ),
     ],
 )
 def test_a_sentence_on_what_is_not_known_stands_where_it_applies(
@@ -142,7 +201,11 @@ def test_a_sentence_on_what_is_not_known_stands_where_it_applies(
 ) -> None:
     """It is derived from settings and results of this run."""
     given = {"looks": 0, "clusters": 1_500, **changes}
-    looks, clusters, seen = given.pop("looks"), given.pop("clusters"), seen_through(1, seed=1)
+    looks, clusters, seen = (
+        given.pop("looks"),
+        given.pop("clusters"),
+        seen_through(1, seed=1),
+    )
     exported = SetPrediction(seen.y, seen.prediction, np.arange(1_500) % clusters)
     spec, earlier = spec_of(**given), EarlierLooks(looks, 0.5)
     report = report_of(spec, exported=exported, segments=None, earlier_looks=earlier)

@@ -23,7 +23,9 @@ def lose_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lost_database_is_made_again_row_by_row(tmp_path, monkeypatch) -> None:
-    """Every run that was archived is there again with all its rows, whatever was reindexed before."""
+    """Every run that was archived is there again with all its rows, whatever was
+    reindexed before.
+    """
     root = location(str(tmp_path / "artifacts"))
     for run_id in write_history():
         archive(RunRecord("flight_delay", run_id), root)
@@ -33,8 +35,12 @@ def test_a_lost_database_is_made_again_row_by_row(tmp_path, monkeypatch) -> None
     assert everything() == before
 
 
-def test_the_command_says_what_came_back_and_what_was_passed_over(tmp_path, monkeypatch) -> None:
-    """Runs are counted, a damaged file is named, the database is named without its password."""
+def test_the_command_says_what_came_back_and_what_was_passed_over(
+    tmp_path, monkeypatch
+) -> None:
+    """Runs are counted, a damaged file is named, the database is named without its
+    password.
+    """
     root = location(str(tmp_path / "artifacts"))
     assert reindex(root, print) == 0
     ids = write_history()
@@ -58,7 +64,9 @@ def test_the_command_tells_where_the_database_is_and_what_is_in_it() -> None:
     done = command("database")
     assert done.exit_code == 0, done.output
     where, version, _, page = done.output.split("\n", 3)
-    assert where.startswith("database sqlite" if "sqlite" in where else "database postgresql")
+    assert where.startswith(
+        "database sqlite" if "sqlite" in where else "database postgresql"
+    )
     assert (":***@" in where) == ("postgresql" in where)
     assert version == f"version  {HEAD}"
     assert page == documentation()

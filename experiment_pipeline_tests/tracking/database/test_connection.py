@@ -12,7 +12,11 @@ from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.tracking.database import connection
 from experiment_pipeline.tracking.database.archive import archive
-from experiment_pipeline.tracking.database.connection import VARIABLE, database, database_url
+from experiment_pipeline.tracking.database.connection import (
+    VARIABLE,
+    database,
+    database_url,
+)
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 from experiment_pipeline_tests.command_line import command
@@ -24,18 +28,27 @@ def test_no_setting_means_a_file_beside_dagsters_own(tmp_path, monkeypatch) -> N
     """Without any set-up the database is a SQLite file in Dagster's home."""
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    assert database_url().database == str(tmp_path / "home" / "experiment_pipeline.sqlite")
+    assert database_url().database == str(
+        tmp_path / "home" / "experiment_pipeline.sqlite"
+    )
     monkeypatch.delenv("DAGSTER_HOME")
     monkeypatch.chdir(tmp_path)
-    assert database_url().database == str(tmp_path / ".dagster_home/experiment_pipeline.sqlite")
-    # Plain PostgreSQL means the driver that Dagster brings, whatever SQLAlchemy would take.
+    assert database_url().database == str(
+        tmp_path / ".dagster_home/experiment_pipeline.sqlite"
+    )
+    # Plain PostgreSQL means the driver that Dagster brings, whatever SQLAlchemy would
+    # take.
     monkeypatch.setenv(VARIABLE, "postgresql://me:secret@host/name")
     assert database_url().drivername == "postgresql+psycopg2"
 
 
 @pytest.mark.usefixtures("each_database")
-def test_a_new_database_has_the_declared_tables_and_views_each_column_documented() -> None:
-    """What is there is what the rows declare, and PostgreSQL tells the comment of each column."""
+def test_a_new_database_has_the_declared_tables_and_views_each_column_documented() -> (
+    None
+):
+    """What is there is what the rows declare, and PostgreSQL tells the comment of each
+    column.
+    """
     declared = {**METADATA.tables, **{name: view.table for name, view in VIEWS.items()}}
     with database().connect() as connected:
         found = sa.inspect(connected)
@@ -44,17 +57,26 @@ def test_a_new_database_has_the_declared_tables_and_views_each_column_documented
             assert [*told] == table.c.keys()
             if found.dialect.name == "postgresql":
                 assert told == {column.name: column.comment for column in table.columns}
-                assert name in VIEWS or found.get_table_comment(name)["text"] == table.comment
-    silent = [str(c) for table in declared.values() for c in table.columns if not c.comment]
+                assert (
+                    name in VIEWS
+                    or found.get_table_comment(name)["text"] == table.comment
+                )
+    silent = [
+        str(c) for table in declared.values() for c in table.columns if not c.comment
+    ]
     assert silent == []
 
 
 def test_a_kill_between_two_tables_is_made_good(tmp_path: Path) -> None:
-    """Tables without their version are those of a process that was killed: the next one makes all."""
+    """Tables without their version are those of a process that was killed: the next one
+    makes all.
+    """
     url = sa.make_url(f"sqlite:///{tmp_path}/half.sqlite")
     with sa.create_engine(url).begin() as connected:
         METADATA.tables["runs"].create(connected)
-        connected.execute(sa.text("CREATE VIEW experiments AS SELECT experiment FROM runs"))
+        connected.execute(
+            sa.text("CREATE VIEW experiments AS SELECT experiment FROM runs")
+        )
     assert connection.version_of(connection.opened(url)) == connection.HEAD
 
 
@@ -79,7 +101,9 @@ def test_a_kill_between_two_tables_is_made_good(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_opened_is_told(url: str, rule: str, monkeypatch) -> None:
-    """The error names the database without its password, what is wrong, and what to do."""
+    """The error names the database without its password, what is wrong, and
+    what to do.
+    """
     monkeypatch.setenv(VARIABLE, url)
     with pytest.raises(DatabaseUnavailable) as raised:
         database()
@@ -88,13 +112,19 @@ def test_what_cannot_be_opened_is_told(url: str, rule: str, monkeypatch) -> None
     assert VARIABLE in str(raised.value) or "pip install" in raised.value.fix
 
 
-def test_a_damaged_database_is_told_and_the_way_to_a_new_one(storage, metadata_database) -> None:
+def test_a_damaged_database_is_told_and_the_way_to_a_new_one(
+    storage, metadata_database
+) -> None:
     """Whatever is asked, bytes that are no database are an error in words."""
     RunRecord("e", "r").record([RunFacts(status="accepted", started_at=FIRST_DAY)])
     archive(RunRecord("e", "r"), location(str(storage)))
     database().dispose()
     half = metadata_database.read_bytes()[:5000] + b"\xff" * 20_000
-    for damaged, name in ((half, "runs"), (b"none" * 999, "runs"), (b"none" * 999, "reindex")):
+    for damaged, name in (
+        (half, "runs"),
+        (b"none" * 999, "runs"),
+        (b"none" * 999, "reindex"),
+    ):
         metadata_database.write_bytes(damaged)
         connection.opened.cache_clear()
         found = command(name)
@@ -102,24 +132,32 @@ def test_a_damaged_database_is_told_and_the_way_to_a_new_one(storage, metadata_d
         assert "Move the file away" in found.output
 
 
-def test_a_read_only_database_is_refused_at_the_first_write(metadata_database: Path, monkeypatch):
+def test_a_read_only_database_is_refused_at_the_first_write(
+    metadata_database: Path, monkeypatch
+):
     """A run stops with a clear error; what was asked before is answered."""
     monkeypatch.chdir(metadata_database.parent)
     monkeypatch.setenv(VARIABLE, f"sqlite:///file:{metadata_database}?mode=ro&uri=true")
     run = RunRecord("e", "r")
     assert run.facts() is None
-    with pytest.raises(DatabaseUnavailable, match="attempt to write a readonly database"):
+    with pytest.raises(
+        DatabaseUnavailable, match="attempt to write a readonly database"
+    ):
         run.record([RunFacts(status="running")])
     assert not Path("file:").exists(), "a URI is no folder"
 
 
 def test_a_database_of_a_newer_package_is_left_alone() -> None:
-    """A package does not write to tables that it does not know; the error says the way on."""
+    """A package does not write to tables that it does not know; the error says the way
+    on.
+    """
     engine = database()
     with engine.begin() as connected:
         connected.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     connection.opened.cache_clear()
-    with pytest.raises(DatabaseUnavailable, match="newer experiment-pipeline") as raised:
+    with pytest.raises(
+        DatabaseUnavailable, match="newer experiment-pipeline"
+    ) as raised:
         database()
     assert "experiment-pipeline reindex" in raised.value.fix
 
@@ -135,9 +173,15 @@ raise SystemExit(any(one.exitcode for one in forked))
 """
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def test_processes_that_write_to_a_new_database_at_once_can(kind, request, tmp_path, monkeypatch):
-    """Of four at once one makes the tables; runs share files and a version, and no row is lost."""
+@pytest.mark.parametrize(
+    "kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
+def test_processes_that_write_to_a_new_database_at_once_can(
+    kind, request, tmp_path, monkeypatch
+):
+    """Of four at once one makes the tables; runs share files and a version, and no row
+    is lost.
+    """
     if kind == "sqlite":
         monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/new.sqlite")
     else:
@@ -145,5 +189,7 @@ def test_processes_that_write_to_a_new_database_at_once_can(kind, request, tmp_p
     subprocess.run([sys.executable, "-c", WRITERS], check=True, timeout=120)
     found = everything()
     assert {row["status"] for row in found["runs"]} == {"accepted"}
-    rows = [len(found[table]) for table in ("runs", "configurations", "files", "versions")]
+    rows = [
+        len(found[table]) for table in ("runs", "configurations", "files", "versions")
+    ]
     assert rows == [16, 16 * 3, 2, 1]

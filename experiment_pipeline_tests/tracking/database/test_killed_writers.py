@@ -12,14 +12,27 @@ import sqlalchemy as sa
 
 from experiment_pipeline.reporting.run_record import FileRow, RecordRow, RunFacts
 from experiment_pipeline.tracking.database.connection import database, opened
-from experiment_pipeline.tracking.database.recording import RunRecord, begin, end, mark_killed
+from experiment_pipeline.tracking.database.recording import (
+    RunRecord,
+    begin,
+    end,
+    mark_killed,
+)
 from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import run_rows, version_row
 
 pytestmark = pytest.mark.usefixtures("each_database")
 RUN = RunRecord("flight_delay", "r")
 # What depends on the clock and the process.
-_PASSING = {"started_at", "ended_at", "seen_at", "process", "cost", "cpu_seconds", "wall_seconds"}
+_PASSING = {
+    "started_at",
+    "ended_at",
+    "seen_at",
+    "process",
+    "cost",
+    "cpu_seconds",
+    "wall_seconds",
+}
 _PASSING |= {"peak_memory_bytes"}
 
 
@@ -30,7 +43,11 @@ def stages() -> list[tuple[str, list[RecordRow]]]:
     first = [replace(r, status=None) if isinstance(r, RunFacts) else r for r in first]
     others = [row for row in rows if not isinstance(row, FileRow | RunFacts)]
     last = [*others[7:], version_row("v0004")]
-    return [("raw_data", first), ("trained_model", others[:7]), ("exported_model", last)]
+    return [
+        ("raw_data", first),
+        ("trained_model", others[:7]),
+        ("exported_model", last),
+    ]
 
 
 def write(run: RunRecord) -> None:
@@ -51,7 +68,9 @@ def lasting() -> dict[str, list[dict[str, object]]]:
 
 
 def write_until(environment: dict[str, str], statement: int) -> None:
-    """In a process of its own: write to this test's database, and be killed before a statement."""
+    """In a process of its own: write to this test's database, and be killed before a
+    statement.
+    """
     os.environ.update(environment)
     opened.cache_clear()
     left = statement
@@ -80,14 +99,20 @@ def processes() -> ForkServerContext:
     return context
 
 
-def test_a_writer_may_be_killed_between_statements(processes: ForkServerContext) -> None:
-    """The run is there as running or not at all; it is told to be killed, and made right again."""
+def test_a_writer_may_be_killed_between_statements(
+    processes: ForkServerContext,
+) -> None:
+    """The run is there as running or not at all; it is told to be killed, and made
+    right again.
+    """
     write(RUN)
     whole = lasting()
     _forget_everything()
     killed = 0
     for statement in itertools.count(step=5):
-        process = processes.Process(target=write_until, args=(dict(os.environ), statement))
+        process = processes.Process(
+            target=write_until, args=(dict(os.environ), statement)
+        )
         process.start()
         process.join(60)
         if process.exitcode == 0:

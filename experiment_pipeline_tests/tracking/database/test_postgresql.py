@@ -1,4 +1,6 @@
-"""The metadata database on a real PostgreSQL: Dagster beside it, a server that goes and comes."""
+"""The metadata database on a real PostgreSQL: Dagster beside it, a server that goes and
+comes.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +11,12 @@ import sqlalchemy as sa
 from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking.database import connection
-from experiment_pipeline.tracking.database.connection import SCHEMA, VARIABLE, database, opened
+from experiment_pipeline.tracking.database.connection import (
+    SCHEMA,
+    VARIABLE,
+    database,
+    opened,
+)
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import METADATA
 from experiment_pipeline_tests.postgres_server import PostgresServer
@@ -31,8 +38,12 @@ def server_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServe
         yield server
 
 
-def test_tables_of_dagster_in_the_same_database_are_left_alone(postgres, postgres_database) -> None:
-    """Dagster, too, has a table `runs` and one of alembic: ours are in a schema of their own."""
+def test_tables_of_dagster_in_the_same_database_are_left_alone(
+    postgres, postgres_database
+) -> None:
+    """Dagster, too, has a table `runs` and one of alembic: ours are in a schema of
+    their own.
+    """
     postgres.execute(
         postgres_database,
         "CREATE TABLE runs (id int)",
@@ -42,14 +53,19 @@ def test_tables_of_dagster_in_the_same_database_are_left_alone(postgres, postgre
     RunRecord("e", "r").record([RunFacts(status="running")])
     with database().connect() as connected:
         found = sa.inspect(connected)
-        assert set(found.get_table_names(SCHEMA)) == {*METADATA.tables, "alembic_version"}
+        assert set(found.get_table_names(SCHEMA)) == {
+            *METADATA.tables,
+            "alembic_version",
+        }
         assert set(found.get_table_names("public")) == {"runs", "alembic_version"}
-        assert connected.scalar(sa.text("SELECT version_num FROM public.alembic_version")) == (
-            "7e2f3204cf8e"
-        )
+        assert connected.scalar(
+            sa.text("SELECT version_num FROM public.alembic_version")
+        ) == ("7e2f3204cf8e")
 
 
-def test_a_user_without_rights_gets_the_servers_words(postgres, postgres_database, monkeypatch):
+def test_a_user_without_rights_gets_the_servers_words(
+    postgres, postgres_database, monkeypatch
+):
     """The error says which right, or password, is wrong, and shows no password."""
     user = f"stranger_{postgres_database}"
     postgres.execute(postgres_database, f"CREATE ROLE {user} LOGIN PASSWORD 'reads'")
@@ -63,8 +79,12 @@ def test_a_user_without_rights_gets_the_servers_words(postgres, postgres_databas
         assert password not in str(raised.value)
 
 
-def test_a_write_waits_for_a_server_that_restarts(server_of_its_own: PostgresServer) -> None:
-    """What a stage found out after an hour is not lost to a restart, before a write or during it."""
+def test_a_write_waits_for_a_server_that_restarts(
+    server_of_its_own: PostgresServer,
+) -> None:
+    """What a stage found out after an hour is not lost to a restart, before a write or
+    during it.
+    """
     RunRecord("e", "before").record([RunFacts(status="running")])
     server_of_its_own.kill()
     server_of_its_own.start()
@@ -76,8 +96,12 @@ def test_a_write_waits_for_a_server_that_restarts(server_of_its_own: PostgresSer
     assert status("during") == "running"
 
 
-def test_a_server_that_stays_away_is_reported(server_of_its_own: PostgresServer, monkeypatch):
-    """After some seconds of waiting, and at once where the database was not open yet."""
+def test_a_server_that_stays_away_is_reported(
+    server_of_its_own: PostgresServer, monkeypatch
+):
+    """After some seconds of waiting, and at once where the database was not
+    open yet.
+    """
     monkeypatch.setattr(connection, "_PAUSES", (0.01, 0.01))
     RunRecord("e", "r").record([RunFacts(status="running")])
     server_of_its_own.kill()

@@ -30,14 +30,20 @@ def declared() -> list[RunFacts]:
 
 @pytest.mark.usefixtures("storage")
 def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
-    """What was declared is kept, the stages' costs add up, the start stays the first stage's."""
+    """What was declared is kept, the stages' costs add up, the start stays the first
+    stage's.
+    """
     with recordings.recorded(RUN, "raw_data", declared, print):
         during = facts()
         time.sleep(0.02)
     with recordings.recorded(RUN, "leaderboard", declared, print):
         pass
     after = facts()
-    assert (during.status, during.stage, during.metric) == ("running", "raw_data", "rmse")
+    assert (during.status, during.stage, during.metric) == (
+        "running",
+        "raw_data",
+        "rmse",
+    )
     assert (after.status, after.stage) == ("running", "leaderboard")
     assert after.started_at == during.started_at
     assert after.wall_seconds is not None
@@ -54,9 +60,16 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
         (KeyboardInterrupt(), "killed", "cancelled"),
     ],
 )
-def test_the_error_that_ends_a_run_is_kept(error: BaseException, status: str, said: str) -> None:
-    """What went wrong and what to do is in the row; the error itself goes on its way."""
-    with pytest.raises(type(error)), recordings.recorded(RUN, "raw_data", declared, print):
+def test_the_error_that_ends_a_run_is_kept(
+    error: BaseException, status: str, said: str
+) -> None:
+    """What went wrong and what to do is in the row; the error itself goes on
+    its way.
+    """
+    with (
+        pytest.raises(type(error)),
+        recordings.recorded(RUN, "raw_data", declared, print),
+    ):
         raise error
     found = facts()
     assert (found.status, found.error_type) == (status, type(error).__name__)
@@ -68,7 +81,10 @@ def test_the_error_that_ends_a_run_is_kept(error: BaseException, status: str, sa
 @pytest.mark.usefixtures("storage")
 def test_a_run_that_goes_on_has_no_old_error() -> None:
     """A retry under the same id begins clean."""
-    with pytest.raises(DataError), recordings.recorded(RUN, "raw_data", declared, print):
+    with (
+        pytest.raises(DataError),
+        recordings.recorded(RUN, "raw_data", declared, print),
+    ):
         raise DataError("x", "is bad", "Mend it.")
     with recordings.recorded(RUN, "raw_data", declared, print):
         pass
@@ -81,7 +97,10 @@ def test_a_database_that_is_away_stops_a_stage_before_it_begins(monkeypatch) -> 
     """Nothing is computed whose outcome could not be remembered."""
     monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
     began = False
-    with pytest.raises(DatabaseUnavailable), recordings.recorded(RUN, "raw_data", declared, print):
+    with (
+        pytest.raises(DatabaseUnavailable),
+        recordings.recorded(RUN, "raw_data", declared, print),
+    ):
         began = True
     assert not began
 
@@ -120,7 +139,9 @@ class Away(DatabaseUnavailable):
 def written(monkeypatch: pytest.MonkeyPatch) -> list[list[RecordRow]]:
     """What was written together."""
     found: list[list[RecordRow]] = []
-    monkeypatch.setattr(recordings.RunRecord, "record", lambda _, rows: found.append([*rows][:-1]))
+    monkeypatch.setattr(
+        recordings.RunRecord, "record", lambda _, rows: found.append([*rows][:-1])
+    )
     return found
 
 
@@ -128,7 +149,9 @@ def files(*names: str) -> list[FileRow]:
     return [FileRow(digest=name, content="") for name in names]
 
 
-def test_rows_that_come_together_are_written_together_and_in_order(written: list) -> None:
+def test_rows_that_come_together_are_written_together_and_in_order(
+    written: list,
+) -> None:
     """Hundreds of rows in a moment are few writings, and none is lost or moved."""
     rows = files(*map(str, range(300)))
     with recordings.in_batches(RUN) as take:
@@ -139,7 +162,9 @@ def test_rows_that_come_together_are_written_together_and_in_order(written: list
 
 
 def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> None:
-    """It is written within the time between two writings; an interruption loses nothing."""
+    """It is written within the time between two writings; an interruption loses
+    nothing.
+    """
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
     with suppress(KeyboardInterrupt), recordings.in_batches(RUN) as take:
         take(files("first"))
@@ -153,8 +178,12 @@ def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> 
 
 
 @pytest.mark.parametrize("error", [Away(), ValueError("no such table")])
-def test_rows_that_cannot_be_written_wait_or_end_the_stage(error: Exception, monkeypatch) -> None:
-    """While the database is away all rows wait; a mistake reaches who brings the next row."""
+def test_rows_that_cannot_be_written_wait_or_end_the_stage(
+    error: Exception, monkeypatch
+) -> None:
+    """While the database is away all rows wait; a mistake reaches who brings the next
+    row.
+    """
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
     failed, arrived = threading.Event(), list[RecordRow]()
 
@@ -177,7 +206,9 @@ def test_rows_that_cannot_be_written_wait_or_end_the_stage(error: Exception, mon
     )
 
 
-def test_a_database_that_stays_away_is_reported_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_stays_away_is_reported_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Rows that could not be written are an error."""
 
     def record(*_: object) -> None:

@@ -1,4 +1,6 @@
-"""SQL for people: the page that documents tables and views, and the tools that read them."""
+"""SQL for people: the page that documents tables and views, and the tools that read
+them.
+"""
 
 import re
 from importlib.util import find_spec
@@ -30,31 +32,44 @@ QUESTIONS = [block for block in examples("sql") if block.startswith("-- ")]
 
 
 def test_the_page_is_what_the_tables_say() -> None:
-    """Whoever changes a column changes the page: experiment-pipeline database --page."""
+    """Whoever changes a column changes the page: experiment-pipeline database
+    --page.
+    """
     assert PAGE.read_text() == documentation()
 
 
 @pytest.mark.usefixtures("each_database")
-@pytest.mark.parametrize("question", QUESTIONS, ids=[one.splitlines()[0] for one in QUESTIONS])
+@pytest.mark.parametrize(
+    "question", QUESTIONS, ids=[one.splitlines()[0] for one in QUESTIONS]
+)
 def test_every_example_answers(question: str) -> None:
-    """The page's questions are plain SQL for both databases, and find what they promise."""
+    """The page's questions are plain SQL for both databases, and find what they
+    promise.
+    """
     write_history()
     with database().connect() as connected:
         assert len(pd.read_sql(sa.text(question), connected)) > 0
 
 
 def test_the_views_say_what_the_tables_say() -> None:
-    """Runs are counted by status, configurations come with their run, versions with their score."""
+    """Runs are counted by status, configurations come with their run, versions with
+    their score.
+    """
     write_history(runs=4)
     with database().connect() as connected:
-        (experiment,) = connected.execute(sa.select(VIEWS["experiments"].table)).mappings()
+        (experiment,) = connected.execute(
+            sa.select(VIEWS["experiments"].table)
+        ).mappings()
         boards = pd.read_sql(sa.select(VIEWS["leaderboards"].table), connected)
         champions = pd.read_sql(sa.select(VIEWS["champion_history"].table), connected)
     counts = [experiment[f"{status}runs"] for status in ("", "accepted_", "rejected_")]
     assert counts == [4, 3, 1]
     assert experiment["wall_seconds"] == 4 * 36.0
     assert experiment["cost"] == pytest.approx(4 * 0.0036)
-    assert boards.groupby("run_status")["key"].count().to_dict() == {"accepted": 9, "rejected": 3}
+    assert boards.groupby("run_status")["key"].count().to_dict() == {
+        "accepted": 9,
+        "rejected": 3,
+    }
     assert champions["validation_score"].tolist() == pytest.approx([0.69, 0.70, 0.71])
 
 
@@ -70,7 +85,9 @@ def default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_python_of_the_page_runs_as_it_stands(default_place: Path) -> None:
-    """Both pandas and DuckDB's SQLite reader read the file, while the package has it open."""
+    """Both pandas and DuckDB's SQLite reader read the file, while the package has it
+    open.
+    """
     found = find_spec("duckdb_ext")
     assert found is not None
     folder = Path(next(iter(found.submodule_search_locations or ()))) / "extensions"
@@ -82,7 +99,10 @@ def test_the_python_of_the_page_runs_as_it_stands(default_place: Path) -> None:
     assert names["runs"]["started_at"].dt.day.tolist() == [2, 3, 4, 5]
     names["engine"].dispose()
     exec(with_duckdb, names)
-    for name, columns in {**TABLES, **{n: view.table for n, view in VIEWS.items()}}.items():
+    for name, columns in {
+        **TABLES,
+        **{n: view.table for n, view in VIEWS.items()},
+    }.items():
         found = duckdb.sql(f"SELECT * FROM history.{name}").df()
         assert list(found.columns) == columns.c.keys()
         assert len(found) > 0
@@ -90,8 +110,12 @@ def test_the_python_of_the_page_runs_as_it_stands(default_place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_dashboards_user_reads_all_and_writes_nothing(postgres, postgres_database, monkeypatch):
-    """The page's GRANTs are enough to read every table and view, by SQL and by our questions."""
+def test_a_dashboards_user_reads_all_and_writes_nothing(
+    postgres, postgres_database, monkeypatch
+):
+    """The page's GRANTs are enough to read every table and view, by SQL and by our
+    questions.
+    """
     write_history()
     write_watch()
     (grants,) = [block for block in examples("sql") if "CREATE ROLE" in block]

@@ -5,7 +5,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.reporting.run_record import ConfigurationRow, RecordRow, RunFacts, SetRow
+from experiment_pipeline.reporting.run_record import (
+    ConfigurationRow,
+    RecordRow,
+    RunFacts,
+    SetRow,
+)
 from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import TABLES
@@ -17,7 +22,9 @@ pytestmark = pytest.mark.usefixtures("each_database")
 def all_rows(table: str) -> list[dict[str, object]]:
     """What a table holds."""
     with database().connect() as connected:
-        return [dict(row) for row in connected.execute(sa.select(TABLES[table])).mappings()]
+        return [
+            dict(row) for row in connected.execute(sa.select(TABLES[table])).mappings()
+        ]
 
 
 def everything() -> dict[str, list[dict[str, object]]]:
@@ -73,20 +80,30 @@ def test_numbers_that_sql_lacks_are_null() -> None:
 
 
 def test_stages_add_up_and_the_highest_peak_stays() -> None:
-    """The cost of a run is that of all its stages, at the machine's price, where it is known."""
-    RunRecord("e", "free").add_cost(wall_seconds=10.0, cpu_seconds=1.0, peak_memory_bytes=1)
+    """The cost of a run is that of all its stages, at the machine's price, where it is
+    known.
+    """
+    RunRecord("e", "free").add_cost(
+        wall_seconds=10.0, cpu_seconds=1.0, peak_memory_bytes=1
+    )
     assert all_rows("runs")[0]["cost"] is None
     run = RunRecord("e", "r")
     run.record([RunFacts(status="running", price_per_hour=3.6)])
     run.add_cost(wall_seconds=10.0, cpu_seconds=15.0, peak_memory_bytes=200)
     run.add_cost(wall_seconds=20.0, cpu_seconds=5.0, peak_memory_bytes=100)
     (row,) = [one for one in all_rows("runs") if one["run_id"] == "r"]
-    assert (row["wall_seconds"], row["cpu_seconds"], row["peak_memory_bytes"]) == (30.0, 20.0, 200)
+    assert (row["wall_seconds"], row["cpu_seconds"], row["peak_memory_bytes"]) == (
+        30.0,
+        20.0,
+        200,
+    )
     assert row["cost"] == 30.0 / 3600 * 3.6
 
 
 def test_rows_of_the_same_keys_in_one_writing_are_one_row() -> None:
-    """A configuration that passes two rungs within a second says of both what it knows."""
+    """A configuration that passes two rungs within a second says of both what
+    it knows.
+    """
     known = {"key": "k", "algorithm": "a", "hyperparameters": {}}
     first = ConfigurationRow(**known, status="stopped early", rung=0.25)
     second = ConfigurationRow(**known, status="trained", test_score=0.5)
@@ -97,8 +114,12 @@ def test_rows_of_the_same_keys_in_one_writing_are_one_row() -> None:
 
 @pytest.mark.parametrize("odd", ["a\0b", "half \ud800", "ünï 漢字 🛫"])
 def test_any_text_can_be_kept(odd: str) -> None:
-    """Names and errors come from data: no character in them stops a run, usual ones stay."""
-    row = ConfigurationRow(key=odd, algorithm="a", hyperparameters={odd: odd}, status="failed")
+    """Names and errors come from data: no character in them stops a run, usual ones
+    stay.
+    """
+    row = ConfigurationRow(
+        key=odd, algorithm="a", hyperparameters={odd: odd}, status="failed"
+    )
     RunRecord("e", "r").record([row, RunFacts(error=odd)])
     (stored,) = all_rows("configurations")
     kept = {"a\0b": "a␀b", "half \ud800": "half \\ud800"}.get(odd, odd)

@@ -1,4 +1,6 @@
-"""All rules in the order in which they run, the user's own rules, and the check of their settings."""
+"""All rules in the order in which they run, the user's own rules, and the check of
+their settings.
+"""
 
 import inspect
 
@@ -22,7 +24,9 @@ TABLE_RULES: tuple[FindingRule, ...] = (
 
 
 def own_rule(path: str) -> FindingRule:
-    """The rule that the YAML names by import path; InvalidExperiment where it is not one."""
+    """The rule that the YAML names by import path; InvalidExperiment where it is not
+    one.
+    """
     rule = imported(path, "analysis.findings", "finding")
     if inspect.isclass(rule) or not isinstance(rule, FindingRule):
         rule = f"{path} is not a rule"
@@ -32,7 +36,9 @@ def own_rule(path: str) -> FindingRule:
 
 
 def problems(analysis: Analysis) -> list[Problem]:
-    """Unknown codes and thresholds, impossible values and unusable rules in the YAML."""
+    """Unknown codes and thresholds, impossible values and unusable rules in
+    the YAML.
+    """
     codes, thresholds = set[str](), dict[str, Threshold]()
     for one in (*TABLE_RULES, *PROBE_RULES):
         codes.add(one.code)
@@ -43,7 +49,9 @@ def problems(analysis: Analysis) -> list[Problem]:
             rule = own_rule(path)
         except InvalidExperiment as error:
             place = ("analysis", "findings", number)
-            found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))
+            found.append(
+                Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}")
+            )
             continue
         if rule.code in codes:
             there = f"the code {rule.code!r} is already used; give the rule another one"
@@ -52,7 +60,9 @@ def problems(analysis: Analysis) -> list[Problem]:
         thresholds |= rule.thresholds
     for code in analysis.accept:
         if code not in codes:
-            unknown = f"{code!r} is not a finding code; {did_you_mean(code, sorted(codes))}"
+            unknown = (
+                f"{code!r} is not a finding code; {did_you_mean(code, sorted(codes))}"
+            )
             found.append(Problem(("analysis", "accept", code), unknown))
     for name, value in analysis.thresholds.items():
         limit = thresholds.get(name)

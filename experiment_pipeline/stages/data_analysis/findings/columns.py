@@ -1,4 +1,6 @@
-"""Rules about single columns: missing values, ids, types in text, spelling, extreme values."""
+"""Rules about single columns: missing values, ids, types in text, spelling, extreme
+values.
+"""
 
 import math
 from collections import defaultdict
@@ -31,7 +33,9 @@ class MissingValues(ColumnRule):
     """Features that are mostly, or entirely, missing."""
 
     code, title = "missing_values", "Columns that are mostly missing"
-    advice = "Find out why: models learn from absence, too, and it must mean the same later."
+    advice = (
+        "Find out why: models learn from absence, too, and it must mean the same later."
+    )
     threshold = Threshold(0.5, 0, 1, "share of missing values, found above it")
     said, each, above = "with mostly missing values", "{share}", True
     excluded = "is mostly missing"
@@ -51,23 +55,35 @@ class ConstantColumn(Rule):
         columns = [
             column
             for column, facts in (subject.numbers | subject.texts).items()
-            if facts.distinct == 1 and not facts.missing and not getattr(facts, "infinite", 0)
+            if facts.distinct == 1
+            and not facts.missing
+            and not getattr(facts, "infinite", 0)
         ]
         each = [
             f"{numbers.shown(column)} = {numbers.shown(subject.frame[column].iloc[0])}"
             for column in columns
         ]
-        evidence = listed(each, "with one value") if columns else "Every feature varies."
-        return self.found("note" if columns else None, evidence, len(columns), 1, columns)
+        evidence = (
+            listed(each, "with one value") if columns else "Every feature varies."
+        )
+        return self.found(
+            "note" if columns else None, evidence, len(columns), 1, columns
+        )
 
 
 class AlmostUniqueColumn(ColumnRule):
-    """Features with a different value in almost every row; numbers only if they look like ids."""
+    """Features with a different value in almost every row; numbers only if they look
+    like ids.
+    """
 
     code, title = "almost_unique_column", "Columns that are almost unique"
     advice = "Exclude ids; name a row's id in split.id_columns. `features: text` reads names."
     threshold = Threshold(0.95, 0.5, 1, "distinct values per row, found from it")
-    said, each, severity = "with almost only distinct values", "{share} distinct", "condition"
+    said, each, severity = (
+        "with almost only distinct values",
+        "{share} distinct",
+        "condition",
+    )
     excluded = "is almost unique"
     _fewest_rows = 20
 
@@ -75,11 +91,15 @@ class AlmostUniqueColumn(ColumnRule):
         shares, days = {}, day_columns(subject.spec.preparation)
         for column, facts in (subject.numbers | subject.texts).items():
             known = facts.rows - facts.missing
-            judged = known >= self._fewest_rows and facts.distinct > 0 and column not in days
+            judged = (
+                known >= self._fewest_rows and facts.distinct > 0 and column not in days
+            )
             if isinstance(facts, TextFacts):
                 judged &= is_category(subject, column)
             else:
-                consecutive = facts.highest.value - facts.lowest.value < 1.05 * facts.distinct
+                consecutive = (
+                    facts.highest.value - facts.lowest.value < 1.05 * facts.distinct
+                )
                 judged &= facts.whole and not facts.infinite
                 judged &= facts.distinct >= self._fewest_rows
                 judged &= consecutive or is_named_like_an_id(column)
@@ -93,7 +113,9 @@ class MixedTypes(Rule):
 
     code, title = "mixed_types", "Columns of mixed types"
     advice = "Declare text if the numbers are codes, number if the texts are errors."
-    threshold = Threshold(0.05, 0, 0.5, "share of the rarer kind of value, found from it")
+    threshold = Threshold(
+        0.05, 0, 0.5, "share of the rarer kind of value, found from it"
+    )
     said, severity = "with numbers and other texts", "condition"
 
     def check(self, subject: Subject) -> Finding:
@@ -107,18 +129,25 @@ class MixedTypes(Rule):
 
         return self.over_columns(
             subject,
-            {c: min(f.share(f.writing.bare), f.share(~f.writing.bare)) for c, f in texts.items()},
+            {
+                c: min(f.share(f.writing.bare), f.share(~f.writing.bare))
+                for c, f in texts.items()
+            },
             each,
             lambda columns: {"preparation": {"types": dict.fromkeys(columns, "text")}},
         )
 
 
 class NumbersAsText(Rule):
-    """Numbers stored as texts, with separators, a decimal comma, a currency or a unit."""
+    """Numbers stored as texts, with separators, a decimal comma, a currency
+    or a unit.
+    """
 
     code, title = "numbers_as_text", "Numbers stored as text"
     advice = "Declare it as number, correct the factors of units; accept the finding for codes."
-    threshold = Threshold(0.95, 0.5, 1, "share of texts that are numbers, found from it")
+    threshold = Threshold(
+        0.95, 0.5, 1, "share of texts that are numbers, found from it"
+    )
     said, severity = "with numbers as texts", "condition"
 
     def check(self, subject: Subject) -> Finding:
@@ -131,7 +160,10 @@ class NumbersAsText(Rule):
 
         shares = {column: facts.share_of_numbers for column, facts in texts.items()}
         return self.over_columns(
-            subject, shares, each, lambda found: number_preparation({c: texts[c] for c in found})
+            subject,
+            shares,
+            each,
+            lambda found: number_preparation({c: texts[c] for c in found}),
         )
 
 
@@ -150,7 +182,9 @@ class DatesAsText(Rule):
             facts, used = texts[column], _used_formats(texts[column])
             first = facts.dates[used[0]]
             same = [
-                f for f, reads in facts.dates.items() if f not in used and (reads == first).all()
+                f
+                for f, reads in facts.dates.items()
+                if f not in used and (reads == first).all()
             ]
             decide = f"; {same[0]} reads them as well, so decide" if same else ""
             return f"format {', '.join(used)}{decide}"
@@ -161,7 +195,9 @@ class DatesAsText(Rule):
             used = {column: _used_formats(facts) for column, facts in found.items()}
             if formats := {c: each for c, each in used.items() if each != [ISO]}:
                 preparation["datetime_formats"] = formats
-            preparation["calendar"] = {column: ["month", "day_of_week"] for column in found}
+            preparation["calendar"] = {
+                column: ["month", "day_of_week"] for column in found
+            }
             return {"preparation": preparation | _missing_values(found)}
 
         shares = {column: facts.share_of_dates for column, facts in texts.items()}
@@ -187,7 +223,9 @@ def number_preparation(columns: Mapping[str, TextFacts]) -> dict[str, Any]:
 
 
 def _missing_values(columns: Mapping[str, TextFacts]) -> dict[str, Any]:
-    missing = {c: f.chosen(f.placeholders) for c, f in columns.items() if f.placeholders.any()}
+    missing = {
+        c: f.chosen(f.placeholders) for c, f in columns.items() if f.placeholders.any()
+    }
     return {"missing_values": missing} if missing else {}
 
 
@@ -217,12 +255,18 @@ class CategoryVariants(Rule):
             repeats = facts.distinct < 0.95 * (facts.rows - facts.missing)
             if repeats and 1 < facts.distinct <= self._most_compared:
                 groups = defaultdict(list)
-                for text in facts.texts:  # the most frequent spelling of each comes first
+                for (
+                    text
+                ) in facts.texts:  # the most frequent spelling of each comes first
                     groups[fold(text)].append(text)
-                variants[column] = [group for group in groups.values() if len(group) > 1]
+                variants[column] = [
+                    group for group in groups.values() if len(group) > 1
+                ]
 
         def each(column: str) -> str:
-            pairs = [f"{g[0]!r} = {other!r}" for g in variants[column] for other in g[1:]]
+            pairs = [
+                f"{g[0]!r} = {other!r}" for g in variants[column] for other in g[1:]
+            ]
             return numbers.some_of(list(map(numbers.shown, pairs)), most=3)
 
         def declared(groups: list[list[str]]) -> dict[str, Any]:
@@ -246,7 +290,8 @@ class CategoryVariants(Rule):
 class PlaceholderValues(Rule):
     """Values that stand for a missing one: ?, unknown, blanks, -999.
 
-    A number counts if it is a usual one, lies at an end, repeats, and is far from its neighbour.
+    A number counts if it is a usual one, lies at an end, repeats, and is far from its
+    neighbour.
     """
 
     code, title = "placeholder_values", "Placeholders for missing values"
@@ -273,7 +318,10 @@ class PlaceholderValues(Rule):
         # 0 and -1 may be real values, and a placeholder among texts does little harm.
         condition = any(
             column == subject.spec.target
-            or any(not isinstance(one, str) and one not in {0, -1} for one in values[column])
+            or any(
+                not isinstance(one, str) and one not in {0, -1}
+                for one in values[column]
+            )
             for column, share in shares.items()
             if share >= self.limit(subject)
         )
@@ -281,19 +329,27 @@ class PlaceholderValues(Rule):
             subject,
             shares,
             lambda c: f"{', '.join(map(repr, values[c]))}: {numbers.share(shares[c])}",
-            lambda found: {"preparation": {"missing_values": {c: [*values[c]] for c in found}}},
+            lambda found: {
+                "preparation": {"missing_values": {c: [*values[c]] for c in found}}
+            },
             "condition" if condition else None,
         )
 
     def _values(self, facts: NumberFacts | TextFacts) -> dict[str | float, int]:
         """Placeholders of a column, and how many rows hold each."""
         if isinstance(facts, TextFacts):
-            rows = zip(facts.texts, facts.counts.tolist(), facts.placeholders, strict=True)
+            rows = zip(
+                facts.texts, facts.counts.tolist(), facts.placeholders, strict=True
+            )
             return {text: n for text, n, mark in rows if mark}
         if facts.distinct < self._fewest_distinct:
             return {}
         lowest, highest = facts.lowest, facts.highest
-        edges = [e for e in (lowest, highest) if e.value in self._numbers and e.gap > e.spread > 0]
+        edges = [
+            e
+            for e in (lowest, highest)
+            if e.value in self._numbers and e.gap > e.spread > 0
+        ]
         if lowest.value == -1 and lowest.gap >= 1 and lowest not in edges:
             edges.append(lowest)
         return {
@@ -307,7 +363,9 @@ class InfiniteValues(Rule):
     """Infinite values, which most models refuse and which make every mean infinite."""
 
     code, title = "infinite_values", "Infinite values"
-    advice = "Correct the division or logarithm they come from, or declare them as missing."
+    advice = (
+        "Correct the division or logarithm they come from, or declare them as missing."
+    )
     said, severity = "with infinite values", "condition"
 
     def check(self, subject: Subject) -> Finding:
@@ -316,16 +374,22 @@ class InfiniteValues(Rule):
             subject,
             rows,
             lambda column: numbers.counted(rows[column], "row"),
-            lambda found: {"preparation": {"missing_values": {c: ["inf", "-inf"] for c in found}}},
+            lambda found: {
+                "preparation": {"missing_values": {c: ["inf", "-inf"] for c in found}}
+            },
         )
 
 
 class AbsurdMagnitudes(Rule):
-    """Values a thousand times larger than nearly all others, or beyond float32: such a target blocks."""
+    """Values a thousand times larger than nearly all others, or beyond float32: such a
+    target blocks.
+    """
 
     code, title = "absurd_magnitudes", "Absurd magnitudes"
     advice = "Correct them, or give the column a range in schema.yaml: such rows are rejected."
-    threshold = Threshold(1000, 10, 1e30, "magnitude over the 99th percentile, found above it")
+    threshold = Threshold(
+        1000, 10, 1e30, "magnitude over the 99th percentile, found above it"
+    )
     said, severity, above = "with absurd values", "condition", True
     _fewest_rows = 100
 
@@ -334,7 +398,9 @@ class AbsurdMagnitudes(Rule):
         ratios, impossible = {}, False
         for column, each in facts.items():
             judged = each.finite >= self._fewest_rows and each.p99_magnitude > 0
-            ratios[column] = each.largest_magnitude / each.p99_magnitude if judged else 0.0
+            ratios[column] = (
+                each.largest_magnitude / each.p99_magnitude if judged else 0.0
+            )
             if each.largest_magnitude > LARGEST_FLOAT32:
                 ratios[column] = each.largest_magnitude
                 impossible |= column == subject.spec.target
@@ -350,14 +416,19 @@ class AbsurdMagnitudes(Rule):
 
 
 class Outliers(Rule):
-    """Values many interquartile ranges from the nearer quartile (Tukey 1977 calls three "far out")."""
+    """Values many interquartile ranges from the nearer quartile (Tukey 1977 calls three
+    "far out").
+    """
 
     code, title = "outliers", "Outliers"
     advice = "Look at these rows; a range in schema.yaml rejects what is impossible."
-    threshold = Threshold(10, 1.5, 1e6, "interquartile ranges from a quartile, found above it")
+    threshold = Threshold(
+        10, 1.5, 1e6, "interquartile ranges from a quartile, found above it"
+    )
     said, above = "with values far outside", True
     _fewest_rows = 50
-    # (p95 + p05 - 2 median) / (p95 - p05) is 0 for a symmetric bulk and 1 for a one-sided one.
+    # (p95 + p05 - 2 median) / (p95 - p05) is 0 for a symmetric bulk and 1 for a
+    # one-sided one.
     _long_tail = 0.3
 
     def check(self, subject: Subject) -> Finding:
@@ -372,7 +443,9 @@ class Outliers(Rule):
             if facts.finite >= self._fewest_rows and spread > 0:
                 high = (scale(facts.highest.value) - scale(third)) / spread
                 low = (scale(first) - scale(facts.lowest.value)) / spread
-                farthest[column] = max((high, facts.highest.value), (low, facts.lowest.value))
+                farthest[column] = max(
+                    (high, facts.highest.value), (low, facts.lowest.value)
+                )
         return self.over_columns(
             subject,
             {column: distance for column, (distance, _) in farthest.items()},

@@ -1,4 +1,6 @@
-"""Features that leak the target, also by missing values. The user decides which are known in time."""
+"""Features that leak the target, also by missing values. The user decides which are
+known in time.
+"""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +10,9 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
-from experiment_pipeline.stages.data_analysis.findings.made_of_target import MadeOfTarget
+from experiment_pipeline.stages.data_analysis.findings.made_of_target import (
+    MadeOfTarget,
+)
 from experiment_pipeline.stages.data_analysis.findings.probe import NoProbe, run_probe
 from experiment_pipeline.stages.data_analysis.skill import MOST_ROWS, NAMES
 from experiment_pipeline.stages.data_analysis.subject import Subject
@@ -17,7 +21,8 @@ from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 _MOST_COMPARED = 5_000
 # Least share of the rows in which a number equals the target up to a linear relation.
 _FEWEST_EQUAL = 0.5
-# Least share of each class that is recognised, beyond guessing: Youden's J for two classes.
+# Least share of each class that is recognised, beyond guessing: Youden's J for two
+# classes.
 _LEAST_RECOGNISED = 0.7
 _PAIRS, _ROUNDING = 500, 1e-6
 # A target with a more frequent value than this agrees with other columns by chance.
@@ -28,7 +33,9 @@ _EXACT = 1e-6
 
 
 class LeakSuspect(Rule):
-    """Features that leak the target: alone, with noise, or as a sum or product of several."""
+    """Features that leak the target: alone, with noise, or as a sum or product of
+    several.
+    """
 
     code, title = "leak_suspect", "Features that leak the target"
     advice = "Exclude what is not known before the prediction; else accept it with the reason."
@@ -42,7 +49,10 @@ class LeakSuspect(Rule):
         if not subject.associations:
             return self.not_applicable("There is no number or text feature.")
         limit, blocks = self.limit(subject), self.limit(subject, severe=True)
-        best, regression = subject.associations[0].skill, subject.spec.task == "regression"
+        best, regression = (
+            subject.associations[0].skill,
+            subject.spec.task == "regression",
+        )
         suspects = [a for a in subject.associations if a.skill >= limit]
         columns = [suspect.column for suspect in suspects]
         each = [
@@ -55,13 +65,20 @@ class LeakSuspect(Rule):
         ]
         copies = {c: share for c, share in _near_copies(subject) if c not in columns}
         if copies and not regression:
-            # For classes, only those that predict better than all other features together.
+            # For classes, only those that predict better than all other features
+            # together.
             others = run_probe(subject, [*columns, *copies])
             if not isinstance(others, NoProbe):
-                copies = {c: share for c, share in copies.items() if others.skill < share}
+                copies = {
+                    c: share for c, share in copies.items() if others.skill < share
+                }
         if copies:
-            each = [f"{numbers.shown(c)} ({numbers.share(s)})" for c, s in copies.items()]
-            sentences.append(f"Equal to the target except for noise: {numbers.some_of(each)}.")
+            each = [
+                f"{numbers.shown(c)} ({numbers.share(s)})" for c, s in copies.items()
+            ]
+            sentences.append(
+                f"Equal to the target except for noise: {numbers.some_of(each)}."
+            )
             columns += copies
         if regression and (combination := _exact_combination(subject)):
             used, formula = combination
@@ -79,7 +96,9 @@ class LeakSuspect(Rule):
 
 
 def _near_copies(subject: Subject) -> Iterator[tuple[str, float]]:
-    """Yield features that equal the target in most of up to 5,000 rows, with the share that agrees."""
+    """Yield features that equal the target in most of up to 5,000 rows, with the share
+    that agrees.
+    """
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
     y = subject.target.of(rows)
     if len(rows) < _FEWEST_ROWS:
@@ -94,13 +113,17 @@ def _near_copies(subject: Subject) -> Iterator[tuple[str, float]]:
     for column in subject.features:
         values = subject.frame[column].iloc[rows]
         if kind_of(values) in NUMERIC | TEXTS:
-            share = _recognised(pd.factorize(values, use_na_sentinel=False)[0], y.astype(np.int64))
+            share = _recognised(
+                pd.factorize(values, use_na_sentinel=False)[0], y.astype(np.int64)
+            )
             if share >= _LEAST_RECOGNISED:
                 yield column, share
 
 
 def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
-    """Share of the rows on the line through most of them; pairs of rows vote for its slope."""
+    """Share of the rows on the line through most of them; pairs of rows vote for its
+    slope.
+    """
     known = np.flatnonzero(np.isfinite(x))
     if known.size < _FEWEST_ROWS:
         return 0.0
@@ -116,7 +139,9 @@ def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
 
 
 def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
-    """Mean share of each class that is in the class's own level, 0 … 1; 0: guessing, or levels do not match."""
+    """Mean share of each class that is in the class's own level, 0 … 1; 0: guessing, or
+    levels do not match.
+    """
     classes = int(y.max()) + 1
     if not classes <= levels.max() + 1 <= classes + 1:
         return 0.0
@@ -129,7 +154,9 @@ def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
 
 
 def _exact_combination(subject: Subject) -> tuple[list[str], str] | None:
-    """Find two or more complete number features whose sum or product is the target; the formula."""
+    """Find two or more complete number features whose sum or product is the target; the
+    formula.
+    """
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
     y = subject.target.of(rows)
     data = {
@@ -145,15 +172,23 @@ def _exact_combination(subject: Subject) -> tuple[list[str], str] | None:
         return [c if np.isclose(w, 1) else times.format(c=c, w=w) for c, w in named]
 
     if weights := _exact_weights(data, y):
-        return list(weights), " + ".join(terms(weights, "{w:.4g} · {c}")).replace("+ -", "- ")
+        return list(weights), " + ".join(terms(weights, "{w:.4g} · {c}")).replace(
+            "+ -", "- "
+        )
     positive = {column: np.log(x) for column, x in data.items() if x.min() > 0}
-    if len(positive) > 1 and y.min() > 0 and (weights := _exact_weights(positive, np.log(y))):
+    if (
+        len(positive) > 1
+        and y.min() > 0
+        and (weights := _exact_weights(positive, np.log(y)))
+    ):
         return list(weights), " · ".join(terms(weights, "{c}^{w:.4g}"))
     return None
 
 
 def _exact_weights(data: dict[str, np.ndarray], y: np.ndarray) -> dict[str, float]:
-    """Weights of two or more columns if the fit on every other row reproduces all rows."""
+    """Weights of two or more columns if the fit on every other row reproduces
+    all rows.
+    """
     values = np.column_stack(list(data.values()))
     centre, scale = values.mean(axis=0), values.std(axis=0)
     usable = scale > 1e-9 * (1 + np.abs(centre))
@@ -170,12 +205,16 @@ def _exact_weights(data: dict[str, np.ndarray], y: np.ndarray) -> dict[str, floa
 
 
 class TellingMissingValues(Rule):
-    """Missing values that leak the target: the few rows that miss one have the same outcome."""
+    """Missing values that leak the target: the few rows that miss one have the same
+    outcome.
+    """
 
     code, title = "telling_missing_values", "Missing values that leak the target"
     advice = "Exclude them if they are missing because of the outcome."
     excluded = "missing because of the outcome"
-    threshold = Threshold(0.95, 0.5, 1, "skill of one prediction for these rows, found from it")
+    threshold = Threshold(
+        0.95, 0.5, 1, "skill of one prediction for these rows, found from it"
+    )
     _fewest_rows = 20
     # Chance of so many rows of one class, if values were missing at random.
     _largest_chance = 1e-4
@@ -195,24 +234,37 @@ class TellingMissingValues(Rule):
                 f"No feature is missing in {self._fewest_rows} or more rows."
             )
         limit, best = self.limit(subject), max(skills.values())
-        columns = sorted((c for c in rows if skills[c] >= limit), key=lambda c: -rows[c])
+        columns = sorted(
+            (c for c in rows if skills[c] >= limit), key=lambda c: -rows[c]
+        )
         each = [f"{numbers.shown(c)} ({rows[c]:,} rows, {words[c]})" for c in columns]
         evidence = (
             f"Rows that miss a value agree on the target by at most {numbers.share(best)}."
             if not columns
             else f"Missing where the target is the same: {numbers.some_of(each)}."
         )
-        return self.found("condition" if columns else None, evidence, best, limit, columns)
+        return self.found(
+            "condition" if columns else None, evidence, best, limit, columns
+        )
 
-    def _shared_outcome(self, subject: Subject, missing: np.ndarray) -> tuple[float, str]:
-        """Skill of one constant prediction for the rows that miss a value, and a description."""
+    def _shared_outcome(
+        self, subject: Subject, missing: np.ndarray
+    ) -> tuple[float, str]:
+        """Skill of one constant prediction for the rows that miss a value, and a
+        description.
+        """
         y, others = subject.target.y[missing], subject.target.y[~missing]
         if subject.spec.task == "regression":
             skill = 1 - float(np.var(y) / np.var(subject.target.y))
             return skill, f"target {y.mean():.4g} ± {y.std():.2g}"
         commonest = int(np.bincount(y).argmax())
-        share, usual = float(np.mean(y == commonest)), float(np.mean(subject.target.y == commonest))
-        surprising = usual < 1 and len(y) * math.log(usual) < math.log(self._largest_chance)
+        share, usual = (
+            float(np.mean(y == commonest)),
+            float(np.mean(subject.target.y == commonest)),
+        )
+        surprising = usual < 1 and len(y) * math.log(usual) < math.log(
+            self._largest_chance
+        )
         name = numbers.shown((subject.target.classes or ())[commonest])
         skill = max((share - usual) / (1 - usual), 0.0) if surprising else 0.0
         elsewhere = numbers.share(float(np.mean(others == commonest)))

@@ -1,8 +1,8 @@
 """Features that are computed from the target of their own row, or of a later one.
 
-A rolling mean that includes the day itself, target encoding over all rows, a running total: alone
-they may predict little, but a model can recover the target from several of them. The rules check their
-arithmetic, not their skill.
+A rolling mean that includes the day itself, target encoding over all rows, a running
+total: alone they may predict little, but a model can recover the target from several of
+them. The rules check their arithmetic, not their skill.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,15 +37,19 @@ _START = 20
 _COMPARED_ROWS, _GROUPED_ROWS = 10_000, 1_000
 _MOST_CLASSES, _MOST_GROUPINGS = 20, 20
 _FEWEST_GROUPS, _FEWEST_GROUPED = 20, 30
-# Weights, in rows, with which an encoder may have shrunk a group's mean to the overall mean.
+# Weights, in rows, with which an encoder may have shrunk a group's mean to the overall
+# mean.
 _PRIORS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-# A column that was not computed from the rows is this close to their means in one of a million tables.
+# A column that was not computed from the rows is this close to their means in one of a
+# million tables.
 _LARGEST_CHANCE = 1e-6
 _EXACT = 1e-6
 
 
 class MadeOfTarget(Rule):
-    """Features that are computed from the target of their own row, or of a later one."""
+    """Features that are computed from the target of their own row, or of a
+    later one.
+    """
 
     code, title = "made_of_target", "Features made of the target"
     advice = "Compute it from earlier rows only, leave encoding to search.features, or exclude it."
@@ -79,16 +83,20 @@ class FromTarget:
 
     column: str
     words: str
-    # Mean share of the row's own target in its value: 1 where the target follows exactly from it
-    # and other known values, 0 where it needs the value of a later row.
+    # Mean share of the row's own target in its value: 1 where the target follows
+    # exactly from it and other known values, 0 where it needs the value of a later row.
     own_weight: float
 
 
 def _key_columns(subject: Subject, most: int) -> list[str]:
-    """At most `most` text and integer columns whose values repeat; the split's group first."""
+    """At most `most` text and integer columns whose values repeat; the split's group
+    first.
+    """
     split = subject.spec.split
     first = [split.column] if split.by == "group" else []
-    others = [c for c in subject.frame.columns if c not in {*first, subject.spec.target}]
+    others = [
+        c for c in subject.frame.columns if c not in {*first, subject.spec.target}
+    ]
     repeating = (
         column
         for column in [*first, *others]
@@ -99,7 +107,9 @@ def _key_columns(subject: Subject, most: int) -> list[str]:
 
 
 def _rows_of_groups(subject: Subject, column: str, most: int) -> np.ndarray:
-    """Positions, ascending, of all rows with the first few values: about `most`, at most four times."""
+    """Positions, ascending, of all rows with the first few values: about `most`, at
+    most four times.
+    """
     values = subject.frame[column]
     each = len(values) / max(_distinct(subject, column), 1)
     few = values.iloc[:most].dropna().unique()[: max(int(most / each), 1)]
@@ -136,7 +146,9 @@ def _windows(subject: Subject) -> Iterator[FromTarget]:
         later = np.flatnonzero((place > walk.start) & np.isfinite(walk.y))
         n = (place - walk.start + 1)[later][:, None]
         now, before = walk.numbers[later], walk.numbers[later - 1]
-        for column in _equal_the_target(walk, later, n * now - (n - 1) * before, now != before):
+        for column in _equal_the_target(
+            walk, later, n * now - (n - 1) * before, now != before
+        ):
             words = "the mean target of all rows so far, the row itself included"
             yield FromTarget(column, words + walk.words, 1.0)
         for column, width, ahead in _rolling(walk):
@@ -145,7 +157,9 @@ def _windows(subject: Subject) -> Iterator[FromTarget]:
             words = f"the target {ahead} rows later" if width == 1 else words
             yield FromTarget(column, words + walk.words, 1.0)
         # The sum of earlier rows has the opposite sign, and is no leak.
-        rows = np.flatnonzero((walk.start[1:] == walk.start[:-1]) & np.isfinite(walk.y[:-1]))
+        rows = np.flatnonzero(
+            (walk.start[1:] == walk.start[:-1]) & np.isfinite(walk.y[:-1])
+        )
         spent = walk.numbers[rows] - walk.numbers[rows + 1]
         varied = np.isfinite(spent) & ((spent != 0) | (walk.y[rows][:, None] != 0))
         for column in _equal_the_target(walk, rows, spent, varied):
@@ -154,7 +168,9 @@ def _windows(subject: Subject) -> Iterator[FromTarget]:
 
 
 def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
-    """Rows in the order of the table and of its times, without and by each key, for each outcome."""
+    """Rows in the order of the table and of its times, without and by each key, for
+    each outcome.
+    """
     outcomes = []
     for known in islice(subject.target.outcomes(), _MOST_OUTCOMES):
         outcomes.append(np.full(len(subject.frame), np.nan))
@@ -164,7 +180,9 @@ def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
         for key in _key_columns(subject, _MOST_KEYS)
     ]
     split, orders = subject.spec.split, [np.arange(len(subject.frame))]
-    times = [c for c in subject.frame.columns if kind_of(subject.frame[c]) == "datetime"]
+    times = [
+        c for c in subject.frame.columns if kind_of(subject.frame[c]) == "datetime"
+    ]
     if split.by == "time" and split.column not in times:
         times.append(split.column)
     orders += [
@@ -173,7 +191,13 @@ def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
         if not subject.frame[column].is_monotonic_increasing
     ]
     for order in orders:
-        ways = [("", order[:_WALKED_ROWS], np.zeros(len(order[:_WALKED_ROWS]), dtype=np.int64))]
+        ways = [
+            (
+                "",
+                order[:_WALKED_ROWS],
+                np.zeros(len(order[:_WALKED_ROWS]), dtype=np.int64),
+            )
+        ]
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         for key, rows in keys:
@@ -182,16 +206,22 @@ def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
             ways.append((f" by {numbers.shown(key)}", rows[walked], codes[walked]))
         for words, rows, codes in ways:
             if rows.size >= _FEWEST_WALKED:
-                values = np.column_stack([numbers_of(subject.frame[c].iloc[rows]) for c in columns])
+                values = np.column_stack(
+                    [numbers_of(subject.frame[c].iloc[rows]) for c in columns]
+                )
                 first = np.append(True, np.diff(codes) != 0)
                 start = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
-                yield from (_Walk(y[rows], start, values, columns, words) for y in outcomes)
+                yield from (
+                    _Walk(y[rows], start, values, columns, words) for y in outcomes
+                )
 
 
 def _equal_the_target(
     walk: _Walk, rows: np.ndarray, implied: np.ndarray, varied: np.ndarray
 ) -> list[str]:
-    """Columns whose implied targets (rows, columns) are the true ones where they varied."""
+    """Columns whose implied targets (rows, columns) are the true ones where they
+    varied.
+    """
     if rows.size < _FEWEST_WALKED:
         return []
     y = walk.y[rows][:, None]
@@ -220,7 +250,11 @@ def _recursive(walk: _Walk) -> Iterator[str]:
     explained = mixed / np.maximum(1 - joint**2, 1e-9)
     for number in np.flatnonzero(explained >= 0.8):
         kept = known[:, number]
-        now, last, own = walk.numbers[rows, number][kept], before[kept, number], y[kept, 0]
+        now, last, own = (
+            walk.numbers[rows, number][kept],
+            before[kept, number],
+            y[kept, 0],
+        )
         steps = float(np.std(now - last))
         alone = _exact(last[:, None], now, steps) | _exact(own[:, None], now, steps)
         both = _exact(np.column_stack([last, own]), now, steps)[~alone]
@@ -229,26 +263,36 @@ def _recursive(walk: _Walk) -> Iterator[str]:
 
 
 def _exact(design: np.ndarray, wanted: np.ndarray, spread: float) -> np.ndarray:
-    """Rows that a linear fit reproduces, bool (n,); it is refitted on the 80 % that it fits best."""
+    """Rows that a linear fit reproduces, bool (n,); it is refitted on the 80 % that it
+    fits best.
+    """
     design = np.column_stack([design - design.mean(axis=0), np.ones(len(wanted))])
     kept = np.arange(len(wanted))
     for _ in range(4):
         solution = np.linalg.lstsq(design[kept], wanted[kept], rcond=1e-12)[0]
         missed = np.abs(design @ solution - wanted)
-        kept = np.argsort(missed, kind="stable")[: max(int(0.8 * len(wanted)), design.shape[1] + 1)]
+        kept = np.argsort(missed, kind="stable")[
+            : max(int(0.8 * len(wanted)), design.shape[1] + 1)
+        ]
     return np.asarray(missed <= _ROUNDING * spread)
 
 
 def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
-    """(column, width, ahead) where s·(x - x_before) = y[t + ahead] - y[t + ahead - width], s 1 or width."""
+    """(column, width, ahead) where s·(x - x_before) = y[t + ahead] - y[t + ahead -
+    width], s 1 or width.
+    """
     moves = _steps(walk.numbers, walk.start, 1)
     own_moves = _steps(walk.y[:, None], walk.start, 1)[:, 0]
-    later = [_shifted(own_moves, walk.start, ahead) for ahead in range(_FURTHEST_AHEAD + 1)]
+    later = [
+        _shifted(own_moves, walk.start, ahead) for ahead in range(_FURTHEST_AHEAD + 1)
+    ]
     related = _correlations(moves, np.column_stack(later)) >= _RELATED
     some = np.unique(np.linspace(0, len(moves) - 1, _SCREENED).astype(np.int64))
     for ahead in np.flatnonzero(related.any(axis=0)).tolist():
         widths = np.arange(2 if ahead == 0 else 1, _LONGEST_WINDOW + 1)
-        gains = [_steps(walk.y[:, None], walk.start, int(width))[:, 0] for width in widths]
+        gains = [
+            _steps(walk.y[:, None], walk.start, int(width))[:, 0] for width in widths
+        ]
         gained = np.column_stack([_shifted(gain, walk.start, ahead) for gain in gains])
         for number in np.flatnonzero(related[:, ahead]):
             own = moves[:, number]
@@ -262,8 +306,12 @@ def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
                     break
 
 
-def _matching(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray, fewest: int) -> np.ndarray:
-    """Share (widths,) of the rows with a step in which both steps agree; 0 for too few rows."""
+def _matching(
+    moves: np.ndarray, gained: np.ndarray, widths: np.ndarray, fewest: int
+) -> np.ndarray:
+    """Share (widths,) of the rows with a step in which both steps agree; 0 for too few
+    rows.
+    """
     known = np.isfinite(gained) & np.isfinite(moves)[:, None]
     known &= (gained != 0) | (moves != 0)[:, None]
     count = known.sum(axis=0)
@@ -296,7 +344,9 @@ def _shifted(values: np.ndarray, start: np.ndarray, ahead: int) -> np.ndarray:
 
 
 def _correlations(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Correlations (columns, others) over the rows known in both, each scaled by all its rows."""
+    """Correlations (columns, others) over the rows known in both, each scaled by all
+    its rows.
+    """
     first, second = _scaled(values), _scaled(others)
     both = np.isfinite(values).astype(float).T @ np.isfinite(others).astype(float)
     shares = first.T @ second / np.maximum(both, 1)
@@ -304,10 +354,14 @@ def _correlations(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and standard deviation 1; unknown values and constant columns are 0."""
+    """Columns with mean 0 and standard deviation 1; unknown values and constant columns
+    are 0.
+    """
     table = pd.DataFrame(values)
     spread = table.std(ddof=0)
-    return ((table - table.mean()) / spread.where(spread > 0, 1.0)).fillna(0.0).to_numpy()
+    return (
+        ((table - table.mean()) / spread.where(spread > 0, 1.0)).fillna(0.0).to_numpy()
+    )
 
 
 def _group_means(subject: Subject) -> Iterator[FromTarget]:
@@ -327,7 +381,9 @@ def _group_means(subject: Subject) -> Iterator[FromTarget]:
             if any(_is_mean(subject, x, y, groups, sizes) for y in outcomes):
                 where = "its value" if key == column else numbers.shown(key)
                 weight = len(sizes) / max(int(sizes.sum()), 1)
-                yield FromTarget(column, f"the mean target of all rows by {where}", weight)
+                yield FromTarget(
+                    column, f"the mean target of all rows by {where}", weight
+                )
                 columns.remove(column)
                 break
     for key in keys if columns else ():
@@ -338,7 +394,9 @@ def _group_means(subject: Subject) -> Iterator[FromTarget]:
 
 
 def _on_the_scale_of_means(subject: Subject) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Columns that have the mean of an outcome, and a slope as on its group means: 1, more if shrunk."""
+    """Columns that have the mean of an outcome, and a slope as on its group means: 1,
+    more if shrunk.
+    """
     rows = subject.sample(np.arange(len(subject.target.rows)), _COMPARED_ROWS)
     outcomes = list(islice(subject.target.outcomes(), _MOST_CLASSES))
     for column, facts in subject.calculable.items():
@@ -359,14 +417,18 @@ def _on_the_scale_of_means(subject: Subject) -> Iterator[tuple[str, list[np.ndar
 
 
 def _is_mean(
-    subject: Subject, x: np.ndarray, y: np.ndarray, groups: np.ndarray, sizes: np.ndarray
+    subject: Subject,
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray,
+    sizes: np.ndarray,
 ) -> bool:
     """Whether x is closer to the mean of each group's visible rows than chance allows.
 
-    Let σ² be the variance within groups. The mean of n_v rows differs from any x that was not
-    computed from them by σ²/n_v or more on average; from the mean of all n rows, n_v of which
-    are visible, by (1 - n_v/n) σ²/n_v. `x` and `groups` (-1: none) are of all rows, `y` of the
-    visible ones, `sizes` the rows of each group.
+    Let σ² be the variance within groups. The mean of n_v rows differs from any x that
+    was not computed from them by σ²/n_v or more on average; from the mean of all n
+    rows, n_v of which are visible, by (1 - n_v/n) σ²/n_v. `x` and `groups` (-1: none)
+    are of all rows, `y` of the visible ones, `sizes` the rows of each group.
     """
     from scipy.stats import chi2
 
@@ -382,19 +444,29 @@ def _is_mean(
     freedom = int((visible[used] - 1).sum())
     count = int(used.sum())
     within = float(np.sum(((own - means[codes]) ** 2)[used[codes]]))
-    if count < _FEWEST_GROUPS or freedom < count / 4 or within <= 1e-9 * np.var(y) * len(own):
+    if (
+        count < _FEWEST_GROUPS
+        or freedom < count / 4
+        or within <= 1e-9 * np.var(y) * len(own)
+    ):
         return False
     variance = within / freedom
     n, seen, means, value = sizes[used], visible[used], means[used], value[used]
     hidden = float(np.mean(1 - seen / n))
     plain = [(value * (n + prior) - prior * own.mean()) / n for prior in _PRIORS]
-    distance = min(float(np.sum(seen * (each - means) ** 2)) for each in plain) / variance
+    distance = (
+        min(float(np.sum(seen * (each - means) ** 2)) for each in plain) / variance
+    )
     near = distance <= (2 * hidden + 0.05) * count
     return near and bool(chi2.cdf(distance, count) < _LARGEST_CHANCE)
 
 
-def _means_of_the_others(subject: Subject, columns: Sequence[str], key: str) -> list[str]:
-    """Columns (S - y)/(n - 1): within a group they differ by -(y - y')/(n - 1), whatever S is."""
+def _means_of_the_others(
+    subject: Subject, columns: Sequence[str], key: str
+) -> list[str]:
+    """Columns (S - y)/(n - 1): within a group they differ by -(y - y')/(n - 1),
+    whatever S is.
+    """
     rows = _rows_of_groups(subject, key, _GROUPED_ROWS)
     groups = pd.factorize(subject.frame[key].iloc[rows])[0]
     others = (np.bincount(groups) - 1)[groups]
@@ -412,7 +484,9 @@ def _means_of_the_others(subject: Subject, columns: Sequence[str], key: str) -> 
     ]
 
 
-def _mirrors(x: np.ndarray, y: np.ndarray, groups: np.ndarray, others: np.ndarray) -> bool:
+def _mirrors(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, others: np.ndarray
+) -> bool:
     known = np.isfinite(x)
     x, y, groups, others = x[known], y[known], groups[known], others[known]
     if len(x) < _FEWEST_GROUPED or np.std(y) == 0:
@@ -420,7 +494,8 @@ def _mirrors(x: np.ndarray, y: np.ndarray, groups: np.ndarray, others: np.ndarra
     rows = np.maximum(np.bincount(groups), 1)
     # Values minus the mean of their group.
     own, wanted = [
-        values - (np.bincount(groups, weights=values) / rows)[groups] for values in (x, y)
+        values - (np.bincount(groups, weights=values) / rows)[groups]
+        for values in (x, y)
     ]
     varied = np.abs(wanted) > _EXACT * np.std(y)
     exact = np.abs(own * others + wanted) <= 1e-3 * np.std(y)

@@ -1,7 +1,8 @@
-"""The probe: scores of simple models on a sample, before a search, and the rules about them.
+"""The probe: scores of simple models on a sample, before a search, and the rules about
+them.
 
-Baseline, a linear model and a small LightGBM are cross-validated on visible rows, in folds that
-follow the experiment's split.
+Baseline, a linear model and a small LightGBM are cross-validated on visible rows, in
+folds that follow the experiment's split.
 """
 
 import math
@@ -44,8 +45,8 @@ _LARGEST = 1e100
 class ProbeScore:
     """Mean score of a model over the folds.
 
-    Standard errors are corrected for folds that share their training rows (Nadeau and Bengio
-    2003): √((1/k + judged rows / fitted rows) · variance).
+    Standard errors are corrected for folds that share their training rows (Nadeau and
+    Bengio 2003): √((1/k + judged rows / fitted rows) · variance).
     """
 
     model: str
@@ -117,14 +118,18 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
                 }
                 judged.append(_ProbedFold(y[fit], y[judge], predictions))
     if len(judged) < 2:
-        return NoProbe(f"{len(rows):,} rows do not make two folds to fit and score models on.")
+        return NoProbe(
+            f"{len(rows):,} rows do not make two folds to fit and score models on."
+        )
     scores = tuple(
         _averaged(subject, judged, name, metric)
         for metric in subject.spec.metric_names
         for name in (BASELINE, *MODELS)
     )
     best = best_score(scores, subject.spec.metric).model
-    skills = [skill(subject.spec.task, fold.y, fold.predictions[best]) for fold in judged]
+    skills = [
+        skill(subject.spec.task, fold.y, fold.predictions[best]) for fold in judged
+    ]
     return Probe(
         *(subject.spec.metric, scores, best, mean_of_known(skills, math.nan)),
         *(len(rows), len(judged), tuple(left_out), unread),
@@ -145,10 +150,14 @@ def most_rows(subject: Subject, features: int) -> int:
 
 
 def encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
-    """Number and text features as float64 (n, columns), numbers first, and how many numbers there are."""
+    """Number and text features as float64 (n, columns), numbers first, and how many
+    numbers there are.
+    """
     kinds = {column: kind_of(features[column]) for column in features}
     known = [numbers_of(features[c]) for c, kind in kinds.items() if kind in NUMERIC]
-    columns = [np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), np.nan) for x in known]
+    columns = [
+        np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), np.nan) for x in known
+    ]
     for column in [c for c, kind in kinds.items() if kind in TEXTS]:
         codes, _ = pd.factorize(as_text(features[column]), sort=True)
         counts = np.bincount(codes[codes >= 0])
@@ -157,7 +166,9 @@ def encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
         rank[np.argsort(-counts, kind="stable")] = place
         rank[-1] = 0  # code -1, a missing value
         columns.append(rank[codes])
-    return np.column_stack(columns) if columns else np.empty((len(features), 0)), len(known)
+    return np.column_stack(columns) if columns else np.empty((len(features), 0)), len(
+        known
+    )
 
 
 def predicted(
@@ -168,7 +179,9 @@ def predicted(
     fit: np.ndarray,
     judge: np.ndarray,
 ) -> np.ndarray:
-    """Fit a model on some positions and predict others, (n,) or (n, classes); an unseen class has 0."""
+    """Fit a model on some positions and predict others, (n,) or (n, classes); an unseen
+    class has 0.
+    """
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
@@ -211,18 +224,26 @@ def _linear(subject: Subject, n_numbers: int, n_columns: int) -> Any:
     scaled = make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
     )
-    categories = OneHotEncoder(handle_unknown="ignore", min_frequency=5, sparse_output=False)
+    categories = OneHotEncoder(
+        handle_unknown="ignore", min_frequency=5, sparse_output=False
+    )
     parts = [("numbers", scaled, list(range(n_numbers)))]
     parts += [("categories", categories, list(range(n_numbers, n_columns)))]
     columns = ColumnTransformer(parts)
     regression = subject.spec.task == "regression"
-    return make_pipeline(columns, Ridge() if regression else LogisticRegression(max_iter=100))
+    return make_pipeline(
+        columns, Ridge() if regression else LogisticRegression(max_iter=100)
+    )
 
 
-def _averaged(subject: Subject, judged: list[_ProbedFold], model: str, metric: str) -> ProbeScore:
+def _averaged(
+    subject: Subject, judged: list[_ProbedFold], model: str, metric: str
+) -> ProbeScore:
     """Mean score and mean gain over the folds, each with its standard error."""
     task, classes = subject.spec.task, subject.target.n_classes
-    baselines = [baseline_score(metric, fold.y_fit, fold.y, task, classes) for fold in judged]
+    baselines = [
+        baseline_score(metric, fold.y_fit, fold.y, task, classes) for fold in judged
+    ]
     scores = baselines if model == BASELINE else []
     for fold in judged if model != BASELINE else ():
         threshold = 0.5
@@ -254,11 +275,17 @@ def best_score(scores: Sequence[ProbeScore], metric: str) -> ProbeScore:
 
 
 class ProbeNoBetterThanBaseline(Rule):
-    """No probe model is better than the baseline (no features): there may be nothing to learn."""
+    """No probe model is better than the baseline (no features): there may be nothing to
+    learn.
+    """
 
     code, title = "probe_no_better_than_baseline", "No signal in the features"
-    advice = "Look for features that predict the outcome before you spend a search on these."
-    threshold = Threshold(2, 0, 100, "standard errors between probe and baseline, found below it")
+    advice = (
+        "Look for features that predict the outcome before you spend a search on these."
+    )
+    threshold = Threshold(
+        2, 0, 100, "standard errors between probe and baseline, found below it"
+    )
 
     def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
         if isinstance(probe, NoProbe):
@@ -268,9 +295,13 @@ class ProbeNoBetterThanBaseline(Rule):
             known = math.isfinite(one.gain) and math.isfinite(one.gain_error)
             if one.metric == probe.metric and one.model != BASELINE and known:
                 without_spread = math.copysign(math.inf, one.gain) if one.gain else 0.0
-                errors[one] = one.gain / one.gain_error if one.gain_error > 0 else without_spread
+                errors[one] = (
+                    one.gain / one.gain_error if one.gain_error > 0 else without_spread
+                )
         if not errors:
-            return self.not_applicable(f"{probe.metric} is undefined on the folds of the probe.")
+            return self.not_applicable(
+                f"{probe.metric} is undefined on the folds of the probe."
+            )
         clearest = max(errors, key=lambda one: errors[one])
         limit = self.limit(subject)
         evidence = (
@@ -281,12 +312,17 @@ class ProbeNoBetterThanBaseline(Rule):
             f"{errors[clearest]:.3g} standard errors."
         )
         return self.found(
-            "condition" if errors[clearest] < limit else None, evidence, errors[clearest], limit
+            "condition" if errors[clearest] < limit else None,
+            evidence,
+            errors[clearest],
+            limit,
         )
 
 
 class ProbeNearlyPerfect(Rule):
-    """A simple model predicts nearly everything: an easy task, or a leak over several columns."""
+    """A simple model predicts nearly everything: an easy task, or a leak over several
+    columns.
+    """
 
     code, title = "probe_nearly_perfect", "Too good to be true"
     advice = "Ask when the strongest columns become known; accept it if the task is that easy."
@@ -296,7 +332,9 @@ class ProbeNearlyPerfect(Rule):
         if isinstance(probe, NoProbe):
             return self.not_applicable(probe.reason)
         if not math.isfinite(probe.skill):
-            return self.not_applicable("The skill is undefined on the folds of the probe.")
+            return self.not_applicable(
+                "The skill is undefined on the folds of the probe."
+            )
         limit = self.limit(subject)
         strongest = [association.column for association in subject.associations[:5]]
         return self.found(
@@ -310,11 +348,15 @@ class ProbeNearlyPerfect(Rule):
 
 
 class CriterionOutOfReach(Rule):
-    """An acceptance criterion far above what the probe, an estimate, reached; it never blocks."""
+    """An acceptance criterion far above what the probe, an estimate, reached; it never
+    blocks.
+    """
 
     code, title = "criterion_out_of_reach", "Criterion far above the probe"
     advice = "Lower the criterion, or add features or rows; a search seldom closes such a gap."
-    threshold = Threshold(0.25, 0, 1e6, "gain missing over the probe's gain, found above it")
+    threshold = Threshold(
+        0.25, 0, 1e6, "gain missing over the probe's gain, found above it"
+    )
 
     def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
         if not subject.spec.acceptance:
@@ -341,10 +383,14 @@ class CriterionOutOfReach(Rule):
                 )
                 missing.append((number, evidence))
         if not missing:
-            return self.not_applicable("The criteria are undefined on the folds of the probe.")
+            return self.not_applicable(
+                "The criteria are undefined on the folds of the probe."
+            )
         number, evidence = max(missing, key=lambda one: one[0])
         limit = self.limit(subject)
-        return self.found("condition" if number > limit else None, evidence, number, limit)
+        return self.found(
+            "condition" if number > limit else None, evidence, number, limit
+        )
 
 
 PROBE_RULES = (ProbeNoBetterThanBaseline(), ProbeNearlyPerfect(), CriterionOutOfReach())

@@ -1,4 +1,6 @@
-"""Rows that resemble others (equal features, copies, the same entity), and drift over time."""
+"""Rows that resemble others (equal features, copies, the same entity), and drift over
+time.
+"""
 
 import re
 from dataclasses import replace
@@ -7,7 +9,12 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
+from experiment_pipeline.stages.data_analysis.finding import (
+    Finding,
+    Rule,
+    Severity,
+    Threshold,
+)
 from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
 from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline.statistics.distances import number_distance, share_distance
@@ -29,14 +36,18 @@ _NAME = re.compile(
 
 
 def is_named_like_an_id(column: str) -> bool:
-    """Whether a column has the name of an id: patient_id, tailnum, orderNo, Kunden-Nr."""
+    """Whether a column has the name of an id: patient_id, tailnum, orderNo,
+    Kunden-Nr.
+    """
     return bool(_NAME.search(column))
 
 
 class ConflictingLabels(Rule):
-    """Rows with the same features and different targets, and the best score that they allow.
+    """Rows with the same features and different targets, and the best score that they
+    allow.
 
-    Rows whose features occur once count as perfectly predictable, so the true ceiling is lower.
+    Rows whose features occur once count as perfectly predictable, so the true ceiling
+    is lower.
     """
 
     code, title = "conflicting_labels", "Same features, different targets"
@@ -66,7 +77,12 @@ class ConflictingLabels(Rule):
             metric = "r2" if task == "regression" else "accuracy"
         best = outcomes[:, -1] if task != "multiclass" else outcomes
         if metrics.metric_of(metric).of_equals == "median":
-            best = pd.Series(y).groupby(groups).quantile(interpolation="lower").to_numpy()[groups]
+            best = (
+                pd.Series(y)
+                .groupby(groups)
+                .quantile(interpolation="lower")
+                .to_numpy()[groups]
+            )
         ceiling = scores.score(metric, y, best)
         evidence = (
             f"{repeated:,} of {len(groups):,} rows share their features with another; equal "
@@ -84,24 +100,34 @@ class ConflictingLabels(Rule):
                 severity = "blocks"
                 evidence += f" The acceptance criterion asks for {each.limit:g}."
         finding = self.found(severity, evidence, share, limit, [subject.spec.target])
-        return replace(finding, ceiling=ceiling if metric == subject.spec.metric else None)
+        return replace(
+            finding, ceiling=ceiling if metric == subject.spec.metric else None
+        )
 
 
 class DuplicateRows(Rule):
-    """Rows that repeat another one in all columns but the target: they are in one set, and count twice."""
+    """Rows that repeat another one in all columns but the target: they are in one set,
+    and count twice.
+    """
 
     code, title = "duplicate_rows", "Rows that repeat another"
     advice = "Reject the copies, unless the same case can really occur twice."
-    threshold = Threshold(0.01, 0, 1, "share of rows that repeat another, found above it")
+    threshold = Threshold(
+        0.01, 0, 1, "share of rows that repeat another, found above it"
+    )
 
     def check(self, subject: Subject) -> Finding:
         if subject.spec.validation.duplicate_rows == "reject":
-            return self.not_applicable("The validation rejects rows that repeat another.")
+            return self.not_applicable(
+                "The validation rejects rows that repeat another."
+            )
         combinations, rows = subject.possible_combinations, len(subject.frame)
         if not rows or combinations < ROOM * rows:
             few = f"The features allow only {combinations:,.0f} combinations for {rows:,} rows."
             return self.not_applicable(few)
-        columns = [name for name in subject.frame.columns if name != subject.spec.target]
+        columns = [
+            name for name in subject.frame.columns if name != subject.spec.target
+        ]
         distinct = len(np.unique(row_hashes(subject.frame, columns, "duplicates")))
         share, limit = 1 - distinct / rows, self.limit(subject)
         return self.found(
@@ -114,14 +140,20 @@ class DuplicateRows(Rule):
 
 
 class RepeatedEntities(Rule):
-    """Several rows of one customer, patient or machine: a random split lets models recognise them.
+    """Several rows of one customer, patient or machine: a random split lets models
+    recognise them.
 
-    How similar an entity's rows are: intraclass correlation (Shrout and Fleiss 1979, ICC(1)).
+    How similar an entity's rows are: intraclass correlation (Shrout and Fleiss 1979,
+    ICC(1)).
     """
 
     code, title = "repeated_entities", "Entities with several rows"
-    advice = "If the model will meet new entities, keep the rows of one entity in one set."
-    threshold = Threshold(0.1, 0, 1, "intraclass correlation of the target, a condition from it")
+    advice = (
+        "If the model will meet new entities, keep the rows of one entity in one set."
+    )
+    threshold = Threshold(
+        0.1, 0, 1, "intraclass correlation of the target, a condition from it"
+    )
     _fewest_entities, _fewest_fixed = 20, 2
     _rows_for_fixed, _columns_for_fixed = 20_000, 100
 
@@ -130,7 +162,9 @@ class RepeatedEntities(Rule):
         if subject.target.problem:
             return self.not_applicable(f"Nothing to compare: {subject.target.problem}.")
         if split.by == "group":
-            return self.not_applicable(f"The split keeps {numbers.shown(split.column)} together.")
+            return self.not_applicable(
+                f"The split keeps {numbers.shown(split.column)} together."
+            )
         limit = self.limit(subject)
         likeness: dict[str, float] = {}
         y = subject.target.y.astype(np.float64)
@@ -144,15 +178,21 @@ class RepeatedEntities(Rule):
             known = codes >= 0
             alike = _intraclass_correlation(codes[known], y[known])
             if is_named_like_an_id(name) or (
-                alike >= limit and self._fixed_columns(subject, name) >= self._fewest_fixed
+                alike >= limit
+                and self._fixed_columns(subject, name) >= self._fewest_fixed
             ):
                 likeness[name] = alike
         if not likeness:
-            return self.not_found("No column names entities that repeat.", threshold=limit)
+            return self.not_found(
+                "No column names entities that repeat.", threshold=limit
+            )
         columns = sorted(likeness, key=lambda name: -likeness[name])
         each = []
         for name in columns:
-            distinct, rows = subject.frame[name].nunique(), subject.frame[name].notna().sum()
+            distinct, rows = (
+                subject.frame[name].nunique(),
+                subject.frame[name].notna().sum(),
+            )
             each.append(
                 f"{numbers.shown(name)} ({distinct:,} entities, {rows / distinct:.3g} rows each, "
                 f"intraclass correlation of the target {likeness[name]:.2f})"
@@ -168,7 +208,9 @@ class RepeatedEntities(Rule):
         )
 
     def _repeats(self, name: str, column: pd.Series) -> bool:
-        """Whether it is a text or whole id with 20 or more values of two or more rows on average."""
+        """Whether it is a text or whole id with 20 or more values of two or more rows
+        on average.
+        """
         kind = kind_of(column)
         if kind not in TEXTS and not (is_named_like_an_id(name) and kind in NUMERIC):
             return False
@@ -176,10 +218,14 @@ class RepeatedEntities(Rule):
             known = column.dropna().to_numpy(dtype=np.float64)
             if not np.all(known == np.trunc(known)):
                 return False
-        return bool(self._fewest_entities <= column.nunique() <= column.notna().sum() / 2)
+        return bool(
+            self._fewest_entities <= column.nunique() <= column.notna().sum() / 2
+        )
 
     def _fixed_columns(self, subject: Subject, column: str) -> int:
-        """Number of other varying features with one value per entity, on at most 20,000 rows."""
+        """Number of other varying features with one value per entity, on at most 20,000
+        rows.
+        """
         rows = subject.sample(np.arange(len(subject.frame)), self._rows_for_fixed)
         sample = subject.frame.iloc[rows]
         codes = pd.factorize(sample[column])[0]
@@ -199,14 +245,17 @@ def _intraclass_correlation(codes: np.ndarray, y: np.ndarray) -> float:
         return 0.0
     means = np.bincount(codes, weights=y)[np.bincount(codes) > 0] / sizes
     between = float(np.sum(sizes * (means - y.mean()) ** 2)) / (groups - 1)
-    within = float(np.sum((y - y.mean()) ** 2) - (groups - 1) * between) / (rows - groups)
+    within = float(np.sum((y - y.mean()) ** 2) - (groups - 1) * between) / (
+        rows - groups
+    )
     usual_size = (rows - float(np.sum(sizes**2)) / rows) / (groups - 1)
     spread = between + (usual_size - 1) * within
     return (between - within) / spread if spread > 0 else 0.0
 
 
 class DriftOverTime(Rule):
-    """Columns, or the target, that change over time: the first third of the moments against the last.
+    """Columns, or the target, that change over time: the first third of the moments
+    against the last.
 
     Kolmogorov-Smirnov distance for numbers, total variation for texts.
     """
@@ -215,7 +264,8 @@ class DriftOverTime(Rule):
     advice = "If the model will predict the future, split by time."
     threshold = Threshold(0.3, 0, 1, "distance of early and late, found from it")
     _most_rows, _most_columns = 20_000, 500
-    # From this distance on, another date moves along with the time, as a delivery follows its order.
+    # From this distance on, another date moves along with the time, as a delivery
+    # follows its order.
     _same_time = 0.9
 
     def check(self, subject: Subject) -> Finding:
@@ -227,7 +277,9 @@ class DriftOverTime(Rule):
             return self.not_applicable("There is no datetime column.")
         early, late = self._thirds(subject, times[0], np.arange(len(frame)))
         if not early.size or not late.size:
-            return self.not_applicable(f"{numbers.shown(times[0])} has too few different moments.")
+            return self.not_applicable(
+                f"{numbers.shown(times[0])} has too few different moments."
+            )
 
         def apart(column: str) -> float:
             return distance(frame[column].iloc[early], frame[column].iloc[late])
@@ -249,7 +301,9 @@ class DriftOverTime(Rule):
         limit, random = self.limit(subject), spec.split.by == "random"
         columns = [spec.target] if target >= limit else []
         columns += [column for column, value in drifts.items() if value >= limit]
-        each = numbers.some_of([f"{numbers.shown(c)} {value:.2f}" for c, value in drifts.items()])
+        each = numbers.some_of(
+            [f"{numbers.shown(c)} {value:.2f}" for c, value in drifts.items()]
+        )
         changed: Severity = "condition" if random else "note"
         return self.found(
             changed if columns else None,
@@ -264,7 +318,9 @@ class DriftOverTime(Rule):
     def _thirds(
         self, subject: Subject, time: str, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """At most 20,000 positions each of the first and last third, cut between moments."""
+        """At most 20,000 positions each of the first and last third, cut between
+        moments.
+        """
         moments = pd.factorize(subject.frame[time].iloc[rows], sort=True)[0]
         known, moments = rows[moments >= 0], moments[moments >= 0]
         if not known.size:
@@ -275,7 +331,9 @@ class DriftOverTime(Rule):
         return early, subject.sample(known[moments > last], self._most_rows)
 
     def _target_drift(self, subject: Subject, time: str) -> float:
-        """Distance between the targets of the first and the last third; 0 where there is none."""
+        """Distance between the targets of the first and the last third; 0 where there
+        is none.
+        """
         early, late = self._thirds(subject, time, subject.target.rows)
         if not early.size or not late.size:
             return 0.0
@@ -283,7 +341,9 @@ class DriftOverTime(Rule):
         if subject.spec.task == "regression":
             return number_distance(first, last)
         classes = subject.target.n_classes
-        counts = (np.bincount(part.astype(int), minlength=classes) for part in (first, last))
+        counts = (
+            np.bincount(part.astype(int), minlength=classes) for part in (first, last)
+        )
         return share_distance(*counts)
 
 

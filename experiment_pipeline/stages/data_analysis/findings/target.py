@@ -1,4 +1,6 @@
-"""Rules about the target: whether it exists, fits the declared task and has rows to learn from."""
+"""Rules about the target: whether it exists, fits the declared task and has rows to
+learn from.
+"""
 
 from typing import Any
 
@@ -6,7 +8,12 @@ import numpy as np
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
-from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
+from experiment_pipeline.stages.data_analysis.finding import (
+    Finding,
+    Rule,
+    Severity,
+    Threshold,
+)
 from experiment_pipeline.stages.data_analysis.findings.columns import number_preparation
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics.metrics import metric_of, names_of
@@ -16,7 +23,9 @@ _MANY = 1e12
 
 
 class TargetMissing(Rule):
-    """Rows without a target, which are rejected before the split; often because of the outcome."""
+    """Rows without a target, which are rejected before the split; often because of the
+    outcome.
+    """
 
     code, title = "target_missing", "Rows without a target"
     advice = "Find out why: if it depends on the outcome, the model learns from a biased part."
@@ -49,7 +58,11 @@ class TargetConstant(Rule):
 
     def check(self, subject: Subject) -> Finding:
         values = subject.visible_target.dropna().unique()
-        only = f", which is {numbers.shown(values[0])!r} in all rows" if len(values) == 1 else ""
+        only = (
+            f", which is {numbers.shown(values[0])!r} in all rows"
+            if len(values) == 1
+            else ""
+        )
         return self.found(
             "blocks" if len(values) < 2 else None,
             f"The target has {numbers.counted(len(values), 'value')}{only}, outside the "
@@ -61,14 +74,25 @@ class TargetConstant(Rule):
 
 
 class TargetLooksLikeAnotherTask(Rule):
-    """A target whose values fit another task; it blocks where the declared one cannot be fitted."""
+    """A target whose values fit another task; it blocks where the declared one cannot
+    be fitted.
+    """
 
-    code, title = "target_looks_like_another_task", "Target that looks like another task"
+    code, title = (
+        "target_looks_like_another_task",
+        "Target that looks like another task",
+    )
     advice = "Change task and metric, or accept this finding with the reason why it is meant."
-    threshold = Threshold(10, 2, _MANY, "distinct values of a regression target, found up to it")
+    threshold = Threshold(
+        10, 2, _MANY, "distinct values of a regression target, found up to it"
+    )
 
     def check(self, subject: Subject) -> Finding:
-        spec, known, limit = subject.spec, subject.visible_target.dropna(), self.limit(subject)
+        spec, known, limit = (
+            subject.spec,
+            subject.visible_target.dropna(),
+            self.limit(subject),
+        )
         distinct, declared = int(known.nunique()), spec.task
         if distinct < 2:
             return self.not_applicable("The target has fewer than two values.")
@@ -90,7 +114,9 @@ class TargetLooksLikeAnotherTask(Rule):
             fix = number_preparation({spec.target: facts})
         elif spec.acceptance or spec.positive_class is not None:
             fix = {}  # they would have to change too, and only the user knows how
-        examples = numbers.some_of([numbers.shown(value) for value in known.unique()], most=3)
+        examples = numbers.some_of(
+            [numbers.shown(value) for value in known.unique()], most=3
+        )
         return self.found(
             severity,
             f"The target has {distinct:,} distinct values of type {known.dtype} ({examples}), which "
@@ -125,7 +151,9 @@ class TooManyClasses(Rule):
 
 
 class TooFewRowsPerClass(Rule):
-    """Classes with too few rows in a set (of the validation set: expected rows), and those set aside."""
+    """Classes with too few rows in a set (of the validation set: expected rows), and
+    those set aside.
+    """
 
     code, title = "too_few_rows_per_class", "Classes with too few rows in a set"
     advice = "Deliver more rows, merge classes (preparation.categories) or enlarge the small sets."
@@ -137,10 +165,15 @@ class TooFewRowsPerClass(Rule):
             return self.not_applicable("The task is regression.")
         if target.problem:
             return self.not_applicable(f"No classes to count: {target.problem}.")
-        rows = subject.set_counts(target.y.astype(np.int64), target.rows, target.n_classes)
+        rows = subject.set_counts(
+            target.y.astype(np.int64), target.rows, target.n_classes
+        )
         limit = self.limit(subject)
         rarest, place = np.unravel_index(int(np.argmin(rows)), rows.shape)
-        fewest, where = float(rows[rarest, place]), ("train", "test", "validation")[place]
+        fewest, where = (
+            float(rows[rarest, place]),
+            ("train", "test", "validation")[place],
+        )
         name = numbers.shown((target.classes or ())[rarest])
         evidence = (
             f"Class {name!r} has {fewest:.3g} row{'s' * (fewest != 1)} in the {where} set, the fewest of "
@@ -167,23 +200,33 @@ class TooFewRowsPerClass(Rule):
 
 
 class ClassImbalance(Rule):
-    """A rare class: accuracy says little about it, and scores need many rows to be precise."""
+    """A rare class: accuracy says little about it, and scores need many rows to be
+    precise.
+    """
 
     code, title = "class_imbalance", "Rare class"
-    advice = "Rank by more than accuracy. Do not reweight by habit: it breaks calibration."
+    advice = (
+        "Rank by more than accuracy. Do not reweight by habit: it breaks calibration."
+    )
     threshold = Threshold(0.05, 0, 0.5, "share of the rarest class, found below it")
 
     def check(self, subject: Subject) -> Finding:
         if subject.spec.task == "regression":
             return self.not_applicable("The task is regression.")
         if subject.target.problem:
-            return self.not_applicable(f"No classes to compare: {subject.target.problem}.")
+            return self.not_applicable(
+                f"No classes to compare: {subject.target.problem}."
+            )
         shares = np.bincount(subject.target.y.astype(np.int64)) / len(subject.target.y)
         rarest = int(np.argmin(shares))
         share, limit = float(shares[rarest]), self.limit(subject)
         name = numbers.shown((subject.target.classes or ())[rarest])
         hidden = metric_of(subject.spec.metric).hides_rare
-        better = "average_precision" if subject.spec.task == "binary" else "balanced_accuracy"
+        better = (
+            "average_precision"
+            if subject.spec.task == "binary"
+            else "balanced_accuracy"
+        )
         return self.found(
             None if share >= limit else "condition" if hidden else "note",
             f"The rarest class, {name!r}, has {numbers.share(share)} of the rows.",

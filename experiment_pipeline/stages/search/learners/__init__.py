@@ -1,4 +1,6 @@
-"""Which learner fits an algorithm, and its search space; libraries are imported when needed."""
+"""Which learner fits an algorithm, and its search space; libraries are imported when
+needed.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -24,14 +26,18 @@ def learner_of(algorithm: str) -> Learner:
 
 
 def check_hyperparameters(configuration: Configuration, task: str) -> None:
-    """Raise when a configuration's names cannot work; see `Learner.check_hyperparameters`."""
+    """Raise when a configuration's names cannot work; see
+    `Learner.check_hyperparameters`.
+    """
     learner_of(configuration.algorithm).check_hyperparameters(configuration, task)
 
 
 def space(
     algorithm: str, task: str, direction: Direction, used: Iterable[str] = ()
 ) -> dict[str, Range]:
-    """Return the search space of an algorithm, under aliases that are in `used`; empty: none is known."""
+    """Return the search space of an algorithm, under aliases that are in `used`; empty:
+    none is known.
+    """
     if estimators.is_own_estimator(algorithm):
         return {}
     ranges = ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {})

@@ -1,6 +1,8 @@
-"""Hyperparameters of the boosting libraries: their names, and how many rounds a fit makes.
+"""Hyperparameters of the boosting libraries: their names, and how many rounds a fit
+makes.
 
-The names stand here because an import takes a second. Tests compare them with the libraries.
+The names stand here because an import takes a second. Tests compare them with the
+libraries.
 """
 
 import importlib
@@ -22,8 +24,9 @@ ROUNDS_AT_MOST = 2_000
 # Without early stopping: LightGBM's own default.
 ROUNDS_FIXED = 100
 LEARNING_RATE = 0.1
-# On so many rows, early stopping keeps about this number of rounds times the learning rate (2 to 40
-# measured); it grows with the root of the rows (on 16 times the rows .7 to 3.9 times the rounds).
+# On so many rows, early stopping keeps about this number of rounds times the learning
+# rate (2 to 40 measured); it grows with the root of the rows (on 16 times the rows .7
+# to 3.9 times the rounds).
 LEARNT_WHEN_STOPPED, _ROWS_OF_THAT = 10, 10_000
 # What stops metrics that LightGBM does not have.
 LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
@@ -31,22 +34,32 @@ _ABOVE_0 = math.ulp(0.0)
 
 
 def _table(aliases: str, others: str = "") -> dict[str, tuple[str, ...]]:
-    """Own name → aliases: a line for each own name with its aliases, and names that have none."""
+    """Own name → aliases: a line for each own name with its aliases, and names that
+    have none.
+    """
     lines = map(str.split, aliases.strip().splitlines())
-    return {own: tuple(rest) for own, *rest in lines} | dict.fromkeys(others.split(), ())
+    return {own: tuple(rest) for own, *rest in lines} | dict.fromkeys(
+        others.split(), ()
+    )
 
 
 def _limits(lines: str) -> dict[str, tuple[float, float]]:
-    """Own name → the smallest and the largest value, given lines of these two and the names."""
+    """Own name → the smallest and the largest value, given lines of these two and the
+    names.
+    """
     split = map(str.split, lines.replace(">0", str(_ABOVE_0)).strip().splitlines())
-    return {name: (float(low), float(high)) for low, high, *names in split for name in names}
+    return {
+        name: (float(low), float(high)) for low, high, *names in split for name in names
+    }
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def _by_task(binary: str, multiclass: str, regression: str) -> dict[str, tuple[str, ...]]:
+def _by_task(
+    binary: str, multiclass: str, regression: str
+) -> dict[str, tuple[str, ...]]:
     texts = {"binary": binary, "multiclass": multiclass, "regression": regression}
     return {task: tuple(text.split()) for task, text in texts.items()}
 
@@ -63,8 +76,8 @@ class ParameterNames:
     objective: str  # the own name of the loss
     # task → its values; what follows a colon is the library's
     objectives: Mapping[str, tuple[str, ...]]
-    # own names of the others that take a text. None: the library checks values, and is imported only
-    # to look up further names of its constructor.
+    # own names of the others that take a text. None: the library checks values, and is
+    # imported only to look up further names of its constructor.
     texts: frozenset[str] | None = None
     # own name → the smallest and the largest value that the library takes
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -72,7 +85,11 @@ class ParameterNames:
     @cached_property
     def own_name(self) -> Mapping[str, str]:
         """Own name or alias → own name."""
-        return {alias: own for own, aliases in self.accepted.items() for alias in (own, *aliases)}
+        return {
+            alias: own
+            for own, aliases in self.accepted.items()
+            for alias in (own, *aliases)
+        }
 
     @cached_property
     def of_constructor(self) -> frozenset[str]:
@@ -81,12 +98,18 @@ class ParameterNames:
             return frozenset()
         module, _, name = ALGORITHMS[self.library].classifier.path.rpartition(".")
         cls = getattr(importlib.import_module(module), name)
-        return frozenset({*inspect.signature(cls).parameters, *cls().get_params()} - {"kwargs"})
+        return frozenset(
+            {*inspect.signature(cls).parameters, *cls().get_params()} - {"kwargs"}
+        )
 
     def own_names(self, configuration: Configuration, task: str) -> dict[str, Scalar]:
-        """Return the hyperparameters of a configuration under the library's own names. Raises
-        InvalidExperiment: an unknown or reserved name, one parameter under two names, a text for a
-        number, a number beyond its limits, or an objective that is not of the task.
+        """Return the hyperparameters of a configuration under the library's own names.
+
+        Raises
+        ------
+        InvalidExperiment: an unknown or reserved name, one parameter under two names, a
+        text for a number, a number beyond its limits, or an objective that is not of
+        the task.
         """
 
         def refused(rule: str, fix: str) -> InvalidExperiment:
@@ -100,7 +123,9 @@ class ParameterNames:
                     "and reproduced",
                     "drop it; seed, metric and workers of the experiment decide it",
                 )
-            own = self.own_name.get(name) or (name if name in self.of_constructor else None)
+            own = self.own_name.get(name) or (
+                name if name in self.of_constructor else None
+            )
             if own is None:
                 known = [*self.own_name, *sorted(self.of_constructor - self.reserved)]
                 raise refused(
@@ -109,9 +134,13 @@ class ParameterNames:
                 )
             if own in named:
                 raise refused(
-                    f"{name} sets {own}, which is set already", "keep one of the two names"
+                    f"{name} sets {own}, which is set already",
+                    "keep one of the two names",
                 )
-            numeric = self.texts is not None and own not in {self.objective, *self.texts}
+            numeric = self.texts is not None and own not in {
+                self.objective,
+                *self.texts,
+            }
             if numeric and isinstance(value, str) and value not in ("true", "false"):
                 try:
                     float(value)
@@ -123,11 +152,16 @@ class ParameterNames:
             low, high = self.limits.get(own, (-math.inf, math.inf))
             if isinstance(value, int | float) and not low <= value <= high:
                 least = "above 0 and up" if low == _ABOVE_0 else f"from {low:g}"
-                raise refused(f"{name!r} is {value}", f"write a number {least} to {high:g}")
+                raise refused(
+                    f"{name!r} is {value}", f"write a number {least} to {high:g}"
+                )
             named[own] = value
         objective, known = str(named.get(self.objective)), list(self.objectives[task])
-        # `Quantile:alpha=0.9` is CatBoost's own form; in XGBoost the colon is part of the name.
-        if self.objective in named and not {objective, objective.partition(":")[0]} & {*known}:
+        # `Quantile:alpha=0.9` is CatBoost's own form; in XGBoost the colon is part of
+        # the name.
+        if self.objective in named and not {objective, objective.partition(":")[0]} & {
+            *known
+        }:
             raise refused(
                 f"{objective!r} is not an objective of task {task}",
                 f"use one of {', '.join(known)}",
@@ -148,10 +182,11 @@ class Rounds:
 def take_rounds(
     given: dict[str, Scalar], request: FitRequest, *, stops: bool, fixed: int | None
 ) -> Rounds:
-    """Return the rounds of a fit, and remove what decides them from the hyperparameters `given`.
+    """Return the rounds of a fit, and remove what decides them from the hyperparameters
+    `given`.
 
-    `fixed`: a number of rounds to fit on all rows, without early stopping. InvalidExperiment: a value is
-    not a number, or a count not whole.
+    `fixed`: a number of rounds to fit on all rows, without early stopping.
+    InvalidExperiment: a value is not a number, or a count not whole.
     """
     names = "num_iterations", "early_stopping_round", "early_stopping_min_delta"
     taken = dict[str, float | None]()
@@ -168,7 +203,8 @@ def take_rounds(
     at_most, patience, min_delta = taken.values()
     held_out = request.sets.early_stopping
     patience = PATIENCE if patience is None else max(int(patience), 0)
-    # dart rewrites trees it has grown and rf averages them: there is no best round to return to.
+    # dart rewrites trees it has grown and rf averages them: there is no best round to
+    # return to.
     stops = stops and given.get("boosting") not in ("dart", "rf")
     if not (stops and held_out.any() and not held_out.all()):
         patience = 0
@@ -183,22 +219,27 @@ def take_rounds(
 
 
 def rounds_on(rows: int, rounds: int | None, request: FitRequest) -> int | None:
-    """Return the rounds of a refit on so many rows: where early stopping found them, they grow by the
-    root of the rows, up to what the configuration allows.
+    """Return the rounds of a refit on so many rows: where early stopping found them,
+    they grow by the root of the rows, up to what the configuration allows.
     """
     if rounds is None or (names := NAMES.get(request.configuration.algorithm)) is None:
         return rounds
     given = names.own_names(request.configuration, request.sets.task)
-    each = [replace(request, sets=fold.sets) for fold in request.sets.folds] or [request]
+    each = [replace(request, sets=fold.sets) for fold in request.sets.folds] or [
+        request
+    ]
     planned = [take_rounds(dict(given), one, stops=True, fixed=None) for one in each]
     if not all(plan.patience for plan in planned):
         return rounds
     fitted = sum(int(one.sets.fit_mask.sum()) for one in each) / len(each)
-    return max(rounds, min(round(rounds * math.sqrt(rows / fitted)), planned[0].at_most))
+    return max(
+        rounds, min(round(rounds * math.sqrt(rows / fitted)), planned[0].at_most)
+    )
 
 
 def watchable(watched: str, task: str, held_out_classes: int) -> str:
-    """Return the metric that can be watched: an early-stopping set of one class has no ranking.
+    """Return the metric that can be watched: an early-stopping set of one class has no
+    ranking.
 
     LightGBM would call the first round perfect, CatBoost raise, XGBoost return nan.
     """
@@ -305,7 +346,8 @@ CATBOOST = ParameterNames(
 )
 XGBOOST = ParameterNames(
     "xgboost",
-    # Those without an alias belong to objectives: the constructor takes them without naming them.
+    # Those without an alias belong to objectives: the constructor takes them without
+    # naming them.
     accepted=_table(
         """
         early_stopping_min_delta min_delta
@@ -330,11 +372,17 @@ XGBOOST = ParameterNames(
         "reg:squarederror reg:absoluteerror reg:pseudohubererror reg:gamma reg:quantileerror count:poisson reg:tweedie",
     ),
 )
-NAMES: Mapping[str, ParameterNames] = {one.library: one for one in (LIGHTGBM, CATBOOST, XGBOOST)}
+NAMES: Mapping[str, ParameterNames] = {
+    one.library: one for one in (LIGHTGBM, CATBOOST, XGBOOST)
+}
 
 
-def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0) -> float:
-    """Return trees times levels of a tree: passes over the rows that a fit makes; infinity: not known."""
+def estimated_cost(
+    configuration: Configuration, n_rows: int, n_classes: int = 0
+) -> float:
+    """Return trees times levels of a tree: passes over the rows that a fit makes;
+    infinity: not known.
+    """
     algorithm, given = configuration.algorithm, configuration.hyperparameters
     names = NAMES.get(algorithm)
     if names is None:
@@ -345,7 +393,8 @@ def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0
     if algorithm == "lightgbm":
         levels = math.log2(1 + positive(own.get("num_leaves"), 31))
     elif algorithm == "catboost":
-        # Target statistics, in several orders of the rows: 3 to 18 times the work, measured.
+        # Target statistics, in several orders of the rows: 3 to 18 times the work,
+        # measured.
         levels *= 5
     learnt = LEARNT_WHEN_STOPPED * math.sqrt(n_rows / _ROWS_OF_THAT)
     rounds = min(

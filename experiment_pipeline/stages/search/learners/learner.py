@@ -1,4 +1,6 @@
-"""The interface of a family of algorithms: fit on shared work, load from bytes, refit."""
+"""The interface of a family of algorithms: fit on shared work, load from
+bytes, refit.
+"""
 
 import time
 from abc import ABC, abstractmethod
@@ -31,16 +33,24 @@ class FitRequest:
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A fitted model: how it predicts encoded rows, how it is stored, what its fit cost."""
+    """A fitted model: how it predicts encoded rows, how it is stored, what its fit
+    cost.
+    """
 
-    predict: Callable[[Any], np.ndarray]  # (n, d) → predictions, shaped as in `results.Predictions`
+    predict: Callable[
+        [Any], np.ndarray
+    ]  # (n, d) → predictions, shaped as in `results.Predictions`
     model: bytes  # what `Learner.restore` reads; empty where it is not to be stored
     cpu_seconds: float  # of the fitting thread, by `Clock`
     wall_seconds: float
-    rounds: int | None = None  # best iteration; None for an algorithm without early stopping
+    rounds: int | None = (
+        None  # best iteration; None for an algorithm without early stopping
+    )
     trusted_types: tuple[str, ...] = ()  # beyond `persistence.TRUSTED_TYPES`
     notes: tuple[str, ...] = ()  # on the fit, one sentence each
-    on_train: np.ndarray | None = None  # its predictions of all train rows, if the fit has them
+    on_train: np.ndarray | None = (
+        None  # its predictions of all train rows, if the fit has them
+    )
 
 
 # What has the rounds and the trusted types of a model.
@@ -68,30 +78,46 @@ class Learner(ABC):
 
     @abstractmethod
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
-        """Check names before any fit; UnknownAlgorithm: not for the task; InvalidExperiment: a wrong name."""
+        """Check names before any fit; UnknownAlgorithm: not for the task;
+        InvalidExperiment: a wrong name.
+        """
 
     @abstractmethod
     def watched(self, request: FitRequest) -> str | None:
-        """Return how the experiment's metric decides a fit, as a part of its fingerprint; None: not at all."""
+        """Return how the experiment's metric decides a fit, as a part of its
+        fingerprint; None: not at all.
+        """
 
     @abstractmethod
     def reads_all(self, configuration: Configuration) -> bool:
-        """Return whether `fit` and `refit` read all rows at once: then no table is a `SlicedTable`."""
+        """Return whether `fit` and `refit` read all rows at once: then no table is a
+        `SlicedTable`.
+        """
 
     @abstractmethod
     def fit(
-        self, request: FitRequest, work: SharedWork, rounds: int | None = None, *, stored: bool
+        self,
+        request: FitRequest,
+        work: SharedWork,
+        rounds: int | None = None,
+        *,
+        stored: bool,
     ) -> FittedModel:
-        """Fit a configuration on the encoded train rows of `work`, in one thread; TrainingError: the model
-        predicts something else after it was stored and loaded.
+        """Fit a configuration on the encoded train rows of `work`, in one thread;
+        TrainingError: the model predicts something else after it was stored and loaded.
 
-        With a fixed number of `rounds` it does not stop early. `stored`: whether its bytes are wanted.
+        With a fixed number of `rounds` it does not stop early. `stored`: whether its
+        bytes are wanted.
         """
 
     @abstractmethod
     def restore(self, request: FitRequest, stored: Restorable, model: bytes) -> Any:
-        """Return the estimator of a stored model; InvalidModel: no model, or a type that is not trusted."""
+        """Return the estimator of a stored model; InvalidModel: no model, or a type
+        that is not trusted.
+        """
 
     @abstractmethod
     def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:
-        """Return an estimator fitted on all of these rows; `rounds`: of a fit that stopped early."""
+        """Return an estimator fitted on all of these rows; `rounds`: of a fit that
+        stopped early.
+        """

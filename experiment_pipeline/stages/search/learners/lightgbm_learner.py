@@ -1,6 +1,7 @@
 """LightGBM as a `Learner`: boosted on binned tables that the fits of a sweep share.
 
-What is exported is an LGBMClassifier or LGBMRegressor, made from a Booster without fitting it again.
+What is exported is an LGBMClassifier or LGBMRegressor, made from a Booster without
+fitting it again.
 """
 
 import math
@@ -45,18 +46,24 @@ from experiment_pipeline.table.digests import mixed, salt_number
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-# Binned rows that trees are grown on, and the early-stopping set where there is one. Any number of
-# threads may read both.
+# Binned rows that trees are grown on, and the early-stopping set where there is one.
+# Any number of threads may read both.
 Bins = tuple["lgb.Dataset", "lgb.Dataset | None"]
 
 # They decide the bins: configurations that agree on them share one binned Dataset.
 DATASET_PARAMETERS = frozenset(
     {
-        *("bin_construct_sample_cnt", "enable_bundle", "is_enable_sparse", "linear_tree"),
+        *(
+            "bin_construct_sample_cnt",
+            "enable_bundle",
+            "is_enable_sparse",
+            "linear_tree",
+        ),
         *("max_bin", "min_data_in_bin", "use_missing", "zero_as_missing"),
     }
 )
-# With at most so many early-stopping rows each round is evaluated; with more, every second, third … fifth.
+# With at most so many early-stopping rows each round is evaluated; with more, every
+# second, third … fifth.
 _EVALUATED_ROWS, _MOST_BETWEEN = 100_000, 5
 # A refit of more rows keeps one copy of its bins.
 _BY_ROWS = HELD_ROWS
@@ -80,19 +87,28 @@ class BoostingPlan:
     def settings(self, rows: EncodedRows) -> dict[str, Any]:
         """Return the arguments of every Dataset of these rows.
 
-        Raw data is freed and no feature filtered beforehand: otherwise a fit that differs in
-        `min_data_in_leaf` would rebuild the table under the fits that are reading it.
+        Raw data is freed and no feature filtered beforehand: otherwise a fit that
+        differs in `min_data_in_leaf` would rebuild the table under the fits that are
+        reading it.
         """
         names = {*_fixed(0), "force_col_wise"}
-        fixed = {name: value for name, value in self.parameters.items() if name in names}
+        fixed = {
+            name: value for name, value in self.parameters.items() if name in names
+        }
         params = {**dict(self.binning), **fixed, "feature_pre_filter": False}
-        return {"params": params, "categorical_feature": rows.categorical, "free_raw_data": True}
+        return {
+            "params": params,
+            "categorical_feature": rows.categorical,
+            "free_raw_data": True,
+        }
 
 
 def boosting_plan(
     request: FitRequest, *, stops: bool = True, rounds: int | None = None
 ) -> BoostingPlan:
-    """Return how a LightGBM configuration is boosted; InvalidExperiment: a wrong hyperparameter."""
+    """Return how a LightGBM configuration is boosted; InvalidExperiment: a wrong
+    hyperparameter.
+    """
     sets, metric = request.sets, metric_of(request.spec.metric)
     given = LIGHTGBM.own_names(request.configuration, sets.task)
     level = metric.objective.get("alpha")
@@ -104,7 +120,10 @@ def boosting_plan(
         )
     planned = take_rounds(given, request, stops=stops, fixed=rounds)
     # LightGBM's objectives have the names of our tasks.
-    defaults: dict[str, Scalar] = {"objective": sets.task, "learning_rate": LEARNING_RATE}
+    defaults: dict[str, Scalar] = {
+        "objective": sets.task,
+        "learning_rate": LEARNING_RATE,
+    }
     # LightGBM has no monotone constraints where it boosts towards a median.
     if not (sets.directions and metric.objective.get("objective") == "regression_l1"):
         defaults |= metric.objective
@@ -125,11 +144,13 @@ def _fixed(seed: Scalar) -> dict[str, Scalar]:
 def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
     """Bin encoded rows once, for every configuration with the same binning.
 
-    Bins of a large dense table are made of `rows_for_bins`. Where the plan stops early, the
-    early-stopping set of `sets` is held out.
+    Bins of a large dense table are made of `rows_for_bins`. Where the plan stops early,
+    the early-stopping set of `sets` is held out.
     """
 
-    def binned(part: EncodedRows, reference: "lgb.Dataset | None" = None) -> "lgb.Dataset":
+    def binned(
+        part: EncodedRows, reference: "lgb.Dataset | None" = None
+    ) -> "lgb.Dataset":
         import lightgbm as lgb
 
         data = _data(part.table, plan, sampled=reference is None)
@@ -145,14 +166,17 @@ def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
 
 
 def _data(table: Any, plan: BoostingPlan, *, sampled: bool) -> Any:
-    """A table in the form that a Dataset takes; `sampled`: whether its rows also decide the bins."""
+    """A table in the form that a Dataset takes; `sampled`: whether its rows also decide
+    the bins.
+    """
     import lightgbm as lgb
     from scipy.sparse import issparse
 
     rows, linear = table.shape[0], bool(plan.parameters.get("linear_tree"))
     count = int(positive(plan.parameters.get("bin_construct_sample_cnt"), HELD_ROWS))
     if linear and isinstance(table, SlicedTable):
-        # LightGBM also keeps the raw numbers, and must get them as an array (4.7 writes past its end).
+        # LightGBM also keeps the raw numbers, and must get them as an array (4.7 writes
+        # past its end).
         table = table[:]
     small = not isinstance(table, SlicedTable) and (rows <= count or not sampled)
     if issparse(table) or linear or small:
@@ -162,10 +186,12 @@ def _data(table: Any, plan: BoostingPlan, *, sampled: bool) -> Any:
 
 
 class InTurn:
-    """Rows as LightGBM asks for them: first a sample row by row, to make bins of, then all in slices.
+    """Rows as LightGBM asks for them: first a sample row by row, to make bins of, then
+    all in slices.
 
-    LightGBM samples different rows for each kind of table. So whichever single row it asks for, it is
-    given the next of `sampled`, the positions of the rows to make bins of.
+    LightGBM samples different rows for each kind of table. So whichever single row it
+    asks for, it is given the next of `sampled`, the positions of the rows to make bins
+    of.
     """
 
     batch_size = ROWS_OF_A_SLICE
@@ -184,28 +210,40 @@ class InTurn:
 
 
 def rows_for_bins(rows: int, count: int) -> np.ndarray:
-    """Draw a row of each of `count` equal stretches, by a hash: int64, ascending; all rows if there are fewer."""
+    """Draw a row of each of `count` equal stretches, by a hash: int64, ascending; all
+    rows if there are fewer.
+    """
     if rows <= count:
         return np.arange(rows)
     bounds = np.arange(count + 1) * rows // count
-    drawn = mixed(np.arange(count, dtype=np.uint64) ^ _SALT) % np.diff(bounds).astype(np.uint64)
+    drawn = mixed(np.arange(count, dtype=np.uint64) ^ _SALT) % np.diff(bounds).astype(
+        np.uint64
+    )
     return bounds[:-1] + drawn.astype(np.int64)
 
 
-def boost(bins: Bins, plan: BoostingPlan, rows: EncodedRows, task: str) -> "lgb.Booster":
+def boost(
+    bins: Bins, plan: BoostingPlan, rows: EncodedRows, task: str
+) -> "lgb.Booster":
     """Grow trees on binned rows; several threads may do so on the same bins at once.
 
-    With patience the best round on the early-stopping set is `booster.best_iteration`; without it
-    that is 0. `lightgbm.train` evaluates every round: the AUC of a large early-stopping set takes a
-    fifth of a fit, and neighbouring rounds differ by less than chance there.
+    With patience the best round on the early-stopping set is `booster.best_iteration`;
+    without it that is 0. `lightgbm.train` evaluates every round: the AUC of a large
+    early-stopping set takes a fifth of a fit, and neighbouring rounds differ by less
+    than chance there.
     """
     import lightgbm as lgb
 
     (fit, early_stopping), rounds = bins, plan.rounds
-    given = {"metric": "None", "num_iterations": rounds.at_most, "feature_pre_filter": False}
+    given = {
+        "metric": "None",
+        "num_iterations": rounds.at_most,
+        "feature_pre_filter": False,
+    }
     parameters: dict[str, Any] = {**plan.parameters, **given}
     if rows.directions is not None:
-        # By LightGBM's method `basic`: of the two slower ones none was better on new rows.
+        # By LightGBM's method `basic`: of the two slower ones none was better on new
+        # rows.
         parameters["monotone_constraints"] = rows.directions
     if early_stopping is None or rounds.watched is None:
         booster = lgb.Booster(parameters, fit)
@@ -231,36 +269,54 @@ def boost(bins: Bins, plan: BoostingPlan, rows: EncodedRows, task: str) -> "lgb.
     return booster
 
 
-def as_estimator(text: str, plan: BoostingPlan, classes: tuple | None, rounds: int | None) -> Any:
+def as_estimator(
+    text: str, plan: BoostingPlan, classes: tuple | None, rounds: int | None
+) -> Any:
     """Return the fitted scikit-learn estimator of a model's text.
 
-    The private attributes are those that `fit` sets in lightgbm 4.7; a test compares the result with
-    an ordinary `fit`. `classes_` keeps the order of the classes.
+    The private attributes are those that `fit` sets in lightgbm 4.7; a test compares
+    the result with an ordinary `fit`. `classes_` keeps the order of the classes.
     """
     import lightgbm as lgb
 
     booster = lgb.Booster(model_str=text)
     rounds = rounds or booster.current_iteration()
-    # A fit has one thread. OMP_NUM_THREADS decides those of a prediction: 0 is what OpenMP gives,
-    # and the bits are the same.
+    # A fit has one thread. OMP_NUM_THREADS decides those of a prediction: 0 is what
+    # OpenMP gives, and the bits are the same.
     parameters = {**plan.parameters, "num_iterations": rounds, "num_threads": 0}
     parameters.pop("num_class", None)
     # Under the names that LGBMModel declares, where it has one.
     declared = lgb.LGBMModel().get_params()
-    aliases = {**LIGHTGBM.accepted, "seed": ("random_state",), "num_threads": ("n_jobs",)}
+    aliases = {
+        **LIGHTGBM.accepted,
+        "seed": ("random_state",),
+        "num_threads": ("n_jobs",),
+    }
     named = {
         next((alias for alias in aliases.get(own, ()) if alias in declared), own): value
         for own, value in parameters.items()
     }
     make: Any = lgb.LGBMRegressor if classes is None else lgb.LGBMClassifier
     estimator = make(**named)
-    learnt: dict[str, Any] = {"_Booster": booster, "_objective": plan.parameters["objective"]}
+    learnt: dict[str, Any] = {
+        "_Booster": booster,
+        "_objective": plan.parameters["objective"],
+    }
     counted = ("_n_features", "_n_features_in", "n_features_in_")
     learnt |= dict.fromkeys(counted, booster.num_feature())
-    learnt |= {"_best_iteration": 0, "_best_score": {}, "_evals_result": {}, "fitted_": True}
+    learnt |= {
+        "_best_iteration": 0,
+        "_best_score": {},
+        "_evals_result": {},
+        "fitted_": True,
+    }
     if classes is not None:
         encoder = label_encoder(classes)
-        learnt |= {"_le": encoder, "_classes": encoder.classes_, "_n_classes": len(classes)}
+        learnt |= {
+            "_le": encoder,
+            "_classes": encoder.classes_,
+            "_n_classes": len(classes),
+        }
     vars(estimator).update(learnt)
     return estimator
 
@@ -286,7 +342,12 @@ class LightGBMLearner(Learner):
         return False
 
     def fit(
-        self, request: FitRequest, work: SharedWork, rounds: int | None = None, *, stored: bool
+        self,
+        request: FitRequest,
+        work: SharedWork,
+        rounds: int | None = None,
+        *,
+        stored: bool,
     ) -> FittedModel:
         """Boost until the early-stopping set gets no better."""
         plan = boosting_plan(request, stops=rounds is None, rounds=rounds)
@@ -306,13 +367,16 @@ class LightGBMLearner(Learner):
             found.append(predictions.copy())
             return []
 
-        # For its own train rows LightGBM already has what `predict` would return, with two exceptions.
+        # For its own train rows LightGBM already has what `predict` would return, with
+        # two exceptions.
         exact = given("boosting") not in ("dart", "rf") and not given("linear_tree")
         if exact and not plan.rounds.patience and len(train.y) <= HELD_ROWS:
             booster.eval_train(feval=keep)
         return FittedModel(
             predict=predict,
-            model=booster.model_to_string(num_iteration=kept).encode() if stored else b"",
+            model=booster.model_to_string(num_iteration=kept).encode()
+            if stored
+            else b"",
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
             rounds=kept,
@@ -325,18 +389,28 @@ class LightGBMLearner(Learner):
         return as_estimator(model.decode(), plan, request.sets.classes, stored.rounds)
 
     def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:
-        """Boost that many rounds on bins of these rows, which fits one after the other share."""
+        """Boost that many rounds on bins of these rows, which fits one after the other
+        share.
+        """
         plan = boosting_plan(request, stops=False, rounds=rounds)
         if len(rows.y) > _BY_ROWS:
-            # The same trees without a second copy of the bins: 20 bytes of 53 a row less, as
-            # measured on 20 columns, for up to 40 % more time. A refit has most rows of all fits.
+            # The same trees without a second copy of the bins: 20 bytes of 53 a row
+            # less, as measured on 20 columns, for up to 40 % more time. A refit has
+            # most rows of all fits.
             parameters = {**plan.parameters, "force_col_wise": True}
             del parameters["force_row_wise"]
             plan = replace(plan, parameters=parameters)
-        bins = rows.made.get(_table_of(request, plan), partial(bin_rows, rows, plan, request.sets))
+        bins = rows.made.get(
+            _table_of(request, plan), partial(bin_rows, rows, plan, request.sets)
+        )
         text = boost(bins, plan, rows, request.sets.task).model_to_string()
         return as_estimator(text, plan, request.sets.classes, plan.rounds.at_most)
 
 
 def _table_of(request: FitRequest, plan: BoostingPlan) -> Hashable:
-    return "lightgbm", request.configuration.features, bool(plan.rounds.patience), plan.binning
+    return (
+        "lightgbm",
+        request.configuration.features,
+        bool(plan.rounds.patience),
+        plan.binning,
+    )

@@ -1,7 +1,8 @@
 """What every tool is given and must leave behind; imported by the scripts beside it.
 
-In: a folder with job.json and the tables as Parquet. Out, in the same folder: the stored model,
-predictions.npy and result.json. A tool fits and stores, is loaded again, and predicts.
+In: a folder with job.json and the tables as Parquet. Out, in the same folder: the
+stored model, predictions.npy and result.json. A tool fits and stores, is loaded again,
+and predicts.
 """
 
 import json
@@ -27,13 +28,17 @@ class Job:
     """One table, one seed."""
 
     folder: Path  # where everything lies
-    said: dict[str, Any]  # job.json: table, task, metric, positive_class, seconds, seed, time, …
+    said: dict[
+        str, Any
+    ]  # job.json: table, task, metric, positive_class, seconds, seed, time, …
     train: pd.DataFrame  # (n_train, d) features
     test: pd.DataFrame  # (n_test, d) features
     validation: pd.DataFrame  # (n_validation, d) features
     y_train: pd.Series  # target; texts for classes
     y_test: pd.Series  # target
-    groups: np.ndarray | None  # (n_train + n_test,) what must not be torn apart; None = nothing
+    groups: (
+        np.ndarray | None
+    )  # (n_train + n_test,) what must not be torn apart; None = nothing
 
     @property
     def model(self) -> Path:
@@ -59,7 +64,9 @@ class Job:
     def read(cls, folder: Path) -> "Job":
         """Read what `jobs.py` wrote."""
         said = json.loads((folder / "job.json").read_text())
-        tables = {p: pd.read_parquet(folder / f"{p}.parquet") for p in ("train", "test")}
+        tables = {
+            p: pd.read_parquet(folder / f"{p}.parquet") for p in ("train", "test")
+        }
         ys = {name: table.pop(TARGET) for name, table in tables.items()}
         groups = [table.pop(GROUP) for table in tables.values() if GROUP in table]
         validation = pd.read_parquet(folder / "validation.parquet")
@@ -79,16 +86,22 @@ class Job:
 class Loaded:
     """A stored model, loaded again."""
 
-    predict: Callable[[pd.DataFrame], Any]  # features → (n,) numbers, or (n, classes) probabilities
+    predict: Callable[
+        [pd.DataFrame], Any
+    ]  # features → (n,) numbers, or (n, classes) probabilities
     classes: Sequence[Any] | None = None  # of the columns of probabilities
 
 
 def run(
-    fit: Callable[[Job], tuple[str, float]], load: Callable[[Job], Loaded], libraries: Sequence[str]
+    fit: Callable[[Job], tuple[str, float]],
+    load: Callable[[Job], Loaded],
+    libraries: Sequence[str],
 ) -> None:
-    """Fit and store, load, predict; write what that took, what `fit` has to say, and what score it claims.
+    """Fit and store, load, predict; write what that took, what `fit` has to say, and
+    what score it claims.
 
-    `libraries` are imported before the clock starts: tools would import them while they fit.
+    `libraries` are imported before the clock starts: tools would import them while they
+    fit.
     """
     for library in libraries:
         import_module(library)
@@ -96,7 +109,9 @@ def run(
     started = time.monotonic()
     said, claimed = fit(job)
     ended = time.monotonic()
-    cpu = sum(_cpu_seconds(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    cpu = sum(
+        _cpu_seconds(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     loaded = load(job)
     predictions = np.asarray(loaded.predict(job.validation), dtype=float)
     predicting = min(_seconds(loaded, job.validation) for _ in range(REPEATS))
@@ -107,7 +122,9 @@ def run(
         "cpu_seconds": cpu,
         "predict_seconds_per_1000": predicting / len(job.validation) * 1000,
         "model_bytes": _size(job.model),
-        "classes": None if loaded.classes is None else [str(one) for one in loaded.classes],
+        "classes": None
+        if loaded.classes is None
+        else [str(one) for one in loaded.classes],
         "said": said,
         "claimed": claimed,
     }

@@ -4,10 +4,11 @@
 # ///
 """AutoGluon with a preset, all its families and neural nets on the CPU.
 
-Without ray: folds are fitted one after the other, each on both cores. Without trial runs of
-stacking, which take a quarter of the seconds, and without ray break down when they end with nothing.
-Its own seeds are fixed: what the job's seed moves are the rows. What is deployed is measured: the
-clone that keeps the best model and what that is made of.
+Without ray: folds are fitted one after the other, each on both cores. Without trial
+runs of stacking, which take a quarter of the seconds, and without ray break down when
+they end with nothing. Its own seeds are fixed: what the job's seed moves are the rows.
+What is deployed is measured: the clone that keeps the best model and what that is made
+of.
 """
 
 import shutil

@@ -1,14 +1,15 @@
 # /// script
 # requires-python = ">=3.11,<3.13"
 # dependencies = [
-#     "lightgbm==4.7.0", "optuna==5.0.0", "pandas==3.1.1", "pyarrow", "scikit-learn==1.9.1",
+#     "lightgbm==4.7.0", "optuna==5.0.0", "pandas==3.1.1", "pyarrow",
+#     "scikit-learn==1.9.1",
 # ]
 # ///
 """LightGBM tuned by Optuna on the test rows.
 
-Texts are categories, dates numbers and parts. The space is that of Optuna's own example and a
-learning rate, a thread per trial, trees stopped on the test rows; the winner is fitted again on
-train and test rows.
+Texts are categories, dates numbers and parts. The space is that of Optuna's own example
+and a learning rate, a thread per trial, trees stopped on the test rows; the winner is
+fitted again on train and test rows.
 """
 
 import pickle
@@ -94,7 +95,8 @@ def _tuned(job: Job, encoder: Encoder) -> tuple[dict[str, Any], float]:
     def no_later_than(env: Any) -> None:
         if time.monotonic() > stop:
             raise lgb.callback.EarlyStopException(
-                env.iteration, [(n, m, v, g) for n, m, v, g, *_ in env.evaluation_result_list]
+                env.iteration,
+                [(n, m, v, g) for n, m, v, g, *_ in env.evaluation_result_list],
             )
 
     def objective(trial: optuna.Trial) -> float:
@@ -108,13 +110,17 @@ def _tuned(job: Job, encoder: Encoder) -> tuple[dict[str, Any], float]:
             "subsample_freq": trial.suggest_int("subsample_freq", 1, 7),
             "min_child_samples": trial.suggest_int("min_child_samples", 5, 100),
         }
-        model = _estimator(job, n_jobs=1, n_estimators=ROUNDS, metric=metric, **asked).fit(
+        model = _estimator(
+            job, n_jobs=1, n_estimators=ROUNDS, metric=metric, **asked
+        ).fit(
             train,
             job.y_train,
             eval_set=[(test, job.y_test)],
             callbacks=[lgb.early_stopping(PATIENCE, verbose=False), no_later_than],
         )
-        trial.set_user_attr("settings", {**asked, "n_estimators": max(1, model.best_iteration_)})
+        trial.set_user_attr(
+            "settings", {**asked, "n_estimators": max(1, model.best_iteration_)}
+        )
         return model.best_score_["valid_0"][metric]
 
     study = optuna.create_study(

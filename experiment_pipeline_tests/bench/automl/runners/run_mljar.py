@@ -25,9 +25,10 @@ def fit(job: Job) -> tuple[str, float]:
         mode="Compete",
         results_path=str(job.model),
         total_time_limit=int(job.said["seconds"]),
-        ml_task={"binary": "binary_classification", "multiclass": "multiclass_classification"}.get(
-            job.said["task"], "regression"
-        ),
+        ml_task={
+            "binary": "binary_classification",
+            "multiclass": "multiclass_classification",
+        }.get(job.said["task"], "regression"),
         eval_metric=metric,
         explain_level=0,
         n_jobs=CORES,
@@ -47,7 +48,11 @@ def load(job: Job) -> Loaded:
         return Loaded(automl.predict)
     automl.predict(job.validation[:2])  # it loads when it is first asked
     shown = automl.predict_all(job.validation[:2])
-    classes = [c.removeprefix("prediction_") for c in shown.columns if c.startswith("prediction_")]
+    classes = [
+        c.removeprefix("prediction_")
+        for c in shown.columns
+        if c.startswith("prediction_")
+    ]
     return Loaded(automl.predict_proba, classes)
 
 

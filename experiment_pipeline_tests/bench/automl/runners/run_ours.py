@@ -1,9 +1,9 @@
 """Ours, as the scaffold writes it for the table.
 
-Drafted, searched, ranked, refitted, reported on and written as the export would, in this process.
-The budget that the YAML would name is what drafting has left. It alone is given the target of the
-validation rows: the scaffold reads the whole table (for the target's type and classes), and the report
-is on them; no fit and no choice sees it.
+Drafted, searched, ranked, refitted, reported on and written as the export would, in
+this process. The budget that the YAML would name is what drafting has left. It alone is
+given the target of the validation rows: the scaffold reads the whole table (for the
+target's type and classes), and the report is on them; no fit and no choice sees it.
 """
 
 import json
@@ -46,9 +46,16 @@ def fit(job: Job) -> tuple[str, float]:
     sets = scenario.to_train_on(rows["train"], rows["test"], spec)
     workers = joblib.cpu_count()
     events = search(
-        configurations(spec), sets, spec, ModelsInMemory(), Threads(workers), time.perf_counter
+        configurations(spec),
+        sets,
+        spec,
+        ModelsInMemory(),
+        Threads(workers),
+        time.perf_counter,
     )
-    fits = [event for event in events if isinstance(event, Fitted) and event.rung.is_full]
+    fits = [
+        event for event in events if isinstance(event, Fitted) and event.rung.is_full
+    ]
     trained = {one.model.key: one.model for one in fits}
     after = AfterSearch(sets, workers, spec.export.fits)
     time_left = RefitTime(job.said["seconds"] - (time.monotonic() - started), after.of)
@@ -103,7 +110,10 @@ def _parts(job: Job) -> dict[str, pd.DataFrame]:
             for (name, part), group in zip(parts.items(), groups, strict=True)
         }
     first = dict(zip(parts, np.cumsum([0, len(job.train), len(job.test)]), strict=True))
-    return {name: part.set_axis(first[name] + np.arange(len(part))) for name, part in parts.items()}
+    return {
+        name: part.set_axis(first[name] + np.arange(len(part)))
+        for name, part in parts.items()
+    }
 
 
 def _spec(job: Job) -> ExperimentSpec:
@@ -117,7 +127,8 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
     by = {"by": "random"} if job.groups is None else {"by": "group", "column": GROUP}
     if said["time"] is not None:
         by = {"by": "time", "column": said["time"]}
-    # The scaffold takes dates alone as times; a user whose times are numbers writes the split.
+    # The scaffold takes dates alone as times; a user whose times are numbers writes the
+    # split.
     drafted = by
     if said["time"] is not None and pd.api.types.is_numeric_dtype(raw[said["time"]]):
         drafted = {"by": "random"}
@@ -142,7 +153,9 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
 
 
 def _without(part: str, written: dict[str, Any]) -> dict[str, Any]:
-    """Leave a part of ours out: algorithms or encoders of the search, a key, or what it switches."""
+    """Leave a part of ours out: algorithms or encoders of the search, a key, or what it
+    switches.
+    """
     entries = {
         "other boosters": ("xgboost", "catboost"),
         "forests, linear models": ("random_forest", "extra_trees", "linear"),
@@ -166,5 +179,11 @@ if __name__ == "__main__":
     run(
         fit,
         load,
-        ["lightgbm", "sklearn.ensemble", "sklearn.linear_model", "skops.io", "scipy.stats"],
+        [
+            "lightgbm",
+            "sklearn.ensemble",
+            "sklearn.linear_model",
+            "skops.io",
+            "scipy.stats",
+        ],
     )

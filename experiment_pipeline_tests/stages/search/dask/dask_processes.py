@@ -1,4 +1,6 @@
-"""A Dask scheduler and workers as processes of their own, on loopback, to be killed at will."""
+"""A Dask scheduler and workers as processes of their own, on loopback, to be killed at
+will.
+"""
 
 import os
 import signal
@@ -16,14 +18,17 @@ PROJECT = Path(__file__).parents[4]
 SETTINGS = {
     "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning",
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
-    # As docs/cluster/dask.yaml: else each process takes 3 % of a core to look at itself.
+    # As docs/cluster/dask.yaml: else each process takes 3 % of a core to look at
+    # itself.
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
 }
 
 
 class DaskProcesses:
-    """Processes of one cluster, which end with its block; `tls`: options that name certificates."""
+    """Processes of one cluster, which end with its block; `tls`: options that name
+    certificates.
+    """
 
     def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
         self.folder, self.port, self._tls = folder, free_port(), list(tls)
@@ -33,7 +38,9 @@ class DaskProcesses:
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
         """Start the scheduler, and wait until it listens."""
-        scheduler = self._start("scheduler", ["--port", str(self.port), "--no-show"], {})
+        scheduler = self._start(
+            "scheduler", ["--port", str(self.port), "--no-show"], {}
+        )
 
         def listens() -> bool:
             with socket.socket() as asking:
@@ -46,8 +53,20 @@ class DaskProcesses:
         self, *, threads: int = 1, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Start a worker without a nanny: what is killed stays away."""
-        options = [self.address, "--nthreads", str(threads), "--no-nanny", "--memory-limit", "0"]
-        options += ["--death-timeout", "60", "--local-directory", str(self.folder / "dask")]
+        options = [
+            self.address,
+            "--nthreads",
+            str(threads),
+            "--no-nanny",
+            "--memory-limit",
+            "0",
+        ]
+        options += [
+            "--death-timeout",
+            "60",
+            "--local-directory",
+            str(self.folder / "dask"),
+        ]
         return self._start("worker", options, environment or {})
 
     def end(self, process: subprocess.Popen[bytes]) -> None:

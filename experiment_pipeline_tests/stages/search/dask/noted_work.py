@@ -10,7 +10,9 @@ from uuid import uuid4
 
 @dataclass(frozen=True)
 class Work:
-    """A task: where its starts are noted, how long it takes, whether it kills its worker."""
+    """A task: where its starts are noted, how long it takes, whether it kills its
+    worker.
+    """
 
     folder: Path
     name: str
@@ -41,5 +43,7 @@ def starts(folder: Path) -> Counter[str]:
 
 def processes(folder: Path, *, running: bool = False) -> set[int]:
     """Which processes have started tasks; `running`: only those in the midst of one."""
-    noted = [path for path in folder.iterdir() if not (running and path.suffix == ".ended")]
+    noted = [
+        path for path in folder.iterdir() if not (running and path.suffix == ".ended")
+    ]
     return {int(path.name.split(".")[1]) for path in noted}

@@ -1,4 +1,6 @@
-"""A cluster that is this process: what crosses to a worker and back is pickled, as it would be."""
+"""A cluster that is this process: what crosses to a worker and back is pickled, as it
+would be.
+"""
 
 import pickle
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -20,7 +22,8 @@ HERE = "tcp://here:1"
 class StandIn:
     """Does the last task first: which result comes first decides nothing.
 
-    `deadly`: configurations that kill their workers; `differs`: what its worker has otherwise;
+    `deadly`: configurations that kill their workers; `differs`: what its worker has
+    otherwise;
     `lists`: the names of the tasks of each call; `sizes`: the bytes of each task.
     """
 
@@ -32,7 +35,9 @@ class StandIn:
     def places(self) -> int:
         return 2
 
-    def ask(self, function: Callable[..., dict[str, str]], *arguments: Any) -> dict[str, Any]:
+    def ask(
+        self, function: Callable[..., dict[str, str]], *arguments: Any
+    ) -> dict[str, Any]:
         return {HERE: function(*arguments) | self.differs}
 
     def run(
@@ -55,7 +60,9 @@ class StandIn:
                 yield Done(name, pickle.loads(back), None, HERE, 1, 0.25)
 
 
-def shared_in(folder: Path | UPath, warn: Callable[[str], object] = print) -> SharedFiles:
+def shared_in(
+    folder: Path | UPath, warn: Callable[[str], object] = print
+) -> SharedFiles:
     """What a search shares, below a folder."""
     return SharedFiles(SharedFolder(str(folder), "e"), warn)
 
@@ -73,4 +80,8 @@ def workers(folder: Path | UPath, cluster: StandIn | None = None) -> ClusterEngi
 def files(folder: Path) -> dict[str, int]:
     """Path → when it was written, of the shared files."""
     place = folder / "e" / "shared"
-    return {str(path): path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in place.rglob("*")
+        if path.is_file()
+    }

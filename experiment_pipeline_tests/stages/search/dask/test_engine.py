@@ -1,4 +1,6 @@
-"""The engine of a cluster, mostly on a stand-in for it: threads and workers give the same."""
+"""The engine of a cluster, mostly on a stand-in for it: threads and workers give the
+same.
+"""
 
 import os
 from contextlib import suppress
@@ -24,7 +26,12 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.stages.search import halving_scenario
-from experiment_pipeline_tests.stages.search.dask.stand_in import StandIn, files, shared_in, workers
+from experiment_pipeline_tests.stages.search.dask.stand_in import (
+    StandIn,
+    files,
+    shared_in,
+    workers,
+)
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     OWN,
@@ -55,7 +62,10 @@ SEARCHED = [*halving_scenario.SEARCH, *OWN_TWO]
 
 
 def by_workers(
-    spec: ExperimentSpec, sets: TrainingSets, folder: Path | UPath, cluster: StandIn | None = None
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    folder: Path | UPath,
+    cluster: StandIn | None = None,
 ) -> dict[str, Any]:
     """Train all of an experiment on workers; key → outcome."""
     with workers(folder, cluster) as engine:
@@ -63,8 +73,12 @@ def by_workers(
 
 
 @pytest.mark.slow
-def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(tmp_path: Path) -> None:
-    """Two processes of Dask, a search by halving, an imported estimator: the same, bit by bit."""
+def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(
+    tmp_path: Path,
+) -> None:
+    """Two processes of Dask, a search by halving, an imported estimator: the same, bit
+    by bit.
+    """
     spec = halving_scenario.experiment(searched=SEARCHED)
     sets = halving_scenario.sets_of(spec)
     in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
@@ -85,7 +99,10 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(tmp_path:
     placed = {one.result.placement.worker for one in on_workers.models.values()}
     assert len(placed) == 2
     assert files(tmp_path) == {}
-    assert (len(set(processes)), [one for one in processes if psutil.pid_exists(one)]) == (2, [])
+    assert (
+        len(set(processes)),
+        [one for one in processes if psutil.pid_exists(one)],
+    ) == (2, [])
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -103,7 +120,9 @@ def test_workers_give_what_threads_give(way: str, tmp_path: Path) -> None:
 
 
 def test_a_weighted_and_a_sparse_table_are_the_same_ones(tmp_path, monkeypatch) -> None:
-    """Weights of rows, several classes and the parts of a sparse table reach a worker whole."""
+    """Weights of rows, several classes and the parts of a sparse table reach a worker
+    whole.
+    """
     monkeypatch.setattr(features, "MAX_DENSE_BYTES", 0)
     entries = [one("linear"), one("lightgbm", n_estimators=5) | {"features": "onehot"}]
     spec = experiment(entries, "multiclass", sample_weight="counts")
@@ -114,7 +133,10 @@ def test_a_weighted_and_a_sparse_table_are_the_same_ones(tmp_path, monkeypatch) 
 
 def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:
     """Files are copied to be mapped, the same ones, and none is left behind."""
-    spec, sets = experiment([one("lightgbm", n_estimators=5), one("linear")]), training_sets()
+    spec, sets = (
+        experiment([one("lightgbm", n_estimators=5), one("linear")]),
+        training_sets(),
+    )
     assert essence(by_workers(spec, sets, place)) == essence(train(spec, sets))
     left = place.fs.find((place / "e" / "shared").path)
     assert [name for name in left if name.endswith((".npy", ".bin", ".json"))] == []
@@ -122,7 +144,11 @@ def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:
 
 def test_a_task_is_small_whatever_the_table(tmp_path: Path) -> None:
     """Rows, and masks of them, go through the storage."""
-    search, whole, folds = [one("lightgbm", n_estimators=5), one("linear")], StandIn(), StandIn()
+    search, whole, folds = (
+        [one("lightgbm", n_estimators=5), one("linear")],
+        StandIn(),
+        StandIn(),
+    )
     by_workers(experiment(search), training_sets(), tmp_path, whole)
     assert max(whole.sizes) < 8_000
     spec = experiment(search, evaluation="cross_validation")
@@ -130,18 +156,28 @@ def test_a_task_is_small_whatever_the_table(tmp_path: Path) -> None:
     assert max(folds.sizes) < 32_000
 
 
-def test_a_configuration_that_kills_its_workers_fails_and_says_so(tmp_path: Path) -> None:
-    """After a second attempt by itself, as one that meets a fault does; the others are trained."""
+def test_a_configuration_that_kills_its_workers_fails_and_says_so(
+    tmp_path: Path,
+) -> None:
+    """After a second attempt by itself, as one that meets a fault does; the others are
+    trained.
+    """
     disturbed = one(f"{OWN}.Disturbed", everywhere=True)
     spec, sets = experiment([one("linear", C=[0.1, 1.0]), disturbed]), training_sets()
     cluster = StandIn(deadly=frozenset({"linear__C=0.1"}))
     found = by_workers(spec, sets, tmp_path, cluster)
     lost = found["linear__C=0.1"]
-    assert lost.in_words.startswith("LostWorker: 2 workers died (in a second attempt by itself; ")
+    assert lost.in_words.startswith(
+        "LostWorker: 2 workers died (in a second attempt by itself; "
+    )
     assert lost.fingerprint == fingerprint(configurations(spec)[0], sets, spec)
     assert lost.placement.attempts == 4
     placed = found["linear__C=1.0"].result.placement
-    assert (placed.worker, placed.attempts, placed.queue_seconds) == ("tcp://here:1", 1, 0.25)
+    assert (placed.worker, placed.attempts, placed.queue_seconds) == (
+        "tcp://here:1",
+        1,
+        0.25,
+    )
     assert found["Disturbed"].placement.worker == "tcp://here:1"
     assert "in a second attempt by itself" in found["Disturbed"].reason
     assert [len(names) for names in cluster.lists] == [3, 1, 1]
@@ -156,10 +192,19 @@ class Older(StandIn):
         return super().run(function, sent, **options)
 
 
-def test_a_worker_that_differs_stops_the_search_before_the_first_fit(tmp_path: Path) -> None:
-    """By its address and each difference; where it joins later, the task refuses to fit."""
-    spec, cluster = experiment([one("linear")]), StandIn(differs={"scikit-learn": "0.1"})
-    with pytest.raises(ClusterError, match=r"worker tcp://here:1: scikit-learn 0\.1, here "):
+def test_a_worker_that_differs_stops_the_search_before_the_first_fit(
+    tmp_path: Path,
+) -> None:
+    """By its address and each difference; where it joins later, the task refuses to
+    fit.
+    """
+    spec, cluster = (
+        experiment([one("linear")]),
+        StandIn(differs={"scikit-learn": "0.1"}),
+    )
+    with pytest.raises(
+        ClusterError, match=r"worker tcp://here:1: scikit-learn 0\.1, here "
+    ):
         by_workers(spec, training_sets(), tmp_path, cluster)
     assert cluster.lists == []
     assert list(tmp_path.rglob(".*.probe")) == []
@@ -179,7 +224,10 @@ def test_the_brake_holds_back_what_waits(tmp_path: Path) -> None:
 
 def test_shared_files_end_with_the_search_unless_by_an_error(tmp_path: Path) -> None:
     """A rerun after an error finds them; a search that ends leaves nothing."""
-    spec, sets = experiment([one("lightgbm", n_estimators=5), one("linear")]), training_sets()
+    spec, sets = (
+        experiment([one("lightgbm", n_estimators=5), one("linear")]),
+        training_sets(),
+    )
     with suppress(RuntimeError), workers(tmp_path) as engine:
         for _ in engine.train(configurations(spec), sets, spec):
             raise RuntimeError
@@ -197,7 +245,10 @@ def test_a_storage_that_is_away_costs_an_attempt_and_lost_files_end_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first says nothing of a configuration; the second is the step's own fault."""
-    spec, failures = experiment([one("dummy")]), [StorageUnreachable("s3://b", "no answer", "wait")]
+    spec, failures = (
+        experiment([one("dummy")]),
+        [StorageUnreachable("s3://b", "no answer", "wait")],
+    )
     read = task.read_shared
 
     def reads(*arguments: Any) -> Any:

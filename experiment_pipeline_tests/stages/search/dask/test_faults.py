@@ -1,4 +1,6 @@
-"""Faults of a cluster, each once, with real processes over TLS; docs/cluster/README.md lists them."""
+"""Faults of a cluster, each once, with real processes over TLS; docs/cluster/README.md
+lists them.
+"""
 
 import _thread
 import signal
@@ -18,13 +20,26 @@ from experiment_pipeline.stages.search import dask_cluster as module
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_cluster import Cluster, Done, connected
 from experiment_pipeline.stages.search.dask_engine import ClusterEngine
-from experiment_pipeline.storage.files import location, patiently, read_bytes, write_bytes
+from experiment_pipeline.storage.files import (
+    location,
+    patiently,
+    read_bytes,
+    write_bytes,
+)
 from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.s3_server import S3Server
 from experiment_pipeline_tests.stages.search.dask import noted_work
-from experiment_pipeline_tests.stages.search.dask.dask_processes import PROJECT, DaskProcesses
+from experiment_pipeline_tests.stages.search.dask.dask_processes import (
+    PROJECT,
+    DaskProcesses,
+)
 from experiment_pipeline_tests.stages.search.dask.stand_in import shared_in
-from experiment_pipeline_tests.stages.search.scenario import experiment, one, train, training_sets
+from experiment_pipeline_tests.stages.search.scenario import (
+    experiment,
+    one,
+    train,
+    training_sets,
+)
 from experiment_pipeline_tests.stages.search.test_sweep import essence
 
 pytestmark = pytest.mark.slow
@@ -87,7 +102,10 @@ def work(folder: Path, number: int, seconds: float = 0.3) -> dict[str, noted_wor
 
 def run(cluster: Cluster, tasks: Mapping[str, noted_work.Work]) -> dict[str, Done]:
     """Do all of them."""
-    return {done.key: done for done in cluster.run(noted_work.do, tasks, may_start=lambda _: True)}
+    return {
+        done.key: done
+        for done in cluster.run(noted_work.do, tasks, may_start=lambda _: True)
+    }
 
 
 def ended(done: Mapping[str, Done]) -> set[str]:
@@ -97,10 +115,14 @@ def ended(done: Mapping[str, Done]) -> set[str]:
 
 def when(condition: Callable[[], object], act: Callable[[], object]) -> None:
     """Act in the background as soon as a condition holds."""
-    threading.Thread(target=lambda: (wait_until(condition, SOON), act()), daemon=True).start()
+    threading.Thread(
+        target=lambda: (wait_until(condition, SOON), act()), daemon=True
+    ).start()
 
 
-def test_a_task_of_a_killed_worker_is_done_elsewhere(dask: Running, noted: Path) -> None:
+def test_a_task_of_a_killed_worker_is_done_elsewhere(
+    dask: Running, noted: Path
+) -> None:
     """By kill -9 in the midst of a task: it alone runs again, and nothing is lost."""
     killed, _ = dask.dask.start_worker(), dask.dask.start_worker()
     tasks = work(noted, 8, 0.6)
@@ -113,12 +135,19 @@ def test_a_task_of_a_killed_worker_is_done_elsewhere(dask: Running, noted: Path)
         done = run(cluster, tasks)
     assert ended(done) == set(tasks)
     assert sorted(noted_work.starts(noted).values()) == [1] * 7 + [2]
-    assert any("is gone; Dask runs its fits again" in sentence for sentence in dask.said)
+    assert any(
+        "is gone; Dask runs its fits again" in sentence for sentence in dask.said
+    )
 
 
 def test_a_killed_worker_changes_no_model(dask: Running, tmp_path: Path) -> None:
-    """In the midst of a search, with the fits it had: the models of threads, and no failure."""
-    search = [one("lightgbm", num_leaves=[4, 8, 12, 16], n_estimators=30), one("linear")]
+    """In the midst of a search, with the fits it had: the models of threads, and no
+    failure.
+    """
+    search = [
+        one("lightgbm", num_leaves=[4, 8, 12, 16], n_estimators=30),
+        one("linear"),
+    ]
     spec, sets, found = experiment(search), training_sets(), {}
     killed, _ = dask.dask.start_worker(threads=2), dask.dask.start_worker(threads=2)
     with engine(dask, tmp_path) as workers:
@@ -134,7 +163,9 @@ def engine(dask: Running, folder: Path) -> ClusterEngine:
     return ClusterEngine(dask.connected, shared_in(folder / "storage"))
 
 
-def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: Path) -> None:
+def test_a_task_that_kills_its_workers_is_lost_after_two(
+    dask: Running, noted: Path
+) -> None:
     """It ends with its reason; the others come through, on the worker that is left."""
     started = [dask.dask.start_worker() for _ in range(3)]
     tasks = {"killer": noted_work.Work(noted, "killer", kills=True)} | work(noted, 9)
@@ -142,19 +173,26 @@ def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: P
         wait_until(lambda: cluster.places() == 3, SOON)
         done = run(cluster, tasks)
     assert (done["killer"].value, done["killer"].attempts) == (None, 2)
-    assert (done["killer"].lost or "").startswith("2 workers died while they ran this fit, the la")
+    assert (done["killer"].lost or "").startswith(
+        "2 workers died while they ran this fit, the la"
+    )
     assert ended(done) == tasks.keys() - {"killer"}
     assert noted_work.starts(noted)["killer"] == 2
     assert sum(process.poll() is not None for process in started) == 2
 
 
-def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(dask: Running, noted: Path):
+def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(
+    dask: Running, noted: Path
+):
     """The second joins while the first is at work; then the first is told to end."""
     first = dask.dask.start_worker()
     second: list[subprocess.Popen[bytes]] = []
     tasks = work(noted, 12, 0.5)
     with dask.connected() as cluster:
-        when(lambda: noted_work.starts(noted), lambda: second.append(dask.dask.start_worker()))
+        when(
+            lambda: noted_work.starts(noted),
+            lambda: second.append(dask.dask.start_worker()),
+        )
         when(
             lambda: second and second[0].pid in noted_work.processes(noted),
             lambda: first.send_signal(signal.SIGTERM),
@@ -165,8 +203,12 @@ def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(dask: Run
     assert sum(noted_work.starts(noted).values()) <= len(tasks) + 1
 
 
-def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(dask: Running, noted: Path):
-    """Ctrl-C, or a run that is cancelled on its page: its own error; fits that run are dropped."""
+def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(
+    dask: Running, noted: Path
+):
+    """Ctrl-C, or a run that is cancelled on its page: its own error; fits that run are
+    dropped.
+    """
     dask.dask.start_worker(threads=2)
     # Processes that pytest-xdist starts ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -185,16 +227,28 @@ def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(dask: Ru
 
 
 def test_an_error_of_a_task_is_raised_as_it_is(dask: Running, noted: Path) -> None:
-    """Also one that looks as if the connection was gone; what may not start is left out."""
+    """Also one that looks as if the connection was gone; what may not start is left
+    out.
+    """
     dask.dask.start_worker()
     with dask.connected() as cluster:
         with pytest.raises(ConnectionResetError, match="task1"):
-            list(cluster.run(noted_work.fail, work(noted, 3), may_start=lambda key: key != "task0"))
+            list(
+                cluster.run(
+                    noted_work.fail,
+                    work(noted, 3),
+                    may_start=lambda key: key != "task0",
+                )
+            )
         assert ended(run(cluster, work(noted, 1))) == {"task0"}
 
 
-def test_certificates_decide_who_may_run_code(dask: Running, tmp_path, monkeypatch) -> None:
-    """A plain client and one of another authority are refused; a cluster without workers, too."""
+def test_certificates_decide_who_may_run_code(
+    dask: Running, tmp_path, monkeypatch
+) -> None:
+    """A plain client and one of another authority are refused; a cluster without
+    workers, too.
+    """
     monkeypatch.setattr(module, "CONNECT_SECONDS", 2.0)
     others = make_certificates(tmp_path / "others")
     plain = DaskEngine(address=dask.dask.address.replace("tls", "tcp"))
@@ -206,8 +260,12 @@ def test_certificates_decide_who_may_run_code(dask: Running, tmp_path, monkeypat
         pass
 
 
-def test_a_storage_that_is_away_for_seconds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker reads shared files so: what it reads just then comes later, and no fit fails."""
+def test_a_storage_that_is_away_for_seconds_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker reads shared files so: what it reads just then comes later, and no fit
+    fails.
+    """
     with S3Server() as server:
         server.make_bucket("away")
         for variable, value in server.environment.items():
@@ -224,14 +282,17 @@ def test_a_storage_that_is_away_for_seconds_is_waited_for(monkeypatch: pytest.Mo
 # Dask leaves a socket to the garbage where it meets no scheduler.
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_workers_that_stay_away_and_a_scheduler_that_dies_end_the_run(
-    dask: Running, noted: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    dask: Running,
+    noted: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """With an error that says what to do, in seconds; Dask adds no stack. The last test: it kills."""
+    """With an error that says what to do, in seconds; Dask adds no stack. The last
+    test: it kills.
+    """
     monkeypatch.setattr(module, "NO_WORKER_SECONDS", 2.0)
     worker = dask.dask.start_worker()
-    lost = (
-        r": has had no worker for 2 s\n.*start workers, then run again: what was trained is store"
-    )
+    lost = r": has had no worker for 2 s\n.*start workers, then run again: what was trained is store"
     when(lambda: noted_work.starts(noted), lambda: dask.dask.end(worker))
     with pytest.raises(ClusterError, match=lost), dask.connected() as cluster:
         run(cluster, work(noted, 3, 1.0))

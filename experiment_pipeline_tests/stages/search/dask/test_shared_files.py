@@ -17,7 +17,10 @@ from experiment_pipeline_tests.stages.search import scenario
 from experiment_pipeline_tests.stages.search.dask.stand_in import files, shared_in
 
 SPEC = scenario.experiment(
-    [scenario.one("lightgbm", max_bin=[15, 63], num_leaves=[4, 8]), scenario.one("linear")]
+    [
+        scenario.one("lightgbm", max_bin=[15, 63], num_leaves=[4, 8]),
+        scenario.one("linear"),
+    ]
 )
 
 
@@ -37,20 +40,29 @@ def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
 
 
 def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
-    """The numbers that are encoded at once; memory holds neither the table nor its file."""
+    """The numbers that are encoded at once; memory holds neither the table nor its
+    file.
+    """
     few = scenario.table(scenario.CLASSES["binary"])
     frame = few.iloc[np.arange(40_000) % scenario.TRAIN_ROWS].reset_index(drop=True)
     frame = frame.assign(**{f"number {n}": frame["distance"] + n for n in range(20)})
     features = tuple(name for name in frame if name != "late")
     none = np.zeros(len(frame), dtype=bool)
-    given = {"train": frame, "test": frame[:500], "early_stopping": none, "features": features}
+    given = {
+        "train": frame,
+        "test": frame[:500],
+        "early_stopping": none,
+        "features": features,
+    }
     sets = replace(scenario.training_sets(), **given)
     spec = scenario.experiment([scenario.one("linear") | {"features": "target"}])
 
     def written(folder: Path) -> np.ndarray:
         (each,) = configurations(spec)
         shared = share_files([each], sets, spec, shared_in(folder))["target"]
-        work, _ = read_shared(SharedFolder(str(folder), "e"), shared, "target", bare(sets))
+        work, _ = read_shared(
+            SharedFolder(str(folder), "e"), shared, "target", bare(sets)
+        )
         return work.train["target"].table
 
     at_once = written(tmp_path / "at once")
@@ -69,7 +81,11 @@ def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
 
 def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
     """A worker never fits on what was not written; the next search puts it right."""
-    place, sets, said = SharedFolder(str(tmp_path), "e"), scenario.training_sets(), list[str]()
+    place, sets, said = (
+        SharedFolder(str(tmp_path), "e"),
+        scenario.training_sets(),
+        list[str](),
+    )
     shared = share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
     digests = shared["ordinal"]
     (train,) = (tmp_path / "e" / "shared" / digests[1]).glob("train.*.npy")

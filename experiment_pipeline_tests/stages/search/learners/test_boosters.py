@@ -1,4 +1,6 @@
-"""CatBoost and XGBoost: our slice, our seed, one thread, and the way to an estimator and back."""
+"""CatBoost and XGBoost: our slice, our seed, one thread, and the way to an estimator
+and back.
+"""
 
 import importlib.util
 import math
@@ -31,7 +33,9 @@ OF_OBJECTIVES = {"huber_slope", "quantile_alpha", "tweedie_variance_power"}
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
 def test_listed_names_are_those_of_the_library(algorithm: str) -> None:
-    """Every listed name is one of the constructor, of an objective, or decides the rounds."""
+    """Every listed name is one of the constructor, of an objective, or decides the
+    rounds.
+    """
     names = NAMES[algorithm]
     rounds = {"num_iterations", "early_stopping_round", "early_stopping_min_delta"}
     assert rounds >= names.accepted.keys() - names.of_constructor - OF_OBJECTIVES
@@ -43,7 +47,9 @@ def test_listed_names_are_those_of_the_library(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
-def test_an_absent_package_is_an_error_with_the_line_that_installs_it(algorithm: str, monkeypatch):
+def test_an_absent_package_is_an_error_with_the_line_that_installs_it(
+    algorithm: str, monkeypatch
+):
     """Before anything is read or trained."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(errors.UnknownAlgorithm) as caught:
@@ -56,11 +62,16 @@ HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
 
 @pytest.mark.parametrize("algorithm", ["lightgbm", *EXTRAS, HIST])
 def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
-    """Other test rows change nothing, another early-stopping set does; more rows have more rounds."""
+    """Other test rows change nothing, another early-stopping set does; more rows have
+    more rounds.
+    """
     rounds, asked = "n_estimators", {}
     if algorithm == HIST:
         rounds, asked = "max_iter", {"early_stopping": True, "max_iter": 2_000}
-    spec, sets = experiment([one(algorithm, learning_rate=0.3, **asked)]), training_sets()
+    spec, sets = (
+        experiment([one(algorithm, learning_rate=0.3, **asked)]),
+        training_sets(),
+    )
     trained = train_one(spec, sets)
     assert 1 <= trained.result.rounds < 2_000
     fewer = replace(sets, test=sets.test.iloc[:50])
@@ -74,8 +85,12 @@ def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
     few = experiment([one(algorithm, **asked | {rounds: 1})])
     grown = [train_one(few, each).predictions.test for each in (sets, blinded)]
     assert np.array_equal(*grown)
-    again = refit(configurations(spec)[0], trained.result.rounds, sets.train, sets, spec)
-    more = 1.0 if algorithm == HIST else math.sqrt(len(sets.train) / sets.fit_mask.sum())
+    again = refit(
+        configurations(spec)[0], trained.result.rounds, sets.train, sets, spec
+    )
+    more = (
+        1.0 if algorithm == HIST else math.sqrt(len(sets.train) / sets.fit_mask.sum())
+    )
     assert _rounds(again) == round(trained.result.rounds * more)
 
 
@@ -85,14 +100,21 @@ def _rounds(pipeline: Any) -> int:
     if hasattr(pipeline[-1], "booster_"):
         return pipeline[-1].booster_.current_iteration()
     booster = pipeline[-1].estimators_[0][-1]
-    return getattr(booster, "tree_count_", None) or booster.get_booster().num_boosted_rounds()
+    return (
+        getattr(booster, "tree_count_", None)
+        or booster.get_booster().num_boosted_rounds()
+    )
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
 def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str) -> None:
     """What a fit takes from the metric; a metric in steps is stopped by the loss."""
     sets, learner = training_sets(), learner_of(algorithm)
-    for metric, watched in (("roc_auc", "auc"), ("f1", "binary_logloss"), ("brier", "l2")):
+    for metric, watched in (
+        ("roc_auc", "auc"),
+        ("f1", "binary_logloss"),
+        ("brier", "l2"),
+    ):
         spec = experiment([one(algorithm, n_estimators=3)], metric=metric)
         assert learner.watched(FitRequest(by_hand(algorithm), sets, spec)) == watched
         assert train_one(spec, sets).result.rounds <= 3
@@ -102,14 +124,20 @@ def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ["lightgbm", *EXTRAS])
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
-def test_an_early_stopping_set_of_one_class_is_watched_by_its_loss(algorithm: str, metric: str):
+def test_an_early_stopping_set_of_one_class_is_watched_by_its_loss(
+    algorithm: str, metric: str
+):
     """It has no ranking: neither an error, nor a stop at the first round."""
     sets = training_sets()
     sets = replace(
-        sets, early_stopping=sets.early_stopping & (sets.train["late"] == "no").to_numpy()
+        sets,
+        early_stopping=sets.early_stopping & (sets.train["late"] == "no").to_numpy(),
     )
     trained = train_one(
-        experiment([one(algorithm, learning_rate=0.01, n_estimators=50)], metric=metric), sets
+        experiment(
+            [one(algorithm, learning_rate=0.01, n_estimators=50)], metric=metric
+        ),
+        sets,
     )
     assert trained.result.rounds > 1
 
@@ -119,23 +147,35 @@ def test_a_class_that_the_rows_lack_has_probability_0(algorithm: str) -> None:
     """A rung may lack a class of the train set, also all but two or one of them."""
     sets = training_sets("multiclass")
     lacking = (sets.train["late"] != "a").to_numpy()
-    rung = replace(sets, train=sets.train[lacking], early_stopping=sets.early_stopping[lacking])
-    trained = train_one(experiment([one(algorithm, n_estimators=5)], "multiclass"), rung)
+    rung = replace(
+        sets, train=sets.train[lacking], early_stopping=sets.early_stopping[lacking]
+    )
+    trained = train_one(
+        experiment([one(algorithm, n_estimators=5)], "multiclass"), rung
+    )
     assert trained.predictions.test.shape == (200, 3)
     assert not trained.predictions.test[:, 1].any()
     single = training_sets()
     alone = (single.train["late"] == "yes").to_numpy()
-    rung = replace(single, train=single.train[alone], early_stopping=single.early_stopping[alone])
-    found = train_one(experiment([one(algorithm, n_estimators=5)]), rung).predictions.test
+    rung = replace(
+        single, train=single.train[alone], early_stopping=single.early_stopping[alone]
+    )
+    found = train_one(
+        experiment([one(algorithm, n_estimators=5)]), rung
+    ).predictions.test
     assert found.min() > 0.5
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
 def test_categories_are_read_as_categories(algorithm: str) -> None:
-    """Codes whose order says nothing: a tree of one split takes every other one apart."""
+    """Codes whose order says nothing: a tree of one split takes every other
+    one apart.
+    """
     frame = table(None)
     code = np.arange(len(frame)) % 16
-    frame = frame.assign(carrier=[f"C{one:02d}" for one in code], late=(code % 2).astype(float))
+    frame = frame.assign(
+        carrier=[f"C{one:02d}" for one in code], late=(code % 2).astype(float)
+    )
     sets = training_sets("regression", frame=frame)
     trained = train_one(experiment([one(algorithm, max_depth=1)], "regression"), sets)
     assert trained.result.test_score < 0.1

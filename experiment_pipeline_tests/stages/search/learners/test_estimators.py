@@ -1,4 +1,6 @@
-"""Estimators: names and paths that work, the errors of others, and no early stopping on random rows."""
+"""Estimators: names and paths that work, the errors of others, and no early stopping on
+random rows.
+"""
 
 from typing import Any
 
@@ -11,7 +13,11 @@ from sklearn.neural_network import MLPClassifier
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
-from experiment_pipeline.stages.search.learners import check_hyperparameters, estimators, learner_of
+from experiment_pipeline.stages.search.learners import (
+    check_hyperparameters,
+    estimators,
+    learner_of,
+)
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.shared_work import EncodedRows
@@ -30,9 +36,13 @@ HIST = "sklearn.ensemble.HistGradientBoosting"
 
 def test_the_sweep_decides_seed_and_threads() -> None:
     """An estimator is seeded by the experiment and has one thread."""
-    forest = estimators.build_estimator(by_hand("random_forest", max_depth=3), "binary", seed=7)
+    forest = estimators.build_estimator(
+        by_hand("random_forest", max_depth=3), "binary", seed=7
+    )
     assert (forest.random_state, forest.n_jobs, forest.max_depth) == (7, None, 3)
-    foreign = estimators.build_estimator(by_hand("lightgbm.LGBMClassifier"), "binary", seed=7)
+    foreign = estimators.build_estimator(
+        by_hand("lightgbm.LGBMClassifier"), "binary", seed=7
+    )
     assert (foreign.random_state, foreign.n_jobs) == (7, 1)
     both = estimators.build_estimator(by_hand(f"{OWN}.two_together"), "binary", seed=7)
     parts = [both, *dict(both.estimators).values()]
@@ -46,8 +56,14 @@ SGD = "sklearn.linear_model.SGDClassifier"
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("sklearn.ensemble.RandomForestClasifier", "did you mean 'RandomForestClassifier'"),
-        ("sklearn.ensembel.RandomForestClassifier", "there is no module sklearn.ensembel"),
+        (
+            "sklearn.ensemble.RandomForestClasifier",
+            "did you mean 'RandomForestClassifier'",
+        ),
+        (
+            "sklearn.ensembel.RandomForestClassifier",
+            "there is no module sklearn.ensembel",
+        ),
         ("sklearn.metrics.roc_auc_score", "not a class with fit and predict"),
         ("sklearn.linear_model.Ridge", "it is a regressor, the task is binary"),
         ("sklearn.svm.LinearSVC", "no predict_proba"),
@@ -55,8 +71,12 @@ SGD = "sklearn.linear_model.SGDClassifier"
         (f"{OWN}.Plane", "did you mean 'Plain'"),
     ],
 )
-def test_a_path_that_is_no_estimator_of_the_task_is_refused(path: str, message: str) -> None:
-    """The error names what is there instead; what counts is the estimator as it is configured."""
+def test_a_path_that_is_no_estimator_of_the_task_is_refused(
+    path: str, message: str
+) -> None:
+    """The error names what is there instead; what counts is the estimator as it is
+    configured.
+    """
     given = {"loss": "hinge"} if path == SGD else {}
     with pytest.raises(errors.UnknownAlgorithm, match=message):
         check_hyperparameters(by_hand(path, **given), "binary")
@@ -75,7 +95,11 @@ def test_a_path_that_is_no_estimator_of_the_task_is_refused(path: str, message: 
         ("lightgbm", {"lambda_l2": -1}, "write a number from 0 to inf"),
         ("xgboost", {"max_dept": 3}, "'max_depth'"),
         ("xgboost", {"nthread": 2}, "the same for every configuration"),
-        ("xgboost", {"objective": "reg:squarederror"}, "not an objective of task binary"),
+        (
+            "xgboost",
+            {"objective": "reg:squarederror"},
+            "not an objective of task binary",
+        ),
         ("catboost", {"l2_leaf_regg": 3}, "'l2_leaf_reg'"),
         ("catboost", {"random_state": 2}, "the same for every configuration"),
         ("catboost", {"depth": 2, "max_depth": 3}, "set already"),
@@ -84,11 +108,19 @@ def test_a_path_that_is_no_estimator_of_the_task_is_refused(path: str, message: 
         ("random_forest", {"max_features": "sqr"}, "'max_features'"),
         ("linear", {"wholly_unknown": 1}, "which has 'penalty', 'C'"),
         (f"{HIST}Classifier", {"learning_rat": 1}, "did you mean 'learning_rate'"),
-        ("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": "five"}, "'n_neighbors'"),
+        (
+            "sklearn.neighbors.KNeighborsClassifier",
+            {"n_neighbors": "five"},
+            "'n_neighbors'",
+        ),
     ],
 )
-def test_a_hyperparameter_that_cannot_be_set_is_refused(algorithm: str, given: dict, message: str):
-    """Misspelt, reserved and doubled names, losses of another task and texts that are no value, unfitted."""
+def test_a_hyperparameter_that_cannot_be_set_is_refused(
+    algorithm: str, given: dict, message: str
+):
+    """Misspelt, reserved and doubled names, losses of another task and texts that are
+    no value, unfitted.
+    """
     with pytest.raises(errors.InvalidExperiment) as caught:
         check_hyperparameters(by_hand(algorithm, **given), "binary")
     assert message in str(caught.value)
@@ -110,8 +142,12 @@ def test_a_hyperparameter_that_cannot_be_set_is_refused(algorithm: str, given: d
         (SGD, {"loss": "log_loss"}, "binary"),
     ],
 )
-def test_a_text_that_is_a_value_is_taken(algorithm: str, given: dict, task: str) -> None:
-    """A number or a switch in quotes is one, some hyperparameters are words, a loss has parameters."""
+def test_a_text_that_is_a_value_is_taken(
+    algorithm: str, given: dict, task: str
+) -> None:
+    """A number or a switch in quotes is one, some hyperparameters are words, a loss has
+    parameters.
+    """
     check_hyperparameters(by_hand(algorithm, **given), task)
 
 
@@ -122,7 +158,9 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
     spec = experiment([{"algorithm": "dummy"}], "regression", metric=metric)
     rows = EncodedRows(np.zeros((50, 1)), y, [])
     dummy, median = (
-        learner_of("dummy").refit(FitRequest(one, training_sets("regression"), spec), None, rows)
+        learner_of("dummy").refit(
+            FitRequest(one, training_sets("regression"), spec), None, rows
+        )
         for one in (by_hand("dummy"), by_hand("dummy", strategy="median"))
     )
     predicted = dummy.predict(np.zeros((3, 1))).tolist()
@@ -131,11 +169,16 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in NAMES])
+@pytest.mark.parametrize(
+    "algorithm", [name for name in ALGORITHMS if name not in NAMES]
+)
 def test_well_known_names_are_names(algorithm: str, task: str) -> None:
     """Names that are accepted without an import are parameters of the class."""
     estimator = estimators.build_estimator(by_hand(algorithm), task, seed=0)
-    assert ALGORITHMS[algorithm].estimator(task).well_known <= estimator.get_params().keys()
+    assert (
+        ALGORITHMS[algorithm].estimator(task).well_known
+        <= estimator.get_params().keys()
+    )
 
 
 FEW, MANY = (np.arange(rows) % 7 == 0 for rows in (700, estimators.AUTO_ROWS + 1))
@@ -153,21 +196,31 @@ NO_SET = np.zeros(estimators.AUTO_ROWS + 1, dtype=bool)
 def test_random_early_stopping_is_switched_off_with_a_note(estimator: Any) -> None:
     """These hold out random rows of what they are fitted on."""
     on_set, (note,) = estimators.set_early_stopping(estimator, FEW)
-    values = [v for k, v in estimator.get_params().items() if k.endswith("early_stopping")]
+    values = [
+        v for k, v in estimator.get_params().items() if k.endswith("early_stopping")
+    ]
     assert values == [False]
     assert not on_set
     assert "early_stopping: True has no effect" in note
 
 
 def test_patience_is_a_switch_where_there_is_no_other() -> None:
-    """Patience holds out rows, or is for train rows; a setting without effect is noted."""
+    """Patience holds out rows, or is for train rows; a setting without effect
+    is noted.
+    """
     entry = one(SGD, loss="log_loss", early_stopping=True)
-    assert "has no effect" in train_one(experiment([entry]), training_sets()).result.notes[0]
+    assert (
+        "has no effect"
+        in train_one(experiment([entry]), training_sets()).result.notes[0]
+    )
     boosting = GradientBoostingClassifier(n_iter_no_change=5)
     _, (note,) = estimators.set_early_stopping(boosting, FEW)
     assert boosting.n_iter_no_change is None
     assert "n_iter_no_change: 5 has no effect" in note
-    for patient in (MLPClassifier(n_iter_no_change=5), SGDClassifier(n_iter_no_change=3)):
+    for patient in (
+        MLPClassifier(n_iter_no_change=5),
+        SGDClassifier(n_iter_no_change=3),
+    ):
         patience = patient.n_iter_no_change
         assert estimators.set_early_stopping(patient, FEW) == (False, ())
         assert patient.n_iter_no_change == patience
@@ -187,7 +240,9 @@ def test_patience_is_a_switch_where_there_is_no_other() -> None:
 def test_an_estimator_that_takes_a_set_gets_the_early_stopping_set(
     asked: Any, early_stopping: np.ndarray, on_set: bool, notes: int
 ) -> None:
-    """True stops whatever the size, auto from 10,000 rows on, as scikit-learn has it."""
+    """True stops whatever the size, auto from 10,000 rows on, as scikit-learn
+    has it.
+    """
     estimator = HistGradientBoostingClassifier(early_stopping=asked)
     found, noted = estimators.set_early_stopping(estimator, early_stopping)
     assert (found, len(noted)) == (on_set, notes)

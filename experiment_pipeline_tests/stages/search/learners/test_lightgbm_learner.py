@@ -78,12 +78,17 @@ def test_the_list_of_names_is_that_of_the_library() -> None:
         ("regression", "onehot", "poisson_deviance"),
     ],
 )
-def test_an_ordinary_fit_predicts_the_same_bit_for_bit(task: str, encoder: str, metric: str):
-    """The assembled estimator is what LGBMClassifier.fit or LGBMRegressor.fit would give."""
+def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
+    task: str, encoder: str, metric: str
+):
+    """The assembled estimator is what LGBMClassifier.fit or LGBMRegressor.fit would
+    give.
+    """
     sets = training_sets(task)
     if metric == "poisson_deviance":
         counts = [
-            one.assign(late=one["late"].clip(lower=0).round()) for one in (sets.train, sets.test)
+            one.assign(late=one["late"].clip(lower=0).round())
+            for one in (sets.train, sets.test)
         ]
         sets = replace(sets, train=counts[0], test=counts[1])
     entry = one("lightgbm", num_leaves=[5], min_child_samples=8, subsample=0.8)
@@ -102,9 +107,13 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(task: str, encoder: str, 
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("asked", [{}, {"early_stopping_min_delta": 0.01}, {"n_estimators": 7}])
+@pytest.mark.parametrize(
+    "asked", [{}, {"early_stopping_min_delta": 0.01}, {"n_estimators": 7}]
+)
 def test_it_stops_where_lightgbm_would(task: str, asked: dict[str, float]) -> None:
-    """The same trees and the same best round as with its own callback, in the same text."""
+    """The same trees and the same best round as with its own callback, in the same
+    text.
+    """
     planned, bins = plan(task, early_stopping_round=5, **asked), held_out(task)
     stops = lgb.early_stopping(5, min_delta=planned.rounds.min_delta, verbose=False)
     ordinary = by_lightgbm(planned, bins, stops)
@@ -126,7 +135,9 @@ def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(monkeypatch) -
 
 
 def test_without_early_stopping_every_row_is_fitted_on() -> None:
-    """No early-stopping set, or no patience: a fixed number of rounds on all train rows."""
+    """No early-stopping set, or no patience: a fixed number of rounds on all train
+    rows.
+    """
     sets = training_sets()
     none = replace(sets, early_stopping=np.zeros(600, dtype=bool))
     default = train_one(experiment([one("lightgbm")]), none)
@@ -152,7 +163,9 @@ def test_without_early_stopping_every_row_is_fitted_on() -> None:
 def test_stored_train_predictions_are_bit_for_bit_those_of_the_exported_model(
     task: str, hyperparameters: dict[str, Any]
 ) -> None:
-    """However trees are grown, whether LightGBM's own numbers are read or rows are predicted."""
+    """However trees are grown, whether LightGBM's own numbers are read or rows are
+    predicted.
+    """
     sets = training_sets(task)
     if "early_stopping_round" not in hyperparameters:
         sets = replace(sets, early_stopping=np.zeros(600, dtype=bool))
@@ -174,7 +187,9 @@ def _towards(
 
 
 def test_trees_are_grown_towards_the_metric_and_stop_by_it_or_by_the_loss() -> None:
-    """The objective follows the metric, a configuration may set its own, and both are watched."""
+    """The objective follows the metric, a configuration may set its own, and both are
+    watched.
+    """
     assert _towards("rmse") == ("regression", "l2")
     assert _towards("r2") == ("regression", "l2")
     assert _towards("mae") == ("regression_l1", "l1")
@@ -190,7 +205,9 @@ def test_trees_are_grown_towards_the_metric_and_stop_by_it_or_by_the_loss() -> N
 
 
 def test_what_a_plan_sets_for_every_configuration() -> None:
-    """What reproducibility needs; bagging that has an effect; dart and rf have no best round."""
+    """What reproducibility needs; bagging that has an effect; dart and rf have no best
+    round.
+    """
     fixed = plan().parameters
     assert fixed["deterministic"]
     assert fixed["force_row_wise"]
@@ -204,7 +221,9 @@ def test_what_a_plan_sets_for_every_configuration() -> None:
 
 
 def test_an_exported_model_predicts_the_same_bits_with_any_number_of_threads() -> None:
-    """It uses the threads of OpenMP, which `OMP_NUM_THREADS` or a limit in the process sets."""
+    """It uses the threads of OpenMP, which `OMP_NUM_THREADS` or a limit in the process
+    sets.
+    """
     spec, sets = experiment([one("lightgbm")]), training_sets()
     trained = train_one(spec, sets)
     pipeline = assembled(trained, sets, spec)
