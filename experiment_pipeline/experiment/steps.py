@@ -280,7 +280,7 @@ def _searched(
     """Run the search; log, record and report each configuration when it finishes."""
     log, spec = stage.log, stage.searched_spec
     store = TrainedModelStore.of(spec.name, log.warning)
-    given = {one.key: one.given for one in declared}
+    given = {one.key: one.declared_settings for one in declared}
     if (left := spec.budget.seconds) != stage.seconds:
         log.info(
             f"{left:g} of {stage.seconds:g} seconds are left for search, refit and report"
@@ -302,7 +302,9 @@ def _searched(
         found = run_search(
             declared, sets, spec, store, engine, asked_for=asked_for, listen=listen
         )
-        record([search_page.record_row(one, given[one.key]) for one in found.others])
+        record(
+            [search_page.record_row(one, given[one.key]) for one in found.not_asked_for]
+        )
     return found
 
 

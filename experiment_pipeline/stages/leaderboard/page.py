@@ -116,7 +116,7 @@ def _record_rows(shown: pictures.SearchShown) -> Iterator[run_record.RecordRow]:
     )
     for row in plain_rows(board.rows):
         yield run_record.ConfigurationRow(
-            hyperparameters=shown.declared[row["key"]].given,
+            hyperparameters=shown.declared[row["key"]].declared_settings,
             is_chosen=row["key"] == board.chosen,
             test_low=row["low"],
             test_high=row["high"],

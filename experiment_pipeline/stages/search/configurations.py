@@ -50,17 +50,17 @@ class Configuration:
         if self.algorithm == ENSEMBLE:
             return "ensemble"
         name = self.algorithm.rpartition(".")[2]
-        return f"{name} ({self.settings})" if self.given else name
+        return f"{name} ({self.settings})" if self.declared_settings else name
 
     @property
     def settings(self) -> str:
         """`learning_rate 0.05, num_leaves 31`, or `defaults`; an encoder that is not
         the default comes first.
         """
-        return numbers.settings(self.given) or "defaults"
+        return numbers.settings(self.declared_settings) or "defaults"
 
     @property
-    def given(self) -> dict[str, Scalar]:
+    def declared_settings(self) -> dict[str, Scalar]:
         """Name → value of the hyperparameters, and of the encoder if it is not the
         algorithm's default.
         """

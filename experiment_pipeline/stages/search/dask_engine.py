@@ -191,13 +191,14 @@ def _run(
                     done.lost or "",
                     "",
                 )
-                outcome = FailedConfiguration(*what, says_nothing=True)
+                outcome = FailedConfiguration(*what, is_of_the_machine=True)
             attempts = before + done.attempts
             placement = Placement(
                 done.worker, attempts, done.queue_seconds, read_seconds
             )
             failed = (
-                isinstance(outcome, FailedConfiguration) and not outcome.says_nothing
+                isinstance(outcome, FailedConfiguration)
+                and not outcome.is_of_the_machine
             )
             if brake is not None:
                 brake.saw(failure=failed)

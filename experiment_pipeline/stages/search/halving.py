@@ -94,7 +94,7 @@ class SearchOutcome:
 
     results: SearchResults  # a row for each declared configuration
     cost: SearchCost  # of the fits of this run
-    others: Sequence[Conclusion]  # of declared configurations that were not asked for
+    not_asked_for: Sequence[Conclusion]  # declared configurations beside `asked_for`
 
 
 def run_search(

@@ -158,7 +158,7 @@ class FailedConfiguration:
     reason: str  # its message
     traceback: str
     # the error comes from the machine or the interpreter: another attempt may succeed
-    says_nothing: bool = False
+    is_of_the_machine: bool = False
     placement: Placement | None = None  # as of `ModelResult`
 
     @property

@@ -59,7 +59,7 @@ def train_configurations(
         outcome = trained_or_failed(one, work, sets, spec)
         brake.saw(
             failure=isinstance(outcome, FailedConfiguration)
-            and not outcome.says_nothing
+            and not outcome.is_of_the_machine
         )
         return outcome
 
@@ -95,7 +95,7 @@ def with_second_attempts(
     disturbed = list[FailedConfiguration]()
     with closing(firsts):
         for outcome in firsts:
-            if isinstance(outcome, FailedConfiguration) and outcome.says_nothing:
+            if isinstance(outcome, FailedConfiguration) and outcome.is_of_the_machine:
                 disturbed.append(outcome)
             else:
                 yield outcome
@@ -137,7 +137,9 @@ def failure_of(
     fingerprint.
     """
     what = one.key, print_, type(error).__name__, str(error), traceback.format_exc()
-    return FailedConfiguration(*what, says_nothing=isinstance(error, OF_THE_MACHINE))
+    return FailedConfiguration(
+        *what, is_of_the_machine=isinstance(error, OF_THE_MACHINE)
+    )
 
 
 def in_order(

@@ -187,7 +187,7 @@ def evaluate(
         horizons=horizons,
         audited=[*audit(spec, validation, on_validation, cut, sets.classes)],
         earlier_looks=earlier_looks,
-        hyperparameters=trained.result.configuration.given,
+        hyperparameters=trained.result.configuration.declared_settings,
         calibrated_by=trained.result.calibration,
         uncalibrated=uncalibrated,
         coverage=coverage,
