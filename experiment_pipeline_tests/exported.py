@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
+from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import package_model
 from experiment_pipeline.stages.exported_model.page import AcceptedModel
@@ -24,7 +25,6 @@ from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import weighted_mean
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore
 from experiment_pipeline.stages.validation_report.report import (
     SetFact,

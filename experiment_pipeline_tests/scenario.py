@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pandera.pandas import DataFrameSchema
 
+from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.spec import ExperimentSpec, Preparation
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import (
@@ -26,7 +27,6 @@ from experiment_pipeline.stages.split_sets.sets import (
     early_stopping_gap,
     early_stopping_rows,
 )
-from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.table.digests import rows_digest
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import fit

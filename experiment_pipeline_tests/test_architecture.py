@@ -32,6 +32,7 @@ ORDER = (
     "table",
     "reporting",
     "storage",
+    "intake",
     "tracking",
     "stages.registry",
     *(f"stages.{name}" for name in FLOW[: FLOW.index("leaderboard")]),
@@ -191,7 +192,7 @@ def test_no_module_stands_in_a_circle() -> None:
     ("libraries", "homes"),
     [
         (DAGSTER, ("orchestration.", "definitions")),
-        (FILE_SYSTEMS, ("storage.", "tracking.", "stages.raw_data.sources")),
+        (FILE_SYSTEMS, ("storage.", "tracking.", "intake.sources")),
         (CLUSTERS, "stages.search.dask_"),
     ],
     ids=["Dagster", "a file system or a network", "Dask"],

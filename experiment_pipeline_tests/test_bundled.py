@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from experiment_pipeline.intake.raw_table import parse
+from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline.table.features import feature_columns

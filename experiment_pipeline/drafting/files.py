@@ -21,17 +21,17 @@ from pydantic import ValidationError
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import Decision, Draft, infer
 from experiment_pipeline.errors import DataError
+from experiment_pipeline.intake.raw_table import RawTable, read
+from experiment_pipeline.intake.sources import read_source
+from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.models import readable
 from experiment_pipeline.spec.reading import explain, invalid, to_yaml
 from experiment_pipeline.stages.data_analysis.analysis import MOST_ROWS, SAMPLED_ROWS
-from experiment_pipeline.stages.raw_data.sources import read_source
-from experiment_pipeline.stages.raw_data.table import RawTable, read
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.page import check_rejection_rate
-from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.digests import mixed, uniform
 from experiment_pipeline.table.features import (

@@ -19,6 +19,9 @@ from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.errors import DataError, NotAccepted
+from experiment_pipeline.intake.raw_table import RawTable, content_digest, parse
+from experiment_pipeline.intake.sources import read_source
+from experiment_pipeline.intake.validation import ValidatedData, validate
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.data_analysis.analysis import (
@@ -30,8 +33,6 @@ from experiment_pipeline.stages.exported_model.export import package_model, publ
 from experiment_pipeline.stages.exported_model.page import AcceptedModel
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand, Leaderboard
 from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
-from experiment_pipeline.stages.raw_data.sources import read_source
-from experiment_pipeline.stages.raw_data.table import RawTable, content_digest, parse
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     SearchNote,
@@ -44,7 +45,6 @@ from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.split_sets.page import checks as check_sets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.page import check_rejection_rate
-from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
 from experiment_pipeline.stages.validation_report import final_evaluation
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather

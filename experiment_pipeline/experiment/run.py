@@ -53,6 +53,7 @@ from experiment_pipeline.experiment.files import (
 from experiment_pipeline.experiment.flow import run_experiment
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.stage_run import StageRun
+from experiment_pipeline.intake.raw_table import RawTable, content_digest
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Outcome
 from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trigger
@@ -66,7 +67,6 @@ from experiment_pipeline.spec.reading import (
     to_yaml,
 )
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
-from experiment_pipeline.stages.raw_data.table import RawTable, content_digest
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from experiment_pipeline.intake.raw_table import RawTable
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
-from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.page_files import apart

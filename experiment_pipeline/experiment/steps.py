@@ -20,6 +20,13 @@ import joblib
 
 from experiment_pipeline import errors
 from experiment_pipeline.experiment.stage_run import Reported, StageRun
+from experiment_pipeline.intake.raw_table import RawTable, parse
+from experiment_pipeline.intake.sources import (
+    delivered_bytes,
+    modified_at,
+    read_source,
+)
+from experiment_pipeline.intake.validation import ValidatedRows, validate
 from experiment_pipeline.prediction.drift import model_profile
 from experiment_pipeline.reporting import run_record
 from experiment_pipeline.reporting.outcome import Outcome
@@ -34,12 +41,6 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.raw_data import page as raw_page
-from experiment_pipeline.stages.raw_data.sources import (
-    delivered_bytes,
-    modified_at,
-    read_source,
-)
-from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.stages.search import page as search_page
 from experiment_pipeline.stages.search.budget import AfterSearch
@@ -64,9 +65,8 @@ from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets import page as sets_page
 from experiment_pipeline.stages.split_sets.sets import SetTable, split
+from experiment_pipeline.stages.validated_data import changes as data_changes
 from experiment_pipeline.stages.validated_data import page as rows_page
-from experiment_pipeline.stages.validated_data import profile
-from experiment_pipeline.stages.validated_data.rows import ValidatedRows, validate
 from experiment_pipeline.stages.validation_report import final_evaluation as final
 from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report import page as report_page
@@ -206,7 +206,7 @@ def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
         schema = shared_schema(named.schema_text, named.schema_path)
         prepared = prepared_rows(raw_data, spec, named)
         data = validate(raw_data.frame, prepared, schema, spec, keep=spilled)
-        digest, previous, changes = profile.against_the_accepted(spec, data, warn)
+        digest, previous, changes = data_changes.against_the_accepted(spec, data, warn)
     yield "rejected_rows", rows_page.rejected(prepared.frame, data, spec)
     within = rows_page.within_limit(data, previous, spec)
     if within.passed:
@@ -214,7 +214,7 @@ def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
             check_target(data.validated, spec)
             # Only if it passed: else the rate of a second try would no longer count as
             # an increase.
-            profile.DataProfiles.of(spec.name).note(profile.RUNS, digest)
+            data_changes.DataProfiles.of(spec.name).note(data_changes.RUNS, digest)
     limits = spec.validation.drift
     kept = rows_page.validated(raw_data.frame, prepared, data, changes, within, limits)
     value = data.to_split(prepared, raw_data.digest, raw_data.types, digest)
@@ -536,8 +536,8 @@ def exported_model(
         if published.reused:
             restore_versions(registry, stage.log.warning)
         committed = export.commit_published(spec, registry, published)
-        profile.DataProfiles.of(spec.name).note(
-            profile.ACCEPTED, validation_set.origin.profile
+        data_changes.DataProfiles.of(spec.name).note(
+            data_changes.ACCEPTED, validation_set.origin.profile
         )
         outcome = model_page.outcome(
             registry, published, committed, configuration.in_words
@@ -604,7 +604,7 @@ def _packaged(
         schema_text=stage.named.schema_text,
         profile=partial(
             model_profile,
-            profile.DataProfiles.of(spec.name).get(validation.origin.profile),
+            data_changes.DataProfiles.of(spec.name).get(validation.origin.profile),
             from_parquet(
                 files[final.JUDGED], run_record.JudgedRows
             ).as_prediction.prediction,

@@ -100,7 +100,7 @@ class Experiment(dg.Component):
         """The error in the YAML, or in its column names where the table's header is
         cheap to read.
         """
-        from experiment_pipeline.stages.raw_data.sources import peek_columns
+        from experiment_pipeline.intake.sources import peek_columns
 
         if isinstance(self.named, ExperimentPipelineError):
             return self.named

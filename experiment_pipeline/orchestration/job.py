@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from experiment_pipeline.errors import DataError, StorageError
+from experiment_pipeline.intake.sources import fingerprint_source
 from experiment_pipeline.orchestration.assets import flow
 from experiment_pipeline.orchestration.assets.shared import TABLES, tables_io_manager
 from experiment_pipeline.orchestration.executor import (
@@ -23,7 +24,6 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import duration
 from experiment_pipeline.spec.operation import Watch
 from experiment_pipeline.spec.reading import Problem
-from experiment_pipeline.stages.raw_data.sources import fingerprint_source
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import (
     Configuration,

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.intake.profile import DataProfile, profile
 from experiment_pipeline.prediction.rows import PREDICTION, Signature
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.validated_data.profile import DataProfile, profile
 from experiment_pipeline.statistics.distances import LARGE, STATISTIC, difference
 from experiment_pipeline.table.kinds import numbers_of
 

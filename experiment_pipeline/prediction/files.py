@@ -27,6 +27,17 @@ from experiment_pipeline.errors import (
     InvalidModel,
     UnusableTable,
 )
+from experiment_pipeline.intake import validation
+from experiment_pipeline.intake.column_checks import (
+    Counts,
+    most_frequent_first,
+)
+from experiment_pipeline.intake.profile import DataProfile, profile_from
+from experiment_pipeline.intake.sources import (
+    delivered_bytes,
+    read_again,
+    read_source,
+)
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.drift import DriftCounts
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
@@ -41,18 +52,7 @@ from experiment_pipeline.prediction.rows import (
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.run_record import PredictionRow
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data.sources import (
-    delivered_bytes,
-    read_again,
-    read_source,
-)
 from experiment_pipeline.stages.registry import warn_of_memory
-from experiment_pipeline.stages.validated_data import rows as validated
-from experiment_pipeline.stages.validated_data.columns import (
-    Counts,
-    most_frequent_first,
-)
-from experiment_pipeline.stages.validated_data.profile import DataProfile, profile_from
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, resolved, storage_root, streamed
@@ -168,7 +168,7 @@ class Model:
             delivered.prepared(rows, self.reading, self.signature), rows.columns, rules
         )
         schemas = column_schemas(made.frame.columns, rules)
-        checked, _ = validated.check_columns(
+        checked, _ = validation.check_columns(
             made, schemas, None, self.reading.validation, in_memory
         )
         cells = {name: one.fitting.reindex(rows.index) for name, one in checked.items()}
@@ -348,7 +348,7 @@ class Model:
             made = delivered.prepared(some, self.reading, signature)
             tolerated.add(delivered.unseen_offsets(made, self.reading))
             prepared = fit(made, some.columns, rules)
-            parted = validated.validate(
+            parted = validation.validate(
                 some, prepared, rules, validation=self.reading.validation
             )
             kept = parted.validated
@@ -365,7 +365,7 @@ class Model:
                 )
             yield table, parted.rejected, kept
         if not some_left:
-            raise validated.no_rows_left(
+            raise validation.no_rows_left(
                 len(raw), most_frequent_first(reasons.values())
             )
 
@@ -437,7 +437,7 @@ def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNa
         found = model.predict(rows.reset_index(drop=True))
         if found.rejected.empty:
             return found.predictions
-        left = found.rejected[[validated.REASONS]].reset_index(names=ROW_NUMBER)
+        left = found.rejected[[validation.REASONS]].reset_index(names=ROW_NUMBER)
         every = pd.concat([found.predictions, left]).sort_values(
             ROW_NUMBER, ignore_index=True
         )

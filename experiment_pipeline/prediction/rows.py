@@ -19,6 +19,10 @@ from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline import errors
 from experiment_pipeline.errors import InvalidModel, UnusableTable
+from experiment_pipeline.intake import raw_table
+from experiment_pipeline.intake.column_checks import Counted
+from experiment_pipeline.intake.contents import Content, open_contents
+from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import (
     Data,
@@ -28,10 +32,6 @@ from experiment_pipeline.spec import (
     Validation,
 )
 from experiment_pipeline.spec.reading import to_yaml
-from experiment_pipeline.stages.raw_data import table as raw_data
-from experiment_pipeline.stages.raw_data.contents import Content, open_contents
-from experiment_pipeline.stages.validated_data.columns import Counted
-from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.statistics.importance import spread_evenly
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import from_json, to_json
@@ -121,7 +121,7 @@ class Reading:
         self, parts: Sequence[tuple[str, Content]], url: str, keep: Collection[str] = ()
     ) -> pd.DataFrame:
         """Return the raw table of some files from `url`, typed as in training; raises
-        as `raw_data.read`.
+        as `raw_table.read`.
 
         A large table's columns are spilled to disk. Columns to `keep` that training
         lacks are read as texts.
@@ -130,7 +130,7 @@ class Reading:
         data = Data(url=url, **(self.csv if is_csv else {}))
         texts = [name for name, kind in self.raw_types.items() if kind == TEXT]
         written = [*texts, *(name for name in keep if name not in self.raw_types)]
-        frame = raw_data.read(parts, data, as_written=written).frame
+        frame = raw_table.read(parts, data, as_written=written).frame
         other = [
             name for name in texts if name in frame and str(frame[name].dtype) != TEXT
         ]

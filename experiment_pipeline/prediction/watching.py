@@ -24,11 +24,11 @@ from experiment_pipeline.errors import (
     did_you_mean,
     listed,
 )
+from experiment_pipeline.intake import raw_table
+from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, JudgedRows, WatchRow
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data import table as raw_data
-from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, Interval
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.statistics.promise import ENOUGH, Days, evidence
@@ -320,7 +320,7 @@ def _read(table: pd.DataFrame | str, texts: Collection[str]) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         return table
     data = Data.model_validate({"url": table})
-    return raw_data.read(read_source(data), data, as_written=texts).frame
+    return raw_table.read(read_source(data), data, as_written=texts).frame
 
 
 def _keyed(

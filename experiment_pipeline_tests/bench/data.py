@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiment_pipeline.drafting.files import infer_schema
+from experiment_pipeline.intake.profile import profile
+from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
@@ -29,8 +31,7 @@ from experiment_pipeline.stages.split_sets.page import (
     check_look_alike,
 )
 from experiment_pipeline.stages.split_sets.sets import split
-from experiment_pipeline.stages.validated_data.profile import compare, profile
-from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.stages.validated_data.changes import compare
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import yaml
 
+from experiment_pipeline.intake.raw_table import parse
+from experiment_pipeline.intake.sources import read_source
+from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.raw_data.sources import read_source
-from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.split_sets.sets import split
-from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema

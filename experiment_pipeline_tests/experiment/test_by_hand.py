@@ -23,9 +23,9 @@ from experiment_pipeline.errors import DataError, ExportError, InvalidExperiment
 from experiment_pipeline.experiment import run as runs_of
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import EXPERIMENT, named_columns
+from experiment_pipeline.intake.raw_table import RawTable
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.exported_model import export
-from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario

@@ -16,6 +16,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.experiment.steps import prepared_rows
+from experiment_pipeline.intake.raw_table import RawTable
 from experiment_pipeline.orchestration.assets.shared import log_materialization
 from experiment_pipeline.orchestration.job import (
     AGEING,
@@ -24,7 +25,6 @@ from experiment_pipeline.orchestration.job import (
     RANGE_START,
 )
 from experiment_pipeline.reporting.outcome import Outcome
-from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.database.recording import RunRecord

@@ -15,13 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.errors import DataError
+from experiment_pipeline.intake import column_checks, sources
+from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.prediction import files, rows
 from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading, Signature
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.raw_data import sources
-from experiment_pipeline.stages.validated_data import columns
-from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage import mapped
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
@@ -197,8 +196,8 @@ def test_what_was_tolerated_is_added_up(model, monkeypatch) -> None:
         "count: 4 missing values became 3",
         "colour: 4 values kept against isin(['red', 'green']): 'pink' (2), 'grey' (1), 'blue' (1)",
     )
-    monkeypatch.setattr(columns, "MOST_NAMED", 2)
-    monkeypatch.setattr(columns, "SHOWN_VALUES", 1)
+    monkeypatch.setattr(column_checks, "MOST_NAMED", 2)
+    monkeypatch.setattr(column_checks, "SHOWN_VALUES", 1)
     for batch_rows in (1, 100):
         outcome, *_ = told(model, batch_rows, "t.csv", ".csv")
         assert outcome.notes[1].endswith(": 'pink' (2) and 1 other")

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.intake.profile import profile, profile_from
 from experiment_pipeline.prediction.drift import DriftCounts, model_profile
 from experiment_pipeline.prediction.rows import Signature
-from experiment_pipeline.stages.validated_data.profile import profile, profile_from
 
 
 def rows(n: int, shift: float = 0.0) -> pd.DataFrame:

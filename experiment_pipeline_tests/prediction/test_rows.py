@@ -11,6 +11,7 @@ import pytest
 
 from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.errors import DataError, UnusableTable
+from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.prediction.files import Model, Predicted
 from experiment_pipeline.prediction.rows import (
     UNSEEN_CATEGORY,
@@ -23,7 +24,6 @@ from experiment_pipeline.prediction.rows import (
     prepared,
     unseen_offsets,
 )
-from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.preparation import prepare

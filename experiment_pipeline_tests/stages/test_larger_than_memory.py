@@ -11,16 +11,17 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.intake import sources
+from experiment_pipeline.intake.profile import profile
+from experiment_pipeline.intake.raw_table import parse
+from experiment_pipeline.intake.sources import read_source
+from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation
 from experiment_pipeline.stages.data_analysis import analysis
-from experiment_pipeline.stages.raw_data import sources
-from experiment_pipeline.stages.raw_data.sources import read_source
-from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.stages.split_sets import page as split_page
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data import page as valid_page
-from experiment_pipeline.stages.validated_data.profile import compare, profile
-from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.stages.validated_data.changes import compare
 from experiment_pipeline.storage import mapped, tables
 from experiment_pipeline.storage.files import read_bytes
 from experiment_pipeline.storage.mapped import spilled

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiment_pipeline.intake.sources import delivered_bytes, read_source
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages import registry
-from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.storage.mapped import on_map
 from experiment_pipeline.storage.processes import FreeMemory

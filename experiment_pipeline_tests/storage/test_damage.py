@@ -14,7 +14,7 @@ from upath import UPath
 from experiment_pipeline.errors import EntryCorrupt, ExperimentPipelineError
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.stages.search.results import TrainedModelStore
-from experiment_pipeline.stages.validated_data.profile import (
+from experiment_pipeline.stages.validated_data.changes import (
     ACCEPTED,
     RUNS,
     DataProfiles,

@@ -18,8 +18,8 @@ from scipy import sparse
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage import mapped as mapping
 from experiment_pipeline.storage import mapped as maps
 from experiment_pipeline.storage import tables

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.intake.validation import Origin, ValidatedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.page import check_copies, check_leaks
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
-from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows
 from experiment_pipeline.table.membership import assign_sets, codes_of
 from experiment_pipeline_tests import scenario
 

@@ -9,12 +9,12 @@ import pytest
 
 from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.errors import InvalidSchema
+from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec.schema import ColumnChecks
-from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.stages.validated_data.validation import checked, reasons
+from experiment_pipeline_tests.intake.validation import checked, reasons
 
 BAD_SCHEMAS = {
     "a: [": r"schema\.yaml:\d: is not YAML",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiment_pipeline.intake.profile import DataProfile
 from experiment_pipeline.prediction.rows import Signature
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
@@ -32,7 +33,6 @@ from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validated_data.profile import DataProfile
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import (
     SetFact,

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import pandas as pd
 
+from experiment_pipeline.intake.raw_table import RawTable
 from experiment_pipeline.reporting.outcome import ColumnTypes, Markdown, Notes, Outcome
 from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.stages.raw_data.table import RawTable
 
 SHOWN_ROWS = 5
 MOST_COLUMNS = 40

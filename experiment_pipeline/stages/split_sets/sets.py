@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import EmptySet, UnusableTable, listed
+from experiment_pipeline.intake.validation import Origin, ValidatedRows
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
-from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows
 from experiment_pipeline.storage.tables import Codes
 from experiment_pipeline.table import clusters
 from experiment_pipeline.table.digests import TableDigest, cell_hashes, salt_number

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.intake.validation import ValidatedData
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
@@ -14,8 +15,7 @@ from experiment_pipeline.reporting.outcome import (
 )
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import Drift, ExperimentSpec, Validation
-from experiment_pipeline.stages.validated_data.profile import DataChanges
-from experiment_pipeline.stages.validated_data.rows import ValidatedData
+from experiment_pipeline.stages.validated_data.changes import DataChanges
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of
 from experiment_pipeline.table.membership import set_aside_in_words
 from experiment_pipeline.table.preparation import PreparedTable

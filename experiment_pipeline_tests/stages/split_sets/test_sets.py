@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.errors import EmptySet, UnusableTable
+from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.split_sets import page
@@ -21,13 +22,12 @@ from experiment_pipeline.stages.split_sets.sets import (
     early_stopping_rows,
     split,
 )
-from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.stages.validated_data.validation import clinic
+from experiment_pipeline_tests.intake.validation import clinic
 from experiment_pipeline_tests.table.made_rows import (
     BY_GROUP,
     BY_ID,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.validated_data.profile import ACCEPTED, DataProfiles
+from experiment_pipeline.stages.validated_data.changes import ACCEPTED, DataProfiles
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import Run, run

@@ -7,22 +7,22 @@ import pandas as pd
 import pytest
 from upath import UPath
 
+from experiment_pipeline.intake.profile import DataProfile, profile
 from experiment_pipeline.spec import Drift
-from experiment_pipeline.stages.validated_data import profile as profile_module
-from experiment_pipeline.stages.validated_data import profile as profiles
+from experiment_pipeline.stages.validated_data import changes as data_changes
 from experiment_pipeline.storage.files import list_names, write_bytes
 from experiment_pipeline.storage.records import soon
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.stages.validated_data.validation import clinic, read_back
+from experiment_pipeline_tests.intake.validation import clinic, read_back
 
 
 def changes(
     before: pd.DataFrame, now: pd.DataFrame, rates=(0.0, 0.0), **settings
-) -> profiles.DataChanges:
+) -> data_changes.DataChanges:
     """Compare two tables as two runs do, with the older one read back from storage."""
-    accepted = read_back(profiles.profile(before, rates[0]).to_bytes())
-    return profiles.compare(
-        accepted, profiles.profile(now, rates[1]), now, scenario.spec(**settings)
+    accepted = read_back(profile(before, rates[0]).to_bytes())
+    return data_changes.compare(
+        accepted, profile(now, rates[1]), now, scenario.spec(**settings)
     )
 
 
@@ -135,7 +135,7 @@ FRAME = pd.DataFrame(COLUMNS).rename_axis(index="row_number")
 @pytest.mark.parametrize("name", FRAME.columns)
 def test_every_row_is_counted_once(name):
     """The counts of a column add up to the rows; the last one is the missing ones."""
-    found = profiles.profile(FRAME, 0.0).columns[name]
+    found = profile(FRAME, 0.0).columns[name]
     assert sum(found.counts) == len(FRAME)
     assert found.counts[-1] == FRAME[name].isna().sum()
     assert found.text
@@ -144,8 +144,8 @@ def test_every_row_is_counted_once(name):
 def test_a_profile_survives_storing():
     """As JSON and back it is the same profile, with the same digest."""
     for before in (
-        profiles.profile(FRAME, 0.25),
-        profiles.profile(clinic().validated, 10 / 480),
+        profile(FRAME, 0.25),
+        profile(clinic().validated, 10 / 480),
     ):
         again = read_back(before.to_bytes())
         assert again == before
@@ -154,34 +154,32 @@ def test_a_profile_survives_storing():
 
 def test_rare_values_are_not_named():
     """Ids and names of few rows do not leave the table; frequent values do."""
-    found = profiles.profile(clinic().validated, 0.0)
+    found = profile(clinic().validated, 0.0)
     assert found.columns["visit_id"].categories == ()
     assert b"V0001" not in found.to_bytes()
     assert found.columns["ward"].categories == ("north", "south", "east", "day clinic")
     assert found.columns["ward"].text.startswith("north 4")
 
 
-def made(value: int) -> profiles.DataProfile:
+def made(value: int) -> DataProfile:
     """A profile that differs by its value."""
-    return profiles.profile(pd.DataFrame({"a": [value] * 5}), value / 10)
+    return profile(pd.DataFrame({"a": [value] * 5}), value / 10)
 
 
 def test_the_latest_note_counts(place: UPath) -> None:
     """Runs and exports are noted apart, and one that comes back counts again."""
-    store = profiles.DataProfiles(place, "clinic")
+    store = data_changes.DataProfiles(place, "clinic")
     for value in (1, 2):
         store.put(made(value))
     for value in (1, 2, 2, 1):
-        store.note(profiles.RUNS, made(value).digest)
-    store.note(profiles.ACCEPTED, made(2).digest)
+        store.note(data_changes.RUNS, made(value).digest)
+    store.note(data_changes.ACCEPTED, made(2).digest)
     store.put(made(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            profile_module.records, "now", lambda: "2099-01-01T00:00:00+00:00"
-        )
-        store.note(profiles.RUNS, made(2).digest)  # by a clock that is wrong
-    assert store.latest(profiles.RUNS, pytest.fail) == made(1)
-    assert store.latest(profiles.ACCEPTED, pytest.fail) == made(2)
+        patch.setattr(data_changes.records, "now", lambda: "2099-01-01T00:00:00+00:00")
+        store.note(data_changes.RUNS, made(2).digest)  # by a clock that is wrong
+    assert store.latest(data_changes.RUNS, pytest.fail) == made(1)
+    assert store.latest(data_changes.ACCEPTED, pytest.fail) == made(2)
     assert len(list_names(store.folder / "runs")) == 4
 
 
@@ -190,24 +188,24 @@ def test_the_version_before_a_damaged_one_counts(place: UPath, note: bytes) -> N
     """A damaged note, or one about a damaged profile, is told by its file and passed
     over.
     """
-    store = profiles.DataProfiles(place, "clinic")
+    store = data_changes.DataProfiles(place, "clinic")
     for value in (1, 2):
         store.put(made(value))
-        store.note(profiles.ACCEPTED, made(value).digest)
+        store.note(data_changes.ACCEPTED, made(value).digest)
     damaged = store.folder / f"{made(2).digest}.json"
     write_bytes(damaged, made(1).to_bytes())
     write_bytes(store.folder / "accepted" / f"{soon():%Y%m%dT%H%M}.json", note)
     told = []
-    assert store.latest(profiles.ACCEPTED, told.append) == made(1)
+    assert store.latest(data_changes.ACCEPTED, told.append) == made(1)
     assert len(told) == 2
     assert told[1].startswith(f"{damaged} is not what was written")
 
 
 def test_the_same_profile_again_mends_a_damaged_one(place: UPath) -> None:
     """An unchanged table finds its accepted version again."""
-    store = profiles.DataProfiles(place, "clinic")
+    store = data_changes.DataProfiles(place, "clinic")
     store.put(made(1))
-    store.note(profiles.ACCEPTED, made(1).digest)
+    store.note(data_changes.ACCEPTED, made(1).digest)
     write_bytes(store.folder / f"{made(1).digest}.json", b"{")
     store.put(made(1))
-    assert store.latest(profiles.ACCEPTED, pytest.fail) == made(1)
+    assert store.latest(data_changes.ACCEPTED, pytest.fail) == made(1)

@@ -16,12 +16,12 @@ from sklearn.linear_model import LogisticRegression
 from upath import UPath
 
 from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading, Signature
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.search import Export
-from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,

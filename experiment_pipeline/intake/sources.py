@@ -19,13 +19,13 @@ from fsspec.utils import glob_translate
 from upath import UPath
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data import csv_text
-from experiment_pipeline.stages.raw_data.contents import (
+from experiment_pipeline.intake import csv_text
+from experiment_pipeline.intake.contents import (
     PARQUET_MAGIC,
     Content,
     open_contents,
 )
+from experiment_pipeline.spec import Data
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.mapped import read_mapped
 from experiment_pipeline.storage.tables import WHOLE_BYTES

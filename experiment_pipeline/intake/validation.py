@@ -12,8 +12,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from experiment_pipeline.errors import DataError, UnusableTable
-from experiment_pipeline.spec import ExperimentSpec, Validation
-from experiment_pipeline.stages.validated_data.columns import (
+from experiment_pipeline.intake.column_checks import (
     CheckedColumn,
     Counted,
     check_column,
@@ -21,6 +20,7 @@ from experiment_pipeline.stages.validated_data.columns import (
     failing_cells,
     rejection_reasons,
 )
+from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.storage.tables import Codes
 from experiment_pipeline.table import membership
 from experiment_pipeline.table.digests import column_part

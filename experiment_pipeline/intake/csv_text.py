@@ -23,12 +23,12 @@ from pyarrow import csv as arrow_csv
 
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
-from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.raw_data.contents import (
+from experiment_pipeline.intake.contents import (
     FIX_DELIVER,
     Content,
     refuse_duplicates,
 )
+from experiment_pipeline.reporting import numbers
 
 if TYPE_CHECKING:
     import _csv

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline import errors
+from experiment_pipeline.intake import sources
+from experiment_pipeline.intake.raw_table import parse
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data import sources
-from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.storage.files import location, write_bytes
 from experiment_pipeline_tests.ports import free_port
 from experiment_pipeline_tests.s3_server import S3Server

@@ -12,24 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.errors import DataError, InvalidSchema, UnusableTable
-from experiment_pipeline.reporting.outcome import Check
-from experiment_pipeline.spec import Preparation, Validation
-from experiment_pipeline.stages.validated_data import page
-from experiment_pipeline.stages.validated_data.rows import (
+from experiment_pipeline.intake.validation import (
     REASONS,
     ValidatedData,
     validate,
 )
+from experiment_pipeline.reporting.outcome import Check
+from experiment_pipeline.spec import Preparation, Validation
+from experiment_pipeline.stages.validated_data import page
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import for_prediction, load_schema
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.stages.data_analysis.tables import MULTICLASS, experiment
-from experiment_pipeline_tests.stages.validated_data.validation import (
+from experiment_pipeline_tests.intake.validation import (
     checked,
     clinic,
     reasons,
 )
+from experiment_pipeline_tests.stages.data_analysis.tables import MULTICLASS, experiment
 
 
 def test_the_broken_rows_and_no_others_are_rejected():

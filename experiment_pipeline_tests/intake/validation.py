@@ -3,9 +3,9 @@
 import pandas as pd
 
 from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.intake.profile import DataProfile
+from experiment_pipeline.intake.validation import ValidatedData, validate
 from experiment_pipeline.spec import ExperimentSpec, Preparation
-from experiment_pipeline.stages.validated_data.profile import DataProfile
-from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
 from experiment_pipeline.storage.records import from_json
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario

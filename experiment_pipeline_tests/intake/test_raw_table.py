@@ -24,10 +24,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline import errors
+from experiment_pipeline.intake import contents
+from experiment_pipeline.intake.raw_table import RawTable, parse
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data import contents
 from experiment_pipeline.stages.raw_data.page import preview
-from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.storage import mapped
 from experiment_pipeline.storage.processes import FreeMemory
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
-from experiment_pipeline.stages.raw_data import contents, csv_text
+from experiment_pipeline.intake import contents, csv_text
 from experiment_pipeline.storage.mapped import batches_as_table, spilled
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.table import of_columns, with_only

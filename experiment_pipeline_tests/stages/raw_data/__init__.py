@@ -1,1 +1,0 @@
-"""Tests of `experiment_pipeline.stages.raw_data`."""
