@@ -207,11 +207,17 @@ def run_experiment(
     chosen = ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec))
     chosen = chosen.calibrated(board, store, sets, spec)
     run.evaluation = final_evaluation.evaluate(
-        *(spec, board, chosen, sets, run.sets.validation.rows),
-        delivered=raw.frame,
-        conditions=analysis.conditions,
+        final_evaluation.Choice(
+            spec,
+            board,
+            chosen,
+            sets,
+            validation=run.sets.validation.rows,
+            delivered=raw.frame,
+            workers=workers,
+        ),
+        final_evaluation.Background(conditions=analysis.conditions),
         evidence=lambda: gather(spec, board, sets, store, analysis.label_ceiling),
-        workers=workers,
         seconds_left=lambda: ends - perf_counter(),
     )
     log("accepted" if run.report.accepted else "not accepted")

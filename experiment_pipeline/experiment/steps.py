@@ -470,21 +470,27 @@ def _evaluated(
         trusted += filter(None, [given.preparation.function])
 
     chosen = ChosenModel.of(ranked, store, sets.y_test, sets.test_clusters(given))
-    found = final.evaluate(
+    choice = final.Choice(
         given,
         ranked,
         chosen.calibrated(ranked, store, sets, given),
         sets,
-        validation_set.rows,
+        validation=validation_set.rows,
         delivered=raw,
-        earlier_looks=earlier,
-        current=current,
-        conditions=analysis.get("conditions", ()),
+        workers=spec.workers or joblib.cpu_count(),
+    )
+    background = final.Background(
+        looks=earlier,
+        champions=current,
         trusted=trusted,
+        conditions=analysis.get("conditions", ()),
+    )
+    found = final.evaluate(
+        choice,
+        background,
         evidence=lambda: gather(
             spec, ranked, sets, store, analysis.get("label_ceiling")
         ),
-        workers=spec.workers or joblib.cpu_count(),
         seconds_left=stage.seconds_left(),
     )
     notes = (*validation_set.origin.set_aside, *found.report.notes)

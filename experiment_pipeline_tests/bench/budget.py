@@ -21,7 +21,10 @@ from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.training_sets import as_evaluated
-from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
+from experiment_pipeline.stages.validation_report.final_evaluation import (
+    Choice,
+    evaluate,
+)
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline.table.features import feature_columns
@@ -124,16 +127,8 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
         return seconds - searched - (time.perf_counter() - again)
 
     whole = pd.concat([sets.train, sets.test, rows])
-    check = evaluate(
-        spec,
-        board,
-        chosen,
-        sets,
-        rows,
-        delivered=whole,
-        workers=workers,
-        seconds_left=left,
-    )
+    choice = Choice(spec, board, chosen, sets, rows, whole, workers)
+    check = evaluate(choice, seconds_left=left)
     # Drawn and written as a run does.
     document = build_document(check.report, check.next_search, check.charts)
     render_html(document, passed=check.report.accepted)

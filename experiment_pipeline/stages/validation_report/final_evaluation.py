@@ -135,30 +135,31 @@ class FinalEvaluation:
         }
 
 
+@dataclass(frozen=True)
+class Background:
+    """What earlier stages and earlier runs know of a choice."""
+
+    looks: EarlierLooks = NO_LOOKS
+    champions: Sequence[gates.PublishedChampion] = ()  # the versions to compare with
+    trusted: Sequence[str] = ()  # types whose code a champion may run
+    conditions: Sequence[str] = ()  # of the data analysis
+
+
 def evaluate(
-    spec: ExperimentSpec,
-    board: Leaderboard,
-    trained: "ChosenModel",
-    sets: TrainingSets,
-    validation: pd.DataFrame,
+    choice: "Choice",
+    background: Background = Background(),
     *,
-    delivered: pd.DataFrame,
-    earlier_looks: EarlierLooks = NO_LOOKS,
-    current: Sequence[gates.PublishedChampion] = (),
-    conditions: Sequence[str] = (),
-    trusted: Sequence[str] = (),
     evidence: Callable[[], Evidence] = Evidence,
-    workers: int = 1,
     seconds_left: Callable[[], float] = lambda: math.inf,
 ) -> FinalEvaluation:
     """Judge the chosen configuration on rows that were not used to fit or choose it.
 
-    `validation` (n, columns) is prepared, `delivered` the whole table as delivered.
-    `current` are the versions to compare with, which may run `trusted` code;
-    `conditions` are those of the data analysis. `evidence` is called when a gate fails;
-    without `seconds_left`, optional parts are left out.
+    `evidence` is called when a gate fails; without `seconds_left`, optional parts are
+    left out.
     """
-    choice = _Choice(spec, sets, trained, validation, delivered, workers)
+    spec, board, trained, sets = choice.spec, choice.board, choice.model, choice.sets
+    validation, delivered, workers = choice.validation, choice.delivered, choice.workers
+    earlier_looks = background.looks
     on_validation, of_search, uncalibrated = choice.predicted()
     on_test = trained.predicted(sets)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
@@ -169,7 +170,7 @@ def evaluate(
     )
     same = some_rows(delivered, choice.places)
     given = (
-        trusted,
+        background.trusted,
         trained.result.fingerprint,
         on_validation,
         cut,
@@ -191,8 +192,11 @@ def evaluate(
         calibrated_by=trained.result.calibration,
         uncalibrated=uncalibrated,
         coverage=coverage,
-        champions=[gates.hold_against_champion(spec, one, *given) for one in current],
-        conditions=conditions,
+        champions=[
+            gates.hold_against_champion(spec, one, *given)
+            for one in background.champions
+        ],
+        conditions=background.conditions,
     )
     missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
     asked, made = (
@@ -213,17 +217,18 @@ def evaluate(
 
 
 @dataclass(frozen=True, eq=False)
-class _Choice:
+class Choice:
     """The chosen configuration's fits, and the rows that they were fitted on and are
     judged on.
     """
 
     spec: ExperimentSpec
+    board: Leaderboard
+    model: "ChosenModel"
     sets: TrainingSets
-    trained: "ChosenModel"
-    validation: pd.DataFrame
-    delivered: pd.DataFrame  # the whole table
-    workers: int
+    validation: pd.DataFrame  # (n, columns) prepared
+    delivered: pd.DataFrame  # the whole table as delivered
+    workers: int = 1
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -238,7 +243,7 @@ class _Choice:
     @cached_property
     def train_only(self) -> Any:
         """The model as the search fitted it."""
-        return self.trained.train_only(self.sets, self.spec)
+        return self.model.train_only(self.sets, self.spec)
 
     @property
     def fitted_on(self) -> pd.DataFrame:
@@ -252,7 +257,7 @@ class _Choice:
         """The fit that would be exported."""
         if self.spec.export.refit == "none":
             return self.train_only
-        return self.trained.refitted(self.fitted_on, self.sets, self.spec, self.workers)
+        return self.model.refitted(self.fitted_on, self.sets, self.spec, self.workers)
 
     @property
     def fitted(self) -> tuple[np.ndarray, Weights]:
@@ -294,7 +299,7 @@ class _Choice:
         if self.exported is not self.train_only:
             prediction = self.predict(TakenApart.of(self.train_only), validation[some])
             of_search = replace(of_search, prediction=prediction)
-        if self.trained.result.calibration is not None:
+        if self.model.result.calibration is not None:
             parts = replace(parts, models=((uncalibrated(self.exported[-1]), 1.0),))
             without = replace(on_validation, prediction=self.predict(parts, validation))
         return on_validation, of_search, without
@@ -340,11 +345,11 @@ class _Choice:
             once = spec.model_copy(
                 update={"export": spec.export.model_copy(update={"fits": 1})}
             )
-            train_only = self.trained.refitted(sets.train, sets, once)
+            train_only = self.model.refitted(sets.train, sets, once)
         used = effects.usage(
             *(spec, train_only, sets, cut),
             seconds=min(max(wanted, _LEAST_SECONDS), _MOST_SECONDS, left),
-            seconds_per_row=self.trained.result.predict_seconds_per_row,
+            seconds_per_row=self.model.result.predict_seconds_per_row,
             workers=self.workers,
         )
         given = (rows, features, on_validation, spec.metric, cut)
@@ -370,7 +375,7 @@ class _Choice:
         )
         own, seconds = self.parts, max(min(left - _TO_DRAW_SECONDS, _MOST_SECONDS), 0.0)
         challenger: referee.Linear | str = "the search has none"
-        if (linear := self.trained.linear) is not None:
+        if (linear := self.model.linear) is not None:
             key, wanted = linear.result.key, linear.result.fit_wall_seconds
             challenger = f"{key}, not computed: fitting it again would take too long"
             if key == report.configuration:

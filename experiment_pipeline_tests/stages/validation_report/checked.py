@@ -21,6 +21,7 @@ from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.final_evaluation import (
+    Choice,
     FinalEvaluation,
     evaluate,
 )
@@ -60,8 +61,15 @@ class Searched:
 
     def judged(self, seconds_left: float = math.inf) -> FinalEvaluation:
         """The choice on the validation rows, with so much of the budget left."""
-        given = (self.spec, self.board, self.chosen, self.sets, self.validation)
-        return evaluate(*given, delivered=self.frame, seconds_left=lambda: seconds_left)
+        choice = Choice(
+            self.spec,
+            self.board,
+            self.chosen,
+            self.sets,
+            self.validation,
+            delivered=self.frame,
+        )
+        return evaluate(choice, seconds_left=lambda: seconds_left)
 
 
 @dataclass(frozen=True, eq=False)

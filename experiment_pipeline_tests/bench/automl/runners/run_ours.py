@@ -27,7 +27,10 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import Threads, search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.scoring import predictions_of
-from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
+from experiment_pipeline.stages.validation_report.final_evaluation import (
+    Choice,
+    evaluate,
+)
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline.table.features import find_classes
@@ -61,15 +64,9 @@ def fit(job: Job) -> tuple[str, float]:
     time_left = RefitTime(job.said["seconds"] - (time.monotonic() - started), after.of)
     board = board_examples.board_of(spec, sets, trained, time_left)
     chosen = board_examples.chosen_of(spec, sets, board, trained)
-    validation = rows["validation"]
+    delivered = pd.concat(rows.values())
     final = evaluate(
-        spec,
-        board,
-        chosen,
-        sets,
-        validation,
-        delivered=pd.concat(rows.values()),
-        workers=workers,
+        Choice(spec, board, chosen, sets, rows["validation"], delivered, workers),
         seconds_left=lambda: job.said["seconds"] - (time.monotonic() - started),
     )
     job.model.write_bytes(to_bytes(final.pipeline))
