@@ -222,7 +222,9 @@ def package(
     )
     code = RunCode(known, {"code/own.py": "C = 1\n", PATCH: "diff\n"}, {}, "")
     built = package_model(spec or make_spec(), model, created, code)
-    return replace(built, more=lambda version: {RECORD: f"# {version}".encode()})
+    return replace(
+        built, numbered_files=lambda version: {RECORD: f"# {version}".encode()}
+    )
 
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:

@@ -16,8 +16,7 @@ from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
-from experiment_pipeline.storage.entries import Entry, stage_entries
-from experiment_pipeline.storage.page_files import apart
+from experiment_pipeline.storage.entries import Entry, linked_page, stage_entries
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.database.recording import RunRecord
 
@@ -102,7 +101,7 @@ class StageRun:
             warn_of_memory(stage, table_bytes(*tables), self.log.warning)
             folder, made = entries.folder(fingerprint), make()
             pages = {
-                name: apart(made[name], folder)
+                name: linked_page(made[name], folder)
                 for name in made
                 if name.endswith(".html")
             }

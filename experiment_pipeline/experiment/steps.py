@@ -630,4 +630,4 @@ def _packaged(
             )
         }
 
-    return replace(package, more=record)
+    return replace(package, numbered_files=record)

@@ -12,6 +12,8 @@ Digests in file names keep concurrent writers apart: the first `result.json` dec
 whose files count.
 """
 
+import html
+import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +29,7 @@ from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage import files as storage
-from experiment_pipeline.storage.records import sealed, unsealed
+from experiment_pipeline.storage.records import NamedByDigest, sealed, unsealed
 from experiment_pipeline.table.digests import sha256, sha256_of
 
 RESULT, DAMAGED, SHARED = "result.json", "damaged", "shared"
@@ -332,3 +334,51 @@ class SharedFiles:
         held in memory.
         """
         self.folder.entries.put_written(digest, write)
+
+
+# --- Pages, whose chart library is stored once for all: <root>/page_files/<sha256>.js ---
+
+PAGE_FILES = "page_files"
+# `reporting` makes self-contained pages, and marks the scripts that they can share.
+_SHARED_SCRIPT = re.compile(r"<script data-shared>(.*?)</script>", re.DOTALL)
+_LINKED_SCRIPT = re.compile(
+    r'<script src="((?:\.\./)+)page_files/([0-9a-f]{64}\.js)".*?></script>'
+)
+_LACKS_SCRIPT = (
+    "The charts of this page need a file of the storage, which is missing beside this "
+    "copy. Open the page in the storage, or copy it whole: "
+    "experiment-pipeline show RUN --copy-reports FOLDER"
+)
+_LINK = """<script src="{}page_files/{}.js" onerror="document.querySelector('h1').after(\
+Object.assign(document.createElement('p'), {{role: 'status', textContent: '{}'}}))"></script>"""
+
+
+def linked_page(page: bytes, folder: UPath) -> bytes:
+    """Return a page for `<root>/<experiment>/<stage>/<entry>` that links its scripts.
+
+    A page without its script shows texts and tables, and a hint.
+    """
+    scripts = NamedByDigest(
+        folder.parents[2] / PAGE_FILES,
+        ending="js",
+        rule="is not the script that was written",
+        fix="Run the experiment with a change.",
+    )
+
+    def link(script: re.Match[str]) -> str:
+        digest = scripts.put(script[1].encode())
+        return _LINK.format("../" * 3, digest, html.escape(_LACKS_SCRIPT))
+
+    return _SHARED_SCRIPT.sub(link, page.decode()).encode()
+
+
+def self_contained_page(path: UPath) -> bytes:
+    """Return a stored page with its scripts inside; a missing script stays a link."""
+
+    def embed(link: re.Match[str]) -> str:
+        levels = len(link[1]) // len("../")
+        place = path.parents[levels] / PAGE_FILES / link[2]
+        script = storage.read_many([place]).get(place)
+        return link[0] if script is None else f"<script>{script.decode()}</script>"
+
+    return _LINKED_SCRIPT.sub(embed, storage.read_bytes(path).decode()).encode()

@@ -130,12 +130,11 @@ class ModelPackage:
     record: Mapping[str, str] = field(default_factory=dict)
     # version → files that contain its number, so that they are made last; none is in
     # DECISIVE
-    more: Callable[[str], Mapping[str, bytes]] = lambda _: {}
+    numbered_files: Callable[[str], Mapping[str, bytes]] = lambda _: {}
 
     def numbered(self, version: str) -> "ModelPackage":
         """Return the package with the files that contain the version's number."""
-        more = self.more(version)
-        return replace(self, files={**self.files, **more}) if more else self
+        return replace(self, files={**self.files, **self.numbered_files(version)})
 
     @property
     def identity(self) -> str:

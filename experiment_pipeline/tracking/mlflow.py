@@ -24,13 +24,13 @@ from typing import Any
 
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec.operation import Mlflow
+from experiment_pipeline.storage.entries import self_contained_page
 from experiment_pipeline.storage.files import (
     list_names,
     location,
     read_many,
     without_credentials,
 )
-from experiment_pipeline.storage.page_files import whole
 from experiment_pipeline.storage.provenance import CODE, ENVIRONMENT
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -261,7 +261,9 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
                 folder / "model", read_many([where / ENVIRONMENT]).values(), run
             )
     for path, content in read_many(places).items():
-        files[places[path]] = whole(path) if path.suffix == ".html" else content
+        files[places[path]] = (
+            self_contained_page(path) if path.suffix == ".html" else content
+        )
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)

@@ -22,6 +22,7 @@ from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.storage.entries import self_contained_page
 from experiment_pipeline.storage.files import (
     Location,
     location,
@@ -29,7 +30,6 @@ from experiment_pipeline.storage.files import (
     storage_root,
     write_bytes,
 )
-from experiment_pipeline.storage.page_files import whole
 from experiment_pipeline.storage.registry import RECORD, Approval, Decisions, Registry
 from experiment_pipeline.tracking import mlflow
 from experiment_pipeline.tracking.database import recording
@@ -194,4 +194,4 @@ def copy_reports(run: Mapping[str, Any], folder: str) -> None:
         if is_page(place):
             suffix = PurePosixPath(place).suffix
             copy = location(folder) / f"{name.removesuffix(suffix)}{suffix}"
-            write_bytes(copy, whole(location(place)))
+            write_bytes(copy, self_contained_page(location(place)))

@@ -24,6 +24,7 @@ from urllib.parse import quote, urlsplit
 import psutil
 
 from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.storage.entries import PAGE_FILES
 from experiment_pipeline.storage.files import (
     Location,
     exists,
@@ -31,7 +32,6 @@ from experiment_pipeline.storage.files import (
     read_many,
     storage_root,
 )
-from experiment_pipeline.storage.page_files import PAGE_FILES
 from experiment_pipeline.storage.registry import EXAMPLE, EXPECTED
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from experiment_pipeline.reporting.run_record import ReportRow
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
+from experiment_pipeline.storage.entries import linked_page
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, location, storage_root
-from experiment_pipeline.storage.page_files import apart
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.connection import VARIABLE, opened
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -88,7 +88,7 @@ def write_all(root: Path) -> None:
     for name, text in texts.items():
         place = root / PAGES[name]
         place.parent.mkdir(parents=True)
-        place.write_bytes(apart(text.encode(), location(str(place.parent))))
+        place.write_bytes(linked_page(text.encode(), location(str(place.parent))))
 
 
 def write_memory(root: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, PredictionsChanged
-from experiment_pipeline.stages.exported_model.reload_check import (
+from experiment_pipeline.stages.exported_model.export import (
     check_in_fresh_process,
 )
 from experiment_pipeline.storage import registry as storage_registry

@@ -20,10 +20,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import (
     HOLDS,
     NEEDED,
-    package_model,
-)
-from experiment_pipeline.stages.exported_model.reload_check import (
     check_in_fresh_process,
+    package_model,
 )
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
