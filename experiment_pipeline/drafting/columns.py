@@ -16,7 +16,6 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.spec.table import CALENDAR_PARTS
 from experiment_pipeline.stages.data_analysis import facts
-from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.table.coercion import read_datetimes
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.table.preparation import prepare
@@ -164,7 +163,7 @@ def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | 
 
 
 def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
-    values, named = known.to_numpy(dtype=np.float64), is_named_like_an_id(name)
+    values, named = known.to_numpy(dtype=np.float64), facts.is_named_like_an_id(name)
     if kind_of(raw) == "boolean" or not np.all(values == np.floor(values)):
         return ColumnPlan(name)
     counts = len(known) == len(raw) > 2 and bool(
@@ -288,7 +287,7 @@ def _text_numbers(
 def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     distinct, named, texts = (
         known.nunique(),
-        is_named_like_an_id(name),
+        facts.is_named_like_an_id(name),
         known.astype("str"),
     )
     is_id = distinct == len(raw) and (named or texts.str.fullmatch(_DIGEST).all())

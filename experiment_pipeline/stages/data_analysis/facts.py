@@ -1,6 +1,4 @@
-"""Facts about one column, measured once and read by many findings and by the
-scaffold.
-"""
+"""Facts about one column, which findings and the drafted YAML read."""
 
 import re
 from collections import Counter
@@ -27,6 +25,19 @@ LARGEST_FLOAT32 = 3.4e38
 
 
 @dataclass(frozen=True)
+class Facts:
+    """A column of any kind; only numbers and texts have more facts."""
+
+    rows: int
+    missing: int
+
+    @property
+    def known(self) -> int:
+        """Rows that hold a value."""
+        return self.rows - self.missing
+
+
+@dataclass(frozen=True)
 class Edge:
     """One end of a number column, to distinguish a placeholder from a value."""
 
@@ -37,11 +48,9 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class NumberFacts:
+class NumberFacts(Facts):
     """A number or boolean column; statistics are those of its finite values."""
 
-    rows: int
-    missing: int
     infinite: int
     distinct: int
     whole: bool
@@ -55,22 +64,20 @@ class NumberFacts:
     @property
     def finite(self) -> int:
         """Rows that hold a finite value."""
-        return self.rows - self.missing - self.infinite
+        return self.known - self.infinite
 
     @property
     def largest_magnitude(self) -> float:
         """Largest finite value without its sign; 0 where there is none."""
-        return (
-            max(abs(self.lowest.value), abs(self.highest.value)) if self.finite else 0.0
-        )
+        if not self.finite:
+            return 0.0
+        return max(abs(self.lowest.value), abs(self.highest.value))
 
 
 @dataclass(frozen=True, eq=False)
-class TextFacts:
+class TextFacts(Facts):
     """A text or category column: its texts, at most 10,000, the most frequent first."""
 
-    rows: int
-    missing: int
     distinct: int
     texts: tuple[str, ...]
     counts: np.ndarray  # (texts,) rows of each
@@ -92,51 +99,32 @@ class TextFacts:
 
     @cached_property
     def holds_codes(self) -> bool:
-        """Whether digits are codes: at least 1 % of the rows hold texts such as
-        "01067".
-        """
+        """Whether 1 % of the rows or more hold digits that are codes, as "01067"."""
         padded = [bool(_CODE.fullmatch(text)) for text in self.texts]
         return self.share(np.array(padded, dtype=bool)) >= _LEAST_CODES
 
     @property
     def share_of_dates(self) -> float:
-        """Share of the rows, placeholders not counted, that hold a date of
-        some format.
-        """
-        return self.share(
-            np.any([*self.dates.values(), np.zeros(len(self.texts), bool)], axis=0)
-        )
+        """Share of the rows that hold a date of some format, as `share` counts."""
+        readable = np.zeros(len(self.texts), dtype=bool)
+        for read_texts in self.dates.values():
+            readable |= read_texts
+        return self.share(readable)
 
     @property
     def share_of_numbers(self) -> float:
-        """Share of the rows, placeholders not counted, that hold a number."""
+        """Share of the rows that hold a number, as `share` counts."""
         return self.share(self.writing.reads)
 
     def share(self, chosen: np.ndarray) -> float:
-        """Share of the rows with a chosen text, bool (texts,), placeholders not
-        counted.
-        """
-        known = self.counts[~self.placeholders].sum()
-        return (
-            float(self.counts[chosen & ~self.placeholders].sum() / known)
-            if known
-            else 0.0
-        )
+        """Share of the rows without placeholders whose text is chosen, bool (texts,)."""
+        meaningful = ~self.placeholders
+        total = self.counts[meaningful].sum()
+        return float(self.counts[chosen & meaningful].sum() / total) if total else 0.0
 
     def chosen(self, mask: np.ndarray) -> list[str]:
         """The texts where `mask`, bool (texts,), is true."""
         return [self.texts[position] for position in np.flatnonzero(mask)]
-
-
-@dataclass(frozen=True)
-class OtherFacts:
-    """A datetime column, or one of a type that no finding reads."""
-
-    rows: int
-    missing: int
-
-
-Facts = NumberFacts | TextFacts | OtherFacts
 
 
 def facts_of(column: pd.Series) -> Facts:
@@ -145,7 +133,7 @@ def facts_of(column: pd.Series) -> Facts:
     if kind in TEXTS:
         return text_facts(column)
     if kind not in NUMERIC:
-        return OtherFacts(len(column), int(column.isna().sum()))
+        return Facts(len(column), int(column.isna().sum()))
     values = numbers_of(column)
     known = values[~np.isnan(values)]
     ordered = np.sort(known[np.isfinite(known)])
@@ -154,9 +142,7 @@ def facts_of(column: pd.Series) -> Facts:
         rows=len(values),
         missing=len(values) - len(known),
         infinite=len(known) - len(ordered),
-        distinct=int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1
-        if ordered.size
-        else 0,
+        distinct=len(np.unique(ordered)),
         whole=bool(np.all(ordered == np.trunc(ordered))),
         lowest=_edge(ordered, 1),
         highest=_edge(-ordered[::-1], -1),
@@ -172,13 +158,13 @@ def text_facts(column: pd.Series) -> TextFacts:
     known = column.dropna()
     counts = (as_text(known) if holds_objects(known) else known).value_counts()
     counts = counts[counts > 0]
-    kept = counts.iloc[:MOST_TEXTS]
+    frequent = counts.iloc[:MOST_TEXTS]
     return TextFacts(
         rows=len(column),
         missing=len(column) - len(known),
         distinct=len(counts),
-        texts=tuple(str(text) for text in kept.index),
-        counts=kept.to_numpy(dtype=np.int64),
+        texts=tuple(map(str, frequent.index)),
+        counts=frequent.to_numpy(dtype=np.int64),
     )
 
 
@@ -192,20 +178,47 @@ def _at(ordered: np.ndarray, *shares: float) -> list[float]:
 def _edge(ordered: np.ndarray, sign: int) -> Edge:
     """The edge where the sorted data begins; `sign` -1 when it was mirrored."""
     if not ordered.size:
-        return Edge(np.nan, 0, 0.0, 0.0)
-    run = int(np.searchsorted(ordered, ordered[0], side="right"))
-    rest = ordered[run:]
-    quarter, three_quarters = _at(rest, 0.25, 0.75)
-    gap = float(rest[0] - ordered[0]) if rest.size else 0.0
+        return Edge(value=np.nan, rows=0, gap=0.0, spread=0.0)
+    rows = int(np.searchsorted(ordered, ordered[0], side="right"))
+    beyond = ordered[rows:]
+    first, third = _at(beyond, 0.25, 0.75)
     return Edge(
-        sign * float(ordered[0]), run, gap, three_quarters - quarter if gap else 0.0
+        value=sign * float(ordered[0]),
+        rows=rows,
+        gap=float(beyond[0] - ordered[0]) if beyond.size else 0.0,
+        spread=third - first if beyond.size else 0.0,
     )
+
+
+_THINGS = (
+    "user|customer|client|patient|subject|person|account|member|device|machine|vehicle"
+    "|household|student|employee|session|store|sensor|engine"
+)
+_PAPERS = (
+    "order|invoice|booking|ticket|contract|policy|product|item|case|transaction|serial"
+    "|kunden"
+)
+_ID_NAME = re.compile(
+    r"(?:^|[_\W])(?:(?i:ids?|key|nr)|no|No)\W*$|[a-z](?:Id|ID|Key|Nr|No)$|[_\W]NO$"
+    rf"|(?i:uuid|guid|.num|.nbr|nummer)$|^(?:{_THINGS})$"
+    rf"|(?i:^(?:{_THINGS}|{_PAPERS})[_\W]*(?:id|nr|number)$)"
+)
+
+
+def is_named_like_an_id(column: str) -> bool:
+    """Whether a column is named as ids are: patient_id, tailnum, orderNo, Kunden-Nr."""
+    return bool(_ID_NAME.search(column))
 
 
 # (decimal, thousands), the likelier first: "1,234" alone is read as 1234.
 _MARKS: tuple[tuple[str, str | None], ...] = (
-    *((".", None), (".", ","), (",", "."), (",", None)),
-    *((".", "'"), (".", " "), (",", " ")),
+    (".", None),
+    (".", ","),
+    (",", "."),
+    (",", None),
+    (".", "'"),
+    (".", " "),
+    (",", " "),
 )
 # More units than this are not units but part of a code, as in the seats 12A … 12F.
 _MOST_UNITS = 3
@@ -228,12 +241,10 @@ class Writing:
 
     @property
     def declaration(self) -> dict[str, Any]:
-        """The entry of `preparation.numbers`, if one is needed; the user corrects the
-        units' factors.
-        """
-        declared: dict[str, Any] = (
-            {"decimal": self.decimal} if self.decimal != "." else {}
-        )
+        """The entry of `preparation.numbers`; the user corrects the factors of units."""
+        declared: dict[str, Any] = {}
+        if self.decimal != ".":
+            declared["decimal"] = self.decimal
         if self.thousands:
             declared["thousands"] = self.thousands
         if self.units:
@@ -243,113 +254,68 @@ class Writing:
     @property
     def words(self) -> str:
         """The way of writing as text: `decimal ',', unit kg`."""
-        shown = {"units": f"unit {', '.join(self.units)}"}
-        parts = [
-            shown.get(key, f"{key} {value!r}")
-            for key, value in self.declaration.items()
-        ]
+        declared = self.declaration
+        units = declared.pop("units", ())
+        parts = [f"{key} {mark!r}" for key, mark in declared.items()]
+        if units:
+            parts.append(f"unit {', '.join(units)}")
         return ", ".join(parts) or "plain"
 
 
 def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
-    """Return the way of writing that reads most of the texts; among equals, the one
-    with `decimal`.
-    """
+    """The writing that reads most texts; among equals, the one with `decimal`."""
     if not any(any(map(str.isdigit, text)) for text in texts):
         nothing = np.zeros(len(texts), dtype=bool)
         return Writing(nothing, nothing)
-    writings = [_read_with(texts, *marks) for marks in _MARKS]
+    writings = [_read_with(texts, mark, thousands) for mark, thousands in _MARKS]
     return max(writings, key=lambda w: (int(w.reads.sum()), w.decimal == decimal))
 
 
 def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Writing:
+    pattern = _number_pattern(decimal, thousands)
+    units_of_texts = [_unit_of(text, pattern) for text in texts]
+    counts = Counter(unit for unit in units_of_texts if unit)
+    units: tuple[str, ...] = ()
+    if len(counts) <= _MOST_UNITS:
+        units = tuple(unit for unit, _ in counts.most_common())
+    return Writing(
+        reads=np.array([unit in {"", *units} for unit in units_of_texts], dtype=bool),
+        bare=np.array([unit == "" for unit in units_of_texts], dtype=bool),
+        decimal=decimal,
+        thousands=thousands,
+        units=units,
+    )
+
+
+def _number_pattern(decimal: str, thousands: str | None) -> re.Pattern[str]:
     point = re.escape(decimal)
     mark = r"[\s\u00a0\u202f]" if thousands == " " else re.escape(thousands or "")
     # No group of thousands begins with a zero: "0,123" has a decimal comma.
     grouped = rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|" if thousands else ""
     digits = rf"(?:{grouped}\d+)(?:{point}\d+)?(?:[eE][+-]?\d+)?|{point}\d+"
-    pattern = re.compile(
+    return re.compile(
         rf"\s*[-+\u2212]?\s*(?P<before>{_CURRENCY})?\s*(?:{digits})\s*"
         rf"(?P<after>{_CURRENCY}|{_UNIT})?\s*"
     )
-    matches = [
-        None if _CODE.fullmatch(text) else pattern.fullmatch(text) for text in texts
-    ]
-    found = [match and (match["before"] or match["after"] or "") for match in matches]
-    units = Counter(unit for unit in found if unit)
-    taken = (
-        tuple(unit for unit, _ in units.most_common())
-        if len(units) <= _MOST_UNITS
-        else ()
-    )
-    reads = np.array([unit in {"", *taken} for unit in found], dtype=bool)
-    bare = np.array([unit == "" for unit in found], dtype=bool)
-    return Writing(reads, bare, decimal, thousands, taken)
+
+
+def _unit_of(text: str, pattern: re.Pattern[str]) -> str | None:
+    """The unit of a number, "" if it has none; None: the text is not a number."""
+    match = pattern.fullmatch(text)
+    if match is None or _CODE.fullmatch(text):
+        return None
+    return match["before"] or match["after"] or ""
 
 
 # After `fold`. "none" is left out: in many tables it is a category ("no garage").
-PLACEHOLDERS = frozenset(
-    {
-        "",
-        *(
-            "?",
-            "??",
-            "???",
-            "-",
-            "--",
-            "---",
-            ".",
-            "..",
-            "...",
-            "_",
-            "*",
-            "/",
-            "nan",
-            "na",
-            "n/a",
-        ),
-        *(
-            "n.a.",
-            "n/d",
-            "n.d.",
-            "#n/a",
-            "#na",
-            "#value!",
-            "#ref!",
-            "#div/0!",
-            "null",
-            "nil",
-        ),
-        *(
-            "missing",
-            "unknown",
-            "unk",
-            "undefined",
-            "unspecified",
-            "tbd",
-            "unbekannt",
-            "inconnu",
-        ),
-        *(
-            "desconocido",
-            "k.a.",
-            "(blank)",
-            "(null)",
-            "(none)",
-            "(missing)",
-            "(unknown)",
-        ),
-        *("-1.#ind", "-999", "-9999", "-99999"),
-        *(
-            "not available",
-            "not known",
-            "not specified",
-            "no data",
-            "no answer",
-            "no value",
-        ),
-    }
+_PLACEHOLDERS = (
+    "|?|??|???|-|--|---|.|..|...|_|*|/|nan|na|n/a|n.a.|n/d|n.d.|#n/a|#na|#value!"
+    "|#ref!|#div/0!|-1.#ind|-999|-9999|-99999|null|nil|missing|unknown|unk"
+    "|undefined|unspecified|tbd|unbekannt|inconnu|desconocido|k.a.|(blank)|(null)"
+    "|(none)|(missing)|(unknown)|not available|not known|not specified|no data"
+    "|no answer|no value"
 )
+PLACEHOLDERS = frozenset(_PLACEHOLDERS.split("|"))
 
 
 def fold(text: str) -> str:
@@ -359,7 +325,7 @@ def fold(text: str) -> str:
 
 def placeholders(texts: Sequence[str]) -> np.ndarray:
     """Which texts usually mean that the value is missing: bool (n,)."""
-    return np.fromiter((fold(text) in PLACEHOLDERS for text in texts), bool, len(texts))
+    return np.array([fold(text) in PLACEHOLDERS for text in texts], dtype=bool)
 
 
 ISO = "ISO8601"
@@ -371,27 +337,38 @@ DATE_FORMATS = (
         for day in ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
         for time_of_day in ("", " %H:%M", " %H:%M:%S")
     ),
-    *("%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
-    *("%d-%b-%Y", "%d-%b-%y", "%m/%d/%y", "%d.%m.%y", "%Y%m%d"),
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%m/%d/%y",
+    "%d.%m.%y",
+    "%Y%m%d",
 )
 _ISO_SHAPE = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
 _DATE_SHAPE = r"(?=.*\d)[\w.,/:+\- ]{6,35}"
 
 
 def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Date format → which texts it reads, bool (n,), if any; the one that reads most
-    comes first.
-    """
+    """Date format → which texts it reads, bool (n,), if any; the best format first."""
     column = pd.Series(texts, dtype="str").str.strip()
     shaped = column[column.str.fullmatch(_DATE_SHAPE)]
-    read: dict[str, np.ndarray] = {}
-    for wanted in DATE_FORMATS if len(shaped) else ():
-        candidates = (
-            shaped[shaped.str.fullmatch(_ISO_SHAPE)] if wanted == ISO else shaped
+    if shaped.empty:
+        return {}
+    reads: dict[str, np.ndarray] = {}
+    for date_format in DATE_FORMATS:
+        candidates = shaped
+        if date_format == ISO:
+            candidates = shaped[shaped.str.fullmatch(_ISO_SHAPE)]
+        instants = pd.to_datetime(
+            candidates, format=date_format, errors="coerce", utc=True
         )
-        instants = pd.to_datetime(candidates, format=wanted, errors="coerce", utc=True)
         # Otherwise most numbers of eight digits would be dates.
         dates = candidates.index[instants.dt.year.between(1800, 2200)]
         if len(dates):
-            read[wanted] = np.isin(np.arange(len(texts)), dates)
-    return dict(sorted(read.items(), key=lambda item: -int(item[1].sum())))
+            reads[date_format] = np.isin(np.arange(len(texts)), dates)
+    return dict(sorted(reads.items(), key=lambda pair: -int(pair[1].sum())))

@@ -16,6 +16,7 @@ from experiment_pipeline.stages.data_analysis.facts import (
     NumberFacts,
     TextFacts,
     fold,
+    is_named_like_an_id,
 )
 from experiment_pipeline.stages.data_analysis.finding import (
     ColumnRule,
@@ -24,7 +25,6 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Threshold,
     listed,
 )
-from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.preparation import day_columns
 

@@ -2,13 +2,13 @@
 time.
 """
 
-import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.stages.data_analysis.facts import is_named_like_an_id
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,
@@ -22,24 +22,6 @@ from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.samples import distance
-
-_THINGS = (
-    "user|customer|client|patient|subject|person|account|member|device|machine|vehicle|household"
-    "|student|employee|session|store|sensor|engine"
-)
-_PAPERS = "order|invoice|booking|ticket|contract|policy|product|item|case|transaction|serial|kunden"
-_NAME = re.compile(
-    r"(?:^|[_\W])(?:(?i:ids?|key|nr)|no|No)\W*$|[a-z](?:Id|ID|Key|Nr|No)$|[_\W]NO$"
-    rf"|(?i:uuid|guid|.num|.nbr|nummer)$|^(?:{_THINGS})$"
-    rf"|(?i:^(?:{_THINGS}|{_PAPERS})[_\W]*(?:id|nr|number)$)"
-)
-
-
-def is_named_like_an_id(column: str) -> bool:
-    """Whether a column has the name of an id: patient_id, tailnum, orderNo,
-    Kunden-Nr.
-    """
-    return bool(_NAME.search(column))
 
 
 class ConflictingLabels(Rule):
