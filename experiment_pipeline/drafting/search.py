@@ -23,12 +23,6 @@ MANY_FEATURES = 1_000
 # share of the budget, it gets fewer rounds and higher rates: rounds x rate stays what
 # early stopping reaches.
 SHARE_OF_A_FIT, LEVELS, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 400
-# Smaller tables are cross-validated, where each configuration costs many fits: no
-# paired proposal.
-FEWEST_TO_PAIR = 1_200
-_WITH_DEVIATIONS = (
-    "also numbers minus their mean by category: chosen only if significantly better"
-)
 # Draws where seconds are asked for: at least so many, so many a second (without folds 2
 # to 9 began, on folds .2 to 5.5), and no more than pages can show. Dagster takes 14 ms
 # for each before a run begins.
@@ -148,8 +142,6 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
             f". Within the budget a fit has time for about {rounds} rounds of {shape.trees:,} "
             f"{'tree' if shape.trees == 1 else 'trees'}: with more seconds, also raise n_estimators"
         )
-    twin = {**first, "configurations": [{}], "features": "deviations"}
-    paired = 0 < shape.texts < shape.features and rows >= FEWEST_TO_PAIR
     drawn = {"algorithm": "lightgbm", "method": "random", "draws": draws, **encoders}
     strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
     linear = {
@@ -162,7 +154,6 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
             first,
             "boosted trees with their defaults, and with random splits: fitted first",
         ),
-        *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
         Proposal({**drawn, "hyperparameters": space}, boosted),
         *([] if shape.monotone else [Proposal(linear, why_linear)]),
         *_other_boosters(shape),

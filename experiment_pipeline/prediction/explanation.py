@@ -206,13 +206,11 @@ class Explainer:
         kind = self._scale or ("probability of " if one.classes else "")
         names = [f"original_{name}" if name == BASE else name for name in self._columns]
         raw = raw.loc[made.index]
-        if generated := [
+        if layer := [
             name for name in self._columns if name not in raw and name not in made
         ]:
-            first = self._encoded(made)[
-                :, [self._columns[name][0] for name in generated]
-            ]
-            made = made.assign(**dict(zip(generated, first.T, strict=True)))
+            first = self._encoded(made)[:, [self._columns[name][0] for name in layer]]
+            made = made.assign(**dict(zip(layer, first.T, strict=True)))
         cells = [raw[name] if name in raw else made[name] for name in self._columns]
         return Explanation(
             pd.DataFrame(found, made.index, [*names, BASE]),

@@ -18,17 +18,7 @@ Features = Literal[
     "target",
     "text",
     "stacked",
-    "arithmetic",
-    "deviations",
-    "generated",
 ]
-# Encoders that add columns computed from pairs of features to `ordinal` → the families
-# they add.
-GENERATED: Mapping[str, tuple[str, ...]] = {
-    "arithmetic": ("arithmetic",),
-    "deviations": ("deviations",),
-    "generated": ("arithmetic", "deviations"),
-}
 STACKED = "stacked"  # adds predictions of two forests and a linear model to `ordinal`
 TREES = 100  # in each of the two forests
 # Folds of cross-fitting: four encode the fifth, as in scikit-learn's TargetEncoder.

@@ -53,7 +53,7 @@ class Search(Closed):
         None,
         description="How texts become numbers: an encoder, or a list to choose from; target: each text of a column with many "
         "becomes its mean target; text: also features of its characters; stacked: ordinal, and the predictions of two forests and a linear "
-        "model; arithmetic, deviations or generated (both): ordinal, and columns made of pairs of features; unset: by the algorithm",
+        "model; unset: by the algorithm",
     )
     name: str | None = Field(
         None,

@@ -105,7 +105,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        15,
+        16,
         3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
@@ -116,7 +116,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        19,
+        20,
         2.0,
         reads=(
             *(

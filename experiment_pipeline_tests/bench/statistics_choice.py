@@ -17,7 +17,6 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.generated import worth_making
 from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.effects import weakest_segments
 from experiment_pipeline.stages.validation_report.ledger import (
@@ -356,18 +355,6 @@ def true_brier(noise: float) -> float:
     return score("brier", y, probabilities[:, 0])
 
 
-@repeated
-def noise_makes_features(generator: _Generator, family: str) -> bool:
-    """Whether a family of generated features passes where the target follows one number
-    alone.
-    """
-    numbers, texts, n = list("abcdefgh"), list("uvw"), 600
-    rows = pd.DataFrame(generator.lognormal(size=(n, 8)), columns=numbers)
-    rows[texts] = generator.integers(0, 6, (n, 3)).astype(str)
-    labels = np.log(rows[["a"]].to_numpy()) + generator.normal(size=(n, 1))
-    return bool(worth_making(family, rows, labels, (numbers, texts), ()))
-
-
 # When a search ends.
 
 # Quantiles of the score of one fit.
@@ -500,11 +487,6 @@ _NAMED = {
         "weak": True,
     }
 }
-_MADE_OF_NOISE = {
-    "generated features pass on noise, {family}": {
-        "family": ["arithmetic", "deviations"]
-    }
-}
 _HOW = {
     "with an ensemble": {},
     "without": {"ensemble": "off"},
@@ -525,7 +507,6 @@ CHOICE = (
     *(partial(stopped, kind, simulations=300) for kind in SCORES),
     *each(BY_LUCK, 300, accused, _WEAKER),
     *each(Aim(low=0.9), 100, accused, _NAMED),
-    *each(Aim(high=0.05), 1_000, noise_makes_features, _MADE_OF_NOISE),
     *each(
         *(BY_LUCK, 400, noise_beats_the_baseline),
         {"the best of 20 that know nothing beats the baseline by f1": {}},

@@ -24,7 +24,7 @@ from experiment_pipeline.prediction.explanation import Explanation
 from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading, Signature, example_rows
 from experiment_pipeline.stages.search.averaging import averaged, learn_calibration
-from experiment_pipeline.stages.search.features import arithmetic_part, build_features
+from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.statistics.importance import sampled_shapley
 from experiment_pipeline.storage import persistence
@@ -213,30 +213,6 @@ def test_what_own_features_make_is_a_column() -> None:
     assert_adds_up("regression", found)
     assert list(found.contributions.columns) == ["carrier", "miles", "base"]
     assert found.delivered["miles"].tolist() == rows(5)["distance"].tolist()
-
-
-def test_a_generated_column_is_explained_by_its_name() -> None:
-    """It is a column beside its parents, with its value, and all still add up to the
-    prediction.
-    """
-    of = model("lightgbm", "regression")
-    table = of.examples.assign(day_hour=of.examples["day_hour"] + 1.0)
-    part = arithmetic_part("ratio", [("distance", "day_hour")], table)
-    features = build_features(
-        "ordinal", table, ["distance", "day_hour"], further=[part]
-    )
-    features.fit(table)
-    booster = LGBMRegressor(min_data_in_leaf=2, verbosity=-1)
-    booster.fit(features.transform(table), np.arange(len(table)))
-    found = replace(of, pipeline=make_pipeline(features, booster)).explain(rows(5))
-    assert_adds_up("regression", found)
-    assert list(found.contributions.columns) == [
-        "distance",
-        "day",
-        "distance / day_hour",
-        "base",
-    ]
-    assert found.delivered["distance / day_hour"].notna().any()
 
 
 def test_a_row_is_explained_alike_alone() -> None:

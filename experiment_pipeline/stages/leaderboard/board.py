@@ -31,7 +31,6 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     measure,
     order,
 )
-from experiment_pipeline.stages.leaderboard.receipts import Receipt, receipts_of
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import (
     TRAINED,
@@ -92,7 +91,6 @@ class Leaderboard:
     # fit
     evaluation: str = "test_set"
     ensemble: Ensemble | None = None  # of the best few; it has a row as well
-    receipts: tuple[Receipt, ...] = ()  # of generated features, the largest gain first
     # of the sets "train" and "test" that were used, and of the YAML's keys that decided
     # the ranking
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -197,26 +195,18 @@ def rank(
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
-    # Generated features that are not significantly better are neither chosen nor
-    # averaged.
-    given = None if by_hand is None else by_hand.weights
-    gains = [] if given else receipts_of(measured, rows, spec)
-    unsure = {one.key for one in gains if not one.significant}
-    rivals = [one for one in measured if one.result.key not in unsure]
-    found, left_out = find_in_time(rivals, predictions, rows, spec, given, time)
+    weights = None if by_hand is None else by_hand.weights
+    found, left_out = find_in_time(measured, predictions, rows, spec, weights, time)
     if found is not None:
         (own,) = measure([found.result], lambda _, one=found: one.on_test, rows, spec)
         measured.append(replace(own, allowance=found.allowance))
     ranking = order(measured, rows, spec, len(classes or ()))
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
-    entries = tuple(one for one in ranking.entries if one.result.key not in unsure)
-    allowed = replace(ranking, entries=entries)
-    chosen, reason = _chosen(allowed, ranking, spec, found, by_hand)
-    key, single = chosen.result.key, allowed.single[0] if chosen.is_ensemble else chosen
+    chosen, reason = _chosen(ranking, spec, found, by_hand)
+    key, single = chosen.result.key, ranking.single[0] if chosen.is_ensemble else chosen
     edges = search_edges(spec, single.result.algorithm, single.result.hyperparameters)
     ensemble = None if found is None else found.ensemble
-    taken = ensemble.keys if ensemble and chosen.is_ensemble else [key]
     table = build_rows(
         ranking, key, concluded, spec, ensemble.in_words if ensemble else ""
     )
@@ -238,33 +228,27 @@ def rank(
                 for note in chosen.result.notes
             ),
             *leaderboard_notes.notes(
-                allowed, chosen, table, edges, rows.predicted(seen), spec
+                ranking, chosen, table, edges, rows.predicted(seen), spec
             ),
         ),
         evaluation=spec.evaluation_name,
         ensemble=ensemble,
-        receipts=tuple(replace(one, chosen=one.key in taken) for one in gains),
     )
 
 
 def _chosen(
-    allowed: Ranking,
     ranking: Ranking,
     spec: ExperimentSpec,
     found: FoundEnsemble | None,
     by_hand: ChoiceByHand | None,
 ) -> tuple[RankedModel, str]:
-    """The choice among the allowed entries, or a person's among all entries, and the
-    reason.
-    """
-    chosen, reason = _choose(allowed, ranking, spec, found)
-    if by_hand is not None:
-        rule = f"choice: {spec.choice} takes {chosen.result.key}"
-        taken = next(one for one in ranking.entries if one.result.key == by_hand.key)
-        return taken, f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
-    best, equal = ranking.entries[0], allowed.entries[0].score.estimate
-    better = f"; {best.result.key} scores better by generated features, but not significantly"
-    return chosen, reason if best.score.estimate == equal else reason + better
+    """The choice by the rule of the YAML, or a person's, and the reason."""
+    chosen, reason = _choose(ranking, spec, found)
+    if by_hand is None:
+        return chosen, reason
+    rule = f"choice: {spec.choice} takes {chosen.result.key}"
+    taken = next(one for one in ranking.entries if one.result.key == by_hand.key)
+    return taken, f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
 
 
 def ranking_fingerprint(
@@ -383,7 +367,6 @@ def _nothing_to_rank(
 
 
 def _choose(
-    allowed: Ranking,
     ranking: Ranking,
     spec: ExperimentSpec,
     found: FoundEnsemble | None,
@@ -391,14 +374,13 @@ def _choose(
     """Return the choice and its reason. Measured times never decide: they differ
     between runs.
     """
-    best, first = allowed.entries[0], allowed.single[0]
-    # There may be no tied entry: the best of all may not be a candidate itself.
-    tied = [entry for entry in allowed.entries if entry.tied] or [best]
-    configurations = numbers.counted(len(allowed.single), "configuration")
+    best, first = ranking.entries[0], ranking.single[0]
+    tied = [entry for entry in ranking.entries if entry.tied]
+    configurations = numbers.counted(len(ranking.single), "configuration")
     where = numbers.evaluated(spec.evaluation_name).where
     by_score = spec.choice == "best_score"
     if found and (found.is_better if by_score else best.is_ensemble and len(tied) == 1):
-        own = next(entry for entry in allowed.entries if entry.is_ensemble)
+        own = next(entry for entry in ranking.entries if entry.is_ensemble)
         alone = max(first.result.predict_seconds_per_row, 1e-9)
         reason = (
             f"ensemble of the best few of {configurations} {where}: {numbers.interval(own.score)}; "
@@ -411,11 +393,11 @@ def _choose(
         return own, reason
     among = f"{configurations} and their ensemble" if found else configurations
     standing = f"best {spec.metric} of {among} {where}: {numbers.interval(best.score)}"
-    if others := sum(entry.tied for entry in ranking.entries if entry is not best):
+    if others := sum(entry is not best for entry in tied):
         standing += f"; statistically tied with {numbers.counted(others, 'other')}"
     if by_score:
         equal = (
-            sum(one.score.estimate == first.score.estimate for one in allowed.single)
+            sum(one.score.estimate == first.score.estimate for one in ranking.single)
             - 1
         )
         rule = "the smallest model of them is chosen, then the first by key"

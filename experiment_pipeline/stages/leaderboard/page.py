@@ -25,7 +25,6 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
-from experiment_pipeline.stages.leaderboard.receipts import generated_section, in_words
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
     NOT_STARTED,
@@ -80,11 +79,6 @@ def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
             "shown below": first_of(len(board.rows)),
             "leaderboard": Rows(rows),
             "reason": board.reason,
-            **(
-                {"generated features": in_words(board.receipts)}
-                if board.receipts
-                else {}
-            ),
             "report": PagePath(place),
             "notes": Notes(board.notes),
             f"test {board.metric}": board.score.estimate,
@@ -174,7 +168,6 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
             for name, charts in drawn.items()
         ),
         Section("Halving", tuple(pictures.rung_charts(shown))),
-        *generated_section(board.receipts, board.metric),
         Section("Configurations", (*cut, _table(shown))),
         Section("Caveats", notes),
         Section("How to read this page", (how,), folded=True),

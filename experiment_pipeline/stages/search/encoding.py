@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import TargetEncoder
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import FEW_TEXTS, GENERATED, STACKED
+from experiment_pipeline.spec.algorithms import FEW_TEXTS, STACKED
 from experiment_pipeline.stages.search import features as encoders
 from experiment_pipeline.stages.search.shared_work import (
     HELD_ROWS,
@@ -190,17 +190,10 @@ def fit_rows(
 def _further(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> list[encoders.Part]:
-    if encoder not in (STACKED, *GENERATED):
+    if encoder != STACKED or len(sets.directions) == len(sets.features):
         return []
     seen, y, weights = _of_mask(rows, fit_mask, sets)
-    if encoder == STACKED:
-        all_directed = len(sets.directions) == len(sets.features)
-        return (
-            []
-            if all_directed
-            else [encoders.stacked_part(rows, seen, y, weights, sets)]
-        )
-    return encoders.generated_parts(encoder, seen, y, sets)
+    return [encoders.stacked_part(rows, seen, y, weights, sets)]
 
 
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:

@@ -17,12 +17,10 @@ onehot: numbers get the median, an indicator of what was missing or infinite, an
 variance; a category is a column, missing is one more, an unseen one counts as an
 infrequent one.
 stacked: as ordinal, with the predictions of two forests and of a linear model (out of
-bag, or cross-fitted, for the rows that these are fitted on). generated and its
-families: as ordinal, with columns made of pairs of features (`generated.py`).
+bag, or cross-fitted, for the rows that these are fitted on).
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -45,8 +43,7 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import GENERATED, PARTS, STACKED, TREES
-from experiment_pipeline.stages.search import generated
+from experiment_pipeline.spec.algorithms import PARTS, STACKED, TREES
 from experiment_pipeline.stages.search.averaging import averaged
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
@@ -84,9 +81,6 @@ _QUANTILES = 100  # of a number, for the linear model
 FEWEST_TREES, KNOWN = 3, 0.99
 
 MEANS = "means"  # names parts with mean targets beside those with letters
-_PAIRS = (
-    "pairs"  # the step that puts the numbers of each generated pair beside each other
-)
 
 # Name, transformer, column or columns: as of a ColumnTransformer.
 Part = tuple[str, Any, Any]
@@ -157,11 +151,8 @@ def _number_steps(
 
 def _float_steps(**stand_ins: Any) -> list[FunctionTransformer]:
     as_floats = function_step(pd.DataFrame, dtype="float64")
-    return [as_floats, function_step(np.nan_to_num, **stand_ins), _within_floats()]
-
-
-def _within_floats() -> FunctionTransformer:
-    return function_step(np.clip, a_min=-_LARGEST, a_max=_LARGEST)
+    within_floats = function_step(np.clip, a_min=-_LARGEST, a_max=_LARGEST)
+    return [as_floats, function_step(np.nan_to_num, **stand_ins), within_floats]
 
 
 def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
@@ -180,88 +171,6 @@ def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
             max_categories=MAX_ORDINAL_CATEGORIES,
         )
     return make_pipeline(*as_texts(), step)
-
-
-def generated_parts(
-    encoder: str, seen: pd.DataFrame, y: np.ndarray, sets: TrainingSets
-) -> list[Part]:
-    """Return the parts that an encoder adds, chosen on the rows `seen` with encoded
-    targets (n,).
-
-    A feature with a direction is never a parent: predictions could break it through the
-    generated column.
-    """
-    parts, split, labels = list[Part](), sets.split, y[:, None]
-    if sets.task == "multiclass":
-        labels = labels == np.arange(len(sets.classes or ()))
-    related = split.id_columns if split.by == "random" else [split.column]
-    kinds = column_kinds(
-        seen, [name for name in sets.features if name not in sets.directions]
-    )
-    for family in GENERATED[encoder]:
-        kept = generated.worth_making(family, seen, labels, kinds, related)
-        for kind in (generated.RATIO, generated.PRODUCT, generated.DIFFERENCE):
-            if pairs := [one.parents for one in kept if one.kind == kind]:
-                parts.append(arithmetic_part(kind, pairs, seen))
-        of = [one.parents for one in kept if one.kind == generated.DEVIATION]
-        for place, category in enumerate(dict.fromkeys(category for _, category in of)):
-            numbers = [number for number, by in of if by == category]
-            part = _deviations(category, numbers, seen)
-            parts.append((f"{generated.DEVIATION}_{place}", part, [category, *numbers]))
-    return parts
-
-
-def arithmetic_part(
-    kind: str, pairs: Sequence[tuple[str, str]], seen: pd.DataFrame
-) -> Part:
-    """Return the part that makes a `RATIO`, `PRODUCT` or `DIFFERENCE` of each pair of
-    numbers.
-    """
-    names = list(dict.fromkeys(chain.from_iterable(pairs)))
-    places = [names.index(name) for name in chain.from_iterable(pairs)]
-    before = list[FunctionTransformer]()
-    each = [function_step(np.diff, axis=1), function_step(np.negative)]
-    if kind == generated.RATIO:
-        # In logarithms 1 / 0 is large but finite, and 0 / 0 is 1.
-        before = [
-            function_step(np.clip, a_min=generated.SMALLEST, a_max=None),
-            function_step(np.log),
-        ]
-        each.append(function_step(np.exp))
-    elif kind == generated.PRODUCT:
-        each = [function_step(np.prod, axis=1)]
-    steps = [
-        ("numbers", make_pipeline(*_number_steps(seen, names), *before)),
-        (_PAIRS, function_step(np.take, indices=places, axis=1)),
-        ("each", make_pipeline(function_step(np.reshape, shape=(-1, 2)), *each)),
-        ("columns", function_step(np.reshape, shape=(-1, len(pairs)))),
-        ("within", _within_floats()),
-    ]
-    return kind, Pipeline(steps), names
-
-
-def _deviations(category: str, numbers: Sequence[str], seen: pd.DataFrame) -> Pipeline:
-    """Numbers minus (their mean in the row's category minus the overall mean);
-    unchanged if it is unseen.
-    """
-    of, distinct = pd.factorize(texts_of(seen[category]), use_na_sentinel=False)
-    read = make_pipeline(*_number_steps(seen, numbers))
-    cells = read.fit_transform(seen[numbers])
-    above = (
-        pd.DataFrame(cells - np.nanmean(cells, axis=0)).groupby(of).mean().fillna(0.0)
-    )
-    texts = pd.Series(distinct, dtype="str")
-    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    hot = make_pipeline(*as_texts(), encoder).fit(texts)
-    by_text = function_step(np.dot, b=hot.transform(texts).T @ above.to_numpy())
-    mean = FrozenEstimator(make_pipeline(hot, by_text))
-    return make_pipeline(
-        ColumnTransformer([("mean", mean, category), ("number", read, numbers)]),
-        function_step(np.reshape, shape=(-1, 2, len(numbers))),
-        function_step(np.diff, axis=1),
-        function_step(np.reshape, shape=(-1, len(numbers))),
-        _within_floats(),
-    )
 
 
 def stacked_part(
@@ -437,7 +346,7 @@ def categorical_positions(fitted: ColumnTransformer) -> list[int]:
 
 
 def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return feature, or generated column → positions of what encodes it, of fitted
+    """Return feature, or column of the layer → positions of what encodes it, of fitted
     features.
     """
     found = dict[str, np.ndarray]()
@@ -453,27 +362,11 @@ def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
             each = (model + end for model in LAYER for end in ends)
             found |= {name: positions[[at]] for at, name in enumerate(each)}
             continue
-        if part_name != "numbers":
-            made = _generated(part_name.partition("_")[0], part, list(of))
-            found |= {one.name: positions[[k]] for k, one in enumerate(made)}
-            continue
         imputer = part.named_steps.get("simpleimputer")
         # Indicators of what was missing follow the numbers.
         sources = [*range(len(of)), *(imputer.indicator_.features_ if imputer else ())]
         found |= {name: positions[np.equal(sources, k)] for k, name in enumerate(of)}
     return found
-
-
-def _generated(kind: str, part: Any, of: list[str]) -> list[generated.GeneratedColumn]:
-    """The columns of a generated part, in order."""
-    if kind == generated.DEVIATION:
-        return [generated.GeneratedColumn(kind, (name, of[0])) for name in of[1:]]
-    at = part.named_steps[_PAIRS].kw_args["indices"]
-    pairs = zip(at[::2], at[1::2], strict=True)
-    return [
-        generated.GeneratedColumn(kind, (of[first], of[second]))
-        for first, second in pairs
-    ]
 
 
 def directions(

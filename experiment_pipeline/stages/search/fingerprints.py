@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Features, Scalar
-from experiment_pipeline.spec.algorithms import ALGORITHMS, GENERATED, STACKED, competes
+from experiment_pipeline.spec.algorithms import ALGORITHMS, STACKED, competes
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
@@ -84,11 +84,7 @@ def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
             "grown": _digest(sets.fit_mask),
             "split": sets.split.model_dump(mode="json"),
             **({} if sets.own is None else {"own": asdict(sets.own)}),
-            **(
-                {"directions": dict(sets.directions)}
-                if encoder in (STACKED, *GENERATED)
-                else {}
-            ),
+            **({"directions": dict(sets.directions)} if encoder == STACKED else {}),
         }
     return fingerprint_of(
         **seen,

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.stages.search.averaging import averaged, label_encoder
 from experiment_pipeline.stages.search.encoding import transformed
-from experiment_pipeline.stages.search.features import LAYER, encoded_columns
+from experiment_pipeline.stages.search.features import encoded_columns
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.statistics.importance import one_openmp_thread
 
@@ -167,15 +167,6 @@ class TakenApart:
                     [found.get(name, columns[:0]), columns + place.start]
                 )
         return found
-
-    @property
-    def generated(self) -> tuple[str, ...]:
-        """The columns made of pairs of features."""
-        every = ((one, name) for one in self.features for name in encoded_columns(one))
-        found = dict.fromkeys(
-            name for one, name in every if name not in one.feature_names_in_
-        )
-        return tuple(name for name in found if name.partition(":")[0] not in LAYER)
 
     def encode(self, rows: pd.DataFrame) -> Any:
         """Return rows (n, features) as the models read them, (n, d), dense or

@@ -199,12 +199,11 @@ def evaluate(
         conditions=background.conditions,
     )
     missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
-    asked, made = (
-        choice.asked(report, on_validation, seconds_left()),
-        choice.parts.generated,
+    report = replace(
+        report,
+        notes=(*report.notes, *trained.notes, *missing),
+        evidence=choice.asked(report, on_validation, seconds_left()),
     )
-    known = {"evidence": asked, "receipts": board.receipts, "generated": made}
-    report = replace(report, notes=(*report.notes, *trained.notes, *missing), **known)
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = (
         None if report.accepted else next_search(spec, board, report, evidence())

@@ -38,7 +38,6 @@ from experiment_pipeline.reporting.outcome import (
     Rows,
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.leaderboard.receipts import generated_section
 from experiment_pipeline.stages.validation_report import audit
 from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.gates import held_coverage
@@ -194,7 +193,6 @@ def build_document(
         *_errors(report, charts),
         *_classes(report, charts),
         *_features(report, charts),
-        *generated_section(report.receipts, report.metric, report.generated),
         _segments(report),
         *_horizons(report),
         _coverage(report),

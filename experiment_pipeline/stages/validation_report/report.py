@@ -22,7 +22,6 @@ from experiment_pipeline.stages.leaderboard.notes import (
     cluster_in_words,
     weights_in_words,
 )
-from experiment_pipeline.stages.leaderboard.receipts import Receipt
 from experiment_pipeline.stages.validation_report import effects
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
@@ -188,8 +187,6 @@ class ValidationReport:
     horizons: tuple[
         effects.Segment, ...
     ] = ()  # by time after the fitted rows; empty: not computed
-    receipts: tuple[Receipt, ...] = ()  # of generated features, from the leaderboard
-    generated: tuple[str, ...] = ()  # the generated columns of the exported model
     audit: tuple[AuditRow, ...] = ()  # of the groups of the columns that the YAML names
     coverage: effects.CoverageCheck = (
         effects.NOT_CHECKED

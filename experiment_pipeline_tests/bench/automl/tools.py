@@ -59,7 +59,7 @@ PARTS = (
     "other boosters",
     "forests, linear models",
 )
-PARTS += ("target codes, letters", "generated features")
+PARTS += ("target codes, letters",)
 TOOLS = (
     Tool(OURS, "run_ours.py"),
     Tool("AutoGluon, medium", "run_autogluon.py", ("medium_quality",)),

@@ -18,7 +18,6 @@ from experiment_pipeline.stages.leaderboard.board import (
     rank,
 )
 from experiment_pipeline.stages.leaderboard.notes import search_edges
-from experiment_pipeline.stages.leaderboard.page import document
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS, RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
@@ -30,7 +29,6 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     failure_of,
     result_of,
     search_of,
-    shown_of,
     spec_of,
     stopped,
 )
@@ -310,41 +308,6 @@ def test_of_the_stopped_the_furthest_comes_first() -> None:
     rows = search.rank(*early, results=search.results[4:]).rows
     assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
     assert math.isnan(rows["test_score"].iloc[4])
-
-
-@pytest.mark.parametrize("choice", ["best_score", "smallest_in_tie_group"])
-@pytest.mark.parametrize(("noises", "sure"), [([0.5, 0.4], False), ([3.0, 0.5], True)])
-def test_generated_features_are_chosen_only_where_they_are_surely_better(
-    choice: str, noises: list[float], sure: bool
-) -> None:
-    """Else their twin is, and the ensemble does without them; the reason and a receipt
-    say so.
-    """
-    entry = {"algorithm": "lightgbm", "features": ["ordinal", "deviations"]}
-    spec = spec_of(search=[entry], choice=choice)
-    board = search_of(spec, noises).rank()
-    without, with_them = (one.key for one in configurations(spec))
-    assert board.rows["key"].iloc[0] == with_them
-    assert (board.single == with_them) == (board.chosen != without) == sure
-    (receipt,) = board.receipts
-    assert (receipt.key, receipt.against, receipt.significant) == (
-        with_them,
-        without,
-        sure,
-    )
-    assert receipt.chosen == sure
-    assert receipt.gain.low < receipt.gain.estimate < receipt.gain.high
-    assert ("generated features, but not significantly" in board.reason) != sure
-    # Page and reason count the same ties, also where one of them may not be chosen.
-    assert (
-        sure
-        or choice != "best_score"
-        or "statistically tied with 1 other" in board.reason
-    )
-    assert sure or len(board.tie_group) == 2
-    page = document(shown_of(spec, board), "flights")
-    assert "Generated features" in [one.title for one in page.sections]
-    assert sure or board.ensemble is None
 
 
 def test_everything_of_a_board_counts() -> None:

@@ -557,36 +557,6 @@ def test_importance_and_dependence_find_what_the_table_was_made_of() -> None:
     assert sum(carrier.marks) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("real", [True, False])
-def test_generated_features_show_what_they_gained_and_cost(*, real: bool) -> None:
-    """Where the target follows a ratio the report names the exported column; on noise
-    it says none was better.
-    """
-    frame = table("regression", 900)
-    frame["hour"] += 1
-    ratio = frame["distance"].fillna(0) / frame["hour"]
-    frame["y"] = (
-        np.log1p(ratio) if real else np.random.default_rng(1).normal(size=len(frame))
-    )
-    encoders = {
-        "features": ["ordinal", "generated"],
-        "hyperparameters": {"n_estimators": 25},
-    }
-    search = [{"algorithm": "lightgbm", **encoders}]
-    found = look_at(frame, "regression", {"search": search}, seconds_left=0)
-    text, *others, receipts = section(found, "Generated features")
-    assert ("generated features: arithmetic, deviations" in text.text) == real
-    assert ("none was significantly better" in text.text) != real
-    assert ["distance / hour" in one.text for one in others] == [True] * real
-    ((key, encoder, against, _, better, chosen, *_),) = receipts.rows
-    assert (encoder, better, chosen) == ("generated", *(["yes" if real else "no"] * 2))
-    assert {key, against} == {
-        f"lightgbm__features={one}" for one in encoders["features"]
-    }
-    report = found.check.report
-    assert ValidationReport.from_json(report.to_json()).receipts == report.receipts
-
-
 # --- the rows of the largest loss ---
 
 

@@ -157,7 +157,6 @@ def _without(part: str, written: dict[str, Any]) -> dict[str, Any]:
         "other boosters": ("xgboost", "catboost"),
         "forests, linear models": ("random_forest", "extra_trees", "linear"),
         "target codes, letters": ("target", "text"),
-        "generated features": ("deviations",),
     }
     if part == "several fits":
         return {key: value for key, value in written.items() if key != "export"}
