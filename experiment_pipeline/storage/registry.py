@@ -1,12 +1,13 @@
 """The registry: numbered versions of an experiment's exported model, their history, the
 champion.
 
-    <root>/<experiment>/registry/claims/v0001.json    reserves the number; written first, once
-                                 v0001/…              the files; manifest.json is written last
-                                 history/v0001.json   a summary of it; never changed
-                                 approvals/v0001.required   it needs an approval to be champion
-                                           v0001.json       its approval; written once
-                                 retired/v0001.json   why it cannot be champion any more; written once
+    <root>/<experiment>/registry/
+        claims/v0001.json            reserves the number; written first, once
+        v0001/…                      the files; manifest.json is written last
+        history/v0001.json           a summary of it; never changed
+        approvals/v0001.required     it needs an approval to be champion
+                  v0001.json         its approval; written once
+        retired/v0001.json           why it cannot be champion any more; written once
 
 A version exists once its manifest does, which is atomic on a disk and on S3; leftovers
 of a killed exporter are never read. `stages/exported_model/export.py` decides what the
@@ -14,9 +15,8 @@ files contain.
 """
 
 import re
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -44,19 +44,20 @@ RECORD = "decision_record.md"  # for a reviewer to sign
 # Files that determine predictions, or which rows get one. Models that agree in all are
 # the same.
 DECISIVE = (
-    *(MODEL, TRUSTED, "signature.json", "preparation.yaml", SCHEMA),
-    *("hyperparameters.yaml", "sets.json", "intervals.json"),
+    MODEL,
+    TRUSTED,
+    "signature.json",
+    "preparation.yaml",
+    SCHEMA,
+    "hyperparameters.yaml",
+    "sets.json",
+    "intervals.json",
 )
 EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VERSION = re.compile(r"v\d{4,}")
-_FORMAT: Literal[1] = 1
 _REQUIRED = ".required"
-_PATIENCE = (
-    5.0  # seconds to wait for another exporter of the same model: it may be dead
-)
-Decisions = Literal[
-    "approvals", "retired"
-]  # kinds of decisions about a version: their folders
+# Kinds of decisions about a version, and the folders that hold them.
+Decisions = Literal["approvals", "retired"]
 
 
 @dataclass(frozen=True)
@@ -70,50 +71,50 @@ class Manifest:
     fingerprint: str  # of the chosen configuration (sha256 hex)
     identity: str  # of `ModelPackage`: two versions with one identity predict the same
     code: CodeProvenance
-    files: Mapping[str, str]  # file name → sha256 hex, of every file but the manifest
+    # file name → sha256 hex, of all files but the manifest
+    files: Mapping[str, str] = field(repr=False)
     cpu: str = ""  # `cpu_kernel` of the exporting machine
     data: str = ""  # digest of the table as delivered
     # statements of people, by the keys of `record:`
     record: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str) -> "Manifest":
-        """Read a manifest back; InvalidModel about `source` if it is not one of this
-        format.
-        """
+    def from_bytes(cls, content: bytes, source: str) -> "Manifest":
+        """Read a manifest back; InvalidModel about `source` if it is not one."""
         damage = InvalidModel(
             source,
-            f"it is not a manifest of format {_FORMAT}, or it is truncated",
-            "Name a version that `experiment-pipeline models` lists, or run the experiment again: "
-            "it publishes a new version after a damaged one.",
+            "it is not a manifest of format 1, or it is truncated",
+            "Name a version that `experiment-pipeline models` lists, or run the "
+            "experiment again: it publishes a new version after a damaged one.",
         )
-        return from_json(cls, data, damage)
+        return from_json(cls, content, damage)
 
     def verify(self, name: str, content: bytes | None, source: str) -> bytes:
-        """Return the content of a file if it is unchanged since the export; else raise
-        InvalidModel.
-        """
+        """Return the content of a file; InvalidModel if it changed since the export."""
         if name not in self.files:
-            fix = "Name a complete version folder."
-            raise InvalidModel(source, f"the manifest lists no {name}", fix)
-        digest, expected = (
-            None if content is None else sha256(content),
-            self.files[name],
-        )
-        if content is not None and digest == expected:
+            raise InvalidModel(
+                source,
+                rule=f"the manifest lists no {name}",
+                fix="Name a complete version folder.",
+            )
+        if content is None:
+            rule = "is gone"
+        elif (digest := sha256(content)) != self.files[name]:
+            expected = self.files[name][:12]
+            rule = f"sha256 is {digest[:12]}…, the manifest says {expected}…"
+        else:
             return content
-        rule = "is gone"
-        if digest is not None:
-            rule = f"sha256 is {digest[:12]}…, the manifest says {expected[:12]}…"
-        fix = "Use a complete copy, or run the experiment again: it publishes a new version."
-        raise InvalidModel(f"{source}/{name}", rule, fix)
+        raise InvalidModel(
+            f"{source}/{name}",
+            rule,
+            "Use a complete copy, or run the experiment again: it publishes a new "
+            "version.",
+        )
 
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """The files of one version before it has a number; fields without a comment are as
-    in `Manifest`.
-    """
+    """The files of one version before it has a number; other fields: see `Manifest`."""
 
     experiment: str
     created: str
@@ -121,16 +122,17 @@ class ModelPackage:
     configuration: str  # the partition key of the chosen one
     headline: str  # the first metric with its interval, in words
     code: CodeProvenance
-    files: Mapping[str, bytes]  # file name → content, of every file but the manifest
+    # file name → content, of all files but the manifest
+    files: Mapping[str, bytes] = field(repr=False)
     own_packages: tuple[str, ...] = ()  # top-level packages of the user's own code
-    approval_required: bool = (
-        False  # whether it can only be champion once it is approved
-    )
+    approval_required: bool = False  # to become champion
     data: str = ""
     record: Mapping[str, str] = field(default_factory=dict)
     # version → files that contain its number, so that they are made last; none is in
     # DECISIVE
-    numbered_files: Callable[[str], Mapping[str, bytes]] = lambda _: {}
+    numbered_files: Callable[[str], Mapping[str, bytes]] = field(
+        default=lambda _: {}, repr=False
+    )
 
     def numbered(self, version: str) -> "ModelPackage":
         """Return the package with the files that contain the version's number."""
@@ -138,30 +140,27 @@ class ModelPackage:
 
     @property
     def identity(self) -> str:
-        """The sha256 (hex) over fingerprint, DECISIVE files and `record`: equal for the
-        same model.
-        """
-        decisive = [f"{name} {sha256(self.files[name])}" for name in DECISIVE]
-        decisive += [to_json(self.record).decode()] if self.record else []
-        return sha256("\n".join([self.fingerprint, *decisive]).encode())
+        """The sha256 (hex) over fingerprint, DECISIVE files and `record`."""
+        lines = [self.fingerprint]
+        lines += [f"{name} {sha256(self.files[name])}" for name in DECISIVE]
+        if self.record:
+            lines.append(to_json(self.record).decode())
+        return sha256("\n".join(lines).encode())
 
     def manifest(self, version: str) -> Manifest:
         """Return the manifest that makes this package that version."""
-        same = (
-            "experiment",
-            "created",
-            "fingerprint",
-            "identity",
-            "code",
-            "data",
-            "record",
-        )
         return Manifest(
-            format=_FORMAT,
+            format=1,
+            experiment=self.experiment,
             version=version,
+            created=self.created,
+            fingerprint=self.fingerprint,
+            identity=self.identity,
+            code=self.code,
             files={name: sha256(content) for name, content in self.files.items()},
             cpu=cpu_kernel(),
-            **{name: getattr(self, name) for name in same},
+            data=self.data,
+            record=self.record,
         )
 
 
@@ -170,36 +169,39 @@ class ExportedModel:
     """The folder of one version; everything read from it is verified."""
 
     folder: UPath
-    known_as: tuple[str, str] | None = (
-        None  # experiment and version that its manifest must name
-    )
+    # experiment and version that its manifest must name
+    expected: tuple[str, str] | None = None
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The manifest; InvalidModel if there is none."""
+        """The manifest; InvalidModel if there is none, or that of another model."""
         path = self.folder / MANIFEST
         if not files.exists(path):
-            rule = f"holds no {MANIFEST}, so it is not an exported model"
-            fix = "Name a version folder, or <storage root>/<experiment> for its champion."
-            raise InvalidModel(str(self.folder), rule, fix)
-        found = Manifest.from_bytes(files.read_bytes(path), str(path))
-        if self.known_as not in {None, (found.experiment, found.version)}:
-            rule = (
-                f"is the manifest of {found.experiment} {found.version}, another model"
+            raise InvalidModel(
+                str(self.folder),
+                rule=f"holds no {MANIFEST}, so it is not an exported model",
+                fix="Name a version folder, or <storage root>/<experiment> for its "
+                "champion.",
             )
-            fix = "Put the version's own files back, or name the folder of a version."
-            raise InvalidModel(str(path), rule, fix)
-        return found
+        manifest = Manifest.from_bytes(files.read_bytes(path), str(path))
+        name = (manifest.experiment, manifest.version)
+        if self.expected is not None and self.expected != name:
+            raise InvalidModel(
+                str(path),
+                rule=f"is the manifest of {' '.join(name)}, another model",
+                fix="Put the version's own files back, or name the folder of a "
+                "version.",
+            )
+        return manifest
 
     def read(self, name: str) -> bytes:
         """Return a file of the version; InvalidModel if it changed since the export."""
         return self._read([name])[name]
 
     def files(self) -> dict[str, bytes]:
-        """Return every file, verified, including the manifest."""
-        return self._read(self.manifest.files) | {
-            MANIFEST: files.read_bytes(self.folder / MANIFEST)
-        }
+        """Return all files, verified, including the manifest."""
+        manifest = files.read_bytes(self.folder / MANIFEST)
+        return self._read(self.manifest.files) | {MANIFEST: manifest}
 
     def damage(self) -> str | None:
         """Describe the first file that changed since the export; None: no file did."""
@@ -211,19 +213,23 @@ class ExportedModel:
 
     def check_trusted(self, wanted: Collection[str], trusted: Collection[str]) -> None:
         """Raise InvalidModel if some of the `wanted` code is not trusted."""
-        if unknown := sorted({*wanted} - {*trusted}):
+        unknown = sorted({*wanted} - {*trusted})
+        if unknown:
             options = " ".join(f"--trust {name}" for name in unknown)
-            rule = f"it runs code that is not part of experiment-pipeline: {', '.join(unknown)}"
-            fix = f"If you know where it comes from, add {options}; in Python: trusted={unknown}"
             raise InvalidModel(
-                f"{self.manifest.experiment} {self.manifest.version}", rule, fix
+                f"{self.manifest.experiment} {self.manifest.version}",
+                rule="it runs code that is not part of experiment-pipeline: "
+                f"{', '.join(unknown)}",
+                fix=f"If you know where it comes from, add {options}; in Python: "
+                f"trusted={unknown}",
             )
 
     def _read(self, names: Iterable[str]) -> dict[str, bytes]:
-        manifest, paths = self.manifest, {name: self.folder / name for name in names}
-        found, source = files.read_many(paths.values()), str(self.folder)
+        paths = {name: self.folder / name for name in names}
+        contents = files.read_many(paths.values())
         return {
-            n: manifest.verify(n, found.get(path), source) for n, path in paths.items()
+            name: self.manifest.verify(name, contents.get(path), str(self.folder))
+            for name, path in paths.items()
         }
 
 
@@ -250,8 +256,9 @@ class Approval:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """What the history keeps of a version even if its folder is deleted; fields as in
-    `ModelPackage`.
+    """What the history keeps of a version even if its folder is deleted.
+
+    Fields as in `ModelPackage`.
     """
 
     version: str
@@ -260,15 +267,15 @@ class HistoryEntry:
     headline: str
     fingerprint: str
     code: str
-    visible: bool = (
-        True  # whether its folder existed and was complete when the history was read
-    )
+    # whether its folder existed and was complete when the history was read
+    visible: bool = True
 
 
 @dataclass(frozen=True)
 class Registry:
-    """The versions of one experiment's model, under the storage root or the YAML's
-    export url.
+    """The versions of one experiment's model.
+
+    `root`: the storage root, or the YAML's export url.
     """
 
     root: UPath
@@ -281,75 +288,72 @@ class Registry:
 
     def versions(self) -> list[str]:
         """Return the visible versions, oldest first."""
-        manifests = {self.folder / v / MANIFEST: v for v in _numbered(self.folder)}
+        manifests = {
+            self.folder / version / MANIFEST: version
+            for version in _versions_in(self.folder)
+        }
         return [manifests[path] for path in files.read_many(manifests)]
 
     def champion(self) -> str | None:
-        """Return the latest visible version that is neither waiting for an approval nor
+        """Return the latest visible version that is approved, if it must be, and not
         retired.
         """
-        return self._latest(but={*self.waiting(), *_numbered(self.folder / "retired")})
+        retired = _versions_in(self.folder / "retired")
+        return self._latest(excluded={*self.waiting(), *retired})
 
     def waiting(self) -> set[str]:
         """Return the versions that need an approval and have none yet."""
         names = files.list_names(self.folder / "approvals")
-        required = {
-            one.removesuffix(_REQUIRED) for one in names if one.endswith(_REQUIRED)
+        waiting = {
+            name.removesuffix(_REQUIRED) for name in names if name.endswith(_REQUIRED)
         }
-        return required and required - self.approvals(strict=False).keys()
+        if waiting:
+            for path, content in self._decisions("approvals").items():
+                with suppress(EntryCorrupt):  # a damaged file approves nothing
+                    waiting.discard(_approval(path, content).version)
+        return waiting
 
     def approval_required(self, version: str) -> bool:
         """Whether a version can be champion only after an approval."""
         return files.exists(self.folder / "approvals" / f"{version}{_REQUIRED}")
 
     def approve(self, approval: Approval, kind: Decisions = "approvals") -> Approval:
-        """Approve a version, or retire it if `kind` says so; return the first such
-        decision, which counts.
+        """Approve a version, or retire it if `kind` says so.
 
-        InvalidModel: no such version is visible, or the person or the reason is
-        missing.
+        Return the first such decision, which counts. InvalidModel: no such version is
+        visible, or the person or the reason is missing.
         """
-        version, name = approval.version, f"{self.experiment} {approval.version}"
-        if version not in (visible := self.versions()):
-            rule = f"no such version is published in {self.root}; {did_you_mean(version, visible)}"
-            fix = f"List the versions: experiment-pipeline models {self.experiment}."
-            raise InvalidModel(name, rule, fix)
-        text, option = (
-            (approval.by, "--by")
-            if kind == "approvals"
-            else (approval.comment, "--why")
-        )
+        name, versions = f"{self.experiment} {approval.version}", self.versions()
+        if approval.version not in versions:
+            raise InvalidModel(
+                name,
+                rule=f"no such version is published in {self.root}; "
+                f"{did_you_mean(approval.version, versions)}",
+                fix=f"List the versions: experiment-pipeline models {self.experiment}.",
+            )
+        if kind == "approvals":
+            option, text = "--by", approval.by
+        else:
+            option, text = "--why", approval.comment
         if not text.strip():
             raise InvalidModel(name, f"{option} is empty", "Say who decides, or why.")
-        if files.create_exclusive(self.decision(version, kind), to_json(approval)):
+        path = self.decision(approval.version, kind)
+        if files.create_exclusive(path, to_json(approval)):
             return approval
-        return self.approvals(kind)[version]
+        return self.approvals(kind)[approval.version]
 
     def decision(self, version: str, kind: Decisions) -> UPath:
         """Return the file of an approval or retirement."""
         return self.folder / kind / f"{version}.json"
 
-    def approvals(
-        self, kind: Decisions = "approvals", *, strict: bool = True
-    ) -> dict[str, Approval]:
-        """Return version → its approval or retirement; EntryCorrupt, if `strict`: a
-        file was changed.
+    def approvals(self, kind: Decisions = "approvals") -> dict[str, Approval]:
+        """Return version → its approval or retirement; EntryCorrupt: a file was
+        changed.
         """
-        paths, found = (
-            [self.decision(one, kind) for one in _numbered(self.folder / kind)],
-            {},
-        )
-        for path, content in files.read_many(paths).items():
-            fix = f"Delete the file, and decide about {path.stem} again."
-            damage = EntryCorrupt(
-                str(path), f"is not a decision about {path.stem}", fix
-            )
-            with nullcontext() if strict else suppress(EntryCorrupt):
-                approval = from_json(Approval, content, damage)
-                if approval.version != path.stem or not approval.by.strip():
-                    raise damage
-                found[path.stem] = approval
-        return found
+        decisions = self._decisions(kind)
+        return {
+            path.stem: _approval(path, content) for path, content in decisions.items()
+        }
 
     def model(self, version: str) -> ExportedModel:
         """Return the folder of a version."""
@@ -360,11 +364,10 @@ class Registry:
         changed.
         """
         folder, visible = self.folder / "history", self.versions()
-        stored = files.read_many(
-            folder / f"{version}.json" for version in _numbered(folder)
-        )
+        paths = [folder / f"{version}.json" for version in _versions_in(folder)]
         return [
-            _history_entry(path, content, visible) for path, content in stored.items()
+            _history_entry(path, content, visible)
+            for path, content in files.read_many(paths).items()
         ]
 
     def entry(self, version: str) -> HistoryEntry:
@@ -375,47 +378,44 @@ class Registry:
     def publish(
         self, package: ModelPackage, check: Callable[[ModelPackage], None]
     ) -> PublishedVersion:
-        """Publish a package as the next version, unless `same` finds it; `check` may
+        """Publish a package as the next version, unless `same` returns it; `check` may
         raise to prevent it.
 
         A damaged champion stays as it is, and its model gets a new version. So does a
         model that comes back after another one: the champion is the latest version. A
-        retired one is refused.
+        retired one is refused. Two exporters that publish one model in the same moment
+        may get a version each.
         """
         identity, required = package.identity, package.approval_required
-        if (
-            gone := self._intact(retired := self.approvals("retired"), identity)
-        ) is not None:
-            rule = (
-                f"is the same model, and was retired: {retired[gone.version].comment}"
-            )
-            fix = f"Change the experiment, or delete {self.decision(gone.version, 'retired')}."
-            raise InvalidModel(f"{self.experiment} {gone.version}", rule, fix)
-        if (same := self.same(identity, required=required)) is not None:
-            return same
-        check(package)
+        self._refuse_retired(identity)
+        published = self.same(identity, required=required)
+        if published is None:
+            check(package)
+            # Which takes seconds: another exporter may have published this model.
+            published = self.same(identity, required=required)
+        if published is not None:
+            return published
         latest = self._latest()
-        damaged = None if latest is None else self.model(latest).damage()
+        damage = None if latest is None else self.model(latest).damage()
         version = self._claim(package)
-        folder, package = self.folder / version, package.numbered(version)
+        package = package.numbered(version)
+        folder = self.folder / version
         for name, content in package.files.items():
             files.write_bytes(folder / name, content)
-        # Writing takes seconds: another exporter may have published the same model in
-        # the meantime.
-        ends = time.monotonic() + _PATIENCE
-        while self._is_claimed(identity, before=version) and time.monotonic() < ends:
-            time.sleep(0.1)
-        if (same := self.same(identity, required=required)) is not None:
-            return same
         if required:
             files.write_bytes(self.folder / "approvals" / f"{version}{_REQUIRED}", b"")
-        kept = ("created", "configuration", "headline", "fingerprint")
-        line = {"version": version, **{name: getattr(package, name) for name in kept}}
-        line["code"] = package.code.in_words()
-        files.write_bytes(self.folder / "history" / f"{version}.json", to_json(line))
+        summary = {
+            "version": version,
+            "created": package.created,
+            "configuration": package.configuration,
+            "headline": package.headline,
+            "fingerprint": package.fingerprint,
+            "code": package.code.in_words(),
+        }
+        files.write_bytes(self.folder / "history" / f"{version}.json", to_json(summary))
         files.write_bytes(folder / MANIFEST, to_json(package.manifest(version)))
         return PublishedVersion(
-            version, str(folder), identity, reused=False, damaged=damaged
+            version, str(folder), identity, reused=False, damaged=damage
         )
 
     def same(self, identity: str, *, required: bool) -> PublishedVersion | None:
@@ -424,14 +424,27 @@ class Registry:
         If an approval is `required`, the latest version counts, too, while it waits for
         one.
         """
-        return self._intact(
-            [self.champion(), self._latest() if required else None], identity
-        )
+        candidates = [self.champion()]
+        if required:
+            candidates.append(self._latest())
+        return self._intact(filter(None, candidates), identity)
+
+    def _refuse_retired(self, identity: str) -> None:
+        retired = self.approvals("retired")
+        published = self._intact(retired, identity)
+        if published is not None:
+            version = published.version
+            raise InvalidModel(
+                f"{self.experiment} {version}",
+                rule=f"is the same model, and was retired: {retired[version].comment}",
+                fix="Change the experiment, or delete "
+                f"{self.decision(version, 'retired')}.",
+            )
 
     def _intact(
-        self, versions: Iterable[str | None], identity: str
+        self, versions: Iterable[str], identity: str
     ) -> PublishedVersion | None:
-        for version in filter(None, dict.fromkeys(versions)):
+        for version in versions:
             model = self.model(version)
             with suppress(InvalidModel):  # files are read only with this identity
                 if model.manifest.identity == identity and model.files():
@@ -440,29 +453,19 @@ class Registry:
                     )
         return None
 
-    def _latest(self, but: Collection[str] = ()) -> str | None:
-        for version in reversed(_numbered(self.folder)):
-            if version not in but and files.exists(self.folder / version / MANIFEST):
+    def _latest(self, excluded: Collection[str] = ()) -> str | None:
+        for version in reversed(_versions_in(self.folder)):
+            if version in excluded:
+                continue
+            if files.exists(self.folder / version / MANIFEST):
                 return version
         return None
-
-    def _is_claimed(self, identity: str, before: str) -> bool:
-        """Whether an earlier number, not published yet, is claimed for the
-        same model.
-        """
-        claims, latest = self.folder / "claims", _number(self._latest() or "v0")
-        earlier = [
-            one for one in _numbered(claims) if latest < _number(one) < _number(before)
-        ]
-        contents = files.read_many(claims / f"{one}.json" for one in earlier)
-        return any(identity.encode() in content for content in contents.values())
 
     def _claim(self, package: ModelPackage) -> str:
         """Reserve the next number, which no other exporter can get."""
         claims = self.folder / "claims"
-        number = max(
-            map(_number, [*_numbered(self.folder), *_numbered(claims)]), default=0
-        )
+        taken = [*_versions_in(self.folder), *_versions_in(claims)]
+        number = max(map(_number, taken), default=0)
         claim = to_json({"created": package.created, "identity": package.identity})
         while True:
             number += 1
@@ -470,61 +473,85 @@ class Registry:
             if files.create_exclusive(claims / f"{version}.json", claim):
                 return version
 
+    def _decisions(self, kind: Decisions) -> dict[UPath, bytes]:
+        versions = _versions_in(self.folder / kind)
+        return files.read_many(self.decision(version, kind) for version in versions)
+
 
 def registry_of(spec: ExperimentSpec) -> Registry:
     """Return the registry of an experiment: at the YAML's export url, else at the
     storage root.
     """
-    return Registry(
-        location(spec.export.url) if spec.export.url else storage_root(), spec.name
-    )
+    root = location(spec.export.url) if spec.export.url else storage_root()
+    return Registry(root, spec.name)
 
 
 def find_model(name: str) -> ExportedModel:
-    """Find a version by its folder, or a champion by its folder, URL or name;
+    """Find a version by its folder, or a champion by its folder, URL or name.
+
     InvalidModel: there is none.
     """
-    here = location(name)
-    if files.exists(here / MANIFEST):
-        return ExportedModel(here)
-    places = [here, *([storage_root() / name] if EXPERIMENT.fullmatch(name) else [])]
+    folder = location(name)
+    if files.exists(folder / MANIFEST):
+        return ExportedModel(folder)
+    places = [folder]
+    if EXPERIMENT.fullmatch(name):
+        places.append(storage_root() / name)
     for place in places:
         registry = Registry(place.parent, place.name)
-        if (version := registry.champion()) is not None:
-            return registry.model(version)
+        champion = registry.champion()
+        if champion is not None:
+            return registry.model(champion)
         if waiting := sorted(registry.waiting().intersection(registry.versions())):
             raise InvalidModel(
                 name,
-                f"has no champion: {', '.join(waiting)} must be approved first",
-                f"experiment-pipeline approve {place.name} {waiting[-1]} --by NAME, or name the "
-                "version's folder.",
+                rule=f"has no champion: {', '.join(waiting)} must be approved first",
+                fix=f"experiment-pipeline approve {place.name} {waiting[-1]} --by "
+                "NAME, or name the version's folder.",
             )
         if retired := registry.approvals("retired"):
-            rule = f"has no champion: {', '.join(retired)} retired"
             raise InvalidModel(
-                name, rule, "Run the experiment again, or name a version's folder."
+                name,
+                rule=f"has no champion: {', '.join(retired)} retired",
+                fix="Run the experiment again, or name a version's folder.",
             )
     raise InvalidModel(
         name,
-        "is neither the folder of a version nor an experiment with an exported model "
-        f"(looked in {' and '.join(map(str, places))})",
-        "Export a model first, or name the folder that holds its manifest.json.",
+        rule="is neither the folder of a version nor an experiment with an exported "
+        f"model (looked in {' and '.join(map(str, places))})",
+        fix="Export a model first, or name the folder that holds its manifest.json.",
     )
 
 
-def _numbered(folder: UPath) -> list[str]:
+def _versions_in(folder: UPath) -> list[str]:
     names = {name.partition(".")[0] for name in files.list_names(folder)}
-    return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
+    return sorted(filter(_VERSION.fullmatch, names), key=_number)
 
 
 def _number(version: str) -> int:
     return int(version.removeprefix("v"))
 
 
+def _approval(path: UPath, content: bytes) -> Approval:
+    damage = EntryCorrupt(
+        str(path),
+        rule=f"is not a decision about {path.stem}",
+        fix=f"Delete the file, and decide about {path.stem} again.",
+    )
+    approval = from_json(Approval, content, damage)
+    if approval.version != path.stem or not approval.by.strip():
+        raise damage
+    return approval
+
+
 def _history_entry(
     path: UPath, content: bytes, visible: Collection[str]
 ) -> HistoryEntry:
-    fix = f"Delete the file: the list then lacks {path.stem}, but its model stays as it is."
-    damage = EntryCorrupt(str(path), "is not what was written", fix)
+    damage = EntryCorrupt(
+        str(path),
+        rule="is not what was written",
+        fix=f"Delete the file: the list then lacks {path.stem}, but its model stays as "
+        "it is.",
+    )
     entry = from_json(HistoryEntry, content, damage)
     return replace(entry, visible=entry.version in visible)

@@ -16,9 +16,11 @@ import dagster as dg
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from upath import UPath
 
 from experiment_pipeline.orchestration.executor import end_lost_runs
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
+from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.connection import VARIABLE, database
 from experiment_pipeline_tests import runs, scenario
@@ -139,7 +141,7 @@ def run_once(environment: Mapping[str, str], folder: Path, name: str) -> None:
 def test_two_runs_at_once_end_in_right_results_or_one_clear_error(
     server, tmp_path, monkeypatch
 ):
-    """Neither mixes the other's sets with its own; the registry gets one version."""
+    """Neither mixes the other's sets with its own; the registry gets one model."""
     scenario.write_csv(tmp_path / "visits.csv")
     monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "artifacts"))
     names = ("one", "other")
@@ -152,5 +154,7 @@ def test_two_runs_at_once_end_in_right_results_or_one_clear_error(
     failures = [(tmp_path / name).read_text() for name in names]
     assert "" in failures, failures
     assert all("fix:" in failure for failure in failures if failure), failures
-    versions = (tmp_path / "artifacts" / "clinic" / "registry").glob("v*/manifest.json")
-    assert len(list(versions)) == 1
+    registry = Registry(UPath(tmp_path / "artifacts"), "clinic")
+    models = [registry.model(version) for version in registry.versions()]
+    assert [model.damage() for model in models] == [None] * len(models)
+    assert len({model.manifest.identity for model in models}) == 1
