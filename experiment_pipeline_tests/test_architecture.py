@@ -24,7 +24,7 @@ from experiment_pipeline_tests.tracking.history import write_history
 PACKAGE = Path(experiment_pipeline.__file__).parent
 FLOW = tuple(STAGES)
 # From the ground up: each imports only what stands before it. The stages stand in the
-# order of the flow, and prediction before the stage that lets the champion predict.
+# order of the flow, and prediction before the stage that exports a model.
 ORDER = (
     "errors",
     "statistics",
@@ -35,9 +35,9 @@ ORDER = (
     "intake",
     "tracking",
     "stages.registry",
-    *(f"stages.{name}" for name in FLOW[: FLOW.index("leaderboard")]),
+    *(f"stages.{name}" for name in FLOW[: FLOW.index("exported_model")]),
     "prediction",
-    *(f"stages.{name}" for name in FLOW[FLOW.index("leaderboard") :]),
+    *(f"stages.{name}" for name in FLOW[FLOW.index("exported_model") :]),
     "drafting",
     "experiment",
     "orchestration",

@@ -19,11 +19,11 @@ from upath import UPath
 
 from experiment_pipeline import load_model
 from experiment_pipeline.cli import main
-from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.stages.validation_report.effects import CoverageCheck
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.processes import FreeMemory
 from experiment_pipeline.storage.registry import ModelPackage, Registry
+from experiment_pipeline.table.intervals import Calibrated
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.fresh_process import printed_by

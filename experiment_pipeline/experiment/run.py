@@ -54,6 +54,7 @@ from experiment_pipeline.experiment.flow import run_experiment
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.intake.raw_table import RawTable, content_digest
+from experiment_pipeline.prediction.champions import find_champions
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Outcome
 from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trigger
@@ -70,7 +71,6 @@ from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
-from experiment_pipeline.stages.validation_report.gates import find_champions
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.registry import registry_of

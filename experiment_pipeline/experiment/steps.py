@@ -27,6 +27,11 @@ from experiment_pipeline.intake.sources import (
     read_source,
 )
 from experiment_pipeline.intake.validation import ValidatedRows, validate
+from experiment_pipeline.prediction.champions import (
+    PublishedChampion,
+    find_champions,
+    held_against,
+)
 from experiment_pipeline.prediction.drift import model_profile
 from experiment_pipeline.reporting import run_record
 from experiment_pipeline.reporting.outcome import Outcome
@@ -68,7 +73,6 @@ from experiment_pipeline.stages.split_sets.sets import SetTable, split
 from experiment_pipeline.stages.validated_data import changes as data_changes
 from experiment_pipeline.stages.validated_data import page as rows_page
 from experiment_pipeline.stages.validation_report import final_evaluation as final
-from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report import page as report_page
 from experiment_pipeline.stages.validation_report.final_evaluation import Judged
 from experiment_pipeline.stages.validation_report.ledger import Ledger
@@ -394,7 +398,7 @@ def validation_report(
         )
         words = board.chosen_configuration(leaderboard, spec).in_words
         wanted = given.not_worse_than_champion is not None
-        current = gates.find_champions(registry_of(given)) if wanted else []
+        current = find_champions(registry_of(given)) if wanted else []
         analysed = _analysis_fingerprint(raw_data.digest, stage.named)
         known = stage_entries(spec.name, "data_analysis").get(analysed)
         # Empty if the table was not analysed.
@@ -407,9 +411,7 @@ def validation_report(
             # position.
             places=[table_digest(one[[]]) for one in (sets.test, validation_set.rows)],
             spec=given.model_dump(mode="json"),
-            champions=gates.held_against(
-                current, leaderboard.fingerprint, given.export
-            ),
+            champions=held_against(current, leaderboard.fingerprint, given.export),
             conditions=analysis.get("conditions", []),
             set_aside=list(validation_set.origin.set_aside),
             version=STAGES[name].version,
@@ -441,7 +443,7 @@ def _evaluated(
     sets: TrainingSets,
     validation_set: SetTable,
     ranked: Leaderboard,
-    current: Sequence[gates.PublishedChampion],
+    current: Sequence[PublishedChampion],
     analysis: Mapping[str, Any],
 ) -> Mapping[str, bytes]:
     """Write to the ledger, then evaluate: an evaluation that crashes counts

@@ -24,13 +24,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.rows import UNSEEN_CATEGORY, Predicted, Signature
+from experiment_pipeline.prediction.rows import Predicted, Signature
 from experiment_pipeline.reporting import charts, numbers
 from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.statistics.importance import sampled_shapley, tree_shap
 from experiment_pipeline.statistics.scores import of_each_class
 from experiment_pipeline.table.coercion import as_text, value_as_text
+from experiment_pipeline.table.kinds import UNSEEN_CATEGORY
 from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.table import slices
 

@@ -41,7 +41,6 @@ from experiment_pipeline.intake.sources import (
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.drift import DriftCounts
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
-from experiment_pipeline.prediction.intervals import INTERVALS, Calibrated
 from experiment_pipeline.prediction.rows import (
     ROW_NUMBER,
     SIGNATURE,
@@ -58,6 +57,7 @@ from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, resolved, storage_root, streamed
 from experiment_pipeline.storage.records import from_json, now
 from experiment_pipeline.storage.registry import Registry, find_model
+from experiment_pipeline.table.intervals import INTERVALS, Calibrated
 from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import column_schemas, for_prediction, load_schema
 from experiment_pipeline.table.table import SLICE_ROWS, in_memory, slices

@@ -8,7 +8,7 @@ Out: prepared rows, predictions.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import (
+    UNSEEN_CATEGORY,
     holds_missing,
     holds_objects,
     kind_of,
@@ -45,9 +46,9 @@ from experiment_pipeline.table.kinds import (
 from experiment_pipeline.table.preparation import (
     Offsets,
     PreparedTable,
-    calendar_columns,
     declared_columns,
     prepare,
+    source_columns,
 )
 from experiment_pipeline.table.table import slices, with_columns, with_only
 
@@ -60,7 +61,6 @@ ROW_NUMBER, PREDICTION = "row_number", "prediction"
 PREDICTED_ROWS = 65_536
 # Rounding of sums differs between machines.
 TOLERANCE = 1e-6
-UNSEEN_CATEGORY = "a category never seen"
 # JSON has no infinity; pandas parses these texts as such.
 INFINITE = {np.inf: "inf", -np.inf: "-inf"}
 
@@ -295,26 +295,6 @@ def _other_offsets(name: object, *, has_one: bool) -> UnusableTable:
     rule = f"its times have {here} offset from UTC, those of training have {there}"
     return UnusableTable(
         f"column {name}", rule, "Write them as in training: hours would shift."
-    )
-
-
-def source_columns(
-    features: Iterable[str], delivered: Collection[str], preparation: Preparation
-) -> list[str]:
-    """Return the delivered columns that the features need; with a user's function also
-    all dates.
-    """
-    features = list(features)
-    dates = [
-        name
-        for name, parts in preparation.calendar.items()
-        if preparation.function is not None
-        or any(
-            new in features for part in parts for new in calendar_columns(name, part)
-        )
-    ]
-    return list(
-        dict.fromkeys([*(name for name in features if name in delivered), *dates])
     )
 
 

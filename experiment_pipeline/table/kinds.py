@@ -29,6 +29,8 @@ NUMERIC: frozenset[Kind] = frozenset({"integer", "float", "boolean"})
 TEXTS: frozenset[Kind] = frozenset({"category", "text"})
 # Parts of a column: the most values of a category, and ranges of a number.
 _MOST_VALUES, _RANGES = 20, 4
+# A text that stands for every category that a model has not seen.
+UNSEEN_CATEGORY = "a category never seen"
 
 
 def kind_of(column: pd.Series) -> Kind:

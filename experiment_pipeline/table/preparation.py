@@ -5,7 +5,7 @@ user's own function, which runs in this process and is checked to work row by ro
 that cannot be parsed are counted here; the validation rejects their rows.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -252,6 +252,21 @@ def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
     """Return the columns that a part of a datetime column becomes."""
     column = f"{name}_{part}"
     return (f"{column}_sin", f"{column}_cos") if part in _CYCLES else (column,)
+
+
+def source_columns(
+    features: Iterable[str], delivered: Collection[str], preparation: Preparation
+) -> list[str]:
+    """Return the delivered columns that the features need; with a user's function also
+    all dates.
+    """
+    features = list(features)
+    columns = [name for name in features if name in delivered]
+    for name, parts in preparation.calendar.items():
+        made = [new for part in parts for new in calendar_columns(name, part)]
+        if preparation.function is not None or not set(made).isdisjoint(features):
+            columns.append(name)
+    return list(dict.fromkeys(columns))
 
 
 def day_columns(preparation: Preparation) -> set[str]:

@@ -13,7 +13,6 @@ import pandas as pd
 from scipy.signal import lfilter
 from scipy.special import softmax
 
-from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.stages.validation_report.effects import check_coverage
 from experiment_pipeline.stages.validation_report.gates import held_coverage
 from experiment_pipeline.statistics.calibration import sets_of
@@ -22,6 +21,7 @@ from experiment_pipeline.statistics.interval import (
     weighted_quantile,
 )
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.table.intervals import Calibrated
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.bench.statistics_rows import Aim, each
 

@@ -14,7 +14,6 @@ from experiment_pipeline.errors import DataError, UnusableTable
 from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.prediction.files import Model, Predicted
 from experiment_pipeline.prediction.rows import (
-    UNSEEN_CATEGORY,
     Reading,
     Signature,
     example_bytes,
@@ -25,6 +24,7 @@ from experiment_pipeline.prediction.rows import (
     unseen_offsets,
 )
 from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.kinds import UNSEEN_CATEGORY
 from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.orchestration.job import range_tags
+from experiment_pipeline.prediction.champions import find_champions
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.validation_report.gates import find_champions
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.tracking import questions
 from experiment_pipeline_tests import runs, scenario

@@ -19,7 +19,6 @@ import pandas as pd
 
 from experiment_pipeline.errors import PredictionsChanged
 from experiment_pipeline.prediction import rows as delivered
-from experiment_pipeline.prediction.intervals import INTERVALS
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
@@ -38,6 +37,7 @@ from experiment_pipeline.storage.registry import (
 from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline.table.clusters import FITTED_ROWS
 from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.intervals import INTERVALS
 
 HOLDS = {
     versions.MODEL: "the whole fitted pipeline: features and model (skops format)",

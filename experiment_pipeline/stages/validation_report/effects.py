@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.statistics import importance, interval, metrics
@@ -23,6 +22,7 @@ from experiment_pipeline.statistics.calibration import most_frequent, sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import MICROSECOND, times_of
+from experiment_pipeline.table.intervals import Calibrated
 from experiment_pipeline.table.kinds import (
     QUANTITIES,
     TEXTS,

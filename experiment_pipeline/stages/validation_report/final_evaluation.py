@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.intervals import Calibrated
-from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.run_record import ROW, SET, EvidenceRow, JudgedRows
@@ -60,6 +58,8 @@ from experiment_pipeline.table.clusters import (
 )
 from experiment_pipeline.table.digests import INDEX, row_hashes
 from experiment_pipeline.table.features import encode_target
+from experiment_pipeline.table.intervals import Calibrated
+from experiment_pipeline.table.preparation import source_columns
 from experiment_pipeline.table.table import with_only
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Background:
     """What earlier stages and earlier runs know of a choice."""
 
     looks: EarlierLooks = NO_LOOKS
-    champions: Sequence[gates.PublishedChampion] = ()  # the versions to compare with
+    champions: Sequence[gates.Champion] = ()  # the versions to compare with
     trusted: Sequence[str] = ()  # types whose code a champion may run
     conditions: Sequence[str] = ()  # of the data analysis
 

@@ -8,40 +8,31 @@ compared as well, and only a significantly better one replaces
 it: else many small losses would add up.
 """
 
-import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import product
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from experiment_pipeline.errors import (
     DataError,
     InvalidModel,
-    PredictionsChanged,
     UnusableTable,
 )
-from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import Criterion, ExperimentSpec, Scalar
 from experiment_pipeline.spec.search import Export, NotWorseThanChampion
-from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.validation_report.effects import CoverageCheck
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
 from experiment_pipeline.statistics.interval import LEVEL, Interval, cluster_codes
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
-from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.mapped import some_rows
-from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
-from experiment_pipeline.table.table import SLICE_ROWS, slices
+from experiment_pipeline.table.clusters import FittedRows
 
 # Level of the difference's interval: its better bound is a one-sided test at the 5 %
 # level. Simulated (logistic data, 1,000 validation rows): it stops 67 % of the models
@@ -51,6 +42,7 @@ CONFIDENCE = 0.9
 # Level of the interval of the champion's AUC, which is below 1/2 if the target has
 # changed its meaning.
 _SURE_OF_A_CHANGE = 0.98
+Classes = tuple[Scalar, ...] | None
 Role = Literal["champion", "best"]  # the best version so far is another one
 
 
@@ -305,112 +297,48 @@ def best_after(champions: Sequence[ChampionComparison]) -> str | None:
     return next((one.version for one in first if not one.better), None)
 
 
-@dataclass(frozen=True)
-class PublishedChampion:
+@dataclass(frozen=True, eq=False)
+class ChampionModel:
+    """A version, loaded: what it answers, and its predictions of rows as delivered."""
+
+    task: str
+    target: str
+    classes: Classes
+    positive_class: Scalar
+    threshold: float | None
+    fitted: FittedRows  # that it was fitted or chosen on
+    # of rows (n, columns), in the order of these classes; DataError: they cannot be
+    # prepared
+    predict: Callable[[pd.DataFrame, Classes], np.ndarray]
+
+
+class Champion(Protocol):
     """A version that a challenger must not be worse than."""
 
-    version: str
-    exported: versions.ExportedModel
-    role: Role = "champion"
+    @property
+    def version(self) -> str:
+        """Its number in the registry."""
 
     @property
-    def fingerprint(self) -> str:
-        """The fingerprint of its model; empty if its manifest is damaged."""
-        with suppress(InvalidModel):
-            return self.exported.manifest.fingerprint
-        return ""
+    def role(self) -> Role:
+        """Whether it is the champion, or the best version so far."""
 
     def is_made_of(self, fingerprint: str, export: Export) -> bool:
         """Whether it is the model of this fingerprint, refitted as `export` says."""
-        with suppress(InvalidModel):
-            declared = (
-                yaml.safe_load(self.exported.read("experiment.yaml")).get("export")
-                or {}
-            )
-            refits = declared.get("fits", 1), declared.get("refit", "train_and_test")
-            return self.fingerprint == fingerprint and refits == (
-                export.fits,
-                export.refit,
-            )
-        return False
 
-    @property
-    def models(self) -> list[str]:
-        """Fingerprints of its trained models; for an ensemble those of its members."""
-        with suppress(InvalidModel):
-            if members := self.facts["members"]:
-                return list(members)
-        return [self.fingerprint]
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """The content of metrics.json: scores, gates, threshold, looks, champion; or
-        InvalidModel.
-        """
-        return json.loads(self.exported.read(versions.METRICS))
-
-    def read(self, trusted: Sequence[str] = ()) -> tuple[Model, FittedRows]:
-        """Load the model, `trusted` as of `load_model`, and the rows that it was fitted
-        or chosen on.
-
-        InvalidModel: it was changed, needs code that is not trusted, or predicts
-        something else here.
-        """
-        fix = "Install the versions of its environment.txt to compare with it."
-        try:
-            model = load_model(str(self.exported.folder), trusted)
-        except InvalidModel:
-            raise
-        except PredictionsChanged as error:
-            raise InvalidModel(self.version, error.rule, fix) from None
-        # An old model in new libraries, or a user's own estimator, may raise anything.
-        except Exception as error:
-            why = f"cannot predict here: {type(error).__name__}: {error}"
-            raise InvalidModel(self.version, why, fix) from error
-        return model, FittedRows.from_bytes(
-            self.exported.read(FITTED_ROWS), self.version
-        )
-
-
-def find_champions(registry: versions.Registry) -> list[PublishedChampion]:
-    """Return the champion, if any, and the best version so far where it is
-    another one.
-    """
-    version = registry.champion()
-    found = (
-        [] if version is None else [PublishedChampion(version, registry.model(version))]
-    )
-    with suppress(InvalidModel):
-        best = found[0].facts.get("best") if found else None
-        if best is not None and best not in registry.approvals("retired"):
-            found.append(PublishedChampion(best, registry.model(best), "best"))
-    return found
-
-
-def held_against(
-    champions: Sequence[PublishedChampion], fingerprint: str, export: Export
-) -> list[str]:
-    """Return the versions that a model, given by its fingerprint and `export`, is
-    compared with.
-
-    If it is the champion itself: those that the champion was compared with, so that its
-    report is found again.
-    """
-    if champions and champions[0].is_made_of(fingerprint, export):
-        with suppress(InvalidModel):
-            return [one["version"] for one in champions[0].facts.get("champions", ())]
-    return [one.version for one in champions]
+    def read(self, trusted: Sequence[str] = ()) -> ChampionModel:
+        """Load it; InvalidModel: it cannot be compared with."""
 
 
 def hold_against_champion(
     spec: ExperimentSpec,
-    current: PublishedChampion,
+    current: Champion,
     trusted: Sequence[str],
     fingerprint: str,
     challenger: SetPrediction,
     threshold: float,
     validation: pd.DataFrame,
-    classes: tuple[Scalar, ...] | None,
+    classes: Classes,
     level: float = LEVEL,
 ) -> ChampionComparison:
     """Compare the challenger with the champion, or with the best version.
@@ -427,20 +355,17 @@ def hold_against_champion(
     if current.is_made_of(fingerprint, spec.export):
         return replace(blank, same_model=True)
     try:
-        model, fitted = current.read(trusted)
+        model = current.read(trusted)
         _check_same_question(model, spec, classes)
-        new = _new_rows(fitted, validation, challenger)
+        new = _new_rows(model.fitted, validation, challenger)
         challenger = challenger.rows(new)
-        rows, found = some_rows(validation, np.flatnonzero(new)), []
-        for some in slices(len(rows), SLICE_ROWS):
-            features = model.features_of(rows.iloc[some])
-            found.append(predictions_of(model.pipeline, features, spec.task, classes))
+        prediction = model.predict(some_rows(validation, np.flatnonzero(new)), classes)
     except (InvalidModel, DataError) as error:
         return replace(
             blank, why_not_compared=f"not compared, {error.culprit} {error.rule}"
         )
-    champion = replace(challenger, prediction=np.concatenate(found))
-    own = 0.5 if model.signature.threshold is None else model.signature.threshold
+    champion = replace(challenger, prediction=prediction)
+    own = 0.5 if model.threshold is None else model.threshold
     compared = compare(spec.metric, champion, challenger, (own, threshold), level)
     if not np.isfinite(compared.difference.estimate):
         why = f"not compared, {spec.metric} is undefined on these rows"
@@ -498,19 +423,17 @@ def _worse_than_chance(predicted: SetPrediction) -> Interval | None:
 
 
 def _check_same_question(
-    champion: Model, spec: ExperimentSpec, classes: tuple[Scalar, ...] | None
+    champion: ChampionModel, spec: ExperimentSpec, classes: Classes
 ) -> None:
-    signature = champion.signature
-    answers = (signature.task, signature.target, set(signature.classes or ()))
-    positive = (
+    same_positive = (
         classes is None
         or spec.task != "binary"
-        or signature.positive_class == classes[1]
+        or champion.positive_class == classes[1]
     )
-    if answers != (spec.task, spec.target, set(classes or ())) or not positive:
-        raise UnusableTable(
-            "the champion", "predicts another target, or other classes", ""
-        )
+    answers = (champion.task, champion.target, set(champion.classes or ()))
+    if answers != (spec.task, spec.target, set(classes or ())) or not same_positive:
+        rule = "predicts another target, or other classes"
+        raise UnusableTable("the champion", rule, "")
 
 
 def _new_rows(

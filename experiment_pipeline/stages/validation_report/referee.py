@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.rows import UNSEEN_CATEGORY
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import EvidenceRow
 from experiment_pipeline.spec import ExperimentSpec
@@ -24,6 +23,7 @@ from experiment_pipeline.statistics.scores import SetPrediction, paired_differen
 from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.table.kinds import (
     QUANTITIES,
+    UNSEEN_CATEGORY,
     holds_missing,
     kind_of,
     numbers_of,

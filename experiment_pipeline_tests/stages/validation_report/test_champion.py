@@ -17,6 +17,13 @@ from upath import UPath
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.intake.validation import Origin
+from experiment_pipeline.prediction import champions
+from experiment_pipeline.prediction.champions import (
+    PublishedChampion,
+    as_champion,
+    find_champions,
+    held_against,
+)
 from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading, Signature
 from experiment_pipeline.reporting.document import render
@@ -25,9 +32,6 @@ from experiment_pipeline.spec.search import Export
 from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
-    PublishedChampion,
-    find_champions,
-    held_against,
     hold_against_champion,
 )
 from experiment_pipeline.stages.validation_report.page import build_document, outcome
@@ -98,7 +102,7 @@ def version(read: Callable[[], Read], fingerprint: str = "c" * 64) -> Any:
         return asked == fingerprint and export == Export()
 
     named = {"version": "v0001", "role": "champion", "is_made_of": is_made_of}
-    return SimpleNamespace(**named, read=lambda _: read())
+    return SimpleNamespace(**named, read=lambda _: as_champion(*read()))
 
 
 def compared(
@@ -437,11 +441,11 @@ def test_a_champion_comes_with_model_facts_and_rows(place: UPath) -> None:
     assert held_against([champion], "e" * 64, Export()) == ["v0001"]
     assert held_against([champion], "f" * 64, Export()) == []
     assert held_against([champion], "f" * 64, Export(fits=5)) == ["v0001"]
-    model, fitted = champion.read()
-    rows = exported.prepared(exported.delivered(5))[exported.FEATURES]
-    assert model.pipeline.predict_proba(rows).shape == (5, 2)
-    assert fitted.hashes.tolist() == exported.FITTED.hashes.tolist()
-    assert model.signature.positive_class == "yes"
+    model = champion.read()
+    rows = exported.delivered(5)
+    assert model.predict(rows, model.classes).shape == (5,)
+    assert model.fitted.hashes.tolist() == exported.FITTED.hashes.tolist()
+    assert model.positive_class == "yes"
 
 
 def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
@@ -457,7 +461,7 @@ def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
         InvalidModel, match="runs code that is not part of experiment-pipeline"
     ):
         champion.read()
-    assert champion.read(["os:getcwd"])[0].reading.preparation.function == "os:getcwd"
+    assert champion.read(["os:getcwd"]).target == "late"
 
 
 def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -> None:
@@ -501,7 +505,7 @@ def test_it_predicts_in_parts_of_any_size(
     """
     current, challenger = champion(GOOD), model(rows_of(2_000, 2))
     at_once = compared(current, VALIDATION, challenger)
-    monkeypatch.setattr(gates, "SLICE_ROWS", size)
+    monkeypatch.setattr(champions, "SLICE_ROWS", size)
     assert compared(current, VALIDATION, challenger) == at_once
     lazy = on_map(VALIDATION)
     assert compared(current, VALIDATION, challenger, delivered=lazy) == at_once

@@ -11,7 +11,6 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.stages.validation_report import effects
@@ -22,6 +21,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.features import check_target
+from experiment_pipeline.table.intervals import Calibrated
 from experiment_pipeline.table.kinds import groups_of
 from experiment_pipeline_tests.bench.statistics_choice import accused
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.table.intervals import Calibrated
 
 
 def drawn(
