@@ -48,7 +48,6 @@ from experiment_pipeline.stages.validated_data.page import check_rejection_rate
 from experiment_pipeline.stages.validation_report import final_evaluation
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather
-from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline.storage.run_code import run_code
 from experiment_pipeline.table.digests import INDEX
@@ -151,11 +150,11 @@ def run_experiment(
     store = ModelsInMemory() if models is None else models
 
     # Prepare every row once; membership of the sets is a function of the prepared rows.
-    prepared = prepare(raw.frame, spec.preparation, spec.exclude, spilled)
+    prepared = prepare(raw.frame, spec.preparation, spec.exclude)
     schema_text = schema or infer_schema(prepared.frame, spec.target, split_keys(spec))
     NamedColumns(spec, schema_text).check_types()
     rules = load_schema(schema_text)
-    prepared = assign(prepared, raw.frame.columns, rules, spec, spilled)
+    prepared = assign(prepared, raw.frame.columns, rules, spec)
     run = ExperimentRun(spec, schema_text, raw)
 
     # Analyse: computations on the target never read a validation row.
@@ -165,7 +164,7 @@ def run_experiment(
         raise unfit(spec.target, "; ".join(analysis.reasons))
 
     # Validate: rows that break the schema are set aside with their reasons.
-    run.validated = validated = validate(raw.frame, prepared, rules, spec, keep=spilled)
+    run.validated = validated = validate(raw.frame, prepared, rules, spec)
     if problems := check_rejection_rate(validated, spec.validation):
         fix = "Correct the rows, or raise validation.max_rejected_fraction."
         raise DataError("validated_data", "; ".join(problems), fix)
@@ -174,7 +173,7 @@ def run_experiment(
     # Split into three disjoint sets.
     rows = validated.to_split(prepared, raw.digest, raw.types)
     features = feature_columns(rows.rows, spec)
-    run.sets = split(rows, spec, features, spilled)
+    run.sets = split(rows, spec, features)
     for check in check_sets(run.sets, rows.rows, spec, features):
         if check.problems and check.severity == "error":
             raise DataError(

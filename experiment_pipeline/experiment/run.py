@@ -72,10 +72,10 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.storage.tables import asset_table, read_table, write_table
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.table import some_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import (

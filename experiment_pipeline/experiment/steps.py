@@ -81,7 +81,6 @@ from experiment_pipeline.stages.validation_report.shortfall import gather
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder, stage_entries
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.mapped import some_rows, spilled
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_of
 from experiment_pipeline.storage.run_code import metric_sources, source_digests
@@ -96,6 +95,7 @@ from experiment_pipeline.table.features import (
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable, day_columns
 from experiment_pipeline.table.schema import shared_schema
+from experiment_pipeline.table.table import some_rows
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import restore_versions, version_row
 from experiment_pipeline.tracking.outcomes import with_pages
@@ -144,7 +144,7 @@ def prepared_rows(
     _handed_on.clear()
     if prepared is None:
         schema = shared_schema(named.schema_text, named.schema_path)
-        prepared = prepare_and_assign(raw.frame, schema, spec, spilled)
+        prepared = prepare_and_assign(raw.frame, schema, spec)
     if hand_on:
         _handed_on[key] = prepared
     return prepared
@@ -209,7 +209,7 @@ def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
         warn_of_memory("validated_data", table_bytes(raw_data.frame), warn)
         schema = shared_schema(named.schema_text, named.schema_path)
         prepared = prepared_rows(raw_data, spec, named)
-        data = validate(raw_data.frame, prepared, schema, spec, keep=spilled)
+        data = validate(raw_data.frame, prepared, schema, spec)
         digest, previous, changes = data_changes.against_the_accepted(spec, data, warn)
     yield "rejected_rows", rows_page.rejected(prepared.frame, data, spec)
     within = rows_page.within_limit(data, previous, spec)
@@ -233,7 +233,7 @@ def split_sets(stage: StageRun, validated_data: ValidatedRows) -> Reported:
     with stage.at_work():
         warn_of_memory("split_sets", table_bytes(rows), stage.log.warning)
         features = feature_columns(rows, spec)
-        sets = split(validated_data, spec, features, spilled)
+        sets = split(validated_data, spec, features)
     checks = sets_page.checks(sets, rows, spec, features)
     for name in SETS:
         outcome = sets_page.outcome(sets, name)

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 import pyarrow as pa
 
 from experiment_pipeline.errors import UnreadableTable, listed
-from experiment_pipeline.storage.mapped import gathered
 from experiment_pipeline.storage.processes import free_memory
+from experiment_pipeline.table.table import HELD_BYTES, mapped_file
 
 PARQUET_MAGIC = b"PAR1"
 LOOK = 65_536  # bytes; enough to see what a file is, without copying all of it
@@ -57,6 +57,7 @@ _DAMAGES = (
 
 # Unpacked bytes per packed byte; more are suspicious.
 _MOST_PACKED = 100
+CHUNK_BYTES = 16 * 1024 * 1024
 
 # The bytes of a file, in memory or on a map.
 Content = bytes | memoryview
@@ -80,7 +81,19 @@ class Contents:
         if self.compression is None:
             return self.content
         with self._damage_reported():
-            return gathered(self._stream(), self.refuse_beyond)
+            stream = self._stream()
+            start = stream.read(HELD_BYTES + 1)
+            if len(start) <= HELD_BYTES:
+                return start
+
+            def write(file: BinaryIO) -> None:
+                chunk = start
+                while chunk:
+                    file.write(chunk)
+                    self.refuse_beyond(file.tell())
+                    chunk = stream.read(CHUNK_BYTES)
+
+            return mapped_file(write)
 
     def start(self, size: int) -> bytes:
         """Return so many bytes of the unpacked file; errors as of `unpacked`."""

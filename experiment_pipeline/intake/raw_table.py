@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -21,9 +23,14 @@ import pyarrow.parquet as pq
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
 from experiment_pipeline.intake import contents, csv_text
-from experiment_pipeline.storage.mapped import batches_as_table, spilled
 from experiment_pipeline.table.digests import INDEX, table_digest
-from experiment_pipeline.table.table import of_columns, with_only
+from experiment_pipeline.table.table import (
+    HELD_BYTES,
+    mapped_file,
+    of_columns,
+    spilled,
+    with_only,
+)
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
 # Sentence → the columns of which it is true.
@@ -183,6 +190,27 @@ def _of_csv(
             yield name, column if name in kept else _typed_text(name, column, decided)
 
     return table.num_rows, typed()
+
+
+def batches_as_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Concatenate batches of one schema to a table, on a map if they are large."""
+    first, size = list[pa.RecordBatch](), 0
+    for batch in batches:
+        first.append(batch)
+        size += batch.nbytes
+        if size > HELD_BYTES:
+            break
+    else:
+        return pa.Table.from_batches(first, schema)
+
+    def write(file: BinaryIO) -> None:
+        with pa.ipc.new_file(file, schema) as writer:
+            for batch in chain(first, batches):
+                writer.write_batch(batch)
+
+    # The columns are views into the map.
+    with pa.ipc.open_file(pa.py_buffer(mapped_file(write))) as reader:
+        return reader.read_all()
 
 
 def _of_parquet(

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -21,15 +22,16 @@ from upath import UPath
 from experiment_pipeline import errors
 from experiment_pipeline.intake import csv_text
 from experiment_pipeline.intake.contents import (
+    CHUNK_BYTES,
     PARQUET_MAGIC,
     Content,
     open_contents,
 )
 from experiment_pipeline.spec import Data
 from experiment_pipeline.storage import files
-from experiment_pipeline.storage.mapped import read_mapped
 from experiment_pipeline.storage.tables import WHOLE_BYTES
 from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.table.table import mapped_file
 
 COMPRESSED = r"(\.(gz|bz2|xz|zip|zst))?$"
 TABLES = {
@@ -82,10 +84,7 @@ def read_source(data: Data) -> list[tuple[str, Content]]:
     parts = _parts(data)
     # A server may not know the size.
     if sum(int(part.info.get("size") or 0) for part in parts) > WHOLE_BYTES:
-        mapped = read_mapped([part.path for part in parts])
-        return [
-            (part.name, content) for part, content in zip(parts, mapped, strict=True)
-        ]
+        return _read_mapped(parts)
     if len(parts) == 1:
         return [(parts[0].name, files.read_bytes(parts[0].path))]
     contents = files.read_many(part.path for part in parts)
@@ -95,6 +94,26 @@ def read_source(data: Data) -> list[tuple[str, Content]]:
                 data, f"{part.name} went away while it was read", "Run again."
             )
     return [(part.name, contents[part.path]) for part in parts]
+
+
+def _read_mapped(parts: Sequence[_Part]) -> list[tuple[str, Content]]:
+    """Return (name, content) of each file, all on one map."""
+    ends = [0]
+
+    def write(file: BinaryIO) -> None:
+        for part in parts:
+            source = files.open_file(part.path)
+            while True:
+                with files.explained(part.path):
+                    chunk = source.read(CHUNK_BYTES)
+                if not chunk:
+                    break
+                file.write(chunk)
+            ends.append(file.tell())
+
+    content = mapped_file(write)
+    spans = [slice(start, end) for start, end in pairwise(ends)]
+    return [(part.name, content[span]) for part, span in zip(parts, spans, strict=True)]
 
 
 def read_again(data: Data, urls: Iterable[str]) -> list[str]:

@@ -33,11 +33,9 @@ from experiment_pipeline.table.preparation import (
 )
 from experiment_pipeline.table.schema import column_schemas, columns_of
 from experiment_pipeline.table.table import (
-    Keep,
-    in_memory,
-    kept_index,
     of_columns,
-    rows_at,
+    some_rows,
+    spilled,
     with_columns,
 )
 
@@ -120,7 +118,6 @@ def validate(
     schema: pa.DataFrameSchema,
     spec: ExperimentSpec | None = None,
     validation: Validation | None = None,
-    keep: Keep = in_memory,
 ) -> ValidatedData:
     """Separate the rows that satisfy the schema from those that do not; uniqueness is
     checked last.
@@ -137,20 +134,20 @@ def validate(
             "Rename it.",
         )
         raise UnusableTable(f"column {REASONS}", rule, fix)
-    columns, broken, rare = _checked(prepared, schema, spec, validation, keep)
+    columns, broken, rare = _checked(prepared, schema, spec, validation)
     intact, reasons = _intact(broken, len(index)), count_reasons(broken)
     if validation is None and not intact.any():
         raise no_rows_left(len(intact), reasons)
     rejected = np.flatnonzero(~intact)
     kept = {name: column.of_rows(intact) for name, column in columns.items()}
     if len(rejected):
-        kept = {name: keep(cells) for name, cells in kept.items()}
+        kept = {name: spilled(cells) for name, cells in kept.items()}
     tolerated = tuple(one for column in columns.values() for one in column.tolerated)
     return ValidatedData(
-        validated=of_columns(kept, kept_index(index[intact], keep)),
+        validated=of_columns(kept, spilled(index[intact])),
         rejected=with_columns(
-            rows_at(raw, rejected, keep),
-            {REASONS: keep(rejection_reasons(broken, rejected))},
+            some_rows(raw, rejected),
+            {REASONS: spilled(rejection_reasons(broken, rejected))},
         ),
         rejection_rate=float(len(rejected) - len(rare)) / len(index),
         reasons=reasons,
@@ -169,14 +166,13 @@ def _checked(
     schema: pa.DataFrameSchema,
     spec: ExperimentSpec | None,
     validation: Validation | None,
-    keep: Keep,
 ) -> tuple[dict[str, CheckedColumn], list[Broken], pd.Series]:
     """Return the checked columns, every broken rule, and the class of rows of rare
     classes.
     """
     index = prepared.frame.index
     schemas = column_schemas(map(str, prepared.frame.columns), schema)
-    columns, broken = check_columns(prepared, schemas, spec, validation, keep)
+    columns, broken = check_columns(prepared, schemas, spec, validation)
     if spec is not None and spec.sample_weight in columns:
         broken += _check_weights(columns[spec.sample_weight], spec.sample_weight)
     broken += _check_rows(index, columns, schema)
@@ -238,7 +234,6 @@ def check_columns(
     schemas: Mapping[str, pa.Column],
     spec: ExperimentSpec | None,
     validation: Validation | None,
-    keep: Keep,
 ) -> tuple[dict[str, CheckedColumn], list[Broken]]:
     """Check each column, and return them with the rules that rows break so far."""
     columns, broken = dict[str, CheckedColumn](), [*prepared.unparsable]
@@ -257,7 +252,7 @@ def check_columns(
             column, schemas[name], positions, lenience, missing_target
         )
         if checked.fitting is not column:
-            checked = replace(checked, fitting=keep(checked.fitting))
+            checked = replace(checked, fitting=spilled(checked.fitting))
         columns[name] = checked
         broken += checked.broken
     return columns, broken

@@ -60,7 +60,7 @@ from experiment_pipeline.storage.registry import Registry, find_model
 from experiment_pipeline.table.intervals import INTERVALS, Calibrated
 from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import column_schemas, for_prediction, load_schema
-from experiment_pipeline.table.table import SLICE_ROWS, in_memory, slices
+from experiment_pipeline.table.table import SLICE_ROWS, slices
 
 # Rows per batch with contributions: sampling them takes long, and progress is reported
 # per batch.
@@ -169,7 +169,7 @@ class Model:
         )
         schemas = column_schemas(made.frame.columns, rules)
         checked, _ = validation.check_columns(
-            made, schemas, None, self.reading.validation, in_memory
+            made, schemas, None, self.reading.validation
         )
         cells = {name: one.fitting.reindex(rows.index) for name, one in checked.items()}
         return self.signature.select(pd.DataFrame(cells, index=rows.index))

@@ -33,7 +33,6 @@ from experiment_pipeline.spec import (
 )
 from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.statistics.importance import spread_evenly
-from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import (
@@ -50,7 +49,7 @@ from experiment_pipeline.table.preparation import (
     prepare,
     source_columns,
 )
-from experiment_pipeline.table.table import slices, with_columns, with_only
+from experiment_pipeline.table.table import slices, spilled, with_columns, with_only
 
 PREPARATION, SIGNATURE = "preparation.yaml", "signature.json"
 TEXT = "str"

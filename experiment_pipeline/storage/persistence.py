@@ -22,7 +22,7 @@ import numpy as np
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
-from experiment_pipeline.storage.mapped import npy
+from experiment_pipeline.storage.arrays import npy
 from experiment_pipeline.storage.processes import free_memory
 
 # Types in this package's pipelines beyond those that skops trusts by itself: reviewed,

@@ -42,9 +42,8 @@ from pydantic import (
 
 from experiment_pipeline.errors import EntryCorrupt, UnusableTable
 from experiment_pipeline.storage import files
-from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.table.kinds import holds_objects, kind_of_type
-from experiment_pipeline.table.table import kept_index, of_columns, slices
+from experiment_pipeline.table.table import of_columns, slices, spilled
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -282,9 +281,7 @@ def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
             for name in file.schema_arrow.names
             if name not in index
         }
-        return _with_facts(
-            kind, of_columns(columns, kept_index(rows.index, spilled)), metadata
-        )
+        return _with_facts(kind, of_columns(columns, spilled(rows.index)), metadata)
     except (OSError, ValueError) as error:  # Arrow's errors are one or the other
         rule, fix = (
             f"is not a complete Parquet file: {error}",

@@ -28,7 +28,7 @@ from experiment_pipeline.table.features import (
 )
 from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline.table.schema import fit_columns
-from experiment_pipeline.table.table import Keep, in_memory, rows_at, slices, with_only
+from experiment_pipeline.table.table import slices, some_rows, with_only
 
 # Set → what it is for.
 ROLES = {
@@ -45,11 +45,10 @@ def prepare_and_assign(
     raw: pd.DataFrame,
     schema: DataFrameSchema,
     spec: ExperimentSpec,
-    keep: Keep = in_memory,
 ) -> PreparedTable:
     """Prepare every row, and assign it to a set; raises as `prepare` and `assign`."""
-    prepared = prepare(raw, spec.preparation, spec.exclude, keep)
-    return assign(prepared, raw.columns, schema, spec, keep)
+    prepared = prepare(raw, spec.preparation, spec.exclude)
+    return assign(prepared, raw.columns, schema, spec)
 
 
 def assign(
@@ -57,7 +56,6 @@ def assign(
     delivered: pd.Index,
     schema: DataFrameSchema,
     spec: ExperimentSpec,
-    keep: Keep = in_memory,
 ) -> PreparedTable:
     """Fit prepared rows to the schema (see `fit`), and assign each to a set.
 
@@ -70,7 +68,7 @@ def assign(
         raise absent(f"exclude.{name}", name, known)
     fitted = fit(prepared, delivered, schema, {*spec.exclude, *parts_of_excluded(spec)})
     features = feature_columns(fitted.frame, spec)
-    return replace(fitted, sets=assign_sets(fitted.frame, spec, features, keep))
+    return replace(fitted, sets=assign_sets(fitted.frame, spec, features))
 
 
 def fit(
@@ -90,14 +88,13 @@ def assign_sets(
     prepared: pd.DataFrame,
     spec: ExperimentSpec,
     features: Sequence[str],
-    keep: Keep = in_memory,
 ) -> pd.Series:
     """Return the set of each row, "gap" if it is between sets or lacks a key;
     UnusableTable: no times.
     """
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     known = has_keys(prepared, spec)
-    rows = prepared if known.all() else rows_at(prepared, np.flatnonzero(known), keep)
+    rows = prepared if known.all() else some_rows(prepared, np.flatnonzero(known))
     if len(rows):
         codes[known] = _codes(rows, spec, features)
     names = pd.Categorical.from_codes(codes, dtype=_NAMES)

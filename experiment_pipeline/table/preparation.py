@@ -89,7 +89,6 @@ def prepare(
     raw: pd.DataFrame,
     preparation: Preparation,
     may_be_absent: Collection[str] = (),
-    keep: table.Keep = table.in_memory,
 ) -> PreparedTable:
     """Apply the declared preparation to every row; `may_be_absent`: columns that may be
     missing.
@@ -109,7 +108,7 @@ def prepare(
     for name, given in list(values.items()):
         cells, changed, bad = _prepare_column(given, name, preparation, offsets)
         if cells is not given:
-            values[name] = keep(cells)
+            values[name] = table.spilled(cells)
         if len(bad):
             rule = RULES[preparation.types[name]]
             unparsable.append(Broken(name, rule, bad, given.iloc[bad]))
@@ -119,11 +118,11 @@ def prepare(
     }
     for name, parts in present.items():
         for new, numbers in _calendar(values, name, parts).items():
-            values[new] = keep(numbers)
+            values[new] = table.spilled(numbers)
             changes.append((new, "calendar", int(numbers.notna().sum())))
     frame = table.of_columns(values, raw.index)
     if preparation.function is not None:
-        frame, counts = _through_function(preparation.function, frame, keep)
+        frame, counts = _through_function(preparation.function, frame)
         changes += [(name, "function", count) for name, count in counts.items()]
     counted = pd.DataFrame(changes, columns=["column", "step", "cells_changed"])
     notes = [
@@ -334,7 +333,7 @@ ROWS_TRIED_ALONE = 50
 
 
 def _through_function(
-    path: str, frame: pd.DataFrame, keep: table.Keep
+    path: str, frame: pd.DataFrame
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
     """Apply the user's function batch by batch, and count changed cells. A few rows are
     also tried alone: a function that uses other rows would give other values at
@@ -371,9 +370,11 @@ def _through_function(
             nothing = pd.Series(None, given.index, dtype=object)
             different = ~_equal_cells(given.get(name, nothing), column)
             changed[str(name)] = changed.get(str(name), 0) + int(different.sum())
-        parts.append(returned if len(given) == len(frame) else keep(returned))
+        parts.append(returned if len(given) == len(frame) else table.on_map(returned))
     columns = {
-        str(name): keep(table.one_below_another([part[name] for part in parts]))
+        str(name): table.spilled(
+            table.one_below_another([part[name] for part in parts])
+        )
         for name in parts[0].columns
     }
     return table.of_columns(columns, frame.index), changed

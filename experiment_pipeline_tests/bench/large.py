@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.mapped import spilled
+from experiment_pipeline.table.table import spilled
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench import data
 from experiment_pipeline_tests.results import events_of

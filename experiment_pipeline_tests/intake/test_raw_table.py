@@ -28,7 +28,6 @@ from experiment_pipeline.intake import contents
 from experiment_pipeline.intake.raw_table import RawTable, parse
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.page import preview
-from experiment_pipeline.storage import mapped
 from experiment_pipeline.storage.processes import FreeMemory
 
 # No zero bytes, which are refused as binary; a letter in front, so that it stays text.
@@ -287,8 +286,8 @@ def test_a_bomb_is_refused_before_it_fills_memory_or_disk(
     )
     free = [FreeMemory(600_000, "ulimit -v")]
     monkeypatch.setattr(contents, "free_memory", lambda: free[0])
-    for name in ("HELD_BYTES", "_CHUNK_BYTES"):
-        monkeypatch.setattr(mapped, name, 100_000)
+    for name in ("HELD_BYTES", "CHUNK_BYTES"):
+        monkeypatch.setattr(contents, name, 100_000)
     assert "times as large, and beyond ulimit -v (600,000" in refused(content).rule
     free[0] = FreeMemory(900_000, "ulimit -v")
     assert len(read(content).frame) == 200_000

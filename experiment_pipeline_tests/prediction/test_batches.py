@@ -21,7 +21,7 @@ from experiment_pipeline.prediction import files, rows
 from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading, Signature
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage import mapped
+from experiment_pipeline.table import table as large
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 
@@ -247,7 +247,7 @@ def test_a_large_table_is_read_through_the_disk(model, monkeypatch) -> None:
         half = model.read("t.csv").iloc[20 * part : 20 * part + 20]
         half.to_parquet(f"folder/{part}.parquet")
     monkeypatch.setattr(sources, "WHOLE_BYTES", 10)
-    monkeypatch.setattr(mapped, "COLUMN_BYTES", 0)
+    monkeypatch.setattr(large, "COLUMN_BYTES", 0)
     for name in ("t.csv.gz", "folder"):
         assert_same(told(model, 7, name, ".csv"), small)
 

@@ -11,7 +11,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.intake import sources
+from experiment_pipeline.intake import contents, raw_table, sources
 from experiment_pipeline.intake.profile import profile
 from experiment_pipeline.intake.raw_table import parse
 from experiment_pipeline.intake.sources import read_source
@@ -22,17 +22,16 @@ from experiment_pipeline.stages.split_sets import page as split_page
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data import page as valid_page
 from experiment_pipeline.stages.validated_data.changes import compare
-from experiment_pipeline.storage import mapped, tables
+from experiment_pipeline.storage import tables
 from experiment_pipeline.storage.files import read_bytes
-from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
 from experiment_pipeline.table import preparation
+from experiment_pipeline.table import table as large
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline.table.schema import load_schema
-from experiment_pipeline.table.table import Keep, in_memory
 from experiment_pipeline_tests import scenario
 
 IN_GROUPS = 100
@@ -43,11 +42,12 @@ def _nothing_fits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sources, "WHOLE_BYTES", 0)
     patch.setattr(tables, "WHOLE_BYTES", 0)
     patch.setattr(tables, "GROUP_ROWS", IN_GROUPS)
-    patch.setattr(mapped, "HELD_BYTES", 0)
-    patch.setattr(mapped, "COLUMN_BYTES", 0)
+    for module in (contents, raw_table, large):
+        patch.setattr(module, "HELD_BYTES", 0)
+    patch.setattr(large, "COLUMN_BYTES", 0)
 
 
-def _results(folder: Path, spec: ExperimentSpec, keep: Keep) -> dict[str, Any]:
+def _results(folder: Path, spec: ExperimentSpec) -> dict[str, Any]:
     """From the source to the stored sets, with all that is reported on the way."""
 
     def stored(table: Any) -> Any:
@@ -58,12 +58,12 @@ def _results(folder: Path, spec: ExperimentSpec, keep: Keep) -> dict[str, Any]:
 
     raw = stored(parse(read_source(spec.data), spec.data))
     schema = load_schema(scenario.SCHEMA)
-    prepared = prepare_and_assign(raw.frame, schema, spec, keep)
-    valid = validate(raw.frame, prepared, schema, spec, keep=keep)
+    prepared = prepare_and_assign(raw.frame, schema, spec)
+    valid = validate(raw.frame, prepared, schema, spec)
     profiled = profile(valid.validated, valid.rejection_rate)
     kept = stored(valid.to_split(prepared, raw.digest, raw.types, profiled.digest))
     features = feature_columns(kept.rows, spec)
-    sets = split(kept, spec, features, keep)
+    sets = split(kept, spec, features)
     return {
         "raw": (raw.digest, raw.notes, table_digest(raw.frame)),
         "changes": prepared.changes.to_csv(),
@@ -106,9 +106,9 @@ def test_a_table_on_maps_gives_the_same_results(
     spec = scenario.spec(split=split_by, url=str(path), validation=rules)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "GROUP_ROWS", IN_GROUPS)
-        expected = _results(tmp_path, spec, in_memory)
+        expected = _results(tmp_path, spec)
         _nothing_fits(patch)
-        assert _results(tmp_path, spec, spilled) == expected
+        assert _results(tmp_path, spec) == expected
     assert expected["rejected"][1][0].rule == "repeats an earlier row"
 
 
@@ -163,7 +163,7 @@ def _prepared_by(function: Any, batch_rows: int) -> PreparedTable:
     declared = Preparation(function=f"{__name__}:{function.__name__}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparation.table, "SLICE_ROWS", batch_rows)
-        return prepare(scenario.table(), declared, keep=spilled)
+        return prepare(scenario.table(), declared)
 
 
 @pytest.mark.parametrize("batch_rows", [61, 479])

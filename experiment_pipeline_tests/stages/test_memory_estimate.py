@@ -12,8 +12,8 @@ from experiment_pipeline.intake.sources import delivered_bytes, read_source
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages import registry
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
-from experiment_pipeline.storage.mapped import on_map
 from experiment_pipeline.storage.processes import FreeMemory
+from experiment_pipeline.table.table import on_map
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.fresh_process import printed_by
 

@@ -54,8 +54,8 @@ from experiment_pipeline.stages.search.shared_work import EncodedRows, Kept, Sha
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
 from experiment_pipeline.storage import files as storage
+from experiment_pipeline.storage.arrays import read_tables, write_tables
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
-from experiment_pipeline.storage.mapped import read_tables, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.run_code import SOURCE
 from experiment_pipeline.table.digests import sha256

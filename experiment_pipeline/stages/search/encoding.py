@@ -27,9 +27,8 @@ from experiment_pipeline.stages.search.shared_work import (
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights
-from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table.features import encode_target
-from experiment_pipeline.table.table import with_only
+from experiment_pipeline.table.table import some_rows, together, with_only
 
 
 def through_own(

@@ -67,11 +67,10 @@ from experiment_pipeline.stages.search.shared_work import (
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.mapped import aside
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.membership import FoldRows, folds_of
-from experiment_pipeline.table.table import slices
+from experiment_pipeline.table.table import slices, spilled
 
 # With fewer rows of the rarest class, the two parameters of a sigmoid are a guess.
 FEWEST_TO_CALIBRATE = 20
@@ -518,7 +517,7 @@ def encoded_rows(
     """
     # Spilled: libraries keep their own copy of the targets with the tables that they
     # make.
-    y = aside(encode_target(rows[sets.target], sets.classes))
+    y = spilled(encode_target(rows[sets.target], sets.classes))
     features, table = fit_rows(
         encoder, rows, np.ones(len(rows), dtype=bool), sets, held=held
     )

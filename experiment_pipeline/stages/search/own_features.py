@@ -22,12 +22,11 @@ from experiment_pipeline.errors import (
 )
 from experiment_pipeline.spec.table import OwnFeatures
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.run_code import own_code
 from experiment_pipeline.table.features import UNFIT
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.table.preparation import differing_columns, imported
-from experiment_pipeline.table.table import of_columns, with_only
+from experiment_pipeline.table.table import of_columns, spilled, with_only
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import numpy as np
 from experiment_pipeline.spec import CalibrationMethod, Features, Scalar
 from experiment_pipeline.spec.algorithms import model_file
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.storage.arrays import array_of, npy
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.mapped import array_of, npy
 from experiment_pipeline.storage.records import Undefinable
 
 

@@ -18,9 +18,8 @@ import numpy as np
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.statistics.interval import Weights
-from experiment_pipeline.storage.mapped import joined
 from experiment_pipeline.table.membership import FoldRows
-from experiment_pipeline.table.table import slices
+from experiment_pipeline.table.table import joined, slices
 
 # Up to so many rows a table is encoded at once and held. LightGBM looks at as many for
 # its bins.

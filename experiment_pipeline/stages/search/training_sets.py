@@ -22,10 +22,10 @@ from experiment_pipeline.statistics.interval import (
     variance_factor,
 )
 from experiment_pipeline.statistics.scores import resampled_by
-from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table import features as columns
 from experiment_pipeline.table.clusters import canonical_order, resampling_clusters
 from experiment_pipeline.table.membership import folds_of
+from experiment_pipeline.table.table import some_rows, together
 
 
 @dataclass(frozen=True, eq=False)

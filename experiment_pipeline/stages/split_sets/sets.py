@@ -16,7 +16,7 @@ from experiment_pipeline.table import clusters
 from experiment_pipeline.table.digests import TableDigest, cell_hashes, salt_number
 from experiment_pipeline.table.kinds import holds_objects
 from experiment_pipeline.table.membership import SETS, cut_by_hash, cut_tail, has_keys
-from experiment_pipeline.table.table import Keep, in_memory, kept_index, of_columns
+from experiment_pipeline.table.table import of_columns, spilled
 
 FITTED, STOPS, BETWEEN = 0, 1, 2
 MOST_CLASSES_SHOWN = 20
@@ -73,7 +73,6 @@ def split(
     validated: ValidatedRows,
     spec: ExperimentSpec,
     features: Sequence[str],
-    keep: Keep = in_memory,
 ) -> SplitSets:
     """Cut the validated rows into the three sets of `assign_sets`; EmptySet: a set is
     empty, or lacks a class.
@@ -98,11 +97,11 @@ def split(
             cells = whole.iloc[own]
             of_cells = cell_hashes(cells) if hashes is None else hashes[own]
             digests[name].add(column, whole.dtype, of_cells)
-            columns[name][column] = keep(cells).reset_index(
+            columns[name][column] = spilled(cells).reset_index(
                 drop=True
             )  # 8 bytes a row less
     tables = {
-        name: of_columns(columns[name], kept_index(rows.index[own], keep))
+        name: of_columns(columns[name], spilled(rows.index[own]))
         for name, own in places.items()
     }
     for name, table in tables.items():

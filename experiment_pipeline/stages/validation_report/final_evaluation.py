@@ -49,7 +49,6 @@ from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
 from experiment_pipeline.statistics.thresholds import threshold_value
-from experiment_pipeline.storage.mapped import aside, some_rows
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.clusters import (
     FITTED_ROWS,
@@ -60,7 +59,7 @@ from experiment_pipeline.table.digests import INDEX, row_hashes
 from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.intervals import Calibrated
 from experiment_pipeline.table.preparation import source_columns
-from experiment_pipeline.table.table import with_only
+from experiment_pipeline.table.table import some_rows, spilled, with_only
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
@@ -262,7 +261,7 @@ class Choice:
     def fitted(self) -> tuple[np.ndarray, Weights]:
         """Encoded targets and weights of the rows of the exported fit."""
         target = encode_target(self.fitted_on[self.sets.target], self.sets.classes)
-        return aside(target), self.sets.weights_of(self.fitted_on)
+        return spilled(target), self.sets.weights_of(self.fitted_on)
 
     @property
     def parts(self) -> Any:

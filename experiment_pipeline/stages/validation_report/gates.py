@@ -31,8 +31,8 @@ from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
 from experiment_pipeline.statistics.interval import LEVEL, Interval, cluster_codes
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
-from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.table.clusters import FittedRows
+from experiment_pipeline.table.table import some_rows
 
 # Level of the difference's interval: its better bound is a one-sided test at the 5 %
 # level. Simulated (logistic data, 1,000 validation rows): it stops 67 % of the models

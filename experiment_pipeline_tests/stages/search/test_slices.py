@@ -33,8 +33,8 @@ from experiment_pipeline.stages.search.learners.lightgbm_learner import (
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.shared_work import EncodedRows, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
-from experiment_pipeline.storage import mapped
 from experiment_pipeline.storage.persistence import to_bytes
+from experiment_pipeline.table import table as large
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.stages.search import halving_scenario
 from experiment_pipeline_tests.stages.search.halving_scenario import TEST, Memory
@@ -285,7 +285,7 @@ def _searched(
 
 
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapped, "HELD_BYTES", 300)
+    monkeypatch.setattr(large, "HELD_BYTES", 300)
     # Not of `boosting`: it is also how many rows bins are made of.
     for module in (encoding, fitting, shared_work):
         monkeypatch.setattr(module, "HELD_ROWS", 100)
@@ -306,7 +306,7 @@ def test_a_search_on_maps_is_the_same_one(
     held, in_memory = _searched(spec, lambda frame: frame)
     assert "failed" not in held["counts"], held["answer"]
     _few_are_many(monkeypatch)
-    found, on_maps = _searched(spec, mapped.on_map)
+    found, on_maps = _searched(spec, large.on_map)
     assert found == held
     for name, model in in_memory.models.items():
         # BLAS adds up a table that lies row by row, as slices do, in another order.

@@ -39,10 +39,10 @@ from experiment_pipeline.stages.validation_report.referee import challengers
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, reasons
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.files import write_bytes
-from experiment_pipeline.storage.mapped import on_map
 from experiment_pipeline.storage.registry import Approval, ModelPackage, Registry
 from experiment_pipeline.table.clusters import FittedRows
 from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline.table.table import on_map
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     search_of,
