@@ -12,14 +12,12 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar, cast
@@ -37,29 +35,40 @@ STORAGE_VARIABLE = "EXPERIMENT_PIPELINE_STORAGE"
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5.0, 15.0, 3
 REQUESTS_AT_ONCE = 32
 PATIENCE_SECONDS = 60.0
-_S3, _DISK = ("s3", "s3a"), ("", "file", "local")
+_S3 = ("s3", "s3a")
+_DISK = ("", "file", "local")
 # By default, s3fs keeps 500 MiB of a file in flight, and copies of it. An upload may
 # have 10,000 parts.
 _PARTS = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 4}
-_MISSING = "Correct the path, or first run what writes it."
 _NETWORK = (
-    "Check the network, and the endpoint (AWS_ENDPOINT_URL, or endpoint_url in the YAML), "
-    "then run again."
+    "Check the network, and the endpoint (AWS_ENDPOINT_URL, or endpoint_url in the "
+    "YAML), then run again."
 )
 _CREDENTIALS = (
-    "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and that they may list, read and "
-    "write there. A public bucket needs none: anonymous: true."
+    "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and that they may "
+    "list, read and write there. A public bucket needs none: anonymous: true."
 )
 _DENIED = (
-    *(
-        "InvalidAccessKeyId",
-        "SignatureDoesNotMatch",
-        "ExpiredToken",
-        "AccessDenied",
-        "403",
-    ),
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "AccessDenied",
+    "403",
     "RequestTimeTooSkewed",
 )
+_MISSING_BUCKET = "NoSuchBucket"
+# Code of an S3 server → rule and fix of the error.
+_ANSWERS = {
+    _MISSING_BUCKET: (
+        "the bucket does not exist",
+        "Create it, or correct its name in the URL.",
+    ),
+    **{
+        code: (f"the server denied the access ({code})", _CREDENTIALS)
+        for code in _DENIED
+    },
+}
+_CONFLICT_ATTEMPTS = 8
 # User and password, which may contain an @; in an ssh URL, a user without password is
 # no secret.
 _USER = re.compile(r"((?<!ssh)://[^/\s]+|://[^/\s:]+:[^/\s]*)@", re.IGNORECASE)
@@ -68,13 +77,6 @@ _SECRET_SETTING = re.compile(
     re.IGNORECASE,
 )
 _Result = TypeVar("_Result")
-# Bucket → whether its server honours If-None-Match, once known.
-_KEEPS_CONDITIONS: dict[str, bool] = {}
-# Cached, because each session would read AWS's service descriptions again: megabytes of
-# JSON, .2 s.
-_loader = cache(
-    lambda search_path: import_module("botocore.loaders").create_loader(search_path)
-)
 
 
 def storage_root() -> UPath:
@@ -87,43 +89,45 @@ def storage_root() -> UPath:
 def location(
     url: str, *, endpoint_url: str | None = None, anonymous: bool = False
 ) -> UPath:
-    """Return a path or any fsspec URL as a path object with time-outs and without
-    caches.
+    """Return a path or any fsspec URL as a path object with time-outs and no caches.
 
     StorageUnreachable: an unknown protocol, or one whose package is missing.
     """
+    culprit = without_credentials(url)
     if "\0" in url:
-        raise StorageUnreachable(
-            repr(without_credentials(url)), "contains a NUL", "Remove it."
-        )
+        raise StorageUnreachable(repr(culprit), "contains a NUL", "Remove it.")
     protocol, separator, rest = url.partition("://")
     protocol = protocol.lower()
-    options: dict[str, Any] = {}
     if not separator or protocol in _DISK:
         return UPath(Path(rest or url).expanduser().absolute())
+    if protocol in _S3 and (not rest or rest.startswith("/")):
+        raise StorageUnreachable(
+            culprit, "names no bucket", "Write s3://<bucket>/<prefix>."
+        )
+    options: dict[str, Any] = {}
     if protocol in _S3:
-        if rest.partition("/")[0] == "":
-            raise StorageUnreachable(
-                url, "names no bucket", "Write s3://<bucket>/<prefix>."
-            )
         options = _s3_options(endpoint_url, anonymous)
     elif protocol in ("http", "https"):
-        from aiohttp import ClientTimeout
-
-        timeout = ClientTimeout(
-            total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
-        )
-        options = {"client_kwargs": {"timeout": timeout}, "skip_instance_cache": True}
+        options = _http_options()
     try:
         path: UPath = UPath(url, **options)
         if protocol in _S3:
-            path.fs.retries = (
-                1  # s3fs's retries would multiply those of botocore, which are better
-            )
+            # s3fs's retries would multiply those of botocore, which are better.
+            path.fs.retries = 1
     except (ValueError, ImportError) as error:
-        rule, fix = str(error), "Correct the URL, or install what is missing."
-        raise StorageUnreachable(without_credentials(url), rule, fix) from error
+        raise StorageUnreachable(
+            culprit, rule=str(error), fix="Correct the URL, or install what is missing."
+        ) from error
     return path
+
+
+def _http_options() -> dict[str, Any]:
+    from aiohttp import ClientTimeout
+
+    timeout = ClientTimeout(
+        total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
+    )
+    return {"client_kwargs": {"timeout": timeout}, "skip_instance_cache": True}
 
 
 def _s3_options(endpoint_url: str | None, anonymous: bool) -> dict[str, Any]:
@@ -132,7 +136,8 @@ def _s3_options(endpoint_url: str | None, anonymous: bool) -> dict[str, Any]:
 
     session = AioSession()
     session.lazy_register_component(
-        "data_loader", lambda: _loader(session.get_config_variable("data_path"))
+        "data_loader",
+        lambda: _service_descriptions(session.get_config_variable("data_path")),
     )
     # aiohttp waits for the answer to `Expect: 100-continue` without a time-out: a PUT
     # to a silent server would hang forever (marin-community/marin#6719).
@@ -143,6 +148,8 @@ def _s3_options(endpoint_url: str | None, anonymous: bool) -> dict[str, Any]:
         **({"endpoint_url": endpoint_url} if endpoint_url else {}),
         "use_listings_cache": False,
         "skip_instance_cache": True,
+        # A read is a single GET: otherwise, s3fs asks for the size first.
+        "max_concurrency": 1,
         "config_kwargs": {
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": READ_SECONDS,
@@ -150,6 +157,14 @@ def _s3_options(endpoint_url: str | None, anonymous: bool) -> dict[str, Any]:
             "max_pool_connections": REQUESTS_AT_ONCE,
         },
     }
+
+
+@cache
+def _service_descriptions(search_path: str) -> Any:
+    """AWS's service descriptions: megabytes of JSON, which take each session .2 s."""
+    from botocore.loaders import create_loader
+
+    return create_loader(search_path)
 
 
 def resolved(path: UPath) -> str:
@@ -163,11 +178,12 @@ def on_disk(path: UPath) -> Path | None:
     return Path(str(path)) if path.protocol in _DISK else None
 
 
+# --- Failures in words, without secrets ---
+
+
 @contextmanager
 def explained(path: UPath) -> Iterator[None]:
-    """Turn a failure to reach a path into StorageUnreachable, with its cause; bugs are
-    raised unchanged.
-    """
+    """Turn a failure to reach a path into StorageUnreachable; a bug stays as it is."""
     try:
         yield
     except Exception as error:
@@ -177,36 +193,40 @@ def explained(path: UPath) -> Iterator[None]:
         remote = isinstance(error, BotoCoreError | ClientError | HttpError)
         if not remote and not isinstance(error, OSError):
             raise
-        code, kind, reason = (
-            _s3_code(error),
-            type(error).__name__,
-            getattr(error, "strerror", None),
-        )
-        if code == "NoSuchBucket":
-            rule, fix = (
-                "the bucket does not exist",
-                "Create it, or correct its name in the URL.",
-            )
-        elif code in _DENIED:
-            rule, fix = f"the server denied the access ({code})", _CREDENTIALS
-        elif "Credential" in kind or "Token" in kind or kind == "ProfileNotFound":
-            rule, fix = f"no usable credentials: {error}", _CREDENTIALS
-        elif isinstance(error, FileNotFoundError):
-            rule, fix = "does not exist", _MISSING
-        elif status := getattr(error, "status", None):
-            rule, fix = (
-                f"the server answered HTTP {status}",
-                "Open the URL in a browser.",
-            )
-        elif code is not None and not remote:
-            rule, fix = f"the server answered {code}: {error}", _NETWORK
-        elif remote or reason is None or isinstance(error, TimeoutError):
-            rule, fix = f"no answer from the server: {str(error) or kind}", _NETWORK
-        else:
-            rule = f"cannot be used: {reason}"
-            fix = "Correct the path or its permissions, or free some space."
-        rule = without_credentials(rule)
-        raise StorageUnreachable(without_credentials(str(path)), rule, fix) from error
+        rule, fix = _rule_and_fix(error, remote=remote)
+        raise StorageUnreachable(
+            without_credentials(str(path)), without_credentials(rule), fix
+        ) from error
+
+
+def _rule_and_fix(error: Exception, *, remote: bool) -> tuple[str, str]:
+    code = _s3_code(error)
+    if code in _ANSWERS:
+        return _ANSWERS[code]
+    kind = type(error).__name__
+    if re.search("Credential|Token|ProfileNotFound", kind):
+        return f"no usable credentials: {error}", _CREDENTIALS
+    if isinstance(error, FileNotFoundError):
+        return "does not exist", "Correct the path, or first run what writes it."
+    if status := getattr(error, "status", None):
+        return f"the server answered HTTP {status}", "Open the URL in a browser."
+    reason = getattr(error, "strerror", None)
+    if code is not None:
+        rule = f"the server answered {code}: {error}"
+    elif remote or reason is None or isinstance(error, TimeoutError):
+        rule = f"no answer from the server: {str(error) or kind}"
+    else:
+        fix = "Correct the path or its permissions, or free some space."
+        return f"cannot be used: {reason}", fix
+    return rule, _NETWORK
+
+
+def _s3_code(error: BaseException) -> str | None:
+    for source in (error, error.__cause__):
+        response = getattr(source, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code"))
+    return None
 
 
 def without_credentials(text: str) -> str:
@@ -219,39 +239,14 @@ def without_credentials(text: str) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """Apply `without_credentials` to every text inside a nested plain value."""
+    """Apply `without_credentials` to the texts inside a nested plain value."""
     if isinstance(value, str):
         return without_credentials(value)
     if isinstance(value, Mapping):
-        return {key: redacted(item) for key, item in value.items()}
+        return {key: redacted(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted(item) for item in value]
+        return [redacted(inner) for inner in value]
     return value
-
-
-def read_bytes(path: UPath) -> bytes:
-    """Return the content of a file; StorageUnreachable if it does not exist."""
-    with explained(path):
-        return _read(path)
-
-
-def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
-    """Return path → content for the files that exist; from a bucket many are read at
-    once.
-    """
-
-    def read(path: UPath) -> bytes | None:
-        return _unless_missing(path, _read, None)
-
-    wanted = list(paths)
-    if all(map(on_disk, wanted)):
-        contents = list(map(read, wanted))
-    else:
-        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            contents = list(pool.map(read, wanted))
-    return {
-        p: data for p, data in zip(wanted, contents, strict=True) if data is not None
-    }
 
 
 def patiently(
@@ -270,82 +265,57 @@ def patiently(
         time.sleep(0.5)
 
 
-def exists(path: UPath) -> bool:
-    """Whether a file exists; False for a folder."""
-    return _unless_missing(
-        path, lambda one: stat.S_ISREG(one.stat().st_mode), otherwise=False
-    )
-
-
-def list_names(folder: UPath) -> list[str]:
-    """Return the sorted names in a folder, without hidden ones; [] if there is no
-    folder.
-    """
-
-    def names(folder: UPath) -> list[str]:
-        if (place := on_disk(folder)) is not None:
-            return [child.name for child in place.iterdir()]
-        children = folder.fs.ls(folder.path, detail=False)
-        split = (child.rstrip("/").rpartition("/") for child in children)
-        # The listing of a file, and on some servers that of a folder, contains the path
-        # itself.
-        return [name for parent, _, name in split if parent == folder.path.rstrip("/")]
-
-    found: list[str] = _unless_missing(folder, names, otherwise=[])
-    return sorted(name for name in found if not name.startswith("."))
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """The size of a file, and when it was last written, in seconds since the epoch."""
-
-    size_bytes: int
-    modified: float
-
-
-def files_below(folder: UPath) -> dict[str, StoredFile]:
-    """Return relative path → file for all files below a folder, including hidden ones,
-    without links.
-    """
-
-    def found(folder: UPath) -> dict[str, StoredFile]:
-        if (place := on_disk(folder)) is not None:
-            paths = [
-                path
-                for path in place.rglob("*")
-                if path.is_file() and not path.is_symlink()
-            ]
-            stats = {path.relative_to(place).as_posix(): path.stat() for path in paths}
-            return {
-                path: StoredFile(one.st_size, one.st_mtime)
-                for path, one in stats.items()
-            }
-        start, files = (
-            len(folder.path.rstrip("/")) + 1,
-            folder.fs.find(folder.path, detail=True),
-        )
-        ages = {path: one.get("LastModified") for path, one in files.items()}
-        return {  # without a modification time, a file counts as new
-            path[start:]: StoredFile(
-                files[path]["size"], at.timestamp() if at else time.time()
-            )
-            for path, at in ages.items()
-        }
-
-    return _unless_missing(folder, found, otherwise={})
-
-
-def write_bytes(path: UPath, data: bytes) -> None:
-    """Create or replace a file atomically: readers see the old or the new content,
-    never a mixture.
+def _unless_missing(
+    path: UPath, act: Callable[[UPath], _Result], otherwise: _Result
+) -> _Result:
+    """Return `act(path)`, or `otherwise` without the file; a missing bucket is an
+    error.
     """
     with explained(path):
-        if (place := on_disk(path)) is None:
-            path.fs.pipe_file(path.path, data)
-            return
-        with _written_beside(place, data) as temporary:
-            temporary.replace(place)
-        _sync(place.parent)
+        try:
+            return act(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if _s3_code(error) == _MISSING_BUCKET:
+                raise
+            return otherwise
+
+
+# --- Reading and listing ---
+
+
+def read_bytes(path: UPath) -> bytes:
+    """Return the content of a file; StorageUnreachable if it does not exist."""
+    with explained(path):
+        return _read(path)
+
+
+def read_if_exists(path: UPath) -> bytes | None:
+    """Return the content of a file; None if it does not exist."""
+    return _unless_missing(path, _read, None)
+
+
+def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
+    """Return path → content for the files that exist; many are read at once."""
+    paths = list(paths)
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        contents = pool.map(read_if_exists, paths)
+        return {
+            path: content
+            for path, content in zip(paths, contents, strict=True)
+            if content is not None
+        }
+
+
+def _read(path: UPath) -> bytes:
+    return bytes(path.fs.cat_file(path.path))
+
+
+def open_file(path: UPath) -> BinaryIO:
+    """Open a file to read parts of it; in a bucket, each part is one request."""
+    with explained(path):
+        if (place := on_disk(path)) is not None:
+            return cast("BinaryIO", pa.OSFile(str(place)))
+        return cast("BinaryIO", path.fs.open(path.path, "rb", cache_type="none"))
 
 
 def fetched(path: UPath, folder: Path) -> Path:
@@ -356,6 +326,75 @@ def fetched(path: UPath, folder: Path) -> Path:
     with explained(path):
         path.fs.get_file(path.path, str(copy), **_parts(path))
     return copy
+
+
+def exists(path: UPath) -> bool:
+    """Whether a file exists; False for a folder."""
+
+    def is_file(path: UPath) -> bool:
+        return bool(path.fs.info(path.path)["type"] == "file")
+
+    return _unless_missing(path, is_file, otherwise=False)
+
+
+def list_names(folder: UPath) -> list[str]:
+    """Return the sorted names in a folder, without hidden ones; [] if there is none."""
+
+    def names(folder: UPath) -> list[str]:
+        parent = folder.path.rstrip("/")
+        children = folder.fs.ls(folder.path, detail=False)
+        split = (child.rstrip("/").rpartition("/") for child in children)
+        # The listing of a file, and on some servers that of a folder, contains the path
+        # itself.
+        return [name for child_of, _, name in split if child_of == parent]
+
+    visible: list[str] = _unless_missing(folder, names, otherwise=[])
+    return sorted(name for name in visible if not name.startswith("."))
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """The size of a file, and when it was last written, in seconds since the epoch."""
+
+    size_bytes: int
+    modified: float
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> "StoredFile":
+        """Describe a file by its fsspec info; it counts as new if that has no time."""
+        if "LastModified" in info:
+            return cls(info["size"], info["LastModified"].timestamp())
+        return cls(info["size"], info.get("mtime", time.time()))
+
+
+def files_below(folder: UPath) -> dict[str, StoredFile]:
+    """Return relative path → file for all files below a folder, including hidden ones,
+    without links.
+    """
+
+    def find(folder: UPath) -> dict[str, StoredFile]:
+        start = len(folder.path.rstrip("/")) + 1
+        return {
+            path[start:]: StoredFile.of(info)
+            for path, info in folder.fs.find(folder.path, detail=True).items()
+            if info["type"] == "file"
+        }
+
+    return _unless_missing(folder, find, otherwise={})
+
+
+# --- Writing and removing ---
+
+
+def write_bytes(path: UPath, data: bytes) -> None:
+    """Create or replace a file atomically: readers see the old or the new content."""
+    with explained(path):
+        if (place := on_disk(path)) is None:
+            path.fs.pipe_file(path.path, data, **_parts(path))
+            return
+        with _written_beside(place, data) as temporary:
+            temporary.replace(place)
+        _sync(place.parent)
 
 
 @contextmanager
@@ -392,37 +431,24 @@ def streamed(path: UPath) -> Iterator[Path]:
     """A local file to write in parts, moved to its path at the end; leftovers of killed
     writers are removed.
     """
-    mark = f".{re.sub(r'[^0-9A-Za-z]', '_', this_host())}-"
-    for left in (
-        [] if (parent := on_disk(path.parent)) is None else parent.glob(f"{mark}*.tmp")
-    ):
-        pid = left.name.split("-")[1]
+    prefix = f".{re.sub(r'[^0-9A-Za-z]', '_', this_host())}-"
+    parent = on_disk(path.parent)
+    leftovers = [] if parent is None else parent.glob(f"{prefix}*.tmp")
+    for folder in leftovers:
+        pid = folder.name.split("-")[1]
         if pid.isdigit() and Process(this_host(), int(pid)).is_gone:
-            shutil.rmtree(left, ignore_errors=True)
-    name = f"{mark}{os.getpid()}-{secrets.token_hex(4)}.tmp"
+            shutil.rmtree(folder, ignore_errors=True)
+    name = f"{prefix}{os.getpid()}-{secrets.token_hex(4)}.tmp"
     with unfinished(path.parent / name) as folder:
         yield folder / path.name
         put_file(folder / path.name, path)
-
-
-def open_file(path: UPath) -> BinaryIO:
-    """Open a file to read parts of it; in a bucket, each part is one request."""
-    with explained(path):
-        if (place := on_disk(path)) is not None:
-            return cast("BinaryIO", pa.OSFile(str(place)))
-        return cast("BinaryIO", path.fs.open(path.path, "rb", cache_type="none"))
 
 
 def remove(path: UPath) -> None:
     """Remove a file, or a folder with its content, if it exists."""
 
     def act(path: UPath) -> None:
-        if (place := on_disk(path)) is None:
-            path.fs.rm(path.path, recursive=True)
-        elif place.is_dir():
-            shutil.rmtree(place)
-        else:
-            place.unlink()
+        path.fs.rm(path.path, recursive=True)
 
     _unless_missing(path, act, otherwise=None)
 
@@ -436,53 +462,72 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
     """
     with explained(path):
         if (place := on_disk(path)) is not None:
-            # A hard link appears atomically and never replaces a file.
-            made = False
-            with _written_beside(place, data) as temporary, suppress(FileExistsError):
-                place.hardlink_to(temporary)
-                made = True
-            _sync(place.parent)
-            return made
+            return _link_exclusively(place, data)
         server = path.fs.s3.meta.endpoint_url if path.protocol in _S3 else path.protocol
         bucket = f"{server}/{path.drive}"
         if bucket not in _KEEPS_CONDITIONS:
-            # Tested with a hidden file in the same folder, as other places may be
-            # forbidden.
-            probe = path.parent / f".{secrets.token_hex(8)}.probe"
-            path.fs.pipe_file(probe.path, b"")
-            try:
-                _KEEPS_CONDITIONS[bucket] = not _create_in_bucket(probe, b"")
-            except OSError as error:
-                if error.errno != errno.ENOSYS:  # "not implemented" means no
-                    raise
-                _KEEPS_CONDITIONS[bucket] = False
-            path.fs.rm_file(probe.path)
+            _KEEPS_CONDITIONS[bucket] = _keeps_conditions(path.parent)
         if _KEEPS_CONDITIONS[bucket]:
-            return _create_in_bucket(path, data)
+            return _put_exclusively(path, data)
     raise StorageUnreachable(
         str(path),
-        "the server of this bucket has no conditional writes (If-None-Match), so two concurrent "
-        "runs could overwrite each other's files",
-        "Use a server that has them, such as AWS S3, MinIO or SeaweedFS, or a folder on a disk.",
+        rule="the server of this bucket has no conditional writes (If-None-Match), so "
+        "two concurrent runs could overwrite each other's files",
+        fix="Use a server that has them, such as AWS S3, MinIO or SeaweedFS, or a "
+        "folder on a disk.",
     )
 
 
-def _create_in_bucket(path: UPath, data: bytes) -> bool:
-    for attempt in range(8):
+# Bucket → whether its server honours If-None-Match, once known.
+_KEEPS_CONDITIONS: dict[str, bool] = {}
+
+
+def _keeps_conditions(folder: UPath) -> bool:
+    """Whether a second conditional PUT is refused: some servers silently overwrite.
+
+    Tested with a hidden file in the same folder, as other places may be forbidden.
+    """
+    probe = folder / f".{secrets.token_hex(8)}.probe"
+    probe.fs.pipe_file(probe.path, b"")
+    try:
+        return not _put_exclusively(probe, b"")
+    except OSError as error:
+        if error.errno != errno.ENOSYS:  # "not implemented" means no
+            raise
+        return False
+    finally:
+        probe.fs.rm_file(probe.path)
+
+
+def _put_exclusively(path: UPath, data: bytes) -> bool:
+    attempt = 1
+    while True:
         try:
             path.fs.pipe_file(path.path, data, mode="create")
         except FileExistsError:
             return False
         except OSError as error:
-            if _s3_code(error) == "PreconditionFailed":
+            code = _s3_code(error)
+            if code == "PreconditionFailed":
                 return False
             # AWS answers this when two conditional writes coincide, and asks to retry.
-            if _s3_code(error) != "ConditionalRequestConflict" or attempt == 7:
+            if code != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS:
                 raise
-            time.sleep(0.2 * (attempt + 1))
         else:
             return True
-    return False
+        time.sleep(0.2 * attempt)
+        attempt += 1
+
+
+def _link_exclusively(place: Path, data: bytes) -> bool:
+    """Create a file by a hard link, which appears atomically and never replaces one."""
+    with _written_beside(place, data) as temporary:
+        try:
+            place.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+    _sync(place.parent)
+    return True
 
 
 @contextmanager
@@ -507,36 +552,5 @@ def _sync(place: Path) -> None:
         os.close(opened)
 
 
-def _unless_missing(
-    path: UPath, act: Callable[[UPath], _Result], otherwise: _Result
-) -> _Result:
-    """Call `act` with a path; return `otherwise` if the file is missing. A missing
-    bucket is an error.
-    """
-    with explained(path):
-        try:
-            return act(path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if _s3_code(error) == "NoSuchBucket":
-                raise
-            return otherwise
-
-
-def _read(path: UPath) -> bytes:
-    if (place := on_disk(path)) is not None:
-        return place.read_bytes()
-    # A single GET: by default, s3fs would ask for the size first.
-    one_request = {"max_concurrency": 1} if path.protocol in _S3 else {}
-    return bytes(path.fs.cat_file(path.path, **one_request))
-
-
 def _parts(path: UPath) -> dict[str, int]:
     return _PARTS if path.protocol in _S3 else {}
-
-
-def _s3_code(error: BaseException) -> str | None:
-    for source in (error, error.__cause__):
-        response = getattr(source, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code"))
-    return None
