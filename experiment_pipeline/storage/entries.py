@@ -4,8 +4,8 @@ by later runs.
     <root>/<experiment>/<stage>/<fingerprint>/
         report.<digest>.html …       the files of one entry
         result.json                  written last; without it the entry does not exist
-    <root>/<experiment>/damaged/<stage>/<fingerprint>/<time>-…/      an entry in quarantine
-    <root>/<experiment>/shared/<digest>/                             an entry that fits of a search share
+    <root>/<experiment>/damaged/<stage>/<fingerprint>/<time>-…/      in quarantine
+    <root>/<experiment>/shared/<digest>/            what the fits of a search share
 
 `result.json` holds the entry's record, the digests of its files, and its own digest.
 Digests in file names keep concurrent writers apart: the first `result.json` decides
@@ -39,12 +39,12 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True)
 class Entry(Generic[_Record]):
-    """One stored entry: its record, and the contents and paths of the requested files
-    by name.
+    """One stored entry: its record, and contents and paths of the requested files by
+    name.
     """
 
     record: _Record
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes] = field(repr=False)
     paths: Mapping[str, UPath]
 
 
@@ -86,45 +86,46 @@ class Entries(Generic[_Record]):
     def get(
         self, fingerprint: str, names: Collection[str] | None = None
     ) -> Entry[_Record] | None:
-        """Return an entry or None, with these files (None: all); EntryCorrupt: one is
-        gone or changed.
+        """Return an entry with these files (None: all), or None if there is none.
+
+        EntryCorrupt: a file is gone or changed.
         """
-        if (manifest := self._manifest(fingerprint)) is None:
+        manifest = self._manifest(fingerprint)
+        if manifest is None:
             return None
-        wanted = {
+        paths = {
             name: self.folder(fingerprint) / file.name
             for name, file in manifest.files.items()
             if names is None or name in names
         }
-        contents = storage.read_many(wanted.values())
-        for name, path in wanted.items():
+        contents = storage.read_many(paths.values())
+        for name, path in paths.items():
             digest = sha256(contents[path]) if path in contents else None
             self._verify(path, digest, manifest.files[name])
-        files = {name: contents[path] for name, path in wanted.items()}
-        return Entry(manifest.result, files, wanted)
+        files = {name: contents[path] for name, path in paths.items()}
+        return Entry(manifest.result, files, paths)
 
     def read(
         self, fingerprints: Iterable[str], names: Collection[str] | None = None
     ) -> dict[str, Entry[_Record]]:
-        """Return fingerprint → entry, for those that exist; arguments and errors as for
-        `get`.
-        """
-        wanted = list(fingerprints)
+        """Return fingerprint → entry, for those that exist; otherwise as `get`."""
+        fingerprints = list(fingerprints)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(lambda one: self.get(one, names), wanted))
-        return {
-            one: entry
-            for one, entry in zip(wanted, found, strict=True)
-            if entry is not None
-        }
+            entries = pool.map(lambda print_: self.get(print_, names), fingerprints)
+            return {
+                fingerprint: entry
+                for fingerprint, entry in zip(fingerprints, entries, strict=True)
+                if entry is not None
+            }
 
     def require(
         self, fingerprint: str, names: Collection[str] | None = None
     ) -> Entry[_Record]:
         """Return an entry that must exist; EntryCorrupt also if it does not."""
-        if (found := self.get(fingerprint, names)) is None:
-            raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
-        return found
+        entry = self.get(fingerprint, names)
+        if entry is None:
+            raise self._gone(fingerprint)
+        return entry
 
     def has(self, fingerprint: str) -> bool:
         """Whether there is an entry, intact or not."""
@@ -132,24 +133,24 @@ class Entries(Generic[_Record]):
 
     @contextmanager
     def as_files(self, fingerprint: str) -> Iterator[Mapping[str, Path]]:
-        """Provide an entry's verified files by name, as paths on this machine's disk;
-        errors as for `require`.
+        """Provide an entry's verified files by name, as paths on this machine's disk.
 
         Files in a bucket are copied; the copies are removed afterwards (memory maps of
-        them stay valid).
+        them stay valid). Errors as for `require`.
         """
-        if (manifest := self._manifest(fingerprint)) is None:
-            raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
+        manifest = self._manifest(fingerprint)
+        if manifest is None:
+            raise self._gone(fingerprint)
         with TemporaryDirectory() as copies:
-            found = {}
+            local = {}
             for name, file in manifest.files.items():
                 path = self.folder(fingerprint) / file.name
                 digest = None
                 if storage.exists(path):
-                    found[name] = storage.fetched(path, Path(copies))
-                    digest = sha256_of(found[name])
+                    local[name] = storage.fetched(path, Path(copies))
+                    digest = sha256_of(local[name])
                 self._verify(path, digest, file)
-            yield found
+            yield local
 
     def intact(
         self, fingerprint: str, warn: Callable[[str], object]
@@ -160,20 +161,7 @@ class Entries(Generic[_Record]):
         try:
             return self.get(fingerprint)
         except EntryCorrupt as damage:
-            folder = self.folder(fingerprint)
-            time = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-            place = (
-                self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
-            )
-            found = storage.read_many(
-                folder / name for name in storage.list_names(folder)
-            )
-            for path, content in found.items():
-                storage.write_bytes(place / path.name, content)
-            self.discard(fingerprint)
-            warn(
-                f"{damage.culprit} {damage.rule}: the entry was moved to {place} and is made again"
-            )
+            warn(self._quarantine(fingerprint, damage))
             return None
 
     def quarantine_damaged(
@@ -183,33 +171,31 @@ class Entries(Generic[_Record]):
         `intact`.
         """
 
-        def damage(fingerprint: str) -> list[str]:
-            found = list[str]()
-            self.intact(fingerprint, found.append)
-            return found
+        def warnings(fingerprint: str) -> list[str]:
+            sentences: list[str] = []
+            self.intact(fingerprint, sentences.append)
+            return sentences
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for found in pool.map(damage, fingerprints):
-                for one in found:
-                    warn(one)
+            for sentences in pool.map(warnings, fingerprints):
+                for sentence in sentences:
+                    warn(sentence)
 
     def put(
         self, fingerprint: str, files: Mapping[str, bytes], record: _Record
     ) -> Entry[_Record]:
-        """Store an entry, and return that of the first writer; EntryCorrupt: it exists
-        and is damaged.
+        """Store an entry, and return that of the first writer.
+
+        EntryCorrupt: it exists and is damaged.
         """
-        if (existing := self.get(fingerprint)) is not None:
+        existing = self.get(fingerprint)
+        if existing is not None:
             return existing
-        stored = {
-            name: _EntryFile.of(name, sha256(content))
-            for name, content in files.items()
-        }
-        paths = {
-            name: self.folder(fingerprint) / file.name for name, file in stored.items()
-        }
-        for name, path in paths.items():
-            storage.write_bytes(path, files[name])
+        stored, paths = {}, {}
+        for name, content in files.items():
+            stored[name] = file = _EntryFile.of(name, sha256(content))
+            paths[name] = self.folder(fingerprint) / file.name
+            storage.write_bytes(paths[name], content)
         if self._commit(fingerprint, record, stored):
             return Entry(record, files, paths)
         return self.require(fingerprint)
@@ -218,10 +204,9 @@ class Entries(Generic[_Record]):
         """Store an entry without a record, of files too large for memory, which `write`
         writes to a folder.
         """
-        stored = dict[str, _EntryFile]()
-        with storage.unfinished(
-            self.folder(f"unfinished-{secrets.token_hex(4)}")
-        ) as folder:
+        stored = {}
+        name = f"unfinished-{secrets.token_hex(4)}"
+        with storage.unfinished(self.folder(name)) as folder:
             write(folder)
             for path in sorted(folder.iterdir()):
                 stored[path.name] = file = _EntryFile.of(path.name, sha256_of(path))
@@ -244,7 +229,8 @@ class Entries(Generic[_Record]):
 
     def _manifest(self, fingerprint: str) -> _EntryManifest[_Record] | None:
         path = self.folder(fingerprint) / RESULT
-        if (content := storage.read_many([path]).get(path)) is None:
+        content = storage.read_if_exists(path)
+        if content is None:
             return None
         damage = self._corrupt(
             path, "is damaged, or of another version of this package"
@@ -261,14 +247,38 @@ class Entries(Generic[_Record]):
         if digest != file.sha256:
             raise self._corrupt(path, "is not what was written")
 
+    def _quarantine(self, fingerprint: str, damage: EntryCorrupt) -> str:
+        """Move an entry away; return what happened in a sentence."""
+        folder = self.folder(fingerprint)
+        damaged = self.root / self.experiment / DAMAGED / self.stage / fingerprint
+        place = damaged / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        paths = [folder / name for name in storage.list_names(folder)]
+        for path, content in storage.read_many(paths).items():
+            storage.write_bytes(place / path.name, content)
+        self.discard(fingerprint)
+        return (
+            f"{damage.culprit} {damage.rule}: the entry was moved to {place} and is "
+            "made again"
+        )
+
+    def _gone(self, fingerprint: str) -> EntryCorrupt:
+        return self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
+
     def _corrupt(self, path: UPath, rule: str) -> EntryCorrupt:
-        fix = f"Materialize {self.stage}: this moves the damaged entry away and makes a new one."
-        return EntryCorrupt(str(path), rule, fix)
+        return EntryCorrupt(
+            str(path),
+            rule,
+            fix=f"Materialize {self.stage}: this moves the damaged entry away and makes "
+            "a new one.",
+        )
 
 
 def stage_entries(experiment: str, stage: str) -> Entries[None]:
     """Return the entries (without records) of a stage under the storage root."""
     return Entries(storage.storage_root(), experiment, stage, NoneType)
+
+
+# --- What the fits of a search share ---
 
 
 @dataclass(frozen=True)
@@ -319,7 +329,8 @@ class SharedFiles:
         if digest in self._checked:
             return False
         self._checked.add(digest)
-        if not (entries := self.folder.entries).has(digest):
+        entries = self.folder.entries
+        if not entries.has(digest):
             return True
         try:
             with entries.as_files(digest):
@@ -378,7 +389,7 @@ def self_contained_page(path: UPath) -> bytes:
     def embed(link: re.Match[str]) -> str:
         levels = len(link[1]) // len("../")
         place = path.parents[levels] / PAGE_FILES / link[2]
-        script = storage.read_many([place]).get(place)
+        script = storage.read_if_exists(place)
         return link[0] if script is None else f"<script>{script.decode()}</script>"
 
     return _LINKED_SCRIPT.sub(embed, storage.read_bytes(path).decode()).encode()

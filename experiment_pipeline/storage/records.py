@@ -4,8 +4,9 @@ A record is a frozen dataclass; its fields are the keys of a JSON object. A jour
 consists of small records, one file each, which are never changed, and larger files that
 they refer to:
 
-    <root>/<experiment>/<folder>/<time>-<marks>-<random>.json    one note each
-                        <folder>/<sha256>.<ending>               a file that notes refer to by digest
+    <root>/<experiment>/<folder>/
+        <time>-<marks>-<random>.json    one note each
+        <sha256>.<ending>               a file that notes refer to by digest
 
 A note is written without reading others, so concurrent runs lose none; the names sort
 by time.
@@ -50,9 +51,7 @@ def to_json(
 def from_json(
     kind: type[_Record], content: bytes | str, damage: ExperimentPipelineError
 ) -> _Record:
-    """Return the record that `to_json` wrote; raise `damage` if it does not match
-    `kind`.
-    """
+    """Return the record that `to_json` wrote; raise `damage` if it is not of `kind`."""
     try:
         return _adapter(kind).validate_json(content, extra="forbid")
     except ValidationError as error:
@@ -60,9 +59,7 @@ def from_json(
 
 
 def sealed(record: object) -> bytes:
-    """Return a record as JSON that includes its own digest, so that any change is
-    detected.
-    """
+    """Return a record as JSON with its own digest, so that any change is detected."""
     content = pydantic_core.to_jsonable_python(record, inf_nan_mode="null")
     return to_json({**content, "sha256": fingerprint_of(**content)})
 
@@ -72,18 +69,19 @@ def unsealed(
 ) -> _Record:
     """Return the record that `sealed` wrote; arguments as for `from_json`."""
     try:
-        values = json.loads(content)
-        if values.pop("sha256") != fingerprint_of(**values):
+        fields = json.loads(content)
+        if fields.pop("sha256") != fingerprint_of(**fields):
             raise damage
-        return _adapter(kind).validate_python(values, extra="forbid")
+        return _adapter(kind).validate_python(fields, extra="forbid")
     # It has no digest, is not an object, or is not JSON at all.
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damage from error
 
 
 def fingerprint_of(**parts: Any) -> str:
-    """Sha256 (hex) of named JSON values, the same on every machine; TypeError for other
-    values.
+    """Sha256 (hex) of named JSON values, the same on all machines.
+
+    TypeError for other values.
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return sha256(text.encode())
@@ -106,8 +104,8 @@ def now() -> str:
 
 
 def soon() -> datetime:
-    """Return the latest plausible time of a note; clocks of other machines may be ahead
-    by up to an hour.
+    """Return the latest plausible time of a note: other clocks may be ahead by an
+    hour.
     """
     return datetime.now(UTC) + timedelta(hours=1)
 
@@ -141,39 +139,39 @@ class Journal(Generic[_Note]):
     fix: str
 
     def append(self, note: _Note, *digests: str) -> None:
-        """Write a note; its file name has the time and the first digits of
-        the digests.
-        """
+        """Write a note; its file name has the time and the start of the digests."""
         at = datetime.fromisoformat(note.at).strftime(_IN_NAMES)
-        name = "-".join(
-            [at, *(digest[:12] for digest in digests), secrets.token_hex(4)]
-        )
+        marks = [digest[:12] for digest in digests]
+        name = "-".join([at, *marks, secrets.token_hex(4)])
         files.write_bytes(self.folder / f"{name}.json", to_json(note))
 
     def notes(self) -> dict[str, _Note | EntryCorrupt]:
-        """Return name → the note, or the error about it, the oldest first; those from
-        the future come before.
+        """Return name → the note, or the error about it, the oldest first.
+
+        Notes from the future come before all others.
         """
         last = soon().strftime(_IN_NAMES)
         names = sorted(
             files.list_names(self.folder), key=lambda name: (name < last, name)
         )
-        paths = {name: self.folder / name for name in names}
-        contents = files.read_many(paths.values())
-        notes: dict[str, _Note | EntryCorrupt] = {}
-        for name, path in paths.items():
-            damage = EntryCorrupt(str(path), self.rule, self.fix)
-            try:
-                notes[name] = from_json(self.kind, contents.get(path, b""), damage)
-            except EntryCorrupt:
-                notes[name] = damage
-        return notes
+        contents = files.read_many(self.folder / name for name in names)
+        return {name: self._note(self.folder / name, contents) for name in names}
+
+    def _note(
+        self, path: files.Location, contents: dict[files.Location, bytes]
+    ) -> _Note | EntryCorrupt:
+        damage = EntryCorrupt(str(path), self.rule, self.fix)
+        try:
+            return from_json(self.kind, contents.get(path, b""), damage)
+        except EntryCorrupt:
+            return damage
 
 
 @dataclass(frozen=True)
 class NamedByDigest:
-    """Files `<digest of the content>.<ending>`: equal content is kept once; errors as
-    in `Journal`.
+    """Files `<digest of the content>.<ending>`: equal content is kept once.
+
+    Errors as in `Journal`.
     """
 
     folder: files.Location
@@ -184,15 +182,17 @@ class NamedByDigest:
     def put(self, content: bytes) -> str:
         """Store content and return its digest; a damaged file is rewritten."""
         digest = sha256(content)
-        if files.read_many([self.path(digest)]).get(self.path(digest)) != content:
-            files.write_bytes(self.path(digest), content)
+        path = self.path(digest)
+        if files.read_if_exists(path) != content:
+            files.write_bytes(path, content)
         return digest
 
     def read(self, digest: str) -> bytes:
         """Return the content; EntryCorrupt if it is gone or was changed."""
-        content = files.read_many([self.path(digest)]).get(self.path(digest))
+        path = self.path(digest)
+        content = files.read_if_exists(path)
         if content is None or sha256(content) != digest:
-            raise EntryCorrupt(str(self.path(digest)), self.rule, self.fix)
+            raise EntryCorrupt(str(path), self.rule, self.fix)
         return content
 
     def path(self, digest: str) -> files.Location:
