@@ -12,13 +12,14 @@ import os
 import re
 import symtable
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.abc import InspectLoader
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -46,119 +47,82 @@ _NOT_OWN = re.compile(rf"$|{__name__.partition('.')[0]}(?!\.defs\.)(\.|$)")
 _MASKS = yaml.safe_load(
     (Path(__file__).parent / "masks.yaml").read_text(encoding="utf-8")
 )
+_BINARY = re.compile("(?m)^Binary files .* differ$|\N{REPLACEMENT CHARACTER}")
 _DIFF = (
-    *(
-        "--no-optional-locks",
-        "-c",
-        "core.quotePath=false",
-        "-c",
-        "diff.suppressBlankEmpty=false",
-    ),
-    *(
-        "-c",
-        f"core.bigFileThreshold={MOST_CHARACTERS}",
-        "diff",
-        "--unified=3",
-        "--no-renames",
-    ),
-    *("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all"),
-    *("--src-prefix=a/", "--dst-prefix=b/"),
+    "--no-optional-locks",
+    "-c",
+    "core.quotePath=false",
+    "-c",
+    "diff.suppressBlankEmpty=false",
+    "-c",
+    f"core.bigFileThreshold={MOST_CHARACTERS}",
+    "diff",
+    "--unified=3",
+    "--no-renames",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--ignore-submodules=all",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
 )
 
 
 @dataclass(frozen=True)
 class RunCode:
-    """The code of a run: the user's modules below `code/` and the patch of uncommitted
-    changes, as texts.
-    `packages`: installed distribution → version. `left_out`: a sentence on what was
-    left out or masked.
+    """The code of a run, as texts: the user's modules below `code/`, and the patch of
+    uncommitted changes.
     """
 
     provenance: CodeProvenance
-    files: Mapping[str, str]
-    packages: Mapping[str, str | None]
-    left_out: str
+    files: Mapping[str, str] = field(repr=False)
+    packages: Mapping[str, str | None]  # installed distribution → version
+    left_out: str  # a sentence on what was left out or masked
 
 
 def run_code(spec: ExperimentSpec, directory: Path) -> RunCode:
-    """Return the code that an experiment of a project's directory uses, as it is on
-    disk now.
-    """
-    named = [re.split(r"[:.](?=\w+$)", one) for one in spec.import_paths]
-    files, installed = _own_files([module for module, _ in named])
-    known, changes = provenance.code_provenance(directory), dict[str, str]()
-    left_out = dict[str, str]()
+    """Return the code that an experiment of a project's directory uses now."""
+    paths = [_module_and_name(path) for path in spec.import_paths]
+    files, installed = _own_files(module for module, _ in paths)
+    code = provenance.code_provenance(directory)
+    changes: dict[str, str] = {}
+    left_out: dict[str, str] = {}  # name → why
     try:
-        for (
-            place,
-            file,
-        ) in files.items():  # 1: it is not ignored; 128: not in a repository
-            if git(file.parent, "check-ignore", "--", file.name, accepted=(0, 1, 128)):
+        for place, file in files.items():
+            if _is_ignored(file):
                 left_out[place] = "ignored by git"
-        changes |= (
-            _changes(directory, files.values()) if known.commit and known.dirty else {}
-        )
+        if code.commit and code.dirty:
+            changes = _changes(directory, files.values())
     except GitFailed as error:
         left_out["uncommitted changes"] = f"git reports {error}"
     texts = {
-        one: files[one].read_text("utf-8", "replace") for one in files.keys() - left_out
-    }
-    texts |= {
         f"{CODE}{_MAIN}/{name}.py": source_in_main(name)
-        for of, name in named
-        if of == _MAIN
+        for module, name in paths
+        if module == _MAIN
     }
-    kept, patch = _kept(texts, left_out), "".join(_kept(changes, left_out).values())
-    packages = dict(provenance.environment((), installed).packages)
-    words = (
-        listed(f"{name}: {why}" for name, why in left_out.items()) if left_out else ""
+    for place in files.keys() - left_out:
+        texts[place] = files[place].read_text("utf-8", "replace")
+    masked = _without_secrets(texts, left_out)
+    if patch := "".join(_without_secrets(changes, left_out).values()):
+        masked[PATCH] = patch
+    reasons = [f"{name}: {why}" for name, why in left_out.items()]
+    return RunCode(
+        provenance=code,
+        files=masked,
+        packages=dict(provenance.environment((), installed).packages),
+        left_out=listed(reasons) if reasons else "",
     )
-    return RunCode(known, kept | ({PATCH: patch} if patch else {}), packages, words)
 
 
-def _kept(texts: Mapping[str, str], left_out: dict[str, str]) -> dict[str, str]:
-    """Return name → masked text; texts that must not or cannot be kept are added to
-    `left_out`.
-    """
-    kept, room = dict[str, str](), MOST_CHARACTERS
-    for name, text in sorted(texts.items(), key=lambda one: len(one[1])):
-        if re.search(_MASKS["files"], name, re.VERBOSE | re.IGNORECASE):
-            left_out[name] = "named like a file of secrets"
-        elif (
-            re.search("(?m)^Binary files .* differ$|\N{REPLACEMENT CHARACTER}", text)
-            or len(text) > room
-        ):
-            left_out[name] = "not text, or beyond 1 MB"
-        elif text:
-            kept[name], room = (
-                _masked(text, python=name.endswith(".py")),
-                room - len(text),
-            )
-            if kept[name] != text:
-                left_out[name] = "masked where it looks like a secret"
-        elif name.startswith(CODE + _MAIN):
-            left_out[name] = "its source is unknown"
-    return dict(sorted(kept.items()))
+def _module_and_name(path: str) -> tuple[str, str]:
+    module, name = re.split(r"[:.](?=\w+$)", path)
+    return module, name
 
 
-def _masked(text: str, *, python: bool) -> str:
-    """The text with `***` in place of everything that looks like a secret; line numbers
-    are kept.
-    """
-
-    def hidden(found: re.Match[str]) -> str:
-        first, *others = found["secret"].split("\n")
-        if re.fullmatch(_MASKS["template"], first, re.VERBOSE):
-            return found[0]
-        # In a diff, each line of a multi-line key keeps its marker (+, -).
-        stars = ["***", *(re.sub(r"^([+ -]?).*", r"\1***", one) for one in others)]
-        return found[0].removesuffix(found["secret"]) + "\n".join(stars)
-
-    for pattern in [*_MASKS["texts"], *([] if python else [_MASKS["unquoted"]])]:
-        text = re.sub(
-            pattern.replace("@key@", _MASKS["key"]), hidden, text, flags=re.VERBOSE
-        )
-    return text
+def _is_ignored(file: Path) -> bool:
+    # Exit code 1: it is not ignored; 128: it is not in a repository.
+    codes = (0, 1, 128)
+    return bool(git(file.parent, "check-ignore", "--", file.name, accepted=codes))
 
 
 def _changes(directory: Path, used: Iterable[Path]) -> dict[str, str]:
@@ -167,19 +131,67 @@ def _changes(directory: Path, used: Iterable[Path]) -> dict[str, str]:
     """
     top = Path(git(directory, "rev-parse", "--show-toplevel"))
     patches = [git(top, *_DIFF, "HEAD")]
-    if inside := [
-        str(file.relative_to(top)) for file in used if file.is_relative_to(top)
-    ]:
+    inside = [str(file.relative_to(top)) for file in used if file.is_relative_to(top)]
+    if inside:
         listing = ("ls-files", "--others", "--exclude-standard", "-z", "--", *inside)
-        new = git(top, "--literal-pathspecs", *listing).split("\0")[:-1]
-        compared = (*_DIFF, "--no-index", "--", os.devnull)
-        patches += [git(top, *compared, name, accepted=(0, 1)) for name in new]
-    found, patch = dict[str, str](), "".join(f"{one}\n" for one in patches if one)
-    for section in filter(None, re.split(r"(?m)^(?=diff --git )", patch)):
+        untracked = git(top, "--literal-pathspecs", *listing).split("\0")[:-1]
+        for name in untracked:
+            compared = ("--no-index", "--", os.devnull, name)
+            patches.append(git(top, *_DIFF, *compared, accepted=(0, 1)))
+    changes = {}
+    text = "".join(f"{patch}\n" for patch in patches if patch)
+    for section in filter(None, re.split(r"(?m)^(?=diff --git )", text)):
         header = section.partition("\n")[0].removeprefix("diff --git ")
         # The header has the path twice, with a/ and with b/.
-        found[header[: len(header) // 2].strip('"')[2:]] = section
-    return found
+        path = header[: len(header) // 2].strip('"')[2:]
+        changes[path] = section
+    return changes
+
+
+# --- Secrets ---
+
+
+def _without_secrets(
+    texts: Mapping[str, str], left_out: dict[str, str]
+) -> dict[str, str]:
+    """Return name → masked text; what is left out or masked is added to `left_out`."""
+    masked, characters = {}, 0
+    for name, text in sorted(texts.items(), key=lambda pair: len(pair[1])):
+        if re.search(_MASKS["files"], name, re.VERBOSE | re.IGNORECASE):
+            left_out[name] = "named like a file of secrets"
+        elif _BINARY.search(text) or characters + len(text) > MOST_CHARACTERS:
+            left_out[name] = "not text, or beyond 1 MB"
+        elif text:
+            characters += len(text)
+            masked[name] = _masked(text, python=name.endswith(".py"))
+            if masked[name] != text:
+                left_out[name] = "masked where it looks like a secret"
+        elif name.startswith(CODE + _MAIN):
+            left_out[name] = "its source is unknown"
+    return dict(sorted(masked.items()))
+
+
+def _masked(text: str, *, python: bool) -> str:
+    """The text with `***` in place of what looks like a secret; line numbers are kept."""
+
+    def hide(match: re.Match[str]) -> str:
+        first, *further = match["secret"].split("\n")
+        if re.fullmatch(_MASKS["template"], first, re.VERBOSE):
+            return match[0]
+        # In a diff, the lines of a multi-line key keep their markers (+, -).
+        stars = ["***", *(re.sub(r"^([+ -]?).*", r"\1***", line) for line in further)]
+        return match[0].removesuffix(match["secret"]) + "\n".join(stars)
+
+    patterns = list(_MASKS["texts"])
+    if not python:
+        patterns.append(_MASKS["unquoted"])
+    for pattern in patterns:
+        with_key = pattern.replace("@key@", _MASKS["key"])
+        text = re.sub(with_key, hide, text, flags=re.VERBOSE)
+    return text
+
+
+# --- Modules ---
 
 
 def _own_files(modules: Iterable[str]) -> tuple[dict[str, Path], set[str]]:
@@ -187,176 +199,241 @@ def _own_files(modules: Iterable[str]) -> tuple[dict[str, Path], set[str]]:
     import from the same folder of `sys.path`; and the top-level packages of installed
     modules.
     """
-    own, installed, library = dict[str, Path](), set[str](), Path(os.__file__).parent
+    files: dict[str, Path] = {}
+    installed: set[str] = set()
     for module in modules:
-        with suppress(
-            ImportError, ValueError, SyntaxError
-        ):  # the run will report it; or __main__
-            found, waiting = find_spec(module), list[str]()
-            file = Path((found and found.origin) or "")
-            if {"site-packages", "dist-packages"} & {
-                *file.parts
-            } or library in file.parents:
+        # A module that cannot be imported, which the run reports; or __main__.
+        with suppress(ImportError, ValueError, SyntaxError):
+            spec = find_spec(module)
+            file = Path((spec and spec.origin) or "")
+            if _is_installed(file):
                 installed.add(module.partition(".")[0])
             elif file.suffix == ".py":
-                waiting.append(module)
-            folder = Path(
-                *file.parts[: -1 - module.count(".") - (file.name == "__init__.py")]
-            )
-            for name in waiting:
-                for ending in (".py", "/__init__.py"):
-                    place = name.replace(".", "/") + ending
-                    file, key = (folder / place).resolve(), CODE + place
-                    if key not in own and not _NOT_OWN.match(name) and file.is_file():
-                        own[key] = file
-                        waiting += _imported(name, file)
-    return own, installed - {"sklearn"}  # scikit-learn's version is always recorded
+                depth = module.count(".") + (file.name == "__init__.py")
+                _add_with_imports(files, module, file.parents[depth])
+    return files, installed - {"sklearn"}  # scikit-learn's version is always recorded
 
 
-def _imported(module: str, file: Path) -> list[str]:
+def _is_installed(file: Path) -> bool:
+    standard_library = Path(os.__file__).parent
+    site = {"site-packages", "dist-packages"}
+    return not site.isdisjoint(file.parts) or standard_library in file.parents
+
+
+def _add_with_imports(files: dict[str, Path], module: str, folder: Path) -> None:
+    """Add (name below `code/` → file) of a module, and those of a folder that it
+    imports.
+    """
+    waiting = [module]
+    for name in waiting:
+        if _NOT_OWN.match(name):
+            continue
+        for ending in (".py", "/__init__.py"):
+            place = name.replace(".", "/") + ending
+            file, key = (folder / place).resolve(), CODE + place
+            if file.is_file() and key not in files:
+                files[key] = file
+                waiting += _imported(name, file)
+
+
+def _imported(module: str, file: Path) -> Iterator[str]:
     """The parent package of a module, and its imports: modules, and names that may be
     modules.
     """
     parent = module.rpartition(".")[0]
-    package, found = module if file.name == "__init__.py" else parent, [parent]
+    package = module if file.name == "__init__.py" else parent
+    yield parent
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            for alias in node.names:
+                yield alias.name
         elif isinstance(node, ast.ImportFrom):
             base = resolve_name("." * node.level + (node.module or ""), package)
-            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return found
+            yield base
+            for alias in node.names:
+                yield f"{base}.{alias.name}"
+
+
+# --- Functions and classes of a notebook ---
 
 
 def source_in_main(name: str) -> str:
     """Return the source of a function or class defined in a notebook or script; "" if
     unknown.
     """
-    kind = getattr(sys.modules[_MAIN], name, None)
-    members = (kind, *getattr(kind, "__dict__", {}).values())
-    own = [inspect.unwrap(one) for one in members if inspect.isfunction(one)]
-    # Cells, which have no modification time, are searched backwards if no function
-    # names its file.
+    definition = getattr(sys.modules[_MAIN], name, None)
+    members = (definition, *getattr(definition, "__dict__", {}).values())
+    functions = [
+        inspect.unwrap(member) for member in members if inspect.isfunction(member)
+    ]
+    files = [function.__code__.co_filename for function in functions]
+    # Without a function that names its file, cells are searched, the latest first.
+    for file in files or reversed(_files_of_main()):
+        if source := _definition(name, file):
+            return source
+    with suppress(OSError):
+        return "\n".join(map(inspect.getsource, functions))
+    return ""
+
+
+def _files_of_main() -> list[str]:
+    """The script, and the cells: cached texts that have no modification time."""
     cells = [
         file
-        for file, entry in linecache.cache.items()
-        if len(entry) > 1 and entry[1] is None
+        for file, cached in linecache.cache.items()
+        if len(cached) > 1 and cached[1] is None
     ]
-    by_name = [getattr(sys.modules[_MAIN], "__file__", None) or "", *cells]
-    for file in [one.__code__.co_filename for one in own] or reversed(by_name):
-        with suppress(SyntaxError):
-            for node in ast.parse("".join(lines := linecache.getlines(file))).body:
-                if (
-                    isinstance(node, ast.ClassDef | ast.FunctionDef)
-                    and node.name == name
-                ):
-                    first = min(
-                        [node.lineno, *(one.lineno for one in node.decorator_list)]
-                    )
-                    return "".join(lines[first - 1 : node.end_lineno])
-    with suppress(OSError):
-        return "\n".join(map(inspect.getsource, own))
+    return [getattr(sys.modules[_MAIN], "__file__", None) or "", *cells]
+
+
+def _definition(name: str, file: str) -> str:
+    """The text of a function or class, with its decorators, in a file; "" if it is not
+    there.
+    """
+    lines = linecache.getlines(file)
+    with suppress(SyntaxError):
+        for node in ast.parse("".join(lines)).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+                decorators = [decorator.lineno for decorator in node.decorator_list]
+                first = min([node.lineno, *decorators])
+                return "".join(lines[first - 1 : node.end_lineno])
     return ""
 
 
 def _code_in_main(name: str) -> str:
     """Return the source of a notebook's function or class and of all it uses; "" if the
-    source is unknown. Constants are given by value, functions and classes by their
-    source or the module they come from.
+    source is unknown.
+
+    Constants are given by value, functions and classes by their source or the module
+    they come from.
     """
-    known, texts = vars(sys.modules[_MAIN]), {name: source_in_main(name)}
-    for text in (waiting := [*texts.values()]):
-        used = set[str]()
-        with suppress(SyntaxError):  # methods of a class that is in no cell
-            used = _globals(symtable.symtable(text, name, "exec"))
-        for other in sorted(used & known.keys() - texts.keys()):
-            value = known[other]
-            home = getattr(
-                value, "__name__" if inspect.ismodule(value) else "__module__", None
-            )
-            if not (
-                inspect.isclass(value)
-                or inspect.isroutine(value)
-                or inspect.ismodule(value)
-            ):
-                if hasattr(
-                    value, "get_params"
-                ):  # an estimator: its repr shortens long values
-                    value = [type(value).__name__, value.get_params()]
-                with suppress(ValueError):  # a table, which is ignored
-                    texts[other] = f"{other} = {written(value)}"
-            elif home == _MAIN:
-                waiting.append(texts.setdefault(other, source_in_main(other)))
-            elif home:
-                texts[other] = f"{other} = {value.__name__} of {_module_code(home)}"
+    texts = {name: source_in_main(name)}
+    waiting = [*texts.values()]
+    for text in waiting:
+        for used, value in _used_in_main(text):
+            if used in texts:
+                continue
+            if _is_code(value) and _home(value) == _MAIN:
+                texts[used] = source_in_main(used)
+                waiting.append(texts[used])
+            elif (code := _value_or_origin(value)) is not None:
+                texts[used] = f"{used} = {code}"
     return "\n".join(texts.values()) if texts[name] else ""
+
+
+def _is_code(value: object) -> bool:
+    return inspect.isclass(value) or inspect.isroutine(value)
+
+
+def _home(value: object) -> str | None:
+    return getattr(value, "__module__", None)
+
+
+def _value_or_origin(value: Any) -> str | None:
+    """A constant's value in words, or where a module, function or class comes from;
+    None: a table, which is ignored, or without an origin.
+    """
+    if inspect.ismodule(value):
+        return f"{value.__name__} of {_module_code(value.__name__)}"
+    if _is_code(value):
+        home = _home(value)
+        return f"{value.__name__} of {_module_code(home)}" if home else None
+    if hasattr(value, "get_params"):  # an estimator: its repr shortens long values
+        value = [type(value).__name__, value.get_params()]
+    with suppress(ValueError):
+        return written(value)
+    return None
 
 
 def module_of_main(names: Iterable[str]) -> str:
     """Return the text of a module with functions and classes of a notebook, and with
-    the imports, functions and classes that they use. Raises InvalidExperiment: they use
-    something else from the notebook.
+    the imports, functions and classes that they use.
+
+    InvalidExperiment: they use something else from the notebook.
     """
-    known, imports, texts = vars(sys.modules[_MAIN]), set[str](), dict[str, str]()
-
-    def add(name: str, user: str) -> None:
-        value = known[name]
-        home, called = (
-            getattr(value, "__module__", None),
-            getattr(value, "__name__", name),
-        )
-        if inspect.ismodule(value):
-            imports.add(
-                f"import {called}" if called == name else f"import {called} as {name}"
-            )
-        elif (
-            home == _MAIN
-            and (text := source_in_main(name).rstrip())
-            and not text[0].isspace()
-        ):
-            texts[name] = ""  # set first, as it may refer to itself
-            for other in _globals(symtable.symtable(text, name, "exec")):
-                if other in known and other not in texts and not other.startswith("__"):
-                    add(other, name)
-            texts[name] = texts.pop(name) or text
-        elif (
-            home != _MAIN
-            and getattr(sys.modules.get(home or ""), called, None) is value
-        ):
-            imports.add(
-                f"from {home} import {called}" + f" as {name}" * (called != name)
-            )
-        else:
-            rule = f"{user} uses {name} of the notebook, which is not an import, function or class"
-            raise InvalidExperiment(
-                name, rule, "Pass it as an argument, or write the module."
-            )
-
+    module = _ModuleOfMain()
     for name in names:
-        if name not in texts:
-            add(name, name)
-    head = "\n".join(['"""Written from a notebook."""', "", *sorted(imports)])
-    return "\n\n\n".join([head, *texts.values()]) + "\n"
+        module.add(name, vars(sys.modules[_MAIN])[name], user=name)
+    head = "\n".join(['"""Written from a notebook."""', "", *sorted(module.imports)])
+    return "\n\n\n".join([head, *module.texts.values()]) + "\n"
+
+
+@dataclass(frozen=True)
+class _ModuleOfMain:
+    imports: set[str] = field(default_factory=set)
+    texts: dict[str, str] = field(default_factory=dict)  # by name, after what they use
+
+    def add(self, name: str, value: object, user: str) -> None:
+        """Add what the notebook calls `name`, and all that it uses itself."""
+        if name in self.texts:
+            return
+        if statement := _import_statement(name, value):
+            self.imports.add(statement)
+            return
+        source = source_in_main(name).rstrip()
+        if _home(value) != _MAIN or not source or source[0].isspace():
+            raise InvalidExperiment(
+                name,
+                rule=f"{user} uses {name} of the notebook, which is not an import, "
+                "function or class",
+                fix="Pass it as an argument, or write the module.",
+            )
+        self.texts[name] = ""  # set first, as it may refer to itself
+        for used, used_value in _used_in_main(source):
+            if not used.startswith("__"):
+                self.add(used, used_value, user=name)
+        del self.texts[name]
+        self.texts[name] = source
+
+
+def _import_statement(name: str, value: object) -> str:
+    """The import that gives a notebook's name its value; "" if it has another origin."""
+    home = _home(value)
+    original = getattr(value, "__name__", name)
+    alias = "" if original == name else f" as {name}"
+    if inspect.ismodule(value):
+        return f"import {original}{alias}"
+    if home in {None, _MAIN}:
+        return ""
+    if getattr(sys.modules.get(home), original, None) is not value:
+        return ""
+    return f"from {home} import {original}{alias}"
+
+
+def _used_in_main(text: str) -> list[tuple[str, Any]]:
+    """Name and value of what a text uses of the notebook; [] for methods without their
+    class, whose text is indented.
+    """
+    values = vars(sys.modules[_MAIN])
+    with suppress(SyntaxError):
+        names = _globals(symtable.symtable(text, _MAIN, "exec"))
+        return [(name, values[name]) for name in sorted(names & values.keys())]
+    return []
 
 
 def _globals(scope: symtable.SymbolTable) -> set[str]:
     top = scope.get_type() == "module"
-    found = {
-        one.get_name()
-        for one in scope.get_symbols()
-        if one.is_referenced() and (top or one.is_global())
-    }
-    return found.union(*map(_globals, scope.get_children()))
+    names = set()
+    for symbol in scope.get_symbols():
+        if symbol.is_referenced() and (top or symbol.is_global()):
+            names.add(symbol.get_name())
+    return names.union(*map(_globals, scope.get_children()))
+
+
+# --- Digests of code, for fingerprints ---
 
 
 def own_code(path: str) -> dict[str, str | None]:
     """Return `_module_code` of an import path's module or, in a notebook, a digest of
-    the object's source and of all it uses. InvalidExperiment: its source is unknown.
+    the object's source and of all it uses.
+
+    InvalidExperiment: its source is unknown.
     """
-    module, name = re.split(r"[:.](?=\w+$)", path)
+    module, name = _module_and_name(path)
     if module != _MAIN:
         return _module_code(module)
-    if not (source := _code_in_main(name)):
+    source = _code_in_main(name)
+    if not source:
         raise InvalidExperiment(path, "its source is unknown", "Move it into a module.")
     return {SOURCE: sha256(source.encode())}
 
@@ -365,19 +442,19 @@ def _module_code(module: str) -> dict[str, str | None]:
     """Return a digest of the source of a module and of the user's modules that it
     imports, and the versions of the distributions it belongs to.
     """
-    texts = [file.read_bytes() for _, file in sorted(_own_files([module])[0].items())]
-    with suppress(
-        ImportError, ValueError
-    ):  # no such module: its use will raise an error
-        found = None if texts else find_spec(module)
-        if found and isinstance(found.loader, InspectLoader):
+    files, _ = _own_files([module])
+    texts = [file.read_bytes() for _, file in sorted(files.items())]
+    # No such module: its use will raise an error.
+    with suppress(ImportError, ValueError):
+        spec = None if texts else find_spec(module)
+        if spec and isinstance(spec.loader, InspectLoader):
             # None for a compiled module, which its package's version covers.
-            texts = [(found.loader.get_source(module) or "").encode()]
-    source = (
-        sha256(b"\0".join(texts)) if any(texts) else None
-    )  # not cached: modules are reloaded
-    names = sorted({*provenance.owners().get(module.partition(".")[0], ())})
-    return {SOURCE: source, **{name: metadata.version(name) for name in names}}
+            texts = [(spec.loader.get_source(module) or "").encode()]
+    # Not cached: modules are reloaded.
+    source = sha256(b"\0".join(texts)) if any(texts) else None
+    distributions = {*provenance.owners().get(module.partition(".")[0], ())}
+    versions = {name: metadata.version(name) for name in sorted(distributions)}
+    return {SOURCE: source, **versions}
 
 
 def source_digests(paths: Iterable[str]) -> dict[str, str | None]:
