@@ -25,7 +25,16 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.prediction.rows import Predicted, Signature
-from experiment_pipeline.reporting import charts, numbers
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.charts import (
+    SERIES,
+    Axis,
+    Bars,
+    Mark,
+    Plot,
+    chart,
+    plain,
+)
 from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.statistics.importance import sampled_shapley, tree_shap
@@ -108,24 +117,21 @@ class Explanation:
         texts = {
             k: "missing" if pd.isna(v) else value_as_text(v) for k, v in cells.items()
         }
-        names = [charts.plain(f"{name} = {texts[name]}") for name in row.index]
+        names = [plain(f"{name} = {texts[name]}") for name in row.index]
         bars = [
-            charts.item(
-                v,
-                k,
-                itemStyle={"color": charts.SERIES[v < 0]},
-                tip=f"{names[k]}: {v:.4g}",
-            )
-            for k, v in enumerate(row.tolist())
+            Mark(value, place, f"{name}: {value:.4g}", color=SERIES[value < 0])
+            for place, (name, value) in enumerate(zip(names, row, strict=True))
         ]
         start, end = numbers.score(whole[BASE]), numbers.score(whole.sum())
-        said = f"{self.scale}: {end} = base {start} + contributions ({self.method})."
-        axes = {
-            "xAxis": {"name": "contribution"},
-            "yAxis": charts.names_axis(names, inverse=True),
-        }
-        option = {**axes, "series": [{"type": "bar", "data": bars}]}
-        return Chart(f"Row {whole.name}", said, option, height=80 + 26 * len(bars))
+        plot = Plot(
+            Axis("contribution"), Axis(names=names, downwards=True), [Bars(bars)]
+        )
+        return chart(
+            f"Row {whole.name}",
+            f"{self.scale}: {end} = base {start} + contributions ({self.method}).",
+            plot,
+            height=80 + 26 * len(bars),
+        )
 
     def __repr__(self) -> str:
         what = f"{len(self.delivered):,} rows; contributions ({self.method}) to the {self.scale}"

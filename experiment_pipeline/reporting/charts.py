@@ -1,26 +1,199 @@
-"""Charts as options of ECharts: marks, curves, intervals and axes in the colours of the
-page.
+"""Charts as plain data: two axes, and series of a few shapes on them.
 
-The tooltip of an item is its `tip`, or the table row with the number `row`;
-`scripts/page.js` adds these, and styles axes and legends. Colours are variables of
-`templates/page.css`, so that charts follow dark mode and print.
+`chart` makes a block of a page of a `Plot`; `scripts/page.js` draws each shape with
+ECharts. Colours are variables of `templates/page.css`, so that charts follow dark mode
+and print. What has a number that is not finite is not drawn.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Literal
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.statistics.interval import Interval
 
-Option = dict[str, Any]
-INK, PAPER, MUTED, GOOD, BAD = (
-    f"var(--{it})" for it in ("ink", "paper", "muted", "good", "bad")
-)
+INK, MUTED, GOOD, BAD = "var(--ink)", "var(--muted)", "var(--good)", "var(--bad)"
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 SYMBOLS = ("circle", "rect", "diamond", "roundRect", "pin", "arrow")
 _LONGEST_NAME = 40
+_FEWEST_TICKS = 3  # of a logarithmic axis
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of numbers, or of names, whose places are 0, 1 and so on."""
+
+    title: str = ""
+    low: float | None = None  # None: where the data end
+    high: float | None = None
+    ticks: Sequence[float] = ()  # of a logarithmic axis
+    names: Sequence[str] = ()
+    downwards: bool = False  # the first name is at the top
+    rotated: bool = False  # the names are
+    jitter: int = 0  # pixels by which marks of the same place are moved apart
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point, bar or cell; on an axis of names, a coordinate is a name or its place.
+
+    Pointing at it shows its tip, or the cells of its row in the table of the page.
+    """
+
+    x: float | str
+    y: float | str
+    tip: str = ""
+    row: int | None = None
+    color: str = ""  # in place of the colour of its series
+    label: str = ""  # above it, or on a cell
+
+
+@dataclass(frozen=True)
+class Span:
+    """An interval across one axis, at a place on the other; `row` as of a mark."""
+
+    at: float
+    low: float
+    high: float
+    row: int | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A line of its own through points (x, y), for a row of the table."""
+
+    points: Sequence[tuple[float, float]]
+    row: int
+
+
+@dataclass(frozen=True)
+class Points:
+    """Marks; sizes are pixels, or width and height."""
+
+    marks: Sequence[Mark]
+    color: str
+    name: str = ""  # in the legend
+    symbol: str = "circle"
+    size: float | Sequence[float] = 8
+    filled: bool = True
+    opacity: float = 0.8
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through marks of `size` pixels; `step`: level up to the next mark."""
+
+    marks: Sequence[Mark]
+    color: str
+    name: str = ""
+    size: float = 6
+    step: bool = False
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Intervals of y at places on x if upright, else of x at places on y."""
+
+    spans: Sequence[Span]
+    color: str
+    upright: bool = True
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Lines of many rows of the table."""
+
+    traces: Sequence[Trace]
+    color: str
+    width: float
+    opacity: float
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars, each in its own colour."""
+
+    marks: Sequence[Mark]
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """Cells of two axes of names, each in its own colour."""
+
+    marks: Sequence[Mark]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A dashed line across the chart at a value of an axis."""
+
+    axis: Literal["x", "y"]
+    at: float
+    label: str = ""
+    color: str = MUTED
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """A dashed line where x and y are equal."""
+
+    low: float
+    high: float
+
+
+Series = Points | Line | Intervals | Traces | Bars | Heatmap | Level | Diagonal
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Axes and the series on them, in the order in which they are drawn."""
+
+    x: Axis
+    y: Axis
+    series: Sequence[Series]
+    legend: bool = False  # whether it names the series, where several have a name
+
+
+def chart(title: str, alt: str, plot: Plot, said: str = "", **layout: Any) -> Chart:
+    """Return the chart of a page; `layout`: its `size` and `height`."""
+    return Chart(title, alt, _as_json(plot), said, **layout)
+
+
+def log_axis(values: Sequence[float], title: str) -> Axis:
+    """Return a logarithmic axis around positive values, with at least three ticks."""
+    low, high = min(values) / 1.2, max(values) * 1.2
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for steps in ((1,), (1, 2, 5), range(1, 10), [1 + part / 10 for part in range(90)]):
+        ticks = [
+            float(f"{step * 10.0**power:.2g}") for power in powers for step in steps
+        ]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= _FEWEST_TICKS:
+            break
+    return Axis(title, low, high, ticks)
+
+
+def estimates(
+    title: str,
+    alt: str,
+    rows: Sequence[tuple[str, Interval, str]],
+    axis_title: str,
+    levels: Sequence[Level] = (),
+) -> Chart:
+    """Return a chart of rows (name, estimate with its interval, colour)."""
+    series: list[Series] = []
+    for place, (name, interval, color) in enumerate(rows):
+        tip = f"{name}: {numbers.interval(interval)}"
+        span = Span(place, interval.low, interval.high)
+        series.append(Intervals([span], color, upright=False))
+        series.append(Points([Mark(interval.estimate, place, tip)], color, size=9))
+    names = Axis(names=[plain(name) for name, *_ in rows], downwards=True)
+    plot = Plot(Axis(axis_title), names, [*series, *levels])
+    return chart(title, alt, plot, height=60 + 26 * len(rows))
 
 
 def plain(name: object, longest: int = _LONGEST_NAME) -> str:
@@ -28,146 +201,20 @@ def plain(name: object, longest: int = _LONGEST_NAME) -> str:
     return "".join(c if c.isprintable() else "?" for c in numbers.shown(name, longest))
 
 
-def digits(value: float) -> float:
-    """Return a number rounded to 6 significant digits, more than a chart shows."""
-    return float(f"{value:.6g}")
+def _as_json(part: Any) -> Any:
+    """Fields that are set; numbers with 6 digits, which are more than a chart shows."""
+    if is_dataclass(part):
+        fields = {k: _as_json(v) for k, v in vars(part).items() if v not in (None, "")}
+        return fields | (
+            {"shape": type(part).__name__} if isinstance(part, Series) else {}
+        )
+    if isinstance(part, float):
+        return float(f"{part:.6g}")
+    if isinstance(part, list | tuple | map):
+        return [_as_json(inner) for inner in part if _is_finite(inner)]
+    return part
 
 
-def item(*at: Any, **more: Any) -> Option:
-    """Return an item of a series at its coordinates, with `tip`, `row` or a style of
-    its own.
-    """
-    return {
-        "value": [digits(one) if isinstance(one, float) else one for one in at],
-        **more,
-    }
-
-
-def dots(
-    items: Iterable[Option], colour: str, *, filled: bool = True, **more: Any
-) -> Option:
-    """Return marks; `more`: other options of a scatter series."""
-    style = {
-        "color": colour if filled else PAPER,
-        "borderColor": colour,
-        "borderWidth": 1.5,
-    }
-    drawn = {"type": "scatter", "symbolSize": 8, "color": colour, "itemStyle": style}
-    return {**drawn, "data": list(items), **more}
-
-
-def curve(points: Iterable[Option], colour: str, name: str = "", **more: Any) -> Option:
-    """Return a line through points; `kind` of `more` is solid, dashed or dotted."""
-    style = {"type": more.pop("kind", "solid"), "width": 2}
-    drawn = {
-        "type": "line",
-        "name": name,
-        "color": colour,
-        "lineStyle": style,
-        "symbolSize": 6,
-    }
-    return {**drawn, "symbol": "circle", "data": list(points), **more}
-
-
-def bars(items: Iterable[Option], colour: str, *, upright: bool, **more: Any) -> Option:
-    """Return intervals: items at (place, low, high), the bounds on the vertical axis if
-    upright.
-    """
-    encode = {"x": [0], "y": [1, 2]} if upright else {"y": [0], "x": [1, 2]}
-    kind = {
-        "type": "custom",
-        "renderItem": "upright" if upright else "lying",
-        "encode": encode,
-    }
-    return {
-        **kind,
-        "itemStyle": {"color": colour},
-        "silent": True,
-        "data": list(items),
-        **more,
-    }
-
-
-def reference(start: Sequence[float], end: Sequence[float]) -> Option:
-    """Return a dashed reference line between two points."""
-    line = {"type": "dashed", "color": MUTED, "width": 1}
-    drawn = {"type": "line", "symbol": "none", "silent": True, "lineStyle": line}
-    return {**drawn, "data": [start, end]}
-
-
-def level(value: float | None, axis: str, label: str, colour: str = MUTED) -> Option:
-    """Return a dashed line across a chart at a value of `xAxis` or `yAxis`; None: no
-    line.
-    """
-    place = "insideEndTop" if axis == "yAxis" else "end"
-    line = {
-        "silent": True,
-        "symbol": "none",
-        "lineStyle": {"type": "dashed", "color": colour, "width": 1.5},
-        "label": {"formatter": label, "color": colour, "position": place},
-        "data": []
-        if value is None or not math.isfinite(value)
-        else [{axis: digits(value)}],
-    }
-    return {"type": "line", "data": [], "markLine": line}
-
-
-def log_axis(values: Sequence[float], **more: Any) -> Option:
-    """Return a logarithmic axis with ticks at powers of 10, or finer ones if fewer than
-    three would fit.
-    """
-    low, high = min(values) / 1.2, max(values) * 1.2
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1,), (1, 2, 5), range(1, 10), [1 + part / 10 for part in range(90)]):
-        ticks = [
-            float(f"{step * 10.0**power:.2g}") for power in powers for step in steps
-        ]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) > 2:
-            break
-    label = {"customValues": ticks}
-    return {
-        "type": "log",
-        "min": digits(low),
-        "max": digits(high),
-        "axisLabel": label,
-        **more,
-    }
-
-
-def names_axis(names: Sequence[str], **more: Any) -> Option:
-    """Return a category axis of names."""
-    return {"type": "category", "data": list(names), **more}
-
-
-def estimates(
-    title: str,
-    alt: str,
-    rows: Sequence[tuple[str, Interval, str]],
-    axis: str,
-    reference: float | None = None,
-) -> Chart:
-    """Return a chart of rows (name, estimate with its interval, colour); non-finite
-    values are not drawn.
-
-    Names may be any text; `axis`: the title of the numbers' axis; `reference`: a value
-    to compare with.
-    """
-    marks, lines = [], []
-    for place, (name, one, colour) in enumerate(rows):
-        style = {"itemStyle": {"color": colour}}
-        if math.isfinite(one.low) and math.isfinite(one.high) and one.low < one.high:
-            lines.append(item(place, one.low, one.high, **style))
-        if math.isfinite(one.estimate):
-            tip = f"{name}: {numbers.interval(one)}"
-            marks.append(item(one.estimate, place, tip=tip, **style))
-    option = {
-        "xAxis": {"name": axis},
-        "yAxis": names_axis([plain(name) for name, *_ in rows], inverse=True),
-        "series": [
-            bars(lines, MUTED, upright=False),
-            {"type": "scatter", "symbolSize": 9, "data": marks},
-            level(reference, "xAxis", ""),
-        ],
-    }
-    return Chart(title, alt, option, height=60 + 26 * len(rows))
+def _is_finite(part: Any) -> bool:
+    fields = vars(part).values() if is_dataclass(part) else [part]
+    return all(math.isfinite(field) for field in fields if isinstance(field, float))

@@ -100,13 +100,13 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A chart that the page draws with ECharts; Markdown and pages without scripts show
+    """A chart that the page draws; Markdown and pages without scripts show
     its `alt`.
     """
 
     title: str
     alt: str  # what it shows, in a sentence with the key number
-    option: Mapping[str, Any]  # of ECharts, JSON values only (`charts.py`)
+    option: Mapping[str, Any]  # what is drawn, JSON values only (`charts.py`)
     said: str = ""  # how to read it
     size: Literal["small", "half"] = (
         "half"  # of a page's width: a quarter or a half of it

@@ -310,7 +310,7 @@ def test_an_explanation_is_shown_in_a_notebook() -> None:
         "30 rows; contributions (TreeSHAP) to the log odds of late = no\n"
     )
     assert "(TreeSHAP) to the log odds of late = no" in table
-    bars = [one["value"][0] for one in chart.option["series"][0]["data"]]
+    bars = [bar["x"] for bar in chart.option["series"][0]["marks"]]
     assert sum(bars) == pytest.approx(found.contributions.iloc[2, :-1].sum(), abs=1e-4)
     assert repr(chart) == f"{chart.title}: {chart.alt}"
     assert chart._repr_html_().startswith('<iframe sandbox="allow-scripts"')

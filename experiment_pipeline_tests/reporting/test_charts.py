@@ -1,6 +1,4 @@
-"""Options of charts: numbers that JSON can hold, colours of the page, pictures that
-leave nothing open.
-"""
+"""Charts: numbers that JSON can hold, round ticks, names on one line."""
 
 import json
 import math
@@ -10,8 +8,15 @@ import pytest
 from experiment_pipeline.reporting.charts import (
     MUTED,
     SERIES,
+    Axis,
+    Intervals,
+    Level,
+    Mark,
+    Plot,
+    Points,
+    Span,
+    chart,
     estimates,
-    level,
     log_axis,
     plain,
 )
@@ -22,16 +27,29 @@ NAME = "<b>&amp;$x^$ `|` 漢 \x00"
 
 def test_what_is_not_finite_is_not_drawn() -> None:
     """JSON has no nan, and a browser reads none."""
+    points = Points([Mark(math.nan, 1), Mark("a name", 0.5)], MUTED)
+    intervals = Intervals([Span(0, 0.1, math.inf), Span(1, 0.1, 0.2)], MUTED)
+    plot = Plot(Axis(), Axis(), [points, intervals, Level("y", math.nan)])
+    option = chart("", "", plot).option
+    json.dumps(option, allow_nan=False)
+    drawn_points, drawn_intervals = option["series"]
+    assert drawn_points["marks"] == [{"x": "a name", "y": 0.5}]
+    assert drawn_intervals["spans"] == [{"at": 1, "low": 0.1, "high": 0.2}]
+
+
+def test_estimates_are_marks_with_intervals_beside_their_names() -> None:
+    """Pointing at one shows its name, whatever characters it has, and its numbers."""
     undefined = Interval(math.nan, math.nan, math.nan)
     rows = [(NAME, Interval(0.7, 0.6, 0.8), SERIES[0]), ("undefined", undefined, MUTED)]
-    option = estimates("", "", rows, "roc_auc $", 0.5).option
-    json.dumps(option, allow_nan=False)
-    intervals, marks, reference = option["series"]
-    assert [one["value"] for one in intervals["data"]] == [[0, 0.6, 0.8]]
-    assert [one["value"] for one in marks["data"]] == [[0.7, 0]]
-    assert marks["data"][0]["tip"] == f"{NAME}: 0.7000 (0.6000 to 0.8000)"
-    assert reference["markLine"]["data"] == [{"xAxis": 0.5}]
-    assert level(math.nan, "xAxis", "")["markLine"]["data"] == []
+    option = estimates("", "", rows, "roc_auc $").option
+    intervals, points, *without_numbers = option["series"]
+    assert intervals["spans"] == [{"at": 0, "low": 0.6, "high": 0.8}]
+    tip = f"{NAME}: 0.7000 (0.6000 to 0.8000)"
+    assert points["marks"] == [{"x": 0.7, "y": 0, "tip": tip}]
+    assert [series.get("spans", series.get("marks")) for series in without_numbers] == [
+        [],
+        [],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -43,13 +61,13 @@ def test_what_is_not_finite_is_not_drawn() -> None:
         ([0.05, 0.051], [0.042, *(0.043 + 0.001 * n for n in range(19))]),
     ],
 )
-def test_an_axis_by_ratios_has_round_ticks(
+def test_a_logarithmic_axis_has_round_ticks(
     values: list[float], ticks: list[float]
 ) -> None:
     """As few as tell the scale, at least three."""
-    axis = log_axis(values)
-    assert axis["axisLabel"]["customValues"] == pytest.approx(ticks)
-    assert axis["min"] < min(values) <= max(values) < axis["max"]
+    axis = log_axis(values, "")
+    assert axis.ticks == pytest.approx(ticks)
+    assert axis.low < min(values) <= max(values) < axis.high
 
 
 def test_names_are_one_line_and_not_too_long() -> None:

@@ -1,7 +1,7 @@
-/* The charts of a page, drawn with ECharts from the options beside them, and its table of
-   configurations, which can be sorted and filtered.
+/* The charts of a page, drawn with ECharts from the data beside them (`charts.py`), and its table
+   of configurations, which can be sorted and filtered.
 
-   An item of a chart may have a `tip`, the text that is shown when it is pointed at, or a `row`, the
+   A mark of a chart may have a `tip`, the text that is shown when it is pointed at, or a `row`, the
    number of a row of the table. Pointing at such an item shows the cells of its row, a click marks
    the row and its items in every chart, and items of rows that a filter excludes are pale. Nothing
    is computed here. Texts from the data become text nodes, never HTML. Without the library, as in
@@ -13,7 +13,6 @@
   const short = (value) => String(Number(Number(value).toPrecision(4)));
   const isRound = (value) => value === undefined || short(value).length < 4;
   const counted = (number) => number.toLocaleString("en");
-  const list = (one) => (one === undefined ? [] : [one].flat());
 
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
@@ -31,36 +30,114 @@
   let charts = [];
   let showRows = () => {};
 
-  /* ---- options: what all charts have in common ---- */
+  /* ---- from shapes to options of ECharts ---- */
 
   // Lines may run behind a label.
   const text = { color: MUTED, fontSize: 12, textBorderColor: PAPER, textBorderWidth: 3 };
-  const renderers = {
-    /* An interval [at, low, high] with its bounds on the axis across. */
-    upright: (_, api) => bar(api, [api.value(0), api.value(1)], [api.value(0), api.value(2)]),
-    lying: (_, api) => bar(api, [api.value(1), api.value(0)], [api.value(2), api.value(0)]),
-  };
+  const dashed = (color, width) => ({ type: "dashed", color, width });
 
-  function bar(api, from, to) {
-    const [[x1, y1], [x2, y2]] = [api.coord(from), api.coord(to)];
+  const item = ({ x, y, tip, row, color, label }) => ({
+    value: [x, y],
+    tip,
+    row,
+    itemStyle: color ? { color } : {},
+    label: label ? { show: true, formatter: label, color: INK } : {},
+  });
+
+  function segment(api, from, to) {
+    const [x1, y1] = api.coord(from);
+    const [x2, y2] = api.coord(to);
     const { fill, opacity } = api.style();
     return { type: "line", shape: { x1, y1, x2, y2 }, style: { stroke: fill, lineWidth: 2, opacity } };
   }
 
-  function axis(one, across) {
-    const ofNames = one.type === "category";
-    const ends = one.type === "log"; // ticks of its own, all of them round
-    const label = ofNames ? { width: across ? 90 : 150, overflow: "truncate" } : { formatter: short, showMinLabel: ends || isRound(one.min), showMaxLabel: ends || isRound(one.max) };
+  const shapes = {
+    Points: ({ marks, color, name, symbol, size, filled, opacity }) => ({
+      type: "scatter",
+      name,
+      color,
+      symbol,
+      symbolSize: size,
+      itemStyle: { color: filled ? color : PAPER, borderColor: color, borderWidth: 1.5, opacity },
+      label: { position: "top" },
+      data: marks.map(item),
+    }),
+    Line: ({ marks, color, name, size, step }) => ({
+      type: "line",
+      name,
+      color,
+      symbol: "circle",
+      symbolSize: size,
+      step: step && "end",
+      lineStyle: { width: 2 },
+      data: marks.map(item),
+    }),
+    Intervals: ({ spans, color, upright, opacity }) => ({
+      type: "custom",
+      silent: true,
+      itemStyle: { color, opacity },
+      encode: upright ? { x: [0], y: [1, 2] } : { y: [0], x: [1, 2] },
+      renderItem: (_, api) => {
+        const [at, low, high] = [0, 1, 2].map((dimension) => api.value(dimension));
+        return upright ? segment(api, [at, low], [at, high]) : segment(api, [low, at], [high, at]);
+      },
+      data: spans.map(({ at, low, high, row }) => ({ value: [at, low, high], row })),
+    }),
+    Traces: ({ traces, color, width, opacity }) => ({
+      type: "lines",
+      coordinateSystem: "cartesian2d",
+      polyline: true,
+      lineStyle: { color, width, opacity },
+      data: traces.filter(({ points }) => points.length > 1).map(({ points, row }) => ({ coords: points, row })),
+    }),
+    Bars: ({ marks }) => ({ type: "bar", data: marks.map(item) }),
+    // A cell without a value is not drawn.
+    Heatmap: ({ marks }) => ({ type: "heatmap", data: marks.map((mark) => ({ ...item(mark), value: [mark.x, mark.y, 1] })) }),
+    Level: ({ axis, at, label, color }) => ({
+      type: "line",
+      data: [],
+      markLine: {
+        silent: true,
+        symbol: "none",
+        lineStyle: dashed(color, 1.5),
+        label: { formatter: label || "", color, position: axis === "x" ? "end" : "insideEndTop" },
+        data: [{ [`${axis}Axis`]: at }],
+      },
+    }),
+    Diagonal: ({ low, high }) => ({
+      type: "line",
+      symbol: "none",
+      silent: true,
+      lineStyle: dashed(MUTED, 1),
+      data: [[low, low], [high, high]],
+    }),
+  };
+
+  function axis({ title, low, high, ticks, names, downwards, rotated, jitter }, { across, allNames, small }) {
+    const byName = names.length > 0;
+    const log = ticks.length > 0; // all its ticks are round
+    const customValues = log ? ticks : undefined;
+    const ofNames = { data: names, axisLabel: { width: across ? 90 : 150, overflow: "truncate", rotate: rotated ? 60 : 0, interval: allNames ? 0 : "auto" } };
+    const ofNumbers = { axisLabel: { formatter: short, customValues, showMinLabel: log || isRound(low), showMaxLabel: log || isRound(high) } };
+    const { axisLabel, ...scale } = byName ? ofNames : ofNumbers;
     return {
-      type: "value",
+      type: byName ? "category" : log ? "log" : "value",
       scale: true,
+      min: low,
+      max: high,
+      inverse: downwards,
+      jitter,
+      jitterOverlap: true,
+      splitNumber: small && !across ? 4 : 5,
+      name: title,
+      nameLocation: across ? "middle" : downwards ? "start" : "end",
+      nameGap: rotated ? 84 : across ? 28 : 15,
       nameTextStyle: { ...text, align: across ? "center" : "left" },
-      ...(across ? { nameLocation: "middle", nameGap: 28 } : {}),
       axisLine: { show: true, onZero: false, lineStyle: { color: MUTED } },
-      axisTick: { show: !ofNames, lineStyle: { color: MUTED }, customValues: one.axisLabel?.customValues },
-      splitLine: { show: !across && !ofNames, lineStyle: { color: LINE } },
-      ...one,
-      axisLabel: { ...text, hideOverlap: true, ...label, ...one.axisLabel },
+      axisTick: { show: !byName, lineStyle: { color: MUTED }, customValues },
+      splitLine: { show: !across && !byName, lineStyle: { color: LINE } },
+      axisLabel: { ...text, hideOverlap: !allNames, ...axisLabel },
+      ...scale,
     };
   }
 
@@ -74,34 +151,28 @@
     return make("div", { class: "hint" }, make("b", {}, lines[row].cells[1].textContent), cells);
   }
 
-  function complete(option, width) {
+  function hint({ data }) {
+    if (data?.row !== undefined && lines[data.row]) return cellsOf(data.row);
+    return data?.tip ? make("div", { class: "hint" }, data.tip) : "";
+  }
+
+  function complete({ x, y, series, legend }, { width, small }) {
+    const distinct = [...new Set(series.map(({ name }) => name).filter(Boolean))];
+    const named = legend && distinct.length > 1;
     // A legend of long names takes several lines.
-    const distinct = new Set(option.series.map((one) => one.name).filter((name) => name));
-    const letters = [...distinct].reduce((sum, name) => sum + 8 * name.length + 40, 0);
-    const legend = option.legend ? 6 + 20 * Math.ceil(letters / width) : 0;
-    const top = legend + (list(option.yAxis).some((one) => one.name) ? 34 : 10);
+    const letters = distinct.reduce((sum, name) => sum + 8 * name.length + 40, 0);
+    const top = (named ? 6 + 20 * Math.ceil(letters / width) : 0) + (y.title ? 34 : 10);
+    const allNames = series.some(({ shape }) => shape === "Heatmap");
     const emphasis = { scale: 1.5, itemStyle: { color: "inherit", borderColor: "inherit" }, lineStyle: { color: "inherit" } };
     return {
       animation: false,
       textStyle: { fontFamily: "system-ui, sans-serif", color: INK },
-      tooltip: {
-        confine: true,
-        backgroundColor: PANEL,
-        borderColor: MUTED,
-        textStyle: { color: INK, fontSize: 13 },
-        formatter: ({ data }) =>
-          data?.row !== undefined && lines[data.row] ? cellsOf(data.row) : data?.tip ? make("div", { class: "hint" }, data.tip) : "",
-      },
-      ...option,
-      ...(option.legend ? { legend: { top: 0, left: 0, itemWidth: 18, textStyle: { color: INK }, inactiveColor: MUTED, ...option.legend } } : {}),
-      ...(option.xAxis
-        ? {
-            grid: { left: 10, right: 18, top, bottom: list(option.xAxis).some((one) => one.name) ? 32 : 10, containLabel: true },
-            xAxis: list(option.xAxis).map((one) => axis(one, true)),
-            yAxis: list(option.yAxis).map((one) => axis(one, false)),
-          }
-        : {}),
-      series: option.series.map((one) => ({ clip: true, emphasis, ...one, ...(one.renderItem ? { renderItem: renderers[one.renderItem] } : {}) })),
+      tooltip: { confine: true, backgroundColor: PANEL, borderColor: MUTED, textStyle: { color: INK, fontSize: 13 }, formatter: hint },
+      legend: named ? { top: 0, left: 0, itemWidth: 18, textStyle: { color: INK }, inactiveColor: MUTED } : undefined,
+      grid: { left: 10, right: 18, top, bottom: x.title ? 32 : 10, containLabel: true },
+      xAxis: axis(x, { across: true, allNames, small }),
+      yAxis: axis(y, { across: false, allNames, small }),
+      series: series.map(({ shape, ...drawn }) => ({ clip: true, emphasis, ...shapes[shape](drawn) })),
     };
   }
 
@@ -147,8 +218,9 @@
   }
   charts = drawable.map((figure) => {
     const canvas = figure.querySelector("[role=img]");
-    const option = JSON.parse(figure.querySelector("script").textContent);
-    return { canvas, option: complete(option, canvas.clientWidth || 500) };
+    const plot = JSON.parse(figure.querySelector("script").textContent);
+    const small = figure.classList.contains("small");
+    return { canvas, option: complete(plot, { width: canvas.clientWidth || 500, small }) };
   });
   // One after the other: the first is there before the last is drawn.
   let waiting = [];

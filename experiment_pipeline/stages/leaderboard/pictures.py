@@ -2,10 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import chain
 from typing import Any
 
 from experiment_pipeline.reporting import numbers
@@ -15,15 +15,19 @@ from experiment_pipeline.reporting.charts import (
     MUTED,
     SERIES,
     SYMBOLS,
-    Option,
-    bars,
-    curve,
-    digits,
-    dots,
-    item,
-    level,
+    Axis,
+    Intervals,
+    Level,
+    Line,
+    Mark,
+    Plot,
+    Points,
+    Series,
+    Span,
+    Trace,
+    Traces,
+    chart,
     log_axis,
-    names_axis,
 )
 from experiment_pipeline.reporting.document import Block, Chart, Paragraph
 from experiment_pipeline.reporting.numbers import evaluated
@@ -32,7 +36,6 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import is_number
 from experiment_pipeline.stages.search.conclusions import (
-    FAILED,
     STOPPED_EARLY,
     TRAINED,
     SearchResults,
@@ -42,13 +45,14 @@ from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
 )
-from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.table.table import plain_rows
 
-Row = Mapping[Any, Any]
+Row = Mapping[str, Any]
 # Rows of a page: a thousand take 1 MB.
 MOST_ROWS = 1_000
 NOT_SET = "not set"
+_LEAST_CPU_SECONDS = 0.001  # of a fit on the logarithmic axis of costs
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,8 @@ class SearchAxis:
 
     name: str  # of the hyperparameter
     log: bool  # whether its values are positive and differ by a factor of ten
-    kinds: tuple[
-        str, ...
-    ]  # the values as names, numbers first; empty where all are numbers
+    # the values as names, numbers first; empty where all are numbers
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +70,19 @@ class SearchShown:
     """A finished search as people see it."""
 
     board: Leaderboard  # its ranking; the first MOST_ROWS rows are shown
-    declared: Mapping[
-        str, Configuration
-    ]  # of every row: those of the YAML, and the ensemble
+    # of every row: those of the YAML, and the ensemble
+    declared: Mapping[str, Configuration]
     paths: Mapping[str, tuple[Step, ...]]  # as of `SearchResults`
 
     @classmethod
     def of(
-        cls, board: Leaderboard, found: SearchResults, spec: ExperimentSpec
+        cls, board: Leaderboard, results: SearchResults, spec: ExperimentSpec
     ) -> "SearchShown":
         """Return what is shown of a search and the board that it led to."""
-        declared = {one.key: one for one in configurations(spec)}
-        return cls(board, board.with_ensemble(declared), found.paths)
+        declared = {
+            configuration.key: configuration for configuration in configurations(spec)
+        }
+        return cls(board, board.with_ensemble(declared), results.paths)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -87,229 +91,196 @@ class SearchShown:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Key → row number, by which charts and table refer to the same
-        configuration.
-        """
+        """Key → row number, by which charts and table refer to a configuration."""
         return {row["key"]: number for number, row in enumerate(self.rows)}
 
     @cached_property
     def axes(self) -> dict[str, tuple[SearchAxis, ...]]:
-        """Algorithm → what varies among its configurations, in the order of
-        the rows.
-        """
-        found: dict[str, tuple[SearchAxis, ...]] = {}
-        for algorithm in dict.fromkeys(one.algorithm for one in self.declared.values()):
-            own = [
-                _given(one)
-                for one in self.declared.values()
-                if one.algorithm == algorithm
-            ]
-            axes = []
-            for name in dict.fromkeys(name for one in own for name in one):
-                present = [one[name] for one in own if name in one]
-                missing = [NOT_SET] if len(present) < len(own) else []
-                if len(set(map(numbers.setting, [*present, *missing]))) < 2:
-                    continue
-                order = sorted(
-                    present, key=lambda v: (not is_number(v), v if is_number(v) else 0)
-                )
-                kinds = tuple(dict.fromkeys(map(numbers.setting, [*order, *missing])))
-                if all(map(is_number, present)) and len(set(present)) > 1:
-                    kinds = ()
-                given = [value for value in present if is_number(value) and value > 0]
-                log = (
-                    not kinds
-                    and len(given) == len(present)
-                    and max(given) >= 10 * min(given)
-                )
-                axes.append(SearchAxis(name, log, kinds))
-            found[algorithm] = tuple(axes)
-        return found
+        """Algorithm → what varies among its configurations, in the order of the YAML."""
+        by_algorithm: dict[str, list[dict[str, Scalar]]] = {}
+        for configuration in self.declared.values():
+            settings = by_algorithm.setdefault(configuration.algorithm, [])
+            settings.append(_settings(configuration))
+        return {name: tuple(_axes(of)) for name, of in by_algorithm.items()}
 
     def settings(self, key: str) -> dict[str, Scalar]:
         """The settings of a configuration that vary within its algorithm."""
-        one = self.declared[key]
-        given, names = _given(one), [axis.name for axis in self.axes[one.algorithm]]
-        return {name: given[name] for name in names if name in given}
+        configuration = self.declared[key]
+        settings = _settings(configuration)
+        varied = [axis.name for axis in self.axes[configuration.algorithm]]
+        return {name: settings[name] for name in varied if name in settings}
 
     @cached_property
     def best(self) -> str:
-        """Key of the first ranked configuration; an ensemble ahead of it has no
-        hyperparameters.
-        """
+        """Key of the first ranked configuration that is not an ensemble."""
         ranked = (row["key"] for row in self.rows if row["rank"] is not None)
         return str(next(key for key in ranked if key != ENSEMBLE))
 
 
-def _given(one: Configuration) -> dict[str, Scalar]:
-    return {**one.hyperparameters, "features": one.features}
+def _settings(configuration: Configuration) -> dict[str, Scalar]:
+    return {**configuration.hyperparameters, "features": configuration.features}
+
+
+def _axes(settings: Sequence[Mapping[str, Scalar]]) -> Iterator[SearchAxis]:
+    """What varies among the settings of several configurations."""
+    for name in dict.fromkeys(chain.from_iterable(settings)):
+        values = [of_one.get(name, NOT_SET) for of_one in settings]
+        if len(set(map(numbers.setting, values))) == 1:
+            continue
+        present = [value for value in values if value != NOT_SET]
+        amounts = sorted(value for value in present if is_number(value))
+        if len(amounts) == len(present) and amounts[0] < amounts[-1]:
+            log = amounts[0] > 0 and amounts[-1] >= 10 * amounts[0]
+            yield SearchAxis(name, log, ())
+            continue
+        words = [value for value in present if not is_number(value)]
+        missing = [NOT_SET] if len(present) < len(values) else []
+        names = map(numbers.setting, [*amounts, *words, *missing])
+        yield SearchAxis(name, log=False, names=tuple(dict.fromkeys(names)))
 
 
 def score_charts(shown: SearchShown) -> Iterator[Chart]:
     """Yield score against cost, and the best score against CPU seconds spent."""
-    board, better = shown.board, metric_of(shown.board.metric).better_is
-    ranked = [row for row in shown.rows if _is_ranked(row)]
-    full = [row for row in ranked if competes(row["algorithm"])]
-    full = [row for row in full if row["fit_cpu_seconds"] is not None]
+    yield from _cost_chart(shown)
+    yield from _spending_chart(shown)
+
+
+def _cost_chart(shown: SearchShown) -> Iterator[Chart]:
+    board = shown.board
+    places = {}
+    spans = []
+    for row in filter(_is_ranked, shown.rows):
+        if row["fit_cpu_seconds"] is None or not competes(row["algorithm"]):
+            continue
+        cost = max(row["fit_cpu_seconds"], _LEAST_CPU_SECONDS)
+        places[row["key"]] = (cost, row["test_score"])
+        if row["low"] is not None:
+            number = shown.places[row["key"]]
+            spans.append(Span(cost, row["low"], row["high"], number))
+    if not places:
+        return
+    costs, scores = zip(*places.values(), strict=True)
+    bounds = [bound for span in spans for bound in (span.low, span.high)]
+    score_axis, outside = _score_axis(shown, scores, filter(math.isfinite, bounds))
+    ring = []
+    if board.chosen in places:
+        cost, score = places[board.chosen]
+        ring = [Mark(cost, score, label="chosen")]
+    baseline = f"baseline {numbers.score(board.baseline)}"
+    plot = Plot(
+        log_axis(costs, "CPU seconds of the fit"),
+        score_axis,
+        [
+            Intervals(spans, MUTED, opacity=0.5),
+            Points(ring, INK, size=18, filled=False),
+            *_marks(shown, places),
+            Level("y", board.baseline, baseline, BAD),
+        ],
+        legend=True,
+    )
+    ranked = numbers.counted(sum(map(_is_ranked, shown.rows)), "configuration")
     tied = numbers.counted(len(board.tie_group) - 1, "other")
-    if full:
-        known = [
-            r
-            for r in full
-            if r["low"] is not None and math.isfinite(r["high"] - r["low"])
-        ]
-        ends = [row[end] for row in known for end in ("low", "high")]
-        axis, outside = _score_axis(shown, [row["test_score"] for row in full], ends)
-        at = {
-            r["key"]: (max(r["fit_cpu_seconds"], 0.001), r["test_score"]) for r in full
-        }
-        spans = [
-            item(
-                at[row["key"]][0], row["low"], row["high"], row=shown.places[row["key"]]
-            )
-            for row in known
-        ]
-        pale = {"color": MUTED, "opacity": 0.5}
-        chosen = [item(*at[board.chosen])] if board.chosen in at else []
-        label = {"show": True, "formatter": "chosen", "color": INK, "position": "top"}
-        ring = {"color": "none", "borderColor": INK, "borderWidth": 2}
-        baseline = f"baseline {numbers.score(board.baseline)}"
-        yield Chart(
-            "Score against cost",
-            f"{board.metric} of {numbers.counted(len(ranked), 'configuration')} against CPU seconds "
-            f"of the fit: {board.chosen}, the chosen one, scores {numbers.interval(board.score)}; "
-            f"{tied} tied with the best; the {baseline}.",
-            {
-                "legend": {},
-                "xAxis": log_axis(
-                    [cost for cost, _ in at.values()], name="CPU seconds of the fit"
-                ),
-                "yAxis": axis,
-                "series": [
-                    {**bars(spans, MUTED, upright=True), "itemStyle": pale},
-                    *_marks(shown, at),
-                    dots(
-                        chosen,
-                        INK,
-                        symbolSize=18,
-                        silent=True,
-                        label=label,
-                        itemStyle=ring,
-                    ),
-                    level(board.baseline, "yAxis", baseline, BAD),
-                ],
-            },
-            f"{better.capitalize()} is better, further left is cheaper. Filled marks are statistically "
-            f"tied with the best by {evaluated(board.evaluation).by}. Vertical lines are 95 % intervals. {outside}",
-        )
-    yield from _spent(shown)
+    better_is = metric_of(board.metric).better_is.capitalize()
+    yield chart(
+        "Score against cost",
+        f"{board.metric} of {ranked} against CPU seconds of the fit: {board.chosen}, "
+        f"the chosen one, scores {numbers.interval(board.score)}; {tied} tied with "
+        f"the best; the {baseline}.",
+        plot,
+        f"{better_is} is better, further left is cheaper. Filled marks are "
+        f"statistically tied with the best by {evaluated(board.evaluation).by}. "
+        f"Vertical lines are 95 % intervals. {outside}",
+    )
 
 
-def _spent(shown: SearchShown) -> Iterator[Chart]:
+def _spending_chart(shown: SearchShown) -> Iterator[Chart]:
     """The best score on all train rows so far: in the order of the YAML, after all
     smaller rungs.
     """
-    small = sum(
-        s.fit_cpu_seconds for p in shown.paths.values() for s in p if s.fraction < 1
-    )
-    full = [
-        (key, shown.paths[key][-1])
-        for key, one in shown.declared.items()
-        if key in shown.paths and key in shown.places and competes(one.algorithm)
-    ]
-    full = [
-        (k, step)
-        for k, step in full
-        if step.fraction == 1 and math.isfinite(step.test_score)
-    ]
-    if len(full) < 2:
+    steps = list(chain.from_iterable(shown.paths.values()))
+    on_smaller_rungs = sum(step.fit_cpu_seconds for step in steps if step.fraction < 1)
+    spent = on_smaller_rungs
+    best = cost_of_best = math.nan
+    places = {}
+    line = []
+    for key, configuration in shown.declared.items():
+        last = shown.paths[key][-1] if key in shown.paths else None
+        if last is None or last.fraction < 1 or not math.isfinite(last.test_score):
+            continue
+        if key not in shown.places or not competes(configuration.algorithm):
+            continue
+        spent += last.fit_cpu_seconds
+        if better(shown.board.metric, last.test_score, best):
+            best = last.test_score
+            cost_of_best = spent
+        places[key] = (spent, last.test_score)
+        line.append(Mark(spent, best))
+    if len(places) < 2:
         return
-    costs = list(accumulate((step.fit_cpu_seconds for _, step in full), initial=small))[
-        1:
-    ]
-    better = max if metric_of(shown.board.metric).greater_is_better else min
-    best = list(accumulate((step.test_score for _, step in full), better))
-    at = {
-        key: (cost, step.test_score)
-        for (key, step), cost in zip(full, costs, strict=True)
-    }
-    axis, outside = _score_axis(shown, [score for _, score in at.values()])
-    label = {"formatter": "smaller rungs", "color": MUTED, "position": "insideTop"}
-    area: Option = {
-        "silent": True,
-        "itemStyle": {"color": "var(--panel)"},
-        "label": label,
-    }
-    area["data"] = [[{"xAxis": 0}, {"xAxis": digits(small)}]] if small else []
-    line = [item(cost, so_far) for cost, so_far in zip(costs, best, strict=True)]
-    yield Chart(
+    score_axis, outside = _score_axis(shown, [score for _, score in places.values()])
+    series = [Line(line, INK, size=0, step=True), *_marks(shown, places)]
+    if on_smaller_rungs:
+        series.append(Level("x", on_smaller_rungs, "smaller rungs"))
+    yield chart(
         "Best score against CPU seconds spent",
-        f"The best score, {numbers.score(best[-1])}, was reached after "
-        f"{numbers.measured(costs[best.index(best[-1])])} of {numbers.measured(costs[-1])} CPU seconds.",
-        {
-            "xAxis": {"name": "CPU seconds so far", "min": 0},
-            "yAxis": axis,
-            "series": [
-                curve(line, INK, step="end", symbol="none", silent=True, markArea=area),
-                *_marks(shown, at),
-            ],
-        },
-        "The line is the best score so far. Where it is flat, further fits did not improve it. Fits "
-        f"are in the order of the YAML, after the smaller rungs. {outside}",
+        f"The best score, {numbers.score(best)}, was reached after "
+        f"{numbers.measured(cost_of_best)} of {numbers.measured(spent)} CPU seconds.",
+        Plot(Axis("CPU seconds so far", 0), score_axis, series),
+        "The line is the best score so far. Where it is flat, further fits did not "
+        "improve it. Fits are in the order of the YAML, after the smaller rungs. "
+        f"{outside}",
     )
 
 
 def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]:
     """Yield a chart of the score against each hyperparameter of an algorithm."""
-    own = [
+    scored = [
         row for row in shown.rows if row["algorithm"] == algorithm and _has_score(row)
     ]
-    scored = [row for row in own if row["status"] != FAILED]
     if not shown.axes[algorithm] or not scored:
         return
-    ranked = [row["test_score"] for row in scored if _is_ranked(row)]
-    score_axis, outside = _score_axis(
-        shown, ranked or [row["test_score"] for row in scored]
-    )
+    ranked = [row for row in scored if _is_ranked(row)]
+    scores = [row["test_score"] for row in ranked or scored]
+    score_axis, outside = _score_axis(shown, scores)
     yield Paragraph(
-        f"Each hyperparameter against {shown.board.metric}: where the marks rise or fall, it matters; "
-        "a best score at an end of the axis means that the search should go further there. "
-        f"Triangles were stopped early. {outside}".strip()
+        f"Each hyperparameter against {shown.board.metric}: where the marks rise or "
+        "fall, it matters; a best score at an end of the axis means that the search "
+        f"should go further there. Triangles were stopped early. {outside}".strip()
     )
-    for axis in shown.axes[algorithm]:
-        given = {
-            row["key"]: shown.settings(row["key"]).get(axis.name, NOT_SET)
-            for row in scored
-        }
-        rows = [row for row in scored if axis.kinds or given[row["key"]] != NOT_SET]
-        if not rows:  # the budget ended before a configuration that sets it
-            continue
-        tried = [value for value in given.values() if is_number(value)]
-        text = f"The best configuration has {numbers.setting(given[scored[0]['key']])}"
-        if tried:
-            text += f"; tried were {numbers.setting(min(tried))} to {numbers.setting(max(tried))}"
-        if without := len(scored) - len(rows):
-            text += f"; {without:,} that do not set it have no mark"
-        place = {"name": axis.name}
-        if axis.kinds:
-            place |= names_axis(axis.kinds, jitter=16, jitterOverlap=True)
-        elif axis.log:
-            place |= log_axis(list(map(float, tried)))
-        written = numbers.setting if axis.kinds else lambda value: value
-        at = {
-            row["key"]: (written(given[row["key"]]), row["test_score"]) for row in rows
-        }
-        yield Chart(
-            axis.name,
-            f"Score against {axis.name}. {text}.",
-            {
-                "xAxis": place,
-                "yAxis": {**score_axis, "splitNumber": 4},
-                "series": _marks(shown, at),
-            },
-            size="small",
-            height=230,
-        )
+    for searched in shown.axes[algorithm]:
+        yield from _hyperparameter_chart(shown, searched, scored, score_axis)
+
+
+def _hyperparameter_chart(
+    shown: SearchShown, searched: SearchAxis, scored: Sequence[Row], score_axis: Axis
+) -> Iterator[Chart]:
+    """Nothing if the budget ended before a configuration that sets it."""
+    settings = [
+        shown.settings(row["key"]).get(searched.name, NOT_SET) for row in scored
+    ]
+    amounts = [value for value in settings if is_number(value)]
+    if not searched.names and not amounts:
+        return
+    alt = (
+        f"Score against {searched.name}. "
+        f"The best configuration has {numbers.setting(settings[0])}"
+    )
+    if amounts:
+        low, high = numbers.setting(min(amounts)), numbers.setting(max(amounts))
+        alt += f"; tried were {low} to {high}"
+    places: dict[str, tuple[float | str, float]] = {}
+    for row, value in zip(scored, settings, strict=True):
+        if searched.names:
+            places[row["key"]] = (numbers.setting(value), row["test_score"])
+        elif is_number(value):
+            places[row["key"]] = (value, row["test_score"])
+    if without := len(scored) - len(places):
+        alt += f"; {without:,} that do not set it have no mark"
+    axis = Axis(searched.name, names=searched.names, jitter=16)
+    if searched.log:
+        axis = log_axis(amounts, searched.name)
+    plot = Plot(axis, score_axis, _marks(shown, places))
+    yield chart(searched.name, f"{alt}.", plot, size="small", height=230)
 
 
 def rung_charts(shown: SearchShown) -> Iterator[Chart]:
@@ -317,117 +288,114 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
     entered = Counter(step.fraction for path in shown.paths.values() for step in path)
     if len(entered) < 2:
         return
-    shares = {f: "all rows" if f == 1 else numbers.share(f) for f in sorted(entered)}
-    places = {fraction: place for place, fraction in enumerate(shares)}
-    known = {
-        key: [
-            (places[s.fraction], s.test_score)
-            for s in path
-            if math.isfinite(s.test_score)
+    fractions = sorted(entered)
+    full, stopped, chosen = list[Trace](), list[Trace](), list[Trace]()
+    competing_scores: list[float] = []
+    for number, row in reversed([*enumerate(shown.rows)]):
+        points = [
+            (fractions.index(step.fraction), step.test_score)
+            for step in shown.paths.get(row["key"], ())
+            if math.isfinite(step.test_score)
         ]
-        for key, path in shown.paths.items()
-        if key in shown.places
-    }
-    pale = max(0.15, min(0.6, 40 / len(known)))  # the more lines, the paler
-    lines, ends = [], dict[bool, list[Option]]({True: [], False: []})
-    for row in reversed(shown.rows):
-        if not (path := known.get(row["key"])):
+        if not points:
             continue
-        full, number = row["status"] == TRAINED, shown.places[row["key"]]
-        colour = (
-            INK if row["key"] == shown.board.chosen else SERIES[0] if full else MUTED
-        )
-        style = {"color": colour, "width": 3 if colour == INK else 1.2}
-        style["opacity"] = 0.8 if full else pale
-        if len(path) > 1:
-            points = [[x, digits(y)] for x, y in path]
-            lines.append({"coords": points, "row": number, "lineStyle": style})
-        ends[full].append(item(*path[-1], row=number))
-    counts = ", ".join(f"{entered[f]:,} on {words}" for f, words in shares.items())
-    own = {
-        key: path
-        for key, path in known.items()
-        if competes(shown.declared[key].algorithm)
-    }
-    axis, outside = _score_axis(
-        shown, [y for path in (own or known).values() for _, y in path]
+        ended = full if row["status"] == TRAINED else stopped
+        ended.append(Trace(points, number))
+        if row["key"] == shown.board.chosen:
+            chosen.append(Trace(points, number))
+        if competes(row["algorithm"]):
+            competing_scores += [score for _, score in points]
+    score_axis, outside = _score_axis(shown, competing_scores)
+    shares = [numbers.share(fraction) for fraction in fractions[:-1]] + ["all rows"]
+    # The more lines, the paler.
+    pale = max(0.15, min(0.6, 40 / (len(full) + len(stopped))))
+    plot = Plot(
+        Axis("share of the train rows", names=shares),
+        score_axis,
+        [
+            Traces(stopped, MUTED, width=1.2, opacity=pale),
+            Traces(full, SERIES[0], width=1.2, opacity=0.8),
+            Traces(chosen, INK, width=3, opacity=0.8),
+            Points([*map(_end, full)], SERIES[0], size=6),
+            Points(
+                [*map(_end, stopped)], MUTED, symbol="triangle", size=7, filled=False
+            ),
+        ],
     )
-    drawn = {
-        "type": "lines",
-        "coordinateSystem": "cartesian2d",
-        "polyline": True,
-        "data": lines,
-    }
-    stopped = dots(ends[False], MUTED, filled=False, symbol="triangle", symbolSize=7)
-    yield Chart(
+    counts = [
+        f"{entered[fraction]:,} on {share}"
+        for fraction, share in zip(fractions, shares, strict=True)
+    ]
+    yield chart(
         "Scores at each rung of halving",
-        f"Test score at each share of the train rows: {counts}.",
-        {
-            "xAxis": names_axis(list(shares.values()), name="share of the train rows"),
-            "yAxis": axis,
-            "series": [drawn, dots(ends[True], SERIES[0], symbolSize=6), stopped],
-        },
-        "A line is a configuration, from few train rows to all. It ends with a triangle where halving "
-        "stopped it. Scores on fewer train rows are measured on fewer test rows too: compare only "
-        f"scores on the same share. Where lines still rise at the right end, more data may help. {outside}",
+        f"Test score at each share of the train rows: {', '.join(counts)}.",
+        plot,
+        "A line is a configuration, from few train rows to all. It ends with a "
+        "triangle where halving stopped it. Scores on fewer train rows are measured on "
+        "fewer test rows too: compare only scores on the same share. Where lines still "
+        f"rise at the right end, more data may help. {outside}",
     )
 
 
-def _marks(shown: SearchShown, at: Mapping[str, Sequence[Any]]) -> list[Option]:
-    """Return a mark per key, by algorithm, filled where tied; triangles where halving
-    stopped it.
+def _end(trace: Trace) -> Mark:
+    rung, score = trace.points[-1]
+    return Mark(rung, score, row=trace.row)
+
+
+def _marks(
+    shown: SearchShown, places: Mapping[str, tuple[float | str, float]]
+) -> list[Series]:
+    """Return a mark for each key at its (x, y).
+
+    By algorithm; filled where tied with the best; a triangle where stopped early.
     """
-    groups: dict[tuple[str, bool], list[Option]] = {}
-    for key, place in at.items():
+    algorithms = list(dict.fromkeys(row["algorithm"] for row in shown.rows))
+    groups: dict[tuple[str, bool], list[Mark]] = {}
+    for key, (x, y) in places.items():
         number = shown.places[key]
         row = shown.rows[number]
-        kind = (
-            row["algorithm"] if _is_ranked(row) else STOPPED_EARLY,
-            bool(row["in_tie_group"]),
-        )
-        groups.setdefault(kind, []).append(item(*place, row=number))
-    order, made = list(dict.fromkeys(row["algorithm"] for row in shown.rows)), []
-    for (name, tied), items in sorted(groups.items()):
-        colour, symbol, size = MUTED, "triangle", 6
-        if name in order:
-            number = order.index(name) % len(SERIES)
-            colour, symbol, size = SERIES[number], SYMBOLS[number], 10 if tied else 8
-        made.append(
-            dots(items, colour, filled=tied, name=name, symbol=symbol, symbolSize=size)
-        )
-    return made
+        name = row["algorithm"] if _is_ranked(row) else STOPPED_EARLY
+        group = groups.setdefault((name, row["in_tie_group"]), [])
+        group.append(Mark(x, y, row=number))
+    series: list[Series] = []
+    for name, tied in sorted(groups):
+        color, symbol, size = MUTED, "triangle", 6
+        if name in algorithms:
+            number = algorithms.index(name) % len(SERIES)
+            color = SERIES[number]
+            symbol = SYMBOLS[number]
+            size = 10 if tied else 8
+        series.append(Points(groups[name, tied], color, name, symbol, size, tied))
+    return series
 
 
 def _score_axis(
-    shown: SearchShown, scores: Sequence[float], ends: Sequence[float] = ()
-) -> tuple[Option, str]:
+    shown: SearchShown, scores: Sequence[float], bounds: Iterable[float] = ()
+) -> tuple[Axis, str]:
     """Return the score axis, cut so that bad scores do not flatten the rest, and a text
-    on what is outside.
+    on what is outside; `bounds` of intervals are on it as well.
     """
     middle = sorted(scores)[len(scores) // 2]
-    low, high = min([*scores, *ends]), max([*scores, *ends])
+    drawn = [*scores, *bounds]
+    low, high = min(drawn), max(drawn)
     if metric_of(shown.board.metric).greater_is_better:
         low = max(low, middle - 4 * (high - middle))
     else:
         high = min(high, middle + 4 * (middle - low))
-    near, baseline = (high - low) / 2, shown.board.baseline
+    near = (high - low) / 2
+    baseline = shown.board.baseline
     if low - near < baseline < high + near:
         low, high = min(low, baseline), max(high, baseline)
-    edge = 0.04 * (high - low or abs(high) or 1.0)
-    low, high = low - edge, high + edge
-    outside = []
+    margin = 0.04 * (high - low or abs(high) or 1.0)
+    low, high = low - margin, high + margin
+    outside = ""
     if math.isfinite(baseline) and not low <= baseline <= high:
-        outside.append(
-            f"Baseline {numbers.score(baseline)} is outside the plotted range."
-        )
+        score = numbers.score(baseline)
+        outside = f"Baseline {score} is outside the plotted range. "
     if worse := sum(not low <= score <= high for score in scores):
         count = numbers.counted(worse, "far worse score is", "far worse scores are")
-        outside.append(f"{count} outside the plotted range.")
-    return {
-        "name": shown.board.metric,
-        "min": digits(low),
-        "max": digits(high),
-    }, " ".join(outside)
+        outside += f"{count} outside the plotted range."
+    return Axis(shown.board.metric, low, high), outside.strip()
 
 
 def _is_ranked(row: Row) -> bool:

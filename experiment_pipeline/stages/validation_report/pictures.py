@@ -12,19 +12,22 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.charts import (
     BAD,
     GOOD,
-    INK,
     MUTED,
     SERIES,
-    Option,
-    bars,
-    curve,
-    dots,
+    Axis,
+    Diagonal,
+    Heatmap,
+    Intervals,
+    Level,
+    Line,
+    Mark,
+    Plot,
+    Points,
+    Series,
+    Span,
+    chart,
     estimates,
-    item,
-    level,
-    names_axis,
     plain,
-    reference,
 )
 from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.reporting.numbers import evaluated
@@ -55,205 +58,204 @@ def charts(
     `exported` are the exported fit's predictions of validation rows, `test` the
     search's of test rows.
     """
-    found = {
-        "scores": (
-            _scores(report),
-            *(() if classes is None else _roc(exported, classes)),
-        ),
-        "calibration": tuple(_calibration(report)),
-        "threshold": tuple(_threshold(report, test, costs)),
-        "residuals": ()
-        if report.details.residuals is None
-        else tuple(_residuals(exported)),
-        "classes": () if classes is None else (_confusion(report, exported, classes),),
-        "importance": () if report.usage is None else tuple(_importance(report.usage)),
-        "dependence": () if report.usage is None else tuple(_dependence(report.usage)),
+    by_section: dict[str, list[Chart]] = {
+        "scores": [_scores(report)],
+        "calibration": [*_calibration(report)],
+        "threshold": [*_threshold(report, test, costs)],
     }
-    return {section: drawn for section, drawn in found.items() if drawn}
-
-
-def _points(
-    x: Sequence[float], y: Sequence[float], tips: Sequence[str]
-) -> list[Option]:
-    return [item(*at, tip=tip) for *at, tip in zip(x, y, tips, strict=True)]
+    if classes is not None:
+        by_section["scores"] += _roc(exported, classes)
+        by_section["classes"] = [_confusion(report, exported, classes)]
+    if report.details.residuals is not None:
+        by_section["residuals"] = [*_residuals(exported)]
+    if report.usage is not None:
+        by_section["importance"] = [*_importance(report.usage)]
+        by_section["dependence"] = [*_dependence(report.usage)]
+    return {section: tuple(drawn) for section, drawn in by_section.items() if drawn}
 
 
 def _scores(report: ValidationReport) -> Chart:
-    score, gap, how = (
-        report.score(report.metric),
-        report.gap,
-        evaluated(report.gap.evaluation),
-    )
-    rows = {
-        "baseline": (Interval(score.baseline, np.nan, np.nan), MUTED),
-        f"{how.name} (used to choose)": (gap.test, SERIES[0]),
-        "validation, same fit": (gap.validation, SERIES[0]),
-        "validation, final model": (score.interval, SERIES[1]),
-    }
-    if gap.evaluation == "cross_validation":
-        # The cross-validated score is not of one fit.
-        del rows["validation, same fit"]
+    score, gap = report.score(report.metric), report.gap
+    words = evaluated(gap.evaluation)
+    rows = [
+        ("baseline", Interval(score.baseline, np.nan, np.nan), MUTED),
+        (f"{words.name} (used to choose)", gap.test, SERIES[0]),
+    ]
+    if gap.evaluation == "test_set":  # a cross-validated score is not of one fit
+        rows.append(("validation, same fit", gap.validation, SERIES[0]))
+    rows.append(("validation, final model", score.interval, SERIES[1]))
     return estimates(
-        f"{how.name.capitalize()} against validation",
+        f"{words.name.capitalize()} against validation",
         f"{report.metric} is {numbers.interval(score.interval)} on validation and "
-        f"{numbers.interval(gap.test)} {how.short}; the baseline (no features) scores "
-        f"{numbers.score(score.baseline)}.",
-        [(name, *row) for name, row in rows.items()],
+        f"{numbers.interval(gap.test)} {words.short}; the baseline (no features) "
+        f"scores {numbers.score(score.baseline)}.",
+        rows,
         f"{report.metric}, 95 % interval",
     )
 
 
 def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Chart]:
-    """True against false positive rate at every threshold, for each class against the
-    others.
-    """
+    """True against false positive rate, for each class against the others."""
     from sklearn.metrics import auc, roc_curve
 
-    lines, areas = [], []
-    for (name, is_it, probability), colour in zip(
-        class_by_class(predicted, classes), SERIES, strict=False
-    ):
-        wrong, found, _ = roc_curve(is_it, probability, sample_weight=predicted.weights)
-        areas.append(auc(wrong, found))
-        some = np.unique(np.linspace(0, len(wrong) - 1, _MOST_POINTS, dtype=int))
-        x, y = wrong[some].tolist(), found[some].tolist()
-        tips = [
-            f"{name}: finds {true:.1%} of the class and {false:.1%} of the others"
-            for false, true in zip(x, y, strict=True)
+    series: list[Series] = [Diagonal(0, 1)]
+    areas = []
+    curves = class_by_class(predicted, classes)
+    for (name, actual, probability), color in zip(curves, SERIES, strict=False):
+        rates = roc_curve(actual, probability, sample_weight=predicted.weights)
+        false_rates, true_rates, _ = rates
+        areas.append(numbers.score(auc(false_rates, true_rates)))
+        some = np.linspace(0, len(true_rates) - 1, _MOST_POINTS, dtype=int)
+        marks = [
+            Mark(
+                false_rates[point],
+                true_rates[point],
+                f"{name}: finds {true_rates[point]:.1%} of the class and "
+                f"{false_rates[point]:.1%} of the others",
+            )
+            for point in np.unique(some)
         ]
-        lines.append(curve(_points(x, y, tips), colour, plain(name), symbolSize=3))
-    if lines:
-        yield Chart(
-            "ROC curve",
-            f"The area below the curve is {' and '.join(map(numbers.score, areas))}; 0.5 is guessing.",
-            {
-                **({"legend": {}} if len(lines) > 1 else {}),
-                "xAxis": {"name": "false positive rate", "min": 0, "max": 1},
-                "yAxis": {"name": "true positive rate", "min": 0, "max": 1},
-                "series": [reference((0, 0), (1, 1)), *lines],
-            },
-        )
+        series.append(Line(marks, color, plain(name), size=3))
+    if not areas:
+        return
+    plot = Plot(
+        Axis("false positive rate", 0, 1),
+        Axis("true positive rate", 0, 1),
+        series,
+        legend=True,
+    )
+    below = f"The area below the curve is {' and '.join(areas)}; 0.5 is guessing."
+    yield chart("ROC curve", below, plot)
 
 
 def _calibration(report: ValidationReport) -> Iterator[Chart]:
-    found = report.details.calibration
-    if not found:
+    curves = report.details.calibration
+    if not curves:
         return
-    drawn: list[Option] = []
-    for one, colour in zip(found, SERIES, strict=False):
-        points, spans = [], []
-        for b in one.bins:
-            observed = numbers.interval(b.observed)
-            tip = (
-                f"{one.of}: predicted {numbers.score(b.predicted)}, observed {observed}"
+    bins = [reliability for curve in curves for reliability in curve.bins]
+    highest = min(1.0, 1.05 * max(max(b.observed.high, b.predicted) for b in bins))
+    series: list[Series] = [Diagonal(0, highest)]
+    for curve, color in zip(curves, SERIES, strict=False):
+        marks = [
+            Mark(
+                reliability.predicted,
+                reliability.observed.estimate,
+                f"{curve.of}: predicted {numbers.score(reliability.predicted)}, "
+                f"observed {numbers.interval(reliability.observed)}",
             )
-            points.append(item(b.predicted, b.observed.estimate, tip=tip))
-            spans.append(item(b.predicted, b.observed.low, b.observed.high))
-        drawn += [
-            curve(points, colour, plain(one.of)),
-            bars(spans, colour, upright=True),
+            for reliability in curve.bins
         ]
-    ends = [max(b.observed.high, b.predicted) for one in found for b in one.bins]
-    highest = min(1.0, 1.05 * max(ends))
-    worst = max(found, key=lambda one: one.expected_error)
-    yield Chart(
+        spans = [
+            Span(
+                reliability.predicted,
+                reliability.observed.low,
+                reliability.observed.high,
+            )
+            for reliability in curve.bins
+        ]
+        series += [Line(marks, color, plain(curve.of)), Intervals(spans, color)]
+    worst = max(curves, key=lambda curve: curve.expected_error)
+    plot = Plot(
+        Axis("predicted probability", 0, highest),
+        Axis("observed share", 0, highest),
+        series,
+        legend=True,
+    )
+    yield chart(
         "Calibration",
-        "Observed against predicted probability, with pointwise 95 % intervals; the mean distance "
-        f"to the diagonal is at most {numbers.score(worst.expected_error)} ({worst.of}).",
-        {
-            **({"legend": {}} if len(found) > 1 else {}),
-            "xAxis": {"name": "predicted probability", "min": 0, "max": highest},
-            "yAxis": {"name": "observed share", "min": 0, "max": highest},
-            "series": [reference((0, 0), (highest, highest)), *drawn],
-        },
+        "Observed against predicted probability, with pointwise 95 % intervals; the "
+        "mean distance to the diagonal is at most "
+        f"{numbers.score(worst.expected_error)} ({worst.of}).",
+        plot,
     )
 
 
 def _threshold(
     report: ValidationReport, test: SetPrediction, costs: Costs | None
 ) -> Iterator[Chart]:
-    """Precision, recall and cost against the threshold, with the result on
-    validation.
-    """
+    """Precision, recall and cost by threshold, with the result on validation."""
     at = report.details.at_threshold
     if report.threshold is None or at is None or not np.isfinite(test.prediction).all():
         return
-    found = threshold_curve(test.y, test.prediction, costs, test.weights)
-    cut, how = min(report.threshold.value, 1.0), evaluated(report.gap.evaluation).short
-    beside = 0.006 * float(np.ptp(found.thresholds))
+    by_threshold = threshold_curve(test.y, test.prediction, costs, test.weights)
+    cut = min(report.threshold.value, 1.0)
+    where = evaluated(report.gap.evaluation).short
+    beside = 0.006 * float(np.ptp(by_threshold.thresholds))
 
-    def drawn(
-        values: np.ndarray, judged: Interval, number: int, what: str, side: float = 0.0
-    ) -> Iterator[Option]:
-        colour, defined = SERIES[number], np.isfinite(values)
-        x, y = found.thresholds[defined].tolist(), values[defined].tolist()
-        tips = [f"{what} {how}: {numbers.score(one)}" for one in y]
-        yield curve(_points(x, y, tips), colour, f"{what} {how}", symbolSize=3)
-        if np.isfinite([judged.low, judged.high]).all():
-            yield bars(
-                [item(cut + side, judged.low, judged.high)], colour, upright=True
-            )
-        if np.isfinite(judged.estimate):
-            tip = f"{what} on validation: {numbers.interval(judged)}"
-            yield dots(
-                [item(cut + side, judged.estimate, tip=tip)], colour, symbolSize=11
-            )
+    def series(
+        what: str, values: np.ndarray, judged: Interval, at: float, color: str
+    ) -> list[Series]:
+        curve = zip(by_threshold.thresholds.tolist(), values.tolist(), strict=True)
+        marks = [
+            Mark(threshold, value, f"{what} {where}: {numbers.score(value)}")
+            for threshold, value in curve
+        ]
+        tip = f"{what} on validation: {numbers.interval(judged)}"
+        return [
+            Line(marks, color, f"{what} {where}", size=3),
+            Intervals([Span(at, judged.low, judged.high)], color),
+            Points([Mark(at, judged.estimate, tip)], color, size=11),
+        ]
 
-    def chart(title: str, alt: str, axis: Option, series: Sequence[Option]) -> Chart:
-        option = {
-            "legend": {},
-            "xAxis": {"name": "predicted positive from this probability on"},
-            "yAxis": {"min": 0, **axis},
-            "series": [level(cut, "xAxis", ""), *series],
-        }
-        text = "Dashed: the chosen threshold. Points with intervals: its result on validation."
-        return Chart(title, f"{title} against the threshold {how}; {alt}", option, text)
+    def threshold_chart(
+        title: str, alt: str, y: Axis, drawn: Sequence[Series]
+    ) -> Chart:
+        x = Axis("predicted positive from this probability on")
+        return chart(
+            title,
+            f"{title} against the threshold {where}; {alt}",
+            Plot(x, y, [Level("x", cut), *drawn], legend=True),
+            "Dashed: the chosen threshold. Points with intervals: its result on "
+            "validation.",
+        )
 
-    yield chart(
+    precision, recall = by_threshold.precision, by_threshold.recall
+    yield threshold_chart(
         "Precision and recall",
         f"at the chosen one, {numbers.probability(cut)}, precision is "
-        f"{numbers.score(at.precision.estimate)} and recall {numbers.score(at.recall.estimate)} on "
-        "validation.",
-        {"name": "share", "max": 1},
+        f"{numbers.score(at.precision.estimate)} and recall "
+        f"{numbers.score(at.recall.estimate)} on validation.",
+        Axis("share", 0, 1),
         [
-            *drawn(found.precision, at.precision, 0, "precision", -beside),
-            *drawn(found.recall, at.recall, 1, "recall", beside),
+            *series("precision", precision, at.precision, cut - beside, SERIES[0]),
+            *series("recall", recall, at.recall, cut + beside, SERIES[1]),
         ],
     )
-    if found.cost is not None and at.ways:
+    if by_threshold.cost is not None and at.ways:
         cost = at.ways[0].on_validation
-        yield chart(
+        yield threshold_chart(
             "Expected cost per row",
-            f"it is least at {numbers.probability(cut)}, {numbers.score(at.ways[0].on_test)}, and "
-            f"costs {numbers.score(cost.estimate)} on validation.",
-            {"name": "expected cost per row"},
-            [*drawn(found.cost, cost, 0, "cost")],
+            f"it is least at {numbers.probability(cut)}, "
+            f"{numbers.score(at.ways[0].on_test)}, and costs "
+            f"{numbers.score(cost.estimate)} on validation.",
+            Axis("expected cost per row", 0),
+            series("cost", by_threshold.cost, cost, cut, SERIES[0]),
         )
 
 
 def _residuals(predicted: SetPrediction) -> Iterator[Chart]:
     if not np.isfinite(predicted.prediction).all():
         return
-    some = np.linspace(0, len(predicted.y) - 1, min(len(predicted.y), _MOST_POINTS))
-    points = predicted.rows(some.astype(np.int64))
-    x, y = points.y.tolist(), points.prediction.tolist()
-    tips = [
-        f"actual {numbers.score(actual)}, predicted {numbers.score(predicted_value)}"
-        for actual, predicted_value in zip(x, y, strict=True)
+    count = min(len(predicted.y), _MOST_POINTS)
+    some = predicted.rows(np.linspace(0, len(predicted.y) - 1, count).astype(np.int64))
+    marks = [
+        Mark(
+            actual,
+            prediction,
+            f"actual {numbers.score(actual)}, predicted {numbers.score(prediction)}",
+        )
+        for actual, prediction in zip(
+            some.y.tolist(), some.prediction.tolist(), strict=True
+        )
     ]
-    marks = dots(_points(x, y, tips), SERIES[0], symbolSize=5)
-    pale = {"color": SERIES[0], "opacity": 0.5}
-    yield Chart(
+    ends = np.concatenate([some.y, some.prediction])
+    diagonal = Diagonal(float(ends.min()), float(ends.max()))
+    points = Points(marks, SERIES[0], size=5, opacity=0.5)
+    yield chart(
         "Predicted and actual",
-        f"{len(x):,} of {len(predicted.y):,} validation rows; on the diagonal a prediction is right.",
-        {
-            "xAxis": {"name": "actual"},
-            "yAxis": {"name": "predicted"},
-            "series": [
-                {**marks, "itemStyle": pale},
-                reference([min(*x, *y)] * 2, [max(*x, *y)] * 2),
-            ],
-        },
+        f"{count:,} of {len(predicted.y):,} validation rows; on the diagonal a "
+        "prediction is right.",
+        Plot(Axis("actual"), Axis("predicted"), [points, diagonal]),
     )
 
 
@@ -263,115 +265,112 @@ def _confusion(
     decided = predicted.decided(threshold_value(report.threshold))
     matrix = confusion(predicted.y, decided, len(classes))
     shown = most_frequent(matrix.sum(axis=1), _MOST_CELLS)
-    cells = matrix[np.ix_(shown, shown)]
-    share = cells / np.maximum(matrix[shown].sum(axis=1, keepdims=True), 1)
+    counts = matrix[np.ix_(shown, shown)]
+    shares = counts / np.maximum(matrix[shown].sum(axis=1, keepdims=True), 1)
     names = [plain(classes[code], 24) for code in shown]
-    data = []
-    for row, column in np.ndindex(*cells.shape):
-        count, part = int(cells[row, column]), float(share[row, column])
-        colour = GOOD if row == column else BAD
-        style = {
-            "color": f"color-mix(in srgb, {colour} {5 + round(40 * part)}%, transparent)"
-        }
-        label = {"show": True, "formatter": f"{count:,}", "color": INK}
-        tip = f"{count:,} rows of {names[row]} are predicted as {names[column]} ({numbers.share(part)})"
-        data.append(item(column, row, part, tip=tip, itemStyle=style, label=label))
-    right, cut = np.trace(matrix) / max(matrix.sum(), 1), len(classes) - len(shown)
+    marks = []
+    for row, column in np.ndindex(*counts.shape):
+        count, share = int(counts[row, column]), float(shares[row, column])
+        hue = GOOD if row == column else BAD
+        tip = (
+            f"{count:,} rows of {names[row]} are predicted as {names[column]} "
+            f"({numbers.share(share)})"
+        )
+        strength = 5 + round(40 * share)
+        color = f"color-mix(in srgb, {hue} {strength}%, transparent)"
+        marks.append(Mark(column, row, tip, color=color, label=f"{count:,}"))
+    right = np.trace(matrix) / max(matrix.sum(), 1)
     alt = f"Rows by actual and predicted class; {numbers.share(right)} are right"
-    every: Option = {"interval": 0, "hideOverlap": False}
-    upright, gap = ({"rotate": 60}, 84) if len(shown) > 4 else ({}, 28)
-    return Chart(
-        "Confusion",
-        f"{alt}; the {cut} rarest classes are not shown." if cut else f"{alt}.",
-        {
-            "xAxis": names_axis(
-                names, name="predicted", nameGap=gap, axisLabel=every | upright
-            ),
-            "yAxis": names_axis(
-                names,
-                name="actual",
-                inverse=True,
-                nameLocation="start",
-                axisLabel=every,
-            ),
-            "series": [{"type": "heatmap", "data": data}],
-        },
-        height=int(max(200, 110 + gap + 34 * len(shown))),
+    if hidden := len(classes) - len(shown):
+        alt += f"; the {hidden} rarest classes are not shown"
+    rotated = len(shown) > 4
+    plot = Plot(
+        Axis("predicted", names=names, rotated=rotated),
+        Axis("actual", names=names, downwards=True),
+        [Heatmap(marks)],
     )
+    height = max(200, (194 if rotated else 138) + 34 * len(shown))
+    return chart("Confusion", f"{alt}.", plot, height=height)
 
 
 def _importance(usage: Usage) -> Iterator[Chart]:
     if not usage.importance:
         return
-    first, top = usage.importance[0], usage.importance[:_MOST_BARS]
-    spreads = [
-        Interval(o.drop, o.drop - o.deviation, o.drop + o.deviation) for o in top
-    ]
+    rows = []
+    for feature in usage.importance[:_MOST_BARS]:
+        low, high = feature.drop - feature.deviation, feature.drop + feature.deviation
+        spread = Interval(feature.drop, low, high)
+        rows.append((plain(feature.feature, 30), spread, SERIES[0]))
+    largest = usage.importance[0]
     yield estimates(
         "Importance of features",
-        f"Loss of {usage.metric} when a feature is shuffled; the largest is that of {first.feature}, "
-        f"{numbers.spread(first.drop, first.deviation)}.",
-        [
-            (plain(o.feature, 30), one, SERIES[0])
-            for o, one in zip(top, spreads, strict=True)
-        ],
+        f"Loss of {usage.metric} when a feature is shuffled; the largest is that of "
+        f"{largest.feature}, {numbers.spread(largest.drop, largest.deviation)}.",
+        rows,
         f"{usage.metric} lost when shuffled",
-        reference=0.0,
+        [Level("x", 0.0)],
     )
 
 
 def _dependence(usage: Usage) -> Iterator[Chart]:
-    means = [
-        value for one in usage.dependence for curves in one.means for value in curves
-    ]
-    if not means:
+    means = [np.array(dependence.means) for dependence in usage.dependence]
+    if not any(curves.size for curves in means):
         return
     # One axis range for all features, so that a flat curve looks flat.
-    room = 0.06 * (max(means) - min(means)) or 1.0
-    limits = {"min": min(means) - room, "max": max(means) + room}
-    for one in usage.dependence:
-        low, high = (numbers.score(f(map(f, one.means))) for f in (min, max))
-        yield Chart(
-            f"{numbers.shown(one.feature)}: mean prediction",
-            f"Over the values of {one.feature}, the mean prediction varies between {low} and {high}.",
-            _dependence_option(one, limits),
-            height=250 if one.places else 80 + 26 * len(one.values),
+    low = min(float(curves.min()) for curves in means)
+    high = max(float(curves.max()) for curves in means)
+    margin = 0.06 * (high - low) or 1.0
+    for dependence, curves in zip(usage.dependence, means, strict=True):
+        plot = _over_numbers if dependence.places else _over_categories
+        yield chart(
+            f"{numbers.shown(dependence.feature)}: mean prediction",
+            f"Over the values of {dependence.feature}, the mean prediction varies "
+            f"between {numbers.score(curves.min())} and {numbers.score(curves.max())}.",
+            plot(dependence, low - margin, high + margin),
+            height=250 if dependence.places else 80 + 26 * len(dependence.values),
         )
 
 
-def _dependence_option(one: Dependence, limits: Mapping[str, float]) -> Option:
-    """Curves over a number, with marks where the rows are; for categories dots beside
-    their names.
-    """
-    drawn: list[Option] = []
-    for name, means, colour in zip(one.curves, one.means, SERIES, strict=False):
+def _over_numbers(dependence: Dependence, low: float, high: float) -> Plot:
+    """Curves, with marks on the axis where the rows are."""
+    places = dependence.places
+    rug = [
+        Mark(quantile, low)
+        for quantile in dependence.marks
+        if places[0] <= quantile <= places[-1]
+    ]
+    series = [
+        Line([*map(Mark, places, means, tips)], color, name)
+        for name, means, tips, color in _curves(dependence)
+    ]
+    marks = Points(rug, MUTED, symbol="rect", size=[1, 12])
+    feature = Axis(plain(dependence.feature))
+    mean = Axis("mean prediction", low, high)
+    return Plot(feature, mean, [*series, marks], legend=True)
+
+
+def _over_categories(dependence: Dependence, low: float, high: float) -> Plot:
+    """Dots beside the names of the categories and their shares of the rows."""
+    names = [
+        f"{plain(value, 24)} ({numbers.share(share)})"
+        for value, share in zip(dependence.values, dependence.marks, strict=True)
+    ]
+    series = [
+        Points([*map(Mark, means, range(len(means)), tips)], color, name)
+        for name, means, tips, color in _curves(dependence)
+    ]
+    mean = Axis("mean prediction", low, high)
+    return Plot(mean, Axis(names=names, downwards=True), series, legend=True)
+
+
+def _curves(
+    dependence: Dependence,
+) -> Iterator[tuple[str, Sequence[float], list[str], str]]:
+    """Yield name, means (v,), tips (v,) and colour of each curve."""
+    curves = zip(dependence.curves, dependence.means, SERIES, strict=False)
+    for name, means, color in curves:
         tips = [
-            f"{one.feature} = {value}: {name} {numbers.score(mean)}"
-            for value, mean in zip(one.values, means, strict=True)
+            f"{dependence.feature} = {value}: {name} {numbers.score(mean)}"
+            for value, mean in zip(dependence.values, means, strict=True)
         ]
-        if one.places:
-            drawn.append(curve(_points(one.places, means, tips), colour, plain(name)))
-        else:
-            points = _points(means, range(len(means)), tips)
-            drawn.append(dots(points, colour, name=plain(name)))
-    legend: Option = {"legend": {}} if len(one.curves) > 1 else {}
-    if not one.places:
-        labels = zip(one.values, one.marks, strict=True)
-        names = [
-            f"{plain(value, 24)} ({numbers.share(part)})" for value, part in labels
-        ]
-        axes = {"xAxis": {"name": "mean prediction", **limits}}
-        return {
-            **legend,
-            **axes,
-            "yAxis": names_axis(names, inverse=True),
-            "series": drawn,
-        }
-    inside = [mark for mark in one.marks if one.places[0] <= mark <= one.places[-1]]
-    rug = [item(mark, limits["min"]) for mark in inside]
-    drawn.append(dots(rug, MUTED, symbol="rect", symbolSize=[1, 12], silent=True))
-    axes = {
-        "xAxis": {"name": plain(one.feature)},
-        "yAxis": {"name": "mean prediction", **limits},
-    }
-    return {**legend, **axes, "series": drawn}
+        yield plain(name), means, tips, color

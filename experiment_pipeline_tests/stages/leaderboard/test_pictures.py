@@ -2,6 +2,7 @@
 numbers.
 """
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -37,8 +38,13 @@ def charts_of(shown: SearchShown) -> dict[str, Chart]:
 
 def rows_in(chart: Chart) -> list[int]:
     """The rows of the table that a chart shows."""
-    data = [item for one in chart.option["series"] for item in one.get("data", ())]
-    return [item["row"] for item in data if isinstance(item, dict) and "row" in item]
+    items = [
+        item
+        for series in chart.option["series"]
+        for shape in ("marks", "spans", "traces")
+        for item in series.get(shape, ())
+    ]
+    return [item["row"] for item in items if "row" in item]
 
 
 def test_each_configuration_is_drawn_under_the_number_of_its_row(
@@ -52,9 +58,10 @@ def test_each_configuration_is_drawn_under_the_number_of_its_row(
     assert {keys[row] for row in rows_in(charts["Score against cost"])} == full
     rungs = charts["Scores at each rung of halving"]
     assert {keys[row] for row in rows_in(rungs)} == set(shown.paths)
-    for line in rungs.option["series"][0]["data"]:
-        path = shown.paths[keys[line["row"]]]
-        assert [y for _, y in line["coords"]] == pytest.approx(
+    series = [drawn.get("traces", ()) for drawn in rungs.option["series"]]
+    for trace in itertools.chain(*series):
+        path = shown.paths[keys[trace["row"]]]
+        assert [y for _, y in trace["points"]] == pytest.approx(
             [s.test_score for s in path], 1e-5
         )
 
@@ -77,7 +84,7 @@ def test_axes_are_what_varies_on_the_scale_that_was_searched(
     assert set(axes) == {"learning_rate", "num_leaves", "feature_fraction", "max_depth"}
     assert [axes[name].log for name in ("learning_rate", "num_leaves")] == [True, True]
     assert not axes["feature_fraction"].log
-    assert axes["max_depth"].kinds == ("-1", "4", "8", "none")
+    assert axes["max_depth"].names == ("-1", "4", "8", "none")
     assert [axis.name for axis in shown.axes["linear"]] == ["C"]
     assert shown.axes["dummy"] == ()
 
@@ -99,8 +106,8 @@ def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are() 
         spec, board_examples.search_of(spec, [1.0] * 10).rank()
     )
     axes = {axis.name: axis for axis in found.axes["lightgbm"]}
-    assert (axes["num_leaves"].kinds, axes["num_leaves"].log) == ((), True)
-    assert sorted(axes["extra_trees"].kinds) == ["false", "not set", "true"]
+    assert (axes["num_leaves"].names, axes["num_leaves"].log) == ((), True)
+    assert sorted(axes["extra_trees"].names) == ["false", "not set", "true"]
     charts = {
         block.title: block for block in [*hyperparameter_charts(found, "lightgbm")][1:]
     }
@@ -131,7 +138,7 @@ def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(
     assert first.said.startswith("Lower" if best is min else "Higher")
     paths = {key: shown.paths.get(key, ()) for key in shown.declared if key != "dummy"}
     full = [path[-1] for path in paths.values() if path and path[-1].fraction == 1]
-    line = [one["value"] for one in spent.option["series"][0]["data"]]
+    line = [(mark["x"], mark["y"]) for mark in spent.option["series"][0]["marks"]]
     scores = [step.test_score for step in full]
     assert [y for _, y in line] == pytest.approx(
         [best(scores[: n + 1]) for n in range(len(full))]
