@@ -204,7 +204,7 @@ def _unranked(rows: pd.DataFrame) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Span:
+class _SearchedRange:
     """Everything that was searched of one hyperparameter of one algorithm."""
 
     low: float
@@ -260,7 +260,7 @@ def rounded(value: float, *, integer: bool) -> int | float:
     return round(value) if integer else float(f"{value:.4g}")
 
 
-def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
+def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _SearchedRange | None:
     """The span over all entries of the algorithm; a list of positive numbers counts as
     a log scale.
     """
@@ -280,7 +280,7 @@ def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
     ends = [*limited, *(r.low for r in ranges), *(r.high for r in ranges)]
     if not ends or min(ends) == max(ends):
         return None
-    return _Span(
+    return _SearchedRange(
         low=min(ends),
         high=max(ends),
         log=min(ends) > 0 and all(r.scale == "log" for r in ranges),
