@@ -33,13 +33,11 @@ class SearchNote:
 
 @dataclass(frozen=True, eq=False)
 class RungStarted:
-    """A rung starts with `entered` configurations; `known`: key → result of an earlier
-    run at this rung.
-    """
+    """A rung starts."""
 
     rung: Rung
-    entered: int
-    known: Mapping[str, ModelResult]
+    entrants: int  # configurations
+    stored: Mapping[str, ModelResult]  # by key, results of an earlier run at this rung
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,10 @@ or on kills in between. Budgets of seconds and of failures are the exception, wh
 note states.
 """
 
-import math
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from experiment_pipeline.spec import ExperimentSpec
@@ -36,17 +35,16 @@ from experiment_pipeline.stages.search.results import (
     Outcome,
     TrainedModel,
 )
+from experiment_pipeline.stages.search.rungs import Rung
 from experiment_pipeline.stages.search.scoring import scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.processes import peak_memory_bytes
 
 Listener = Callable[[SearchNote | Conclusion], object]
+Results = Mapping[str, ModelResult]  # by key
 
 
 class FitEngine(Protocol):
-    """Trains configurations somewhere: all engines give the same models, bit
-    for bit.
-    """
+    """Trains configurations somewhere: all engines give the same models, bit for bit."""
 
     @property
     def workers(self) -> int:
@@ -82,7 +80,7 @@ class Threads:
         brake: Brake | None = None,
     ) -> Generator[Outcome, None, None]:
         """Train in the pool of `sweep.py`."""
-        # A rerun that finds everything known imports nothing that fits.
+        # A rerun that reuses all results imports nothing that fits.
         from experiment_pipeline.stages.search.sweep import train_configurations
 
         yield from train_configurations(configurations, sets, spec, self.workers, brake)
@@ -90,7 +88,7 @@ class Threads:
 
 @dataclass(frozen=True, eq=False)
 class SearchOutcome:
-    """What a search has found."""
+    """The results of a search, and what it cost."""
 
     results: SearchResults  # a row for each declared configuration
     cost: SearchCost  # of the fits of this run
@@ -115,276 +113,291 @@ def run_search(
     TrainingError: every configuration failed.
     """
     asked_for = declared if asked_for is None else asked_for
-    progress, started = Progress(spec.metric), time.perf_counter()
+    progress = Progress(spec.metric)
+    started = time.perf_counter()
+    running = search(asked_for, sets, spec, store, engine, time.perf_counter)
     try:
-        with closing(
-            search(asked_for, sets, spec, store, engine, time.perf_counter)
-        ) as events:
+        with closing(running) as events:
             for event in events:
                 if isinstance(event, Fitted):
                     store.put(event.model)
-                for note in progress.notes(event, time.perf_counter() - started):
-                    listen(note)
-                if isinstance(event, Conclusion):
-                    listen(event)
-    except BaseException as error:
-        if not isinstance(error, Exception):  # an interruption
-            error.args = (progress.cancelled,)
+                for message in progress.messages(event, time.perf_counter() - started):
+                    listen(message)
+    except Exception:
         raise
-    for note in progress.end() if asked_for else ():
+    except BaseException as interruption:
+        interruption.args = (progress.cancelled,)
+        raise
+    for note in progress.end():
         listen(note)
-    fits, seconds = progress.fitted, time.perf_counter() - started
-    cost = SearchCost(
-        fits=len(fits),
-        fit_cpu_seconds=sum(one.fit_cpu_seconds for one in fits),
-        wall_seconds=seconds,
-        fitting_share=sum(one.fit_wall_seconds for one in fits)
-        / (seconds * engine.workers),
-        peak_memory_bytes=peak_memory_bytes(),
-    )
-    others = (
-        () if len(asked_for) == len(declared) else settled(declared, sets, spec, store)
-    )
-    others = tuple(one for one in others if one.key not in progress.concluded)
-    concluded = [*others, *progress.concluded.values()]
+    cost = progress.cost(time.perf_counter() - started, engine.workers)
+    not_asked_for = list[Conclusion]()
+    if len(asked_for) < len(declared):
+        for conclusion in settled(declared, sets, spec, store):
+            if conclusion.key not in progress.concluded:
+                not_asked_for.append(conclusion)
+    concluded = [*not_asked_for, *progress.concluded.values()]
     results = SearchResults.of(declared, concluded, spec.metric, sets.digests)
-    return SearchOutcome(results, cost, others)
+    return SearchOutcome(results, cost, not_asked_for)
 
 
 def search(
     configurations: Sequence[Configuration],
     sets: TrainingSets,
     spec: ExperimentSpec,
-    known: ModelStore,
+    store: ModelStore,
     engine: FitEngine,
     now: Callable[[], float],
 ) -> Generator[Event, None, None]:
     """Search the best of the configurations; conclude each exactly once, after its
     model (`Fitted`).
     """
-    if spec.budget.worth or (seconds := spec.budget.seconds) is not None:
-        what = (
-            "budget.worth" if spec.budget.worth else f"a budget of {seconds:g} seconds"
+    after = AfterSearch(sets, engine.workers, spec.export.fits)
+    brake = Brake(spec.budget, now, after, spec.metric)
+    if brake.is_timed:
+        yield SearchNote(
+            "a budget of time: what is trained depends on the speed of the machine"
         )
-        yield SearchNote(f"{what}: what is trained depends on the speed of the machine")
     if spec.budget.failures_in_a_row is not None and engine.workers > 1:
         yield SearchNote(
             "a budget of failures in a row: with several workers it depends on timing"
         )
-    after = AfterSearch(sets, engine.workers, spec.export.fits)
-    run = _HalvingRun(
-        sets, spec, known, engine, Brake(spec.budget, now, after, spec.metric)
-    )
-    yield from run.events(configurations, alone=len(configurations) == 1)
+    running = _HalvingRun(configurations, sets, spec, store, engine, brake)
+    yield from running.events(alone=len(configurations) == 1)
 
 
 def settled(
     configurations: Sequence[Configuration],
     sets: TrainingSets,
     spec: ExperimentSpec,
-    known: ModelStore,
+    store: ModelStore,
 ) -> tuple[Conclusion, ...]:
     """Conclude configurations that were not asked for: the search on stored results,
     without a fit.
     """
-    brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
-    events = _HalvingRun(sets, spec, known, Threads(1), brake).events(
-        configurations, alone=False
-    )
+    after = AfterSearch(sets, workers=1)
+    reason = "not asked for in this run"
+    brake = Brake(spec.budget, lambda: 0.0, after, spec.metric, stopped=reason)
+    running = _HalvingRun(configurations, sets, spec, store, Threads(1), brake)
+    events = running.events(alone=False)
     return tuple(event for event in events if isinstance(event, Conclusion))
 
 
 @dataclass(frozen=True, eq=False)
 class _RungFit:
-    rung: rungs.Rung
+    rung: Rung
     result: ModelResult
     reused: bool
 
+    @property
+    def step(self) -> Step:
+        return Step.of(self.result, self.rung.fraction)
 
-@dataclass
+
 class _HalvingRun:
-    sets: TrainingSets
-    spec: ExperimentSpec
-    known: ModelStore
-    engine: FitEngine
-    brake: Brake
-    fits: dict[str, list[_RungFit]] = field(default_factory=dict)
-    in_full: dict[str, ModelResult] = field(default_factory=dict)
+    def __init__(
+        self,
+        configurations: Sequence[Configuration],
+        sets: TrainingSets,
+        spec: ExperimentSpec,
+        store: ModelStore,
+        engine: FitEngine,
+        brake: Brake,
+    ) -> None:
+        self.configurations = {each.key: each for each in configurations}
+        self.sets = sets
+        self.spec = spec
+        self.store = store
+        self.engine = engine
+        self.brake = brake
+        self.fits = dict[str, list[_RungFit]]()  # by key
+        self.stored_in_full = self._stored(sets, configurations)  # by earlier runs
+        self.concluded = set[str]()  # keys
 
-    def events(
-        self, configurations: Sequence[Configuration], *, alone: bool
-    ) -> Generator[Event, None, None]:
+    def events(self, *, alone: bool) -> Generator[Event, None, None]:
         """Conclude every configuration: those beyond the budget at once, the others
         rung by rung.
         """
-        tried = rungs.within_budget(configurations, self.spec)
-        keys = {one.key for one in tried}
-        left_out = [one for one in configurations if one.key not in keys]
-        stored = self._known_in(self.sets, left_out)
-        for one in left_out:
-            if one.key in stored:
-                yield Conclusion.trained(stored[one.key], reused=True)
-            else:
-                reason = (
-                    f"the budget is {self.spec.budget.configurations} configurations"
-                )
-                yield Conclusion(one.key, one.algorithm, NOT_STARTED, reason)
-        self.in_full = self._known_in(self.sets, tried)
-        still_in = {one.key for one in tried if rungs.competes(one)}
-        if alone and self.spec.halving:
-            why = (
-                "one configuration was asked for: it is trained on all rows, no halving"
-            )
-            steps = rungs.full_only(self.sets, why)
-        elif still_in <= self.in_full.keys():
-            steps = rungs.full_only(self.sets)
-        else:
-            competing = [one for one in tried if rungs.competes(one)]
-            room = room_of(self.spec.budget.seconds, competing, self.engine.workers)
-            steps = rungs.ladder(len(still_in), self.sets, self.spec, room)
-        yield from map(SearchNote, steps.notes)
-        for rung in steps.rungs:
-            if self.brake.is_timed and not rung.is_full and len(still_in) <= rung.kept:
+        declared = [*self.configurations.values()]
+        tried = rungs.within_budget(declared, self.spec)
+        tried_keys = {each.key for each in tried}
+        reason = f"the budget is {self.spec.budget.configurations} configurations"
+        for configuration in declared:
+            if configuration.key not in tried_keys:
+                yield self._not_fitted(configuration, reason)
+        # The baseline and named configurations are only trained on all rows.
+        only_in_full = [each for each in tried if not rungs.competes(each)]
+        survivors = [each for each in tried if rungs.competes(each)]
+        ladder = self._ladder(survivors, alone=alone)
+        yield from map(SearchNote, ladder.notes)
+        *small_rungs, full = ladder.rungs
+        for rung in small_rungs:
+            if self.brake.is_timed and len(survivors) <= rung.promotes:
                 yield SearchNote(f"{rung} is skipped: it would stop no configuration")
-                continue
-            # The baseline and named configurations are only trained on all rows.
-            entered = [
-                one
-                for one in tried
-                if one.key in still_in or (rung.is_full and not rungs.competes(one))
-            ]
-            done = yield from self._climb(rung, entered)
-            here = {
-                one.key: self.fits[one.key][-1]
-                for one in entered
-                if one.key in self.fits
-            }
-            scored = {
-                key: last.result for key, last in here.items() if last.rung is rung
-            }
-            may_go_on = scored if rung.is_full else self.brake.may_go_on(scored)
-            kept = rung.kept
-            # When time ran out before all were scored, only that share of the scored
-            # ones goes on. To the last rung as many as usual go on: there the best
-            # start first, until time runs out.
-            if (
-                self.spec.halving
-                and self.brake.is_out_of_time
-                and rung.number + 1 < rung.of
-            ):
-                part = math.ceil(len(scored) * self.spec.halving.keep)
-                kept = min(kept, max(part, rungs.FEWEST_KEPT))
-            best = rungs.best_first(may_go_on, self.spec.metric)[:kept]
-            still_in = {*best, *self.brake.of_each_kind(may_go_on)}
-            place = f"not among the best {kept} of {len(entered)} at {rung}"
-            stopped = [one for one in entered if one.key not in done | still_in]
-            began = self.brake.now()
-            for one in stopped:
-                yield self._stopped(one, rung, place)
-            self.brake.were_concluded(
-                began, sum(one.key in self.fits for one in stopped)
-            )
+            else:
+                survivors = yield from self._small_rung(rung, survivors)
+        entrants = [*only_in_full, *survivors]
+        yield from self._fit(full, entrants)
+        for configuration in entrants:
+            if configuration.key not in self.concluded:
+                yield self._out_of_time(configuration, full)
 
-    def _climb(
-        self, rung: rungs.Rung, entered: Sequence[Configuration]
-    ) -> Generator[Event, None, set[str]]:
-        """Fit what is not known at this rung; return the keys that are
-        concluded by it.
+    def _ladder(
+        self, competing: Sequence[Configuration], *, alone: bool
+    ) -> rungs.Ladder:
+        if alone and self.spec.halving:
+            why = "one configuration was asked for: it is trained on all rows"
+            return rungs.full_only(self.sets, f"{why}, no halving")
+        if all(each.key in self.stored_in_full for each in competing):
+            return rungs.full_only(self.sets)
+        room = room_of(self.spec.budget.seconds, competing, self.engine.workers)
+        return rungs.ladder(len(competing), self.sets, self.spec, room)
+
+    def _small_rung(
+        self, rung: Rung, entrants: Sequence[Configuration]
+    ) -> Generator[Event, None, list[Configuration]]:
+        """Fit the entrants on a part of the rows; return those that go on, best first.
+
+        Under a budget of seconds, the best of each kind come before all others.
         """
-        algorithms = {one.key: one.algorithm for one in entered}
-        found = self._known_in(rung.sets, entered)
-        yield RungStarted(rung, len(entered), found)
-        self.brake.rung_began(rung, entered, found)
-        done = set()
-        for result in found.values():
-            yield from self._keep(_RungFit(rung, result, reused=True))
-        missing = [one for one in entered if one.key not in found]
-        with closing(self._outcomes(missing, found, rung)) as outcomes:
+        results = yield from self._fit(rung, entrants)
+        affordable = self.brake.affordable(results)
+        promotes = rung.promotes
+        # When time ran out before all were scored, only that share of the scored ones
+        # goes on. To the last rung as many as usual go on: there the best start first,
+        # until time runs out.
+        if self.brake.is_out_of_time and rung.number + 1 < rung.last:
+            assert self.spec.halving
+            share = rungs.promotes(len(results), self.spec.halving.keep)
+            promotes = min(promotes, share)
+        best = rungs.best_first(affordable, self.spec.metric)[:promotes]
+        promoted = dict.fromkeys([*self.brake.best_of_each_kind(affordable), *best])
+        place = f"not among the best {promotes} of {len(entrants)} at {rung}"
+        for configuration in entrants:
+            key = configuration.key
+            if key in promoted or key in self.concluded:
+                continue
+            if key in affordable:
+                yield self._not_fitted(configuration, place)
+            else:
+                yield self._out_of_time(configuration, rung)
+        return [self.configurations[key] for key in promoted]
+
+    def _fit(
+        self, rung: Rung, entrants: Sequence[Configuration]
+    ) -> Generator[Event, None, Results]:
+        """Fit what is not stored at this rung; return the results of all."""
+        stored = self._stored(rung.sets, entrants)
+        yield RungStarted(rung, len(entrants), stored)
+        self.brake.rung_began(rung, entrants, stored)
+        for result in stored.values():
+            yield from self._fitted(_RungFit(rung, result, reused=True))
+        results = dict(stored)
+        missing = [each for each in entrants if each.key not in stored]
+        startable = self.brake.startable(missing)
+        yield from self._train(rung, startable, results, self.brake)
+        scored = [*results.values(), *self.stored_in_full.values()]
+        if self.brake.is_out_of_time and not any(map(rungs.competes, scored)):
+            # A search without a model is worthless: the baseline and the quickest other
+            # exceed the time.
+            tried = results.keys() | self.concluded
+            beyond = self.brake.beyond(
+                [each for each in missing if each.key not in tried]
+            )
+            yield from self._train(rung, beyond, results, None)
+        return results
+
+    def _train(
+        self,
+        rung: Rung,
+        configurations: Sequence[Configuration],
+        results: dict[str, ModelResult],
+        brake: Brake | None,
+    ) -> Generator[Event, None, None]:
+        """Train configurations, and add their results."""
+        spec = self._spec(rung.sets)
+        running = self.engine.train(configurations, rung.sets, spec, brake)
+        with closing(running) as outcomes:
             for outcome in outcomes:
+                key = outcome.key
                 if isinstance(outcome, TrainedModel):
+                    results[key] = outcome.result
                     yield Fitted(rung, outcome)
-                    yield from self._keep(_RungFit(rung, outcome.result, reused=False))
+                    yield from self._fitted(
+                        _RungFit(rung, outcome.result, reused=False)
+                    )
                     self.brake.fit_ended(outcome.result)
                 # A stored model of all rows counts even if its fit at a small rung
                 # fails.
-                elif outcome.key not in self.in_full:
-                    done.add(outcome.key)
-                    path = self._path(outcome.key)
-                    yield Conclusion.failed(
-                        algorithms[outcome.key], outcome, rung, path
-                    )
-        return done | {key for key, fits in self.fits.items() if fits[-1].rung.is_full}
+                elif key not in self.stored_in_full:
+                    self.concluded.add(key)
+                    algorithm = self.configurations[key].algorithm
+                    yield Conclusion.failed(algorithm, outcome, rung, self._path(key))
 
-    def _keep(self, fit: _RungFit) -> Iterable[Conclusion]:
-        """Remember a fit; on all rows it concludes its configuration."""
+    def _fitted(self, fit: _RungFit) -> Generator[Conclusion, None, None]:
+        """Add a fit; on all rows it concludes its configuration."""
         key = fit.result.key
         if fit.rung.is_full:
+            self.concluded.add(key)
             yield Conclusion.trained(
                 fit.result, reused=fit.reused, before=self._path(key)
             )
         self.fits.setdefault(key, []).append(fit)
 
-    def _outcomes(
-        self,
-        missing: Sequence[Configuration],
-        found: Mapping[str, ModelResult],
-        rung: rungs.Rung,
-    ) -> Generator[Outcome, None, None]:
-        """Train what is missing; when no fit may start, nothing is encoded."""
-        spec, tried = self._spec(rung.sets), set[str]()
-        begun = self.brake.with_time(missing)
-        any_rival = any(
-            rungs.competes(one) for one in (*found.values(), *self.in_full.values())
-        )
-        if begun and self.brake.may_start():
-            with closing(
-                self.engine.train(begun, rung.sets, spec, self.brake)
-            ) as outcomes:
-                for outcome in outcomes:
-                    tried.add(outcome.key)
-                    if isinstance(outcome, TrainedModel):
-                        any_rival |= rungs.competes(outcome.result)
-                    yield outcome
-        if self.brake.is_out_of_time and not any_rival:
-            # A search without a model is worthless: the baseline and the quickest other
-            # exceed the time.
-            left = [one for one in missing if one.key not in tried]
-            yield from self.engine.train(self.brake.beyond(left), rung.sets, spec)
+    def _out_of_time(self, configuration: Configuration, rung: Rung) -> Conclusion:
+        """Conclude a configuration whose next fit may not start."""
+        reason, needed_seconds = self.brake.reason_of(configuration.key)
+        fits = self.fits.get(configuration.key)
+        if fits:
+            where = "after" if fits[-1].rung is rung else "before"
+            reason = f"{reason}, {where} {rung}"
+        return self._not_fitted(configuration, reason, needed_seconds)
 
-    def _stopped(self, one: Configuration, rung: rungs.Rung, reason: str) -> Conclusion:
-        """Conclude a configuration that does not go on: others were better, or no more
-        fit may start.
-        """
-        path = self._path(one.key)
-        if one.key in self.in_full:
+    def _not_fitted(
+        self,
+        configuration: Configuration,
+        reason: str,
+        needed_seconds: float | None = None,
+    ) -> Conclusion:
+        """Conclude a configuration that this run does not train on all rows."""
+        key, algorithm = configuration.key, configuration.algorithm
+        if key in self.stored_in_full:
             # It was trained on all rows before, in a smaller search or by itself.
-            return Conclusion.trained(self.in_full[one.key], reused=True, before=path)
-        held, needed = self.brake.reason_of(one.key)
-        if one.key not in self.fits:
-            return Conclusion(
-                one.key, one.algorithm, NOT_STARTED, held, needed_seconds=needed
+            return Conclusion.trained(
+                self.stored_in_full[key], reused=True, before=self._path(key)
             )
-        last = self.fits[one.key][-1]
-        if last.rung is not rung:
-            reason = f"{held}, before {rung}"
-        what = one.key, one.algorithm, STOPPED_EARLY, reason
+        if key not in self.fits:
+            return Conclusion(
+                key, algorithm, NOT_STARTED, reason, needed_seconds=needed_seconds
+            )
+        last = self.fits[key][-1]
         return Conclusion(
-            *what, last.result, last.rung.fraction, reused=last.reused, path=path
+            key,
+            algorithm,
+            STOPPED_EARLY,
+            reason,
+            last.result,
+            last.rung.fraction,
+            last.reused,
+            path=self._path(key),
+            needed_seconds=needed_seconds,
         )
 
     def _path(self, key: str) -> tuple[Step, ...]:
-        return tuple(
-            Step.of(fit.result, fit.rung.fraction) for fit in self.fits.get(key, ())
-        )
+        return tuple(fit.step for fit in self.fits.get(key, ()))
 
-    def _known_in(
+    def _stored(
         self, sets: TrainingSets, configurations: Sequence[Configuration]
-    ) -> dict[str, ModelResult]:
-        """Key → known result on these sets, under the configuration's present key."""
+    ) -> Results:
+        """The stored results on these sets, under the configurations' present keys."""
         spec = self._spec(sets)
-        prints = {one.key: fingerprint(one, sets, spec) for one in configurations}
-        found = scored_as_asked(self.known, list(prints.values()), sets, spec)
-        return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
+        prints = {each.key: fingerprint(each, sets, spec) for each in configurations}
+        results = scored_as_asked(self.store, [*prints.values()], sets, spec)
+        return {
+            key: replace(results[print_], key=key)
+            for key, print_ in prints.items()
+            if print_ in results
+        }
 
     def _spec(self, sets: TrainingSets) -> ExperimentSpec:
         """The experiment; at small rungs with one uncalibrated fit each, as what goes

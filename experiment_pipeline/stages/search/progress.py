@@ -13,10 +13,12 @@ from experiment_pipeline.stages.search.conclusions import (
     Event,
     Fitted,
     RungStarted,
+    SearchCost,
     SearchNote,
 )
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.rungs import best_first, competes
+from experiment_pipeline.stages.search.rungs import Rung, best_first, competes
+from experiment_pipeline.storage.processes import peak_memory_bytes
 
 # Quick fits end many times a second, and every log line is a stored event: the next
 # line waits for so many seconds and for 1 / LINES_OF_A_RUNG of the rung's
@@ -26,119 +28,125 @@ LINES_OF_A_RUNG = 20
 
 
 @dataclass
+class _RungProgress:
+    rung: Rung
+    entrants: int
+    done: int  # configurations that are fitted or failed
+    results: dict[str, ModelResult]  # of those that compete
+    # Elapsed seconds and done configurations at the last line.
+    last_line_seconds: float = -math.inf
+    last_line_done: int = 0
+
+
+@dataclass
 class Progress:
     """The progress of a search."""
 
     metric: str
     concluded: dict[str, Conclusion] = field(default_factory=dict)  # by key
     fitted: list[ModelResult] = field(default_factory=list)  # in this run, at any rung
-    _rung: RungStarted | None = None
-    # Of the current rung: how many configurations are done, and key → result of those
-    # that compete.
-    _done: int = 0
-    _scored: dict[str, ModelResult] = field(default_factory=dict)
-    # Elapsed seconds and done configurations at the last line.
-    _last_line: tuple[float, int] = (-math.inf, 0)
+    _at: _RungProgress | None = None
+    _logged: set[tuple[str, str]] = field(default_factory=set)  # algorithm and note
 
-    def notes(self, event: Event, elapsed_seconds: float) -> Iterator[SearchNote]:
-        """Take an event into account, and yield the lines to log."""
-        if isinstance(event, SearchNote):
-            yield event
-        elif isinstance(event, RungStarted):
-            self._rung, self._done, self._last_line = (
-                event,
-                len(event.known),
-                (-math.inf, 0),
-            )
-            self._scored = {
-                key: one for key, one in event.known.items() if competes(one)
-            }
-            if event.rung.of > 1:
-                counts = numbers.counted(event.entered, "configuration")
-                yield SearchNote(f"{event.rung}: {counts}, {len(event.known)} reused")
+    def messages(
+        self, event: Event, elapsed_seconds: float
+    ) -> Iterator[SearchNote | Conclusion]:
+        """Take an event into account; yield the lines to log, then a conclusion."""
+        if isinstance(event, RungStarted):
+            stored = event.stored
+            rivals = {key: stored[key] for key in stored if competes(stored[key])}
+            self._at = _RungProgress(event.rung, event.entrants, len(stored), rivals)
+            if event.rung.last > 1:
+                counts = numbers.counted(event.entrants, "configuration")
+                yield SearchNote(f"{event.rung}: {counts}, {len(stored)} reused")
         elif isinstance(event, Fitted):
-            result = event.model.result
-            # The page lists the notes of every configuration; the log has each once per
-            # algorithm.
-            for note in result.notes:
-                earlier = (
-                    one for one in self.fitted if one.algorithm == result.algorithm
-                )
-                if not any(note in one.notes for one in earlier):
-                    yield SearchNote(f"{result.key}: {note}", warns=True)
-            self.fitted.append(result)
-            if competes(result):
-                self._scored[result.key] = result
+            yield from self._fitted(event.model.result)
             yield from self._fit_ended(elapsed_seconds)
         else:
-            self.concluded[event.key] = event
-            if (raised := event.failure) is not None:
-                text = f"{event.key} failed: {raised.in_words}\n{raised.traceback}"
-                yield SearchNote(text, warns=True)
-                yield from self._fit_ended(elapsed_seconds)
+            if isinstance(event, Conclusion):
+                self.concluded[event.key] = event
+                if (failure := event.failure) is not None:
+                    text = f"{event.key} failed: {failure.in_words}"
+                    yield SearchNote(f"{text}\n{failure.traceback}", warns=True)
+                    yield from self._fit_ended(elapsed_seconds)
+            yield event
 
     @property
     def cancelled(self) -> str:
         """How far the search got before it was cancelled, as a sentence."""
-        if self._rung is None:
+        if self._at is None:
             return "the search was cancelled before its first fit"
-        rung = self._rung.rung
-        counts = (
-            f"{self._done} of {numbers.counted(self._rung.entered, 'configuration')}"
-        )
-        at = f" at {rung}" if rung.of > 1 else ""
-        return f"the search was cancelled after {counts}{at}"
+        rung = self._at.rung
+        entrants = numbers.counted(self._at.entrants, "configuration")
+        where = f" at {rung}" if rung.last > 1 else ""
+        return f"the search was cancelled after {self._at.done} of {entrants}{where}"
 
     def end(self) -> Iterator[SearchNote]:
         """Yield how many configurations were reused. Raises TrainingError: every one of
         them failed.
         """
-        if reused := sum(one.reused for one in self.concluded.values()):
-            yield SearchNote(f"reused {reused} of {len(self.concluded)} configurations")
-        failed = [
-            one.failure for one in self.concluded.values() if one.failure is not None
-        ]
-        if len(failed) == len(self.concluded):
-            rule = f"failed, the first ({failed[0].key}) with {failed[0].in_words}"
-            fix = "Fix the cause, or take the algorithm out of `search`."
+        conclusions = self.concluded.values()
+        if reused := sum(conclusion.reused for conclusion in conclusions):
+            yield SearchNote(f"reused {reused} of {len(conclusions)} configurations")
+        failures = [each.failure for each in conclusions if each.failure is not None]
+        if failures and len(failures) == len(conclusions):
+            first = failures[0]
             raise errors.TrainingError(
-                f"{len(failed)} of {len(failed)} configurations", rule, fix
+                f"{len(failures)} of {len(failures)} configurations",
+                rule=f"failed, the first ({first.key}) with {first.in_words}",
+                fix="Fix the cause, or take the algorithm out of `search`.",
             )
 
-    @property
-    def standing(self) -> str:
-        """`rung 2 of 3: 12 of 34 done, best roc_auc 0.6912 by lightgbm, slowest fit 40
-        s`.
-        """
-        if self._rung is None:
-            return "0 done"
-        rung, entered = self._rung.rung, self._rung.entered
-        text = f"{self._done} of {entered} done"
-        if rung.of > 1:
-            text = f"rung {rung.number} of {rung.of}: {text}"
-        best = next(
-            (self._scored[key] for key in best_first(self._scored, self.metric)), None
+    def cost(self, wall_seconds: float, workers: int) -> SearchCost:
+        """Return what the search cost."""
+        fit_seconds = sum(result.fit_wall_seconds for result in self.fitted)
+        return SearchCost(
+            fits=len(self.fitted),
+            fit_cpu_seconds=sum(result.fit_cpu_seconds for result in self.fitted),
+            wall_seconds=wall_seconds,
+            fitting_share=fit_seconds / (wall_seconds * workers),
+            peak_memory_bytes=peak_memory_bytes(),
         )
-        if best is not None and math.isfinite(best.test_score):
-            score = numbers.score(best.test_score)
-            text += f", best {self.metric} {score} by {best.algorithm}"
-        if self.fitted:
-            slowest = max(one.fit_wall_seconds for one in self.fitted)
-            text += f", slowest fit {numbers.measured(slowest)} s"
-        return text
+
+    def _fitted(self, result: ModelResult) -> Iterator[SearchNote]:
+        # The page lists the notes of every configuration; the log has each once per
+        # algorithm.
+        for note in result.notes:
+            if (result.algorithm, note) not in self._logged:
+                self._logged.add((result.algorithm, note))
+                yield SearchNote(f"{result.key}: {note}", warns=True)
+        self.fitted.append(result)
+        if self._at is not None and competes(result):
+            self._at.results[result.key] = result
 
     def _fit_ended(self, elapsed_seconds: float) -> Iterator[SearchNote]:
         """Yield a line after the first and the last fit of a rung, and now and then
         between them.
         """
-        if self._rung is None:
+        at = self._at
+        if at is None:
             return
-        self._done += 1
-        entered, (seconds, done) = self._rung.entered, self._last_line
-        is_due = (
-            elapsed_seconds - seconds >= SECONDS_BETWEEN_LINES
-            and self._done - done >= entered / LINES_OF_A_RUNG
-        )
-        if is_due or self._done >= entered:
-            self._last_line = elapsed_seconds, self._done
-            yield SearchNote(self.standing)
+        at.done += 1
+        waited = elapsed_seconds - at.last_line_seconds >= SECONDS_BETWEEN_LINES
+        advanced = at.done - at.last_line_done >= at.entrants / LINES_OF_A_RUNG
+        if at.done >= at.entrants or (waited and advanced):
+            at.last_line_seconds = elapsed_seconds
+            at.last_line_done = at.done
+            yield SearchNote(self._standing(at))
+
+    def _standing(self, at: _RungProgress) -> str:
+        """`rung 2 of 3: 12 of 34 done, best roc_auc 0.6912 by lightgbm, slowest fit 40
+        s`.
+        """
+        text = f"{at.done} of {at.entrants} done"
+        if at.rung.last > 1:
+            text = f"rung {at.rung.number} of {at.rung.last}: {text}"
+        for key in best_first(at.results, self.metric)[:1]:
+            best = at.results[key]
+            if math.isfinite(best.test_score):
+                score = numbers.score(best.test_score)
+                text += f", best {self.metric} {score} by {best.algorithm}"
+        if self.fitted:
+            slowest = max(result.fit_wall_seconds for result in self.fitted)
+            text += f", slowest fit {numbers.measured(slowest)} s"
+        return text

@@ -11,13 +11,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, algorithms
+from experiment_pipeline.spec.search import Halving
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -48,28 +48,28 @@ class Rung:
     """One round of the search."""
 
     number: int  # from 1 on
-    of: int  # how many rungs there are
+    last: int  # the number of the last one
     fraction: float  # of the train rows
-    kept: int  # how many configurations go on from here; 0 at the last rung
+    promotes: int  # how many configurations go on from here; 0 at the last rung
     # thinned train and test rows with digests of their own; the last rung's are full
     sets: TrainingSets
 
     @property
     def is_full(self) -> bool:
         """Whether this is the rung whose scores are ranked."""
-        return self.number == self.of
+        return self.number == self.last
 
     def __str__(self) -> str:
         what = "folds" if self.sets.folds else "train rows"
-        return f"rung {self.number} of {self.of} ({numbers.share(self.fraction)} of the {what})"
+        share = numbers.share(self.fraction)
+        return f"rung {self.number} of {self.last} ({share} of the {what})"
 
 
 # Sets → how many configurations a budget has time for, if all of it goes to fits on
 # these sets.
 Room = Callable[[TrainingSets], float]
-Parts = dict[
-    float, TrainingSets
-]  # share of the train rows, or of the folds → these sets
+# Share of the train rows, or of the folds → these sets; smaller rungs come first.
+Parts = dict[float, TrainingSets]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,11 @@ def full_only(sets: TrainingSets, *notes: str) -> Ladder:
     return Ladder((Rung(1, 1, 1.0, 0, sets),), notes)
 
 
+def promotes(entrants: int, keep: float) -> int:
+    """Return how many configurations go on from a rung, by the share to keep."""
+    return max(math.ceil(entrants * keep), FEWEST_KEPT)
+
+
 def ladder(
     n_competing: int,
     sets: TrainingSets,
@@ -94,111 +99,144 @@ def ladder(
     """Return the rungs of a search, as many as its configurations and rows, and the
     budget's time, allow.
     """
-    if not (halving := spec.halving):
+    halving = spec.halving
+    if not halving:
         return full_only(sets)
-    if n_competing < FEWEST_CONFIGURATIONS and not sets.folds:
-        there_are = f"{'is' if n_competing == 1 else 'are'} {n_competing}"
-        needs = f"{FEWEST_CONFIGURATIONS} configurations that compete"
-        return full_only(sets, f"no halving: it needs {needs}, and there {there_are}")
     # How many go on from each rung, as long as a rung stops at least one.
-    counts = [n_competing]
-    for _ in halving.fractions:
-        counts.append(max(math.ceil(counts[-1] * halving.keep), FEWEST_KEPT))
-    kept = [after for before, after in pairwise(counts) if after < before]
+    counts = list[int]()
+    entrants = n_competing
+    while len(counts) < len(halving.fractions):
+        survivors = promotes(entrants, halving.keep)
+        if survivors >= entrants:
+            break
+        counts.append(survivors)
+        entrants = survivors
     if sets.folds:
-        return _of_folds(n_competing, kept, sets, room)
-    if not kept:
-        keeping = (
-            f"keeping {numbers.share(halving.keep)} of {n_competing} configurations"
+        return _of_folds(n_competing, counts, sets, room)
+    if n_competing < FEWEST_CONFIGURATIONS:
+        verb = "is" if n_competing == 1 else "are"
+        return full_only(
+            sets,
+            f"no halving: it needs {FEWEST_CONFIGURATIONS} configurations that "
+            f"compete, and there {verb} {n_competing}",
         )
-        return full_only(sets, f"no halving: {keeping} stops none")
-    # With too few configurations for all rungs, the smallest rungs are left out.
-    fractions = halving.fractions[:-1][-len(kept) :]
+    if not counts:
+        share = numbers.share(halving.keep)
+        return full_only(
+            sets,
+            f"no halving: keeping {share} of {n_competing} configurations stops none",
+        )
+    return _of_rows(n_competing, counts, sets, spec, halving, room)
+
+
+def _of_rows(
+    n_competing: int,
+    counts: Sequence[int],
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+    halving: Halving,
+    room: Room,
+) -> Ladder:
+    """Rungs of ever more train rows, without those that are too small. If there is no
+    time to compare enough configurations, the first rung is a smaller one.
+    """
     order = thinning_order(sets, spec)
-    problems = {
-        one: _too_small(sets, order < one, halving.fewest_rows) for one in fractions
-    }
-    parts = {one: _thinned(sets, order, one) for one in fractions if not problems[one]}
+    # With too few configurations for all rungs, the smallest rungs are left out.
+    parts, notes = Parts(), dict[float, str]()
+    for fraction in halving.fractions[:-1][-len(counts) :]:
+        if problem := _too_small(sets, order < fraction, halving.fewest_rows):
+            share = numbers.share(fraction)
+            notes[fraction] = f"no rung of {share} of the train rows: {problem}"
+        else:
+            parts[fraction] = _thinned(sets, order, fraction)
     first, part = next(iter(parts.items()), (1.0, sets))
     enough = min(ENOUGH_ROOM, n_competing)
     if room(part) < enough * (len(parts) + 1):
-        below = [halving.fractions[0] / by for by in (16, 4)]
-        below += [one for one in halving.fractions if one < first]
-        below = [one for one in below if (order < one).sum() >= FEWEST_ROWS_IN_TIME]
-        smaller = {one: _thinned(sets, order, one) for one in reversed(below)}
+        smallest = halving.fractions[0]
+        below = [smallest / 16, smallest / 4]
+        below += [fraction for fraction in halving.fractions if fraction < first]
+        smaller = {
+            fraction: _thinned(sets, order, fraction)
+            for fraction in reversed(below)
+            if (order < fraction).sum() >= FEWEST_ROWS_IN_TIME
+        }
         parts = _with_room(smaller, room, enough * (len(parts) + 2)) | parts
-    notes = [
-        f"no rung of {numbers.share(fraction)} of the train rows: {problem}"
-        for fraction, problem in problems.items()
-        if problem and fraction not in parts
-    ]
-    return _ladder(parts, kept, sets, notes)
+    left_out = [note for fraction, note in notes.items() if fraction not in parts]
+    return _ladder(parts, counts, sets, left_out)
 
 
 def _ladder(
-    parts: Parts, kept: Sequence[int], sets: TrainingSets, notes: Sequence[str] = ()
+    parts: Parts, counts: Sequence[int], sets: TrainingSets, notes: Sequence[str] = ()
 ) -> Ladder:
-    """The rungs of parts, the smallest first, and all rows; `kept`: how many go on from
-    each.
-    """
-    of, most = len(parts) + 1, len(kept) - 1
-    small = [
-        Rung(number + 1, of, fraction, kept[min(number, most)], part)
-        for number, (fraction, part) in enumerate(parts.items())
+    """The rungs of parts, and all rows; `counts`: how many go on from each."""
+    last = len(parts) + 1
+    rungs = [
+        Rung(number, last, fraction, counts[min(number, len(counts)) - 1], part)
+        for number, (fraction, part) in enumerate(parts.items(), start=1)
     ]
-    return Ladder((*small, Rung(of, of, 1.0, 0, sets)), tuple(notes))
+    return Ladder((*rungs, Rung(last, last, 1.0, 0, sets)), tuple(notes))
 
 
 def _thinned(sets: TrainingSets, order: np.ndarray, fraction: float) -> TrainingSets:
     by_class = sets.classes is not None
     scored = evenly_thinned(sets.y_test, fraction, SCORED_ROWS, by_class=by_class)
     part = sets.part(order < fraction, scored, {})
-    return replace(
-        part, digests={"train": rows_digest(part.train), "test": rows_digest(part.test)}
-    )
+    digests = {"train": rows_digest(part.train), "test": rows_digest(part.test)}
+    return replace(part, digests=digests)
 
 
 def _of_folds(
-    n_competing: int, kept: Sequence[int], sets: TrainingSets, room: Room
+    n_competing: int, counts: Sequence[int], sets: TrainingSets, room: Room
 ) -> Ladder:
     """One rung of all folds; if there is no time for every configuration on all, first
     a rung of a few folds.
     """
-    every, once = len(sets.folds), sum(fold.repeat == 0 for fold in sets.folds)
-    if not kept or room(sets) >= n_competing:
-        why = "cross-validation fits every configuration on all folds"
-        return full_only(sets, f"no halving: {why}")
-    few = {count / every: sets.on_folds(count) for count in (once, 2) if count < every}
-    return _ladder(_with_room(few, room, 2 * min(ENOUGH_ROOM, n_competing)), kept, sets)
+    if not counts or room(sets) >= n_competing:
+        return full_only(
+            sets,
+            "no halving: cross-validation fits every configuration on all folds",
+        )
+    folds = len(sets.folds)
+    of_one_repeat = sum(fold.repeat == 0 for fold in sets.folds)
+    fewer = [count for count in (of_one_repeat, 2) if count < folds]
+    parts = {count / folds: sets.on_folds(count) for count in fewer}
+    enough = min(ENOUGH_ROOM, n_competing)
+    return _ladder(_with_room(parts, room, 2 * enough), counts, sets)
 
 
 def _with_room(parts: Parts, room: Room, wanted: int) -> Parts:
     """The first of ever smaller parts with room for `wanted` configurations, else the
     last; none of none.
     """
-    enough = [one for one, part in parts.items() if room(part) >= wanted] or [*parts][
-        -1:
-    ]
-    return {one: parts[one] for one in enough[:1]}
+    chosen = Parts()
+    for fraction, part in parts.items():
+        chosen = {fraction: part}
+        if room(part) >= wanted:
+            break
+    return chosen
 
 
 def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
     """Return what a rung lacks; empty: nothing."""
-    if (count := int(rows.sum())) < fewest_rows:
+    count = int(rows.sum())
+    if count < fewest_rows:
         return f"it would have {count} rows, it needs {fewest_rows}"
     if sets.classes is None:
         return ""
-    fewest = int(np.bincount(sets.y_train[rows], minlength=len(sets.classes)).min())
-    if fewest < FEWEST_ROWS_PER_CLASS:
-        return f"its rarest class would have {fewest} rows, it needs {FEWEST_ROWS_PER_CLASS}"
-    return ""
+    rarest = int(np.bincount(sets.y_train[rows], minlength=len(sets.classes)).min())
+    if rarest >= FEWEST_ROWS_PER_CLASS:
+        return ""
+    return (
+        f"its rarest class would have {rarest} rows, it needs {FEWEST_ROWS_PER_CLASS}"
+    )
 
 
-def competes(one: Configuration | ModelResult) -> bool:
+def competes(trained: Configuration | ModelResult) -> bool:
     """Whether a configuration takes part in halving; the baseline and named ones do
     not.
     """
-    return algorithms.competes(one.algorithm) and not getattr(one, "named", False)
+    named = isinstance(trained, Configuration) and trained.named
+    return algorithms.competes(trained.algorithm) and not named
 
 
 def within_budget(
@@ -210,30 +248,33 @@ def within_budget(
     Baseline and named ones come first, then the algorithms side by side, each in its
     declared order.
     """
-    competing = [one for one in configurations if competes(one)]
-    if (most := spec.budget.configurations) is not None:
+    always = [each for each in configurations if not competes(each)]
+    competing = [each for each in configurations if competes(each)]
+    drawn = sorted(competing, key=lambda each: _draw(each, spec.seed))
+    allowed = {each.key for each in drawn[: spec.budget.configurations]}
+    competing = [each for each in competing if each.key in allowed]
+    counts = Counter(each.algorithm for each in competing)
+    before = Counter[str]()
+    places = dict[str, float]()
+    for configuration in competing:
+        algorithm = configuration.algorithm
+        share = before[algorithm] / min(counts[algorithm], SIDE_BY_SIDE)
+        places[configuration.key] = share
+        before[algorithm] += 1
+    return [*always, *sorted(competing, key=lambda each: places[each.key])]
 
-        def digest(one: Configuration) -> str:
-            # Not the key, which grows when another hyperparameter is searched.
-            identity = [
-                spec.seed,
-                one.algorithm,
-                one.features,
-                sorted(one.hyperparameters.items()),
-            ]
-            return sha256(json.dumps(identity).encode())
 
-        chosen = {one.key for one in sorted(competing, key=digest)[:most]}
-        competing = [one for one in competing if one.key in chosen]
-    counts, places = Counter(one.algorithm for one in competing), Counter[str]()
-    shares = {}
-    for one in competing:
-        shares[one.key] = places[one.algorithm] / min(
-            counts[one.algorithm], SIDE_BY_SIDE
-        )
-        places[one.algorithm] += 1
-    always = [one for one in configurations if not competes(one)]
-    return always + sorted(competing, key=lambda one: shares[one.key])
+def _draw(configuration: Configuration, seed: int) -> str:
+    """A digest to draw by; not of the key, which grows when another hyperparameter is
+    searched.
+    """
+    identity = [
+        seed,
+        configuration.algorithm,
+        configuration.features,
+        sorted(configuration.hyperparameters.items()),
+    ]
+    return sha256(json.dumps(identity).encode())
 
 
 def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
@@ -241,8 +282,8 @@ def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
     sign = metric_of(metric).sign
 
     def place(key: str) -> tuple[float, str]:
-        score = scored[key].test_score
-        return (-sign * score if math.isfinite(score) else math.inf), key
+        loss = -sign * scored[key].test_score
+        return (loss if math.isfinite(loss) else math.inf), key
 
     return sorted(scored, key=place)
 
@@ -254,11 +295,9 @@ def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
     Even the smallest fraction has every class, in the early-stopping set and in the
     rest.
     """
-    y = (
-        np.zeros(len(sets.train), dtype=np.int64)
-        if sets.classes is None
-        else sets.y_train
-    )
+    y = np.zeros(len(sets.train), dtype=np.int64)
+    if sets.classes is not None:
+        y = sets.y_train
     strata = 2 * y + sets.early_stopping
     if spec.split.by == "time":
         times, _ = times_of(sets.train, spec.split.column, pd.Timedelta(0))
@@ -279,12 +318,12 @@ def evenly_thinned(
     """
     share = min(1.0, max(share, at_least / max(len(y), 1)))
     strata = y if by_class else np.zeros(len(y), dtype=np.int64)
-    kept = np.zeros(len(y), dtype=bool)
+    chosen = np.zeros(len(y), dtype=bool)
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
         count = max(1, round(share * len(rows)))
-        kept[rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]] = True
-    return kept
+        chosen[rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]] = True
+    return chosen
 
 
 def _whole_clusters(
@@ -297,9 +336,9 @@ def _whole_clusters(
     counts = np.bincount(codes)
     stratum = np.full(len(counts), np.iinfo(np.int64).max)
     np.minimum.at(stratum, codes, strata)
-    held = pd.DataFrame({"stratum": stratum[codes], "y": y, "cluster": codes})
+    rows = pd.DataFrame({"stratum": stratum[codes], "y": y, "cluster": codes})
     firsts = np.zeros(len(counts), dtype=bool)
-    firsts[held.groupby(["stratum", "y"])["cluster"].min().to_numpy()] = True
+    firsts[rows.groupby(["stratum", "y"])["cluster"].min().to_numpy()] = True
     places = np.empty(len(counts))
     for number in np.unique(stratum):
         members = np.flatnonzero(stratum == number)
@@ -318,11 +357,13 @@ def _spread(times: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """
     order = np.lexsort((times, strata))
     _, starts, counts = np.unique(strata[order], return_index=True, return_counts=True)
-    left = np.arange(len(times)) - np.repeat(starts, counts)
-    inverse, weight = np.zeros(len(times)), 0.5
-    while left.any():
-        inverse += weight * (left & 1)
-        left, weight = left >> 1, weight / 2
+    digits = np.arange(len(times)) - np.repeat(starts, counts)
+    inverse = np.zeros(len(times))
+    weight = 0.5
+    while digits.any():
+        inverse += weight * (digits & 1)
+        digits = digits >> 1
+        weight /= 2
     places = np.empty(len(times))
     places[order] = inverse
     return places

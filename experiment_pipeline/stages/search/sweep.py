@@ -48,19 +48,16 @@ def train_configurations(
     if not configurations:
         return
     ordered = in_order(configurations, sets, brake)
-    by_key = {one.key: one for one in ordered}
+    by_key = {each.key: each for each in ordered}
     parse_one_at_a_time()
 
-    def fit(one: Configuration) -> Outcome | None:
+    def fit(configuration: Configuration) -> Outcome | None:
         if brake is None:
-            return trained_or_failed(one, work, sets, spec)
-        if not brake.may_start(one.key):
+            return trained_or_failed(configuration, work, sets, spec)
+        if not brake.may_start(configuration.key):
             return None
-        outcome = trained_or_failed(one, work, sets, spec)
-        brake.saw(
-            failure=isinstance(outcome, FailedConfiguration)
-            and not outcome.is_of_the_machine
-        )
+        outcome = trained_or_failed(configuration, work, sets, spec)
+        brake.saw(failure=is_final_failure(outcome))
         return outcome
 
     def in_threads() -> Generator[Outcome, None, None]:
@@ -68,7 +65,7 @@ def train_configurations(
         try:
             # No name for the futures: each is forgotten, with its model, once it is
             # yielded.
-            for future in as_completed([pool.submit(fit, one) for one in ordered]):
+            for future in as_completed([pool.submit(fit, each) for each in ordered]):
                 if (outcome := future.result()) is not None:
                     yield outcome
         finally:
@@ -82,6 +79,11 @@ def train_configurations(
     with threadpool_limits(limits=1, user_api="blas"):
         work = share_work(ordered, sets, spec)
         yield from with_second_attempts(in_threads(), by_itself, brake)
+
+
+def is_final_failure(outcome: Outcome) -> bool:
+    """Whether a fit has failed, and not because of the machine."""
+    return isinstance(outcome, FailedConfiguration) and not outcome.is_of_the_machine
 
 
 def with_second_attempts(
@@ -108,10 +110,8 @@ def with_second_attempts(
             reason = f"{second.reason} (in a second attempt by itself; {before})"
             yield replace(second, reason=reason)
         else:
-            note = (
-                f"{before}; the machine caused that, so it was trained again, by itself"
-            )
-            notes = (*second.result.notes, note)
+            again = "the machine caused that, so it was trained again, by itself"
+            notes = (*second.result.notes, f"{before}; {again}")
             yield replace(second, result=replace(second.result, notes=notes))
 
 
@@ -131,14 +131,18 @@ def trained_or_failed(
 
 
 def failure_of(
-    one: Configuration, print_: str, error: Exception
+    configuration: Configuration, print_: str, error: Exception
 ) -> FailedConfiguration:
     """Return the failure for an error that is being handled; `print_` is the
     fingerprint.
     """
-    what = one.key, print_, type(error).__name__, str(error), traceback.format_exc()
     return FailedConfiguration(
-        *what, is_of_the_machine=isinstance(error, OF_THE_MACHINE)
+        configuration.key,
+        print_,
+        type(error).__name__,
+        str(error),
+        traceback.format_exc(),
+        is_of_the_machine=isinstance(error, OF_THE_MACHINE),
     )
 
 
@@ -150,10 +154,9 @@ def in_order(
     """
     if brake is not None and brake.is_timed:
         return list(configurations)
-    size = len(sets.train), len(sets.classes or ())
-    return sorted(
-        configurations, key=lambda one: estimated_cost(one, *size), reverse=True
-    )
+    rows, classes = len(sets.train), len(sets.classes or ())
+    costs = {each.key: estimated_cost(each, rows, classes) for each in configurations}
+    return sorted(configurations, key=lambda each: costs[each.key], reverse=True)
 
 
 @cache

@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from types import SimpleNamespace
 from typing import cast
@@ -21,7 +21,11 @@ from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.search import Budget, Worth
 from experiment_pipeline.stages.search import results
 from experiment_pipeline.stages.search.budget import AfterSearch, Brake, usual_seconds
-from experiment_pipeline.stages.search.conclusions import Fitted
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    Event,
+    Fitted,
+)
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
@@ -43,11 +47,15 @@ from experiment_pipeline_tests.table.made_rows import cut_rows
 
 SPEC = experiment(searched=SEARCH)
 SETS = sets_of(SPEC)
-DECLARED = [one for one in configurations(SPEC) if competes(one)]
-(DUMMY,) = [one for one in configurations(SPEC) if not competes(one)]
-LINEAR = [one for one in DECLARED if one.algorithm == "linear"]
+DECLARED = [each for each in configurations(SPEC) if competes(each)]
+(DUMMY,) = [each for each in configurations(SPEC) if not competes(each)]
+LINEAR = [each for each in DECLARED if each.algorithm == "linear"]
+FOREST = DECLARED[-1]
 SMALL, _, FULL = ladder(len(DECLARED), SETS, SPEC).rungs
 AFTER = AfterSearch(SETS, workers=2)
+TOO_LONG = (
+    "fit, refit and report would have taken longer than what was left of the budget"
+)
 
 
 class Clock:
@@ -59,178 +67,157 @@ class Clock:
         return self.seconds
 
 
-def brake(seconds: float | None, rung: Rung) -> tuple[Brake, Clock]:
+def brake_of(
+    seconds: float, rung: Rung, entrants: Sequence[Configuration] = (DUMMY, *DECLARED)
+) -> tuple[Brake, Clock]:
     """A brake of a budget at the beginning of a rung, and its clock."""
     clock = Clock()
-    held = Brake(
-        Budget(seconds=seconds) if seconds else Budget(), clock, AFTER, "roc_auc"
-    )
-    held.rung_began(rung, [DUMMY, *DECLARED], {})
-    return held, clock
+    brake = Brake(Budget(seconds=seconds), clock, AFTER, "roc_auc")
+    brake.rung_began(rung, entrants, {})
+    return brake, clock
 
 
-def fitted(one: Configuration, score: float, seconds: float) -> results.ModelResult:
-    """What a fit has left."""
-    return result_of(one, score, SPEC, fit_wall_seconds=seconds)
+def fitted(
+    configuration: Configuration, score: float, seconds: float
+) -> results.ModelResult:
+    """The result of a fit."""
+    return result_of(configuration, score, SPEC, fit_wall_seconds=seconds)
+
+
+def learn(brake: Brake, *fits: results.ModelResult) -> dict[str, results.ModelResult]:
+    """Let a brake learn from fits; key → result."""
+    for result in fits:
+        brake.fit_ended(result)
+    return {result.key: result for result in fits}
 
 
 def test_time_is_left_to_fit_again_and_to_report() -> None:
     """From then on no fit starts, and the reason says what the rest is for."""
-    held, clock = brake(30, FULL)
-    done = fitted(LINEAR[0], 0.9, 4.0)
-    held.fit_ended(done)
+    brake, clock = brake_of(30, FULL)
+    done = fitted(LINEAR[0], 0.9, 3.5)
+    brake.fit_ended(done)
     rest = AFTER.of([done])
     clock.seconds = 29.9 - rest
-    assert held.may_start()
+    assert brake.may_start(DUMMY.key)
     clock.seconds = 30.0 - rest
-    assert not held.may_start()
-    spent = (
-        f"the budget of 30 seconds was spent, {rest:.1f} are kept for refit and report"
-    )
-    assert held.reason_of("dummy") == (spent, None)
-    assert held.is_out_of_time
-    # However long the rest takes, fits have a part: a search without a fit has nothing
-    # to refit.
-    held, clock = brake(10, FULL)
-    held.fit_ended(fitted(LINEAR[0], 0.9, 3.6))
+    assert not brake.may_start(DUMMY.key)
+    kept = f"{rest:.1f} are kept for refit and report"
+    spent = f"the budget of 30 seconds was spent, {kept}"
+    assert brake.reason_of(DUMMY.key) == (spent, None)
+    assert brake.is_out_of_time
+
+
+def test_fits_have_a_share_of_the_time_however_long_the_rest_takes() -> None:
+    """A search without a fit has nothing to refit."""
+    brake, clock = brake_of(10, FULL)
+    learn(brake, fitted(LINEAR[0], 0.9, 3.6))
     clock.seconds = 3.9
-    assert held.may_start()
+    assert brake.may_start(DUMMY.key)
     clock.seconds = 4.1
-    assert not held.may_start()
+    assert not brake.may_start(DUMMY.key)
 
 
 def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
     """Fit, refit and report must fit in; the reason is its own, and gone at the next
     rung.
     """
-    held, clock = brake(30, SMALL)
-    (slow, quick, unknown), forest = LINEAR[:3], DECLARED[-1]
-    held.fit_ended(fitted(slow, 0.9, 1.2))
-    held.fit_ended(fitted(quick, 0.8, 0.05))
-    held.rung_began(FULL, DECLARED, {})
-    clock.seconds = 10.0
-    allowed = [held.may_start(one.key) for one in (slow, quick, unknown, forest)]
-    assert allowed == [False, True, False, True]
-    assert held.is_out_of_time
-    reason, needed = held.reason_of(slow.key)
-    assert reason.startswith(
-        "fit, refit and report would have taken longer than what was left"
-    )
-    assert needed == pytest.approx(20, abs=1)
-    assert held.with_time([slow, quick, DUMMY]) == [DUMMY, quick]
+    brake, clock = brake_of(30, SMALL)
+    slow, quick, unknown = LINEAR[:3]
+    learn(brake, fitted(slow, 0.9, 1.2), fitted(quick, 0.8, 0.05))
+    brake.rung_began(FULL, DECLARED, {})
+    clock.seconds = 9.0
+    begun = [
+        each for each in (slow, quick, unknown, FOREST) if brake.may_start(each.key)
+    ]
+    assert begun == [quick, FOREST]
+    assert brake.is_out_of_time
+    reason, needed_seconds = brake.reason_of(slow.key)
+    assert reason == f"{TOO_LONG} of 30 seconds"
+    assert needed_seconds == pytest.approx(21, abs=1)
+    assert brake.startable([DUMMY, slow, quick]) == [DUMMY, quick]
     clock.seconds = 5.0
-    held.rung_began(FULL, DECLARED, {})
-    assert held.may_start(slow.key)
+    brake.rung_began(FULL, DECLARED, {})
+    assert brake.may_start(slow.key)
 
 
 def test_a_fit_ends_before_the_seconds_of_an_ensemble_begin() -> None:
     """What would leave time for its own refit alone is not begun; the quick baseline
     still is.
     """
-    held, clock = brake(60, FULL)
-    done = [fitted(one, 0.9, 2.0) for one in LINEAR[:4]]
-    for one in done:
-        held.fit_ended(one)
-    kept = AFTER.of(done)
+    brake, clock = brake_of(60, FULL)
+    members = [fitted(each, 0.9, 2.0) for each in LINEAR[:4]]
+    learn(brake, *members)
+    kept = AFTER.of(members)
     clock.seconds = 60 - kept - 3.0
-    assert held.may_start(LINEAR[4].key)
+    assert brake.may_start(LINEAR[4].key)
     clock.seconds = 60 - kept - 2.5
-    assert [held.may_start(key) for key in (LINEAR[4].key, DUMMY.key)] == [False, True]
-    assert AFTER.of(done[:1]) + 2.8 < kept
-
-
-def test_time_is_left_to_record_what_is_not_begun() -> None:
-    """As long as the record of one took at the rung before."""
-    held, clock = brake(60, SMALL)
-    clock.seconds = 2.0
-    held.were_concluded(0.0, 10)
-    held.rung_began(FULL, DECLARED, {})
-    held.fit_ended(done := fitted(LINEAR[0], 0.9, 1.0))
-    rest = AFTER.of([done]) + 0.2 * (len(DECLARED) - 1)
-    clock.seconds = 59.9 - rest
-    assert held.may_start()
-    clock.seconds = 60.1 - rest
-    assert not held.may_start()
+    begun = [key for key in (LINEAR[4].key, DUMMY.key) if brake.may_start(key)]
+    assert begun == [DUMMY.key]
+    assert AFTER.of(members[:1]) + 2.8 < kept
 
 
 def test_each_rung_has_a_share_of_the_seconds() -> None:
     """A third at the first of three, and more as long as few are compared."""
-    held, clock = brake(30, SMALL)
+    brake, clock = brake_of(30, SMALL)
     clock.seconds = 17.9
-    assert held.may_start("a")
-    for one in DECLARED:
-        held.fit_ended(fitted(one, 0.5, 0.0))
-    assert not held.may_start("a")
-    assert "of the budget of 30 seconds was spent" in held.reason_of("a")[0]
+    assert brake.may_start(FOREST.key)
+    learn(brake, *(fitted(each, 0.5, 0.0) for each in DECLARED))
+    assert not brake.may_start(FOREST.key)
+    assert "of the budget of 30 seconds was spent" in brake.reason_of(FOREST.key)[0]
 
 
 def test_forests_that_would_take_all_the_time_are_not_fitted() -> None:
     """Features are fitted before the first fit: what has no time for them is not begun,
     and the rest is.
     """
-    held, _ = brake(0.5 + AFTER.of([]), FULL)
-    assert AFTER.encoding("stacked") > 0.5
     stacked = replace(LINEAR[0], key="stacked", features="stacked")
-    held.rung_began(FULL, [DUMMY, stacked, LINEAR[1]], {})
-    assert held.with_time([stacked, LINEAR[1], DUMMY]) == [DUMMY, LINEAR[1]]
-    assert "would have taken longer" in held.reason_of("stacked")[0]
+    seconds = AFTER.encoding("stacked") + AFTER.of([])
+    brake, _ = brake_of(seconds, FULL, [DUMMY, stacked, LINEAR[1]])
+    assert brake.startable([DUMMY, stacked, LINEAR[1]]) == [DUMMY, LINEAR[1]]
+    assert brake.reason_of("stacked")[0].startswith(TOO_LONG)
 
 
 def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
     """On train and test rows, of which boosting makes more rounds; members are fitted
     side by side.
     """
-    one = replace(
+    result = replace(
         model_result("a", 0.7), fit_wall_seconds=6.0, predict_seconds_per_row=0.0
     )
-    alone = AFTER.of([one]) - AFTER.of([replace(one, fit_wall_seconds=0.0)])
-    assert alone == pytest.approx(1.3 * 6.0 * len(SETS.row_numbers) / len(SETS.train))
-    boosted, forest = (
-        [replace(one, algorithm=name)] for name in ("lightgbm", "extra_trees")
-    )
-    assert AFTER.of(boosted) - AFTER.of([one]) == pytest.approx(0.5 / 1.3 * alone)
-    assert replace(AFTER, fits=3).of(forest) == AFTER.of(forest)
-    assert AFTER.of([one] * 5) - AFTER.of([one]) == pytest.approx(1.5 * alone)
-    assert AFTER.of([replace(one, predict_seconds_per_row=1e-2)]) > AFTER.of([one]) + 1
+    alone = AFTER.of([result]) - AFTER.of([replace(result, fit_wall_seconds=0.0)])
+    assert alone == pytest.approx(1.4 * 6.0 * len(SETS.row_numbers) / len(SETS.train))
+    boosted = AFTER.of([replace(result, algorithm="lightgbm")])
+    assert boosted - AFTER.of([result]) == pytest.approx(0.3 * alone)
+    forest = replace(result, algorithm="extra_trees")
+    assert replace(AFTER, fits=3).of([forest]) == AFTER.of([forest])
+    assert AFTER.of([result] * 5) - AFTER.of([result]) == pytest.approx(1.5 * alone)
+    slow = replace(result, predict_seconds_per_row=1e-2)
+    assert AFTER.of([slow]) > AFTER.of([result]) + 1
     # The forests of stacking are fitted anew as well.
-    stacked = AFTER.of([replace(one, features="stacked")]) - AFTER.of([one])
-    assert stacked > 10 * AFTER.encoding(one.features)
+    stacked = AFTER.of([replace(result, features="stacked")]) - AFTER.of([result])
+    assert stacked > 10 * AFTER.encoding(result.features)
 
 
-def test_what_there_is_no_time_for_leaves_its_place_to_others() -> None:
-    """The best of a small rung would take longer on all rows than the budget has."""
-    held, _ = brake(20, SMALL)
-    best, *others = LINEAR
-    scored = {best.key: fitted(best, 0.9, 18.0)} | {
-        one.key: fitted(one, 0.7, 0.01) for one in others
-    }
-    for result in scored.values():
-        held.fit_ended(result)
-    assert set(held.may_go_on(scored)) == {one.key for one in others}
-    assert "left of the budget" in held.reason_of(best.key)[0]
-
-
-def test_the_best_of_each_algorithm_is_fitted_on_all_rows_before_a_second_one() -> None:
-    """Few rows prefer simple models; where time ends nothing, they have no
-    such place.
+def test_the_best_of_each_algorithm_has_a_place() -> None:
+    """Few rows prefer simple models; where time ends nothing, they have no such
+    place.
     """
-    ordered = [*LINEAR[:2], DECLARED[-1]]
-    scored = {one.key: fitted(one, 0.9 - n / 10, 0.01) for n, one in enumerate(ordered)}
-    assert brake(None, SMALL)[0].of_each_kind(scored) == []
-    held, _ = brake(30, SMALL)
-    assert held.of_each_kind(scored) == [ordered[0].key, ordered[2].key]
-    for result in scored.values():
-        held.fit_ended(result)
-    assert held.with_time(ordered) == [ordered[0], ordered[2], ordered[1]]
+    ordered = [*LINEAR[:2], FOREST]
+    scored = {
+        each.key: fitted(each, 0.9 - place / 10, 0.01)
+        for place, each in enumerate(ordered)
+    }
+    brake, _ = brake_of(30, SMALL)
+    assert brake.best_of_each_kind(scored) == [ordered[0].key, ordered[2].key]
+    assert Brake(Budget(), Clock(), AFTER, "roc_auc").best_of_each_kind(scored) == []
 
 
 def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:
     """Beside the baseline, which costs nothing."""
-    held, _ = brake(20, SMALL)
+    brake, _ = brake_of(20, SMALL)
     slow, quick, *_ = LINEAR
-    held.fit_ended(fitted(slow, 0.9, 0.4))
-    held.fit_ended(fitted(quick, 0.6, 0.01))
-    assert held.beyond([slow, DUMMY, quick]) == [DUMMY, quick]
+    learn(brake, fitted(slow, 0.9, 0.4), fitted(quick, 0.6, 0.01))
+    assert brake.beyond([slow, DUMMY, quick]) == [DUMMY, quick]
 
 
 def _context(
@@ -266,16 +253,16 @@ def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
     assert left_of({}, [], scenario.spec("binary"))() == math.inf
 
 
+@dataclass
 class Simulated:
-    """Fits that take what is usual, by luck more or less, on two workers and by a clock
-    of its own.
+    """An engine of two workers whose clock passes with the seconds that fits are said
+    to take.
     """
 
-    workers, seconds = 2, 0.0
-
-    def __init__(self, slowness: float) -> None:
-        self.slowness, self.luck = slowness, dict[str, float]()
-        self.random = np.random.default_rng(4)
+    seconds_of: Callable[[Configuration, TrainingSets], float]
+    score_of: Callable[[Configuration], float]
+    workers: int = 2
+    seconds: float = 0.0
 
     def train(
         self,
@@ -285,37 +272,56 @@ class Simulated:
         brake: Brake | None = None,
     ) -> Generator[results.Outcome, None, None]:
         """Start one whenever a worker is free."""
-        waiting, running = (
-            deque(configurations),
-            list[tuple[float, str, results.ModelResult]](),
-        )
+        waiting = deque(configurations)
+        running = list[tuple[float, str, results.ModelResult]]()
+        nothing = results.Predictions(np.zeros(1), np.zeros(1))
         while waiting or running:
             if not waiting or len(running) == self.workers:
                 self.seconds, _, result = heappop(running)
-                yield results.TrainedModel(
-                    result, b"", results.Predictions(np.zeros(1), np.zeros(1))
-                )
-            elif brake is None or brake.may_start(waiting[0].key):
-                one = waiting.popleft()
-                luck = self.luck.setdefault(one.key, self.random.lognormal(0, 0.4))
-                took = self.slowness * luck * usual_seconds(one, sets)
-                result = fitted(one, self.random.random(), took)
-                heappush(running, (self.seconds + took, one.key, result))
-            else:
-                waiting.popleft()
+                yield results.TrainedModel(result, b"", nothing)
+                continue
+            configuration = waiting.popleft()
+            if brake is None or brake.may_start(configuration.key):
+                took = self.seconds_of(configuration, sets)
+                result = fitted(configuration, self.score_of(configuration), took)
+                heappush(running, (self.seconds + took, configuration.key, result))
+
+    def search(self, spec: ExperimentSpec, sets: TrainingSets) -> list[Event]:
+        """Search an experiment on an empty store."""
+        store, clock = results.ModelsInMemory(), lambda: self.seconds
+        return [*search(configurations(spec), sets, spec, store, self, clock)]
+
+
+def test_what_the_budget_cannot_afford_is_out_of_time_and_not_beaten() -> None:
+    """The best of a small rung would take longer on all rows than there is: its place
+    goes to others, and its reason names the budget.
+    """
+    best = LINEAR[0].key
+    scores = {each.key: 0.5 + place / 100 for place, each in enumerate(DECLARED)}
+    engine = Simulated(
+        seconds_of=lambda each, _: 10.0 if each.key == best else 0.01,
+        score_of=lambda each: 0.9 if each.key == best else scores.get(each.key, 0.5),
+    )
+    events = engine.search(experiment(searched=SEARCH, budget={"seconds": 60}), SETS)
+    ended = {event.key: event for event in events if isinstance(event, Conclusion)}
+    assert ended[best].status == "stopped early"
+    assert ended[best].reason == f"{TOO_LONG} of 60 seconds, after {SMALL}"
+    assert (ended[best].needed_seconds or 0.0) > 60
+    beaten = f"not among the best {SMALL.promotes} of {len(DECLARED)} at {SMALL}"
+    assert ended[LINEAR[1].key].reason == beaten
+    assert ended[FOREST.key].status == "trained"
 
 
 def drafted(
-    rows: int, features: int, shares: Sequence[float], asked: float | None
+    rows: int, features: int, shares: Sequence[float], seconds: float | None
 ) -> tuple[ExperimentSpec, SplitSets]:
     """A table of noise with such classes, drafted and split."""
     random = np.random.default_rng(1)
     frame = pd.DataFrame(random.normal(size=(rows, features))).add_prefix("x")
-    frame["y"] = random.choice(
-        [f"c{one}" for one in range(len(shares))], rows, p=shares
-    )
-    wishes = Wishes(target="y", seconds=asked)
-    spec = spec_from("drafted", infer(frame, wishes).attributes({"url": "t.csv"}))
+    classes = [f"c{number}" for number in range(len(shares))]
+    frame["y"] = random.choice(classes, rows, p=shares)
+    draft = infer(frame, Wishes(target="y", seconds=seconds))
+    spec = spec_from("drafted", draft.attributes({"url": "t.csv"}))
     frame = frame.rename_axis(index="row_number")
     return spec, cut_rows(frame, spec, [name for name in frame if name != "y"])
 
@@ -324,7 +330,7 @@ COVER = (0.365, 0.488, 0.061, 0.005, 0.016, 0.03, 0.035)
 
 
 @pytest.mark.parametrize(
-    ("rows", "features", "shares", "asked", "slowness"),
+    ("rows", "features", "shares", "wished", "slowness"),
     [
         (15_000, 54, COVER, 30, 1.0),
         (10_000, 16, (1 / 26,) * 26, None, 2.0),
@@ -333,33 +339,30 @@ COVER = (0.365, 0.488, 0.061, 0.005, 0.016, 0.03, 0.035)
     ids=["rare classes in few seconds", "many classes", "folds"],
 )
 def test_enough_are_compared_within_the_budget(
-    rows, features, shares, asked, slowness
+    rows, features, shares, wished, slowness
 ) -> None:
     """At least twenty, of all algorithms, on a machine as usual; fit, refit and report
     in time.
     """
-    spec, parts = drafted(rows, features, shares, asked)
+    spec, parts = drafted(rows, features, shares, wished)
     sets = as_evaluated(parts.train, parts.test, spec)
-    engine, seconds = Simulated(slowness), spec.budget.seconds or 0.0
-    declared = configurations(spec)
-    events = [
-        *search(
-            declared,
-            sets,
-            spec,
-            results.ModelsInMemory(),
-            engine,
-            lambda: engine.seconds,
-        )
-    ]
-    fits = [one for one in events if isinstance(one, Fitted)]
-    first = [one.model.result.algorithm for one in fits if one.rung.number == 1]
+    random, luck = np.random.default_rng(4), dict[str, float]()
+
+    def seconds_of(configuration: Configuration, part: TrainingSets) -> float:
+        lucky = luck.setdefault(configuration.key, random.lognormal(0, 0.4))
+        return slowness * lucky * usual_seconds(configuration, part)
+
+    engine = Simulated(seconds_of, lambda _: random.random())
+    events = engine.search(spec, sets)
+    fits = [event for event in events if isinstance(event, Fitted)]
+    first = [fit.model.result.algorithm for fit in fits if fit.rung.number == 1]
     assert len(first) >= 20
     assert {*first} >= {"lightgbm", "random_forest", "linear"}
-    full = {one.model.key: one.model.result for one in fits if one.rung.is_full}
-    chosen = full[best_first(full, spec.metric)[0]]
-    assert engine.seconds + AfterSearch(sets, 2).of([chosen]) <= 1.15 * seconds
-    assert {one.algorithm for one in full.values()} > {"dummy"}
+    in_full = {fit.model.key: fit.model.result for fit in fits if fit.rung.is_full}
+    chosen = in_full[best_first(in_full, spec.metric)[0]]
+    needed = engine.seconds + AfterSearch(sets, 2).of([chosen])
+    assert needed <= 1.15 * (spec.budget.seconds or 0.0)
+    assert {result.algorithm for result in in_full.values()} > {"dummy"}
 
 
 def test_a_rung_ends_where_more_fits_are_not_worth_their_time() -> None:
@@ -367,21 +370,22 @@ def test_a_rung_ends_where_more_fits_are_not_worth_their_time() -> None:
     the reason says it.
     """
     clock, worth = Clock(), Worth(gain=0.01, per_seconds=10)
-    held = Brake(Budget(worth=worth), clock, AFTER, "roc_auc")
-    entered = [replace(LINEAR[0], key=f"fit{number}") for number in range(200)]
-    held.rung_began(FULL, entered, {})
+    brake = Brake(Budget(worth=worth), clock, AFTER, "roc_auc")
+    entrants = [replace(LINEAR[0], key=f"fit{number}") for number in range(200)]
+    brake.rung_began(FULL, entrants, {})
     scores = list[float]()
-    while held.may_start(entered[len(scores)].key):
-        scores.append(0.7 + 0.02 * np.random.default_rng(len(scores)).normal())
-        held.fit_ended(fitted(entered[len(scores) - 1], scores[-1], 0.5))
+    for number, configuration in enumerate(entrants):
+        if not brake.may_start(configuration.key):
+            break
+        scores.append(0.7 + 0.02 * np.random.default_rng(number).normal())
+        brake.fit_ended(fitted(configuration, scores[-1], 0.5))
         clock.seconds += 0.5
-    assert held.is_out_of_time
+    assert brake.is_out_of_time
     assert 20 < len(scores) < 200
-    reason, _ = held.reason_of("another")
+    reason, _ = brake.reason_of("another")
     assert reason.startswith("another 10 seconds were expected to gain 0.00")
     assert f"the last gained {max(scores) - max(scores[:-20]):.2g})" in reason
-    held.rung_began(FULL, DECLARED, {})
-    assert held.may_start()
-    assert Worth(price_per_hour=3.6, value_per_point=0.1).least_gain == pytest.approx(
-        0.006
-    )
+    brake.rung_began(FULL, DECLARED, {})
+    assert brake.may_start(FOREST.key)
+    priced = Worth(price_per_hour=3.6, value_per_point=0.1)
+    assert priced.least_gain == pytest.approx(0.006)

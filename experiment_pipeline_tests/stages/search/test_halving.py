@@ -58,7 +58,7 @@ def test_the_best_of_each_rung_go_on(ran):
     rungs = [
         event for event in ran.events if isinstance(event, conclusions.RungStarted)
     ]
-    assert [event.entered for event in rungs] == [14, 6, 6]
+    assert [event.entrants for event in rungs] == [14, 6, 6]
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
     stopped = [c for c in ran.conclusions.values() if c.status == "stopped early"]

@@ -173,7 +173,7 @@ def test_rungs_of_few_rows_or_that_stop_nobody_are_left_out(
     spec = experiment(halving=halving)
     found = ladder(count, sets_of(spec), spec)
     assert [rung.fraction for rung in found.rungs] == fractions
-    assert {rung.of for rung in found.rungs} == {len(fractions)}
+    assert {rung.last for rung in found.rungs} == {len(fractions)}
     assert found.notes
     assert all(re.fullmatch(note, said) for said in found.notes)
 
@@ -182,7 +182,7 @@ def test_a_rung_that_stops_nobody_is_left_out():
     """8 → 5 on half of the rows; the smallest rung goes."""
     spec = experiment()
     assert [r.fraction for r in ladder(8, sets_of(spec), spec).rungs] == [0.5, 1.0]
-    assert [r.kept for r in ladder(100, sets_of(spec), spec).rungs] == [40, 16, 0]
+    assert [r.promotes for r in ladder(100, sets_of(spec), spec).rungs] == [40, 16, 0]
 
 
 def test_a_rare_class_has_fewer_rungs():

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.stages.search.budget import Brake
+from experiment_pipeline.stages.search.budget import AfterSearch, Brake
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
@@ -287,8 +287,9 @@ def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:
     """A limit of one failure does not end a search in which none failed for good."""
     disturbed = one(f"{OWN}.Disturbed", strength=STRENGTHS)
     spec = experiment([disturbed], budget={"failures_in_a_row": 1})
-    brake = Brake(spec.budget, lambda: 0.0)
-    found = train_configurations(configurations(spec), training_sets(), spec, 1, brake)
+    sets = training_sets()
+    brake = Brake(spec.budget, lambda: 0.0, AfterSearch(sets, 1), spec.metric)
+    found = train_configurations(configurations(spec), sets, spec, 1, brake)
     assert [type(one) for one in found] == [TrainedModel] * len(STRENGTHS)
 
 

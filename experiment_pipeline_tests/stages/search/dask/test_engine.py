@@ -18,7 +18,7 @@ from experiment_pipeline.errors import ClusterError, EntryCorrupt, StorageUnreac
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search import dask_engine as task
 from experiment_pipeline.stages.search import features
-from experiment_pipeline.stages.search.budget import Brake
+from experiment_pipeline.stages.search.budget import AfterSearch, Brake
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_cluster import connected
 from experiment_pipeline.stages.search.dask_engine import ClusterEngine
@@ -215,7 +215,8 @@ def test_a_worker_that_differs_stops_the_search_before_the_first_fit(
 def test_the_brake_holds_back_what_waits(tmp_path: Path) -> None:
     """No task is handed out once the budget says no; failures in a row are counted."""
     spec = experiment([one(f"{OWN}.Raises", strength=[1.0, 2.0, 3.0, 4.0])])
-    brake = Brake(Budget(failures_in_a_row=2), lambda: 0.0)
+    after = AfterSearch(training_sets(), 1)
+    brake = Brake(Budget(failures_in_a_row=2), lambda: 0.0, after, spec.metric)
     with workers(tmp_path) as engine:
         found = list(engine.train(configurations(spec), training_sets(), spec, brake))
     assert len(found) == 2
