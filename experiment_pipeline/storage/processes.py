@@ -72,8 +72,9 @@ def _started(pid: int) -> str | None:
     except OSError:
         return None
     # The program's name is in parentheses and may contain anything; see proc(5).
-    state, *others = stat.rpartition(")")[2].split()
-    return "dead" if state in "ZX" else f"{boot} {others[18]}"
+    fields = stat.rpartition(")")[2].split()
+    state, start_tick = fields[0], fields[19]
+    return "dead" if state in "ZX" else f"{boot} {start_tick}"
 
 
 def peak_memory_bytes() -> int:
@@ -104,18 +105,17 @@ def free_memory(root: Path = Path("/")) -> FreeMemory:
     pa.default_memory_pool().release_unused()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # only in glibc
         trim(0)
-    own = psutil.Process().memory_info()
-    found = [FreeMemory(psutil.virtual_memory().available, "the memory of the machine")]
-    found += [
-        FreeMemory(
-            limit - own.rss, "its control group (the limit of a container or job)"
-        )
-        for limit in _group_limits(root)
+    process = psutil.Process().memory_info()
+    limits = [
+        FreeMemory(psutil.virtual_memory().available, "the memory of the machine")
     ]
+    for limit in _group_limits(root):
+        name = "its control group (the limit of a container or job)"
+        limits.append(FreeMemory(limit - process.rss, name))
     mapped, _ = resource.getrlimit(resource.RLIMIT_AS)
     if mapped != resource.RLIM_INFINITY:
-        found.append(FreeMemory(mapped - own.vms, "ulimit -v"))
-    return min(found, key=lambda one: one.size)
+        limits.append(FreeMemory(mapped - process.vms, "ulimit -v"))
+    return min(limits, key=lambda limit: limit.size)
 
 
 def _group_limits(root: Path) -> Iterator[int]:
@@ -123,7 +123,8 @@ def _group_limits(root: Path) -> Iterator[int]:
     cgroups(7).
     """
     groups = root / "proc/self/cgroup"
-    for line in groups.read_text().splitlines() if groups.exists() else ():
+    lines = groups.read_text().splitlines() if groups.exists() else []
+    for line in lines:
         _, controllers, path = line.split(":", 2)
         base, file = root / "sys/fs/cgroup", "memory.max"
         if "memory" in controllers.split(","):  # version 1
@@ -136,7 +137,8 @@ def _group_limits(root: Path) -> Iterator[int]:
             limit = folder / file
             # Without a limit the file contains "max"; in version 1, a number beyond any
             # machine.
-            if limit.exists() and (written := limit.read_text().strip()).isdigit():
-                yield int(written)
+            text = limit.read_text().strip() if limit.exists() else "max"
+            if text.isdigit():
+                yield int(text)
             if folder == base:
                 break

@@ -30,39 +30,43 @@ from experiment_pipeline.storage.files import without_credentials
 # The folder of the user's own modules, and what was not committed when they ran.
 CODE, PATCH, ENVIRONMENT = "code/", "uncommitted.patch", "environment.txt"
 COMMITTED = (
-    *(CODE, PATCH),
-    *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
-    *("experiment.yaml", "schema.yaml", "manifest.json"),
-    *(ENVIRONMENT, "sets.json", "expected_predictions.json"),  # for `reproduce`
+    CODE,
+    PATCH,
+    "hyperparameters.yaml",
+    "metrics.json",
+    "README.md",
+    "decision_record.md",
+    "experiment.yaml",
+    "schema.yaml",
+    "manifest.json",
+    # For `reproduce`:
+    ENVIRONMENT,
+    "sets.json",
+    "expected_predictions.json",
 )
 SECONDS = 60
-# Set inside git hooks: these variables would direct every command to the hook's
+# Set inside git hooks: these variables would direct all commands to the hook's
 # repository.
 _OF_A_REPOSITORY = (
-    *(
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_COMMON_DIR",
-    ),
-    *(
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_NAMESPACE",
-        "GIT_PREFIX",
-        "GIT_SHALLOW_FILE",
-    ),
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_COMMON_DIR",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
     "GIT_QUARANTINE_PATH",
 )
-owners = cache(
-    metadata.packages_distributions
-)  # cached: it reads a file of every distribution
 _NOBODY = (
     "-c",
     "user.name=experiment-pipeline",
     "-c",
     "user.email=experiment-pipeline@localhost",
 )
+# Import name → distributions; cached, because it reads a file of each distribution.
+owners = cache(metadata.packages_distributions)
 
 
 @cache
@@ -70,13 +74,10 @@ def cpu_kernel() -> str:
     """The CPU kernels in use, such as `Haswell, X86_V3`; on other kernels models differ
     by rounding.
     """
-    blas = {
-        str(one["architecture"]) for one in threadpool_info() if one.get("architecture")
-    }
-    found: Any = np.show_config(mode="dicts")
-    return ", ".join(
-        [*sorted(blas), *found.get("SIMD Extensions", {}).get("found", ())]
-    )
+    architectures = (library.get("architecture") for library in threadpool_info())
+    blas = sorted({str(name) for name in architectures if name})
+    numpy: Any = np.show_config(mode="dicts")
+    return ", ".join([*blas, *numpy.get("SIMD Extensions", {}).get("found", ())])
 
 
 @dataclass(frozen=True)
@@ -98,29 +99,30 @@ class CodeProvenance:
 
 @dataclass(frozen=True)
 class Environment:
-    """The software a model needs: Python and (distribution, version) of packages; the
-    version is None for a module of the user's project. `exporter`: this package, which
-    the model does not need.
-    """
+    """The software a model needs; `exporter`: this package, which it does not need."""
 
     exporter: str
     python: str
+    # (distribution, version); the version is None for a module of the user's project
     packages: tuple[tuple[str, str | None], ...]
 
     def in_words(self) -> str:
         """Return the versions in one line."""
-        shown = [
+        versions = [
             f"{name} {version or '(not installed)'}" for name, version in self.packages
         ]
-        needed = ", ".join([f"Python {self.python}", *shown])
+        needed = ", ".join([f"Python {self.python}", *versions])
         return f"{needed}; exported by {self.exporter}"
 
     def requirements(self) -> str:
         """Return the versions as a file for `pip install -r`."""
         lines = [f"# Python {self.python}; exported by {self.exporter}"]
         for name, version in self.packages:
-            own = f"# {name}: no installed distribution; put its folder on sys.path"
-            lines.append(f"{name}=={version}" if version else own)
+            if version:
+                lines.append(f"{name}=={version}")
+            else:
+                hint = "no installed distribution; put its folder on sys.path"
+                lines.append(f"# {name}: {hint}")
         return "\n".join(lines) + "\n"
 
 
@@ -128,13 +130,15 @@ def code_provenance(directory: Path) -> CodeProvenance:
     """Return the commit of the repository that contains a directory, and whether files
     differ from it: untracked ones count, ignored ones do not.
     """
-    commit = dirty = None
-    with suppress(GitFailed):  # no repository, or one without a commit
+    try:
         status = git(directory, "--no-optional-locks", "status", "--porcelain")
-        dirty = True
+    except GitFailed:  # no repository
+        return CodeProvenance(commit=None, dirty=None)
+    try:
         commit = git(directory, "rev-parse", "--verify", "HEAD")
-        dirty = bool(status)
-    return CodeProvenance(commit, dirty)
+    except GitFailed:  # no commit
+        return CodeProvenance(commit=None, dirty=True)
+    return CodeProvenance(commit, dirty=bool(status))
 
 
 @cache
@@ -155,20 +159,21 @@ def environment(
     """Return the installed versions of distributions, and of a user's packages by
     import name.
     """
-
-    def normal(name: str) -> str:
-        return re.sub(r"[-_.]+", "-", name).lower()
-
-    pinned = dict[str, str | None](
-        (normal(one), installed_version(one)) for one in distributions
-    )
+    versions: dict[str, str | None] = {}
+    for name in distributions:
+        versions[_normal(name)] = installed_version(name)
     for package in own_packages:
-        (owner, *_) = owners().get(package, [None])
-        pinned[normal(owner or package)] = (
-            None if owner is None else metadata.version(owner)
-        )
+        if package in owners():
+            distribution = owners()[package][0]
+            versions[_normal(distribution)] = metadata.version(distribution)
+        else:
+            versions[_normal(package)] = None
     exporter = f"experiment-pipeline {metadata.version('experiment-pipeline')}"
-    return Environment(exporter, platform.python_version(), tuple(pinned.items()))
+    return Environment(exporter, platform.python_version(), tuple(versions.items()))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
@@ -182,13 +187,14 @@ def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
         yield name, version, here
 
 
+# --- Commits ---
+
+
 @dataclass(frozen=True)
 class Commit:
-    """A version in a git repository: full commit id, branch and tag; `reused`: it
-    already existed.
-    """
+    """A version in a git repository; `reused`: it already existed."""
 
-    commit: str
+    commit: str  # the full id
     branch: str
     tag: str
     reused: bool
@@ -209,80 +215,85 @@ def commit_version(
 
     Raises ExportError: git failed, with its message; or the tag names another model.
     """
-    branch, tag = f"experiment-pipeline/{experiment}", f"{experiment}/{version}"
     path = Path(repository).expanduser()
     url = str(path.resolve()) if path.exists() else repository
+    branch, tag = f"experiment-pipeline/{experiment}", f"{experiment}/{version}"
+    branch_ref, tag_ref = f"refs/heads/{branch}", f"refs/tags/{tag}"
     try:
         with tempfile.TemporaryDirectory(prefix="experiment_pipeline_git_") as folder:
             local = Path(folder)
             git(local, "init", "--quiet", "--bare")
-            index = ""
-            for name in sorted(files):
-                if name.startswith(COMMITTED):
-                    blob = git(local, "hash-object", "-w", "--stdin", stdin=files[name])
-                    index += f"100644 {blob}\tmodels/{experiment}/{name}\n"
-            git(local, "update-index", "--add", "--index-info", stdin=index.encode())
-            tree = git(local, "write-tree")
-            message = f"{experiment} {version}"
-            commit, reused = _pushed(local, url, (branch, tag), tree, message, created)
+            tree = _write_tree(local, f"models/{experiment}", files)
+            refs = git(local, "ls-remote", "--", url, branch_ref, tag_ref)
+            if tag_ref in refs.split():
+                commit = _fetch(local, url, tag_ref)
+                _check_same_files(local, commit, tree, tag=tag_ref, url=url)
+                return Commit(commit, branch, tag, reused=True)
+            parents = []
+            if branch_ref in refs.split():
+                parents = ["-p", _fetch(local, url, branch_ref)]
+            commit = git(
+                local,
+                *_author(local),
+                "commit-tree",
+                tree,
+                *parents,
+                "-m",
+                f"{experiment} {version}",
+                variables={"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created},
+            )
+            # Not forced: git refuses if the branch has moved or the tag exists in the
+            # meantime.
+            pushed = [f"{commit}:{branch_ref}", f"{commit}:{tag_ref}"]
+            git(local, "push", "--quiet", "--atomic", "--", url, *pushed)
     except GitFailed as error:
         raise ExportError(
             without_credentials(repository),
-            f"git reports: {error}",
-            "Correct export.repository or the access to it, and run again: "
+            rule=f"git reports: {error}",
+            fix="Correct export.repository or the access to it, and run again: "
             f"{version} is already in the registry; only the commit is missing.",
         ) from None
-    return Commit(commit, branch, tag, reused)
+    return Commit(commit, branch, tag, reused=False)
 
 
-def _pushed(
-    local: Path, url: str, names: tuple[str, str], tree: str, message: str, created: str
-) -> tuple[str, bool]:
-    """Push a commit of a tree to a branch and a tag; return its id, and whether it
-    already existed.
+def _write_tree(local: Path, folder: str, files: Mapping[str, bytes]) -> str:
+    """Write the `COMMITTED` ones of these files into a repository; return the tree's
+    id.
     """
-    branch, tag = f"refs/heads/{names[0]}", f"refs/tags/{names[1]}"
+    index = ""
+    for name in sorted(files):
+        if name.startswith(COMMITTED):
+            blob = git(local, "hash-object", "-w", "--stdin", stdin=files[name])
+            index += f"100644 {blob}\t{folder}/{name}\n"
+    git(local, "update-index", "--add", "--index-info", stdin=index.encode())
+    return git(local, "write-tree")
 
-    def existing() -> dict[str, str]:
-        lines = git(local, "ls-remote", "--", url, branch, tag).splitlines()
-        return {ref: commit for commit, ref in (line.split("\t") for line in lines)}
 
-    def fetched(ref: str) -> str:
-        """Fetch a ref of the remote, and return the id of its commit."""
-        git(local, "fetch", "--quiet", "--depth=1", "--", url, ref)
-        return git(local, "rev-parse", "FETCH_HEAD^{commit}")
+def _fetch(local: Path, url: str, ref: str) -> str:
+    """Fetch a ref of a remote, and return the id of its commit."""
+    git(local, "fetch", "--quiet", "--depth=1", "--", url, ref)
+    return git(local, "rev-parse", "FETCH_HEAD^{commit}")
 
-    author: tuple[str, ...] = ()
+
+def _check_same_files(
+    local: Path, commit: str, tree: str, *, tag: str, url: str
+) -> None:
+    # Additional files are ignored: an older exporter committed fewer of them.
+    if git(local, "diff-tree", "-r", "--diff-filter=MD", commit, tree):
+        raise ExportError(
+            without_credentials(url),
+            rule=f"{tag} already names another model",
+            fix="Use one repository per storage root, or delete the tag there.",
+        )
+
+
+def _author(local: Path) -> tuple[str, ...]:
+    """Options for the commit's author, unless the user's configuration names one."""
     try:
         git(local, "config", "--get", "user.email")
     except GitFailed:
-        author = _NOBODY
-    dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
-    refs = existing()
-    if tag in refs:
-        commit = fetched(tag)
-        # Additional files are ignored: an older exporter committed fewer of them.
-        if not git(local, "diff-tree", "-r", "--diff-filter=MD", commit, tree):
-            return commit, True
-        rule = f"{tag} already names another model"
-        fix = "Use one repository per storage root, or delete the tag there."
-        raise ExportError(without_credentials(url), rule, fix)
-    parents = ["-p", fetched(branch)] if branch in refs else []
-    commit = git(
-        local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates
-    )
-    # Not forced: git refuses if the branch has moved or the tag exists in the meantime.
-    git(
-        local,
-        "push",
-        "--quiet",
-        "--atomic",
-        "--",
-        url,
-        f"{commit}:{branch}",
-        f"{commit}:{tag}",
-    )
-    return commit, False
+        return _NOBODY
+    return ()
 
 
 class GitFailed(Exception):
@@ -296,19 +307,29 @@ def git(
     variables: Mapping[str, str] | None = None,
     accepted: Collection[int] = (0,),
 ) -> str:
-    """Run git in a directory and return its output without the last line break;
+    """Run git in a directory and return its output without the last line break.
+
     `accepted`: exit codes that are no failure. Raises GitFailed: with git's message, in
     English, without credentials.
     """
-    inherited = {k: v for k, v in os.environ.items() if k not in _OF_A_REPOSITORY}
-    quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
-    ssh = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20"}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _OF_A_REPOSITORY
+    }
+    environment = {
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20",
+        **inherited,
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        **(variables or {}),
+    }
     try:
-        done = subprocess.run(  # noqa: S603 - no shell; the arguments are built by this project
+        done = subprocess.run(  # noqa: S603 - no shell; this project builds the arguments
             ["git", *arguments],  # noqa: S607 - the user's git is the one on their PATH
             cwd=directory,
             input=stdin,
-            env={**ssh, **inherited, **quiet, **(variables or {})},
+            env=environment,
             capture_output=True,
             timeout=SECONDS,
             check=False,
