@@ -95,7 +95,7 @@ def test_a_metric_an_algorithm_and_a_finding_are_declared_once(
     """
     monkeypatch.setitem(METRICS, "squares", replace(METRICS["brier"], name="squares"))
     bayes = Estimator("sklearn.naive_bayes.BernoulliNB")
-    monkeypatch.setitem(ALGORITHMS, "bayes", Algorithm(bayes, bayes))
+    monkeypatch.setitem(ALGORITHMS, "bayes", Algorithm(bayes, bayes, trusted_types=()))
     rule = f"{own_findings.__name__}:even_numbers"
     spec = scenario.spec(
         url=str(scenario.write_csv(tmp_path / "visits.csv")),

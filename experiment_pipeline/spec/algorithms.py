@@ -94,8 +94,8 @@ class Algorithm:
         False  # whether a fit is already the mean of many, so that refits gain little
     )
     # types in its fitted estimator beyond those that skops and `storage.persistence`
-    # trust
-    trusted_types: tuple[str, ...] = ()
+    # trust; to be declared, as a model with others cannot be loaded
+    trusted_types: tuple[str, ...] = field(kw_only=True)
     libraries: tuple[
         str, ...
     ] = ()  # whose versions affect a model, beside scikit-learn's
@@ -271,12 +271,14 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             spaces=_spaces(alpha=((10.0, 10000.0), (0.01, 100.0), (0.0001, 1.0))),
         ),
         passes=lambda given, n_rows: 80.0,  # noqa: ARG005
+        trusted_types=(),
     ),
     "dummy": Algorithm(
         Estimator("sklearn.dummy.DummyClassifier", {"strategy": "prior"}, _DUMMY_NAMES),
         Estimator("sklearn.dummy.DummyRegressor", {"strategy": "mean"}, _DUMMY_NAMES),
         features="ordinal",
         passes=lambda given, n_rows: 0.0,  # noqa: ARG005
+        trusted_types=(),
         competes=False,
     ),
 }

@@ -200,7 +200,7 @@ class ChosenModel:
             own, read = through_own(rows, np.ones(len(rows), dtype=bool), sets)
             encoded = {
                 encoder: fitting.encoded_rows(
-                    encoder, read.train, read, held=encoder in held
+                    encoder, read.train, read, in_memory=encoder in held
                 )
                 for encoder in self._encoders
             }

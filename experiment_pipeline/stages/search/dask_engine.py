@@ -268,7 +268,7 @@ def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
     for prefix, given in _parts(sets).items():
         part, trusted = as_read(given)
         # Targets are in a file of their own.
-        made, test = encode(encoder, part, _NOTHING, held=False)
+        made, test = encode(encoder, part, _NOTHING, in_memory=False)
         facts = {"categorical": made.categorical, "directions": made.directions}
         facts["trusted"] = list(" ".join(trusted).encode())
         tables = {"train": made.table, "test": test} | {

@@ -73,14 +73,16 @@ def encode(
     y: np.ndarray,
     weights: Weights = None,
     *,
-    held: bool = True,
+    in_memory: bool = True,
 ) -> tuple[EncodedRows, Any]:
     """Return the encoded train rows and the encoded table of test rows; features are
     fitted on train only.
 
-    `y` (n_train,) is the encoded target; `held` is as in `fit_rows`.
+    `y` (n_train,) is the encoded target; `in_memory` is as in `fit_rows`.
     """
-    features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=held)
+    features, train = fit_rows(
+        encoder, sets.train, sets.fit_mask, sets, in_memory=in_memory
+    )
     if _at_once(encoder, sets.test):
         test = transformed(features, sets.test)
     else:
@@ -141,12 +143,12 @@ def fit_rows(
     fit_mask: np.ndarray,
     sets: TrainingSets,
     *,
-    held: bool = True,
+    in_memory: bool = True,
 ) -> tuple[ColumnTransformer, Any]:
     """Return `fit_features`, and these rows as a model is to be fitted on them.
 
     They are (n, d) float64, dense or sparse, with target codes cross-fitted. A large
-    table is a `SlicedTable` unless it is to be `held` in memory.
+    table is a `SlicedTable` unless it is to be held `in_memory`.
     """
     columns, at_once = list(sets.features), _at_once(encoder, rows)
     if encoder not in ("target", "text", STACKED) and at_once:
@@ -179,7 +181,7 @@ def fit_rows(
             crossed[name] = encoders.cross_fitted_layer(*given, clusters)
     if not at_once:
         table = _sliced(features, rows, crossed, fit_mask)
-        return features, table.held() if held else table
+        return features, table.held() if in_memory else table
     encoded = transformed(features, rows)
     for name, codes in crossed.items():
         encoded[fit_mask, features.output_indices_[name]] = codes

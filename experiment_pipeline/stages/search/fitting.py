@@ -97,7 +97,7 @@ def share_work(
         y_train, w_train = sets.y_train, sets.w_train
         read, trusted = as_read(sets)
         encoded = {
-            encoder: encode(encoder, read, y_train, w_train, held=encoder in held)
+            encoder: encode(encoder, read, y_train, w_train, in_memory=encoder in held)
             for encoder in dict.fromkeys(one.features for one in configurations)
         }
         return SharedWork(
@@ -510,16 +510,16 @@ def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:
 
 
 def encoded_rows(
-    encoder: Features, rows: pd.DataFrame, sets: TrainingSets, *, held: bool = True
+    encoder: Features, rows: pd.DataFrame, sets: TrainingSets, *, in_memory: bool = True
 ) -> tuple[ColumnTransformer, EncodedRows]:
-    """Return features fitted on prepared rows, and these as fits read them; `held`: in
-    memory.
+    """Return features fitted on prepared rows, and these as fits read them, in a
+    table `in_memory` if that is asked for.
     """
     # Spilled: libraries keep their own copy of the targets with the tables that they
     # make.
     y = spilled(encode_target(rows[sets.target], sets.classes))
     features, table = fit_rows(
-        encoder, rows, np.ones(len(rows), dtype=bool), sets, held=held
+        encoder, rows, np.ones(len(rows), dtype=bool), sets, in_memory=in_memory
     )
     codes, wanted = (
         categorical_positions(features),

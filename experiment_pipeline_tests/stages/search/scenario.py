@@ -143,9 +143,11 @@ def refit(
         FitRequest(configuration, sets, spec),
     )
     rounds = rounds_on(len(rows), rounds, request)
-    held = learner.reads_all(configuration)
+    in_memory = learner.reads_all(configuration)
     with threadpool_limits(limits=1):
-        features, encoded = encoded_rows(configuration.features, rows, sets, held=held)
+        features, encoded = encoded_rows(
+            configuration.features, rows, sets, in_memory=in_memory
+        )
         model = learner.refit(request, rounds, encoded)
     return Pipeline([("features", features), ("model", model)])
 

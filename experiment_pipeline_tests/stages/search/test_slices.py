@@ -81,7 +81,7 @@ def test_slices_hold_the_same_numbers(
     test = encoding.transformed(features, sets.test)
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
     monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", SIZE)
-    again, sliced = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=False)
+    again, sliced = fit_rows(encoder, sets.train, sets.fit_mask, sets, in_memory=False)
     assert isinstance(sliced, SlicedTable)
     assert to_bytes(again) == to_bytes(features)
     assert to_bytes(fit_features(encoder, sets.train, sets.fit_mask, sets)) == to_bytes(

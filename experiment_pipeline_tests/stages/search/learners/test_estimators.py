@@ -13,6 +13,7 @@ from sklearn.neural_network import MLPClassifier
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
+from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners import (
     check_hyperparameters,
     estimators,
@@ -22,11 +23,14 @@ from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.statistics.scores import best_constant
+from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search.scenario import (
+    METRIC,
     OWN,
     by_hand,
     experiment,
     one,
+    refit,
     train_one,
     training_sets,
 )
@@ -179,6 +183,18 @@ def test_well_known_names_are_names(algorithm: str, task: str) -> None:
         ALGORITHMS[algorithm].estimator(task).well_known
         <= estimator.get_params().keys()
     )
+
+
+@pytest.mark.parametrize("task", METRIC)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_built_in_algorithm_declares_the_types_of_its_models(
+    algorithm: str, task: str
+) -> None:
+    """Its stored model loads with the types that are trusted from the start."""
+    spec, sets = experiment([one(algorithm)], task), training_sets(task)
+    (configuration,) = configurations(spec)
+    pipeline = refit(configuration, None, sets.train, sets, spec)
+    assert persistence.untrusted_types(persistence.to_bytes(pipeline)) == ()
 
 
 FEW, MANY = (np.arange(rows) % 7 == 0 for rows in (700, estimators.AUTO_ROWS + 1))
