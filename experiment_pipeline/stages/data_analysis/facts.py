@@ -117,7 +117,7 @@ class TextFacts(Facts):
         return self.share(self.writing.reads)
 
     def share(self, chosen: np.ndarray) -> float:
-        """Share of the rows without placeholders whose text is chosen, bool (texts,)."""
+        """Share of the rows without placeholders with a chosen text, bool (texts,)."""
         meaningful = ~self.placeholders
         total = self.counts[meaningful].sum()
         return float(self.counts[chosen & meaningful].sum() / total) if total else 0.0
@@ -241,7 +241,7 @@ class Writing:
 
     @property
     def declaration(self) -> dict[str, Any]:
-        """The entry of `preparation.numbers`; the user corrects the factors of units."""
+        """The entry of `preparation.numbers`; the user corrects factors of units."""
         declared: dict[str, Any] = {}
         if self.decimal != ".":
             declared["decimal"] = self.decimal

@@ -1,6 +1,4 @@
-"""A finding, and what makes one: a rule with its code, title, advice, thresholds and
-check.
-"""
+"""A finding, and what makes one: a rule with code, advice, thresholds and check."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -31,17 +29,14 @@ class Finding:
     evidence: str  # a sentence with the numbers, or why the rule does not apply
     advice: str
     yaml: str | None = None  # settings that would resolve it
-    ceiling: float | None = (
-        None  # best score of the metric that the train and test rows allow
-    )
+    # Best score of the metric that the train and test rows allow.
+    ceiling: float | None = None
     accepted: str | None = None  # the reason that the YAML gives
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A number that the YAML may change, between `low` and `high`; `meaning`: what it
-    limits.
-    """
+    """A number that the YAML may change; `meaning`: what it limits."""
 
     default: float
     low: float
@@ -51,8 +46,7 @@ class Threshold:
 
 @runtime_checkable
 class FindingRule(Protocol):
-    """A rule. The YAML names an instance of a user's own class under
-    `analysis.findings`.
+    """A rule. The YAML names an instance of a user's own class in `analysis.findings`.
 
     It may read all rows, but not the targets of the validation set: it reads
     `subject.target` or `subject.visible_target`, never the target's column of
@@ -65,9 +59,7 @@ class FindingRule(Protocol):
 
     @property
     def thresholds(self) -> Mapping[str, Threshold]:
-        """Numbers that the YAML may change: `<code>`, and `<code>_blocks` for the
-        severe level.
-        """
+        """What the YAML may change: `<code>`; the severe level: `<code>_blocks`."""
 
     def check(self, subject: Subject) -> Finding:
         """Examine a table: exactly one finding of this code."""
@@ -79,19 +71,16 @@ class Rule:
     code: str
     title: ClassVar[str]
     advice: ClassVar[str]
-    threshold: ClassVar[Threshold | None] = (
-        None  # None: 1, for what must not occur at all
-    )
+    # None: 1, for what must not occur at all.
+    threshold: ClassVar[Threshold | None] = None
     blocks: ClassVar[Threshold | None] = None  # of the severe level
-    excluded: ClassVar[str] = (
-        ""  # why the YAML that it suggests excludes the columns found
-    )
-    # of a rule over columns:
-    said: ClassVar[str]  # the words after the number of columns found
+    # Why the YAML that the rule suggests excludes the columns.
+    excluded: ClassVar[str] = ""
+    # Of a rule over columns: the words after the number of columns.
+    said: ClassVar[str]
     severity: ClassVar[Severity] = "note"
-    above: ClassVar[bool] = (
-        False  # whether a column that equals the threshold is not found
-    )
+    # Whether a column must be above the threshold; else it may equal it.
+    above: ClassVar[bool] = False
 
     @property
     def thresholds(self) -> Mapping[str, Threshold]:
@@ -115,23 +104,35 @@ class Rule:
         columns: Sequence[str] = (),
         fix: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """Found with this severity, resolved by `fix` in the spec; None: not found, by
-        the same evidence.
-        """
+        """Found with this severity, resolved by `fix` in the spec; None: not found."""
+        finding = self.not_found(evidence, number, threshold)
         if severity is None:
-            return self.not_found(evidence, number, threshold)
+            return finding
         if fix is None and self.excluded:
             fix = {"exclude": dict.fromkeys(columns[:_MOST_IN_YAML], self.excluded)}
-        yaml = to_yaml(fix) if fix else None
-        measured = (tuple(columns), number, threshold, evidence, self.advice, yaml)
-        return Finding(self.code, self.title, "found", severity, *measured)
+        return replace(
+            finding,
+            outcome="found",
+            severity=severity,
+            columns=tuple(columns),
+            yaml=to_yaml(fix) if fix else None,
+        )
 
     def not_found(
         self, evidence: str, number: float | None = None, threshold: float | None = None
     ) -> Finding:
         """The table does not have the problem."""
-        measured = ((), number, threshold, evidence, self.advice)
-        return Finding(self.code, self.title, "not_found", "note", *measured)
+        return Finding(
+            code=self.code,
+            title=self.title,
+            outcome="not_found",
+            severity="note",
+            columns=(),
+            number=number,
+            threshold=threshold,
+            evidence=evidence,
+            advice=self.advice,
+        )
 
     def not_applicable(self, reason: str) -> Finding:
         """The rule does not apply to the table; `reason` is one sentence."""
@@ -145,8 +146,7 @@ class Rule:
         fix: Callable[[Sequence[str]], Mapping[str, Any] | None] = lambda _: None,
         severity: Severity | None = None,
     ) -> Finding:
-        """Compare a number per judged column with the threshold and list the worst
-        columns first.
+        """Compare a number per judged column with the threshold, the worst first.
 
         `each`: words after a column's name; `fix`: the part of the spec that deals with
         the columns found.
@@ -154,27 +154,29 @@ class Rule:
         if not measured:
             return self.not_applicable("No column can be judged by this rule.")
         limit = self.limit(subject)
+        exceeds = operator.gt if self.above else operator.ge
         ordered = sorted(measured, key=lambda column: -measured[column])
         worst = measured[ordered[0]]
-        far = operator.gt if self.above else operator.ge
-        columns = [column for column in ordered if far(measured[column], limit)]
+        columns = [column for column in ordered if exceeds(measured[column], limit)]
         if not columns:
             nearest = f"{numbers.shown(ordered[0])} is nearest to it with {worst:.4g}"
             return self.not_found(f"No column {self.said}; {nearest}.", worst, limit)
-        words = listed([f"{numbers.shown(c)} ({each(c)})" for c in columns], self.said)
+        words = [f"{numbers.shown(column)} ({each(column)})" for column in columns]
         return self.found(
-            severity or self.severity, words, worst, limit, columns, fix(columns)
+            severity=severity or self.severity,
+            evidence=listed(words, self.said),
+            number=worst,
+            threshold=limit,
+            columns=columns,
+            fix=fix(columns),
         )
 
 
 class ColumnRule(Rule):
-    """A rule that compares a number per column with the threshold and lists the worst
-    first.
-    """
+    """A rule that compares a number per column with the threshold, the worst first."""
 
-    each: ClassVar[str] = (
-        "{number:.4g}"  # the words after the name of one column; also {share}
-    )
+    # The words after the name of one column; also {share}.
+    each: ClassVar[str] = "{number:.4g}"
 
     def measure(self, subject: Subject) -> Mapping[str, float]:
         """The number of each column that is judged; the larger, the worse."""
@@ -184,13 +186,14 @@ class ColumnRule(Rule):
         """Compare every column's number with the threshold."""
         measured = self.measure(subject)
 
-        def each(column: str) -> str:
+        def words(column: str) -> str:
             number = measured[column]
             return self.each.format(number=number, share=numbers.share(number))
 
-        return self.over_columns(subject, measured, each)
+        return self.over_columns(subject, measured, words)
 
 
-def listed(each: Sequence[str], said: str) -> str:
+def listed(columns: Sequence[str], said: str) -> str:
     """Return `2 columns with gaps: a (7 rows), b (1 row).`."""
-    return f"{numbers.counted(len(each), 'column')} {said}: {numbers.some_of(each)}."
+    count = numbers.counted(len(columns), "column")
+    return f"{count} {said}: {numbers.some_of(columns)}."

@@ -35,19 +35,15 @@ SMALLEST_SPREAD = 1e-150
 
 @dataclass(frozen=True)
 class Target:
-    """The target of the visible rows that have one, without those of classes
-    set aside.
-    """
+    """The target of the visible rows that have one, without classes set aside."""
 
     rows: np.ndarray  # positions (n,) in the table of its rows
     y: np.ndarray  # encoded targets (n,): class codes, or floats
-    classes: tuple | None  # as `find_classes` gives them; None for regression
-    problem: str | None = (
-        None  # why it cannot be modelled; then `rows` and `y` are empty
-    )
-    set_aside: Mapping[Scalar, int] = field(
-        default_factory=dict
-    )  # class → visible rows
+    classes: tuple | None = None  # as `find_classes` gives them; None for regression
+    # Class → visible rows.
+    set_aside: Mapping[Scalar, int] = field(default_factory=dict)
+    # Why it cannot be modelled; then `rows` and `y` are empty.
+    problem: str | None = None
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Targets (m,) of some of the rows, positions in the table."""
@@ -62,10 +58,8 @@ class Target:
         """Yield the number, float64 (n,), or of each class a 0/1 indicator."""
         if self.classes is None:
             yield self.y
-        else:
-            yield from (
-                (self.y == code).astype(np.float64) for code in range(self.n_classes)
-            )
+        for code in range(self.n_classes):
+            yield (self.y == code).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +90,11 @@ class Subject:
     def calculable(self) -> dict[str, NumberFacts]:
         """The number features that vary and whose squares are finite."""
         return {
-            c: f
-            for c, f in self.numbers.items()
-            if f.distinct > 1
-            and not f.infinite
-            and f.largest_magnitude < LARGEST_FLOAT32
+            column: facts
+            for column, facts in self.numbers.items()
+            if facts.distinct > 1
+            and not facts.infinite
+            and facts.largest_magnitude < LARGEST_FLOAT32
         }
 
     @cached_property
@@ -108,40 +102,46 @@ class Subject:
         """Facts of the text and category features."""
         return {c: f for c, f in self.facts.items() if isinstance(f, TextFacts)}
 
+    @property
+    def numbers_and_texts(self) -> dict[str, NumberFacts | TextFacts]:
+        """Facts of both; they have a number of distinct values."""
+        return {**self.numbers, **self.texts}
+
     @cached_property
     def undeclared_texts(self) -> dict[str, TextFacts]:
-        """The text features that are not declared to be text, and do not look like
-        codes.
-        """
+        """The text features that are not declared as text, and hold no codes."""
         types = self.spec.preparation.types
         return {
-            c: f
-            for c, f in self.texts.items()
-            if types.get(c) != "text" and not f.holds_codes
+            column: facts
+            for column, facts in self.texts.items()
+            if types.get(column) != "text" and not facts.holds_codes
         }
 
     @cached_property
     def texts_and_target(self) -> dict[str, TextFacts]:
-        """The text features, and the visible part of the target where its classes are
-        texts.
-        """
+        """The text features, and the visible target where its classes are texts."""
         facts = facts_of(self.visible_target)
-        return self.texts | (
-            {self.spec.target: facts} if isinstance(facts, TextFacts) else {}
-        )
+        if isinstance(facts, TextFacts):
+            return {**self.texts, self.spec.target: facts}
+        return self.texts
 
     @cached_property
     def numbers_and_target(self) -> dict[str, NumberFacts]:
-        """The number features, and the visible part of the target of a regression."""
+        """The number features, and the visible target of a regression."""
         facts = facts_of(self.visible_target)
-        if self.spec.task != "regression" or not isinstance(facts, NumberFacts):
-            return self.numbers
-        return {**self.numbers, self.spec.target: facts}
+        if self.spec.task == "regression" and isinstance(facts, NumberFacts):
+            return {**self.numbers, self.spec.target: facts}
+        return self.numbers
+
+    @property
+    def may_repeat_by_chance(self) -> bool:
+        """Whether the features allow fewer combinations than ROOM times the rows."""
+        return self.possible_combinations < ROOM * len(self.frame)
 
     @property
     def possible_combinations(self) -> float:
         """Product of the numbers of distinct values of the number and text features."""
-        distinct = [facts.distinct for facts in (self.numbers | self.texts).values()]
+        distinct = [facts.distinct for facts in self.numbers_and_texts.values()]
         return float(10 ** min(sum(np.log10(max(n, 1)) for n in distinct), 300))
 
     @cached_property
@@ -153,52 +153,60 @@ class Subject:
     def target(self) -> Target:
         """The target for modelling: visible, known, encoded."""
         if problem := self._target_problem():
-            return Target(np.empty(0, np.int64), np.empty(0), None, problem)
+            return Target(np.empty(0, np.int64), np.empty(0), problem=problem)
         column = self.frame[self.spec.target]
         usable = self.visible & column.notna().to_numpy()
         if self.spec.task == "regression":
             usable &= np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
         rows = np.flatnonzero(usable)
-        set_aside = self._too_rare(column.iloc[rows])
-        rows = rows[~column.iloc[rows].isin(list(set_aside)).to_numpy()]
-        known = column.iloc[rows]
-        classes = find_classes(known, self.spec)
-        return Target(rows, encode_target(known, classes), classes, set_aside=set_aside)
+        rare = self._rare_classes(column.iloc[rows], rows)
+        rows = rows[~column.iloc[rows].isin(list(rare)).to_numpy()]
+        modelled = column.iloc[rows]
+        classes = find_classes(modelled, self.spec)
+        return Target(rows, encode_target(modelled, classes), classes, set_aside=rare)
 
     def _target_problem(self) -> str | None:
-        known = self.visible_target.dropna()
-        distinct, task = known.nunique(), self.spec.task
+        target = self.visible_target.dropna()
+        distinct = target.nunique()
+        task = self.spec.task
         if distinct < 2:
-            return f"the target has {distinct} distinct values in the rows that may be seen"
+            return (
+                f"the target has {distinct} distinct values in the rows that may be "
+                "seen"
+            )
         if task == "binary" and distinct > 2:
             return f"a binary target has two classes, this one {distinct:,}"
         if task == "multiclass" and distinct > MOST_CLASSES:
-            return f"{distinct:,} classes are more than the {MOST_CLASSES} that are modelled here"
-        return _problem_of_number(facts_of(known)) if task == "regression" else None
+            return (
+                f"{distinct:,} classes are more than the {MOST_CLASSES} that are "
+                "modelled here"
+            )
+        return _problem_of_number(facts_of(target)) if task == "regression" else None
 
-    def _too_rare(self, known: pd.Series) -> dict[Scalar, int]:
+    def _rare_classes(self, target: pd.Series, rows: np.ndarray) -> dict[Scalar, int]:
         """Class → visible rows, of the classes that validation will set aside."""
-        stops = self.spec.validation.rare_classes == "stop"
-        if self.spec.task == "regression" or stops or not may_have_rare_classes(known):
+        if (
+            self.spec.task == "regression"
+            or self.spec.validation.rare_classes == "stop"
+            or not may_have_rare_classes(target)
+        ):
             return {}
-        classes = find_classes(known, self.spec) or ()
-        codes = encode_target(known, classes)
-        rows = self.frame.index.get_indexer(known.index)
+        classes = find_classes(target, self.spec) or ()
+        codes = encode_target(target, classes)
         rare = too_rare(self.set_counts(codes, rows, len(classes)))
-        counts = np.bincount(codes, minlength=len(rare))
+        counts = np.bincount(codes, minlength=len(classes))
         return {classes[code]: int(counts[code]) for code in np.flatnonzero(rare)}
 
     def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
-        """Count codes (n,) of visible rows by set, (classes, 3); for validation, the
-        expected count.
+        """Rows of each class in train, test and validation: (classes, 3).
+
+        `y` (n,) are codes of the visible `rows`. Of validation: the expected rows.
         """
         sets = self.sets.to_numpy()[rows]
-        seen = [
-            np.bincount(y[sets == name], minlength=classes)
-            for name in ("train", "test")
-        ]
+        train = np.bincount(y[sets == "train"], minlength=classes)
+        test = np.bincount(y[sets == "test"], minlength=classes)
         share = np.bincount(y, minlength=classes) / max(len(y), 1)
-        return np.column_stack([*seen, share * np.count_nonzero(~self.visible)])
+        return np.column_stack([train, test, share * np.count_nonzero(~self.visible)])
 
     @cached_property
     def associations(self) -> tuple[skill.Association, ...]:
@@ -206,57 +214,71 @@ class Subject:
         rows = self.sample(self.target.rows, skill.MOST_ROWS)
         if not rows.size:
             return ()
-        y, pairs = self.target.of(rows), list(folds(self, rows, 2))
-        models = skill.OneFeatureModels(self.spec.task, self.target.n_classes, y, pairs)
-        return models.associations(self.frame[list(self.features)].iloc[rows])
+        features = self.frame[list(self.features)]
+        return self.cross_fit(rows, 2).associations(features.iloc[rows])
 
     def generator(self) -> np.random.Generator:
         """A fresh random generator; the same for the same spec."""
         return np.random.default_rng(self.spec.seed)
 
     def sample(self, rows: np.ndarray, most: int) -> np.ndarray:
-        """At most `most` of these positions, drawn with the experiment's seed, in table
-        order.
-        """
+        """At most `most` of these positions, drawn with the seed, in table order."""
         if len(rows) <= most:
             return rows
         return np.sort(self.generator().choice(rows, most, replace=False))
+
+    def cross_fit(self, rows: np.ndarray, folds: int) -> skill.CrossFit:
+        """Rows with a target, in folds that follow the experiment's split."""
+        split = self.spec.split
+        if split.by == "time":
+            pairs = _folds_in_time(self.frame[split.column].iloc[rows], folds)
+        else:
+            pairs = self._folds_of_clusters(rows, folds)
+        return skill.CrossFit(
+            task=self.spec.task,
+            classes=self.target.n_classes,
+            y=self.target.of(rows),
+            folds=list(pairs),
+        )
+
+    def _folds_of_clusters(self, rows: np.ndarray, folds: int) -> Iterator[skill.Fold]:
+        """Each fold judges random clusters of rows, stratified by the target."""
+        hashes = cluster_hashes(
+            self.frame, self.spec.split, self.spec.target, self.features, "folds"
+        )
+        _, first, clusters = np.unique(
+            hashes[rows], return_index=True, return_inverse=True
+        )
+        shuffled = self.generator().random(len(first))
+        order = np.lexsort((shuffled, self.target.of(rows[first])))
+        fold_of_cluster = np.empty(len(first), dtype=np.int64)
+        fold_of_cluster[order] = np.arange(len(first)) % folds
+        fold_of_row = fold_of_cluster[clusters]
+        for fold in np.unique(fold_of_row):
+            judged = fold_of_row == fold
+            if not judged.all():
+                yield np.flatnonzero(~judged), np.flatnonzero(judged)
 
 
 def _problem_of_number(facts: Facts) -> str | None:
     if not isinstance(facts, NumberFacts):
         return "a regression target must be a number, this one is not"
     if facts.largest_magnitude > LARGEST_FLOAT32:
-        return f"the target reaches {facts.largest_magnitude:.3g}, beyond what models calculate"
+        largest = f"{facts.largest_magnitude:.3g}"
+        return f"the target reaches {largest}, beyond what models calculate"
     if not facts.highest.value - facts.lowest.value > SMALLEST_SPREAD:
         return "the target varies by less than models can calculate"
     return None
 
 
-def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fold]:
-    """Yield (fit, judge) index arrays into `rows`, positions of known targets; by time
-    `judge` is later.
-    """
-    split = subject.spec.split
-    if split.by == "time":
-        moments = pd.factorize(subject.frame[split.column].iloc[rows], sort=True)[0]
-        ordered = np.sort(moments)
-        cuts = [ordered[len(ordered) * k // (number + 1)] for k in range(1, number + 1)]
-        for start, end in zip(cuts, [*cuts[1:], ordered[-1] + 1], strict=True):
-            fit = np.flatnonzero(moments < start)
-            judge = np.flatnonzero((moments >= start) & (moments < end))
-            if fit.size and judge.size:
-                yield fit, judge
-        return
-    hashes = cluster_hashes(
-        subject.frame, split, subject.spec.target, subject.features, "folds"
-    )
-    _, first, clusters = np.unique(hashes[rows], return_index=True, return_inverse=True)
-    target = subject.target.of(rows[first])
-    dealt = np.empty(len(first), dtype=np.int64)
-    order = np.lexsort((subject.generator().random(len(first)), target))
-    dealt[order] = np.arange(len(first)) % number
-    fold = dealt[clusters]
-    for left_out in np.unique(fold):
-        if (fold != left_out).any():
-            yield np.flatnonzero(fold != left_out), np.flatnonzero(fold == left_out)
+def _folds_in_time(times: pd.Series, folds: int) -> Iterator[skill.Fold]:
+    """Each fold judges a stretch of time by all rows before it."""
+    moments = pd.factorize(times, sort=True)[0]
+    ordered = np.sort(moments)
+    starts = [ordered[len(times) * k // (folds + 1)] for k in range(1, folds + 1)]
+    ends = [*starts[1:], ordered[-1] + 1]
+    for start, end in zip(starts, ends, strict=True):
+        fit = np.flatnonzero(moments < start)
+        judge = np.flatnonzero((moments >= start) & (moments < end))
+        if fit.size and judge.size:
+            yield fit, judge

@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.stages.data_analysis.findings import probe as probing
-from experiment_pipeline.stages.data_analysis.subject import folds
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
@@ -18,7 +17,7 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
 def _pairs(frame: pd.DataFrame, number: int = 5, **changes):
     examined = subject(frame, **changes)
     rows = examined.target.rows
-    return rows, list(folds(examined, rows, number))
+    return rows, examined.cross_fit(rows, number).folds
 
 
 def test_each_row_is_judged_once_by_models_that_have_not_seen_it() -> None:

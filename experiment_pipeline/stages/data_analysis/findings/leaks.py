@@ -1,9 +1,10 @@
-"""Features that leak the target, also by missing values. The user decides which are
-known in time.
+"""Features that leak the target, also by missing values.
+
+Whether they are known in time the user decides.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -33,12 +34,14 @@ _EXACT = 1e-6
 
 
 class LeakSuspect(Rule):
-    """Features that leak the target: alone, with noise, or as a sum or product of
-    several.
-    """
+    """Features that leak the target: alone, with noise, or as a sum or product."""
 
-    code, title = "leak_suspect", "Features that leak the target"
-    advice = "Exclude what is not known before the prediction; else accept it with the reason."
+    code = "leak_suspect"
+    title = "Features that leak the target"
+    advice = (
+        "Exclude what is not known before the prediction; else accept it with the "
+        "reason."
+    )
     excluded = "known only after the outcome"
     threshold = Threshold(0.9, 0, 1, "skill of a one-feature model, found from it")
     blocks = Threshold(0.99, 0, 1, "skill of a one-feature model, blocks from it")
@@ -46,91 +49,87 @@ class LeakSuspect(Rule):
     def check(self, subject: Subject) -> Finding:
         if subject.target.problem:
             return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
-        if not subject.associations:
+        associations = subject.associations
+        if not associations:
             return self.not_applicable("There is no number or text feature.")
         limit, blocks = self.limit(subject), self.limit(subject, severe=True)
-        best, regression = (
-            subject.associations[0].skill,
-            subject.spec.task == "regression",
-        )
-        suspects = [a for a in subject.associations if a.skill >= limit]
+        skill = associations[0].skill
+        suspects = [a for a in associations if a.skill >= limit]
         columns = [suspect.column for suspect in suspects]
-        each = [
-            f"{numbers.shown(a.column)} ({numbers.share(a.skill)}{a.way and f', {a.way}'})"
-            for a in suspects or subject.associations[:1]
-        ]
-        read = min(len(subject.target.rows), MOST_ROWS)
-        sentences = [
-            f"Skill by itself, as {NAMES[subject.spec.task]} on {read:,} rows: {numbers.some_of(each)}."
-        ]
-        copies = {c: share for c, share in _near_copies(subject) if c not in columns}
-        if copies and not regression:
-            # For classes, only those that predict better than all other features
-            # together.
-            others = run_probe(subject, [*columns, *copies])
-            if not isinstance(others, NoProbe):
-                copies = {
-                    c: share for c, share in copies.items() if others.skill < share
-                }
-        if copies:
-            each = [
-                f"{numbers.shown(c)} ({numbers.share(s)})" for c, s in copies.items()
-            ]
+        strongest = []
+        for association in suspects or associations[:1]:
+            way = f", {association.way}" if association.way else ""
+            reached = f"{numbers.share(association.skill)}{way}"
+            strongest.append(f"{numbers.shown(association.column)} ({reached})")
+        rows = min(len(subject.target.rows), MOST_ROWS)
+        scale = f"as {NAMES[subject.spec.task]} on {rows:,} rows"
+        sentences = [f"Skill by itself, {scale}: {numbers.some_of(strongest)}."]
+        if copies := _near_copies(subject, columns):
+            words = [f"{numbers.shown(c)} ({numbers.share(copies[c])})" for c in copies]
             sentences.append(
-                f"Equal to the target except for noise: {numbers.some_of(each)}."
+                f"Equal to the target except for noise: {numbers.some_of(words)}."
             )
             columns += copies
-        if regression and (combination := _exact_combination(subject)):
-            used, formula = combination
-            best = 1.0
-            columns += [column for column in used if column not in columns]
+        if combination := _exact_combination(subject):
+            combined, formula = combination
+            skill = 1.0
+            columns += [column for column in combined if column not in columns]
             sentences.append(f"{formula} equals the target in all rows read.")
-        severe = best >= blocks
-        return self.found(
-            ("blocks" if severe else "condition") if columns else None,
-            " ".join(sentences),
-            best,
-            blocks if severe and columns else limit,
-            columns,
-        )
+        evidence = " ".join(sentences)
+        if not columns:
+            return self.not_found(evidence, skill, limit)
+        if skill >= blocks:
+            return self.found("blocks", evidence, skill, blocks, columns)
+        return self.found("condition", evidence, skill, limit, columns)
 
 
-def _near_copies(subject: Subject) -> Iterator[tuple[str, float]]:
-    """Yield features that equal the target in most of up to 5,000 rows, with the share
-    that agrees.
+def _near_copies(subject: Subject, suspects: Sequence[str]) -> dict[str, float]:
+    """Further features that equal the target in most rows → share of rows that agree.
+
+    For classes, only those that predict better than all other features together.
     """
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
     y = subject.target.of(rows)
     if len(rows) < _FEWEST_ROWS:
-        return
+        return {}
     if subject.spec.task == "regression":
-        if np.unique(y, return_counts=True)[1].max() <= _COMMONEST * len(y):
-            for column in subject.calculable:
-                share = _equal(numbers_of(subject.frame[column].iloc[rows]), y, subject)
-                if share >= _FEWEST_EQUAL:
-                    yield column, share
-        return
-    for column in subject.features:
+        columns, fewest = list(subject.calculable), _FEWEST_EQUAL
+        if np.unique(y, return_counts=True)[1].max() > _COMMONEST * len(y):
+            return {}
+    else:
+        columns, fewest = list(subject.features), _LEAST_RECOGNISED
+    copies = {}
+    for column in columns:
         values = subject.frame[column].iloc[rows]
-        if kind_of(values) in NUMERIC | TEXTS:
-            share = _recognised(
-                pd.factorize(values, use_na_sentinel=False)[0], y.astype(np.int64)
-            )
-            if share >= _LEAST_RECOGNISED:
-                yield column, share
+        if column in suspects or kind_of(values) not in NUMERIC | TEXTS:
+            continue
+        if subject.spec.task == "regression":
+            share = _share_on_a_line(numbers_of(values), y, subject.generator())
+        else:
+            levels = pd.factorize(values, use_na_sentinel=False)[0]
+            share = _recognised(levels, y.astype(np.int64))
+        if share >= fewest:
+            copies[column] = share
+    if copies and subject.spec.task != "regression":
+        probe = run_probe(subject, [*suspects, *copies])
+        if not isinstance(probe, NoProbe):
+            copies = {c: share for c, share in copies.items() if probe.skill < share}
+    return copies
 
 
-def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
-    """Share of the rows on the line through most of them; pairs of rows vote for its
-    slope.
-    """
+def _share_on_a_line(
+    x: np.ndarray, y: np.ndarray, generator: np.random.Generator
+) -> float:
+    """Share of the rows on the line through most; pairs of rows vote for its slope."""
     known = np.flatnonzero(np.isfinite(x))
     if known.size < _FEWEST_ROWS:
         return 0.0
-    first, second = subject.generator().choice(known, (2, _PAIRS))
+    first, second = generator.choice(known, (2, _PAIRS))
     apart = y[first] != y[second]
+    if not apart.any():
+        return 0.0
     slopes = (x[first] - x[second])[apart] / (y[first] - y[second])[apart]
-    slope = float(np.median(slopes)) if slopes.size else 0.0
+    slope = float(np.median(slopes))
     if slope == 0 or np.mean(np.isclose(slopes, slope, rtol=1e-3)) < _FEWEST_EQUAL**2:
         return 0.0
     offsets = x[known] - slope * y[known]
@@ -139,77 +138,90 @@ def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
 
 
 def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
-    """Mean share of each class that is in the class's own level, 0 … 1; 0: guessing, or
-    levels do not match.
+    """Mean share of each class that is in a level of its own, from 0, guessing, to 1.
+
+    0 also where levels and classes do not match.
     """
-    classes = int(y.max()) + 1
-    if not classes <= levels.max() + 1 <= classes + 1:
+    n_classes, n_levels = int(y.max()) + 1, int(levels.max()) + 1
+    if not n_classes <= n_levels <= n_classes + 1:
         return 0.0
-    counts = np.zeros((classes, levels.max() + 1))
+    counts = np.zeros((n_classes, n_levels))
     np.add.at(counts, (y, levels), 1)
     recall = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    if len(np.unique(recall.argmax(axis=1))) < classes:
+    if len(np.unique(recall.argmax(axis=1))) < n_classes:
         return 0.0
-    return float((classes * recall.max(axis=1).mean() - 1) / (classes - 1))
+    mean_recall = recall.max(axis=1).mean()
+    return float((n_classes * mean_recall - 1) / (n_classes - 1))
+
+
+# How columns may combine to the target: linear on this scale, a term with a weight
+# other than 1, and the sign between terms.
+_FORMULAS: tuple[tuple[Callable[[np.ndarray], np.ndarray], str, str], ...] = (
+    (np.asarray, "{weight:.4g} · {column}", " + "),
+    (np.log, "{column}^{weight:.4g}", " · "),
+)
 
 
 def _exact_combination(subject: Subject) -> tuple[list[str], str] | None:
-    """Find two or more complete number features whose sum or product is the target; the
-    formula.
-    """
+    """Complete number features whose sum or product is the target, and the formula."""
+    if subject.spec.task != "regression":
+        return None
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
     y = subject.target.of(rows)
-    data = {
-        column: numbers_of(subject.frame[column].iloc[rows])
-        for column in list(subject.calculable)[:_MOST_COLUMNS]
-    }
-    data = {column: x for column, x in data.items() if np.isfinite(x).all()}
-    if len(data) < 2 or len(rows) < 2 * len(data) + 10 or np.ptp(y) == 0:
+    columns = {}
+    for column in list(subject.calculable)[:_MOST_COLUMNS]:
+        values = numbers_of(subject.frame[column].iloc[rows])
+        if np.isfinite(values).all():
+            columns[column] = values
+    if len(rows) < 2 * len(columns) + 10 or np.ptp(y) == 0:
         return None
-
-    def terms(weights: dict[str, float], times: str) -> list[str]:
-        named = ((numbers.shown(column), weight) for column, weight in weights.items())
-        return [c if np.isclose(w, 1) else times.format(c=c, w=w) for c, w in named]
-
-    if weights := _exact_weights(data, y):
-        return list(weights), " + ".join(terms(weights, "{w:.4g} · {c}")).replace(
-            "+ -", "- "
-        )
-    positive = {column: np.log(x) for column, x in data.items() if x.min() > 0}
-    if (
-        len(positive) > 1
-        and y.min() > 0
-        and (weights := _exact_weights(positive, np.log(y)))
-    ):
-        return list(weights), " · ".join(terms(weights, "{c}^{w:.4g}"))
+    for scale, weighted, sign in _FORMULAS:
+        weights = _exact_weights(columns, y, scale)
+        terms = []
+        for column, weight in weights.items():
+            name = numbers.shown(column)
+            term = weighted.format(column=name, weight=weight)
+            terms.append(name if np.isclose(weight, 1) else term)
+        if terms:
+            return list(weights), sign.join(terms).replace("+ -", "- ")
     return None
 
 
-def _exact_weights(data: dict[str, np.ndarray], y: np.ndarray) -> dict[str, float]:
-    """Weights of two or more columns if the fit on every other row reproduces
-    all rows.
+def _exact_weights(
+    columns: dict[str, np.ndarray],
+    y: np.ndarray,
+    scale: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, float]:
+    """Weights of two or more columns if a fit on every other row reproduces all rows.
+
+    Only columns that are finite on the scale take part.
     """
-    values = np.column_stack(list(data.values()))
-    centre, scale = values.mean(axis=0), values.std(axis=0)
-    usable = scale > 1e-9 * (1 + np.abs(centre))
-    design = (values[:, usable] - centre[usable]) / scale[usable]
-    design = np.column_stack([design, np.ones(len(y))])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = scale(y)
+        scaled = {column: scale(values) for column, values in columns.items()}
+    scaled = {c: values for c, values in scaled.items() if np.isfinite(values).all()}
+    if len(scaled) < 2 or not np.isfinite(y).all():
+        return {}
+    values = np.column_stack(list(scaled.values()))
+    centre, spread = values.mean(axis=0), values.std(axis=0)
+    usable = spread > 1e-9 * (1 + np.abs(centre))
+    standardized = (values[:, usable] - centre[usable]) / spread[usable]
+    design = np.column_stack([standardized, np.ones(len(y))])
     solution = np.linalg.lstsq(design[::2], y[::2], rcond=1e-10)[0]
     if np.max(np.abs(design @ solution - y)) > _EXACT * np.ptp(y):
         return {}
     weights = np.zeros(values.shape[1])
-    weights[usable] = solution[:-1] / scale[usable]
-    weights[np.abs(weights) * scale < 1e-5 * y.std()] = 0
-    found = {c: float(w) for c, w in zip(data, weights, strict=True) if w}
-    return found if len(found) > 1 else {}
+    weights[usable] = solution[:-1] / spread[usable]
+    weights[np.abs(weights) * spread < 1e-5 * y.std()] = 0
+    used = {c: float(w) for c, w in zip(scaled, weights, strict=True) if w}
+    return used if len(used) > 1 else {}
 
 
 class TellingMissingValues(Rule):
-    """Missing values that leak the target: the few rows that miss one have the same
-    outcome.
-    """
+    """Missing values that leak the target: the rows that miss one have one outcome."""
 
-    code, title = "telling_missing_values", "Missing values that leak the target"
+    code = "telling_missing_values"
+    title = "Missing values that leak the target"
     advice = "Exclude them if they are missing because of the outcome."
     excluded = "missing because of the outcome"
     threshold = Threshold(
@@ -220,55 +232,54 @@ class TellingMissingValues(Rule):
     _largest_chance = 1e-4
 
     def check(self, subject: Subject) -> Finding:
-        if subject.target.problem:
-            return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
-        rows, skills, words = {}, {}, {}
+        target = subject.target
+        if target.problem:
+            return self.not_applicable(f"Nothing to predict: {target.problem}.")
+        limit = self.limit(subject)
+        skills = []
+        telling: dict[str, tuple[int, str]] = {}  # column → rows and words
         for column, facts in subject.facts.items():
-            missing = subject.frame[column].isna().to_numpy()[subject.target.rows]
-            y = subject.target.y[missing]
-            if facts.missing and self._fewest_rows <= len(y) < len(missing):
-                rows[column] = len(y)
-                skills[column], words[column] = self._shared_outcome(subject, missing)
-        if not rows:
-            return self.not_applicable(
-                f"No feature is missing in {self._fewest_rows} or more rows."
-            )
-        limit, best = self.limit(subject), max(skills.values())
-        columns = sorted(
-            (c for c in rows if skills[c] >= limit), key=lambda c: -rows[c]
-        )
-        each = [f"{numbers.shown(c)} ({rows[c]:,} rows, {words[c]})" for c in columns]
-        evidence = (
-            f"Rows that miss a value agree on the target by at most {numbers.share(best)}."
-            if not columns
-            else f"Missing where the target is the same: {numbers.some_of(each)}."
-        )
-        return self.found(
-            "condition" if columns else None, evidence, best, limit, columns
-        )
+            missing = subject.frame[column].isna().to_numpy()[target.rows]
+            rows = int(np.count_nonzero(missing))
+            if facts.missing and self._fewest_rows <= rows < len(missing):
+                skill, words = self._shared_outcome(subject, missing)
+                skills.append(skill)
+                if skill >= limit:
+                    telling[column] = rows, words
+        if not skills:
+            fewest = f"{self._fewest_rows} or more rows"
+            return self.not_applicable(f"No feature is missing in {fewest}.")
+        best = max(skills)
+        if not telling:
+            agree = f"agree on the target by at most {numbers.share(best)}"
+            return self.not_found(f"Rows that miss a value {agree}.", best, limit)
+        columns = sorted(telling, key=lambda column: -telling[column][0])
+        described = []
+        for column in columns:
+            rows, words = telling[column]
+            described.append(f"{numbers.shown(column)} ({rows:,} rows, {words})")
+        same = f"Missing where the target is the same: {numbers.some_of(described)}."
+        return self.found("condition", same, best, limit, columns)
 
     def _shared_outcome(
         self, subject: Subject, missing: np.ndarray
     ) -> tuple[float, str]:
-        """Skill of one constant prediction for the rows that miss a value, and a
-        description.
-        """
-        y, others = subject.target.y[missing], subject.target.y[~missing]
+        """Skill of one constant prediction for the rows that miss a value, in words."""
+        target = subject.target
+        y, elsewhere = target.y[missing], target.y[~missing]
         if subject.spec.task == "regression":
-            skill = 1 - float(np.var(y) / np.var(subject.target.y))
+            skill = 1 - float(np.var(y) / np.var(target.y))
             return skill, f"target {y.mean():.4g} ± {y.std():.2g}"
         commonest = int(np.bincount(y).argmax())
-        share, usual = (
-            float(np.mean(y == commonest)),
-            float(np.mean(subject.target.y == commonest)),
-        )
-        surprising = usual < 1 and len(y) * math.log(usual) < math.log(
-            self._largest_chance
-        )
-        name = numbers.shown((subject.target.classes or ())[commonest])
-        skill = max((share - usual) / (1 - usual), 0.0) if surprising else 0.0
-        elsewhere = numbers.share(float(np.mean(others == commonest)))
-        return skill, f"{numbers.share(share)} of them {name}, {elsewhere} elsewhere"
+        share = float(np.mean(y == commonest))
+        usual = float(np.mean(target.y == commonest))
+        skill = 0.0
+        largest_chance = math.log(self._largest_chance)
+        if usual < 1 and len(y) * math.log(usual) < largest_chance:
+            skill = max((share - usual) / (1 - usual), 0.0)
+        name = numbers.shown((target.classes or ())[commonest])
+        others = numbers.share(float(np.mean(elsewhere == commonest)))
+        return skill, f"{numbers.share(share)} of them {name}, {others} elsewhere"
 
 
 RULES = (LeakSuspect(), MadeOfTarget(), TellingMissingValues())

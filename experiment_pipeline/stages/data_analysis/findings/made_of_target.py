@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.data_analysis.facts import NumberFacts, TextFacts
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, listed
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.kinds import TEXTS, kind_of, numbers_of
@@ -21,10 +20,9 @@ from experiment_pipeline.table.kinds import TEXTS, kind_of, numbers_of
 # A mean of more rows than this leaks little of each target.
 _FEW_ROWS = 20
 # For windows.
-_WALKED_ROWS = 4_000
+_WALKED_ROWS, _FEWEST_WALKED = 4_000, 50
 _MOST_COLUMNS, _MOST_KEYS, _MOST_TIMES, _MOST_OUTCOMES = 200, 6, 2, 4
 _LONGEST_WINDOW, _FURTHEST_AHEAD = 62, 31
-_FEWEST_WALKED = 50
 # Share of the rows for which the arithmetic must hold.
 _EXACT_ROWS = 0.9
 # As a share of the spread of the values compared.
@@ -46,37 +44,6 @@ _LARGEST_CHANCE = 1e-6
 _EXACT = 1e-6
 
 
-class MadeOfTarget(Rule):
-    """Features that are computed from the target of their own row, or of a
-    later one.
-    """
-
-    code, title = "made_of_target", "Features made of the target"
-    advice = "Compute it from earlier rows only, leave encoding to search.features, or exclude it."
-    excluded = "computed from the target"
-
-    def check(self, subject: Subject) -> Finding:
-        if subject.target.problem:
-            return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
-        if not subject.numbers:
-            return self.not_applicable("There is no number feature.")
-        found: dict[str, FromTarget] = {}
-        for one in (*_windows(subject), *_group_means(subject)):
-            found.setdefault(one.column, one)
-        if not found:
-            none = "No number feature is a window or a mean over the target."
-            if len(subject.calculable) > _MOST_COLUMNS:
-                none += f" Windows are not computed beyond the first {_MOST_COLUMNS} columns."
-            return self.not_found(none)
-        worst = sorted(found.values(), key=lambda one: -one.own_weight)
-        each = [f"{numbers.shown(one.column)} is {one.words}" for one in worst]
-        return self.found(
-            "blocks" if worst[0].own_weight * _FEW_ROWS >= 1 else "condition",
-            listed(each, "computed from the target"),
-            columns=[one.column for one in worst],
-        )
-
-
 @dataclass(frozen=True)
 class FromTarget:
     """A column that is computed from the target, and how."""
@@ -88,39 +55,68 @@ class FromTarget:
     own_weight: float
 
 
+class MadeOfTarget(Rule):
+    """Features that are computed from the target of their own row or a later one."""
+
+    code = "made_of_target"
+    title = "Features made of the target"
+    advice = (
+        "Compute it from earlier rows only, leave encoding to search.features, or "
+        "exclude it."
+    )
+    excluded = "computed from the target"
+
+    def check(self, subject: Subject) -> Finding:
+        if subject.target.problem:
+            return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
+        if not subject.numbers:
+            return self.not_applicable("There is no number feature.")
+        computed: dict[str, FromTarget] = {}
+        for questions in (_windows, _group_means, _means_of_the_others):
+            for suspect in questions(subject):
+                computed.setdefault(suspect.column, suspect)
+        if not computed:
+            evidence = "No number feature is a window or a mean over the target."
+            if len(subject.calculable) > _MOST_COLUMNS:
+                first = f"the first {_MOST_COLUMNS} columns"
+                evidence += f" Windows are not computed beyond {first}."
+            return self.not_found(evidence)
+        worst = sorted(computed.values(), key=lambda suspect: -suspect.own_weight)
+        severe = worst[0].own_weight * _FEW_ROWS >= 1
+        words = [f"{numbers.shown(s.column)} is {s.words}" for s in worst]
+        return self.found(
+            severity="blocks" if severe else "condition",
+            evidence=listed(words, "computed from the target"),
+            columns=[suspect.column for suspect in worst],
+        )
+
+
 def _key_columns(subject: Subject, most: int) -> list[str]:
-    """At most `most` text and integer columns whose values repeat; the split's group
-    first.
-    """
+    """Text and integer columns whose values repeat; the split's group first."""
     split = subject.spec.split
-    first = [split.column] if split.by == "group" else []
-    others = [
-        c for c in subject.frame.columns if c not in {*first, subject.spec.target}
-    ]
+    columns = [c for c in subject.frame.columns if c != subject.spec.target]
+    if split.by == "group":
+        columns.sort(key=lambda column: column != split.column)
     repeating = (
         column
-        for column in [*first, *others]
+        for column in columns
         if kind_of(subject.frame[column]) in TEXTS | {"integer", "boolean"}
         and 2 <= _distinct(subject, column) <= len(subject.frame) / 2
     )
     return list(islice(repeating, most))
 
 
-def _rows_of_groups(subject: Subject, column: str, most: int) -> np.ndarray:
-    """Positions, ascending, of all rows with the first few values: about `most`, at
-    most four times.
-    """
-    values = subject.frame[column]
-    each = len(values) / max(_distinct(subject, column), 1)
-    few = values.iloc[:most].dropna().unique()[: max(int(most / each), 1)]
-    return np.flatnonzero(values.isin(few).to_numpy())[: 4 * most]
-
-
 def _distinct(subject: Subject, column: str) -> int:
-    facts = subject.facts.get(column)
-    if isinstance(facts, NumberFacts | TextFacts):
-        return facts.distinct
-    return int(subject.frame[column].nunique())
+    facts = subject.numbers_and_texts.get(column)
+    return facts.distinct if facts else int(subject.frame[column].nunique())
+
+
+def _rows_of_groups(subject: Subject, key: str, most: int) -> np.ndarray:
+    """Positions of all rows with the first few values: about `most`, at most 4 times."""
+    values = subject.frame[key]
+    rows_per_group = len(values) / max(_distinct(subject, key), 1)
+    groups = values.iloc[:most].dropna().unique()[: max(int(most / rows_per_group), 1)]
+    return np.flatnonzero(values.isin(groups).to_numpy())[: 4 * most]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,290 +126,285 @@ class _Walk:
     y: np.ndarray  # (m,) targets, nan where they are hidden or unknown
     start: np.ndarray  # (m,) position of the first row of each row's key value
     numbers: np.ndarray  # (m, columns) number features
-    columns: tuple[str, ...]
+    columns: Sequence[str]
     words: str  # " by store", or empty
+
+    @property
+    def place(self) -> np.ndarray:
+        """Place (m,) of each row among those of its key value, from 0."""
+        return np.arange(len(self.y)) - self.start
+
+    def suspect(self, column: int, words: str, own_weight: float = 1.0) -> FromTarget:
+        """A column, by its number, that is computed along this walk."""
+        return FromTarget(self.columns[column], words + self.words, own_weight)
+
+    def steps(self, values: np.ndarray, width: int = 1) -> np.ndarray:
+        """Difference to the row `width` before, nan where that row has another key."""
+        steps = np.full(values.shape, np.nan)
+        if width < len(values):
+            steps[width:] = values[width:] - values[:-width]
+            steps[self.place < width] = np.nan
+        return steps
+
+    def ahead(self, values: np.ndarray, rows: int) -> np.ndarray:
+        """The value some rows later, nan where that row has another key."""
+        if rows == 0:
+            return values
+        later = np.full(len(values), np.nan)
+        same_key = self.start[rows:] == self.start[:-rows]
+        later[:-rows] = np.where(same_key, values[rows:], np.nan)
+        return later
 
 
 def _windows(subject: Subject) -> Iterator[FromTarget]:
     """Yield the number features that are windows over the target."""
-    columns = tuple(c for c, facts in subject.calculable.items() if facts.distinct > 2)
-    columns = columns[:_MOST_COLUMNS]
-    for walk in _walks(subject, columns) if columns else ():
-        for column in _recursive(walk):
-            words = "a sum or an exponential mean of the target up to the row itself"
-            yield FromTarget(column, words + walk.words, 1.0)
-        place = np.arange(len(walk.y))
-        later = np.flatnonzero((place > walk.start) & np.isfinite(walk.y))
-        n = (place - walk.start + 1)[later][:, None]
-        now, before = walk.numbers[later], walk.numbers[later - 1]
-        for column in _equal_the_target(
-            walk, later, n * now - (n - 1) * before, now != before
-        ):
-            words = "the mean target of all rows so far, the row itself included"
-            yield FromTarget(column, words + walk.words, 1.0)
-        for column, width, ahead in _rolling(walk):
-            until = "the row itself" if ahead == 0 else f"{ahead} rows later"
-            words = f"a mean or sum of the targets of {width} rows, up to {until}"
-            words = f"the target {ahead} rows later" if width == 1 else words
-            yield FromTarget(column, words + walk.words, 1.0)
-        # The sum of earlier rows has the opposite sign, and is no leak.
-        rows = np.flatnonzero(
-            (walk.start[1:] == walk.start[:-1]) & np.isfinite(walk.y[:-1])
-        )
-        spent = walk.numbers[rows] - walk.numbers[rows + 1]
-        varied = np.isfinite(spent) & ((spent != 0) | (walk.y[rows][:, None] != 0))
-        for column in _equal_the_target(walk, rows, spent, varied):
-            words = "the sum of the target from the row itself on, as the next row's value shows"
-            yield FromTarget(column, words + walk.words, 0.0)
+    columns = [c for c, facts in subject.calculable.items() if facts.distinct > 2]
+    if columns:
+        for walk in _walks(subject, columns[:_MOST_COLUMNS]):
+            for question in (_recursions, _running_means, _rolling, _sums_ahead):
+                yield from question(walk)
 
 
-def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
-    """Rows in the order of the table and of its times, without and by each key, for
-    each outcome.
-    """
+def _walks(subject: Subject, columns: Sequence[str]) -> Iterator[_Walk]:
+    """Rows in each order, without and by each key, for each outcome."""
+    frame = subject.frame
     outcomes = []
-    for known in islice(subject.target.outcomes(), _MOST_OUTCOMES):
-        outcomes.append(np.full(len(subject.frame), np.nan))
-        outcomes[-1][subject.target.rows] = known
-    keys = [
-        (key, _rows_of_groups(subject, key, _WALKED_ROWS))
-        for key in _key_columns(subject, _MOST_KEYS)
-    ]
-    split, orders = subject.spec.split, [np.arange(len(subject.frame))]
-    times = [
-        c for c in subject.frame.columns if kind_of(subject.frame[c]) == "datetime"
-    ]
+    for y in islice(subject.target.outcomes(), _MOST_OUTCOMES):
+        outcome = np.full(len(frame), np.nan)
+        outcome[subject.target.rows] = y
+        outcomes.append(outcome)
+    keys = _key_columns(subject, _MOST_KEYS)
+    rows_by_key = {key: _rows_of_groups(subject, key, _WALKED_ROWS) for key in keys}
+    for order in _orders(subject):
+        first = order[:_WALKED_ROWS]
+        groupings: list[tuple[str, np.ndarray, np.ndarray]] = [
+            ("", first, np.zeros(len(first), np.int64))
+        ]
+        place = np.argsort(order)
+        for key, rows in rows_by_key.items():
+            codes = pd.factorize(frame[key].iloc[rows])[0]
+            walked = np.lexsort((place[rows], codes))[:_WALKED_ROWS]
+            groupings.append((f" by {numbers.shown(key)}", rows[walked], codes[walked]))
+        for words, rows, codes in groupings:
+            if rows.size < _FEWEST_WALKED:
+                continue
+            values = [numbers_of(frame[column].iloc[rows]) for column in columns]
+            starts = np.append(True, np.diff(codes) != 0)
+            start = np.maximum.accumulate(np.where(starts, np.arange(len(rows)), 0))
+            for outcome in outcomes:
+                table = np.column_stack(values)
+                yield _Walk(outcome[rows], start, table, columns, words)
+
+
+def _orders(subject: Subject) -> Iterator[np.ndarray]:
+    """Positions (n,) in the order of the table and of its first times."""
+    frame, split = subject.frame, subject.spec.split
+    yield np.arange(len(frame))
+    times = [column for column in frame if kind_of(frame[column]) == "datetime"]
     if split.by == "time" and split.column not in times:
         times.append(split.column)
-    orders += [
-        np.argsort(subject.frame[column].to_numpy(), kind="stable")
-        for column in times[:_MOST_TIMES]
-        if not subject.frame[column].is_monotonic_increasing
-    ]
-    for order in orders:
-        ways = [
-            (
-                "",
-                order[:_WALKED_ROWS],
-                np.zeros(len(order[:_WALKED_ROWS]), dtype=np.int64),
-            )
-        ]
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        for key, rows in keys:
-            codes = pd.factorize(subject.frame[key].iloc[rows])[0]
-            walked = np.lexsort((place[rows], codes))[:_WALKED_ROWS]
-            ways.append((f" by {numbers.shown(key)}", rows[walked], codes[walked]))
-        for words, rows, codes in ways:
-            if rows.size >= _FEWEST_WALKED:
-                values = np.column_stack(
-                    [numbers_of(subject.frame[c].iloc[rows]) for c in columns]
-                )
-                first = np.append(True, np.diff(codes) != 0)
-                start = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
-                yield from (
-                    _Walk(y[rows], start, values, columns, words) for y in outcomes
-                )
+    for time in times[:_MOST_TIMES]:
+        if not frame[time].is_monotonic_increasing:
+            yield np.argsort(frame[time].to_numpy(), kind="stable")
+
+
+def _running_means(walk: _Walk) -> Iterator[FromTarget]:
+    """Columns with n·x = (n - 1)·x_before + y."""
+    later = np.flatnonzero((walk.place > 0) & np.isfinite(walk.y))
+    n = walk.place[later][:, None] + 1
+    now, before = walk.numbers[later], walk.numbers[later - 1]
+    implied = n * now - (n - 1) * before
+    for column in _equal_the_target(walk.y[later], implied, now != before):
+        words = "the mean target of all rows so far, the row itself included"
+        yield walk.suspect(column, words)
+
+
+def _sums_ahead(walk: _Walk) -> Iterator[FromTarget]:
+    """Columns with y = x - x_after; a sum of earlier rows has the opposite sign."""
+    followed = walk.start[1:] == walk.start[:-1]
+    rows = np.flatnonzero(followed & np.isfinite(walk.y[:-1]))
+    y = walk.y[rows]
+    implied = walk.numbers[rows] - walk.numbers[rows + 1]
+    varied = np.isfinite(implied) & ((implied != 0) | (y[:, None] != 0))
+    for column in _equal_the_target(y, implied, varied):
+        words = (
+            "the sum of the target from the row itself on, as the next row's value "
+            "shows"
+        )
+        yield walk.suspect(column, words, own_weight=0.0)
 
 
 def _equal_the_target(
-    walk: _Walk, rows: np.ndarray, implied: np.ndarray, varied: np.ndarray
-) -> list[str]:
-    """Columns whose implied targets (rows, columns) are the true ones where they
-    varied.
-    """
-    if rows.size < _FEWEST_WALKED:
+    y: np.ndarray, implied: np.ndarray, varied: np.ndarray
+) -> list[int]:
+    """Columns whose implied targets (rows, columns) are the true ones where varied."""
+    if y.size < _FEWEST_WALKED:
         return []
-    y = walk.y[rows][:, None]
-    exact = varied & (np.abs(implied - y) <= 10 * _ROUNDING * np.std(y))
+    exact = varied & (np.abs(implied - y[:, None]) <= 10 * _ROUNDING * np.std(y))
     count = varied.sum(axis=0)
-    found = (count >= _FEWEST_WALKED) & (exact.sum(axis=0) >= _EXACT_ROWS * count)
-    return [walk.columns[number] for number in np.flatnonzero(found)]
+    enough = exact.sum(axis=0) >= _EXACT_ROWS * count
+    return np.flatnonzero((count >= _FEWEST_WALKED) & enough).tolist()
 
 
-def _recursive(walk: _Walk) -> Iterator[str]:
+def _recursions(walk: _Walk) -> Iterator[FromTarget]:
     """Columns with x = p·x_before + q·y + r, where neither term alone gives x."""
-    place = np.arange(len(walk.y))
-    after = np.flatnonzero((place > walk.start) & np.isfinite(walk.y))
-    settled = after[place[after] - walk.start[after] >= _START]
+    after = np.flatnonzero((walk.place > 0) & np.isfinite(walk.y))
+    settled = after[walk.place[after] >= _START]
     rows = settled if settled.size >= _FEWEST_WALKED else after
-    if rows.size < _FEWEST_WALKED or np.std(walk.y[rows]) == 0:
+    y = walk.y[rows][:, None]
+    if rows.size < _FEWEST_WALKED or np.std(y) == 0:
         return
+    now, before = walk.numbers[rows], walk.numbers[rows - 1]
+    steps = now - before
+    known = np.isfinite(steps) & np.isfinite(before)
     # R² of the steps on the value before and the target, from their correlations.
-    y, before = walk.y[rows][:, None], walk.numbers[rows - 1]
-    moves = walk.numbers[rows] - before
-    by_target, joint = _correlations(moves, y)[:, 0], _correlations(before, y)[:, 0]
-    known = np.isfinite(moves) & np.isfinite(before)
-    products = np.where(known, _scaled(moves) * _scaled(before), 0.0)
+    by_target, joint = _correlations(steps, y)[:, 0], _correlations(before, y)[:, 0]
+    products = np.where(known, _scaled(steps) * _scaled(before), 0.0)
     by_value = products.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     mixed = by_target**2 + by_value**2 - 2 * by_target * by_value * joint
     explained = mixed / np.maximum(1 - joint**2, 1e-9)
-    for number in np.flatnonzero(explained >= 0.8):
-        kept = known[:, number]
-        now, last, own = (
-            walk.numbers[rows, number][kept],
-            before[kept, number],
-            y[kept, 0],
-        )
-        steps = float(np.std(now - last))
-        alone = _exact(last[:, None], now, steps) | _exact(own[:, None], now, steps)
-        both = _exact(np.column_stack([last, own]), now, steps)[~alone]
+    for column in np.flatnonzero(explained >= 0.8).tolist():
+        used = known[:, column]
+        x, terms = now[used, column], np.column_stack([before[:, column], y])[used]
+        tolerance = _ROUNDING * float(np.std(x - terms[:, 0]))
+        one_term = _reproduced(terms[:, :1], x, tolerance)
+        one_term |= _reproduced(terms[:, 1:], x, tolerance)
+        both = _reproduced(terms, x, tolerance)[~one_term]
         if both.size >= _FEWEST_WALKED and both.mean() >= _EXACT_ROWS:
-            yield walk.columns[number]
+            words = "a sum or an exponential mean of the target up to the row itself"
+            yield walk.suspect(column, words)
 
 
-def _exact(design: np.ndarray, wanted: np.ndarray, spread: float) -> np.ndarray:
-    """Rows that a linear fit reproduces, bool (n,); it is refitted on the 80 % that it
-    fits best.
-    """
-    design = np.column_stack([design - design.mean(axis=0), np.ones(len(wanted))])
-    kept = np.arange(len(wanted))
+def _reproduced(terms: np.ndarray, x: np.ndarray, tolerance: float) -> np.ndarray:
+    """Rows that a linear fit reproduces, bool (n,); refitted on the best 80 %."""
+    design = np.column_stack([terms - terms.mean(axis=0), np.ones(len(x))])
+    best = np.arange(len(x))
     for _ in range(4):
-        solution = np.linalg.lstsq(design[kept], wanted[kept], rcond=1e-12)[0]
-        missed = np.abs(design @ solution - wanted)
-        kept = np.argsort(missed, kind="stable")[
-            : max(int(0.8 * len(wanted)), design.shape[1] + 1)
-        ]
-    return np.asarray(missed <= _ROUNDING * spread)
+        solution = np.linalg.lstsq(design[best], x[best], rcond=1e-12)[0]
+        missed = np.abs(design @ solution - x)
+        size = max(int(0.8 * len(x)), design.shape[1] + 1)
+        best = np.argsort(missed, kind="stable")[:size]
+    return np.asarray(missed <= tolerance)
 
 
-def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
-    """(column, width, ahead) where s·(x - x_before) = y[t + ahead] - y[t + ahead -
-    width], s 1 or width.
+def _rolling(walk: _Walk) -> Iterator[FromTarget]:
+    """Columns with s·(x - x_before) = y[t + ahead] - y[t + ahead - width].
+
+    s is 1 for a sum of `width` rows and `width` for a mean.
     """
-    moves = _steps(walk.numbers, walk.start, 1)
-    own_moves = _steps(walk.y[:, None], walk.start, 1)[:, 0]
-    later = [
-        _shifted(own_moves, walk.start, ahead) for ahead in range(_FURTHEST_AHEAD + 1)
-    ]
+    moves, target_moves = walk.steps(walk.numbers), walk.steps(walk.y)
+    later = [walk.ahead(target_moves, rows) for rows in range(_FURTHEST_AHEAD + 1)]
     related = _correlations(moves, np.column_stack(later)) >= _RELATED
     some = np.unique(np.linspace(0, len(moves) - 1, _SCREENED).astype(np.int64))
     for ahead in np.flatnonzero(related.any(axis=0)).tolist():
         widths = np.arange(2 if ahead == 0 else 1, _LONGEST_WINDOW + 1)
-        gains = [
-            _steps(walk.y[:, None], walk.start, int(width))[:, 0] for width in widths
-        ]
-        gained = np.column_stack([_shifted(gain, walk.start, ahead) for gain in gains])
-        for number in np.flatnonzero(related[:, ahead]):
-            own = moves[:, number]
+        gains = [walk.ahead(walk.steps(walk.y, int(w)), ahead) for w in widths]
+        gained = np.column_stack(gains)
+        for column in np.flatnonzero(related[:, ahead]).tolist():
+            x = moves[:, column]
             # Widths are screened on some of the rows first.
-            screened = _matching(own[some], gained[some], widths, _FEWEST_WALKED // 5)
-            for place in np.flatnonzero(screened >= _EXACT_ROWS - 0.1):
-                each = slice(place, place + 1)
-                share = _matching(own, gained[:, each], widths[each], _FEWEST_WALKED)[0]
-                if share >= _EXACT_ROWS:
-                    yield walk.columns[number], int(widths[place]), ahead
+            screened = _matching(x[some], gained[some], widths, _FEWEST_WALKED // 5)
+            for number in np.flatnonzero(screened >= _EXACT_ROWS - 0.1):
+                width = widths[[number]]
+                share = _matching(x, gained[:, [number]], width, _FEWEST_WALKED)
+                if share[0] >= _EXACT_ROWS:
+                    yield walk.suspect(column, _window_in_words(width[0], ahead))
                     break
+
+
+def _window_in_words(width: int, ahead: int) -> str:
+    if width == 1:
+        return f"the target {ahead} rows later"
+    until = f"{ahead} rows later" if ahead else "the row itself"
+    return f"a mean or sum of the targets of {width} rows, up to {until}"
 
 
 def _matching(
     moves: np.ndarray, gained: np.ndarray, widths: np.ndarray, fewest: int
 ) -> np.ndarray:
-    """Share (widths,) of the rows with a step in which both steps agree; 0 for too few
-    rows.
-    """
-    known = np.isfinite(gained) & np.isfinite(moves)[:, None]
-    known &= (gained != 0) | (moves != 0)[:, None]
+    """Share (widths,) of rows with a step where both steps agree; 0: too few rows."""
+    moves = moves[:, None]
+    known = np.isfinite(gained) & np.isfinite(moves)
+    known &= (gained != 0) | (moves != 0)
     count = known.sum(axis=0)
     spread = pd.DataFrame(np.where(known, gained, np.nan)).std(ddof=0).fillna(0.0)
     within = 10 * _ROUNDING * spread.to_numpy()
-    shares = [
-        (known & (np.abs(scale * moves[:, None] - gained) <= within)).sum(axis=0)
-        / np.maximum(count, 1)
-        for scale in (1, widths)
-    ]
-    return np.asarray(np.where(count >= fewest, np.maximum(*shares), 0.0))
-
-
-def _steps(values: np.ndarray, start: np.ndarray, width: int) -> np.ndarray:
-    """Difference to the row `width` before, nan where that row has another key."""
-    steps = np.full(values.shape, np.nan)
-    if width < len(values):
-        steps[width:] = values[width:] - values[:-width]
-        steps[np.arange(len(values)) - start < width] = np.nan
-    return steps
-
-
-def _shifted(values: np.ndarray, start: np.ndarray, ahead: int) -> np.ndarray:
-    """The value `ahead` rows later, nan where that row has another key."""
-    if ahead == 0:
-        return values
-    later = np.full(len(values), np.nan)
-    later[:-ahead] = np.where(start[ahead:] == start[:-ahead], values[ahead:], np.nan)
-    return later
+    as_sum = known & (np.abs(moves - gained) <= within)
+    as_mean = known & (np.abs(widths * moves - gained) <= within)
+    agreeing = np.maximum(as_sum.sum(axis=0), as_mean.sum(axis=0))
+    shares = agreeing / np.maximum(count, 1)
+    return np.asarray(np.where(count >= fewest, shares, 0.0))
 
 
 def _correlations(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Correlations (columns, others) over the rows known in both, each scaled by all
-    its rows.
-    """
-    first, second = _scaled(values), _scaled(others)
+    """Correlations (columns, others) over rows known in both, scaled by all rows."""
     both = np.isfinite(values).astype(float).T @ np.isfinite(others).astype(float)
-    shares = first.T @ second / np.maximum(both, 1)
+    shares = _scaled(values).T @ _scaled(others) / np.maximum(both, 1)
     return np.asarray(np.where(both >= _FEWEST_WALKED, shares, 0.0))
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and standard deviation 1; unknown values and constant columns
-    are 0.
-    """
+    """Standardized columns; unknown values and constant columns are 0."""
     table = pd.DataFrame(values)
     spread = table.std(ddof=0)
-    return (
-        ((table - table.mean()) / spread.where(spread > 0, 1.0)).fillna(0.0).to_numpy()
-    )
+    standardized = (table - table.mean()) / spread.where(spread > 0, 1.0)
+    return standardized.fillna(0.0).to_numpy()
 
 
 def _group_means(subject: Subject) -> Iterator[FromTarget]:
-    """Yield the number features that are a group's mean target, each once."""
-    suspects = dict(_on_the_scale_of_means(subject))
-    columns, keys = list(subject.calculable), _key_columns(subject, _MOST_GROUPINGS)
-    codes = {key: pd.factorize(subject.frame[key])[0] for key in keys if suspects}
+    """Yield the number features that are a group's mean target."""
+    suspects = _on_the_scale_of_means(subject)
+    if not suspects:
+        return
+    keys = _key_columns(subject, _MOST_GROUPINGS)
+    codes = {key: pd.factorize(subject.frame[key])[0] for key in keys}
     for column, outcomes in suspects.items():
         x = numbers_of(subject.frame[column])
+        # A mean of more keys is recognised by its own values.
         for key, groups in [*codes.items(), (column, pd.factorize(x)[0])]:
-            sizes = np.bincount(groups[groups >= 0])
-            # A mean is the same in all rows of its group.
-            first, known = np.full(len(sizes), np.nan), (groups >= 0) & ~np.isnan(x)
-            first[groups[known]] = x[known]
-            if not np.all(np.isclose(first[groups[known]], x[known], rtol=1e-9)):
+            if not _is_constant_in(groups, x):
                 continue
+            sizes = np.bincount(groups[groups >= 0])
             if any(_is_mean(subject, x, y, groups, sizes) for y in outcomes):
                 where = "its value" if key == column else numbers.shown(key)
                 weight = len(sizes) / max(int(sizes.sum()), 1)
-                yield FromTarget(
-                    column, f"the mean target of all rows by {where}", weight
-                )
-                columns.remove(column)
+                words = f"the mean target of all rows by {where}"
+                yield FromTarget(column, words, weight)
                 break
-    for key in keys if columns else ():
-        for column in _means_of_the_others(subject, columns, key):
-            words = f"the mean target of the other rows by {numbers.shown(key)}"
-            yield FromTarget(column, words, 1.0)
-            columns.remove(column)
 
 
-def _on_the_scale_of_means(subject: Subject) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Columns that have the mean of an outcome, and a slope as on its group means: 1,
-    more if shrunk.
+def _is_constant_in(groups: np.ndarray, x: np.ndarray) -> bool:
+    """Whether the known values are the same in all rows of a group, -1: none."""
+    known = (groups >= 0) & ~np.isnan(x)
+    values_of_groups = np.full(groups.max(initial=-1) + 1, np.nan)
+    values_of_groups[groups[known]] = x[known]
+    return bool(np.isclose(values_of_groups[groups[known]], x[known], rtol=1e-9).all())
+
+
+def _on_the_scale_of_means(subject: Subject) -> dict[str, list[np.ndarray]]:
+    """Column → outcomes whose mean it has, and a slope as on its group means.
+
+    The slope of an outcome on its group means is 1, and more if they are shrunk.
     """
     rows = subject.sample(np.arange(len(subject.target.rows)), _COMPARED_ROWS)
     outcomes = list(islice(subject.target.outcomes(), _MOST_CLASSES))
+    suspects = {}
     for column, facts in subject.calculable.items():
-        if facts.distinct < _FEWEST_GROUPS:
-            continue
         x = numbers_of(subject.frame[column])[subject.target.rows[rows]]
         known = np.isfinite(x)
-        spread = np.var(x[known]) if known.any() else 0.0
+        x = x[known]
+        if facts.distinct < _FEWEST_GROUPS or not x.size or np.var(x) == 0:
+            continue
         fitting = []
-        for y in outcomes if spread > 0 else ():
-            own = y[rows][known]
-            slope = float(np.mean((x[known] - x[known].mean()) * own)) / spread
-            shift = abs(float(x[known].mean() - own.mean()))
-            if 0.5 <= slope <= 10 and shift <= 0.2 * float(np.std(own)):
-                fitting.append(y)
+        for outcome in outcomes:
+            y = outcome[rows][known]
+            slope = float(np.mean((x - x.mean()) * y)) / np.var(x)
+            shift = abs(float(x.mean() - y.mean()))
+            if 0.5 <= slope <= 10 and shift <= 0.2 * float(np.std(y)):
+                fitting.append(outcome)
         if fitting:
-            yield column, fitting
+            suspects[column] = fitting
+    return suspects
 
 
 def _is_mean(
@@ -432,56 +423,49 @@ def _is_mean(
     """
     from scipy.stats import chi2
 
-    rows = subject.target.rows
-    codes = groups[rows]
-    known = (codes >= 0) & ~np.isnan(x[rows])
-    codes, own, x_rows = codes[known], y[known], x[rows][known]
+    x, codes = x[subject.target.rows], groups[subject.target.rows]
+    known = (codes >= 0) & ~np.isnan(x)
+    x, y, codes = x[known], y[known], codes[known]
     visible = np.bincount(codes, minlength=len(sizes))
+    means = np.bincount(codes, y, minlength=len(sizes)) / np.maximum(visible, 1)
+    values = np.bincount(codes, x, minlength=len(sizes)) / np.maximum(visible, 1)
     used = (sizes >= 2) & (visible >= 1)
-    safe = np.maximum(visible, 1)
-    means = np.bincount(codes, weights=own, minlength=len(sizes)) / safe
-    value = np.bincount(codes, weights=x_rows, minlength=len(sizes)) / safe
-    freedom = int((visible[used] - 1).sum())
-    count = int(used.sum())
-    within = float(np.sum(((own - means[codes]) ** 2)[used[codes]]))
-    if (
-        count < _FEWEST_GROUPS
-        or freedom < count / 4
-        or within <= 1e-9 * np.var(y) * len(own)
-    ):
+    within = float(np.sum(((y - means[codes]) ** 2)[used[codes]]))
+    count, freedom = int(used.sum()), int((visible[used] - 1).sum())
+    if count < _FEWEST_GROUPS or freedom < count / 4:
         return False
     variance = within / freedom
-    n, seen, means, value = sizes[used], visible[used], means[used], value[used]
-    hidden = float(np.mean(1 - seen / n))
-    plain = [(value * (n + prior) - prior * own.mean()) / n for prior in _PRIORS]
-    distance = (
-        min(float(np.sum(seen * (each - means) ** 2)) for each in plain) / variance
-    )
-    near = distance <= (2 * hidden + 0.05) * count
-    return near and bool(chi2.cdf(distance, count) < _LARGEST_CHANCE)
+    if within <= 1e-9 * np.var(y) * len(y):
+        return False
+    n, visible, means, values = sizes[used], visible[used], means[used], values[used]
+    distances = []
+    for prior in _PRIORS:
+        plain = (values * (n + prior) - prior * y.mean()) / n
+        distances.append(float(np.sum(visible * (plain - means) ** 2)) / variance)
+    hidden = float(np.mean(1 - visible / n))
+    near = min(distances) <= (2 * hidden + 0.05) * count
+    return near and bool(chi2.cdf(min(distances), count) < _LARGEST_CHANCE)
 
 
-def _means_of_the_others(
-    subject: Subject, columns: Sequence[str], key: str
-) -> list[str]:
-    """Columns (S - y)/(n - 1): within a group they differ by -(y - y')/(n - 1),
-    whatever S is.
+def _means_of_the_others(subject: Subject) -> Iterator[FromTarget]:
+    """Yield columns (S - y)/(n - 1): the mean target of the other rows of a group.
+
+    Within a group they differ by -(y - y')/(n - 1), whatever S is.
     """
-    rows = _rows_of_groups(subject, key, _GROUPED_ROWS)
-    groups = pd.factorize(subject.frame[key].iloc[rows])[0]
-    others = (np.bincount(groups) - 1)[groups]
-    seen = np.isin(rows, subject.target.rows)
-    places = np.searchsorted(subject.target.rows, rows[seen])
-    outcomes = [y[places] for y in islice(subject.target.outcomes(), _MOST_CLASSES)]
-    rows, groups, others = rows[seen], groups[seen], others[seen]
-    return [
-        column
-        for column in columns
-        if any(
-            _mirrors(numbers_of(subject.frame[column].iloc[rows]), y, groups, others)
-            for y in outcomes
-        )
-    ]
+    target = subject.target
+    for key in _key_columns(subject, _MOST_GROUPINGS):
+        rows = _rows_of_groups(subject, key, _GROUPED_ROWS)
+        groups = pd.factorize(subject.frame[key].iloc[rows])[0]
+        others = (np.bincount(groups) - 1)[groups]
+        visible = np.isin(rows, target.rows)
+        rows, groups, others = rows[visible], groups[visible], others[visible]
+        places = np.searchsorted(target.rows, rows)
+        outcomes = [y[places] for y in islice(target.outcomes(), _MOST_CLASSES)]
+        for column in subject.calculable:
+            x = numbers_of(subject.frame[column].iloc[rows])
+            if any(_mirrors(x, y, groups, others) for y in outcomes):
+                words = f"the mean target of the other rows by {numbers.shown(key)}"
+                yield FromTarget(column, words, 1.0)
 
 
 def _mirrors(
@@ -491,12 +475,14 @@ def _mirrors(
     x, y, groups, others = x[known], y[known], groups[known], others[known]
     if len(x) < _FEWEST_GROUPED or np.std(y) == 0:
         return False
-    rows = np.maximum(np.bincount(groups), 1)
-    # Values minus the mean of their group.
-    own, wanted = [
-        values - (np.bincount(groups, weights=values) / rows)[groups]
-        for values in (x, y)
-    ]
-    varied = np.abs(wanted) > _EXACT * np.std(y)
-    exact = np.abs(own * others + wanted) <= 1e-3 * np.std(y)
+    deviation = _centred(y, groups)
+    varied = np.abs(deviation) > _EXACT * np.std(y)
+    implied = -others * _centred(x, groups)
+    exact = np.abs(implied - deviation) <= 1e-3 * np.std(y)
     return bool(varied.sum() >= _FEWEST_GROUPED and exact[varied].mean() >= 0.95)
+
+
+def _centred(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Values minus the mean of their group."""
+    rows = np.maximum(np.bincount(groups), 1)
+    return values - (np.bincount(groups, weights=values) / rows)[groups]

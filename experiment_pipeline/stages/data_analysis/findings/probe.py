@@ -1,5 +1,4 @@
-"""The probe: scores of simple models on a sample, before a search, and the rules about
-them.
+"""The probe: simple models on a sample, before a search, and the rules about them.
 
 Baseline, a linear model and a small LightGBM are cross-validated on visible rows, in
 folds that follow the experiment's split.
@@ -16,11 +15,11 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec.search import Criterion
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
 from experiment_pipeline.stages.data_analysis.skill import NAMES, mean_of_known, skill
-from experiment_pipeline.stages.data_analysis.subject import Subject, folds
-from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.statistics.scores import baseline_score, score
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline.table.coercion import as_text
@@ -53,8 +52,18 @@ class ProbeScore:
     metric: str
     mean: float
     standard_error: float
-    gain: float  # mean difference to the baseline of the fold; positive is better for any metric
+    # Mean difference to the baseline of the fold; positive is better for any metric.
+    gain: float
     gain_error: float
+
+    @property
+    def gain_in_errors(self) -> float:
+        """The gain in its standard errors; nan where one of them is undefined."""
+        if not (math.isfinite(self.gain) and math.isfinite(self.gain_error)):
+            return math.nan
+        if self.gain_error > 0:
+            return self.gain / self.gain_error
+        return math.copysign(math.inf, self.gain) if self.gain else 0.0
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,8 @@ class Probe:
 
     def score(self, model: str, metric: str | None = None) -> ProbeScore:
         """One score, by default on the experiment's metric."""
-        wanted = metric or self.metric
-        return next(s for s in self.scores if s.model == model and s.metric == wanted)
+        metric = metric or self.metric
+        return next(s for s in self.scores if (s.model, s.metric) == (model, metric))
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class NoProbe:
 
 
 @dataclass(frozen=True, eq=False)
-class _ProbedFold:
+class _JudgedFold:
     """Encoded targets of both sides, and each model's predictions for the second."""
 
     y_fit: np.ndarray
@@ -96,190 +105,222 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
     """Cross-validate the probe's models on the features that are not left out."""
     if subject.target.problem:
         return NoProbe(f"Nothing to predict: {subject.target.problem}.")
-    features = readable(subject, left_out)
-    unread = len(set(subject.features) - set(left_out)) - len(features)
-    rows = subject.sample(subject.target.rows, most_rows(subject, len(features)))
-    values, n_numbers = encoded(subject.frame[features].iloc[rows])
-    if not values.shape[1]:
+    sample = ProbeSample.of(subject, subject.target.rows, left_out)
+    if not sample.encoded.shape[1]:
         return NoProbe("No number or text feature is left to learn from.")
-    y, judged = subject.target.of(rows), []
+    y = sample.y
+    judged = []
     # Small fits on many threads wait for each other, above all on a busy machine.
     with threadpool_limits(limits=1):
-        for fit, judge in folds(subject, rows, FOLDS):
-            one_class = subject.spec.task != "regression" and len(np.unique(y[fit])) < 2
-            if len(fit) >= _FEWEST_TO_FIT and not one_class:
-                models = {
-                    "linear": _linear(subject, n_numbers, values.shape[1]),
-                    "lightgbm": small_lightgbm(subject, len(fit)),
-                }
+        for fit, judge in subject.cross_fit(sample.rows, FOLDS).folds:
+            if len(fit) >= _FEWEST_TO_FIT and sample.can_fit(fit):
                 predictions = {
-                    name: predicted(subject, model, values, y, fit, judge)
-                    for name, model in models.items()
+                    "linear": sample.linear(fit, judge),
+                    "lightgbm": sample.lightgbm(fit, judge),
                 }
-                judged.append(_ProbedFold(y[fit], y[judge], predictions))
+                judged.append(_JudgedFold(y[fit], y[judge], predictions))
     if len(judged) < 2:
-        return NoProbe(
-            f"{len(rows):,} rows do not make two folds to fit and score models on."
-        )
+        rows = f"{len(y):,} rows"
+        return NoProbe(f"{rows} do not make two folds to fit and score models on.")
     scores = tuple(
-        _averaged(subject, judged, name, metric)
+        _probe_score(subject, judged, model, metric)
         for metric in subject.spec.metric_names
-        for name in (BASELINE, *MODELS)
+        for model in (BASELINE, *MODELS)
     )
     best = best_score(scores, subject.spec.metric).model
     skills = [
         skill(subject.spec.task, fold.y, fold.predictions[best]) for fold in judged
     ]
     return Probe(
-        *(subject.spec.metric, scores, best, mean_of_known(skills, math.nan)),
-        *(len(rows), len(judged), tuple(left_out), unread),
+        metric=subject.spec.metric,
+        scores=scores,
+        best=best,
+        skill=mean_of_known(skills, math.nan),
+        rows=len(y),
+        folds=len(judged),
+        left_out=tuple(left_out),
+        unread=sample.unread,
     )
 
 
-def readable(subject: Subject, left_out: Sequence[str]) -> list[str]:
-    """The features that a probe reads: not those left out, and not too many texts."""
-    usable = [column for column in subject.features if column not in set(left_out)]
-    unread = set([column for column in usable if column in subject.texts][MOST_TEXTS:])
-    return [column for column in usable if column not in unread]
+@dataclass(frozen=True, eq=False)
+class ProbeSample:
+    """Rows that a probe reads, and the models that it fits on some of them.
 
-
-def most_rows(subject: Subject, features: int) -> int:
-    """Rows that a probe reads at most."""
-    cells_per_row = max(features, 1) * max(subject.target.n_classes, 2) / 2
-    return int(np.clip(MOST_CELLS / cells_per_row, FEWEST_ROWS, MOST_ROWS))
-
-
-def encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
-    """Number and text features as float64 (n, columns), numbers first, and how many
-    numbers there are.
+    A model takes positions (m,) to fit on and to judge; it predicts (judge,) numbers or
+    probabilities of the second class, or (judge, classes), 0 for an unseen class.
     """
-    kinds = {column: kind_of(features[column]) for column in features}
-    known = [numbers_of(features[c]) for c, kind in kinds.items() if kind in NUMERIC]
-    columns = [
-        np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), np.nan) for x in known
-    ]
-    for column in [c for c, kind in kinds.items() if kind in TEXTS]:
-        codes, _ = pd.factorize(as_text(features[column]), sort=True)
-        counts = np.bincount(codes[codes >= 0])
-        rank = np.empty(len(counts) + 1)
-        place = np.minimum(np.arange(1, len(counts) + 1), _MOST_CODES)
-        rank[np.argsort(-counts, kind="stable")] = place
-        rank[-1] = 0  # code -1, a missing value
-        columns.append(rank[codes])
-    return np.column_stack(columns) if columns else np.empty((len(features), 0)), len(
-        known
-    )
+
+    subject: Subject
+    rows: np.ndarray  # positions (m,) in the table
+    y: np.ndarray  # (m,) encoded targets
+    encoded: np.ndarray  # float64 (m, columns), numbers first
+    n_numbers: int
+    unread: int  # text features beyond MOST_TEXTS
+
+    @classmethod
+    def of(
+        cls, subject: Subject, rows: np.ndarray, left_out: Sequence[str] = ()
+    ) -> "ProbeSample":
+        """Draw from rows with a target, and encode the features not left out."""
+        usable = [column for column in subject.features if column not in left_out]
+        unread = [column for column in usable if column in subject.texts][MOST_TEXTS:]
+        features = [column for column in usable if column not in set(unread)]
+        cells_per_row = max(len(features), 1) * max(subject.target.n_classes, 2) / 2
+        most_rows = int(np.clip(MOST_CELLS / cells_per_row, FEWEST_ROWS, MOST_ROWS))
+        rows = subject.sample(rows, most_rows)
+        encoded, n_numbers = _encode(subject.frame[features].iloc[rows])
+        y = subject.target.of(rows)
+        return cls(subject, rows, y, encoded, n_numbers, len(unread))
+
+    def can_fit(self, rows: np.ndarray) -> bool:
+        """Whether some of the rows have two classes, if there are classes."""
+        return (
+            self.subject.spec.task == "regression" or len(np.unique(self.y[rows])) > 1
+        )
+
+    def lightgbm(self, fit: np.ndarray, judge: np.ndarray) -> np.ndarray:
+        """Predict by a LightGBM that is fast on so many rows."""
+        from lightgbm import LGBMClassifier, LGBMRegressor
+
+        regression = self.subject.spec.task == "regression"
+        model = LGBMRegressor if regression else LGBMClassifier
+        trees_per_round = max(self.subject.target.n_classes - 1, 1)
+        settings = {
+            "n_estimators": max(_ROUNDS // trees_per_round, _FEWEST_ROUNDS),
+            "num_leaves": 15,
+            "min_child_samples": int(np.clip(len(fit) // 20, 2, 20)),
+            "max_bin": 63,
+            "n_jobs": 1,
+            "random_state": self.subject.spec.seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbose": -1,
+        }
+        return self._predicted(model(**settings), fit, judge)
+
+    def linear(self, fit: np.ndarray, judge: np.ndarray) -> np.ndarray:
+        """Predict by a linear model on scaled numbers and one-hot categories."""
+        from sklearn.compose import ColumnTransformer
+        from sklearn.impute import SimpleImputer
+        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+        scaled = make_pipeline(
+            SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+        )
+        categories = OneHotEncoder(
+            handle_unknown="ignore", min_frequency=5, sparse_output=False
+        )
+        columns = list(range(self.encoded.shape[1]))
+        encoder = ColumnTransformer(
+            [
+                ("numbers", scaled, columns[: self.n_numbers]),
+                ("categories", categories, columns[self.n_numbers :]),
+            ]
+        )
+        regression = self.subject.spec.task == "regression"
+        model = Ridge() if regression else LogisticRegression(max_iter=100)
+        return self._predicted(make_pipeline(encoder, model), fit, judge)
+
+    def _predicted(self, model: Any, fit: np.ndarray, judge: np.ndarray) -> np.ndarray:
+        from sklearn.exceptions import ConvergenceWarning
+
+        with warnings.catch_warnings():
+            # The linear model is good enough for a probe before it has converged.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(self.encoded[fit], self.y[fit])
+        task = self.subject.spec.task
+        if task == "regression":
+            return np.asarray(model.predict(self.encoded[judge]))
+        probabilities = np.zeros((len(judge), self.subject.target.n_classes))
+        classes = model.classes_.astype(int)
+        probabilities[:, classes] = model.predict_proba(self.encoded[judge])
+        return probabilities[:, 1] if task == "binary" else probabilities
 
 
-def predicted(
-    subject: Subject,
-    model: Any,
-    values: np.ndarray,
-    y: np.ndarray,
-    fit: np.ndarray,
-    judge: np.ndarray,
-) -> np.ndarray:
-    """Fit a model on some positions and predict others, (n,) or (n, classes); an unseen
-    class has 0.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        # The linear model is good enough for a probe before it has converged.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(values[fit], y[fit])
-    if subject.spec.task == "regression":
-        return np.asarray(model.predict(values[judge]))
-    probabilities = np.zeros((len(judge), subject.target.n_classes))
-    probabilities[:, model.classes_.astype(int)] = model.predict_proba(values[judge])
-    return probabilities[:, 1] if subject.spec.task == "binary" else probabilities
+def _encode(features: pd.DataFrame) -> tuple[np.ndarray, int]:
+    """Number and text features as float64 (n, columns), and how many are numbers."""
+    columns, texts = [], []
+    for column in features:
+        kind = kind_of(features[column])
+        if kind in NUMERIC:
+            values = numbers_of(features[column])
+            clipped = np.clip(values, -_LARGEST, _LARGEST)
+            columns.append(np.where(np.isfinite(values), clipped, np.nan))
+        elif kind in TEXTS:
+            texts.append(_ranks_of_texts(features[column]))
+    values = np.column_stack([np.empty((len(features), 0)), *columns, *texts])
+    return values, len(columns)
 
 
-def small_lightgbm(subject: Subject, rows: int) -> Any:
-    """An unfitted model that is fast on so many rows."""
-    from lightgbm import LGBMClassifier, LGBMRegressor
-
-    kind = LGBMRegressor if subject.spec.task == "regression" else LGBMClassifier
-    trees_per_round = max(subject.target.n_classes - 1, 1)
-    return kind(
-        n_estimators=max(_ROUNDS // trees_per_round, _FEWEST_ROUNDS),
-        num_leaves=15,
-        min_child_samples=int(np.clip(rows // 20, 2, 20)),
-        max_bin=63,
-        n_jobs=1,
-        random_state=subject.spec.seed,
-        deterministic=True,
-        force_row_wise=True,
-        verbose=-1,
-    )
+def _ranks_of_texts(column: pd.Series) -> np.ndarray:
+    """Rank (n,) of each text by its frequency, at most 50; 0 for a missing one."""
+    codes, _ = pd.factorize(as_text(column), sort=True)
+    counts = np.bincount(codes[codes >= 0])
+    ranks = np.zeros(len(counts) + 1)  # the last one is of code -1
+    places = np.arange(1, len(counts) + 1)
+    ranks[np.argsort(-counts, kind="stable")] = np.minimum(places, _MOST_CODES)
+    return ranks[codes]
 
 
-def _linear(subject: Subject, n_numbers: int, n_columns: int) -> Any:
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-    scaled = make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
-    )
-    categories = OneHotEncoder(
-        handle_unknown="ignore", min_frequency=5, sparse_output=False
-    )
-    parts = [("numbers", scaled, list(range(n_numbers)))]
-    parts += [("categories", categories, list(range(n_numbers, n_columns)))]
-    columns = ColumnTransformer(parts)
-    regression = subject.spec.task == "regression"
-    return make_pipeline(
-        columns, Ridge() if regression else LogisticRegression(max_iter=100)
-    )
-
-
-def _averaged(
-    subject: Subject, judged: list[_ProbedFold], model: str, metric: str
+def _probe_score(
+    subject: Subject, folds: Sequence[_JudgedFold], model: str, metric: str
 ) -> ProbeScore:
-    """Mean score and mean gain over the folds, each with its standard error."""
     task, classes = subject.spec.task, subject.target.n_classes
-    baselines = [
-        baseline_score(metric, fold.y_fit, fold.y, task, classes) for fold in judged
-    ]
-    scores = baselines if model == BASELINE else []
-    for fold in judged if model != BASELINE else ():
+    by_threshold = task == "binary" and metric_of(metric).by_threshold
+    baselines, scores = [], []
+    for fold in folds:
+        baseline = baseline_score(metric, fold.y_fit, fold.y, task, classes)
+        baselines.append(baseline)
+        if model == BASELINE:
+            scores.append(baseline)
+            continue
         threshold = 0.5
-        if task == "binary" and metric_of(metric).by_threshold:
-            # The decision threshold that is best on the other folds.
-            others = [other for other in judged if other is not fold]
-            y = np.concatenate([other.y for other in others])
-            prediction = np.concatenate([other.predictions[model] for other in others])
-            threshold = choose_threshold(metric, y, prediction).value
+        if by_threshold:
+            threshold = _best_threshold(
+                [f for f in folds if f is not fold], model, metric
+            )
         scores.append(score(metric, fold.y, fold.predictions[model], threshold))
     gains = metric_of(metric).sign * (np.array(scores) - np.array(baselines))
-    ratios = np.array([len(fold.y) / len(fold.y_fit) for fold in judged])
-    averages = []
-    for values in (np.array(scores), gains):
-        known, error = np.isfinite(values), math.nan
-        if known.sum() >= 2:
-            factor = 1 / known.sum() + ratios[known].mean()
-            error = float(np.sqrt(factor * np.var(values[known], ddof=1)))
-        averages += [mean_of_known(values, math.nan), error]
-    return ProbeScore(model, metric, *averages)
+    ratios = np.array([len(fold.y) / len(fold.y_fit) for fold in folds])
+    mean, standard_error = _mean_with_error(np.array(scores), ratios)
+    gain, gain_error = _mean_with_error(gains, ratios)
+    return ProbeScore(model, metric, mean, standard_error, gain, gain_error)
+
+
+def _best_threshold(folds: Sequence[_JudgedFold], model: str, metric: str) -> float:
+    y = np.concatenate([fold.y for fold in folds])
+    prediction = np.concatenate([fold.predictions[model] for fold in folds])
+    return choose_threshold(metric, y, prediction).value
+
+
+def _mean_with_error(values: np.ndarray, ratios: np.ndarray) -> tuple[float, float]:
+    """The mean over the folds (k,), and its standard error; nan where undefined."""
+    known = np.isfinite(values)
+    error = math.nan
+    if known.sum() >= 2:
+        factor = 1 / known.sum() + ratios[known].mean()
+        error = float(np.sqrt(factor * np.var(values[known], ddof=1)))
+    return mean_of_known(values, math.nan), error
 
 
 def best_score(scores: Sequence[ProbeScore], metric: str) -> ProbeScore:
     """The score of the model, other than the baseline, that is best on a metric."""
-    best, *others = [s for s in scores if s.metric == metric and s.model != BASELINE]
-    for other in others:
-        best = other if metrics.better(metric, other.mean, best.mean) else best
+    models = [s for s in scores if s.metric == metric and s.model != BASELINE]
+    best = models[0]
+    for model in models[1:]:
+        if better(metric, model.mean, best.mean):
+            best = model
     return best
 
 
 class ProbeNoBetterThanBaseline(Rule):
-    """No probe model is better than the baseline (no features): there may be nothing to
-    learn.
-    """
+    """No probe model is better than the baseline, which has no features."""
 
-    code, title = "probe_no_better_than_baseline", "No signal in the features"
+    code = "probe_no_better_than_baseline"
+    title = "No signal in the features"
     advice = (
         "Look for features that predict the outcome before you spend a search on these."
     )
@@ -290,70 +331,68 @@ class ProbeNoBetterThanBaseline(Rule):
     def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
         if isinstance(probe, NoProbe):
             return self.not_applicable(probe.reason)
-        errors = {}
-        for one in probe.scores:
-            known = math.isfinite(one.gain) and math.isfinite(one.gain_error)
-            if one.metric == probe.metric and one.model != BASELINE and known:
-                without_spread = math.copysign(math.inf, one.gain) if one.gain else 0.0
-                errors[one] = (
-                    one.gain / one.gain_error if one.gain_error > 0 else without_spread
-                )
-        if not errors:
-            return self.not_applicable(
-                f"{probe.metric} is undefined on the folds of the probe."
-            )
-        clearest = max(errors, key=lambda one: errors[one])
-        limit = self.limit(subject)
+        scores = [
+            score
+            for score in probe.scores
+            if (score.metric == probe.metric and score.model != BASELINE)
+            and not math.isnan(score.gain_in_errors)
+        ]
+        if not scores:
+            undefined = f"{probe.metric} is undefined on the folds of the probe."
+            return self.not_applicable(undefined)
+        clearest = max(scores, key=lambda score: score.gain_in_errors)
+        errors, limit = clearest.gain_in_errors, self.limit(subject)
         evidence = (
             f"The probe with the clearest gain ({clearest.model}) reaches "
             f"{numbers.score(clearest.mean)} {probe.metric}, the baseline "
             f"{numbers.score(probe.score(BASELINE).mean)}: a gain of "
             f"{numbers.spread(clearest.gain, clearest.gain_error)} per fold, "
-            f"{errors[clearest]:.3g} standard errors."
+            f"{errors:.3g} standard errors."
         )
-        return self.found(
-            "condition" if errors[clearest] < limit else None,
-            evidence,
-            errors[clearest],
-            limit,
-        )
+        severity = "condition" if errors < limit else None
+        return self.found(severity, evidence, errors, limit)
 
 
 class ProbeNearlyPerfect(Rule):
-    """A simple model predicts nearly everything: an easy task, or a leak over several
-    columns.
-    """
+    """A simple model predicts nearly everything: an easy task, or a leak."""
 
-    code, title = "probe_nearly_perfect", "Too good to be true"
-    advice = "Ask when the strongest columns become known; accept it if the task is that easy."
+    code = "probe_nearly_perfect"
+    title = "Too good to be true"
+    advice = (
+        "Ask when the strongest columns become known; accept it if the task is that "
+        "easy."
+    )
     threshold = Threshold(0.995, 0, 1, "skill of the best probe, found from it")
 
     def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
         if isinstance(probe, NoProbe):
             return self.not_applicable(probe.reason)
         if not math.isfinite(probe.skill):
-            return self.not_applicable(
-                "The skill is undefined on the folds of the probe."
-            )
+            undefined = "The skill is undefined on the folds of the probe."
+            return self.not_applicable(undefined)
         limit = self.limit(subject)
         strongest = [association.column for association in subject.associations[:5]]
         return self.found(
-            "condition" if probe.skill >= limit else None,
-            f"The best probe ({probe.best}) has a skill of {numbers.share(probe.skill)}, as "
-            f"{NAMES[subject.spec.task]}.",
-            probe.skill,
-            limit,
-            [column for column in strongest if column not in probe.left_out],
+            severity="condition" if probe.skill >= limit else None,
+            evidence=(
+                f"The best probe ({probe.best}) has a skill of "
+                f"{numbers.share(probe.skill)}, as {NAMES[subject.spec.task]}."
+            ),
+            number=probe.skill,
+            threshold=limit,
+            columns=[column for column in strongest if column not in probe.left_out],
         )
 
 
 class CriterionOutOfReach(Rule):
-    """An acceptance criterion far above what the probe, an estimate, reached; it never
-    blocks.
-    """
+    """An acceptance criterion far above what the probe reached; it never blocks."""
 
-    code, title = "criterion_out_of_reach", "Criterion far above the probe"
-    advice = "Lower the criterion, or add features or rows; a search seldom closes such a gap."
+    code = "criterion_out_of_reach"
+    title = "Criterion far above the probe"
+    advice = (
+        "Lower the criterion, or add features or rows; a search seldom closes such a "
+        "gap."
+    )
     threshold = Threshold(
         0.25, 0, 1e6, "gain missing over the probe's gain, found above it"
     )
@@ -363,34 +402,44 @@ class CriterionOutOfReach(Rule):
             return self.not_applicable("The experiment names no acceptance criterion.")
         if isinstance(probe, NoProbe):
             return self.not_applicable(probe.reason)
-        missing = []
-        for criterion in subject.spec.acceptance:
-            best = best_score(probe.scores, criterion.metric)
-            baseline = probe.score(BASELINE, criterion.metric)
-            sign = metric_of(criterion.metric).sign
-            lacking = (criterion.limit - best.mean) * sign
-            gained = (best.mean - baseline.mean) * sign
-            number = 0.0
-            if not lacking <= 0:
-                unreached = math.nan if math.isnan(gained) else math.inf
-                number = lacking / gained if gained > 0 else unreached
-            if not math.isnan(number):
-                evidence = (
-                    f"Best probe ({best.model}) {numbers.spread(best.mean, best.standard_error)} "
-                    f"{criterion.metric}, baseline {numbers.score(baseline.mean)}, criterion "
-                    f"{criterion.limit:g}: the gain that is still missing is {number:.3g} times "
-                    "the gain of the probe."
-                )
-                missing.append((number, evidence))
-        if not missing:
-            return self.not_applicable(
-                "The criteria are undefined on the folds of the probe."
-            )
-        number, evidence = max(missing, key=lambda one: one[0])
+        measured = [
+            (_missing_gain(probe, criterion), criterion)
+            for criterion in subject.spec.acceptance
+        ]
+        defined = [pair for pair in measured if not math.isnan(pair[0])]
+        if not defined:
+            undefined = "The criteria are undefined on the folds of the probe."
+            return self.not_applicable(undefined)
+        missing, criterion = max(defined, key=lambda pair: pair[0])
+        best = best_score(probe.scores, criterion.metric)
+        baseline = probe.score(BASELINE, criterion.metric)
         limit = self.limit(subject)
-        return self.found(
-            "condition" if number > limit else None, evidence, number, limit
+        evidence = (
+            f"Best probe ({best.model}) "
+            f"{numbers.spread(best.mean, best.standard_error)} {criterion.metric}, "
+            f"baseline {numbers.score(baseline.mean)}, criterion "
+            f"{criterion.limit:g}: the gain that is still missing is {missing:.3g} "
+            "times the gain of the probe."
         )
+        severity = "condition" if missing > limit else None
+        return self.found(severity, evidence, missing, limit)
+
+
+def _missing_gain(probe: Probe, criterion: Criterion) -> float:
+    """Gain that a criterion asks for beyond the probe, in the probe's gains.
+
+    0 where the probe meets it; infinite where the probe gains nothing; nan: undefined.
+    """
+    best = best_score(probe.scores, criterion.metric).mean
+    baseline = probe.score(BASELINE, criterion.metric).mean
+    sign = metric_of(criterion.metric).sign
+    lacking = (criterion.limit - best) * sign
+    gained = (best - baseline) * sign
+    if lacking <= 0:
+        return 0.0
+    if math.isnan(gained):
+        return math.nan
+    return lacking / gained if gained > 0 else math.inf
 
 
 PROBE_RULES = (ProbeNoBetterThanBaseline(), ProbeNearlyPerfect(), CriterionOutOfReach())

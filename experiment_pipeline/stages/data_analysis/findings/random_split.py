@@ -7,22 +7,19 @@ noisy copies, oversampled) lose half or more.
 """
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.data_analysis.finding import (
-    Finding,
-    Rule,
-    Severity,
-    Threshold,
-)
-from experiment_pipeline.stages.data_analysis.findings import probe
-from experiment_pipeline.stages.data_analysis.skill import NAMES, skill
-from experiment_pipeline.stages.data_analysis.subject import Subject, folds
+from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
+from experiment_pipeline.stages.data_analysis.findings.probe import ProbeSample
+from experiment_pipeline.stages.data_analysis.skill import NAMES, outcomes_of, skill
+from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import (
     metric_of,
     names_of,
@@ -32,14 +29,17 @@ from experiment_pipeline.table.clusters import cluster_hashes
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, kind_of, numbers_of
 
-_NEAREST, _LEAST_SKILL = 10, 0.5
+_NEAREST = 10
+_LEAST_SKILL = 0.5
+_MOST_ROWS, _MOST_CELLS, _MOST_COLUMNS = 50_000, 4_000_000, 30
 # With fewer rows of a class, the nearest are too large a part of it: also an honest
 # model would miss them.
-_MOST_ROWS, _MOST_CELLS, _FEWEST_ROWS, _FEWEST_OF_CLASS = 50_000, 4_000_000, 300, 80
-_SCORED, _AT_ONCE, _MOST_COLUMNS = 300, 10, 30
+_FEWEST_ROWS, _FEWEST_OF_CLASS = 300, 80
+_SCORED, _AT_ONCE = 300, 10
 # Rows weigh by their odds to one of these powers; the best counts. One column's odds
 # are 50 at most.
-_POWERS, _LEAST_ODDS = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5), 0.02
+_POWERS = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)
+_LEAST_ODDS = 0.02
 # The evidence names columns in which nearest rows agree and other rows seldom do.
 _AGREE, _BY_CHANCE = 0.8, 0.25
 # Two steps are on one line: largest 1 - cosine, fewest dimensions, by how much one must
@@ -55,269 +55,332 @@ class RelatedRows(Rule):
     Chawla et al. 2002).
     """
 
-    code, title = "related_rows", "Related rows that no column identifies"
+    code = "related_rows"
+    title = "Related rows that no column identifies"
     advice = (
-        "Add a column that says what rows belong to (person, device, original of a copy) and write split: "
-        "{by: group, column: …}. Remove noisy copies. Oversample after the split, and only the train set."
+        "Add a column that says what rows belong to (person, device, original of a "
+        "copy) and write split: {by: group, column: …}. Remove noisy copies. "
+        "Oversample after the split, and only the train set."
     )
     threshold = Threshold(
         0.4, 0, 1, "share of skill lost without the nearest rows, found from it"
     )
 
     def check(self, subject: Subject) -> Finding:
-        target, spec = subject.target, subject.spec
+        target, split = subject.target, subject.spec.split
         if target.problem:
             return self.not_applicable(f"Nothing to predict: {target.problem}.")
-        if spec.split.by in {"time", "column"}:
-            return self.not_applicable(f"The split is by {spec.split.by}.")
-        rows = subject.sample(
-            target.rows, min(_MOST_ROWS, _MOST_CELLS // max(target.n_classes, 1))
-        )
-        hashes = cluster_hashes(
-            subject.frame, spec.split, spec.target, subject.features, "related"
-        )
+        if split.by in {"time", "column"}:
+            return self.not_applicable(f"The split is by {split.by}.")
+        most = min(_MOST_ROWS, _MOST_CELLS // max(target.n_classes, 1))
+        neighbours = _Neighbours(subject, subject.sample(target.rows, most))
         fewest = max(_FEWEST_ROWS, _FEWEST_OF_CLASS * target.n_classes)
-        if len(rows) < fewest or len(np.unique(hashes[rows])) <= 3 * _NEAREST:
-            return self.not_applicable(
-                f"Fewer than {fewest} rows, or nearly all are equal."
-            )
-        strongest = [one.column for one in subject.associations[:_MOST_COLUMNS]]
-        table = subject.frame[strongest].iloc[rows]
-        ranks = {c: one for c in strongest if (one := _ranks(table[c])) is not None}
-        if not ranks:
+        distinct = len(np.unique(neighbours.hashes))
+        if len(neighbours.rows) < fewest or distinct <= 3 * _NEAREST:
+            reason = f"Fewer than {fewest} rows, or nearly all are equal."
+            return self.not_applicable(reason)
+        if not neighbours.ranks:
             return self.not_applicable("No number or category to compare rows by.")
-        scored = subject.sample(np.arange(len(rows)), _SCORED)
-        nearest, usual, without = _skills(subject, ranks, rows, hashes[rows], scored)
-        lost, limit = 1 - without / usual if usual > 0 else 0.0, self.limit(subject)
-        words = (
-            f"A model of similar rows has a skill of {numbers.share(usual)}, without the {_NEAREST} "
-            f"nearest rows of each row {numbers.share(without)} ({NAMES[spec.task]}; {len(scored):,} "
-            f"of {len(rows):,} rows)."
-        )
-        related = usual >= _LEAST_SKILL and lost >= limit
-        same = {
-            c: np.mean(one[0, scored] == one[0, nearest[:, 0]])
-            for c, one in ranks.items()
-        }
-        agree = [
-            c
-            for c, share in same.items()
-            if share >= _AGREE and ranks[c][1].mean() < _BY_CHANCE
+        usual, without = neighbours.skills
+        lost = 1 - without / usual if usual > 0 else 0.0
+        limit = self.limit(subject)
+        sentences = [
+            (
+                f"A model of similar rows has a skill of {numbers.share(usual)}, "
+                f"without the {_NEAREST} nearest rows of each row "
+                f"{numbers.share(without)} ({NAMES[subject.spec.task]}; "
+                f"{len(neighbours.scored):,} of {len(neighbours.rows):,} rows)."
+            )
         ]
-        if related and agree:
-            words += f" Nearest rows agree in {numbers.some_of([numbers.shown(c) for c in agree])}."
-        continuous = [c for c, one in ranks.items() if one[1].mean() * len(rows) < 1]
-        lines = _share_on_lines(table[continuous], scored, nearest)
-        if lines < _ON_LINES:
-            return self.found("condition" if related else None, words, lost, limit)
-        words += (
-            f" {numbers.share(lines)} of the rows lie exactly on a line with two others, as synthetic "
-            "rows do that oversampling (SMOTE) made before the split."
+        related = usual >= _LEAST_SKILL and lost >= limit
+        if related and (columns := neighbours.columns_that_agree()):
+            words = numbers.some_of([numbers.shown(column) for column in columns])
+            sentences.append(f"Nearest rows agree in {words}.")
+        on_lines = neighbours.share_on_lines()
+        synthetic = on_lines >= _ON_LINES
+        if synthetic:
+            sentences.append(
+                f"{numbers.share(on_lines)} of the rows lie exactly on a line with two "
+                "others, as synthetic rows do that oversampling (SMOTE) made before "
+                "the split."
+            )
+        number = lost
+        if synthetic and not related:
+            number, limit = on_lines, _ON_LINES
+        severity = "condition" if related or synthetic else None
+        return self.found(severity, " ".join(sentences), number, limit)
+
+
+@dataclass(frozen=True, eq=False)
+class _Neighbours:
+    """Rows with a target, and for some of them the rows that are nearest."""
+
+    subject: Subject
+    rows: np.ndarray  # positions (m,) in the table
+
+    @cached_property
+    def hashes(self) -> np.ndarray:
+        """Hashes (m,); rows with equal ones are in one set whatever the split."""
+        spec, features = self.subject.spec, self.subject.features
+        hashes = cluster_hashes(
+            self.subject.frame, spec.split, spec.target, features, "related"
         )
-        measured = (lost, limit) if related else (lines, _ON_LINES)
-        return self.found("condition", words, *measured)
+        return hashes[self.rows]
+
+    @cached_property
+    def scored(self) -> np.ndarray:
+        """Positions (s,) among the rows of those that are predicted from the others."""
+        return self.subject.sample(np.arange(len(self.rows)), _SCORED)
+
+    @cached_property
+    def ranks(self) -> dict[str, np.ndarray]:
+        """Nearness in each column that can be compared, as `_ranks` measures it."""
+        ranks = {}
+        for association in self.subject.associations[:_MOST_COLUMNS]:
+            column = self.subject.frame[association.column].iloc[self.rows]
+            measured = _ranks(column)
+            if measured is not None:
+                ranks[association.column] = measured
+        return ranks
+
+    @cached_property
+    def y(self) -> np.ndarray:
+        """Class codes (m,), or standardized numbers."""
+        y = self.subject.target.of(self.rows)
+        if self.subject.spec.task == "regression":
+            y = (y - y.mean()) / y.std()
+        return y
+
+    @cached_property
+    def outcomes(self) -> np.ndarray:
+        """Targets to average, float32 (m, k)."""
+        task, classes = self.subject.spec.task, self.subject.target.n_classes
+        return outcomes_of(task, self.y, classes).astype(np.float32)
+
+    @cached_property
+    def smoothed(self) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest rows (s, 20), the best first, and predictions (2, powers, s, k).
+
+        The first predictions are made without the rows 11 to 20, the second without the
+        rows 1 to 10.
+        """
+        cuts = range(_AT_ONCE, len(self.scored), _AT_ONCE)
+        blocks = [self._smooth(at) for at in np.split(self.scored[:, None], cuts)]
+        nearest = np.concatenate([near for near, _ in blocks])
+        return nearest, np.concatenate([predicted for _, predicted in blocks], axis=2)
+
+    def _smooth(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `smoothed`, for the rows at some positions (b, 1)."""
+        # Columns count as independent: their odds are multiplied.
+        odds = np.zeros((len(at), len(self.rows)), np.float32)
+        for places, halves, tops in self.ranks.values():
+            share = np.minimum(np.abs(places - places[at]) + halves[at], tops[at])
+            odds -= np.log(share / (1 + _LEAST_ODDS - share))
+        odds[self.hashes == self.hashes[at]] = -np.inf
+        near = np.argpartition(-odds, 2 * _NEAREST)[:, : 2 * _NEAREST]
+        order = np.argsort(-np.take_along_axis(odds, near, 1), kind="stable")
+        near = np.take_along_axis(near, order, 1)
+        predicted = []
+        for left_out in (near[:, _NEAREST:], near[:, :_NEAREST]):
+            remaining = odds.copy()
+            np.put_along_axis(remaining, left_out, -np.inf, 1)
+            remaining -= remaining.max(axis=1, keepdims=True)
+            weights = [np.exp(power * remaining) for power in _POWERS]
+            predicted.append(
+                [w @ self.outcomes / w.sum(axis=1, keepdims=True) for w in weights]
+            )
+        return near, np.array(predicted)
+
+    @property
+    def skills(self) -> tuple[float, float]:
+        """The skill of the best power with the nearest rows, and without them."""
+        task = self.subject.spec.task
+        y = self.y[self.scored]
+        usual, without = (
+            np.nan_to_num([skill(task, y, prediction) for prediction in predictions])
+            for predictions in self.smoothed[1]
+        )
+        return float(usual.max()), float(without.max())
+
+    def columns_that_agree(self) -> list[str]:
+        """Columns in which nearest rows are equal and other rows seldom are."""
+        nearest = self.smoothed[0][:, 0]
+        columns = []
+        for column, (places, halves, _) in self.ranks.items():
+            agree = np.mean(places[self.scored] == places[nearest])
+            if agree >= _AGREE and halves.mean() < _BY_CHANCE:
+                columns.append(column)
+        return columns
+
+    def share_on_lines(self) -> float:
+        """Share of the scored rows on a line with two of their nearest rows."""
+        from sklearn.decomposition import PCA
+
+        columns = []
+        for name, (_, halves, _) in self.ranks.items():
+            column = self.subject.frame[name].iloc[self.rows]
+            continuous = halves.mean() * len(self.rows) < 1
+            if continuous and kind_of(column) in NUMERIC:
+                values = numbers_of(column)
+                if np.isfinite(values).all():
+                    # Scaled, so that no square overflows or vanishes.
+                    columns.append(values / np.abs(values).max())
+        if len(columns) < _DIMENSIONS:
+            return 0.0
+        values, nearest = np.column_stack(columns), self.smoothed[0]
+        differing = (values[nearest] != values[self.scored][:, None]).sum(axis=2)
+        # Lines stay lines in the principal components, to which redundant columns add
+        # no dimension.
+        standardized = (values - values.mean(axis=0)) / values.std(axis=0)
+        main = PCA(_VARIANCE, whiten=True, svd_solver="full").fit_transform(
+            standardized
+        )
+        if main.shape[1] < _DIMENSIONS:
+            return 0.0
+        steps = main[nearest] - main[self.scored][:, None]
+        lengths = np.linalg.norm(steps, axis=2)
+        steps /= np.maximum(lengths, np.finfo(float).tiny)[:, :, None]
+        parallel = np.abs(steps @ steps.transpose(0, 2, 1)) > 1 - _PARALLEL
+        first, second = lengths[:, :, None], lengths[:, None]
+        apart = np.abs(first - second) > _LONGER * np.maximum(first, second)
+        differ = differing >= _DIMENSIONS
+        on_a_line = parallel & apart & differ[:, :, None] & differ[:, None]
+        return float(on_a_line.any(axis=(1, 2)).mean())
 
 
 def _ranks(column: pd.Series) -> np.ndarray | None:
-    """Measure how near rows are in a column: float32 (3, n); None: almost each row has
-    its own text.
+    """Measure how near rows are in a column: float32 (3, n); None: too many texts.
 
     First the place of each row, then half the share of rows with its value, then an
     upper bound. The share of all rows that are as near to row i as row j is |place j -
     place i| + half i, up to that bound.
     """
-    number = kind_of(column) in NUMERIC
-    values = numbers_of(column) if number else as_text(column)
+    is_number = kind_of(column) in NUMERIC
+    values = numbers_of(column) if is_number else as_text(column)
     codes, distinct = pd.factorize(values, sort=True, use_na_sentinel=False)
-    counts, n = np.bincount(codes), len(codes)
-    halves = counts[codes] / (2 * n)
-    if not number and len(distinct) > 0.9 * n:
+    rows = len(codes)
+    counts = np.bincount(codes)
+    halves = counts[codes] / (2 * rows)
+    if is_number:
+        places = (2 * np.cumsum(counts) - counts)[codes] / rows
+        return np.array([places, halves, np.ones(rows)], np.float32)
+    if len(distinct) > 0.9 * rows:
         return None
-    places = (2 * np.cumsum(counts) - counts)[codes] / n if number else codes
-    return np.array(
-        [places, halves, np.ones(n) if number else 0.5 + halves], np.float32
-    )
-
-
-def _skills(
-    subject: Subject,
-    ranks: Mapping[str, np.ndarray],
-    rows: np.ndarray,
-    hashes: np.ndarray,
-    scored: np.ndarray,
-) -> tuple[np.ndarray, float, float]:
-    """Return the 20 nearest rows of each scored row, (s, 20), and the skill with and
-    without the first 10.
-
-    Columns count as independent: their odds are multiplied. Rows with equal `hashes` do
-    not predict each other.
-    """
-    task, y = subject.spec.task, subject.target.of(rows)
-    y = (y - y.mean()) / y.std() if task == "regression" else y
-    several = task == "multiclass"
-    outcomes = (
-        np.eye(subject.target.n_classes)[y.astype(np.int64)] if several else y[:, None]
-    )
-    outcomes = outcomes.astype(np.float32)
-    predicted = np.empty((2, len(_POWERS), len(scored), outcomes.shape[1]))
-    nearest = np.empty((len(scored), 2 * _NEAREST), np.int64)
-    for start in range(0, len(scored), _AT_ONCE):
-        block = slice(start, start + _AT_ONCE)
-        at = scored[block, None]
-        odds = np.zeros((len(at), len(rows)), np.float32)
-        for places, halves, tops in ranks.values():
-            share = np.minimum(np.abs(places - places[at]) + halves[at], tops[at])
-            odds -= np.log(share / (1 + _LEAST_ODDS - share))
-        odds[hashes == hashes[at]] = -np.inf
-        near = np.argpartition(-odds, 2 * _NEAREST)[:, : 2 * _NEAREST]
-        order = np.argsort(-np.take_along_axis(odds, near, 1), kind="stable")
-        nearest[block] = near = np.take_along_axis(near, order, 1)
-        for way, left_out in enumerate((near[:, _NEAREST:], near[:, :_NEAREST])):
-            kept = odds.copy()
-            np.put_along_axis(kept, left_out, -np.inf, 1)
-            kept -= kept.max(axis=1, keepdims=True)
-            for place, power in enumerate(_POWERS):
-                weights = np.exp(power * kept)
-                total = weights.sum(axis=1, keepdims=True)
-                predicted[way, place, block] = weights @ outcomes / total
-    each = [
-        [skill(task, y[scored], one if several else one[:, 0]) for one in way]
-        for way in predicted
-    ]
-    return nearest, *np.nan_to_num(each).max(axis=1).tolist()
-
-
-def _share_on_lines(
-    table: pd.DataFrame, scored: np.ndarray, nearest: np.ndarray
-) -> float:
-    """Share of the scored rows that lie on a straight line with two of their nearest
-    rows.
-    """
-    from sklearn.decomposition import PCA
-
-    kept = [c for c in table if kind_of(table[c]) in NUMERIC]
-    known = [x for c in kept if np.isfinite(x := numbers_of(table[c])).all()]
-    if len(known) < _DIMENSIONS:
-        return 0.0
-    # Scaled, so that no square overflows or vanishes.
-    values = np.column_stack([x / np.abs(x).max() for x in known])
-    differ = (values[nearest] != values[scored][:, None]).sum(axis=2) >= _DIMENSIONS
-    # Lines stay lines in the principal components, to which redundant columns add no
-    # dimension.
-    main = PCA(_VARIANCE, whiten=True, svd_solver="full")
-    values = main.fit_transform((values - values.mean(axis=0)) / values.std(axis=0))
-    if values.shape[1] < _DIMENSIONS:
-        return 0.0
-    steps = values[nearest] - values[scored][:, None]
-    lengths = np.linalg.norm(steps, axis=2)
-    steps /= np.maximum(lengths, np.finfo(float).tiny)[:, :, None]
-    parallel = np.abs(steps @ steps.transpose(0, 2, 1)) > 1 - _PARALLEL
-    first, second = lengths[:, :, None], lengths[:, None]
-    apart = np.abs(first - second) > _LONGER * np.maximum(first, second)
-    lines = parallel & apart & differ[:, :, None] & differ[:, None]
-    return float(lines.any(axis=(1, 2)).mean())
+    return np.array([codes, halves, 0.5 + halves], np.float32)
 
 
 class RandomSplitOverTime(Rule):
-    """A random split of rows that have a time, where it overstates how well models
-    predict later rows.
-    """
+    """A random split over time that overstates how well models predict later rows."""
 
-    code, title = (
-        "random_split_over_time",
-        "Random split of rows that are ordered in time",
+    code = "random_split_over_time"
+    title = "Random split of rows that are ordered in time"
+    advice = (
+        "If the model will predict the future, split by time; else accept this with "
+        "the reason."
     )
-    advice = "If the model will predict the future, split by time; else accept this with the reason."
     threshold = Threshold(
         0.25, 0, 1, "share of the gain that a split by time loses, found from it"
     )
-    _most_times, _fewest_rows, _stretches = 3, 50, 50
+    _most_times = 3
 
     def check(self, subject: Subject) -> Finding:
-        frame, by, limit = subject.frame, subject.spec.split.by, self.limit(subject)
-        if subject.target.problem or by != "random":
-            problem = subject.target.problem or f"the split is by {by}"
-            return self.not_applicable(f"Nothing to compare: {problem}.")
-        times = [str(c) for c in frame.columns if kind_of(frame[c]) == "datetime"]
-        found = [
-            one
-            for c in times[: self._most_times]
-            if (one := self._compared(subject, c))
-        ]
-        if not found:
-            return self.not_applicable(
-                "No datetime column, or too few rows or moments."
-            )
-        lost, time, words, clearly = max(found)
-        severity: Severity | None = "condition" if clearly and lost >= limit else None
-        fix = {"split": {"by": "time", "column": time}}
-        return self.found(severity, words, lost, limit, [time], fix)
+        if subject.target.problem:
+            return self.not_applicable(f"Nothing to compare: {subject.target.problem}.")
+        split = subject.spec.split.by
+        if split != "random":
+            return self.not_applicable(f"Nothing to compare: the split is by {split}.")
+        columns = subject.frame.columns
+        times = [str(c) for c in columns if kind_of(subject.frame[c]) == "datetime"]
+        compared = [_compare(subject, time) for time in times[: self._most_times]]
+        gains = [gain for gain in compared if gain and math.isfinite(gain.lost)]
+        if not gains:
+            reason = "No datetime column, or too few rows or moments."
+            return self.not_applicable(reason)
+        worst = max(gains, key=lambda gain: (gain.lost, gain.time))
+        limit = self.limit(subject)
+        significant = significantly_better(worst.metric, worst.difference)
+        return self.found(
+            severity="condition" if significant and worst.lost >= limit else None,
+            evidence=(
+                f"The last third of the rows by {numbers.shown(worst.time)}: a probe "
+                f"fitted on earlier rows scores {numbers.score(worst.by_time)} "
+                f"{worst.metric}, one fitted on as many rows of all times, as a random "
+                f"split does, {numbers.score(worst.by_chance)} (baseline "
+                f"{numbers.score(worst.baseline)})."
+            ),
+            number=worst.lost,
+            threshold=limit,
+            columns=[worst.time],
+            fix={"split": {"by": "time", "column": worst.time}},
+        )
 
-    def _compared(
-        self, subject: Subject, time: str
-    ) -> tuple[float, str, str, bool] | None:
-        """The share of the gain that is lost, the time column, the evidence, and
-        whether it is significant.
-        """
-        frame, spec, target = subject.frame, subject.spec, subject.target
-        known = target.rows[frame[time].notna().to_numpy()[target.rows]]
-        features = probe.readable(subject, ())
-        rows = subject.sample(known, probe.most_rows(subject, len(features)))
-        values, y = probe.encoded(frame[features].iloc[rows])[0], target.of(rows)
-        moments = pd.factorize(frame[time].iloc[rows], sort=True)[0]
-        ordered = np.sort(moments)
-        cut = ordered[2 * len(rows) // 3] if len(rows) else 0
-        early, late = np.flatnonzero(moments < cut), np.flatnonzero(moments >= cut)
-        if len(early) < max(self._fewest_rows, len(late)) or not values.shape[1]:
-            return None
-        fits = [(early, np.arange(len(late)))]
-        for other, judge in folds(subject, rows[late], 2):
-            kept = subject.sample(early, len(early) - len(other))
-            fits.append((np.append(kept, late[other]), judge))
-        if (
-            spec.task != "regression"
-            and min(len(np.unique(y[fit])) for fit, _ in fits) < 2
-        ):
-            return None
-        predicted = [
-            probe.predicted(
-                subject,
-                probe.small_lightgbm(subject, len(fit)),
-                values,
-                y,
-                fit,
-                late[judge],
-            )
-            for fit, judge in fits
-        ]
-        mixed = np.empty_like(predicted[0])
-        for (_, judge), one in zip(fits[1:], predicted[1:], strict=True):
-            mixed[judge] = one
-        asked = metric_of(spec.metric)
-        metric = (
-            names_of(spec.task)[0]
-            if asked.by_threshold or asked.is_own
-            else spec.metric
-        )
-        by_time, by_chance = (
-            scores.linearise(metric, y[late], one) for one in (predicted[0], mixed)
-        )
-        places = np.searchsorted(ordered, moments[late])
-        drawn = scores.layout(metric, y[late], places * self._stretches // len(rows))
-        difference = scores.paired_difference(by_time, by_chance, drawn)
-        baseline = scores.baseline_score(
-            metric, y, y[late], spec.task, target.n_classes
-        )
-        gain, sign = by_chance.estimate - baseline, metric_of(metric).sign
-        lost = difference.estimate / gain if sign * gain > 0 else 0.0
-        words = (
-            f"The last third of the rows by {numbers.shown(time)}: a probe fitted on earlier rows "
-            f"scores {numbers.score(by_time.estimate)} {metric}, one fitted on as many rows of all "
-            f"times, as a random split does, {numbers.score(by_chance.estimate)} (baseline "
-            f"{numbers.score(baseline)})."
-        )
-        clearly = significantly_better(metric, difference)
-        return (lost, time, words, clearly) if math.isfinite(lost) else None
+
+@dataclass(frozen=True)
+class _Gain:
+    """Scores of a probe on the last third of the rows."""
+
+    time: str  # the column that orders the rows
+    metric: str
+    by_time: float  # fitted on earlier rows
+    by_chance: float  # fitted on as many rows of all times
+    baseline: float
+    difference: Interval  # by_chance - by_time
+
+    @property
+    def lost(self) -> float:
+        """Share of the gain over the baseline that a split by time loses."""
+        gain = self.by_chance - self.baseline
+        if not metric_of(self.metric).sign * gain > 0:
+            return 0.0
+        return self.difference.estimate / gain
+
+
+# Rows to fit on; stretches of time that are resampled.
+_FEWEST_EARLY, _STRETCHES = 50, 50
+
+
+def _compare(subject: Subject, time: str) -> _Gain | None:
+    """Compare both ways to fit; None: too few rows or moments."""
+    spec, target = subject.spec, subject.target
+    dated = subject.frame[time].notna().to_numpy()
+    sample = ProbeSample.of(subject, target.rows[dated[target.rows]])
+    moments = pd.factorize(subject.frame[time].iloc[sample.rows], sort=True)[0]
+    ordered = np.sort(moments)
+    cut = ordered[2 * len(ordered) // 3] if len(ordered) else 0
+    early = np.flatnonzero(moments < cut)
+    late = np.flatnonzero(moments >= cut)
+    if len(early) < max(_FEWEST_EARLY, len(late)) or not sample.encoded.shape[1]:
+        return None
+    # A random split: of half of the late rows and of as many early ones less.
+    halves = []
+    for fit, judge in subject.cross_fit(sample.rows[late], 2).folds:
+        earlier = subject.sample(early, len(early) - len(fit))
+        halves.append((np.append(earlier, late[fit]), judge))
+    if not all(map(sample.can_fit, [early, *(fit for fit, _ in halves)])):
+        return None
+    ahead = sample.lightgbm(early, late)
+    mixed = np.empty_like(ahead)
+    for fit, judge in halves:
+        mixed[judge] = sample.lightgbm(fit, late[judge])
+    y = sample.y[late]
+    declared = metric_of(spec.metric)
+    metric = spec.metric
+    if declared.by_threshold or declared.is_own:
+        metric = names_of(spec.task)[0]
+    by_time = scores.linearise(metric, y, ahead)
+    by_chance = scores.linearise(metric, y, mixed)
+    places = np.searchsorted(ordered, moments[late])
+    drawn = scores.layout(metric, y, places * _STRETCHES // len(ordered))
+    return _Gain(
+        time=time,
+        metric=metric,
+        by_time=by_time.estimate,
+        by_chance=by_chance.estimate,
+        baseline=scores.baseline_score(
+            metric, sample.y, y, spec.task, target.n_classes
+        ),
+        difference=scores.paired_difference(by_time, by_chance, drawn),
+    )
 
 
 RULES = (RelatedRows(), RandomSplitOverTime())
