@@ -24,8 +24,10 @@ if TYPE_CHECKING:  # the names of _NAMES, for type checkers; a test compares the
     from experiment_pipeline.errors import TrainingError as TrainingError
     from experiment_pipeline.errors import UnknownRun as UnknownRun
     from experiment_pipeline.experiment.files import read_experiment as read_experiment
-    from experiment_pipeline.experiment.flow import ExperimentRun as ExperimentRun
-    from experiment_pipeline.experiment.flow import run_experiment as run_experiment
+    from experiment_pipeline.experiment.in_memory import ExperimentRun as ExperimentRun
+    from experiment_pipeline.experiment.in_memory import (
+        run_experiment as run_experiment,
+    )
     from experiment_pipeline.experiment.result import RunResult as RunResult
     from experiment_pipeline.experiment.run import add as add
     from experiment_pipeline.experiment.run import choose as choose
@@ -81,7 +83,7 @@ _NAMES = {
     "prediction.watching": "watch",
     "reporting.run_record": "WatchRow",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
-    "experiment.flow": "run_experiment ExperimentRun",
+    "experiment.in_memory": "run_experiment ExperimentRun",
     "experiment.run": "run add choose refit sensitivity",
     "experiment.result": "RunResult",
     "experiment.files": "read_experiment",

@@ -538,7 +538,7 @@ def clean(experiment: str | None, dry_run: bool, as_json: bool) -> None:
     Files that a version, the ledger or a kept run refers to stay, and so do the
     database rows.
     """
-    from experiment_pipeline.experiment.run import declared_now
+    from experiment_pipeline.experiment.declared import declared_now
     from experiment_pipeline.tracking import retention
 
     names = [experiment] if experiment else ep.experiments()["experiment"]

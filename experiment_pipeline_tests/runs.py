@@ -2,15 +2,16 @@
 events.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from logging import Logger
 from typing import Any
 from unittest.mock import patch
 
 import dagster as dg
 
-from experiment_pipeline.experiment.stage_run import StageRun
+from experiment_pipeline.experiment.store import FileStore, Made
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import export
@@ -19,7 +20,7 @@ from experiment_pipeline.storage.files import Location
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import outcomes
 
-_analyses: dict[str, Mapping[str, bytes]] = {}  # by fingerprint
+_analyses: dict[str, Made] = {}  # by fingerprint
 
 
 @contextmanager
@@ -27,26 +28,26 @@ def quickly() -> Iterator[None]:
     """Leave out what has tests of its own: the check in a fresh process, the pages of
     all runs, and a second analysis of a table in this process.
     """
-    usual = StageRun.reused_or_made
+    usual = FileStore.reused_or_made
 
     def once(
-        run: StageRun, stage: str, key: str, make: Any, said: str, *tables: Any
+        store: FileStore,
+        stage: str,
+        fingerprint: str,
+        make: Callable[[], Made],
+        log: Logger,
     ) -> Any:
-        def analysed() -> Mapping[str, bytes]:
-            return _analyses.get(key) or _analyses.setdefault(key, make())
+        def analysed() -> Made:
+            if fingerprint not in _analyses:
+                _analyses[fingerprint] = make()
+            return _analyses[fingerprint]
 
-        return usual(
-            run,
-            stage,
-            key,
-            analysed if stage == "data_analysis" else make,
-            said,
-            *tables,
-        )
+        once_made = analysed if stage == "data_analysis" else make
+        return usual(store, stage, fingerprint, once_made, log)
 
     fresh = patch.object(export, "check_in_fresh_process", lambda _: None)
     pages = patch.object(outcomes, "write_pages", lambda *_: None)
-    with fresh, pages, patch.object(StageRun, "reused_or_made", once):
+    with fresh, pages, patch.object(FileStore, "reused_or_made", once):
         yield
 
 

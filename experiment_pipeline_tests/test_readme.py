@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.experiment import steps
+from experiment_pipeline.experiment import flow
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.tracking.database.connection import FILE, database
@@ -30,13 +30,9 @@ PAGES = {
 ASK = (ROOT / "docs" / "guides" / "ask.md").read_text()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_is_one_package_with_its_tests(stage):
-    """The code and the tests call a stage by one name; it is a step of the flow."""
-    assert stage in vars(steps)
-    assert list(
-        (ROOT / "experiment_pipeline_tests" / "stages" / stage).glob("test_*.py")
-    )
+def test_the_flow_has_a_function_for_each_stage_of_the_registry_in_its_order():
+    """A reader of the flow meets the stages in the order in which they run."""
+    assert list(flow.FUNCTIONS) == list(STAGES)
 
 
 def test_the_table_of_assets_names_those_of_the_graph():

@@ -1,277 +1,640 @@
-"""The whole experiment as one plain function: from a table to a decision, without
-Dagster.
+"""The flow: one function a stage, from a table to a published model.
 
-`run_experiment` calls the stages in the order of the flow. The Dagster assets call the
-same functions; they add storage, the database and pages.
+A stage is a function of a run and of the values of earlier stages, which its parameters
+name; it returns an outcome for each of its assets. The run carries a store (in memory,
+or files and database) and a reporter (silent, progress bar, Dagster), so that a
+notebook, a test and a Dagster asset run the same stages. Their order stands in
+`stages/registry.py`.
 """
 
+import inspect
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from time import perf_counter
+from functools import partial
 from typing import Any
 
 import joblib
-import pandas as pd
 
-from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.drafting.files import infer_schema
-from experiment_pipeline.drafting.inference import infer
-from experiment_pipeline.errors import DataError, NotAccepted
-from experiment_pipeline.intake.raw_table import RawTable, content_digest, parse
-from experiment_pipeline.intake.sources import read_source
-from experiment_pipeline.intake.validation import ValidatedData, validate
-from experiment_pipeline.spec import Data, ExperimentSpec
-from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.stages.data_analysis.analysis import (
-    DataAnalysis,
-    analyse_prepared,
-    unfit,
+from experiment_pipeline import errors
+from experiment_pipeline.experiment.context import Run
+from experiment_pipeline.experiment.store import Made, StageFiles
+from experiment_pipeline.intake.raw_table import RawTable, parse
+from experiment_pipeline.intake.sources import (
+    delivered_bytes,
+    modified_at,
+    read_source,
 )
-from experiment_pipeline.stages.exported_model.export import package_model, publish
-from experiment_pipeline.stages.exported_model.page import AcceptedModel
-from experiment_pipeline.stages.leaderboard.board import ChoiceByHand, Leaderboard
-from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
+from experiment_pipeline.intake.validation import ValidatedRows, validate
+from experiment_pipeline.prediction.champions import PublishedChampion, held_against
+from experiment_pipeline.prediction.drift import model_profile
+from experiment_pipeline.reporting import run_record
+from experiment_pipeline.reporting.outcome import Check, Outcome
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.data_analysis import page as analysis_page
+from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
+from experiment_pipeline.stages.exported_model import export
+from experiment_pipeline.stages.exported_model import page as model_page
+from experiment_pipeline.stages.leaderboard import board
+from experiment_pipeline.stages.leaderboard import page as board_page
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
+from experiment_pipeline.stages.leaderboard.pictures import SearchShown
+from experiment_pipeline.stages.raw_data import page as raw_page
+from experiment_pipeline.stages.registry import STAGES, warn_of_memory
+from experiment_pipeline.stages.search import page as search_page
+from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     SearchNote,
     SearchResults,
 )
-from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.halving import Threads, run_search
-from experiment_pipeline.stages.search.results import ModelsInMemory
-from experiment_pipeline.stages.search.training_sets import as_evaluated
-from experiment_pipeline.stages.split_sets.page import checks as check_sets
-from experiment_pipeline.stages.split_sets.sets import SplitSets, split
-from experiment_pipeline.stages.validated_data.page import check_rejection_rate
-from experiment_pipeline.stages.validation_report import final_evaluation
+from experiment_pipeline.stages.search.configurations import (
+    configurations,
+    search_notes,
+)
+from experiment_pipeline.stages.search.halving import SearchOutcome, run_search
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
+from experiment_pipeline.stages.split_sets import page as sets_page
+from experiment_pipeline.stages.split_sets.sets import SetTable, split
+from experiment_pipeline.stages.validated_data import changes as data_changes
+from experiment_pipeline.stages.validated_data import page as rows_page
+from experiment_pipeline.stages.validation_report import final_evaluation as final
+from experiment_pipeline.stages.validation_report import page as report_page
+from experiment_pipeline.stages.validation_report.final_evaluation import (
+    FinalEvaluation,
+    Judged,
+)
+from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather
-from experiment_pipeline.storage.registry import ModelPackage, Registry
-from experiment_pipeline.storage.run_code import run_code
-from experiment_pipeline.table.digests import INDEX
+from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.registry import ModelPackage
+from experiment_pipeline.storage.run_code import (
+    RunCode,
+    metric_sources,
+    source_digests,
+)
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
+from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline.table.features import (
     NamedColumns,
     check_target,
     feature_columns,
 )
-from experiment_pipeline.table.membership import assign, split_keys
-from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline.table.membership import SETS, prepare_and_assign
+from experiment_pipeline.table.preparation import PreparedTable, day_columns
+from experiment_pipeline.table.schema import shared_schema
+from experiment_pipeline.table.table import some_rows
+from experiment_pipeline.tracking.database.archive import version_row
 
-Log = Callable[[str], object]
+ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
+REPORT_PAGES = (
+    (final.STAGE, final.PAGE),
+    (run_record.JUDGED_ROWS, final.JUDGED),
+    (run_record.PREDICTED_ROWS, final.PREDICTED),
+    ("next_search", final.NEXT_SEARCH),
+)
+
+Outcomes = Mapping[str, Outcome]  # asset → its outcome, in the order of reporting
 
 
-@dataclass
-class ExperimentRun:
-    """The results of an experiment so far; a stage that was not reached is None."""
+def raw_data(run: Run) -> Outcomes:
+    """Read the source; a wrong column name in the YAML ends the run here."""
+    table, changed_at = run.delivered, None
+    if table is None:
+        source = run.spec.source
+        delivered = read_source(source)
+        changed_at = modified_at(source)
+        warn_of_memory("raw_data", delivered_bytes(delivered), run.log.warning)
+        table = parse(delivered, source)
+    run.named.check(list(table.frame.columns))
+    address = "a DataFrame" if run.spec.data is None else run.spec.data.shown_url
+    return {"raw_data": raw_page.outcome(table, address, changed_at)}
 
-    spec: ExperimentSpec  # the settings, given or inferred
-    schema_text: str  # schema.yaml, given or inferred
-    raw: RawTable  # the table as delivered
-    analysis: DataAnalysis | None = None  # findings and verdict
-    # the rows that satisfy the schema, and the rejected ones with their reasons
-    validated: ValidatedData | None = None
-    sets: SplitSets | None = None  # train, test and validation set
-    results: SearchResults | None = None  # a row per configuration
-    leaderboard: Leaderboard | None = None  # the ranking and the choice
-    # the chosen model on the validation set: report, decision, fitted pipeline
-    evaluation: final_evaluation.FinalEvaluation | None = None
-    package: ModelPackage | None = (
-        None  # the accepted model's files; None: not accepted
+
+def data_analysis(run: Run, raw_data: RawTable) -> Outcomes:
+    """Analyse the prepared rows; computations on the target use no validation row."""
+    spec = run.part("data_analysis")
+
+    def analyse() -> Made:
+        run.warn_of_memory("data_analysis", raw_data.frame)
+        prepared = prepared_rows(raw_data, run.named)
+        run.store.prepared[spec.name, raw_data.digest] = prepared
+        analysis, rows = analyse_prepared(prepared, spec)
+        contents = {
+            ANALYSIS: lambda: analysis.to_json().encode(),
+            MARKDOWN: lambda: analysis_page.markdown_report(analysis, spec).encode(),
+            REPORT: lambda: analysis_page.report_html(analysis, rows, spec).encode(),
+        }
+        return Made(analysis, contents)
+
+    fingerprint = analysis_fingerprint(raw_data.digest, run.named)
+    stored = run.reused_or_made("data_analysis", fingerprint, analyse)
+    outcome = analysis_page.outcome(
+        json.loads(stored.read(ANALYSIS)),
+        spec.target,
+        stored.read(MARKDOWN).decode(),
+        stored.path(REPORT),
+    )
+    return {"data_analysis": replace(outcome, version=fingerprint)}
+
+
+def analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
+    """Return the fingerprint of all inputs of the data analysis."""
+    spec = named.spec.part(STAGES["data_analysis"].reads)
+    function = spec.preparation.function
+    prepared_by = {} if function is None else {"function": source_digests([function])}
+    return fingerprint_of(
+        raw=raw_digest,
+        spec=spec.model_dump(mode="json"),
+        schema=named.schema_text,
+        version=STAGES["data_analysis"].version,
+        findings=source_digests(spec.analysis.findings),
+        **metric_sources(spec),
+        **prepared_by,
     )
 
-    @property
-    def report(self) -> ValidationReport:
-        """The report on the validation set, which holds the decision."""
-        assert self.evaluation is not None
-        return self.evaluation.report
 
-    @property
-    def model(self) -> Any:
-        """The accepted pipeline, fitted on train and test rows.
-
-        Raises:
-            NotAccepted: a gate of the validation report failed.
-        """
-        if self.evaluation is None or not self.report.accepted:
-            rule, fix = "no configuration was accepted", "Read the report's next steps."
-            raise NotAccepted(self.spec.name, rule, fix)
-        return self.evaluation.pipeline
+def prepared_rows(raw: RawTable, named: NamedColumns) -> PreparedTable:
+    """Prepare the rows of a table, and assign each to a set."""
+    schema = shared_schema(named.schema_text, named.schema_path)
+    return prepare_and_assign(raw.frame, schema, named.spec)
 
 
-def run_experiment(
-    data: pd.DataFrame | Data | str | Path,
-    target: str,
-    *,
-    name: str = "experiment",
-    schema: str | None = None,
-    models: ModelsInMemory | None = None,
-    registry: Registry | None = None,
-    by_hand: ChoiceByHand | None = None,
-    log: Log = lambda _: None,
-    **settings: Any,
-) -> ExperimentRun:
-    """Run a whole experiment in this process, without Dagster, database or stored
-    files.
+def validated_data(run: Run, raw_data: RawTable) -> Outcomes:
+    """Check each prepared row against the schema: the valid and the rejected ones."""
+    spec, raw = run.spec, raw_data.frame
+    run.warn_of_memory("validated_data", raw)
+    prepared = run.store.prepared.pop((spec.name, raw_data.digest), None)
+    if prepared is None:
+        prepared = prepared_rows(raw_data, run.named)
+    schema = shared_schema(run.named.schema_text, run.named.schema_path)
+    rows = validate(raw, prepared, schema, spec)
+    run.store.keep("validated_data", rows)
 
-    >>> run = run_experiment(table, "y", search=[{"algorithm": "linear"}])
-    >>> run.report.accepted, run.leaderboard.chosen
-    (True, 'linear')
+    digest, previous_rate, changes = "", None, None
+    profiles = run.store.profiles
+    if profiles is not None:
+        digest, previous_rate, changes = data_changes.against_the_accepted(
+            spec, rows, run.log.warning
+        )
+    within_limit = rows_page.within_limit(rows, previous_rate, spec)
+    if profiles is not None and within_limit.passed:
+        # Only then: else the rate of a second try would no longer be an increase.
+        profiles.note(data_changes.RUNS, digest)
+    outcome = rows_page.validated(
+        raw, prepared, rows, changes, within_limit, spec.validation.drift
+    )
+    table = rows.to_split(prepared, raw_data.digest, raw_data.types, digest)
+    return {
+        "rejected_rows": rows_page.rejected(prepared.frame, rows, spec),
+        "validated_data": replace(outcome, value=table),
+    }
 
-    Args:
-        data: the table, its path or URL, or `data` of defs.yaml.
-        target: the column to predict.
-        name: of the experiment.
-        schema: text of a schema.yaml; None: inferred from the table.
-        models: earlier results to reuse; new ones are added to it. None: nothing is
-            reused.
-        registry: where an accepted model becomes a version; None: it is packaged, not
-            published.
-        by_hand: the configuration chosen by a person; None: the rule of `choice`
-            decides.
-        log: called with each log line of the run.
-        settings: keys of defs.yaml; missing keys are inferred from the table.
 
-    Raises:
-        InvalidExperiment: a setting is impossible.
-        DataError: the table cannot be read, modelled, validated or split.
-        TrainingError: no configuration could be trained.
+def split_sets(run: Run, validated_data: ValidatedRows) -> Outcomes:
+    """Split the validated rows into three disjoint sets."""
+    spec, rows = run.spec, validated_data.rows
+    run.warn_of_memory("split_sets", rows)
+    check_target(rows, spec)
+    features = feature_columns(rows, spec)
+    sets = split(validated_data, spec, features)
+    run.store.keep("split_sets", sets)
+    outcomes = {f"{name}_set": sets_page.outcome(sets, name) for name in SETS}
+    checks = sets_page.checks(sets, rows, spec, features)
+    train = replace(outcomes["train_set"], notes=sets.notes, checks=checks)
+    return {**outcomes, "train_set": train}
+
+
+def search(run: Run, train_set: SetTable, test_set: SetTable) -> Outcomes:
+    """Train every configuration that has no stored result yet."""
+    spec = run.spec
+    for note in search_notes(spec):
+        run.log.info(note)
+    if run.changed:
+        run.store.record([run_record.RunFacts(settings=run.changed)])
+        values = ", ".join(f"{name} {value:g}" for name, value in run.changed.items())
+        run.log.info(f"changed for this run: {values}")
+    sets = as_evaluated(train_set, test_set, spec)
+    sets.check_metrics(spec)
+    run.warn_of_memory("search", sets.train, sets.test)
+    searched = _searched(run, sets)
+    run.store.keep("search", searched)
+    outcome = search_page.results(
+        searched.results, searched.cost, configurations(spec), spec.evaluation_name
+    )
+    return {"search_results": outcome}
+
+
+def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
+    """Run the search; record and report each configuration when it is concluded."""
+    log, spec = run.log, run.searched_spec
+    declared = configurations(spec)
+    asked_for = declared
+    if run.asked_for is not None:
+        asked_for = [c for c in declared if c.key in run.asked_for]
+    hyperparameters = {c.key: c.declared_settings for c in declared}
+    models = run.store.models(log.warning)
+    if spec.budget.seconds != run.budget.seconds:
+        log.info(
+            f"{spec.budget.seconds:g} of {run.budget.seconds:g} seconds are left for "
+            "search, refit and report"
+        )
+    with run.store.in_batches() as record, run.store.engine(spec, log) as engine:
+
+        def listen(event: SearchNote | Conclusion) -> None:
+            if isinstance(event, SearchNote):
+                (log.warning if event.warns else log.info)(event.text)
+                return
+            record([search_page.record_row(event, hyperparameters[event.key])])
+            if event.result is None:
+                return
+            path = run.store.model_path(event.result.fingerprint)
+            outcome = search_page.configuration(
+                event, event.result, path, spec.evaluation_name
+            )
+            run.reporter.concluded(event.key, outcome)
+
+        searched = run_search(
+            declared, sets, spec, models, engine, asked_for=asked_for, listen=listen
+        )
+        record(
+            search_page.record_row(conclusion, hyperparameters[conclusion.key])
+            for conclusion in searched.not_asked_for
+        )
+    return searched
+
+
+def leaderboard(
+    run: Run, train_set: SetTable, test_set: SetTable, search_results: SearchResults
+) -> Outcomes:
+    """Rank the results of the current sets, and choose."""
+    spec = run.part("leaderboard")
+    sets = as_evaluated(train_set, test_set, run.spec)
+    board.check_same_sets("search_results", search_results.digests, sets.digests)
+    board.check_same_metric("search_results", search_results.metric, spec.metric)
+    set_aside = train_set.origin.set_aside
+
+    def rank() -> Made:
+        run.warn_of_memory("leaderboard", sets.test)
+        seconds_left = run.budget.left
+        refit_time = None
+        if run.budget.seconds is not None:
+            workers = run.spec.workers or joblib.cpu_count()
+            after = AfterSearch(sets, workers, run.spec.export.fits)
+            refit_time = RefitTime(seconds_left, after.of)
+        ranked = board.leaderboard(
+            search_results,
+            run.store.models(),
+            sets,
+            spec,
+            set_aside,
+            refit_time,
+            run.by_hand,
+        )
+        shown = SearchShown.of(ranked, search_results, spec)
+        contents = {
+            board_page.TABLE: partial(to_parquet, ranked),
+            board_page.PAGE: partial(board_page.page_html, shown, spec.name),
+        }
+        return Made(ranked, contents)
+
+    fingerprint = board.ranking_fingerprint(
+        spec,
+        search_results,
+        set_aside,
+        STAGES["leaderboard"].version,
+        run.budget.seconds,
+        run.by_hand,
+    )
+    stored = run.reused_or_made("leaderboard", fingerprint, rank)
+    ranked = from_parquet(stored.read(board_page.TABLE), Leaderboard)
+    shown = SearchShown.of(ranked, search_results, run.spec)
+    outcome = board_page.outcome(shown, stored.path(board_page.PAGE))
+    return {"leaderboard": replace(outcome, version=fingerprint)}
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What the final evaluation judges: the choice of a leaderboard, on these rows."""
+
+    raw: RawTable
+    sets: TrainingSets
+    validation: SetTable
+    board: Leaderboard
+    champions: list[PublishedChampion]
+    analysis: Mapping[str, Any]  # as written by the data analysis; empty: none
+
+    def fingerprint(self, spec: ExperimentSpec) -> str:
+        """Return the fingerprint of all inputs but the number of earlier looks."""
+        champions = held_against(self.champions, self.board.fingerprint, spec.export)
+        # The report's worst rows are looked up in the raw table by position.
+        tables = (self.sets.test, self.validation.rows)
+        return fingerprint_of(
+            board=board.board_digest(self.board),
+            validation=self.validation.digest,
+            places=[table_digest(table[[]]) for table in tables],
+            spec=spec.model_dump(mode="json"),
+            champions=champions,
+            conditions=self.analysis.get("conditions", []),
+            set_aside=list(self.validation.origin.set_aside),
+            version=STAGES[final.STAGE].version,
+            **metric_sources(spec),
+        )
+
+
+def validation_report(
+    run: Run,
+    raw_data: RawTable,
+    train_set: SetTable,
+    test_set: SetTable,
+    validation_set: SetTable,
+    leaderboard: Leaderboard,
+) -> Outcomes:
+    """Evaluate the choice on the validation set (final hold-out), once.
+
+    A report of the same choice on the same rows is reused: it is not another look.
     """
-    # Imported here because it loads scikit-learn: Dagster loads all public names of
-    # this package.
+    spec = run.part(final.STAGE)
+    sets = as_evaluated(train_set, test_set, run.spec)
+    board.check_same_sets("leaderboard", leaderboard.digests, sets.digests)
+    board.check_same_keys(
+        "leaderboard", leaderboard.yaml_digests, run.part("leaderboard")
+    )
+    analysis = run.store.find(
+        "data_analysis", analysis_fingerprint(raw_data.digest, run.named)
+    )
+    compares = spec.not_worse_than_champion is not None
+    judgement = _Judgement(
+        raw=raw_data,
+        sets=sets,
+        validation=validation_set,
+        board=leaderboard,
+        champions=run.store.champions(spec) if compares else [],
+        analysis={} if analysis is None else json.loads(analysis.read(ANALYSIS)),
+    )
+
+    def evaluate() -> Made:
+        run.warn_of_memory(final.STAGE, sets.train, sets.test, validation_set.rows)
+        evaluation = _evaluated(run, spec, judgement)
+        fitted_rows = partial(final.fitted_rows_of, raw_data.frame, sets, spec)
+        return Made(evaluation, evaluation.contents(fitted_rows))
+
+    fingerprint = judgement.fingerprint(spec)
+    stored = run.reused_or_made(final.STAGE, fingerprint, evaluate)
+    report = ValidationReport.from_json(stored.read(final.REPORT).decode())
+    outcome = report_page.outcome(
+        report,
+        stored.read(final.MARKDOWN).decode(),
+        {
+            name: stored.path(file)
+            for name, file in REPORT_PAGES
+            if file in stored.contents
+        },
+        board.chosen_configuration(leaderboard, run.spec).in_words,
+    )
+    judged = Judged(
+        scores=final.scores_table(report),
+        fingerprint=fingerprint,
+        model_fingerprint=leaderboard.fingerprint,
+        sets=final.set_facts(sets, validation_set),
+        yaml_digests=board.key_digests(spec),
+    )
+    return {final.STAGE: replace(outcome, value=judged, version=fingerprint)}
+
+
+def _evaluated(
+    run: Run, spec: ExperimentSpec, judgement: _Judgement
+) -> FinalEvaluation:
+    """Record the look first: an evaluation that crashes counts as one."""
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
-    raw, spec = declare(name, data, target, settings)
-    code = run_code(spec, Path.cwd())  # read now, as files may change during the run
-    workers = spec.workers or joblib.cpu_count()
-    ends = perf_counter() + (spec.budget.seconds or float("inf"))
-    store = ModelsInMemory() if models is None else models
-
-    # Prepare every row once; membership of the sets is a function of the prepared rows.
-    prepared = prepare(raw.frame, spec.preparation, spec.exclude)
-    schema_text = schema or infer_schema(prepared.frame, spec.target, split_keys(spec))
-    NamedColumns(spec, schema_text).check_types()
-    rules = load_schema(schema_text)
-    prepared = assign(prepared, raw.frame.columns, rules, spec)
-    run = ExperimentRun(spec, schema_text, raw)
-
-    # Analyse: computations on the target never read a validation row.
-    run.analysis = analysis = analyse_prepared(prepared, spec)[0]
-    log(f"data analysis: {analysis.verdict}")
-    if analysis.verdict == "no go":
-        raise unfit(spec.target, "; ".join(analysis.reasons))
-
-    # Validate: rows that break the schema are set aside with their reasons.
-    run.validated = validated = validate(raw.frame, prepared, rules, spec)
-    if problems := check_rejection_rate(validated, spec.validation):
-        fix = "Correct the rows, or raise validation.max_rejected_fraction."
-        raise DataError("validated_data", "; ".join(problems), fix)
-    check_target(validated.validated, spec)
-
-    # Split into three disjoint sets.
-    rows = validated.to_split(prepared, raw.digest, raw.types)
-    features = feature_columns(rows.rows, spec)
-    run.sets = split(rows, spec, features)
-    for check in check_sets(run.sets, rows.rows, spec, features):
-        if check.problems and check.severity == "error":
-            raise DataError(
-                check.name, "; ".join(check.problems), "Correct the table or the YAML."
-            )
-
-    # Search: one model per configuration, compared on the test set or by
-    # cross-validation.
-    sets = as_evaluated(run.sets.train, run.sets.test, spec)
-    sets.check_metrics(spec)
-
-    def listen(event: SearchNote | Conclusion) -> None:
-        if isinstance(event, SearchNote):
-            log(event.text)
-
-    found = run_search(
-        configurations(spec), sets, spec, store, Threads(workers), listen=listen
+    ranked, sets = judgement.board, judgement.sets
+    earlier_looks = _recorded_look(run, spec, judgement)
+    models = run.store.models()
+    trusted = list[str]()
+    if judgement.champions:
+        # A champion may run code that models of this storage use or the YAML names.
+        members = [name for c in judgement.champions for name in c.models]
+        for result in models.results(members).values():
+            trusted += result.trusted_types
+        trusted += filter(None, [spec.preparation.function])
+    chosen = ChosenModel.of(ranked, models, sets.y_test, sets.test_clusters(spec))
+    ceiling = judgement.analysis.get("label_ceiling")
+    choice = final.Choice(
+        spec,
+        ranked,
+        chosen.calibrated(ranked, models, sets, spec),
+        sets,
+        validation=judgement.validation.rows,
+        delivered=judgement.raw.frame,
+        workers=run.spec.workers or joblib.cpu_count(),
     )
-    run.results = found.results
-
-    # Rank and choose.
-    set_aside = rows.origin.set_aside
-    run.leaderboard = board = rank(
-        run.results, store, sets, spec, set_aside, by_hand=by_hand
+    background = final.Background(
+        looks=earlier_looks,
+        champions=judgement.champions,
+        trusted=trusted,
+        conditions=judgement.analysis.get("conditions", ()),
     )
-    log(f"chosen: {board.chosen}, {board.reason}")
-
-    # Evaluate the chosen model once on the validation set (final hold-out): refit,
-    # intervals, gates.
-    chosen = ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec))
-    chosen = chosen.calibrated(board, store, sets, spec)
-    run.evaluation = final_evaluation.evaluate(
-        final_evaluation.Choice(
-            spec,
-            board,
-            chosen,
-            sets,
-            validation=run.sets.validation.rows,
-            delivered=raw.frame,
-            workers=workers,
-        ),
-        final_evaluation.Background(conditions=analysis.conditions),
-        evidence=lambda: gather(spec, board, sets, store, analysis.label_ceiling),
-        seconds_left=lambda: ends - perf_counter(),
+    evaluation = final.evaluate(
+        choice,
+        background,
+        evidence=lambda: gather(run.spec, ranked, sets, models, ceiling),
+        seconds_left=run.budget.countdown(),
     )
-    log("accepted" if run.report.accepted else "not accepted")
-    if not run.report.accepted:
-        return run
+    notes = (*judgement.validation.origin.set_aside, *evaluation.report.notes)
+    return replace(evaluation, report=replace(evaluation.report, notes=notes))
 
-    # Export: model, card, metrics and manifest as the files of a version.
-    declared = {one.key: one for one in configurations(spec)}
-    accepted = AcceptedModel(
-        pipeline=run.evaluation.pipeline,
-        configuration=board.with_ensemble(declared)[board.chosen],
-        result=chosen.result,
-        board=board,
-        report=run.report,
-        sets=final_evaluation.set_facts(sets, run.sets.validation),
-        validation=run.sets.validation,
-        fitted_rows=final_evaluation.fitted_rows_of(raw.frame, sets, spec),
-        schema_text=schema_text,
+
+def _recorded_look(
+    run: Run, spec: ExperimentSpec, judgement: _Judgement
+) -> EarlierLooks:
+    """Write a look to the ledger; return the earlier ones."""
+    ledger = run.store.ledger
+    if ledger is None:
+        return NO_LOOKS
+    model = judgement.board.fingerprint
+    # Other refit settings make another model, so its evaluation is another look.
+    refit = spec.export.model_dump(include={"fits", "refit"}, exclude_defaults=True)
+    if refit:
+        model = fingerprint_of(configuration=model, **refit)
+    raw, validation = judgement.raw.frame, judgement.validation
+    delivered = some_rows(raw, raw.index.get_indexer(validation.rows.index))
+    ids = spec.split.id_columns
+    earlier_looks = ledger.earlier_looks(
+        validation.digest, model, delivered, ids, tell=run.log.warning
     )
-    run.package = package_model(spec, accepted, datetime.now(tz=UTC), code)
-    if registry is not None:
-        log(f"{publish(registry, run.package).version} published")
-    return run
+    ledger.record_look(validation.digest, model, delivered, ids)
+    return earlier_looks
 
 
-def declare(
-    name: str,
-    data: pd.DataFrame | Data | str | Path,
-    target: str,
-    settings: Mapping[str, Any],
-) -> tuple[RawTable, ExperimentSpec]:
-    """Read the table, and infer the settings that are missing."""
-    source: dict[str, Any] = {}
-    if isinstance(data, pd.DataFrame):
-        frame = data.set_axis(pd.RangeIndex(len(data), name=INDEX)).rename(columns=str)
-        raw = RawTable(frame, content_digest(frame), "DataFrame", None, None, None, ())
-    else:
-        given = data if isinstance(data, Data) else Data(url=str(data))
-        source = given.model_dump(mode="json", exclude_unset=True)
-        raw = parse(read_source(given), given)
-    attributes: dict[str, Any] = {}
-    if {"task", "split", "search", "metric"} - settings.keys():
-        wishes = Wishes(
-            target=target,
-            task=settings.get("task"),
-            positive_class=settings.get("positive_class"),
-            metric=getattr(given := settings.get("metric"), "path", given),
-            seconds=settings.get("budget", {}).get("seconds"),
+def exported_model(
+    run: Run,
+    validation_set: SetTable,
+    leaderboard: Leaderboard,
+    validation_report: Judged,
+) -> Outcomes:
+    """Publish the accepted model; its predictions are verified before it is visible."""
+    spec, origin = run.spec, validation_set.origin
+    files = _accepted(run, validation_set, leaderboard, validation_report)
+    board.check_same_keys(
+        "leaderboard", leaderboard.yaml_digests, run.part("leaderboard")
+    )
+    configuration = board.chosen_configuration(leaderboard, spec)
+
+    def package(code: RunCode) -> ModelPackage:
+        stored = files.read(final.MODEL)
+        size = persistence.loading_bytes(stored)
+        warn_of_memory("exported_model", size, run.log.warning)
+        result = board.chosen_result(leaderboard, run.store.models())
+        accepted = model_page.AcceptedModel(
+            pipeline=persistence.from_bytes(stored, result.trusted_types),
+            configuration=configuration,
+            result=result,
+            board=leaderboard,
+            report=ValidationReport.from_json(files.read(final.REPORT).decode()),
+            sets=validation_report.sets,
+            validation=validation_set,
+            fitted_rows=FittedRows.from_bytes(files.read(FITTED_ROWS), final.STAGE),
+            schema_text=run.named.schema_text,
+            profile=_model_profile(run, validation_set, files),
         )
-        attributes = infer(
-            raw.frame, wishes, monotone="monotone" in settings
-        ).attributes(source)
-        if "search" in settings:  # what is inferred for the inferred search
-            attributes = {
-                k: v for k, v in attributes.items() if k not in ("budget", "export")
-            }
-    attributes |= {"target": target, **settings, "data": source or None}
-    return raw, spec_from(name, attributes)
+        return export.package_model(spec, accepted, datetime.now(tz=UTC), code)
+
+    fingerprint = fingerprint_of(
+        report=validation_report.fingerprint,
+        raw_types=dict(origin.raw_types),
+        offsets=dict(origin.offsets),
+        schema=run.named.schema_text,
+        spec=spec.model_dump(mode="json"),
+        version=STAGES["exported_model"].version,
+    )
+    published = run.store.publish(spec, fingerprint, package, run.log.warning)
+    if published is None:
+        return {"exported_model": Outcome(facts={"configuration": configuration.key})}
+    registry, version = published
+    committed = export.commit_published(spec, registry, version)
+    if run.store.profiles is not None:
+        run.store.profiles.note(data_changes.ACCEPTED, origin.profile)
+    outcome = model_page.outcome(registry, version, committed, configuration.in_words)
+    if not version.reused:
+        row = version_row(registry, registry.entry(version.version), None, None)
+        outcome = replace(outcome, record=[*outcome.record, row])
+    return {"exported_model": outcome}
+
+
+def _accepted(
+    run: Run, validation: SetTable, ranked: Leaderboard, judged: Judged
+) -> StageFiles:
+    """Return the files of the report if it accepts the model.
+
+    It is checked again, as Dagster can run this stage alone.
+    """
+    board.check_same_keys(final.STAGE, judged.yaml_digests, run.part(final.STAGE))
+    files = run.store.require(final.STAGE, judged.fingerprint)
+    report = ValidationReport.from_json(files.read(final.REPORT).decode())
+    if not report.accepted:
+        raise errors.NotAccepted(
+            report.configuration,
+            rule="; ".join(gate.in_words() for gate in report.failed_gates),
+            fix="Read the report for what to try next.",
+        )
+    digests = {**ranked.digests, "validation": validation.digest}
+    judged_digests = {fact.name: fact.digest for fact in judged.sets}
+    board.check_same_sets(final.STAGE, judged_digests, digests)
+    if judged.model_fingerprint != ranked.fingerprint:
+        raise errors.StorageError(
+            final.STAGE,
+            rule=f"it is the report of another model than {ranked.chosen}, "
+            "the leaderboard's choice",
+            fix="Materialize it again, then the export.",
+        )
+    return files
+
+
+def _model_profile(run: Run, validation: SetTable, files: StageFiles) -> Any:
+    """Return what makes the profile to detect drift later; None: no history."""
+    if run.store.profiles is None:
+        return None
+    judged = from_parquet(files.read(final.JUDGED), run_record.JudgedRows)
+    return partial(
+        model_profile,
+        run.store.profiles.get(validation.origin.profile),
+        judged.as_prediction.prediction,
+        day_columns(run.spec.preparation),
+    )
+
+
+# Stage of the registry → its function.
+FUNCTIONS: Mapping[str, Callable[..., Outcomes]] = {
+    function.__name__: function
+    for function in (
+        raw_data,
+        data_analysis,
+        validated_data,
+        split_sets,
+        search,
+        leaderboard,
+        validation_report,
+        exported_model,
+    )
+}
+
+
+def input_types(stage: str) -> dict[str, type]:
+    """Return asset → type of its value, for each input of a stage."""
+    _, *inputs = inspect.signature(FUNCTIONS[stage]).parameters.values()
+    return {parameter.name: parameter.annotation for parameter in inputs}
+
+
+def carry_out(run: Run, stage: str, values: Mapping[str, Any]) -> Outcomes:
+    """Run a stage on the values of earlier ones: its outcomes, asset by asset."""
+    inputs = {asset: values[asset] for asset in input_types(stage)}
+    with run.at_work(stage):
+        return FUNCTIONS[stage](run, **inputs)
+
+
+@dataclass(frozen=True)
+class FlowResult:
+    """How far a run came."""
+
+    assets: Mapping[str, Any]  # asset → its value
+    refused: errors.ExperimentPipelineError | None  # why it ended early
+
+
+def run_stages(run: Run, report: Callable[[str, Outcome], object]) -> FlowResult:
+    """Run the stages in their order until one ends the run; `report` gets each outcome.
+
+    Raises the errors of the stages, except that of an export, which leaves leaderboard
+    and report valid.
+    """
+    values: dict[str, Any] = {}
+    for stage in STAGES:
+        try:
+            outcomes = carry_out(run, stage, values)
+        except errors.ExportError as error:
+            return FlowResult(values, error)
+        for asset, outcome in outcomes.items():
+            values[asset] = outcome.value
+            report(asset, outcome)
+        if (refused := refusal(outcomes)) is not None:
+            return FlowResult(values, refused)
+    return FlowResult(values, None)
+
+
+def refusal(outcomes: Outcomes) -> errors.ExperimentPipelineError | None:
+    """Return the error of the first check that ends a run, if there is one."""
+    for outcome in outcomes.values():
+        for check in outcome.checks:
+            if not check.passed and check.severity == "error":
+                return check.refusal or _refused_by(check)
+    return None
+
+
+def _refused_by(check: Check) -> errors.DataError:
+    rule, _, fix = check.means.partition("\n  fix: ")
+    return errors.DataError(check.name, rule, fix or "Correct the rows.")

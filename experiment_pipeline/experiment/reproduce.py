@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.experiment.flow import ExperimentRun, Log, run_experiment
+from experiment_pipeline.experiment.in_memory import ExperimentRun, Log, run_experiment
 from experiment_pipeline.prediction.rows import TOLERANCE
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand

@@ -133,8 +133,8 @@ def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
     """A job of the experiment's name whose run fails with the error, an asset that says
     so, and bare keys.
     """
-    from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
     from experiment_pipeline.orchestration.executor import in_process_executor
+    from experiment_pipeline.orchestration.reporter import reported_to_the_user
     from experiment_pipeline.stages.registry import STAGES
 
     _warn_once(f"{name} is left out: {error}")

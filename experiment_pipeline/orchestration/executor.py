@@ -19,13 +19,13 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import StorageError
-from experiment_pipeline.orchestration.assets import shared
+from experiment_pipeline.orchestration import reporter
 from experiment_pipeline.orchestration.instance import fail_killed_runs, note_of
 from experiment_pipeline.reporting.run_record import RunFacts, Status
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.outcomes import finish_run
-from experiment_pipeline.tracking.summary import outcome_in_words
+from experiment_pipeline.tracking.questions import ended_as
 
 # The error by which Dagster ends a run at a blocking check.
 CHECK_FAILED = "DagsterAssetCheckFailedError"
@@ -35,8 +35,8 @@ EXPERIMENT, DECISION, VERSION = "experiment", "decision", "version"
 NONE = "none"
 # The start of the message that Dagster logs for each step after a failed one.
 _NOT_REACHED = "Dependencies for step "
-_INTERRUPTED = "DagsterExecutionInterruptedError", shared.Cancelled.__name__
-_ENDED_EARLY = f"""{shared.FAILED}The run was interrupted.
+_INTERRUPTED = "DagsterExecutionInterruptedError", reporter.Cancelled.__name__
+_ENDED_EARLY = f"""{reporter.FAILED}The run was interrupted.
   fix: Run it again: everything that it finished is reused.
 """
 
@@ -65,14 +65,14 @@ class NotedExecutor(dg.Executor):
         noted = note_of(run.run_id, Process.here())
         instance.add_run_tags(run.run_id, noted | undecided | missing_label(run))
         end_lost_runs(instance)
-        recorded_as = shared.record_id(run)
+        recorded_as = reporter.record_id(run)
         status: Status = "killed"
         try:
             failed, refused = False, ""
             for event in self._inner.execute(plan_context, execution_plan):
                 if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                     reason = event.asset_check_evaluation_data.metadata.get(
-                        shared.REFUSED
+                        reporter.REFUSED
                     )
                     refused = getattr(reason, "text", None) or refused
                 failed = failed or event.is_step_failure
@@ -152,7 +152,7 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None
         tags = {
             EXPERIMENT: [*known],
             DECISION: [
-                outcome_in_words(vars(facts)) or NONE for facts in known.values()
+                ended_as(one.status, one.decision) or NONE for one in known.values()
             ],
             VERSION: [facts.version or NONE for facts in known.values()],
         }
@@ -179,7 +179,7 @@ def _end_of(instance: dg.DagsterInstance, run: recording.RunRecord) -> RunFacts 
     """How a run ended, by Dagster, if it did not record its own end; None: unknown or
     not over.
     """
-    of_backfill = dg.RunsFilter(tags={shared.BACKFILL: run.run_id})
+    of_backfill = dg.RunsFilter(tags={reporter.BACKFILL: run.run_id})
     last = instance.get_run_by_id(run.run_id)
     last = last or next(iter(instance.get_runs(of_backfill, limit=1)), None)
     if last is None or not last.is_finished:
@@ -236,7 +236,7 @@ def _text_of(event: dg.DagsterEvent, whole: str) -> str | None:
         ):
             return None
         described = failure.user_failure_data and failure.user_failure_data.description
-        return f"{shared.FAILED}{described}\n" if described else whole
+        return f"{reporter.FAILED}{described}\n" if described else whole
     if event.is_run_failure:
         reason, error = (
             event.job_failure_data.failure_reason,
@@ -246,8 +246,8 @@ def _text_of(event: dg.DagsterEvent, whole: str) -> str | None:
             return None
         if error is not None and error.cls_name in _INTERRUPTED:
             return (
-                f"{shared.FAILED}{error.message}"
-                if error.cls_name == shared.Cancelled.__name__
+                f"{reporter.FAILED}{error.message}"
+                if error.cls_name == reporter.Cancelled.__name__
                 else _ENDED_EARLY
             )
     return whole

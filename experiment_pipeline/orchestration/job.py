@@ -13,12 +13,12 @@ import dagster as dg
 
 from experiment_pipeline.errors import DataError, StorageError
 from experiment_pipeline.intake.sources import fingerprint_source
-from experiment_pipeline.orchestration.assets import flow
-from experiment_pipeline.orchestration.assets.shared import TABLES, tables_io_manager
+from experiment_pipeline.orchestration.assets import stage_assets, watch
 from experiment_pipeline.orchestration.executor import (
     end_lost_runs,
     in_process_executor,
 )
+from experiment_pipeline.orchestration.tables import TABLES, tables_io_manager
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import duration
@@ -68,7 +68,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
             freshness_policy=fresh if stage in AGEING else None,
         )
 
-    assets = [one.map_asset_specs(described) for one in flow.stages(named)]
+    assets = [one.map_asset_specs(described) for one in stage_assets(named)]
     tags = range_tags(declared)
     job = dg.define_asset_job(
         name=spec.name,
@@ -98,7 +98,7 @@ def _watching(
     """The asset `watch`, its job and schedule, and the sensor that requests a run of
     the experiment.
     """
-    spec, watched = named.spec, flow.watch(named, given)
+    spec, watched = named.spec, watch(named, given)
     watched = watched.map_asset_specs(
         lambda one: one.merge_attributes(owners=spec.owners, tags=spec.tags)
     )

@@ -1,6 +1,6 @@
 """The outcome of a stage as data: its table, version, facts, notes and checks.
 
-A stage's pure modules build an `Outcome`; `report` in `orchestration/assets/shared.py`
+A stage's pure modules build an `Outcome`; `orchestration/reporter.py`
 reports it to Dagster. In: results. Out: frozen values.
 """
 

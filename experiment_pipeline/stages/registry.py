@@ -3,9 +3,8 @@ and costs.
 
 A stage that may need more memory than there is warns before it begins.
 
-A new stage is its package below `stages/` with a `page.py`, an entry here, a function
-of its name in `experiment/steps.py`, its asset in `orchestration/assets/flow.py`, and a
-call in `experiment/flow.py`.
+A new stage is its package below `stages/` with a `page.py`, an entry here, its function
+in `experiment/flow.py`, and a line for each of its assets in `orchestration/assets.py`.
 """
 
 from collections.abc import Callable, Mapping

@@ -20,9 +20,10 @@ from sklearn.pipeline import make_pipeline
 
 import experiment_pipeline as ep
 from experiment_pipeline.errors import DataError, ExportError, InvalidExperiment
+from experiment_pipeline.experiment import declared
 from experiment_pipeline.experiment import run as runs_of
-from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import EXPERIMENT, named_columns
+from experiment_pipeline.experiment.flow import prepared_rows
 from experiment_pipeline.intake.raw_table import RawTable
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.exported_model import export
@@ -251,13 +252,14 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
         return SimpleNamespace(report=report_of(conditions=["drift_over_time: x"]))
 
     monkeypatch.setattr(runs_of, "run_experiment", repeated)
-    monkeypatch.setattr(runs_of, "_declared", lambda _: (named, raw))
+    monkeypatch.setattr(declared, "table_of", lambda _: raw)
+    monkeypatch.setattr(declared, "declared_by", lambda _: named)
     asked = command("sensitivity", "flight_delay", input="n\n")
     assert (asked.exit_code, tables) == (1, [])
     assert asked.stderr.startswith("5 repeats, about 36 s each, 180 s in all")
     done = command("sensitivity", "flight_delay", "--seeds", 2, "--yes")
     assert "seed 2: the table" in done.stdout
-    sets = steps.prepared_rows(raw, named.spec, named).sets
+    sets = prepared_rows(raw, named).sets
     assert all(
         [*table.index] == [*sets.index[sets.isin(["train", "test"])]]
         for table in tables
@@ -268,7 +270,7 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
         "num_leaves=4, accepted with conditions (drift_over_time)"
         in page.read_text().replace("\\_", "_")
     )
-    monkeypatch.setattr(runs_of, "_declared", lambda _: (timed, raw))
+    monkeypatch.setattr(declared, "declared_by", lambda _: timed)
     with pytest.raises(
         InvalidExperiment, match="by: time splits the rows in only one way"
     ):

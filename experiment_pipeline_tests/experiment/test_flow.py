@@ -9,7 +9,7 @@ import pytest
 
 from experiment_pipeline import run_experiment
 from experiment_pipeline.errors import ExperimentPipelineError, NotAccepted
-from experiment_pipeline.experiment.flow import ExperimentRun
+from experiment_pipeline.experiment.in_memory import ExperimentRun
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario

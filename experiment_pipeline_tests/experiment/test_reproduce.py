@@ -16,7 +16,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.experiment import reproduce as module
-from experiment_pipeline.experiment.flow import ExperimentRun
+from experiment_pipeline.experiment.in_memory import ExperimentRun
 from experiment_pipeline.storage.provenance import commit_version
 from experiment_pipeline.storage.registry import MODEL, ExportedModel, Registry
 from experiment_pipeline.table.digests import sha256

@@ -21,8 +21,8 @@ from experiment_pipeline.errors import (
     NotAccepted,
 )
 from experiment_pipeline.experiment import run as run_module
-from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import named_columns
+from experiment_pipeline.experiment.flow import analysis_fingerprint
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import outcomes
 from experiment_pipeline_tests import own_metrics, runs, scenario
@@ -47,8 +47,8 @@ def test_a_changed_preparation_function_is_analysed_anew(monkeypatch) -> None:
         Path("own_preparation.py").write_text(
             f"def change(rows):\n    return {returned}\n"
         )
-        found.append(steps._analysis_fingerprint("digest", named))
-    assert len({*found, steps._analysis_fingerprint("another", named)}) == 3
+        found.append(analysis_fingerprint("digest", named))
+    assert len({*found, analysis_fingerprint("another", named)}) == 3
 
 
 @pytest.mark.parametrize("widgets", [True, False])
@@ -61,7 +61,7 @@ def test_a_bar_shows_in_jupyter_where_it_has_widgets(
     named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
     with (
         patch.object(run_module, "Progress") as made,
-        run_module._shown(named, progress=True),
+        run_module.ProgressReporter(named, progress=True).shown(),
     ):
         assert made.call_args.kwargs["disable"] != widgets
 
@@ -184,16 +184,12 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
     given.
     """
     table = scenario.table()
-    search = steps.search
 
-    def interrupted(stage, train_set, test_set, concluded):
-        def interrupt(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        return search(stage, train_set, test_set, concluded=interrupt)
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(steps, "search", functools.wraps(search)(interrupted))
+        patched.setattr(run_module.ProgressReporter, "concluded", interrupt)
         with pytest.raises(KeyboardInterrupt, match="the same call continues") as ended:
             run(table, workers=1, seconds=500)
     assert len(ended.traceback) == 3, "pages of a notebook"

@@ -16,15 +16,16 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 
+from experiment_pipeline.experiment.context import Run
+from experiment_pipeline.experiment.store import FileStore
 from experiment_pipeline.orchestration import executor
-from experiment_pipeline.orchestration.assets import shared
-from experiment_pipeline.orchestration.assets.shared import Cancelled
 from experiment_pipeline.orchestration.instance import (
     ProcessAwareRunLauncher,
     fail_killed_runs,
     note_of,
 )
 from experiment_pipeline.orchestration.instance import noted as process_of
+from experiment_pipeline.orchestration.reporter import Cancelled, DagsterReporter
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.table.features import NamedColumns
@@ -87,7 +88,7 @@ def shown_after(
             {"clinic": {"status": "accepted", "version": "v0007"}},
             ["clinic", "accepted", "v0007"],
         ),
-        ({"clinic": {"status": "rejected"}}, ["clinic", "not accepted", "none"]),
+        ({"clinic": {"status": "rejected"}}, ["clinic", "rejected", "none"]),
         ({"clinic": {"status": "running"}}, ["clinic", "partial", "none"]),
         (
             {
@@ -116,7 +117,10 @@ def test_the_decision_of_a_parent_is_not_shown(instance) -> None:
 
 @dg.asset(name="clinic__training", config_schema={"said": str})
 def be_cancelled(context: dg.AssetExecutionContext) -> None:
-    with shared._at_work(context, NamedColumns(scenario.spec(), "")):
+    spec, record = scenario.spec(), RunRecord("clinic", context.run.run_id)
+    store = FileStore(spec, run=record, started=RunFacts(), warn=context.log.warning)
+    reporter = DagsterReporter(context, "clinic", store.pages)
+    with Run(NamedColumns(spec, ""), store, reporter).at_work("search"):
         context.instance.report_run_canceling(context.run)
         if said := context.op_execution_context.op_config["said"]:
             raise KeyboardInterrupt(said)
@@ -146,9 +150,9 @@ def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
     run = instance.get_run_by_id(result.run_id)
     assert run.status is dg.DagsterRunStatus.CANCELED
     (facts,) = (memory.facts() for memory in recorded_runs(run_id=run.run_id))
-    assert (facts.status, facts.stage) == ("killed", "training")
+    assert (facts.status, facts.stage) == ("killed", "search")
     assert (facts.error, facts.fix) == (said, "Run it again: it continues.")
-    assert run.tags["decision"] == "failed"
+    assert run.tags["decision"] == "killed"
     (step,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     (end,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELED)
     for told in (
@@ -194,7 +198,7 @@ def test_what_dagster_knows_of_the_end_ends_the_row(
     facts = run.facts()
     assert (facts.status, facts.stage, facts.error) == (ends_as, "training", error)
     shown = instance.get_run_by_id(run.run_id).tags.get("decision")
-    assert shown == (None if ends_as == "running" else "failed")
+    assert shown == (None if ends_as == "running" else ends_as)
 
 
 def test_a_run_is_ended_once(instance) -> None:

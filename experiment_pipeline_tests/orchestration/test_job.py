@@ -2,8 +2,6 @@
 a sensor.
 """
 
-import logging
-from contextlib import nullcontext
 from datetime import timedelta
 
 import dagster as dg
@@ -14,20 +12,18 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.loader import LoadingContextForTest
 
-from experiment_pipeline.experiment.stage_run import StageRun
-from experiment_pipeline.experiment.steps import prepared_rows
-from experiment_pipeline.intake.raw_table import RawTable
-from experiment_pipeline.orchestration.assets.shared import log_materialization
+from experiment_pipeline.experiment.context import Run, RunBudget
+from experiment_pipeline.experiment.store import Store
 from experiment_pipeline.orchestration.job import (
     AGEING,
     CODE_VERSIONS,
     RANGE_END,
     RANGE_START,
 )
+from experiment_pipeline.orchestration.reporter import DagsterReporter
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests import runs, scenario
 
 OWNERS = ["team:clinic", "ada@example.org"]
@@ -76,7 +72,8 @@ def defined(code_version: str) -> dg.Definitions:
     )
     def training(context: dg.AssetExecutionContext):
         outcome = Outcome(facts={}, version="model")
-        log_materialization(context, dg.AssetKey("trained_model"), outcome, "linear")
+        reporter = DagsterReporter(context, "clinic")
+        reporter.materialized(dg.AssetKey("trained_model"), outcome, "linear")
         yield from ()
 
     return dg.Definitions([train_set, training], jobs=[dg.define_asset_job("job")])
@@ -111,13 +108,14 @@ def test_what_the_launchpad_changes_is_for_one_run() -> None:
     quickest other.
     """
     spec = scenario.spec(workers=3, budget={"seconds": 60, "configurations": 7})
-    run, log = RunRecord("clinic", "run"), logging.getLogger()
+    named = NamedColumns(spec, scenario.SCHEMA)
 
-    def stage(spent: float = 0.0, **asked: float) -> StageRun:
-        given = {"seconds": 60.0, "spent": lambda: spent, **asked}
-        return StageRun(
-            NamedColumns(spec, scenario.SCHEMA), run, log, nullcontext, **given
-        )
+    def stage(
+        spent: float = 0.0, seconds: float = 60.0, workers: int | None = None
+    ) -> Run:
+        reporter = DagsterReporter(dg.build_asset_context(), "clinic")
+        budget = RunBudget(seconds, lambda: spent)
+        return Run(named, Store(spec), reporter, budget, workers=workers)
 
     searched = stage(seconds=5.0).searched_spec
     assert (
@@ -131,7 +129,7 @@ def test_what_the_launchpad_changes_is_for_one_run() -> None:
     assert stage(workers=2).searched_spec.workers == 2
     left = [stage(spent).searched_spec.budget.seconds for spent in (0.0, 2.04, 90.0)]
     assert left == [60.0, 58.0, 0.1]
-    assert stage(30.0).seconds_left(lambda: 0.0)() == 30.0
+    assert stage(30.0).budget.countdown(lambda: 0.0)() == 30.0
 
 
 @pytest.fixture
@@ -171,18 +169,3 @@ def test_the_sensor_runs_once_per_state_of_the_source(experiment, tmp_path):
             dg.build_sensor_context(instance, cursor=first.cursor)
         )
         assert "visits.csv" in gone.skip_message
-
-
-def test_prepared_rows_are_handed_on_once_and_only_for_the_same_experiment() -> None:
-    """The next call takes them; another table, or another split, gets rows of
-    its own.
-    """
-    raw = RawTable(scenario.table(), "one", "csv", None, None, None, ())
-    spec = scenario.spec()
-    named = NamedColumns(spec, scenario.SCHEMA)
-    first = prepared_rows(raw, spec, named, hand_on=True)
-    assert prepared_rows(raw, spec, named) is first
-    assert prepared_rows(raw, spec, named, hand_on=True) is not first
-    other = prepared_rows(raw, scenario.spec(split="time"), named)
-    assert not other.sets.equals(first.sets)
-    assert prepared_rows(raw, spec, named) is not first

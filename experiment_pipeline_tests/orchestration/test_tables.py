@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import StorageUnreachable, UnusableTable
-from experiment_pipeline.orchestration.assets.shared import tables_io_manager
+from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage import tables
 from experiment_pipeline.storage.files import storage_root, write_bytes

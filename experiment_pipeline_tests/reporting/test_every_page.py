@@ -78,10 +78,10 @@ def write_all(root: Path) -> None:
     frame, spec = tables.table(outcome=tables.table()["y"]), tables.experiment()
     features = tables.features_of(frame, spec)
     analysis = analyse(frame, tables.sets_of(frame), features, spec)
-    board = leaderboard_page.files(finished_search(16), "flights")
+    board = leaderboard_page.page_html(finished_search(16), "flights")
     texts = {
         "data analysis": report_html(analysis, frame, spec),
-        "leaderboard": board[leaderboard_page.PAGE].decode(),
+        "leaderboard": board.decode(),
         "accepted": checked("binary", costs=True).page,
         "refused": checked("binary", refused=True).page,
     }

@@ -1,15 +1,13 @@
 """Telling an outcome to Dagster: metadata, checks, log lines."""
 
 import math
-from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pandas as pd
-import pytest
 
 from experiment_pipeline.errors import NotAccepted
-from experiment_pipeline.orchestration.assets import shared as asset
+from experiment_pipeline.orchestration.metadata import MOST_ROWS
+from experiment_pipeline.orchestration.reporter import DagsterReporter
 from experiment_pipeline.reporting.outcome import (
     Check,
     ColumnTypes,
@@ -18,25 +16,14 @@ from experiment_pipeline.reporting.outcome import (
     Outcome,
     Rows,
 )
-from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.tracking.database.recording import RunRecord
 
 EVIL = "<script>alert(1)</script> [x](http://evil)"
 KEY = dg.AssetKey(["flights", "stage"])
 
 
-@pytest.fixture(autouse=True)
-def a_run(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outcomes here are of a run that nobody has started."""
-    assert not storage.exists()
-    run = RunRecord(KEY.path[0], "run")
-    run.record([RunFacts(started_at=datetime.now(UTC))])
-    monkeypatch.setattr(asset, "run_of", lambda *_: run)
-
-
 def reported(outcome: Outcome) -> dg.MaterializeResult:
     """The result of an outcome."""
-    return asset.report(dg.build_asset_context(), KEY, outcome)
+    return DagsterReporter(dg.build_asset_context(), "clinic").result(KEY, outcome)
 
 
 def shown(fact: Fact) -> object:
@@ -80,9 +67,7 @@ def test_a_table_keeps_its_names_and_says_what_its_columns_are() -> None:
         "string",
     ]
     assert table.records[1].data == {"n": 2, "x": None, "b": False, "7": None}
-    assert (
-        len(shown(Rows(pd.DataFrame({"n": range(5_000)}))).records) == asset.MOST_ROWS
-    )
+    assert len(shown(Rows(pd.DataFrame({"n": range(5_000)}))).records) == MOST_ROWS
     assert [column.type for column in shown(ColumnTypes(frame)).columns][:2] == [
         "int64",
         "float64",

@@ -58,7 +58,7 @@ def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
     )
     assert "| rank | configuration |" in text
     assert EVIL not in text
-    page = leaderboard_page.files(shown, "flights")[leaderboard_page.PAGE].decode()
+    page = leaderboard_page.page_html(shown, "flights").decode()
     assert EVIL not in page
     assert 'class="verdict passed"' in page
 

@@ -20,7 +20,7 @@ import pytest
 import uvicorn
 from upath import UPath
 
-from experiment_pipeline.orchestration.assets.shared import metadata_of
+from experiment_pipeline.orchestration.metadata import metadata_of
 from experiment_pipeline.reporting.outcome import PagePath
 from experiment_pipeline.storage.files import Location, location, write_bytes
 from experiment_pipeline.tracking import server

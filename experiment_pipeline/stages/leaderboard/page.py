@@ -33,7 +33,6 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of
 from experiment_pipeline.statistics.metrics import metric_of, worse_bound
-from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.table import plain_rows
 
 TABLE, PAGE = "leaderboard.parquet", "leaderboard.html"
@@ -140,11 +139,11 @@ def _beats_baseline(board: Leaderboard) -> Check:
     )
 
 
-def files(shown: pictures.SearchShown, experiment: str) -> dict[str, bytes]:
-    """Return what is stored of a board: name → table, page."""
+def page_html(shown: pictures.SearchShown, experiment: str) -> bytes:
+    """Return the page of a board."""
     passed = shown.board.beats_baseline
     page = render_html(document(shown, experiment), passed=passed, width=_WIDTH)
-    return {TABLE: to_parquet(shown.board), PAGE: page.encode()}
+    return page.encode()
 
 
 def document(shown: pictures.SearchShown, experiment: str) -> Document:

@@ -46,7 +46,7 @@ def within_limit(
     return Check.of(
         "rejection_rate_within_limit",
         check_rejection_rate(data, spec.validation, previous_rate),
-        holds=f"{data.in_words}, at most {numbers.share(most)} is allowed",
+        holds=f"{_rejected_in_words(data)}, at most {numbers.share(most)} is allowed",
         value=data.rejection_rate,
         limit=most,
     )
@@ -79,7 +79,7 @@ def validated(
     return Outcome(
         facts={
             "dagster/row_count": len(data.validated),
-            "rejected": data.in_words,
+            "rejected": _rejected_in_words(data),
             "set_aside": Notes(set_aside_in_words(data.set_aside)),
             "preparation": Rows(prepared.changes),
             "notes": Notes(data.notes),
@@ -89,6 +89,12 @@ def validated(
         },
         checks=[conserved, within, resembles],
     )
+
+
+def _rejected_in_words(data: ValidatedData) -> str:
+    rows, broken = len(data.validated) + len(data.rejected), len(data.rejected)
+    counts = f"{broken - len(data.set_aside):,} of {numbers.counted(rows, 'row')}"
+    return f"{counts} ({numbers.share(data.rejection_rate)}) are rejected"
 
 
 def rejected(

@@ -109,29 +109,36 @@ class FinalEvaluation:
     judged: JudgedRows  # predictions of the validation rows; later runs are compared with them
     rows: pd.DataFrame  # PREDICTED_ROWS
 
-    def files(self, fitted_rows: FittedRows) -> dict[str, bytes]:
-        """Return the evaluation as files, name → content; `fitted_rows`: what the
-        pipeline was fitted on.
+    def contents(
+        self, fitted_rows: Callable[[], FittedRows]
+    ) -> dict[str, Callable[[], bytes]]:
+        """Return the evaluation as files: name → function that returns the content.
+
+        `fitted_rows` returns what the pipeline was fitted on.
         """
         from experiment_pipeline.storage.persistence import to_bytes
 
         report, following = self.report, self.next_search
         document = page.build_document(report, following, self.charts)
-        # Not in the Markdown: it goes into event logs, where no row of the table
-        # belongs.
-        shown = replace(
-            document, sections=(*document.sections, page.worst_rows(report, self.rows))
-        )
-        return {
-            REPORT: report.to_json().encode(),
-            MARKDOWN: render(document).encode(),
-            PAGE: render_html(shown, passed=report.accepted).encode(),
-            MODEL: to_bytes(self.pipeline),
-            FITTED_ROWS: fitted_rows.to_bytes(),
-            JUDGED: to_parquet(self.judged),
-            PREDICTED: to_parquet(self.rows),
-            **({} if following is None else {NEXT_SEARCH: following.yaml.encode()}),
+
+        def html() -> bytes:
+            # Not in the Markdown: it goes into event logs, where no row belongs.
+            worst_rows = page.worst_rows(report, self.rows)
+            shown = replace(document, sections=(*document.sections, worst_rows))
+            return render_html(shown, passed=report.accepted).encode()
+
+        contents = {
+            REPORT: lambda: report.to_json().encode(),
+            MARKDOWN: lambda: render(document).encode(),
+            PAGE: html,
+            MODEL: lambda: to_bytes(self.pipeline),
+            FITTED_ROWS: lambda: fitted_rows().to_bytes(),
+            JUDGED: lambda: to_parquet(self.judged),
+            PREDICTED: lambda: to_parquet(self.rows),
         }
+        if following is not None:
+            contents[NEXT_SEARCH] = following.yaml.encode
+        return contents
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
         one.key: (Step(1.0, 1.0, 0.9, 2.0),) for one in configurations(search.spec)
     }
     shown = board_examples.shown_of(search.spec, board, paths)
-    text = page.files(shown, "board")[page.PAGE].decode()
+    text = page.page_html(shown, "board").decode()
     assert board.ensemble.in_words in text.partition("Reason")[0]
     assert "4 configurations: 4 trained" in text
     assert (

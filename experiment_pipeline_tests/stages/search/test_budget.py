@@ -15,7 +15,7 @@ import pytest
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
-from experiment_pipeline.orchestration.assets.shared import stage_run
+from experiment_pipeline.orchestration.assets import budget_of
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.search import Budget, Worth
@@ -34,7 +34,6 @@ from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.rungs import Rung, best_first, competes, ladder
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SplitSets
-from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
@@ -225,8 +224,8 @@ def _context(
 ) -> dg.AssetExecutionContext:
     instance = SimpleNamespace(get_run_step_stats=lambda run_id, steps: stats)
     ops = {"clinic__training": {"config": config}}
-    run = SimpleNamespace(run_config={"ops": ops}, run_id="1", tags={})
-    context = SimpleNamespace(instance=instance, run=run, log=None)
+    run = SimpleNamespace(run_config={"ops": ops}, run_id="1")
+    context = SimpleNamespace(instance=instance, run=run)
     return cast("dg.AssetExecutionContext", context)
 
 
@@ -240,8 +239,7 @@ def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
     def left_of(
         config: dict[str, object], stats: list[object], spec=spec
     ) -> Callable[[], float]:
-        named = NamedColumns(spec, scenario.SCHEMA)
-        return stage_run(_context(config, stats), named).seconds_left(clock)
+        return budget_of(_context(config, stats), spec).countdown(clock)
 
     left = left_of({}, [searched])
     assert left() == 18

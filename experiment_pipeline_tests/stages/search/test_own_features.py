@@ -14,6 +14,7 @@ from upath import UPath
 from experiment_pipeline.errors import TrainingError
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.exported_model.export import publish
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_engine import bare, read_shared, share_files
 from experiment_pipeline.stages.search.encoding import as_read, through_own
@@ -189,7 +190,9 @@ def test_the_exported_model_reads_rows_as_delivered(
         Registry(UPath(tmp_path / "own"), "clinic"),
         "shop_of_a_user:Ratios",
     )
-    run = run_clinic("regression", features=features, registry=registry)
+    run = run_clinic("regression", features=features)
+    assert run.package is not None
+    publish(registry, run.package)
     (folder,) = (tmp_path / "own").glob("**/v0001")
     model, rows = (
         load_model(str(folder), ["shop_of_a_user.Ratios"]),

@@ -1,0 +1,268 @@
+"""The experiment that a call from Python means: a folder, a draft, or an earlier run."""
+
+import inspect
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from experiment_pipeline import errors
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.files import draft_experiment, with_settings
+from experiment_pipeline.experiment.files import (
+    EXPERIMENT,
+    FILES,
+    judged,
+    named_columns,
+)
+from experiment_pipeline.intake.raw_table import RawTable, content_digest
+from experiment_pipeline.spec import NAME
+from experiment_pipeline.spec.reading import (
+    YamlFile,
+    explain,
+    invalid,
+    read_component,
+    to_yaml,
+)
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.tables import asset_table, read_table, write_table
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking import questions
+
+# Settings that the draft takes into account; the others replace what it infers.
+_WISHES = ("task", "positive_class", "metric")
+# Settings that are mappings, with an example of each.
+_MAPPINGS = {"exclude": {"left_on": "known too late"}, "split": {"by": "random"}}
+
+
+def declared_now(experiment: str) -> NamedColumns:
+    """Return an experiment as its folder, or else its last run, declares it.
+
+    Raises InvalidExperiment: its YAML is wrong; UnknownRun: there is no such experiment.
+    """
+    try:
+        return named_columns(experiment_folder(experiment))
+    except errors.InvalidExperiment as error:
+        if error.culprit != experiment:  # its folder exists, but its YAML is wrong
+            raise
+        return declared_by(questions.run_of(experiment))
+
+
+def declared_by(run: Mapping[str, Any]) -> NamedColumns:
+    """Return the experiment as a run declared it; `run`: its row."""
+    name = run["experiment"]
+    files = questions.files_of(run)
+    if "defs.yaml" not in files:
+        raise errors.UnknownRun(
+            name,
+            rule="its run was made without a defs.yaml",
+            fix="Run it with one.",
+        )
+    file = YamlFile(files["defs.yaml"], f"{name}/defs.yaml")
+    return judged(name, file, files.get("schema.yaml"))
+
+
+def table_of(run: Mapping[str, Any]) -> RawTable:
+    """Return the table that a run read; StorageError: a later run has replaced it."""
+    path = storage_root() / f"{asset_table(run['experiment'], 'raw_data')}.parquet"
+    raw = read_table(path, RawTable)
+    if raw.digest != run["data_digest"]:
+        raise errors.StorageError(
+            "the stored table",
+            rule=f"it is not the one that run {run['run_id']} read",
+            fix="Run the experiment first.",
+        )
+    return raw
+
+
+def experiment_folder(name: str) -> Path:
+    """Return the folder of an experiment: a path, or a name in a `defs` folder below.
+
+    Raises InvalidExperiment: there is none.
+    """
+    if any((Path(name) / file).exists() for file in FILES):
+        return Path(name)
+    # Hidden folders are skipped: a virtual environment has more files than all others.
+    patterns = ("defs/*/defs.y*ml", "[!.]*/**/defs/*/defs.y*ml")
+    folders = {
+        file.parent.name: file.parent
+        for pattern in patterns
+        for file in Path.cwd().glob(pattern)
+    }
+    if name not in folders:
+        raise errors.InvalidExperiment(
+            name,
+            rule="is neither a folder with a defs.yaml nor an experiment below "
+            f"{Path.cwd()}",
+            fix=f"{errors.did_you_mean(name, folders)}; for a table, name its target",
+        )
+    return folders[name]
+
+
+def drafted(
+    data: pd.DataFrame | str | Path,
+    target: str,
+    name: str | None,
+    schema: str | None,
+    seconds: float | None,
+    settings: Mapping[str, Any],
+) -> tuple[NamedColumns, str]:
+    """Return the experiment as the scaffold would draft it, and the reasons.
+
+    `settings` replace what the draft infers. Raises InvalidExperiment.
+    """
+    written = {key: as_yaml(value, key) for key, value in settings.items()}
+    for key, example in _MAPPINGS.items():
+        if not isinstance(written.get(key, {}), Mapping):
+            raise errors.InvalidExperiment(
+                key,
+                rule=f"{written[key]!r} is not a mapping",
+                fix=f"Write one, such as {example}.",
+            )
+    name = name or _name_of(data)
+    if not re.fullmatch(NAME, name):  # before it becomes part of a path
+        raise errors.InvalidExperiment(
+            f"name {name!r}",
+            rule="an experiment's name has letters, digits and _, and begins with a "
+            "letter",
+            fix="Give another name.",
+        )
+    url = _stored(data, name) if isinstance(data, pd.DataFrame) else str(data)
+    if "://" not in url and not (Path.cwd() / "pyproject.toml").exists():
+        url = str(Path(url).expanduser().absolute())  # Dagster may be started elsewhere
+    split = written.get("split", {})
+    wanted = {
+        "data": url,
+        "target": target,
+        "seconds": seconds,
+        "exclude": [*written.get("exclude", {})],
+        "split": split.get("by"),
+        "split_column": split.get("column"),
+        "id_column": split.get("id_columns", []),
+        **{key: written[key] for key in _WISHES if key in written},
+    }
+    try:
+        wishes = Wishes.model_validate(wanted)
+        draft = draft_experiment(name, wishes, url, f'run("{name}")', written)
+    except ValidationError as error:
+        problems = explain(error, Wishes, wanted)
+        raise invalid(problems, lambda place: str(place[0])) from None
+    except errors.UnusableTable as error:
+        if not error.culprit.startswith("--"):
+            raise
+        # The scaffold's options are arguments here.
+        raise errors.InvalidExperiment(
+            culprit=error.culprit.replace("--", ""),
+            rule=error.rule.replace("--", ""),
+            fix=error.fix.replace("--", ""),
+        ) from None
+    file = YamlFile(draft.files["defs.yaml"], f"{name}/defs.yaml")
+    return judged(name, file, schema or draft.files["schema.yaml"]), draft.reasons
+
+
+def _name_of(data: pd.DataFrame | str | Path) -> str:
+    if isinstance(data, pd.DataFrame):
+        return "experiment"
+    stem = Path(data).name.partition(".")[0]
+    return re.sub(r"\W+", "_", stem, flags=re.ASCII)
+
+
+def _stored(frame: pd.DataFrame, name: str) -> str:
+    """Write a DataFrame once, named by the digest of its content; return its path."""
+    frame = frame.reset_index(drop=True).rename(columns=str)
+    path = storage_root() / name / "delivered" / f"{content_digest(frame)}.parquet"
+    if not path.exists():
+        write_table(path, frame)
+    return str(path)
+
+
+def as_yaml(value: Any, key: str) -> Any:
+    """Return a setting as it is written in YAML.
+
+    Classes and functions become import paths, NumPy's values plain ones.
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, Mapping):
+        return {str(name): as_yaml(inner, str(name)) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_yaml(element, key) for element in value]
+    path = getattr(value, "path", None)
+    if isinstance(path, str):  # a function decorated with `metric`
+        return path
+    if inspect.isclass(value) or inspect.isroutine(value):
+        separator = "." if key == "algorithm" else ":"
+        return f"{value.__module__}{separator}{value.__qualname__}"
+    return value
+
+
+def described(estimator: Any) -> dict[str, Any]:
+    """Return `algorithm` and `hyperparameters` of an entry of `search` for an estimator.
+
+    Raises InvalidExperiment: it has no import path with plain parameters.
+    """
+    is_factory = inspect.isclass(estimator) or inspect.isroutine(estimator)
+    factory = estimator if is_factory else type(estimator)
+    module, _, name = as_yaml(factory, "algorithm").rpartition(".")
+    if module.startswith("sklearn."):
+        module = module.partition("._")[0]  # the public module: private ones may move
+    path = f"{module}.{name}"
+    advice = (
+        "Write a function at the top level of a module that returns it, and add the "
+        "function."
+    )
+    importable = getattr(sys.modules.get(module), name, None) is factory
+    if not importable or not (is_factory or hasattr(estimator, "get_params")):
+        raise errors.InvalidExperiment(
+            path,
+            rule="it cannot be described by an import path and plain parameters",
+            fix=advice,
+        )
+    hyperparameters = {} if is_factory else _changed_parameters(estimator)
+    for parameter, value in hyperparameters.items():
+        if not isinstance(value, str | int | float | None):
+            raise errors.InvalidExperiment(
+                path,
+                rule=f"{parameter} is a {type(value).__name__}, not a text, number, "
+                "boolean or null",
+                fix=advice,
+            )
+    return {"algorithm": path, "hyperparameters": hyperparameters}
+
+
+def _changed_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an instance that differ from its class's defaults."""
+    signature = inspect.signature(type(estimator))
+    defaults = {p.name: p.default for p in signature.parameters.values()}
+    changed = {}
+    for parameter, value in estimator.get_params(deep=False).items():
+        if parameter in {"random_state", "n_jobs"}:
+            continue
+        if repr(value) == repr(defaults.get(parameter)):
+            continue
+        changed[parameter] = value.item() if isinstance(value, np.generic) else value
+    return changed
+
+
+def with_search(
+    named: NamedColumns, search: Sequence[Mapping[str, Any]], *, extend: bool = False
+) -> NamedColumns:
+    """Return the experiment with another search; `extend`: added to its own.
+
+    A draft keeps its comments. An entry replaces an earlier one of its name.
+    """
+    file = YamlFile(named.yaml_text, f"{named.spec.name}/defs.yaml")
+    attributes = dict(read_component(file, EXPERIMENT).attributes or {})
+    names = {entry["name"] for entry in search}
+    earlier = attributes["search"] if extend else []
+    entries = [entry for entry in earlier if entry.get("name") not in names]
+    attributes["search"] = [*entries, *search]
+    text = to_yaml({"type": EXPERIMENT, "attributes": attributes})
+    if "\n  search:" in named.yaml_text:
+        text = with_settings(named.yaml_text, {"search": attributes["search"]})
+    changed = YamlFile(text, file.path)
+    return judged(named.spec.name, changed, named.schema_text, named.schema_path)

@@ -1,0 +1,322 @@
+"""Where a run keeps what its stages make: in memory, or as files and rows of the database.
+
+A stage asks the store of its run for earlier results and gives it new ones; it does not
+know which of the two stores it has.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from experiment_pipeline.prediction.champions import PublishedChampion, find_champions
+from experiment_pipeline.reporting.outcome import Fact, Outcome
+from experiment_pipeline.reporting.run_record import RecordRow, RunFacts
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.exported_model import export
+from experiment_pipeline.stages.search.dask_cluster import connected, engine_of
+from experiment_pipeline.stages.search.halving import FitEngine, Threads
+from experiment_pipeline.stages.search.results import (
+    ModelsInMemory,
+    ModelStore,
+    TrainedModelStore,
+)
+from experiment_pipeline.stages.validated_data.changes import DataProfiles
+from experiment_pipeline.stages.validation_report.ledger import Ledger
+from experiment_pipeline.storage.entries import (
+    Entry,
+    SharedFiles,
+    SharedFolder,
+    linked_page,
+    stage_entries,
+)
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.registry import (
+    RECORD,
+    ModelPackage,
+    PublishedVersion,
+    Registry,
+    registry_of,
+)
+from experiment_pipeline.storage.run_code import RunCode, run_code
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.preparation import PreparedTable
+from experiment_pipeline.tracking.database import recording
+from experiment_pipeline.tracking.database.archive import restore_versions
+from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.outcomes import (
+    finish_run,
+    record_outcome,
+    recorded_stage,
+)
+from experiment_pipeline.tracking.questions import code_of
+from experiment_pipeline.tracking.record import record_of_version
+
+_IDENTITY = "identity.txt"  # of the published version, in the entry of its export
+
+Warn = Callable[[str], object]
+Record = Callable[[Iterable[RecordRow]], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage computed, and the files that show and store it."""
+
+    result: object  # for callers in this process
+    # name → function that returns the content; a store in memory never renders pages
+    contents: Mapping[str, Callable[[], bytes]]
+
+
+@dataclass(frozen=True)
+class StageFiles:
+    """The files of a stage's result, by name."""
+
+    contents: Mapping[str, Callable[[], bytes]]
+    paths: Mapping[str, str] = field(default_factory=dict)  # empty in memory
+
+    @classmethod
+    def of(cls, entry: Entry[None]) -> "StageFiles":
+        """Return the files of a stored entry."""
+        contents = {name: partial(bytes, data) for name, data in entry.files.items()}
+        return cls(contents, {name: str(path) for name, path in entry.paths.items()})
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        return self.contents[name]()
+
+    def path(self, name: str) -> str:
+        """Return the path of a file; empty if it is not stored."""
+        return self.paths.get(name, "")
+
+
+@dataclass
+class Store:
+    """Results in this process: no files, no database, no history."""
+
+    spec: ExperimentSpec
+    trained: ModelsInMemory = field(default_factory=ModelsInMemory)
+    results: dict[str, Any] = field(default_factory=dict)  # stage → what it computed
+    # experiment and digest of the raw table → its prepared rows: the data analysis
+    # hands them on to the validation of the same run
+    prepared: dict[tuple[str, str], PreparedTable] = field(default_factory=dict)
+    _files: dict[str, StageFiles] = field(default_factory=dict)
+
+    @cached_property
+    def code(self) -> RunCode:
+        """The user's code, read once: files may change during the run."""
+        return run_code(self.spec, Path.cwd())
+
+    def recorded(self, stage: str, named: NamedColumns) -> AbstractContextManager[None]:
+        """Record the start, cost and error of a stage's work."""
+        _ = self.code
+        return nullcontext()
+
+    def record(self, rows: Iterable[RecordRow]) -> None:
+        """Write rows of this run."""
+
+    def in_batches(self) -> AbstractContextManager[Record]:
+        """Provide `record` for many calls a second."""
+        return nullcontext(self.record)
+
+    def record_outcome(self, outcome: Outcome) -> Mapping[str, Fact]:
+        """Record an outcome; return the pages of all runs if it ends this one."""
+        return {}
+
+    def keep(self, stage: str, result: object) -> None:
+        """Keep what a stage computed, for callers in this process."""
+        self.results[stage] = result
+
+    def reused_or_made(
+        self, stage: str, fingerprint: str, make: Callable[[], Made], log: Logger
+    ) -> StageFiles:
+        """Return the files of a fingerprint; `make` them if they are not stored."""
+        made = make()
+        self.keep(stage, made.result)
+        self._files[stage] = StageFiles(made.contents)
+        return self._files[stage]
+
+    def find(self, stage: str, fingerprint: str) -> StageFiles | None:
+        """Return the files of a fingerprint, if they are stored."""
+        return self._files.get(stage)
+
+    def require(
+        self, stage: str, fingerprint: str, names: Collection[str] | None = None
+    ) -> StageFiles:
+        """Return files of a fingerprint, None: all; EntryCorrupt: gone or damaged."""
+        return self._files[stage]
+
+    def models(self, warn: Warn | None = None) -> ModelStore:
+        """Return the trained models; `warn` is called for damaged ones."""
+        return self.trained
+
+    def model_path(self, fingerprint: str) -> str:
+        """Return the folder of a trained model; empty in memory."""
+        return ""
+
+    @contextmanager
+    def engine(self, spec: ExperimentSpec, log: Logger) -> Iterator[FitEngine]:
+        """Provide the engine that trains: threads of this machine."""
+        yield Threads(spec.workers or joblib.cpu_count())
+
+    @property
+    def profiles(self) -> DataProfiles | None:
+        """The profiles of earlier tables; None: no history."""
+        return None
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The looks at validation sets; None: no history."""
+        return None
+
+    def champions(self, spec: ExperimentSpec) -> list[PublishedChampion]:
+        """Return the published versions that a new model is compared with."""
+        return []
+
+    def publish(
+        self,
+        spec: ExperimentSpec,
+        fingerprint: str,
+        package: Callable[[RunCode], ModelPackage],
+        warn: Warn,
+    ) -> tuple[Registry, PublishedVersion] | None:
+        """Publish a packaged model as a version; None: it is only packaged."""
+        self.keep("exported_model", package(self.code))
+        return None
+
+
+@dataclass(kw_only=True)
+class FileStore(Store):
+    """Files under the storage root and rows of the metadata database."""
+
+    run: RunRecord
+    started: RunFacts  # who or what started the run
+    warn: Warn  # called for problems with what is stored
+    # the pages of all runs, written when this run ends
+    pages: dict[str, Fact] = field(default_factory=dict)
+
+    def recorded(self, stage: str, named: NamedColumns) -> AbstractContextManager[None]:
+        """Record the stage in the database; an error ends the run there."""
+        return recorded_stage(
+            self.run, stage, named.spec, named.texts, self.started, self._finish
+        )
+
+    def _finish(self, run: RunRecord) -> None:
+        self.pages.update(finish_run(run, self.warn))
+
+    def record(self, rows: Iterable[RecordRow]) -> None:
+        """Write rows of this run; DatabaseUnavailable."""
+        self.run.record(rows)
+
+    def in_batches(self) -> AbstractContextManager[Record]:
+        """Write the rows once a second."""
+        return recording.in_batches(self.run)
+
+    def record_outcome(self, outcome: Outcome) -> Mapping[str, Fact]:
+        """Write the rows of an outcome, which may end the run."""
+        return record_outcome(self.run, outcome, self.warn)
+
+    def keep(self, stage: str, result: object) -> None:
+        """Keep nothing: results are read from their files."""
+
+    def reused_or_made(
+        self, stage: str, fingerprint: str, make: Callable[[], Made], log: Logger
+    ) -> StageFiles:
+        """Return the entry of a fingerprint, or make and store one."""
+        entries = stage_entries(self.spec.name, stage)
+        entry = entries.intact(fingerprint, log.warning)
+        if entry is not None:
+            log.info(f"{stage}: reused the result of the same inputs")
+            return StageFiles.of(entry)
+        contents = {name: content() for name, content in make().contents.items()}
+        folder = entries.folder(fingerprint)
+        for name, content in contents.items():
+            if name.endswith(".html"):
+                contents[name] = linked_page(content, folder)
+        entry = entries.put(fingerprint, contents, None)
+        return StageFiles.of(entry)
+
+    def find(self, stage: str, fingerprint: str) -> StageFiles | None:
+        """Return the entry of a fingerprint, if there is one."""
+        entry = stage_entries(self.spec.name, stage).get(fingerprint)
+        return None if entry is None else StageFiles.of(entry)
+
+    def require(
+        self, stage: str, fingerprint: str, names: Collection[str] | None = None
+    ) -> StageFiles:
+        """Return some files of an entry that must exist."""
+        entry = stage_entries(self.spec.name, stage).require(fingerprint, names)
+        return StageFiles.of(entry)
+
+    def models(self, warn: Warn | None = None) -> TrainedModelStore:
+        """Return the trained models under the storage root."""
+        return TrainedModelStore.of(self.spec.name, warn)
+
+    def model_path(self, fingerprint: str) -> str:
+        """Return the folder of a trained model."""
+        return str(self.models().entries.folder(fingerprint))
+
+    @contextmanager
+    def engine(self, spec: ExperimentSpec, log: Logger) -> Iterator[FitEngine]:
+        """Provide threads of this machine, unless YAML or environment name a cluster."""
+        if (dask := engine_of(spec.engine)) is None:
+            yield Threads(spec.workers or joblib.cpu_count())
+            return
+        from experiment_pipeline.stages.search.dask_engine import ClusterEngine
+
+        folder = SharedFolder(str(storage_root()), self.spec.name)
+        connect = partial(connected, dask, workers=spec.workers, log=log.info)
+        with ClusterEngine(connect, SharedFiles(folder, log.warning)) as engine:
+            yield engine
+
+    @property
+    def profiles(self) -> DataProfiles:
+        """The profiles of earlier tables."""
+        return DataProfiles.of(self.spec.name)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The looks at validation sets."""
+        return Ledger.of(self.spec.name)
+
+    def champions(self, spec: ExperimentSpec) -> list[PublishedChampion]:
+        """Return the versions of the registry that a new model is compared with."""
+        return find_champions(registry_of(spec))
+
+    def publish(
+        self,
+        spec: ExperimentSpec,
+        fingerprint: str,
+        package: Callable[[RunCode], ModelPackage],
+        warn: Warn,
+    ) -> tuple[Registry, PublishedVersion]:
+        """Publish a version, unless an earlier run published the same one."""
+        registry = registry_of(spec)
+        entries = stage_entries(self.spec.name, "exported_model")
+        entry = entries.intact(fingerprint, warn)
+        required = spec.approval == "required"
+        if entry is not None:
+            identity = entry.files[_IDENTITY].decode()
+            if published := registry.same(identity, required=required):
+                restore_versions(registry, warn)
+                return registry, published
+
+        # Called once the version has its number, which the decision record contains.
+        def record(version: str) -> dict[str, bytes]:
+            return {
+                RECORD: record_of_version(
+                    self.spec.name, self.run.run_id, version, required=required
+                )
+            }
+
+        code = code_of(self.spec.name, self.run.run_id)
+        packaged = replace(package(code), numbered_files=record)
+        published = export.publish(registry, packaged)
+        entries.put(fingerprint, {_IDENTITY: packaged.identity.encode()}, None)
+        if published.reused:
+            restore_versions(registry, warn)
+        return registry, published

@@ -1,0 +1,316 @@
+"""The assets of an experiment: each calls the flow and reports its outcomes to Dagster.
+
+The assets of a stage are made by one op, since its tables belong together.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from experiment_pipeline.experiment.context import Run, RunBudget
+from experiment_pipeline.experiment.flow import carry_out, input_types
+from experiment_pipeline.experiment.store import FileStore
+from experiment_pipeline.orchestration.metadata import metadata_of
+from experiment_pipeline.orchestration.reporter import (
+    DagsterReporter,
+    check_result,
+    record_id,
+    reported_to_the_user,
+    started_by,
+)
+from experiment_pipeline.orchestration.tables import TABLES, table_place
+from experiment_pipeline.prediction.watching import watch as watch_promise
+from experiment_pipeline.reporting.outcome import Check, Notes
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.operation import Watch
+from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.tables import write_table
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.membership import ROLES, SETS
+from experiment_pipeline.tracking.database.recording import RunRecord
+
+# Seconds that the search step needs to read its tables and to store its results.
+_AROUND_SEARCH = 1.0
+_TRAINED_MODEL = """\
+One fitted pipeline per hyperparameter configuration, each a partition.
+
+Its metadata begins with its status: **trained**, or **stopped early** on a part of the
+train rows, because others scored better there. A partition that failed stays missing.
+*Plots* compares the last 120 partitions; the report of `leaderboard` compares all. No
+asset depends on this one, because a single failed configuration would then block
+`leaderboard`; `search_results` lists every configuration.
+"""
+# Asset → kind, description.
+_ASSETS = {
+    "raw_data": ("pandas", "The table as delivered by {source}."),
+    "data_analysis": (
+        "python",
+        "Findings, the resulting verdict, and a profile of every column.",
+    ),
+    "validated_data": ("pandera", "Prepared rows that satisfy schema.yaml."),
+    "rejected_rows": (
+        "pandera",
+        "Rows that broke the schema, as delivered, with every reason.",
+    ),
+    **{f"{name}_set": ("pandas", ROLES[name]) for name in SETS},
+    "trained_model": ("scikitlearn", _TRAINED_MODEL),
+    "search_results": (
+        "pandas",
+        "Every configuration: trained, stopped early, failed or not started.",
+    ),
+    "leaderboard": ("pandas", "Configurations ranked by {metric}, with intervals."),
+    "validation_report": (
+        "scikitlearn",
+        "The chosen configuration on the validation set: scores, gates, decision.",
+    ),
+    "exported_model": (
+        "scikitlearn",
+        "The champion: model, card, metrics and manifest, under a version number.",
+    ),
+}
+# Asset check → its asset, where that is not the first one of its stage.
+_CHECKED = {
+    "rejected_rows_resemble_the_others": "rejected_rows",
+    "no_configuration_failed": "search_results",
+}
+# Stages that must follow others, although they take no value from them.
+_AFTER = {"validated_data": ("data_analysis",)}
+_OPS = {"search": "training"}  # stage → name of its op, where that differs
+Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
+
+
+class ThisRun(dg.Config):
+    """Settings that the launchpad may change for one run; unset: as in the YAML."""
+
+    workers: int | None = Field(None, ge=1, le=256, description="Fits at a time")
+    budget_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Wall seconds of search, refit and report; the result depends on "
+        "the machine",
+    )
+
+
+def key_of(spec: ExperimentSpec, asset: str) -> dg.AssetKey:
+    """`<experiment>/<asset>`."""
+    return dg.AssetKey([spec.name, asset])
+
+
+def stage_assets(named: NamedColumns) -> list[dg.AssetsDefinition]:
+    """Return the assets of every stage, in the order of the flow."""
+    return [_stage(named, stage) for stage in STAGES]
+
+
+def _stage(named: NamedColumns, stage: str) -> dg.AssetsDefinition:
+    """Return the assets of a stage and their checks, made by one op.
+
+    That of the search makes trained_model, one partition per configuration, and
+    search_results. It reuses stored models and trains the rest. Each model is stored at
+    once and materialized within a second, so that progress shows live and a killed run
+    loses no finished model.
+    """
+    spec = named.spec
+    inputs = {asset: dg.AssetIn(key_of(spec, asset)) for asset in input_types(stage)}
+    options: dict[str, Any] = {
+        "name": f"{spec.name}__{_OPS.get(stage, stage)}",
+        "specs": [_asset_spec(named, stage, asset) for asset in STAGES[stage].assets],
+        "check_specs": [
+            _check_spec(spec, stage, name) for name in STAGES[stage].checks
+        ],
+        "ins": inputs,
+        "required_resource_keys": {TABLES},
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+        "can_subset": True,
+    }
+
+    def assets(context: dg.AssetExecutionContext, **tables: object) -> Results:
+        yield from _reported(context, named, stage, tables)
+
+    def training(
+        context: dg.AssetExecutionContext, config: ThisRun, **tables: object
+    ) -> Results:
+        # If only `search_results` is selected, no partition is: all are requested.
+        keyed = context.has_partition_key or context.has_partition_key_range
+        asked_for = set(context.partition_keys) if keyed else None
+        of_run = {"workers": config.workers, "asked_for": asked_for}
+        yield from _reported(context, named, stage, tables, **of_run)
+
+    function = assets
+    if stage == "search":
+        options["pool"] = f"{spec.name}_training"
+        function = training
+    _name_inputs(function, input_types(stage))
+    return dg.multi_asset(**options)(function)
+
+
+def _name_inputs(function: Callable[..., Results], types: Mapping[str, type]) -> None:
+    """Put parameters in place of `**tables`: Dagster reads names and types from there."""
+    signature = inspect.signature(function)
+    first = [p for p in signature.parameters.values() if p.name != "tables"]
+    named = [
+        inspect.Parameter(
+            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind
+        )
+        for name, kind in types.items()
+    ]
+    function.__signature__ = signature.replace(parameters=[*first, *named])  # type: ignore[attr-defined]
+    function.__annotations__ |= types
+
+
+def _asset_spec(named: NamedColumns, stage: str, asset: str) -> dg.AssetSpec:
+    """Describe one asset of a stage."""
+    spec = named.spec
+    kind, description = _ASSETS[asset]
+    source = "a DataFrame" if spec.data is None else spec.data.shown_url
+    upstream = (*_AFTER.get(stage, ()), *input_types(stage))
+    described = dg.AssetSpec(
+        key_of(spec, asset),
+        deps=[key_of(spec, name) for name in upstream],
+        group_name=spec.name,
+        kinds={kind},
+        description=description.format(source=source, metric=spec.metric),
+    )
+    if asset == "trained_model":
+        declared = configurations(spec)
+        keys = [configuration.key for configuration in declared]
+        libraries = {c.algorithm for c in declared if c.algorithm in NAMES}
+        described = described.replace_attributes(
+            partitions_def=dg.StaticPartitionsDefinition(keys),
+            skippable=True,
+            kinds={kind, *libraries},
+        )
+    return described.with_io_manager_key(TABLES)
+
+
+def _check_spec(spec: ExperimentSpec, stage: str, name: str) -> dg.AssetCheckSpec:
+    """Describe an asset check as the registry of stages does."""
+    blocking = name in STAGES[stage].blocking
+    # Drift ends a run only if the YAML sets a limit for it.
+    if name == "data_resembles_the_accepted":
+        blocking = spec.validation.drift.block is not None
+    asset = _CHECKED.get(name, STAGES[stage].assets[0])
+    return dg.AssetCheckSpec(
+        name,
+        asset=key_of(spec, asset),
+        description=STAGES[stage].checks[name],
+        blocking=blocking,
+    )
+
+
+def _reported(
+    context: dg.AssetExecutionContext,
+    named: NamedColumns,
+    stage: str,
+    tables: Mapping[str, object],
+    **of_run: Any,
+) -> Results:
+    """Run a stage, and report each of its assets to Dagster; `of_run`: fields of `Run`.
+
+    Assets that are not selected are stored and logged as well: the tables of a stage
+    belong together. Only the search leaves its table to a run that selects it.
+    """
+    spec = named.spec
+    store = FileStore(
+        spec,
+        prepared=getattr(context.resources, TABLES).prepared,
+        run=RunRecord(spec.name, record_id(context.run)),
+        started=started_by(context.run),
+        warn=context.log.warning,
+    )
+    reporter = DagsterReporter(context, spec.name, store.pages)
+    run = Run(named, store, reporter, budget_of(context, spec), **of_run)
+    for asset, outcome in carry_out(run, stage, tables).items():
+        key = key_of(spec, asset)
+        with reported_to_the_user():
+            pages = store.record_outcome(outcome)
+        result = reporter.result(key, outcome, pages)
+        if key in context.selected_asset_keys:
+            yield result
+            continue
+        if stage != "search":
+            table: Any = outcome.value
+            with reported_to_the_user():
+                write_table(storage_root() / f"{table_place(key)}.parquet", table)
+            reporter.materialized(key, outcome)
+        elif not context.selected_asset_check_keys:
+            continue
+        yield from result.check_results or ()
+
+
+def budget_of(context: dg.AssetExecutionContext, spec: ExperimentSpec) -> RunBudget:
+    """Return the seconds of a run, from its launchpad or the YAML, and those spent."""
+    run_id = context.run.run_id
+    training = f"{spec.name}__{_OPS['search']}"
+    ops: Any = context.run.run_config.get("ops", {})
+    config = ops.get(training, {}).get("config", {})
+
+    def spent() -> float:
+        seconds = 0.0
+        for step in context.instance.get_run_step_stats(run_id, [training]):
+            if step.end_time:
+                seconds += step.end_time - (step.start_time or 0.0)
+            else:
+                seconds += _AROUND_SEARCH
+        return seconds
+
+    return RunBudget(config.get("budget_seconds") or spec.budget.seconds, spent)
+
+
+def watch(named: NamedColumns, settings: Watch) -> dg.AssetsDefinition:
+    """Compare the champion's promised score with its score on later labels.
+
+    It is not a stage of a run.
+    """
+    spec, key, name = named.spec, key_of(named.spec, "watch"), "promise_kept"
+    means = (
+        "No evidence that the champion scores below its promise. However often this is "
+        "checked, the probability that it ever fails by chance is at most 5 %."
+    )
+
+    @dg.asset(
+        key=key,
+        group_name=spec.name,
+        deps=[key_of(spec, "exported_model")],
+        check_specs=[dg.AssetCheckSpec(name, asset=key, description=means)],
+        description="The champion's score on labels that arrived later, beside its "
+        "promise.",
+    )
+    def watch(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with reported_to_the_user():
+            watched = watch_promise(
+                spec.name,
+                settings.predictions,
+                settings.labels,
+                ids=() if settings.id is None else settings.id,
+                time=settings.time,
+            )
+        context.log.info(str(watched))
+        check = Check(
+            name,
+            passed=not watched.below,
+            means=watched.answer,
+            severity="warning",
+            value=watched.evidence,
+        )
+        facts = {
+            "version": watched.version,
+            "rows": watched.rows,
+            "new_rows": watched.new_rows,
+            "days": watched.days,
+            "score": watched.score,
+            "promise": watched.promise,
+            "baseline": watched.baseline,
+            "notes": Notes(watched.notes),
+        }
+        return dg.MaterializeResult(
+            metadata=metadata_of(facts),
+            check_results=[check_result(context.log, key, check)],
+        )
+
+    return watch

@@ -1,1 +1,0 @@
-"""The stages as assets: read, call the pure functions of the stage, store, report."""

@@ -1,0 +1,249 @@
+"""Reports a run to Dagster: outcomes become results, checks and log lines.
+
+An error that a user can act on becomes a `dg.Failure` with its message and the pages
+that say more; a bug is raised as it is.
+"""
+
+import getpass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from logging import Logger
+from types import MappingProxyType
+from typing import Any
+
+import dagster as dg
+
+# Not exported by Dagster: this kind of error is shown without a stack trace.
+from dagster._core.errors import DagsterUserCodeProcessError
+
+# Not exported by Dagster: the tags of an event that tell whether it is stale.
+from dagster._core.execution.plan.execute_step import (
+    _build_data_version_tags,
+    _get_input_provenance_data,
+)
+from dagster_shared.error import SerializableErrorInfo
+
+from experiment_pipeline.errors import (
+    ExperimentPipelineError,
+    StorageError,
+    reported_as,
+)
+from experiment_pipeline.orchestration.instance import noted
+from experiment_pipeline.orchestration.metadata import metadata_of
+from experiment_pipeline.reporting.outcome import Check, Fact, Outcome, PagePath
+from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.storage.registry import RECORD
+from experiment_pipeline.tracking.database import recording
+from experiment_pipeline.tracking.server import page_url
+
+# Tags by which Dagster records what started a run.
+FROM_UI = "dagster/from_ui"
+SCHEDULE = "dagster/schedule_name"
+SENSOR = "dagster/sensor_name"
+BACKFILL = "dagster/backfill"
+# The beginning of the text that explains a failed run; the console shows that text
+# alone.
+FAILED = "FAILED\n\n"
+REFUSED = "what to do"  # metadata of a failed check: the same text
+# Ctrl-C and "Terminate".
+INTERRUPTED = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
+# Pages with more on a failure, the most specific first.
+_READ_ON = ("report", RECORD.removesuffix(".md"), "runs")
+_MOST_PAGES = 2
+_NO_FACTS: Mapping[str, Fact] = MappingProxyType({})
+
+
+class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
+    """Ends a run like Dagster's own interruption, without a stack trace."""
+
+    def __init__(self, message: str) -> None:
+        BaseException.__init__(self, message)
+        info = SerializableErrorInfo(f"{message}\n", [], "Cancelled")
+        self.user_code_process_error_infos = [info]
+
+
+@dataclass(frozen=True)
+class DagsterReporter:
+    """The `Reporter` of a Dagster step."""
+
+    context: dg.AssetExecutionContext
+    experiment: str
+    # name → page of all runs; the store writes them when it ends the run
+    pages: Mapping[str, Fact] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Logger:
+        """Dagster's log of the run."""
+        return self.context.log
+
+    @contextmanager
+    def at_work(self, stage: str) -> Iterator[None]:  # noqa: ARG002
+        """Report errors and interruptions of a stage to the user."""
+        try:
+            with reported_as(lambda error: failure(error, self.pages)):
+                yield
+        except INTERRUPTED as error:
+            reason = str(error) or recording.CANCELLED
+            message = f"{reason}; the next run reuses what is stored"
+            raise Cancelled(with_pages([message], self.pages)) from None
+        run = self.context.instance.get_run_by_id(self.context.run.run_id)
+        if run is None or noted(run.run_id, run.tags) is None:
+            # Another executor does not close the record: a run of selected stages would
+            # count as killed.
+            with suppress(StorageError):
+                recording.end_open(record_id(self.context.run), "partial")
+
+    def concluded(self, key: str, outcome: Outcome) -> None:
+        """Materialize a configuration, one partition of `trained_model`."""
+        self.materialized(self.key("trained_model"), outcome, partition=key)
+
+    def key(self, asset: str) -> dg.AssetKey:
+        """`<experiment>/<asset>`."""
+        return dg.AssetKey([self.experiment, asset])
+
+    def materialized(
+        self, key: dg.AssetKey, outcome: Outcome, partition: str | None = None
+    ) -> None:
+        """Log a materialization that is not returned as a result.
+
+        It gets the tags that Dagster adds to a returned result, and later compares to
+        detect staleness.
+        """
+        step = self.context.op_execution_context.get_step_execution_context()
+        code_version = self.context.assets_def.specs_by_key[key].code_version
+        tags = _build_data_version_tags(
+            dg.DataVersion(outcome.version or ""),
+            code_version or self.context.run_id,
+            _get_input_provenance_data(key, step),
+            data_version_is_user_provided=True,
+        )
+        self.context.log_event(
+            dg.AssetMaterialization(
+                asset_key=key,
+                partition=partition,
+                description="; ".join(outcome.notes) or None,
+                metadata=metadata_of(outcome.facts),
+                tags={**outcome.tags, **tags},
+            )
+        )
+
+    def result(
+        self, key: dg.AssetKey, outcome: Outcome, pages: Mapping[str, Fact] = _NO_FACTS
+    ) -> dg.MaterializeResult:
+        """Log an outcome's warnings and notes; return the rest as the asset's result.
+
+        `pages`: those of all runs, if the outcome ended this one.
+        """
+        for warning in outcome.warnings:
+            self.log.warning(warning)
+        for note in outcome.notes:
+            self.log.info(note)
+        facts = {**outcome.facts, **pages}
+        version = outcome.version
+        # An argument that is left out means an asset without a value.
+        value: dict[str, Any] = {}
+        if outcome.value is not None:
+            value["value"] = outcome.value
+        return dg.MaterializeResult(
+            asset_key=key,
+            data_version=None if version is None else dg.DataVersion(version),
+            metadata=metadata_of(facts),
+            check_results=[
+                check_result(self.log, key, check, facts) for check in outcome.checks
+            ],
+            **value,
+        )
+
+
+def check_result(
+    log: Logger, key: dg.AssetKey, check: Check, facts: Mapping[str, Fact] = _NO_FACTS
+) -> dg.AssetCheckResult:
+    """Return a check's result, and log its problems.
+
+    A check that ends the run also logs the pages among `facts`.
+    """
+    metadata: dict[str, Fact] = {}
+    if check.value is not None:
+        metadata["value"] = check.value
+    if check.limit is not None:
+        metadata["limit"] = check.limit
+    problems = [f"{check.name}: {problem}" for problem in check.problems]
+    ends_run = check.severity == "error"
+    if ends_run and not check.passed:
+        reasons = problems or [check.means]
+        if check.refusal is not None:
+            reasons = [check.refusal.with_class]
+        text = with_pages(reasons, facts)
+        metadata[REFUSED] = text
+        log.error(f"{FAILED}{text}\n")
+    else:
+        for problem in problems:
+            log.warning(problem)
+    for caveat in check.caveats:
+        log.warning(f"{check.name}: {caveat}")
+    for note in check.notes:
+        log.info(f"{check.name}: {note}")
+    severity = dg.AssetCheckSeverity.ERROR if ends_run else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        check_name=check.name,
+        asset_key=key,
+        passed=check.passed,
+        severity=severity,
+        description=check.means,
+        metadata=metadata_of({**metadata, **check.facts}),
+    )
+
+
+def reported_to_the_user() -> AbstractContextManager[None]:
+    """Turn the package's own errors into a Failure; bugs are raised unchanged."""
+    return reported_as(failure)
+
+
+def failure(
+    error: ExperimentPipelineError, facts: Mapping[str, Fact] = _NO_FACTS
+) -> dg.Failure:
+    """Return an error as a failure that is not retried, with the pages among `facts`."""
+    return dg.Failure(
+        description=with_pages([error.with_class], facts),
+        metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},
+        allow_retries=False,
+    )
+
+
+def with_pages(messages: Sequence[str], facts: Mapping[str, Fact]) -> str:
+    """Return why a run ended, with the paths and addresses of pages that say more."""
+    pages = [facts.get(name) for name in _READ_ON]
+    paths = [page.path for page in pages if isinstance(page, PagePath)]
+    lines = [*messages]
+    for path in paths[:_MOST_PAGES]:
+        lines.append(f"  page: {path}")
+        if url := page_url(path):
+            lines.append(f"        {url}")
+    return "\n".join(lines)
+
+
+def record_id(run: dg.DagsterRun) -> str:
+    """Return the id of a run's record; all runs of a backfill share the backfill's."""
+    return run.tags.get(BACKFILL, run.run_id)
+
+
+def started_by(run: dg.DagsterRun) -> RunFacts:
+    """Return what started a run.
+
+    A person's re-execution also inherits the tags of the first run.
+    """
+    by_person = FROM_UI in run.tags
+    if SCHEDULE in run.tags and not by_person:
+        return RunFacts(triggered_by="schedule", trigger_name=run.tags[SCHEDULE])
+    if SENSOR in run.tags and not by_person:
+        return RunFacts(triggered_by="sensor", trigger_name=run.tags[SENSOR])
+    # The webserver and the daemon record the code location of the runs that they start.
+    by_command = run.remote_job_origin is None and not by_person
+    name = run.tags.get("user")
+    if name is None and by_command:
+        with suppress(KeyError, OSError):  # the user has no name, as in many containers
+            name = getpass.getuser()
+    return RunFacts(
+        triggered_by="command line" if by_command else "person", trigger_name=name
+    )

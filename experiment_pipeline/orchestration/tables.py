@@ -1,0 +1,96 @@
+"""The IO manager of all experiments: each asset's table as one Parquet file.
+
+The table of `<experiment>/<stage>` is `<root>/<experiment>/tables/<stage>.parquet`.
+"""
+
+from dataclasses import is_dataclass
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from experiment_pipeline.errors import StorageError
+from experiment_pipeline.orchestration.reporter import reported_to_the_user
+from experiment_pipeline.storage.files import Location, storage_root
+from experiment_pipeline.storage.tables import (
+    asset_table,
+    read_table,
+    table_of,
+    write_table,
+)
+from experiment_pipeline.table.preparation import PreparedTable
+
+# Key of the IO manager, named so that it clashes with no other resource of a project.
+TABLES = "experiment_pipeline_tables"
+# Assets that cannot be the input of another one: the reason, and what to use instead.
+_WITHOUT_VALUE = {
+    "data_analysis": (
+        "has a report and no value",
+        "Call `experiment_pipeline.findings`.",
+    ),
+    "trained_model": (
+        "cannot be loaded: it is many stored models",
+        "Depend on exported_model.",
+    ),
+}
+
+
+class TablesIOManager(dg.UPathIOManager):
+    """Stores the table that an asset returns, at a path that is the same in every run.
+
+    An asset that takes the exported model as input gets the champion.
+    """
+
+    extension = ".parquet"
+
+    def __init__(self, base_path: Location) -> None:
+        super().__init__(base_path)
+        # What the data analysis hands on to the validation of the same run: Dagster
+        # makes one IO manager for all steps of a run.
+        self.prepared: dict[tuple[str, str], PreparedTable] = {}
+
+    def get_asset_relative_path(
+        self, context: dg.InputContext | dg.OutputContext
+    ) -> Location:
+        """`<experiment>/tables/<stage>` for the key `<experiment>/<stage>`."""
+        return Location(table_place(context.asset_key))
+
+    def make_directory(self, path: Location) -> None:
+        """Do nothing: writing a file makes its folder."""
+
+    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: Location) -> None:  # noqa: ARG002
+        """Write the table that an asset returned, with its metadata."""
+        with reported_to_the_user():
+            write_table(path, obj)
+
+    def load_from_path(self, context: dg.InputContext, path: Location) -> Any:
+        """Read a table; with metadata if the argument's type is a dataclass."""
+        *_, experiment, stage = ("", *context.asset_key.path)
+        with reported_to_the_user():
+            if stage == "exported_model":
+                # Loads scikit-learn.
+                from experiment_pipeline.prediction.files import champion
+
+                trusted = context.definition_metadata.get("trusted", ())
+                return champion(experiment, trusted)
+            if stage in _WITHOUT_VALUE:
+                reason, advice = _WITHOUT_VALUE[stage]
+                raise StorageError("/".join(context.asset_key.path), reason, advice)
+            kind: Any = context.dagster_type.typing_type
+            return read_table(path, kind if is_dataclass(kind) else pd.DataFrame)
+
+    def get_metadata(self, context: dg.OutputContext, obj: Any) -> dict[str, Any]:  # noqa: ARG002
+        """Rows and columns; Dagster adds the path."""
+        rows, columns = table_of(obj).shape
+        return {"dagster/row_count": rows, "columns": columns}
+
+
+def table_place(key: dg.AssetKey) -> str:
+    """Return the place of an asset's table below the storage root, without ending."""
+    return asset_table(*key.path)
+
+
+@dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")
+def tables_io_manager(_context: dg.InitResourceContext) -> TablesIOManager:
+    """The IO manager; the storage root is looked up when a run starts."""
+    return TablesIOManager(storage_root())
