@@ -41,12 +41,16 @@ from experiment_pipeline.table.intervals import INTERVALS
 
 HOLDS = {
     versions.MODEL: "the whole fitted pipeline: features and model (skops format)",
-    versions.TRUSTED: "the types that must be trusted to load it; read them before you do",
+    versions.TRUSTED: (
+        "the types that must be trusted to load it; read them before you do"
+    ),
     delivered.SIGNATURE: "features with dtypes, classes, threshold",
     "hyperparameters.yaml": "the chosen configuration",
     versions.METRICS: "metrics with intervals, gates, looks",
     delivered.PREPARATION: "how a table as delivered is read and prepared",
-    INTERVALS: "calibration from which predict --interval makes intervals or sets of classes",
+    INTERVALS: (
+        "calibration from which predict --interval makes intervals or sets of classes"
+    ),
     versions.SCHEMA: "what a prepared row must satisfy (pandera)",
     "experiment.yaml": "the experiment as run, without credentials",
     "sets.json": "rows and digests of train, test and validation set",
@@ -56,14 +60,18 @@ HOLDS = {
     versions.EXPECTED: "what the model predicted for them at the export",
     versions.PROFILE: "counts of features and predictions, to detect drift",
     "verify.py": "checks that it predicts the same here",
-    versions.RECORD: "what was asked, tried and chosen, and why, for a reviewer to sign",
+    versions.RECORD: (
+        "what was asked, tried and chosen, and why, for a reviewer to sign"
+    ),
     provenance.CODE: "your own modules that it names, as they were when the run began",
     provenance.PATCH: "uncommitted changes at that time, for git apply",
     versions.MANIFEST: "sha256 of every file, version, code commit",
 }
 # Packages that every model needs, whatever types it holds.
 NEEDED = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
-_LIBRARIES = frozenset(name for one in ALGORITHMS.values() for name in one.libraries)
+_LIBRARIES = frozenset(
+    library for algorithm in ALGORITHMS.values() for library in algorithm.libraries
+)
 _NOT_OWN = _LIBRARIES | {
     "builtins",
     "collections",
@@ -71,8 +79,10 @@ _NOT_OWN = _LIBRARIES | {
     "operator",
     "numpy",
     "scipy",
+    "sklearn",
+    "pandas",
+    "skops",
 }
-_NOT_OWN |= {"sklearn", "pandas", "skops"}
 SECONDS = 300
 # `python -I` ignores the environment and the working directory, so that only what is
 # installed, and the folders of a user's own packages, can be imported.
@@ -81,7 +91,8 @@ import runpy, sys
 folder, *own = sys.argv[1:]
 sys.path += own
 runpy.run_path(folder + "/verify.py", run_name="__main__")
-foreign = {"experiment_pipeline", "dagster"} & {name.partition(".")[0] for name in sys.modules}
+loaded = {name.partition(".")[0] for name in sys.modules}
+foreign = {"experiment_pipeline", "dagster"} & loaded
 if foreign and not own:
     sys.exit(f"the model needs {', '.join(sorted(foreign))} to load")
 """
@@ -126,73 +137,63 @@ if __name__ == "__main__":
 
 def package_model(
     spec: ExperimentSpec, model: AcceptedModel, created: datetime, code: RunCode
-) -> versions.ModelPackage:
-    """Return the files of the version to publish; InvalidModel: skops cannot store a
-    user's own estimator.
+) -> ModelPackage:
+    """Return the files of the version to publish.
+
+    InvalidModel: skops cannot store a user's own estimator.
     """
     import skops.io
 
-    report, result = model.report, model.result
-    data, at = (
-        persistence.to_bytes(model.pipeline),
-        created.isoformat(timespec="seconds"),
+    pipeline = persistence.to_bytes(model.pipeline)
+    trusted_types = sorted(skops.io.get_untrusted_types(data=pipeline))
+    packages = {name.partition(".")[0] for name in trusted_types}
+    own_packages = tuple(sorted(packages - _NOT_OWN))
+    environment = provenance.environment(
+        [*NEEDED, *sorted(packages & _LIBRARIES)], own_packages
     )
-    trusted = sorted(skops.io.get_untrusted_types(data=data))
-    packages = {name.partition(".")[0] for name in trusted}
-    own = tuple(sorted(packages - _NOT_OWN))
-    environment = provenance.environment((*NEEDED, *sorted(packages & _LIBRARIES)), own)
     rows = model.validation.rows
-    golden = delivered.golden_rows(rows, feature_columns(rows, spec))
-    signature = _signature(spec, model, golden)
-    origin = {
-        "exported": at,
-        "code": "; ".join(filter(None, (code.provenance.in_words(), code.left_out))),
-        "fingerprint": result.fingerprint,
-        "software": environment.in_words(),
-    }
-    declared = spec.model_dump(mode="json", exclude_unset=True)
+    examples = delivered.golden_rows(rows, feature_columns(rows, spec))
+    signature = _signature(spec, model, examples)
     files = {
-        versions.MODEL: data,
-        versions.TRUSTED: to_json(trusted),
+        versions.MODEL: pipeline,
+        versions.TRUSTED: to_json(trusted_types),
         delivered.SIGNATURE: signature.to_bytes(),
-        "hyperparameters.yaml": to_yaml(_hyperparameters(model)).encode(),
-        versions.METRICS: to_json(_metrics(model)),
-        delivered.PREPARATION: delivered.Reading.of(
-            spec, model.validation.origin
-        ).to_bytes(),
-        INTERVALS: to_json(report.coverage.calibrated),
-        versions.SCHEMA: model.schema_text.encode(),
-        "experiment.yaml": to_yaml(redacted(declared)).encode(),
-        "sets.json": to_json(
-            {s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}
-        ),
         provenance.ENVIRONMENT: environment.requirements().encode(),
-        FITTED_ROWS: model.fitted_rows.to_bytes(),
-        versions.EXAMPLE: delivered.example_bytes(golden),
+        versions.EXAMPLE: delivered.example_bytes(examples),
         versions.EXPECTED: to_json(
-            delivered.expected_predictions(model.pipeline, golden)
+            delivered.expected_predictions(model.pipeline, examples)
         ),
         "verify.py": VERIFY.encode(),
+        **_records(spec, model),
         **{name: text.encode() for name, text in code.files.items()},
     }
     if model.profile:
         files[versions.PROFILE] = model.profile(signature).to_bytes()
-    there = (*files, versions.RECORD, versions.MANIFEST)
-    holds = {
-        one: HOLDS[one] for one in HOLDS if any(name.startswith(one) for name in there)
+    exported = created.isoformat(timespec="seconds")
+    origin = {
+        "exported": exported,
+        "code": "; ".join(filter(None, (code.provenance.in_words(), code.left_out))),
+        "fingerprint": model.result.fingerprint,
+        "software": environment.in_words(),
     }
-    card = build_card(spec, model, signature, origin, holds)
+    names = (*files, versions.RECORD, versions.MANIFEST)
+    contents = {
+        start: content
+        for start, content in HOLDS.items()
+        if any(name.startswith(start) for name in names)
+    }
+    card = build_card(spec, model, signature, origin, contents)
     files[versions.CARD] = document.render(card).encode()
-    headline = report.score(report.metric)
-    return versions.ModelPackage(
+    score = model.report.score(model.report.metric)
+    return ModelPackage(
         experiment=spec.name,
-        created=at,
-        fingerprint=result.fingerprint,
+        created=exported,
+        fingerprint=model.result.fingerprint,
         configuration=model.configuration.key,
-        headline=f"{headline.metric} {numbers.interval(headline.interval)} on validation",
+        headline=f"{score.metric} {numbers.interval(score.interval)} on validation",
         code=code.provenance,
         files=MappingProxyType(files),
-        own_packages=own,
+        own_packages=own_packages,
         approval_required=spec.approval == "required",
         data=model.validation.origin.raw_digest,
         record=spec.record.model_dump(mode="json", exclude_none=True),
@@ -200,49 +201,68 @@ def package_model(
 
 
 def _signature(
-    spec: ExperimentSpec, model: AcceptedModel, golden: pd.DataFrame
+    spec: ExperimentSpec, model: AcceptedModel, examples: pd.DataFrame
 ) -> delivered.Signature:
-    regression, threshold = spec.task == "regression", model.report.threshold
+    threshold = model.report.threshold
+    classes = None
+    if spec.task != "regression":
+        classes = tuple(np.asarray(model.pipeline.classes_).tolist())
     return delivered.Signature(
         task=spec.task,
         target=spec.target,
-        features={str(name): str(dtype) for name, dtype in golden.dtypes.items()},
+        features={str(name): str(dtype) for name, dtype in examples.dtypes.items()},
         id_columns=spec.split.id_columns,
-        classes=None
-        if regression
-        else tuple(np.asarray(model.pipeline.classes_).tolist()),
+        classes=classes,
         positive_class=model.report.positive_class,
         threshold=None if threshold is None else threshold.value,
     )
 
 
+def _records(spec: ExperimentSpec, model: AcceptedModel) -> dict[str, bytes]:
+    """The files that say how the model came about and how rows are prepared for it."""
+    reading = delivered.Reading.of(spec, model.validation.origin)
+    declared = redacted(spec.model_dump(mode="json", exclude_unset=True))
+    sets = {
+        part.name: {"rows": part.rows, "sha256": part.digest} for part in model.sets
+    }
+    return {
+        "hyperparameters.yaml": to_yaml(_hyperparameters(model)).encode(),
+        versions.METRICS: to_json(_metrics(model)),
+        delivered.PREPARATION: reading.to_bytes(),
+        INTERVALS: to_json(model.report.coverage.calibrated),
+        versions.SCHEMA: model.schema_text.encode(),
+        "experiment.yaml": to_yaml(declared).encode(),
+        "sets.json": to_json(sets),
+        FITTED_ROWS: model.fitted_rows.to_bytes(),
+    }
+
+
 def _hyperparameters(model: AcceptedModel) -> dict[str, Any]:
-    own = [
+    members: list[dict[str, Any]] = [
         {
-            "key": one.configuration.key,
-            "algorithm": one.configuration.algorithm,
-            "features": one.configuration.features,
-            "hyperparameters": dict(one.configuration.hyperparameters),
-            "rounds": one.rounds,
-            "fingerprint": one.fingerprint,
+            "key": member.configuration.key,
+            "algorithm": member.configuration.algorithm,
+            "features": member.configuration.features,
+            "hyperparameters": dict(member.configuration.hyperparameters),
+            "rounds": member.rounds,
+            "fingerprint": member.fingerprint,
         }
-        for one in model.members
+        for member in model.members
     ]
     if model.board.chosen_ensemble is None:
-        return own[0]
-    weighted = [
-        settings | {"weight": one.weight}
-        for settings, one in zip(own, model.members, strict=True)
-    ]
+        return members[0]
+    for settings, member in zip(members, model.members, strict=True):
+        settings["weight"] = member.weight
     return {
         "key": ENSEMBLE,
         "fingerprint": model.result.fingerprint,
-        "members": weighted,
+        "members": members,
     }
 
 
 def _metrics(model: AcceptedModel) -> dict[str, Any]:
     report, ensemble = model.report, model.board.chosen_ensemble
+    members = () if ensemble is None else ensemble.members
     return {
         "scores": [
             {"set": name, "metric": metric, **asdict(interval), "baseline": baseline}
@@ -252,23 +272,23 @@ def _metrics(model: AcceptedModel) -> dict[str, Any]:
         "threshold": None if report.threshold is None else report.threshold.value,
         "looks": report.looks,
         "overlap": report.overlap,
-        "champions": [asdict(one) for one in report.champions],
+        "champions": [asdict(champion) for champion in report.champions],
         "best": best_after(report.champions),  # from now on; null: this version
         "reason": model.board.reason,
-        "members": []
-        if ensemble is None
-        else [one.fingerprint for one in ensemble.members],
+        "members": [member.fingerprint for member in members],
     }
 
 
 def check_in_fresh_process(package: ModelPackage) -> None:
-    """Load a package in a fresh process and predict its example rows;
+    """Load a package in a fresh process and predict its example rows.
+
     PredictionsChanged: it needs more than its libraries and the user's own packages, or
     a prediction differs in any bit.
     """
     with tempfile.TemporaryDirectory(prefix="experiment_pipeline_model_") as folder:
         for name, content in package.files.items():
-            (place := Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            place = Path(folder, name)
+            place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
         own = [_folder_of(name) for name in package.own_packages]
         command = [sys.executable, "-I", "-c", _LAUNCH, folder, *own]
@@ -284,27 +304,34 @@ def check_in_fresh_process(package: ModelPackage) -> None:
 def _changed(package: ModelPackage, reason: str) -> PredictionsChanged:
     return PredictionsChanged(
         f"the exported model of {package.experiment}",
-        f"a fresh process does not reproduce its predictions: {reason}",
-        "Keep all that the estimator needs to predict in its fitted attributes, fix its random "
-        "seed, and import nothing at prediction time that the model does not name.",
+        rule=f"a fresh process does not reproduce its predictions: {reason}",
+        fix="Keep all that the estimator needs to predict in its fitted attributes, fix "
+        "its random seed, and import nothing at prediction time that the model does not "
+        "name.",
     )
 
 
 def _folder_of(package: str) -> str:
     if package == "__main__":
-        rule = "it is defined in a notebook or script: no other process can import it"
-        fix = "Move it into a module, and name it from there."
-        raise PredictionsChanged("the chosen model", rule, fix)
+        raise PredictionsChanged(
+            "the chosen model",
+            rule="it is defined in a notebook or script: no other process can import "
+            "it",
+            fix="Move it into a module, and name it from there.",
+        )
     spec = find_spec(package)
     if spec is None:
-        rule, fix = "cannot be imported", "Put it on PYTHONPATH, or install it."
-        raise PredictionsChanged(f"package {package}", rule, fix)
+        raise PredictionsChanged(
+            f"package {package}",
+            rule="cannot be imported",
+            fix="Put it on PYTHONPATH, or install it.",
+        )
     if spec.submodule_search_locations:
         return str(Path(next(iter(spec.submodule_search_locations))).parent)
     return str(Path(spec.origin or ".").parent)
 
 
-def publish(registry: Registry, package: versions.ModelPackage) -> PublishedVersion:
+def publish(registry: Registry, package: ModelPackage) -> PublishedVersion:
     """Make a package the next version, unless its predictions differ in a fresh
     process.
     """
@@ -319,12 +346,12 @@ def commit_published(
     """
     if spec.export.repository is None:
         return ""
-    model, version = registry.model(published.version), published.version
+    model = registry.model(published.version)
     commit = provenance.commit_version(
         spec.export.repository,
-        spec.name,
-        version,
-        model.files(),
-        model.manifest.created,
+        experiment=spec.name,
+        version=published.version,
+        files=model.files(),
+        created=model.manifest.created,
     )
     return f", commit {commit.commit[:12]} tagged {commit.tag}"

@@ -13,6 +13,7 @@ from experiment_pipeline.intake.profile import DataProfile
 from experiment_pipeline.prediction.rows import Signature
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
+    Block,
     Bullets,
     Code,
     Document,
@@ -75,21 +76,44 @@ class AcceptedModel:
     @property
     def members(self) -> tuple[EnsembleMember, ...]:
         """The configurations of an ensemble; else the chosen one alone."""
-        if (ensemble := self.board.chosen_ensemble) is not None:
+        ensemble = self.board.chosen_ensemble
+        if ensemble is not None:
             return ensemble.members
-        one = self.result
-        return (EnsembleMember(self.configuration, one.fingerprint, one.rounds, 1.0),)
+        return (
+            EnsembleMember(
+                self.configuration,
+                self.result.fingerprint,
+                self.result.rounds,
+                weight=1.0,
+            ),
+        )
 
     @property
     def scores(self) -> list[tuple[str, str, Interval, float]]:
         """(set, metric, score, baseline): of the exported fit on validation, of the
         choice on test.
         """
-        board, scores = self.board, self.report.scores
-        found = [
-            ("validation", one.metric, one.interval, one.baseline) for one in scores
+        board = self.board
+        return [
+            *(
+                ("validation", score.metric, score.interval, score.baseline)
+                for score in self.report.scores
+            ),
+            ("test", board.metric, board.score, board.baseline),
         ]
-        return [*found, ("test", board.metric, board.score, board.baseline)]
+
+
+_GENERAL_LIMITS = (
+    (
+        "The intervals cover the sampling of validation rows, not changes of the data "
+        "over time."
+    ),
+    (
+        "A category never seen in training is treated as unknown, a missing value as "
+        "missing."
+    ),
+    "Rows that break schema.yaml should get no prediction.",
+)
 
 
 def build_card(
@@ -102,54 +126,10 @@ def build_card(
     """Return the card of a model with its `origin`, name → value, and its `files`, name
     → content in words.
     """
-    task = f"predicts the number {signature.target}"
-    if signature.task == "binary":
-        task = f"predicts whether {signature.target} is {signature.positive_class}"
-    elif signature.classes is not None:
-        task = (
-            f"predicts which of {len(signature.classes)} classes {signature.target} is"
-        )
-    general = (
-        "The intervals cover the sampling of validation rows, not changes of the data over time.",
-        "A category never seen in training is treated as unknown, a missing value as missing.",
-        "Rows that break schema.yaml should get no prediction.",
-    )
-    unknown = (one.what for one in model.report.evidence if one.kind == "unknown")
-    limits = dict.fromkeys(
-        (*model.board.notes, *model.report.notes, *general, *unknown)
-    )
-    gates = [
-        (gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates
-    ]
-    conditions = model.report.conditions
-    under = (
-        (Paragraph("Accepted on these conditions:"), Bullets(conditions))
-        if conditions
-        else ()
-    )
-    in_git = tuple(one for one in files.items() if one[0].startswith(COMMITTED))
-    beside, header = (
-        tuple(one for one in files.items() if one not in in_git),
-        ("file", "holds"),
-    )
-    call = (
-        "model.predict(rows)"
-        if signature.classes is None
-        else "model.predict_proba(rows)"
-    )
-    loading = (
-        Paragraph(
-            "In the version's folder of the registry, with the packages of environment.txt. Read "
-            "trusted_types.json first: these types may run code. verify.py checks that the model "
-            "predicts here what it predicted at the export."
-        ),
-        Code("python", LOAD.format(call=call)),
-        Paragraph("On rows as delivered, with preparation and schema applied:"),
-        Code(
-            "console",
-            f"$ experiment-pipeline predict {spec.name} rows.csv --interval 0.9",
-        ),
-    )
+    task = _task(signature)
+    committed = tuple(pair for pair in files.items() if pair[0].startswith(COMMITTED))
+    uncommitted = tuple(pair for pair in files.items() if pair not in committed)
+    header = ("file", "holds")
     return Document(
         title=f"{spec.name}: {task}",
         sections=(
@@ -160,17 +140,26 @@ def build_card(
             _data(spec, model),
             _configuration(spec, model),
             _metrics(spec, model),
-            Section("Acceptance", (gates_table(gates), *under)),
-            Section("Limits", (Bullets(tuple(limits)),)),
-            Section("How to load it", loading),
+            _acceptance(model),
+            _limits(model),
+            _loading(spec, signature),
             Section("Provenance", (Table(("what", "value"), tuple(origin.items())),)),
-            Section("Files", (Table(header, in_git),)),
+            Section("Files", (Table(header, committed),)),
             Section(
                 "Files that a git commit of the version leaves out",
-                (Table(header, beside),),
+                (Table(header, uncommitted),),
             ),
         ),
     )
+
+
+def _task(signature: Signature) -> str:
+    target = signature.target
+    if signature.task == "binary":
+        return f"predicts whether {target} is {signature.positive_class}"
+    if signature.classes is not None:
+        return f"predicts which of {len(signature.classes)} classes {target} is"
+    return f"predicts the number {target}"
 
 
 def _question(spec: ExperimentSpec, signature: Signature, task: str) -> Section:
@@ -184,7 +173,8 @@ def _question(spec: ExperimentSpec, signature: Signature, task: str) -> Section:
         texts.append(
             f"{signature.positive_class} is predicted from a probability of "
             f"{numbers.probability(signature.threshold)} on. This threshold was chosen "
-            f"{evaluated(spec.evaluation_name).where}{costs}; the pipeline's own predict uses 0.5."
+            f"{evaluated(spec.evaluation_name).where}{costs}; the pipeline's own "
+            "predict uses 0.5."
         )
     return Section("Question", tuple(map(Paragraph, texts)))
 
@@ -198,47 +188,23 @@ def _data(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     text = (
         f"The rows were split by {by}. Configurations were fitted "
         f"{evaluated(spec.evaluation_name).fitted}. The exported model was fitted on "
-        f"{'train and test' if refit else 'the train set'} and evaluated on the validation set "
-        "(final hold-out)."
+        f"{'train and test' if refit else 'the train set'} and evaluated on the "
+        "validation set (final hold-out)."
     )
-    sets = sets_table((one.name, one.rows, one.digest) for one in model.sets)
-    excluded = redacted(list(spec.exclude.items()))[:SHOWN_COLUMNS]
-    why = (
-        Paragraph(f"Columns excluded from the features ({len(spec.exclude)}):"),
-        Table(("column", "reason"), tuple(map(tuple, excluded))),
-    )
-    return Section("Data", (Paragraph(text), sets, *(why if excluded else ())))
+    blocks: list[Block] = [
+        Paragraph(text),
+        sets_table((part.name, part.rows, part.digest) for part in model.sets),
+    ]
+    if spec.exclude:
+        shown = redacted(list(spec.exclude.items()))[:SHOWN_COLUMNS]
+        blocks += [
+            Paragraph(f"Columns excluded from the features ({len(spec.exclude)}):"),
+            Table(("column", "reason"), tuple(map(tuple, shown))),
+        ]
+    return Section("Data", tuple(blocks))
 
 
 def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
-    rows = tuple(
-        (
-            f"{one.weight:.2g}",
-            *(
-                one.configuration.key,
-                one.configuration.algorithm,
-                one.configuration.settings,
-            ),
-            one.configuration.features,
-            "" if one.rounds is None else str(one.rounds),
-        )
-        for one in model.members
-    )
-    text, result = f"{model.board.reason}.", model.result
-    if len(rows) > 1:
-        mean = "predictions" if spec.task == "regression" else "probabilities"
-        text += (
-            f" The weighted mean of the {mean} of {len(rows)} models, each fitted on its own. Its "
-            "score before validation is cross-fitted: the weights were chosen on other rows."
-        )
-    fits = (
-        algorithms.refit_count(one.configuration.algorithm, spec.export.fits)
-        for one in model.members
-    )
-    if (most := max(result.averaged, *fits)) > 1:
-        text += f" It is the mean of {most} fits with different seeds, unless all are the same."
-    if result.calibration:
-        text += f" Its probabilities are calibrated ({result.calibration})."
     header = (
         "weight",
         "configuration",
@@ -247,6 +213,37 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
         "categories",
         "rounds",
     )
+    rows = tuple(
+        (
+            f"{member.weight:.2g}",
+            member.configuration.key,
+            member.configuration.algorithm,
+            member.configuration.settings,
+            member.configuration.features,
+            "" if member.rounds is None else str(member.rounds),
+        )
+        for member in model.members
+    )
+    text = f"{model.board.reason}."
+    if len(rows) > 1:
+        mean = "predictions" if spec.task == "regression" else "probabilities"
+        text += (
+            f" The weighted mean of the {mean} of {len(rows)} models, each fitted on "
+            "its own. Its score before validation is cross-fitted: the weights were "
+            "chosen on other rows."
+        )
+    fits = [
+        algorithms.refit_count(member.configuration.algorithm, spec.export.fits)
+        for member in model.members
+    ]
+    most_fits = max(model.result.averaged, *fits)
+    if most_fits > 1:
+        text += (
+            f" It is the mean of {most_fits} fits with different seeds, unless all are "
+            "the same."
+        )
+    if model.result.calibration:
+        text += f" Its probabilities are calibrated ({model.result.calibration})."
     return Section("Chosen configuration", (Paragraph(text), Table(header, rows)))
 
 
@@ -262,6 +259,46 @@ def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     return Section("Metrics", (table, Paragraph(text)))
 
 
+def _acceptance(model: AcceptedModel) -> Section:
+    gates = gates_table(
+        (gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates
+    )
+    blocks: list[Block] = [gates]
+    if model.report.conditions:
+        blocks += [
+            Paragraph("Accepted on these conditions:"),
+            Bullets(model.report.conditions),
+        ]
+    return Section("Acceptance", tuple(blocks))
+
+
+def _limits(model: AcceptedModel) -> Section:
+    unknown = [
+        evidence.what
+        for evidence in model.report.evidence
+        if evidence.kind == "unknown"
+    ]
+    limits = [*model.board.notes, *model.report.notes, *_GENERAL_LIMITS, *unknown]
+    return Section("Limits", (Bullets(tuple(dict.fromkeys(limits))),))
+
+
+def _loading(spec: ExperimentSpec, signature: Signature) -> Section:
+    method = "predict" if signature.classes is None else "predict_proba"
+    predict = f"$ experiment-pipeline predict {spec.name} rows.csv --interval 0.9"
+    blocks = (
+        Paragraph(
+            "In the version's folder of the registry, with the packages of "
+            "environment.txt. Read trusted_types.json first: these types may run code. "
+            "verify.py checks that the model predicts here what it predicted at the "
+            "export."
+        ),
+        Code("python", LOAD.format(call=f"model.{method}(rows)")),
+        Paragraph("On rows as delivered, with preparation and schema applied:"),
+        Code("console", predict),
+    )
+    return Section("How to load it", blocks)
+
+
 def outcome(
     registry: Registry, published: PublishedVersion, committed: str, words: str
 ) -> Outcome:
@@ -269,35 +306,35 @@ def outcome(
     the configuration.
     """
     name, entry = published.version, registry.entry(published.version)
-    required, approval = (
-        registry.approval_required(name),
-        registry.approvals().get(name),
-    )
-    waiting = required and approval is None
-    state = "published"
-    if published.reused:
+    approval = registry.approvals().get(name)
+    waiting = registry.approval_required(name) and approval is None
+    if not published.reused:
+        state = "published"
+        checked = (
+            "a fresh process without this package makes the same predictions, bit for "
+            "bit"
+        )
+    else:
         state = "is already published" if waiting else "is already the champion"
+        checked = "checked when this version was published"
     approved = "not required"
     if approval is not None:
         approved = f"approved by {approval.by} at {approval.at}"
     elif waiting:
-        how = f"experiment-pipeline approve {registry.experiment} {name} --by NAME"
-        approved = f"{name} becomes the champion once it is approved: {how}"
-    proven = (
-        "a fresh process without this package makes the same predictions, bit for bit"
-    )
-    if published.reused:
-        proven = "checked when this version was published"
+        command = f"experiment-pipeline approve {registry.experiment} {name} --by NAME"
+        approved = f"{name} becomes the champion once it is approved: {command}"
+    notes = [
+        f"{words}: {entry.headline}",
+        f"{name} {state}: {published.path}{committed}",
+    ]
+    if waiting:
+        notes.append(approved)
     warnings = []
     if published.damaged:
         warnings.append(f"the previous version is damaged: {published.damaged}")
     return Outcome(
         version=published.identity,
-        notes=[
-            f"{words}: {entry.headline}",
-            f"{name} {state}: {published.path}{committed}",
-            *([approved] if waiting else []),
-        ],
+        notes=notes,
         warnings=warnings,
         facts={
             "version": name,
@@ -311,7 +348,7 @@ def outcome(
             "repository": committed or "none named in the YAML",
             "card": Markdown(registry.model(name).read("README.md").decode()),
         },
-        checks=[Check("predictions_survive_reload", passed=True, means=proven)],
+        checks=[Check("predictions_survive_reload", passed=True, means=checked)],
         record=[
             RunFacts(
                 status="accepted", version=name, version_is_new=not published.reused
