@@ -36,9 +36,7 @@ SPACES = r"[\s\u00a0\u202f]"
 def on_distinct(
     column: pd.Series, function: Callable[[pd.Series], pd.Series]
 ) -> pd.Series:
-    """Apply a cell-wise function once per distinct value; a missing value stays
-    missing.
-    """
+    """Apply a cell-wise function once per distinct value; missing ones stay missing."""
     codes, distinct = pd.factorize(column)
     results = function(pd.Series(distinct)).array
     return pd.Series(
@@ -47,18 +45,15 @@ def on_distinct(
 
 
 def as_text(column: pd.Series) -> pd.Series:
-    """Write every value as text; a whole number loses its '.0', so that 5 and 5.0
-    agree.
-    """
+    """Write every value as text; a whole number loses its '.0': 5 and 5.0 agree."""
     if holds_objects(column):  # lists and dicts cannot be factorised
         return column.map(value_as_text, na_action="ignore").astype("str")
     kind = kind_of(column)
     if kind == "text":
         return column.astype("str")
     if kind == "category":
-        return on_distinct(
-            column, lambda them: as_text(them.astype(them.cat.categories.dtype))
-        )
+        dtype = column.cat.categories.dtype
+        return on_distinct(column, lambda labels: as_text(labels.astype(dtype)))
     return on_distinct(column, lambda values: values.map(value_as_text).astype("str"))
 
 
@@ -70,9 +65,7 @@ def value_as_text(value: object) -> str:
 
 
 def unify(texts: pd.Series, categories: Categories) -> pd.Series:
-    """Unify spellings of categories: trim, then change the case, then replace
-    variants.
-    """
+    """Unify spellings of categories: trim, change the case, then replace variants."""
 
     def spelt(text: str) -> str:
         if categories.trim:
@@ -81,121 +74,126 @@ def unify(texts: pd.Series, categories: Categories) -> pd.Series:
             return text
         return text.lower() if categories.case == "lower" else text.upper()
 
-    kept = {spelt(name): name for name in categories.variants}
-    kept |= {
-        spelt(one): name
-        for name, several in categories.variants.items()
-        for one in several
-    }
+    names = {spelt(name): name for name in categories.variants}
+    for name, variants in categories.variants.items():
+        for variant in variants:
+            names[spelt(variant)] = name
 
-    def one(text: str) -> str:
-        return kept.get(spelt(text), spelt(text))
+    def unified(text: str) -> str:
+        return names.get(spelt(text), spelt(text))
 
-    return on_distinct(texts, lambda values: values.map(one).astype("str"))
+    return on_distinct(texts, lambda values: values.map(unified).astype("str"))
 
 
-def read_numbers(texts: pd.Series, written: Numbers | None) -> pd.Series:
+def read_numbers(texts: pd.Series, notation: Numbers | None) -> pd.Series:
     """Parse numbers as float64; texts that are not finite numbers become missing.
 
     A thousands separator is valid only between groups of three digits: '1,23' and
     '0,123' are missing.
     """
-    if written is None:
+    if notation is None:
         values = pd.to_numeric(texts, errors="coerce").astype("float64")
     else:
-        pattern = _number_pattern(written)
-        numbers = partial(_number, pattern=pattern, written=written)
-        values = on_distinct(texts, lambda cells: cells.map(numbers)).astype("float64")
+        parsed = partial(_number, pattern=_number_pattern(notation), notation=notation)
+        values = on_distinct(texts, lambda cells: cells.map(parsed)).astype("float64")
     return values.where(np.isfinite(values))
 
 
-def read_integers(texts: pd.Series, written: Numbers | None) -> pd.Series:
-    """Parse whole numbers as Int64; fractions, and numbers beyond 64 bits, become
-    missing.
+def read_integers(texts: pd.Series, notation: Numbers | None) -> pd.Series:
+    """Parse whole numbers as Int64.
+
+    Fractions, and numbers beyond 64 bits, become missing.
     """
-    values = read_numbers(texts, written)
+    values = read_numbers(texts, notation)
     whole = (values == np.floor(values)) & (values.abs() < 2.0**63)
     integers = values.where(whole).astype("Int64")
     long = values.abs() >= EXACT_IN_FLOAT
     if long.any():
-        digits = [re.fullmatch(r"\s*[+-]?\d+\s*", text) for text in texts[long]]
-        exact = [None if match is None else int(match[0]) for match in digits]
-        fits = [
-            one if one is not None and -(2**63) <= one < 2**63 else None
-            for one in exact
-        ]
-        integers[long] = pd.array(fits, dtype="Int64")
+        exact = [_long_integer(text) for text in texts[long]]
+        integers[long] = pd.array(exact, dtype="Int64")
     return integers
 
 
+def _long_integer(text: str) -> int | None:
+    """Return a number of up to 64 bits with all its digits; None: it is no such."""
+    if not re.fullmatch(r"\s*[+-]?\d+\s*", text):
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
+
+
 def read_booleans(texts: pd.Series) -> pd.Series:
-    """Parse yes/no, true/false, t/f, y/n, on/off and 1/0, in any case, as nullable
-    booleans.
+    """Parse yes/no, true/false, t/f, y/n, on/off and 1/0, in any case, as booleans.
+
+    The result is nullable; other texts become missing.
     """
-    known = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
-    return on_distinct(
-        texts, lambda cells: cells.str.strip().str.lower().map(known).astype("boolean")
-    )
+    words = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
+
+    def read(cells: pd.Series) -> pd.Series:
+        return cells.str.strip().str.lower().map(words).astype("boolean")
+
+    return on_distinct(texts, read)
 
 
 def read_datetimes(texts: pd.Series, formats: Sequence[str]) -> pd.Series:
-    """Parse instants as datetime64[us], converted to UTC if they have an offset; the
-    first matching format wins.
+    """Parse instants as datetime64[us], converted to UTC if they have an offset.
 
-    Without formats only ISO 8601 is parsed: anything else would require guessing day or
-    month.
+    The first matching format wins. Without formats only ISO 8601 is parsed: anything
+    else would require guessing day or month.
     """
     instants = pd.Series(
         pd.NaT, index=texts.index, name=texts.name, dtype="datetime64[us]"
     )
-    for wanted in formats or ("ISO8601",):
+    for format_ in formats or ("ISO8601",):
         unread = instants.isna() & texts.notna()
         if not unread.any():
             break
-        read = pd.to_datetime(
-            texts[unread].str.strip(), format=wanted, errors="coerce", utc=True
-        )
+        stripped = texts[unread].str.strip()
+        read = pd.to_datetime(stripped, format=format_, errors="coerce", utc=True)
         instants[unread] = naive_utc(read)
     return instants
 
 
 def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
-    """Count the offsets from UTC of instants or texts, "" for none; UnusableTable: only
-    some have one.
+    """Count the offsets from UTC of instants or texts, "" for none.
+
+    Raises UnusableTable: only some have one.
     """
     if times.empty:
         return {}
     if kind_of(times) == "datetime":
         return {"" if times.dt.tz is None else str(times.dt.tz): len(times)}
-    if formats and not any("%z" in one for one in formats):
+    if formats and not any("%z" in format_ for format_ in formats):
         return {"": len(times)}
-    ends = (
-        as_text(times)
-        .str.strip()
-        .str.slice(0 if formats else ISO_DATE)
-        .str.slice(LONGEST_OFFSET)
+    texts = as_text(times).str.strip()
+    if not formats:
+        texts = texts.str.slice(ISO_DATE)
+    offsets = on_distinct(
+        texts.str.slice(LONGEST_OFFSET),
+        lambda ends: ends.str.extract(_OFFSET)[0].fillna(""),
     )
-    found = on_distinct(ends, lambda some: some.str.extract(_OFFSET)[0].fillna(""))
-    none = found == ""
-    if none.any() and not none.all():
-        few = times[none if 2 * none.sum() <= len(none) else ~none]
+    without = offsets == ""
+    if without.any() and not without.all():
+        few = times[without if 2 * without.sum() <= len(without) else ~without]
         raise UnusableTable(
             f"column {times.name}",
-            f"{none.sum():,} of {len(none):,} times have no offset from UTC, the others have one: see "
-            f"{few.iloc[0]!r}, rows {', '.join(map(str, few.index[:5]))}",
-            "Write one in every row or in none: else the same hour would mean different instants.",
+            rule=f"{without.sum():,} of {len(without):,} times have no offset from "
+            f"UTC, the others have one: see {few.iloc[0]!r}, rows "
+            f"{', '.join(map(str, few.index[:5]))}",
+            fix="Write one in every row or in none: else the same hour would mean "
+            "different instants.",
         )
-    return {str(offset): int(rows) for offset, rows in found.value_counts().items()}
+    counts = offsets.value_counts()
+    return {str(offset): int(rows) for offset, rows in counts.items()}
 
 
-def _number_pattern(written: Numbers) -> re.Pattern[str]:
-    units = "|".join(
-        re.escape(unit.strip()) for unit in sorted(written.units, key=len)[::-1]
-    )
+def _number_pattern(notation: Numbers) -> re.Pattern[str]:
+    longest_first = sorted(notation.units, key=len)[::-1]
+    units = "|".join(re.escape(unit.strip()) for unit in longest_first)
     groups = ""
-    if written.thousands is not None:
-        groups = rf"[1-9]\d{{0,2}}(?:{_thousands(written)}\d{{3}})+|"
-    mark = re.escape(written.decimal)
+    if notation.thousands is not None:
+        groups = rf"[1-9]\d{{0,2}}(?:{_thousands(notation)}\d{{3}})+|"
+    mark = re.escape(notation.decimal)
     digits = rf"(?:{groups}\d+)(?:{mark}\d*)?|{mark}\d+"
     return re.compile(
         rf"{SPACES}*(?P<sign>{SIGNS}?){SPACES}*(?P<before>{units})?{SPACES}*"
@@ -204,53 +202,56 @@ def _number_pattern(written: Numbers) -> re.Pattern[str]:
     )
 
 
-def _number(text: str, pattern: re.Pattern[str], written: Numbers) -> float:
+def _number(text: str, pattern: re.Pattern[str], notation: Numbers) -> float:
     match = pattern.fullmatch(text)
-    if match is None or (match["before"] and match["after"]):
+    if match is None:
         return np.nan
-    signs, digits = match["sign"] + match["sign_after"], match["digits"]
-    if len(signs) > 1:
+    units = [unit for unit in (match["before"], match["after"]) if unit]
+    signs = match["sign"] + match["sign_after"]
+    if len(units) > 1 or len(signs) > 1:
         return np.nan
-    if written.thousands is not None:
-        digits = re.sub(_thousands(written), "", digits)
-    factors = {unit.strip(): factor for unit, factor in written.units.items()}
-    factor = factors.get(match["before"] or match["after"] or "", 1.0)
-    return (
-        float(digits.replace(written.decimal, "."))
-        * factor
-        * (1 if signs in ("", "+") else -1)
-    )
+    digits = match["digits"]
+    if notation.thousands is not None:
+        digits = re.sub(_thousands(notation), "", digits)
+    number = float(digits.replace(notation.decimal, "."))
+    factors = {unit.strip(): factor for unit, factor in notation.units.items()}
+    for unit in units:
+        number *= factors[unit]
+    return number if signs in ("", "+") else -number
 
 
-def _thousands(written: Numbers) -> str:
-    return SPACES if written.thousands == " " else re.escape(str(written.thousands))
+def _thousands(notation: Numbers) -> str:
+    return SPACES if notation.thousands == " " else re.escape(str(notation.thousands))
 
 
 def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]:
-    """Return the cells that convert without loss, including missing ones, and a mask of
-    the others (n,).
+    """Return the cells that convert without loss, and a mask of the others (n,).
+
+    Missing cells are among the first, where the schema's type can hold them.
     """
     if schema.dtype is None or column.dtype == schema.dtype.type:
         return column, np.zeros(len(column), dtype=bool)
     readable = _readable(column, schema)
     bad = (column.notna() & readable.isna()).to_numpy()
-    if (
-        schema_kind(schema) == "datetime"
-    ):  # pandera would read 'datetime64[us]' as nanoseconds
-        zone = getattr(schema.dtype.type, "tz", None)
+    # pandera would read 'datetime64[us]' as nanoseconds.
+    if schema_kind(schema) == "datetime":
         fitting = readable[~bad]
-        return fitting if zone is None else fitting.dt.tz_localize("UTC").dt.tz_convert(
-            zone
-        ), bad
-    left_out = bad if has_room_for_missing(schema) else bad | column.isna().to_numpy()
+        zone = getattr(schema.dtype.type, "tz", None)
+        if zone is not None:
+            fitting = fitting.dt.tz_localize("UTC").dt.tz_convert(zone)
+        return fitting, bad
+    left_out = bad
+    if not has_room_for_missing(schema):
+        left_out = bad | column.isna().to_numpy()
     try:
-        return schema.dtype.coerce(
-            readable[~left_out] if left_out.any() else readable
-        ), bad
+        fitting = readable[~left_out] if left_out.any() else readable
+        return schema.dtype.coerce(fitting), bad
     except (TypeError, ValueError, OverflowError, ParserError) as error:
-        rule = f"{column.dtype} cannot become {schema.dtype}: {error}"
-        fix = "Correct the dtype."
-        raise InvalidSchema(f"columns.{column.name}.dtype", rule, fix) from None
+        raise InvalidSchema(
+            f"columns.{column.name}.dtype",
+            rule=f"{column.dtype} cannot become {schema.dtype}: {error}",
+            fix="Correct the dtype.",
+        ) from None
 
 
 def schema_kind(schema: pa.Column) -> kinds.Kind:
@@ -259,43 +260,52 @@ def schema_kind(schema: pa.Column) -> kinds.Kind:
 
 
 def has_room_for_missing(schema: pa.Column) -> bool:
-    """Return whether the schema's type can hold a missing value; True without
-    a type.
-    """
+    """Return whether the schema's type, if it has one, can hold a missing value."""
     return schema.dtype is None or kinds.holds_missing(schema.dtype.type)
 
 
 def _readable(column: pd.Series, schema: pa.Column) -> pd.Series:
     """Replace cells that `astype` would distort or refuse by missing values."""
-    kind, wanted, dtype = kind_of(column), schema_kind(schema), schema.dtype.type
-    if wanted == "boolean":
-        return column if kind == "boolean" else read_booleans(as_text(column))
-    if wanted == "text":
-        return column if holds_objects(dtype) else as_text(column)
-    if wanted == "datetime":
-        if kind in kinds.NUMERIC:  # ambiguous: days, seconds or yyyymmdd
-            return pd.Series(pd.NaT, index=column.index, dtype="datetime64[us]")
-        if kind == "datetime":
-            return naive_utc(column)
-        read = read_datetimes(as_text(column), ())
-        offsets_of(column[read.notna()], ())
-        return read
-    return _quantities(column, kind, dtype) if wanted in kinds.QUANTITIES else column
+    dtype = schema.dtype.type
+    match schema_kind(schema):
+        case "boolean":
+            is_boolean = kind_of(column) == "boolean"
+            return column if is_boolean else read_booleans(as_text(column))
+        case "text":
+            return column if holds_objects(dtype) else as_text(column)
+        case "datetime":
+            return _instants(column)
+        case "integer" | "float":
+            return _quantities(column, dtype)
+        case _:
+            return column
 
 
-def _quantities(column: pd.Series, kind: kinds.Kind, dtype: kinds.Type) -> pd.Series:
+def _instants(column: pd.Series) -> pd.Series:
+    kind = kind_of(column)
+    if kind in kinds.NUMERIC:  # ambiguous: days, seconds or yyyymmdd
+        return pd.Series(pd.NaT, index=column.index, dtype="datetime64[us]")
+    if kind == "datetime":
+        return naive_utc(column)
+    instants = read_datetimes(as_text(column), ())
+    offsets_of(column[instants.notna()], ())
+    return instants
+
+
+def _quantities(column: pd.Series, dtype: kinds.Type) -> pd.Series:
+    kind = kind_of(column)
     if kind == "datetime":
         return pd.Series(np.nan, index=column.index, name=column.name)
     whole = kinds.kind_of_type(dtype) == "integer"
     if kind == "boolean":
         column = column.astype("Int64")
     elif kind not in kinds.QUANTITIES:
-        column = (read_integers if whole else read_numbers)(as_text(column), None)
+        read = read_integers if whole else read_numbers
+        column = read(as_text(column), None)
     elif whole and kind == "float":
         column = column.where(np.isfinite(column) & (column == np.floor(column)))
     numbers: Any = np.dtype(getattr(dtype, "numpy_dtype", dtype))  # type: ignore[arg-type]
     limits = np.iinfo(numbers) if whole else np.finfo(numbers)
     infinite = np.isinf(kinds.numbers_of(column))
-    return column.where(
-        column.between(limits.min, limits.max) | infinite | column.isna()
-    )
+    fits = column.between(limits.min, limits.max) | infinite | column.isna()
+    return column.where(fits)

@@ -5,14 +5,16 @@ user's own function, which runs in this process and is checked to work row by ro
 that cannot be parsed are counted here; the validation rejects their rows.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable, did_you_mean, imported, listed
-from experiment_pipeline.spec import CalendarPart, Preparation, Scalar
+from experiment_pipeline.spec import CalendarPart, Numbers, Preparation, Scalar
 from experiment_pipeline.table import coercion, kinds, table
 
 RULES = {
@@ -41,26 +43,23 @@ class Broken:
     cells: pd.Series | pd.DataFrame | None = None
 
     def texts(self, some: slice) -> np.ndarray:
-        """Return a reason, with the offending value, for each row of a slice of them:
-        object (k,).
-        """
+        """Return a reason with the offending value for some rows: object (k,)."""
         start = "" if self.column is None else f"{self.column}: "
         if self.cells is None:
             return np.full(len(self.positions[some]), start + self.rule, dtype=object)
-        found = self.cells.iloc[some]
-        values = (
-            found.tolist() if isinstance(found, pd.Series) else found.to_dict("records")
-        )
-        return np.array(
-            [f"{start}{in_words(v)} {self.rule}" for v in values], dtype=object
-        )
+        cells = self.cells.iloc[some]
+        if isinstance(cells, pd.Series):
+            values = cells.tolist()
+        else:
+            values = cells.to_dict("records")
+        texts = [f"{start}{in_words(value)} {self.rule}" for value in values]
+        return np.array(texts, dtype=object)
 
 
 def in_words(value: object) -> str:
     """Return a cell as a message shows it."""
-    return shortened(
-        repr(value.item() if isinstance(value, np.generic) else value), LONGEST_VALUE
-    )
+    plain = value.item() if isinstance(value, np.generic) else value
+    return shortened(repr(plain), LONGEST_VALUE)
 
 
 def shortened(text: str, most: int = LONGEST_RULE) -> str:
@@ -84,101 +83,127 @@ class PreparedTable:
     sets: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
     offsets: Mapping[str, Offsets] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        rows, columns = self.frame.shape
+        return f"<PreparedTable: {rows:,} rows, {columns} columns>"
+
+
+@dataclass(frozen=True)
+class _PreparedColumn:
+    """A column after its own steps: step → cells changed, unparsable positions (k,)."""
+
+    cells: pd.Series
+    changed: Mapping[str, int]
+    unparsable: np.ndarray
+    offsets: Offsets | None
+
 
 def prepare(
-    raw: pd.DataFrame,
-    preparation: Preparation,
-    may_be_absent: Collection[str] = (),
+    raw: pd.DataFrame, preparation: Preparation, may_be_absent: Collection[str] = ()
 ) -> PreparedTable:
-    """Apply the declared preparation to every row; `may_be_absent`: columns that may be
-    missing.
+    """Apply the declared preparation to every row.
 
-    UnusableTable: a declared column is absent or of the wrong type, a calendar column's
-    name is taken, or the user's function changed the rows; InvalidExperiment: that
-    function cannot be imported.
+    `may_be_absent`: columns that may be missing. Raises UnusableTable: a declared
+    column is absent or of the wrong type, a calendar column's name is taken, or the
+    user's function changed the rows; InvalidExperiment: that function cannot be
+    imported.
     """
-    for setting, column in declared_columns(preparation):
-        if column not in raw.columns and column not in may_be_absent:
-            rule = f"the table has no column {column!r}; {did_you_mean(column, raw.columns)}"
-            fix = "Correct the name in the YAML, or drop the entry."
-            raise UnusableTable(f"preparation.{setting}.{column}", rule, fix)
-    values = {str(name): raw[name] for name in raw.columns}
+    _check_declared([*raw.columns, *may_be_absent], preparation)
+    columns = {str(name): raw[name] for name in raw.columns}
     changes: list[tuple[str, str, int]] = []
-    unparsable, offsets = list[Broken](), dict[str, Offsets]()
-    for name, given in list(values.items()):
-        cells, changed, bad = _prepare_column(given, name, preparation, offsets)
-        if cells is not given:
-            values[name] = table.spilled(cells)
-        if len(bad):
-            rule = RULES[preparation.types[name]]
-            unparsable.append(Broken(name, rule, bad, given.iloc[bad]))
-        changes += [(name, step, count) for step, count in changed.items()]
-    present = {
-        name: parts for name, parts in preparation.calendar.items() if name in values
-    }
-    for name, parts in present.items():
-        for new, numbers in _calendar(values, name, parts).items():
-            values[new] = table.spilled(numbers)
-            changes.append((new, "calendar", int(numbers.notna().sum())))
-    frame = table.of_columns(values, raw.index)
+    unparsable: list[Broken] = []
+    offsets: dict[str, Offsets] = {}
+    for name, delivered in list(columns.items()):
+        prepared = _prepare_column(delivered, name, preparation)
+        changes += [(name, step, count) for step, count in prepared.changed.items()]
+        if prepared.cells is not delivered:
+            columns[name] = table.spilled(prepared.cells)
+        if prepared.offsets is not None:
+            offsets[name] = prepared.offsets
+        if len(prepared.unparsable):
+            rows = prepared.unparsable
+            what = RULES[preparation.types[name]]
+            unparsable.append(Broken(name, what, rows, delivered.iloc[rows]))
+    for name, parts in preparation.calendar.items():
+        if name in columns:
+            for new, numbers in _calendar(columns, name, parts).items():
+                columns[new] = table.spilled(numbers)
+                changes.append((new, "calendar", int(numbers.notna().sum())))
+    frame = table.of_columns(columns, raw.index)
     if preparation.function is not None:
         frame, counts = _through_function(preparation.function, frame)
         changes += [(name, "function", count) for name, count in counts.items()]
-    counted = pd.DataFrame(changes, columns=["column", "step", "cells_changed"])
-    notes = [
-        f"{name}: times with an offset from UTC ({', '.join(sorted(found))}) are read as UTC"
-        for name, found in offsets.items()
-        if any(found)
-    ]
     return PreparedTable(
-        frame, counted, tuple(unparsable), tuple(notes), offsets=offsets
+        frame,
+        changes=pd.DataFrame(changes, columns=["column", "step", "cells_changed"]),
+        unparsable=tuple(unparsable),
+        notes=tuple(_notes_of_offsets(offsets)),
+        offsets=offsets,
     )
+
+
+def _check_declared(columns: Collection[str], preparation: Preparation) -> None:
+    for setting, column in declared_columns(preparation):
+        if column not in columns:
+            raise UnusableTable(
+                f"preparation.{setting}.{column}",
+                rule=f"the table has no column {column!r}; "
+                f"{did_you_mean(column, columns)}",
+                fix="Correct the name in the YAML, or drop the entry.",
+            )
+
+
+def _notes_of_offsets(offsets: Mapping[str, Offsets]) -> Iterator[str]:
+    for name, counts in offsets.items():
+        if any(counts):
+            shown = ", ".join(sorted(counts))
+            yield f"{name}: times with an offset from UTC ({shown}) are read as UTC"
 
 
 def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
     """Yield (setting, column) for every column that the preparation names."""
     for setting in ("missing_values", "categories", "types", "calendar"):
-        yield from ((setting, column) for column in getattr(preparation, setting))
+        for column in getattr(preparation, setting):
+            yield setting, column
 
 
 def _prepare_column(
-    raw: pd.Series, name: str, preparation: Preparation, offsets: dict[str, Offsets]
-) -> tuple[pd.Series, dict[str, int], np.ndarray]:
-    """Return the cells, the number of cells changed per step, and the positions of
-    unparsable ones.
-    """
-    missing = preparation.missing_values_everywhere + preparation.missing_values.get(
-        name, ()
-    )
-    values, changed, unparsable = (
-        _without(raw, missing),
-        dict[str, int](),
-        np.empty(0, np.int64),
-    )
+    delivered: pd.Series, name: str, preparation: Preparation
+) -> _PreparedColumn:
+    missing = [
+        *preparation.missing_values_everywhere,
+        *preparation.missing_values.get(name, ()),
+    ]
+    changed: dict[str, int] = {}
+    unparsable = np.empty(0, np.int64)
+    offsets = None
+    cells = _without(delivered, missing)
     if missing:
-        changed["missing_values"] = int(values.isna().sum() - raw.isna().sum())
+        changed["missing_values"] = int(cells.isna().sum() - delivered.isna().sum())
     if name in preparation.categories:
-        spelt = coercion.as_text(values)
-        values = coercion.unify(spelt, preparation.categories[name])
-        changed["categories"] = int((values != spelt)[spelt.notna()].sum())
+        spelt = coercion.as_text(cells)
+        cells = coercion.unify(spelt, preparation.categories[name])
+        changed["categories"] = int((cells != spelt)[spelt.notna()].sum())
     if name in preparation.types:
-        read = _read(values, name, preparation)
-        unparsable = np.flatnonzero(values.notna() & read.isna())
+        typed = _typed(cells, name, preparation)
+        unparsable = np.flatnonzero(cells.notna() & typed.isna())
         if preparation.types[name] == "datetime":
             formats = preparation.datetime_formats.get(name, ())
-            offsets[name] = coercion.offsets_of(values[read.notna()], formats)
-        changed["types"] = 0 if read.dtype == values.dtype else int(read.notna().sum())
+            offsets = coercion.offsets_of(cells[typed.notna()], formats)
+        is_changed = typed.dtype != cells.dtype
+        changed["types"] = int(typed.notna().sum()) if is_changed else 0
         # A placeholder such as -999 may be recognizable only after parsing the text as
         # a number.
-        values = _without(read, missing)
+        cells = _without(typed, missing)
         if missing:
-            changed["missing_values"] += int(values.isna().sum() - read.isna().sum())
-    return values, changed, unparsable
+            changed["missing_values"] += int(cells.isna().sum() - typed.isna().sum())
+    return _PreparedColumn(cells, changed, unparsable, offsets)
 
 
 def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
-    """Replace the declared values by missing ones; the result's type never depends on
-    the cells.
+    """Replace the declared values by missing ones.
+
+    The type of the result never depends on the cells.
     """
     if not missing:
         return column
@@ -187,13 +212,7 @@ def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
         flags = [value for value in missing if isinstance(value, bool)]
         return column.astype("boolean").mask(column.isin(flags)) if flags else column
     if kind in kinds.QUANTITIES:
-        declared = [value for value in missing if not isinstance(value, bool)]
-        written = pd.to_numeric(pd.Series(declared, dtype=object), errors="coerce")
-        numbers = [
-            value if isinstance(value, int | float) else number
-            for value, number in zip(declared, written.tolist(), strict=True)
-            if not pd.isna(number)
-        ]
+        numbers = _as_numbers(missing)
         if not numbers:
             return column
         # A nullable type, so that integers stay integers beside a missing value.
@@ -201,50 +220,75 @@ def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
             column = column.astype("UInt64" if kinds.is_unsigned(column) else "Int64")
         return column.mask(column.isin(numbers))
     if kind == "datetime":
-        declared_texts = pd.Series([str(value) for value in missing], dtype="str")
-        instants = coercion.read_datetimes(declared_texts, ()).dropna()
+        declared = pd.Series([str(value) for value in missing], dtype="str")
+        instants = coercion.read_datetimes(declared, ()).dropna()
         return column.mask(kinds.naive_utc(column).isin(instants))
     texts = [coercion.value_as_text(value).strip() for value in missing]
     return column.mask(coercion.as_text(column).str.strip().isin(texts))
 
 
-def _read(values: pd.Series, name: str, preparation: Preparation) -> pd.Series:
-    kind = kinds.kind_of(values)
+def _as_numbers(missing: Sequence[Scalar]) -> list[float]:
+    numbers = []
+    for value in missing:
+        if isinstance(value, int | float):
+            number = value
+        else:
+            number = pd.to_numeric(str(value), errors="coerce")
+        if not isinstance(value, bool) and not pd.isna(number):
+            numbers.append(number)
+    return numbers
+
+
+def _typed(cells: pd.Series, name: str, preparation: Preparation) -> pd.Series:
     match preparation.types[name]:
         case "text":
-            return coercion.as_text(values)
-        case "datetime" if kind == "datetime":
-            return kinds.naive_utc(values)
+            return coercion.as_text(cells)
         case "datetime":
-            formats = preparation.datetime_formats.get(name, ())
-            return coercion.read_datetimes(coercion.as_text(values), formats)
-        case "boolean" if kind == "boolean":
-            return values.astype("boolean")
+            return _instants(cells, preparation.datetime_formats.get(name, ()))
         case "boolean":
-            return coercion.read_booleans(coercion.as_text(values))
-        case wanted:
-            return _read_number(values, name, preparation, whole=wanted == "integer")
+            return _booleans(cells)
+        case "integer":
+            return _integers(cells, preparation.numbers.get(name))
+        case _:
+            return _floats(cells, preparation.numbers.get(name))
 
 
-def _read_number(
-    values: pd.Series, name: str, preparation: Preparation, *, whole: bool
-) -> pd.Series:
-    kind = kinds.kind_of(values)
-    if kind == "boolean":
-        values = values.astype("Int64")
+def _instants(cells: pd.Series, formats: Sequence[str]) -> pd.Series:
+    if kinds.kind_of(cells) == "datetime":
+        return kinds.naive_utc(cells)
+    return coercion.read_datetimes(coercion.as_text(cells), formats)
+
+
+def _booleans(cells: pd.Series) -> pd.Series:
+    if kinds.kind_of(cells) == "boolean":
+        return cells.astype("boolean")
+    return coercion.read_booleans(coercion.as_text(cells))
+
+
+def _integers(cells: pd.Series, notation: Numbers | None) -> pd.Series:
+    match kinds.kind_of(cells):
+        case "datetime":
+            return pd.Series(pd.NA, index=cells.index, name=cells.name, dtype="Int64")
+        case "boolean":
+            return cells.astype("Int64")
+        case "integer":
+            return cells.where(cells <= np.iinfo(np.int64).max).astype("Int64")
+        case "float":
+            whole = (cells == np.floor(cells)) & (cells.abs() < 2.0**63)
+            return cells.where(whole).astype("Int64")
+        case _:
+            return coercion.read_integers(coercion.as_text(cells), notation)
+
+
+def _floats(cells: pd.Series, notation: Numbers | None) -> pd.Series:
+    kind = kinds.kind_of(cells)
     if kind == "datetime":
-        none = pd.Series(np.nan, index=values.index, name=name)
-        return none.astype("Int64" if whole else "float64")
-    if kind not in kinds.NUMERIC:
-        read = coercion.read_integers if whole else coercion.read_numbers
-        return read(coercion.as_text(values), preparation.numbers.get(name))
-    if not whole:
-        return values.astype("float64")
-    if kind != "float":
-        return values.where(values <= np.iinfo(np.int64).max).astype("Int64")
-    return values.where((values == np.floor(values)) & (values.abs() < 2.0**63)).astype(
-        "Int64"
-    )
+        return pd.Series(np.nan, index=cells.index, name=cells.name)
+    if kind == "boolean":
+        cells = cells.astype("Int64")
+    if kind in kinds.NUMERIC:
+        return cells.astype("float64")
+    return coercion.read_numbers(coercion.as_text(cells), notation)
 
 
 def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
@@ -269,48 +313,58 @@ def source_columns(
 
 
 def day_columns(preparation: Preparation) -> set[str]:
-    """Return the columns that hold days since 1970: later rows always exceed them,
-    which is not drift.
+    """Return the columns that hold days since 1970.
+
+    Later rows always exceed them, which is not drift.
     """
-    days = [name for name, parts in preparation.calendar.items() if "days" in parts]
-    return {column for name in days for column in calendar_columns(name, "days")}
+    return {
+        column
+        for name, parts in preparation.calendar.items()
+        if "days" in parts
+        for column in calendar_columns(name, "days")
+    }
 
 
 def _calendar(
-    values: Mapping[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
+    columns: Mapping[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
 ) -> dict[str, pd.Series]:
-    instants = values[name]
+    instants = columns[name]
     if kinds.kind_of(instants) != "datetime":
-        rule = f"the column holds {instants.dtype}, not datetimes"
-        fix = f"Write types: {{{name}: datetime}}, or take it out of calendar."
-        raise UnusableTable(f"preparation.calendar.{name}", rule, fix)
-    made: dict[str, pd.Series] = {}
+        raise UnusableTable(
+            f"preparation.calendar.{name}",
+            rule=f"the column holds {instants.dtype}, not datetimes",
+            fix=f"Write types: {{{name}: datetime}}, or take it out of calendar.",
+        )
+    calendar: dict[str, pd.Series] = {}
     for part in parts:
-        columns = calendar_columns(name, part)
-        if taken := [new for new in columns if new in values]:
-            rule = f"the table already has a column {taken[0]!r}"
-            fix = (
-                "Rename that column in the source, or leave this part out of calendar."
-            )
-            raise UnusableTable(f"preparation.calendar.{name}", rule, fix)
-        if part in _CYCLES:
-            angle = 2 * np.pi * _CYCLES[part](instants).to_numpy(dtype=np.float64)
-            for column, wave in zip(
-                columns, (np.sin(angle), np.cos(angle)), strict=True
-            ):
-                made[column] = pd.Series(wave, index=instants.index)
-        elif part == "days":
-            days = kinds.microseconds(instants) / _DAY
-            made[columns[0]] = pd.Series(days, index=instants.index).where(
-                instants.notna()
-            )
-        else:
-            accessor = "day" if part == "day_of_month" else part
-            made[columns[0]] = getattr(instants.dt, accessor).astype("float64")
-    return made
+        new = calendar_columns(name, part)
+        for column, numbers in zip(new, _part_of(instants, part), strict=True):
+            if column in columns:
+                raise UnusableTable(
+                    f"preparation.calendar.{name}",
+                    rule=f"the table already has a column {column!r}",
+                    fix="Rename that column in the source, or leave this part out of "
+                    "calendar.",
+                )
+            calendar[column] = pd.Series(numbers, index=instants.index)
+    return calendar
 
 
 _DAY = 24 * 3600 * 1_000_000
+
+
+def _part_of(instants: pd.Series, part: CalendarPart) -> tuple[np.ndarray, ...]:
+    """Return a part of instants (n,), missing as nan: two waves float64 (n,) if it is
+    a cycle.
+    """
+    if part in _CYCLES:
+        angle = 2 * np.pi * _CYCLES[part](instants).to_numpy(dtype=np.float64)
+        return np.sin(angle), np.cos(angle)
+    if part == "days":
+        days = kinds.microseconds(instants) / _DAY
+        return (np.where(instants.notna(), days, np.nan),)
+    accessor = "day" if part == "day_of_month" else part
+    return (getattr(instants.dt, accessor).to_numpy(dtype=np.float64),)
 
 
 def _share_of_day(instants: pd.Series) -> pd.Series:
@@ -335,73 +389,82 @@ ROWS_TRIED_ALONE = 50
 def _through_function(
     path: str, frame: pd.DataFrame
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Apply the user's function batch by batch, and count changed cells. A few rows are
-    also tried alone: a function that uses other rows would give other values at
-    prediction time than in training.
+    """Apply the user's function batch by batch, and count changed cells.
+
+    A few rows are also tried alone: a function that uses other rows would give other
+    values at prediction time than in training.
     """
     function = imported(path, CULPRIT, "function")
-
-    def applied(given: pd.DataFrame) -> pd.DataFrame:
-        returned = function(given.copy())
-        what = type(returned).__name__
-        if isinstance(returned, pd.DataFrame):
-            if returned.index.equals(given.index) and returned.columns.is_unique:
-                return returned.set_axis(given.index)
-            what = f"{len(returned)} rows, other or reordered ones, or a column twice"
-        rule = f"was given {len(given)} rows and returned {what}"
-        fix = "Return a table of the same rows with the same index; use the schema to reject rows."
-        raise UnusableTable(f"{CULPRIT} {path}", rule, fix)
-
-    few = frame.iloc[:: max(1, len(frame) // ROWS_TRIED_ALONE)].iloc[:ROWS_TRIED_ALONE]
-    alone = applied(few)
-    changed, parts = dict[str, int](), list[pd.DataFrame]()
+    step = max(1, len(frame) // ROWS_TRIED_ALONE)
+    tried = frame.iloc[::step].iloc[:ROWS_TRIED_ALONE]
+    alone = _applied(function, tried, path)
+    changed: Counter[str] = Counter()
+    batches: list[pd.DataFrame] = []
     for rows in table.slices(len(frame), table.SLICE_ROWS):
-        given = frame.iloc[rows]
-        returned = applied(given)
-        tried = given.index.intersection(few.index)
-        if different := differing_columns(returned.loc[tried], alone.loc[tried]):
+        batch = frame.iloc[rows]
+        returned = _applied(function, batch, path)
+        common = batch.index.intersection(tried.index)
+        different = differing_columns(returned.loc[common], alone.loc[common])
+        if different:
             raise UnusableTable(
                 f"{CULPRIT} {path}",
-                f"{len(tried)} rows alone get other values than within the table"
-                f" (columns: {listed(different)})",
-                "Use no values of other rows; what is learnt from the table belongs in the model.",
+                rule=f"{len(common)} rows alone get other values than within the table "
+                f"(columns: {listed(different)})",
+                fix="Use no values of other rows; what is learnt from the table belongs "
+                "in the model.",
             )
+        nothing = pd.Series(None, batch.index, dtype=object)
         for name, column in returned.items():
-            nothing = pd.Series(None, given.index, dtype=object)
-            different = ~_equal_cells(given.get(name, nothing), column)
-            changed[str(name)] = changed.get(str(name), 0) + int(different.sum())
-        parts.append(returned if len(given) == len(frame) else table.on_map(returned))
+            before = batch.get(name, nothing)
+            changed[str(name)] += int((~_equal_cells(before, column)).sum())
+        batches.append(table.on_map(returned) if len(batch) < len(frame) else returned)
     columns = {
         str(name): table.spilled(
-            table.one_below_another([part[name] for part in parts])
+            table.one_below_another([batch[name] for batch in batches])
         )
-        for name in parts[0].columns
+        for name in batches[0].columns
     }
     return table.of_columns(columns, frame.index), changed
 
 
+def _applied(
+    function: Callable[[pd.DataFrame], Any], rows: pd.DataFrame, path: str
+) -> pd.DataFrame:
+    returned = function(rows.copy())
+    what = type(returned).__name__
+    if isinstance(returned, pd.DataFrame):
+        if returned.index.equals(rows.index) and returned.columns.is_unique:
+            return returned.set_axis(rows.index)
+        what = f"{len(returned)} rows, other or reordered ones, or a column twice"
+    raise UnusableTable(
+        f"{CULPRIT} {path}",
+        rule=f"was given {len(rows)} rows and returned {what}",
+        fix="Return a table of the same rows with the same index; use the schema to "
+        "reject rows.",
+    )
+
+
 def differing_columns(within: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
-    """Return the columns in which the same rows (n, columns) of two tables differ,
-    beyond rounding.
+    """Return the columns in which the same rows (n, columns) of two tables differ.
+
+    Rounding is no difference: vectorised arithmetic may give another last digit for
+    another number of rows.
     """
     different = [
         str(name) for name in within.columns.symmetric_difference(alone.columns)
     ]
     for name in within.columns.intersection(alone.columns):
-        one, other = within[name], alone[name]
-        if (
-            kinds.kind_of(one) in kinds.NUMERIC
-            and kinds.kind_of(other) in kinds.NUMERIC
-        ):
-            left, right = kinds.numbers_of(one), kinds.numbers_of(other)
-            # Vectorised arithmetic may differ in the last digit for other table sizes.
-            same = bool(np.allclose(left, right, rtol=1e-9, atol=0, equal_nan=True))
+        columns = (within[name], alone[name])
+        if all(kinds.kind_of(column) in kinds.NUMERIC for column in columns):
+            numbers, again = map(kinds.numbers_of, columns)
+            equal = np.allclose(numbers, again, rtol=1e-9, atol=0, equal_nan=True)
         else:
-            same = bool(_equal_cells(one, other).all())
-        if not same:
+            equal = _equal_cells(within[name], alone[name]).all()
+        if not equal:
             different.append(str(name))
     return different
 
 
-def _equal_cells(one: pd.Series, other: pd.Series) -> pd.Series:
-    return one.astype(object).eq(other.astype(object)) | (one.isna() & other.isna())
+def _equal_cells(before: pd.Series, after: pd.Series) -> pd.Series:
+    both_missing = before.isna() & after.isna()
+    return before.astype(object).eq(after.astype(object)) | both_missing
