@@ -53,6 +53,7 @@ _SETTINGS = {
 }
 MOST_RUNS = 20  # per upload: after an outage, the rest is uploaded with the next runs
 _PACKAGE = "experiment_pipeline"
+_LOADER = f"{_PACKAGE}.prediction.files"  # MLflow calls its `_load_pyfunc`
 _RUN_PARAMS = (
     "target",
     "task",
@@ -279,7 +280,7 @@ def _describe_model(
 
     package = f"experiment-pipeline=={run['package_version']}"
     pinned = [*b"".join(environment).decode().splitlines(), package]
-    save_model(folder, _PACKAGE, pip_requirements=pinned, model_config={"trust": []})
+    save_model(folder, _LOADER, pip_requirements=pinned, model_config={"trust": []})
 
 
 def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:

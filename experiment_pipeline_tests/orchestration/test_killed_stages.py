@@ -30,10 +30,10 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]  # seven runs, on a busy machine
 
-STAGES = ("data_analysis", "training", "leaderboard", "exported_model")
+STAGES = ("data_analysis", "search", "leaderboard", "exported_model")
 # The search is killed when a configuration is known, the others when they have begun.
 COME_TO = """
-    SELECT COUNT(*) FROM runs r WHERE status = 'running' AND stage = ? AND (stage <> 'training'
+    SELECT COUNT(*) FROM runs r WHERE status = 'running' AND stage = ? AND (stage <> 'search'
     OR EXISTS (SELECT 1 FROM configurations c WHERE c.run_id = r.run_id))
 """
 SEARCH = [{"algorithm": "dummy"}, {"algorithm": "linear"}]
