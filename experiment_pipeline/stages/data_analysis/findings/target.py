@@ -1,6 +1,4 @@
-"""Rules about the target: whether it exists, fits the declared task and has rows to
-learn from.
-"""
+"""Rules about the target: whether it exists, fits the task and has enough rows."""
 
 from typing import Any
 
@@ -23,12 +21,14 @@ _MANY = 1e12
 
 
 class TargetMissing(Rule):
-    """Rows without a target, which are rejected before the split; often because of the
-    outcome.
-    """
+    """Rows without a target, which are rejected before the split."""
 
-    code, title = "target_missing", "Rows without a target"
-    advice = "Find out why: if it depends on the outcome, the model learns from a biased part."
+    code = "target_missing"
+    title = "Rows without a target"
+    advice = (
+        "Find out why: if it depends on the outcome, the model learns from a biased "
+        "part."
+    )
     threshold = Threshold(0.05, 0, 1, "share of rows without a target, found above it")
     blocks = Threshold(0.5, 0, 1, "share of rows without a target, blocks above")
 
@@ -39,107 +39,115 @@ class TargetMissing(Rule):
             unusable = ~np.isfinite(numbers_of(target))
         share = float(unusable.mean()) if len(target) else 1.0
         limit = self.limit(subject)
-        blocks = max(limit, self.limit(subject, severe=True))
-        return self.found(
-            "blocks" if share > blocks else "condition" if share > limit else None,
-            f"{numbers.share(share)} of {numbers.counted(len(target), 'row')} outside the "
-            "validation set have no target.",
-            share,
-            blocks if share > blocks else limit,
-            [subject.spec.target],
+        severity: Severity | None = "condition" if share > limit else None
+        blocks = self.limit(subject, severe=True)
+        if share > max(limit, blocks):
+            severity, limit = "blocks", max(limit, blocks)
+        evidence = (
+            f"{numbers.share(share)} of {numbers.counted(len(target), 'row')} outside "
+            "the validation set have no target."
         )
+        return self.found(severity, evidence, share, limit, [subject.spec.target])
 
 
 class TargetConstant(Rule):
     """A target with fewer than two values: there is nothing to predict."""
 
-    code, title = "target_constant", "Target with one value"
+    code = "target_constant"
+    title = "Target with one value"
     advice = "Name another target, or deliver rows of every class."
 
     def check(self, subject: Subject) -> Finding:
         values = subject.visible_target.dropna().unique()
-        only = (
-            f", which is {numbers.shown(values[0])!r} in all rows"
-            if len(values) == 1
-            else ""
-        )
+        evidence = f"The target has {numbers.counted(len(values), 'value')}"
+        if len(values) == 1:
+            evidence += f", which is {numbers.shown(values[0])!r} in all rows"
         return self.found(
-            "blocks" if len(values) < 2 else None,
-            f"The target has {numbers.counted(len(values), 'value')}{only}, outside the "
-            "validation set.",
-            len(values),
-            2,
-            [subject.spec.target],
+            severity="blocks" if len(values) < 2 else None,
+            evidence=f"{evidence}, outside the validation set.",
+            number=len(values),
+            threshold=2,
+            columns=[subject.spec.target],
         )
 
 
 class TargetLooksLikeAnotherTask(Rule):
-    """A target whose values fit another task; it blocks where the declared one cannot
-    be fitted.
-    """
+    """A target whose values fit another task; it blocks if the declared one cannot."""
 
-    code, title = (
-        "target_looks_like_another_task",
-        "Target that looks like another task",
+    code = "target_looks_like_another_task"
+    title = "Target that looks like another task"
+    advice = (
+        "Change task and metric, or accept this finding with the reason why it is "
+        "meant."
     )
-    advice = "Change task and metric, or accept this finding with the reason why it is meant."
     threshold = Threshold(
         10, 2, _MANY, "distinct values of a regression target, found up to it"
     )
 
     def check(self, subject: Subject) -> Finding:
-        spec, known, limit = (
-            subject.spec,
-            subject.visible_target.dropna(),
-            self.limit(subject),
-        )
-        distinct, declared = int(known.nunique()), spec.task
+        spec, limit = subject.spec, self.limit(subject)
+        known = subject.visible_target.dropna()
+        distinct = int(known.nunique())
         if distinct < 2:
             return self.not_applicable("The target has fewer than two values.")
-        fractions = kind_of(known) in QUANTITIES and bool((known % 1 != 0).any())
-        many = kind_of(known) in QUANTITIES and distinct > limit
-        likely: Task = "regression" if fractions or many else "multiclass"
+        quantity = kind_of(known) in QUANTITIES
+        fractions = quantity and bool((known % 1 != 0).any())
+        likely: Task = "multiclass"
         if distinct == 2:
             likely = "binary"
-        severity: Severity | None = None if declared == likely else "condition"
-        if (declared == "binary" and distinct > 2) or (
-            declared == "regression" and kind_of(known) not in NUMERIC
-        ):
+        elif fractions or (quantity and distinct > limit):
+            likely = "regression"
+        # Whole numbers may well be codes of classes.
+        codes = spec.task == "multiclass" and likely == "regression" and not fractions
+        not_numbers = spec.task == "regression" and kind_of(known) not in NUMERIC
+        severity: Severity | None = "condition"
+        if not_numbers or (spec.task == "binary" and distinct > 2):
             severity = "blocks"
-        elif declared == "multiclass" and likely == "regression" and not fractions:
-            severity = None  # whole numbers may well be codes of classes
-        fix: dict[str, Any] = {"task": likely, "metric": names_of(likely)[0]}
-        facts = subject.texts_and_target.get(spec.target)
-        if declared == "regression" and facts and facts.writing.reads.all():
-            fix = number_preparation({spec.target: facts})
-        elif spec.acceptance or spec.positive_class is not None:
-            fix = {}  # they would have to change too, and only the user knows how
-        examples = numbers.some_of(
-            [numbers.shown(value) for value in known.unique()], most=3
-        )
+        elif spec.task == likely or codes:
+            severity = None
+        examples = numbers.some_of(list(map(numbers.shown, known.unique())), most=3)
         return self.found(
-            severity,
-            f"The target has {distinct:,} distinct values of type {known.dtype} ({examples}), which "
-            f"look like {likely}; the task is {declared}.",
-            distinct,
-            limit,
-            [spec.target],
-            fix,
+            severity=severity,
+            evidence=(
+                f"The target has {distinct:,} distinct values of type {known.dtype} "
+                f"({examples}), which look like {likely}; the task is {spec.task}."
+            ),
+            number=distinct,
+            threshold=limit,
+            columns=[spec.target],
+            fix=self._settings(subject, likely),
         )
+
+    def _settings(self, subject: Subject, likely: Task) -> dict[str, Any]:
+        spec = subject.spec
+        facts = subject.texts_and_target.get(spec.target)
+        if spec.task == "regression" and facts and facts.writing.reads.all():
+            settings = number_preparation(facts)
+            return {
+                "preparation": {key: {spec.target: settings[key]} for key in settings}
+            }
+        if spec.acceptance or spec.positive_class is not None:
+            return {}  # they would have to change too, and only the user knows how
+        return {"task": likely, "metric": names_of(likely)[0]}
 
 
 class TooManyClasses(Rule):
     """More classes than can be learnt: usually the target is a number or an id."""
 
-    code, title = "too_many_classes", "Too many classes"
-    advice = "Merge classes in a preparation function, or predict a number (task: regression)."
+    code = "too_many_classes"
+    title = "Too many classes"
+    advice = (
+        "Merge classes in a preparation function, or predict a number (task: "
+        "regression)."
+    )
     threshold = Threshold(100, 2, _MANY, "classes, found above it")
 
     def check(self, subject: Subject) -> Finding:
         if subject.spec.task != "multiclass":
             return self.not_applicable(f"The task is {subject.spec.task}.")
         known = subject.visible_target.dropna()
-        classes, limit = int(known.nunique()), self.limit(subject)
+        classes = int(known.nunique())
+        limit = self.limit(subject)
         severity: Severity = "blocks" if classes > len(known) / 2 else "condition"
         return self.found(
             severity if classes > limit else None,
@@ -151,12 +159,17 @@ class TooManyClasses(Rule):
 
 
 class TooFewRowsPerClass(Rule):
-    """Classes with too few rows in a set (of the validation set: expected rows), and
-    those set aside.
+    """Classes with too few rows in a set, and those set aside.
+
+    Rows of the validation set are expected ones.
     """
 
-    code, title = "too_few_rows_per_class", "Classes with too few rows in a set"
-    advice = "Deliver more rows, merge classes (preparation.categories) or enlarge the small sets."
+    code = "too_few_rows_per_class"
+    title = "Classes with too few rows in a set"
+    advice = (
+        "Deliver more rows, merge classes (preparation.categories) or enlarge the "
+        "small sets."
+    )
     threshold = Threshold(10, 1, _MANY, "rows of a class in a set, found below it")
 
     def check(self, subject: Subject) -> Finding:
@@ -165,46 +178,42 @@ class TooFewRowsPerClass(Rule):
             return self.not_applicable("The task is regression.")
         if target.problem:
             return self.not_applicable(f"No classes to count: {target.problem}.")
-        rows = subject.set_counts(
-            target.y.astype(np.int64), target.rows, target.n_classes
-        )
+        rows = subject.set_counts(target.y, target.rows, target.n_classes)
         limit = self.limit(subject)
         rarest, place = np.unravel_index(int(np.argmin(rows)), rows.shape)
-        fewest, where = (
-            float(rows[rarest, place]),
-            ("train", "test", "validation")[place],
-        )
+        fewest = float(rows[rarest, place])
+        where = ("train", "test", "validation")[place]
         name = numbers.shown((target.classes or ())[rarest])
         evidence = (
-            f"Class {name!r} has {fewest:.3g} row{'s' * (fewest != 1)} in the {where} set, the fewest of "
-            f"{len(rows)} classes in three sets."
+            f"Class {name!r} has {fewest:.3g} row{'s' * (fewest != 1)} in the {where} "
+            f"set, the fewest of {len(rows)} classes in three sets."
         )
         if target.set_aside:
-            each = [
-                f"{numbers.shown(c)!r} ({numbers.counted(n, 'row')})"
-                for c, n in target.set_aside.items()
+            words = [
+                f"{numbers.shown(class_name)!r} ({numbers.counted(count, 'row')})"
+                for class_name, count in target.set_aside.items()
             ]
             evidence += (
-                " Classes too rare for three sets will be set aside, and no model can predict them: "
-                f"{numbers.some_of(each)}, not counting the validation set's rows."
+                " Classes too rare for three sets will be set aside, and no model can "
+                f"predict them: {numbers.some_of(words)}, not counting the validation "
+                "set's rows."
             )
         severity: Severity = "blocks" if fewest < 1 else "condition"
         return self.found(
-            severity if fewest < limit or target.set_aside else None,
-            evidence,
-            fewest,
-            limit,
-            [subject.spec.target],
-            {"validation": {"rare_classes": "stop"}} if target.set_aside else None,
+            severity=severity if fewest < limit or target.set_aside else None,
+            evidence=evidence,
+            number=fewest,
+            threshold=limit,
+            columns=[subject.spec.target],
+            fix={"validation": {"rare_classes": "stop"}} if target.set_aside else None,
         )
 
 
 class ClassImbalance(Rule):
-    """A rare class: accuracy says little about it, and scores need many rows to be
-    precise.
-    """
+    """A rare class: accuracy says little about it, and scores need many rows."""
 
-    code, title = "class_imbalance", "Rare class"
+    code = "class_imbalance"
+    title = "Rare class"
     advice = (
         "Rank by more than accuracy. Do not reweight by habit: it breaks calibration."
     )
@@ -213,49 +222,57 @@ class ClassImbalance(Rule):
     def check(self, subject: Subject) -> Finding:
         if subject.spec.task == "regression":
             return self.not_applicable("The task is regression.")
-        if subject.target.problem:
-            return self.not_applicable(
-                f"No classes to compare: {subject.target.problem}."
-            )
-        shares = np.bincount(subject.target.y.astype(np.int64)) / len(subject.target.y)
+        target = subject.target
+        if target.problem:
+            return self.not_applicable(f"No classes to compare: {target.problem}.")
+        shares = np.bincount(target.y) / len(target.y)
         rarest = int(np.argmin(shares))
         share, limit = float(shares[rarest]), self.limit(subject)
-        name = numbers.shown((subject.target.classes or ())[rarest])
-        hidden = metric_of(subject.spec.metric).hides_rare
-        better = (
-            "average_precision"
-            if subject.spec.task == "binary"
-            else "balanced_accuracy"
-        )
+        name = numbers.shown((target.classes or ())[rarest])
+        severity: Severity = "note"
+        fix = None
+        if metric_of(subject.spec.metric).hides_rare:
+            severity = "condition"
+            binary = subject.spec.task == "binary"
+            fix = {"metric": "average_precision" if binary else "balanced_accuracy"}
         return self.found(
-            None if share >= limit else "condition" if hidden else "note",
-            f"The rarest class, {name!r}, has {numbers.share(share)} of the rows.",
-            share,
-            limit,
-            [subject.spec.target],
-            {"metric": better} if hidden else None,
+            severity=severity if share < limit else None,
+            evidence=(
+                f"The rarest class, {name!r}, has {numbers.share(share)} of the rows."
+            ),
+            number=share,
+            threshold=limit,
+            columns=[subject.spec.target],
+            fix=fix,
         )
 
 
 class TooFewRows(Rule):
     """Too few rows for the number of columns, or too few for any conclusion."""
 
-    code, title = "too_few_rows", "Too few rows for the columns"
-    advice = "Deliver more rows, exclude columns or regularise strongly; expect wide intervals."
+    code = "too_few_rows"
+    title = "Too few rows for the columns"
+    advice = (
+        "Deliver more rows, exclude columns or regularise strongly; expect wide "
+        "intervals."
+    )
     threshold = Threshold(10, 0, _MANY, "train rows per feature, found below it")
     blocks = Threshold(30, 2, _MANY, "rows of the table, blocks below it")
 
     def check(self, subject: Subject) -> Finding:
-        rows, features = len(subject.frame), max(len(subject.features), 1)
+        rows = len(subject.frame)
+        features = max(len(subject.features), 1)
         train = np.count_nonzero(subject.sets == "train")
-        per_feature, limit = train / features, self.limit(subject)
-        fewest = self.limit(subject, severe=True)
+        per_feature = train / features
         evidence = (
             f"{numbers.counted(rows, 'row')}, {train:,} of them in the train set, for "
-            f"{numbers.counted(features, 'feature')}: {per_feature:.3g} train rows per feature."
+            f"{numbers.counted(features, 'feature')}: {per_feature:.3g} train rows per "
+            "feature."
         )
+        fewest = self.limit(subject, severe=True)
         if rows < fewest:
             return self.found("blocks", evidence, rows, fewest)
+        limit = self.limit(subject)
         severity: Severity | None = "condition" if per_feature < limit else None
         return self.found(severity, evidence, per_feature, limit)
 
