@@ -25,7 +25,8 @@ from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import weighted_mean
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore
+from experiment_pipeline.stages.validation_report.gates import Gate
+from experiment_pipeline.stages.validation_report.judged_model import MetricScore
 from experiment_pipeline.stages.validation_report.report import (
     SetFact,
     ValidationReport,

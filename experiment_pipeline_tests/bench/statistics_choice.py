@@ -19,11 +19,12 @@ from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.effects import weakest_segments
+from experiment_pipeline.stages.validation_report.judged_model import MetricScore
 from experiment_pipeline.stages.validation_report.ledger import (
     LEAST_OVERLAP,
     EarlierLooks,
 )
-from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
+from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.comparisons import Drawn, compare_with_best
 from experiment_pipeline.statistics.interval import cluster_sums
@@ -56,6 +57,11 @@ from experiment_pipeline_tests.bench.statistics_rows import (
 from experiment_pipeline_tests.bench.tables import spec_of
 from experiment_pipeline_tests.results import apart
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
+from experiment_pipeline_tests.stages.validation_report.report_examples import (
+    AT_HALF,
+    judged,
+    report_of,
+)
 
 # Rows whose scores are taken for the truth.
 _TRUTH_ROWS = 200_000
@@ -166,10 +172,10 @@ def any_look_passes(generator: _Generator, *, fresh: float = 0.0) -> bool:
         ).level
         seen = apart(y, generator.random(rows))
         better = difference_to_baseline("roc_auc", seen, np.asarray(0.3), level=level)
-        score = gates.MetricScore(
+        score = MetricScore(
             "roc_auc", seen.interval("roc_auc", level=level), 0.5, better
         )
-        if all(gate.passed for gate in gates.hold(spec, [score])):
+        if all(gate.passed for gate in gates.score_gates(spec, [score])):
             return True
     return False
 
@@ -419,15 +425,20 @@ def accused(
     group, x = generator.integers(0, 5, rows), generator.normal(size=rows)
     known = np.array([-3.0, -1.5, 0.0, 1.0, 2.0])[group] + x
     truth = np.where(weak & (group == 3), 1 - 1.5 * x, known)
+    task = "binary"
     seen = apart((generator.random(rows) < expit(truth)).astype(np.int64), expit(known))
     if "regression" in metric_of(metric).tasks:
+        task = "regression"
         seen = apart(
             np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125), np.exp(known)
         )
     frame = pd.DataFrame(
         {"group": group.astype(str), "x": x, "z": generator.normal(size=rows)}
     )
-    segments = weakest_segments(frame, list(frame), seen, metric)
+    model = judged(
+        experiment(metric, task), seen, AT_HALF, rows=frame, features=tuple(frame)
+    )
+    segments = weakest_segments(model)
     assert segments
     return any(one.clearly_worse for one in segments)
 
@@ -548,10 +559,7 @@ def _judged(
 ) -> ValidationReport:
     classes = ("no", "yes") if task == "binary" else None
     spec = experiment(metric, task)
-    cut = decision_threshold(spec.metric_names, test.y, test.prediction)
-    return judge(
-        spec, "simulated", validation, validation, test, known, classes, threshold=cut
-    )
+    return report_of(spec, validation, test, y_fitted=known, classes=classes)
 
 
 def _board(

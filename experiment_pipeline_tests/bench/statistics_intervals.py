@@ -14,7 +14,7 @@ from scipy.signal import lfilter
 from scipy.special import softmax
 
 from experiment_pipeline.stages.validation_report.effects import check_coverage
-from experiment_pipeline.stages.validation_report.gates import held_coverage
+from experiment_pipeline.stages.validation_report.gates import coverage_gate
 from experiment_pipeline.statistics.calibration import sets_of
 from experiment_pipeline.statistics.interval import (
     ConsecutiveClusters,
@@ -24,6 +24,7 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.intervals import Calibrated
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.bench.statistics_rows import Aim, each
+from experiment_pipeline_tests.stages.validation_report.report_examples import judged
 
 COVERAGE, NEW_ROWS = 0.9, 4_000
 Drawn = tuple[pd.DataFrame, SetPrediction, np.ndarray]
@@ -117,9 +118,8 @@ def refused(simulations: int, seed: int, *, world: World) -> float:
         frame, rows, _ = world.draw([seed, number, 0], world.clusters)
         new, predicted, _ = world.draw([seed, number, 1], world.clusters // 5)
         known = Calibrated.on(frame, rows, None)
-        passed += held_coverage(
-            check_coverage(spec, known, new, predicted, [], frame)
-        ).passed
+        model = judged(spec, predicted, rows=new, fitted=frame)
+        passed += coverage_gate(check_coverage(model, known)).passed
     return 1 - passed / simulations
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, JudgedRows, ReportRow
-from experiment_pipeline.stages.validation_report.gates import MetricScore
+from experiment_pipeline.stages.validation_report.judged_model import MetricScore
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.files import storage_root, write_bytes
 from experiment_pipeline.storage.registry import ModelPackage, Registry

@@ -17,7 +17,7 @@ from experiment_pipeline.statistics.calibration import (
     reweighting,
 )
 from experiment_pipeline_tests import exported
-from experiment_pipeline_tests.results import apart
+from experiment_pipeline_tests.results import apart, model_result
 from experiment_pipeline_tests.stages.exported_model.test_page import SIGNATURE
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     search_of,
@@ -73,7 +73,10 @@ def test_the_shift_is_measured_on_the_validation_rows() -> None:
 def test_a_report_marks_every_probability_metric() -> None:
     """log_loss and brier are marked, roc_auc is not; other models are not marked."""
     shifted = seen_through(1, seed=1, shift=1.5)
-    report = report_of(exported=shifted, hyperparameters={"class_weight": "balanced"})
+    balanced = replace(
+        model_result("linear", 0.7), hyperparameters={"class_weight": "balanced"}
+    )
+    report = report_of(exported=shifted, result=balanced)
     text = document.render(build_document(report))
     for metric in ("log_loss", "brier"):
         assert f"{metric} (not calibrated)" in text

@@ -4,19 +4,19 @@ interval coverage.
 Importance and partial dependence are measured with the train-only fit on test rows, in
 a time bounded by that of the search; the measures are in `statistics/importance.py`.
 Segments are parts of the validation set, horizons its stretches of time. In: a fitted
-pipeline and the sets, predictions.
-Out: frozen `Usage`, `Segment`s.
+pipeline and the sets, the judged model. Out: frozen `Usage`, `Segment`s.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
+from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
 from experiment_pipeline.statistics import importance, interval, metrics
 from experiment_pipeline.statistics.calibration import most_frequent, sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
@@ -44,7 +44,6 @@ _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows.
 MOST_COLUMNS, FEWEST_ROWS, MOST_ROWS = 100, 100, 50_000
 _HORIZONS, _LEAST_COVERED, _WEAKEST = 4, 5, 5
-_Part = tuple[str, str, np.ndarray]  # as of `parts_of`
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,8 @@ class Dependence:
     feature: str
     values: tuple[str, ...]  # v values as text
     places: tuple[float, ...]  # v positions on an axis; empty for categories
-    marks: tuple[
-        float, ...
-    ]  # quantiles of a number; of categories the share of rows of each
+    # quantiles of a number; of categories the share of rows of each
+    marks: tuple[float, ...]
     curves: tuple[str, ...]  # what is predicted: classes, or the target
     means: tuple[tuple[float, ...], ...]  # per curve v mean predictions
 
@@ -90,139 +88,168 @@ def usage(
     It may take `seconds` of wall time; an encoded row is predicted in `seconds_per_row`
     on one core.
     """
-    from experiment_pipeline.stages.search.learners.learner import Clock
-    from experiment_pipeline.stages.search.voting import TakenApart
-
-    parts = TakenApart.of(train_only)
-    columns, test, names, weights = (
-        parts.columns,
-        sets.test,
-        list(sets.features),
-        sets.w_test,
-    )
-    made = parts.own is not None or not columns.keys() <= {
-        *names
-    }  # columns of several features
-    if made:
-        # Shuffled before encoding: a cell is the row whose value a feature takes. A
-        # transformer is not thread-safe.
-        columns, workers = (
-            {name: np.array([place]) for place, name in enumerate(names)},
-            1,
-        )
-        with Clock() as clock:
-            parts.encode(some := test.iloc[: importance.MOST_ROWS][names])
-        seconds_per_row += clock.wall_seconds / len(some)
-    shape = len(columns), sum(map(len, columns.values()))
+    cells = _Cells(train_only, sets)
+    if cells.through_own:
+        workers = 1  # a user's transformer is not thread-safe
+        seconds_per_row += cells.encoding_seconds_per_row()
     effort = importance.Effort.within(
-        workers * seconds, seconds_per_row, len(test), shape
+        workers * seconds,
+        seconds_per_row,
+        len(sets.test),
+        (len(cells.columns), sum(map(len, cells.columns.values()))),
     )
     if effort is None:
         return None
-
-    def encode(at: np.ndarray) -> Any:
-        return (
-            np.tile(at[:, None], len(names))
-            if made
-            else parts.encode(test.iloc[at][names])
-        )
-
-    def predict(cells: np.ndarray) -> np.ndarray:
-        if made:
-            taken = {
-                name: test[name].iloc[cells[:, of[0]]] for name, of in columns.items()
-            }
-            cells = parts.encode(of_columns(taken, pd.RangeIndex(len(cells))))
-        return parts.predict(cells, sets.task, sets.classes)
-
-    shuffled = importance.spread_evenly(len(test), effort.rows)
-    given = (
+    shuffled = importance.spread_evenly(len(sets.test), effort.rows)
+    ranked = importance.permutation_importance(
+        cells.predict,
+        cells.of(shuffled),
+        cells.columns,
         importance.scored_by(spec.metric, cut),
         sets.y_test[shuffled],
         effort.repeats,
-    )
-    ranked = importance.permutation_importance(
-        *(predict, encode(shuffled), columns, *given),
-        weights=None if weights is None else weights[shuffled],
+        weights=None if sets.w_test is None else sets.w_test[shuffled],
         seed=spec.seed,
         workers=workers,
     )
-    known = Usage(spec.metric, effort.rows, effort.repeats, ranked, (), 0)
-    first = [one.feature for one in ranked if one.drop > 0][:MOST_FEATURES]
+    used = Usage(spec.metric, effort.rows, effort.repeats, ranked, (), 0)
+    strongest = [feature.feature for feature in ranked if feature.drop > 0]
+    strongest = strongest[:MOST_FEATURES]
     rows = importance.affordable_rows(
-        _DEPENDENCE * seconds, seconds_per_row, len(test), len(first)
+        _DEPENDENCE * seconds, seconds_per_row, len(sets.test), len(strongest)
     )
     if not ranked or not rows:
-        return known
-    cells = encode(at := importance.spread_evenly(len(test), rows))
-    cells = cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
-    shown = test.iloc[at]
-    curves = (
-        _dependence(sets, shown[name], cells, columns[name], predict) for name in first
-    )
+        return used
+    sample = importance.spread_evenly(len(sets.test), rows)
+    encoded = cells.of(sample)
+    encoded = encoded.toarray() if hasattr(encoded, "toarray") else np.asarray(encoded)
+    curves = [_dependence(cells, name, sample, encoded) for name in strongest]
     return replace(
-        known, dependence=tuple(filter(None, curves)), rows_of_dependence=rows
+        used,
+        dependence=tuple(curve for curve in curves if curve is not None),
+        rows_of_dependence=rows,
     )
+
+
+class _Cells:
+    """The test rows as numbers that can be shuffled by column, and predicted.
+
+    These are the encoded columns. With a user's transformer, which may mix features, a
+    cell is the row whose value a feature takes; it is encoded when predicted.
+    """
+
+    def __init__(self, fit: Any, sets: "TrainingSets") -> None:
+        from experiment_pipeline.stages.search.voting import TakenApart
+
+        self.sets = sets
+        self.parts = TakenApart.of(fit)
+        self.names = list(sets.features)
+        self.through_own = self.parts.own is not None
+        self.columns = self.parts.columns  # feature → positions of its columns
+        if self.through_own:
+            places = range(len(self.names))
+            self.columns = {self.names[place]: np.array([place]) for place in places}
+
+    def encoding_seconds_per_row(self) -> float:
+        """Measure the time to encode a row."""
+        from experiment_pipeline.stages.search.learners.learner import Clock
+
+        rows = self.sets.test.iloc[: importance.MOST_ROWS][self.names]
+        with Clock() as clock:
+            self.parts.encode(rows)
+        return clock.wall_seconds / len(rows)
+
+    def of(self, rows: np.ndarray) -> Any:
+        """Return the cells of test rows at these positions, (n, columns)."""
+        if self.through_own:
+            return np.tile(rows[:, None], len(self.names))
+        return self.parts.encode(self.sets.test.iloc[rows][self.names])
+
+    def predict(self, cells: np.ndarray) -> np.ndarray:
+        """Return the predictions of cells: (n,) or (n, k)."""
+        if self.through_own:
+            taken = {
+                name: self.sets.test[name].iloc[cells[:, place]]
+                for place, name in enumerate(self.names)
+            }
+            cells = self.parts.encode(of_columns(taken, pd.RangeIndex(len(cells))))
+        return self.parts.predict(cells, self.sets.task, self.sets.classes)
+
+
+class _Axis(NamedTuple):
+    """The values at which a feature's curve is drawn, as of `Dependence`."""
+
+    positions: np.ndarray  # (v,) of rows that have them
+    values: list[str]
+    places: list[float]
+    marks: list[float]
 
 
 def _dependence(
-    sets: "TrainingSets",
-    column: pd.Series,
-    encoded: np.ndarray,
-    columns: np.ndarray,
-    predict: Callable[[np.ndarray], np.ndarray],
+    cells: _Cells, feature: str, sample: np.ndarray, encoded: np.ndarray
 ) -> Dependence | None:
-    """The curve of one feature of a sample; None for a type without an axis, or a
-    constant.
+    """The curve of a feature over a sample of test rows, at positions (n,), encoded
+    (n, d); None for a type without an axis, or a constant.
     """
-    kind = kind_of(column)
-    places: tuple[float, ...] = ()
-    if kind in QUANTITIES:
-        # Quantiles from 2 % to 98 %: beyond them few rows support a curve.
-        every = numbers_of(column)
-        present = np.flatnonzero(np.isfinite(every))
-        if not len(present):
-            return None
-        order = present[np.argsort(every[present], kind="stable")]
-        share = np.linspace(0.02, 0.98, importance.MOST_VALUES) * (len(order) - 1)
-        at = order[share.round().astype(np.int64)]
-        positions = at[np.unique(every[at], return_index=True)[1]]
-        places = tuple(every[positions].tolist())
-        marks = tuple(
-            np.quantile(every[order], np.linspace(0, 1, _MOST_MARKS)).tolist()
-        )
-        values = [numbers.score(place) for place in places]
-    elif kind in TEXTS | {"boolean"}:
-        # The most frequent values, and missing values.
-        counts = column.value_counts().head(_MOST_CATEGORIES)
-        named = [
-            (numbers.shown(value), column == value)
-            for value in counts[counts > 0].index
-        ]
-        named += [("missing", column.isna())] if column.hasnans else []
-        masks = [mask.fillna(value=False).to_numpy(dtype=bool) for _, mask in named]
-        positions = np.array([mask.argmax() for mask in masks], dtype=np.int64)
-        marks = tuple(float(mask.mean()) for mask in masks)
-        values = [name for name, _ in named]
-    else:
-        return None
-    if len(positions) < 2:
+    sets, columns = cells.sets, cells.columns[feature]
+    axis = _axis(sets.test[feature].iloc[sample])
+    if len(axis.positions) < 2:
         return None
     means = importance.partial_dependence(
-        predict, encoded, columns, encoded[positions][:, columns]
+        cells.predict, encoded, columns, encoded[axis.positions][:, columns]
     )
+    classes = sets.classes or ()
     if means.ndim == 1:
-        shown = {sets.target if sets.classes is None else str(sets.classes[1]): means}
+        curves = {str(classes[1]) if classes else sets.target: means}
     else:
-        classes = sets.classes or ()
         rows = np.bincount(sets.y_test.astype(np.int64), minlength=len(classes))
-        shown = {
-            str(classes[k]): means[:, k] for k in most_frequent(rows, _MOST_CURVES)
-        }
-    curves = tuple(tuple(mean.tolist()) for mean in shown.values())
+        shown = most_frequent(rows, _MOST_CURVES)
+        curves = {str(classes[code]): means[:, code] for code in shown}
     return Dependence(
-        str(column.name), tuple(values), places, marks, tuple(shown), curves
+        feature,
+        tuple(axis.values),
+        tuple(axis.places),
+        tuple(axis.marks),
+        tuple(curves),
+        tuple(tuple(mean.tolist()) for mean in curves.values()),
     )
+
+
+def _axis(column: pd.Series) -> _Axis:
+    kind = kind_of(column)
+    if kind in QUANTITIES:
+        return _axis_of_numbers(numbers_of(column))
+    if kind in TEXTS or kind == "boolean":
+        return _axis_of_categories(column)
+    return _Axis(np.empty(0, dtype=np.int64), [], [], [])
+
+
+def _axis_of_numbers(values: np.ndarray) -> _Axis:
+    """Quantiles from 2 % to 98 %: beyond them few rows support a curve."""
+    present = np.flatnonzero(np.isfinite(values))
+    if not len(present):
+        return _Axis(present, [], [], [])
+    order = present[np.argsort(values[present], kind="stable")]
+    share = np.linspace(0.02, 0.98, importance.MOST_VALUES) * (len(order) - 1)
+    quantiles = order[share.round().astype(np.int64)]
+    positions = quantiles[np.unique(values[quantiles], return_index=True)[1]]
+    places = values[positions].tolist()
+    marks = np.quantile(values[order], np.linspace(0, 1, _MOST_MARKS)).tolist()
+    return _Axis(positions, [numbers.score(place) for place in places], places, marks)
+
+
+def _axis_of_categories(column: pd.Series) -> _Axis:
+    """The most frequent values, and missing values."""
+    counts = column.value_counts().head(_MOST_CATEGORIES)
+    named = [
+        (numbers.shown(value), column == value) for value in counts[counts > 0].index
+    ]
+    if column.hasnans:
+        named.append(("missing", column.isna()))
+    masks = [mask.fillna(value=False).to_numpy(dtype=bool) for _, mask in named]
+    positions = np.array([mask.argmax() for mask in masks], dtype=np.int64)
+    shares = [float(mask.mean()) for mask in masks]
+    return _Axis(positions, [name for name, _ in named], [], shares)
 
 
 @dataclass(frozen=True)
@@ -239,103 +266,118 @@ class Segment:
     clearly_worse: bool
 
 
-def weakest_segments(
-    frame: pd.DataFrame,
-    features: Sequence[str],
-    predicted: SetPrediction,
-    metric: str,
-    threshold: float = 0.5,
-) -> tuple[Segment, ...] | None:
-    """Return the segments of a set that score furthest below what is expected there,
-    the worst first.
+class _Part(NamedTuple):
+    """Rows that share something, as of `parts_of`."""
 
-    `frame` (n, columns) holds the predicted rows, prepared; segments are of the first
-    MOST_COLUMNS features. Of many rows, every k-th is used. None: no segment has
-    FEWEST_ROWS.
+    column: str
+    value: str
+    mask: np.ndarray  # (n,)
+
+
+def weakest_segments(model: JudgedModel) -> tuple[Segment, ...] | None:
+    """Return the segments of the validation set that score furthest below what is
+    expected there, the worst first.
+
+    Segments are of the first MOST_COLUMNS features. Of many rows, every k-th is used.
+    None: no segment has FEWEST_ROWS, or the metric is a user's own.
     """
-    frame, predicted = _every_kth(frame, predicted)
-    parts = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
+    metric = model.spec.metric
+    if metrics.metric_of(metric).is_own:
+        return None
+    model = _every_kth(model)
+    parts = _parts_by_feature(model)
     if not parts:
         return None
     level = 1 - (1 - interval.LEVEL) / len(parts)
-    scores = ExpectedScores(metric, predicted, threshold)
+    scores = ExpectedScores(metric, model.exported, model.cut)
     weak = []
-    for column, value, mask in parts:
-        expected, spread = scores.of(mask)
-        bounds = interval.by_skewness(
-            spread, interval.quantile(spread.degrees_of_freedom, level)
-        )
-        gap = interval.Interval(spread.estimate, *bounds, level)
-        if metrics.better(metric, 0.0, gap.estimate) and np.isfinite(gap.estimate):
-            best_case = metrics.better_bound(metric, gap)
-            clearly = metrics.significantly_worse(metric, gap)
-            own = predicted.rows(mask).interval(metric, threshold)
-            segment = Segment(column, value, int(mask.sum()), own, expected, clearly)
-            weak.append((metrics.metric_of(metric).sign * best_case, segment))
+    for part in parts:
+        expected, spread = scores.of(part.mask)
+        quantile = interval.quantile(spread.degrees_of_freedom, level)
+        low, high = interval.by_skewness(spread, quantile)
+        gap = interval.Interval(spread.estimate, low, high, level)
+        if not np.isfinite(gap.estimate) or not metrics.better(
+            metric, 0.0, gap.estimate
+        ):
+            continue
+        clearly_worse = metrics.significantly_worse(metric, gap)
+        segment = _segment(model, part, expected, clearly_worse=clearly_worse)
+        best_case = metrics.better_bound(metric, gap)
+        weak.append((metrics.metric_of(metric).sign * best_case, segment))
     weak.sort(key=lambda pair: (pair[0], pair[1].column, pair[1].value))
     return tuple(segment for _, segment in weak[:_WEAKEST])
 
 
-def _every_kth(
-    frame: pd.DataFrame, predicted: SetPrediction
-) -> tuple[pd.DataFrame, SetPrediction]:
-    classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
-    some = slice(None, None, -(-len(predicted.y) * classes // (2 * MOST_ROWS)))
-    return frame.iloc[some], predicted.rows(some)
+def _segment(
+    model: JudgedModel, part: _Part, expected: float, *, clearly_worse: bool
+) -> Segment:
+    rows = model.exported.rows(part.mask)
+    score = rows.interval(model.spec.metric, model.cut)
+    return Segment(
+        part.column, part.value, int(part.mask.sum()), score, expected, clearly_worse
+    )
 
 
-def by_horizon(
-    spec: ExperimentSpec,
-    fitted: pd.DataFrame,
-    frame: pd.DataFrame,
-    predicted: SetPrediction,
-    threshold: float = 0.5,
-) -> tuple[Segment, ...]:
-    """Return up to four stretches of time of a set that is later than the fitted rows,
-    in order.
+def _every_kth(model: JudgedModel) -> JudgedModel:
+    """The model with at most MOST_ROWS evenly spread validation rows, fewer of many
+    classes.
+    """
+    rows = model.exported
+    classes = rows.prediction.shape[1] if rows.prediction.ndim == 2 else 2
+    kth = slice(None, None, -(-len(rows.y) * classes // (2 * MOST_ROWS)))
+    return replace(model, rows=model.rows.iloc[kth], exported=rows.rows(kth))
+
+
+def _parts_by_feature(model: JudgedModel) -> list[_Part]:
+    columns = model.rows[list(model.features)[:MOST_COLUMNS]]
+    return [
+        _Part(column, value, mask)
+        for column, value, mask in parts_of(columns, FEWEST_ROWS)
+    ]
+
+
+def by_horizon(model: JudgedModel) -> tuple[Segment, ...]:
+    """Return up to four stretches of time of a validation set that is later than the
+    fitted rows, in order.
 
     Their values are the time since the last fitted row. One is clearly worse if it is
     significantly further below its expected score than the first. Empty: no split by
     time, too few rows, or a user's metric.
     """
-    frame, predicted = _every_kth(frame, predicted)
-    metric, stretches = spec.metric, list(_horizons(spec, fitted, frame))
+    model, metric = _every_kth(model), model.spec.metric
+    stretches = list(_horizons(model))
     if not stretches or metrics.metric_of(metric).is_own:
         return ()
-    scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
-    each = [scores.of(mask) for *_, mask in stretches]
-    level = 1 - (1 - interval.LEVEL) / max(len(each) - 1, 1)
-    (_, first), *_ = each
-    for (column, ends, mask), (expected, spread) in zip(stretches, each, strict=True):
-        own = predicted.rows(mask).interval(metric, threshold)
+    scores = ExpectedScores(metric, model.exported, model.cut)
+    spreads = [scores.of(stretch.mask) for stretch in stretches]
+    level = 1 - (1 - interval.LEVEL) / max(len(stretches) - 1, 1)
+    first = spreads[0][1]
+    horizons = []
+    for stretch, (expected, spread) in zip(stretches, spreads, strict=True):
         change = interval.difference(first, spread, level)
-        decayed = bool(found) and metrics.significantly_worse(metric, change)
-        found.append(Segment(column, ends, int(mask.sum()), own, expected, decayed))
-    return tuple(found)
+        decayed = bool(horizons) and metrics.significantly_worse(metric, change)
+        horizons.append(_segment(model, stretch, expected, clearly_worse=decayed))
+    return tuple(horizons)
 
 
-def _horizons(
-    spec: ExperimentSpec, fitted: pd.DataFrame, frame: pd.DataFrame
-) -> Iterator[_Part]:
+def _horizons(model: JudgedModel) -> Iterator[_Part]:
     """Cut rows by the time since the last fitted row, as `parts_of` does by a
     feature.
     """
-    split, most = spec.split, min(_HORIZONS, len(frame) // FEWEST_ROWS)
+    split, rows = model.spec.split, model.rows
+    most = min(_HORIZONS, len(rows) // FEWEST_ROWS)
     if not isinstance(split, TimeSplit) or most < 2:
         return
-    times, last = (
-        times_of(rows, split.column, pd.Timedelta(0))[0] for rows in (frame, fitted)
-    )
-    after, unit = times - last.max(), ""
-    if kind_of(frame[split.column]) == "datetime":
+    times, _ = times_of(rows, split.column, pd.Timedelta(0))
+    fitted, _ = times_of(model.fitted, split.column, pd.Timedelta(0))
+    after, unit = times - fitted.max(), ""
+    if kind_of(rows[split.column]) == "datetime":
         after, unit = after * (MICROSECOND / pd.Timedelta("1 day")), " days"
     stretch, _ = cut_by_order(after, [1 / most] * most)
-    for mask in (stretch == number for number in np.unique(stretch)):
-        yield (
-            split.column,
-            f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}",
-            mask,
-        )
+    for number in np.unique(stretch):
+        mask = stretch == number
+        ends = f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}"
+        yield _Part(split.column, ends, mask)
 
 
 @dataclass(frozen=True)
@@ -347,9 +389,8 @@ class CoverageCheck:
     coverage: float  # the share of rows that is promised
     calibrated: Calibrated  # on rows that the fit had not seen
     size: float = 0.0  # mean width of intervals, or mean number of classes in a set
-    at_most: float = (
-        0.0  # upper bound of the share of rows that are held, at the level of gates
-    )
+    # upper bound of the share of rows that are held, at the level of gates
+    at_most: float = 0.0
     # all rows, by class and time, the least covered by feature; empty: too few
     # calibration rows
     parts: tuple[Segment, ...] = ()
@@ -359,65 +400,71 @@ NOT_CHECKED = CoverageCheck(0.9, Calibrated())
 
 
 def check_coverage(
-    spec: ExperimentSpec,
-    calibrated: Calibrated,
-    frame: pd.DataFrame,
-    predicted: SetPrediction,
-    features: Sequence[str],
-    fitted: pd.DataFrame,
-    level: float = interval.LEVEL,
+    model: JudgedModel, calibrated: Calibrated, level: float = interval.LEVEL
 ) -> CoverageCheck:
-    """Check the coverage of intervals or sets on the predicted rows `frame`; of many,
-    every k-th is used.
+    """Check the coverage of intervals or sets on the validation rows; of many, every
+    k-th is used.
 
-    Parts are by `features`, and by time since the `fitted` rows; `level` is that of
-    gates. The coverage's intervals allow for the sampling of calibration rows, its
+    Parts are by feature, and by time since the fitted rows; `level` is that of gates.
+    The coverage's intervals allow for the sampling of calibration rows, its
     significance also for the number of parts.
     """
-    if (bounds := calibrated.at(coverage := spec.coverage or 0.9)) is None:
+    coverage = model.spec.coverage or 0.9
+    bounds = calibrated.at(coverage)
+    if bounds is None:
         return CoverageCheck(coverage, calibrated)
-    frame, predicted = _every_kth(frame, predicted)
+    model = _every_kth(model)
+    rows = model.exported
     if calibrated.classes:
-        sets = sets_of(predicted.prediction, bounds)
-        hits, size = (
-            sets[np.arange(len(sets)), predicted.y.astype(np.int64)],
-            sets.sum(axis=1),
-        )
+        sets = sets_of(rows.prediction, bounds)
+        hits = sets[np.arange(len(sets)), rows.y.astype(np.int64)]
+        sizes = sets.sum(axis=1)
     else:
-        ends = calibrated.columns(coverage, None, frame, predicted.prediction)
-        hits = (ends["lower"] <= predicted.y) & (predicted.y <= ends["upper"])
-        size = ends["upper"] - ends["lower"]
-    factor, called = 1 + len(hits) / calibrated.rows, np.ones(len(hits))
-    held = replace(predicted, y=hits * 1.0, prediction=called, variance_factor=factor)
-    most = _spread_as_alone(held).interval("accuracy", level=level).high
-    masks = [
-        (spec.target, str(one), predicted.y == k)
-        for k, one in enumerate(calibrated.classes)
-    ]
-    masks = [("all rows", "", hits | True), *(one for one in masks if one[2].any())]
-    first = [*masks, *_horizons(spec, fitted, frame)]
-    by_feature = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
-    each = 1 - (1 - interval.LEVEL) / (len(first) + len(by_feature))
-
-    def part(column: str, value: str, mask: np.ndarray) -> Segment:
-        rows = _spread_as_alone(held.rows(mask))
-        below = rows.interval("accuracy", level=each).high < coverage
-        return Segment(
-            column, value, len(rows.y), rows.interval("accuracy"), coverage, below
-        )
-
-    weak = sorted(
-        (part(*one) for one in by_feature), key=lambda one: one.score.estimate
+        ends = calibrated.columns(coverage, None, model.rows, rows.prediction)
+        hits = (ends["lower"] <= rows.y) & (rows.y <= ends["upper"])
+        sizes = ends["upper"] - ends["lower"]
+    covered = replace(
+        rows,
+        y=hits * 1.0,
+        prediction=np.ones(len(hits)),
+        variance_factor=1 + len(hits) / calibrated.rows,
     )
-    parts = (*(part(*one) for one in first), *weak[:_LEAST_COVERED])
-    return CoverageCheck(coverage, calibrated, float(size.mean()), most, parts)
+    first = [_Part("all rows", "", np.ones(len(hits), dtype=bool))]
+    for code, label in enumerate(calibrated.classes):
+        if (of_class := rows.y == code).any():
+            first.append(_Part(model.spec.target, str(label), of_class))
+    first += _horizons(model)
+    by_feature = _parts_by_feature(model)
+    level_of_part = 1 - (1 - interval.LEVEL) / (len(first) + len(by_feature))
+
+    def checked(parts: Sequence[_Part]) -> list[Segment]:
+        segments = []
+        for part in parts:
+            share = _spread_as_alone(covered.rows(part.mask))
+            below = share.interval("accuracy", level=level_of_part).high < coverage
+            score = share.interval("accuracy")
+            segments.append(
+                Segment(part.column, part.value, len(share.y), score, coverage, below)
+            )
+        return segments
+
+    weak = sorted(checked(by_feature), key=lambda segment: segment.score.estimate)
+    return CoverageCheck(
+        coverage,
+        calibrated,
+        size=float(sizes.mean()),
+        at_most=_spread_as_alone(covered).interval("accuracy", level=level).high,
+        parts=(*checked(first), *weak[:_LEAST_COVERED]),
+    )
 
 
 def _spread_as_alone(rows: SetPrediction) -> SetPrediction:
     """The rows, as independent ones if that gives the wider interval: few clusters may
     vary less by chance.
     """
-    alone = replace(rows, clusters=np.arange(len(rows.y)))
-    return max(
-        rows, alone, key=lambda one: (of := one.interval("accuracy")).high - of.low
-    )
+
+    def width(prediction: SetPrediction) -> float:
+        bounds = prediction.interval("accuracy")
+        return bounds.high - bounds.low
+
+    return max(rows, replace(rows, clusters=np.arange(len(rows.y))), key=width)

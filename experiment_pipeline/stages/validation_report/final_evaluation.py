@@ -9,7 +9,7 @@ caller's.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.run_record import ROW, SET, EvidenceRow, JudgedRows
+from experiment_pipeline.reporting.run_record import ROW, SET, JudgedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -30,22 +30,20 @@ from experiment_pipeline.stages.validation_report import (
     referee,
 )
 from experiment_pipeline.stages.validation_report.audit import audit
-from experiment_pipeline.stages.validation_report.effects import (
-    CoverageCheck,
-    Segment,
-    Usage,
+from experiment_pipeline.stages.validation_report.judged_model import (
+    Classes,
+    JudgedModel,
+    exported_threshold,
 )
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import (
+    Examination,
     NextSearch,
     SetFact,
     ValidationReport,
-    exported_threshold,
     judge,
 )
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, next_search
-from experiment_pipeline.statistics.importance import spread_evenly
-from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
 from experiment_pipeline.statistics.thresholds import threshold_value
@@ -63,6 +61,7 @@ from experiment_pipeline.table.table import some_rows, spilled, with_only
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+    from experiment_pipeline.stages.search.voting import TakenApart
 
 STAGE = "validation_report"
 REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "model.skops"
@@ -78,12 +77,12 @@ _TO_DRAW_SECONDS = 1.5
 # rows.
 MOST_ROWS_OF_GAP = 20_000
 _TOO_LONG = (
-    "the importance of features is not computed: shuffling each of them once would take longer "
-    "than its share of the search time"
+    "the importance of features is not computed: shuffling each of them once would take "
+    "longer than its share of the search time"
 )
 _NO_TIME = (
-    "importance of features, weakest segments and horizons are not computed: the budget of seconds "
-    "was spent on the search and on fitting the chosen configuration again"
+    "importance of features, weakest segments and horizons are not computed: the budget "
+    "of seconds was spent on the search and on fitting the chosen configuration again"
 )
 
 
@@ -106,7 +105,8 @@ class FinalEvaluation:
     next_search: NextSearch | None  # None: accepted
     pipeline: Any  # that would be exported
     charts: Mapping[str, tuple[Chart, ...]]
-    judged: JudgedRows  # predictions of the validation rows; later runs are compared with them
+    # predictions of the validation rows; later runs are compared with them
+    judged: JudgedRows
     rows: pd.DataFrame  # PREDICTED_ROWS
 
     def contents(
@@ -118,8 +118,8 @@ class FinalEvaluation:
         """
         from experiment_pipeline.storage.persistence import to_bytes
 
-        report, following = self.report, self.next_search
-        document = page.build_document(report, following, self.charts)
+        report = self.report
+        document = page.build_document(report, self.next_search, self.charts)
 
         def html() -> bytes:
             # Not in the Markdown: it goes into event logs, where no row belongs.
@@ -136,8 +136,8 @@ class FinalEvaluation:
             JUDGED: lambda: to_parquet(self.judged),
             PREDICTED: lambda: to_parquet(self.rows),
         }
-        if following is not None:
-            contents[NEXT_SEARCH] = following.yaml.encode
+        if self.next_search is not None:
+            contents[NEXT_SEARCH] = self.next_search.yaml.encode
         return contents
 
 
@@ -149,76 +149,6 @@ class Background:
     champions: Sequence[gates.Champion] = ()  # the versions to compare with
     trusted: Sequence[str] = ()  # types whose code a champion may run
     conditions: Sequence[str] = ()  # of the data analysis
-
-
-def evaluate(
-    choice: "Choice",
-    background: Background = Background(),
-    *,
-    evidence: Callable[[], Evidence] = Evidence,
-    seconds_left: Callable[[], float] = lambda: math.inf,
-) -> FinalEvaluation:
-    """Judge the chosen configuration on rows that were not used to fit or choose it.
-
-    `evidence` is called when a gate fails; without `seconds_left`, optional parts are
-    left out.
-    """
-    spec, board, trained, sets = choice.spec, choice.board, choice.model, choice.sets
-    validation, delivered, workers = choice.validation, choice.delivered, choice.workers
-    earlier_looks = background.looks
-    on_validation, of_search, uncalibrated = choice.predicted()
-    on_test = trained.predicted(sets)
-    cut = threshold_value(threshold := exported_threshold(spec, on_test))
-    left, level = seconds_left() - _TO_DRAW_SECONDS, earlier_looks.level
-    wanted = _SHARE_OF_SEARCH * board.searched_cpu_seconds / workers
-    used, segments, horizons, coverage = choice.effects(
-        on_test, on_validation, cut, level, left, wanted
-    )
-    same = some_rows(delivered, choice.places)
-    given = (
-        background.trusted,
-        trained.result.fingerprint,
-        on_validation,
-        cut,
-        same,
-        sets.classes,
-        level,
-    )
-    y, w = choice.fitted
-    report = judge(
-        *(spec, board.chosen, on_validation, of_search, on_test, y, sets.classes),
-        w_fitted=w,
-        threshold=threshold,
-        usage=used,
-        segments=segments,
-        horizons=horizons,
-        audited=[*audit(spec, validation, on_validation, cut, sets.classes)],
-        earlier_looks=earlier_looks,
-        hyperparameters=trained.result.configuration.declared_settings,
-        calibrated_by=trained.result.calibration,
-        uncalibrated=uncalibrated,
-        coverage=coverage,
-        champions=[
-            gates.hold_against_champion(spec, one, *given)
-            for one in background.champions
-        ],
-        conditions=background.conditions,
-    )
-    missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
-    report = replace(
-        report,
-        notes=(*report.notes, *trained.notes, *missing),
-        evidence=choice.asked(report, on_validation, seconds_left()),
-    )
-    charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
-    following = (
-        None if report.accepted else next_search(spec, board, report, evidence())
-    )
-    rows, judged = (
-        choice.rows(report, on_validation, on_test),
-        choice.judged(on_validation, cut),
-    )
-    return FinalEvaluation(report, following, choice.exported, charts, judged, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,9 +183,9 @@ class Choice:
     @property
     def fitted_on(self) -> pd.DataFrame:
         """The rows of the exported fit."""
-        return (
-            self.sets.train if self.spec.export.refit == "none" else self.sets.every_row
-        )
+        if self.spec.export.refit == "none":
+            return self.sets.train
+        return self.sets.every_row
 
     @cached_property
     def exported(self) -> Any:
@@ -264,224 +194,202 @@ class Choice:
             return self.train_only
         return self.model.refitted(self.fitted_on, self.sets, self.spec, self.workers)
 
-    @property
-    def fitted(self) -> tuple[np.ndarray, Weights]:
-        """Encoded targets and weights of the rows of the exported fit."""
-        target = encode_target(self.fitted_on[self.sets.target], self.sets.classes)
-        return spilled(target), self.sets.weights_of(self.fitted_on)
-
-    @property
-    def parts(self) -> Any:
+    @cached_property
+    def parts(self) -> "TakenApart":
         """The exported fit, taken apart."""
-        from experiment_pipeline.stages.search.voting import TakenApart
+        return _taken_apart(self.exported)
 
-        return TakenApart.of(self.exported)
-
-    def predict(self, parts: Any, rows: pd.DataFrame) -> np.ndarray:
+    def predict(self, parts: "TakenApart", rows: pd.DataFrame) -> np.ndarray:
         """Return the predictions of a fit for prepared rows."""
-        sets, features = self.sets, with_only(rows, self.sets.features)
-        return np.asarray(
-            parts.predict_rows(features, sets.task, sets.classes, self.workers)
+        sets = self.sets
+        features = with_only(rows, sets.features)
+        return parts.predict_rows(features, sets.task, sets.classes, self.workers)
+
+    def judged(self) -> JudgedModel:
+        """Return the model with its predictions of test and validation rows."""
+        sets, fitted = self.sets, self.fitted_on
+        exported = SetPrediction(
+            encode_target(self.validation[sets.target], sets.classes),
+            self.predict(self.parts, self.validation),
+            resampling_clusters(self.validation, self.spec, sets.features),
+            sets.weights_of(self.validation),
+        )
+        target = encode_target(fitted[sets.target], sets.classes)
+        return JudgedModel(
+            spec=self.spec,
+            key=self.board.chosen,
+            result=self.model.result,
+            classes=sets.classes,
+            exported=exported,
+            train_only=self._by_train_only(exported),
+            test=self.model.predicted(sets),
+            y_fitted=spilled(target),
+            w_fitted=sets.weights_of(fitted),
+            uncalibrated=self._uncalibrated(exported),
+            features=sets.features,
+            rows=self.validation,
+            delivered=some_rows(self.delivered, self.places),
+            fitted=fitted,
         )
 
-    def predicted(self) -> tuple[SetPrediction, SetPrediction, SetPrediction | None]:
-        """The validation rows as predicted by the exported fit; by the fit of the
-        search, at most MOST_ROWS_OF_GAP evenly spread rows; and by the exported fit
-        without its calibrators, if any.
-        """
+    def _by_train_only(self, exported: SetPrediction) -> SetPrediction:
+        """At most MOST_ROWS_OF_GAP evenly spread rows, by the fit of the search."""
+        kth = slice(None, None, -(-len(exported.y) // MOST_ROWS_OF_GAP))
+        rows = exported.rows(kth)
+        if self.exported is self.train_only:
+            return rows
+        parts = _taken_apart(self.train_only)
+        return replace(rows, prediction=self.predict(parts, self.validation[kth]))
+
+    def _uncalibrated(self, exported: SetPrediction) -> SetPrediction | None:
+        """The same rows by the exported fit without its calibrators, if it has any."""
         from experiment_pipeline.stages.search.averaging import uncalibrated
-        from experiment_pipeline.stages.search.voting import TakenApart
 
-        validation, sets, parts = self.validation, self.sets, self.parts
-        on_validation = SetPrediction(
-            encode_target(validation[sets.target], sets.classes),
-            self.predict(parts, validation),
-            resampling_clusters(validation, self.spec, sets.features),
-            sets.weights_of(validation),
-        )
-        some = slice(None, None, -(-len(validation) // MOST_ROWS_OF_GAP))
-        of_search, without = on_validation.rows(some), None
-        if self.exported is not self.train_only:
-            prediction = self.predict(TakenApart.of(self.train_only), validation[some])
-            of_search = replace(of_search, prediction=prediction)
-        if self.model.result.calibration is not None:
-            parts = replace(parts, models=((uncalibrated(self.exported[-1]), 1.0),))
-            without = replace(on_validation, prediction=self.predict(parts, validation))
-        return on_validation, of_search, without
+        if self.model.result.calibration is None:
+            return None
+        model = uncalibrated(self.exported[-1])
+        parts = replace(self.parts, models=((model, 1.0),))
+        return replace(exported, prediction=self.predict(parts, self.validation))
 
-    def effects(
-        self,
-        on_test: SetPrediction,
-        on_validation: SetPrediction,
-        cut: float,
-        level: float,
-        left: float,
-        wanted: float,
-    ) -> tuple[
-        Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck
-    ]:
-        """The use of features on rows that the fit has not seen; of validation, weakest
-        segments, horizons and coverage. `left`: seconds of the budget; `wanted`:
-        seconds for the use of features.
-        """
-        spec, sets, rows, features = (
-            self.spec,
-            self.sets,
-            self.validation,
-            self.sets.features,
-        )
-        tested = with_only(sets.test[sets.once], features), on_test.rows(sets.once)
-        held = (
-            rows,
-            on_validation,
-            features if left > 0 else (),
-            self.fitted_on,
-            level,
-        )
-        coverage = effects.check_coverage(
-            spec, Calibrated.on(*tested, sets.classes), *held
-        )
-        if left <= 0:
-            return None, None, (), coverage
-        horizons = effects.by_horizon(spec, self.fitted_on, rows, on_validation, cut)
-        train_only = self.train_only
-        if sets.folds:
-            sets = sets.folds[0].sets
-            once = spec.model_copy(
-                update={"export": spec.export.model_copy(update={"fits": 1})}
-            )
-            train_only = self.model.refitted(sets.train, sets, once)
-        used = effects.usage(
-            *(spec, train_only, sets, cut),
-            seconds=min(max(wanted, _LEAST_SECONDS), _MOST_SECONDS, left),
-            seconds_per_row=self.model.result.predict_seconds_per_row,
-            workers=self.workers,
-        )
-        given = (rows, features, on_validation, spec.metric, cut)
-        weakest = (
-            None if metric_of(spec.metric).is_own else effects.weakest_segments(*given)
-        )
-        return used, weakest, horizons, coverage
 
-    def asked(
-        self, report: ValidationReport, on_validation: SetPrediction, left: float
-    ) -> tuple[EvidenceRow, ...]:
-        """What a referee asks; the linear model is fitted on the same rows as the
-        exported one.
-        """
-        from experiment_pipeline.stages.search.learners.learner import Clock
-        from experiment_pipeline.stages.search.voting import TakenApart
+def _taken_apart(fit: Any) -> "TakenApart":
+    from experiment_pipeline.stages.search.voting import TakenApart
 
-        spec, sets, validation, fitted_on = (
-            self.spec,
-            self.sets,
-            self.validation,
-            self.fitted_on,
-        )
-        own, seconds = self.parts, max(min(left - _TO_DRAW_SECONDS, _MOST_SECONDS), 0.0)
-        challenger: referee.Linear | str = "the search has none"
-        if (linear := self.model.linear) is not None:
-            key, wanted = linear.result.key, linear.result.fit_wall_seconds
-            challenger = f"{key}, not computed: fitting it again would take too long"
-            if key == report.configuration:
-                challenger = "it is this model"
-            elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):
-                parts = TakenApart.of(
-                    linear.refitted(fitted_on, sets, spec, self.workers)
-                )
-                predicted = replace(
-                    on_validation, prediction=self.predict(parts, validation)
-                )
-                # Where halving stopped it at a small rung, it has no predictions of all
-                # test rows.
-                whole = len(linear.on_test) == len(sets.y_test)
-                at = (
-                    exported_threshold(spec, linear.predicted(sets))
-                    if whole
-                    else report.threshold
-                )
-                challenger = key, predicted, threshold_value(at)
-        ranked = report.usage.importance if report.usage else ()
-        names = [*dict.fromkeys([*(one.feature for one in ranked), *sets.features])]
-        at = spread_evenly(len(validation), min(len(validation), referee.MOST_ROWS))
-        rows, plain, metric = (
-            some_rows(validation, at),
-            on_validation.rows(at),
-            spec.metric,
-        )
-        cut = threshold_value(report.threshold)
-        with Clock() as clock:
-            self.predict(own, rows)
-            plain.linearise(metric, cut)
-        most = min(
-            int(seconds / 2 / referee.CHANGES / clock.wall_seconds),
-            referee.MOST_FEATURES,
-        )
-        at = spread_evenly(len(fitted_on), min(len(fitted_on), referee.MOST_FITTED))
-        seen = some_rows(with_only(fitted_on, names[:most]), at)
-        shaken = (rows, seen, plain, metric, cut, names, most)
-        return (
-            *referee.challengers(report, on_validation, challenger),
-            *referee.robustness(partial(self.predict, own), *shaken),
-            *referee.unknowns(spec, report, validation, on_validation),
-        )
+    return TakenApart.of(fit)
 
-    def judged(self, predicted: SetPrediction, cut: float) -> JudgedRows:
-        """The predictions of the validation rows, which are identified by ids, else by
-        all columns.
-        """
-        known_by = self.ids or [*map(str, self.delivered)]
-        return JudgedRows.of(
-            predicted, cut, row_hashes(self.delivered, known_by, ROW, self.places)
-        )
 
-    def rows(
-        self,
-        report: ValidationReport,
-        on_validation: SetPrediction,
-        on_test: SetPrediction,
-    ) -> pd.DataFrame:
-        """The table PREDICTED_ROWS."""
-        spec, sets, delivered, ids = self.spec, self.sets, self.delivered, self.ids
-        strongest = (
-            [one.feature for one in report.usage.importance] if report.usage else []
-        )
-        features = dict.fromkeys([*strongest, *sets.features])
-        sources = source_columns(features, delivered.columns, spec.preparation)[
-            :_MOST_FEATURES
-        ]
-        columns, cut = (
-            with_only(delivered, [*ids, *sources]),
-            threshold_value(report.threshold),
-        )
+def evaluate(
+    choice: Choice,
+    background: Background = Background(),
+    *,
+    evidence: Callable[[], Evidence] = Evidence,
+    seconds_left: Callable[[], float] = lambda: math.inf,
+) -> FinalEvaluation:
+    """Judge the chosen configuration on rows that were not used to fit or choose it.
 
-        def table(of: SetPrediction, numbers: pd.Index) -> pd.DataFrame:
-            metric = "mae" if sets.classes is None else "log_loss"
-            mean_loss = linearise(metric, of.y, of.prediction)
-            losses = mean_loss.influence + mean_loss.estimate
-            known = {"target": of.y, "prediction": of.prediction}
-            if sets.classes is not None:
-                labels, known["prediction"] = pd.Series(sets.classes), of.decided(cut)
-                known = {
-                    k: labels[codes.astype(np.int64)].array
-                    for k, codes in known.items()
-                }
-                known["probability_of_target"] = np.exp(-losses)
-            known["loss"] = losses
-            own = some_rows(columns, delivered.index.get_indexer(numbers))
-            own = own.rename(
-                columns={name: f"delivered_{name}" for name in (SET, INDEX, *known)}
-            )
-            beside, k = pd.DataFrame(known, index=own.index), len(ids)
-            return pd.concat([own.iloc[:, :k], beside, own.iloc[:, k:]], axis=1)
+    `evidence` is called when a gate fails; without `seconds_left`, optional parts are
+    left out.
+    """
+    model = choice.judged()
+    seconds = seconds_left() - _TO_DRAW_SECONDS
+    examination = _examination(choice, model, background, seconds)
+    report = judge(model, examination, background.looks, background.conditions)
+    missing = [_NO_TIME] if seconds <= 0 else _not_computed(report, len(model.features))
+    case = _case(choice, model, report, seconds_left())
+    report = replace(
+        report,
+        evidence=tuple(row for probe in referee.PROBES for row in probe(case)),
+        notes=(*report.notes, *choice.model.notes, *missing),
+    )
+    following = None
+    if not report.accepted:
+        following = next_search(choice.spec, choice.board, report, evidence())
+    # Rows are known again by their ids, else by all columns.
+    known_by = choice.ids or [str(name) for name in choice.delivered]
+    hashes = row_hashes(choice.delivered, known_by, ROW, choice.places)
+    return FinalEvaluation(
+        report,
+        following,
+        choice.exported,
+        pictures.charts(report, model),
+        JudgedRows.of(model.exported, model.cut, hashes),
+        _predicted_rows(choice, model, case.names),
+    )
 
-        tested = table(on_test.rows(once := sets.once), sets.test.index[once])
-        tested = tested.nlargest(_MOST_TEST_ROWS, "loss")
-        parts = {"validation": table(on_validation, self.validation.index)}
-        found = pd.concat(
-            parts | {evaluated(spec.evaluation_name).name: tested}, names=[SET]
-        )
-        return found.reset_index(level=SET)
+
+def _examination(
+    choice: Choice, model: JudgedModel, background: Background, seconds: float
+) -> Examination:
+    """How the model fares; without seconds only what gates need."""
+    sets, level = choice.sets, background.looks.level
+    once = sets.once
+    calibrated = Calibrated.on(
+        with_only(sets.test[once], sets.features), model.test.rows(once), sets.classes
+    )
+    examination = Examination(
+        audit=tuple(audit(model)),
+        champions=tuple(
+            gates.compare_with_champion(model, champion, background.trusted, level)
+            for champion in background.champions
+        ),
+    )
+    if seconds <= 0:
+        bare = replace(model, features=())  # coverage is not checked by feature
+        coverage = effects.check_coverage(bare, calibrated, level)
+        return replace(examination, coverage=coverage)
+    return replace(
+        examination,
+        coverage=effects.check_coverage(model, calibrated, level),
+        usage=_usage(choice, model, seconds),
+        segments=effects.weakest_segments(model),
+        horizons=effects.by_horizon(model),
+    )
+
+
+def _usage(choice: Choice, model: JudgedModel, seconds: float) -> effects.Usage | None:
+    """The use of features on rows that the fit has not seen."""
+    spec, sets, workers = choice.spec, choice.sets, choice.workers
+    fit = choice.train_only
+    if sets.folds:
+        export = spec.export.model_copy(update={"fits": 1})
+        single = spec.model_copy(update={"export": export})
+        sets = sets.folds[0].sets
+        fit = choice.model.refitted(sets.train, sets, single)
+    share = _SHARE_OF_SEARCH * choice.board.searched_cpu_seconds / workers
+    return effects.usage(
+        spec,
+        fit,
+        sets,
+        model.cut,
+        seconds=min(max(share, _LEAST_SECONDS), _MOST_SECONDS, seconds),
+        seconds_per_row=model.result.predict_seconds_per_row,
+        workers=workers,
+    )
+
+
+def _case(
+    choice: Choice, model: JudgedModel, report: ValidationReport, seconds_left: float
+) -> referee.Case:
+    """What a referee's questions are answered with, within the seconds."""
+    from experiment_pipeline.stages.search.learners.learner import Clock
+
+    seconds = max(min(seconds_left - _TO_DRAW_SECONDS, _MOST_SECONDS), 0.0)
+    case = referee.Case(
+        model,
+        report,
+        linear=_linear(choice, model, min(seconds, seconds_left / 16)),
+        predict=lambda rows: choice.predict(choice.parts, rows),
+        most_features=0,
+    )
+    with Clock() as clock:
+        rows, unchanged = case.sample
+        case.predict(rows)
+        unchanged.linearise(report.metric, model.cut)
+    in_time = int(seconds / 2 / referee.CHANGES / clock.wall_seconds)
+    return replace(case, most_features=min(in_time, referee.MOST_FEATURES))
+
+
+def _linear(
+    choice: Choice, model: JudgedModel, seconds: float
+) -> referee.LinearModel | str:
+    """The best linear model, fitted on the same rows as the exported one; or why not."""
+    linear, sets, fitted_on = choice.model.linear, choice.sets, choice.fitted_on
+    if linear is None:
+        return "the search has none"
+    key = linear.result.key
+    if key == model.key:
+        return "it is this model"
+    wall_seconds = linear.result.fit_wall_seconds * len(fitted_on) / len(sets.train)
+    if wall_seconds > seconds:
+        return f"{key}, not computed: fitting it again would take too long"
+    fit = linear.refitted(fitted_on, sets, choice.spec, choice.workers)
+    prediction = choice.predict(_taken_apart(fit), choice.validation)
+    # Where halving stopped it at a small rung, it has no predictions of all test rows.
+    threshold = model.threshold
+    if len(linear.on_test) == len(sets.y_test):
+        threshold = exported_threshold(choice.spec, linear.predicted(sets))
+    exported = replace(model.exported, prediction=prediction)
+    return referee.LinearModel(key, exported, threshold_value(threshold))
 
 
 def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
@@ -493,7 +401,53 @@ def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
             why = "the expected score of a segment is only known for built-in metrics"
         yield f"the weakest segments are not computed: {why}"
     elif n_features > effects.MOST_COLUMNS:
-        yield f"{page.MORE_SEGMENTS}the last {n_features - effects.MOST_COLUMNS:,} of {n_features:,}"
+        rest = n_features - effects.MOST_COLUMNS
+        yield f"{page.MORE_SEGMENTS}the last {rest:,} of {n_features:,}"
+
+
+def _predicted_rows(
+    choice: Choice, model: JudgedModel, features: Sequence[str]
+) -> pd.DataFrame:
+    """The table PREDICTED_ROWS; of the features, the first ones as delivered."""
+    delivered, sets, ids = choice.delivered, choice.sets, choice.ids
+    sources = source_columns(features, delivered.columns, choice.spec.preparation)
+    columns = with_only(delivered, [*ids, *sources[:_MOST_FEATURES]])
+
+    def table(rows: SetPrediction, row_numbers: pd.Index) -> pd.DataFrame:
+        losses = _losses(rows, model.classes, model.cut)
+        cells = some_rows(columns, delivered.index.get_indexer(row_numbers))
+        taken = (SET, INDEX, *losses)
+        cells = cells.rename(columns={name: f"delivered_{name}" for name in taken})
+        losses.index = cells.index
+        first = len(ids)
+        return pd.concat([cells.iloc[:, :first], losses, cells.iloc[:, first:]], axis=1)
+
+    once = sets.once
+    tested = table(model.test.rows(once), sets.test.index[once])
+    tables = {
+        "validation": table(model.exported, choice.validation.index),
+        evaluated(choice.spec.evaluation_name).name: tested.nlargest(
+            _MOST_TEST_ROWS, "loss"
+        ),
+    }
+    return pd.concat(tables, names=[SET]).reset_index(level=SET)
+
+
+def _losses(rows: SetPrediction, classes: Classes, cut: float) -> pd.DataFrame:
+    """Target, prediction and loss of rows, (n, 3 or 4)."""
+    metric = "mae" if classes is None else "log_loss"
+    mean_loss = linearise(metric, rows.y, rows.prediction)
+    losses = mean_loss.influence + mean_loss.estimate
+    if classes is None:
+        columns = {"target": rows.y, "prediction": rows.prediction}
+    else:
+        labels = pd.Series(classes)
+        columns = {
+            "target": labels[rows.y.astype(np.int64)].array,
+            "prediction": labels[rows.decided(cut)].array,
+            "probability_of_target": np.exp(-losses),
+        }
+    return pd.DataFrame({**columns, "loss": losses})
 
 
 def fitted_rows_of(
@@ -502,29 +456,39 @@ def fitted_rows_of(
     """Return the rows that the exported model is fitted on; later challengers leave
     them out.
     """
-    sources = source_columns(sets.features, raw.columns, spec.preparation)
+    columns = source_columns(sets.features, raw.columns, spec.preparation)
     # A user's function does not declare the columns it reads.
-    every = spec.preparation.function is not None
+    if spec.preparation.function is not None:
+        columns = list(raw.columns)
     rows = raw.index.get_indexer(sets.row_numbers)
-    return FittedRows.of(raw, spec, list(raw.columns) if every else sources, rows)
+    return FittedRows.of(raw, spec, columns, rows)
 
 
 def set_facts(sets: TrainingSets, validation_set: SetTable) -> tuple[SetFact, ...]:
     """Return rows and digest of the three sets."""
-    sizes, digests = sets.set_sizes, sets.digests
-    return (
-        *(SetFact(name, sizes[name], digests[name]) for name in ("train", "test")),
-        SetFact("validation", len(validation_set.rows), validation_set.digest),
-    )
+    facts = [
+        SetFact(name, sets.set_sizes[name], sets.digests[name])
+        for name in ("train", "test")
+    ]
+    rows, digest = len(validation_set.rows), validation_set.digest
+    return (*facts, SetFact("validation", rows, digest))
 
 
 def scores_table(report: ValidationReport) -> pd.DataFrame:
     """Return the scores of a report, a row per metric."""
     rows = []
-    for one in report.scores:
-        score, gain = one.interval, one.difference_to_baseline
-        bounds = {"estimate": score.estimate, "low": score.low, "high": score.high}
-        names = ("difference_to_baseline", "difference_low", "difference_high")
-        apart = dict(zip(names, (gain.estimate, gain.low, gain.high), strict=True))
-        rows.append({"metric": one.metric, **bounds, "baseline": one.baseline, **apart})
+    for score in report.scores:
+        interval, difference = score.interval, score.difference_to_baseline
+        rows.append(
+            {
+                "metric": score.metric,
+                "estimate": interval.estimate,
+                "low": interval.low,
+                "high": interval.high,
+                "baseline": score.baseline,
+                "difference_to_baseline": difference.estimate,
+                "difference_low": difference.low,
+                "difference_high": difference.high,
+            }
+        )
     return pd.DataFrame(rows)

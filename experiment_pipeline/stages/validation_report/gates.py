@@ -1,32 +1,32 @@
 """The gates: the exported fit's scores against acceptance criteria, baseline and
 champion.
 
-In: criteria, scores with intervals, the audit, the published champion, rows as
-delivered. Out: `Gate`s and `ChampionComparison`s, by paired differences on validation
-rows that the champion was neither fitted nor chosen on. The best version so far is
-compared as well, and only a significantly better one replaces
-it: else many small losses would add up.
+In: the judged model, its scores and audit, the published champion. Out: `Gate`s and
+`ChampionComparison`s, by paired differences on validation rows that the champion was
+neither fitted nor chosen on. The best version so far is compared as well, and only a
+significantly better one replaces it: else many small losses would add up.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import (
-    DataError,
-    InvalidModel,
-    UnusableTable,
-)
+from experiment_pipeline.errors import DataError, InvalidModel, UnusableTable
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import Criterion, ExperimentSpec, Scalar
 from experiment_pipeline.spec.search import Export, NotWorseThanChampion
+from experiment_pipeline.stages.validation_report.audit import interval_of
 from experiment_pipeline.stages.validation_report.effects import CoverageCheck
+from experiment_pipeline.stages.validation_report.judged_model import (
+    Classes,
+    JudgedModel,
+    MetricScore,
+)
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
 from experiment_pipeline.statistics.interval import LEVEL, Interval, cluster_codes
@@ -42,18 +42,8 @@ CONFIDENCE = 0.9
 # Level of the interval of the champion's AUC, which is below 1/2 if the target has
 # changed its meaning.
 _SURE_OF_A_CHANGE = 0.98
-Classes = tuple[Scalar, ...] | None
+_UNDECIDED = "too little data to decide; it blocks nothing"
 Role = Literal["champion", "best"]  # the best version so far is another one
-
-
-@dataclass(frozen=True)
-class MetricScore:
-    """A score of the exported fit on the validation set."""
-
-    metric: str
-    interval: Interval
-    baseline: float  # the score of the best constant on the same rows
-    difference_to_baseline: Interval  # paired
 
 
 @dataclass(frozen=True)
@@ -68,119 +58,138 @@ class Gate:
     limit: float  # what `value` is compared with
     by_bound: bool  # whether `value` is a bound
     passed: bool  # the outcome
-    conclusive: bool = (
-        True  # False: too little data to decide; such a gate blocks nothing
-    )
+    # False: too little data to decide; such a gate blocks nothing
+    conclusive: bool = True
     means: str = ""  # the meaning of the outcome, a phrase
 
     @property
     def outcome(self) -> str:
         """PASS, FAIL or INCONCLUSIVE."""
-        return (
-            ("PASS" if self.passed else "FAIL") if self.conclusive else "INCONCLUSIVE"
-        )
+        if not self.conclusive:
+            return "INCONCLUSIVE"
+        return "PASS" if self.passed else "FAIL"
 
     def in_words(self) -> str:
         """`lower bound of roc_auc at least 0.65: 0.6803, PASS`."""
         return f"{self.rule}: {numbers.score(self.value)}, {self.outcome}"
 
 
-def hold(
-    spec: ExperimentSpec,
-    scores: Sequence[MetricScore],
-    coverage: CoverageCheck | None = None,
-) -> tuple[Gate, ...]:
-    """Return the gates of an experiment; `scores` are at least those of
-    `spec.metric_names`.
+def score_gates(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> Iterator[Gate]:
+    """Yield the gates of `acceptance` and of the baseline; `scores` are at least those
+    of `spec.metric_names`.
     """
-    by_name = {score.metric: score for score in scores}
-    held = [_held(one, by_name[one.metric].interval) for one in spec.acceptance]
-    held += [_against_baseline(by_name[spec.metric])] if spec.baseline else []
-    return (*held, *([held_coverage(coverage)] if coverage and spec.coverage else []))
+    by_metric = {score.metric: score for score in scores}
+    for criterion in spec.acceptance:
+        yield _criterion_gate(criterion, by_metric[criterion.metric].interval)
+    if spec.baseline:
+        yield _baseline_gate(by_metric[spec.metric])
 
 
-def held_coverage(check: CoverageCheck) -> Gate:
-    """Return the gate that fails if intervals hold significantly fewer rows than
-    promised, or have no data.
-    """
-    rule, means = (
-        f"coverage of {numbers.share(check.coverage)}",
-        "too few rows or clusters for it",
-    )
-    passed = check.at_most >= check.coverage
-    if check.parts:
-        rule += f": {numbers.interval(check.parts[0].score)} of the validation rows"
-        means = f"{'not ' if passed else ''}significantly below the promise"
-    return Gate(
-        "coverage", rule, check.at_most, check.coverage, True, passed, means=means
-    )
-
-
-def _held(criterion: Criterion, interval: Interval) -> Gate:
-    by_bound, metric = criterion.judged_by == "bound", criterion.metric
-    value = metrics.worse_bound(metric, interval) if by_bound else interval.estimate
-    limit, relation, passed = criterion.limit, "at least", value >= criterion.limit
-    if criterion.at_most is not None:
+def _criterion_gate(criterion: Criterion, interval: Interval) -> Gate:
+    metric, limit = criterion.metric, criterion.limit
+    by_bound = criterion.judged_by == "bound"
+    if by_bound:
+        value = metrics.worse_bound(metric, interval)
+        subject = f"{_worse_end(metric)} bound"
+        in_full = f"{subject} of the {numbers.share(interval.level, 6)} interval"
+    else:
+        value = interval.estimate
+        subject = in_full = "estimate"
+    if criterion.at_most is None:
+        relation, passed = "at least", value >= limit
+    else:
         relation, passed = "at most", value <= limit
-    judged = f"{_worse_end(metric)} bound" if by_bound else "estimate"
-    whole = (
-        f"{judged} of the {numbers.share(interval.level, 6)} interval"
-        if by_bound
-        else judged
-    )
     # At the first look it is the 95 % interval, which the report shows anyway.
-    rule = f"{judged if interval.level == LEVEL else whole} of {metric} {relation} {limit:g}"
-    means = f"the {whole} {'passes' if passed else 'does not pass'}"
-    return Gate(metric, rule, value, limit, by_bound, bool(passed), means=means)
+    shown = subject if interval.level == LEVEL else in_full
+    return Gate(
+        metric,
+        rule=f"{shown} of {metric} {relation} {limit:g}",
+        value=value,
+        limit=limit,
+        by_bound=by_bound,
+        passed=bool(passed),
+        means=f"the {in_full} {'passes' if passed else 'does not pass'}",
+    )
 
 
-def _against_baseline(score: MetricScore) -> Gate:
-    difference = score.difference_to_baseline
+def _baseline_gate(score: MetricScore) -> Gate:
+    metric, difference = score.metric, score.difference_to_baseline
     baseline = numbers.score(score.baseline)
-    rule = (
-        f"better than the baseline: {baseline} plus the {_worse_end(score.metric)} bound of the paired "
-        f"difference in {score.metric}, {numbers.interval(difference)}, must beat {baseline}"
+    passed = metrics.significantly_better(metric, difference)
+    return Gate(
+        metric,
+        rule=(
+            f"better than the baseline: {baseline} plus the {_worse_end(metric)} bound "
+            f"of the paired difference in {metric}, {numbers.interval(difference)}, "
+            f"must beat {baseline}"
+        ),
+        value=score.baseline + metrics.worse_bound(metric, difference),
+        limit=score.baseline,
+        by_bound=True,
+        passed=passed,
+        means=f"{'' if passed else 'not '}significantly better than the baseline",
     )
-    value = score.baseline + metrics.worse_bound(score.metric, difference)
-    passed = metrics.significantly_better(score.metric, difference)
-    means = (
-        f"{'significantly' if passed else 'not significantly'} better than the baseline"
-    )
-    return Gate(score.metric, rule, value, score.baseline, True, passed, means=means)
 
 
 def _worse_end(metric: str) -> str:
     return "lower" if metrics.metric_of(metric).greater_is_better else "upper"
 
 
-def hold_audit(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[Gate]:
+def coverage_gate(check: CoverageCheck) -> Gate:
+    """Return the gate that fails if intervals hold significantly fewer rows than
+    promised, or have no data.
+    """
+    rule = f"coverage of {numbers.share(check.coverage)}"
+    means = "too few rows or clusters for it"
+    passed = check.at_most >= check.coverage
+    if check.parts:
+        rule += f": {numbers.interval(check.parts[0].score)} of the validation rows"
+        means = f"{'not ' if passed else ''}significantly below the promise"
+    return Gate(
+        "coverage",
+        rule,
+        value=check.at_most,
+        limit=check.coverage,
+        by_bound=True,
+        passed=passed,
+        means=means,
+    )
+
+
+def audit_gates(spec: ExperimentSpec, audit: Sequence[AuditRow]) -> Iterator[Gate]:
     """Yield a gate per limit and column, by the whole interval; inconclusive if that
     contains the limit.
     """
-    known = {(one.column_name, one.measure): (one.low, one.high) for one in audited}
-    for (name, limit), column in product(spec.audit_limits.items(), spec.audited):
-        sign, bounds = (
-            1 if name.endswith("_ratio") else -1,
-            known.get((column, name), (None, None)),
-        )
-        worse, better = (math.nan if one is None else one for one in bounds[::sign])
-        passed, failed = sign * (worse - limit) >= 0, sign * (better - limit) < 0
-        means = (
-            f"the whole 95 % interval is {'within' if passed else 'beyond'} the limit"
-        )
-        if not (decided := passed or failed):
-            means = "too little data to decide; it blocks nothing"
-        rule = f"{name} of {column} at {'least' if sign > 0 else 'most'} {limit:g}"
-        yield Gate(
-            name,
-            rule,
-            better if failed else worse,
-            limit,
-            True,
-            not failed,
-            decided,
-            means,
-        )
+    measured = {(row.column_name, row.measure): row for row in audit}
+    for measure, limit in spec.audit_limits.items():
+        for column in spec.audited:
+            interval = interval_of(measured.get((column, measure)))
+            yield _audit_gate(measure, limit, column, interval)
+
+
+def _audit_gate(measure: str, limit: float, column: str, interval: Interval) -> Gate:
+    if measure.endswith("_ratio"):
+        relation, worse, better = "at least", interval.low, interval.high
+        passed = worse >= limit
+        failed = better < limit
+    else:
+        relation, worse, better = "at most", interval.high, interval.low
+        passed = worse <= limit
+        failed = better > limit
+    means = _UNDECIDED
+    if passed or failed:
+        where = "within" if passed else "beyond"
+        means = f"the whole 95 % interval is {where} the limit"
+    return Gate(
+        measure,
+        rule=f"{measure} of {column} {relation} {limit:g}",
+        value=better if failed else worse,
+        limit=limit,
+        by_bound=True,
+        passed=not failed,
+        conclusive=passed or failed,
+        means=means,
+    )
 
 
 @dataclass(frozen=True)
@@ -207,9 +216,8 @@ class ChampionComparison:
     tolerance: float  # how much worse the challenger may be, in units of the metric
     role: Role = "champion"
     must_be_better: bool = False  # significantly, to replace the champion
-    same_model: bool = (
-        False  # whether the challenger is the champion; nothing is compared then
-    )
+    # whether the challenger is the champion; nothing is compared then
+    same_model: bool = False
     why_not_compared: str = ""  # the reason for no comparison, else empty
     left_out: int = 0  # validation rows that the champion was fitted or chosen on
     scores: PairedScores | None = None  # of both; None: not compared
@@ -217,9 +225,8 @@ class ChampionComparison:
     @property
     def better(self) -> bool:
         """Whether the challenger is significantly better."""
-        found = self.scores
-        return found is not None and metrics.significantly_better(
-            self.metric, found.gain
+        return self.scores is not None and metrics.significantly_better(
+            self.metric, self.scores.gain
         )
 
     @property
@@ -227,13 +234,13 @@ class ChampionComparison:
         """Whether the champion stops the challenger with a lead that is implausible
         without a leak.
         """
-        return (
-            self.scores is not None and self.scores.far_above and not self.gate.passed
-        )
+        far_above = self.scores is not None and self.scores.far_above
+        return far_above and not self.gate.passed
 
     def retired(self, experiment: str) -> str:
         """What to do with a champion that leaked."""
-        return f"retire it: experiment-pipeline retire {experiment} {self.version} --why TEXT"
+        command = f"experiment-pipeline retire {experiment} {self.version} --why TEXT"
+        return f"retire it: {command}"
 
     @property
     def gate(self) -> Gate:
@@ -242,59 +249,73 @@ class ChampionComparison:
         above 0; and if the champion is reversed.
         """
         wanted = "better" if self.must_be_better else "not_worse"
-        rule, conclusive = f"{wanted}_than_{self.role} {self.version}", True
-        limit = 0.0 - metrics.metric_of(self.metric).sign * self.tolerance
+        gate = Gate(
+            self.metric,
+            rule=f"{wanted}_than_{self.role} {self.version}",
+            value=math.nan,
+            limit=0.0 - metrics.metric_of(self.metric).sign * self.tolerance,
+            by_bound=True,
+            passed=False,
+            means="not compared",
+        )
         if self.scores is not None:
-            difference, which = self.scores.difference, "better"
-            value = metrics.better_bound(self.metric, difference)
-            passed = not metrics.better(self.metric, limit, value)
-            if self.must_be_better:
-                difference, which, passed, limit = (
-                    self.scores.gain,
-                    "worse",
-                    self.better,
-                    0.0,
-                )
-                value = metrics.worse_bound(self.metric, difference)
-            means = "not " if passed != self.must_be_better else ""
-            means += (
-                f"significantly {'better' if self.must_be_better else 'worse'} than it"
+            return self._paired(gate, self.scores)
+        if self.same_model:
+            return replace(
+                gate,
+                rule=f"{gate.rule}: it is this model",
+                value=0.0,
+                passed=True,
+                means="nothing would change",
             )
-            rule += (
-                f": {self.metric} {numbers.score(self.scores.challenger)} after "
-                f"{numbers.score(self.scores.champion)} on the same {self.scores.rows:,} rows; "
-                f"{which} bound ({numbers.share(difference.level, 6)}) of the difference "
-                f"{numbers.interval(difference)}"
-            )
-            if self.scores.reversed is not None:
-                passed, means = False, "the target may have changed its meaning"
-                rule += f"; its AUC is worse than chance: {numbers.interval(self.scores.reversed)}"
-        elif self.same_model:
-            value, passed, means = 0.0, True, "nothing would change"
-            rule += ": it is this model"
+        gate = replace(gate, rule=f"{gate.rule}: {self.why_not_compared}")
+        if self.must_be_better:
+            return gate
+        return replace(gate, passed=True, conclusive=False, means=_UNDECIDED)
+
+    def _paired(self, gate: Gate, scores: PairedScores) -> Gate:
+        metric, limit = self.metric, gate.limit
+        if self.must_be_better:
+            difference, bound, limit = scores.gain, "worse", 0.0
+            value = metrics.worse_bound(metric, difference)
+            passed = self.better
+            means = f"{'' if passed else 'not '}significantly better than it"
         else:
-            value, passed, conclusive = (
-                math.nan,
-                not self.must_be_better,
-                self.must_be_better,
-            )
-            means = (
-                "too little data to decide; it blocks nothing"
-                if passed
-                else "not compared"
-            )
-            rule += f": {self.why_not_compared}"
-        return Gate(self.metric, rule, value, limit, True, passed, conclusive, means)
+            difference, bound = scores.difference, "better"
+            value = metrics.better_bound(metric, difference)
+            passed = not metrics.better(metric, limit, value)
+            means = f"{'not ' if passed else ''}significantly worse than it"
+        rule = (
+            f"{gate.rule}: {metric} {numbers.score(scores.challenger)} after "
+            f"{numbers.score(scores.champion)} on the same {scores.rows:,} rows; "
+            f"{bound} bound ({numbers.share(difference.level, 6)}) of the difference "
+            f"{numbers.interval(difference)}"
+        )
+        if scores.reversed is not None:
+            auc = numbers.interval(scores.reversed)
+            rule += f"; its AUC is worse than chance: {auc}"
+            means = "the target may have changed its meaning"
+            passed = False
+        return replace(
+            gate, rule=rule, value=value, limit=limit, passed=passed, means=means
+        )
 
 
 def best_after(champions: Sequence[ChampionComparison]) -> str | None:
     """Return the best version once the challenger is published; None: that is the
     challenger.
     """
-    first = sorted(
-        champions, key=lambda one: (one.scores is None, one.role == "champion")
-    )[:1]
-    return next((one.version for one in first if not one.better), None)
+    # The first that was compared, the best so far before the champion.
+    order = sorted(
+        champions,
+        key=lambda comparison: (
+            comparison.scores is None,
+            comparison.role == "champion",
+        ),
+    )
+    if not order or order[0].better:
+        return None
+    return order[0].version
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,47 +351,50 @@ class Champion(Protocol):
         """Load it; InvalidModel: it cannot be compared with."""
 
 
-def hold_against_champion(
-    spec: ExperimentSpec,
-    current: Champion,
-    trusted: Sequence[str],
-    fingerprint: str,
-    challenger: SetPrediction,
-    threshold: float,
-    validation: pd.DataFrame,
-    classes: Classes,
+def compare_with_champion(
+    model: JudgedModel,
+    champion: Champion,
+    trusted: Sequence[str] = (),
     level: float = LEVEL,
 ) -> ChampionComparison:
-    """Compare the challenger with the champion, or with the best version.
+    """Compare a model with the champion, or with the best version.
 
-    The champion may run `trusted` code and keeps its own threshold. `fingerprint` is
-    the challenger's, `challenger` its predictions of the `validation` rows, which are
-    as delivered; `level` is the gates'.
+    The champion may run `trusted` code and keeps its own threshold; `level` is that of
+    the gates.
     """
-    rule, role = spec.not_worse_than_champion or NotWorseThanChampion(), current.role
-    better = rule.replace == "if_better" and role == "champion"
-    blank = ChampionComparison(
-        current.version, spec.metric, rule.tolerance, role, better
+    spec = model.spec
+    criterion = spec.not_worse_than_champion or NotWorseThanChampion()
+    only_if_better = criterion.replace == "if_better" and champion.role == "champion"
+    comparison = ChampionComparison(
+        champion.version,
+        spec.metric,
+        criterion.tolerance,
+        champion.role,
+        must_be_better=only_if_better,
     )
-    if current.is_made_of(fingerprint, spec.export):
-        return replace(blank, same_model=True)
+    if champion.is_made_of(model.result.fingerprint, spec.export):
+        return replace(comparison, same_model=True)
     try:
-        model = current.read(trusted)
-        _check_same_question(model, spec, classes)
-        new = _new_rows(model.fitted, validation, challenger)
-        challenger = challenger.rows(new)
-        prediction = model.predict(some_rows(validation, np.flatnonzero(new)), classes)
+        version = champion.read(trusted)
+        _check_same_question(version, model)
+        new = _new_rows(version.fitted, model)
+        rows = some_rows(model.delivered, np.flatnonzero(new))
+        prediction = version.predict(rows, model.classes)
     except (InvalidModel, DataError) as error:
-        return replace(
-            blank, why_not_compared=f"not compared, {error.culprit} {error.rule}"
-        )
-    champion = replace(challenger, prediction=prediction)
-    own = 0.5 if model.threshold is None else model.threshold
-    compared = compare(spec.metric, champion, challenger, (own, threshold), level)
-    if not np.isfinite(compared.difference.estimate):
+        why = f"not compared, {error.culprit} {error.rule}"
+        return replace(comparison, why_not_compared=why)
+    challenger = model.exported.rows(new)
+    scores = compare(
+        spec.metric,
+        replace(challenger, prediction=prediction),
+        challenger,
+        (0.5 if version.threshold is None else version.threshold, model.cut),
+        level,
+    )
+    if not np.isfinite(scores.difference.estimate):
         why = f"not compared, {spec.metric} is undefined on these rows"
-        return replace(blank, why_not_compared=why)
-    return replace(blank, left_out=int((~new).sum()), scores=compared)
+        return replace(comparison, why_not_compared=why)
+    return replace(comparison, left_out=int((~new).sum()), scores=scores)
 
 
 def compare(
@@ -380,31 +404,35 @@ def compare(
     thresholds: tuple[float, float],
     level: float,
 ) -> PairedScores:
-    """Compare two models on the same rows; `thresholds` are theirs, `level` that of the
-    gates.
+    """Compare two models on the same rows; `thresholds` are those of champion and
+    challenger, `level` is that of the gates.
     """
-    scores, drawn = (champion, challenger), challenger.layout(metric)
-    before, after = (
-        one.linearise(metric, t) for one, t in zip(scores, thresholds, strict=True)
+    drawn = challenger.layout(metric)
+    before = champion.linearise(metric, thresholds[0])
+    after = challenger.linearise(metric, thresholds[1])
+    return PairedScores(
+        rows=len(challenger.y),
+        challenger=after.estimate,
+        champion=before.estimate,
+        difference=paired_difference(before, after, drawn, CONFIDENCE),
+        gain=paired_difference(before, after, drawn, level),
+        reversed=_worse_than_chance(champion),
+        far_above=_far_above(champion, challenger),
     )
-    difference = paired_difference(before, after, drawn, CONFIDENCE)
-    gain = paired_difference(before, after, drawn, level)
-    found = len(challenger.y), after.estimate, before.estimate, difference, gain
-    return PairedScores(*found, _worse_than_chance(champion), _far_above(*scores))
 
 
 def _far_above(champion: SetPrediction, challenger: SetPrediction) -> bool:
     """Whether the lead in AUC, by its lower bound, exceeds the challenger's over 0.5,
     or what is left to 1.
     """
-    many, y = champion.prediction.ndim == 2, champion.y
-    ruler, y = (
-        ("roc_auc_ovr", y) if many else ("roc_auc", (y > y.mean()).astype(np.int64))
-    )
-    best, own = (replace(one, y=y) for one in (champion, challenger))
-    scores = own.linearise(ruler), best.linearise(ruler)
-    lead = paired_difference(*scores, own.layout(ruler), CONFIDENCE)
-    return lead.low > min(scores[0].estimate - 0.5, 1 - scores[1].estimate)
+    metric, y = "roc_auc_ovr", champion.y
+    if champion.prediction.ndim == 1:
+        metric, y = "roc_auc", (y > y.mean()).astype(np.int64)
+    challenger = replace(challenger, y=y)
+    after = challenger.linearise(metric)
+    before = replace(champion, y=y).linearise(metric)
+    lead = paired_difference(after, before, challenger.layout(metric), CONFIDENCE)
+    return lead.low > min(after.estimate - 0.5, 1 - before.estimate)
 
 
 def _worse_than_chance(predicted: SetPrediction) -> Interval | None:
@@ -416,38 +444,37 @@ def _worse_than_chance(predicted: SetPrediction) -> Interval | None:
     level = 1 - (1 - _SURE_OF_A_CHANGE) / len(columns)
     for code, column in enumerate(columns):
         positive = y == code if len(columns) > 1 else y > y.mean()
-        one = replace(predicted, y=positive.astype(np.int64), prediction=column)
-        if (found := one.interval("roc_auc", level=level)).high < 0.5:
-            return found
+        ranks = replace(predicted, y=positive.astype(np.int64), prediction=column)
+        auc = ranks.interval("roc_auc", level=level)
+        if auc.high < 0.5:
+            return auc
     return None
 
 
-def _check_same_question(
-    champion: ChampionModel, spec: ExperimentSpec, classes: Classes
-) -> None:
-    same_positive = (
-        classes is None
-        or spec.task != "binary"
-        or champion.positive_class == classes[1]
-    )
-    answers = (champion.task, champion.target, set(champion.classes or ()))
-    if answers != (spec.task, spec.target, set(classes or ())) or not same_positive:
+def _check_same_question(champion: ChampionModel, model: JudgedModel) -> None:
+    spec, classes = model.spec, model.classes
+    same_classes = set(champion.classes or ()) == set(classes or ())
+    if same_classes and classes and spec.task == "binary":
+        same_classes = champion.positive_class == classes[1]
+    answers = (champion.task, champion.target)
+    if answers != (spec.task, spec.target) or not same_classes:
         rule = "predicts another target, or other classes"
         raise UnusableTable("the champion", rule, "")
 
 
-def _new_rows(
-    fitted: FittedRows, validation: pd.DataFrame, challenger: SetPrediction
-) -> np.ndarray:
+def _new_rows(fitted: FittedRows, model: JudgedModel) -> np.ndarray:
     """Rows (n,) that the champion has not seen; UnusableTable when they are unknown, or
     too few.
     """
-    if (seen := fitted.among(validation)) is None:
-        rule = "may hold rows that the champion was fitted on: the columns of their record are missing"
+    seen = fitted.among(model.delivered)
+    if seen is None:
+        rule = (
+            "may hold rows that the champion was fitted on: the columns of their record "
+            "are missing"
+        )
         raise UnusableTable("the validation set", rule, "")
-    if (
-        new := len(np.unique(cluster_codes(challenger.clusters)[~seen]))
-    ) < FEW_CLUSTERS:
+    clusters = len(np.unique(cluster_codes(model.exported.clusters)[~seen]))
+    if clusters < FEW_CLUSTERS:
         rule = f"are new to the champion, fewer than {FEW_CLUSTERS}"
-        raise UnusableTable(f"{new} of the validation set's clusters", rule, "")
+        raise UnusableTable(f"{clusters} of the validation set's clusters", rule, "")
     return ~seen

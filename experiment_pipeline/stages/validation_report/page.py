@@ -40,7 +40,7 @@ from experiment_pipeline.reporting.outcome import (
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.validation_report import audit
 from experiment_pipeline.stages.validation_report.effects import Segment
-from experiment_pipeline.stages.validation_report.gates import held_coverage
+from experiment_pipeline.stages.validation_report.gates import coverage_gate
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import (
     NextSearch,
@@ -614,7 +614,7 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
 
 
 def _coverage(report: ValidationReport) -> Section:
-    check, gate = report.coverage, held_coverage(report.coverage)
+    check, gate = report.coverage, coverage_gate(report.coverage)
     title, size = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
     if check.calibrated.classes:
         title, size = (

@@ -31,8 +31,9 @@ from experiment_pipeline.reporting.charts import (
 )
 from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.spec import Costs, Scalar
+from experiment_pipeline.spec import Scalar
 from experiment_pipeline.stages.validation_report.effects import Dependence, Usage
+from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import (
     class_by_class,
@@ -47,21 +48,14 @@ _MOST_POINTS, _MOST_BARS, _MOST_CELLS = 400, 15, 12
 
 
 def charts(
-    report: ValidationReport,
-    exported: SetPrediction,
-    test: SetPrediction,
-    classes: Sequence[Scalar] | None,
-    costs: Costs | None,
+    report: ValidationReport, model: JudgedModel
 ) -> Mapping[str, tuple[Chart, ...]]:
-    """Return the charts of a report by section; `classes` are None for regression.
-
-    `exported` are the exported fit's predictions of validation rows, `test` the
-    search's of test rows.
-    """
+    """Return the charts of a report by section."""
+    exported, classes = model.exported, model.classes
     by_section: dict[str, list[Chart]] = {
         "scores": [_scores(report)],
         "calibration": [*_calibration(report)],
-        "threshold": [*_threshold(report, test, costs)],
+        "threshold": [*_threshold(report, model)],
     }
     if classes is not None:
         by_section["scores"] += _roc(exported, classes)
@@ -170,14 +164,14 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
     )
 
 
-def _threshold(
-    report: ValidationReport, test: SetPrediction, costs: Costs | None
-) -> Iterator[Chart]:
+def _threshold(report: ValidationReport, model: JudgedModel) -> Iterator[Chart]:
     """Precision, recall and cost by threshold, with the result on validation."""
-    at = report.details.at_threshold
+    at, test = report.details.at_threshold, model.test
     if report.threshold is None or at is None or not np.isfinite(test.prediction).all():
         return
-    by_threshold = threshold_curve(test.y, test.prediction, costs, test.weights)
+    by_threshold = threshold_curve(
+        test.y, test.prediction, model.spec.costs, test.weights
+    )
     cut = min(report.threshold.value, 1.0)
     where = evaluated(report.gap.evaluation).short
     beside = 0.006 * float(np.ptp(by_threshold.thresholds))

@@ -1,26 +1,27 @@
 """What a referee asks about a judged model: challengers, robustness, and what the run
 cannot know.
 
-In: the report, predictions of the validation rows. Out: rows of the run record. This
-only informs: nothing here chooses or decides, so the ledger counts no further look.
+In: the report, and the model with its predictions of validation rows. Out: rows of the
+run record. This only informs: nothing here chooses or decides, so the ledger counts no
+further look.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import EvidenceRow
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words
+from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.caveats import few_clusters_note
+from experiment_pipeline.statistics.importance import spread_evenly
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
-from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.table.kinds import (
     QUANTITIES,
     UNSEEN_CATEGORY,
@@ -28,22 +29,52 @@ from experiment_pipeline.table.kinds import (
     kind_of,
     numbers_of,
 )
-from experiment_pipeline.table.table import with_columns
+from experiment_pipeline.table.table import some_rows, with_columns, with_only
 
 # For robustness, at most: validation rows, fitted rows, features, changes per feature;
 # and rows shown.
 MOST_ROWS, MOST_FITTED, MOST_FEATURES, CHANGES, _WORST = 2_000, 100_000, 30, 4, 10
-Linear = tuple[
-    str, SetPrediction, float
-]  # key, predictions of the validation rows, threshold
 
 
-def challengers(
-    report: ValidationReport, exported: SetPrediction, linear: Linear | str
-) -> Iterator[EvidenceRow]:
+@dataclass(frozen=True, eq=False)
+class LinearModel:
+    """The best linear model of the search, fitted on the rows of the judged one."""
+
+    key: str
+    exported: SetPrediction  # of the validation rows
+    cut: float  # a row is predicted positive from this probability on
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A judged model, and what it takes to answer a referee's questions."""
+
+    model: JudgedModel
+    report: ValidationReport
+    linear: LinearModel | str  # or why there is none
+    predict: Callable[[pd.DataFrame], np.ndarray]  # of prepared rows
+    most_features: int  # that there is time to change, for robustness
+
+    @property
+    def names(self) -> list[str]:
+        """All features, the most important first."""
+        usage = self.report.usage
+        ranked = [used.feature for used in usage.importance] if usage else []
+        return list(dict.fromkeys([*ranked, *self.model.features]))
+
+    @property
+    def sample(self) -> tuple[pd.DataFrame, SetPrediction]:
+        """The validation rows that are changed for robustness, and their predictions."""
+        rows = self.model.rows
+        places = spread_evenly(len(rows), min(len(rows), MOST_ROWS))
+        return some_rows(rows, places), self.model.exported.rows(places)
+
+
+def challengers(case: Case) -> Iterator[EvidenceRow]:
     """Compare the exported model with baseline, best linear model (or why not) and
     champions, paired.
     """
+    report, model, linear = case.report, case.model, case.linear
     metric, rows, kind = report.metric, report.rows, "challenger"
     score = report.score(metric)
     gain = score.difference_to_baseline
@@ -51,80 +82,60 @@ def challengers(
     if isinstance(linear, str):
         yield EvidenceRow(kind=kind, what=f"the best linear model: {linear}")
     else:
-        key, predicted, own = linear
-        before = predicted.linearise(metric, own)
-        after = exported.linearise(metric, threshold_value(report.threshold))
-        gain = paired_difference(before, after, exported.layout(metric))
-        name = f"the best linear model, {key}, fitted on the same rows"
+        before = linear.exported.linearise(metric, linear.cut)
+        after = model.exported.linearise(metric, model.cut)
+        gain = paired_difference(before, after, model.exported.layout(metric))
+        name = f"the best linear model, {linear.key}, fitted on the same rows"
         yield EvidenceRow.of(kind, name, before.estimate, gain, rows)
-    for one in report.champions:
-        name = f"{one.role} {one.version}"
-        if (found := one.scores) is not None:
-            name += (
-                f" ({one.left_out:,} rows that it was fitted or chosen on are left out)"
-            )
-            yield EvidenceRow.of(kind, name, found.champion, found.gain, found.rows)
-        else:
-            why = "it is this model" if one.same_model else one.why_not_compared
+    for champion in report.champions:
+        name, paired = f"{champion.role} {champion.version}", champion.scores
+        if paired is None:
+            why = champion.why_not_compared
+            why = "it is this model" if champion.same_model else why
             yield EvidenceRow(kind=kind, what=f"{name}: {why}")
+        else:
+            name += (
+                f" ({champion.left_out:,} rows that it was fitted or chosen on are "
+                "left out)"
+            )
+            yield EvidenceRow.of(kind, name, paired.champion, paired.gain, paired.rows)
 
 
-def robustness(
-    predict: Callable[[pd.DataFrame], np.ndarray],
-    rows: pd.DataFrame,
-    fitted: pd.DataFrame,
-    plain: SetPrediction,
-    metric: str,
-    cut: float,
-    names: Sequence[str],
-    most: int,
-) -> Iterator[EvidenceRow]:
-    """Yield how much the score loses when one of the first `most` features is changed,
-    worst first.
+def robustness(case: Case) -> Iterator[EvidenceRow]:
+    """Yield how much the score loses when a feature is changed, worst first.
 
-    `plain` are the predictions of `rows`; ranges and standard deviations are those of
-    `fitted` rows.
+    Ranges and standard deviations are those of the fitted rows.
     """
-    found, before, sign = (
-        list[EvidenceRow](),
-        plain.linearise(metric, cut),
-        metric_of(metric).sign,
-    )
-    every = [
-        (name, f"{name}: {change}", column)
-        for seed, name in enumerate(names[:most])
-        for change, column in _changes(rows[name], fitted[name], seed)
-    ]
-    todo = (
-        [[one] for one in every] if len(rows) * len(every) > 8 * MOST_ROWS else [every]
-    )
-    while todo and (some := todo.pop()):
-        tables = [with_columns(rows, {name: column}) for name, _, column in some]
-        try:
-            predicted = np.split(predict(pd.concat(tables)), len(tables))
-        # A user's own code may raise anything for such values, which is a finding.
-        except Exception as error:  # noqa: BLE001
-            if len(some) > 1:
-                todo = [[one] for one in every]
+    model, names = case.model, case.names
+    metric, cut = model.spec.metric, model.cut
+    sign, kind = metric_of(metric).sign, "robustness"
+    changed = names[: case.most_features]
+    rows, unchanged = case.sample
+    places = spread_evenly(len(model.fitted), min(len(model.fitted), MOST_FITTED))
+    fitted = some_rows(with_only(model.fitted, changed), places)
+    before, layout = unchanged.linearise(metric, cut), unchanged.layout(metric)
+    losses = []
+    for seed, name in enumerate(changed):
+        for change, column in _changes(rows[name], fitted[name], seed):
+            what = f"{name}: {change}"
+            try:
+                prediction = case.predict(with_columns(rows, {name: column}))
+            # A user's own code may raise anything for such values: a finding.
+            except Exception as error:  # noqa: BLE001
+                what += f": predicting raises {type(error).__name__}"
+                worst = -math.inf * sign
+                losses.append(EvidenceRow(kind=kind, what=what, difference=worst))
                 continue
-            what = f"{some[0][1]}: predicting raises {type(error).__name__}"
-            found.append(
-                EvidenceRow(kind="robustness", what=what, difference=-math.inf * sign)
-            )
-            continue
-        for (_, what, _), prediction in zip(some, predicted, strict=True):
-            after = replace(plain, prediction=prediction).linearise(metric, cut)
-            loss = paired_difference(before, after, plain.layout(metric))
-            found.append(
-                EvidenceRow.of("robustness", what, after.estimate, loss, len(rows))
-            )
-    found.sort(
+            after = replace(unchanged, prediction=prediction).linearise(metric, cut)
+            loss = paired_difference(before, after, layout)
+            losses.append(EvidenceRow.of(kind, what, after.estimate, loss, len(rows)))
+    losses.sort(
         key=lambda row: np.nan_to_num(sign * (row.difference or 0.0), nan=-math.inf)
     )
-    yield from found[:_WORST]
-    if (more := len(names) - most) > 0:
-        what = f"{numbers.counted(more, 'less important feature')}: not computed"
-        yield EvidenceRow(kind="robustness", what=what)
+    yield from losses[:_WORST]
+    if len(names) > len(changed):
+        rest = numbers.counted(len(names) - len(changed), "less important feature")
+        yield EvidenceRow(kind=kind, what=f"{rest}: not computed")
 
 
 def _changes(
@@ -133,77 +144,89 @@ def _changes(
     """Ways in which a column may change: missing, noisy, out of range, or a category
     never seen.
     """
-    kind, values = kind_of(column), np.empty(0)
+    kind = kind_of(column)
     if holds_missing(column.dtype):
         yield "missing", column.mask(np.ones(len(column), dtype=bool))
     if kind == "text":
-        yield (
-            "a category never seen",
-            pd.Series(UNSEEN_CATEGORY, column.index, column.dtype),
-        )
-    if kind in QUANTITIES:
-        values = numbers_of(fitted)
-        values = values[np.isfinite(values)]
-    if not len(values) or not 0 < (width := float(np.ptp(values))) < math.inf:
+        unseen = pd.Series(UNSEEN_CATEGORY, column.index, column.dtype)
+        yield "a category never seen", unseen
+    if kind not in QUANTITIES:
+        return
+    values = numbers_of(fitted)
+    values = values[np.isfinite(values)]
+    width = float(np.ptp(values)) if len(values) else 0.0
+    if not 0 < width < math.inf:
         return
     noise = np.random.default_rng([seed, len(column)]).normal(size=len(column))
-    shifts = {"noise of one standard deviation": float(values.std()) * noise}
-    shifts |= {"above the fitted range": width, "below the fitted range": -width}
-    for change, by in shifts.items():
-        other = numbers_of(column) + by
+    shifts = {
+        "noise of one standard deviation": float(values.std()) * noise,
+        "above the fitted range": width,
+        "below the fitted range": -width,
+    }
+    for change, shift in shifts.items():
+        moved = numbers_of(column) + shift
         if kind == "integer":
             limits = np.iinfo(str(column.dtype).lower())
-            other = np.clip(np.rint(other), limits.min, limits.max)
-        yield change, pd.Series(other, column.index).astype(column.dtype)
+            moved = np.clip(np.rint(moved), limits.min, limits.max)
+        yield change, pd.Series(moved, column.index).astype(column.dtype)
 
 
-def unknowns(
-    spec: ExperimentSpec,
-    report: ValidationReport,
-    rows: pd.DataFrame,
-    predicted: SetPrediction,
-) -> Iterator[EvidenceRow]:
-    """Return what the run cannot know, a sentence each, only those that apply to it.
-
-    `rows` are the prepared validation rows, `predicted` the exported model's
-    predictions of them.
-    """
-    split, target, weights = spec.split, spec.target, predicted.weights
-    later = "The split is not by time: whether the score decays later (drift) is not measured."
+def unknowns(case: Case) -> Iterator[EvidenceRow]:
+    """Yield what the run cannot know, a sentence each, only those that apply to it."""
+    model, spec, report = case.model, case.model.spec, case.report
+    split, target = spec.split, spec.target
+    later = (
+        "The split is not by time: whether the score decays later (drift) is not "
+        "measured."
+    )
     if split.by == "time":
-        last = numbers.shown(rows[split.column].max())
+        last = numbers.shown(model.rows[split.column].max())
         later = f"Changes after {last}, the last validation row, are not measured."
     beyond = f" beyond new values of {split.column}" if split.by == "group" else ""
     few = few_clusters_note(
-        predicted.clusters, cluster_in_words(spec), "validation", weights
+        model.exported.clusters,
+        cluster_in_words(spec),
+        "validation",
+        model.exported.weights,
     )
-    others = (
-        f"other than {', '.join(spec.audited)}, which are audited, "
-        if spec.audited
-        else ""
+    audited = ", ".join(spec.audited)
+    others = f"other than {audited}, which are audited, " if audited else ""
+    weak_segments = (
+        "Weak segments are formed by features: groups by another column "
+        f"{others}are not checked."
     )
-    parts = f"are formed by features: groups by another column {others}are not checked."
-    parts = "were not computed." if report.segments is None else parts
-    sentences = {
+    if report.segments is None:
+        weak_segments = "Weak segments were not computed."
+    applies = {
         later: True,
-        "Validation rows come from the same source as the fitted ones: other places, populations and "
-        f"ways of recording are not measured{beyond}.": True,
-        "No id column is declared: rows of one person or thing in two sets are only noticed if "
-        "they resemble each other.": split.by == "random" and not split.id_columns,
+        "Validation rows come from the same source as the fitted ones: other places, "
+        f"populations and ways of recording are not measured{beyond}.": True,
+        "No id column is declared: rows of one person or thing in two sets are only "
+        "noticed if they resemble each other.": (
+            split.by == "random" and not split.id_columns
+        ),
         "Only one split was tried: experiment-pipeline sensitivity "
-        f"{spec.name} measures how much depends on its seed.": split.by
-        in ("random", "group"),
-        f"Only rows whose {target} is known are in the table. If an earlier decision determined "
-        "which ones (refused applications have no outcome), the other rows are not measured.": True,
-        f"Values of {target} are taken as correct: how many are wrong is not measured.": True,
-        "Importance and explanations describe the model, not causes: what happens when somebody "
-        "changes a feature or acts on a prediction is not measured.": True,
+        f"{spec.name} measures how much depends on its seed.": (
+            split.by in ("random", "group")
+        ),
+        f"Only rows whose {target} is known are in the table. If an earlier decision "
+        "determined which ones (refused applications have no outcome), the other rows "
+        "are not measured.": True,
+        f"Values of {target} are taken as correct: how many are wrong is not "
+        "measured.": True,
+        "Importance and explanations describe the model, not causes: what happens when "
+        "somebody changes a feature or acts on a prediction is not measured.": True,
         f"The accuracy of the intervals is not known: {few}.": few is not None,
-        f"Weak segments {parts}": True,
-        f"{report.looks} models were scored on these validation rows: what later choices learnt "
-        "from them is not known.": report.looks > 1,
-        "No costs are declared: whether the threshold suits the costs of wrong decisions is not "
-        "known.": spec.task == "binary" and spec.costs is None,
+        weak_segments: True,
+        f"{report.looks} models were scored on these validation rows: what later "
+        "choices learnt from them is not known.": report.looks > 1,
+        "No costs are declared: whether the threshold suits the costs of wrong "
+        "decisions is not known.": spec.task == "binary" and spec.costs is None,
     }
-    for sentence in (one for one, applies in sentences.items() if applies):
-        yield EvidenceRow(kind="unknown", what=sentence)
+    for sentence, is_so in applies.items():
+        if is_so:
+            yield EvidenceRow(kind="unknown", what=sentence)
+
+
+# In the order of the page.
+PROBES = (challengers, robustness, unknowns)

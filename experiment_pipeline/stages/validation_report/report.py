@@ -1,15 +1,14 @@
 """The validation report: scores of the chosen configuration on rows not used to choose
 it.
 
-In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`;
-`page.py` renders it. The validation rows only decide the gates: even the threshold was
-chosen on test rows.
+In: a `JudgedModel`, and how it fared by parts, groups and champions. Out: a frozen
+`ValidationReport`; `page.py` renders it. The validation rows only decide the gates: even
+the threshold was chosen on test rows.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -22,13 +21,23 @@ from experiment_pipeline.stages.leaderboard.notes import (
     cluster_in_words,
     weights_in_words,
 )
-from experiment_pipeline.stages.validation_report import effects
+from experiment_pipeline.stages.validation_report.effects import (
+    NOT_CHECKED,
+    CoverageCheck,
+    Segment,
+    Usage,
+)
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     Gate,
+    audit_gates,
+    coverage_gate,
+    score_gates,
+)
+from experiment_pipeline.stages.validation_report.judged_model import (
+    JudgedModel,
     MetricScore,
-    hold,
-    hold_audit,
+    ranked_threshold,
 )
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.statistics.calibration import (
@@ -49,31 +58,17 @@ from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.interval import (
     LEVEL,
     Interval,
-    Weights,
     difference,
     spread_of,
     weighted_mean,
 )
-from experiment_pipeline.statistics.metrics import (
-    metric_of,
-    reported_of,
-    significantly_worse,
-)
-from experiment_pipeline.statistics.scores import (
-    SetPrediction,
-    best_constant,
-    difference_to_baseline,
-    interval_of,
-    mean_with_interval,
-    repeated,
-)
+from experiment_pipeline.statistics.metrics import metric_of, significantly_worse
+from experiment_pipeline.statistics.scores import interval_of, mean_with_interval
 from experiment_pipeline.statistics.thresholds import (
     DecisionThreshold,
-    cheapest_threshold,
     cost_interval,
     cost_of,
     cross_fitted,
-    decision_threshold,
     threshold_value,
 )
 from experiment_pipeline.storage.records import from_json, to_json
@@ -91,13 +86,11 @@ class Gap:
 
     test: Interval  # at a cross-fitted threshold, so that it is not optimistic
     validation: Interval  # at the threshold chosen on test
-    difference: (
-        Interval  # validation minus test; it includes the error of the threshold
-    )
+    # validation minus test; it includes the error of the threshold
+    difference: Interval
     worse: bool  # whether the better bound of the difference is below zero improvement
-    evaluation: str = (
-        "test_set"  # the rows that the choice was made on, as the YAML names them
-    )
+    # the rows that the choice was made on, as the YAML names them
+    evaluation: str = "test_set"
     rows: int | None = None  # validation rows used; None: all
 
 
@@ -132,15 +125,28 @@ class Details:
     # the same before calibration; empty for a model without calibrators
     uncalibrated: tuple[CalibrationCurve, ...] = ()
     at_threshold: AtThreshold | None = None  # binary only
-    classes: tuple[
-        ClassOutcome, ...
-    ] = ()  # in the order of the target's; empty for regression
+    # in the order of the target's; empty for regression
+    classes: tuple[ClassOutcome, ...] = ()
     residuals: Residuals | None = None  # regression only
     quantile: QuantileCheck | None = None  # where a quantile is predicted
 
 
 @dataclass(frozen=True)
-class ValidationReport:
+class Examination:
+    """How a model fares by features, parts, groups and champions."""
+
+    usage: Usage | None = None  # of features, on the test rows; None: not measured
+    segments: tuple[Segment, ...] | None = None  # the weakest; None: not computed
+    # by time after the fitted rows; empty: not computed
+    horizons: tuple[Segment, ...] = ()
+    coverage: CoverageCheck = NOT_CHECKED  # of intervals, or sets of classes
+    audit: tuple[AuditRow, ...] = ()  # of the groups of the columns of the YAML
+    # with the champion, and the best if it is another one
+    champions: tuple[ChampionComparison, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ValidationReport(Examination):
     """The judgement of one exported fit."""
 
     experiment: str  # its name
@@ -156,42 +162,34 @@ class ValidationReport:
     positive_class: Scalar  # binary only; the class that was modelled
     hyperparameters: Mapping[str, Scalar]  # of the configuration
     threshold: DecisionThreshold | None  # binary only; chosen on the test set
-    prevalence: (
-        float | None
-    )  # binary only: share of positive rows in the validation set
-    miscalibration: (
-        Miscalibration | None
-    )  # of a reweighted model that is not calibrated
-    calibrated_by: (
-        CalibrationMethod | None
-    )  # of its probabilities; None: not calibrated
+    # binary only: share of positive rows in the validation set
+    prevalence: float | None
+    # of a reweighted model that is not calibrated
+    miscalibration: Miscalibration | None
+    # of its probabilities; None: not calibrated
+    calibrated_by: CalibrationMethod | None
     # metric → number of clusters that determines its uncertainty: those of the rarest
     # class for a metric that compares classes, else all
     clusters_that_count: Mapping[str, int]
     details: Details  # calibration, decisions, classes, residuals
-    usage: (
-        effects.Usage | None
-    )  # which features it uses, on the test rows; None: not measured
-    segments: (
-        tuple[effects.Segment, ...] | None
-    )  # its weakest parts; None: not computed
-    # with the champion, and the best if it is another one
-    champions: tuple[ChampionComparison, ...]
     looks: int  # number of models scored on these rows, this one included
     overlap: float  # largest share of these rows that another model was scored on
-    level: (
-        float  # of the intervals that the gates judge; that of `scores` is always 95 %
-    )
+    # of the intervals that the gates judge; that of `scores` is always 95 %
+    level: float
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
-    horizons: tuple[
-        effects.Segment, ...
-    ] = ()  # by time after the fitted rows; empty: not computed
-    audit: tuple[AuditRow, ...] = ()  # of the groups of the columns that the YAML names
-    coverage: effects.CoverageCheck = (
-        effects.NOT_CHECKED
-    )  # of intervals, or sets of classes
     evidence: tuple[EvidenceRow, ...] = ()  # for a referee; it decides nothing
+
+    def __repr__(self) -> str:
+        decision = numbers.accepted_under(self.conditions)
+        if not self.accepted:
+            failed = [gate.rule.partition(":")[0] for gate in self.failed_gates]
+            decision = f"not accepted ({'; '.join(failed)})"
+        score = numbers.interval(self.score(self.metric).interval)
+        return (
+            f"{self.experiment}: {decision}, {self.configuration}: {self.metric} "
+            f"{score} on {self.rows:,} validation rows"
+        )
 
     @property
     def accepted(self) -> bool:
@@ -214,297 +212,231 @@ class ValidationReport:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read the report back; EntryCorrupt for any other text."""
-        fix = "Materialize validation_report again."
-        return from_json(
-            cls, text, EntryCorrupt("report.json", "is not a validation report", fix)
-        )
+        rule, fix = "is not a validation report", "Materialize validation_report again."
+        return from_json(cls, text, EntryCorrupt("report.json", rule, fix))
 
 
 def judge(
-    spec: ExperimentSpec,
-    configuration: str,
-    exported: SetPrediction,
-    train_only: SetPrediction,
-    test: SetPrediction,
-    y_fitted: np.ndarray,
-    classes: tuple[Scalar, ...] | None,
-    *,
-    w_fitted: Weights = None,
-    threshold: DecisionThreshold | None,
-    usage: effects.Usage | None = None,
-    segments: Sequence[effects.Segment] | None = None,
-    horizons: Sequence[effects.Segment] = (),
-    audited: Sequence[AuditRow] = (),
-    earlier_looks: EarlierLooks = NO_LOOKS,
-    champions: Sequence[ChampionComparison] = (),
+    model: JudgedModel,
+    examination: Examination = Examination(),
+    looks: EarlierLooks = NO_LOOKS,
     conditions: Sequence[str] = (),
-    hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
-    calibrated_by: CalibrationMethod | None = None,
-    uncalibrated: SetPrediction | None = None,
-    coverage: effects.CoverageCheck = effects.NOT_CHECKED,
 ) -> ValidationReport:
-    """Judge the chosen configuration on the validation set.
-
-    `exported`: predictions of the validation rows by the fit that would be exported;
-    `train_only`: by the fit of the search, of these rows or an evenly spread part;
-    `test`: by that fit, of the test rows. `y_fitted`: encoded targets that `exported`
-    was fitted on, for the baseline. `classes` end in the positive one.
-    """
-    cut, known = (
-        threshold_value(threshold),
-        (y_fitted, spec.task, len(classes or ()), w_fitted),
-    )
-    scores, level = tuple(_scores(spec, exported, cut, known)), earlier_looks.level
-    judged = (
-        scores if level == LEVEL else tuple(_scores(spec, exported, cut, known, level))
-    )
-    binary, held = spec.task == "binary", [one.gate for one in champions]
-    setting = None if calibrated_by else reweighting(hyperparameters)
+    """Judge a model on the validation set; `conditions` are those of the data analysis."""
+    spec, exported, result = model.spec, model.exported, model.result
+    is_binary = spec.task == "binary"
+    scores = model.scores()
+    # Wider intervals after earlier looks.
+    gate_scores = scores if looks.level == LEVEL else model.scores(looks.level)
+    gates = [*score_gates(spec, gate_scores)]
+    if spec.coverage:
+        gates.append(coverage_gate(examination.coverage))
+    gates += [comparison.gate for comparison in examination.champions]
+    gates += audit_gates(spec, examination.audit)
+    setting = reweighting(result.configuration.declared_settings)
     report = ValidationReport(
-        *(spec.name, configuration, spec.metric, len(exported.y)),
+        experiment=spec.name,
+        configuration=model.key,
+        metric=spec.metric,
+        rows=len(exported.y),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged, coverage), *held, *hold_audit(spec, audited)),
-        gap=_gap(spec, train_only, test, len(exported.y)),
-        positive_class=classes[1] if binary and classes else None,
-        hyperparameters=dict(hyperparameters),
-        threshold=threshold,
-        prevalence=float(weighted_mean(exported.y, exported.weights))
-        if binary
-        else None,
-        miscalibration=miscalibration(setting, exported, classes),
-        calibrated_by=calibrated_by,
+        gates=tuple(gates),
+        gap=_gap(model),
+        positive_class=model.classes[1] if is_binary and model.classes else None,
+        hyperparameters=dict(result.configuration.declared_settings),
+        threshold=model.threshold,
+        prevalence=_mean(exported.y, exported.weights) if is_binary else None,
+        miscalibration=miscalibration(
+            None if result.calibration else setting, exported, model.classes
+        ),
+        calibrated_by=result.calibration,
         clusters_that_count={
-            x.metric: exported.spread(x.metric, cut).scarcest for x in scores
+            score.metric: exported.spread(score.metric, model.cut).scarcest
+            for score in scores
         },
-        details=_details(spec, exported, test, classes, threshold, uncalibrated),
-        usage=usage,
-        segments=None if segments is None else tuple(segments),
-        horizons=tuple(horizons),
-        audit=tuple(audited),
-        coverage=coverage,
-        champions=tuple(champions),
-        looks=earlier_looks.models + 1,
-        overlap=earlier_looks.overlap,
-        level=level,
-        conditions=(*conditions, *_conditions(spec, audited)),
+        details=_details(model),
+        looks=looks.models + 1,
+        overlap=looks.overlap,
+        level=looks.level,
+        conditions=(*conditions, *_conditions(spec, examination.audit)),
+        **vars(examination),
     )
-    return replace(report, notes=tuple(_notes(spec, report, exported, test)))
+    return replace(report, notes=tuple(_notes(model, report)))
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    return float(weighted_mean(values, weights))
 
 
 def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[str]:
     if not spec.baseline:
         yield _NO_BASELINE
-    gates = hold_audit(spec, audited)
-    yield from (f"audit: {gate.in_words()}" for gate in gates if not gate.conclusive)
+    for gate in audit_gates(spec, audited):
+        if not gate.conclusive:
+            yield f"audit: {gate.in_words()}"
 
 
-def exported_threshold(
-    spec: ExperimentSpec, test: SetPrediction
-) -> DecisionThreshold | None:
-    """Return the threshold, chosen on test: the cheapest, or without costs the best;
-    None: not binary.
-    """
-    if spec.costs is not None:
-        return cheapest_threshold(spec.costs, test.y, test.prediction, test.weights)
-    return _ranked_at(spec, test)
-
-
-def _ranked_at(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:
-    return decision_threshold(spec.metric_names, test.y, test.prediction, test.weights)
-
-
-def _scores(
-    spec: ExperimentSpec,
-    exported: SetPrediction,
-    cut: float,
-    known: tuple[np.ndarray, str, int, Weights],
-    level: float = LEVEL,
-) -> Iterator[MetricScore]:
-    # The baseline's constant also learns from the validation rows: no other constant
-    # can beat it by luck.
-    y, task, n_classes, weights = known
-    both = (y, weights), (exported.y, exported.weights)  # None: all alike in that set
-    if any(one is not None for _, one in both):
-        weights = np.concatenate(
-            [np.ones(len(of)) if one is None else one for of, one in both]
-        )
-    y = np.concatenate([y, exported.y])
-    others = reported_of(spec.task)
-    if spec.task == "regression" and (exported.y == 0).any():
-        # A relative error is undefined for a target of zero.
-        others = tuple(name for name in others if name != "mape")
-    for metric in dict.fromkeys((*spec.metric_names, *others)):
-        constant = best_constant(metric, y, task, n_classes, weights)
-        without = replace(exported, prediction=repeated(constant, len(exported.y)))
-        yield MetricScore(
-            metric,
-            exported.interval(metric, cut, level),
-            without.score(metric),
-            difference_to_baseline(metric, exported, constant, cut, level),
-        )
-
-
-def _gap(
-    spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n_rows: int
-) -> Gap:
-    metric, threshold = spec.metric, threshold_value(_ranked_at(spec, test))
-    fitted = cross_fitted(metric, test)
-    on_test = spread_of(fitted.score, test.layout(metric))
-    seen = validation.spread(metric, threshold)
-    error = fitted.threshold_error(metric, validation)
-    gap = difference(
-        on_test, replace(seen, standard_error=math.hypot(seen.standard_error, error))
+def _gap(model: JudgedModel) -> Gap:
+    spec, test, validation = model.spec, model.test, model.train_only
+    metric = spec.metric
+    on_test = cross_fitted(metric, test)
+    test_spread = spread_of(on_test.score, test.layout(metric))
+    cut = threshold_value(ranked_threshold(spec, test))
+    validation_spread = validation.spread(metric, cut)
+    error = math.hypot(
+        validation_spread.standard_error, on_test.threshold_error(metric, validation)
     )
+    gap = difference(test_spread, replace(validation_spread, standard_error=error))
+    rows = len(validation.y)
     return Gap(
-        test=interval_of(metric, on_test),
-        validation=interval_of(metric, seen),
+        test=interval_of(metric, test_spread),
+        validation=interval_of(metric, validation_spread),
         difference=gap,
         worse=significantly_worse(metric, gap),
         evaluation=spec.evaluation_name,
-        rows=len(validation.y) if len(validation.y) < n_rows else None,
+        rows=rows if rows < len(model.exported.y) else None,
     )
 
 
-def _details(
-    spec: ExperimentSpec,
-    exported: SetPrediction,
-    test: SetPrediction,
-    classes: tuple[Scalar, ...] | None,
-    threshold: DecisionThreshold | None,
-    uncalibrated: SetPrediction | None,
-) -> Details:
+def _details(model: JudgedModel) -> Details:
+    exported, classes, cut = model.exported, model.classes, model.cut
     if classes is None:
-        level = metric_of(spec.metric).objective.get("alpha")
-        return Details(
-            residuals=residuals_of(exported.y, exported.prediction),
-            quantile=None
-            if level is None
-            else quantile_check(float(level), exported, test),
-        )
-    decided = exported.decided(threshold_value(threshold))
-    at_threshold = None
-    if threshold is not None:
-        called, positive = exported.prediction >= threshold.value, exported.y == 1
-
-        def share(found: np.ndarray, among: np.ndarray) -> Interval:
-            rows = exported.rows(among)
-            return mean_with_interval(
-                found[among], rows.clusters, rows.weights, share=True
-            )
-
-        at_threshold = AtThreshold(
-            called=float(weighted_mean(called, exported.weights)),
-            precision=share(positive, called),
-            recall=share(called, positive),
-            ways=tuple(_ways(spec, exported, test, threshold)),
-        )
+        level = metric_of(model.spec.metric).objective.get("alpha")
+        quantile = None
+        if level is not None:
+            quantile = quantile_check(float(level), exported, model.test)
+        residuals = residuals_of(exported.y, exported.prediction)
+        return Details(residuals=residuals, quantile=quantile)
+    uncalibrated = ()
+    if model.uncalibrated is not None:
+        uncalibrated = calibrations(model.uncalibrated, classes)
+    decided = confusion(exported.y, exported.decided(cut), len(classes))
     return Details(
         calibration=calibrations(exported, classes),
-        uncalibrated=()
-        if uncalibrated is None
-        else calibrations(uncalibrated, classes),
-        at_threshold=at_threshold,
-        classes=class_outcomes(confusion(exported.y, decided, len(classes)), classes),
+        uncalibrated=uncalibrated,
+        at_threshold=None if model.threshold is None else _at_threshold(model),
+        classes=class_outcomes(decided, classes),
     )
 
 
-def _ways(
-    spec: ExperimentSpec,
-    exported: SetPrediction,
-    test: SetPrediction,
-    threshold: DecisionThreshold,
-) -> Iterator[WayToDecide]:
+def _at_threshold(model: JudgedModel) -> AtThreshold:
+    exported = model.exported
+    called, positive = exported.prediction >= model.cut, exported.y == 1
+
+    def share(hits: np.ndarray, among: np.ndarray) -> Interval:
+        rows = exported.rows(among)
+        return mean_with_interval(hits[among], rows.clusters, rows.weights, share=True)
+
+    return AtThreshold(
+        called=_mean(called, exported.weights),
+        precision=share(positive, called),
+        recall=share(called, positive),
+        ways=tuple(_ways(model)),
+    )
+
+
+def _ways(model: JudgedModel) -> Iterator[WayToDecide]:
     """Costs at the exported threshold, at the one best for the metric, of calling no
     row and every row.
     """
+    spec, test = model.spec, model.test
     if spec.costs is None:
         return
-    cheapest = f"the chosen threshold, the cheapest {numbers.evaluated(spec.evaluation_name).short}"
-    compared = {cheapest: threshold.value}
-    if (own := _ranked_at(spec, test)) is not None:
-        compared[f"the threshold that is best for {own.metric}"] = own.value
-    compared |= {"call no row positive": float("inf"), "call every row positive": 0.0}
-    for name, cut in compared.items():
-        on_test = cost_of(spec.costs, test.y, test.prediction >= cut)
-        interval = cost_interval(spec.costs, exported, cut)
-        yield WayToDecide(
-            name, cut, float(weighted_mean(on_test, test.weights)), interval
-        )
+    where = numbers.evaluated(spec.evaluation_name).short
+    cuts = {f"the chosen threshold, the cheapest {where}": model.cut}
+    if (ranked := ranked_threshold(spec, test)) is not None:
+        cuts[f"the threshold that is best for {ranked.metric}"] = ranked.value
+    cuts |= {"call no row positive": float("inf"), "call every row positive": 0.0}
+    for name, cut in cuts.items():
+        cost = cost_of(spec.costs, test.y, test.prediction >= cut)
+        on_validation = cost_interval(spec.costs, model.exported, cut)
+        yield WayToDecide(name, cut, _mean(cost, test.weights), on_validation)
 
 
-def _notes(
-    spec: ExperimentSpec,
-    report: ValidationReport,
-    exported: SetPrediction,
-    test: SetPrediction,
-) -> Iterator[str]:
+def _notes(model: JudgedModel, report: ValidationReport) -> Iterator[str]:
+    spec, validation, test = model.spec, model.exported, model.test
+    cluster = cluster_in_words(spec)
     yield from weights_in_words(spec)
     if report.looks > 1:
         yield (
-            "other models were evaluated on these validation rows before: every choice made after "
-            "a look makes their scores more optimistic"
+            "other models were evaluated on these validation rows before: every choice "
+            "made after a look makes their scores more optimistic"
         )
     if report.gap.worse:
-        lost = report.gap.difference
-        who = "the fit that was chosen on test scores"
-        why = "more than chance; the choice was optimistic, or the sets are not alike"
-        if spec.cross_validation is not None:
-            who = "compared with cross-validation, the final model scores"
-        elif spec.split.by == "time":
-            why = "drift and the optimism of the choice, which cannot be separated here"
-        yield (
-            f"{who} {spec.metric} {numbers.score(abs(lost.estimate))} worse on validation "
-            f"({numbers.bounds(lost)}): {why}"
-        )
+        yield _worse_than_on_test(spec, report.gap.difference)
     yield from _shifted(report)
-    cluster = cluster_in_words(spec)
-    few = ((exported, "validation"), (test, "test"))
-    noted = [
-        few_clusters_note(one.clusters, cluster, place, one.weights)
-        for one, place in few
-    ]
-    yield from filter(None, noted)
+    for rows, place in ((validation, "validation"), (test, "test")):
+        if note := few_clusters_note(rows.clusters, cluster, place, rows.weights):
+            yield note
     metrics = [score.metric for score in report.scores]
-    yield from caveats(
-        metrics, exported, cluster, "validation", threshold_value(report.threshold)
-    )
+    yield from caveats(metrics, validation, cluster, "validation", model.cut)
     for score in report.scores:
         if math.isnan(score.interval.estimate):
             yield f"{score.metric} is undefined on the validation set"
+    yield from _weak_parts(report)
+
+
+def _worse_than_on_test(spec: ExperimentSpec, loss: Interval) -> str:
+    model = "the fit that was chosen on test scores"
+    why = "more than chance; the choice was optimistic, or the sets are not alike"
+    if spec.cross_validation is not None:
+        model = "compared with cross-validation, the final model scores"
+    elif spec.split.by == "time":
+        why = "drift and the optimism of the choice, which cannot be separated here"
+    return (
+        f"{model} {spec.metric} {numbers.score(abs(loss.estimate))} worse on validation "
+        f"({numbers.bounds(loss)}): {why}"
+    )
+
+
+def _shifted(report: ValidationReport) -> Iterator[str]:
+    shift = report.miscalibration
+    if shift is not None:
+        yield (
+            f"probabilities are not calibrated ({shift.setting}): on the validation set "
+            f"the mean predicted probability of {shift.of} is "
+            f"{numbers.score(shift.predicted)}, its share "
+            f"{numbers.score(shift.observed)}; log_loss and brier count this shift, "
+            "ranks do not"
+        )
+    quantile = report.details.quantile
+    if quantile is not None and quantile.in_doubt:
+        yield (
+            f"{numbers.interval(quantile.below)} of the validation targets are below "
+            f"the prediction, not {numbers.share(quantile.level)}: add "
+            f"{numbers.score(quantile.shift)} to every prediction"
+        )
+    for part in report.coverage.parts:
+        if part.clearly_worse:
+            yield (
+                "intervals or sets cover less than the "
+                f"{numbers.share(part.expected)} promised: "
+                f"{numbers.interval(part.score)} of {part.rows:,} rows, {part.column} "
+                f"{part.value}"
+            )
+
+
+def _weak_parts(report: ValidationReport) -> Iterator[str]:
     for segment in report.segments or ():
         if segment.clearly_worse:
             yield (
                 f"weaker than expected where {segment.column} is {segment.value} "
-                f"({segment.rows:,} rows): {spec.metric} {numbers.interval(segment.score)}, "
-                f"expected {numbers.score(segment.expected)}"
+                f"({segment.rows:,} rows): {_against_expected(report, segment)}"
             )
-    for late in [one for one in report.horizons if one.clearly_worse][:1]:
-        yield (
-            f"the score decays: {late.value} after the last fitted row it is significantly worse than "
-            f"right after it: {spec.metric} {numbers.interval(late.score)}, expected "
-            f"{numbers.score(late.expected)}"
-        )
+    for horizon in report.horizons:
+        if horizon.clearly_worse:
+            yield (
+                f"the score decays: {horizon.value} after the last fitted row it is "
+                "significantly worse than right after it: "
+                f"{_against_expected(report, horizon)}"
+            )
+            return  # one is enough: the later ones decay as well
 
 
-def _shifted(report: ValidationReport) -> Iterator[str]:
-    if report.miscalibration is not None:
-        found = report.miscalibration
-        yield (
-            f"probabilities are not calibrated ({found.setting}): on the validation set the mean "
-            f"predicted probability of {found.of} is {numbers.score(found.predicted)}, its share "
-            f"{numbers.score(found.observed)}; log_loss and brier count this shift, ranks do not"
-        )
-    checked = report.details.quantile
-    if checked is not None and checked.in_doubt:
-        yield (
-            f"{numbers.interval(checked.below)} of the validation targets are below the prediction, not "
-            f"{numbers.share(checked.level)}: add {numbers.score(checked.shift)} to every prediction"
-        )
-    for part in report.coverage.parts:
-        if part.clearly_worse:
-            held = f"{numbers.interval(part.score)} of {part.rows:,} rows, {part.column} {part.value}"
-            yield f"intervals or sets cover less than the {numbers.share(part.expected)} promised: {held}"
+def _against_expected(report: ValidationReport, segment: Segment) -> str:
+    score, expected = numbers.interval(segment.score), numbers.score(segment.expected)
+    return f"{report.metric} {score}, expected {expected}"
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,28 @@
 """Judgements of made-up predictions, for the tests of report, reasons and pages."""
 
+from dataclasses import fields
+from typing import Any
+
 import numpy as np
 from scipy.special import expit
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
+from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
+from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
+from experiment_pipeline.stages.validation_report.report import (
+    Examination,
+    ValidationReport,
+    judge,
+)
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.thresholds import decision_threshold
+from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 CHOSEN = "lightgbm__num_leaves=4"
+TOO_HIGH = [{"metric": "roc_auc", "at_least": 0.97}]
+# Test rows whose best threshold is 0.5.
+AT_HALF = SetPrediction(np.array([0, 1]), np.array([0.4, 0.6]), np.arange(2))
+_EXAMINED = {field.name for field in fields(Examination)}
 
 
 def seen_through(
@@ -24,22 +37,35 @@ def seen_through(
     return SetPrediction(y, expit(logit), np.arange(n))
 
 
+def judged(
+    spec: ExperimentSpec | None = None,
+    exported: SetPrediction | None = None,
+    test: SetPrediction | None = None,
+    **changes: Any,
+) -> JudgedModel:
+    """Return a model that is about as good on validation as on test."""
+    exported = exported or seen_through(1, seed=1)
+    test = test or seen_through(1, seed=2)
+    known = {
+        "key": CHOSEN,
+        "result": model_result(CHOSEN, 0.7),
+        "classes": (False, True),
+        "train_only": exported,
+        "y_fitted": test.y,
+    }
+    return JudgedModel(
+        spec or spec_of(), exported=exported, test=test, **(known | changes)
+    )
+
+
 def report_of(
     spec: ExperimentSpec | None = None,
     exported: SetPrediction | None = None,
     test: SetPrediction | None = None,
-    **changes,
+    looks: EarlierLooks = NO_LOOKS,
+    **changes: Any,
 ) -> ValidationReport:
-    """Return the report of a model that is about as good on validation as on test."""
-    spec, exported = spec or spec_of(), exported or seen_through(1, seed=1)
-    test = test or seen_through(1, seed=2)
-    arguments = {
-        "train_only": exported,
-        "y_fitted": test.y,
-        "classes": (False, True),
-        "threshold": decision_threshold(spec.metric_names, test.y, test.prediction),
-    }
-    return judge(spec, CHOSEN, exported=exported, test=test, **(arguments | changes))
-
-
-TOO_HIGH = [{"metric": "roc_auc", "at_least": 0.97}]
+    """Return the report of such a model; `changes` of it, or of its examination."""
+    examined = {name: changes.pop(name) for name in _EXAMINED & changes.keys()}
+    model = judged(spec, exported, test, **changes)
+    return judge(model, Examination(**examined), looks)

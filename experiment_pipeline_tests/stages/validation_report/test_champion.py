@@ -32,10 +32,10 @@ from experiment_pipeline.spec.search import Export
 from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
-    hold_against_champion,
+    compare_with_champion,
 )
 from experiment_pipeline.stages.validation_report.page import build_document, outcome
-from experiment_pipeline.stages.validation_report.referee import challengers
+from experiment_pipeline.stages.validation_report.referee import Case, challengers
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, reasons
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.files import write_bytes
@@ -49,6 +49,8 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     spec_of,
 )
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
+    AT_HALF,
+    judged,
     report_of,
     seen_through,
 )
@@ -102,7 +104,7 @@ def version(read: Callable[[], Read], fingerprint: str = "c" * 64) -> Any:
         return asked == fingerprint and export == Export()
 
     named = {"version": "v0001", "role": "champion", "is_made_of": is_made_of}
-    return SimpleNamespace(**named, read=lambda _: as_champion(*read()))
+    return SimpleNamespace(**named, read=lambda _=(): as_champion(*read()))
 
 
 def compared(
@@ -120,16 +122,13 @@ def compared(
         prediction,
         np.arange(len(validation)),
     )
-    return hold_against_champion(
+    model = judged(
         experiment or spec(),
-        version(lambda: current),
-        (),
-        "f" * 64,
         on_validation,
-        0.5,
-        validation if delivered is None else delivered,
-        (False, True),
+        AT_HALF,
+        delivered=validation if delivered is None else delivered,
     )
+    return compare_with_champion(model, version(lambda: current))
 
 
 VALIDATION, GOOD, BAD = rows_of(1_000, 9), rows_of(2_000, 1), ["age", "noise"]
@@ -205,7 +204,7 @@ def test_a_champion_worse_than_chance_stops_the_run(metric: str) -> None:
     )
     assert found.better
     assert (found.gate.outcome, found.scores.reversed.high < 0.3) == ("FAIL", True)
-    (reason,) = reasons(spec_of(), BOARD, report_of(champions=[found]), Evidence())[:1]
+    (reason,) = reasons(spec_of(), BOARD, report_of(champions=(found,)), Evidence())[:1]
     assert (reason.code, "retire board v0001 --why" in reason.advice) == (
         "target_reversed",
         True,
@@ -255,7 +254,7 @@ def test_only_a_significantly_better_model_replaces_where_the_yaml_asks_for_it()
     outcomes = [one.gate.outcome for one in (better_one(strict), equal, unknown)]
     assert outcomes == ["PASS", "FAIL", "FAIL"]
     assert "better_than_champion v0001" in equal.gate.rule
-    said = reasons(spec_of(), BOARD, report_of(champions=[equal]), Evidence())[0]
+    said = reasons(spec_of(), BOARD, report_of(champions=(equal,)), Evidence())[0]
     assert "not significantly better than the champion v0001" in said.evidence
     assert "drop replace: if_better" in said.advice
 
@@ -305,7 +304,7 @@ def test_a_champion_far_above_an_honest_model_may_have_leaked() -> None:
         old = champion(leaked(GOOD, strength), [*FEATURES, "leak"])
         worse = compared(old, leaked(VALIDATION, strength), model(GOOD))
         assert not worse.gate.passed
-        report = report_of(champions=[worse], exported=seen_through(noise, seed=1))
+        report = report_of(champions=(worse,), exported=seen_through(noise, seed=1))
         found = reasons(spec_of(), BOARD, report, Evidence())
         advice = [one.advice for one in found if one.code == "champion_may_have_leaked"]
         refused = (
@@ -382,11 +381,8 @@ def test_what_cannot_be_told_is_said_and_blocks_nothing(case: str) -> None:
     make, why = UNTOLD[case]
     truth = VALIDATION["late"].to_numpy().astype(int)
     challenger = SetPrediction(truth, np.full(1_000, 0.5), np.arange(1_000))
-    current, arguments = (
-        version(lambda: make(GOOD)),
-        (challenger, 0.5, VALIDATION, (False, True)),
-    )
-    gate = hold_against_champion(spec(), current, (), "f" * 64, *arguments).gate
+    model = judged(spec(), challenger, delivered=VALIDATION)
+    gate = compare_with_champion(model, version(lambda: make(GOOD))).gate
     assert (gate.outcome, gate.passed) == ("INCONCLUSIVE", True)
     assert why in gate.rule
 
@@ -396,11 +392,12 @@ def test_the_same_model_passes_without_a_comparison() -> None:
     more fits is.
     """
     nothing = SetPrediction(np.zeros(1), np.zeros(1), np.zeros(1))
-    given = version(unreadable, "f" * 64), (), "f" * 64, nothing, 0.5, VALIDATION, None
-    found = hold_against_champion(spec(), *given)
+    same = version(unreadable, judged().result.fingerprint)
+    found = compare_with_champion(judged(spec(), nothing), same)
     assert found.gate.outcome == "PASS"
     assert "it is this model" in found.gate.rule
-    assert not hold_against_champion(spec(export={"fits": 5}), *given).same_model
+    averaged = judged(spec(export={"fits": 5}), nothing)
+    assert not compare_with_champion(averaged, same).same_model
 
 
 def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
@@ -408,7 +405,7 @@ def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
     explained.
     """
     worse = worse_one()
-    report = report_of(champions=[worse])
+    report = report_of(champions=(worse,))
     assert not report.accepted
     assert report.failed_gates == (worse.gate,)
     text = render(build_document(report))
@@ -416,7 +413,8 @@ def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
         "not\\_worse\\_than\\_champion v0001" in text
         or "not_worse_than_champion v0001" in text
     )
-    *_, row = challengers(report, seen_through(1, seed=1), "not computed")
+    case = Case(judged(), report, "not computed", predict=len, most_features=0)
+    *_, row = challengers(case)
     assert row.what.startswith("champion v0001 (0 rows that it was fitted or chosen on")
     assert row.difference == worse.scores.gain.estimate
     found = reasons(spec_of(), BOARD, report, Evidence())

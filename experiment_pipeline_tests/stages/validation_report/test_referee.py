@@ -16,11 +16,13 @@ from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.results import Predictions, TrainedModel
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.referee import (
+    Case,
+    LinearModel,
     challengers,
     robustness,
     unknowns,
 )
-from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, spec_of
@@ -30,7 +32,7 @@ from experiment_pipeline_tests.stages.validation_report.checked import (
     table,
 )
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
-    report_of,
+    judged,
     seen_through,
 )
 
@@ -50,9 +52,14 @@ def shaken(
 ) -> list[EvidenceRow]:
     """What is found of a model of the rows, judged by log loss."""
     plain = SetPrediction(Y, predict(ROWS), np.arange(len(Y)))
-    return list(
-        robustness(predict, ROWS, ROWS, plain, "log_loss", 0.5, list(ROWS), most)
+    model = judged(
+        spec_of(metric="log_loss"),
+        plain,
+        rows=ROWS,
+        fitted=ROWS,
+        features=tuple(ROWS),
     )
+    return list(robustness(Case(model, judge(model), "", predict, most)))
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1"])
@@ -61,8 +68,11 @@ def test_challengers_are_paired_with_the_exported_model(metric: str) -> None:
     around it.
     """
     exported, linear = seen_through(0.5, seed=1), seen_through(2, seed=1)
-    report = report_of(spec_of(metric=metric), exported=exported)
-    baseline, other = challengers(report, exported, ("linear__C=1", linear, 0.2))
+    model = judged(spec_of(metric=metric), exported)
+    report = judge(model)
+    linear_model = LinearModel("linear__C=1", linear, 0.2)
+    case = Case(model, report, linear_model, predict=len, most_features=0)
+    baseline, other = challengers(case)
     own = report.score(metric)
     assert baseline.difference == own.difference_to_baseline.estimate
     assert other.score == pytest.approx(linear.score(metric, 0.2))
@@ -208,8 +218,9 @@ def test_a_sentence_on_what_is_not_known_stands_where_it_applies(
     )
     exported = SetPrediction(seen.y, seen.prediction, np.arange(1_500) % clusters)
     spec, earlier = spec_of(**given), EarlierLooks(looks, 0.5)
-    report = report_of(spec, exported=exported, segments=None, earlier_looks=earlier)
     rows = pd.DataFrame({"day": np.arange(1_500) % 8})
-    text = "\n".join([row.what for row in unknowns(spec, report, rows, exported)])
+    model = judged(spec, exported, rows=rows)
+    case = Case(model, judge(model, looks=earlier), "", predict=len, most_features=0)
+    text = "\n".join([row.what for row in unknowns(case)])
     assert said in text
     assert unsaid not in text

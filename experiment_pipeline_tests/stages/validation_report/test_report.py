@@ -14,14 +14,12 @@ from experiment_pipeline.reporting.document import Block, Chart, TableBlock, ren
 from experiment_pipeline.reporting.run_record import worst_of
 from experiment_pipeline.stages.validation_report.effects import Segment, Usage
 from experiment_pipeline.stages.validation_report.final_evaluation import _not_computed
-from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore, hold
+from experiment_pipeline.stages.validation_report.gates import Gate, score_gates
+from experiment_pipeline.stages.validation_report.judged_model import MetricScore
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.pictures import charts
-from experiment_pipeline.stages.validation_report.report import (
-    ValidationReport,
-    exported_threshold,
-)
+from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.importance import FeatureImportance
 from experiment_pipeline.statistics.interval import Interval, difference, spread_of
@@ -39,6 +37,7 @@ from experiment_pipeline_tests.stages.validation_report.checked import (
     table,
 )
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
+    judged,
     report_of,
     seen_through,
 )
@@ -170,7 +169,7 @@ def test_looks_are_counted_and_earlier_ones_noted() -> None:
     assert (
         "weight each row by size" in report_of(spec_of(sample_weight="size")).notes[0]
     )
-    report = report_of(earlier_looks=EarlierLooks(3, 0.8))
+    report = report_of(looks=EarlierLooks(3, 0.8))
     assert (report.looks, report.overlap) == (4, 0.8)
     assert (
         "other models were evaluated on these validation rows before" in report.notes[0]
@@ -187,7 +186,7 @@ def test_few_clusters_and_weak_segments_are_noted() -> None:
     weak = Segment(
         "origin", "EWR", 400, Interval(0.5, 0.4, 0.6), 0.7, clearly_worse=True
     )
-    report = report_of(exported=few, segments=[weak])
+    report = report_of(exported=few, segments=(weak,))
     assert any("3 resampling clusters" in note for note in report.notes)
     assert any(
         "weaker than expected where origin is EWR (400 rows)" in n for n in report.notes
@@ -219,7 +218,7 @@ def test_intervals_that_are_too_narrow_are_noted() -> None:
     y = 10 + np.random.default_rng(0).normal(size=1_000)
     heavy = 0.1 * (1 - np.linspace(0, 0.9999, 1_000)) ** -0.48
     numbers, spec = SetPrediction(y, y + heavy, np.arange(1_000)), spec_of(**NUMBERS)
-    notes = report_of(spec, numbers, numbers, classes=None, threshold=None).notes
+    notes = report_of(spec, numbers, numbers, classes=None).notes
     assert any(
         "of rmse, r2 on the validation set may be too narrow" in note for note in notes
     )
@@ -229,13 +228,13 @@ def test_an_undefined_metric_is_noted_and_fails_its_gate() -> None:
     """A validation set of one class has no AUC and no calibration; the report is still
     made, the rest drawn.
     """
-    rows, test = seen_through(1, seed=1), seen_through(1, seed=2)
+    rows = seen_through(1, seed=1)
     exported = rows.rows(rows.y == 0)
     report = report_of(exported=exported)
     assert not report.accepted
     assert "roc_auc is undefined on the validation set" in report.notes
     assert report.details.calibration == ()
-    assert "calibration" not in charts(report, exported, test, (False, True), None)
+    assert "calibration" not in charts(report, judged(exported=exported))
 
 
 @pytest.mark.parametrize("undefined", [False, True])
@@ -267,7 +266,9 @@ def _gate(
     spec = spec_of(
         metric=metric, acceptance=[{"metric": metric, **criterion}] if criterion else []
     )
-    return hold(spec, [MetricScore(metric, Interval(*interval), 0.5, difference)])[0]
+    return next(
+        score_gates(spec, [MetricScore(metric, Interval(*interval), 0.5, difference)])
+    )
 
 
 @pytest.mark.parametrize(
@@ -344,11 +345,11 @@ def test_every_criterion_is_a_gate_in_the_order_of_the_yaml() -> None:
     ]
     rules = [
         gate.rule.partition(":")[0]
-        for gate in hold(spec_of(acceptance=criteria), scores)
+        for gate in score_gates(spec_of(acceptance=criteria), scores)
     ]
     limits = ["upper bound of brier at most 0.1", "lower bound of roc_auc at least 0.9"]
     assert rules == [*limits, "better than the baseline"]
-    alone = hold(spec_of(acceptance=criteria, baseline="off"), scores)
+    alone = score_gates(spec_of(acceptance=criteria, baseline="off"), scores)
     assert [gate.rule for gate in alone] == limits
 
 
@@ -502,9 +503,7 @@ def test_costs_move_the_threshold_and_scores_at_it_but_neither_gap_nor_ranking()
     costly = spec_of(metric="f1", costs={"false_positive": 1, "false_negative": 20})
     exported, test = seen_through(1, seed=1), seen_through(1, seed=2)
     plain = report_of(spec_of(metric="f1"), exported=exported, test=test)
-    report = report_of(
-        costly, exported=exported, test=test, threshold=exported_threshold(costly, test)
-    )
+    report = report_of(costly, exported=exported, test=test)
     assert report.threshold.value < plain.threshold.value
     assert report.score("f1").interval.estimate == exported.score(
         "f1", report.threshold.value

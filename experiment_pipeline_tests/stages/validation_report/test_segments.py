@@ -15,7 +15,10 @@ from experiment_pipeline.reporting.document import render
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.stages.validation_report import effects
 from experiment_pipeline.stages.validation_report.audit import section
-from experiment_pipeline.stages.validation_report.gates import held_coverage, hold_audit
+from experiment_pipeline.stages.validation_report.gates import (
+    audit_gates,
+    coverage_gate,
+)
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
@@ -26,7 +29,10 @@ from experiment_pipeline.table.kinds import groups_of
 from experiment_pipeline_tests.bench.statistics_choice import accused
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 from experiment_pipeline_tests.stages.validation_report.checked import look_at, table
-from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
+from experiment_pipeline_tests.stages.validation_report.report_examples import (
+    judged,
+    report_of,
+)
 
 N = 2_000
 
@@ -74,9 +80,8 @@ def test_where_the_model_knows_nothing_comes_first(column, value, weak) -> None:
     generator = np.random.default_rng(0)
     rows = rows_of(generator)
     mask = weak(rows).to_numpy()
-    worst, *_ = effects.weakest_segments(
-        rows, list(rows), predicted(mask, generator), "roc_auc"
-    )
+    model = judged(exported=predicted(mask, generator), rows=rows, features=tuple(rows))
+    worst, *_ = effects.weakest_segments(model)
     assert (worst.column, worst.clearly_worse) == (column, True)
     assert worst.value.startswith(value)
     assert worst.rows == pytest.approx(mask.sum(), abs=1)
@@ -95,13 +100,19 @@ def test_small_parts_the_whole_and_parts_of_one_class_are_not_judged() -> None:
     """A part needs enough rows, a constant column has no parts, and a metric must be
     defined.
     """
-    known = predicted(np.arange(N) < 50, np.random.default_rng(4))
+    seen = predicted(np.arange(N) < 50, np.random.default_rng(4))
+
+    def weakest(rows: pd.DataFrame, *features: str) -> tuple | None:
+        return effects.weakest_segments(
+            judged(exported=seen, rows=rows, features=features)
+        )
+
     rows = pd.DataFrame({"rare": ["x"] * 50 + ["y"] * (N - 50), "same": "z"})
-    segments = effects.weakest_segments(rows, list(rows), known, "roc_auc")
+    segments = weakest(rows, *rows)
     assert all((segment.column, segment.value) == ("rare", "y") for segment in segments)
-    answers = pd.DataFrame({"answer": np.where(known.y == 1, "yes", "no")})
-    assert effects.weakest_segments(answers, ["answer"], known, "roc_auc") == ()
-    assert effects.weakest_segments(rows, ["same"], known, "roc_auc") is None
+    answers = pd.DataFrame({"answer": np.where(seen.y == 1, "yes", "no")})
+    assert weakest(answers, "answer") == ()
+    assert weakest(rows, "same") is None
 
 
 DAYS, ROWS_A_DAY = 60, 40
@@ -131,7 +142,7 @@ def horizons(
     )
     spec = spec_of(metric=metric, task=task, **BY_TIME | settings)
     rows = SetPrediction(y, prediction, day.view(ConsecutiveClusters))
-    return effects.by_horizon(spec, FITTED, frame, rows)
+    return effects.by_horizon(judged(spec, rows, rows=frame, fitted=FITTED))
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "rmse", "r2"])
@@ -154,9 +165,8 @@ def test_only_enough_rows_under_a_split_by_time_have_horizons() -> None:
     assert horizons("mae", 0, split={"by": "random"}) == ()
     few = pd.DataFrame({"day": np.arange(199.0)})
     spec, rows = spec_of(metric="mae", task="regression", **BY_TIME), np.arange(199)
-    assert (
-        effects.by_horizon(spec, few - 200, few, SetPrediction(rows, rows, rows)) == ()
-    )
+    model = judged(spec, SetPrediction(rows, rows, rows), rows=few, fitted=few - 200)
+    assert effects.by_horizon(model) == ()
 
 
 def test_the_report_shows_horizons_and_notes_a_decay() -> None:
@@ -195,13 +205,16 @@ def drawn(
 def check(seed: int = 1, rows: int = 600, **changes: float) -> effects.CoverageCheck:
     """Calibrated on one draw, held against another, with changes."""
     frame, tested = drawn(0, rows)
-    calibrated, fitted = (
-        Calibrated.on(frame[["shop"]], tested, None),
-        frame.assign(day=-1.0),
+    calibrated = Calibrated.on(frame[["shop"]], tested, None)
+    new, exported = drawn(seed, **changes)
+    model = judged(
+        spec_of(**ASKED),
+        exported,
+        rows=new,
+        features=("shop",),
+        fitted=frame.assign(day=-1.0),
     )
-    return effects.check_coverage(
-        spec_of(**ASKED), calibrated, *drawn(seed, **changes), ["shop"], fitted
-    )
+    return effects.check_coverage(model, calibrated)
 
 
 def test_a_part_or_a_time_with_larger_errors_is_named() -> None:
@@ -224,12 +237,12 @@ def test_the_gate_fails_where_significantly_fewer_rows_are_held() -> None:
     """Of 40 steady models two at most; where few rows cannot promise it, it fails and
     says so.
     """
-    assert sum(not held_coverage(check(seed)).passed for seed in range(1, 41)) <= 2
-    assert not held_coverage(check(drift=3.0)).passed
+    assert sum(not coverage_gate(check(seed)).passed for seed in range(1, 41)) <= 2
+    assert not coverage_gate(check(drift=3.0)).passed
     few = check(rows=60)
     known = ("FAIL", (), False)
     assert (
-        held_coverage(few).outcome,
+        coverage_gate(few).outcome,
         few.parts,
         few.calibrated.at(0.5) is None,
     ) == known
@@ -248,7 +261,7 @@ def test_the_report_shows_and_keeps_it_and_the_gate_is_asked_for(
     promises it.
     """
     spec, rows = spec_of(**ASKED, coverage=coverage), drawn(1)[1]
-    found = {"classes": None, "threshold": None, "coverage": check(drift=3.0)}
+    found = {"classes": None, "coverage": check(drift=3.0)}
     report = report_of(spec, rows, rows, **found)
     assert [gate.metric for gate in report.gates] == ["mae"] + ["coverage"] * (
         coverage is not None
@@ -289,7 +302,7 @@ def test_the_whole_interval_decides(
     decided.
     """
     *_, measure = limits
-    (gate,) = hold_audit(spec_of(audit=limits), [_row(measure, low, high)])
+    (gate,) = audit_gates(spec_of(audit=limits), [_row(measure, low, high)])
     assert (gate.outcome, gate.value, gate.passed) == (
         outcome,
         value,
@@ -301,7 +314,7 @@ def test_what_is_not_decided_is_a_condition() -> None:
     """Too few rows block nothing and are said; a failed gate refuses; no key,
     no gate.
     """
-    assert [*hold_audit(spec_of(), ())] == [*section(report_of().audit)] == []
+    assert [*audit_gates(spec_of(), ())] == [*section(report_of().audit)] == []
     spec = spec_of(audit=RATIO)
     report = report_of(spec)
     assert report.accepted
@@ -309,7 +322,7 @@ def test_what_is_not_decided_is_a_condition() -> None:
     assert condition.endswith(
         "selection_rate_ratio of sex at least 0.8: undefined, INCONCLUSIVE"
     )
-    refused = report_of(spec, audited=[_row("selection_rate_ratio", 0.4, 0.6)])
+    refused = report_of(spec, audit=(_row("selection_rate_ratio", 0.4, 0.6),))
     assert [gate.metric for gate in refused.failed_gates] == ["selection_rate_ratio"]
     assert ValidationReport.from_json(refused.to_json()) == refused
 
