@@ -176,7 +176,7 @@ class _Cells:
         return self.parts.predict(cells, self.sets.task, self.sets.classes)
 
 
-class _Axis(NamedTuple):
+class _CurveValues(NamedTuple):
     """The values at which a feature's curve is drawn, as of `Dependence`."""
 
     positions: np.ndarray  # (v,) of rows that have them
@@ -215,30 +215,32 @@ def _dependence(
     )
 
 
-def _axis(column: pd.Series) -> _Axis:
+def _axis(column: pd.Series) -> _CurveValues:
     kind = kind_of(column)
     if kind in QUANTITIES:
         return _axis_of_numbers(numbers_of(column))
     if kind in TEXTS or kind == "boolean":
         return _axis_of_categories(column)
-    return _Axis(np.empty(0, dtype=np.int64), [], [], [])
+    return _CurveValues(np.empty(0, dtype=np.int64), [], [], [])
 
 
-def _axis_of_numbers(values: np.ndarray) -> _Axis:
+def _axis_of_numbers(values: np.ndarray) -> _CurveValues:
     """Quantiles from 2 % to 98 %: beyond them few rows support a curve."""
     present = np.flatnonzero(np.isfinite(values))
     if not len(present):
-        return _Axis(present, [], [], [])
+        return _CurveValues(present, [], [], [])
     order = present[np.argsort(values[present], kind="stable")]
     share = np.linspace(0.02, 0.98, importance.MOST_VALUES) * (len(order) - 1)
     quantiles = order[share.round().astype(np.int64)]
     positions = quantiles[np.unique(values[quantiles], return_index=True)[1]]
     places = values[positions].tolist()
     marks = np.quantile(values[order], np.linspace(0, 1, _MOST_MARKS)).tolist()
-    return _Axis(positions, [numbers.score(place) for place in places], places, marks)
+    return _CurveValues(
+        positions, [numbers.score(place) for place in places], places, marks
+    )
 
 
-def _axis_of_categories(column: pd.Series) -> _Axis:
+def _axis_of_categories(column: pd.Series) -> _CurveValues:
     """The most frequent values, and missing values."""
     counts = column.value_counts().head(_MOST_CATEGORIES)
     named = [
@@ -249,7 +251,7 @@ def _axis_of_categories(column: pd.Series) -> _Axis:
     masks = [mask.fillna(value=False).to_numpy(dtype=bool) for _, mask in named]
     positions = np.array([mask.argmax() for mask in masks], dtype=np.int64)
     shares = [float(mask.mean()) for mask in masks]
-    return _Axis(positions, [name for name, _ in named], [], shares)
+    return _CurveValues(positions, [name for name, _ in named], [], shares)
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,7 @@ class Segment:
     clearly_worse: bool
 
 
-class _Part(NamedTuple):
+class _Subset(NamedTuple):
     """Rows that share something, as of `parts_of`."""
 
     column: str
@@ -309,7 +311,7 @@ def weakest_segments(model: JudgedModel) -> tuple[Segment, ...] | None:
 
 
 def _segment(
-    model: JudgedModel, part: _Part, expected: float, *, clearly_worse: bool
+    model: JudgedModel, part: _Subset, expected: float, *, clearly_worse: bool
 ) -> Segment:
     rows = model.exported.rows(part.mask)
     score = rows.interval(model.spec.metric, model.cut)
@@ -328,10 +330,10 @@ def _every_kth(model: JudgedModel) -> JudgedModel:
     return replace(model, rows=model.rows.iloc[kth], exported=rows.rows(kth))
 
 
-def _parts_by_feature(model: JudgedModel) -> list[_Part]:
+def _parts_by_feature(model: JudgedModel) -> list[_Subset]:
     columns = model.rows[list(model.features)[:MOST_COLUMNS]]
     return [
-        _Part(column, value, mask)
+        _Subset(column, value, mask)
         for column, value, mask in parts_of(columns, FEWEST_ROWS)
     ]
 
@@ -360,7 +362,7 @@ def by_horizon(model: JudgedModel) -> tuple[Segment, ...]:
     return tuple(horizons)
 
 
-def _horizons(model: JudgedModel) -> Iterator[_Part]:
+def _horizons(model: JudgedModel) -> Iterator[_Subset]:
     """Cut rows by the time since the last fitted row, as `parts_of` does by a
     feature.
     """
@@ -377,7 +379,7 @@ def _horizons(model: JudgedModel) -> Iterator[_Part]:
     for number in np.unique(stretch):
         mask = stretch == number
         ends = f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}"
-        yield _Part(split.column, ends, mask)
+        yield _Subset(split.column, ends, mask)
 
 
 @dataclass(frozen=True)
@@ -429,15 +431,15 @@ def check_coverage(
         prediction=np.ones(len(hits)),
         variance_factor=1 + len(hits) / calibrated.rows,
     )
-    first = [_Part("all rows", "", np.ones(len(hits), dtype=bool))]
+    first = [_Subset("all rows", "", np.ones(len(hits), dtype=bool))]
     for code, label in enumerate(calibrated.classes):
         if (of_class := rows.y == code).any():
-            first.append(_Part(model.spec.target, str(label), of_class))
+            first.append(_Subset(model.spec.target, str(label), of_class))
     first += _horizons(model)
     by_feature = _parts_by_feature(model)
     level_of_part = 1 - (1 - interval.LEVEL) / (len(first) + len(by_feature))
 
-    def checked(parts: Sequence[_Part]) -> list[Segment]:
+    def checked(parts: Sequence[_Subset]) -> list[Segment]:
         segments = []
         for part in parts:
             share = _spread_as_alone(covered.rows(part.mask))

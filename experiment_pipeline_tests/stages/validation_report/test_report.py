@@ -597,9 +597,8 @@ def test_ids_and_names_may_hold_anything() -> None:
 
 def test_they_are_stored_beside_the_report_but_not_in_its_markdown() -> None:
     """Markdown goes into event logs: what identifies a person stays in the storage."""
-    files = (check := checked("binary").check).files(
-        FittedRows(("x",), np.zeros(0, np.uint64))
-    )
-    assert b"Worst rows" in files["report.html"]
-    assert b"Worst rows" not in files["report.md"]
-    assert from_parquet(files["predicted_rows.parquet"]).equals(check.rows)
+    check = checked("binary").check
+    contents = check.contents(lambda: FittedRows(("x",), np.zeros(0, np.uint64)))
+    assert b"Worst rows" in contents["report.html"]()
+    assert b"Worst rows" not in contents["report.md"]()
+    assert from_parquet(contents["predicted_rows.parquet"]()).equals(check.rows)
