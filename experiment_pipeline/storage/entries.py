@@ -268,8 +268,8 @@ class Entries(Generic[_Record]):
         return EntryCorrupt(
             str(path),
             rule,
-            fix=f"Materialize {self.stage}: this moves the damaged entry away and makes "
-            "a new one.",
+            fix=f"Materialize {self.stage}: this moves the damaged entry away and "
+            "makes a new one.",
         )
 
 
@@ -347,7 +347,7 @@ class SharedFiles:
         self.folder.entries.put_written(digest, write)
 
 
-# --- Pages, whose chart library is stored once for all: <root>/page_files/<sha256>.js ---
+# --- Pages: their chart library is stored once, in <root>/page_files/<sha256>.js ---
 
 PAGE_FILES = "page_files"
 # `reporting` makes self-contained pages, and marks the scripts that they can share.
@@ -360,8 +360,11 @@ _LACKS_SCRIPT = (
     "copy. Open the page in the storage, or copy it whole: "
     "experiment-pipeline show RUN --copy-reports FOLDER"
 )
-_LINK = """<script src="{}page_files/{}.js" onerror="document.querySelector('h1').after(\
-Object.assign(document.createElement('p'), {{role: 'status', textContent: '{}'}}))"></script>"""
+_LINK = (
+    """<script src="{}page_files/{}.js" onerror="document.querySelector('h1').after("""
+    """Object.assign(document.createElement('p'), {{role: 'status', textContent: """
+    """'{}'}}))"></script>"""
+)
 
 
 def linked_page(page: bytes, folder: UPath) -> bytes:

@@ -193,13 +193,15 @@ def explained(path: UPath) -> Iterator[None]:
         remote = isinstance(error, BotoCoreError | ClientError | HttpError)
         if not remote and not isinstance(error, OSError):
             raise
-        rule, fix = _rule_and_fix(error, remote=remote)
+        problem, remedy = _problem_and_remedy(error, remote=remote)
         raise StorageUnreachable(
-            without_credentials(str(path)), without_credentials(rule), fix
+            without_credentials(str(path)),
+            rule=without_credentials(problem),
+            fix=remedy,
         ) from error
 
 
-def _rule_and_fix(error: Exception, *, remote: bool) -> tuple[str, str]:
+def _problem_and_remedy(error: Exception, *, remote: bool) -> tuple[str, str]:
     code = _s3_code(error)
     if code in _ANSWERS:
         return _ANSWERS[code]
@@ -212,13 +214,13 @@ def _rule_and_fix(error: Exception, *, remote: bool) -> tuple[str, str]:
         return f"the server answered HTTP {status}", "Open the URL in a browser."
     reason = getattr(error, "strerror", None)
     if code is not None:
-        rule = f"the server answered {code}: {error}"
+        reason = f"the server answered {code}: {error}"
     elif remote or reason is None or isinstance(error, TimeoutError):
-        rule = f"no answer from the server: {str(error) or kind}"
+        reason = f"no answer from the server: {str(error) or kind}"
     else:
-        fix = "Correct the path or its permissions, or free some space."
-        return f"cannot be used: {reason}", fix
-    return rule, _NETWORK
+        permissions = "Correct the path or its permissions, or free some space."
+        return f"cannot be used: {reason}", permissions
+    return reason, _NETWORK
 
 
 def _s3_code(error: BaseException) -> str | None:

@@ -15,6 +15,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,18 @@ TRUSTED_TYPES: tuple[str, ...] = (
     # Contained in scikit-learn's CalibratedClassifierCV: plain attributes and NumPy.
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
-    *(
-        "numpy.asarray",
-        "numpy.clip",
-        "numpy.diff",
-        "numpy.dot",
-        "numpy.nan_to_num",
-        "numpy.prod",
-    ),
-    *("numpy.reshape", "numpy.take", "numpy.dtype", "numpy.expand_dims"),
-    *("pandas.DataFrame", "pandas.Series"),
+    "numpy.asarray",
+    "numpy.clip",
+    "numpy.diff",
+    "numpy.dot",
+    "numpy.nan_to_num",
+    "numpy.prod",
+    "numpy.reshape",
+    "numpy.take",
+    "numpy.dtype",
+    "numpy.expand_dims",
+    "pandas.DataFrame",
+    "pandas.Series",
 )
 # Errors of zipfile, zlib, json and NumPy when a few bytes of a file are changed.
 _DAMAGED = (
@@ -54,6 +57,7 @@ _DAMAGED = (
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SCHEMA = "schema.json"
+_STORED = "the stored estimator"  # the culprit of errors
 # Measured memory of a parsed JSON schema with many texts, relative to its size.
 _AS_OBJECTS = 9
 # Loads a LightGBM text and predicts on random rows: with a manipulated text, that
@@ -61,9 +65,11 @@ _AS_OBJECTS = 9
 _TRIAL = """
 import ctypes, random, sys
 library, draw = ctypes.CDLL(sys.argv[1]), random.Random(0)
-width, classes, size, model = ctypes.c_int(), ctypes.c_int(), ctypes.c_int64(), ctypes.c_void_p()
-cells = (float(draw.choice("013")) * draw.gauss(0, 10.0 ** draw.randrange(-3, 5)) for _ in range(9_991))
-pool = [float("nan"), *range(9), *cells]
+width, classes = ctypes.c_int(), ctypes.c_int()
+size, model = ctypes.c_int64(), ctypes.c_void_p()
+def cell():
+    return float(draw.choice("013")) * draw.gauss(0, 10.0 ** draw.randrange(-3, 5))
+pool = [float("nan"), *range(9), *(cell() for _ in range(9_991))]
 def call(name, *arguments):
     if getattr(library, "LGBM_Booster" + name)(*arguments):
         sys.exit(1)
@@ -74,7 +80,8 @@ for text in sys.stdin.buffer.read().split(b"\\0"):
     n = max(20, min(300, 100_000 // width.value))
     rows = (ctypes.c_double * (n * width.value))(*draw.choices(pool, k=n * width.value))
     out = (ctypes.c_double * (n * classes.value))()
-    call("PredictForMat", model, rows, 1, n, width, 1, 0, 0, -1, b"num_threads=1", ctypes.byref(size), out)
+    how = (1, n, width, 1, 0, 0, -1, b"num_threads=1")
+    call("PredictForMat", model, rows, *how, ctypes.byref(size), out)
 """
 _TRIAL_SECONDS = 300
 # On a forest, level 6 takes 2.5 times as long as level 1, for a file that is 20 %
@@ -86,32 +93,33 @@ def to_bytes(estimator: Any) -> bytes:
     """Return the estimator as canonical skops bytes; InvalidModel if skops cannot write
     it.
 
-    The bytes are the same in every process unless an attribute is a `set` of texts,
+    The bytes are the same in all processes unless an attribute is a `set` of texts,
     whose order is random in each process.
     """
     import skops
     from skops.io._persist import SaveContext, get_state
     from skops.io.exceptions import UnsupportedTypeException
 
-    written = io.BytesIO()
+    buffer = io.BytesIO()
     try:
         # As `skops.io.dumps`, but without indenting the schema, which took 10 s for
         # 40,000 texts.
-        with zipfile.ZipFile(written, "w") as archive:
+        with zipfile.ZipFile(buffer, "w") as archive:
             context = SaveContext(zip_file=archive)
             state = get_state(estimator, context)
             state |= {"protocol": context.protocol, "_skops_version": skops.__version__}
             archive.writestr(_SCHEMA, json.dumps(state))
     except (UnsupportedTypeException, TypeError, AttributeError, ValueError) as error:
-        rule = f"it cannot be stored without pickle: {error}"
-        fix = "keep only data, module-level functions and estimators in its attributes"
         raise errors.InvalidModel(
-            f"estimator {type(estimator).__name__}", rule, fix
+            f"estimator {type(estimator).__name__}",
+            rule=f"it cannot be stored without pickle: {error}",
+            fix="keep only data, module-level functions and estimators in its "
+            "attributes",
         ) from error
-    return _canonical(written)
+    return _canonical(buffer)
 
 
-def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
+def from_bytes(content: bytes, extra_trusted: Sequence[str] = ()) -> Any:
     """Return the estimator of `to_bytes`; InvalidModel: a type is not trusted, or the
     file is damaged.
     """
@@ -119,13 +127,19 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        return skops.io.loads(data, trusted=[*TRUSTED_TYPES, *extra_trusted])
+        return skops.io.loads(content, trusted=[*TRUSTED_TYPES, *extra_trusted])
     except UntrustedTypesFoundException as error:
-        rule, fix = str(error), "trust its types only if you know where it comes from"
-        raise errors.InvalidModel("the stored estimator", rule, fix) from error
+        raise errors.InvalidModel(
+            _STORED,
+            rule=str(error),
+            fix="trust its types only if you know where it comes from",
+        ) from error
     except _DAMAGED as error:
-        rule, fix = f"it is not a skops file: {error}", "train or export it again"
-        raise errors.InvalidModel("the stored estimator", rule, fix) from error
+        raise errors.InvalidModel(
+            _STORED,
+            rule=f"it is not a skops file: {error}",
+            fix="train or export it again",
+        ) from error
 
 
 def check_foreign(model: bytes) -> None:
@@ -134,40 +148,45 @@ def check_foreign(model: bytes) -> None:
     """
     needed, free = loading_bytes(model), free_memory()
     if needed > free.size:
-        rule = f"loading it takes {needed:,} bytes, beyond {free.limited_by} ({free.size:,} are free)"
         raise errors.InvalidModel(
-            "the stored estimator", rule, "use a machine with more memory"
+            _STORED,
+            rule=f"loading it takes {needed:,} bytes, beyond {free.limited_by} "
+            f"({free.size:,} are free)",
+            fix="use a machine with more memory",
         )
-    texts = list[bytes]()
-
-    def note(node: dict[str, Any]) -> None:
-        content = node.get("content")
-        text = (
-            json.loads(content)
-            if isinstance(content, str) and content[:1] == '"'
-            else ""
-        )
-        if (
-            "max_feature_idx" in text
-        ):  # LightGBM refuses other texts before it parses any tree
-            texts.append(text.encode())
-
-    json.loads(zipfile.ZipFile(io.BytesIO(model)).read(_SCHEMA), object_hook=note)
+    texts = _lightgbm_texts(model)
     package = importlib.util.find_spec("lightgbm") if texts else None
     if package is None or package.origin is None:
         return
     library = next(Path(package.origin).parent.glob("lib/lib_lightgbm.*"))
-    trial = [sys.executable, "-I", "-S", "-c", _TRIAL, str(library)]
-    tried = subprocess.run(  # noqa: S603
-        trial,
+    trial = subprocess.run(  # noqa: S603
+        [sys.executable, "-I", "-S", "-c", _TRIAL, str(library)],
         input=b"\0".join(texts),
         check=False,
         capture_output=True,
         timeout=_TRIAL_SECONDS,
     )
-    if tried.returncode:
-        rule = "a LightGBM model in it was changed: loading it crashes the process"
-        raise errors.InvalidModel("the stored estimator", rule, "export it again")
+    if trial.returncode:
+        raise errors.InvalidModel(
+            _STORED,
+            rule="a LightGBM model in it was changed: loading it crashes the process",
+            fix="export it again",
+        )
+
+
+def _lightgbm_texts(model: bytes) -> list[bytes]:
+    texts = []
+
+    def collect(node: dict[str, Any]) -> None:
+        content = node.get("content")
+        if isinstance(content, str) and content.startswith('"'):
+            text = json.loads(content)
+            # LightGBM refuses other texts before it parses any tree.
+            if "max_feature_idx" in text:
+                texts.append(text.encode())
+
+    json.loads(zipfile.ZipFile(io.BytesIO(model)).read(_SCHEMA), object_hook=collect)
+    return texts
 
 
 def loading_bytes(model: bytes) -> int:
@@ -190,48 +209,65 @@ def untrusted_types(fresh: bytes) -> tuple[str, ...]:
     return tuple(sorted({*skops.io.get_untrusted_types(data=fresh)} - {*TRUSTED_TYPES}))
 
 
-def _canonical(written: io.BytesIO) -> bytes:
-    source = zipfile.ZipFile(written)
-    files: dict[str, str] = {}
-    schema = _renamed(json.loads(source.read(_SCHEMA)), {}, files)
+def _canonical(skops_file: io.BytesIO) -> bytes:
+    source = zipfile.ZipFile(skops_file)
+    numbering = _Numbering()
+    schema = numbering.renamed(json.loads(source.read(_SCHEMA)))
     contents = {_SCHEMA: json.dumps(schema).encode()}
-    for old, new in files.items():
-        content = source.read(old)
-        if content.startswith(b"\x93NUMPY"):
-            array = np.load(io.BytesIO(content), allow_pickle=False)
-            if array.dtype.names is not None:  # zero the padding of a structured array
-                clean = np.zeros(array.shape, array.dtype)
-                for name in array.dtype.names:
-                    clean[name] = array[name]
-                content = npy(clean)
-        contents[new] = content
+    for old, new in numbering.files.items():
+        contents[new] = _without_padding(source.read(old))
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         for name, content in contents.items():
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, _COMPRESSION_LEVEL)
+            archive.writestr(
+                zipfile.ZipInfo(name, _EPOCH),
+                content,
+                zipfile.ZIP_DEFLATED,
+                _COMPRESSION_LEVEL,
+            )
     return target.getvalue()
 
 
-def _renamed(node: Any, ids: dict[int, int], files: dict[str, str]) -> Any:
-    """Copy a part of the schema, with ids and files numbered in the order of their
-    first use.
+def _without_padding(content: bytes) -> bytes:
+    """A file, with the padding zeroed if it is a structured array."""
+    if not content.startswith(b"\x93NUMPY"):
+        return content
+    array = np.load(io.BytesIO(content), allow_pickle=False)
+    if array.dtype.names is None:
+        return content
+    clean = np.zeros(array.shape, array.dtype)
+    for name in array.dtype.names:
+        clean[name] = array[name]
+    return npy(clean)
 
-    Texts and numbers lose their id: Python decides whether two equal ones are one
-    object.
-    """
-    if isinstance(node, list):
-        return [_renamed(one, ids, files) for one in node]
-    if not isinstance(node, dict):
-        return node
-    copy = {k: v if k == "__id__" else _renamed(v, ids, files) for k, v in node.items()}
-    if copy.get("__loader__") == "JsonNode":
-        copy.pop("__id__", None)
-    if "__id__" in copy:
-        # Starting at 1: skops treats 0 as no id.
-        copy["__id__"] = ids.setdefault(copy["__id__"], len(ids) + 1)
-    if isinstance(name := copy.get("file"), str):
-        copy["file"] = files.setdefault(
-            name, f"{len(files):04d}{name[name.rindex('.') :]}"
-        )
-    return copy
+
+@dataclass(frozen=True)
+class _Numbering:
+    """Ids and files of a schema, numbered in the order of their first use."""
+
+    ids: dict[int, int] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def renamed(self, node: Any) -> Any:
+        """Copy a part of the schema, with new ids and files.
+
+        Texts and numbers lose their id: Python decides whether two equal ones are one
+        object.
+        """
+        if isinstance(node, list):
+            return [self.renamed(child) for child in node]
+        if not isinstance(node, dict):
+            return node
+        copy = {
+            key: value if key == "__id__" else self.renamed(value)
+            for key, value in node.items()
+        }
+        if copy.get("__loader__") == "JsonNode":
+            copy.pop("__id__", None)
+        if "__id__" in copy:
+            # Starting at 1: skops treats 0 as no id.
+            copy["__id__"] = self.ids.setdefault(copy["__id__"], len(self.ids) + 1)
+        if isinstance(name := copy.get("file"), str):
+            new_name = f"{len(self.files):04d}{Path(name).suffix}"
+            copy["file"] = self.files.setdefault(name, new_name)
+        return copy

@@ -181,10 +181,10 @@ def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
     `Environment.requirements`.
     """
     for name, version in re.findall(r"([\w-]+)(?: |==)(\d[^\s;]*)", requirements):
-        here = platform.python_version() if name == "Python" else "not installed"
+        installed = platform.python_version() if name == "Python" else "not installed"
         with suppress(metadata.PackageNotFoundError):
-            here = installed_version(name)
-        yield name, version, here
+            installed = installed_version(name)
+        yield name, version, installed
 
 
 # --- Commits ---

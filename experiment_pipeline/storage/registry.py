@@ -97,17 +97,17 @@ class Manifest:
                 rule=f"the manifest lists no {name}",
                 fix="Name a complete version folder.",
             )
-        if content is None:
-            rule = "is gone"
-        elif (digest := sha256(content)) != self.files[name]:
-            expected = self.files[name][:12]
-            rule = f"sha256 is {digest[:12]}…, the manifest says {expected}…"
-        else:
+        digest = None if content is None else sha256(content)
+        if content is not None and digest == self.files[name]:
             return content
+        damage = "is gone"
+        if digest is not None:
+            expected = self.files[name][:12]
+            damage = f"sha256 is {digest[:12]}…, the manifest says {expected}…"
         raise InvalidModel(
             f"{source}/{name}",
-            rule,
-            "Use a complete copy, or run the experiment again: it publishes a new "
+            rule=damage,
+            fix="Use a complete copy, or run the experiment again: it publishes a new "
             "version.",
         )
 
@@ -211,9 +211,9 @@ class ExportedModel:
             return f"{error.culprit}: {error.rule}"
         return None
 
-    def check_trusted(self, wanted: Collection[str], trusted: Collection[str]) -> None:
-        """Raise InvalidModel if some of the `wanted` code is not trusted."""
-        unknown = sorted({*wanted} - {*trusted})
+    def check_trusted(self, used: Collection[str], trusted: Collection[str]) -> None:
+        """Raise InvalidModel if some of the `used` code is not trusted."""
+        unknown = sorted({*used} - {*trusted})
         if unknown:
             options = " ".join(f"--trust {name}" for name in unknown)
             raise InvalidModel(

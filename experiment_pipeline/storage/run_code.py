@@ -172,7 +172,7 @@ def _without_secrets(
 
 
 def _masked(text: str, *, python: bool) -> str:
-    """The text with `***` in place of what looks like a secret; line numbers are kept."""
+    """The text with `***` in place of what looks like a secret, as many lines."""
 
     def hide(match: re.Match[str]) -> str:
         first, *further = match["secret"].split("\n")
@@ -387,7 +387,7 @@ class _ModuleOfMain:
 
 
 def _import_statement(name: str, value: object) -> str:
-    """The import that gives a notebook's name its value; "" if it has another origin."""
+    """The import that gives a notebook's name its value; "" if none does."""
     home = _home(value)
     original = getattr(value, "__name__", name)
     alias = "" if original == name else f" as {name}"
@@ -466,5 +466,5 @@ def metric_sources(spec: ExperimentSpec) -> dict[str, dict[str, str | None]]:
     """Return the digests of the code of a user's own metrics, for a fingerprint; empty
     without any.
     """
-    own = [name for name in spec.metric_names if ":" in name]
-    return {"metrics": source_digests(own)} if own else {}
+    paths = [name for name in spec.metric_names if ":" in name]
+    return {"metrics": source_digests(paths)} if paths else {}

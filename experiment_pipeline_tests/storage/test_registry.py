@@ -1,4 +1,4 @@
-"""Versions of an exported model: visible at once or never, numbered once, proven first."""
+"""Versions of an exported model: whole or absent, numbered once, proven first."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

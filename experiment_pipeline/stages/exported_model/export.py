@@ -99,7 +99,8 @@ if foreign and not own:
 VERIFY = '''\
 """Check that the model in this folder predicts here what it predicted at its export.
 
-Usage: python verify.py. Needs the packages of environment.txt. Exit code 1 = it does not.
+Usage: python verify.py. Needs the packages of environment.txt. Exit code 1: it does
+not.
 """
 
 import json
@@ -290,8 +291,8 @@ def check_in_fresh_process(package: ModelPackage) -> None:
             place = Path(folder, name)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
-        own = [_folder_of(name) for name in package.own_packages]
-        command = [sys.executable, "-I", "-c", _LAUNCH, folder, *own]
+        imported_from = [_folder_of(name) for name in package.own_packages]
+        command = [sys.executable, "-I", "-c", _LAUNCH, folder, *imported_from]
         try:
             subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)  # noqa: S603
         except subprocess.TimeoutExpired:
@@ -305,9 +306,9 @@ def _changed(package: ModelPackage, reason: str) -> PredictionsChanged:
     return PredictionsChanged(
         f"the exported model of {package.experiment}",
         rule=f"a fresh process does not reproduce its predictions: {reason}",
-        fix="Keep all that the estimator needs to predict in its fitted attributes, fix "
-        "its random seed, and import nothing at prediction time that the model does not "
-        "name.",
+        fix="Keep all that the estimator needs to predict in its fitted attributes, "
+        "fix its random seed, and import nothing at prediction time that the model "
+        "does not name.",
     )
 
 
