@@ -91,18 +91,21 @@ def share_work(
 ) -> SharedWork:
     """Encode the sets once per encoder, and prepare what else the fits share."""
     configurations = list(configurations)
-    held = held_encoders(configurations)
+    read_at_once = held_encoders(configurations)
 
     def shared(sets: TrainingSets) -> SharedWork:
         y_train, w_train = sets.y_train, sets.w_train
         read, trusted = as_read(sets)
-        encoded = {
-            encoder: encode(encoder, read, y_train, w_train, in_memory=encoder in held)
-            for encoder in dict.fromkeys(one.features for one in configurations)
-        }
+        train, test = dict[Features, EncodedRows](), dict[Features, Any]()
+        for encoder in dict.fromkeys(
+            configuration.features for configuration in configurations
+        ):
+            train[encoder], test[encoder] = encode(
+                encoder, read, y_train, w_train, in_memory=encoder in read_at_once
+            )
         return SharedWork(
-            train={encoder: train for encoder, (train, _) in encoded.items()},
-            test={encoder: test for encoder, (_, test) in encoded.items()},
+            train=train,
+            test=test,
             y_train=y_train,
             y_test=sets.y_test,
             w_train=w_train,
@@ -130,15 +133,16 @@ def fit_configuration(
     composed = compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
-    train, known = work.train[configuration.features].table, fitted.on_train
-    on_train = fitted.predict(train[scored]) if known is None else known[scored]
+    on_train = fitted.predict(work.train[configuration.features].table[scored])
     for rows, predicted in (("test", on_test), ("train", on_train)):
-        if odd := int((~np.isfinite(predicted)).sum()):
-            rule = (
-                f"{odd} of {predicted.size} predictions on {rows} rows are not finite"
+        infinite = int((~np.isfinite(predicted)).sum())
+        if infinite:
+            raise TrainingError(
+                f"configuration {configuration.key}",
+                rule=f"{infinite} of {predicted.size} predictions on {rows} rows are "
+                "not finite",
+                fix="regularise more, learn more slowly, or scale the target",
             )
-            fix = "regularise more, learn more slowly, or scale the target"
-            raise TrainingError(f"configuration {configuration.key}", rule, fix)
     predictions = Predictions(on_test, on_train, composed.by_seed)
     result = ModelResult(
         key=configuration.key,
@@ -168,15 +172,15 @@ def fit_configuration(
 class Composed:
     """The model of a configuration, or one of the fits that it is made of."""
 
-    fitted: FittedModel  # the model; that of a configuration as it is stored, judged and exported
+    # the model; that of a configuration as it is stored, judged and exported
+    fitted: FittedModel
     on_test: np.ndarray  # its predictions of the test rows
     predict_seconds: float  # CPU time of that
     # (fits, n_test, …) the predictions of each fit; None: there is one
     by_seed: np.ndarray | None = None
     averaged: int = 1  # of how many fits it is the mean
-    calibration: CalibrationMethod | None = (
-        None  # how its probabilities were calibrated
-    )
+    # how its probabilities were calibrated
+    calibration: CalibrationMethod | None = None
 
 
 def folds_to_calibrate(
@@ -185,11 +189,14 @@ def folds_to_calibrate(
     """Return the folds of the train rows; none where no configuration is to be
     calibrated.
     """
-    if not any(fingerprints.calibration_of(one, spec) for one in configurations):
+    if not any(
+        fingerprints.calibration_of(configuration, spec)
+        for configuration in configurations
+    ):
         return ()
-    wanted = CrossValidation(folds=fingerprints.CALIBRATION_FOLDS, repeats=1)
+    five = CrossValidation(folds=fingerprints.CALIBRATION_FOLDS, repeats=1)
     try:
-        return folds_of(sets.train, spec, wanted, sets.features)
+        return folds_of(sets.train, spec, five, sets.features)
     except EmptySet:
         # One cluster cannot be cut: `_method` notes that the model is not calibrated.
         return ()
@@ -199,69 +206,26 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
     """Fit a configuration with each of its seeds, and calibrate it, on what the fits
     share.
     """
-    sets, spec = request.sets, request.spec
-    planned, fits = (
-        fingerprints.planned_fits(request.configuration, request.spec),
-        list[Composed](),
-    )
+    spec = request.spec
+    planned = fingerprints.planned_fits(request.configuration, spec)
     requests = _with_seeds(request, planned)
-    for one in requests:
-        fits.append(_cross_fitted(one, work) if sets.folds else _fitted(one, work))
-        if len(fits) == 2 and np.array_equal(fits[0].on_test, fits[1].on_test):
-            del fits[1]
-            break
-    first, every = fits[0], [one.fitted for one in fits]
+    fits = _distinct_fits(requests, work)
     average = len(fits) > 1 and spec.seeds is not None and spec.seeds.average
-    members = every if average else every[:1]
-    method, caveat = _method(request, work)
-    nothing = [_DRAWS_NOTHING] if len(fits) < len(requests) else []
-    by_seed = np.stack([one.on_test for one in fits]) if len(fits) > 1 else None
-    whole = replace(
-        first,
-        fitted=replace(
-            first.fitted,
-            rounds=_median(members),
-            cpu_seconds=sum(one.cpu_seconds for one in every),
-            wall_seconds=sum(one.wall_seconds for one in every),
-            notes=(*first.fitted.notes, *nothing, *caveat),
-        ),
-        on_test=first.on_test
-        if not average or by_seed is None
-        else np.mean(by_seed, axis=0),
-        by_seed=by_seed,
-        averaged=len(members),
-    )
+    members = fits if average else fits[:1]
+    method, notes = _method(request, work)
+    if len(fits) < len(requests):
+        notes = [_DRAWS_NOTHING, *notes]
+    whole = _together(fits, members, notes)
     if not average and method is None:
         return whole
-    restore = learner_of(request.configuration.algorithm).restore
-    each = [
-        restore(one, fit, fit.model)
-        for one, fit in zip(requests, members, strict=False)
-    ]
-    estimator = (
-        averaged(each, getattr(each[0], "classes_", None)) if average else each[0]
-    )
+    requests = requests[: len(members)]
+    estimator = _restored(requests, members)
     if method is not None:
-        requests = requests[: len(members)]
         whole, calibrators = _calibrated(
             whole, method, estimator.classes_, requests, work
         )
         estimator = calibrators.around(estimator)
-
-    def predict(rows: Any) -> np.ndarray:
-        return predictions_of(estimator, rows, sets.task, sets.classes)
-
-    # What is stored is the estimator that would be exported; predictions are made with
-    # it, too.
-    made = persistence.to_bytes(estimator)
-    whole = replace(
-        whole, fitted=replace(whole.fitted, predict=predict, model=made, on_train=None)
-    )
-    if sets.folds:
-        return whole
-    with Clock() as clock:
-        on_test = predict(work.test[request.configuration.features])
-    return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
+    return _as_stored(whole, estimator, request, work)
 
 
 def _with_seeds(request: FitRequest, fits: int) -> list[FitRequest]:
@@ -275,16 +239,85 @@ def _with_seeds(request: FitRequest, fits: int) -> list[FitRequest]:
     return requests
 
 
-def _median(models: Iterable[FittedModel]) -> int | None:
+def _distinct_fits(requests: Sequence[FitRequest], work: SharedWork) -> list[Composed]:
+    """A fit per request; the first alone where a second seed changes nothing."""
+    fits = list[Composed]()
+    for request in requests:
+        fit = _cross_fitted if request.sets.folds else _fitted
+        fits.append(fit(request, work))
+        if len(fits) == 2 and np.array_equal(fits[0].on_test, fits[1].on_test):
+            return fits[:1]
+    return fits
+
+
+def _together(
+    fits: Sequence[Composed], members: Sequence[Composed], notes: Sequence[str]
+) -> Composed:
+    """The first fit, or the mean of several `members`, with what all `fits` cost."""
+    first, on_test, by_seed = fits[0], fits[0].on_test, None
+    if len(fits) > 1:
+        by_seed = np.stack([fit.on_test for fit in fits])
+        if len(members) > 1:
+            on_test = np.mean(by_seed, axis=0)
+    fitted = replace(
+        _with_costs_of(first.fitted, [fit.fitted for fit in fits]),
+        rounds=_median_rounds([member.fitted for member in members]),
+        notes=tuple(notes),
+    )
+    return replace(
+        first, fitted=fitted, on_test=on_test, by_seed=by_seed, averaged=len(members)
+    )
+
+
+def _with_costs_of(model: FittedModel, models: Sequence[FittedModel]) -> FittedModel:
+    return replace(
+        model,
+        cpu_seconds=sum(each.cpu_seconds for each in models),
+        wall_seconds=sum(each.wall_seconds for each in models),
+    )
+
+
+def _median_rounds(models: Iterable[FittedModel]) -> int | None:
     """The median of the fits' rounds; None where no fit has rounds."""
-    rounds = [one.rounds for one in models if one.rounds is not None]
+    rounds = [model.rounds for model in models if model.rounds is not None]
     return round(float(np.median(rounds))) if rounds else None
 
 
+def _restored(requests: Sequence[FitRequest], members: Sequence[Composed]) -> Any:
+    """The estimator of one fit, or of the mean of several."""
+    restore = learner_of(requests[0].configuration.algorithm).restore
+    estimators = [
+        restore(request, member.fitted, member.fitted.model)
+        for request, member in zip(requests, members, strict=True)
+    ]
+    if len(estimators) == 1:
+        return estimators[0]
+    return averaged(estimators, getattr(estimators[0], "classes_", None))
+
+
+def _as_stored(
+    whole: Composed, estimator: Any, request: FitRequest, work: SharedWork
+) -> Composed:
+    """What is stored is the estimator that would be exported; predictions are made with
+    it, too.
+    """
+    sets = request.sets
+
+    def predict(rows: Any) -> np.ndarray:
+        return predictions_of(estimator, rows, sets.task, sets.classes)
+
+    model = persistence.to_bytes(estimator)
+    whole = replace(whole, fitted=replace(whole.fitted, predict=predict, model=model))
+    if sets.folds:
+        return whole
+    with Clock() as clock:
+        on_test = predict(work.test[request.configuration.features])
+    return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
+
+
 def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> Composed:
-    fitted = learner_of(request.configuration.algorithm).fit(
-        request, work, stored=stored
-    )
+    learner = learner_of(request.configuration.algorithm)
+    fitted = learner.fit(request, work, stored=stored)
     test = work.test[request.configuration.features]
     with Clock() as predicting:
         # Some estimators copy the rows that they predict.
@@ -299,27 +332,19 @@ def _cross_fitted(request: FitRequest, work: SharedWork) -> Composed:
     the folds' models.
     """
     folds = request.sets.folds
-    each = [
+    fits = [
         _fitted(replace(request, sets=fold.sets), part, stored=False)
         for part, fold in zip(work.folds, folds, strict=True)
     ]
-    models = [one.fitted for one in each]
-    rounds = _median(models)
-    whole = learner_of(request.configuration.algorithm).fit(
-        request, work, rounds, stored=True
-    )
-    on_test = np.empty((len(work.y_test), *each[0].on_test.shape[1:]))
-    for fold, one in zip(folds, each, strict=True):
-        on_test[fold.places] = one.on_test
-    every = [*models, whole]
-    fitted = replace(
-        whole,
-        rounds=rounds,
-        cpu_seconds=sum(model.cpu_seconds for model in every),
-        wall_seconds=sum(model.wall_seconds for model in every),
-        notes=tuple(dict.fromkeys(note for model in every for note in model.notes)),
-    )
-    return Composed(fitted, on_test, sum(one.predict_seconds for one in each))
+    models = [fit.fitted for fit in fits]
+    rounds = _median_rounds(models)
+    learner = learner_of(request.configuration.algorithm)
+    whole = learner.fit(request, work, rounds, stored=True)
+    on_test = np.empty((len(work.y_test), *fits[0].on_test.shape[1:]))
+    for fold, fit in zip(folds, fits, strict=True):
+        on_test[fold.places] = fit.on_test
+    fitted = replace(_with_costs_of(whole, [*models, whole]), rounds=rounds)
+    return Composed(fitted, on_test, sum(fit.predict_seconds for fit in fits))
 
 
 def _method(
@@ -334,15 +359,15 @@ def _method(
     counts = np.bincount(work.y_train)
     rows = fewest = int(counts.min())
     if not work.folds:
-        cut = [work.y_train[one.fitted] for one in work.folds_to_calibrate]
-        fewest = min(
-            (int(np.bincount(y, minlength=len(counts)).min()) for y in cut), default=0
-        )
+        in_folds = [
+            np.bincount(work.y_train[fold.fitted], minlength=len(counts)).min()
+            for fold in work.folds_to_calibrate
+        ]
+        fewest = int(min(in_folds, default=0))
     has = f"the rarest class has {rows:,} train rows"
     if rows < FEWEST_TO_CALIBRATE or not fewest:
-        return None, [
-            f"not calibrated: {has}, fewer than the {FEWEST_TO_CALIBRATE} needed"
-        ]
+        few = f"fewer than the {FEWEST_TO_CALIBRATE} needed"
+        return None, [f"not calibrated: {has}, {few}"]
     if method == "isotonic" and rows < FEWEST_FOR_ISOTONIC:
         few = f"isotonic steps overfit below {FEWEST_FOR_ISOTONIC}"
         return "sigmoid", [f"calibrated by a sigmoid: {has}, and {few}"]
@@ -365,19 +390,9 @@ def _calibrated(
         if sets.folds:
             # The predictions of a cross-validation are out of fold. Each fold is
             # calibrated on the others, the model on all.
-            learnt = learn_calibration(method, on_test, work.y_test, order, work.w_test)
-            predicted, on_test = on_test, np.empty_like(on_test)
-            for fold in sets.folds:
-                beside = [one for one in sets.folds if one.repeat == fold.repeat]
-                others = np.concatenate(
-                    [one.places for one in beside if one is not fold]
-                )
-                y = work.y_test[others]
-                weights = None if work.w_test is None else work.w_test[others]
-                of_others = learn_calibration(
-                    method, predicted[others], y, order, weights
-                )
-                on_test[fold.places] = of_others.applied(predicted[fold.places])
+            learn = partial(learn_calibration, method, order=order)
+            learnt = learn(on_test, work.y_test, weights=work.w_test)
+            on_test = _cross_calibrated(learn, on_test, sets, work)
         else:
             rows, predicted = _out_of_fold(requests, work, whole.fitted.rounds)
             weights = None if work.w_train is None else work.w_train[rows]
@@ -389,14 +404,35 @@ def _calibrated(
         cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
         wall_seconds=whole.fitted.wall_seconds + clock.wall_seconds,
     )
-    seeds = whole.by_seed
-    by_seed = (
-        None if seeds is None else np.stack([learnt.applied(one) for one in seeds])
-    )
+    by_seed = whole.by_seed
+    if by_seed is not None:
+        by_seed = np.stack([learnt.applied(predicted) for predicted in by_seed])
     whole = replace(
         whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method
     )
     return whole, learnt
+
+
+def _cross_calibrated(
+    learn: Callable[..., Calibrators],
+    predicted: np.ndarray,
+    sets: TrainingSets,
+    work: SharedWork,
+) -> np.ndarray:
+    """Predictions of each fold, calibrated on the other folds of the same repeat."""
+    calibrated = np.empty_like(predicted)
+    for fold in sets.folds:
+        rows = np.concatenate(
+            [
+                other_fold.places
+                for other_fold in sets.folds
+                if other_fold.repeat == fold.repeat and other_fold is not fold
+            ]
+        )
+        weights = None if work.w_test is None else work.w_test[rows]
+        of_others = learn(predicted[rows], work.y_test[rows], weights=weights)
+        calibrated[fold.places] = of_others.applied(predicted[fold.places])
+    return calibrated
 
 
 def _out_of_fold(
@@ -408,17 +444,16 @@ def _out_of_fold(
     Features are encoded on all train rows; encoders that use the target are
     cross-fitted.
     """
-    one, sets = requests[0].configuration, requests[0].sets
-    refit, every = learner_of(one.algorithm).refit, work.train[one.features]
+    configuration, sets = requests[0].configuration, requests[0].sets
+    refit = learner_of(configuration.algorithm).refit
+    train = work.train[configuration.features]
     rows, means = list[np.ndarray](), list[np.ndarray]()
     for fold in work.folds_to_calibrate:
-        seen, held_out = every.part(fold.fitted), every.table[fold.predicted]
-        predicted = [
-            predictions_of(
-                refit(request, rounds, seen), held_out, sets.task, sets.classes
-            )
-            for request in requests
-        ]
+        fitted, left_out = train.part(fold.fitted), train.table[fold.predicted]
+        predicted = list[np.ndarray]()
+        for request in requests:
+            model = refit(request, rounds, fitted)
+            predicted.append(predictions_of(model, left_out, sets.task, sets.classes))
         rows.append(np.flatnonzero(fold.predicted))
         means.append(np.mean(predicted, axis=0))
     return np.concatenate(rows), np.concatenate(means)
@@ -468,7 +503,7 @@ def refits(
     fits = refit_count(result.algorithm, spec.export.fits)
     requests = _with_seeds(request, max(result.averaged, fits))
     rounds = hyperparameters.rounds_on(len(encoded.y), result.rounds, request)
-    return [partial(refit, one, rounds, encoded) for one in requests]
+    return [partial(refit, request, rounds, encoded) for request in requests]
 
 
 def refitted_pipeline(
@@ -485,9 +520,9 @@ def refitted_pipeline(
     """
     result, model = trained.result, fits[0]
     if len(fits) > 1:
-        some = encoded.table[slice(_COMPARED_ROWS)]
+        rows = encoded.table[slice(_COMPARED_ROWS)]
         first, second = (
-            predictions_of(one, some, sets.task, sets.classes) for one in fits[:2]
+            predictions_of(fit, rows, sets.task, sets.classes) for fit in fits[:2]
         )
         # Equal predictions: the algorithm draws nothing at random, and one fit is the
         # mean.
@@ -495,17 +530,17 @@ def refitted_pipeline(
             model = averaged(fits, getattr(model, "classes_", None))
     if result.calibration is not None:
         # The calibrators that were judged; new ones would be learnt on test rows, too.
-        before = persistence.from_bytes(trained.model, result.trusted_types)
-        model = calibration_in(before, sets.classes or ()).around(model)
+        judged = persistence.from_bytes(trained.model, result.trusted_types)
+        model = calibration_in(judged, sets.classes or ()).around(model)
     return Pipeline([("features", features), ("model", model)])
 
 
 def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:
     """Return the encoders whose rows some fit reads all at once."""
     return {
-        one.features
-        for one in configurations
-        if learner_of(one.algorithm).reads_all(one)
+        configuration.features
+        for configuration in configurations
+        if learner_of(configuration.algorithm).reads_all(configuration)
     }
 
 
@@ -521,8 +556,10 @@ def encoded_rows(
     features, table = fit_rows(
         encoder, rows, np.ones(len(rows), dtype=bool), sets, in_memory=in_memory
     )
-    codes, wanted = (
-        categorical_positions(features),
-        directions(features, sets.directions),
+    return features, EncodedRows(
+        table,
+        y,
+        categorical=categorical_positions(features),
+        weights=sets.weights_of(rows),
+        directions=directions(features, sets.directions),
     )
-    return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)

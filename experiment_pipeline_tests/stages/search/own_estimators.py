@@ -9,7 +9,8 @@ import numpy as np
 from lightgbm import LGBMClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import VotingClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.multiclass import OneVsRestClassifier
 
 STARTED: list[float] = []
 
@@ -40,6 +41,11 @@ def two_together():
     """Estimators of two libraries in one, with threads as each of them likes."""
     two = [("linear", LogisticRegression()), ("boosted", LGBMClassifier(n_jobs=4))]
     return VotingClassifier(two, voting="soft", n_jobs=2)
+
+
+def stops_within():
+    """An estimator that holds out random rows, within another."""
+    return OneVsRestClassifier(SGDClassifier(loss="log_loss", early_stopping=True))
 
 
 class Helper:

@@ -38,7 +38,7 @@ ENTRIES: dict[str, list[dict[str, Any]]] = {
         one("random_forest", n_estimators=5) | {"features": ["ordinal", "onehot"]},
         one("linear"),
         one("dummy"),
-        one(f"{HGB}{kind}", early_stopping=True, max_iter=10),
+        one(f"{HGB}{kind}", max_iter=10),
         *(
             one(name, n_estimators=8)
             for name in ("catboost", "xgboost")

@@ -7,16 +7,23 @@ from collections.abc import Iterable, Mapping
 from experiment_pipeline.spec import Range
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learners import estimators
+from experiment_pipeline.stages.search.learners.boosters import (
+    CatBoostLearner,
+    XGBoostLearner,
+)
+from experiment_pipeline.stages.search.learners.estimators import (
+    EstimatorLearner,
+    is_own_estimator,
+)
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.learners.learner import Learner
 from experiment_pipeline.stages.search.learners.lightgbm_learner import LightGBMLearner
 
-_ESTIMATORS = estimators.EstimatorLearner()
+_ESTIMATORS = EstimatorLearner()
 _BOOSTERS: Mapping[str, Learner] = {
-    "catboost": estimators.CatBoostLearner(),
+    "catboost": CatBoostLearner(),
     "lightgbm": LightGBMLearner(),
-    "xgboost": estimators.XGBoostLearner(),
+    "xgboost": XGBoostLearner(),
 }
 
 
@@ -26,9 +33,7 @@ def learner_of(algorithm: str) -> Learner:
 
 
 def check_hyperparameters(configuration: Configuration, task: str) -> None:
-    """Raise when a configuration's names cannot work; see
-    `Learner.check_hyperparameters`.
-    """
+    """Raise when names cannot work; see `Learner.check_hyperparameters`."""
     learner_of(configuration.algorithm).check_hyperparameters(configuration, task)
 
 
@@ -38,12 +43,11 @@ def space(
     """Return the search space of an algorithm, under aliases that are in `used`; empty:
     none is known.
     """
-    if estimators.is_own_estimator(algorithm):
+    if is_own_estimator(algorithm):
         return {}
-    ranges = ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {})
-    aliases = NAMES[algorithm].accepted if algorithm in NAMES else {}
-    names = set(used)
-    return {
-        next((alias for alias in aliases.get(own, ()) if alias in names), own): given
-        for own, given in ranges.items()
-    }
+    ranges = dict(ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {}))
+    if algorithm not in NAMES:
+        return ranges
+    own_name = NAMES[algorithm].own_name
+    names_in_use = {own_name[name]: name for name in used if name in own_name}
+    return {names_in_use.get(name, name): range_ for name, range_ in ranges.items()}

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
+
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, positive
@@ -34,23 +36,21 @@ _ABOVE_0 = math.ulp(0.0)
 
 
 def _table(aliases: str, others: str = "") -> dict[str, tuple[str, ...]]:
-    """Own name → aliases: a line for each own name with its aliases, and names that
-    have none.
-    """
-    lines = map(str.split, aliases.strip().splitlines())
-    return {own: tuple(rest) for own, *rest in lines} | dict.fromkeys(
-        others.split(), ()
-    )
+    """Own name → aliases, of lines of a name and its aliases, and names without."""
+    table: dict[str, tuple[str, ...]] = dict.fromkeys(others.split(), ())
+    for line in aliases.strip().splitlines():
+        own_name, *names = line.split()
+        table[own_name] = tuple(names)
+    return table
 
 
 def _limits(lines: str) -> dict[str, tuple[float, float]]:
-    """Own name → the smallest and the largest value, given lines of these two and the
-    names.
-    """
-    split = map(str.split, lines.replace(">0", str(_ABOVE_0)).strip().splitlines())
-    return {
-        name: (float(low), float(high)) for low, high, *names in split for name in names
-    }
+    """Own name → smallest and largest value, of lines of these two and the names."""
+    limits = dict[str, tuple[float, float]]()
+    for line in lines.replace(">0", str(_ABOVE_0)).strip().splitlines():
+        low, high, *names = line.split()
+        limits |= dict.fromkeys(names, (float(low), float(high)))
+    return limits
 
 
 def _words(text: str) -> frozenset[str]:
@@ -71,7 +71,7 @@ class ParameterNames:
     library: str  # name of the package
     # own name → aliases; those that decide the rounds are called as in `take_rounds`
     accepted: Mapping[str, tuple[str, ...]]
-    # every name of what decides determinism, or is the same for every configuration
+    # all names of what decides determinism, or is the same for all configurations
     reserved: frozenset[str]
     objective: str  # the own name of the loss
     # task → its values; what follows a colon is the library's
@@ -86,9 +86,9 @@ class ParameterNames:
     def own_name(self) -> Mapping[str, str]:
         """Own name or alias → own name."""
         return {
-            alias: own
-            for own, aliases in self.accepted.items()
-            for alias in (own, *aliases)
+            alias: own_name
+            for own_name, aliases in self.accepted.items()
+            for alias in (own_name, *aliases)
         }
 
     @cached_property
@@ -98,9 +98,8 @@ class ParameterNames:
             return frozenset()
         module, _, name = ALGORITHMS[self.library].classifier.path.rpartition(".")
         cls = getattr(importlib.import_module(module), name)
-        return frozenset(
-            {*inspect.signature(cls).parameters, *cls().get_params()} - {"kwargs"}
-        )
+        names = {*inspect.signature(cls).parameters, *cls().get_params()}
+        return frozenset(names - {"kwargs"})
 
     def own_names(self, configuration: Configuration, task: str) -> dict[str, Scalar]:
         """Return the hyperparameters of a configuration under the library's own names.
@@ -111,62 +110,74 @@ class ParameterNames:
         text for a number, a number beyond its limits, or an objective that is not of
         the task.
         """
-
-        def refused(rule: str, fix: str) -> InvalidExperiment:
-            return InvalidExperiment(f"configuration {configuration.key}", rule, fix)
-
+        culprit = f"configuration {configuration.key}"
         named = dict[str, Scalar]()
         for name, value in configuration.hyperparameters.items():
-            if name in self.reserved:
-                raise refused(
-                    f"{name!r} is the same for every configuration, so that scores can be compared "
-                    "and reproduced",
-                    "drop it; seed, metric and workers of the experiment decide it",
+            own_name = self._own_name_of(name, culprit)
+            if own_name in named:
+                raise InvalidExperiment(
+                    culprit,
+                    rule=f"{name} sets {own_name}, which is set already",
+                    fix="keep one of the two names",
                 )
-            own = self.own_name.get(name) or (
-                name if name in self.of_constructor else None
+            self._check_value(name, own_name, value, culprit)
+            named[own_name] = value
+        if self.objective in named:
+            self._check_objective(str(named[self.objective]), task, culprit)
+        return named
+
+    def _own_name_of(self, name: str, culprit: str) -> str:
+        if name in self.reserved:
+            raise InvalidExperiment(
+                culprit,
+                rule=f"{name!r} is the same for every configuration, so that scores "
+                "can be compared and reproduced",
+                fix="drop it; seed, metric and workers of the experiment decide it",
             )
-            if own is None:
-                known = [*self.own_name, *sorted(self.of_constructor - self.reserved)]
-                raise refused(
-                    f"{name!r} is not a hyperparameter of {self.library} that can be set here",
-                    f"correct the name: {did_you_mean(name, known)}",
+        if name in self.own_name:
+            return self.own_name[name]
+        if name in self.of_constructor:
+            return name
+        names = [*self.own_name, *sorted(self.of_constructor - self.reserved)]
+        raise InvalidExperiment(
+            culprit,
+            rule=f"{name!r} is not a hyperparameter of {self.library} that can be set "
+            "here",
+            fix=f"correct the name: {did_you_mean(name, names)}",
+        )
+
+    def _check_value(
+        self, name: str, own_name: str, value: Scalar, culprit: str
+    ) -> None:
+        if isinstance(value, str):
+            takes_text = self.texts is None or own_name in self.texts
+            if not takes_text and own_name != self.objective:
+                raise InvalidExperiment(
+                    culprit,
+                    rule=f"{value!r} is a text, and {name!r} takes none",
+                    fix="write a number, such as 0.1, or true or false, without "
+                    "quotes; more than one as a list",
                 )
-            if own in named:
-                raise refused(
-                    f"{name} sets {own}, which is set already",
-                    "keep one of the two names",
-                )
-            numeric = self.texts is not None and own not in {
-                self.objective,
-                *self.texts,
-            }
-            if numeric and isinstance(value, str) and value not in ("true", "false"):
-                try:
-                    float(value)
-                except ValueError:
-                    raise refused(
-                        f"{value!r} is a text, and {name!r} takes none",
-                        "write a number, such as 0.1, or true or false; more than one as a list",
-                    ) from None
-            low, high = self.limits.get(own, (-math.inf, math.inf))
-            if isinstance(value, int | float) and not low <= value <= high:
-                least = "above 0 and up" if low == _ABOVE_0 else f"from {low:g}"
-                raise refused(
-                    f"{name!r} is {value}", f"write a number {least} to {high:g}"
-                )
-            named[own] = value
-        objective, known = str(named.get(self.objective)), list(self.objectives[task])
+            return
+        low, high = self.limits.get(own_name, (-math.inf, math.inf))
+        if value is not None and not low <= value <= high:
+            least = "above 0 and up" if low == _ABOVE_0 else f"from {low:g}"
+            raise InvalidExperiment(
+                culprit,
+                rule=f"{name!r} is {value}",
+                fix=f"write a number {least} to {high:g}",
+            )
+
+    def _check_objective(self, objective: str, task: str, culprit: str) -> None:
+        allowed = self.objectives[task]
         # `Quantile:alpha=0.9` is CatBoost's own form; in XGBoost the colon is part of
         # the name.
-        if self.objective in named and not {objective, objective.partition(":")[0]} & {
-            *known
-        }:
-            raise refused(
-                f"{objective!r} is not an objective of task {task}",
-                f"use one of {', '.join(known)}",
+        if objective not in allowed and objective.partition(":")[0] not in allowed:
+            raise InvalidExperiment(
+                culprit,
+                rule=f"{objective!r} is not an objective of task {task}",
+                fix=f"use one of {', '.join(allowed)}",
             )
-        return named
 
 
 @dataclass(frozen=True)
@@ -180,61 +191,73 @@ class Rounds:
 
 
 def take_rounds(
-    given: dict[str, Scalar], request: FitRequest, *, stops: bool, fixed: int | None
+    parameters: dict[str, Scalar],
+    request: FitRequest,
+    *,
+    stops: bool,
+    fixed: int | None,
 ) -> Rounds:
-    """Return the rounds of a fit, and remove what decides them from the hyperparameters
-    `given`.
+    """Return the rounds of a fit, and remove what decides them from its parameters.
 
     `fixed`: a number of rounds to fit on all rows, without early stopping.
     InvalidExperiment: a value is not a number, or a count not whole.
     """
-    names = "num_iterations", "early_stopping_round", "early_stopping_min_delta"
-    taken = dict[str, float | None]()
-    for name in names:
-        value = given.pop(name, None)
-        if value is not None and (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or (name != names[-1] and value != int(value))
-        ):
-            rule, fix = f"{name} is {value!r}", "write a number, whole if it is a count"
-            raise InvalidExperiment(request.culprit, rule, fix)
-        taken[name] = value
-    at_most, patience, min_delta = taken.values()
-    held_out = request.sets.early_stopping
-    patience = PATIENCE if patience is None else max(int(patience), 0)
+    culprit = request.culprit
+    patience = _take_number(parameters, "early_stopping_round", culprit, PATIENCE)
+    min_delta = _take_number(parameters, "early_stopping_min_delta", culprit, 0)
+    early_stopping = request.sets.early_stopping
+    has_set = early_stopping.any() and not early_stopping.all()
     # dart rewrites trees it has grown and rf averages them: there is no best round to
     # return to.
-    stops = stops and given.get("boosting") not in ("dart", "rf")
-    if not (stops and held_out.any() and not held_out.all()):
-        patience = 0
-    default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
-    watched = metric_of(request.spec.metric).lightgbm or LOSSES[request.sets.task]
+    has_best_round = parameters.get("boosting") not in ("dart", "rf")
+    watched = None
+    if stops and has_set and has_best_round and patience > 0:
+        watched = metric_of(request.spec.metric).lightgbm or LOSSES[request.sets.task]
+    default = ROUNDS_AT_MOST if watched else ROUNDS_FIXED
+    at_most = _take_number(parameters, "num_iterations", culprit, default)
     return Rounds(
-        at_most=fixed or int(default if at_most is None else at_most),
-        patience=patience,
-        min_delta=float(min_delta or 0),
-        watched=watched if patience else None,
+        at_most=fixed or int(at_most),
+        patience=int(patience) if watched else 0,
+        min_delta=float(min_delta),
+        watched=watched,
     )
+
+
+def _take_number(
+    parameters: dict[str, Scalar], name: str, culprit: str, default: float
+) -> float:
+    number = parameters.pop(name, None)
+    if number is None:
+        return default
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    is_count = name != "early_stopping_min_delta"
+    if not is_number or (is_count and number != int(number)):
+        raise InvalidExperiment(
+            culprit,
+            rule=f"{name} is {number!r}",
+            fix="write a number, whole if it is a count",
+        )
+    return number
 
 
 def rounds_on(rows: int, rounds: int | None, request: FitRequest) -> int | None:
     """Return the rounds of a refit on so many rows: where early stopping found them,
     they grow by the root of the rows, up to what the configuration allows.
     """
-    if rounds is None or (names := NAMES.get(request.configuration.algorithm)) is None:
+    names = NAMES.get(request.configuration.algorithm)
+    if rounds is None or names is None:
         return rounds
-    given = names.own_names(request.configuration, request.sets.task)
-    each = [replace(request, sets=fold.sets) for fold in request.sets.folds] or [
-        request
+    parameters = names.own_names(request.configuration, request.sets.task)
+    requests = [replace(request, sets=fold.sets) for fold in request.sets.folds]
+    requests = requests or [request]
+    plans = [
+        take_rounds(dict(parameters), fit, stops=True, fixed=None) for fit in requests
     ]
-    planned = [take_rounds(dict(given), one, stops=True, fixed=None) for one in each]
-    if not all(plan.patience for plan in planned):
+    if not all(plan.patience for plan in plans):
         return rounds
-    fitted = sum(int(one.sets.fit_mask.sum()) for one in each) / len(each)
-    return max(
-        rounds, min(round(rounds * math.sqrt(rows / fitted)), planned[0].at_most)
-    )
+    fitted_rows = np.mean([fit.sets.fit_mask.sum() for fit in requests])
+    grown = round(rounds * math.sqrt(rows / fitted_rows))
+    return max(rounds, min(grown, plans[0].at_most))
 
 
 def watchable(watched: str, task: str, held_out_classes: int) -> str:
@@ -373,7 +396,7 @@ XGBOOST = ParameterNames(
     ),
 )
 NAMES: Mapping[str, ParameterNames] = {
-    one.library: one for one in (LIGHTGBM, CATBOOST, XGBOOST)
+    names.library: names for names in (LIGHTGBM, CATBOOST, XGBOOST)
 }
 
 
@@ -383,22 +406,24 @@ def estimated_cost(
     """Return trees times levels of a tree: passes over the rows that a fit makes;
     infinity: not known.
     """
-    algorithm, given = configuration.algorithm, configuration.hyperparameters
+    algorithm, parameters = configuration.algorithm, configuration.hyperparameters
     names = NAMES.get(algorithm)
     if names is None:
         declared = ALGORITHMS.get(algorithm)
-        return declared.passes(given, n_rows) if declared else math.inf
-    own = {names.own_name.get(name, name): value for name, value in given.items()}
-    levels = positive(own.get("max_depth"), 6)
+        return declared.passes(parameters, n_rows) if declared else math.inf
+    named = {
+        names.own_name.get(name, name): value for name, value in parameters.items()
+    }
+    levels = positive(named.get("max_depth"), 6)
     if algorithm == "lightgbm":
-        levels = math.log2(1 + positive(own.get("num_leaves"), 31))
+        levels = math.log2(1 + positive(named.get("num_leaves"), 31))
     elif algorithm == "catboost":
         # Target statistics, in several orders of the rows: 3 to 18 times the work,
         # measured.
         levels *= 5
     learnt = LEARNT_WHEN_STOPPED * math.sqrt(n_rows / _ROWS_OF_THAT)
     rounds = min(
-        positive(own.get("num_iterations"), ROUNDS_AT_MOST),
-        PATIENCE + learnt / positive(own.get("learning_rate"), LEARNING_RATE),
+        positive(named.get("num_iterations"), ROUNDS_AT_MOST),
+        PATIENCE + learnt / positive(named.get("learning_rate"), LEARNING_RATE),
     )
     return rounds * (n_classes if n_classes > 2 else 1) * levels

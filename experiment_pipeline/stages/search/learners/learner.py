@@ -37,20 +37,15 @@ class FittedModel:
     cost.
     """
 
-    predict: Callable[
-        [Any], np.ndarray
-    ]  # (n, d) → predictions, shaped as in `results.Predictions`
+    # (n, d) → predictions, shaped as in `results.Predictions`
+    predict: Callable[[Any], np.ndarray]
     model: bytes  # what `Learner.restore` reads; empty where it is not to be stored
     cpu_seconds: float  # of the fitting thread, by `Clock`
     wall_seconds: float
-    rounds: int | None = (
-        None  # best iteration; None for an algorithm without early stopping
-    )
+    # best iteration; None for an algorithm without early stopping
+    rounds: int | None = None
     trusted_types: tuple[str, ...] = ()  # beyond `persistence.TRUSTED_TYPES`
     notes: tuple[str, ...] = ()  # on the fit, one sentence each
-    on_train: np.ndarray | None = (
-        None  # its predictions of all train rows, if the fit has them
-    )
 
 
 # What has the rounds and the trusted types of a model.

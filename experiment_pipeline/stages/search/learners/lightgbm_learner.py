@@ -53,13 +53,14 @@ Bins = tuple["lgb.Dataset", "lgb.Dataset | None"]
 # They decide the bins: configurations that agree on them share one binned Dataset.
 DATASET_PARAMETERS = frozenset(
     {
-        *(
-            "bin_construct_sample_cnt",
-            "enable_bundle",
-            "is_enable_sparse",
-            "linear_tree",
-        ),
-        *("max_bin", "min_data_in_bin", "use_missing", "zero_as_missing"),
+        "bin_construct_sample_cnt",
+        "enable_bundle",
+        "is_enable_sparse",
+        "linear_tree",
+        "max_bin",
+        "min_data_in_bin",
+        "use_missing",
+        "zero_as_missing",
     }
 )
 # With at most so many early-stopping rows each round is evaluated; with more, every
@@ -92,12 +93,11 @@ class BoostingPlan:
         reading it.
         """
         names = {*_fixed(0), "force_col_wise"}
-        fixed = {
+        settings = {
             name: value for name, value in self.parameters.items() if name in names
         }
-        params = {**dict(self.binning), **fixed, "feature_pre_filter": False}
         return {
-            "params": params,
+            "params": {**dict(self.binning), **settings, "feature_pre_filter": False},
             "categorical_feature": rows.categorical,
             "free_raw_data": True,
         }
@@ -110,15 +110,16 @@ def boosting_plan(
     hyperparameter.
     """
     sets, metric = request.sets, metric_of(request.spec.metric)
-    given = LIGHTGBM.own_names(request.configuration, sets.task)
-    level = metric.objective.get("alpha")
-    if level is not None and given.get("alpha", level) != level:
+    parameters = LIGHTGBM.own_names(request.configuration, sets.task)
+    quantile = metric.objective.get("alpha")
+    if quantile is not None and parameters.get("alpha", quantile) != quantile:
         raise InvalidExperiment(
             request.culprit,
-            f"alpha is {given['alpha']}, metric {request.spec.metric} judges the quantile {level:g}",
-            "drop alpha, or write the metric of another quantile",
+            rule=f"alpha is {parameters['alpha']}, metric {request.spec.metric} judges "
+            f"the quantile {quantile:g}",
+            fix="drop alpha, or write the metric of another quantile",
         )
-    planned = take_rounds(given, request, stops=stops, fixed=rounds)
+    planned = take_rounds(parameters, request, stops=stops, fixed=rounds)
     # LightGBM's objectives have the names of our tasks.
     defaults: dict[str, Scalar] = {
         "objective": sets.task,
@@ -129,16 +130,21 @@ def boosting_plan(
         defaults |= metric.objective
     if sets.task == "multiclass" and sets.classes is not None:
         defaults["num_class"] = len(sets.classes)
-    if any(name.endswith("bagging_fraction") for name in given):
+    if any(name.endswith("bagging_fraction") for name in parameters):
         # LightGBM's default 0 would switch the fraction off without a warning.
         defaults["bagging_freq"] = 1
-    return BoostingPlan(defaults | given | _fixed(request.spec.seed), planned)
+    return BoostingPlan(defaults | parameters | _fixed(request.spec.seed), planned)
 
 
-def _fixed(seed: Scalar) -> dict[str, Scalar]:
-    # Without a layout, LightGBM would time two and choose, which makes runs differ.
-    layout: dict[str, Scalar] = {"deterministic": True, "force_row_wise": True}
-    return {"seed": seed, **layout, "num_threads": 1, "verbosity": -1}
+def _fixed(seed: int) -> dict[str, Scalar]:
+    return {
+        "seed": seed,
+        # Without a layout, LightGBM would time two and choose, which makes runs differ.
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+    }
 
 
 def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
@@ -153,10 +159,12 @@ def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
     ) -> "lgb.Dataset":
         import lightgbm as lgb
 
-        data = _data(part.table, plan, sampled=reference is None)
-        given = plan.settings(rows)
         return lgb.Dataset(
-            data, part.y, reference=reference, weight=part.weights, **given
+            _data(part.table, plan, sampled=reference is None),
+            part.y,
+            reference=reference,
+            weight=part.weights,
+            **plan.settings(rows),
         ).construct()
 
     if not plan.rounds.patience:
@@ -172,14 +180,16 @@ def _data(table: Any, plan: BoostingPlan, *, sampled: bool) -> Any:
     import lightgbm as lgb
     from scipy.sparse import issparse
 
-    rows, linear = table.shape[0], bool(plan.parameters.get("linear_tree"))
-    count = int(positive(plan.parameters.get("bin_construct_sample_cnt"), HELD_ROWS))
-    if linear and isinstance(table, SlicedTable):
+    rows, is_linear = table.shape[0], bool(plan.parameters.get("linear_tree"))
+    if is_linear and isinstance(table, SlicedTable):
         # LightGBM also keeps the raw numbers, and must get them as an array (4.7 writes
         # past its end).
         table = table[:]
-    small = not isinstance(table, SlicedTable) and (rows <= count or not sampled)
-    if issparse(table) or linear or small:
+    if is_linear or issparse(table):
+        return table
+    count = int(positive(plan.parameters.get("bin_construct_sample_cnt"), HELD_ROWS))
+    is_small = rows <= count or not sampled
+    if is_small and not isinstance(table, SlicedTable):
         return table
     lgb.Sequence.register(InTurn)
     return InTurn(table, rows_for_bins(rows, count) if sampled else ())
@@ -234,13 +244,14 @@ def boost(
     """
     import lightgbm as lgb
 
-    (fit, early_stopping), rounds = bins, plan.rounds
-    given = {
+    fit, early_stopping = bins
+    rounds = plan.rounds
+    parameters: dict[str, Any] = {
+        **plan.parameters,
         "metric": "None",
         "num_iterations": rounds.at_most,
         "feature_pre_filter": False,
     }
-    parameters: dict[str, Any] = {**plan.parameters, **given}
     if rows.directions is not None:
         # By LightGBM's method `basic`: of the two slower ones none was better on new
         # rows.
@@ -254,19 +265,24 @@ def boost(
     classes = len(np.unique(np.asarray(early_stopping.get_label())))
     parameters["metric"] = watchable(rounds.watched, task, classes)
     booster = lgb.Booster(parameters, fit).add_valid(early_stopping, "early_stopping")
-    every = min(1 + early_stopping.num_data() // _EVALUATED_ROWS, _MOST_BETWEEN)
-    best, booster.best_iteration = math.nan, 0
+    step = min(1 + early_stopping.num_data() // _EVALUATED_ROWS, _MOST_BETWEEN)
+    _boost_until_no_better(booster, rounds, step)
+    return booster
+
+
+def _boost_until_no_better(booster: "lgb.Booster", rounds: Rounds, step: int) -> None:
+    """Evaluate after each `step` rounds, and note the best one."""
+    best_score, booster.best_iteration = math.nan, 0
     for number in range(1, rounds.at_most + 1):
         booster.update()
-        if number % every and number < rounds.at_most:
+        if number % step and number < rounds.at_most:
             continue
         (_, _, score, higher_is_better, *_) = booster.eval_valid()[0]
-        gain = score - best if higher_is_better else best - score
+        gain = score - best_score if higher_is_better else best_score - score
         if not booster.best_iteration or gain > rounds.min_delta:
-            best, booster.best_iteration = score, number
+            best_score, booster.best_iteration = score, number
         elif number - booster.best_iteration >= rounds.patience:
-            break
-    return booster
+            return
 
 
 def as_estimator(
@@ -292,32 +308,29 @@ def as_estimator(
         "seed": ("random_state",),
         "num_threads": ("n_jobs",),
     }
-    named = {
-        next((alias for alias in aliases.get(own, ()) if alias in declared), own): value
-        for own, value in parameters.items()
-    }
+    named = dict[str, Any]()
+    for name, value in parameters.items():
+        its_aliases = [alias for alias in aliases.get(name, ()) if alias in declared]
+        named[its_aliases[0] if its_aliases else name] = value
     make: Any = lgb.LGBMRegressor if classes is None else lgb.LGBMClassifier
     estimator = make(**named)
-    learnt: dict[str, Any] = {
-        "_Booster": booster,
-        "_objective": plan.parameters["objective"],
-    }
-    counted = ("_n_features", "_n_features_in", "n_features_in_")
-    learnt |= dict.fromkeys(counted, booster.num_feature())
-    learnt |= {
-        "_best_iteration": 0,
-        "_best_score": {},
-        "_evals_result": {},
-        "fitted_": True,
-    }
+    n_features = booster.num_feature()
+    vars(estimator).update(
+        _Booster=booster,
+        _objective=plan.parameters["objective"],
+        _n_features=n_features,
+        _n_features_in=n_features,
+        n_features_in_=n_features,
+        _best_iteration=0,
+        _best_score={},
+        _evals_result={},
+        fitted_=True,
+    )
     if classes is not None:
         encoder = label_encoder(classes)
-        learnt |= {
-            "_le": encoder,
-            "_classes": encoder.classes_,
-            "_n_classes": len(classes),
-        }
-    vars(estimator).update(learnt)
+        vars(estimator).update(
+            _le=encoder, _classes=encoder.classes_, _n_classes=len(classes)
+        )
     return estimator
 
 
@@ -356,31 +369,19 @@ class LightGBMLearner(Learner):
         bins = work.tables.get(_table_of(request, plan), make)
         with Clock() as clock:
             booster = boost(bins, plan, train, request.sets.task)
-        kept = booster.best_iteration or booster.current_iteration()
+        rounds = booster.best_iteration or booster.current_iteration()
 
         def predict(rows: Any) -> np.ndarray:
-            return np.asarray(booster.predict(rows, num_iteration=kept, num_threads=1))
+            predicted = booster.predict(rows, num_iteration=rounds, num_threads=1)
+            return np.asarray(predicted)
 
-        found, given = list[np.ndarray](), plan.parameters.get
-
-        def keep(predictions: np.ndarray, _: object) -> list:
-            found.append(predictions.copy())
-            return []
-
-        # For its own train rows LightGBM already has what `predict` would return, with
-        # two exceptions.
-        exact = given("boosting") not in ("dart", "rf") and not given("linear_tree")
-        if exact and not plan.rounds.patience and len(train.y) <= HELD_ROWS:
-            booster.eval_train(feval=keep)
+        text = booster.model_to_string(num_iteration=rounds) if stored else ""
         return FittedModel(
             predict=predict,
-            model=booster.model_to_string(num_iteration=kept).encode()
-            if stored
-            else b"",
+            model=text.encode(),
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
-            rounds=kept,
-            on_train=found[0] if found else None,
+            rounds=rounds,
         )
 
     def restore(self, request: FitRequest, stored: Restorable, model: bytes) -> Any:
@@ -400,9 +401,8 @@ class LightGBMLearner(Learner):
             parameters = {**plan.parameters, "force_col_wise": True}
             del parameters["force_row_wise"]
             plan = replace(plan, parameters=parameters)
-        bins = rows.made.get(
-            _table_of(request, plan), partial(bin_rows, rows, plan, request.sets)
-        )
+        make = partial(bin_rows, rows, plan, request.sets)
+        bins = rows.made.get(_table_of(request, plan), make)
         text = boost(bins, plan, rows, request.sets.task).model_to_string()
         return as_estimator(text, plan, request.sets.classes, plan.rounds.at_most)
 

@@ -57,21 +57,12 @@ def test_an_absent_package_is_an_error_with_the_line_that_installs_it(
     assert f'pip install "experiment-pipeline[{algorithm}]"' in caught.value.fix
 
 
-HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
-
-
-@pytest.mark.parametrize("algorithm", ["lightgbm", *EXTRAS, HIST])
+@pytest.mark.parametrize("algorithm", ["lightgbm", *EXTRAS])
 def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
     """Other test rows change nothing, another early-stopping set does; more rows have
     more rounds.
     """
-    rounds, asked = "n_estimators", {}
-    if algorithm == HIST:
-        rounds, asked = "max_iter", {"early_stopping": True, "max_iter": 2_000}
-    spec, sets = (
-        experiment([one(algorithm, learning_rate=0.3, **asked)]),
-        training_sets(),
-    )
+    spec, sets = experiment([one(algorithm, learning_rate=0.3)]), training_sets()
     trained = train_one(spec, sets)
     assert 1 <= trained.result.rounds < 2_000
     fewer = replace(sets, test=sets.test.iloc[:50])
@@ -82,21 +73,17 @@ def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
     wrong = sets.train["late"].where(~sets.early_stopping, "no")
     blinded = replace(sets, train=sets.train.assign(late=wrong))
     assert train_one(spec, blinded).model != trained.model
-    few = experiment([one(algorithm, **asked | {rounds: 1})])
+    few = experiment([one(algorithm, n_estimators=1)])
     grown = [train_one(few, each).predictions.test for each in (sets, blinded)]
     assert np.array_equal(*grown)
     again = refit(
         configurations(spec)[0], trained.result.rounds, sets.train, sets, spec
     )
-    more = (
-        1.0 if algorithm == HIST else math.sqrt(len(sets.train) / sets.fit_mask.sum())
-    )
+    more = math.sqrt(len(sets.train) / sets.fit_mask.sum())
     assert _rounds(again) == round(trained.result.rounds * more)
 
 
 def _rounds(pipeline: Any) -> int:
-    if hasattr(pipeline[-1], "n_iter_"):
-        return pipeline[-1].n_iter_
     if hasattr(pipeline[-1], "booster_"):
         return pipeline[-1].booster_.current_iteration()
     booster = pipeline[-1].estimators_[0][-1]

@@ -2,14 +2,8 @@
 random rows.
 """
 
-from typing import Any
-
 import numpy as np
 import pytest
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
-from sklearn.linear_model import SGDClassifier
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.neural_network import MLPClassifier
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
@@ -31,7 +25,6 @@ from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     one,
     refit,
-    train_one,
     training_sets,
 )
 
@@ -94,7 +87,7 @@ def test_a_path_that_is_no_estimator_of_the_task_is_refused(
         ("lightgbm", {"metric": 1}, "drop it"),
         ("lightgbm", {"min_child_samples": 5, "min_data_in_leaf": 7}, "set already"),
         ("lightgbm", {"objective": "quantile"}, "not an objective of task binary"),
-        ("lightgbm", {"eta": "10%"}, "'eta'"),
+        ("lightgbm", {"eta": "0.1"}, "'eta'"),
         ("lightgbm", {"eta": 0}, "write a number above 0 and up to inf"),
         ("lightgbm", {"lambda_l2": -1}, "write a number from 0 to inf"),
         ("xgboost", {"max_dept": 3}, "'max_depth'"),
@@ -136,8 +129,6 @@ def test_a_hyperparameter_that_cannot_be_set_is_refused(
     ("algorithm", "given", "task"),
     [
         ("lightgbm", {"boosting_type": "dart"}, "binary"),
-        ("lightgbm", {"num_leaves": "7"}, "binary"),
-        ("lightgbm", {"extra_trees": "true"}, "binary"),
         ("lightgbm", {"objective": "quantile", "alpha": 0.9}, "regression"),
         ("catboost", {"bootstrap_type": "MVS"}, "binary"),
         ("catboost", {"objective": "Quantile:alpha=0.9"}, "regression"),
@@ -149,9 +140,7 @@ def test_a_hyperparameter_that_cannot_be_set_is_refused(
 def test_a_text_that_is_a_value_is_taken(
     algorithm: str, given: dict, task: str
 ) -> None:
-    """A number or a switch in quotes is one, some hyperparameters are words, a loss has
-    parameters.
-    """
+    """Some hyperparameters are words, and a loss has parameters."""
     check_hyperparameters(by_hand(algorithm, **given), task)
 
 
@@ -197,69 +186,39 @@ def test_a_built_in_algorithm_declares_the_types_of_its_models(
     assert persistence.untrusted_types(persistence.to_bytes(pipeline)) == ()
 
 
-FEW, MANY = (np.arange(rows) % 7 == 0 for rows in (700, estimators.AUTO_ROWS + 1))
-NO_SET = np.zeros(estimators.AUTO_ROWS + 1, dtype=bool)
-
-
 @pytest.mark.parametrize(
-    "estimator",
+    ("path", "given", "setting"),
     [
-        MLPClassifier(early_stopping=True),
-        SGDClassifier(early_stopping=True),
-        OneVsRestClassifier(SGDClassifier(early_stopping=True)),
+        ("sklearn.neural_network.MLPClassifier", {"early_stopping": True}, None),
+        (f"{HIST}Classifier", {"early_stopping": True}, None),
+        (
+            "sklearn.ensemble.GradientBoostingClassifier",
+            {"n_iter_no_change": 5},
+            None,
+        ),
+        (f"{OWN}.stops_within", {}, "estimator__early_stopping"),
     ],
 )
-def test_random_early_stopping_is_switched_off_with_a_note(estimator: Any) -> None:
-    """These hold out random rows of what they are fitted on."""
-    on_set, (note,) = estimators.set_early_stopping(estimator, FEW)
-    values = [
-        v for k, v in estimator.get_params().items() if k.endswith("early_stopping")
-    ]
-    assert values == [False]
-    assert not on_set
-    assert "early_stopping: True has no effect" in note
-
-
-def test_patience_is_a_switch_where_there_is_no_other() -> None:
-    """Patience holds out rows, or is for train rows; a setting without effect
-    is noted.
-    """
-    entry = one(SGD, loss="log_loss", early_stopping=True)
-    assert (
-        "has no effect"
-        in train_one(experiment([entry]), training_sets()).result.notes[0]
-    )
-    boosting = GradientBoostingClassifier(n_iter_no_change=5)
-    _, (note,) = estimators.set_early_stopping(boosting, FEW)
-    assert boosting.n_iter_no_change is None
-    assert "n_iter_no_change: 5 has no effect" in note
-    for patient in (
-        MLPClassifier(n_iter_no_change=5),
-        SGDClassifier(n_iter_no_change=3),
-    ):
-        patience = patient.n_iter_no_change
-        assert estimators.set_early_stopping(patient, FEW) == (False, ())
-        assert patient.n_iter_no_change == patience
-
-
-@pytest.mark.parametrize(
-    ("asked", "early_stopping", "on_set", "notes"),
-    [
-        (True, FEW, True, 0),
-        (True, NO_SET, False, 1),
-        ("auto", FEW, False, 0),
-        ("auto", MANY, True, 0),
-        ("auto", NO_SET, False, 1),
-        (False, MANY, False, 0),
-    ],
-)
-def test_an_estimator_that_takes_a_set_gets_the_early_stopping_set(
-    asked: Any, early_stopping: np.ndarray, on_set: bool, notes: int
+def test_early_stopping_on_random_rows_is_refused(
+    path: str, given: dict, setting: str | None
 ) -> None:
-    """True stops whatever the size, auto from 10,000 rows on, as scikit-learn
-    has it.
-    """
-    estimator = HistGradientBoostingClassifier(early_stopping=asked)
-    found, noted = estimators.set_early_stopping(estimator, early_stopping)
-    assert (found, len(noted)) == (on_set, notes)
-    assert estimator.early_stopping is on_set
+    """These would hold out random rows of what they are fitted on."""
+    with pytest.raises(errors.InvalidExperiment, match="random train rows") as caught:
+        check_hyperparameters(by_hand(path, **given), "binary")
+    assert caught.value.rule.startswith(setting or next(iter(given)))
+
+
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        (f"{HIST}Classifier", {"early_stopping": "auto"}),
+        ("sklearn.neural_network.MLPClassifier", {"n_iter_no_change": 5}),
+        (SGD, {"loss": "log_loss", "n_iter_no_change": 3}),
+    ],
+)
+def test_what_holds_out_no_rows_is_allowed(path: str, given: dict) -> None:
+    """Auto becomes False; a patience may be one on train rows."""
+    estimator = estimators.build_estimator(by_hand(path, **given), "binary", seed=0)
+    ((name, value),) = [*given.items()][-1:]
+    assert getattr(estimator, name) == (False if value == "auto" else value)
+    assert not estimator.early_stopping
