@@ -30,7 +30,6 @@ from experiment_pipeline.stages.validated_data.changes import DataProfiles
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.storage.entries import (
     Entry,
-    SharedFiles,
     SharedFolder,
     linked_page,
     stage_entries,
@@ -270,7 +269,7 @@ class FileStore(Store):
 
         folder = SharedFolder(str(storage_root()), self.spec.name)
         connect = partial(connected, dask, workers=spec.workers, log=log.info)
-        with ClusterEngine(connect, SharedFiles(folder, log.warning)) as engine:
+        with ClusterEngine(connect, folder) as engine:
             yield engine
 
     @property

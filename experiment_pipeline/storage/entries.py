@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import NoneType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from upath import UPath
 
@@ -283,68 +283,31 @@ def stage_entries(experiment: str, stage: str) -> Entries[None]:
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """The folder of files that the fits of an experiment share; `url`: of the storage
-    root.
+    """The folder of files that the fits of a search share; `url`: of the storage root.
+
+    Two searches of one experiment never run at the same time, because they share a
+    pool.
     """
 
     url: str
     experiment: str
 
     @property
-    def path(self) -> UPath:
-        """The folder of the experiment."""
-        return storage.location(self.url) / self.experiment
-
-    @property
     def entries(self) -> Entries[None]:
         """The shared entries."""
         return Entries(storage.location(self.url), self.experiment, SHARED, NoneType)
 
-
-@dataclass
-class SharedFiles:
-    """The shared files of one search: a context manager for its duration.
-
-    They can be made again: damaged ones are removed, and a search that succeeds removes
-    all. Two searches of one experiment never run at the same time, because they share a
-    pool.
-    """
-
-    folder: SharedFolder
-    warn: Callable[[str], object]  # of each damaged file, which is made again
-    _checked: set[str] = field(default_factory=set)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # A search that found all its results used no files, and removes none.
-        if kind is None and self._checked:
-            storage.remove(self.folder.path / SHARED)
-
-    def lacks(self, digest: str) -> bool:
-        """Return whether an entry has to be made; an existing one is verified on the
-        first call.
-        """
-        if digest in self._checked:
-            return False
-        self._checked.add(digest)
-        entries = self.folder.entries
-        if not entries.has(digest):
-            return True
-        try:
-            with entries.as_files(digest):
-                return False
-        except EntryCorrupt as damage:
-            entries.discard(digest)
-            self.warn(f"{damage.culprit} {damage.rule}: it is made again")
-            return True
-
-    def put(self, digest: str, write: Callable[[Path], object]) -> None:
+    def put(self, write: Callable[[Path], object]) -> str:
         """Make an entry of the files that `write` writes to an empty folder; none is
-        held in memory.
+        held in memory. Return its name.
         """
-        self.folder.entries.put_written(digest, write)
+        name = secrets.token_hex(16)
+        self.entries.put_written(name, write)
+        return name
+
+    def remove(self) -> None:
+        """Remove all entries, also those that a killed search left."""
+        storage.remove(storage.location(self.url) / self.experiment / SHARED)
 
 
 # --- Pages: their chart library is stored once, in <root>/page_files/<sha256>.js ---

@@ -20,7 +20,7 @@ from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.stages.search.halving import FitEngine, Threads
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
+from experiment_pipeline.storage.entries import SharedFolder
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.pairs import seconds_of
@@ -141,15 +141,12 @@ def _bare(client: "Client", tasks: int) -> None:
 def _through(cluster: Cluster, tasks: int) -> None:
     wanted = {f"task-{number}": number for number in range(tasks)}
     found = list(cluster.run(_nothing, wanted, may_start=lambda _: True))
-    if {one.key for one in found if one.lost is None} != set(wanted):
+    if {one.key for one in found if not one.lost} != set(wanted):
         raise RuntimeError(f"of {tasks} tasks {len(found)} ended")
 
 
 def _engine(cluster: Cluster, folder: str) -> ClusterEngine:
-    return ClusterEngine(
-        lambda: nullcontext(cluster),
-        SharedFiles(SharedFolder(folder, "flights"), print),
-    )
+    return ClusterEngine(lambda: nullcontext(cluster), SharedFolder(folder, "flights"))
 
 
 def _train(

@@ -3,8 +3,6 @@ when damaged.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from types import NoneType
 
 import pytest
@@ -20,7 +18,6 @@ from experiment_pipeline.reporting.document import (
 )
 from experiment_pipeline.storage.entries import (
     Entries,
-    SharedFiles,
     SharedFolder,
     linked_page,
     self_contained_page,
@@ -87,57 +84,15 @@ def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage) 
     assert store.put("f", FILES, None).files == FILES
 
 
-# --- the files that a search shares ---
-
-
-def searching(folder: Path | UPath) -> SharedFiles:
-    """What a search shares, below a folder."""
-    return SharedFiles(SharedFolder(str(folder), "e"), print)
-
-
-def make(files: SharedFiles, *digests: str) -> None:
-    """Make entries of one file."""
-    for digest in digests:
-        assert files.lacks(digest)
-        files.put(digest, lambda folder: (folder / "a.npy").write_bytes(b"cells"))
-
-
-def names(folder: Path | UPath) -> list[str]:
-    """What lies there and holds a file: SeaweedFS shows removed folders a
-    while longer.
-    """
-    place = UPath(folder) / "e" / "shared"
-    return sorted(
-        {
-            path.relative_to(place).parts[0]
-            for path in place.rglob("*")
-            if path.is_file()
-        }
-    )
-
-
-def test_a_search_that_ends_well_removes_what_it_shared(place: UPath) -> None:
-    """All of it."""
-    with searching(place) as first:
-        make(first, "one", "other")
-        assert names(place) == ["one", "other"]
-    assert names(place) == []
-
-
-def test_a_search_that_fails_leaves_all_to_the_next(tmp_path: Path) -> None:
-    """Also what a kill left half made; one that uses no file removes none."""
-    half = tmp_path / "e" / "shared" / "unfinished-1" / "a.bin"
-    half.parent.mkdir(parents=True)
-    half.write_bytes(b"")
-    with suppress(ZeroDivisionError), searching(tmp_path) as files:
-        make(files, "a")
-        raise ZeroDivisionError
-    with searching(tmp_path):
-        pass
-    assert names(tmp_path) == ["a", "unfinished-1"]
-    with searching(tmp_path) as files:
-        assert not files.lacks("a")
-    assert names(tmp_path) == []
+def test_the_files_that_a_search_shares_are_removed_together(place: UPath) -> None:
+    """With what a kill left half made."""
+    folder = SharedFolder(str(place), "e")
+    name = folder.put(lambda files: (files / "a.npy").write_bytes(b"cells"))
+    with folder.entries.as_files(name) as files:
+        assert files["a.npy"].read_bytes() == b"cells"
+    write_bytes(place / "e" / "shared" / "unfinished-1" / "a.npy", b"")
+    folder.remove()
+    assert [path for path in (place / "e").rglob("*") if path.is_file()] == []
 
 
 # --- pages ---

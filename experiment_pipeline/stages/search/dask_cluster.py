@@ -22,7 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from experiment_pipeline.errors import ClusterError, InvalidExperiment
+from experiment_pipeline.errors import (
+    ClusterError,
+    InvalidExperiment,
+    StorageUnreachable,
+)
 from experiment_pipeline.spec import DaskEngine, Engine
 from experiment_pipeline.spec.operation import Certificates
 from experiment_pipeline.spec.reading import explain
@@ -34,10 +38,14 @@ if TYPE_CHECKING:
 
 VARIABLE = "EXPERIMENT_PIPELINE_DASK"
 CONNECT_SECONDS = 10.0
-FIRST_WORKER_SECONDS = 120.0
 # Another machine may take minutes to start.
 NO_WORKER_SECONDS = 300.0
 SECONDS_BETWEEN_LOOKS = 1.0
+SAME_SOFTWARE = (
+    "start every worker and the scheduler with the software of this process (one image "
+    "or environment), and with the same storage and its credentials"
+)
+_CERTIFICATES = "engine.dask.certificates"
 _SILENT = logging.CRITICAL + 1
 # For a cluster on this machine. By default, profiling and monitoring two workers takes
 # 9 % of a core, so 1 %.
@@ -61,9 +69,10 @@ def engine_of(declared: Engine | None) -> DaskEngine | None:
         return DaskEngine(address=address)
     except ValidationError as error:
         problems = explain(error, DaskEngine, {"address": address})
-        rule = "; ".join(problem.message for problem in problems)
         raise InvalidExperiment(
-            VARIABLE, rule, "correct the variable, or unset it"
+            VARIABLE,
+            rule="; ".join(problem.message for problem in problems),
+            fix="correct the variable, or unset it",
         ) from None
 
 
@@ -73,10 +82,10 @@ class Done:
 
     key: str
     value: Any | None
-    lost: str | None
-    worker: str  # the last one
-    attempts: int  # 1, or how many workers died with it
-    queue_seconds: float  # from submission to the result, without those of the function
+    lost: str = ""  # why it has no value
+    worker: str = ""  # the last one
+    attempts: int = 1  # how many workers began it
+    queue_seconds: float = 0.0  # from submission to result, without those of the fit
 
 
 class Cluster:
@@ -87,40 +96,36 @@ class Cluster:
     def __init__(
         self, client: "Client", scheduler: str, log: Callable[[str], None]
     ) -> None:
-        self._client, self._scheduler, self._log = client, scheduler, log
+        self._client = client
+        self._scheduler = scheduler
+        self._log = log
         self._threads: Mapping[str, int] = client.nthreads()
-        self._next_look, self._last_seen = 0.0, time.monotonic()
+        self._last_look = -SECONDS_BETWEEN_LOOKS
+        self._last_seen = time.monotonic()
 
     def places(self) -> int:
         """Return how many tasks run at a time: the threads of all workers, asked once a
         second.
         """
-        if time.monotonic() < self._next_look:
-            return sum(self._threads.values())
+        now = time.monotonic()
+        if now - self._last_look >= SECONDS_BETWEEN_LOOKS:
+            self._last_look = now
+            self._look(now)
+        return sum(self._threads.values())
+
+    def _look(self, now: float) -> None:
         with self._while_connected():
             threads = self._client.nthreads()
         for address in self._threads.keys() - threads.keys():
             self._log(
                 f"worker {address} is gone; Dask runs its fits again on other workers"
             )
-        self._threads, self._next_look = (
-            threads,
-            time.monotonic() + SECONDS_BETWEEN_LOOKS,
-        )
+        self._threads = threads
         if threads:
-            self._last_seen = time.monotonic()
-        elif time.monotonic() - self._last_seen > NO_WORKER_SECONDS:
-            raise self._lost(
-                f"has had no worker for {NO_WORKER_SECONDS:.0f} s", "start workers"
-            )
-        return sum(threads.values())
-
-    def ask(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        """Call a function once on every worker; address → what it returned, or the
-        error it raised.
-        """
-        with self._while_connected():
-            return dict(self._client.run(function, *arguments, on_error="return"))
+            self._last_seen = now
+        elif now - self._last_seen > NO_WORKER_SECONDS:
+            rule = f"has had no worker for {NO_WORKER_SECONDS:.0f} s"
+            raise self._lost(rule, "start workers")
 
     def run(
         self,
@@ -135,65 +140,67 @@ class Cluster:
         `tasks`: key → argument of `function`, whose errors are raised here. Closing
         cancels what waits.
         """
-        import cloudpickle
-
         waiting = deque(tasks)
-        running: dict[Future, tuple[str, float]] = {}
+        running: dict[Future, tuple[str, float]] = {}  # key, and when it was submitted
         ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
         try:
             while waiting or running:
                 while waiting and len(running) < self.places():
-                    if not may_start(key := waiting.popleft()):
-                        continue
-                    # Pickled here and not by Dask, or the scheduler would import what
-                    # it needs.
-                    payload = cloudpickle.dumps((function, tasks[key]))
-                    # Dask must never see a name twice: it would answer with the first
-                    # one's result.
-                    name = f"fit-{key}-{secrets.token_hex(4)}"
-                    with self._while_connected():
-                        future = self._client.submit(
-                            perform, payload, key=name, pure=False
-                        )
-                    running[future] = key, time.monotonic()
-                    future.add_done_callback(ended.put)
+                    key = waiting.popleft()
+                    if may_start(key):
+                        future = self._submit(key, function, tasks[key])
+                        running[future] = key, time.monotonic()
+                        future.add_done_callback(ended.put)
                 # Not `as_completed`, which does not wake up for workers that join.
                 try:
                     future = ended.get(timeout=SECONDS_BETWEEN_LOOKS)
                 except queue.Empty:
                     continue
-                yield self._done(future, *running.pop(future))
+                key, submitted = running.pop(future)
+                yield self._done(future, key, submitted)
         finally:
             if running and self._client.status == "running":
-                with suppress(
-                    Exception
-                ):  # the connection broke just now: nothing waits any more
+                with suppress(Exception):  # where the connection broke, nothing waits
                     self._client.cancel(list(running))
 
-    def _done(self, future: "Future", key: str, since: float) -> Done:
+    def _submit(
+        self, key: str, function: Callable[[Any], Any], argument: Any
+    ) -> "Future":
+        import cloudpickle
+
+        # Pickled here and not by Dask, or the scheduler would import what it needs.
+        payload = cloudpickle.dumps((function, argument))
+        # Dask must never see a name twice: it would answer with the first one's result.
+        name = f"fit-{key}-{secrets.token_hex(4)}"
+        with self._while_connected():
+            return self._client.submit(perform, payload, key=name, pure=False)
+
+    def _done(self, future: "Future", key: str, submitted: float) -> Done:
         from distributed.scheduler import KilledWorker
 
         try:
-            if future.status == "error":
-                error = future.exception()
-                if not isinstance(error, KilledWorker):
-                    raise error
-                worker, deaths = error.last_worker.address, error.allowed_failures + 1
-                lost = f"{deaths} workers died while they ran this fit, the last one {worker}"
-                lost += "; often the memory of a worker is too small"
-                return Done(key, None, lost, worker, deaths, 0.0)
-            with self._while_connected():
-                value, worker, seconds = future.result()
-            return Done(
-                key,
-                value,
-                None,
-                worker,
-                1,
-                max(0.0, time.monotonic() - since - seconds),
-            )
+            if future.status != "error":
+                with self._while_connected():
+                    value, worker, seconds = future.result()
+                waited = max(0.0, time.monotonic() - submitted - seconds)
+                return Done(key, value, worker=worker, queue_seconds=waited)
+            error = future.exception()
         finally:
             future.release()
+        if isinstance(error, KilledWorker):
+            worker = error.last_worker.address
+            deaths = error.allowed_failures + 1
+            lost = (
+                f"{deaths} workers died while they ran this fit, the last one {worker}; "
+                "often the memory of a worker is too small"
+            )
+            return Done(key, None, lost, worker, attempts=deaths)
+        if isinstance(error, StorageUnreachable):
+            return Done(key, None, str(error))
+        if isinstance(error, ImportError | AttributeError):
+            rule = f"cannot run this package ({' '.join(str(error).split())[:200]})"
+            raise ClusterError("a worker", rule, SAME_SOFTWARE) from error
+        raise error
 
     @contextmanager
     def _while_connected(self) -> Generator[None, None, None]:
@@ -203,11 +210,12 @@ class Cluster:
         try:
             yield
         except (OSError, CancelledError, asyncio.CancelledError) as error:
-            raise self._lost() from error
+            raise self._lost("went away", "start it") from error
 
-    def _lost(self, rule: str = "went away", fix: str = "start it") -> ClusterError:
-        fix = f"{fix}, then run again: what was trained is stored and is not trained again"
-        return ClusterError(f"the scheduler {self._scheduler}", rule, fix)
+    def _lost(self, rule: str, fix: str) -> ClusterError:
+        again = "then run again: what was trained is stored and is not trained again"
+        culprit = f"the scheduler {self._scheduler}"
+        return ClusterError(culprit, rule, f"{fix}, {again}")
 
 
 def perform(payload: bytes) -> tuple[Any, str, float]:
@@ -232,11 +240,11 @@ def connected(
     ends with the block.
     """
     if find_spec("distributed") is None:
-        install = (
-            'pip install "experiment-pipeline[dask]", here and on scheduler and workers'
-        )
         raise InvalidExperiment(
-            "engine.dask", "the package distributed is not installed", install
+            "engine.dask",
+            rule="the package distributed is not installed",
+            fix='pip install "experiment-pipeline[dask]", here and on scheduler and '
+            "workers",
         )
     from distributed.utils import silence_logging_cmgr
 
@@ -250,12 +258,6 @@ def connected(
                 _local_cluster(workers or os.cpu_count() or 1)
             )
         client = opened.enter_context(_client(address, engine.certificates))
-        try:
-            client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
-        except TimeoutError as error:
-            rule = f"has had no worker for {FIRST_WORKER_SECONDS:.0f} s"
-            fix = "start workers with `dask worker`, and the address of this scheduler"
-            raise ClusterError(f"the scheduler {address}", rule, fix) from error
         yield Cluster(client, address, log)
 
 
@@ -274,15 +276,16 @@ def _client(
         )
     except OSError as error:
         reason: BaseException = error
-        while (
-            reason.__cause__ is not None
-        ):  # Dask's own message only says that it timed out
+        # Dask's own message only says that it timed out.
+        while reason.__cause__ is not None:
             reason = reason.__cause__
-        rule = without_credentials(
-            f"does not answer: {str(reason) or type(reason).__name__}"
-        )
-        fix = "correct the address or the certificates in `engine`, or start the scheduler"
-        raise ClusterError(f"the scheduler {address}", rule, fix) from error
+        cause = without_credentials(str(reason) or type(reason).__name__)
+        raise ClusterError(
+            f"the scheduler {address}",
+            rule=f"does not answer: {cause}",
+            fix="correct the address or the certificates in `engine`, or start the "
+            "scheduler",
+        ) from error
     try:
         yield client
     finally:
@@ -296,51 +299,43 @@ def _local_cluster(workers: int) -> Generator[str, None, None]:
     address.
     """
     import dask
-    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed import LocalCluster
 
-    # `LocalCluster` would open the dashboards of scheduler and workers to the network.
-    place = {
-        "host": "127.0.0.1",
-        "dashboard": False,
-        "dashboard_address": "127.0.0.1:0",
-    }
-    # No memory limit: with equal shares, a large fit would be killed although it fits
-    # while it is alone.
-    worker = {**place, "nthreads": 1, "memory_limit": 0, "silence_logs": _SILENT}
+    loopback = "127.0.0.1:0"  # by default, dashboards are open to the network
     with dask.config.set(_SETTINGS):
-        cluster = SpecCluster(
-            scheduler={"cls": Scheduler, "options": place},
-            workers={
-                number: {"cls": Nanny, "options": worker} for number in range(workers)
-            },
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=loopback,
+            worker_dashboard_address=loopback,
+            silence_logs=_SILENT,
+            # With equal shares, a large fit would be killed although it fits while it
+            # is alone.
+            memory_limit=0,
         )
     with cluster:
         yield cluster.scheduler_address
 
 
-def _security(given: Certificates | None) -> "Security":
+def _security(certificates: Certificates | None) -> "Security":
     """Return the certificates of this client: those of the YAML, else of Dask's
     configuration.
     """
     from distributed.security import Security
 
     paths = dict[str, Any]()
-    if given is not None:
-        fields = {
-            "ca_file": given.ca,
-            "client_cert": given.certificate,
-            "client_key": given.key,
-        }
+    if certificates is not None:
         paths = {
-            f"tls_{name}": str(Path(path).expanduser()) for name, path in fields.items()
+            "tls_ca_file": str(Path(certificates.ca).expanduser()),
+            "tls_client_cert": str(Path(certificates.certificate).expanduser()),
+            "tls_client_key": str(Path(certificates.key).expanduser()),
         }
     security = Security(require_encryption=True, **paths)
-    culprit = "engine.dask.certificates"
     if not (security.tls_ca_file and security.tls_client_cert):
         raise InvalidExperiment(
-            culprit,
-            "is missing, and Dask's own configuration names none",
-            "write certificates: {ca: …, certificate: …, key: …}, or set "
+            _CERTIFICATES,
+            rule="is missing, and Dask's own configuration names none",
+            fix="write certificates: {ca: …, certificate: …, key: …}, or set "
             "DASK_DISTRIBUTED__COMM__TLS__CA_FILE and its neighbours",
         )
     try:
@@ -348,6 +343,10 @@ def _security(given: Certificates | None) -> "Security":
             Path(path).read_bytes()  # an error of OpenSSL would not name the file
         security.get_connection_args("client")
     except OSError as error:  # ssl.SSLError is one
-        fix = "name readable files in PEM: a certificate with its key, which has no password"
-        raise InvalidExperiment(culprit, f"cannot be used: {error}", fix) from error
+        raise InvalidExperiment(
+            _CERTIFICATES,
+            rule=f"cannot be used: {error}",
+            fix="name readable files in PEM: a certificate with its key, which has no "
+            "password",
+        ) from error
     return security

@@ -90,6 +90,10 @@ class Kept:
         self._most, self._things = most, OrderedDict[Hashable, Any]()
         self._turn = threading.Lock()
 
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        """Arrive empty in another process."""
+        return type(self), (self._most,)
+
     def get(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """Return a thing, made if it is missing; after an error the next call tries
         again.

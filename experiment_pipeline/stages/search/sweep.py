@@ -127,23 +127,14 @@ def trained_or_failed(
     # Estimators, users' own among them, may raise anything, which must not end the
     # sweep.
     except Exception as error:  # noqa: BLE001
-        return failure_of(configuration, fingerprint(configuration, sets, spec), error)
-
-
-def failure_of(
-    configuration: Configuration, print_: str, error: Exception
-) -> FailedConfiguration:
-    """Return the failure for an error that is being handled; `print_` is the
-    fingerprint.
-    """
-    return FailedConfiguration(
-        configuration.key,
-        print_,
-        type(error).__name__,
-        str(error),
-        traceback.format_exc(),
-        is_of_the_machine=isinstance(error, OF_THE_MACHINE),
-    )
+        return FailedConfiguration(
+            configuration.key,
+            fingerprint(configuration, sets, spec),
+            type(error).__name__,
+            str(error),
+            traceback.format_exc(),
+            is_of_the_machine=isinstance(error, OF_THE_MACHINE),
+        )
 
 
 def in_order(

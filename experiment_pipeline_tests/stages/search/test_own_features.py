@@ -16,7 +16,7 @@ from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import publish
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.dask_engine import bare, read_shared, share_files
+from experiment_pipeline.stages.search.dask_engine import Shared
 from experiment_pipeline.stages.search.encoding import as_read, through_own
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
@@ -27,7 +27,6 @@ from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import runs
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.experiment.test_flow import run_clinic
-from experiment_pipeline_tests.stages.search.dask.stand_in import shared_in
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     one,
@@ -166,10 +165,7 @@ def test_a_cluster_fits_on_the_same_columns(tmp_path: Path) -> None:
     """Its workers read them, and the types to trust, and need no module of the user."""
     spec = own()
     sets, (_, each) = sets_of(spec), configurations(spec)
-    digests = share_files([each], sets, spec, shared_in(tmp_path))[each.features]
-    work, _ = read_shared(
-        SharedFolder(str(tmp_path), "e"), digests, each.features, bare(sets)
-    )
+    work, _ = Shared.of([each], sets, spec, SharedFolder(str(tmp_path), "e")).read()
     here = share_work([each], sets, spec)
     np.testing.assert_array_equal(
         work.train["ordinal"].table, here.train["ordinal"].table

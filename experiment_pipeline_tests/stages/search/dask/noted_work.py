@@ -31,11 +31,6 @@ def do(work: Work) -> tuple[str, int]:
     return work.name, os.getpid()
 
 
-def fail(work: Work) -> None:
-    """Raise an error that looks like a broken connection, and is none."""
-    raise ConnectionResetError(work.name)
-
-
 def starts(folder: Path) -> Counter[str]:
     """How often each task was started."""
     return Counter(noted.name.split(".")[0] for noted in folder.iterdir())

@@ -1,37 +1,31 @@
-"""The way to a cluster, and the check of its workers, as far as no process is
-started.
-"""
+"""The way to a cluster, and its tasks, as far as no process is started."""
 
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 
 from experiment_pipeline.errors import ClusterError, InvalidExperiment
 from experiment_pipeline.spec import DaskEngine, Engine
 from experiment_pipeline.spec.operation import Certificates
-from experiment_pipeline.stages.search import dask_cluster as cluster
-from experiment_pipeline.stages.search.dask_cluster import connected, engine_of
-from experiment_pipeline.stages.search.dask_engine import differences, examine, software
-from experiment_pipeline_tests.stages.search.scenario import OWN
-
-ALGORITHMS = ("lightgbm", f"{OWN}.Plain")
+from experiment_pipeline.stages.search import dask_cluster as module
+from experiment_pipeline.stages.search.dask_cluster import Cluster, connected, engine_of
 
 
 def test_the_yaml_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without both, fits run in threads; the environment's address is judged as the
     YAML's is.
     """
-    monkeypatch.delenv(cluster.VARIABLE, raising=False)
+    monkeypatch.delenv(module.VARIABLE, raising=False)
     assert engine_of(None) is None
-    monkeypatch.setenv(cluster.VARIABLE, "local")
+    monkeypatch.setenv(module.VARIABLE, "local")
     assert engine_of(None) == DaskEngine(address="local")
     declared = Engine.model_validate({"dask": "tcp://127.0.0.1:8786"})
     assert engine_of(declared) == DaskEngine(address="tcp://127.0.0.1:8786")
-    monkeypatch.setenv(cluster.VARIABLE, "tls://me:secret@host:8786")
+    monkeypatch.setenv(module.VARIABLE, "tls://me:secret@host:8786")
     with pytest.raises(InvalidExperiment, match="without user and password") as raised:
         engine_of(None)
     assert "secret" not in str(raised.value)
-    monkeypatch.setenv(cluster.VARIABLE, "tcp://10.0.0.7:8786")
+    monkeypatch.setenv(module.VARIABLE, "tcp://10.0.0.7:8786")
     with pytest.raises(
         InvalidExperiment, match=r"EXPERIMENT_PIPELINE_DASK: tcp:// to another mac"
     ):
@@ -44,7 +38,7 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(
     """No scheduler at the address, certificates that are missing or are none, no extra
     installed.
     """
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
     ca, missing = tmp_path / "ca.pem", tmp_path / "missing.pem"
     ca.write_text("no certificate")
     tls = "tls://127.0.0.1:9"
@@ -68,7 +62,7 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(
         kinds = ClusterError, InvalidExperiment
         with pytest.raises(kinds, match=message), connected(engine):
             pass
-    monkeypatch.setattr(cluster, "find_spec", lambda _: None)
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
     install = r'pip install "experiment-pipeline\[dask\]"'
     with (
         pytest.raises(InvalidExperiment, match=install),
@@ -77,30 +71,33 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(
         pass
 
 
-def test_each_difference_of_a_worker_is_named(tmp_path: Path) -> None:
-    """Python, processor, packages, both kinds of source, the bytes of a fit, the
-    storage.
+def refuse(name: str) -> str:
+    """Raise an error that looks like a broken connection, and is none."""
+    if name == "b":
+        raise ConnectionResetError(name)
+    return name
+
+
+def test_an_error_of_a_task_is_raised_as_it_is(cluster: Cluster) -> None:
+    """Also one that looks as if the connection was gone; what may not start is left
+    out.
     """
-    (tmp_path / "probe").write_bytes(b"stored")
-    here = examine(ALGORITHMS, str(tmp_path / "probe"))
-    assert differences(here, here) == ""
-    assert differences(software(ALGORITHMS), here) == ""
-    assert here.keys() >= {
-        "Python",
-        "processor",
-        "lightgbm",
-        "skops",
-        f"module of {OWN}.Plain",
-    }
-    there = here | {"lightgbm": "4.0.0", "source of experiment-pipeline": "0" * 8}
-    del there["skops"]
-    package, source, absent = sorted(differences(here, there).split("; "))
-    assert package == f"lightgbm 4.0.0, here {here['lightgbm']}"
-    assert absent.startswith("source of experiment-pipeline 00000000, here ")
-    assert source == f"skops not installed, here {here['skops']}"
-    assert "bytes of a small fit" in differences(
-        here, here | {"bytes of a small fit": "other"}
-    )
-    away = differences(here, examine(ALGORITHMS, str(tmp_path / "missing")))
-    assert away.startswith("storage cannot be read (")
-    assert "does not exist" in away
+    tasks = {name: name for name in "abc"}
+    done = cluster.run(refuse, tasks, may_start=lambda key: key != "b")
+    assert {each.key: each.value for each in done} == {"a": "a", "c": "c"}
+    with pytest.raises(ConnectionResetError, match="b"):
+        list(cluster.run(refuse, tasks, may_start=lambda _: True))
+
+
+class Vanished:
+    """A class of a package that workers do not have."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return import_module, ("no_such_package",)
+
+
+def test_a_worker_without_the_package_is_an_error_that_names_the_fix(cluster) -> None:
+    """Whatever it lacks to read a task."""
+    lacks = r"a worker: cannot run this package \(No module named 'no_such_package'\)"
+    with pytest.raises(ClusterError, match=lacks):
+        list(cluster.run(refuse, {"a": Vanished()}, may_start=lambda _: True))
