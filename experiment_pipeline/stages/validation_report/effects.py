@@ -120,15 +120,8 @@ def usage(
     )
     if not ranked or not rows:
         return used
-    sample = importance.spread_evenly(len(sets.test), rows)
-    encoded = cells.of(sample)
-    encoded = encoded.toarray() if hasattr(encoded, "toarray") else np.asarray(encoded)
-    curves = [_dependence(cells, name, sample, encoded) for name in strongest]
-    return replace(
-        used,
-        dependence=tuple(curve for curve in curves if curve is not None),
-        rows_of_dependence=rows,
-    )
+    curves = _dependences(cells, strongest, rows)
+    return replace(used, dependence=tuple(curves), rows_of_dependence=rows)
 
 
 class _Cells:
@@ -185,34 +178,42 @@ class _CurveValues(NamedTuple):
     marks: list[float]
 
 
-def _dependence(
-    cells: _Cells, feature: str, sample: np.ndarray, encoded: np.ndarray
-) -> Dependence | None:
-    """The curve of a feature over a sample of test rows, at positions (n,), encoded
-    (n, d); None for a type without an axis, or a constant.
+def _dependences(
+    cells: _Cells, features: Sequence[str], n_rows: int
+) -> Iterator[Dependence]:
+    """Yield the curves over so many test rows; none for a type without an axis, or a
+    constant.
     """
-    sets, columns = cells.sets, cells.columns[feature]
-    axis = _axis(sets.test[feature].iloc[sample])
-    if len(axis.positions) < 2:
-        return None
-    means = importance.partial_dependence(
-        cells.predict, encoded, columns, encoded[axis.positions][:, columns]
-    )
+    sample = importance.spread_evenly(len(cells.sets.test), n_rows)
+    encoded = cells.of(sample)
+    encoded = encoded.toarray() if hasattr(encoded, "toarray") else np.asarray(encoded)
+    for feature in features:
+        axis = _axis(cells.sets.test[feature].iloc[sample])
+        if len(axis.positions) < 2:
+            continue
+        columns = cells.columns[feature]
+        means = importance.partial_dependence(
+            cells.predict, encoded, columns, encoded[axis.positions][:, columns]
+        )
+        curves = _named_curves(cells.sets, means)
+        yield Dependence(
+            feature,
+            tuple(axis.values),
+            tuple(axis.places),
+            tuple(axis.marks),
+            tuple(curves),
+            tuple(tuple(mean.tolist()) for mean in curves.values()),
+        )
+
+
+def _named_curves(sets: "TrainingSets", means: np.ndarray) -> dict[str, np.ndarray]:
+    """What is predicted → its means (v,); of several classes the most frequent ones."""
     classes = sets.classes or ()
     if means.ndim == 1:
-        curves = {str(classes[1]) if classes else sets.target: means}
-    else:
-        rows = np.bincount(sets.y_test.astype(np.int64), minlength=len(classes))
-        shown = most_frequent(rows, _MOST_CURVES)
-        curves = {str(classes[code]): means[:, code] for code in shown}
-    return Dependence(
-        feature,
-        tuple(axis.values),
-        tuple(axis.places),
-        tuple(axis.marks),
-        tuple(curves),
-        tuple(tuple(mean.tolist()) for mean in curves.values()),
-    )
+        return {str(classes[1]) if classes else sets.target: means}
+    rows = np.bincount(sets.y_test.astype(np.int64), minlength=len(classes))
+    codes = most_frequent(rows, _MOST_CURVES)
+    return {str(classes[code]): means[:, code] for code in codes}
 
 
 def _axis(column: pd.Series) -> _CurveValues:

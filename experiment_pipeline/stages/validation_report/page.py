@@ -43,6 +43,7 @@ from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.gates import coverage_gate
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import (
+    AtThreshold,
     NextSearch,
     ValidationReport,
 )
@@ -60,7 +61,6 @@ _MOST_CLASSES, _MOST_FEATURES = 50, 20
 _WORST_ROWS, _WORST_COLUMNS = 10, 10  # shown of each set
 MORE_SEGMENTS = "the segments of more features are not computed: "
 _SIGNIFICANT = {True: "yes", False: "no", None: "not tested: too few shuffles"}
-_IN_CAVEATS = "see the caveats"
 _CALIBRATED = "No miscalibration is detected"
 
 
@@ -77,33 +77,27 @@ def outcome(
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
     decision, refusal = numbers.accepted_under(report.conditions), None
     if not report.accepted:
-        decision, why = (
-            "not accepted",
-            "; ".join(gate.in_words() for gate in report.failed_gates),
-        )
-        fix = (
-            "Read the report for the reasons; the search to try next is in it, and in "
-            f"{places.get('next_search', 'no file')}."
-        )
-        for one in filter(lambda held: held.may_have_leaked, report.champions):
-            fix += f" If {one.version} was fitted with a leak, {one.retired(report.experiment)}."
-        refusal = NotAccepted(words, why, fix)
-    alone = report.gates[0] if len(report.gates) == 1 else None
-    shown = [
-        (gate.outcome, gate.value, gate.limit, gate.rule, gate.means)
-        for gate in report.gates
-    ]
-    columns = ["outcome", "value", "limit", "gate", "what it means"]
-    gates = Rows(pd.DataFrame(shown, columns=columns))
+        decision = "not accepted"
+        refusal = _refusal(report, words, places.get("next_search", "no file"))
+    columns = {
+        "outcome": [gate.outcome for gate in report.gates],
+        "value": [gate.value for gate in report.gates],
+        "limit": [gate.limit for gate in report.gates],
+        "gate": [gate.rule for gate in report.gates],
+        "what it means": [gate.means for gate in report.gates],
+    }
+    gates = Rows(pd.DataFrame(columns))
     check = Check(
         "acceptance_criteria_met",
         passed=report.accepted,
         means="\n".join(gate.in_words() for gate in report.gates),
-        value=None if alone is None else alone.value,
-        limit=None if alone is None else alone.limit,
         facts={"gates": gates},
         refusal=refusal,
     )
+    if len(report.gates) == 1:
+        (gate,) = report.gates
+        check = replace(check, value=gate.value, limit=gate.limit)
+    conditions = {"conditions": Notes(report.conditions)} if report.conditions else {}
     return Outcome(
         notes=[f"{decision}: {words}: {score} on the {HOLD_OUT}", f"report: {place}"],
         facts={
@@ -113,9 +107,9 @@ def outcome(
             "minus baseline": numbers.interval(ranking.difference_to_baseline),
             "validation rows": f"{report.rows:,}",
             "gates": gates,
-            **({"conditions": Notes(report.conditions)} if report.conditions else {}),
+            **conditions,
             "configuration": words,
-            "looked at": looked_at(report.looks, report.overlap, report.level),
+            "looked at": _looks(report),
             "report": PagePath(place),
             "notes": Notes(report.notes),
             "judgement": Markdown(markdown),
@@ -131,12 +125,28 @@ def outcome(
     )
 
 
+def _looks(report: ValidationReport) -> str:
+    return looked_at(report.looks, report.overlap, report.level)
+
+
+def _refusal(report: ValidationReport, words: str, next_search: str) -> NotAccepted:
+    rule = "; ".join(gate.in_words() for gate in report.failed_gates)
+    fix = (
+        "Read the report for the reasons; the search to try next is in it, and in "
+        f"{next_search}."
+    )
+    for champion in report.champions:
+        if champion.may_have_leaked:
+            retire = champion.retired(report.experiment)
+            fix += f" If {champion.version} was fitted with a leak, {retire}."
+    return NotAccepted(words, rule, fix)
+
+
 def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
     ranking = report.score(report.metric)
     decision = [gate.in_words() for gate in report.gates]
-    decision += [
-        f"{numbers.CONDITION}{one}" for one in report.conditions if report.accepted
-    ]
+    if report.accepted:
+        decision += [f"{numbers.CONDITION}{words}" for words in report.conditions]
     yield run_record.RunFacts(
         validation_score=ranking.interval.estimate,
         validation_low=ranking.interval.low,
@@ -150,14 +160,17 @@ def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
         yield run_record.ScoreRow.of(
             "validation", score.metric, score.interval, score.baseline
         )
-    yield from (
-        replace(one, number=n) for n, one in enumerate(report.evidence, start=1)
-    )
+    for number, evidence in enumerate(report.evidence, start=1):
+        yield replace(evidence, number=number)
     for number, gate in enumerate(report.gates, start=1):
-        same = {
-            name: getattr(gate, name) for name in ("metric", "rule", "value", "outcome")
-        }
-        yield run_record.GateRow(number=number, limit_value=gate.limit, **same)
+        yield run_record.GateRow(
+            number=number,
+            metric=gate.metric,
+            rule=gate.rule,
+            value=gate.value,
+            limit_value=gate.limit,
+            outcome=gate.outcome,
+        )
     yield from report.audit
 
 
@@ -167,87 +180,65 @@ def build_document(
     charts: Charts = MappingProxyType({}),
 ) -> Document:
     """Return the report as a document: the decision, the reasons, and the details."""
-    why: tuple[Section, ...] = ()
-    if following is not None:
-        blocks = (
-            Paragraph("Reasons found, the most certain first:"),
-            Bullets(
-                tuple(
-                    f"{reason.evidence} {reason.advice}" for reason in following.reasons
-                )
-            ),
-            Paragraph(
-                "The next search to try. It replaces search in defs.yaml: the current entries "
-                "come first, and their fits are reused."
-            ),
-            Code("yaml", following.yaml.rstrip("\n")),
-        )
-        why = (Section("Why, and what to try next", blocks),)
-    looks = looked_at(report.looks, report.overlap, report.level)
+    evidence = [asdict(row) for row in report.evidence]
     sections = (
         _decision(report),
-        *why,
+        *_reasons(following),
         _scores(report, charts),
         *_calibration(report, charts),
         *_threshold(report, charts),
         *_errors(report, charts),
         *_classes(report, charts),
-        *_features(report, charts),
+        _features(report, charts),
+        *_dependence(report, charts),
         _segments(report),
         *_horizons(report),
         _coverage(report),
         *audit.section(report.audit),
-        *evidence_sections([asdict(one) for one in report.evidence], report.metric),
-        Section("Caveats", (Bullets((looks, *report.notes)),)),
+        *evidence_sections(evidence, report.metric),
+        Section("Caveats", (Bullets((_looks(report), *report.notes)),)),
     )
-    return Document(
-        f"{report.experiment}: validation report", sections, around(report.experiment)
+    title = f"{report.experiment}: validation report"
+    return Document(title, sections, around(report.experiment))
+
+
+def _section(title: str, *blocks: Block | str) -> Section:
+    """A section whose texts are paragraphs."""
+    return Section(
+        title,
+        tuple(
+            Paragraph(block) if isinstance(block, str) else block for block in blocks
+        ),
     )
 
 
 def _decision(report: ValidationReport) -> Section:
-    score, count = report.score(report.metric), len(report.gates)
-    if report.accepted:
-        rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
-        passed = (
-            "the one gate passes" if count == 1 else f"{count} of {count} gates pass"
-        )
-        first = f"A{numbers.accepted_under(report.conditions)[1:]}: {passed} ({rules})."
-    else:
-        failed = "; ".join(
-            f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
-            for gate in report.failed_gates
-        )
-        which = (
-            "the one gate"
-            if count == 1
-            else f"{len(report.failed_gates)} of {count} gates"
-        )
-        first = f"Not accepted: {which} failed ({failed})."
+    score = report.score(report.metric)
+    interval, baseline = score.interval, numbers.score(score.baseline)
     seen = "which were not used to choose the model"
     if report.looks > 1:
         others = numbers.counted(
             report.looks - 1, "other model was", "other models were"
         )
-        seen = f"on which {others} evaluated before (gates at {numbers.share(report.level, 6)})"
-    direction = (
-        "" if metric_of(report.metric).greater_is_better else " (lower is better)"
-    )
-    interval = ""
-    if math.isfinite(score.interval.low) and math.isfinite(score.interval.high):
-        interval = f" The 95 % interval is {numbers.bounds(score.interval)}."
+        level = numbers.share(report.level, 6)
+        seen = f"on which {others} evaluated before (gates at {level})"
+    lower_is_better = " (lower is better)"
+    if metric_of(report.metric).greater_is_better:
+        lower_is_better = ""
+    bounds = ""
+    if math.isfinite(interval.low) and math.isfinite(interval.high):
+        bounds = f" The 95 % interval is {numbers.bounds(interval)}."
     how = "not better"
     if significantly_better(report.metric, score.difference_to_baseline):
         how = "significantly better (95 % level)"
-    elif better(report.metric, score.interval.estimate, score.baseline):
+    elif better(report.metric, interval.estimate, score.baseline):
         how = "better, but not significantly (95 % level)"
     text = (
-        f"{first} {_named(report)} scores {report.metric} "
-        f"{numbers.score(score.interval.estimate)}{direction} on {report.rows:,} rows of the "
-        f"{HOLD_OUT}, {seen}.{interval} The baseline (no features) scores "
-        f"{numbers.score(score.baseline)}: the model is {how}."
+        f"{_decided(report)} {_named(report)} scores {report.metric} "
+        f"{numbers.score(interval.estimate)}{lower_is_better} on {report.rows:,} rows "
+        f"of the {HOLD_OUT}, {seen}.{bounds} The baseline (no features) scores "
+        f"{baseline}: the model is {how}."
     )
-    header = ("outcome", "gate", "value", "limit", "what it means")
     rows = tuple(
         (
             gate.outcome,
@@ -258,27 +249,61 @@ def _decision(report: ValidationReport) -> Section:
         )
         for gate in report.gates
     )
-    under = (
-        (Paragraph("Conditions:"), Bullets(report.conditions))
-        if report.conditions
-        else ()
+    table = TableBlock(("outcome", "gate", "value", "limit", "what it means"), rows)
+    if not report.conditions:
+        return _section("Decision", text, table)
+    return _section("Decision", text, table, "Conditions:", Bullets(report.conditions))
+
+
+def _decided(report: ValidationReport) -> str:
+    """Which gates passed or failed, in a sentence."""
+    count = len(report.gates)
+    if report.accepted:
+        rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
+        gates = f"{count} of {count} gates pass"
+        if count == 1:
+            gates = "the one gate passes"
+        conditions = numbers.accepted_under(report.conditions).removeprefix("accepted")
+        return f"Accepted{conditions}: {gates} ({rules})."
+    failed = "; ".join(
+        f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
+        for gate in report.failed_gates
     )
-    return Section("Decision", (Paragraph(text), TableBlock(header, rows), *under))
+    gates = f"{len(report.failed_gates)} of {count} gates"
+    if count == 1:
+        gates = "the one gate"
+    return f"Not accepted: {gates} failed ({failed})."
 
 
 def _named(report: ValidationReport) -> str:
     """`lightgbm (learning_rate 0.05)`, not the key, which may end in a digest; an
     ensemble's name alone.
     """
-    name, settings = report.configuration.partition("__")[0], report.hyperparameters
-    plain = name == ENSEMBLE or not settings
-    return name if plain else f"{name} ({numbers.settings(settings)})"
+    name = report.configuration.partition("__")[0]
+    if name == ENSEMBLE or not report.hyperparameters:
+        return name
+    return f"{name} ({numbers.settings(report.hyperparameters)})"
+
+
+def _reasons(following: NextSearch | None) -> Iterator[Section]:
+    if following is None:
+        return
+    reasons = [f"{reason.evidence} {reason.advice}" for reason in following.reasons]
+    yield _section(
+        "Why, and what to try next",
+        "Reasons found, the most certain first:",
+        Bullets(tuple(reasons)),
+        "The next search to try. It replaces search in defs.yaml: the current entries "
+        "come first, and their fits are reused.",
+        Code("yaml", following.yaml.rstrip("\n")),
+    )
 
 
 def _scores(report: ValidationReport, charts: Charts) -> Section:
+    reweighted = report.miscalibration is not None
     rows = tuple(
         (
-            named(score.metric, reweighted=report.miscalibration is not None),
+            named(score.metric, reweighted=reweighted),
             numbers.score(score.interval.estimate),
             numbers.bounds(score.interval),
             numbers.score(score.baseline),
@@ -286,19 +311,6 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
             metric_of(score.metric).better_is,
         )
         for score in report.scores
-    )
-    seen = "train and test rows" if report.refitted else "train rows"
-    settings = numbers.settings(report.hyperparameters) or "default settings"
-    positive = (
-        ""
-        if report.prevalence is None
-        else f", {numbers.share(report.prevalence)} positive"
-    )
-    text = (
-        f"{report.metric} is {metric_of(report.metric).words}. The model ({settings}) was "
-        f"fitted on {seen} and evaluated on {report.rows:,} validation rows{positive}. The baseline "
-        "predicts the same for every row: the constant that suits the metric best. The difference "
-        "to it is paired by row, so it has an interval of its own."
     )
     header = (
         "metric",
@@ -308,40 +320,62 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
         "minus the baseline",
         "better is",
     )
-    gap, cross = report.gap, report.gap.evaluation == "cross_validation"
-    chosen_on, whose = evaluated(gap.evaluation).name, "of the fit on the train rows"
-    if cross:
-        whose = "of models fitted on a part of the train and test rows, and of the final model"
+    fitted_on = "train and test rows" if report.refitted else "train rows"
+    settings = numbers.settings(report.hyperparameters) or "default settings"
+    positive = ""
+    if report.prevalence is not None:
+        positive = f", {numbers.share(report.prevalence)} positive"
+    text = (
+        f"{report.metric} is {metric_of(report.metric).words}. The model ({settings}) "
+        f"was fitted on {fitted_on} and evaluated on {report.rows:,} validation "
+        f"rows{positive}. The baseline predicts the same for every row: the constant "
+        "that suits the metric best. The difference to it is paired by row, so it has "
+        "an interval of its own."
+    )
+    table = TableBlock(header, rows)
+    gap = report.gap
+    chosen_on = evaluated(gap.evaluation)
+    fit = "of the fit on the train rows"
+    if gap.evaluation == "cross_validation":
+        fit = (
+            "of models fitted on a part of the train and test rows, and of the final "
+            "model"
+        )
     part = "" if gap.rows is None else f", there on {gap.rows:,} evenly spaced rows"
     loss = (
-        f"From {chosen_on} to validation: {report.metric} {whose}{part}. A loss shows the selection "
-        f"bias of the score {evaluated(gap.evaluation).short}, whose interval on the leaderboard allows "
-        "for the choice."
+        f"From {chosen_on.name} to validation: {report.metric} {fit}{part}. A loss "
+        f"shows the selection bias of the score {chosen_on.short}, whose interval on "
+        "the leaderboard allows for the choice."
     )
-    gap_rows = (
-        (chosen_on, numbers.interval(gap.test)),
-        ("validation", numbers.interval(gap.validation)),
-        (f"validation minus {chosen_on}", numbers.interval(gap.difference)),
+    compared = TableBlock(
+        ("on", report.metric),
+        (
+            (chosen_on.name, numbers.interval(gap.test)),
+            ("validation", numbers.interval(gap.validation)),
+            (f"validation minus {chosen_on.name}", numbers.interval(gap.difference)),
+        ),
     )
-    compared = TableBlock(("on", report.metric), gap_rows)
-    blocks = (Paragraph(text), TableBlock(header, rows), Paragraph(loss), compared)
-    return Section("Scores", (*blocks, *charts.get("scores", ())))
+    drawn = charts.get("scores", ())
+    return _section("Scores", text, table, loss, compared, *drawn)
 
 
 def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    found, before = report.details.calibration, report.details.uncalibrated
-    if not found:
+    details = report.details
+    if not details.calibration:
         return
+    named_curves = [(curve.of, curve) for curve in details.calibration]
+    named_curves += [
+        (f"{curve.of}, before calibrating", curve) for curve in details.uncalibrated
+    ]
     rows = tuple(
         (
-            f"{one.of}{which}",
-            numbers.interval(one.slope),
-            numbers.interval(one.intercept),
-            numbers.score(one.expected_error),
-            numbers.score(one.by_chance),
+            name,
+            numbers.interval(curve.slope),
+            numbers.interval(curve.intercept),
+            numbers.score(curve.expected_error),
+            numbers.score(curve.by_chance),
         )
-        for some, which in ((found, ""), (before, ", before calibrating"))
-        for one in some
+        for name, curve in named_curves
     )
     header = (
         "class",
@@ -350,241 +384,255 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         "mean error",
         "by chance",
     )
-    texts = list(_calibrated(found))
+    texts = []
     if report.miscalibration is not None:
         setting = report.miscalibration.setting
-        texts.insert(0, f"The probabilities are not calibrated: {setting} shifts them.")
+        texts.append(f"The probabilities are not calibrated: {setting} shifts them.")
+    texts += _calibrated(details.calibration)
     if report.calibrated_by is not None:
         texts.append(
-            f"A calibrator was applied ({report.calibrated_by}), learnt from predictions of train rows "
-            "by fits that had not seen these rows."
+            f"A calibrator was applied ({report.calibrated_by}), learnt from "
+            "predictions of train rows by fits that had not seen these rows."
         )
     meaning = (
-        "Slope and intercept are of a logistic recalibration on the validation rows (Cox 1958; the "
-        "intercept with slope 1); their intervals hold together at the 95 % level. The mean error "
-        "is over bins of equal size; the last column is its value for a perfectly calibrated model. "
-        "Vertical lines: Wilson's interval for each bin alone."
+        "Slope and intercept are of a logistic recalibration on the validation rows "
+        "(Cox 1958; the intercept with slope 1); their intervals hold together at the "
+        "95 % level. The mean error is over bins of equal size; the last column is its "
+        "value for a perfectly calibrated model. Vertical lines: Wilson's interval for "
+        "each bin alone."
     )
     table, drawn = TableBlock(header, rows), charts.get("calibration", ())
-    yield Section(
-        "Calibration", (*map(Paragraph, texts), table, *drawn, Paragraph(meaning))
-    )
+    yield _section("Calibration", *texts, table, *drawn, meaning)
 
 
-def _calibrated(found: Sequence[CalibrationCurve]) -> Iterator[str]:
+def _calibrated(curves: Sequence[CalibrationCurve]) -> Iterator[str]:
     """What slopes and intercepts mean: one sentence for all classes with the same
     meaning.
     """
-    alike: dict[str, list[CalibrationCurve]] = {}
-    for one in found:
-        alike.setdefault(_miscalibration_of(one), []).append(one)
-    for meaning, some in alike.items():
-        off = ", ".join(f"{100 * one.expected_error:.1f}" for one in some)
-        off = f"the mean error is {off} percentage points"
+    by_meaning: dict[str, list[CalibrationCurve]] = {}
+    for curve in curves:
+        by_meaning.setdefault(_miscalibration_of(curve), []).append(curve)
+    for meaning, alike in by_meaning.items():
+        errors = ", ".join(f"{100 * curve.expected_error:.1f}" for curve in alike)
+        error = f"the mean error is {errors} percentage points"
         if meaning == _CALIBRATED:
-            chance = ", ".join(f"{100 * one.by_chance:.1f}" for one in some)
-            off += f", {chance} are expected by chance"
-        names = ", ".join(one.of for one in some)
-        yield f"{'' if len(found) == 1 else f'{names}: '}{meaning}; {off}."
+            chance = ", ".join(f"{100 * curve.by_chance:.1f}" for curve in alike)
+            error += f", {chance} are expected by chance"
+        names = ", ".join(curve.of for curve in alike)
+        classes = "" if len(curves) == 1 else f"{names}: "
+        yield f"{classes}{meaning}; {error}."
 
 
-def _miscalibration_of(found: CalibrationCurve) -> str:
-    if not math.isfinite(found.slope.high - found.slope.low):
+def _miscalibration_of(curve: CalibrationCurve) -> str:
+    slope, intercept = curve.slope, curve.intercept
+    if not math.isfinite(slope.high - slope.low):
         return "The slope cannot be estimated here"
+    if not curve.in_doubt:
+        return _CALIBRATED
     ways = {
-        "overconfident: high ones are too high and low ones too low": found.slope.high
-        < 1,
-        "underconfident: high ones are too low and low ones too high": found.slope.low
-        > 1,
-        "too high on average": found.intercept.high < 0,
-        "too low on average": found.intercept.low > 0,
+        "overconfident: high ones are too high and low ones too low": slope.high < 1,
+        "underconfident: high ones are too low and low ones too high": slope.low > 1,
+        "too high on average": intercept.high < 0,
+        "too low on average": intercept.low > 0,
     }
-    named = ", and ".join(way for way, is_so in ways.items() if is_so)
-    return f"The probabilities are {named}" if found.in_doubt else _CALIBRATED
+    applying = ", and ".join(way for way, applies in ways.items() if applies)
+    return f"The probabilities are {applying}"
 
 
 def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    chosen, at = report.threshold, report.details.at_threshold
-    if chosen is None or at is None:
+    threshold, result = report.threshold, report.details.at_threshold
+    if threshold is None or result is None:
         return
-    how = evaluated(report.gap.evaluation)
-    verb = "minimises" if chosen.metric == EXPECTED_COST else "maximises"
-    cut = numbers.probability(chosen.value) if chosen.value <= 1 else "above 1"
+    chosen_on = evaluated(report.gap.evaluation)
+    verb = "minimises" if threshold.metric == EXPECTED_COST else "maximises"
+    cut = numbers.probability(threshold.value) if threshold.value <= 1 else "above 1"
     text = (
-        f"A row is predicted positive from a probability of {cut} on. This threshold {verb} "
-        f"{chosen.metric} {how.where} ({numbers.score(chosen.test_score)} there). On validation, "
-        f"{numbers.share(at.called)} of the rows are predicted positive; the precision is "
-        f"{numbers.interval(at.precision)}, the recall {numbers.interval(at.recall)}."
+        f"A row is predicted positive from a probability of {cut} on. This threshold "
+        f"{verb} {threshold.metric} {chosen_on.where} "
+        f"({numbers.score(threshold.test_score)} there). On validation, "
+        f"{numbers.share(result.called)} of the rows are predicted positive; the "
+        f"precision is {numbers.interval(result.precision)}, the recall "
+        f"{numbers.interval(result.recall)}."
     )
-    costs: list[Block] = []
-    if at.ways:
-        rows = tuple(
+    warning = (
+        f"The curves are those of {chosen_on.by}; the points are the result on "
+        "validation. Do not choose another threshold by the points: that would be "
+        "choosing on validation rows."
+    )
+    costs = _costs(result, chosen_on.short) if result.ways else ()
+    drawn = charts.get("threshold", ())
+    yield _section("Decision threshold", text, *costs, *drawn, warning)
+
+
+def _costs(result: AtThreshold, where: str) -> tuple[str, Block]:
+    rows = []
+    for way in result.ways:
+        needed = 0 < way.threshold <= 1
+        rows.append(
             (
                 way.name,
-                numbers.probability(way.threshold)
-                if 0 < way.threshold <= 1
-                else "not needed",
+                numbers.probability(way.threshold) if needed else "not needed",
                 numbers.score(way.on_test),
                 numbers.interval(way.on_validation),
             )
-            for way in at.ways
         )
-        text_on_costs = (
-            f"With costs in the YAML, the threshold of least cost {how.short} is used; f1, "
-            "accuracy and balanced accuracy above are computed at it. Its cost on validation:"
-        )
-        header = (
-            "decide by",
-            "threshold",
-            f"cost per row {how.short}",
-            "on validation",
-        )
-        costs = [Paragraph(text_on_costs), TableBlock(header, rows)]
-    warning = (
-        f"The curves are those of {how.by}; the points are the result on validation. Do not choose "
-        "another threshold by the points: that would be choosing on validation rows."
+    header = ("decide by", "threshold", f"cost per row {where}", "on validation")
+    text = (
+        f"With costs in the YAML, the threshold of least cost {where} is used; f1, "
+        "accuracy and balanced accuracy above are computed at it. Its cost on "
+        "validation:"
     )
-    blocks = (Paragraph(text), *costs, *charts.get("threshold", ()), Paragraph(warning))
-    yield Section("Decision threshold", blocks)
+    return text, TableBlock(header, tuple(rows))
 
 
 def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    found = report.details.residuals
-    if found is None:
+    residuals, quantile = report.details.residuals, report.details.quantile
+    if residuals is None:
         return
-    side = "too low" if found.mean > 0 else "too high"
+    side = "too low" if residuals.mean > 0 else "too high"
     text = (
-        f"The mean absolute error is {numbers.score(found.mean_absolute)}, the median "
-        f"{numbers.score(found.median_absolute)}, the largest {numbers.score(found.largest)}, all in "
-        "units of the target. The standard deviation of the target is "
-        f"{numbers.score(found.spread_of_target)}. On average, predictions are "
-        f"{numbers.score(abs(found.mean))} {side}."
+        f"The mean absolute error is {numbers.score(residuals.mean_absolute)}, the "
+        f"median {numbers.score(residuals.median_absolute)}, the largest "
+        f"{numbers.score(residuals.largest)}, all in units of the target. The standard "
+        f"deviation of the target is {numbers.score(residuals.spread_of_target)}. On "
+        f"average, predictions are {numbers.score(abs(residuals.mean))} {side}."
     )
-    rows = (("actual minus predicted", *map(numbers.score, found.quantiles)),)
-    table = TableBlock(
-        ("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %"), rows
-    )
-    shares: list[Block] = []
-    if (quantile := report.details.quantile) is not None:
-        said = (
-            f"{numbers.share(quantile.level)} of the targets should be below the prediction; "
-            f"{numbers.interval(quantile.below)} of the validation rows are. With "
-            f"{numbers.score(quantile.shift)} added to every prediction, the shift that is right on "
-            f"the rows {evaluated(report.gap.evaluation).by}, "
-            f"{numbers.interval(quantile.shifted)} are. The model itself does not add it."
+    shares = []
+    if quantile is not None:
+        shares.append(
+            f"{numbers.share(quantile.level)} of the targets should be below the "
+            f"prediction; {numbers.interval(quantile.below)} of the validation rows "
+            f"are. With {numbers.score(quantile.shift)} added to every prediction, the "
+            f"shift that is right on the rows {evaluated(report.gap.evaluation).by}, "
+            f"{numbers.interval(quantile.shifted)} are. The model itself does not add "
+            "it."
         )
-        shares.append(Paragraph(said))
-    yield Section(
-        "Errors", (Paragraph(text), *shares, table, *charts.get("residuals", ()))
+    table = TableBlock(
+        ("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %"),
+        (("actual minus predicted", *map(numbers.score, residuals.quantiles)),),
     )
+    yield _section("Errors", text, *shares, table, *charts.get("residuals", ()))
 
 
 def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    found = report.details.classes
-    if not found:
+    outcomes = report.details.classes
+    if not outcomes:
         return
-    rows = [
-        (
-            one.label,
-            f"{one.support:,}",
-            *map(numbers.score, (one.precision, one.recall, one.f1)),
-            ""
-            if one.confused_with is None
-            else f"{one.confused_with} ({one.confused:,}, {numbers.share(one.confused / one.support)})",
+    rows = []
+    for outcome in outcomes:
+        confused = ""
+        if outcome.confused_with is not None:
+            share = numbers.share(outcome.confused / outcome.support)
+            confused = f"{outcome.confused_with} ({outcome.confused:,}, {share})"
+        rows.append(
+            (
+                outcome.label,
+                f"{outcome.support:,}",
+                numbers.score(outcome.precision),
+                numbers.score(outcome.recall),
+                numbers.score(outcome.f1),
+                confused,
+            )
         )
-        for one in found
-    ]
     header = ("class", "rows", "precision", "recall", "f1", "most often predicted as")
-    worst = min(found, key=lambda one: (math.isnan(one.recall), one.recall))
+    worst = min(outcomes, key=lambda label: (math.isnan(label.recall), label.recall))
     text = (
-        "Recall is the share of a class's rows that are found; precision is the share of the rows "
-        f"predicted as the class that belong to it. Class {worst.label} has the lowest recall: "
-        f"{numbers.share(worst.recall)} of {numbers.counted(worst.support, 'row')}."
+        "Recall is the share of a class's rows that are found; precision is the share "
+        "of the rows predicted as the class that belong to it. Class "
+        f"{worst.label} has the lowest recall: {numbers.share(worst.recall)} of "
+        f"{numbers.counted(worst.support, 'row')}."
     )
-    table, *more = first_rows(header, rows, _MOST_CLASSES, "class in report.json")
-    yield Section(
-        "Class by class", (Paragraph(text), table, *charts.get("classes", ()), *more)
-    )
+    table, *rest = first_rows(header, rows, _MOST_CLASSES, "class in report.json")
+    drawn = charts.get("classes", ())
+    yield _section("Class by class", text, table, *drawn, *rest)
 
 
-def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    used, title = report.usage, "Importance of features"
-    if used is None or not used.importance:
+def _features(report: ValidationReport, charts: Charts) -> Section:
+    usage, title = report.usage, "Importance of features"
+    if usage is None:
+        return _section(title, "Not computed: see the caveats.")
+    if not usage.importance:
         why = f"{report.metric} is undefined on the test rows"
-        yield Section(title, (_not_computed(_IN_CAVEATS if used is None else why),))
-        return
+        return _section(title, f"Not computed: {why}.")
     # Of a target in small units, the largest loss may be far below one.
-    largest = max(abs(one.drop) for one in used.importance)
-    known = 0 < largest < math.inf
-    digits = max(4, 2 - math.floor(math.log10(largest))) if known else 4
+    largest, digits = max(abs(feature.drop) for feature in usage.importance), 4
+    if 0 < largest < math.inf:
+        digits = max(digits, 2 - math.floor(math.log10(largest)))
     rows = [
         (
-            one.feature,
-            numbers.score(round(one.drop, digits)),
-            numbers.score(round(one.deviation, digits)),
-            _SIGNIFICANT[one.significant],
+            feature.feature,
+            numbers.score(round(feature.drop, digits)),
+            numbers.score(round(feature.deviation, digits)),
+            _SIGNIFICANT[feature.significant],
         )
-        for one in used.importance
+        for feature in usage.importance
     ]
-    rows_of = (
-        "test rows" if report.gap.evaluation == "test_set" else "rows of the first fold"
-    )
     text = (
-        f"Loss of {used.metric} when the values of a feature are shuffled, on {used.rows:,} {rows_of}, "
-        f"{numbers.counted(used.repeats, 'shuffle')} each. The noise is the standard deviation "
-        "between shuffles; a loss is significant by Student's t-test against it (95 % level). Two "
-        "features with the same information both look unimportant."
+        f"Loss of {usage.metric} when the values of a feature are shuffled, on "
+        f"{usage.rows:,} {_rows_of_usage(report)}, "
+        f"{numbers.counted(usage.repeats, 'shuffle')} each. The noise is the standard "
+        "deviation between shuffles; a loss is significant by Student's t-test against "
+        "it (95 % level). Two features with the same information both look unimportant."
     )
-    header = ("feature", f"{used.metric} lost", "noise (±)", "significant")
+    header = ("feature", f"{usage.metric} lost", "noise (±)", "significant")
     table = first_rows(header, rows, _MOST_FEATURES, "feature in report.json")
-    drawn = charts.get("importance", ())
-    yield Section(title, (Paragraph(text), *drawn, *table))
-    if used.dependence:
-        how = (
+    return _section(title, text, *charts.get("importance", ()), *table)
+
+
+def _rows_of_usage(report: ValidationReport) -> str:
+    if report.gap.evaluation == "test_set":
+        return "test rows"
+    return "rows of the first fold"
+
+
+def _dependence(report: ValidationReport, charts: Charts) -> Iterator[Section]:
+    usage, title = report.usage, "How the first features are used"
+    if usage is None or not usage.importance:
+        return
+    if usage.dependence:
+        text = (
             "Mean prediction when a feature is set to one value after the other, on "
-            f"{used.rows_of_dependence:,} {rows_of} (partial dependence, Friedman 2001). It is an "
-            "average, not a causal effect: changing the feature in the world need not change the "
-            "outcome. Marks and shares show where the rows are; elsewhere the curve extrapolates."
+            f"{usage.rows_of_dependence:,} {_rows_of_usage(report)} (partial "
+            "dependence, Friedman 2001). It is an average, not a causal effect: "
+            "changing the feature in the world need not change the outcome. Marks and "
+            "shares show where the rows are; elsewhere the curve extrapolates."
         )
-        drawn = charts.get("dependence", ())
-        yield Section("How the first features are used", (Paragraph(how), *drawn))
-    elif not used.rows_of_dependence:
+        yield _section(title, text, *charts.get("dependence", ()))
+    elif not usage.rows_of_dependence:
         why = "predicting the rows again for each value would take too long"
-        yield Section("How the first features are used", (_not_computed(why),))
-
-
-def _not_computed(why: str) -> Paragraph:
-    return Paragraph(f"Not computed: {why}.")
+        yield _section(title, f"Not computed: {why}.")
 
 
 def _segments(report: ValidationReport) -> Section:
-    title = "Weakest segments"
-    if report.segments is None:
-        return Section(title, (_not_computed(_IN_CAVEATS),))
-    text = "The expected score of a segment is that of rows with about the same predictions."
-    if report.details.residuals is None:
-        text = (
-            "The expected score of a segment is that of a model whose probabilities, recalibrated on "
-            "the whole set, are right there: a rare or difficult class alone does not make a segment weak."
-        )
-    left_out = [f"{one}." for one in report.notes if one.startswith(MORE_SEGMENTS)]
-    which = "of the other features " if left_out else ""
-    if not report.segments:
-        text = f"No segment {which}scores below what is expected there. {text}"
-    text = " ".join([text, *(one[0].upper() + one[1:] for one in left_out)])
-    header = (
-        "feature",
-        "value",
-        "rows",
-        report.metric,
-        "expected",
-        "worse than expected",
+    segments, title = report.segments, "Weakest segments"
+    if segments is None:
+        return _section(title, "Not computed: see the caveats.")
+    text = (
+        "The expected score of a segment is that of a model whose probabilities, "
+        "recalibrated on the whole set, are right there: a rare or difficult class "
+        "alone does not make a segment weak."
     )
-    table = [_parts(report.segments, header)] if report.segments else []
-    return Section(title, (Paragraph(text), *table))
+    if report.details.residuals is not None:
+        text = (
+            "The expected score of a segment is that of rows with about the same "
+            "predictions."
+        )
+    left_out = [note for note in report.notes if note.startswith(MORE_SEGMENTS)]
+    if not segments:
+        which = "of the other features " if left_out else ""
+        text = f"No segment {which}scores below what is expected there. {text}"
+    for note in left_out:
+        text += f" {note[0].upper()}{note[1:]}."
+    if not segments:
+        return _section(title, text)
+    columns = (report.metric, "expected", "worse than expected")
+    return _section(title, text, _parts(segments, "value", columns))
 
 
-def _parts(parts: Sequence[Segment], header: tuple[str, ...]) -> Block:
+def _parts(
+    parts: Sequence[Segment], value: str, columns: tuple[str, str, str]
+) -> TableBlock:
+    """A table of parts; `columns`: of score, expected score, and significance."""
     rows = tuple(
         (
             part.column,
@@ -596,39 +644,37 @@ def _parts(parts: Sequence[Segment], header: tuple[str, ...]) -> Block:
         )
         for part in parts
     )
-    return TableBlock(header, rows)
+    return TableBlock(("feature", value, "rows", *columns), rows)
 
 
 def _horizons(report: ValidationReport) -> Iterator[Section]:
     if not report.horizons:
         return
     text = (
-        "Validation rows by their time after the last fitted row. The score has decayed where it is "
-        "significantly worse than at first, each against the expected score (95 % level, all together)."
+        "Validation rows by their time after the last fitted row. The score has decayed "
+        "where it is significantly worse than at first, each against the expected score "
+        "(95 % level, all together)."
     )
-    when = "time after the last fitted row"
-    table = _parts(
-        report.horizons, ("feature", when, "rows", report.metric, "expected", "decayed")
-    )
-    yield Section("Score by horizon", (Paragraph(text), table))
+    columns = (report.metric, "expected", "decayed")
+    table = _parts(report.horizons, "time after the last fitted row", columns)
+    yield _section("Score by horizon", text, table)
 
 
 def _coverage(report: ValidationReport) -> Section:
     check, gate = report.coverage, coverage_gate(report.coverage)
     title, size = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
     if check.calibrated.classes:
-        title, size = (
-            "Prediction sets",
-            f"{numbers.score(check.size)} classes on average",
-        )
-    rule = f"{gate.rule} ({size}), " if check.parts else f"{gate.rule}: "
+        title = "Prediction sets"
+        size = f"{numbers.score(check.size)} classes on average"
+    rule = f"{gate.rule} ({size})," if check.parts else f"{gate.rule}:"
     text = (
-        f"{rule[0].upper()}{rule[1:]}{gate.means}. Calibrated on {check.calibrated.rows:,} rows "
-        f"{evaluated(report.gap.evaluation).short}. The parts are classes, stretches of time, and the least "
-        "covered segments. The intervals of these shares also allow for the sampling of the calibration rows."
+        f"{rule[0].upper()}{rule[1:]} {gate.means}. Calibrated on "
+        f"{check.calibrated.rows:,} rows {evaluated(report.gap.evaluation).short}. The "
+        "parts are classes, stretches of time, and the least covered segments. The "
+        "intervals of these shares also allow for the sampling of the calibration rows."
     )
-    header = ("feature", "value", "rows", "covered", "promised", "below the promise")
-    return Section(title, (Paragraph(text), _parts(check.parts, header)))
+    columns = ("covered", "promised", "below the promise")
+    return _section(title, text, _parts(check.parts, "value", columns))
 
 
 def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:
@@ -636,12 +682,10 @@ def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:
     loss = "log loss" if report.details.residuals is None else "absolute error"
     text = (
         f"The rows with the largest {loss}: of the {HOLD_OUT}, then of the "
-        f"{evaluated(report.gap.evaluation).place} set. Ids and features are as delivered. Look for wrong "
-        "labels, broken values and missing features. More rows: experiment_pipeline.worst_rows."
+        f"{evaluated(report.gap.evaluation).place} set. Ids and features are as "
+        "delivered. Look for wrong labels, broken values and missing features. More "
+        "rows: experiment_pipeline.worst_rows."
     )
-    worst = (
-        run_record.worst_of(rows, _WORST_ROWS).iloc[:, :_WORST_COLUMNS].reset_index()
-    )
-    return Section(
-        "Worst rows", (Paragraph(text), rows_table(plain_rows(worst))), folded=True
-    )
+    worst = run_record.worst_of(rows, _WORST_ROWS).iloc[:, :_WORST_COLUMNS]
+    table = rows_table(plain_rows(worst.reset_index()))
+    return Section("Worst rows", (Paragraph(text), table), folded=True)

@@ -427,21 +427,17 @@ def _learning_curve(
         return None
     rung = small[-1]
     ranked = set(board.rows.loc[board.rows["rank"].notna(), "key"])
-    # fingerprint of the fit on the rung → of that on all train rows
-    fits = {
-        fingerprint(configuration, rung.sets, spec): fingerprint(
-            configuration, full.sets, spec
-        )
-        for configuration in competing
-        if configuration.key in ranked
-    }
-    stored = models.test_predictions([*fits, *fits.values()])
-    fits = {
-        part: whole
-        for part, whole in fits.items()
-        if part in stored and whole in stored
-    }
-    if not fits:
+    before, after = [], []
+    for configuration in competing:
+        if configuration.key not in ranked:
+            continue
+        part = fingerprint(configuration, rung.sets, spec)
+        whole = fingerprint(configuration, full.sets, spec)
+        predictions = models.test_predictions([part, whole])
+        if len(predictions) == 2:
+            before.append(predictions[part])
+            after.append(predictions[whole])
+    if not before:
         return None
     y, weights = rung.sets.y_test, rung.sets.w_test
     scored = sets.test.index.isin(rung.sets.test.index)
@@ -452,16 +448,16 @@ def _learning_curve(
         rows = SetPrediction(y, prediction, clusters, weights)
         return rows.linearise(spec.metric, cut)
 
-    before = average(linearised(stored[part]) for part in fits)
-    after = average(linearised(stored[whole][scored]) for whole in fits.values())
+    mean_before = average(linearised(prediction) for prediction in before)
+    mean_after = average(linearised(prediction[scored]) for prediction in after)
     drawn = layout(spec.metric, y, clusters, weights)
     return LearningCurve(
         rows_before=len(rung.sets.train),
         rows=len(sets.train),
-        before=before.estimate,
-        after=after.estimate,
-        gain=paired_difference(before, after, drawn),
-        configurations=len(fits),
+        before=mean_before.estimate,
+        after=mean_after.estimate,
+        gain=paired_difference(mean_before, mean_after, drawn),
+        configurations=len(before),
     )
 
 
@@ -473,38 +469,41 @@ def next_search(
 ) -> NextSearch:
     """Return why the choice fails its gates, and the next search to try."""
     why = reasons(spec, board, report, evidence)
-    codes = [reason.code for reason in why]
+    searches = _searches(spec, board, {reason.code for reason in why})
+    entries = [
+        search.model_dump(mode="json", exclude_unset=True)
+        for search in (*spec.search, *searches)
+    ]
+    text = to_yaml({"search": entries})
+    extras = sorted({search.algorithm for search in searches} & _EXTRAS)
+    if extras:
+        text = f"# pip install 'experiment-pipeline[{','.join(extras)}]'\n{text}"
+    return NextSearch(why, indent(text, "  "))
+
+
+def _searches(spec: ExperimentSpec, board: Leaderboard, why: set[str]) -> list[Search]:
+    """What to add to the search, given the codes of the reasons."""
     direction: Direction = "as_is"
-    for code in codes:
-        direction = _DIRECTIONS.get(code, direction)
-    by_key = {declared.key: declared for declared in configurations(spec)}
+    for code in _DIRECTIONS.keys() & why:
+        direction = _DIRECTIONS[code]
+    by_key = {
+        configuration.key: configuration for configuration in configurations(spec)
+    }
     chosen = by_key[board.single]
     seed = (max(entry.seed for entry in spec.search) + 1) % 2**31
     searches = []
     values = _around(spec, chosen, board.edges, direction)
     # There is nothing to search around a choice without hyperparameters.
     if any(isinstance(value, Range | tuple) for value in values.values()):
-        searches.append(
-            _random(chosen.algorithm, _DRAWS, seed, values, chosen.features)
-        )
-    if not searches or "one_family" in codes:
+        around = _random(chosen.algorithm, _DRAWS, seed, values, chosen.features)
+        searches.append(around)
+    if not searches or "one_family" in why:
         tried = _families(spec)
         untried = [name for name in FAMILIES if name not in tried]
         for name in untried or FAMILIES:
             values = space(name, spec.task, "as_is")
             searches.append(_random(name, _DRAWS_OF_NEW_FAMILY, seed, values))
-    text = to_yaml(
-        {
-            "search": [
-                search.model_dump(mode="json", exclude_unset=True)
-                for search in (*spec.search, *searches)
-            ]
-        }
-    )
-    extras = sorted({search.algorithm for search in searches} & _EXTRAS)
-    if extras:
-        text = f"# pip install 'experiment-pipeline[{','.join(extras)}]'\n{text}"
-    return NextSearch(why, indent(text, "  "))
+    return searches
 
 
 def _around(
