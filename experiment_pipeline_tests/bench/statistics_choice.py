@@ -572,8 +572,12 @@ def _board(
             Conclusion.trained(result_of(one, 0.0, spec, fingerprint=print_of(one.key)))
             for one in declared
         ],
-        lambda one: by_key[one.key],
-        RankedRows(y, np.arange(len(y)), y_train),
-        spec,
-        (False, True),
+        RankedRows(
+            spec,
+            lambda result: by_key[result.key],
+            y,
+            np.arange(len(y)),
+            y_train,
+            n_classes=2,
+        ),
     )

@@ -16,9 +16,10 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.ensemble import (
+    CrossFittedEnsemble,
     Ensemble,
-    FoundEnsemble,
     RefitTime,
+    find_ensemble,
     find_in_time,
 )
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
@@ -26,16 +27,14 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     RankedModel,
     RankedRows,
     Ranking,
-    TestPredictions,
     build_rows,
-    measure,
     order,
 )
-from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import (
     TRAINED,
     Conclusion,
     SearchResults,
+    concluded,
 )
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
@@ -55,6 +54,9 @@ from experiment_pipeline.storage.tables import facts_json
 from experiment_pipeline.table.digests import table_digest
 
 _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
+# Columns and rows of a leaderboard in a notebook.
+_SHOWN = ("rank", "key", "test_score", "low", "high", "in_tie_group", "status")
+_MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +78,8 @@ class Leaderboard:
     # the chosen score minus the baseline's on the same rows, at a cross-fitted
     # threshold; the bounds hold for all configurations together
     difference_to_baseline: Interval
-    tie_group: tuple[
-        str, ...
-    ]  # keys that are statistically tied with the best, the best first
+    # keys that are statistically tied with the best, the best first
+    tie_group: tuple[str, ...]
     # expected selection bias of the best single score; None where it cannot be
     # separated from drift (a split by time), or not be estimated (one resampling
     # cluster)
@@ -96,6 +97,15 @@ class Leaderboard:
     digests: Mapping[str, str] = field(default_factory=dict)
     yaml_digests: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        where = numbers.evaluated(self.evaluation).where
+        first = self.rows[list(_SHOWN)].head(_MOST_SHOWN).to_string(index=False)
+        return (
+            f"{len(self.rows):,} rows; chosen: {self.chosen}, {self.metric} "
+            f"{numbers.interval(self.score)} {where}, baseline "
+            f"{numbers.score(self.baseline)}\n{first}"
+        )
+
     @property
     def beats_baseline(self) -> bool:
         """Whether the chosen score is significantly better than the baseline's."""
@@ -108,12 +118,9 @@ class Leaderboard:
 
     @property
     def searched_cpu_seconds(self) -> float:
-        """CPU seconds of the fits behind all rows, each counted once: an ensemble's are
-        its members'.
-        """
-        return float(
-            self.rows.loc[self.rows["key"] != ENSEMBLE, "fit_cpu_seconds"].sum()
-        )
+        """CPU seconds of the fits behind all rows, each counted once."""
+        is_single = self.rows["key"] != ENSEMBLE
+        return float(self.rows.loc[is_single, "fit_cpu_seconds"].sum())
 
     @property
     def chosen_ensemble(self) -> Ensemble | None:
@@ -135,8 +142,9 @@ class Leaderboard:
         """Return key → configuration of every row: the declared ones, and the
         ensemble.
         """
-        own = {} if self.ensemble is None else {ENSEMBLE: self.ensemble.configuration}
-        return {**declared, **own}
+        if self.ensemble is None:
+            return dict(declared)
+        return {**declared, ENSEMBLE: self.ensemble.configuration}
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ class ChoiceByHand:
 
 
 def leaderboard(
-    found: SearchResults,
+    results: SearchResults,
     models: ModelStore,
     sets: TrainingSets,
     spec: ExperimentSpec,
@@ -163,97 +171,208 @@ def leaderboard(
     `set_aside` become notes.
     """
 
-    def predictions(one: ModelResult) -> np.ndarray:
-        return models.test_predictions([one.fingerprint])[one.fingerprint]
+    def predictions(result: ModelResult) -> np.ndarray:
+        return models.test_predictions([result.fingerprint])[result.fingerprint]
 
-    clusters, weights = sets.test_clusters(spec), (sets.w_test, sets.w_train)
     rows = RankedRows(
-        sets.y_test, clusters, sets.y_train, *weights, sets.variance_factor
+        spec,
+        predictions,
+        sets.y_test,
+        sets.test_clusters(spec),
+        sets.y_train,
+        n_classes=len(sets.classes or ()),
+        weights=sets.w_test,
+        w_train=sets.w_train,
+        variance_factor=sets.variance_factor,
     )
-    stored = models.results([one for one in found.rows["fingerprint"] if one])
-    concluded = conclusions.concluded(found, stored)
-    board = rank(concluded, predictions, rows, spec, sets.classes, time, by_hand)
-    notes = (*set_aside, *board.notes)
+    stored = models.results(filter(None, results.rows["fingerprint"]))
+    board = rank(concluded(results, stored), rows, time, by_hand)
     return replace(
-        board, notes=notes, digests=sets.digests, yaml_digests=key_digests(spec)
+        board,
+        notes=(*set_aside, *board.notes),
+        digests=sets.digests,
+        yaml_digests=key_digests(spec),
     )
 
 
 def rank(
-    concluded: Sequence[Conclusion],
-    predictions: TestPredictions,
+    conclusions: Sequence[Conclusion],
     rows: RankedRows,
-    spec: ExperimentSpec,
-    classes: tuple | None,
     time: RefitTime | None = None,
     by_hand: ChoiceByHand | None = None,
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
-    `time`: what a budget leaves to refit an ensemble; None: no limit. `by_hand` only
-    changes the choice.
+    `time`: what a budget leaves to refit an ensemble; None, or a choice by hand: no
+    limit.
     """
-    results = [one.result for one in concluded if one.status == TRAINED and one.result]
-    measured = list(measure(results, predictions, rows, spec))
-    weights = None if by_hand is None else by_hand.weights
-    found, left_out = find_in_time(measured, predictions, rows, spec, weights, time)
-    if found is not None:
-        (own,) = measure([found.result], lambda _, one=found: one.on_test, rows, spec)
-        measured.append(replace(own, allowance=found.allowance))
-    ranking = order(measured, rows, spec, len(classes or ()))
+    spec = rows.spec
+    results = [
+        end.result for end in conclusions if end.status == TRAINED and end.result
+    ]
+    results.sort(key=lambda result: result.key)
+    measured = [rows.measured(result, rows.predictions(result)) for result in results]
+    left_out = ""
+    if by_hand is not None:
+        averaged = find_ensemble(measured, rows, by_hand.weights)
+    elif time is not None:
+        averaged, left_out = find_in_time(measured, rows, time)
+    else:
+        averaged = find_ensemble(measured, rows)
+    if averaged is not None:
+        measured.append(averaged.measured)
+    ranking = order(measured, rows)
     if not ranking.entries:
-        raise _nothing_to_rank(ranking, concluded, spec.metric)
-    chosen, reason = _chosen(ranking, spec, found, by_hand)
-    key, single = chosen.result.key, ranking.single[0] if chosen.is_ensemble else chosen
-    edges = search_edges(spec, single.result.algorithm, single.result.hyperparameters)
-    ensemble = None if found is None else found.ensemble
+        raise _nothing_to_rank(ranking, conclusions, spec.metric)
+
+    choice, reason = _choose(ranking, spec, averaged)
+    if by_hand is not None:
+        rule = f"choice: {spec.choice} takes {choice.key}"
+        choice = next(entry for entry in ranking.entries if entry.key == by_hand.key)
+        reason = f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
+    ensemble = averaged.ensemble if averaged else None
+    if averaged and choice.is_ensemble:
+        configuration = ranking.single[0].result.configuration
+        on_test = averaged.on_test
+    else:
+        configuration = choice.result.configuration
+        on_test = rows.predictions(choice.result)
+    edges = search_edges(spec, configuration.algorithm, configuration.hyperparameters)
     table = build_rows(
-        ranking, key, concluded, spec, ensemble.in_words if ensemble else ""
+        ranking,
+        choice.key,
+        conclusions,
+        spec.metric,
+        ensemble.in_words if ensemble else "",
     )
-    seen = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
+    of_fit = [f"the chosen {choice.result.algorithm}: {n}" for n in choice.result.notes]
+    predicted = rows.predicted(on_test)
+    caveats = leaderboard_notes.notes(ranking, choice, table, edges, predicted, spec)
     return Leaderboard(
         metric=spec.metric,
         rows=table,
-        chosen=key,
+        chosen=choice.key,
         reason=f"{reason}; {left_out}" if left_out else reason,
-        score=chosen.score,
+        score=choice.score,
         baseline=ranking.baseline,
-        difference_to_baseline=chosen.difference_to_baseline,
-        tie_group=tuple(entry.result.key for entry in ranking.entries if entry.tied),
+        difference_to_baseline=choice.difference_to_baseline,
+        tie_group=tuple(entry.key for entry in ranking.tie_group),
         optimism=leaderboard_notes.optimism(ranking, spec),
         edges=edges,
-        notes=(
-            *(
-                f"the chosen {chosen.result.algorithm}: {note}"
-                for note in chosen.result.notes
-            ),
-            *leaderboard_notes.notes(
-                ranking, chosen, table, edges, rows.predicted(seen), spec
-            ),
-        ),
+        notes=(*of_fit, *caveats),
         evaluation=spec.evaluation_name,
         ensemble=ensemble,
     )
 
 
-def _chosen(
-    ranking: Ranking,
-    spec: ExperimentSpec,
-    found: FoundEnsemble | None,
-    by_hand: ChoiceByHand | None,
+def _nothing_to_rank(
+    ranking: Ranking, conclusions: Sequence[Conclusion], metric: str
+) -> TrainingError:
+    reasons = [
+        end.failure.in_words if end.failure else end.reason for end in conclusions
+    ]
+    undefined = [f"{metric} is undefined" for _ in ranking.undefined]
+    causes = Counter(undefined or reasons or ["no configuration was trained"])
+    ((reason, count),) = causes.most_common(1)
+    return TrainingError(
+        "the leaderboard",
+        rule=(
+            f"no configuration has a score on all rows; {count} of {causes.total()}: "
+            f"{reason}"
+        ),
+        fix=(
+            "correct the hyperparameters or the estimator named in the tracebacks (in "
+            "the log, and with search_results); if time ran out, raise the budget or "
+            "write halving: off"
+        ),
+    )
+
+
+def _choose(
+    ranking: Ranking, spec: ExperimentSpec, averaged: CrossFittedEnsemble | None
 ) -> tuple[RankedModel, str]:
-    """The choice by the rule of the YAML, or a person's, and the reason."""
-    chosen, reason = _choose(ranking, spec, found)
-    if by_hand is None:
-        return chosen, reason
-    rule = f"choice: {spec.choice} takes {chosen.result.key}"
-    taken = next(one for one in ranking.entries if one.result.key == by_hand.key)
-    return taken, f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
+    """Return the choice and its reason. Measured times never decide: they differ
+    between runs.
+    """
+    where = numbers.evaluated(spec.evaluation_name).where
+    by_score = spec.choice == "best_score"
+    if averaged is not None:
+        stands_alone = all(entry.is_ensemble for entry in ranking.tie_group)
+        if averaged.is_better if by_score else stands_alone:
+            (entry,) = (entry for entry in ranking.entries if entry.is_ensemble)
+            return entry, _why_ensemble(ranking, entry, averaged, where)
+    if by_score:
+        return ranking.single[0], _why_best(ranking, spec.metric, where)
+    sign = metric_of(spec.metric).sign
+    smallest = min(
+        (entry for entry in ranking.tie_group if not entry.is_ensemble),
+        key=lambda entry: (
+            entry.result.model_bytes,
+            -sign * entry.score.estimate,
+            entry.key,
+        ),
+    )
+    return smallest, _why_smallest(ranking, smallest, spec.metric, where)
+
+
+def _why_ensemble(
+    ranking: Ranking, entry: RankedModel, averaged: CrossFittedEnsemble, where: str
+) -> str:
+    best_single = ranking.single[0].result
+    seconds = max(best_single.predict_seconds_per_row, 1e-9)
+    times = entry.result.predict_seconds_per_row / seconds
+    searched = numbers.counted(len(ranking.single), "configuration")
+    return (
+        f"ensemble of the best few of {searched} {where}: "
+        f"{numbers.interval(entry.score)}; its cross-fitted {entry.result.metric} "
+        f"({numbers.score(entry.score.estimate)}) is better than the best single "
+        f"model's ({numbers.score(averaged.single_score)}, also cross-fitted); "
+        f"{len(averaged.members)} models, {times:.1f} times the prediction time of "
+        f"{best_single.key}, no additional fits"
+    )
+
+
+def _why_best(ranking: Ranking, metric: str, where: str) -> str:
+    best, *others = ranking.entries
+    searched = numbers.counted(len(ranking.single), "configuration")
+    if len(ranking.single) < len(ranking.entries):
+        searched += " and their ensemble"
+    reason = f"best {metric} of {searched} {where}: {numbers.interval(best.score)}"
+    if tied := sum(entry.tied for entry in others):
+        reason += f"; statistically tied with {numbers.counted(tied, 'other')}"
+    first, *following = (entry.score.estimate for entry in ranking.single)
+    if equal := following.count(first):
+        reason += (
+            f"; {equal} more have exactly the same score: the smallest model of them "
+            "is chosen, then the first by key"
+        )
+    return reason
+
+
+def _why_smallest(
+    ranking: Ranking, smallest: RankedModel, metric: str, where: str
+) -> str:
+    best = ranking.entries[0]
+    tied = len(ranking.tie_group)
+    reason = (
+        f"smallest of the {tied} models that are statistically tied {where}: "
+        f"{numbers.megabytes(smallest.result.model_bytes)}, {metric} "
+        f"{numbers.interval(smallest.score)}; the best, "
+        f"{best.result.configuration.in_words}, has "
+        f"{numbers.megabytes(best.result.model_bytes)} and "
+        f"{numbers.score(best.score.estimate)}"
+    )
+    loss = abs(worse_bound(metric, smallest.difference))
+    if math.isfinite(loss) and tied > 1:
+        reason += (
+            f"; up to {numbers.score(loss)} {metric} worse than the best is plausible"
+        )
+    return reason
 
 
 def ranking_fingerprint(
-    given: ExperimentSpec,
-    found: SearchResults,
+    spec: ExperimentSpec,
+    results: SearchResults,
     set_aside: Sequence[str],
     version: int,
     seconds: float | None = None,
@@ -262,21 +381,24 @@ def ranking_fingerprint(
     """Return the digest of all that decides a leaderboard; `seconds` is the run's
     budget.
     """
-    concluded = found.rows[list(_RANKED_BY)].reset_index(drop=True)
-    steps = ("fraction", "test_score", "train_score")
+    optional: dict[str, object] = {}
+    if seconds is not None:
+        optional["seconds"] = seconds
+    if by_hand is not None:
+        optional["by_hand"] = asdict(by_hand)
+    ranked_by = results.rows[list(_RANKED_BY)].reset_index(drop=True)
     return fingerprint_of(
-        results=table_digest(concluded),
+        results=table_digest(ranked_by),
         rungs=[
-            [key, [[getattr(step, name) for name in steps] for step in path]]
-            for key, path in sorted(found.paths.items())
+            [key, [[step.fraction, step.test_score, step.train_score] for step in path]]
+            for key, path in sorted(results.paths.items())
         ],
-        sets=dict(found.digests),
+        sets=dict(results.digests),
         set_aside=list(set_aside),
-        spec=given.model_dump(mode="json"),
+        spec=spec.model_dump(mode="json"),
         version=version,
-        **metric_sources(given),
-        **({} if seconds is None else {"seconds": seconds}),
-        **({} if by_hand is None else {"by_hand": asdict(by_hand)}),
+        **metric_sources(spec),
+        **optional,
     )
 
 
@@ -294,37 +416,43 @@ def chosen_result(board: Leaderboard, store: ModelStore) -> ModelResult:
     ensemble = board.chosen_ensemble
     if ensemble is None:
         return store.require(board.fingerprint).result
-    members = [store.require(one.fingerprint).result for one in ensemble.members]
+    members = [store.require(member.fingerprint).result for member in ensemble.members]
     return ensemble.result(members, board.metric)
 
 
 def chosen_configuration(board: Leaderboard, spec: ExperimentSpec) -> Configuration:
     """Return the configuration of the choice of a board that was made by this YAML."""
-    return board.with_ensemble({one.key: one for one in configurations(spec)})[
-        board.chosen
-    ]
+    declared = {
+        configuration.key: configuration for configuration in configurations(spec)
+    }
+    return board.with_ensemble(declared)[board.chosen]
 
 
-def key_digests(given: ExperimentSpec) -> dict[str, str]:
-    """Return key → digest of its value, for each key of the YAML that a stage was
-    given.
+def key_digests(spec: ExperimentSpec) -> dict[str, str]:
+    """Return key → digest of its value, for each key of the YAML that decides a
+    stage.
     """
     # Not the repository: a wrong one may be corrected after the report.
-    values = given.model_dump(mode="json", exclude={"export": {"repository"}})
+    values = spec.model_dump(mode="json", exclude={"export": {"repository"}})
     return {key: fingerprint_of(value=value) for key, value in values.items()}
 
 
 def check_same_keys(
-    stage: str, made_by: Mapping[str, str], given: ExperimentSpec
+    stage: str, decided_by: Mapping[str, str], spec: ExperimentSpec
 ) -> None:
     """Raise `StorageError` when the YAML has changed since a stage was made, in keys
     that decide it.
     """
-    now = key_digests(given)
-    if changed := [key for key in now if made_by.get(key) != now[key]]:
-        rule = f"the YAML's {listed(changed)} changed after it was made"
+    changed = [
+        key
+        for key, digest in key_digests(spec).items()
+        if decided_by.get(key) != digest
+    ]
+    if changed:
         raise StorageError(
-            stage, rule, "Run the experiment's job again; what is trained is reused."
+            stage,
+            rule=f"the YAML's {listed(changed)} changed after it was made",
+            fix="Run the experiment's job again; what is trained is reused.",
         )
 
 
@@ -334,87 +462,26 @@ def check_same_sets(
     """Raise `StorageError` when another run has replaced the sets since a stage was
     made.
     """
-    other = [name for name, digest in digests.items() if made_from.get(name) != digest]
-    if other:
-        rule = f"another run replaced it after {stage} was made from {dict(made_from)}"
-        fix = "Wait until that run has ended, then run the experiment's job again."
-        raise StorageError(f"{' and '.join(other)} set", rule, fix)
+    replaced = [
+        name for name, digest in digests.items() if made_from.get(name) != digest
+    ]
+    if replaced:
+        raise StorageError(
+            f"{' and '.join(replaced)} set",
+            rule=(
+                f"another run replaced it after {stage} was made from {dict(made_from)}"
+            ),
+            fix="Wait until that run has ended, then run the experiment's job again.",
+        )
 
 
-def check_same_metric(stage: str, made_by: str, metric: str) -> None:
+def check_same_metric(stage: str, scored_by: str, metric: str) -> None:
     """Raise `TrainingError` when the YAML's metric was changed since a stage
     was made.
     """
-    if made_by != metric:
-        rule = f"it was scored by {made_by}, the experiment's metric is {metric}"
-        fix = "Materialize it again; what is trained is reused."
-        raise TrainingError(stage, rule, fix)
-
-
-def _nothing_to_rank(
-    ranking: Ranking, concluded: Sequence[Conclusion], metric: str
-) -> TrainingError:
-    reasons = [one.failure.in_words if one.failure else one.reason for one in concluded]
-    undefined = [f"{metric} is undefined" for _ in ranking.undefined]
-    causes = Counter(undefined or reasons or ["no configuration was trained"])
-    ((reason, count),) = causes.most_common(1)
-    return TrainingError(
-        "the leaderboard",
-        f"no configuration has a score on all rows; {count} of {causes.total()}: {reason}",
-        "correct the hyperparameters or the estimator named in the tracebacks (in the log, and with "
-        "search_results); if time ran out, raise the budget or write halving: off",
-    )
-
-
-def _choose(
-    ranking: Ranking,
-    spec: ExperimentSpec,
-    found: FoundEnsemble | None,
-) -> tuple[RankedModel, str]:
-    """Return the choice and its reason. Measured times never decide: they differ
-    between runs.
-    """
-    best, first = ranking.entries[0], ranking.single[0]
-    tied = [entry for entry in ranking.entries if entry.tied]
-    configurations = numbers.counted(len(ranking.single), "configuration")
-    where = numbers.evaluated(spec.evaluation_name).where
-    by_score = spec.choice == "best_score"
-    if found and (found.is_better if by_score else best.is_ensemble and len(tied) == 1):
-        own = next(entry for entry in ranking.entries if entry.is_ensemble)
-        alone = max(first.result.predict_seconds_per_row, 1e-9)
-        reason = (
-            f"ensemble of the best few of {configurations} {where}: {numbers.interval(own.score)}; "
-            f"its cross-fitted {spec.metric} ({numbers.score(own.score.estimate)}) is better than "
-            f"the best single model's ({numbers.score(found.alone)}, also cross-fitted); "
-            f"{len(found.ensemble.members)} models, "
-            f"{own.result.predict_seconds_per_row / alone:.1f} times the prediction time of "
-            f"{first.result.key}, no additional fits"
+    if scored_by != metric:
+        raise TrainingError(
+            stage,
+            rule=f"it was scored by {scored_by}, the experiment's metric is {metric}",
+            fix="Materialize it again; what is trained is reused.",
         )
-        return own, reason
-    among = f"{configurations} and their ensemble" if found else configurations
-    standing = f"best {spec.metric} of {among} {where}: {numbers.interval(best.score)}"
-    if others := sum(entry is not best for entry in tied):
-        standing += f"; statistically tied with {numbers.counted(others, 'other')}"
-    if by_score:
-        equal = (
-            sum(one.score.estimate == first.score.estimate for one in ranking.single)
-            - 1
-        )
-        rule = "the smallest model of them is chosen, then the first by key"
-        same = f"; {equal} more have exactly the same score: {rule}" if equal else ""
-        return first, f"{standing}{same}"
-    sign = metric_of(spec.metric).sign
-    smallest = min(
-        (entry for entry in tied if not entry.is_ensemble),
-        key=lambda e: (e.result.model_bytes, -sign * e.score.estimate, e.result.key),
-    )
-    plausible = abs(worse_bound(spec.metric, smallest.difference))
-    loss = ""
-    if math.isfinite(plausible) and len(tied) > 1:
-        loss = f"; up to {numbers.score(plausible)} {spec.metric} worse than the best is plausible"
-    return smallest, (
-        f"smallest of the {len(tied)} models that are statistically tied {where}: "
-        f"{numbers.megabytes(smallest.result.model_bytes)}, {spec.metric} "
-        f"{numbers.interval(smallest.score)}; the best, {best.result.configuration.in_words}, has "
-        f"{numbers.megabytes(best.result.model_bytes)} and {numbers.score(best.score.estimate)}{loss}"
-    )

@@ -1,9 +1,8 @@
-"""The chosen model: the stored fits behind it, and the fitted estimator that is judged
-and exported.
-"""
+"""The chosen model: the stored fits behind it, and the estimator that is exported."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,9 +35,8 @@ class ChosenModel:
     """What was chosen."""
 
     result: ModelResult  # its numbers, as in its row
-    on_test: (
-        np.ndarray
-    )  # its predictions of the test rows; of an ensemble, cross-fitted
+    # its predictions of the test rows; of an ensemble, cross-fitted
+    on_test: np.ndarray
     # the models behind it (one, unless it is an ensemble), without their predictions
     members: tuple[TrainedModel, ...]
     weights: tuple[float, ...]  # of each member; they sum to 1
@@ -59,43 +57,27 @@ class ChosenModel:
         """Return the choice of a board, for encoded targets (n,) of the test rows and
         their clusters.
         """
+        linear = None
+        if fingerprint := _best_linear(board):
+            linear = cls._single(store.require(fingerprint), clusters)
         ensemble = board.chosen_ensemble
-        prints = (
-            [one.fingerprint for one in ensemble.members]
-            if ensemble
-            else [board.fingerprint]
-        )
-        models = [store.require(one) for one in prints]
-        known = {one.result.fingerprint: one.predictions.test for one in models}
-        # Drop each member's predictions, which would stay in memory: a column of the
-        # test set each.
-        none = Predictions(np.empty(0), np.empty(0))
-        members = tuple(replace(one, predictions=none) for one in models)
-        # The ranked ones first, then those that halving stopped, by how far they came.
-        rows, linear = board.rows[board.rows["test_score"].notna()], None
-        is_linear = rows["algorithm"].str.match(r"linear$|sklearn\.linear_model\.")
-        if is_linear.any():
-            one = store.require(str(rows["fingerprint"][is_linear].iloc[0]))
-            linear = cls(one.result, one.predictions.test, (one,), (1.0,), clusters)
         if ensemble is None:
-            (model,) = models
-            return cls(
-                model.result, model.predictions.test, members, (1.0,), clusters, linear
-            )
-
-        def predicted(fingerprint: str) -> np.ndarray:
-            if fingerprint in known:
-                return known[fingerprint]
-            return store.require(fingerprint).predictions.test
-
+            single = cls._single(store.require(board.fingerprint), clusters)
+            return replace(single, linear=linear)
+        members = [store.require(member.fingerprint) for member in ensemble.members]
         return cls(
-            ensemble.result([one.result for one in models], board.metric),
-            ensemble.cross_fitted(predicted, y_test, clusters),
-            members,
-            tuple(one.weight for one in ensemble.members),
+            ensemble.result([member.result for member in members], board.metric),
+            ensemble.cross_fitted(partial(_test_predictions, store), y_test, clusters),
+            tuple(map(_without_predictions, members)),
+            tuple(member.weight for member in ensemble.members),
             clusters,
             linear,
         )
+
+    @classmethod
+    def _single(cls, model: TrainedModel, clusters: np.ndarray) -> "ChosenModel":
+        members = (_without_predictions(model),)
+        return cls(model.result, model.predictions.test, members, (1.0,), clusters)
 
     @threadpool_limits.wrap(limits=1)
     def calibrated(
@@ -111,56 +93,62 @@ class ChosenModel:
         Calibrators are learnt on the test rows, like an ensemble's weights; scores are
         cross-fitted.
         """
-        y, weights, results = (
-            sets.y_test,
-            sets.w_test,
-            [one.result for one in self.members],
-        )
-        classes = range(len(sets.classes or ()))
-        if (
-            len(classes) < 3
-            or spec.calibrate == "off"
-            or not metric_of(spec.metric).by_probability
-            or any(one.calibration or not competes(one.algorithm) for one in results)
-        ):
+        if not self._may_be_calibrated(sets, spec):
             return self
+        y, weights = sets.y_test, sets.w_test
         folds = folds_of(y, self.clusters, weights)
-        rarest = np.bincount(y[sets.once], minlength=len(classes)).min()
-        if folds.count < 2 or rarest < fitting.FEWEST_TO_CALIBRATE:
+        if folds.count < 2:
             return self
 
         def across(fingerprint: str) -> np.ndarray:
-            found = store.require(fingerprint).predictions.test
-            return averaging.calibrated_across(found, y, folds.of_row, weights)
+            on_test = _test_predictions(store, fingerprint)
+            return averaging.calibrated_across(on_test, y, folds.of_row, weights)
 
         if ensemble := board.chosen_ensemble:
-            calibrated = replace(
-                self, on_test=ensemble.cross_fitted(across, y, self.clusters)
-            )
+            on_test = ensemble.cross_fitted(across, y, self.clusters)
         else:
-            calibrated = replace(self, on_test=across(board.fingerprint))
-        before, after = (
-            one.predicted(sets).score(spec.metric) for one in (self, calibrated)
-        )
+            on_test = across(board.fingerprint)
+        calibrated = replace(self, on_test=on_test)
+        before = self.predicted(sets).score(spec.metric)
+        after = calibrated.predicted(sets).score(spec.metric)
         if not better(spec.metric, after, before):
             return self
-        tests = (store.require(one.fingerprint).predictions.test for one in results)
-        learnt = (
-            averaging.learn_calibration("sigmoid", one, y, classes, weights)
-            for one in tests
-        )
+        classes = range(len(sets.classes or ()))
+        calibrators = []
+        for member in self.members:
+            on_test = _test_predictions(store, member.result.fingerprint)
+            calibrators.append(
+                averaging.learn_calibration("sigmoid", on_test, y, classes, weights)
+            )
+        where = numbers.evaluated(board.evaluation).where
         note = (
-            f"the probabilities of the classes are calibrated {numbers.evaluated(board.evaluation).where}: "
-            f"cross-fitted {spec.metric} {numbers.score(after)} in place of {numbers.score(before)}"
+            f"the probabilities of the classes are calibrated {where}: cross-fitted "
+            f"{spec.metric} {numbers.score(after)} in place of {numbers.score(before)}"
         )
-        return replace(calibrated, calibrators=tuple(learnt), notes=(note,))
+        return replace(calibrated, calibrators=tuple(calibrators), notes=(note,))
+
+    def _may_be_calibrated(self, sets: TrainingSets, spec: ExperimentSpec) -> bool:
+        """Whether it predicts several classes that it does not calibrate by itself."""
+        n_classes = len(sets.classes or ())
+        if n_classes < 3 or spec.calibrate == "off":
+            return False
+        if not metric_of(spec.metric).by_probability:
+            return False
+        results = [member.result for member in self.members]
+        if any(
+            result.calibration or not competes(result.algorithm) for result in results
+        ):
+            return False
+        rarest = np.bincount(sets.y_test[sets.once], minlength=n_classes).min()
+        return bool(rarest >= fitting.FEWEST_TO_CALIBRATE)
 
     def predicted(self, sets: TrainingSets) -> SetPrediction:
         """Return its predictions of the test rows, with these rows' targets, clusters
         and weights.
         """
-        known = (self.on_test, self.clusters, sets.w_test, sets.variance_factor)
-        return SetPrediction(sets.y_test, *known)
+        return SetPrediction(
+            sets.y_test, self.on_test, self.clusters, sets.w_test, sets.variance_factor
+        )
 
     def train_only(self, sets: TrainingSets, spec: ExperimentSpec) -> Any:
         """Return the model as the search fitted it; for an ensemble the mean of its
@@ -170,13 +158,17 @@ class ChosenModel:
         features = {
             encoder: fitting.train_features(encoder, read) for encoder in self._encoders
         }
-        fitted = [
+        pipelines = [
             fitting.fitted_pipeline(
-                one.result, one.model, sets, spec, features[one.result.features]
+                member.result,
+                member.model,
+                sets,
+                spec,
+                features[member.result.features],
             )
-            for one in self.members
+            for member in self.members
         ]
-        return self._mean(fitted, sets, own)
+        return self._mean(pipelines, sets, own)
 
     def refitted(
         self,
@@ -188,52 +180,69 @@ class ChosenModel:
         """Return the model fitted on other prepared rows, each fit with its model's
         rounds and one thread.
         """
+        configurations = [member.result.configuration for member in self.members]
         # The longest first keeps every core busy; each encoder encodes the rows once.
         longest_first = sorted(
-            self.members, key=lambda one: -one.result.fit_wall_seconds
+            self.members, key=lambda member: -member.result.fit_wall_seconds
         )
         # BLAS has one limit for all threads, OpenMP one for each thread of the pool.
         with threadpool_limits(limits=1):
-            held = fitting.held_encoders(
-                one.result.configuration for one in self.members
-            )
+            in_memory = fitting.held_encoders(configurations)
             own, read = through_own(rows, np.ones(len(rows), dtype=bool), sets)
             encoded = {
                 encoder: fitting.encoded_rows(
-                    encoder, read.train, read, in_memory=encoder in held
+                    encoder, read.train, read, in_memory=encoder in in_memory
                 )
                 for encoder in self._encoders
             }
+            futures: dict[str, list[Future]] = {}
+            pipelines = []
             with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
-                begun = {
-                    one.result.fingerprint: [
-                        pool.submit(fit)
-                        for fit in fitting.refits(
-                            one, encoded[one.result.features][1], sets, spec
-                        )
-                    ]
-                    for one in longest_first
-                }
-                fitted = [
-                    fitting.refitted_pipeline(
-                        one,
-                        [fit.result() for fit in begun[one.result.fingerprint]],
-                        *encoded[one.result.features],
-                        sets,
+                for member in longest_first:
+                    _, encoded_rows = encoded[member.result.features]
+                    fits = fitting.refits(member, encoded_rows, sets, spec)
+                    futures[member.key] = [pool.submit(fit) for fit in fits]
+                for member in self.members:
+                    features, encoded_rows = encoded[member.result.features]
+                    models = [future.result() for future in futures[member.key]]
+                    pipeline = fitting.refitted_pipeline(
+                        member, models, features, encoded_rows, sets
                     )
-                    for one in self.members
-                ]
-        return self._mean(fitted, sets, own)
+                    pipelines.append(pipeline)
+        return self._mean(pipelines, sets, own)
 
     @property
     def _encoders(self) -> tuple[Features, ...]:
-        return tuple(dict.fromkeys(one.result.features for one in self.members))
+        return tuple(dict.fromkeys(member.result.features for member in self.members))
 
-    def _mean(self, fitted: list[Pipeline], sets: TrainingSets, own: Any | None) -> Any:
-        for n, learnt in enumerate(self.calibrators):
-            model = learnt.around(in_order(fitted[n][-1], sets.classes))
-            fitted[n] = Pipeline([fitted[n].steps[0], ("model", model)])
-        members = list(
-            zip([one.key for one in self.members], fitted, self.weights, strict=True)
-        )
+    def _mean(
+        self, pipelines: list[Pipeline], sets: TrainingSets, own: Any | None
+    ) -> Any:
+        for place, calibrators in enumerate(self.calibrators):
+            features, (_, estimator) = pipelines[place].steps
+            model = calibrators.around(in_order(estimator, sets.classes))
+            pipelines[place] = Pipeline([features, ("model", model)])
+        keys = [member.key for member in self.members]
+        members = list(zip(keys, pipelines, self.weights, strict=True))
         return weighted_mean(members, sets.classes, own)
+
+
+def _best_linear(board: Leaderboard) -> str | None:
+    """Fingerprint of the first linear model with a score.
+
+    The ranked ones stand first, then those that halving stopped, by how far they came.
+    """
+    is_linear = board.rows["algorithm"].str.match(r"linear$|sklearn\.linear_model\.")
+    fingerprints = board.rows["fingerprint"][
+        is_linear & board.rows["test_score"].notna()
+    ]
+    return next(iter(fingerprints), None)
+
+
+def _test_predictions(store: ModelStore, fingerprint: str) -> np.ndarray:
+    return store.require(fingerprint).predictions.test
+
+
+def _without_predictions(model: TrainedModel) -> TrainedModel:
+    """Predictions would stay in memory: a column of the test set for each model."""
+    return replace(model, predictions=Predictions(np.empty(0), np.empty(0)))

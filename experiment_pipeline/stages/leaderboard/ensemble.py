@@ -11,17 +11,13 @@ weights come from all test rows.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 
 import numpy as np
 
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
-from experiment_pipeline.stages.leaderboard.ranking import (
-    Measured,
-    RankedRows,
-    TestPredictions,
-)
+from experiment_pipeline.stages.leaderboard.ranking import Measured, RankedRows
 from experiment_pipeline.stages.search.conclusions import TRAINED
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
@@ -35,7 +31,7 @@ from experiment_pipeline.statistics.interval import (
     Weights,
     relative_weights,
 )
-from experiment_pipeline.statistics.metrics import metric_of, names_of
+from experiment_pipeline.statistics.metrics import better, metric_of, names_of
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import (
     FOLDS,
@@ -48,10 +44,13 @@ from experiment_pipeline.storage.records import fingerprint_of
 LIBRARY = 30  # candidates: models further behind lose more than an average regains
 STEPS = 20  # of the selection: weights are multiples of a twentieth at the finest
 PATIENCE = 4  # steps without a better score before it stops
-KEPT = 0.95  # share of the gain over the best model that must remain when members are removed
+# Share of the gain over the best model that must remain when members are removed.
+KEPT = 0.95
 MOST_ROWS = 20_000  # more do not change the weights of five models
 _ROUNDING = 1e-9  # relative to a score; a smaller gain is none
+_NO_FOLD = -1  # selection on all rows
 
+# Of a prediction: greater is better, -inf where it is undefined.
 Score = Callable[[np.ndarray], float]
 
 
@@ -76,12 +75,12 @@ class Ensemble:
     @property
     def keys(self) -> list[str]:
         """The keys of its members."""
-        return [one.configuration.key for one in self.members]
+        return [member.configuration.key for member in self.members]
 
     @property
     def fingerprint(self) -> str:
         """The digest of its members' fingerprints and their weights."""
-        parts = sorted((one.fingerprint, one.weight) for one in self.members)
+        parts = sorted((member.fingerprint, member.weight) for member in self.members)
         return fingerprint_of(**{ENSEMBLE: parts})
 
     @property
@@ -90,58 +89,63 @@ class Ensemble:
         reweight classes.
         """
         settings: dict[str, Scalar] = {"members": self.in_words}
-        for one in self.members:
-            given = one.configuration.hyperparameters
-            reweights = {
-                n: v for n, v in given.items() if reweighting({n: v}) is not None
-            }
-            settings |= {f"members__{name}": value for name, value in reweights.items()}
+        for member in self.members:
+            for name, value in member.configuration.hyperparameters.items():
+                if reweighting({name: value}) is not None:
+                    settings[f"members__{name}"] = value
         return Configuration(ENSEMBLE, ENSEMBLE, default_features(ENSEMBLE), settings)
 
     @property
     def in_words(self) -> str:
         """`0.6 of lightgbm__7f3a9c2e, 0.4 of linear__C=0.1`."""
         return ", ".join(
-            f"{one.weight:.2g} of {one.configuration.key}" for one in self.members
+            f"{member.weight:.2g} of {member.configuration.key}"
+            for member in self.members
         )
 
     def result(self, members: Sequence[ModelResult], metric: str) -> ModelResult:
-        """Return the numbers of the row: sums over its members, in any order; scores
-        are nan.
-        """
+        """Return the numbers of its row: sums over its members; scores are nan."""
+        types = {name for member in members for name in member.trusted_types}
+        notes = [note for member in members for note in member.notes]
+        configuration = self.configuration
         return ModelResult(
             key=ENSEMBLE,
             fingerprint=self.fingerprint,
             encoder_fingerprint="",
             algorithm=ENSEMBLE,
-            features=self.configuration.features,
-            hyperparameters=self.configuration.hyperparameters,
+            features=configuration.features,
+            hyperparameters=configuration.hyperparameters,
             status=TRAINED,
             metric=metric,
-            train_score=float("nan"),
-            test_score=float("nan"),
+            train_score=math.nan,
+            test_score=math.nan,
             test_scores={},
             rounds=None,
-            fit_cpu_seconds=sum(one.fit_cpu_seconds for one in members),
-            fit_wall_seconds=sum(one.fit_wall_seconds for one in members),
-            predict_seconds_per_row=sum(one.predict_seconds_per_row for one in members),
-            model_bytes=sum(one.model_bytes for one in members),
-            trusted_types=tuple(
-                sorted({kind for one in members for kind in one.trusted_types})
+            fit_cpu_seconds=sum(member.fit_cpu_seconds for member in members),
+            fit_wall_seconds=sum(member.fit_wall_seconds for member in members),
+            predict_seconds_per_row=sum(
+                member.predict_seconds_per_row for member in members
             ),
-            notes=tuple(dict.fromkeys(note for one in members for note in one.notes)),
+            model_bytes=sum(member.model_bytes for member in members),
+            trusted_types=tuple(sorted(types)),
+            notes=tuple(dict.fromkeys(notes)),
         )
 
     def cross_fitted(
-        self, known: Callable[[str], np.ndarray], y: np.ndarray, clusters: np.ndarray
+        self,
+        predictions: Callable[[str], np.ndarray],
+        y: np.ndarray,
+        clusters: np.ndarray,
     ) -> np.ndarray:
-        """Return its cross-fitted predictions of the test rows; `known`: fingerprint →
-        a model's predictions.
+        """Return its predictions of the test rows, each by the weights of other folds.
+
+        `predictions`: fingerprint → a model's predictions of these rows.
         """
-        of_row, total = folds_of(y, clusters).of_row, None
-        for one in sorted({one for fold in self.folds for one in fold}):
-            weights = np.array([fold.get(one, 0.0) for fold in self.folds])[of_row]
-            part = (known(one).T * weights).T
+        fold_of_row = folds_of(y, clusters).of_row
+        total = None
+        for fingerprint in sorted(set().union(*self.folds)):
+            weights = np.array([fold.get(fingerprint, 0.0) for fold in self.folds])
+            part = (predictions(fingerprint).T * weights[fold_of_row]).T
             total = part if total is None else np.add(total, part, out=total)
         return np.asarray(total)
 
@@ -151,12 +155,10 @@ class Folds:
     """Resampling clusters dealt into folds."""
 
     of_row: np.ndarray  # (n,) the fold of each row, 0 … K-1
-    of_cluster: (
-        np.ndarray
-    )  # (G,) the fold of each cluster of `comparisons.comparison_codes`
-    rows: (
-        np.ndarray
-    )  # (G,) total weight of the rows of each cluster, on average 1 a row
+    # (G,) the fold of each cluster of `comparisons.comparison_codes`
+    of_cluster: np.ndarray
+    # (G,) total weight of the rows of each cluster, on average 1 a row
+    rows: np.ndarray
 
     @property
     def count(self) -> int:
@@ -179,39 +181,39 @@ def folds_of(y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Fo
 
 
 def forward_selection(library: np.ndarray, score: Score, members: int) -> np.ndarray:
-    """Return the weights (L,) of the best mean found; they sum to 1.
+    """Return the weights (L,) of the best mean of models; they sum to 1.
 
     It starts with the first few models that score best together, and adds, step by
     step, the model that helps most. The library (L, n, …) has the best model first; at
     most `members` models get a weight.
     """
     sums = np.cumsum(library[:members], axis=0)
-    starts = [_defined(score(total / size)) for size, total in enumerate(sums, 1)]
+    starts = [score(total / size) for size, total in enumerate(sums, start=1)]
     start = next(
-        size for size, one in enumerate(starts, 1) if not _gains(max(starts), one)
+        size
+        for size, start_score in enumerate(starts, start=1)
+        if not _gains(max(starts), start_score)
     )
     counts = (np.arange(len(library)) < start).astype(np.float64)
     total = np.tensordot(counts, library, axes=1)
-    best, best_score = counts, _defined(score(total / counts.sum()))
-    waited = 0
+    best_counts = counts
+    best_score = score(total / start)
+    steps_without_gain = 0
     for size in range(start + 1, STEPS + 1):
-        allowed = (
-            np.flatnonzero(counts)
-            if (counts > 0).sum() >= members
-            else range(len(library))
-        )
-        tried = {
-            int(one): _defined(score((total + library[one]) / size)) for one in allowed
-        }
-        taken = max(tried, key=tried.__getitem__)
-        counts = counts + (np.arange(len(library)) == taken)
-        total = total + library[taken]
-        waited += 1
-        if _gains(tried[taken], best_score):
-            best, best_score, waited = counts, tried[taken], 0
-        if waited == PATIENCE:
+        is_full = np.count_nonzero(counts) >= members
+        candidates = np.flatnonzero(counts) if is_full else np.arange(len(library))
+        scores = [score((total + library[model]) / size) for model in candidates]
+        added = candidates[np.argmax(scores)]
+        counts = counts + (np.arange(len(library)) == added)
+        total = total + library[added]
+        steps_without_gain += 1
+        if _gains(max(scores), best_score):
+            best_counts = counts
+            best_score = max(scores)
+            steps_without_gain = 0
+        if steps_without_gain == PATIENCE:
             break
-    return np.asarray(best / best.sum())
+    return np.asarray(best_counts / best_counts.sum())
 
 
 def without_dispensable(
@@ -222,247 +224,263 @@ def without_dispensable(
 
     The rest keeps at least KEPT of the mean's gain over the first model alone.
     """
-    alone = _defined(score(library[0]))
-    if not np.isfinite(alone):
+    alone = score(library[0])
+    if not math.isfinite(alone):
         return weights
 
-    def without(one: int) -> np.ndarray:
-        left = np.where(np.arange(len(weights)) == one, 0.0, weights)
-        return np.asarray(left / left.sum())
+    def without(model: int) -> np.ndarray:
+        remaining = np.where(np.arange(len(weights)) == model, 0.0, weights)
+        return np.asarray(remaining / remaining.sum())
 
-    def gain(by: np.ndarray) -> float:
-        return _defined(score(np.tensordot(by, library, axes=1))) - alone
+    def gain(weights: np.ndarray) -> float:
+        return score(np.tensordot(weights, library, axes=1)) - alone
 
     needed = KEPT * gain(weights)
     while np.count_nonzero(weights) > 1:
         members = np.flatnonzero(weights).tolist()
-        removable = [one for one in members if gain(without(one)) >= needed]
-        if not removable:
+        dispensable = [model for model in members if gain(without(model)) >= needed]
+        if not dispensable:
             break
-        weights = without(max(removable, key=lambda one: (sizes[one], one)))
+        weights = without(max(dispensable, key=lambda model: (sizes[model], model)))
     return weights
 
 
 def _gains(score: float, over: float) -> bool:
-    return score > over + (_ROUNDING * abs(over) if np.isfinite(over) else 0.0)
-
-
-def _defined(score: float) -> float:
-    return -np.inf if np.isnan(score) else score
+    return score > over + (_ROUNDING * abs(over) if math.isfinite(over) else 0.0)
 
 
 @dataclass(frozen=True, eq=False)
-class FoundEnsemble:
+class CrossFittedEnsemble:
     """An ensemble and the best single model, both picked on other rows than they are
     scored on.
     """
 
-    ensemble: Ensemble  # its members and weights
-    result: ModelResult  # the numbers of its row
+    ensemble: Ensemble
+    members: Sequence[ModelResult]
+    measured: Measured  # its row of the ranking
     on_test: np.ndarray  # its cross-fitted predictions of the test rows
     # the cross-fitted score of the best single model: in each fold, of the one that is
     # best on the other folds. The best score of the board is not comparable: it was
     # picked on these very rows
-    alone: float
-    allowance: (
-        float  # the best score of the board minus `alone`; 0 where that is undefined
-    )
-    is_better: bool  # whether the ensemble's cross-fitted score is better than `alone`
+    single_score: float
+
+    @property
+    def is_better(self) -> bool:
+        """Whether it scores better than the best single model."""
+        score = self.measured.score.estimate
+        return better(self.measured.result.metric, score, self.single_score)
 
 
 def find_ensemble(
     measured: Sequence[Measured],
-    predictions: TestPredictions,
     rows: RankedRows,
-    spec: ExperimentSpec,
-    given: Mapping[str, float] | None,
-) -> FoundEnsemble | None:
-    """Return the ensemble of the best few, or of `given` key → weight; None: off, or
-    one model suffices.
-    """
-    # Only some predictions of the best models are held; those of members are read again
-    # in full.
-    sign, rule = metric_of(spec.metric).sign, spec.ensemble
-    candidates = _candidates(measured, sign)
-    folds = folds_of(rows.y, rows.clusters, rows.weights)
-    if rule is None or len(candidates) < 2 or folds.count < 2:
-        return None
-    best = _libraries(candidates, folds, rows, sign)
-    some = np.linspace(0, len(rows.y) - 1, min(len(rows.y), MOST_ROWS)).astype(np.int64)
-    results = [one.result for one in candidates]
-    seen = {
-        one: predictions(results[one])[some]
-        for one in sorted(set().union(*best.values()))
-    }
+    fixed_weights: Mapping[str, float] | None = None,
+) -> CrossFittedEnsemble | None:
+    """Return the ensemble of the best few; None: off, or one model suffices.
 
-    def chosen(left_out: int | None) -> dict[int, float]:
-        """Candidate → weight, the largest first, selected on the rows outside a fold;
-        None: on all rows.
+    `fixed_weights`: key → weight, in place of a selection.
+    """
+    settings = rows.spec.ensemble
+    library = _Library(rows, _candidates(measured, rows))
+    if settings is None or len(library.candidates) < 2 or library.folds.count < 2:
+        return None
+    folds = range(library.folds.count)
+    if fixed_weights:
+        results = library.results.values()
+        by_key = {result.key: result.fingerprint for result in results}
+        fixed = {by_key[key]: weight for key, weight in fixed_weights.items()}
+        return library.averaged(fixed, [fixed for _ in folds])
+    weights = library.weights(settings.members)
+    if len(weights) < 2:
+        return None
+    others = [library.weights(settings.members, without=fold) for fold in folds]
+    return library.averaged(weights, others)
+
+
+def _candidates(measured: Sequence[Measured], rows: RankedRows) -> list[Measured]:
+    """Competing configurations with a score, the best first, each distinct model
+    once.
+    """
+    sign = metric_of(rows.spec.metric).sign
+    candidates: dict[str, Measured] = {}
+    best_first = sorted(
+        measured, key=lambda model: (-sign * model.score.estimate, model.result.key)
+    )
+    for model in best_first:
+        if model.is_defined and competes(model.result.algorithm):
+            candidates.setdefault(model.result.fingerprint, model)
+    return list(candidates.values())
+
+
+@dataclass(frozen=True, eq=False)
+class _Library:
+    """The models that an ensemble may have as members, and how means are scored."""
+
+    rows: RankedRows
+    candidates: Sequence[Measured]  # the best first
+
+    @cached_property
+    def folds(self) -> Folds:
+        return folds_of(self.rows.y, self.rows.clusters, self.rows.weights)
+
+    @cached_property
+    def results(self) -> dict[str, ModelResult]:
+        """Fingerprint → candidate."""
+        return {model.result.fingerprint: model.result for model in self.candidates}
+
+    @cached_property
+    def _sample(self) -> np.ndarray:
+        """Positions of the rows by which weights are chosen."""
+        n = len(self.rows.y)
+        return np.linspace(0, n - 1, min(n, MOST_ROWS)).astype(np.int64)
+
+    @cached_property
+    def _predictions(self) -> dict[str, np.ndarray]:
+        """Fingerprint → predictions of the sample: those of all rows are not kept."""
+        folds = (_NO_FOLD, *range(self.folds.count))
+        fingerprints = {name for fold in folds for name in self.best(fold)}
+        return {
+            name: self.rows.predictions(self.results[name])[self._sample]
+            for name in sorted(fingerprints)
+        }
+
+    def best(self, without: int) -> list[str]:
+        """Return the fingerprints of the best candidates by the rows outside a fold,
+        the best first.
         """
-        if given:
-            return {
-                [one.key for one in results].index(key): given[key] for key in given
-            }
-        keep = (
-            np.full(len(some), True)
-            if left_out is None
-            else folds.of_row[some] != left_out
-        )
-        names = best[left_out]
-        library = np.stack([seen[one][keep] for one in names])
-        score = partial(_score, spec, rows, some[keep])
-        weights = forward_selection(library, score, rule.members)
-        # Bytes stand for the prediction time, because they are the same in every run.
-        sizes = [results[one].model_bytes for one in names]
-        weights = without_dispensable(library, weights, score, sizes)
-        heaviest = np.argsort(-weights, kind="stable").tolist()
-        return {names[i]: float(weights[i]) for i in heaviest if weights[i] > 0}
-
-    if len(weights := chosen(None)) < 2:
-        return None
-    members = tuple(
-        EnsembleMember(
-            results[i].configuration, results[i].fingerprint, results[i].rounds, weight
-        )
-        for i, weight in weights.items()
-    )
-    each_fold = [chosen(fold) for fold in range(folds.count)]
-    ensemble = Ensemble(
-        members,
-        tuple(
-            {results[i].fingerprint: w for i, w in fold.items()} for fold in each_fold
-        ),
-    )
-    by_print = {one.fingerprint: one for one in results}
-
-    def predicted(one: Ensemble) -> np.ndarray:
-        return one.cross_fitted(
-            lambda key: predictions(by_print[key]), rows.y, rows.clusters
-        )
-
-    together = predicted(ensemble)
-    if math.isnan(
-        own := cross_fitted(spec.metric, rows.predicted(together)).score.estimate
-    ):
-        return None
-    firsts = tuple(
-        {results[best[fold][0]].fingerprint: 1.0} for fold in range(folds.count)
-    )
-    picked = rows.predicted(predicted(replace(ensemble, folds=firsts)))
-    alone = cross_fitted(spec.metric, picked).score.estimate
-    result = ensemble.result([results[i] for i in weights], spec.metric)
-    allowance = 0.0 if math.isnan(alone) else candidates[0].score.estimate - alone
-    is_better = math.isnan(alone) or sign * (own - alone) > 0
-    return FoundEnsemble(ensemble, result, together, alone, allowance, is_better)
-
-
-def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
-    """Competing configurations with a score, the best first, each distinct
-    model once.
-    """
-    scored = [
-        one
-        for one in measured
-        if np.isfinite(one.score.estimate) and competes(one.result.algorithm)
-    ]
-    scored.sort(key=lambda one: (-sign * one.score.estimate, one.result.key))
-    seen: dict[str, Measured] = {}
-    for one in scored:
-        seen.setdefault(one.result.fingerprint, one)
-    return list(seen.values())
-
-
-def _libraries(
-    candidates: Sequence[Measured], folds: Folds, rows: RankedRows, sign: int
-) -> dict[int | None, list[int]]:
-    """Positions of the best candidates, the best first, on all rows (None) and without
-    each fold.
-    """
-    scores = sign * np.array([one.score.estimate for one in candidates])
-    # Without the factor that widens the intervals of overlapping fits.
-    scale = sign / math.sqrt(rows.variance_factor)
-    contributions = scale * np.column_stack([one.contribution for one in candidates])
-    n, without = folds.rows.sum(), dict[int | None, np.ndarray]({None: scores})
-    for fold in range(folds.count):
+        sign = metric_of(self.rows.spec.metric).sign
+        scores = np.array([model.score.estimate for model in self.candidates])
+        influence = np.column_stack([model.contribution for model in self.candidates])
+        # Without the factor that widens the intervals of overlapping fits.
+        influence = influence / math.sqrt(self.rows.variance_factor)
         # To first order, a score moves by -Σψ / (n - m) when m rows with influence ψ
         # are left out.
-        out = folds.of_cluster == fold
-        left = max(n - folds.rows[out].sum(), 1)
-        without[fold] = scores - contributions[out].sum(axis=0) * n / left
-    return {
-        fold: np.argsort(-of, kind="stable")[:LIBRARY].tolist()
-        for fold, of in without.items()
-    }
+        is_out = self.folds.of_cluster == without
+        n = self.folds.rows.sum()
+        remaining = max(n - self.folds.rows[is_out].sum(), 1)
+        scores = scores - influence[is_out].sum(axis=0) * n / remaining
+        best_first = np.argsort(-sign * scores, kind="stable")[:LIBRARY]
+        return [self.candidates[place].result.fingerprint for place in best_first]
+
+    def weights(self, members: int, without: int = _NO_FOLD) -> dict[str, float]:
+        """Return fingerprint → weight of at most so many members, the largest first,
+        chosen by the rows outside a fold.
+        """
+        names = self.best(without)
+        is_used = self.folds.of_row[self._sample] != without
+        predictions = np.stack([self._predictions[name][is_used] for name in names])
+        score = _score_on(self.rows, self._sample[is_used])
+        weights = forward_selection(predictions, score, members)
+        # Bytes stand for the prediction time, because they are the same in every run.
+        sizes = [self.results[name].model_bytes for name in names]
+        weights = without_dispensable(predictions, weights, score, sizes)
+        largest_first = np.argsort(-weights, kind="stable")
+        ordered = {names[model]: float(weights[model]) for model in largest_first}
+        return {name: weight for name, weight in ordered.items() if weight > 0}
+
+    def averaged(
+        self, weights: Mapping[str, float], folds: Sequence[Mapping[str, float]]
+    ) -> CrossFittedEnsemble | None:
+        """Return the ensemble of fingerprint → weight, by all rows and without each
+        fold; None: its score is undefined.
+        """
+        metric = self.rows.spec.metric
+        results = [self.results[name] for name in weights]
+        members = tuple(
+            EnsembleMember(
+                result.configuration, result.fingerprint, result.rounds, weight
+            )
+            for result, weight in zip(results, weights.values(), strict=True)
+        )
+        ensemble = Ensemble(members, tuple(folds))
+        on_test = self._cross_fitted(ensemble)
+        measured = self.rows.measured(ensemble.result(results, metric), on_test)
+        if not measured.is_defined:
+            return None
+        firsts = tuple({self.best(fold)[0]: 1.0} for fold in range(self.folds.count))
+        single = self._cross_fitted(replace(ensemble, folds=firsts))
+        predicted = self.rows.predicted(single)
+        single_score = cross_fitted(metric, predicted).score.estimate
+        if math.isfinite(single_score):
+            allowance = self.candidates[0].score.estimate - single_score
+            measured = replace(measured, allowance=allowance)
+        return CrossFittedEnsemble(ensemble, results, measured, on_test, single_score)
+
+    def _cross_fitted(self, ensemble: Ensemble) -> np.ndarray:
+        return ensemble.cross_fitted(
+            lambda name: self.rows.predictions(self.results[name]),
+            self.rows.y,
+            self.rows.clusters,
+        )
 
 
-def _score(
-    spec: ExperimentSpec,
-    rows: RankedRows,
-    some: np.ndarray | slice,
-    prediction: np.ndarray,
-) -> float:
-    """The score with its sign, greater is better; at the best threshold where it needs
+def _score_on(rows: RankedRows, places: np.ndarray) -> Score:
+    """Return how a mean is scored on some rows: at its best threshold, if it needs
     one.
     """
-    # Thousands of averages are scored: too slow for a user's own metric, which only
-    # judges the result.
-    metric = names_of(spec.task)[0] if metric_of(spec.metric).is_own else spec.metric
-    y, weights = rows.y[some], None if rows.weights is None else rows.weights[some]
-    threshold = scoring_threshold([metric], y, prediction, weights)
-    return metric_of(metric).sign * score(metric, y, prediction, threshold, weights)
+    metric = rows.spec.metric
+    if metric_of(metric).is_own:
+        # Thousands of means are scored: too slow for a user's own metric, which only
+        # judges the ensemble.
+        metric = names_of(rows.spec.task)[0]
+    sign = metric_of(metric).sign
+    y = rows.y[places]
+    weights = None if rows.weights is None else rows.weights[places]
+
+    def signed_score(prediction: np.ndarray) -> float:
+        threshold = scoring_threshold([metric], y, prediction, weights)
+        signed = sign * score(metric, y, prediction, threshold, weights)
+        return -math.inf if math.isnan(signed) else signed
+
+    return signed_score
 
 
 @dataclass(frozen=True)
 class RefitTime:
     """What is left of a budget of seconds when the ranking is made."""
 
-    left: float  # seconds
-    after: Callable[
-        [Sequence[ModelResult]], float
-    ]  # estimates the seconds of refit and report
+    seconds_left: float
+    # estimates the seconds of refit and report
+    estimate: Callable[[Sequence[ModelResult]], float]
 
     def why_not(self, members: Sequence[ModelResult]) -> str:
-        """Return why an ensemble of these is left out; empty where there is time for
-        it.
-        """
-        needed = self.after(members)
-        if needed <= self.left:
+        """Return why an ensemble of these is left out; empty if there is time for it."""
+        needed = self.estimate(members)
+        if needed <= self.seconds_left:
             return ""
         return (
-            f"an ensemble of {len(members)} of them is left out: its refit and report need about "
-            f"{needed:.1f} seconds, and {max(self.left, 0.0):.1f} are left of the budget"
+            f"an ensemble of {len(members)} of them is left out: its refit and report "
+            f"need about {needed:.1f} seconds, and {max(self.seconds_left, 0.0):.1f} "
+            "are left of the budget"
         )
 
 
 def find_in_time(
-    measured: Sequence[Measured],
-    predictions: TestPredictions,
-    rows: RankedRows,
-    spec: ExperimentSpec,
-    given: Mapping[str, float] | None,
-    time: RefitTime | None,
-) -> tuple[FoundEnsemble | None, str]:
+    measured: Sequence[Measured], rows: RankedRows, time: RefitTime
+) -> tuple[CrossFittedEnsemble | None, str]:
     """Return the ensemble of what there is time to fit again, and why a better one is
     left out.
     """
-    left_out, found = "", find_ensemble(measured, predictions, rows, spec, given)
-    while found is not None and time is not None and found.is_better:
-        results = {one.result.fingerprint: one.result for one in measured}
-        members = [results[one.fingerprint] for one in found.ensemble.members]
-        if not (why := time.why_not(members)):
-            return found, ""
-        left_out = left_out or why
-        if given:
-            return None, left_out
+    left_out = ""
+    ensemble = find_ensemble(measured, rows)
+    while ensemble is not None and ensemble.is_better:
+        reason = time.why_not(ensemble.members)
+        if not reason:
+            return ensemble, ""
+        left_out = left_out or reason
         # Try again with the best one, which is refitted anyway, and those quicker than
         # the slowest member.
-        best = _candidates(measured, metric_of(spec.metric).sign)[0].result.fingerprint
-        slowest = max(time.after([one]) for one in members if one.fingerprint != best)
-        quick = {
-            key
-            for key, one in results.items()
-            if key == best or time.after([one]) < slowest
-        }
-        measured = [one for one in measured if one.result.fingerprint in quick]
-        found = find_ensemble(measured, predictions, rows, spec, given)
-    return found, left_out
+        best = _candidates(measured, rows)[0].result.fingerprint
+        slowest = max(
+            time.estimate([member])
+            for member in ensemble.members
+            if member.fingerprint != best
+        )
+        measured = [
+            model
+            for model in measured
+            if model.result.fingerprint == best
+            or time.estimate([model.result]) < slowest
+        ]
+        ensemble = find_ensemble(measured, rows)
+    return ensemble, left_out

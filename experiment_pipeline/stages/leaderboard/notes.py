@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeGuard
+from typing import Literal, Self, TypeGuard
 
 import pandas as pd
 
@@ -30,18 +30,20 @@ _ENDED = {
 }
 _MOST_CAUSES = 4
 # A drawn value this close to an end of its range, as a share of the range, counts as at
-# the end.
+# the end; of listed values only the first and the last do.
 _MARGIN = 0.05
+_LISTED_MARGIN = 1e-9
 # Hyperparameters that are shares of at most 1, unless their values are integers.
 _SHARES = frozenset(
     [
-        *("bagging_fraction", "subsample", "max_samples", "l1_ratio"),
-        *(
-            "feature_fraction",
-            "feature_fraction_bynode",
-            "colsample_bytree",
-            "max_features",
-        ),
+        "bagging_fraction",
+        "subsample",
+        "max_samples",
+        "l1_ratio",
+        "feature_fraction",
+        "feature_fraction_bynode",
+        "colsample_bytree",
+        "max_features",
     ]
 )
 # The smallest value of a count, where it is not 1: a tree of one leaf does not split.
@@ -61,13 +63,12 @@ class SearchEdge:
 
     def in_words(self) -> str:
         """Return the edge and the wider range in one sentence."""
-        low, high = (
-            (self.wider, self.high) if self.end == "low" else (self.low, self.wider)
-        )
+        low = self.wider if self.end == "low" else self.low
+        high = self.wider if self.end == "high" else self.high
         return (
-            f"{self.hyperparameter} = {self.value:g} is at the {self.end} end of the searched "
-            f"range ({self.low:g} to {self.high:g}); a better value may lie beyond: "
-            f"search {low:g} to {high:g}"
+            f"{self.hyperparameter} = {self.value:g} is at the {self.end} end of the "
+            f"searched range ({self.low:g} to {self.high:g}); a better value may lie "
+            f"beyond: search {low:g} to {high:g}"
         )
 
 
@@ -82,16 +83,13 @@ def notes(
     """Return the remarks on a board with these rows and the choice's predictions of the
     test rows.
     """
-    cluster, place = (
-        cluster_in_words(spec),
-        numbers.evaluated(spec.evaluation_name).place,
-    )
+    cluster = cluster_in_words(spec)
+    place = numbers.evaluated(spec.evaluation_name).place
+    few = few_clusters_note(chosen.clusters, cluster, place, chosen.weights)
     return (
         *weights_in_words(spec),
         *_against_baseline(ranking, spec.metric),
-        *filter(
-            None, [few_clusters_note(chosen.clusters, cluster, place, chosen.weights)]
-        ),
+        *([few] if few else []),
         *caveats([spec.metric], chosen, cluster, place),
         *_uncalibrated(ranking, spec),
         *_selection_bias(ranking, choice, rows, spec),
@@ -121,70 +119,74 @@ def weights_in_words(spec: ExperimentSpec) -> Iterator[str]:
     """Yield what the rows of an experiment are weighted by, if they are."""
     if spec.sample_weight is not None:
         yield (
-            f"fits, scores, intervals and thresholds weight each row by {spec.sample_weight} "
-            "(sample_weight in the YAML); numbers of rows, confusions, residuals and the data "
-            "analysis do not use the weights"
+            "fits, scores, intervals and thresholds weight each row by "
+            f"{spec.sample_weight} (sample_weight in the YAML); numbers of rows, "
+            "confusions, residuals and the data analysis do not use the weights"
         )
 
 
 def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
-    best = ranking.entries[0]
-    if not any(
-        significantly_better(metric, one.difference_to_baseline)
-        for one in ranking.entries
-    ):
+    leads = [entry.difference_to_baseline for entry in ranking.entries]
+    if not any(significantly_better(metric, lead) for lead in leads):
+        best = ranking.entries[0]
         yield (
-            "no configuration is significantly better than predicting without features: the best "
-            f"has {metric} {numbers.interval(best.score)}, the baseline "
-            f"{numbers.score(ranking.baseline)}; the paired difference is "
+            "no configuration is significantly better than predicting without "
+            f"features: the best has {metric} {numbers.interval(best.score)}, the "
+            f"baseline {numbers.score(ranking.baseline)}; the paired difference is "
             f"{numbers.interval(best.difference_to_baseline)}"
         )
 
 
 def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
     """Reweighted configurations, whose probabilities are shifted."""
-    results = [one.result for one in ranking.single if one.result.calibration is None]
-    found = [
-        setting for one in results if (setting := reweighting(one.hyperparameters))
+    settings = [
+        reweighting(entry.result.hyperparameters)
+        for entry in ranking.single
+        if entry.result.calibration is None
     ]
-    if found and spec.task != "regression":
+    reweighted = [setting for setting in settings if setting]
+    if not reweighted or spec.task == "regression":
+        return
+    worse = ""
+    if metric_of(spec.metric).by_probability:
         worse = f", which makes their {spec.metric} worse"
-        yield (
-            f"{len(found):,} of {len(ranking.single):,} ranked configurations are reweighted "
-            f"({listed(list(dict.fromkeys(found)))}): their probabilities are not calibrated"
-            f"{worse if metric_of(spec.metric).by_probability else ''}"
-        )
+    yield (
+        f"{len(reweighted):,} of {len(ranking.single):,} ranked configurations are "
+        f"reweighted ({listed(list(dict.fromkeys(reweighted)))}): their probabilities "
+        f"are not calibrated{worse}"
+    )
 
 
 def _selection_bias(
     ranking: Ranking, choice: RankedModel, rows: pd.DataFrame, spec: ExperimentSpec
 ) -> Iterator[str]:
-    if ranking.single and (seeds := ranking.single[0].result.seeds) is not None:
+    best = ranking.single[0]
+    if (seeds := best.result.seeds) is not None:
         deviation = numbers.spread(seeds.mean, seeds.deviation)
         yield (
-            f"the best configuration with {seeds.fits} seeds: {spec.metric} {deviation} (mean and "
-            "standard deviation); a smaller lead over the next is within the variation by seed"
+            f"the best configuration with {seeds.fits} seeds: {spec.metric} {deviation} "
+            "(mean and standard deviation); a smaller lead over the next is within the "
+            "variation by seed"
         )
-    number, ranked = optimism(ranking, spec), len(ranking.single)
-    best = f"the best of {ranked:,} single scores is optimistic"
+    bias = f"the best of {len(ranking.single):,} single scores is optimistic"
     if choice.is_ensemble:
-        best = f"the ensemble's score is cross-fitted and hardly optimistic; {best}"
-    elif choice is not ranking.single[0]:
-        best = f"the choice was not made by score alone; {best}"
-    if ranked > 1 and spec.split.by == "time":
+        bias = f"the ensemble's score is cross-fitted and hardly optimistic; {bias}"
+    elif choice is not best:
+        bias = f"the choice was not made by score alone; {bias}"
+    if len(ranking.single) > 1 and spec.split.by == "time":
         yield (
-            f"{best}; under a split by time the optimism cannot be separated from drift, so it is "
-            "not estimated: rely on the validation set"
+            f"{bias}; under a split by time the optimism cannot be separated from "
+            "drift, so it is not estimated: rely on the validation set"
         )
-    elif ranked > 1 and number:
+    elif len(ranking.single) > 1 and (expected := optimism(ranking, spec)):
         yield (
-            f"{best}: expect its {spec.metric} to be worse by up to {numbers.score(number)} on new "
-            "rows"
+            f"{bias}: expect its {spec.metric} to be worse by up to "
+            f"{numbers.score(expected)} on new rows"
         )
     if stopped := int(rows["status"].eq(conclusions.STOPPED_EARLY).sum()):
         yield (
-            f"{stopped:,} more were stopped early by scores on a part of the test rows: intervals, "
-            "ties and optimism account only for the ranked ones"
+            f"{stopped:,} more were stopped early by scores on a part of the test rows: "
+            "intervals, ties and optimism account only for the ranked ones"
         )
 
 
@@ -193,14 +195,50 @@ def _unranked(rows: pd.DataFrame) -> Iterator[str]:
     first.
     """
     rows = rows[rows["key"] != ENSEMBLE]
-    without = rows[rows["rank"].isna()]
+    unranked = rows[rows["rank"].isna()]
     for status, ended in _ENDED.items():
-        causes = Counter(without["reason"][without["status"] == status])
+        causes = Counter(unranked["reason"][unranked["status"] == status])
         for reason, count in causes.most_common(_MOST_CAUSES):
             sentence = f"{count:,} of {len(rows):,} configurations {ended} {reason}"
             yield sentence.removesuffix(": ")
-        if more := sum(count for _, count in causes.most_common()[_MOST_CAUSES:]):
-            yield f"{more:,} more {ended} other reasons: see the table"
+        rest = sum(count for _, count in causes.most_common()[_MOST_CAUSES:])
+        if rest:
+            yield f"{rest:,} more {ended} other reasons: see the table"
+
+
+def search_edges(
+    spec: ExperimentSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
+) -> tuple[SearchEdge, ...]:
+    """Return the searched numbers of a configuration that are at an end of their range,
+    if it can be widened.
+
+    It is widened by half its width; on a log scale by the root of high / low, at least
+    by a factor of 2.
+    """
+    edges = []
+    for name, value in sorted(hyperparameters.items()):
+        searched = _SearchedRange.of(_searched_values(spec, algorithm, name))
+        if searched is None or not is_number(value) or value < searched.low:
+            continue
+        if edge := _edge(name, value, searched):
+            edges.append(edge)
+    return tuple(edges)
+
+
+def _searched_values(
+    spec: ExperimentSpec, algorithm: str, name: str
+) -> list[Scalar | Range]:
+    """All that the entries of an algorithm list for a hyperparameter."""
+    values: list[Scalar | Range] = []
+    for entry in spec.search:
+        if entry.algorithm != algorithm:
+            continue
+        declared = entry.hyperparameters.get(name, ())
+        values += declared if isinstance(declared, tuple) else (declared,)
+        for configuration in entry.configurations:
+            if name in configuration:
+                values.append(configuration[name])
+    return values
 
 
 @dataclass(frozen=True)
@@ -214,43 +252,63 @@ class _SearchedRange:
     listed: bool  # all its values are listed: there are no ranges
     unlimited: bool  # "no limit" was searched as well: nothing lies above
 
-
-def search_edges(
-    spec: ExperimentSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
-) -> tuple[SearchEdge, ...]:
-    """Return the searched numbers of a configuration that are at an end of their range,
-    if it can be widened.
-
-    It is widened by half its width; on a log scale by the root of high / low, at least
-    by a factor of 2.
-    """
-    edges = list[SearchEdge]()
-    for name, value in sorted(hyperparameters.items()):
-        span = _span(spec, algorithm, name)
-        if span is None or not is_number(value) or value < span.low:
-            continue
-        low, high, smallest = span.low, span.high, _FEWEST.get(name, 1)
-        share = name in _SHARES and not span.integer
-        margin = 1e-9 if span.listed else _MARGIN
-        if span.log:
-            at = math.log(value / low) / math.log(high / low)
-            factor = max(math.sqrt(high / low), 2.0)
-            below, above = low / factor, high * factor
-        else:
-            at, half = (value - low) / (high - low), (high - low) / 2
-            below, above = max(low - half, low / 2), high + half
-        if at <= margin and low > 0 and not (span.integer and low <= smallest):
-            end, wider = "low", max(below, smallest) if span.integer else below
-        elif at >= 1 - margin and not span.unlimited and not (share and high >= 1):
-            end, wider = "high", min(above, 1.0) if share else above
-        else:
-            continue
-        edges.append(
-            SearchEdge(
-                name, value, end, low, high, rounded(wider, integer=span.integer)
-            )
+    @classmethod
+    def of(cls, values: Sequence[Scalar | Range]) -> Self | None:
+        """Return the range of numbers; None for fewer than two. A list of positive
+        numbers counts as a log scale.
+        """
+        ranges = [value for value in values if isinstance(value, Range)]
+        amounts = [value for value in values if is_number(value)]
+        integer = all(isinstance(amount, int) for amount in amounts)
+        integer = integer and all(drawn.integer for drawn in ranges)
+        # A negative count and null say "no limit" (max_depth).
+        limited = [amount for amount in amounts if amount >= 0 or not integer]
+        ends = [*limited]
+        for drawn in ranges:
+            ends += [drawn.low, drawn.high]
+        if len(set(ends)) < 2:
+            return None
+        return cls(
+            low=min(ends),
+            high=max(ends),
+            log=min(ends) > 0 and all(drawn.scale == "log" for drawn in ranges),
+            integer=integer,
+            listed=not ranges,
+            unlimited=None in values or len(limited) < len(amounts),
         )
-    return tuple(edges)
+
+    def position(self, value: float) -> float:
+        """Return where a value is, from 0 at the low end to 1 at the high one."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    @property
+    def wider(self) -> tuple[float, float]:
+        """The ends of a wider range."""
+        if self.log:
+            factor = max(math.sqrt(self.high / self.low), 2.0)
+            return self.low / factor, self.high * factor
+        half = (self.high - self.low) / 2
+        return max(self.low - half, self.low / 2), self.high + half
+
+
+def _edge(name: str, value: float, searched: _SearchedRange) -> SearchEdge | None:
+    """None: the value is inside, or nothing lies beyond."""
+    smallest = _FEWEST.get(name, 1) if searched.integer else 0.0
+    largest = 1.0 if name in _SHARES and not searched.integer else math.inf
+    margin = _LISTED_MARGIN if searched.listed else _MARGIN
+    position = searched.position(value)
+    below, above = searched.wider
+    end: Literal["low", "high"]
+    if position <= margin and searched.low > smallest:
+        end, wider = "low", max(below, smallest)
+    elif position < 1 - margin or searched.high >= largest or searched.unlimited:
+        return None
+    else:
+        end, wider = "high", min(above, largest)
+    wider = rounded(wider, integer=searched.integer)
+    return SearchEdge(name, value, end, searched.low, searched.high, wider)
 
 
 def rounded(value: float, *, integer: bool) -> int | float:
@@ -258,36 +316,6 @@ def rounded(value: float, *, integer: bool) -> int | float:
     integers.
     """
     return round(value) if integer else float(f"{value:.4g}")
-
-
-def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _SearchedRange | None:
-    """The span over all entries of the algorithm; a list of positive numbers counts as
-    a log scale.
-    """
-    given: list[Scalar | Range] = []
-    for entry in spec.search:
-        if entry.algorithm == algorithm:
-            values = entry.hyperparameters.get(name, ())
-            given += values if isinstance(values, tuple) else (values,)
-            given += [one[name] for one in entry.configurations if name in one]
-    ranges = [value for value in given if isinstance(value, Range)]
-    listed_ones = [value for value in given if is_number(value)]
-    # A negative count and null say "no limit" (max_depth).
-    counts = all(isinstance(one, int) for one in listed_ones) and all(
-        r.integer for r in ranges
-    )
-    limited = [value for value in listed_ones if value >= 0 or not counts]
-    ends = [*limited, *(r.low for r in ranges), *(r.high for r in ranges)]
-    if not ends or min(ends) == max(ends):
-        return None
-    return _SearchedRange(
-        low=min(ends),
-        high=max(ends),
-        log=min(ends) > 0 and all(r.scale == "log" for r in ranges),
-        integer=counts,
-        listed=not ranges,
-        unlimited=None in given or len(limited) < len(listed_ones),
-    )
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

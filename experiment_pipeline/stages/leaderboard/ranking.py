@@ -1,31 +1,27 @@
-"""The ranking on the test set: scores with intervals, ties, leads over the baseline,
-and the table.
+"""The ranking on the test set: scores with intervals, ties, leads over the baseline.
 
 A `Ranking` orders the results of a search; `build_rows` makes a table of it with the
-columns of COLUMNS, a row for every declared configuration. The choice is made in
-`board.py`.
+columns of COLUMNS, a row for each configuration. The choice is made in `board.py`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.search.conclusions import (
-    NOT_STARTED,
-    TRAINED,
-    Conclusion,
-)
-from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics import comparisons, scores
 from experiment_pipeline.statistics.interval import (
     ConsecutiveClusters,
     Interval,
+    Layout,
+    Linearised,
     Spread,
     Weights,
     cluster_sums,
@@ -36,19 +32,27 @@ from experiment_pipeline.statistics.thresholds import cross_fitted
 
 COLUMNS = {
     "rank": "Int64",
-    **dict.fromkeys(("key", "algorithm"), "str"),
-    **dict.fromkeys(("test_score", "low", "high"), "float64"),
-    **dict.fromkeys(
-        ("difference_to_best", "difference_low", "difference_high"), "float64"
-    ),
+    "key": "str",
+    "algorithm": "str",
+    "test_score": "float64",
+    "low": "float64",
+    "high": "float64",
+    "difference_to_best": "float64",
+    "difference_low": "float64",
+    "difference_high": "float64",
     "in_tie_group": "bool",
-    **dict.fromkeys(
-        ("train_score", "overfit_gap", "seed_mean", "seed_deviation"), "float64"
-    ),
+    "train_score": "float64",
+    "overfit_gap": "float64",
+    "seed_mean": "float64",
+    "seed_deviation": "float64",
     "calibration": "str",
-    **dict.fromkeys(("fit_cpu_seconds", "predict_microseconds_per_row"), "float64"),
-    **dict.fromkeys(("model_bytes", "rounds"), "Int64"),
-    **dict.fromkeys(("status", "reason", "fingerprint"), "str"),
+    "fit_cpu_seconds": "float64",
+    "predict_microseconds_per_row": "float64",
+    "model_bytes": "Int64",
+    "rounds": "Int64",
+    "status": "str",
+    "reason": "str",
+    "fingerprint": "str",
 }
 
 TestPredictions = Callable[[ModelResult], np.ndarray]
@@ -56,22 +60,27 @@ TestPredictions = Callable[[ModelResult], np.ndarray]
 
 @dataclass(frozen=True)
 class RankedModel:
-    """A configuration with a score, or the ensemble; intervals hold for all ranked
-    models together.
+    """A configuration with a score, or the ensemble.
+
+    Intervals hold for all ranked models together, so also for the best of them.
     """
 
     result: ModelResult  # of its training
-    # on the test set, at a cross-fitted threshold; the interval also holds for the best
-    # of all
-    score: Interval
-    difference: Interval  # minus the best score; bounds of the true difference to the truly best
+    score: Interval  # on the test set, at a cross-fitted threshold
+    # minus the best score; its bounds are those of the true difference to the truly best
+    difference: Interval
     tied: bool  # whether it is statistically tied with the best
     difference_to_baseline: Interval  # the score minus the baseline's on the same rows
 
     @property
+    def key(self) -> str:
+        """The key of the configuration."""
+        return self.result.key
+
+    @property
     def is_ensemble(self) -> bool:
         """Whether it is the mean of others."""
-        return self.result.key == ENSEMBLE
+        return self.key == ENSEMBLE
 
 
 @dataclass(frozen=True)
@@ -82,9 +91,7 @@ class Ranking:
     # cross-fitted, as its members are. Of equal scores the ensemble comes last, else
     # the smaller model, then the smaller key first
     entries: tuple[RankedModel, ...]
-    undefined: tuple[
-        ModelResult, ...
-    ]  # results whose score is not a finite number, by key
+    undefined: tuple[ModelResult, ...]  # whose score is not a finite number, by key
     baseline: float  # what predicting without features scores on the test set
     # expected selection bias of the best single score, as the best of many; nan when
     # the test set is one resampling cluster
@@ -95,6 +102,11 @@ class Ranking:
         """The entries without the ensemble."""
         return tuple(entry for entry in self.entries if not entry.is_ensemble)
 
+    @property
+    def tie_group(self) -> tuple[RankedModel, ...]:
+        """The entries that are statistically tied with the best, which is the first."""
+        return tuple(entry for entry in self.entries if entry.tied)
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -104,11 +116,16 @@ class Measured:
 
     result: ModelResult
     score: Spread
-    contribution: np.ndarray
+    contribution: np.ndarray  # (G,) of the clusters that comparisons resample
     # added before scores are compared; for the ensemble, the optimism of single models:
     # the best score minus that of a single model picked on other rows than it is scored
     # on
     allowance: float = 0.0
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether its score is a finite number."""
+        return math.isfinite(self.score.estimate)
 
     @property
     def compared(self) -> float:
@@ -118,137 +135,128 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class RankedRows:
-    """The test rows that predictions are compared with, and what the baseline needs."""
+    """The test rows by which models are ranked, and what is predicted for them."""
 
+    spec: ExperimentSpec
+    predictions: TestPredictions
     y: np.ndarray  # encoded targets (n,)
     clusters: np.ndarray  # (n,) codes of the resampling clusters
     y_train: np.ndarray  # encoded targets of the train set, for the baseline
+    n_classes: int = 0  # of the target; 0 for regression
     weights: Weights = None  # (n,) how much each row counts; None: all alike
     w_train: Weights = None  # the same for the train rows
     variance_factor: float = 1.0  # as of `SetPrediction`
 
+    @cached_property
+    def cluster_codes(self) -> np.ndarray:
+        """(n,) codes of the clusters that comparisons resample."""
+        return comparisons.comparison_codes(self.clusters)
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return scores.layout(self.spec.metric, self.y, self.clusters, self.weights)
+
+    def drawn(self) -> comparisons.Drawn:
+        """Return how comparisons resample the clusters."""
+        consecutive = isinstance(self.clusters, ConsecutiveClusters)
+        scarcest = scores.one_sample(self.clusters, self.weights).scarcest
+        return comparisons.Drawn(self.spec.seed, consecutive, scarcest)
+
     def predicted(self, prediction: np.ndarray) -> scores.SetPrediction:
-        """Return a fit's predictions of the test rows, with these rows' targets,
-        clusters and weights.
+        """Return predictions of the test rows, with these rows' targets, clusters and
+        weights.
         """
         return scores.SetPrediction(
             self.y, prediction, self.clusters, self.weights, self.variance_factor
         )
 
-    def drawn(self, seed: int) -> comparisons.Drawn:
-        """Return how comparisons resample the clusters."""
-        consecutive = isinstance(self.clusters, ConsecutiveClusters)
-        scarcest = scores.one_sample(self.clusters, self.weights).scarcest
-        return comparisons.Drawn(seed, consecutive, scarcest)
+    def measured(self, result: ModelResult, prediction: np.ndarray) -> Measured:
+        """Score a model by its predictions of the test rows."""
+        score = cross_fitted(self.spec.metric, self.predicted(prediction)).score
+        contribution = cluster_sums(score.influence, self.cluster_codes)
+        return Measured(result, spread_of(score, self._layout), contribution)
 
-
-def measure(
-    results: Sequence[ModelResult],
-    predictions: TestPredictions,
-    rows: RankedRows,
-    spec: ExperimentSpec,
-) -> Iterator[Measured]:
-    """Score results from their predictions of the test rows, in the order of their
-    keys.
-    """
-    drawn = scores.layout(spec.metric, rows.y, rows.clusters, rows.weights)
-    compared = comparisons.comparison_codes(rows.clusters)
-    for result in sorted(results, key=lambda result: result.key):
-        found = cross_fitted(spec.metric, rows.predicted(predictions(result))).score
-        yield Measured(
-            result, spread_of(found, drawn), cluster_sums(found.influence, compared)
+    def baseline(self) -> Linearised:
+        """Score predicting without features: the best constant of the train set."""
+        spec = self.spec
+        constant = scores.best_constant(
+            spec.metric, self.y_train, spec.task, self.n_classes, self.w_train
         )
+        repeated = scores.repeated(constant, len(self.y))
+        return self.predicted(repeated).linearise(spec.metric)
 
 
-def order(
-    measured: Sequence[Measured], rows: RankedRows, spec: ExperimentSpec, n_classes: int
-) -> Ranking:
-    """Rank measured results; `n_classes`: of the target, 0 for regression."""
-    sign = metric_of(spec.metric).sign
-    scored = sorted(
-        (one for one in measured if math.isfinite(one.score.estimate)),
-        key=lambda one: (
-            -sign * one.compared,
-            one.result.key == ENSEMBLE,
-            one.result.model_bytes,
-            one.result.key,
+def order(measured: Sequence[Measured], rows: RankedRows) -> Ranking:
+    """Rank measured models."""
+    metric = rows.spec.metric
+    sign = metric_of(metric).sign
+    undefined = tuple(model.result for model in measured if not model.is_defined)
+    baseline = rows.baseline()
+    ranked = sorted(
+        (model for model in measured if model.is_defined),
+        key=lambda model: (
+            -sign * model.compared,
+            model.result.key == ENSEMBLE,
+            model.result.model_bytes,
+            model.result.key,
         ),
     )
-    undefined = tuple(
-        one.result for one in measured if not math.isfinite(one.score.estimate)
-    )
-    constant = scores.best_constant(
-        spec.metric, rows.y_train, spec.task, n_classes, rows.w_train
-    )
-    control = rows.predicted(scores.repeated(constant, len(rows.y))).linearise(
-        spec.metric
-    )
-    if not scored:
-        return Ranking((), undefined, control.estimate, math.nan)
-    drawn = rows.drawn(spec.seed)
-    contributions = np.column_stack([one.contribution for one in scored])
+    if not ranked:
+        return Ranking((), undefined, baseline.estimate, math.nan)
+    estimates = np.array([model.score.estimate for model in ranked])
+    contributions = np.column_stack([model.contribution for model in ranked])
+    drawn = rows.drawn()
     best = comparisons.compare_with_best(
-        sign * np.array([one.compared for one in scored]),
+        sign * np.array([model.compared for model in ranked]),
         sign * contributions,
         drawn,
-        picked=np.array([one.result.key != ENSEMBLE for one in scored]),
+        picked=np.array([model.result.key != ENSEMBLE for model in ranked]),
     )
     leads = comparisons.compare_with_control(
-        np.array([one.score.estimate for one in scored]) - control.estimate,
+        estimates - baseline.estimate,
         contributions,
-        cluster_sums(control.influence, comparisons.comparison_codes(rows.clusters)),
+        cluster_sums(baseline.influence, rows.cluster_codes),
         drawn,
     )
     reach = comparisons.simultaneous_reach(contributions, drawn)
-    shown = [scores.interval_of(spec.metric, one.score, reach=reach) for one in scored]
     # Adding 0.0 turns the -0.0 of the best into 0.0.
-    estimates = sign * best.difference + 0.0
-    ends = np.sort(sign * np.column_stack([best.low, best.high]), axis=1) + 0.0
-    differences = np.column_stack([estimates, ends]).tolist()
+    differences = (sign * best.difference + 0.0).tolist()
+    bounds = (sign * np.column_stack([best.low, best.high]) + 0.0).tolist()
     entries = tuple(
-        RankedModel(one.result, score, Interval(*three), tied, lead)
-        for one, score, three, tied, lead in zip(
-            scored, shown, differences, best.tied.tolist(), leads, strict=True
+        RankedModel(
+            result=model.result,
+            score=scores.interval_of(metric, model.score, reach=reach),
+            difference=Interval(
+                differences[place], min(bounds[place]), max(bounds[place])
+            ),
+            tied=bool(best.tied[place]),
+            difference_to_baseline=leads[place],
         )
+        for place, model in enumerate(ranked)
     )
-    return Ranking(entries, undefined, control.estimate, best.optimism)
+    return Ranking(entries, undefined, baseline.estimate, best.optimism)
 
 
 def build_rows(
     ranking: Ranking,
     chosen: str,
     concluded: Sequence[Conclusion],
-    spec: ExperimentSpec,
+    metric: str,
     members: str = "",
 ) -> pd.DataFrame:
-    """Return a row per declared configuration with the columns of COLUMNS.
+    """Return a row per configuration, and for the ensemble, with the columns of COLUMNS.
 
     After the ranked ones come those with an undefined score, stopped early, failed, and
     not started. `reason` marks the choice, and lists the ensemble's members.
     """
-    sign = metric_of(spec.metric).sign
-    known = {one.key for one in concluded}
-    missing = [
-        Conclusion(one.key, one.algorithm, NOT_STARTED)
-        for one in configurations(spec)
-        if one.key not in known
-    ]
-
-    def place(one: Conclusion) -> tuple[float | str | bool, ...]:
-        """Stopped: by rung, then by score there, undefined ones last. Failed: by
-        reason. Others: as declared.
-        """
-        if one.result is not None:
-            score = one.result.test_score
-            return 0, -(one.fraction or 0.0), math.isnan(score), -sign * score, one.key
-        return (2,) if one.failure is None else (1, one.failure.in_words, one.key)
-
+    sign = metric_of(metric).sign
     rows = []
-    for number, entry in enumerate(ranking.entries, 1):
-        reasons = ["chosen"] if entry.result.key == chosen else []
-        reasons += [members] if entry.is_ensemble else []
-        ranked = {
-            "rank": number,
+    for rank, entry in enumerate(ranking.entries, start=1):
+        reasons = ["chosen"] if entry.key == chosen else []
+        if entry.is_ensemble:
+            reasons.append(members)
+        place = {
+            "rank": rank,
             "low": entry.score.low,
             "high": entry.score.high,
             "difference_to_best": entry.difference.estimate,
@@ -257,47 +265,52 @@ def build_rows(
             "in_tie_group": entry.tied,
             "reason": ": ".join(reasons),
         }
-        rows.append(_measured(entry.result, entry.score.estimate, sign) | ranked)
-    undefined = {"reason": f"{spec.metric} is undefined"}
-    rows += [
-        _measured(one, one.test_score, sign) | undefined for one in ranking.undefined
-    ]
-    unranked = [one for one in (*concluded, *missing) if one.status != TRAINED]
-    for one in sorted(unranked, key=place):
-        last = (
-            {}
-            if one.result is None
-            else _measured(one.result, one.result.test_score, sign)
-        )
-        reason = one.reason if one.failure is None else one.failure.in_words
-        what = {
-            "key": one.key,
-            "algorithm": one.algorithm,
-            "status": one.status,
-            "reason": reason,
+        rows.append(_measurements(entry.result, entry.score.estimate, sign) | place)
+    for result in ranking.undefined:
+        reason = {"reason": f"{metric} is undefined"}
+        rows.append(_measurements(result, result.test_score, sign) | reason)
+    unranked = [end for end in concluded if end.status != TRAINED]
+    for end in sorted(unranked, key=lambda end: _place_of_unranked(end, sign)):
+        row: dict[str, object] = {
+            "key": end.key,
+            "algorithm": end.algorithm,
+            "status": end.status,
+            "reason": end.failure.in_words if end.failure else end.reason,
         }
-        rows.append(last | what)
+        if end.result is not None:
+            row = _measurements(end.result, end.result.test_score, sign) | row
+        rows.append(row)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.assign(in_tie_group=table["in_tie_group"].eq(True)).astype(COLUMNS)
 
 
-def _measured(result: ModelResult, score: float, sign: int) -> dict[str, object]:
-    copied = (
-        "key",
-        "algorithm",
-        "train_score",
-        "calibration",
-        "fit_cpu_seconds",
-        "model_bytes",
-    )
+def _place_of_unranked(end: Conclusion, sign: int) -> tuple[float | str | bool, ...]:
+    """Stopped: by rung, then by score there, undefined ones last. Failed: by reason.
+    Not started: as declared.
+    """
+    if end.result is not None:
+        score = end.result.test_score
+        return 0, -(end.fraction or 0.0), math.isnan(score), -sign * score, end.key
+    if end.failure is not None:
+        return 1, end.failure.in_words, end.key
+    return (2,)
+
+
+def _measurements(result: ModelResult, score: float, sign: int) -> dict[str, object]:
+    seeds = result.seeds
     return {
-        **{
-            name: getattr(result, name)
-            for name in (*copied, "rounds", "status", "fingerprint")
-        },
+        "key": result.key,
+        "algorithm": result.algorithm,
         "test_score": score,
+        "train_score": result.train_score,
         "overfit_gap": sign * (result.train_score - score),
-        "seed_mean": None if result.seeds is None else result.seeds.mean,
-        "seed_deviation": None if result.seeds is None else result.seeds.deviation,
+        "seed_mean": None if seeds is None else seeds.mean,
+        "seed_deviation": None if seeds is None else seeds.deviation,
+        "calibration": result.calibration,
+        "fit_cpu_seconds": result.fit_cpu_seconds,
         "predict_microseconds_per_row": 1e6 * result.predict_seconds_per_row,
+        "model_bytes": result.model_bytes,
+        "rounds": result.rounds,
+        "status": result.status,
+        "fingerprint": result.fingerprint,
     }

@@ -1,6 +1,4 @@
-"""A small search with made-up predictions, for the tests of what comes after
-training.
-"""
+"""A small search with made-up predictions, for the tests of what follows training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +19,28 @@ from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Step,
 )
-from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+)
 from experiment_pipeline.stages.search.results import (
     FailedConfiguration,
     ModelResult,
+    ModelsInMemory,
     TrainedModel,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline_tests.results import model_result
 
 N_TEST = 300
+
+
+def store_of(trained: Mapping[str, TrainedModel]) -> ModelsInMemory:
+    """Return the store of trained models, key → model."""
+    return ModelsInMemory(
+        {model.result.fingerprint: model for model in trained.values()}
+    )
 
 
 def board_of(
@@ -42,31 +50,16 @@ def board_of(
     time: RefitTime | None = None,
 ) -> Leaderboard:
     """Return the ranking of models that were trained in full, key → model."""
-    return rank(
-        [Conclusion.trained(one.result) for one in trained.values()],
-        lambda one: trained[one.key].predictions.test,
-        RankedRows(
-            sets.y_test,
-            resampling_clusters(sets.test, spec, sets.features),
-            sets.y_train,
-        ),
+    rows = RankedRows(
         spec,
-        sets.classes,
-        time,
+        lambda result: trained[result.key].predictions.test,
+        sets.y_test,
+        sets.test_clusters(spec),
+        sets.y_train,
+        n_classes=len(sets.classes or ()),
     )
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Trained models, key → model, as a store gives them."""
-
-    trained: Mapping[str, TrainedModel]
-
-    def require(self, fingerprint: str) -> TrainedModel:
-        """Return the model with a fingerprint."""
-        return next(
-            m for m in self.trained.values() if m.result.fingerprint == fingerprint
-        )
+    ends = [Conclusion.trained(model.result) for model in trained.values()]
+    return rank(ends, rows, time)
 
 
 def chosen_of(
@@ -76,23 +69,23 @@ def chosen_of(
     trained: Mapping[str, TrainedModel],
 ) -> ChosenModel:
     """Return the choice of such a ranking."""
-    clusters = resampling_clusters(sets.test, spec, sets.features)
-    chosen, store = (
-        ChosenModel.of(board, Kept(trained), sets.y_test, clusters),
-        Kept(trained),
-    )
+    store = store_of(trained)
+    chosen = ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec))
     return chosen.calibrated(board, store, sets, spec)
 
 
 def spec_of(count: int = 4, **changes: object) -> ExperimentSpec:
     """Return an experiment whose search holds `count` configurations of lightgbm."""
-    leaves = {"num_leaves": [4 * 2**i for i in range(count)]}
-    fields = {"name": "board", "data": "rows.csv", "target": "late", "task": "binary"}
-    fields |= {
+    leaves = {"num_leaves": [4 * 2**power for power in range(count)]}
+    settings: dict[str, object] = {
+        "name": "board",
+        "data": "rows.csv",
+        "target": "late",
+        "task": "binary",
         "metric": "roc_auc",
         "search": [{"algorithm": "lightgbm", "hyperparameters": leaves}],
     }
-    return ExperimentSpec.model_validate(fields | changes)
+    return ExperimentSpec.model_validate(settings | changes)
 
 
 def shown_of(
@@ -100,16 +93,18 @@ def shown_of(
     board: Leaderboard,
     paths: Mapping[str, tuple[Step, ...]] = MappingProxyType({}),
 ) -> SearchShown:
-    """Return a board as its page is given it, with the rungs of each configuration."""
-    declared = {one.key: one for one in configurations(spec)}
+    """Return a board as its page shows it, with the rungs of each configuration."""
+    declared = {
+        configuration.key: configuration for configuration in configurations(spec)
+    }
     return SearchShown(board, board.with_ensemble(declared), paths)
 
 
 def result_of(
-    configuration: object, score: float, spec: ExperimentSpec, **changes: object
-):
+    configuration: Configuration, score: float, spec: ExperimentSpec, **changes: object
+) -> ModelResult:
     """Return what training would have left behind."""
-    made = replace(
+    result = replace(
         model_result(configuration.key, score, spec.metric),
         fingerprint="f" * 64,
         algorithm=configuration.algorithm,
@@ -121,7 +116,7 @@ def result_of(
         fit_wall_seconds=2.5,
         predict_seconds_per_row=3e-6,
     )
-    return replace(made, **changes)
+    return replace(result, **changes)
 
 
 def failure_of(key: str, reason: str = "no such tree") -> Conclusion:
@@ -150,29 +145,32 @@ class Search:
     y_train: np.ndarray
     clusters: np.ndarray
 
+    @property
+    def rows(self) -> RankedRows:
+        """The test rows and their predictions."""
+        return RankedRows(
+            self.spec,
+            lambda result: self.predictions[result.key],
+            self.y_test,
+            self.clusters,
+            self.y_train,
+            n_classes=2 if self.spec.task == "binary" else 0,
+        )
+
     def rank(
         self,
-        *others: Conclusion,
+        *unranked: Conclusion,
         results: Sequence[ModelResult] | None = None,
-        **changes: object,
+        time: RefitTime | None = None,
     ) -> Leaderboard:
-        """Return the leaderboard of the results, or of some, and of others that are
-        unranked.
-        """
-        results = self.results if results is None else results
-        arguments = {
-            "predictions": lambda one: self.predictions[one.key],
-            "rows": RankedRows(self.y_test, self.clusters, self.y_train),
-            "spec": self.spec,
-            "classes": (False, True) if self.spec.task == "binary" else None,
-        }
-        return rank(
-            [*map(Conclusion.trained, results), *others], **(arguments | changes)
-        )
+        """Return the leaderboard of the results, or of some, and of unranked ends."""
+        ranked = self.results if results is None else results
+        ends = [*map(Conclusion.trained, ranked), *unranked]
+        return rank(ends, self.rows, time)
 
 
 def search_of(
-    spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **changes
+    spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **changes: object
 ) -> Search:
     """Return a search whose i-th configuration sees the truth through noise of that
     size.
@@ -181,10 +179,11 @@ def search_of(
     y = (generator.random(N_TEST) < 0.4).astype(int)
     shared = generator.normal(size=N_TEST)
     predictions, results = {}, []
-    for one, noise in zip(configurations(spec), noises, strict=False):
+    for configuration, noise in zip(configurations(spec), noises, strict=False):
         logit = y + 0.8 * shared + noise * generator.normal(size=N_TEST)
-        predictions[one.key] = expit(logit)
-        score = scores.score(spec.metric, y, predictions[one.key])
-        results.append(result_of(one, score, spec, **changes))
+        prediction = expit(logit)
+        score = scores.score(spec.metric, y, prediction)
+        predictions[configuration.key] = prediction
+        results.append(result_of(configuration, score, spec, **changes))
     y_train = (generator.random(900) < 0.4).astype(int)
     return Search(spec, results, predictions, y, y_train, np.arange(N_TEST))

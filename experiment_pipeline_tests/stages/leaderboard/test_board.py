@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.errors import TrainingError
@@ -15,17 +15,19 @@ from experiment_pipeline.stages.leaderboard.board import (
     Leaderboard,
     board_digest,
     check_same_metric,
-    rank,
 )
-from experiment_pipeline.stages.leaderboard.notes import search_edges
-from experiment_pipeline.stages.leaderboard.ranking import COLUMNS, RankedRows
-from experiment_pipeline.stages.search.conclusions import Conclusion
+from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
+from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
+from experiment_pipeline.stages.search.conclusions import NOT_STARTED, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
+from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    N_TEST,
+    Search,
     failure_of,
     result_of,
     search_of,
@@ -44,18 +46,14 @@ def _board(
     nan score.
     """
     spec = spec_of(len(errors), task="regression", metric=metric, choice=choice)
-    declared = configurations(spec)
-    predictions = {
-        one.key: Y + error for one, error in zip(declared, errors, strict=True)
-    }
-    scores = {key: score(metric, Y, p) for key, p in predictions.items()}
-    results = [
-        result_of(one, scores[one.key], spec, model_bytes=size)
-        for one, size in zip(declared, sizes, strict=True)
-    ]
-    shuffled = [Conclusion.trained(results[i]) for i in order]
-    rows = RankedRows(Y, np.arange(4), Y)
-    return rank(shuffled, lambda one: predictions[one.key], rows, spec, None), scores
+    predictions, results = {}, []
+    for declared, error, size in zip(configurations(spec), errors, sizes, strict=True):
+        predictions[declared.key] = Y + error
+        test_score = score(metric, Y, Y + error)
+        results.append(result_of(declared, test_score, spec, model_bytes=size))
+    shuffled = [results[place] for place in order]
+    search = Search(spec, shuffled, predictions, Y, Y, np.arange(4))
+    return search.rank(), {result.key: result.test_score for result in results}
 
 
 Drawn = tuple[list[float], list[int], list[int]]
@@ -64,14 +62,12 @@ Drawn = tuple[list[float], list[int], list[int]]
 @st.composite
 def _boards(draw: st.DrawFn) -> Drawn:
     """Errors with many ties and some nan, sizes with ties, and an order."""
-    some = st.sampled_from([0.5, 1.0, -1.0, 2.0, 2.25, float("nan")])
-    errors = draw(
-        st.lists(some, min_size=1, max_size=7).filter(lambda e: not np.isnan(e).all())
-    )
-    sizes = draw(
-        st.lists(st.integers(1, 3), min_size=len(errors), max_size=len(errors))
-    )
-    return errors, sizes, draw(st.permutations(range(len(errors))))
+    error = st.sampled_from([0.5, 1.0, -1.0, 2.0, 2.25, math.nan])
+    errors = draw(st.lists(error, min_size=1, max_size=7))
+    assume(not np.isnan(errors).all())
+    count = len(errors)
+    sizes = draw(st.lists(st.integers(1, 3), min_size=count, max_size=count))
+    return errors, sizes, draw(st.permutations(range(count)))
 
 
 @given(_boards(), st.sampled_from(["rmse", "r2"]))
@@ -84,15 +80,11 @@ def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) ->
     chosen, scores = _board(errors, sizes, metric, order, "best_score")
     best = scores[chosen.chosen]
     assert not any(metrics.better(metric, score, best) for score in scores.values())
-    equal = {
-        key: size
-        for key, size in zip(scores, sizes, strict=True)
-        if scores[key] == best
-    }
-    assert chosen.chosen == min(equal, key=lambda key: (equal[key], key))
-    assert ("have exactly the same score: the smallest model " in chosen.reason) is (
-        len(equal) > 1
-    )
+    by_size = dict(zip(scores, sizes, strict=True))
+    equal = [key for key in scores if scores[key] == best]
+    assert chosen.chosen == min(equal, key=lambda key: (by_size[key], key))
+    is_noted = "have exactly the same score: the smallest model " in chosen.reason
+    assert is_noted is (len(equal) > 1)
 
 
 @given(_boards())
@@ -106,9 +98,8 @@ def test_the_smallest_choice_is_the_smallest_of_the_tie_group(board: Drawn) -> N
     by_key = dict(zip(scores, sizes, strict=True))
     assert chosen.chosen in chosen.tie_group
     assert by_key[chosen.chosen] == min(by_key[key] for key in chosen.tie_group)
-    assert ("rmse worse than the best is plausible" in chosen.reason) is (
-        len(chosen.tie_group) > 1
-    )
+    is_noted = "rmse worse than the best is plausible" in chosen.reason
+    assert is_noted is (len(chosen.tie_group) > 1)
 
 
 def test_a_nan_score_never_wins_and_stands_below_every_score() -> None:
@@ -129,18 +120,18 @@ def test_a_row_holds_score_interval_difference_and_cost() -> None:
     """
     board = search_of(spec_of(4), [0.5, 0.55, 0.6, 6]).rank()
     rows = board.rows
+    score, difference = rows["test_score"], rows["difference_to_best"]
     assert {name: str(dtype) for name, dtype in rows.dtypes.items()} == COLUMNS
     assert rows["rank"].tolist() == [1, 2, 3, 4]
-    assert rows["overfit_gap"].tolist() == (0.9 - rows["test_score"]).tolist()
-    assert (
-        (rows["low"] < rows["test_score"]) & (rows["test_score"] < rows["high"])
-    ).all()
-    assert rows["difference_to_best"].tolist()[0] == 0
-    assert (rows["difference_low"] <= rows["difference_to_best"]).all()
-    assert rows["predict_microseconds_per_row"].tolist() == [3.0] * 4
-    assert (rows["in_tie_group"] == (rows["difference_high"] == 0)).all()
+    assert rows["overfit_gap"].tolist() == (0.9 - score).tolist()
+    assert (rows["low"] < score).all()
+    assert (score < rows["high"]).all()
+    assert difference[0] == 0
+    assert (rows["difference_low"] <= difference).all()
     assert (rows["difference_high"] <= 0).all()
+    assert rows["predict_microseconds_per_row"].tolist() == [3.0] * 4
     assert rows["in_tie_group"].tolist() == [True, True, True, False]
+    assert (rows["difference_high"] == 0).tolist() == [True, True, True, False]
     assert board.tie_group == tuple(rows["key"][:3])
     assert board.reason.startswith(
         "best roc_auc of 4 configurations on the test set: 0."
@@ -148,68 +139,78 @@ def test_a_row_holds_score_interval_difference_and_cost() -> None:
     assert "statistically tied with 2 others" in board.reason
 
 
-def test_every_declared_configuration_is_accounted_for() -> None:
+def test_a_notebook_shows_the_choice_and_the_first_rows() -> None:
+    """In a few lines, however many configurations and digests there are."""
+    board = search_of(spec_of(20), [1] * 20).rank()
+    title, header, *rows = repr(board).splitlines()
+    assert title.startswith(f"20 rows; chosen: {board.chosen}, roc_auc 0.")
+    assert header.split()[:3] == ["rank", "key", "test_score"]
+    assert len(rows) == 10
+
+
+def test_every_configuration_is_accounted_for() -> None:
     """Failed ones come after the ranked, same reasons together; then those
     not started.
     """
     search = search_of(spec_of(6), [1, 1])
-    keys = [one.key for one in configurations(search.spec)]
-    failed = [
+    keys = [declared.key for declared in configurations(search.spec)]
+    board = search.rank(
+        Conclusion(keys[5], "lightgbm", NOT_STARTED, "the budget was spent"),
         failure_of(keys[4], "b"),
         failure_of(keys[3], "a"),
         failure_of(keys[2], "b"),
-    ]
-    board = search.rank(*failed)
-    rows = board.rows
-    assert sorted(rows["key"]) == sorted(keys)
-    assert rows["status"].tolist() == ["trained"] * 2 + ["failed"] * 3 + ["not started"]
-    assert rows["reason"].tolist()[2:5] == [
+    )
+    assert sorted(board.rows["key"]) == sorted(keys)
+    assert board.rows["reason"].tolist()[2:] == [
         "ValueError: a",
         "ValueError: b",
         "ValueError: b",
+        "the budget was spent",
     ]
     assert "2 of 6 configurations failed with ValueError: b" in board.notes
 
 
 def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
     """A better score from a rung does not win."""
-    search = search_of(spec_of(3), [1, 1, 1])
-    first, second, third = search.results
-    early = [
-        stopped(replace(first, test_score=0.99), "at rung 1"),
-        Conclusion(second.key, "lightgbm", "not started", "the budget was spent"),
-    ]
-    board = search.rank(*early, failure_of("x", "a"), results=[third])
-    assert board.chosen == third.key
-    assert board.rows["status"].tolist() == [
-        "trained",
-        "stopped early",
-        "failed",
-        "not started",
-    ]
-    assert board.rows["rank"].isna().tolist() == [False, True, True, True]
-    assert board.rows["reason"].tolist()[1] == "at rung 1"
-    said = "1 more were stopped early by scores on a part"
-    assert any(note.startswith(said) for note in board.notes)
-    assert board.rows["reason"].tolist()[3] == "the budget was spent"
-
-
-def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason() -> None:
-    """Undefined scores, failures, a budget that ended before the last rung, or no
-    training.
-    """
     search = search_of(spec_of(2), [1, 1])
-    with pytest.raises(TrainingError, match="roc_auc is undefined"):
-        replace(search, y_test=np.zeros(len(search.y_test), dtype=int)).rank()
-    failed = [failure_of("a", "x"), failure_of("b", "y"), failure_of("c", "y")]
-    early = stopped(search.results[0], "the budget of 1 seconds was spent")
-    for others, message in (
-        (failed, "2 of 3: ValueError: y"),
-        ([early], "budget of 1 seconds"),
+    first, second = search.results
+    early = stopped(replace(first, test_score=0.99), "at rung 1")
+    board = search.rank(early, failure_of("x", "a"), results=[second])
+    assert board.chosen == second.key
+    assert board.rows["status"].tolist() == ["trained", "stopped early", "failed"]
+    assert board.rows["rank"].isna().tolist() == [False, True, True]
+    assert board.rows["reason"][1] == "at rung 1"
+    sentence = "1 more were stopped early by scores on a part"
+    assert any(note.startswith(sentence) for note in board.notes)
+
+
+@pytest.mark.parametrize(
+    ("unranked", "reason"),
+    [
+        (
+            [failure_of("a", "x"), failure_of("b", "y"), failure_of("c", "y")],
+            "2 of 3: ValueError: y",
+        ),
+        (
+            [stopped(model_result("a", 0.7), "the budget of 1 seconds was spent")],
+            "budget of 1 seconds",
+        ),
         ([], "no configuration was trained"),
-    ):
-        with pytest.raises(TrainingError, match=message):
-            search.rank(*others, results=[])
+    ],
+)
+def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason(
+    unranked: list[Conclusion], reason: str
+) -> None:
+    """Failures, a budget that ended before the last rung, or no training."""
+    with pytest.raises(TrainingError, match=reason):
+        search_of(spec_of(1), [1]).rank(*unranked, results=[])
+
+
+def test_undefined_scores_are_nothing_to_rank() -> None:
+    """A test set of one class has no AUC."""
+    search = search_of(spec_of(1), [1])
+    with pytest.raises(TrainingError, match="roc_auc is undefined"):
+        replace(search, y_test=np.zeros(N_TEST, dtype=int)).rank()
 
 
 def test_the_winner_is_held_against_predicting_without_features() -> None:
@@ -234,7 +235,8 @@ def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
     search = search_of(spec_of(40), [3] * 40)
     many = search.rank().difference_to_baseline
     best = search.rank().chosen
-    alone = search.rank(results=[each for each in search.results if each.key == best])
+    winner = [result for result in search.results if result.key == best]
+    alone = search.rank(results=winner)
     assert alone.difference_to_baseline.estimate == many.estimate
     assert many.low < alone.difference_to_baseline.low
 
@@ -244,14 +246,15 @@ def test_configurations_are_ranked_at_cross_fitted_thresholds() -> None:
     best one's.
     """
     search = search_of(spec_of(2, metric="f1"), [0.3, 3])
-    better, worse = (one.key for one in search.results)
+    better, worse = (result.key for result in search.results)
     search.predictions[better] = search.predictions[better] * 0.4
     assert score("f1", search.y_test, search.predictions[better]) == 0
     assert score("f1", search.y_test, search.predictions[worse]) > 0.4
     board = search.rank()
     assert board.chosen == better
-    own = choose_threshold("f1", search.y_test, search.predictions[better])
-    assert own.test_score - 0.1 < board.score.estimate < own.test_score
+    in_sample = choose_threshold("f1", search.y_test, search.predictions[better])
+    highest = in_sample.test_score
+    assert highest - 0.1 < board.score.estimate < highest
     lead = board.difference_to_baseline.estimate
     assert lead == pytest.approx(board.score.estimate - board.baseline)
 
@@ -260,9 +263,8 @@ def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
     """Under a time split drift and optimism are confounded, which a note says."""
     by_row = search_of(spec_of(4), [1.5] * 4).rank()
     assert 0 < by_row.optimism < 0.05
-    assert any(
-        "expect its roc_auc to be worse by up to" in note for note in by_row.notes
-    )
+    expected = "expect its roc_auc to be worse by up to"
+    assert any(expected in note for note in by_row.notes)
     timed = spec_of(4, split={"by": "time", "column": "day"})
     by_time = search_of(timed, [1.5] * 4).rank()
     assert by_time.optimism is None
@@ -274,8 +276,9 @@ def test_what_is_odd_about_the_choice_is_noted() -> None:
     hyperparameter.
     """
     search = search_of(spec_of(3), [5, 5, 0.1])
-    noted = [replace(each, notes=("a first attempt ended",)) for each in search.results]
-    board = search.rank(results=noted)
+    attempts = ("a first attempt ended",)
+    results = [replace(result, notes=attempts) for result in search.results]
+    board = search.rank(results=results)
     assert board.notes[0] == "the chosen lightgbm: a first attempt ended"
     assert [edge.hyperparameter for edge in board.edges] == ["num_leaves"]
     assert any("num_leaves = 16 is at the high end" in note for note in board.notes)
@@ -301,11 +304,12 @@ def test_of_the_stopped_the_furthest_comes_first() -> None:
     """By rung, then by score at the rung; an undefined score comes last there."""
     search = search_of(spec_of(5), [1, 1, 1, 1, 1])
     fractions, scores = (0.25, 0.25, 0.5, 0.25), (0.7, math.nan, 0.6, 0.8)
+    *first, last = search.results
     early = [
-        stopped(replace(one, test_score=score), fraction=fraction)
-        for one, fraction, score in zip(search.results, fractions, scores, strict=False)
+        stopped(replace(result, test_score=score), fraction=fraction)
+        for result, fraction, score in zip(first, fractions, scores, strict=True)
     ]
-    rows = search.rank(*early, results=search.results[4:]).rows
+    rows = search.rank(*early, results=[last]).rows
     assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
     assert math.isnan(rows["test_score"].iloc[4])
 
@@ -317,12 +321,13 @@ def test_everything_of_a_board_counts() -> None:
     board = search_of(spec_of(3), [1, 2, 3]).rank()
     digest = board_digest(board)
     assert board_digest(from_parquet(to_parquet(board), Leaderboard)) == digest
-    others = [
-        replace(board, reason="by chance"),
-        replace(board, notes=("one configuration is stopped early",)),
-        replace(board, rows=board.rows.iloc[:2]),
+    changes = [
+        {"reason": "by chance"},
+        {"notes": ("one configuration is stopped early",)},
+        {"rows": board.rows.iloc[:2]},
     ]
-    assert len({digest, *map(board_digest, others)}) == 4
+    changed = {board_digest(replace(board, **change)) for change in changes}
+    assert len({digest, *changed}) == 4
 
 
 def test_results_of_another_metric_are_not_ranked() -> None:
@@ -338,14 +343,12 @@ def test_results_of_another_metric_are_not_ranked() -> None:
 
 
 def _edges(
-    hyperparameters: dict,
-    chosen: dict,
-    method: str = "grid",
-    algorithm: str = "lightgbm",
-):
-    entry = one(algorithm, **hyperparameters) | {"method": method}
-    entry |= {"draws": 5} if method == "random" else {}
-    return search_edges(spec_of(search=[entry]), algorithm, chosen)
+    hyperparameters: dict, chosen: dict, method: str = "grid"
+) -> tuple[SearchEdge, ...]:
+    entry = one("lightgbm", **hyperparameters) | {"method": method}
+    if method == "random":
+        entry["draws"] = 5
+    return search_edges(spec_of(search=[entry]), "lightgbm", chosen)
 
 
 def test_the_ends_of_a_list_and_of_a_range_are_edges() -> None:
@@ -388,8 +391,8 @@ def test_ends_with_nothing_beyond_are_none(hyperparameters: dict, chosen: dict) 
 def test_all_entries_of_the_algorithm_count_as_one_search() -> None:
     """What a second entry searched is no edge of the first."""
     listed = {"algorithm": "linear", "configurations": [{"C": 10.0}]}
-    other = one("lightgbm", lambda_l1=[0.1, 100.0])
-    spec = spec_of(search=[one("linear", C=[0.1, 1.0]), listed, other])
+    lightgbm = one("lightgbm", lambda_l1=[0.1, 100.0])
+    spec = spec_of(search=[one("linear", C=[0.1, 1.0]), listed, lightgbm])
     assert search_edges(spec, "linear", {"C": 1.0}) == ()
     (edge,) = search_edges(spec, "linear", {"C": 10.0})
     assert edge.wider == 100.0

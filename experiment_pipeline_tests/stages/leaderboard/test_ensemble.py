@@ -2,6 +2,7 @@
 is chosen.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,14 +14,20 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import ensemble, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.ranking import RankedRows, measure
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Step
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
-from experiment_pipeline_tests.stages.leaderboard import board_examples
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    Search,
+    failure_of,
+    result_of,
+    shown_of,
+    spec_of,
+)
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, sets_of
 
 
@@ -30,33 +37,29 @@ def search_of(
     seed: int = 0,
     n: int = 300,
     shared: float = 0.3,
-) -> board_examples.Search:
+) -> Search:
     """Return regressions that see the truth through a noise of their own, and one they
     share.
     """
     generator = np.random.default_rng(seed)
     y, common = generator.normal(size=n), shared * generator.normal(size=n)
     predictions, results = {}, []
-    for number, (one, noise) in enumerate(
-        zip(configurations(spec), noises, strict=True)
-    ):
-        predictions[one.key] = y + common + noise * generator.normal(size=n)
-        results.append(
-            board_examples.result_of(
-                one, 0.0, spec, fingerprint=f"{number:064d}", model_bytes=1_000 + number
-            )
+    for declared, noise in zip(configurations(spec), noises, strict=True):
+        predictions[declared.key] = y + common + noise * generator.normal(size=n)
+        number = len(results)
+        fingerprint, size = f"{number:064d}", 1_000 + number
+        result = result_of(
+            declared, 0.0, spec, fingerprint=fingerprint, model_bytes=size
         )
-    rows = RankedRows(y, np.arange(n), generator.normal(size=900))
-    return board_examples.Search(
-        spec, results, predictions, rows.y, rows.y_train, rows.clusters
-    )
+        results.append(result)
+    y_train = generator.normal(size=900)
+    return Search(spec, results, predictions, y, y_train, np.arange(n))
 
 
 def numbers_spec(count: int, **changes: object) -> ExperimentSpec:
     """Return an experiment of so many configurations, ranked by rmse."""
-    return board_examples.spec_of(
-        count, **({"task": "regression", "metric": "rmse"} | changes)
-    )
+    settings = {"task": "regression", "metric": "rmse"}
+    return spec_of(count, **(settings | changes))
 
 
 def row_of(board: Leaderboard) -> dict:
@@ -68,42 +71,44 @@ def row_of(board: Leaderboard) -> dict:
 def test_models_with_different_errors_are_averaged_and_chosen() -> None:
     """The row has rank, interval, the sums of its members' costs, and its members."""
     board = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0]).rank()
-    row = row_of(board)
+    row, members = row_of(board), board.ensemble.members
+    count = len(members)
     assert board.chosen == ENSEMBLE
     assert (row["rank"], row["status"], row["algorithm"]) == (1, "trained", ENSEMBLE)
     assert row["low"] < row["test_score"] < row["high"]
-    members = board.ensemble.members
-    assert sum(one.weight for one in members) == pytest.approx(1)
-    assert row["fit_cpu_seconds"] == 2.0 * len(members)
-    assert row["predict_microseconds_per_row"] == pytest.approx(3 * len(members))
+    assert sum(member.weight for member in members) == pytest.approx(1)
+    assert row["fit_cpu_seconds"] == 2.0 * count
+    assert row["predict_microseconds_per_row"] == pytest.approx(3 * count)
     assert row["reason"] == f"chosen: {board.ensemble.in_words}"
-    assert "its cross-fitted rmse (" in board.reason
-    assert "is better than the best single model's (" in board.reason
-    assert (
-        f"{len(members)} models, {len(members)}.0 times the prediction time"
-        in board.reason
-    )
+    for part in (
+        "its cross-fitted rmse (",
+        "is better than the best single model's (",
+        f"{count} models, {count}.0 times the prediction time",
+    ):
+        assert part in board.reason
     assert board.fingerprint == board.ensemble.fingerprint == row["fingerprint"]
     assert len(board.rows) == 5
     assert from_parquet(to_parquet(board), Leaderboard).ensemble == board.ensemble
 
 
 def test_its_score_is_that_of_predictions_by_weights_of_other_rows() -> None:
-    """Downstream finds them again from what is stored: of each fold, who was chosen
-    without it.
+    """Later stages compute the same from what is stored: the weights without each
+    fold.
     """
     search = search_of(numbers_spec(5), [1.0, 1.0, 1.1, 1.3, 1.2])
     board = search.rank()
-    known = {one.fingerprint: search.predictions[one.key] for one in search.results}
+    predictions = {
+        result.fingerprint: search.predictions[result.key] for result in search.results
+    }
     again = board.ensemble.cross_fitted(
-        known.__getitem__, search.y_test, search.clusters
+        predictions.__getitem__, search.y_test, search.clusters
     )
     assert score("rmse", search.y_test, again) == row_of(board)["test_score"]
     assert len(board.ensemble.folds) == 5
     assert all(sum(fold.values()) == pytest.approx(1) for fold in board.ensemble.folds)
 
 
-def test_it_is_held_against_one_that_was_picked_by_other_rows_as_well() -> None:
+def test_it_is_compared_with_a_model_that_was_picked_by_other_rows_as_well() -> None:
     """Of 60 equals on 60 rows one is best by luck: the mean of a few, which is better,
     is chosen.
     """
@@ -111,24 +116,18 @@ def test_it_is_held_against_one_that_was_picked_by_other_rows_as_well() -> None:
     boards = [
         search_of(spec, [0.6] * 60, seed, n=60, shared=1.0).rank() for seed in range(6)
     ]
-    behind = [
-        one
-        for one in boards
-        if one.rows["test_score"].min() < row_of(one)["test_score"]
-    ]
-    chosen = [board for board in behind if board.chosen == ENSEMBLE]
-    assert len(chosen) > len(behind) / 2 > 0
+    chosen, behind = [], []
     for board in boards:
         assert board.rows["key"].iloc[0] == board.chosen
         assert board.rows["difference_to_best"].iloc[0] == 0
+        if board.rows["test_score"].min() < row_of(board)["test_score"]:
+            behind.append(board)
+            chosen += [board] if board.chosen == ENSEMBLE else []
+    assert len(chosen) > len(behind) / 2 > 0
+    start = "ensemble of the best few of 60 configurations on the"
     for board in chosen:
-        assert board.reason.startswith(
-            "ensemble of the best few of 60 configurations on the"
-        )
-        assert any(
-            "score is cross-fitted and hardly optimistic" in note
-            for note in board.notes
-        )
+        assert board.reason.startswith(start)
+        assert "score is cross-fitted and hardly optimistic" in str(board.notes)
 
 
 @given(st.permutations(range(6)), st.integers(0, 3))
@@ -138,38 +137,43 @@ def test_neither_order_nor_keys_of_the_results_matter(
 ) -> None:
     """The same results in any order have the same members, weights and scores."""
     search = search_of(numbers_spec(6), [1.0, 1.0, 1.1, 0.9, 1.3, 1.0], seed)
-    shuffled = search.rank(results=[search.results[i] for i in order])
+    shuffled = search.rank(results=[search.results[place] for place in order])
     usual = search.rank()
     assert shuffled.ensemble == usual.ensemble
     assert shuffled.rows.equals(usual.rows)
 
 
-def test_the_yaml_says_whether_and_how_many() -> None:
-    """Off is a board without that row; so is one that is better by far, or alone: it
-    has its row already.
-    """
-    for written, members in (({"members": 2}, 2), ("on", 5)):
-        board = search_of(numbers_spec(8, ensemble=written), [1.0] * 8).rank()
-        assert len(board.ensemble.members) == members
-    off = search_of(numbers_spec(8, ensemble="off"), [1.0] * 8).rank()
-    assert ENSEMBLE not in set(off.rows["key"])
-    far = search_of(numbers_spec(3), [0.1, 5.0, 6.0], shared=0).rank()
-    alone = search_of(numbers_spec(1), [1.0]).rank()
-    assert [one.ensemble for one in (off, far, alone)] == [None] * 3
+@pytest.mark.parametrize(("setting", "members"), [({"members": 2}, 2), ("on", 5)])
+def test_the_yaml_says_how_many_are_averaged(setting: object, members: int) -> None:
+    """At most five unless it says otherwise."""
+    board = search_of(numbers_spec(8, ensemble=setting), [1.0] * 8).rank()
+    assert len(board.ensemble.members) == members
+
+
+@pytest.mark.parametrize(
+    ("settings", "noises"),
+    [({"ensemble": "off"}, [1.0] * 8), ({}, [0.1, 5.0, 6.0]), ({}, [1.0])],
+)
+def test_without_an_ensemble_there_is_no_row(
+    settings: dict, noises: list[float]
+) -> None:
+    """Off; one model is better by far; or there is only one."""
+    spec = numbers_spec(len(noises), **settings)
+    board = search_of(spec, noises, shared=0).rank()
+    assert board.ensemble is None
+    assert ENSEMBLE not in set(board.rows["key"])
 
 
 def test_predicting_without_features_and_what_failed_are_never_members() -> None:
     """The dummy errs apart from all others, and is no model."""
     three = {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 8, 16]}}
     spec = numbers_spec(0, search=[three, {"algorithm": "dummy"}])
-    made = search_of(spec, [1.0, 1.0, 1.0, 1.0])
-    kept = [one for one in made.results if not one.key.endswith("=16")]
-    board = made.rank(
-        board_examples.failure_of("lightgbm__num_leaves=16"), results=kept
-    )
-    names = {one.configuration.algorithm for one in board.ensemble.members}
-    assert names == {"lightgbm"}
-    assert len(board.ensemble.members) == 2
+    search = search_of(spec, [1.0, 1.0, 1.0, 1.0])
+    failed = "lightgbm__num_leaves=16"
+    trained = [result for result in search.results if result.key != failed]
+    board = search.rank(failure_of(failed), results=trained)
+    members = [member.configuration.algorithm for member in board.ensemble.members]
+    assert members == ["lightgbm"] * 2
     assert "1 of 4 configurations failed with ValueError: no such tree" in board.notes
 
 
@@ -185,61 +189,50 @@ def test_the_smallest_of_a_tie_group_is_a_configuration_if_any_is_in_it() -> Non
     assert apart.chosen == ENSEMBLE
 
 
-def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alone() -> (
-    None
-):
+def test_the_page_shows_the_ensemble_and_counts_configurations_alone() -> None:
     """It has a row in the table, no hyperparameters and no rungs."""
     search = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
     board = search.rank()
-    paths = {
-        one.key: (Step(1.0, 1.0, 0.9, 2.0),) for one in configurations(search.spec)
-    }
-    shown = board_examples.shown_of(search.spec, board, paths)
+    paths = {result.key: (Step(1.0, 1.0, 0.9, 2.0),) for result in search.results}
+    shown = shown_of(search.spec, board, paths)
     text = page.page_html(shown, "board").decode()
-    assert board.ensemble.in_words in text.partition("Reason")[0]
+    members = board.ensemble.in_words
+    assert members in text.partition("Reason")[0]
     assert "4 configurations: 4 trained" in text
-    assert (
-        "of them for its members; encoding, predicting and scoring are not included"
-        in text
-    )
+    assert "of them for its members; encoding, predicting and scoring are not" in text
     assert shown.best != ENSEMBLE
     outcome = page.outcome(shown, "place")
-    assert board.ensemble.in_words in outcome.facts["ensemble"]
+    assert members in outcome.facts["ensemble"]
     (row,) = (row for row in outcome.record if getattr(row, "key", "") == ENSEMBLE)
     assert row.hyperparameters["members"]
 
 
-def test_the_score_does_not_flatter_itself() -> None:
+def test_the_score_is_not_optimistic() -> None:
     """On fresh rows the score of weights on their own rows is worse; the cross-fitted
     one is not.
     """
-    models, rows = 8, 250
+    models, n = 8, 250
+    spec = numbers_spec(0, search=_many(models))
     honest, naive = [], []
     for seed in range(40):
-        search = search_of(
-            numbers_spec(0, search=_many(models)), [1.0] * models, seed, n=rows + 4_000
+        search = search_of(spec, [1.0] * models, seed, n=n + 4_000)
+        y, y_fresh = search.y_test[:n], search.y_test[n:]
+        on_test = {key: whole[:n] for key, whole in search.predictions.items()}
+        test = replace(search, predictions=on_test, y_test=y, clusters=np.arange(n))
+        rows = test.rows
+        measured = [
+            rows.measured(result, on_test[result.key]) for result in test.results
+        ]
+        averaged = ensemble.find_ensemble(measured, rows)
+        whole = sum(
+            member.weight * search.predictions[member.configuration.key]
+            for member in averaged.ensemble.members
         )
-        fresh = {key: one[rows:] for key, one in search.predictions.items()}
-        seen = {key: one[:rows] for key, one in search.predictions.items()}
-        y = search.y_test
-        some = replace(
-            search, predictions=seen, y_test=y[:rows], clusters=np.arange(rows)
-        )
-        held = RankedRows(y[:rows], some.clusters, search.y_train)
-        told = lambda one, seen=seen: seen[one.key]  # noqa: E731
-        measured = list(measure(some.results, told, held, some.spec))
-        found = ensemble.find_ensemble(measured, told, held, some.spec, {})
-        weights = {one.configuration.key: one.weight for one in found.ensemble.members}
-        naive_mean, mean = (
-            sum(weight * of[key] for key, weight in weights.items())
-            for of in (seen, fresh)
-        )
-        truth = score("rmse", y[rows:], mean)
-        honest.append(score("rmse", y[:rows], found.on_test) - truth)
-        naive.append(score("rmse", y[:rows], naive_mean) - truth)
-    error = np.std(honest) / np.sqrt(len(honest))
+        truth = score("rmse", y_fresh, whole[n:])
+        honest.append(score("rmse", y, averaged.on_test) - truth)
+        naive.append(score("rmse", y, whole[:n]) - truth)
     assert np.mean(naive) < -3 * np.std(naive) / np.sqrt(len(naive))
-    assert np.mean(honest) > -2.5 * error
+    assert np.mean(honest) > -2.5 * np.std(honest) / np.sqrt(len(honest))
     # It costs no more than what a fifth of the rows less costs the weights.
     assert np.mean(honest) < abs(np.mean(naive))
 
@@ -253,80 +246,81 @@ def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None
     """The best configuration is chosen then, as if there were no ensemble; with time
     nothing changes.
     """
-    made = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
-    after = AfterSearch(sets_of(experiment()), workers=2).of
-    board, usual = made.rank(time=ensemble.RefitTime(1.0, after)), made.rank()
-    without = made.rank(spec=numbers_spec(4, ensemble="off"))
-    assert board.chosen == without.chosen != ENSEMBLE
-    assert board.rows.equals(without.rows)
-    assert board.reason.startswith(f"{without.reason}; an ensemble of ")
+    search = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
+    estimate = AfterSearch(sets_of(experiment()), workers=2).of
+    board = search.rank(time=ensemble.RefitTime(1.0, estimate))
+    off = replace(search, spec=numbers_spec(4, ensemble="off")).rank()
+    assert board.chosen == off.chosen != ENSEMBLE
+    assert board.rows.equals(off.rows)
+    assert board.reason.startswith(f"{off.reason}; an ensemble of ")
     assert board.reason.endswith("seconds, and 1.0 are left of the budget")
-    hurried = made.rank(time=ensemble.RefitTime(60.0, after))
-    assert (hurried.chosen, hurried.reason) == (usual.chosen, usual.reason)
+    in_time, usual = search.rank(time=ensemble.RefitTime(60.0, estimate)), search.rank()
+    assert (in_time.chosen, in_time.reason) == (usual.chosen, usual.reason)
 
 
 def test_a_slow_member_leaves_its_place_to_quicker_ones() -> None:
     """Better than no ensemble at all; the best is fitted again in any case."""
-    made = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 1.1])
-    best, *_, slow = made.rank().ensemble.keys
-    for one, members in ((slow, made.rank().ensemble.keys[:-1]), (best, None)):
-        after = lambda of, one=one: sum(5.0 + 90.0 * (each.key == one) for each in of)  # noqa: E731
-        board = made.rank(time=ensemble.RefitTime(60.0, after))
-        assert (board.ensemble and sorted(board.ensemble.keys)) == (
-            members and sorted(members)
-        )
+    search = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 1.1])
+    best, *others, slow = search.rank().ensemble.keys
+
+    def members(slowest: str) -> list[str] | None:
+        def estimate(results: Sequence[ModelResult]) -> float:
+            return sum(95.0 if result.key == slowest else 5.0 for result in results)
+
+        board = search.rank(time=ensemble.RefitTime(60.0, estimate))
+        return board.ensemble and sorted(board.ensemble.keys)
+
+    assert members(slow) == sorted([best, *others])
+    assert members(best) is None
 
 
 def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen() -> None:
     """Its row stands there all the same."""
-    boards = [
-        search_of(numbers_spec(2), [0.05, 0.25], seed, n=60).rank()
-        for seed in range(12)
-    ]
-    worse = [
-        one for one in boards if one.ensemble is not None and one.chosen != ENSEMBLE
-    ]
+    spec = numbers_spec(2)
+    boards = [search_of(spec, [0.05, 0.25], seed, n=60).rank() for seed in range(12)]
+    worse = [board for board in boards if board.ensemble and board.chosen != ENSEMBLE]
     assert worse
-    assert all(
-        one.chosen == one.rows["key"][one.rows["key"] != ENSEMBLE].iloc[0]
-        for one in worse
-    )
+    for board in worse:
+        single = board.rows["key"][board.rows["key"] != ENSEMBLE]
+        assert board.chosen == single.iloc[0]
 
 
 def test_what_reweights_a_member_is_said_of_the_whole() -> None:
     """Its probabilities are moved by each of them."""
     search = search_of(numbers_spec(2), [1.0, 1.0])
-    some = search.results[0]
-    moved = replace(
-        some, hyperparameters={**some.hyperparameters, "scale_pos_weight": 3.0}
-    )
-    board = search.rank(results=[moved, search.results[1]])
-    assert (
-        board.ensemble.configuration.hyperparameters["members__scale_pos_weight"] == 3.0
-    )
+    first, second = search.results
+    settings = {**first.hyperparameters, "scale_pos_weight": 3.0}
+    board = search.rank(results=[replace(first, hyperparameters=settings), second])
+    settings = board.ensemble.configuration.hyperparameters
+    assert settings["members__scale_pos_weight"] == 3.0
 
 
 # --- weights ---
 
 
-def _library(seed: int, models: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy views of a truth, the best first."""
+Judge = Callable[[np.ndarray], float]
+
+
+def _library(seed: int, models: int, n: int = 200) -> tuple[Judge, np.ndarray]:
+    """Noisy views of a truth, the best first, and how a view is scored."""
     generator = np.random.default_rng(seed)
     y = generator.normal(size=n)
-    seen = y + generator.normal(size=(models, n)) * generator.uniform(
-        0.5, 1.5, (models, 1)
-    )
-    return y, seen[np.argsort([score("rmse", y, one) for one in seen])]
+    size = generator.uniform(0.5, 1.5, (models, 1))
+    views = y + generator.normal(size=(models, n)) * size
+
+    def judge(view: np.ndarray) -> float:
+        return -score("rmse", y, view)
+
+    return judge, np.array(sorted(views, key=judge, reverse=True))
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 6))
 @settings(max_examples=40, deadline=None)
 def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(
-    seed, models, members
-):
+    seed: int, models: int, members: int
+) -> None:
     """Weights sum to 1, none is negative, at most so many are above 0."""
-    y, library = _library(seed, models)
-    judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
+    judge, library = _library(seed, models)
     weights = ensemble.forward_selection(library, judge, members)
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
@@ -342,33 +336,32 @@ def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(
     """The weights of those who stay keep their ratios; none of them could go
     as well.
     """
-    y, library = _library(seed, models)
-    judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
+    judge, library = _library(seed, models)
     chosen = ensemble.forward_selection(library, judge, 6)
-    kept = ensemble.without_dispensable(library, chosen, judge, [1.0] * models)
-    gained = judge(chosen @ library) - judge(library[0])
-    needed = judge(library[0]) + ensemble.KEPT * gained
-    assert judge(kept @ library) >= needed - 1e-12
-    stays = kept > 0
-    assert kept[stays] == pytest.approx(chosen[stays] / chosen[stays].sum())
-    for one in np.flatnonzero(kept) if stays.sum() > 1 else ():
-        left = np.where(np.arange(models) == one, 0, kept)
-        assert judge(left @ library / left.sum()) < needed
+    weights = ensemble.without_dispensable(library, chosen, judge, [1.0] * models)
+    alone = judge(library[0])
+    needed = alone + ensemble.KEPT * (judge(chosen @ library) - alone)
+    assert judge(weights @ library) >= needed - 1e-12
+    stays = weights > 0
+    assert weights[stays] == pytest.approx(chosen[stays] / chosen[stays].sum())
+    for member in np.flatnonzero(weights) if stays.sum() > 1 else ():
+        without = np.where(np.arange(models) == member, 0, weights)
+        assert judge(without @ library / without.sum()) < needed
 
 
 @pytest.mark.parametrize("consecutive", [False, True])
 @pytest.mark.parametrize("n_clusters", [1, 3, 17, 5_000])
 def test_clusters_stay_whole_and_folds_are_five_at_most(
     n_clusters: int, *, consecutive: bool
-):
-    """Every row is in one fold, rows of a cluster in the same; days in blocks, as
-    neighbours are alike.
+) -> None:
+    """Rows of a cluster are in the same fold; days in blocks, as neighbours are
+    alike.
     """
     clusters = np.arange(n_clusters).repeat(3)
+    if consecutive:
+        clusters = clusters.view(ConsecutiveClusters)
     y = np.random.default_rng(0).normal(size=len(clusters))
-    folds = ensemble.folds_of(
-        y, clusters.view(ConsecutiveClusters) if consecutive else clusters
-    )
+    folds = ensemble.folds_of(y, clusters)
     assert folds.count == min(5, n_clusters)
     assert set(folds.of_row) == set(range(folds.count))
     assert not np.ptp(folds.of_row.reshape(-1, 3), axis=1).any()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
-from experiment_pipeline.stages.leaderboard.page import PAGE, files
+from experiment_pipeline.stages.leaderboard.page import page_html
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.tracking.server import _HEADERS
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
@@ -82,7 +82,7 @@ class Opened:
 def opened(browser: Browser, search: SearchShown) -> Iterator[Opened]:
     """Open the page of a search."""
     page = browser.new_page()
-    found = Opened(page, files(search, "flights")[PAGE])
+    found = Opened(page, page_html(search, "flights"))
     page.on("console", lambda message: found.said.append(message.text))
     page.on("pageerror", lambda error: found.said.append(str(error)))
     page.on("request", lambda request: found.asked.append(request.url))

@@ -12,7 +12,7 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import chosen_result
 from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.storage import persistence
-from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept
+from experiment_pipeline_tests.stages.leaderboard.board_examples import store_of
 from experiment_pipeline_tests.stages.search.scenario import predicted, refit
 from experiment_pipeline_tests.stages.validation_report.checked import (
     Searched,
@@ -113,7 +113,10 @@ def test_a_choice_is_what_the_store_holds_of_it() -> None:
     """
     case = case_of("binary")
     row = case.board.rows.set_index("key").loc[ENSEMBLE]
-    for result in (case.chosen.result, chosen_result(case.board, Kept(case.trained))):
+    for result in (
+        case.chosen.result,
+        chosen_result(case.board, store_of(case.trained)),
+    ):
         assert result.fingerprint == row["fingerprint"] == case.board.fingerprint
         assert result.model_bytes == row["model_bytes"]
     pipeline = case.chosen.train_only(case.sets, case.spec)

@@ -25,7 +25,10 @@ from experiment_pipeline.stages.validation_report.referee import (
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.results import model_result
-from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, spec_of
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    spec_of,
+    store_of,
+)
 from experiment_pipeline_tests.stages.validation_report.checked import (
     SEARCH,
     look_at,
@@ -148,7 +151,7 @@ def test_the_best_linear_model_is_the_first_of_the_board(
     fits = {
         k: TrainedModel(model_result(k, 0.7), b"", Predictions(Y, Y)) for k in "0123"
     }
-    assert ChosenModel.of(board, Kept(fits), Y, Y).linear.result.key == expected
+    assert ChosenModel.of(board, store_of(fits), Y, Y).linear.result.key == expected
 
 
 def test_the_largest_losses_of_changed_features_come_first() -> None:
