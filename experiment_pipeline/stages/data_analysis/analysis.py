@@ -1,8 +1,6 @@
-"""The data analysis as a whole: every rule, the probe, and the verdict that follows
-from the findings.
-"""
+"""The data analysis as a whole: every rule, the probe, and the verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
@@ -19,11 +17,12 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.finding import (
     SEVERITIES,
     Finding,
+    FindingOutcome,
     Severity,
 )
 from experiment_pipeline.stages.data_analysis.findings import (
     TABLE_RULES,
-    own_rule,
+    own_finding,
     problems,
 )
 from experiment_pipeline.stages.data_analysis.findings.probe import (
@@ -48,54 +47,55 @@ _LED_TO: dict[Severity, Verdict] = {
     "condition": "go with conditions",
     "note": "go",
 }
-_IDLE = "accepted, but not found"
+# The words after a finding's code in the reasons.
+_COUNTS_AS: dict[Severity, str] = {
+    "blocks": " blocks",
+    "condition": "",
+    "note": " is a note",
+}
+_OUTCOMES: tuple[FindingOutcome, ...] = ("found", "not_found", "not_applicable")
 
 
 def weight(finding: Finding) -> Severity:
-    """The severity of a finding in the verdict: one step less if it is accepted, `note`
-    if not found.
-    """
+    """The severity in the verdict: one step less if accepted, `note` if not found."""
     if finding.outcome != "found":
         return "note"
     step = SEVERITIES.index(finding.severity) + (finding.accepted is not None)
     return SEVERITIES[min(step, len(SEVERITIES) - 1)]
 
 
-def judge(
-    findings: Sequence[Finding], accepted: Mapping[str, str]
-) -> tuple[Verdict, tuple[str, ...], tuple[Finding, ...]]:
-    """Return the verdict, its reasons, and the sorted findings: found ones first, by
-    severity; the first decides.
-
-    A finding that the YAML accepts (code → reason) counts one step less.
-    """
-    found = {finding.code for finding in findings if finding.outcome == "found"}
-    taken = {code: reason for code, reason in accepted.items() if code in found}
+def weighed(
+    findings: Iterable[Finding], accepted: Mapping[str, str]
+) -> tuple[Finding, ...]:
+    """Mark what the YAML accepts (code → reason), and sort: found first, by weight."""
     marked = [
-        replace(finding, accepted=taken.get(finding.code)) for finding in findings
+        replace(finding, accepted=accepted.get(finding.code))
+        if finding.outcome == "found"
+        else finding
+        for finding in findings
     ]
-    outcomes = ("found", "not_found", "not_applicable")
-    marked.sort(key=lambda f: (outcomes.index(f.outcome), SEVERITIES.index(weight(f))))
+    order = _OUTCOMES.index
+    marked.sort(key=lambda f: (order(f.outcome), SEVERITIES.index(weight(f))))
+    return tuple(marked)
+
+
+def verdict_of(findings: Sequence[Finding]) -> Verdict:
+    """The verdict of weighed findings: the first one decides."""
+    return _LED_TO[weight(findings[0])] if findings else "go"
+
+
+def reasons_of(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """A sentence for each finding that counted or was accepted."""
     reasons = []
-    for finding in marked:
-        if (found_as := weight(finding)) != "note" or finding.accepted is not None:
-            does = {"blocks": " blocks", "condition": "", "note": " is a note"}[
-                found_as
-            ]
-            reason = (
-                f" (accepted: {finding.accepted})"
-                if finding.accepted is not None
-                else ""
-            )
-            reasons.append(
-                f"{finding.code}{does}{reason}: {finding.evidence.removesuffix('.')}"
-            )
-    reasons += [f"{_IDLE}: {code}" for code in accepted if code not in found]
-    return (
-        _LED_TO[weight(marked[0]) if marked else "note"],
-        tuple(reasons),
-        tuple(marked),
-    )
+    for finding in findings:
+        counted = weight(finding)
+        if counted == "note" and finding.accepted is None:
+            continue
+        reason = f"{finding.code}{_COUNTS_AS[counted]}"
+        if finding.accepted is not None:
+            reason += f" (accepted: {finding.accepted})"
+        reasons.append(f"{reason}: {finding.evidence.removesuffix('.')}")
+    return tuple(reasons)
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,8 @@ class DataAnalysis:
     verdict: Verdict
     reasons: tuple[str, ...]  # a sentence per finding that counted, and per acceptance
     conditions: tuple[str, ...]  # the reasons without acceptances of what was not found
-    associations: tuple[
-        Association, ...
-    ]  # skill of each feature alone, the strongest first
+    # Skill of each feature alone, the strongest first.
+    associations: tuple[Association, ...]
     label_ceiling: float | None  # the best score that conflicting labels allow
     rows: int  # of the table
     rows_read: int  # all, or a sample of a larger table
@@ -132,9 +131,11 @@ def unfit(target: str, because: str) -> DataError:
     """Return the error of a table whose verdict is `no go`."""
     return DataError(
         f"target {target}",
-        f"the data analysis says no go: {because}",
-        "Change the data or the YAML as the report advises, or accept the finding: give its code and a "
-        "reason under analysis.accept.",
+        rule=f"the data analysis says no go: {because}",
+        fix=(
+            "Change the data or the YAML as the report advises, or accept the finding: "
+            "give its code and a reason under analysis.accept."
+        ),
     )
 
 
@@ -151,49 +152,51 @@ def analyse(
     `rows`. Raises UnusableTable: no target column; InvalidExperiment: the YAML names an
     unknown finding or rule.
     """
-    if spec.target not in frame.columns:
-        rule = (
-            f"the table has no such column; {did_you_mean(spec.target, frame.columns)}"
-        )
-        fix = "Correct target in the YAML."
-        raise UnusableTable(f"target {spec.target!r}", rule, fix)
-    for problem in problems(spec.analysis):
-        place = ".".join(map(str, problem.location))
-        raise InvalidExperiment(place, problem.message, "correct the YAML")
+    _check_settings(frame, spec)
     subject = Subject(frame, sets, tuple(features), spec)
     findings = [rule.check(subject) for rule in TABLE_RULES]
-    for rule in map(own_rule, spec.analysis.findings):
-        own = rule.check(subject)
-        if not isinstance(own, Finding) or own.code != rule.code:
-            returned = f"the rule {rule.code!r} returned {own!r}"
-            raise InvalidExperiment(
-                "analysis.findings", returned, "Return a Finding of that code."
-            )
-        findings.append(own)
+    findings += [own_finding(path, subject) for path in spec.analysis.findings]
     # Columns that give the target away take no part, unless the YAML accepts them.
-    leaks = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
-    left_out = dict.fromkeys(
-        c for one in findings if one.code in leaks for c in one.columns
-    )
-    probe = run_probe(subject, tuple(left_out))
+    left_out: list[str] = []
+    for finding in findings:
+        if (
+            finding.code
+            in {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
+        ):
+            left_out += finding.columns
+    probe = run_probe(subject, tuple(dict.fromkeys(left_out)))
     findings += [rule.check(subject, probe) for rule in PROBE_RULES]
-    verdict, reasons, judged = judge(findings, spec.analysis.accept)
+    accepted = spec.analysis.accept
+    judged = weighed(findings, accepted)
+    found = {finding.code for finding in judged if finding.outcome == "found"}
+    idle = [f"accepted, but not found: {c}" for c in accepted if c not in found]
+    ceilings = [f.ceiling for f in findings if f.ceiling is not None]
+    visible = np.flatnonzero(subject.visible)
     return DataAnalysis(
         findings=judged,
         probe=probe,
-        verdict=verdict,
-        reasons=reasons,
-        conditions=tuple(one for one in reasons if not one.startswith(_IDLE)),
+        verdict=verdict_of(judged),
+        reasons=(*reasons_of(judged), *idle),
+        conditions=reasons_of(judged),
         associations=subject.associations,
-        label_ceiling=next(
-            (one.ceiling for one in findings if one.ceiling is not None), None
-        ),
+        label_ceiling=ceilings[0] if ceilings else None,
         rows=len(frame) if rows is None else rows,
         rows_read=len(frame),
-        shown_rows=subject.sample(
-            np.flatnonzero(subject.visible), spec.analysis.report_rows
-        ),
+        shown_rows=subject.sample(visible, spec.analysis.report_rows),
     )
+
+
+def _check_settings(frame: pd.DataFrame, spec: ExperimentSpec) -> None:
+    if spec.target not in frame.columns:
+        meant = did_you_mean(spec.target, frame.columns)
+        raise UnusableTable(
+            f"target {spec.target!r}",
+            rule=f"the table has no such column; {meant}",
+            fix="Correct target in the YAML.",
+        )
+    for problem in problems(spec.analysis):
+        place = ".".join(map(str, problem.location))
+        raise InvalidExperiment(place, problem.message, "correct the YAML")
 
 
 # Of a larger table a sample is analysed: shares are then exact to a tenth of a percent,
@@ -204,32 +207,27 @@ MOST_ROWS, SAMPLED_ROWS = 2_000_000, 1_000_000
 def analyse_prepared(
     prepared: PreparedTable, spec: ExperimentSpec
 ) -> tuple[DataAnalysis, pd.DataFrame]:
-    """Analyse a prepared table, or a sample of a large one; return also the rows that
-    it read.
-    """
-    frame, features = prepared.frame, feature_columns(prepared.frame, spec)
-    sets = prepared.sets
-    if (read := rows_to_read(frame, features)) is not None:
-        frame, sets = frame.iloc[read], sets.iloc[read]
+    """Analyse a prepared table, or a sample of a large one; also return its rows."""
+    frame, sets = prepared.frame, prepared.sets
+    features = feature_columns(frame, spec)
+    sampled = rows_to_read(frame, features)
+    if sampled is not None:
+        frame, sets = frame.iloc[sampled], sets.iloc[sampled]
     sets = sets.astype("str")
-    frame = frame.drop(
-        columns=[name for name in frame if kind_of(frame[name]) == "nested"]
-    )
+    nested = [name for name in frame if kind_of(frame[name]) == "nested"]
+    frame = frame.drop(columns=nested)
     # In the canonical order, which depends on the rows' values, but not on targets of
     # the validation set.
-    visible = (sets != "validation").to_numpy()
-    seen = frame.assign(
-        **{spec.target: frame[spec.target].where(visible)}
-        if spec.target in frame
-        else {}
-    )
-    frame = frame.iloc[canonical_order(seen, spec, features)]
+    hidden = frame
+    if spec.target in frame:
+        visible = (sets != "validation").to_numpy()
+        hidden = frame.assign(**{spec.target: frame[spec.target].where(visible)})
+    frame = frame.iloc[canonical_order(hidden, spec, features)]
     return analyse(frame, sets[frame.index], features, spec, len(prepared.frame)), frame
 
 
 def rows_to_read(prepared: pd.DataFrame, features: Sequence[str]) -> np.ndarray | None:
-    """Sample positions of a large table, int64 (k,), ascending; None: all rows are
-    read.
+    """Sample positions of a large table, int64 (k,), ascending; None: all rows.
 
     Rows are chosen by a hash of their features, so equal rows are all in or all out; in
     a table of few distinct combinations each row is chosen by itself.

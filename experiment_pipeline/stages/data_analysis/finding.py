@@ -9,7 +9,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
-Outcome = Literal["found", "not_found", "not_applicable"]
+FindingOutcome = Literal["found", "not_found", "not_applicable"]
 Severity = Literal["blocks", "condition", "note"]
 SEVERITIES: tuple[Severity, ...] = ("blocks", "condition", "note")
 _MOST_IN_YAML = 20
@@ -21,7 +21,7 @@ class Finding:
 
     code: str  # stable name, the one that `analysis.accept` uses
     title: str  # what the rule looks for
-    outcome: Outcome
+    outcome: FindingOutcome
     severity: Severity  # how much it counts in the verdict; `note` if it is not found
     columns: tuple[str, ...]  # the columns concerned, the worst first
     number: float | None  # what was measured; of several columns the worst

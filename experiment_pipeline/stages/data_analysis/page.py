@@ -3,7 +3,7 @@
 The page also has a table of the columns, on rows outside of the validation set.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from textwrap import indent
 from typing import Any
 
@@ -52,90 +52,139 @@ _TONES: dict[Severity, document.Tone] = {
 def outcome(
     analysis: Mapping[str, Any], target: str, markdown: str, place: str
 ) -> Outcome:
-    """The verdict (`no go` ends the run) and the findings, as `DataAnalysis.to_json`
-    wrote them.
+    """The verdict, `no go` ends the run, and the findings.
+
+    `analysis` is what `DataAnalysis.to_json` wrote.
     """
     verdict = analysis["verdict"]
     because = "; ".join(analysis["reasons"]) or "no conditions, nothing that blocks"
+    found = [f for f in analysis["findings"] if f["outcome"] == "found"]
+    facts: dict[str, Fact] = {
+        "verdict": verdict,
+        "because": because,
+        "report": PagePath(place),
+    }
+    if analysis["rows"] != analysis["rows_read"]:
+        facts["rows"] = analysis["rows"]
+        facts["rows_read"] = analysis["rows_read"]
+    columns = ["severity", "title", "evidence", "advice"]
+    facts["found"] = Rows(pd.DataFrame(found, columns=columns))
+    facts["findings"] = Markdown(markdown)
     go = verdict != "no go"
-    found = [one for one in analysis["findings"] if one["outcome"] == "found"]
-    shown = ["severity", "title", "evidence", "advice"]
-    rows, read = analysis["rows"], analysis["rows_read"]
-    sample: dict[str, Fact] = {} if rows == read else {"rows": rows, "rows_read": read}
-    names = (
-        "code",
-        "title",
-        "severity",
-        "number",
-        "threshold",
-        "evidence",
-        "advice",
-        "accepted",
+    check = Check(
+        "fit_for_modelling",
+        passed=go,
+        means=f"{verdict} for predicting {target}: {because}",
+        refusal=None if go else unfit(target, because),
     )
-    recorded = [
-        FindingRow(
-            column_names=tuple(one["columns"]), **{name: one[name] for name in names}
-        )
-        for one in found
-    ]
-    means = f"{verdict} for predicting {target}: {because}"
-    refusal = None if go else unfit(target, because)
     return Outcome(
         notes=[f"verdict: {verdict}: {because}; report: {place}"] if go else [],
-        facts={
-            "verdict": verdict,
-            "because": because,
-            "report": PagePath(place),
-            **sample,
-            "found": Rows(pd.DataFrame(found, columns=shown)),
-            "findings": Markdown(markdown),
-        },
-        checks=[Check("fit_for_modelling", go, means, refusal=refusal)],
+        facts=facts,
+        checks=[check],
         record=[
             RunFacts(verdict=verdict),
-            *recorded,
+            *map(_finding_row, found),
             ReportRow(name="data_analysis", place=place),
         ],
     )
 
 
+def _finding_row(finding: Mapping[str, Any]) -> FindingRow:
+    return FindingRow(
+        code=finding["code"],
+        title=finding["title"],
+        severity=finding["severity"],
+        column_names=tuple(finding["columns"]),
+        number=finding["number"],
+        threshold=finding["threshold"],
+        evidence=finding["evidence"],
+        advice=finding["advice"],
+        accepted=finding["accepted"],
+    )
+
+
 def markdown_report(analysis: DataAnalysis, spec: ExperimentSpec) -> str:
-    """Verdict, reasons, probe, found findings and their YAML; the others by
-    code only.
-    """
-    blocks: list[document.Block] = [
-        document.Bullets(analysis.reasons),
+    """The summary and the findings of the page."""
+    sections = (_summary(analysis, spec), _findings(analysis, spec))
+    return document.render(document.Document(_title(spec), sections))
+
+
+def report_html(
+    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec
+) -> str:
+    """Render the page; `analysis` is of this very frame."""
+    sections = (
+        _summary(analysis, spec),
+        _findings(analysis, spec),
+        _silent_rules(analysis),
+        _skills(analysis, spec),
+        _table(analysis, frame, spec),
+    )
+    page = document.Document(_title(spec), sections, document.around(spec.name))
+    return document.render_html(page, tone=document.TONE_OF[analysis.verdict])
+
+
+def _title(spec: ExperimentSpec) -> str:
+    return f"Data analysis of {spec.name}"
+
+
+def _summary(analysis: DataAnalysis, spec: ExperimentSpec) -> document.Section:
+    rows = f"{analysis.rows:,} rows"
+    if analysis.rows_read < analysis.rows:
+        sample = f"a sample of {analysis.rows_read:,}"
+        rows += f"; the findings are based on {sample}"
+    question = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {rows}."
+    reasons = analysis.reasons or ("No conditions, nothing that blocks.",)
+    blocks = (
+        document.Paragraph(f"Verdict: {analysis.verdict}"),
+        document.Bullets(reasons),
         document.Paragraph(_probe_sentence(analysis.probe)),
-        document.Paragraph(f"{_rows(analysis)}."),
-        *map(_card, analysis.found),
-        *_patch(analysis, spec),
-    ]
-    parts = [f"## Verdict: {analysis.verdict}", *map(document.rendered, blocks)]
-    for name, words in (
-        ("not_found", "Not found"),
-        ("not_applicable", "Not applicable"),
-    ):
-        codes = [
-            f"`{finding.code}`"
-            for finding in analysis.findings
-            if finding.outcome == name
-        ]
-        parts.append(f"**{words}:** {', '.join(codes) or 'none'}")
-    return "\n\n".join(filter(None, parts)) + "\n"
+        document.Paragraph(question),
+    )
+    return document.Section("Summary", blocks)
+
+
+def _probe_sentence(probe: Probe | NoProbe) -> str:
+    """Best score and baseline, and the rows on which they were measured."""
+    if isinstance(probe, NoProbe):
+        return f"No probe: {probe.reason}"
+    best, baseline = probe.score(probe.best), probe.score(BASELINE)
+    rows = f"{probe.folds} folds of {probe.rows:,} rows"
+    if probe.left_out:
+        names = numbers.some_of(list(map(numbers.shown, probe.left_out)))
+        rows += f", without the leak suspects {names}"
+    if probe.unread:
+        rows += f", without {probe.unread:,} of the text features"
+    return (
+        f"Best probe {numbers.spread(best.mean, best.standard_error)} {probe.metric} "
+        f"({probe.best}), baseline {numbers.score(baseline.mean)}; {rows}."
+    )
+
+
+def _findings(analysis: DataAnalysis, spec: ExperimentSpec) -> document.Section:
+    blocks: list[document.Block] = list(map(_card, analysis.found))
+    if not blocks:
+        blocks.append(document.Paragraph("None."))
+    if settings := _settings(analysis, spec):
+        how = (
+            "Settings for all findings. Each key replaces the same key of defs.yaml "
+            "and keeps its values; remove what does not apply."
+        )
+        blocks.append(document.Paragraph(how))
+        yaml_text = indent(to_yaml(settings), "  ").rstrip()
+        blocks.append(document.Code("yaml", yaml_text))
+    return document.Section("Findings", tuple(blocks))
 
 
 def _card(finding: Finding) -> document.Card:
     """A finding with its number, threshold and acceptance."""
-    head = [finding.code]
+    measured = finding.code
     if finding.number is not None:
-        limit = (
-            "" if finding.threshold is None else f" (threshold {finding.threshold:.4g})"
-        )
-        head.append(f"{finding.number:.4g}{limit}")
-    texts, tag = (
-        [" · ".join(head), finding.evidence, finding.advice],
-        str(finding.severity),
-    )
+        measured += f" · {finding.number:.4g}"
+        if finding.threshold is not None:
+            measured += f" (threshold {finding.threshold:.4g})"
+    texts = [measured, finding.evidence, finding.advice]
+    tag: str = finding.severity
     if finding.accepted is not None:
         tag = f"{weight(finding)} (accepted {finding.severity})"
         texts.append(f"Accepted: {finding.accepted}")
@@ -143,21 +192,15 @@ def _card(finding: Finding) -> document.Card:
     return document.Card(finding.title, tag, _TONES[finding.severity], blocks)
 
 
-def _patch(analysis: DataAnalysis, spec: ExperimentSpec) -> Iterator[document.Block]:
-    """The settings of all findings as one YAML, with what the experiment has under the
-    same keys.
-    """
-    wanted = [one.yaml for one in analysis.found if one.yaml and one.accepted is None]
-    given, patch = spec.model_dump(mode="json", exclude_unset=True), dict[str, Any]()
-    for key, value in (pair for one in wanted for pair in yaml.safe_load(one).items()):
-        patch[key] = _merged(patch.get(key, given.get(key)), value)
-    if patch:
-        said = (
-            "Settings for all findings. Each key replaces the same key of defs.yaml and keeps its values; "
-            "remove what does not apply."
-        )
-        yield document.Paragraph(said)
-        yield document.Code("yaml", indent(to_yaml(patch), "  ").rstrip())
+def _settings(analysis: DataAnalysis, spec: ExperimentSpec) -> dict[str, Any]:
+    """The YAML of all findings, with what the experiment has under the same keys."""
+    declared = spec.model_dump(mode="json", exclude_unset=True)
+    settings: dict[str, Any] = {}
+    for finding in analysis.found:
+        if finding.yaml and finding.accepted is None:
+            for key, value in yaml.safe_load(finding.yaml).items():
+                settings[key] = _merged(settings.get(key, declared.get(key)), value)
+    return settings
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -166,152 +209,117 @@ def _merged(old: Any, new: Any) -> Any:
     return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
 
 
-def _probe_sentence(probe: Probe | NoProbe) -> str:
-    """Best score and baseline, and the rows on which they were measured."""
-    if isinstance(probe, NoProbe):
-        return f"No probe: {probe.reason}"
-    best, baseline = probe.score(probe.best), probe.score(BASELINE)
-    reached = numbers.spread(best.mean, best.standard_error)
-    left_out = numbers.some_of([numbers.shown(column) for column in probe.left_out])
-    without = f", without the leak suspects {left_out}" if left_out else ""
-    without += (
-        f", without {probe.unread:,} of the text features" if probe.unread else ""
-    )
-    return (
-        f"Best probe {reached} {probe.metric} ({probe.best}), baseline "
-        f"{numbers.score(baseline.mean)}; {probe.folds} folds of {probe.rows:,} rows{without}."
-    )
-
-
-def report_html(
-    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec
-) -> str:
-    """Render the page; `analysis` is of this very frame."""
-    asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {_rows(analysis)}."
-    verdict: tuple[document.Block, ...] = (
-        document.Paragraph(f"Verdict: {analysis.verdict}"),
-        document.Bullets(analysis.reasons or ("No conditions, nothing that blocks.",)),
-        document.Paragraph(_probe_sentence(analysis.probe)),
-        document.Paragraph(asked),
-    )
-    found = (*map(_card, analysis.found), *_patch(analysis, spec))
-    others = tuple(
+def _silent_rules(analysis: DataAnalysis) -> document.Section:
+    rows = tuple(
         (finding.code, finding.outcome.replace("_", " "), finding.evidence)
         for finding in analysis.findings
         if finding.outcome != "found"
     )
-    # The target and the first columns, in the table's order.
-    first = [column for column in frame.columns if column != spec.target][
-        : MOST_COLUMNS - 1
-    ]
-    columns = [column for column in frame.columns if column in {spec.target, *first}]
-    note = (
-        f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, none of the validation set; "
+    table = document.TableBlock(("code", "outcome", "evidence"), rows)
+    title = f"{len(rows)} rules that found nothing or did not apply"
+    return document.Section(title, (table,), folded=True)
+
+
+def _skills(analysis: DataAnalysis, spec: ExperimentSpec) -> document.Section:
+    strongest = analysis.associations[:_MOST_ASSOCIATIONS]
+    meaning = (
+        f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not "
+        f"fitted on; the highest {len(strongest)} of {len(analysis.associations):,}."
+    )
+    rows = tuple((a.column, numbers.share(a.skill)) for a in strongest)
+    table = document.TableBlock(("feature", "skill"), rows)
+    title = "Features that predict the target alone"
+    return document.Section(title, (document.Paragraph(meaning), table))
+
+
+def _table(
+    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec
+) -> document.Section:
+    """A row for each of the first columns and the target, and the first rows."""
+    others = [column for column in frame.columns if column != spec.target]
+    named = {spec.target, *others[: MOST_COLUMNS - 1]}
+    columns = [column for column in frame.columns if column in named]
+    sample = frame.iloc[analysis.shown_rows][columns]
+    extent = (
+        f"{len(sample):,} of {analysis.rows:,} rows, none of the validation set; "
         f"{len(columns):,} of {len(frame.columns):,} columns."
     )
-    table = _table(frame.iloc[analysis.shown_rows][columns])
-    strongest = analysis.associations[:_MOST_ASSOCIATIONS]
-    alone = (
-        f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not fitted on; "
-        f"the highest {len(strongest)} of {len(analysis.associations):,}."
-    )
-    rows = tuple((one.column, numbers.share(one.skill)) for one in strongest)
-    skills = (
-        document.Paragraph(alone),
-        document.TableBlock(("feature", "skill"), rows),
-    )
-    sections = (
-        document.Section("Summary", verdict),
-        document.Section("Findings", found or (document.Paragraph("None."),)),
-        document.Section(
-            f"{len(others)} rules that found nothing or did not apply",
-            (document.TableBlock(("code", "outcome", "evidence"), others),),
-            folded=True,
-        ),
-        document.Section("Features that predict the target alone", skills),
-        document.Section("The table", (document.Paragraph(note), *table)),
-    )
-    around = document.around(spec.name)
-    content = document.Document(f"Data analysis of {spec.name}", sections, around)
-    return document.render_html(content, tone=document.TONE_OF[analysis.verdict])
-
-
-def _rows(analysis: DataAnalysis) -> str:
-    """How many rows there are, and how many of them were read."""
-    sample = f"; the findings are based on a sample of {analysis.rows_read:,}"
-    return (
-        f"{analysis.rows:,} rows{sample if analysis.rows_read < analysis.rows else ''}"
-    )
-
-
-def _table(sample: pd.DataFrame) -> tuple[document.Block, ...]:
-    """A row for each column, and the first rows."""
     header = ("column", "type", "missing", "distinct", "distribution", "values")
-    return (
-        document.TableBlock(
-            header, tuple(_column(sample[name]) for name in sample.columns)
-        ),
+    rows = tuple(_column(sample[name]) for name in columns)
+    blocks = (
+        document.Paragraph(extent),
+        document.TableBlock(header, rows),
         document.Paragraph("The first of these rows:"),
         document.rows_table(plain_rows(sample.head(_FIRST_ROWS))),
     )
+    return document.Section("The table", blocks)
 
 
 def _column(column: pd.Series) -> tuple[document.Cell, ...]:
-    """A column's type, missing share, distinct values, distribution as bars, and values
-    in words.
-    """
+    """Name, type, missing share, distinct values, bars, and values in words."""
     kind, known = kind_of(column), column.dropna()
     if len(known) and (kind == "datetime" or kind in QUANTITIES):
-        low, middle, high = known.quantile([0.0, 0.5, 1.0], interpolation="lower").map(
-            _value
-        )
-        distinct, words = known.nunique(), f"{low} to {high}, median {middle}"
-        values = numbers_of(known)
-        values = values[np.isfinite(values)]
-        if kind in QUANTITIES and len(values):
-            words += f", mean {numbers.spread(values.mean(), values.std())}"
-        values = values / max(np.abs(values).max(initial=0.0), 1e-300)
-        # A few outliers would leave all others in one bar.
-        within = np.quantile(values, [0.01, 0.99]) if len(values) else (0, 0)
-        # From 0 on, because beside a large number there may be no room for so many
-        # bars.
-        bars = np.histogram(np.clip(values, *within) - within[0], bins=_BARS)[0]
+        distinct = known.nunique()
+        bars, words = _distribution(known)
     else:
-        shares = as_text(known).value_counts(normalize=True)
-        distinct, bars = len(shares), shares.head(_BARS).to_numpy()
-        first = [
-            f"{numbers.shown(text)} ({numbers.share(part)})"
-            for text, part in shares.head(4).items()
-        ]
-        words = numbers.some_of([*first, *shares.index[4:]], most=4)
-    missing = len(column) - len(known)
-    lacks = numbers.share(missing / len(column)) if missing else ""
+        known = as_text(known)
+        distinct = known.nunique()
+        bars, words = _frequencies(known)
+    missing = column.isna().mean()
     return (
         numbers.shown(column.name),
         kind,
-        lacks,
+        numbers.share(missing) if missing else "",
         f"{distinct:,}",
         _drawn(bars),
         words,
     )
 
 
+def _distribution(column: pd.Series) -> tuple[np.ndarray, str]:
+    """Rows per bin of numbers or instants, and range and median in words."""
+    extremes = column.quantile([0.0, 0.5, 1.0], interpolation="lower")
+    low, middle, high = extremes.map(_value)
+    words = f"{low} to {high}, median {middle}"
+    values = numbers_of(column)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return np.zeros(_BARS), words
+    if kind_of(column) in QUANTITIES:
+        words += f", mean {numbers.spread(values.mean(), values.std())}"
+    values = values / max(np.abs(values).max(), 1e-300)
+    # A few outliers would leave all others in one bar.
+    low, high = np.quantile(values, [0.01, 0.99])
+    # From 0 on, because beside a large number there may be no room for so many bars.
+    return np.histogram(np.clip(values, low, high) - low, bins=_BARS)[0], words
+
+
+def _frequencies(column: pd.Series) -> tuple[np.ndarray, str]:
+    """Shares of the most frequent texts, and the first ones in words."""
+    shares = column.value_counts(normalize=True)
+    first = [
+        f"{numbers.shown(text)} ({numbers.share(share)})"
+        for text, share in shares.head(4).items()
+    ]
+    words = numbers.some_of([*first, *shares.index[4:]], most=4)
+    return shares.head(_BARS).to_numpy(), words
+
+
 def _value(cell: Any) -> str:
-    return (
-        numbers.shown(cell)
-        if isinstance(cell, pd.Timestamp)
-        else numbers.setting(float(cell))
-    )
+    if isinstance(cell, pd.Timestamp):
+        return numbers.shown(cell)
+    return numbers.setting(float(cell))
 
 
 def _drawn(bars: np.ndarray) -> document.Markup:
     """Bars of these heights, as decoration: the text beside them has the values."""
     heights = _HEIGHT * bars / max(bars.max(initial=0), 1e-300)
-    drawn = (
-        f'<rect x="{6 * place}" y="{_HEIGHT - height:.1f}" width="5" height="{height:.1f}"/>'
+    rectangles = "".join(
+        f'<rect x="{6 * place}" y="{_HEIGHT - height:.1f}" width="5" '
+        f'height="{height:.1f}"/>'
         for place, height in enumerate(heights)
     )
     size = f'width="{6 * _BARS}" height="{_HEIGHT}"'
     return document.Markup(
-        f'<svg class="bars" aria-hidden="true" {size}>{"".join(drawn)}</svg>'
+        f'<svg class="bars" aria-hidden="true" {size}>{rectangles}</svg>'
     )

@@ -1,13 +1,16 @@
-"""All rules in the order in which they run, the user's own rules, and the check of
-their settings.
-"""
+"""All rules in the order in which they run, the user's own, and their settings."""
 
 import inspect
+from collections.abc import Iterator, Mapping
 
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean, imported
 from experiment_pipeline.spec.reading import Problem
 from experiment_pipeline.spec.table import Analysis
-from experiment_pipeline.stages.data_analysis.finding import FindingRule, Threshold
+from experiment_pipeline.stages.data_analysis.finding import (
+    Finding,
+    FindingRule,
+    Threshold,
+)
 from experiment_pipeline.stages.data_analysis.findings import (
     columns,
     leaks,
@@ -16,64 +19,84 @@ from experiment_pipeline.stages.data_analysis.findings import (
     target,
 )
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
+from experiment_pipeline.stages.data_analysis.subject import Subject
 
 TABLE_RULES: tuple[FindingRule, ...] = (
-    *(*target.RULES, *leaks.RULES),
-    *(*rows.RULES, *random_split.RULES, *columns.RULES),
+    *target.RULES,
+    *leaks.RULES,
+    *rows.RULES,
+    *random_split.RULES,
+    *columns.RULES,
 )
 
 
 def own_rule(path: str) -> FindingRule:
-    """The rule that the YAML names by import path; InvalidExperiment where it is not
-    one.
-    """
+    """The rule that the YAML names by import path; else raises InvalidExperiment."""
     rule = imported(path, "analysis.findings", "finding")
     if inspect.isclass(rule) or not isinstance(rule, FindingRule):
-        rule = f"{path} is not a rule"
-        fix = "Name an instance of a class with a code, thresholds and check(subject)."
-        raise InvalidExperiment("analysis.findings", rule, fix)
+        raise InvalidExperiment(
+            "analysis.findings",
+            rule=f"{path} is not a rule",
+            fix=(
+                "Name an instance of a class with a code, thresholds and check(subject)."
+            ),
+        )
     return rule
 
 
+def own_finding(path: str, subject: Subject) -> Finding:
+    """What a user's rule finds; raises InvalidExperiment where it is no finding."""
+    rule = own_rule(path)
+    finding = rule.check(subject)
+    if not isinstance(finding, Finding) or finding.code != rule.code:
+        raise InvalidExperiment(
+            "analysis.findings",
+            rule=f"the rule {rule.code!r} returned {finding!r}",
+            fix="Return a Finding of that code.",
+        )
+    return finding
+
+
 def problems(analysis: Analysis) -> list[Problem]:
-    """Unknown codes and thresholds, impossible values and unusable rules in
-    the YAML.
-    """
-    codes, thresholds = set[str](), dict[str, Threshold]()
-    for one in (*TABLE_RULES, *PROBE_RULES):
-        codes.add(one.code)
-        thresholds |= one.thresholds
-    found = []
+    """Unknown codes and thresholds, impossible values, unusable rules in the YAML."""
+    codes = set[str]()
+    limits: dict[str, Threshold] = {}
+    for rule in (*TABLE_RULES, *PROBE_RULES):
+        codes.add(rule.code)
+        limits |= rule.thresholds
+    unusable = []
     for number, path in enumerate(analysis.findings):
         try:
             rule = own_rule(path)
         except InvalidExperiment as error:
-            place = ("analysis", "findings", number)
-            found.append(
-                Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}")
-            )
+            message = f"{error.rule}; {error.fix.lower().removesuffix('.')}"
+            unusable.append(Problem(("analysis", "findings", number), message))
             continue
         if rule.code in codes:
-            there = f"the code {rule.code!r} is already used; give the rule another one"
-            found.append(Problem(("analysis", "findings"), there))
+            used = f"the code {rule.code!r} is already used; give the rule another one"
+            unusable.append(Problem(("analysis", "findings"), used))
         codes.add(rule.code)
-        thresholds |= rule.thresholds
+        limits |= rule.thresholds
     for code in analysis.accept:
         if code not in codes:
-            unknown = (
-                f"{code!r} is not a finding code; {did_you_mean(code, sorted(codes))}"
-            )
-            found.append(Problem(("analysis", "accept", code), unknown))
-    for name, value in analysis.thresholds.items():
-        limit = thresholds.get(name)
+            meant = did_you_mean(code, sorted(codes))
+            unknown = f"{code!r} is not a finding code; {meant}"
+            unusable.append(Problem(("analysis", "accept", code), unknown))
+    return [*unusable, *_impossible(analysis.thresholds, limits)]
+
+
+def _impossible(
+    thresholds: Mapping[str, float], limits: Mapping[str, Threshold]
+) -> Iterator[Problem]:
+    for name, value in thresholds.items():
+        place = ("analysis", "thresholds", name)
+        limit = limits.get(name)
         if limit is None:
-            wrong = f"{name!r} is not a threshold; {did_you_mean(name, thresholds)}"
+            meant = did_you_mean(name, limits)
+            yield Problem(place, f"{name!r} is not a threshold; {meant}")
         elif not limit.low <= value <= limit.high:
-            wrong = (
+            message = (
                 f"threshold {name} is {value:g}; it is the {limit.meaning}: "
                 f"write a number from {limit.low:g} to {limit.high:g}"
             )
-        else:
-            continue
-        found.append(Problem(("analysis", "thresholds", name), wrong))
-    return found
+            yield Problem(place, message)

@@ -112,7 +112,7 @@ def _distinct(subject: Subject, column: str) -> int:
 
 
 def _rows_of_groups(subject: Subject, key: str, most: int) -> np.ndarray:
-    """Positions of all rows with the first few values: about `most`, at most 4 times."""
+    """Positions of all rows with the first few values: about `most`, up to 4 times."""
     values = subject.frame[key]
     rows_per_group = len(values) / max(_distinct(subject, key), 1)
     groups = values.iloc[:most].dropna().unique()[: max(int(most / rows_per_group), 1)]
