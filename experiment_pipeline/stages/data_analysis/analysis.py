@@ -1,5 +1,6 @@
 """The data analysis as a whole: every rule, the probe, and the verdict."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
@@ -156,34 +157,35 @@ def analyse(
     subject = Subject(frame, sets, tuple(features), spec)
     findings = [rule.check(subject) for rule in TABLE_RULES]
     findings += [own_finding(path, subject) for path in spec.analysis.findings]
-    # Columns that give the target away take no part, unless the YAML accepts them.
-    left_out: list[str] = []
-    for finding in findings:
-        if (
-            finding.code
-            in {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
-        ):
-            left_out += finding.columns
-    probe = run_probe(subject, tuple(dict.fromkeys(left_out)))
-    findings += [rule.check(subject, probe) for rule in PROBE_RULES]
     accepted = spec.analysis.accept
-    judged = weighed(findings, accepted)
-    found = {finding.code for finding in judged if finding.outcome == "found"}
-    idle = [f"accepted, but not found: {c}" for c in accepted if c not in found]
+    # Columns that give the target away take no part, unless the YAML accepts them.
+    leaks = {"leak_suspect", "made_of_target"} - accepted.keys()
+    suspects = [finding.columns for finding in findings if finding.code in leaks]
+    left_out = tuple(dict.fromkeys(itertools.chain(*suspects)))
+    probe = run_probe(subject, left_out)
+    findings += [rule.check(subject, probe) for rule in PROBE_RULES]
     ceilings = [f.ceiling for f in findings if f.ceiling is not None]
+    judged = weighed(findings, accepted)
     visible = np.flatnonzero(subject.visible)
     return DataAnalysis(
         findings=judged,
         probe=probe,
         verdict=verdict_of(judged),
-        reasons=(*reasons_of(judged), *idle),
+        reasons=(*reasons_of(judged), *_idle(judged, accepted)),
         conditions=reasons_of(judged),
         associations=subject.associations,
-        label_ceiling=ceilings[0] if ceilings else None,
+        label_ceiling=next(iter(ceilings), None),
         rows=len(frame) if rows is None else rows,
         rows_read=len(frame),
         shown_rows=subject.sample(visible, spec.analysis.report_rows),
     )
+
+
+def _idle(findings: Iterable[Finding], accepted: Mapping[str, str]) -> list[str]:
+    found = {finding.code for finding in findings if finding.outcome == "found"}
+    return [
+        f"accepted, but not found: {code}" for code in accepted if code not in found
+    ]
 
 
 def _check_settings(frame: pd.DataFrame, spec: ExperimentSpec) -> None:

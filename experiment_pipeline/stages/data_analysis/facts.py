@@ -135,13 +135,13 @@ def facts_of(column: pd.Series) -> Facts:
     if kind not in NUMERIC:
         return Facts(len(column), int(column.isna().sum()))
     values = numbers_of(column)
-    known = values[~np.isnan(values)]
-    ordered = np.sort(known[np.isfinite(known)])
+    present = values[~np.isnan(values)]
+    ordered = np.sort(present[np.isfinite(present)])
     p05, first, middle, third, p95 = _at(ordered, 0.05, 0.25, 0.5, 0.75, 0.95)
     return NumberFacts(
         rows=len(values),
-        missing=len(values) - len(known),
-        infinite=len(known) - len(ordered),
+        missing=len(values) - len(present),
+        infinite=len(present) - len(ordered),
         distinct=len(np.unique(ordered)),
         whole=bool(np.all(ordered == np.trunc(ordered))),
         lowest=_edge(ordered, 1),
@@ -155,13 +155,13 @@ def facts_of(column: pd.Series) -> Facts:
 
 def text_facts(column: pd.Series) -> TextFacts:
     """Measure a column whose values are read as texts."""
-    known = column.dropna()
-    counts = (as_text(known) if holds_objects(known) else known).value_counts()
+    present = column.dropna()
+    counts = (as_text(present) if holds_objects(present) else present).value_counts()
     counts = counts[counts > 0]
     frequent = counts.iloc[:MOST_TEXTS]
     return TextFacts(
         rows=len(column),
-        missing=len(column) - len(known),
+        missing=len(column) - len(present),
         distinct=len(counts),
         texts=tuple(map(str, frequent.index)),
         counts=frequent.to_numpy(dtype=np.int64),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import Task
 from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
@@ -170,6 +171,25 @@ class Rule:
             columns=columns,
             fix=fix(columns),
         )
+
+
+class TargetRule(Rule):
+    """A rule about what predicts the target; it needs one that can be modelled."""
+
+    tasks: ClassVar[tuple[Task, ...]] = ("binary", "multiclass", "regression")
+
+    def examine(self, subject: Subject) -> Finding:
+        """Examine a table whose target can be modelled."""
+        raise NotImplementedError
+
+    def check(self, subject: Subject) -> Finding:
+        """Examine a table, unless its task or target rules that out."""
+        task, problem = subject.spec.task, subject.target.problem
+        if task not in self.tasks:
+            return self.not_applicable(f"The task is {task}.")
+        if problem:
+            return self.not_applicable(f"Nothing to predict: {problem}.")
+        return self.examine(subject)
 
 
 class ColumnRule(Rule):

@@ -257,14 +257,14 @@ def _table(
 
 def _column(column: pd.Series) -> tuple[document.Cell, ...]:
     """Name, type, missing share, distinct values, bars, and values in words."""
-    kind, known = kind_of(column), column.dropna()
-    if len(known) and (kind == "datetime" or kind in QUANTITIES):
-        distinct = known.nunique()
-        bars, words = _distribution(known)
+    kind, present = kind_of(column), column.dropna()
+    if len(present) and (kind == "datetime" or kind in QUANTITIES):
+        distinct = present.nunique()
+        bars, words = _distribution(present)
     else:
-        known = as_text(known)
-        distinct = known.nunique()
-        bars, words = _frequencies(known)
+        present = as_text(present)
+        distinct = present.nunique()
+        bars, words = _frequencies(present)
     missing = column.isna().mean()
     return (
         numbers.shown(column.name),

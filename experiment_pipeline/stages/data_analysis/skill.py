@@ -66,8 +66,8 @@ def mean_of_known(
     scores: Sequence[float] | np.ndarray, otherwise: float = 0.0
 ) -> float:
     """Mean over the folds; a fold without both classes does not count."""
-    known = [score for score in scores if np.isfinite(score)]
-    return float(np.mean(known)) if known else otherwise
+    present = [score for score in scores if np.isfinite(score)]
+    return float(np.mean(present)) if present else otherwise
 
 
 def outcomes_of(task: Task, y: np.ndarray, classes: int) -> np.ndarray:
@@ -207,15 +207,15 @@ def _leaves(values: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:
     from sklearn.tree import DecisionTreeClassifier
 
     missing = np.isnan(values)
-    known = fit[~missing[fit]]
-    if not known.size:
+    present = fit[~missing[fit]]
+    if not present.size:
         return np.zeros(len(values), dtype=np.int64)
     # A tree reads float32, which would round the values; their ranks are exact.
-    distinct, ranks = np.unique(values[known], return_inverse=True)
+    distinct, ranks = np.unique(values[present], return_inverse=True)
     tree = DecisionTreeClassifier(
         max_leaf_nodes=_BINS, min_samples_leaf=_LEAF, random_state=0
     )
-    fitted = tree.fit(ranks[:, None], y[known]).tree_
+    fitted = tree.fit(ranks[:, None], y[present]).tree_
     below = np.sort(fitted.threshold[fitted.feature >= 0]).astype(np.int64)
     # Halfway between two values, as a tree on the values would cut.
     halfway = distinct[below] / 2 + distinct[below + 1] / 2
@@ -227,11 +227,11 @@ def _leaves(values: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:
 
 def _quantile_bins(fitted: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Bin (m,) of each value by the quantiles of the fitted values; 0 for missing."""
-    known = np.sort(fitted[~np.isnan(fitted)])
-    if not known.size:
+    present = np.sort(fitted[~np.isnan(fitted)])
+    if not present.size:
         return np.zeros(len(values), dtype=np.int64)
-    places = (np.arange(1, _BINS) * known.size) // _BINS
-    bins = np.searchsorted(np.unique(known[places]), values, side="right") + 1
+    places = (np.arange(1, _BINS) * present.size) // _BINS
+    bins = np.searchsorted(np.unique(present[places]), values, side="right") + 1
     bins[np.isnan(values)] = 0
     return bins
 
@@ -240,11 +240,11 @@ def _interpolated(
     values: np.ndarray, y: np.ndarray, fit: np.ndarray, judge: np.ndarray
 ) -> np.ndarray:
     """Targets (judge,) on the line through fitted points; the mean where unknown."""
-    known = fit[np.isfinite(values[fit])]
+    present = fit[np.isfinite(values[fit])]
     prediction = np.full(len(judge), y[fit].mean())
-    if known.size:
-        places, inverse = np.unique(values[known], return_inverse=True)
-        means = np.bincount(inverse, weights=y[known]) / np.bincount(inverse)
+    if present.size:
+        places, inverse = np.unique(values[present], return_inverse=True)
+        means = np.bincount(inverse, weights=y[present]) / np.bincount(inverse)
         inside = np.isfinite(values[judge])
         prediction[inside] = np.interp(values[judge][inside], places, means)
     return prediction

@@ -22,6 +22,7 @@ from experiment_pipeline.stages.data_analysis.facts import (
 )
 from experiment_pipeline.table.clusters import cluster_hashes
 from experiment_pipeline.table.features import encode_target, find_classes
+from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.table.membership import may_have_rare_classes, too_rare
 
 # With fewer possible combinations than this many times the rows, equal rows happen by
@@ -101,6 +102,12 @@ class Subject:
     def texts(self) -> dict[str, TextFacts]:
         """Facts of the text and category features."""
         return {c: f for c, f in self.facts.items() if isinstance(f, TextFacts)}
+
+    @property
+    def times(self) -> list[str]:
+        """The datetime columns of the table."""
+        frame = self.frame
+        return [str(c) for c in frame.columns if kind_of(frame[c]) == "datetime"]
 
     @property
     def numbers_and_texts(self) -> dict[str, NumberFacts | TextFacts]:

@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.stages.data_analysis.analysis import judge, weight
+from experiment_pipeline.stages.data_analysis.analysis import (
+    reasons_of,
+    verdict_of,
+    weighed,
+    weight,
+)
 from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Rule
 from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
@@ -127,7 +132,7 @@ FOUND = {severity: rule.found(severity, "evidence") for severity, rule in RULES.
 
 
 def _verdict(*findings: Finding, **accepted: str) -> str:
-    return judge(findings, accepted)[0]
+    return verdict_of(weighed(findings, accepted))
 
 
 def test_the_heaviest_finding_decides() -> None:
@@ -148,18 +153,23 @@ def test_an_accepted_finding_weighs_one_step_less() -> None:
     """
     assert _verdict(FOUND["blocks"], blocks="known") == "go with conditions"
     assert _verdict(FOUND["condition"], condition="known") == "go"
-    _, _, (accepted,) = judge([FOUND["blocks"]], {"blocks": "known"})
+    (accepted,) = weighed([FOUND["blocks"]], {"blocks": "known"})
     assert (accepted.accepted, accepted.severity) == ("known", "blocks")
     assert weight(accepted) == "condition"
 
 
 def test_reasons_tell_what_weighed_and_what_was_accepted() -> None:
-    """Each finding that weighed has a sentence; an acceptance of nothing is said to be
-    idle.
-    """
-    accepted = {"condition": "known", "note": "why not"}
-    assert judge([FOUND["condition"], FOUND["blocks"]], accepted)[1] == (
+    """Each finding that weighed has a sentence."""
+    findings = weighed([FOUND["condition"], FOUND["blocks"]], {"condition": "known"})
+    assert reasons_of(findings) == (
         "blocks blocks: evidence",
         "condition is a note (accepted: known): evidence",
-        "accepted, but not found: note",
     )
+
+
+def test_an_acceptance_of_nothing_is_idle() -> None:
+    """It is a reason that is no condition."""
+    accepted = {"accept": {"outliers": "why not"}}
+    analysis = tables.analysed(tables.table(), analysis=accepted)
+    assert analysis.reasons == ("accepted, but not found: outliers",)
+    assert analysis.conditions == ()

@@ -37,15 +37,13 @@ def own_rule(path: str) -> FindingRule:
         raise InvalidExperiment(
             "analysis.findings",
             rule=f"{path} is not a rule",
-            fix=(
-                "Name an instance of a class with a code, thresholds and check(subject)."
-            ),
+            fix="Name an instance of a class with code, thresholds and check(subject).",
         )
     return rule
 
 
 def own_finding(path: str, subject: Subject) -> Finding:
-    """What a user's rule finds; raises InvalidExperiment where it is no finding."""
+    """What a user's rule finds; raises InvalidExperiment if it is no Finding."""
     rule = own_rule(path)
     finding = rule.check(subject)
     if not isinstance(finding, Finding) or finding.code != rule.code:

@@ -10,7 +10,11 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
+from experiment_pipeline.stages.data_analysis.finding import (
+    Finding,
+    TargetRule,
+    Threshold,
+)
 from experiment_pipeline.stages.data_analysis.findings.made_of_target import (
     MadeOfTarget,
 )
@@ -33,7 +37,7 @@ _FEWEST_ROWS, _MOST_COLUMNS = 50, 100
 _EXACT = 1e-6
 
 
-class LeakSuspect(Rule):
+class LeakSuspect(TargetRule):
     """Features that leak the target: alone, with noise, or as a sum or product."""
 
     code = "leak_suspect"
@@ -46,9 +50,7 @@ class LeakSuspect(Rule):
     threshold = Threshold(0.9, 0, 1, "skill of a one-feature model, found from it")
     blocks = Threshold(0.99, 0, 1, "skill of a one-feature model, blocks from it")
 
-    def check(self, subject: Subject) -> Finding:
-        if subject.target.problem:
-            return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
+    def examine(self, subject: Subject) -> Finding:
         associations = subject.associations
         if not associations:
             return self.not_applicable("There is no number or text feature.")
@@ -84,47 +86,51 @@ class LeakSuspect(Rule):
 
 
 def _near_copies(subject: Subject, suspects: Sequence[str]) -> dict[str, float]:
-    """Further features that equal the target in most rows → share of rows that agree.
-
-    For classes, only those that predict better than all other features together.
-    """
+    """Further features that equal the target in most rows → share that agrees."""
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
-    y = subject.target.of(rows)
     if len(rows) < _FEWEST_ROWS:
         return {}
+    y = subject.target.of(rows)
+    table = subject.frame.iloc[rows]
+    others = [column for column in subject.features if column not in suspects]
     if subject.spec.task == "regression":
-        columns, fewest = list(subject.calculable), _FEWEST_EQUAL
-        if np.unique(y, return_counts=True)[1].max() > _COMMONEST * len(y):
-            return {}
-    else:
-        columns, fewest = list(subject.features), _LEAST_RECOGNISED
+        return _copies_of_number(subject, table[others], y)
     copies = {}
-    for column in columns:
-        values = subject.frame[column].iloc[rows]
-        if column in suspects or kind_of(values) not in NUMERIC | TEXTS:
-            continue
-        if subject.spec.task == "regression":
-            share = _share_on_a_line(numbers_of(values), y, subject.generator())
-        else:
-            levels = pd.factorize(values, use_na_sentinel=False)[0]
+    for column in others:
+        if kind_of(table[column]) in NUMERIC | TEXTS:
+            levels = pd.factorize(table[column], use_na_sentinel=False)[0]
             share = _recognised(levels, y.astype(np.int64))
-        if share >= fewest:
-            copies[column] = share
-    if copies and subject.spec.task != "regression":
-        probe = run_probe(subject, [*suspects, *copies])
-        if not isinstance(probe, NoProbe):
-            copies = {c: share for c, share in copies.items() if probe.skill < share}
-    return copies
+            if share >= _LEAST_RECOGNISED:
+                copies[column] = share
+    if not copies:
+        return {}
+    # Only those that predict better than all other features together.
+    probe = run_probe(subject, [*suspects, *copies])
+    if isinstance(probe, NoProbe):
+        return copies
+    return {column: share for column, share in copies.items() if probe.skill < share}
+
+
+def _copies_of_number(
+    subject: Subject, table: pd.DataFrame, y: np.ndarray
+) -> dict[str, float]:
+    if np.unique(y, return_counts=True)[1].max() > _COMMONEST * len(y):
+        return {}
+    shares = {
+        column: _share_on_a_line(numbers_of(table[column]), y, subject.generator())
+        for column in table.columns.intersection(list(subject.calculable), sort=False)
+    }
+    return {column: share for column, share in shares.items() if share >= _FEWEST_EQUAL}
 
 
 def _share_on_a_line(
     x: np.ndarray, y: np.ndarray, generator: np.random.Generator
 ) -> float:
     """Share of the rows on the line through most; pairs of rows vote for its slope."""
-    known = np.flatnonzero(np.isfinite(x))
-    if known.size < _FEWEST_ROWS:
+    finite = np.flatnonzero(np.isfinite(x))
+    if finite.size < _FEWEST_ROWS:
         return 0.0
-    first, second = generator.choice(known, (2, _PAIRS))
+    first, second = generator.choice(finite, (2, _PAIRS))
     apart = y[first] != y[second]
     if not apart.any():
         return 0.0
@@ -132,7 +138,7 @@ def _share_on_a_line(
     slope = float(np.median(slopes))
     if slope == 0 or np.mean(np.isclose(slopes, slope, rtol=1e-3)) < _FEWEST_EQUAL**2:
         return 0.0
-    offsets = x[known] - slope * y[known]
+    offsets = x[finite] - slope * y[finite]
     near = np.abs(offsets - np.median(offsets)) <= _ROUNDING * abs(slope) * np.std(y)
     return float(near.sum() / len(x))
 
@@ -217,7 +223,7 @@ def _exact_weights(
     return used if len(used) > 1 else {}
 
 
-class TellingMissingValues(Rule):
+class TellingMissingValues(TargetRule):
     """Missing values that leak the target: the rows that miss one have one outcome."""
 
     code = "telling_missing_values"
@@ -231,10 +237,8 @@ class TellingMissingValues(Rule):
     # Chance of so many rows of one class, if values were missing at random.
     _largest_chance = 1e-4
 
-    def check(self, subject: Subject) -> Finding:
+    def examine(self, subject: Subject) -> Finding:
         target = subject.target
-        if target.problem:
-            return self.not_applicable(f"Nothing to predict: {target.problem}.")
         limit = self.limit(subject)
         skills = []
         telling: dict[str, tuple[int, str]] = {}  # column → rows and words

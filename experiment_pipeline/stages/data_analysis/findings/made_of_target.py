@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, listed
+from experiment_pipeline.stages.data_analysis.finding import Finding, TargetRule, listed
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.kinds import TEXTS, kind_of, numbers_of
 
@@ -55,7 +55,7 @@ class FromTarget:
     own_weight: float
 
 
-class MadeOfTarget(Rule):
+class MadeOfTarget(TargetRule):
     """Features that are computed from the target of their own row or a later one."""
 
     code = "made_of_target"
@@ -66,9 +66,7 @@ class MadeOfTarget(Rule):
     )
     excluded = "computed from the target"
 
-    def check(self, subject: Subject) -> Finding:
-        if subject.target.problem:
-            return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
+    def examine(self, subject: Subject) -> Finding:
         if not subject.numbers:
             return self.not_applicable("There is no number feature.")
         computed: dict[str, FromTarget] = {}
@@ -200,7 +198,7 @@ def _orders(subject: Subject) -> Iterator[np.ndarray]:
     """Positions (n,) in the order of the table and of its first times."""
     frame, split = subject.frame, subject.spec.split
     yield np.arange(len(frame))
-    times = [column for column in frame if kind_of(frame[column]) == "datetime"]
+    times = subject.times
     if split.by == "time" and split.column not in times:
         times.append(split.column)
     for time in times[:_MOST_TIMES]:
@@ -256,15 +254,15 @@ def _recursions(walk: _Walk) -> Iterator[FromTarget]:
         return
     now, before = walk.numbers[rows], walk.numbers[rows - 1]
     steps = now - before
-    known = np.isfinite(steps) & np.isfinite(before)
+    finite = np.isfinite(steps) & np.isfinite(before)
     # R² of the steps on the value before and the target, from their correlations.
     by_target, joint = _correlations(steps, y)[:, 0], _correlations(before, y)[:, 0]
-    products = np.where(known, _scaled(steps) * _scaled(before), 0.0)
-    by_value = products.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    products = np.where(finite, _scaled(steps) * _scaled(before), 0.0)
+    by_value = products.sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     mixed = by_target**2 + by_value**2 - 2 * by_target * by_value * joint
     explained = mixed / np.maximum(1 - joint**2, 1e-9)
     for column in np.flatnonzero(explained >= 0.8).tolist():
-        used = known[:, column]
+        used = finite[:, column]
         x, terms = now[used, column], np.column_stack([before[:, column], y])[used]
         tolerance = _ROUNDING * float(np.std(x - terms[:, 0]))
         one_term = _reproduced(terms[:, :1], x, tolerance)
@@ -324,13 +322,13 @@ def _matching(
 ) -> np.ndarray:
     """Share (widths,) of rows with a step where both steps agree; 0: too few rows."""
     moves = moves[:, None]
-    known = np.isfinite(gained) & np.isfinite(moves)
-    known &= (gained != 0) | (moves != 0)
-    count = known.sum(axis=0)
-    spread = pd.DataFrame(np.where(known, gained, np.nan)).std(ddof=0).fillna(0.0)
+    varied = np.isfinite(gained) & np.isfinite(moves)
+    varied &= (gained != 0) | (moves != 0)
+    count = varied.sum(axis=0)
+    spread = pd.DataFrame(np.where(varied, gained, np.nan)).std(ddof=0).fillna(0.0)
     within = 10 * _ROUNDING * spread.to_numpy()
-    as_sum = known & (np.abs(moves - gained) <= within)
-    as_mean = known & (np.abs(widths * moves - gained) <= within)
+    as_sum = varied & (np.abs(moves - gained) <= within)
+    as_mean = varied & (np.abs(widths * moves - gained) <= within)
     agreeing = np.maximum(as_sum.sum(axis=0), as_mean.sum(axis=0))
     shares = agreeing / np.maximum(count, 1)
     return np.asarray(np.where(count >= fewest, shares, 0.0))
@@ -375,10 +373,12 @@ def _group_means(subject: Subject) -> Iterator[FromTarget]:
 
 def _is_constant_in(groups: np.ndarray, x: np.ndarray) -> bool:
     """Whether the known values are the same in all rows of a group, -1: none."""
-    known = (groups >= 0) & ~np.isnan(x)
+    finite = (groups >= 0) & ~np.isnan(x)
     values_of_groups = np.full(groups.max(initial=-1) + 1, np.nan)
-    values_of_groups[groups[known]] = x[known]
-    return bool(np.isclose(values_of_groups[groups[known]], x[known], rtol=1e-9).all())
+    values_of_groups[groups[finite]] = x[finite]
+    return bool(
+        np.isclose(values_of_groups[groups[finite]], x[finite], rtol=1e-9).all()
+    )
 
 
 def _on_the_scale_of_means(subject: Subject) -> dict[str, list[np.ndarray]]:
@@ -391,13 +391,13 @@ def _on_the_scale_of_means(subject: Subject) -> dict[str, list[np.ndarray]]:
     suspects = {}
     for column, facts in subject.calculable.items():
         x = numbers_of(subject.frame[column])[subject.target.rows[rows]]
-        known = np.isfinite(x)
-        x = x[known]
+        finite = np.isfinite(x)
+        x = x[finite]
         if facts.distinct < _FEWEST_GROUPS or not x.size or np.var(x) == 0:
             continue
         fitting = []
         for outcome in outcomes:
-            y = outcome[rows][known]
+            y = outcome[rows][finite]
             slope = float(np.mean((x - x.mean()) * y)) / np.var(x)
             shift = abs(float(x.mean() - y.mean()))
             if 0.5 <= slope <= 10 and shift <= 0.2 * float(np.std(y)):
@@ -424,8 +424,8 @@ def _is_mean(
     from scipy.stats import chi2
 
     x, codes = x[subject.target.rows], groups[subject.target.rows]
-    known = (codes >= 0) & ~np.isnan(x)
-    x, y, codes = x[known], y[known], codes[known]
+    finite = (codes >= 0) & ~np.isnan(x)
+    x, y, codes = x[finite], y[finite], codes[finite]
     visible = np.bincount(codes, minlength=len(sizes))
     means = np.bincount(codes, y, minlength=len(sizes)) / np.maximum(visible, 1)
     values = np.bincount(codes, x, minlength=len(sizes)) / np.maximum(visible, 1)
@@ -471,8 +471,8 @@ def _means_of_the_others(subject: Subject) -> Iterator[FromTarget]:
 def _mirrors(
     x: np.ndarray, y: np.ndarray, groups: np.ndarray, others: np.ndarray
 ) -> bool:
-    known = np.isfinite(x)
-    x, y, groups, others = x[known], y[known], groups[known], others[known]
+    finite = np.isfinite(x)
+    x, y, groups, others = x[finite], y[finite], groups[finite], others[finite]
     if len(x) < _FEWEST_GROUPED or np.std(y) == 0:
         return False
     deviation = _centred(y, groups)

@@ -298,11 +298,11 @@ def _best_threshold(folds: Sequence[_JudgedFold], model: str, metric: str) -> fl
 
 def _mean_with_error(values: np.ndarray, ratios: np.ndarray) -> tuple[float, float]:
     """The mean over the folds (k,), and its standard error; nan where undefined."""
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     error = math.nan
-    if known.sum() >= 2:
-        factor = 1 / known.sum() + ratios[known].mean()
-        error = float(np.sqrt(factor * np.var(values[known], ddof=1)))
+    if finite.sum() >= 2:
+        factor = 1 / finite.sum() + ratios[finite].mean()
+        error = float(np.sqrt(factor * np.var(values[finite], ddof=1)))
     return mean_of_known(values, math.nan), error
 
 

@@ -14,7 +14,11 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
+from experiment_pipeline.stages.data_analysis.finding import (
+    Finding,
+    TargetRule,
+    Threshold,
+)
 from experiment_pipeline.stages.data_analysis.findings.probe import ProbeSample
 from experiment_pipeline.stages.data_analysis.skill import NAMES, outcomes_of, skill
 from experiment_pipeline.stages.data_analysis.subject import Subject
@@ -48,7 +52,7 @@ _PARALLEL, _DIMENSIONS, _LONGER, _VARIANCE = 1e-8, 3, 0.01, 0.9999
 _ON_LINES = 0.05  # share of the rows, found from it
 
 
-class RelatedRows(Rule):
+class RelatedRows(TargetRule):
     """Rows whose nearest rows reveal the target, more than merely similar rows would.
 
     Rows on a line with two others, in three or more dimensions, are synthetic (SMOTE:
@@ -66,15 +70,13 @@ class RelatedRows(Rule):
         0.4, 0, 1, "share of skill lost without the nearest rows, found from it"
     )
 
-    def check(self, subject: Subject) -> Finding:
-        target, split = subject.target, subject.spec.split
-        if target.problem:
-            return self.not_applicable(f"Nothing to predict: {target.problem}.")
+    def examine(self, subject: Subject) -> Finding:
+        split, classes = subject.spec.split, subject.target.n_classes
         if split.by in {"time", "column"}:
             return self.not_applicable(f"The split is by {split.by}.")
-        most = min(_MOST_ROWS, _MOST_CELLS // max(target.n_classes, 1))
-        neighbours = _Neighbours(subject, subject.sample(target.rows, most))
-        fewest = max(_FEWEST_ROWS, _FEWEST_OF_CLASS * target.n_classes)
+        most = min(_MOST_ROWS, _MOST_CELLS // max(classes, 1))
+        neighbours = _Neighbours(subject, subject.sample(subject.target.rows, most))
+        fewest = max(_FEWEST_ROWS, _FEWEST_OF_CLASS * classes)
         distinct = len(np.unique(neighbours.hashes))
         if len(neighbours.rows) < fewest or distinct <= 3 * _NEAREST:
             reason = f"Fewer than {fewest} rows, or nearly all are equal."
@@ -84,31 +86,27 @@ class RelatedRows(Rule):
         usual, without = neighbours.skills
         lost = 1 - without / usual if usual > 0 else 0.0
         limit = self.limit(subject)
-        sentences = [
-            (
-                f"A model of similar rows has a skill of {numbers.share(usual)}, "
-                f"without the {_NEAREST} nearest rows of each row "
-                f"{numbers.share(without)} ({NAMES[subject.spec.task]}; "
-                f"{len(neighbours.scored):,} of {len(neighbours.rows):,} rows)."
-            )
-        ]
         related = usual >= _LEAST_SKILL and lost >= limit
+        evidence = (
+            f"A model of similar rows has a skill of {numbers.share(usual)}, without "
+            f"the {_NEAREST} nearest rows of each row {numbers.share(without)} "
+            f"({NAMES[subject.spec.task]}; {len(neighbours.scored):,} of "
+            f"{len(neighbours.rows):,} rows)."
+        )
         if related and (columns := neighbours.columns_that_agree()):
-            words = numbers.some_of([numbers.shown(column) for column in columns])
-            sentences.append(f"Nearest rows agree in {words}.")
+            names = numbers.some_of(list(map(numbers.shown, columns)))
+            evidence += f" Nearest rows agree in {names}."
         on_lines = neighbours.share_on_lines()
-        synthetic = on_lines >= _ON_LINES
-        if synthetic:
-            sentences.append(
-                f"{numbers.share(on_lines)} of the rows lie exactly on a line with two "
-                "others, as synthetic rows do that oversampling (SMOTE) made before "
-                "the split."
-            )
-        number = lost
-        if synthetic and not related:
-            number, limit = on_lines, _ON_LINES
-        severity = "condition" if related or synthetic else None
-        return self.found(severity, " ".join(sentences), number, limit)
+        if on_lines < _ON_LINES:
+            return self.found("condition" if related else None, evidence, lost, limit)
+        evidence += (
+            f" {numbers.share(on_lines)} of the rows lie exactly on a line with two "
+            "others, as synthetic rows do that oversampling (SMOTE) made before the "
+            "split."
+        )
+        if related:
+            return self.found("condition", evidence, lost, limit)
+        return self.found("condition", evidence, on_lines, _ON_LINES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +267,7 @@ def _ranks(column: pd.Series) -> np.ndarray | None:
     return np.array([codes, halves, 0.5 + halves], np.float32)
 
 
-class RandomSplitOverTime(Rule):
+class RandomSplitOverTime(TargetRule):
     """A random split over time that overstates how well models predict later rows."""
 
     code = "random_split_over_time"
@@ -283,15 +281,12 @@ class RandomSplitOverTime(Rule):
     )
     _most_times = 3
 
-    def check(self, subject: Subject) -> Finding:
-        if subject.target.problem:
-            return self.not_applicable(f"Nothing to compare: {subject.target.problem}.")
+    def examine(self, subject: Subject) -> Finding:
         split = subject.spec.split.by
         if split != "random":
             return self.not_applicable(f"Nothing to compare: the split is by {split}.")
-        columns = subject.frame.columns
-        times = [str(c) for c in columns if kind_of(subject.frame[c]) == "datetime"]
-        compared = [_compare(subject, time) for time in times[: self._most_times]]
+        times = subject.times[: self._most_times]
+        compared = [_compare(subject, time) for time in times]
         gains = [gain for gain in compared if gain and math.isfinite(gain.lost)]
         if not gains:
             reason = "No datetime column, or too few rows or moments."

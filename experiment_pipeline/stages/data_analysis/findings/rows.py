@@ -11,6 +11,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,
     Severity,
+    TargetRule,
     Threshold,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
@@ -22,7 +23,7 @@ from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.samples import distance
 
 
-class ConflictingLabels(Rule):
+class ConflictingLabels(TargetRule):
     """Rows with the same features and different targets, and the best score they allow.
 
     Rows whose features occur once count as perfectly predictable, so the true ceiling
@@ -34,10 +35,8 @@ class ConflictingLabels(Rule):
     advice = "Add a column that tells these rows apart, or correct their labels."
     threshold = Threshold(0.01, 0, 1, "share of contradicted targets, found above it")
 
-    def check(self, subject: Subject) -> Finding:
+    def examine(self, subject: Subject) -> Finding:
         target, spec = subject.target, subject.spec
-        if target.problem:
-            return self.not_applicable(f"Nothing to predict: {target.problem}.")
         if not subject.features:
             return self.not_applicable("There is no feature.")
         hashes = row_hashes(subject.frame, subject.features, "features", target.rows)
@@ -54,14 +53,7 @@ class ConflictingLabels(Rule):
             share = float(np.mean((target.y - means[:, 0]) ** 2) / np.var(target.y))
         else:  # rows that differ from the mode of their group
             share = float(1 - means.max(axis=1).mean())
-        metric = spec.metric
-        if not metrics.metric_of(metric).of_equals:
-            metric = "r2" if regression else "accuracy"
-        best = means if spec.task == "multiclass" else means[:, -1]
-        if metrics.metric_of(metric).of_equals == "median":
-            groupwise = pd.Series(target.y).groupby(groups)
-            best = groupwise.quantile(interpolation="lower").to_numpy()[groups]
-        ceiling = scores.score(metric, target.y, best)
+        metric, ceiling = self._ceiling(subject, groups, means)
         evidence = (
             f"{repeated:,} of {len(groups):,} rows share their features with another; "
             f"equal features contradict {numbers.share(share)} of the target, so "
@@ -80,6 +72,22 @@ class ConflictingLabels(Rule):
                 evidence += f" The acceptance criterion asks for {criterion.limit:g}."
         finding = self.found(severity, evidence, share, limit, [spec.target])
         return replace(finding, ceiling=ceiling if metric == spec.metric else None)
+
+    def _ceiling(
+        self, subject: Subject, groups: np.ndarray, means: np.ndarray
+    ) -> tuple[str, float]:
+        """The best score of predictions that are the same in each group.
+
+        Of the experiment's metric, or of another where that has no best prediction.
+        """
+        task, metric, y = subject.spec.task, subject.spec.metric, subject.target.y
+        if not metrics.metric_of(metric).of_equals:
+            metric = "r2" if task == "regression" else "accuracy"
+        best = means if task == "multiclass" else means[:, -1]
+        if metrics.metric_of(metric).of_equals == "median":
+            by_group = pd.Series(y).groupby(groups)
+            best = by_group.quantile(interpolation="lower").to_numpy()[groups]
+        return metric, scores.score(metric, y, best)
 
 
 class DuplicateRows(Rule):
@@ -118,7 +126,7 @@ class DuplicateRows(Rule):
         )
 
 
-class RepeatedEntities(Rule):
+class RepeatedEntities(TargetRule):
     """Several rows of one customer or machine: a random split lets models know them.
 
     How similar an entity's rows are: intraclass correlation (Shrout and Fleiss 1979,
@@ -136,29 +144,13 @@ class RepeatedEntities(Rule):
     _fewest_entities, _fewest_fixed = 20, 2
     _rows_for_fixed, _columns_for_fixed = 20_000, 100
 
-    def check(self, subject: Subject) -> Finding:
-        split, target = subject.spec.split, subject.target
-        if target.problem:
-            return self.not_applicable(f"Nothing to compare: {target.problem}.")
+    def examine(self, subject: Subject) -> Finding:
+        split = subject.spec.split
         if split.by == "group":
-            kept = f"The split keeps {numbers.shown(split.column)} together."
-            return self.not_applicable(kept)
+            together = f"The split keeps {numbers.shown(split.column)} together."
+            return self.not_applicable(together)
         limit = self.limit(subject)
-        y = target.y.astype(np.float64)
-        if subject.spec.task == "multiclass":  # whether it is the most frequent class
-            y = (y == np.bincount(target.y).argmax()).astype(np.float64)
-        likeness: dict[str, float] = {}
-        for name in subject.frame.columns:
-            by_role = name in {subject.spec.target, getattr(split, "column", None)}
-            if by_role or not self._repeats(name, subject.frame[name]):
-                continue
-            codes = pd.factorize(subject.frame[name].iloc[target.rows])[0]
-            known = codes >= 0
-            alike = _intraclass_correlation(codes[known], y[known])
-            if is_named_like_an_id(name) or (
-                alike >= limit and self._fixes_others(subject, name)
-            ):
-                likeness[name] = alike
+        likeness = self._likeness(subject)
         if not likeness:
             none = "No column names entities that repeat."
             return self.not_found(none, threshold=limit)
@@ -183,12 +175,33 @@ class RepeatedEntities(Rule):
             fix={"split": {"by": "group", "column": columns[0]}} if random else None,
         )
 
+    def _likeness(self, subject: Subject) -> dict[str, float]:
+        """Column that names entities → intraclass correlation of the target."""
+        target, spec = subject.target, subject.spec
+        y = target.y.astype(np.float64)
+        if spec.task == "multiclass":  # whether it is the most frequent class
+            y = (y == np.bincount(target.y).argmax()).astype(np.float64)
+        likeness = {}
+        for name in subject.frame.columns:
+            by_role = name in {spec.target, getattr(spec.split, "column", None)}
+            if by_role or not self._repeats(name, subject.frame[name]):
+                continue
+            codes = pd.factorize(subject.frame[name].iloc[target.rows])[0]
+            present = codes >= 0
+            alike = _intraclass_correlation(codes[present], y[present])
+            names_entities = is_named_like_an_id(name)
+            if not names_entities and alike >= self.limit(subject):
+                names_entities = self._fixes_others(subject, name)
+            if names_entities:
+                likeness[name] = alike
+        return likeness
+
     def _repeats(self, name: str, column: pd.Series) -> bool:
         """Whether a text or whole id has 20 or more values of two or more rows each."""
         kind = kind_of(column)
         if kind in NUMERIC:
-            known = column.dropna().to_numpy(dtype=np.float64)
-            if not is_named_like_an_id(name) or np.any(known != np.trunc(known)):
+            present = column.dropna().to_numpy(dtype=np.float64)
+            if not is_named_like_an_id(name) or np.any(present != np.trunc(present)):
                 return False
         elif kind not in TEXTS:
             return False
@@ -241,10 +254,8 @@ class DriftOverTime(Rule):
     _same_time = 0.9
 
     def check(self, subject: Subject) -> Finding:
-        frame, spec = subject.frame, subject.spec
-        times = [str(c) for c in frame.columns if kind_of(frame[c]) == "datetime"]
-        if spec.split.by == "time":
-            times = [spec.split.column]
+        spec = subject.spec
+        times = [spec.split.column] if spec.split.by == "time" else subject.times
         if not times:
             return self.not_applicable("There is no datetime column.")
         time = times[0]
@@ -258,9 +269,11 @@ class DriftOverTime(Rule):
         changed += [column for column, far in drifts.items() if far >= limit]
         words = [f"{numbers.shown(column)} {far:.2f}" for column, far in drifts.items()]
         random = spec.split.by == "random"
-        severity: Severity = "condition" if random else "note"
+        severity: Severity | None = None
+        if changed:
+            severity = "condition" if random else "note"
         return self.found(
-            severity=severity if changed else None,
+            severity=severity,
             evidence=(
                 f"Distance between first and last third by {numbers.shown(time)} "
                 f"(0: alike, 1: disjoint): target {target:.2f}; features "
@@ -300,8 +313,8 @@ class DriftOverTime(Rule):
     ) -> tuple[np.ndarray, np.ndarray]:
         """At most 20,000 positions each of the first and last third of the moments."""
         moments = pd.factorize(subject.frame[time].iloc[rows], sort=True)[0]
-        known = moments >= 0
-        rows, moments = rows[known], moments[known]
+        present = moments >= 0
+        rows, moments = rows[present], moments[present]
         if not rows.size:
             return rows, rows
         ordered = np.sort(moments)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
@@ -10,6 +11,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,
     Severity,
+    TargetRule,
     Threshold,
 )
 from experiment_pipeline.stages.data_analysis.findings.columns import number_preparation
@@ -86,30 +88,22 @@ class TargetLooksLikeAnotherTask(Rule):
 
     def check(self, subject: Subject) -> Finding:
         spec, limit = subject.spec, self.limit(subject)
-        known = subject.visible_target.dropna()
-        distinct = int(known.nunique())
+        values = subject.visible_target.dropna()
+        distinct = int(values.nunique())
         if distinct < 2:
             return self.not_applicable("The target has fewer than two values.")
-        quantity = kind_of(known) in QUANTITIES
-        fractions = quantity and bool((known % 1 != 0).any())
         likely: Task = "multiclass"
         if distinct == 2:
             likely = "binary"
-        elif fractions or (quantity and distinct > limit):
+        elif _has_fractions(values) or (
+            kind_of(values) in QUANTITIES and distinct > limit
+        ):
             likely = "regression"
-        # Whole numbers may well be codes of classes.
-        codes = spec.task == "multiclass" and likely == "regression" and not fractions
-        not_numbers = spec.task == "regression" and kind_of(known) not in NUMERIC
-        severity: Severity | None = "condition"
-        if not_numbers or (spec.task == "binary" and distinct > 2):
-            severity = "blocks"
-        elif spec.task == likely or codes:
-            severity = None
-        examples = numbers.some_of(list(map(numbers.shown, known.unique())), most=3)
+        examples = numbers.some_of(list(map(numbers.shown, values.unique())), most=3)
         return self.found(
-            severity=severity,
+            severity=self._severity(spec.task, likely, values),
             evidence=(
-                f"The target has {distinct:,} distinct values of type {known.dtype} "
+                f"The target has {distinct:,} distinct values of type {values.dtype} "
                 f"({examples}), which look like {likely}; the task is {spec.task}."
             ),
             number=distinct,
@@ -117,6 +111,17 @@ class TargetLooksLikeAnotherTask(Rule):
             columns=[spec.target],
             fix=self._settings(subject, likely),
         )
+
+    def _severity(self, task: Task, likely: Task, target: pd.Series) -> Severity | None:
+        if task == likely:
+            return None
+        if task == "binary" or (
+            task == "regression" and kind_of(target) not in NUMERIC
+        ):
+            return "blocks"
+        # Whole numbers may well be codes of classes.
+        codes = task == "multiclass" and likely == "regression"
+        return None if codes and not _has_fractions(target) else "condition"
 
     def _settings(self, subject: Subject, likely: Task) -> dict[str, Any]:
         spec = subject.spec
@@ -129,6 +134,10 @@ class TargetLooksLikeAnotherTask(Rule):
         if spec.acceptance or spec.positive_class is not None:
             return {}  # they would have to change too, and only the user knows how
         return {"task": likely, "metric": names_of(likely)[0]}
+
+
+def _has_fractions(target: pd.Series) -> bool:
+    return kind_of(target) in QUANTITIES and bool((target % 1 != 0).any())
 
 
 class TooManyClasses(Rule):
@@ -145,20 +154,20 @@ class TooManyClasses(Rule):
     def check(self, subject: Subject) -> Finding:
         if subject.spec.task != "multiclass":
             return self.not_applicable(f"The task is {subject.spec.task}.")
-        known = subject.visible_target.dropna()
-        classes = int(known.nunique())
+        values = subject.visible_target.dropna()
+        classes = int(values.nunique())
         limit = self.limit(subject)
-        severity: Severity = "blocks" if classes > len(known) / 2 else "condition"
+        severity: Severity = "blocks" if classes > len(values) / 2 else "condition"
         return self.found(
             severity if classes > limit else None,
-            f"{numbers.counted(classes, 'class', 'classes')} in {len(known):,} rows.",
+            f"{numbers.counted(classes, 'class', 'classes')} in {len(values):,} rows.",
             classes,
             limit,
             [subject.spec.target],
         )
 
 
-class TooFewRowsPerClass(Rule):
+class TooFewRowsPerClass(TargetRule):
     """Classes with too few rows in a set, and those set aside.
 
     Rows of the validation set are expected ones.
@@ -171,13 +180,10 @@ class TooFewRowsPerClass(Rule):
         "small sets."
     )
     threshold = Threshold(10, 1, _MANY, "rows of a class in a set, found below it")
+    tasks = ("binary", "multiclass")
 
-    def check(self, subject: Subject) -> Finding:
+    def examine(self, subject: Subject) -> Finding:
         target = subject.target
-        if subject.spec.task == "regression":
-            return self.not_applicable("The task is regression.")
-        if target.problem:
-            return self.not_applicable(f"No classes to count: {target.problem}.")
         rows = subject.set_counts(target.y, target.rows, target.n_classes)
         limit = self.limit(subject)
         rarest, place = np.unravel_index(int(np.argmin(rows)), rows.shape)
@@ -209,7 +215,7 @@ class TooFewRowsPerClass(Rule):
         )
 
 
-class ClassImbalance(Rule):
+class ClassImbalance(TargetRule):
     """A rare class: accuracy says little about it, and scores need many rows."""
 
     code = "class_imbalance"
@@ -218,13 +224,10 @@ class ClassImbalance(Rule):
         "Rank by more than accuracy. Do not reweight by habit: it breaks calibration."
     )
     threshold = Threshold(0.05, 0, 0.5, "share of the rarest class, found below it")
+    tasks = ("binary", "multiclass")
 
-    def check(self, subject: Subject) -> Finding:
-        if subject.spec.task == "regression":
-            return self.not_applicable("The task is regression.")
+    def examine(self, subject: Subject) -> Finding:
         target = subject.target
-        if target.problem:
-            return self.not_applicable(f"No classes to compare: {target.problem}.")
         shares = np.bincount(target.y) / len(target.y)
         rarest = int(np.argmin(shares))
         share, limit = float(shares[rarest]), self.limit(subject)
