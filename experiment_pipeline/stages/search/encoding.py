@@ -25,6 +25,7 @@ from experiment_pipeline.stages.search.shared_work import (
     EncodedRows,
     SlicedTable,
 )
+from experiment_pipeline.stages.search.stacking import cross_fitted_layer, stacked_part
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.table.features import encode_target
@@ -38,19 +39,21 @@ def through_own(
     (n,), and the sets as encoders read them: `train` are all `rows`, with its columns
     as features. None: there is none.
     """
-    if (own := sets.own) is None:
+    transformer = sets.own
+    if transformer is None:
         return None, replace(sets, train=rows)
-    seen, others = np.flatnonzero(fit_mask), np.flatnonzero(~fit_mask)
-    fitted = own.make()
-    train = own.read(fitted, some_rows(rows, seen), sets.features, sets.target)
+    inside, outside = np.flatnonzero(fit_mask), np.flatnonzero(~fit_mask)
+    fitted = transformer.make()
+    seen = some_rows(rows, inside)
+    train = transformer.read(fitted, seen, sets.features, sets.target)
     names = tuple(
         str(name) for name in train if name in sets.features or name not in rows
     )
-    if len(others):
-        rest = own.read(fitted, some_rows(rows, others), sets.features, names=names)
-        train = some_rows(
-            together([train, rest]), np.argsort(np.concatenate([seen, others]))
-        )
+    if len(outside):
+        unseen = some_rows(rows, outside)
+        rest = transformer.read(fitted, unseen, sets.features, names=names)
+        order = np.argsort(np.concatenate([inside, outside]))
+        train = some_rows(together([train, rest]), order)
     return fitted, replace(sets, features=names, train=train)
 
 
@@ -58,13 +61,13 @@ def as_read(sets: TrainingSets) -> tuple[TrainingSets, tuple[str, ...]]:
     """Return both sets as encoders read them, and the types to trust when the
     transformer is loaded.
     """
-    if (own := sets.own) is None:
+    transformer = sets.own
+    if transformer is None:
         return sets, ()
     fitted, read = through_own(sets.train, sets.fit_mask, sets)
-    test = own.read(fitted, sets.test, sets.features, names=read.features)
-    return replace(read, test=test), own.trusted_types(
-        fitted, sets.test, sets.features, test
-    )
+    test = transformer.read(fitted, sets.test, sets.features, names=read.features)
+    trusted = transformer.trusted_types(fitted, sets.test, sets.features, test)
+    return replace(read, test=test), trusted
 
 
 def encode(
@@ -87,10 +90,14 @@ def encode(
         test = transformed(features, sets.test)
     else:
         test = _sliced(features, sets.test).held()
-    wanted = encoders.directions(features, sets.directions)
-    return EncodedRows(
-        train, y, encoders.categorical_positions(features), weights, wanted
-    ), test
+    rows = EncodedRows(
+        train,
+        y,
+        categorical=encoders.categorical_positions(features),
+        weights=weights,
+        directions=encoders.directions(features, sets.directions),
+    )
+    return rows, test
 
 
 def fit_features(
@@ -99,42 +106,58 @@ def fit_features(
     """Return features fitted on prepared rows; `fit_mask`, bool (n,): those whose
     target may be used.
     """
-    columns, many = list(sets.features), dict[str, FrozenEstimator]()
-    further = _further(encoder, rows, fit_mask, sets)
-    if encoder in ("target", "text"):
-        _, texts = encoders.column_kinds(rows, columns)
-        large = [
-            name
-            for name in texts
-            if encoders.texts_of(rows[name]).nunique() > FEW_TEXTS
-        ]
-        if large:
-            seen, y, weights = _of_mask(rows, fit_mask, sets)
-            given = y, sets.task, weights
-            many = {name: encoders.target_codes(seen[name], *given) for name in large}
-        if encoder == "text":
-            further = [
-                (f"{encoders.MEANS}_{n}", many[name], name)
-                for n, name in enumerate(large)
-            ]
-            many = {name: encoders.letters(rows[name]) for name in large}
+    columns = list(sets.features)
+    many, further = _learnt_parts(encoder, rows, fit_mask, sets)
     features = encoders.build_features(encoder, rows, columns, many, further)
     if not many and encoder != STACKED and _at_once(encoder, rows):
         return features.fit(rows[columns])
     # Part by part: `features.fit` would also encode all rows, and let models predict
     # them, for nothing.
     frozen = [
-        (name, _frozen(part, rows, of), of) for name, part, of in features.transformers
+        (name, _frozen(part, rows, names), names)
+        for name, part, names in features.transformers
     ]
     whole = ColumnTransformer(frozen, sparse_threshold=0.0).fit(rows[:1][columns])
     if not many:
         # As `features.fit` would leave it, with parts that were fitted one by one.
         whole.transformers = features.transformers
         whole.transformers_ = [
-            (name, part.estimator if isinstance(part, FrozenEstimator) else part, of)
-            for name, part, of in whole.transformers_
+            (name, getattr(part, "estimator", part), names)
+            for name, part, names in whole.transformers_
         ]
     return whole
+
+
+def _learnt_parts(
+    encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
+) -> tuple[dict[str, FrozenEstimator], list[encoders.Part]]:
+    """What uses the target, as of `build_features`: column of many distinct texts → its
+    fitted encoder, and further parts.
+    """
+    if encoder == STACKED:
+        if len(sets.directions) == len(sets.features):
+            return {}, []
+        seen, y, weights = _of_mask(rows, fit_mask, sets)
+        return {}, [stacked_part(rows, seen, y, weights, sets)]
+    names = list[str]()
+    if encoder in ("target", "text"):
+        _, texts = encoders.column_kinds(rows, sets.features)
+        for name in texts:
+            if encoders.texts_of(rows[name]).nunique() > FEW_TEXTS:
+                names.append(name)
+    if not names:
+        return {}, []
+    seen, y, weights = _of_mask(rows, fit_mask, sets)
+    codes = {
+        name: encoders.target_codes(seen[name], y, sets.task, weights) for name in names
+    }
+    if encoder == "target":
+        return codes, []
+    means = [
+        (f"{encoders.MEANS}_{number}", codes[name], name)
+        for number, name in enumerate(names)
+    ]
+    return {name: encoders.letters(rows[name]) for name in names}, means
 
 
 def fit_rows(
@@ -152,33 +175,10 @@ def fit_rows(
     """
     columns, at_once = list(sets.features), _at_once(encoder, rows)
     if encoder not in ("target", "text", STACKED) and at_once:
-        further = _further(encoder, rows, fit_mask, sets)
-        features = encoders.build_features(encoder, rows, columns, further=further)
+        features = encoders.build_features(encoder, rows, columns)
         return features, features.fit_transform(rows[columns])
     features = fit_features(encoder, rows, fit_mask, sets)
-    # Parts that use the target: rows of the fit mask get codes that are learnt on
-    # unrelated rows.
-    coded = {
-        name: (part, of)
-        for name, part, of in features.transformers_
-        if name == STACKED
-        or (isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder))
-    }
-    crossed = dict[str, np.ndarray]()
-    if coded:
-        seen, y, weights = _of_mask(rows, fit_mask, sets)
-        parts = encoders.dealt_parts(seen, sets)
-        for name, (part, of) in coded.items():
-            given = part, seen[of], y, parts, weights
-            if name != STACKED:
-                crossed[name] = encoders.cross_fitted(*given)
-                continue
-            # Under a split by time, neighbours are related as well: no tree leaves all
-            # of them out.
-            clusters = (
-                None if sets.split.by == "time" else encoders.clusters_of(seen, sets)
-            )
-            crossed[name] = encoders.cross_fitted_layer(*given, clusters)
+    crossed = _cross_fitted_parts(features, rows, fit_mask, sets)
     if not at_once:
         table = _sliced(features, rows, crossed, fit_mask)
         return features, table.held() if in_memory else table
@@ -188,13 +188,43 @@ def fit_rows(
     return features, encoded
 
 
-def _further(
-    encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
-) -> list[encoders.Part]:
-    if encoder != STACKED or len(sets.directions) == len(sets.features):
-        return []
+def _cross_fitted_parts(
+    features: ColumnTransformer,
+    rows: pd.DataFrame,
+    fit_mask: np.ndarray,
+    sets: TrainingSets,
+) -> dict[str, np.ndarray]:
+    """Part that uses the target → its codes of the rows of the fit mask, learnt on
+    unrelated rows.
+    """
+    learnt = [
+        part
+        for part in features.transformers_
+        if part[0] == STACKED or _is_target_codes(part[1])
+    ]
+    if not learnt:
+        return {}
     seen, y, weights = _of_mask(rows, fit_mask, sets)
-    return [encoders.stacked_part(rows, seen, y, weights, sets)]
+    parts = encoders.dealt_parts(seen, sets)
+    crossed = dict[str, np.ndarray]()
+    for name, part, columns in learnt:
+        if name == STACKED:
+            # Under a split by time, neighbours are related as well: no tree leaves all
+            # of them out.
+            by_time = sets.split.by == "time"
+            clusters = None if by_time else encoders.clusters_of(seen, sets)
+            crossed[name] = cross_fitted_layer(
+                part, seen[columns], y, parts, weights, clusters
+            )
+        else:
+            crossed[name] = encoders.cross_fitted(
+                part, seen[columns], y, parts, weights
+            )
+    return crossed
+
+
+def _is_target_codes(part: Any) -> bool:
+    return isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder)
 
 
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
@@ -206,12 +236,12 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
     if fitted.sparse_output_ or not frozen:
         return fitted.transform(rows)
     blocks = []
-    for _, part, of in parts:
-        if isinstance(of, str):
-            codes, numbers = encoders.of_distinct_texts(part, rows[of])
+    for _, part, names in parts:
+        if isinstance(names, str):
+            codes, numbers = encoders.of_distinct_texts(part, rows[names])
             blocks.append(numbers[codes])
         else:
-            blocks.append(part.transform(rows[of]))
+            blocks.append(part.transform(rows[names]))
     return np.hstack(blocks)
 
 
@@ -232,33 +262,34 @@ def _sliced(
     `crossed` codes.
     """
     parts = encoders.parts_of(fitted)
-    read_of = with_only(rows, list(fitted.feature_names_in_))
-    known = dict[str, tuple[np.ndarray, np.ndarray]]()
-    for name, part, of in parts:
-        if isinstance(of, str) and isinstance(part, FrozenEstimator):
-            codes, numbers = encoders.of_distinct_texts(part, rows[of])
+    features = with_only(rows, list(fitted.feature_names_in_))
+    # Part of distinct texts → the code of each row, and the numbers of each code.
+    by_text = dict[str, tuple[np.ndarray, np.ndarray]]()
+    for name, part, column in parts:
+        if isinstance(column, str) and isinstance(part, FrozenEstimator):
+            codes, numbers = encoders.of_distinct_texts(part, rows[column])
             if name in crossed:
                 numbers, codes = numbers[codes], np.arange(len(rows), dtype=np.int32)
                 numbers[fit_mask] = crossed[name]
-            known[name] = codes, numbers
+            by_text[name] = codes, numbers
 
     def encode(positions: np.ndarray) -> np.ndarray:
-        read = read_of.iloc[positions]
-        if not known:
+        read = features.iloc[positions]
+        if not by_text:
             return np.asarray(fitted.transform(read))
         blocks = []
-        for name, part, of in parts:
-            if name in known:
-                codes, numbers = known[name]
+        for name, part, columns in parts:
+            if name in by_text:
+                codes, numbers = by_text[name]
                 blocks.append(numbers[codes[positions]])
             else:
-                blocks.append(part.transform(read[of]))
+                blocks.append(part.transform(read[columns]))
         return np.hstack(blocks)
 
     return SlicedTable.of(encode, len(rows))
 
 
-def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
+def _frozen(part: Any, rows: pd.DataFrame, names: Any) -> FrozenEstimator:
     """A part fitted on these rows. Encoders of categories need only the order of
     frequencies: they are fitted on a few rows, in which the rarest texts occur once,
     the next rarest twice, and so on.
@@ -267,11 +298,11 @@ def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
         return part
     # Numeric parts learn nothing from rows: what replaces a missing number is already
     # set.
-    read = rows[:1][of]
-    if isinstance(of, str):
-        counts = encoders.texts_of(rows[of]).value_counts(dropna=False, sort=False)
-        often = np.unique(counts.to_numpy(), return_inverse=True)[1] + 1
-        read = counts.index.repeat(often).to_series()
+    read = rows[:1][names]
+    if isinstance(names, str):
+        counts = encoders.texts_of(rows[names]).value_counts(dropna=False, sort=False)
+        _, ranks = np.unique(counts.to_numpy(), return_inverse=True)
+        read = counts.index.repeat(ranks + 1).to_series()
     return FrozenEstimator(clone(part).fit(read))
 
 

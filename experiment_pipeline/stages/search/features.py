@@ -16,8 +16,8 @@ made of its letters.
 onehot: numbers get the median, an indicator of what was missing or infinite, and unit
 variance; a category is a column, missing is one more, an unseen one counts as an
 infrequent one.
-stacked: as ordinal, with the predictions of two forests and of a linear model (out of
-bag, or cross-fitted, for the rows that these are fitted on).
+stacked: as ordinal, with the predictions of two forests and of a linear model
+(`stacking.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn import dummy, ensemble, impute, linear_model
+from sklearn import impute
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
@@ -36,15 +36,13 @@ from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
     OrdinalEncoder,
-    QuantileTransformer,
     StandardScaler,
     TargetEncoder,
 )
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import PARTS, STACKED, TREES
-from experiment_pipeline.stages.search.averaging import averaged
+from experiment_pipeline.spec.algorithms import PARTS, STACKED
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
 from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
@@ -69,16 +67,6 @@ MOST_LETTERS = 256
 NUMBERS = 30
 # So many distinct texts are enough to learn which n-grams matter.
 MOST_TEXTS = 20_000
-
-# Base models: quick ones that err differently (extremely random trees: Geurts et al.
-# 2006). With the linear model beside the forests, boosting was better on 15 of 18
-# splits of five tables, by .2 to 1 % on average.
-FORESTS = ("prediction of random forest", "prediction of extra trees")
-LAYER = (*FORESTS, "prediction of linear model")
-_QUANTILES = 100  # of a number, for the linear model
-# Out of bag: a row needs so many trees that have seen no row of its cluster; so large a
-# share of rows has them.
-FEWEST_TREES, KNOWN = 3, 0.99
 
 MEANS = "means"  # names parts with mean targets beside those with letters
 
@@ -110,24 +98,22 @@ def build_features(
     last.
     """
     numbers, texts = column_kinds(table, features)
-    sparse = False
-    if encoder == "onehot":
-        # Each number may get an indicator, each text a column for missing.
-        categories = sum(
-            min(table[name].nunique() + 1, MAX_ONEHOT_CATEGORIES) for name in texts
-        )
-        sparse = len(table) * (2 * len(numbers) + categories) * 8 > MAX_DENSE_BYTES
+    sparse = encoder == "onehot" and _is_large(table, numbers, texts)
+    parts = list[Part]()
+    if numbers and encoder == "onehot":
         # Scaling by one infinite cell would flatten its whole column.
-        of_numbers = make_pipeline(
+        steps = make_pipeline(
             *_float_steps(nan=np.nan, posinf=np.nan, neginf=np.nan),
             impute.SimpleImputer(
                 strategy="median", add_indicator=True, keep_empty_features=True
             ),
             StandardScaler(),
         )
-    else:
-        of_numbers = make_pipeline(*_number_steps(table, numbers))
-    parts: list[Part] = [("numbers", of_numbers, numbers)] if numbers else []
+        parts.append(("numbers", steps, numbers))
+    elif numbers:
+        parts.append(
+            ("numbers", make_pipeline(*_number_steps(table, numbers)), numbers)
+        )
     for number, name in enumerate(texts):
         # A column that is named alone arrives as a Series, which pandas can read as
         # text.
@@ -136,6 +122,17 @@ def build_features(
     return ColumnTransformer(
         [*parts, *further], sparse_threshold=1.0 if sparse else 0.0
     )
+
+
+def _is_large(
+    table: pd.DataFrame, numbers: Sequence[str], texts: Sequence[str]
+) -> bool:
+    """Whether a dense one-hot table would be too large."""
+    # Each number may get an indicator, each text a column for missing.
+    columns = 2 * len(numbers)
+    for name in texts:
+        columns += min(table[name].nunique() + 1, MAX_ONEHOT_CATEGORIES)
+    return len(table) * columns * 8 > MAX_DENSE_BYTES
 
 
 def _number_steps(
@@ -158,180 +155,38 @@ def _float_steps(**stand_ins: Any) -> list[FunctionTransformer]:
 def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
     """Return the unfitted encoder of one column of few distinct texts."""
     if encoder == "onehot":
-        step = OneHotEncoder(
+        codes = OneHotEncoder(
             handle_unknown="infrequent_if_exist",
             max_categories=MAX_ONEHOT_CATEGORIES,
             sparse_output=sparse,
         )
     else:
-        step = OrdinalEncoder(
+        codes = OrdinalEncoder(
             handle_unknown="use_encoded_value",
             unknown_value=-1,
             encoded_missing_value=-1,
             max_categories=MAX_ORDINAL_CATEGORIES,
         )
-    return make_pipeline(*as_texts(), step)
-
-
-def stacked_part(
-    rows: pd.DataFrame,
-    seen: pd.DataFrame,
-    y: np.ndarray,
-    weights: Weights,
-    sets: TrainingSets,
-) -> Part:
-    """Return a random forest, extremely random trees and a linear model as a part
-    (stacking: Wolpert 1992).
-
-    They are fitted on the rows `seen`, with encoded targets (n,), and make a column
-    each, for several classes one per class. A feature with a direction is not read:
-    predictions could break it.
-    """
-    names = [name for name in sets.features if name not in sets.directions]
-    ordinal = build_features("ordinal", rows, names).fit(rows[names])
-    is_regression = sets.task == "regression"
-    encoded = ordinal.transform(seen[names])
-    models = _layer(ordinal, encoded, y, weights, is_regression=is_regression)
-    labels = (
-        None if is_regression else [(sets.classes or ())[k] for k in models[0].classes_]
-    )
-    k = len(labels or [0])
-    # For two classes, the second probability is enough.
-    kept = [
-        model * k + column for model in range(len(LAYER)) for column in range(k == 2, k)
-    ]
-    take = function_step(np.take, indices=kept, axis=1)
-    steps = (ordinal, averaged(models, labels, names=LAYER), take)
-    return STACKED, FrozenEstimator(make_pipeline(*steps)), names
-
-
-def cross_fitted_layer(
-    fitted: FrozenEstimator,
-    rows: pd.DataFrame,
-    y: np.ndarray,
-    parts: np.ndarray,
-    weights: Weights = None,
-    clusters: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return the columns (n, k) of rows that a layer was fitted on, predicted without
-    these and related rows.
-
-    Forests predict out of bag (Breiman 1996), by trees that have drawn no row of the
-    row's cluster; without `clusters` (n,) or enough such trees, and for the linear
-    model, models of the other `parts` (n,) predict.
-    """
-    encoded, are_classes = fitted[0].transform(rows), hasattr(fitted[1], "classes_")
-    made = list[np.ndarray]()
-    if clusters is not None:
-        forests = fitted[1].estimators_[: len(FORESTS)]
-        found = (_out_of_bag(forest, encoded, clusters) for forest in forests)
-        made = [one for one in found if one is not None]
-        made = made if len(made) == len(FORESTS) else []
-    known = len(made)
-    classes = fitted[1].estimators_[0].classes_ if are_classes else np.zeros(1)
-    made += [np.zeros((len(rows), len(classes))) for _ in LAYER[known:]]
-    for part in np.unique(parts):
-        own = parts == part
-        given = encoded[~own], y[~own], None if weights is None else weights[~own]
-        others = _layer(fitted[0], *given, is_regression=not are_classes, first=known)
-        for columns, other in zip(made[known:], others, strict=True):
-            # A class may be in one part alone.
-            at = np.searchsorted(classes, other.classes_) if are_classes else [0]
-            predict = other.predict_proba if are_classes else other.predict
-            columns[np.ix_(own, at)] = predict(encoded[own]).reshape(-1, len(at))
-    return np.asarray(fitted[2].transform(np.hstack(made)))
-
-
-def _out_of_bag(
-    forest: Any, encoded: np.ndarray, clusters: np.ndarray
-) -> np.ndarray | None:
-    """Out-of-bag predictions (n, k); their mean for rows that too few trees left out;
-    None: too many are.
-    """
-    _, codes = np.unique(clusters, return_inverse=True)
-    n, k = len(encoded), len(getattr(forest, "classes_", [0]))
-    sums, counts = np.zeros((n, k)), np.zeros((n, 1))
-    for tree, drawn in zip(forest.estimators_, forest.estimators_samples_, strict=True):
-        left_out = np.bincount(codes[drawn], minlength=len(codes))[codes] == 0
-        predict = getattr(tree, "predict_proba", tree.predict)
-        if left_out.any():
-            sums[left_out] += predict(encoded[left_out]).reshape(-1, k)
-            counts[left_out] += 1
-    known, made = counts[:, 0] >= FEWEST_TREES, sums / np.maximum(counts, 1)
-    made[~known] = made[known].mean(axis=0) if known.any() else 0
-    return made if known.mean() >= KNOWN else None
-
-
-def _layer(
-    ordinal: ColumnTransformer,
-    encoded: np.ndarray,
-    y: np.ndarray,
-    weights: Weights,
-    *,
-    is_regression: bool,
-    first: int = 0,
-) -> list[Any]:
-    """Fit the models of the layer, from the `first` on, on rows as fitted `ordinal`
-    features encode them.
-    """
-    given: dict[str, Any] = {
-        "n_estimators": TREES,
-        "min_samples_leaf": 2,
-        "random_state": 0,
-    }
-    given["bootstrap"] = True  # each tree leaves rows out
-    forests: list[Any] = [
-        ensemble.RandomForestClassifier,
-        ensemble.ExtraTreesClassifier,
-    ]
-    linear: Any = linear_model.LogisticRegression(C=0.3, max_iter=1_000)
-    if is_regression:
-        given["max_features"] = 1 / 3
-        forests = [ensemble.RandomForestRegressor, ensemble.ExtraTreesRegressor]
-        linear = linear_model.RidgeCV(np.logspace(-1, 3, 9))
-    elif y.min() == y.max():  # a part may hold a single class
-        linear = dummy.DummyClassifier()
-    hot = {"sparse_output": False, "handle_unknown": "infrequent_if_exist"}
-    codes = OneHotEncoder(min_frequency=5, max_categories=MAX_ONEHOT_CATEGORIES, **hot)
-    quantiles = min(_QUANTILES, len(encoded))
-    numbers = make_pipeline(
-        impute.SimpleImputer(strategy="median", keep_empty_features=True),
-        QuantileTransformer(
-            n_quantiles=quantiles, output_distribution="normal", random_state=0
-        ),
-    )
-    parts = [("codes", codes, categorical_positions(ordinal))]
-    columns = ColumnTransformer(parts, remainder=numbers)
-    whole = Pipeline([("columns", columns), ("model", linear)])
-    made = [*(one(**given) for one in forests), whole][first:]
-    # The last bits of a linear model may depend on the number of threads.
-    with threadpool_limits(limits=1):
-        for model in made:
-            counted = (
-                "model__sample_weight"
-                if isinstance(model, Pipeline)
-                else "sample_weight"
-            )
-            model.fit(encoded, y, **({} if weights is None else {counted: weights}))
-    return made
+    return make_pipeline(*as_texts(), codes)
 
 
 def parts_of(fitted: ColumnTransformer) -> list[Part]:
     """Return the parts of fitted features."""
-    return [one for one in fitted.transformers_ if one[0] != "remainder"]
+    return [part for part in fitted.transformers_ if part[0] != "remainder"]
 
 
 def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
     """Return column → the texts that fitted features know; columns read by their
     letters have none.
     """
-    return {
-        name: encoder.categories_[0]
-        for part_name, part, name in parts_of(fitted)
-        for encoder in list(part.named_steps.values())
-        if isinstance(encoder, OrdinalEncoder | OneHotEncoder)
-        and not part_name.startswith(MEANS)
-    }
+    categories = dict[str, np.ndarray]()
+    for part_name, part, name in parts_of(fitted):
+        if part_name.startswith(MEANS):
+            continue
+        for step in list(part.named_steps.values()):
+            if isinstance(step, OrdinalEncoder | OneHotEncoder):
+                categories[name] = step.categories_[0]
+    return categories
 
 
 def categorical_positions(fitted: ColumnTransformer) -> list[int]:
@@ -346,44 +201,46 @@ def categorical_positions(fitted: ColumnTransformer) -> list[int]:
 
 
 def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return feature, or column of the layer → positions of what encodes it, of fitted
-    features.
+    """Return feature, or column of the first layer → positions of what encodes it, of
+    fitted features.
     """
-    found = dict[str, np.ndarray]()
-    for part_name, part, of in parts_of(features):
+    columns = dict[str, np.ndarray]()
+    for part_name, part, names in parts_of(features):
         place = features.output_indices_[part_name]
         positions = np.arange(place.start, place.stop)
-        if isinstance(of, str):
-            found[of] = np.append(found[of], positions) if of in found else positions
-            continue
-        if part_name == STACKED:
+        if isinstance(names, str):
+            before = columns.get(names, positions[:0])
+            columns[names] = np.append(before, positions)
+        elif part_name == STACKED:
             labels = getattr(part[1], "classes_", [])
             ends = [f": {label}" for label in labels] if len(labels) > 2 else [""]
-            each = (model + end for model in LAYER for end in ends)
-            found |= {name: positions[[at]] for at, name in enumerate(each)}
-            continue
-        imputer = part.named_steps.get("simpleimputer")
-        # Indicators of what was missing follow the numbers.
-        sources = [*range(len(of)), *(imputer.indicator_.features_ if imputer else ())]
-        found |= {name: positions[np.equal(sources, k)] for k, name in enumerate(of)}
-    return found
+            layer = [model + end for model, _ in part[1].estimators for end in ends]
+            columns |= zip(layer, positions[:, None], strict=True)
+        else:
+            imputer = part.named_steps.get("simpleimputer")
+            # Indicators of what was missing follow the numbers.
+            indicated = imputer.indicator_.features_ if imputer else ()
+            sources = [*range(len(names)), *indicated]
+            for number, name in enumerate(names):
+                columns[name] = positions[np.equal(sources, number)]
+    return columns
 
 
 def directions(
-    features: ColumnTransformer, wanted: Mapping[str, int]
+    features: ColumnTransformer, declared: Mapping[str, int]
 ) -> list[int] | None:
     """Return for each encoded column whether predictions may only rise (1) or fall (-1)
     with it, else 0.
 
-    `wanted`: feature → 1 or -1. None where no feature has a direction.
+    `declared`: feature → 1 or -1. None where no feature has a direction.
     """
-    if not wanted:
+    if not declared:
         return None
     columns = encoded_columns(features)
-    found = [0] * sum(map(len, columns.values()))
-    for name, direction in wanted.items():
-        found[columns[name][0]] = direction
-    return found
+    of_columns = [0] * sum(map(len, columns.values()))
+    for name, direction in declared.items():
+        of_columns[columns[name][0]] = direction
+    return of_columns
 
 
 def texts_of(column: pd.Series) -> pd.Series:
@@ -457,9 +314,10 @@ def target_codes(
         # scikit-learn's encoder takes no weights: weighted means replace what it has
         # learnt. The encoder's own categories are the codes that there are, in their
         # order.
-        _, found = np.unique(fitted[:-1].transform(column)[:, 0], return_inverse=True)
-        labels, count = _labels(codes, y), int(found.max()) + 1
-        codes.encodings_ = [_means(found, label, weights, count) for label in labels.T]
+        categories = fitted[:-1].transform(column)[:, 0]
+        _, places = np.unique(categories, return_inverse=True)
+        labels, count = _labels(codes, y), int(places.max()) + 1
+        codes.encodings_ = [_means(places, label, weights, count) for label in labels.T]
         means = np.average(labels, axis=0, weights=weights)
         codes.target_mean_ = means[0] if codes.classes_ is None else means
     return FrozenEstimator(fitted)
@@ -483,15 +341,14 @@ def cross_fitted(
     # The code of a missing text is negative.
     codes = codes - codes.min(initial=0)
     labels, count = _labels(encoder, y), int(codes.max(initial=0)) + 1
-    out = np.empty(labels.shape)
+    crossed = np.empty(labels.shape)
     for part in np.unique(parts):
-        own = parts == part
-        counted = None if weights is None else weights[~own]
+        coded, fitted_on = parts == part, parts != part
+        part_weights = None if weights is None else weights[fitted_on]
         for place, label in enumerate(labels.T):
-            out[own, place] = _means(codes[~own], label[~own], counted, count)[
-                codes[own]
-            ]
-    return out
+            means = _means(codes[fitted_on], label[fitted_on], part_weights, count)
+            crossed[coded, place] = means[codes[coded]]
+    return crossed
 
 
 def _labels(encoder: TargetEncoder, y: np.ndarray) -> np.ndarray:
@@ -524,23 +381,26 @@ def letters(column: pd.Series) -> FrozenEstimator:
     what is exported.
     """
     texts = np.sort(texts_of(column).dropna().unique().astype(object))
-    chosen = np.linspace(0, len(texts) - 1, min(len(texts), MOST_TEXTS)).astype(
-        np.int64
-    )
-    settings = {"analyzer": "char_wb", "ngram_range": RUNS, "n_features": HASHES}
+    spread = np.linspace(0, len(texts) - 1, min(len(texts), MOST_TEXTS))
+    texts_read = texts[spread.astype(np.int64)]
     hashed = make_pipeline(
         as_texts()[0],
         # Truncates each text, and makes a missing one the text "nan".
         FunctionTransformer(np.asarray, kw_args={"dtype": f"U{MOST_LETTERS}"}),
         HashingVectorizer(
-            **settings, alternate_sign=False, norm=None, dtype=np.float32
+            analyzer="char_wb",
+            ngram_range=RUNS,
+            n_features=HASHES,
+            alternate_sign=False,
+            norm=None,
+            dtype=np.float32,
         ),
         TfidfTransformer(sublinear_tf=True),
         TruncatedSVD(min(NUMBERS, len(texts)), random_state=0),
     )
     # The bits of a projection depend on the threads that share it.
     with threadpool_limits(limits=1):
-        return FrozenEstimator(hashed.fit(pd.Series(texts[chosen], dtype="str")))
+        return FrozenEstimator(hashed.fit(pd.Series(texts_read, dtype="str")))
 
 
 def of_distinct_texts(

@@ -5,7 +5,7 @@ pipeline.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -52,100 +52,125 @@ class OwnTransformer:
         """
         factory = imported(self.path, "features", "transformer")
         try:
-            made = factory(**self.arguments)
-            _ = made.fit_transform, made.transform  # raises where one is lacking
-            getattr(made, "set_output", dict)(transform="pandas")
-            for name, value in getattr(made, "get_params", dict)().items():
+            transformer = factory(**self.arguments)
+            _ = transformer.fit_transform, transformer.transform  # raises without one
+            getattr(transformer, "set_output", dict)(transform="pandas")
+            parameters = getattr(transformer, "get_params", dict)()
+            for name, value in parameters.items():
                 if name.rpartition("__")[2] == "random_state" and value is None:
-                    made.set_params(**{name: self.seed})
+                    transformer.set_params(**{name: self.seed})
         except Exception as error:  # a user's code raises anything
-            known: Mapping[str, Any] = {}
-            with suppress(
-                TypeError, ValueError
-            ):  # no signature: written in C, or not callable
-                known = inspect.signature(factory).parameters
-            wrong = [name for name in self.arguments if name not in known]
-            fix = (
-                did_you_mean(wrong[0], known)
-                if wrong and known
-                else "name a transformer's class"
-            )
             raise InvalidExperiment(
-                "features", f"{self.path} is unusable: {error}", fix
+                "features",
+                rule=f"{self.path} is unusable: {error}",
+                fix=self._remedy(factory),
             ) from error
-        return made
+        return transformer
+
+    def _remedy(self, factory: Any) -> str:
+        names: Collection[str] = ()
+        # No signature: written in C, or not callable.
+        with suppress(TypeError, ValueError):
+            names = inspect.signature(factory).parameters
+        misspelt = [name for name in self.arguments if name not in names]
+        if names and misspelt:
+            return did_you_mean(misspelt[0], names)
+        return "name a transformer's class"
 
     def read(
         self,
         fitted: Any,
         rows: pd.DataFrame,
-        features: Any,
+        features: Sequence[str],
         y: str = "",
-        names: Any = (),
+        names: Sequence[str] = (),
     ) -> pd.DataFrame:
         """Return prepared rows (n, columns) with the columns that a transformer makes
-        of the features. With the target's name `y` it is fitted on the rows first;
-        without, it must make the columns `names`. Raises TrainingError: it fails, or
-        does not return a table of these rows.
+        of the features.
+
+        With the target's name `y` it is fitted on the rows first; without, it must make
+        the columns `names`. Raises TrainingError: it fails, or does not return a table
+        of these rows.
         """
-        given = with_only(rows, features)  # a table of its own, which it may change
+        delivered = with_only(rows, features)  # a table of its own, which it may change
         try:
             # The last bits of what it learns would depend on the number of threads.
             with threadpool_limits(limits=1):
-                made = (
-                    fitted.fit_transform(given, rows[y])
-                    if y
-                    else fitted.transform(given)
-                )
+                if y:
+                    transformed = fitted.fit_transform(delivered, rows[y])
+                else:
+                    transformed = fitted.transform(delivered)
         except Exception as error:
+            what = f"{type(error).__name__} on {len(rows):,} rows: {error}"
+            raise self._refused(what) from error
+        beside = {str(name): rows[name] for name in rows if name not in features}
+        if not isinstance(transformed, pd.DataFrame) or not transformed.index.equals(
+            rows.index
+        ):
+            became = f"a {type(transformed).__name__} of {np.shape(transformed)}"
             raise self._refused(
-                f"{type(error).__name__} on {len(rows):,} rows: {error}"
-            ) from error
-        others = {str(name): rows[name] for name in rows if name not in features}
-        if not isinstance(made, pd.DataFrame) or not made.index.equals(rows.index):
-            what = (
-                f"a {type(made).__name__} of {np.shape(made)}, or their index changed"
+                f"{len(rows):,} rows became {became}, or their index changed"
             )
-            raise self._refused(f"{len(rows):,} rows became {what}")
-        if {*map(type, made)} != {str} or not made.columns.is_unique:
+        self._check_columns(transformed, beside, names)
+        if y:
+            self._check_not_empty(transformed, rows, features)
+        cells = {str(name): spilled(transformed[name]) for name in transformed}
+        return of_columns(beside | cells, rows.index)
+
+    def _check_columns(
+        self, transformed: pd.DataFrame, beside: Collection[str], names: Sequence[str]
+    ) -> None:
+        if {*map(type, transformed)} != {str} or not transformed.columns.is_unique:
             raise self._refused(
-                f"its column names are not distinct texts: {listed(made)}"
+                f"its column names are not distinct texts: {listed(transformed)}"
             )
-        if taken := [name for name in made if name in others]:
+        taken = [name for name in transformed if name in beside]
+        if taken:
             raise self._refused(
                 f"it returns {listed(taken)}, a column that is not a feature"
             )
-        if names and list(made) != list(names):
+        if names and list(transformed) != list(names):
             raise self._refused(
-                f"the columns differ from those of the fit: {listed(made)}"
+                f"the columns differ from those of the fit: {listed(transformed)}"
             )
-        if unfit := [name for name in made if kind_of(made[name]) in UNFIT]:
+        unfit = [name for name in transformed if kind_of(transformed[name]) in UNFIT]
+        if unfit:
             raise self._refused(f"no model can read the type of {listed(unfit)}")
-        bare = [name for name in made if y and made[name].isna().all()]
-        if empty := [
-            name for name in bare if name not in features or rows[name].notna().any()
-        ]:
+
+    def _check_not_empty(
+        self, transformed: pd.DataFrame, rows: pd.DataFrame, features: Sequence[str]
+    ) -> None:
+        """A column may be empty only if it was delivered so."""
+        empty = list[Hashable]()
+        for name in transformed:
+            was_empty = name in features and rows[name].isna().all()
+            if transformed[name].isna().all() and not was_empty:
+                empty.append(name)
+        if empty:
             raise self._refused(f"every value is missing in {listed(empty)}")
-        return of_columns(
-            others | {str(name): spilled(made[name]) for name in made}, rows.index
-        )
 
     def trusted_types(
-        self, fitted: Any, rows: pd.DataFrame, features: Any, read: pd.DataFrame
+        self,
+        fitted: Any,
+        rows: pd.DataFrame,
+        features: Sequence[str],
+        read: pd.DataFrame,
     ) -> tuple[str, ...]:
         """Return the types to trust when it is loaded. Raises TrainingError: after
         storing and loading, its output for a few of these rows differs from `read`, or
         it fails at a text never seen.
         """
         stored = persistence.to_bytes(fitted)
-        loaded = persistence.from_bytes(
-            stored, trusted := persistence.untrusted_types(stored)
-        )
+        trusted = persistence.untrusted_types(stored)
+        loaded = persistence.from_bytes(stored, trusted)
         few = np.unique(np.linspace(0, len(rows) - 1).astype(np.int64))
         alone = self.read(loaded, rows.iloc[few], features)
-        if different := differing_columns(read.iloc[few], alone):
-            rule = f"{len(few)} rows by themselves get other values after it was stored and loaded"
-            raise self._refused(f"{rule} (columns: {listed(different)})")
+        different = differing_columns(read.iloc[few], alone)
+        if different:
+            raise self._refused(
+                f"{len(few)} rows by themselves get other values after it was stored "
+                f"and loaded (columns: {listed(different)})"
+            )
         texts = [
             name for name in features if rows[name].dtype.name in {"str", "string"}
         ]
@@ -153,6 +178,10 @@ class OwnTransformer:
         self.read(loaded, unseen.astype(rows.dtypes), features)
         return trusted
 
-    def _refused(self, rule: str) -> TrainingError:
-        fix = "take X, y in fit, X in transform; return a DataFrame of the same rows and index"
-        return TrainingError(f"features {self.path}", rule, fix)
+    def _refused(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"features {self.path}",
+            rule=what,
+            fix="take X, y in fit, X in transform; return a DataFrame of the same rows "
+            "and index",
+        )

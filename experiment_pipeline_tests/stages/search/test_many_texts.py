@@ -14,6 +14,7 @@ from sklearn.preprocessing import TargetEncoder
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.spec.table import GroupSplit, TimeSplit
 from experiment_pipeline.stages.search import features as many_texts
+from experiment_pipeline.stages.search import stacking
 from experiment_pipeline.stages.search.encoding import (
     encode,
     fit_features,
@@ -70,7 +71,7 @@ def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:
 
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many_texts, "TREES", 5)
+    monkeypatch.setattr(stacking, "TREES", 5)
 
 
 def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
@@ -79,7 +80,7 @@ def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
     """
     features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets)
     columns, learnt = many_texts.encoded_columns(features), ["town", "once"]
-    learnt = [*many_texts.LAYER] if encoder == "stacked" else learnt
+    learnt = [*stacking.LAYER] if encoder == "stacked" else learnt
     return np.asarray(train[:, np.concatenate([columns[name] for name in learnt])])
 
 
@@ -331,7 +332,7 @@ def test_a_first_layer_finds_nothing_in_noise(
     are copies of others.
     """
     trees, groups, by_heart = case
-    monkeypatch.setattr(many_texts, "TREES", trees)
+    monkeypatch.setattr(stacking, "TREES", trees)
     sets = shop(noise=True, groups=groups)
     sets = (
         replace(sets, split=GroupSplit(by="group", column="customer"))
@@ -340,10 +341,10 @@ def test_a_first_layer_finds_nothing_in_noise(
     )
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
     known, y = transformed(features, sets.train), sets.y_train
-    for name in many_texts.LAYER:
+    for name in stacking.LAYER:
         at, seen = many_texts.encoded_columns(features)[name], sets.fit_mask
         assert abs(np.corrcoef(train[seen, at], y[seen])[0, 1]) < 0.2
-        if name in many_texts.FORESTS:
+        if name in stacking.FORESTS:
             assert np.corrcoef(known[seen, at], y[seen])[0, 1] > by_heart
         assert np.array_equal(train[~seen, at], known[~seen, at])
 
@@ -352,7 +353,7 @@ def test_each_of_the_first_layer_learns_something() -> None:
     """Its predictions of rows that it has not seen follow the target."""
     sets = shop()
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
-    for name in many_texts.LAYER:
+    for name in stacking.LAYER:
         at = many_texts.encoded_columns(features)[name]
         seen = sets.fit_mask
         assert np.corrcoef(train[seen, at], sets.y_train[seen])[0, 1] > 0.25, name
@@ -365,9 +366,9 @@ def test_a_class_of_one_part_alone_is_predicted() -> None:
     sets = with_texts("multiclass")
     once = sets.y_train == 2
     seen = sets.train
-    _, forests, of = many_texts.stacked_part(seen, seen, sets.y_train, None, sets)
+    _, forests, of = stacking.stacked_part(seen, seen, sets.y_train, None, sets)
     parts = np.where(once, 0, 1 + np.arange(len(seen)) % 2)
-    found = many_texts.cross_fitted_layer(forests, seen[of], sets.y_train, parts)
+    found = stacking.cross_fitted_layer(forests, seen[of], sets.y_train, parts)
     assert found.shape == (len(seen), 9)
     assert not found[once][:, [2, 5, 8]].any()
     assert found[~once][:, [2, 5, 8]].any(axis=0).all()
