@@ -13,21 +13,14 @@ import functools
 import os
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 import dagster as dg
-from dagster.components.core.context import ComponentDeclLoadContext
-from dagster.components.core.decl import (
-    ComponentDecl,
-    DefsFolderDecl,
-    build_filesystem_component_decl_from_context,
-)
-from dagster.components.core.defs_module import ComponentPath
-from dagster_shared.record import record, replace
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
@@ -86,15 +79,18 @@ class Experiment(dg.Component):
         context: dg.ComponentLoadContext,
     ) -> Self:
         """Read and validate the folder's YAML; `build_defs` reports an error."""
+        return cls.of_folder(context.path)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Self:
+        """Read and validate the YAML of a folder."""
         from experiment_pipeline.experiment.files import named_columns
         from experiment_pipeline.orchestration.job import refused_by_dagster
 
         try:
-            return cls(
-                context.path.name, named_columns(context.path, refused_by_dagster)
-            )
+            return cls(folder.name, named_columns(folder, refused_by_dagster))
         except ExperimentPipelineError as error:
-            return cls(context.path.name, error)
+            return cls(folder.name, error)
 
     def problem(self) -> ExperimentPipelineError | None:
         """The error in the YAML, or in its column names where the table's header is
@@ -172,74 +168,50 @@ def _warn_once(message: str) -> None:
     click.echo(message, err=True)
 
 
-@record(checked=False)  # like its parent, which has a module as a field
-class ReadableTree(dg.ComponentTree):
-    """Dagster's tree of components, without the folders that cannot be read.
-
-    The defs.yaml of any folder above an unreadable one is ignored.
-    """
-
-    unreadable: Collection[Path] = ()
-
-    def _get_filesystem_decl(self) -> ComponentDecl:
-        root = ComponentPath.from_path(self.defs_module_path)
-        if (
-            self.unreadable
-            and self.state_tracker.get_cache_data(root).component_decl is None
-        ):
-            found = self._readable(self.decl_load_context.for_component_loc(root))
-            self.state_tracker.set_cache_data(root, component_decl=found)
-        return super()._get_filesystem_decl()
-
-    def _readable(self, context: ComponentDeclLoadContext) -> ComponentDecl | None:
-        """Dagster's declaration of a folder, without the unreadable folders
-        below it.
-        """
-        if context.path in self.unreadable:
-            return None
-        if not any(context.path in folder.parents for folder in self.unreadable):
-            return build_filesystem_component_decl_from_context(context)
-        children: dict[Path, ComponentDecl] = {}
-        for path in sorted(context.path.iterdir()):
-            if path.name != "__pycache__" and not path.name.startswith("."):
-                inner = self._readable(
-                    context.for_component_loc(ComponentPath.from_path(path))
-                )
-                children |= {} if inner is None else {path: inner}
-        return DefsFolderDecl(
-            context=context,
-            loc=ComponentPath.from_path(context.path),
-            children=children,
-            source_tree=None,
-            component_file_model=None,
-        )
-
-
 def load_experiments(path_within_project: Path) -> dg.Definitions:
-    """Load a project like `dg.load_from_defs_folder`, but a broken YAML file stops only
-    its experiment.
+    """Load a project like `dg.load_from_defs_folder`, whatever a YAML file holds.
 
     >>> from pathlib import Path
     >>> [job.name for job in load_experiments(Path("experiment_pipeline")).jobs]
     ['flight_delay', 'life_expectancy', 'rodent_species', 'room_rate']
 
-    `path_within_project`: any folder of the project. Raises click.ClickException with
-    every error in a command that checks definitions, or if the YAML file of `defs/`
-    itself is wrong.
+    A broken YAML file stops only its experiment. `path_within_project`: any folder of
+    the project. Raises click.ClickException with every error in a command that checks
+    definitions, or if the YAML file of `defs/` itself is wrong.
     """
-    return load_tree(ReadableTree.for_project(path_within_project))
+    return load_tree(dg.ComponentTree.for_project(path_within_project))
 
 
-def load_tree(tree: ReadableTree) -> dg.Definitions:
-    """The definitions of all experiments, with a placeholder for each that cannot be
-    loaded.
+def load_tree(tree: dg.ComponentTree) -> dg.Definitions:
+    """Return all definitions, with a placeholder for each that cannot be loaded.
 
     The component files are checked before Dagster reads them, because Dagster stops at
     the first that is not YAML, and does not name the file of a misspelt type.
     """
+    root = tree.defs_module_path
+    experiments, errors = _component_files(root)
+    with warnings.catch_warnings():
+        # As Dagster's own `load_from_defs_folder` does: it calls deprecated, beta and
+        # preview code.
+        for category in (DeprecationWarning, dg.BetaWarning, dg.PreviewWarning):
+            warnings.simplefilter("ignore", category=category)
+        if VALIDATION in os.environ or root in errors:
+            _refuse_problems(experiments, errors)
+        if not errors:
+            return tree.build_defs()
+        placeholders = {folder.name: error for folder, error in errors.items()}
+        return dg.Definitions.merge(
+            *_sound_definitions(tree, root, errors.keys()),
+            *(placeholder(name, error) for name, error in placeholders.items()),
+        )
+
+
+def _component_files(
+    root: Path,
+) -> tuple[list[Path], dict[Path, ExperimentPipelineError]]:
+    """Return the folders of experiments, and folder → error of those with one."""
     from experiment_pipeline.experiment.files import EXPERIMENT, FILES, shown_path
 
-    root = tree.defs_module_path
     experiments: dict[str, list[Path]] = {}
     errors: dict[Path, ExperimentPipelineError] = {}
     for path in sorted(path for name in FILES for path in root.rglob(name)):
@@ -248,27 +220,60 @@ def load_tree(tree: ReadableTree) -> dg.Definitions:
                 experiments.setdefault(path.parent.name, []).append(path.parent)
         except InvalidExperiment as error:
             errors[path.parent] = error
-    for name, (first, *others) in experiments.items():
-        if others:
-            place = f"{shown_path(others[0])}/defs.yaml:1"
-            rule = f"the folder names the experiment, and {shown_path(first)} has the same name: {name}"
-            shared = InvalidExperiment(place, rule, "rename one of the folders")
-            errors |= dict.fromkeys([first, *others], shared)
-    tree = replace(tree, unreadable=tuple(errors))
-    with warnings.catch_warnings():
-        # As Dagster's own `load_from_defs_folder` does: it calls deprecated, beta and
-        # preview code.
-        for category in (DeprecationWarning, dg.BetaWarning, dg.PreviewWarning):
-            warnings.simplefilter("ignore", category=category)
-        if VALIDATION in os.environ or root in errors:
-            folders = [folder for group in experiments.values() for folder in group]
-            sound = [one for one in folders if not {one, *one.parents} & errors.keys()]
-            problems = [tree.load_component(one, Experiment).problem() for one in sound]
-            if wrong := [*errors.values(), *filter(None, problems)]:
-                raise click.ClickException("\n".join(dict.fromkeys(map(str, wrong))))
-        by_name = {folder.name: error for folder, error in errors.items()}
-        left_out = [placeholder(name, error) for name, error in by_name.items()]
-        return dg.Definitions.merge(tree.build_defs(), *left_out)
+    for name, folders in experiments.items():
+        if len(folders) > 1:
+            first, second = folders[:2]
+            shared = InvalidExperiment(
+                f"{shown_path(second)}/defs.yaml:1",
+                rule=f"the folder names the experiment, and {shown_path(first)} has "
+                f"the same name: {name}",
+                fix="rename one of the folders",
+            )
+            errors |= dict.fromkeys(folders, shared)
+    return [folder for folders in experiments.values() for folder in folders], errors
+
+
+def _refuse_problems(
+    experiments: list[Path], errors: dict[Path, ExperimentPipelineError]
+) -> None:
+    """Raise click.ClickException with the errors, and those of the other experiments."""
+    problems = list(errors.values())
+    for folder in experiments:
+        if not {folder, *folder.parents} & errors.keys():
+            problem = Experiment.of_folder(folder).problem()
+            problems += [] if problem is None else [problem]
+    if problems:
+        raise click.ClickException("\n".join(dict.fromkeys(map(str, problems))))
+
+
+def _sound_definitions(
+    tree: dg.ComponentTree, folder: Path, broken: Collection[Path]
+) -> Iterator[dg.Definitions]:
+    """Load what lies below a folder, without the broken folders.
+
+    The defs.yaml of any folder above a broken one is ignored.
+    """
+    if folder in broken:
+        return
+    module = ModuleType(tree.defs_module_name)
+    if folder != tree.defs_module_path:
+        inner = folder.relative_to(tree.defs_module_path)
+        module = ModuleType(".".join([tree.defs_module_name, *inner.parts]))
+    module.__file__ = str(folder / "__init__.py")
+    module.__path__ = [str(folder)]
+    if not any(folder in place.parents for place in broken):
+        yield dg.ComponentTree(
+            defs_module=module, project_root=tree.project_root
+        ).build_defs()
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "__")):
+            continue
+        if path.is_dir():
+            yield from _sound_definitions(tree, path, broken)
+        elif path.suffix == ".py":
+            python = import_module(f"{module.__name__}.{path.stem}")
+            yield dg.load_definitions_from_module(python)
 
 
 def _type_of(path: Path) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import StorageError
 from experiment_pipeline.orchestration import reporter
@@ -35,7 +34,7 @@ EXPERIMENT, DECISION, VERSION = "experiment", "decision", "version"
 NONE = "none"
 # The start of the message that Dagster logs for each step after a failed one.
 _NOT_REACHED = "Dependencies for step "
-_INTERRUPTED = "DagsterExecutionInterruptedError", reporter.Cancelled.__name__
+_INTERRUPTED = dg.DagsterExecutionInterruptedError.__name__
 _ENDED_EARLY = f"""{reporter.FAILED}The run was interrupted.
   fix: Run it again: everything that it finished is reused.
 """
@@ -92,12 +91,15 @@ def _plain(event: dg.DagsterEvent, refused: str) -> dg.DagsterEvent:
     at the run's end.
     """
     failure = event.step_failure_data
+    error = failure.error
     text = failure.user_failure_data.description if failure.user_failure_data else None
-    if failure.error is not None and failure.error.cls_name == CHECK_FAILED:
+    if error is None:
+        return event
+    if error.cls_name == CHECK_FAILED:
         text = refused
     if not text:
         return event
-    plain = SerializableErrorInfo(f"{text}\n", stack=[], cls_name=None)
+    plain = type(error)(f"{text}\n", stack=[], cls_name=None)
     return event._replace(event_specific_data=failure._replace(error=plain))
 
 
@@ -230,24 +232,18 @@ def _text_of(event: dg.DagsterEvent, whole: str) -> str | None:
     """
     if event.is_step_failure:
         failure = event.step_failure_data
-        if failure.error is not None and failure.error.cls_name in (
-            CHECK_FAILED,
-            *_INTERRUPTED,
-        ):
+        silent = (CHECK_FAILED, _INTERRUPTED)
+        if failure.error is not None and failure.error.cls_name in silent:
             return None
         described = failure.user_failure_data and failure.user_failure_data.description
         return f"{reporter.FAILED}{described}\n" if described else whole
     if event.is_run_failure:
-        reason, error = (
-            event.job_failure_data.failure_reason,
-            event.job_failure_data.error,
-        )
+        reason = event.job_failure_data.failure_reason
+        error = event.job_failure_data.error
         if reason is not None and reason.name == "STEP_FAILURE":
             return None
-        if error is not None and error.cls_name in _INTERRUPTED:
-            return (
-                f"{reporter.FAILED}{error.message}"
-                if error.cls_name == reporter.Cancelled.__name__
-                else _ENDED_EARLY
-            )
+        if error is not None and error.cls_name == _INTERRUPTED:
+            # What the reporter says of it, after the error's class.
+            told = error.message.partition(": ")[2]
+            return f"{reporter.FAILED}{told}" if told else _ENDED_EARLY
     return whole

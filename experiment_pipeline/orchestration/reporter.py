@@ -14,16 +14,6 @@ from typing import Any
 
 import dagster as dg
 
-# Not exported by Dagster: this kind of error is shown without a stack trace.
-from dagster._core.errors import DagsterUserCodeProcessError
-
-# Not exported by Dagster: the tags of an event that tell whether it is stale.
-from dagster._core.execution.plan.execute_step import (
-    _build_data_version_tags,
-    _get_input_provenance_data,
-)
-from dagster_shared.error import SerializableErrorInfo
-
 from experiment_pipeline.errors import (
     ExperimentPipelineError,
     StorageError,
@@ -54,15 +44,6 @@ _MOST_PAGES = 2
 _NO_FACTS: Mapping[str, Fact] = MappingProxyType({})
 
 
-class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
-    """Ends a run like Dagster's own interruption, without a stack trace."""
-
-    def __init__(self, message: str) -> None:
-        BaseException.__init__(self, message)
-        info = SerializableErrorInfo(f"{message}\n", [], "Cancelled")
-        self.user_code_process_error_infos = [info]
-
-
 @dataclass(frozen=True)
 class DagsterReporter:
     """The `Reporter` of a Dagster step."""
@@ -71,6 +52,7 @@ class DagsterReporter:
     experiment: str
     # name → page of all runs; the store writes them when it ends the run
     pages: Mapping[str, Fact] = field(default_factory=dict)
+    _versions: dict[dg.AssetKey, dict[str, str]] = field(default_factory=dict)
 
     @property
     def log(self) -> Logger:
@@ -86,7 +68,8 @@ class DagsterReporter:
         except INTERRUPTED as error:
             reason = str(error) or recording.CANCELLED
             message = f"{reason}; the next run reuses what is stored"
-            raise Cancelled(with_pages([message], self.pages)) from None
+            text = with_pages([message], self.pages)
+            raise dg.DagsterExecutionInterruptedError(text) from None
         run = self.context.instance.get_run_by_id(self.context.run.run_id)
         if run is None or noted(run.run_id, run.tags) is None:
             # Another executor does not close the record: a run of selected stages would
@@ -110,23 +93,35 @@ class DagsterReporter:
         It gets the tags that Dagster adds to a returned result, and later compares to
         detect staleness.
         """
-        step = self.context.op_execution_context.get_step_execution_context()
         code_version = self.context.assets_def.specs_by_key[key].code_version
-        tags = _build_data_version_tags(
-            dg.DataVersion(outcome.version or ""),
-            code_version or self.context.run_id,
-            _get_input_provenance_data(key, step),
-            data_version_is_user_provided=True,
-        )
+        tags = {
+            "dagster/data_version": outcome.version or "",
+            "dagster/data_version_is_user_provided": "true",
+            "dagster/code_version": code_version or self.context.run.run_id,
+        }
         self.context.log_event(
             dg.AssetMaterialization(
                 asset_key=key,
                 partition=partition,
                 description="; ".join(outcome.notes) or None,
                 metadata=metadata_of(outcome.facts),
-                tags={**outcome.tags, **tags},
+                tags={**outcome.tags, **tags, **self._input_versions(key)},
             )
         )
+
+    def _input_versions(self, key: dg.AssetKey) -> Mapping[str, str]:
+        """Return the tags that name the data versions of an asset's inputs."""
+        if key not in self._versions:
+            tags = self._versions[key] = {}
+            for upstream in self.context.assets_def.asset_deps[key]:
+                instance, name = self.context.instance, upstream.to_user_string()
+                records = instance.fetch_materializations(upstream, limit=1).records
+                if records and (event := records[0].asset_materialization):
+                    version = (event.tags or {}).get("dagster/data_version", "INITIAL")
+                    tags[f"dagster/input_data_version/{name}"] = version
+                    pointer = str(records[0].storage_id)
+                    tags[f"dagster/input_event_pointer/{name}"] = pointer
+        return self._versions[key]
 
     def result(
         self, key: dg.AssetKey, outcome: Outcome, pages: Mapping[str, Fact] = _NO_FACTS

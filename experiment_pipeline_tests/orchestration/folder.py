@@ -13,7 +13,6 @@ import pytest
 
 from experiment_pipeline.orchestration.component import (
     Experiment,
-    ReadableTree,
     load_tree,
 )
 
@@ -69,8 +68,8 @@ class ExperimentsFolder:
             return load_tree(tree)
 
     @contextmanager
-    def _tree(self) -> Iterator[ReadableTree]:
+    def _tree(self) -> Iterator[dg.ComponentTree]:
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(self.root)
             module = importlib.import_module(f"{self.package}.defs")
-            yield ReadableTree(defs_module=module, project_root=self.root)
+            yield dg.ComponentTree(defs_module=module, project_root=self.root)
