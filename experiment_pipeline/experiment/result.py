@@ -15,12 +15,13 @@ import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.prediction.files import Model, load_model
-from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting import document
 from experiment_pipeline.storage.registry import TRUSTED, registry_of
 from experiment_pipeline.storage.run_code import module_of_main
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import SETS
 from experiment_pipeline.tracking import questions, terminal
+from experiment_pipeline.tracking.summary import RunSummary, summary_of
 
 TOP = 10
 
@@ -159,25 +160,22 @@ class RunResult:
         """
         return f"{self._outcome}: {self._scored}"
 
+    @cached_property
+    def _summary(self) -> RunSummary:
+        return summary_of(self.facts)
+
     @property
     def _outcome(self) -> str:
-        version, decision = self.facts["version"], self.facts["decision"]
-        how = (
-            questions.ended_as("accepted", decision)
-            if self.accepted
-            else "not accepted"
-        )
-        return f"{self.name}: {how}{f', {version}' if version else ''}"
+        run = self._summary
+        version = f", {run.version}" if run.version else ""
+        return f"{self.name}: {run.outcome_in_words}{version}"
 
     @property
     def _scored(self) -> str:
-        row = self.facts
-        score = numbers.score_of(row, "validation")
-        baseline = document.known(row["validation_baseline"])
-        said = (
-            f"{row['metric']} {score} on the {document.HOLD_OUT}, baseline {baseline}"
-        )
-        return f"{row['chosen']}, {said}"
+        run = self._summary
+        assert run.validation is not None
+        score = f"{run.validation} on the {document.HOLD_OUT}"
+        return f"{run.choice}, {score}, baseline {run.validation.baseline}"
 
     def __repr__(self) -> str:
         why = [] if self.refused is None else [str(self.refused)]

@@ -24,7 +24,7 @@ from experiment_pipeline.reporting.run_record import RunFacts, Status
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.outcomes import finish_run
-from experiment_pipeline.tracking.questions import ended_as
+from experiment_pipeline.tracking.summary import outcome_in_words
 
 # The error by which Dagster ends a run at a blocking check.
 CHECK_FAILED = "DagsterAssetCheckFailedError"
@@ -154,7 +154,7 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None
         tags = {
             EXPERIMENT: [*known],
             DECISION: [
-                ended_as(one.status, one.decision) or NONE for one in known.values()
+                outcome_in_words(vars(facts)) or NONE for facts in known.values()
             ],
             VERSION: [facts.version or NONE for facts in known.values()],
         }

@@ -36,32 +36,28 @@ def spread(mean: float, deviation: float) -> str:
 
 
 def interval(of: Interval) -> str:
-    """`0.6912 (0.6803 to 0.7021)`, `undefined`."""
-    ends = (of.estimate, of.low, of.high)
-    return (
-        f"{score(of.estimate)} ({bounds(of)})"
-        if any(map(math.isfinite, ends))
-        else "undefined"
-    )
+    """`0.6912 (0.6803 to 0.7021)`; the estimate alone without bounds, or `undefined`."""
+    if not any(map(math.isfinite, (of.estimate, of.low, of.high))):
+        return "undefined"
+    if math.isnan(of.low) or math.isnan(of.high):
+        return score(of.estimate)
+    return f"{score(of.estimate)} ({bounds(of)})"
 
 
-def known_interval(*parts: float | None) -> Interval:
-    """Return an estimate with its bounds; nan for unknown ones."""
-    return Interval(*(math.nan if part is None else part for part in parts))
+def interval_from(
+    estimate: float | None, low: float | None, high: float | None
+) -> Interval:
+    """Return an estimate with its bounds as recorded; None becomes nan."""
+    return Interval(_or_nan(estimate), _or_nan(low), _or_nan(high))
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def as_known(estimate: float | None, low: float | None, high: float | None) -> str:
-    """A score with its interval, if it is known; `undefined` without a score."""
-    if estimate is None:
-        return "undefined"
-    if low is None or high is None:
-        return score(estimate)
-    return interval(Interval(estimate, low, high))
-
-
-def score_of(row: Mapping[str, float | None], which: str) -> str:
-    """The score of a row on `test` or `validation`, as `as_known` writes it."""
-    return as_known(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))
+    """A recorded score with its interval, as `interval` writes it."""
+    return interval(interval_from(estimate, low, high))
 
 
 def moment(when: datetime | None) -> str:
@@ -70,22 +66,17 @@ def moment(when: datetime | None) -> str:
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:
-    """`1 column`, `12 columns`; `several`: the plural, if it is not formed
-    with an s.
-    """
+    """`1 column`, `12 columns`; `several`: the plural, if it is not formed with an s."""
     return f"{number:,} {what if number == 1 else several or what + 's'}"
 
 
 def tied(group: int) -> str:
-    """Describe how many other configurations are tied with the best; `group` includes
-    the best.
-    """
-    others = (
-        counted(group - 1, "other configuration")
-        if group > 1
-        else "No other configuration"
-    )
-    return f"{others} {'are' if group > 2 else 'is'} statistically tied with the best"
+    """Return how many configurations are tied with the best; `group` includes it."""
+    if group <= 1:
+        return "No other configuration is statistically tied with the best"
+    configurations = counted(group - 1, "other configuration")
+    verb = "is" if group == 2 else "are"
+    return f"{configurations} {verb} statistically tied with the best"
 
 
 def share(part: float, digits: int = 3) -> str:
@@ -104,9 +95,7 @@ def seconds(value: float) -> str:
 
 
 def measured(value: float | None) -> str:
-    """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits, as measurements vary; empty for
-    None and nan.
-    """
+    """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits; empty for None and nan."""
     if value is None or math.isnan(value):
         return ""
     return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"
@@ -123,18 +112,14 @@ def rounded(value: float) -> float:
 
 
 def setting(value: object) -> str:
-    """Return the value of a hyperparameter: `0.05`, `31`, `none`, `true`,
-    `balanced`.
-    """
+    """A hyperparameter's value: `0.05`, `31`, `none`, `true`, `balanced`."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else shown(value)
 
 
 def settings(values: Mapping[str, object]) -> str:
-    """Hyperparameters in a row: `learning_rate 0.05, num_leaves 31`; texts are not
-    shortened.
-    """
+    """`learning_rate 0.05, num_leaves 31`; texts are not shortened."""
     return ", ".join(
         f"{name} {value if isinstance(value, str) else setting(value)}"
         for name, value in values.items()
@@ -142,9 +127,7 @@ def settings(values: Mapping[str, object]) -> str:
 
 
 def shown(name: object, longest: int = _LONGEST_NAME) -> str:
-    """A column name or value as part of a sentence: on one line, shortened if it is
-    long.
-    """
+    """A column name or value on one line, shortened if it is long."""
     text = " ".join(str(name).split()) or repr(str(name))
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
@@ -157,15 +140,15 @@ def some_of(items: Sequence[str], most: int = 5) -> str:
 
 def accepted_under(conditions: Sequence[str]) -> str:
     """Return `accepted`, with its conditions, each shortened to its first word."""
-    named = some_of([one.split()[0].rstrip(":") for one in conditions])
-    return f"accepted with conditions ({named})" if named else "accepted"
+    if not conditions:
+        return "accepted"
+    names = [condition.split()[0].rstrip(":") for condition in conditions]
+    return f"accepted with conditions ({some_of(names)})"
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Phrases for the scores by which configurations are compared; "…" is the
-    phrase.
-    """
+    """Phrases for the scores that compare configurations; "…" is the phrase."""
 
     where: str  # "AUC 0.8 …"
     short: str  # the same in a heading
@@ -200,7 +183,5 @@ _EVALUATED = {
 
 
 def evaluated(evaluation: str | None) -> Evaluated:
-    """Return the phrases for an evaluation; None (a run without a choice) counts as
-    `test_set`.
-    """
+    """Return the phrases for an evaluation; None, without a choice: `test_set`."""
     return _EVALUATED[evaluation or "test_set"]

@@ -1,7 +1,7 @@
 """The outcome of a stage as data: its table, version, facts, notes and checks.
 
-A stage's pure modules build an `Outcome`; `orchestration/reporter.py`
-reports it to Dagster. In: results. Out: frozen values.
+A stage's pure modules build an `Outcome`; `orchestration/reporter.py` reports it to
+Dagster. In: results. Out: frozen values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,9 +32,7 @@ class ColumnTypes:
 
 @dataclass(frozen=True)
 class Notes:
-    """Sentences shown as a list, or `none`; names and values in them are shown as plain
-    text.
-    """
+    """Sentences shown as a list, or `none`; names in them are shown as plain text."""
 
     lines: Sequence[str]
 
@@ -69,9 +67,8 @@ class Check:
     severity: Severity = "error"  # an error can stop the run, a warning cannot
     value: float | None = None  # the measured number, if there is one
     limit: float | None = None  # what the value was compared with
-    facts: Mapping[str, Fact] = field(
-        default_factory=dict
-    )  # what the result is based on
+    # what the result is based on
+    facts: Mapping[str, Fact] = field(default_factory=dict)
     problems: Sequence[str] = ()  # why it failed; also logged
     caveats: Sequence[str] = ()  # logged as warnings; the check passes nevertheless
     notes: Sequence[str] = ()  # logged
@@ -87,15 +84,17 @@ class Check:
         holds: str,
         caveats: Sequence[str] = (),
         notes: Sequence[str] = (),
-        value: float | None = None,
-        limit: float | None = None,
     ) -> Self:
-        """Return a check that passes if there are no problems; `holds` is the result in
-        words then.
-        """
-        means = "\n".join([*(problems or [holds]), *caveats, *notes])
-        lines = {"problems": problems, "caveats": caveats, "notes": notes}
-        return cls(name, not problems, means, severity, value, limit, **lines)
+        """Return a check that passes without problems; `holds` is its result then."""
+        return cls(
+            name,
+            passed=not problems,
+            means="\n".join([*(problems or [holds]), *caveats, *notes]),
+            severity=severity,
+            problems=problems,
+            caveats=caveats,
+            notes=notes,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +102,8 @@ class Outcome:
     """The outcome of a stage."""
 
     facts: Mapping[str, Fact]  # name → fact, in the order in which they are shown
-    value: object = (
-        None  # the asset's value: a table or a dataclass with one; None: no value
-    )
+    # the asset's value: a table or a dataclass with one; None: no value
+    value: object = None
     version: str | None = None  # the asset's data version, if any
     notes: Sequence[str] = ()  # sentences for the log
     warnings: Sequence[str] = ()  # likewise, logged as warnings

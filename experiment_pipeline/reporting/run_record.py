@@ -40,9 +40,8 @@ class RecordRow:
     TABLE: ClassVar[str]
     SCOPE: ClassVar[tuple[str, ...]]
     KEYS: ClassVar[tuple[str, ...]]
-    MERGED: ClassVar[
-        bool
-    ]  # whether a None keeps the value that an earlier row has written
+    # whether a None keeps the value that an earlier row has written
+    MERGED: ClassVar[bool]
 
     def __init_subclass__(
         cls,
@@ -52,19 +51,21 @@ class RecordRow:
         *,
         merged: bool = False,
     ) -> None:
-        cls.TABLE, cls.SCOPE, cls.KEYS, cls.MERGED = table, scope, keys, merged
+        cls.TABLE = table
+        cls.SCOPE = scope
+        cls.KEYS = keys
+        cls.MERGED = merged
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts(RecordRow, table="runs"):
-    """One execution of an experiment, from the raw table to the decision; None: not
-    known yet.
-    """
+    """One execution of an experiment, from raw table to decision; None: not known."""
 
     status: Annotated[
         Status | None,
-        "running; accepted or rejected: the decision; failed: an error; killed: its process is "
-        "gone, or it was cancelled; partial: it ended well without a decision",
+        "running; accepted or rejected (pages say not accepted, or no go): the "
+        "decision; failed: an error; killed (pages say failed): its process is gone, or "
+        "it was cancelled; partial: it ended well without a decision",
     ] = None
     triggered_by: Annotated[
         Trigger | None, "person, schedule, sensor, command line or notebook"
@@ -143,16 +144,16 @@ class RunFacts(RecordRow, table="runs"):
         Count, "configurations that are statistically tied with the best"
     ] = None
     test_score: Annotated[Number, "of the chosen one on the test set"] = None
-    test_low: Annotated[Number, "lower bound of its 95 % interval"] = None
-    test_high: Annotated[Number, "upper bound of its 95 % interval"] = None
+    test_low: Annotated[Number, "lower bound of its confidence interval"] = None
+    test_high: Annotated[Number, "upper bound of its confidence interval"] = None
     test_baseline: Annotated[Number, "score of the baseline (no features) on test"] = (
         None
     )
     validation_score: Annotated[
         Number, "of the model to export, on the validation set"
     ] = None
-    validation_low: Annotated[Number, "lower bound of its 95 % interval"] = None
-    validation_high: Annotated[Number, "upper bound of its 95 % interval"] = None
+    validation_low: Annotated[Number, "lower bound of its confidence interval"] = None
+    validation_high: Annotated[Number, "upper bound of its confidence interval"] = None
     validation_baseline: Annotated[Number, "score of the baseline on validation"] = None
     looks: Annotated[
         Count, "models scored on these validation rows so far, this included"
@@ -218,8 +219,8 @@ class ConfigurationRow(RecordRow, table="configurations", keys=("key",), merged=
     rung: Annotated[Number, "share of the train rows that its last fit had"] = None
     reused: Annotated[Truth, "whether an earlier run fitted it"] = None
     test_score: Annotated[Number, "in units of the metric"] = None
-    test_low: Annotated[Number, "lower bound of its 95 % interval"] = None
-    test_high: Annotated[Number, "upper bound of its 95 % interval"] = None
+    test_low: Annotated[Number, "lower bound of its confidence interval"] = None
+    test_high: Annotated[Number, "upper bound of its confidence interval"] = None
     difference_to_best: Annotated[Number, "test score minus the best one"] = None
     difference_low: Annotated[
         Number, "lower bound, for all configurations together"
@@ -263,8 +264,8 @@ class ScoreRow(RecordRow, table="scores", keys=("set_name", "metric")):
     set_name: Annotated[str, "test or validation"]
     metric: Annotated[str, "name of the metric"]
     estimate: Annotated[Number, "the score"] = None
-    low: Annotated[Number, "lower bound of its 95 % interval"] = None
-    high: Annotated[Number, "upper bound of its 95 % interval"] = None
+    low: Annotated[Number, "lower bound of its confidence interval"] = None
+    high: Annotated[Number, "upper bound of its confidence interval"] = None
     baseline: Annotated[
         Number, "score of the baseline (no features) on the same rows"
     ] = None
@@ -273,16 +274,15 @@ class ScoreRow(RecordRow, table="scores", keys=("set_name", "metric")):
     @classmethod
     def of(cls, set_name: str, metric: str, score: Interval, baseline: float) -> Self:
         """The row of a score with its interval."""
-        found: dict[str, Any] = {
-            "estimate": score.estimate,
-            "low": score.low,
-            "high": score.high,
-        }
-        found |= {
-            "baseline": baseline,
-            "greater_is_better": metric_of(metric).greater_is_better,
-        }
-        return cls(set_name=set_name, metric=metric, **found)
+        return cls(
+            set_name=set_name,
+            metric=metric,
+            estimate=score.estimate,
+            low=score.low,
+            high=score.high,
+            baseline=baseline,
+            greater_is_better=metric_of(metric).greater_is_better,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,9 +299,7 @@ class GateRow(RecordRow, table="gates", keys=("number",)):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRow(RecordRow, table="audit", keys=("column_name", "group_name", "measure")):
-    """A measure of a group of validation rows, or the comparison of two groups, of a
-    run's model.
-    """
+    """A measure of a group of validation rows, or a comparison of two groups."""
 
     column_name: Annotated[str, "whose values are the groups"]
     group_name: Annotated[
@@ -312,19 +310,17 @@ class AuditRow(RecordRow, table="audit", keys=("column_name", "group_name", "mea
     ]
     value: Annotated[Number, "null: too few rows to say, or undefined"] = None
     low: Annotated[
-        Number, "lower 95 % bound; of comparisons for all of a column together"
+        Number, "lower bound; of comparisons for all of a column together"
     ] = None
     high: Annotated[
-        Number, "upper 95 % bound; of comparisons for all of a column together"
+        Number, "upper bound; of comparisons for all of a column together"
     ] = None
     rows: Annotated[int, "rows that it is counted on"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
-    """Evidence about a run's exported model beside its gates; it has decided
-    nothing.
-    """
+    """Evidence about a run's model beside its gates; it has decided nothing."""
 
     kind: Annotated[EvidenceKind, "challenger, robustness, split seed or unknown"]
     number: Annotated[int, "place on the page; of a split seed the seed"] = 0
@@ -335,7 +331,7 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
         None
     )
     difference: Annotated[Number, "minus challenger, unchanged rows or baseline"] = None
-    low: Annotated[Number, "lower bound of its interval of 95 % or more"] = None
+    low: Annotated[Number, "lower bound of its confidence interval"] = None
     high: Annotated[Number, "upper bound"] = None
     rows: Annotated[
         Count, "validation rows that were scored; of a split seed its own"
@@ -345,11 +341,16 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
     def of(
         cls, kind: EvidenceKind, what: str, score: float, gain: Interval, rows: int
     ) -> Self:
-        """The row of a score and its difference to another one; `number` is set by the
-        caller.
-        """
-        ends = {"difference": gain.estimate, "low": gain.low, "high": gain.high}
-        return cls(kind=kind, what=what, score=score, rows=rows, **ends)
+        """The row of a score and its difference; the caller sets `number`."""
+        return cls(
+            kind=kind,
+            what=what,
+            score=score,
+            difference=gain.estimate,
+            low=gain.low,
+            high=gain.high,
+            rows=rows,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,9 +415,7 @@ class PredictionRow(
 class WatchRow(
     RecordRow, table="watches", scope=("experiment",), keys=("version", "at")
 ):
-    """What labels that came later say of a version's promise; printed, it is
-    in words.
-    """
+    """What labels that came later say of a version's promise."""
 
     version: Annotated[str, "the version that predicted"]
     at: Annotated[str, "when it was watched, ISO 8601 in UTC"]
@@ -426,11 +425,11 @@ class WatchRow(
         int, "compared days, small ones together, or calls where there is no time"
     ]
     score: Annotated[Number, "of all labelled rows"]
-    low: Annotated[Number, "lower bound of its 95 % interval, for one look"]
-    high: Annotated[Number, "upper bound of its 95 % interval, for one look"]
+    low: Annotated[Number, "lower bound of its confidence interval, for one look"]
+    high: Annotated[Number, "upper bound of its confidence interval, for one look"]
     promise: Annotated[Number, "the score on the validation set"]
-    promise_low: Annotated[Number, "lower bound of its 95 % interval"]
-    promise_high: Annotated[Number, "upper bound of its 95 % interval"]
+    promise_low: Annotated[Number, "lower bound of its confidence interval"]
+    promise_high: Annotated[Number, "upper bound of its confidence interval"]
     baseline: Annotated[
         Number, "score of the baseline (no features) on the labelled rows"
     ]
@@ -451,13 +450,12 @@ class WatchRow(
     @property
     def answer(self) -> str:
         """Whether the promise is kept, in a sentence."""
-        of = f"evidence {self.evidence:,.2g}, {ENOUGH:g} is enough"
+        evidence = f"evidence {self.evidence:,.2g}, {ENOUGH:g} is enough"
         if not self.below:
-            return f"no evidence that the promise is broken ({of})"
+            return f"no evidence that the promise is broken ({evidence})"
         recent = numbers.as_known(self.recent, None, None)
-        return (
-            f"below the promise since about {self.since}: {recent} from then on ({of})"
-        )
+        since = f"below the promise since about {self.since}"
+        return f"{since}: {recent} from then on ({evidence})"
 
     @property
     def scores(self) -> tuple[str, str, str]:
@@ -468,9 +466,11 @@ class WatchRow(
 
     def __str__(self) -> str:
         score, promise, baseline = self.scores
-        parts = f"{numbers.counted(self.days, 'part')} of a day or more, {self.new_rows:,} rows are new"
+        rows = numbers.counted(self.rows, "labelled row")
+        parts = f"{numbers.counted(self.days, 'part')} of a day or more"
+        new = f"{self.new_rows:,} rows are new"
         lines = (
-            f"version   {self.version}: {numbers.counted(self.rows, 'labelled row')} in {parts}",
+            f"version   {self.version}: {rows} in {parts}, {new}",
             f"score     {self.metric} {score}, an interval for one look",
             f"promise   {promise} on validation",
             f"baseline  {baseline} on the labelled rows",
@@ -480,13 +480,26 @@ class WatchRow(
 
 
 ROWS: tuple[type[RecordRow], ...] = (
-    *(RunFacts, SetRow, FindingRow, ConfigurationRow, ScoreRow, GateRow, ReportRow),
-    *(AuditRow, EvidenceRow, FileRow, VersionRow, PredictionRow, WatchRow),
+    RunFacts,
+    SetRow,
+    FindingRow,
+    ConfigurationRow,
+    ScoreRow,
+    GateRow,
+    ReportRow,
+    AuditRow,
+    EvidenceRow,
+    FileRow,
+    VersionRow,
+    PredictionRow,
+    WatchRow,
 )
 
 # The name of the report that holds the rows of `JudgedRows`.
 JUDGED_ROWS = "validation_rows"
-ROW, WEIGHT, SET = "row", "weight", "set"
+ROW = "row"
+WEIGHT = "weight"
+SET = "set"
 # The name of the table of validation rows and worst test rows for users, by row number.
 # Columns: `set`, ids, target, predictions, `loss`, then the strongest features.
 PREDICTED_ROWS = "predicted_rows"
@@ -494,43 +507,35 @@ PREDICTED_ROWS = "predicted_rows"
 
 @dataclass(frozen=True, eq=False)
 class JudgedRows:
-    """The predictions of a run's model for the validation rows, stored to
-    compare runs.
-    """
+    """The predictions of a run's model for the validation rows, to compare runs."""
 
     # (n, 2 + k): `y`, `unit` (the cluster), and `prediction_0` … of k outputs, in the
     # order of the set; `weight` if rows have one; `row`: a hash that is the same for a
     # row in every run
     rows: pd.DataFrame
-    threshold: float  # classified as positive from this probability on, for metrics that need it
+    # classified as positive from this probability on, for metrics that need it
+    threshold: float
 
     @classmethod
     def of(
         cls, predicted: SetPrediction, threshold: float, row: np.ndarray | None = None
     ) -> Self:
-        """Make the rows from predictions, the inverse of `as_prediction`; `row`: hashes
-        of rows (n,).
-        """
-        columns = np.atleast_2d(predicted.prediction.T)
-        named = {
-            f"prediction_{number}": column for number, column in enumerate(columns)
-        }
-        weights = {} if predicted.weights is None else {WEIGHT: predicted.weights}
-        known = {
-            "y": predicted.y,
-            "unit": cluster_codes(predicted.clusters),
-            **named,
-            **weights,
-        }
-        return cls(
-            pd.DataFrame(known if row is None else {ROW: row, **known}), threshold
-        )
+        """Make the rows from predictions; `row`: hashes of rows (n,)."""
+        columns = {} if row is None else {ROW: row}
+        columns |= {"y": predicted.y, "unit": cluster_codes(predicted.clusters)}
+        for number, column in enumerate(np.atleast_2d(predicted.prediction.T)):
+            columns[f"prediction_{number}"] = column
+        if predicted.weights is not None:
+            columns[WEIGHT] = predicted.weights
+        return cls(pd.DataFrame(columns), threshold)
 
     @property
     def as_prediction(self) -> SetPrediction:
         """The predictions."""
-        rows, found = self.rows, self.rows.filter(regex=r"^prediction_\d+$").to_numpy()
-        prediction = found[:, 0] if found.shape[1] == 1 else found
+        rows = self.rows
+        prediction = rows.filter(regex=r"^prediction_\d+$").to_numpy()
+        if prediction.shape[1] == 1:
+            prediction = prediction[:, 0]
         weights = rows[WEIGHT].to_numpy() if WEIGHT in rows else None
         return SetPrediction(
             rows["y"].to_numpy(), prediction, rows["unit"].to_numpy(), weights
@@ -538,10 +543,7 @@ class JudgedRows:
 
 
 def worst_of(rows: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Return the n rows with the largest loss in each set of PREDICTED_ROWS, validation
-    rows first.
-    """
-    worst = (
-        rows.sort_values("loss", ascending=False, kind="stable").groupby(SET).head(n)
-    )
-    return worst.sort_values(SET, ascending=False, kind="stable")
+    """Return the n rows of PREDICTED_ROWS with the largest loss in each set."""
+    worst_first = rows.sort_values("loss", ascending=False, kind="stable")
+    of_each_set = worst_first.groupby(SET).head(n)
+    return of_each_set.sort_values(SET, ascending=False, kind="stable")

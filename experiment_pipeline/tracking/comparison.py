@@ -8,9 +8,10 @@ are too few, the scores are shown with their intervals, without a paired differe
 import difflib
 import html
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,18 +38,17 @@ from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline.table.kinds import parts_of
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.summary import outcome_of
 
-_DIGITS, _MOST_LINES = 12, 4
-_MOST_CHANGED, _MOST_PARTS = 20, 5
-_FEWEST_ROWS, _MOST_ROWS = (
-    100,
-    50_000,
-)  # of a part, and of all rows that parts are formed from
+_DIGITS = 12  # shown of a commit or digest
+_MOST_LINES = 4  # shown of the lines that differ in a file
+_MOST_CHANGED = 20  # rows
+_MOST_PARTS = 5
+_FEWEST_ROWS = 100  # of a part
+_MOST_ROWS = 50_000  # from which parts are formed
 _PART = ["feature", "value", "rows", "change", "low", "high", "differs_from_all_rows"]
-_Run, _Files = Mapping[str, Any], Mapping[str, str]
-_Sides = Sequence[
-    tuple[SetPrediction, float]
-]  # predictions of the same rows, with the threshold
+_Run = Mapping[str, Any]
+_Files = Mapping[str, str]
 _YAML = {"yaml_digest": "defs.yaml", "schema_digest": "schema.yaml"}
 # Input or result of a run → the column of `runs` that is compared.
 _DECIDING = {
@@ -63,6 +63,7 @@ _DECIDING = {
     "decision": "status",
     "version": "version",
 }
+_VERDICTS = {True: "better", False: "worse", None: "not significant"}
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,9 @@ class ScoreChange:
     metric: str
     before: Interval
     after: Interval
-    difference: (
-        Interval  # after minus before, paired; bounds are nan if the rows do not pair
-    )
-    better: bool | None  # whether `after` is, at the 95 % level; None: not significant
+    # after minus before, paired; bounds are nan if the rows do not pair
+    difference: Interval
+    better: bool | None  # whether `after` is; None: not significant
 
     @property
     def is_paired(self) -> bool:
@@ -97,33 +97,30 @@ class ScoreChange:
 
     def in_words(self) -> str:
         """`roc_auc 0.6912 (…) → 0.7021 (…): +0.0109 (0.0031 to 0.0187), better`."""
-        if self.is_paired and self.difference.estimate == 0:
-            return (
-                f"{self.metric} {numbers.interval(self.before)} in both: no difference"
-            )
-        size, verdict = numbers.score(abs(self.difference.estimate)), "not paired"
+        before = f"{self.metric} {numbers.interval(self.before)}"
+        difference = self.difference.estimate
+        if self.is_paired and difference == 0:
+            return f"{before} in both: no difference"
+        sign = "+" if difference >= 0 else "-"
+        text = f"{sign}{numbers.score(abs(difference))}, not paired"
         if self.is_paired:
-            verdict = {True: "better", False: "worse", None: "not significant"}[
-                self.better
-            ]
-            size += f" ({numbers.bounds(self.difference)})"
-        return (
-            f"{self.metric} {numbers.interval(self.before)} → {numbers.interval(self.after)}: "
-            f"{'+' if self.difference.estimate >= 0 else '-'}{size}, {verdict}"
-        )
+            bounds = numbers.bounds(self.difference)
+            verdict = _VERDICTS[self.better]
+            text = f"{sign}{numbers.score(abs(difference))} ({bounds}), {verdict}"
+        return f"{before} → {numbers.interval(self.after)}: {text}"
 
 
 @dataclass(frozen=True, eq=False)
 class RowChanges:
     """How two models differ on the validation rows that both predicted."""
 
-    gained: int  # rows that only the second classifies correctly; regression: with a smaller error
+    # rows that only the second classifies correctly; regression: with a smaller error
+    gained: int
     lost: int  # the reverse
     net: Interval  # gained minus lost, as a share of all rows
     in_words: str
-    parts: (
-        pd.DataFrame
-    )  # parts by feature values whose change differs most from that of all rows
+    # by feature values, whose change differs most from that of all rows
+    parts: pd.DataFrame
     largest: pd.DataFrame  # the rows with the largest change in loss
 
 
@@ -136,32 +133,35 @@ class RunComparison:
     changes: tuple[Change, ...]
     yaml_diff: str  # of defs.yaml and schema.yaml, as a unified diff
     code_diff: str  # the same for the user's modules and the uncommitted changes
-    scores: tuple[
-        ScoreChange, ...
-    ]  # validation scores that both have, the ranking metric first
-    why_unpaired: str  # why the models are not compared row by row; empty if they are
+    scores: tuple[ScoreChange, ...]  # on validation, the ranking metric first
+    why_unpaired: str  # why models are not compared row by row; empty if they are
     rows: RowChanges | None = None  # None: not paired
 
     def table(self) -> pd.DataFrame:
         """A row per metric: score, low and high of both runs, and the difference."""
-        rows: list[dict[str, Any]] = [{"metric": one.metric} for one in self.scores]
-        for row, one in zip(rows, self.scores, strict=True):
-            for name in ("before", "after", "difference"):
-                of: Interval = getattr(one, name)
-                row |= {
-                    name: of.estimate,
-                    f"{name}_low": of.low,
-                    f"{name}_high": of.high,
-                }
-            row["better"] = one.better
+        rows = []
+        for score in self.scores:
+            row: dict[str, Any] = {"metric": score.metric}
+            intervals = {
+                "before": score.before,
+                "after": score.after,
+                "difference": score.difference,
+            }
+            for name, interval in intervals.items():
+                row[name] = interval.estimate
+                row[f"{name}_low"] = interval.low
+                row[f"{name}_high"] = interval.high
+            row["better"] = score.better
+            rows.append(row)
         return pd.DataFrame(rows).astype({"better": "boolean"} if rows else {})
 
     @property
     def _runs(self) -> str:
-        both = (self.before, self.after)
-        return " → ".join(
-            f"{one['experiment']} {one['run_id']} ({one['status']})" for one in both
-        )
+        texts = [
+            f"{run['experiment']} {run['run_id']} ({outcome_of(run)})"
+            for run in (self.before, self.after)
+        ]
+        return " → ".join(texts)
 
     @property
     def _rows(self) -> str:
@@ -170,8 +170,9 @@ class RunComparison:
     @property
     def lines(self) -> tuple[str, ...]:
         """What changed, how many rows got better or worse, and the scores, in words."""
-        changed = [one.in_words() for one in self.changes] or ["nothing has changed"]
-        return (*changed, self._rows, *(one.in_words() for one in self.scores))
+        changes = [change.in_words() for change in self.changes]
+        scores = [score.in_words() for score in self.scores]
+        return (*(changes or ["nothing has changed"]), self._rows, *scores)
 
     def __repr__(self) -> str:
         return "\n".join([self._runs, "", *self.lines])
@@ -180,31 +181,31 @@ class RunComparison:
         return "\n\n".join(filter(None, [repr(self), self.yaml_diff, self.code_diff]))
 
     def _repr_html_(self) -> str:
-        text = "".join(f"<p>{html.escape(one)}</p>" for one in (self._runs, self._rows))
-        return text + self.table().to_html(index=False)
+        runs = f"<p>{html.escape(self._runs)}</p>"
+        rows = f"<p>{html.escape(self._rows)}</p>"
+        return runs + rows + self.table().to_html(index=False)
 
     def page(self) -> str:
         """Return the comparison as one self-contained HTML page."""
         changed = (document.Paragraph(self._runs), document.Bullets(self.lines))
-        sections = [
-            document.Section(f"What changed, on the {document.HOLD_OUT}", changed)
-        ]
+        title = f"What changed, on the {document.HOLD_OUT}"
+        sections = [document.Section(title, changed)]
         if self.rows is not None:
-            how = f"Change of {self.after['metric']}; intervals are paired, and hold for all parts."
             if len(self.rows.parts):
-                parts = (
-                    document.Paragraph(how),
-                    document.rows_table(plain_rows(self.rows.parts)),
+                text = document.Paragraph(
+                    f"Change of {self.after['metric']}; intervals are paired, and hold "
+                    "for all parts."
                 )
-                sections.append(document.Section("Where the change comes from", parts))
-            largest = (document.rows_table(plain_rows(self.rows.largest)),)
-            sections.append(document.Section("Rows that changed most", largest))
+                parts = document.rows_table(plain_rows(self.rows.parts))
+                title = "Where the change comes from"
+                sections.append(document.Section(title, (text, parts)))
+            largest = document.rows_table(plain_rows(self.rows.largest))
+            sections.append(document.Section("Rows that changed most", (largest,)))
         for title, diff in (("YAML", self.yaml_diff), ("Code", self.code_diff)):
             if diff:
                 sections.append(document.Section(title, (document.Code("diff", diff),)))
-        return document.render_html(
-            document.Document("Two runs side by side", tuple(sections))
-        )
+        page = document.Document("Two runs side by side", tuple(sections))
+        return document.render_html(page)
 
 
 def compare(
@@ -223,229 +224,328 @@ def compare(
     v0003; None is its last run. Raises UnknownRun: there is no such run, or several ids
     start like this.
     """
-    made = (
-        questions.versions(experiment).set_index("version")["run_id"]
-        if experiment
-        else {}
-    )
-    for one in (before, after):
-        if pd.isna(made.get(one, "")):
-            rule = "the run that made it is not recorded"
-            fix = "Name one of `experiment-pipeline runs`."
-            raise UnknownRun(f"{experiment} {one}", rule, fix)
-    return compared(
-        *(questions.run_of(experiment, made.get(one, one)) for one in (before, after))
-    )
+    return compared(_named_run(before, experiment), _named_run(after, experiment))
+
+
+def _named_run(name: str | None, experiment: str | None) -> _Run:
+    run_id = name
+    if experiment:
+        versions = questions.versions(experiment).set_index("version")["run_id"]
+        run_id = versions.get(name, name)
+        if name is not None and pd.isna(run_id):
+            raise UnknownRun(
+                f"{experiment} {name}",
+                rule="the run that made it is not recorded",
+                fix="Name one of `experiment-pipeline runs`.",
+            )
+    return questions.run_of(experiment, run_id)
 
 
 def compared(before: _Run, after: _Run) -> RunComparison:
     """Compare two runs, given their rows of the table `runs`."""
-    files, yaml = (
-        (questions.files_of(before), questions.files_of(after)),
-        [*_YAML.values()],
-    )
-    yaml_diff, code_diff = (
-        "\n".join(line for name in names for line in _diff(name, *files, around=1))
-        for names in (yaml, sorted({*files[0], *files[1]}.difference(yaml)))
-    )
-    pair = _judged_pair(before, after)
-    why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
-    scores = tuple(_score_changes(before, after, judged))
-    changed = tuple(changes(before, after, files))
-    rows = None if judged is None else _row_changes(before, after, judged)
+    old_files, new_files = questions.files_of(before), questions.files_of(after)
+    pair, why_unpaired = None, ""
+    try:
+        pair = _paired(_JudgedRun.of(before), _JudgedRun.of(after))
+    except _Unpaired as unpaired:
+        why_unpaired = str(unpaired)
+    modules = _modules(old_files, new_files)
     return RunComparison(
-        before, after, changed, yaml_diff, code_diff, scores, why, rows
+        before,
+        after,
+        changes=tuple(changes(before, after, old_files, new_files)),
+        yaml_diff=_diff(_YAML.values(), old_files, new_files),
+        code_diff=_diff(modules, old_files, new_files),
+        scores=tuple(_score_changes(before, after, pair)),
+        why_unpaired=why_unpaired,
+        rows=None if pair is None else _row_changes(pair),
     )
 
 
 def changes(
-    before: _Run, after: _Run, files: tuple[_Files, _Files]
+    before: _Run, after: _Run, old_files: _Files, new_files: _Files
 ) -> Iterator[Change]:
-    """Yield what differs between two runs, given their rows of `runs` and the texts of
-    their files.
-    """
-    kept = {
-        name: name for name in sorted({*files[0], *files[1]}.difference(_YAML.values()))
-    }
-    for what, column in (_DECIDING | kept).items():
-        if lines := [*_diff(_YAML.get(column, column), *files, around=0)][2:]:
+    """Yield what differs between two runs, given their rows of `runs` and files."""
+    modules = {name: name for name in _modules(old_files, new_files)}
+    for what, column in (_DECIDING | modules).items():
+        name = _YAML.get(column, column)
+        if lines := _diff_of(name, old_files, new_files, around=0)[2:]:
             yield Change(what, _marked("-", lines), _marked("+", lines))
         elif before.get(column) != after.get(column):
             yield Change(what, _in_words(column, before), _in_words(column, after))
     old, new = before["libraries"] or {}, after["libraries"] or {}
     for name in sorted(old | new):
         if old.get(name) != new.get(name):
-            yield Change(name, *(str(of.get(name, "not used")) for of in (old, new)))
+            yield Change(
+                name, str(old.get(name, "not used")), str(new.get(name, "not used"))
+            )
 
 
-def _diff(name: str, before: _Files, after: _Files, around: int) -> Iterator[str]:
-    old, new = (files.get(name, "") for files in (before, after))
-    given = old.splitlines(), new.splitlines(), name, name
-    lines = () if old == new else difflib.unified_diff(*given, lineterm="", n=around)
-    return map(without_credentials, lines)  # they reach pages and git
+def _modules(old_files: _Files, new_files: _Files) -> list[str]:
+    return sorted({*old_files, *new_files}.difference(_YAML.values()))
+
+
+def _diff(names: Iterable[str], old_files: _Files, new_files: _Files) -> str:
+    lines = [
+        line
+        for name in names
+        for line in _diff_of(name, old_files, new_files, around=1)
+    ]
+    return "\n".join(lines)
+
+
+def _diff_of(
+    name: str, old_files: _Files, new_files: _Files, *, around: int
+) -> list[str]:
+    """The unified diff of a file, with a number of lines around each change."""
+    old = old_files.get(name, "").splitlines()
+    new = new_files.get(name, "").splitlines()
+    lines = difflib.unified_diff(old, new, name, name, lineterm="", n=around)
+    return [without_credentials(line) for line in lines]  # they reach pages and git
 
 
 def _marked(mark: str, lines: Sequence[str]) -> str:
     """One side of a diff on one line: `workers: 2; seed: 1 and 3 more lines`."""
-    found = [line[1:].strip() for line in lines if line.startswith(mark)]
-    more = (
-        f" and {len(found) - _MOST_LINES} more lines"
-        if len(found) > _MOST_LINES
-        else ""
-    )
-    return f"{'; '.join(found[:_MOST_LINES])}{more}" or "none"
+    marked = [line[1:].strip() for line in lines if line.startswith(mark)]
+    text = "; ".join(marked[:_MOST_LINES]) or "none"
+    lines_left = len(marked) - _MOST_LINES
+    return f"{text} and {lines_left} more lines" if lines_left > 0 else text
 
 
 def _in_words(column: str, run: _Run) -> str:
     value = run[column]
     if value is None:
         return "none"
-    if column == "data_digest" and run["data_rows"] is not None:
-        columns = numbers.counted(run["data_columns"], "column")
-        return f"{run['data_rows']:,} rows, {columns} ({value[:_DIGITS]})"
-    if column == "code_commit":
-        return (
-            f"{value[:_DIGITS]}{', uncommitted changes' if run['code_dirty'] else ''}"
-        )
-    return str(value)[:_DIGITS] if column in _YAML else str(value)
+    match column:
+        case "data_digest" if run["data_rows"] is not None:
+            columns = numbers.counted(run["data_columns"], "column")
+            return f"{run['data_rows']:,} rows, {columns} ({value[:_DIGITS]})"
+        case "code_commit":
+            changes = ", uncommitted changes" if run["code_dirty"] else ""
+            return f"{value[:_DIGITS]}{changes}"
+        case "yaml_digest" | "schema_digest":
+            return value[:_DIGITS]
+        case "status":
+            return outcome_of(run)
+    return str(value)
+
+
+class _Unpaired(Exception):
+    """Why the predictions of two runs cannot be paired."""
+
+
+@dataclass(frozen=True, eq=False)
+class _JudgedRun:
+    """A run with the predictions of its model for some validation rows."""
+
+    run: _Run
+    judged: JudgedRows
+    places: np.ndarray  # (n,) positions of these rows in the validation set
+
+    @classmethod
+    def of(cls, run: _Run) -> "_JudgedRun":
+        """All validation rows of a run; raises _Unpaired if they are not stored."""
+        try:
+            judged = read_table(questions.report_of(run, JUDGED_ROWS), JudgedRows)
+        except ExperimentPipelineError as error:
+            raise _Unpaired(f"{error.culprit}: {error.rule}") from None
+        if ROW not in judged.rows:
+            raise _Unpaired(
+                "a run of an earlier package version did not record its validation rows"
+            )
+        return cls(run, judged, np.arange(len(judged.rows)))
+
+    def part(
+        self, places: np.ndarray, clusters: pd.Series | None = None
+    ) -> "_JudgedRun":
+        """Some of the rows, or the same rows in other resampling clusters."""
+        rows = self.judged.rows.iloc[places].reset_index(drop=True)
+        if clusters is not None:
+            rows = rows.assign(unit=clusters)
+        judged = JudgedRows(rows, self.judged.threshold)
+        return _JudgedRun(self.run, judged, self.places[places])
+
+    @property
+    def keys(self) -> pd.MultiIndex:
+        """A key for each row: equal rows are paired in their order."""
+        rows = self.judged.rows
+        return pd.MultiIndex.from_arrays([rows[ROW], rows.groupby(ROW).cumcount()])
+
+    @cached_property
+    def prediction(self) -> SetPrediction:
+        """The predictions."""
+        return self.judged.as_prediction
+
+    @property
+    def is_right(self) -> np.ndarray:
+        """Whether each row is classified correctly (n,), as 0.0 or 1.0."""
+        decided = self.prediction.decided(self.judged.threshold)
+        return (decided == self.prediction.y) * 1.0
+
+    def shown_rows(self) -> pd.DataFrame:
+        """The rows as people see them, with their loss."""
+        table = questions.predicted_rows(self.run)
+        return table[table[SET] == "validation"].drop(columns=SET).iloc[self.places]
 
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
     """The predictions of two models for the same rows."""
 
-    sides: _Sides
-    places: Sequence[np.ndarray]  # positions of these rows in each validation set
-    which: (
-        str  # a description of these rows; empty: all rows, and both sets are the same
-    )
+    before: _JudgedRun
+    after: _JudgedRun
+    which: str  # a description of these rows; empty: all rows of two equal sets
 
+    def part(self, places: Any) -> "_Pair":
+        """Some of the rows."""
+        return _Pair(self.before.part(places), self.after.part(places), self.which)
 
-def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
-    """The predictions of both runs for their shared validation rows; else why they
-    cannot be paired.
-    """
-    try:
-        places = [questions.report_of(one, JUDGED_ROWS) for one in (before, after)]
-        judged = [read_table(one, JudgedRows) for one in places]
-    except ExperimentPipelineError as error:
-        return f"{error.culprit}: {error.rule}"
-    known = [one.rows for one in judged]
-    if not all(ROW in one for one in known):
-        return "a run of an earlier package version did not record its validation rows"
-    # Equal rows are paired in their order: the first with the first.
-    keys = [
-        pd.MultiIndex.from_arrays([one[ROW], one.groupby(ROW).cumcount()])
-        for one in known
-    ]
-    at = keys[1].get_indexer(keys[0])
-    shared = [np.flatnonzero(at >= 0), at[at >= 0]]
-    rows = [
-        one.iloc[at].reset_index(drop=True)
-        for one, at in zip(known, shared, strict=True)
-    ]
-    unit, (n, m) = (
-        min((one["unit"] for one in rows), key=pd.Series.nunique),
-        map(len, known),
-    )
-    which = f"{numbers.counted(len(unit), 'row')} of both validation sets ({n:,} and {m:,} rows)"
-    if (
-        not (whole := len(unit) == n == m)
-        and (count := unit.nunique()) < FEWEST_CLUSTERS
-    ):
-        return (
-            f"{which}, matched by id columns, else by all columns, in {count} resampling clusters, fewer "
-            f"than {FEWEST_CLUSTERS}. The other rows were train or test rows of the other run, or are not "
-            "in its table. Use the same split in both, or predict the same new rows with both models"
+    def difference(self, metric: str, level: float = LEVEL) -> Interval:
+        """Score of the second model minus score of the first, paired."""
+        old, new = self.before.prediction, self.after.prediction
+        return paired_difference(
+            old.linearise(metric, self.before.judged.threshold),
+            new.linearise(metric, self.after.judged.threshold),
+            old.layout(metric),
+            level,
         )
-    alike = [one.filter(items=["y", WEIGHT]) for one in rows]
-    if [*rows[0]] != [*rows[1]] or not alike[0].equals(alike[1]):
-        return "targets, classes or weights of the same rows differ"
-    pairs = zip(judged, (one.assign(unit=unit) for one in rows), strict=True)
-    sides = [
-        (replace(one, rows=own).as_prediction, one.threshold) for one, own in pairs
-    ]
-    return _Pair(sides, shared, "" if whole else which)
 
 
-def _row_changes(before: _Run, after: _Run, pair: _Pair) -> RowChanges:
-    sides, tables = (
-        pair.sides,
-        [questions.predicted_rows(run) for run in (before, after)],
+def _paired(before: _JudgedRun, after: _JudgedRun) -> _Pair:
+    """Both runs on their shared validation rows; raises _Unpaired if these are few."""
+    places = after.keys.get_indexer(before.keys)
+    shared = places >= 0
+    old, new = before.part(np.flatnonzero(shared)), after.part(places[shared])
+    # The coarser clusters of both: rows of a cluster of either run depend on each other.
+    clusters = min(old.judged.rows["unit"], new.judged.rows["unit"], key=_number_of)
+    rows, old_rows, new_rows = len(clusters), len(before.places), len(after.places)
+    which = (
+        f"{numbers.counted(rows, 'row')} of both validation sets ({old_rows:,} and "
+        f"{new_rows:,} rows)"
     )
-    first, second = (
-        table[table[SET] == "validation"].drop(columns=SET).iloc[at]
-        for table, at in zip(tables, pair.places, strict=True)
+    is_complete = rows == old_rows == new_rows
+    if not is_complete and _number_of(clusters) < FEWEST_CLUSTERS:
+        raise _Unpaired(
+            f"{which}, matched by id columns, else by all columns, in "
+            f"{_number_of(clusters)} resampling clusters, fewer than {FEWEST_CLUSTERS}. "
+            "The other rows were train or test rows of the other run, or are not in its "
+            "table. Use the same split in both, or predict the same new rows with both "
+            "models"
+        )
+    everything = np.arange(rows)
+    pair = _Pair(
+        old.part(everything, clusters),
+        new.part(everything, clusters),
+        "" if is_complete else which,
     )
-    worse = second["loss"].to_numpy() - first["loss"].to_numpy()
-    changed, ways = -np.sign(worse), ("have a smaller error", "a larger one")
-    if after["task"] != "regression":
-        ways = ("changed from wrong to right", "from right to wrong")
-        right = [(of.decided(threshold) == of.y) * 1.0 for of, threshold in sides]
-        changed = right[1] - right[0]
-    gained, lost = int((changed > 0).sum()), int((changed < 0).sum())
-    net = net_share(changed, sides[0][0].clusters)
-    low, share, high = map(numbers.share, (net.low, net.estimate, net.high))
-    of = (
-        f"the {pair.which}, on which neither model was fitted or chosen"
-        if pair.which
-        else "all"
+    if not _same_targets(pair):
+        raise _Unpaired("targets, classes or weights of the same rows differ")
+    return pair
+
+
+def _number_of(clusters: pd.Series) -> int:
+    return clusters.nunique()
+
+
+def _same_targets(pair: _Pair) -> bool:
+    old, new = pair.before.judged.rows, pair.after.judged.rows
+    if [*old] != [*new]:
+        return False
+    return old.filter(items=["y", WEIGHT]).equals(new.filter(items=["y", WEIGHT]))
+
+
+def _row_changes(pair: _Pair) -> RowChanges:
+    first, second = pair.before.shown_rows(), pair.after.shown_rows()
+    loss_change = second["loss"].to_numpy() - first["loss"].to_numpy()
+    if pair.after.run["task"] == "regression":
+        improvement = -np.sign(loss_change)
+        better, worse = "have a smaller error", "a larger one"
+    else:
+        improvement = pair.after.is_right - pair.before.is_right
+        better, worse = "changed from wrong to right", "from right to wrong"
+    gained, lost = int((improvement > 0).sum()), int((improvement < 0).sum())
+    net = net_share(improvement, pair.before.prediction.clusters)
+    share = numbers.share(net.estimate)
+    bounds = f"{numbers.share(net.low)} to {numbers.share(net.high)}"
+    of_which = "all"
+    if pair.which:
+        of_which = f"the {pair.which}, on which neither model was fitted or chosen"
+    return RowChanges(
+        gained,
+        lost,
+        net,
+        f"{gained:,} rows {better}, {lost:,} {worse}: net {share} ({bounds}) of {of_which}",
+        parts=_parts(second, pair),
+        largest=_largest_changes(first, second, np.abs(loss_change)),
     )
-    said = f"{gained:,} rows {ways[0]}, {lost:,} {ways[1]}: net {share} ({low} to {high}) of {of}"
-    order = np.argsort(-np.abs(worse), kind="stable")[:_MOST_CHANGED]
-    old, largest = (table.iloc[order].reset_index() for table in (first, second))
+
+
+def _largest_changes(
+    first: pd.DataFrame, second: pd.DataFrame, size: np.ndarray
+) -> pd.DataFrame:
+    """The rows with the largest `size` (n,), with prediction and loss of both."""
+    order = np.argsort(-size, kind="stable")[:_MOST_CHANGED]
+    before = first.iloc[order].reset_index()
+    largest = second.iloc[order].reset_index()
     for name in ("prediction", "loss"):
-        largest.insert(list(largest).index(name), f"{name}_before", old[name])
-    features = second.iloc[:, list(second).index("loss") + 1 :]
-    parts = _parts(features, sides, after["metric"])
-    return RowChanges(gained, lost, net, said, parts, largest)
+        largest.insert(list(largest).index(name), f"{name}_before", before[name])
+    return largest
 
 
-def _parts(features: pd.DataFrame, sides: _Sides, metric: str) -> pd.DataFrame:
-    every = slice(None, None, -(-len(features) // _MOST_ROWS))
-    sides = [(of.rows(every), threshold) for of, threshold in sides]
-    whole, found = _difference(metric, sides).estimate, list[tuple[Any, ...]]()
-    parts = list(parts_of(features.iloc[every], _FEWEST_ROWS))
+def _parts(shown_rows: pd.DataFrame, pair: _Pair) -> pd.DataFrame:
+    """The parts by feature values whose change differs most from that of all rows."""
+    metric = pair.after.run["metric"]
+    sample = np.arange(0, len(shown_rows), -(-len(shown_rows) // _MOST_ROWS))
+    pair = pair.part(sample)
+    features = shown_rows.iloc[sample, list(shown_rows).index("loss") + 1 :]
+    parts = list(parts_of(features, _FEWEST_ROWS))
+    change_of_all = pair.difference(metric).estimate
+    rows = []
     for name, value, mask in parts:
-        some = [(of.rows(mask), threshold) for of, threshold in sides]
-        change = _difference(metric, some, 1 - (1 - LEVEL) / len(parts))  # Bonferroni
-        beyond = max(change.low - whole, whole - change.high)
+        level = 1 - (1 - LEVEL) / len(parts)  # Bonferroni
+        change = pair.part(np.flatnonzero(mask)).difference(metric, level)
+        # How far the change of all rows lies outside the interval of the part.
+        beyond = max(change.low - change_of_all, change_of_all - change.high)
         if math.isfinite(beyond):
-            ends = (change.estimate, change.low, change.high)
-            found.append((beyond, name, value, int(mask.sum()), *ends, beyond > 0))
-    found.sort(key=lambda one: -one[0])
-    return pd.DataFrame([one[1:] for one in found[:_MOST_PARTS]], columns=_PART)
-
-
-def _difference(metric: str, sides: _Sides, level: float = LEVEL) -> Interval:
-    first, second = (of.linearise(metric, threshold) for of, threshold in sides)
-    return paired_difference(first, second, sides[0][0].layout(metric), level)
+            cells = [name, value, int(mask.sum())]
+            cells += [change.estimate, change.low, change.high, beyond > 0]
+            rows.append((beyond, cells))
+    rows.sort(key=lambda row: -row[0])
+    return pd.DataFrame([cells for _, cells in rows[:_MOST_PARTS]], columns=_PART)
 
 
 def _score_changes(
     before: _Run, after: _Run, pair: _Pair | None
 ) -> Iterator[ScoreChange]:
-    found = (questions.rows_of("scores", run) for run in (before, after))
-    old, new = (
-        one[one["set_name"] == "validation"].set_index("metric") for one in found
-    )
-    ranked = sorted(new.index, key=lambda metric: metric != after["metric"])
-    for metric in (one for one in ranked if one in old.index):
-        first, second = (
-            Interval(*of.loc[metric, ["estimate", "low", "high"]].astype(float))
-            for of in (old, new)
-        )
+    old, new = _validation_scores(before), _validation_scores(after)
+    ranked = sorted(new, key=lambda metric: metric != after["metric"])
+    for metric in ranked:
+        if metric not in old:
+            continue
+        first, second = _interval_of(old[metric]), _interval_of(new[metric])
         difference = Interval(second.estimate - first.estimate, math.nan, math.nan)
-        better = None
         if pair is not None:
-            with suppress(
-                ExperimentPipelineError
-            ):  # a user's metric that is not importable here
-                difference = _difference(metric, pair.sides)
+            # A user's metric may not be importable here.
+            with suppress(ExperimentPipelineError):
+                difference = pair.difference(metric)
                 if pair.which:
-                    first, second = (of.interval(metric, cut) for of, cut in pair.sides)
-            if difference.low > 0 or difference.high < 0:
-                better = (difference.estimate > 0) == bool(
-                    new.loc[metric, "greater_is_better"]
-                )
+                    first = _scored_again(pair.before, metric)
+                    second = _scored_again(pair.after, metric)
+        better = None
+        if difference.low > 0 or difference.high < 0:
+            better = (difference.estimate > 0) == new[metric]["greater_is_better"]
         yield ScoreChange(metric, first, second, difference, better)
+
+
+def _validation_scores(run: _Run) -> dict[str, _Run]:
+    """Metric → row of the table `scores`, on the validation set."""
+    scores = plain_rows(questions.rows_of("scores", run))
+    return {row["metric"]: row for row in scores if row["set_name"] == "validation"}
+
+
+def _interval_of(row: _Run) -> Interval:
+    return numbers.interval_from(row["estimate"], row["low"], row["high"])
+
+
+def _scored_again(side: _JudgedRun, metric: str) -> Interval:
+    return side.prediction.interval(metric, side.judged.threshold)

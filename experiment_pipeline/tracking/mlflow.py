@@ -17,8 +17,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,6 +28,7 @@ from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.entries import self_contained_page
 from experiment_pipeline.storage.files import (
+    Location,
     list_names,
     location,
     read_many,
@@ -44,7 +47,8 @@ DECIDED = {
     "failed": "FAILED",
     "killed": "KILLED",
 }
-SECONDS = 10.0  # how long a run waits; then it warns, and the upload continues in the background
+# How long a run waits; then it warns, and the upload continues in the background.
+SECONDS = 10.0
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -62,8 +66,9 @@ _RUN_PARAMS = (
     "package_version",
     "python_version",
 )
-# MLflow's limits: parameters per batch, characters per text.
-_MOST_PARAMS, _LONGEST = 100, 5_000
+# MLflow's limits.
+_MOST_PARAMS = 100  # of a batch
+_LONGEST = 5_000  # characters of a text
 # Run of this process → its destination: set when a stage begins, used when the run has
 # ended.
 _DESTINATIONS: dict[RunRecord, Mlflow] = {}
@@ -83,6 +88,7 @@ def export(run: RunRecord) -> str:
     if destination is None:
         return ""
     request = json.dumps([run.experiment, destination.model_dump()])
+    server = f"MLflow ({destination.shown_uri})"
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - this package, with this interpreter
             [sys.executable, "-m", __name__],
@@ -93,106 +99,113 @@ def export(run: RunRecord) -> str:
             env=_SETTINGS | os.environ,
         )
         assert process.stdin is not None
-        with (
-            process.stdin as given
-        ):  # not by argument or environment, which other users may see
-            given.write(request.encode())
-        server = f"MLflow ({destination.shown_uri})"
+        # Not by argument or environment, which other users may see.
+        with process.stdin as request_pipe:
+            request_pipe.write(request.encode())
         try:
             if process.wait(SECONDS) == 0:
                 return ""
         except subprocess.TimeoutExpired:
             threading.Thread(target=process.wait, daemon=True).start()
-            late = f"{server} has not answered within {SECONDS:g} seconds"
-            return f"{late}. The upload continues; what it misses is uploaded with the next run."
+            return (
+                f"{server} has not answered within {SECONDS:g} seconds. The upload "
+                "continues; what it misses is uploaded with the next run."
+            )
         output.seek(0)
-        last = output.read().decode(errors="replace").strip().splitlines()[-1:]
-    problem = without_credentials("".join(last))[:500]
+        last_line = output.read().decode(errors="replace").strip().splitlines()[-1:]
+    problem = without_credentials("".join(last_line))[:500]
     return f"{server} did not get the run: {problem}. The experiment's next run uploads it."
 
 
 def export_runs(experiment: str, destination: Mlflow) -> int:
-    """Write the runs that MLflow lacks, the newest first; return how many
-    were written.
-    """
+    """Write the runs that MLflow lacks, the newest first; return their number."""
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     uri = destination.tracking_uri
     client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    path = (
-        Path(tempfile.gettempdir()) / f"experiment_pipeline_mlflow_{os.getuid()}.lock"
-    )
-    opened = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(opened) as lock:  # one process of a user writes at a time
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        found = questions.runs(experiment, status=[*DECIDED], all_columns=True)
-        waiting = found.loc[found["mlflow_run_id"].isna(), "run_id"].head(MOST_RUNS)
+    with _one_process():
+        runs = questions.runs(experiment, status=[*DECIDED], all_columns=True)
+        waiting = runs.loc[runs["mlflow_run_id"].isna(), "run_id"].head(MOST_RUNS)
         if waiting.empty:
             return 0
-        name = destination.experiment or experiment
-        if client.get_experiment_by_name(name) is None:
-            with suppress(MlflowException):  # another user has just created it
-                client.create_experiment(name)
-        into = str(client.get_experiment_by_name(name).experiment_id)
+        experiment_id = _experiment_id(client, destination.experiment or experiment)
         for run_id in waiting:
-            parent = _export_run(client, into, questions.run_of(experiment, run_id))
+            run = questions.run_of(experiment, run_id)
+            parent = _export_run(client, experiment_id, run)
             RunRecord(experiment, run_id).record([RunFacts(mlflow_run_id=parent)])
-        known, every = _registered(client, experiment), questions.experiments()
-        champion = every.set_index("experiment")["champion"][experiment]
-        if champion in known:
-            client.set_registered_model_alias(experiment, "champion", known[champion])
-        elif known:  # the last version was retired, or is waiting for approval
-            client.delete_registered_model_alias(experiment, "champion")
+        _mark_champion(client, experiment)
     return len(waiting)
 
 
-def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
-    mark = {
-        f"{_PACKAGE}.run_id": run["run_id"],
-        f"{_PACKAGE}.experiment": run["experiment"],
-    }
-    for left in _found(client, into, mark):
-        for one in (
-            *_found(client, into, {"mlflow.parentRunId": left.info.run_id}),
-            left,
-        ):
-            client.delete_run(one.info.run_id)
-    scores = {
-        f"{row['set_name']}_{row['metric']}{suffix}": row[part]
-        for row in plain_rows(questions.rows_of("scores", run))
-        for part, suffix in (("estimate", ""), ("low", "_low"), ("high", "_high"))
-    }
-    own = {
-        "mlflow.note.content": run["decision"] or run["error"],
-        "mlflow.source.git.commit": run["code_commit"],
-        "mlflow.source.name": _PACKAGE,
-    }
-    began = run["started_at"] or run["seen_at"]
-    started, ended = (
-        int(1000 * at.timestamp()) for at in (began, run["ended_at"] or began)
+@contextmanager
+def _one_process() -> Iterator[None]:
+    """Wait until no other process of this user writes."""
+    path = (
+        Path(tempfile.gettempdir()) / f"experiment_pipeline_mlflow_{os.getuid()}.lock"
     )
-    parent = _written(
-        *(client, into, f"{run['experiment']} {run['run_id'][:8]}", started),
-        tags=_tags(run) | own | mark,
-        params={name: run[name] for name in _RUN_PARAMS},
-        metrics=scores | dict(run),
-        ended=ended,
-        status=DECIDED[run["status"]],
-    )
-    shared = {name: run[name] for name in ("data_digest", "code_commit")}
-    for row in plain_rows(questions.rows_of("configurations", run)):
-        mark = {"mlflow.parentRunId": parent, f"{_PACKAGE}.configuration": row["key"]}
-        _written(
-            *(client, into, row["key"], started),
-            tags=_tags({**row, **shared})
-            | {"mlflow.note.content": row["reason"]}
-            | mark,
-            params={"algorithm": row["algorithm"], **row["hyperparameters"]},
-            metrics=row,
-            ended=started + int(1000 * (row["fit_wall_seconds"] or 0.0)),
-            status="FAILED" if row["status"] == "failed" else "FINISHED",
-        )
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _experiment_id(client: Any, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    if client.get_experiment_by_name(name) is None:
+        with suppress(MlflowException):  # another user has just created it
+            client.create_experiment(name)
+    return str(client.get_experiment_by_name(name).experiment_id)
+
+
+def _mark_champion(client: Any, experiment: str) -> None:
+    numbers = _registered(client, experiment)
+    experiments = questions.experiments().set_index("experiment")
+    champion = experiments["champion"][experiment]
+    if champion in numbers:
+        client.set_registered_model_alias(experiment, "champion", numbers[champion])
+    elif numbers:  # the last version was retired, or is waiting for approval
+        client.delete_registered_model_alias(experiment, "champion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MlflowRun:
+    """A run as MLflow stores it."""
+
+    name: str
+    started: int  # milliseconds since 1970
+    ended: int
+    status: str
+    tags: Mapping[str, Any]
+    params: Mapping[str, Any]
+    metrics: Mapping[str, Any]  # what is not a finite number is left out
+
+    def write(self, client: Any, experiment_id: str) -> str:
+        """Create the run; return MLflow's id of it."""
+        from mlflow.entities import Metric, Param
+
+        tags = _texts(self.tags)
+        created = client.create_run(experiment_id, self.started, tags, self.name)
+        run_id = str(created.info.run_id)
+        metrics = [
+            Metric(_name(name), float(value), self.ended, 0)
+            for name, value in self.metrics.items()
+            if _is_finite_number(value)
+        ]
+        client.log_batch(run_id, metrics=metrics)
+        params = [Param(name, text) for name, text in _texts(self.params).items()]
+        for start in range(0, len(params), _MOST_PARAMS):
+            client.log_batch(run_id, params=params[start : start + _MOST_PARAMS])
+        client.set_terminated(run_id, self.status, self.ended)
+        return run_id
+
+
+def _export_run(client: Any, experiment_id: str, run: Mapping[str, Any]) -> str:
+    """Write a run with its configurations, files and version; return MLflow's id."""
+    _delete_unfinished(client, experiment_id, run)
+    parent = _parent_of(run).write(client, experiment_id)
+    for configuration in plain_rows(questions.rows_of("configurations", run)):
+        _child_of(run, parent, configuration).write(client, experiment_id)
     with tempfile.TemporaryDirectory() as folder:
         _write_files(Path(folder), run)
         client.log_artifacts(parent, folder)
@@ -201,39 +214,83 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
     return parent
 
 
-def _found(client: Any, into: str, tags: Mapping[str, str]) -> list[Any]:
-    query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    return list(client.search_runs([into], query, max_results=5_000))
+def _identity(run: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"{_PACKAGE}.run_id": run["run_id"],
+        f"{_PACKAGE}.experiment": run["experiment"],
+    }
 
 
-def _written(
-    client: Any,
-    into: str,
-    name: str,
-    started: int,
-    *,
-    tags: Mapping[str, Any],
-    params: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    ended: int,
-    status: str,
-) -> str:
-    from mlflow.entities import Metric, Param
+def _delete_unfinished(client: Any, experiment_id: str, run: Mapping[str, Any]) -> None:
+    """Delete what an upload that was killed has left of a run."""
 
-    run_id = str(client.create_run(into, started, _texts(tags), name).info.run_id)
-    logged = [
-        Metric(_name(name), float(value), ended, 0)
-        for name, value in metrics.items()
-        if isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    ]
-    client.log_batch(run_id, metrics=logged)
-    texts = [Param(name, text) for name, text in _texts(params).items()]
-    for start in range(0, len(texts), _MOST_PARAMS):
-        client.log_batch(run_id, params=texts[start : start + _MOST_PARAMS])
-    client.set_terminated(run_id, status, ended)
-    return run_id
+    def with_tags(tags: Mapping[str, str]) -> list[Any]:
+        tests = (f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        query = " and ".join(tests)
+        return list(client.search_runs([experiment_id], query, max_results=5_000))
+
+    for parent in with_tags(_identity(run)):
+        children = with_tags({"mlflow.parentRunId": parent.info.run_id})
+        for unfinished in (*children, parent):
+            client.delete_run(unfinished.info.run_id)
+
+
+def _parent_of(run: Mapping[str, Any]) -> _MlflowRun:
+    metrics = dict(run)
+    for row in plain_rows(questions.rows_of("scores", run)):
+        name = f"{row['set_name']}_{row['metric']}"
+        metrics[name] = row["estimate"]
+        metrics[f"{name}_low"] = row["low"]
+        metrics[f"{name}_high"] = row["high"]
+    tags = {
+        "mlflow.note.content": run["decision"] or run["error"],
+        "mlflow.source.git.commit": run["code_commit"],
+        "mlflow.source.name": _PACKAGE,
+    }
+    return _MlflowRun(
+        name=f"{run['experiment']} {run['run_id'][:8]}",
+        started=_milliseconds(_start_of(run)),
+        ended=_milliseconds(run["ended_at"] or _start_of(run)),
+        status=DECIDED[run["status"]],
+        tags=_tags(run) | tags | _identity(run),
+        params={name: run[name] for name in _RUN_PARAMS},
+        metrics=metrics,
+    )
+
+
+def _child_of(
+    run: Mapping[str, Any], parent: str, configuration: Mapping[str, Any]
+) -> _MlflowRun:
+    started = _milliseconds(_start_of(run))
+    shared = {name: run[name] for name in ("data_digest", "code_commit")}
+    tags = {
+        "mlflow.note.content": configuration["reason"],
+        "mlflow.parentRunId": parent,
+        f"{_PACKAGE}.configuration": configuration["key"],
+    }
+    hyperparameters = configuration["hyperparameters"]
+    return _MlflowRun(
+        name=configuration["key"],
+        started=started,
+        ended=started + int(1000 * (configuration["fit_wall_seconds"] or 0.0)),
+        status="FAILED" if configuration["status"] == "failed" else "FINISHED",
+        tags=_tags({**configuration, **shared}) | tags,
+        params={"algorithm": configuration["algorithm"], **hyperparameters},
+        metrics=configuration,
+    )
+
+
+def _start_of(run: Mapping[str, Any]) -> datetime:
+    return run["started_at"] or run["seen_at"]
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(1000 * moment.timestamp())
+
+
+def _is_finite_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
@@ -241,46 +298,40 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
     published.
     """
     files = {
-        k: without_credentials(text).encode()
-        for k, text in questions.files_of(run).items()
+        name: without_credentials(text).encode()
+        for name, text in questions.files_of(run).items()
     }
-    places = {
-        location(
-            row["place"]
-        ): f"reports/{row['name']}{PurePosixPath(row['place']).suffix}"
-        for row in plain_rows(questions.rows_of("reports", run))
-        if is_page(row["place"])
-    }
+    places = dict[Location, str]()
+    for report in plain_rows(questions.rows_of("reports", run)):
+        if is_page(report["place"]):
+            suffix = PurePosixPath(report["place"]).suffix
+            places[location(report["place"])] = f"reports/{report['name']}{suffix}"
     if run["version"] and run["version_is_new"]:
-        version = questions.versions(run["experiment"])
-        for where in map(
-            location, version.loc[version["version"] == run["version"], "place"]
-        ):
-            names = {*list_names(where)} - {CODE.rstrip("/")}
-            places |= {where / name: f"model/{name}" for name in names}
-            _describe_model(
-                folder / "model", read_many([where / ENVIRONMENT]).values(), run
-            )
+        for version in plain_rows(questions.versions(run["experiment"])):
+            if version["version"] == run["version"]:
+                place = location(version["place"])
+                names = {*list_names(place)} - {CODE.rstrip("/")}
+                places |= {place / name: f"model/{name}" for name in names}
+                _describe_model(folder / "model", place, run)
     for path, content in read_many(places).items():
-        files[places[path]] = (
-            self_contained_page(path) if path.suffix == ".html" else content
-        )
+        is_html = path.suffix == ".html"
+        files[places[path]] = self_contained_page(path) if is_html else content
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
 
 
-def _describe_model(
-    folder: Path, environment: Iterable[bytes], run: Mapping[str, Any]
-) -> None:
+def _describe_model(folder: Path, version: Location, run: Mapping[str, Any]) -> None:
     """Write what MLflow needs to load the version, through this package, which
     unpickles nothing.
     """
     from mlflow.pyfunc import save_model
 
+    environment = b"".join(read_many([version / ENVIRONMENT]).values())
     package = f"experiment-pipeline=={run['package_version']}"
-    pinned = [*b"".join(environment).decode().splitlines(), package]
-    save_model(folder, _LOADER, pip_requirements=pinned, model_config={"trust": []})
+    requirements = [*environment.decode().splitlines(), package]
+    config = {"trust": []}
+    save_model(folder, _LOADER, pip_requirements=requirements, model_config=config)
 
 
 def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
@@ -291,17 +342,22 @@ def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
         client.create_registered_model(name)
     if version in _registered(client, name):
         return
-    source = f"{client.get_run(parent).info.artifact_uri}/model"
-    tags = {f"{_PACKAGE}.version": version, f"{_PACKAGE}.run_id": run["run_id"]}
     client.create_model_version(
-        name, source, parent, tags=tags, description=run["decision"]
+        name,
+        source=f"{client.get_run(parent).info.artifact_uri}/model",
+        run_id=parent,
+        tags={f"{_PACKAGE}.version": version, f"{_PACKAGE}.run_id": run["run_id"]},
+        description=run["decision"],
     )
 
 
 def _registered(client: Any, name: str) -> dict[str, str]:
     """Version of the registry → MLflow's number of it."""
-    found = client.search_model_versions(f"name = '{name}'")
-    return {one.tags.get(f"{_PACKAGE}.version", ""): str(one.version) for one in found}
+    versions = client.search_model_versions(f"name = '{name}'")
+    return {
+        version.tags.get(f"{_PACKAGE}.version", ""): str(version.version)
+        for version in versions
+    }
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,8 +372,11 @@ def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    known = {name: value for name, value in values.items() if value is not None}
-    return {_name(name): str(value)[:_LONGEST] for name, value in known.items()}
+    return {
+        _name(name): str(value)[:_LONGEST]
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def _name(text: str) -> str:
@@ -325,5 +384,5 @@ def _name(text: str) -> str:
 
 
 if __name__ == "__main__":
-    _experiment, _given = json.load(sys.stdin)
-    export_runs(_experiment, Mlflow.model_validate(_given))
+    _experiment, _destination = json.load(sys.stdin)
+    export_runs(_experiment, Mlflow.model_validate(_destination))

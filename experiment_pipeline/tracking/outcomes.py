@@ -1,5 +1,4 @@
-"""Record the outcome of a stage, end a run, approve a version; and write the pages that
-show these.
+"""Record the outcome of a stage, end a run, approve a version; write the pages of runs.
 
     <root>/overview.html                 all experiments
     <root>/<experiment>/runs.html        the runs of one experiment
@@ -31,6 +30,7 @@ from experiment_pipeline.storage.files import (
     write_bytes,
 )
 from experiment_pipeline.storage.registry import RECORD, Approval, Decisions, Registry
+from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import mlflow
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import (
@@ -40,10 +40,11 @@ from experiment_pipeline.tracking.database.archive import (
 )
 from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
-from experiment_pipeline.tracking.overview import experiment_page, overview, tone_of
+from experiment_pipeline.tracking.overview import experiment_page, overview
 from experiment_pipeline.tracking.questions import rows_of, run_of, versions
 from experiment_pipeline.tracking.record import decided, decision_record
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
+from experiment_pipeline.tracking.summary import summary_of
 
 _WIDTH = 90  # rem: the tables of overviews have more columns than a report's
 
@@ -61,7 +62,8 @@ def recorded_stage(
     error ends the run.
     """
     mlflow.expect(run, spec.mlflow)
-    first = partial(recording.declared, spec, *texts, trigger)
+    yaml_text, schema_text = texts
+    first = partial(recording.declared, spec, yaml_text, schema_text, trigger)
     with (
         recording.recorded(run, stage, first, finish),
         memory_errors_named(f"the stage {stage}"),
@@ -72,21 +74,17 @@ def recorded_stage(
 def record_outcome(
     run: RunRecord, outcome: Outcome, warn: Callable[[str], object]
 ) -> Mapping[str, Fact]:
-    """Write an outcome's rows; if it ends the run, finish it and return the pages of
-    `finish_run`.
-    """
+    """Write an outcome's rows; if it ends the run, return the pages of `finish_run`."""
     run.record(outcome.record)
-    blocked = [
-        one for one in outcome.checks if not one.passed and one.severity == "error"
-    ]
-    statuses = [one.status for one in outcome.record if isinstance(one, RunFacts)]
-    if blocked:
-        recording.end(run, "rejected", RunFacts(decision=blocked[0].means))
-    elif "accepted" in statuses:
-        recording.end(run, "accepted")
-    else:
-        return {}
-    return finish_run(run, warn)
+    for check in outcome.checks:
+        if not check.passed and check.severity == "error":
+            recording.end(run, "rejected", RunFacts(decision=check.means))
+            return finish_run(run, warn)
+    for row in outcome.record:
+        if isinstance(row, RunFacts) and row.status == "accepted":
+            recording.end(run, "accepted")
+            return finish_run(run, warn)
+    return {}
 
 
 def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]:
@@ -94,26 +92,28 @@ def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]
     name → page.
     """
     root = storage_root()
-    places: dict[str, Fact] = {}
+    pages: dict[str, Fact] = {}
     with suppress(StorageError):
-        killed = (
-            recording.mark_killed()
-        )  # first, because a query about runs would mark them
+        # First, because a query about runs would mark them.
+        killed = recording.mark_killed()
         records = write_record(run.experiment, run.run_id, root)
         run.record(records)
-        places |= {one.name: PagePath(one.place) for one in records}
-        for one in (*killed, run):
-            archive(one, root)
-            write_pages(one.experiment, root)
-        places |= _pages(run.experiment)
+        pages |= {record.name: PagePath(record.place) for record in records}
+        for ended_run in (*killed, run):
+            archive(ended_run, root)
+            write_pages(ended_run.experiment, root)
+        pages |= _pages(run.experiment)
         if problem := mlflow.export(run):
             warn(problem)
-    return places
+    return pages
 
 
 def _pages(experiment: str) -> dict[str, Fact]:
-    pages = {"overview": OVERVIEW, "runs": f"{experiment}/{EXPERIMENT_PAGE}"}
-    return {name: PagePath(str(storage_root() / page)) for name, page in pages.items()}
+    root = storage_root()
+    return {
+        "overview": PagePath(str(root / OVERVIEW)),
+        "runs": PagePath(str(root / experiment / EXPERIMENT_PAGE)),
+    }
 
 
 def approve(
@@ -127,23 +127,21 @@ def approve(
     `Registry.approve`.
     """
     database()
-    given = Approval(
-        version, by, datetime.now(UTC).isoformat(timespec="seconds"), comment
-    )
-    approval, experiment = registry.approve(given, kind), registry.experiment
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    new_approval = Approval(version, by, now, comment)
+    approval = registry.approve(new_approval, kind)
+    experiment = registry.experiment
     try:
-        known = versions(experiment)
-        run_id = next(
-            iter(known.loc[known["version"] == version, "run_id"].dropna()), None
+        run_id = _publisher(experiment, version)
+        row = version_row(
+            registry,
+            registry.entry(version),
+            approval=registry.approvals().get(version),
+            retired=registry.approvals("retired").get(version),
         )
-        decided = (
-            registry.approvals().get(version),
-            registry.approvals("retired").get(version),
-        )
-        row = version_row(registry, registry.entry(version), *decided)
         record_rows([replace(row, run_id=run_id)], experiment)
     except BaseException:
-        if approval is given:
+        if approval is new_approval:
             remove(registry.decision(version, kind))
         raise
     with suppress(StorageError, UnknownRun):
@@ -153,15 +151,22 @@ def approve(
     return approval
 
 
+def _publisher(experiment: str, version: str) -> str | None:
+    """The id of the run that published a version, if it is recorded."""
+    for row in plain_rows(versions(experiment)):
+        if row["version"] == version:
+            return row["run_id"]
+    return None
+
+
 def write_pages(experiment: str, root: Location) -> None:
     """Write the overview and the page of an experiment."""
-    runs, everything = (
-        experiment_page(experiment, str(root)),
-        overview(datetime.now(UTC)),
-    )
-    page = render_html(runs, tone=tone_of(experiment), width=_WIDTH)
+    runs = experiment_page(experiment, str(root))
+    tone = summary_of(run_of(experiment)).tone
+    page = render_html(runs, tone=tone, width=_WIDTH)
     write_bytes(root / experiment / EXPERIMENT_PAGE, page.encode())
-    write_bytes(root / OVERVIEW, render_html(everything, width=_WIDTH).encode())
+    page = render_html(overview(datetime.now(UTC)), width=_WIDTH)
+    write_bytes(root / OVERVIEW, page.encode())
 
 
 def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRow, ...]:
@@ -169,24 +174,24 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
     run = run_of(experiment, run_id)
     if run["status"] not in {"accepted", "rejected"}:
         return ()
-    page = decision_record(decided(experiment, run_id), str(root))
-    html = render_html(page, passed=run["status"] == "accepted")
-    rows = []
-    pages = {RECORD.removesuffix(".md"): (".html", html), RECORD: (".md", render(page))}
-    for name, (suffix, text) in pages.items():
-        place = root / experiment / RUNS_FOLDER / f"{run_id}.record{suffix}"
-        write_bytes(place, text.encode())
-        rows.append(ReportRow(name=name, place=str(place)))
-    return tuple(rows)
+    record = decision_record(decided(experiment, run_id, root=str(root)))
+    page = root / experiment / RUNS_FOLDER / f"{run_id}.record.html"
+    text = root / experiment / RUNS_FOLDER / f"{run_id}.record.md"
+    html = render_html(record, passed=run["status"] == "accepted")
+    write_bytes(page, html.encode())
+    write_bytes(text, render(record).encode())
+    return (
+        ReportRow(name=RECORD.removesuffix(".md"), place=str(page)),
+        ReportRow(name=RECORD, place=str(text)),
+    )
 
 
 def copy_reports(run: Mapping[str, Any], folder: str) -> None:
     """Copy the pages of a run (given its row), each as a self-contained file, and its
     Markdown record.
     """
-    reports = rows_of("reports", run)
-    for name, place in zip(reports["name"], reports["place"], strict=True):
-        if is_page(place):
-            suffix = PurePosixPath(place).suffix
-            copy = location(folder) / f"{name.removesuffix(suffix)}{suffix}"
-            write_bytes(copy, self_contained_page(location(place)))
+    for report in plain_rows(rows_of("reports", run)):
+        if is_page(report["place"]):
+            suffix = PurePosixPath(report["place"]).suffix
+            copy = location(folder) / f"{report['name'].removesuffix(suffix)}{suffix}"
+            write_bytes(copy, self_contained_page(location(report["place"])))

@@ -14,7 +14,6 @@ import pandas as pd
 import sqlalchemy as sa
 
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, worst_of
 from experiment_pipeline.storage.files import (
     Location,
@@ -38,6 +37,7 @@ from experiment_pipeline.tracking.database.tables import (
     VERSIONS,
     VIEWS,
 )
+from experiment_pipeline.tracking.summary import score_of, summary_of
 
 _RUN_IT = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
 # The order in which the last run comes first: complete runs before partial ones
@@ -47,31 +47,49 @@ _SOON = sa.bindparam("soon", callable_=soon, type_=RUNS.c.started_at.type)
 _FUTURE = sa.case((RUNS.c.started_at > _SOON, 1), else_=0)
 _LAST = (_FUTURE, RUNS.c.status == "partial", RUNS.c.started_at.desc(), RUNS.c.run_id)
 # The columns of `leaderboard` before the hyperparameters.
-_BOARD = (
-    *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
-    *(
-        "difference_to_best",
-        "in_tie_group",
-        "train_score",
-        "fit_cpu_seconds",
-        "model_bytes",
-    ),
+_LEADERBOARD_COLUMNS = (
+    "rank",
+    "key",
+    "algorithm",
+    "is_chosen",
+    "test_score",
+    "test_low",
+    "test_high",
+    "difference_to_best",
+    "in_tie_group",
+    "train_score",
+    "fit_cpu_seconds",
+    "model_bytes",
     "note",
 )
 # The default columns of `runs`; score and baseline are those on the validation set.
-_FIRST = (
-    *(
-        "run",
-        "experiment",
-        "started_at",
-        "triggered_by",
-        "status",
-        "chosen",
-        "score",
-        "baseline",
-    ),
-    *("version", "wall_seconds"),
-)
+_RUNS_COLUMNS = [
+    "run",
+    "experiment",
+    "started_at",
+    "triggered_by",
+    "status",
+    "chosen",
+    "score",
+    "baseline",
+    "version",
+    "wall_seconds",
+]
+# A column of the last run, or of the champion → its name in `experiments`.
+_OF_LAST_RUN = {
+    "experiment": "experiment",
+    "status": "last_status",
+    "outcome": "last_outcome",
+    "started_at": "last_started_at",
+}
+_OF_CHAMPION = {
+    "experiment": "experiment",
+    "version": "champion",
+    "configuration": "champion_configuration",
+    "headline": "champion_score",
+}
+# Names of files become paths, and an archive may contain forged ones.
+_SAFE_NAME = re.compile(r"(code/[\w/]+|\w+)\.(py|yaml|patch)")
 
 
 def experiments() -> pd.DataFrame:
@@ -83,34 +101,24 @@ def experiments() -> pd.DataFrame:
     """
     _notice_killed_runs()
     view = VIEWS["experiments"].table
-    counted = _read(sa.select(view).order_by(view.c.experiment))
-    approved = VERSIONS.c.approval_required.is_not(
-        True
-    ) | VERSIONS.c.approved_by.is_not(None)
+    counts = _read(sa.select(view).order_by(view.c.experiment))
+    last = last_runs()
+    outcomes = [summary_of(row).outcome_in_words for row in plain_rows(last)]
+    last = last.assign(outcome=pd.Series(outcomes, last.index, dtype="str"))
+    last = last[[*_OF_LAST_RUN]].rename(columns=_OF_LAST_RUN)
+    counts = counts.drop(columns="last_started_at")
+    return counts.merge(_champions(), how="left").merge(last, how="left")
+
+
+def _champions() -> pd.DataFrame:
+    """The last version of each experiment that is approved, or needs no approval."""
+    is_approved = VERSIONS.c.approval_required.is_not(True)
+    is_approved |= VERSIONS.c.approved_by.is_not(None)
     # By length first, so that v10000 comes after v9999.
     by_number = (sa.func.length(VERSIONS.c.version), VERSIONS.c.version)
-    champions = _read(sa.select(VERSIONS).where(approved).order_by(*by_number))
-    named = {
-        "experiment": "experiment",
-        "version": "champion",
-        "configuration": "champion_configuration",
-        "headline": "champion_score",
-    }
-    champions = (
-        champions[[*named]]
-        .drop_duplicates("experiment", keep="last")
-        .rename(columns=named)
-    )
-    whole = {
-        "status": "last_status",
-        "outcome": "last_outcome",
-        "started_at": "last_started_at",
-    }
-    last = last_runs()
-    outcomes = [ended_as(row["status"], row["decision"]) for row in plain_rows(last)]
-    last = last.assign(outcome=outcomes)[["experiment", *whole]].rename(columns=whole)
-    counted = counted.drop(columns=["last_started_at"])
-    return counted.merge(champions, how="left").merge(last, how="left")
+    versions = _read(sa.select(VERSIONS).where(is_approved).order_by(*by_number))
+    champions = versions.drop_duplicates("experiment", keep="last")
+    return champions[[*_OF_CHAMPION]].rename(columns=_OF_CHAMPION)
 
 
 def runs(
@@ -134,49 +142,50 @@ def runs(
     selection.
     """
     _notice_killed_runs()
-    query = (
-        sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit)
-    )
-    if experiment is not None:
-        check_experiment(experiment)
-        query = query.where(RUNS.c.experiment == experiment)
+    newest_first = (RUNS.c.started_at.desc(), RUNS.c.run_id)
+    query = _runs_of(experiment).order_by(*newest_first).limit(limit)
     if status is not None:
-        query = query.where(
-            RUNS.c.status.in_([status] if isinstance(status, str) else status)
-        )
+        statuses = [status] if isinstance(status, str) else status
+        query = query.where(RUNS.c.status.in_(statuses))
     if since is not None:
         query = query.where(RUNS.c.started_at >= _moment(since))
     if until is not None:
         query = query.where(RUNS.c.started_at < _moment(until))
-    found = _read(query)
-    return found if all_columns else _first_columns(found)
+    frame = _read(query)
+    return frame if all_columns else _selected_columns(frame)
 
 
 def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
-    """Return the row of one run, of any experiment if that is None; UnknownRun: there
-    is none.
+    """Return the row of a run, of any experiment if that is None.
 
     `run`: its id, or a start of it that is unique; None: the last complete run.
+    UnknownRun: there is none, or there are several.
     """
     _notice_killed_runs()
-    query = sa.select(RUNS).order_by(*_LAST).limit(2)
-    if experiment is not None:
-        check_experiment(experiment)
-        query = query.where(RUNS.c.experiment == experiment)
+    query = _runs_of(experiment).order_by(*_LAST).limit(2)
     if run is not None:
         query = query.where(RUNS.c.run_id.startswith(run, autoescape=True))
-    found = _rows(query)
-    if not found:
-        if run is None:
-            raise UnknownRun("the last run", "no run is recorded yet", _RUN_IT)
-        place = f" in {experiment}" if experiment else ""
-        fix = "List the runs: experiment-pipeline runs; or the versions: experiment-pipeline models."
-        raise UnknownRun(run, f"no run id starts with this{place}", fix)
-    if run is not None and len(found) > 1 and found[0]["run_id"] != run:
-        rule = f"several run ids start with this: {found[0]['run_id']}, {found[1]['run_id']}"
-        fix = "Write more of the id, or name the experiment."
-        raise UnknownRun(run, rule, fix)
-    return found[0]
+    rows = _rows(query)
+    if run is None:
+        if rows:
+            return rows[0]
+        raise UnknownRun("the last run", rule="no run is recorded yet", fix=_RUN_IT)
+    if len(rows) == 1 or (rows and rows[0]["run_id"] == run):
+        return rows[0]
+    if rows:
+        ids = f"{rows[0]['run_id']}, {rows[1]['run_id']}"
+        raise UnknownRun(
+            run,
+            rule=f"several run ids start with this: {ids}",
+            fix="Write more of the id, or name the experiment.",
+        )
+    place = f" in {experiment}" if experiment else ""
+    raise UnknownRun(
+        run,
+        rule=f"no run id starts with this{place}",
+        fix="List the runs: experiment-pipeline runs; or the versions: "
+        "experiment-pipeline models.",
+    )
 
 
 def results(experiment: str, run: str | None = None) -> pd.DataFrame:
@@ -191,41 +200,40 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
 
     They are in the order of the leaderboard. A hyperparameter with the name of another
     column is called `hyperparameter_<name>`. `run`: a beginning of its id; None: the
-    last whole run with results.
+    last complete run with results.
     """
-    if run is None:
-        check_experiment(experiment)
-        same = [
-            CONFIGURATIONS.c[one] == RUNS.c[one] for one in ("experiment", "run_id")
-        ]
-        with_results = sa.select(RUNS).where(
-            RUNS.c.experiment == experiment,
-            sa.select(CONFIGURATIONS.c.key).where(*same).exists(),
-        )
-        found_runs = _rows(with_results.order_by(*_LAST).limit(1))
-        if not found_runs:
-            fix = "See how its runs ended: experiment-pipeline runs."
-            raise UnknownRun(experiment, "none of its runs has results", fix)
-        row = found_runs[0]
-    else:
-        row = run_of(experiment, run)
-    order = (
-        CONFIGURATIONS.c.rank.is_(None),
-        CONFIGURATIONS.c.rank,
-        CONFIGURATIONS.c.key,
-    )
-    found = _read(_of_run(CONFIGURATIONS, row).order_by(*order))
-    own = found.drop(columns=["hyperparameters"])
-    wide = pd.DataFrame(found["hyperparameters"].tolist(), index=found.index)
-    names = {
-        name: f"hyperparameter_{name}" for name in wide.columns if name in own.columns
+    row = run_of(experiment, run) if run else _last_run_with_results(experiment)
+    rank, key = CONFIGURATIONS.c.rank, CONFIGURATIONS.c.key
+    query = _of_run(CONFIGURATIONS, row).order_by(rank.is_(None), rank, key)
+    rows = _read(query)
+    columns = rows.drop(columns="hyperparameters")
+    hyperparameters = pd.DataFrame(rows["hyperparameters"].tolist(), index=rows.index)
+    renamed = {
+        name: f"hyperparameter_{name}"
+        for name in hyperparameters.columns
+        if name in columns
     }
-    return pd.concat([own, wide.rename(columns=names).convert_dtypes()], axis=1)
+    hyperparameters = hyperparameters.rename(columns=renamed).convert_dtypes()
+    return pd.concat([columns, hyperparameters], axis=1)
+
+
+def _last_run_with_results(experiment: str) -> Mapping[str, Any]:
+    has_results = sa.exists().where(
+        CONFIGURATIONS.c.experiment == RUNS.c.experiment,
+        CONFIGURATIONS.c.run_id == RUNS.c.run_id,
+    )
+    query = _runs_of(experiment).where(has_results)
+    for row in _rows(query.order_by(*_LAST).limit(1)):
+        return row
+    raise UnknownRun(
+        experiment,
+        rule="none of its runs has results",
+        fix="See how its runs ended: experiment-pipeline runs.",
+    )
 
 
 def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
-    """Return the ranked configurations of a run, the best first: scores, then
-    hyperparameters.
+    """Return the ranked configurations of a run, the best first: scores, then settings.
 
     >>> leaderboard("flight_delay")[["rank", "key", "test_score", "in_tie_group"]]
        rank                 key  test_score  in_tie_group
@@ -234,17 +242,16 @@ def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
 
     Arguments and errors as for `results`.
     """
-    found = results(experiment, run)
-    searched = [name for name in found.columns if name not in CONFIGURATIONS.c]
-    board = found.loc[found["rank"].notna(), [*_BOARD, *searched]].reset_index(
-        drop=True
-    )
+    configurations = results(experiment, run)
+    searched = configurations.columns.difference(CONFIGURATIONS.c.keys(), sort=False)
+    ranked = configurations[configurations["rank"].notna()]
+    board = ranked[[*_LEADERBOARD_COLUMNS, *searched]].reset_index(drop=True)
     return board.dropna(axis=1, how="all") if len(board) else board
 
 
 def worst_rows(experiment: str, n: int = 50, run: str | None = None) -> pd.DataFrame:
-    """Return the rows on which a run's model has the largest loss: n of the validation,
-    then of the test set.
+    """Return the n rows of the validation set, then of the test set, with the largest
+    loss of a run's model.
 
     >>> found = worst_rows("flight_delay", n=1).reset_index()
     >>> found[["row_number", "set", "flight", "target", "prediction", "loss"]]
@@ -272,9 +279,11 @@ def report_of(run: Mapping[str, Any], name: str) -> Location:
     """
     places = rows_of("reports", run).set_index("name")["place"]
     if not places.get(name):  # empty if `clean` has removed it
-        fix = "Name a run that reached its validation report with this version, or run it again."
         raise UnknownRun(
-            run["run_id"], f"this run has stored no {name.replace('_', ' ')}", fix
+            run["run_id"],
+            rule=f"this run has stored no {name.replace('_', ' ')}",
+            fix="Name a run that reached its validation report with this version, or "
+            "run it again.",
         )
     return location(places[name])
 
@@ -317,40 +326,31 @@ def versions(experiment: str) -> pd.DataFrame:
 def last_runs() -> pd.DataFrame:
     """Return the last run of every experiment, a complete one if there is any."""
     place = sa.func.row_number().over(partition_by=RUNS.c.experiment, order_by=_LAST)
-    ranked = sa.select(
-        RUNS.c.experiment, RUNS.c.run_id, place.label("place")
-    ).subquery()
-    same = [ranked.c[name] == RUNS.c[name] for name in ("experiment", "run_id")]
-    return _read(
-        sa.select(RUNS).join(ranked, sa.and_(*same)).where(ranked.c.place == 1)
+    places = sa.select(RUNS.c.experiment, RUNS.c.run_id, place.label("place"))
+    ranked = places.subquery()
+    is_the_run = sa.and_(
+        ranked.c.experiment == RUNS.c.experiment, ranked.c.run_id == RUNS.c.run_id
     )
-
-
-def ended_as(status: str | None, decision: str | None) -> str:
-    """Return a run's status in words; for an accepted one with the conditions of its
-    decision.
-    """
-    found = re.findall(rf"(?:^|; ){numbers.CONDITION}(\w+)", decision or "")
-    return numbers.accepted_under(found) if status == "accepted" else status or ""
+    return _read(sa.select(RUNS).join(ranked, is_the_run).where(ranked.c.place == 1))
 
 
 def files_of(run: Mapping[str, Any]) -> dict[str, str]:
     """Return name → text of a run's YAML files, user modules (below `code/`) and patch,
     given its row.
     """
-    files, digests = TABLES["files"], dict(run["code_files"] or {})
-    digests |= {"defs.yaml": run["yaml_digest"], "schema.yaml": run["schema_digest"]}
-    found = _rows(
-        sa.select(files).where(files.c.digest.in_([*filter(None, digests.values())]))
-    )
-    texts = {row["digest"]: row["content"] for row in found}
-    # Names become paths, and an archive may contain forged ones.
-    safe = [
-        name
-        for name in digests
-        if re.fullmatch(r"(code/[\w/]+|\w+)\.(py|yaml|patch)", name)
-    ]
-    return {name: texts[digests[name]] for name in safe if digests[name] in texts}
+    digests = {
+        **(run["code_files"] or {}),
+        "defs.yaml": run["yaml_digest"],
+        "schema.yaml": run["schema_digest"],
+    }
+    files = TABLES["files"]
+    query = sa.select(files).where(files.c.digest.in_(filter(None, digests.values())))
+    texts = {row["digest"]: row["content"] for row in _rows(query)}
+    return {
+        name: texts[digest]
+        for name, digest in digests.items()
+        if digest in texts and _SAFE_NAME.fullmatch(name)
+    }
 
 
 def code_of(experiment: str, run: str) -> RunCode:
@@ -358,23 +358,20 @@ def code_of(experiment: str, run: str) -> RunCode:
     run.
     """
     row = run_of(experiment, run)
-    known = CodeProvenance(row["code_commit"], row["code_dirty"])
-    texts = {
-        name: text for name, text in files_of(row).items() if not name.endswith(".yaml")
-    }
-    return RunCode(known, texts, {}, row["code_left_out"] or "")
+    files = files_of(row)
+    code = {name: text for name, text in files.items() if not name.endswith(".yaml")}
+    provenance = CodeProvenance(row["code_commit"], row["code_dirty"])
+    return RunCode(provenance, code, {}, row["code_left_out"] or "")
 
 
 def check_experiment(experiment: str) -> None:
     """Raise UnknownRun if the experiment has no run."""
-    names = [
-        row["experiment"] for row in _rows(sa.select(RUNS.c.experiment).distinct())
-    ]
+    rows = _rows(sa.select(RUNS.c.experiment).distinct())
+    names = [row["experiment"] for row in rows]
     if experiment not in names:
         near = f"; {did_you_mean(experiment, names)}" if names else ""
-        raise UnknownRun(
-            experiment, f"no run of this experiment is recorded{near}", _RUN_IT
-        )
+        rule = f"no run of this experiment is recorded{near}"
+        raise UnknownRun(experiment, rule=rule, fix=_RUN_IT)
 
 
 def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
@@ -383,9 +380,12 @@ def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
     """
     moment = _moment(since)
     if run["started_at"] is None or run["started_at"] < moment:
-        rule = f"no run since {moment:%Y-%m-%d %H:%M:%S} UTC; the last one is {run['run_id']}"
-        fix = "Look at the log of the job: it ended before its run was recorded."
-        raise UnknownRun(run["experiment"], rule, fix)
+        raise UnknownRun(
+            run["experiment"],
+            rule=f"no run since {moment:%Y-%m-%d %H:%M:%S} UTC; "
+            f"the last one is {run['run_id']}",
+            fix="Look at the log of the job: it ended before its run was recorded.",
+        )
 
 
 def _notice_killed_runs() -> None:
@@ -398,24 +398,28 @@ def _notice_killed_runs() -> None:
                 archive(run, storage_root())
 
 
-def _first_columns(found: pd.DataFrame) -> pd.DataFrame:
-    scores = [
-        f"{row['metric']} {numbers.score_of(row, 'validation')}"
-        if row["validation_score"] is not None
-        else None
-        for row in plain_rows(found)
-    ]
-    return found.assign(
-        run=found["run_id"].str[:8],
-        started_at=found["started_at"].dt.floor("s"),
-        score=pd.Series(scores, found.index, dtype="str"),
-        baseline=found["validation_baseline"],
-        wall_seconds=found["wall_seconds"].round(1),
-    )[[*_FIRST]]
+def _selected_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    scores = [score_of(row, "validation") for row in plain_rows(frame)]
+    texts = [score and str(score) for score in scores]
+    selected = frame.assign(
+        run=frame["run_id"].str[:8],
+        started_at=frame["started_at"].dt.floor("s"),
+        score=pd.Series(texts, frame.index, dtype="str"),
+        baseline=frame["validation_baseline"],
+        wall_seconds=frame["wall_seconds"].round(1),
+    )
+    return selected[_RUNS_COLUMNS]
 
 
-def _moment(given: pd.Timestamp | str) -> datetime:
-    return pd.to_datetime(given, utc=True).to_pydatetime()
+def _moment(moment: pd.Timestamp | str) -> datetime:
+    return pd.to_datetime(moment, utc=True).to_pydatetime()
+
+
+def _runs_of(experiment: str | None) -> sa.Select[Any]:
+    if experiment is None:
+        return sa.select(RUNS)
+    check_experiment(experiment)
+    return sa.select(RUNS).where(RUNS.c.experiment == experiment)
 
 
 def _of_run(table: sa.Table, run: Mapping[str, Any]) -> sa.Select[Any]:
@@ -430,8 +434,8 @@ def _read(query: sa.Select[Any]) -> pd.DataFrame:
     types = {
         column.name: dtype
         for column in query.selected_columns
-        for base, _, dtype in SHOWN_TYPES
-        if isinstance(column.type, base)
+        for sql_type, _, dtype in SHOWN_TYPES
+        if isinstance(column.type, sql_type)
     }
     with reading() as connection:
         return pd.read_sql(query, connection, dtype=types)

@@ -1,5 +1,4 @@
-"""The decision record: one page about a whole run, from table to decision, for a
-reviewer to sign.
+"""The decision record: one page about a whole run, for a reviewer to sign.
 
 `decided` gathers a run's data from the metadata database, `decision_record` makes the
 page.
@@ -7,9 +6,9 @@ page.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
 
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.storage.registry import CARD
@@ -17,10 +16,12 @@ from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import RunComparison, compared
 from experiment_pipeline.tracking.server import relative_to
+from experiment_pipeline.tracking.summary import Row, RunSummary, summary_of
 
-Row = Mapping[str, Any]
 # Limits that keep the record to one page; the reports have the complete lists.
-MOST_RANKED, MOST_LISTED, MOST_LINES_OF_DIFF = 5, 8, 40
+MOST_RANKED = 5
+MOST_LISTED = 8
+MOST_LINES_OF_DIFF = 40
 _SETS = ("train", "test", "validation")
 _TABLES = (
     "sets",
@@ -31,70 +32,110 @@ _TABLES = (
     "evidence",
     "reports",
 )
-_STEPS = (
-    *("Raw table", "Data analysis", "Validated rows", "Train, test, validation"),
-    *("Configurations", "Chosen", "On validation", "Decision"),
-)
+_OUTCOME_OF_A_GATE = {"FAIL": "Failed", "INCONCLUSIVE": "Too little data to decide"}
 
 
 @dataclass(frozen=True)
 class Decided:
-    """Everything that the record of a run shows; `rows`: name of a table → the run's
-    rows.
+    """Everything that the record of a run shows."""
 
-    `earlier`: description of an earlier version or run → the comparison with it.
-    `approval` (in words) and `version_place`: of the run's version; empty without one.
-    """
-
-    run: Row
-    rows: Mapping[str, Sequence[Row]]
-    earlier: Mapping[str, RunComparison]
-    approval: str
+    run: Row  # of the table `runs`
+    rows: Mapping[str, Sequence[Row]]  # name of a table → the run's rows
+    earlier: Mapping[str, RunComparison]  # an earlier version or run, in words
+    approval: str  # of the run's version, in words; empty without a version
     version_place: str
+    root: str | None = None  # of the storage, for links; None: no links
+
+    @cached_property
+    def summary(self) -> RunSummary:
+        """The run in words."""
+        return summary_of(self.run)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the run exported a model."""
+        return self.run["status"] == "accepted"
+
+    @property
+    def gates_in_words(self) -> str:
+        """`1 of 1 gate passed`; empty without gates."""
+        gates = self.rows["gates"]
+        passed = sum(gate["outcome"] == "PASS" for gate in gates)
+        counted = numbers.counted(len(gates), "gate")
+        return f"{passed} of {counted} passed" if gates else ""
+
+    def link(self, words: str, place: str) -> document.Link | None:
+        """A link to a place of the storage; None if it cannot be reached by one."""
+        below = None if self.root is None else relative_to(self.root, place)
+        return None if below is None else document.Link(words, f"../../{below}")
+
+    def report(self, name: str) -> document.Link | None:
+        """A link to a report of the run, if there is one."""
+        for row in self.rows["reports"]:
+            if row["name"] == name:
+                return self.link(name.replace("_", " ").capitalize(), row["place"])
+        return None
 
 
-def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
-    """Return the data of a decided run, updated by `facts` not written yet; UnknownRun:
-    there is none.
+def decided(
+    experiment: str,
+    run_id: str,
+    facts: Row | None = None,
+    root: str | None = None,
+) -> Decided:
+    """Return the data of a decided run; UnknownRun: there is none.
+
+    `facts` replace columns of its row that are not written yet.
     """
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
     rows = {name: plain_rows(questions.rows_of(name, run)) for name in _TABLES}
     rows["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
     rows["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
     versions = plain_rows(questions.versions(experiment))
-    own = next((one for one in versions if one["version"] == run["version"]), None)
-    # The run of the previous version, and the last decided run.
-    before = [
-        one
-        for one in versions
-        if one["run_id"] not in {None, run["run_id"]}
-        and one["created_at"] < run["started_at"]
-    ]
-    names = {before[-1]["run_id"]: before[-1]["version"]} if before else {}
-    given = {"status": ["accepted", "rejected"], "until": run["started_at"], "limit": 1}
-    for last in questions.runs(experiment, **given, all_columns=True)["run_id"]:
-        names.setdefault(last, "the previous run")
-    earlier = {
-        which: compared(questions.run_of(experiment, one), run)
-        for one, which in names.items()
+    approval = place = ""
+    for version in versions:
+        if version["version"] == run["version"]:
+            approval = _approval(experiment, version)
+            place = version["place"]
+    earlier = _earlier_runs(experiment, run, versions)
+    comparisons = {
+        words: compared(questions.run_of(experiment, run_id), run)
+        for run_id, words in earlier.items()
     }
-    approval, place = (
-        ("", "") if own is None else (_approval(experiment, own), own["place"])
+    return Decided(run, rows, comparisons, approval, place, root)
+
+
+def _earlier_runs(experiment: str, run: Row, versions: Iterable[Row]) -> dict[str, str]:
+    """Id → description: the run of the previous version, and the last decided run."""
+    earlier = dict[str, str]()
+    for version in versions:
+        is_another = version["run_id"] not in {None, run["run_id"]}
+        if is_another and version["created_at"] < run["started_at"]:
+            earlier = {version["run_id"]: version["version"]}
+    last = questions.runs(
+        experiment,
+        status=["accepted", "rejected"],
+        until=run["started_at"],
+        limit=1,
+        all_columns=True,
     )
-    return Decided(run, rows, earlier, approval, place)
+    for run_id in last["run_id"]:
+        earlier.setdefault(run_id, "the previous run")
+    return earlier
 
 
 def record_of_version(
     experiment: str, run_id: str, version: str, *, required: bool
 ) -> bytes:
-    """Return the Markdown record of the run that publishes a version; `required`: it
-    needs an approval.
+    """Return the Markdown record of the run that publishes a version.
+
+    `required`: whether the version needs an approval.
     """
     accepted = {"status": "accepted", "version": version, "version_is_new": True}
     published = {"version": version, "approval_required": required, "approved_by": None}
-    found = decided(experiment, run_id, accepted)
-    found = replace(found, approval=_approval(experiment, published))
-    return document.render(decision_record(found, None)).encode()
+    run = decided(experiment, run_id, accepted)
+    run = replace(run, approval=_approval(experiment, published))
+    return document.render(decision_record(run)).encode()
 
 
 def _approval(experiment: str, version: Row) -> str:
@@ -107,395 +148,368 @@ def _approval(experiment: str, version: Row) -> str:
     return f"required, and not given yet: {command}"
 
 
-def decision_record(of: Decided, root: str | None) -> document.Document:
-    """Return the page of a run, which links to its reports below the storage `root`, if
-    one is given.
-    """
-    reached = {
-        card.title: card for card in (*_data_steps(of, root), *_model_steps(of, root))
+def decision_record(run: Decided) -> document.Document:
+    """Return the page of a run."""
+    to_sign = ("decision", "name", "date", "signature")
+    sections: dict[str, Iterable[document.Block]] = {
+        "Decision": _decision(run),
+        "From table to decision": [document.Flow(tuple(_steps(run)))],
+        "Question": [_question(run)],
+        "Purpose and people": document.statements(run.run["record"] or {}),
+        "Data": _data(run),
+        "Tried, and not tried": _tried(run),
+        "Choice, and by how much": _choice(run),
+        "Gates and looks": _gates_and_looks(run),
+        **_evidence(run),
+        "What changed": _changed(run),
+        "Cost until this was written": [_cost(run.summary)],
+        "Reviewed": [
+            document.TableBlock(("", ""), tuple((what, "." * 40) for what in to_sign))
+        ],
     }
-    steps = tuple(
-        reached.get(name, document.Card(name, "not reached", "", ())) for name in _STEPS
-    )
-    to_sign = tuple(
-        (what, "." * 40) for what in ("decision", "name", "date", "signature")
-    )
-    sections = {
-        "Decision": _decision(of),
-        "From table to decision": [document.Flow(steps)],
-        "Question": _question(of.run),
-        "Purpose and people": document.statements(of.run["record"] or {}),
-        "Data": _data(of),
-        "Tried, and not tried": _tried(of),
-        "Choice, and by how much": _choice(of),
-        "Gates and looks": _judgement(of),
-        **_evidence(of),
-        "What changed": _changed(of),
-        "Cost until this was written": _cost(of.run),
-        "Reviewed": [document.TableBlock(("", ""), to_sign)],
-    }
-    return document.Document(
-        f"{of.run['experiment']}: from table to decision",
-        tuple(
-            document.Section(title, found)
-            for title, own in sections.items()
-            if (found := tuple(own))
-        ),
-        () if root is None else document.around(of.run["experiment"], folders=1),
+    written = []
+    for title, blocks in sections.items():
+        if section := tuple(blocks):
+            written.append(document.Section(title, section))
+    experiment = run.summary.experiment
+    links = () if run.root is None else document.around(experiment, folders=1)
+    title = f"{experiment}: from table to decision"
+    return document.Document(title, tuple(written), links)
+
+
+@dataclass(frozen=True)
+class _Milestone:
+    """A step on the way from the table to the decision: a tag and a sentence."""
+
+    tag: str
+    text: str = ""
+    link: document.Link | None = None
+    tone: document.Tone = ""
+
+
+def _steps(run: Decided) -> Iterator[document.Card]:
+    for title, step_of in _STEPS.items():
+        step = step_of(run) or _Milestone("not reached")
+        blocks = (document.Paragraph(step.text) if step.text else None, step.link)
+        yield document.Card(title, step.tag, step.tone, tuple(filter(None, blocks)))
+
+
+def _raw_table(run: Decided) -> _Milestone | None:
+    if not run.summary.table_size:
+        return None
+    return _Milestone(run.summary.table_size, run.run["data_url"] or "unknown place")
+
+
+def _analysis(run: Decided) -> _Milestone | None:
+    verdict = run.summary.verdict
+    if not verdict:
+        return None
+    findings = run.rows["findings"]
+    counts = Counter(row["severity"] for row in findings)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    text = f"{numbers.counted(len(findings), 'finding')}: {kinds}."
+    return _Milestone(
+        verdict,
+        text if findings else "No findings.",
+        run.report("data_analysis"),
+        document.TONE_OF.get(verdict, ""),
     )
 
 
-def _data_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
-    run = of.run
-    if run["data_rows"] is not None:
-        yield _card("Raw table", _size(run), run["data_url"] or "unknown place")
-    if run["verdict"] is not None:
-        counts = Counter(row["severity"] for row in of.rows["findings"])
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        text = (
-            f"{numbers.counted(len(of.rows['findings']), 'finding')}: {kinds}."
-            if counts
-            else ""
-        )
-        tone = document.TONE_OF.get(run["verdict"], "")
-        link = _report(of, "data_analysis", root)
-        yield _card("Data analysis", run["verdict"], text or "No findings.", link, tone)
-    if run["rejected_rows"] is not None and run["data_rows"]:
-        reason = next(
-            (f", most often because {one}" for one in run["rejection_reasons"] or {}),
-            "",
-        )
-        valid = numbers.counted(run["data_rows"] - run["rejected_rows"], "row")
-        yield _card("Validated rows", valid, f"{_rejected(run, ' rejected')}{reason}.")
-    if of.rows["sets"]:
-        text = (
-            ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.rows["sets"])
-            + "."
-        )
-        yield _card(
-            "Train, test, validation",
-            f"{of.rows['sets'][0]['rows']:,} train rows",
-            text,
-        )
+def _validated_rows(run: Decided) -> _Milestone | None:
+    if not run.summary.rejected_rows or not run.run["data_rows"]:
+        return None
+    valid = run.run["data_rows"] - run.run["rejected_rows"]
+    text = f"Rejected: {run.summary.rejected_rows}"
+    if reasons := run.run["rejection_reasons"]:
+        text += f", most often because {next(iter(reasons))}"
+    return _Milestone(numbers.counted(valid, "row"), f"{text}.")
 
 
-def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
-    run = of.run
-    if run["declared"] is not None:
-        named = ("trained", "stopped_early", "failed", "not_started")
-        counts = [
-            f"{run[name]:,} {name.replace('_', ' ')}" for name in named if run[name]
-        ]
-        text, link = (
-            f"{', '.join(counts) or 'none trained'}.",
-            _report(of, "leaderboard", root),
-        )
-        yield _card("Configurations", f"{run['declared']:,} declared", text, link)
-    if run["chosen"] is not None:
-        score, where = (
-            numbers.score_of(run, "test"),
-            numbers.evaluated(run["evaluation"]).where,
-        )
-        text = (
-            f"{run['metric']} {score} {where}. {numbers.tied(run['tie_group'] or 1)}."
-        )
-        yield _card("Chosen", run["chosen"], text)
-    if run["validation_score"] is not None:
-        better = "greater" if run["greater_is_better"] else "smaller"
-        score = f"{run['metric']} {numbers.score(run['validation_score'])}"
-        text = f"{_on_validation(run)}; {better} is better."
-        yield _card(
-            "On validation", score, text, _report(of, "validation_report", root)
-        )
-    accepted, gates = run["status"] == "accepted", of.rows["gates"]
-    passed = sum(gate["outcome"] == "PASS" for gate in gates)
-    text = (
-        f"{passed} of {numbers.counted(len(gates), 'gate')} passed. " if gates else ""
-    )
-    text += "" if accepted else "Nothing is exported; the champion stays."
+def _three_sets(run: Decided) -> _Milestone | None:
+    sets = run.rows["sets"]
+    if not sets:
+        return None
+    text = ", ".join(f"{row['rows']:,} {row['set_name']}" for row in sets)
+    return _Milestone(f"{sets[0]['rows']:,} train rows", f"{text}.")
+
+
+def _configurations(run: Decided) -> _Milestone | None:
+    if not run.summary.search:
+        return None
+    declared = f"{run.run['declared']:,} declared"
+    return _Milestone(declared, f"{run.summary.search}.", run.report("leaderboard"))
+
+
+def _chosen(run: Decided) -> _Milestone | None:
+    if not run.summary.choice:
+        return None
+    where = numbers.evaluated(run.run["evaluation"]).where
+    tied = numbers.tied(run.run["tie_group"] or 1)
+    return _Milestone(run.summary.choice, f"{run.summary.test} {where}. {tied}.")
+
+
+def _on_validation(run: Decided) -> _Milestone | None:
+    score = run.summary.validation
+    if score is None:
+        return None
+    text = f"{score.beside_baseline}; {_better(run)} is better."
+    return _Milestone(score.estimate, text, run.report("validation_report"))
+
+
+def _decided_step(run: Decided) -> _Milestone:
+    text = f"{run.gates_in_words}. " if run.gates_in_words else ""
+    tag = run.summary.outcome
+    if not run.is_accepted:
+        stays = "Nothing is exported; the champion stays."
+        return _Milestone(tag, text + stays, None, "failed")
     link = None
-    if accepted and of.version_place:
-        link = _link("Model card", f"{of.version_place}/{CARD}", root)
-    how = questions.ended_as("accepted", run["decision"]).partition(" (")[0]
-    tag = f"{how}: {run['version']}" if accepted else "refused"
-    yield _card("Decision", tag, text.strip(), link, "passed" if accepted else "failed")
+    if run.version_place:
+        link = run.link("Model card", f"{run.version_place}/{CARD}")
+    return _Milestone(f"{tag}: {run.summary.version}", text.strip(), link, "passed")
 
 
-def _card(
-    title: str,
-    tag: str,
-    text: str,
-    link: document.Link | None = None,
-    tone: document.Tone = "",
-) -> document.Card:
-    blocks = (document.Paragraph(text) if text else None, link)
-    return document.Card(title, tag, tone, tuple(filter(None, blocks)))
+_STEPS: Mapping[str, Callable[[Decided], _Milestone | None]] = {
+    "Raw table": _raw_table,
+    "Data analysis": _analysis,
+    "Validated rows": _validated_rows,
+    "Train, test, validation": _three_sets,
+    "Configurations": _configurations,
+    "Chosen": _chosen,
+    "On validation": _on_validation,
+    "Decision": _decided_step,
+}
 
 
-def _report(of: Decided, name: str, root: str | None) -> document.Link | None:
-    places = [row["place"] for row in of.rows["reports"] if row["name"] == name]
-    return _link(_words(name).capitalize(), places[0], root) if places else None
+def _better(run: Decided) -> str:
+    return "greater" if run.run["greater_is_better"] else "smaller"
 
 
-def _link(words: str, place: str, root: str | None) -> document.Link | None:
-    below = None if root is None else relative_to(root, place)
-    return None if below is None else document.Link(words, f"../../{below}")
-
-
-def _size(run: Row) -> str:
-    columns = numbers.counted(run["data_columns"], "column")
-    return f"{numbers.counted(run['data_rows'], 'row')}, {columns}"
-
-
-def _rejected(run: Row, word: str = "") -> str:
-    share = (
-        numbers.share(run["rejected_rows"] / run["data_rows"])
-        if run["data_rows"]
-        else "0 %"
-    )
-    return f"{numbers.counted(run['rejected_rows'], 'row')}{word} ({share})"
-
-
-def _on_validation(run: Row) -> str:
-    baseline = f"the baseline (no features) scores {document.known(run['validation_baseline'])}"
-    return f"{run['metric']} {numbers.score_of(run, 'validation')}; {baseline}"
-
-
-def _decision(of: Decided) -> Iterator[document.Block]:
-    run, gates, score = of.run, of.rows["gates"], ""
-    if run["validation_score"] is not None:
-        score = f" On the {document.HOLD_OUT} it scores {_on_validation(run)}."
-    lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
-    failed = [gate for gate in gates if gate["outcome"] == "FAIL"]
-    stays = "nothing is exported and the champion stays"
-    if run["status"] == "accepted":
-        what = "is published as" if run["version_is_new"] else "is the same model as"
-        how = questions.ended_as("accepted", run["decision"])[1:]
-        yield document.Paragraph(
-            f"A{how}: {run['chosen']} {what} {run['version']}.{score}"
-        )
-    elif not gates:
-        yield document.Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
-    else:
-        of_all = f"{len(failed)} of {numbers.counted(len(gates), 'gate')}"
-        yield document.Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
-    if gates:
-        words = {"FAIL": "Failed", "INCONCLUSIVE": "Too little data to decide"}
-        named = ((words.get(one["outcome"]), one) for one in gates)
-        lines = tuple(
-            f"{word}: {one['rule']}; it is {document.known(one['value'])}"
-            for word, one in named
-            if word
-        )
+def _decision(run: Decided) -> Iterator[document.Block]:
+    yield document.Paragraph(_decision_in_words(run))
+    lines = []
+    for gate in run.rows["gates"]:
+        if words := _OUTCOME_OF_A_GATE.get(gate["outcome"]):
+            value = document.known(gate["value"])
+            lines.append(f"{words}: {gate['rule']}; it is {value}")
+    if not run.rows["gates"]:
+        lines = [line for line in run.summary.decision.splitlines() if line.strip()]
     if lines:
-        yield document.Bullets(lines)
-    if of.approval:
-        yield document.Paragraph(f"Approval: {of.approval}.")
+        yield document.Bullets(tuple(lines))
+    if run.approval:
+        yield document.Paragraph(f"Approval: {run.approval}.")
 
 
-def _question(run: Row) -> Iterator[document.Block]:
-    by = " ".join(filter(None, (run["triggered_by"], run["trigger_name"])))
-    code = run["code_commit"] or "not in a git repository"
-    code += ", with uncommitted changes" if run["code_dirty"] else ""
-    better = "greater" if run["greater_is_better"] else "smaller"
-    yield document.facts(
+def _decision_in_words(run: Decided) -> str:
+    summary = run.summary
+    outcome = summary.outcome_in_words.capitalize()
+    score = ""
+    if summary.validation is not None:
+        where = f"On the {document.HOLD_OUT} it scores"
+        score = f" {where} {summary.validation.beside_baseline}."
+    if run.is_accepted:
+        is_new = run.run["version_is_new"]
+        verb = "is published as" if is_new else "is the same model as"
+        return f"{outcome}: {summary.choice} {verb} {summary.version}.{score}"
+    stays = "nothing is exported and the champion stays"
+    gates = run.rows["gates"]
+    if not gates:
+        return f"{outcome}: the run ended at {summary.stage}; {stays}."
+    failed = sum(gate["outcome"] == "FAIL" for gate in gates)
+    gates_failed = f"{failed} of {numbers.counted(len(gates), 'gate')} failed"
+    return f"{outcome}: {gates_failed}, so {stays}.{score}"
+
+
+def _question(run: Decided) -> document.Block:
+    row = run.run
+    by = f", by {run.summary.trigger}" if run.summary.trigger else ""
+    return document.facts(
         {
-            "predict": f"{run['target']} ({run['task']})",
-            "judged by": f"{run['metric']}, {better} is better",
-            "run": run["run_id"],
-            "started (UTC)": numbers.moment(run["started_at"])
-            + (f", by {by}" if by else ""),
-            "defs.yaml, sha256": run["yaml_digest"],
-            "schema.yaml, sha256": run["schema_digest"],
-            "changed in the launchpad": numbers.settings(run["settings"] or {}),
-            "code": code,
-            "left out of its record": run["code_left_out"],
-            "experiment-pipeline": run["package_version"],
+            "predict": f"{row['target']} ({row['task']})",
+            "judged by": f"{row['metric']}, {_better(run)} is better",
+            "run": row["run_id"],
+            "started (UTC)": f"{run.summary.started}{by}",
+            "defs.yaml, sha256": row["yaml_digest"],
+            "schema.yaml, sha256": row["schema_digest"],
+            "changed in the launchpad": numbers.settings(row["settings"] or {}),
+            "code": run.summary.code or "not in a git repository",
+            "left out of its record": row["code_left_out"],
+            "experiment-pipeline": row["package_version"],
         }
     )
 
 
-def _data(of: Decided) -> Iterator[document.Block]:
-    run = of.run
-    if run["data_rows"] is None:
+def _data(run: Decided) -> Iterator[document.Block]:
+    row = run.run
+    if not run.summary.table_size:
         yield document.Paragraph("The table was not read in this run.")
         return
     yield document.facts(
         {
-            "table": run["data_url"],
-            "delivered": _size(run),
-            "sha256": run["data_digest"],
-            "last changed (UTC)": numbers.moment(run["data_modified_at"]),
-            "rejected": None if run["rejected_rows"] is None else _rejected(run),
-            "verdict": run["verdict"],
+            "table": row["data_url"],
+            "delivered": run.summary.table_size,
+            "sha256": row["data_digest"],
+            "last changed (UTC)": numbers.moment(row["data_modified_at"]),
+            "rejected": run.summary.rejected_rows,
+            "verdict": run.summary.verdict,
         }
     )
-    if reasons := run["rejection_reasons"]:
-        rows = tuple((reason, f"{count:,}") for reason, count in reasons.items())
-        yield document.TableBlock(
-            ("most frequent reasons to reject a row", "rows"), rows
-        )
-    if of.rows["sets"]:
+    if reasons := row["rejection_reasons"]:
+        header = ("most frequent reasons to reject a row", "rows")
+        counts = tuple((reason, f"{count:,}") for reason, count in reasons.items())
+        yield document.TableBlock(header, counts)
+    if sets := run.rows["sets"]:
         yield document.sets_table(
-            (s["set_name"], s["rows"], s["digest"]) for s in of.rows["sets"]
+            (row["set_name"], row["rows"], row["digest"]) for row in sets
         )
-    if of.rows["findings"]:
-        found = [
-            (
-                one["severity"],
-                one["code"],
-                numbers.some_of(
-                    [numbers.shown(name) for name in one["column_names"]], 3
-                ),
-                one["evidence"],
-                one["accepted"] or "",
-            )
-            for one in of.rows["findings"]
-        ]
+    if findings := run.rows["findings"]:
         header = ("severity", "finding", "columns", "evidence", "accepted because")
-        yield from document.first_rows(header, found, MOST_LISTED, "finding")
+        cells = [_finding_cells(finding) for finding in findings]
+        yield from document.first_rows(header, cells, MOST_LISTED, "finding")
 
 
-def _tried(of: Decided) -> Iterator[document.Block]:
-    run = of.run
-    if run["declared"] is None:
-        yield document.Paragraph(
-            f"No configuration: the run ended at {_words(run['stage'])}."
-        )
-        return
-    counts = {
-        "trained on all train rows": run["trained"],
-        "stopped early": run["stopped_early"],
-        "failed": run["failed"],
-        "not started": run["not_started"],
-        "reused from earlier runs": run["reused"],
-    }
-    parts = ", ".join(f"{count or 0:,} {what}" for what, count in counts.items())
-    yield document.Paragraph(
-        f"{numbers.counted(run['declared'], 'configuration')} declared: {parts}."
+def _finding_cells(finding: Row) -> tuple[str, ...]:
+    columns = [numbers.shown(name) for name in finding["column_names"]]
+    return (
+        finding["severity"],
+        finding["code"],
+        numbers.some_of(columns, 3),
+        finding["evidence"],
+        finding["accepted"] or "",
     )
-    without = [
-        (one["key"], one["status"], one["reason"] or "")
-        for one in of.rows["configurations"]
-        if one["status"] in {"failed", "not started"}
+
+
+def _tried(run: Decided) -> Iterator[document.Block]:
+    if not run.summary.search:
+        text = f"No configuration: the run ended at {run.summary.stage}."
+        yield document.Paragraph(text)
+        return
+    declared = numbers.counted(run.run["declared"], "configuration")
+    yield document.Paragraph(f"{declared} declared: {run.summary.search}.")
+    without_a_fit = [
+        (row["key"], row["status"], row["reason"] or "")
+        for row in run.rows["configurations"]
+        if row["status"] in {"failed", "not started"}
     ]
-    if without:
-        header = ("configuration", "status", "reason")
+    if without_a_fit:
         yield from document.first_rows(
-            header, without, MOST_LISTED, "such configuration"
+            ("configuration", "status", "reason"),
+            without_a_fit,
+            MOST_LISTED,
+            "such configuration",
         )
 
 
-def _choice(of: Decided) -> Iterator[document.Block]:
-    run = of.run
-    if run["chosen"] is None:
+def _choice(run: Decided) -> Iterator[document.Block]:
+    key = run.summary.choice
+    if not key:
         return
-    listed = of.rows["configurations"]
-    own = [row["hyperparameters"] for row in listed if row["key"] == run["chosen"]]
-    settings = f" ({numbers.settings(own[0])})" if own and own[0] else ""
-    how = numbers.evaluated(run["evaluation"])
-    # With hyperparameters shown, the digest at the end of the key is left out.
-    name = run["chosen"].partition("__")[0] if settings else run["chosen"]
-    yield document.Paragraph(f"Chosen: {name}{settings}: {run['choice_reason']}.")
-    rows = tuple(
-        (
-            f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",
-            one["key"],
-            numbers.score_of(one, "test"),
-            numbers.as_known(
-                *(one[f"difference_{part}"] for part in ("to_best", "low", "high"))
-            ),
-            "tied" if one["in_tie_group"] and (run["tie_group"] or 1) > 1 else "",
-        )
-        for one in listed
-        if one["rank"] is not None
+    rows = run.rows["configurations"]
+    ranked = [row for row in rows if row["rank"] is not None]
+    name = key
+    for row in rows:
+        if row["key"] == key and row["hyperparameters"]:
+            # With hyperparameters shown, the digest at the end of the key is left out.
+            settings = numbers.settings(row["hyperparameters"])
+            name = f"{key.partition('__')[0]} ({settings})"
+    yield document.Paragraph(f"Chosen: {name}: {run.summary.choice_reason}.")
+    evaluation = numbers.evaluated(run.run["evaluation"])
+    score = f"{run.run['metric']} {evaluation.short}"
+    tie_group = run.run["tie_group"] or 1
+    yield document.TableBlock(
+        ("rank", "configuration", score, "minus the best", ""),
+        tuple(_ranked_cells(row, tie_group) for row in ranked[:MOST_RANKED]),
     )
-    header = (
-        "rank",
-        "configuration",
-        f"{run['metric']} {how.short}",
-        "minus the best",
-        "",
-    )
-    yield document.TableBlock(header, rows[:MOST_RANKED])
+    baseline = document.known(run.run["test_baseline"])
     yield document.Paragraph(
-        f"{numbers.tied(run['tie_group'] or 1)} {how.where}. Differences are paired on the same rows; their intervals hold for "
-        "all configurations together. The baseline (no features) scores "
-        f"{document.known(run['test_baseline'])} {how.short}."
+        f"{numbers.tied(tie_group)} {evaluation.where}. Differences are paired on the "
+        "same rows; their intervals hold for all configurations together. The baseline "
+        f"(no features) scores {baseline} {evaluation.short}."
     )
 
 
-def _judgement(of: Decided) -> Iterator[document.Block]:
-    run = of.run
-    if run["validation_score"] is None and not of.rows["gates"]:
+def _ranked_cells(row: Row, tie_group: int) -> tuple[str, ...]:
+    difference = numbers.as_known(
+        row["difference_to_best"], row["difference_low"], row["difference_high"]
+    )
+    return (
+        f"{row['rank']} (chosen)" if row["is_chosen"] else f"{row['rank']}",
+        row["key"],
+        numbers.as_known(row["test_score"], row["test_low"], row["test_high"]),
+        difference,
+        "tied" if row["in_tie_group"] and tie_group > 1 else "",
+    )
+
+
+def _gates_and_looks(run: Decided) -> Iterator[document.Block]:
+    gates = run.rows["gates"]
+    if run.summary.validation is None and not gates:
         return
-    names = ("rule", "value", "limit_value", "outcome")
     yield document.gates_table(
-        tuple(gate[name] for name in names) for gate in of.rows["gates"]
+        (gate["rule"], gate["value"], gate["limit_value"], gate["outcome"])
+        for gate in gates
     )
     scores = []
-    for one in of.rows["scores"]:
-        if (name := one["set_name"]) == "validation":
-            score = numbers.known_interval(
-                *(one[part] for part in ("estimate", "low", "high"))
-            )
-            scores.append((name, one["metric"], score, one["baseline"]))
+    for row in run.rows["scores"]:
+        if row["set_name"] == "validation":
+            score = numbers.interval_from(row["estimate"], row["low"], row["high"])
+            scores.append(("validation", row["metric"], score, row["baseline"]))
     if scores:
         yield document.scores_table(scores)
-    if (looks := run["looks"]) is not None:
+    looks = run.run["looks"]
+    if looks is not None:
         models = numbers.counted(looks, "model was", "models were")
-        overlap = numbers.share(run["overlap"] or 0.0)
-        again = (
-            f"; another model was evaluated on {overlap} of them" if looks > 1 else ""
-        )
-        yield document.Paragraph(
-            f"{models} evaluated on these validation rows, this one included{again}."
-        )
+        share = numbers.share(run.run["overlap"] or 0.0)
+        again = f"; another model was evaluated on {share} of them" if looks > 1 else ""
+        text = "evaluated on these validation rows, this one included"
+        yield document.Paragraph(f"{models} {text}{again}.")
 
 
-def _evidence(of: Decided) -> dict[str, tuple[document.Block, ...]]:
+def _evidence(run: Decided) -> dict[str, tuple[document.Block, ...]]:
     """Sections on evidence beside the gates, and on what the run cannot know."""
-    rows = list(of.rows["evidence"])
-    if rows and (rejected := of.run["rejected_rows"]):
-        what = f"What the model does on rows like the {rejected:,} rejected ones is not measured."
+    rows = list(run.rows["evidence"])
+    rejected = run.run["rejected_rows"]
+    if rows and rejected:
+        what = (
+            f"What the model does on rows like the {rejected:,} rejected ones is not "
+            "measured."
+        )
         rows.append({"kind": "unknown", "number": math.inf, "what": what})
-    return {
-        one.title: one.blocks
-        for one in document.evidence_sections(rows, of.run["metric"])
-    }
+    sections = document.evidence_sections(rows, run.run["metric"])
+    return {section.title: section.blocks for section in sections}
 
 
-def _changed(of: Decided) -> Iterator[document.Block]:
-    if not of.earlier:
+def _changed(run: Decided) -> Iterator[document.Block]:
+    if not run.earlier:
         yield document.Paragraph("There is no earlier run or version to compare with.")
-    for which, found in of.earlier.items():
-        before = found.before
-        since = f"{before['run_id'][:8]}, {numbers.moment(before['started_at'])} UTC"
-        lines = [change.in_words() for change in found.changes]
+    for words, comparison in run.earlier.items():
+        before = summary_of(comparison.before)
+        which = f"{before.short_id}, {before.started} UTC, {before.outcome}"
+        yield document.Paragraph(f"Since {words} ({which}):")
+        lines = [change.in_words() for change in comparison.changes]
         lines = lines or ["nothing that affects the result"]
-        lines += [score.in_words() for score in found.scores]
-        lines += [f"not paired: {found.why_unpaired}"] if found.why_unpaired else []
-        yield document.Paragraph(f"Since {which} ({since}, {before['status']}):")
+        lines += [score.in_words() for score in comparison.scores]
+        if comparison.why_unpaired:
+            lines.append(f"not paired: {comparison.why_unpaired}")
         yield document.Bullets(tuple(lines))
-        for diff in filter(None, (found.yaml_diff, found.code_diff)):
-            lines, cut = (
-                diff.splitlines(),
-                ["…"] if diff.count("\n") >= MOST_LINES_OF_DIFF else [],
-            )
-            yield document.Code("diff", "\n".join(lines[:MOST_LINES_OF_DIFF] + cut))
+        for diff in (comparison.yaml_diff, comparison.code_diff):
+            if diff:
+                yield document.Code("diff", _shortened(diff))
 
 
-def _cost(run: Row) -> Iterator[document.Block]:
-    peak = run["peak_memory_bytes"]
-    taken = {"wall time": run["wall_seconds"], "CPU time": run["cpu_seconds"]}
-    yield document.facts(
+def _shortened(diff: str) -> str:
+    lines = diff.splitlines()
+    if len(lines) > MOST_LINES_OF_DIFF:
+        lines = [*lines[:MOST_LINES_OF_DIFF], "…"]
+    return "\n".join(lines)
+
+
+def _cost(summary: RunSummary) -> document.Block:
+    return document.facts(
         {
-            **{k: None if v is None else numbers.seconds(v) for k, v in taken.items()},
-            "peak memory": None if peak is None else f"{peak / 1e6:,.0f} MB",
-            "money": None if run["cost"] is None else f"{run['cost']:.4g}",
+            "wall time": summary.wall_time,
+            "CPU time": summary.cpu_time,
+            "peak memory": summary.peak_memory,
+            "money": summary.money,
         }
     )
-
-
-def _words(name: str | None) -> str:
-    return (name or "the start").replace("_", " ")

@@ -8,7 +8,7 @@ approvals and ledger.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -40,8 +40,8 @@ from experiment_pipeline.tracking.outcomes import write_pages
 # Younger files may belong to a run that another database records.
 YOUNG = timedelta(days=1)
 _DIGEST = re.compile("[0-9a-f]{64}")
-# The units of removal and their names, in a path below the experiment or at the end of
-# any place.
+# What is removed as a whole, in a path below the experiment or at the end of any place:
+# the folder or file of a digest, or a page of a run.
 _ENTRIES = r"data_analysis|leaderboard|validation_report|trained_model|damaged/\w+"
 _UNIT = re.compile(
     rf"(?:^|/)(?P<unit>(?:{_ENTRIES}|delivered)/(?P<digest>[0-9a-f]{{64}})[^/]*"
@@ -63,8 +63,9 @@ class Cleaned:
     def in_words(self, *, dry_run: bool) -> str:
         """`churn: 50 runs kept; removed 214 entries and files, 38 MB`."""
         why = self.note or f"{numbers.counted(self.kept_runs, 'run')} kept"
-        freed = f"{self.removed:,} entries and files, {numbers.megabytes(self.removed_bytes)}"
-        return f"{self.experiment}: {why}; {'would remove' if dry_run else 'removed'} {freed}"
+        verb = "would remove" if dry_run else "removed"
+        size = numbers.megabytes(self.removed_bytes)
+        return f"{self.experiment}: {why}; {verb} {self.removed:,} entries and files, {size}"
 
 
 def clean(
@@ -79,128 +80,142 @@ def clean(
     root, name, now = storage_root(), spec.name, now or datetime.now(UTC)
     if spec.retention is None:
         return Cleaned(name, "no retention in its defs.yaml, so everything is kept")
-    before = activity(name)
-    if name in {*questions.runs(status="running", all_columns=True)["experiment"]}:
+    activity_before = activity(name)
+    running = questions.runs(status="running", all_columns=True)
+    if name in set(running["experiment"]):
         return Cleaned(name, "a run is running, so clean again when it has ended")
     archived = list(archived_runs(root, name))
     runs = [run for _, run in archived if not isinstance(run, EntryCorrupt)]
     kept = _kept(runs, spec.retention, now)
-    going = _unmarked(spec, archived, kept, (now - YOUNG).timestamp())
+    sizes = _removable(spec, archived, kept, younger_than=(now - YOUNG).timestamp())
     if dry_run:
-        return Cleaned(name, "", len(kept), len(going), sum(going.values()))
+        return Cleaned(name, "", len(kept), len(sizes), sum(sizes.values()))
     for run in runs:
-        places = {row.place: _UNIT.search(row.place) for row in run.reports}
-        if gone := {
-            place for place, unit in places.items() if unit and unit["unit"] in going
-        }:
-            forget_pages(run, gone, root)
+        _forget_removed_pages(run, sizes.keys(), root)
     with suppress(UnknownRun):  # its runs are recorded elsewhere
         write_pages(name, root)
-    found = Cleaned(name, "", len(kept))
-    for number, (unit, size) in enumerate(going.items(), start=1):
-        if activity(name) != before:  # a run may have reused what would be removed
-            return replace(
-                found, note="a run has begun, so clean again when it has ended"
-            )
+    cleaned = Cleaned(name, "", len(kept))
+    for unit, size in sizes.items():
+        if activity(name) != activity_before:  # a run may reuse what would be removed
+            note = "a run has begun, so clean again when it has ended"
+            return replace(cleaned, note=note)
         remove(root / name / unit / RESULT)
         remove(root / name / unit)
-        found = replace(found, removed=number, removed_bytes=found.removed_bytes + size)
-    return found
+        cleaned = replace(
+            cleaned,
+            removed=cleaned.removed + 1,
+            removed_bytes=cleaned.removed_bytes + size,
+        )
+    return cleaned
 
 
-def _kept(runs: Sequence[Any], rule: Retention, now: datetime) -> set[str]:
-    """The ids of the archived runs that the rule keeps."""
-    boards = sorted(
-        (one.runs[0].started_at for one in runs if one.runs[0].chosen), reverse=True
-    )
-    if len(boards) < rule.runs:
-        return {one.run_id for one in runs}
-    oldest = min(boards[rule.runs - 1], now - timedelta(days=rule.days))
-    return {one.run_id for one in runs if (one.runs[0].started_at or now) >= oldest}
+def _kept(runs: Sequence[Any], retention: Retention, now: datetime) -> set[str]:
+    """The ids of the archived runs that `retention` keeps."""
+    with_choice = [run.runs[0].started_at for run in runs if run.runs[0].chosen]
+    if len(with_choice) < retention.runs:
+        return {run.run_id for run in runs}
+    newest_first = sorted(with_choice, reverse=True)
+    oldest = min(newest_first[retention.runs - 1], now - timedelta(days=retention.days))
+    return {run.run_id for run in runs if (run.runs[0].started_at or now) >= oldest}
 
 
-def _unmarked(
+def _forget_removed_pages(run: Any, removed: Collection[str], root: Location) -> None:
+    places = set()
+    for report in run.reports:
+        match = _UNIT.search(report.place)
+        if match and match["unit"] in removed:
+            places.add(report.place)
+    if places:
+        forget_pages(run, places, root)
+
+
+def _removable(
     spec: ExperimentSpec,
     archived: Sequence[tuple[bytes, Any]],
-    kept: set[str],
-    limit: float,
+    kept: Collection[str],
+    *,
+    younger_than: float,
 ) -> dict[str, int]:
-    """Path below the experiment → bytes, for units that nothing refers to and that are
-    older than `limit`.
+    """Unit → bytes, of those that nothing refers to and that are not too young.
+
+    A unit is a path below the experiment, its name is the digest or the run in it.
     """
-    folder, units, others = (
-        storage_root() / spec.name,
-        defaultdict[str, list[str]](list),
-        [],
-    )
-    stored, names = files_below(folder), dict[str, str]()
-    expired = {one.run_id for _, one in archived if not _stays(one, kept)}
+    folder = storage_root() / spec.name
+    stored = files_below(folder)
+    files_of = defaultdict[str, list[str]](list)
+    names = dict[str, str]()
+    texts = []  # files that are never removed
     for path in stored:
-        if (found := _UNIT.match(path)) is not None:
-            units[found["unit"]].append(path)
-            names[found["unit"]] = found["digest"] or found["run_id"]
+        match = _UNIT.match(path)
+        if match is not None:
+            files_of[match["unit"]].append(path)
+            names[match["unit"]] = match["digest"] or match["run_id"]
         elif not path.startswith(f"{RUNS_FOLDER}/"):
-            others.append(path)
-    old = {
-        one
-        for one in units
-        if all(stored[path].modified < limit for path in units[one])
-    }
-    marked = {name for name in names.values() if not _DIGEST.fullmatch(name)} - expired
-    for text in (*_texts(spec, archived, kept), *_contents(folder, others, _TEXTS)):
-        marked.update(_DIGEST.findall(text))
+            texts.append(path)
+    referred = _runs_that_stay(names.values(), archived, kept)
+    referred |= _digests_in(_texts_of_runs(spec, archived, kept))
+    referred |= _digests_in(_contents(folder, texts, _TEXTS))
+
+    def stays(unit: str) -> bool:
+        is_young = any(stored[path].modified >= younger_than for path in files_of[unit])
+        return is_young or names[unit] in referred
+
     # Page files are referred to only in pages.
-    pages = [
-        path
-        for one in units
-        if one not in old or names[one] in marked
-        for path in units[one]
-    ]
-    for page in _contents(folder, pages, (".html",)):
-        marked.update(_DIGEST.findall(page))
-    going = [one for one in old if names[one] not in marked]
-    return {one: sum(stored[path].size_bytes for path in units[one]) for one in going}
+    pages = [path for unit in names if stays(unit) for path in files_of[unit]]
+    referred |= _digests_in(_contents(folder, pages, (".html",)))
+    return {
+        unit: sum(stored[path].size_bytes for path in files_of[unit])
+        for unit in names
+        if not stays(unit)
+    }
 
 
-def _stays(run: Any, kept: set[str]) -> bool:
-    """Whether a run's pages stay: it is kept, made a version, or its archive cannot be
-    read.
-    """
-    return (
-        isinstance(run, EntryCorrupt)
-        or run.run_id in kept
-        or bool(run.runs[0].version_is_new)
-    )
+def _runs_that_stay(
+    names: Iterable[str], archived: Sequence[tuple[bytes, Any]], kept: Collection[str]
+) -> set[str]:
+    """The ids of runs whose pages stay: all but those known to be over and not kept."""
+    run_ids = {name for name in names if not _DIGEST.fullmatch(name)}
+    for _, run in archived:
+        if isinstance(run, EntryCorrupt) or run.run_id in kept:
+            continue
+        if not run.runs[0].version_is_new:
+            run_ids.discard(run.run_id)
+    return run_ids
 
 
-def _texts(
-    spec: ExperimentSpec, archived: Sequence[tuple[bytes, Any]], kept: set[str]
+def _texts_of_runs(
+    spec: ExperimentSpec,
+    archived: Sequence[tuple[bytes, Any]],
+    kept: Collection[str],
 ) -> Iterator[str]:
-    """Yield texts with all digests that runs refer to: of kept runs, and of runs
-    without an archive.
+    """Yield texts with all digests that kept runs, and runs without an archive, refer
+    to.
     """
     yield "" if spec.data is None else spec.data.url
+    archived_ids = set()
     for content, run in archived:
+        archived_ids.add(getattr(run, "run_id", ""))
         if isinstance(run, EntryCorrupt) or run.run_id in kept:
             yield content.decode(errors="replace")
-        elif _stays(
-            run, kept
-        ):  # the registry names the trained models that its version needs
+        elif run.runs[0].version_is_new:
+            # The registry names the trained models that its version needs.
             yield to_json(run.model_copy(update={"configurations": ()})).decode()
-    known = {getattr(run, "run_id", "") for _, run in archived}
     for record in recorded_runs(experiment=spec.name):
-        for table in (
-            ("runs", "reports", "configurations") if record.run_id not in known else ()
-        ):
-            yield str(plain_rows(questions.rows_of(table, record.scope)))
-    if (registry := registry_of(spec)).root.path != storage_root().path:
+        if record.run_id not in archived_ids:
+            for table in ("runs", "reports", "configurations"):
+                yield str(plain_rows(questions.rows_of(table, record.scope)))
+    registry = registry_of(spec)
+    if registry.root.path != storage_root().path:
         yield from _contents(registry.folder, files_below(registry.folder), _TEXTS)
+
+
+def _digests_in(texts: Iterable[str]) -> set[str]:
+    return {digest for text in texts for digest in _DIGEST.findall(text)}
 
 
 def _contents(
     folder: Location, paths: Iterable[str], endings: tuple[str, ...]
 ) -> Iterator[str]:
-    for content in read_many(
-        folder / path for path in paths if path.endswith(endings)
-    ).values():
+    places = [folder / path for path in paths if path.endswith(endings)]
+    for content in read_many(places).values():
         yield content.decode(errors="replace")

@@ -1,7 +1,7 @@
 """The storage's pages over HTTP, read-only, for the browser of this machine.
 
     http://127.0.0.1:3001/                             the overview
-    http://127.0.0.1:3001/<path below the root>        a page, or the JSON, YAML or picture beside it
+    http://127.0.0.1:3001/<path below the root>        a page, or a file beside it
 
 Models, tables, hidden files and symbolic links are not served. A page can load nothing
 except the shared scripts. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running
@@ -84,20 +84,17 @@ def is_page(path: str) -> bool:
 
 
 def page_url(place: str, otherwise: str = "") -> str | None:
-    """Return the address of a path or URL of the storage; None: not a page, or no known
-    server.
+    """Return the address of a path or URL of the storage; None: it has none.
 
     `otherwise`: the server to assume if the environment names none and the storage is
     on a local disk.
     """
     root = storage_root()
     server = os.environ.get(URL_VARIABLE, otherwise if on_disk(root) else "")
-    if not server or not is_page(place):
-        return None
     below = relative_to(str(root), place)
-    return (
-        None if below is None else f"{server.rstrip('/')}/{quote(below, safe='/=+@,')}"
-    )
+    if not server or below is None or not is_page(place):
+        return None
+    return f"{server.rstrip('/')}/{quote(below, safe='/=+@,')}"
 
 
 class OwnPagesOnly:
@@ -114,48 +111,58 @@ class OwnPagesOnly:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass a request on, or answer 403."""
-        why = _refused(scope) if scope["type"] in {"http", "websocket"} else None
-        if why is None:
+        from starlette.responses import PlainTextResponse
+
+        is_request = scope["type"] in {"http", "websocket"}
+        reason = _refused(scope) if is_request else None
+        if reason is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": why})
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
         else:
-            from starlette.responses import PlainTextResponse
-
-            await PlainTextResponse(f"{why}\n", 403, _HEADERS)(scope, receive, send)
+            response = PlainTextResponse(f"{reason}\n", 403, _HEADERS)
+            await response(scope, receive, send)
 
 
 def _refused(scope: "Scope") -> str | None:
+    """Why a request is refused; None: it may pass."""
     from starlette.datastructures import Headers
 
-    headers, method = Headers(scope=scope), scope.get("method", "")
+    headers = Headers(scope=scope)
     host = headers.get("host", "").lower()
-    name = urlsplit(f"//{host}").hostname or ""
-    allowed = {
-        "localhost",
-        *os.environ.get(HOSTS_VARIABLE, "").lower().replace(",", " ").split(),
-    }
-    with suppress(ValueError):  # IP addresses are safe: no name was resolved
-        ipaddress.ip_address(name)
-        allowed.add(name)
-    if name not in allowed:
-        return f"The host {host!r} is not known here. If it is yours, add it to {HOSTS_VARIABLE}."
+    if not _is_ours(urlsplit(f"//{host}").hostname or ""):
+        return (
+            f"The host {host!r} is not known here. If it is yours, add it to "
+            f"{HOSTS_VARIABLE}."
+        )
     if urlsplit(headers.get("origin", f"//{host}").lower()).netloc != host:
         return "A page of another origin sent this request."
-    how = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
-    link = how == ("navigate", "document")
+    method = scope.get("method", "")
+    is_link = (
+        method == "GET"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
     site = headers.get("sec-fetch-site", "none")
-    if site not in {"same-origin", "none"} and not (link and method == "GET"):
+    if site not in {"same-origin", "none"} and not is_link:
         return "A page of another site sent this request."
     # Dagster also executes mutations by GET, which a link or an image on any page can
     # trigger.
-    if (
-        method in {"GET", "HEAD"}
-        and scope["path"].endswith("/graphql")
-        and scope["query_string"]
-    ):
+    reads = method in {"GET", "HEAD"}
+    if reads and scope["path"].endswith("/graphql") and scope["query_string"]:
         return "GraphQL requests must use POST."
     return None
+
+
+def _is_ours(host: str) -> bool:
+    """Whether a host name cannot have been resolved by a foreign page."""
+    named = os.environ.get(HOSTS_VARIABLE, "").lower().replace(",", " ").split()
+    if host in {"localhost", *named}:
+        return True
+    with suppress(ValueError):  # IP addresses are safe: no name was resolved
+        ipaddress.ip_address(host)
+        return True
+    return False
 
 
 def application(root: Location) -> "Starlette":
@@ -166,50 +173,66 @@ def application(root: Location) -> "Starlette":
     from starlette.responses import PlainTextResponse, Response
     from starlette.routing import Route
 
-    def answer(request: Request) -> Response:
+    def page(request: Request) -> Response:
         path = request.path_params["path"] or OVERVIEW
-        name = PurePosixPath(path)
-        kind, content = _SERVED.get(name.suffix), None
-        kind = "text/javascript" if _SCRIPT.fullmatch(path) else kind
-        shown = kind is not None and name.name not in _NOT_SERVED
-        if shown and all(map(_PART.fullmatch, path.split("/"))):
-            place = root / path
-            local, base = on_disk(place), on_disk(root)
-            try:
-                # No links below the root are followed, and only regular files read: a
-                # pipe may never end.
-                plain = (
-                    local is None
-                    or base is None
-                    or local.resolve() == base.resolve() / path
-                )
-                if plain and (local is None or exists(place)):
-                    content = read_many([place]).get(place)
-            except StorageUnreachable as error:
-                return PlainTextResponse(error.with_class, 502, _HEADERS)
+        try:
+            content = _content(root, path)
+        except StorageUnreachable as error:
+            return PlainTextResponse(error.with_class, 502, _HEADERS)
         if content is not None:
-            return Response(content, headers=_HEADERS, media_type=kind)
+            return Response(content, headers=_HEADERS, media_type=_media_type(path))
         missing = (
             f"There is no page {path} in {root}.\nAll pages can be reached from /."
         )
         if path == OVERVIEW:
-            missing = f"No run has written pages to {root} yet.\nRun an experiment, then reload."
+            missing = (
+                f"No run has written pages to {root} yet.\nRun an experiment, then "
+                "reload."
+            )
         return PlainTextResponse(missing, 404, _HEADERS)
+
+    def no_icon(_: Request) -> Response:
+        return Response(status_code=204, headers=_HEADERS)
 
     return Starlette(
         routes=[
-            Route(
-                "/favicon.ico", lambda _: Response(status_code=204, headers=_HEADERS)
-            ),
-            Route("/{path:path}", answer, methods=["GET", "HEAD"]),
+            Route("/favicon.ico", no_icon),
+            Route("/{path:path}", page, methods=["GET", "HEAD"]),
         ],
         middleware=[Middleware(OwnPagesOnly)],
     )
 
 
+def _media_type(path: str) -> str | None:
+    """The type of a path that may be served, else None."""
+    if _SCRIPT.fullmatch(path):
+        return "text/javascript"
+    name = PurePosixPath(path)
+    is_page_name = all(_PART.fullmatch(part) for part in path.split("/"))
+    if not is_page_name or name.name in _NOT_SERVED:
+        return None
+    return _SERVED.get(name.suffix)
+
+
+def _content(root: Location, path: str) -> bytes | None:
+    """What a path below the root holds; None: nothing that may be served."""
+    if _media_type(path) is None:
+        return None
+    place = root / path
+    local, local_root = on_disk(place), on_disk(root)
+    if local is not None and local_root is not None:
+        # No links below the root are followed, and only regular files read: a pipe may
+        # never end.
+        is_link = local.resolve() != local_root.resolve() / path
+        if is_link or not exists(place):
+            return None
+    return read_many([place]).get(place)
+
+
 def listening(port: int | None = None) -> socket.socket:
-    """Return a socket on localhost; `port` None: 3001, or else any free one; OSError:
-    the port is taken.
+    """Return a socket on localhost; OSError: the port is taken.
+
+    `port` None: 3001, or else any free one.
     """
     try:
         return socket.create_server((HOST, PORT if port is None else port))
@@ -267,14 +290,14 @@ def _stop(command: psutil.Process) -> None:
     """End a process and its descendants: SIGINT, then SIGTERM, then SIGKILL."""
     for number in (signal.SIGINT, signal.SIGTERM):  # ignore further ones
         signal.signal(number, signal.SIG_IGN)
-    family = {command, *command.children(recursive=True)}
+    processes = {command, *command.children(recursive=True)}
     command.send_signal(signal.SIGINT)
-    for how, seconds in _STOPS.items():
-        _, left = psutil.wait_procs(family, seconds)
-        family = set(left)
-        for one in left:  # Dagster restarts processes that end
+    for stop, seconds in _STOPS.items():
+        _, alive = psutil.wait_procs(processes, seconds)
+        processes = set(alive)
+        for process in alive:  # Dagster restarts processes that end
             with suppress(psutil.NoSuchProcess):
-                family |= {*one.children(recursive=True)}
-        for one in family:
+                processes |= {*process.children(recursive=True)}
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
-                one.send_signal(how)
+                process.send_signal(stop)

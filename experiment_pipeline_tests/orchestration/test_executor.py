@@ -88,7 +88,7 @@ def shown_after(
             {"clinic": {"status": "accepted", "version": "v0007"}},
             ["clinic", "accepted", "v0007"],
         ),
-        ({"clinic": {"status": "rejected"}}, ["clinic", "rejected", "none"]),
+        ({"clinic": {"status": "rejected"}}, ["clinic", "not accepted", "none"]),
         ({"clinic": {"status": "running"}}, ["clinic", "partial", "none"]),
         (
             {
@@ -155,7 +155,7 @@ def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
     (facts,) = (memory.facts() for memory in recorded_runs(run_id=run.run_id))
     assert (facts.status, facts.stage) == ("killed", "search")
     assert (facts.error, facts.fix) == (said, "Run it again: it continues.")
-    assert run.tags["decision"] == "killed"
+    assert run.tags["decision"] == "failed"
     (step,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     (end,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELED)
     for told in (
@@ -200,7 +200,7 @@ def test_what_dagster_knows_of_the_end_ends_the_row(
     facts = run.facts()
     assert (facts.status, facts.stage, facts.error) == (ends_as, "training", error)
     shown = instance.get_run_by_id(run.run_id).tags.get("decision")
-    assert shown == (None if ends_as == "running" else ends_as)
+    assert shown == (None if ends_as == "running" else "failed")
 
 
 def test_a_run_is_ended_once(instance) -> None:

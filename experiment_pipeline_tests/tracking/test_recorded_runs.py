@@ -94,7 +94,7 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
     assert past.name in (past.root / "overview.html").read_text()
     page = (past.root / past.name / "runs.html").read_text()
     assert page.count("accepted") >= 2
-    assert "rejected" in page
+    assert "not accepted" in page
 
 
 def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(
@@ -186,7 +186,7 @@ def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past) -> 
     )
     assert "is published as v0001" in first
     assert "is the same model as v0001" in again
-    assert "Refused: 1 of " in rejected
+    assert "Not accepted: 1 of " in rejected
     assert "most frequent reasons to reject a row" in first
     version = past.root / past.name / "registry" / "v0001" / "decision_record.md"
     assert past.first in version.read_text()

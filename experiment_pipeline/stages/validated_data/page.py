@@ -1,5 +1,7 @@
 """The validated and the rejected rows as outcomes, and the checks of both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -43,13 +45,12 @@ def within_limit(
     before.
     """
     most = spec.validation.max_rejected_fraction
-    return Check.of(
+    check = Check.of(
         "rejection_rate_within_limit",
         check_rejection_rate(data, spec.validation, previous_rate),
         holds=f"{_rejected_in_words(data)}, at most {numbers.share(most)} is allowed",
-        value=data.rejection_rate,
-        limit=most,
     )
+    return replace(check, value=data.rejection_rate, limit=most)
 
 
 def validated(

@@ -20,6 +20,7 @@ from experiment_pipeline.reporting.run_record import (
     ROWS,
     FileRow,
     RecordRow,
+    ReportRow,
     RunFacts,
     VersionRow,
     WatchRow,
@@ -39,7 +40,11 @@ from experiment_pipeline.storage.records import (
 )
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
 from experiment_pipeline.tracking.database.connection import reading
-from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
+from experiment_pipeline.tracking.database.recording import (
+    RunRecord,
+    from_row,
+    record_rows,
+)
 from experiment_pipeline.tracking.database.tables import RUNS, TABLES, VERSIONS
 
 RUNS_FOLDER = "runs"
@@ -59,32 +64,23 @@ def archive(run: RunRecord, root: Location) -> None:
     with reading() as connection:
 
         def rows(kind: type[RecordRow], where: Mapping[str, str]) -> list[RecordRow]:
-            found = connection.execute(
-                sa.select(TABLES[kind.TABLE]).filter_by(**where)
-            ).mappings()
-            named = [
-                {str(k): v for k, v in row.items() if k not in kind.SCOPE}
-                for row in found
-            ]
-            return [kind(**row) for row in named]
+            query = sa.select(TABLES[kind.TABLE]).filter_by(**where)
+            return [from_row(kind, row) for row in connection.execute(query).mappings()]
 
-        archived: dict[str, Any] = {
+        tables: dict[str, Any] = {
             kind.TABLE: rows(kind, run.scope) for kind in _OF_A_RUN
         }
-        [facts] = archived[RunFacts.TABLE]
-        digests = {
-            facts.yaml_digest,
-            facts.schema_digest,
-            *(facts.code_files or {}).values(),
-        }
-        files = [
-            one
-            for digest in digests
-            if digest
-            for one in rows(FileRow, {"digest": digest})
-        ]
+        [facts] = tables[RunFacts.TABLE]
+        code_digests = (facts.code_files or {}).values()
+        files = []
+        for digest in {facts.yaml_digest, facts.schema_digest, *code_digests} - {None}:
+            files += rows(FileRow, {"digest": digest})
+    _write(run, root, {**tables, FileRow.TABLE: files})
+
+
+def _write(run: RunRecord, root: Location, tables: Mapping[str, Any]) -> None:
     path = root / run.experiment / RUNS_FOLDER / f"{run.run_id}.json"
-    write_bytes(path, to_json({**run.scope, **archived, FileRow.TABLE: files}))
+    write_bytes(path, to_json({**run.scope, **tables}))
 
 
 def reindex(root: Location, warn: Callable[[str], object]) -> int:
@@ -101,14 +97,17 @@ def reindex(root: Location, warn: Callable[[str], object]) -> int:
             RunRecord(run.experiment, run.run_id).record(rows)
             restored += 1
         restore_versions(Registry(root, experiment), warn)
-        watches = Watches(root, experiment)
-        for version in list_names(watches.folder):
-            for found in watches.journal(version).notes().values():
-                if isinstance(found, EntryCorrupt):
-                    warn(str(found))
-                else:
-                    record_rows([found], experiment)
+        _restore_watches(Watches(root, experiment), warn)
     return restored
+
+
+def _restore_watches(watches: "Watches", warn: Callable[[str], object]) -> None:
+    for version in list_names(watches.folder):
+        for note in watches.journal(version).notes().values():
+            if isinstance(note, EntryCorrupt):
+                warn(str(note))
+            else:
+                record_rows([note], watches.experiment)
 
 
 class Watches(Journals):
@@ -124,13 +123,16 @@ class Watches(Journals):
         )
 
     def of_version(self, version: str) -> list[WatchRow]:
-        """Return the deliveries of a version; EntryCorrupt: one is damaged, so its rows
-        could count twice.
+        """Return the deliveries of a version.
+
+        EntryCorrupt: one is damaged, so its rows could count twice.
         """
-        found = list(self.journal(version).notes().values())
-        if damaged := [one for one in found if isinstance(one, EntryCorrupt)]:
-            raise damaged[0]
-        return [one for one in found if isinstance(one, WatchRow)]
+        deliveries = []
+        for note in self.journal(version).notes().values():
+            if isinstance(note, EntryCorrupt):
+                raise note
+            deliveries.append(note)
+        return deliveries
 
     @property
     def rows(self) -> NamedByDigest:
@@ -157,40 +159,45 @@ def forget_pages(run: Any, places: Collection[str], root: Location) -> None:
     """Set these places of reports to "" for an archived run, in the database and in the
     archive.
     """
-    rows = [
-        replace(one, place="") if one.place in places else one for one in run.reports
+    reports = [
+        replace(report, place="") if report.place in places else report
+        for report in run.reports
     ]
     record = RunRecord(run.experiment, run.run_id)
     if record.facts() is not None:
-        record.record(rows)
-    path = root / run.experiment / RUNS_FOLDER / f"{run.run_id}.json"
-    write_bytes(path, to_json(run.model_copy(update={"reports": tuple(rows)})))
+        record.record(reports)
+    tables = {table: getattr(run, table) for table in _FIELDS}
+    _write(record, root, {**tables, ReportRow.TABLE: reports})
 
 
 def version_row(
     registry: Registry,
     entry: HistoryEntry,
-    approval: Approval | None,
-    retired: Approval | None,
+    approval: Approval | None = None,
+    retired: Approval | None = None,
 ) -> VersionRow:
     """The row of a version as the registry knows it; a retired version loses its
     approval.
     """
-    comment = approval and approval.comment
-    if retired is not None:
-        approval, comment = None, f"retired by {retired.by}: {retired.comment}"
-    return VersionRow(
+    row = VersionRow(
         version=entry.version,
         created_at=datetime.fromisoformat(entry.created),
         place=str(registry.folder / entry.version),
         configuration=entry.configuration,
         headline=entry.headline,
         fingerprint=entry.fingerprint,
-        approval_required=retired is not None
-        or registry.approval_required(entry.version),
-        approved_by=None if approval is None else approval.by,
-        approved_at=None if approval is None else datetime.fromisoformat(approval.at),
-        approval_comment=comment or None,
+    )
+    if retired is not None:
+        comment = f"retired by {retired.by}: {retired.comment}"
+        return replace(row, approval_required=True, approval_comment=comment)
+    row = replace(row, approval_required=registry.approval_required(entry.version))
+    if approval is None:
+        return row
+    return replace(
+        row,
+        approved_by=approval.by,
+        approved_at=datetime.fromisoformat(approval.at),
+        approval_comment=approval.comment or None,
     )
 
 
@@ -199,29 +206,27 @@ def restore_versions(registry: Registry, warn: Callable[[str], object]) -> None:
     killed run.
     """
     try:
-        history, approvals = registry.history(), registry.approvals()
+        history = registry.history()
+        approvals = registry.approvals()
         retired = registry.approvals("retired")
     except EntryCorrupt as error:
         warn(str(error))
         return
+    experiment = registry.experiment
+    versions = sa.select(VERSIONS.c.version).filter_by(experiment=experiment)
+    publishers = sa.select(RUNS.c.version, RUNS.c.run_id).filter_by(
+        experiment=experiment, version_is_new=True
+    )
     with reading() as connection:
-        of_this = {"experiment": registry.experiment}
-        known = set(
-            connection.scalars(sa.select(VERSIONS.c.version).filter_by(**of_this))
-        )
-        made = sa.select(RUNS.c.version, RUNS.c.run_id).filter_by(
-            **of_this, version_is_new=True
-        )
-        makers = {row.version: row.run_id for row in connection.execute(made)}
-    rows = [
-        replace(
-            version_row(
-                registry, one, approvals.get(one.version), retired.get(one.version)
-            ),
-            run_id=makers.get(one.version),
-        )
-        for one in history
-        if one.version not in known
-    ]
+        recorded = set(connection.scalars(versions))
+        run_ids = {row.version: row.run_id for row in connection.execute(publishers)}
+    rows = []
+    for entry in history:
+        version = entry.version
+        if version not in recorded:
+            row = version_row(
+                registry, entry, approvals.get(version), retired.get(version)
+            )
+            rows.append(replace(row, run_id=run_ids.get(version)))
     if rows:
-        record_rows(rows, registry.experiment)
+        record_rows(rows, experiment)

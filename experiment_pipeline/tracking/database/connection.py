@@ -31,54 +31,62 @@ _VERSION = sa.Table(
     sa.Column("version_num", sa.Text(), primary_key=True),
 )
 _SECONDS = 30  # how long a writer waits for another one on SQLite
-_ADVISORY_LOCK = (
-    20261125  # an arbitrary number; its holder creates the tables, the others wait
-)
+# An arbitrary number; its holder creates the tables, the others wait.
+_ADVISORY_LOCK = 20261125
 # Seconds between attempts to write while a PostgreSQL server restarts.
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 # PostgreSQL's error codes for insufficient privilege and for a read-only server.
 _REFUSALS = {"42501", "25006"}
 _Result = TypeVar("_Result")
+_EXPECTED = (
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.ArgumentError,
+    OSError,
+)
 
 
 def database_url() -> sa.URL:
-    """The environment's database, else the file beside Dagster's; DatabaseUnavailable:
-    an invalid URL.
+    """The environment's database, else the file beside Dagster's.
+
+    DatabaseUnavailable: an invalid URL.
     """
-    given = os.environ.get(VARIABLE)
-    if not given:
-        home = (
-            Path(os.environ.get("DAGSTER_HOME") or ".dagster_home")
-            .expanduser()
-            .absolute()
-        )
-        return sa.URL.create("sqlite", database=str(home / FILE))
-    # Never shown: an invalid URL may contain a password anywhere.
-    wrong = DatabaseUnavailable(
-        VARIABLE,
-        "is not a database URL",
-        "Write sqlite:///path or postgresql://user:password@host:5432/name; in user and password write "
-        "%40 for @, %3A for :, %2F for / and %3F for ?.",
-    )
-    try:
-        url = sa.make_url(given)
-    except (sa.exc.ArgumentError, ValueError):  # ValueError: the port is not a number
-        raise wrong from None
-    # If a password contains an @, what follows it would be shown as a part of the host
-    # or path.
-    rest = given.partition("://")[2].removeprefix(url.username or "").partition("@")[2]
-    names = [part.partition("=")[0] for part in re.split("[?&]", rest)]
-    if url.get_backend_name() != "sqlite" and any("@" in name for name in names):
-        raise wrong
+    text = os.environ.get(VARIABLE)
+    if not text:
+        home = Path(os.environ.get("DAGSTER_HOME") or ".dagster_home").expanduser()
+        return sa.URL.create("sqlite", database=str(home.absolute() / FILE))
+    url = _parsed(text)
     if url.drivername in {"postgresql", "postgres"}:
         # The driver that Dagster's own PostgreSQL storage installs and uses.
         return url.set(drivername="postgresql+psycopg2")
     if url.get_backend_name() not in {"sqlite", "postgresql"}:
-        rule, fix = (
-            "is neither SQLite nor PostgreSQL",
-            f"Name one of these in {VARIABLE}.",
+        raise DatabaseUnavailable(
+            shown(url),
+            rule="is neither SQLite nor PostgreSQL",
+            fix=f"Name one of these in {VARIABLE}.",
         )
-        raise DatabaseUnavailable(shown(url), rule, fix)
+    return url
+
+
+def _parsed(text: str) -> sa.URL:
+    # The text is never shown: an invalid URL may contain a password anywhere.
+    invalid = DatabaseUnavailable(
+        VARIABLE,
+        rule="is not a database URL",
+        fix="Write sqlite:///path or postgresql://user:password@host:5432/name; in user "
+        "and password write %40 for @, %3A for :, %2F for / and %3F for ?.",
+    )
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):  # ValueError: the port is not a number
+        raise invalid from None
+    # If a password contains an @, what follows it would be shown as a part of the host
+    # or path.
+    after_user = text.partition("://")[2].removeprefix(url.username or "")
+    place = after_user.partition("@")[2]
+    names = [part.partition("=")[0] for part in re.split("[?&]", place)]
+    if url.get_backend_name() != "sqlite" and any("@" in name for name in names):
+        raise invalid
     return url
 
 
@@ -130,24 +138,32 @@ def transaction(work: Callable[[sa.Connection], _Result]) -> _Result:
 
 @cache
 def opened(url: sa.URL) -> sa.Engine:
-    """Return the engine of a database; creates its tables or checks their version, once
-    per process.
+    """Return the engine of a database.
+
+    Creates its tables or checks their version, once per process.
     """
     with database_errors(url):
         engine = _engine(url)
         if version_of(engine) != HEAD:
             with _alone(engine) as connection:
-                found = version_of(engine)
-                if found is None:
+                version = version_of(engine)
+                if version is None:
                     _make_tables(connection)
-                elif found != HEAD:
-                    fix = "Name a new database and fill it from the storage: experiment-pipeline reindex."
-                    newer = found > HEAD
-                    rule = f"was made by {'a newer' if newer else 'an older'} experiment-pipeline"
-                    rule += f" (tables of {found}, not {HEAD})"
-                    fix = f"Update the package. Or: {fix}" if newer else fix
-                    raise DatabaseUnavailable(shown(url), rule, fix)
+                elif version != HEAD:
+                    raise _other_version(url, version)
     return engine
+
+
+def _other_version(url: sa.URL, version: str) -> DatabaseUnavailable:
+    age, fix = "an older", ""
+    if version > HEAD:
+        age, fix = "a newer", "Update the package. Or: "
+    return DatabaseUnavailable(
+        shown(url),
+        rule=f"was made by {age} experiment-pipeline (tables of {version}, not {HEAD})",
+        fix=f"{fix}Name a new database and fill it from the storage: "
+        "experiment-pipeline reindex.",
+    )
 
 
 def _engine(url: sa.URL) -> sa.Engine:
@@ -226,29 +242,31 @@ def database_errors(url: sa.URL) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        rule = f"needs the package {error.name}"
-        fix = "Install it: pip install 'experiment-pipeline[postgres]' for PostgreSQL."
-        raise DatabaseUnavailable(shown(url), rule, fix) from error
+        raise DatabaseUnavailable(
+            shown(url),
+            rule=f"needs the package {error.name}",
+            fix="Install it: pip install 'experiment-pipeline[postgres]' for PostgreSQL.",
+        ) from error
     except (sa.exc.DBAPIError, sa.exc.ArgumentError, OSError) as error:
-        expected = (
-            sa.exc.OperationalError,
-            sa.exc.InterfaceError,
-            sa.exc.ArgumentError,
-            OSError,
-        )
         cause = getattr(error, "orig", None) or error
         # SQLite raises this for a file that is not a database, or is damaged.
-        damaged = type(error) is sa.exc.DatabaseError
-        refused = getattr(cause, "pgcode", None) in _REFUSALS or "invalid dsn" in str(
-            cause
-        )
-        if not (isinstance(error, expected) or damaged or refused):
+        is_damaged = type(error) is sa.exc.DatabaseError
+        if not (isinstance(error, _EXPECTED) or is_damaged or _is_refusal(cause)):
             raise
         fix = (
-            "Check that it runs, its URL, and that this user may read and write there (SELECT is "
-            f"enough for queries), or name another database in {VARIABLE}."
+            "Check that it runs, its URL, and that this user may read and write there "
+            f"(SELECT is enough for queries), or name another database in {VARIABLE}."
         )
-        if damaged and url.get_backend_name() == "sqlite":
-            fix = "Move the file away and fill a new one from the storage: experiment-pipeline reindex."
+        if is_damaged and url.get_backend_name() == "sqlite":
+            fix = (
+                "Move the file away and fill a new one from the storage: "
+                "experiment-pipeline reindex."
+            )
         rule = f"cannot be used ({str(cause).strip().splitlines()[0]})"
         raise DatabaseUnavailable(shown(url), rule, fix) from error
+
+
+def _is_refusal(cause: object) -> bool:
+    """Whether PostgreSQL refuses the user or the URL."""
+    code = getattr(cause, "pgcode", None)
+    return code in _REFUSALS or "invalid dsn" in str(cause)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -46,19 +46,18 @@ PRICE_VARIABLE = "EXPERIMENT_PIPELINE_PRICE_PER_HOUR"
 CANCELLED = "the run was cancelled"
 SECONDS_BETWEEN_WRITES = 1.0
 _SECONDS_AFTER_A_FAILURE = 30.0
-_LIBRARIES = frozenset(
-    [
-        "dagster",
-        "lightgbm",
-        "numpy",
-        "pandas",
-        "pandera",
-        "pyarrow",
-        "scikit-learn",
-        "skops",
-    ]
+_LIBRARIES = (
+    "dagster",
+    "lightgbm",
+    "numpy",
+    "pandas",
+    "pandera",
+    "pyarrow",
+    "scikit-learn",
+    "skops",
 )
 _LONGEST = 2_000  # characters of an error's text
+_Row = TypeVar("_Row", bound=RecordRow)
 # SQLAlchemy leaves INSERT … ON CONFLICT to each dialect.
 _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -84,61 +83,50 @@ class RunRecord:
         The columns `reset` of the run's row are set to null first. Raises
         DatabaseUnavailable.
         """
-        own = [
-            replace(r, run_id=self.run_id) if isinstance(r, VersionRow) else r
-            for r in rows
-        ]
-        facts = [_stated(row) for row in own if isinstance(row, RunFacts)]
+        changes: list[Mapping[str, Any]] = [dict.fromkeys(reset, sa.null())]
+        other_rows = list[RecordRow]()
+        for row in rows:
+            if isinstance(row, RunFacts):
+                changes.append(_not_none(row))
+            elif isinstance(row, VersionRow):
+                other_rows.append(replace(row, run_id=self.run_id))
+            else:
+                other_rows.append(row)
 
         def write(connection: sa.Connection) -> None:
-            self._update(
-                connection,
-                *([dict.fromkeys(reset, sa.null())] if reset else []),
-                *facts,
-            )
-            _put(
-                connection,
-                [row for row in own if not isinstance(row, RunFacts)],
-                self.scope,
-            )
+            self._update(connection, *changes)
+            _put(connection, other_rows, self.scope)
 
         transaction(write)
 
     def facts(self) -> RunFacts | None:
         """The run's own row; None: there is none."""
         with reading() as connection:
-            found = (
-                connection.execute(sa.select(RUNS).filter_by(**self.scope))
-                .mappings()
-                .first()
-            )
-        if found is None:
-            return None
-        return RunFacts(**{str(k): v for k, v in found.items() if k not in self.scope})
+            query = sa.select(RUNS).filter_by(**self.scope)
+            row = connection.execute(query).mappings().first()
+        return None if row is None else from_row(RunFacts, row)
 
     def record_if_running(self, facts: RunFacts) -> bool:
         """Write facts of a run unless it has ended in the meantime; return whether they
         were written.
         """
-        running = (
-            sa.update(RUNS)
-            .filter_by(**self.scope, status="running")
-            .values(_stated(facts))
-        )
-        return transaction(lambda connection: connection.execute(running).rowcount == 1)
+        if_running = sa.update(RUNS).filter_by(**self.scope, status="running")
+        update = if_running.values(_not_none(facts))
+        return transaction(lambda connection: connection.execute(update).rowcount == 1)
 
     def add_cost(
         self, wall_seconds: float, cpu_seconds: float, peak_memory_bytes: int
     ) -> None:
         """Add the cost of a stage to that of the run."""
         wall = sa.func.coalesce(RUNS.c.wall_seconds, 0.0) + wall_seconds
-        peak = sa.func.coalesce(RUNS.c.peak_memory_bytes, 0)
+        earlier_peak = sa.func.coalesce(RUNS.c.peak_memory_bytes, 0)
+        peak = sa.case(
+            (earlier_peak > peak_memory_bytes, earlier_peak), else_=peak_memory_bytes
+        )
         values = {
             "wall_seconds": wall,
             "cpu_seconds": sa.func.coalesce(RUNS.c.cpu_seconds, 0.0) + cpu_seconds,
-            "peak_memory_bytes": sa.case(
-                (peak > peak_memory_bytes, peak), else_=peak_memory_bytes
-            ),
+            "peak_memory_bytes": peak,
             "cost": wall / 3600 * RUNS.c.price_per_hour,
         }
         transaction(lambda connection: self._update(connection, values))
@@ -149,6 +137,11 @@ class RunRecord:
         connection.execute(insert.on_conflict_do_nothing())
         for values in filter(None, changes):
             connection.execute(sa.update(RUNS).filter_by(**self.scope).values(values))
+
+
+def from_row(kind: type[_Row], row: Mapping[Any, Any]) -> _Row:
+    """Return the row of a class from a row of its table."""
+    return kind(**{str(name): row[name] for name in row if name not in kind.SCOPE})
 
 
 def record_rows(rows: Sequence[RecordRow], experiment: str) -> None:
@@ -172,34 +165,34 @@ def recorded(
     begins.
     """
     begin(run, stage, first)
-    wall, cpu = time.perf_counter(), time.process_time()
-    status: Status = "failed"
+    wall_start = time.perf_counter()
+    cpu_start = time.process_time()
     try:
         yield
     except BaseException as error:
-        message, fix = str(error), "This is a bug: report it with its stack trace."
-        if isinstance(error, ExperimentPipelineError):
-            message, fix = f"{error.culprit}: {error.rule}", error.fix
-        elif not isinstance(error, Exception):
-            status, message, fix = (
-                "killed",
-                message or CANCELLED,
-                "Run it again: it continues.",
-            )
-        facts = RunFacts(
-            error_type=type(error).__name__, error=message[:_LONGEST], fix=fix
-        )
+        # An interruption is no Exception.
+        status: Status = "failed" if isinstance(error, Exception) else "killed"
         with suppress(DatabaseUnavailable):  # it must not hide the error
-            end(run, status, facts)
+            end(run, status, _described(error))
         ended(run)
         raise
     finally:
+        wall_seconds = time.perf_counter() - wall_start
+        cpu_seconds = time.process_time() - cpu_start
         with suppress(DatabaseUnavailable):
-            run.add_cost(
-                time.perf_counter() - wall,
-                time.process_time() - cpu,
-                peak_memory_bytes(),
-            )
+            run.add_cost(wall_seconds, cpu_seconds, peak_memory_bytes())
+
+
+def _described(error: BaseException) -> RunFacts:
+    message = str(error)
+    if isinstance(error, ExperimentPipelineError):
+        message, fix = f"{error.culprit}: {error.rule}", error.fix
+    elif isinstance(error, Exception):
+        fix = "This is a bug: report it with its stack trace."
+    else:
+        message, fix = message or CANCELLED, "Run it again: it continues."
+    name = type(error).__name__
+    return RunFacts(error_type=name, error=message[:_LONGEST], fix=fix)
 
 
 @contextmanager
@@ -209,8 +202,10 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
     While the database is unavailable, rows are kept; when the block ends, in whatever
     way, all are written. An error of writing is raised by the next call, or at the end.
     """
-    waiting, failed = list[RecordRow](), list[Exception]()
-    lock, closed = threading.Lock(), threading.Event()
+    waiting = list[RecordRow]()
+    failed = list[Exception]()
+    lock = threading.Lock()
+    closed = threading.Event()
 
     def take(rows: Iterable[RecordRow]) -> None:
         if failed:
@@ -220,11 +215,11 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
 
     def write() -> None:
         with lock:
-            some = [*waiting]
-        if some:
-            run.record([*some, RunFacts(seen_at=datetime.now(UTC))])
+            batch = [*waiting]
+        if batch:
+            run.record([*batch, RunFacts(seen_at=datetime.now(UTC))])
             with lock:
-                del waiting[: len(some)]
+                del waiting[: len(batch)]
 
     def work() -> None:
         pause = SECONDS_BETWEEN_WRITES
@@ -251,16 +246,19 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
 
 def begin(run: RunRecord, stage: str, first: Callable[[], Sequence[RecordRow]]) -> None:
     """Record that a stage begins; a run that had ended is running again."""
-    now, known = datetime.now(UTC), run.facts()
+    now = datetime.now(UTC)
+    recorded_facts = run.facts()
+    rows = [] if recorded_facts else [*first()]
+    has_started = recorded_facts is not None and recorded_facts.started_at is not None
     facts = RunFacts(
         status="running",
         stage=stage,
         seen_at=now,
         process=vars(Process.here()),
-        started_at=now if known is None or known.started_at is None else None,
+        started_at=None if has_started else now,
     )
-    old = ("ended_at", "error_type", "error", "fix", "mlflow_run_id")
-    run.record([*(first() if known is None else ()), facts], reset=old)
+    of_the_end = ("ended_at", "error_type", "error", "fix", "mlflow_run_id")
+    run.record([*rows, facts], reset=of_the_end)
 
 
 def end(run: RunRecord, status: Status, facts: RunFacts | None = None) -> None:
@@ -283,36 +281,29 @@ def recorded_runs(**where: str) -> list[RunRecord]:
     """The runs whose rows have these values."""
     with reading() as connection:
         query = sa.select(RUNS.c.experiment, RUNS.c.run_id).filter_by(**where)
-        return [
-            RunRecord(experiment, run_id)
-            for experiment, run_id in connection.execute(query)
-        ]
+        rows = connection.execute(query)
+        return [RunRecord(row.experiment, row.run_id) for row in rows]
 
 
 def activity(experiment: str) -> tuple[Any, ...]:
-    """Return values that change whenever a run of the experiment begins, writes or
-    ends.
-    """
+    """Return values that change when a run of the experiment begins, writes or ends."""
+    query = sa.select(sa.func.count(), sa.func.max(RUNS.c.seen_at))
     with reading() as connection:
-        counted = sa.select(sa.func.count(), sa.func.max(RUNS.c.seen_at))
-        return tuple(connection.execute(counted.filter_by(experiment=experiment)).one())
+        return tuple(connection.execute(query.filter_by(experiment=experiment)).one())
 
 
 def declared(
     spec: ExperimentSpec, yaml_text: str, schema_text: str, trigger: RunFacts
 ) -> list[RecordRow]:
-    """The first rows of a run: settings (empty texts: from Python), trigger, code and
-    software versions.
+    """The first rows of a run: settings, trigger, code and software versions.
+
+    The texts of the YAML files are empty for an experiment declared in Python.
     """
     code = run_code(spec, Path.cwd())
     texts = (yaml_text, schema_text, *code.files.values())
     digests = {text: sha256(text.encode()) for text in texts if text}
+    files = [FileRow(digest=digest, content=text) for text, digest in digests.items()]
     price = os.environ.get(PRICE_VARIABLE)
-    algorithms = (ALGORITHMS.get(entry.algorithm) for entry in spec.search)
-    libraries = {
-        *_LIBRARIES,
-        *(name for one in algorithms if one for name in one.libraries),
-    }
     facts = replace(
         trigger,
         task=spec.task,
@@ -328,68 +319,75 @@ def declared(
         code_left_out=code.left_out or None,
         package_version=metadata.version("experiment-pipeline"),
         python_version=platform.python_version(),
-        libraries={name: installed_version(name) for name in sorted(libraries)}
-        | {**code.packages, "CPU kernel": cpu_kernel()},
+        libraries={
+            **_library_versions(spec),
+            **code.packages,
+            "CPU kernel": cpu_kernel(),
+        },
         price_per_hour=float(price) if price else spec.price_per_hour,
     )
-    return [
-        *(FileRow(digest=digest, content=text) for text, digest in digests.items()),
-        facts,
-    ]
+    return [*files, facts]
+
+
+def _library_versions(spec: ExperimentSpec) -> dict[str, str | None]:
+    names = {*_LIBRARIES}
+    for searched in spec.search:
+        if algorithm := ALGORITHMS.get(searched.algorithm):
+            names.update(algorithm.libraries)
+    return {name: installed_version(name) for name in sorted(names)}
 
 
 def mark_killed() -> list[RunRecord]:
     """Mark every running run of this host whose process is gone as killed, and return
     them.
     """
-    gone = []
+    killed = []
     for run in recorded_runs(status="running"):
-        known = run.facts()
-        process = (
-            None if known is None or known.process is None else Process(**known.process)
-        )
-        if (
-            known is None
-            or process is None
-            or not process.is_here
-            or not process.is_gone
-        ):
+        facts = run.facts()
+        if facts is None or facts.process is None:
             continue
-        facts = RunFacts(
+        process = Process(**facts.process)
+        if not process.is_here or not process.is_gone:
+            continue
+        end_facts = RunFacts(
             status="killed",
-            ended_at=known.seen_at,
+            ended_at=facts.seen_at,
             error_type="Killed",
-            error=f"{process} is gone: it was killed, ran out of memory, or the machine restarted",
+            error=f"{process} is gone: it was killed, ran out of memory, or the machine "
+            "restarted",
             fix="Run it again: the models that it trained are reused.",
         )
-        if run.record_if_running(facts):
-            gone.append(run)
-    return gone
-
-
-def _stated(row: RecordRow) -> dict[str, Any]:
-    return {name: value for name, value in _values(row).items() if value is not None}
+        if run.record_if_running(end_facts):
+            killed.append(run)
+    return killed
 
 
 def _values(row: RecordRow) -> dict[str, Any]:
     return {field.name: _plain(getattr(row, field.name)) for field in fields(row)}
 
 
+def _not_none(row: RecordRow) -> dict[str, Any]:
+    return {name: value for name, value in _values(row).items() if value is not None}
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str):
-        # No database stores lone surrogates, and PostgreSQL no NUL characters.
-        return (
-            value.encode(errors="backslashreplace")
-            .decode()
-            .replace("\0", "\N{SYMBOL FOR NULL}")
-        )
-    if isinstance(value, Mapping):
-        return {_plain(str(name)): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+    """A value as databases store it."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case str():
+            # No database stores lone surrogates, and PostgreSQL no NUL characters.
+            text = value.encode(errors="backslashreplace").decode()
+            return text.replace("\0", "\N{SYMBOL FOR NULL}")
+        case Mapping():
+            return {_plain(str(name)): _plain(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_plain(part) for part in value]
     return value
+
+
+def _table_name(row: RecordRow) -> str:
+    return row.TABLE
 
 
 def _put(
@@ -400,31 +398,39 @@ def _put(
     Every writer processes tables and rows in the same order, so that two cannot
     deadlock.
     """
-
-    def table_of(row: RecordRow) -> str:
-        return row.TABLE
-
-    for name, group in groupby(sorted(rows, key=table_of), key=table_of):
-        of_table, table = list(group), TABLES[name]
-        kind = type(of_table[0])
+    by_table = groupby(sorted(rows, key=_table_name), key=_table_name)
+    for name, group in by_table:
+        table_rows = list(group)
+        kind = type(table_rows[0])
+        by_keys = _by_keys(table_rows, scope)
+        insert = _INSERTS[connection.dialect.name](TABLES[name])
         keys = (*kind.SCOPE, *kind.KEYS)
-        # One statement may write a row only once: of several with the same keys the
-        # last one counts, or, if rows are MERGED, the last value of each column.
-        once: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for row in of_table:
-            values = {one: scope[one] for one in kind.SCOPE} | _values(row)
-            same = tuple(values[one] for one in keys)
-            new = {k: v for k, v in values.items() if v is not None or not kind.MERGED}
-            once[same] = {**dict.fromkeys(values), **once.get(same, {}), **new}
-        insert = _INSERTS[connection.dialect.name](table)
-        changes = {
-            one.name: insert.excluded[one.name]
-            for one in table.c
-            if one.name not in keys
-        }
-        if kind.MERGED:
-            changes = {
-                k: sa.func.coalesce(new, table.c[k]) for k, new in changes.items()
-            }
+        changes = {}
+        for column in TABLES[name].c:
+            if column.name not in keys:
+                value = insert.excluded[column.name]
+                is_merged = kind.MERGED  # None keeps what an earlier row has written
+                changes[column.name] = (
+                    sa.func.coalesce(value, column) if is_merged else value
+                )
         upsert = insert.on_conflict_do_update(index_elements=keys, set_=changes)
-        connection.execute(upsert, [once[same] for same in sorted(once)])
+        connection.execute(upsert, [by_keys[values] for values in sorted(by_keys)])
+
+
+def _by_keys(
+    rows: Iterable[RecordRow], scope: Mapping[str, str]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Values of the keys → values of a row.
+
+    One statement may write a row only once: of several with the same keys the last one
+    counts, or, if rows are MERGED, the last value of each column.
+    """
+    by_keys = dict[tuple[Any, ...], dict[str, Any]]()
+    for row in rows:
+        values = {name: scope[name] for name in row.SCOPE} | _values(row)
+        keys = tuple(values[name] for name in (*row.SCOPE, *row.KEYS))
+        if row.MERGED and keys in by_keys:
+            by_keys[keys] |= {k: v for k, v in values.items() if v is not None}
+        else:
+            by_keys[keys] = values
+    return by_keys
