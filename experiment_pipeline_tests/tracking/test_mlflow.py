@@ -1,6 +1,4 @@
-"""Runs in MLflow: what is there, that nothing is there twice, and that its absence
-stops nothing.
-"""
+"""Runs in MLflow: what is there, once, and that its absence stops nothing."""
 
 import logging
 import shutil
@@ -16,7 +14,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import experiment_pipeline as ep
-from experiment_pipeline.experiment.run import LOG, _shown
+from experiment_pipeline.experiment.run import LOG, ProgressReporter
 from experiment_pipeline.reporting.run_record import FileRow, ReportRow
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import location, write_bytes
@@ -59,31 +57,24 @@ def store(
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield Mlflow(
-            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="flights"
-        )
+        uri = f"sqlite:///{tmp_path}/mlflow.db"
+        yield Mlflow(tracking_uri=uri, experiment="flights")
 
 
-def runs_in(store: Mlflow, name: str = "flights") -> tuple[list[Any], list[Any]]:
+def runs_in(store: Mlflow) -> tuple[list[Any], list[Any]]:
     """Parents and children, the oldest first."""
     client = client_of(store.tracking_uri)
-    found = client.get_experiment_by_name(name)
-    every = client.search_runs(
-        [found.experiment_id], order_by=["attributes.start_time"]
-    )
-    parents = [run for run in every if "mlflow.parentRunId" not in run.data.tags]
-    return parents, [run for run in every if "mlflow.parentRunId" in run.data.tags]
+    experiment_id = client.get_experiment_by_name("flights").experiment_id
+    runs = client.search_runs([experiment_id], order_by=["attributes.start_time"])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    return parents, [run for run in runs if run not in parents]
 
 
-def test_a_run_is_a_parent_and_its_configurations_are_its_children(
-    store: Mlflow,
-) -> None:
-    """Parameters, scores with interval, digests, commit and decision are where MLflow
-    shows them.
-    """
+def test_a_run_has_its_facts_where_mlflow_shows_them(store: Mlflow) -> None:
+    """Parameters, scores with interval, digests, commit and decision."""
     ids = history.write_history(runs=2)
     assert mlflow.export_runs("flight_delay", store) == 2
-    parents, children = runs_in(store)
+    parents, _ = runs_in(store)
     assert [run.data.tags["experiment_pipeline.run_id"] for run in parents] == ids
     first, rejected = parents
     assert first.data.params["chosen"] == history.KEYS[2]
@@ -94,40 +85,48 @@ def test_a_run_is_a_parent_and_its_configurations_are_its_children(
     assert first.info.start_time == 1000 * history.FIRST_DAY.timestamp()
     assert rejected.data.tags["experiment_pipeline.status"] == "rejected"
     assert rejected.data.tags["mlflow.note.content"] == "roc_auc is below 0.65"
-    own = {
-        run.data.tags["experiment_pipeline.configuration"]: run
-        for run in children
-        if run.data.tags["mlflow.parentRunId"] == first.info.run_id
+    recorded = questions.runs("flight_delay", all_columns=True)["mlflow_run_id"]
+    assert recorded.tolist() == [rejected.info.run_id, first.info.run_id]
+
+
+def test_configurations_are_children_of_their_run(store: Mlflow) -> None:
+    """Each with its hyperparameters, scores and fingerprint; one has failed."""
+    history.write_history(runs=1)
+    mlflow.export_runs("flight_delay", store)
+    (parent,), children = runs_in(store)
+    by_key = {
+        run.data.tags["experiment_pipeline.configuration"]: run for run in children
     }
-    assert set(own) == set(history.KEYS)
-    known = {"algorithm": "lightgbm", "num_leaves": "31", "learning_rate": "0.05"}
-    assert own[history.KEYS[2]].data.params == known
-    assert own[history.KEYS[2]].data.metrics["test_score"] == pytest.approx(0.70)
-    assert own[history.KEYS[2]].data.tags["experiment_pipeline.fingerprint"] == "f" * 64
-    assert own[history.KEYS[1]].info.status == "FAILED"
-    remembered = questions.runs("flight_delay", all_columns=True)[
-        "mlflow_run_id"
-    ].tolist()
-    assert remembered == [rejected.info.run_id, first.info.run_id]
+    assert set(by_key) == set(history.KEYS)
+    parents = {run.data.tags["mlflow.parentRunId"] for run in children}
+    assert parents == {parent.info.run_id}
+    best = by_key[history.KEYS[2]].data
+    assert best.params == {
+        "algorithm": "lightgbm",
+        "num_leaves": "31",
+        "learning_rate": "0.05",
+    }
+    assert best.metrics["test_score"] == pytest.approx(0.60)
+    assert best.tags["experiment_pipeline.fingerprint"] == "f" * 64
+    assert by_key[history.KEYS[1]].info.status == "FAILED"
 
 
 def test_nothing_is_written_twice(store: Mlflow) -> None:
-    """A second upload has nothing to do; one that broke off is made anew; undecided
-    runs wait.
-    """
+    """An upload that broke off is made anew; undecided runs wait."""
     for status in ("running", "partial"):
         history.write_run(status, status=status)
     (run_id, _) = history.write_history(runs=2)
     assert mlflow.export_runs("flight_delay", store) == 2
     assert mlflow.export_runs("flight_delay", store) == 0
-    before = [[run.info.run_id for run in runs] for runs in runs_in(store)]
-    client_of(store.tracking_uri).delete_run(runs_in(store)[1][0].info.run_id)
+    before, children = runs_in(store)
+    client_of(store.tracking_uri).delete_run(children[0].info.run_id)
     RunRecord("flight_delay", run_id).record([], reset=("mlflow_run_id",))
     assert mlflow.export_runs("flight_delay", store) == 1
-    after = [[run.info.run_id for run in runs] for runs in runs_in(store)]
-    assert [*map(len, after)] == [*map(len, before)] == [2, 6]
+    after, children = runs_in(store)
+    assert (len(before), len(after), len(children)) == (2, 2, 6)
     newest, _ = questions.runs(all_columns=True)["mlflow_run_id"].head(2)
-    assert set(before[0]) & set(after[0]) == {newest}
+    unchanged = {run.info.run_id for run in before} & {run.info.run_id for run in after}
+    assert unchanged == {newest}
 
 
 def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(
@@ -151,97 +150,100 @@ def export_a_version(store: Mlflow, storage: Path) -> PublishedVersion:
     registry = Registry(location(str(storage)), "flight_delay")
     published = registry.publish(exported.package(), lambda _: None)
     history.write_history(runs=1)
-    facts = {"status": "accepted", "version": "v0001", "version_is_new": True}
-    facts |= {"package_version": "0.1.0", "yaml_digest": "secret", "metric": "roc_auc"}
-    yaml = FileRow(
-        digest="secret", content=f"data: https://host/flights.csv?token={SECRET}\n"
-    )
+    yaml = f"data: https://host/flights.csv?token={SECRET}\n"
     history.write_run(
-        "r1", ReportRow(name="leaderboard", place=str(page)), yaml, **facts
+        "r1",
+        ReportRow(name="leaderboard", place=str(page)),
+        FileRow(digest="secret", content=yaml),
+        status="accepted",
+        version="v0001",
+        version_is_new=True,
+        package_version="0.1.0",
+        yaml_digest="secret",
+        metric="roc_auc",
     )
-    record_rows(
-        [history.version_row("v0001", run_id="r1", place=published.path)],
-        "flight_delay",
-    )
+    version = history.version_row("v0001", run_id="r1", place=published.path)
+    record_rows([version], "flight_delay")
     mlflow.export_runs("flight_delay", store)
     return published
 
 
 def test_pages_and_the_version_are_artifacts_and_a_registered_model(
     store: Mlflow, storage: Path
-):
-    """Reports and YAML files without secrets hang on the run; the champion is a model
-    of the registry.
-    """
-    published = export_a_version(store, storage)
+) -> None:
+    """Reports and YAML files hang on the run without secrets."""
+    export_a_version(store, storage)
     client = client_of(store.tracking_uri)
     champion = client.get_model_version_by_alias("flight_delay", "champion")
     assert champion.tags["experiment_pipeline.version"] == "v0001"
-    names = {
-        one.path
-        for folder_name in ("", "model", "reports")
-        for one in client.list_artifacts(champion.run_id, folder_name)
+    paths = {
+        artifact.path
+        for folder in ("", "model", "reports")
+        for artifact in client.list_artifacts(champion.run_id, folder)
     }
-    assert names >= {"defs.yaml", "model/model.skops", "reports/leaderboard.html"}
-    shown = Path(client.download_artifacts(champion.run_id, "defs.yaml")).read_text()
-    assert shown == "data: https://host/flights.csv?token=***\n"
-    assert not [name for name in names if name.endswith(".pkl")]
-    waits = {"place": published.path, "approval_required": True}
-    record_rows([history.version_row("v0001", run_id="r1", **waits)], "flight_delay")
+    assert paths >= {"defs.yaml", "model/model.skops", "reports/leaderboard.html"}
+    assert not [path for path in paths if path.endswith(".pkl")]
+    yaml = Path(client.download_artifacts(champion.run_id, "defs.yaml")).read_text()
+    assert yaml == "data: https://host/flights.csv?token=***\n"
+
+
+def test_a_version_that_waits_for_approval_is_no_champion(
+    store: Mlflow, storage: Path
+) -> None:
+    """Its registered model stays the same one."""
+    place = export_a_version(store, storage).path
+    waiting = history.version_row(
+        "v0001", run_id="r1", place=place, approval_required=True
+    )
+    record_rows([waiting], "flight_delay")
+    client = client_of(store.tracking_uri)
     for _ in range(2):
         RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
         mlflow.export_runs("flight_delay", store)
-        assert client.get_registered_model("flight_delay").aliases == {}, (
-            "it has no champion"
-        )
+        assert client.get_registered_model("flight_delay").aliases == {}
     assert len(client.search_model_versions("name = 'flight_delay'")) == 1
 
 
 def test_mlflow_loads_the_champion_and_predicts_as_this_package(
     store: Mlflow, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rejected row has its reason in the place of a prediction, so that rows stay
-    aligned.
-    """
+    """A rejected row has its reason in the place of a prediction: rows stay aligned."""
     from mlflow.pyfunc import load_model
 
     published = export_a_version(store, storage)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri)
-    model, rows = load_model("models:/flight_delay@champion"), exported.delivered()
-    own = ep.load_model(published.path)
-    assert_frame_equal(model.predict(rows), own.predict(rows).predictions)
-    found = model.predict(
-        rows.assign(distance=rows["distance"].where(rows.index != 3, -1.0))
-    )
-    kept, columns = found.drop(3), own.predict(rows).predictions.columns
-    assert (kept[columns] == own.predict(rows).predictions.drop(3)).all(axis=None)
-    assert kept["rejection_reasons"].isna().all()
-    assert found.loc[3, "prediction"] is None
-    assert found.loc[3, "rejection_reasons"].startswith("distance: ")
+    model = load_model("models:/flight_delay@champion")
+    rows = exported.delivered()
+    expected = ep.load_model(published.path).predict(rows).predictions
+    assert_frame_equal(model.predict(rows), expected)
+    rows.loc[3, "distance"] = -1.0
+    predictions = model.predict(rows)
+    valid = predictions.drop(3)
+    assert (valid[expected.columns] == expected.drop(3)).all(axis=None)
+    assert valid["rejection_reasons"].isna().all()
+    assert predictions.loc[3, "prediction"] is None
+    assert predictions.loc[3, "rejection_reasons"].startswith("distance: ")
 
 
 def printed(run: RunRecord, capsys: pytest.CaptureFixture[str]) -> str:
-    """What is printed when a run of a script has ended, which has not set
-    logging up.
-    """
+    """What is printed when a run of a script without logging has ended."""
     named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
-    with patch.object(logging.root, "handlers", []), _shown(named, progress=False):
+    reporter = ProgressReporter(named, progress=False)
+    with patch.object(logging.root, "handlers", []), reporter.shown():
         finish_run(run, LOG.warning)
     return capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("storage")
 def test_a_server_that_is_away_is_a_warning_without_its_secret(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is printed: where, and what comes of it; the run stays to be written by the
-    next one.
-    """
+    """The run stays to be written by the next one."""
     run = RunRecord("flight_delay", history.write_history(runs=1)[0])
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    monkeypatch.setattr(
-        mlflow, "SECONDS", 120
-    )  # of a busy machine, most of them for imports
+    # Of a busy machine, most of them for imports.
+    monkeypatch.setattr(mlflow, "SECONDS", 120)
     mlflow.expect(run, Mlflow(tracking_uri=f"http://me:{SECRET}@127.0.0.1:{port}"))
     warning = printed(run, capsys)
     assert f"***@127.0.0.1:{port}) did not get the run: " in warning
@@ -251,12 +253,11 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(
     assert mlflow.export(run) == ""
 
 
+@pytest.mark.usefixtures("storage")
 def test_a_silent_server_holds_no_run_up(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After the time that a run waits it prints so and goes on, and the
-    upload with it.
-    """
+    """After the time that a run waits it prints so; the upload goes on."""
     run = RunRecord("flight_delay", history.write_history(runs=1)[0])
     mlflow.expect(run, None)
     assert mlflow.export(run) == "", "an experiment without MLflow starts nothing"
@@ -264,9 +265,8 @@ def test_a_silent_server_holds_no_run_up(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         mlflow.expect(run, Mlflow(tracking_uri=address))
-        began = time.monotonic()
+        start = time.monotonic()
         warning = printed(run, capsys)
-        assert warning.startswith(
-            f"MLflow ({address}) has not answered within 1 seconds."
-        )
-        assert time.monotonic() - began < 10
+        expected = f"MLflow ({address}) has not answered within 1 seconds."
+        assert warning.startswith(expected)
+        assert time.monotonic() - start < 10

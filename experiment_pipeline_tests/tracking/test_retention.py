@@ -1,18 +1,17 @@
-"""Old runs lose their files: never one that something refers to, wherever the removal
-is killed.
-"""
+"""Old runs lose their files, but never one that something refers to."""
 
 import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -20,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from experiment_pipeline.experiment import run
+from experiment_pipeline.experiment import declared
 from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
     ReportRow,
@@ -50,20 +49,33 @@ KINDS = (*PAGES, "trained_model", "delivered", "damaged/leaderboard")
 names = map("churn{}".format, itertools.count())
 
 
-class Made(NamedTuple):
-    """A run, `age` days ago, and by number the entries that it refers to."""
+@dataclass(frozen=True)
+class OldRun:
+    """A run, and by number the entries that it refers to."""
 
-    age: int
+    days: int  # since it began
     page: int
     models: frozenset[int] = frozenset()
-    chosen: bool = True
-    is_new: bool = False  # it has published a version
+    has_choice: bool = True
+    published: bool = False  # a version
     archived: bool = True
 
+    @classmethod
+    def drawn(cls, random: Random) -> "OldRun":
+        """A run at random."""
+        return cls(
+            days=random.randrange(300),
+            page=random.randrange(4),
+            models=frozenset(random.choices(range(4), k=random.randrange(4))),
+            has_choice=random.random() < 0.7,
+            published=random.random() < 0.3,
+            archived=random.random() < 0.8,
+        )
 
-def spec(name: str, **rule: int) -> ExperimentSpec:
+
+def spec(name: str, **retention: int) -> ExperimentSpec:
     """An experiment that keeps so much."""
-    return scenario.spec(retention=rule).model_copy(update={"name": name})
+    return scenario.spec(retention=retention).model_copy(update={"name": name})
 
 
 def main_file(kind: str, number: int) -> str:
@@ -75,10 +87,8 @@ def main_file(kind: str, number: int) -> str:
 MODEL = partial(main_file, "trained_model")
 
 
-def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
-    """Write four entries of each kind, runs that refer to some, and looks at some
-    models.
-    """
+def write(name: str, runs: Iterable[OldRun], looks: Iterable[int] = ()) -> UPath:
+    """Write four entries of each kind, runs that refer to some, and looks at models."""
     folder = storage_root() / name
     for kind, number in itertools.product(KINDS, range(4)):
         path = folder / main_file(kind, number)
@@ -88,87 +98,95 @@ def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
     write_bytes(folder / "registry/v0001/manifest.json", MODEL(0).encode())
     for number in looks:
         write_bytes(folder / f"validation_looks/{number}.json", MODEL(number).encode())
-    for number, made in enumerate(runs):
-        record = RunRecord(name, f"{number:08x}-{name}")
-        pages = [
-            f"runs/{record.run_id}.record.html",
-            *(main_file(one, made.page) for one in PAGES),
-        ]
-        write_bytes(folder / pages[0], b"record")
-        facts = RunFacts(
-            status="rejected",
-            started_at=NOW - timedelta(days=made.age),
-            chosen="linear" if made.chosen else None,
-            version_is_new=made.is_new or None,
-            data_url=f"s3://bucket/{main_file('delivered', made.page)}",
-        )
-        told: dict[str, Any] = {
-            "algorithm": "linear",
-            "hyperparameters": {},
-            "status": "trained",
-        }
-        prints = map(MODEL, made.models)
-        models = (ConfigurationRow(key=one, fingerprint=one, **told) for one in prints)
-        places = (ReportRow(name=one, place=str(folder / one)) for one in pages)
-        record.record([facts, *models, *places])
-        if made.archived:
-            archive(record, storage_root())
+    for number, run in enumerate(runs):
+        write_old_run(folder, RunRecord(name, f"{number:08x}-{name}"), run)
     return folder
 
 
-def wanted(
-    name: str, runs: Sequence[Made], looks: set[int], least: int, days: int
+def write_old_run(folder: UPath, record: RunRecord, run: OldRun) -> None:
+    """Write the rows and the record of a run."""
+    page = f"runs/{record.run_id}.record.html"
+    write_bytes(folder / page, b"record")
+    pages = (page, *(main_file(kind, run.page) for kind in PAGES))
+    facts = RunFacts(
+        status="rejected",
+        started_at=NOW - timedelta(days=run.days),
+        chosen="linear" if run.has_choice else None,
+        version_is_new=run.published or None,
+        data_url=f"s3://bucket/{main_file('delivered', run.page)}",
+    )
+    models = [
+        ConfigurationRow(
+            key=fingerprint,
+            algorithm="linear",
+            hyperparameters={},
+            status="trained",
+            fingerprint=fingerprint,
+        )
+        for fingerprint in map(MODEL, run.models)
+    ]
+    reports = [ReportRow(name=page, place=str(folder / page)) for page in pages]
+    record.record([facts, *models, *reports])
+    if run.archived:
+        archive(record, storage_root())
+
+
+def files_that_stay(
+    name: str,
+    runs: Iterable[OldRun],
+    looks: Iterable[int],
+    retention: Mapping[str, int],
 ) -> set[str]:
-    """What has to stay, told the simple way."""
-    ages = sorted(one.age for one in runs if one.chosen and one.archived)
-    oldest = max(ages[least - 1], days) if len(ages) >= least else 10**6
-    found = {MODEL(number) for number in (0, *looks)}
-    for number, one in enumerate(runs):
-        kept = one.age <= oldest or not one.archived
-        if kept or one.is_new:
-            found |= {main_file(kind, one.page) for kind in (*PAGES, "delivered")}
-            found.add(f"runs/{number:08x}-{name}.record.html")
-        found.update(map(MODEL, one.models if kept else ()))
-    return found
+    """What has to stay, in the simple way."""
+    ages = sorted(run.days for run in runs if run.has_choice and run.archived)
+    oldest = 10**6
+    if len(ages) >= retention["runs"]:
+        oldest = max(ages[retention["runs"] - 1], retention["days"])
+    files = {MODEL(number) for number in (0, *looks)}
+    for number, run in enumerate(runs):
+        is_kept = run.days <= oldest or not run.archived
+        if is_kept or run.published:
+            files |= {main_file(kind, run.page) for kind in (*PAGES, "delivered")}
+            files.add(f"runs/{number:08x}-{name}.record.html")
+        if is_kept:
+            files |= set(map(MODEL, run.models))
+    return files
 
 
-def there(folder: UPath) -> set[str]:
-    """What is there, of entries those that are whole."""
+def complete_files(folder: UPath) -> set[str]:
+    """The files of a folder, of entries those that are complete."""
     stored = files_below(folder)
-    files = {
-        one
-        for one in stored
-        if one.startswith((*KINDS, "runs/")) and ".json" not in one
+    return {
+        path
+        for path in stored
+        if path.startswith((*KINDS, "runs/"))
+        and ".json" not in path
+        and path.replace("page.html", "result.json") in stored
     }
-    return {one for one in files if one.replace("page.html", "result.json") in stored}
 
 
-def drawn(by: Random) -> Made:
-    """A run at random."""
-    models = frozenset(by.choices(range(4), k=by.randrange(4)))
-    truths = (by.random() < share for share in (0.7, 0.3, 0.8))
-    return Made(by.randrange(300), by.randrange(4), models, *truths)
+def places_of(name: str) -> list[str]:
+    """The places of all reports of an experiment, in the database."""
+    return questions.rows_of("reports", {"experiment": name})["place"].tolist()
 
 
 @pytest.mark.usefixtures("storage")
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.randoms(use_true_random=True))
-def test_what_is_referred_to_stays_wherever_it_is_killed(by: Random) -> None:
-    """No place of the database is dead, then or later; the next call removes the rest,
-    and no more.
-    """
-    runs, looks = (
-        [drawn(by) for _ in range(by.randint(1, 7))],
-        set(by.choices(range(4), k=2)),
-    )
-    name, steps = next(names), by.randrange(40)
-    least, days = by.randint(1, 3), by.choice([0, 150])
-    folder, left = write(name, runs, looks), itertools.count(steps, -1)
+def test_what_is_referred_to_stays_wherever_it_is_killed(random: Random) -> None:
+    """No place of the database is dead; the next call removes the rest, and no more."""
+    runs = [OldRun.drawn(random) for _ in range(random.randint(1, 7))]
+    looks = set(random.choices(range(4), k=2))
+    limits = {"runs": random.randint(1, 3), "days": random.choice([0, 150])}
+    name = next(names)
+    folder = write(name, runs, looks)
+    stay = files_that_stay(name, runs, looks, limits)
+    steps_left = itertools.count(random.randrange(40), -1)
 
-    def killed(act: Callable[..., Any], *given: Any) -> Any:
-        if next(left) <= 0:
+    def killed(function: Callable[..., Any], *arguments: Any) -> Any:
+        if next(steps_left) == 0:
             raise KeyboardInterrupt
-        return act(*given)
+        return function(*arguments)
 
     with (
         patch.object(retention, "remove", partial(killed, retention.remove)),
@@ -177,71 +195,65 @@ def test_what_is_referred_to_stays_wherever_it_is_killed(by: Random) -> None:
         ),
         patch.object(retention, "write_pages", lambda *_: None),
     ):
-        stay = wanted(name, runs, looks, least, days)
         for _ in range(2):
             with suppress(KeyboardInterrupt):
-                clean(spec(name, runs=least, days=days), now=NOW)
-            assert stay <= there(folder)
-            places = questions.rows_of("reports", {"experiment": name})["place"]
+                clean(spec(name, **limits), now=NOW)
+            assert stay <= complete_files(folder)
+            places = places_of(name)
             assert len(places) == 4 * len(runs)
-            assert all(exists(UPath(one)) for one in places if one)
-            left = itertools.count(10**6, -1)
-    assert there(folder) == stay
+            assert all(exists(UPath(place)) for place in places if place)
+            steps_left = itertools.count(-1, -1)
+    assert complete_files(folder) == stay
 
 
 @pytest.mark.usefixtures("place")
 def test_a_bucket_is_cleaned_alike() -> None:
-    """A dry run removes nothing, and what is young stays; the rest is counted
-    in bytes.
-    """
-    folder = write("churn", [Made(age, age) for age in range(4)])
+    """A dry run removes nothing, and what is young stays."""
+    folder = write("churn", [OldRun(days, page=days) for days in range(4)])
     assert clean(spec("churn", runs=1)).removed == 0
     before = files_below(folder)
-    dry = clean(spec("churn", runs=1), dry_run=True, now=NOW)
+    planned = clean(spec("churn", runs=1), dry_run=True, now=NOW)
     assert files_below(folder).keys() == before.keys()
-    done = clean(spec("churn", runs=1), now=NOW)
-    gone = before.keys() - files_below(folder).keys()
-    assert done == dry
-    assert done.removed_bytes == sum(before[one].size_bytes for one in gone)
-    assert (done.kept_runs, done.removed) == (1, 22)
+    cleaned = clean(spec("churn", runs=1), now=NOW)
+    removed = before.keys() - files_below(folder).keys()
+    assert cleaned == planned
+    assert cleaned.removed_bytes == sum(before[path].size_bytes for path in removed)
+    assert (cleaned.kept_runs, cleaned.removed) == (1, 22)
 
 
-def test_the_command_says_what_it_frees(
-    storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing while a run is at work, which may reuse an old entry; no page or row has
-    a dead link.
-    """
-    folder, begun = (
-        write("churn", [Made(9, 0), Made(1, 1)]),
-        RunRecord("churn", "at-work"),
-    )
+@pytest.fixture
+def churn(storage: Path, monkeypatch: pytest.MonkeyPatch) -> UPath:
+    """The folder of an experiment with two old runs, of which one is kept."""
+    folder = write("churn", [OldRun(9, page=0), OldRun(1, page=1)])
     for path in storage.rglob("*.*"):
         os.utime(path, (0, 0))
-    monkeypatch.setattr(
-        run, "declared_now", lambda _: NamedColumns(spec("churn", runs=1), "")
-    )
+    named = NamedColumns(spec("churn", runs=1), "")
+    monkeypatch.setattr(declared, "declared_now", lambda _: named)
+    return folder
 
-    def said(*options: str) -> str:
-        return command("clean", *options).output
 
-    before = there(folder)
-    begun.record(
-        [RunFacts(status="running", process=vars(Process.here()), started_at=NOW)]
-    )
-    assert "a run is running" in said()
-    begun.record([RunFacts(status="failed")])
+def test_nothing_is_removed_while_a_run_is_at_work(churn: UPath) -> None:
+    """It may reuse an old entry."""
+    before = complete_files(churn)
+    run = RunRecord("churn", "at-work")
+    process = vars(Process.here())
+    run.record([RunFacts(status="running", process=process, started_at=NOW)])
+    assert "a run is running" in command("clean").output
+    run.record([RunFacts(status="failed")])
     with patch.object(retention, "activity", side_effect=itertools.count()):
-        assert "a run has begun" in said()
-    assert there(folder) == before
-    assert "churn: 1 run kept; would remove 20 entries and files, 0.0019 MB" in said(
-        "--dry-run"
-    )
-    assert json.loads(said("churn", "--json"))[0]["removed"] == 20
-    links = re.findall(
-        'href="([^"#.][^"]*)"', (storage / "churn/runs.html").read_text()
-    )
-    assert [exists(folder / link) for link in links] == [True] * 4
-    places = questions.rows_of("reports", {"experiment": "churn"})
+        assert "a run has begun" in command("clean").output
+    assert complete_files(churn) == before
+
+
+def test_the_command_says_what_it_frees(churn: UPath, storage: Path) -> None:
+    """No page and no row has a dead link then."""
+    message = "churn: 1 run kept; would remove 20 entries and files, 0.0019 MB"
+    assert message in command("clean", "--dry-run").output
+    (cleaned,) = json.loads(command("clean", "churn", "--json").output)
+    assert cleaned["removed"] == 20
+    page = (storage / "churn/runs.html").read_text()
+    links = re.findall('href="([^"#.][^"]*)"', page)
+    assert [exists(churn / link) for link in links] == [True] * 4
+    places = places_of("churn")
     assert reindex(storage_root(), print) == 2
-    assert questions.rows_of("reports", {"experiment": "churn"}).equals(places)
+    assert places_of("churn") == places
