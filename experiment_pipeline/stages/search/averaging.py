@@ -85,15 +85,14 @@ class Calibrators:
             second: np.ndarray = self.calibrators[0].predict(columns[:, 1])
             return second if self.order[1] == 1 else 1 - second
         if len(self.calibrators) == 1:
-            together: np.ndarray = self.calibrators[0].predict(columns)
-            return together[:, np.argsort(self.order)]
-        found = np.column_stack(
-            [one.predict(p) for one, p in zip(self.calibrators, columns.T, strict=True)]
-        )
-        whole = found.sum(axis=1, keepdims=True)
-        even = np.full_like(found, 1 / len(self.order))
-        shares: np.ndarray = np.divide(found, whole, out=even, where=whole != 0)
-        return shares[:, np.argsort(self.order)]
+            calibrated = self.calibrators[0].predict(columns)
+        else:
+            against_rest = [
+                calibrator.predict(column)
+                for calibrator, column in zip(self.calibrators, columns.T, strict=True)
+            ]
+            calibrated = _as_shares(np.column_stack(against_rest))
+        return np.asarray(calibrated[:, np.argsort(self.order)])
 
     def around(self, estimator: Any) -> Any:
         """Return a fitted classifier, its classes as in `order`, and these calibrators
@@ -109,13 +108,22 @@ class Calibrators:
         # With this method scikit-learn takes the probabilities of all classes from one
         # calibrator.
         together = len(codes) > 2 and len(self.calibrators) == 1
-        given = {"classes": codes, "method": _TOGETHER if together else self.method}
-        whole = CalibratedClassifierCV(within, method=given["method"])
-        pair = _CalibratedClassifier(within, list(self.calibrators), **given)
+        method = _TOGETHER if together else self.method
+        whole = CalibratedClassifierCV(within, method=method)
+        pair = _CalibratedClassifier(
+            within, list(self.calibrators), classes=codes, method=method
+        )
         vars(whole).update(
             classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair]
         )
         return whole
+
+
+def _as_shares(probabilities: np.ndarray) -> np.ndarray:
+    """Each row (n, k) divided by its sum; even shares where that is 0."""
+    even = np.full_like(probabilities, 1 / probabilities.shape[1])
+    total = probabilities.sum(axis=1, keepdims=True)
+    return np.divide(probabilities, total, out=even, where=total != 0)
 
 
 def learn_calibration(
@@ -127,16 +135,16 @@ def learn_calibration(
 ) -> Calibrators:
     """Learn calibrators from out-of-fold predictions; `y` (n,) has the class codes."""
     columns = of_each_class(prediction)[:, list(order)]
+    is_class = (y[:, None] == list(order)).astype(np.float64)
     if len(order) > 2 and method == "sigmoid":
-        is_it = (y[:, None] == list(order)).astype(np.float64)
-        return Calibrators(method, (_together(columns, is_it, weights),), tuple(order))
-    learn = _sigmoid if method == "sigmoid" else _isotonic
-    places = [1] if len(order) == 2 else range(len(order))
-    found = [
-        learn(columns[:, k], (y == order[k]).astype(np.float64), weights)
-        for k in places
-    ]
-    return Calibrators(method, tuple(found), tuple(order))
+        calibrators = [_together(columns, is_class, weights)]
+    else:
+        learn = _sigmoid if method == "sigmoid" else _isotonic
+        places = [1] if len(order) == 2 else range(len(order))
+        calibrators = [
+            learn(columns[:, place], is_class[:, place], weights) for place in places
+        ]
+    return Calibrators(method, tuple(calibrators), tuple(order))
 
 
 def calibrated_across(
@@ -145,13 +153,18 @@ def calibrated_across(
     """Return calibrated probabilities (n, k) of several classes; each fold is
     calibrated on the others.
     """
-    found, order = np.empty_like(prediction), range(prediction.shape[1])
+    calibrated, order = np.empty_like(prediction), range(prediction.shape[1])
     for fold in np.unique(folds):
-        out, seen = folds == fold, folds != fold
-        counted = None if weights is None else weights[seen]
-        learnt = learn_calibration("sigmoid", prediction[seen], y[seen], order, counted)
-        found[out] = learnt.applied(prediction[out])
-    return found
+        rows, fitted_on = folds == fold, folds != fold
+        calibrators = learn_calibration(
+            "sigmoid",
+            prediction[fitted_on],
+            y[fitted_on],
+            order,
+            None if weights is None else weights[fitted_on],
+        )
+        calibrated[rows] = calibrators.applied(prediction[rows])
+    return calibrated
 
 
 def calibration_in(estimator: Any, classes: Sequence[Any]) -> Calibrators:
@@ -176,14 +189,14 @@ def _edge(distance: np.ndarray) -> float:
     # Forests and nearest neighbours predict exactly 0 and 1, whose log odds are
     # infinite. Clip them at half the distance of the next probability (half a vote), or
     # these rows alone would decide the sigmoid.
-    certain = distance <= _EDGE
-    if certain.any() and not certain.all():
-        return max(float(distance[~certain].min()) / 2, _EDGE)
-    return _EDGE
+    uncertain = distance[distance > _EDGE]
+    if len(uncertain) in (0, distance.size):
+        return _EDGE
+    return max(float(uncertain.min()) / 2, _EDGE)
 
 
 def _together(
-    probabilities: np.ndarray, is_it: np.ndarray, weights: np.ndarray | None
+    probabilities: np.ndarray, is_class: np.ndarray, weights: np.ndarray | None
 ) -> Any:
     """Learn softmax(log p · (I + W) + b) of all classes (n, k) with an L2 penalty on W,
     as a layer.
@@ -194,41 +207,41 @@ def _together(
 
     k, edge = probabilities.shape[1], _edge(probabilities)
     logs = np.log(np.clip(probabilities, edge, 1))
-    counted = is_it if weights is None else is_it * (weights / weights.mean())[:, None]
+    counts = is_class
+    if weights is not None:
+        counts = is_class * (weights / weights.mean())[:, None]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        moved, shift = flat[:-k].reshape(k, k), flat[-k:]
-        log_p = log_softmax(logs + logs @ moved + shift, axis=1)
-        residual = counted.sum(axis=1, keepdims=True) * np.exp(log_p) - counted
-        slopes = logs.T @ residual + 2 * _PENALTY * moved
-        size = _PENALTY * (moved**2).sum() - (counted * log_p).sum()
-        return size, np.concatenate([slopes.ravel(), residual.sum(axis=0)])
+        change, shift = flat[:-k].reshape(k, k), flat[-k:]
+        log_p = log_softmax(logs + logs @ change + shift, axis=1)
+        residual = counts.sum(axis=1, keepdims=True) * np.exp(log_p) - counts
+        slopes = logs.T @ residual + 2 * _PENALTY * change
+        total = _PENALTY * (change**2).sum() - (counts * log_p).sum()
+        return total, np.concatenate([slopes.ravel(), residual.sum(axis=0)])
 
-    found = minimize(loss, np.zeros(k * (k + 1)), jac=True, method="L-BFGS-B").x
+    best = minimize(loss, np.zeros(k * (k + 1)), jac=True, method="L-BFGS-B").x
     layer = MLPRegressor(hidden_layer_sizes=(), activation="identity")
-    learnt = {
-        "coefs_": [np.eye(k) + found[:-k].reshape(k, k)],
-        "intercepts_": [found[-k:]],
-    }
-    shape = {
-        "n_layers_": 2,
-        "n_outputs_": k,
-        "n_features_in_": k,
-        "out_activation_": "softmax",
-    }
-    vars(layer).update(learnt | shape)
+    vars(layer).update(
+        coefs_=[np.eye(k) + best[:-k].reshape(k, k)],
+        intercepts_=[best[-k:]],
+        n_layers_=2,
+        n_outputs_=k,
+        n_features_in_=k,
+        out_activation_="softmax",
+    )
     return _after(edge, 1.0, np.log, layer)
 
 
-def _sigmoid(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Any:
+def _sigmoid(
+    probability: np.ndarray, is_class: np.ndarray, weights: np.ndarray | None
+) -> Any:
     from scipy.special import logit
     from sklearn.calibration import _SigmoidCalibration
 
     edge = _edge(np.minimum(probability, 1 - probability))
     log_odds = logit(np.clip(probability, edge, 1 - edge))
-    return _after(
-        edge, 1 - edge, logit, _SigmoidCalibration().fit(log_odds, y, weights)
-    )
+    sigmoid = _SigmoidCalibration().fit(log_odds, is_class, weights)
+    return _after(edge, 1 - edge, logit, sigmoid)
 
 
 def _after(low: float, high: float, scale: Any, calibrator: Any) -> Any:
@@ -238,18 +251,20 @@ def _after(low: float, high: float, scale: Any, calibrator: Any) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
-    held = FunctionTransformer(np.clip, kw_args={"a_min": low, "a_max": high})
-    return make_pipeline(held, FunctionTransformer(scale), calibrator)
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": low, "a_max": high})
+    return make_pipeline(clip, FunctionTransformer(scale), calibrator)
 
 
 def _isotonic(
-    probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None
+    probability: np.ndarray, is_class: np.ndarray, weights: np.ndarray | None
 ) -> Any:
     from sklearn.isotonic import IsotonicRegression
 
-    counted = np.ones(len(y)) if weights is None else weights
-    positive, negative = counted[y == 1].sum(), counted[y == 0].sum()
-    bounds = {"y_min": 1 / (negative + 2), "y_max": (positive + 1) / (positive + 2)}
-    return IsotonicRegression(**bounds, out_of_bounds="clip").fit(
-        probability, y, weights
+    counts = np.ones(len(is_class)) if weights is None else weights
+    positive, negative = counts[is_class == 1].sum(), counts[is_class == 0].sum()
+    steps = IsotonicRegression(
+        y_min=1 / (negative + 2),
+        y_max=(positive + 1) / (positive + 2),
+        out_of_bounds="clip",
     )
+    return steps.fit(probability, is_class, weights)

@@ -35,9 +35,8 @@ class SlicedTable:
     asks for.
     """
 
-    encode: Callable[
-        [np.ndarray], np.ndarray
-    ]  # positions (m,) of rows → (m, d) float64
+    # positions (m,) of rows → (m, d) float64
+    encode: Callable[[np.ndarray], np.ndarray]
     positions: np.ndarray  # int32 (n,), of its rows among those that `encode` knows
     columns: int  # d
 
@@ -59,17 +58,15 @@ class SlicedTable:
         """Encode rows, indexed like those of an array: (m, d), a new array at each
         read.
         """
-        wanted = self.positions[rows]
-        read = np.empty((len(wanted), self.columns))
-        for start in range(0, len(wanted), ROWS_OF_A_SLICE):
-            some = slice(start, start + ROWS_OF_A_SLICE)
-            read[some] = self.encode(wanted[some])
-        return read
+        positions = self.positions[rows]
+        encoded = np.empty((len(positions), self.columns))
+        for start in range(0, len(positions), ROWS_OF_A_SLICE):
+            part = slice(start, start + ROWS_OF_A_SLICE)
+            encoded[part] = self.encode(positions[part])
+        return encoded
 
     def held(self) -> np.ndarray:
-        """Encode all rows once, into an array that is memory-mapped where it
-        is large.
-        """
+        """Encode all rows once, into an array that is memory-mapped if it is large."""
         return joined(self.blocks(), self.shape)
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -145,9 +142,8 @@ class SharedWork:
     tables: Kept = field(default_factory=lambda: Kept(4))
     trusted_types: tuple[str, ...] = ()  # to load a user's own transformer
     folds_to_calibrate: tuple[FoldRows, ...] = ()  # none where no model is calibrated
-    folds: tuple[
-        "SharedWork", ...
-    ] = ()  # of a cross-validation: the same for each fold
+    # of a cross-validation: the same for each fold
+    folds: tuple["SharedWork", ...] = ()
 
     def __post_init__(self) -> None:
         """Make arrays read-only: an estimator that writes into its input fails, and
@@ -155,10 +151,14 @@ class SharedWork:
         """
         from scipy.sparse import issparse
 
+        arrays = [self.y_train, self.y_test, self.w_train, self.w_test]
         tables = [*(rows.table for rows in self.train.values()), *self.test.values()]
-        for table in (*tables, self.y_train, self.y_test, self.w_train, self.w_test):
-            # Each read of a sliced table is an array of its own.
-            if table is not None and not isinstance(table, SlicedTable):
-                names = ("data", "indices", "indptr") if issparse(table) else ()
-                for part in [getattr(table, name) for name in names] or [table]:
-                    part.flags.writeable = False
+        for table in tables:
+            if issparse(table):
+                arrays += [table.data, table.indices, table.indptr]
+            elif not isinstance(table, SlicedTable):
+                # Each read of a sliced table is an array of its own.
+                arrays.append(table)
+        for array in arrays:
+            if array is not None:
+                array.flags.writeable = False

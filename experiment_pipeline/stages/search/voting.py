@@ -23,6 +23,7 @@ from experiment_pipeline.stages.search.encoding import transformed
 from experiment_pipeline.stages.search.features import encoded_columns
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.table.table import slices
 
 # Rows that are encoded at a time, and encoded rows that a thread predicts at a time.
 _ENCODED_ROWS, _PREDICTED_ROWS = 65_536, 4_096
@@ -44,27 +45,37 @@ def weighted_mean(
     them. `classes`: as of `TrainingSets`, None for regression. `own`: a user's
     transformer, put before all of them.
     """
-    order = classes
-    if classes is not None:
-        orders = {tuple(pipeline.classes_) for _, pipeline, _ in members}
-        order = orders.pop() if len(orders) == 1 else classes
-    groups: dict[int, tuple[Any, list[_NamedModel]]] = {}
+    order = _common_order([pipeline for _, pipeline, _ in members], classes)
+    by_features: dict[int, list[_NamedModel]] = {}
+    features = {id(pipeline[0]): pipeline[0] for _, pipeline, _ in members}
     for number, (name, pipeline, weight) in enumerate(members, 1):
         # Two underscores separate the nested names of scikit-learn's parameters.
-        named = f"{number}-{re.sub('_{2,}', '-', name)}"
-        _, models = groups.setdefault(id(pipeline[0]), (pipeline[0], []))
-        models.append((named, in_order(pipeline[-1], order), weight))
+        unique_name = f"{number}-{re.sub('_{2,}', '-', name)}"
+        model = in_order(pipeline[-1], order)
+        models = by_features.setdefault(id(pipeline[0]), [])
+        models.append((unique_name, model, weight))
     pipelines = list[_NamedModel]()
-    for features, models in groups.values():
-        pipeline = Pipeline([("features", features), ("model", _mean(models, order))])
-        pipelines.append((models[0][0], pipeline, sum(weight for *_, weight in models)))
+    for key, models in by_features.items():
+        steps = [("features", features[key]), ("model", _mean(models, order))]
+        (first_name, _, _), total = models[0], sum(weight for _, _, weight in models)
+        pipelines.append((first_name, Pipeline(steps), total))
     whole = _mean(pipelines, order)
     if len(pipelines) > 1:
-        whole.feature_names_in_ = pipelines[0][1].feature_names_in_
+        whole.feature_names_in_ = whole.estimators_[0].feature_names_in_
     if own is None:
         return whole
     steps = whole.steps if isinstance(whole, Pipeline) else [("model", whole)]
     return Pipeline([(_OWN, own), *steps])
+
+
+def _common_order(
+    pipelines: Sequence[Pipeline], classes: tuple[Any, ...] | None
+) -> tuple[Any, ...] | None:
+    """The order in which all have their classes, else that of `classes`."""
+    if classes is None:
+        return None
+    orders = {tuple(pipeline.classes_) for pipeline in pipelines}
+    return orders.pop() if len(orders) == 1 else classes
 
 
 def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
@@ -85,27 +96,26 @@ def in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import LabelBinarizer
 
-    own, order = list(model.classes_), list(classes)
-    matrix, shift = np.equal.outer(own, order).astype(np.float64), np.zeros(len(order))
+    columns, order = list(model.classes_), list(classes)
+    matrix = np.equal.outer(columns, order).astype(np.float64)
+    shift = np.zeros(len(order))
     if len(order) == 2:
-        # With own classes (a, b), the second probability is p(b), or 1 - p(b) if a
-        # comes second.
-        matrix, shift = np.array([[1.0 if own[-1] == order[1] else -1.0]]), np.zeros(1)
-        shift += matrix[0, 0] < 0
+        # With columns (a, b), the second probability is p(b), or 1 - p(b) if a comes
+        # second.
+        is_reversed = columns[-1] != order[1]
+        matrix = np.array([[-1.0 if is_reversed else 1.0]])
+        shift = np.array([1.0 if is_reversed else 0.0])
     binarizer = LabelBinarizer().fit(np.arange(len(order)))
     binarizer.classes_ = np.asarray(classes)
     layer = MLPClassifier(hidden_layer_sizes=(), activation="identity")
-    shape = {
-        "n_layers_": 2,
-        "n_outputs_": matrix.shape[1],
-        "n_features_in_": len(matrix),
-    }
-    known = {"out_activation_": "identity", "classes_": binarizer.classes_}
     vars(layer).update(
         coefs_=[matrix],
         intercepts_=[shift],
-        **shape,
-        **known,
+        n_layers_=2,
+        n_outputs_=matrix.shape[1],
+        n_features_in_=len(matrix),
+        out_activation_="identity",
+        classes_=binarizer.classes_,
         _label_binarizer=binarizer,
     )
     stacked = StackingClassifier([("model", model)], final_estimator=layer, cv="prefit")
@@ -133,40 +143,38 @@ class TakenApart:
     def of(cls, estimator: Any) -> "TakenApart":
         """Take apart the result of `weighted_mean`, `fitted_pipeline` or `refit`."""
         own = None
-        if (
-            isinstance(estimator, Pipeline)
-            and (own := estimator.named_steps.get(_OWN)) is not None
-        ):
+        if isinstance(estimator, Pipeline) and _OWN in estimator.named_steps:
+            own = estimator[0]
             estimator = estimator[1:] if len(estimator) > 2 else estimator[1]
         pipelines, weights = [estimator], [1.0]
         if not isinstance(estimator, Pipeline):
             pipelines, total = estimator.estimators_, sum(estimator.weights)
             weights = [weight / total for weight in estimator.weights]
-        models = [one[-1] for one in pipelines]
-        features = tuple(one[0] for one in pipelines)
+        features = tuple(pipeline[0] for pipeline in pipelines)
+        models = [pipeline[-1] for pipeline in pipelines]
         return cls(features, tuple(zip(models, weights, strict=True)), own)
 
     @cached_property
     def places(self) -> list[slice]:
         """The encoded columns that each model reads."""
-        widths = [sum(map(len, encoded_columns(one).values())) for one in self.features]
-        ends = np.cumsum(widths).tolist()
-        return [
-            slice(end - width, end) for end, width in zip(ends, widths, strict=True)
-        ]
+        places, end = list[slice](), 0
+        for features in self.features:
+            start = end
+            end += sum(map(len, encoded_columns(features).values()))
+            places.append(slice(start, end))
+        return places
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """Feature, or column of the user's transformer → positions of the columns that
         encode it.
         """
-        found = dict[str, np.ndarray]()
-        for one, place in zip(self.features, self.places, strict=True):
-            for name, columns in encoded_columns(one).items():
-                found[name] = np.concatenate(
-                    [found.get(name, columns[:0]), columns + place.start]
-                )
-        return found
+        positions = dict[str, np.ndarray]()
+        for features, place in zip(self.features, self.places, strict=True):
+            for name, columns in encoded_columns(features).items():
+                before = positions.get(name, columns[:0])
+                positions[name] = np.append(before, columns + place.start)
+        return positions
 
     def encode(self, rows: pd.DataFrame) -> Any:
         """Return rows (n, features) as the models read them, (n, d), dense or
@@ -175,7 +183,7 @@ class TakenApart:
         from scipy import sparse
 
         rows = rows if self.own is None else self.own.transform(rows)
-        encoded = [transformed(one, rows) for one in self.features]
+        encoded = [transformed(features, rows) for features in self.features]
         if len(encoded) == 1:
             return encoded[0]
         if any(map(sparse.issparse, encoded)):
@@ -201,18 +209,18 @@ class TakenApart:
         the memory does not grow with the rows, and the last bit does not depend on the
         workers.
         """
-        found = list[np.ndarray]()
+        predict = partial(self.predict, task=task, classes=classes)
+        predictions = list[np.ndarray]()
         # Some transformers write to themselves while they transform: they stay in this
         # thread.
         with (
             threadpool_limits(limits=1, user_api="blas"),
             ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool,
         ):
-            for start in range(0, len(rows), _ENCODED_ROWS):
-                encoded = self.encode(rows.iloc[start : start + _ENCODED_ROWS])
-                ends = range(0, encoded.shape[0], _PREDICTED_ROWS)
-                parts = [encoded[end : end + _PREDICTED_ROWS] for end in ends]
-                found += pool.map(
-                    partial(self.predict, task=task, classes=classes), parts
-                )
-        return np.concatenate(found)
+            for part in slices(len(rows), _ENCODED_ROWS):
+                encoded = self.encode(rows.iloc[part])
+                parts = [
+                    encoded[part] for part in slices(encoded.shape[0], _PREDICTED_ROWS)
+                ]
+                predictions += pool.map(predict, parts)
+        return np.concatenate(predictions)
