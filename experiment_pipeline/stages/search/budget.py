@@ -93,7 +93,9 @@ def room_of(
     def room(sets: TrainingSets) -> float:
         if seconds is None:
             return math.inf
-        usual = sum(usual_seconds(each, sets) for each in configurations)
+        usual = sum(
+            usual_seconds(configuration, sets) for configuration in configurations
+        )
         return seconds * workers * len(configurations) / max(usual, 1e-9)
 
     return room
@@ -227,18 +229,18 @@ class Brake:
     def __init__(
         self,
         budget: Budget,
-        now: Callable[[], float],
+        clock: Callable[[], float],
         after: AfterSearch,
         metric: str,
         stopped: str = "",
     ) -> None:
-        """Start the clock `now`, in seconds; `stopped`: why nothing may start at
+        """Start the clock `clock`, in seconds; `stopped`: why nothing may start at
         all.
         """
         self.budget = budget
         self.seconds = math.inf if budget.seconds is None else budget.seconds
-        self.now = now
-        self.started = now()
+        self.clock = clock
+        self.started = clock()
         self.after = after
         self.metric = metric
         self.stopped = stopped
@@ -262,7 +264,7 @@ class Brake:
     @property
     def seconds_left(self) -> float:
         """The seconds until refit and report must have ended."""
-        return self.seconds - (self.now() - self.started)
+        return self.seconds - (self.clock() - self.started)
 
     def rung_began(
         self,
@@ -271,8 +273,12 @@ class Brake:
         stored: Mapping[str, ModelResult],
     ) -> None:
         """Begin a rung; `stored`: key → result of an earlier run."""
-        by_key = {each.key: each for each in entrants if competes(each) or each.named}
-        self.at = _AtRung(rung, self.now(), by_key, len(stored))
+        by_key = {
+            entrant.key: entrant
+            for entrant in entrants
+            if competes(entrant) or entrant.named
+        }
+        self.at = _AtRung(rung, self.clock(), by_key, len(stored))
         for result in stored.values():
             self.fit_ended(result)
 
@@ -310,9 +316,11 @@ class Brake:
         if not self._rung_has_time():
             return ()
         return [
-            each
-            for each in missing
-            if self._affords(each.key, self._encoded(each.key) + self._needed(each.key))
+            entrant
+            for entrant in missing
+            if self._affords(
+                entrant.key, self._encoded(entrant.key) + self._needed(entrant.key)
+            )
         ]
 
     def may_start(self, key: str) -> bool:
@@ -357,9 +365,9 @@ class Brake:
         quickest other.
         """
         rivals = sorted(
-            filter(competes, missing), key=lambda each: self._needed(each.key)
+            filter(competes, missing), key=lambda entrant: self._needed(entrant.key)
         )
-        baseline = [each for each in missing if not competes(each)]
+        baseline = [entrant for entrant in missing if not competes(entrant)]
         return [*baseline, *rivals[:1]]
 
     def reason_of(self, key: str) -> tuple[str, float | None]:
@@ -385,7 +393,7 @@ class Brake:
         share = rung.number / rung.last
         if len(self.at.results) < min(ENOUGH_COMPARED, len(self.at.entrants)):
             share = max(share, _UNTIL_ENOUGH)
-        if self.now() - self.started < share * for_fits:
+        if self.clock() - self.started < share * for_fits:
             return True
         part = "" if share == 1 else f"{for_fits * share:.3g} of "
         self.at.spent = f"{part}the budget of {self.seconds:g} seconds was spent"
@@ -399,12 +407,12 @@ class Brake:
         """
         worth = self.budget.worth
         fits = len(self.at.results) - self.at.reused
-        seconds = self.now() - self.at.began
+        seconds = self.clock() - self.at.began
         if worth is None or fits <= 0 or seconds <= 0:
             return False
         sign = metric_of(self.metric).sign
         scores = np.array(
-            [sign * each.test_score for each in [*self.at.results.values()]]
+            [sign * result.test_score for result in [*self.at.results.values()]]
         )
         fits_in_window = worth.per_seconds * fits / seconds
         gain = expected_gain(scores, fits_in_window)

@@ -73,20 +73,16 @@ class Conclusion:
     algorithm: str
     status: str  # TRAINED, STOPPED_EARLY, FAILED or NOT_STARTED
     reason: str = ""  # why it was not trained in full; empty when it was
-    result: ModelResult | None = (
-        None  # of its last rung; None when it failed or was not started
-    )
-    fraction: float | None = (
-        None  # of the train rows at that rung; None when it was not started
-    )
+    # of its last rung; None when it failed or was not started
+    result: ModelResult | None = None
+    # of the train rows at that rung; None when it was not started
+    fraction: float | None = None
     reused: bool = False  # whether that result is an earlier run's
     failure: FailedConfiguration | None = None  # what it raised, when it failed
-    path: tuple[
-        Step, ...
-    ] = ()  # its fits from the smallest rung on, that of `result` last
-    needed_seconds: float | None = (
-        None  # estimate, where it was not started for lack of time
-    )
+    # its fits from the smallest rung on, that of `result` last
+    path: tuple[Step, ...] = ()
+    # estimate, where its next fit did not start for lack of time
+    needed_seconds: float | None = None
 
     @property
     def placement(self) -> Placement | None:
@@ -99,9 +95,15 @@ class Conclusion:
         cls, result: ModelResult, *, reused: bool = False, before: Sequence[Step] = ()
     ) -> Self:
         """Conclude with a model of all train rows, after steps on fewer."""
-        path = (*before, Step.of(result, 1.0))
-        what = result.key, result.algorithm, TRAINED
-        return cls(*what, result=result, fraction=1.0, reused=reused, path=path)
+        return cls(
+            result.key,
+            result.algorithm,
+            TRAINED,
+            result=result,
+            fraction=1.0,
+            reused=reused,
+            path=(*before, Step.of(result, 1.0)),
+        )
 
     @classmethod
     def failed(
@@ -116,8 +118,15 @@ class Conclusion:
         """
         where = "" if rung.is_full else f" (at {rung})"
         failure = replace(raised, reason=f"{raised.reason}{where}")
-        what = raised.key, algorithm, FAILED, failure.reason
-        return cls(*what, fraction=rung.fraction, failure=failure, path=tuple(before))
+        return cls(
+            raised.key,
+            algorithm,
+            FAILED,
+            failure.reason,
+            fraction=rung.fraction,
+            failure=failure,
+            path=tuple(before),
+        )
 
 
 Event = SearchNote | RungStarted | Fitted | Conclusion
@@ -193,78 +202,96 @@ class SearchResults:
         """Return the results of a search; KeyError: a configuration has no
         conclusion.
         """
-        by_key = {one.key: one for one in conclusions}
-        each = [by_key[configuration.key] for configuration in configurations]
-        columns = _COLUMNS | (
-            _PLACED if any(one.placement is not None for one in each) else {}
-        )
-        rows = pd.DataFrame([_row(one) for one in each], columns=list(columns)).astype(
-            columns
-        )
-        paths = {one.key: one.path for one in by_key.values() if one.path}
-        return cls(rows, metric, digests, paths)
+        by_key = {conclusion.key: conclusion for conclusion in conclusions}
+        declared = [by_key[configuration.key] for configuration in configurations]
+        columns = dict(_COLUMNS)
+        if any(conclusion.placement is not None for conclusion in declared):
+            columns |= _PLACED
+        rows = [_row(conclusion) for conclusion in declared]
+        table = pd.DataFrame(rows, columns=[*columns]).astype(columns)
+        paths = {key: by_key[key].path for key in by_key if by_key[key].path}
+        return cls(table, metric, digests, paths)
+
+    def __repr__(self) -> str:
+        statuses = self.rows["status"].value_counts()
+        counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
+        return f"SearchResults({counts}; ranked by {self.metric})"
 
 
-def _row(one: Conclusion) -> dict[str, Any]:
-    row = {
-        "key": one.key,
-        "algorithm": one.algorithm,
-        "status": one.status,
-        "rung": one.fraction,
-        "reused": one.reused,
-        "reason": one.reason,
-        "needed_seconds": one.needed_seconds,
-        **dict.fromkeys(("fingerprint", "error_type", "notes", "traceback"), ""),
+def _row(conclusion: Conclusion) -> dict[str, Any]:
+    row = dict.fromkeys(("fingerprint", "error_type", "notes", "traceback"), "")
+    row |= {
+        "key": conclusion.key,
+        "algorithm": conclusion.algorithm,
+        "status": conclusion.status,
+        "rung": conclusion.fraction,
+        "reused": conclusion.reused,
+        "reason": conclusion.reason,
+        "needed_seconds": conclusion.needed_seconds,
     }
-    if one.failure is not None:
-        for name in ("fingerprint", "error_type", "traceback"):
-            row[name] = getattr(one.failure, name)
-    if one.result is not None:
-        row |= {name: getattr(one.result, name) for name in _MEASURED}
-        row["notes"] = "; ".join(one.result.notes)
-    return row if one.placement is None else row | asdict(one.placement)
+    if (failure := conclusion.failure) is not None:
+        row["fingerprint"] = failure.fingerprint
+        row["error_type"] = failure.error_type
+        row["traceback"] = failure.traceback
+    if (result := conclusion.result) is not None:
+        row |= {name: getattr(result, name) for name in _MEASURED}
+        row["notes"] = "; ".join(result.notes)
+    if conclusion.placement is not None:
+        row |= asdict(conclusion.placement)
+    return row
 
 
 def concluded(
-    found: SearchResults, stored: Mapping[str, ModelResult]
+    results: SearchResults, stored: Mapping[str, ModelResult]
 ) -> list[Conclusion]:
     """Return each configuration's conclusion; `stored`: fingerprint → result, scored by
     any metric.
     """
-    conclusions = []
-    for row in found.rows.to_dict("records"):
-        result, failure = None, None
-        if row["status"] == FAILED:
-            what = ("key", "fingerprint", "error_type", "reason", "traceback")
-            failure = FailedConfiguration(*(row[name] for name in what))
-        elif row["fingerprint"]:
-            result = replace(
-                stored[row["fingerprint"]],
-                key=row["key"],
-                metric=found.metric,
-                train_score=row["train_score"],
-                test_score=row["test_score"],
-            )
-        fraction, needed = (
-            None if pd.isna(row[name]) else row[name]
-            for name in ("rung", "needed_seconds")
-        )
-        stated = row["key"], row["algorithm"], row["status"], row["reason"]
-        path = found.paths.get(row["key"], ())
-        one = Conclusion(
-            *stated, result, fraction, row["reused"], failure, path, needed
-        )
-        conclusions.append(one)
-    return conclusions
+    return [
+        _conclusion(row, results, stored) for row in results.rows.to_dict("records")
+    ]
 
 
-def accounts(results: pd.DataFrame) -> Mapping[str, int]:
+def _conclusion(
+    row: Mapping[Any, Any], results: SearchResults, stored: Mapping[str, ModelResult]
+) -> Conclusion:
+    """The conclusion that `_row` wrote."""
+    key, needed_seconds = row["key"], row["needed_seconds"]
+    conclusion = Conclusion(
+        key,
+        row["algorithm"],
+        row["status"],
+        row["reason"],
+        fraction=None if pd.isna(row["rung"]) else row["rung"],
+        reused=row["reused"],
+        path=results.paths.get(key, ()),
+        needed_seconds=None if pd.isna(needed_seconds) else needed_seconds,
+    )
+    fingerprint = row["fingerprint"]
+    if conclusion.status == FAILED:
+        failure = FailedConfiguration(
+            key, fingerprint, row["error_type"], row["reason"], row["traceback"]
+        )
+        return replace(conclusion, failure=failure)
+    if not fingerprint:
+        return conclusion
+    result = replace(
+        stored[fingerprint],
+        key=key,
+        metric=results.metric,
+        train_score=row["train_score"],
+        test_score=row["test_score"],
+    )
+    return replace(conclusion, result=result)
+
+
+def accounts(rows: pd.DataFrame) -> Mapping[str, int]:
     """Return declared, trained, stopped early, failed, not started, and reused: name →
     count.
     """
-    counts = Counter(results["status"])
+    counts = Counter(rows["status"])
     return {
-        "declared": len(results),
+        "declared": len(rows),
         **{status.replace(" ", "_"): counts[status] for status in STATUSES},
-        "reused": int(results["reused"].sum()),
+        "reused": int(rows["reused"].sum()),
     }

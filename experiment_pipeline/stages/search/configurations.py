@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 
@@ -49,7 +49,7 @@ class Configuration:
         """
         if self.algorithm == ENSEMBLE:
             return "ensemble"
-        name = self.algorithm.rpartition(".")[2]
+        name = _class_name(self.algorithm)
         return f"{name} ({self.settings})" if self.declared_settings else name
 
     @property
@@ -64,12 +64,13 @@ class Configuration:
         """Name → value of the hyperparameters, and of the encoder if it is not the
         algorithm's default.
         """
-        own = self.features == default_features(self.algorithm)
-        return {**({} if own else {"features": self.features}), **self.hyperparameters}
+        if self.features == default_features(self.algorithm):
+            return dict(self.hyperparameters)
+        return {"features": self.features, **self.hyperparameters}
 
 
 @dataclass(frozen=True)
-class _Unnamed:
+class _Unkeyed:
     algorithm: str
     features: Features
     hyperparameters: dict[str, Scalar]
@@ -94,28 +95,38 @@ def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
     """Return each distinct configuration, by algorithm; InvalidExperiment: too many, or
     a name twice.
     """
+    distinct = dict[str, _Unkeyed]()
+    for entry in spec.search:
+        for draft in _drafts(entry):
+            distinct.setdefault(draft.identity, draft)
+    _check_size("the search", len(distinct))
     algorithms = [entry.algorithm for entry in spec.search]
-    first = dict[str, _Unnamed]()
-    for draft in chain.from_iterable(map(_drafts, spec.search)):
-        first.setdefault(draft.identity, draft)
-    _check_size("the search", len(first))
-    drafts = sorted(first.values(), key=lambda draft: algorithms.index(draft.algorithm))
+    drafts = sorted(
+        distinct.values(), key=lambda draft: algorithms.index(draft.algorithm)
+    )
     keys = _keys(drafts)
-    if twice := [key for key, count in Counter(keys).items() if count > 1]:
-        raise errors.InvalidExperiment(
-            f"name {twice[0]}", "two entries use it", "rename one"
-        )
+    for key, count in Counter(keys).items():
+        if count > 1:
+            raise errors.InvalidExperiment(
+                f"name {key}", rule="two entries use it", fix="rename one"
+            )
     return tuple(
         Configuration(
-            key, it.algorithm, it.features, it.hyperparameters, bool(it.name), it.note
+            key,
+            draft.algorithm,
+            draft.features,
+            draft.hyperparameters,
+            named=bool(draft.name),
+            note=draft.note,
         )
-        for key, it in zip(keys, drafts, strict=True)
+        for key, draft in zip(keys, drafts, strict=True)
     )
 
 
 def search_notes(spec: ExperimentSpec) -> tuple[str, ...]:
     """Return a sentence for each search entry that yields less than it declares."""
-    notes, seen = [], set[str]()
+    notes = list[str]()
+    declared = set[str]()
     for number, entry in enumerate(spec.search):
         place = f"search.{number} ({entry.algorithm})"
         identities = [draft.identity for draft in _drafts(entry)]
@@ -124,11 +135,11 @@ def search_notes(spec: ExperimentSpec) -> tuple[str, ...]:
                 f"{place}: only {len(identities)} of {entry.draws} draws differ; "
                 f"{MAX_REPETITIONS} more in a row brought nothing new"
             )
-        new = set(identities) - seen
+        new = set(identities) - declared
         if repeated := len(identities) - len(new):
             again = numbers.counted(repeated, "configuration")
             notes.append(f"{place}: {again} declared before, counted once")
-        seen |= new
+        declared |= new
     return tuple(notes)
 
 
@@ -141,36 +152,50 @@ def default_features(algorithm: str) -> Features:
 
 def _check_size(culprit: str, size: int) -> None:
     if size > MAX_CONFIGURATIONS:
-        rule = f"{size:,} configurations, more than the {MAX_CONFIGURATIONS:,} allowed"
-        fix = "search fewer values, or write method: random with draws"
-        raise errors.InvalidExperiment(culprit, rule, fix)
+        raise errors.InvalidExperiment(
+            culprit,
+            rule=f"{size:,} configurations, more than the {MAX_CONFIGURATIONS:,} allowed",
+            fix="search fewer values, or write method: random with draws",
+        )
 
 
-def _drafts(entry: Search) -> Iterator[_Unnamed]:
+def _drafts(entry: Search) -> Iterator[_Unkeyed]:
     fixed = {
-        k: v
-        for k, v in entry.hyperparameters.items()
-        if not isinstance(v, Range | tuple)
+        name: value
+        for name, value in entry.hyperparameters.items()
+        if not isinstance(value, Range | tuple)
     }
     encoders = entry.encoders or (default_features(entry.algorithm),)
-    varied = frozenset({"features"} if len(encoders) > 1 else ())
+    varied = {"features"} if len(encoders) > 1 else set()
+    for choice, encoder in _choices(entry, encoders):
+        yield _Unkeyed(
+            entry.algorithm,
+            encoder,
+            dict(sorted({**fixed, **choice}.items())),
+            frozenset(varied | choice.keys()),
+            entry.name,
+            entry.note,
+        )
+
+
+def _choices(
+    entry: Search, encoders: Sequence[Features]
+) -> Iterable[tuple[Mapping[str, Scalar], Features]]:
+    """The searched values and the encoder of each configuration."""
     if entry.method == "random":
-        pairs = _random_choices(entry, encoders)
-    elif entry.configurations:
-        pairs = product(entry.configurations, encoders)
-    else:
-        lists = {k: v for k, v in entry.searched.items() if isinstance(v, tuple)}
-        _check_size(
-            f"the grid of {entry.algorithm}", math.prod(map(len, lists.values()))
-        )
-        grid = (
-            dict(zip(lists, values, strict=True)) for values in product(*lists.values())
-        )
-        pairs = product(grid, encoders)
-    for chosen, encoder in pairs:
-        full = dict(sorted({**fixed, **chosen}.items()))
-        what = entry.algorithm, encoder, full, varied | frozenset(chosen)
-        yield _Unnamed(*what, entry.name, entry.note)
+        return _random_choices(entry, encoders)
+    if entry.configurations:
+        return product(entry.configurations, encoders)
+    lists = {
+        name: values
+        for name, values in entry.searched.items()
+        if isinstance(values, tuple)
+    }
+    size = math.prod(map(len, lists.values()))
+    _check_size(f"the grid of {entry.algorithm}", size)
+    combinations = product(*lists.values())
+    grid = (dict(zip(lists, values, strict=True)) for values in combinations)
+    return product(grid, encoders)
 
 
 def _random_choices(
@@ -184,94 +209,108 @@ def _random_choices(
     generator = np.random.default_rng(entry.seed)
     of_encoders = np.random.default_rng([entry.seed, len(encoders)])
     spaces = sorted(entry.searched.items())
-    seen, repetitions = set[str](), 0
-    while len(seen) < (entry.draws or 0) and repetitions < MAX_REPETITIONS:
+    distinct = set[str]()
+    repetitions = 0
+    while len(distinct) < (entry.draws or 0) and repetitions < MAX_REPETITIONS:
         drawn = {name: _draw(generator, space) for name, space in spaces}
         encoder = encoders[int(of_encoders.integers(len(encoders)))]
         identity = json.dumps([drawn, encoder])
-        repetitions = repetitions + 1 if identity in seen else 0
-        if not repetitions:
-            seen.add(identity)
-            yield drawn, encoder
+        if identity in distinct:
+            repetitions += 1
+            continue
+        repetitions = 0
+        distinct.add(identity)
+        yield drawn, encoder
 
 
 def _draw(generator: np.random.Generator, space: Range | tuple[Scalar, ...]) -> Scalar:
     if isinstance(space, tuple):
         return space[int(generator.integers(len(space)))]
+    low, high = space.low, space.high
     if space.integer and space.scale == "linear":
-        return int(generator.integers(int(space.low), int(space.high), endpoint=True))
+        return int(generator.integers(int(low), int(high), endpoint=True))
     if space.integer:
         # Each whole number gets the logarithmic width of [n, n + 1).
-        drawn = math.exp(
-            generator.uniform(math.log(space.low), math.log(space.high + 1))
-        )
-        return int(min(max(math.floor(drawn), space.low), space.high))
+        drawn = math.exp(generator.uniform(math.log(low), math.log(high + 1)))
+        return int(min(max(math.floor(drawn), low), high))
     if space.scale == "log":
-        value = math.exp(generator.uniform(math.log(space.low), math.log(space.high)))
+        drawn = math.exp(generator.uniform(math.log(low), math.log(high)))
     else:
-        value = float(generator.uniform(space.low, space.high))
+        drawn = generator.uniform(low, high)
     # Rounded before training, so that the key is exact; rounding may leave the range.
-    return float(
-        min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), space.low), space.high)
-    )
+    return float(min(max(float(f"{drawn:.{SIGNIFICANT_DIGITS}g}"), low), high))
 
 
-def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
+def _keys(drafts: Sequence[_Unkeyed]) -> list[str]:
     """Name configurations; where names coincide, add values that differ, in the end
     digests.
     """
+    names = {draft.algorithm: _class_name(draft.algorithm) for draft in drafts}
+    counts = Counter(names.values())
     # The class of an import path, or the path where two share a class name.
-    short = {one.algorithm: one.algorithm.rpartition(".")[2] for one in drafts}
-    shared = Counter(short.values())
-    heads = [
-        one.algorithm if shared[short[one.algorithm]] > 1 else short[one.algorithm]
-        for one in drafts
-    ]
-
-    def marked(i: int, digits: int) -> str:
-        digest = sha256(drafts[i].identity.encode())[:digits]
-        return f"{_escaped(heads[i])[: MAX_KEY_LENGTH - 2 - digits]}__{digest}"
-
-    def named(i: int, names: frozenset[str]) -> str:
-        if name := drafts[i].name:
-            return name
-        values = drafts[i].nameable
-        parts = [
-            f"{_escaped(name)}={_text(values[name])}"
-            for name in sorted(names & values.keys())
-        ]
-        key = "__".join([_escaped(heads[i]), *parts])
-        is_name = len(key) <= MAX_KEY_LENGTH and key != ENSEMBLE
-        return key if is_name else marked(i, _DIGITS)
-
-    absent = object()
-    keys = [named(i, draft.searched) for i, draft in enumerate(drafts)]
-    for same in _collisions(keys):
-        values = [drafts[i].nameable for i in same]
-        names = frozenset[str]().union(*values)
-        differing = frozenset(
-            n for n in names if len({repr(v.get(n, absent)) for v in values}) > 1
-        )
-        for i in same:
-            keys[i] = named(i, drafts[i].searched | differing)
+    heads = {
+        algorithm: _escaped(algorithm if counts[name] > 1 else name)
+        for algorithm, name in names.items()
+    }
+    keys = [_key(draft, heads, draft.searched) for draft in drafts]
+    for places in _collisions(keys):
+        differing = _differing([drafts[place] for place in places])
+        for place in places:
+            shown = drafts[place].searched | differing
+            keys[place] = _key(drafts[place], heads, shown)
     for digits in (_DIGITS, 2 * _DIGITS):
-        for i in chain.from_iterable(_collisions(keys)):
-            keys[i] = drafts[i].name or marked(i, digits)
+        for place in chain.from_iterable(_collisions(keys)):
+            draft = drafts[place]
+            keys[place] = draft.name or _marked(draft, heads, digits)
     return keys
 
 
+def _class_name(algorithm: str) -> str:
+    return algorithm.rpartition(".")[2]
+
+
+def _key(draft: _Unkeyed, heads: Mapping[str, str], names: frozenset[str]) -> str:
+    """The key that shows these values; a digest where it would be too long."""
+    if draft.name:
+        return draft.name
+    values = draft.nameable
+    shown = sorted(names & values.keys())
+    parts = [f"{_escaped(name)}={_text(values[name])}" for name in shown]
+    key = "__".join([heads[draft.algorithm], *parts])
+    if len(key) > MAX_KEY_LENGTH or key == ENSEMBLE:
+        return _marked(draft, heads, _DIGITS)
+    return key
+
+
+def _marked(draft: _Unkeyed, heads: Mapping[str, str], digits: int) -> str:
+    digest = sha256(draft.identity.encode())[:digits]
+    return f"{heads[draft.algorithm][: MAX_KEY_LENGTH - 2 - digits]}__{digest}"
+
+
+def _differing(drafts: Sequence[_Unkeyed]) -> frozenset[str]:
+    """The names of values in which drafts differ."""
+    texts = [
+        {name: repr(value) for name, value in draft.nameable.items()}
+        for draft in drafts
+    ]
+    names = frozenset[str]().union(*texts)
+    return frozenset(
+        name for name in names if len({values.get(name) for values in texts}) > 1
+    )
+
+
 def _collisions(keys: Sequence[str]) -> list[list[int]]:
-    places: dict[str, list[int]] = {}
-    for i, key in enumerate(keys):
-        places.setdefault(key, []).append(i)
-    return [same for same in places.values() if len(same) > 1]
+    places = dict[str, list[int]]()
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return [shared for shared in places.values() if len(shared) > 1]
 
 
 def _text(value: Scalar) -> str:
-    # The plus sign is outside the alphabet; 1e20 means the same as 1e+20.
-    return _escaped(
-        repr(value).replace("e+", "e") if isinstance(value, float) else str(value)
-    )
+    if isinstance(value, float):
+        # The plus sign is outside the alphabet; 1e20 means the same as 1e+20.
+        return _escaped(repr(value).replace("e+", "e"))
+    return _escaped(str(value))
 
 
 def _escaped(text: str) -> str:

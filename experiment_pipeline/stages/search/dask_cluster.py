@@ -107,13 +107,13 @@ class Cluster:
         """Return how many tasks run at a time: the threads of all workers, asked once a
         second.
         """
-        now = time.monotonic()
-        if now - self._last_look >= SECONDS_BETWEEN_LOOKS:
-            self._last_look = now
-            self._look(now)
+        seconds = time.monotonic()
+        if seconds - self._last_look >= SECONDS_BETWEEN_LOOKS:
+            self._last_look = seconds
+            self._look(seconds)
         return sum(self._threads.values())
 
-    def _look(self, now: float) -> None:
+    def _look(self, seconds: float) -> None:
         with self._while_connected():
             threads = self._client.nthreads()
         for address in self._threads.keys() - threads.keys():
@@ -122,10 +122,11 @@ class Cluster:
             )
         self._threads = threads
         if threads:
-            self._last_seen = now
-        elif now - self._last_seen > NO_WORKER_SECONDS:
-            rule = f"has had no worker for {NO_WORKER_SECONDS:.0f} s"
-            raise self._lost(rule, "start workers")
+            self._last_seen = seconds
+        elif seconds - self._last_seen > NO_WORKER_SECONDS:
+            raise self._lost(
+                f"has had no worker for {NO_WORKER_SECONDS:.0f} s", "start workers"
+            )
 
     def run(
         self,
@@ -198,8 +199,12 @@ class Cluster:
         if isinstance(error, StorageUnreachable):
             return Done(key, None, str(error))
         if isinstance(error, ImportError | AttributeError):
-            rule = f"cannot run this package ({' '.join(str(error).split())[:200]})"
-            raise ClusterError("a worker", rule, SAME_SOFTWARE) from error
+            lacks = " ".join(str(error).split())[:200]
+            raise ClusterError(
+                "a worker",
+                rule=f"cannot run this package ({lacks})",
+                fix=SAME_SOFTWARE,
+            ) from error
         raise error
 
     @contextmanager
@@ -212,10 +217,10 @@ class Cluster:
         except (OSError, CancelledError, asyncio.CancelledError) as error:
             raise self._lost("went away", "start it") from error
 
-    def _lost(self, rule: str, fix: str) -> ClusterError:
+    def _lost(self, problem: str, remedy: str) -> ClusterError:
         again = "then run again: what was trained is stored and is not trained again"
         culprit = f"the scheduler {self._scheduler}"
-        return ClusterError(culprit, rule, f"{fix}, {again}")
+        return ClusterError(culprit, problem, f"{remedy}, {again}")
 
 
 def perform(payload: bytes) -> tuple[Any, str, float]:

@@ -147,13 +147,13 @@ def search(
     spec: ExperimentSpec,
     store: ModelStore,
     engine: FitEngine,
-    now: Callable[[], float],
+    clock: Callable[[], float],
 ) -> Generator[Event, None, None]:
     """Search the best of the configurations; conclude each exactly once, after its
     model (`Fitted`).
     """
     after = AfterSearch(sets, engine.workers, spec.export.fits)
-    brake = Brake(spec.budget, now, after, spec.metric)
+    brake = Brake(spec.budget, clock, after, spec.metric)
     if brake.is_timed:
         yield SearchNote(
             "a budget of time: what is trained depends on the speed of the machine"
@@ -204,7 +204,9 @@ class _HalvingRun:
         engine: FitEngine,
         brake: Brake,
     ) -> None:
-        self.configurations = {each.key: each for each in configurations}
+        self.configurations = {
+            configuration.key: configuration for configuration in configurations
+        }
         self.sets = sets
         self.spec = spec
         self.store = store
@@ -220,14 +222,14 @@ class _HalvingRun:
         """
         declared = [*self.configurations.values()]
         tried = rungs.within_budget(declared, self.spec)
-        tried_keys = {each.key for each in tried}
+        tried_keys = {configuration.key for configuration in tried}
         reason = f"the budget is {self.spec.budget.configurations} configurations"
         for configuration in declared:
             if configuration.key not in tried_keys:
                 yield self._not_fitted(configuration, reason)
         # The baseline and named configurations are only trained on all rows.
-        only_in_full = [each for each in tried if not rungs.competes(each)]
-        survivors = [each for each in tried if rungs.competes(each)]
+        only_in_full = [entrant for entrant in tried if not rungs.competes(entrant)]
+        survivors = [entrant for entrant in tried if rungs.competes(entrant)]
         ladder = self._ladder(survivors, alone=alone)
         yield from map(SearchNote, ladder.notes)
         *small_rungs, full = ladder.rungs
@@ -248,7 +250,7 @@ class _HalvingRun:
         if alone and self.spec.halving:
             why = "one configuration was asked for: it is trained on all rows"
             return rungs.full_only(self.sets, f"{why}, no halving")
-        if all(each.key in self.stored_in_full for each in competing):
+        if all(entrant.key in self.stored_in_full for entrant in competing):
             return rungs.full_only(self.sets)
         room = room_of(self.spec.budget.seconds, competing, self.engine.workers)
         return rungs.ladder(len(competing), self.sets, self.spec, room)
@@ -293,7 +295,7 @@ class _HalvingRun:
         for result in stored.values():
             yield from self._fitted(_RungFit(rung, result, reused=True))
         results = dict(stored)
-        missing = [each for each in entrants if each.key not in stored]
+        missing = [entrant for entrant in entrants if entrant.key not in stored]
         startable = self.brake.startable(missing)
         yield from self._train(rung, startable, results, self.brake)
         scored = [*results.values(), *self.stored_in_full.values()]
@@ -302,7 +304,7 @@ class _HalvingRun:
             # exceed the time.
             tried = results.keys() | self.concluded
             beyond = self.brake.beyond(
-                [each for each in missing if each.key not in tried]
+                [entrant for entrant in missing if entrant.key not in tried]
             )
             yield from self._train(rung, beyond, results, None)
         return results
@@ -391,7 +393,10 @@ class _HalvingRun:
     ) -> Results:
         """The stored results on these sets, under the configurations' present keys."""
         spec = self._spec(sets)
-        prints = {each.key: fingerprint(each, sets, spec) for each in configurations}
+        prints = {
+            configuration.key: fingerprint(configuration, sets, spec)
+            for configuration in configurations
+        }
         results = scored_as_asked(self.store, [*prints.values()], sets, spec)
         return {
             key: replace(results[print_], key=key)

@@ -88,7 +88,11 @@ class Progress:
         conclusions = self.concluded.values()
         if reused := sum(conclusion.reused for conclusion in conclusions):
             yield SearchNote(f"reused {reused} of {len(conclusions)} configurations")
-        failures = [each.failure for each in conclusions if each.failure is not None]
+        failures = [
+            conclusion.failure
+            for conclusion in conclusions
+            if conclusion.failure is not None
+        ]
         if failures and len(failures) == len(conclusions):
             first = failures[0]
             raise errors.TrainingError(

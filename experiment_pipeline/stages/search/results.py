@@ -84,22 +84,18 @@ class ModelResult(Scores):
     features: Features
     hyperparameters: Mapping[str, Scalar]  # without defaults
     status: str  # "trained"
-    rounds: (
-        int | None
-    )  # boosting rounds that the model keeps; None for what does not boost
+    rounds: int | None  # boosting rounds of the model; None for what does not boost
     fit_cpu_seconds: float  # of the fitting thread
     fit_wall_seconds: float
     predict_seconds_per_row: float  # CPU time on encoded test rows
     model_bytes: int  # as stored, without features
-    trusted_types: tuple[
-        str, ...
-    ] = ()  # to load it, beyond `persistence.TRUSTED_TYPES`
+    # to load it, beyond `persistence.TRUSTED_TYPES`
+    trusted_types: tuple[str, ...] = ()
     averaged: int = 1  # the number of fits whose mean it predicts
     calibration: CalibrationMethod | None = None  # None: not calibrated
     notes: tuple[str, ...] = ()  # on the fit, one sentence each
-    placement: Placement | None = (
-        None  # where it ran on a cluster; None: on this machine
-    )
+    # where it ran on a cluster; None: on this machine
+    placement: Placement | None = None
 
     @property
     def is_composed(self) -> bool:
@@ -125,9 +121,8 @@ class Predictions:
     """
 
     test: np.ndarray  # of the test rows
-    train: (
-        np.ndarray
-    )  # of the train rows used for the train score, see `scoring.scored_rows`
+    # of the train rows used for the train score, see `scoring.scored_rows`
+    train: np.ndarray
     # (fits, n_test, …) of the test rows, of each fit alone; None: there is one
     by_seed: np.ndarray | None = None
 
@@ -183,9 +178,8 @@ class ModelsInMemory:
 
     def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
         """Return fingerprint → numbers, of the models that were trained."""
-        return {
-            one: self.models[one].result for one in fingerprints if one in self.models
-        }
+        stored = filter(self.models.__contains__, fingerprints)
+        return {print_: self.models[print_].result for print_ in stored}
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what a trained model predicts."""
@@ -195,8 +189,8 @@ class ModelsInMemory:
         """Return fingerprint → predictions of the test rows, of the models that were
         trained.
         """
-        asked = [one for one in fingerprints if one in self.models]
-        return {one: self.models[one].predictions.test for one in asked}
+        stored = filter(self.models.__contains__, fingerprints)
+        return {print_: self.models[print_].predictions.test for print_ in stored}
 
     def require(self, fingerprint: str) -> TrainedModel:
         """Return a trained model."""
@@ -232,21 +226,21 @@ class TrainedModelStore:
         """Return fingerprint → numbers, of the entries that exist; each is checked
         once.
         """
-        asked = list(fingerprints)
+        prints = list(fingerprints)
         if self.warn is not None:
-            new = [print_ for print_ in asked if print_ not in self._checked]
+            new = [print_ for print_ in prints if print_ not in self._checked]
             self.entries.quarantine_damaged(new, self.warn)
             self._checked.update(new)
-        found = self.entries.read(asked, names=())
-        return {print_: entry.record for print_, entry in found.items()}
+        entries = self.entries.read(prints, names=())
+        return {print_: entry.record for print_, entry in entries.items()}
 
     def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
         """Return fingerprint → predictions of the test rows, of the entries
         that exist.
         """
-        found = self.entries.read(fingerprints, [_ON_TEST])
+        entries = self.entries.read(fingerprints, [_ON_TEST])
         return {
-            print_: array_of(entry.files[_ON_TEST]) for print_, entry in found.items()
+            print_: array_of(entry.files[_ON_TEST]) for print_, entry in entries.items()
         }
 
     def predictions(self, fingerprint: str) -> Predictions:
@@ -270,8 +264,8 @@ class TrainedModelStore:
         }
         if predictions.by_seed is not None:
             files[_BY_SEED] = npy(predictions.by_seed)
-        held = self.entries.put(result.fingerprint, files, result)
-        return trained if held.record is result else _trained(held)
+        stored = self.entries.put(result.fingerprint, files, result)
+        return trained if stored.record is result else _trained(stored)
 
 
 # A search reuses what is there by fingerprint, and adds what it trains.

@@ -60,9 +60,9 @@ class Rung:
         return self.number == self.last
 
     def __str__(self) -> str:
-        what = "folds" if self.sets.folds else "train rows"
+        parts = "folds" if self.sets.folds else "train rows"
         share = numbers.share(self.fraction)
-        return f"rung {self.number} of {self.last} ({share} of the {what})"
+        return f"rung {self.number} of {self.last} ({share} of the {parts})"
 
 
 # Sets → how many configurations a budget has time for, if all of it goes to fits on
@@ -204,14 +204,14 @@ def _of_folds(
     return _ladder(_with_room(parts, room, 2 * enough), counts, sets)
 
 
-def _with_room(parts: Parts, room: Room, wanted: int) -> Parts:
-    """The first of ever smaller parts with room for `wanted` configurations, else the
+def _with_room(parts: Parts, room: Room, enough: int) -> Parts:
+    """The first of ever smaller parts with room for `enough` configurations, else the
     last; none of none.
     """
     chosen = Parts()
     for fraction, part in parts.items():
         chosen = {fraction: part}
-        if room(part) >= wanted:
+        if room(part) >= enough:
             break
     return chosen
 
@@ -248,12 +248,12 @@ def within_budget(
     Baseline and named ones come first, then the algorithms side by side, each in its
     declared order.
     """
-    always = [each for each in configurations if not competes(each)]
-    competing = [each for each in configurations if competes(each)]
-    drawn = sorted(competing, key=lambda each: _draw(each, spec.seed))
-    allowed = {each.key for each in drawn[: spec.budget.configurations]}
-    competing = [each for each in competing if each.key in allowed]
-    counts = Counter(each.algorithm for each in competing)
+    always = [entrant for entrant in configurations if not competes(entrant)]
+    competing = [entrant for entrant in configurations if competes(entrant)]
+    drawn = sorted(competing, key=lambda entrant: _draw(entrant, spec.seed))
+    allowed = {entrant.key for entrant in drawn[: spec.budget.configurations]}
+    competing = [entrant for entrant in competing if entrant.key in allowed]
+    counts = Counter(entrant.algorithm for entrant in competing)
     before = Counter[str]()
     places = dict[str, float]()
     for configuration in competing:
@@ -261,7 +261,7 @@ def within_budget(
         share = before[algorithm] / min(counts[algorithm], SIDE_BY_SIDE)
         places[configuration.key] = share
         before[algorithm] += 1
-    return [*always, *sorted(competing, key=lambda each: places[each.key])]
+    return [*always, *sorted(competing, key=lambda entrant: places[entrant.key])]
 
 
 def _draw(configuration: Configuration, seed: int) -> str:

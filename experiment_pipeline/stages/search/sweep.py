@@ -48,7 +48,7 @@ def train_configurations(
     if not configurations:
         return
     ordered = in_order(configurations, sets, brake)
-    by_key = {each.key: each for each in ordered}
+    by_key = {configuration.key: configuration for configuration in ordered}
     parse_one_at_a_time()
 
     def fit(configuration: Configuration) -> Outcome | None:
@@ -65,7 +65,9 @@ def train_configurations(
         try:
             # No name for the futures: each is forgotten, with its model, once it is
             # yielded.
-            for future in as_completed([pool.submit(fit, each) for each in ordered]):
+            for future in as_completed(
+                [pool.submit(fit, configuration) for configuration in ordered]
+            ):
                 if (outcome := future.result()) is not None:
                     yield outcome
         finally:
@@ -146,8 +148,13 @@ def in_order(
     if brake is not None and brake.is_timed:
         return list(configurations)
     rows, classes = len(sets.train), len(sets.classes or ())
-    costs = {each.key: estimated_cost(each, rows, classes) for each in configurations}
-    return sorted(configurations, key=lambda each: costs[each.key], reverse=True)
+    costs = {
+        configuration.key: estimated_cost(configuration, rows, classes)
+        for configuration in configurations
+    }
+    return sorted(
+        configurations, key=lambda configuration: costs[configuration.key], reverse=True
+    )
 
 
 @cache
