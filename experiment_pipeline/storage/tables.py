@@ -65,20 +65,19 @@ def _unpacked(codes: np.ndarray | str) -> np.ndarray:
     return np.frombuffer(zlib.decompress(base64.b64decode(codes)), np.uint8)
 
 
+def _packed(codes: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(codes.tobytes())).decode()
+
+
 # A code per row, such as the set that it is in: uint8 (n,). A million codes take some
 # 200 kB.
-Codes = Annotated[
-    np.ndarray,
-    PlainValidator(_unpacked),
-    PlainSerializer(
-        lambda codes: base64.b64encode(zlib.compress(codes.tobytes())).decode()
-    ),
-]
+Codes = Annotated[np.ndarray, PlainValidator(_unpacked), PlainSerializer(_packed)]
 
 
 def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
-    """Return a table, or a dataclass with one, as reproducible bytes; UnusableTable: a
-    column of mixed types.
+    """Return a table, or a dataclass with one, as reproducible bytes.
+
+    Raises UnusableTable: a column of mixed types.
     """
     sink = io.BytesIO()
     _write(sink, table_of(table), facts_json(table))
@@ -86,9 +85,7 @@ def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
 
 
 def asset_table(*key: str) -> str:
-    """Return the path of an asset's table below the storage root, without its
-    suffix.
-    """
+    """Return the path of an asset's table below the storage root, without suffix."""
     *experiment, asset = key
     return "/".join([*experiment, "tables", asset])
 
@@ -96,30 +93,25 @@ def asset_table(*key: str) -> str:
 def write_table(
     path: files.Location, table: "pd.DataFrame | DataclassInstance"
 ) -> None:
-    """Write a table, or a dataclass with one; raises as `to_parquet` and
-    `write_bytes`.
-    """
-    frame, facts = table_of(table), facts_json(table)
+    """Write a table, or a dataclass with one; errors as `to_parquet`, `write_bytes`."""
+    frame = table_of(table)
     if len(frame) <= GROUP_ROWS:
         files.write_bytes(path, to_parquet(table))
         return
     with files.streamed(path) as place:
-        _write(place, frame, facts)
+        _write(place, frame, facts_json(table))
 
 
 def table_of(table: "pd.DataFrame | DataclassInstance") -> pd.DataFrame:
     """Return the table itself, or the one that a dataclass holds."""
-    return (
-        table
-        if isinstance(table, pd.DataFrame)
-        else getattr(table, _parts_of(type(table))[0])
-    )
+    if isinstance(table, pd.DataFrame):
+        return table
+    name, _ = _parts_of(type(table))
+    return getattr(table, name)
 
 
 def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
-    """Return the other fields of a dataclass with a table as JSON; `{}` for a table
-    alone.
-    """
+    """Return the other fields of a dataclass as JSON; `{}` for a table alone."""
     if isinstance(table, pd.DataFrame):
         return b"{}"
     _, facts = _parts_of(type(table))
@@ -129,95 +121,59 @@ def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
 
 @functools.cache
 def _parts_of(kind: Any) -> tuple[str, type[BaseModel]]:
+    """Return the name of a dataclass's table, and a model of its other fields."""
     hints = get_type_hints(kind, include_extras=True)
-    [table] = [one.name for one in fields(kind) if hints[one.name] is pd.DataFrame]
-    declared: Any = {
-        one.name: (hints[one.name], ...) for one in fields(kind) if one.name != table
-    }
+    names = [declared.name for declared in fields(kind)]
+    [table] = [name for name in names if hints[name] is pd.DataFrame]
+    facts: Any = {name: (hints[name], ...) for name in names if name != table}
     config = ConfigDict(ser_json_inf_nan="strings", protected_namespaces=())
-    return table, create_model("Facts", __config__=config, **declared)
+    return table, create_model("Facts", __config__=config, **facts)
 
 
 def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
-    for name, count in Counter(
-        frame.columns
-    ).items():  # the index may share a column's name
+    _check_names(frame)
+    try:
+        objects = _restorable(frame)
+    except _UNFIT:
+        _refuse_column(frame)
+        raise
+    schema = _group(frame, objects, slice(0, GROUP_ROWS)).schema
+    notes = json.loads(schema.metadata[b"pandas"])
+    if isinstance(frame.index, pd.RangeIndex):  # the first group notes its own end
+        notes["index_columns"][0]["stop"] = frame.index.stop
+    metadata = {
+        **schema.metadata,
+        b"pandas": json.dumps(notes).encode(),
+        _METADATA: _types_json(frame),
+        _FACTS: facts,
+    }
+    schema = schema.with_metadata(metadata)
+    with pq.ParquetWriter(sink, schema, write_page_checksum=True) as file:
+        for rows in slices(len(frame), GROUP_ROWS):
+            group = _group(frame, objects, rows).replace_schema_metadata(metadata)
+            file.write_table(group, row_group_size=GROUP_ROWS)
+
+
+def _check_names(frame: pd.DataFrame) -> None:
+    for name, count in Counter(frame.columns).items():
         if not isinstance(name, str):
             raise _refused(name, "its name is not a text")
         if count > 1:
             raise _refused(name, "another column has the same name")
-    try:
-        objects = _as_it_comes_back(frame)
-    except _UNFIT:
-        for name in frame.columns:  # the error does not always name the column
-            try:
-                _as_it_comes_back(frame[[name]])
-            except _UNFIT as error:
-                rule = f"its type {frame[name].dtype} cannot be restored from a Parquet file"
-                if holds_objects(frame[name]):
-                    kinds = sorted(
-                        {type(value).__name__ for value in frame[name].dropna()}
-                    )
-                    rule = f"it holds objects ({', '.join(kinds)}) that Parquet cannot store"
-                raise _refused(name, rule) from error
-        raise
-    schema = _group(frame, objects, slice(0, GROUP_ROWS)).schema
-    notes = json.loads(schema.metadata[b"pandas"])
-    if isinstance(
-        frame.index, pd.RangeIndex
-    ):  # the schema of the first group notes its end only
-        notes["index_columns"][0]["stop"] = frame.index.stop
-    types = {name: _type(frame[name]) for name in frame.columns}
-    own = {b"pandas": json.dumps(notes), _METADATA: json.dumps(types), _FACTS: facts}
-    schema = schema.with_metadata({**schema.metadata, **own})
-    with pq.ParquetWriter(sink, schema, write_page_checksum=True) as file:
-        for rows in slices(len(frame), GROUP_ROWS):
-            group = _group(frame, objects, rows).replace_schema_metadata(
-                schema.metadata
-            )
-            file.write_table(group, row_group_size=GROUP_ROWS)
 
 
-def _group(
-    frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice
-) -> pa.Table:
-    """Some rows as an Arrow table; object columns have the type that all their cells
-    need.
-    """
-    table = pa.Table.from_pandas(frame.drop(columns=[*objects]).iloc[rows])
-    for name, cells in objects.items():
-        own = cells.slice(rows.start, min(rows.stop, len(frame)) - rows.start)
-        table = table.add_column(frame.columns.get_loc(name), name, own)
-    return table
-
-
-def _as_it_comes_back(frame: pd.DataFrame) -> dict[str, pa.Array]:
-    """Return the object columns as Arrow arrays; ValueError if any column would not be
-    restored exactly.
-    """
-    objects = {
-        str(name): pa.array(frame[name], from_pandas=True)
-        for name in frame.columns
-        if holds_objects(frame[name])
-    }
-    table = _group(frame, objects, slice(0, 1))
-    types = {name: _type(frame[name]) for name in frame.columns}
-    table = table.replace_schema_metadata(
-        {**table.schema.metadata, _METADATA: json.dumps(types).encode()}
-    )
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    back = from_parquet(sink.getvalue())
-    for name, dtype in frame.dtypes.items():
-        if str(back[name].dtype) != str(dtype):
-            raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
-    for name, cells in objects.items():
-        column = frame[name]
-        # Compared with type and all digits; None, NaN and NA all count as missing.
-        for a, b, missing in zip(column, cells.to_pylist(), column.isna(), strict=True):
-            if b is not None if missing else (type(a), repr(a)) != (type(b), repr(b)):
-                raise ValueError(f"{name!r}: its objects would change")
-    return objects
+def _refuse_column(frame: pd.DataFrame) -> None:
+    """Refuse the first column that cannot be restored: errors do not always name it."""
+    for name, column in frame.items():
+        try:
+            _restorable(frame[[name]])
+        except _UNFIT as error:
+            rule = f"its type {column.dtype} cannot be restored from a Parquet file"
+            if holds_objects(column):
+                kinds = sorted({type(cell).__name__ for cell in column.dropna()})
+                shown = ", ".join(kinds)
+                rule = f"it holds objects ({shown}) that Parquet cannot store"
+            raise _refused(name, rule) from error
 
 
 def _refused(name: object, rule: str) -> UnusableTable:
@@ -225,20 +181,68 @@ def _refused(name: object, rule: str) -> UnusableTable:
     return UnusableTable(f"column {name!r}", rule, fix)
 
 
-def _type(column: pd.Series) -> dict[str, Any]:
-    """What is needed to restore a column's type; categories are an Arrow stream in
-    base64.
+def _group(
+    frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice
+) -> pa.Table:
+    """Return some rows as an Arrow table.
+
+    Object columns have the type that all their cells need.
     """
+    table = pa.Table.from_pandas(frame.drop(columns=[*objects]).iloc[rows])
+    for name, cells in objects.items():
+        part = cells.slice(rows.start, min(rows.stop, len(frame)) - rows.start)
+        table = table.add_column(frame.columns.get_loc(name), name, part)
+    return table
+
+
+def _restorable(frame: pd.DataFrame) -> dict[str, pa.Array]:
+    """Return the object columns as Arrow arrays.
+
+    Raises ValueError: a column would not come back exactly.
+    """
+    objects = {
+        str(name): pa.array(column, from_pandas=True)
+        for name, column in frame.items()
+        if holds_objects(column)
+    }
+    table = _group(frame, objects, slice(0, 1))
+    metadata = {**table.schema.metadata, _METADATA: _types_json(frame)}
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), sink)
+    back = from_parquet(sink.getvalue())
+    for name, dtype in frame.dtypes.items():
+        if str(back[name].dtype) != str(dtype):
+            raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
+    for name, cells in objects.items():
+        stored = cells.to_pylist()
+        if not all(map(_is_same, frame[name], stored, frame[name].isna())):
+            raise ValueError(f"{name!r}: its objects would change")
+    return objects
+
+
+def _is_same(cell: object, stored: object, missing: bool) -> bool:
+    """Compare type and all digits; None, NaN and NA all count as missing."""
+    if missing:
+        return stored is None
+    return type(cell) is type(stored) and repr(cell) == repr(stored)
+
+
+def _types_json(frame: pd.DataFrame) -> bytes:
+    types = {name: _type(column) for name, column in frame.items()}
+    return json.dumps(types).encode()
+
+
+def _type(column: pd.Series) -> dict[str, Any]:
+    """What is needed to restore a type; categories are an Arrow stream in base64."""
     if kind_of_type(column.dtype) != "category":
         return {"dtype": str(column.dtype)}
     batch = pa.record_batch({"categories": pa.array(column.cat.categories)})
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    categories = base64.b64encode(sink.getvalue()).decode()
     return {
         "dtype": "category",
-        "categories": categories,
+        "categories": base64.b64encode(sink.getvalue()).decode(),
         "ordered": column.cat.ordered,
     }
 
@@ -248,8 +252,9 @@ def from_parquet(content: bytes) -> pd.DataFrame: ...
 @overload
 def from_parquet(content: bytes, kind: type[_Read]) -> _Read: ...
 def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
-    """Return what `to_parquet` was given: the table alone, from any such file, or a
-    dataclass `kind`. Raises ValueError: the file has other facts than `kind`.
+    """Return what `to_parquet` wrote: the table alone, or a dataclass `kind`.
+
+    Raises ValueError: the file has other facts than `kind`.
     """
     table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     return _with_facts(kind, _as_frame(table), table.schema.metadata or {})
@@ -260,34 +265,36 @@ def read_table(path: files.Location) -> pd.DataFrame: ...
 @overload
 def read_table(path: files.Location, kind: type[_Read]) -> _Read: ...
 def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
-    """Return a table as it was written, or the dataclass that holds it; a large table
-    is on maps.
+    """Return a table as it was written, or the dataclass that holds it.
 
-    StorageUnreachable: it cannot be read; EntryCorrupt: it is not a complete Parquet
-    file.
+    A large table is on maps. Raises StorageUnreachable: it cannot be read;
+    EntryCorrupt: it is not a complete Parquet file.
     """
     with files.explained(path):
-        whole = path.stat().st_size <= WHOLE_BYTES
-    source = files.read_bytes(path) if whole else files.open_file(path)
+        is_small = path.stat().st_size <= WHOLE_BYTES
     try:
-        if isinstance(source, bytes):
-            return from_parquet(source, kind)
-        file = pq.ParquetFile(source, page_checksum_verification=True)
-        metadata = file.schema_arrow.metadata or {}
-        rows = file.read(columns=[], use_pandas_metadata=True).to_pandas()
-        index = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", ())
-        columns = {
-            name: spilled(_as_frame(file.read(columns=[name]))[name])
-            for name in file.schema_arrow.names
-            if name not in index
-        }
-        return _with_facts(kind, of_columns(columns, spilled(rows.index)), metadata)
+        if is_small:
+            return from_parquet(files.read_bytes(path), kind)
+        return _read_by_columns(files.open_file(path), kind)
     except (OSError, ValueError) as error:  # Arrow's errors are one or the other
-        rule, fix = (
-            f"is not a complete Parquet file: {error}",
-            "Materialize its asset again.",
-        )
-        raise EntryCorrupt(str(path), rule, fix) from error
+        raise EntryCorrupt(
+            str(path),
+            rule=f"is not a complete Parquet file: {error}",
+            fix="Materialize its asset again.",
+        ) from error
+
+
+def _read_by_columns(source: BinaryIO, kind: Any) -> Any:
+    file = pq.ParquetFile(source, page_checksum_verification=True)
+    metadata = file.schema_arrow.metadata or {}
+    notes = json.loads(metadata.get(b"pandas", b"{}"))
+    index = file.read(columns=[], use_pandas_metadata=True).to_pandas().index
+    columns = {
+        name: spilled(_as_frame(file.read(columns=[name]))[name])
+        for name in file.schema_arrow.names
+        if name not in notes.get("index_columns", ())
+    }
+    return _with_facts(kind, of_columns(columns, spilled(index)), metadata)
 
 
 def _with_facts(kind: Any, table: pd.DataFrame, metadata: Mapping[bytes, bytes]) -> Any:
@@ -297,43 +304,38 @@ def _with_facts(kind: Any, table: pd.DataFrame, metadata: Mapping[bytes, bytes])
     try:
         stated = facts.model_validate_json(metadata.get(_FACTS, b"{}"))
     except ValidationError:
-        raise ValueError(
-            f"it lacks the facts {', '.join(facts.model_fields)}"
-        ) from None
+        names = ", ".join(facts.model_fields)
+        raise ValueError(f"it lacks the facts {names}") from None
     return kind(**{name: table}, **dict(stated))
 
 
 def _as_frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     types = json.loads((table.schema.metadata or {}).get(_METADATA, "{}"))
-    return frame.assign(
-        **{
-            name: _restored(frame[name], table[name], types[name])
-            for name in frame.columns
-            if (type_ := types.get(name))
-            if type_["dtype"] in ("object", "category")
-            or type_["dtype"] != str(frame[name].dtype)
-        }
-    )
+    restored: dict[str, pd.Series] = {}
+    for name, column in frame.items():
+        if name in types:
+            dtype = types[name]["dtype"]
+            if dtype in ("object", "category") or dtype != str(column.dtype):
+                restored[str(name)] = _restored(column, table[name], types[name])
+    return frame.assign(**restored)
 
 
 def _restored(
-    column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]
+    column: pd.Series, stored: pa.ChunkedArray, type_: Mapping[str, Any]
 ) -> pd.Series:
-    if (
-        kind["dtype"] == "object"
-    ):  # pandas would turn integers with missing values into floats
+    dtype = type_["dtype"]
+    if dtype == "object":  # pandas would make floats of integers with missing values
         return pd.Series(stored.to_pylist(), index=column.index, dtype=object)
-    if kind["dtype"] != "category":
-        return column.astype(kind["dtype"])
-    stream = pa.ipc.open_stream(base64.b64decode(kind["categories"]))
+    if dtype != "category":
+        return column.astype(dtype)
+    stream = pa.ipc.open_stream(base64.b64decode(type_["categories"]))
     categories = stream.read_all()["categories"].combine_chunks()
     if pa.types.is_dictionary(stored.type):
         stored = stored.cast(stored.type.value_type)
-    codes = pc.fill_null(
-        pc.index_in(stored, value_set=categories.cast(stored.type)), -1
+    places = pc.index_in(stored, value_set=categories.cast(stored.type))
+    codes = pc.fill_null(places, -1).to_numpy()
+    categorical = pd.Categorical.from_codes(
+        codes, dtype=pd.CategoricalDtype(categories.to_pandas(), type_["ordered"])
     )
-    dtype = pd.CategoricalDtype(categories.to_pandas(), kind["ordered"])
-    return pd.Series(
-        pd.Categorical.from_codes(codes.to_numpy(), dtype=dtype), index=column.index
-    )
+    return pd.Series(categorical, index=column.index)
