@@ -151,7 +151,7 @@ def share_blocked(
         columns = [*features, TARGET]
         frame.loc[copies[0], columns] = frame.loc[copies[1], columns].to_numpy()
         blocked += bool(
-            check_copies(cut_rows(frame, spec, features), spec, features)[0]
+            check_copies(cut_rows(frame, spec, features), spec, features).problems
         )
     return blocked / tables
 

@@ -64,7 +64,7 @@ def leaks_of(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str] = FEATURES
 ) -> list[str]:
     """Return what the sets must not share, in words."""
-    return [*check_leaks(sets, spec), *check_copies(sets, spec, features)[0]]
+    return [*check_leaks(sets, spec), *check_copies(sets, spec, features).problems]
 
 
 def shuffled(frame: pd.DataFrame) -> pd.DataFrame:

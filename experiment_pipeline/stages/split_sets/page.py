@@ -1,9 +1,12 @@
-"""The three sets as outcomes, and the checks of them; an empty list of problems means
-that a check passes.
+"""The three sets as outcomes, and the checks of them.
+
+An empty list of problems means that a check passes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +29,14 @@ TOLERATED_COPIES = 0.01
 # Copies have the same target. If targets of equal rows differ at least a quarter as
 # often as those of any two rows, equal rows are different cases.
 CONTRADICTED = 0.25
+
+
+class Copies(NamedTuple):
+    """What equal rows in two sets mean: problems, and what is only told."""
+
+    problems: list[str]
+    caveats: list[str]
+    notes: list[str]
 
 
 def outcome(sets: SplitSets, name: str) -> Outcome:
@@ -52,26 +63,29 @@ def checks(
     features: Sequence[str],
 ) -> list[Check]:
     """Return the checks of the three sets together."""
-    problems, caveats, notes = check_copies(sets, spec, features)
+    copies = check_copies(sets, spec, features)
     counts = ", ".join(f"{name} {len(table):,}" for name, table in sets.rows().items())
-    disjoint = f"each row is in one set: {counts}; {sets.left_out:,} left out"
     different = check_look_alike(sets, spec, features)
     alarming = int(different["alarming"].sum())
     compared = numbers.counted(len(different), "comparison")
     return [
-        Check.of("sets_are_disjoint", check_disjoint(sets, validated), holds=disjoint),
+        Check.of(
+            "sets_are_disjoint",
+            check_disjoint(sets, validated),
+            holds=f"each row is in one set: {counts}; {sets.left_out:,} left out",
+        ),
         Check.of(
             "nothing_leaks_between_sets",
-            [*check_leaks(sets, spec), *problems],
+            [*check_leaks(sets, spec), *copies.problems],
             holds="no id, group, time or copy of a row is in more than one set",
-            caveats=caveats,
-            notes=notes,
+            caveats=copies.caveats,
+            notes=copies.notes,
         ),
         Check(
             "sets_look_alike",
             passed=not alarming,
-            means=f"{alarming} of {compared} of a column of test or validation with train differ "
-            "by more than noise",
+            means=f"{alarming} of {compared} of a column of test or validation with "
+            "train differ by more than noise",
             severity="warning",
             value=alarming,
             limit=0,
@@ -81,137 +95,192 @@ def checks(
 
 
 def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
-    """Check that every validated row is in one set, unchanged, or left out by
-    the gap.
-    """
+    """Check that every validated row is in one set, unchanged, or left out by the gap."""
     rows = {name: table.index.to_numpy() for name, table in sets.rows().items()}
-    problems = [
-        f"{one} and {other} share {numbers.counted(shared, 'row')}"
-        for one, other in PAIRS
-        if (shared := int(np.isin(rows[one], rows[other]).sum()))
-    ]
-    for name, own in rows.items():
-        if twice := len(own) - len(np.unique(own)):
+    problems = []
+    for first, second in PAIRS:
+        if shared := int(np.isin(rows[first], rows[second]).sum()):
+            count = numbers.counted(shared, "row")
+            problems.append(f"{first} and {second} share {count}")
+    for name, numbers_of_set in rows.items():
+        if twice := len(numbers_of_set) - len(np.unique(numbers_of_set)):
             problems.append(f"{name} has {numbers.counted(twice, 'row')} twice")
-        if invented := int((~np.isin(own, validated.index.to_numpy())).sum()):
-            problems.append(
-                f"{name} has {numbers.counted(invented, 'row')} that are not validated"
-            )
-    held = sum(map(len, rows.values()))
-    if not problems and held + sets.left_out != len(validated):
+        unknown = ~np.isin(numbers_of_set, validated.index.to_numpy())
+        if unknown.any():
+            count = numbers.counted(int(unknown.sum()), "row")
+            problems.append(f"{name} has {count} that are not validated")
+    in_sets = sum(map(len, rows.values()))
+    if not problems and in_sets + sets.left_out != len(validated):
         problems.append(
-            f"{held:,} rows in the sets and {sets.left_out:,} left out are not the "
+            f"{in_sets:,} rows in the sets and {sets.left_out:,} left out are not the "
             f"{len(validated):,} validated rows"
         )
     return problems
 
 
+@dataclass(frozen=True)
+class _RepeatedRows:
+    """The rows (k,) of a set that equal another one, in any set.
+
+    `hashes` are of the features, `with_target` also of the target; `copied` are copies.
+    """
+
+    hashes: np.ndarray
+    with_target: np.ndarray
+    copied: np.ndarray
+
+
 def check_copies(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
-) -> tuple[list[str], list[str], list[str]]:
-    """Compare the rows of each set with those of each earlier one: problems, caveats,
-    notes.
+) -> Copies:
+    """Compare the rows of each set with those of each earlier one.
 
     Copies are a leak where nothing shows that equal rows are different cases: neither
     ids, groups or time, nor the rows around them (see `equal_rows`), nor their targets.
     """
     tables = sets.rows()
-    equal = equal_rows([*tables.values()], features, "leaks")
-    # Only a row that equals another one can equal one of another set.
-    several = np.flatnonzero(equal.repeated)
-    hashes, copied = equal.hashes[several], equal.copied[several]
-    starts = np.cumsum([0, *map(len, tables.values())])
-    ends = np.searchsorted(several, starts)
-    rows = {name: slice(*ends[number : number + 2]) for number, name in enumerate(SETS)}
-    named, whole = [*features, spec.target], np.empty(0, np.uint64)
-    for number, (name, table) in enumerate(tables.items()):
-        own = row_hashes(table, named, "leaks", several[rows[name]] - starts[number])
-        whole = np.concatenate([whole, own])
-    targets = np.concatenate(
-        [value_hashes(table[spec.target]) for table in tables.values()]
-    )
-    counts = np.unique(targets, return_counts=True)[1]
-    usual = 1 - float(
-        np.sum((counts / counts.sum()) ** 2)
-    )  # share of pairs that differ
-    declared = {"group": "their groups differ", "time": "their times differ"}.get(
-        spec.split.by, ""
-    )
-    if spec.split.id_columns:
-        declared = f"their ids ({', '.join(spec.split.id_columns)}) differ"
-    problems, caveats, notes = list[str](), list[str](), list[str]()
-    for one, other in PAIRS:
-        found = np.isin(hashes[rows[other]], hashes[rows[one]])
-        copies = found & copied[rows[other]]
-        contradicted = int(
-            (copies & ~np.isin(whole[rows[other]], whole[rows[one]])).sum()
-        )
-        total, number = len(tables[other]), int(found.sum())
-        by_chance = copies.sum() <= TOLERATED_COPIES * total
+    repeated = _repeated_rows(tables, spec, features)
+    differ = _share_of_differing_targets(tables, spec)
+    distinguished_by = _distinguished_by(spec)
+    problems: list[str] = []
+    caveats: list[str] = []
+    notes: list[str] = []
+    for first, second in PAIRS:
+        earlier, later = repeated[first], repeated[second]
+        in_both = np.isin(later.hashes, earlier.hashes)
+        copied = in_both & later.copied
+        other_target = copied & ~np.isin(later.with_target, earlier.with_target)
+        rows = len(tables[second])
+        equal = int(in_both.sum())
+        copies = int(copied.sum())
+        contradicted = int(other_target.sum())
+        few_copies = copies <= TOLERATED_COPIES * rows
         text = (
-            f"{number:,} of {total:,} {other} rows ({number / total:.1%}) equal a {one} row in every "
-            f"feature; chance can explain {number - copies.sum()} of them"
+            f"{equal:,} of {rows:,} {second} rows ({equal / rows:.1%}) equal a {first} "
+            f"row in every feature; chance can explain {equal - copies} of them"
         )
-        if declared:
-            text += f"; {declared}, so they are taken for different cases"
-        elif not by_chance and contradicted <= CONTRADICTED * usual * copies.sum():
-            way = "name the entity in split: {by: group}, or write validation: {duplicate_rows: reject}"
-            problems.append(f"{text}, and the copies agree in the target; {way}")
+        if distinguished_by:
+            text += f"; {distinguished_by}, so they are taken for different cases"
+        elif not few_copies and contradicted <= CONTRADICTED * differ * copies:
+            problems.append(
+                f"{text}, and the copies agree in the target; name the entity in "
+                "split: {by: group}, or write validation: {duplicate_rows: reject}"
+            )
             continue
-        elif not by_chance:
+        elif not few_copies:
             text += f", and {contradicted} of the others have another target"
-        if number > TOLERATED_COPIES * total:
-            (notes if by_chance else caveats).append(text)
-    return problems, caveats, notes
+        if equal > TOLERATED_COPIES * rows:
+            (notes if few_copies else caveats).append(text)
+    return Copies(problems, caveats, notes)
+
+
+def _repeated_rows(
+    tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec, features: Sequence[str]
+) -> dict[str, _RepeatedRows]:
+    """Return the rows of each set that equal another: no others equal one elsewhere."""
+    equal = equal_rows([*tables.values()], features, "leaks")
+    repeated = {}
+    start = 0
+    for name, table in tables.items():
+        of_set = slice(start, start + len(table))
+        start += len(table)
+        rows = np.flatnonzero(equal.repeated[of_set])
+        repeated[name] = _RepeatedRows(
+            hashes=equal.hashes[of_set][rows],
+            with_target=row_hashes(table, [*features, spec.target], "leaks", rows),
+            copied=equal.copied[of_set][rows],
+        )
+    return repeated
+
+
+def _share_of_differing_targets(
+    tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec
+) -> float:
+    """Return which share of all pairs of rows have different targets, 0 … 1."""
+    hashes = [value_hashes(table[spec.target]) for table in tables.values()]
+    counts = np.unique(np.concatenate(hashes), return_counts=True)[1]
+    return 1 - float(np.sum((counts / counts.sum()) ** 2))
+
+
+def _distinguished_by(spec: ExperimentSpec) -> str:
+    """Return what says that equal rows are different cases; empty: nothing does."""
+    if spec.split.id_columns:
+        return f"their ids ({', '.join(spec.split.id_columns)}) differ"
+    words = {"group": "their groups differ", "time": "their times differ"}
+    return words.get(spec.split.by, "")
 
 
 def check_leaks(sets: SplitSets, spec: ExperimentSpec) -> list[str]:
     """Check whether the sets share ids or groups, or overlap in time."""
-    problems, tables = [], sets.rows()
-    shared = {"id": spec.split.id_columns}
+    problems: list[str] = []
+    tables = sets.rows()
+    if spec.split.id_columns:
+        hint = ""
+        if spec.split.by == "time":
+            hint = (
+                "; where one has rows at several times, "
+                f"add {spec.split.column} to id_columns"
+            )
+        problems += [
+            f"{text}{hint}" for text in _shared(tables, "id", spec.split.id_columns)
+        ]
     if spec.split.by == "group":
-        shared["group"] = (spec.split.column,)
-    for what, columns in shared.items():
-        hashes = {
-            name: distinct(row_hashes(t, columns, "leaks"))
-            for name, t in tables.items()
-        }
-        for one, other in PAIRS if columns else ():
-            both = len(np.intersect1d(hashes[one], hashes[other], assume_unique=True))
-            if both:
-                count = numbers.counted(both, what)
-                text = f"{one} and {other} share {count} ({', '.join(columns)})"
-                if what == "id" and spec.split.by == "time":
-                    text += f"; where one has rows at several times, add {spec.split.column} to id_columns"
-                problems.append(text)
+        problems += _shared(tables, "group", [spec.split.column])
     if isinstance(spec.split, TimeSplit):
-        column, gap = spec.split.column, pd.Timedelta(spec.split.gap)
-        for earlier, later in (("train", "test"), ("test", "validation")):
-            before, least = times_of(tables[earlier], column, gap)
-            distance = times_of(tables[later], column, gap)[0].min() - before.max()
-            if distance <= 0:
-                problems.append(f"{later} begins before {earlier} ends, in {column}")
-            elif distance < least:
-                problems.append(
-                    f"{later} begins within the gap of {spec.split.gap} after {earlier}"
-                )
+        problems += _overlaps_in_time(tables, spec.split)
     return problems
+
+
+def _shared(
+    tables: Mapping[str, pd.DataFrame], what: str, columns: Sequence[str]
+) -> Iterator[str]:
+    hashes = {
+        name: distinct(row_hashes(table, columns, "leaks"))
+        for name, table in tables.items()
+    }
+    for first, second in PAIRS:
+        common = np.intersect1d(hashes[first], hashes[second], assume_unique=True)
+        if len(common):
+            count = numbers.counted(len(common), what)
+            yield f"{first} and {second} share {count} ({', '.join(columns)})"
+
+
+def _overlaps_in_time(
+    tables: Mapping[str, pd.DataFrame], split: TimeSplit
+) -> Iterator[str]:
+    gap = pd.Timedelta(split.gap)
+    for earlier, later in (("train", "test"), ("test", "validation")):
+        before, least = times_of(tables[earlier], split.column, gap)
+        after, _ = times_of(tables[later], split.column, gap)
+        distance = after.min() - before.max()
+        if distance <= 0:
+            yield f"{later} begins before {earlier} ends, in {split.column}"
+        elif distance < least:
+            yield f"{later} begins within the gap of {split.gap} after {earlier}"
 
 
 def check_look_alike(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
 ) -> pd.DataFrame:
-    """Compare target and features of test and validation with those of train, the
-    largest effects first.
+    """Compare target and features of test and validation with those of train.
+
+    The largest effects come first.
     """
     compared = []
+    train, *later_sets = sets.rows().values()
     for column in (spec.target, *features):
-        found = differences(*(table[column] for table in sets.rows().values()))
-        for name, apart in zip(("test", "validation"), found, strict=True):
+        samples = [table[column] for table in later_sets]
+        against_train = differences(train[column], *samples)
+        for name, difference in zip(("test", "validation"), against_train, strict=True):
             compared.append(
-                (column, name, STATISTIC, apart.effect_size, apart.alarming)
+                {
+                    "column": column,
+                    "set": name,
+                    "statistic": STATISTIC,
+                    "effect_size": difference.effect_size,
+                    "alarming": difference.alarming,
+                }
             )
-    columns = ["column", "set", "statistic", "effect_size", "alarming"]
-    return pd.DataFrame(compared, columns=columns).sort_values(
+    return pd.DataFrame(compared).sort_values(
         ["alarming", "effect_size"], ascending=False, kind="stable", ignore_index=True
     )

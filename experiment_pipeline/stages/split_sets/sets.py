@@ -10,12 +10,19 @@ import pandas as pd
 
 from experiment_pipeline.errors import EmptySet, UnusableTable, listed
 from experiment_pipeline.intake.validation import Origin, ValidatedRows
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.storage.tables import Codes
 from experiment_pipeline.table import clusters
 from experiment_pipeline.table.digests import TableDigest, cell_hashes, salt_number
 from experiment_pipeline.table.kinds import holds_objects
-from experiment_pipeline.table.membership import SETS, cut_by_hash, cut_tail, has_keys
+from experiment_pipeline.table.membership import (
+    SETS,
+    cut_by_hash,
+    cut_tail,
+    has_keys,
+    split_keys,
+)
 from experiment_pipeline.table.table import of_columns, spilled
 
 FITTED, STOPS, BETWEEN = 0, 1, 2
@@ -43,6 +50,9 @@ class SetTable:
     early_stopping: Codes
     origin: Origin
 
+    def __repr__(self) -> str:
+        return f"<SetTable: {len(self.rows):,} rows>"
+
 
 @dataclass(frozen=True)
 class SplitSets:
@@ -60,6 +70,10 @@ class SplitSets:
     summary: pd.DataFrame
     left_out: int = 0
 
+    def __repr__(self) -> str:
+        counts = [f"{name} {len(rows):,}" for name, rows in self.rows().items()]
+        return f"<SplitSets: {', '.join(counts)} rows>"
+
     def by_name(self) -> dict[str, SetTable]:
         """Return set → table, in the order train, test, validation."""
         return {name: getattr(self, name) for name in SETS}
@@ -70,53 +84,28 @@ class SplitSets:
 
 
 def split(
-    validated: ValidatedRows,
-    spec: ExperimentSpec,
-    features: Sequence[str],
+    validated: ValidatedRows, spec: ExperimentSpec, features: Sequence[str]
 ) -> SplitSets:
-    """Cut the validated rows into the three sets of `assign_sets`; EmptySet: a set is
-    empty, or lacks a class.
-    UnusableTable: a row lacks the value that it is split by, or the value names no set.
+    """Cut the validated rows into the three sets of `assign_sets`.
+
+    Raises EmptySet: a set is empty, or lacks a class; UnusableTable: a row lacks the
+    value that it is split by, or the value names no set.
     """
     rows = validated.rows
     _check_keys(validated, spec)
-    order = clusters.canonical_order(rows, spec, features)
-    codes = validated.sets[order]
-    places = {name: order[codes == code] for code, name in enumerate(SETS)}
-    del order, codes
-    digests = {
-        name: TableDigest(pd.RangeIndex(len(own))) for name, own in places.items()
-    }
-    columns: dict[str, dict[str, pd.Series]] = {name: {} for name in places}
-    for column in map(str, rows.columns):  # each is picked and hashed once
-        whole = rows[column]
-        # Objects are hashed set by set: how they are hashed depends on all values of
-        # the column.
-        hashes = None if holds_objects(whole) else cell_hashes(whole)
-        for name, own in places.items():
-            cells = whole.iloc[own]
-            of_cells = cell_hashes(cells) if hashes is None else hashes[own]
-            digests[name].add(column, whole.dtype, of_cells)
-            columns[name][column] = spilled(cells).reset_index(
-                drop=True
-            )  # 8 bytes a row less
-    tables = {
-        name: of_columns(columns[name], spilled(rows.index[own]))
-        for name, own in places.items()
-    }
+    tables, digests = _cut(validated, clusters.canonical_order(rows, spec, features))
     for name, table in tables.items():
         _check_filled(name, table, rows, spec)
-    stopping = early_stopping_rows(tables["train"], spec, features)
-    between = early_stopping_gap(tables["train"], stopping, spec)
-    roles = {
-        "train": np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(
-            np.uint8
-        )
-    }
-    none = np.empty(0, np.uint8)
+    train = tables["train"]
+    stopping = early_stopping_rows(train, spec, features)
+    between = early_stopping_gap(train, stopping, spec)
+    roles = np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)
     sets = {
         name: SetTable(
-            table, digests[name].hexdigest(), roles.get(name, none), validated.origin
+            table,
+            digests[name],
+            early_stopping=roles if name == "train" else np.empty(0, np.uint8),
+            origin=validated.origin,
         )
         for name, table in tables.items()
     }
@@ -129,23 +118,55 @@ def split(
     )
 
 
+def _cut(
+    validated: ValidatedRows, order: np.ndarray
+) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    """Return set → rows in this order, and set → their `rows_digest`.
+
+    Each column is picked and hashed once.
+    """
+    rows = validated.rows
+    codes = validated.sets[order]
+    places = {name: order[codes == code] for code, name in enumerate(SETS)}
+    del order, codes  # 9 bytes a row
+    digests = {name: TableDigest(pd.RangeIndex(len(at))) for name, at in places.items()}
+    columns: dict[str, dict[str, pd.Series]] = {name: {} for name in places}
+    for column in map(str, rows.columns):
+        whole = rows[column]
+        # Objects are hashed set by set: how they are hashed depends on all values of
+        # the column.
+        hashes = None if holds_objects(whole) else cell_hashes(whole)
+        for name, at in places.items():
+            cells = whole.iloc[at]
+            of_cells = cell_hashes(cells) if hashes is None else hashes[at]
+            digests[name].add(column, whole.dtype, of_cells)
+            # Without the index: 8 bytes a row less.
+            columns[name][column] = spilled(cells).reset_index(drop=True)
+    tables = {
+        name: of_columns(columns[name], spilled(rows.index[at]))
+        for name, at in places.items()
+    }
+    return tables, {name: digest.hexdigest() for name, digest in digests.items()}
+
+
 def _check_keys(validated: ValidatedRows, spec: ExperimentSpec) -> None:
     rows = validated.rows
     lacking = ~has_keys(rows, spec)
     if lacking.any():
-        names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
-        rule = f"{lacking.sum()} rows lack a value, the first is row {rows.index[lacking][0]}"
-        fix = "Drop nullable there in schema.yaml: these rows are then rejected."
+        first = rows.index[lacking][0]
         raise UnusableTable(
-            f"split columns {listed(name for name in names if name)}", rule, fix
+            f"split columns {listed(split_keys(spec))}",
+            rule=f"{lacking.sum()} rows lack a value, the first is row {first}",
+            fix="Drop nullable there in schema.yaml: these rows are then rejected.",
         )
     unnamed = validated.sets == len(SETS)
     if spec.split.by == "column" and unnamed.any():
+        values = rows[spec.split.column][unnamed].unique()
         raise UnusableTable(
             f"split.column {spec.split.column}",
-            f"{unnamed.sum()} rows hold values that name no set: "
-            f"{listed(rows[spec.split.column][unnamed].unique())}",
-            "List these values under split.train, test or validation, or reject them by isin.",
+            rule=f"{unnamed.sum()} rows hold values that name no set: {listed(values)}",
+            fix="List these values under split.train, test or validation, or reject "
+            "them by isin.",
         )
 
 
@@ -161,33 +182,27 @@ def _check_filled(
     lacking = target[~target.isin(table[spec.target].unique())]
     if len(lacking):
         counts = lacking.value_counts()
-        classes = "class" if len(counts) == 1 else "classes"
-        named = (
+        classes = numbers.counted(len(counts), "class", "classes")
+        named = [
             f"{value!r} ({rows} rows in all)" for value, rows in counts[:5].items()
-        )
-        rule = (
-            f"its {len(table):,} rows lack {len(counts)} {classes} of {spec.target}: "
-        )
+        ]
+        rule = f"its {len(table):,} rows lack {classes} of {spec.target}: "
         raise EmptySet(f"{name} set", rule + ", ".join(named), fix)
 
 
 def _facts(
     name: str, tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec
 ) -> dict[str, object]:
-    table, rows = tables[name], sum(map(len, tables.values()))
-    facts: dict[str, object] = {
-        "set": name,
-        "rows": len(table),
-        "share": len(table) / rows,
-    }
+    table = tables[name]
+    share = len(table) / sum(map(len, tables.values()))
+    facts: dict[str, object] = {"set": name, "rows": len(table), "share": share}
     target = table[spec.target]
     if spec.task == "regression":
         facts |= {"mean": float(target.mean()), "std": float(target.std())}
     elif target.nunique() <= MOST_CLASSES_SHOWN:
         shares = target.value_counts(normalize=True).sort_index()
-        facts |= {
-            f"{spec.target}={value}": float(share) for value, share in shares.items()
-        }
+        for value, share_of_class in shares.items():
+            facts[f"{spec.target}={value}"] = float(share_of_class)
     if spec.split.by == "time":
         times = table[spec.split.column]
         facts |= {"first": str(times.min()), "last": str(times.max())}
@@ -199,21 +214,26 @@ def _notes(
 ) -> Iterator[str]:
     if spec.split.by == "random" and not spec.split.id_columns:
         yield (
-            "Rows are identified by their features, so a new feature column reshuffles every row. "
-            "Name split.id_columns to prevent that."
+            "Rows are identified by their features, so a new feature column reshuffles "
+            "every row. Name split.id_columns to prevent that."
         )
         equal = clusters.equal_rows([rows], features, "notes")
-        for found, taken_for in (
-            (equal.repeated & ~equal.by_chance, "copies, which stay in one set"),
-            (equal.by_chance, "different cases, each by chance in a set"),
-        ):
-            if count := int(np.sum(found)):
-                yield (
-                    f"{count:,} of {len(rows):,} rows equal another in every feature. Judged by the rows "
-                    f"around them, they are taken for {taken_for}."
-                )
+        copies = int((equal.repeated & ~equal.by_chance).sum())
+        if copies:
+            yield _equal_in_words(copies, rows, "copies, which stay in one set")
+        people = int(equal.by_chance.sum())
+        if people:
+            taken_for = "different cases, each by chance in a set"
+            yield _equal_in_words(people, rows, taken_for)
     if isinstance(spec.split, TimeSplit) and left_out:
         yield f"{left_out:,} rows lie within the gap of {spec.split.gap} and in no set."
+
+
+def _equal_in_words(count: int, rows: pd.DataFrame, taken_for: str) -> str:
+    return (
+        f"{count:,} of {len(rows):,} rows equal another in every feature. Judged by "
+        f"the rows around them, they are taken for {taken_for}."
+    )
 
 
 HELD_OUT = 0.15
@@ -222,17 +242,19 @@ HELD_OUT = 0.15
 def early_stopping_rows(
     train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], draw: str = ""
 ) -> np.ndarray:
-    """Choose about 15 % of the train rows to hold out for early stopping: bool (n,),
-    never all or none.
+    """Choose about 15 % of the train rows to hold out for early stopping: bool (n,).
 
-    By time the last rows, by group whole groups, else whole clusters by a salted hash;
-    another name in `draw` is another draw. Each side holds every class wherever a cut
-    allows it.
+    Never all or none. By time the last rows, by group whole groups, else whole clusters
+    by a salted hash; another name in `draw` is another draw. Each side holds every
+    class wherever a cut allows it.
     """
     if len(train) < 2:
-        rule = f"{len(train)} rows cannot be divided into rows to fit on and rows to stop on"
-        fix = "Deliver more rows, or raise split.fractions.train."
-        raise EmptySet("train set", rule, fix)
+        raise EmptySet(
+            "train set",
+            rule=f"{len(train)} rows cannot be divided into rows to fit on and rows to "
+            "stop on",
+            fix="Deliver more rows, or raise split.fractions.train.",
+        )
     salt = f"inner/{getattr(spec.split, 'seed', 0)}{draw}"
     classes = clusters.classes_of(train, spec)
     if spec.split.by == "time":
@@ -249,21 +271,22 @@ def early_stopping_rows(
 
 
 def early_stopping_gap(
-    train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec
+    train: pd.DataFrame, stopping: np.ndarray, spec: ExperimentSpec
 ) -> np.ndarray:
-    """Return which train rows lie within the split's gap before the early-stopping set:
-    bool (n,).
+    """Return which train rows lie within the split's gap before the stopping rows.
 
-    There is no gap where it would leave less than half of the rows before the set, or
-    lose a class.
+    bool (n,). There is no gap where it would leave less than half of the rows before
+    the set, or lose a class.
     """
-    none = np.zeros(len(train), dtype=bool)
+    nothing = np.zeros(len(train), dtype=bool)
     if not isinstance(spec.split, TimeSplit):
-        return none
-    times, gap = clusters.times_of(
-        train, spec.split.column, pd.Timedelta(spec.split.gap)
-    )
-    within = ~inner & (times > times[inner].min() - gap)
-    before, left = clusters.classes_of(train, spec)[~inner], ~within[~inner]
-    enough = 2 * left.sum() >= len(left) and set(before[left]) == set(before)
-    return within if enough else none
+        return nothing
+    gap = pd.Timedelta(spec.split.gap)
+    times, distance = clusters.times_of(train, spec.split.column, gap)
+    within = ~stopping & (times > times[stopping].min() - distance)
+    classes = clusters.classes_of(train, spec)[~stopping]
+    stays = ~within[~stopping]
+    loses_class = set(classes[stays]) != set(classes)
+    if loses_class or 2 * stays.sum() < len(stays):
+        return nothing
+    return within
