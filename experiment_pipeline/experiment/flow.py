@@ -176,20 +176,18 @@ def validated_data(run: Run, raw_data: RawTable) -> Outcomes:
     rows = validate(raw, prepared, schema, spec)
     run.store.keep("validated_data", rows)
 
-    digest, previous_rate, changes = "", None, None
+    compared = data_changes.Compared()
     profiles = run.store.profiles
     if profiles is not None:
-        digest, previous_rate, changes = data_changes.against_the_accepted(
-            spec, rows, run.log.warning
-        )
-    within_limit = rows_page.within_limit(rows, previous_rate, spec)
+        compared = data_changes.against_the_accepted(spec, rows, run.log.warning)
+    within_limit = rows_page.within_limit(rows, compared.previous_rate, spec)
     if profiles is not None and within_limit.passed:
         # Only then: else the rate of a second try would no longer be an increase.
-        profiles.note(data_changes.RUNS, digest)
+        profiles.note(data_changes.RUNS, compared.profile)
     outcome = rows_page.validated(
-        raw, prepared, rows, changes, within_limit, spec.validation.drift
+        raw, prepared, rows, compared.changes, within_limit, spec.validation.drift
     )
-    table = rows.to_split(prepared, raw_data.digest, raw_data.types, digest)
+    table = rows.to_split(prepared, raw_data.digest, raw_data.types, compared.profile)
     return {
         "rejected_rows": rows_page.rejected(prepared.frame, rows, spec),
         "validated_data": replace(outcome, value=table),

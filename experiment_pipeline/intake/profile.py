@@ -28,62 +28,64 @@ FIX = "Materialize validated_data again: the version before it counts."
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """A column, counted."""
+    """A column, counted.
 
-    dtype: str  # pandas' name of its type
-    # `number` and `instant` are cut at their deciles; `category`: texts, booleans, and
-    # numbers with few values, counted one by one; `nested`: lists or mappings
+    `dtype` is pandas' name of its type. Of the kinds, `number` and `instant` are cut at
+    their deciles: 11 numbers from smallest to largest value, instants in microseconds
+    since 1970. `category` (texts, booleans, and numbers with few values) is counted one
+    by one: `categories` are the values with a bin of their own, most frequent first.
+    `nested` are lists or mappings. `counts` are rows per bin; the last is missing
+    values, for categories the last but one is other values.
+    """
+
+    dtype: str
     kind: str
-    # 11 numbers from smallest to largest value; instants in microseconds since 1970
     deciles: tuple[float, ...]
-    categories: tuple[
-        Any, ...
-    ]  # the values with a bin of their own, most frequent first
-    # rows per bin; the last is missing values; for categories the last but one is other
-    # values
+    categories: tuple[Any, ...]
     counts: tuple[int, ...]
 
     @property
     def bins(self) -> Bins:
         """The bins that `counts` were counted over."""
-        edges = (
-            np.unique(self.deciles[1:-1])
-            if self.kind in ("number", "instant")
-            else None
-        )
+        edges = None
+        if self.kind in ("number", "instant"):
+            edges = np.unique(self.deciles[1:-1])
         return Bins(edges, pd.Index(self.categories))
 
     @property
     def text(self) -> str:
         """The column in a line, for people."""
-        rows, missing = sum(self.counts), self.counts[-1]
-        parts = [f"{missing / rows:.1%} missing"] if rows and missing else []
+        parts = []
+        rows = sum(self.counts)
         if self.deciles:
-            numbers = [self.deciles[place] for place in (0, BINS // 2, BINS)]
-            if self.kind == "instant":
-                low, middle, high = (
-                    str(pd.Timestamp(int(n), unit="us")) for n in numbers
-                )
-            else:
-                low, middle, high = (f"{number:.6g}" for number in numbers)
-            parts.insert(0, f"median {middle} ({low} to {high})")
+            low, middle, high = (
+                self._shown(self.deciles[place]) for place in (0, BINS // 2, BINS)
+            )
+            parts.append(f"median {middle} ({low} to {high})")
         elif self.categories:
             named = zip(self.categories[:SHOWN_CATEGORIES], self.counts, strict=False)
-            parts.insert(
-                0, ", ".join(f"{value} {count / rows:.1%}" for value, count in named)
-            )
+            shares = [f"{value} {count / rows:.1%}" for value, count in named]
+            parts.append(", ".join(shares))
+        if rows and self.counts[-1]:
+            parts.append(f"{self.counts[-1] / rows:.1%} missing")
         return ", ".join(parts) or self.kind
+
+    def _shown(self, number: float) -> str:
+        if self.kind == "instant":
+            return str(pd.Timestamp(int(number), unit="us"))
+        return f"{number:.6g}"
 
 
 @dataclass(frozen=True)
 class DataProfile:
-    """A version of the validated data: rows, rejection rate in [0, 1], name →
-    profile.
-    """
+    """A version of the validated data: rows, rejection rate in [0, 1], name → profile."""
 
     rows: int
     rejection_rate: float
     columns: Mapping[str, ColumnProfile]
+
+    def __repr__(self) -> str:
+        return f"<DataProfile: {self.rows:,} rows, {len(self.columns)} columns>"
 
     def to_bytes(self) -> bytes:
         """The profile as JSON, the same bytes for the same profile."""
@@ -96,45 +98,50 @@ class DataProfile:
 
 
 def profile_from(content: bytes, source: str) -> DataProfile:
-    """Return the profile that `to_bytes` wrote; EntryCorrupt, about `source`: it is not
-    one.
-    """
-    return records.from_json(
-        DataProfile, content, EntryCorrupt(source, "is not a profile of a table", FIX)
-    )
+    """Return the profile that `to_bytes` wrote; EntryCorrupt, about `source`: none."""
+    error = EntryCorrupt(source, "is not a profile of a table", FIX)
+    return records.from_json(DataProfile, content, error)
 
 
 def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
     """Profile every column of a table."""
-    columns = {str(name): _profile(validated[name]) for name in validated.columns}
+    columns = {str(name): _profile(column) for name, column in validated.items()}
     return DataProfile(len(validated), rejection_rate, columns)
 
 
 def counted_as(column: pd.Series) -> str:
     """Return number, instant, category or nested: how a column can be counted."""
-    ways = {"datetime": "instant", "nested": "nested"} | dict.fromkeys(
-        QUANTITIES, "number"
-    )
-    return ways.get(kind_of(column), "category")
+    kind = kind_of(column)
+    if kind in QUANTITIES:
+        return "number"
+    return {"datetime": "instant", "nested": "nested"}.get(kind, "category")
 
 
 def _profile(column: pd.Series) -> ColumnProfile:
-    kind, dtype = counted_as(column), str(column.dtype)
+    kind = counted_as(column)
+    dtype = str(column.dtype)
     if kind == "nested":
         missing = int(column.isna().sum())
         return ColumnProfile(dtype, kind, (), (), (len(column) - missing, missing))
     if kind == "number" and not has_many_values(column):
         kind = "category"
-    deciles, categories = list[float](), list[Any]()
+    deciles: list[float] = []
+    categories: list[Any] = []
     if kind == "category":
-        for value, count in most_frequent(column).items():
-            value = value.item() if isinstance(value, np.generic) else value  # noqa: PLW2901
-            if count >= max(2, LEAST_SHARE * len(column)):
-                is_plain = isinstance(value, bool | int | float | str)
-                categories.append(value if is_plain else str(value))
-    elif len(present := column.dropna()):
+        counts = most_frequent(column)
+        frequent = counts[counts >= max(2, LEAST_SHARE * len(column))]
+        categories = [_plain(value) for value in frequent.index]
+    elif column.notna().any():
         # "lower" is always a value of the column, so that a rounded one is not cut in
         # between.
-        deciles = np.quantile(numbers_of(present), DECILES, method="lower").tolist()
+        values = numbers_of(column.dropna())
+        deciles = np.quantile(values, DECILES, method="lower").tolist()
     empty = ColumnProfile(dtype, kind, tuple(deciles), tuple(categories), ())
     return replace(empty, counts=tuple(empty.bins.counts(column).tolist()))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON knows."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -9,7 +9,7 @@ Schema changes, and drift per column as an effect size: with a million rows any
 difference has a small p-value.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ from experiment_pipeline.storage import records
 from experiment_pipeline.table.preparation import day_columns
 
 TARGET, FEATURE, NOT_USED = "target", "feature", "not used"
+RUNS, ACCEPTED = "runs", "accepted"
 _DRIFT = [
     "column",
     "role",
@@ -44,34 +45,33 @@ _DRIFT = [
 
 @dataclass(frozen=True)
 class DataChanges:
-    """The current version against the accepted one."""
+    """The current version against the accepted one.
 
-    schema: tuple[str, ...]  # changes of columns and types, in words
-    # a row per column of both, largest effects first: `column`, `role` (target, feature
-    # or not used), `statistic`, `effect_size` (see `distances.Difference`), `noise`,
-    # `real` (more than noise), `accepted` and `current` (the column in a line)
+    `schema` tells changes of columns and types. `drift` has a row per column of both,
+    largest effects first: `column`, `role` (target, feature or not used), `statistic`,
+    `effect_size` (see `distances.Difference`), `noise`, `real` (more than noise),
+    `accepted` and `current` (the column in a line).
+    """
+
+    schema: tuple[str, ...]
     drift: pd.DataFrame
 
+    def __repr__(self) -> str:
+        changed = int(self.drift["real"].sum())
+        return f"<DataChanges: {len(self.schema)} of the schema, {changed} columns>"
+
     def drifted(self, least: float) -> list[str]:
-        """Return the target and features that drifted by this effect size or more, in
-        words.
-        """
-        table = self.drift
-        found = table[
-            (table["effect_size"] >= least)
-            & table["real"]
-            & (table["role"] != NOT_USED)
-        ]
+        """Return the target and features that drifted by this effect size, in words."""
+        large = self.drift["effect_size"] >= least
+        used = self.drift["role"] != NOT_USED
         return [
-            f"{row.column} ({row.role}) drifted: {STATISTIC} {row.effect_size:.2f}, limit "
-            f"{least:g}; accepted: {row.accepted}; now: {row.current}"
-            for row in found.itertuples()
+            f"{row.column} ({row.role}) drifted: {STATISTIC} {row.effect_size:.2f}, "
+            f"limit {least:g}; accepted: {row.accepted}; now: {row.current}"
+            for row in self.drift[large & used & self.drift["real"]].itertuples()
         ]
 
     def blocking(self, limits: Drift) -> list[str]:
-        """Return what must end the run, in words; nothing where the YAML gives no
-        limit.
-        """
+        """Return what must end the run; nothing where the YAML gives no limit."""
         return [] if limits.block is None else self.drifted(limits.block)
 
     def problems(self, limits: Drift) -> list[str]:
@@ -85,48 +85,55 @@ def compare(
     validated: pd.DataFrame,
     spec: ExperimentSpec,
 ) -> DataChanges:
-    """Compare a version of the data with the accepted one, over the accepted one's
-    bins.
-    """
-    before, now_, drift = accepted.columns, current.columns, []
-    days = day_columns(spec.preparation)
-    for name, old in before.items():
-        if name not in now_:
+    """Compare the data with the accepted version, over the accepted one's bins."""
+    rows = []
+    for name, before in accepted.columns.items():
+        if name not in current.columns:
             continue
         column = validated[name]
         kind = counted_as(column)
-        if "nested" in (kind, old.kind) or old.kind not in ("category", kind):
+        if "nested" in (kind, before.kind) or before.kind not in ("category", kind):
             continue  # the types allow no comparison
-        apart = difference(np.array(old.counts), old.bins.counts(column))
-        unused = name in spec.not_features or name in days or kind == "instant"
-        role = TARGET if name == spec.target else NOT_USED if unused else FEATURE
-        sizes = (apart.effect_size, apart.noise, apart.effect_size > apart.noise)
-        drift.append((name, role, STATISTIC, *sizes, old.text, now_[name].text))
-    gone = [name for name in before if name not in now_]
-    new = [name for name in now_ if name not in before]
-    schema = (
-        [f"columns gone since the accepted version: {listed(gone)}"] if gone else []
-    )
-    schema += [f"columns new since the accepted version: {listed(new)}"] if new else []
-    schema += [
-        f"{name} was {before[name].dtype}, is {one.dtype}"
-        for name, one in now_.items()
-        if name in before and one.dtype != before[name].dtype
-    ]
-    table = pd.DataFrame(drift, columns=_DRIFT).sort_values(
+        apart = difference(np.array(before.counts), before.bins.counts(column))
+        row = (
+            name,
+            _role(name, kind, spec),
+            STATISTIC,
+            apart.effect_size,
+            apart.noise,
+            apart.effect_size > apart.noise,
+            before.text,
+            current.columns[name].text,
+        )
+        rows.append(row)
+    drift = pd.DataFrame(rows, columns=_DRIFT).sort_values(
         ["real", "effect_size"], ascending=False, kind="stable", ignore_index=True
     )
-    return DataChanges(tuple(schema), table)
+    return DataChanges(tuple(_schema_changes(accepted, current)), drift)
 
 
-RUNS, ACCEPTED = "runs", "accepted"
+def _role(name: str, kind: str, spec: ExperimentSpec) -> str:
+    if name == spec.target:
+        return TARGET
+    later_rows_exceed_it = kind == "instant" or name in day_columns(spec.preparation)
+    return NOT_USED if name in spec.not_features or later_rows_exceed_it else FEATURE
+
+
+def _schema_changes(accepted: DataProfile, current: DataProfile) -> Iterator[str]:
+    gone = [name for name in accepted.columns if name not in current.columns]
+    if gone:
+        yield f"columns gone since the accepted version: {listed(gone)}"
+    new = [name for name in current.columns if name not in accepted.columns]
+    if new:
+        yield f"columns new since the accepted version: {listed(new)}"
+    for name, column in current.columns.items():
+        if name in accepted.columns and column.dtype != accepted.columns[name].dtype:
+            yield f"{name} was {accepted.columns[name].dtype}, is {column.dtype}"
 
 
 @dataclass(frozen=True)
 class ProfileNote:
-    """A note that this profile is from the latest run, or was accepted; `at`: when, by
-    `now`.
-    """
+    """A note that this profile is of the latest run, or accepted; `at`: when."""
 
     at: str
     profile: str
@@ -138,71 +145,68 @@ class DataProfiles(records.Journals):
     FOLDER = "data_profiles"
 
     def put(self, profile: DataProfile) -> None:
-        """Store a profile; the same one again changes nothing, or replaces what was
-        damaged.
-        """
+        """Store a profile; the same one again replaces what was damaged."""
         self._profiles.put(profile.to_bytes())
 
     @property
     def _profiles(self) -> records.NamedByDigest:
-        return records.NamedByDigest(
-            self.folder, "json", "is not what was written", FIX
-        )
+        rule = "is not what was written"
+        return records.NamedByDigest(self.folder, "json", rule, FIX)
 
     def _notes(self, which: str) -> records.Journal[ProfileNote]:
-        return records.Journal(
-            self.folder / which, ProfileNote, "names no profile", FIX
-        )
+        folder = self.folder / which
+        return records.Journal(folder, ProfileNote, "names no profile", FIX)
 
     def latest(self, which: str, warn: Callable[[str], object]) -> DataProfile | None:
-        """Return the last undamaged profile of RUNS or ACCEPTED; `warn` is called for
-        damaged ones.
+        """Return the last undamaged profile of RUNS or ACCEPTED.
+
+        `warn` is called for damaged ones.
         """
         for note in reversed(self._notes(which).notes().values()):
             try:
                 if isinstance(note, EntryCorrupt):
                     raise note
                 return self.get(note.profile)
-            except EntryCorrupt as found:
-                warn(f"{found.culprit} {found.rule}: the version before it counts")
+            except EntryCorrupt as damage:
+                warn(f"{damage.culprit} {damage.rule}: the version before it counts")
         return None
 
     def get(self, digest: str) -> DataProfile:
         """Return a profile; EntryCorrupt: it is gone or damaged."""
-        return profile_from(
-            self._profiles.read(digest), str(self._profiles.path(digest))
-        )
+        path = str(self._profiles.path(digest))
+        return profile_from(self._profiles.read(digest), path)
 
     def note(self, which: str, digest: str) -> None:
-        """Note that a stored profile is the latest run's, or that a model was exported
-        from its data.
-        """
+        """Note that a stored profile is the latest of RUNS or ACCEPTED."""
         notes = self._notes(which)
         latest = next(reversed(notes.notes().values()), None)
         if not isinstance(latest, ProfileNote) or latest.profile != digest:
             notes.append(ProfileNote(records.now(), digest), digest)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """The stored profile of a run's data, and what came before it."""
+
+    profile: str = ""  # digest
+    previous_rate: float | None = None  # of rejected rows, in the run before
+    changes: DataChanges | None = None  # since the accepted version
+
+
 def against_the_accepted(
-    spec: ExperimentSpec, outcome: ValidatedData, warn: Callable[[str], object]
-) -> tuple[str, float | None, DataChanges | None]:
-    """Store the profile of the validated rows, and compare it; `warn` is called for
-    damage. Return its digest, the rejection rate of the run before, and the changes
-    since the accepted version, if any.
+    spec: ExperimentSpec, data: ValidatedData, warn: Callable[[str], object]
+) -> Compared:
+    """Store the profile of the validated rows, and compare it with those before.
+
+    `warn` is called for damaged ones.
     """
-    store, current = (
-        DataProfiles.of(spec.name),
-        profile(outcome.validated, outcome.rejection_rate),
-    )
+    store = DataProfiles.of(spec.name)
+    current = profile(data.validated, data.rejection_rate)
     store.put(current)
-    previous, accepted = store.latest(RUNS, warn), store.latest(ACCEPTED, warn)
-    changes = (
-        None
-        if accepted is None
-        else compare(accepted, current, outcome.validated, spec)
-    )
-    return (
-        current.digest,
-        None if previous is None else previous.rejection_rate,
-        changes,
-    )
+    previous = store.latest(RUNS, warn)
+    accepted = store.latest(ACCEPTED, warn)
+    changes = None
+    if accepted is not None:
+        changes = compare(accepted, current, data.validated, spec)
+    previous_rate = previous.rejection_rate if previous is not None else None
+    return Compared(current.digest, previous_rate, changes)

@@ -28,6 +28,15 @@ _RECORDED_REASONS = 10
 LISTED_VALUES = 20
 CHECK = "data_resembles_the_accepted"
 FIRST = "no accepted version yet: the first export makes one"
+_BIAS = [
+    "column",
+    "value",
+    "rows",
+    "rejected",
+    "rejected_fraction",
+    "effect_size",
+    "alarming",
+]
 _ALIKE = "nothing has changed since the accepted version by more than validation.drift allows"
 _RAISE = (
     "if the data is right, raise validation.drift.block for one run: once its model is exported, its "
@@ -68,15 +77,14 @@ def validated(
     resembles = Check(CHECK, passed=True, means=FIRST)
     if changes is not None:
         shown = {"changes": Notes(changes.schema), "drift": Rows(changes.drift)}
-        if stopping := changes.blocking(limits):
-            resembles = Check.of(CHECK, [*stopping, _RAISE], holds=_ALIKE)
-        else:
-            resembles = Check.of(
-                CHECK, changes.problems(limits), "warning", holds=_ALIKE
-            )
-    parts = f"{len(data.validated):,} validated and {len(data.rejected):,} rejected, as delivered"
-    holds = f"{numbers.counted(len(raw), 'delivered row')}: {parts}"
-    conserved = Check.of("rows_conserved", check_conserved(raw, data), holds=holds)
+        resembles = _resembles(changes, limits)
+    conserved = Check.of(
+        "rows_conserved",
+        check_conserved(raw, data),
+        holds=f"{numbers.counted(len(raw), 'delivered row')}: "
+        f"{len(data.validated):,} validated and {len(data.rejected):,} rejected, as "
+        "delivered",
+    )
     return Outcome(
         facts={
             "dagster/row_count": len(data.validated),
@@ -98,42 +106,52 @@ def _rejected_in_words(data: ValidatedData) -> str:
     return f"{counts} ({numbers.share(data.rejection_rate)}) are rejected"
 
 
+def _resembles(changes: DataChanges, limits: Drift) -> Check:
+    if stopping := changes.blocking(limits):
+        return Check.of(CHECK, [*stopping, _RAISE], holds=_ALIKE)
+    return Check.of(CHECK, changes.problems(limits), "warning", holds=_ALIKE)
+
+
 def rejected(
     prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec
 ) -> Outcome:
     """Return the rejected rows, with a warning when they differ from the others."""
     bias = rejection_bias(prepared, data, spec)
-    counted = [(one.rule, one.cells, one.most_often) for one in data.reasons]
-    reasons = {rule: rows for rule, rows, _ in counted[:_RECORDED_REASONS]}
     problems = [
         f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} = "
         f"{row.value} ({row.rejected} of {row.rows}), and {data.rejection_rate:.1%} of "
         "all rows: models and scores may not hold for such rows"
         for row in bias[bias["alarming"]].itertuples()
     ]
-    holds = "no group of rows is rejected more often than chance explains"
-    resemble = Check.of(
-        "rejected_rows_resemble_the_others", problems, "warning", holds=holds
+    reasons = pd.DataFrame(
+        [(reason.rule, reason.cells, reason.most_often) for reason in data.reasons],
+        columns=["reason", "rows", "most often"],
     )
+    recorded = {
+        reason.rule: reason.cells for reason in data.reasons[:_RECORDED_REASONS]
+    }
     return Outcome(
         value=data.rejected,
         notes=data.notes,
         facts={
             "dagster/row_count": len(data.rejected),
-            "reasons": Rows(
-                pd.DataFrame(counted, columns=["reason", "rows", "most often"])
-            ),
+            "reasons": Rows(reasons),
             "whom_rejecting_hits": Rows(bias),
         },
-        record=[RunFacts(rejected_rows=len(data.rejected), rejection_reasons=reasons)],
-        checks=[resemble],
+        record=[RunFacts(rejected_rows=len(data.rejected), rejection_reasons=recorded)],
+        checks=[
+            Check.of(
+                "rejected_rows_resemble_the_others",
+                problems,
+                "warning",
+                holds="no group of rows is rejected more often than chance explains",
+            )
+        ],
     )
 
 
 def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
-    """Check that raw == validated + rejected, each row once, rejected ones as
-    delivered.
-    """
+    """Check that raw == validated + rejected, each row once, as delivered."""
     places = raw.index.get_indexer(data.validated.index.append(data.rejected.index))
     times = np.bincount(places[places >= 0], minlength=len(raw))
     counts = {
@@ -142,77 +160,84 @@ def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
         "in no raw table": int((places < 0).sum()),
     }
     problems = [
-        f"{numbers.counted(n, 'row')} {where}" for where, n in counts.items() if n
+        f"{numbers.counted(rows, 'row')} {where}"
+        for where, rows in counts.items()
+        if rows
     ]
-    if not problems:
-        rows = raw.index.get_indexer(data.rejected.index)
-        if not all(
-            data.rejected[name].equals(raw[name].iloc[rows]) for name in raw.columns
-        ):
-            problems.append("rejected rows differ from what was delivered")
-    return problems
+    if problems:
+        return problems
+    rows = raw.index.get_indexer(data.rejected.index)
+    for name, column in raw.items():
+        if not data.rejected[name].equals(column.iloc[rows]):
+            return ["rejected rows differ from what was delivered"]
+    return []
 
 
 def check_rejection_rate(
     data: ValidatedData, validation: Validation, previous_rate: float | None = None
 ) -> list[str]:
     """Check that the rejection rate keeps its limits."""
-    rate, rise, problems = data.rejection_rate, validation.max_rejected_increase, []
-    most = "; ".join(one.reason for one in data.reasons[:3])
-    if rate > (limit := validation.max_rejected_fraction):
-        problems.append(f"max_rejected_fraction is {limit:.2%}")
+    rate = data.rejection_rate
+    excesses = []
+    limit = validation.max_rejected_fraction
+    if rate > limit:
+        excesses.append(f"max_rejected_fraction is {limit:.2%}")
+    rise = validation.max_rejected_increase
     if rise is not None and previous_rate is not None and rate - previous_rate > rise:
-        problems.append(
+        broken.append(
             f"{previous_rate:.2%} before; max_rejected_increase is {rise:.2%}"
         )
+    most = "; ".join(reason.reason for reason in data.reasons[:3])
     return [
-        f"{rate:.2%} of the rows are rejected, {problem}; most often: {most}{_WAY_ON}"
-        for problem in problems
+        f"{rate:.2%} of the rows are rejected, {excess}; most often: {most}{_WAY_ON}"
+        for excess in excesses
     ]
 
 
 def rejection_bias(
     prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec
 ) -> pd.DataFrame:
-    """Compare rejected rows with kept ones, per column; each with the value (or
-    quarter) that loses most rows.
+    """Compare rejected rows with the others by target and split column.
+
+    A row per column, with the value (or quarter) that loses most rows.
     """
     # A rare class that is set aside is reported elsewhere: it is not the schema's bias.
-    counted = np.flatnonzero(~prepared.index.isin(data.set_aside.index))
-    rejected = prepared.index[counted].isin(data.rejected.index)
+    judged = np.flatnonzero(~prepared.index.isin(data.set_aside.index))
+    rejected = prepared.index[judged].isin(data.rejected.index)
     names = [spec.target, *([] if spec.split.by == "random" else [spec.split.column])]
-    found = []
+    rows = []
     for name in names:
         if name not in prepared.columns or kind_of(prepared[name]) == "nested":
             continue
-        column = prepared[name].iloc[counted]
+        column = prepared[name].iloc[judged]
         # Rows without a target are rejected for that reason, which is not a bias.
         present = column.notna().to_numpy()
-        (apart,) = differences(column[~rejected & present], column[rejected & present])
-        losses = pd.DataFrame({"value": _grouped(column), "rejected": rejected})
-        losses = losses.groupby("value", observed=True)["rejected"].agg(
-            ["size", "sum", "mean"]
-        )
-        if losses.empty:
+        [apart] = differences(column[~rejected & present], column[rejected & present])
+        cells = pd.DataFrame({"value": _grouped(column), "rejected": rejected})
+        losses = cells.groupby("value", observed=True)["rejected"]
+        counts = losses.agg(["size", "sum", "mean"])
+        if counts.empty:
             continue
-        worst = losses.sort_values(["mean", "size"], ascending=False).iloc[0]
-        counts = (
-            str(worst.name),
-            int(worst["size"]),
-            int(worst["sum"]),
-            float(worst["mean"]),
-        )
-        found.append((name, *counts, apart.effect_size, apart.alarming))
-    columns = ["column", "value", "rows", "rejected", "rejected_fraction"]
-    return pd.DataFrame(found, columns=[*columns, "effect_size", "alarming"])
+        worst = counts.sort_values(["mean", "size"], ascending=False).iloc[0]
+        row = {
+            "column": name,
+            "value": str(worst.name),
+            "rows": int(worst["size"]),
+            "rejected": int(worst["sum"]),
+            "rejected_fraction": float(worst["mean"]),
+            "effect_size": apart.effect_size,
+            "alarming": apart.alarming,
+        }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=_BIAS)
 
 
 def _grouped(column: pd.Series) -> pd.Series:
-    """The value of each cell, or its quarter where there are many."""
+    """Return the value of each cell, or its quarter where there are many."""
     kind = kind_of(column)
-    if kind in QUANTITIES and column.nunique() > LISTED_VALUES:
-        column = column.astype("float64").replace([np.inf, -np.inf], np.nan)
-        return pd.qcut(column, 4, duplicates="drop")
     if kind == "datetime":
         return pd.qcut(column, 4, duplicates="drop")
+    if kind in QUANTITIES and column.nunique() > LISTED_VALUES:
+        finite = column.astype("float64").replace([np.inf, -np.inf], np.nan)
+        return pd.qcut(finite, 4, duplicates="drop")
     return column.where(column.isin(column.value_counts().index[:LISTED_VALUES]))
