@@ -8,7 +8,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -46,24 +46,20 @@ class Counted:
     named: Mapping[object, int] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, noun: Literal["value", "row"], what: str, cells: pd.Series
-    ) -> "Counted":
+    def of(cls, noun: Literal["value", "row"], what: str, cells: pd.Series) -> Self:
         """Count the cells (k,) of a column by their values."""
         hashable = cells.map(repr) if kind_of(cells) == "nested" else cells
         counts = hashable.value_counts(sort=False)
-        counts = counts[counts > 0].head(
-            MOST_NAMED
-        )  # pandas also counts absent categories
-        return cls(str(cells.name), noun, what, len(cells), dict(counts.items()))
+        # pandas also counts absent categories.
+        named = counts[counts > 0].head(MOST_NAMED)
+        return cls(str(cells.name), noun, what, len(cells), dict(named.items()))
 
     def and_those_of(self, later: "Counted") -> "Counted":
         """Add the counts of later rows."""
         named = Counter(self.named) + Counter(later.named)
-        most = dict(
-            named if len(named) <= MOST_NAMED else named.most_common(MOST_NAMED)
-        )
-        return replace(self, cells=self.cells + later.cells, named=most)
+        if len(named) > MOST_NAMED:
+            named = Counter(dict(named.most_common(MOST_NAMED)))
+        return replace(self, cells=self.cells + later.cells, named=dict(named))
 
     @property
     def text(self) -> str:
@@ -73,9 +69,7 @@ class Counted:
 
     @property
     def reason(self) -> str:
-        """A broken rule with counts: `size: fails isin(['S', 'M']) (4 rows, most often
-        'XL' (3), 'L' (1))`.
-        """
+        """`size: fails isin(['S', 'M']) (4 rows, most often 'XL' (3), 'L' (1))`."""
         most = f", most often {self.most_often}" if self.named else ""
         return f"{self.rule} ({numbers.counted(self.cells, 'row')}{most})"
 
@@ -89,18 +83,19 @@ class Counted:
         """`'XL' (3), 'L' (1) and 2 others`."""
         most = Counter(self.named).most_common(SHOWN_VALUES)
         shown = ", ".join(f"{in_words(value)} ({cells:,})" for value, cells in most)
-        more = len(self.named) - len(most)
-        return shown + (f" and {numbers.counted(more, 'other')}" if more else "")
+        hidden = len(self.named) - len(most)
+        return f"{shown} and {numbers.counted(hidden, 'other')}" if hidden else shown
 
 
 class Counts(dict[tuple[str, str], Counted]):
     """The counts of one batch of rows after the other, by column and `what`."""
 
-    def add(self, found: Iterable[Counted]) -> None:
+    def add(self, batch: Iterable[Counted]) -> None:
         """Add the counts of the next batch."""
-        for one in found:
-            before = self.get(key := (one.column, one.what))
-            self[key] = before.and_those_of(one) if before else one
+        for counted in batch:
+            key = (counted.column, counted.what)
+            before = self.get(key)
+            self[key] = before.and_those_of(counted) if before else counted
 
 
 @dataclass(frozen=True)
@@ -121,12 +116,12 @@ class CheckedColumn:
 
     def of_rows(self, rows: np.ndarray) -> pd.Series:
         """Return the cells of rows, bool (n,), that are fitting."""
-        wanted = np.delete(rows, self.left_out)
-        cells: pd.Series = self.fitting if wanted.all() else self.fitting[wanted]
+        chosen = np.delete(rows, self.left_out)
+        cells: pd.Series = self.fitting if chosen.all() else self.fitting[chosen]
         # A rejected row, such as one of totals, must not decide the type of the others.
-        return (
-            cells if self.narrow is None or cells.hasnans else cells.astype(self.narrow)
-        )
+        if self.narrow is None or cells.hasnans:
+            return cells
+        return cells.astype(self.narrow)
 
 
 def check_column(
@@ -134,59 +129,79 @@ def check_column(
     schema: pa.Column,
     unparsable: np.ndarray,
     validation: Validation | None = None,
-    missing_rule: Broken | None = None,
+    *,
+    is_target: bool = False,
 ) -> CheckedColumn:
     """Check one column of prepared values (n,), cell by cell.
 
-    `unparsable`: cells that are rejected already; `missing_rule` already names rows
-    without a value.
-    InvalidSchema: the schema cannot be applied to a column of this type.
+    `unparsable`: positions that are rejected already. Rows without a target are
+    rejected whatever the schema says. Raises InvalidSchema: the schema cannot be
+    applied to a column of this type.
     """
-    name, given, declared, narrow = str(column.name), len(column), schema.dtype, None
-    tolerated, broken, positions = list[Counted](), list[Broken](), np.arange(given)
+    name = str(column.name)
+    rows = len(column)
+    declared = schema.dtype
+    broken: list[Broken] = []
+    tolerated: list[Counted] = []
+    positions = np.delete(np.arange(rows), unparsable)
     if len(unparsable):
-        positions = np.delete(positions, unparsable)
         column = column.iloc[positions]
-    if schema.default is not None:
-        filled = int(column.isna().sum())
-        tolerated.append(
-            Counted(name, "missing value", f"became {schema.default!r}", filled)
-        )
-        column = _filled(column, schema.default) if filled else column
     missing = column.isna().to_numpy()
-    if not schema.nullable and missing_rule is None:
-        lenient = validation and validation.unseen_missing_values == "allow"
-        if lenient and schema.metadata != NEVER_MISSING:
+    if is_target and missing.any():
+        broken.append(Broken(None, "target is missing", positions[missing]))
+    if schema.default is not None:
+        what = f"became {schema.default!r}"
+        tolerated.append(Counted(name, "missing value", what, int(missing.sum())))
+        column = _filled(column, schema.default)
+        missing = column.isna().to_numpy()
+    narrow = None
+    if not schema.nullable and not is_target:
+        if _allows_missing(schema, validation):
             what = "kept: the schema does not mention missing values"
             tolerated.append(Counted(name, "missing value", what, int(missing.sum())))
             if missing.any() and not has_room_for_missing(schema):
-                schema, narrow = copy.copy(schema), declared.type
-                wider = str(declared).replace("int", "Int").replace("uI", "UI")
-                schema.dtype = "boolean" if wider == "bool" else wider
+                narrow = declared.type
+                schema = _widened(schema)
         elif missing.any():
             broken.append(Broken(name, "is missing", positions[missing]))
     fitting, bad = _typed(column, schema)
     if bad.any():
-        broken.append(
-            Broken(name, f"is not of type {declared}", positions[bad], column[bad])
-        )
+        what = f"is not of type {declared}"
+        broken.append(Broken(name, what, positions[bad], column[bad]))
     if len(fitting) < len(column):
         positions = positions[column.index.isin(fitting.index)]
-    left_out = np.delete(np.arange(given), positions)
-    fails, counted = _judged(fitting, positions, schema, validation)
+    failing, counted = _judged(fitting, positions, schema, validation)
     return CheckedColumn(
-        fitting, left_out, (*broken, *fails), (*tolerated, *counted), narrow
+        fitting,
+        left_out=np.delete(np.arange(rows), positions),
+        broken=(*broken, *failing),
+        tolerated=(*tolerated, *counted),
+        narrow=narrow,
     )
 
 
 def _filled(column: pd.Series, default: object) -> pd.Series:
-    """Replace missing values by the default, also where only the schema's type can hold
-    it.
-    """
+    """Replace missing values by the default, also one that only the schema can hold."""
+    if not column.hasnans:
+        return column
     try:
         return column.where(column.notna(), default)
     except (TypeError, ValueError):
         return column.astype(object).where(column.notna(), default)
+
+
+def _allows_missing(schema: pa.Column, validation: Validation | None) -> bool:
+    if validation is None or schema.metadata == NEVER_MISSING:
+        return False
+    return validation.unseen_missing_values == "allow"
+
+
+def _widened(schema: pa.Column) -> pa.Column:
+    """Return the schema with the type that also holds missing values."""
+    wider = copy.copy(schema)
+    nullable = str(schema.dtype).replace("int", "Int").replace("uI", "UI")
+    wider.dtype = "boolean" if nullable == "bool" else nullable
+    return wider
 
 
 def _judged(
@@ -196,19 +211,21 @@ def _judged(
     validation: Validation | None,
 ) -> tuple[list[Broken], list[Counted]]:
     """Return the checks that reject failing cells, and those that only count them."""
-    broken, tolerated, name = list[Broken](), list[Counted](), str(cells.name)
+    name = str(cells.name)
+    broken: list[Broken] = []
+    tolerated: list[Counted] = []
     for check in schema.checks:
         failed = failing_cells(cells, check, f"columns.{name}")
-        rule, failing = shortened(str(check.error or check.name)), cells[failed]
-        chosen = (
-            validation.unseen_categories
-            if validation and check.name == "isin"
-            else None
-        )
-        if chosen == "allow" or (chosen is None and check.raise_warning):
-            tolerated.append(Counted.of("value", f"kept against {rule}", failing))
+        told = shortened(str(check.error or check.name))
+        tolerates = bool(check.raise_warning)
+        if check.name == "isin" and validation and validation.unseen_categories:
+            tolerates = validation.unseen_categories == "allow"
+        if tolerates:
+            what = f"kept against {told}"
+            tolerated.append(Counted.of("value", what, cells[failed]))
         elif failed.any():
-            broken.append(Broken(name, f"fails {rule}", positions[failed], failing))
+            what = f"fails {told}"
+            broken.append(Broken(name, what, positions[failed], cells[failed]))
     return broken, tolerated
 
 
@@ -216,66 +233,70 @@ def _typed(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]
     if schema.coerce or schema.dtype is None:
         return coerce(column, schema)
     both_dates = schema_kind(schema) == kind_of(column) == "datetime"
-    if not both_dates and not schema.dtype.check(
-        pandas_engine.Engine.dtype(column.dtype)
-    ):
-        rule = f"the schema says {schema.dtype}, the column holds {column.dtype}"
-        fix = "Write coerce: true, or correct the dtype."
-        raise InvalidSchema(f"columns.{column.name}.dtype", rule, fix)
+    dtype = pandas_engine.Engine.dtype(column.dtype)
+    if not both_dates and not schema.dtype.check(dtype):
+        raise InvalidSchema(
+            f"columns.{column.name}.dtype",
+            rule=f"the schema says {schema.dtype}, the column holds {column.dtype}",
+            fix="Write coerce: true, or correct the dtype.",
+        )
     return column, np.zeros(len(column), dtype=bool)
 
 
 def failing_cells(
     cells: pd.Series | pd.DataFrame, check: pa.Check, place: str
 ) -> np.ndarray:
-    """Call a pandera check: bool (n,), True where a cell, or a row of a
-    table, fails.
-    """
+    """Call a pandera check: bool (n,), True where a cell, or a row of a table, fails."""
     failed = np.zeros(len(cells), dtype=bool)
     if not len(cells):
         return failed
     try:
         passed = check(cells).check_output
     except (TypeError, AttributeError) as error:
-        rule = f"it does not work on this type: {error}"
-        fix = "Correct the check's value, or the column's dtype."
-        raise InvalidSchema(f"{place}.{check.name}", rule, fix) from None
+        raise InvalidSchema(
+            f"{place}.{check.name}",
+            rule=f"it does not work on this type: {error}",
+            fix="Correct the check's value, or the column's dtype.",
+        ) from None
     wrong = passed.index[~passed.fillna(False).to_numpy(dtype=bool)]
     failed[cells.index.get_indexer(wrong)] = True
     return failed
 
 
 def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Series:
-    """Write all reasons of every rejected row, given as ascending positions (k,), one
-    per line.
+    """Return the reasons of each rejected row, one per line.
+
+    `rejected` are ascending positions (k,).
     """
-    parts = []
+    parts = [pd.Series(dtype="str")]
     for rows in slices(len(rejected)):
-        some = rejected[rows]
-        reasons = np.full(len(some), "", dtype=object)
-        for rule in broken if len(some) else ():
-            first, end = np.searchsorted(rule.positions, [some[0], some[-1] + 1])
-            at = np.searchsorted(some, rule.positions[first:end])
-            before, texts = reasons[at], rule.texts(slice(first, end))
-            reasons[at] = (
-                before + np.where(before == "", "", "\n").astype(object) + texts
-            )
+        positions = rejected[rows]
+        reasons = np.full(len(positions), "", dtype=object)
+        for rule in broken if len(positions) else ():
+            ends = [positions[0], positions[-1] + 1]
+            first, end = np.searchsorted(rule.positions, ends)
+            places = np.searchsorted(positions, rule.positions[first:end])
+            before = reasons[places]
+            breaks = np.where(before == "", "", "\n").astype(object)
+            reasons[places] = before + breaks + rule.texts(slice(first, end))
         parts.append(pd.Series(reasons, dtype="str"))
     return pd.concat(parts, ignore_index=True)
 
 
 def count_reasons(broken: Sequence[Broken]) -> list[Counted]:
     """Count the rows that break each rule, and the values there."""
-    none, found = pd.Series(dtype=object), list[Counted]()
+    reasons = []
+    no_value = pd.Series(dtype=object)
     for rule in broken:
-        cells = rule.cells if isinstance(rule.cells, pd.Series) else none
-        one = Counted.of("row", rule.rule, cells)
-        found.append(replace(one, column=rule.column or "", cells=len(rule.positions)))
-    return most_frequent_first(found)
+        cells = rule.cells if isinstance(rule.cells, pd.Series) else no_value
+        counted = Counted.of("row", rule.rule, cells)
+        rows = len(rule.positions)
+        reasons.append(replace(counted, column=rule.column or "", cells=rows))
+    return most_frequent_first(reasons)
 
 
 def most_frequent_first(reasons: Iterable[Counted]) -> list[Counted]:
-    """Sort broken rules by their number of rows, then by name: the order of rows does
-    not matter.
-    """
-    return sorted(reasons, key=lambda one: (-one.cells, one.column, one.what))
+    """Sort broken rules by rows, then by name: the order of rows does not matter."""
+    return sorted(
+        reasons, key=lambda reason: (-reason.cells, reason.column, reason.what)
+    )

@@ -1,6 +1,4 @@
-"""What a delivered file is, by its bytes and never by its name: compression
-and format.
-"""
+"""What a delivered file is, by its bytes and never by its name: compression and format."""
 
 import lzma
 import zipfile
@@ -22,25 +20,19 @@ PARQUET_MAGIC = b"PAR1"
 LOOK = 65_536  # bytes; enough to see what a file is, without copying all of it
 FIX_DELIVER = "point data.url at a CSV or Parquet file"
 FIX_DOWNLOAD = "download or write the file again"
-
-# (offset, first bytes, what it is, what to do)
-OTHER_KINDS = (
-    (
-        0,
-        b"\xd0\xcf\x11\xe0",
+HTML_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
+# First bytes → what it is, what to do.
+OTHER_KINDS = {
+    b"\xd0\xcf\x11\xe0": (
         "an old Office document, perhaps Excel",
         "save the sheet as CSV",
     ),
-    (0, b"ARROW1", "an Arrow (Feather) file", "write it as Parquet"),
-    (257, b"ustar", "a tar archive", "unpack it"),
-    (
-        0,
-        b"version https://git-lfs",
+    b"ARROW1": ("an Arrow (Feather) file", "write it as Parquet"),
+    b"version https://git-lfs": (
         "a Git LFS pointer, not the file itself",
         "run git lfs pull",
     ),
-)
-HTML_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
+}
 # First bytes → compression.
 MAGIC = {
     b"\x1f\x8b": "gzip",
@@ -51,10 +43,14 @@ MAGIC = {
 }
 # What the libraries raise about damaged streams, and about a password.
 _DAMAGES = (
-    *(EOFError, OSError, ValueError, RuntimeError),
-    *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
 )
-
 # Unpacked bytes per packed byte; more are suspicious.
 _MOST_PACKED = 100
 CHUNK_BYTES = 16 * 1024 * 1024
@@ -65,19 +61,20 @@ Content = bytes | memoryview
 
 @dataclass(frozen=True)
 class Contents:
-    """One file as delivered, packed or not; `name` is relative to the folder that was
-    read.
-    """
+    """One file as delivered, packed or not; `name` is relative to the folder read."""
 
     name: str
     content: Content
     format: str
     compression: str | None
 
+    def __repr__(self) -> str:
+        packed = f", {self.compression}" if self.compression else ""
+        size = f"{len(self.content):,} bytes"
+        return f"<Contents of {self.name}: {size}, {self.format}{packed}>"
+
     def unpacked(self) -> Content:
-        """Return all of it, memory-mapped if it is large; UnreadableTable: it is
-        damaged.
-        """
+        """Return all of it, on a map if it is large; UnreadableTable: it is damaged."""
         if self.compression is None:
             return self.content
         with self._damage_reported():
@@ -90,7 +87,7 @@ class Contents:
                 chunk = start
                 while chunk:
                     file.write(chunk)
-                    self.refuse_beyond(file.tell())
+                    self._refuse_beyond(file.tell())
                     chunk = stream.read(CHUNK_BYTES)
 
             return mapped_file(write)
@@ -109,34 +106,30 @@ class Contents:
         if self.compression != "zip":
             return pa.CompressedInputStream(packed, self.compression)
         archive = zipfile.ZipFile(packed)
-        if "[Content_Types].xml" in archive.namelist():
-            raise UnreadableTable(
-                self.name, "it is an Office document", "save the sheet as CSV"
-            )
-        members = [
-            name
-            for name in archive.namelist()
-            if not (
-                name.endswith("/") or name.startswith("__MACOSX/") or "/." in f"/{name}"
-            )
-        ]
-        if len(members) != 1:
-            rule = f"the archive holds {len(members)} files: {listed(members)}"
+        names = archive.namelist()
+        if "[Content_Types].xml" in names:
+            rule = "it is an Office document"
+            raise UnreadableTable(self.name, rule, "save the sheet as CSV")
+        tables = [name for name in names if not _is_hidden(name)]
+        if len(tables) != 1:
+            rule = f"the archive holds {len(tables)} files: {listed(tables)}"
             raise UnreadableTable(self.name, rule, "zip one table")
-        self.refuse_beyond(archive.getinfo(members[0]).file_size)
-        return archive.open(members[0])
+        self._refuse_beyond(archive.getinfo(tables[0]).file_size)
+        return archive.open(tables[0])
 
-    def refuse_beyond(self, size: int) -> None:
-        """Raise UnreadableTable if so many unpacked bytes are suspicious and do not fit
-        into memory.
-        """
-        most = _MOST_PACKED * len(self.content)
-        if size > most and size > (free := free_memory()).size:
+    def _refuse_beyond(self, size: int) -> None:
+        """Refuse so many unpacked bytes if they are suspicious and do not fit."""
+        if size <= _MOST_PACKED * len(self.content):
+            return
+        free = free_memory()
+        if size > free.size:
             raise UnreadableTable(
                 self.name,
-                f"its {len(self.content):,} bytes unpack to {size:,} or more: over {_MOST_PACKED} times as "
-                f"large, and beyond {free.limited_by} ({free.size:,} bytes are free)",
-                "unpack it yourself if you trust it: a file that is not packed is read in parts",
+                rule=f"its {len(self.content):,} bytes unpack to {size:,} or more: "
+                f"over {_MOST_PACKED} times as large, and beyond {free.limited_by} "
+                f"({free.size:,} bytes are free)",
+                fix="unpack it yourself if you trust it: a file that is not packed is "
+                "read in parts",
             )
 
     @contextmanager
@@ -144,20 +137,23 @@ class Contents:
         try:
             yield
         except _DAMAGES as error:
-            rule = f"its {self.compression} stream is truncated, damaged or encrypted: {error}"
-            raise UnreadableTable(self.name, rule, FIX_DOWNLOAD) from None
+            raise UnreadableTable(
+                self.name,
+                rule=f"its {self.compression} stream is truncated, damaged or "
+                f"encrypted: {error}",
+                fix=FIX_DOWNLOAD,
+            ) from None
 
     @property
     def folder_keys(self) -> dict[str, str | None]:
-        """Column → value of the folders of a partitioned table:
-        `year=2013/part-0.parquet`.
-        """
-        folders = (folder.partition("=") for folder in self.name.split("/")[:-1])
-        return {
-            key: None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
-            for key, equals, value in folders
-            if key and equals
-        }
+        """Column → value of the folders of a partitioned table: `year=2013/0.parquet`."""
+        keys = {}
+        for folder in self.name.split("/")[:-1]:
+            key, equals, value = folder.partition("=")
+            if key and equals:
+                missing = value == "__HIVE_DEFAULT_PARTITION__"
+                keys[key] = None if missing else unquote(value)
+        return keys
 
     def with_folder_keys(self, table: pa.Table) -> pa.Table:
         """Add the folders' values to the table, as further columns of text."""
@@ -170,43 +166,47 @@ class Contents:
         return table
 
 
-def open_contents(name: str, content: Content, declared: str | None) -> Contents:
-    """Detect compression and format of a file; UnreadableTable: it is not a table, or
-    not as declared.
-    """
-    first = bytes(content[:LOOK])
-    compression = next(
-        (how for magic, how in MAGIC.items() if first.startswith(magic)), None
+def _is_hidden(member: str) -> bool:
+    """Whether a member of an archive is a folder, or hidden from who packed it."""
+    return (
+        member.endswith("/") or member.startswith("__MACOSX/") or "/." in f"/{member}"
     )
+
+
+def open_contents(name: str, content: Content, declared: str | None) -> Contents:
+    """Detect compression and format of a file.
+
+    Raises UnreadableTable: it is not a table, or not as declared.
+    """
+    compression = None
+    for magic, packed_by in MAGIC.items():
+        if content[: len(magic)] == magic:
+            compression = packed_by
     file = Contents(name, content, "csv", compression)
     start = file.start(LOOK)
     if not start.strip():
-        raise UnreadableTable(
-            name, "it is empty, or begins with nothing but blanks", FIX_DELIVER
-        )
-    for offset, magic, what, fix in OTHER_KINDS:
-        if start[offset : offset + len(magic)] == magic:
-            raise UnreadableTable(name, f"it is {what}", fix)
-    if (
-        start[:512]
-        .removeprefix(b"\xef\xbb\xbf")
-        .lstrip()
-        .lower()
-        .startswith(HTML_STARTS)
-    ):
+        rule = "it is empty, or begins with nothing but blanks"
+        raise UnreadableTable(name, rule, FIX_DELIVER)
+    for magic, (kind, advice) in OTHER_KINDS.items():
+        if start.startswith(magic):
+            raise UnreadableTable(name, f"it is {kind}", advice)
+    text = start[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(HTML_STARTS):
         raise UnreadableTable(
             name,
-            "it is an HTML or XML page, not a table",
-            "open the URL in a browser: it may be a log-in or preview page; use the raw file's URL",
+            rule="it is an HTML or XML page, not a table",
+            fix="open the URL in a browser: it may be a log-in or preview page; use the "
+            "raw file's URL",
         )
     if start.startswith(PARQUET_MAGIC):
         file = replace(file, format="parquet")
     if declared and declared != file.format:
-        rule = (
-            f"data.format says {declared}, but the file's first bytes say {file.format}"
+        raise UnreadableTable(
+            name,
+            rule=f"data.format says {declared}, but the file's first bytes say "
+            f"{file.format}",
+            fix="correct data.format, or drop it",
         )
-        fix = "correct data.format, or drop it"
-        raise UnreadableTable(name, rule, fix)
     return file
 
 
@@ -214,9 +214,14 @@ def refuse_duplicates(name: str, column_names: list[str]) -> None:
     """Raise UnreadableTable if a name occurs twice."""
     twice = [column for column, times in Counter(column_names).items() if times > 1]
     if twice:
-        places = [i for i, column in enumerate(column_names, 1) if column == twice[0]]
+        places = [
+            str(place)
+            for place, column in enumerate(column_names, 1)
+            if column == twice[0]
+        ]
         raise UnreadableTable(
             name,
-            f"columns {' and '.join(map(str, places))} have the same name; twice: {listed(twice)}",
-            "give every column its own name",
+            rule=f"columns {' and '.join(places)} have the same name; "
+            f"twice: {listed(twice)}",
+            fix="give every column its own name",
         )

@@ -10,7 +10,8 @@ exactly), and each decision is in `RawTable.notes`.
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import BinaryIO
 
@@ -22,7 +23,14 @@ import pyarrow.parquet as pq
 
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
-from experiment_pipeline.intake import contents, csv_text
+from experiment_pipeline.intake import csv_text
+from experiment_pipeline.intake.contents import (
+    FIX_DOWNLOAD,
+    Content,
+    Contents,
+    open_contents,
+    refuse_duplicates,
+)
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.table import (
     HELD_BYTES,
@@ -33,9 +41,7 @@ from experiment_pipeline.table.table import (
 )
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
-# Sentence → the columns of which it is true.
-Decided = dict[str, list[str]]
-Columns = Iterator[tuple[str, pa.ChunkedArray]]
+TEXT = pa.large_string()
 
 
 @dataclass(frozen=True)
@@ -43,45 +49,68 @@ class RawTable:
     """A table as delivered, typed.
 
     The int64 index `row_number` of `frame` is the position in the source, from 0;
-    `digest` is empty if the table was only `read`. `format` is csv or parquet;
-    `encoding` and `delimiter` are None for Parquet, `compression` for files that are
-    not compressed. `notes` are decisions, one sentence each.
+    `digest` is empty if the table was only `read`. `format` is csv, parquet or
+    DataFrame; `encoding` and `delimiter` are None for Parquet, `compression` for files
+    that are not compressed. `notes` are decisions, one sentence each.
     """
 
     frame: pd.DataFrame
-    digest: str
-    format: str
-    encoding: str | None
-    delimiter: str | None
-    compression: str | None
-    notes: tuple[str, ...]
+    digest: str = ""
+    format: str = "DataFrame"
+    encoding: str | None = None
+    delimiter: str | None = None
+    compression: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        rows, columns = self.frame.shape
+        return f"<RawTable: {rows:,} rows, {columns} columns, {self.format}>"
 
     @property
     def types(self) -> Mapping[str, str]:
         """The dtype of every column."""
-        return {str(name): str(self.frame[name].dtype) for name in self.frame.columns}
+        return {str(name): str(dtype) for name, dtype in self.frame.dtypes.items()}
 
 
-def parse(parts: Sequence[tuple[str, contents.Content]], data: spec.Data) -> RawTable:
-    """Read one table from its files, (name, content) each; a large one is
-    memory-mapped. Raises
-    UnreadableTable: not a table; InvalidExperiment: `data` has a setting without effect
-    on these files.
+def parse(parts: Sequence[tuple[str, Content]], data: spec.Data) -> RawTable:
+    """Read one table from its files, (name, content) each; a large one is on maps.
+
+    Raises UnreadableTable: not a table; InvalidExperiment: `data` has a setting without
+    effect on these files.
     """
     table = read(parts, data)
     return replace(table, digest=content_digest(table.frame))
 
 
 def content_digest(frame: pd.DataFrame) -> str:
-    """Return a table's digest, whatever the order of its columns; UnreadableTable: a
-    column name twice.
+    """Return a table's digest, whatever the order of its columns.
+
+    Raises UnreadableTable: a column name occurs twice.
     """
-    contents.refuse_duplicates("the table", [*map(str, frame.columns)])
+    refuse_duplicates("the table", [*map(str, frame.columns)])
     return table_digest(with_only(frame, sorted(frame.columns, key=str)))
 
 
+@dataclass(frozen=True)
+class _Typed:
+    """A typed column, or None if it is left out, and what was decided about it."""
+
+    name: str
+    cells: pa.ChunkedArray | None
+    decisions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The files of a table, whose columns are typed one after the other."""
+
+    rows: int
+    columns: Iterator[_Typed]
+    texts: Sequence[csv_text.CsvText] = field(default_factory=tuple)
+
+
 def read(
-    parts: Sequence[tuple[str, contents.Content]],
+    parts: Sequence[tuple[str, Content]],
     data: spec.Data,
     as_written: Collection[str] = (),
     chosen: Callable[[int], np.ndarray] | None = None,
@@ -91,121 +120,124 @@ def read(
     `as_written`: columns of CSV files that stay texts. `chosen`: number of rows →
     positions to keep.
     """
-    files = [
-        contents.open_contents(name, content, data.format) for name, content in parts
-    ]
-    first, decided, texts = (
-        files[0],
-        defaultdict[str, list[str]](list),
-        list[csv_text.CsvText](),
-    )
-    for other in files:
-        if other.format != first.format:
-            rule = f"it is {other.format}, but {first.name} is {first.format}"
-            fix = "keep the parts of one table in one format, and other files elsewhere"
-            raise UnreadableTable(other.name, rule, fix)
+    files = [open_contents(name, content, data.format) for name, content in parts]
+    first = files[0]
+    for file in files:
+        if file.format != first.format:
+            raise UnreadableTable(
+                file.name,
+                rule=f"it is {file.format}, but {first.name} is {first.format}",
+                fix="keep the parts of one table in one format, and other files "
+                "elsewhere",
+            )
     if first.format == "csv":
-        rows, found = _of_csv(files, data, as_written, texts, decided)
+        source = _of_csv(files, data, as_written)
     else:
-        rows, found = _of_parquet(files, data, decided)
-    if rows == 0:
+        source = _of_parquet(files, data)
+    if source.rows == 0:
         fix = "deliver a table that has rows"
         raise UnreadableTable(first.name, "it has a header and no rows", fix)
-    kept = None if chosen is None else chosen(rows)
-    index = (
-        pd.RangeIndex(rows, name=INDEX) if kept is None else pd.Index(kept, name=INDEX)
-    )
-    columns = dict[str, pd.Series]()
-    for name, cells in found:
-        column = cells.to_pandas()
-        columns[name] = spilled(column if kept is None else column.iloc[kept])
-    notes = []
-    if len(files) > 1:
-        notes.append(
-            f"{len(files):,} files are one table: {listed([f.name for f in files])}"
-        )
-    if keys := _folder_keys(files):
-        notes.append(f"read from the names of the folders: {listed(keys)}")
-    notes += dict.fromkeys(note for text in texts for note in text.notes)
+    positions = None if chosen is None else chosen(source.rows)
+    frame, decisions = _typed_frame(source, positions)
     return RawTable(
-        frame=of_columns(columns, index),
-        digest="",
+        frame=frame,
         format=first.format,
-        encoding=", ".join(dict.fromkeys(text.encoding for text in texts)) or None,
-        delimiter=texts[0].delimiter if texts else None,
-        compression=", ".join(
-            dict.fromkeys(f.compression for f in files if f.compression)
-        )
-        or None,
-        notes=(
-            *notes,
-            *(f"{what}: {listed(names)}" for what, names in decided.items()),
-        ),
+        encoding=_all_in_one(text.encoding for text in source.texts),
+        delimiter=source.texts[0].delimiter if source.texts else None,
+        compression=_all_in_one(file.compression or "" for file in files),
+        notes=(*_notes_of_files(files, source.texts), *decisions),
     )
+
+
+def _typed_frame(
+    source: _Source, positions: np.ndarray | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the typed rows, or those at some positions (k,), and every decision."""
+    columns: dict[str, pd.Series] = {}
+    decisions: defaultdict[str, list[str]] = defaultdict(list)
+    for typed in source.columns:
+        for decision in typed.decisions:
+            decisions[decision].append(typed.name)
+        if typed.cells is not None:
+            column = typed.cells.to_pandas()
+            if positions is not None:
+                column = column.iloc[positions]
+            columns[typed.name] = spilled(column)
+    index = pd.RangeIndex(source.rows) if positions is None else pd.Index(positions)
+    sentences = [f"{what}: {listed(names)}" for what, names in decisions.items()]
+    return of_columns(columns, index.rename(INDEX)), sentences
+
+
+def _all_in_one(words: Iterator[str]) -> str | None:
+    return ", ".join(dict.fromkeys(word for word in words if word)) or None
+
+
+def _notes_of_files(
+    files: Sequence[Contents], texts: Sequence[csv_text.CsvText]
+) -> Iterator[str]:
+    if len(files) > 1:
+        names = listed(file.name for file in files)
+        yield f"{len(files):,} files are one table: {names}"
+    if keys := _folder_keys(files):
+        yield f"read from the names of the folders: {listed(keys)}"
+    yield from dict.fromkeys(note for text in texts for note in text.notes)
 
 
 def _of_csv(
-    files: Sequence[contents.Contents],
-    data: spec.Data,
-    as_written: Collection[str],
-    texts: list[csv_text.CsvText],
-    decided: Decided,
-) -> tuple[int, Columns]:
-    """Return the number of rows and the typed columns; adds to `texts` what each file
-    was.
-    """
-    first = csv_text.read(files[0].name, files[0].unpacked(), data)
-    names = [*first.names, *files[0].folder_keys]
-    schema = pa.schema([(name, pa.large_string()) for name in names])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for file in files:  # one of them is unpacked at a time
-            text = csv_text.read(file.name, file.unpacked(), data) if texts else first
-            _check_same_columns(
-                files[0].name, names, file.name, [*text.names, *file.folder_keys]
-            )
-            texts.append(replace(text, content=b""))
-            for batch in text.batches():
-                own = file.with_folder_keys(pa.Table.from_batches([batch]))
-                yield from own.select(names).to_batches()
-
-    # Types are found after stacking: one part may look like numbers when the whole
+    files: Sequence[Contents], data: spec.Data, as_written: Collection[str]
+) -> _Source:
+    texts: list[csv_text.CsvText] = []
+    # Types are decided after stacking: one part may look like numbers when the whole
     # column does not.
-    table = batches_as_table(batches(), schema)
+    table = batches_as_table(_batches(files, data, texts))
     # The name of a folder is not a field of a file.
-    kept = {*as_written} - {*_folder_keys(files)}
+    stay_texts = {*as_written} - {*_folder_keys(files)}
 
-    def typed() -> Columns:
-        missing = pa.array(data.missing_values, pa.large_string())
-        for name in names:
-            column = table[name]
-            is_missing = pc.is_in(column, missing)
-            if pc.any(is_missing).as_py():
-                for text in pc.unique(column.filter(is_missing)).to_pylist():
-                    if text:  # an empty field needs no note
-                        decided[f"{text!r} was read as missing in"].append(name)
-                column = pc.if_else(
-                    is_missing, pa.scalar(None, pa.large_string()), column
-                )
-            yield name, column if name in kept else _typed_text(name, column, decided)
+    def columns() -> Iterator[_Typed]:
+        missing = pa.array(data.missing_values, TEXT)
+        for name in table.column_names:
+            cells, replaced = _without(table[name], missing)
+            notes = tuple(f"{text!r} was read as missing in" for text in replaced)
+            if name in stay_texts:
+                yield _Typed(name, cells, notes)
+            else:
+                typed = _typed_text(name, cells)
+                yield replace(typed, decisions=(*notes, *typed.decisions))
 
-    return table.num_rows, typed()
+    return _Source(table.num_rows, columns(), texts)
 
 
-def batches_as_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """Concatenate batches of one schema to a table, on a map if they are large."""
-    first, size = list[pa.RecordBatch](), 0
+def _batches(
+    files: Sequence[Contents], data: spec.Data, texts: list[csv_text.CsvText]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows as texts, and add to `texts` what each file was."""
+    names: list[str] = []
+    for file in files:  # one of them is unpacked at a time
+        text = csv_text.read(file.name, file.unpacked(), data)
+        texts.append(replace(text, content=b""))
+        columns = [*text.names, *file.folder_keys]
+        names = names or columns
+        _check_same_columns(files[0].name, names, file.name, columns)
+        for batch in text.batches():
+            table = file.with_folder_keys(pa.Table.from_batches([batch]))
+            yield from table.select(names).to_batches()
+
+
+def batches_as_table(batches: Iterator[pa.RecordBatch]) -> pa.Table:
+    """Concatenate batches of one schema, on a map if they are large."""
+    in_memory: list[pa.RecordBatch] = []
+    size = 0
     for batch in batches:
-        first.append(batch)
+        in_memory.append(batch)
         size += batch.nbytes
         if size > HELD_BYTES:
             break
     else:
-        return pa.Table.from_batches(first, schema)
+        return pa.Table.from_batches(in_memory) if in_memory else pa.table({})
 
     def write(file: BinaryIO) -> None:
-        with pa.ipc.new_file(file, schema) as writer:
-            for batch in chain(first, batches):
+        with pa.ipc.new_file(file, in_memory[0].schema) as writer:
+            for batch in chain(in_memory, batches):
                 writer.write_batch(batch)
 
     # The columns are views into the map.
@@ -213,44 +245,65 @@ def batches_as_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa
         return reader.read_all()
 
 
-def _of_parquet(
-    files: Sequence[contents.Contents], data: spec.Data, decided: Decided
-) -> tuple[int, Columns]:
+def _without(
+    column: pa.ChunkedArray, missing: pa.Array
+) -> tuple[pa.ChunkedArray, list[str]]:
+    """Replace the texts that stand for missing values; and which texts were replaced.
+
+    An empty field needs no note.
+    """
+    is_missing = pc.is_in(column, missing)
+    if not pc.any(is_missing).as_py():
+        return column, []
+    texts = pc.unique(column.filter(is_missing)).to_pylist()
+    cells = pc.if_else(is_missing, pa.scalar(None, TEXT), column)
+    return cells, [text for text in texts if text]
+
+
+def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Source:
     for setting in CSV_SETTINGS:
         if setting in data.model_fields_set:
-            rule, fix = f"{files[0].name} is Parquet: it has no effect", "drop it"
-            raise InvalidExperiment(f"data.{setting}", rule, fix)
-    opened = list[pq.ParquetFile]()
-    for file in files:
-        with _damage_reported(file.name):
-            opened.append(pq.ParquetFile(pa.BufferReader(file.unpacked())))
-        contents.refuse_duplicates(file.name, opened[-1].schema_arrow.names)
-    pairs, keys = list(zip(files, opened, strict=True)), _folder_keys(files)
-    schema = _stacked(
-        files,
-        [own.with_folder_keys(one.schema_arrow.empty_table()) for own, one in pairs],
-    ).schema
+            rule = f"{files[0].name} is Parquet: it has no effect"
+            raise InvalidExperiment(f"data.{setting}", rule, "drop it")
+    opened = [_opened(file) for file in files]
+    empty = [
+        file.with_folder_keys(parquet.schema_arrow.empty_table())
+        for file, parquet in zip(files, opened, strict=True)
+    ]
+    schema = _stacked(files, empty).schema
+    keys = _folder_keys(files)
 
-    def part(file: contents.Contents, parquet: pq.ParquetFile, name: str) -> pa.Table:
-        if name in file.folder_keys:
-            none = pa.table({"": pa.nulls(parquet.metadata.num_rows)})
-            return file.with_folder_keys(none).select([name])
-        with _damage_reported(file.name):
-            return parquet.read([name]).select([name])
-
-    def typed() -> Columns:
-        for name in [*(one for one in schema.names if one not in keys), *keys]:
-            labels = name.startswith(
-                "__index_level_"
-            )  # of rows: pandas stores and hides them
-            if labels or pa.types.is_nested(_storage(schema.field(name).type)):
-                what = "row labels of pandas" if labels else "lists, structs or maps"
-                decided[f"{what}, left out"].append(name)
+    def columns() -> Iterator[_Typed]:
+        for name in [*(name for name in schema.names if name not in keys), *keys]:
+            if name.startswith("__index_level_"):  # pandas stores and hides them
+                yield _Typed(name, None, ("row labels of pandas, left out",))
                 continue
-            column = _stacked(files, [part(*pair, name) for pair in pairs])[name]
-            yield name, (_typed_text if name in keys else _plain)(name, column, decided)
+            if pa.types.is_nested(_storage(schema.field(name).type)):
+                yield _Typed(name, None, ("lists, structs or maps, left out",))
+                continue
+            parts = [
+                _column(file, parquet, name)
+                for file, parquet in zip(files, opened, strict=True)
+            ]
+            cells = _stacked(files, parts)[name]
+            yield (_typed_text if name in keys else _plain)(name, cells)
 
-    return sum(one.metadata.num_rows for one in opened), typed()
+    return _Source(sum(parquet.metadata.num_rows for parquet in opened), columns())
+
+
+def _opened(file: Contents) -> pq.ParquetFile:
+    with _damage_reported(file.name):
+        parquet = pq.ParquetFile(pa.BufferReader(file.unpacked()))
+    refuse_duplicates(file.name, parquet.schema_arrow.names)
+    return parquet
+
+
+def _column(file: Contents, parquet: pq.ParquetFile, name: str) -> pa.Table:
+    if name in file.folder_keys:
+        rows = pa.table({"": pa.nulls(parquet.metadata.num_rows)})
+        return file.with_folder_keys(rows).select([name])
+    with _damage_reported(file.name):
+        return parquet.read([name]).select([name])
 
 
 @contextmanager
@@ -259,38 +312,40 @@ def _damage_reported(name: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         rule = f"it is a damaged or truncated Parquet file: {error}"
-        raise UnreadableTable(name, rule, contents.FIX_DOWNLOAD) from None
+        raise UnreadableTable(name, rule, FIX_DOWNLOAD) from None
 
 
-def _folder_keys(files: Sequence[contents.Contents]) -> list[str]:
+def _folder_keys(files: Sequence[Contents]) -> list[str]:
     return list(dict.fromkeys(key for file in files for key in file.folder_keys))
 
 
-def _stacked(
-    files: Sequence[contents.Contents], tables: Sequence[pa.Table]
-) -> pa.Table:
-    """The parts as one table with the columns in the order of the first part."""
+def _stacked(files: Sequence[Contents], tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the parts as one table, with the columns in the order of the first part."""
     names = tables[0].column_names
     for file, table in zip(files, tables, strict=True):
         _check_same_columns(files[0].name, names, file.name, table.column_names)
     try:
-        parts = [table.select(names) for table in tables]
-        return pa.concat_tables(parts, promote_options="permissive")
+        return pa.concat_tables(
+            [table.select(names) for table in tables], promote_options="permissive"
+        )
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UnreadableTable(
             f"the {len(tables)} parts from {files[0].name} on",
-            f"a column has types that cannot be combined: {error}",
-            "write the column with one type in every part",
+            rule=f"a column has types that cannot be combined: {error}",
+            fix="write the column with one type in every part",
         ) from None
 
 
 def _check_same_columns(
-    first: str, wanted: Sequence[str], name: str, found: Sequence[str]
+    first: str, columns: Sequence[str], name: str, columns_there: Sequence[str]
 ) -> None:
-    if different := set(wanted) ^ set(found):
-        rule = f"its columns differ from those of {first}: {listed(sorted(different))}"
-        fix = "deliver the same columns in every part"
-        raise UnreadableTable(name, rule, fix)
+    if different := set(columns) ^ set(columns_there):
+        raise UnreadableTable(
+            name,
+            rule=f"its columns differ from those of {first}: "
+            f"{listed(sorted(different))}",
+            fix="deliver the same columns in every part",
+        )
 
 
 SAMPLE_VALUES = 1_000
@@ -301,58 +356,48 @@ NUMBER = (
 LEADING_ZERO = r"^\s*[+-]?0[0-9xX]"
 WHOLE = r"^\s*[+-]?\d+\s*$"
 DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+\s*$"
-BOOLEANS = pa.array(
-    ["True", "False", "true", "false", "TRUE", "FALSE"], pa.large_string()
-)
+BOOLEANS = pa.array(["True", "False", "true", "false", "TRUE", "FALSE"], TEXT)
+WHOLE_DECIMAL = pa.decimal256(76)
 COMMAS = (
     "text that looks like numbers with a decimal comma (preparation.numbers reads them)"
 )
+ZEROS = "numbers with leading zeros, kept as text so that the zeros stay"
 TOO_LARGE = "whole numbers that a float cannot hold exactly, kept as text"
+NO_VALUE = "no value at all in"
 
 
-def _typed_text(
-    name: str, column: pa.ChunkedArray, decided: Decided
-) -> pa.ChunkedArray:
+def _typed_text(name: str, column: pa.ChunkedArray) -> _Typed:
     """Type a whole column of texts: numbers, booleans, or texts as they are."""
     present = column.drop_null()
     if len(present) == 0:
-        decided["no value at all in"].append(name)
-        return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+        nothing = pa.chunked_array([pa.nulls(len(column), pa.float64())])
+        return _Typed(name, nothing, (NO_VALUE,))
     # A sample that is not a number or boolean proves that the column is not.
     sample = present.slice(0, SAMPLE_VALUES)
     if pc.all(pc.match_substring_regex(sample, NUMBER)).as_py():
-        return _number(name, column, decided)
+        return _number(name, column)
     if all(pc.all(pc.is_in(part, BOOLEANS)).as_py() for part in (sample, present)):
-        return _boolean(name, column, decided)
+        return _boolean(name, column)
     if pc.all(pc.match_substring_regex(sample, DECIMAL_COMMA)).as_py():
-        decided[COMMAS].append(name)
-    return column
+        return _Typed(name, column, (COMMAS,))
+    return _Typed(name, column)
 
 
-def _number(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
-    """The column as int64 or float64; as text where it is not numbers, or a number
-    would change its value.
-    """
+def _number(name: str, column: pa.ChunkedArray) -> _Typed:
+    """Return int64 or float64; text where a number would change its value."""
     number = _cast_to_number(column)
-    if (
-        number is None
-    ):  # Arrow takes no blanks around a number, and copying is the slower way
+    if number is None:  # Arrow takes no blanks around a number, and copying is slower
         number = _cast_to_number(pc.utf8_trim_whitespace(column))
     if number is None:
-        return column
+        return _Typed(name, column)
     if pc.any(pc.match_substring_regex(column, LEADING_ZERO)).as_py():
-        decided[
-            "numbers with leading zeros, kept as text so that the zeros stay"
-        ].append(name)
-        return column
+        return _Typed(name, column, (ZEROS,))
     large = _beyond_exact(number)
-    if (
-        large is not None
-        and pc.any(pc.match_substring_regex(column.filter(large), WHOLE)).as_py()
-    ):
-        decided[TOO_LARGE].append(name)
-        return column
-    return _infinite_noted(name, number, decided)
+    if large is not None:
+        is_whole = pc.match_substring_regex(column.filter(large), WHOLE)
+        if pc.any(is_whole).as_py():
+            return _Typed(name, column, (TOO_LARGE,))
+    return _Typed(name, number, _infinite(number))
 
 
 def _cast_to_number(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -367,9 +412,8 @@ def _beyond_exact(number: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if pa.types.is_integer(number.type) and number.null_count == 0:
         return None
     ends = pc.min_max(number).as_py()
-    if ends["min"] is None or (
-        ends["min"] >= -LARGEST_EXACT and ends["max"] <= LARGEST_EXACT
-    ):
+    lowest, highest = ends["min"], ends["max"]
+    if lowest is None or -LARGEST_EXACT <= lowest <= highest <= LARGEST_EXACT:
         return None
     large = pc.greater(number, pa.scalar(LARGEST_EXACT, number.type))
     if pa.types.is_unsigned_integer(number.type):
@@ -377,81 +421,56 @@ def _beyond_exact(number: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return pc.or_(pc.less(number, pa.scalar(-LARGEST_EXACT, number.type)), large)
 
 
-def _boolean(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
-    """Booleans; with missing values text, because pandas has no plain type for the
-    three.
-    """
+def _boolean(name: str, column: pa.ChunkedArray) -> _Typed:
+    """Return booleans; beside missing values text, as pandas has no plain type."""
     if column.null_count == 0:
-        return pc.cast(column, pa.bool_())
-    decided["true, false and missing values, kept as text"].append(name)
-    if pa.types.is_boolean(
-        column.type
-    ):  # as Python writes them, and a DataFrame to predict on
+        return _Typed(name, pc.cast(column, pa.bool_()))
+    if pa.types.is_boolean(column.type):  # as Python writes them
         column = pc.if_else(column, "True", "False")
-    return pc.cast(column, pa.large_string())
+    note = "true, false and missing values, kept as text"
+    return _Typed(name, pc.cast(column, TEXT), (note,))
 
 
-def _infinite_noted(
-    name: str, column: pa.ChunkedArray, decided: Decided
-) -> pa.ChunkedArray:
+def _infinite(column: pa.ChunkedArray) -> tuple[str, ...]:
     if pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py():
-        decided["infinite values in"].append(name)
-    return column
+        return ("infinite values in",)
+    return ()
 
 
-def _plain(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
-    """Reduce the type of a whole column of Parquet to one that pandas holds without
-    objects.
-    """
+def _plain(name: str, column: pa.ChunkedArray) -> _Typed:
+    """Reduce a column of Parquet to a type that pandas holds without objects."""
     column = _values(column)
     kind = column.type
     if column.null_count == len(column):
-        decided["no value at all in"].append(name)
-        return pc.cast(column, pa.float64()) if pa.types.is_null(kind) else column
+        cells = pc.cast(column, pa.float64()) if pa.types.is_null(kind) else column
+        return _Typed(name, cells, (NO_VALUE,))
     if pa.types.is_boolean(kind):
-        return _boolean(name, column, decided)
-    is_whole = pa.types.is_integer(kind) or kind == pa.decimal256(76)
+        return _boolean(name, column)
+    is_whole = pa.types.is_integer(kind) or kind == WHOLE_DECIMAL
     if is_whole and _beyond_exact(column) is not None:
-        decided[TOO_LARGE].append(name)
-        return pc.cast(column, pa.large_string())
-    if pa.types.is_duration(kind):
-        decided["durations, read as seconds"].append(name)
-        microseconds = pc.cast(pc.cast(column, pa.duration("us")), pa.int64())
-        return pc.divide(pc.cast(microseconds, pa.float64()), 1e6)
-    for belongs, note, target in REDUCED:
-        if belongs(kind):
-            try:
-                column = pc.cast(column, target)
-            except pa.ArrowInvalid:
-                note = "bytes that are not text, read as missing"  # noqa: PLW2901
-                column = pa.chunked_array([pa.nulls(len(column), target)])
-            decided[note].append(name)
-    if pa.types.is_time(kind):  # as Python writes them, and a DataFrame to predict on
-        column = pc.replace_substring_regex(column, r"\.0+$", "")
-    return _infinite_noted(name, column, decided)
+        return _Typed(name, pc.cast(column, TEXT), (TOO_LARGE,))
+    for is_of_kind, reduced, note in REDUCED:
+        if is_of_kind(kind):
+            return _Typed(name, reduced(column), (note,))
+    if _is_bytes(kind):
+        return _as_text(name, column)
+    return _Typed(name, column, _infinite(column))
 
 
 def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values themselves, see `_storage`: a UUID as its text, whole decimals without
-    zeros after the point.
-    """
+    """The values themselves: a UUID as its text, whole decimals without a point."""
     if column.type == pa.uuid():
         texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
-        return pa.chunked_array([pa.array(texts, pa.large_string())])
+        return pa.chunked_array([pa.array(texts, TEXT)])
     column = pc.cast(column, _storage(column.type))
-    with suppress(pa.ArrowInvalid):  # they have fractions
-        return (
-            pc.cast(column, pa.decimal256(76))
-            if pa.types.is_decimal(column.type)
-            else column
-        )
+    if pa.types.is_decimal(column.type):
+        with suppress(pa.ArrowInvalid):  # they have fractions
+            return pc.cast(column, WHOLE_DECIMAL)
     return column
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:
-    """The type of the values themselves: without dictionary, run lengths or
-    extension.
-    """
+    """The type of the values: without dictionary, run lengths or extension."""
     if isinstance(kind, pa.BaseExtensionType):
         return _storage(kind.storage_type)
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
@@ -459,12 +478,44 @@ def _storage(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-# (types of a Parquet column, note, what they become)
-REDUCED: tuple[tuple[Callable[[pa.DataType], bool], str, pa.DataType], ...] = (
-    (pa.types.is_date, "dates, read as datetimes at midnight", pa.timestamp("us")),
-    (pa.types.is_decimal, "decimals, read as floats", pa.float64()),
-    (pa.types.is_time, "times of day, read as text", pa.large_string()),
-    (pa.types.is_binary, "bytes, read as UTF-8 text", pa.large_string()),
-    (pa.types.is_large_binary, "bytes, read as UTF-8 text", pa.large_string()),
-    (pa.types.is_fixed_size_binary, "bytes, read as UTF-8 text", pa.large_string()),
+def _is_bytes(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _as_text(name: str, column: pa.ChunkedArray) -> _Typed:
+    try:
+        return _Typed(name, pc.cast(column, TEXT), ("bytes, read as UTF-8 text",))
+    except pa.ArrowInvalid:
+        nothing = pa.chunked_array([pa.nulls(len(column), TEXT)])
+        return _Typed(name, nothing, ("bytes that are not text, read as missing",))
+
+
+def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    microseconds = pc.cast(pc.cast(column, pa.duration("us")), pa.int64())
+    return pc.divide(pc.cast(microseconds, pa.float64()), 1e6)
+
+
+def _times_of_day(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the texts that Python writes, as of a DataFrame to predict on."""
+    return pc.replace_substring_regex(pc.cast(column, TEXT), r"\.0+$", "")
+
+
+# (types of a Parquet column, how its cells are reduced, note)
+REDUCED = (
+    (pa.types.is_duration, _seconds, "durations, read as seconds"),
+    (
+        pa.types.is_date,
+        partial(pc.cast, target_type=pa.timestamp("us")),
+        "dates, read as datetimes at midnight",
+    ),
+    (
+        pa.types.is_decimal,
+        partial(pc.cast, target_type=pa.float64()),
+        "decimals, read as floats",
+    ),
+    (pa.types.is_time, _times_of_day, "times of day, read as text"),
 )

@@ -19,7 +19,13 @@ import pyarrow.parquet as pq
 from fsspec.utils import glob_translate
 from upath import UPath
 
-from experiment_pipeline import errors
+from experiment_pipeline.errors import (
+    InvalidExperiment,
+    StorageUnreachable,
+    UnreadableTable,
+    did_you_mean,
+    listed,
+)
 from experiment_pipeline.intake import csv_text
 from experiment_pipeline.intake.contents import (
     CHUNK_BYTES,
@@ -33,25 +39,23 @@ from experiment_pipeline.storage.tables import WHOLE_BYTES
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.table import mapped_file
 
-COMPRESSED = r"(\.(gz|bz2|xz|zip|zst))?$"
+_COMPRESSED = r"(\.(gz|bz2|xz|zip|zst))?$"
 TABLES = {
-    "Parquet": re.compile(r"\.(parquet|parq|pq)" + COMPRESSED, re.IGNORECASE),
-    "CSV": re.compile(r"\.(csv|tsv)" + COMPRESSED, re.IGNORECASE),
+    "Parquet": re.compile(r"\.(parquet|parq|pq)" + _COMPRESSED, re.IGNORECASE),
+    "CSV": re.compile(r"\.(csv|tsv)" + _COMPRESSED, re.IGNORECASE),
 }
 PATTERN = re.compile(r"[*?\[]")
 # What changes when a file changes, under the names that file systems use.
-STATE_KEYS = [
-    *(
-        "size",
-        "mtime",
-        "ETag",
-        "etag",
-        "LastModified",
-        "Last-Modified",
-        "updated",
-        "md5Hash",
-    )
-]
+STATE_KEYS = (
+    "size",
+    "mtime",
+    "ETag",
+    "etag",
+    "LastModified",
+    "Last-Modified",
+    "updated",
+    "md5Hash",
+)
 # Bytes in memory per byte of a Parquet file, and of compressed text.
 _FROM_PARQUET, _FROM_PACKED = 3, 4
 # As much of a file as its columns are read from.
@@ -59,7 +63,7 @@ HEAD_BYTES = csv_text.SAMPLE_CHARACTERS
 
 
 class _Part(NamedTuple):
-    """One file of the table; `name` is relative to the folder that was asked for."""
+    """One file of the table; `name` is relative to the folder of the table."""
 
     name: str
     path: UPath
@@ -68,31 +72,30 @@ class _Part(NamedTuple):
 
 def delivered_bytes(parts: Sequence[tuple[str, Content]]) -> int:
     """Return about how many bytes the table of these files takes in memory."""
-    size, name = sum(len(content) for _, content in parts), parts[0][0].lower()
+    size = sum(len(content) for _, content in parts)
+    name = parts[0][0].lower()
     if name.endswith((".parquet", ".parq", ".pq")):
         return _FROM_PARQUET * size
-    return (1 if name.endswith((".csv", ".tsv")) else _FROM_PACKED) * size
+    return size if name.endswith((".csv", ".tsv")) else _FROM_PACKED * size
 
 
 def read_source(data: Data) -> list[tuple[str, Content]]:
-    """Fetch every file of the table: (name, content) by name; large ones are mapped
-    below TMPDIR.
+    """Fetch the files of the table, (name, content) by name; large ones are on a map.
 
-    UnreadableTable: no such file, or no table; StorageUnreachable: no permission, no
-    answer, no room.
+    Raises UnreadableTable: no such file, or no table; StorageUnreachable: no
+    permission, no answer, no room.
     """
     parts = _parts(data)
-    # A server may not know the size.
-    if sum(int(part.info.get("size") or 0) for part in parts) > WHOLE_BYTES:
+    size = sum(int(part.info.get("size") or 0) for part in parts)
+    if size > WHOLE_BYTES:
         return _read_mapped(parts)
     if len(parts) == 1:
         return [(parts[0].name, files.read_bytes(parts[0].path))]
     contents = files.read_many(part.path for part in parts)
     for part in parts:
         if part.path not in contents:
-            raise _unreadable(
-                data, f"{part.name} went away while it was read", "Run again."
-            )
+            rule = f"{part.name} went away while it was read"
+            raise UnreadableTable(data.shown_url, rule, "Run again.")
     return [(part.name, contents[part.path]) for part in parts]
 
 
@@ -117,31 +120,39 @@ def _read_mapped(parts: Sequence[_Part]) -> list[tuple[str, Content]]:
 
 
 def read_again(data: Data, urls: Iterable[str]) -> list[str]:
-    """Return those URLs that a table is, or would be, read from now, also through links
-    and patterns.
+    """Return the URLs that the table is read from, or would be if they existed.
+
+    Links are followed, and a pattern is compared with each URL.
     """
-    source = files.location(
-        data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous
-    )
-    read, found = {files.resolved(part.path) for part in _parts(data)}, []
-    pattern, folder = source.path, f"{files.resolved(source).rstrip('/')}/"
-    if files.on_disk(source) is not None and (first := PATTERN.search(pattern)):
-        base = pattern[: first.start()].rpartition("/")[0]
-        whole = glob.escape(files.resolved(files.location(base or "/")))
-        pattern = f"{whole}{pattern[len(base) :]}"
+    source = _located(data)
+    read = {files.resolved(part.path) for part in _parts(data)}
+    folder = f"{files.resolved(source).rstrip('/')}/"
+    pattern = _resolved_pattern(source)
+    again = []
     for url in urls:
         place = files.resolved(files.location(url))
-        matches = PATTERN.search(source.path) and re.match(
-            glob_translate(pattern), place
-        )
+        matches = pattern is not None and re.match(pattern, place)
         if place in read or place.startswith(folder) or matches:
-            found.append(url)
-    return found
+            again.append(url)
+    return again
+
+
+def _resolved_pattern(source: UPath) -> str | None:
+    """Return a pattern of files as a regular expression; None if it is a plain path."""
+    wildcard = PATTERN.search(source.path)
+    if wildcard is None:
+        return None
+    if files.on_disk(source) is None:
+        return glob_translate(source.path)
+    base = source.path[: wildcard.start()].rpartition("/")[0]
+    resolved = files.resolved(files.location(base or "/"))
+    return glob_translate(glob.escape(resolved) + source.path[len(base) :])
 
 
 def fingerprint_source(data: Data) -> str:
-    """sha256 (hex) of the names, sizes and times (or ETags) of the table's files, else
-    of contents.
+    """Return the sha256 (hex) of the names, sizes and times (or ETags) of the files.
+
+    Where a file system knows neither times nor ETags, the contents count.
     """
     lines = []
     for part in _parts(data):
@@ -157,79 +168,91 @@ def fingerprint_source(data: Data) -> str:
 
 
 def modified_at(data: Data) -> datetime | None:
-    """When the newest file of the table changed; None if a file system does
-    not know.
-    """
-    stamps = [
-        part.info.get("mtime") or part.info.get("LastModified") for part in _parts(data)
-    ]
-    times: list[Any] = [
-        datetime.fromtimestamp(t, UTC) if isinstance(t, float) else t for t in stamps
-    ]
-    return max(times) if all(times) else None
+    """Return when the newest file changed; None: a file system does not know."""
+    times: list[datetime] = []
+    for part in _parts(data):
+        changed = part.info.get("mtime") or part.info.get("LastModified")
+        if not changed:
+            return None
+        if isinstance(changed, float):
+            changed = datetime.fromtimestamp(changed, UTC)
+        times.append(changed)
+    return max(times)
 
 
 def peek_columns(data: Data) -> list[str] | None:
-    """Return the columns from the start of one local file; None if the whole table must
-    be read.
+    """Return the columns from the start of one local file.
+
+    None: it is no such file, or its start does not suffice.
     """
     if "://" in data.url and not data.url.lower().startswith("file://"):
         return None
-    with suppress(
-        OSError, errors.UnreadableTable, errors.InvalidExperiment, pa.ArrowException
-    ):
-        if (
-            path := files.on_disk(files.location(data.url))
-        ) is None or not path.is_file():
+    with suppress(OSError, UnreadableTable, InvalidExperiment, pa.ArrowException):
+        path = files.on_disk(files.location(data.url))
+        if path is None or not path.is_file():
             return None
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
         if head.startswith(PARQUET_MAGIC):
             return list(pq.read_schema(path).names)
-        found = open_contents(path.name, head[: head.rfind(b"\n") + 1], data.format)
-        if found.format == "csv" and found.compression is None:
-            text = csv_text.read(found.name, found.content, data)
+        whole_lines = head[: head.rfind(b"\n") + 1]
+        contents = open_contents(path.name, whole_lines, data.format)
+        if contents.format == "csv" and contents.compression is None:
+            text = csv_text.read(contents.name, contents.content, data)
             if data.encoding is not None or text.encoding in ("utf-8", "utf-8-sig"):
                 return text.names
     return None
 
 
-def _parts(data: Data) -> list[_Part]:
-    source = files.location(
+def _located(data: Data) -> UPath:
+    return files.location(
         data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous
     )
+
+
+def _parts(data: Data) -> list[_Part]:
+    source = _located(data)
     try:
         with files.explained(source):
-            source.fs  # noqa: B018 - the first use imports the package behind the protocol
+            source.fs  # noqa: B018 - the first use imports the package of the protocol
     except ImportError as error:
         rule = f"this protocol needs a package: {error}"
         fix = "Install it, then run again."
-        raise errors.StorageUnreachable(data.shown_url, rule, fix) from error
+        raise StorageUnreachable(data.shown_url, rule, fix) from error
     with files.explained(source):
         info = _info(source)
-        if info and info["type"] == "directory":
+        if info is None:
+            if PATTERN.search(data.url) and not _is_http(data.url):
+                return _matching(data, source)
+            raise _no_such_file(data, source)
+        if info["type"] == "directory":
             return _in_folder(data, source)
-        if info and info["type"] != "file":
-            raise _unreadable(data, "is a device or a pipe", "Name a file or a folder.")
-        if info:
-            # Of an HTTP URL without its query, which may be a token.
-            path = urlsplit(data.url).path if _is_http(data.url) else data.url
-            return [_Part(PurePosixPath(path).name or "table", source, info)]
-        if PATTERN.search(data.url) and not _is_http(data.url):
-            return _matching(data, source)
-        if _is_http(data.url):
-            fix = "Open it in a browser and correct it."
-            raise _unreadable(data, "does not exist (HTTP 404)", fix)
-        siblings = files.list_names(source.parent)
-        there = f"its folder holds {errors.listed(siblings)}."
-        hint = errors.did_you_mean(source.name, siblings, most=3, otherwise=there)
-        relative = "://" not in data.url and not data.url.startswith(("/", "~"))
-        looked = f", looked for in {Path.cwd()}" if relative else ""
-        raise _unreadable(data, f"no such file{looked}", f"Correct the path: {hint}")
+        if info["type"] != "file":
+            rule = "is a device or a pipe"
+            raise UnreadableTable(data.shown_url, rule, "Name a file or a folder.")
+        # Of an HTTP URL without its query, which may be a token.
+        path = urlsplit(data.url).path if _is_http(data.url) else data.url
+        return [_Part(PurePosixPath(path).name or "table", source, info)]
+
+
+def _no_such_file(data: Data, source: UPath) -> UnreadableTable:
+    if _is_http(data.url):
+        return UnreadableTable(
+            data.shown_url,
+            rule="does not exist (HTTP 404)",
+            fix="Open it in a browser and correct it.",
+        )
+    siblings = files.list_names(source.parent)
+    there = f"its folder holds {listed(siblings)}."
+    hint = did_you_mean(source.name, siblings, most=3, otherwise=there)
+    is_relative = "://" not in data.url and not data.url.startswith(("/", "~"))
+    looked_in = f", looked for in {Path.cwd()}" if is_relative else ""
+    rule = f"no such file{looked_in}"
+    return UnreadableTable(data.shown_url, rule, f"Correct the path: {hint}")
 
 
 def _info(source: UPath) -> Mapping[str, Any] | None:
-    """What the file system knows about the path; None when nothing is there."""
+    """Return what the file system says of the path; None when nothing is there."""
     try:
         return source.fs.info(source.path)
     except FileNotFoundError as error:
@@ -244,51 +267,54 @@ def _info(source: UPath) -> Mapping[str, Any] | None:
 
 
 def _in_folder(data: Data, folder: UPath) -> list[_Part]:
-    found = _below(folder, folder.fs.find(folder.path, detail=True))
-    kinds = {
-        kind: [part for part in found if pattern.search(part.name)]
-        for kind, pattern in TABLES.items()
-    }
-    kinds = {kind: parts for kind, parts in kinds.items() if parts}
-    if len(kinds) == 1:
-        return next(iter(kinds.values()))
-    if not kinds:
-        names = errors.listed([part.name for part in found])
-        rule = f"is a folder without .parquet or .csv files; it holds {names}"
-        raise _unreadable(
-            data, rule, "Name a file, or a folder of the parts of one table."
+    delivered = _below(folder, folder.fs.find(folder.path, detail=True))
+    tables: dict[str, list[_Part]] = {}
+    for kind, pattern in TABLES.items():
+        if parts := [part for part in delivered if pattern.search(part.name)]:
+            tables[kind] = parts
+    if len(tables) == 1:
+        [parts] = tables.values()
+        return parts
+    if not tables:
+        names = listed(part.name for part in delivered)
+        raise UnreadableTable(
+            data.shown_url,
+            rule=f"is a folder without .parquet or .csv files; it holds {names}",
+            fix="Name a file, or a folder of the parts of one table.",
         )
-    counts = " and ".join(f"{len(parts)} {kind}" for kind, parts in kinds.items())
-    fix = "Choose by a pattern, such as folder/*.parquet."
-    raise _unreadable(data, f"is a folder of {counts} files", fix)
+    counts = " and ".join(f"{len(parts)} {kind}" for kind, parts in tables.items())
+    raise UnreadableTable(
+        data.shown_url,
+        rule=f"is a folder of {counts} files",
+        fix="Choose by a pattern, such as folder/*.parquet.",
+    )
 
 
 def _matching(data: Data, source: UPath) -> list[_Part]:
     steps = data.url.split("/")
-    first = next(i for i, step in enumerate(steps) if PATTERN.search(step))
-    base = source.parents[len(steps) - first - 1]
-    if not (found := _below(base, source.fs.glob(source.path, detail=True))):
-        fix = f"Correct the pattern: its folder holds {errors.listed(files.list_names(base))}."
-        raise _unreadable(data, "no file matches the pattern", fix)
-    return found
+    wildcards = [place for place, step in enumerate(steps) if PATTERN.search(step)]
+    base = source.parents[len(steps) - wildcards[0] - 1]
+    parts = _below(base, source.fs.glob(source.path, detail=True))
+    if not parts:
+        names = listed(files.list_names(base))
+        raise UnreadableTable(
+            data.shown_url,
+            rule="no file matches the pattern",
+            fix=f"Correct the pattern: its folder holds {names}.",
+        )
+    return parts
 
 
 def _below(folder: UPath, infos: Mapping[str, Mapping[str, Any]]) -> list[_Part]:
-    """The files, by name relative to the folder, without hidden ones and those like
-    _SUCCESS.
-    """
+    """Return the files by relative name, without hidden ones and those like _SUCCESS."""
     start = folder.path.rstrip("/") + "/"
-    names = {path.removeprefix(start): info for path, info in infos.items()}
-    return [
-        _Part(name, folder / name, info)
-        for name, info in sorted(names.items())
-        if info["type"] == "file"
-        if not any(part[0] in "._" for part in name.split("/") if part)
-    ]
-
-
-def _unreadable(data: Data, rule: str, fix: str) -> errors.UnreadableTable:
-    return errors.UnreadableTable(data.shown_url, rule, fix)
+    parts = []
+    for path, info in infos.items():
+        name = path.removeprefix(start)
+        is_marker = any(step.startswith((".", "_")) for step in name.split("/"))
+        if info["type"] == "file" and not is_marker:
+            parts.append(_Part(name, folder / name, info))
+    return sorted(parts, key=lambda part: part.name)
 
 
 def _is_http(url: str) -> bool:

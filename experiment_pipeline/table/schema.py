@@ -9,8 +9,7 @@ import copy
 import functools
 import operator
 import re
-from collections.abc import Collection, Iterable, Sequence
-from typing import get_args
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import pandas as pd
 import pandera.pandas as pa
@@ -19,9 +18,8 @@ from pandera.io.pandas_io import deserialize_schema
 from pandera.pandas import Check, extensions
 
 from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
-from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid, read_schema
-from experiment_pipeline.spec.schema import Column, Operator, Settings
+from experiment_pipeline.spec.schema import Column, Settings
 from experiment_pipeline.table.coercion import coerce, has_room_for_missing
 from experiment_pipeline.table.table import with_columns, with_only
 
@@ -48,13 +46,18 @@ _UNBUILDABLE = (
 
 
 def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
-    """Read the text of a schema.yaml. Raises InvalidSchema: it is not YAML, or has
-    wrong keys, each reported as `file:line` with the file's `path`.
+    """Read the text of a schema.yaml.
+
+    Raises InvalidSchema: it is not YAML, or has wrong keys, each at its `path:line`.
     """
     file = YamlFile(text, path, InvalidSchema)
     declared = read_schema(file)
-    found = [_first_problem(name, column) for name, column in declared.columns.items()]
-    if problems := [problem for problem in found if problem is not None]:
+    problems = [
+        problem
+        for name, column in declared.columns.items()
+        for problem in _problems(name, column)
+    ]
+    if problems:
         raise invalid(problems, file.place, InvalidSchema)
     try:
         schema = _built(declared.for_pandera())
@@ -73,76 +76,71 @@ def shared_schema(text: str, path: str) -> pa.DataFrameSchema:
     return load_schema(text, path)
 
 
-def for_prediction(
-    schema: pa.DataFrameSchema, features: Collection[str]
-) -> pa.DataFrameSchema:
-    """Return the schema for rows to predict on: only rules about features, and none of
-    uniqueness.
-    """
-    columns = {}
-    for name, column in schema.columns.items():
-        if column.regex or name in features:
-            columns[name] = column = copy.deepcopy(column)  # noqa: PLW2901 - the original stays
-            column.unique, column.required = False, not column.regex
-    checks = [
-        check for check in schema.checks if set(columns_of(check)) <= set(features)
-    ]
-    adds, coerce = schema.add_missing_columns, schema.coerce
-    return pa.DataFrameSchema(
-        columns, checks=checks, coerce=coerce, add_missing_columns=adds
-    )
-
-
-def _first_problem(name: str, column: Column) -> Problem | None:
-    """Find the key of a column that pandera rejects, by building the column alone."""
-    at: Location = ("columns", name)
-    dtype, typed = column.dtype, {"dtype": column.dtype}
-    key = "dtype"
+def _problems(name: str, column: Column) -> Iterator[Problem]:
+    """Yield what pandera rejects in a column, by building each of its parts alone."""
+    dtype = column.dtype
     try:
-        plain = _built({"columns": {name: typed}}).columns[name]
-        key = "default"
-        if dtype is not None and column.nullable and not has_room_for_missing(plain):
-            wider = dtype.capitalize() if dtype != "bool" else "boolean"
-            rule = f"{dtype} cannot hold a missing value; write {wider} or float64"
-            return Problem((*at, "nullable"), rule)
-        if dtype is not None and column.default is not None:
-            _, bad = coerce(pd.Series([column.default], dtype=object), plain)
-            if bad.any():
-                return Problem(
-                    (*at, key), f"is not of dtype {dtype}; correct one of them"
-                )
-        for key, check in column.all_checks():
-            checks = [check.for_pandera(key)]
-            _built({"columns": {name: {**typed, "checks": checks}}})
-    except _UNBUILDABLE as error:
+        plain = _built({"columns": {name: {"dtype": dtype}}}).columns[name]
+    except _UNBUILDABLE:
         rule = f"{dtype!r} is not a type; {did_you_mean(str(dtype), DTYPES)}"
-        return Problem(
-            (*at, key), rule if key == "dtype" else f"{error}; correct its values"
-        )
-    return None
+        yield Problem(("columns", name, "dtype"), rule)
+        return
+    if column.nullable and not has_room_for_missing(plain):
+        wider = "boolean" if dtype == "bool" else str(dtype).capitalize()
+        rule = f"{dtype} cannot hold a missing value; write {wider} or float64"
+        yield Problem(("columns", name, "nullable"), rule)
+    if column.default is not None:
+        _, refused = coerce(pd.Series([column.default], dtype=object), plain)
+        if refused.any():
+            rule = f"is not of dtype {dtype}; correct one of them"
+            yield Problem(("columns", name, "default"), rule)
+    for key, check in column.all_checks():
+        settings = {"dtype": dtype, "checks": [check.for_pandera(key)]}
+        try:
+            _built({"columns": {name: settings}})
+        except _UNBUILDABLE as error:
+            yield Problem(("columns", name, key), f"{error}; correct its values")
 
 
 def _built(settings: Settings) -> pa.DataFrameSchema:
     return deserialize_schema(settings)  # type: ignore[no-untyped-call]
 
 
-_OPERATORS = (
-    operator.lt,
-    operator.le,
-    operator.eq,
-    operator.ne,
-    operator.ge,
-    operator.gt,
-)
-_COMPARE = dict(zip(get_args(Operator), _OPERATORS, strict=True))
+def for_prediction(
+    schema: pa.DataFrameSchema, features: Collection[str]
+) -> pa.DataFrameSchema:
+    """Return the schema of rows to predict on: rules of features, none of uniqueness."""
+    columns = {}
+    for name, declared in schema.columns.items():
+        if declared.regex or name in features:
+            column = copy.deepcopy(declared)
+            column.unique = False
+            column.required = not column.regex
+            columns[name] = column
+    return pa.DataFrameSchema(
+        columns,
+        checks=[
+            check for check in schema.checks if set(columns_of(check)) <= set(features)
+        ],
+        coerce=schema.coerce,
+        add_missing_columns=schema.add_missing_columns,
+    )
+
+
+_COMPARE = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
 
 
 def compare_columns(
     frame: pd.DataFrame, *, left: str, operator: str, right: str
 ) -> pd.Series:
-    """Return which rows satisfy `left operator right`, such as `departure <=
-    arrival`.
-    """
+    """Return which rows satisfy `left operator right`, such as `departure <= arrival`."""
     missing = frame[left].isna() | frame[right].isna()
     holds = _COMPARE[operator](frame[left], frame[right])
     return holds.fillna(True).astype(bool) | missing
@@ -156,31 +154,33 @@ def columns_add_up(
     tolerance: float | None = None,
 ) -> pd.Series:
     """Return in which rows the parts sum to the total, within the tolerance."""
-    columns = [*parts, total]
-    missing = frame[columns].isna().any(axis="columns")
+    missing = frame[[*parts, total]].isna().any(axis="columns")
     gap = frame[list(parts)].sum(axis="columns") - frame[total]
     return (gap.abs() <= (tolerance or 0)).fillna(True).astype(bool) | missing
 
 
+extensions.register_check_method(
+    compare_columns,
+    statistics=["left", "operator", "right"],
+    supported_types=pd.DataFrame,
+)
+extensions.register_check_method(
+    columns_add_up,
+    statistics=["parts", "total", "tolerance"],
+    supported_types=pd.DataFrame,
+)
+
+
 def columns_of(check: Check) -> list[str]:
     """Return the columns that a cross-column check reads; empty for any other check."""
-    facts = check.statistics or {}
-    named = [
-        facts.get("left"),
-        facts.get("right"),
-        *(facts.get("parts") or ()),
-        facts.get("total"),
+    arguments = check.statistics or {}
+    names = [
+        arguments.get("left"),
+        arguments.get("right"),
+        *arguments.get("parts", ()),
+        arguments.get("total"),
     ]
-    return [name for name in named if name is not None]
-
-
-for _function, _statistics in (
-    (compare_columns, ["left", "operator", "right"]),
-    (columns_add_up, ["parts", "total", "tolerance"]),
-):
-    extensions.register_check_method(
-        _function, statistics=_statistics, supported_types=pd.DataFrame
-    )
+    return [name for name in names if name is not None]
 
 
 def fit_columns(
@@ -190,35 +190,22 @@ def fit_columns(
     not_required: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the table with the schema's columns in its order, others last; and notes.
-    `delivered`: the raw table's columns; `not_required`: columns that may be absent in
-    any case. Raises InvalidSchema: a required column is absent, a new one forbidden, or
-    the order differs.
+
+    `delivered` are the raw table's columns; `not_required` may be absent in any case.
+    Raises InvalidSchema: a required column is absent, a new one is forbidden, or the
+    order differs.
     """
     notes: list[str] = []
-    absent = [
+    required = [
         name
         for name, column in schema.columns.items()
-        if column.required
-        and not column.regex
-        and name not in {*frame.columns, *not_required}
+        if column.required and not column.regex and name not in not_required
     ]
+    absent = [name for name in required if name not in frame.columns]
     if absent and not schema.add_missing_columns:
-        name = absent[0]
-        raise InvalidSchema(
-            f"columns.{name}",
-            f"the table lacks required columns: {listed(absent)}; {did_you_mean(name, frame.columns)}",
-            "Correct the name, deliver the column, or write required: false."
-            if len(delivered) > 1
-            else "Correct data.delimiter: the table was read as one column.",
-        )
+        raise _lacks(absent, frame.columns, delivered)
     if absent:
-        added = {}
-        for name in absent:
-            value = schema.columns[name].default
-            dtype = "object" if value is None else None
-            added[name] = pd.Series(
-                [value] * len(frame), index=frame.index, dtype=dtype
-            )
+        added = {name: _filled(schema.columns[name].default, frame) for name in absent}
         frame = with_columns(frame, added)
         notes.append(f"columns added, because the table lacks them: {listed(absent)}")
     new = [
@@ -229,27 +216,52 @@ def fit_columns(
     if new and schema.strict is True:
         raise InvalidSchema(
             f"column {new[0]}",
-            f"strict: true forbids {len(new)} new columns: {listed(new)}; "
+            rule=f"strict: true forbids {len(new)} new columns: {listed(new)}; "
             f"{did_you_mean(str(new[0]), schema.columns)}",
-            "Add them to the schema, or write strict: filter to leave new columns out.",
+            fix="Add them to the schema, or write strict: filter to leave new columns "
+            "out.",
         )
     if new and schema.strict == "filter":
         frame = frame.drop(columns=new)
         notes.append(f"new columns left out, as strict: filter says: {listed(new)}")
     if schema.ordered:
-        wanted = [name for name in schema.columns if name in frame.columns]
-        actual = [name for name in frame.columns if name in schema.columns]
-        for want, have in zip(wanted, actual, strict=True):
-            if want != have:
-                rule = f"ordered: true requires {want!r} in its place"
-                raise InvalidSchema(
-                    f"column {have}", rule, "Reorder the columns, or drop ordered."
-                )
+        _check_order(frame.columns, schema)
     places = {name: place for place, name in enumerate(schema.columns)}
-    order = sorted(
+    in_order = sorted(
         frame.columns, key=lambda name: (places.get(name, len(places)), str(name))
     )
-    return with_only(frame, order), notes
+    return with_only(frame, in_order), notes
+
+
+def _lacks(
+    absent: Sequence[str], columns: pd.Index, delivered: pd.Index
+) -> InvalidSchema:
+    fix = "Correct the name, deliver the column, or write required: false."
+    if len(delivered) == 1:
+        fix = "Correct data.delimiter: the table was read as one column."
+    return InvalidSchema(
+        f"columns.{absent[0]}",
+        f"the table lacks required columns: {listed(absent)}; "
+        f"{did_you_mean(absent[0], columns)}",
+        fix,
+    )
+
+
+def _filled(default: object, frame: pd.DataFrame) -> pd.Series:
+    dtype = "object" if default is None else None
+    return pd.Series([default] * len(frame), index=frame.index, dtype=dtype)
+
+
+def _check_order(columns: pd.Index, schema: pa.DataFrameSchema) -> None:
+    declared = [name for name in schema.columns if name in columns]
+    actual = [name for name in columns if name in schema.columns]
+    for right, wrong in zip(declared, actual, strict=True):
+        if right != wrong:
+            raise InvalidSchema(
+                f"column {wrong}",
+                rule=f"ordered: true requires {right!r} in its place",
+                fix="Reorder the columns, or drop ordered.",
+            )
 
 
 def column_schemas(
@@ -258,8 +270,8 @@ def column_schemas(
     """Return the schema of each column; an undeclared column may hold anything."""
     schemas = {}
     for name in names:
-        found = _schema_of(name, schema)
-        column = pa.Column(nullable=True) if found is None else copy.copy(found)
+        declared = _schema_of(name, schema)
+        column = pa.Column(nullable=True) if declared is None else copy.copy(declared)
         column.coerce = bool(column.coerce or schema.coerce)
         schemas[name] = column
     return schemas
@@ -270,7 +282,7 @@ def _schema_of(name: str, schema: pa.DataFrameSchema) -> pa.Column | None:
     exact = columns.get(name)
     if exact is not None and not exact.regex:
         return exact
-    matching = (
-        one for key, one in columns.items() if one.regex and re.match(key, str(name))
-    )
-    return next(matching, None)
+    for pattern, column in columns.items():
+        if column.regex and re.match(pattern, str(name)):
+            return column
+    return None

@@ -11,6 +11,7 @@ import decimal
 import gzip
 import io
 import lzma
+import re
 import uuid
 import zipfile
 from functools import partial
@@ -47,8 +48,9 @@ def refused(content: bytes | str, **settings: object) -> errors.ExperimentPipeli
     """The error that a file is refused with; it names the file or the setting."""
     with pytest.raises(errors.ExperimentPipelineError) as caught:
         read(content, **settings)
-    assert caught.value.rule
-    assert caught.value.fix
+    assert re.fullmatch(r"table\.\w+|data\.\w+", caught.value.culprit)
+    assert " " in caught.value.rule
+    assert " " in caught.value.fix
     return caught.value
 
 

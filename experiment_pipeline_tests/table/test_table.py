@@ -149,7 +149,7 @@ def test_batches_on_a_map_are_read_without_a_copy(
     texts = pa.array([f"text {number}" for number in range(10_000)], pa.large_string())
     batch = pa.record_batch({"a": texts, "b": texts})
     before = pa.total_allocated_bytes()
-    table = raw_table.batches_as_table(iter([batch] * 3), batch.schema)
+    table = raw_table.batches_as_table(iter([batch] * 3))
     assert pa.total_allocated_bytes() - before < 10_000
     assert table["b"].equals(pa.chunked_array([texts] * 3))
 

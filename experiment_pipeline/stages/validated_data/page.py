@@ -57,7 +57,7 @@ def within_limit(
     check = Check.of(
         "rejection_rate_within_limit",
         check_rejection_rate(data, spec.validation, previous_rate),
-        holds=f"{_rejected_in_words(data)}, at most {numbers.share(most)} is allowed",
+        holds=f"{data.in_words}, at most {numbers.share(most)} is allowed",
     )
     return replace(check, value=data.rejection_rate, limit=most)
 
@@ -88,7 +88,7 @@ def validated(
     return Outcome(
         facts={
             "dagster/row_count": len(data.validated),
-            "rejected": _rejected_in_words(data),
+            "rejected": data.in_words,
             "set_aside": Notes(set_aside_in_words(data.set_aside)),
             "preparation": Rows(prepared.changes),
             "notes": Notes(data.notes),
@@ -98,12 +98,6 @@ def validated(
         },
         checks=[conserved, within, resembles],
     )
-
-
-def _rejected_in_words(data: ValidatedData) -> str:
-    rows, broken = len(data.validated) + len(data.rejected), len(data.rejected)
-    counts = f"{broken - len(data.set_aside):,} of {numbers.counted(rows, 'row')}"
-    return f"{counts} ({numbers.share(data.rejection_rate)}) are rejected"
 
 
 def _resembles(changes: DataChanges, limits: Drift) -> Check:
@@ -184,7 +178,7 @@ def check_rejection_rate(
         excesses.append(f"max_rejected_fraction is {limit:.2%}")
     rise = validation.max_rejected_increase
     if rise is not None and previous_rate is not None and rate - previous_rate > rise:
-        broken.append(
+        excesses.append(
             f"{previous_rate:.2%} before; max_rejected_increase is {rise:.2%}"
         )
     most = "; ".join(reason.reason for reason in data.reasons[:3])
