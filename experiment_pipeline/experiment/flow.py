@@ -176,7 +176,7 @@ def validated_data(run: Run, raw_data: RawTable) -> Outcomes:
     rows = validate(raw, prepared, schema, spec)
     run.store.keep("validated_data", rows)
 
-    compared = data_changes.Compared()
+    compared = data_changes.ComparedData()
     profiles = run.store.profiles
     if profiles is not None:
         compared = data_changes.against_the_accepted(spec, rows, run.log.warning)

@@ -42,6 +42,8 @@ from experiment_pipeline.table.table import (
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
 TEXT = pa.large_string()
+# A typed column, and what was decided about it.
+_Decided = tuple[pa.ChunkedArray, list[str]]
 
 
 @dataclass(frozen=True)
@@ -92,21 +94,16 @@ def content_digest(frame: pd.DataFrame) -> str:
 
 
 @dataclass(frozen=True)
-class _Typed:
-    """A typed column, or None if it is left out, and what was decided about it."""
+class _Delivered:
+    """The files of a table, whose columns are typed one after the other.
 
-    name: str
-    cells: pa.ChunkedArray | None
-    decisions: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The files of a table, whose columns are typed one after the other."""
+    `columns` yields the name of each, its cells or None if it is left out, and what was
+    decided about it.
+    """
 
     rows: int
-    columns: Iterator[_Typed]
-    texts: Sequence[csv_text.CsvText] = field(default_factory=tuple)
+    columns: Iterator[tuple[str, pa.ChunkedArray | None, Sequence[str]]]
+    texts: Sequence[csv_text.CsvText] = ()
 
 
 def read(
@@ -131,39 +128,39 @@ def read(
                 "elsewhere",
             )
     if first.format == "csv":
-        source = _of_csv(files, data, as_written)
+        delivered = _of_csv(files, data, as_written)
     else:
-        source = _of_parquet(files, data)
-    if source.rows == 0:
+        delivered = _of_parquet(files, data)
+    if delivered.rows == 0:
         fix = "deliver a table that has rows"
         raise UnreadableTable(first.name, "it has a header and no rows", fix)
-    positions = None if chosen is None else chosen(source.rows)
-    frame, decisions = _typed_frame(source, positions)
+    positions = None if chosen is None else chosen(delivered.rows)
+    frame, decisions = _typed_frame(delivered, positions)
     return RawTable(
         frame=frame,
         format=first.format,
-        encoding=_all_in_one(text.encoding for text in source.texts),
-        delimiter=source.texts[0].delimiter if source.texts else None,
+        encoding=_all_in_one(text.encoding for text in delivered.texts),
+        delimiter=delivered.texts[0].delimiter if delivered.texts else None,
         compression=_all_in_one(file.compression or "" for file in files),
-        notes=(*_notes_of_files(files, source.texts), *decisions),
+        notes=(*_notes_of_files(files, delivered.texts), *decisions),
     )
 
 
 def _typed_frame(
-    source: _Source, positions: np.ndarray | None
+    delivered: _Delivered, positions: np.ndarray | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the typed rows, or those at some positions (k,), and every decision."""
     columns: dict[str, pd.Series] = {}
     decisions: defaultdict[str, list[str]] = defaultdict(list)
-    for typed in source.columns:
-        for decision in typed.decisions:
-            decisions[decision].append(typed.name)
-        if typed.cells is not None:
-            column = typed.cells.to_pandas()
-            if positions is not None:
-                column = column.iloc[positions]
-            columns[typed.name] = spilled(column)
-    index = pd.RangeIndex(source.rows) if positions is None else pd.Index(positions)
+    for name, cells, decided in delivered.columns:
+        for decision in decided:
+            decisions[decision].append(name)
+        if cells is not None:
+            column = cells.to_pandas()
+            columns[name] = spilled(
+                column if positions is None else column.iloc[positions]
+            )
+    index = pd.RangeIndex(delivered.rows) if positions is None else pd.Index(positions)
     sentences = [f"{what}: {listed(names)}" for what, names in decisions.items()]
     return of_columns(columns, index.rename(INDEX)), sentences
 
@@ -185,7 +182,7 @@ def _notes_of_files(
 
 def _of_csv(
     files: Sequence[Contents], data: spec.Data, as_written: Collection[str]
-) -> _Source:
+) -> _Delivered:
     texts: list[csv_text.CsvText] = []
     # Types are decided after stacking: one part may look like numbers when the whole
     # column does not.
@@ -193,18 +190,17 @@ def _of_csv(
     # The name of a folder is not a field of a file.
     stay_texts = {*as_written} - {*_folder_keys(files)}
 
-    def columns() -> Iterator[_Typed]:
+    def columns() -> Iterator[tuple[str, pa.ChunkedArray, Sequence[str]]]:
         missing = pa.array(data.missing_values, TEXT)
         for name in table.column_names:
             cells, replaced = _without(table[name], missing)
-            notes = tuple(f"{text!r} was read as missing in" for text in replaced)
-            if name in stay_texts:
-                yield _Typed(name, cells, notes)
-            else:
-                typed = _typed_text(name, cells)
-                yield replace(typed, decisions=(*notes, *typed.decisions))
+            decided = [f"{text!r} was read as missing in" for text in replaced]
+            if name not in stay_texts:
+                cells, note = _typed_text(cells)
+                decided += note
+            yield name, cells, decided
 
-    return _Source(table.num_rows, columns(), texts)
+    return _Delivered(table.num_rows, columns(), texts)
 
 
 def _batches(
@@ -260,35 +256,34 @@ def _without(
     return cells, [text for text in texts if text]
 
 
-def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Source:
+def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Delivered:
     for setting in CSV_SETTINGS:
         if setting in data.model_fields_set:
             rule = f"{files[0].name} is Parquet: it has no effect"
             raise InvalidExperiment(f"data.{setting}", rule, "drop it")
-    opened = [_opened(file) for file in files]
+    opened = [(file, _opened(file)) for file in files]
     empty = [
         file.with_folder_keys(parquet.schema_arrow.empty_table())
-        for file, parquet in zip(files, opened, strict=True)
+        for file, parquet in opened
     ]
     schema = _stacked(files, empty).schema
     keys = _folder_keys(files)
 
-    def columns() -> Iterator[_Typed]:
+    def columns() -> Iterator[tuple[str, pa.ChunkedArray | None, Sequence[str]]]:
         for name in [*(name for name in schema.names if name not in keys), *keys]:
             if name.startswith("__index_level_"):  # pandas stores and hides them
-                yield _Typed(name, None, ("row labels of pandas, left out",))
+                yield name, None, ["row labels of pandas, left out"]
                 continue
             if pa.types.is_nested(_storage(schema.field(name).type)):
-                yield _Typed(name, None, ("lists, structs or maps, left out",))
+                yield name, None, ["lists, structs or maps, left out"]
                 continue
-            parts = [
-                _column(file, parquet, name)
-                for file, parquet in zip(files, opened, strict=True)
-            ]
-            cells = _stacked(files, parts)[name]
-            yield (_typed_text if name in keys else _plain)(name, cells)
+            parts = [_column(file, parquet, name) for file, parquet in opened]
+            column = _stacked(files, parts)[name]
+            cells, decided = _typed_text(column) if name in keys else _plain(column)
+            yield name, cells, decided
 
-    return _Source(sum(parquet.metadata.num_rows for parquet in opened), columns())
+    rows = sum(parquet.metadata.num_rows for _, parquet in opened)
+    return _Delivered(rows, columns())
 
 
 def _opened(file: Contents) -> pq.ParquetFile:
@@ -366,38 +361,38 @@ TOO_LARGE = "whole numbers that a float cannot hold exactly, kept as text"
 NO_VALUE = "no value at all in"
 
 
-def _typed_text(name: str, column: pa.ChunkedArray) -> _Typed:
+def _typed_text(column: pa.ChunkedArray) -> _Decided:
     """Type a whole column of texts: numbers, booleans, or texts as they are."""
     present = column.drop_null()
     if len(present) == 0:
         nothing = pa.chunked_array([pa.nulls(len(column), pa.float64())])
-        return _Typed(name, nothing, (NO_VALUE,))
+        return nothing, [NO_VALUE]
     # A sample that is not a number or boolean proves that the column is not.
     sample = present.slice(0, SAMPLE_VALUES)
     if pc.all(pc.match_substring_regex(sample, NUMBER)).as_py():
-        return _number(name, column)
+        return _number(column)
     if all(pc.all(pc.is_in(part, BOOLEANS)).as_py() for part in (sample, present)):
-        return _boolean(name, column)
+        return _boolean(column)
     if pc.all(pc.match_substring_regex(sample, DECIMAL_COMMA)).as_py():
-        return _Typed(name, column, (COMMAS,))
-    return _Typed(name, column)
+        return column, [COMMAS]
+    return column, []
 
 
-def _number(name: str, column: pa.ChunkedArray) -> _Typed:
+def _number(column: pa.ChunkedArray) -> _Decided:
     """Return int64 or float64; text where a number would change its value."""
     number = _cast_to_number(column)
     if number is None:  # Arrow takes no blanks around a number, and copying is slower
         number = _cast_to_number(pc.utf8_trim_whitespace(column))
     if number is None:
-        return _Typed(name, column)
+        return column, []
     if pc.any(pc.match_substring_regex(column, LEADING_ZERO)).as_py():
-        return _Typed(name, column, (ZEROS,))
+        return column, [ZEROS]
     large = _beyond_exact(number)
     if large is not None:
         is_whole = pc.match_substring_regex(column.filter(large), WHOLE)
         if pc.any(is_whole).as_py():
-            return _Typed(name, column, (TOO_LARGE,))
-    return _Typed(name, number, _infinite(number))
+            return column, [TOO_LARGE]
+    return number, _infinite(number)
 
 
 def _cast_to_number(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -421,40 +416,40 @@ def _beyond_exact(number: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return pc.or_(pc.less(number, pa.scalar(-LARGEST_EXACT, number.type)), large)
 
 
-def _boolean(name: str, column: pa.ChunkedArray) -> _Typed:
+def _boolean(column: pa.ChunkedArray) -> _Decided:
     """Return booleans; beside missing values text, as pandas has no plain type."""
     if column.null_count == 0:
-        return _Typed(name, pc.cast(column, pa.bool_()))
+        return pc.cast(column, pa.bool_())
     if pa.types.is_boolean(column.type):  # as Python writes them
         column = pc.if_else(column, "True", "False")
     note = "true, false and missing values, kept as text"
-    return _Typed(name, pc.cast(column, TEXT), (note,))
+    return pc.cast(column, TEXT), [note]
 
 
-def _infinite(column: pa.ChunkedArray) -> tuple[str, ...]:
+def _infinite(column: pa.ChunkedArray) -> list[str]:
     if pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py():
-        return ("infinite values in",)
-    return ()
+        return ["infinite values in"]
+    return []
 
 
-def _plain(name: str, column: pa.ChunkedArray) -> _Typed:
+def _plain(column: pa.ChunkedArray) -> _Decided:
     """Reduce a column of Parquet to a type that pandas holds without objects."""
     column = _values(column)
     kind = column.type
     if column.null_count == len(column):
         cells = pc.cast(column, pa.float64()) if pa.types.is_null(kind) else column
-        return _Typed(name, cells, (NO_VALUE,))
+        return cells, [NO_VALUE]
     if pa.types.is_boolean(kind):
-        return _boolean(name, column)
+        return _boolean(column)
     is_whole = pa.types.is_integer(kind) or kind == WHOLE_DECIMAL
     if is_whole and _beyond_exact(column) is not None:
-        return _Typed(name, pc.cast(column, TEXT), (TOO_LARGE,))
+        return pc.cast(column, TEXT), [TOO_LARGE]
     for is_of_kind, reduced, note in REDUCED:
         if is_of_kind(kind):
-            return _Typed(name, reduced(column), (note,))
+            return reduced(column), [note]
     if _is_bytes(kind):
-        return _as_text(name, column)
-    return _Typed(name, column, _infinite(column))
+        return _as_text(column)
+    return column, _infinite(column)
 
 
 def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -486,12 +481,12 @@ def _is_bytes(kind: pa.DataType) -> bool:
     )
 
 
-def _as_text(name: str, column: pa.ChunkedArray) -> _Typed:
+def _as_text(column: pa.ChunkedArray) -> _Decided:
     try:
-        return _Typed(name, pc.cast(column, TEXT), ("bytes, read as UTF-8 text",))
+        return pc.cast(column, TEXT), ["bytes, read as UTF-8 text"]
     except pa.ArrowInvalid:
         nothing = pa.chunked_array([pa.nulls(len(column), TEXT)])
-        return _Typed(name, nothing, ("bytes that are not text, read as missing",))
+        return nothing, ["bytes that are not text, read as missing"]
 
 
 def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:

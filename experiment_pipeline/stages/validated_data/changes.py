@@ -185,7 +185,7 @@ class DataProfiles(records.Journals):
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedData:
     """The stored profile of a run's data, and what came before it."""
 
     profile: str = ""  # digest
@@ -195,7 +195,7 @@ class Compared:
 
 def against_the_accepted(
     spec: ExperimentSpec, data: ValidatedData, warn: Callable[[str], object]
-) -> Compared:
+) -> ComparedData:
     """Store the profile of the validated rows, and compare it with those before.
 
     `warn` is called for damaged ones.
@@ -209,4 +209,4 @@ def against_the_accepted(
     if accepted is not None:
         changes = compare(accepted, current, data.validated, spec)
     previous_rate = previous.rejection_rate if previous is not None else None
-    return Compared(current.digest, previous_rate, changes)
+    return ComparedData(current.digest, previous_rate, changes)
