@@ -10,7 +10,7 @@ exactly), and each decision is in `RawTable.notes`.
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import BinaryIO
@@ -419,7 +419,7 @@ def _beyond_exact(number: pa.ChunkedArray) -> pa.ChunkedArray | None:
 def _boolean(column: pa.ChunkedArray) -> _Decided:
     """Return booleans; beside missing values text, as pandas has no plain type."""
     if column.null_count == 0:
-        return pc.cast(column, pa.bool_())
+        return pc.cast(column, pa.bool_()), []
     if pa.types.is_boolean(column.type):  # as Python writes them
         column = pc.if_else(column, "True", "False")
     note = "true, false and missing values, kept as text"
