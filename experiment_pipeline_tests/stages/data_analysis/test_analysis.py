@@ -26,16 +26,11 @@ CODES = [rule.code for rule in (*TABLE_RULES, *PROBE_RULES)]
 
 
 def test_a_plain_table_is_a_go_and_every_code_has_exactly_one_finding() -> None:
-    """All rules speak about every table; without a finding that weighs there is nothing
-    to explain.
-    """
+    """All rules speak about every table; without findings nothing is to explain."""
     analysis = tables.analysed(tables.table())
     assert (analysis.verdict, analysis.reasons, analysis.found) == ("go", (), ())
-    findings = analysis.findings
-    assert Counter(finding.code for finding in findings) == Counter(CODES)
-    assert all(
-        finding.evidence.strip() and finding.advice.strip() for finding in findings
-    )
+    assert Counter(finding.code for finding in analysis.findings) == Counter(CODES)
+    assert all(finding.evidence and finding.advice for finding in analysis.findings)
 
 
 @pytest.mark.parametrize(
@@ -47,17 +42,12 @@ def test_a_plain_table_is_a_go_and_every_code_has_exactly_one_finding() -> None:
     ],
 )
 def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
-    """Whatever stands in the validation set's targets, or nothing, the analysis is the
-    same.
-    """
-    rng = np.random.default_rng(0)
-    changed = frame["y"].to_numpy(copy=True)
-    changed[tables.VALIDATION] = rng.permutation(changed[tables.VALIDATION])[::-1]
-    changed = pd.Series(changed).mask(
-        tables.VALIDATION & (np.arange(tables.ROWS) % 20 >= 10)
-    )
-    other = tables.analysed(frame.assign(y=changed.array), **changes)
-    assert other.to_json() == tables.analysed(frame, **changes).to_json()
+    """Whatever stands in the validation set's targets, the analysis is the same."""
+    y = frame["y"].to_numpy(copy=True)
+    y[tables.VALIDATION] = np.random.default_rng(0).permutation(y[tables.VALIDATION])
+    y = pd.Series(y).mask(tables.VALIDATION & (np.arange(tables.ROWS) % 20 >= 10))
+    changed = tables.analysed(frame.assign(y=y.array), **changes)
+    assert changed.to_json() == tables.analysed(frame, **changes).to_json()
 
 
 def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None:
@@ -123,12 +113,16 @@ def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
     assert verdict in markdown_report(analysis, tables.experiment(**task))
 
 
-def _rule(severity: str) -> Rule:
-    return type("Named", (Rule,), {"code": severity, "title": severity, "advice": ""})()
+class Named(Rule):
+    """A rule that is called after the severity of its findings."""
+
+    title = advice = ""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
 
 
-RULES = {severity: _rule(severity) for severity in SEVERITIES}
-FOUND = {severity: rule.found(severity, "evidence") for severity, rule in RULES.items()}
+FOUND = {name: Named(name).found(name, "evidence") for name in SEVERITIES}
 
 
 def _verdict(*findings: Finding, **accepted: str) -> str:
@@ -136,14 +130,12 @@ def _verdict(*findings: Finding, **accepted: str) -> str:
 
 
 def test_the_heaviest_finding_decides() -> None:
-    """Whatever the order, one block means no go, one condition conditions; what was not
-    found nothing.
-    """
-    for several in itertools.permutations(FOUND.values()):
-        assert _verdict(*several) == "no go"
+    """In any order, one block means no go, and one condition makes conditions."""
+    for findings in itertools.permutations(FOUND.values()):
+        assert _verdict(*findings) == "no go"
     assert _verdict(FOUND["note"], FOUND["condition"]) == "go with conditions"
     assert _verdict(FOUND["note"]) == "go"
-    rule = RULES["blocks"]
+    rule = Named("blocks")
     assert _verdict(rule.not_found(""), rule.not_applicable("")) == "go"
 
 

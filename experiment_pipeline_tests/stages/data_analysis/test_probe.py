@@ -14,46 +14,46 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
 )
 
 
-def _pairs(frame: pd.DataFrame, number: int = 5, **changes):
+def _folds(frame: pd.DataFrame, **changes):
     examined = subject(frame, **changes)
-    rows = examined.target.rows
-    return rows, examined.cross_fit(rows, number).folds
+    return examined.target.rows, examined.cross_fit(examined.target.rows, 5).folds
 
 
 def test_each_row_is_judged_once_by_models_that_have_not_seen_it() -> None:
     """Random folds are a partition, and fit and judge share no row."""
-    rows, pairs = _pairs(table())
-    judged = np.concatenate([judge for _, judge in pairs])
+    rows, folds = _folds(table())
+    judged = np.concatenate([judge for _, judge in folds])
     assert sorted(judged) == list(range(len(rows)))
-    assert all(not set(fit) & set(judge) for fit, judge in pairs)
+    assert all(not set(fit) & set(judge) for fit, judge in folds)
 
 
-def test_equal_rows_and_groups_stay_together() -> None:
+GROUPED = table(g=np.arange(ROWS) % 37)
+
+
+@pytest.mark.parametrize(
+    ("frame", "cluster", "split"),
+    [
+        (pd.concat([table(), table()], ignore_index=True), "x", {"by": "random"}),
+        (GROUPED, "g", {"by": "group", "column": "g"}),
+        (GROUPED, "g", {"by": "random", "id_columns": ["g"]}),
+    ],
+)
+def test_equal_rows_and_groups_stay_together(frame, cluster, split) -> None:
     """A cluster is never on both sides of a fold."""
-    twice = pd.concat([table(), table()], ignore_index=True)
-    group = np.arange(ROWS) % 37
-    for frame, cluster, changes in (
-        (twice, "x", {}),
-        (table(g=group), "g", {"split": {"by": "group", "column": "g"}}),
-        (table(g=group), "g", {"split": {"by": "random", "id_columns": ["g"]}}),
-    ):
-        rows, pairs = _pairs(frame, **changes)
-        clusters = frame[cluster].to_numpy()[rows]
-        assert len(pairs) == 5
-        assert all(
-            not set(clusters[fit]) & set(clusters[judge]) for fit, judge in pairs
-        )
+    rows, folds = _folds(frame, split=split)
+    clusters = frame[cluster].to_numpy()[rows]
+    assert len(folds) == 5
+    for fit, judge in folds:
+        assert not set(clusters[fit]) & set(clusters[judge])
 
 
 def test_time_folds_look_forward_and_cut_between_moments() -> None:
     """Every fold judges moments later than all it was fitted on."""
-    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(
-        np.arange(ROWS)[::-1] // 7, unit="D"
-    )
-    rows, pairs = _pairs(table(day=day), split={"by": "time", "column": "day"})
+    day = pd.date_range("2024-01-01", periods=ROWS)[np.arange(ROWS)[::-1] // 7]
+    rows, folds = _folds(table(day=day), split={"by": "time", "column": "day"})
     days = day.to_numpy()[rows]
-    assert len(pairs) == 5
-    assert all(days[fit].max() < days[judge].min() for fit, judge in pairs)
+    assert len(folds) == 5
+    assert all(days[fit].max() < days[judge].min() for fit, judge in folds)
 
 
 def _probe(
@@ -107,23 +107,21 @@ def test_the_probe_is_deterministic_and_reads_no_validation_row() -> None:
     assert _probe(table()) == _probe(table()) == _probe(table(y=changed))
 
 
-def test_the_work_is_bounded_and_awkward_values_are_survived(monkeypatch) -> None:
-    """Long tables and texts are sampled; infinite, huge, missing and mixed values stop
-    nothing.
-    """
+def test_the_work_is_bounded(monkeypatch) -> None:
+    """Rows and texts beyond a limit are not read."""
     long = pd.concat([table()] * 40, ignore_index=True).assign(row=np.arange(40 * ROWS))
     assert _probe(long, exclude={"row": "counts"}).rows == probing.MOST_ROWS
-    monkeypatch.setattr(
-        "experiment_pipeline.stages.data_analysis.findings.probe.MOST_TEXTS", 2
-    )
+    monkeypatch.setattr(probing, "MOST_TEXTS", 2)
     texts = {f"t{i}": table()["colour"] for i in range(4)}
     assert _probe(table(**texts)).unread == 3
-    values = np.array([1, "one", None, 2.5] * 100, dtype=object)
+
+
+def test_awkward_values_are_survived() -> None:
+    """Infinite, huge, missing and mixed values stop nothing."""
+    mixed = np.array([1, "one", None, 2.5] * 100, dtype=object)
     huge = np.where(np.arange(ROWS) % 50 == 0, np.inf, 1e300)
-    assert (
-        _probe(table(mixed=values, huge=huge, empty=np.nan, flag=VALIDATION)).rows
-        == 320
-    )
+    frame = table(mixed=mixed, huge=huge, empty=np.nan, flag=VALIDATION)
+    assert _probe(frame).rows == 320
 
 
 @pytest.mark.parametrize(
@@ -145,8 +143,6 @@ def test_without_something_to_learn_there_is_a_reason(frame, changes, reason) ->
 @pytest.mark.parametrize("rule", probing.PROBE_RULES, ids=lambda rule: rule.code)
 def test_without_a_probe_it_is_not_applicable(rule) -> None:
     """The reason of the missing probe is passed on."""
-    acceptance = [{"metric": "roc_auc", "at_least": 0.9}]
-    finding = rule.check(
-        subject(table(), acceptance=acceptance), probing.NoProbe("no reason")
-    )
+    asked = subject(table(), acceptance=[{"metric": "roc_auc", "at_least": 0.9}])
+    finding = rule.check(asked, probing.NoProbe("no reason"))
     assert (finding.outcome, finding.evidence) == ("not_applicable", "no reason")

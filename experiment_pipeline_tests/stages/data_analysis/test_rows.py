@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline_tests.bench.leak_tables import MADE, jittered, persons, smoted
+from experiment_pipeline_tests.bench.leak_tables import jittered, persons, smoted
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
@@ -164,25 +164,6 @@ def test_a_text_that_says_the_target_is_found() -> None:
     amounts = numeric()["y"].abs().map(lambda y: f"paid {y:.4f} EUR").array
     paid = numeric(note=amounts, y=numeric()["y"].abs())
     assert check("leak_suspect", paid, **REGRESSION).columns == ("note",)
-
-
-def test_honest_tables_stay_silent() -> None:
-    """Of the made-up tables without a leak none is accused of this one."""
-    for make in MADE[-7:-3:2]:
-        problem = make(3)
-        frame = problem.frame.rename_axis("row_number")
-        task = {"regression": REGRESSION, "multiclass": MULTICLASS}.get(
-            problem.task, {}
-        )
-        finding = check("made_of_target", frame, **problem.declared, **task)
-        assert finding.outcome == "not_found", problem.name
-
-
-def test_a_class_that_a_set_lacks_is_set_aside() -> None:
-    """Without a row in the test set a class cannot be judged."""
-    target = subject(rare(0, 10, 20), **MULTICLASS).target
-    assert target.set_aside == {"rare": 3}
-    assert "rare" not in (target.classes or ())
 
 
 def test_the_validation_set_is_estimated_without_its_targets() -> None:
