@@ -67,9 +67,8 @@ class Estimator:
     """The estimator of an algorithm for classification, or for regression."""
 
     path: str  # where its class is imported from
-    defaults: Mapping[str, Scalar] = field(
-        default_factory=dict
-    )  # used if the YAML sets no value
+    # used if the YAML sets no value
+    defaults: Mapping[str, Scalar] = field(default_factory=dict)
     # hyperparameters of every version: with no others, a configuration is checked
     # without an import
     well_known: frozenset[str] = frozenset()
@@ -87,18 +86,15 @@ class Algorithm:
     # (hyperparameters, train rows) → roughly how many passes over the rows a fit makes;
     # inf: unknown, so that a possibly long fit starts first
     passes: Callable[[Mapping[str, Scalar], int], float] = lambda *_: math.inf
-    competes: bool = (
-        True  # False: a baseline, which is always fitted and never stopped early
-    )
-    is_mean: bool = (
-        False  # whether a fit is already the mean of many, so that refits gain little
-    )
+    # False: a baseline, which is always fitted and never stopped early
+    competes: bool = True
+    # whether a fit is already the mean of many, so that refits gain little
+    is_mean: bool = False
     # types in its fitted estimator beyond those that skops and `storage.persistence`
     # trust; to be declared, as a model with others cannot be loaded
     trusted_types: tuple[str, ...] = field(kw_only=True)
-    libraries: tuple[
-        str, ...
-    ] = ()  # whose versions affect a model, beside scikit-learn's
+    # whose versions affect a model, beside scikit-learn's
+    libraries: tuple[str, ...] = ()
     model_file: str = "model.skops"  # the file name of a stored model, by its format
 
     def estimator(self, task: str) -> Estimator:
@@ -185,10 +181,16 @@ _FOREST = _spaces(
     max_features=((0.1, 0.6), (0.2, 1.0), (0.3, 1.0)),
 )
 _FOREST_NAMES = frozenset(
-    {
-        *("n_estimators", "max_depth", "max_features", "max_samples", "max_leaf_nodes"),
-        *("min_samples_leaf", "min_samples_split", "bootstrap"),
-    }
+    [
+        "n_estimators",
+        "max_depth",
+        "max_features",
+        "max_samples",
+        "max_leaf_nodes",
+        "min_samples_leaf",
+        "min_samples_split",
+        "bootstrap",
+    ]
 )
 _LINEAR_NAMES = frozenset({"max_iter", "tol", "fit_intercept", "solver"})
 _DUMMY_NAMES = frozenset({"strategy", "constant"})
@@ -220,15 +222,15 @@ def _forest(
     )
 
 
-def _boosters(package: str, prefix: str, spaces: Spaces, *trusted: str) -> Algorithm:
-    """A library of boosted trees, on ordinal codes of categories; its version affects a
-    model.
-    """
+def _boosters(
+    package: str, prefix: str, spaces: Spaces, trusted_types: tuple[str, ...]
+) -> Algorithm:
+    """A library of boosted trees, on ordinal codes; its version affects a model."""
     return Algorithm(
         classifier=Estimator(f"{package}.{prefix}Classifier", spaces=spaces),
         regressor=Estimator(f"{package}.{prefix}Regressor", spaces=spaces),
         features="ordinal",
-        trusted_types=trusted,
+        trusted_types=trusted_types,
         libraries=(package,),
         model_file="model.txt" if package == "lightgbm" else Algorithm.model_file,
     )
@@ -236,21 +238,35 @@ def _boosters(package: str, prefix: str, spaces: Spaces, *trusted: str) -> Algor
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "lightgbm": _boosters(
-        *("lightgbm", "LGBM", _BOOSTED),
-        *(
+        package="lightgbm",
+        prefix="LGBM",
+        spaces=_BOOSTED,
+        trusted_types=(
             "collections.OrderedDict",
             "collections.defaultdict",
             "lightgbm.basic.Booster",
+            "lightgbm.sklearn.LGBMClassifier",
+            "lightgbm.sklearn.LGBMRegressor",
         ),
-        *("lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"),
     ),
     "catboost": _boosters(
-        *("catboost", "CatBoost", _CATBOOST),
-        *("catboost.core.CatBoostClassifier", "catboost.core.CatBoostRegressor"),
+        package="catboost",
+        prefix="CatBoost",
+        spaces=_CATBOOST,
+        trusted_types=(
+            "catboost.core.CatBoostClassifier",
+            "catboost.core.CatBoostRegressor",
+        ),
     ),
     "xgboost": _boosters(
-        *("xgboost", "XGB", _XGBOOST, "xgboost.core.Booster"),
-        *("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor"),
+        package="xgboost",
+        prefix="XGB",
+        spaces=_XGBOOST,
+        trusted_types=(
+            "xgboost.core.Booster",
+            "xgboost.sklearn.XGBClassifier",
+            "xgboost.sklearn.XGBRegressor",
+        ),
     ),
     "random_forest": _forest("RandomForest", forest_passes),
     # Random splits need no sorting (Geurts et al. 2006): 2 to 4 times as fast on seven

@@ -68,7 +68,8 @@ class ExperimentSpec(Closed):
         str, Annotated[str, Field(min_length=1, description="The reason")]
     ] = Field(
         {},
-        description="Column → the reason it is not a feature; also for the parts of a date",
+        description="Column → the reason it is not a feature; also for the parts of a "
+        "date",
     )
     monotone: dict[str, Literal["increasing", "decreasing"]] = Field(
         {},
@@ -94,19 +95,23 @@ class ExperimentSpec(Closed):
     )
     evaluation: EvaluationSetting = Field(
         None,
-        description="test_set, or cross_validation of train and test rows: for small tables",
+        description="test_set, or cross_validation of train and test rows: for small "
+        "tables",
     )
     seeds: SeedsSetting = Field(
         None,
-        description="Fits per configuration, by other seeds, to tell its lead from chance",
+        description="Fits per configuration, by other seeds, to tell its lead from "
+        "chance",
     )
     calibrate: CalibrateSetting = Field(
         None,
-        description="Of probabilities; unset: reweighted classes, and the chosen multiclass model",
+        description="Of probabilities; unset: reweighted classes, and the chosen "
+        "multiclass model",
     )
     halving: HalvingSetting = Field(
         Halving(),
-        description="off, or shares of the train rows for fewer and fewer configurations",
+        description="off, or shares of the train rows for fewer and fewer "
+        "configurations",
     )
     budget: Budget = Budget()
     seed: int = Field(
@@ -131,7 +136,8 @@ class ExperimentSpec(Closed):
     # How the chosen model is evaluated, and where it is exported to.
     acceptance: tuple[Criterion, ...] = Field(
         (),
-        description="Limits that must hold, in addition to the gate against the baseline",
+        description="Limits that must hold, in addition to the gate against the "
+        "baseline",
     )
     baseline: bool = Field(
         True,
@@ -139,7 +145,8 @@ class ExperimentSpec(Closed):
     )
     not_worse_than_champion: ChampionSetting = Field(
         NotWorseThanChampion(),
-        description="off, or how much worse than the champion and the best so far a model may be",
+        description="off, or how much worse than the champion and the best so far a "
+        "model may be",
     )
     coverage: float | None = Field(
         None,
@@ -149,11 +156,13 @@ class ExperimentSpec(Closed):
     )
     costs: Costs | None = Field(
         None,
-        description="Binary: costs of wrong decisions; the exported threshold minimizes them",
+        description="Binary: costs of wrong decisions; the exported threshold "
+        "minimizes them",
     )
     audit: AuditSetting = Field(
         None,
-        description="Columns whose groups are compared on the validation set, or with limits",
+        description="Columns whose groups are compared on the validation set, or with "
+        "limits",
     )
     export: Export = Export()
     approval: Literal["none", "required"] = Field(
@@ -196,32 +205,32 @@ class ExperimentSpec(Closed):
         This ensures that a stage's fingerprint covers every key that the stage reads.
         """
         copy = self.model_copy()
-        kept = {key: getattr(self, key) for key in ("name", *keys)}
-        object.__setattr__(copy, "__dict__", kept)
-        object.__setattr__(
-            copy, "__pydantic_fields_set__", self.model_fields_set & kept.keys()
-        )
+        values = {key: getattr(self, key) for key in ("name", *keys)}
+        object.__setattr__(copy, "__dict__", values)
+        stated = self.model_fields_set & values.keys()
+        object.__setattr__(copy, "__pydantic_fields_set__", stated)
         return copy
 
     @property
     def source(self) -> table.Data:
         """Where the table is; InvalidExperiment if the experiment has no `data`."""
         if self.data is None:
-            fix = "write data: with the path or URL of the table"
             raise InvalidExperiment(
-                "data", "is missing: this experiment names no table", fix
+                "data",
+                rule="is missing: this experiment names no table",
+                fix="write data: with the path or URL of the table",
             )
         return self.data
 
     @cached_property
     def not_features(self) -> frozenset[str]:
-        """Columns that never reach a model: target, weights, excluded, ids, the split's
-        column.
-        """
-        split_columns = set() if self.split.by == "random" else {self.split.column}
-        weights = set() if self.sample_weight is None else {self.sample_weight}
-        named = {*self.exclude, *self.split.id_columns, *split_columns}
-        return frozenset({self.target, *named, *weights})
+        """Columns that never reach a model, by their role."""
+        names = {self.target, *self.exclude, *self.split.id_columns}
+        if self.split.by != "random":
+            names.add(self.split.column)
+        if self.sample_weight is not None:
+            names.add(self.sample_weight)
+        return frozenset(names)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -230,14 +239,13 @@ class ExperimentSpec(Closed):
 
     @property
     def import_paths(self) -> tuple[str, ...]:
-        """Import paths in the experiment, as `package.module.Name` or
-        `package.module:name`.
-        """
-        algorithms = (one.algorithm for one in self.search)
-        features = "" if self.features is None else self.features.transformer
-        own = (self.preparation.function or "", features, *self.metric_names)
-        named = (*algorithms, *own, *self.analysis.findings)
-        return tuple(dict.fromkeys(one for one in named if "." in one or ":" in one))
+        """The import paths that it names: `package.module.Name` or `module:name`."""
+        names = [entry.algorithm for entry in self.search]
+        names.append(self.preparation.function or "")
+        names.append("" if self.features is None else self.features.transformer)
+        names += [*self.metric_names, *self.analysis.findings]
+        paths = (name for name in names if "." in name or ":" in name)
+        return tuple(dict.fromkeys(paths))
 
     @property
     def audited(self) -> tuple[str, ...]:
@@ -247,11 +255,9 @@ class ExperimentSpec(Closed):
     @property
     def audit_limits(self) -> dict[str, float]:
         """Audit measure, such as `selection_rate_ratio` → its limit."""
-        return (
-            self.audit.model_dump(exclude={"columns"}, exclude_none=True)
-            if self.audit
-            else {}
-        )
+        if self.audit is None:
+            return {}
+        return self.audit.model_dump(exclude={"columns"}, exclude_none=True)
 
     @property
     def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
@@ -260,138 +266,134 @@ class ExperimentSpec(Closed):
 
     @property
     def cross_validation(self) -> CrossValidation | None:
-        """How the train and test rows are cut into folds; None: the test set
-        decides.
-        """
+        """How train and test rows are cut into folds; None: the test set decides."""
         if self.evaluation is None:
             return None
         settings = self.evaluation.cross_validation
-        # A split by time has only one way to form folds.
-        return (
-            settings.model_copy(update={"repeats": 1})
-            if self.split.by == "time"
-            else settings
-        )
+        if self.split.by == "time":  # there is only one way to form folds
+            return settings.model_copy(update={"repeats": 1})
+        return settings
 
     @property
     def plain(self) -> Self:
-        """The spec with one fit per configuration and no calibration: for rungs below
-        the last.
-        """
+        """The spec with one fit and no calibration: for rungs below the last."""
         return self.model_copy(update={"seeds": None, "calibrate": "off"})
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
-        for conflicts in (self._roles(), self._without_effect(), self._metrics()):
+        for conflicts in (
+            self._roles(),
+            self._without_effect(),
+            self._without_effect_on_folds(),
+            self._metrics(),
+        ):
             for place, message in conflicts:
                 raise impossible(message, *place)
         calendar = self.preparation.calendar
         if calendar.keys() & self.exclude.keys():  # an excluded date has no parts
-            kept = {
-                name: parts
-                for name, parts in calendar.items()
-                if name not in self.exclude
+            parts = {
+                name: calendar[name] for name in calendar if name not in self.exclude
             }
-            preparation = self.preparation.model_copy(update={"calendar": kept})
+            preparation = self.preparation.model_copy(update={"calendar": parts})
             object.__setattr__(self, "preparation", preparation)
         return self
 
     def _roles(self) -> Iterator[tuple[Location, str]]:
-        """Conflicts of columns that have two roles, such as a target that is also
-        excluded.
-        """
+        """Conflicts of columns with two roles, such as a target that is excluded."""
         if self.sample_weight == self.target:
             yield ("sample_weight",), f"names the target {self.target!r}; name another"
-        for name, what in (
-            (self.target, "target"),
-            (self.sample_weight, "column of weights"),
-        ):
-            roles: list[tuple[bool, Location]] = [
+        roles = {"target": self.target, "column of weights": self.sample_weight}
+        for role, name in roles.items():
+            other_roles: list[tuple[bool, Location]] = [
                 (name in self.exclude, ("exclude", str(name))),
                 (name in self.split.id_columns, ("split", "id_columns")),
                 (name == getattr(self.split, "column", ""), ("split", "column")),
                 (name in self.preparation.calendar, ("preparation", "calendar")),
                 (name in self.audited, ("audit", "columns")),
             ]
-            for has_role, place in roles:
+            for has_role, place in other_roles:
                 if has_role:
-                    yield place, f"names the {what} {name!r}; drop it there"
+                    yield place, f"names the {role} {name!r}; drop it there"
         if self.monotone and self.features is not None:
-            yield (
-                ("monotone",),
-                "cannot apply to columns that `features` makes; drop one of both",
-            )
+            message = "cannot apply to columns that `features` makes; drop one of both"
+            yield ("monotone",), message
         for name in self.monotone.keys() & self.not_features:
-            yield (
-                ("monotone", name),
-                f"{name!r} is not a feature; drop it here, or its other role",
-            )
+            message = f"{name!r} is not a feature; drop it here, or its other role"
+            yield ("monotone", name), message
 
     def _without_effect(self) -> Iterator[tuple[Location, str]]:
-        """Settings without effect on this task, or under cross-validation."""
-        other = f"no effect on task {self.task}; drop it"
+        """Settings without effect on this task."""
         if self.monotone and self.task == "multiclass":
-            yield (
-                ("monotone",),
-                "several classes have no direction; predict one by task: binary",
-            )
-        if self.positive_class is not None and self.task != "binary":
-            yield ("positive_class",), other
-        if self.costs is not None and self.task != "binary":
-            yield ("costs",), other
+            message = "several classes have no direction; predict one by task: binary"
+            yield ("monotone",), message
+        if not (self.baseline or self.acceptance or self.coverage):
+            message = "off leaves no gate; write acceptance criteria, or drop it"
+            yield ("baseline",), message
+        for place in self._of_another_task():
+            yield place, f"no effect on task {self.task}; drop it"
+
+    def _of_another_task(self) -> Iterator[Location]:
+        for key in ("positive_class", "costs"):
+            if self.task != "binary" and getattr(self, key) is not None:
+                yield (key,)
         if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
-            yield ("calibrate",), other
+            yield ("calibrate",)
         measures = {"multiclass": "accuracy", "regression": "mean_absolute_error"}
         measured = measures.get(self.task, ("selection_rate", "equalized_odds"))
-        unknown = [name for name in self.audit_limits if not name.startswith(measured)]
-        yield from ((("audit", name), other) for name in unknown)
-        if not (self.baseline or self.acceptance or self.coverage):
-            yield (
-                ("baseline",),
-                "off leaves no gate; write acceptance criteria, or drop it",
-            )
+        for name in self.audit_limits:
+            if not name.startswith(measured):
+                yield ("audit", name)
+
+    def _without_effect_on_folds(self) -> Iterator[tuple[Location, str]]:
+        """Settings without effect under cross-validation."""
         if self.evaluation is None:
             return
         instead = "drop it, or write evaluation: test_set"
         if self.export.refit == "none":
-            none = "cross-validation fits one model per fold, and none for export"
-            yield ("export", "refit"), f"{none}; {instead}"
+            message = "cross-validation fits one model per fold, and none for export"
+            yield ("export", "refit"), f"{message}; {instead}"
         if "halving" in self.model_fields_set and self.halving is not None:
-            every = "cross-validation fits every configuration on all folds"
-            yield ("halving",), f"{every}; write off, {instead}"
-        given = self.evaluation.cross_validation.model_fields_set
-        if self.split.by == "time" and "repeats" in given:
-            place = ("evaluation", "cross_validation", "repeats")
+            message = "cross-validation fits every configuration on all folds"
+            yield ("halving",), f"{message}; write off, {instead}"
+        stated = self.evaluation.cross_validation.model_fields_set
+        if self.split.by == "time" and "repeats" in stated:
             yield (
-                place,
+                ("evaluation", "cross_validation", "repeats"),
                 "no effect on a split by time, which has only one order; drop it",
             )
 
     def _metrics(self) -> Iterator[tuple[Location, str]]:
-        """Metrics of another task or without weights, and metrics with
-        several limits.
-        """
-        named: list[tuple[Location, str]] = [(("metric",), self.metric)]
-        gates = [one.metric for one in self.acceptance]
-        named += [(("acceptance", n, "metric"), name) for n, name in enumerate(gates)]
-        for place, name in named:
-            found, known = None, allowed_instead(name, names_of(self.task))
-            try:
-                found = metric_of(name)
-            except InvalidExperiment as error:
-                if ":" in name:
-                    yield place, f"{error.rule}; {error.fix}"
-            if found is None or self.task not in found.tasks:
-                what = f" ({found.words})" if found and found.is_own else ""
-                wrong = f"{name!r}{what} is not a metric of task {self.task}"
-                yield place, f"{wrong}; {known}, or your own as module:name"
-            elif self.sample_weight is not None and not found.takes_weights:
-                without = (
-                    f"{name} has no argument sample_weight for {self.sample_weight}"
-                )
-                yield place, f"{without}; add the argument to the function"
-            if place[1:] and gates.count(name) > 1:
+        """Metrics of another task or without weights, and metrics with two limits."""
+        if message := self._metric_problem(self.metric):
+            yield ("metric",), message
+        gates = [criterion.metric for criterion in self.acceptance]
+        for number, name in enumerate(gates):
+            place = ("acceptance", number, "metric")
+            if message := self._metric_problem(name):
+                yield place, message
+            if gates.count(name) > 1:
                 yield place, f"{name} has several limits; keep one"
+
+    def _metric_problem(self, name: str) -> str:
+        """Return why a metric cannot judge this experiment; empty: it can."""
+        allowed = allowed_instead(name, names_of(self.task))
+        wrong = f"{name!r} is not a metric of task {self.task}"
+        try:
+            metric = metric_of(name)
+        except InvalidExperiment as error:
+            if ":" in name:
+                return f"{error.rule}; {error.fix}"
+            return f"{wrong}; {allowed}, or your own as module:name"
+        if self.task not in metric.tasks:
+            if metric.is_own:
+                wrong = f"{name!r} ({metric.words}) is not a metric of task {self.task}"
+            return f"{wrong}; {allowed}, or your own as module:name"
+        if self.sample_weight is not None and not metric.takes_weights:
+            return (
+                f"{name} has no argument sample_weight for {self.sample_weight}; add "
+                "the argument to the function"
+            )
+        return ""
 
 
 def spec_from(
@@ -401,27 +403,26 @@ def spec_from(
     *,
     needs_data: bool = False,
 ) -> ExperimentSpec:
-    """Return the spec of a file's keys, or of settings in Python; InvalidExperiment
-    lists every problem.
+    """Return the spec of a file's keys, or of settings in Python.
 
     `line_of`: path of a key → its `file:line`; `needs_data`: `data` is required, as in
-    a file.
+    a file. Raises InvalidExperiment: it lists every problem.
     """
     if "name" in raw:
-        fix = f"the folder names the experiment ({name}); drop this key"
-        raise invalid([Problem(("name",), fix)], line_of)
-    given = {"name": name, **raw}
-    problems, spec = [], None
+        message = f"the folder names the experiment ({name}); drop this key"
+        raise invalid([Problem(("name",), message)], line_of)
+    settings = {"name": name, **raw}
+    problems = []
     if needs_data and raw.get("data") is None:
-        problems.append(
-            Problem(("data",), "is missing: the table, such as data/customers.csv")
-        )
+        message = "is missing: the table, such as data/customers.csv"
+        problems.append(Problem(("data",), message))
     try:
-        spec = ExperimentSpec.model_validate(given)
+        spec = ExperimentSpec.model_validate(settings)
     except ValidationError as error:
-        problems += explain(error, ExperimentSpec, given)
-    if problems or spec is None:
+        problems += explain(error, ExperimentSpec, settings)
         raise invalid(problems, line_of) from None
+    if problems:
+        raise invalid(problems, line_of)
     return spec
 
 
@@ -444,13 +445,9 @@ def defs_yaml_schema() -> Schema:
     return schema
 
 
-def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
-    if "$ref" in node:
-        stated = {key: value for key, value in node.items() if key != "$ref"}
-        return _published(
-            {**models[node["$ref"].removeprefix("#/$defs/")], **stated}, models
-        )
-    dropped = (
+# Keywords that only the models check, or that a member of a union must not impose.
+_DROPPED = frozenset(
+    {
         "pattern",
         "minLength",
         "maxLength",
@@ -458,30 +455,49 @@ def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
         "discriminator",
         "anyOf",
         "oneOf",
-    )
-    found = {key: value for key, value in node.items() if key not in dropped}
+    }
+)
+
+
+def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
+    """Return a part of pydantic's schema without references and strict keywords."""
+    if "$ref" in node:
+        model = models[node["$ref"].removeprefix("#/$defs/")]
+        stated = {key: value for key, value in node.items() if key != "$ref"}
+        return _published({**model, **stated}, models)
+    schema = {key: value for key, value in node.items() if key not in _DROPPED}
     for key in ("items", "additionalProperties"):
-        if isinstance(found.get(key), dict):
-            found[key] = _published(found[key], models)
-    for name, one in (fields := dict(found.get("properties", {}))).items():
-        fields[name] = _published(one, models)
+        if isinstance(schema.get(key), dict):
+            schema[key] = _published(schema[key], models)
+    properties = schema.get("properties", {})
+    if properties:
+        published = {n: _published(inner, models) for n, inner in properties.items()}
+        schema["properties"] = published
     for branch in node.get("anyOf") or node.get("oneOf") or ():
-        member = _published(branch, models)
-        # These keywords constrain lists or mappings alone; `type`, `enum`, `const` any
-        # branch's value.
-        found |= {
-            key: member[key]
-            for key in ("items", "additionalProperties")
-            if key in member
-        }
-        for name, one in member.get("properties", {}).items():
-            fields[name] = (
-                {"description": one.get("description", "")} if name in fields else one
-            )
-    if fields:
-        found["properties"] = fields
-    if found.get("type") in ("integer", "number", "boolean"):
-        found["type"] = [found["type"], "string"]
-    if "enum" in found:
-        found |= {"if": {"pattern": _TEMPLATE}, "else": {"enum": found.pop("enum")}}
-    return found
+        _admit(schema, _published(branch, models))
+    return _templated(schema)
+
+
+def _admit(schema: Schema, member: Schema) -> None:
+    """Extend the schema of a union by what one of its members allows.
+
+    Only keywords that constrain lists or mappings alone: `type`, `enum` and `const`
+    would constrain the values of the other members.
+    """
+    for key in ("items", "additionalProperties"):
+        if key in member:
+            schema[key] = member[key]
+    for name, inner in member.get("properties", {}).items():
+        fields = schema.setdefault("properties", {})
+        shared = {"description": inner.get("description", "")}
+        fields[name] = shared if name in fields else inner
+
+
+def _templated(schema: Schema) -> Schema:
+    """Accept a template in place of a number, a boolean or a word."""
+    if schema.get("type") in ("integer", "number", "boolean"):
+        schema["type"] = [schema["type"], "string"]
+    if "enum" in schema:
+        words = schema.pop("enum")
+        schema |= {"if": {"pattern": _TEMPLATE}, "else": {"enum": words}}
+    return schema

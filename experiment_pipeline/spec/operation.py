@@ -84,7 +84,8 @@ class Mlflow(Closed):
     tracking_uri: str = Field(
         min_length=1,
         repr=False,
-        description="Of the MLflow server; credentials belong in MLFLOW_TRACKING_USERNAME and "
+        description="Of the MLflow server; credentials belong in "
+        "MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD",
         examples=["http://mlflow.example:5000"],
     )
@@ -139,7 +140,8 @@ class DaskEngine(Closed):
     )
     insecure: bool = Field(
         False,
-        description="true: tcp:// to another machine; anyone who reaches a port can run code",
+        description="true: tcp:// to another machine; anyone who reaches a port can "
+        "run code",
     )
 
     @property
@@ -153,7 +155,8 @@ class DaskEngine(Closed):
         found = _ADDRESS.fullmatch(self.address)
         if found is None and not self.is_local:
             raise impossible(
-                "is not the address of a scheduler; write local, or tls://host:8786, without user "
+                "is not the address of a scheduler; write local, or tls://host:8786, "
+                "without user "
                 "and password: a certificate says who you are",
                 "address",
             )
@@ -170,8 +173,10 @@ class DaskEngine(Closed):
             loopback = host.lower() == "localhost"
         if protocol == "tcp" and not loopback and not self.insecure:
             raise impossible(
-                "tcp:// to another machine is neither encrypted nor authenticated: anybody who reaches "
-                "a port of the cluster can run code there and here; write tls:// with certificates, "
+                "tcp:// to another machine is neither encrypted nor authenticated: "
+                "anybody who reaches "
+                "a port of the cluster can run code there and here; write tls:// with "
+                "certificates, "
                 "or insecure: true if nobody else can reach that network",
                 "address",
             )

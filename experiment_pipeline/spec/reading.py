@@ -1,5 +1,4 @@
-"""YAML text → nodes with line numbers → models, or every problem with its own
-`file:line`.
+"""YAML text → nodes with line numbers → models, or each problem with its `file:line`.
 
 YAML is read as in version 1.2: an unquoted yes, no, on or off is a text, and 1e-3 is a
 number.
@@ -48,17 +47,13 @@ _Loader.add_implicit_resolver(
     _BOOL, re.compile("(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"]
 )
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-for _class in (
-    _Loader,
-    _Dumper,
-):  # read 1e3 as a number, and quote the text "1e3" when writing
+# Read 1e3 as a number, and quote the text "1e3" when writing.
+for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver(_FLOAT, _EXPONENT, [*"-+.0123456789"])
 
 
 def to_yaml(value: Any, width: int = 100, **style: Any) -> str:
-    """Write plain values as YAML that reads back as the same values, with keys in their
-    order.
-    """
+    """Write plain values as YAML that reads back as the same, with keys in order."""
     settings = {"sort_keys": False, "allow_unicode": True, "width": width}
     return yaml.dump(value, Dumper=_Dumper, **settings, **style)
 
@@ -80,12 +75,13 @@ def invalid(
     line_of: Callable[[Location], str] = lambda _: "settings",
     error: type[errors.ExperimentPipelineError] = errors.InvalidExperiment,
 ) -> errors.ExperimentPipelineError:
-    """Return one error for all problems, one a line, each with its
-    `file:line` first.
-    """
-    lines = [f"{line_of(one.location)}: {one}" for one in problems[:MOST_PROBLEMS]]
-    if more := len(problems) - len(lines):
-        lines.append(f"and {more} more")
+    """Return one error for all problems, one a line, each with `file:line` first."""
+    lines = [
+        f"{line_of(problem.location)}: {problem}"
+        for problem in problems[:MOST_PROBLEMS]
+    ]
+    if len(problems) > MOST_PROBLEMS:
+        lines.append(f"and {len(problems) - MOST_PROBLEMS} more")
     place = line_of(problems[0].location)
     rule = "\n".join(lines).removeprefix(f"{place}: ")
     return error(place, rule, "correct these keys")
@@ -93,8 +89,9 @@ def invalid(
 
 @dataclass
 class YamlFile:
-    """A YAML text and the path that messages show; `error`: the class to raise if it is
-    invalid YAML.
+    """A YAML text and the path that messages show.
+
+    `error`: the class to raise if it is invalid YAML.
     """
 
     text: str
@@ -104,120 +101,133 @@ class YamlFile:
 
     def __post_init__(self) -> None:
         try:
-            depth = 0  # limited, because nodes are composed by recursion
-            for event in yaml.parse(self.text, Loader=_Loader):
-                depth += isinstance(event, yaml.CollectionStartEvent)
-                depth -= isinstance(event, yaml.CollectionEndEvent)
-                if depth > DEEPEST:
-                    rule = f"is nested more than {DEEPEST} deep; flatten it"
-                    raise self._wrong(event.start_mark, rule)
+            self._check_depth()
             self.documents = [*yaml.compose_all(self.text, Loader=_Loader)]
         except yaml.MarkedYAMLError as error:
-            rule = (
-                f"{error.context}: {error.problem}"
-                if error.context
-                else str(error.problem)
-            )
-            advice = (
-                "check its indentation, and quote a text that holds a colon or a comma"
-            )
-            mark = error.problem_mark or error.context_mark
-            raise self._wrong(mark, f"is not YAML: {rule}; {advice}") from None
-        except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
-            at = (
-                error.start if isinstance(error, UnicodeEncodeError) else error.position
-            )
-            place = f"{self.path}:{self.text.count(chr(10), 0, at) + 1}"
-            raise self.error(
-                place, f"is not YAML in UTF-8: {error.reason}", "edit it"
+            reason = str(error.problem)
+            if error.context:
+                reason = f"{error.context}: {reason}"
+            raise self._wrong(
+                error.problem_mark or error.context_mark,
+                f"is not YAML: {reason}; check its indentation, and quote a text that "
+                "holds a colon or a comma",
             ) from None
+        except yaml.reader.ReaderError as error:
+            raise self._not_utf8(error.position, error.reason) from None
+        except UnicodeEncodeError as error:
+            raise self._not_utf8(error.start, error.reason) from None
+
+    def _check_depth(self) -> None:
+        """Limit the depth, because nodes are composed by recursion."""
+        depth = 0
+        for event in yaml.parse(self.text, Loader=_Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                rule = f"is nested more than {DEEPEST} deep; flatten it"
+                raise self._wrong(event.start_mark, rule)
 
     def place(self, location: Location) -> str:
-        """`file:line` of a key (or list position), or of its closest parent that
-        exists.
-        """
+        """Return `file:line` of a key or list position, or of its closest parent."""
         if not self.documents:
             return f"{self.path}:1"
         node = self.documents[0]
-        line = node.start_mark.line
+        mark = node.start_mark
         for part in location:
-            if isinstance(node, yaml.MappingNode):
-                pairs = [
-                    (key.start_mark, value)
-                    for key, value in node.value
-                    if key.value == str(part)
-                ]
-            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-                pairs = [
-                    (value.start_mark, value) for value in node.value[part : part + 1]
-                ]
-            else:
-                pairs = []
-            if not pairs:
+            child = _child(node, part)
+            if child is None:
                 break
-            line, node = pairs[0][0].line, pairs[0][1]
-        return f"{self.path}:{line + 1}"
+            mark, node = child
+        return f"{self.path}:{mark.line + 1}"
 
     def values(self, *, one_document: bool = True) -> Any:
-        """Return the plain values of the first document. Raises `error`: aliases that
-        expand too far, values that are not plain; with `one_document` also for a second
-        document or a duplicate key.
+        """Return the plain values of the first document.
+
+        Raises `error`: aliases that expand too far, values that are not plain; with
+        `one_document` also for a second document or a duplicate key.
         """
         if not self.documents:
             return None
-        root = self.documents[0]
+        root, *others = self.documents
+        self._check_aliases(root)
+        if one_document:
+            self._check_keys(root)
+            if others:
+                raise self._wrong(
+                    others[0].start_mark,
+                    "holds a second document (---); keep one, or move it to another "
+                    "file",
+                )
+        try:
+            return _Loader("").construct_document(root)
+        except yaml.constructor.ConstructorError as error:
+            mark, reason = error.problem_mark, error.problem
+        except ValueError as error:  # an impossible date
+            mark, reason = None, error
+        raise self._wrong(mark, f"is not YAML of plain values: {reason}") from None
+
+    def _check_aliases(self, root: yaml.Node) -> None:
         seen: set[int] = set()
         repeated = 0
-        for at, node in _walk(root):
+        for path, node in _walk(root):
             repeated += id(node) in seen
             seen.add(id(node))
             if repeated > MOST_REPEATED:
-                rule = f"aliases (*name) repeat more than {MOST_REPEATED:,} values; write them out"
-                raise self._wrong(node.start_mark, rule)
-            if len(at) > DEEPEST:
+                raise self._wrong(
+                    node.start_mark,
+                    f"aliases (*name) repeat more than {MOST_REPEATED:,} values; write "
+                    "them out",
+                )
+            if len(path) > DEEPEST:
                 rule = "an alias (*name) contains itself; write it out"
                 raise self._wrong(node.start_mark, rule)
+
+    def _check_keys(self, root: yaml.Node) -> None:
+        for path, node in _walk(root):
+            if not isinstance(node, yaml.MappingNode):
+                continue
             lines: dict[str, int] = {}
-            pairs = (
-                node.value
-                if one_document and isinstance(node, yaml.MappingNode)
-                else ()
-            )
-            for key, _ in pairs:
-                if (name := f"{key.tag} {key.value}") in lines:
-                    path = ".".join(map(str, (*at, key.value))).removeprefix(
-                        "attributes."
+            for key, _ in node.value:
+                name = f"{key.tag} {key.value}"
+                if name in lines:
+                    whole = ".".join(map(str, (*path, key.value)))
+                    raise self._wrong(
+                        key.start_mark,
+                        f"{whole.removeprefix('attributes.')} is already on line "
+                        f"{lines[name]}; keep one of them",
                     )
-                    rule = f"{path} is already on line {lines[name]}; keep one of them"
-                    raise self._wrong(key.start_mark, rule)
                 lines[name] = key.start_mark.line + 1
-        if one_document and self.documents[1:]:
-            rule = "holds a second document (---); keep one, or move it to another file"
-            raise self._wrong(self.documents[1].start_mark, rule)
-        try:
-            return _Loader("").construct_document(root)
-        except (yaml.constructor.ConstructorError, ValueError) as error:
-            mark = getattr(
-                error, "problem_mark", None
-            )  # ValueError: an impossible date
-            reason = getattr(error, "problem", error)
-            raise self._wrong(mark, f"is not YAML of plain values: {reason}") from None
 
     def _wrong(self, mark: Any, rule: str) -> errors.ExperimentPipelineError:
         line = mark.line + 1 if mark else 1
         return self.error(f"{self.path}:{line}", rule, "edit the file")
 
+    def _not_utf8(self, position: int, reason: str) -> errors.ExperimentPipelineError:
+        line = self.text.count("\n", 0, position) + 1
+        rule = f"is not YAML in UTF-8: {reason}"
+        return self.error(f"{self.path}:{line}", rule, "edit it")
+
+
+def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Mark, yaml.Node] | None:
+    """Return where a key or list position stands, and its value; None: nowhere."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return key.start_mark, value
+    elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+        for value in node.value[part : part + 1]:
+            return value.start_mark, value
+    return None
+
 
 def _walk(
     node: yaml.Node, above: Location = ()
 ) -> Iterator[tuple[Location, yaml.Node]]:
-    """Yield (path, node) for the node and all below it; aliased nodes come once per
-    use.
-    """
+    """Yield (path, node) for the node and all below it, an aliased one once per use."""
     yield above, node
     if isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            yield from _walk(item, (*above, number))
+        for number, child in enumerate(node.value):
+            yield from _walk(child, (*above, number))
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield from _walk(value, (*above, str(key.value)))
@@ -236,14 +246,14 @@ class ComponentFile(Closed):
 
 
 def read_component(file: YamlFile, experiment: str) -> ComponentFile:
-    """Read the outer keys of any component's file; InvalidExperiment: with `file:line`
-    of each problem.
+    """Read the outer keys of any component's file.
+
+    Raises InvalidExperiment: with `file:line` of each problem.
     """
     raw = file.values(one_document=False)
     if not isinstance(raw, Mapping):
-        raise invalid(
-            [Problem((), "holds no `type:` and `attributes:`; write them")], file.place
-        )
+        problem = Problem((), "holds no `type:` and `attributes:`; write them")
+        raise invalid([problem], file.place)
     if raw.get("type") == experiment:
         file.values()
     try:
@@ -253,96 +263,120 @@ def read_component(file: YamlFile, experiment: str) -> ComponentFile:
 
 
 def read_schema(file: YamlFile) -> SchemaFile:
-    """Return what a schema.yaml declares; InvalidSchema: with `file:line` of each
-    problem.
-    """
+    """Read a schema.yaml; InvalidSchema: with `file:line` of each problem."""
     raw = file.values()
-    if not isinstance(raw, Mapping):
-        problem = Problem((), "it is not a mapping of keys; begin with columns:")
-        raise invalid([problem], file.place, errors.InvalidSchema)
-    try:
-        return SchemaFile.model_validate(raw)
-    except ValidationError as error:
-        raise invalid(
-            explain(error, SchemaFile, raw), file.place, errors.InvalidSchema
-        ) from None
+    problems = [Problem((), "it is not a mapping of keys; begin with columns:")]
+    if isinstance(raw, Mapping):
+        try:
+            return SchemaFile.model_validate(raw)
+        except ValidationError as error:
+            problems = explain(error, SchemaFile, raw)
+    raise invalid(problems, file.place, errors.InvalidSchema)
+
+
+@dataclass(frozen=True)
+class _KeyError:
+    """One of pydantic's errors: its key, and the models that may declare the key."""
+
+    location: Location
+    error: ErrorDetails
+    models: Sequence[type[BaseModel]]
+
+    @property
+    def key(self) -> str:
+        """The last part of the location."""
+        return str(self.location[-1]) if self.location else ""
+
+    @property
+    def field(self) -> FieldInfo | None:
+        """The declaration of the key."""
+        for model in self.models:
+            if self.key in model.model_fields:
+                return model.model_fields[self.key]
+        return None
+
+    @property
+    def is_of_wrong_type(self) -> bool:
+        """Whether the value has the wrong type: often another member of a union."""
+        return self.error["type"].endswith(_WRONG_KIND)
 
 
 def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Problem]:
-    """Return pydantic's errors as problems of the keys of `raw`, which was validated as
-    `model`.
-    """
-    by_place: dict[Location, list[tuple[ErrorDetails, Sequence[type[BaseModel]]]]] = {}
-    for item in error.errors(include_url=False):
-        place, owners = _read_path(item, model, raw)
-        by_place.setdefault(place, []).append((item, owners))
+    """Return pydantic's errors on `raw`, validated as `model`, as problems of keys."""
+    by_location: dict[Location, list[_KeyError]] = {}
+    for details in error.errors(include_url=False):
+        key_error = _located(details, model, raw)
+        by_location.setdefault(key_error.location, []).append(key_error)
     problems = []
-    for place, items in by_place.items():
+    for location, key_errors in by_location.items():
         # Of a union's errors, keep the deepest: that member matched the value best.
-        if any(other != place and other[: len(place)] == place for other in by_place):
-            continue
-        telling = [one for one in items if not one[0]["type"].endswith(_WRONG_KIND)]
-        first, *others = dict.fromkeys(
-            _message(place, *one) for one in telling or items
+        deeper = (
+            other
+            for other in by_location
+            if other != location and other[: len(location)] == location
         )
-        text = " or ".join(
-            [first, *(one.partition(" should be ")[2] or one for one in others)]
-        )
-        item, owners = items[0]
-        if item["type"] == "string_type" and isinstance(item["input"], int | float):
-            text += "; put it in quotes"
-        field = _field(place, owners)
-        if (
-            field
-            and field.description
-            and (not telling or item["type"].startswith("string_"))
-        ):
-            text += f" ({field.description})"
-        problems.append(Problem(place, text))
+        if not any(deeper):
+            problems.append(Problem(location, _explained(key_errors)))
     return problems
 
 
-def _read_path(
-    item: ErrorDetails, model: type[BaseModel], raw: Any
-) -> tuple[Location, Sequence[type[BaseModel]]]:
-    """An error's path in the file, without pydantic's tags, and the models that may
-    declare its last key.
-    """
-    kept: list[str | int] = []
-    owners, found = [model], [model]
-    path = item["loc"]
+def _explained(key_errors: Sequence[_KeyError]) -> str:
+    """Return what is wrong with one key, and what it means."""
+    telling = [error for error in key_errors if not error.is_of_wrong_type]
+    messages = dict.fromkeys(_message(error) for error in telling or key_errors)
+    first, *others = messages
+    # "'x' should be a number or a mapping", not the value twice.
+    others = [message.partition(" should be ")[2] or message for message in others]
+    text = " or ".join([first, *others])
+    kind = key_errors[0].error["type"]
+    if kind == "string_type" and isinstance(key_errors[0].error["input"], int | float):
+        text += "; put it in quotes"
+    field = key_errors[0].field
+    needs_meaning = not telling or kind.startswith("string_")
+    if field and field.description and needs_meaning:
+        text += f" ({field.description})"
+    return text
+
+
+def _located(details: ErrorDetails, model: type[BaseModel], raw: Any) -> _KeyError:
+    """Find an error's key in the file: pydantic's path also names members of unions."""
+    location: list[str | int] = []
+    owners: Sequence[type[BaseModel]] = [model]
+    models: Sequence[type[BaseModel]] = [model]
+    path = details["loc"]
     if path[-1:] == ("[key]",):  # the key itself is wrong
-        path = (*path[:-2], item["input"])
+        path = (*path[:-2], details["input"])
     for number, part in enumerate(path, start=1):
-        tagged = [
-            one
-            for one in found
-            if any(
-                get_args(field.annotation) == (part,)
-                for field in one.model_fields.values()
-            )
-        ]
-        if len(found) > 1 and tagged:
-            found = tagged
+        tagged = [member for member in models if _is_tagged(member, part)]
+        if len(models) > 1 and tagged:
+            models = tagged
             continue
-        owners = found
-        fields = [one.model_fields.get(str(part)) for one in found]
-        found = [
-            inner for one in fields if one for inner in _models_in(one.annotation)
-        ] or found
-        inside: Sequence[Any] = ()
-        if isinstance(raw, Mapping):
-            inside = [value for key, value in raw.items() if str(key) == str(part)]
-        elif isinstance(raw, list | tuple) and isinstance(part, int):
-            inside = raw[part : part + 1]
+        owners = models
+        models = _models_of_key(owners, str(part)) or owners
+        inside = _inside(raw, part)
         if inside:
             raw = inside[0]
-        if inside or (number == len(path) and item["type"] == "missing"):
-            kept.append(part)
-    context = item.get("ctx", {})
+        if inside or (number == len(path) and details["type"] == "missing"):
+            location.append(part)
+    context = details.get("ctx", {})
     if "discriminator" in context:
-        return (*kept, context["discriminator"].strip("'")), found
-    return (*kept, *context.get("at", ())), owners
+        location.append(context["discriminator"].strip("'"))
+        return _KeyError(tuple(location), details, models)
+    return _KeyError((*location, *context.get("at", ())), details, owners)
+
+
+def _is_tagged(model: type[BaseModel], tag: str | int) -> bool:
+    """Whether a field of the model allows this value alone, as a discriminator does."""
+    fields = model.model_fields.values()
+    return any(get_args(field.annotation) == (tag,) for field in fields)
+
+
+def _models_of_key(
+    owners: Sequence[type[BaseModel]], key: str
+) -> Sequence[type[BaseModel]]:
+    """Return the models that a key of these models may hold."""
+    fields = [owner.model_fields[key] for owner in owners if key in owner.model_fields]
+    return [model for field in fields for model in _models_in(field.annotation)]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -351,48 +385,73 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
-def _field(place: Location, owners: Sequence[type[BaseModel]]) -> FieldInfo | None:
-    key = str(place[-1]) if place else ""
-    return next(
-        (one.model_fields[key] for one in owners if key in one.model_fields), None
-    )
+def _inside(raw: Any, part: str | int) -> Sequence[Any]:
+    """Return the value at a key or list position, in a list; empty: there is none."""
+    if isinstance(raw, Mapping):
+        return [value for key, value in raw.items() if str(key) == str(part)]
+    if isinstance(raw, list | tuple) and isinstance(part, int):
+        return raw[part : part + 1]
+    return ()
 
 
-def _message(  # noqa: PLR0911 - a sentence per kind of error
-    place: Location, item: ErrorDetails, owners: Sequence[type[BaseModel]]
-) -> str:
-    """One sentence about the value, mostly pydantic's; for keys and words also the
-    allowed ones.
-    """
-    kind, context = item["type"], item.get("ctx", {})
-    key = str(place[-1]) if place else ""
+def _message(key_error: _KeyError) -> str:
+    """Return a sentence about the value, mostly pydantic's, with the allowed words."""
+    error, models = key_error.error, key_error.models
+    kind, context = error["type"], error.get("ctx", {})
     if kind in ("impossible", "value_error"):
         return str(context.get("message", context.get("error")))
     if kind == "extra_forbidden":
-        names = dict.fromkeys(name for one in owners for name in one.model_fields)
-        if "target" in names:  # an experiment is named by its folder
-            names.pop("name")
-        return f"unknown key {key!r}; {errors.allowed_instead(key.lower(), [*names])}"
+        return _unknown_key(key_error)
     if kind == "missing":
-        field = _field(place, owners)
-        meaning = (field and field.description) or "a value"
-        such = f", such as {field.examples[0]}" if field and field.examples else ""
-        return f"is missing: {meaning[:1].lower()}{meaning[1:]}{such}"
+        return _missing(key_error.field)
     if "discriminator" in context:
-        tags = [
-            str(get_args(owner.model_fields[key].annotation)[0]) for owner in owners
-        ]
-        if kind == "union_tag_not_found":
-            return f"is missing; allowed: {', '.join(tags)}"
-        return f"{context['tag']!r} is not allowed; {errors.allowed_instead(context['tag'], tags)}"
-    value = item["input"]
-    shown = "null" if value is None else repr(value)
-    shown = shown.lower() if isinstance(value, bool) else _SECRET.sub(_MASKED, shown)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
-    message = item["msg"].replace("Input", shown, 1)
-    message = message if "Input" in item["msg"] else f"{shown}: {message}"
-    if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", context["expected"])
+        fields = [model.model_fields[key_error.key] for model in models]
+        return _wrong_tag(context.get("tag"), fields)
+    return _about_value(error)
+
+
+def _about_value(error: ErrorDetails) -> str:
+    """Return pydantic's sentence with the value in it."""
+    value, message = error["input"], error["msg"]
+    sentence = message.replace("Input", _shown(value), 1)
+    if sentence == message:
+        sentence = f"{_shown(value)}: {message}"
+    if error["type"] == "literal_error":
+        words = re.findall(r"'([^']*)'", error["ctx"]["expected"])
         meant = errors.did_you_mean(str(value).lower(), words, otherwise="")
-        return f"{message}; {meant}".rstrip("; ")
-    return re.sub(r" or (instance of \w+|object to extract fields from)$", "", message)
+        return f"{sentence}; {meant}".rstrip("; ")
+    return re.sub(r" or (instance of \w+|object to extract fields from)$", "", sentence)
+
+
+def _unknown_key(key_error: _KeyError) -> str:
+    names: dict[str, FieldInfo] = {}
+    for model in key_error.models:
+        names |= model.model_fields
+    if "target" in names:  # an experiment is named by its folder
+        names.pop("name")
+    allowed = errors.allowed_instead(key_error.key.lower(), [*names])
+    return f"unknown key {key_error.key!r}; {allowed}"
+
+
+def _wrong_tag(tag: str | None, fields: Sequence[FieldInfo]) -> str:
+    """Return the sentence for a word that chooses a model; None: it is absent."""
+    tags = [str(get_args(field.annotation)[0]) for field in fields]
+    if tag is None:
+        return f"is missing; allowed: {', '.join(tags)}"
+    return f"{tag!r} is not allowed; {errors.allowed_instead(tag, tags)}"
+
+
+def _missing(field: FieldInfo | None) -> str:
+    meaning = (field and field.description) or "a value"
+    such = f", such as {field.examples[0]}" if field and field.examples else ""
+    return f"is missing: {meaning[:1].lower()}{meaning[1:]}{such}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as YAML would write it, on one line and without secrets."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = _SECRET.sub(_MASKED, repr(value))
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -68,7 +68,10 @@ class Words(Closed):
             return raw
         for key in REFUSED - cls.model_fields.keys():
             if raw.get(key) not in (None, False):
-                why = "rows are checked one by one, and rejected ones are kept by row number"
+                why = (
+                    "rows are checked one by one, and rejected ones are kept by row "
+                    "number"
+                )
                 raise impossible(f"has no effect: {why}; drop the key", key)
         dropped = (REFUSED | PROSE) - cls.model_fields.keys()
         return {key: raw[key] for key in raw if key not in dropped}
@@ -227,19 +230,11 @@ class SchemaFile(Words):
 
     @model_validator(mode="after")
     def _names_are_columns(self) -> Self:
-        named: list[tuple[Location, Any]] = [(("unique",), self.unique or ())]
-        for number, checks in enumerate(self.checks):
-            for name, check in checks.given():
-                named += [
-                    (("checks", number, name, key), value)
-                    for key, value in check
-                    if key in ("left", "right", "total", "parts")
-                ]
-        for at, value in named:
-            for name in [value] if isinstance(value, str) else value:
+        for place, names in self._named_columns():
+            for name in [names] if isinstance(names, str) else names:
                 if name not in self.columns:
-                    known = did_you_mean(name, self.columns)
-                    raise impossible(f"names no column: {name!r}; {known}", *at)
+                    meant = did_you_mean(name, self.columns)
+                    raise impossible(f"names no column: {name!r}; {meant}", *place)
         for name, column in self.columns.items():
             if column.regex:
                 try:
@@ -247,6 +242,15 @@ class SchemaFile(Words):
                 except ValueError as error:
                     raise impossible(str(error), "columns", name) from None
         return self
+
+    def _named_columns(self) -> Iterator[tuple[Location, str | Names]]:
+        """Yield (place, names) where the file names columns."""
+        yield ("unique",), self.unique or ()
+        for number, checks in enumerate(self.checks):
+            for name, check in checks.given():
+                for key, value in check:
+                    if key in ("left", "right", "total", "parts"):
+                        yield ("checks", number, name, key), value
 
     def for_pandera(self) -> Settings:
         """The schema as the mapping that pandera's reader takes."""

@@ -46,14 +46,16 @@ class Search(Closed):
     seed: int = Field(0, ge=0, lt=2**31, description="Of the draws")
     hyperparameters: dict[str, Hyperparameter] = Field(
         {},
-        description="Name → one value, a list, or a range {low: …, high: …, scale: log}",
+        description="Name → one value, a list, or a range {low: …, high: …, scale: "
+        "log}",
     )
     configurations: tuple[dict[str, Scalar], ...] = ()
     features: Features | tuple[Features, ...] | None = Field(
         None,
-        description="How texts become numbers: an encoder, or a list to choose from; target: each text of a column with many "
-        "becomes its mean target; text: also features of its characters; stacked: ordinal, and the predictions of two forests and a linear "
-        "model; unset: by the algorithm",
+        description="How texts become numbers: an encoder, or a list to choose from; "
+        "target: each text of a column with many becomes its mean target; text: also "
+        "features of its characters; stacked: ordinal, and the predictions of two "
+        "forests and a linear model; unset: by the algorithm",
     )
     name: str | None = Field(
         None,
@@ -69,7 +71,8 @@ class Search(Closed):
         if value in ALGORITHMS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
             return value
         raise ValueError(
-            f"{value!r} is not an algorithm; {allowed_instead(value, list(ALGORITHMS))} "
+            f"{value!r} is not an algorithm; "
+            f"{allowed_instead(value, list(ALGORITHMS))} "
             "or an import path such as sklearn.neighbors.KNeighborsClassifier"
         )
 
@@ -83,61 +86,59 @@ class Search(Closed):
             raise impossible(message, *place)
         return self
 
-    def _conflicts(self) -> Iterator[tuple[Location, str]]:  # noqa: C901, PLR0912 - a branch is a rule
-        given = self.model_fields_set
-        for key, value in self.hyperparameters.items():
-            place = ("hyperparameters", key)
-            if value == ():
-                yield place, "the list is empty; name values"
-            elif self.configurations and key in self.searched:
-                yield (
-                    place,
-                    "cannot be searched beside explicit configurations; write two entries",
-                )
-            elif self.method == "grid" and isinstance(value, Range):
-                yield (
-                    place,
-                    "a grid cannot hold a range; write a list, or random with draws",
-                )
-        for number, configuration in enumerate(self.configurations):
-            for key in configuration.keys() & self.hyperparameters.keys():
-                both = ("configurations", number, key)
-                yield both, f"{key} is also in hyperparameters; keep it in one place"
-        several = (
-            self.searched or len(self.configurations) > 1 or len(self.encoders) > 1
-        )
-        if self.name == ENSEMBLE or (self.name and several):
+    def _conflicts(self) -> Iterator[tuple[Location, str]]:
+        yield from self._hyperparameter_conflicts()
+        is_several = self.searched or self.configurations[1:] or self.encoders[1:]
+        if self.name == ENSEMBLE or (self.name and is_several):
             yield (
                 ("name",),
                 f"needs a single configuration, without lists; {ENSEMBLE} is reserved",
             )
+        yield from self._method_conflicts()
+
+    def _hyperparameter_conflicts(self) -> Iterator[tuple[Location, str]]:
+        for key, value in self.hyperparameters.items():
+            message = ""
+            if value == ():
+                message = "the list is empty; name values"
+            elif self.configurations and key in self.searched:
+                message = (
+                    "cannot be searched beside explicit configurations; write two "
+                    "entries"
+                )
+            elif self.method == "grid" and isinstance(value, Range):
+                message = (
+                    "a grid cannot hold a range; write a list, or random with draws"
+                )
+            if message:
+                yield ("hyperparameters", key), message
+        for number, configuration in enumerate(self.configurations):
+            for key in configuration.keys() & self.hyperparameters.keys():
+                place = ("configurations", number, key)
+                yield place, f"{key} is also in hyperparameters; keep it in one place"
+
+    def _method_conflicts(self) -> Iterator[tuple[Location, str]]:
         if self.method == "grid":
-            for key in ("draws", "seed"):
-                if key in given and getattr(self, key) is not None:
-                    yield (
-                        (key,),
-                        f"{key} has no effect on a grid; write method: random, or drop it",
-                    )
+            for key in self.model_fields_set & {"draws", "seed"}:
+                if getattr(self, key) is not None:
+                    message = f"{key} has no effect on a grid"
+                    yield (key,), f"{message}; write method: random, or drop it"
         elif self.configurations:
-            yield (
-                ("method",),
-                "random has no effect on explicit configurations; drop it",
-            )
+            message = "random has no effect on explicit configurations; drop it"
+            yield ("method",), message
         elif self.draws is None:
             yield (), "method random needs draws: the number of configurations"
         elif not self.searched and len(self.encoders) < 2:
-            yield (
-                ("method",),
-                "random has nothing to draw; give a list, or low and high",
-            )
+            message = "random has nothing to draw; give a list, or low and high"
+            yield ("method",), message
 
     @property
     def searched(self) -> dict[str, Range | tuple[Scalar, ...]]:
         """The hyperparameters with more than one value, in the order of the YAML."""
         return {
-            k: v
-            for k, v in self.hyperparameters.items()
-            if isinstance(v, Range | tuple)
+            name: values
+            for name, values in self.hyperparameters.items()
+            if isinstance(values, Range | tuple)
         }
 
     @property
@@ -231,7 +232,7 @@ class Halving(Closed):
             raise ValueError(
                 "one rung stops no configuration; write two or more, or halving: off"
             )
-        if any(one >= other for one, other in itertools.pairwise(fractions)):
+        if any(rung >= later for rung, later in itertools.pairwise(fractions)):
             raise ValueError(
                 "each rung needs more rows than the one before; put them in order"
             )
@@ -278,8 +279,10 @@ class Worth(Closed):
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
-        money = [self.price_per_hour is not None, self.value_per_point is not None]
-        if [self.gain is None, self.gain is None] != money:
+        has_gain = self.gain is not None
+        has_price = self.price_per_hour is not None
+        has_value = self.value_per_point is not None
+        if has_price != has_value or has_gain == has_price:
             raise ValueError("write gain, or price_per_hour and value_per_point")
         return self
 
@@ -288,9 +291,8 @@ class Worth(Closed):
         """The gain that must be expected within `per_seconds`."""
         if self.price_per_hour is None or self.value_per_point is None:
             return self.gain or 0.0
-        return (
-            0.01 * self.price_per_hour * self.per_seconds / 3600 / self.value_per_point
-        )
+        price = self.price_per_hour * self.per_seconds / 3600
+        return 0.01 * price / self.value_per_point
 
 
 class Budget(Closed):
@@ -319,7 +321,9 @@ class Budget(Closed):
 # `metric`.
 MetricName = Annotated[
     str,
-    BeforeValidator(lambda one: getattr(one, "path", one), json_schema_input_type=str),
+    BeforeValidator(
+        lambda metric: getattr(metric, "path", metric), json_schema_input_type=str
+    ),
 ]
 
 
@@ -334,8 +338,8 @@ class Criterion(Closed):
 
     @property
     def limit(self) -> float:
-        """The given one of `at_least` and `at_most`."""
-        (limit,) = {self.at_least, self.at_most} - {None}
+        """The one of `at_least` and `at_most` that is set."""
+        limit = self.at_most if self.at_least is None else self.at_least
         assert limit is not None
         return limit
 
@@ -358,7 +362,8 @@ class Criterion(Closed):
             raise ValueError(f"{self.metric} is a metric that needs {wanted}")
         if not judged.lowest <= limit <= judged.highest:
             raise impossible(
-                f"{limit:g} is impossible: {self.metric} lies between {judged.lowest:g} "
+                f"{limit:g} is impossible: {self.metric} lies between "
+                f"{judged.lowest:g} "
                 f"and {judged.highest:g}",
                 wanted,
             )
@@ -427,7 +432,8 @@ class Export(Closed):
         1,
         ge=1,
         le=20,
-        description="Refits with different seeds; their mean is exported; random_forest, extra_trees: always 1",
+        description="Refits with different seeds; their mean is exported; "
+        "random_forest, extra_trees: always 1",
     )
     repository: str | None = Field(
         None, description="A git repository for metrics and card"

@@ -78,7 +78,8 @@ class Numbers(Closed):
     )
     units: dict[str, float] = Field(
         {},
-        description="Text before or after the number → its factor: {kg: 1, g: 0.001, '€': 1}",
+        description="Text before or after the number → its factor: {kg: 1, g: 0.001, "
+        "'€': 1}",
     )
 
     @model_validator(mode="after")
@@ -150,11 +151,13 @@ class Preparation(Closed):
     )
     datetime_formats: dict[str, tuple[str, ...]] = Field(
         {},
-        description="Per datetime column: strptime formats, the first match counts; unset: ISO 8601",
+        description="Per datetime column: strptime formats, the first match counts; "
+        "unset: ISO 8601",
     )
     calendar: dict[str, tuple[CalendarPart, ...]] = Field(
         {},
-        description="Datetime column → its parts; days: since 1970; cycle_of_…: sine and cosine",
+        description="Datetime column → its parts; days: since 1970; cycle_of_…: sine "
+        "and cosine",
     )
     function: str | None = Field(
         None,
@@ -204,7 +207,8 @@ class Preparation(Closed):
                 if self.types.get(column) not in types:
                     wanted = types[0]
                     raise ValueError(
-                        f"{setting} names {column!r}, which `types` does not declare as {wanted}; "
+                        f"{setting} names {column!r}, which `types` does not declare "
+                        f"as {wanted}; "
                         f"write types: {{{column}: {wanted}}}"
                     )
         return self
@@ -321,7 +325,8 @@ class Fractions(Closed):
         total = self.train + self.test + self.validation
         if abs(total - 1) > 1e-9:
             raise ValueError(
-                f"train ({self.train}) + test ({self.test}) + validation ({self.validation}) "
+                f"train ({self.train}) + test ({self.test}) + validation "
+                f"({self.validation}) "
                 f"is {total:g}; make them add up to 1"
             )
         return self
@@ -331,7 +336,8 @@ Column = Annotated[str, Field(min_length=1, examples=["customer_id"])]
 IdColumns = Annotated[
     tuple[Column, ...],
     Field(
-        description="Columns that identify a row: they decide its set, and are not features"
+        description="Columns that identify a row: they decide its set, and are not "
+        "features"
     ),
 ]
 
