@@ -69,11 +69,8 @@ class S3Server(Server):
         if self._process is not None:
             self._process.wait()
         for name, port in self._ports.items():  # SeaweedFS leaves its sockets behind
-            for socket_name in (
-                f"{name}-{port}",
-                f"{name}-grpc-{self._grpc_ports[name]}",
-            ):
-                Path(f"/tmp/seaweedfs-{socket_name}.sock").unlink(missing_ok=True)
+            for socket in (f"{name}-{port}", f"{name}-grpc-{self._grpc_ports[name]}"):
+                Path(f"/tmp/seaweedfs-{socket}.sock").unlink(missing_ok=True)
 
     def make_bucket(self, name: str) -> None:
         """Create a bucket; names have at least 3 characters."""
@@ -102,25 +99,22 @@ class S3Server(Server):
         grpc_ports = [
             f"-{name}.port.grpc={port}" for name, port in self._grpc_ports.items()
         ]
-        off = [
-            "-admin.ui=false",
-            "-webdav=false",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-        ]
-        loopback = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
-        # Every bucket takes a volume; by default there are as many as the disk has free
-        # GiB.
-        volumes = "-volume.max=1000"
         return [
             weed,
             "mini",
             f"-dir={self.folder}",
-            volumes,
-            *loopback,
+            # Each bucket takes a volume; by default there are as many as the disk has
+            # free GiB.
+            "-volume.max=1000",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-master.telemetry=false",
             *ports,
             *grpc_ports,
-            *off,
+            "-admin.ui=false",
+            "-webdav=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
         ]
 
     def _has_volumes(self) -> bool:

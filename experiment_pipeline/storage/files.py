@@ -100,20 +100,19 @@ def location(
     protocol = protocol.lower()
     if not separator or protocol in _DISK:
         return UPath(Path(rest or url).expanduser().absolute())
-    if protocol in _S3 and (not rest or rest.startswith("/")):
+    if protocol in _S3 and rest.partition("/")[0] == "":
         raise StorageUnreachable(
             culprit, "names no bucket", "Write s3://<bucket>/<prefix>."
         )
-    options: dict[str, Any] = {}
-    if protocol in _S3:
-        options = _s3_options(endpoint_url, anonymous)
-    elif protocol in ("http", "https"):
-        options = _http_options()
     try:
-        path: UPath = UPath(url, **options)
         if protocol in _S3:
+            path: UPath = UPath(url, **_s3_options(endpoint_url, anonymous))
             # s3fs's retries would multiply those of botocore, which are better.
             path.fs.retries = 1
+        elif protocol in ("http", "https"):
+            path = UPath(url, **_http_options())
+        else:
+            path = UPath(url)
     except (ValueError, ImportError) as error:
         raise StorageUnreachable(
             culprit, rule=str(error), fix="Correct the URL, or install what is missing."

@@ -95,23 +95,27 @@ def run_code(spec: ExperimentSpec, directory: Path) -> RunCode:
             changes = _changes(directory, files.values())
     except GitFailed as error:
         left_out["uncommitted changes"] = f"git reports {error}"
-    texts = {
-        f"{CODE}{_MAIN}/{name}.py": source_in_main(name)
-        for module, name in paths
-        if module == _MAIN
-    }
+    texts = _texts_of_main(name for module, name in paths if module == _MAIN)
     for place in files.keys() - left_out:
         texts[place] = files[place].read_text("utf-8", "replace")
     masked = _without_secrets(texts, left_out)
     if patch := "".join(_without_secrets(changes, left_out).values()):
         masked[PATCH] = patch
-    reasons = [f"{name}: {why}" for name, why in left_out.items()]
     return RunCode(
         provenance=code,
         files=masked,
         packages=dict(provenance.environment((), installed).packages),
-        left_out=listed(reasons) if reasons else "",
+        left_out=_reasons(left_out),
     )
+
+
+def _texts_of_main(names: Iterable[str]) -> dict[str, str]:
+    return {f"{CODE}{_MAIN}/{name}.py": source_in_main(name) for name in names}
+
+
+def _reasons(left_out: Mapping[str, str]) -> str:
+    reasons = [f"{name}: {why}" for name, why in left_out.items()]
+    return listed(reasons) if reasons else ""
 
 
 def _module_and_name(path: str) -> tuple[str, str]:
@@ -300,90 +304,65 @@ def _definition(name: str, file: str) -> str:
     return ""
 
 
-def _code_in_main(name: str) -> str:
-    """Return the source of a notebook's function or class and of all it uses; "" if the
-    source is unknown.
-
-    Constants are given by value, functions and classes by their source or the module
-    they come from.
-    """
-    texts = {name: source_in_main(name)}
-    waiting = [*texts.values()]
-    for text in waiting:
-        for used, value in _used_in_main(text):
-            if used in texts:
-                continue
-            if _is_code(value) and _home(value) == _MAIN:
-                texts[used] = source_in_main(used)
-                waiting.append(texts[used])
-            elif (code := _value_or_origin(value)) is not None:
-                texts[used] = f"{used} = {code}"
-    return "\n".join(texts.values()) if texts[name] else ""
-
-
-def _is_code(value: object) -> bool:
-    return inspect.isclass(value) or inspect.isroutine(value)
-
-
-def _home(value: object) -> str | None:
-    return getattr(value, "__module__", None)
-
-
-def _value_or_origin(value: Any) -> str | None:
-    """A constant's value in words, or where a module, function or class comes from;
-    None: a table, which is ignored, or without an origin.
-    """
-    if inspect.ismodule(value):
-        return f"{value.__name__} of {_module_code(value.__name__)}"
-    if _is_code(value):
-        home = _home(value)
-        return f"{value.__name__} of {_module_code(home)}" if home else None
-    if hasattr(value, "get_params"):  # an estimator: its repr shortens long values
-        value = [type(value).__name__, value.get_params()]
-    with suppress(ValueError):
-        return written(value)
-    return None
-
-
 def module_of_main(names: Iterable[str]) -> str:
     """Return the text of a module with functions and classes of a notebook, and with
     the imports, functions and classes that they use.
 
     InvalidExperiment: they use something else from the notebook.
     """
-    module = _ModuleOfMain()
-    for name in names:
-        module.add(name, vars(sys.modules[_MAIN])[name], user=name)
-    head = "\n".join(['"""Written from a notebook."""', "", *sorted(module.imports)])
-    return "\n\n\n".join([head, *module.texts.values()]) + "\n"
+    imports: set[str] = set()
+    definitions: list[str] = []
+    for used in _used_in_main(names):
+        if statement := _import_statement(used.name, used.value):
+            imports.add(statement)
+        elif used.source and not used.source[0].isspace():
+            definitions.append(used.source)
+        else:
+            raise InvalidExperiment(
+                used.name,
+                rule=f"{used.user} uses {used.name} of the notebook, which is not an "
+                "import, function or class",
+                fix="Pass it as an argument, or write the module.",
+            )
+    head = "\n".join(['"""Written from a notebook."""', "", *sorted(imports)])
+    return "\n\n\n".join([head, *definitions]) + "\n"
 
 
 @dataclass(frozen=True)
-class _ModuleOfMain:
-    imports: set[str] = field(default_factory=set)
-    texts: dict[str, str] = field(default_factory=dict)  # by name, after what they use
+class _Used:
+    """A name of the notebook, and the function or class that uses it."""
 
-    def add(self, name: str, value: object, user: str) -> None:
-        """Add what the notebook calls `name`, and all that it uses itself."""
-        if name in self.texts:
+    name: str
+    value: Any
+    source: str  # of a function or class of the notebook; indented: of methods alone
+    user: str
+
+
+def _used_in_main(names: Iterable[str]) -> list[_Used]:
+    """These functions and classes of a notebook and all that they use, each after what
+    it uses itself.
+    """
+    values = vars(sys.modules[_MAIN])
+    visited: dict[str, _Used] = {}
+
+    def visit(name: str, user: str) -> None:
+        if name in visited or name not in values or name.startswith("__"):
             return
-        if statement := _import_statement(name, value):
-            self.imports.add(statement)
-            return
-        source = source_in_main(name).rstrip()
-        if _home(value) != _MAIN or not source or source[0].isspace():
-            raise InvalidExperiment(
-                name,
-                rule=f"{user} uses {name} of the notebook, which is not an import, "
-                "function or class",
-                fix="Pass it as an argument, or write the module.",
-            )
-        self.texts[name] = ""  # set first, as it may refer to itself
-        for used, used_value in _used_in_main(source):
-            if not used.startswith("__"):
-                self.add(used, used_value, user=name)
-        del self.texts[name]
-        self.texts[name] = source
+        value = values[name]
+        source = source_in_main(name).rstrip() if _home(value) == _MAIN else ""
+        # Set first, as it may refer to itself.
+        visited[name] = _Used(name, value, source, user)
+        for used in sorted(_names_in(source)):
+            visit(used, user=name)
+        visited[name] = visited.pop(name)
+
+    for name in names:
+        visit(name, user=name)
+    return list(visited.values())
+
+
+def _home(value: object) -> str | None:
+    return getattr(value, "__module__", None)
 
 
 def _import_statement(name: str, value: object) -> str:
@@ -400,15 +379,11 @@ def _import_statement(name: str, value: object) -> str:
     return f"from {home} import {original}{alias}"
 
 
-def _used_in_main(text: str) -> list[tuple[str, Any]]:
-    """Name and value of what a text uses of the notebook; [] for methods without their
-    class, whose text is indented.
-    """
-    values = vars(sys.modules[_MAIN])
-    with suppress(SyntaxError):
-        names = _globals(symtable.symtable(text, _MAIN, "exec"))
-        return [(name, values[name]) for name in sorted(names & values.keys())]
-    return []
+def _names_in(source: str) -> set[str]:
+    """The global names that a source uses."""
+    with suppress(SyntaxError):  # methods without their class are indented
+        return _globals(symtable.symtable(source, _MAIN, "exec"))
+    return set()
 
 
 def _globals(scope: symtable.SymbolTable) -> set[str]:
@@ -432,10 +407,29 @@ def own_code(path: str) -> dict[str, str | None]:
     module, name = _module_and_name(path)
     if module != _MAIN:
         return _module_code(module)
-    source = _code_in_main(name)
-    if not source:
+    if not source_in_main(name):
         raise InvalidExperiment(path, "its source is unknown", "Move it into a module.")
-    return {SOURCE: sha256(source.encode())}
+    texts = [
+        f"{used.name} = {used.source or _value_or_origin(used.value)}"
+        for used in _used_in_main([name])
+    ]
+    return {SOURCE: sha256("\n".join(texts).encode())}
+
+
+def _value_or_origin(value: Any) -> str:
+    """A constant's value in words, or where a module, function or class comes from; ""
+    for a table.
+    """
+    if inspect.ismodule(value):
+        return f"{value.__name__} of {_module_code(value.__name__)}"
+    if inspect.isclass(value) or inspect.isroutine(value):
+        home = _home(value)
+        return f"{value.__name__} of {_module_code(home)}" if home else ""
+    if hasattr(value, "get_params"):  # an estimator: its repr shortens long values
+        value = [type(value).__name__, value.get_params()]
+    with suppress(ValueError):
+        return written(value)
+    return ""
 
 
 def _module_code(module: str) -> dict[str, str | None]:

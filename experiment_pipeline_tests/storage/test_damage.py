@@ -108,7 +108,7 @@ def readers(root: Path, table: Path) -> Readers:
     place, folder = UPath(root), root / "clinic"
     reads: Readers = {}
     for path in (folder / "tables").glob("*.parquet"):
-        reads["tables", path.stem] = partial(table_text, path)
+        reads["tables", f"table {path.stem}"] = partial(table_text, path)
     for stage in (
         "data_analysis",
         "leaderboard",

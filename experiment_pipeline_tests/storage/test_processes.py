@@ -17,9 +17,9 @@ LIMIT = 400_000_000
 
 def test_without_other_limits_the_machine_decides(tmp_path: Path) -> None:
     """No control group, no `ulimit -v`: what the machine has available."""
-    found = free_memory(tmp_path)
-    assert found.limited_by == "the memory of the machine"
-    assert 0 < found.size <= psutil.virtual_memory().total
+    memory = free_memory(tmp_path)
+    assert memory.limited_by == "the memory of the machine"
+    assert 0 < memory.size <= psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_a_control_group_is_the_limit_where_it_is_tighter(
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    found = free_memory(tmp_path)
-    assert found.size < LIMIT - 10_000_000
-    assert "control group" in found.limited_by
+    memory = free_memory(tmp_path)
+    assert memory.size < LIMIT - 10_000_000
+    assert "control group" in memory.limited_by
 
 
 def test_ulimit_counts_what_is_mapped() -> None:

@@ -1,14 +1,20 @@
 """Committing versions to git repositories, and reading where the code came from."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from experiment_pipeline.errors import ExportError
 from experiment_pipeline.storage import provenance
-from experiment_pipeline.storage.provenance import CODE, COMMITTED, commit_version
-from experiment_pipeline.storage.registry import CodeProvenance
+from experiment_pipeline.storage.provenance import (
+    CODE,
+    COMMITTED,
+    CodeProvenance,
+    Commit,
+    commit_version,
+)
 
 CREATED = "2026-01-02T03:04:05.678901+00:00"
 SMALL = {*COMMITTED} - {CODE} | {f"{CODE}own.py"}
@@ -21,6 +27,15 @@ def git(folder: Path, *arguments: str) -> str:
         ["git", *arguments], cwd=folder, capture_output=True, check=True
     )
     return done.stdout.decode().strip()
+
+
+def committed(
+    repository: Path | str,
+    version: str = "v0001",
+    files: Mapping[str, bytes] = FILES,
+) -> Commit:
+    """Commit a version of flights to a repository."""
+    return commit_version(str(repository), "flights", version, files, CREATED)
 
 
 @pytest.fixture(autouse=True)
@@ -45,17 +60,7 @@ def checkout(tmp_path: Path) -> Path:
     git(tmp_path, "init", "--quiet", "--initial-branch=main", str(folder))
     (folder / "train.py").write_text("print('hello')\n")
     git(folder, "add", ".")
-    git(
-        folder,
-        "-c",
-        "user.name=me",
-        "-c",
-        "user.email=me@here",
-        "commit",
-        "--quiet",
-        "-m",
-        "one",
-    )
+    git(folder, "-c", "user.name=me", "-c", "user.email=me@here", "commit", "-m", "one")
     (folder / "staged.py").write_text("")
     git(folder, "add", "staged.py")
     (folder / "train.py").write_text("print('changed')\n")
@@ -64,7 +69,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_a_version_becomes_a_commit_and_a_tag(bare: Path) -> None:
     """An empty repository receives the version's small files, and no model file."""
-    commit = commit_version(str(bare), "flights", "v0001", FILES, CREATED)
+    commit = committed(bare)
     assert git(bare, "rev-parse", "flights/v0001^{commit}") == commit.commit
     assert git(bare, "rev-parse", commit.branch) == commit.commit
     listed = git(bare, "ls-tree", "-r", "--name-only", commit.tag).splitlines()
@@ -75,9 +80,9 @@ def test_a_version_becomes_a_commit_and_a_tag(bare: Path) -> None:
 
 def test_the_next_version_stands_on_the_one_before(bare: Path) -> None:
     """The branch holds one commit per version, in order."""
-    first = commit_version(str(bare), "flights", "v0001", FILES, CREATED)
+    first = committed(bare)
     changed = FILES | {"manifest.json": b"second"}
-    second = commit_version(str(bare), "flights", "v0002", changed, CREATED)
+    second = committed(bare, "v0002", changed)
     assert git(bare, "rev-parse", f"{second.commit}^") == first.commit
     expected = "flights v0002 experiment-pipeline 2026-01-02T03:04:05Z"
     assert git(bare, "log", "-1", "--format=%s %an %aI", second.tag) == expected
@@ -88,14 +93,14 @@ def test_a_version_is_committed_once(bare: Path) -> None:
     an error.
     """
     fewer = {name: FILES[name] for name in FILES.keys() - {"sets.json"}}
-    first = commit_version(f"file://{bare}", "flights", "v0001", fewer, CREATED)
-    again = commit_version(f"file://{bare}", "flights", "v0001", FILES, CREATED)
+    first = committed(f"file://{bare}", files=fewer)
+    again = committed(f"file://{bare}")
     assert (first.reused, again.reused) == (False, True)
     assert again.commit == first.commit
     assert git(bare, "rev-list", "--all", "--count") == "1"
-    other = FILES | {"manifest.json": b"another model"}
+    changed = FILES | {"manifest.json": b"another model"}
     with pytest.raises(ExportError, match="names another model"):
-        commit_version(str(bare), "flights", "v0001", other, CREATED)
+        committed(bare, files=changed)
 
 
 def test_a_users_files_and_index_stay_as_they_are(
@@ -107,7 +112,7 @@ def test_a_users_files_and_index_stay_as_they_are(
     monkeypatch.chdir(checkout)
     before = git(checkout, "status", "--porcelain", "--branch")
     index = (checkout / ".git" / "index").read_bytes()
-    commit = commit_version(".", "flights", "v0001", FILES, CREATED)
+    commit = committed(".")
     assert git(checkout, "status", "--porcelain", "--branch") == before
     assert (checkout / ".git" / "index").read_bytes() == index
     assert git(checkout, "branch", "--list", "--format=%(refname:short)").split() == [
@@ -122,11 +127,11 @@ def test_a_refusal_is_told_in_gits_own_words(tmp_path: Path) -> None:
     with pytest.raises(
         ExportError, match="does not appear to be a git repository"
     ) as told:
-        commit_version(str(tmp_path), "flights", "v0001", FILES, CREATED)
+        committed(tmp_path)
     assert "export.repository" in told.value.fix
     url = "https://me:s3cr3t@127.0.0.1:1/models.git"
     with pytest.raises(ExportError, match=r"127\.0\.0\.1") as told:
-        commit_version(url, "flights", "v0001", FILES, CREATED)
+        committed(url)
     assert "s3cr3t" not in str(told.value)
 
 
@@ -136,7 +141,7 @@ def test_a_hook_that_refuses_is_quoted(bare: Path) -> None:
     hook.write_text("#!/bin/sh\necho 'only reviewed models' >&2\nexit 1\n")
     hook.chmod(0o755)
     with pytest.raises(ExportError, match="only reviewed models"):
-        commit_version(str(bare), "flights", "v0001", FILES, CREATED)
+        committed(bare)
     assert git(bare, "for-each-ref") == ""
 
 
@@ -146,7 +151,7 @@ def test_a_hooks_variables_lead_nowhere(
     """Run inside a git hook of another repository, the right one is written to."""
     monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(checkout / ".git" / "index"))
-    commit_version(str(bare), "flights", "v0001", FILES, CREATED)
+    committed(bare)
     monkeypatch.delenv("GIT_DIR")
     monkeypatch.delenv("GIT_INDEX_FILE")
     assert git(checkout, "tag", "--list") == ""
@@ -170,11 +175,8 @@ def test_the_environment_is_pinned() -> None:
     """Installed versions by distribution, and own packages by the distribution they are
     of.
     """
-    found = dict(
-        provenance.environment(
-            ["scikit-learn"], ["lightgbm", "no_such_module"]
-        ).packages
-    )
-    assert list(found) == ["scikit-learn", "lightgbm", "no-such-module"]
-    assert found["scikit-learn"] == pytest.importorskip("sklearn").__version__
-    assert found["no-such-module"] is None
+    own = ["lightgbm", "no_such_module"]
+    packages = dict(provenance.environment(["scikit-learn"], own).packages)
+    assert list(packages) == ["scikit-learn", "lightgbm", "no-such-module"]
+    assert packages["scikit-learn"] == pytest.importorskip("sklearn").__version__
+    assert packages["no-such-module"] is None

@@ -27,16 +27,19 @@ def test_a_card_says_what_a_reader_needs() -> None:
     """Question, data, choice, numbers, gates, limits, loading and origin, in this
     order.
     """
-    asked = [
+    assert [section.title for section in card().sections] == [
         "Question",
         "Purpose and people",
         "Data",
         "Chosen configuration",
         "Metrics",
+        "Acceptance",
+        "Limits",
+        "How to load it",
+        "Provenance",
+        "Files",
+        "Files that a git commit of the version leaves out",
     ]
-    asked += ["Acceptance", "Limits", "How to load it", "Provenance", "Files"]
-    asked += ["Files that a git commit of the version leaves out"]
-    assert [section.title for section in card().sections] == asked
 
 
 def test_the_card_holds_scores_threshold_looks_limits_and_origin_without_secrets() -> (
