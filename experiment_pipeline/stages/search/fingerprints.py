@@ -36,13 +36,14 @@ def fingerprint(
     notebook its own source), and the source of the user's code that it uses. Metrics
     count only where a fit uses one.
     """
-    request = FitRequest(
-        configuration, sets.folds[0].sets if sets.folds else sets, spec
-    )
+    fitted_sets = sets.folds[0].sets if sets.folds else sets
+    request = FitRequest(configuration, fitted_sets, spec)
     # Which rows each fold's model is fitted on, and which it predicts.
     folds = [
         [
-            *map(_digest, (fold.fitted, fold.sets.early_stopping, fold.sets.fit_mask)),
+            _digest(fold.fitted),
+            _digest(fold.sets.early_stopping),
+            _digest(fold.sets.fit_mask),
             sha256(fold.places.tobytes()),
         ]
         for fold in sets.folds
@@ -70,24 +71,24 @@ def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
     """Return the digest of everything that decides the fitted features of an
     encoder.
     """
-    seen = dict[str, Any]()
+    decisive = dict[str, Any]()
     if encoder not in ("ordinal", "onehot") or sets.own is not None:
         # What decides codes by the target and a user's features, and which rows
         # cross-fit which others.
-        seen = {
-            "target": [
-                sets.target,
-                sets.task,
-                list(sets.classes or ()),
-                sets.weight_column,
-            ],
-            "grown": _digest(sets.fit_mask),
-            "split": sets.split.model_dump(mode="json"),
-            **({} if sets.own is None else {"own": asdict(sets.own)}),
-            **({"directions": dict(sets.directions)} if encoder == STACKED else {}),
-        }
+        decisive["target"] = [
+            sets.target,
+            sets.task,
+            list(sets.classes or ()),
+            sets.weight_column,
+        ]
+        decisive["grown"] = _digest(sets.fit_mask)
+        decisive["split"] = sets.split.model_dump(mode="json")
+        if sets.own is not None:
+            decisive["own"] = asdict(sets.own)
+        if encoder == STACKED:
+            decisive["directions"] = dict(sets.directions)
     return fingerprint_of(
-        **seen,
+        **decisive,
         train=sets.digests["train"],
         # The features of a cross-validated model have seen the test rows as well.
         pooled=sets.digests["test"] if sets.folds else None,
@@ -117,11 +118,8 @@ def calibration_of(
     """Return how to calibrate a configuration: as the YAML says, else only if it
     reweights classes.
     """
-    if (
-        spec.calibrate == "off"
-        or spec.task == "regression"
-        or not competes(configuration.algorithm)
-    ):
+    is_classifier = spec.task != "regression" and competes(configuration.algorithm)
+    if spec.calibrate == "off" or not is_classifier:
         return None
     if spec.calibrate is None:
         return "sigmoid" if reweighting(configuration.hyperparameters) else None
@@ -130,11 +128,9 @@ def calibration_of(
 
 def planned_fits(configuration: Configuration, spec: ExperimentSpec) -> int:
     """Return the number of seeds that a configuration is fitted with."""
-    return (
-        1
-        if spec.seeds is None or not competes(configuration.algorithm)
-        else spec.seeds.fits
-    )
+    if spec.seeds is None or not competes(configuration.algorithm):
+        return 1
+    return spec.seeds.fits
 
 
 def composition(
@@ -143,9 +139,9 @@ def composition(
     """Return the seeds and calibration that decide a model; empty for one fit, not
     calibrated.
     """
-    found: dict[str, Scalar] = {}
+    parts: dict[str, Scalar] = {}
     if (fits := planned_fits(configuration, spec)) > 1 and spec.seeds is not None:
-        found |= {"fits": fits, "average": spec.seeds.average}
+        parts |= {"fits": fits, "average": spec.seeds.average}
     if method := calibration_of(configuration, spec):
-        found |= {"calibrate": method, "folds": CALIBRATION_FOLDS}
-    return {"composition": found} if found else {}
+        parts |= {"calibrate": method, "folds": CALIBRATION_FOLDS}
+    return {"composition": parts} if parts else {}

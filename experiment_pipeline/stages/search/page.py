@@ -2,7 +2,7 @@
 of all.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from experiment_pipeline.reporting.outcome import (
 from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.results import ModelResult, Placement
 from experiment_pipeline.statistics.metrics import metric_of
 
 # Rows of one screen; the stored table and the leaderboard's page have all.
@@ -30,42 +30,42 @@ MOST_SHOWN = 20
 
 
 def record_row(
-    one: conclusions.Conclusion, hyperparameters: Mapping[str, Any]
+    conclusion: conclusions.Conclusion, hyperparameters: Mapping[str, Any]
 ) -> ConfigurationRow:
     """Return a configuration's row of the run record; the leaderboard adds its rank."""
+    failure, result = conclusion.failure, conclusion.result
     row = ConfigurationRow(
-        key=one.key,
-        algorithm=one.algorithm,
+        key=conclusion.key,
+        algorithm=conclusion.algorithm,
         hyperparameters=hyperparameters,
-        status=one.status,
-        rung=one.fraction,
-        reused=one.reused,
-        fingerprint=None if one.failure is None else one.failure.fingerprint,
-        reason=one.reason or None,
+        status=conclusion.status,
+        rung=conclusion.fraction,
+        reused=conclusion.reused,
+        fingerprint=None if failure is None else failure.fingerprint,
+        reason=conclusion.reason or None,
     )
-    if one.placement is not None:
-        row = replace(row, **asdict(one.placement))
-    if (result := one.result) is None:
+    if conclusion.placement is not None:
+        row = replace(row, **asdict(conclusion.placement))
+    if result is None:
         return row
-    names = [
-        "test_score",
-        "train_score",
-        "calibration",
-        "fit_cpu_seconds",
-        "fit_wall_seconds",
-    ]
-    names += ["model_bytes", "rounds", "fingerprint"]
+    if (seeds := result.seeds) is not None:
+        row = replace(row, seed_mean=seeds.mean, seed_deviation=seeds.deviation)
     return replace(
         row,
-        seed_mean=None if result.seeds is None else result.seeds.mean,
-        seed_deviation=None if result.seeds is None else result.seeds.deviation,
+        test_score=result.test_score,
+        train_score=result.train_score,
+        calibration=result.calibration,
+        fit_cpu_seconds=result.fit_cpu_seconds,
+        fit_wall_seconds=result.fit_wall_seconds,
+        model_bytes=result.model_bytes,
+        rounds=result.rounds,
+        fingerprint=result.fingerprint,
         predict_microseconds_per_row=1e6 * result.predict_seconds_per_row,
-        **{name: getattr(result, name) for name in names},
     )
 
 
 def configuration(
-    one: conclusions.Conclusion,
+    conclusion: conclusions.Conclusion,
     result: ModelResult,
     path: str,
     evaluation: str = "test_set",
@@ -73,57 +73,54 @@ def configuration(
     """Return the outcome of a configuration whose model is stored at `path`; each rung
     plots its own score.
     """
-    share = numbers.share(one.fraction or 0.0)
-    what = "train rows" if evaluation == "test_set" else "folds"
-    where = "" if one.status == conclusions.TRAINED else f" at {share} of the {what}"
-    words, metric = result.configuration, result.metric
-    score = f"{metric} {numbers.score(result.test_score)}"
-    others = {
-        f"test {name}": value
-        for name, value in result.test_scores.items()
-        if name != metric
-    }
-    others = {f"train {metric}": result.train_score, **others}
-    facts: dict[str, Fact] = {"status": f"{one.status}{where or ' on all train rows'}"}
-    if one.reason:
-        facts["reason"] = one.reason
-    facts |= {
-        "algorithm": result.algorithm,
-        "hyperparameters": words.settings,
-        f"test {metric}{where}": result.test_score,
-        **({} if where else {f"train {metric}": result.train_score}),
-        "other scores": ", ".join(f"{k} {numbers.score(v)}" for k, v in others.items()),
-    }
+    metric, trained = result.metric, result.configuration
+    where = ""
+    if conclusion.status != conclusions.TRAINED:
+        parts = "train rows" if evaluation == "test_set" else "folds"
+        where = f" at {numbers.share(conclusion.fraction or 0.0)} of the {parts}"
+    status = conclusion.status
+    facts: dict[str, Fact] = {"status": f"{status}{where or ' on all train rows'}"}
+    if conclusion.reason:
+        facts["reason"] = conclusion.reason
+    facts["algorithm"] = result.algorithm
+    facts["hyperparameters"] = trained.settings
+    facts[f"test {metric}{where}"] = result.test_score
+    if not where:
+        facts[f"train {metric}"] = result.train_score
+    facts["other scores"] = _scores_beside(result)
     if (seeds := result.seeds) is not None:
         spread = numbers.spread(seeds.mean, seeds.deviation)
         facts["over seeds"] = f"{spread} ({seeds.fits} fits with different seeds)"
         facts[f"deviation of {metric} over seeds"] = seeds.deviation
     if result.calibration is not None:
         facts["calibrated by"] = result.calibration
-    facts |= {
-        "share of the train rows": one.fraction,
-        "CPU seconds to fit": result.fit_cpu_seconds,
-        "cost": _cost_of(result),
-    }
-    if (placed := result.placement) is not None:
-        queue, read = map(numbers.measured, (placed.queue_seconds, placed.read_seconds))
-        again = "" if placed.attempts == 1 else f", {placed.attempts} attempts"
-        waits = f"after {queue} s in the queue and {read} s to read"
-        facts["fitted by"] = f"{placed.worker}, {waits}{again}"
+    facts["share of the train rows"] = conclusion.fraction
+    facts["CPU seconds to fit"] = result.fit_cpu_seconds
+    facts["cost"] = _cost_of(result)
+    if result.placement is not None:
+        facts["fitted by"] = _fitted_by(result.placement)
+    facts["notes"] = Notes(result.notes)
+    facts["reused"] = conclusion.reused
+    # A fingerprint in one piece would push all others off the screen.
+    folder = path.removesuffix(result.fingerprint)
+    facts["stored in"] = f"{folder}, by data version (see Tags)"
+    score = f"{metric} {numbers.score(result.test_score)}"
+    on_set = evaluated(evaluation).where
     return Outcome(
         version=result.fingerprint,
-        notes=[
-            f"{one.status}{where}: {words.in_words}, {score} {evaluated(evaluation).where}"
-        ],
-        tags={"status": one.status.replace(" ", "_")},
-        facts=facts
-        | {
-            "notes": Notes(result.notes),
-            "reused": one.reused,
-            # A fingerprint in one piece would push all others off the screen.
-            "stored in": f"{path.removesuffix(result.fingerprint)}, by data version (see Tags)",
-        },
+        notes=[f"{status}{where}: {trained.in_words}, {score} {on_set}"],
+        tags={"status": status.replace(" ", "_")},
+        facts=facts,
     )
+
+
+def _scores_beside(result: ModelResult) -> str:
+    """The train score, and the test scores by the metrics that do not rank."""
+    texts = [f"train {result.metric} {numbers.score(result.train_score)}"]
+    for name, score in result.test_scores.items():
+        if name != result.metric:
+            texts.append(f"test {name} {numbers.score(score)}")
+    return ", ".join(texts)
 
 
 def _cost_of(result: ModelResult) -> str:
@@ -131,16 +128,20 @@ def _cost_of(result: ModelResult) -> str:
     per_row = numbers.measured(1e6 * result.predict_seconds_per_row)
     size = numbers.megabytes(result.model_bytes)
     cost = f"{seconds} s to fit, {per_row} µs per row to predict, {size}"
-    rounds = result.rounds
-    return (
-        cost
-        if rounds is None
-        else f"{cost}, {numbers.counted(rounds, 'boosting round')}"
-    )
+    if result.rounds is None:
+        return cost
+    return f"{cost}, {numbers.counted(result.rounds, 'boosting round')}"
+
+
+def _fitted_by(placement: Placement) -> str:
+    queue = numbers.measured(placement.queue_seconds)
+    read = numbers.measured(placement.read_seconds)
+    text = f"{placement.worker}, after {queue} s in the queue and {read} s to read"
+    return text if placement.attempts == 1 else f"{text}, {placement.attempts} attempts"
 
 
 def results(
-    found: conclusions.SearchResults,
+    search_results: conclusions.SearchResults,
     cost: conclusions.SearchCost,
     declared: Sequence[Configuration],
     evaluation: str = "test_set",
@@ -148,56 +149,59 @@ def results(
     """All declared configurations, and what the search cost; `evaluation` as of
     `configuration`.
     """
-    counts: dict[str, Any] = dict(conclusions.accounts(found.rows))
-    statuses = [
-        f"{counts[status.replace(' ', '_')]:,} {status}"
-        for status in (*conclusions.STATUSES, "reused")
-        if counts[status.replace(" ", "_")]
-    ]
+    rows, metric = search_results.rows, search_results.metric
+    by_key = {configuration.key: configuration for configuration in declared}
+    counts: dict[str, Any] = dict(conclusions.accounts(rows))
+    statuses = list[str]()
+    for status in (*conclusions.STATUSES, "reused"):
+        if count := counts[status.replace(" ", "_")]:
+            statuses.append(f"{count:,} {status}")
     facts: dict[str, Fact] = {"configurations": ", ".join(statuses)}
     # The best first: by the share of rows of the last fit, then by score.
-    gain = metric_of(found.metric).sign * found.rows["test_score"]
-    ordered = found.rows.assign(_gain=gain).sort_values(
+    gain = metric_of(metric).sign * rows["test_score"]
+    ordered = rows.assign(_gain=gain).sort_values(
         ["rung", "_gain"], ascending=False, kind="stable", na_position="last"
     )
-    if not (trained := ordered[ordered["status"] == conclusions.TRAINED]).empty:
-        first = trained.iloc[0]
-        (best,) = (one for one in declared if one.key == first["key"])
-        score = f"{found.metric} {numbers.score(first['test_score'])}"
-        facts |= {f"best {evaluated(evaluation).short}": score, "by": best.in_words}
-    fits, seconds = (
-        numbers.counted(cost.fits, "fit"),
-        numbers.measured(cost.wall_seconds),
-    )
-    facts |= {
-        "cost of this run": f"{fits}, {numbers.measured(cost.fit_cpu_seconds)} CPU s in {seconds} s",
-        "time in fits": numbers.share(cost.fitting_share),
-        "peak memory": numbers.megabytes(cost.peak_memory_bytes),
-    }
-    if not (workers := of_workers(found.rows)).empty:
+    trained = ordered[ordered["status"] == conclusions.TRAINED]
+    for best in trained.head(1).to_dict("records"):
+        score = numbers.score(best["test_score"])
+        facts[f"best {evaluated(evaluation).short}"] = f"{metric} {score}"
+        facts["by"] = by_key[best["key"]].in_words
+    fits = numbers.counted(cost.fits, "fit")
+    cpu_seconds = numbers.measured(cost.fit_cpu_seconds)
+    wall_seconds = numbers.measured(cost.wall_seconds)
+    facts["cost of this run"] = f"{fits}, {cpu_seconds} CPU s in {wall_seconds} s"
+    facts["time in fits"] = numbers.share(cost.fitting_share)
+    facts["peak memory"] = numbers.megabytes(cost.peak_memory_bytes)
+    if not (workers := of_workers(rows)).empty:
         facts["workers"] = Rows(workers)
-    shown = ordered.head(MOST_SHOWN)
-    values = searched_values(one for one in declared if one.key in set(shown["key"]))
-    table = pd.DataFrame(
-        {
-            found.metric: [_score(it) for it in shown["test_score"]],
-            "train rows": [
-                "" if pd.isna(it) else numbers.share(it) for it in shown["rung"]
-            ],
-            "algorithm": shown["algorithm"],
-            "status": shown["status"],
-            **{name: values[name].reindex(shown["key"]).to_numpy() for name in values},
-            "on train": [_score(it) for it in shown["train_score"]],
-            "CPU s": shown["fit_cpu_seconds"].map(numbers.measured),
-            "configuration": shown["key"],
-        }
-    )
-    facts["shown below"] = first_of(len(found.rows))
-    facts["results"] = Rows(table.reset_index(drop=True))
-    checks = [none_failed(found.rows)]
+    facts["shown below"] = first_of(len(rows))
+    facts["results"] = Rows(_shown(ordered.head(MOST_SHOWN), metric, by_key))
     return Outcome(
-        value=found, facts=facts | counts, record=[RunFacts(**counts)], checks=checks
+        value=search_results,
+        facts=facts | counts,
+        record=[RunFacts(**counts)],
+        checks=[none_failed(rows)],
     )
+
+
+def _shown(
+    rows: pd.DataFrame, metric: str, declared: Mapping[str, Configuration]
+) -> pd.DataFrame:
+    """Rows of the results as texts, with the hyperparameters that vary."""
+    values = searched_values(declared[key] for key in rows["key"])
+    varied = {name: values[name].to_numpy() for name in values}
+    table = {
+        metric: rows["test_score"].map(_score),
+        "train rows": rows["rung"].map(lambda rung: _text(rung, numbers.share)),
+        "algorithm": rows["algorithm"],
+        "status": rows["status"],
+        **varied,
+        "on train": rows["train_score"].map(_score),
+        "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
+        "configuration": rows["key"],
+    }
+    return pd.DataFrame(table).reset_index(drop=True)
 
 
 def first_of(rows: int) -> str:
@@ -211,17 +215,23 @@ def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
     """Return the hyperparameters that vary as texts: a row per key, a column per
     hyperparameter.
     """
-    given = {
-        one.key: {k: str(v) for k, v in one.hyperparameters.items()} for one in declared
+    texts = {
+        configuration.key: {
+            name: str(value) for name, value in configuration.hyperparameters.items()
+        }
+        for configuration in declared
     }
-    table = pd.DataFrame(list(given.values()), index=list(given), dtype="str")
-    return table.loc[
-        :, [len(table[name].dropna().unique()) > 1 for name in table]
-    ].fillna("")
+    table = pd.DataFrame([*texts.values()], index=[*texts], dtype="str")
+    distinct = table.nunique()
+    return table[distinct.index[distinct > 1]].fillna("")
 
 
-def _score(value: float) -> str:
-    return "" if pd.isna(value) else numbers.score(value)
+def _score(score: float) -> str:
+    return _text(score, numbers.score)
+
+
+def _text(number: float, form: Callable[[float], str]) -> str:
+    return "" if pd.isna(number) else form(number)
 
 
 def none_failed(rows: pd.DataFrame) -> Check:
@@ -230,19 +240,17 @@ def none_failed(rows: pd.DataFrame) -> Check:
     """
     failed = rows[rows["status"] == conclusions.FAILED]
     declared = numbers.counted(len(rows), "configuration")
-    reasons = failed[["key", "error_type", "reason"]].rename(
-        columns={"error_type": "error"}
-    )
-    in_full = "\n\n".join(
-        f"**{key}**\n\n{fenced('text', traceback)}"
-        for key, traceback in zip(failed["key"], failed["traceback"], strict=True)
-    )
     means = f"none of {declared} failed"
     if not failed.empty:
         means = (
-            f"{len(failed):,} of {declared} failed: they have no score, and the leaderboard lists "
-            "them last"
+            f"{len(failed):,} of {declared} failed: they have no score, and the "
+            "leaderboard lists them last"
         )
+    reasons = failed[["key", "error_type", "reason"]]
+    tracebacks = "\n\n".join(
+        f"**{key}**\n\n{fenced('text', traceback)}"
+        for key, traceback in zip(failed["key"], failed["traceback"], strict=True)
+    )
     return Check(
         "no_configuration_failed",
         passed=failed.empty,
@@ -250,7 +258,10 @@ def none_failed(rows: pd.DataFrame) -> Check:
         severity="warning",
         value=len(failed),
         limit=0,
-        facts={"failed": Rows(reasons), "tracebacks": Markdown(in_full or "none")},
+        facts={
+            "failed": Rows(reasons.rename(columns={"error_type": "error"})),
+            "tracebacks": Markdown(tracebacks or "none"),
+        },
     )
 
 
@@ -260,22 +271,24 @@ def of_workers(results: pd.DataFrame) -> pd.DataFrame:
     """
     if "worker" not in results:
         return results[:0]
-    by_worker = results[results["worker"].fillna("") != ""].groupby("worker")
-    middles = (
-        by_worker["fit_wall_seconds"]
-        .median()
-        .sort_values(ascending=False, kind="stable")
+    placed = results[results["worker"].fillna("") != ""]
+    fits = placed.groupby("worker").agg(
+        fits=("fit_wall_seconds", "count"),
+        tasks=("attempts", "size"),
+        attempts=("attempts", "sum"),
+        median=("fit_wall_seconds", "median"),
+        queue=("queue_seconds", "sum"),
+        read=("read_seconds", "sum"),
     )
+    fits = fits.sort_values("median", ascending=False, kind="stable").head(MOST_SHOWN)
     return pd.DataFrame(
         {
-            "worker": worker,
-            "fits": f"{own['fit_wall_seconds'].count():,}",
-            "failed": f"{own['fit_wall_seconds'].isna().sum():,}",
-            "s per fit": numbers.measured(middle),
-            "restarts": f"{int(own['attempts'].sum()) - len(own):,}",
-            "s in the queue": numbers.measured(own["queue_seconds"].sum()),
-            "s to read": numbers.measured(own["read_seconds"].sum()),
+            "worker": fits.index,
+            "fits": [f"{count:,}" for count in fits["fits"]],
+            "failed": [f"{count:,}" for count in fits["tasks"] - fits["fits"]],
+            "s per fit": [*map(numbers.measured, fits["median"])],
+            "restarts": [f"{count:,.0f}" for count in fits["attempts"] - fits["tasks"]],
+            "s in the queue": [*map(numbers.measured, fits["queue"])],
+            "s to read": [*map(numbers.measured, fits["read"])],
         }
-        for worker, middle in middles.head(MOST_SHOWN).items()
-        for own in [by_worker.get_group(worker)]
     )

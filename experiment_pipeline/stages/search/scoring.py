@@ -42,11 +42,11 @@ def predictions_of(
     """
     if classes is None:
         return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1)
-    found = estimator.predict_proba(rows)
-    probabilities = np.zeros((len(found), len(classes)))
+    predicted = estimator.predict_proba(rows)
+    probabilities = np.zeros((len(predicted), len(classes)))
     # A class that the fit has not seen has no column, and probability 0.
     for column, label in enumerate(estimator.classes_):
-        probabilities[:, list(classes).index(label)] = found[:, column]
+        probabilities[:, list(classes).index(label)] = predicted[:, column]
     return probabilities[:, 1] if task == "binary" else probabilities
 
 
@@ -66,46 +66,55 @@ def scores(
     classes: Sequence | None,
 ) -> Scores:
     """Return the scores of one fit, at the threshold that is best for the test rows."""
-    y, weights, names = truth.y_test, truth.w_test, spec.metric_names
+    names, y, weights = spec.metric_names, truth.y_test, truth.w_test
 
     def best_threshold(prediction: np.ndarray) -> float:
         return scoring_threshold(names, y, prediction, weights)
 
+    def test_score(name: str, prediction: np.ndarray, threshold: float) -> float:
+        return score(name, y, prediction, threshold, weights)
+
+    threshold = best_threshold(predictions.test)
+    test_scores = {
+        name: test_score(name, predictions.test, threshold) for name in names
+    }
     y_train, w_train = truth.y_train, truth.w_train
     scored = scored_rows(len(y_train), classes)
-    w_scored = None if w_train is None else w_train[scored]
-    threshold = best_threshold(predictions.test)
-    found = {
-        name: score(name, y, predictions.test, threshold, weights) for name in names
-    }
-    each = () if predictions.by_seed is None else predictions.by_seed
+    train_score = score(
+        spec.metric,
+        y_train[scored],
+        predictions.train,
+        threshold,
+        None if w_train is None else w_train[scored],
+    )
+    by_seed = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
         metric=spec.metric,
-        train_score=score(
-            spec.metric, y_train[scored], predictions.train, threshold, w_scored
-        ),
-        test_score=found[spec.metric],
-        test_scores=found,
+        train_score=train_score,
+        test_score=test_scores[spec.metric],
+        test_scores=test_scores,
         # Each at its own best threshold.
         seed_scores=tuple(
-            score(spec.metric, y, one, best_threshold(one), weights) for one in each
+            test_score(spec.metric, prediction, best_threshold(prediction))
+            for prediction in by_seed
         ),
     )
 
 
 def scored_as_asked(
-    known: ModelStore,
+    store: ModelStore,
     fingerprints: Sequence[str],
     sets: TrainingSets,
     spec: ExperimentSpec,
 ) -> dict[str, ModelResult]:
     """Return the stored results, scored by the metrics that the experiment has now."""
-    found = dict(known.results(fingerprints))
-    own = any(metric_of(name).is_own for name in spec.metric_names)
-    for fingerprint, result in found.items():
-        # Order counts: the first metric ranks, the first with a threshold sets it. Own
-        # code may have changed.
-        if tuple(result.test_scores) != spec.metric_names or own:
-            again = scores(known.predictions(fingerprint), sets, spec, sets.classes)
-            found[fingerprint] = replace(result, **asdict(again))
-    return found
+    results = dict(store.results(fingerprints))
+    # The code of a user's metric may have changed.
+    has_own_metric = any(metric_of(name).is_own for name in spec.metric_names)
+    for fingerprint, result in results.items():
+        # Order counts: the first metric ranks, the first with a threshold sets it.
+        if tuple(result.test_scores) != spec.metric_names or has_own_metric:
+            predictions = store.predictions(fingerprint)
+            again = scores(predictions, sets, spec, sets.classes)
+            results[fingerprint] = replace(result, **asdict(again))
+    return results

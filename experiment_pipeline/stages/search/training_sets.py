@@ -42,12 +42,10 @@ class TrainingSets:
     features: tuple[str, ...]  # the columns a model may see, in order
     target: str
     task: str
-    classes: (
-        tuple | None
-    )  # None for regression; for binary classes[1] is the positive class
-    early_stopping: (
-        np.ndarray
-    )  # bool (n_train,): train rows held out for early stopping
+    # None for regression; for binary classes[1] is the positive class
+    classes: tuple | None
+    # bool (n_train,): train rows held out for early stopping
+    early_stopping: np.ndarray
     digests: Mapping[str, str]  # content digest of the sets "train" and "test"
     # bool (n_train,): train rows too near to the held out ones in time for a fit that
     # stops early
@@ -56,13 +54,11 @@ class TrainingSets:
     weight_column: str | None = None  # how much each row counts; None = all alike
     # feature → 1 where predictions may only rise with it, -1 where only fall
     directions: Mapping[str, int] = field(default_factory=dict)
-    own: OwnTransformer | None = (
-        None  # the user's transformer: makes what encoders read
-    )
+    # the user's transformer: makes what encoders read
+    own: OwnTransformer | None = None
     folds: tuple["Fold", ...] = ()  # of a cross-validation
-    pooled: Mapping[str, int] = field(
-        default_factory=dict
-    )  # when cross-validated: set → rows
+    # when cross-validated: set → rows
+    pooled: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def set_sizes(self) -> Mapping[str, int]:
@@ -94,9 +90,8 @@ class TrainingSets:
         if not self.folds:
             return 1.0
         fitted = [len(fold.sets.train) for fold in self.folds]
-        return variance_factor(
-            fitted, [len(fold.sets.test) for fold in self.folds], self.repeats
-        )
+        predicted = [len(fold.sets.test) for fold in self.folds]
+        return variance_factor(fitted, predicted, self.repeats)
 
     @property
     def once(self) -> slice:
@@ -114,10 +109,9 @@ class TrainingSets:
         """Return the codes (n_test,) of the clusters that intervals resample; repeats
         of a row share one.
         """
-        found = resampling_clusters(self.test[self.once], spec, self.features)
-        return resampled_by(
-            spec.metric, np.tile(found, (self.repeats, *[1] * (found.ndim - 1)))
-        )
+        clusters = resampling_clusters(self.test[self.once], spec, self.features)
+        repeated = np.concatenate([clusters] * self.repeats)
+        return resampled_by(spec.metric, repeated)
 
     def part(
         self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]
@@ -141,11 +135,10 @@ class TrainingSets:
         """
         folds = self.folds[:count]
         places = np.sort(np.concatenate([fold.places for fold in folds]))
-        moved = (np.searchsorted(places, fold.places) for fold in folds)
-        kept = tuple(
-            replace(fold, places=to) for fold, to in zip(folds, moved, strict=True)
+        moved = tuple(
+            replace(fold, places=np.searchsorted(places, fold.places)) for fold in folds
         )
-        return replace(self, test=some_rows(self.test, places), folds=kept)
+        return replace(self, test=some_rows(self.test, places), folds=moved)
 
     @property
     def fit_mask(self) -> np.ndarray:
@@ -193,9 +186,8 @@ class Fold:
     repeat: int  # which repeat of the cross-validation it belongs to, from 0 on
     sets: TrainingSets  # `train` to fit on, `test` to predict
     fitted: np.ndarray  # bool, which of all train rows are fitted on
-    places: (
-        np.ndarray
-    )  # (n,) positions of its predicted rows in the `test` of the whole sets
+    # (n,) positions of its predicted rows in the `test` of the whole sets
+    places: np.ndarray
 
 
 def as_evaluated(
@@ -234,10 +226,9 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
     assert spec.cross_validation is not None
     rows = together([sets.train, sets.test])
     rows = some_rows(rows, canonical_order(rows, spec, sets.features))
-    cut = folds_of(rows, spec, spec.cross_validation, sets.features)
-    scored = np.flatnonzero(
-        np.any([one.predicted for one in cut if one.repeat == 0], axis=0)
-    )
+    splits = folds_of(rows, spec, spec.cross_validation, sets.features)
+    first_repeat = [split.predicted for split in splits if split.repeat == 0]
+    scored = np.flatnonzero(np.any(first_repeat, axis=0))
     pooled = replace(
         sets,
         train=rows,
@@ -246,9 +237,9 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
         pooled=sets.set_sizes,
     )
     folds = list[Fold]()
-    for number, one in enumerate(cut):
-        train = some_rows(rows, np.flatnonzero(one.fitted))
-        predicted = np.flatnonzero(one.predicted)
+    for number, split in enumerate(splits):
+        train = some_rows(rows, np.flatnonzero(split.fitted))
+        predicted = np.flatnonzero(split.predicted)
         # Each fold draws an early-stopping set of its own from its own train rows.
         held_out = split_sets.early_stopping_rows(
             train, spec, sets.features, draw=f"/{number}"
@@ -261,7 +252,8 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
             early_stopping_gap=split_sets.early_stopping_gap(train, held_out, spec),
             digests={},
         )
-        places = one.repeat * len(scored) + np.searchsorted(scored, predicted)
-        folds.append(Fold(one.repeat, of_fold, one.fitted, places))
-    test = together([some_rows(rows, scored)] * (1 + max(one.repeat for one in cut)))
+        places = split.repeat * len(scored) + np.searchsorted(scored, predicted)
+        folds.append(Fold(split.repeat, of_fold, split.fitted, places))
+    repeats = 1 + max(split.repeat for split in splits)
+    test = together([some_rows(rows, scored)] * repeats)
     return replace(pooled, test=test, folds=tuple(folds))
