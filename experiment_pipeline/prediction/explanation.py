@@ -158,8 +158,8 @@ class Explainer:
 
         parts = TakenApart.of(pipeline)
         self._own, self._parts, self._signature = (
-            parts.own,
-            replace(parts, own=None),
+            parts.transformer,
+            replace(parts, transformer=None),
             signature,
         )
         dates = [

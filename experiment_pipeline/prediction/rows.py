@@ -308,7 +308,9 @@ def unseen_categories(
 
     parts = TakenApart.of(pipeline)
     # Unknown for a user's transformer, which may use texts in any way.
-    every = [seen_categories(one) for one in parts.features if parts.own is None]
+    every = [
+        seen_categories(one) for one in parts.features if parts.transformer is None
+    ]
     for name, seen in {
         name: seen for one in every for name, seen in one.items()
     }.items():

@@ -44,8 +44,8 @@ def through_own(
         return None, replace(sets, train=rows)
     inside, outside = np.flatnonzero(fit_mask), np.flatnonzero(~fit_mask)
     fitted = transformer.make()
-    seen = some_rows(rows, inside)
-    train = transformer.read(fitted, seen, sets.features, sets.target)
+    fitted_on = some_rows(rows, inside)
+    train = transformer.read(fitted, fitted_on, sets.features, sets.target)
     names = tuple(
         str(name) for name in train if name in sets.features or name not in rows
     )
@@ -137,8 +137,8 @@ def _learnt_parts(
     if encoder == STACKED:
         if len(sets.directions) == len(sets.features):
             return {}, []
-        seen, y, weights = _of_mask(rows, fit_mask, sets)
-        return {}, [stacked_part(rows, seen, y, weights, sets)]
+        fitted_on, y, weights = _of_mask(rows, fit_mask, sets)
+        return {}, [stacked_part(rows, fitted_on, y, weights, sets)]
     names = list[str]()
     if encoder in ("target", "text"):
         _, texts = encoders.column_kinds(rows, sets.features)
@@ -147,9 +147,10 @@ def _learnt_parts(
                 names.append(name)
     if not names:
         return {}, []
-    seen, y, weights = _of_mask(rows, fit_mask, sets)
+    fitted_on, y, weights = _of_mask(rows, fit_mask, sets)
     codes = {
-        name: encoders.target_codes(seen[name], y, sets.task, weights) for name in names
+        name: encoders.target_codes(fitted_on[name], y, sets.task, weights)
+        for name in names
     }
     if encoder == "target":
         return codes, []
@@ -204,21 +205,21 @@ def _cross_fitted_parts(
     ]
     if not learnt:
         return {}
-    seen, y, weights = _of_mask(rows, fit_mask, sets)
-    parts = encoders.dealt_parts(seen, sets)
+    fitted_on, y, weights = _of_mask(rows, fit_mask, sets)
+    parts = encoders.dealt_parts(fitted_on, sets)
     crossed = dict[str, np.ndarray]()
     for name, part, columns in learnt:
         if name == STACKED:
             # Under a split by time, neighbours are related as well: no tree leaves all
             # of them out.
             by_time = sets.split.by == "time"
-            clusters = None if by_time else encoders.clusters_of(seen, sets)
+            clusters = None if by_time else encoders.clusters_of(fitted_on, sets)
             crossed[name] = cross_fitted_layer(
-                part, seen[columns], y, parts, weights, clusters
+                part, fitted_on[columns], y, parts, weights, clusters
             )
         else:
             crossed[name] = encoders.cross_fitted(
-                part, seen[columns], y, parts, weights
+                part, fitted_on[columns], y, parts, weights
             )
     return crossed
 
@@ -310,5 +311,6 @@ def _of_mask(
     rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> tuple[pd.DataFrame, np.ndarray, Weights]:
     """The rows of the fit mask, their encoded targets, and how much each counts."""
-    seen = some_rows(rows, np.flatnonzero(fit_mask))
-    return seen, encode_target(seen[sets.target], sets.classes), sets.weights_of(seen)
+    rows = some_rows(rows, np.flatnonzero(fit_mask))
+    y = encode_target(rows[sets.target], sets.classes)
+    return rows, y, sets.weights_of(rows)

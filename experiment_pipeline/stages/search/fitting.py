@@ -272,8 +272,8 @@ def _together(
 def _with_costs_of(model: FittedModel, models: Sequence[FittedModel]) -> FittedModel:
     return replace(
         model,
-        cpu_seconds=sum(each.cpu_seconds for each in models),
-        wall_seconds=sum(each.wall_seconds for each in models),
+        cpu_seconds=sum(fit.cpu_seconds for fit in models),
+        wall_seconds=sum(fit.wall_seconds for fit in models),
     )
 
 

@@ -101,8 +101,8 @@ class OwnTransformer:
                 else:
                     transformed = fitted.transform(delivered)
         except Exception as error:
-            what = f"{type(error).__name__} on {len(rows):,} rows: {error}"
-            raise self._refused(what) from error
+            problem = f"{type(error).__name__} on {len(rows):,} rows: {error}"
+            raise self._refused(problem) from error
         beside = {str(name): rows[name] for name in rows if name not in features}
         if not isinstance(transformed, pd.DataFrame) or not transformed.index.equals(
             rows.index
@@ -178,10 +178,10 @@ class OwnTransformer:
         self.read(loaded, unseen.astype(rows.dtypes), features)
         return trusted
 
-    def _refused(self, what: str) -> TrainingError:
+    def _refused(self, problem: str) -> TrainingError:
         return TrainingError(
             f"features {self.path}",
-            rule=what,
+            rule=problem,
             fix="take X, y in fit, X in transform; return a DataFrame of the same rows "
             "and index",
         )

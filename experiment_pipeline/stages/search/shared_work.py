@@ -115,7 +115,7 @@ class EncodedRows:
     weights: Weights = None  # (n,) how much each row counts; None = all alike
     directions: list[int] | None = None  # (d,) by `features.directions`
     # The table that a library made last of them, for the next fit that needs the same.
-    made: Kept = field(default_factory=lambda: Kept(1), init=False, repr=False)
+    library_table: Kept = field(default_factory=lambda: Kept(1), init=False, repr=False)
 
     def part(self, rows: np.ndarray) -> Self:
         """Return the part with these rows, bool (n,)."""

@@ -41,19 +41,19 @@ FEWEST_TREES, SHARE_WITH_TREES = 3, 0.99
 
 def stacked_part(
     rows: pd.DataFrame,
-    seen: pd.DataFrame,
+    fitted_on: pd.DataFrame,
     y: np.ndarray,
     weights: Weights,
     sets: TrainingSets,
 ) -> Part:
-    """Return the layer as a part of features, fitted on the rows `seen` with encoded
-    targets (n,): a column per model, for several classes one per class.
+    """Return the layer as a part of features, fitted on these rows with encoded targets
+    `y` (n,): a column per model, for several classes one per class.
 
     A feature with a direction is not read: predictions could break it.
     """
     names = [name for name in sets.features if name not in sets.directions]
     ordinal = build_features("ordinal", rows, names).fit(rows[names])
-    encoded = ordinal.transform(seen[names])
+    encoded = ordinal.transform(fitted_on[names])
     is_regression = sets.task == "regression"
     models = _fit_layer(ordinal, encoded, y, weights, is_regression=is_regression)
     labels = None

@@ -28,21 +28,21 @@ from experiment_pipeline.table.table import slices
 # Rows that are encoded at a time, and encoded rows that a thread predicts at a time.
 _ENCODED_ROWS, _PREDICTED_ROWS = 65_536, 4_096
 
-_OWN = "own_features"
+_TRANSFORMER = "own_features"
 _NamedModel = tuple[str, Any, float]
 
 
 def weighted_mean(
     members: Sequence[tuple[str, Pipeline, float]],
     classes: tuple[Any, ...] | None,
-    own: Any | None = None,
+    transformer: Any | None = None,
 ) -> Any:
     """Return the weighted mean of fitted pipelines; for classification, of their
     probabilities.
 
     The attributes are those that `fit` sets in scikit-learn 1.9; a test compares both.
     `members`: name, pipeline and weight; those whose features are one object share
-    them. `classes`: as of `TrainingSets`, None for regression. `own`: a user's
+    them. `classes`: as of `TrainingSets`, None for regression. `transformer`: a user's
     transformer, put before all of them.
     """
     order = _common_order([pipeline for _, pipeline, _ in members], classes)
@@ -62,10 +62,10 @@ def weighted_mean(
     whole = _mean(pipelines, order)
     if len(pipelines) > 1:
         whole.feature_names_in_ = whole.estimators_[0].feature_names_in_
-    if own is None:
+    if transformer is None:
         return whole
     steps = whole.steps if isinstance(whole, Pipeline) else [("model", whole)]
-    return Pipeline([(_OWN, own), *steps])
+    return Pipeline([(_TRANSFORMER, transformer), *steps])
 
 
 def _common_order(
@@ -137,14 +137,14 @@ class TakenApart:
 
     features: tuple[Any, ...]  # each once
     models: tuple[tuple[Any, float], ...]  # the model behind each, and its weight
-    own: Any | None = None  # the user's transformer before all of them
+    transformer: Any | None = None  # the user's transformer before all of them
 
     @classmethod
     def of(cls, estimator: Any) -> "TakenApart":
         """Take apart the result of `weighted_mean`, `fitted_pipeline` or `refit`."""
-        own = None
-        if isinstance(estimator, Pipeline) and _OWN in estimator.named_steps:
-            own = estimator[0]
+        transformer = None
+        if isinstance(estimator, Pipeline) and _TRANSFORMER in estimator.named_steps:
+            transformer = estimator[0]
             estimator = estimator[1:] if len(estimator) > 2 else estimator[1]
         pipelines, weights = [estimator], [1.0]
         if not isinstance(estimator, Pipeline):
@@ -152,7 +152,7 @@ class TakenApart:
             weights = [weight / total for weight in estimator.weights]
         features = tuple(pipeline[0] for pipeline in pipelines)
         models = [pipeline[-1] for pipeline in pipelines]
-        return cls(features, tuple(zip(models, weights, strict=True)), own)
+        return cls(features, tuple(zip(models, weights, strict=True)), transformer)
 
     @cached_property
     def places(self) -> list[slice]:
@@ -182,7 +182,7 @@ class TakenApart:
         """
         from scipy import sparse
 
-        rows = rows if self.own is None else self.own.transform(rows)
+        rows = rows if self.transformer is None else self.transformer.transform(rows)
         encoded = [transformed(features, rows) for features in self.features]
         if len(encoded) == 1:
             return encoded[0]

@@ -137,7 +137,7 @@ class _Cells:
         self.sets = sets
         self.parts = TakenApart.of(fit)
         self.names = list(sets.features)
-        self.through_own = self.parts.own is not None
+        self.through_own = self.parts.transformer is not None
         self.columns = self.parts.columns  # feature → positions of its columns
         if self.through_own:
             places = range(len(self.names))

@@ -164,9 +164,7 @@ def test_what_draws_nothing_is_one_fit() -> None:
     assert "draw nothing" in notes["linear"][-1]
 
 
-def test_early_stopping_is_each_fits_own_and_an_average_is_refitted_with_the_median() -> (
-    None
-):
+def test_an_average_is_refitted_with_the_median_of_the_rounds() -> None:
     """One number of rounds for the refit, where the fits had several."""
     sets = training_sets()
     entry = one("lightgbm", bagging_fraction=0.5, learning_rate=0.05)

@@ -221,7 +221,9 @@ def test_fits_of_the_same_rows_share_their_bins(
     shared = [learner.refit(one, 5, rows) for one in requests]
     assert len(made) == 2
     assert list(map(to_bytes, shared)) == list(map(to_bytes, alone))
-    assert rows.part(np.arange(len(rows.y)) < 50).made is not rows.made
+    assert (
+        rows.part(np.arange(len(rows.y)) < 50).library_table is not rows.library_table
+    )
 
 
 ROWS = 1_600

@@ -102,13 +102,15 @@ class BoosterLearner(EstimatorLearner):
         labels = list[Any]()
         if sets.classes is not None:
             # The rows may lack a class: codes are those of the classes that they have.
-            seen, y = np.unique(rows.y, return_inverse=True)
+            codes_present, y = np.unique(rows.y, return_inverse=True)
             rows = replace(rows, y=y)
-            labels = [sets.classes[code] for code in seen]
+            labels = [sets.classes[code] for code in codes_present]
             task = "multiclass" if len(labels) > 2 else "binary"
             if held_out is not None:
-                held_out = held_out.part(np.isin(held_out.y, seen))
-                held_out = replace(held_out, y=np.searchsorted(seen, held_out.y))
+                held_out = held_out.part(np.isin(held_out.y, codes_present))
+                held_out = replace(
+                    held_out, y=np.searchsorted(codes_present, held_out.y)
+                )
         if held_out is not None and plan.watched is not None:
             watched = plan.watched if task == sets.task else LOSSES[task]
             watched = watchable(watched, task, len(np.unique(held_out.y)))

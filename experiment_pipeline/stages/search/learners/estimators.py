@@ -378,16 +378,16 @@ def estimator_class(path: str) -> type:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        rule = f"there is no module {error.name or module_name}"
-        fix = "correct the path, or install its package"
-        raise _unknown(path, rule, fix) from error
+        problem = f"there is no module {error.name or module_name}"
+        remedy = "correct the path, or install its package"
+        raise _unknown(path, problem, remedy) from error
     if not hasattr(module, name):
         public = [public for public, _ in inspect.getmembers(module, is_estimator)]
         raise _unknown(path, f"{module_name} has no {name}", did_you_mean(name, public))
     cls: type = getattr(module, name)
     if not is_estimator(cls):
-        rule = "it is not a class with fit and predict"
-        raise _unknown(path, rule, "name an estimator's class")
+        problem = "it is not a class with fit and predict"
+        raise _unknown(path, problem, "name an estimator's class")
     return cls
 
 

@@ -35,9 +35,9 @@ LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression
 _ABOVE_0 = math.ulp(0.0)
 
 
-def _table(aliases: str, others: str = "") -> dict[str, tuple[str, ...]]:
+def _table(aliases: str, without_alias: str = "") -> dict[str, tuple[str, ...]]:
     """Own name → aliases, of lines of a name and its aliases, and names without."""
-    table: dict[str, tuple[str, ...]] = dict.fromkeys(others.split(), ())
+    table: dict[str, tuple[str, ...]] = dict.fromkeys(without_alias.split(), ())
     for line in aliases.strip().splitlines():
         own_name, *names = line.split()
         table[own_name] = tuple(names)
@@ -294,29 +294,33 @@ LIGHTGBM = ParameterNames(
         max_delta_step max_leaf_output max_tree_output
         min_data_in_leaf min_child_samples min_data min_data_per_leaf min_samples_leaf
         min_gain_to_split min_split_gain
-        min_sum_hessian_in_leaf min_child_weight min_hessian min_sum_hessian min_sum_hessian_per_leaf
+        min_sum_hessian_in_leaf min_child_weight min_hessian min_sum_hessian \
+        min_sum_hessian_per_leaf
         neg_bagging_fraction neg_bagging neg_sub_row neg_subsample
-        num_iterations max_iter n_estimators n_iter nrounds num_boost_round num_iteration num_round num_rounds num_tree num_trees
+        num_iterations max_iter n_estimators n_iter nrounds num_boost_round \
+        num_iteration num_round num_rounds num_tree num_trees
         num_leaves max_leaf max_leaf_nodes max_leaves num_leaf
         objective app application loss objective_type
         pos_bagging_fraction pos_bagging pos_sub_row pos_subsample
         """,
         """
-        alpha boost_from_average cat_l2 cat_smooth data_sample_strategy early_stopping_min_delta
-        fair_c linear_lambda max_cat_threshold max_cat_to_onehot max_depth max_drop min_data_in_bin
-        min_data_per_group num_grad_quant_bins other_rate path_smooth poisson_max_delta_step
-        quant_train_renew_leaf reg_sqrt scale_pos_weight sigmoid skip_drop stochastic_rounding
-        top_rate tweedie_variance_power uniform_drop use_missing use_quantized_grad
-        xgboost_dart_mode zero_as_missing
+        alpha boost_from_average cat_l2 cat_smooth data_sample_strategy
+        early_stopping_min_delta fair_c linear_lambda max_cat_threshold
+        max_cat_to_onehot max_depth max_drop min_data_in_bin min_data_per_group
+        num_grad_quant_bins other_rate path_smooth poisson_max_delta_step
+        quant_train_renew_leaf reg_sqrt scale_pos_weight sigmoid skip_drop
+        stochastic_rounding top_rate tweedie_variance_power uniform_drop use_missing
+        use_quantized_grad xgboost_dart_mode zero_as_missing
         """,
     ),
     reserved=_words("""
         bagging_fraction_seed bagging_seed cat_column cat_feature categorical_column
-        categorical_feature categorical_features data_random_seed data_seed deterministic device
-        device_type drop_seed extra_seed feature_fraction_seed feature_pre_filter first_metric_only
-        force_col_wise force_row_wise metric metric_types metrics n_jobs nthread nthreads num_class
-        num_classes num_thread num_threads objective_seed random_seed random_state seed tree
-        tree_learner tree_learner_type tree_type verbose verbosity
+        categorical_feature categorical_features data_random_seed data_seed
+        deterministic device device_type drop_seed extra_seed feature_fraction_seed
+        feature_pre_filter first_metric_only force_col_wise force_row_wise metric
+        metric_types metrics n_jobs nthread nthreads num_class num_classes num_thread
+        num_threads objective_seed random_seed random_state seed tree tree_learner
+        tree_learner_type tree_type verbose verbosity
         """),
     objective="objective",
     objectives=_by_task(
@@ -328,15 +332,20 @@ LIGHTGBM = ParameterNames(
     limits=_limits("""
         2 131072 num_leaves
         2 inf max_bin
-        1 inf bin_construct_sample_cnt max_cat_threshold max_cat_to_onehot min_data_in_bin
+        1 inf bin_construct_sample_cnt max_cat_threshold max_cat_to_onehot
+        1 inf min_data_in_bin
         1 inf min_data_per_group
         1 2 tweedie_variance_power
         0 1 drop_rate other_rate skip_drop top_rate
-        >0 1 bagging_fraction feature_fraction feature_fraction_bynode neg_bagging_fraction
+        >0 1 bagging_fraction feature_fraction feature_fraction_bynode
+        >0 1 neg_bagging_fraction
         >0 1 pos_bagging_fraction
-        0 inf cat_l2 cat_smooth early_stopping_min_delta lambda_l1 lambda_l2 linear_lambda
-        0 inf min_data_in_leaf min_gain_to_split min_sum_hessian_in_leaf num_iterations path_smooth
-        >0 inf alpha fair_c learning_rate poisson_max_delta_step scale_pos_weight sigmoid
+        0 inf cat_l2 cat_smooth early_stopping_min_delta lambda_l1 lambda_l2
+        0 inf linear_lambda
+        0 inf min_data_in_leaf min_gain_to_split min_sum_hessian_in_leaf num_iterations
+        0 inf path_smooth
+        >0 inf alpha fair_c learning_rate poisson_max_delta_step scale_pos_weight
+        >0 inf sigmoid
         """),
 )
 CATBOOST = ParameterNames(
@@ -354,11 +363,12 @@ CATBOOST = ParameterNames(
         rsm colsample_bylevel
         """),
     reserved=_words("""
-        allow_const_label allow_writing_files best_model_min_trees callback cat_features class_names
-        classes_count custom_loss custom_metric device_config devices eval_fraction eval_metric
-        has_time ignored_features logging_level metadata metric_period monotone_constraints name
-        od_pval od_type random_seed random_state save_snapshot silent snapshot_file
-        snapshot_interval task_type thread_count train_dir use_best_model used_ram_limit verbose
+        allow_const_label allow_writing_files best_model_min_trees callback cat_features
+        class_names classes_count custom_loss custom_metric device_config devices
+        eval_fraction eval_metric has_time ignored_features logging_level metadata
+        metric_period monotone_constraints name od_pval od_type random_seed random_state
+        save_snapshot silent snapshot_file snapshot_interval task_type thread_count
+        train_dir use_best_model used_ram_limit verbose
         """),
     objective="loss_function",
     objectives=_by_task(
@@ -384,15 +394,17 @@ XGBOOST = ParameterNames(
         "huber_slope max_depth objective quantile_alpha tweedie_variance_power",
     ),
     reserved=_words("""
-        booster callbacks device enable_categorical eval_metric feature_types importance_type
-        missing monotone_constraints multi_strategy n_jobs nthread num_class random_state seed
-        sampling_method tree_method validate_parameters verbosity
+        booster callbacks device enable_categorical eval_metric feature_types
+        importance_type missing monotone_constraints multi_strategy n_jobs nthread
+        num_class random_state seed sampling_method tree_method validate_parameters
+        verbosity
         """),
     objective="objective",
     objectives=_by_task(
         "binary:logistic",
         "multi:softprob",
-        "reg:squarederror reg:absoluteerror reg:pseudohubererror reg:gamma reg:quantileerror count:poisson reg:tweedie",
+        "reg:squarederror reg:absoluteerror reg:pseudohubererror reg:gamma "
+        "reg:quantileerror count:poisson reg:tweedie",
     ),
 )
 NAMES: Mapping[str, ParameterNames] = {

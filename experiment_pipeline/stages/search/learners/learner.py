@@ -22,7 +22,8 @@ class FitRequest:
     """What to fit."""
 
     configuration: Configuration
-    sets: TrainingSets  # for task, classes and early-stopping set; their rows are not used
+    # for task, classes and early-stopping set; their rows are not used
+    sets: TrainingSets
     spec: ExperimentSpec  # its seed and its metric are used
 
     @property

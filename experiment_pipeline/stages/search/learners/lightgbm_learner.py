@@ -402,7 +402,7 @@ class LightGBMLearner(Learner):
             del parameters["force_row_wise"]
             plan = replace(plan, parameters=parameters)
         make = partial(bin_rows, rows, plan, request.sets)
-        bins = rows.made.get(_table_of(request, plan), make)
+        bins = rows.library_table.get(_table_of(request, plan), make)
         text = boost(bins, plan, rows, request.sets.task).model_to_string()
         return as_estimator(text, plan, request.sets.classes, plan.rounds.at_most)
 
