@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval import LEVEL, Interval
 
 if TYPE_CHECKING:
     import jinja2
 
-# For the first use on every page, because many swap the names of test and validation
-# set.
+# For the first use on every page: many swap the names of test and validation set.
 HOLD_OUT = "validation set (final hold-out)"
 # The colour of an outcome, such as a verdict.
 Tone = Literal["", "passed", "doubtful", "failed"]
@@ -100,35 +99,28 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A chart that the page draws; Markdown and pages without scripts show
-    its `alt`.
-    """
+    """A chart that the page draws; without scripts, and in Markdown, it is its `alt`."""
 
     title: str
     alt: str  # what it shows, in a sentence with the key number
     option: Mapping[str, Any]  # what is drawn, JSON values only (`charts.py`)
     said: str = ""  # how to read it
-    size: Literal["small", "half"] = (
-        "half"  # of a page's width: a quarter or a half of it
-    )
+    # a quarter or a half of the page's width
+    size: Literal["small", "half"] = "half"
     height: int = 320  # pixels
 
     def __repr__(self) -> str:
         return f"{self.title}: {self.said or self.alt}"
 
     def _repr_html_(self) -> str:
-        """The chart in a notebook: a page of its own, whose scripts see nothing of the
-        notebook.
-        """
-        section = Section(
-            "Chart", (Paragraph(self.said or self.alt), replace(self, said=""))
-        )
+        """The chart in a page of its own, whose scripts see nothing of the notebook."""
+        text = Paragraph(self.said or self.alt)
+        section = Section("Chart", (text, replace(self, said="")))
         page = html.escape(render_html(Document(self.title, (section,))))
-        size = (
-            f"width: 100%; max-width: 33rem; height: {self.height + 280}px; border: 0"
-        )
+        height = f"height: {self.height + 280}px"
+        style = f"width: 100%; max-width: 33rem; {height}; border: 0"
         return (
-            f'<iframe sandbox="allow-scripts" style="{size}" srcdoc="{page}"></iframe>'
+            f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
         )
 
 
@@ -144,9 +136,7 @@ Block = Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | 
 
 @dataclass(frozen=True)
 class Section:
-    """A title and its blocks; `folded`: collapsed on the page, as few readers
-    need it.
-    """
+    """A title and its blocks; `folded`: collapsed, as few readers need it."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -163,9 +153,7 @@ class Document:
 
 
 def around(experiment: str, folders: int = 2) -> tuple[Link, ...]:
-    """Return the links of a page `folders` levels below `<root>/<experiment>` (2 for
-    that of a stage).
-    """
+    """Return the links of a page `folders` levels below `<root>/<experiment>`."""
     up = "../" * folders
     return (
         Link("Overview of all experiments", f"{up}../overview.html"),
@@ -204,24 +192,21 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
         case Link() | Markup():
             return _cell(block)
         case Flow(cards):
-            lines = []
-            for number, card in enumerate(cards, start=1):
-                said = " ".join(filter(None, map(rendered, card.blocks)))
-                line = f"{number}. {escape(card.title)}: **{escape(card.tag)}**. {said}"
-                lines.append(f"{line.rstrip('. ')}.")
-            return "\n".join(lines)
+            return "\n".join(_numbered(cards))
         case TableBlock(header, rows):
-            separator = ["---"] * len(header)
-            table = [
-                list(map(escape, header)),
-                separator,
-                *(map(_cell, row) for row in rows),
-            ]
-            return "\n".join(f"| {' | '.join(line)} |" for line in table)
+            lines = [list(map(escape, header)), ["---"] * len(header)]
+            lines += [list(map(_cell, row)) for row in rows]
+            return "\n".join(f"| {' | '.join(line)} |" for line in lines)
         case Card(title, tag, _, blocks):
-            return "\n\n".join(
-                [f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)]
-            )
+            parts = [f"### {escape(title)}", f"**{tag}**", *map(rendered, blocks)]
+            return "\n\n".join(parts)
+
+
+def _numbered(cards: Iterable[Card]) -> Iterator[str]:
+    for number, card in enumerate(cards, start=1):
+        text = " ".join(filter(None, map(rendered, card.blocks)))
+        line = f"{number}. {escape(card.title)}: **{escape(card.tag)}**. {text}"
+        yield f"{line.rstrip('. ')}."
 
 
 def _cell(cell: Cell) -> str:
@@ -235,12 +220,9 @@ def _cell(cell: Cell) -> str:
 
 
 def _address(target: str) -> str:
-    """The quoted target of a link; the only schemes are http and https, as others could
-    run code.
-    """
-    return quote(
-        target, safe="/#?=&%:" if target.startswith(("http://", "https://")) else "/"
-    )
+    """The quoted target of a link; schemes but http and https could run code."""
+    is_url = target.startswith(("http://", "https://"))
+    return quote(target, safe="/#?=&%:" if is_url else "/")
 
 
 def anchor(title: str) -> str:
@@ -251,14 +233,15 @@ def anchor(title: str) -> str:
 def render_html(
     document: Document, *, passed: bool | None = None, tone: Tone = "", width: int = 72
 ) -> str:
-    """Return the page, `width` rem wide; `tone` or `passed` sets the colour of the
-    first paragraph.
+    """Return the page, `width` rem wide.
+
+    `tone` or `passed` sets the colour of the first paragraph.
     """
     if passed is not None:
         tone = "passed" if passed else "failed"
     blocks = [block for section in document.sections for block in section.blocks]
-    drawn = any(isinstance(one, Chart) or getattr(one, "filters", ()) for one in blocks)
-    scripts = ("echarts/echarts.min.js", "page.js") if drawn else ()
+    has_scripts = any(map(_needs_scripts, blocks))
+    scripts = ("echarts/echarts.min.js", "page.js") if has_scripts else ()
     folder = files("experiment_pipeline.reporting").joinpath("scripts")
     return _template("page.html").render(
         document=document,
@@ -266,6 +249,11 @@ def render_html(
         width=width,
         scripts=[folder.joinpath(name).read_text("utf-8") for name in scripts],
     )
+
+
+def _needs_scripts(block: Block) -> bool:
+    has_filters = isinstance(block, TableBlock) and bool(block.filters)
+    return has_filters or isinstance(block, Chart)
 
 
 def fragment(*sections: Section) -> str:
@@ -283,8 +271,7 @@ def _template(name: str) -> "jinja2.Template":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # In scripts, `<`, `>`, `&` and all characters beyond ASCII are escaped in names and
-    # texts.
+    # Scripts get names and texts without `<`, `>`, `&` and characters beyond ASCII.
     environment.policies["json.dumps_kwargs"] = {
         "allow_nan": False,
         "separators": (",", ":"),
@@ -294,21 +281,23 @@ def _template(name: str) -> "jinja2.Template":
     return environment.get_template(name)
 
 
-def facts(known: Mapping[str, Cell | None]) -> Block:
+def facts(facts: Mapping[str, Cell | None]) -> Block:
     """Return a table of the facts that have a value."""
-    rows = tuple((name, value) for name, value in known.items() if value)
+    rows = tuple((name, cell) for name, cell in facts.items() if cell)
     return TableBlock(("", ""), rows) if rows else Paragraph("Not recorded.")
 
 
 def first_rows(
     header: Sequence[str], rows: Sequence[tuple[Cell, ...]], most: int, what: str
 ) -> list[Block]:
-    """Return a table of the first rows, and a line that counts the others (`what`:
-    singular noun).
+    """Return a table of the first rows, and a line that counts the others.
+
+    `what`: singular noun.
     """
     blocks: list[Block] = [TableBlock(tuple(header), tuple(rows[:most]))]
-    if (more := len(rows) - most) > 0:
-        blocks.append(Paragraph(f"And {numbers.counted(more, f'more {what}')}."))
+    if len(rows) > most:
+        count = numbers.counted(len(rows) - most, f"more {what}")
+        blocks.append(Paragraph(f"And {count}."))
     return blocks
 
 
@@ -323,7 +312,8 @@ def gates_table(
 ) -> TableBlock:
     """Return a table from (rule, value, limit, outcome) of each acceptance gate."""
     rows = tuple(
-        (rule, known(one), known(limit), ended) for rule, one, limit, ended in gates
+        (text, known(value), known(limit), outcome)
+        for text, value, limit, outcome in gates
     )
     return TableBlock(("gate", "value", "limit", "outcome"), rows)
 
@@ -331,20 +321,16 @@ def gates_table(
 def scores_table(
     scores: Iterable[tuple[str, str, Interval, float | None]],
 ) -> TableBlock:
-    """Return a table from (set, metric, estimate with interval, baseline) of each
-    score.
-    """
-    rows = tuple(
-        (
-            name,
-            metric,
-            numbers.score(of.estimate),
-            numbers.bounds(of),
-            known(baseline, ""),
-        )
-        for name, metric, of, baseline in scores
-    )
-    return TableBlock(("set", "metric", "estimate", "95 % interval", "baseline"), rows)
+    """Return a table from (set, metric, interval, baseline) of each score."""
+    rows = []
+    level = LEVEL
+    for set_name, metric, interval, baseline in scores:
+        level = interval.level
+        estimate, bounds = numbers.score(interval.estimate), numbers.bounds(interval)
+        rows.append((set_name, metric, estimate, bounds, known(baseline, "")))
+    interval_header = f"{numbers.share(level)} interval"
+    header = ("set", "metric", "estimate", interval_header, "baseline")
+    return TableBlock(header, tuple(rows))
 
 
 def known(value: float | None, otherwise: str = "undefined") -> str:
@@ -354,66 +340,83 @@ def known(value: float | None, otherwise: str = "undefined") -> str:
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> TableBlock:
     """Return a table of rows (name → any value) as texts."""
-
-    def shown(value: Any) -> str:
-        if isinstance(value, float):
-            return f"{value:.15g}" if value.is_integer() else f"{value:.4g}"
-        return "missing" if value is None else numbers.shown(value)
-
     header = tuple(rows[0]) if rows else ()
-    return TableBlock(header, tuple(tuple(map(shown, row.values())) for row in rows))
+    texts = tuple(tuple(map(_any_cell, row.values())) for row in rows)
+    return TableBlock(header, texts)
 
 
-def statements(said: Mapping[str, str | None]) -> tuple[Block, ...]:
+def _any_cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.15g}" if value.is_integer() else f"{value:.4g}"
+    return "missing" if value is None else numbers.shown(value)
+
+
+def statements(statements: Mapping[str, str | None]) -> tuple[Block, ...]:
     """Return the statements of people below `record:`, and which are missing."""
-    missing = [name for name, text in said.items() if text is None]
-    text = f"Missing: {', '.join(missing)}. Only people can say these: below record: in defs.yaml."
-    shown = facts({name.replace("_", " "): text for name, text in said.items()})
-    return (shown, *([Paragraph(text)] if missing else []))
+    table = facts({name.replace("_", " "): text for name, text in statements.items()})
+    missing = ", ".join(name for name, text in statements.items() if text is None)
+    if not missing:
+        return (table,)
+    how = "Only people can say these: below record: in defs.yaml."
+    return (table, Paragraph(f"Missing: {missing}. {how}"))
+
+
+@dataclass(frozen=True)
+class _EvidenceTable:
+    """How the evidence of one kind is shown; without a header as a list."""
+
+    title: str
+    read_as: str = ""
+    header: tuple[str, ...] = ()
 
 
 _EVIDENCE = {
-    "challenger": ("Challengers", "compared with|its {}|this model minus it|rows"),
-    "robustness": (
-        "Robustness",
-        "feature, and what happened to it|{} then|change|rows",
+    "challenger": _EvidenceTable(
+        "Challengers",
+        f"Paired on the same validation rows, {numbers.share(LEVEL)} intervals (of "
+        "champions: as the gates). It informs and chooses nothing, so no look is "
+        "counted; taking another model because of it is a look.",
+        ("compared with", "its {metric}", "this model minus it", "rows"),
     ),
-    "split seed": ("Other split seeds", "choice|its {}|minus the baseline|rows"),
-    "unknown": ("What this run cannot know", ""),
-}
-_READ_AS = {
-    "challenger": "Paired on the same validation rows, 95 % intervals (of champions: as the gates). It "
-    "informs and chooses nothing, so no look is counted; taking another model because of it is a look.",
-    "robustness": "Scores of this model on validation rows in which one feature is changed after "
-    "preparation: the largest losses of all that were tried. schema.yaml may reject such rows.",
-    "split seed": "The whole flow on the train and test rows alone, cut into three sets by other seeds; "
-    "validation rows are not read. Repeats share rows: their spread is not a standard error.",
+    "robustness": _EvidenceTable(
+        "Robustness",
+        "Scores of this model on validation rows in which one feature is changed after "
+        "preparation: the largest losses of all that were tried. schema.yaml may reject "
+        "such rows.",
+        ("feature, and what happened to it", "{metric} then", "change", "rows"),
+    ),
+    "split seed": _EvidenceTable(
+        "Other split seeds",
+        "The whole flow on the train and test rows alone, cut into three sets by other "
+        "seeds; validation rows are not read. Repeats share rows: their spread is not a "
+        "standard error.",
+        ("choice", "its {metric}", "minus the baseline", "rows"),
+    ),
+    "unknown": _EvidenceTable("What this run cannot know"),
 }
 
 
 def evidence_sections(
     rows: Sequence[Mapping[str, Any]], metric: str
 ) -> Iterator[Section]:
-    """Return a section for each kind of evidence; `rows`: those of the table
-    `evidence`.
-    """
-    for kind, (title, header) in _EVIDENCE.items():
-        of_kind = sorted(
-            (r for r in rows if r["kind"] == kind), key=lambda row: row["number"]
-        )
-        said: list[Block] = [Bullets(tuple(row["what"] for row in of_kind))]
-        if header:
-            named, table = (
-                tuple(header.format(metric).split("|")),
-                map(_evidence_cells, of_kind),
-            )
-            said = [Paragraph(_READ_AS[kind]), TableBlock(named, tuple(table))]
-        if of_kind:
-            yield Section(title, tuple(said))
+    """Return a section for each kind of evidence, from rows of the table `evidence`."""
+    in_order = sorted(rows, key=lambda row: row["number"])
+    for kind, table in _EVIDENCE.items():
+        of_kind = [row for row in in_order if row["kind"] == kind]
+        if not of_kind:
+            continue
+        if table.header:
+            header = tuple(name.format(metric=metric) for name in table.header)
+            cells = tuple(map(_evidence_cells, of_kind))
+            blocks = (Paragraph(table.read_as), TableBlock(header, cells))
+            yield Section(table.title, blocks)
+        else:
+            texts = tuple(row["what"] for row in of_kind)
+            yield Section(table.title, (Bullets(texts),))
 
 
 def _evidence_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["score"] is None:  # its text says why
         return (row["what"], "", "", "")
-    change = numbers.as_known(*(row[part] for part in ("difference", "low", "high")))
+    change = numbers.as_known(row["difference"], row["low"], row["high"])
     return (row["what"], numbers.score(row["score"]), change, f"{row['rows']:,}")

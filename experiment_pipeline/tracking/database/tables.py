@@ -18,9 +18,7 @@ from experiment_pipeline.reporting.run_record import ROWS, RecordRow
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """A time, always with a time zone in Python; SQLite stores it without one, always
-    in UTC.
-    """
+    """A time with a time zone in Python; SQLite stores it without one, in UTC."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -41,9 +39,9 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         """From the database; PostgreSQL returns times in the zone of its session."""
         if value is None:
             return None
-        return (
-            value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        )
+        if value.tzinfo is None:
+            return value.replace(tzinfo=UTC)
+        return value.astimezone(UTC)
 
 
 _TYPES: Mapping[Any, Any] = {
@@ -107,9 +105,7 @@ sa.Index("runs_by_status", RUNS.c.status)
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A view: its name and columns, to be queried like any table, and the query behind
-    it.
-    """
+    """A view: its columns, to be queried like any table, and the query behind it."""
 
     table: sa.Table
     select: sa.Select[Any]
@@ -119,19 +115,16 @@ def _view(
     name: str, meaning: str, select: sa.Select[*tuple[Any, ...]], **meanings: str
 ) -> View:
     """A view of a query; `meanings`: comments of columns that no table has."""
-    columns = [
-        sa.Column(
-            c.name, c.type, comment=meanings.get(c.name) or getattr(c, "comment", None)
-        )
-        for c in select.selected_columns
-    ]
+    columns = []
+    for column in select.selected_columns:
+        comment = meanings.get(column.name) or getattr(column, "comment", None)
+        columns.append(sa.Column(column.name, column.type, comment=comment))
     return View(sa.Table(name, sa.MetaData(), *columns, comment=meaning), select)
 
 
 def _runs_with(status: str) -> sa.Label[int]:
-    return sa.func.sum(sa.case((RUNS.c.status == status, 1), else_=0)).label(
-        f"{status}_runs"
-    )
+    number = sa.func.sum(sa.case((RUNS.c.status == status, 1), else_=0))
+    return number.label(f"{status}_runs")
 
 
 _COUNTED = ("accepted", "rejected", "failed", "killed")
@@ -141,17 +134,17 @@ _OF_ITS_RUN = sa.and_(
 _ALL_VIEWS = (
     _view(
         "experiments",
-        "Every experiment: its runs counted, the first and the last one, and what all cost.",
+        "Every experiment: its runs counted, the first and the last one, and what all "
+        "cost.",
         sa.select(
             RUNS.c.experiment,
             sa.func.count().label("runs"),
             *(_runs_with(status) for status in _COUNTED),
             sa.func.min(RUNS.c.started_at).label("first_started_at"),
             sa.func.max(RUNS.c.started_at).label("last_started_at"),
-            *(
-                sa.func.sum(RUNS.c[name]).label(name)
-                for name in ("wall_seconds", "cpu_seconds", "cost")
-            ),
+            sa.func.sum(RUNS.c.wall_seconds).label("wall_seconds"),
+            sa.func.sum(RUNS.c.cpu_seconds).label("cpu_seconds"),
+            sa.func.sum(RUNS.c.cost).label("cost"),
         ).group_by(RUNS.c.experiment),
         runs="its runs, of any status",
         **{f"{status}_runs": f"of these, with status {status}" for status in _COUNTED},
@@ -166,34 +159,41 @@ _ALL_VIEWS = (
         "Every configuration of every run, with the run's metric and start.",
         sa.select(
             *CONFIGURATIONS.c,
-            *(RUNS.c[name] for name in ("metric", "greater_is_better", "started_at")),
+            RUNS.c.metric,
+            RUNS.c.greater_is_better,
+            RUNS.c.started_at,
             RUNS.c.status.label("run_status"),
         ).join_from(CONFIGURATIONS, RUNS),
         run_status="status of the run",
     ),
     _view(
         "champion_history",
-        "Every published version, with the run that made it and its score on validation (final hold-out).",
+        "Every published version, with the run that made it and its score on validation "
+        "(final hold-out).",
         sa.select(
             *VERSIONS.c,
-            *(
-                RUNS.c[name]
-                for name in ("metric", "validation_score", "validation_low")
-            ),
-            *(
-                RUNS.c[name]
-                for name in ("validation_high", "data_digest", "code_commit", "record")
-            ),
+            RUNS.c.metric,
+            RUNS.c.validation_score,
+            RUNS.c.validation_low,
+            RUNS.c.validation_high,
+            RUNS.c.data_digest,
+            RUNS.c.code_commit,
+            RUNS.c.record,
         ).outerjoin_from(VERSIONS, RUNS, _OF_ITS_RUN),
     ),
 )
 VIEWS: Mapping[str, View] = {view.table.name: view for view in _ALL_VIEWS}
 
 
+def _shown_type(column: sa.Column[Any]) -> str:
+    for sql_type, name, _ in SHOWN_TYPES:
+        if isinstance(column.type, sql_type):
+            return name
+    raise AssertionError(column)
+
+
 def documentation() -> str:
-    """Return the documentation for SQL users as Markdown: every table, view
-    and column.
-    """
+    """Return every table, view and column as Markdown, for SQL users."""
     lines = [(Path(__file__).parent / "documentation.md").read_text(encoding="utf-8")]
     views = [view.table for view in VIEWS.values()]
     for title, tables in (("Views", views), ("Tables", [*TABLES.values()])):
@@ -202,12 +202,8 @@ def documentation() -> str:
             lines += [f"### {table.name}\n", f"{table.comment}\n"]
             lines += ["| column | type | meaning |", "|---|---|---|"]
             for column in table.columns:
-                kind = next(
-                    name
-                    for base, name, _ in SHOWN_TYPES
-                    if isinstance(column.type, base)
-                )
                 key = ", key" if column.primary_key else ""
-                lines.append(f"| `{column.name}` | {kind}{key} | {column.comment} |")
+                kind = f"{_shown_type(column)}{key}"
+                lines.append(f"| `{column.name}` | {kind} | {column.comment} |")
             lines.append("")
     return "\n".join(lines)
