@@ -168,14 +168,14 @@ class RunResult:
     def _outcome(self) -> str:
         run = self._summary
         version = f", {run.version}" if run.version else ""
-        return f"{self.name}: {run.outcome_in_words}{version}"
+        return f"{self.name}: {run.outcome}{version}"
 
     @property
     def _scored(self) -> str:
         run = self._summary
-        assert run.validation is not None
-        score = f"{run.validation} on the {document.HOLD_OUT}"
-        return f"{run.choice}, {score}, baseline {run.validation.baseline}"
+        assert run.on_validation is not None
+        score = f"{run.on_validation} on the {document.HOLD_OUT}"
+        return f"{run.choice}, {score}, baseline {run.on_validation.baseline}"
 
     def __repr__(self) -> str:
         why = [] if self.refused is None else [str(self.refused)]

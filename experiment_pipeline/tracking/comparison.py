@@ -10,8 +10,7 @@ import html
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -246,7 +245,7 @@ def compared(before: _Run, after: _Run) -> RunComparison:
     old_files, new_files = questions.files_of(before), questions.files_of(after)
     pair, why_unpaired = None, ""
     try:
-        pair = _paired(_JudgedRun.of(before), _JudgedRun.of(after))
+        pair = _paired(before, after)
     except _Unpaired as unpaired:
         why_unpaired = str(unpaired)
     modules = _modules(old_files, new_files)
@@ -335,52 +334,29 @@ class _Unpaired(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class _JudgedRun:
-    """A run with the predictions of its model for some validation rows."""
+class _Side:
+    """The predictions of a run's model for some of its validation rows."""
 
     run: _Run
-    judged: JudgedRows
+    prediction: SetPrediction
+    threshold: float
     places: np.ndarray  # (n,) positions of these rows in the validation set
 
-    @classmethod
-    def of(cls, run: _Run) -> "_JudgedRun":
-        """All validation rows of a run; raises _Unpaired if they are not stored."""
-        try:
-            judged = read_table(questions.report_of(run, JUDGED_ROWS), JudgedRows)
-        except ExperimentPipelineError as error:
-            raise _Unpaired(f"{error.culprit}: {error.rule}") from None
-        if ROW not in judged.rows:
-            raise _Unpaired(
-                "a run of an earlier package version did not record its validation rows"
-            )
-        return cls(run, judged, np.arange(len(judged.rows)))
-
-    def part(
-        self, places: np.ndarray, clusters: pd.Series | None = None
-    ) -> "_JudgedRun":
-        """Some of the rows, or the same rows in other resampling clusters."""
-        rows = self.judged.rows.iloc[places].reset_index(drop=True)
-        if clusters is not None:
-            rows = rows.assign(unit=clusters)
-        judged = JudgedRows(rows, self.judged.threshold)
-        return _JudgedRun(self.run, judged, self.places[places])
-
-    @property
-    def keys(self) -> pd.MultiIndex:
-        """A key for each row: equal rows are paired in their order."""
-        rows = self.judged.rows
-        return pd.MultiIndex.from_arrays([rows[ROW], rows.groupby(ROW).cumcount()])
-
-    @cached_property
-    def prediction(self) -> SetPrediction:
-        """The predictions."""
-        return self.judged.as_prediction
+    def part(self, rows: np.ndarray) -> "_Side":
+        """Some of the rows."""
+        return replace(
+            self, prediction=self.prediction.rows(rows), places=self.places[rows]
+        )
 
     @property
     def is_right(self) -> np.ndarray:
         """Whether each row is classified correctly (n,), as 0.0 or 1.0."""
-        decided = self.prediction.decided(self.judged.threshold)
+        decided = self.prediction.decided(self.threshold)
         return (decided == self.prediction.y) * 1.0
+
+    def interval(self, metric: str) -> Interval:
+        """The score on these rows."""
+        return self.prediction.interval(metric, self.threshold)
 
     def shown_rows(self) -> pd.DataFrame:
         """The rows as people see them, with their loss."""
@@ -392,66 +368,82 @@ class _JudgedRun:
 class _Pair:
     """The predictions of two models for the same rows."""
 
-    before: _JudgedRun
-    after: _JudgedRun
+    before: _Side
+    after: _Side
     which: str  # a description of these rows; empty: all rows of two equal sets
 
-    def part(self, places: Any) -> "_Pair":
+    def part(self, rows: np.ndarray) -> "_Pair":
         """Some of the rows."""
-        return _Pair(self.before.part(places), self.after.part(places), self.which)
+        return _Pair(self.before.part(rows), self.after.part(rows), self.which)
 
     def difference(self, metric: str, level: float = LEVEL) -> Interval:
         """Score of the second model minus score of the first, paired."""
-        old, new = self.before.prediction, self.after.prediction
+        before, after = self.before.prediction, self.after.prediction
         return paired_difference(
-            old.linearise(metric, self.before.judged.threshold),
-            new.linearise(metric, self.after.judged.threshold),
-            old.layout(metric),
+            before.linearise(metric, self.before.threshold),
+            after.linearise(metric, self.after.threshold),
+            before.layout(metric),
             level,
         )
 
 
-def _paired(before: _JudgedRun, after: _JudgedRun) -> _Pair:
+def _judged_rows(run: _Run) -> JudgedRows:
+    try:
+        judged = read_table(questions.report_of(run, JUDGED_ROWS), JudgedRows)
+    except ExperimentPipelineError as error:
+        raise _Unpaired(f"{error.culprit}: {error.rule}") from None
+    if ROW not in judged.rows:
+        raise _Unpaired(
+            "a run of an earlier package version did not record its validation rows"
+        )
+    return judged
+
+
+def _paired(before: _Run, after: _Run) -> _Pair:
     """Both runs on their shared validation rows; raises _Unpaired if these are few."""
-    places = after.keys.get_indexer(before.keys)
-    shared = places >= 0
-    old, new = before.part(np.flatnonzero(shared)), after.part(places[shared])
-    # The coarser clusters of both: rows of a cluster of either run depend on each other.
-    clusters = min(old.judged.rows["unit"], new.judged.rows["unit"], key=_number_of)
-    rows, old_rows, new_rows = len(clusters), len(before.places), len(after.places)
+    judged_before, judged_after = _judged_rows(before), _judged_rows(after)
+    places = _keys(judged_after).get_indexer(_keys(judged_before))
+    old_places, new_places = np.flatnonzero(places >= 0), places[places >= 0]
+    old = judged_before.rows.iloc[old_places].reset_index(drop=True)
+    new = judged_after.rows.iloc[new_places].reset_index(drop=True)
+    # The coarser clusters: the rows of a cluster of either run depend on each other.
+    clusters = min(old["unit"], new["unit"], key=pd.Series.nunique)
+    sizes = (len(judged_before.rows), len(judged_after.rows))
     which = (
-        f"{numbers.counted(rows, 'row')} of both validation sets ({old_rows:,} and "
-        f"{new_rows:,} rows)"
+        f"{numbers.counted(len(old), 'row')} of both validation sets ({sizes[0]:,} and "
+        f"{sizes[1]:,} rows)"
     )
-    is_complete = rows == old_rows == new_rows
-    if not is_complete and _number_of(clusters) < FEWEST_CLUSTERS:
+    is_complete = set(sizes) == {len(old)}
+    if not is_complete and clusters.nunique() < FEWEST_CLUSTERS:
         raise _Unpaired(
             f"{which}, matched by id columns, else by all columns, in "
-            f"{_number_of(clusters)} resampling clusters, fewer than {FEWEST_CLUSTERS}. "
+            f"{clusters.nunique()} resampling clusters, fewer than {FEWEST_CLUSTERS}. "
             "The other rows were train or test rows of the other run, or are not in its "
             "table. Use the same split in both, or predict the same new rows with both "
             "models"
         )
-    everything = np.arange(rows)
-    pair = _Pair(
-        old.part(everything, clusters),
-        new.part(everything, clusters),
+    targets = ["y", WEIGHT]
+    same_columns = [*old] == [*new]
+    if not same_columns or not old.filter(targets).equals(new.filter(targets)):
+        raise _Unpaired("targets, classes or weights of the same rows differ")
+
+    def side(
+        run: _Run, judged: JudgedRows, rows: pd.DataFrame, places: np.ndarray
+    ) -> _Side:
+        shared = replace(judged, rows=rows.assign(unit=clusters))
+        return _Side(run, shared.as_prediction, judged.threshold, places)
+
+    return _Pair(
+        side(before, judged_before, old, old_places),
+        side(after, judged_after, new, new_places),
         "" if is_complete else which,
     )
-    if not _same_targets(pair):
-        raise _Unpaired("targets, classes or weights of the same rows differ")
-    return pair
 
 
-def _number_of(clusters: pd.Series) -> int:
-    return clusters.nunique()
-
-
-def _same_targets(pair: _Pair) -> bool:
-    old, new = pair.before.judged.rows, pair.after.judged.rows
-    if [*old] != [*new]:
-        return False
-    return old.filter(items=["y", WEIGHT]).equals(new.filter(items=["y", WEIGHT]))
+def _keys(judged: JudgedRows) -> pd.MultiIndex:
+    """A key for each row: equal rows are paired in their order."""
+    rows = judged.rows
+    return pd.MultiIndex.from_arrays([rows[ROW], rows.groupby(ROW).cumcount()])
 
 
 def _row_changes(pair: _Pair) -> RowChanges:
@@ -529,8 +521,8 @@ def _score_changes(
             with suppress(ExperimentPipelineError):
                 difference = pair.difference(metric)
                 if pair.which:
-                    first = _scored_again(pair.before, metric)
-                    second = _scored_again(pair.after, metric)
+                    first = pair.before.interval(metric)
+                    second = pair.after.interval(metric)
         better = None
         if difference.low > 0 or difference.high < 0:
             better = (difference.estimate > 0) == new[metric]["greater_is_better"]
@@ -545,7 +537,3 @@ def _validation_scores(run: _Run) -> dict[str, _Run]:
 
 def _interval_of(row: _Run) -> Interval:
     return numbers.interval_from(row["estimate"], row["low"], row["high"])
-
-
-def _scored_again(side: _JudgedRun, metric: str) -> Interval:
-    return side.prediction.interval(metric, side.judged.threshold)

@@ -117,6 +117,10 @@ def _cost(experiment: Row) -> str:
     cost, seconds = experiment["cost"], experiment["wall_seconds"]
     if cost is not None and math.isfinite(cost):
         return f"{cost:,.2f}"
+    return _seconds(seconds)
+
+
+def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else numbers.seconds(seconds)
 
 
@@ -162,10 +166,10 @@ def experiment_page(experiment: str, root: str) -> document.Document:
 
 def _last_run(experiment: str) -> document.Section:
     run = summary_of(questions.run_of(experiment))
-    parts = [f"Run {run.short_id}: {run.outcome_in_words} at {run.stage}"]
-    if run.validation is not None:
-        bounds = numbers.bounds(run.validation.interval)
-        score = f"{run.validation.estimate} ({bounds})"
+    parts = [f"Run {run.short_id}: {run.outcome} at {run.stage}"]
+    if run.on_validation is not None:
+        bounds = numbers.bounds(run.on_validation.interval)
+        score = f"{run.on_validation.estimate} ({bounds})"
         parts.append(f"{score} on the {document.HOLD_OUT}")
     if run.version:
         parts.append(f"version {run.version}")
@@ -187,10 +191,10 @@ def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.Tab
         cells: tuple[document.Cell, ...] = (
             _two_lines(run.short_id, run.started),
             _two_lines(_outcome(run), reason),
-            _scored(run.validation),
+            _scored(run.on_validation),
             run.version,
             _two_lines(row["triggered_by"] or "", row["trigger_name"] or ""),
-            run.wall_time,
+            _seconds(row["wall_seconds"]),
             _links(reports[run.run_id], f"{root}/{experiment}"),
         )
         rows.append(cells)
@@ -275,7 +279,7 @@ def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
 
 
 def _outcome(run: RunSummary) -> document.Markup:
-    text = html.escape(run.outcome_in_words)
+    text = html.escape(run.outcome)
     return document.Markup(f'<span class="tag {run.tone}">{text}</span>')
 
 

@@ -37,7 +37,7 @@ from experiment_pipeline.tracking.database.tables import (
     VERSIONS,
     VIEWS,
 )
-from experiment_pipeline.tracking.summary import score_of, summary_of
+from experiment_pipeline.tracking.summary import outcome_in_words, score_of
 
 _RUN_IT = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
 # The order in which the last run comes first: complete runs before partial ones
@@ -103,7 +103,7 @@ def experiments() -> pd.DataFrame:
     view = VIEWS["experiments"].table
     counts = _read(sa.select(view).order_by(view.c.experiment))
     last = last_runs()
-    outcomes = [summary_of(row).outcome_in_words for row in plain_rows(last)]
+    outcomes = [outcome_in_words(row) for row in plain_rows(last)]
     last = last.assign(outcome=pd.Series(outcomes, last.index, dtype="str"))
     last = last[[*_OF_LAST_RUN]].rename(columns=_OF_LAST_RUN)
     counts = counts.drop(columns="last_started_at")

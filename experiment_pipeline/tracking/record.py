@@ -162,7 +162,7 @@ def decision_record(run: Decided) -> document.Document:
         "Gates and looks": _gates_and_looks(run),
         **_evidence(run),
         "What changed": _changed(run),
-        "Cost until this was written": [_cost(run.summary)],
+        "Cost until this was written": [document.Paragraph(f"{run.summary.cost}.")],
         "Reviewed": [
             document.TableBlock(("", ""), tuple((what, "." * 40) for what in to_sign))
         ],
@@ -195,9 +195,9 @@ def _steps(run: Decided) -> Iterator[document.Card]:
 
 
 def _raw_table(run: Decided) -> _Milestone | None:
-    if not run.summary.table_size:
+    if not run.summary.table:
         return None
-    return _Milestone(run.summary.table_size, run.run["data_url"] or "unknown place")
+    return _Milestone(run.summary.table, run.run["data_url"] or "unknown place")
 
 
 def _analysis(run: Decided) -> _Milestone | None:
@@ -217,10 +217,10 @@ def _analysis(run: Decided) -> _Milestone | None:
 
 
 def _validated_rows(run: Decided) -> _Milestone | None:
-    if not run.summary.rejected_rows or not run.run["data_rows"]:
+    if not run.summary.rejected or not run.run["data_rows"]:
         return None
     valid = run.run["data_rows"] - run.run["rejected_rows"]
-    text = f"Rejected: {run.summary.rejected_rows}"
+    text = f"Rejected: {run.summary.rejected}"
     if reasons := run.run["rejection_reasons"]:
         text += f", most often because {next(iter(reasons))}"
     return _Milestone(numbers.counted(valid, "row"), f"{text}.")
@@ -246,11 +246,11 @@ def _chosen(run: Decided) -> _Milestone | None:
         return None
     where = numbers.evaluated(run.run["evaluation"]).where
     tied = numbers.tied(run.run["tie_group"] or 1)
-    return _Milestone(run.summary.choice, f"{run.summary.test} {where}. {tied}.")
+    return _Milestone(run.summary.choice, f"{run.summary.on_test} {where}. {tied}.")
 
 
 def _on_validation(run: Decided) -> _Milestone | None:
-    score = run.summary.validation
+    score = run.summary.on_validation
     if score is None:
         return None
     text = f"{score.beside_baseline}; {_better(run)} is better."
@@ -259,7 +259,7 @@ def _on_validation(run: Decided) -> _Milestone | None:
 
 def _decided_step(run: Decided) -> _Milestone:
     text = f"{run.gates_in_words}. " if run.gates_in_words else ""
-    tag = run.summary.outcome
+    tag = run.summary.outcome_word
     if not run.is_accepted:
         stays = "Nothing is exported; the champion stays."
         return _Milestone(tag, text + stays, None, "failed")
@@ -302,11 +302,11 @@ def _decision(run: Decided) -> Iterator[document.Block]:
 
 def _decision_in_words(run: Decided) -> str:
     summary = run.summary
-    outcome = summary.outcome_in_words.capitalize()
+    outcome = summary.outcome.capitalize()
     score = ""
-    if summary.validation is not None:
+    if summary.on_validation is not None:
         where = f"On the {document.HOLD_OUT} it scores"
-        score = f" {where} {summary.validation.beside_baseline}."
+        score = f" {where} {summary.on_validation.beside_baseline}."
     if run.is_accepted:
         is_new = run.run["version_is_new"]
         verb = "is published as" if is_new else "is the same model as"
@@ -341,16 +341,16 @@ def _question(run: Decided) -> document.Block:
 
 def _data(run: Decided) -> Iterator[document.Block]:
     row = run.run
-    if not run.summary.table_size:
+    if not run.summary.table:
         yield document.Paragraph("The table was not read in this run.")
         return
     yield document.facts(
         {
             "table": row["data_url"],
-            "delivered": run.summary.table_size,
+            "delivered": run.summary.table,
             "sha256": row["data_digest"],
             "last changed (UTC)": numbers.moment(row["data_modified_at"]),
-            "rejected": run.summary.rejected_rows,
+            "rejected": run.summary.rejected,
             "verdict": run.summary.verdict,
         }
     )
@@ -412,7 +412,7 @@ def _choice(run: Decided) -> Iterator[document.Block]:
             # With hyperparameters shown, the digest at the end of the key is left out.
             settings = numbers.settings(row["hyperparameters"])
             name = f"{key.partition('__')[0]} ({settings})"
-    yield document.Paragraph(f"Chosen: {name}: {run.summary.choice_reason}.")
+    yield document.Paragraph(f"Chosen: {name}: {run.summary.reason}.")
     evaluation = numbers.evaluated(run.run["evaluation"])
     score = f"{run.run['metric']} {evaluation.short}"
     tie_group = run.run["tie_group"] or 1
@@ -443,7 +443,7 @@ def _ranked_cells(row: Row, tie_group: int) -> tuple[str, ...]:
 
 def _gates_and_looks(run: Decided) -> Iterator[document.Block]:
     gates = run.rows["gates"]
-    if run.summary.validation is None and not gates:
+    if run.summary.on_validation is None and not gates:
         return
     yield document.gates_table(
         (gate["rule"], gate["value"], gate["limit_value"], gate["outcome"])
@@ -484,7 +484,7 @@ def _changed(run: Decided) -> Iterator[document.Block]:
         yield document.Paragraph("There is no earlier run or version to compare with.")
     for words, comparison in run.earlier.items():
         before = summary_of(comparison.before)
-        which = f"{before.short_id}, {before.started} UTC, {before.outcome}"
+        which = f"{before.short_id}, {before.started} UTC, {before.outcome_word}"
         yield document.Paragraph(f"Since {words} ({which}):")
         lines = [change.in_words() for change in comparison.changes]
         lines = lines or ["nothing that affects the result"]
@@ -502,14 +502,3 @@ def _shortened(diff: str) -> str:
     if len(lines) > MOST_LINES_OF_DIFF:
         lines = [*lines[:MOST_LINES_OF_DIFF], "…"]
     return "\n".join(lines)
-
-
-def _cost(summary: RunSummary) -> document.Block:
-    return document.facts(
-        {
-            "wall time": summary.wall_time,
-            "CPU time": summary.cpu_time,
-            "peak memory": summary.peak_memory,
-            "money": summary.money,
-        }
-    )

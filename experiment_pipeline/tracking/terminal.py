@@ -82,7 +82,11 @@ def models_frame(registry: Registry) -> pd.DataFrame:
 
 def run(row: Row) -> list[TextTable]:
     """Return everything recorded of one run, given its row: facts, then its tables."""
-    facts = [(name, text) for name, text in _facts(row).items() if text]
+    facts = [
+        (name.replace("_", " "), printable(str(text)))
+        for name, text in vars(summary_of(row)).items()
+        if text
+    ]
     tables = [TextTable("", ("", ""), facts)]
     for name, columns in _PARTS.items():
         title, frame = name, questions.rows_of(name, row)
@@ -162,42 +166,6 @@ def _cell(row: Row, column: str | Callable[[Row], str]) -> str:
     return printable(text)
 
 
-def _facts(row: Row) -> dict[str, str]:
-    """The facts of a run, the outcome first."""
-    run = summary_of(row)
-    data = ""
-    if run.table_size:
-        digest = row["data_digest"][:8]
-        data = f"{run.table_size} of {row['data_url']} ({digest})"
-    search = ""
-    if run.search:
-        search = f"{row['declared']} configurations: {run.search}"
-    facts = {
-        "run": run.run_id,
-        "experiment": run.experiment,
-        "outcome": run.outcome_in_words,
-        "decision": run.decision,
-        "error": run.error,
-        "fix": run.next_step,
-        "started (UTC)": run.started,
-        "by": run.trigger,
-        "data": data,
-        "rejected": run.rejected_rows,
-        "verdict": run.verdict,
-        "search": search,
-        "choice": run.choice,
-        "why": run.choice_reason,
-        "on test": "" if run.test is None else numbers.interval(run.test.interval),
-        "chosen by": row["evaluation"] or "",
-        "on validation": str(run.validation or ""),
-        "looks": "" if row["looks"] is None else str(row["looks"]),
-        "version": run.version,
-        "code": run.code,
-        "took": run.cost,
-    }
-    return {name: printable(text) for name, text in facts.items()}
-
-
 def _hyperparameters(row: Row) -> str:
     settings = {
         name: setting
@@ -208,6 +176,8 @@ def _hyperparameters(row: Row) -> str:
 
 
 def _test_score(row: Row) -> str:
+    if row["test_score"] is None:
+        return ""
     return numbers.as_known(row["test_score"], row["test_low"], row["test_high"])
 
 
@@ -231,8 +201,8 @@ _LISTS: dict[str, _Columns] = {
         "experiment": "experiment",
         "started (UTC)": "started_at",
         "by": _of_run(lambda run: run.trigger),
-        "outcome": _of_run(lambda run: run.outcome),
-        "score": _of_run(lambda run: run.score),
+        "outcome": _of_run(lambda run: run.outcome_word),
+        "score": _of_run(lambda run: str(run.on_validation or run.on_test or "")),
         "model": "version",
         "took": "wall_seconds",
     },
@@ -255,7 +225,7 @@ _PARTS: dict[str, _Columns] = {
     "configurations": {
         "rank": "rank",
         "configuration": "key",
-        "score": lambda row: "" if row["test_score"] is None else _test_score(row),
+        "score": _test_score,
         "tie": lambda row: "tie" if row["in_tie_group"] is True else "",
         "fit s": "fit_cpu_seconds",
         "status": "status",
