@@ -99,7 +99,7 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A chart that the page draws; without scripts, and in Markdown, it is its `alt`."""
+    """A chart that the page draws; without scripts and in Markdown, its `alt`."""
 
     title: str
     alt: str  # what it shows, in a sentence with the key number
@@ -381,15 +381,15 @@ _EVIDENCE = {
     "robustness": _EvidenceTable(
         "Robustness",
         "Scores of this model on validation rows in which one feature is changed after "
-        "preparation: the largest losses of all that were tried. schema.yaml may reject "
-        "such rows.",
+        "preparation: the largest losses of all that were tried. schema.yaml may "
+        "reject such rows.",
         ("feature, and what happened to it", "{metric} then", "change", "rows"),
     ),
     "split seed": _EvidenceTable(
         "Other split seeds",
         "The whole flow on the train and test rows alone, cut into three sets by other "
-        "seeds; validation rows are not read. Repeats share rows: their spread is not a "
-        "standard error.",
+        "seeds; validation rows are not read. Repeats share rows: their spread is not "
+        "a standard error.",
         ("choice", "its {metric}", "minus the baseline", "rows"),
     ),
     "unknown": _EvidenceTable("What this run cannot know"),

@@ -36,7 +36,7 @@ def spread(mean: float, deviation: float) -> str:
 
 
 def interval(of: Interval) -> str:
-    """`0.6912 (0.6803 to 0.7021)`; the estimate alone without bounds, or `undefined`."""
+    """`0.6912 (0.6803 to 0.7021)`; without bounds the estimate, or `undefined`."""
     if not any(map(math.isfinite, (of.estimate, of.low, of.high))):
         return "undefined"
     if math.isnan(of.low) or math.isnan(of.high):
@@ -66,7 +66,7 @@ def moment(when: datetime | None) -> str:
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:
-    """`1 column`, `12 columns`; `several`: the plural, if it is not formed with an s."""
+    """`1 column`, `12 columns`; `several`: the plural, if it has no s."""
     return f"{number:,} {what if number == 1 else several or what + 's'}"
 
 
@@ -167,7 +167,8 @@ _EVALUATED = {
         place="test",
         by="the test set",
         fitted="on the train set and chosen on the test set",
-        scores="Test scores are those of the configuration fitted on the train set alone.",
+        scores="Test scores are those of the configuration fitted on the train set "
+        "alone.",
     ),
     "cross_validation": Evaluated(
         where="in cross-validation of the train and test rows",
@@ -176,8 +177,9 @@ _EVALUATED = {
         place="train and test",
         by="cross-validation",
         fitted="and chosen by cross-validation on the train and test rows together",
-        scores="Test scores are cross-validated: of train and test rows, predicted by models that "
-        "were fitted on the other folds; intervals are widened, as these models share rows.",
+        scores="Test scores are cross-validated: of train and test rows, predicted by "
+        "models that were fitted on the other folds; intervals are widened, as these "
+        "models share rows.",
     ),
 }
 

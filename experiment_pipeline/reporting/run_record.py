@@ -64,8 +64,8 @@ class RunFacts(RecordRow, table="runs"):
     status: Annotated[
         Status | None,
         "running; accepted or rejected (pages say not accepted, or no go): the "
-        "decision; failed: an error; killed (pages say failed): its process is gone, or "
-        "it was cancelled; partial: it ended well without a decision",
+        "decision; failed: an error; killed (pages say failed): its process is gone, "
+        "or it was cancelled; partial: it ended well without a decision",
     ] = None
     triggered_by: Annotated[
         Trigger | None, "person, schedule, sensor, command line or notebook"

@@ -418,9 +418,9 @@ def _paired(before: _Run, after: _Run) -> _Pair:
         raise _Unpaired(
             f"{which}, matched by id columns, else by all columns, in "
             f"{clusters.nunique()} resampling clusters, fewer than {FEWEST_CLUSTERS}. "
-            "The other rows were train or test rows of the other run, or are not in its "
-            "table. Use the same split in both, or predict the same new rows with both "
-            "models"
+            "The other rows were train or test rows of the other run, or are not "
+            "in its table. Use the same split in both, or predict the same new rows "
+            "with both models"
         )
     targets = ["y", WEIGHT]
     same_columns = [*old] == [*new]
@@ -466,7 +466,8 @@ def _row_changes(pair: _Pair) -> RowChanges:
         gained,
         lost,
         net,
-        f"{gained:,} rows {better}, {lost:,} {worse}: net {share} ({bounds}) of {of_which}",
+        f"{gained:,} rows {better}, {lost:,} {worse}: net {share} ({bounds}) of "
+        f"{of_which}",
         parts=_parts(second, pair),
         largest=_largest_changes(first, second, np.abs(loss_change)),
     )

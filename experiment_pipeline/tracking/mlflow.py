@@ -53,9 +53,11 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_UV_AUTO_DETECT": "false",  # no uv.lock of the working directory beside a model
+    # no uv.lock of the working directory beside a model
+    "MLFLOW_UV_AUTO_DETECT": "false",
 }
-MOST_RUNS = 20  # per upload: after an outage, the rest is uploaded with the next runs
+# Per upload: after an outage, the rest is uploaded with the next runs.
+MOST_RUNS = 20
 _PACKAGE = "experiment_pipeline"
 _LOADER = f"{_PACKAGE}.prediction.files"  # MLflow calls its `_load_pyfunc`
 _RUN_PARAMS = (
@@ -114,7 +116,8 @@ def export(run: RunRecord) -> str:
         output.seek(0)
         last_line = output.read().decode(errors="replace").strip().splitlines()[-1:]
     problem = without_credentials("".join(last_line))[:500]
-    return f"{server} did not get the run: {problem}. The experiment's next run uploads it."
+    later = "The experiment's next run uploads it."
+    return f"{server} did not get the run: {problem}. {later}"
 
 
 def export_runs(experiment: str, destination: Mlflow) -> int:
@@ -301,17 +304,13 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
         name: without_credentials(text).encode()
         for name, text in questions.files_of(run).items()
     }
-    places = dict[Location, str]()
-    for report in plain_rows(questions.rows_of("reports", run)):
-        if is_page(report["place"]):
-            suffix = PurePosixPath(report["place"]).suffix
-            places[location(report["place"])] = f"reports/{report['name']}{suffix}"
+    places = _pages_of(run)
     if run["version"] and run["version_is_new"]:
         for version in plain_rows(questions.versions(run["experiment"])):
             if version["version"] == run["version"]:
                 place = location(version["place"])
-                names = {*list_names(place)} - {CODE.rstrip("/")}
-                places |= {place / name: f"model/{name}" for name in names}
+                for name in {*list_names(place)} - {CODE.rstrip("/")}:
+                    places[place / name] = f"model/{name}"
                 _describe_model(folder / "model", place, run)
     for path, content in read_many(places).items():
         is_html = path.suffix == ".html"
@@ -319,6 +318,16 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+
+
+def _pages_of(run: Mapping[str, Any]) -> dict[Location, str]:
+    """Place → name of an artifact, for the pages of a run."""
+    pages = {}
+    for report in plain_rows(questions.rows_of("reports", run)):
+        if is_page(report["place"]):
+            suffix = PurePosixPath(report["place"]).suffix
+            pages[location(report["place"])] = f"reports/{report['name']}{suffix}"
+    return pages
 
 
 def _describe_model(folder: Path, version: Location, run: Mapping[str, Any]) -> None:

@@ -95,9 +95,9 @@ _SAFE_NAME = re.compile(r"(code/[\w/]+|\w+)\.(py|yaml|patch)")
 def experiments() -> pd.DataFrame:
     """Return a row per experiment that has run: its runs, its champion, its last run.
 
-    >>> experiments()[["experiment", "runs", "accepted_runs", "champion", "last_status"]]
-         experiment  runs  accepted_runs champion last_status
-    0  flight_delay     4              3    v0003    rejected
+    >>> experiments()[["experiment", "runs", "champion", "last_status"]]
+         experiment  runs champion last_status
+    0  flight_delay     4    v0003    rejected
     """
     _notice_killed_runs()
     view = VIEWS["experiments"].table

@@ -65,7 +65,8 @@ class Cleaned:
         why = self.note or f"{numbers.counted(self.kept_runs, 'run')} kept"
         verb = "would remove" if dry_run else "removed"
         size = numbers.megabytes(self.removed_bytes)
-        return f"{self.experiment}: {why}; {verb} {self.removed:,} entries and files, {size}"
+        removed = f"{verb} {self.removed:,} entries and files"
+        return f"{self.experiment}: {why}; {removed}, {size}"
 
 
 def clean(
@@ -87,7 +88,7 @@ def clean(
     archived = list(archived_runs(root, name))
     runs = [run for _, run in archived if not isinstance(run, EntryCorrupt)]
     kept = _kept(runs, spec.retention, now)
-    sizes = _removable(spec, archived, kept, younger_than=(now - YOUNG).timestamp())
+    sizes = _removable(spec, archived, kept, newest=(now - YOUNG).timestamp())
     if dry_run:
         return Cleaned(name, "", len(kept), len(sizes), sum(sizes.values()))
     for run in runs:
@@ -134,7 +135,7 @@ def _removable(
     archived: Sequence[tuple[bytes, Any]],
     kept: Collection[str],
     *,
-    younger_than: float,
+    newest: float,
 ) -> dict[str, int]:
     """Unit → bytes, of those that nothing refers to and that are not too young.
 
@@ -142,32 +143,43 @@ def _removable(
     """
     folder = storage_root() / spec.name
     stored = files_below(folder)
-    files_of = defaultdict[str, list[str]](list)
-    names = dict[str, str]()
-    texts = []  # files that are never removed
-    for path in stored:
-        match = _UNIT.match(path)
-        if match is not None:
-            files_of[match["unit"]].append(path)
-            names[match["unit"]] = match["digest"] or match["run_id"]
-        elif not path.startswith(f"{RUNS_FOLDER}/"):
-            texts.append(path)
+    units, texts = _units_and_texts(stored)
+    names = {unit: _name_of(unit) for unit in units}
     referred = _runs_that_stay(names.values(), archived, kept)
     referred |= _digests_in(_texts_of_runs(spec, archived, kept))
     referred |= _digests_in(_contents(folder, texts, _TEXTS))
 
     def stays(unit: str) -> bool:
-        is_young = any(stored[path].modified >= younger_than for path in files_of[unit])
-        return is_young or names[unit] in referred
+        modified = max(stored[path].modified for path in units[unit])
+        return modified >= newest or names[unit] in referred
 
     # Page files are referred to only in pages.
-    pages = [path for unit in names if stays(unit) for path in files_of[unit]]
+    pages = [path for unit in units if stays(unit) for path in units[unit]]
     referred |= _digests_in(_contents(folder, pages, (".html",)))
     return {
-        unit: sum(stored[path].size_bytes for path in files_of[unit])
-        for unit in names
+        unit: sum(stored[path].size_bytes for path in paths)
+        for unit, paths in units.items()
         if not stays(unit)
     }
+
+
+def _units_and_texts(paths: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Unit → its paths, and the paths of files that are never removed."""
+    units = defaultdict[str, list[str]](list)
+    texts = []
+    for path in paths:
+        match = _UNIT.match(path)
+        if match is not None:
+            units[match["unit"]].append(path)
+        elif not path.startswith(f"{RUNS_FOLDER}/"):
+            texts.append(path)
+    return units, texts
+
+
+def _name_of(unit: str) -> str:
+    match = _UNIT.match(unit)
+    assert match is not None
+    return match["digest"] or match["run_id"]
 
 
 def _runs_that_stay(

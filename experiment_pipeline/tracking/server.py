@@ -143,15 +143,17 @@ def _refused(scope: "Scope") -> str | None:
         and headers.get("sec-fetch-mode") == "navigate"
         and headers.get("sec-fetch-dest") == "document"
     )
-    site = headers.get("sec-fetch-site", "none")
-    if site not in {"same-origin", "none"} and not is_link:
+    is_foreign = headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
+    if is_foreign and not is_link:
         return "A page of another site sent this request."
-    # Dagster also executes mutations by GET, which a link or an image on any page can
-    # trigger.
-    reads = method in {"GET", "HEAD"}
-    if reads and scope["path"].endswith("/graphql") and scope["query_string"]:
+    if method in {"GET", "HEAD"} and _is_query(scope):
         return "GraphQL requests must use POST."
     return None
+
+
+def _is_query(scope: "Scope") -> bool:
+    """Whether Dagster may execute a mutation, which a link on any page can trigger."""
+    return scope["path"].endswith("/graphql") and bool(scope["query_string"])
 
 
 def _is_ours(host: str) -> bool:

@@ -24,6 +24,19 @@ _TONES: Mapping[str, document.Tone] = {
     "partial": "doubtful",
 }
 _CONDITION = re.compile(rf"(?:^|; ){numbers.CONDITION}(\w+)")
+# Texts that are shown as they are: field → column.
+_AS_RECORDED = {
+    "run_id": "run_id",
+    "experiment": "experiment",
+    "decision": "decision",
+    "error": "error",
+    "next_step": "fix",
+    "source": "data_url",
+    "verdict": "verdict",
+    "choice": "chosen",
+    "reason": "choice_reason",
+    "version": "version",
+}
 _COUNTS = ("trained", "stopped_early", "failed", "not_started", "reused")
 
 
@@ -93,30 +106,18 @@ class RunSummary:
 
 def summary_of(row: Row) -> RunSummary:
     """Return the summary of a run, given its row of `runs`."""
-    stage = row["stage"] or "the start"
-    columns = numbers.counted(row["data_columns"] or 0, "column")
-    table = f"{numbers.counted(row['data_rows'] or 0, 'row')}, {columns}"
     code = row["code_commit"] or ""
     return RunSummary(
-        run_id=row["run_id"],
-        experiment=row["experiment"],
+        **{name: row[column] or "" for name, column in _AS_RECORDED.items()},
         outcome=outcome_in_words(row),
-        stage=stage.replace("_", " "),
-        decision=row["decision"] or "",
-        error=row["error"] or "",
-        next_step=row["fix"] or "",
+        stage=(row["stage"] or "the start").replace("_", " "),
         started=numbers.moment(row["started_at"]),
         trigger=" ".join(filter(None, (row["triggered_by"], row["trigger_name"]))),
-        table="" if row["data_rows"] is None else table,
-        source=row["data_url"] or "",
+        table=_table(row),
         rejected=_rejected(row),
-        verdict=row["verdict"] or "",
         search=_search(row),
-        choice=row["chosen"] or "",
-        reason=row["choice_reason"] or "",
         on_test=score_of(row, "test"),
         on_validation=score_of(row, "validation"),
-        version=row["version"] or "",
         code=f"{code}, with uncommitted changes" if row["code_dirty"] else code,
         cost=_cost(row),
     )
@@ -157,6 +158,13 @@ def score_of(row: Row, set_name: str) -> Score | None:
 def money(cost: float | None) -> str:
     """Return a cost in words, in its currency; empty without one."""
     return "" if cost is None else f"{cost:.4g}"
+
+
+def _table(row: Row) -> str:
+    if row["data_rows"] is None:
+        return ""
+    columns = numbers.counted(row["data_columns"], "column")
+    return f"{numbers.counted(row['data_rows'], 'row')}, {columns}"
 
 
 def _rejected(row: Row) -> str:

@@ -1,9 +1,8 @@
-"""Archive the rows of each ended run as a file in the storage, and restore a lost
-database from these.
+"""Archive the rows of each ended run in the storage, and restore a lost database.
 
-<root>/<experiment>/runs/<run_id>.json    all rows of one run
-                    watches/<version>/<time>-….json    a delivery of labels, and its comparison
-                    watched_rows/<digest>.parquet      the rows that were new in it
+<root>/<experiment>/runs/<run_id>.json               all rows of one run
+                    watches/<version>/<time>-….json  a delivery of labels, compared
+                    watched_rows/<digest>.parquet    the rows that were new in it
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -114,7 +113,10 @@ class Watches(Journals):
     """The watched deliveries of one experiment, by version."""
 
     FOLDER = "watches"
-    _FIX = "Restore the file from a backup, or delete what refers to it and deliver its rows again."
+    _FIX = (
+        "Restore the file from a backup, or delete what refers to it and deliver its "
+        "rows again."
+    )
 
     def journal(self, version: str) -> Journal[WatchRow]:
         """The journal of a version's deliveries."""

@@ -73,8 +73,8 @@ def _parsed(text: str) -> sa.URL:
     invalid = DatabaseUnavailable(
         VARIABLE,
         rule="is not a database URL",
-        fix="Write sqlite:///path or postgresql://user:password@host:5432/name; in user "
-        "and password write %40 for @, %3A for :, %2F for / and %3F for ?.",
+        fix="Write sqlite:///path or postgresql://user:password@host:5432/name; in "
+        "user and password write %40 for @, %3A for :, %2F for / and %3F for ?.",
     )
     try:
         url = sa.make_url(text)
@@ -94,7 +94,8 @@ def database() -> sa.Engine:
     """Return the engine of the database; creates its tables if necessary.
 
     >>> import pandas as pd
-    >>> pd.read_sql("SELECT status, COUNT(*) AS runs FROM runs GROUP BY status", database())
+    >>> counted = "SELECT status, COUNT(*) AS runs FROM runs GROUP BY status"
+    >>> pd.read_sql(counted, database())
          status  runs
     0  accepted     3
     1  rejected     1
@@ -245,7 +246,7 @@ def database_errors(url: sa.URL) -> Iterator[None]:
         raise DatabaseUnavailable(
             shown(url),
             rule=f"needs the package {error.name}",
-            fix="Install it: pip install 'experiment-pipeline[postgres]' for PostgreSQL.",
+            fix="Install it: pip install 'experiment-pipeline[postgres]'.",
         ) from error
     except (sa.exc.DBAPIError, sa.exc.ArgumentError, OSError) as error:
         cause = getattr(error, "orig", None) or error

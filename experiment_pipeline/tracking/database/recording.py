@@ -353,8 +353,8 @@ def mark_killed() -> list[RunRecord]:
             status="killed",
             ended_at=facts.seen_at,
             error_type="Killed",
-            error=f"{process} is gone: it was killed, ran out of memory, or the machine "
-            "restarted",
+            error=f"{process} is gone: it was killed, ran out of memory, or the "
+            "machine restarted",
             fix="Run it again: the models that it trained are reused.",
         )
         if run.record_if_running(end_facts):

@@ -168,8 +168,8 @@ _ALL_VIEWS = (
     ),
     _view(
         "champion_history",
-        "Every published version, with the run that made it and its score on validation "
-        "(final hold-out).",
+        "Every published version, with the run that made it and its score on "
+        "validation (final hold-out).",
         sa.select(
             *VERSIONS.c,
             RUNS.c.metric,
