@@ -108,12 +108,16 @@ class Contents:
         archive = zipfile.ZipFile(packed)
         names = archive.namelist()
         if "[Content_Types].xml" in names:
-            rule = "it is an Office document"
-            raise UnreadableTable(self.name, rule, "save the sheet as CSV")
+            raise UnreadableTable(
+                self.name, rule="it is an Office document", fix="save the sheet as CSV"
+            )
         tables = [name for name in names if not _is_hidden(name)]
         if len(tables) != 1:
-            rule = f"the archive holds {len(tables)} files: {listed(tables)}"
-            raise UnreadableTable(self.name, rule, "zip one table")
+            raise UnreadableTable(
+                self.name,
+                rule=f"the archive holds {len(tables)} files: {listed(tables)}",
+                fix="zip one table",
+            )
         self._refuse_beyond(archive.getinfo(tables[0]).file_size)
         return archive.open(tables[0])
 
@@ -159,8 +163,11 @@ class Contents:
         """Add the folders' values to the table, as further columns of text."""
         for key, value in self.folder_keys.items():
             if key in table.column_names:
-                rule = f"the folder's name and the file both have a column {key!r}"
-                raise UnreadableTable(self.name, rule, "rename one of the two")
+                raise UnreadableTable(
+                    self.name,
+                    rule=f"the folder's name and the file both have a column {key!r}",
+                    fix="rename one of the two",
+                )
             column = pa.repeat(pa.scalar(value, pa.large_string()), table.num_rows)
             table = table.append_column(key, column)
         return table
@@ -185,8 +192,9 @@ def open_contents(name: str, content: Content, declared: str | None) -> Contents
     file = Contents(name, content, "csv", compression)
     start = file.start(LOOK)
     if not start.strip():
-        rule = "it is empty, or begins with nothing but blanks"
-        raise UnreadableTable(name, rule, FIX_DELIVER)
+        raise UnreadableTable(
+            name, rule="it is empty, or begins with nothing but blanks", fix=FIX_DELIVER
+        )
     for magic, (kind, advice) in OTHER_KINDS.items():
         if start.startswith(magic):
             raise UnreadableTable(name, f"it is {kind}", advice)

@@ -150,8 +150,11 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
     text, encoding, notes = _to_utf8(name, content, data.encoding)
     delimiter = data.delimiter or _most_likely_delimiter(text)
     if not delimiter.isascii() or delimiter in '"\r\n\0':
-        rule = f"{delimiter!r} cannot separate fields"
-        raise InvalidExperiment("data.delimiter", rule, f"use one of {DELIMITERS}")
+        raise InvalidExperiment(
+            "data.delimiter",
+            rule=f"{delimiter!r} cannot separate fields",
+            fix=f"use one of {DELIMITERS}",
+        )
     if not data.delimiter and delimiter != ",":
         notes.append(f"delimiter {delimiter!r} was found")
     header = _header(name, text, delimiter)
@@ -176,8 +179,11 @@ def _header(name: str, text: Content, delimiter: str) -> list[str]:
         for _, fields in _records(text, delimiter):
             return fields
     except csv.Error as error:
-        rule = f"the header cannot be read as CSV: {error}"
-        raise UnreadableTable(name, rule, "correct the first line") from None
+        raise UnreadableTable(
+            name,
+            rule=f"the header cannot be read as CSV: {error}",
+            fix="correct the first line",
+        ) from None
     raise UnreadableTable(name, "it only holds blank lines", FIX_DELIVER)
 
 
@@ -291,10 +297,10 @@ def _transcoded(name: str, content: Content, encoding: str) -> bytes:
     try:
         return str(content, encoding).encode().removeprefix(codecs.BOM_UTF8)
     except LookupError:
-        rule = f"data.encoding {encoding!r} is not an encoding that Python knows"
+        problem = f"data.encoding {encoding!r} is not an encoding that Python knows"
     except UnicodeError as error:
-        rule = f"it is not {encoding}: {error}"
-    raise UnreadableTable(name, rule, FIX_ENCODING)
+        problem = f"it is not {encoding}: {error}"
+    raise UnreadableTable(name, problem, FIX_ENCODING)
 
 
 def _first_bad_byte(content: Content) -> int | None:
@@ -320,8 +326,11 @@ def _guess(name: str, content: Content) -> str:
     matches = matches or charset_normalizer.from_bytes(sample)
     best = matches.best()
     if best is None:
-        rule = "it is neither UTF-8 nor text in an encoding that can be guessed"
-        raise UnreadableTable(name, rule, FIX_ENCODING)
+        raise UnreadableTable(
+            name,
+            rule="it is neither UTF-8 nor text in an encoding that can be guessed",
+            fix=FIX_ENCODING,
+        )
     for match in matches:
         as_good = match.chaos <= best.chaos and match.coherence >= best.coherence
         if as_good and USUAL in match.could_be_from_charset:

@@ -132,8 +132,11 @@ def read(
     else:
         delivered = _of_parquet(files, data)
     if delivered.rows == 0:
-        fix = "deliver a table that has rows"
-        raise UnreadableTable(first.name, "it has a header and no rows", fix)
+        raise UnreadableTable(
+            first.name,
+            rule="it has a header and no rows",
+            fix="deliver a table that has rows",
+        )
     positions = None if chosen is None else chosen(delivered.rows)
     frame, decisions = _typed_frame(delivered, positions)
     return RawTable(
@@ -259,8 +262,11 @@ def _without(
 def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Delivered:
     for setting in CSV_SETTINGS:
         if setting in data.model_fields_set:
-            rule = f"{files[0].name} is Parquet: it has no effect"
-            raise InvalidExperiment(f"data.{setting}", rule, "drop it")
+            raise InvalidExperiment(
+                f"data.{setting}",
+                rule=f"{files[0].name} is Parquet: it has no effect",
+                fix="drop it",
+            )
     opened = [(file, _opened(file)) for file in files]
     empty = [
         file.with_folder_keys(parquet.schema_arrow.empty_table())
@@ -306,8 +312,11 @@ def _damage_reported(name: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        rule = f"it is a damaged or truncated Parquet file: {error}"
-        raise UnreadableTable(name, rule, FIX_DOWNLOAD) from None
+        raise UnreadableTable(
+            name,
+            rule=f"it is a damaged or truncated Parquet file: {error}",
+            fix=FIX_DOWNLOAD,
+        ) from None
 
 
 def _folder_keys(files: Sequence[Contents]) -> list[str]:

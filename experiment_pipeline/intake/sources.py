@@ -94,8 +94,11 @@ def read_source(data: Data) -> list[tuple[str, Content]]:
     contents = files.read_many(part.path for part in parts)
     for part in parts:
         if part.path not in contents:
-            rule = f"{part.name} went away while it was read"
-            raise UnreadableTable(data.shown_url, rule, "Run again.")
+            raise UnreadableTable(
+                data.shown_url,
+                rule=f"{part.name} went away while it was read",
+                fix="Run again.",
+            )
     return [(part.name, contents[part.path]) for part in parts]
 
 
@@ -216,9 +219,11 @@ def _parts(data: Data) -> list[_Part]:
         with files.explained(source):
             source.fs  # noqa: B018 - the first use imports the package of the protocol
     except ImportError as error:
-        rule = f"this protocol needs a package: {error}"
-        fix = "Install it, then run again."
-        raise StorageUnreachable(data.shown_url, rule, fix) from error
+        raise StorageUnreachable(
+            data.shown_url,
+            rule=f"this protocol needs a package: {error}",
+            fix="Install it, then run again.",
+        ) from error
     with files.explained(source):
         info = _info(source)
         if info is None:
@@ -228,8 +233,11 @@ def _parts(data: Data) -> list[_Part]:
         if info["type"] == "directory":
             return _in_folder(data, source)
         if info["type"] != "file":
-            rule = "is a device or a pipe"
-            raise UnreadableTable(data.shown_url, rule, "Name a file or a folder.")
+            raise UnreadableTable(
+                data.shown_url,
+                rule="is a device or a pipe",
+                fix="Name a file or a folder.",
+            )
         # Of an HTTP URL without its query, which may be a token.
         path = urlsplit(data.url).path if _is_http(data.url) else data.url
         return [_Part(PurePosixPath(path).name or "table", source, info)]
@@ -247,8 +255,9 @@ def _no_such_file(data: Data, source: UPath) -> UnreadableTable:
     hint = did_you_mean(source.name, siblings, most=3, otherwise=there)
     is_relative = "://" not in data.url and not data.url.startswith(("/", "~"))
     looked_in = f", looked for in {Path.cwd()}" if is_relative else ""
-    rule = f"no such file{looked_in}"
-    return UnreadableTable(data.shown_url, rule, f"Correct the path: {hint}")
+    return UnreadableTable(
+        data.shown_url, rule=f"no such file{looked_in}", fix=f"Correct the path: {hint}"
+    )
 
 
 def _info(source: UPath) -> Mapping[str, Any] | None:

@@ -153,8 +153,11 @@ def validate(
     left; UnusableTable: the table has a column `rejection_reasons`.
     """
     if REASONS in raw.columns:
-        rule = "this name is reserved for the reasons of rejected rows"
-        raise UnusableTable(f"column {REASONS}", rule, "Rename it.")
+        raise UnusableTable(
+            f"column {REASONS}",
+            rule="this name is reserved for the reasons of rejected rows",
+            fix="Rename it.",
+        )
     index = prepared.frame.index
     schemas = column_schemas(map(str, prepared.frame.columns), schema)
     columns, broken = check_columns(prepared, schemas, spec, validation)

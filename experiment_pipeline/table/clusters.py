@@ -37,10 +37,9 @@ MICROSECOND = pd.Timedelta("1us")
 def cluster_hashes(
     frame: pd.DataFrame, split: Split, target: str, features: Sequence[str], salt: str
 ) -> np.ndarray:
-    """Hash the cluster of each row, by its group, else declared ids, else its features:
-    uint64 (n,).
+    """Hash the cluster of each row: uint64 (n,).
 
-    Rows with equal features are one cluster if they are copies. Different people (see
+    Rows are a cluster by their group, else declared ids, else features. Rows with equal features are one cluster if they are copies. Different people (see
     `equal_rows`) are distinguished by their label, then numbered: a corrected label
     moves at most one equal row.
     """
@@ -59,10 +58,9 @@ def cluster_hashes(
 def numbered(
     frame: pd.DataFrame, keys: np.ndarray, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """Hash the keys (k,) of all rows, or some, each with a running number among equal
-    keys: uint64 (k,).
+    """Hash the keys (k,) of all rows, or some, with a number among equal keys.
 
-    The numbers depend on the content of the rows, not on their order.
+    uint64 (k,). The numbers depend on the content of the rows, not on their order.
     """
     order = np.lexsort((row_hashes(frame, list(frame.columns), "numbers", rows), keys))
     starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order][:1]) != 0)
@@ -73,43 +71,50 @@ def numbered(
 
 
 def classes_of(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
-    """Number the distinct targets, whatever their type: int64 (n,); all are 0 for
-    regression.
-    """
+    """Number the distinct targets, whatever their type: int64 (n,); 0 in regression."""
     if spec.task == "regression":
         return np.zeros(len(frame), dtype=np.int64)
-    return pd.factorize(value_hashes(frame[spec.target]), sort=True)[0].astype(
-        np.int64, copy=False
-    )
+    codes, _ = pd.factorize(value_hashes(frame[spec.target]), sort=True)
+    return codes.astype(np.int64, copy=False)
 
 
 def times_of(
     frame: pd.DataFrame, column: str, gap: pd.Timedelta
 ) -> tuple[np.ndarray, float]:
-    """Return the split's times, float64 (n,), nan if missing, and the gap; microseconds
-    for datetimes.
+    """Return the split's times, float64 (n,), nan if missing, and the gap.
+
+    Of datetimes both are in microseconds. Raises UnusableTable: the column has no times,
+    or numbers and a gap.
     """
     times = frame[column]
     kind = kind_of(times)
     if kind == "datetime":
         return numbers_of(times), gap / MICROSECOND
-    fix = f"Write preparation: types: {{{column}: datetime}}, with datetime_formats if needed"
+    advice = (
+        f"Write preparation: types: {{{column}: datetime}}, with datetime_formats if "
+        "needed"
+    )
     if kind not in QUANTITIES:
-        rule = f"a split by time needs datetimes or numbers, the column holds {times.dtype}"
-        raise UnusableTable(f"split.column {column}", rule, f"{fix}.")
-    if gap:
-        rule = (
-            f"column {column} holds numbers, from which a duration cannot be subtracted"
+        raise UnusableTable(
+            f"split.column {column}",
+            rule="a split by time needs datetimes or numbers, the column holds "
+            f"{times.dtype}",
+            fix=f"{advice}.",
         )
-        raise UnusableTable(f"split.gap {gap}", rule, f"{fix}, or drop gap.")
+    if gap:
+        raise UnusableTable(
+            f"split.gap {gap}",
+            rule=f"column {column} holds numbers, from which a duration cannot be "
+            "subtracted",
+            fix=f"{advice}, or drop gap.",
+        )
     return numbers_of(times), 0.0
 
 
 def resampling_clusters(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> np.ndarray:
-    """Number the clusters that intervals resample, as the split keeps them together:
-    int64 (n,).
+    """Number the clusters that intervals resample, as the split does: int64 (n,).
 
     Groups, ids, or time blocks of `split.unit` as `ConsecutiveClusters`; else rows,
     with copies together. If ids in a split by time repeat (customers), they are a
@@ -197,41 +202,44 @@ def _judged(
     part: Callable[[str], np.ndarray],
     columns: Sequence[str],
     sums: np.ndarray,
-    asked: np.ndarray,
+    firsts: np.ndarray,
     equal: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which combinations are explained by chance, and which are certainly not:
-    bool (U,) each.
-    `asked`: the position (U,) of one row of each combination; `equal`: how many rows
-    have it (U,).
+    """Return which combinations chance explains, and which it certainly does not.
+
+    bool (U,) each. `firsts`: the position (U,) of one row of each combination; `equal`:
+    how many rows have it (U,).
     """
 
-    def others_like(hashes: np.ndarray) -> np.ndarray:
+    def outside_like(hashes: np.ndarray) -> np.ndarray:
         """Count the rows outside each combination that share its hash: int64 (U,)."""
-        codes, wanted = pd.factorize(hashes[asked])
-        known, counts = pd.Index(wanted), np.zeros(len(wanted), dtype=np.int64)
+        codes, distinct_hashes = pd.factorize(hashes[firsts])
+        index = pd.Index(distinct_hashes)
+        counts = np.zeros(len(index), dtype=np.int64)
         for rows in slices(len(hashes)):
-            places = known.get_indexer(pd.Index(hashes[rows]))
-            counts += np.bincount(places[places >= 0], minlength=len(wanted))
+            places = index.get_indexer(pd.Index(hashes[rows]))
+            counts += np.bincount(places[places >= 0], minlength=len(index))
         return counts[codes] - equal
 
     many = equal > np.sqrt(len(sums))
-    misses, least, most = (np.zeros(len(equal)) for _ in range(3))
-    with_value = {name: others_like(part(name)) for name in columns}
+    misses = np.zeros(len(equal))
+    least = np.zeros(len(equal))
+    most = np.zeros(len(equal))
+    with_value = {name: outside_like(part(name)) for name in columns}
     # Columns determine each other if their values occur equally often in every
     # combination.
     blocks: dict[bytes, list[str]] = {}
     for name, counts in with_value.items():
         blocks.setdefault(counts.tobytes(), []).append(name)
     for block in blocks.values():
-        others = with_value[block[0]]
-        if not (many | (others > 0)).any():
+        same_value = with_value[block[0]]
+        if not (many | (same_value > 0)).any():
             continue
-        differing = others_like(sums - sum(map(part, block), np.uint64(0)))
-        elsewhere = np.maximum(len(sums) - equal - differing - others, 1)
+        differing = outside_like(sums - sum(map(part, block), np.uint64(0)))
+        elsewhere = np.maximum(len(sums) - equal - differing - same_value, 1)
         deviation = SURE * np.sqrt(differing)
-        least = np.maximum(least, (differing - deviation) * others / elsewhere)
-        most = np.maximum(most, (differing + deviation) * others / elsewhere)
+        least = np.maximum(least, (differing - deviation) * same_value / elsewhere)
+        most = np.maximum(most, (differing + deviation) * same_value / elsewhere)
         misses += differing
     by_chance = (many & (misses > 0)) | (equal - 1 <= TOLERANCE * least)
     return by_chance, ~by_chance & (equal - 1 > TOLERANCE * most)
@@ -240,12 +248,13 @@ def _judged(
 def canonical_order(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> np.ndarray:
-    """Order rows by content: under a split by time by time, then by a hash: int64 (n,).
+    """Order rows by content: int64 (n,).
 
-    The hash covers features and target; other columns only decide between rows that are
+    Under a split by time by time, then by a hash. The hash covers features and target; other columns only decide between rows that are
     equal in these.
     """
-    first, last = (np.zeros(len(frame), dtype=np.uint64) for _ in range(2))
+    first = np.zeros(len(frame), dtype=np.uint64)
+    last = np.zeros(len(frame), dtype=np.uint64)
     for name in frame.columns:
         part = column_part(frame[name], name, "order")
         last += part
@@ -269,63 +278,60 @@ KnownRows = dict[tuple[str, ...], tuple[np.ndarray, float]]
 
 @dataclass(frozen=True, eq=False)
 class RowSample:
-    """A sample of a set of `rows` rows, to recognise the set later: uint32 hashes of
-    each value.
+    """A sample of a set of `rows` rows, to recognise the set later.
+
+    `hashes` are uint32, of each value.
     """
 
     rows: int
     hashes: pd.DataFrame
 
     def overlap(
-        self, others: pd.DataFrame, id_columns: Sequence[str], known: KnownRows
+        self, delivered: pd.DataFrame, id_columns: Sequence[str], cache: KnownRows
     ) -> float:
-        """Estimate the share of the other rows, as delivered, that belong to the
-        sampled set, 0 … 1.
+        """Estimate the share of delivered rows that belong to the sampled set, 0 … 1.
 
         Rows are the same if their ids are equal, else if all columns are that both
         sides have. The share s of the sampled rows is found. Among n rows of which f
         are unique, a new row of the same distribution would be found by chance with
         probability 1 - f/n (Good 1953), so (s - 1 + f/n) / (f/n) of the sample is found
-        because it is really there. `known` caches hashes of the other rows.
+        because it is really there. `cache` has hashes of the delivered rows.
         """
-        both = {*self.hashes.columns} & {*others.columns}
-        ids = bool(id_columns) and both.issuperset(id_columns)
-        columns = tuple(id_columns) if ids else tuple(sorted(both))
-        if not columns or not len(others) or self.hashes.empty:
+        shared = {*self.hashes.columns} & {*delivered.columns}
+        by_id = bool(id_columns) and shared.issuperset(id_columns)
+        columns = tuple(id_columns) if by_id else tuple(sorted(shared))
+        if not columns or not len(delivered) or self.hashes.empty:
             return 0.0
-        if columns not in known:
-            hashes = row_hashes(_hash_values(others, columns), columns, _SALT)
+        if columns not in cache:
+            hashes = row_hashes(_hash_values(delivered, columns), columns, _SALT)
             different, counts = np.unique(hashes, return_counts=True)
-            known[columns] = different, float((counts == 1).sum()) / len(hashes)
-        different, singles = known[columns]
-        found = float(
-            np.isin(row_hashes(self.hashes, columns, _SALT), different).mean()
-        )
+            cache[columns] = different, float((counts == 1).sum()) / len(hashes)
+        different, singles = cache[columns]
+        sampled = row_hashes(self.hashes, columns, _SALT)
+        share = float(np.isin(sampled, different).mean())
         if singles >= _FEWEST_SINGLES:
-            found = max(0.0, (found - 1 + singles) / singles)
-        return min(1.0, found * self.rows / len(others))
+            share = max(0.0, (share - 1 + singles) / singles)
+        return min(1.0, share * self.rows / len(delivered))
 
 
 def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
-    """Return a sample to recognise rows by: the ids, and the columns with the most
-    distinct values.
-    """
+    """Return a sample to recognise rows by: ids, and columns with the most values."""
     chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
     hashes = _hash_values(rows, list(rows.columns), np.sort(chosen))
     ranked = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))
-    kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *ranked]))[
-        :MOST_COLUMNS
-    ]
-    return RowSample(len(rows), hashes[kept].reset_index(drop=True))
+    ids = [name for name in id_columns if name in hashes]
+    columns = list(dict.fromkeys([*ids, *ranked]))[:MOST_COLUMNS]
+    return RowSample(len(rows), hashes[columns].reset_index(drop=True))
 
 
 def _hash_values(
-    rows: pd.DataFrame, columns: Sequence[str], some: np.ndarray | None = None
+    rows: pd.DataFrame, columns: Sequence[str], positions: np.ndarray | None = None
 ) -> pd.DataFrame:
-    hashes = {name: row_hashes(rows, [name], _SALT, some) for name in columns}
-    return pd.DataFrame(
-        {name: (one >> np.uint64(32)).astype(np.uint32) for name, one in hashes.items()}
-    )
+    columns_of_hashes = {}
+    for name in columns:
+        hashes = row_hashes(rows, [name], _SALT, positions)
+        columns_of_hashes[name] = (hashes >> np.uint64(32)).astype(np.uint32)
+    return pd.DataFrame(columns_of_hashes)
 
 
 FITTED_ROWS = "fitted_rows.parquet"
@@ -333,12 +339,13 @@ FITTED_ROWS = "fitted_rows.parquet"
 
 @dataclass(frozen=True, eq=False)
 class FittedRows:
-    """The rows that a model was fitted or chosen on: sorted hashes of columns as
-    delivered.
-    """
+    """The rows that a model was fitted or chosen on: sorted hashes of some columns."""
 
     columns: tuple[str, ...]
     hashes: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"<FittedRows: {len(self.hashes):,} by {', '.join(self.columns)}>"
 
     @classmethod
     def of(
@@ -346,30 +353,27 @@ class FittedRows:
         rows: pd.DataFrame,
         spec: ExperimentSpec,
         sources: Collection[str],
-        some: np.ndarray | None = None,
+        positions: np.ndarray | None = None,
     ) -> Self:
-        """Hash delivered rows, or some (k,) of them, by their group, else ids, else the
-        columns `sources`.
+        """Hash delivered rows, or those at positions (k,).
+
+        By their group, else ids, else the columns `sources`.
         """
-        declared = (
-            (spec.split.column,) if spec.split.by == "group" else spec.split.id_columns
-        )
-        known = bool(declared) and set(declared) <= set(rows.columns)
-        columns = tuple(declared) if known else tuple(sorted(sources))
-        return cls(columns, distinct(row_hashes(rows, columns, _SALT, some)))
+        columns = tuple(spec.split.id_columns)
+        if spec.split.by == "group":
+            columns = (spec.split.column,)
+        if not columns or not set(columns) <= set(rows.columns):
+            columns = tuple(sorted(sources))
+        return cls(columns, distinct(row_hashes(rows, columns, _SALT, positions)))
 
     def among(self, rows: pd.DataFrame) -> np.ndarray | None:
-        """Return which rows as delivered are among them, bool (n,); None: a column is
-        missing.
-        """
+        """Return which delivered rows are among them, bool (n,); None: a column lacks."""
         if not set(self.columns) <= set(rows.columns):
             return None
         return np.isin(row_hashes(rows, self.columns, _SALT), self.hashes)
 
     def to_bytes(self) -> bytes:
-        """Return a Parquet file with one column of hashes, whose name joins all column
-        names.
-        """
+        """Return a Parquet file with one column, named by all names of columns."""
         sink = io.BytesIO()
         names = "".join(f"{name}\x1f" for name in self.columns)
         pq.write_table(pa.table({names: self.hashes}), sink)
@@ -386,8 +390,8 @@ class FittedRows:
             columns = names.split("\x1f")[:-1] or names.split("\n")
             return cls(tuple(columns), table[names].to_numpy())
         except (pa.ArrowException, OSError, ValueError):
-            rule, fix = (
-                f"{FITTED_ROWS} holds no rows",
-                "Name a complete version folder.",
-            )
-            raise InvalidModel(source, rule, fix) from None
+            raise InvalidModel(
+                source,
+                rule=f"{FITTED_ROWS} holds no rows",
+                fix="Name a complete version folder.",
+            ) from None

@@ -36,11 +36,10 @@ def row_hashes(
     salt: str,
     rows: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Hash the named columns of every row, or of rows at positions (k,): uint64;
-    independent per salt.
+    """Hash the named columns of every row, or of rows at positions (k,): uint64.
 
-    Among a million rows, the probability that any two different ones share a hash is
-    3e-8.
+    Hashes of two salts are independent. Among a million rows, the probability that any
+    two different ones share a hash is 3e-8.
     """
     total = np.zeros(len(frame) if rows is None else len(rows), dtype=np.uint64)
     for column in columns:
@@ -50,11 +49,9 @@ def row_hashes(
 
 
 def column_part(values: pd.Series, name: str, salt: str) -> np.ndarray:
-    """Return one column's summand; `mixed` of the sum over columns is the row's hash:
-    uint64 (n,).
-    """
+    """Return one column's summand of the hashes of rows before `mixed`: uint64 (n,)."""
     number = salt_number(f"{salt}/{name}")
-    return _by_slices(values, lambda some: mixed(_value_hashes(some) ^ number))
+    return _by_slices(values, lambda part: mixed(_value_hashes(part) ^ number))
 
 
 def value_hashes(column: pd.Series) -> np.ndarray:
@@ -74,17 +71,15 @@ def _by_slices(
 def _value_hashes(column: pd.Series) -> np.ndarray:
     kind = kind_of_type(column.dtype)
     if kind == "category":
-        return np.append(_value_hashes(pd.Series(column.cat.categories)), MISSING)[
-            column.cat.codes
-        ]
+        of_categories = _value_hashes(pd.Series(column.cat.categories))
+        return np.append(of_categories, MISSING)[column.cat.codes]
     if kind == "datetime":
         return np.where(column.isna(), MISSING, microseconds(column).view(np.uint64))
     if kind in ("integer", "boolean"):
         whole = column.to_numpy(dtype=np.int64, na_value=0).view(np.uint64)
         return np.where(column.isna().to_numpy(), MISSING, whole)
-    if (
-        kind == "float"
-    ):  # whole ones as integers: a missing value elsewhere makes integers floats
+    # Whole ones as integers: a missing value elsewhere makes integers floats.
+    if kind == "float":
         values = numbers_of(column)
         is_whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
         whole = np.where(is_whole, values, 0).astype(np.int64).view(np.uint64)
@@ -96,8 +91,9 @@ def _value_hashes(column: pd.Series) -> np.ndarray:
 def _texts(texts: pd.Series, missing: np.uint64) -> np.ndarray:
     """Hash each text as pandas does, each distinct one once."""
     codes, distinct = pd.factorize(texts)
-    known = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
-    return np.append(known, missing)[codes]
+    cells = np.asarray(distinct, dtype=object)
+    of_distinct = pd.util.hash_array(cells, categorize=False)
+    return np.append(of_distinct, missing)[codes]
 
 
 def uniform(hashes: np.ndarray) -> np.ndarray:
@@ -109,10 +105,10 @@ def mixed(values: np.ndarray) -> np.ndarray:
     """Mix numbers into all 64 bits, one-to-one: uint64 (n,)."""
     spread = np.empty_like(values)
     for rows in slices(len(values)):
-        some = values[rows]
-        some = (some ^ (some >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        some = (some ^ (some >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        spread[rows] = some ^ (some >> np.uint64(31))
+        bits = values[rows]
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        spread[rows] = bits ^ (bits >> np.uint64(31))
     return spread
 
 
@@ -126,9 +122,7 @@ def repeated(hashes: np.ndarray) -> np.ndarray:
 
 
 def distinct(hashes: np.ndarray) -> np.ndarray:
-    """Return the sorted distinct hashes of (n,); `numpy.unique` takes ten times the
-    memory.
-    """
+    """Return the sorted distinct hashes; `numpy.unique` takes ten times the memory."""
     ordered = np.sort(hashes)
     new = np.ones(len(ordered), dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
@@ -137,15 +131,12 @@ def distinct(hashes: np.ndarray) -> np.ndarray:
 
 def salt_number(text: str) -> np.uint64:
     """Turn a salt into a number."""
-    return np.uint64(
-        int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-    )
+    digest = hashlib.sha256(text.encode()).digest()
+    return np.uint64(int.from_bytes(digest[:8], "little"))
 
 
 class TableDigest:
-    """The digest of a table, built column by column; it includes an index named
-    `row_number`.
-    """
+    """The digest of a table, built column by column, with an index `row_number`."""
 
     def __init__(self, index: pd.Index) -> None:
         self._digest = hashlib.sha256(f"{len(index)} rows".encode())
@@ -164,8 +155,9 @@ class TableDigest:
 
 
 def table_digest(frame: pd.DataFrame) -> str:
-    """sha256 (hex) over columns, types and values, in order, and the index if it is
-    named `row_number`.
+    """Return the sha256 (hex) over columns, types and values, in order.
+
+    An index that is named `row_number` is included.
     """
     digest = TableDigest(frame.index)
     for position, name in enumerate(frame.columns):
@@ -175,22 +167,19 @@ def table_digest(frame: pd.DataFrame) -> str:
 
 
 def rows_digest(frame: pd.DataFrame) -> str:
-    """Return the digest of a table without its row numbers; the order of rows still
-    matters.
-    """
+    """Return the digest of a table in its order of rows, without row numbers."""
     return table_digest(frame.reset_index(drop=True))
 
 
 def cell_hashes(column: pd.Series) -> np.ndarray:
     """Hash each cell of a column as `table_digest` does: uint64 (n,)."""
     if kind_of_type(column.dtype) == "text" and not holds_objects(column):
-        return _by_slices(column, lambda some: _texts(some, _MISSING_CELL))
-    try:  # what else is in a column of objects changes how one is hashed
-        return (
-            _as_pandas(column)
-            if holds_objects(column)
-            else _by_slices(column, _as_pandas)
-        )
+        return _by_slices(column, lambda part: _texts(part, _MISSING_CELL))
+    try:
+        # As a whole: what else is in a column of objects changes how a cell is hashed.
+        if holds_objects(column):
+            return _as_pandas(column)
+        return _by_slices(column, _as_pandas)
     except TypeError:  # pandas cannot hash lists and mappings
         return _as_pandas(column.map(written).astype(object))
 
@@ -200,21 +189,22 @@ def _as_pandas(column: pd.Series) -> np.ndarray:
 
 
 def written(cell: Any) -> str:
-    """Return a canonical text of a value: the same for Python and NumPy lists, and for
-    any mapping order.
+    """Return a canonical text of a value.
+
+    The same for Python and NumPy lists, and for any order of mappings and sets.
     """
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
     if isinstance(cell, Mapping):
-        return f"{{{','.join(sorted(f'{written(k)}:{written(v)}' for k, v in cell.items()))}}}"
+        pairs = [f"{written(key)}:{written(cell[key])}" for key in cell]
+        return f"{{{','.join(sorted(pairs))}}}"
     if isinstance(cell, set | frozenset):
         return f"<{','.join(sorted(map(written, cell)))}>"
     if isinstance(cell, list | tuple):
         return f"[{','.join(map(written, cell))}]"
+    # Beside a missing value, pandas reads whole numbers in mappings as floats.
     if isinstance(cell, float) and cell.is_integer():
-        cell = int(
-            cell
-        )  # beside a missing value, pandas reads whole numbers in mappings as floats
+        cell = int(cell)
     return "missing" if pd.isna(cell) else repr(cell)
 
 

@@ -56,8 +56,11 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
         if kind in UNFIT:
             dtype = frame[name].dtype
             content = "lists or mappings" if kind == "nested" else str(dtype)
-            rule = f"it holds {content}, which models cannot use as they are"
-            raise UnusableTable(f"column {name}", rule, UNFIT[kind])
+            raise UnusableTable(
+                f"column {name}",
+                rule=f"it holds {content}, which models cannot use as they are",
+                fix=UNFIT[kind],
+            )
         features.append(name)
     if not features:
         raise UnusableTable(
@@ -204,8 +207,9 @@ class NamedColumns:
             name = error.culprit.removeprefix("columns.").removeprefix("column ")
             file = YamlFile(self.schema_text, self.schema_path)
             place = file.place(("columns", name))
-            rule = f"{error.culprit}: {error.rule}"
-            raise InvalidSchema(place, rule, error.fix) from None
+            raise InvalidSchema(
+                place, rule=f"{error.culprit}: {error.rule}", fix=error.fix
+            ) from None
         return [*map(str, fitted.columns)]
 
     def check_types(self) -> None:
@@ -261,11 +265,13 @@ def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
         )
     y = validated[spec.target].dropna()
     if y.empty:
-        rule = "it is missing in every row"
-        raise _unusable(spec, rule, "Deliver it, or name another column.")
+        raise _unusable(
+            spec, "it is missing in every row", "Deliver it, or name another column."
+        )
     if kind_of(y) == "datetime":
-        rule = f"it holds {y.dtype}"
-        raise _unusable(spec, rule, "Predict a number or a class made of it.")
+        raise _unusable(
+            spec, f"it holds {y.dtype}", "Predict a number or a class made of it."
+        )
     if len(y.unique()) == 1:
         raise _unusable(
             spec,
@@ -288,15 +294,19 @@ def _check_audited(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
             raise absent("audit", name, validated.columns)
         kind = kind_of(validated[name])
         if kind not in NUMERIC | TEXTS:
-            rule = f"it holds {kind}, which has no groups"
-            raise UnusableTable(f"audit {name}", rule, "Name a column of bands.")
+            raise UnusableTable(
+                f"audit {name}",
+                rule=f"it holds {kind}, which has no groups",
+                fix="Name a column of bands.",
+            )
 
 
 def _check_numbers(y: pd.Series, spec: ExperimentSpec) -> None:
     kind = kind_of(y)
     if kind == "boolean":
-        rule = "it holds true and false, not numbers"
-        raise _unusable(spec, rule, "Write task: binary.")
+        raise _unusable(
+            spec, "it holds true and false, not numbers", "Write task: binary."
+        )
     if kind not in NUMERIC:
         classes = y.nunique()
         task = "binary" if classes == 2 else "multiclass"
@@ -330,8 +340,9 @@ def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
             f"Write task: {fitting}, or merge classes by preparation.categories.",
         )
     if kind == "float" and (y != np.floor(y)).any():
-        rule = "it holds fractions, which are not classes"
-        raise _unusable(spec, rule, "Write task: regression.")
+        raise _unusable(
+            spec, "it holds fractions, which are not classes", "Write task: regression."
+        )
     if spec.positive_class is not None and spec.positive_class not in set(y.tolist()):
         classes = ", ".join(repr(plain(value)) for value in counts.index[:10])
         raise UnusableTable(

@@ -125,9 +125,11 @@ class Calibrated:
         if coverage is None:
             return {}
         if (bounds := self.at(coverage)) is None:
-            rule = f"intervals are calibrated for 50 to {max(self.bounds, default=0)} % of rows"
-            fix = "Ask for a coverage in this range; more test rows raise its end. 0 %: an earlier release."
-            raise InvalidModel(f"coverage {coverage:g}", rule, fix)
+            raise InvalidModel(
+                f"coverage {coverage:g}",
+                rule=f"intervals are calibrated for 50 to {max(self.bounds, default=0)} % of rows",
+                fix="Ask for a coverage in this range; more test rows raise its end. 0 %: an earlier release.",
+            )
         if self.size is not None:
             size = self.size.of(frame, found := predicted.reshape(-1))
             return {

@@ -1,7 +1,7 @@
 """The kind of a column, and its values as numbers. Only this module inspects dtypes."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -34,9 +34,7 @@ UNSEEN_CATEGORY = "a category never seen"
 
 
 def kind_of(column: pd.Series) -> Kind:
-    """Return the kind of a column; Python objects count as text, or nested if any is a
-    container.
-    """
+    """Return the kind of a column; objects are text, or nested if one is a container."""
     if holds_objects(column):
         for cell_type in column.map(type).unique():
             if cell_type.__hash__ is None or issubclass(cell_type, tuple):
@@ -45,9 +43,7 @@ def kind_of(column: pd.Series) -> Kind:
 
 
 def kind_of_type(dtype: Type) -> Kind:
-    """Return the kind of a column of this type, such as a schema's; objects count as
-    text.
-    """
+    """Return the kind of a column of this type, such as a schema's; objects are text."""
     tests: tuple[tuple[bool, Kind], ...] = (
         (isinstance(dtype, pd.CategoricalDtype), "category"),
         (types.is_string_dtype(dtype), "text"),  # True for objects, too
@@ -61,17 +57,13 @@ def kind_of_type(dtype: Type) -> Kind:
     return next((kind for it_is, kind in tests if it_is), "other")
 
 
-def holds_objects(of: pd.Series | Type) -> bool:
-    """Return whether the cells of a column, or of a type, are arbitrary
-    Python objects.
-    """
-    return bool(types.is_object_dtype(of))
+def holds_objects(column: pd.Series | Type) -> bool:
+    """Return whether the cells of a column, or of a type, are Python objects."""
+    return bool(types.is_object_dtype(column))
 
 
 def is_unsigned(column: pd.Series, bits: int | None = None) -> bool:
-    """Return whether a column has an unsigned integer type, and this many bits if
-    `bits` is given.
-    """
+    """Return whether a column has an unsigned integer type, of so many `bits` if any."""
     name = str(column.dtype).lower()
     return name.startswith("uint") and (bits is None or name == f"uint{bits}")
 
@@ -83,9 +75,7 @@ def holds_missing(dtype: Type) -> bool:
 
 
 def numbers_of(column: pd.Series) -> np.ndarray:
-    """A numeric column, or instants in microseconds since 1970, as float64 (n,),
-    missing as nan.
-    """
+    """Return numbers, or microseconds since 1970, as float64 (n,), missing as nan."""
     if kind_of_type(column.dtype) == "datetime":
         return np.where(column.isna(), np.nan, microseconds(column))
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -108,9 +98,7 @@ def microseconds(column: pd.Series) -> np.ndarray:
 
 
 def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield (column, value or range as text, mask (n,)) for parts with at least
-    `fewest` rows.
-    """
+    """Yield (column, value or range as text, mask (n,)) of parts with `fewest` rows."""
     for name, column in frame.items():
         for value, mask in _parts_of(column):
             if fewest <= int(mask.sum()) < len(frame):
@@ -118,22 +106,32 @@ def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.nd
 
 
 def groups_of(column: pd.Series) -> tuple[list[str], np.ndarray]:
-    """Return the names of a column's groups (values or, of many numbers, ranges), and
-    each row's group, (n,).
+    """Return the names of a column's groups, and each row's group: int64 (n,).
+
+    Groups are values or, of many numbers, ranges.
     """
-    names, codes = list[str](), np.full(len(column), -1)
-    others = [("other values", np.full(len(column), True))]
-    for value, mask in itertools.chain(_parts_of(column), others):
-        if (mask := mask & (codes < 0)).any():
-            # Shortened names, and ranges of large numbers, may be equal: they get a
-            # number.
-            called = (
-                f"{value[:60]}{f' ({count})' * (count > 1)}"
-                for count in itertools.count(1)
-            )
-            codes[mask] = len(names)
-            names.append(next(one for one in called if one not in names))
+    names: list[str] = []
+    codes = np.full(len(column), -1)
+    for value, mask in _parts_of(column):
+        not_yet_named = mask & (codes < 0)
+        if not_yet_named.any():
+            codes[not_yet_named] = len(names)
+            names.append(_unused(value[:60], names))
+    remaining = codes < 0
+    if remaining.any():
+        codes[remaining] = len(names)
+        names.append(_unused("other values", names))
     return names, codes
+
+
+def _unused(name: str, names: Collection[str]) -> str:
+    """Number a name that is taken: short ones and ranges of large numbers may agree."""
+    unused = name
+    for count in itertools.count(2):
+        if unused not in names:
+            break
+        unused = f"{name} ({count})"
+    return unused
 
 
 def _parts_of(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:

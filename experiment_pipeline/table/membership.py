@@ -63,10 +63,11 @@ def assign(
     one, and after the schema's columns are selected, so that a new column that the
     schema drops moves no row.
     """
-    known = [*delivered, *prepared.frame.columns, *schema.columns]
-    for name in slips_in_exclude(known, spec):
-        raise absent(f"exclude.{name}", name, known)
-    fitted = fit(prepared, delivered, schema, {*spec.exclude, *parts_of_excluded(spec)})
+    columns = [*delivered, *prepared.frame.columns, *schema.columns]
+    for name in slips_in_exclude(columns, spec):
+        raise absent(f"exclude.{name}", name, columns)
+    excluded = {*spec.exclude, *parts_of_excluded(spec)}
+    fitted = fit(prepared, delivered, schema, not_required=excluded)
     features = feature_columns(fitted.frame, spec)
     return replace(fitted, sets=assign_sets(fitted.frame, spec, features))
 
@@ -77,9 +78,7 @@ def fit(
     schema: DataFrameSchema,
     not_required: Collection[str] = (),
 ) -> PreparedTable:
-    """Give prepared rows the schema's columns; cells are neither checked nor coerced
-    yet.
-    """
+    """Give prepared rows the schema's columns; cells are not checked or coerced yet."""
     frame, notes = fit_columns(prepared.frame, delivered, schema, not_required)
     return replace(prepared, frame=frame, notes=(*prepared.notes, *notes))
 
@@ -89,29 +88,34 @@ def assign_sets(
     spec: ExperimentSpec,
     features: Sequence[str],
 ) -> pd.Series:
-    """Return the set of each row, "gap" if it is between sets or lacks a key;
-    UnusableTable: no times.
+    """Return the set of each row, "gap" if it is between sets or lacks a key.
+
+    Raises UnusableTable: a split by time has no times.
     """
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
-    known = has_keys(prepared, spec)
-    rows = prepared if known.all() else some_rows(prepared, np.flatnonzero(known))
+    complete = has_keys(prepared, spec)
+    rows = prepared
+    if not complete.all():
+        rows = some_rows(prepared, np.flatnonzero(complete))
     if len(rows):
-        codes[known] = _codes(rows, spec, features)
+        codes[complete] = _codes(rows, spec, features)
     names = pd.Categorical.from_codes(codes, dtype=_NAMES)
     return pd.Series(names, index=prepared.index, name="set")
 
 
 def codes_of(sets: pd.Series) -> np.ndarray:
-    """Return each row's position in `SETS`, or len(SETS) if it is in none:
-    uint8 (n,).
-    """
+    """Return each row's position in `SETS`, len(SETS) if in none: uint8 (n,)."""
     return sets.cat.codes.to_numpy(dtype=np.uint8)
 
 
 def split_keys(spec: ExperimentSpec) -> list[str]:
     """Return the columns that the split depends on, without features."""
     split = spec.split
-    return [*split.id_columns, *([] if split.by == "random" else [split.column])]
+    return (
+        [*split.id_columns]
+        if split.by == "random"
+        else [*split.id_columns, split.column]
+    )
 
 
 def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
@@ -124,15 +128,9 @@ def _codes(
 ) -> np.ndarray:
     split = spec.split
     if isinstance(split, ColumnSplit):
-        # Compared by hash, so that 1 in the YAML equals 1.0 in a column with missing
-        # values.
-        hashes = value_hashes(rows[split.column])
-        codes = np.full(len(rows), len(SETS), dtype=np.uint8)
-        for number, name in enumerate(SETS):
-            for value in getattr(split, name):
-                codes[hashes == value_hashes(pd.Series([value]))[0]] = number
-        return codes
-    shares = (split.fractions.train, split.fractions.test, split.fractions.validation)
+        return _codes_of_values(rows[split.column], split)
+    fractions = split.fractions
+    shares = (fractions.train, fractions.test, fractions.validation)
     if isinstance(split, TimeSplit):
         times, gap = times_of(rows, split.column, pd.Timedelta(split.gap))
         codes, lasts = cut_by_order(times, shares)
@@ -146,6 +144,17 @@ def _codes(
     return cut_by_hash(hashes, strata, shares)
 
 
+def _codes_of_values(column: pd.Series, split: ColumnSplit) -> np.ndarray:
+    # Compared by hash, so that 1 in the YAML equals 1.0 in a column with missing
+    # values.
+    hashes = value_hashes(column)
+    codes = np.full(len(column), len(SETS), dtype=np.uint8)
+    for number, name in enumerate(SETS):
+        for value in getattr(split, name):
+            codes[hashes == value_hashes(pd.Series([value]))[0]] = number
+    return codes
+
+
 # With fewer clusters, a threshold on the hash leaves too much to chance: with 50
 # expected, their number is off by more than 14 % one time in three.
 FEW_CLUSTERS = 50
@@ -154,8 +163,7 @@ FEW_CLUSTERS = 50
 def cut_by_hash(
     hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float]
 ) -> np.ndarray:
-    """Split clusters into sets by their hash (n,), which the rows of a cluster share:
-    uint8 (n,) from 0.
+    """Split clusters into sets by the hash (n,) of their rows: uint8 (n,) from 0.
 
     A cluster's set depends only on its own hash, so rows that are added later move no
     other. A stratum that would have fewer than 50 clusters in a set is ranked by hash
@@ -185,9 +193,7 @@ def cut_by_hash(
 
 
 def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Rank clusters within their stratum, in the given order, and cut the ranks into
-    sets.
-    """
+    """Rank clusters within their stratum, in their order, and cut ranks into sets."""
     _, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     ranks = np.empty(len(codes), dtype=np.int64)
@@ -195,9 +201,9 @@ def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
     # At least one cluster per set; if there are too few, earlier sets come first.
     sizes = np.zeros((len(shares), len(counts)), dtype=np.int64)
     for number, share in enumerate(shares[1:], 1):
-        left = counts - 1 - sizes[1:].sum(axis=0)
+        remaining = counts - 1 - sizes[1:].sum(axis=0)
         later_sets = len(shares) - 1 - number
-        most = np.maximum(left - later_sets, np.minimum(left, 1))
+        most = np.maximum(remaining - later_sets, np.minimum(remaining, 1))
         sizes[number] = np.minimum(np.maximum(np.rint(counts * share), 1), most)
     sizes[0] = counts - sizes[1:].sum(axis=0)
     sets = np.zeros(len(codes), dtype=np.int64)
@@ -209,9 +215,9 @@ def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
 def cut_by_order(
     places: np.ndarray, shares: Sequence[float]
 ) -> tuple[np.ndarray, list[float]]:
-    """Cut rows between distinct values (n,) of an ordering, as close to the shares as
-    possible. Return the set of each row, uint8 (n,), and the last value of each set
-    except the final one.
+    """Cut rows between distinct values (n,) of an ordering, close to the shares.
+
+    Return the set of each row, uint8 (n,), and the last value of each set but the final.
     """
     distinct, inverse, counts = np.unique(
         places, return_inverse=True, return_counts=True
@@ -231,8 +237,7 @@ def cut_by_order(
 
 
 def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray:
-    """Hold out the last rows of an ordering, as close to the share as distinct values
-    (n,) allow: bool (n,).
+    """Hold out the last rows of an ordering (n,), close to the share: bool (n,).
 
     Cuts that leave every class (n,) on both sides are preferred, if there are any.
     """
@@ -260,9 +265,10 @@ MOST_SHARE = 0.05
 
 
 def too_rare(counts: np.ndarray) -> np.ndarray:
-    """Return which classes to set aside: those with less than a row per set, or few
-    rows and not in every set. None are if fewer than two would be left, or too many
-    rows go. `counts` (classes, sets): rows, or expected.
+    """Return which classes to set aside, given rows (classes, sets), also expected ones.
+
+    Those with less than a row per set, or few rows and not in every set. None are if
+    fewer than two would be left, or too many rows go.
     """
     rows = counts.sum(axis=1)
     smallest = counts.sum(axis=0).min() / max(counts.sum(), 1)
@@ -274,31 +280,24 @@ def too_rare(counts: np.ndarray) -> np.ndarray:
 
 
 def may_have_rare_classes(target: pd.Series) -> bool:
-    """Return whether target values (n,) without missing ones can have a rare class,
-    whatever the sets.
-    """
+    """Return whether target values (n,) can have a rare class, whatever the sets."""
     counts = target.value_counts()
     return len(counts) > 2 and bool(counts.iloc[-1] <= MOST_SHARE * len(target))
 
 
 def rare_classes_in(target: pd.Series, sets: pd.Series) -> list[object]:
-    """Return the classes to set aside, the rarest last, given target values and the set
-    of each row.
-    """
+    """Return the classes to set aside, the rarest last."""
+    classes = target.value_counts().index
     counts = pd.crosstab(target, sets.reindex(target.index))
-    counts = counts.reindex(
-        target.value_counts().index, columns=list(SETS), fill_value=0
-    )
+    counts = counts.reindex(classes, columns=list(SETS), fill_value=0)
     return counts.index[too_rare(counts.to_numpy())].tolist()
 
 
 def set_aside_in_words(classes: pd.Series) -> list[str]:
-    """Return a sentence per class that was set aside, given the class of each
-    such row.
-    """
+    """Return a sentence per class that was set aside, given the class of each row."""
     return [
-        f"class {name} ({rows:,} row{'s' if rows > 1 else ''}) cannot be predicted: its rows are set "
-        "aside, and every score is of the other classes alone"
+        f"class {name} ({rows:,} row{'s' if rows > 1 else ''}) cannot be predicted: its "
+        "rows are set aside, and every score is of the other classes alone"
         for name, rows in classes.astype("str").value_counts().items()
     ]
 
@@ -322,73 +321,79 @@ class FoldRows:
 def folds_of(
     frame: pd.DataFrame,
     spec: ExperimentSpec,
-    wanted: CrossValidation,
+    evaluation: CrossValidation,
     features: tuple[str, ...],
 ) -> tuple[FoldRows, ...]:
-    """Return the folds of each repeat; within one, no row is predicted twice. EmptySet:
-    one cluster.
+    """Return the folds of each repeat; within one, no row is predicted twice.
 
     By time: the first half is only fitted on, the rest is cut into blocks, each
     predicted from all rows before it except the split's gap (forward chaining: Tashman
     2000). Else clusters are dealt by hash, with a new salt per repeat, much as
-    scikit-learn's StratifiedGroupKFold does.
+    scikit-learn's StratifiedGroupKFold does. Raises EmptySet: one cluster.
     """
-    found = tuple(_folds(frame, spec, wanted, features))
-    if not found:
-        rule = f"{len(frame):,} train and test rows are one cluster, so they cannot form folds"
-        fix = (
-            "Write evaluation: test_set, deliver more rows, or split by another column."
+    if isinstance(spec.split, TimeSplit):
+        folds = [*_folds_in_time(frame, spec.split, evaluation)]
+    else:
+        folds = [*_folds_by_hash(frame, spec, evaluation, features)]
+    if not folds:
+        raise EmptySet(
+            "cross-validation",
+            rule=f"{len(frame):,} train and test rows are one cluster, so they cannot "
+            "form folds",
+            fix="Write evaluation: test_set, deliver more rows, or split by another "
+            "column.",
         )
-        raise EmptySet("cross-validation", rule, fix)
-    return found
+    return tuple(folds)
 
 
-def _folds(
-    frame: pd.DataFrame,
-    spec: ExperimentSpec,
-    wanted: CrossValidation,
-    features: tuple[str, ...],
+def _folds_in_time(
+    frame: pd.DataFrame, split: TimeSplit, evaluation: CrossValidation
 ) -> Iterator[FoldRows]:
-    split = spec.split
-    if isinstance(split, TimeSplit):
-        times, gap = times_of(frame, split.column, pd.Timedelta(split.gap))
-        shares = [(1 - ONLY_FITTED) / wanted.folds] * wanted.folds
-        block, _ = cut_by_order(times, (ONLY_FITTED, *shares))
-        for number in range(1, wanted.folds + 1):
-            if not (predicted := block == number).any():
-                continue
+    times, gap = times_of(frame, split.column, pd.Timedelta(split.gap))
+    shares = [(1 - ONLY_FITTED) / evaluation.folds] * evaluation.folds
+    block, _ = cut_by_order(times, (ONLY_FITTED, *shares))
+    for number in range(1, evaluation.folds + 1):
+        predicted = block == number
+        if predicted.any():
             fitted = (block < number) & (times <= times[predicted].min() - gap)
             if fitted.any():
                 yield FoldRows(0, fitted, predicted)
-        return
+
+
+def _folds_by_hash(
+    frame: pd.DataFrame,
+    spec: ExperimentSpec,
+    evaluation: CrossValidation,
+    features: tuple[str, ...],
+) -> Iterator[FoldRows]:
     classes = classes_of(frame, spec)
-    for repeat in range(wanted.repeats):
-        salt = f"folds/{getattr(split, 'seed', 0)}/{repeat}"
-        hashes = cluster_hashes(frame, split, spec.target, features, salt)
-        fold = deal(hashes, classes, wanted.folds)
+    for repeat in range(evaluation.repeats):
+        salt = f"folds/{getattr(spec.split, 'seed', 0)}/{repeat}"
+        hashes = cluster_hashes(frame, spec.split, spec.target, features, salt)
+        fold = deal(hashes, classes, evaluation.folds)
         for number in np.unique(fold):
             if (fold != number).any():
                 yield FoldRows(repeat, fold != number, fold == number)
 
 
 def deal(hashes: np.ndarray, classes: np.ndarray, folds: int) -> np.ndarray:
-    """Deal clusters into folds with similar numbers of rows and of each class: int64
-    (n,).
+    """Deal clusters into folds with similar numbers of rows and of each class.
 
-    In the order of their hash (n,), each cluster goes to the fold that has the smallest
-    share of its classes (codes (n,) from 0) so far; ties go to the fold with fewer
-    rows, then to the first.
+    int64 (n,). In the order of their hash (n,), each cluster goes to the fold that has
+    the smallest share of its classes (codes (n,) from 0) so far; ties go to the fold
+    with fewer rows, then to the first.
     """
     _, cluster = np.unique(hashes, return_inverse=True)
-    held = np.zeros((cluster.max() + 1, classes.max() + 1))
-    np.add.at(held, (cluster, classes), 1.0)
-    shares = held / held.sum(axis=0)
-    fold = np.empty(len(held), dtype=np.int64)
-    parts, rows = np.zeros((folds, held.shape[1])), np.zeros(folds)
-    for one in range(len(held)):
+    counts = np.zeros((cluster.max() + 1, classes.max() + 1))
+    np.add.at(counts, (cluster, classes), 1.0)
+    shares = counts / counts.sum(axis=0)
+    fold = np.empty(len(counts), dtype=np.int64)
+    shares_of_folds = np.zeros((folds, counts.shape[1]))
+    rows_of_folds = np.zeros(folds)
+    for number, of_classes in enumerate(counts):
         # Rounded, so that the order of summation does not matter.
-        filled = np.round(parts @ held[one], 9)
-        fold[one] = np.lexsort((rows, filled))[0]
-        parts[fold[one]] += shares[one]
-        rows[fold[one]] += held[one].sum()
+        filled = np.round(shares_of_folds @ of_classes, 9)
+        fold[number] = np.lexsort((rows_of_folds, filled))[0]
+        shares_of_folds[fold[number]] += shares[number]
+        rows_of_folds[fold[number]] += of_classes.sum()
     return np.asarray(fold[cluster])

@@ -13,8 +13,8 @@ from experiment_pipeline.table.table import SLICE_ROWS, slices
 
 BINS = 10
 LISTED_CATEGORIES = 20
-# This many rows decide for almost every column whether it has many values, a hundred
-# times faster.
+# This many rows tell of almost every column whether it has many values, a hundred times
+# faster.
 _ROWS_THAT_TELL = 1_000
 # In a longer column of mostly distinct texts, counting values would take more memory
 # than the column.
@@ -23,18 +23,17 @@ _LONG = 4 * SLICE_ROWS
 
 @dataclass(frozen=True)
 class Bins:
-    """The bins of a reference column: inner edges for numbers or instants, else
-    categories.
+    """The bins of a reference column: inner edges of numbers or instants, or categories.
+
+    `edges` is None where values are counted by `categories`.
     """
 
     edges: np.ndarray | None
-    known: pd.Index
+    categories: pd.Index
 
     @classmethod
     def of(cls, reference: pd.Series) -> "Bins":
-        """Bin numbers and instants with many values by their deciles; else list the
-        categories.
-        """
+        """Bin numbers and instants with many values by deciles; else list categories."""
         kind = kinds.kind_of(reference)
         if kind in {*kinds.QUANTITIES, "datetime"} and has_many_values(reference):
             deciles = np.linspace(0, 1, BINS + 1)[1:-1]
@@ -43,29 +42,23 @@ class Bins:
         return cls(None, most_frequent(reference).index)
 
     def counts(self, column: pd.Series) -> np.ndarray:
-        """Count a sample's values per bin, missing values in the last one:
-        int64 (B,).
-        """
-        parts = []
-        for rows in slices(len(column)):
-            some = column.iloc[rows]
-            if self.edges is not None:
-                values = kinds.numbers_of(some)
-                missing = np.isnan(values)
-                inner = np.searchsorted(self.edges, values[~missing], side="right")
-                found = np.bincount(inner, minlength=len(self.edges) + 1)
-                parts.append(np.append(found, missing.sum()))
-                continue
-            named: np.ndarray = np.empty(0, dtype=np.int64)
-            if len(self.known):
-                named = (
-                    some.value_counts()
-                    .reindex(self.known, fill_value=0)
-                    .to_numpy(np.int64)
-                )
-            none = int(some.isna().sum())
-            parts.append(np.append(named, [len(some) - none - named.sum(), none]))
+        """Count a sample's values per bin, missing values in the last one: int64 (B,)."""
+        parts = [self._counts(column.iloc[rows]) for rows in slices(len(column))]
         return np.sum(parts, axis=0)
+
+    def _counts(self, column: pd.Series) -> np.ndarray:
+        if self.edges is not None:
+            values = kinds.numbers_of(column)
+            present = values[~np.isnan(values)]
+            places = np.searchsorted(self.edges, present, side="right")
+            counts = np.bincount(places, minlength=len(self.edges) + 1)
+            return np.append(counts, len(values) - len(present))
+        missing = int(column.isna().sum())
+        counts = np.empty(0, dtype=np.int64)
+        if len(self.categories):
+            by_value = column.value_counts().reindex(self.categories, fill_value=0)
+            counts = by_value.to_numpy(np.int64)
+        return np.append(counts, [len(column) - missing - counts.sum(), missing])
 
 
 def differences(
@@ -78,8 +71,9 @@ def differences(
 
 
 def distance(first: pd.Series, second: pd.Series) -> float:
-    """Return the distance of two columns, missing values included, 0 … 1; nan for other
-    kinds of columns.
+    """Return the distance of two columns, missing values included, 0 … 1.
+
+    It is nan for kinds that are neither numbers, instants nor texts.
     """
     kind = kinds.kind_of(first)
     if kind in {*kinds.NUMERIC, "datetime"}:
@@ -88,26 +82,25 @@ def distance(first: pd.Series, second: pd.Series) -> float:
         )
     if kind not in kinds.TEXTS:
         return float("nan")
-    codes = pd.factorize(
-        pd.concat([first, second], ignore_index=True), use_na_sentinel=False
-    )[0]
-    parts = codes[: len(first)], codes[len(first) :]
+    cells = pd.concat([first, second], ignore_index=True)
+    codes, _ = pd.factorize(cells, use_na_sentinel=False)
+    values = codes.max() + 1
     return distances.share_distance(
-        *(np.bincount(part, minlength=codes.max() + 1) for part in parts)
+        np.bincount(codes[: len(first)], minlength=values),
+        np.bincount(codes[len(first) :], minlength=values),
     )
 
 
 def has_many_values(column: pd.Series) -> bool:
     """Return whether a column has more distinct values than LISTED_CATEGORIES."""
-    some = column.iloc[:: max(1, len(column) // _ROWS_THAT_TELL)]
-    return bool(
-        some.nunique() > LISTED_CATEGORIES or column.nunique() > LISTED_CATEGORIES
-    )
+    sample = column.iloc[:: max(1, len(column) // _ROWS_THAT_TELL)]
+    if sample.nunique() > LISTED_CATEGORIES:
+        return True
+    return bool(column.nunique() > LISTED_CATEGORIES)
 
 
 def most_frequent(column: pd.Series) -> pd.Series:
-    """Count the most frequent values, up to LISTED_CATEGORIES: value → rows, in
-    decreasing order.
+    """Count the LISTED_CATEGORIES most frequent values: value → rows, decreasing.
 
     For more than a million rows with mostly distinct values the result is empty.
     """

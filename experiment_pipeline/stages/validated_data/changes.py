@@ -150,8 +150,9 @@ class DataProfiles(records.Journals):
 
     @property
     def _profiles(self) -> records.NamedByDigest:
-        rule = "is not what was written"
-        return records.NamedByDigest(self.folder, "json", rule, FIX)
+        return records.NamedByDigest(
+            self.folder, "json", rule="is not what was written", fix=FIX
+        )
 
     def _notes(self, which: str) -> records.Journal[ProfileNote]:
         folder = self.folder / which
