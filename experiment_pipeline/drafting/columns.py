@@ -66,33 +66,25 @@ class ColumnPlan:
     why: str = ""  # the reason as a clause; empty for a feature that is used as it is
     excluded: bool = False  # not a feature
     identifies_rows: bool = False  # an id: a different value in every row
-    names_entities: bool = (
-        False  # values repeat and identify something (a customer, a machine)
-    )
-    preparation: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # setting of the spec → value
+    # values repeat and identify something (a customer, a machine)
+    names_entities: bool = False
+    # setting of the spec → value
+    preparation: Mapping[str, Any] = field(default_factory=dict)
     times: Times | None = None  # of a datetime column
-    many_texts: bool = (
-        False  # free texts, or more distinct ones than ordinal codes distinguish
-    )
+    # free texts, or more distinct ones than ordinal codes distinguish
+    many_texts: bool = False
 
     def dated(self, columns: Collection[str], *, with_days: bool) -> "ColumnPlan":
-        """Add the calendar part `days` to dates, and drop parts whose column the table
-        already has.
-        """
-        if self.times is None or not (before := self.preparation.get("calendar", [])):
+        """Add the calendar part `days` to dates; drop parts that the table has."""
+        parts = self.preparation.get("calendar", [])
+        if self.times is None or not parts:
             return self
-        days = (
-            ["days"]
-            if with_days and self.times.days > 1 and "days" not in before
-            else []
-        )
-        parts = [one for one in (*days, *before) if f"{self.name}_{one}" not in columns]
-        why = self.why.replace(", ".join(before), ", ".join(parts) or "nothing", 1)
-        return replace(
-            self, why=why, preparation={**self.preparation, "calendar": parts}
-        )
+        more = [*parts]
+        if with_days and self.times.days > 1 and "days" not in parts:
+            more.insert(0, "days")
+        new = [part for part in more if f"{self.name}_{part}" not in columns]
+        why = self.why.replace(", ".join(parts), ", ".join(new) or "nothing", 1)
+        return replace(self, why=why, preparation={**self.preparation, "calendar": new})
 
     def as_category(self, distinct: int, why: str) -> "ColumnPlan":
         """Make an excluded column of `distinct` entities a feature."""
@@ -105,53 +97,58 @@ class ColumnPlan:
 
 
 def plan_columns(raw: pd.DataFrame) -> dict[str, ColumnPlan]:
-    """Plan each column; a decimal comma in one ("0,5") decides how "1,234" is read in
-    the others.
+    """Plan each column.
+
+    A decimal comma in one ("0,5") decides how "1,234" is read in the others.
     """
     plans = {str(name): plan_column(column) for name, column in raw.items()}
     written = {
         name: plan.preparation.get("numbers", {}) for name, plan in plans.items()
     }
     if any(numbers.get("decimal") == "," for numbers in written.values()):
-        alone = [
-            name for name, numbers in written.items() if numbers.get("thousands") == ","
-        ]
-        plans |= {name: plan_column(raw[name], ",") for name in alone}
+        for name, numbers in written.items():
+            if numbers.get("thousands") == ",":
+                plans[name] = plan_column(raw[name], decimal=",")
     return plans
 
 
 def plan_column(raw: pd.Series, decimal: str = ".") -> ColumnPlan:
-    """Plan one raw column by all its rows; `decimal`: the decimal mark where texts are
-    ambiguous.
+    """Plan one raw column by all its rows.
+
+    `decimal`: the decimal mark where texts are ambiguous.
     """
     name, known = str(raw.name), raw.dropna()
-    if known.empty:
-        return ColumnPlan(name, "no value in any row", excluded=True)
     kind = kind_of(raw)
-    if kind not in {"datetime", *NUMERIC, *TEXTS}:
-        return ColumnPlan(
-            name, f"holds {raw.dtype}, which models cannot use", excluded=True
-        )
-    if len(known) == len(raw) and (known == known.iloc[0]).all():
-        return ColumnPlan(
-            name, f"the same in every row: {_shown(known.iloc[0])}", excluded=True
-        )
-    if kind not in TEXTS:
-        return (
-            _dates(name, raw, {}) if kind == "datetime" else _number(name, raw, known)
-        )
+    useless = ""
+    if known.empty:
+        useless = "no value in any row"
+    elif kind not in {"datetime", *NUMERIC, *TEXTS}:
+        useless = f"holds {raw.dtype}, which models cannot use"
+    elif len(known) == len(raw) and (known == known.iloc[0]).all():
+        useless = f"the same in every row: {_shown(known.iloc[0])}"
+    if useless:
+        return ColumnPlan(name, useless, excluded=True)
+    if kind == "datetime":
+        return _dates(name, raw, {})
+    if kind in TEXTS:
+        return _texts(name, raw, known, decimal)
+    return _number(name, raw, known)
+
+
+def _texts(name: str, raw: pd.Series, known: pd.Series, decimal: str) -> ColumnPlan:
+    """Plan a text column: dates, numbers or a category."""
     texts = facts.text_facts(known).texts
     marks = list(compress(texts, facts.placeholders(texts)))
-    rest = [text for text in texts if text not in set(marks)]
-    if not rest:
-        return ColumnPlan(
-            name, f"only {_some(texts)}, which mean missing", excluded=True
-        )
+    others = [text for text in texts if text not in set(marks)]
+    if not others:
+        why = f"only {_some(texts)}, which mean missing"
+        return ColumnPlan(name, why, excluded=True)
     missing = {"missing_values": marks} if marks else {}
-    plan = _text_dates(name, raw, rest, missing) or _text_numbers(
-        name, raw, rest, missing, decimal
+    return (
+        _text_dates(name, raw, others, missing)
+        or _text_numbers(name, raw, others, missing, decimal)
+        or _category(name, raw, known)
     )
-    return plan or _category(name, raw, known)
 
 
 def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | None:
@@ -163,15 +160,16 @@ def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | 
 
 
 def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
-    values, named = known.to_numpy(dtype=np.float64), facts.is_named_like_an_id(name)
+    values = known.to_numpy(dtype=np.float64)
     if kind_of(raw) == "boolean" or not np.all(values == np.floor(values)):
         return ColumnPlan(name)
-    counts = len(known) == len(raw) > 2 and bool(
+    is_id = facts.is_named_like_an_id(name)
+    counts_rows = len(known) == len(raw) > 2 and bool(
         np.all(np.diff(values) == _rows_on(raw))
     )
-    if counts and (_COUNTER_NAME.match(name) or not named):
+    if counts_rows and (_COUNTER_NAME.match(name) or not is_id):
         return ColumnPlan(name, "counts the rows", excluded=True)
-    if not named:
+    if not is_id:
         return ColumnPlan(name)
     distinct = known.nunique()
     if distinct == len(raw) or distinct > MOST_NAMED_CATEGORIES:
@@ -189,29 +187,26 @@ def _named(name: str, distinct: int, raw: pd.Series, known: pd.Series) -> Column
     if distinct == len(raw):
         why = "identifies the row: a different value in every row"
         return ColumnPlan(name, why, excluded=True, identifies_rows=True)
-    each = f"{len(known) / distinct:.3g} rows each"
-    why = f"identifies {distinct:,} things, {each}: a model would memorize them"
+    why = (
+        f"identifies {distinct:,} things, {len(known) / distinct:.3g} rows each: a "
+        "model "
+        "would memorize them"
+    )
     return ColumnPlan(name, why, excluded=True, names_entities=distinct < len(known))
 
 
 def _text_dates(
     name: str, raw: pd.Series, texts: Sequence[str], missing: Mapping[str, Any]
 ) -> ColumnPlan | None:
-    formats = {
-        f: reads for f, reads in facts.date_formats(texts).items() if f != _NO_DATE
-    }
+    """Plan texts that are dates; None: they are none."""
+    formats = facts.date_formats(texts)
+    formats.pop(_NO_DATE, None)
     if not formats or not np.any([*formats.values()], axis=0).all():
         return None
-    complete = [wanted for wanted, reads in formats.items() if reads.all()]
-    # '5 May 2024' matches %b and %B: both give the same dates.
-    column = pd.Series(texts, dtype="str")
-    read = [read_datetimes(column, (wanted,)) for wanted in complete]
-    if not read or not all(read[0].equals(other) for other in read[1:]):
-        found = (
-            f"dates of {' or '.join(complete)}" if read else "dates in several formats"
-        )
-        shown = "" if read else f" ({', '.join(formats)})"
-        why = f"{found}{shown}: decide in preparation.datetime_formats"
+    complete = [text for text, reads in formats.items() if reads.all()]
+    problem = _ambiguity(texts, list(formats), complete)
+    if problem:
+        why = f"{problem}: decide in preparation.datetime_formats"
         return ColumnPlan(name, why, excluded=True)
     settings: dict[str, Any] = {**missing, "types": "datetime"}
     if complete[0] != facts.ISO:
@@ -223,40 +218,53 @@ def _text_dates(
     return None if instants is None else _dates(name, instants, settings)
 
 
+def _ambiguity(
+    texts: Sequence[str], formats: Sequence[str], complete: Sequence[str]
+) -> str:
+    """Return why the format of dates is not clear; `complete`: those that read all."""
+    if not complete:
+        return f"dates in several formats ({', '.join(formats)})"
+    # '5 May 2024' matches %b and %B: both give the same dates.
+    column = pd.Series(texts, dtype="str")
+    first, *others = (read_datetimes(column, (text,)) for text in complete)
+    if all(first.equals(dates) for dates in others):
+        return ""
+    return f"dates of {' or '.join(complete)}"
+
+
 def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> ColumnPlan:
     known = instants.dropna()
-    days, in_order = (
-        int(known.dt.normalize().nunique()),
-        bool(known.is_monotonic_increasing),
+    times = Times(
+        days=int(known.dt.normalize().nunique()),
+        in_order=bool(known.is_monotonic_increasing),
+        step=_step(instants),
     )
-    steps = instants.diff().iloc[1:].abs() / _rows_on(instants)
-    step, ordered = (
-        None,
-        instants.is_monotonic_increasing or instants.is_monotonic_decreasing,
-    )
-    if len(steps) and instants.is_unique and ordered:
-        alike = steps.value_counts()
-        step = alike.index[0] if alike.iloc[0] * 2 >= len(steps) else None
-    times = Times(days, in_order, step)
     parts = [part for part in CALENDAR_PARTS if np.ptp(getattr(known.dt, part)) > 0]
     if not parts:
         why = "dates that share month, day of week and hour"
         return ColumnPlan(name, why, excluded=True, preparation=settings, times=times)
-    if np.ptp(known.dt.day) > 0 and (known.max() - known.min()).days >= _DAYS_OF_YEARS:
+    span = known.max() - known.min()
+    if np.ptp(known.dt.day) > 0 and span.days >= _DAYS_OF_YEARS:
         parts = ["days", "day_of_month", "day_of_year", *parts]
-    formats = settings.get("datetime_formats")
-    why = f"dates, read as {', '.join(parts)}" + (
-        f" (format {formats[0]})" if formats else ""
-    )
-    return ColumnPlan(
-        name, why, preparation={**settings, "calendar": parts}, times=times
-    )
+    why = f"dates, read as {', '.join(parts)}"
+    if "datetime_formats" in settings:
+        why += f" (format {settings['datetime_formats'][0]})"
+    preparation = {**settings, "calendar": parts}
+    return ColumnPlan(name, why, preparation=preparation, times=times)
+
+
+def _step(instants: pd.Series) -> pd.Timedelta | None:
+    """Return the step of a series, see `Times`."""
+    is_sorted = instants.is_monotonic_increasing or instants.is_monotonic_decreasing
+    if len(instants) < 2 or not instants.is_unique or not is_sorted:
+        return None
+    steps = instants.diff().iloc[1:].abs() / _rows_on(instants)
+    frequent = steps.value_counts()
+    return frequent.index[0] if frequent.iloc[0] * 2 >= len(steps) else None
 
 
 def _rows_on(column: pd.Series) -> np.ndarray:
-    """The difference of row numbers between one row and the next: 1, except in a
-    sample.
-    """
+    """The difference of row numbers between neighbours: 1, except in a sample."""
     return np.diff(column.index.to_numpy())
 
 
@@ -279,17 +287,18 @@ def _text_numbers(
         settings["numbers"] = writing.declaration
     if read_completely(raw, settings) is None:
         return None
-    how = f" ({writing.words})" if writing.declaration else ""
-    but = f"; {_some(missing['missing_values'])} read as missing" if missing else ""
-    return ColumnPlan(name, f"numbers written as text{how}{but}", preparation=settings)
+    why = "numbers written as text"
+    if writing.declaration:
+        why += f" ({writing.words})"
+    if missing:
+        why += f"; {_some(missing['missing_values'])} read as missing"
+    return ColumnPlan(name, why, preparation=settings)
 
 
 def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
-    distinct, named, texts = (
-        known.nunique(),
-        facts.is_named_like_an_id(name),
-        known.astype("str"),
-    )
+    distinct = known.nunique()
+    texts = known.astype("str")
+    named = facts.is_named_like_an_id(name)
     is_id = distinct == len(raw) and (named or texts.str.fullmatch(_DIGEST).all())
     if is_id or (named and distinct > MOST_NAMED_CATEGORIES):
         return _named(name, distinct, raw, known)
@@ -306,9 +315,8 @@ def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
 
 
 def _shown(value: object) -> str:
-    return numbers.shown(
-        repr(value.item() if isinstance(value, np.generic) else value), 40
-    )
+    plain = value.item() if isinstance(value, np.generic) else value
+    return numbers.shown(repr(plain), 40)
 
 
 def _some(texts: Sequence[str]) -> str:

@@ -52,13 +52,11 @@ LISTED_CATEGORIES = 20
 
 @dataclass(frozen=True)
 class Drafted:
-    """File name → text; the inferred settings with reasons; and the summary: these and
-    what to do next.
-    """
+    """The files of a drafted experiment, and how they came about."""
 
-    files: Mapping[str, str]
-    reasons: str
-    summary: str
+    files: Mapping[str, str]  # name → text
+    reasons: str  # the inferred settings with reasons
+    summary: str  # the reasons and what to do next
 
 
 def draft_experiment(
@@ -68,69 +66,71 @@ def draft_experiment(
     command: str,
     settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Drafted:
-    """Draft an experiment on a table, whose URL is written to the YAML as
-    `written_url`.
+    """Draft an experiment on a table, whose URL the YAML has as `written_url`.
 
-    `settings`: given keys of defs.yaml. ExperimentPipelineError: no table, or a wrong
-    decision.
+    `settings`: given keys of defs.yaml. Raises ExperimentPipelineError: no table, or a
+    wrong decision.
     """
     try:
         source = Data.model_validate(wishes.source)
     except ValidationError as error:
-        raise invalid(
-            explain(error, Data, wishes.source), lambda place: f"--{place[0]}"
-        ) from None
-    rows = 0
-
-    def chosen(counted: int) -> np.ndarray:
-        """Sample a large table, by row numbers because the features are not
-        known yet.
-        """
-        nonlocal rows
-        rows, positions = counted, np.arange(counted)
-        if rows > MOST_ROWS:
-            positions = positions[
-                uniform(mixed(positions.view(np.uint64))) < SAMPLED_ROWS / rows
-            ]
-        return positions
-
-    table = read(read_source(source), source, chosen=chosen)
-    written = {**wishes.source, "url": written_url}
+        problems = explain(error, Data, wishes.source)
+        raise invalid(problems, lambda place: f"--{place[0]}") from None
+    sample = _Sample()
+    table = read(read_source(source), source, chosen=sample.positions)
+    rows = sample.rows
+    address = {**wishes.source, "url": written_url}
     given = {key: value for key, value in settings.items() if key != "exclude"}
 
     def tried_out(draft: Draft) -> TriedDraft:
-        attributes = {**draft.attributes(written), **given}
-        spec = spec_from(
-            name, attributes, lambda _: "given" if settings else "the draft"
-        )
+        attributes = {**draft.attributes(address), **given}
+        place = "given" if settings else "the draft"
+        spec = spec_from(name, attributes, lambda _: place)
         return try_out(table.frame, draft, spec)
 
     draft = infer(table.frame, wishes, rows, monotone="monotone" in given)
     excluded = {**draft.excluded, **settings.get("exclude", {})}
     tried = tried_out(replace(draft, excluded=excluded))
-    chosen_here = wishes.split is None and wishes.split_column is None
-    if tried.problem and chosen_here and tried.draft.split.value["by"] == "time":
+    split = tried.draft.split.value
+    is_inferred = wishes.split is None and wishes.split_column is None
+    if tried.problem and is_inferred and split["by"] == "time":
         why = (
-            f"the rows are a time series in {tried.draft.split.value['column']}, but with a split by "
-            f"time a run would stop ({tried.problem.splitlines()[0]}). With a random split a model is "
-            "scored on neighbours of the rows it was fitted on: scores are optimistic"
+            f"the rows are a time series in {split['column']}, but with a split by "
+            "time "
+            f"a run would stop ({tried.problem.splitlines()[0]}). With a random split "
+            "a "
+            "model is scored on neighbours of the rows it was fitted on: scores are "
+            "optimistic"
         )
         tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
-    defs = with_settings(
-        defs_yaml(name, tried.draft, _found(table, rows), written, command), given
-    )
-    files = {"schema.yaml": tried.schema_text, "defs.yaml": defs}
+    text = defs_yaml(name, tried.draft, _described(table, rows), address, command)
+    files = {
+        "schema.yaml": tried.schema_text,
+        "defs.yaml": with_settings(text, given),
+    }
     reasons = _reasons(tried, table, rows)
-    todo = [
-        "Wrote defs.yaml and schema.yaml; both are yours to edit.",
-        f"Run: {command}",
-    ]
-    if tried.problem is not None:
-        todo[1:] = [
-            "As they are, a run will stop with:",
-            textwrap.indent(tried.problem, "  "),
-        ]
-    return Drafted(files, reasons, "\n".join([reasons, *todo]))
+    lines = [reasons, "Wrote defs.yaml and schema.yaml; both are yours to edit."]
+    if tried.problem is None:
+        lines.append(f"Run: {command}")
+    else:
+        lines.append("As they are, a run will stop with:")
+        lines.append(textwrap.indent(tried.problem, "  "))
+    return Drafted(files, reasons, "\n".join(lines))
+
+
+class _Sample:
+    """Chooses the rows to read of a large table, and counts all."""
+
+    rows = 0
+
+    def positions(self, rows: int) -> np.ndarray:
+        """Return ascending positions, by row numbers: features are not known yet."""
+        self.rows = rows
+        positions = np.arange(rows)
+        if rows <= MOST_ROWS:
+            return positions
+        draws = uniform(mixed(positions.view(np.uint64)))
+        return positions[draws < SAMPLED_ROWS / rows]
 
 
 @dataclass(frozen=True)
@@ -151,22 +151,24 @@ def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft
     try:
         schema = load_schema(schema_text)
         prepared = assign(prepared, raw.columns, schema, spec)
-        outcome = validate(raw, prepared, schema, spec)
-        check_target(outcome.validated, spec)
-        check_metrics(outcome.validated[spec.target], spec)
-        sets = split(
-            outcome.to_split(prepared), spec, feature_columns(outcome.validated, spec)
-        )
+        checked = validate(raw, prepared, schema, spec)
+        check_target(checked.validated, spec)
+        check_metrics(checked.validated[spec.target], spec)
+        features = feature_columns(checked.validated, spec)
+        sets = split(checked.to_split(prepared), spec, features)
     except DataError as error:
         return TriedDraft(draft, spec, schema_text, None, str(error))
-    rejected = check_rejection_rate(outcome, spec.validation)
-    return TriedDraft(draft, spec, schema_text, sets, rejected[0] if rejected else None)
+    problems = check_rejection_rate(checked, spec.validation)
+    return TriedDraft(draft, spec, schema_text, sets, next(iter(problems), None))
 
 
 def defs_yaml(
-    name: str, draft: Draft, found: str, data: Mapping[str, Any], command: str
+    name: str, draft: Draft, table: str, data: Mapping[str, Any], command: str
 ) -> str:
-    """The text of defs.yaml: the settings, with the reasons as comments."""
+    """Return the text of defs.yaml: the settings, with the reasons as comments.
+
+    `table` describes what was read.
+    """
     environment = jinja2.Environment(  # noqa: S701 - YAML, not HTML
         loader=jinja2.FileSystemLoader(TEMPLATES),
         trim_blocks=True,
@@ -176,50 +178,46 @@ def defs_yaml(
     )
     environment.filters.update(dict[str, Any](yaml=in_yaml, comment=_comment))
     metric = draft.metric.value
+    greater_is_better = metric_of(metric).greater_is_better
     return environment.get_template("defs.yaml.jinja").render(
         name=name,
         command=command,
         draft=draft,
         settings=draft.attributes(data),
-        found=f"Read: {found}.",
-        other_metrics=[
-            other for other in names_of(draft.task.value) if other != metric
-        ],
-        limit="at_least: 0.8"
-        if metric_of(metric).greater_is_better
-        else "at_most: 0.5",
+        found=f"Read: {table}.",
+        other_metrics=[name for name in names_of(draft.task.value) if name != metric],
+        limit="at_least: 0.8" if greater_is_better else "at_most: 0.5",
     )
 
 
 def with_settings(text: str, settings: Mapping[str, Any]) -> str:
-    """Return the text of a drafted defs.yaml with these values, and without the reasons
-    for the old ones.
+    """Return the text of a drafted defs.yaml with these values.
+
+    The reasons for the values that they replace are dropped.
     """
     lines = text.splitlines(keepends=True)
     for key, value in settings.items():
-        written = to_yaml({key: value})
-        start = next(
-            (n for n, one in enumerate(lines) if one.startswith(f"  {key}:")),
-            len(lines),
-        )
-        end = start + 1
-        while end < len(lines) and lines[end].startswith(("   ", "  -")):
-            end += 1
-        # A reason is a comment that begins with a word and a colon, and ends at its
-        # key.
-        first = start
-        while first and lines[first - 1].startswith("  #"):
-            first -= 1
-        reasons = (
-            n
-            for n in range(first, start)
-            if re.match(r"  # [A-Z]\w+(: |\.$)", lines[n])
-        )
-        lines[next(reasons, start) : end] = [
-            "  # Given.\n",
-            textwrap.indent(written, "  "),
-        ]
+        written = textwrap.indent(to_yaml({key: value}), "  ")
+        first, end = _lines_of_key(lines, key)
+        lines[first:end] = ["  # Given.\n", written]
     return "".join(lines)
+
+
+def _lines_of_key(lines: list[str], key: str) -> tuple[int, int]:
+    """Return where a key begins, its reason included, and ends; the end if absent."""
+    starts = (n for n, line in enumerate(lines) if line.startswith(f"  {key}:"))
+    start = next(starts, len(lines))
+    end = start + 1
+    while end < len(lines) and lines[end].startswith(("   ", "  -")):
+        end += 1
+    comments = start
+    while comments and lines[comments - 1].startswith("  #"):
+        comments -= 1
+    # A reason is a comment that begins with a word and a colon, and ends at its key.
+    for number in range(comments, start):
+        if re.match(r"  # [A-Z]\w+(: |\.$)", lines[number]):
+            return number, end
+    return start, end
 
 
 def in_yaml(value: Any) -> str:
@@ -232,57 +230,59 @@ def in_yaml(value: Any) -> str:
 
 
 def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
+    """Return what was inferred and why, a line each."""
     draft, spec = tried.draft, tried.spec
     facts = [("target", readable(draft.target))]
-    named = {
+    decisions = {
         "task": draft.task,
         "positive": draft.positive_class,
         "metric": draft.metric,
         "chosen by": draft.evaluation,
         "rejected": draft.max_rejected,
         "seconds": draft.seconds,
+        "split": Decision(draft.full_split, draft.split.why),
     }
-    for what, one in named.items():
-        if one is not None:
-            value = (
-                in_yaml(one.value)
-                if isinstance(one.value, dict)
-                else readable(one.value)
-            )
-            facts.append((what, f"{value}: {one.why}"))
-    facts.append(("split", f"{in_yaml(draft.full_split)}: {draft.split.why}"))
-    for what, reasons in (
-        (
-            "left out",
-            [f"{readable(name)}: {why}" for name, why in draft.excluded.items()],
-        ),
-        ("prepared", [f"{readable(plan.name)}: {plan.why}" for plan in draft.prepared]),
-    ):
-        facts += [(what, reason) for reason in reasons[:MOST_LINES]]
-        if len(reasons) > MOST_LINES:
-            facts.append((what, f"and {len(reasons) - MOST_LINES} more, see defs.yaml"))
+    for what, decision in decisions.items():
+        if decision is not None:
+            is_mapping = isinstance(decision.value, dict)
+            value = (in_yaml if is_mapping else readable)(decision.value)
+            facts.append((what, f"{value}: {decision.why}"))
+    excluded = [f"{readable(name)}: {why}" for name, why in draft.excluded.items()]
+    facts += _first_lines("left out", excluded)
+    prepared = [f"{readable(plan.name)}: {plan.why}" for plan in draft.prepared]
+    facts += _first_lines("prepared", prepared)
     algorithms = ", ".join(dict.fromkeys(entry.algorithm for entry in spec.search))
-    facts.append(
-        ("search", f"{len(configurations(spec))} configurations: {algorithms}")
-    )
+    count = len(configurations(spec))
+    facts.append(("search", f"{count} configurations: {algorithms}"))
     if tried.sets is not None:
-        counts = ", ".join(
-            f"{key} {len(one):,}" for key, one in tried.sets.rows().items()
-        )
+        sizes = tried.sets.rows().items()
+        counts = ", ".join(f"{name} {len(set_rows):,}" for name, set_rows in sizes)
         sample = " of the sample" if len(table.frame) < rows else ""
         facts.append(("rows", counts + sample))
     facts += [("consider", hint) for hint in draft.hints]
-    lines = [f"Read {spec.source.shown_url}: {_found(table, rows)}."]
+    lines = [f"Read {spec.source.shown_url}: {_described(table, rows)}."]
     lines += [f"  {note}" for note in table.notes]
-    return "\n".join([*lines, *(f"  {what:<9} {why}" for what, why in facts)])
+    lines += [f"  {what:<9} {why}" for what, why in facts]
+    return "\n".join(lines)
 
 
-def _found(table: RawTable, rows: int) -> str:
-    kept, columns = table.frame.shape
-    sample = f"; inferred from a sample of {kept:,} rows" if kept < rows else ""
-    how = [table.format, table.compression, table.encoding]
-    how += [f"delimiter {table.delimiter!r}"] if table.delimiter else []
-    return f"{rows:,} rows, {columns:,} columns, {', '.join(part for part in how if part)}{sample}"
+def _first_lines(what: str, reasons: list[str]) -> list[tuple[str, str]]:
+    facts = [(what, reason) for reason in reasons[:MOST_LINES]]
+    if len(reasons) > MOST_LINES:
+        facts.append((what, f"and {len(reasons) - MOST_LINES} more, see defs.yaml"))
+    return facts
+
+
+def _described(table: RawTable, rows: int) -> str:
+    """Return size and format of the table that was read; `rows`: of the whole table."""
+    read_rows, columns = table.frame.shape
+    parts = [table.format, table.compression, table.encoding]
+    if table.delimiter:
+        parts.append(f"delimiter {table.delimiter!r}")
+    text = f"{rows:,} rows, {columns:,} columns, {', '.join(filter(None, parts))}"
+    if read_rows < rows:
+        text += f"; inferred from a sample of {read_rows:,} rows"
+    return text
 
 
 def _comment(text: str, indent: int) -> str:
@@ -301,28 +301,27 @@ def _comment(text: str, indent: int) -> str:
 def infer_schema(
     prepared: pd.DataFrame, target: str, keys: Collection[str] = ()
 ) -> str:
-    """Write a schema as YAML that all rows satisfy, apart from rows without a target or
-    `keys`.
+    """Write a schema as YAML that all rows satisfy, but those without target or `keys`.
 
     It has no smallest and largest values: those of a sample would reject the next
     delivery. Columns are sorted by name: models take them in the schema's order, which
     should not depend on the delivery.
     """
     columns: dict[str, dict[str, Any]] = {}
-    for name, column in sorted(prepared.items(), key=lambda item: str(item[0])):
-        dtype, facts = _dtype(column), columns.setdefault(str(name), {})
+    for name, column in sorted(prepared.items(), key=lambda pair: str(pair[0])):
+        rules = columns[str(name)] = dict[str, Any]()
+        dtype = _dtype(column)
         if dtype is not None:
-            facts["dtype"] = dtype
+            rules["dtype"] = dtype
         if str(name) not in {target, *keys} and bool(column.isna().any()):
-            facts["nullable"] = True
+            rules["nullable"] = True
         known = column.dropna()
         # Only for text columns that repeat few values, not for free text.
-        if dtype == "str" and 0 < known.nunique() <= min(
-            LISTED_CATEGORIES, len(known) / 2
-        ):
+        most_values = min(LISTED_CATEGORIES, len(known) / 2)
+        if dtype == "str" and 0 < known.nunique() <= most_values:
             values = sorted(map(str, known.unique()))
             warns = {"allowed_values": values, "raise_warning": True}
-            facts["isin"] = values if str(name) == target else warns
+            rules["isin"] = values if str(name) == target else warns
     settings: dict[str, Any] = {"columns": columns, "coerce": True, "strict": "filter"}
     header = (TEMPLATES / "schema_header.txt").read_text(encoding="utf-8")
     return header + to_yaml(settings, default_flow_style=None)

@@ -7,10 +7,10 @@ a hint.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from itertools import chain, combinations, product
+from itertools import combinations, product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -45,12 +45,10 @@ FEW_GROUPS = 200
 # on 7,000 a little in two of three. Tables with many texts become
 # wide: fewer rows. On more rows a test set is reliable enough, and folds would leave
 # time for few configurations.
-SECONDS_OF_FOLDS, ROWS_PER_SECOND, TEXTS_PER_SECOND, MOST_ROWS_OF_FOLDS = (
-    120,
-    80,
-    10,
-    50_000,
-)
+SECONDS_OF_FOLDS = 120
+ROWS_PER_SECOND = 80
+TEXTS_PER_SECOND = 10
+MOST_ROWS_OF_FOLDS = 50_000
 # From this many seconds, and up to this many rows, the mean of three fits is exported:
 # it lowered the loss by .9 % on average on 32 tables of up to 2,800 rows, by .3 % on
 # one of 22,000, and not at all on two of 47,000 and 80,000. Eight fits lowered it by
@@ -68,27 +66,14 @@ FEWEST_DAYS = 10
 # becomes a feature if MET_AGAIN of the rows after quantile LATEST are about earlier
 # entities, or if PARTNERS times as many pairs as entities exist with another such
 # column (ratings, sales).
-ROWS_OF_A_KNOWN_ONE, LATEST, MET_AGAIN, PARTNERS = 10, 0.8, 0.95, 5
-_POSITIVE_WORDS = (
-    "1",
-    "true",
-    "t",
-    "yes",
-    "y",
-    "positive",
-    "pos",
-    "ja",
-    "oui",
-    "si",
-    "sí",
-    "sim",
+ROWS_OF_A_KNOWN_ONE = 10
+LATEST = 0.8
+MET_AGAIN = 0.95
+PARTNERS = 5
+_POSITIVE_WORDS = frozenset(
+    ["1", "true", "t", "yes", "y", "positive", "pos", "ja", "oui", "si", "sí", "sim"]
 )
-_UNITS: tuple[Literal["day", "hour", "minute", "second"], ...] = (
-    "day",
-    "hour",
-    "minute",
-    "second",
-)
+_Unit = Literal["day", "hour", "minute", "second"]
 _SET_NAMES = {
     "train": ("train", "training", "fit"),
     "test": ("test", "testing", "dev"),
@@ -116,9 +101,8 @@ class Draft:
     excluded: Mapping[str, str]  # column → reason
     prepared: tuple[ColumnPlan, ...]  # columns that are changed before validation
     id_columns: tuple[str, ...]  # columns that decide a row's set
-    max_rejected: (
-        Decision | None
-    )  # limit on rejected rows, if they would exceed the default
+    # limit on rejected rows, if they would exceed the default
+    max_rejected: Decision | None
     hints: tuple[str, ...]  # what only people can decide, a sentence each
     search: tuple[first_search.Proposal, ...]
     evaluation: Decision | None  # what the choice is based on; None: the test set
@@ -132,9 +116,7 @@ class Draft:
         return {**self.split.value, **ids}
 
     def attributes(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the keys of this draft's YAML, for `spec_from`; `data` is written as
-        given.
-        """
+        """Return the keys of this draft's YAML; `data` is written as it is."""
         preparation: dict[str, dict[str, Any]] = {}
         for plan in self.prepared:
             for setting, value in plan.preparation.items():
@@ -150,11 +132,10 @@ class Draft:
             "metric": self.metric.value,
             "budget": {"seconds": self.seconds.value},
         }
-        optional = {
-            "positive_class": self.positive_class,
-            "evaluation": self.evaluation,
-        }
-        keys |= {name: one.value for name, one in optional.items() if one is not None}
+        if self.positive_class is not None:
+            keys["positive_class"] = self.positive_class.value
+        if self.evaluation is not None:
+            keys["evaluation"] = self.evaluation.value
         if self.fits is not None:
             keys["export"] = {"fits": self.fits.value}
         if self.max_rejected is not None:
@@ -169,9 +150,11 @@ def infer(
     *,
     monotone: bool = False,
 ) -> Draft:
-    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the
-    table; `monotone`: it will hold directions. UnusableTable: a decision is wrong, or
-    only the user can make it; the fix names the option.
+    """Draft an experiment on a table, or on a sample of its `rows`.
+
+    The sample is numbered as in the table; `monotone`: the experiment will have
+    directions. Raises UnusableTable: a decision is wrong, or only the user can make it;
+    the fix names the option.
     """
     _check_names(raw, wishes)
     plans = plan_columns(raw)
@@ -179,46 +162,35 @@ def infer(
     target = _as_prepared(raw[wishes.target], target_plan)
     task = _task(target, wishes.task)
     positive = _positive_class(target, task, wishes.positive_class)
-    share = (
-        None
-        if positive is None
-        else float((target == positive.value).sum() / target.count())
-    )
     split = _split(raw, plans, wishes.split, wishes.split_column)
+    split_column = split.value.get("column")
     # Under a split by time, later sets have days beyond those of training: `days` would
     # not generalize.
-    days = split.value["by"] != "time"
-    plans = {
-        name: plan.dated(raw.columns, with_days=days) for name, plan in plans.items()
-    }
+    with_days = split.value["by"] != "time"
+    for name, plan in plans.items():
+        plans[name] = plan.dated(raw.columns, with_days=with_days)
     plans |= _met_again(raw, plans, split.value)
-    ids = (
-        tuple(wishes.id_column)
-        or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
-    )
-    split_column = split.value.get("column")
+
+    ids = _id_columns(plans, wishes)
     excluded = {name: plan.why for name, plan in plans.items() if plan.excluded}
     excluded |= dict.fromkeys(wishes.exclude, "excluded on the command line")
     excluded.pop(split_column, None)
-    prepared = [target_plan] if target_plan.preparation.get("types") == "number" else []
-    prepared += [
-        plan
-        for name, plan in plans.items()
-        if plan.preparation and name not in excluded
-    ]
-    metric = _metric(task.value, wishes.metric, share)
     features = plans.keys() - excluded.keys() - {*ids, split_column}
+    positive_share = None
+    if positive is not None:
+        positive_share = float((target == positive.value).sum() / target.count())
+    metric = _metric(task.value, wishes.metric, positive_share)
+    is_regression = task.value == "regression"
     shape = first_search.Shape(
-        *(task.value, metric.value, len(raw) if rows is None else rows, len(features)),
-        classes=1 if task.value == "regression" else target.nunique(),
-        texts=sum(
-            kind_of(raw[name]) in TEXTS
-            or plans[name].preparation.get("types") == "text"
-            for name in features
-        ),
+        task=task.value,
+        metric=metric.value,
+        rows=len(raw) if rows is None else rows,
+        features=len(features),
+        classes=1 if is_regression else target.nunique(),
+        texts=sum(_is_text(raw[name], plans[name]) for name in features),
         many_texts=sum(plans[name].many_texts for name in features),
         seconds=wishes.seconds,
-        is_amount=task.value == "regression" and not (target < 0).any(),
+        is_amount=is_regression and not (target < 0).any(),
         installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
         monotone=monotone,
     )
@@ -231,7 +203,7 @@ def infer(
         metric=metric,
         split=split,
         excluded=excluded,
-        prepared=tuple(prepared),
+        prepared=_prepared(target_plan, plans, excluded),
         id_columns=ids,
         max_rejected=_rejection_limit(target),
         hints=_split_hints(plans, split.value, wishes),
@@ -242,45 +214,66 @@ def infer(
     )
 
 
+def _id_columns(plans: Mapping[str, ColumnPlan], wishes: Wishes) -> tuple[str, ...]:
+    """Return the columns that decide a row's set: the user's, or the first id."""
+    if wishes.id_column:
+        return tuple(wishes.id_column)
+    return tuple(n for n, plan in plans.items() if plan.identifies_rows)[:1]
+
+
+def _prepared(
+    target: ColumnPlan, plans: Mapping[str, ColumnPlan], excluded: Mapping[str, str]
+) -> tuple[ColumnPlan, ...]:
+    """Return the columns that are changed before validation."""
+    features = [plan for name, plan in plans.items() if name not in excluded]
+    prepared = [plan for plan in features if plan.preparation]
+    if target.preparation.get("types") == "number":
+        return (target, *prepared)
+    return tuple(prepared)
+
+
+def _is_text(column: pd.Series, plan: ColumnPlan) -> bool:
+    return kind_of(column) in TEXTS or plan.preparation.get("types") == "text"
+
+
 def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
     if not wishes.target:
-        rule = f"is missing: the column to predict; the table has {listed(raw.columns)}"
-        fix = "add --target and one of these"
-        raise UnusableTable("--target", rule, fix)
-    parts = (
-        calendar_columns(*one) for one in product(raw.columns, get_args(CalendarPart))
-    )
-    made = set(
-        chain.from_iterable(parts)
-    )  # calendar columns, which are not in the raw table
-    for option, name in [
-        ("--target", wishes.target),
-        *(("--exclude", name) for name in wishes.exclude if name not in made),
-        *(("--id-column", name) for name in wishes.id_column),
-        *(
-            ("--split-column", name)
-            for name in [wishes.split_column]
-            if name is not None
-        ),
-    ]:
-        if name not in raw.columns:
-            known = did_you_mean(name, raw.columns)
+        raise UnusableTable(
+            "--target",
+            rule="is missing: the column to predict; the table has "
+            f"{listed(raw.columns)}",
+            fix="add --target and one of these",
+        )
+    # Calendar columns, which may be excluded, are not in the raw table.
+    calendar = {
+        column
+        for name, part in product(raw.columns, get_args(CalendarPart))
+        for column in calendar_columns(name, part)
+    }
+    options = {
+        "--target": [wishes.target],
+        "--exclude": [name for name in wishes.exclude if name not in calendar],
+        "--id-column": wishes.id_column,
+        "--split-column": [*filter(None, [wishes.split_column])],
+    }
+    for option, names in options.items():
+        for name in names:
+            if name not in raw.columns:
+                raise UnusableTable(
+                    f"{option} {name}",
+                    rule=f"no such column; {did_you_mean(name, raw.columns)}",
+                    fix="correct the name",
+                )
+    for option in ("--exclude", "--id-column", "--split-column"):
+        if wishes.target in options[option]:
             raise UnusableTable(
-                f"{option} {name}", f"no such column; {known}", "correct the name"
-            )
-        if option != "--target" and name == wishes.target:
-            raise UnusableTable(
-                f"{option} {name}", "it is the target", "drop the option"
+                f"{option} {wishes.target}", rule="it is the target", fix="drop it"
             )
 
 
 def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
-    """The target as the stages will see it: numbers and dates written as text are
-    parsed.
-    """
-    settings = {
-        name: value for name, value in plan.preparation.items() if name != "calendar"
-    }
+    """The target as the stages will see it, with its texts read."""
+    settings = {k: value for k, value in plan.preparation.items() if k != "calendar"}
     if settings.get("types") not in ("number", "datetime"):
         return target
     prepared = read_completely(target, settings)
@@ -288,9 +281,7 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
 
 
 def _rejection_limit(target: pd.Series) -> Decision | None:
-    """Raise the limit if rows without a target, which are rejected, would exceed it in
-    every run.
-    """
+    """Raise the limit if rows without a target would exceed it in every run."""
     missing = float(target.isna().mean())
     if missing <= USUAL_LIMIT - ROOM:
         return None
@@ -302,32 +293,30 @@ def _evaluation(
     raw: pd.DataFrame, split: Mapping[str, Any], shape: first_search.Shape
 ) -> Decision | None:
     """Decide what the choice is based on; None: the test set, the default."""
-    rows, by, once = (
-        shape.rows,
-        split["by"],
-        {"cross_validation": {"folds": 5, "repeats": 1}},
+    has_time = (shape.seconds or 0) >= SECONDS_OF_FOLDS and split["by"] != "time"
+    enough_rows = SMALL_TABLE
+    if has_time:
+        per_second = TEXTS_PER_SECOND if shape.many_texts else ROWS_PER_SECOND
+        in_time = round(per_second * (shape.seconds or 0))
+        enough_rows = max(min(in_time, MOST_ROWS_OF_FOLDS), SMALL_TABLE)
+    once = {"cross_validation": {"folds": 5, "repeats": 1}}
+    if shape.rows < enough_rows:
+        value = "cross_validation" if shape.rows < SMALL_TABLE else once
+        return _folds(value, f"{shape.rows:,} rows", enough_rows)
+    if split["by"] == "group" and shape.rows <= MOST_ROWS_OF_FOLDS:
+        groups = raw[split["column"]].nunique()
+        if groups < FEW_GROUPS:
+            return _folds(once, f"{groups:,} groups", FEW_GROUPS)
+    return None
+
+
+def _folds(value: Any, few: str, enough: int) -> Decision:
+    return Decision(
+        value,
+        f"with {few}, the choice on a test set would be luck; below {enough:,}, each "
+        "configuration is fitted on folds of the train and test rows and scored on the "
+        "rows left out. The validation set stays untouched",
     )
-    seconds = shape.seconds or 0
-    has_time = seconds >= SECONDS_OF_FOLDS and by != "time"
-    per_second = TEXTS_PER_SECOND if shape.many_texts else ROWS_PER_SECOND
-    in_time = min(round(per_second * seconds), MOST_ROWS_OF_FOLDS)
-    enough = max(in_time if has_time else 0, SMALL_TABLE)
-    by_group = by == "group" and rows <= MOST_ROWS_OF_FOLDS
-    if rows < enough:
-        few, value = (
-            f"{rows:,} rows",
-            "cross_validation" if rows < SMALL_TABLE else once,
-        )
-    elif by_group and (groups := raw[split["column"]].nunique()) < FEW_GROUPS:
-        few, enough, value = f"{groups:,} groups", FEW_GROUPS, once
-    else:
-        return None
-    why = (
-        f"with {few}, the choice on a test set would be luck; below {enough:,}, each configuration is "
-        "fitted on folds of the train and test rows and scored on the rows left out. The validation set "
-        "stays untouched"
-    )
-    return Decision(value, why)
 
 
 def _fits(shape: first_search.Shape) -> Decision | None:
@@ -349,104 +338,111 @@ def _seconds(shape: first_search.Shape) -> Decision:
     return Decision(first_search.propose_seconds(shape.rows), why)
 
 
-def _task(target: pd.Series, given: str | None) -> Decision:
-    """Decide between binary, multiclass and regression."""
+def _task(target: pd.Series, task: str | None) -> Decision:
+    """Decide between binary, multiclass and regression; `task`: the user's choice."""
     known = target.dropna()
     distinct, kind = known.nunique(), kind_of(known)
-    another = "name another --target"
-    if distinct < 2:
-        what = (
-            f"{plain(known.iloc[0])!r} in every row"
-            if distinct
-            else "missing in every row"
-        )
-        raise _unusable(target, f"it is {what}: there is nothing to learn", another)
-    if kind == "datetime":
-        raise _unusable(target, "it holds dates, which no task can predict", another)
-    if given is not None:
-        return _given_task(known, distinct, given)
+    problem = ""
+    if distinct == 0:
+        problem = "it is missing in every row: there is nothing to learn"
+    elif distinct == 1:
+        value = plain(known.iloc[0])
+        problem = f"it is {value!r} in every row: there is nothing to learn"
+    elif kind == "datetime":
+        problem = "it holds dates, which no task can predict"
+    if problem:
+        raise _unusable(target, problem, "name another --target")
+    if task is not None:
+        return _chosen_task(known, distinct, task)
     if distinct == 2:
         first, second = sorted(map(plain, known.unique()), key=str)
-        return Decision(
-            "binary", f"the target holds two values, {first!r} and {second!r}"
-        )
+        why = f"the target holds two values, {first!r} and {second!r}"
+        return Decision("binary", why)
     often_enough = len(known) / distinct >= FEWEST_ROWS_PER_CLASS
     if kind in NUMERIC:
-        values = known.to_numpy(dtype=np.float64)
-        if not np.all(values == np.floor(values)):
-            return Decision("regression", "the target holds numbers with fractions")
-        if distinct > MOST_NUMBER_CLASSES or not often_enough:
-            return Decision(
-                "regression", f"the target holds {distinct:,} different whole numbers"
-            )
-        why = f"the target holds only {distinct} different whole numbers; if their order and "
-        return Decision("multiclass", why + "distance matter, write regression")
+        return _numeric_task(known, distinct, often_enough=often_enough)
     if distinct <= MOST_TEXT_CLASSES and often_enough:
         return Decision("multiclass", f"the target holds {distinct} different texts")
     raise _unusable(
         target,
-        f"it holds {distinct:,} different texts in {len(known):,} rows: not numbers, and too many "
-        "for classes",
-        "name another --target, or add --task multiclass if these are classes",
+        rule=f"it holds {distinct:,} different texts in {len(known):,} rows: not "
+        "numbers, and too many for classes",
+        fix="name another --target, or add --task multiclass if these are classes",
     )
 
 
-def _given_task(known: pd.Series, distinct: int, task: str) -> Decision:
+def _numeric_task(known: pd.Series, distinct: int, *, often_enough: bool) -> Decision:
+    values = known.to_numpy(dtype=np.float64)
+    if not np.all(values == np.floor(values)):
+        return Decision("regression", "the target holds numbers with fractions")
+    if distinct > MOST_NUMBER_CLASSES or not often_enough:
+        why = f"the target holds {distinct:,} different whole numbers"
+        return Decision("regression", why)
+    return Decision(
+        "multiclass",
+        f"the target holds only {distinct} different whole numbers; if their order and "
+        "distance matter, write regression",
+    )
+
+
+def _chosen_task(known: pd.Series, distinct: int, task: str) -> Decision:
     drop = "drop --task to have it inferred, or name another --target"
     if task not in get_args(Task):
         hint = did_you_mean(task, get_args(Task))
         raise UnusableTable(f"--task {task}", f"no such task; {hint}", "correct it")
     if task == "binary" and distinct != 2:
-        raise _unusable(
-            known, f"it holds {distinct:,} different values, binary needs 2", drop
-        )
+        rule = f"it holds {distinct:,} different values, binary needs 2"
+        raise _unusable(known, rule, drop)
     if task == "regression" and kind_of(known) not in NUMERIC:
-        raise _unusable(
-            known, f"it holds {known.dtype}, regression needs numbers", drop
-        )
+        rule = f"it holds {known.dtype}, regression needs numbers"
+        raise _unusable(known, rule, drop)
     return Decision(task, "given")
 
 
 def _positive_class(
-    target: pd.Series, task: Decision, given: str | None
+    target: pd.Series, task: Decision, chosen: str | None
 ) -> Decision | None:
     """Decide which of two classes is predicted; None for other tasks."""
     if task.value != "binary":
-        if given is not None:
-            rule = f"has no effect on task {task.value} ({task.why})"
-            fix = "drop it, or add --task binary"
-            raise UnusableTable(f"--positive-class {given}", rule, fix)
+        if chosen is not None:
+            raise UnusableTable(
+                f"--positive-class {chosen}",
+                rule=f"has no effect on task {task.value} ({task.why})",
+                fix="drop it, or add --task binary",
+            )
         return None
     counts = target.dropna().value_counts()
     classes = [plain(value) for value in counts.index]
-    if given is not None:
+    if chosen is not None:
         for value in classes:
-            if str(value).casefold() == given.casefold():
+            if str(value).casefold() == chosen.casefold():
                 return Decision(value, "given")
-        rule = f"it never holds {given!r}; it holds {', '.join(map(repr, classes))}"
-        fix = "name one of these as --positive-class"
-        raise _unusable(target, rule, fix)
-    named = [
+        raise _unusable(
+            target,
+            rule=f"it never holds {chosen!r}; it holds {', '.join(map(repr, classes))}",
+            fix="name one of these as --positive-class",
+        )
+    affirmative = [
         value for value in classes if str(value).strip().casefold() in _POSITIVE_WORDS
     ]
-    if len(named) == 1:
-        return Decision(
-            named[0], f"the affirmative of {' and '.join(sorted(map(repr, classes)))}"
-        )
+    if len(affirmative) == 1:
+        both = " and ".join(sorted(map(repr, classes)))
+        return Decision(affirmative[0], f"the affirmative of {both}")
     share = counts.iloc[-1] / counts.sum()
     return Decision(classes[-1], f"the rarer class, {share:.0%} of the rows")
 
 
-def _metric(task: str, given: str | None, positive_share: float | None) -> Decision:
+def _metric(task: str, chosen: str | None, positive_share: float | None) -> Decision:
     """Decide what ranks the configurations."""
     possible = names_of(task)
-    if given is not None and given not in possible and ":" not in given:
-        rule = f"not a metric of task {task}; {did_you_mean(given, possible)}"
-        raise UnusableTable(
-            f"--metric {given}", rule, f"name one of {', '.join(possible)}"
-        )
-    if given is not None:
-        return Decision(given, "given")
+    if chosen is not None:
+        if chosen not in possible and ":" not in chosen:
+            raise UnusableTable(
+                f"--metric {chosen}",
+                rule=f"not a metric of task {task}; {did_you_mean(chosen, possible)}",
+                fix=f"name one of {', '.join(possible)}",
+            )
+        return Decision(chosen, "given")
     why = metric_of(possible[0]).words
     if positive_share is not None and positive_share < RARE:
         rare = f"only {positive_share:.1%} of the rows are positive"
@@ -465,24 +461,15 @@ def _split(
     column: str | None,
 ) -> Decision:
     """Decide on the split; the value is `spec.split` without id columns."""
-    times = [name for name, plan in plans.items() if plan.times is not None]
-    named = [
-        name for name in plans if kind_of(raw[name]) in TEXTS and _named_sets(raw[name])
-    ]
-    entities = [name for name, plan in plans.items() if plan.names_entities]
+    candidates = _split_columns(raw, plans)
     why = "given"
     if by is None:
-        if column is None and len(named) != 1:
-            return _series(plans, times) or Decision(
-                {"by": "random"}, "each row at random"
-            )
-        column = column or named[0]
-        by = "column" if column in named else "time" if column in times else "group"
-        why = {
-            "column": f"{column} names the sets",
-            "time": f"{column} holds dates",
-            "group": f"the values of {column} stay together",
-        }[by]
+        if column is None and len(candidates["column"]) == 1:
+            column = candidates["column"][0]
+        if column is None:
+            at_random = Decision({"by": "random"}, "each row at random")
+            return _series(plans, candidates["time"]) or at_random
+        by, why = _split_by(column, candidates)
     if by not in SPLITS:
         meant = did_you_mean(by, SPLITS)
         raise UnusableTable(f"--split {by}", f"no such split; {meant}", "correct it")
@@ -491,139 +478,182 @@ def _split(
             rule = "has no effect on a random split"
             raise UnusableTable(f"--split-column {column}", rule, "drop it")
         return Decision({"by": "random"}, why)
-    candidates = {"time": times, "group": entities, "column": named}[by]
-    if column is None and len(candidates) != 1:
-        found = (
-            f"candidates: {listed(candidates)}"
-            if candidates
-            else f"columns: {listed(plans)}"
-        )
-        rule = f"its column is not given; {found}"
-        raise UnusableTable(f"--split {by}", rule, "add --split-column")
-    column = column or candidates[0]
-    if by != "group" and column not in candidates:
-        what = "hold dates" if by == "time" else "name train, test and validation"
-        rule = f"its values do not {what}; columns that do: {listed(candidates)}"
-        fix = "name one of these, prepare it in the source, or write the split into defs.yaml"
-        raise UnusableTable(f"--split-column {column}", rule, fix)
-    # Only the keys train, test and validation whose value differs from the default.
-    sets = _named_sets(raw[column]) if by == "column" else {}
-    own = {name: values for name, values in sets.items() if values != [name]}
-    return Decision({"by": by, "column": column, **own}, why)
+    if column is None:
+        column = _only_column(by, candidates[by], plans)
+    _check_split_column(by, column, candidates)
+    split: dict[str, Any] = {"by": by, "column": column}
+    if by == "column":
+        # Only the keys train, test and validation whose value is not the default.
+        sets = _named_sets(raw[column])
+        split |= {name: values for name, values in sets.items() if values != [name]}
+    return Decision(split, why)
+
+
+def _split_columns(
+    raw: pd.DataFrame, plans: Mapping[str, ColumnPlan]
+) -> dict[str, list[str]]:
+    """Return kind of split → the columns that it can go by."""
+    columns: dict[str, list[str]] = {"time": [], "group": [], "column": []}
+    for name, plan in plans.items():
+        if plan.times is not None:
+            columns["time"].append(name)
+        if plan.names_entities:
+            columns["group"].append(name)
+        if kind_of(raw[name]) in TEXTS and _named_sets(raw[name]):
+            columns["column"].append(name)
+    return columns
+
+
+def _check_split_column(
+    by: str, column: str, candidates: Mapping[str, list[str]]
+) -> None:
+    """Refuse a column that the split cannot go by; groups may be of any column."""
+    if by == "group" or column in candidates[by]:
+        return
+    what = "hold dates" if by == "time" else "name train, test and validation"
+    raise UnusableTable(
+        f"--split-column {column}",
+        rule=f"its values do not {what}; columns that do: {listed(candidates[by])}",
+        fix="name one of these, prepare it in the source, or write the split into "
+        "defs.yaml",
+    )
+
+
+def _split_by(column: str, candidates: Mapping[str, list[str]]) -> tuple[str, str]:
+    """Return how a column that the user names splits the rows, and why."""
+    if column in candidates["column"]:
+        return "column", f"{column} names the sets"
+    if column in candidates["time"]:
+        return "time", f"{column} holds dates"
+    return "group", f"the values of {column} stay together"
+
+
+def _only_column(by: str, candidates: list[str], plans: Mapping[str, Any]) -> str:
+    """Return the only column that a split can go by."""
+    if len(candidates) == 1:
+        return candidates[0]
+    columns = f"columns: {listed(plans)}"
+    if candidates:
+        columns = f"candidates: {listed(candidates)}"
+    raise UnusableTable(
+        f"--split {by}",
+        rule=f"its column is not given; {columns}",
+        fix="add --split-column",
+    )
 
 
 def _named_sets(column: pd.Series) -> dict[str, list[str]]:
-    """Set → the values that name it; empty unless every value names a set, and each is
-    named.
-    """
+    """Return set → the values that name it; empty unless each value names a set."""
     if column.nunique() > sum(map(len, _SET_NAMES.values())):
         return {}
+    set_of = {word: name for name, words in _SET_NAMES.items() for word in words}
     sets: dict[str, list[str]] = {name: [] for name in _SET_NAMES}
     for value in column.dropna().unique():
-        found = [
-            name for name, words in _SET_NAMES.items() if str(value).casefold() in words
-        ]
-        if not found:
+        word = str(value).casefold()
+        if word not in set_of:
             return {}
-        sets[found[0]].append(str(value))
+        sets[set_of[word]].append(str(value))
     return sets if all(sets.values()) else {}
 
 
-def _series(plans: Mapping[str, ColumnPlan], times: Sequence[str]) -> Decision | None:
-    """The split by time, if the rows are a time series with a mostly regular step; else
-    None.
-    """
-    if len(times) != 1 or (found := plans[times[0]].times) is None:
+def _series(plans: Mapping[str, ColumnPlan], columns: list[str]) -> Decision | None:
+    """Return the split by time if the rows are a mostly regular series, else None."""
+    times = plans[columns[0]].times if len(columns) == 1 else None
+    if times is None or times.step is None or times.days < FEWEST_DAYS:
         return None
-    if found.step is None or found.days < FEWEST_DAYS:
-        return None
-    counts = [(found.step / pd.Timedelta(1, unit), unit) for unit in _UNITS]
-    whole = [
-        numbers.counted(int(n), unit) for n, unit in counts if n >= 1 and n.is_integer()
-    ]
-    step = whole[0] if whole else str(found.step)
     why = (
-        f"the rows are a time series, {step} apart in {times[0]}: with a random split, a model would "
-        "be scored on neighbours of the rows it was fitted on, so it is fitted on the past and scored "
-        "on the future"
+        f"the rows are a time series, {_step_in_words(times.step)} apart in "
+        f"{columns[0]}: with a random split, a model would be scored on neighbours of "
+        "the rows it was fitted on, so it is fitted on the past and scored on the "
+        "future"
     )
-    return Decision({"by": "time", "column": times[0]}, why)
+    return Decision({"by": "time", "column": columns[0]}, why)
+
+
+def _step_in_words(step: pd.Timedelta) -> str:
+    """Return a step in its largest whole unit."""
+    for unit in get_args(_Unit):
+        count = step / pd.Timedelta(1, unit)
+        if count >= 1 and count.is_integer():
+            return numbers.counted(int(count), unit)
+    return str(step)
 
 
 def _met_again(
     raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]
 ) -> dict[str, ColumnPlan]:
-    """Turn excluded entity columns into features if new rows are about known entities
-    with a history.
+    """Turn excluded entity columns into features if new rows are about known entities.
 
     A sale by store and day is about a known store, a rating by user and film about
     both; a new patient has no history.
     """
-    excluded = [
-        name for name, plan in plans.items() if plan.names_entities and plan.excluded
-    ]
-    counts = {
-        name: raw[name].nunique() for name in excluded if name != split.get("column")
-    }
-    many = {
-        k: n for k, n in counts.items() if raw[k].count() >= ROWS_OF_A_KNOWN_ONE * n
-    }
-    found = dict[str, str]()
+    entities: dict[str, int] = {}  # column → distinct entities, with several rows each
+    for name, plan in plans.items():
+        if plan.names_entities and plan.excluded and name != split.get("column"):
+            distinct = raw[name].nunique()
+            if raw[name].count() >= ROWS_OF_A_KNOWN_ONE * distinct:
+                entities[name] = distinct
     if split["by"] == "time":
         when = _as_prepared(raw[split["column"]], plans[split["column"]])
-        late = when > when.quantile(LATEST)
-        known = {
-            name: raw.loc[late, name].isin(raw.loc[~late, name]).mean() for name in many
-        }
-        words = "{:.0%} of the latest rows are about earlier ones"
-        found = {
-            name: words.format(part)
-            for name, part in known.items()
-            if part >= MET_AGAIN
-        }
+        reasons = _met_later(raw[[*entities]], when > when.quantile(LATEST))
     else:
-        for one, other in combinations(many, 2):
-            if len(raw[[one, other]].drop_duplicates()) >= PARTNERS * max(
-                many[one], many[other]
-            ):
-                found |= {
-                    one: f"rows pair them with {other}",
-                    other: f"rows pair them with {one}",
-                }
+        reasons = _paired(raw, entities)
     return {
-        name: plans[name].as_category(many[name], why) for name, why in found.items()
+        name: plans[name].as_category(entities[name], why)
+        for name, why in reasons.items()
     }
+
+
+def _met_later(entities: pd.DataFrame, is_late: pd.Series) -> dict[str, str]:
+    """Return column → reason, of the columns whose late rows are about earlier ones."""
+    reasons = {}
+    for name, column in entities.items():
+        share = column[is_late].isin(column[~is_late]).mean()
+        if share >= MET_AGAIN:
+            why = f"{share:.0%} of the latest rows are about earlier ones"
+            reasons[str(name)] = why
+    return reasons
+
+
+def _paired(raw: pd.DataFrame, entities: Mapping[str, int]) -> dict[str, str]:
+    """Return column → reason, of the columns whose entities meet many of another's."""
+    reasons = {}
+    for first, second in combinations(entities, 2):
+        pairs = len(raw[[first, second]].drop_duplicates())
+        if pairs >= PARTNERS * max(entities[first], entities[second]):
+            reasons[first] = f"rows pair them with {second}"
+            reasons[second] = f"rows pair them with {first}"
+    return reasons
 
 
 def _split_hints(
     plans: Mapping[str, ColumnPlan], split: Mapping[str, Any], wishes: Wishes
 ) -> tuple[str, ...]:
-    """Reasons to consider another split than the random one, or a gap, a
-    sentence each.
-    """
+    """Reasons to consider another split than the random one, or a gap."""
     if split["by"] == "time":
         ahead = (
-            f"if {wishes.target} is known only later (such as: cancelled within 30 days), leave out as much "
-            "between the sets (gap: 30 days): else train labels reach into the time of the test set"
+            f"if {wishes.target} is known only later (such as: cancelled within 30 "
+            "days), leave out as much between the sets (gap: 30 days): else train "
+            "labels "
+            "reach into the time of the test set"
         )
         return (ahead,)
     if split["by"] != "random":
         return ()
+    used = {name: p for name, p in plans.items() if name not in wishes.exclude}
     hints = [
-        f"values of {name} repeat: if the model will meet new ones, keep each value in one set "
-        f"(split: {{by: group, column: {name}}})"
-        for name, plan in plans.items()
-        if plan.names_entities and name not in wishes.exclude
+        f"values of {name} repeat: if the model will meet new ones, keep each value in "
+        f"one set (split: {{by: group, column: {name}}})"
+        for name, plan in used.items()
+        if plan.names_entities
     ]
-    dated = {
-        n: p.times
-        for n, p in plans.items()
-        if p.times is not None and n not in wishes.exclude
-    }
-    hints += [
-        f"{name} holds dates{', and the rows are sorted by them' * times.in_order}: if the model will "
-        f"predict the future, train on the past (split: {{by: time, column: {name}}})"
-        for name, times in dated.items()
-        if times.days >= FEWEST_DAYS
-    ]
+    for name, plan in used.items():
+        if plan.times is None or plan.times.days < FEWEST_DAYS:
+            continue
+        sorted_by = ", and the rows are sorted by them" if plan.times.in_order else ""
+        hints.append(
+            f"{name} holds dates{sorted_by}: if the model will predict the future, "
+            "train "
+            f"on the past (split: {{by: time, column: {name}}})"
+        )
     return tuple(hints)

@@ -63,28 +63,23 @@ class Shape:
     features: int  # columns that reach a model
     classes: int = 1  # of the target; 1 for regression
     texts: int = 0  # how many of the features are categories or texts
-    many_texts: int = (
-        0  # how many of these have more distinct texts than ordinal codes distinguish
-    )
+    # how many of these have more distinct texts than ordinal codes distinguish
+    many_texts: int = 0
     # The user's time budget, to be used up; None: a default budget, with few draws.
     seconds: float | None = None
     installed: frozenset[str] = frozenset()  # algorithms of other packages
     is_amount: bool = False  # whether the target is a number that is never negative
     has_folds: bool = False  # whether each configuration is fitted on five folds
-    monotone: bool = (
-        False  # whether predictions may only rise or fall with some features
-    )
+    # whether predictions may only rise or fall with some features
+    monotone: bool = False
 
     @property
     def encoders(self) -> list[str]:
-        """The encoders that the search chooses from; `ordinal` alone suits
-        most tables.
-        """
+        """The encoders to choose from; `ordinal` alone suits most tables."""
         if self.many_texts:  # ordinal codes do not distinguish them all
             return ["ordinal", "target", "text"]
-        if (
-            self.seconds or 0
-        ) >= SECONDS_OF_STACKING and self.rows <= MOST_ROWS_OF_STACKING:
+        has_time = (self.seconds or 0) >= SECONDS_OF_STACKING
+        if has_time and self.rows <= MOST_ROWS_OF_STACKING:
             return ["ordinal", STACKED]
         return ["ordinal"]
 
@@ -95,137 +90,149 @@ class Shape:
 
 
 def propose_seconds(rows: int) -> int:
-    """Return the default budget of a first run in seconds: most tables need less, none
-    takes longer.
-    """
-    return (
-        SECONDS_OF_SMALL
-        if rows <= SMALL_ROWS
-        else max(SECONDS, round(SECONDS_PER_ROW * rows))
-    )
+    """Return the default budget in seconds: most need less, none takes longer."""
+    if rows <= SMALL_ROWS:
+        return SECONDS_OF_SMALL
+    return max(SECONDS, round(SECONDS_PER_ROW * rows))
 
 
 def propose_search(shape: Shape) -> tuple[Proposal, ...]:
-    """Return boosted trees, a linear model, forests and the baseline, in the order they
-    start.
-    """
-    rows, regression = max(1, int(shape.rows * TRAIN_SHARE)), shape.task == "regression"
-    rounds = _rounds_in_time(shape, rows)
+    """Return boosted trees, a linear model, forests and the baseline, as they start."""
+    rows = max(1, int(shape.rows * TRAIN_SHARE))
     # Cells that one round of boosting reads.
     cells = rows * shape.features * shape.trees
-    draws = 10 if cells > LARGE_CELLS else 20
-    if shape.seconds is not None:
-        draws = round(
-            (DRAWS_ON_FOLDS if shape.has_folds else DRAWS_PER_SECOND) * shape.seconds
+    proposals = [*_boosted(shape, rows, cells)]
+    if not shape.monotone:
+        regression = shape.task == "regression"
+        strength = (
+            {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
         )
-        draws = min(max(DRAWS_OF_A_BUDGET, draws), MOST_DRAWS)
-    encoders = {"features": shape.encoders} if len(shape.encoders) > 1 else {}
-    asked = [{}, {"extra_trees": True}]
-    first: dict[str, Any] = {
-        "algorithm": "lightgbm",
-        "configurations": asked,
-        **encoders,
-    }
-    space, boosted = (
-        _lightgbm_space(shape, rows),
-        "boosted trees: the best on most tables",
+        # Early: few seconds suffice.
+        linear = {"algorithm": "linear", "hyperparameters": strength}
+        why = "if it comes close to the trees, prefer it: it can be explained"
+        proposals.append(Proposal(linear, why))
+    why = "ignores the features: the baseline for all others"
+    return (
+        *proposals,
+        *_other_boosters(shape),
+        *_forests(shape, rows, cells),
+        Proposal({"algorithm": "dummy"}, why),
     )
+
+
+def _boosted(shape: Shape, rows: int, cells: int) -> Iterator[Proposal]:
+    """LightGBM with its defaults, and with many draws."""
+    shared: dict[str, Any] = {"algorithm": "lightgbm"}
+    if len(shape.encoders) > 1:
+        shared["features"] = shape.encoders
+    defaults = {**shared, "configurations": [{}, {"extra_trees": True}]}
+    space = _lightgbm_space(shape, rows)
+    why = "boosted trees: the best on most tables"
+    rounds = _rounds_in_time(shape, rows)
     if rounds is not None:
         low, usual, high = (
             float(f"{times * LEARNT / rounds:.2g}") for times in (0.5, 1, 2)
         )
         rates = _log(max(low, 0.02), max(0.2, min(high, 0.4)))
         space |= {"n_estimators": rounds, "learning_rate": rates}
-        own = {"n_estimators": rounds, "learning_rate": min(max(usual, 0.1), 0.3)}
-        first["hyperparameters"] = own
-        boosted += (
-            f". Within the budget a fit has time for about {rounds} rounds of {shape.trees:,} "
-            f"{'tree' if shape.trees == 1 else 'trees'}: with more seconds, also raise n_estimators"
+        rate = min(max(usual, 0.1), 0.3)
+        defaults["hyperparameters"] = {"n_estimators": rounds, "learning_rate": rate}
+        trees = "tree" if shape.trees == 1 else "trees"
+        why += (
+            f". Within the budget a fit has time for about {rounds} rounds of "
+            f"{shape.trees:,} {trees}: with more seconds, also raise n_estimators"
         )
-    drawn = {"algorithm": "lightgbm", "method": "random", "draws": draws, **encoders}
-    strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
-    linear = {
-        "algorithm": "linear",
-        "hyperparameters": strength,
-    }  # early: few seconds suffice
-    why_linear = "if it comes close to the trees, prefer it: it can be explained"
-    return (
-        Proposal(
-            first,
-            "boosted trees with their defaults, and with random splits: fitted first",
-        ),
-        Proposal({**drawn, "hyperparameters": space}, boosted),
-        *([] if shape.monotone else [Proposal(linear, why_linear)]),
-        *_other_boosters(shape),
-        *_forests(shape, rows, cells),
-        Proposal(
-            {"algorithm": "dummy"}, "ignores the features: the baseline for all others"
-        ),
+    yield Proposal(
+        defaults,
+        "boosted trees with their defaults, and with random splits: fitted first",
     )
+    drawn = {
+        "method": "random",
+        "draws": _draws(shape, cells),
+        "hyperparameters": space,
+    }
+    yield Proposal({**shared, **drawn}, why)
+
+
+def _draws(shape: Shape, cells: int) -> int:
+    """Return the number of draws of LightGBM."""
+    if shape.seconds is None:
+        return 10 if cells > LARGE_CELLS else 20
+    per_second = DRAWS_ON_FOLDS if shape.has_folds else DRAWS_PER_SECOND
+    draws = round(per_second * shape.seconds)
+    return min(max(DRAWS_OF_A_BUDGET, draws), MOST_DRAWS)
 
 
 def _forests(shape: Shape, rows: int, cells: int) -> Iterator[Proposal]:
     """A random forest and extra trees; each tree sees at most FOREST_ROWS rows."""
-    wide, few = shape.features > MANY_FEATURES, rows <= FOREST_ROWS
-    part = 0.33 if shape.task == "regression" and not wide else "sqrt"
-    shared = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
-    less = {} if few else {"max_samples": float(f"{FOREST_ROWS / rows:.2g}")}
-    leaves = {"min_samples_leaf": [1, 3, 10] if few else [5, 20]}
+    is_wide, is_small = shape.features > MANY_FEATURES, rows <= FOREST_ROWS
+    part = 0.33 if shape.task == "regression" and not is_wide else "sqrt"
+    shared: dict[str, Any] = {
+        "n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100,
+        "max_features": part,
+        "min_samples_leaf": [1, 3, 10] if is_small else [5, 20],
+    }
+    if not is_small:
+        shared["max_samples"] = float(f"{FOREST_ROWS / rows:.2g}")
+    forest: dict[str, Any] = {"algorithm": "random_forest", "hyperparameters": shared}
+    extra = {**shared, "max_features": part if is_wide else [1.0, part]}
+    if is_small:
+        extra["min_samples_leaf"] = [1, 4]
+    else:
+        extra["bootstrap"] = True
+    extra_trees: dict[str, Any] = {"algorithm": "extra_trees", "hyperparameters": extra}
     # On character features of texts, a random forest takes several times as long as
     # extra trees.
-    texts = {"features": "target"} if shape.many_texts else {}
-    space = {**shared, "max_features": part, **leaves, **less}
-    grown = {"algorithm": "random_forest", **texts, "hyperparameters": space}
-    yield Proposal(grown, "many trees on random parts of the table: robust")
-    leaves = {"min_samples_leaf": [1, 4]} if few else {**leaves, "bootstrap": True}
-    space = {**shared, "max_features": part if wide else [1.0, part], **leaves, **less}
-    encoders = shape.encoders[-1:] if shape.many_texts else shape.encoders
-    features = {"features": encoders} if encoders != ["ordinal"] else {}
-    split = {"algorithm": "extra_trees", **features, "hyperparameters": space}
-    yield Proposal(split, "the same with random splits: quick, and their errors differ")
+    if shape.many_texts:
+        forest["features"] = "target"
+        extra_trees["features"] = shape.encoders[-1:]
+    elif shape.encoders != ["ordinal"]:
+        extra_trees["features"] = shape.encoders
+    yield Proposal(forest, "many trees on random parts of the table: robust")
+    why = "the same with random splits: quick, and their errors differ"
+    yield Proposal(extra_trees, why)
 
 
 def _other_boosters(shape: Shape) -> Iterator[Proposal]:
-    """XGBoost and CatBoost, with defaults and a few draws; search spaces as in
-    TabArena.
-    """
-    rate, part = _log(0.02, 0.1), {"low": 0.6, "high": 1.0}
-    sampled = {"subsample": part, "colsample_bytree": part}
-    spaces = {
-        "xgboost": {
-            "learning_rate": rate,
-            "max_depth": {"low": 4, "high": 10},
-            **sampled,
-        },
-        "catboost": {
-            "learning_rate": rate,
-            "depth": {"low": 4, "high": 8},
-            "l2_leaf_reg": _log(0.1, 5.0),
-        },
+    """XGBoost and CatBoost, with defaults and draws; search spaces as in TabArena."""
+    seconds = shape.seconds or 0
+    for name, fewest_seconds in SECONDS_OF_EXTRAS.items():
+        trees = shape.trees if name == "catboost" else 1
+        if name not in shape.installed or seconds < fewest_seconds * trees:
+            continue
+        shared: dict[str, Any] = {"algorithm": name}
+        # On character features, a single fit of CatBoost would take minutes.
+        if name == "xgboost" and shape.many_texts:
+            shared["features"] = shape.encoders[1:]
+        space, first = _space_of_extra(name), dict(shared)
+        if _is_median(shape):
+            loss = _LOSSES_OF_A_MEDIAN[name]
+            space |= loss
+            own_loss = {setting: values[0] for setting, values in loss.items()}
+            first["configurations"] = [{}, own_loss]
+        why = (
+            f"the package {name} is installed: its errors differ from LightGBM's, "
+            "which "
+            "helps the ensemble"
+        )
+        yield Proposal(first, why)
+        fit_seconds = seconds / 3 if shape.has_folds else seconds  # each fold is a fit
+        draws = max(FEWEST_OF_EXTRAS, round(fit_seconds / SECONDS_OF_AN_EXTRA))
+        drawn = {"method": "random", "draws": draws, "hyperparameters": space}
+        yield Proposal({**shared, **drawn}, "the same with other hyperparameters")
+
+
+def _space_of_extra(name: str) -> dict[str, Any]:
+    space: dict[str, Any] = {"learning_rate": _log(0.02, 0.1)}
+    if name == "catboost":
+        return {**space, "depth": {"low": 4, "high": 8}, "l2_leaf_reg": _log(0.1, 5.0)}
+    part = {"low": 0.6, "high": 1.0}
+    return {
+        **space,
+        "max_depth": {"low": 4, "high": 10},
+        "subsample": part,
+        "colsample_bytree": part,
     }
-    for name, least in SECONDS_OF_EXTRAS.items():
-        needed = least * shape.trees if name == "catboost" else least
-        if name in shape.installed and (seconds := shape.seconds or 0) >= needed:
-            loss = _LOSSES_OF_A_MEDIAN[name] if _is_median(shape) else {}
-            first = {setting: values[0] for setting, values in loss.items()}
-            # On character features, a single fit of CatBoost would take minutes.
-            reads = name == "xgboost" and shape.many_texts
-            texts = {"features": shape.encoders[1:]} if reads else {}
-            each = {"configurations": [{}, first], **texts} if loss else texts
-            why = "is installed: its errors differ from LightGBM's, which helps the ensemble"
-            yield Proposal({"algorithm": name, **each}, f"the package {name} {why}")
-            time = seconds / 3 if shape.has_folds else seconds  # each fold is a fit
-            draws = max(FEWEST_OF_EXTRAS, round(time / SECONDS_OF_AN_EXTRA))
-            space = {**spaces[name], **loss}
-            drawn = {
-                "method": "random",
-                "draws": draws,
-                **texts,
-                "hyperparameters": space,
-            }
-            yield Proposal(
-                {"algorithm": name, **drawn}, "the same with other hyperparameters"
-            )
 
 
 def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
@@ -255,17 +262,13 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
 
 
 def _is_median(shape: Shape) -> bool:
-    """Whether the metric asks for the median of a target, which trees with directions
-    do not grow towards.
-    """
+    """Whether the metric asks for medians, which trees with directions do not give."""
     towards = metric_of(shape.metric).objective.get("objective")
     return towards == "regression_l1" and not shape.monotone
 
 
 def _rounds_in_time(shape: Shape, rows: int) -> int | None:
-    """Return how many boosting rounds fit into a fit's time; None if early stopping
-    ends it sooner.
-    """
+    """Return how many rounds fit into a fit's time; None: early stopping is sooner."""
     seconds = propose_seconds(shape.rows) if shape.seconds is None else shape.seconds
     each = LEVELS * shape.trees * pass_seconds(rows, shape.features)
     rounds = int(float(f"{SHARE_OF_A_FIT * seconds / max(each, 1e-9):.2g}"))
