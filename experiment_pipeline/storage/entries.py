@@ -29,7 +29,12 @@ from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage import files as storage
-from experiment_pipeline.storage.records import NamedByDigest, sealed, unsealed
+from experiment_pipeline.storage.records import (
+    NamedByDigest,
+    read_verified,
+    sealed,
+    unsealed,
+)
 from experiment_pipeline.table.digests import sha256, sha256_of
 
 RESULT, DAMAGED, SHARED = "result.json", "damaged", "shared"
@@ -93,15 +98,12 @@ class Entries(Generic[_Record]):
         manifest = self._manifest(fingerprint)
         if manifest is None:
             return None
-        paths = {
-            name: self.folder(fingerprint) / file.name
-            for name, file in manifest.files.items()
-            if names is None or name in names
-        }
-        contents = storage.read_many(paths.values())
-        for name, path in paths.items():
-            digest = sha256(contents[path]) if path in contents else None
-            self._verify(path, digest, manifest.files[name])
+        paths, digests = {}, {}
+        for name, file in manifest.files.items():
+            if names is None or name in names:
+                paths[name] = path = self.folder(fingerprint) / file.name
+                digests[path] = file.sha256
+        contents = read_verified(digests, self._corrupt)
         files = {name: contents[path] for name, path in paths.items()}
         return Entry(manifest.result, files, paths)
 
@@ -145,11 +147,11 @@ class Entries(Generic[_Record]):
             local = {}
             for name, file in manifest.files.items():
                 path = self.folder(fingerprint) / file.name
-                digest = None
-                if storage.exists(path):
-                    local[name] = storage.fetched(path, Path(copies))
-                    digest = sha256_of(local[name])
-                self._verify(path, digest, file)
+                if not storage.exists(path):
+                    raise self._corrupt(path, "is gone")
+                local[name] = storage.fetched(path, Path(copies))
+                if sha256_of(local[name]) != file.sha256:
+                    raise self._corrupt(path, "is not what was written")
             yield local
 
     def intact(
@@ -240,12 +242,6 @@ class Entries(Generic[_Record]):
         if manifest.fingerprint != fingerprint:
             raise self._corrupt(path, "belongs to another fingerprint")
         return manifest
-
-    def _verify(self, path: UPath, digest: str | None, file: _EntryFile) -> None:
-        if digest is None:
-            raise self._corrupt(path, "is gone")
-        if digest != file.sha256:
-            raise self._corrupt(path, "is not what was written")
 
     def _quarantine(self, fingerprint: str, damage: EntryCorrupt) -> str:
         """Move an entry away; return what happened in a sentence."""

@@ -15,7 +15,7 @@ by time.
 import json
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -85,6 +85,23 @@ def fingerprint_of(**parts: Any) -> str:
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return sha256(text.encode())
+
+
+def read_verified(
+    digests: Mapping[files.Location, str],
+    damage: Callable[[files.Location, str], ExperimentPipelineError],
+) -> dict[files.Location, bytes]:
+    """Return path → content of files that have these digests (sha256, hex).
+
+    Raises what `damage` makes of the path of the first other one and a rule.
+    """
+    contents = files.read_many(digests)
+    for path, digest in digests.items():
+        if path not in contents:
+            raise damage(path, "is gone")
+        if sha256(contents[path]) != digest:
+            raise damage(path, "is not what was written")
+    return contents
 
 
 class Dated(Protocol):

@@ -28,7 +28,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.files import location, storage_root
 from experiment_pipeline.storage.provenance import CodeProvenance, cpu_kernel
-from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.storage.records import from_json, read_verified, to_json
 from experiment_pipeline.table.digests import sha256
 
 MANIFEST = "manifest.json"
@@ -88,28 +88,6 @@ class Manifest:
             "experiment again: it publishes a new version after a damaged one.",
         )
         return from_json(cls, content, damage)
-
-    def verify(self, name: str, content: bytes | None, source: str) -> bytes:
-        """Return the content of a file; InvalidModel if it changed since the export."""
-        if name not in self.files:
-            raise InvalidModel(
-                source,
-                rule=f"the manifest lists no {name}",
-                fix="Name a complete version folder.",
-            )
-        digest = None if content is None else sha256(content)
-        if content is not None and digest == self.files[name]:
-            return content
-        damage = "is gone"
-        if digest is not None:
-            expected = self.files[name][:12]
-            damage = f"sha256 is {digest[:12]}…, the manifest says {expected}…"
-        raise InvalidModel(
-            f"{source}/{name}",
-            rule=damage,
-            fix="Use a complete copy, or run the experiment again: it publishes a new "
-            "version.",
-        )
 
 
 @dataclass(frozen=True)
@@ -225,12 +203,24 @@ class ExportedModel:
             )
 
     def _read(self, names: Iterable[str]) -> dict[str, bytes]:
+        digests = self.manifest.files
         paths = {name: self.folder / name for name in names}
-        contents = files.read_many(paths.values())
-        return {
-            name: self.manifest.verify(name, contents.get(path), str(self.folder))
-            for name, path in paths.items()
-        }
+        for name, path in paths.items():
+            if name not in digests:
+                raise self._damage(path, "is not in the manifest")
+        contents = read_verified(
+            {path: digests[name] for name, path in paths.items()}, self._damage
+        )
+        return {name: contents[path] for name, path in paths.items()}
+
+    @staticmethod
+    def _damage(path: UPath, rule: str) -> InvalidModel:
+        return InvalidModel(
+            str(path),
+            rule,
+            fix="Use a complete copy, or run the experiment again: it publishes a new "
+            "version.",
+        )
 
 
 @dataclass(frozen=True)

@@ -161,15 +161,17 @@ def test_a_model_published_during_the_check_is_found(registry: Registry) -> None
 
 
 def test_a_changed_file_is_never_used(registry: Registry) -> None:
-    """One byte more, or a file gone: an error that names the file."""
+    """Changed, gone or unknown to the manifest: an error that names the file."""
     published(registry, package())
     path = registry.folder / "v0001" / "schema.yaml"
     write_bytes(path, b"#")
-    with pytest.raises(InvalidModel, match=r"schema\.yaml: sha256"):
+    with pytest.raises(InvalidModel, match=r"schema\.yaml: is not what was"):
         registry.model("v0001").read("schema.yaml")
     remove(path)
     with pytest.raises(InvalidModel, match=r"schema\.yaml: is gone"):
         registry.model("v0001").read("schema.yaml")
+    with pytest.raises(InvalidModel, match=r"/other: is not in the manifest"):
+        registry.model("v0001").read("other")
 
 
 @pytest.mark.parametrize("name", ["model.skops", "manifest.json"])

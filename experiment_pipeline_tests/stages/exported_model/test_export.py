@@ -80,21 +80,13 @@ def test_the_same_model_gives_the_same_bytes_and_identity() -> None:
     assert set(DECISIVE) <= set(package.files)
 
 
-def test_the_manifest_survives_and_finds_a_changed_file() -> None:
-    """Read back it is the same; a file that differs by a byte is named, and what is no
-    manifest is said.
-    """
-    package = exported.package()
-    manifest = package.manifest("v0007")
+def test_a_manifest_is_read_as_it_was_written() -> None:
+    """What is no manifest is an error that says so."""
+    manifest = exported.package().manifest("v0007")
     assert Manifest.from_bytes(to_json(manifest), "here") == manifest
-    assert manifest.verify("schema.yaml", package.files["schema.yaml"], "here")
-    with pytest.raises(InvalidModel, match=r"here/schema\.yaml: sha256 is"):
-        manifest.verify("schema.yaml", package.files["schema.yaml"] + b"#", "here")
-    with pytest.raises(InvalidModel, match="lists no other"):
-        manifest.verify("other", b"", "here")
-    for data in (b"", b"[]", b'{"format": 2}', b'{"format": 1, "code": {}}'):
+    for content in (b"", b"[]", b'{"format": 2}', b'{"format": 1, "code": {}}'):
         with pytest.raises(InvalidModel, match="not a manifest of format"):
-            Manifest.from_bytes(data, "here")
+            Manifest.from_bytes(content, "here")
 
 
 def test_the_experiment_loads_again_without_its_secrets() -> None:
