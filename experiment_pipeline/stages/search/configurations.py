@@ -154,7 +154,8 @@ def _check_size(culprit: str, size: int) -> None:
     if size > MAX_CONFIGURATIONS:
         raise errors.InvalidExperiment(
             culprit,
-            rule=f"{size:,} configurations, more than the {MAX_CONFIGURATIONS:,} allowed",
+            rule=f"{size:,} configurations, more than the {MAX_CONFIGURATIONS:,} "
+            "allowed",
             fix="search fewer values, or write method: random with draws",
         )
 

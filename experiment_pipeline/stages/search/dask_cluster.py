@@ -192,8 +192,8 @@ class Cluster:
             worker = error.last_worker.address
             deaths = error.allowed_failures + 1
             lost = (
-                f"{deaths} workers died while they ran this fit, the last one {worker}; "
-                "often the memory of a worker is too small"
+                f"{deaths} workers died while they ran this fit, the last one "
+                f"{worker}; often the memory of a worker is too small"
             )
             return Done(key, None, lost, worker, attempts=deaths)
         if isinstance(error, StorageUnreachable):

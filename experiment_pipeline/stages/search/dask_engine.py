@@ -4,7 +4,7 @@ as it arrives.
 Arrays that fits share go through the storage, tasks and results through Dask:
 
     <root>/<experiment>/shared/<name>/
-        *.npy        the arrays of one encoder: tables, targets, weights, masks and folds
+        *.npy        the arrays of one encoder: tables, targets, weights, masks, folds
 
 A search removes them when it ends. A worker compares its software with that of the
 process that searches before each fit: Dask compares few packages, and only warns
@@ -252,7 +252,7 @@ def run_task(task: Task) -> tuple[Outcome, float]:
             damage.culprit,
             rule=f"{damage.rule}, as read by {_worker()}",
             fix="give every worker the storage of this process and its credentials; if "
-            "it has them, run again; do not run two searches of one experiment at a time",
+            "it has them, run again, and no other search of the experiment beside it",
         ) from None
     outcome = sweep.trained_or_failed(configuration, work, sets, task.spec)
     return outcome, reading.wall_seconds

@@ -44,7 +44,7 @@ Results = Mapping[str, ModelResult]  # by key
 
 
 class FitEngine(Protocol):
-    """Trains configurations somewhere: all engines give the same models, bit for bit."""
+    """Trains configurations; all engines give the same models, bit for bit."""
 
     @property
     def workers(self) -> int:
@@ -220,13 +220,8 @@ class _HalvingRun:
         """Conclude every configuration: those beyond the budget at once, the others
         rung by rung.
         """
-        declared = [*self.configurations.values()]
-        tried = rungs.within_budget(declared, self.spec)
-        tried_keys = {configuration.key for configuration in tried}
-        reason = f"the budget is {self.spec.budget.configurations} configurations"
-        for configuration in declared:
-            if configuration.key not in tried_keys:
-                yield self._not_fitted(configuration, reason)
+        tried = rungs.within_budget([*self.configurations.values()], self.spec)
+        yield from self._beyond_budget(tried)
         # The baseline and named configurations are only trained on all rows.
         only_in_full = [entrant for entrant in tried if not rungs.competes(entrant)]
         survivors = [entrant for entrant in tried if rungs.competes(entrant)]
@@ -243,6 +238,17 @@ class _HalvingRun:
         for configuration in entrants:
             if configuration.key not in self.concluded:
                 yield self._out_of_time(configuration, full)
+
+    def _beyond_budget(
+        self, tried: Sequence[Configuration]
+    ) -> Generator[Conclusion, None, None]:
+        """Conclude what a budget of configurations leaves out."""
+        reason = f"the budget is {self.spec.budget.configurations} configurations"
+        beyond = dict(self.configurations)
+        for configuration in tried:
+            del beyond[configuration.key]
+        for configuration in beyond.values():
+            yield self._not_fitted(configuration, reason)
 
     def _ladder(
         self, competing: Sequence[Configuration], *, alone: bool

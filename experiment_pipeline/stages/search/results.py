@@ -2,10 +2,10 @@
 models.
 
 <root>/<experiment>/trained_model/<fingerprint>/
-    model.<digest>.txt | .skops      LightGBM's text, or a skops file; without the features
+    model.<digest>.txt | .skops      LightGBM's text, or a skops file; no features
     test_predictions.<digest>.npy    of all test rows
     train_predictions.<digest>.npy   of the train rows used for the train score
-    seed_predictions.<digest>.npy    of all test rows, of each fit alone, where there are several
+    seed_predictions.<digest>.npy    of all test rows, of each of several fits alone
     result.json                      the numbers
 """
 

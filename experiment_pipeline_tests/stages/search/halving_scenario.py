@@ -60,8 +60,8 @@ def experiment(
     """Return an experiment on such rows; by random, group or time."""
     columns = {"group": "owner", "time": "hour"}
     split = {"by": by} | ({"column": columns[by]} if by in columns else {})
-    others = {"owner", "hour"} - {columns.get(by)}
-    apart = dict.fromkeys(sorted(others), "is no property of the row")
+    unused = {"owner", "hour"} - {columns.get(by)}
+    apart = dict.fromkeys(sorted(unused), "is no property of the row")
     settings = {"split": split, "exclude": apart, "halving": HALVING} | changes
     return small.experiment(searched or SEARCH, **settings)
 
@@ -80,7 +80,7 @@ class Memory(ModelsInMemory):
         """What must not depend on how the search was run: fingerprint → bytes of the
         model.
         """
-        return {name: one.model for name, one in self.models.items()}
+        return {name: model.model for name, model in self.models.items()}
 
 
 @dataclass
@@ -95,9 +95,9 @@ class Ran:
 
     @property
     def conclusions(self) -> dict[str, Conclusion]:
-        found = [event for event in self.events if isinstance(event, Conclusion)]
-        by_key = {event.key: event for event in found}
-        assert len(by_key) == len(found)
+        conclusions = [event for event in self.events if isinstance(event, Conclusion)]
+        by_key = {event.key: event for event in conclusions}
+        assert len(by_key) == len(conclusions)
         return by_key
 
     @property
@@ -105,17 +105,17 @@ class Ran:
         """What must not depend on how the search was run."""
         return {
             key: (
-                one.status,
-                one.reason,
-                *((step.fraction, step.test_score) for step in one.path),
+                conclusion.status,
+                conclusion.reason,
+                *((step.fraction, step.test_score) for step in conclusion.path),
             )
-            for key, one in self.conclusions.items()
+            for key, conclusion in self.conclusions.items()
         }
 
     @property
     def counts(self) -> dict[str, int]:
         """Status → how many."""
-        statuses = [one.status for one in self.conclusions.values()]
+        statuses = [conclusion.status for conclusion in self.conclusions.values()]
         return {status: statuses.count(status) for status in sorted(set(statuses))}
 
 
@@ -125,20 +125,20 @@ def run(
     memory: Memory | None = None,
     *,
     workers: int = 2,
-    wanted: Sequence[Configuration] | None = None,
+    asked_for: Sequence[Configuration] | None = None,
     kill_after: int | None = None,
-    now: Callable[[], float] = lambda: 0.0,
+    clock: Callable[[], float] = lambda: 0.0,
     engine: FitEngine | None = None,
 ) -> Ran:
     """Run a search, in threads or by another engine, and store what it fits."""
     memory = memory or Memory()
     events = []
-    wanted = configurations(spec) if wanted is None else wanted
-    running = search(wanted, sets, spec, memory, engine or Threads(workers), now)
+    asked_for = configurations(spec) if asked_for is None else asked_for
+    running = search(asked_for, sets, spec, memory, engine or Threads(workers), clock)
     for event in running:
         events.append(event)
         if isinstance(event, Fitted):
             memory.put(event.model)
-            if kill_after == sum(isinstance(one, Fitted) for one in events):
+            if kill_after == sum(isinstance(earlier, Fitted) for earlier in events):
                 running.close()
     return Ran(events)

@@ -46,9 +46,17 @@ from experiment_pipeline_tests.table.made_rows import cut_rows
 
 SPEC = experiment(searched=SEARCH)
 SETS = sets_of(SPEC)
-DECLARED = [each for each in configurations(SPEC) if competes(each)]
-(DUMMY,) = [each for each in configurations(SPEC) if not competes(each)]
-LINEAR = [each for each in DECLARED if each.algorithm == "linear"]
+DECLARED = [
+    configuration for configuration in configurations(SPEC) if competes(configuration)
+]
+(DUMMY,) = [
+    configuration
+    for configuration in configurations(SPEC)
+    if not competes(configuration)
+]
+LINEAR = [
+    configuration for configuration in DECLARED if configuration.algorithm == "linear"
+]
 FOREST = DECLARED[-1]
 SMALL, _, FULL = ladder(len(DECLARED), SETS, SPEC).rungs
 AFTER = AfterSearch(SETS, workers=2)
@@ -100,8 +108,8 @@ def test_time_is_left_to_fit_again_and_to_report() -> None:
     assert brake.may_start(DUMMY.key)
     clock.seconds = 30.0 - rest
     assert not brake.may_start(DUMMY.key)
-    kept = f"{rest:.1f} are kept for refit and report"
-    spent = f"the budget of 30 seconds was spent, {kept}"
+    reserve = f"{rest:.1f} are kept for refit and report"
+    spent = f"the budget of 30 seconds was spent, {reserve}"
     assert brake.reason_of(DUMMY.key) == (spent, None)
     assert brake.is_out_of_time
 
@@ -126,7 +134,9 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
     brake.rung_began(FULL, DECLARED, {})
     clock.seconds = 9.0
     begun = [
-        each for each in (slow, quick, unknown, FOREST) if brake.may_start(each.key)
+        configuration
+        for configuration in (slow, quick, unknown, FOREST)
+        if brake.may_start(configuration.key)
     ]
     assert begun == [quick, FOREST]
     assert brake.is_out_of_time
@@ -144,15 +154,15 @@ def test_a_fit_ends_before_the_seconds_of_an_ensemble_begin() -> None:
     still is.
     """
     brake, clock = brake_of(60, FULL)
-    members = [fitted(each, 0.9, 2.0) for each in LINEAR[:4]]
+    members = [fitted(configuration, 0.9, 2.0) for configuration in LINEAR[:4]]
     learn(brake, *members)
-    kept = AFTER.of(members)
-    clock.seconds = 60 - kept - 3.0
+    reserve = AFTER.of(members)
+    clock.seconds = 60 - reserve - 3.0
     assert brake.may_start(LINEAR[4].key)
-    clock.seconds = 60 - kept - 2.5
+    clock.seconds = 60 - reserve - 2.5
     begun = [key for key in (LINEAR[4].key, DUMMY.key) if brake.may_start(key)]
     assert begun == [DUMMY.key]
-    assert AFTER.of(members[:1]) + 2.8 < kept
+    assert AFTER.of(members[:1]) + 2.8 < reserve
 
 
 def test_each_rung_has_a_share_of_the_seconds() -> None:
@@ -160,7 +170,7 @@ def test_each_rung_has_a_share_of_the_seconds() -> None:
     brake, clock = brake_of(30, SMALL)
     clock.seconds = 17.9
     assert brake.may_start(FOREST.key)
-    learn(brake, *(fitted(each, 0.5, 0.0) for each in DECLARED))
+    learn(brake, *(fitted(configuration, 0.5, 0.0) for configuration in DECLARED))
     assert not brake.may_start(FOREST.key)
     assert "of the budget of 30 seconds was spent" in brake.reason_of(FOREST.key)[0]
 
@@ -203,8 +213,8 @@ def test_the_best_of_each_algorithm_has_a_place() -> None:
     """
     ordered = [*LINEAR[:2], FOREST]
     scored = {
-        each.key: fitted(each, 0.9 - place / 10, 0.01)
-        for place, each in enumerate(ordered)
+        configuration.key: fitted(configuration, 0.9 - place / 10, 0.01)
+        for place, configuration in enumerate(ordered)
     }
     brake, _ = brake_of(30, SMALL)
     assert brake.best_of_each_kind(scored) == [ordered[0].key, ordered[2].key]
@@ -241,10 +251,10 @@ def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
     ) -> Callable[[], float]:
         return budget_of(_context(config, stats), spec).countdown(clock)
 
-    left = left_of({}, [searched])
-    assert left() == 18
+    seconds_left = left_of({}, [searched])
+    assert seconds_left() == 18
     clock.seconds = 20.0
-    assert left() == -2
+    assert seconds_left() == -2
     assert left_of({"budget_seconds": 60.0}, [])() == 60
     # While it runs: what it takes to record what was trained last.
     assert left_of({}, [SimpleNamespace(start_time=100.0, end_time=None)])() == 29
@@ -295,10 +305,15 @@ def test_what_the_budget_cannot_afford_is_out_of_time_and_not_beaten() -> None:
     goes to others, and its reason names the budget.
     """
     best = LINEAR[0].key
-    scores = {each.key: 0.5 + place / 100 for place, each in enumerate(DECLARED)}
+    scores = {
+        configuration.key: 0.5 + place / 100
+        for place, configuration in enumerate(DECLARED)
+    }
     engine = Simulated(
-        seconds_of=lambda each, _: 10.0 if each.key == best else 0.01,
-        score_of=lambda each: 0.9 if each.key == best else scores.get(each.key, 0.5),
+        seconds_of=lambda configuration, _: 10.0 if configuration.key == best else 0.01,
+        score_of=lambda configuration: (
+            0.9 if configuration.key == best else scores.get(configuration.key, 0.5)
+        ),
     )
     events = engine.search(experiment(searched=SEARCH, budget={"seconds": 60}), SETS)
     ended = {event.key: event for event in events if isinstance(event, Conclusion)}

@@ -28,7 +28,10 @@ def drawn(space: Any, draws: int = 50, seed: int = 0) -> list[Any]:
         "draws": draws,
         "seed": seed,
     }
-    return [each.hyperparameters["x"] for each in configurations(experiment([entry]))]
+    return [
+        configuration.hyperparameters["x"]
+        for configuration in configurations(experiment([entry]))
+    ]
 
 
 def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
@@ -42,29 +45,31 @@ def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
         "lightgbm__num_leaves=31__reg_alpha=0.1",
         "lightgbm__num_leaves=31__reg_alpha=1e-05",
     ]
-    found = keys(one("dummy"), one("linear", C=[1]), one("dummy", strategy=["prior"]))
-    assert found == ["dummy", "dummy__strategy=prior", "linear__C=1"]
+    search_keys = keys(
+        one("dummy"), one("linear", C=[1]), one("dummy", strategy=["prior"])
+    )
+    assert search_keys == ["dummy", "dummy__strategy=prior", "linear__C=1"]
 
 
 def test_the_key_names_only_what_is_searched() -> None:
     """Fixed hyperparameters are in the configuration but not in its key."""
-    (found,) = configurations(
+    (configuration,) = configurations(
         experiment([one("lightgbm", max_depth=[3], num_leaves=8)])
     )
-    assert found.key == "lightgbm__max_depth=3"
-    assert found.hyperparameters == {"max_depth": 3, "num_leaves": 8}
+    assert configuration.key == "lightgbm__max_depth=3"
+    assert configuration.hyperparameters == {"max_depth": 3, "num_leaves": 8}
 
 
 def test_explicit_configurations_are_taken_as_listed() -> None:
     """An explicit list names in each key what that configuration sets."""
     listed = [{"C": 0.1}, {"C": 1, "class_weight": None}]
     entry = one("linear", max_iter=50) | {"configurations": listed}
-    found = configurations(experiment([entry]))
-    assert [each.key for each in found] == [
+    declared = configurations(experiment([entry]))
+    assert [configuration.key for configuration in declared] == [
         "linear__C=0.1",
         "linear__C=1__class_weight=None",
     ]
-    assert found[0].hyperparameters == {"C": 0.1, "max_iter": 50}
+    assert declared[0].hyperparameters == {"C": 0.1, "max_iter": 50}
 
 
 def test_trees_get_codes_and_others_columns_unless_told() -> None:
@@ -74,8 +79,12 @@ def test_trees_get_codes_and_others_columns_unless_told() -> None:
         one("linear"),
         one("random_forest") | {"features": "onehot"},
     ]
-    found = configurations(experiment(search))
-    assert [each.features for each in found] == ["ordinal", "onehot", "onehot"]
+    declared = configurations(experiment(search))
+    assert [configuration.features for configuration in declared] == [
+        "ordinal",
+        "onehot",
+        "onehot",
+    ]
 
 
 def test_draws_are_rounded_so_that_the_key_is_the_truth() -> None:
@@ -103,8 +112,9 @@ def test_an_exhausted_space_gives_fewer_configurations_and_a_note() -> None:
     entry = one("lightgbm", num_leaves=[7, 31], extra_trees=[True, False])
     spec = experiment([entry | {"method": "random", "draws": 10}])
     assert len(configurations(spec)) == 4
-    told = "search.0 (lightgbm): only 4 of 10 draws differ; 1000 more in a row brought nothing new"
-    assert search_notes(spec) == (told,)
+    (note,) = search_notes(spec)
+    differ = "search.0 (lightgbm): only 4 of 10 draws differ"
+    assert note == f"{differ}; 1000 more in a row brought nothing new"
 
 
 def test_a_configuration_declared_twice_counts_once() -> None:
@@ -114,8 +124,8 @@ def test_a_configuration_declared_twice_counts_once() -> None:
     spec = experiment(
         [one("lightgbm", num_leaves=[7, 31]), one("lightgbm", num_leaves=31)]
     )
-    both = ["lightgbm__num_leaves=7", "lightgbm__num_leaves=31"]
-    assert [each.key for each in configurations(spec)] == both
+    distinct = ["lightgbm__num_leaves=7", "lightgbm__num_leaves=31"]
+    assert [configuration.key for configuration in configurations(spec)] == distinct
     told = "search.1 (lightgbm): 1 configuration declared before, counted once"
     assert search_notes(spec) == (told,)
 
@@ -123,9 +133,9 @@ def test_a_configuration_declared_twice_counts_once() -> None:
 def test_a_name_is_a_key_as_it_stands_and_stands_once() -> None:
     """It wins over a key that would be the same, and two entries cannot share it."""
     named = one("linear", C=0.5) | {"name": "dummy", "note": "why"}
-    own, other = configurations(experiment([named, one("dummy")]))
-    assert (own.key, own.named, own.note) == ("dummy", True, "why")
-    assert other.key.startswith("dummy__")
+    by_hand, baseline = configurations(experiment([named, one("dummy")]))
+    assert (by_hand.key, by_hand.named, by_hand.note) == ("dummy", True, "why")
+    assert baseline.key.startswith("dummy__")
     with pytest.raises(errors.InvalidExperiment, match="two entries use it"):
         configurations(experiment([named, one("linear", C=0.7) | {"name": "dummy"}]))
 
@@ -134,18 +144,18 @@ def test_overlapping_entries_are_told_apart_by_what_differs() -> None:
     """Fixed parameters that differ join the key; the encoder or the module where
     nothing else does.
     """
-    found = keys(
+    search_keys = keys(
         one("lightgbm", num_leaves=[7], max_depth=3, verbose_eval=1),
         one("lightgbm", num_leaves=[7], max_depth=5, verbose_eval=1),
         one("lightgbm", num_leaves=[7], verbose_eval=1),
     )
-    assert found == [
+    assert search_keys == [
         "lightgbm__max_depth=3__num_leaves=7",
         "lightgbm__max_depth=5__num_leaves=7",
         "lightgbm__num_leaves=7",
     ]
-    found = keys(one("lightgbm"), one("lightgbm") | {"features": "onehot"})
-    assert found == ["lightgbm__features=ordinal", "lightgbm__features=onehot"]
+    search_keys = keys(one("lightgbm"), one("lightgbm") | {"features": "onehot"})
+    assert search_keys == ["lightgbm__features=ordinal", "lightgbm__features=onehot"]
     assert keys(one("a.Model"), one("b.Model")) == ["a.Model", "b.Model"]
 
 
@@ -156,9 +166,9 @@ def test_what_does_not_fit_into_a_key_is_a_digest() -> None:
     fits = one("lightgbm", num_leaves=[31], reg_lambda=[0.5])
     assert keys(fits) == ["lightgbm__num_leaves=31__reg_lambda=0.5"]
     long = one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[31], reg_lambda=[1.5])
-    found = keys(long)
-    assert len(set(found)) == 2
-    assert all(re.fullmatch(r"lightgbm__[0-9a-f]{8}", key) for key in found)
+    search_keys = keys(long)
+    assert len(set(search_keys)) == 2
+    assert all(re.fullmatch(r"lightgbm__[0-9a-f]{8}", key) for key in search_keys)
 
 
 def test_a_digest_names_its_configuration_whatever_its_company() -> None:
@@ -180,11 +190,11 @@ def test_digests_that_coincide_are_written_longer(
         "experiment_pipeline.stages.search.configurations.sha256",
         lambda content: "0" * 8 + sha256(content),
     )
-    found = keys(
+    search_keys = keys(
         one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[31], reg_lambda=[1.5])
     )
-    assert len(set(found)) == 2
-    assert all(re.fullmatch(r"lightgbm__0{8}[0-9a-f]{8}", key) for key in found)
+    assert len(set(search_keys)) == 2
+    assert all(re.fullmatch(r"lightgbm__0{8}[0-9a-f]{8}", key) for key in search_keys)
 
 
 def test_a_grid_beyond_all_measure_is_refused() -> None:
@@ -205,26 +215,29 @@ names = st.text(min_size=1, max_size=8)
 @given(st.lists(st.dictionaries(names, values, max_size=4), min_size=1, max_size=6))
 def test_whatever_is_searched_keys_are_unique_and_in_the_alphabet(search: list) -> None:
     """Any names and values give one valid key per distinct configuration."""
-    explicit = [one for number, one in enumerate(search) if one not in search[:number]]
-    found = keys({"algorithm": "a.B", "configurations": explicit})
-    assert len(set(found)) == len(found)
+    explicit = [
+        values for place, values in enumerate(search) if values not in search[:place]
+    ]
+    search_keys = keys({"algorithm": "a.B", "configurations": explicit})
+    assert len(set(search_keys)) == len(search_keys)
     assert all(
-        re.fullmatch(r"[A-Za-z0-9_.=-]{1,40}", key) and ".." not in key for key in found
+        re.fullmatch(r"[A-Za-z0-9_.=-]{1,40}", key) and ".." not in key
+        for key in search_keys
     )
 
 
 def test_a_list_of_encoders_is_crossed_with_a_grid() -> None:
     """Each choice comes with each encoder, which its key and its words tell."""
     entry = one("lightgbm", num_leaves=[7, 8]) | {"features": ["ordinal", "target"]}
-    found = configurations(experiment([entry]))
-    assert [each.key for each in found] == [
+    declared = configurations(experiment([entry]))
+    assert [configuration.key for configuration in declared] == [
         "lightgbm__features=ordinal__num_leaves=7",
         "lightgbm__features=target__num_leaves=7",
         "lightgbm__features=ordinal__num_leaves=8",
         "lightgbm__features=target__num_leaves=8",
     ]
-    assert found[0].in_words == "lightgbm (num_leaves 7)"
-    assert found[1].in_words == "lightgbm (features target, num_leaves 7)"
+    assert declared[0].in_words == "lightgbm (num_leaves 7)"
+    assert declared[1].in_words == "lightgbm (features target, num_leaves 7)"
 
 
 def test_a_list_of_encoders_leaves_the_other_draws_as_they_were() -> None:
@@ -234,12 +247,16 @@ def test_a_list_of_encoders_leaves_the_other_draws_as_they_were() -> None:
     entry = one("lightgbm", learning_rate={"low": 0.01, "high": 0.3})
     entry |= {"method": "random", "draws": 12}
     encoders = {"features": ["ordinal", "target", "text"]}
-    plain, varied, more = (
-        configurations(experiment([each]))
-        for each in (entry, entry | encoders, entry | encoders | {"draws": 20})
+    plain, varied, longer = (
+        configurations(experiment([configuration]))
+        for configuration in (entry, entry | encoders, entry | encoders | {"draws": 20})
     )
-    assert [each.hyperparameters for each in plain] == [
-        each.hyperparameters for each in varied
+    assert [configuration.hyperparameters for configuration in plain] == [
+        configuration.hyperparameters for configuration in varied
     ]
-    assert {each.features for each in varied} == set(encoders["features"])
-    assert [each.key for each in more[:12]] == [each.key for each in varied]
+    assert {configuration.features for configuration in varied} == set(
+        encoders["features"]
+    )
+    assert [configuration.key for configuration in longer[:12]] == [
+        configuration.key for configuration in varied
+    ]

@@ -59,16 +59,18 @@ def test_another_configuration_seed_or_stop_is_another_model() -> None:
     """Algorithm, encoder, every hyperparameter, the seed, and the metric that a fit
     stops by.
     """
-    others = [
+    changed = [
         replace(BASE, algorithm="random_forest"),
         replace(BASE, features="onehot"),
     ]
-    others += [lightgbm(num_leaves=6, learning_rate=0.1), lightgbm(num_leaves=5)]
+    changed += [lightgbm(num_leaves=6, learning_rate=0.1), lightgbm(num_leaves=5)]
     specs = [
-        experiment([one("lightgbm")], **more)
-        for more in ({"seed": 1}, {"metric": "brier"})
+        experiment([one("lightgbm")], **settings)
+        for settings in ({"seed": 1}, {"metric": "brier"})
     ]
-    prints = {fingerprint(each, SETS, SPEC) for each in (BASE, *others)}
+    prints = {
+        fingerprint(configuration, SETS, SPEC) for configuration in (BASE, *changed)
+    }
     assert len(prints | {fingerprint(BASE, SETS, spec) for spec in specs}) == 7
 
 
@@ -88,8 +90,8 @@ def test_no_metric_counts_that_does_not_stop_a_fit(
     configuration: Configuration, changes: dict
 ):
     """Scores follow from stored predictions: what is trained is trained."""
-    other = experiment([one("lightgbm")], **changes)
-    assert fingerprint(configuration, SETS, other) == fingerprint(
+    spec = experiment([one("lightgbm")], **changes)
+    assert fingerprint(configuration, SETS, spec) == fingerprint(
         configuration, SETS, SPEC
     )
 
@@ -117,8 +119,8 @@ def test_a_encoder_counts_train_rows_and_columns_alone() -> None:
 
 def own_print() -> str:
     """The fingerprint of an estimator of one's own."""
-    own = Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"})
-    return fingerprint(own, SETS, SPEC)
+    estimator = Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"})
+    return fingerprint(estimator, SETS, SPEC)
 
 
 def test_the_source_of_an_own_estimator_counts(tmp_path, monkeypatch) -> None:
@@ -126,11 +128,11 @@ def test_the_source_of_an_own_estimator_counts(tmp_path, monkeypatch) -> None:
     is edited.
     """
     module = tmp_path / "my_models.py"
-    (other := tmp_path / "my_losses.py").write_text("LOSS = 1")
+    (imported := tmp_path / "my_losses.py").write_text("LOSS = 1")
     module.write_text("import my_losses\nclass Model: pass")
     monkeypatch.syspath_prepend(tmp_path)
     first = own_print()
-    other.write_text("LOSS = 2")
+    imported.write_text("LOSS = 2")
     assert own_print() != first
 
 

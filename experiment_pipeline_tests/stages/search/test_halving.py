@@ -29,7 +29,7 @@ from experiment_pipeline_tests.stages.search.scenario import OWN, one
 
 SPEC = experiment()
 SETS = sets_of(SPEC)
-KEYS = [one.key for one in configurations(SPEC)]
+KEYS = [configuration.key for configuration in configurations(SPEC)]
 FITS = 14 + 6 + 5 + 1
 
 
@@ -62,11 +62,14 @@ def test_the_best_of_each_rung_go_on(ran):
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
     stopped = [c for c in ran.conclusions.values() if c.status == "stopped early"]
-    reasons = {one.reason for one in stopped}
+    reasons = {conclusion.reason for conclusion in stopped}
     assert (
         "not among the best 6 of 14 at rung 1 of 3 (20 % of the train rows)" in reasons
     )
-    assert all(one.result is not None and one.fraction in (0.2, 0.5) for one in stopped)
+    assert all(
+        conclusion.result is not None and conclusion.fraction in (0.2, 0.5)
+        for conclusion in stopped
+    )
 
 
 def test_every_rung_of_a_configuration_is_told(ran):
@@ -84,20 +87,23 @@ def test_every_rung_of_a_configuration_is_told(ran):
 @pytest.mark.parametrize(("workers", "step"), [(2, 1), (4, 1), (2, -1)])
 def test_the_answer_does_not_depend_on_workers_or_order(ran, memory, workers, step):
     """The same conclusions, and the same bytes of every model."""
-    other, wanted = Memory(), configurations(SPEC)[::step]
-    assert run(SPEC, SETS, other, workers=workers, wanted=wanted).answer == ran.answer
-    assert other.contents == memory.contents
+    store, asked_for = Memory(), configurations(SPEC)[::step]
+    assert (
+        run(SPEC, SETS, store, workers=workers, asked_for=asked_for).answer
+        == ran.answer
+    )
+    assert store.contents == memory.contents
 
 
 @pytest.mark.parametrize("fits", [1, 17])
 def test_a_kill_loses_nothing_and_changes_nothing(ran, memory, fits):
     """Killed anywhere, the next run fits the rest and comes to the same conclusions."""
-    other = Memory()
-    run(SPEC, SETS, other, kill_after=fits)
-    rest = run(SPEC, SETS, other)
+    store = Memory()
+    run(SPEC, SETS, store, kill_after=fits)
+    rest = run(SPEC, SETS, store)
     assert rest.fits <= FITS - fits
     assert rest.answer == ran.answer
-    assert other.contents == memory.contents
+    assert store.contents == memory.contents
 
 
 def test_a_rerun_trains_nothing_and_says_the_same(ran, memory):
@@ -105,23 +111,24 @@ def test_a_rerun_trains_nothing_and_says_the_same(ran, memory):
     again = run(SPEC, SETS, memory)
     assert again.fits == 0
     assert again.answer == ran.answer
-    assert all(one.reused for one in again.conclusions.values())
+    assert all(conclusion.reused for conclusion in again.conclusions.values())
     assert all(
-        one.path == ran.conclusions[key].path for key, one in again.conclusions.items()
+        conclusion.path == ran.conclusions[key].path
+        for key, conclusion in again.conclusions.items()
     )
 
 
 def test_a_wider_search_reuses_rungs(memory, ran):
     """One more configuration costs its own fits, and those of whom it lets in."""
     wider = experiment(searched=[*SEARCH, one("random_forest", n_estimators=3)])
-    more = run(wider, SETS, memory)
-    assert more.fits <= 3
-    assert len(more.conclusions) == len(KEYS) + 1
+    wider_run = run(wider, SETS, memory)
+    assert wider_run.fits <= 3
+    assert len(wider_run.conclusions) == len(KEYS) + 1
 
 
 def test_one_configuration_alone_or_without_halving_is_trained_on_all_rows():
     """Who asks for one gets it, and is told; `halving: off` is one rung."""
-    alone = run(SPEC, SETS, wanted=configurations(SPEC)[1:2])
+    alone = run(SPEC, SETS, asked_for=configurations(SPEC)[1:2])
     assert alone.conclusions[KEYS[1]].fraction == 1.0
     (note,) = [
         event for event in alone.events if isinstance(event, conclusions.SearchNote)
@@ -134,9 +141,9 @@ def test_one_configuration_alone_or_without_halving_is_trained_on_all_rows():
 def test_a_named_configuration_is_trained_on_all_rows(ran, memory):
     """Halving does not stop it, and what becomes of all others stays the same."""
     named = one("linear", C=0.000001) | {"name": "mine", "note": "by hand"}
-    more = run(experiment(searched=[*SEARCH, named]), SETS, memory)
-    assert more.fits == 1
-    answer = more.answer
+    wider_run = run(experiment(searched=[*SEARCH, named]), SETS, memory)
+    assert wider_run.fits == 1
+    answer = wider_run.answer
     assert answer.pop("mine")[0] == "trained"
     assert answer == ran.answer
 
@@ -146,7 +153,12 @@ def test_who_was_trained_in_full_before_stays_trained(ran, memory):
     it.
     """
     worst = next(k for k, c in ran.conclusions.items() if c.status == "stopped early")
-    run(SPEC, SETS, memory, wanted=[c for c in configurations(SPEC) if c.key == worst])
+    run(
+        SPEC,
+        SETS,
+        memory,
+        asked_for=[c for c in configurations(SPEC) if c.key == worst],
+    )
     after = run(SPEC, SETS, memory).answer
     assert after.pop(worst)[0] == "trained"
     assert after == {key: value for key, value in ran.answer.items() if key != worst}
@@ -174,12 +186,12 @@ def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
     best = next(
         k for k, c in ran.conclusions.items() if k[0] == "l" and c.status == "trained"
     )
-    found = ran.conclusions[best].result
-    fixed = one(found.algorithm, **found.hyperparameters)
+    result = ran.conclusions[best].result
+    fixed = one(result.algorithm, **result.hyperparameters)
     again = run(experiment(searched=[fixed]), SETS, memory)
     assert again.fits == 0
     (conclusion,) = again.conclusions.values()
-    assert conclusion.key == conclusion.result.key == found.algorithm
+    assert conclusion.key == conclusion.result.key == result.algorithm
 
 
 def test_a_budget_of_configurations_is_drawn_by_the_seed():
@@ -212,10 +224,10 @@ class OneByOne:
         if not configurations:
             return
         work = share_work(configurations, sets, spec)
-        for each in in_order(configurations, sets, brake):
-            if brake is None or brake.may_start(each.key):
+        for configuration in in_order(configurations, sets, brake):
+            if brake is None or brake.may_start(configuration.key):
                 self.seconds += len(sets.train) / 600
-                yield trained_or_failed(each, work, sets, spec)
+                yield trained_or_failed(configuration, work, sets, spec)
 
 
 @pytest.mark.parametrize("ticks", [3, 22])
@@ -223,7 +235,7 @@ def test_a_budget_of_seconds_ends_between_fits(ran, ticks):
     """What is running ends and is kept; the rest says that the time was spent."""
     spec = experiment(budget={"seconds": ticks})
     memory, engine = Memory(), OneByOne()
-    limited = run(spec, SETS, memory, engine=engine, now=lambda: engine.seconds)
+    limited = run(spec, SETS, memory, engine=engine, clock=lambda: engine.seconds)
     assert 0 < limited.fits < FITS
     assert set(limited.conclusions) == set(KEYS)
     reasons = [c.reason for c in limited.conclusions.values()]
@@ -246,14 +258,16 @@ def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
     """The clock runs while tables are encoded, before any fit may start."""
     clock = [0.0]
 
-    def slow(*given):
+    def slow(*arguments):
         clock[0] += 10.0
-        return share_work(*given)
+        return share_work(*arguments)
 
     monkeypatch.setattr(sweep, "share_work", slow)
     spec = experiment(budget={"seconds": 5}, halving=halving)
-    ran = run(spec, SETS, workers=2, now=lambda: clock[0])
-    trained = [key for key, one in ran.conclusions.items() if one.status == "trained"]
+    ran = run(spec, SETS, workers=2, clock=lambda: clock[0])
+    trained = [
+        key for key, ended in ran.conclusions.items() if ended.status == "trained"
+    ]
     assert "dummy" in trained
     assert len(trained) == 2
 
@@ -264,7 +278,7 @@ def test_without_time_for_all_the_best_go_first():
     """
     engine = OneByOne()
     spec = experiment(budget={"seconds": 23})
-    ran = run(spec, SETS, engine=engine, now=lambda: engine.seconds)
+    ran = run(spec, SETS, engine=engine, clock=lambda: engine.seconds)
     scores = {1: {}, 2: {}, 3: {}}
     for event in ran.events:
         if isinstance(event, conclusions.Fitted):
@@ -272,7 +286,7 @@ def test_without_time_for_all_the_best_go_first():
                 event.model.result.test_score
             )
     late = {
-        key for key, one in ran.conclusions.items() if "before rung 2" in one.reason
+        key for key, ended in ran.conclusions.items() if "before rung 2" in ended.reason
     }
     assert late
     assert max(scores[1][key] for key in late) <= min(
@@ -293,7 +307,9 @@ def test_others_are_settled_from_what_is_stored(memory, ran):
     """A run for some configurations reports the others as the search before
     left them.
     """
-    again = {one.key: one for one in settled(configurations(SPEC), SETS, SPEC, memory)}
+    again = {
+        ended.key: ended for ended in settled(configurations(SPEC), SETS, SPEC, memory)
+    }
     assert {k: (c.status, c.reason) for k, c in again.items()} == {
         k: (c.status, c.reason) for k, c in ran.conclusions.items()
     }
@@ -314,20 +330,20 @@ def test_the_accounts_always_add_up(stored, ran, data):
     budgets = [{}, {"configurations": 3}, {"seconds": 2}, {"failures_in_a_row": 1}]
     spec = experiment(budget=data.draw(st.sampled_from(budgets)))
     part = Memory({name: stored.models[name] for name in names})
-    declared, clock = configurations(spec), itertools.count()
-    wanted = [c for c in declared if c.key in wanted_keys]
-    now = lambda: float(next(clock))  # noqa: E731
-    asked = run(spec, SETS, part, wanted=wanted, now=now).conclusions
-    assert set(asked) == wanted_keys
-    others = {one.key: one for one in settled(declared, SETS, spec, part)}
+    declared, ticks = configurations(spec), itertools.count()
+    asked_for = [c for c in declared if c.key in wanted_keys]
+    clock = lambda: float(next(ticks))  # noqa: E731
+    concluded = run(spec, SETS, part, asked_for=asked_for, clock=clock).conclusions
+    assert set(concluded) == wanted_keys
+    not_asked_for = {ended.key: ended for ended in settled(declared, SETS, spec, part)}
     table = conclusions.SearchResults.of(
-        declared, (others | asked).values(), "roc_auc", {}
+        declared, (not_asked_for | concluded).values(), "roc_auc", {}
     ).rows
     counts = conclusions.accounts(table)
-    each = sum(
+    total = sum(
         counts[name] for name in ("trained", "stopped_early", "failed", "not_started")
     )
-    assert counts["declared"] == len(declared) == each
+    assert counts["declared"] == len(declared) == total
     full = {fingerprint(c, SETS, spec) for c in declared}
     trained = table[table["status"] == "trained"]
     assert set(trained["fingerprint"]) == full & part.models.keys()
@@ -340,7 +356,7 @@ def test_a_full_model_outlives_a_failure_at_a_small_rung(memory):
     spec = experiment(searched=[*SEARCH, many])
     (last,) = [c for c in configurations(spec) if "KNeighbors" in c.key]
     assert run(spec, SETS, memory).conclusions[last.key].status == "failed"
-    run(spec, SETS, memory, wanted=[last])
+    run(spec, SETS, memory, asked_for=[last])
     assert run(spec, SETS, memory).conclusions[last.key].status == "trained"
 
 
@@ -373,27 +389,30 @@ def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
     assert gated.fits == 0
     result = next(c.result for c in gated.conclusions.values() if c.status == "trained")
     assert set(result.test_scores) == {"roc_auc", "brier"}
-    other = experiment(searched=FIXED, halving=halving, metric="log_loss")
-    again, fresh = run(other, sets, memory), run(other, sets)
+    by_loss = experiment(searched=FIXED, halving=halving, metric="log_loss")
+    again, fresh = run(by_loss, sets, memory), run(by_loss, sets)
     # Other configurations may survive a rung: they alone are fitted. Who was trained on
     # all rows by the first metric stays so.
-    assert again.fits == sum(not one.reused for one in again.conclusions.values())
+    assert again.fits == sum(not ended.reused for ended in again.conclusions.values())
     assert halving or again.fits == 0
     for key, answer in fresh.answer.items():
-        expected, found = fresh.conclusions[key].result, again.conclusions[key].result
+        expected, rescored = (
+            fresh.conclusions[key].result,
+            again.conclusions[key].result,
+        )
         if again.answer[key] != answer:
-            assert memory.results([fingerprint(expected.configuration, sets, other)])
+            assert memory.results([fingerprint(expected.configuration, sets, by_loss)])
             assert answer[0] == "stopped early"
             continue
-        assert found.metric == "log_loss"
-        assert (found.train_score, found.test_score) == (
+        assert rescored.metric == "log_loss"
+        assert (rescored.train_score, rescored.test_score) == (
             expected.train_score,
             expected.test_score,
         )
         if answer[0] == "trained":
             y = sets.y_train[scored_rows(len(sets.y_train), sets.classes)]
-            predicted = memory.predictions(found.fingerprint)
-            assert found.train_score == scores.score("log_loss", y, predicted.train)
+            predicted = memory.predictions(rescored.fingerprint)
+            assert rescored.train_score == scores.score("log_loss", y, predicted.train)
 
 
 @pytest.mark.parametrize(

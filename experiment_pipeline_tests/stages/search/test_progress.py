@@ -49,7 +49,7 @@ def fitted(key: str, score: float, rung: Rung = FULL) -> Fitted:
 def lines(progress: Progress, event: Event, elapsed: float = 0.0) -> list[str]:
     """What is logged of an event."""
     messages = progress.messages(event, elapsed)
-    return [each.text for each in messages if isinstance(each, SearchNote)]
+    return [message.text for message in messages if isinstance(message, SearchNote)]
 
 
 @pytest.fixture
@@ -127,15 +127,15 @@ CONCLUDED = (
 
 
 @pytest.fixture
-def found():
+def results():
     return SearchResults.of(CONFIGURATIONS, CONCLUDED, "roc_auc", {"train": "t"})
 
 
-def test_every_declared_configuration_has_a_row(found):
+def test_every_declared_configuration_has_a_row(results):
     """Declared = trained + stopped early + failed + not started; no score where no
     model is.
     """
-    table = found.rows
+    table = results.rows
     assert table["key"].tolist() == ["a", "b", "c", "d"]
     assert table["status"].tolist() == [
         "not started",
@@ -150,14 +150,18 @@ def test_every_declared_configuration_has_a_row(found):
     assert table["rung"].isna().tolist() == [True, False, False, False]
 
 
-def test_conclusions_come_back_from_the_file(found):
+def test_conclusions_come_back_from_the_file(results):
     """What the leaderboard ranks and lists is what the search concluded, rung
     by rung.
     """
-    stored = {f"f-{one.key}": one.result for one in CONCLUDED if one.result}
-    read = from_parquet(to_parquet(found), SearchResults)
-    assert {one.key: one for one in concluded(read, stored)} == {
-        one.key: one for one in CONCLUDED
+    stored = {
+        f"f-{conclusion.key}": conclusion.result
+        for conclusion in CONCLUDED
+        if conclusion.result
+    }
+    read = from_parquet(to_parquet(results), SearchResults)
+    assert {conclusion.key: conclusion for conclusion in concluded(read, stored)} == {
+        conclusion.key: conclusion for conclusion in CONCLUDED
     }
 
 

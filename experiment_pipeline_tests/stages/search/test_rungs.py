@@ -103,8 +103,8 @@ def test_every_class_is_in_every_rung(by):
     order = thinning_order(sets, spec)
     for fraction in (0.001, *FRACTIONS):
         for part in (sets.early_stopping, ~sets.early_stopping):
-            here = set(sets.y_train[part])
-            assert set(sets.y_train[part & (order < fraction)]) == here
+            classes = set(sets.y_train[part])
+            assert set(sets.y_train[part & (order < fraction)]) == classes
 
 
 def test_rows_that_are_added_move_few_others():
@@ -134,10 +134,10 @@ def test_a_rung_is_training_sets_with_digests_of_its_own():
 def test_small_rungs_are_scored_on_fewer_rows():
     """Evenly spaced ones, the share of each class kept, at least so many."""
     y = np.repeat([0, 1, 0, 1], [4_000, 1_000, 4_990, 10])
-    kept = evenly_thinned(y, 0.1, 500, by_class=True)
-    assert kept.sum() == 1_000
-    assert y[kept].mean() == pytest.approx(y.mean(), abs=0.001)
-    assert kept[:5_000].sum() == pytest.approx(500, abs=5)
+    scored = evenly_thinned(y, 0.1, 500, by_class=True)
+    assert scored.sum() == 1_000
+    assert y[scored].mean() == pytest.approx(y.mean(), abs=0.001)
+    assert scored[:5_000].sum() == pytest.approx(500, abs=5)
     assert evenly_thinned(y, 0.1, 20_000, by_class=True).all()
     assert set(y[evenly_thinned(y, 1e-9, 1, by_class=True)]) == {0, 1}
 
@@ -171,11 +171,11 @@ def test_rungs_of_few_rows_or_that_stop_nobody_are_left_out(
     says so.
     """
     spec = experiment(halving=halving)
-    found = ladder(count, sets_of(spec), spec)
-    assert [rung.fraction for rung in found.rungs] == fractions
-    assert {rung.last for rung in found.rungs} == {len(fractions)}
-    assert found.notes
-    assert all(re.fullmatch(note, said) for said in found.notes)
+    steps = ladder(count, sets_of(spec), spec)
+    assert [rung.fraction for rung in steps.rungs] == fractions
+    assert {rung.last for rung in steps.rungs} == {len(fractions)}
+    assert steps.notes
+    assert all(re.fullmatch(note, text) for text in steps.notes)
 
 
 def test_a_rung_that_stops_nobody_is_left_out():
@@ -190,9 +190,9 @@ def test_a_rare_class_has_fewer_rungs():
     frame = rows()
     frame["late"] = np.where(np.arange(len(frame)) % 50 == 0, "yes", "no")
     spec = experiment()
-    found = ladder(100, sets_of(spec, frame), spec)
-    assert [rung.fraction for rung in found.rungs] == [0.5, 1.0]
-    assert "its rarest class would have 1" in found.notes[0]
+    steps = ladder(100, sets_of(spec, frame), spec)
+    assert [rung.fraction for rung in steps.rungs] == [0.5, 1.0]
+    assert "its rarest class would have 1" in steps.notes[0]
 
 
 def test_of_equal_scores_the_first_key_goes_on_and_an_undefined_one_last():
@@ -227,16 +227,18 @@ RATES = [0.01, 0.02, 0.05, 0.1, 0.2]
 TWO = [one("linear", C=[1.0, 2.0])]
 
 
-def space(**more: Any) -> list[Configuration]:
+def space(**fixed: Any) -> list[Configuration]:
     """LightGBM with five learning rates, and the baseline."""
-    search = [one("dummy"), one("lightgbm", learning_rate=RATES, **more)]
+    search = [one("dummy"), one("lightgbm", learning_rate=RATES, **fixed)]
     return configurations(scenario.experiment(search))
 
 
-def rates(found: Sequence[Configuration]) -> list[float]:
+def rates(configurations: Sequence[Configuration]) -> list[float]:
     """Their learning rates."""
     return [
-        c.hyperparameters["learning_rate"] for c in found if c.algorithm == "lightgbm"
+        c.hyperparameters["learning_rate"]
+        for c in configurations
+        if c.algorithm == "lightgbm"
     ]
 
 
@@ -265,15 +267,15 @@ def test_they_begin_in_the_order_declared_and_no_algorithm_waits_for_another() -
     each at any time.
     """
     declared = [*space(n_estimators=[5]), *configurations(scenario.experiment(TWO))]
-    found = within_budget(declared, scenario.experiment(TWO))
-    assert rates(found) == RATES
-    assert [place for place, c in enumerate(found) if c.algorithm == "linear"] == [2, 5]
+    tried = within_budget(declared, scenario.experiment(TWO))
+    assert rates(tried) == RATES
+    assert [place for place, c in enumerate(tried) if c.algorithm == "linear"] == [2, 5]
     many = [
         *space(n_estimators=[*range(100)]),
         *configurations(scenario.experiment(TWO)),
     ]
-    found = within_budget(many, scenario.experiment(TWO))
-    assert [place for place, c in enumerate(found) if c.algorithm == "linear"] == [
+    tried = within_budget(many, scenario.experiment(TWO))
+    assert [place for place, c in enumerate(tried) if c.algorithm == "linear"] == [
         2,
         103,
     ]

@@ -50,12 +50,15 @@ def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedMo
     )
 
 
-def assert_same(one: TrainedModel, other: TrainedModel) -> None:
+def assert_same(first: TrainedModel, second: TrainedModel) -> None:
     """Two trained models are the same, to the bit."""
-    assert to_json(one.result) == to_json(other.result)
-    assert one.model == other.model
+    assert to_json(first.result) == to_json(second.result)
+    assert first.model == second.model
     for rows in ("test", "train"):
-        mine, theirs = getattr(one.predictions, rows), getattr(other.predictions, rows)
+        mine, theirs = (
+            getattr(first.predictions, rows),
+            getattr(second.predictions, rows),
+        )
         assert mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs)
 

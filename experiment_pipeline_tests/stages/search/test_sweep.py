@@ -113,9 +113,7 @@ def test_a_result_tells_what_the_fit_cost() -> None:
     )
 
 
-def test_a_class_that_test_lacks_keeps_its_column_and_one_that_it_alone_has_is_an_error() -> (
-    None
-):
+def test_a_class_that_test_lacks_keeps_its_column() -> None:
     """Predictions have the columns of all classes; a class that train lacks no model
     can predict.
     """
@@ -164,9 +162,9 @@ def test_a_value_that_lightgbm_refuses_fails_alone() -> None:
     search = [one("lightgbm", max_bin=[-5, 63]), one("lightgbm", num_leaves=[1, 7])]
     outcomes = train(experiment(search), training_sets())
     failed = {
-        key: one
-        for key, one in outcomes.items()
-        if isinstance(one, FailedConfiguration)
+        key: outcome
+        for key, outcome in outcomes.items()
+        if isinstance(outcome, FailedConfiguration)
     }
     assert sorted(failed) == ["lightgbm__max_bin=-5", "lightgbm__num_leaves=1"]
     assert "num_leaves" in failed["lightgbm__num_leaves=1"].reason
@@ -184,7 +182,7 @@ def test_strange_names_of_columns_train() -> None:
     )
     sets = training_sets(frame=frame)
     outcomes = train(experiment([one("lightgbm"), one("linear")]), sets)
-    assert all(isinstance(one, TrainedModel) for one in outcomes.values())
+    assert all(isinstance(outcome, TrainedModel) for outcome in outcomes.values())
 
 
 def test_closing_cancels_what_waits() -> None:
@@ -241,8 +239,10 @@ def test_fits_may_parse_at_once(restless: None) -> None:
     """CPython before 3.11.8 fails to parse in several threads; no fit meets that."""
     spec = experiment([one(f"{OWN}.Parses", strength=STRENGTHS)])
     outcomes = train(spec, training_sets(), workers=4).values()
-    assert [one for one in outcomes if isinstance(one, FailedConfiguration)] == []
-    assert [note for one in outcomes for note in one.result.notes] == []
+    assert [
+        outcome for outcome in outcomes if isinstance(outcome, FailedConfiguration)
+    ] == []
+    assert [note for outcome in outcomes for note in outcome.result.notes] == []
 
 
 @pytest.mark.parametrize("fault", ["SystemError", "ConnectionResetError"])
@@ -260,22 +260,24 @@ def test_a_fault_of_the_machine_gets_a_second_attempt(fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "error", "attempts"),
+    ("fault", "error", "attempts"),
     [
         ({"everywhere": True}, "MemoryError", 2),
         ({"fault": "ValueError"}, "ValueError", 1),
     ],
     ids=["a fault that stays", "what an estimator raises by itself"],
 )
-def test_a_failure_has_two_attempts_at_most_and_says_so(more, error, attempts) -> None:
+def test_a_failure_has_two_attempts_at_most_and_says_so(fault, error, attempts) -> None:
     """An estimator's own error would come again, after the same time; the others are
     trained.
     """
     own_estimators.STARTED.clear()
-    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], **more), one("linear")])
+    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], **fault), one("linear")])
     outcomes = train(spec, training_sets())
     (failed,) = [
-        found for found in outcomes.values() if isinstance(found, FailedConfiguration)
+        outcome
+        for outcome in outcomes.values()
+        if isinstance(outcome, FailedConfiguration)
     ]
     assert failed.error_type == error
     assert ("in a second attempt by itself" in failed.reason) == (attempts == 2)
@@ -289,8 +291,8 @@ def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:
     spec = experiment([disturbed], budget={"failures_in_a_row": 1})
     sets = training_sets()
     brake = Brake(spec.budget, lambda: 0.0, AfterSearch(sets, 1), spec.metric)
-    found = train_configurations(configurations(spec), sets, spec, 1, brake)
-    assert [type(one) for one in found] == [TrainedModel] * len(STRENGTHS)
+    outcomes = train_configurations(configurations(spec), sets, spec, 1, brake)
+    assert [type(outcome) for outcome in outcomes] == [TrainedModel] * len(STRENGTHS)
 
 
 # --- whole pipelines ---
@@ -318,22 +320,22 @@ def test_the_assembled_pipeline_predicts_what_the_fit_predicted(
     sets = replace(sets, test=pd.concat([sets.test, unseen], ignore_index=True))
     outcomes, of_known = train(spec, sets), {}
     for key, trained in outcomes.items():
-        found = trained.predictions.test
-        assert found.shape == ((400, 3) if task == "multiclass" else (400,))
+        on_test = trained.predictions.test
+        assert on_test.shape == ((400, 3) if task == "multiclass" else (400,))
         assert trained.result.test_score == scores.score(
-            spec.metric, sets.y_test, found
+            spec.metric, sets.y_test, on_test
         )
-        of_known[key] = scores.score(spec.metric, sets.y_test[:200], found[:200])
+        of_known[key] = scores.score(spec.metric, sets.y_test[:200], on_test[:200])
         whole = assembled(trained, sets, spec)
         for pipeline in (whole, persistence.from_bytes(persistence.to_bytes(whole))):
-            assert np.array_equal(predicted(pipeline, sets), found)
+            assert np.array_equal(predicted(pipeline, sets), on_test)
             if classes is not None:
                 labels = pipeline.predict(sets.test).tolist()
                 likely = pipeline.predict_proba(sets.test).argmax(axis=1)
                 assert labels == [pipeline.classes_.tolist()[place] for place in likely]
                 assert {type(label) for label in labels} <= {type(classes[0])}
     dummy = of_known.pop("dummy")
-    assert all(metrics.better(spec.metric, known, dummy) for known in of_known.values())
+    assert all(metrics.better(spec.metric, score, dummy) for score in of_known.values())
 
 
 def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None:
@@ -366,18 +368,25 @@ def test_the_rounds_of_a_refit_grow_by_the_root_of_its_rows() -> None:
     """
     spec, sets = experiment([one("lightgbm", n_estimators=500)]), training_sets()
     test = sets.test.assign(carrier=pd.Series("DD", index=sets.test.index, dtype="str"))
-    both = pd.concat([sets.train, test])
-    (asked,) = configurations(spec)
-    first, second = (refit(asked, 17, both, sets, spec) for _ in range(2))
-    grown = round(17 * math.sqrt(len(both) / sets.fit_mask.sum()))
+    all_rows = pd.concat([sets.train, test])
+    (stopping,) = configurations(spec)
+    first, second = (refit(stopping, 17, all_rows, sets, spec) for _ in range(2))
+    grown = round(17 * math.sqrt(len(all_rows) / sets.fit_mask.sum()))
     assert (
         first[-1].booster_.current_iteration() == first[-1].n_estimators == grown > 19
     )
-    assert refit(asked, 499, both, sets, spec)[-1].n_estimators == 500
+    assert refit(stopping, 499, all_rows, sets, spec)[-1].n_estimators == 500
     fixed, dart = lightgbm(early_stopping_round=0), lightgbm(boosting="dart")
     none = replace(sets, early_stopping=np.zeros(len(sets.train), dtype=bool))
-    every = replace(sets, early_stopping=~none.early_stopping)
-    for other, of in ((fixed, sets), (dart, sets), (asked, none), (asked, every)):
-        assert refit(other, 17, both, of, spec)[-1].n_estimators == 17
+    only_stopping = replace(sets, early_stopping=~none.early_stopping)
+    for configuration, fitted_on in (
+        (fixed, sets),
+        (dart, sets),
+        (stopping, none),
+        (stopping, only_stopping),
+    ):
+        assert (
+            refit(configuration, 17, all_rows, fitted_on, spec)[-1].n_estimators == 17
+        )
     assert persistence.to_bytes(first) == persistence.to_bytes(second)
     assert set(first[0].transform(test)[:, -1]) == {3.0}

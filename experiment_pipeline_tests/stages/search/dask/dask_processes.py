@@ -83,11 +83,11 @@ class DaskProcesses:
             self.end(process)
 
     def _start(
-        self, what: str, options: Sequence[str], environment: Mapping[str, str]
+        self, role: str, options: Sequence[str], environment: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
         place = ["--host", "127.0.0.1", "--protocol", self._protocol, "--no-dashboard"]
-        module = ["-m", f"distributed.cli.dask_{what}"]
-        with (self.folder / f"{what}.log").open("ab") as log:
+        module = ["-m", f"distributed.cli.dask_{role}"]
+        with (self.folder / f"{role}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *module, *options, *place, *self._tls],
                 stdout=log,

@@ -42,7 +42,7 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(
     ca, missing = tmp_path / "ca.pem", tmp_path / "missing.pem"
     ca.write_text("no certificate")
     tls = "tls://127.0.0.1:9"
-    each = {
+    unreachable = {
         r"scheduler tcp://127\.0\.0\.1:9: does not answer": DaskEngine(
             address="tcp://127.0.0.1:9"
         ),
@@ -58,7 +58,7 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(
         ),
         "is missing, and Dask's own configuration": DaskEngine(address=tls),
     }
-    for message, engine in each.items():
+    for message, engine in unreachable.items():
         kinds = ClusterError, InvalidExperiment
         with pytest.raises(kinds, match=message), connected(engine):
             pass
@@ -84,7 +84,7 @@ def test_an_error_of_a_task_is_raised_as_it_is(cluster: Cluster) -> None:
     """
     tasks = {name: name for name in "abc"}
     done = cluster.run(refuse, tasks, may_start=lambda key: key != "b")
-    assert {each.key: each.value for each in done} == {"a": "a", "c": "c"}
+    assert {task.key: task.value for task in done} == {"a": "a", "c": "c"}
     with pytest.raises(ConnectionResetError, match="b"):
         list(cluster.run(refuse, tasks, may_start=lambda _: True))
 

@@ -94,14 +94,16 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(
         second = halving_scenario.run(spec, sets, on_workers, engine=engine)
         assert engine.workers == 2
         processes = psutil.Process().children(recursive=True)
-        spawned = [each for each in processes if "spawn_main" in str(each.cmdline())]
+        spawned = [
+            process for process in processes if "spawn_main" in str(process.cmdline())
+        ]
     assert second.answer == first.answer
     assert on_workers.contents == in_threads.contents
     placed = set[str]()
     for name, model in on_workers.models.items():
-        other = in_threads.models[name]
-        assert np.array_equal(model.predictions.test, other.predictions.test)
-        assert model.result.test_scores == other.result.test_scores
+        in_thread = in_threads.models[name]
+        assert np.array_equal(model.predictions.test, in_thread.predictions.test)
+        assert model.result.test_scores == in_thread.result.test_scores
         placed.add(model.result.placement.worker)
     assert len(placed) == 2
     assert files(tmp_path) == []
@@ -116,8 +118,8 @@ def test_workers_give_what_threads_give(
     """The same model bytes, predictions and scores, whatever is fitted, and however."""
     for library in ("xgboost", "catboost") if way == "boosters" else ():
         pytest.importorskip(library)
-    entries, more = WAYS[way]
-    spec = experiment(entries, **more)
+    entries, settings = WAYS[way]
+    spec = experiment(entries, **settings)
     sets = sets_of(spec)
     outcomes = by_workers(workers(tmp_path), spec, sets)
     assert essence(outcomes) == essence(train(spec, sets))
@@ -240,10 +242,15 @@ def test_a_worker_that_differs_stops_the_search(workers, tmp_path, monkeypatch) 
 
 def test_each_difference_of_a_worker_is_named() -> None:
     """Python, processor, packages, the source of this package and of an estimator."""
-    own = f"{OWN}.Plain"
-    expected = software(own)
+    algorithm = f"{OWN}.Plain"
+    expected = software(algorithm)
     assert differences(expected, expected) == ""
-    assert expected.keys() >= {"Python", "processor", "lightgbm", f"module of {own}"}
+    assert expected.keys() >= {
+        "Python",
+        "processor",
+        "lightgbm",
+        f"module of {algorithm}",
+    }
     present = expected | {"lightgbm": "4.0", "source of experiment-pipeline": "0" * 8}
     del present["skops"]
     package, absent, source = differences(expected, present).split("; ")

