@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from experiment_pipeline.reporting.document import render
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
+from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import (
     Examination,
     ValidationReport,
@@ -69,3 +71,8 @@ def report_of(
     examined = {name: changes.pop(name) for name in _EXAMINED & changes.keys()}
     model = judged(spec, exported, test, **changes)
     return judge(model, Examination(**examined), looks)
+
+
+def text_of(report: ValidationReport) -> str:
+    """Return the report as Markdown."""
+    return render(build_document(report))
