@@ -11,13 +11,16 @@ from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.prediction import champions
 from experiment_pipeline.prediction.champions import (
     PublishedChampion,
+    as_champion,
     find_champions,
     held_against,
 )
+from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec.search import Export
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.registry import Approval, ModelPackage, Registry
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.table import on_map
 from experiment_pipeline_tests import exported
 
@@ -48,6 +51,23 @@ def test_a_champion_comes_with_model_facts_and_rows(place: UPath) -> None:
     assert model.positive_class == "yes"
     with pytest.raises(UnusableTable, match="lacks"):
         model.predict(rows.iloc[:, :1], model.classes)
+
+
+def test_it_is_judged_on_rows_as_its_own_schema_makes_them(place: UPath) -> None:
+    """A gap has the default of its schema, a column that is not delivered is added, and
+    texts are read.
+    """
+    champion = published(place, exported.package())
+    rules = "{distance: {default: 700.0, dtype: float64, coerce: true}, carrier: {default: AA}}"
+    schema = load_schema(f"columns: {rules}\nadd_missing_columns: true")
+    model = replace(load_model(str(champion.exported.folder)), schema=schema)
+    del model.reading.raw_types["carrier"]  # it was trained on a table without it
+    read = as_champion(model, exported.FITTED)
+    whole = exported.delivered(50).fillna({"distance": 700.0}).assign(carrier="AA")
+    gaps = whole["distance"].astype("str").mask(whole["distance"] == 700.0)
+    delivered = whole.assign(distance=gaps).drop(columns="carrier")
+    predictions = [read.predict(rows, read.classes) for rows in (whole, delivered)]
+    np.testing.assert_array_equal(*predictions)
 
 
 def test_the_best_version_is_found_beside_the_champion(place: UPath) -> None:
