@@ -13,18 +13,29 @@ from experiment_pipeline import run_experiment
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners import check_hyperparameters, space
-from experiment_pipeline.stages.validation_report import shortfall
-from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.report import (
+    NextSearch,
+    Reason,
+    ValidationReport,
+)
+from experiment_pipeline.stages.validation_report.shortfall import (
+    FAMILIES,
+    Evidence,
+    LearningCurve,
+    next_search,
+    reasons,
+)
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline_tests.results import apart
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     Search,
     search_of,
     spec_of,
 )
-from experiment_pipeline_tests.stages.search.scenario import one
+from experiment_pipeline_tests.stages.search.scenario import one as entry
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     TOO_HIGH,
     report_of,
@@ -32,91 +43,73 @@ from experiment_pipeline_tests.stages.validation_report.report_examples import (
 )
 
 REFUSED = spec_of(acceptance=TOO_HIGH)
-TWO_FAMILIES = [one("lightgbm", num_leaves=[4, 8, 16]), one("linear", C=[0.1, 1.0])]
+REPORT, SEARCH = report_of(REFUSED), search_of(REFUSED, [1] * 4)
 
 
-def codes(search: Search, report: ValidationReport, **known: Any) -> list[str]:
-    """The codes of the reasons, in order."""
-    found = shortfall.reasons(
-        search.spec, search.rank(), report, shortfall.Evidence(**known)
-    )
-    return [reason.code for reason in found]
+def why(
+    search: Search = SEARCH, report: ValidationReport = REPORT, **evidence: Any
+) -> dict[str, Reason]:
+    """Code → reason, in order."""
+    explained = reasons(search.spec, search.rank(), report, Evidence(**evidence))
+    return {reason.code: reason for reason in explained}
 
 
-def too_few(spec: Any, predicted: SetPrediction | None = None) -> list[tuple[str, str]]:
-    """What is said about too few validation rows: evidence and advice."""
-    found = shortfall.reasons(
-        spec,
-        search_of(spec, [1] * 4).rank(),
-        report_of(spec, predicted),
-        shortfall.Evidence(),
-    )
-    return [
-        (r.evidence, r.advice) for r in found if r.code == "too_few_validation_rows"
-    ]
+def too_few(
+    spec: ExperimentSpec, predicted: SetPrediction | None = None
+) -> Reason | None:
+    """What is said about too few validation rows."""
+    explained = why(search_of(spec, [1] * 4), report_of(spec, predicted))
+    return explained.get("too_few_validation_rows")
 
 
 def test_what_no_search_changes_is_a_reason() -> None:
     """Nothing learnt, before all else; labels that rule the limit out; a limit that
-    different families share.
+    different families share, while one family alone proves nothing.
     """
-    assert (
-        codes(search_of(REFUSED, [80] * 4), report_of(REFUSED))[0] == "nothing_learnt"
-    )
-    search, report = search_of(REFUSED, [1] * 4), report_of(REFUSED)
-    assert "label_ceiling" in codes(search, report, ceiling=0.9)
-    assert "label_ceiling" not in codes(search, report, ceiling=0.99)
-    two = spec_of(search=TWO_FAMILIES, acceptance=TOO_HIGH)
-    assert "families_agree" in codes(search_of(two, [1] * 5), report_of(two))
-    # One family alone proves nothing.
-    assert "one_family" in codes(search, report)
+    first, *_ = why(search_of(REFUSED, [80] * 4))
+    assert first == "nothing_learnt"
+    assert "label_ceiling" in why(ceiling=0.9)
+    assert "label_ceiling" not in why(ceiling=0.99)
+    families = [entry("lightgbm", num_leaves=[4, 8, 16]), entry("linear", C=[0.1, 1.0])]
+    two = spec_of(search=families, acceptance=TOO_HIGH)
+    assert "families_agree" in why(search_of(two, [1] * 5), report_of(two))
+    assert "one_family" in why()
 
 
 def test_intervals_that_hold_too_few_rows_are_a_reason() -> None:
     """They are named where their gate fails, and only there: no search changes them."""
-    asked = spec_of(coverage=0.9)
-    assert "coverage_not_held" in codes(search_of(asked, [1] * 4), report_of(asked))
-    assert "coverage_not_held" not in codes(
-        search_of(REFUSED, [1] * 4), report_of(REFUSED)
-    )
+    promised = spec_of(coverage=0.9)
+    refused = why(search_of(promised, [1] * 4), report_of(promised))
+    assert "coverage_not_held" in refused
+    assert "coverage_not_held" not in why()
 
 
 def test_an_estimate_above_the_limit_asks_for_validation_rows() -> None:
     """Only the bound failed: the reason says how many rows it would take."""
-    reached = report_of().score("roc_auc").interval
-    limit = reached.estimate - 0.005
-    ((_, advice),) = too_few(
-        spec_of(acceptance=[{"metric": "roc_auc", "at_least": limit}])
-    )
-    half = reached.estimate - reached.low
-    assert f"about {int((half / 0.005) ** 2) + 1} times as many" in advice
+    score = REPORT.score("roc_auc").interval
+    criterion = {"metric": "roc_auc", "at_least": score.estimate - 0.005}
+    advice = too_few(spec_of(acceptance=[criterion])).advice
+    times = int(((score.estimate - score.low) / 0.005) ** 2) + 1
+    assert f"about {times} times as many" in advice
     assert advice.endswith("or write judged_by: estimate below this criterion.")
 
 
-@pytest.mark.parametrize(("rows", "reason"), [(36, True), (4_000, False)])
-def test_too_few_rows_for_even_a_perfect_score_are_a_reason(
-    rows: int, reason: bool
-) -> None:
-    """36 validation rows cannot show an accuracy of 0.999; the number that could is
-    named.
+def test_too_few_rows_for_even_a_perfect_score_are_a_reason() -> None:
+    """36 validation rows cannot show an accuracy of 0.999, 4,000 can; the number that
+    could is named.
     """
-    spec = spec_of(
-        metric="accuracy", acceptance=[{"metric": "accuracy", "at_least": 0.999}]
-    )
+    criterion = {"metric": "accuracy", "at_least": 0.999}
+    spec = spec_of(metric="accuracy", acceptance=[criterion])
     generator = np.random.default_rng(0)
-    y = generator.integers(0, 2, rows)
-    good = SetPrediction(
-        y, np.where(generator.random(rows) < 0.9, y, 1 - y) / 1, np.arange(rows)
-    )
-    said = [evidence for evidence, _ in too_few(spec, good)]
-    assert bool(said) is reason
-    if reason:
-        assert said[0].startswith(
-            "In 36 validation rows, 36 clusters (row) count for accuracy"
-        )
-        needed = fewest_clusters("accuracy", 0.999)
-        assert needed == pytest.approx(1.96**2 * 999, rel=0.01)
-        assert said[0].endswith(f"it cannot reach 0.9990 with fewer than {needed:,}.")
+    y = generator.integers(0, 2, 4_000)
+    good = apart(y, np.where(generator.random(4_000) < 0.9, y, 1 - y) / 1)
+    assert too_few(spec, good) is None
+    evidence = too_few(spec, good.rows(slice(36))).evidence
+    counted = "In 36 validation rows, 36 clusters (row) count for accuracy"
+    assert evidence.startswith(counted)
+    needed = fewest_clusters("accuracy", 0.999)
+    assert needed == pytest.approx(1.96**2 * 999, rel=0.01)
+    assert evidence.endswith(f"it cannot reach 0.9990 with fewer than {needed:,}.")
 
 
 def test_of_a_rare_class_its_clusters_count_and_an_undefined_score_has_no_sample_size() -> (
@@ -125,63 +118,55 @@ def test_of_a_rare_class_its_clusters_count_and_an_undefined_score_has_no_sample
     """1,000 rows with 20 positives know an AUC from 20; rows of one class have none."""
     spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.9}])
     y = (np.arange(1_000) < 20).astype(int)
-    weak = SetPrediction(y, np.random.default_rng(0).random(1_000), np.arange(1_000))
-    ((said, _),) = too_few(spec, weak)
-    assert said.startswith(
-        "In 1,000 validation rows, 20 clusters (row) count for roc_auc"
-    )
-    rows = seen_through(1, seed=1)
-    assert too_few(spec, rows.rows(rows.y == 0)) == []
+    weak = apart(y, np.random.default_rng(0).random(1_000))
+    counted = "In 1,000 validation rows, 20 clusters (row) count for roc_auc"
+    assert too_few(spec, weak).evidence.startswith(counted)
+    assert too_few(spec, weak.rows(y == 0)) is None
 
 
-def test_the_fewest_clusters_are_those_of_the_interval() -> None:
+@pytest.mark.parametrize(
+    ("metric", "limit"), [("accuracy", 0.9), ("roc_auc", 0.99), ("brier", 0.05)]
+)
+def test_the_fewest_clusters_are_those_of_the_interval(
+    metric: str, limit: float
+) -> None:
     """At that number a perfect score just reaches the limit; one cluster less, and it
     does not.
     """
-    for metric, limit in (("accuracy", 0.9), ("roc_auc", 0.99), ("brier", 0.05)):
-        least = fewest_clusters(metric, limit)
-        assert least is not None
-        bounds = [perfect_bound(metric, clusters) for clusters in (least - 1, least)]
-        assert [better(metric, limit, bound) for bound in bounds] == [True, False]
+    fewest = fewest_clusters(metric, limit)
+    assert better(metric, limit, perfect_bound(metric, fewest - 1))
+    assert not better(metric, limit, perfect_bound(metric, fewest))
     assert fewest_clusters("accuracy", 1.0) is None
     assert fewest_clusters("rmse", 0.1) == 1
 
 
 def test_drift_underfit_and_overfit_are_told_apart() -> None:
     """Each is seen in the numbers it is about."""
-    drifted = report_of(
-        REFUSED, exported=seen_through(3, seed=2), test=seen_through(0.3, seed=1)
-    )
-    assert "drift" in codes(search_of(REFUSED, [1] * 4), drifted)
-    under = codes(search_of(REFUSED, [1] * 4, train_score=0.72), report_of(REFUSED))
-    over = codes(search_of(REFUSED, [1] * 4, train_score=1.0), report_of(REFUSED))
+    bad, good = seen_through(3, seed=2), seen_through(0.3, seed=1)
+    assert "drift" in why(report=report_of(REFUSED, exported=bad, test=good))
     fits = {"underfit", "overfit"}
-    assert (fits & set(under), fits & set(over)) == ({"underfit"}, {"overfit"})
+    for train_score, fit in ((0.72, "underfit"), (1.0, "overfit")):
+        search = search_of(REFUSED, [1] * 4, train_score=train_score)
+        assert fits & why(search).keys() == {fit}
 
 
 def test_a_train_score_of_few_rows_is_no_overfit_by_chance() -> None:
     """Of a hundred test rows for each of its own, it may lie ten times as far from the
     test score.
     """
-    score = search_of(REFUSED, [1] * 4).rank().score
+    score = SEARCH.rank().score
     train = score.estimate + 1.5 * (score.high - score.low)
     high = search_of(REFUSED, [1] * 4, train_score=train)
-    assert "overfit" in codes(high, report_of(REFUSED), train_rows=10.0)
-    assert "overfit" not in codes(high, report_of(REFUSED), train_rows=0.01)
+    assert "overfit" in why(high, train_rows=10.0)
+    assert "overfit" not in why(high, train_rows=0.01)
 
 
 def test_a_learning_curve_that_still_rises_asks_for_train_rows() -> None:
     """More rows are advised only when the last step significantly helped."""
-    search, report = search_of(REFUSED, [1] * 4), report_of(REFUSED)
-
-    def curve(*gain: float) -> shortfall.LearningCurve:
-        return shortfall.LearningCurve(
-            1_000, 4_000, 0.6, 0.6 + gain[0], Interval(*gain), 5
-        )
-
-    assert "few_train_rows" in codes(search, report, curve=curve(0.04, 0.01, 0.07))
-    assert "few_train_rows" not in codes(search, report, curve=curve(0.04, -0.01, 0.09))
-    assert "few_train_rows" not in codes(search, report)
+    for gain, helped in (((0.04, 0.01, 0.07), True), ((0.04, -0.01, 0.09), False)):
+        curve = LearningCurve(1_000, 4_000, 0.6, 0.64, Interval(*gain), 5)
+        assert ("few_train_rows" in why(curve=curve)) is helped
+    assert "few_train_rows" not in why()
 
 
 def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
@@ -192,65 +177,61 @@ def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
     frame = pd.DataFrame(random.normal(size=(4_000, 3)), columns=list("abc"))
     noise, straight = random.normal(size=4_000), frame["a"] + frame["c"]
     wave = np.sin(3 * frame["a"]) + np.cos(3 * frame["b"])
-    trees = {"num_leaves": [20, 25, 30, 35, 40, 45, 50, 55], "n_estimators": 40}
-    lines = {"C": [0.1 * 2**power for power in range(8)]}
-    found = {}
-    for algorithm, values, y in (
-        ("lightgbm", trees, wave),
-        ("linear", lines, straight),
-    ):
+    leaves = [20, 25, 30, 35, 40, 45, 50, 55]
+    trees = entry("lightgbm", num_leaves=leaves, n_estimators=40)
+    lines = entry("linear", C=[0.1 * 2**power for power in range(8)])
+    for search, y, gains in ((trees, wave, True), (lines, straight, False)):
         run = run_experiment(
             frame.assign(late=np.where(y + noise > 0, "yes", "no")),
             "late",
-            search=[one(algorithm, **values)],
+            search=[search],
             halving={"fractions": [0.2, 1.0], "keep": 0.5, "fewest_rows": 300},
             evaluation="test_set",
             acceptance=TOO_HIGH,
         )
-        assert run.evaluation.next_search is not None
-        found[algorithm] = {why.code: why for why in run.evaluation.next_search.reasons}
-    assert "few_train_rows" not in found["linear"]
-    rows = len(run.sets.train.rows)
-    reason = found["lightgbm"]["few_train_rows"].evidence
-    assert f"with {rows:,} on the same test rows" in reason
-    assert "mean of 5 configurations" in reason
+        explained = run.evaluation.next_search.reasons
+        texts = [why.evidence for why in explained if why.code == "few_train_rows"]
+        assert len(texts) == gains
+        if gains:
+            rows = f"with {len(run.sets.train.rows):,} on the same test rows"
+            assert rows in texts[0]
+            assert "mean of 5 configurations" in texts[0]
 
 
 # --- the next search ---
 
 
-def _next(
+def following(
     spec: ExperimentSpec, noises: list[float], train_score: float = 0.8
-) -> shortfall.NextSearch:
-    search = search_of(spec, noises, train_score=train_score)
-    return shortfall.next_search(
-        spec, search.rank(), report_of(spec), shortfall.Evidence()
-    )
+) -> NextSearch:
+    """The search to try after a refusal."""
+    board = search_of(spec, noises, train_score=train_score).rank()
+    return next_search(spec, board, report_of(spec), Evidence())
 
 
-def _runnable(found: shortfall.NextSearch, spec: ExperimentSpec) -> ExperimentSpec:
-    """Return the experiment with what is new in the search, every name in it
-    checked.
+def added(
+    spec: ExperimentSpec, noises: list[float], train_score: float = 0.8
+) -> ExperimentSpec:
+    """Return the experiment with what is new in the search, every name in it checked.
+
+    It is pasted below `attributes:`, in the place of the old search, whose fits are
+    reused.
     """
-    # Pasted below `attributes:`, in the place of the old search, whose fits are reused.
-    written = yaml.safe_load(f"attributes:\n  name: x\n{found.yaml}")["attributes"][
-        "search"
-    ]
-    again = ExperimentSpec.model_validate(
-        spec.model_dump(exclude_unset=True) | {"search": written}
-    )
-    keys = {each.key for each in configurations(again)}
-    assert {each.key for each in configurations(spec)} <= keys
-    for each in configurations(again):
-        check_hyperparameters(each, again.task)
+    text = following(spec, noises, train_score).yaml
+    written = yaml.safe_load(f"attributes:\n  name: x\n{text}")["attributes"]["search"]
+    fields = spec.model_dump(exclude_unset=True) | {"search": written}
+    again = ExperimentSpec.model_validate(fields)
+    declared = {configuration.key for configuration in configurations(spec)}
+    assert declared <= {configuration.key for configuration in configurations(again)}
+    for configuration in configurations(again):
+        check_hyperparameters(configuration, again.task)
     return again.model_copy(update={"search": again.search[len(spec.search) :]})
 
 
 def test_the_next_search_goes_beyond_an_edge() -> None:
     """The chosen value at the high end becomes the low part of the new range."""
-    spec = spec_of(3, acceptance=TOO_HIGH)
-    again = _runnable(_next(spec, [5, 5, 0.1]), spec)
-    leaves = again.search[0].hyperparameters["num_leaves"]
+    search = added(spec_of(3, acceptance=TOO_HIGH), [5, 5, 0.1]).search[0]
+    leaves = search.hyperparameters["num_leaves"]
     assert (leaves.low, leaves.high) == (8, 32)
 
 
@@ -259,18 +240,20 @@ def test_an_overfit_is_answered_with_stiffer_models_and_an_underfit_with_flexibl
 ):
     """The direction of the search follows the fit."""
     spec = spec_of(search=[{"algorithm": "lightgbm"}], acceptance=TOO_HIGH)
-    stiff = _runnable(_next(spec, [1], train_score=1.0), spec).search[0].hyperparameters
-    loose = _runnable(_next(spec, [1], train_score=0.7), spec).search[0].hyperparameters
+    stiff, loose = (
+        added(spec, [1], train_score).search[0].hyperparameters
+        for train_score in (1.0, 0.7)
+    )
     assert stiff["num_leaves"].high <= loose["num_leaves"].low
     assert "lambda_l2" in stiff
 
 
 def test_what_was_fixed_stays_fixed_under_its_own_name() -> None:
     """Fixed values and aliases of the YAML are kept, and never doubled."""
-    entry = one("lightgbm", n_estimators=500, eta=0.05, max_leaves=[8, 16, 32])
+    fixed = entry("lightgbm", n_estimators=500, eta=0.05, max_leaves=[8, 16, 32])
     neither_over_nor_underfit = [{"metric": "average_precision", "at_least": 0.99}]
-    spec = spec_of(search=[entry], acceptance=neither_over_nor_underfit)
-    new = _runnable(_next(spec, [1, 0.1, 1]), spec).search[0].hyperparameters
+    spec = spec_of(search=[fixed], acceptance=neither_over_nor_underfit)
+    new = added(spec, [1, 0.1, 1]).search[0].hyperparameters
     assert (new["n_estimators"], new["eta"]) == (500, 0.05)
     assert "max_leaves" in new
     assert not {"num_iterations", "learning_rate", "num_leaves"} & new.keys()
@@ -278,31 +261,29 @@ def test_what_was_fixed_stays_fixed_under_its_own_name() -> None:
 
 def test_one_family_is_joined_by_the_others_and_seeds_are_new() -> None:
     """The untried families are added, and no draw repeats the old seed."""
-    entry = one("lightgbm", num_leaves={"low": 4, "high": 64, "scale": "log"})
-    entry |= {"method": "random", "draws": 4, "seed": 7}
-    spec = spec_of(search=[entry], acceptance=TOO_HIGH)
-    again = _runnable(_next(spec, [1] * 4), spec)
-    assert [each.algorithm for each in again.search] == list(shortfall.FAMILIES)
-    assert {each.seed for each in again.search} == {8}
-    assert (
-        "  # pip install 'experiment-pipeline[catboost,xgboost]'\n"
-        in _next(spec, [1] * 4).yaml
-    )
+    drawn = entry("lightgbm", num_leaves={"low": 4, "high": 64, "scale": "log"})
+    drawn |= {"method": "random", "draws": 4, "seed": 7}
+    spec = spec_of(search=[drawn], acceptance=TOO_HIGH)
+    searches = added(spec, [1] * 4).search
+    assert [search.algorithm for search in searches] == list(FAMILIES)
+    assert {search.seed for search in searches} == {8}
+    extras = "  # pip install 'experiment-pipeline[catboost,xgboost]'\n"
+    assert extras in following(spec, [1] * 4).yaml
 
 
-@pytest.mark.parametrize("algorithm", shortfall.FAMILIES)
+@pytest.mark.parametrize("direction", ["stiffer", "as_is", "more_flexible"])
+@pytest.mark.parametrize("algorithm", FAMILIES)
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_every_space_names_hyperparameters_that_exist(
-    algorithm: str, task: str
+    algorithm: str, task: str, direction: str
 ) -> None:
     """The built-in spaces are accepted by the algorithms, for every task and
     direction.
     """
     metric = "rmse" if task == "regression" else "log_loss"
-    for direction in ("stiffer", "as_is", "more_flexible"):
-        entry = one(algorithm, **space(algorithm, task, direction)) | {
-            "method": "random",
-            "draws": 3,
-        }
-        for each in configurations(spec_of(search=[entry], task=task, metric=metric)):
-            check_hyperparameters(each, task)
+    search = entry(algorithm, **space(algorithm, task, direction))
+    search |= {"method": "random", "draws": 3}
+    for configuration in configurations(
+        spec_of(search=[search], task=task, metric=metric)
+    ):
+        check_hyperparameters(configuration, task)
