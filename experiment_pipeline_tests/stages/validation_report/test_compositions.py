@@ -11,6 +11,7 @@ from sklearn.calibration import CalibratedClassifierCV
 
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.storage import persistence
+from experiment_pipeline_tests.stages.search.scenario import one
 from experiment_pipeline_tests.stages.validation_report.checked import (
     look_at,
     spec_of,
@@ -28,30 +29,13 @@ BY_GROUP = {"split": {"by": "group", "column": "house"}}
 BY_TIME = {"split": {"by": "time", "column": "day"}}
 RISING = {"monotone": {"hour": "increasing"}}
 AVERAGED = {"seeds": {"fits": 2, "average": True}}
-BOOSTED = {
-    "algorithm": "lightgbm",
-    "hyperparameters": {"num_leaves": [4, 7], "n_estimators": 10},
-}
-REWEIGHTED = {
-    "algorithm": "lightgbm",
-    "hyperparameters": {
-        "num_leaves": [4, 7],
-        "n_estimators": 15,
-        "scale_pos_weight": 3,
-    },
-}
-CATBOOST = {"algorithm": "catboost", "hyperparameters": {"iterations": 8, "depth": 3}}
-XGBOOST = {
-    "algorithm": "xgboost",
-    "hyperparameters": {"n_estimators": 8, "max_depth": 3},
-}
-FOREST = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 10}}
+BOOSTED = one("lightgbm", num_leaves=[4, 7], n_estimators=10)
+REWEIGHTED = one("lightgbm", num_leaves=[4, 7], n_estimators=15, scale_pos_weight=3)
+CATBOOST = one("catboost", iterations=8, depth=3)
+XGBOOST = one("xgboost", n_estimators=8, max_depth=3)
+FOREST = one("random_forest", n_estimators=10)
 LINEAR = {"algorithm": "linear"}
-
-
-def reading(search: dict[str, Any], *encoders: str) -> dict[str, Any]:
-    """The entry with the encoders to choose from."""
-    return search | {"features": list(encoders)}
+NOT_FEATURES = ["day", "house", "weight"]
 
 
 def awkward(task: str) -> pd.DataFrame:
@@ -67,8 +51,7 @@ def awkward(task: str) -> pd.DataFrame:
     frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(
         np.sort(generator.integers(0, 300, len(frame))), unit="D"
     ).as_unit("us")
-    unused = {"house", "day", "weight"}
-    return frame[[*(name for name in frame if name not in unused), *sorted(unused)]]
+    return frame[[*frame.columns.drop(NOT_FEATURES), *NOT_FEATURES]]
 
 
 @pytest.mark.parametrize(
@@ -77,9 +60,17 @@ def awkward(task: str) -> pd.DataFrame:
         ("binary", [BOOSTED, LINEAR], FOLDED | WEIGHTED | {"calibrate": "sigmoid"}),
         ("binary", [REWEIGHTED, FOREST], BY_GROUP | WEIGHTED | RISING | AVERAGED),
         ("binary", [CATBOOST, LINEAR], IN_TIME | {"calibrate": "isotonic"}),
-        ("multiclass", [reading(XGBOOST, "text"), CATBOOST], FOLDED | AVERAGED),
-        ("regression", [reading(BOOSTED, "target", "text")], BY_TIME | AVERAGED),
-        ("regression", [reading(CATBOOST, "target")], IN_TIME | WEIGHTED | RISING),
+        ("multiclass", [XGBOOST | {"features": ["text"]}, CATBOOST], FOLDED | AVERAGED),
+        (
+            "regression",
+            [BOOSTED | {"features": ["target", "text"]}],
+            BY_TIME | AVERAGED,
+        ),
+        (
+            "regression",
+            [CATBOOST | {"features": ["target"]}],
+            IN_TIME | WEIGHTED | RISING,
+        ),
     ],
 )
 def test_settings_combine(
@@ -88,27 +79,24 @@ def test_settings_combine(
     """The report has every score, and the pipeline predicts the same once it was
     stored.
     """
-    more: dict[str, Any] = {"search": search, **settings}
-    more |= {"positive_class": "yes & <b>"} if task == "binary" else {}
-    used = {settings.get("split", {}).get("column"), settings.get("sample_weight")}
-    aside = {
-        name: "not used here" for name in ("house", "day", "weight") if name not in used
-    }
-    frame, more = awkward(task), {"exclude": aside} | more
-    found = look_at(frame, task, more)
-    report, pipeline = found.check.report, found.check.pipeline
-    assert all(np.isfinite(one.interval.estimate) for one in report.scores)
+    split, frame = settings.get("split", {}), awkward(task)
+    used = {split.get("column"), settings.get("sample_weight")}
+    unused = dict.fromkeys({*NOT_FEATURES} - used, "not used here")
+    settings = {"exclude": unused, "search": search, **settings}
+    if task == "binary":
+        settings["positive_class"] = "yes & <b>"
+    shown = look_at(frame, task, settings)
+    report, pipeline = shown.check.report, shown.check.pipeline
+    assert all(np.isfinite(score.interval.estimate) for score in report.scores)
     assert report.scores[0].interval.low < report.scores[0].interval.high
     assert report.usage is not None
-    assert found.page
-    rows = cut_rows(
-        frame, spec_of(task, more), pipeline.feature_names_in_
-    ).validation.rows
+    features = list(pipeline.feature_names_in_)
+    cut = cut_rows(frame, spec_of(task, settings), features)
+    rows = cut.validation.rows[features]
     loaded = persistence.from_bytes(persistence.to_bytes(pipeline))
-    asked = "predict" if task == "regression" else "predict_proba"
-    given = rows[list(pipeline.feature_names_in_)]
-    predicted = getattr(pipeline, asked)(given)
-    np.testing.assert_array_equal(predicted, getattr(loaded, asked)(given))
+    method = "predict" if task == "regression" else "predict_proba"
+    predicted = getattr(pipeline, method)(rows)
+    np.testing.assert_array_equal(predicted, getattr(loaded, method)(rows))
     assert np.isfinite(predicted).all()
 
 
@@ -116,33 +104,28 @@ def test_a_report_shows_probabilities_before_and_after() -> None:
     """What would be exported is calibrated; the page says by what, and how far off it
     was before.
     """
-    small = {
-        "num_leaves": 7,
-        "n_estimators": 25,
-        "scale_pos_weight": 6,
-        "bagging_fraction": 0.7,
-    }
-    search = [{"algorithm": "lightgbm", "hyperparameters": small}]
-    more = {
-        "search": search,
-        "positive_class": "yes & <b>",
-        "ensemble": "off",
-    } | AVERAGED
-    found = look_at(table("binary"), "binary", more)
-    report = found.check.report
-    assert report.calibrated_by == "sigmoid"
-    assert report.miscalibration is None
+    trees = one(
+        "lightgbm",
+        num_leaves=7,
+        n_estimators=25,
+        scale_pos_weight=6,
+        bagging_fraction=0.7,
+    )
+    settings = {"search": [trees], "positive_class": "yes & <b>", "ensemble": "off"}
+    shown = look_at(table("binary"), "binary", settings | AVERAGED)
+    report = shown.check.report
+    assert (report.calibrated_by, report.miscalibration) == ("sigmoid", None)
     (after,), (before,) = report.details.calibration, report.details.uncalibrated
     assert after.expected_error < before.expected_error / 2
     assert abs(after.intercept.estimate) < abs(before.intercept.estimate) / 3
-    model = found.check.pipeline[-1]
+    model = shown.check.pipeline[-1]
     assert isinstance(model, CalibratedClassifierCV)
     (pair,) = model.calibrated_classifiers_
     assert len(pair.estimator.estimators_[0].estimators_) == 2
-    told = render(found.document)
-    assert (
+    text = render(shown.document)
+    applied = (
         "A calibrator was applied (sigmoid), learnt from predictions of train rows"
-        in told
     )
-    assert "before calibrating" in told
-    assert "not calibrated" not in told
+    assert applied in text
+    assert "before calibrating" in text
+    assert "not calibrated" not in text

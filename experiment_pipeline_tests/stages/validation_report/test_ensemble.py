@@ -13,23 +13,13 @@ from experiment_pipeline.stages.leaderboard.board import chosen_result
 from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.leaderboard.board_examples import store_of
-from experiment_pipeline_tests.stages.search.scenario import predicted, refit
+from experiment_pipeline_tests.stages.search.scenario import one, predicted, refit
 from experiment_pipeline_tests.stages.validation_report.checked import (
     Searched,
     searched,
 )
 
-SEARCH = [
-    {
-        "algorithm": "lightgbm",
-        "hyperparameters": {
-            "num_leaves": [3, 4],
-            "n_estimators": 20,
-            "early_stopping_round": 0,
-        },
-    },
-    {"algorithm": "linear", "hyperparameters": {"C": [0.1]}},
-]
+TREES = one("lightgbm", num_leaves=[3, 4], n_estimators=20, early_stopping_round=0)
 
 
 def table(task: str, rows: int = 2_000) -> pd.DataFrame:
@@ -50,11 +40,12 @@ def table(task: str, rows: int = 2_000) -> pd.DataFrame:
     return frame.assign(y=np.array(names)[pd.qcut(score, len(names), labels=False)])
 
 
-def case_of(task: str, **more: Any) -> Searched:
+def case_of(task: str, **settings: Any) -> Searched:
     """A search whose ensemble is the choice."""
-    search = SEARCH if task != "regression" else [SEARCH[0], {"algorithm": "linear"}]
-    more |= {"positive_class": "a yes"} if task == "binary" else {}
-    return searched(table(task), task, {"search": search, **more})
+    line = one("linear") if task == "regression" else one("linear", C=[0.1])
+    if task == "binary":
+        settings["positive_class"] = "a yes"
+    return searched(table(task), task, {"search": [TREES, line], **settings})
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
@@ -63,48 +54,43 @@ def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None
     the whole.
     """
     case = case_of(task, calibrate="off")
+    sets, ensemble = case.sets, case.board.ensemble
     assert case.board.chosen == ENSEMBLE
     check = case.judged()
-    rows = pd.concat([case.sets.train, case.sets.test])
-    expected = 0
-    for one in case.board.ensemble.members:
-        again = refit(one.configuration, one.rounds, rows, case.sets, case.spec)
-        expected += one.weight * predicted(again, case.sets, case.validation)
-    found = predicted(check.pipeline, case.sets, case.validation)
-    assert found == pytest.approx(expected, abs=1e-9)
-    assert check.report.configuration == ENSEMBLE
-    assert check.report.hyperparameters == {"members": case.board.ensemble.in_words}
-    assert {one.feature for one in check.report.usage.importance} == set(
-        case.sets.features
-    )
+    rows, expected = pd.concat([sets.train, sets.test]), 0
+    for member in ensemble.members:
+        again = refit(member.configuration, member.rounds, rows, sets, case.spec)
+        expected += member.weight * predicted(again, sets, case.validation)
+    mean = predicted(check.pipeline, sets, case.validation)
+    assert mean == pytest.approx(expected, abs=1e-9)
+    report = check.report
+    assert report.configuration == ENSEMBLE
+    assert report.hyperparameters == {"members": ensemble.in_words}
+    assert {used.feature for used in report.usage.importance} == set(sets.features)
     # The gap is of cross-fitted predictions: the score of the board.
-    assert check.report.gap.test.estimate == pytest.approx(case.board.score.estimate)
+    assert report.gap.test.estimate == pytest.approx(case.board.score.estimate)
 
 
 def test_probabilities_of_several_classes_are_calibrated() -> None:
     """By cross-fitted predictions of the rows of the choice; what is exported is, and
-    the report says so.
+    the report says so. No baseline is, and none twice.
     """
-    own, plain = case_of("multiclass"), case_of("multiclass", calibrate="off")
-    assert (own.board.score, plain.chosen.calibrators) == (plain.board.score, ())
-    assert len(own.chosen.calibrators) == len(own.board.ensemble.members)
-    assert (
-        own.chosen.predicted(own.sets).score("log_loss")
-        < 0.98 * own.board.score.estimate
+    case, plain = case_of("multiclass"), case_of("multiclass", calibrate="off")
+    assert (case.board.score, plain.chosen.calibrators) == (plain.board.score, ())
+    assert len(case.chosen.calibrators) == len(case.board.ensemble.members)
+    on_test = case.chosen.predicted(case.sets).score("log_loss")
+    assert on_test < 0.98 * case.board.score.estimate
+    check = case.judged()
+    after, before = check.report.score("log_loss"), plain.judged().report.scores[0]
+    assert after.interval.estimate < 0.98 * before.interval.estimate
+    assert "are calibrated on the test set" in "".join(check.report.notes)
+    stored = persistence.from_bytes(persistence.to_bytes(check.pipeline))
+    np.testing.assert_array_equal(
+        predicted(stored, case.sets, case.validation),
+        predicted(check.pipeline, case.sets, case.validation),
     )
-    mended, raw = own.judged(), plain.judged()
-    better, worse = (
-        one.report.score("log_loss").interval.estimate for one in (mended, raw)
-    )
-    assert better < 0.98 * worse
-    assert any("are calibrated on the test set" in note for note in mended.report.notes)
-    stored = persistence.from_bytes(persistence.to_bytes(mended.pipeline))
-    found = predicted(stored, own.sets, own.validation)
-    assert np.array_equal(found, predicted(mended.pipeline, own.sets, own.validation))
-    for more in ({"calibrate": "sigmoid"}, {"search": [{"algorithm": "dummy"}]}):
-        assert case_of("multiclass", **more).chosen.calibrators == (), (
-            "no baseline, none twice"
-        )
+    for settings in ({"calibrate": "sigmoid"}, {"search": [{"algorithm": "dummy"}]}):
+        assert case_of("multiclass", **settings).chosen.calibrators == ()
 
 
 def test_a_choice_is_what_the_store_holds_of_it() -> None:
@@ -112,18 +98,16 @@ def test_a_choice_is_what_the_store_holds_of_it() -> None:
     weighted mean.
     """
     case = case_of("binary")
-    row = case.board.rows.set_index("key").loc[ENSEMBLE]
-    for result in (
-        case.chosen.result,
-        chosen_result(case.board, store_of(case.trained)),
-    ):
-        assert result.fingerprint == row["fingerprint"] == case.board.fingerprint
+    board, chosen = case.board, case.chosen
+    row = board.rows.set_index("key").loc[ENSEMBLE]
+    for result in (chosen.result, chosen_result(board, store_of(case.trained))):
+        assert result.fingerprint == row["fingerprint"] == board.fingerprint
         assert result.model_bytes == row["model_bytes"]
-    pipeline = case.chosen.train_only(case.sets, case.spec)
-    encoders = {one.result.features for one in case.chosen.members}
+    pipeline = chosen.train_only(case.sets, case.spec)
+    encoders = {member.result.features for member in chosen.members}
     assert len(TakenApart.of(pipeline).features) == len(encoders)
     expected = sum(
-        one.weight * case.trained[one.configuration.key].predictions.test
-        for one in case.board.ensemble.members
+        member.weight * case.trained[member.configuration.key].predictions.test
+        for member in board.ensemble.members
     )
     assert predicted(pipeline, case.sets) == pytest.approx(expected, abs=1e-12)
