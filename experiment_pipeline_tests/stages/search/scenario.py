@@ -87,7 +87,7 @@ def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> Training
 
 
 def experiment(
-    search: Sequence[dict[str, Any]], task: str = "binary", **more: Any
+    search: Sequence[dict[str, Any]], task: str = "binary", **keys: Any
 ) -> ExperimentSpec:
     """An experiment on the table with such a search."""
     settings = {
@@ -95,7 +95,7 @@ def experiment(
         "data": "x.csv",
         "target": "late",
         "metric": METRIC[task],
-    } | more
+    } | keys
     return ExperimentSpec(task=task, search=search, **settings)
 
 
@@ -116,8 +116,10 @@ def train(spec: ExperimentSpec, sets: TrainingSets, workers: int = 2) -> dict[st
     """Train all of an experiment; key → outcome."""
     outcomes = train_configurations(configurations(spec), sets, spec, workers)
     return {
-        (one.result.key if isinstance(one, TrainedModel) else one.key): one
-        for one in outcomes
+        (
+            outcome.result.key if isinstance(outcome, TrainedModel) else outcome.key
+        ): outcome
+        for outcome in outcomes
     }
 
 

@@ -17,9 +17,9 @@ from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.table.features import directions_of
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
-    METRIC,
     OWN,
     ROWS,
+    TRAIN_ROWS,
     assembled,
     experiment,
     one,
@@ -74,29 +74,25 @@ def test_every_learner_follows_the_rows_that_count(task: str) -> None:
         ), key
         result = first.result
         assert result.fingerprint != unweighted[key].result.fingerprint
-        stored, again, other = [
-            predicted(pipeline, heavy)
-            for pipeline in (
-                assembled(first, heavy, spec),
-                refit(result.configuration, result.rounds, heavy.train, heavy, spec),
-                refit(result.configuration, result.rounds, heavy.train, plain, spec),
-            )
-        ]
+        stored = predicted(assembled(first, heavy, spec), heavy)
         assert np.array_equal(stored, first.predictions.test)
-        assert not np.array_equal(again, other), key
+        refitted = [
+            refit(result.configuration, result.rounds, heavy.train, sets, spec)
+            for sets in (heavy, plain)
+        ]
+        by_weight, by_row = (predicted(pipeline, heavy) for pipeline in refitted)
+        assert not np.array_equal(by_weight, by_row), key
 
 
 def test_equal_weights_train_the_same_models() -> None:
     """Bit for bit the models, predictions and scores of no weights."""
     equal, spec = weighted("binary", np.full(ROWS, 3.7)), experiment(ENTRIES["binary"])
-    with_weights, without = (
-        train(spec, one) for one in (equal, replace(equal, weight_column=None))
-    )
-    for key, trained in with_weights.items():
-        other = without[key]
-        assert trained.model == other.model
-        assert np.array_equal(trained.predictions.test, other.predictions.test)
-        assert trained.result.test_scores == other.result.test_scores
+    unweighted = train(spec, replace(equal, weight_column=None))
+    for key, trained in train(spec, equal).items():
+        plain = unweighted[key]
+        assert trained.model == plain.model
+        assert np.array_equal(trained.predictions.test, plain.predictions.test)
+        assert trained.result.test_scores == plain.result.test_scores
 
 
 def test_scores_and_the_baseline_are_weighted() -> None:
@@ -107,17 +103,11 @@ def test_scores_and_the_baseline_are_weighted() -> None:
     trained = train_one(experiment([one("dummy")], "regression"), sets)
     constant = np.average(sets.y_train, weights=sets.w_train)
     assert trained.predictions.test[0] == pytest.approx(constant)
-    result, metric = trained.result, METRIC["regression"]
-    expected = score(metric, sets.y_test, trained.predictions.test, weights=sets.w_test)
-    assert (
-        result.test_score
-        == expected
-        != score(metric, sets.y_test, trained.predictions.test)
-    )
-    on_train = score(
-        metric, sets.y_train, trained.predictions.train, weights=sets.w_train
-    )
-    assert result.train_score == on_train
+    result, predictions = trained.result, trained.predictions
+    on_test = score("rmse", sets.y_test, predictions.test, weights=sets.w_test)
+    on_train = score("rmse", sets.y_train, predictions.train, weights=sets.w_train)
+    assert (result.test_score, result.train_score) == (on_test, on_train)
+    assert on_test != score("rmse", sets.y_test, predictions.test)
 
 
 def test_early_stopping_listens_to_the_weights_of_the_slice() -> None:
@@ -125,19 +115,12 @@ def test_early_stopping_listens_to_the_weights_of_the_slice() -> None:
     frame = table(("no", "yes"))
     wrong = (frame["distance"] > 0) != (frame["late"] == "yes")
     early_stopping = np.zeros(ROWS, dtype=bool)
-    early_stopping[: training_sets().early_stopping.size] = (
-        training_sets().early_stopping
-    )
-    odd = weighted(
-        "binary",
-        np.where(early_stopping & wrong, 100.0, np.where(early_stopping, 0.01, 1.0)),
-    )
+    early_stopping[:TRAIN_ROWS] = training_sets().early_stopping
+    of_the_slice = np.where(wrong, 100.0, 0.01)
+    odd = weighted("binary", np.where(early_stopping, of_the_slice, 1.0))
     usual = weighted("binary", np.where(early_stopping, 1.0, 1.001))
-    rounds = [
-        train_one(experiment([one("lightgbm")], metric="log_loss"), sets).result.rounds
-        for sets in (odd, usual)
-    ]
-    assert rounds[0] < rounds[1]
+    spec = experiment([one("lightgbm")], metric="log_loss")
+    assert train_one(spec, odd).result.rounds < train_one(spec, usual).result.rounds
 
 
 DIRECTIONS = {"distance": -1, "delay": 1}
@@ -153,11 +136,11 @@ def _least(pipeline: Any, sets: TrainingSets, column: str) -> float:
     grows.
     """
     rows = sets.test.sample(30, random_state=0)
-    found = [
+    predictions = [
         predicted(pipeline, sets, rows.assign(**{column: value}))
         for value in np.linspace(-4, 4, 6)
     ]
-    return float((DIRECTIONS[column] * np.diff(found, axis=0)).min())
+    return float((DIRECTIONS[column] * np.diff(predictions, axis=0)).min())
 
 
 @pytest.mark.parametrize(
@@ -171,15 +154,15 @@ def test_predictions_keep_their_direction_on_any_row(
     """
     sets, spec = training_sets(task, classes), experiment(_entries(task), task)
     bound = replace(sets, directions=DIRECTIONS)
-    found = train(spec, bound)
-    for key, trained in found.items():
+    models = train(spec, bound)
+    for key, trained in models.items():
         result = trained.result
         stored = assembled(trained, bound, spec)
         again = refit(result.configuration, result.rounds, bound.train, bound, spec)
         for pipeline, column in zip((stored, again), DIRECTIONS, strict=True):
             assert _least(pipeline, bound, column) >= -1e-9, (key, column)
     free = train_one(experiment(_entries(task)[:1], task), sets)
-    assert free.result.fingerprint != found[free.key].result.fingerprint
+    assert free.result.fingerprint != models[free.key].result.fingerprint
     assert _least(assembled(free, sets, spec), sets, "distance") < -1e-9
 
 
@@ -188,20 +171,20 @@ def test_an_estimator_that_cannot_is_refused() -> None:
     any sign.
     """
     free = experiment([one(f"{OWN}.WithHelper"), one("linear"), *_entries("binary")])
-    own, linear, *others = configurations(free)
+    cannot_weigh, linear, *can = configurations(free)
     weighed = free.model_copy(update={"sample_weight": "counts"})
     bound = experiment(_entries("binary"), monotone={"distance": "increasing"})
     with pytest.raises(
         InvalidExperiment, match="takes no sample_weight when it is fitted"
     ):
-        check_demands(own, weighed)
+        check_demands(cannot_weigh, weighed)
     with pytest.raises(
         InvalidExperiment, match="LogisticRegression cannot be held to a direction"
     ):
         check_demands(linear, bound)
-    for configuration, spec in ((own, free), (linear, weighed)):
-        check_demands(configuration, spec)
-    for configuration in others:
+    check_demands(cannot_weigh, free)
+    check_demands(linear, weighed)
+    for configuration in can:
         check_demands(configuration, weighed)
         check_demands(configuration, bound)
 
@@ -234,7 +217,8 @@ def test_only_numbers_of_the_table_have_a_direction() -> None:
         [one("dummy")], monotone={"distance": "decreasing", "night": "increasing"}
     )
     assert directions_of(frame, spec) == {"distance": -1, "night": 1}
-    for name, said in (("carrier", "which has no direction"), ("distanse", "distance")):
+    problems = {"carrier": "which has no direction", "distanse": "distance"}
+    for name, problem in problems.items():
         wrong = experiment([one("dummy")], monotone={name: "increasing"})
-        with pytest.raises(UnusableTable, match=said):
+        with pytest.raises(UnusableTable, match=problem):
             directions_of(frame, wrong)

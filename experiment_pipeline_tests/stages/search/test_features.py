@@ -98,9 +98,9 @@ def test_an_unseen_category_counts_as_an_infrequent_one() -> None:
         {"x": pd.Series([*frequent, *frequent, "rare 1", "rare 2"], dtype="str")}
     )
     rows = pd.DataFrame({"x": pd.Series(["rare 1", "never seen", "c00"], dtype="str")})
-    rare, unseen, known = fitted("onehot", train).transform(rows)
+    rare, unseen, frequent_one = fitted("onehot", train).transform(rows)
     assert len(rare) == MAX_ONEHOT_CATEGORIES
-    assert rare.tolist() == unseen.tolist() != known.tolist()
+    assert rare.tolist() == unseen.tolist() != frequent_one.tolist()
 
 
 def test_a_missing_number_leaves_a_mark() -> None:

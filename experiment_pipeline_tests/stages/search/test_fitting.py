@@ -72,9 +72,9 @@ def imbalanced(n: int = 4_000, shift: float = 3.0) -> tuple[TrainingSets, np.nda
     return replace(sets, early_stopping=np.zeros(n // 2, dtype=bool)), truth
 
 
-def trained(entry: dict[str, Any], sets: TrainingSets, **more: Any) -> TrainedModel:
+def trained(entry: dict[str, Any], sets: TrainingSets, **keys: Any) -> TrainedModel:
     """One configuration, trained."""
-    return train_one(experiment([entry], sets.task, **more), sets)
+    return train_one(experiment([entry], sets.task, **keys), sets)
 
 
 def refitted(
@@ -139,8 +139,8 @@ def test_the_exported_model_is_the_mean_of_fits_with_different_seeds() -> None:
     model, rows = trained(BAGGED, sets, **export), pd.concat([sets.train, sets.test])
     assert model.model == trained(BAGGED, sets, calibrate="sigmoid").model
     whole = refitted(model, rows, sets, experiment([BAGGED], **export))
-    each = averaging.uncalibrated(whole[-1]).estimators_
-    assert len({one.booster_.model_to_string() for one in each}) == 3
+    members = averaging.uncalibrated(whole[-1]).estimators_
+    assert len({member.booster_.model_to_string() for member in members}) == 3
     for name, kind in (
         ("linear", "LogisticRegression"),
         ("extra_trees", "ExtraTreesClassifier"),
@@ -156,9 +156,9 @@ def test_what_draws_nothing_is_one_fit() -> None:
     """
     sets = training_sets()
     entries = [one("lightgbm", num_iterations=5), one("linear"), one("dummy")]
-    found = train(experiment(entries, seeds=3), sets)
-    assert {len(model.result.seed_scores) for model in found.values()} == {0}
-    notes = {model.result.algorithm: model.result.notes for model in found.values()}
+    models = train(experiment(entries, seeds=3), sets)
+    assert {len(model.result.seed_scores) for model in models.values()} == {0}
+    notes = {model.result.algorithm: model.result.notes for model in models.values()}
     assert notes["dummy"] == ()
     assert "draw nothing" in notes["lightgbm"][-1]
     assert "draw nothing" in notes["linear"][-1]
@@ -204,7 +204,8 @@ def test_a_reweighted_model_is_calibrated_by_default(
     assert abs(mended.intercept.estimate) < 0.3
     assert mended.slope.estimate == pytest.approx(1, abs=0.2)
     best, was, is_now = (
-        score("log_loss", sets.y_test, said) for said in (test, before, after)
+        score("log_loss", sets.y_test, predicted_as)
+        for predicted_as in (test, before, after)
     )
     assert is_now - best < (was - best) / 2
     assert np.array_equal(predicted(assembled(model, sets, spec), sets), after)
@@ -226,9 +227,9 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them() -> None:
     for fold in cut:
         fitted = refit(configuration, 10, sets.train[fold.fitted], sets, spec)
         guessed[fold.predicted] = predicted(fitted, sets, sets.train[fold.predicted])
-    found = averaging.learn_calibration("isotonic", guessed, sets.y_train, [0, 1])
+    calibrators = averaging.learn_calibration("isotonic", guessed, sets.y_train, [0, 1])
     plain = trained(one("lightgbm", num_iterations=10), sets, metric="log_loss")
-    expected = found.applied(plain.predictions.test)
+    expected = calibrators.applied(plain.predictions.test)
     assert model.predictions.test == pytest.approx(expected, abs=1e-6)
     assert train_one(spec, replace(sets, test=sets.test.iloc[::2])).model == model.model
     once_more = predicted(refitted(model, sets.train, sets, spec), sets)
@@ -269,22 +270,22 @@ def test_fingerprints_know_what_decides_and_nothing_else() -> None:
     """Unset and off are what they were; seeds and a calibrator are other models."""
     sets = training_sets()
 
-    def prints(entry: dict[str, Any], **more: Any) -> str:
-        spec = experiment([entry], **more)
+    def prints(entry: dict[str, Any], **keys: Any) -> str:
+        spec = experiment([entry], **keys)
         return fingerprint(configurations(spec)[0], sets, spec)
 
     plain, weighted = one("linear"), one("linear", class_weight="balanced")
     unset = prints(plain)
     assert prints(plain, calibrate="off") == unset
     assert prints(plain, calibrate=False) == unset
-    others = [
+    changes = [
         {"calibrate": "sigmoid"},
         {"calibrate": "isotonic"},
         {"seeds": 2},
         {"seeds": 3},
     ]
-    others.append({"seeds": {"fits": 3, "average": True}})
-    assert len({unset, *(prints(plain, **more) for more in others)}) == 6
+    changes.append({"seeds": {"fits": 3, "average": True}})
+    assert len({unset, *(prints(plain, **keys) for keys in changes)}) == 6
     assert prints(weighted) == prints(weighted, calibrate="sigmoid")
     assert prints(weighted) != prints(weighted, calibrate="off")
     assert prints(one("dummy"), seeds=3, calibrate="sigmoid") == prints(one("dummy"))
@@ -358,21 +359,21 @@ def test_it_is_what_scikit_learn_learns_of_the_same_folds(
     theirs = CalibratedClassifierCV(
         model, method=method, cv=list(cut_by_number(len(y))), ensemble=False
     )
-    expected, found = theirs.fit(X, y).predict_proba(X), built.predict_proba(X)
+    expected, predicted = theirs.fit(X, y).predict_proba(X), built.predict_proba(X)
     assert list(built.classes_) == list(theirs.classes_)
     assert (built.predict(X) == theirs.predict(X)).mean() > 0.999
     within = np.full(len(X), fill_value=True)
     if method == "isotonic":
         within = ((expected > 0.02) & (expected < 0.98)).all(axis=1)
-        assert found.min() > 0
-        assert found.max() < 1
+        assert predicted.min() > 0
+        assert predicted.max() < 1
     assert within.sum() > 300
     # Between the last step and the bound the line is another one.
     tolerance = 3e-3 if method == "isotonic" else 2e-4
-    assert found[within] == pytest.approx(expected[within], abs=tolerance)
+    assert predicted[within] == pytest.approx(expected[within], abs=tolerance)
     written = persistence.to_bytes(built)
     read = persistence.from_bytes(written)
-    assert np.array_equal(read.predict_proba(X), found)
+    assert np.array_equal(read.predict_proba(X), predicted)
     assert persistence.to_bytes(read) == written
 
 
@@ -385,11 +386,16 @@ def test_several_classes_are_calibrated_together() -> None:
     y = (generator.random((len(truth), 1)) > np.cumsum(truth, axis=1)).sum(axis=1)
     wrong = np.sqrt(truth) * [1.0, 0.4, 2.0]
     wrong = wrong[:, [2, 0, 1]] / wrong.sum(axis=1, keepdims=True)
-    found = averaging.learn_calibration("sigmoid", wrong, y, range(3)).applied(wrong)
+    calibrated = averaging.learn_calibration("sigmoid", wrong, y, range(3)).applied(
+        wrong
+    )
     logs = np.log(wrong)
     expected = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1_000).fit(logs, y)
-    assert np.abs(found - expected.predict_proba(logs)).mean() < 0.005
-    best, was, is_now = (score("log_loss", y, said) for said in (truth, wrong, found))
+    assert np.abs(calibrated - expected.predict_proba(logs)).mean() < 0.005
+    best, was, is_now = (
+        score("log_loss", y, probabilities)
+        for probabilities in (truth, wrong, calibrated)
+    )
     assert is_now - best < 0.01 * (was - best)
     right = averaging.learn_calibration(
         "sigmoid", truth[:500], y[:500], range(3)
@@ -420,8 +426,8 @@ def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(
     codes = (y == "yes").astype(int)
     sorted_last = averaging.learn_calibration(method, positive, codes, [0, 1])
     sorted_first = averaging.learn_calibration(method, positive, codes, [1, 0])
-    for found in (sorted_last, sorted_first):
-        assert found.applied(positive) == pytest.approx(
+    for calibrators in (sorted_last, sorted_first):
+        assert calibrators.applied(positive) == pytest.approx(
             sorted_last.applied(positive), abs=1e-5
         )
     whole = sorted_first.around(turned)
@@ -442,9 +448,9 @@ def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid() -> None:
     y = (generator.random(5_000) < truth).astype(int)
     votes = generator.binomial(50, truth) / 50
     assert (votes == 0).mean() > 0.1
-    found = averaging.learn_calibration("sigmoid", votes, y, [0, 1]).applied(votes)
-    assert np.isfinite(found).all()
-    assert np.abs(found - truth).mean() < 0.05
+    calibrated = averaging.learn_calibration("sigmoid", votes, y, [0, 1]).applied(votes)
+    assert np.isfinite(calibrated).all()
+    assert np.abs(calibrated - truth).mean() < 0.05
 
 
 def test_weights_of_rows_count() -> None:
@@ -452,7 +458,7 @@ def test_weights_of_rows_count() -> None:
     of a part.
     """
     X, y = uneven(("no", "yes"), n=400)
-    said, codes = (
+    probability, codes = (
         LogisticRegression().fit(X, y).predict_proba(X)[:, 1],
         (y == "yes").astype(int),
     )
@@ -460,12 +466,14 @@ def test_weights_of_rows_count() -> None:
     twice = np.concatenate([np.arange(400), np.arange(200)])
     for method in ("sigmoid", "isotonic"):
         weighted = averaging.learn_calibration(
-            method, said, codes, [0, 1], weights
-        ).applied(said)
+            method, probability, codes, [0, 1], weights
+        ).applied(probability)
         repeated = averaging.learn_calibration(
-            method, said[twice], codes[twice], [0, 1]
-        ).applied(said)
-        plain = averaging.learn_calibration(method, said, codes, [0, 1]).applied(said)
+            method, probability[twice], codes[twice], [0, 1]
+        ).applied(probability)
+        plain = averaging.learn_calibration(method, probability, codes, [0, 1]).applied(
+            probability
+        )
         assert weighted == pytest.approx(repeated, abs=1e-4)
         assert weighted != pytest.approx(plain, abs=1e-4)
 
@@ -474,10 +482,10 @@ CROSS_VALIDATED = {"cross_validation": {"folds": 4, "repeats": 2}}
 
 
 def asked(
-    search: list[dict[str, Any]], task: str = "binary", **more: Any
+    search: list[dict[str, Any]], task: str = "binary", **keys: Any
 ) -> ExperimentSpec:
     """An experiment that is cross-validated."""
-    return experiment(search, task, **({"evaluation": CROSS_VALIDATED} | more))
+    return experiment(search, task, **({"evaluation": CROSS_VALIDATED} | keys))
 
 
 @pytest.mark.parametrize("task", CLASSES)
@@ -498,10 +506,13 @@ def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> Non
     np.testing.assert_allclose(
         trained.predictions.test[fold.places], left_out, rtol=1e-9
     )
-    two = assembled(trained, sets, spec), refit(config, None, sets.train, sets, spec)
+    pipelines = (
+        assembled(trained, sets, spec),
+        refit(config, None, sets.train, sets, spec),
+    )
     for rows in (sets.train, sets.test):
         np.testing.assert_allclose(
-            *(predicted(one, sets, rows) for one in two), rtol=1e-9
+            *(predicted(pipeline, sets, rows) for pipeline in pipelines), rtol=1e-9
         )
     assert trained.result.test_score == score(
         spec.metric, sets.y_test, trained.predictions.test
@@ -514,12 +525,12 @@ def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
     spec, plain = asked([entry]), experiment([entry])
     sets = sets_of(spec)
     trained = train_one(spec, sets)
-    alone = [
+    by_fold = [
         train_one(plain, replace(fold.sets, digests=sets.digests))
         for fold in sets.folds
     ]
     assert trained.result.rounds == round(
-        float(np.median([one.result.rounds for one in alone]))
+        float(np.median([model.result.rounds for model in by_fold]))
     )
     fixed = lightgbm(learning_rate=0.2, early_stopping_round=0)
     again = refit(fixed, trained.result.rounds, sets.train, sets, spec)
@@ -533,14 +544,14 @@ def test_the_number_of_workers_and_the_order_of_rows_change_nothing() -> None:
     )
     frame = table(CLASSES["binary"])
     shuffled = np.random.default_rng(1).permutation(TRAIN_ROWS)
-    other = pd.concat([frame.iloc[shuffled], frame.iloc[TRAIN_ROWS:]])
+    shuffled_frame = pd.concat([frame.iloc[shuffled], frame.iloc[TRAIN_ROWS:]])
     first, second = (
         train(spec, sets_of(spec, frame), 1),
-        train(spec, sets_of(spec, other), 2),
+        train(spec, sets_of(spec, shuffled_frame), 2),
     )
-    for key, found in first.items():
-        assert found.model == second[key].model
-        assert np.array_equal(found.predictions.test, second[key].predictions.test)
+    for key, model in first.items():
+        assert model.model == second[key].model
+        assert np.array_equal(model.predictions.test, second[key].predictions.test)
 
 
 def test_a_fingerprint_holds_the_folds() -> None:

@@ -63,10 +63,9 @@ def _places() -> Iterator[tuple[int, int]]:
 
 def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:
     """The sets with the other class in these train rows."""
-    other = sets.train["late"].map({"no": "yes", "yes": "no"})
-    return replace(
-        sets, train=sets.train.assign(late=sets.train["late"].mask(rows, other))
-    )
+    late = sets.train["late"]
+    turned = late.map({"no": "yes", "yes": "no"})
+    return replace(sets, train=sets.train.assign(late=late.mask(rows, turned)))
 
 
 @pytest.fixture(autouse=True)
@@ -92,8 +91,8 @@ def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str) -> None:
     sets = with_texts()
     gap = np.arange(TRAIN_ROWS) % 7 == 1
     sets = replace(sets, early_stopping_gap=gap)
-    other = relabelled(sets, sets.early_stopping | gap)
-    assert np.array_equal(codes_of(sets, encoder), codes_of(other, encoder))
+    changed = relabelled(sets, sets.early_stopping | gap)
+    assert np.array_equal(codes_of(sets, encoder), codes_of(changed, encoder))
 
 
 @pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
@@ -120,15 +119,17 @@ def random_texts(task: str) -> tuple[pd.Series, np.ndarray, np.ndarray, np.ndarr
 def test_crossed_codes_are_those_of_an_encoder_of_the_other_rows(task: str) -> None:
     """Each part is coded as scikit-learn's TargetEncoder does that never saw it."""
     text, y, parts, _ = random_texts(task)
-    found = many_texts.cross_fitted(
+    crossed = many_texts.cross_fitted(
         many_texts.target_codes(text, y, task), text, y, parts
     )
     table = text.to_numpy(dtype=object)[:, None]
     for part in range(3):
         kind = "multiclass" if task == "multiclass" else "continuous"
-        other = TargetEncoder(target_type=kind, smooth=many_texts.SMOOTHING)
-        other.fit(table[parts != part], y[parts != part])
-        assert np.allclose(found[parts == part], other.transform(table[parts == part]))
+        of_other_parts = TargetEncoder(target_type=kind, smooth=many_texts.SMOOTHING)
+        of_other_parts.fit(table[parts != part], y[parts != part])
+        assert np.allclose(
+            crossed[parts == part], of_other_parts.transform(table[parts == part])
+        )
 
 
 def test_parts_keep_kin_together() -> None:
@@ -147,8 +148,8 @@ def test_parts_keep_kin_together() -> None:
     )
     assert (np.diff(by_time) >= 0).all()
     assert pd.Series(by_time).groupby(rows["day"].to_numpy()).nunique().max() == 1
-    for found in (parts, by_time, many_texts.dealt_parts(rows, sets)):
-        assert set(found) == set(range(many_texts.PARTS))
+    for dealt in (parts, by_time, many_texts.dealt_parts(rows, sets)):
+        assert set(dealt) == set(range(many_texts.PARTS))
     assert (
         len(set(many_texts.dealt_parts(rows.assign(who="the only one"), by_group))) > 1
     )
@@ -183,26 +184,26 @@ def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
     assert len(columns["town"]) == 3 + (encoder == "text") * many_texts.NUMBERS
     assert sum(map(len, columns.values())) == encoded.table.shape[1]
     few = replace(sets, features=("distance", "night", "carrier"))
-    (same, _), (ordinal, _) = (
-        encode(each, few, few.y_train) for each in (encoder, "ordinal")
+    (by_encoder, _), (ordinal, _) = (
+        encode(name, few, few.y_train) for name in (encoder, "ordinal")
     )
-    assert np.array_equal(same.table, ordinal.table)
-    assert same.categorical == ordinal.categorical
+    assert np.array_equal(by_encoder.table, ordinal.table)
+    assert by_encoder.categorical == ordinal.categorical
     assert TOWNS > FEW_TEXTS
 
 
 def test_unknown_texts_are_told_where_texts_are_known() -> None:
     """Codes know the texts they were learnt from; of letters no text is unknown."""
     sets = with_texts()
-    known = {
+    categories = {
         encoder: many_texts.seen_categories(
             fit_features(encoder, sets.train, sets.fit_mask, sets)
         )
         for encoder in ENCODERS
     }
-    assert set(known["target"]) == {"carrier", "town", "once"}
-    assert set(known["target"]["town"]) >= {"town 1", "town 2"}
-    assert set(known["text"]) == {"carrier"}
+    assert set(categories["target"]) == {"carrier", "town", "once"}
+    assert set(categories["target"]["town"]) >= {"town 1", "town 2"}
+    assert set(categories["text"]) == {"carrier"}
 
 
 @pytest.mark.parametrize(
@@ -253,13 +254,13 @@ def test_what_decides_codes_is_in_their_fingerprint() -> None:
     the rows.
     """
     sets = with_texts()
-    others = [
+    changed_sets = [
         replace(sets, early_stopping=np.roll(sets.early_stopping, 1)),
         replace(sets, split=GroupSplit(by="group", column="town")),
         replace(sets, target="night"),
     ]
     for encoder, alike in (("target", 0), ("stacked", 0), ("text", 0), ("ordinal", 3)):
-        prints = [encoder_fingerprint(encoder, other) for other in others]
+        prints = [encoder_fingerprint(encoder, changed) for changed in changed_sets]
         assert prints.count(encoder_fingerprint(encoder, sets)) == alike
 
 
@@ -302,23 +303,25 @@ def shop(*, noise: bool = False, seed: int = 4, groups: int = 0) -> TrainingSets
 def columns_of(sets: TrainingSets) -> dict[str, np.ndarray]:
     """Column of the first layer → its cells of the test rows."""
     features = fit_features("stacked", sets.train, sets.fit_mask, sets)
-    cells, found = (
+    cells, columns = (
         transformed(features, sets.test),
         many_texts.encoded_columns(features),
     )
     return {
-        name: cells[:, at[0]] for name, at in found.items() if name not in sets.features
+        name: cells[:, at[0]]
+        for name, at in columns.items()
+        if name not in sets.features
     }
 
 
 def test_a_feature_with_a_direction_is_not_read_by_the_first_layer() -> None:
     """Its predictions could turn against the direction."""
     barred = replace(shop(), directions={"price": 1})
-    prints = [encoder_fingerprint("stacked", one) for one in (shop(), barred)]
+    prints = [encoder_fingerprint("stacked", sets) for sets in (shop(), barred)]
     assert prints[0] != prints[1]
     dearer = replace(barred, test=barred.test.assign(price=9.0))
-    by_forests = (columns_of(one) for one in (barred, dearer))
-    assert all(map(np.array_equal, *(one.values() for one in by_forests)))
+    columns, of_dearer = columns_of(barred), columns_of(dearer)
+    assert all(np.array_equal(columns[name], of_dearer[name]) for name in columns)
 
 
 # Drawn with replacement, a tree knows two of three single rows.
@@ -340,13 +343,13 @@ def test_a_first_layer_finds_nothing_in_noise(
         else sets
     )
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
-    known, y = transformed(features, sets.train), sets.y_train
+    by_whole_layer, y = transformed(features, sets.train), sets.y_train
     for name in stacking.LAYER:
-        at, seen = many_texts.encoded_columns(features)[name], sets.fit_mask
-        assert abs(np.corrcoef(train[seen, at], y[seen])[0, 1]) < 0.2
+        at, in_fit = many_texts.encoded_columns(features)[name], sets.fit_mask
+        assert abs(np.corrcoef(train[in_fit, at], y[in_fit])[0, 1]) < 0.2
         if name in stacking.FORESTS:
-            assert np.corrcoef(known[seen, at], y[seen])[0, 1] > by_heart
-        assert np.array_equal(train[~seen, at], known[~seen, at])
+            assert np.corrcoef(by_whole_layer[in_fit, at], y[in_fit])[0, 1] > by_heart
+        assert np.array_equal(train[~in_fit, at], by_whole_layer[~in_fit, at])
 
 
 def test_each_of_the_first_layer_learns_something() -> None:
@@ -355,8 +358,8 @@ def test_each_of_the_first_layer_learns_something() -> None:
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
     for name in stacking.LAYER:
         at = many_texts.encoded_columns(features)[name]
-        seen = sets.fit_mask
-        assert np.corrcoef(train[seen, at], sets.y_train[seen])[0, 1] > 0.25, name
+        in_fit = sets.fit_mask
+        assert np.corrcoef(train[in_fit, at], sets.y_train[in_fit])[0, 1] > 0.25, name
 
 
 def test_a_class_of_one_part_alone_is_predicted() -> None:
@@ -365,11 +368,11 @@ def test_a_class_of_one_part_alone_is_predicted() -> None:
     """
     sets = with_texts("multiclass")
     once = sets.y_train == 2
-    seen = sets.train
-    _, forests, of = stacking.stacked_part(seen, seen, sets.y_train, None, sets)
-    parts = np.where(once, 0, 1 + np.arange(len(seen)) % 2)
-    found = stacking.cross_fitted_layer(forests, seen[of], sets.y_train, parts)
-    assert found.shape == (len(seen), 9)
-    assert not found[once][:, [2, 5, 8]].any()
-    assert found[~once][:, [2, 5, 8]].any(axis=0).all()
-    assert np.allclose(found[:, :3].sum(axis=1), 1)
+    rows = sets.train
+    _, forests, names = stacking.stacked_part(rows, rows, sets.y_train, None, sets)
+    parts = np.where(once, 0, 1 + np.arange(len(rows)) % 2)
+    crossed = stacking.cross_fitted_layer(forests, rows[names], sets.y_train, parts)
+    assert crossed.shape == (len(rows), 9)
+    assert not crossed[once][:, [2, 5, 8]].any()
+    assert crossed[~once][:, [2, 5, 8]].any(axis=0).all()
+    assert np.allclose(crossed[:, :3].sum(axis=1), 1)

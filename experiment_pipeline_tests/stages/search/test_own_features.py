@@ -115,8 +115,8 @@ def test_it_is_fitted_on_the_rows_of_the_fit_mask_once_for_all() -> None:
         assert sets.early_stopping.any() != bool(sets.folds)
         share_work(configurations(spec), sets, spec)
     parts = [whole, rung, folded, *(fold.sets for fold in folded.folds)]
-    assert [list(one) for one in SEEN] == [
-        list(one.train.index[one.fit_mask]) for one in parts
+    assert [list(part) for part in SEEN] == [
+        list(part.train.index[part.fit_mask]) for part in parts
     ]
     through_own(whole.every_row, np.ones(len(whole.every_row), dtype=bool), whole)
     assert SEEN[-1].equals(whole.every_row.index)
@@ -152,25 +152,27 @@ def test_a_leaking_transformer_gets_an_honest_score() -> None:
         assert abs(trained.result.test_score - 0.5) < 0.08
 
 
-@pytest.mark.parametrize("rule", [*MAKES][2:])
-def test_what_it_does_wrong_is_named(rule: str) -> None:
+@pytest.mark.parametrize("problem", [*MAKES][2:])
+def test_what_it_does_wrong_is_named(problem: str) -> None:
     """The error names the import path, and what was wrong."""
     with pytest.raises(TrainingError) as caught:
-        as_read(sets_of(own(rule)))
+        as_read(sets_of(own(problem)))
     assert caught.value.culprit == f"features {__name__}:Spread"
-    assert rule in caught.value.rule
+    assert problem in caught.value.rule
 
 
 def test_a_cluster_fits_on_the_same_columns(tmp_path: Path) -> None:
     """Its workers read them, and the types to trust, and need no module of the user."""
     spec = own()
-    sets, (_, each) = sets_of(spec), configurations(spec)
-    work, _ = Shared.of([each], sets, spec, SharedFolder(str(tmp_path), "e")).read()
-    here = share_work([each], sets, spec)
+    sets, (_, configuration) = sets_of(spec), configurations(spec)
+    work, _ = Shared.of(
+        [configuration], sets, spec, SharedFolder(str(tmp_path), "e")
+    ).read()
+    local = share_work([configuration], sets, spec)
     np.testing.assert_array_equal(
-        work.train["ordinal"].table, here.train["ordinal"].table
+        work.train["ordinal"].table, local.train["ordinal"].table
     )
-    assert work.trusted_types == here.trusted_types == (f"{__name__}.Spread",)
+    assert work.trusted_types == local.trusted_types == (f"{__name__}.Spread",)
 
 
 @pytest.mark.slow
@@ -204,7 +206,10 @@ def test_the_exported_model_reads_rows_as_delivered(
         run.spec, run.model, sets, 0.5, seconds=60, seconds_per_row=1e-6, workers=2
     )
     assert used is not None
-    assert {each.feature for each in used.importance} == {*sets.features, "weight"}
+    assert {feature.feature for feature in used.importance} == {
+        *sets.features,
+        "weight",
+    }
     assert len(used.dependence) > 1
     url = clinic.write_csv(storage.parent / "visits.csv")
     spec = clinic.spec("regression", url=str(url), features=features)

@@ -88,20 +88,20 @@ def test_slices_hold_the_same_numbers(
         features
     )
     assert np.array_equal(sliced[:], table, equal_nan=True)
-    held, held_test = encoding.encode(encoder, sets, sets.y_train)
-    assert np.array_equal(held.table, table, equal_nan=True)
-    assert np.array_equal(held_test, test, equal_nan=True)
+    encoded, encoded_test = encoding.encode(encoder, sets, sets.y_train)
+    assert np.array_equal(encoded.table, table, equal_nan=True)
+    assert np.array_equal(encoded_test, test, equal_nan=True)
 
 
 def _rows(sets: Any, *, sliced: bool) -> EncodedRows:
     table = sets.train[["distance", "delay", "night"]].to_numpy(dtype=np.float64)
     weights = np.linspace(0.5, 1.5, len(table))
-    given = (
+    rows = (
         SlicedTable.of(lambda positions: table[positions], len(table))
         if sliced
         else table
     )
-    return EncodedRows(given, sets.y_train, [2], weights)
+    return EncodedRows(rows, sets.y_train, [2], weights)
 
 
 def _text(binned: Bins, plan: Any) -> str:
@@ -111,27 +111,27 @@ def _text(binned: Bins, plan: Any) -> str:
 
 
 def _bytes(binned: Bins, folder: Path) -> list[bytes]:
-    found = []
+    contents = []
     for dataset in binned:
         if dataset is not None:
             file = folder / f"{len(list(folder.iterdir()))}.bin"
             dataset.save_binary(file)
-            found.append(file.read_bytes())
-    return found
+            contents.append(file.read_bytes())
+    return contents
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"bin_construct_sample_cnt": 200}, {"linear_tree": True}]
+    "hyperparameters", [{}, {"bin_construct_sample_cnt": 200}, {"linear_tree": True}]
 )
 @pytest.mark.parametrize("stops", [True, False])
 def test_bins_of_slices_are_those_of_an_array(
-    more, *, stops, tmp_path, monkeypatch
+    hyperparameters, *, stops, tmp_path, monkeypatch
 ) -> None:
     """The same Dataset and the same model, with all rows looked at or with some of
     them.
     """
     sets = training_sets()
-    configuration = lightgbm(n_estimators=20, min_child_samples=5, **more)
+    configuration = lightgbm(n_estimators=20, min_child_samples=5, **hyperparameters)
     request = FitRequest(configuration, sets, experiment([one("lightgbm")]))
     plan = boosting_plan(request, stops=stops)
     at_once = bin_rows(_rows(sets, sliced=False), plan, sets)
@@ -210,16 +210,20 @@ def test_fits_of_the_same_rows_share_their_bins(
     )
     leaves = [lightgbm(min_data_in_leaf=least, max_bin=63) for least in (2, 100)]
     requests = [
-        FitRequest(one, sets, spec) for one in (*leaves, lightgbm(num_leaves=8))
+        FitRequest(request, sets, spec) for request in (*leaves, lightgbm(num_leaves=8))
     ]
-    alone = [learner.refit(one, 5, _rows(sets, sliced=True)) for one in requests]
-    made = []
+    alone = [
+        learner.refit(request, 5, _rows(sets, sliced=True)) for request in requests
+    ]
+    binned = []
     monkeypatch.setattr(
-        lightgbm_learner, "bin_rows", lambda *given: made.append(1) or bin_rows(*given)
+        lightgbm_learner,
+        "bin_rows",
+        lambda *arguments: binned.append(1) or bin_rows(*arguments),
     )
     rows = _rows(sets, sliced=True)
-    shared = [learner.refit(one, 5, rows) for one in requests]
-    assert len(made) == 2
+    shared = [learner.refit(request, 5, rows) for request in requests]
+    assert len(binned) == 2
     assert list(map(to_bytes, shared)) == list(map(to_bytes, alone))
     assert (
         rows.part(np.arange(len(rows.y)) < 50).library_table is not rows.library_table
@@ -242,7 +246,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def _sets(
-    spec: ExperimentSpec, given: Callable[[pd.DataFrame], pd.DataFrame]
+    spec: ExperimentSpec, place: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> TrainingSets:
     # A text of many kinds, some missing, beside one of few.
     town = [
@@ -252,38 +256,38 @@ def _sets(
     frame = frame.assign(town=pd.Series(town, dtype="str", index=frame.index))
     sets = clinic.stored(frame.iloc[:-TEST], frame.iloc[-TEST:], spec)
     train, test = (
-        replace(sets[name], rows=given(sets[name].rows)) for name in ("train", "test")
+        replace(sets[name], rows=place(sets[name].rows)) for name in ("train", "test")
     )
     return as_evaluated(train, test, spec)
 
 
 def _searched(
-    spec: ExperimentSpec, given: Callable[[pd.DataFrame], pd.DataFrame]
+    spec: ExperimentSpec, place: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> tuple[dict[str, Any], Memory]:
     """All that is known of a search, its models, and of models that are fitted once
     more.
     """
-    sets, memory = _sets(spec, given), Memory()
+    sets, memory = _sets(spec, place), Memory()
     ran = halving_scenario.run(spec, sets, memory)
     again = dict[str, bytes]()
-    for each in configurations(spec):
-        if ran.conclusions[each.key].status != "trained":
+    for configuration in configurations(spec):
+        if ran.conclusions[configuration.key].status != "trained":
             continue
-        result = ran.conclusions[each.key].result
+        result = ran.conclusions[configuration.key].result
         fitted = assembled(memory.models[result.fingerprint], sets, spec)
-        whole = refit(each, result.rounds, sets.every_row, sets, spec)
-        again[each.key] = to_bytes(fitted) + to_bytes(whole)
+        whole = refit(configuration, result.rounds, sets.every_row, sets, spec)
+        again[configuration.key] = to_bytes(fitted) + to_bytes(whole)
     models = {
-        name: (one.model, one.result.test_scores, one.result.train_score)
-        for name, one in memory.models.items()
+        name: (model.model, model.result.test_scores, model.result.train_score)
+        for name, model in memory.models.items()
     }
-    found = {
+    facts = {
         "answer": ran.answer,
         "counts": ran.counts,
         "models": models,
         "again": again,
     }
-    return found, memory
+    return facts, memory
 
 
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,18 +309,18 @@ def test_a_search_on_maps_is_the_same_one(
     spec = halving_scenario.experiment(
         searched=searched, **({"halving": False} | WAYS[way])
     )
-    held, in_memory = _searched(spec, lambda frame: frame)
-    assert "failed" not in held["counts"], held["answer"]
+    expected, in_memory = _searched(spec, lambda frame: frame)
+    assert "failed" not in expected["counts"], expected["answer"]
     _few_are_many(monkeypatch)
-    found, on_maps = _searched(spec, large.on_map)
-    assert found == held
+    facts, on_maps = _searched(spec, large.on_map)
+    assert facts == expected
     for name, model in in_memory.models.items():
         # BLAS adds up a table that lies row by row, as slices do, in another order.
         close = 1e-14 if model.result.algorithm == "linear" else 0.0
         for rows in ("test", "train"):
-            wanted = getattr(model.predictions, rows)
-            given = getattr(on_maps.models[name].predictions, rows)
-            np.testing.assert_allclose(given, wanted, rtol=0.0, atol=close)
+            predicted = getattr(model.predictions, rows)
+            on_map = getattr(on_maps.models[name].predictions, rows)
+            np.testing.assert_allclose(on_map, predicted, rtol=0.0, atol=close)
 
 
 @pytest.mark.parametrize("library", ["catboost", "xgboost"])
@@ -326,11 +330,11 @@ def test_boosters_read_a_locked_map(
     """What cannot be written to is read as what can: the same model and predictions."""
     pytest.importorskip(library)
     spec, sets = experiment([one(library, n_estimators=5)]), training_sets()
-    held = train_one(spec, sets)
+    in_memory = train_one(spec, sets)
     _few_are_many(monkeypatch)
-    table = encoding.encode(held.result.features, sets, sets.y_train)[0].table
+    table = encoding.encode(in_memory.result.features, sets, sets.y_train)[0].table
     assert not table.flags.writeable
     assert not table.flags.owndata
-    found = train_one(spec, sets)
-    assert found.model == held.model
-    assert np.array_equal(found.predictions.test, held.predictions.test)
+    on_map = train_one(spec, sets)
+    assert on_map.model == in_memory.model
+    assert np.array_equal(on_map.predictions.test, in_memory.predictions.test)

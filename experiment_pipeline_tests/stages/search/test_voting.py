@@ -59,7 +59,8 @@ def mean_of(task: str) -> Any:
     table, y = rows_of(task)
     named = zip(("linear__C=1", "forest"), pipelines(task), WEIGHTS, strict=True)
     return weighted_mean(
-        [(name, one.fit(table, y), w) for name, one, w in named], classes_of(task)
+        [(name, pipeline.fit(table, y), weight) for name, pipeline, weight in named],
+        classes_of(task),
     )
 
 
@@ -78,7 +79,7 @@ def test_it_is_what_an_ordinary_fit_makes(task: str) -> None:
     ordinary = voting_of(named, weights=WEIGHTS).fit(table, y)
     ours = mean_of(task)
     assert vars(ours).keys() == vars(ordinary).keys() - {"named_estimators_"}
-    assert all(one is None for _, one in ours.estimators)
+    assert all(estimator is None for _, estimator in ours.estimators)
     assert ours.n_features_in_ == 3
     if task == "regression":
         # Two fits of a ridge differ by rounding.
@@ -95,7 +96,7 @@ def _relabelled(pipeline: Pipeline, classes: list[str]) -> Pipeline:
     boosters do.
     """
     model = pipeline[-1]
-    order = [classes.index(one) for one in model.classes_]
+    order = [classes.index(label) for label in model.classes_]
 
     class Turned(type(model)):
         def predict_proba(self, X: Any) -> np.ndarray:
@@ -113,9 +114,9 @@ def test_members_of_other_orders_are_put_into_that_of_the_target(
 ) -> None:
     """The positive class may sort first: its column is the second all the same."""
     table, y = rows_of(task)
-    fitted = [one.fit(table, y) for one in pipelines(task)]
-    each = [one.predict_proba(table)[:, ::-1] for one in fitted]
-    expected = np.average(each, axis=0, weights=WEIGHTS)
+    fitted = [pipeline.fit(table, y) for pipeline in pipelines(task)]
+    probabilities = [pipeline.predict_proba(table)[:, ::-1] for pipeline in fitted]
+    expected = np.average(probabilities, axis=0, weights=WEIGHTS)
     classes = tuple(reversed(LABELS[task]))
     _relabelled(fitted[turned], list(classes))
     ours = weighted_mean(list(zip("ab", fitted, WEIGHTS, strict=True)), classes)
@@ -128,15 +129,17 @@ def test_members_of_other_orders_are_put_into_that_of_the_target(
 def test_a_class_that_a_member_has_not_seen_has_probability_0_there() -> None:
     """The columns are those of the target, whatever a member has seen."""
     table, y = rows_of("multiclass")
-    one, other = pipelines("multiclass")
-    some = y != "fair"
-    fitted = [one.fit(table, y), other.fit(table[some], y[some])]
+    linear, forest = pipelines("multiclass")
+    lacks_fair = y != "fair"
+    fitted = [linear.fit(table, y), forest.fit(table[lacks_fair], y[lacks_fair])]
     ours = weighted_mean(
         list(zip("ab", fitted, [0.5, 0.5], strict=True)), ("bad", "fair", "good")
     )
-    found = ours.predict_proba(table)
-    assert found[:, 1] == pytest.approx(0.5 * fitted[0].predict_proba(table)[:, 1])
-    assert found.sum(axis=1) == pytest.approx(1)
+    probabilities = ours.predict_proba(table)
+    assert probabilities[:, 1] == pytest.approx(
+        0.5 * fitted[0].predict_proba(table)[:, 1]
+    )
+    assert probabilities.sum(axis=1) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -173,9 +176,11 @@ def test_its_parts_predict_encoded_rows_as_the_whole_does(
     encoded = np.asarray(parts.encode(table))
     whole = predictions_of(ours, table[FEATURES], task, classes)
     assert parts.predict(encoded, task, classes) == pytest.approx(whole, abs=1e-12)
-    one, two = (parts.predict_rows(table, task, classes, workers) for workers in (1, 2))
-    assert np.array_equal(one, two)
-    assert one == pytest.approx(whole, abs=1e-12)
+    by_one, by_two = (
+        parts.predict_rows(table, task, classes, workers) for workers in (1, 2)
+    )
+    assert np.array_equal(by_one, by_two)
+    assert by_one == pytest.approx(whole, abs=1e-12)
     assert parts.columns.keys() == set(FEATURES)
     places = np.concatenate(list(parts.columns.values()))
     assert sorted(places.tolist()) == list(range(encoded.shape[1]))
@@ -187,19 +192,21 @@ def test_of_three_members_two_may_share() -> None:
     weights.
     """
     table, y = rows_of("binary")
-    onehot, ordinal = (one.fit(table, y) for one in pipelines("binary"))
+    onehot, ordinal = (pipeline.fit(table, y) for pipeline in pipelines("binary"))
     beside = Pipeline([("features", ordinal[0]), ("model", clone(ordinal[-1]))])
     beside[-1].set_params(max_depth=2).fit(ordinal[0].transform(table), y)
     named = [("a", ordinal, 0.5), ("b", onehot, 0.2), ("c", beside, 0.3)]
     ours = weighted_mean(named, tuple(LABELS["binary"]))
     assert ours.weights == [0.8, 0.2]
     parts = TakenApart.of(ours)
-    # Rows are encoded once for each of these.
+    # Rows are encoded once for by_member of these.
     assert len(parts.features) == 2
     assert parts.features[0] is ordinal[0]
-    predicted, *each = (
-        predictions_of(one, table[FEATURES], "binary", LABELS["binary"])
-        for one in (ours, ordinal, onehot, beside)
+    predicted, *by_member = (
+        predictions_of(pipeline, table[FEATURES], "binary", LABELS["binary"])
+        for pipeline in (ours, ordinal, onehot, beside)
     )
-    assert predicted == pytest.approx(np.average(each, axis=0, weights=[0.5, 0.2, 0.3]))
+    assert predicted == pytest.approx(
+        np.average(by_member, axis=0, weights=[0.5, 0.2, 0.3])
+    )
     assert to_bytes(from_bytes(to_bytes(ours))) == to_bytes(ours)

@@ -74,13 +74,13 @@ def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
     blinded = replace(sets, train=sets.train.assign(late=wrong))
     assert train_one(spec, blinded).model != trained.model
     few = experiment([one(algorithm, n_estimators=1)])
-    grown = [train_one(few, each).predictions.test for each in (sets, blinded)]
+    grown = [train_one(few, variant).predictions.test for variant in (sets, blinded)]
     assert np.array_equal(*grown)
     again = refit(
         configurations(spec)[0], trained.result.rounds, sets.train, sets, spec
     )
-    more = math.sqrt(len(sets.train) / sets.fit_mask.sum())
-    assert _rounds(again) == round(trained.result.rounds * more)
+    growth = math.sqrt(len(sets.train) / sets.fit_mask.sum())
+    assert _rounds(again) == round(trained.result.rounds * growth)
 
 
 def _rounds(pipeline: Any) -> int:
@@ -147,10 +147,10 @@ def test_a_class_that_the_rows_lack_has_probability_0(algorithm: str) -> None:
     rung = replace(
         single, train=single.train[alone], early_stopping=single.early_stopping[alone]
     )
-    found = train_one(
+    predicted = train_one(
         experiment([one(algorithm, n_estimators=5)]), rung
     ).predictions.test
-    assert found.min() > 0.5
+    assert predicted.min() > 0.5
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
@@ -161,7 +161,7 @@ def test_categories_are_read_as_categories(algorithm: str) -> None:
     frame = table(None)
     code = np.arange(len(frame)) % 16
     frame = frame.assign(
-        carrier=[f"C{one:02d}" for one in code], late=(code % 2).astype(float)
+        carrier=[f"C{number:02d}" for number in code], late=(code % 2).astype(float)
     )
     sets = training_sets("regression", frame=frame)
     trained = train_one(experiment([one(algorithm, max_depth=1)], "regression"), sets)

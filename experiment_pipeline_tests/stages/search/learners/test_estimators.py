@@ -41,8 +41,10 @@ def test_the_sweep_decides_seed_and_threads() -> None:
         by_hand("lightgbm.LGBMClassifier"), "binary", seed=7
     )
     assert (foreign.random_state, foreign.n_jobs) == (7, 1)
-    both = estimators.build_estimator(by_hand(f"{OWN}.two_together"), "binary", seed=7)
-    parts = [both, *dict(both.estimators).values()]
+    voters = estimators.build_estimator(
+        by_hand(f"{OWN}.two_together"), "binary", seed=7
+    )
+    parts = [voters, *dict(voters.estimators).values()]
     assert [part.n_jobs for part in parts] == [None, None, 1]
     assert [part.random_state for part in parts[1:]] == [7, 7]
 
@@ -74,13 +76,13 @@ def test_a_path_that_is_no_estimator_of_the_task_is_refused(
     """The error names what is there instead; what counts is the estimator as it is
     configured.
     """
-    given = {"loss": "hinge"} if path == SGD else {}
+    hyperparameters = {"loss": "hinge"} if path == SGD else {}
     with pytest.raises(errors.UnknownAlgorithm, match=message):
-        check_hyperparameters(by_hand(path, **given), "binary")
+        check_hyperparameters(by_hand(path, **hyperparameters), "binary")
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "given", "message"),
+    ("algorithm", "hyperparameters", "message"),
     [
         ("lightgbm", {"num_leafs": 1}, "did you mean 'num_leaf"),
         ("lightgbm", {"deterministic": 1}, "drop it"),
@@ -113,20 +115,20 @@ def test_a_path_that_is_no_estimator_of_the_task_is_refused(
     ],
 )
 def test_a_hyperparameter_that_cannot_be_set_is_refused(
-    algorithm: str, given: dict, message: str
+    algorithm: str, hyperparameters: dict, message: str
 ):
     """Misspelt, reserved and doubled names, losses of another task and texts that are
     no value, unfitted.
     """
     with pytest.raises(errors.InvalidExperiment) as caught:
-        check_hyperparameters(by_hand(algorithm, **given), "binary")
+        check_hyperparameters(by_hand(algorithm, **hyperparameters), "binary")
     assert message in str(caught.value)
-    (*_, value) = given.values()
+    (*_, value) = hyperparameters.values()
     assert not isinstance(value, str) or repr(value) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "given", "task"),
+    ("algorithm", "hyperparameters", "task"),
     [
         ("lightgbm", {"boosting_type": "dart"}, "binary"),
         ("lightgbm", {"objective": "quantile", "alpha": 0.9}, "regression"),
@@ -138,10 +140,10 @@ def test_a_hyperparameter_that_cannot_be_set_is_refused(
     ],
 )
 def test_a_text_that_is_a_value_is_taken(
-    algorithm: str, given: dict, task: str
+    algorithm: str, hyperparameters: dict, task: str
 ) -> None:
     """Some hyperparameters are words, and a loss has parameters."""
-    check_hyperparameters(by_hand(algorithm, **given), task)
+    check_hyperparameters(by_hand(algorithm, **hyperparameters), task)
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "mape"])
@@ -152,9 +154,9 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
     rows = EncodedRows(np.zeros((50, 1)), y, [])
     dummy, median = (
         learner_of("dummy").refit(
-            FitRequest(one, training_sets("regression"), spec), None, rows
+            FitRequest(configuration, training_sets("regression"), spec), None, rows
         )
-        for one in (by_hand("dummy"), by_hand("dummy", strategy="median"))
+        for configuration in (by_hand("dummy"), by_hand("dummy", strategy="median"))
     )
     predicted = dummy.predict(np.zeros((3, 1))).tolist()
     assert predicted == [float(best_constant(metric, y, "regression"))] * 3
@@ -187,7 +189,7 @@ def test_a_built_in_algorithm_declares_the_types_of_its_models(
 
 
 @pytest.mark.parametrize(
-    ("path", "given", "setting"),
+    ("path", "hyperparameters", "setting"),
     [
         ("sklearn.neural_network.MLPClassifier", {"early_stopping": True}, None),
         (f"{HIST}Classifier", {"early_stopping": True}, None),
@@ -200,25 +202,27 @@ def test_a_built_in_algorithm_declares_the_types_of_its_models(
     ],
 )
 def test_early_stopping_on_random_rows_is_refused(
-    path: str, given: dict, setting: str | None
+    path: str, hyperparameters: dict, setting: str | None
 ) -> None:
     """These would hold out random rows of what they are fitted on."""
     with pytest.raises(errors.InvalidExperiment, match="random train rows") as caught:
-        check_hyperparameters(by_hand(path, **given), "binary")
-    assert caught.value.rule.startswith(setting or next(iter(given)))
+        check_hyperparameters(by_hand(path, **hyperparameters), "binary")
+    assert caught.value.rule.startswith(setting or next(iter(hyperparameters)))
 
 
 @pytest.mark.parametrize(
-    ("path", "given"),
+    ("path", "hyperparameters"),
     [
         (f"{HIST}Classifier", {"early_stopping": "auto"}),
         ("sklearn.neural_network.MLPClassifier", {"n_iter_no_change": 5}),
         (SGD, {"loss": "log_loss", "n_iter_no_change": 3}),
     ],
 )
-def test_what_holds_out_no_rows_is_allowed(path: str, given: dict) -> None:
+def test_what_holds_out_no_rows_is_allowed(path: str, hyperparameters: dict) -> None:
     """Auto becomes False; a patience may be one on train rows."""
-    estimator = estimators.build_estimator(by_hand(path, **given), "binary", seed=0)
-    ((name, value),) = [*given.items()][-1:]
+    estimator = estimators.build_estimator(
+        by_hand(path, **hyperparameters), "binary", seed=0
+    )
+    ((name, value),) = [*hyperparameters.items()][-1:]
     assert getattr(estimator, name) == (False if value == "auto" else value)
     assert not estimator.early_stopping

@@ -61,11 +61,13 @@ def by_lightgbm(planned: Any, bins: learner.Bins, callback: Any) -> lgb.Booster:
 
 def test_the_list_of_names_is_that_of_the_library() -> None:
     """Every name and alias is LightGBM's, complete for what is listed."""
-    known = _ConfigAliases._get_all_param_aliases()
-    for own, aliases in LIGHTGBM.accepted.items():
-        assert sorted(known[own]) == sorted([own, *aliases]), own
-    reserved = {own for own in known if own in LIGHTGBM.reserved}
-    assert {alias for own in reserved for alias in known[own]} == LIGHTGBM.reserved
+    of_library = _ConfigAliases._get_all_param_aliases()
+    for name, aliases in LIGHTGBM.accepted.items():
+        assert sorted(of_library[name]) == sorted([name, *aliases]), name
+    reserved = {name for name in of_library if name in LIGHTGBM.reserved}
+    assert {
+        alias for name in reserved for alias in of_library[name]
+    } == LIGHTGBM.reserved
     assert LIGHTGBM.accepted.keys() >= lightgbm_learner.DATASET_PARAMETERS
 
 
@@ -87,20 +89,24 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
     sets = training_sets(task)
     if metric == "poisson_deviance":
         counts = [
-            one.assign(late=one["late"].clip(lower=0).round())
-            for one in (sets.train, sets.test)
+            rows.assign(late=rows["late"].clip(lower=0).round())
+            for rows in (sets.train, sets.test)
         ]
         sets = replace(sets, train=counts[0], test=counts[1])
     entry = one("lightgbm", num_leaves=[5], min_child_samples=8, subsample=0.8)
     spec = experiment([entry | {"features": encoder}], task, metric=metric)
     pipeline = assembled(train_one(spec, sets), sets, spec)
     features, model = pipeline[0], pipeline[-1]
-    kept = sets.train[~sets.early_stopping]
+    fitted_on = sets.train[~sets.early_stopping]
     codes = {"categorical_feature": [3]} if encoder == "ordinal" else {}
     # The booster's codes follow the order of the classes, fit's that of their names.
-    y = kept["late"] if sets.classes is None else kept["late"].map(sets.classes.index)
+    y = (
+        fitted_on["late"]
+        if sets.classes is None
+        else fitted_on["late"].map(sets.classes.index)
+    )
     ordinary = type(model)(**model.get_params())
-    ordinary.fit(features.transform(kept), y.to_numpy(), **codes)
+    ordinary.fit(features.transform(fitted_on), y.to_numpy(), **codes)
     method = "predict" if task == "regression" else "predict_proba"
     rows = features.transform(sets.test)
     assert np.array_equal(getattr(ordinary, method)(rows), getattr(model, method)(rows))
@@ -108,13 +114,18 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
-    "asked", [{}, {"early_stopping_min_delta": 0.01}, {"n_estimators": 7}]
+    "hyperparameters", [{}, {"early_stopping_min_delta": 0.01}, {"n_estimators": 7}]
 )
-def test_it_stops_where_lightgbm_would(task: str, asked: dict[str, float]) -> None:
+def test_it_stops_where_lightgbm_would(
+    task: str, hyperparameters: dict[str, float]
+) -> None:
     """The same trees and the same best round as with its own callback, in the same
     text.
     """
-    planned, bins = plan(task, early_stopping_round=5, **asked), held_out(task)
+    planned, bins = (
+        plan(task, early_stopping_round=5, **hyperparameters),
+        held_out(task),
+    )
     stops = lgb.early_stopping(5, min_delta=planned.rounds.min_delta, verbose=False)
     ordinary = by_lightgbm(planned, bins, stops)
     ours = learner.boost(bins, planned, numbers(task), task)
@@ -125,9 +136,9 @@ def test_it_stops_where_lightgbm_would(task: str, asked: dict[str, float]) -> No
 def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(monkeypatch) -> None:
     """The best of these rounds is kept; the last round is always evaluated."""
     planned, bins = plan(n_estimators=20, learning_rate=0.02), held_out("binary")
-    seen: dict[str, dict[str, list[float]]] = {}
-    by_lightgbm(planned, bins, lgb.record_evaluation(seen))
-    scores = dict(enumerate(seen["valid_0"]["auc"], start=1))
+    evaluated: dict[str, dict[str, list[float]]] = {}
+    by_lightgbm(planned, bins, lgb.record_evaluation(evaluated))
+    scores = dict(enumerate(evaluated["valid_0"]["auc"], start=1))
     assert bins[1] is not None
     monkeypatch.setattr(lightgbm_learner, "_EVALUATED_ROWS", bins[1].num_data() // 2)
     best = max([3, 6, 9, 12, 15, 18, 20], key=scores.__getitem__)
@@ -172,8 +183,8 @@ def test_stored_train_predictions_are_bit_for_bit_those_of_the_exported_model(
     spec = experiment([one("lightgbm", **hyperparameters)], task)
     trained = train_one(spec, sets)
     pipeline = assembled(trained, sets, spec)
-    found = predicted(pipeline, sets, sets.train)[scored_rows(600, sets.classes)]
-    assert np.array_equal(trained.predictions.train, found)
+    expected = predicted(pipeline, sets, sets.train)[scored_rows(600, sets.classes)]
+    assert np.array_equal(trained.predictions.train, expected)
 
 
 def _towards(
@@ -230,5 +241,5 @@ def test_an_exported_model_predicts_the_same_bits_with_any_number_of_threads() -
     assert pipeline[-1].n_jobs == 0
     for threads in (1, 2):
         with threadpool_limits(limits=threads, user_api="openmp"):
-            found = pipeline.predict_proba(sets.test)[:, 1]
-        assert np.array_equal(found, trained.predictions.test)
+            probabilities = pipeline.predict_proba(sets.test)[:, 1]
+        assert np.array_equal(probabilities, trained.predictions.test)
