@@ -37,13 +37,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point, bar or cell; on an axis of names, a coordinate is a name or its place.
+    """A point, bar or cell; on an axis of names, a coordinate is the place of a name.
 
     Pointing at it shows its tip, or the cells of its row in the table of the page.
     """
 
-    x: float | str
-    y: float | str
+    x: float
+    y: float
     tip: str = ""
     row: int | None = None
     color: str = ""  # in place of the colour of its series

@@ -27,13 +27,13 @@ NAME = "<b>&amp;$x^$ `|` 漢 \x00"
 
 def test_what_is_not_finite_is_not_drawn() -> None:
     """JSON has no nan, and a browser reads none."""
-    points = Points([Mark(math.nan, 1), Mark("a name", 0.5)], MUTED)
+    points = Points([Mark(math.nan, 1), Mark(2, 0.5)], MUTED)
     intervals = Intervals([Span(0, 0.1, math.inf), Span(1, 0.1, 0.2)], MUTED)
     plot = Plot(Axis(), Axis(), [points, intervals, Level("y", math.nan)])
     option = chart("", "", plot).option
     json.dumps(option, allow_nan=False)
     drawn_points, drawn_intervals = option["series"]
-    assert drawn_points["marks"] == [{"x": "a name", "y": 0.5}]
+    assert drawn_points["marks"] == [{"x": 2, "y": 0.5}]
     assert drawn_intervals["spans"] == [{"at": 1, "low": 0.1, "high": 0.2}]
 
 

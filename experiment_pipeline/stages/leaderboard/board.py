@@ -212,47 +212,55 @@ def rank(
     ]
     results.sort(key=lambda result: result.key)
     measured = [rows.measured(result, rows.predictions(result)) for result in results]
-    left_out = ""
-    if by_hand is not None:
-        averaged = find_ensemble(measured, rows, by_hand.weights)
-    elif time is not None:
+    if by_hand is None:
         averaged, left_out = find_in_time(measured, rows, time)
     else:
-        averaged = find_ensemble(measured, rows)
+        averaged, left_out = find_ensemble(measured, rows, by_hand.weights), ""
     if averaged is not None:
         measured.append(averaged.measured)
     ranking = order(measured, rows)
     if not ranking.entries:
         raise _nothing_to_rank(ranking, conclusions, spec.metric)
-
     choice, reason = _choose(ranking, spec, averaged)
     if by_hand is not None:
         rule = f"choice: {spec.choice} takes {choice.key}"
         choice = next(entry for entry in ranking.entries if entry.key == by_hand.key)
         reason = f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
-    ensemble = averaged.ensemble if averaged else None
-    if averaged and choice.is_ensemble:
-        configuration = ranking.single[0].result.configuration
+    return _described(
+        ranking, choice, conclusions, rows, averaged, f"{reason}{left_out}"
+    )
+
+
+def _described(
+    ranking: Ranking,
+    choice: RankedModel,
+    conclusions: Sequence[Conclusion],
+    rows: RankedRows,
+    averaged: CrossFittedEnsemble | None,
+    reason: str,
+) -> Leaderboard:
+    """The board of a ranking and its choice, with its table and notes."""
+    spec = rows.spec
+    if averaged is not None and choice.is_ensemble:
+        single = ranking.single[0].result
         on_test = averaged.on_test
     else:
-        configuration = choice.result.configuration
-        on_test = rows.predictions(choice.result)
-    edges = search_edges(spec, configuration.algorithm, configuration.hyperparameters)
-    table = build_rows(
-        ranking,
-        choice.key,
-        conclusions,
-        spec.metric,
-        ensemble.in_words if ensemble else "",
-    )
-    of_fit = [f"the chosen {choice.result.algorithm}: {n}" for n in choice.result.notes]
+        single = choice.result
+        on_test = rows.predictions(single)
+    edges = search_edges(spec, single.algorithm, single.hyperparameters)
+    ensemble = averaged.ensemble if averaged else None
+    members = ensemble.in_words if ensemble else ""
+    table = build_rows(ranking, choice.key, conclusions, spec.metric, members)
     predicted = rows.predicted(on_test)
     caveats = leaderboard_notes.notes(ranking, choice, table, edges, predicted, spec)
+    of_fit = [
+        f"the chosen {choice.result.algorithm}: {note}" for note in choice.result.notes
+    ]
     return Leaderboard(
         metric=spec.metric,
         rows=table,
         chosen=choice.key,
-        reason=f"{reason}; {left_out}" if left_out else reason,
+        reason=reason,
         score=choice.score,
         baseline=ranking.baseline,
         difference_to_baseline=choice.difference_to_baseline,

@@ -449,21 +449,21 @@ class RefitTime:
         if needed <= self.seconds_left:
             return ""
         return (
-            f"an ensemble of {len(members)} of them is left out: its refit and report "
+            f"; an ensemble of {len(members)} of them is left out: its refit and report "
             f"need about {needed:.1f} seconds, and {max(self.seconds_left, 0.0):.1f} "
             "are left of the budget"
         )
 
 
 def find_in_time(
-    measured: Sequence[Measured], rows: RankedRows, time: RefitTime
+    measured: Sequence[Measured], rows: RankedRows, time: RefitTime | None
 ) -> tuple[CrossFittedEnsemble | None, str]:
-    """Return the ensemble of what there is time to fit again, and why a better one is
-    left out.
+    """Return the ensemble of what there is time to fit again (None: for all), and why a
+    better one is left out.
     """
     left_out = ""
     ensemble = find_ensemble(measured, rows)
-    while ensemble is not None and ensemble.is_better:
+    while time is not None and ensemble is not None and ensemble.is_better:
         reason = time.why_not(ensemble.members)
         if not reason:
             return ensemble, ""

@@ -257,24 +257,26 @@ class _SearchedRange:
         """Return the range of numbers; None for fewer than two. A list of positive
         numbers counts as a log scale.
         """
-        ranges = [value for value in values if isinstance(value, Range)]
-        amounts = [value for value in values if is_number(value)]
-        integer = all(isinstance(amount, int) for amount in amounts)
-        integer = integer and all(drawn.integer for drawn in ranges)
+        ends: list[float] = []
+        ranges = []
+        for value in values:
+            if isinstance(value, Range):
+                ranges.append(value)
+                ends += [value.low, value.high]
+            elif is_number(value):
+                ends.append(value)
+        integer = all(isinstance(end, int) for end in ends)
         # A negative count and null say "no limit" (max_depth).
-        limited = [amount for amount in amounts if amount >= 0 or not integer]
-        ends = [*limited]
-        for drawn in ranges:
-            ends += [drawn.low, drawn.high]
-        if len(set(ends)) < 2:
+        limits = [end for end in ends if end >= 0 or not integer]
+        if len(set(limits)) < 2:
             return None
         return cls(
-            low=min(ends),
-            high=max(ends),
-            log=min(ends) > 0 and all(drawn.scale == "log" for drawn in ranges),
+            low=min(limits),
+            high=max(limits),
+            log=min(limits) > 0 and all(drawn.scale == "log" for drawn in ranges),
             integer=integer,
             listed=not ranges,
-            unlimited=None in values or len(limited) < len(amounts),
+            unlimited=None in values or len(limits) < len(ends),
         )
 
     def position(self, value: float) -> float:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers, run_record
 from experiment_pipeline.reporting.document import (
+    Block,
     Bullets,
     Document,
     Paragraph,
@@ -41,56 +42,56 @@ _RECORDED = {*COLUMNS} & {*run_record.ConfigurationRow.__dataclass_fields__}
 # Page width in rem, as the charts need room.
 _WIDTH = 92
 _HOW_TO_READ = (
-    "Tied: the difference to the best may be chance. All are compared at once, on the same rows.",
-    "Stopped early by halving: scored on a part of the rows, not comparable, and without a rank.",
+    "Tied: the difference to the best, on the same rows, may be chance.",
+    "Stopped early by halving: scored on a part of the rows, so without a rank.",
     "CPU seconds are those of the last fit; µs per row is the time of one prediction.",
-    "Intervals hold for all configurations together, so also for the one chosen by its score.",
-    "Scores with a decision threshold use one that was chosen on other rows (cross-fitted).",
+    "Intervals hold for all configurations together, so also for the best score.",
+    "Scores that need a decision threshold use one of other rows (cross-fitted).",
     "The overfit gap is by how much the train score is better than the ranked score.",
-    "Over seeds: mean and standard deviation; a smaller lead is within the noise of the seed.",
-    "The ensemble is a weighted mean of predictions: its score is cross-fitted, costs are summed.",
-    "Its rank and difference come from its lead over the best single model, also cross-fitted.",
+    "Over seeds: mean and standard deviation; a smaller lead is within their noise.",
+    "The ensemble is a weighted mean: its score is cross-fitted, its costs are summed.",
+    "Its rank comes from its lead over the best single model, also cross-fitted.",
     "Nothing on this page uses the validation set (final hold-out).",
 )
 
 
 def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
     """Return the choice and the ranking as an outcome; `place`: of the stored page."""
-    board, table = shown.board, _table(shown)
-    words, ranks = (
-        shown.declared[board.chosen].in_words,
-        board.rows.set_index("key")["rank"],
-    )
-    rank = f"{ranks[board.chosen]:,} of {ranks.notna().sum():,}"
-    rows = pd.DataFrame(table.rows[:MOST_SHOWN], columns=list(table.header))
+    board = shown.board
+    table = _table(shown)
+    first_rows = pd.DataFrame(table.rows[:MOST_SHOWN], columns=list(table.header))
     # Keys are long: the scores come first.
-    rows.insert(len(rows.columns) - 1, "configuration", rows.pop("configuration"))
-    ensemble = {} if board.ensemble is None else {"ensemble": board.ensemble.in_words}
+    keys = first_rows.pop("configuration")
+    first_rows.insert(len(first_rows.columns) - 1, "configuration", keys)
+    words = shown.declared[board.chosen].in_words
+    ranks = board.rows.set_index("key")["rank"]
+    rank = f"{ranks[board.chosen]:,} of {ranks.notna().sum():,}"
+    score = f"{board.metric} {numbers.interval(board.score)}"
+    facts = {
+        f"score {evaluated(board.evaluation).short}": score,
+        "baseline": f"{numbers.score(board.baseline)} without features",
+        "minus baseline": numbers.interval(board.difference_to_baseline),
+        "chosen": words,
+        "rank": rank,
+        "shown below": first_of(len(board.rows)),
+        "leaderboard": Rows(first_rows),
+        "reason": board.reason,
+        "report": PagePath(place),
+        "notes": Notes(board.notes),
+        f"test {board.metric}": board.score.estimate,
+        f"baseline {board.metric}": board.baseline,
+        "tie_group": len(board.tie_group),
+        "partition": board.chosen,
+    }
+    if board.ensemble is not None:
+        facts["ensemble"] = board.ensemble.in_words
+    report = run_record.ReportRow(name="leaderboard", place=place)
     return Outcome(
         value=board,
         notes=[f"chosen: {words}, rank {rank}: {board.reason}", *board.notes],
-        facts={
-            f"score {evaluated(board.evaluation).short}": f"{board.metric} {numbers.interval(board.score)}",
-            "baseline": f"{numbers.score(board.baseline)} without features",
-            "minus baseline": numbers.interval(board.difference_to_baseline),
-            "chosen": words,
-            "rank": rank,
-            "shown below": first_of(len(board.rows)),
-            "leaderboard": Rows(rows),
-            "reason": board.reason,
-            "report": PagePath(place),
-            "notes": Notes(board.notes),
-            f"test {board.metric}": board.score.estimate,
-            f"baseline {board.metric}": board.baseline,
-            "tie_group": len(board.tie_group),
-            "partition": board.chosen,
-            **ensemble,
-        },
+        facts=facts,
         checks=[_beats_baseline(board)],
-        record=[
-            *_record_rows(shown),
-            run_record.ReportRow(name="leaderboard", place=place),
-        ],
+        record=[*_record_rows(shown), report],
     )
 
 
@@ -108,35 +109,41 @@ def _record_rows(shown: pictures.SearchShown) -> Iterator[run_record.RecordRow]:
         test_baseline=board.baseline,
     )
     for row in plain_rows(board.rows):
+        declared = shown.declared[row["key"]]
         yield run_record.ConfigurationRow(
-            hyperparameters=shown.declared[row["key"]].declared_settings,
+            hyperparameters=declared.declared_settings,
             is_chosen=row["key"] == board.chosen,
             test_low=row["low"],
             test_high=row["high"],
-            note=shown.declared[row["key"]].note or None,
+            note=declared.note or None,
             **{name: row[name] for name in _RECORDED},
         )
     yield run_record.ScoreRow.of("test", board.metric, board.score, board.baseline)
 
 
 def _beats_baseline(board: Leaderboard) -> Check:
-    difference, better = board.difference_to_baseline, metric_of(board.metric).better_is
-    bound = worse_bound(board.metric, difference)
-    how = "significantly better" if board.beats_baseline else "not significantly better"
+    bound = worse_bound(board.metric, board.difference_to_baseline)
     return Check(
         "winner_beats_baseline",
         passed=board.beats_baseline,
         means=(
-            f"the choice is {how} than the baseline (no features): {board.metric} "
-            f"{numbers.interval(board.score)} {evaluated(board.evaluation).where}, {better} is better, "
-            f"against {numbers.score(board.baseline)}; the paired difference is "
-            f"{numbers.interval(difference)}, and its worse bound, {numbers.score(bound)}, is "
-            "compared with 0"
+            f"the choice is {_compared(board)} the baseline (no features): "
+            f"{board.metric} {numbers.interval(board.score)} "
+            f"{evaluated(board.evaluation).where}, "
+            f"{metric_of(board.metric).better_is} is better, against "
+            f"{numbers.score(board.baseline)}; the paired difference is "
+            f"{numbers.interval(board.difference_to_baseline)}, and its worse bound, "
+            f"{numbers.score(bound)}, is compared with 0"
         ),
         severity="warning",
         value=bound,
         limit=0.0,
     )
+
+
+def _compared(board: Leaderboard) -> str:
+    better = "significantly better than"
+    return better if board.beats_baseline else f"not {better}"
 
 
 def page_html(shown: pictures.SearchShown, experiment: str) -> bytes:
@@ -149,27 +156,31 @@ def page_html(shown: pictures.SearchShown, experiment: str) -> bytes:
 def document(shown: pictures.SearchShown, experiment: str) -> Document:
     """Return the search as a document, with a note if not all rows are shown."""
     board = shown.board
-    own = shown.declared[shown.best].algorithm
-    drawn = {
-        name: tuple(pictures.hyperparameter_charts(shown, name))
-        for name in (own, *shown.axes)
-    }
-    notes = (Bullets(board.notes),) if board.notes else ()
-    count, of = len(shown.rows), len(board.rows)
-    first = f"These are the first {count:,} of {of:,} configurations; the stored table has all."
-    cut = [Paragraph(first)] if count < of else []
-    how = Bullets((evaluated(board.evaluation).scores, *_HOW_TO_READ))
+    best_algorithm = shown.declared[shown.best].algorithm
+    hyperparameters = [
+        Section(
+            f"Hyperparameters of {algorithm}",
+            tuple(pictures.hyperparameter_charts(shown, algorithm)),
+            folded=algorithm != best_algorithm,
+        )
+        for algorithm in dict.fromkeys([best_algorithm, *shown.axes])
+    ]
+    table: list[Block] = [_table(shown)]
+    if len(shown.rows) < len(board.rows):
+        first = (
+            f"These are the first {len(shown.rows):,} of {len(board.rows):,} "
+            "configurations; the stored table has all."
+        )
+        table.insert(0, Paragraph(first))
+    how_to_read = Bullets((evaluated(board.evaluation).scores, *_HOW_TO_READ))
     sections = [
         Section("Choice", (Paragraph(decision(shown)), facts(_choice(shown)))),
         Section("Scores and cost", tuple(pictures.score_charts(shown))),
-        *(
-            Section(f"Hyperparameters of {name}", charts, folded=name != own)
-            for name, charts in drawn.items()
-        ),
+        *hyperparameters,
         Section("Halving", tuple(pictures.rung_charts(shown))),
-        Section("Configurations", (*cut, _table(shown))),
-        Section("Caveats", notes),
-        Section("How to read this page", (how,), folded=True),
+        Section("Configurations", tuple(table)),
+        Section("Caveats", (Bullets(board.notes),) if board.notes else ()),
+        Section("How to read this page", (how_to_read,), folded=True),
     ]
     filled = tuple(section for section in sections if section.blocks)
     return Document(f"{experiment}: leaderboard", filled, around(experiment))
@@ -178,120 +189,106 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
 def decision(shown: pictures.SearchShown) -> str:
     """Return what was chosen, its score, the baseline, and the ties, in words."""
     board = shown.board
-    beats = (
-        "significantly better than"
-        if board.beats_baseline
-        else "not significantly better than"
-    )
     return (
         f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
-        f"{numbers.score(board.score.estimate)} "
-        f"{evaluated(board.evaluation).where} (95 % interval {numbers.bounds(board.score)}). This is "
-        f"{beats} the baseline (no features), which scores {numbers.score(board.baseline)}. "
+        f"{numbers.score(board.score.estimate)} {evaluated(board.evaluation).where} "
+        f"(95 % interval {numbers.bounds(board.score)}). This is {_compared(board)} the "
+        f"baseline (no features), which scores {numbers.score(board.baseline)}. "
         f"{numbers.tied(len(board.tie_group))}."
     )
 
 
 def _choice(shown: pictures.SearchShown) -> dict[str, str]:
-    board, ensemble, chosen = (
-        shown.board,
-        shown.board.chosen_ensemble,
-        shown.board.chosen,
-    )
-    counts = Counter(board.rows["status"][board.rows["key"] != ENSEMBLE])
-    ended = ", ".join(
-        f"{counts[status]:,} {status}" for status in STATUSES if counts[status]
-    )
-    held = board.rows.loc[board.rows["status"] == NOT_STARTED, "reason"]
-    why = "".join(
-        f" ({most_frequent})" for most_frequent in held[held != ""].mode().head(1)
-    )
-    known = {
-        "Reason": f"{board.reason[:1].upper()}{board.reason[1:]}.",
-        "Minus the baseline": (
-            f"{numbers.interval(board.difference_to_baseline)}, "
-            f"{metric_of(board.metric).better_is} is better"
-        ),
-        "Searched": f"{numbers.counted(counts.total(), 'configuration')}: {ended}{why}",
-    }
-    members, whom = [chosen], "the chosen configuration"
-    if ensemble is None:
-        settings = numbers.settings(shown.settings(chosen))
-        known = {"Hyperparameters": settings or "nothing was searched", **known}
+    board = shown.board
+    choice: dict[str, str] = {}
+    if (ensemble := board.chosen_ensemble) is not None:
+        choice["Members"] = ensemble.in_words
+        members, whose = ensemble.keys, "its members"
     else:
-        members, whom = ensemble.keys, "its members"
-        known = {"Members": ensemble.in_words, **known}
+        settings = numbers.settings(shown.settings(board.chosen))
+        choice["Hyperparameters"] = settings or "nothing was searched"
+        members, whose = [board.chosen], "the chosen configuration"
+    choice["Reason"] = f"{board.reason[:1].upper()}{board.reason[1:]}."
+    difference = numbers.interval(board.difference_to_baseline)
+    better_is = metric_of(board.metric).better_is
+    choice["Minus the baseline"] = f"{difference}, {better_is} is better"
+    choice["Searched"] = _searched(board)
     spent = {
-        k: sum(step.fit_cpu_seconds for step in path) for k, path in shown.paths.items()
+        key: sum(step.fit_cpu_seconds for step in path)
+        for key, path in shown.paths.items()
     }
     if spent.keys() >= set(members):
-        known["Cost"] = (
+        choice["Cost"] = (
             f"{numbers.measured(sum(spent.values()))} CPU seconds for all fits, "
-            f"{numbers.measured(sum(spent[key] for key in members))} of them for {whom}; "
-            "encoding, predicting and scoring are not included, but count for a budget"
+            f"{numbers.measured(sum(spent[key] for key in members))} of them for "
+            f"{whose}; encoding, predicting and scoring are not included, but count for "
+            "a budget"
         )
-    return known
+    return choice
+
+
+def _searched(board: Leaderboard) -> str:
+    """How many configurations ended how, and why most were not started."""
+    single = board.rows[board.rows["key"] != ENSEMBLE]
+    counts = Counter(single["status"])
+    ended = [f"{counts[status]:,} {status}" for status in STATUSES if counts[status]]
+    words = f"{numbers.counted(len(single), 'configuration')}: {', '.join(ended)}"
+    reasons = Counter(single["reason"][single["status"] == NOT_STARTED])
+    for reason, _ in reasons.most_common(1):
+        words += f" ({reason})" if reason else ""
+    return words
 
 
 def _table(shown: pictures.SearchShown) -> TableBlock:
     """The table of configurations; charts refer to its rows by number."""
-    varied = dict.fromkeys(axis.name for axes in shown.axes.values() for axis in axes)
-    seeds = any(row["seed_mean"] is not None for row in shown.rows)
-    header = (
-        *(
-            "rank",
-            "configuration",
-            "algorithm",
-            "status",
-            shown.board.metric,
-            "95 % interval",
-        ),
-        *(
-            *(["over seeds"] if seeds else []),
-            "minus the best",
-            "tied",
-            "CPU s",
-            "µs per row",
-        ),
-        *("MB", "overfit gap", *varied, "reason"),
-    )
-    cells, classes = [], []
+    varied = [axis.title for axes in shown.axes.values() for axis in axes]
+    has_seeds = any(row["seed_mean"] is not None for row in shown.rows)
+    rows, classes = [], []
+    header: tuple[str, ...] = ()
     for row in shown.rows:
-        size, settings = row["model_bytes"], shown.settings(row["key"])
-        has_seeds = row["seed_mean"] is not None and row["seed_deviation"] is not None
-        spread = (
-            numbers.spread(row["seed_mean"], row["seed_deviation"]) if has_seeds else ""
-        )
-        interval = (
-            "" if row["low"] is None else f"{known(row['low'])} to {known(row['high'])}"
-        )
-        cells.append(
-            (
-                "" if row["rank"] is None else f"{row['rank']:,}",
-                *(row["key"], row["algorithm"], row["status"]),
-                *(known(row["test_score"], ""), interval, *([spread] if seeds else [])),
-                *(
-                    known(row["difference_to_best"], ""),
-                    "yes" if row["in_tie_group"] else "",
-                ),
-                numbers.measured(row["fit_cpu_seconds"]),
-                numbers.measured(row["predict_microseconds_per_row"]),
-                numbers.measured(None if size is None else size / 1e6),
-                known(row["overfit_gap"], ""),
-                *(
-                    numbers.setting(settings[one]) if one in settings else ""
-                    for one in varied
-                ),
-                "; ".join(
-                    filter(None, (row["reason"], shown.declared[row["key"]].note))
-                ),
-            )
-        )
-        has = {
+        settings = shown.settings(row["key"])
+        size = row["model_bytes"]
+        reasons = [row["reason"], shown.declared[row["key"]].note]
+        # Names may repeat: a hyperparameter may be called like a column.
+        cells = [
+            ("rank", "" if row["rank"] is None else f"{row['rank']:,}"),
+            ("configuration", row["key"]),
+            ("algorithm", row["algorithm"]),
+            ("status", row["status"]),
+            (shown.board.metric, known(row["test_score"], "")),
+            ("95 % interval", _bounds(row)),
+            *([("over seeds", _over_seeds(row))] if has_seeds else []),
+            ("minus the best", known(row["difference_to_best"], "")),
+            ("tied", "yes" if row["in_tie_group"] else ""),
+            ("CPU s", numbers.measured(row["fit_cpu_seconds"])),
+            ("µs per row", numbers.measured(row["predict_microseconds_per_row"])),
+            ("MB", numbers.measured(None if size is None else size / 1e6)),
+            ("overfit gap", known(row["overfit_gap"], "")),
+            *(
+                (name, numbers.setting(settings[name]) if name in settings else "")
+                for name in dict.fromkeys(varied)
+            ),
+            ("reason", "; ".join(filter(None, reasons))),
+        ]
+        header = tuple(name for name, _ in cells)
+        rows.append(tuple(text for _, text in cells))
+        colors = {
             "not-trained": row["status"] != TRAINED,
             "failed": row["status"] == FAILED,
             "tied": row["in_tie_group"],
             "chosen": row["key"] == shown.board.chosen,
         }
-        classes.append(" ".join(name for name, holds in has.items() if holds))
-    return TableBlock(header, tuple(cells), tuple(classes), ("algorithm", "status"))
+        classes.append(" ".join(name for name, applies in colors.items() if applies))
+    return TableBlock(header, tuple(rows), tuple(classes), ("algorithm", "status"))
+
+
+def _bounds(row: pictures.Row) -> str:
+    if row["low"] is None:
+        return ""
+    return f"{known(row['low'])} to {known(row['high'])}"
+
+
+def _over_seeds(row: pictures.Row) -> str:
+    if row["seed_mean"] is None:
+        return ""
+    return numbers.spread(row["seed_mean"], row["seed_deviation"])

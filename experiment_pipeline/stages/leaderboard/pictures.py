@@ -49,20 +49,11 @@ from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.table.table import plain_rows
 
 Row = Mapping[str, Any]
+Places = dict[int, tuple[float, float]]  # number of a row → x, y of its mark
 # Rows of a page: a thousand take 1 MB.
 MOST_ROWS = 1_000
 NOT_SET = "not set"
 _LEAST_CPU_SECONDS = 0.001  # of a fit on the logarithmic axis of costs
-
-
-@dataclass(frozen=True)
-class SearchAxis:
-    """A hyperparameter that has several values among an algorithm's configurations."""
-
-    name: str  # of the hyperparameter
-    log: bool  # whether its values are positive and differ by a factor of ten
-    # the values as names, numbers first; empty where all are numbers
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,48 +86,66 @@ class SearchShown:
         return {row["key"]: number for number, row in enumerate(self.rows)}
 
     @cached_property
-    def axes(self) -> dict[str, tuple[SearchAxis, ...]]:
-        """Algorithm → what varies among its configurations, in the order of the YAML."""
-        by_algorithm: dict[str, list[dict[str, Scalar]]] = {}
+    def axes(self) -> dict[str, list[Axis]]:
+        """Algorithm → an axis for each setting that varies, in the order of the YAML."""
+        settings: dict[str, list[dict[str, Scalar]]] = {}
         for configuration in self.declared.values():
-            settings = by_algorithm.setdefault(configuration.algorithm, [])
-            settings.append(_settings(configuration))
-        return {name: tuple(_axes(of)) for name, of in by_algorithm.items()}
+            of_algorithm = settings.setdefault(configuration.algorithm, [])
+            of_algorithm.append(_settings(configuration))
+        return {
+            algorithm: [
+                _setting_axis(name, values)
+                for name, values in _values(of_algorithm).items()
+                if len(set(map(numbers.setting, values))) > 1
+            ]
+            for algorithm, of_algorithm in settings.items()
+        }
+
+    def full_fit(self, key: str) -> Step | None:
+        """The fit of a competing configuration on all train rows, if it has a score."""
+        path = self.paths.get(key, ())
+        is_shown = key in self.places and competes(self.declared[key].algorithm)
+        if not is_shown or not path or path[-1].fraction < 1:
+            return None
+        return path[-1] if math.isfinite(path[-1].test_score) else None
 
     def settings(self, key: str) -> dict[str, Scalar]:
         """The settings of a configuration that vary within its algorithm."""
         configuration = self.declared[key]
         settings = _settings(configuration)
-        varied = [axis.name for axis in self.axes[configuration.algorithm]]
+        varied = [axis.title for axis in self.axes[configuration.algorithm]]
         return {name: settings[name] for name in varied if name in settings}
 
     @cached_property
     def best(self) -> str:
         """Key of the first ranked configuration that is not an ensemble."""
-        ranked = (row["key"] for row in self.rows if row["rank"] is not None)
-        return str(next(key for key in ranked if key != ENSEMBLE))
+        return str(next(row["key"] for row in self.rows if row["key"] != ENSEMBLE))
 
 
 def _settings(configuration: Configuration) -> dict[str, Scalar]:
     return {**configuration.hyperparameters, "features": configuration.features}
 
 
-def _axes(settings: Sequence[Mapping[str, Scalar]]) -> Iterator[SearchAxis]:
-    """What varies among the settings of several configurations."""
-    for name in dict.fromkeys(chain.from_iterable(settings)):
-        values = [of_one.get(name, NOT_SET) for of_one in settings]
-        if len(set(map(numbers.setting, values))) == 1:
-            continue
-        present = [value for value in values if value != NOT_SET]
-        amounts = sorted(value for value in present if is_number(value))
-        if len(amounts) == len(present) and amounts[0] < amounts[-1]:
-            log = amounts[0] > 0 and amounts[-1] >= 10 * amounts[0]
-            yield SearchAxis(name, log, ())
-            continue
-        words = [value for value in present if not is_number(value)]
-        missing = [NOT_SET] if len(present) < len(values) else []
-        names = map(numbers.setting, [*amounts, *words, *missing])
-        yield SearchAxis(name, log=False, names=tuple(dict.fromkeys(names)))
+def _values(settings: Sequence[Mapping[str, Scalar]]) -> dict[str, list[Scalar]]:
+    """Name → its value in each of several configurations."""
+    names = dict.fromkeys(chain.from_iterable(settings))
+    return {name: [each.get(name, NOT_SET) for each in settings] for name in names}
+
+
+def _setting_axis(name: str, values: Sequence[Scalar]) -> Axis:
+    """An axis of numbers, logarithmic from a factor of ten on; of names, numbers first,
+    if some values are not numbers. One number beside unset ones is a name, too.
+    """
+    present = [value for value in values if value != NOT_SET]
+    amounts = sorted(value for value in present if is_number(value))
+    if len(amounts) == len(present) and amounts[0] < amounts[-1]:
+        if 0 < 10 * amounts[0] <= amounts[-1]:
+            return log_axis(amounts, name)
+        return Axis(name)
+    words = [value for value in present if not is_number(value)]
+    missing = [NOT_SET] if len(present) < len(values) else []
+    names = dict.fromkeys(map(numbers.setting, [*amounts, *words, *missing]))
+    return Axis(name, names=list(names), jitter=16)
 
 
 def score_charts(shown: SearchShown) -> Iterator[Chart]:
@@ -147,25 +156,22 @@ def score_charts(shown: SearchShown) -> Iterator[Chart]:
 
 def _cost_chart(shown: SearchShown) -> Iterator[Chart]:
     board = shown.board
-    places = {}
-    spans = []
-    for row in filter(_is_ranked, shown.rows):
-        if row["fit_cpu_seconds"] is None or not competes(row["algorithm"]):
+    places: Places = {}
+    spans, ring = [], []
+    for number, row in enumerate(shown.rows):
+        if not _is_ranked(row) or not competes(row["algorithm"]):
             continue
-        cost = max(row["fit_cpu_seconds"], _LEAST_CPU_SECONDS)
-        places[row["key"]] = (cost, row["test_score"])
+        cost, score = max(row["fit_cpu_seconds"], _LEAST_CPU_SECONDS), row["test_score"]
+        places[number] = (cost, score)
+        if row["key"] == board.chosen:
+            ring.append(Mark(cost, score, label="chosen"))
         if row["low"] is not None:
-            number = shown.places[row["key"]]
             spans.append(Span(cost, row["low"], row["high"], number))
     if not places:
         return
     costs, scores = zip(*places.values(), strict=True)
     bounds = [bound for span in spans for bound in (span.low, span.high)]
     score_axis, outside = _score_axis(shown, scores, filter(math.isfinite, bounds))
-    ring = []
-    if board.chosen in places:
-        cost, score = places[board.chosen]
-        ring = [Mark(cost, score, label="chosen")]
     baseline = f"baseline {numbers.score(board.baseline)}"
     plot = Plot(
         log_axis(costs, "CPU seconds of the fit"),
@@ -197,23 +203,21 @@ def _spending_chart(shown: SearchShown) -> Iterator[Chart]:
     """The best score on all train rows so far: in the order of the YAML, after all
     smaller rungs.
     """
-    steps = list(chain.from_iterable(shown.paths.values()))
+    steps = chain.from_iterable(shown.paths.values())
     on_smaller_rungs = sum(step.fit_cpu_seconds for step in steps if step.fraction < 1)
     spent = on_smaller_rungs
     best = cost_of_best = math.nan
-    places = {}
+    places: Places = {}
     line = []
-    for key, configuration in shown.declared.items():
-        last = shown.paths[key][-1] if key in shown.paths else None
-        if last is None or last.fraction < 1 or not math.isfinite(last.test_score):
+    for key in shown.declared:
+        step = shown.full_fit(key)
+        if step is None:
             continue
-        if key not in shown.places or not competes(configuration.algorithm):
-            continue
-        spent += last.fit_cpu_seconds
-        if better(shown.board.metric, last.test_score, best):
-            best = last.test_score
+        spent += step.fit_cpu_seconds
+        if better(shown.board.metric, step.test_score, best):
+            best = step.test_score
             cost_of_best = spent
-        places[key] = (spent, last.test_score)
+        places[shown.places[key]] = (spent, step.test_score)
         line.append(Mark(spent, best))
     if len(places) < 2:
         return
@@ -247,50 +251,47 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
         "fall, it matters; a best score at an end of the axis means that the search "
         f"should go further there. Triangles were stopped early. {outside}".strip()
     )
-    for searched in shown.axes[algorithm]:
-        yield from _hyperparameter_chart(shown, searched, scored, score_axis)
+    for setting_axis in shown.axes[algorithm]:
+        yield from _hyperparameter_chart(shown, setting_axis, scored, score_axis)
 
 
 def _hyperparameter_chart(
-    shown: SearchShown, searched: SearchAxis, scored: Sequence[Row], score_axis: Axis
+    shown: SearchShown, setting_axis: Axis, scored: Sequence[Row], score_axis: Axis
 ) -> Iterator[Chart]:
     """Nothing if the budget ended before a configuration that sets it."""
-    settings = [
-        shown.settings(row["key"]).get(searched.name, NOT_SET) for row in scored
-    ]
-    amounts = [value for value in settings if is_number(value)]
-    if not searched.names and not amounts:
+    name = setting_axis.title
+    values = [shown.settings(row["key"]).get(name, NOT_SET) for row in scored]
+    places: Places = {}
+    for row, value in zip(scored, values, strict=True):
+        number = shown.places[row["key"]]
+        if setting_axis.names:
+            place = setting_axis.names.index(numbers.setting(value))
+            places[number] = (place, row["test_score"])
+        elif is_number(value):
+            places[number] = (value, row["test_score"])
+    if not places:
         return
     alt = (
-        f"Score against {searched.name}. "
-        f"The best configuration has {numbers.setting(settings[0])}"
+        f"Score against {name}. The best configuration has {numbers.setting(values[0])}"
     )
-    if amounts:
+    if amounts := [value for value in values if is_number(value)]:
         low, high = numbers.setting(min(amounts)), numbers.setting(max(amounts))
         alt += f"; tried were {low} to {high}"
-    places: dict[str, tuple[float | str, float]] = {}
-    for row, value in zip(scored, settings, strict=True):
-        if searched.names:
-            places[row["key"]] = (numbers.setting(value), row["test_score"])
-        elif is_number(value):
-            places[row["key"]] = (value, row["test_score"])
     if without := len(scored) - len(places):
         alt += f"; {without:,} that do not set it have no mark"
-    axis = Axis(searched.name, names=searched.names, jitter=16)
-    if searched.log:
-        axis = log_axis(amounts, searched.name)
-    plot = Plot(axis, score_axis, _marks(shown, places))
-    yield chart(searched.name, f"{alt}.", plot, size="small", height=230)
+    plot = Plot(setting_axis, score_axis, _marks(shown, places))
+    yield chart(name, f"{alt}.", plot, size="small", height=230)
 
 
 def rung_charts(shown: SearchShown) -> Iterator[Chart]:
     """Yield the scores at each rung of halving; nothing if there is one rung."""
-    entered = Counter(step.fraction for path in shown.paths.values() for step in path)
+    steps = chain.from_iterable(shown.paths.values())
+    entered = Counter(step.fraction for step in steps)
     if len(entered) < 2:
         return
     fractions = sorted(entered)
     full, stopped, chosen = list[Trace](), list[Trace](), list[Trace]()
-    competing_scores: list[float] = []
+    scores: list[float] = []
     for number, row in reversed([*enumerate(shown.rows)]):
         points = [
             (fractions.index(step.fraction), step.test_score)
@@ -304,8 +305,8 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
         if row["key"] == shown.board.chosen:
             chosen.append(Trace(points, number))
         if competes(row["algorithm"]):
-            competing_scores += [score for _, score in points]
-    score_axis, outside = _score_axis(shown, competing_scores)
+            scores += [score for _, score in points]
+    score_axis, outside = _score_axis(shown, scores)
     shares = [numbers.share(fraction) for fraction in fractions[:-1]] + ["all rows"]
     # The more lines, the paler.
     pale = max(0.15, min(0.6, 40 / (len(full) + len(stopped))))
@@ -316,10 +317,8 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
             Traces(stopped, MUTED, width=1.2, opacity=pale),
             Traces(full, SERIES[0], width=1.2, opacity=0.8),
             Traces(chosen, INK, width=3, opacity=0.8),
-            Points([*map(_end, full)], SERIES[0], size=6),
-            Points(
-                [*map(_end, stopped)], MUTED, symbol="triangle", size=7, filled=False
-            ),
+            Points(_ends(full), SERIES[0], size=6),
+            Points(_ends(stopped), MUTED, symbol="triangle", size=7, filled=False),
         ],
     )
     counts = [
@@ -337,22 +336,22 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
     )
 
 
-def _end(trace: Trace) -> Mark:
-    rung, score = trace.points[-1]
-    return Mark(rung, score, row=trace.row)
+def _ends(traces: Sequence[Trace]) -> list[Mark]:
+    return [
+        Mark(rung, score, row=trace.row)
+        for trace in traces
+        for rung, score in trace.points[-1:]
+    ]
 
 
-def _marks(
-    shown: SearchShown, places: Mapping[str, tuple[float | str, float]]
-) -> list[Series]:
-    """Return a mark for each key at its (x, y).
+def _marks(shown: SearchShown, places: Places) -> list[Series]:
+    """Return marks in the colours and symbols of the algorithms.
 
-    By algorithm; filled where tied with the best; a triangle where stopped early.
+    Filled where tied with the best; triangles where stopped early.
     """
     algorithms = list(dict.fromkeys(row["algorithm"] for row in shown.rows))
     groups: dict[tuple[str, bool], list[Mark]] = {}
-    for key, (x, y) in places.items():
-        number = shown.places[key]
+    for number, (x, y) in places.items():
         row = shown.rows[number]
         name = row["algorithm"] if _is_ranked(row) else STOPPED_EARLY
         group = groups.setdefault((name, row["in_tie_group"]), [])
@@ -362,9 +361,7 @@ def _marks(
         color, symbol, size = MUTED, "triangle", 6
         if name in algorithms:
             number = algorithms.index(name) % len(SERIES)
-            color = SERIES[number]
-            symbol = SYMBOLS[number]
-            size = 10 if tied else 8
+            color, symbol, size = SERIES[number], SYMBOLS[number], 10 if tied else 8
         series.append(Points(groups[name, tied], color, name, symbol, size, tied))
     return series
 
