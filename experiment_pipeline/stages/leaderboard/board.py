@@ -136,15 +136,12 @@ class Leaderboard:
             return self.chosen
         return str(self.rows["key"][self.rows["key"] != ENSEMBLE].iloc[0])
 
-    def with_ensemble(
-        self, declared: Mapping[str, Configuration]
-    ) -> dict[str, Configuration]:
-        """Return key → configuration of every row: the declared ones, and the
-        ensemble.
-        """
-        if self.ensemble is None:
-            return dict(declared)
-        return {**declared, ENSEMBLE: self.ensemble.configuration}
+    def configurations(self, spec: ExperimentSpec) -> dict[str, Configuration]:
+        """Return key → configuration: those that the YAML declares, and the ensemble."""
+        every = [*configurations(spec)]
+        if self.ensemble is not None:
+            every.append(self.ensemble.configuration)
+        return {configuration.key: configuration for configuration in every}
 
 
 @dataclass(frozen=True)
@@ -389,11 +386,6 @@ def ranking_fingerprint(
     """Return the digest of all that decides a leaderboard; `seconds` is the run's
     budget.
     """
-    optional: dict[str, object] = {}
-    if seconds is not None:
-        optional["seconds"] = seconds
-    if by_hand is not None:
-        optional["by_hand"] = asdict(by_hand)
     ranked_by = results.rows[list(_RANKED_BY)].reset_index(drop=True)
     return fingerprint_of(
         results=table_digest(ranked_by),
@@ -405,8 +397,9 @@ def ranking_fingerprint(
         set_aside=list(set_aside),
         spec=spec.model_dump(mode="json"),
         version=version,
+        seconds=seconds,
+        by_hand=by_hand and asdict(by_hand),
         **metric_sources(spec),
-        **optional,
     )
 
 
@@ -430,10 +423,7 @@ def chosen_result(board: Leaderboard, store: ModelStore) -> ModelResult:
 
 def chosen_configuration(board: Leaderboard, spec: ExperimentSpec) -> Configuration:
     """Return the configuration of the choice of a board that was made by this YAML."""
-    declared = {
-        configuration.key: configuration for configuration in configurations(spec)
-    }
-    return board.with_ensemble(declared)[board.chosen]
+    return board.configurations(spec)[board.chosen]
 
 
 def key_digests(spec: ExperimentSpec) -> dict[str, str]:

@@ -41,10 +41,7 @@ from experiment_pipeline.stages.search.conclusions import (
     SearchResults,
     Step,
 )
-from experiment_pipeline.stages.search.configurations import (
-    Configuration,
-    configurations,
-)
+from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.table.table import plain_rows
 
@@ -70,10 +67,7 @@ class SearchShown:
         cls, board: Leaderboard, results: SearchResults, spec: ExperimentSpec
     ) -> "SearchShown":
         """Return what is shown of a search and the board that it led to."""
-        declared = {
-            configuration.key: configuration for configuration in configurations(spec)
-        }
-        return cls(board, board.with_ensemble(declared), results.paths)
+        return cls(board, board.configurations(spec), results.paths)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

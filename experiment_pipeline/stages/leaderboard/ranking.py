@@ -55,6 +55,9 @@ COLUMNS = {
     "fingerprint": "str",
 }
 
+# Columns that are fields of a result.
+_OF_RESULT = [name for name in COLUMNS if name in ModelResult.__dataclass_fields__]
+
 TestPredictions = Callable[[ModelResult], np.ndarray]
 
 
@@ -299,18 +302,10 @@ def _place_of_unranked(end: Conclusion, sign: int) -> tuple[float | str | bool, 
 def _measurements(result: ModelResult, score: float, sign: int) -> dict[str, object]:
     seeds = result.seeds
     return {
-        "key": result.key,
-        "algorithm": result.algorithm,
+        **{name: getattr(result, name) for name in _OF_RESULT},
         "test_score": score,
-        "train_score": result.train_score,
         "overfit_gap": sign * (result.train_score - score),
         "seed_mean": None if seeds is None else seeds.mean,
         "seed_deviation": None if seeds is None else seeds.deviation,
-        "calibration": result.calibration,
-        "fit_cpu_seconds": result.fit_cpu_seconds,
         "predict_microseconds_per_row": 1e6 * result.predict_seconds_per_row,
-        "model_bytes": result.model_bytes,
-        "rounds": result.rounds,
-        "status": result.status,
-        "fingerprint": result.fingerprint,
     }

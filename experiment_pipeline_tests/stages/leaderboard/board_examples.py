@@ -94,10 +94,7 @@ def shown_of(
     paths: Mapping[str, tuple[Step, ...]] = MappingProxyType({}),
 ) -> SearchShown:
     """Return a board as its page shows it, with the rungs of each configuration."""
-    declared = {
-        configuration.key: configuration for configuration in configurations(spec)
-    }
-    return SearchShown(board, board.with_ensemble(declared), paths)
+    return SearchShown(board, board.configurations(spec), paths)
 
 
 def result_of(
