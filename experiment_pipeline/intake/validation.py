@@ -178,15 +178,10 @@ def validate(
     if validation is None and not verdicts.intact.any():
         raise no_rows_left(len(index), reasons)
     rejected = np.flatnonzero(~verdicts.intact)
-    validated = {
-        name: cells.of_rows(verdicts.intact) for name, cells in columns.items()
-    }
-    if len(rejected):
-        validated = {name: spilled(cells) for name, cells in validated.items()}
-    tolerated = [count for column in columns.values() for count in column.tolerated]
     texts = spilled(rejection_reasons(verdicts.broken, rejected))
+    tolerated = [count for column in columns.values() for count in column.tolerated]
     return ValidatedData(
-        validated=of_columns(validated, spilled(index[verdicts.intact])),
+        validated=_rows_of(columns, index, verdicts.intact),
         rejected=with_columns(some_rows(raw, rejected), {REASONS: texts}),
         rejection_rate=float(len(rejected) - len(set_aside)) / len(index),
         reasons=reasons,
@@ -198,6 +193,19 @@ def validate(
         set_aside=set_aside,
         tolerated=tuple(tolerated),
     )
+
+
+def _rows_of(
+    columns: Mapping[str, CheckedColumn], index: pd.Index, rows: np.ndarray
+) -> pd.DataFrame:
+    """Return these rows, bool (n,), of all columns."""
+    if rows.all():  # the cells are where they were
+        cells = {name: column.of_rows(rows) for name, column in columns.items()}
+    else:
+        cells = {
+            name: spilled(column.of_rows(rows)) for name, column in columns.items()
+        }
+    return of_columns(cells, spilled(index[rows]))
 
 
 def no_rows_left(rows: int, reasons: Sequence[Counted]) -> DataError:

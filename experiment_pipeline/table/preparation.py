@@ -124,11 +124,9 @@ def prepare(
             rows = prepared.unparsable
             what = RULES[preparation.types[name]]
             unparsable.append(Broken(name, what, rows, delivered.iloc[rows]))
-    for name, parts in preparation.calendar.items():
-        if name in columns:
-            for new, numbers in _calendar(columns, name, parts).items():
-                columns[new] = table.spilled(numbers)
-                changes.append((new, "calendar", int(numbers.notna().sum())))
+    for name, numbers in _calendar(columns, preparation).items():
+        columns[name] = table.spilled(numbers)
+        changes.append((name, "calendar", int(numbers.notna().sum())))
     frame = table.of_columns(columns, raw.index)
     if preparation.function is not None:
         frame, counts = _through_function(preparation.function, frame)
@@ -200,6 +198,10 @@ def _prepare_column(
     return _PreparedColumn(cells, changed, unparsable, offsets)
 
 
+# Types that stay what they are beside a missing value.
+_NULLABLE: Mapping[str, Any] = {"boolean": "boolean", "integer": "Int64"}
+
+
 def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
     """Replace the declared values by missing ones.
 
@@ -208,17 +210,16 @@ def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
     if not missing:
         return column
     kind = kinds.kind_of(column)
-    if kind == "boolean":
-        flags = [value for value in missing if isinstance(value, bool)]
-        return column.astype("boolean").mask(column.isin(flags)) if flags else column
-    if kind in kinds.QUANTITIES:
-        numbers = _as_numbers(missing)
-        if not numbers:
-            return column
-        # A nullable type, so that integers stay integers beside a missing value.
-        if kind == "integer":
-            column = column.astype("UInt64" if kinds.is_unsigned(column) else "Int64")
-        return column.mask(column.isin(numbers))
+    if kind in kinds.NUMERIC:
+        placeholders = _as_numbers(missing)
+        if kind == "boolean":
+            placeholders = [value for value in missing if isinstance(value, bool)]
+        nullable = _NULLABLE.get(kind)
+        if kinds.is_unsigned(column):
+            nullable = "UInt64"
+        if placeholders and nullable:
+            column = column.astype(nullable)
+        return column.mask(column.isin(placeholders)) if placeholders else column
     if kind == "datetime":
         declared = pd.Series([str(value) for value in missing], dtype="str")
         instants = coercion.read_datetimes(declared, ()).dropna()
@@ -326,27 +327,31 @@ def day_columns(preparation: Preparation) -> set[str]:
 
 
 def _calendar(
-    columns: Mapping[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
+    columns: Mapping[str, pd.Series], preparation: Preparation
 ) -> dict[str, pd.Series]:
-    instants = columns[name]
-    if kinds.kind_of(instants) != "datetime":
-        raise UnusableTable(
-            f"preparation.calendar.{name}",
-            rule=f"the column holds {instants.dtype}, not datetimes",
-            fix=f"Write types: {{{name}: datetime}}, or take it out of calendar.",
-        )
+    """Return the parts of all datetime columns that are in the calendar."""
     calendar: dict[str, pd.Series] = {}
-    for part in parts:
-        new = calendar_columns(name, part)
-        for column, numbers in zip(new, _part_of(instants, part), strict=True):
-            if column in columns:
-                raise UnusableTable(
-                    f"preparation.calendar.{name}",
-                    rule=f"the table already has a column {column!r}",
-                    fix="Rename that column in the source, or leave this part out of "
-                    "calendar.",
-                )
-            calendar[column] = pd.Series(numbers, index=instants.index)
+    for name, parts in preparation.calendar.items():
+        if name not in columns:
+            continue
+        instants = columns[name]
+        if kinds.kind_of(instants) != "datetime":
+            raise UnusableTable(
+                f"preparation.calendar.{name}",
+                rule=f"the column holds {instants.dtype}, not datetimes",
+                fix=f"Write types: {{{name}: datetime}}, or take it out of calendar.",
+            )
+        for part in parts:
+            new = calendar_columns(name, part)
+            for column, numbers in zip(new, _part_of(instants, part), strict=True):
+                if column in columns:
+                    raise UnusableTable(
+                        f"preparation.calendar.{name}",
+                        rule=f"the table already has a column {column!r}",
+                        fix="Rename that column in the source, or leave this part out "
+                        "of calendar.",
+                    )
+                calendar[column] = pd.Series(numbers, index=instants.index)
     return calendar
 
 

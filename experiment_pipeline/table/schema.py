@@ -195,19 +195,7 @@ def fit_columns(
     Raises InvalidSchema: a required column is absent, a new one is forbidden, or the
     order differs.
     """
-    notes: list[str] = []
-    required = [
-        name
-        for name, column in schema.columns.items()
-        if column.required and not column.regex and name not in not_required
-    ]
-    absent = [name for name in required if name not in frame.columns]
-    if absent and not schema.add_missing_columns:
-        raise _lacks(absent, frame.columns, delivered)
-    if absent:
-        added = {name: _filled(schema.columns[name].default, frame) for name in absent}
-        frame = with_columns(frame, added)
-        notes.append(f"columns added, because the table lacks them: {listed(absent)}")
+    frame, notes = _with_absent(frame, delivered, schema, not_required)
     new = [
         name
         for name in frame.columns
@@ -226,11 +214,32 @@ def fit_columns(
         notes.append(f"new columns left out, as strict: filter says: {listed(new)}")
     if schema.ordered:
         _check_order(frame.columns, schema)
-    places = {name: place for place, name in enumerate(schema.columns)}
-    in_order = sorted(
-        frame.columns, key=lambda name: (places.get(name, len(places)), str(name))
-    )
-    return with_only(frame, in_order), notes
+    declared = [name for name in schema.columns if name in frame.columns]
+    undeclared = sorted(frame.columns.difference(declared), key=str)
+    return with_only(frame, [*declared, *undeclared]), notes
+
+
+def _with_absent(
+    frame: pd.DataFrame,
+    delivered: pd.Index,
+    schema: pa.DataFrameSchema,
+    not_required: Collection[str],
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table with the required columns that it lacks, and what was added."""
+    absent = [
+        name
+        for name, column in schema.columns.items()
+        if column.required
+        and not column.regex
+        and name not in {*frame.columns, *not_required}
+    ]
+    if not absent:
+        return frame, []
+    if not schema.add_missing_columns:
+        raise _lacks(absent, frame.columns, delivered)
+    added = {name: _filled(schema.columns[name].default, frame) for name in absent}
+    note = f"columns added, because the table lacks them: {listed(absent)}"
+    return with_columns(frame, added), [note]
 
 
 def _lacks(
