@@ -1,5 +1,4 @@
-"""The limits of a search: a budget of seconds, what more seconds are worth, and
-failures in a row.
+"""The limits of a search: seconds, what more of them are worth, failures in a row.
 
 Search, refit and report share the seconds. Estimates only decide which fits start; they
 never change a result.
@@ -31,26 +30,29 @@ from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.tails import expected_gain
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
-# The time model: work is counted in passes over a column, each of so many seconds a row
-# (measured on 565 to 36,000 rows). Fits take up to SAFETY times their estimate. A
-# report imports, evaluates and plots.
-SECONDS_PER_PASS, SAFETY, REPORT_SECONDS = 1e-9, 1.4, 2.5
-# A pass of boosting also scans a column's bins, which costs as much as 10 times its
-# rows, at most 2,000; a pass of other algorithms costs 3.5 of them. Last: passes of an
-# unknown algorithm.
-_BINS, _ROWS_OF_BINS, _OF_OTHERS, _UNKNOWN_PASSES = 10, 2_000, 3.5, 100
-# Passes to encode a number, a text, and a distinct text by its letters.
-_PASSES_PER_NUMBER, _PASSES_PER_TEXT, _PASSES_PER_LETTERS = 100, 3_000, 80_000
-# After the search rows are encoded for a refit, and for two fits that only predict.
-# Boosting makes more rounds on the additional rows of a refit.
-_ENCODINGS, _ROUNDS_OF_A_REFIT = 2.5, 1.3
-# An ensemble has so many members, each of which is fitted again.
-_MEMBERS = 5
+# The time model. Work is counted in passes over a column (measured on 565 to 36,000
+# rows); everything that is measured or estimated so may take SAFETY times as long.
+SECONDS_PER_PASS = 1e-9  # a row
+SAFETY = 1.4
+REPORT_SECONDS = 2.5  # imports, evaluation and plots
 
-# Shares of the seconds: what fits get at least, however long refit and report take; of
-# this, what even a small rung may use until enough configurations are compared; and the
-# longest full fit for which the best of a kind goes on.
-_LEAST_FOR_FITS, _UNTIL_ENOUGH, _LONGEST_OF_A_KIND = 0.4, 0.6, 1 / 16
+# A pass of boosting also scans a column's bins, which costs as much as so many times
+# its rows, at most 2,000. A pass of other algorithms costs as much as 3.5 of them.
+_BINS = 10
+_MOST_ROWS_OF_BINS = 2_000
+_OF_OTHERS = 3.5
+_UNKNOWN_PASSES = 100  # of an algorithm whose work is not known
+_PASSES_PER_NUMBER = 100  # to encode it
+_PASSES_PER_TEXT = 3_000
+_PASSES_PER_LETTERS = 80_000  # of a distinct text
+_ENCODINGS = 2.5  # after the search: of a refit, and of two fits that only predict
+_ROUNDS_OF_A_REFIT = 1.3  # of boosting: more of them on more rows
+_MEMBERS = 5  # of an ensemble, each of which is fitted again
+
+# Shares of the seconds.
+_LEAST_FOR_FITS = 0.4  # however long refit and report take
+_UNTIL_ENOUGH = 0.6  # of these, for a small rung until enough are compared
+_LONGEST_OF_A_KIND = 1 / 16  # a full fit for which the best of a kind goes on
 
 
 def fit_seconds(result: ModelResult, sets: TrainingSets) -> float:
@@ -59,19 +61,15 @@ def fit_seconds(result: ModelResult, sets: TrainingSets) -> float:
 
 
 def pass_seconds(rows: int, features: int, *, boosts: bool = True) -> float:
-    """Estimate the seconds of one pass over the rows, a level of a tree; `boosts`: by a
-    boosting library.
-    """
+    """Estimate the seconds of a pass over the rows; `boosts`: by a boosting library."""
     rows_read = _OF_OTHERS * rows
     if boosts:
-        rows_read = rows + _BINS * min(rows, _ROWS_OF_BINS)
+        rows_read = rows + _BINS * min(rows, _MOST_ROWS_OF_BINS)
     return SECONDS_PER_PASS * features * rows_read
 
 
 def usual_seconds(configuration: Configuration, sets: TrainingSets) -> float:
-    """Estimate, before any fit, how long the fits of a configuration take, those of
-    folds included.
-    """
+    """Estimate, before any fit, the seconds of all fits of a configuration."""
     seconds = 0.0
     for part in (sets, *(fold.sets for fold in sets.folds)):
         rows = len(part.train)
@@ -86,9 +84,7 @@ def usual_seconds(configuration: Configuration, sets: TrainingSets) -> float:
 def room_of(
     seconds: float | None, configurations: Sequence[Configuration], workers: int
 ) -> Room:
-    """Return a function that estimates for how many configurations the budget has time
-    on given sets.
-    """
+    """Return sets → an estimate of how many configurations there is time to fit."""
 
     def room(sets: TrainingSets) -> float:
         if seconds is None:
@@ -113,9 +109,7 @@ class AfterSearch:
     _encoding: dict[Features, float] = field(default_factory=dict)
 
     def encoding(self, encoder: Features) -> float:
-        """Return the seconds to fit an encoder and to encode all rows, without those of
-        each fold.
-        """
+        """Return the seconds to fit an encoder and encode all rows, folds aside."""
         if encoder not in self._encoding:
             rows = len(self.sets.train) + len(self.sets.test)
             seconds = SECONDS_PER_PASS * rows * self._column_passes(encoder)
@@ -151,9 +145,7 @@ class AfterSearch:
     def seconds(
         self, fits: Sequence[tuple[Configuration | ModelResult, float]]
     ) -> float:
-        """Return the seconds of refits and report, for models whose fits on all train
-        rows took these.
-        """
+        """Return the seconds of refits and report, of models whose fits took these."""
         folds = self.sets.folds
         fitted_rows = len(self.sets.train) + sum(len(fold.sets.train) for fold in folds)
         more_rows = len(self.sets.row_numbers) / max(fitted_rows, 1)
@@ -234,9 +226,7 @@ class Brake:
         metric: str,
         stopped: str = "",
     ) -> None:
-        """Start the clock `clock`, in seconds; `stopped`: why nothing may start at
-        all.
-        """
+        """Start; `clock` gives seconds, `stopped` why nothing may start at all."""
         self.budget = budget
         self.seconds = math.inf if budget.seconds is None else budget.seconds
         self.clock = clock
@@ -283,9 +273,7 @@ class Brake:
             self.fit_ended(result)
 
     def fit_ended(self, result: ModelResult) -> None:
-        """Learn from a fit, and reserve the seconds that the best so far need after the
-        search.
-        """
+        """Learn from a fit; reserve the seconds that the best need after the search."""
         if not (self.is_timed and competes(result)):
             return  # the baseline's fit is all overhead
         self.at.results[result.key] = result
@@ -308,20 +296,17 @@ class Brake:
                 self.stopped = f"{self._failures} configurations in a row had failed"
 
     def startable(self, missing: Sequence[Configuration]) -> Sequence[Configuration]:
-        """Return what there is time to fit, encoders included, which are fitted before
-        the first fit.
-        """
+        """Return what there is time to fit, with the encoders, fitted first."""
         if not self.is_timed:
             return () if self.stopped else missing
         if not self._rung_has_time():
             return ()
-        return [
-            entrant
-            for entrant in missing
-            if self._affords(
-                entrant.key, self._encoded(entrant.key) + self._needed(entrant.key)
-            )
-        ]
+        in_time = list[Configuration]()
+        for configuration in missing:
+            key = configuration.key
+            if self._affords(key, self._encoded(key) + self._needed(key)):
+                in_time.append(configuration)
+        return in_time
 
     def may_start(self, key: str) -> bool:
         """Whether the fit of a configuration may start now."""
@@ -332,9 +317,7 @@ class Brake:
     def affordable(
         self, results: Mapping[str, ModelResult]
     ) -> Mapping[str, ModelResult]:
-        """Return those that there is time to fit on all rows; all of them if there is
-        time for none.
-        """
+        """Return those that there is time to fit on all rows; all, if for none."""
         if not self.is_timed:
             return results
         in_time = {
@@ -345,9 +328,7 @@ class Brake:
         return in_time or results
 
     def best_of_each_kind(self, results: Mapping[str, ModelResult]) -> list[str]:
-        """Return the best of each algorithm and encoder whose fit is quick, best first;
-        none without a budget.
-        """
+        """Return the best quick fit of each algorithm and encoder, best first."""
         # Few rows favour simple models, and codes over letters. A fold has about as
         # many rows as all.
         if not self.is_timed or self.after.sets.folds:
@@ -361,9 +342,7 @@ class Brake:
         return list(best.values())
 
     def beyond(self, missing: Sequence[Configuration]) -> list[Configuration]:
-        """Return what is fitted although the time is spent: the baseline, and the
-        quickest other.
-        """
+        """Return what is fitted beyond the time: the baseline, and the quickest."""
         rivals = sorted(
             filter(competes, missing), key=lambda entrant: self._needed(entrant.key)
         )
@@ -371,9 +350,7 @@ class Brake:
         return [*baseline, *rivals[:1]]
 
     def reason_of(self, key: str) -> tuple[str, float | None]:
-        """Return why a configuration did not start, and the seconds that it would have
-        taken.
-        """
+        """Return why a configuration did not start, and the seconds that it needs."""
         if self.stopped:
             return self.stopped, None
         if key not in self.at.too_long:
@@ -402,18 +379,15 @@ class Brake:
         return False
 
     def _gains_too_little(self) -> bool:
-        """Whether the expected gain of more fits at this rung is below what
-        budget.worth requires.
-        """
+        """Whether more fits are expected to gain less than budget.worth requires."""
         worth = self.budget.worth
         fits = len(self.at.results) - self.at.reused
         seconds = self.clock() - self.at.began
         if worth is None or fits <= 0 or seconds <= 0:
             return False
         sign = metric_of(self.metric).sign
-        scores = np.array(
-            [sign * result.test_score for result in [*self.at.results.values()]]
-        )
+        results = list(self.at.results.values())  # other threads may add to it
+        scores = np.array([sign * result.test_score for result in results])
         fits_in_window = worth.per_seconds * fits / seconds
         gain = expected_gain(scores, fits_in_window)
         if gain.high >= worth.least_gain:
@@ -445,9 +419,7 @@ class Brake:
         return pace * usual_seconds(configuration, sets)
 
     def _needed(self, key: str) -> float:
-        """Seconds from the start of a fit at this rung to the end of a report; 0:
-        unknown.
-        """
+        """Seconds from a fit at this rung to the end of a report; 0: unknown."""
         if key not in self.at.entrants:
             return 0.0
         fit = SAFETY * self._fit(key, self.at.rung.sets)
@@ -458,9 +430,7 @@ class Brake:
         return fit + self._needed_in_full(key) if fit else 0.0
 
     def _needed_in_full(self, key: str) -> float:
-        """Seconds of encoding and fitting all rows, and what follows to the end of a
-        report.
-        """
+        """Seconds from encoding all rows to the end of a report."""
         fit = SAFETY * self._fit(key, self.after.sets)
         return self._encoded(key) + fit + self._ending([key])
 
@@ -472,9 +442,7 @@ class Brake:
         return (1 + len(self.after.sets.folds)) * once
 
     def _ending(self, keys: Sequence[str]) -> float:
-        """Seconds of refits and report of configurations that were fitted on all
-        rows.
-        """
+        """Seconds of refits and report of configurations fitted on all rows."""
         sets = self.after.sets
         fits = [(self.at.entrants[key], self._fit(key, sets)) for key in keys]
         return self.after.seconds(fits)

@@ -1,6 +1,4 @@
-"""What a search yields while it runs, and its results: a row for every declared
-configuration.
-"""
+"""What a search yields while it runs, and its results: a row per configuration."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -113,9 +111,7 @@ class Conclusion:
         rung: Rung,
         before: Sequence[Step] = (),
     ) -> Self:
-        """Conclude with a failure; the reason names the rung, unless it is the full
-        one.
-        """
+        """Conclude with a failure; the reason names a rung that is not the full one."""
         where = "" if rung.is_full else f" (at {rung})"
         failure = replace(raised, reason=f"{raised.reason}{where}")
         return cls(
@@ -199,9 +195,7 @@ class SearchResults:
         metric: str,
         digests: Mapping[str, str],
     ) -> Self:
-        """Return the results of a search; KeyError: a configuration has no
-        conclusion.
-        """
+        """Return the results; KeyError: a configuration has no conclusion."""
         by_key = {conclusion.key: conclusion for conclusion in conclusions}
         declared = [by_key[configuration.key] for configuration in configurations]
         columns = dict(_COLUMNS)
@@ -244,9 +238,7 @@ def _row(conclusion: Conclusion) -> dict[str, Any]:
 def concluded(
     results: SearchResults, stored: Mapping[str, ModelResult]
 ) -> list[Conclusion]:
-    """Return each configuration's conclusion; `stored`: fingerprint → result, scored by
-    any metric.
-    """
+    """Return all conclusions; `stored`: fingerprint → result, by any metric."""
     return [
         _conclusion(row, results, stored) for row in results.rows.to_dict("records")
     ]
@@ -286,9 +278,7 @@ def _conclusion(
 
 
 def accounts(rows: pd.DataFrame) -> Mapping[str, int]:
-    """Return declared, trained, stopped early, failed, not started, and reused: name →
-    count.
-    """
+    """Return the counts of declared and reused configurations and of each status."""
     counts = Counter(rows["status"])
     return {
         "declared": len(rows),

@@ -31,9 +31,7 @@ _DIGITS = 8
 
 @dataclass(frozen=True)
 class Configuration:
-    """One algorithm with one full set of hyperparameters; its key is unique in the
-    experiment.
-    """
+    """One algorithm with one full set of hyperparameters, under a unique key."""
 
     key: str
     algorithm: str  # a built-in algorithm's name, or an import path
@@ -44,9 +42,7 @@ class Configuration:
 
     @property
     def in_words(self) -> str:
-        """`lightgbm (learning_rate 0.05, num_leaves 31)`; an ensemble's text leaves out
-        its members.
-        """
+        """`lightgbm (learning_rate 0.05, num_leaves 31)`, or `ensemble`."""
         if self.algorithm == ENSEMBLE:
             return "ensemble"
         name = _class_name(self.algorithm)
@@ -54,16 +50,12 @@ class Configuration:
 
     @property
     def settings(self) -> str:
-        """`learning_rate 0.05, num_leaves 31`, or `defaults`; an encoder that is not
-        the default comes first.
-        """
+        """`features target, num_leaves 31`, or `defaults`."""
         return numbers.settings(self.declared_settings) or "defaults"
 
     @property
     def declared_settings(self) -> dict[str, Scalar]:
-        """Name → value of the hyperparameters, and of the encoder if it is not the
-        algorithm's default.
-        """
+        """Name → value, and the encoder if it is not the default."""
         if self.features == default_features(self.algorithm):
             return dict(self.hyperparameters)
         return {"features": self.features, **self.hyperparameters}
@@ -92,9 +84,7 @@ class _Unkeyed:
 
 
 def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
-    """Return each distinct configuration, by algorithm; InvalidExperiment: too many, or
-    a name twice.
-    """
+    """Return the distinct ones; InvalidExperiment: too many, or a name twice."""
     distinct = dict[str, _Unkeyed]()
     for entry in spec.search:
         for draft in _drafts(entry):
@@ -144,9 +134,7 @@ def search_notes(spec: ExperimentSpec) -> tuple[str, ...]:
 
 
 def default_features(algorithm: str) -> Features:
-    """Return the encoder that suits an algorithm; for an import path, the one that
-    suits most.
-    """
+    """Return the encoder that suits an algorithm, or most, for an import path."""
     return ALGORITHMS[algorithm].features if algorithm in ALGORITHMS else "onehot"
 
 
@@ -243,9 +231,7 @@ def _draw(generator: np.random.Generator, space: Range | tuple[Scalar, ...]) -> 
 
 
 def _keys(drafts: Sequence[_Unkeyed]) -> list[str]:
-    """Name configurations; where names coincide, add values that differ, in the end
-    digests.
-    """
+    """Name them; where names coincide, add values that differ, in the end digests."""
     names = {draft.algorithm: _class_name(draft.algorithm) for draft in drafts}
     counts = Counter(names.values())
     # The class of an import path, or the path where two share a class name.
@@ -315,7 +301,5 @@ def _text(value: Scalar) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Replace characters outside the alphabet, and runs of dots, which Dagster reads as
-    a range.
-    """
+    """Replace what is outside the alphabet, and runs of dots: a range for Dagster."""
     return re.sub(r"[^A-Za-z0-9_.-]|\.{2,}", "-", text)

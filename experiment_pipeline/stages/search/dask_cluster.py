@@ -58,9 +58,7 @@ _SETTINGS = {
 
 
 def engine_of(declared: Engine | None) -> DaskEngine | None:
-    """Return the cluster that fits run on: the YAML's, else the environment's; None:
-    local threads.
-    """
+    """Return the cluster of the YAML, else of the environment; None: threads."""
     if declared is not None:
         return declared.dask
     if not (address := os.environ.get(VARIABLE)):
@@ -89,9 +87,7 @@ class Done:
 
 
 class Cluster:
-    """The workers of one scheduler; ClusterError is raised where it, or every worker,
-    is gone.
-    """
+    """The workers of one scheduler; ClusterError: it, or every worker, is gone."""
 
     def __init__(
         self, client: "Client", scheduler: str, log: Callable[[str], None]
@@ -104,9 +100,7 @@ class Cluster:
         self._last_seen = time.monotonic()
 
     def places(self) -> int:
-        """Return how many tasks run at a time: the threads of all workers, asked once a
-        second.
-        """
+        """Return how many tasks run at a time: all threads, counted once a second."""
         seconds = time.monotonic()
         if seconds - self._last_look >= SECONDS_BETWEEN_LOOKS:
             self._last_look = seconds
@@ -209,9 +203,7 @@ class Cluster:
 
     @contextmanager
     def _while_connected(self) -> Generator[None, None, None]:
-        """Turn what Dask raises when the scheduler is gone, for pending futures too,
-        into `ClusterError`.
-        """
+        """Raise `ClusterError` for what Dask raises when the scheduler is gone."""
         try:
             yield
         except (OSError, CancelledError, asyncio.CancelledError) as error:
@@ -224,9 +216,7 @@ class Cluster:
 
 
 def perform(payload: bytes) -> tuple[Any, str, float]:
-    """Run a pickled function on a worker; return its value, the worker's address, its
-    seconds.
-    """
+    """Run a pickled function on a worker; return value, address and seconds."""
     from distributed import get_worker
 
     began = time.monotonic()
@@ -241,9 +231,7 @@ def connected(
     workers: int | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Generator[Cluster, None, None]:
-    """Connect to a cluster; a local one, of `workers` processes (None: one per core),
-    ends with the block.
-    """
+    """Connect; a local cluster, one process per core or `workers`, ends with it."""
     if find_spec("distributed") is None:
         raise InvalidExperiment(
             "engine.dask",
@@ -300,9 +288,7 @@ def _client(
 
 @contextmanager
 def _local_cluster(workers: int) -> Generator[str, None, None]:
-    """Start a scheduler and workers that listen on loopback only; yield the scheduler's
-    address.
-    """
+    """Start a scheduler and workers on loopback only; yield the scheduler's address."""
     import dask
     from distributed import LocalCluster
 
@@ -323,9 +309,7 @@ def _local_cluster(workers: int) -> Generator[str, None, None]:
 
 
 def _security(certificates: Certificates | None) -> "Security":
-    """Return the certificates of this client: those of the YAML, else of Dask's
-    configuration.
-    """
+    """Return the certificates of the YAML, else of Dask's configuration."""
     from distributed.security import Security
 
     paths = dict[str, Any]()

@@ -80,9 +80,7 @@ class Shared:
         spec: ExperimentSpec,
         folder: SharedFolder,
     ) -> "Shared":
-        """Write what these configurations share, which have one encoder; a large table
-        slice by slice, as it is encoded.
-        """
+        """Write what fits of one encoder share; large tables slice by slice."""
         with threadpool_limits(limits=1, user_api="blas"):
             work = share_work(configurations, sets, spec)
         pickled = io.BytesIO()
@@ -260,9 +258,7 @@ def run_task(task: Task) -> tuple[Outcome, float]:
 
 @cache
 def _one_thread_each(_: int) -> None:
-    """Limit BLAS in this process and OpenMP in this thread: once, as it takes
-    milliseconds.
-    """
+    """Limit BLAS in this process and OpenMP in this thread; it takes milliseconds."""
     threadpool_limits(limits=1, user_api="blas")
     one_openmp_thread()
 
@@ -279,9 +275,7 @@ def _worker() -> str:
 
 @cache
 def software(algorithm: str) -> dict[str, str]:
-    """Return name → version or digest of what decides fits of an algorithm in this
-    process.
-    """
+    """Return name → version or digest of what decides fits of an algorithm here."""
     versions = {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "processor": platform.machine(),
@@ -298,9 +292,7 @@ def software(algorithm: str) -> dict[str, str]:
 
 
 def differences(expected: Mapping[str, str], present: Mapping[str, str]) -> str:
-    """Return how a worker's software differs from what is expected, as text; empty: it
-    does not.
-    """
+    """Return how a worker's software differs, as text; empty: it does not."""
     return "; ".join(
         f"{name} {present.get(name, _ABSENT)}, the search has {version}"
         for name, version in expected.items()
@@ -310,9 +302,7 @@ def differences(expected: Mapping[str, str], present: Mapping[str, str]) -> str:
 
 @cache
 def _source_digest() -> str:
-    """Return one digest of the source files of this package that are installed on
-    workers, too.
-    """
+    """Return a digest of the source files that are installed on workers, too."""
     root = Path(__file__).parents[2]
     digests = list[str]()
     for file in sorted(root.rglob("*.py")):

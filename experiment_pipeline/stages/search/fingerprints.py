@@ -1,6 +1,4 @@
-"""Fingerprints: one sha256 digest of everything that decides a model, known before any
-fit.
-"""
+"""Fingerprints: a sha256 digest of all that decides a model, known before any fit."""
 
 from dataclasses import asdict
 from typing import Any
@@ -68,9 +66,7 @@ def fingerprint(
 
 
 def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
-    """Return the digest of everything that decides the fitted features of an
-    encoder.
-    """
+    """Return the digest of all that decides the fitted features of an encoder."""
     decisive = dict[str, Any]()
     if encoder not in ("ordinal", "onehot") or sets.own is not None:
         # What decides codes by the target and a user's features, and which rows
@@ -104,9 +100,7 @@ def _digest(rows: np.ndarray) -> str:
 
 
 def code_of(algorithm: str) -> dict[str, Any]:
-    """Return the code that decides a fit: library → version, for a user's estimator the
-    source's digest.
-    """
+    """Return the code of a fit: library → version, or a user's source → digest."""
     if is_own_estimator(algorithm):
         return own_code(algorithm)
     return {name: installed_version(name) for name in ALGORITHMS[algorithm].libraries}
@@ -115,9 +109,7 @@ def code_of(algorithm: str) -> dict[str, Any]:
 def calibration_of(
     configuration: Configuration, spec: ExperimentSpec
 ) -> CalibrationMethod | None:
-    """Return how to calibrate a configuration: as the YAML says, else only if it
-    reweights classes.
-    """
+    """Return how to calibrate: as the YAML says, else only if it reweights classes."""
     is_classifier = spec.task != "regression" and competes(configuration.algorithm)
     if spec.calibrate == "off" or not is_classifier:
         return None
@@ -136,9 +128,7 @@ def planned_fits(configuration: Configuration, spec: ExperimentSpec) -> int:
 def composition(
     configuration: Configuration, spec: ExperimentSpec
 ) -> dict[str, dict[str, Scalar]]:
-    """Return the seeds and calibration that decide a model; empty for one fit, not
-    calibrated.
-    """
+    """Return seeds and calibration of a model; empty for one uncalibrated fit."""
     parts: dict[str, Scalar] = {}
     if (fits := planned_fits(configuration, spec)) > 1 and spec.seeds is not None:
         parts |= {"fits": fits, "average": spec.seeds.average}

@@ -149,9 +149,7 @@ def search(
     engine: FitEngine,
     clock: Callable[[], float],
 ) -> Generator[Event, None, None]:
-    """Search the best of the configurations; conclude each exactly once, after its
-    model (`Fitted`).
-    """
+    """Search, and conclude each configuration once, after its model (`Fitted`)."""
     after = AfterSearch(sets, engine.workers, spec.export.fits)
     brake = Brake(spec.budget, clock, after, spec.metric)
     if brake.is_timed:
@@ -172,9 +170,7 @@ def settled(
     spec: ExperimentSpec,
     store: ModelStore,
 ) -> tuple[Conclusion, ...]:
-    """Conclude configurations that were not asked for: the search on stored results,
-    without a fit.
-    """
+    """Conclude what was not asked for: the search on stored results, without a fit."""
     after = AfterSearch(sets, workers=1)
     reason = "not asked for in this run"
     brake = Brake(spec.budget, lambda: 0.0, after, spec.metric, stopped=reason)
@@ -217,9 +213,7 @@ class _HalvingRun:
         self.concluded = set[str]()  # keys
 
     def events(self, *, alone: bool) -> Generator[Event, None, None]:
-        """Conclude every configuration: those beyond the budget at once, the others
-        rung by rung.
-        """
+        """Conclude all: those beyond the budget at once, the others rung by rung."""
         tried = rungs.within_budget([*self.configurations.values()], self.spec)
         yield from self._beyond_budget(tried)
         # The baseline and named configurations are only trained on all rows.
@@ -411,7 +405,5 @@ class _HalvingRun:
         }
 
     def _spec(self, sets: TrainingSets) -> ExperimentSpec:
-        """The experiment; at small rungs with one uncalibrated fit each, as what goes
-        on is fitted again.
-        """
+        """The experiment; at small rungs with one uncalibrated fit each."""
         return self.spec if sets is self.sets else self.spec.plain

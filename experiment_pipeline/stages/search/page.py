@@ -1,6 +1,4 @@
-"""The outcomes of a search: one per configuration when it is concluded, then the table
-of all.
-"""
+"""The outcomes of a search: one per concluded configuration, then the table of all."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -70,9 +68,7 @@ def configuration(
     path: str,
     evaluation: str = "test_set",
 ) -> Outcome:
-    """Return the outcome of a configuration whose model is stored at `path`; each rung
-    plots its own score.
-    """
+    """Return the outcome of one with its model at `path`; each rung plots its score."""
     metric, trained = result.metric, result.configuration
     where = ""
     if conclusion.status != conclusions.TRAINED:
@@ -146,9 +142,7 @@ def results(
     declared: Sequence[Configuration],
     evaluation: str = "test_set",
 ) -> Outcome:
-    """All declared configurations, and what the search cost; `evaluation` as of
-    `configuration`.
-    """
+    """All declared configurations, and what the search cost."""
     rows, metric = search_results.rows, search_results.metric
     by_key = {configuration.key: configuration for configuration in declared}
     counts: dict[str, Any] = dict(conclusions.accounts(rows))
@@ -212,9 +206,7 @@ def first_of(rows: int) -> str:
 
 
 def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
-    """Return the hyperparameters that vary as texts: a row per key, a column per
-    hyperparameter.
-    """
+    """Return the hyperparameters that vary, as texts: a row per key."""
     texts = {
         configuration.key: {
             name: str(value) for name, value in configuration.hyperparameters.items()
@@ -235,9 +227,7 @@ def _text(number: float, form: Callable[[float], str]) -> str:
 
 
 def none_failed(rows: pd.DataFrame) -> Check:
-    """Whether every configuration of `search_results` could be fitted; failed ones with
-    tracebacks.
-    """
+    """Whether all configurations could be fitted; failures come with tracebacks."""
     failed = rows[rows["status"] == conclusions.FAILED]
     declared = numbers.counted(len(rows), "configuration")
     means = f"none of {declared} failed"
@@ -266,9 +256,7 @@ def none_failed(rows: pd.DataFrame) -> Check:
 
 
 def of_workers(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per worker of a cluster as text, the slowest first, at most
-    MOST_SHOWN.
-    """
+    """Return a row of texts per worker of a cluster, the slowest first."""
     if "worker" not in results:
         return results[:0]
     placed = results[results["worker"].fillna("") != ""]

@@ -1,6 +1,4 @@
-"""Progress of a search as log lines: how much is done, the best score so far, the
-slowest fit.
-"""
+"""Progress of a search as log lines: what is done, the best score, the slowest fit."""
 
 import math
 from collections.abc import Iterator
@@ -82,9 +80,7 @@ class Progress:
         return f"the search was cancelled after {self._at.done} of {entrants}{where}"
 
     def end(self) -> Iterator[SearchNote]:
-        """Yield how many configurations were reused. Raises TrainingError: every one of
-        them failed.
-        """
+        """Yield how many configurations were reused; TrainingError: all failed."""
         conclusions = self.concluded.values()
         if reused := sum(conclusion.reused for conclusion in conclusions):
             yield SearchNote(f"reused {reused} of {len(conclusions)} configurations")
@@ -124,9 +120,7 @@ class Progress:
             self._at.results[result.key] = result
 
     def _fit_ended(self, elapsed_seconds: float) -> Iterator[SearchNote]:
-        """Yield a line after the first and the last fit of a rung, and now and then
-        between them.
-        """
+        """Yield a line after the first and last fit of a rung, and some between."""
         at = self._at
         if at is None:
             return
@@ -139,9 +133,7 @@ class Progress:
             yield SearchNote(self._standing(at))
 
     def _standing(self, at: _RungProgress) -> str:
-        """`rung 2 of 3: 12 of 34 done, best roc_auc 0.6912 by lightgbm, slowest fit 40
-        s`.
-        """
+        """`rung 2 of 3: 12 of 34 done, best rmse 3.912 by linear, slowest fit 40 s`."""
         text = f"{at.done} of {at.entrants} done"
         if at.rung.last > 1:
             text = f"rung {at.rung.number} of {at.rung.last}: {text}"

@@ -25,9 +25,7 @@ from experiment_pipeline.storage.records import Undefinable
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """Mean and sample standard deviation of one configuration's scores over several
-    seeds.
-    """
+    """Mean and sample standard deviation of a configuration's scores over seeds."""
 
     mean: float
     deviation: float
@@ -64,9 +62,7 @@ class Scores:
 
     @property
     def seeds(self) -> SeedSpread | None:
-        """The spread of the score over seeds; None: there is one fit, or an undefined
-        score.
-        """
+        """The spread of the score over seeds; None: one fit, or an undefined score."""
         scores = np.array(self.seed_scores)
         if len(scores) < 2 or not np.isfinite(scores).all():
             return None
@@ -99,9 +95,7 @@ class ModelResult(Scores):
 
     @property
     def is_composed(self) -> bool:
-        """Whether the model is averaged or calibrated, so not just one fit of its
-        algorithm.
-        """
+        """Whether the model is averaged or calibrated, and so not one fit."""
         return self.averaged > 1 or self.calibration is not None
 
     @property
@@ -129,9 +123,7 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A trained configuration: numbers, model as LightGBM's text or skops bytes,
-    predictions.
-    """
+    """A trained configuration; the model is LightGBM's text, or skops bytes."""
 
     result: ModelResult
     model: bytes
@@ -186,9 +178,7 @@ class ModelsInMemory:
         return self.models[fingerprint].predictions
 
     def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return fingerprint → predictions of the test rows, of the models that were
-        trained.
-        """
+        """Return fingerprint → predictions of the test rows, of what was trained."""
         stored = filter(self.models.__contains__, fingerprints)
         return {print_: self.models[print_].predictions.test for print_ in stored}
 
@@ -203,9 +193,7 @@ _BY_SEED = "seed_predictions.npy"
 
 @dataclass(frozen=True)
 class TrainedModelStore:
-    """The trained models of one experiment; EntryCorrupt is raised as
-    `Entries` says.
-    """
+    """The trained models of one experiment; errors are those of `Entries`."""
 
     entries: Entries[ModelResult]  # what is stored
     # called with a sentence for each damaged entry that `results` finds; such entries
@@ -223,9 +211,7 @@ class TrainedModelStore:
         )
 
     def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
-        """Return fingerprint → numbers, of the entries that exist; each is checked
-        once.
-        """
+        """Return fingerprint → numbers, of existing entries; each is checked once."""
         prints = list(fingerprints)
         if self.warn is not None:
             new = [print_ for print_ in prints if print_ not in self._checked]
@@ -235,9 +221,7 @@ class TrainedModelStore:
         return {print_: entry.record for print_, entry in entries.items()}
 
     def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return fingerprint → predictions of the test rows, of the entries
-        that exist.
-        """
+        """Return fingerprint → predictions of the test rows, of existing entries."""
         entries = self.entries.read(fingerprints, [_ON_TEST])
         return {
             print_: array_of(entry.files[_ON_TEST]) for print_, entry in entries.items()
@@ -253,9 +237,7 @@ class TrainedModelStore:
         return _trained(self.entries.require(fingerprint))
 
     def put(self, trained: TrainedModel) -> TrainedModel:
-        """Store a trained model, and return what the store holds now: an entry never
-        changes.
-        """
+        """Store a model; return what the store holds now, as an entry never changes."""
         result, predictions = trained.result, trained.predictions
         files = {
             _model_file(result): trained.model,

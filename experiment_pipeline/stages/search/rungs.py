@@ -1,5 +1,4 @@
-"""The rungs of successive halving: their number and rows, and which configurations go
-on.
+"""The rungs of successive halving: how many, on which rows, and who goes on.
 
 Synchronous: a rung is decided when all its fits are done, so the number of workers does
 not change the answer. Sources: Jamieson and Talwalkar 2016 (successive halving), Li et
@@ -17,7 +16,6 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, algorithms
-from experiment_pipeline.spec.search import Halving
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -34,9 +32,11 @@ FEWEST_KEPT = 5
 # algorithms.
 SIDE_BY_SIDE = 200
 # Under a budget of seconds, so many configurations should be compared, if need be on
-# fewer rows; never on fewer than FEWEST_ROWS_IN_TIME. Fits take up to twice the first
-# estimate: hence ENOUGH_ROOM.
-ENOUGH_COMPARED, ENOUGH_ROOM, FEWEST_ROWS_IN_TIME = 20, 30, 300
+# fewer rows. Fits take up to twice the first estimate: hence there should be room for
+# more of them.
+ENOUGH_COMPARED = 20
+ENOUGH_ROOM = 30
+FEWEST_ROWS_IN_TIME = 300
 # Small rungs are scored on at least so many test rows: with few, luck decides (of 60
 # configurations of the bundled flights, 2,000 rows lost the 9 best ones, 4,000 only the
 # very best).
@@ -96,9 +96,7 @@ def ladder(
     spec: ExperimentSpec,
     room: Room = lambda _: math.inf,
 ) -> Ladder:
-    """Return the rungs of a search, as many as its configurations and rows, and the
-    budget's time, allow.
-    """
+    """Return as many rungs as configurations, rows and the budget's time allow."""
     halving = spec.halving
     if not halving:
         return full_only(sets)
@@ -126,7 +124,7 @@ def ladder(
             sets,
             f"no halving: keeping {share} of {n_competing} configurations stops none",
         )
-    return _of_rows(n_competing, counts, sets, spec, halving, room)
+    return _of_rows(n_competing, counts, sets, spec, room)
 
 
 def _of_rows(
@@ -134,13 +132,13 @@ def _of_rows(
     counts: Sequence[int],
     sets: TrainingSets,
     spec: ExperimentSpec,
-    halving: Halving,
     room: Room,
 ) -> Ladder:
     """Rungs of ever more train rows, without those that are too small. If there is no
     time to compare enough configurations, the first rung is a smaller one.
     """
-    order = thinning_order(sets, spec)
+    halving, order = spec.halving, thinning_order(sets, spec)
+    assert halving
     # With too few configurations for all rungs, the smallest rungs are left out.
     parts, notes = Parts(), dict[float, str]()
     for fraction in halving.fractions[:-1][-len(counts) :]:
@@ -188,9 +186,7 @@ def _thinned(sets: TrainingSets, order: np.ndarray, fraction: float) -> Training
 def _of_folds(
     n_competing: int, counts: Sequence[int], sets: TrainingSets, room: Room
 ) -> Ladder:
-    """One rung of all folds; if there is no time for every configuration on all, first
-    a rung of a few folds.
-    """
+    """One rung of all folds; if the time is short, one of a few folds before it."""
     if not counts or room(sets) >= n_competing:
         return full_only(
             sets,
@@ -205,9 +201,7 @@ def _of_folds(
 
 
 def _with_room(parts: Parts, room: Room, enough: int) -> Parts:
-    """The first of ever smaller parts with room for `enough` configurations, else the
-    last; none of none.
-    """
+    """The first of ever smaller parts with room for `enough`, else the last, if any."""
     chosen = Parts()
     for fraction, part in parts.items():
         chosen = {fraction: part}
@@ -226,15 +220,12 @@ def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
     rarest = int(np.bincount(sets.y_train[rows], minlength=len(sets.classes)).min())
     if rarest >= FEWEST_ROWS_PER_CLASS:
         return ""
-    return (
-        f"its rarest class would have {rarest} rows, it needs {FEWEST_ROWS_PER_CLASS}"
-    )
+    needed = FEWEST_ROWS_PER_CLASS
+    return f"its rarest class would have {rarest} rows, it needs {needed}"
 
 
 def competes(trained: Configuration | ModelResult) -> bool:
-    """Whether a configuration takes part in halving; the baseline and named ones do
-    not.
-    """
+    """Whether it takes part in halving; the baseline and named ones do not."""
     named = isinstance(trained, Configuration) and trained.named
     return algorithms.competes(trained.algorithm) and not named
 
@@ -265,9 +256,7 @@ def within_budget(
 
 
 def _draw(configuration: Configuration, seed: int) -> str:
-    """A digest to draw by; not of the key, which grows when another hyperparameter is
-    searched.
-    """
+    """A digest to draw by; not of the key, which other entries may change."""
     identity = [
         seed,
         configuration.algorithm,
@@ -352,9 +341,7 @@ def _whole_clusters(
 
 
 def _spread(times: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Spread each fraction evenly, by the radical inverse of ranks in time (van der
-    Corput 1935).
-    """
+    """Spread fractions evenly, by radical inverses of ranks (van der Corput 1935)."""
     order = np.lexsort((times, strata))
     _, starts, counts = np.unique(strata[order], return_index=True, return_counts=True)
     digits = np.arange(len(times)) - np.repeat(starts, counts)

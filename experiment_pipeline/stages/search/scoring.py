@@ -37,9 +37,7 @@ TRAIN_SCORE_NUMBERS = 50_000
 def predictions_of(
     estimator: Any, rows: Any, task: str, classes: Sequence[Any] | None
 ) -> np.ndarray:
-    """Return the predictions of a fitted estimator for rows (n, …) in the form that it
-    reads.
-    """
+    """Return what a fitted estimator predicts for rows (n, …) in the form it reads."""
     if classes is None:
         return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1)
     predicted = estimator.predict_proba(rows)
@@ -51,9 +49,7 @@ def predictions_of(
 
 
 def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
-    """Return the positions of the train rows used for the train score: all, or evenly
-    spaced ones.
-    """
+    """Return the positions of the rows of the train score, evenly spaced."""
     share = np.clip(round(TRAIN_SCORE_SHARE * n_train), *TRAIN_SCORE_ROWS)
     scored = min(n_train, share, TRAIN_SCORE_NUMBERS // len(classes or (0,)))
     return np.linspace(0, n_train - 1, scored).astype(np.int64)

@@ -93,9 +93,7 @@ def with_second_attempts(
     by_itself: Callable[[FailedConfiguration], Outcome],
     brake: Brake | None,
 ) -> Generator[Outcome, None, None]:
-    """Yield outcomes; what failed because of the machine is tried again after all
-    others.
-    """
+    """Yield outcomes; what failed by the machine is tried again after all others."""
     disturbed = list[FailedConfiguration]()
     with closing(firsts):
         for outcome in firsts:
@@ -142,9 +140,7 @@ def trained_or_failed(
 def in_order(
     configurations: Sequence[Configuration], sets: TrainingSets, brake: Brake | None
 ) -> list[Configuration]:
-    """Order fits: longest first, which keeps every worker busy; in the given order if
-    time may run out.
-    """
+    """Put the longest fits first, which keeps workers busy, unless time may run out."""
     if brake is not None and brake.is_timed:
         return list(configurations)
     rows, classes = len(sets.train), len(sets.classes or ())

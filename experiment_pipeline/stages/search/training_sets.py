@@ -72,9 +72,7 @@ class TrainingSets:
 
     @cached_property
     def every_row(self) -> pd.DataFrame:
-        """The rows of train and test set, once each: what the model to be shipped may
-        see.
-        """
+        """The rows of train and test set, once each: what an exported model may see."""
         return self.train if self.folds else together([self.train, self.test])
 
     @property
@@ -99,16 +97,12 @@ class TrainingSets:
         return slice(len(self.test) // self.repeats)
 
     def check_metrics(self, spec: ExperimentSpec) -> None:
-        """Check that every metric is defined for train and test targets; UnusableTable:
-        one is not.
-        """
+        """UnusableTable: a metric is not defined for the train or test targets."""
         for part in (self.train, self.test):
             columns.check_metrics(part[self.target], spec)
 
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
-        """Return the codes (n_test,) of the clusters that intervals resample; repeats
-        of a row share one.
-        """
+        """Return the codes (n_test,) of clusters; repeats of a row share one."""
         clusters = resampling_clusters(self.test[self.once], spec, self.features)
         repeated = np.concatenate([clusters] * self.repeats)
         return resampled_by(spec.metric, repeated)
@@ -116,9 +110,7 @@ class TrainingSets:
     def part(
         self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]
     ) -> Self:
-        """Return the sets with some rows alone, bool (n_train,) and (n_test,), and
-        their digests.
-        """
+        """Return the sets with these rows alone: bool (n_train,) and (n_test,)."""
         gap = self.early_stopping_gap
         return replace(
             self,
@@ -130,9 +122,7 @@ class TrainingSets:
         )
 
     def on_folds(self, count: int) -> Self:
-        """Return these sets with only the first `count` folds of the
-        cross-validation.
-        """
+        """Return these sets with the first `count` folds of the cross-validation."""
         folds = self.folds[:count]
         places = np.sort(np.concatenate([fold.places for fold in folds]))
         moved = tuple(
@@ -158,22 +148,16 @@ class TrainingSets:
 
     @property
     def w_train(self) -> Weights:
-        """How much each train row counts, (n_train,), with a mean of 1; None = all
-        alike.
-        """
+        """How much each train row counts, (n_train,), mean 1; None: all alike."""
         return self.weights_of(self.train)
 
     @property
     def w_test(self) -> Weights:
-        """How much each test row counts, (n_test,), with a mean of 1; None =
-        all alike.
-        """
+        """How much each test row counts, (n_test,), mean 1; None: all alike."""
         return self.weights_of(self.test)
 
     def weights_of(self, rows: pd.DataFrame) -> Weights:
-        """How much each row of a table of the experiment counts, such as validation
-        rows.
-        """
+        """How much each row of a table of the experiment counts, (n,)."""
         if self.weight_column is None:
             return None
         return relative_weights(rows[self.weight_column].to_numpy(dtype=np.float64))
@@ -193,9 +177,7 @@ class Fold:
 def as_evaluated(
     train_set: split_sets.SetTable, test_set: split_sets.SetTable, spec: ExperimentSpec
 ) -> TrainingSets:
-    """Return what configurations are fitted and compared on; EmptySet: a fold would
-    leave nothing out.
-    """
+    """Return what to fit and compare on; EmptySet: a fold would leave nothing out."""
     train, test = train_set.rows, test_set.rows
     sets = TrainingSets(
         train=train,
