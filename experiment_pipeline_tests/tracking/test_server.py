@@ -27,21 +27,30 @@ from experiment_pipeline.tracking import server
 from experiment_pipeline.tracking.server import URL_VARIABLE, page_url
 from experiment_pipeline_tests.command_line import command
 
+SHARED = f"page_files/{'ab' * 32}.js"
+HIDDEN = (
+    "visits/tables/raw_data.parquet",
+    "visits/model.skops",
+    "visits/model.txt",
+    "visits/.secret.json",
+    ".claims/page.html",
+    f"visits/other/{'ab' * 32}.js",
+    "page_files/other.js",
+)
 NOT_SHOWN = (
-    *("/visits", "/visits/", "/nothing.html", "/%00.html"),
-    "/visits/leaderboard/*/leaderboard.html",
-    *("/visits/tables/raw_data.parquet", "/visits/model.skops", "/visits/model.txt"),
-    *("/visits/.secret.json", "/.claims/page.html"),
+    *HIDDEN,
+    "visits",
+    "visits/",
+    "nothing.html",
+    "%00.html",
+    "visits/leaderboard/*/leaderboard.html",
     # Out of the root.
-    *(
-        "/../outside.html",
-        "/%2e%2e/outside.html",
-        "/..%5coutside.html",
-        "//etc/passwd.html",
-    ),
-    *("/visits/..%2f..%2foutside.html", "/visits/%2e%2e/%2e%2e/outside.html"),
-    # No script that pages share.
-    *(f"/visits/other/{'ab' * 32}.js", "/page_files/other.js"),
+    "../outside.html",
+    "%2e%2e/outside.html",
+    "..%5coutside.html",
+    "/etc/passwd.html",
+    "visits/..%2f..%2foutside.html",
+    "visits/%2e%2e/%2e%2e/outside.html",
 )
 PAGE = b"<!DOCTYPE html><title>board</title>"
 
@@ -89,85 +98,73 @@ class Served:
 @pytest.fixture
 def served(place: UPath) -> Iterator[Served]:
     """Pages, models and tables on a disk and in a bucket."""
-    write_bytes(place / "overview.html", b"<h1>all</h1>")
-    write_bytes(place / "visits" / "leaderboard" / "ab12" / "leaderboard.html", PAGE)
-    write_bytes(
-        place / "visits" / "trained_model" / "linear__C=0.1" / "result.json", b"{}"
-    )
-    for hidden in (
-        "tables/raw_data.parquet",
-        "model.skops",
-        "model.txt",
-        ".secret.json",
-    ):
-        write_bytes(place / "visits" / hidden, b"hidden")
-    write_bytes(place / ".claims" / "page.html", b"hidden")
-    for path in (
-        f"page_files/{'ab' * 32}",
-        f"visits/other/{'ab' * 32}",
-        "page_files/other",
-    ):
-        write_bytes(place / f"{path}.js", b"draw()")
+    files = {
+        "overview.html": b"<h1>all</h1>",
+        "visits/leaderboard/ab12/leaderboard.html": PAGE,
+        "visits/trained_model/linear__C=0.1/result.json": b"{}",
+        SHARED: b"draw()",
+        **dict.fromkeys(HIDDEN, b"hidden"),
+    }
+    for path, content in files.items():
+        write_bytes(place / path, content)
     with Served(place) as running:
         yield running
 
 
-def test_pages_are_shown_and_the_overview_stands_first(served: Served) -> None:
+@pytest.mark.parametrize(
+    ("path", "content", "media_type"),
+    [
+        ("", b"<h1>all</h1>", "text/html; charset=utf-8"),
+        ("visits/leaderboard/ab12/leaderboard.html", PAGE, "text/html; charset=utf-8"),
+        (
+            "visits/trained_model/linear__C=0.1/result.json",
+            b"{}",
+            "application/json",
+        ),
+        (SHARED, b"draw()", "text/javascript; charset=utf-8"),
+    ],
+)
+def test_pages_are_shown_and_the_overview_stands_first(
+    served: Served, path: str, content: bytes, media_type: str
+) -> None:
     """The address alone is the overview; a page is what was stored, with its type."""
-    status, content, headers = served.ask("/")
-    assert (status, content) == (200, b"<h1>all</h1>")
-    assert headers["content-type"] == "text/html; charset=utf-8"
-    status, content, _ = served.ask("/visits/leaderboard/ab12/leaderboard.html")
-    assert (status, content) == (200, PAGE)
-    status, _, headers = served.ask("/visits/trained_model/linear__C=0.1/result.json")
-    assert (status, headers["content-type"]) == (200, "application/json")
-    status, _, headers = served.ask(f"/page_files/{'ab' * 32}.js")
-    assert (status, headers["content-type"].partition(";")[0]) == (
-        200,
-        "text/javascript",
-    )
+    status, body, headers = served.ask(f"/{path}")
+    assert (status, body, headers["content-type"]) == (200, content, media_type)
+
+
+def test_the_headers_of_a_page_can_be_asked_for(served: Served) -> None:
+    """HEAD answers as GET does, without the content."""
     status, content, headers = served.ask("/overview.html", "HEAD")
     assert (status, content, headers["content-length"]) == (200, b"", "12")
 
 
 def test_nothing_else_is_there(served: Served) -> None:
-    """Models, tables, hidden files, folders and every way out of the root are not
-    found, clearly.
-    """
+    """Models, tables, hidden files, folders and ways out of the root are not found."""
     write_bytes(UPath(served.root).parent / "outside.html", b"outside")
-    answers = {path: served.ask(path) for path in NOT_SHOWN}
-    assert {path: answer[0] for path, answer in answers.items()} == dict.fromkeys(
-        NOT_SHOWN, 404
-    )
+    for path in NOT_SHOWN:
+        status, content, _ = served.ask(f"/{path}")
+        assert status == 404
+        assert content.startswith(b"There is no page ")
     assert served.ask("/favicon.ico")[0] == 204
-    assert all(
-        answer[1].startswith(b"There is no page ") for answer in answers.values()
-    )
 
 
 def test_links_pipes_and_rows_are_not_served(storage: Path, tmp_path: Path) -> None:
-    """A link leads nowhere, a pipe holds no answer up, and the example rows of a model
-    stay hidden.
-    """
-    outside, rows = tmp_path / "outside", ("input_example", "expected_predictions")
+    """A link leads nowhere, a pipe may never end, and rows of the table stay hidden."""
+    outside = tmp_path / "outside"
+    rows = ("input_example.json", "expected_predictions.json")
     write_bytes(location(str(outside / "page.html")), b"outside")
     for name in rows:
-        write_bytes(
-            location(str(storage / f"visits/registry/v0001/{name}.json")), b"{}"
-        )
+        write_bytes(location(str(storage / name)), b"{}")
     (storage / "file.html").symlink_to(outside / "page.html")
     (storage / "folder").symlink_to(outside)
     os.mkfifo(storage / "pipe.html")
-    hidden = [*(f"visits/registry/v0001/{name}.json" for name in rows)]
     with Served(location(str(storage))) as served:
-        for path in ("file.html", "folder/page.html", "pipe.html", *hidden):
+        for path in ("file.html", "folder/page.html", "pipe.html", *rows):
             assert served.ask(f"/{path}")[0] == 404
 
 
 def test_only_this_machine_asks_and_only_reads(served: Served) -> None:
-    """Nothing can be written; another name that leads to this machine gets no
-    answer.
-    """
+    """Nothing can be written; a foreign name of this machine gets no answer."""
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert served.ask("/overview.html", method)[0] == 405
     assert served.ask("/", host="attacker.example")[0] == 403
@@ -175,101 +172,87 @@ def test_only_this_machine_asks_and_only_reads(served: Served) -> None:
 
 
 OWN = {"host": "localhost:3000", "path": "/graphql", "method": "POST"}
-CROSS = {
+OPENED = {
+    "method": "GET",
+    "path": "/runs",
     "sec-fetch-site": "cross-site",
     "sec-fetch-mode": "navigate",
     "sec-fetch-dest": "document",
 }
+MUTATION = {"method": "GET", "query": b"query=mutation{}"}
+OTHER = "https://attacker.example"
+PASSES: dict[str, dict[str, Any]] = {
+    "a program": {},
+    "the page": {"origin": "http://localhost:3000", "sec-fetch-site": "same-origin"},
+    "an IPv4 address": {"host": "127.0.0.1:3000"},
+    "an IPv6 address": {"host": "[::1]:3000"},
+    "a probe": {"host": "10.1.2.3:3000", "path": "/server_info", "method": "GET"},
+    "a proxy": {"host": "ui.example", "origin": "https://ui.example"},
+    "a websocket": {"type": "websocket", "origin": "http://localhost:3000"},
+    "a link": OPENED,
+    "the page to write queries on": {"method": "GET"},
+}
+REFUSED: dict[str, dict[str, Any]] = {
+    "a foreign name": {"host": "attacker.example:3000"},
+    "a name below": {"host": "localhost.attacker.example"},
+    "a number": {"host": "2130706433"},
+    "no name": {"host": ""},
+    "another origin": {"origin": OTHER},
+    "another port": {"origin": "http://localhost:8000"},
+    "no origin": {"origin": "null"},
+    "a foreign websocket": {"type": "websocket", "origin": OTHER},
+    "another site": {"sec-fetch-site": "cross-site"},
+    "another name of the site": {"sec-fetch-site": "same-site"},
+    "a form": OPENED | {"method": "POST"},
+    "a frame": OPENED | {"sec-fetch-dest": "iframe"},
+    "a mutation": MUTATION,
+    "a mutation below a prefix": MUTATION | {"path": "/prefix/graphql"},
+    "a link to a mutation": OPENED | MUTATION | {"path": "/graphql"},
+}
 
 
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (OWN, 200),  # a program
-        (
-            OWN | {"origin": "http://localhost:3000", "sec-fetch-site": "same-origin"},
-            200,
-        ),
-        (OWN | {"host": "127.0.0.1:3000"}, 200),
-        (OWN | {"host": "[::1]:3000"}, 200),
-        (
-            OWN | {"host": "10.1.2.3:3000", "path": "/server_info", "method": "GET"},
-            200,
-        ),  # a probe
-        (
-            OWN | {"host": "ui.example", "origin": "https://ui.example"},
-            200,
-        ),  # behind a proxy
-        (OWN | {"type": "websocket", "origin": "http://localhost:3000"}, 200),
-        (OWN | CROSS | {"path": "/runs", "method": "GET"}, 200),  # a link
-        (OWN | {"method": "GET"}, 200),  # the page to write queries on
-        (OWN | {"host": "attacker.example:3000"}, 403),
-        (OWN | {"host": "localhost.attacker.example"}, 403),
-        (OWN | {"host": "2130706433"}, 403),
-        (OWN | {"host": ""}, 403),
-        (OWN | {"origin": "https://attacker.example"}, 403),
-        (OWN | {"origin": "http://localhost:8000"}, 403),
-        (OWN | {"origin": "null"}, 403),
-        (OWN | {"type": "websocket", "origin": "https://attacker.example"}, 403),
-        (OWN | {"sec-fetch-site": "cross-site"}, 403),
-        (OWN | {"sec-fetch-site": "same-site"}, 403),
-        (OWN | CROSS, 403),  # a form
-        (
-            OWN
-            | CROSS
-            | {"path": "/runs", "method": "GET", "sec-fetch-dest": "iframe"},
-            403,
-        ),
-        (OWN | {"method": "GET", "query": b"query=mutation{}"}, 403),
-        (
-            OWN
-            | {
-                "method": "GET",
-                "query": b"query=mutation{}",
-                "path": "/prefix/graphql",
-            },
-            403,
-        ),
-        (OWN | CROSS | {"method": "GET", "query": b"query=mutation{}"}, 403),
-    ],
-)
+@pytest.mark.parametrize("name", [*PASSES, *REFUSED])
 def test_what_a_foreign_page_sends_is_refused(
-    request_: dict[str, Any], status: int, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The own pages, programs and links pass; forms, images and names of
-    others do not.
-    """
+    """Own pages, programs and links pass; forms, images and foreign names do not."""
     monkeypatch.setenv(server.HOSTS_VARIABLE, "other.example, UI.example")
 
     async def passed(_scope: object, _receive: object, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200})
 
-    assert answer_of(server.OwnPagesOnly(passed), request_)["status"] == status
+    request_ = OWN | (PASSES | REFUSED)[name]
+    answer = answer_of(server.OwnPagesOnly(passed), request_)
+    assert answer["status"] == (200 if name in PASSES else 403)
 
 
 def answer_of(
     application: Any, request: dict[str, Any], body: bytes = b""
 ) -> dict[str, Any]:
-    """How an ASGI application begins to answer; what `request` does not name are its
-    headers.
+    """How an ASGI application begins to answer.
+
+    What `request` does not name are its headers.
     """
-    own = {"path", "method", "query", "type"}
-    headers = [(k.encode(), v.encode()) for k, v in request.items() if k not in own]
+    fields = {"path", "method", "query", "type"}
     scope = {
         "type": request.get("type", "http"),
         "path": request["path"],
-        "headers": headers,
+        "method": request["method"],
+        "query_string": request.get("query", b""),
+        "headers": [
+            (name.encode(), value.encode())
+            for name, value in request.items()
+            if name not in fields
+        ],
     }
-    scope |= {"method": request["method"], "query_string": request.get("query", b"")}
     answers: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body}
 
     async def send(message: Any) -> None:
-        answers.append(
-            {"status": 403} if message["type"] == "websocket.close" else message
-        )
+        is_closed = message["type"] == "websocket.close"
+        answers.append({"status": 403} if is_closed else message)
 
     asyncio.run(application(scope, receive, send))
     return answers[0]
@@ -309,20 +292,16 @@ def test_a_storage_that_is_away_is_told(s3_bucket: str) -> None:
 def test_metadata_begins_with_links_to_its_pages(
     storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A report has its address beside its path; what is no page, elsewhere or served
-    nowhere has none.
-    """
+    """A report has its address beside its path, where pages are served."""
     report = str(storage / "visits" / "leaderboard" / "a=b" / "leaderboard.html")
-    facts = {
-        "report": PagePath(report),
-        "path": PagePath(str(storage / "visits" / "registry")),
-    }
-    for host in ("http://127.0.0.1:3001", "http://reports:80/"):
-        told = metadata_of(facts)
-        assert list(told) == ["report_page", "report", "path"]
-        assert told["report"] == dg.MetadataValue.path(report)
-        address = f"{host.rstrip('/')}/visits/leaderboard/a=b/leaderboard.html"
-        assert told["report_page"] == dg.MetadataValue.url(address)
+    folder = PagePath(str(storage / "visits" / "registry"))
+    facts = {"report": PagePath(report), "path": folder}
+    for host in ("http://127.0.0.1:3001", "http://reports:80"):
+        metadata = metadata_of(facts)
+        assert list(metadata) == ["report_page", "report", "path"]
+        assert metadata["report"] == dg.MetadataValue.path(report)
+        address = f"{host}/visits/leaderboard/a=b/leaderboard.html"
+        assert metadata["report_page"] == dg.MetadataValue.url(address)
         monkeypatch.setenv(URL_VARIABLE, "http://reports:80/")
     assert page_url("/elsewhere/leaderboard.html") is None
     monkeypatch.setenv(URL_VARIABLE, "")
@@ -330,9 +309,7 @@ def test_metadata_begins_with_links_to_its_pages(
 
 
 def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:
-    """A port that was asked for is taken or refused; without one, any free
-    one will do.
-    """
+    """A port that was named is used or refused; else any free one is taken."""
     with server.listening(0) as taken:
         port = taken.getsockname()[1]
         done = command("reports", "--port", port)
@@ -343,9 +320,7 @@ def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:
 
 
 def test_the_server_begins_and_ends_with_the_command_beside_it(storage: Path) -> None:
-    """The command is told the address, keeps its exit code, and takes the
-    server along.
-    """
+    """The command gets the address and keeps its exit code."""
     write_bytes(location(str(storage / "overview.html")), PAGE)
     script = (
         "import os, sys, time, urllib.request\n"
@@ -385,9 +360,7 @@ while True:
 def test_stopping_it_stops_everything_that_the_command_has_started(
     tmp_path: Path,
 ) -> None:
-    """Processes that ignore every signal but one are gone as well, and so is the
-    server.
-    """
+    """Processes that ignore every signal but one are gone as well."""
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     run = (
         "import sys, signal; from experiment_pipeline.tracking import server\n"
