@@ -14,36 +14,45 @@ KEYS = ("linear__C=0.1", "linear__C=1.0", "lightgbm__7f3a9c2e")
 
 def configuration_rows(best: float) -> list[run_record.RecordRow]:
     """Three configurations, of which two are ranked and one failed."""
+    second = best - 0.05
+    ranked = run_record.ConfigurationRow(
+        key=KEYS[2],
+        algorithm="lightgbm",
+        hyperparameters={"num_leaves": 31, "learning_rate": 0.05},
+        status="trained",
+        rank=1,
+        rung=1.0,
+        reused=False,
+        test_score=best,
+        test_low=best - 0.02,
+        test_high=best + 0.02,
+        difference_to_best=0.0,
+        in_tie_group=True,
+        train_score=best + 0.05,
+        fit_cpu_seconds=2.5,
+        fit_wall_seconds=2.6,
+        model_bytes=120_000,
+        fingerprint="f" * 64,
+    )
     linear = {"C": 0.1, "penalty": "l2"}
-    boosted = {"num_leaves": 31, "learning_rate": 0.05}
-
-    def ranked(
-        number: int, key: str, algorithm: str, given: dict[str, object], score: float
-    ) -> run_record.ConfigurationRow:
-        return run_record.ConfigurationRow(
-            key=key,
-            algorithm=algorithm,
-            hyperparameters=given,
-            status="trained",
-            rank=number,
-            rung=1.0,
-            reused=number > 1,
-            test_score=score,
-            test_low=score - 0.02,
-            test_high=score + 0.02,
-            difference_to_best=score - best,
-            in_tie_group=number == 1,
-            train_score=score + 0.05,
-            fit_cpu_seconds=2.5 if number == 1 else 0.2,
-            fit_wall_seconds=2.6 if number == 1 else 0.2,
-            model_bytes=120_000 // number,
-            fingerprint="fe"[number - 1] * 64,
-        )
-
-    first = ranked(1, KEYS[2], "lightgbm", boosted, best)
     return [
-        replace(first, rounds=140, reason="chosen", is_chosen=True),
-        ranked(2, KEYS[0], "linear", linear, best - 0.05),
+        replace(ranked, rounds=140, reason="chosen", is_chosen=True),
+        replace(
+            ranked,
+            key=KEYS[0],
+            algorithm="linear",
+            hyperparameters=linear,
+            rank=2,
+            reused=True,
+            test_score=second,
+            test_low=second - 0.02,
+            test_high=second + 0.02,
+            difference_to_best=second - best,
+            in_tie_group=False,
+            fit_cpu_seconds=0.2,
+            fit_wall_seconds=0.2,
+            fingerprint="e" * 64,
+        ),
         run_record.ConfigurationRow(
             key=KEYS[1],
             algorithm="linear",
@@ -57,9 +66,7 @@ def configuration_rows(best: float) -> list[run_record.RecordRow]:
 def run_rows(
     number: int, *, status: str = "accepted", best: float = 0.70
 ) -> list[run_record.RecordRow]:
-    """Everything of a run; the data changes with every second run, the code with every
-    third.
-    """
+    """Everything of a run; every second has other data, every third other code."""
     started = FIRST_DAY + timedelta(days=number)
     rows: list[run_record.RecordRow] = [
         run_record.RunFacts(
@@ -155,9 +162,7 @@ def run_rows(
 
 
 def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
-    """Write accepted runs, and a rejected one at the end; return their ids, oldest
-    first.
-    """
+    """Write accepted runs, then a rejected one; return their ids, oldest first."""
     ids = [f"{number:08x}-{experiment}" for number in range(runs)]
     for number, run_id in enumerate(ids):
         accepted = number < runs - 1
@@ -196,29 +201,47 @@ def write_watch(experiment: str = "flight_delay") -> None:
     predicted = run_record.PredictionRow(
         "v0001", "2026-02-04T06:00:00+00:00", 900, 1, ("no drift",)
     )
-    scores = (0.68, 0.65, 0.71, 0.69, 0.67, 0.71, 0.5)
-    watched = ("v0001", "2026-02-05T06:00:00+00:00", "roc_auc", 900, 3, *scores, 0.9)
-    found = run_record.WatchRow(*watched, below=False, since=None, recent=None)
-    record_rows([predicted, found], experiment)
+    watched = run_record.WatchRow(
+        version="v0001",
+        at="2026-02-05T06:00:00+00:00",
+        metric="roc_auc",
+        rows=900,
+        days=3,
+        score=0.68,
+        low=0.65,
+        high=0.71,
+        promise=0.69,
+        promise_low=0.67,
+        promise_high=0.71,
+        baseline=0.5,
+        evidence=0.9,
+        below=False,
+        since=None,
+        recent=None,
+    )
+    record_rows([predicted, watched], experiment)
 
 
 def finding_row(**facts: Any) -> run_record.FindingRow:
     """A column with one value."""
-    known = {
+    defaults = {
         "code": "constant_column",
         "title": "Columns with one value",
         "severity": "warn",
+        "column_names": ("year",),
+        "evidence": "year has 1 value",
+        "advice": "",
     }
-    known |= {"column_names": ("year",), "evidence": "year has 1 value", "advice": ""}
-    return run_record.FindingRow(**known | facts)
+    return run_record.FindingRow(**defaults | facts)
 
 
 def version_row(version: str, **facts: Any) -> run_record.VersionRow:
     """A version of the first day."""
-    known = {
+    defaults = {
         "created_at": FIRST_DAY,
         "place": "p",
         "configuration": KEYS[2],
         "headline": "h",
+        "fingerprint": "f" * 64,
     }
-    return run_record.VersionRow(version=version, fingerprint="f" * 64, **known | facts)
+    return run_record.VersionRow(version=version, **defaults | facts)
