@@ -2,7 +2,6 @@
 must not, and letters.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -48,17 +47,15 @@ def with_texts(task: str = "binary") -> TrainingSets:
     """The small table with a town per row, some missing, and a text that is in one row
     only.
     """
-    frame = table(CLASSES[task])
-    town = [f"town {place}" if row % 11 else None for row, place in _places()]
-    once = [f"{place * 7919 + row:05d} street" for row, place in _places()]
-    texts = {"town": pd.Series(town, dtype="str"), "once": pd.Series(once, dtype="str")}
-    return training_sets(
-        task, frame=frame.assign(**{k: v.array for k, v in texts.items()})
+    places = enumerate(np.random.default_rng(3).integers(0, TOWNS, ROWS).tolist())
+    town, once = list[str | None](), list[str]()
+    for row, place in places:
+        town.append(f"town {place}" if row % 11 else None)
+        once.append(f"{place * 7919 + row:05d} street")
+    frame = table(CLASSES[task]).assign(
+        town=pd.array(town, dtype="str"), once=pd.array(once, dtype="str")
     )
-
-
-def _places() -> Iterator[tuple[int, int]]:
-    yield from enumerate(np.random.default_rng(3).integers(0, TOWNS, ROWS).tolist())
+    return training_sets(task, frame=frame)
 
 
 def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:
@@ -283,83 +280,63 @@ def test_a_row_of_weight_2_counts_in_codes_as_two_rows(task: str) -> None:
 # --- stacking ---
 
 
-def shop(*, noise: bool = False, seed: int = 4, groups: int = 0) -> TrainingSets:
-    """A price by weight and a size by kind decide, or nothing does."""
-    random = np.random.default_rng(seed)
-    n = groups or ROWS
-    price, weight, kind = random.random((3, n))
-    frame = pd.DataFrame({"price": price + 0.1, "weight": weight + 0.1})
-    frame["kind"] = pd.Series(np.where(kind < 0.5, "flat", "house"), dtype="str")
-    within = random.normal(size=n) * np.where(kind < 0.5, 0.5, 3)
-    frame["size"] = within + 8 * (kind < 0.5)
-    signal = 3 * np.log(frame["price"] / frame["weight"]) + within
-    frame["late"] = random.normal(size=n) if noise else signal
-    frame["customer"] = np.arange(n)
-    rows = frame.iloc[np.arange(ROWS) * n // ROWS].reset_index(drop=True)
-    sets = training_sets("regression", frame=rows.rename_axis(index="row_number"))
-    return replace(sets, features=("price", "weight", "kind", "size"))
-
-
-def columns_of(sets: TrainingSets) -> dict[str, np.ndarray]:
-    """Column of the first layer → its cells of the test rows."""
-    features = fit_features("stacked", sets.train, sets.fit_mask, sets)
-    cells, columns = (
-        transformed(features, sets.test),
-        many_texts.encoded_columns(features),
-    )
-    return {
-        name: cells[:, at[0]]
-        for name, at in columns.items()
-        if name not in sets.features
-    }
+def layer_of(features: Any) -> list[int]:
+    """The encoded columns that the first layer makes, a number per model."""
+    columns = many_texts.encoded_columns(features)
+    return [columns[name][0] for name in stacking.LAYER]
 
 
 def test_a_feature_with_a_direction_is_not_read_by_the_first_layer() -> None:
     """Its predictions could turn against the direction."""
-    barred = replace(shop(), directions={"price": 1})
-    prints = [encoder_fingerprint("stacked", sets) for sets in (shop(), barred)]
-    assert prints[0] != prints[1]
-    dearer = replace(barred, test=barred.test.assign(price=9.0))
-    columns, of_dearer = columns_of(barred), columns_of(dearer)
-    assert all(np.array_equal(columns[name], of_dearer[name]) for name in columns)
+    sets = training_sets("regression")
+    barred = replace(sets, directions={"distance": 1})
+    assert encoder_fingerprint("stacked", sets) != encoder_fingerprint(
+        "stacked", barred
+    )
+    features = fit_features("stacked", barred.train, barred.fit_mask, barred)
+    near, far = (
+        transformed(features, rows)[:, layer_of(features)]
+        for rows in (barred.test, barred.test.assign(distance=9.0))
+    )
+    assert np.array_equal(near, far)
 
 
 # Drawn with replacement, a tree knows two of three single rows.
 @pytest.mark.parametrize(
-    "case", [(30, 0, 0.6), (150, ROWS // 2, 0.8), (10, ROWS // 4, 0.9)]
+    ("trees", "groups", "by_heart"),
+    [(30, ROWS, 0.6), (150, ROWS // 2, 0.8), (10, ROWS // 4, 0.9)],
 )
 def test_a_first_layer_finds_nothing_in_noise(
-    monkeypatch: pytest.MonkeyPatch, case: tuple
+    monkeypatch: pytest.MonkeyPatch, trees: int, groups: int, by_heart: float
 ) -> None:
     """Rows that are fitted on get predictions as poor as new rows do, also where rows
     are copies of others.
     """
-    trees, groups, by_heart = case
     monkeypatch.setattr(stacking, "TREES", trees)
-    sets = shop(noise=True, groups=groups)
-    sets = (
-        replace(sets, split=GroupSplit(by="group", column="customer"))
-        if groups
-        else sets
-    )
+    noise = np.random.default_rng(4).normal(size=ROWS)
+    frame = table(None).assign(late=noise, customer=np.arange(ROWS))
+    copies = frame.iloc[np.arange(ROWS) * groups // ROWS].reset_index(drop=True)
+    sets = training_sets("regression", frame=copies.rename_axis(index="row_number"))
+    sets = replace(sets, features=("distance", "delay", "carrier"))
+    if groups < ROWS:
+        sets = replace(sets, split=GroupSplit(by="group", column="customer"))
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
-    by_whole_layer, y = transformed(features, sets.train), sets.y_train
-    for name in stacking.LAYER:
-        at, in_fit = many_texts.encoded_columns(features)[name], sets.fit_mask
-        assert abs(np.corrcoef(train[in_fit, at], y[in_fit])[0, 1]) < 0.2
+    by_whole_layer, in_fit = transformed(features, sets.train), sets.fit_mask
+    y = sets.y_train[in_fit]
+    for name, column in zip(stacking.LAYER, layer_of(features), strict=True):
+        assert abs(np.corrcoef(train[in_fit, column], y)[0, 1]) < 0.2
         if name in stacking.FORESTS:
-            assert np.corrcoef(by_whole_layer[in_fit, at], y[in_fit])[0, 1] > by_heart
-        assert np.array_equal(train[~in_fit, at], by_whole_layer[~in_fit, at])
+            assert np.corrcoef(by_whole_layer[in_fit, column], y)[0, 1] > by_heart
+        assert np.array_equal(train[~in_fit, column], by_whole_layer[~in_fit, column])
 
 
 def test_each_of_the_first_layer_learns_something() -> None:
     """Its predictions of rows that it has not seen follow the target."""
-    sets = shop()
+    sets = training_sets("regression")
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
-    for name in stacking.LAYER:
-        at = many_texts.encoded_columns(features)[name]
-        in_fit = sets.fit_mask
-        assert np.corrcoef(train[in_fit, at], sets.y_train[in_fit])[0, 1] > 0.25, name
+    for column in layer_of(features):
+        predicted_late = train[sets.fit_mask, column]
+        assert np.corrcoef(predicted_late, sets.y_train[sets.fit_mask])[0, 1] > 0.25
 
 
 def test_a_class_of_one_part_alone_is_predicted() -> None:

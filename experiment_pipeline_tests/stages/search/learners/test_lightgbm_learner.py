@@ -10,7 +10,6 @@ from lightgbm.basic import _ConfigAliases
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.stages.search.learners import lightgbm_learner
 from experiment_pipeline.stages.search.learners import lightgbm_learner as learner
 from experiment_pipeline.stages.search.learners.hyperparameters import LIGHTGBM
 from experiment_pipeline.stages.search.learners.learner import FitRequest
@@ -52,7 +51,9 @@ def by_lightgbm(planned: Any, bins: learner.Bins, callback: Any) -> lgb.Booster:
     """What the library's own loop grows."""
     parameters = {"metric": planned.rounds.watched, "feature_pre_filter": False}
     return lgb.train(
-        *(dict(planned.parameters) | parameters, bins[0], planned.rounds.at_most),
+        dict(planned.parameters) | parameters,
+        bins[0],
+        planned.rounds.at_most,
         valid_sets=[bins[1]],
         callbacks=[callback],
         keep_training_booster=True,
@@ -68,7 +69,7 @@ def test_the_list_of_names_is_that_of_the_library() -> None:
     assert {
         alias for name in reserved for alias in of_library[name]
     } == LIGHTGBM.reserved
-    assert LIGHTGBM.accepted.keys() >= lightgbm_learner.DATASET_PARAMETERS
+    assert LIGHTGBM.accepted.keys() >= learner.DATASET_PARAMETERS
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(monkeypatch) -
     by_lightgbm(planned, bins, lgb.record_evaluation(evaluated))
     scores = dict(enumerate(evaluated["valid_0"]["auc"], start=1))
     assert bins[1] is not None
-    monkeypatch.setattr(lightgbm_learner, "_EVALUATED_ROWS", bins[1].num_data() // 2)
+    monkeypatch.setattr(learner, "_EVALUATED_ROWS", bins[1].num_data() // 2)
     best = max([3, 6, 9, 12, 15, 18, 20], key=scores.__getitem__)
     assert learner.boost(bins, planned, numbers(), "binary").best_iteration == best
 
@@ -157,34 +158,25 @@ def test_without_early_stopping_every_row_is_fitted_on() -> None:
     assert np.array_equal(default.predictions.test, stated.predictions.test)
 
 
-@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
-    "hyperparameters",
+    ("task", "hyperparameters"),
     [
-        {"bagging_fraction": 0.6, "max_bin": 7, "extra_trees": True},
-        {"data_sample_strategy": "goss", "lambda_l1": 50.0},
-        {"boosting": "dart"},
-        {"boosting": "rf", "bagging_fraction": 0.5},
-        {"linear_tree": True},
-        {"early_stopping_round": 5},
-        {"min_data_in_leaf": 1_000},
+        ("binary", {"boosting": "dart"}),
+        ("multiclass", {"boosting": "rf", "bagging_fraction": 0.5}),
+        ("regression", {"linear_tree": True}),
+        ("regression", {"early_stopping_round": 5}),
     ],
-    ids=str,
 )
 def test_stored_train_predictions_are_bit_for_bit_those_of_the_exported_model(
     task: str, hyperparameters: dict[str, Any]
 ) -> None:
-    """However trees are grown, whether LightGBM's own numbers are read or rows are
-    predicted.
-    """
+    """However trees are grown."""
     sets = training_sets(task)
-    if "early_stopping_round" not in hyperparameters:
-        sets = replace(sets, early_stopping=np.zeros(600, dtype=bool))
     spec = experiment([one("lightgbm", **hyperparameters)], task)
     trained = train_one(spec, sets)
-    pipeline = assembled(trained, sets, spec)
-    expected = predicted(pipeline, sets, sets.train)[scored_rows(600, sets.classes)]
-    assert np.array_equal(trained.predictions.train, expected)
+    exported = predicted(assembled(trained, sets, spec), sets, sets.train)
+    scored = scored_rows(len(sets.train), sets.classes)
+    assert np.array_equal(trained.predictions.train, exported[scored])
 
 
 def _towards(
@@ -219,11 +211,10 @@ def test_what_a_plan_sets_for_every_configuration() -> None:
     """What reproducibility needs; bagging that has an effect; dart and rf have no best
     round.
     """
-    fixed = plan().parameters
-    assert fixed["deterministic"]
-    assert fixed["force_row_wise"]
-    assert (fixed["num_threads"], fixed["seed"], fixed["learning_rate"]) == (1, 0, 0.1)
-    assert "bagging_freq" not in fixed
+    parameters = plan().parameters
+    fixed = {"deterministic": True, "force_row_wise": True, "num_threads": 1, "seed": 0}
+    assert fixed.items() <= parameters.items()
+    assert "bagging_freq" not in parameters
     assert plan(subsample=0.5).parameters["bagging_freq"] == 1
     assert plan(subsample=0.5, subsample_freq=3).parameters["bagging_freq"] == 3
     for boosting in ("dart", "rf"):
