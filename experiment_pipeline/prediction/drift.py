@@ -79,16 +79,21 @@ class DriftCounts:
             n: difference(np.array(known[n].counts), one)
             for n, one in self.counts.items()
         }
-        ranked = sorted(found, key=lambda n: (found[n].alarming, found[n].effect_size))[
-            ::-1
-        ]
+        ranked = sorted(
+            found,
+            key=lambda name: (found[name].alarming, found[name].effect_size),
+            reverse=True,
+        )
         sizes = [
             f"{numbers.shown(name)} {found[name].effect_size:.2f}" for name in ranked
         ]
-        large = f"{sum(one.alarming for one in found.values())} of {len(found)} columns"
+        alarming = sum(column.alarming for column in found.values())
         out = numbers.share(float(np.concatenate(self.outside).mean()))
-        rule = f"{STATISTIC}, large from {LARGE:g} on and beyond noise"
         return (
-            f"{large} with a large drift since training; most: {numbers.some_of(sizes)} ({rule})",
+            (
+                f"{alarming} of {len(found)} columns with a large drift since training; "
+                f"most: {numbers.some_of(sizes)} ({STATISTIC}, large from {LARGE:g} on "
+                "and beyond noise)"
+            ),
             f"{out} of the rows hold a number outside the training range",
         )

@@ -47,23 +47,21 @@ from experiment_pipeline.table.table import slices
 BASE, _RESCALED = "base", ", rescaled"
 SHOWN_ROWS, SHOWN_COLUMNS, BACKGROUND_ROWS = 10, 15, 50
 _MOST_CELLS = 2**24  # numbers in one table of contributions: 128 MB
-_MANY_ROWS = 2_000  # from this many on, `tree_shap` is faster than LightGBM, which works row by row
+# From this many on, `tree_shap` is faster than LightGBM, which works row by row.
+_MANY_ROWS = 2_000
 # Steps of the numerical integration from base to row, and the smallest change.
 _STEPS, _SMALL = 8, 1e-6
-_Link = Callable[
-    [np.ndarray], np.ndarray
-]  # raw outputs (n, k) → predictions (n, outputs)
+# Raw outputs (n, k) → predictions (n, outputs).
+_Link = Callable[[np.ndarray], np.ndarray]
 
 
 class _Member(NamedTuple):
-    """A member of the pipeline: its slice of the encoded columns, model, weight, and
-    output classes.
-    """
+    """A member of the pipeline."""
 
-    place: slice
+    place: slice  # of its encoded columns
     model: Any
     weight: float
-    classes: Any
+    classes: Any  # of its outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,190 +83,195 @@ class Explanation:
         """Return the predictions with `feature_1`, `value_1`, `contribution_1`,
         `feature_2` and so on.
         """
-        found, table = (
-            self.contributions.drop(columns=BASE).to_numpy(),
-            dict[str, Any](),
-        )
+        contributions = self.contributions.drop(columns=BASE).to_numpy()
         texts = self.delivered.apply(as_text).to_numpy(dtype=object)
-        order, each = (
-            np.argsort(-np.abs(found), axis=1, kind="stable"),
-            np.arange(len(found)),
-        )
-        for place, at in enumerate(order.T[:most], start=1):
-            table[f"feature_{place}"] = pd.array(
-                self.delivered.columns[at], dtype="str"
-            )
-            table[f"value_{place}"] = pd.array(texts[each, at], dtype="str")
-            table[f"contribution_{place}"] = found[each, at]
+        order = np.argsort(-np.abs(contributions), axis=1, kind="stable")
+        rows = np.arange(len(contributions))
+        table: dict[str, Any] = {}
+        for place, columns in enumerate(order.T[:most], start=1):
+            names = self.delivered.columns[columns]
+            table[f"feature_{place}"] = pd.array(names, dtype="str")
+            table[f"value_{place}"] = pd.array(texts[rows, columns], dtype="str")
+            table[f"contribution_{place}"] = contributions[rows, columns]
         taken = {name: f"original_{name}" for name in table}
         # The predictions have the same rows in the same order.
         return self.predicted.predictions.rename(columns=taken).assign(**table)
 
     def plot(self, i: int = 0) -> Chart:
-        """Return the chart of the row at position `i`: a bar per column, the strongest
-        at the top.
+        """Return the chart of the row at position `i`: a bar per column, strongest
+        first.
         """
-        whole, cells = self.contributions.iloc[i], self.delivered.iloc[i]
-        row = (
-            whole.drop(BASE)
-            .sort_values(key=np.abs, ascending=False)
-            .head(SHOWN_COLUMNS)
-        )
-        texts = {
-            k: "missing" if pd.isna(v) else value_as_text(v) for k, v in cells.items()
-        }
-        names = [plain(f"{name} = {texts[name]}") for name in row.index]
-        bars = [
-            Mark(value, place, f"{name}: {value:.4g}", color=SERIES[value < 0])
-            for place, (name, value) in enumerate(zip(names, row, strict=True))
-        ]
-        start, end = numbers.score(whole[BASE]), numbers.score(whole.sum())
+        row, cells = self.contributions.iloc[i], self.delivered.iloc[i]
+        parts = row.drop(BASE).sort_values(key=np.abs, ascending=False)
+        parts = parts.head(SHOWN_COLUMNS)
+        names, bars = [], []
+        for place, (column, value) in enumerate(parts.items()):
+            cell = cells[str(column)]
+            text = "missing" if pd.isna(cell) else value_as_text(cell)
+            name = plain(f"{column} = {text}")
+            names.append(name)
+            color = SERIES[int(value < 0)]
+            bars.append(Mark(value, place, f"{name}: {value:.4g}", color=color))
+        start, end = numbers.score(row[BASE]), numbers.score(row.sum())
         plot = Plot(
             Axis("contribution"), Axis(names=names, downwards=True), [Bars(bars)]
         )
         return chart(
-            f"Row {whole.name}",
+            f"Row {row.name}",
             f"{self.scale}: {end} = base {start} + contributions ({self.method}).",
             plot,
             height=80 + 26 * len(bars),
         )
 
     def __repr__(self) -> str:
-        what = f"{len(self.delivered):,} rows; contributions ({self.method}) to the {self.scale}"
-        return f"{what}\n{self.strongest().head(SHOWN_ROWS).to_string(index=False)}"
+        return f"{self._title}\n{self._first_rows.to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        what = html.escape(repr(self).partition("\n")[0])
-        return f"<p>{what}</p>{self.strongest().head(SHOWN_ROWS).to_html(index=False, border=0)}"
+        table = self._first_rows.to_html(index=False, border=0)
+        return f"<p>{html.escape(self._title)}</p>{table}"
+
+    @property
+    def _title(self) -> str:
+        rows = f"{len(self.delivered):,} rows"
+        return f"{rows}; contributions ({self.method}) to the {self.scale}"
+
+    @property
+    def _first_rows(self) -> pd.DataFrame:
+        return self.strongest().head(SHOWN_ROWS)
 
 
 class Explainer:
-    """Explains the predictions of a fitted pipeline; `examples` are rows from
-    `golden_rows`.
-    """
+    """Explains the predictions of a fitted pipeline; `examples`: from `golden_rows`."""
 
     def __init__(
         self,
         pipeline: Any,
         signature: Signature,
-        made: Preparation,
+        preparation: Preparation,
         examples: pd.DataFrame,
     ) -> None:
         from experiment_pipeline.stages.search.voting import TakenApart
 
         parts = TakenApart.of(pipeline)
-        self._own, self._parts, self._signature = (
-            parts.transformer,
-            replace(parts, transformer=None),
-            signature,
-        )
-        dates = [
-            (name, part) for name, parts in made.calendar.items() for part in parts
-        ]
-        source = {
-            new: name for name, part in dates for new in calendar_columns(name, part)
-        }
+        self._transformer = parts.transformer
+        self._parts = replace(parts, transformer=None)
+        self._signature = signature
         # Delivered column → positions of its encoded columns.
-        self._columns = dict[str, list[int]]()
+        self._columns: dict[str, list[int]] = {}
+        delivered = _delivered_columns(preparation)
         for name in dict.fromkeys((*signature.features, *self._parts.columns)):
             if name in self._parts.columns:
-                positions = self._columns.setdefault(source.get(name, name), [])
+                positions = self._columns.setdefault(delivered.get(name, name), [])
                 positions += self._parts.columns[name].tolist()
-        real = examples[~examples.isin([UNSEEN_CATEGORY]).any(axis=1)]
-        self._background = cells = self._encoded(self._made(real.head(BACKGROUND_ROWS)))
-        both = zip(self._parts.places, self._parts.models, strict=True)
-        self._members = [
-            one for place, whole in both for one in _members(place, *whole)
-        ]
-        sums = [
-            _sums(one.model, cells[:, one.place], len(cells)) for one in self._members
-        ]
-        links = {link: name for name, link in _SCALES.items()}
-        self._scale = links.get(sums[0].link) if len(sums) == 1 and sums[0] else None
-        found = [
-            one and (one.rescaled() if self._scale is None else one) for one in sums
-        ]
-        sampled = f"Shapley values, sampled with {len(cells)} rows"
-        self._method = "; ".join(
-            dict.fromkeys(one.method if one else sampled for one in found)
-        )
+        is_real = ~examples.isin([UNSEEN_CATEGORY]).any(axis=1)
+        background = self._made(examples[is_real].head(BACKGROUND_ROWS))
+        self._background = self._encoded(background)
+        self._members: list[_Member] = []
+        for place, (model, weight) in zip(parts.places, parts.models, strict=True):
+            self._members += _members(place, model, weight)
+        sums = [self._sums_of(member, self._background) for member in self._members]
+        # A single model is explained on the scale of its raw output, if it has a name.
+        self._scale: str | None = None
+        if len(sums) == 1 and sums[0] is not None:
+            names = {link: name for name, link in _SCALES.items()}
+            self._scale = names.get(sums[0].link)
+        methods = [self._method_of(member_sums) for member_sums in sums]
+        self._method = "; ".join(dict.fromkeys(methods))
+
+    def _sums_of(self, member: _Member, cells: np.ndarray) -> "_Sums | None":
+        """Return a member's sums of encoded rows that begin with the background."""
+        return _sums(member.model, cells[:, member.place], len(self._background))
+
+    def _method_of(self, sums: "_Sums | None") -> str:
+        if sums is None:
+            return f"Shapley values, sampled with {len(self._background)} rows"
+        return (sums.rescaled() if self._scale is None else sums).method
 
     def explanation(
         self, raw: pd.DataFrame, prepared: pd.DataFrame, predicted: Predicted
     ) -> Explanation:
-        """Explain the predictions of a raw table's rows; `prepared` are the rows that
-        were predicted.
+        """Explain the predictions of a raw table's rows.
+
+        `prepared` are the rows that were predicted.
         """
-        one, made = self._signature, self._made(self._signature.select(prepared))
-        width = len(one.classes or "1") * (self._background.shape[1] + 1)
+        made = self._made(self._signature.select(prepared))
+        outputs = len(self._signature.classes or "1")
+        width = outputs * (self._background.shape[1] + 1)
         parts = slices(len(made), max(_MOST_CELLS // width, 1))
-        found = np.vstack(
+        contributions = np.vstack(
             [self._of_rows(self._encoded(made.iloc[part])) for part in parts]
         )
-        label = (
-            f"the predicted {one.target}" if one.task == "multiclass" else one.target
-        )
-        if one.task == "binary":
-            label = f"{one.target} = {one.positive_class}"
-        kind = self._scale or ("probability of " if one.classes else "")
         names = [f"original_{name}" if name == BASE else name for name in self._columns]
-        raw = raw.loc[made.index]
-        if layer := [
-            name for name in self._columns if name not in raw and name not in made
-        ]:
-            first = self._encoded(made)[:, [self._columns[name][0] for name in layer]]
-            made = made.assign(**dict(zip(layer, first.T, strict=True)))
-        cells = [raw[name] if name in raw else made[name] for name in self._columns]
+        cells = self._cells(raw.loc[made.index], made)
         return Explanation(
-            pd.DataFrame(found, made.index, [*names, BASE]),
+            pd.DataFrame(contributions, made.index, [*names, BASE]),
             pd.concat(cells, axis=1).set_axis(names, axis=1),
             predicted,
-            kind + label,
+            self._scale_in_words(),
             self._method,
         )
 
+    def _cells(self, raw: pd.DataFrame, made: pd.DataFrame) -> list[pd.Series]:
+        """Return the values of the explained columns: delivered, made or encoded."""
+        encoded: np.ndarray | None = None
+        cells = []
+        for name, positions in self._columns.items():
+            if name in raw:
+                cells.append(raw[name])
+            elif name in made:
+                cells.append(made[name])
+            else:
+                encoded = self._encoded(made) if encoded is None else encoded
+                cells.append(pd.Series(encoded[:, positions[0]], made.index, name=name))
+        return cells
+
+    def _scale_in_words(self) -> str:
+        signature = self._signature
+        output = signature.target
+        if signature.task == "multiclass":
+            output = f"the predicted {signature.target}"
+        elif signature.task == "binary":
+            output = f"{signature.target} = {signature.positive_class}"
+        if self._scale:
+            return f"{self._scale}{output}"
+        return f"probability of {output}" if signature.classes else output
+
     def _of_rows(self, cells: np.ndarray) -> np.ndarray:
-        members, one, output = (
-            self._members,
-            self._signature,
-            np.zeros(len(cells), np.int64),
-        )
-        if one.task == "multiclass":
-            predicted = [each.weight * self._predict(each, cells) for each in members]
-            output = np.sum(predicted, axis=0).argmax(axis=1)
-        elif one.classes is not None:
-            output += one.classes.index(one.positive_class)
-        found = [each.weight * self._of_member(each, cells, output) for each in members]
-        return np.sum(found, axis=0)
+        """Return the contributions of delivered columns, (n, g + 1), the base last."""
+        signature = self._signature
+        output = np.zeros(len(cells), np.int64)
+        if signature.task == "multiclass":
+            weighted = [m.weight * self._predict(m, cells) for m in self._members]
+            output = np.sum(weighted, axis=0).argmax(axis=1)
+        elif signature.classes is not None:
+            output += signature.classes.index(signature.positive_class)
+        parts = [m.weight * self._of_member(m, cells, output) for m in self._members]
+        return np.sum(parts, axis=0)
 
     def _of_member(
         self, member: _Member, cells: np.ndarray, output: np.ndarray
     ) -> np.ndarray:
-        """The contributions of delivered columns to a member's output: (n, g + 1), the
-        base last.
-        """
-        known, place, groups = (
-            len(self._background),
-            member.place,
-            list(self._columns.values()),
-        )
-        sums = _sums(
-            member.model, np.vstack([self._background, cells])[:, place], known
-        )
+        """Return the contributions to a member's output, (n, g + 1), the base last."""
+        background, groups = self._background, list(self._columns.values())
+        sums = self._sums_of(member, np.vstack([background, cells]))
         if sums is None:
             ask = partial(self._predict, member)
-            found = sampled_shapley(ask, cells, self._background, groups, output)
-            return np.column_stack([found, ask(self._background).mean(axis=0)[output]])
-        found = sums.rescaled() if self._scale is None else sums
+            shapley = sampled_shapley(ask, cells, background, groups, output)
+            base = ask(background).mean(axis=0)[output]
+            return np.column_stack([shapley, base])
+        if self._scale is None:
+            sums = sums.rescaled()
+        each = self._in_order(member, sums.each[len(background) :])
         whole = np.zeros((len(cells), cells.shape[1] + 1))
-        each = self._in_order(member, found.each[known:])[np.arange(len(cells)), output]
-        whole[:, [*range(place.start, place.stop), -1]] = each
-        return np.column_stack(
-            [*(whole[:, at].sum(axis=1) for at in groups), whole[:, -1]]
-        )
+        columns = [*range(member.place.start, member.place.stop), -1]
+        whole[:, columns] = each[np.arange(len(cells)), output]
+        totals = [whole[:, positions].sum(axis=1) for positions in groups]
+        return np.column_stack([*totals, whole[:, -1]])
 
     def _made(self, features: pd.DataFrame) -> pd.DataFrame:
-        return features if self._own is None else self._own.transform(features)
+        if self._transformer is None:
+            return features
+        return self._transformer.transform(features)
 
     def _encoded(self, made: pd.DataFrame) -> np.ndarray:
         cells = self._parts.encode(made)
@@ -278,43 +281,52 @@ class Explainer:
         return self._in_order(member, _outputs(member.model, cells[:, member.place]))
 
     def _in_order(self, member: _Member, outputs: np.ndarray) -> np.ndarray:
-        """Reorder outputs (n, k, …) to the signature's classes; 0 for a class that the
-        fit has not seen.
-        """
-        if (classes := self._signature.classes) is None:
+        """Order outputs (n, k, …) by the signature's classes; 0 for an unseen class."""
+        classes = self._signature.classes
+        if classes is None:
             return outputs
-        found = np.zeros((len(outputs), len(classes), *outputs.shape[2:]))
-        found[:, [classes.index(label) for label in member.classes]] = outputs
-        return found
+        ordered = np.zeros((len(outputs), len(classes), *outputs.shape[2:]))
+        ordered[:, [classes.index(label) for label in member.classes]] = outputs
+        return ordered
+
+
+def _delivered_columns(preparation: Preparation) -> dict[str, str]:
+    """Return calendar column → the delivered column that it is a part of."""
+    return {
+        column: name
+        for name, parts in preparation.calendar.items()
+        for part in parts
+        for column in calendar_columns(name, part)
+    }
 
 
 def _members(
     place: slice, model: Any, weight: float, classes: Any = None
 ) -> Iterator[_Member]:
-    """Yield the models whose weighted mean an estimator is; a trivial stack only
-    reorders classes.
+    """Yield the models whose weighted mean an estimator is.
+
+    A trivial stack, which only reorders classes, is looked through.
     """
     from sklearn.ensemble import StackingClassifier, VotingClassifier, VotingRegressor
 
-    classes = getattr(model, "classes_", None) if classes is None else classes
+    if classes is None:
+        classes = getattr(model, "classes_", None)
     if isinstance(model, VotingClassifier | VotingRegressor):
-        for one, share in _weighted(model):
-            yield from _members(place, one, weight * share, classes)
-    elif (
-        isinstance(model, StackingClassifier)
-        and getattr(model.final_estimator_, "hidden_layer_sizes", None) == ()
-    ):
-        yield from _members(place, model.estimators_[0], weight)
-    else:
-        yield _Member(place, model, weight, classes)
+        for member, share in _weighted(model):
+            yield from _members(place, member, weight * share, classes)
+        return
+    if isinstance(model, StackingClassifier):
+        layers = getattr(model.final_estimator_, "hidden_layer_sizes", None)
+        if layers == ():
+            yield from _members(place, model.estimators_[0], weight)
+            return
+    yield _Member(place, model, weight, classes)
 
 
 def _weighted(mean: Any) -> list[tuple[Any, float]]:
-    weights = (
-        np.ones(len(mean.estimators_))
-        if mean.weights is None
-        else np.array(mean.weights)
-    )
+    weights = np.ones(len(mean.estimators_))
+    if mean.weights is not None:
+        weights = np.array(mean.weights)
     return list(zip(mean.estimators_, (weights / weights.sum()).tolist(), strict=True))
 
 
@@ -349,155 +361,183 @@ _SCALES: dict[str, _Link] = {
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """Contributions of encoded columns to an estimator's raw outputs, and the link to
-    its predictions.
-    """
+    """Contributions of encoded columns to raw outputs, and the link to predictions."""
 
     each: np.ndarray  # contributions (n, k, d + 1), the base last
     method: str
     link: _Link = np.asarray
 
     def rescaled(self) -> "_Sums":
-        """Return contributions to the prediction: multiplied by its mean slopes between
-        base and row.
+        """Return contributions to the prediction.
+
+        They are multiplied by its mean slopes between base and row.
         """
         if self.link is np.asarray:
             return self
-        each, k = self.each, self.each.shape[1]
-        start, change = each[..., -1], each[..., :-1].sum(axis=2)
+        outputs = self.each.shape[1]
+        start, change = self.each[..., -1], self.each[..., :-1].sum(axis=2)
         before, after = self.link(start), self.link(start + change)
-        half, slopes = change / (2 * _STEPS), np.zeros((*after.shape, k))
+        half = change / (2 * _STEPS)
         half[np.abs(half) < _SMALL] = _SMALL  # without change: the slope at this point
-        for number, part in product(range(k), (np.arange(_STEPS) + 0.5) / _STEPS):
-            middle, aside = start + part * change, half * (np.arange(k) == number)
+        slopes = np.zeros((*after.shape, outputs))
+        for number, part in product(range(outputs), (np.arange(_STEPS) + 0.5) / _STEPS):
+            middle, aside = start + part * change, half * (np.arange(outputs) == number)
             gain = self.link(middle + aside) - self.link(middle - aside)
             slopes[..., number] += gain / (2 * _STEPS * half[:, [number]])
         # Distribute the remaining error by the smallest correction of the slopes.
         rest = after - before - np.einsum("nok,nk->no", slopes, change)
         length = np.maximum((change**2).sum(axis=1, keepdims=True), _SMALL**2)
         slopes += rest[..., None] * (change / length)[:, None]
-        found = np.concatenate([slopes @ each[..., :-1], before[..., None]], axis=2)
-        return _Sums(found, f"{self.method.removesuffix(_RESCALED)}{_RESCALED}")
+        each = np.concatenate([slopes @ self.each[..., :-1], before[..., None]], axis=2)
+        return _Sums(each, f"{self.method.removesuffix(_RESCALED)}{_RESCALED}")
 
-
-def _sums(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
-    """The contributions for encoded rows (n, d); None: they do not reproduce the
-    estimator's predictions of the first `known` rows, the background.
-    """
-    found = _parts_of(model, cells, known)
-    if found is None:
-        return None
-    wanted = _outputs(model, cells[:known])
-    for link in (
-        (*_SCALES.values(), _squared) if found.link is np.asarray else [found.link]
-    ):
-        each = found.each
-        # Log odds x of two classes become [0, x]; a term common to all classes is
-        # subtracted.
-        if link is _probabilities and link is not found.link:
-            each = (
-                np.concatenate([0 * each, each], axis=1) if each.shape[1] == 1 else each
-            )
+    def linked(self, link: _Link) -> "_Sums":
+        """Return the sums with a link, whose log odds are those of each class."""
+        each = self.each
+        if link is _probabilities and link is not self.link:
+            # Log odds x of two classes become [0, x]; a term common to all classes is
+            # subtracted.
+            if each.shape[1] == 1:
+                each = np.concatenate([0 * each, each], axis=1)
             each = (each - each.mean(axis=1, keepdims=True)) / (1 - 1 / each.shape[1])
+        return replace(self, each=each, link=link)
+
+    def reproduce(self, predictions: np.ndarray) -> bool:
+        """Whether the first rows have these predictions."""
         with np.errstate(over="ignore"):
-            predicted = link(each[:known].sum(axis=2))
+            linked = self.link(self.each[: len(predictions)].sum(axis=2))
         # The tolerances allow for XGBoost's sums in single precision.
-        if predicted.shape == wanted.shape and np.allclose(
-            predicted, wanted, 1e-4, 1e-5
-        ):
-            return replace(found, each=each, link=link)
+        return linked.shape == predictions.shape and np.allclose(
+            linked, predictions, rtol=1e-4, atol=1e-5
+        )
+
+
+def _sums(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
+    """Return the contributions for encoded rows (n, d).
+
+    None: they do not reproduce the predictions of the first rows, the `background`.
+    """
+    sums = _parts_of(model, cells, background)
+    if sums is None:
+        return None
+    predictions = _outputs(model, cells[:background])
+    links = [sums.link]
+    if sums.link is np.asarray:
+        links = [*_SCALES.values(), _squared]
+    for link in links:
+        linked = sums.linked(link)
+        if linked.reproduce(predictions):
+            return linked
     return None
 
 
-def _parts_of(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
-    """`_sums` without the check, for means, calibrators and pipelines, too; the link
-    may be a wrong one.
+def _parts_of(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
+    """Return `_sums` without the check, also for means, calibrators and pipelines.
+
+    The link may be a wrong one.
     """
     from sklearn import calibration, ensemble, pipeline
 
+    # Fits with several seeds, calibrated together.
+    if isinstance(model, ensemble.VotingClassifier):
+        return _sums_of_mean(model, cells, background)
+    if isinstance(model, calibration.CalibratedClassifierCV):
+        return _sums_of_calibrated(model, cells, background)
+    # Its first step puts category codes last.
+    if isinstance(model, pipeline.Pipeline):
+        inner = _sums(model[-1], model[0].transform(cells), background)
+        columns = [positions for _, _, positions in model[0].transformers_]
+        order = np.concatenate([*columns, [cells.shape[1]]])
+        return inner and replace(inner, each=inner.each[..., np.argsort(order)])
+    return _of_estimator(model, cells, background)
+
+
+def _sums_of_mean(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
+    whole, last = np.zeros(1), None
+    for member, share in _weighted(model):
+        sums = _sums(member, cells, background)
+        if sums is None:
+            return None
+        last = sums.rescaled()
+        whole = whole + share * last.each
+    return last and replace(last, each=whole)
+
+
+def _sums_of_calibrated(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
+    from sklearn.ensemble import VotingClassifier
+
     from experiment_pipeline.stages.search.averaging import calibration_in, uncalibrated
 
-    if isinstance(
-        model, ensemble.VotingClassifier
-    ):  # fits with several seeds, calibrated together
-        seeds = [(_sums(one, cells, known), share) for one, share in _weighted(model)]
-        each = [(one.rescaled(), share) for one, share in seeds if one]
-        whole = np.sum([share * one.each for one, share in each], axis=0)
-        return replace(each[0][0], each=whole) if len(each) == len(seeds) else None
-    if isinstance(model, calibration.CalibratedClassifierCV):
-        first, *others = model.calibrated_classifiers_
-        if others or not isinstance(first.estimator, ensemble.VotingClassifier):
-            return None  # a calibrator of the user's
-        inner = _sums(uncalibrated(model), cells, known)
-        applied = calibration_in(model, model.classes_).applied
-        return inner and replace(
-            inner, link=lambda sums: of_each_class(applied(inner.link(sums)))
-        )
-    if isinstance(
-        model, pipeline.Pipeline
-    ):  # whose first step puts category codes last
-        inner = _sums(model[-1], model[0].transform(cells), known)
-        order = np.concatenate(
-            [*(at for _, _, at in model[0].transformers_), [cells.shape[1]]]
-        )
-        return inner and replace(inner, each=inner.each[..., np.argsort(order)])
-    return _of_estimator(model, cells, known)
+    first, *others = model.calibrated_classifiers_
+    if others or not isinstance(first.estimator, VotingClassifier):
+        return None  # a calibrator of the user's
+    inner = _sums(uncalibrated(model), cells, background)
+    if inner is None:
+        return None
+    applied = calibration_in(model, model.classes_).applied
+    return replace(inner, link=lambda sums: of_each_class(applied(inner.link(sums))))
 
 
-def _of_estimator(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
+def _of_estimator(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
+    """Return the sums of a single fitted estimator; None: it has no such sums."""
     from sklearn.ensemble import BaseEnsemble
 
-    library, width = type(model).__module__.partition(".")[0], cells.shape[1] + 1
+    contributions = _tree_shap(model, cells)
+    if contributions is not None:
+        each = np.asarray(contributions, np.float64)
+        return _Sums(each.reshape(len(cells), -1, cells.shape[1] + 1), "TreeSHAP")
+    if isinstance(model, BaseEnsemble) and hasattr(model, "decision_path"):
+        return _Sums(_along_paths(model, cells), "path contributions (Saabas)")
+    coefficients = np.atleast_2d(getattr(model, "coef_", np.empty((0, 0))))
+    if coefficients.shape[1] != cells.shape[1]:
+        return None
+    mean = cells[:background].mean(axis=0)
+    terms = (cells - mean)[:, None] * coefficients
+    base = model.intercept_ + coefficients @ mean
+    each = np.insert(terms, cells.shape[1], base, axis=2)
+    return _Sums(each, "coefficient times (value - mean)")
+
+
+def _tree_shap(model: Any, cells: np.ndarray) -> Any:
+    """Return the contributions that a library of boosted trees computes, if it does."""
+    library = type(model).__module__.partition(".")[0]
     if library == "lightgbm" and not model.get_params().get("linear_tree"):
         if len(cells) >= _MANY_ROWS:
-            found = tree_shap(model.booster_.dump_model(), cells)
-        else:
-            found = model.booster_.predict(cells, pred_contrib=True)
-    elif library == "xgboost":
+            return tree_shap(model.booster_.dump_model(), cells)
+        return model.booster_.predict(cells, pred_contrib=True)
+    if library == "xgboost":
         import xgboost as xgb
 
-        kinds = {"feature_types": model.feature_types, "enable_categorical": True}
-        rows = xgb.DMatrix(cells, missing=model.missing, **kinds)
-        found = model.get_booster().predict(rows, pred_contribs=True)
-    elif library == "catboost":
+        rows = xgb.DMatrix(
+            cells,
+            missing=model.missing,
+            feature_types=model.feature_types,
+            enable_categorical=True,
+        )
+        return model.get_booster().predict(rows, pred_contribs=True)
+    if library == "catboost":
         import catboost as cb
 
         rows = cb.Pool(cells, cat_features=model.get_cat_feature_indices())
-        found = model.get_feature_importance(rows, type="ShapValues")
-    elif isinstance(model, BaseEnsemble) and hasattr(model, "decision_path"):
-        return _Sums(_along_paths(model, cells), "path contributions (Saabas)")
-    else:
-        coefficients = np.atleast_2d(getattr(model, "coef_", np.empty((0, 0))))
-        if coefficients.shape[1] != width - 1:
-            return None
-        mean = cells[:known].mean(axis=0)
-        terms, base = (cells - mean)[:, None] * coefficients, coefficients @ mean
-        found = np.insert(terms, width - 1, model.intercept_ + base, axis=2)
-        return _Sums(found, "coefficient times (value - mean)")
-    return _Sums(
-        np.asarray(found, np.float64).reshape(len(cells), -1, width), "TreeSHAP"
-    )
+        return model.get_feature_importance(rows, type="ShapValues")
+    return None
 
 
 def _along_paths(forest: Any, cells: np.ndarray) -> np.ndarray:
-    """Sum, per split column, the changes of the node's mean along each row's path, (n,
-    k, d + 1).
-    """
+    """Sum the changes of the node's mean along each row's path, (n, k, d + 1)."""
     total: Any = 0
-    for tree in (one.tree_ for one in forest.estimators_):
+    for tree in (estimator.tree_ for estimator in forest.estimators_):
         means = tree.value[:, 0].T
-        found, parent = (
-            np.zeros((*means.shape, cells.shape[1] + 1)),
-            np.zeros(tree.node_count, int),
-        )
+        parent = np.zeros(tree.node_count, int)
         for children in (tree.children_left, tree.children_right):
             parent[children[children > 0]] = np.flatnonzero(children > 0)
-        found[..., -1], at = means[:, [0]], np.arange(tree.node_count)
+        changes = np.zeros((*means.shape, cells.shape[1] + 1))
+        changes[..., -1] = means[:, [0]]
+        at = np.arange(tree.node_count)
         while len(below := np.flatnonzero(at)):  # from each node up to the root
             above = parent[at[below]]
-            found[:, below, tree.feature[above]] += (
-                means[:, at[below]] - means[:, above]
-            )
+            change = means[:, at[below]] - means[:, above]
+            changes[:, below, tree.feature[above]] += change
             at[below] = above
-        total += found[:, tree.apply(cells.astype(np.float32))]
+        total += changes[:, tree.apply(cells.astype(np.float32))]
     return np.moveaxis(total, 0, 1) / len(forest.estimators_)

@@ -73,12 +73,10 @@ Tell = Callable[[str], object]
 
 @dataclass(frozen=True)
 class PredictedFile:
-    """The model's version and the numbers of predicted and rejected rows; other fields
-    as in `Predicted`.
-    """
+    """What was written; notes, reasons and drift are those of `Predicted`."""
 
-    model: str
-    predicted: int
+    model: str  # experiment and version
+    predicted: int  # rows
     rejected: int
     notes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -97,15 +95,12 @@ class Model:
     signature: Signature  # features and outputs
     examples: pd.DataFrame  # the version's example rows, from `golden_rows`
     scored: str = ""  # the configuration and its score on the validation set, in words
-    calibrated: Calibrated = field(
-        default_factory=Calibrated
-    )  # the calibration of intervals
-    coverage: float | None = (
-        None  # of the intervals beside predictions; None: no intervals
-    )
-    profile: DataProfile | None = (
-        None  # of features and predictions; None in older versions
-    )
+    # the calibration of intervals
+    calibrated: Calibrated = field(default_factory=Calibrated)
+    # of the intervals beside predictions; None: no intervals
+    coverage: float | None = None
+    # of features and predictions; None in older versions
+    profile: DataProfile | None = None
 
     @property
     def _title(self) -> str:
@@ -156,87 +151,87 @@ class Model:
         return self._predicted(rows, lambda _: None)
 
     def features_of(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the features of all delivered rows, including those that the schema
-        rejects.
+        """Return the features of all delivered rows, also of those it would reject.
 
         The schema's defaults are filled in, and a cell of the wrong type is missing.
-        Raises InvalidSchema or
-        UnusableTable: a required column is missing or unusable.
+        Raises InvalidSchema or UnusableTable: a required column is missing or unusable.
         """
         rules = for_prediction(self.schema, list(self.signature.features))
-        made = fit(
-            delivered.prepared(rows, self.reading, self.signature), rows.columns, rules
-        )
-        schemas = column_schemas(made.frame.columns, rules)
+        prepared = delivered.prepared(rows, self.reading, self.signature)
+        fitted = fit(prepared, rows.columns, rules)
         checked, _ = validation.check_columns(
-            made, schemas, None, self.reading.validation
+            fitted,
+            column_schemas(fitted.frame.columns, rules),
+            None,
+            self.reading.validation,
         )
-        cells = {name: one.fitting.reindex(rows.index) for name, one in checked.items()}
-        return self.signature.select(pd.DataFrame(cells, index=rows.index))
+        columns = {
+            name: column.fitting.reindex(rows.index) for name, column in checked.items()
+        }
+        return self.signature.select(pd.DataFrame(columns, index=rows.index))
 
     def predict_interval(self, rows: pd.DataFrame, coverage: float = 0.9) -> Predicted:
-        """Predict, with `lower` and `upper`, or `prediction_set` as a JSON list, to
-        cover a share of new rows.
+        """Predict with `lower` and `upper`, or with `prediction_set`, a JSON list.
 
-        Misses are as often below as above; the share holds for each class. Raises as
-        `predict`, and
-        InvalidModel: too few rows calibrated the version for it, or none.
+        They cover a share of new rows. Misses are as often below as above; the share
+        holds for each class. Raises as `predict`, and InvalidModel: too few rows
+        calibrated the version for it, or none.
         """
         return replace(self, coverage=coverage).predict(rows)
 
     def _predicted(
         self, rows: pd.DataFrame, prepared: Callable[[pd.DataFrame], object]
     ) -> Predicted:
-        """The predictions; `prepared` is called with the prepared valid rows of each
-        batch.
-        """
-        tolerated, reasons, drift = Counts(), Counts(), DriftCounts(self.profile)
+        """Predict; `prepared` is called with the prepared valid rows of each batch."""
+        counts = _BatchCounts(self.profile)
         predictions, rejected = list[pd.DataFrame](), list[pd.DataFrame]()
-        for found, left, kept in self._batches(rows, tolerated, reasons, SLICE_ROWS):
-            rejected.append(left)
-            if found is not None:
-                drift.add(kept, found)
-                predictions.append(found)
-                prepared(kept)
+        for batch in self._batches(rows, counts, SLICE_ROWS):
+            rejected.append(batch.rejected)
+            if batch.predictions is not None:
+                predictions.append(batch.predictions)
+                prepared(batch.valid)
+        notes, reasons, drift = counts.in_words()
         return Predicted(
             pd.concat(predictions, ignore_index=True),
             pd.concat(rejected) if len(rejected) > 1 else rejected[0],
-            *_in_words(tolerated, reasons, drift),
+            notes=notes,
+            reasons=reasons,
+            drift=drift,
         )
 
     def explain(self, rows: pd.DataFrame) -> Explanation:
-        """Predict, and return each delivered column's contribution to the prediction of
-        each accepted row.
+        """Predict, and return each delivered column's contribution to each prediction.
 
         Explained is the positive one of two classes, the predicted one of several.
         Raises as `predict`.
         """
-        kept = list[pd.DataFrame]()
-        predicted = self._predicted(rows, kept.append)
-        return self._explainer.explanation(rows, pd.concat(kept), predicted)
+        prepared = list[pd.DataFrame]()
+        predicted = self._predicted(rows, prepared.append)
+        return self._explainer.explanation(rows, pd.concat(prepared), predicted)
 
     def what_if(self, row: pd.DataFrame, /, **changed: Any) -> Explanation:
-        """Explain one delivered row as it is and with other values: rows `before` and
-        `after`.
+        """Explain a delivered row as it is and with other values.
 
-        Raises UnusableTable: not one row, or no such column; DataError: the schema
-        rejects the row.
+        The rows are `before` and `after`. Raises UnusableTable: not one row, or no such
+        column; DataError: the schema rejects the row.
         """
         row = _as_table(row)
         if len(row) != 1 or not {*changed} <= {*row.columns}:
-            rule = f"takes one row and its columns, not {len(row)} and {errors.listed(changed)}"
             raise UnusableTable(
-                "what_if", rule, f"Its columns are {errors.listed(row.columns)}."
+                "what_if",
+                rule=f"takes one row and its columns, not {len(row)} and "
+                f"{errors.listed(changed)}",
+                fix=f"Its columns are {errors.listed(row.columns)}.",
             )
-        found = self.explain(
-            pd.concat([row, row.assign(**changed)]).set_axis(["before", "after"])
-        )
-        if found.predicted.reasons:
-            rule = f"the schema rejects the row: {'; '.join(found.predicted.reasons)}"
+        both = pd.concat([row, row.assign(**changed)]).set_axis(["before", "after"])
+        explanation = self.explain(both)
+        if reasons := explanation.predicted.reasons:
             raise errors.DataError(
-                "what_if", rule, "Give values that schema.yaml allows."
+                "what_if",
+                rule=f"the schema rejects the row: {'; '.join(reasons)}",
+                fix="Give values that schema.yaml allows.",
             )
-        return found
+        return explanation
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -266,56 +261,65 @@ class Model:
         `predict_interval` for the coverage `interval`. Raises as `read` and
         `predict_interval`.
         """
+        self._check_outputs(table, output, rejected)
+        rows = self.read(table, tell, keep)
+        ids = tuple(dict.fromkeys((*self.signature.id_columns, *keep)))
+        signature = replace(self.signature, id_columns=ids)
+        model = replace(self, signature=signature, coverage=interval)
+        number = ROW_NUMBER
+        while number in rows.columns:
+            number = f"{number}_in_table"
+        counts = _BatchCounts(self.profile)
+        size = EXPLAINED_ROWS if explain else SLICE_ROWS
+        reported = time.monotonic()
+        with _written(output) as predictions, _written(rejected) as rejections:
+            for batch in model._batches(rows, counts, size):  # noqa: SLF001
+                if batch.predictions is not None:
+                    predictions(self._with_reasons(rows, batch, explain))
+                rejections(batch.rejected.reset_index(names=number))
+                if time.monotonic() - reported >= SECONDS_BETWEEN_LINES:
+                    tell(f"{counts.rows:,} of {len(rows):,} rows")
+                    reported = time.monotonic()
+        notes, reasons, drift = counts.in_words()
+        return PredictedFile(
+            self.name,
+            predicted=counts.predicted,
+            rejected=counts.rejected,
+            notes=notes,
+            reasons=reasons,
+            drift=drift,
+        )
+
+    def _check_outputs(self, table: str, output: str, rejected: str) -> None:
+        """Refuse files of another kind, and files that are the table or one another."""
         for url in (output, rejected):
             if not url.endswith((".csv", ".parquet")):
-                raise UnusableTable(
-                    url, "is neither .csv nor .parquet", "Name such a file."
-                )
+                rule = "is neither .csv nor .parquet"
+                raise UnusableTable(url, rule, "Name such a file.")
         if resolved(location(output)) == resolved(location(rejected)):
             rule = "predictions and rejected rows would share a file"
             raise UnusableTable(output, rule, "Name two files.")
         for url in read_again(Data.model_validate({"url": table}), (output, rejected)):
-            rule = f"the table is read from there ({table}) and would be overwritten or extended"
-            raise UnusableTable(url, rule, "Name a file outside of the table.")
-        rows, tolerated, reasons = self.read(table, tell, keep), Counts(), Counts()
-        ids = tuple(dict.fromkeys((*self.signature.id_columns, *keep)))
-        model = replace(
-            self, signature=replace(self.signature, id_columns=ids), coverage=interval
-        )
-        number = ROW_NUMBER
-        while number in rows.columns:
-            number = f"{number}_in_table"
-        predicted, refused, drift, reported = (
-            0,
-            0,
-            DriftCounts(self.profile),
-            time.monotonic(),
-        )
-        with _written(output) as predictions, _written(rejected) as rejections:
-            size = EXPLAINED_ROWS if explain else SLICE_ROWS
-            for found, left, kept in model._batches(rows, tolerated, reasons, size):  # noqa: SLF001
-                if found is not None:
-                    predicted += len(found)
-                    drift.add(kept, found)
-                    if explain:
-                        why = self._explainer.explanation(
-                            rows, kept, Predicted(found, left)
-                        )
-                        found = why.strongest(explain)  # noqa: PLW2901 - with its contributions
-                    predictions(found)
-                rejections(left.reset_index(names=number))
-                refused += len(left)
-                if time.monotonic() - reported >= SECONDS_BETWEEN_LINES:
-                    tell(f"{predicted + refused:,} of {len(rows):,} rows")
-                    reported = time.monotonic()
-        return PredictedFile(
-            self.name, predicted, refused, *_in_words(tolerated, reasons, drift)
-        )
+            raise UnusableTable(
+                url,
+                rule=f"the table is read from there ({table}) and would be overwritten "
+                "or extended",
+                fix="Name a file outside of the table.",
+            )
+
+    def _with_reasons(
+        self, rows: pd.DataFrame, batch: "_Batch", explain: int
+    ) -> pd.DataFrame:
+        """Return a batch's predictions with their strongest contributions."""
+        assert batch.predictions is not None
+        if not explain:
+            return batch.predictions
+        predicted = Predicted(batch.predictions, batch.rejected)
+        explanation = self._explainer.explanation(rows, batch.valid, predicted)
+        return explanation.strongest(explain)
 
     def note(self, experiment: str, done: PredictedFile) -> None:
-        """Record notes and drift of predicted rows for the experiment's page, if the
-        database has the version.
-        """
+        """Record notes and drift for the experiment's page, if it has the version."""
         # SQLAlchemy is slow to load, and `load_model` does not need it.
         from experiment_pipeline.tracking import questions
         from experiment_pipeline.tracking.database.recording import record_rows
@@ -332,70 +336,100 @@ class Model:
                 write_pages(experiment, storage_root())
 
     def _batches(
-        self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts, size: int
-    ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame, pd.DataFrame]]:
-        """Yield, for `size` rows at a time, predictions (None: no row is valid),
-        rejected rows, and valid prepared rows. Adds to the counts of tolerated values
-        and of reasons for rejection.
-        """
+        self, raw: pd.DataFrame, counts: "_BatchCounts", size: int
+    ) -> Iterator["_Batch"]:
+        """Predict for `size` rows at a time, and add to the counts."""
         signature, raw = self.signature, _as_table(raw)
         more = partial(self.calibrated.columns, self.coverage, signature.classes)
         rules = for_prediction(self.schema, list(signature.features))
         ids = [name for name in signature.id_columns if name in raw.columns]
-        some_left = False
         for part in slices(len(raw), size):
-            some = raw.iloc[part]
-            made = delivered.prepared(some, self.reading, signature)
-            tolerated.add(delivered.unseen_offsets(made, self.reading))
-            prepared = fit(made, some.columns, rules)
-            parted = validation.validate(
-                some, prepared, rules, validation=self.reading.validation
+            rows = raw.iloc[part]
+            prepared = delivered.prepared(rows, self.reading, signature)
+            counts.tolerated.add(delivered.unseen_offsets(prepared, self.reading))
+            fitted = fit(prepared, rows.columns, rules)
+            checked = validation.validate(
+                rows, fitted, rules, validation=self.reading.validation
             )
-            kept = parted.validated
-            reasons.add(parted.reasons)
-            tolerated.add(parted.tolerated)
-            tolerated.add(delivered.unseen_categories(self.pipeline, kept, rules))
-            tolerated.add(delivered.infinite_values(kept, signature))
-            some_left |= len(kept) > 0
-            table = None
-            if len(kept):
-                names = some.loc[kept.index, ids]
-                table = delivered.prediction_table(
-                    self.pipeline, kept, names, signature, more
+            valid = checked.validated
+            counts.reasons.add(checked.reasons)
+            counts.tolerated.add(checked.tolerated)
+            counts.tolerated.add(
+                delivered.unseen_categories(self.pipeline, valid, rules)
+            )
+            counts.tolerated.add(delivered.infinite_values(valid, signature))
+            predictions = None
+            if len(valid):
+                predictions = delivered.prediction_table(
+                    self.pipeline, valid, rows.loc[valid.index, ids], signature, more
                 )
-            yield table, parted.rejected, kept
-        if not some_left:
-            raise validation.no_rows_left(
-                len(raw), most_frequent_first(reasons.values())
-            )
+            batch = _Batch(predictions, checked.rejected, valid)
+            counts.add(batch)
+            yield batch
+        if not counts.predicted:
+            reasons = most_frequent_first(counts.reasons.values())
+            raise validation.no_rows_left(len(raw), reasons)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some rows, predicted or rejected."""
+
+    predictions: pd.DataFrame | None  # None: no row is valid
+    rejected: pd.DataFrame
+    valid: pd.DataFrame  # prepared
+
+
+class _BatchCounts:
+    """Counts over all batches of a table."""
+
+    def __init__(self, profile: DataProfile | None) -> None:
+        self.tolerated, self.reasons = Counts(), Counts()
+        self.drift = DriftCounts(profile)
+        self.predicted = self.rejected = 0
+
+    @property
+    def rows(self) -> int:
+        """All rows so far."""
+        return self.predicted + self.rejected
+
+    def add(self, batch: _Batch) -> None:
+        """Add a batch to the counts of rows and of drift."""
+        self.rejected += len(batch.rejected)
+        if batch.predictions is not None:
+            self.predicted += len(batch.predictions)
+            self.drift.add(batch.valid, batch.predictions)
+
+    def in_words(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Return notes, reasons and drift, as of `Predicted`."""
+        notes = tuple(count.text for count in self.tolerated.values() if count.cells)
+        reasons = most_frequent_first(self.reasons.values())
+        return notes, tuple(r.reason for r in reasons), self.drift.in_words()
 
 
 def _as_table(rows: Any) -> pd.DataFrame:
-    """The rows with column names as texts; UnusableTable: no DataFrame, no rows, or
-    duplicate labels.
+    """Return the rows with column names as texts.
+
+    Raises UnusableTable: no DataFrame, no rows, or duplicate labels.
     """
-    fix = "Give a DataFrame: rows.iloc[[0]] for one row, model.read(url) for a file."
     if not isinstance(rows, pd.DataFrame):
         raise UnusableTable(
-            "rows", f"they are a {type(rows).__name__}, not a DataFrame", fix
+            "rows",
+            rule=f"they are a {type(rows).__name__}, not a DataFrame",
+            fix="Give a DataFrame: rows.iloc[[0]] for one row, model.read(url) for a "
+            "file.",
         )
     if not len(rows):
         raise UnusableTable("rows", "there are none", "Give one or more.")
     rows = rows.rename(columns=str)
-    if not all(one.is_unique and one.nlevels == 1 for one in rows.axes):
-        rule = "a label of their index or columns is duplicate, or has several levels"
+    if not all(axis.is_unique and axis.nlevels == 1 for axis in rows.axes):
         raise UnusableTable(
-            "rows", rule, "Rename it, or give rows.reset_index(drop=True)."
+            "rows",
+            rule="a label of their index or columns is duplicate, or has several "
+            "levels",
+            fix="Rename it, or give rows.reset_index(drop=True).",
         )
     return rows
-
-
-def _in_words(
-    tolerated: Counts, reasons: Counts, drift: DriftCounts
-) -> tuple[tuple[str, ...], ...]:
-    notes = tuple(one.text for one in tolerated.values() if one.cells)
-    why = tuple(one.reason for one in most_frequent_first(reasons.values()))
-    return notes, why, drift.in_words()
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:
@@ -418,30 +452,34 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
         return _verified(exported, trusted, source)
     except (ExperimentPipelineError, MemoryError):
         raise
-    except (
-        Exception
-    ) as error:  # libraries may raise anything on files that somebody changed
+    # Libraries may raise anything on files that somebody changed.
+    except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST]
-        rule = f"its files are damaged, or not those of one model ({reason})"
-        fix = "Use a complete copy, or run the experiment again: it publishes a new version."
-        raise InvalidModel(source, rule, fix) from error
+        raise InvalidModel(
+            source,
+            rule=f"its files are damaged, or not those of one model ({reason})",
+            fix="Use a complete copy, or run the experiment again: it publishes a new "
+            "version.",
+        ) from error
 
 
 def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNamespace:
-    """Load a version for MLflow, which gets one row per delivered row; rejected ones
-    have no prediction.
+    """Load a version for MLflow, which gets one row per delivered row.
+
+    Rejected rows have no prediction.
     """
     model = load_model(folder, config["trust"])
 
     def predict(rows: pd.DataFrame) -> pd.DataFrame:
-        found = model.predict(rows.reset_index(drop=True))
-        if found.rejected.empty:
-            return found.predictions
-        left = found.rejected[[validation.REASONS]].reset_index(names=ROW_NUMBER)
-        every = pd.concat([found.predictions, left]).sort_values(
-            ROW_NUMBER, ignore_index=True
+        predicted = model.predict(rows.reset_index(drop=True))
+        if predicted.rejected.empty:
+            return predicted.predictions
+        reasons = predicted.rejected[[validation.REASONS]]
+        table = pd.concat(
+            [predicted.predictions, reasons.reset_index(names=ROW_NUMBER)]
         )
-        return every.astype(object).where(every.notna(), None)  # JSON has no NaN
+        table = table.sort_values(ROW_NUMBER, ignore_index=True)
+        return table.astype(object).where(table.notna(), None)  # JSON has no NaN
 
     return SimpleNamespace(predict=predict)
 
@@ -451,41 +489,47 @@ def _verified(
 ) -> Model:
     signature = Signature.from_bytes(exported.read(SIGNATURE), source)
     reading = Reading.from_bytes(exported.read(delivered.PREPARATION), source)
-    schema = load_schema(exported.read(versions.SCHEMA).decode())
-    wanted = set(json.loads(exported.read(versions.TRUSTED))) - set(
-        persistence.TRUSTED_TYPES
-    )
+    needed = set(json.loads(exported.read(versions.TRUSTED)))
+    needed -= set(persistence.TRUSTED_TYPES)
     if reading.preparation.function is not None:
-        wanted.add(reading.preparation.function)
-    exported.check_trusted(wanted, trusted)
+        needed.add(reading.preparation.function)
+    exported.check_trusted(needed, trusted)
     types = [name for name in trusted if ":" not in name]
     # The list above is only what the model declares; skops checks the file itself.
     stored = exported.read(versions.MODEL)
     persistence.check_foreign(stored)
     pipeline = persistence.from_bytes(stored, types)
-    example, expected = (
-        exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED)
+    example = exported.read(versions.EXAMPLE)
+    delivered.check_predictions(
+        pipeline, example, exported.read(versions.EXPECTED), signature
     )
-    delivered.check_predictions(pipeline, example, expected, signature)
-    examples, scored = delivered.example_rows(example, signature), _scored(exported)
     files = exported.manifest.files
     bounds = exported.read(INTERVALS) if INTERVALS in files else b"{}"
     damage = InvalidModel(
         source, f"{INTERVALS} holds no bounds", "Name a complete version folder."
     )
-    calibrated, seen = from_json(Calibrated, bounds, damage), None
+    profile = None
     if versions.PROFILE in files:
-        seen = profile_from(exported.read(versions.PROFILE), source)
-    known = {"scored": scored, "calibrated": calibrated, "profile": seen}
-    return Model(source, pipeline, reading, schema, signature, examples, **known)
+        profile = profile_from(exported.read(versions.PROFILE), source)
+    return Model(
+        name=source,
+        pipeline=pipeline,
+        reading=reading,
+        schema=load_schema(exported.read(versions.SCHEMA).decode()),
+        signature=signature,
+        examples=delivered.example_rows(example, signature),
+        scored=_scored(exported),
+        calibrated=from_json(Calibrated, bounds, damage),
+        profile=profile,
+    )
 
 
 def _scored(exported: versions.ExportedModel) -> str:
     """The chosen configuration and its score, from the files of the version."""
     key = yaml.safe_load(exported.read("hyperparameters.yaml"))["key"]
     score, *_ = json.loads(exported.read(versions.METRICS))["scores"]
-    known = numbers.as_known(*(score[one] for one in ("estimate", "low", "high")))
-    return f"{key}: {score['metric']} {known} on the {score['set']} set"
+    words = numbers.as_known(score["estimate"], score["low"], score["high"])
+    return f"{key}: {score['metric']} {words} on the {score['set']} set"
 
 
 def champion(experiment: str, trusted: Collection[str] = ()) -> Model:
@@ -533,9 +577,7 @@ def predict(
 
 @contextmanager
 def _written(url: str) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Write a file in parts with the same columns and types; it becomes visible when it
-    is complete.
-    """
+    """Write a file in parts of the same columns; it is visible when it is complete."""
     with streamed(location(url)) as place, ExitStack() as opened:
         if url.endswith(".csv"):
             text = opened.enter_context(place.open("wb"))

@@ -69,14 +69,12 @@ class Reading:
     """How a table as delivered becomes a prepared one."""
 
     csv: Mapping[str, Any]  # the settings of `spec.Data` for CSV files
-    raw_types: Mapping[
-        str, str
-    ]  # column → pandas dtype of the training table as delivered
+    # column → pandas dtype of the training table as delivered
+    raw_types: Mapping[str, str]
     preparation: Preparation  # of each row
     validation: Validation  # only its policies for values unseen in training are kept
-    offsets: Mapping[str, Offsets] = field(
-        default_factory=dict
-    )  # UTC offsets of times in training
+    # UTC offsets of times in training
+    offsets: Mapping[str, Offsets] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: ExperimentSpec, origin: Origin) -> "Reading":
@@ -95,7 +93,7 @@ class Reading:
             "raw_types": dict(self.raw_types),
             "preparation": self.preparation.model_dump(mode="json", exclude_unset=True),
             **{name: getattr(self.validation, name) for name in _UNSEEN},
-            "offsets": {name: dict(found) for name, found in self.offsets.items()},
+            "offsets": {name: dict(rows) for name, rows in self.offsets.items()},
         }
         return to_yaml(content).encode()
 
@@ -103,39 +101,42 @@ class Reading:
     def from_bytes(cls, data: bytes, source: str) -> "Reading":
         """Read it back; InvalidModel for other content."""
         try:
-            found = yaml.safe_load(data)
+            content = yaml.safe_load(data)
+            policies = {name: content[name] for name in _UNSEEN}
             return cls(
-                dict(found["csv"]),
-                dict(found["raw_types"]),
-                Preparation.model_validate(found["preparation"]),
-                Validation.model_validate({name: found[name] for name in _UNSEEN}),
-                dict(found.get("offsets", {})),
+                csv=dict(content["csv"]),
+                raw_types=dict(content["raw_types"]),
+                preparation=Preparation.model_validate(content["preparation"]),
+                validation=Validation.model_validate(policies),
+                offsets=dict(content.get("offsets", {})),
             )
         except (yaml.YAMLError, KeyError, TypeError, ValueError):
-            rule = f"{PREPARATION} does not describe how a table is read"
-            fix = "Use it with the version of experiment-pipeline that exported it."
-            raise InvalidModel(source, rule, fix) from None
+            raise InvalidModel(
+                source,
+                rule=f"{PREPARATION} does not describe how a table is read",
+                fix="Use it with the version of experiment-pipeline that exported it.",
+            ) from None
 
     def rows(
         self, parts: Sequence[tuple[str, Content]], url: str, keep: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Return the raw table of some files from `url`, typed as in training; raises
-        as `raw_table.read`.
+        """Return the raw table of some files from `url`, typed as in training.
 
         A large table's columns are spilled to disk. Columns to `keep` that training
-        lacks are read as texts.
+        lacks are read as texts. Raises as `raw_table.read`.
         """
-        is_csv = open_contents(*parts[0], declared=None).format == "csv"
+        path, content = parts[0]
+        is_csv = open_contents(path, content, declared=None).format == "csv"
         data = Data(url=url, **(self.csv if is_csv else {}))
         texts = [name for name, kind in self.raw_types.items() if kind == TEXT]
-        written = [*texts, *(name for name in keep if name not in self.raw_types)]
-        frame = raw_table.read(parts, data, as_written=written).frame
-        other = [
-            name for name in texts if name in frame and str(frame[name].dtype) != TEXT
-        ]
-        return with_columns(
-            frame, {name: spilled(as_text(frame[name])) for name in other}
-        )
+        as_written = [*texts, *(name for name in keep if name not in self.raw_types)]
+        frame = raw_table.read(parts, data, as_written=as_written).frame
+        changed = {
+            name: spilled(as_text(frame[name]))
+            for name in texts
+            if name in frame and str(frame[name].dtype) != TEXT
+        }
+        return with_columns(frame, changed)
 
 
 @dataclass(frozen=True)
@@ -144,17 +145,14 @@ class Signature:
 
     task: str  # binary, multiclass or regression
     target: str  # the column that is predicted
-    features: Mapping[
-        str, str
-    ]  # feature → pandas dtype, in the order the model was fitted on
-    id_columns: tuple[
-        str, ...
-    ] = ()  # columns that identify a row, copied beside its prediction
+    # feature → pandas dtype, in the order the model was fitted on
+    features: Mapping[str, str]
+    # columns that identify a row, copied beside its prediction
+    id_columns: tuple[str, ...] = ()
     # the class of each column of `predict_proba`; None for regression
     classes: tuple[Scalar, ...] | None = None
-    positive_class: Scalar = (
-        None  # binary: the class whose probability the threshold applies to
-    )
+    # binary: the class whose probability the threshold applies to
+    positive_class: Scalar = None
     threshold: float | None = None  # binary: positive from this probability on
 
     def to_bytes(self) -> bytes:
@@ -178,8 +176,14 @@ class Signature:
         """
         missing = [name for name in self.features if name not in prepared.columns]
         if missing:
-            rule = f"{len(missing)} of the model's {len(self.features)} features are missing"
-            fix = "Deliver the columns the model was trained on, or those they are made from."
+            rule = (
+                f"{len(missing)} of the model's {len(self.features)} features are "
+                "missing"
+            )
+            fix = (
+                "Deliver the columns the model was trained on, or those they are made "
+                "from."
+            )
             raise UnusableTable(f"columns {errors.listed(missing)}", rule, fix)
         columns = {
             name: _cast(prepared[name], dtype) for name, dtype in self.features.items()
@@ -254,7 +258,8 @@ def prepared(
     if absent:
         raise UnusableTable(
             f"column {absent[0]}",
-            f"the table lacks {len(absent)} of the {len(needed)} columns that the model reads: "
+            f"the table lacks {len(absent)} of the {len(needed)} columns that the "
+            "model reads: "
             f"{errors.listed(absent)}; {errors.did_you_mean(absent[0], raw.columns)}",
             "Deliver the columns the model was trained on.",
         )
@@ -361,27 +366,39 @@ def prediction_table(
     """
     features, classes = signature.select(rows), signature.classes
     ask = pipeline.predict if classes is None else pipeline.predict_proba
-    some = slices(len(features), PREDICTED_ROWS)
-    predicted = np.concatenate([np.asarray(ask(features.iloc[part])) for part in some])
+    parts = slices(len(features), PREDICTED_ROWS)
+    predicted = np.concatenate([np.asarray(ask(features.iloc[part])) for part in parts])
     outputs: dict[str, Any] = {PREDICTION: predicted.reshape(-1)}
     if classes is not None:
-        chosen, shown = predicted.argmax(axis=1), dict(enumerate(classes))
-        if signature.task == "binary":
-            column = classes.index(signature.positive_class)
-            cut = 0.5 if signature.threshold is None else signature.threshold
-            chosen = np.where(predicted[:, column] >= cut, column, 1 - column)
-            shown = {column: signature.positive_class}
-        labels = pd.Series([classes[k] for k in chosen], index=features.index)
-        each = {f"probability_{name}": predicted[:, k] for k, name in shown.items()}
-        outputs = {PREDICTION: labels, **each}
+        outputs = _class_outputs(predicted, signature, features.index)
     outputs |= more(features, predicted)
     taken = {*outputs, ROW_NUMBER}
-    named = {
-        f"original_{one}" if one in taken else one: ids[one] for one in ids.columns
+    columns = {
+        f"original_{name}" if name in taken else name: ids[name] for name in ids.columns
     }
-    return pd.DataFrame({**named, **outputs}, index=features.index).reset_index(
-        names=ROW_NUMBER
-    )
+    table = pd.DataFrame({**columns, **outputs}, index=features.index)
+    return table.reset_index(names=ROW_NUMBER)
+
+
+def _class_outputs(
+    probabilities: np.ndarray, signature: Signature, index: pd.Index
+) -> dict[str, Any]:
+    """Return the predicted class and the shown probabilities (n, classes)."""
+    classes = signature.classes
+    assert classes is not None
+    chosen, shown = probabilities.argmax(axis=1), dict(enumerate(classes))
+    if signature.task == "binary":
+        column = classes.index(signature.positive_class)
+        cut = 0.5 if signature.threshold is None else signature.threshold
+        is_positive = probabilities[:, column] >= cut
+        chosen = np.where(is_positive, column, 1 - column)
+        shown = {column: signature.positive_class}
+    outputs: dict[str, Any] = {
+        PREDICTION: pd.Series([classes[k] for k in chosen], index=index)
+    }
+    for column, label in shown.items():
+        outputs[f"probability_{label}"] = probabilities[:, column]
+    return outputs
 
 
 def golden_rows(
@@ -462,6 +479,7 @@ def check_predictions(
         raise errors.PredictionsChanged(
             "the model",
             "its predictions here differ from those at its export",
-            "Install the versions of its environment.txt. On another CPU kernel than that of its manifest, "
+            "Install the versions of its environment.txt. On another CPU kernel than "
+            "that of its manifest, "
             "rounding differs.",
         )

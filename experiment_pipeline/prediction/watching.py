@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from experiment_pipeline.intake import raw_table
 from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, JudgedRows, WatchRow
-from experiment_pipeline.spec import Data
+from experiment_pipeline.spec import Data, Scalar
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, Interval
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.statistics.promise import ENOUGH, Days, evidence
@@ -59,8 +60,7 @@ def watch(
     time: str | None = None,
     version: str | None = None,
 ) -> WatchRow:
-    """Compare the score that a version promised with its score on labels that arrived
-    later.
+    """Compare the score that a version promised with its score on later labels.
 
     >>> found = watch("flight_delay", "predictions.csv", "labels.csv", ids="flight")
     >>> found.rows, found.below
@@ -77,44 +77,43 @@ def watch(
     from experiment_pipeline.tracking.database.recording import record_rows
     from experiment_pipeline.tracking.outcomes import write_pages
 
-    promise, notes, watches = (
-        _promise(experiment, version),
-        list[str](),
-        Watches.of(experiment),
-    )
+    promise = _promise(experiment, version)
+    watches = Watches.of(experiment)
     earlier = watches.of_version(promise.version)
-    by = ([ids] if isinstance(ids, str) else list(ids)) or list(
-        promise.signature.id_columns
+    names = [ids] if isinstance(ids, str) else list(ids)
+    names = names or list(promise.signature.id_columns)
+    notes: list[str] = []
+    labelled = promise.joined(predictions, labels, names, time, notes)
+
+    deliveries = [from_parquet(watches.rows.read(row.delivery)) for row in earlier]
+    known = pd.concat(
+        [labelled[:0], *(rows.assign(call=n) for n, rows in enumerate(deliveries))]
     )
-    given = promise.joined(predictions, labels, by, time, notes)
-    calls = [from_parquet(watches.rows.read(one.delivery)) for one in earlier]
-    known = pd.concat([given[:0], *(one.assign(call=k) for k, one in enumerate(calls))])
     known = known.drop_duplicates("id")
-    new, again = (
-        given[given["id"].isin(known["id"]) == there] for there in (False, True)
-    )
+    is_known = labelled["id"].isin(known["id"])
+    new, again = labelled[~is_known], labelled[is_known]
     if len(again):
         same = len(again.merge(known, on=[*again.columns.drop("day")]))
-        otherwise = f"{len(again) - same:,} with other values: the first ones count"
-        notes.append(f"{len(again):,} rows were given before, {otherwise}")
+        notes.append(
+            f"{len(again):,} rows were given before, {len(again) - same:,} with other "
+            "values: the first ones count"
+        )
     if earlier and new.empty:
         return replace(earlier[-1], new_rows=0, notes=tuple(notes))
-    rows = pd.concat([known, new.assign(call=len(calls))])
-    found = promise.compared(rows, notes, earlier[-1] if earlier else None)
+    rows = pd.concat([known, new.assign(call=len(deliveries))])
+    watched = promise.compared(rows, notes, earlier[-1] if earlier else None)
     digest = watches.rows.put(to_parquet(new.reset_index(drop=True)))
-    found = replace(found, new_rows=len(new), delivery=digest)
-    watches.journal(promise.version).append(found, digest)
-    record_rows([found], experiment)
+    watched = replace(watched, new_rows=len(new), delivery=digest)
+    watches.journal(promise.version).append(watched, digest)
+    record_rows([watched], experiment)
     with suppress(StorageError, UnknownRun):
         write_pages(experiment, storage_root())
-    return found
+    return watched
 
 
 @dataclass(frozen=True, eq=False)
 class Promise:
-    """The score that a version promised, the rows it was measured on, and how to read
-    labels.
-    """
+    """The score that a version promised, its rows, and how to read labels."""
 
     experiment: str
     version: str
@@ -134,185 +133,227 @@ class Promise:
         time: str | None,
         notes: list[str],
     ) -> pd.DataFrame:
-        """Return labelled predictions: `id` (a hash), `y`, `prediction_0` and so on,
-        `day` since 1970.
+        """Return labelled predictions: `id` (a hash), `y`, `prediction_0` …, `day`.
+
+        Days are counted since 1970. `notes` gets a sentence for rows that are left out.
         """
-        signature, texts = self.signature, [*ids, *filter(None, [time or self.times])]
-        target, classes, outputs = (
-            signature.target,
-            signature.classes,
-            [delivered.PREDICTION],
-        )
-        if signature.task == "binary" and classes is not None:
-            classes = tuple(
-                sorted(classes, key=lambda one: one == signature.positive_class)
-            )
-        if classes is not None:
-            modelled = classes[1:] if signature.task == "binary" else classes
-            outputs = [f"probability_{one}" for one in modelled]
-        as_trained = (
-            [target] if self.reading.raw_types.get(target) == delivered.TEXT else []
-        )
+        target = self.signature.target
+        texts = [*ids, *filter(None, [time or self.times])]
         predicted = _keyed(
-            _read(predictions, texts), ids, outputs, "predictions", notes
+            _read(predictions, texts), ids, self._outputs, "predictions", notes
         )
-        labelled = _keyed(
-            _read(labels, [*texts, *as_trained]), ids, [target], "labels", notes
-        )
+        is_text = self.reading.raw_types.get(target) == delivered.TEXT
+        label_texts = [*texts, target] if is_text else texts
+        labelled = _keyed(_read(labels, label_texts), ids, [target], "labels", notes)
         both = predicted.index.intersection(labelled.index)
         if both.empty:
-            first = [listed(one[ids[0]].head(3)) for one in (predicted, labelled)]
-            rule = f"no label has the id of a prediction: {first[0]}, but {first[1]}"
-            raise UnusableTable(
-                f"column {', '.join(ids)}", rule, "Make ids equal in both tables."
+            first, second = (
+                listed(table[ids[0]].head(3)) for table in (predicted, labelled)
             )
-        alone = self.reading.preparation.model_copy(
-            update={"function": None, "calendar": {}}
-        )
-        others = {name for _, name in declared_columns(alone)}
-        made = prepare(labelled.loc[both, [target]], alone, may_be_absent=others).frame[
-            target
-        ]
-        y = coercion.coerce(made, column_schemas([target], self.schema)[target])[
-            0
-        ].dropna()
-        for rows, what in (
-            (len(predicted) - len(both), "predictions have no label yet"),
-            (len(labelled) - len(both), "labels have no prediction"),
-            (len(both) - len(y), "labels are missing, or not of the target's type"),
-        ):
-            notes += [f"{rows:,} {what}"] if rows else []
+            raise UnusableTable(
+                f"column {', '.join(ids)}",
+                rule=f"no label has the id of a prediction: {first}, but {second}",
+                fix="Make ids equal in both tables.",
+            )
+        y = self._targets(labelled.loc[both])
+        counts = {
+            "predictions have no label yet": len(predicted) - len(both),
+            "labels have no prediction": len(labelled) - len(both),
+            "labels are missing, or not of the target's type": len(both) - len(y),
+        }
+        notes += [f"{rows:,} {what}" for what, rows in counts.items() if rows]
         if y.empty:
-            rule = f"is missing in all {len(both):,} rows that have a prediction"
-            raise UnusableTable(f"column {target}", rule, "Deliver it as in training.")
-        tables = [predicted.loc[y.index], labelled.loc[y.index]]
-        known = {"id": y.index, "y": encode_target(y, classes)}
-        for number, name in enumerate(outputs):
-            values = pd.to_numeric(tables[0][name], errors="coerce").to_numpy(
-                np.float64
-            )
-            if not np.isfinite(values).all():
-                fix = "Deliver the predictions as `predict` wrote them."
-                raise UnusableTable(
-                    f"column {name}", "has values that are not finite numbers", fix
-                )
-            known[f"prediction_{number}"] = values
-        there = time or any(self.times in table for table in tables)
-        today = np.datetime64(now()[:10], "D").astype(np.int64)
-        days = self._days(time or str(self.times), tables) if there else today
-        return pd.DataFrame({**known, "day": days})
-
-    def _days(self, column: str, tables: Sequence[pd.DataFrame]) -> np.ndarray:
-        cells = next((table[column] for table in tables if column in table), None)
-        if cells is None:
-            rule = f"is in neither table; {did_you_mean(column, tables[1].columns)}"
             raise UnusableTable(
-                f"column {column}", rule, "Name the column of days by --time."
+                f"column {target}",
+                rule=f"is missing in all {len(both):,} rows that have a prediction",
+                fix="Deliver it as in training.",
             )
-        formats = self.reading.preparation.datetime_formats.get(column, ())
+        predicted, labelled = predicted.loc[y.index], labelled.loc[y.index]
+        columns: dict[str, Any] = {
+            "id": y.index,
+            "y": encode_target(y, self._classes),
+        }
+        for number, name in enumerate(self._outputs):
+            columns[f"prediction_{number}"] = _finite(predicted[name])
+        columns["day"] = self._days(time, [predicted, labelled])
+        return pd.DataFrame(columns)
+
+    @property
+    def _classes(self) -> tuple[Scalar, ...] | None:
+        """The classes, of two the positive one last; None for regression."""
+        classes = self.signature.classes
+        if classes is None or self.signature.task != "binary":
+            return classes
+        positive = self.signature.positive_class
+        return tuple(sorted(classes, key=lambda label: label == positive))
+
+    @property
+    def _outputs(self) -> list[str]:
+        """The columns of predictions that are scored."""
+        classes = self._classes
+        if classes is None:
+            return [delivered.PREDICTION]
+        modelled = classes[1:] if self.signature.task == "binary" else classes
+        return [f"probability_{label}" for label in modelled]
+
+    def _targets(self, labelled: pd.DataFrame) -> pd.Series:
+        """Return the targets as training read them, without missing ones."""
+        target = self.signature.target
+        settings = {"function": None, "calendar": {}}
+        preparation = self.reading.preparation.model_copy(update=settings)
+        others = {name for _, name in declared_columns(preparation)}
+        prepared = prepare(labelled[[target]], preparation, may_be_absent=others)
+        schema = column_schemas([target], self.schema)[target]
+        values, *_ = coercion.coerce(prepared.frame[target], schema)
+        return values.dropna()
+
+    def _days(
+        self, time: str | None, tables: Sequence[pd.DataFrame]
+    ) -> np.ndarray | np.int64:
+        """Return the days of the rows; without a column of times, today."""
+        column = time or self.times
+        cells = next((table[column] for table in tables if column in table), None)
+        if cells is None and time is None:
+            return np.datetime64(now()[:10], "D").astype(np.int64)
+        if cells is None:
+            raise UnusableTable(
+                f"column {column}",
+                rule=f"is in neither table; {did_you_mean(time, tables[1].columns)}",
+                fix="Name the column of days by --time.",
+            )
+        formats = self.reading.preparation.datetime_formats.get(str(column), ())
         if kinds.kind_of(cells) != "datetime":
             cells = coercion.read_datetimes(coercion.as_text(cells), formats)
         if missing := int(cells.isna().sum()):
-            rule = f"{missing:,} of {len(cells):,} labelled rows have no readable date"
             raise UnusableTable(
-                f"column {column}", rule, "Write ISO 8601, such as 2026-02-03."
+                f"column {column}",
+                rule=f"{missing:,} of {len(cells):,} labelled rows have no readable "
+                "date",
+                fix="Write ISO 8601, such as 2026-02-03.",
             )
         return kinds.microseconds(cells) // _DAY
 
     def compared(
         self, rows: pd.DataFrame, notes: list[str], last: WatchRow | None
     ) -> WatchRow:
-        """Compare all labelled rows so far with the promise; days are counted per
-        `call`.
+        """Compare all labelled rows so far with the promise.
+
+        Days are counted per `call`; `last`: the row of the call before.
         """
         rows, day, days = _by_day(rows)
         reference, cut = self.judged.as_prediction, self.judged.threshold
-        seen = JudgedRows(rows.assign(unit=day), cut).as_prediction
-        drawn = (
-            day.view(ConsecutiveClusters)
-            if days >= _FEWEST_DAYS
-            else np.arange(len(rows))
-        )
-        shown = replace(seen, clusters=drawn).interval(self.metric, cut)
-        total, began = 1.0, None if last is None or not last.below else last.since
+        scored = JudgedRows(rows.assign(unit=day), cut).as_prediction
+        clusters = np.arange(len(rows))
+        if days >= _FEWEST_DAYS:
+            clusters = day.view(ConsecutiveClusters)
+        score = replace(scored, clusters=clusters).interval(self.metric, cut)
+
+        was_below = last is not None and last.below
+        total, began = 1.0, last.since if last is not None and was_below else None
         if days:
-            complete = seen.rows(day < days)
-            found = evidence(Days.of(self.metric, self.score, reference, complete, cut))
-            total = min(float(found.total), 1e9)
-            if found.memory > 2 / np.sqrt(days):
-                how = f"are correlated ({float(found.memory):.2f})"
-                notes.append(
-                    f"neighbouring days {how}: false alarms may be more likely than 5 %"
-                )
-            first = int(rows["day"][day == int(found.start)].iloc[0])
+            complete = scored.rows(day < days)
+            shown = evidence(Days.of(self.metric, self.score, reference, complete, cut))
+            total = min(float(shown.total), 1e9)
+            notes += _memory_note(float(shown.memory), days)
+            first = int(rows["day"][day == int(shown.start)].iloc[0])
             began = began or str(np.datetime64(first, "D"))
-        later = (
-            rows["day"] >= np.datetime64(began or "NaT", "D").astype(np.int64)
-        ).to_numpy()
-        recent = seen.rows(later).score(self.metric, cut)
+        since = np.datetime64(began or "NaT", "D").astype(np.int64)
+        recent = scored.rows((rows["day"] >= since).to_numpy()).score(self.metric, cut)
         if waiting := int((day == days).sum()):
             notes.append(
                 f"{waiting:,} rows are not compared yet: a day needs {FEWEST_ROWS}"
             )
-        shows = total >= ENOUGH and not better(self.metric, recent, self.score.estimate)
-        below = shows or (last is not None and last.below)
+        is_worse = not better(self.metric, recent, self.score.estimate)
+        below = was_below or (total >= ENOUGH and is_worse)
         if below:
-            how = f"run the experiment again, or experiment-pipeline refit {self.experiment}"
-            notes.append(f"the champion stays until you replace it: {how}")
-        known = (self.signature.task, len(self.signature.classes or ()))
-        baseline = baseline_score(self.metric, reference.y, seen.y, *known)
+            notes.append(
+                "the champion stays until you replace it: run the experiment again, or "
+                f"experiment-pipeline refit {self.experiment}"
+            )
+        classes = len(self.signature.classes or ())
+        baseline = baseline_score(
+            self.metric, reference.y, scored.y, self.signature.task, classes
+        )
         return WatchRow(
-            *(self.version, now(), self.metric, len(rows), days),
-            *(shown.estimate, shown.low, shown.high),
-            *(self.score.estimate, self.score.low, self.score.high),
-            *(baseline, total, below),
+            version=self.version,
+            at=now(),
+            metric=self.metric,
+            rows=len(rows),
+            days=days,
+            score=score.estimate,
+            low=score.low,
+            high=score.high,
+            promise=self.score.estimate,
+            promise_low=self.score.low,
+            promise_high=self.score.high,
+            baseline=baseline,
+            evidence=total,
+            below=below,
             since=began if below else None,
             recent=recent if below else None,
             notes=tuple(notes),
         )
 
 
+def _memory_note(memory: float, days: int) -> list[str]:
+    """Warn if neighbouring days are significantly correlated."""
+    if memory <= 2 / np.sqrt(days):
+        return []
+    correlated = f"neighbouring days are correlated ({memory:.2f})"
+    return [f"{correlated}: false alarms may be more likely than 5 %"]
+
+
 def _promise(experiment: str, version: str | None) -> Promise:
-    """Find a version (None: the champion), its promised score, and the rows it was
-    evaluated on.
-    """
+    """Find a version (None: the champion), its promised score, and its judged rows."""
     from experiment_pipeline.tracking import questions
 
-    known = questions.versions(experiment)
-    if known.empty:
-        fix = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
-        raise UnknownRun(experiment, "no version of this experiment is recorded", fix)
-    home = location(known["place"].iloc[-1]).parent.parent
+    recorded = questions.versions(experiment)
+    if recorded.empty:
+        raise UnknownRun(
+            experiment,
+            rule="no version of this experiment is recorded",
+            fix="Run it, or name the database that holds it in "
+            "EXPERIMENT_PIPELINE_DATABASE.",
+        )
+    home = location(recorded["place"].iloc[-1]).parent.parent
     registry = versions.Registry(home.parent, home.name)
     version = version or registry.champion() or "the champion"
     source = f"{experiment} {version}"
-    runs = dict(zip(known["version"], known["run_id"], strict=True))
+    runs = dict(zip(recorded["version"], recorded["run_id"], strict=True))
     if version not in runs:
-        rule = f"is no recorded version; {did_you_mean(version, runs)}"
-        raise InvalidModel(source, rule, "Name one of these by --version.")
-    judged = {"experiment": experiment, "run_id": runs[version]}
-    place, exported = questions.report_of(judged, JUDGED_ROWS), registry.model(version)
-    declared = yaml.safe_load(exported.read("experiment.yaml"))
-    split = declared.get("split", {})
-    first = json.loads(exported.read(versions.METRICS))["scores"][0]
-    metric, weights = first["metric"], declared.get("sample_weight")
-    if weights or metric_of(metric).is_own:
-        rule = (
-            f"its rows are weighted by {weights}"
-            if weights
-            else f"{metric} is your own metric"
-        )
         raise InvalidModel(
-            source, rule, "Only a built-in metric, without weights, can be watched."
+            source,
+            rule=f"is no recorded version; {did_you_mean(version, runs)}",
+            fix="Name one of these by --version.",
+        )
+    run = {"experiment": experiment, "run_id": runs[version]}
+    place, exported = questions.report_of(run, JUDGED_ROWS), registry.model(version)
+    settings = yaml.safe_load(exported.read("experiment.yaml"))
+    split, weights = settings.get("split", {}), settings.get("sample_weight")
+    score = json.loads(exported.read(versions.METRICS))["scores"][0]
+    metric = score["metric"]
+    if weights or metric_of(metric).is_own:
+        raise InvalidModel(
+            source,
+            rule=f"its rows are weighted by {weights}"
+            if weights
+            else f"{metric} is your own metric",
+            fix="Only a built-in metric, without weights, can be watched.",
         )
     return Promise(
-        *(experiment, version, metric),
-        Interval(*(first[name] for name in ("estimate", "low", "high"))),
-        read_table(place, JudgedRows),
-        delivered.Signature.from_bytes(exported.read(delivered.SIGNATURE), source),
-        delivered.Reading.from_bytes(exported.read(delivered.PREPARATION), source),
-        load_schema(exported.read(versions.SCHEMA).decode()),
-        split.get("column") if split.get("by") == "time" else None,
+        experiment=experiment,
+        version=version,
+        metric=metric,
+        score=Interval(score["estimate"], score["low"], score["high"]),
+        judged=read_table(place, JudgedRows),
+        signature=delivered.Signature.from_bytes(
+            exported.read(delivered.SIGNATURE), source
+        ),
+        reading=delivered.Reading.from_bytes(
+            exported.read(delivered.PREPARATION), source
+        ),
+        schema=load_schema(exported.read(versions.SCHEMA).decode()),
+        times=split.get("column") if split.get("by") == "time" else None,
     )
 
 
@@ -323,51 +364,69 @@ def _read(table: pd.DataFrame | str, texts: Collection[str]) -> pd.DataFrame:
     return raw_table.read(read_source(data), data, as_written=texts).frame
 
 
+def _finite(predictions: pd.Series) -> np.ndarray:
+    """Return predictions as float64; UnusableTable: one is not a finite number."""
+    values = pd.to_numeric(predictions, errors="coerce").to_numpy(np.float64)
+    if not np.isfinite(values).all():
+        raise UnusableTable(
+            f"column {predictions.name}",
+            rule="has values that are not finite numbers",
+            fix="Deliver the predictions as `predict` wrote them.",
+        )
+    return values
+
+
 def _keyed(
     frame: pd.DataFrame,
     ids: Sequence[str],
-    wanted: Sequence[str],
+    columns: Sequence[str],
     words: str,
     notes: list[str],
 ) -> pd.DataFrame:
-    """The rows indexed by a hash of their ids; of duplicate ids the first row
-    is kept.
+    """Return the rows by a hash of their ids; of duplicate ids the first row stays.
+
+    `words`: what the table holds. Raises UnusableTable: it lacks an id or a column.
     """
-    fix = "Name a column of both tables with --id; `predict --keep` copies it to the predictions."
-    if not ids:
-        raise UnusableTable(
-            "--id", "no column is named, and the experiment has none", fix
-        )
-    for name in (*ids, *wanted):
-        if name not in frame:
-            rule = (
-                f"the {words} have no such column; {did_you_mean(name, frame.columns)}"
-            )
-            given = fix if name in ids else "Deliver it under this name."
-            raise UnusableTable(f"column {name}", rule, given)
-    texts = pd.DataFrame({name: coercion.as_text(frame[name]) for name in ids})
-    known = texts.notna().all(axis=1)
-    keyed = frame[known].set_axis(
-        pd.Index(row_hashes(texts[known], ids, "watch")), axis=0
+    advice = (
+        "Name a column of both tables with --id; `predict --keep` copies it to the "
+        "predictions."
     )
-    twice = keyed.index.duplicated()
-    for rows, what in ((~known, "no id"), (twice, "the id of an earlier row")):
-        notes += (
-            [f"{rows.sum():,} {words} have {what}, and are left out"]
-            if rows.any()
-            else []
+    if not ids:
+        rule = "no column is named, and the experiment has none"
+        raise UnusableTable("--id", rule, advice)
+    for name in (*ids, *columns):
+        if name not in frame:
+            meant = did_you_mean(name, frame.columns)
+            raise UnusableTable(
+                f"column {name}",
+                rule=f"the {words} have no such column; {meant}",
+                fix=advice if name in ids else "Deliver it under this name.",
+            )
+    texts = pd.DataFrame({name: coercion.as_text(frame[name]) for name in ids})
+    has_id = texts.notna().all(axis=1)
+    hashes = pd.Index(row_hashes(texts[has_id], ids, "watch"))
+    keyed = frame[has_id].set_axis(hashes, axis=0)
+    is_repeated = keyed.index.duplicated()
+    if not has_id.all():
+        notes.append(f"{(~has_id).sum():,} {words} have no id, and are left out")
+    if is_repeated.any():
+        notes.append(
+            f"{is_repeated.sum():,} {words} have the id of an earlier row, and are "
+            "left "
+            "out"
         )
-    return keyed[~twice]
+    return keyed[~is_repeated]
 
 
 def _by_day(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, int]:
-    """Sort rows by call and day, number the days (n,), with small ones merged; count
-    the complete ones.
+    """Sort rows by call and day; number the days (n,); count the complete ones.
 
-    Rows that arrive later never change a complete day.
+    A small day is merged with the next one. Rows that arrive later never change a complete day.
     """
     rows = rows.sort_values(["call", "day"], kind="stable", ignore_index=True)
     group = rows.groupby(["call", "day"]).ngroup().to_numpy()
-    ends = np.cumsum(sizes := np.bincount(group))
+    sizes = np.bincount(group)
+    ends = np.cumsum(sizes)
     begun, codes = np.unique((ends - sizes) // FEWEST_ROWS, return_inverse=True)
-    return rows, codes[group], len(begun) - int(ends[-1] // FEWEST_ROWS == begun[-1])
+    is_incomplete = ends[-1] // FEWEST_ROWS == begun[-1]
+    return rows, codes[group], len(begun) - int(is_incomplete)
