@@ -58,8 +58,12 @@ def test_it_is_judged_on_rows_as_its_own_schema_makes_them(place: UPath) -> None
     texts are read.
     """
     champion = published(place, exported.package())
-    rules = "{distance: {default: 700.0, dtype: float64, coerce: true}, carrier: {default: AA}}"
-    schema = load_schema(f"columns: {rules}\nadd_missing_columns: true")
+    schema = load_schema(
+        "columns:\n"
+        "  distance: {default: 700.0, dtype: float64, coerce: true}\n"
+        "  carrier: {default: AA}\n"
+        "add_missing_columns: true"
+    )
     model = replace(load_model(str(champion.exported.folder)), schema=schema)
     del model.reading.raw_types["carrier"]  # it was trained on a table without it
     read = as_champion(model, exported.FITTED)

@@ -102,17 +102,17 @@ def section(audit: Sequence[AuditRow]) -> Iterator[Section]:
         tables.append(_groups_table(column, rows))
         tables.append(_comparisons(column, rows))
     how = (
-        "A difference is the highest group minus the lowest, a ratio the lowest divided "
-        "by the highest; equalized_odds is the worse of true and false positive rate. "
-        "The 95 % intervals of comparisons hold for all comparisons of a column "
-        "together, those of groups for each alone. No claim is made where a group's "
-        f"counted rows have fewer than {FEWEST_CLUSTERS} resampling clusters."
+        "A difference is the highest group minus the lowest, a ratio the lowest "
+        "divided by the highest; equalized_odds is the worse of true and false "
+        "positive rate. The 95 % intervals of comparisons hold for all comparisons of "
+        "a column together, those of groups for each alone. No claim is made where a "
+        f"group's counted rows have fewer than {FEWEST_CLUSTERS} resampling clusters."
     )
     limits = (
         "What this cannot say: why groups differ, and whether it is unjust. The target "
         "may be recorded differently by group. Where shares of positive rows differ, "
-        "rates and calibration cannot all be equal (Chouldechova 2017). Not significant "
-        "is not equal: see the upper bound."
+        "rates and calibration cannot all be equal (Chouldechova 2017). Not "
+        "significant is not equal: see the upper bound."
     )
     blocks = (Bullets(tuple(meanings)), *tables, Paragraph(how), Paragraph(limits))
     yield Section("Audit by groups", blocks)

@@ -77,12 +77,13 @@ _TO_DRAW_SECONDS = 1.5
 # rows.
 MOST_ROWS_OF_GAP = 20_000
 _TOO_LONG = (
-    "the importance of features is not computed: shuffling each of them once would take "
-    "longer than its share of the search time"
+    "the importance of features is not computed: shuffling each of them once would "
+    "take longer than its share of the search time"
 )
 _NO_TIME = (
-    "importance of features, weakest segments and horizons are not computed: the budget "
-    "of seconds was spent on the search and on fitting the chosen configuration again"
+    "importance of features, weakest segments and horizons are not computed: the "
+    "budget of seconds was spent on the search and on fitting the chosen configuration "
+    "again"
 )
 
 
@@ -372,7 +373,7 @@ def _case(
 def _linear(
     choice: Choice, model: JudgedModel, seconds: float
 ) -> referee.LinearModel | str:
-    """The best linear model, fitted on the same rows as the exported one; or why not."""
+    """The best linear model, fitted on the rows of the exported one; or why not."""
     linear, sets, fitted_on = choice.model.linear, choice.sets, choice.fitted_on
     if linear is None:
         return "the search has none"

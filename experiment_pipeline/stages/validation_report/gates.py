@@ -139,15 +139,14 @@ def coverage_gate(check: CoverageCheck) -> Gate:
     """Return the gate that fails if intervals hold significantly fewer rows than
     promised, or have no data.
     """
-    rule = f"coverage of {numbers.share(check.coverage)}"
-    means = "too few rows or clusters for it"
+    measured, means = "", "too few rows or clusters for it"
     passed = check.at_most >= check.coverage
     if check.parts:
-        rule += f": {numbers.interval(check.parts[0].score)} of the validation rows"
+        measured = f": {numbers.interval(check.parts[0].score)} of the validation rows"
         means = f"{'not ' if passed else ''}significantly below the promise"
     return Gate(
         "coverage",
-        rule,
+        rule=f"coverage of {numbers.share(check.coverage)}{measured}",
         value=check.at_most,
         limit=check.coverage,
         by_bound=True,
@@ -248,10 +247,10 @@ class ChampionComparison:
         the tolerance; if the challenger must be better, when the worse bound is not
         above 0; and if the champion is reversed.
         """
-        wanted = "better" if self.must_be_better else "not_worse"
+        criterion = "better" if self.must_be_better else "not_worse"
         gate = Gate(
             self.metric,
-            rule=f"{wanted}_than_{self.role} {self.version}",
+            rule=f"{criterion}_than_{self.role} {self.version}",
             value=math.nan,
             limit=0.0 - metrics.metric_of(self.metric).sign * self.tolerance,
             by_bound=True,
@@ -285,7 +284,7 @@ class ChampionComparison:
             value = metrics.better_bound(metric, difference)
             passed = not metrics.better(metric, limit, value)
             means = f"{'not ' if passed else ''}significantly worse than it"
-        rule = (
+        compared = (
             f"{gate.rule}: {metric} {numbers.score(scores.challenger)} after "
             f"{numbers.score(scores.champion)} on the same {scores.rows:,} rows; "
             f"{bound} bound ({numbers.share(difference.level, 6)}) of the difference "
@@ -293,11 +292,11 @@ class ChampionComparison:
         )
         if scores.reversed is not None:
             auc = numbers.interval(scores.reversed)
-            rule += f"; its AUC is worse than chance: {auc}"
+            compared += f"; its AUC is worse than chance: {auc}"
             means = "the target may have changed its meaning"
             passed = False
         return replace(
-            gate, rule=rule, value=value, limit=limit, passed=passed, means=means
+            gate, rule=compared, value=value, limit=limit, passed=passed, means=means
         )
 
 
@@ -458,23 +457,28 @@ def _check_same_question(champion: ChampionModel, model: JudgedModel) -> None:
         same_classes = champion.positive_class == classes[1]
     answers = (champion.task, champion.target)
     if answers != (spec.task, spec.target) or not same_classes:
-        rule = "predicts another target, or other classes"
-        raise UnusableTable("the champion", rule, "")
+        raise UnusableTable(
+            "the champion", rule="predicts another target, or other classes", fix=""
+        )
 
 
 def _new_rows(fitted: FittedRows, model: JudgedModel) -> np.ndarray:
     """Rows (n,) that the champion has not seen; UnusableTable when they are unknown, or
     too few.
     """
-    seen = fitted.among(model.delivered)
-    if seen is None:
-        rule = (
-            "may hold rows that the champion was fitted on: the columns of their record "
-            "are missing"
+    fitted_rows = fitted.among(model.delivered)
+    if fitted_rows is None:
+        raise UnusableTable(
+            "the validation set",
+            rule="may hold rows that the champion was fitted on: the columns of their "
+            "record are missing",
+            fix="",
         )
-        raise UnusableTable("the validation set", rule, "")
-    clusters = len(np.unique(cluster_codes(model.exported.clusters)[~seen]))
+    clusters = len(np.unique(cluster_codes(model.exported.clusters)[~fitted_rows]))
     if clusters < FEW_CLUSTERS:
-        rule = f"are new to the champion, fewer than {FEW_CLUSTERS}"
-        raise UnusableTable(f"{clusters} of the validation set's clusters", rule, "")
-    return ~seen
+        raise UnusableTable(
+            f"{clusters} of the validation set's clusters",
+            rule=f"are new to the champion, fewer than {FEW_CLUSTERS}",
+            fix="",
+        )
+    return ~fitted_rows

@@ -1,7 +1,7 @@
 """The model that is judged: its predictions, the rows that judge it, and its scores.
 
-In: what the final evaluation has fitted and predicted. Gates, audit, effects, charts and
-the referee's probes read it.
+In: what the final evaluation has fitted and predicted. Gates, audit, effects, charts
+and the referee's probes read it.
 """
 
 from dataclasses import dataclass, field, replace

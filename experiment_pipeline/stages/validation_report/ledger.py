@@ -1,7 +1,8 @@
 """The ledger of looks at the validation set.
 
-    <root>/<experiment>/validation_looks/<time>-<rows>-<model>-<random>.json   one look each
-                        validation_rows/<digest>.parquet    a sample of the rows that were seen
+    <root>/<experiment>/
+      validation_looks/<time>-<rows>-<model>-<random>.json   one look each
+      validation_rows/<digest>.parquet                       a sample of the rows
 
 A look is a model scored on the validation set; a second look of the same model is not
 counted. Looks are notes of a journal, so parallel runs lose none. `table/clusters.py`
@@ -54,11 +55,12 @@ def looked_at(looks: int, overlap: float, level: float = LEVEL) -> str:
     """
     if looks == 1:
         return "These validation rows have been looked at once, this look included."
-    times = f"{looks} times (overlap {numbers.share(overlap)})"
     return (
-        f"These validation rows have been looked at {times}, this look included. So that no model passes "
-        f"just by repeated attempts, the gates use {numbers.share(level, 6)} intervals instead of "
-        f"{numbers.share(LEVEL, 6)}; the larger the share of new rows, the closer the level returns to that."
+        f"These validation rows have been looked at {looks} times (overlap "
+        f"{numbers.share(overlap)}), this look included. So that no model passes just "
+        f"by repeated attempts, the gates use {numbers.share(level, 6)} intervals "
+        f"instead of {numbers.share(LEVEL, 6)}; the larger the share of new rows, the "
+        "closer the level returns to that."
     )
 
 
@@ -106,43 +108,46 @@ class Ledger(Journals):
         """Return the looks of other models at these rows; a damaged one counts, and
         `tell` gets a warning.
         """
-        known: KnownRows = {}
-        shares: dict[str, float] = {}
-        others: dict[str, float] = {}
+        hashes: KnownRows = {}
+        shares = {validation_digest: 1.0}  # of these rows, by digest of the rows seen
+        models: dict[
+            str, float
+        ] = {}  # another model → the largest share it was scored on
         for name, look in self.looks.notes().items():
+            model, share = name, 1.0
             try:
                 if isinstance(look, EntryCorrupt):
                     raise look
-                model, share = look.fingerprint, 1.0
-                if look.validation_digest != validation_digest:
-                    if look.sample not in shares:
-                        sample = from_parquet(
-                            self._samples.read(look.sample), RowSample
-                        )
-                        shares[look.sample] = sample.overlap(rows, id_columns, known)
-                    share = shares[look.sample]
+                if look.validation_digest not in shares:
+                    sample = from_parquet(self._samples.read(look.sample), RowSample)
+                    overlap = sample.overlap(rows, id_columns, hashes)
+                    shares[look.validation_digest] = overlap
+                model, share = look.fingerprint, shares[look.validation_digest]
             except EntryCorrupt as damage:
                 tell(
                     f"{damage.culprit} {damage.rule}: it counts as a look at these rows"
                 )
-                model, share = name, 1.0
             # A model's own looks do not count.
             if model != fingerprint and share >= LEAST_OVERLAP:
-                others[model] = max(share, others.get(model, 0.0))
-        shared = others.values()
-        return EarlierLooks(len(others), max(shared, default=0.0), sum(shared))
+                models[model] = max(share, models.get(model, 0.0))
+        total = sum(models.values())
+        return EarlierLooks(len(models), max(models.values(), default=0.0), total)
 
     @property
     def looks(self) -> Journal[Look]:
         """One note for each look."""
-        fix = "Delete the file: it counts for one."
-        return Journal(self.folder, Look, "is not a look at the validation set", fix)
+        return Journal(
+            self.folder,
+            Look,
+            rule="is not a look at the validation set",
+            fix="Delete the file: it counts for one.",
+        )
 
     @property
     def _samples(self) -> NamedByDigest:
-        folder = self.root / self.experiment / "validation_rows"
-        rule, fix = (
-            "is not the sample of rows that was written",
-            "Nothing: it is passed over.",
+        return NamedByDigest(
+            self.root / self.experiment / "validation_rows",
+            "parquet",
+            rule="is not the sample of rows that was written",
+            fix="Nothing: it is passed over.",
         )
-        return NamedByDigest(folder, "parquet", rule, fix)

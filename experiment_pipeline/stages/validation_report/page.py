@@ -130,16 +130,16 @@ def _looks(report: ValidationReport) -> str:
 
 
 def _refusal(report: ValidationReport, words: str, next_search: str) -> NotAccepted:
-    rule = "; ".join(gate.in_words() for gate in report.failed_gates)
-    fix = (
+    advice = (
         "Read the report for the reasons; the search to try next is in it, and in "
         f"{next_search}."
     )
     for champion in report.champions:
         if champion.may_have_leaked:
             retire = champion.retired(report.experiment)
-            fix += f" If {champion.version} was fitted with a leak, {retire}."
-    return NotAccepted(words, rule, fix)
+            advice += f" If {champion.version} was fitted with a leak, {retire}."
+    failed = "; ".join(gate.in_words() for gate in report.failed_gates)
+    return NotAccepted(words, rule=failed, fix=advice)
 
 
 def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
@@ -215,13 +215,13 @@ def _section(title: str, *blocks: Block | str) -> Section:
 def _decision(report: ValidationReport) -> Section:
     score = report.score(report.metric)
     interval, baseline = score.interval, numbers.score(score.baseline)
-    seen = "which were not used to choose the model"
+    used = "which were not used to choose the model"
     if report.looks > 1:
-        others = numbers.counted(
+        models = numbers.counted(
             report.looks - 1, "other model was", "other models were"
         )
         level = numbers.share(report.level, 6)
-        seen = f"on which {others} evaluated before (gates at {level})"
+        used = f"on which {models} evaluated before (gates at {level})"
     lower_is_better = " (lower is better)"
     if metric_of(report.metric).greater_is_better:
         lower_is_better = ""
@@ -236,7 +236,7 @@ def _decision(report: ValidationReport) -> Section:
     text = (
         f"{_decided(report)} {_named(report)} scores {report.metric} "
         f"{numbers.score(interval.estimate)}{lower_is_better} on {report.rows:,} rows "
-        f"of the {HOLD_OUT}, {seen}.{bounds} The baseline (no features) scores "
+        f"of the {HOLD_OUT}, {used}.{bounds} The baseline (no features) scores "
         f"{baseline}: the model is {how}."
     )
     rows = tuple(
@@ -651,9 +651,9 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
     if not report.horizons:
         return
     text = (
-        "Validation rows by their time after the last fitted row. The score has decayed "
-        "where it is significantly worse than at first, each against the expected score "
-        "(95 % level, all together)."
+        "Validation rows by their time after the last fitted row. The score has "
+        "decayed where it is significantly worse than at first, each against the "
+        "expected score (95 % level, all together)."
     )
     columns = (report.metric, "expected", "decayed")
     table = _parts(report.horizons, "time after the last fitted row", columns)
@@ -666,9 +666,9 @@ def _coverage(report: ValidationReport) -> Section:
     if check.calibrated.classes:
         title = "Prediction sets"
         size = f"{numbers.score(check.size)} classes on average"
-    rule = f"{gate.rule} ({size})," if check.parts else f"{gate.rule}:"
+    promise = f"{gate.rule} ({size})," if check.parts else f"{gate.rule}:"
     text = (
-        f"{rule[0].upper()}{rule[1:]} {gate.means}. Calibrated on "
+        f"{promise[0].upper()}{promise[1:]} {gate.means}. Calibrated on "
         f"{check.calibrated.rows:,} rows {evaluated(report.gap.evaluation).short}. The "
         "parts are classes, stretches of time, and the least covered segments. The "
         "intervals of these shares also allow for the sampling of the calibration rows."

@@ -99,7 +99,7 @@ def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Chart]
         rates = roc_curve(actual, probability, sample_weight=predicted.weights)
         false_rates, true_rates, _ = rates
         areas.append(numbers.score(auc(false_rates, true_rates)))
-        some = np.linspace(0, len(true_rates) - 1, _MOST_POINTS, dtype=int)
+        points = np.linspace(0, len(true_rates) - 1, _MOST_POINTS, dtype=int)
         marks = [
             Mark(
                 false_rates[point],
@@ -107,7 +107,7 @@ def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Chart]
                 f"{name}: finds {true_rates[point]:.1%} of the class and "
                 f"{false_rates[point]:.1%} of the others",
             )
-            for point in np.unique(some)
+            for point in np.unique(points)
         ]
         series.append(Line(marks, color, plain(name), size=3))
     if not areas:
@@ -177,16 +177,16 @@ def _threshold(report: ValidationReport, model: JudgedModel) -> Iterator[Chart]:
     beside = 0.006 * float(np.ptp(by_threshold.thresholds))
 
     def series(
-        what: str, values: np.ndarray, judged: Interval, at: float, color: str
+        measure: str, values: np.ndarray, judged: Interval, at: float, color: str
     ) -> list[Series]:
         curve = zip(by_threshold.thresholds.tolist(), values.tolist(), strict=True)
         marks = [
-            Mark(threshold, value, f"{what} {where}: {numbers.score(value)}")
+            Mark(threshold, value, f"{measure} {where}: {numbers.score(value)}")
             for threshold, value in curve
         ]
-        tip = f"{what} on validation: {numbers.interval(judged)}"
+        tip = f"{measure} on validation: {numbers.interval(judged)}"
         return [
-            Line(marks, color, f"{what} {where}", size=3),
+            Line(marks, color, f"{measure} {where}", size=3),
             Intervals([Span(at, judged.low, judged.high)], color),
             Points([Mark(at, judged.estimate, tip)], color, size=11),
         ]
@@ -231,7 +231,9 @@ def _residuals(predicted: SetPrediction) -> Iterator[Chart]:
     if not np.isfinite(predicted.prediction).all():
         return
     count = min(len(predicted.y), _MOST_POINTS)
-    some = predicted.rows(np.linspace(0, len(predicted.y) - 1, count).astype(np.int64))
+    sample = predicted.rows(
+        np.linspace(0, len(predicted.y) - 1, count).astype(np.int64)
+    )
     marks = [
         Mark(
             actual,
@@ -239,10 +241,10 @@ def _residuals(predicted: SetPrediction) -> Iterator[Chart]:
             f"actual {numbers.score(actual)}, predicted {numbers.score(prediction)}",
         )
         for actual, prediction in zip(
-            some.y.tolist(), some.prediction.tolist(), strict=True
+            sample.y.tolist(), sample.prediction.tolist(), strict=True
         )
     ]
-    ends = np.concatenate([some.y, some.prediction])
+    ends = np.concatenate([sample.y, sample.prediction])
     diagonal = Diagonal(float(ends.min()), float(ends.max()))
     points = Points(marks, SERIES[0], size=5, opacity=0.5)
     yield chart(

@@ -64,7 +64,7 @@ class Case:
 
     @property
     def sample(self) -> tuple[pd.DataFrame, SetPrediction]:
-        """The validation rows that are changed for robustness, and their predictions."""
+        """The validation rows that robustness changes, and their predictions."""
         rows = self.model.rows
         places = spread_evenly(len(rows), min(len(rows), MOST_ROWS))
         return some_rows(rows, places), self.model.exported.rows(places)
@@ -117,18 +117,22 @@ def robustness(case: Case) -> Iterator[EvidenceRow]:
     losses = []
     for seed, name in enumerate(changed):
         for change, column in _changes(rows[name], fitted[name], seed):
-            what = f"{name}: {change}"
+            changed_how = f"{name}: {change}"
             try:
                 prediction = case.predict(with_columns(rows, {name: column}))
             # A user's own code may raise anything for such values: a finding.
             except Exception as error:  # noqa: BLE001
-                what += f": predicting raises {type(error).__name__}"
+                changed_how += f": predicting raises {type(error).__name__}"
                 worst = -math.inf * sign
-                losses.append(EvidenceRow(kind=kind, what=what, difference=worst))
+                losses.append(
+                    EvidenceRow(kind=kind, what=changed_how, difference=worst)
+                )
                 continue
             after = replace(unchanged, prediction=prediction).linearise(metric, cut)
             loss = paired_difference(before, after, layout)
-            losses.append(EvidenceRow.of(kind, what, after.estimate, loss, len(rows)))
+            losses.append(
+                EvidenceRow.of(kind, changed_how, after.estimate, loss, len(rows))
+            )
     losses.sort(
         key=lambda row: np.nan_to_num(sign * (row.difference or 0.0), nan=-math.inf)
     )
@@ -190,10 +194,10 @@ def unknowns(case: Case) -> Iterator[EvidenceRow]:
         model.exported.weights,
     )
     audited = ", ".join(spec.audited)
-    others = f"other than {audited}, which are audited, " if audited else ""
+    beside = f"other than {audited}, which are audited, " if audited else ""
     weak_segments = (
         "Weak segments are formed by features: groups by another column "
-        f"{others}are not checked."
+        f"{beside}are not checked."
     )
     if report.segments is None:
         weak_segments = "Weak segments were not computed."

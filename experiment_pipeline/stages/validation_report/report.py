@@ -2,8 +2,8 @@
 it.
 
 In: a `JudgedModel`, and how it fared by parts, groups and champions. Out: a frozen
-`ValidationReport`; `page.py` renders it. The validation rows only decide the gates: even
-the threshold was chosen on test rows.
+`ValidationReport`; `page.py` renders it. The validation rows only decide the gates:
+even the threshold was chosen on test rows.
 """
 
 import math
@@ -212,8 +212,12 @@ class ValidationReport(Examination):
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read the report back; EntryCorrupt for any other text."""
-        rule, fix = "is not a validation report", "Materialize validation_report again."
-        return from_json(cls, text, EntryCorrupt("report.json", rule, fix))
+        damage = EntryCorrupt(
+            "report.json",
+            rule="is not a validation report",
+            fix="Materialize validation_report again.",
+        )
+        return from_json(cls, text, damage)
 
 
 def judge(
@@ -222,7 +226,7 @@ def judge(
     looks: EarlierLooks = NO_LOOKS,
     conditions: Sequence[str] = (),
 ) -> ValidationReport:
-    """Judge a model on the validation set; `conditions` are those of the data analysis."""
+    """Judge a model on the validation set, under conditions of the data analysis."""
     spec, exported, result = model.spec, model.exported, model.result
     is_binary = spec.task == "binary"
     scores = model.scores()
@@ -385,8 +389,8 @@ def _worse_than_on_test(spec: ExperimentSpec, loss: Interval) -> str:
     elif spec.split.by == "time":
         why = "drift and the optimism of the choice, which cannot be separated here"
     return (
-        f"{model} {spec.metric} {numbers.score(abs(loss.estimate))} worse on validation "
-        f"({numbers.bounds(loss)}): {why}"
+        f"{model} {spec.metric} {numbers.score(abs(loss.estimate))} worse on "
+        f"validation ({numbers.bounds(loss)}): {why}"
     )
 
 
@@ -394,8 +398,8 @@ def _shifted(report: ValidationReport) -> Iterator[str]:
     shift = report.miscalibration
     if shift is not None:
         yield (
-            f"probabilities are not calibrated ({shift.setting}): on the validation set "
-            f"the mean predicted probability of {shift.of} is "
+            f"probabilities are not calibrated ({shift.setting}): on the validation "
+            f"set the mean predicted probability of {shift.of} is "
             f"{numbers.score(shift.predicted)}, its share "
             f"{numbers.score(shift.observed)}; log_loss and brier count this shift, "
             "ranks do not"

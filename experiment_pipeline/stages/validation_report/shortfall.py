@@ -171,7 +171,7 @@ def _label_ceiling(
 def _too_few_validation_rows(
     gate: Gate, spec: ExperimentSpec, report: ValidationReport
 ) -> Iterator[Reason]:
-    """Even a perfect score would miss the limit, or only the bound of the score does."""
+    """Even a perfect score would miss the limit, or only the bound of this one does."""
     if not gate.by_bound or math.isnan(gate.value):
         return
     metric, limit = gate.metric, numbers.score(gate.limit)
@@ -186,19 +186,21 @@ def _too_few_validation_rows(
         yield Reason(
             "too_few_validation_rows",
             f"In {report.rows:,} validation rows, {clusters:,} clusters "
-            f"({cluster_in_words(spec)}) count for {metric}. Even a perfect score would "
-            f"have the bound {bound} there: it cannot reach {limit} {number}.",
+            f"({cluster_in_words(spec)}) count for {metric}. Even a perfect score "
+            f"would have the bound {bound} there: it cannot reach {limit} {number}.",
             "Validate on more rows, or change the limit; no search can fix it.",
         )
     elif better(metric, score.estimate, gate.limit):
         # The standard error shrinks as 1/√rows.
         reach, lead = score.estimate - gate.value, score.estimate - gate.limit
         times = (reach / lead) ** 2
-        more = "many more"
+        rows = "many more"
         if math.isfinite(times):
-            more = f"about {math.ceil(times)} times as many"
-        advice = f"Validate on {more} rows (or groups, or days)"
-        criteria = [(asked.metric, asked.limit) for asked in spec.acceptance]
+            rows = f"about {math.ceil(times)} times as many"
+        advice = f"Validate on {rows} rows (or groups, or days)"
+        criteria = [
+            (criterion.metric, criterion.limit) for criterion in spec.acceptance
+        ]
         if (metric, gate.limit) in criteria:
             advice += ", or write judged_by: estimate below this criterion"
         yield Reason(
@@ -232,8 +234,8 @@ def _unequal_groups(spec: ExperimentSpec, report: ValidationReport) -> Iterator[
             yield Reason(
                 "groups_differ",
                 f"{gate.in_words()}.",
-                "Compare labels and features of the groups; a search with the same rows "
-                "may not help.",
+                "Compare labels and features of the groups; a search with the same "
+                "rows may not help.",
             )
 
 
@@ -262,8 +264,8 @@ def _worse_than_champion(
         yield Reason(
             "target_reversed",
             f"{version} ranks these rows worse than chance (AUC "
-            f"{numbers.interval(paired.reversed)}): the target has changed its meaning, "
-            "such as yes and no swapped.",
+            f"{numbers.interval(paired.reversed)}): the target has changed its "
+            "meaning, such as yes and no swapped.",
             f"Correct the labels; if the change is meant, {retire}.",
         )
         return
@@ -305,8 +307,8 @@ def _drift(report: ValidationReport) -> Iterator[Reason]:
             f"{numbers.score(gap.validation.estimate)} after "
             f"{numbers.score(gap.test.estimate)} (difference "
             f"{numbers.interval(gap.difference)}).",
-            "Find the features that changed between the sets, retrain on later rows, or "
-            "drop them.",
+            "Find the features that changed between the sets, retrain on later rows, "
+            "or drop them.",
         )
 
 
@@ -347,8 +349,9 @@ def _weak_segment(report: ValidationReport) -> Iterator[Reason]:
             yield Reason(
                 "weak_segment",
                 f"The model is weaker than expected where {segment.column} is "
-                f"{segment.value}: {report.metric} {numbers.interval(segment.score)} on "
-                f"{segment.rows:,} rows, expected {numbers.score(segment.expected)}.",
+                f"{segment.value}: {report.metric} {numbers.interval(segment.score)} "
+                f"on {segment.rows:,} rows, expected "
+                f"{numbers.score(segment.expected)}.",
                 "Look for features that matter there, or use another model for these "
                 "rows.",
             )

@@ -198,9 +198,7 @@ def test_a_champion_worse_than_chance_stops_the_run(metric: str) -> None:
     assert "retire board v0001 --why" in first.advice
 
 
-def test_numbers_and_classes_that_change_their_meaning_are_seen_and_drift_is_not() -> (
-    None
-):
+def test_a_target_that_changes_its_meaning_is_seen_and_drift_is_not() -> None:
     """The sign of a number, or two of four classes swapped; not a level that has
     doubled, nor the forecast of a high quantile, which may be far from the mean.
     """
@@ -225,9 +223,7 @@ def test_numbers_and_classes_that_change_their_meaning_are_seen_and_drift_is_not
     assert not gates.compare("pinball_0.9", high, noisy, (0.5, 0.5), 0.95).far_above
 
 
-def test_only_a_significantly_better_model_replaces_where_the_yaml_asks_for_it() -> (
-    None
-):
+def test_only_a_significantly_better_model_replaces_if_the_yaml_says_so() -> None:
     """`replace: if_better`: an equal one, and one that cannot be compared, leave the
     champion.
     """

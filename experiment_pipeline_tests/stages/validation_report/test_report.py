@@ -99,9 +99,7 @@ def test_the_interval_of_a_gap_holds_the_luck_of_the_threshold() -> None:
     assert gap.low < at_cut.low < at_cut.high < gap.high
 
 
-def test_a_quantile_that_too_few_targets_stay_below_is_noted_with_its_correction() -> (
-    None
-):
+def test_a_quantile_that_too_few_targets_stay_below_is_noted() -> None:
     """The page says how many are below, and what to add, by the test rows; the model
     stays as it is.
     """
@@ -126,9 +124,7 @@ def test_a_relative_error_is_shown_where_no_target_is_zero(
     assert ("mape" in {score.metric for score in report.scores}) == shown
 
 
-def test_the_baseline_knows_the_rows_of_the_exported_fit_and_of_the_validation_set() -> (
-    None
-):
+def test_the_baseline_knows_fitted_and_validation_rows() -> None:
     """The share that is predicted without features is that of both, so no other one
     passes by luck; with weights in one of the sets alone, that of the weighted rows.
     """
@@ -433,9 +429,7 @@ def test_names_from_the_data_are_shown_and_never_run(task: str) -> None:
     assert "<b>" not in render(shown.document)
 
 
-def test_with_costs_the_cheapest_threshold_is_exported_and_judged_on_validation() -> (
-    None
-):
+def test_with_costs_the_cheapest_threshold_is_exported_and_judged() -> None:
     """Beside the metric's own threshold, calling nobody and calling everybody."""
     shown = accepted("binary")
     report = shown.check.report
@@ -458,9 +452,7 @@ def test_with_costs_the_cheapest_threshold_is_exported_and_judged_on_validation(
     assert "minimises expected cost per row" in text
 
 
-def test_costs_move_the_threshold_and_scores_at_it_but_neither_gap_nor_ranking() -> (
-    None
-):
+def test_costs_move_the_threshold_but_neither_gap_nor_ranking() -> None:
     """f1 is that of the decisions that will be made; the gap compares what
     was ranked.
     """

@@ -112,9 +112,7 @@ def test_too_few_rows_for_even_a_perfect_score_are_a_reason() -> None:
     assert evidence.endswith(f"it cannot reach 0.9990 with fewer than {needed:,}.")
 
 
-def test_of_a_rare_class_its_clusters_count_and_an_undefined_score_has_no_sample_size() -> (
-    None
-):
+def test_of_a_rare_class_its_clusters_count() -> None:
     """1,000 rows with 20 positives know an AUC from 20; rows of one class have none."""
     spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.9}])
     y = (np.arange(1_000) < 20).astype(int)
@@ -235,9 +233,7 @@ def test_the_next_search_goes_beyond_an_edge() -> None:
     assert (leaves.low, leaves.high) == (8, 32)
 
 
-def test_an_overfit_is_answered_with_stiffer_models_and_an_underfit_with_flexible_ones() -> (
-    None
-):
+def test_an_overfit_asks_for_stiffer_models_an_underfit_for_flexible_ones() -> None:
     """The direction of the search follows the fit."""
     spec = spec_of(search=[{"algorithm": "lightgbm"}], acceptance=TOO_HIGH)
     stiff, loose = (
