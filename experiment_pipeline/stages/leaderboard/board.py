@@ -137,11 +137,11 @@ class Leaderboard:
         return str(self.rows["key"][self.rows["key"] != ENSEMBLE].iloc[0])
 
     def configurations(self, spec: ExperimentSpec) -> dict[str, Configuration]:
-        """Return key → configuration: those that the YAML declares, and the ensemble."""
-        every = [*configurations(spec)]
+        """Return key → configuration: all that the YAML declares, and the ensemble."""
+        declared = [*configurations(spec)]
         if self.ensemble is not None:
-            every.append(self.ensemble.configuration)
-        return {configuration.key: configuration for configuration in every}
+            declared.append(self.ensemble.configuration)
+        return {configuration.key: configuration for configuration in declared}
 
 
 @dataclass(frozen=True)
@@ -220,9 +220,11 @@ def rank(
         raise _nothing_to_rank(ranking, conclusions, spec.metric)
     choice, reason = _choose(ranking, spec, averaged)
     if by_hand is not None:
-        rule = f"choice: {spec.choice} takes {choice.key}"
+        reason = (
+            f"chosen by {by_hand.by}: {by_hand.why} "
+            f"(choice: {spec.choice} takes {choice.key})"
+        )
         choice = next(entry for entry in ranking.entries if entry.key == by_hand.key)
-        reason = f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
     return _described(
         ranking, choice, conclusions, rows, averaged, f"{reason}{left_out}"
     )
@@ -338,12 +340,12 @@ def _why_ensemble(
 
 
 def _why_best(ranking: Ranking, metric: str, where: str) -> str:
-    best, *others = ranking.entries
+    best = ranking.entries[0]
     searched = numbers.counted(len(ranking.single), "configuration")
     if len(ranking.single) < len(ranking.entries):
         searched += " and their ensemble"
     reason = f"best {metric} of {searched} {where}: {numbers.interval(best.score)}"
-    if tied := sum(entry.tied for entry in others):
+    if tied := len(ranking.tie_group) - 1:
         reason += f"; statistically tied with {numbers.counted(tied, 'other')}"
     first, *following = (entry.score.estimate for entry in ranking.single)
     if equal := following.count(first):

@@ -154,7 +154,7 @@ class ChosenModel:
         """Return the model as the search fitted it; for an ensemble the mean of its
         members' fits.
         """
-        own, read = through_own(sets.train, sets.fit_mask, sets)
+        transformer, read = through_own(sets.train, sets.fit_mask, sets)
         features = {
             encoder: fitting.train_features(encoder, read) for encoder in self._encoders
         }
@@ -168,7 +168,7 @@ class ChosenModel:
             )
             for member in self.members
         ]
-        return self._mean(pipelines, sets, own)
+        return self._mean(pipelines, sets, transformer)
 
     def refitted(
         self,
@@ -188,7 +188,8 @@ class ChosenModel:
         # BLAS has one limit for all threads, OpenMP one for each thread of the pool.
         with threadpool_limits(limits=1):
             in_memory = fitting.held_encoders(configurations)
-            own, read = through_own(rows, np.ones(len(rows), dtype=bool), sets)
+            is_fitted = np.ones(len(rows), dtype=bool)
+            transformer, read = through_own(rows, is_fitted, sets)
             encoded = {
                 encoder: fitting.encoded_rows(
                     encoder, read.train, read, in_memory=encoder in in_memory
@@ -209,14 +210,14 @@ class ChosenModel:
                         member, models, features, encoded_rows, sets
                     )
                     pipelines.append(pipeline)
-        return self._mean(pipelines, sets, own)
+        return self._mean(pipelines, sets, transformer)
 
     @property
     def _encoders(self) -> tuple[Features, ...]:
         return tuple(dict.fromkeys(member.result.features for member in self.members))
 
     def _mean(
-        self, pipelines: list[Pipeline], sets: TrainingSets, own: Any | None
+        self, pipelines: list[Pipeline], sets: TrainingSets, transformer: Any | None
     ) -> Any:
         for place, calibrators in enumerate(self.calibrators):
             features, (_, estimator) = pipelines[place].steps
@@ -224,7 +225,7 @@ class ChosenModel:
             pipelines[place] = Pipeline([features, ("model", model)])
         keys = [member.key for member in self.members]
         members = list(zip(keys, pipelines, self.weights, strict=True))
-        return weighted_mean(members, sets.classes, own)
+        return weighted_mean(members, sets.classes, transformer)
 
 
 def _best_linear(board: Leaderboard) -> str | None:

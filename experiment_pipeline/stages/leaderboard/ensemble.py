@@ -293,8 +293,8 @@ def find_ensemble(
     weights = library.weights(settings.members)
     if len(weights) < 2:
         return None
-    others = [library.weights(settings.members, without=fold) for fold in folds]
-    return library.averaged(weights, others)
+    by_fold = [library.weights(settings.members, without=fold) for fold in folds]
+    return library.averaged(weights, by_fold)
 
 
 def _candidates(measured: Sequence[Measured], rows: RankedRows) -> list[Measured]:
@@ -444,14 +444,14 @@ class RefitTime:
     estimate: Callable[[Sequence[ModelResult]], float]
 
     def why_not(self, members: Sequence[ModelResult]) -> str:
-        """Return why an ensemble of these is left out; empty if there is time for it."""
+        """Return why an ensemble of these is left out; empty: there is time for it."""
         needed = self.estimate(members)
         if needed <= self.seconds_left:
             return ""
         return (
-            f"; an ensemble of {len(members)} of them is left out: its refit and report "
-            f"need about {needed:.1f} seconds, and {max(self.seconds_left, 0.0):.1f} "
-            "are left of the budget"
+            f"; an ensemble of {len(members)} of them is left out: its refit and "
+            f"report need about {needed:.1f} seconds, and "
+            f"{max(self.seconds_left, 0.0):.1f} are left of the budget"
         )
 
 
@@ -470,17 +470,17 @@ def find_in_time(
         left_out = left_out or reason
         # Try again with the best one, which is refitted anyway, and those quicker than
         # the slowest member.
-        best = _candidates(measured, rows)[0].result.fingerprint
-        slowest = max(
-            time.estimate([member])
-            for member in ensemble.members
-            if member.fingerprint != best
-        )
+        best = _candidates(measured, rows)[0]
+        seconds = {
+            model.result.fingerprint: time.estimate([model.result])
+            for model in measured
+            if model.result.fingerprint != best.result.fingerprint
+        }
+        slowest = max(seconds.get(m.fingerprint, 0.0) for m in ensemble.members)
         measured = [
             model
             for model in measured
-            if model.result.fingerprint == best
-            or time.estimate([model.result]) < slowest
+            if seconds.get(model.result.fingerprint, 0.0) < slowest
         ]
         ensemble = find_ensemble(measured, rows)
     return ensemble, left_out

@@ -164,9 +164,9 @@ def _selection_bias(
     if (seeds := best.result.seeds) is not None:
         deviation = numbers.spread(seeds.mean, seeds.deviation)
         yield (
-            f"the best configuration with {seeds.fits} seeds: {spec.metric} {deviation} "
-            "(mean and standard deviation); a smaller lead over the next is within the "
-            "variation by seed"
+            f"the best configuration with {seeds.fits} seeds: {spec.metric} "
+            f"{deviation} (mean and standard deviation); a smaller lead over the next "
+            "is within the variation by seed"
         )
     bias = f"the best of {len(ranking.single):,} single scores is optimistic"
     if choice.is_ensemble:
@@ -185,8 +185,8 @@ def _selection_bias(
         )
     if stopped := int(rows["status"].eq(conclusions.STOPPED_EARLY).sum()):
         yield (
-            f"{stopped:,} more were stopped early by scores on a part of the test rows: "
-            "intervals, ties and optimism account only for the ranked ones"
+            f"{stopped:,} more were stopped early by scores on a part of the test "
+            "rows: intervals, ties and optimism account only for the ranked ones"
         )
 
 

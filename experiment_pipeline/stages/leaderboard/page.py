@@ -192,8 +192,8 @@ def decision(shown: pictures.SearchShown) -> str:
     return (
         f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
         f"{numbers.score(board.score.estimate)} {evaluated(board.evaluation).where} "
-        f"(95 % interval {numbers.bounds(board.score)}). This is {_compared(board)} the "
-        f"baseline (no features), which scores {numbers.score(board.baseline)}. "
+        f"(95 % interval {numbers.bounds(board.score)}). This is {_compared(board)} "
+        f"the baseline (no features), which scores {numbers.score(board.baseline)}. "
         f"{numbers.tied(len(board.tie_group))}."
     )
 
@@ -221,8 +221,8 @@ def _choice(shown: pictures.SearchShown) -> dict[str, str]:
         choice["Cost"] = (
             f"{numbers.measured(sum(spent.values()))} CPU seconds for all fits, "
             f"{numbers.measured(sum(spent[key] for key in members))} of them for "
-            f"{whose}; encoding, predicting and scoring are not included, but count for "
-            "a budget"
+            f"{whose}; encoding, predicting and scoring are not included, but count "
+            "for a budget"
         )
     return choice
 
@@ -241,45 +241,52 @@ def _searched(board: Leaderboard) -> str:
 
 def _table(shown: pictures.SearchShown) -> TableBlock:
     """The table of configurations; charts refer to its rows by number."""
+    rows = [_cells(shown, row) for row in shown.rows]
+    return TableBlock(
+        header=tuple(name for name, _ in rows[0]),
+        rows=tuple(tuple(text for _, text in cells) for cells in rows),
+        classes=tuple(_colors(row, shown.board.chosen) for row in shown.rows),
+        filters=("algorithm", "status"),
+    )
+
+
+def _cells(shown: pictures.SearchShown, row: pictures.Row) -> list[tuple[str, str]]:
+    """Name of the column and text; a hyperparameter may be called like a column."""
+    settings = shown.settings(row["key"])
     varied = [axis.title for axes in shown.axes.values() for axis in axes]
-    has_seeds = any(row["seed_mean"] is not None for row in shown.rows)
-    rows, classes = [], []
-    header: tuple[str, ...] = ()
-    for row in shown.rows:
-        settings = shown.settings(row["key"])
-        size = row["model_bytes"]
-        reasons = [row["reason"], shown.declared[row["key"]].note]
-        # Names may repeat: a hyperparameter may be called like a column.
-        cells = [
-            ("rank", "" if row["rank"] is None else f"{row['rank']:,}"),
-            ("configuration", row["key"]),
-            ("algorithm", row["algorithm"]),
-            ("status", row["status"]),
-            (shown.board.metric, known(row["test_score"], "")),
-            ("95 % interval", _bounds(row)),
-            *([("over seeds", _over_seeds(row))] if has_seeds else []),
-            ("minus the best", known(row["difference_to_best"], "")),
-            ("tied", "yes" if row["in_tie_group"] else ""),
-            ("CPU s", numbers.measured(row["fit_cpu_seconds"])),
-            ("µs per row", numbers.measured(row["predict_microseconds_per_row"])),
-            ("MB", numbers.measured(None if size is None else size / 1e6)),
-            ("overfit gap", known(row["overfit_gap"], "")),
-            *(
-                (name, numbers.setting(settings[name]) if name in settings else "")
-                for name in dict.fromkeys(varied)
-            ),
-            ("reason", "; ".join(filter(None, reasons))),
-        ]
-        header = tuple(name for name, _ in cells)
-        rows.append(tuple(text for _, text in cells))
-        colors = {
-            "not-trained": row["status"] != TRAINED,
-            "failed": row["status"] == FAILED,
-            "tied": row["in_tie_group"],
-            "chosen": row["key"] == shown.board.chosen,
-        }
-        classes.append(" ".join(name for name, applies in colors.items() if applies))
-    return TableBlock(header, tuple(rows), tuple(classes), ("algorithm", "status"))
+    size = row["model_bytes"]
+    reasons = [row["reason"], shown.declared[row["key"]].note]
+    return [
+        ("rank", "" if row["rank"] is None else f"{row['rank']:,}"),
+        ("configuration", row["key"]),
+        ("algorithm", row["algorithm"]),
+        ("status", row["status"]),
+        (shown.board.metric, known(row["test_score"], "")),
+        ("95 % interval", _bounds(row)),
+        *([("over seeds", _over_seeds(row))] if shown.has_seeds else []),
+        ("minus the best", known(row["difference_to_best"], "")),
+        ("tied", "yes" if row["in_tie_group"] else ""),
+        ("CPU s", numbers.measured(row["fit_cpu_seconds"])),
+        ("µs per row", numbers.measured(row["predict_microseconds_per_row"])),
+        ("MB", numbers.measured(None if size is None else size / 1e6)),
+        ("overfit gap", known(row["overfit_gap"], "")),
+        *(
+            (name, numbers.setting(settings[name]) if name in settings else "")
+            for name in dict.fromkeys(varied)
+        ),
+        ("reason", "; ".join(filter(None, reasons))),
+    ]
+
+
+def _colors(row: pictures.Row, chosen: str) -> str:
+    """The classes of a row on the page."""
+    applies = {
+        "not-trained": row["status"] != TRAINED,
+        "failed": row["status"] == FAILED,
+        "tied": row["in_tie_group"],
+        "chosen": row["key"] == chosen,
+    }
+    return " ".join(name for name in applies if applies[name])
 
 
 def _bounds(row: pictures.Row) -> str:

@@ -75,13 +75,18 @@ class SearchShown:
         return plain_rows(self.board.rows.head(MOST_ROWS))
 
     @cached_property
+    def has_seeds(self) -> bool:
+        """Whether some configuration was fitted with several seeds."""
+        return any(row["seed_mean"] is not None for row in self.rows)
+
+    @cached_property
     def places(self) -> dict[str, int]:
         """Key → row number, by which charts and table refer to a configuration."""
         return {row["key"]: number for number, row in enumerate(self.rows)}
 
     @cached_property
     def axes(self) -> dict[str, list[Axis]]:
-        """Algorithm → an axis for each setting that varies, in the order of the YAML."""
+        """Algorithm → an axis for each setting that varies, in the YAML's order."""
         settings: dict[str, list[dict[str, Scalar]]] = {}
         for configuration in self.declared.values():
             of_algorithm = settings.setdefault(configuration.algorithm, [])
@@ -123,7 +128,9 @@ def _settings(configuration: Configuration) -> dict[str, Scalar]:
 def _values(settings: Sequence[Mapping[str, Scalar]]) -> dict[str, list[Scalar]]:
     """Name → its value in each of several configurations."""
     names = dict.fromkeys(chain.from_iterable(settings))
-    return {name: [each.get(name, NOT_SET) for each in settings] for name in names}
+    return {
+        name: [setting.get(name, NOT_SET) for setting in settings] for name in names
+    }
 
 
 def _setting_axis(name: str, values: Sequence[Scalar]) -> Axis:

@@ -70,7 +70,7 @@ class RankedModel:
 
     result: ModelResult  # of its training
     score: Interval  # on the test set, at a cross-fitted threshold
-    # minus the best score; its bounds are those of the true difference to the truly best
+    # minus the best score; bounds of the true difference to the truly best
     difference: Interval
     tied: bool  # whether it is statistically tied with the best
     difference_to_baseline: Interval  # the score minus the baseline's on the same rows
@@ -247,7 +247,7 @@ def build_rows(
     metric: str,
     members: str = "",
 ) -> pd.DataFrame:
-    """Return a row per configuration, and for the ensemble, with the columns of COLUMNS.
+    """Return a row per configuration and one for the ensemble, with COLUMNS.
 
     After the ranked ones come those with an undefined score, stopped early, failed, and
     not started. `reason` marks the choice, and lists the ensemble's members.

@@ -59,60 +59,63 @@ def finished_search(count: int) -> SearchShown:
     started.
     """
     spec, generator = search_spec(count), np.random.default_rng(0)
-    declared = {one.key: one for one in configurations(spec)}
-    search = search_of(spec, [_noise(one, generator) for one in declared.values()])
-    results = {one.key: one for one in search.results}
-    best_first = sorted(declared, key=lambda key: results[key].test_score, reverse=True)
-    waiting = set(list(declared)[-2:])
-    failed = set(list(declared)[3 :: max(count // 6, 9)]) - waiting
-    climbing = [key for key in best_first if key not in failed | waiting]
-    kept = dict(
-        zip(FRACTIONS, (count, max(count // 3, 6), max(count // 8, 5)), strict=True)
-    )
-    paths = {
-        key: tuple(
-            _step(fraction, results[key].test_score, generator)
-            for fraction in FRACTIONS
-            if place < kept[fraction]
-        )
-        for place, key in enumerate(climbing)
+    declared = {
+        configuration.key: configuration for configuration in configurations(spec)
     }
-    paths["dummy"] = (Step(1.0, results["dummy"].test_score, BASELINE, 0.01),)
-    full, others = (
-        [],
-        [failure_of(key, "no such tree <b>at all</b>") for key in sorted(failed)],
+    noises = [_noise(configuration, generator) for configuration in declared.values()]
+    search = search_of(spec, noises)
+    results = {result.key: result for result in search.results}
+    *keys, second_last, last = declared
+    waiting = [second_last, last]
+    failed = keys[3 :: max(count // 6, 9)]
+    fitted = sorted(
+        set(keys).difference(failed), key=lambda key: -results[key].test_score
     )
-    for key, path in paths.items():
-        last, where = path[-1], f"rung {len(path)} of {len(FRACTIONS)}"
-        costs = {
-            "train_score": last.train_score,
-            "fit_cpu_seconds": last.fit_cpu_seconds,
-        }
-        result = replace(
-            results[key], test_score=last.test_score, fingerprint=f"f-{key}", **costs
+    paths = {}
+    for place, key in enumerate(fitted):
+        paths[key] = tuple(
+            _step(fraction, results[key].test_score, generator)
+            for fraction, entered in zip(FRACTIONS, _entered(count), strict=True)
+            if place < entered
         )
-        if last.fraction == 1:
+    paths["dummy"] = (Step(1.0, results["dummy"].test_score, BASELINE, 0.01),)
+    full = []
+    unranked = [failure_of(key, "no such tree <b>at all</b>") for key in failed]
+    for key, path in paths.items():
+        result = replace(
+            results[key],
+            test_score=path[-1].test_score,
+            train_score=path[-1].train_score,
+            fit_cpu_seconds=path[-1].fit_cpu_seconds,
+            fingerprint=f"f-{key}",
+        )
+        if path[-1].fraction == 1:
             full.append(result)
         else:
-            others.append(
-                stopped(result, f"not among the best at {where}", last.fraction)
-            )
-    others += [
+            reason = f"not among the best at rung {len(path)} of {len(FRACTIONS)}"
+            unranked.append(stopped(result, reason, path[-1].fraction))
+    unranked += [
         Conclusion(key, "linear", NOT_STARTED, "the budget was spent")
         for key in waiting
     ]
-    return SearchShown(search.rank(*others, results=full), declared, paths)
+    return SearchShown(search.rank(*unranked, results=full), declared, paths)
 
 
-def _noise(one: Configuration, generator: np.random.Generator) -> float:
+def _entered(count: int) -> tuple[int, int, int]:
+    """How many configurations each rung has."""
+    return count, max(count // 3, 6), max(count // 8, 5)
+
+
+def _noise(configuration: Configuration, generator: np.random.Generator) -> float:
     """How much of the truth a configuration misses."""
-    given = one.hyperparameters
-    if one.algorithm == "dummy":
+    settings = configuration.hyperparameters
+    luck = generator.uniform(0, 0.1)
+    if configuration.algorithm == "dummy":
         return 500
-    if one.algorithm == "linear":
-        return 1.6 + 0.1 * abs(math.log10(given["C"])) + generator.uniform(0, 0.1)
-    away = abs(math.log(given["learning_rate"] / 0.05))
-    return 1 + 0.2 * away + 0.002 * given["num_leaves"] + generator.uniform(0, 0.1)
+    if configuration.algorithm == "linear":
+        return 1.6 + 0.1 * abs(math.log10(settings["C"])) + luck
+    distance = abs(math.log(settings["learning_rate"] / 0.05))
+    return 1 + 0.2 * distance + 0.002 * settings["num_leaves"] + luck
 
 
 def _step(fraction: float, score: float, generator: np.random.Generator) -> Step:

@@ -2,6 +2,7 @@
 everywhere.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -38,20 +39,20 @@ PLACE = """row => {
 }"""
 # Items in the colour of the mark, over all charts.
 MARKED = """() => [...document.querySelectorAll('.chart [role=img]')].flatMap(canvas =>
-  (echarts.getInstanceByDom(canvas)?.getOption().series ?? []).flatMap(one => one.data ?? []))
-  .filter(item => item?.lineStyle?.width === 4 && item.itemStyle?.borderWidth === 3).length"""
+  (echarts.getInstanceByDom(canvas)?.getOption().series ?? [])
+  .flatMap(one => one.data ?? []))
+  .filter(item => item?.lineStyle?.width === 4)
+  .filter(item => item.itemStyle?.borderWidth === 3).length"""
 
 
 @dataclass
 class Opened:
-    """The page of a search, with all that it says to the console and asks the network
-    for.
-    """
+    """The page of a search, with its messages to the console and its requests."""
 
     page: Page
     content: bytes
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     cpu_seconds: float = 0.0
 
     def open(self, scheme: str = "light", width: int = 1400) -> None:
@@ -67,7 +68,8 @@ class Opened:
     def rows(self) -> list[list[str]]:
         """The rows that are shown, cell by cell."""
         texts: list[list[str]] = self.page.evaluate(
-            "[...document.querySelectorAll('.explore tbody tr')].filter(row => !row.hidden)"
+            "[...document.querySelectorAll('.explore tbody tr')]"
+            ".filter(row => !row.hidden)"
             ".map(row => [...row.cells].map(cell => cell.textContent))"
         )
         return texts
@@ -82,18 +84,20 @@ class Opened:
 def opened(browser: Browser, search: SearchShown) -> Iterator[Opened]:
     """Open the page of a search."""
     page = browser.new_page()
-    found = Opened(page, page_html(search, "flights"))
-    page.on("console", lambda message: found.said.append(message.text))
-    page.on("pageerror", lambda error: found.said.append(str(error)))
-    page.on("request", lambda request: found.asked.append(request.url))
+    shown = Opened(page, page_html(search, "flights"))
+    page.on("console", lambda message: shown.messages.append(message.text))
+    page.on("pageerror", lambda error: shown.messages.append(str(error)))
+    page.on("request", lambda request: shown.requests.append(request.url))
     headers = {**_HEADERS, "Content-Type": "text/html; charset=utf-8"}
-    page.route("**/*", lambda route: route.fulfill(body=found.content, headers=headers))
+    page.route("**/*", lambda route: route.fulfill(body=shown.content, headers=headers))
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
-    found.open()
+    shown.open()
     metrics = session.send("Performance.getMetrics")["metrics"]
-    found.cpu_seconds = {one["name"]: one["value"] for one in metrics}["TaskDuration"]
-    yield found
+    shown.cpu_seconds = {metric["name"]: metric["value"] for metric in metrics}[
+        "TaskDuration"
+    ]
+    yield shown
     page.close()
 
 
@@ -118,7 +122,7 @@ def test_a_thousand_configurations_are_small_quick_and_quiet(large: Opened) -> N
     """No error, no request but its own, under the server's policy; and it stays below
     its limits.
     """
-    assert (large.said, large.asked) == ([], [ADDRESS])
+    assert (large.messages, large.requests) == ([], [ADDRESS])
     assert len(large.content) <= MOST_BYTES
     assert large.cpu_seconds <= MOST_CPU_SECONDS
     assert len(large.rows()) == 20
@@ -130,38 +134,31 @@ def test_every_chart_is_drawn_and_states_its_numbers(small: Opened) -> None:
     """Each with a title and a text that has the numbers; folded ones once they are
     unfolded.
     """
-    assert small.said == []
-    shown = [one for one in small.page.locator(".chart").all() if one.is_visible()]
-    assert tuple(one.locator("h3").inner_text() for one in shown) == CHARTS
+    assert small.messages == []
+    charts = small.page.locator(".chart").all()
+    visible = [chart for chart in charts if chart.is_visible()]
+    assert tuple(chart.locator("h3").inner_text() for chart in visible) == CHARTS
     small.page.get_by_text("Hyperparameters of linear").first.click()
-    for chart in small.page.locator(".chart").all():
+    for chart in charts:
         canvas = chart.locator("[role=img]")
         canvas.locator("svg path").nth(5).wait_for(state="attached")
-        assert any(
-            letter.isdigit() for letter in canvas.get_attribute("aria-label") or ""
-        )
+        assert re.search(r"\d", canvas.get_attribute("aria-label") or "")
 
 
-def test_headers_sort_both_ways_with_the_keyboard_too(fresh: Opened) -> None:
+@pytest.mark.parametrize("way", ["ascending", "descending"])
+def test_headers_sort_both_ways_with_the_keyboard_too(fresh: Opened, way: str) -> None:
     """Numbers as numbers, empty cells last; the header says which way."""
-    column = [
-        cell.inner_text() for cell in fresh.page.locator(".explore th").all()
-    ].index("CPU s")
     button = fresh.header("CPU s")
-    for way, press in (
-        ("ascending", button.click),
-        ("descending", lambda: button.press("Enter")),
-    ):
-        press()
-        assert (
-            fresh.page.locator(".explore th").nth(column).get_attribute("aria-sort")
-            == way
-        )
-        costs = [
-            float(row[column].replace(",", "")) for row in fresh.rows() if row[column]
-        ]
-        assert costs == sorted(costs, reverse=way == "descending")
-        assert len(set(costs)) > 5
+    button.click()
+    if way == "descending":
+        button.press("Enter")
+    headers = fresh.page.locator(".explore th")
+    column = headers.all_inner_texts().index("CPU s")
+    assert headers.nth(column).get_attribute("aria-sort") == way
+    cells = [row[column].replace(",", "") for row in fresh.rows()]
+    costs = [float(cell) for cell in cells if cell]
+    assert costs == sorted(costs, reverse=way == "descending")
+    assert len(set(costs)) > 5
 
 
 def test_rows_are_filtered_by_text_algorithm_and_status(fresh: Opened) -> None:
@@ -172,10 +169,8 @@ def test_rows_are_filtered_by_text_algorithm_and_status(fresh: Opened) -> None:
     assert {row[2] for row in fresh.rows()} == {"linear"}
     fresh.page.get_by_label("algorithm").select_option("lightgbm")
     assert fresh.rows() == []
-    assert (
-        "0 of 0 configurations that match, of 32"
-        in fresh.page.locator(".shown").inner_text()
-    )
+    counted = fresh.page.locator(".shown").inner_text()
+    assert "0 of 0 configurations that match, of 32" in counted
 
 
 def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened) -> None:
@@ -189,7 +184,8 @@ def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened) -> None:
     fresh.page.mouse.click(x, y)
     assert fresh.page.locator("tr.marked").locator("td").nth(1).inner_text() == key
     assert fresh.page.evaluate(
-        "() => {const box = document.querySelector('tr.marked').getBoundingClientRect();"
+        "() => {"
+        "const box = document.querySelector('tr.marked').getBoundingClientRect();"
         "return box.top >= 0 && box.bottom <= innerHeight}"
     )
     assert fresh.page.evaluate(MARKED) >= 6
@@ -206,7 +202,8 @@ def test_a_phone_in_the_dark_sees_all_of_it(small: Opened) -> None:
     assert small.page.evaluate("document.documentElement.scrollWidth") <= 390
     dark = "getComputedStyle(document.body).backgroundColor"
     assert small.page.evaluate(dark) == "rgb(17, 22, 29)"
-    ink = "getComputedStyle(document.querySelector('.chart text[fill=\"var(--muted)\"]')).fill"
+    text = "document.querySelector('.chart text[fill=\"var(--muted)\"]')"
+    ink = f"getComputedStyle({text}).fill"
     assert small.page.evaluate(ink) == "rgb(163, 174, 189)"
     small.page.emulate_media(color_scheme="light")
     assert small.page.evaluate(ink) == "rgb(86, 97, 113)"
