@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    Event,
+    Fitted,
+    SearchNote,
+)
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
@@ -94,6 +99,10 @@ class Ran:
         return sum(isinstance(event, Fitted) for event in self.events)
 
     @property
+    def notes(self) -> list[str]:
+        return [event.text for event in self.events if isinstance(event, SearchNote)]
+
+    @property
     def conclusions(self) -> dict[str, Conclusion]:
         conclusions = [event for event in self.events if isinstance(event, Conclusion)]
         by_key = {event.key: event for event in conclusions}
@@ -117,6 +126,14 @@ class Ran:
         """Status → how many."""
         statuses = [conclusion.status for conclusion in self.conclusions.values()]
         return {status: statuses.count(status) for status in sorted(set(statuses))}
+
+    def ended(self, status: str) -> dict[str, Conclusion]:
+        """Key → conclusion of those that ended so."""
+        return {
+            key: conclusion
+            for key, conclusion in self.conclusions.items()
+            if conclusion.status == status
+        }
 
 
 def run(

@@ -61,25 +61,18 @@ def test_the_best_of_each_rung_go_on(ran):
     assert [event.entrants for event in rungs] == [14, 6, 6]
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
-    stopped = [c for c in ran.conclusions.values() if c.status == "stopped early"]
-    reasons = {conclusion.reason for conclusion in stopped}
-    assert (
-        "not among the best 6 of 14 at rung 1 of 3 (20 % of the train rows)" in reasons
-    )
-    assert all(
-        conclusion.result is not None and conclusion.fraction in (0.2, 0.5)
-        for conclusion in stopped
-    )
+    place = "not among the best {} of {} at rung {} of 3 ({} % of the train rows)"
+    assert {ended.reason for ended in ran.ended("stopped early").values()} == {
+        place.format(6, 14, 1, 20),
+        place.format(5, 6, 2, 50),
+    }
 
 
 def test_every_rung_of_a_configuration_is_told(ran):
     """Its path has the score and the cost of each fit, its result's last."""
     for key, ended in ran.conclusions.items():
-        climbed = (
-            [1.0]
-            if key == "dummy"
-            else [f for f in (0.2, 0.5, 1.0) if f <= ended.fraction]
-        )
+        rungs = [1.0] if key == "dummy" else [0.2, 0.5, 1.0]
+        climbed = [fraction for fraction in rungs if fraction <= ended.fraction]
         assert [step.fraction for step in ended.path] == climbed
         assert ended.path[-1] == conclusions.Step.of(ended.result, ended.fraction)
 
@@ -88,10 +81,8 @@ def test_every_rung_of_a_configuration_is_told(ran):
 def test_the_answer_does_not_depend_on_workers_or_order(ran, memory, workers, step):
     """The same conclusions, and the same bytes of every model."""
     store, asked_for = Memory(), configurations(SPEC)[::step]
-    assert (
-        run(SPEC, SETS, store, workers=workers, asked_for=asked_for).answer
-        == ran.answer
-    )
+    again = run(SPEC, SETS, store, workers=workers, asked_for=asked_for)
+    assert again.answer == ran.answer
     assert store.contents == memory.contents
 
 
@@ -111,11 +102,9 @@ def test_a_rerun_trains_nothing_and_says_the_same(ran, memory):
     again = run(SPEC, SETS, memory)
     assert again.fits == 0
     assert again.answer == ran.answer
-    assert all(conclusion.reused for conclusion in again.conclusions.values())
-    assert all(
-        conclusion.path == ran.conclusions[key].path
-        for key, conclusion in again.conclusions.items()
-    )
+    for key, conclusion in again.conclusions.items():
+        assert conclusion.reused
+        assert conclusion.path == ran.conclusions[key].path
 
 
 def test_a_wider_search_reuses_rungs(memory, ran):
@@ -130,10 +119,8 @@ def test_one_configuration_alone_or_without_halving_is_trained_on_all_rows():
     """Who asks for one gets it, and is told; `halving: off` is one rung."""
     alone = run(SPEC, SETS, asked_for=configurations(SPEC)[1:2])
     assert alone.conclusions[KEYS[1]].fraction == 1.0
-    (note,) = [
-        event for event in alone.events if isinstance(event, conclusions.SearchNote)
-    ]
-    assert "no halving" in note.text
+    (note,) = alone.notes
+    assert "no halving" in note
     whole = run(experiment(halving=False), SETS)
     assert (whole.counts, whole.fits) == ({"trained": len(KEYS)}, len(KEYS))
 
@@ -152,13 +139,9 @@ def test_who_was_trained_in_full_before_stays_trained(ran, memory):
     """A full model that exists is not reported as stopped, and nobody loses a place by
     it.
     """
-    worst = next(k for k, c in ran.conclusions.items() if c.status == "stopped early")
-    run(
-        SPEC,
-        SETS,
-        memory,
-        asked_for=[c for c in configurations(SPEC) if c.key == worst],
-    )
+    worst = next(iter(ran.ended("stopped early")))
+    alone = [c for c in configurations(SPEC) if c.key == worst]
+    run(SPEC, SETS, memory, asked_for=alone)
     after = run(SPEC, SETS, memory).answer
     assert after.pop(worst)[0] == "trained"
     assert after == {key: value for key, value in ran.answer.items() if key != worst}
@@ -201,14 +184,8 @@ def test_a_budget_of_configurations_is_drawn_by_the_seed():
     small = run(experiment(budget={"configurations": 4}), SETS)
     large = run(experiment(budget={"configurations": 6}), SETS)
     assert small.counts == {"not started": len(KEYS) - 5, "trained": 5}
-    tried = [
-        {key for key, c in ran.conclusions.items() if c.status == "trained"}
-        for ran in (small, large)
-    ]
-    assert tried[0] < tried[1]
-    reasons = {
-        c.reason for c in small.conclusions.values() if c.status == "not started"
-    }
+    assert small.ended("trained").keys() < large.ended("trained").keys()
+    reasons = {ended.reason for ended in small.ended("not started").values()}
     assert reasons == {"the budget is 4 configurations"}
 
 
@@ -238,19 +215,13 @@ def test_a_budget_of_seconds_ends_between_fits(ran, ticks):
     limited = run(spec, SETS, memory, engine=engine, clock=lambda: engine.seconds)
     assert 0 < limited.fits < FITS
     assert set(limited.conclusions) == set(KEYS)
-    reasons = [c.reason for c in limited.conclusions.values()]
-    assert any("budget of" in reason for reason in reasons)
-    notes = [
-        event.text
-        for event in limited.events
-        if isinstance(event, conclusions.SearchNote)
-    ]
-    assert any("depends on the speed" in text for text in notes)
+    assert "budget of" in "".join(c.reason for c in limited.conclusions.values())
+    assert "depends on the speed" in limited.notes[0]
     # Who was trained in full for lack of time stays so.
-    in_full = {key for key, c in limited.conclusions.items() if c.status == "trained"}
+    in_full = limited.ended("trained").keys()
     after = run(SPEC, SETS, memory)
+    assert in_full <= after.ended("trained").keys()
     assert {key for key in KEYS if after.answer[key] != ran.answer[key]} <= in_full
-    assert all(after.conclusions[key].status == "trained" for key in in_full)
 
 
 @pytest.mark.parametrize("halving", [False, HALVING])
@@ -265,11 +236,8 @@ def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
     monkeypatch.setattr(sweep, "share_work", slow)
     spec = experiment(budget={"seconds": 5}, halving=halving)
     ran = run(spec, SETS, workers=2, clock=lambda: clock[0])
-    trained = [
-        key for key, ended in ran.conclusions.items() if ended.status == "trained"
-    ]
-    assert "dummy" in trained
-    assert len(trained) == 2
+    assert "dummy" in ran.ended("trained")
+    assert len(ran.ended("trained")) == 2
 
 
 def test_without_time_for_all_the_best_go_first():
@@ -279,19 +247,14 @@ def test_without_time_for_all_the_best_go_first():
     engine = OneByOne()
     spec = experiment(budget={"seconds": 23})
     ran = run(spec, SETS, engine=engine, clock=lambda: engine.seconds)
-    scores = {1: {}, 2: {}, 3: {}}
-    for event in ran.events:
-        if isinstance(event, conclusions.Fitted):
-            scores[event.rung.number][event.model.result.key] = (
-                event.model.result.test_score
-            )
-    late = {
-        key for key, ended in ran.conclusions.items() if "before rung 2" in ended.reason
-    }
+    late, in_time = list[float](), list[float]()
+    for ended in ran.conclusions.values():
+        if len(ended.path) > 1:
+            in_time.append(ended.path[0].test_score)
+        elif "before rung 2" in ended.reason:
+            late.append(ended.path[0].test_score)
     assert late
-    assert max(scores[1][key] for key in late) <= min(
-        scores[1][key] for key in scores[2]
-    )
+    assert max(late) <= min(in_time)
 
 
 def test_failures_in_a_row_end_the_search():
@@ -307,11 +270,9 @@ def test_others_are_settled_from_what_is_stored(memory, ran):
     """A run for some configurations reports the others as the search before
     left them.
     """
-    again = {
-        ended.key: ended for ended in settled(configurations(SPEC), SETS, SPEC, memory)
-    }
-    assert {k: (c.status, c.reason) for k, c in again.items()} == {
-        k: (c.status, c.reason) for k, c in ran.conclusions.items()
+    again = settled(configurations(SPEC), SETS, SPEC, memory)
+    assert {(c.key, c.status, c.reason) for c in again} == {
+        (c.key, c.status, c.reason) for c in ran.conclusions.values()
     }
     nothing = settled(configurations(SPEC), SETS, SPEC, Memory())
     assert {(c.status, c.reason) for c in nothing} == {
@@ -387,7 +348,7 @@ def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
         experiment(searched=FIXED, halving=halving, acceptance=gate), sets, memory
     )
     assert gated.fits == 0
-    result = next(c.result for c in gated.conclusions.values() if c.status == "trained")
+    result = next(iter(gated.ended("trained").values())).result
     assert set(result.test_scores) == {"roc_auc", "brier"}
     by_loss = experiment(searched=FIXED, halving=halving, metric="log_loss")
     again, fresh = run(by_loss, sets, memory), run(by_loss, sets)
@@ -396,19 +357,15 @@ def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
     assert again.fits == sum(not ended.reused for ended in again.conclusions.values())
     assert halving or again.fits == 0
     for key, answer in fresh.answer.items():
-        expected, rescored = (
-            fresh.conclusions[key].result,
-            again.conclusions[key].result,
-        )
+        expected = fresh.conclusions[key].result
+        rescored = again.conclusions[key].result
         if again.answer[key] != answer:
             assert memory.results([fingerprint(expected.configuration, sets, by_loss)])
             assert answer[0] == "stopped early"
             continue
         assert rescored.metric == "log_loss"
-        assert (rescored.train_score, rescored.test_score) == (
-            expected.train_score,
-            expected.test_score,
-        )
+        assert rescored.train_score == expected.train_score
+        assert rescored.test_score == expected.test_score
         if answer[0] == "trained":
             y = sets.y_train[scored_rows(len(sets.y_train), sets.classes)]
             predicted = memory.predictions(rescored.fingerprint)
