@@ -175,8 +175,8 @@ def test_the_environment_is_pinned() -> None:
     """Installed versions by distribution, and own packages by the distribution they are
     of.
     """
-    own = ["lightgbm", "no_such_module"]
-    packages = dict(provenance.environment(["scikit-learn"], own).packages)
+    modules = ["lightgbm", "no_such_module"]
+    packages = dict(provenance.environment(["scikit-learn"], modules).packages)
     assert list(packages) == ["scikit-learn", "lightgbm", "no-such-module"]
     assert packages["scikit-learn"] == pytest.importorskip("sklearn").__version__
     assert packages["no-such-module"] is None

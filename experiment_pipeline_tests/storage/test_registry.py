@@ -218,8 +218,8 @@ def test_a_manifest_of_another_experiment_is_no_champion(disk: Registry) -> None
     """Nor one of another version: a folder that was put there by hand is named."""
     published(disk, package())
     files = disk.model("v0001").files()
-    other = Registry(disk.root, "trains")
-    for registry, version in ((other, "v0001"), (disk, "v0002")):
+    trains = Registry(disk.root, "trains")
+    for registry, version in ((trains, "v0001"), (disk, "v0002")):
         for name, content in files.items():
             write_bytes(registry.folder / version / name, content)
         model = find_model(str(disk.root / registry.experiment))
