@@ -162,10 +162,11 @@ class Rule:
         if not columns:
             nearest = f"{numbers.shown(ordered[0])} is nearest to it with {worst:.4g}"
             return self.not_found(f"No column {self.said}; {nearest}.", worst, limit)
-        words = [f"{numbers.shown(column)} ({each(column)})" for column in columns]
+        count = numbers.counted(len(columns), "column")
+        words = described({column: each(column) for column in columns})
         return self.found(
             severity=severity or self.severity,
-            evidence=listed(words, self.said),
+            evidence=f"{count} {self.said}: {words}.",
             number=worst,
             threshold=limit,
             columns=columns,
@@ -213,7 +214,7 @@ class ColumnRule(Rule):
         return self.over_columns(subject, measured, words)
 
 
-def listed(columns: Sequence[str], said: str) -> str:
-    """Return `2 columns with gaps: a (7 rows), b (1 row).`."""
-    count = numbers.counted(len(columns), "column")
-    return f"{count} {said}: {numbers.some_of(columns)}."
+def described(words: Mapping[str, str], most: int = 5) -> str:
+    """Return `a (7 rows), b (1 row) and 2 more` of words (`7 rows`) for each name."""
+    names = [f"{numbers.shown(name)} ({word})" for name, word in words.items()]
+    return numbers.some_of(names, most)

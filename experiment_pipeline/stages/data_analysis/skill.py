@@ -19,6 +19,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.table.coercion import as_text
@@ -84,6 +85,11 @@ class Association:
     column: str
     skill: float
     way: str = ""  # how it was read, if not by its values: "by its words"
+
+    @property
+    def words(self) -> str:
+        """`93 %, by its words`."""
+        return ", ".join(filter(None, [numbers.share(self.skill), self.way]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,6 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Rule,
     Severity,
     Threshold,
-    listed,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.preparation import day_columns
@@ -57,17 +56,18 @@ class ConstantColumn(Rule):
     excluded = "is constant"
 
     def check(self, subject: Subject) -> Finding:
-        columns, words = [], []
+        constants = {}
         for column, facts in subject.numbers_and_texts.items():
             unusable = facts.missing + getattr(facts, "infinite", 0)
             if facts.distinct == 1 and not unusable:
                 value = numbers.shown(subject.frame[column].iloc[0])
-                columns.append(column)
-                words.append(f"{numbers.shown(column)} = {value}")
-        if not columns:
+                constants[column] = f"{numbers.shown(column)} = {value}"
+        if not constants:
             return self.not_found("Every feature varies.", 0, 1)
-        evidence = listed(words, "with one value")
-        return self.found("note", evidence, len(columns), 1, columns)
+        count = numbers.counted(len(constants), "column")
+        values = numbers.some_of([*constants.values()])
+        evidence = f"{count} with one value: {values}."
+        return self.found("note", evidence, len(constants), 1, [*constants])
 
 
 class AlmostUniqueColumn(ColumnRule):
@@ -403,8 +403,8 @@ class PlaceholderValues(_JudgingRule):
             far_away = edge.value in self._numbers and edge.gap > edge.spread > 0
             below_zero = edge is facts.lowest and edge.value == -1 and edge.gap >= 1
             if edge.rows >= self._fewest_rows and (far_away or below_zero):
-                value = int(edge.value) if edge.value.is_integer() else edge.value
-                values[value] = edge.rows
+                whole = edge.value.is_integer()
+                values[int(edge.value) if whole else edge.value] = edge.rows
         return values
 
 

@@ -14,6 +14,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     TargetRule,
     Threshold,
+    described,
 )
 from experiment_pipeline.stages.data_analysis.findings.made_of_target import (
     MadeOfTarget,
@@ -58,26 +59,19 @@ class LeakSuspect(TargetRule):
         skill = associations[0].skill
         suspects = [a for a in associations if a.skill >= limit]
         columns = [suspect.column for suspect in suspects]
-        strongest = []
-        for association in suspects or associations[:1]:
-            way = f", {association.way}" if association.way else ""
-            reached = f"{numbers.share(association.skill)}{way}"
-            strongest.append(f"{numbers.shown(association.column)} ({reached})")
+        strongest = {a.column: a.words for a in suspects or associations[:1]}
         rows = min(len(subject.target.rows), MOST_ROWS)
         scale = f"as {NAMES[subject.spec.task]} on {rows:,} rows"
-        sentences = [f"Skill by itself, {scale}: {numbers.some_of(strongest)}."]
+        evidence = f"Skill by itself, {scale}: {described(strongest)}."
         if copies := _near_copies(subject, columns):
-            words = [f"{numbers.shown(c)} ({numbers.share(copies[c])})" for c in copies]
-            sentences.append(
-                f"Equal to the target except for noise: {numbers.some_of(words)}."
-            )
             columns += copies
+            shares = {column: numbers.share(copies[column]) for column in copies}
+            evidence += f" Equal to the target except for noise: {described(shares)}."
         if combination := _exact_combination(subject):
             combined, formula = combination
-            skill = 1.0
             columns += [column for column in combined if column not in columns]
-            sentences.append(f"{formula} equals the target in all rows read.")
-        evidence = " ".join(sentences)
+            evidence += f" {formula} equals the target in all rows read."
+            skill = 1.0
         if not columns:
             return self.not_found(evidence, skill, limit)
         if skill >= blocks:
@@ -257,13 +251,10 @@ class TellingMissingValues(TargetRule):
         if not telling:
             agree = f"agree on the target by at most {numbers.share(best)}"
             return self.not_found(f"Rows that miss a value {agree}.", best, limit)
-        columns = sorted(telling, key=lambda column: -telling[column][0])
-        described = []
-        for column in columns:
-            rows, words = telling[column]
-            described.append(f"{numbers.shown(column)} ({rows:,} rows, {words})")
-        same = f"Missing where the target is the same: {numbers.some_of(described)}."
-        return self.found("condition", same, best, limit, columns)
+        by_rows = dict(sorted(telling.items(), key=lambda pair: -pair[1][0]))
+        words = {c: f"{rows:,} rows, {shared}" for c, (rows, shared) in by_rows.items()}
+        evidence = f"Missing where the target is the same: {described(words)}."
+        return self.found("condition", evidence, best, limit, [*words])
 
     def _shared_outcome(
         self, subject: Subject, missing: np.ndarray

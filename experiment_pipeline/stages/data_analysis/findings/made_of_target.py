@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.data_analysis.finding import Finding, TargetRule, listed
+from experiment_pipeline.stages.data_analysis.finding import Finding, TargetRule
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.kinds import TEXTS, kind_of, numbers_of
 
@@ -28,7 +28,6 @@ _EXACT_ROWS = 0.9
 # As a share of the spread of the values compared.
 _ROUNDING = 1e-3
 _RELATED = 0.2
-_SCREENED = 1_000
 # pandas' adjusted exponential mean only follows the recursion after some rows.
 _START = 20
 # For group means.
@@ -81,10 +80,11 @@ class MadeOfTarget(TargetRule):
             return self.not_found(evidence)
         worst = sorted(computed.values(), key=lambda suspect: -suspect.own_weight)
         severe = worst[0].own_weight * _FEW_ROWS >= 1
+        count = numbers.counted(len(worst), "column")
         words = [f"{numbers.shown(s.column)} is {s.words}" for s in worst]
         return self.found(
             severity="blocks" if severe else "condition",
-            evidence=listed(words, "computed from the target"),
+            evidence=f"{count} computed from the target: {numbers.some_of(words)}.",
             columns=[suspect.column for suspect in worst],
         )
 
@@ -253,24 +253,30 @@ def _recursions(walk: _Walk) -> Iterator[FromTarget]:
     if rows.size < _FEWEST_WALKED or np.std(y) == 0:
         return
     now, before = walk.numbers[rows], walk.numbers[rows - 1]
-    steps = now - before
+    for column in _follow_both(now - before, before, y):
+        used = np.isfinite(now[:, column]) & np.isfinite(before[:, column])
+        x, terms = now[used, column], np.column_stack([before[:, column], y])[used]
+        tolerance = _ROUNDING * float(np.std(x - terms[:, 0]))
+        one_term = _reproduced(terms[:, :1], x, tolerance)
+        one_term |= _reproduced(terms[:, 1:], x, tolerance)
+        both_terms = _reproduced(terms, x, tolerance)[~one_term]
+        if both_terms.size >= _FEWEST_WALKED and both_terms.mean() >= _EXACT_ROWS:
+            words = "a sum or an exponential mean of the target up to the row itself"
+            yield walk.suspect(column, words)
+
+
+def _follow_both(steps: np.ndarray, before: np.ndarray, y: np.ndarray) -> list[int]:
+    """Columns whose steps (rows, columns) follow the value before and the target.
+
+    R² of both is 0.8 or more, from their correlations.
+    """
     finite = np.isfinite(steps) & np.isfinite(before)
-    # R² of the steps on the value before and the target, from their correlations.
     by_target, joint = _correlations(steps, y)[:, 0], _correlations(before, y)[:, 0]
     products = np.where(finite, _scaled(steps) * _scaled(before), 0.0)
     by_value = products.sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     mixed = by_target**2 + by_value**2 - 2 * by_target * by_value * joint
     explained = mixed / np.maximum(1 - joint**2, 1e-9)
-    for column in np.flatnonzero(explained >= 0.8).tolist():
-        used = finite[:, column]
-        x, terms = now[used, column], np.column_stack([before[:, column], y])[used]
-        tolerance = _ROUNDING * float(np.std(x - terms[:, 0]))
-        one_term = _reproduced(terms[:, :1], x, tolerance)
-        one_term |= _reproduced(terms[:, 1:], x, tolerance)
-        both = _reproduced(terms, x, tolerance)[~one_term]
-        if both.size >= _FEWEST_WALKED and both.mean() >= _EXACT_ROWS:
-            words = "a sum or an exponential mean of the target up to the row itself"
-            yield walk.suspect(column, words)
+    return np.flatnonzero(explained >= 0.8).tolist()
 
 
 def _reproduced(terms: np.ndarray, x: np.ndarray, tolerance: float) -> np.ndarray:
@@ -293,21 +299,15 @@ def _rolling(walk: _Walk) -> Iterator[FromTarget]:
     moves, target_moves = walk.steps(walk.numbers), walk.steps(walk.y)
     later = [walk.ahead(target_moves, rows) for rows in range(_FURTHEST_AHEAD + 1)]
     related = _correlations(moves, np.column_stack(later)) >= _RELATED
-    some = np.unique(np.linspace(0, len(moves) - 1, _SCREENED).astype(np.int64))
     for ahead in np.flatnonzero(related.any(axis=0)).tolist():
         widths = np.arange(2 if ahead == 0 else 1, _LONGEST_WINDOW + 1)
         gains = [walk.ahead(walk.steps(walk.y, int(w)), ahead) for w in widths]
         gained = np.column_stack(gains)
         for column in np.flatnonzero(related[:, ahead]).tolist():
-            x = moves[:, column]
-            # Widths are screened on some of the rows first.
-            screened = _matching(x[some], gained[some], widths, _FEWEST_WALKED // 5)
-            for number in np.flatnonzero(screened >= _EXACT_ROWS - 0.1):
-                width = widths[[number]]
-                share = _matching(x, gained[:, [number]], width, _FEWEST_WALKED)
-                if share[0] >= _EXACT_ROWS:
-                    yield walk.suspect(column, _window_in_words(width[0], ahead))
-                    break
+            shares = _matching(moves[:, column], gained, widths)
+            matching = widths[shares >= _EXACT_ROWS]
+            if matching.size:
+                yield walk.suspect(column, _window_in_words(int(matching[0]), ahead))
 
 
 def _window_in_words(width: int, ahead: int) -> str:
@@ -317,9 +317,7 @@ def _window_in_words(width: int, ahead: int) -> str:
     return f"a mean or sum of the targets of {width} rows, up to {until}"
 
 
-def _matching(
-    moves: np.ndarray, gained: np.ndarray, widths: np.ndarray, fewest: int
-) -> np.ndarray:
+def _matching(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Share (widths,) of rows with a step where both steps agree; 0: too few rows."""
     moves = moves[:, None]
     varied = np.isfinite(gained) & np.isfinite(moves)
@@ -331,7 +329,7 @@ def _matching(
     as_mean = varied & (np.abs(widths * moves - gained) <= within)
     agreeing = np.maximum(as_sum.sum(axis=0), as_mean.sum(axis=0))
     shares = agreeing / np.maximum(count, 1)
-    return np.asarray(np.where(count >= fewest, shares, 0.0))
+    return np.asarray(np.where(count >= _FEWEST_WALKED, shares, 0.0))
 
 
 def _correlations(values: np.ndarray, others: np.ndarray) -> np.ndarray:

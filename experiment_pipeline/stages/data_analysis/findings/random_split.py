@@ -183,11 +183,12 @@ class _Neighbours:
             remaining = odds.copy()
             np.put_along_axis(remaining, left_out, -np.inf, 1)
             remaining -= remaining.max(axis=1, keepdims=True)
-            weights = [np.exp(power * remaining) for power in _POWERS]
-            predicted.append(
-                [w @ self.outcomes / w.sum(axis=1, keepdims=True) for w in weights]
-            )
-        return near, np.array(predicted)
+            for power in _POWERS:
+                weights = np.exp(power * remaining)
+                total = weights.sum(axis=1, keepdims=True)
+                predicted.append(weights @ self.outcomes / total)
+        shape = (2, len(_POWERS), *predicted[0].shape)
+        return near, np.reshape(predicted, shape)
 
     @property
     def skills(self) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Severity,
     TargetRule,
     Threshold,
+    described,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics import metrics, scores
@@ -155,20 +156,19 @@ class RepeatedEntities(TargetRule):
             none = "No column names entities that repeat."
             return self.not_found(none, threshold=limit)
         columns = sorted(likeness, key=lambda name: -likeness[name])
-        words = []
+        words = {}
         for name in columns:
             column = subject.frame[name]
             entities = column.nunique()
-            words.append(
-                f"{numbers.shown(name)} ({entities:,} entities, "
-                f"{column.notna().sum() / entities:.3g} rows each, intraclass "
-                f"correlation of the target {likeness[name]:.2f})"
+            words[name] = (
+                f"{entities:,} entities, {column.notna().sum() / entities:.3g} rows "
+                f"each, intraclass correlation of the target {likeness[name]:.2f}"
             )
         random = split.by == "random"
         highest = likeness[columns[0]]
         return self.found(
             severity="condition" if random and highest >= limit else "note",
-            evidence=f"Values repeat in {numbers.some_of(words, most=3)}.",
+            evidence=f"Values repeat in {described(words, most=3)}.",
             number=highest,
             threshold=limit,
             columns=columns,
@@ -264,25 +264,23 @@ class DriftOverTime(Rule):
             few = f"{numbers.shown(time)} has too few different moments."
             return self.not_applicable(few)
         target = self._target_drift(subject, time)
-        limit = self.limit(subject)
-        changed = [spec.target] if target >= limit else []
-        changed += [column for column, far in drifts.items() if far >= limit]
-        words = [f"{numbers.shown(column)} {far:.2f}" for column, far in drifts.items()]
-        random = spec.split.by == "random"
-        severity: Severity | None = None
-        if changed:
-            severity = "condition" if random else "note"
+        words = [f"{numbers.shown(column)} {drifts[column]:.2f}" for column in drifts]
+        evidence = (
+            f"Distance between first and last third by {numbers.shown(time)} "
+            f"(0: alike, 1: disjoint): target {target:.2f}; features "
+            f"{numbers.some_of(words) or 'none'}."
+        )
+        limit, highest = self.limit(subject), max([target, *drifts.values()])
+        changed = [column for column, far in drifts.items() if far >= limit]
+        if target >= limit:
+            changed = [spec.target, *changed]
+        if not changed:
+            return self.not_found(evidence, highest, limit)
+        if spec.split.by != "random":
+            return self.found("note", evidence, highest, limit, changed)
+        split = {"by": "time", "column": time}
         return self.found(
-            severity=severity,
-            evidence=(
-                f"Distance between first and last third by {numbers.shown(time)} "
-                f"(0: alike, 1: disjoint): target {target:.2f}; features "
-                f"{numbers.some_of(words) or 'none'}."
-            ),
-            number=max([target, *drifts.values()]),
-            threshold=limit,
-            columns=changed,
-            fix={"split": {"by": "time", "column": time}} if random else None,
+            "condition", evidence, highest, limit, changed, {"split": split}
         )
 
     def _drifts(self, subject: Subject, time: str) -> dict[str, float] | None:

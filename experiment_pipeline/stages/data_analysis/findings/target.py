@@ -196,8 +196,8 @@ class TooFewRowsPerClass(TargetRule):
         )
         if target.set_aside:
             words = [
-                f"{numbers.shown(class_name)!r} ({numbers.counted(count, 'row')})"
-                for class_name, count in target.set_aside.items()
+                f"{numbers.shown(rare)!r} ({numbers.counted(count, 'row')})"
+                for rare, count in target.set_aside.items()
             ]
             evidence += (
                 " Classes too rare for three sets will be set aside, and no model can "
