@@ -2,17 +2,13 @@
 were left out.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit, logit
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import GaussianNB
+from scipy.special import expit
 
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec
 from experiment_pipeline.stages.search import averaging, fitting
@@ -292,190 +288,6 @@ def test_fingerprints_know_what_decides_and_nothing_else() -> None:
     spec: ExperimentSpec = experiment([weighted], seeds=3)
     small = fingerprint(configurations(spec)[0], sets, spec.plain)
     assert small == prints(weighted, calibrate="off")
-
-
-FOLDS = 5
-
-
-class ByLogOdds(GaussianNB):
-    """A model whose decision is each class's log odds, which a sigmoid is learnt of."""
-
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        odds = logit(self.predict_proba(X))
-        return odds[:, 1] if len(self.classes_) == 2 else odds
-
-
-def uneven(
-    classes: tuple[str, ...], n: int = 1_500, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two numbers, and a class of uneven shares that leans on both."""
-    generator = np.random.default_rng(seed)
-    X = generator.normal(size=(n, 2))
-    scores = np.column_stack(
-        [X @ generator.normal(size=2) - k for k in range(len(classes))]
-    )
-    noise = generator.gumbel(size=scores.shape)
-    return X, np.asarray(classes)[np.argmax(scores + noise, axis=1)]
-
-
-def cut_by_number(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Folds by number."""
-    for fold in range(FOLDS):
-        yield np.flatnonzero(np.arange(n) % FOLDS != fold), np.arange(fold, n, FOLDS)
-
-
-def ours(method: Any, X: np.ndarray, y: np.ndarray) -> Any:
-    """The full model, calibrated on predictions of the same folds."""
-    model = GaussianNB().fit(X, y)
-    guessed = np.empty((len(y), len(model.classes_)))
-    for fitted, held_out in cut_by_number(len(y)):
-        guessed[held_out] = (
-            GaussianNB().fit(X[fitted], y[fitted]).predict_proba(X[held_out])
-        )
-    codes = np.searchsorted(model.classes_, y)
-    order = range(len(model.classes_))
-    prediction = guessed[:, 1] if len(order) == 2 else guessed
-    return averaging.learn_calibration(method, prediction, codes, list(order)).around(
-        model
-    )
-
-
-NO_YES, ABC = ("no", "yes"), ("a", "b", "c")
-
-
-@pytest.mark.parametrize(
-    ("method", "classes"),
-    [("sigmoid", NO_YES), ("isotonic", NO_YES), ("isotonic", ABC)],
-)
-def test_it_is_what_scikit_learn_learns_of_the_same_folds(
-    method: Any, classes: tuple
-) -> None:
-    """Of log odds; steps within the bounds that keep a row from certainty. It is stored
-    to the bit.
-    """
-    X, y = uneven(classes)
-    built = ours(method, X, y)
-    model = ByLogOdds() if method == "sigmoid" else GaussianNB()
-    theirs = CalibratedClassifierCV(
-        model, method=method, cv=list(cut_by_number(len(y))), ensemble=False
-    )
-    expected, predicted = theirs.fit(X, y).predict_proba(X), built.predict_proba(X)
-    assert list(built.classes_) == list(theirs.classes_)
-    assert (built.predict(X) == theirs.predict(X)).mean() > 0.999
-    within = np.full(len(X), fill_value=True)
-    if method == "isotonic":
-        within = ((expected > 0.02) & (expected < 0.98)).all(axis=1)
-        assert predicted.min() > 0
-        assert predicted.max() < 1
-    assert within.sum() > 300
-    # Between the last step and the bound the line is another one.
-    tolerance = 3e-3 if method == "isotonic" else 2e-4
-    assert predicted[within] == pytest.approx(expected[within], abs=tolerance)
-    written = persistence.to_bytes(built)
-    read = persistence.from_bytes(written)
-    assert np.array_equal(read.predict_proba(X), predicted)
-    assert persistence.to_bytes(read) == written
-
-
-def test_several_classes_are_calibrated_together() -> None:
-    """All log probabilities by a softmax, as a logistic regression on them; stored to
-    the bit.
-    """
-    generator = np.random.default_rng(0)
-    truth = generator.dirichlet([1.0, 2.0, 0.5], 10_000)
-    y = (generator.random((len(truth), 1)) > np.cumsum(truth, axis=1)).sum(axis=1)
-    wrong = np.sqrt(truth) * [1.0, 0.4, 2.0]
-    wrong = wrong[:, [2, 0, 1]] / wrong.sum(axis=1, keepdims=True)
-    calibrated = averaging.learn_calibration("sigmoid", wrong, y, range(3)).applied(
-        wrong
-    )
-    logs = np.log(wrong)
-    expected = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1_000).fit(logs, y)
-    assert np.abs(calibrated - expected.predict_proba(logs)).mean() < 0.005
-    best, was, is_now = (
-        score("log_loss", y, probabilities)
-        for probabilities in (truth, wrong, calibrated)
-    )
-    assert is_now - best < 0.01 * (was - best)
-    right = averaging.learn_calibration(
-        "sigmoid", truth[:500], y[:500], range(3)
-    ).applied(truth)
-    assert score("log_loss", y, right) < best + 0.01, (
-        "few rows move what is right by little"
-    )
-    X, labels = uneven(ABC)
-    built = ours("sigmoid", X, labels)
-    again = averaging.calibration_in(
-        persistence.from_bytes(persistence.to_bytes(built)), ABC
-    )
-    assert (again.method, len(again.calibrators)) == ("sigmoid", 1)
-    plain = GaussianNB().fit(X, labels).predict_proba(X)
-    assert np.array_equal(again.applied(plain), built.predict_proba(X))
-
-
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(
-    method: Any,
-) -> None:
-    """A model that keeps its classes unsorted is calibrated as the one that
-    sorts them.
-    """
-    X, y = uneven(("no", "yes"))
-    positive = GaussianNB().fit(X, y).predict_proba(X)[:, 1]
-    turned = GaussianNB().fit(X, np.where(y == "yes", "a", "b"))
-    codes = (y == "yes").astype(int)
-    sorted_last = averaging.learn_calibration(method, positive, codes, [0, 1])
-    sorted_first = averaging.learn_calibration(method, positive, codes, [1, 0])
-    for calibrators in (sorted_last, sorted_first):
-        assert calibrators.applied(positive) == pytest.approx(
-            sorted_last.applied(positive), abs=1e-5
-        )
-    whole = sorted_first.around(turned)
-    assert list(whole.classes_) == ["a", "b"]
-    assert whole.predict_proba(X)[:, 0] == pytest.approx(
-        sorted_last.applied(positive), abs=1e-5
-    )
-    again = averaging.calibration_in(whole, ("b", "a"))
-    assert again.order == (1, 0)
-    assert np.array_equal(again.applied(positive), sorted_first.applied(positive))
-    assert averaging.uncalibrated(whole) is turned
-
-
-def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid() -> None:
-    """Probabilities of 0 and 1 have no log odds: they lie half a vote out."""
-    generator = np.random.default_rng(0)
-    truth = generator.beta(0.4, 1.6, 5_000)
-    y = (generator.random(5_000) < truth).astype(int)
-    votes = generator.binomial(50, truth) / 50
-    assert (votes == 0).mean() > 0.1
-    calibrated = averaging.learn_calibration("sigmoid", votes, y, [0, 1]).applied(votes)
-    assert np.isfinite(calibrated).all()
-    assert np.abs(calibrated - truth).mean() < 0.05
-
-
-def test_weights_of_rows_count() -> None:
-    """A row of weight two is two rows; a sigmoid of all is another one than
-    of a part.
-    """
-    X, y = uneven(("no", "yes"), n=400)
-    probability, codes = (
-        LogisticRegression().fit(X, y).predict_proba(X)[:, 1],
-        (y == "yes").astype(int),
-    )
-    weights = np.where(np.arange(400) < 200, 2.0, 1.0)
-    twice = np.concatenate([np.arange(400), np.arange(200)])
-    for method in ("sigmoid", "isotonic"):
-        weighted = averaging.learn_calibration(
-            method, probability, codes, [0, 1], weights
-        ).applied(probability)
-        repeated = averaging.learn_calibration(
-            method, probability[twice], codes[twice], [0, 1]
-        ).applied(probability)
-        plain = averaging.learn_calibration(method, probability, codes, [0, 1]).applied(
-            probability
-        )
-        assert weighted == pytest.approx(repeated, abs=1e-4)
-        assert weighted != pytest.approx(plain, abs=1e-4)
 
 
 CROSS_VALIDATED = {"cross_validation": {"folds": 4, "repeats": 2}}

@@ -1,0 +1,168 @@
+"""Calibrators: what they learn, of which rows, and what they predict."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import logit
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.naive_bayes import GaussianNB
+
+from experiment_pipeline.stages.search.averaging import (
+    calibration_in,
+    learn_calibration,
+    uncalibrated,
+)
+from experiment_pipeline.statistics.scores import score
+from experiment_pipeline.storage import persistence
+
+NO_YES, ABC = ("no", "yes"), ("a", "b", "c")
+FOLDS = KFold(5)
+
+
+class ByLogOdds(GaussianNB):
+    """A model whose decision is its log odds, which a sigmoid is learnt of."""
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        return logit(self.predict_proba(X)[:, 1])
+
+
+def uneven(classes: tuple[str, ...], n: int = 1_500) -> tuple[np.ndarray, np.ndarray]:
+    """Two numbers, and a class of uneven shares that leans on both."""
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(n, 2))
+    slopes = generator.normal(size=(len(classes), 2))
+    scores = X @ slopes.T - np.arange(len(classes))
+    noise = generator.gumbel(size=scores.shape)
+    return X, np.asarray(classes)[np.argmax(scores + noise, axis=1)]
+
+
+def calibrated_model(method: Any, X: np.ndarray, y: np.ndarray) -> Any:
+    """The full model, calibrated on predictions of the folds."""
+    model = GaussianNB().fit(X, y)
+    left_out = cross_val_predict(GaussianNB(), X, y, cv=FOLDS, method="predict_proba")
+    order = range(len(model.classes_))
+    prediction = left_out[:, 1] if len(order) == 2 else left_out
+    codes = np.searchsorted(model.classes_, y)
+    return learn_calibration(method, prediction, codes, order).around(model)
+
+
+@pytest.mark.parametrize(
+    ("method", "classes"),
+    [("sigmoid", NO_YES), ("isotonic", NO_YES), ("isotonic", ABC)],
+)
+def test_it_is_what_scikit_learn_learns_of_the_same_folds(
+    method: Any, classes: tuple
+) -> None:
+    """Of log odds; steps within the bounds that keep a row from certainty. It is stored
+    to the bit.
+    """
+    X, y = uneven(classes)
+    model = ByLogOdds() if method == "sigmoid" else GaussianNB()
+    theirs = CalibratedClassifierCV(model, method=method, cv=FOLDS, ensemble=False)
+    expected = theirs.fit(X, y).predict_proba(X)
+    ours = calibrated_model(method, X, y)
+    predicted = ours.predict_proba(X)
+    assert list(ours.classes_) == list(theirs.classes_)
+    assert (ours.predict(X) == theirs.predict(X)).mean() > 0.999
+    tolerance, within = 2e-4, np.full(len(X), fill_value=True)
+    if method == "isotonic":
+        # Between the last step and the bound the line is another one.
+        tolerance, within = 3e-3, ((expected > 0.02) & (expected < 0.98)).all(axis=1)
+        assert 0 < predicted.min() < predicted.max() < 1
+    assert within.sum() > 300
+    assert predicted[within] == pytest.approx(expected[within], abs=tolerance)
+    stored = persistence.to_bytes(ours)
+    loaded = persistence.from_bytes(stored)
+    assert np.array_equal(loaded.predict_proba(X), predicted)
+    assert persistence.to_bytes(loaded) == stored
+
+
+def test_several_classes_are_calibrated_together() -> None:
+    """All log probabilities by a softmax, as a logistic regression on them."""
+    generator = np.random.default_rng(0)
+    truth = generator.dirichlet([1.0, 2.0, 0.5], 10_000)
+    y = (generator.random((len(truth), 1)) > np.cumsum(truth, axis=1)).sum(axis=1)
+    wrong = np.sqrt(truth) * [1.0, 0.4, 2.0]
+    wrong = wrong[:, [2, 0, 1]] / wrong.sum(axis=1, keepdims=True)
+    calibrated = learn_calibration("sigmoid", wrong, y, range(3)).applied(wrong)
+    regression = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1_000)
+    expected = regression.fit(np.log(wrong), y).predict_proba(np.log(wrong))
+    assert np.abs(calibrated - expected).mean() < 0.005
+    best, before, after = (
+        score("log_loss", y, probabilities)
+        for probabilities in (truth, wrong, calibrated)
+    )
+    assert after - best < 0.01 * (before - best)
+    few = learn_calibration("sigmoid", truth[:500], y[:500], range(3))
+    loss = score("log_loss", y, few.applied(truth))
+    assert loss < best + 0.01, "few rows move what is right by little"
+
+
+def test_calibrators_of_several_classes_are_found_in_a_stored_model() -> None:
+    """A refit takes those that were judged."""
+    X, y = uneven(ABC)
+    model = calibrated_model("sigmoid", X, y)
+    stored = persistence.to_bytes(model)
+    calibrators = calibration_in(persistence.from_bytes(stored), ABC)
+    assert (calibrators.method, len(calibrators.calibrators)) == ("sigmoid", 1)
+    plain = GaussianNB().fit(X, y).predict_proba(X)
+    assert np.array_equal(calibrators.applied(plain), model.predict_proba(X))
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(
+    method: Any,
+) -> None:
+    """A model that keeps its classes unsorted is calibrated as the one that
+    sorts them.
+    """
+    X, y = uneven(NO_YES)
+    positive = GaussianNB().fit(X, y).predict_proba(X)[:, 1]
+    codes = (y == "yes").astype(int)
+    sorted_first = learn_calibration(method, positive, codes, [1, 0])
+    sorted_last = learn_calibration(method, positive, codes, [0, 1])
+    expected = pytest.approx(sorted_last.applied(positive), abs=1e-5)
+    assert sorted_first.applied(positive) == expected
+    turned = GaussianNB().fit(X, np.where(y == "yes", "a", "b"))
+    whole = sorted_first.around(turned)
+    assert list(whole.classes_) == ["a", "b"]
+    assert whole.predict_proba(X)[:, 0] == expected
+    again = calibration_in(whole, ("b", "a"))
+    assert again.order == (1, 0)
+    assert np.array_equal(again.applied(positive), sorted_first.applied(positive))
+    assert uncalibrated(whole) is turned
+
+
+def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid() -> None:
+    """Probabilities of 0 and 1 have no log odds: they lie half a vote out."""
+    generator = np.random.default_rng(0)
+    truth = generator.beta(0.4, 1.6, 5_000)
+    y = (generator.random(5_000) < truth).astype(int)
+    votes = generator.binomial(50, truth) / 50
+    assert (votes == 0).mean() > 0.1
+    calibrated = learn_calibration("sigmoid", votes, y, [0, 1]).applied(votes)
+    assert np.isfinite(calibrated).all()
+    assert np.abs(calibrated - truth).mean() < 0.05
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_weights_of_rows_count(method: Any) -> None:
+    """A row of weight two is two rows; a sigmoid of all is another one than
+    of a part.
+    """
+    X, y = uneven(NO_YES, n=400)
+    probability = LogisticRegression().fit(X, y).predict_proba(X)[:, 1]
+    weights = np.where(np.arange(400) < 200, 2.0, 1.0)
+
+    def calibrated(rows: Any, weights: np.ndarray | None = None) -> np.ndarray:
+        is_yes = (y[rows] == "yes").astype(int)
+        learnt = learn_calibration(method, probability[rows], is_yes, [0, 1], weights)
+        return learnt.applied(probability)
+
+    weighted = calibrated(np.arange(400), weights)
+    twice = np.repeat(np.arange(400), weights.astype(int))
+    assert weighted == pytest.approx(calibrated(twice), abs=1e-4)
+    assert weighted != pytest.approx(calibrated(np.arange(400)), abs=1e-4)
