@@ -294,29 +294,27 @@ class _HalvingRun:
         self.brake.rung_began(rung, entrants, stored)
         for result in stored.values():
             yield from self._fitted(_RungFit(rung, result, reused=True))
-        results = dict(stored)
         missing = [entrant for entrant in entrants if entrant.key not in stored]
         startable = self.brake.startable(missing)
-        yield from self._train(rung, startable, results, self.brake)
+        trained = yield from self._train(rung, startable, self.brake)
+        results = {**stored, **trained}
         scored = [*results.values(), *self.stored_in_full.values()]
         if self.brake.is_out_of_time and not any(map(rungs.competes, scored)):
             # A search without a model is worthless: the baseline and the quickest other
             # exceed the time.
-            tried = results.keys() | self.concluded
-            beyond = self.brake.beyond(
-                [entrant for entrant in missing if entrant.key not in tried]
-            )
-            yield from self._train(rung, beyond, results, None)
+            tried = trained.keys() | self.concluded
+            untried = [entrant for entrant in missing if entrant.key not in tried]
+            results |= yield from self._train(rung, self.brake.beyond(untried), None)
         return results
 
     def _train(
         self,
         rung: Rung,
         configurations: Sequence[Configuration],
-        results: dict[str, ModelResult],
         brake: Brake | None,
-    ) -> Generator[Event, None, None]:
-        """Train configurations, and add their results."""
+    ) -> Generator[Event, None, Results]:
+        """Train configurations at a rung, and return their results."""
+        results = dict[str, ModelResult]()
         spec = self._spec(rung.sets)
         running = self.engine.train(configurations, rung.sets, spec, brake)
         with closing(running) as outcomes:
@@ -335,6 +333,7 @@ class _HalvingRun:
                     self.concluded.add(key)
                     algorithm = self.configurations[key].algorithm
                     yield Conclusion.failed(algorithm, outcome, rung, self._path(key))
+        return results
 
     def _fitted(self, fit: _RungFit) -> Generator[Conclusion, None, None]:
         """Add a fit; on all rows it concludes its configuration."""
