@@ -79,14 +79,12 @@ def outcome(
     if not report.accepted:
         decision = "not accepted"
         refusal = _refusal(report, words, places.get("next_search", "no file"))
-    columns = {
-        "outcome": [gate.outcome for gate in report.gates],
-        "value": [gate.value for gate in report.gates],
-        "limit": [gate.limit for gate in report.gates],
-        "gate": [gate.rule for gate in report.gates],
-        "what it means": [gate.means for gate in report.gates],
-    }
-    gates = Rows(pd.DataFrame(columns))
+    rows = [
+        (gate.outcome, gate.value, gate.limit, gate.rule, gate.means)
+        for gate in report.gates
+    ]
+    columns = ["outcome", "value", "limit", "gate", "what it means"]
+    gates = Rows(pd.DataFrame(rows, columns=columns))
     check = Check(
         "acceptance_criteria_met",
         passed=report.accepted,

@@ -73,7 +73,6 @@ _LARGEST_PART = 0.5
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 # Algorithms that are installed by an extra of this name.
 _EXTRAS = {"catboost", "xgboost"}
-_DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_flexible"}
 
 
 @dataclass(frozen=True)
@@ -486,27 +485,29 @@ def next_search(
 
 def _searches(spec: ExperimentSpec, board: Leaderboard, why: set[str]) -> list[Search]:
     """What to add to the search, given the codes of the reasons."""
-    direction: Direction = "as_is"
-    for code in _DIRECTIONS.keys() & why:
-        direction = _DIRECTIONS[code]
-    by_key = {
-        configuration.key: configuration for configuration in configurations(spec)
-    }
-    chosen = by_key[board.single]
     seed = (max(entry.seed for entry in spec.search) + 1) % 2**31
+    by_key = {declared.key: declared for declared in configurations(spec)}
+    chosen = by_key[board.single]
+    values = _around(spec, chosen, board.edges, _direction(why))
     searches = []
-    values = _around(spec, chosen, board.edges, direction)
     # There is nothing to search around a choice without hyperparameters.
     if any(isinstance(value, Range | tuple) for value in values.values()):
         around = _random(chosen.algorithm, _DRAWS, seed, values, chosen.features)
         searches.append(around)
-    if not searches or "one_family" in why:
-        tried = _families(spec)
-        untried = [name for name in FAMILIES if name not in tried]
-        for name in untried or FAMILIES:
-            values = space(name, spec.task, "as_is")
-            searches.append(_random(name, _DRAWS_OF_NEW_FAMILY, seed, values))
+    if searches and "one_family" not in why:
+        return searches
+    tried = _families(spec)
+    untried = [name for name in FAMILIES if name not in tried]
+    for name in untried or FAMILIES:
+        values = space(name, spec.task, "as_is")
+        searches.append(_random(name, _DRAWS_OF_NEW_FAMILY, seed, values))
     return searches
+
+
+def _direction(why: set[str]) -> Direction:
+    if "overfit" in why:
+        return "stiffer"
+    return "more_flexible" if "underfit" in why else "as_is"
 
 
 def _around(

@@ -16,10 +16,7 @@ from scipy.special import expit
 
 from experiment_pipeline.reporting.document import Document, render_html
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.final_evaluation import (
     Choice,
     FinalEvaluation,
@@ -33,6 +30,7 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     board_of,
     chosen_of,
 )
+from experiment_pipeline_tests.stages.validation_report.report_examples import TOO_HIGH
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 STRANGE = "<b>carrier & $x^$</b>"
@@ -47,29 +45,11 @@ METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "mae"}
 COSTS = {"false_positive": 1, "false_negative": 10}
 
 
-@dataclass(frozen=True, eq=False)
-class Searched:
-    """A search of a table, its sets and its choice."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Searched(Choice):
+    """The choice of a search of a table, and what was trained."""
 
-    spec: ExperimentSpec
-    frame: pd.DataFrame
-    validation: pd.DataFrame
-    sets: TrainingSets
     trained: Mapping[str, TrainedModel]
-    board: Leaderboard
-    chosen: ChosenModel
-
-    def judged(self, seconds_left: float = math.inf) -> FinalEvaluation:
-        """The choice on the validation rows, with so much of the budget left."""
-        choice = Choice(
-            self.spec,
-            self.board,
-            self.chosen,
-            self.sets,
-            self.validation,
-            delivered=self.frame,
-        )
-        return evaluate(choice, seconds_left=lambda: seconds_left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,42 +102,53 @@ def checked(task: str, *, refused: bool = False, costs: bool = False) -> Checked
 
     Refused: a gate cannot be met; costs: wrong decisions have a price.
     """
-    more: dict[str, Any] = {"positive_class": "yes & <b>"} if task == "binary" else {}
+    settings: dict[str, Any] = {}
+    if task == "binary":
+        settings["positive_class"] = "yes & <b>"
     if refused:
-        more["acceptance"] = [{"metric": "roc_auc", "at_least": 0.97}]
+        settings["acceptance"] = TOO_HIGH
     if costs:
-        more["costs"] = COSTS
-    return look_at(table(task), task, more)
+        settings["costs"] = COSTS
+    return look_at(table(task), task, settings)
 
 
-def spec_of(task: str, more: Mapping[str, Any]) -> ExperimentSpec:
+def spec_of(task: str, settings: Mapping[str, Any]) -> ExperimentSpec:
     """The experiment, with settings of one's own."""
-    named = {"name": "flights", "data": "made up", "target": "y", "task": task}
-    return ExperimentSpec(**named, metric=METRIC[task], **{"search": SEARCH, **more})
+    fields = {"name": "flights", "data": "made up", "target": "y", "task": task}
+    fields |= {"metric": METRIC[task], "search": SEARCH, **settings}
+    return ExperimentSpec.model_validate(fields)
 
 
-def searched(frame: pd.DataFrame, task: str, more: Mapping[str, Any]) -> Searched:
+def searched(frame: pd.DataFrame, task: str, settings: Mapping[str, Any]) -> Searched:
     """Search a table with settings of one's own, and choose."""
-    spec = spec_of(task, more)
+    spec = spec_of(task, settings)
     cut = cut_rows(frame, spec, feature_columns(frame, spec))
     sets = scenario.to_train_on(cut.train.rows, cut.test.rows, spec)
     trained = trained_by_search(spec, sets, workers=1)
     board = board_of(spec, sets, trained)
-    chosen = chosen_of(spec, sets, board, trained)
-    return Searched(spec, frame, cut.validation.rows, sets, trained, board, chosen)
+    return Searched(
+        spec,
+        board,
+        chosen_of(spec, sets, board, trained),
+        sets,
+        validation=cut.validation.rows,
+        delivered=frame,
+        trained=trained,
+    )
 
 
 def look_at(
     frame: pd.DataFrame,
     task: str,
-    more: Mapping[str, Any],
+    settings: Mapping[str, Any],
     *,
     seconds_left: float = math.inf,
 ) -> Checked:
     """The same, judged with so much of the budget left, and its report."""
-    check = searched(frame, task, more).judged(seconds_left)
-    document = build_document(check.report, check.next_search, check.charts)
-    on_page = replace(
-        document, sections=(*document.sections, worst_rows(check.report, check.rows))
-    )
-    return Checked(check, document, render_html(on_page, passed=check.report.accepted))
+    choice = searched(frame, task, settings)
+    check = evaluate(choice, seconds_left=lambda: seconds_left)
+    report = check.report
+    document = build_document(report, check.next_search, check.charts)
+    sections = (*document.sections, worst_rows(report, check.rows))
+    page = render_html(replace(document, sections=sections), passed=report.accepted)
+    return Checked(check, document, page)

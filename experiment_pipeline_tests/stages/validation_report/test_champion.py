@@ -92,8 +92,8 @@ def champion(
 def version(read: Callable[[], ChampionModel], fingerprint: str = "c" * 64) -> Any:
     """A version that is read when asked for."""
 
-    def is_made_of(of: str, export: Export) -> bool:
-        return of == fingerprint and export == Export()
+    def is_made_of(challenger: str, export: Export) -> bool:
+        return challenger == fingerprint and export == Export()
 
     return SimpleNamespace(
         version="v0001",
@@ -230,8 +230,12 @@ def test_only_a_significantly_better_model_replaces_if_the_yaml_says_so() -> Non
     strict = {"not_worse_than_champion": IF_BETTER}
     equal = equal_one(**strict)
     unknown = compared(champion(VALIDATION), fitted_on(GOOD), **strict)
-    outcomes = [better_one(**strict), equal, unknown]
-    assert [each.gate.outcome for each in outcomes] == ["PASS", "FAIL", "FAIL"]
+    comparisons = [better_one(**strict), equal, unknown]
+    assert [comparison.gate.outcome for comparison in comparisons] == [
+        "PASS",
+        "FAIL",
+        "FAIL",
+    ]
     assert "better_than_champion v0001" in equal.gate.rule
     reason = why(equal)["worse_than_champion"]
     assert "not significantly better than the champion v0001" in reason.evidence

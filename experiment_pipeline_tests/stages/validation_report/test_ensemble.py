@@ -11,6 +11,7 @@ import pytest
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import chosen_result
 from experiment_pipeline.stages.search.voting import TakenApart
+from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.leaderboard.board_examples import store_of
 from experiment_pipeline_tests.stages.search.scenario import one, predicted, refit
@@ -56,7 +57,7 @@ def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None
     case = case_of(task, calibrate="off")
     sets, ensemble = case.sets, case.board.ensemble
     assert case.board.chosen == ENSEMBLE
-    check = case.judged()
+    check = evaluate(case)
     rows, expected = pd.concat([sets.train, sets.test]), 0
     for member in ensemble.members:
         again = refit(member.configuration, member.rounds, rows, sets, case.spec)
@@ -76,12 +77,12 @@ def test_probabilities_of_several_classes_are_calibrated() -> None:
     the report says so. No baseline is, and none twice.
     """
     case, plain = case_of("multiclass"), case_of("multiclass", calibrate="off")
-    assert (case.board.score, plain.chosen.calibrators) == (plain.board.score, ())
-    assert len(case.chosen.calibrators) == len(case.board.ensemble.members)
-    on_test = case.chosen.predicted(case.sets).score("log_loss")
+    assert (case.board.score, plain.model.calibrators) == (plain.board.score, ())
+    assert len(case.model.calibrators) == len(case.board.ensemble.members)
+    on_test = case.model.predicted(case.sets).score("log_loss")
     assert on_test < 0.98 * case.board.score.estimate
-    check = case.judged()
-    after, before = check.report.score("log_loss"), plain.judged().report.scores[0]
+    check = evaluate(case)
+    after, before = check.report.score("log_loss"), evaluate(plain).report.scores[0]
     assert after.interval.estimate < 0.98 * before.interval.estimate
     assert "are calibrated on the test set" in "".join(check.report.notes)
     stored = persistence.from_bytes(persistence.to_bytes(check.pipeline))
@@ -90,7 +91,7 @@ def test_probabilities_of_several_classes_are_calibrated() -> None:
         predicted(check.pipeline, case.sets, case.validation),
     )
     for settings in ({"calibrate": "sigmoid"}, {"search": [{"algorithm": "dummy"}]}):
-        assert case_of("multiclass", **settings).chosen.calibrators == ()
+        assert case_of("multiclass", **settings).model.calibrators == ()
 
 
 def test_a_choice_is_what_the_store_holds_of_it() -> None:
@@ -98,7 +99,7 @@ def test_a_choice_is_what_the_store_holds_of_it() -> None:
     weighted mean.
     """
     case = case_of("binary")
-    board, chosen = case.board, case.chosen
+    board, chosen = case.board, case.model
     row = board.rows.set_index("key").loc[ENSEMBLE]
     for result in (chosen.result, chosen_result(board, store_of(case.trained))):
         assert result.fingerprint == row["fingerprint"] == board.fingerprint

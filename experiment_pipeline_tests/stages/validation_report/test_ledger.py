@@ -49,14 +49,14 @@ def test_another_column_or_one_more_row_does_not_reset_the_count(
     for model in (MODELS[0], MODELS[0], MODELS[1]):
         ledger.record_look(ROWS, model, TABLE)
     counted = [
-        ledger.earlier_looks(ROWS, one, TABLE, tell=print).models for one in MODELS
+        ledger.earlier_looks(ROWS, model, TABLE, tell=print).models for model in MODELS
     ]
     assert counted == [1, 1, 2]
     Ledger(UPath(tmp_path), "another").record_look(ROWS, MODELS[0], TABLE)
 
     def looks(rows: pd.DataFrame, *ids: str) -> tuple[int, float]:
-        found = ledger.earlier_looks(OTHER_ROWS, MODELS[2], rows, ids, tell=print)
-        return found.models, round(found.overlap, 2)
+        earlier = ledger.earlier_looks(OTHER_ROWS, MODELS[2], rows, ids, tell=print)
+        return earlier.models, round(earlier.overlap, 2)
 
     assert looks(TABLE.assign(size=0), "id") == (2, 1.0)
     assert looks(pd.concat([TABLE, TABLE + 1_000])) == (2, 0.5)
@@ -112,6 +112,7 @@ def test_a_look_that_is_damaged_is_told_and_counts(place: UPath, damaged: str) -
     folder = place / "flights" / damaged
     (name,) = list_names(folder)
     write_bytes(folder / name, read_bytes(folder / name)[:-2])
-    found = ledger.earlier_looks(OTHER_ROWS, MODELS[1], TABLE + 1_000, tell=told.append)
-    assert (found.models, found.overlap) == (1, 1.0)
+    rows = TABLE + 1_000
+    earlier = ledger.earlier_looks(OTHER_ROWS, MODELS[1], rows, tell=told.append)
+    assert (earlier.models, earlier.overlap) == (1, 1.0)
     assert str(folder / name) in told[0]

@@ -244,8 +244,8 @@ def gates(
 ) -> list[Gate]:
     """The gates of a metric with this score, and this gain over a baseline of 0.5."""
     score = MetricScore(metric, Interval(*interval), 0.5, gain)
-    asked = [{"metric": metric, **criterion} for criterion in criteria]
-    return list(score_gates(spec_of(metric=metric, acceptance=asked), [score]))
+    acceptance = [{"metric": metric, **criterion} for criterion in criteria]
+    return list(score_gates(spec_of(metric=metric, acceptance=acceptance), [score]))
 
 
 @pytest.mark.parametrize(
@@ -349,8 +349,8 @@ def test_criteria_that_noise_meets_do_not_replace_the_baseline() -> None:
             noise = apart(y, generator.uniform(0.04, 0.06, 1_000))
             report = report_of(spec, noise, noise)
             accepted += report.accepted
-            said = "baseline: off" in "".join(report.conditions)
-            assert said == (baseline == "off")
+            conditions = "".join(report.conditions)
+            assert ("baseline: off" in conditions) == (baseline == "off")
         assert fewest <= accepted <= most
 
 
@@ -440,14 +440,14 @@ def test_with_costs_the_cheapest_threshold_is_exported_and_judged() -> None:
         "call no row positive",
         "call every row positive",
     ]
-    chosen, _, none, every = ways
+    chosen, _, nobody, everybody = ways
     assert report.threshold.metric == EXPECTED_COST
     assert chosen.on_test == report.threshold.test_score
     assert chosen.on_test == min(way.on_test for way in ways)
     cost = chosen.on_validation
     assert cost.low < cost.estimate < cost.high
-    assert none.on_validation.estimate == pytest.approx(10 * report.prevalence)
-    assert every.on_validation.estimate == pytest.approx(1 - report.prevalence)
+    assert nobody.on_validation.estimate == pytest.approx(10 * report.prevalence)
+    assert everybody.on_validation.estimate == pytest.approx(1 - report.prevalence)
     text = section(shown, "Decision threshold")[0].text
     assert "minimises expected cost per row" in text
 
