@@ -1,4 +1,6 @@
-"""One run of an experiment as its stages see it: declaration, store, reporter, budget."""
+"""One run of an experiment as its stages see it: declaration, store,
+reporter, budget.
+"""
 
 import math
 import time

@@ -1,4 +1,6 @@
-"""The experiment that a call from Python means: a folder, a draft, or an earlier run."""
+"""The experiment that a call from Python means: a folder, a draft, or an
+earlier run.
+"""
 
 import inspect
 import re
@@ -13,7 +15,11 @@ from pydantic import ValidationError
 
 from experiment_pipeline import errors
 from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.drafting.files import draft_experiment, with_settings
+from experiment_pipeline.drafting.files import (
+    Drafted,
+    draft_experiment,
+    with_settings,
+)
 from experiment_pipeline.experiment.files import (
     EXPERIMENT,
     FILES,
@@ -43,7 +49,8 @@ _MAPPINGS = {"exclude": {"left_on": "known too late"}, "split": {"by": "random"}
 def declared_now(experiment: str) -> NamedColumns:
     """Return an experiment as its folder, or else its last run, declares it.
 
-    Raises InvalidExperiment: its YAML is wrong; UnknownRun: there is no such experiment.
+    Raises InvalidExperiment: its YAML is wrong; UnknownRun: there is no such
+    experiment.
     """
     try:
         return named_columns(experiment_folder(experiment))
@@ -132,9 +139,7 @@ def drafted(
             "letter",
             fix="Give another name.",
         )
-    url = _stored(data, name) if isinstance(data, pd.DataFrame) else str(data)
-    if "://" not in url and not (Path.cwd() / "pyproject.toml").exists():
-        url = str(Path(url).expanduser().absolute())  # Dagster may be started elsewhere
+    url = _address(data, name)
     split = written.get("split", {})
     wanted = {
         "data": url,
@@ -146,23 +151,29 @@ def drafted(
         "id_column": split.get("id_columns", []),
         **{key: written[key] for key in _WISHES if key in written},
     }
+    draft = _draft(name, url, wanted, written)
+    file = YamlFile(draft.files["defs.yaml"], f"{name}/defs.yaml")
+    return judged(name, file, schema or draft.files["schema.yaml"]), draft.reasons
+
+
+def _draft(
+    name: str, url: str, wanted: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drafted:
+    """Draft as the scaffold does, whose options are arguments here."""
     try:
         wishes = Wishes.model_validate(wanted)
-        draft = draft_experiment(name, wishes, url, f'run("{name}")', written)
+        return draft_experiment(name, wishes, url, f'run("{name}")', settings)
     except ValidationError as error:
         problems = explain(error, Wishes, wanted)
         raise invalid(problems, lambda place: str(place[0])) from None
     except errors.UnusableTable as error:
         if not error.culprit.startswith("--"):
             raise
-        # The scaffold's options are arguments here.
         raise errors.InvalidExperiment(
             culprit=error.culprit.replace("--", ""),
             rule=error.rule.replace("--", ""),
             fix=error.fix.replace("--", ""),
         ) from None
-    file = YamlFile(draft.files["defs.yaml"], f"{name}/defs.yaml")
-    return judged(name, file, schema or draft.files["schema.yaml"]), draft.reasons
 
 
 def _name_of(data: pd.DataFrame | str | Path) -> str:
@@ -172,13 +183,17 @@ def _name_of(data: pd.DataFrame | str | Path) -> str:
     return re.sub(r"\W+", "_", stem, flags=re.ASCII)
 
 
-def _stored(frame: pd.DataFrame, name: str) -> str:
-    """Write a DataFrame once, named by the digest of its content; return its path."""
-    frame = frame.reset_index(drop=True).rename(columns=str)
-    path = storage_root() / name / "delivered" / f"{content_digest(frame)}.parquet"
-    if not path.exists():
-        write_table(path, frame)
-    return str(path)
+def _address(data: pd.DataFrame | str | Path, name: str) -> str:
+    """Return path or URL of the table; a DataFrame is written once, by its digest."""
+    if isinstance(data, pd.DataFrame):
+        frame = data.reset_index(drop=True).rename(columns=str)
+        path = storage_root() / name / "delivered" / f"{content_digest(frame)}.parquet"
+        if not path.exists():
+            write_table(path, frame)
+        data = str(path)
+    if "://" in str(data) or (Path.cwd() / "pyproject.toml").exists():
+        return str(data)
+    return str(Path(data).expanduser().absolute())  # Dagster may be started elsewhere
 
 
 def as_yaml(value: Any, key: str) -> Any:
@@ -201,7 +216,8 @@ def as_yaml(value: Any, key: str) -> Any:
 
 
 def described(estimator: Any) -> dict[str, Any]:
-    """Return `algorithm` and `hyperparameters` of an entry of `search` for an estimator.
+    """Return `algorithm` and `hyperparameters` of an entry of `search` for an
+    estimator.
 
     Raises InvalidExperiment: it has no import path with plain parameters.
     """

@@ -1,5 +1,4 @@
-"""Read and validate an experiment's folder, defs.yaml and schema.yaml, without a
-scheduler.
+"""Read and validate an experiment's folder, without a scheduler.
 
 Every problem is reported with its file and line, before a table is read or a model
 trained.
@@ -7,7 +6,7 @@ trained.
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,41 +70,49 @@ def judged(
     refused: Refused = lambda _: (),
 ) -> NamedColumns:
     """Return what the two files of an experiment declare; raises as `named_columns`."""
-    from experiment_pipeline.stages.data_analysis import findings
-    from experiment_pipeline.stages.search.own_features import OwnTransformer
-
-    given = read_component(file, EXPERIMENT).attributes or {}
+    attributes = read_component(file, EXPERIMENT).attributes or {}
 
     def line_of(location: Location) -> str:
         return file.place(("attributes", *location))
 
     problems: list[Problem] = []
-    filled = filled_in(given, problems)
+    filled = filled_in(attributes, problems)
     if problems:
         raise invalid(problems, line_of)
     spec = spec_from(name, filled, line_of, needs_data=True)
-    for key, package, extra in (("mlflow",) * 3, ("engine", "distributed", "dask")):
-        if getattr(spec, key) is not None and find_spec(package) is None:
-            fix = f"needs a package; pip install 'experiment-pipeline[{extra}]'"
-            problems.append(Problem((key,), fix))
-    if spec.features is not None:
-        try:
-            OwnTransformer(
-                spec.features.transformer, spec.features.arguments, 0, {}
-            ).make()
-        except InvalidExperiment as error:
-            problems.append(Problem((error.culprit,), f"{error.rule}; {error.fix}"))
-    problems += [*findings.problems(spec.analysis), *refused(spec)]
+    problems = [*_environment_problems(spec), *refused(spec)]
     if problems:
         raise invalid(problems, line_of)
     _check_search(spec, line_of)
     if schema_text is None:
-        rule = "is missing: the schema that the table's rows must satisfy"
-        fix = "write it, or copy the one that `dg scaffold defs` infers for the same table"
-        raise InvalidExperiment(schema_path, rule, fix)
+        raise InvalidExperiment(
+            schema_path,
+            rule="is missing: the schema that the table's rows must satisfy",
+            fix="write it, or copy the one that `dg scaffold defs` infers for the same "
+            "table",
+        )
     named = NamedColumns(spec, schema_text, line_of, schema_path, file.text)
     named.check_types()
     return named
+
+
+def _environment_problems(spec: ExperimentSpec) -> Iterator[Problem]:
+    """Yield what is named but cannot be imported, made or found here."""
+    from experiment_pipeline.stages.data_analysis import findings
+    from experiment_pipeline.stages.search.own_features import OwnTransformer
+
+    packages = {"mlflow": ("mlflow", "mlflow"), "engine": ("distributed", "dask")}
+    for key, (package, extra) in packages.items():
+        if getattr(spec, key) is not None and find_spec(package) is None:
+            message = f"needs a package; pip install 'experiment-pipeline[{extra}]'"
+            yield Problem((key,), message)
+    if spec.features is not None:
+        path, arguments = spec.features.transformer, spec.features.arguments
+        try:
+            OwnTransformer(path, arguments, 0, {}).make()
+        except InvalidExperiment as error:
+            yield Problem((error.culprit,), f"{error.rule}; {error.fix}")
+    yield from findings.problems(spec.analysis)
 
 
 def shown_path(path: Path) -> Path:
@@ -123,53 +130,55 @@ def yaml_text(path: Path) -> str:
 
 
 def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
-    """Return a YAML value with each `{{ env.NAME }}` replaced; appends to `problems`
-    where that fails.
+    """Return a YAML value with each `{{ env.NAME }}` replaced.
+
+    Appends to `problems` where that fails.
     """
     if isinstance(value, Mapping):
-        return {
-            key: filled_in(item, problems, (*at, key)) for key, item in value.items()
-        }
+        return {k: filled_in(inner, problems, (*at, k)) for k, inner in value.items()}
     if isinstance(value, list):
-        return [filled_in(item, problems, (*at, i)) for i, item in enumerate(value)]
+        return [filled_in(v, problems, (*at, n)) for n, v in enumerate(value)]
     if not isinstance(value, str):
         return value
-    for name in (dotted or called for dotted, called in _VARIABLE.findall(value)):
+
+    def variable(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
         if name not in os.environ:
             message = f"the environment variable {name} is not set; export {name}=…"
             problems.append(Problem(at, message))
+        return os.environ.get(name, "")
+
     if _TEMPLATE.search(_VARIABLE.sub("", value)):
-        problems.append(
-            Problem(at, f"{value!r} is not a template; write {{{{ env.NAME }}}}")
-        )
-    return _VARIABLE.sub(lambda found: os.environ.get(found[1] or found[2], ""), value)
+        message = f"{value!r} is not a template; write {{{{ env.NAME }}}}"
+        problems.append(Problem(at, message))
+    return _VARIABLE.sub(variable, value)
 
 
-def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
-    """Refuse hyperparameters that an algorithm does not accept, before anything is read
-    or trained.
-    """
+def _check_search(spec: ExperimentSpec, line_of: Callable[[Location], str]) -> None:
+    """Refuse hyperparameters that an algorithm does not accept, before any training."""
     from experiment_pipeline.stages.search.learners import check_hyperparameters
     from experiment_pipeline.stages.search.learners.estimators import check_demands
 
     for number, entry in enumerate(spec.search):
-        place: Location = ("search", number, "algorithm")
+        # Only names and single values are checked, so a configuration without new ones
+        # is skipped.
+        checked = set[object]()
         try:
-            # Only names and single values are checked, so a configuration without new
-            # ones is skipped.
-            checked = set[object]()
             for configuration in configurations(
                 spec.model_copy(update={"search": (entry,)})
             ):
-                given = configuration.hyperparameters
-                if not {*given.items(), tuple(given)} <= checked:
+                values = configuration.hyperparameters
+                new = {*values.items(), tuple(values)}
+                if not new <= checked:
                     check_hyperparameters(configuration, spec.task)
                     check_demands(configuration, spec)
-                checked |= {*given.items(), tuple(given)}
+                checked |= new
         except (UnknownAlgorithm, InvalidExperiment) as error:
-            named = [key for key in entry.hyperparameters if repr(key) in error.rule]
-            if named:
-                place = ("search", number, "hyperparameters", named[0])
+            place: Location = ("search", number, "algorithm")
+            for name in entry.hyperparameters:
+                if repr(name) in error.rule:
+                    place = ("search", number, "hyperparameters", name)
+                    break
             rule = f"{error.culprit}: {error.rule}"
             raise InvalidExperiment(line_of(place), rule, error.fix) from None
     configurations(spec)

@@ -131,7 +131,8 @@ def run_experiment(
     log: Log = lambda _: None,
     **settings: Any,
 ) -> ExperimentRun:
-    """Run a whole experiment in this process, without Dagster, database or stored files.
+    """Run a whole experiment in this process, without Dagster, database or stored
+    files.
 
     >>> run = run_experiment(table, "y", search=[{"algorithm": "linear"}])
     >>> run.report.accepted, run.leaderboard.chosen

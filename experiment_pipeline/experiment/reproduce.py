@@ -1,5 +1,4 @@
-"""Train the configuration of an exported version again, and compare the results byte by
-byte.
+"""Train the configuration of an exported version again, and compare byte by byte.
 
 In: a version's files, or those of its commit, and the address of its table. Out: a
 `Reproduction`, which lists the inputs that differ. Nothing is stored, recorded or
@@ -36,11 +35,8 @@ from experiment_pipeline.storage.registry import (
 from experiment_pipeline.table.digests import sha256
 
 _CONFIGURATION, _SETS = "hyperparameters.yaml", "sets.json"
-_CPU, _SAME, _DIGEST = (
-    "CPU kernel",
-    "same",
-    re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b"),
-)
+_CPU, _SAME = "CPU kernel", "same"
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,14 @@ class Compared:
     what: str
     exported: str
     here: str  # `same` if it does not differ
+
+    @property
+    def shortened(self) -> "Compared":
+        """The same with the first digits of digests."""
+        exported, here = (
+            _DIGEST.sub(r"\1…", text) for text in (self.exported, self.here)
+        )
+        return Compared(self.what, exported, here)
 
 
 @dataclass(frozen=True)
@@ -77,97 +81,122 @@ def reproduce(
     name = f"{model.manifest.experiment} {model.manifest.version}"
     chosen = yaml.safe_load(model.read(_CONFIGURATION))
     settings: dict[str, Any] = yaml.safe_load(model.read("experiment.yaml"))
-    address = (settings.pop("data", None) or {}) | ({"url": data} if data else {})
+    address = settings.pop("data", None) or {}
+    if data:
+        address["url"] = data
     if not address:
-        raise InvalidModel(
-            name, "its table was in memory", "Name a file of it with --data."
-        )
+        rule = "its table was in memory"
+        raise InvalidModel(name, rule, "Name a file of it with --data.")
     members = chosen.get("members", [chosen])
-    kept = ("algorithm", "features", "hyperparameters")
-    search = [{key: one[key] for key in kept} | {"name": one["key"]} for one in members]
+    settings["search"] = [
+        {
+            "name": member["key"],
+            "algorithm": member["algorithm"],
+            "features": member["features"],
+            "hyperparameters": member["hyperparameters"],
+        }
+        for member in members
+    ]
     # Train each on all rows, without time limit; without `split`, the split would be
     # inferred.
-    settings |= {"search": search, "halving": "off", "budget": {}}
+    settings |= {"halving": "off", "budget": {}}
     settings.setdefault("split", {"by": "random"})
     model.check_trusted(_own_code(settings), trusted)
-    weights = {one["key"]: one["weight"] for one in members if "weight" in one}
-    by_hand = ChoiceByHand(chosen["key"], f"it is {name}", "reproduce", weights)
-    given = {"schema": model.read(SCHEMA).decode(), "by_hand": by_hand, "log": log}
-    run = run_experiment(Data.model_validate(address), **given, **settings)
-    found = [(a, b, _SAME if b == c else c) for a, b, c in _compared(model, run)]
-    verdict = _judged(model, run, [what for what, _, here in found if here != _SAME])
-    rows = ([_DIGEST.sub(r"\1…", one) for one in row] for row in found)
-    return Reproduction(name, *verdict, tuple(Compared(*row) for row in rows))
+    weights = {m["key"]: m["weight"] for m in members if "weight" in m}
+    run = run_experiment(
+        Data.model_validate(address),
+        schema=model.read(SCHEMA).decode(),
+        by_hand=ChoiceByHand(chosen["key"], f"it is {name}", "reproduce", weights),
+        log=log,
+        **settings,
+    )
+    compared = [
+        Compared(what, exported, _SAME if exported == here else here)
+        for what, exported, here in _compared(model, run)
+    ]
+    differing = [row.what for row in compared if row.here != _SAME]
+    reproduced, verdict = _judged(model, run, differing)
+    return Reproduction(
+        name, reproduced, verdict, tuple(row.shortened for row in compared)
+    )
 
 
 def _own_code(settings: Mapping[str, Any]) -> list[str]:
-    """`ExperimentSpec.import_paths` without importing the code, and without
-    scikit-learn's paths.
-    """
-    named = [one["algorithm"] for one in settings["search"]]
-    named += [one["metric"] for one in (settings, *settings.get("acceptance", ()))]
-    named += settings.get("analysis", {}).get("findings", ())
-    named.append(settings.get("preparation", {}).get("function") or "")
-    named.append((settings.get("features") or {}).get("transformer", ""))
-    return [
-        one
-        for one in named
-        if re.search("[.:]", one) and not one.startswith("sklearn.")
-    ]
+    """`ExperimentSpec.import_paths` without an import, and without scikit-learn's."""
+    names = [entry["algorithm"] for entry in settings["search"]]
+    names += [part["metric"] for part in (settings, *settings.get("acceptance", ()))]
+    names += settings.get("analysis", {}).get("findings", ())
+    names.append(settings.get("preparation", {}).get("function") or "")
+    names.append((settings.get("features") or {}).get("transformer", ""))
+    paths = [name for name in names if "." in name or ":" in name]
+    return [path for path in paths if not path.startswith("sklearn.")]
 
 
 def _compared(
     model: ExportedModel, run: ExperimentRun
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (what, value at the export, value here), from the table to the model."""
-    known, kernel = model.manifest, cpu_kernel()
-    yield "table as delivered", known.data or run.raw.digest, run.raw.digest
+    manifest, kernel = model.manifest, cpu_kernel()
+    yield "table as delivered", manifest.data or run.raw.digest, run.raw.digest
     assert run.sets
     assert run.leaderboard
-    for name, now in run.sets.by_name().items():
-        was = json.loads(model.read(_SETS))[name]
-        here = f"{len(now.rows):,} rows, {now.digest}"
-        yield f"{name} set", f"{was['rows']:,} rows, {was['sha256']}", here
+    exported_sets = json.loads(model.read(_SETS))
+    for name, set_table in run.sets.by_name().items():
+        exported = exported_sets[name]
+        here = f"{len(set_table.rows):,} rows, {set_table.digest}"
+        yield f"{name} set", f"{exported['rows']:,} rows, {exported['sha256']}", here
     yield from versions_beside(model.read(ENVIRONMENT).decode())
-    made = {} if run.package is None else run.package.files
-    for name in known.files if made else ():
-        if name.startswith(CODE):
-            yield name, known.files[name], sha256(made.get(name, b""))
+    files = {} if run.package is None else run.package.files
+    if files:
+        for name in manifest.files:
+            if name.startswith(CODE):
+                yield name, manifest.files[name], sha256(files.get(name, b""))
     fingerprint = yaml.safe_load(model.read(_CONFIGURATION))["fingerprint"]
     yield "hyperparameters, seed, code", fingerprint, run.leaderboard.fingerprint
-    yield _CPU, known.cpu or kernel, kernel
-    for name in (MODEL, EXPECTED) if made else ():
-        yield name, known.files[name], sha256(made[name])
+    yield _CPU, manifest.cpu or kernel, kernel
+    if files:
+        for name in (MODEL, EXPECTED):
+            yield name, manifest.files[name], sha256(files[name])
 
 
 def _judged(
     model: ExportedModel, run: ExperimentRun, differing: list[str]
 ) -> tuple[bool, str]:
-    """Whether the model is reproduced, and the verdict; `differing`: names in the order
-    of `_compared`.
+    """Return whether the model is reproduced, and the verdict.
+
+    `differing`: names in the order of `_compared`.
     """
-    first = "no input differs; a fit may use random numbers without a seed"
+    reason = "no input differs; a fit may use random numbers without a seed"
     if differing and differing[0] not in {MODEL, EXPECTED}:
-        first = f"the first input that differs: {differing[0]}"
+        reason = f"the first input that differs: {differing[0]}"
     if run.package is None:
-        return False, f"not reproduced: {first}; here no model is accepted"
+        return False, f"not reproduced: {reason}; here no model is accepted"
     if not {MODEL, EXPECTED} & {*differing}:
         return True, "reproduced: model and predictions are the same, byte by byte"
-    made, said = run.package.files, ""
-    was, now = (json.loads(one) for one in (model.read(EXPECTED), made[EXPECTED]))
-    old, new = (
-        np.asarray(one[max(was)], np.float64) for one in (was, now)
-    )  # of predict_proba
-    if (
-        sha256(made[EXAMPLE]) == model.manifest.files[EXAMPLE]
-        and old.shape == new.shape
-    ):
-        apart = np.max(np.abs(new - old) / np.maximum(np.abs(old), 1), initial=0)
-        how = f"differ by up to {apart:.1e}" if apart else "are the same"
-        said = f"; predictions {how}"
-        if differing[0] == _CPU and apart <= TOLERANCE:
-            return (
-                True,
-                f"reproduced on another {_CPU}{said}, {TOLERANCE:g} is tolerated",
-            )
-    return False, f"not reproduced: {first}{said}"
+    difference = _largest_difference(model, run.package.files)
+    if difference is None:
+        return False, f"not reproduced: {reason}"
+    words = f"differ by up to {difference:.1e}" if difference else "are the same"
+    if differing[0] == _CPU and difference <= TOLERANCE:
+        verdict = f"reproduced on another {_CPU}; predictions {words}"
+        return True, f"{verdict}, {TOLERANCE:g} is tolerated"
+    return False, f"not reproduced: {reason}; predictions {words}"
+
+
+def _largest_difference(
+    model: ExportedModel, files: Mapping[str, bytes]
+) -> float | None:
+    """Return the largest (relative, absolute) difference of the example predictions.
+
+    None: the example rows are others.
+    """
+    if sha256(files[EXAMPLE]) != model.manifest.files[EXAMPLE]:
+        return None
+    before, after = (
+        np.asarray(predictions[max(predictions)], np.float64)  # of predict_proba
+        for predictions in map(json.loads, (model.read(EXPECTED), files[EXPECTED]))
+    )
+    if before.shape != after.shape:
+        return None
+    differences = np.abs(after - before) / np.maximum(np.abs(before), 1)
+    return float(np.max(differences, initial=0))

@@ -1,6 +1,4 @@
-"""The result of a run in a notebook: decision, tables as DataFrames, model, the two
-YAML files.
-"""
+"""The result of a run in a notebook: decision, tables, model, the two YAML files."""
 
 import json
 import os
@@ -28,13 +26,14 @@ TOP = 10
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """A run that ended with a decision. Its tables are read from the database and the
-    storage.
+    """A run that ended with a decision; its tables are read from where they
+    are stored.
     """
 
     named: NamedColumns  # the settings, as in defs.yaml, and the schema
     run_id: str
-    summary: str  # the inferred settings and the reasons; empty for an experiment in a folder
+    # the inferred settings and the reasons; empty for an experiment in a folder
+    summary: str
     values: Mapping[str, Any]  # asset → its value
     refused: ExperimentPipelineError | None  # why nothing was exported
 
@@ -65,9 +64,7 @@ class RunResult:
 
     @property
     def audit(self) -> pd.DataFrame:
-        """The groups of the audited columns on the validation set, and how much they
-        differ.
-        """
+        """The groups of the audited columns, and how much they differ."""
         return questions.rows_of("audit", self.facts)
 
     @property
@@ -103,61 +100,65 @@ class RunResult:
         # Its code may run: the model was trained by this process, or by an earlier run
         # in this storage.
         trusted = json.loads(exported.read(TRUSTED))
-        function = self.named.spec.preparation.function
-        return load_model(
-            str(exported.folder), [*trusted, *([function] if function else [])]
-        )
+        if (function := self.named.spec.preparation.function) is not None:
+            trusted.append(function)
+        return load_model(str(exported.folder), trusted)
 
     def save(self, folder: str | Path, *, module: str = "") -> Path:
-        """Write defs.yaml and schema.yaml, so that Dagster runs the same experiment and
-        reuses all models.
+        """Write defs.yaml and schema.yaml: Dagster then reuses all models of this run.
 
         `module`: a module to write in the working directory, such as `my_models`, for
         estimators defined in the notebook; they are fitted again, under their new path.
-        Returns the folder. Raises
-        InvalidExperiment: wrong folder name, a file that differs, or such an estimator
-        without `module`.
+        Returns the folder. Raises InvalidExperiment: wrong folder name, a file that
+        differs, or such an estimator without `module`.
         """
-        folder, texts = Path(folder), dict[Path, str]()
-        paths = [one.algorithm for one in self.named.spec.search]
-        if mine := [one for one in dict.fromkeys(paths) if one.startswith("__main__.")]:
-            rule = (
-                "it is defined in a notebook or script, where Dagster cannot import it"
-            )
-            if not module.isidentifier():
-                fix = "Move it into a module, or save with module='my_models' to write one."
-                raise InvalidExperiment(mine[0], rule, fix)
-            texts[Path(f"{module}.py")] = module_of_main(
-                [one.partition(".")[2] for one in mine]
-            )
+        folder = Path(folder)
         if folder.name != self.name:
-            rule = f"the folder names the experiment, and this one is {self.name}"
-            fix = f"Save it to {folder.with_name(self.name)}, or run it with name={folder.name!r}."
-            raise InvalidExperiment(str(folder), rule, fix)
-        yaml_text = self.named.yaml_text
-        for path in mine:
-            yaml_text = re.sub(
-                rf"{path}\b", f"{module}.{path.partition('.')[2]}", yaml_text
+            raise InvalidExperiment(
+                str(folder),
+                rule=f"the folder names the experiment, and this one is {self.name}",
+                fix=f"Save it to {folder.with_name(self.name)}, or run it with "
+                f"name={folder.name!r}.",
             )
-        texts |= {
+        yaml_text, module_text = self._importable(module)
+        texts = {
             folder / "defs.yaml": yaml_text,
             folder / "schema.yaml": self.named.schema_text,
         }
+        if module_text:
+            texts[Path(f"{module}.py")] = module_text
         for path, text in texts.items():
             if path.exists() and path.read_text(encoding="utf-8") != text:
-                raise InvalidExperiment(
-                    str(path), "holds something else", "Remove it first."
-                )
+                rule = "holds something else"
+                raise InvalidExperiment(str(path), rule, "Remove it first.")
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
             path.write_text(text, encoding="utf-8")
         return folder
 
+    def _importable(self, module: str) -> tuple[str, str]:
+        """Return defs.yaml and the module of what the notebook defines, if anything."""
+        yaml_text = self.named.yaml_text
+        algorithms = dict.fromkeys(entry.algorithm for entry in self.named.spec.search)
+        own = [path for path in algorithms if path.startswith("__main__.")]
+        if not own:
+            return yaml_text, ""
+        if not module.isidentifier():
+            raise InvalidExperiment(
+                own[0],
+                rule="it is defined in a notebook or script, where Dagster cannot "
+                "import it",
+                fix="Move it into a module, or save with module='my_models' to write "
+                "one.",
+            )
+        names = [path.removeprefix("__main__.") for path in own]
+        for path, name in zip(own, names, strict=True):
+            yaml_text = re.sub(rf"{re.escape(path)}\b", f"{module}.{name}", yaml_text)
+        return yaml_text, module_of_main(names)
+
     @property
     def decision(self) -> str:
-        """The decision in a sentence, with the score and the baseline on the validation
-        set.
-        """
+        """The decision in a sentence, with score and baseline on the validation set."""
         return f"{self._outcome}: {self._scored}"
 
     @cached_property
@@ -182,52 +183,44 @@ class RunResult:
         return "\n".join([self.decision, *why])
 
     def _repr_html_(self) -> str:
-        """The decision, the top ten, warnings, inferred settings, and links to the
-        pages.
+        """The decision, the best ten, warnings, inferred settings, links to
+        the pages.
         """
-        refused = self.refused
-        why = (
-            self.facts["choice_reason"]
-            if refused is None
-            else f"{refused.rule}. {refused.fix}"
-        )
-        said = (self._scored, f"Why: {why}")
+        why = self.facts["choice_reason"]
+        if self.refused is not None:
+            why = f"{self.refused.rule}. {self.refused.fix}"
         ranked = questions.results(self.name, self.run_id).dropna(subset="rank")
-        top = terminal.listed("configurations", ranked, "status")
-        rows = [tuple(row) for row in top.rows]
-        first = document.first_rows(top.header, rows, TOP, "configuration")
-        sections = [
-            document.Section(self._outcome, (*map(document.Paragraph, said), *first))
-        ]
-        warned = self.findings.query("severity != 'note'")
-        if len(warned):
-            each = tuple(f"{one.title}: {one.evidence}" for one in warned.itertuples())
-            sections.append(document.Section("Warnings", (document.Bullets(each),)))
+        best = terminal.listed("configurations", ranked, "status")
+        rows = [tuple(row) for row in best.rows]
+        blocks = (
+            document.Paragraph(self._scored),
+            document.Paragraph(f"Why: {why}"),
+            *document.first_rows(best.header, rows, TOP, "configuration"),
+        )
+        sections = [document.Section(self._outcome, blocks)]
+        warnings = self.findings.query("severity != 'note'")
+        if len(warnings):
+            lines = (f"{row.title}: {row.evidence}" for row in warnings.itertuples())
+            bullets = (document.Bullets(tuple(lines)),)
+            sections.append(document.Section("Warnings", bullets))
         if self.summary:
             text = (document.Code("text", self.summary),)
-            sections.append(
-                document.Section("What was inferred, and why", text, folded=True)
-            )
-        pages = (
-            (name, place)
+            title = "What was inferred, and why"
+            sections.append(document.Section(title, text, folded=True))
+        links = tuple(
+            _link(name, place)
             for name, place in self.pages.items()
             if place.endswith(".html")
         )
-        links = tuple(_link(*page) for page in pages)
-        sections.append(
-            document.Section("Pages", (document.Bullets(links),), folded=True)
-        )
+        bullets = (document.Bullets(links),)
+        sections.append(document.Section("Pages", bullets, folded=True))
         return document.fragment(*sections)
 
 
 def _link(name: str, place: str) -> document.Cell:
-    """A link to a page, relative to the working directory, as a notebook there needs
-    it.
-    """
+    """Return a link to a page, relative to the notebook's working directory."""
     if place.startswith(("http://", "https://")):
         return document.Link(name, place)
-    return (
-        f"{name}: {place}"
-        if "://" in place
-        else document.Link(name, os.path.relpath(place))
-    )
+    if "://" in place:
+        return f"{name}: {place}"
+    return document.Link(name, os.path.relpath(place))

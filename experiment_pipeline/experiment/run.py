@@ -324,7 +324,9 @@ def _user() -> str:
 
 @dataclass
 class ProgressReporter:
-    """A progress bar over stages and configurations, with the last log line beside it."""
+    """A progress bar over stages and configurations, with the last log line
+    beside it.
+    """
 
     named: NamedColumns
     progress: bool

@@ -1,4 +1,5 @@
-"""Where a run keeps what its stages make: in memory, or as files and rows of the database.
+"""Where a run keeps what its stages make: in memory, or as files and rows of the
+database.
 
 A stage asks the store of its run for earlier results and gives it new ones; it does not
 know which of the two stores it has.
@@ -261,7 +262,9 @@ class FileStore(Store):
 
     @contextmanager
     def engine(self, spec: ExperimentSpec, log: Logger) -> Iterator[FitEngine]:
-        """Provide threads of this machine, unless YAML or environment name a cluster."""
+        """Provide threads of this machine, unless YAML or environment name a
+        cluster.
+        """
         if (dask := engine_of(spec.engine)) is None:
             yield Threads(spec.workers or joblib.cpu_count())
             return

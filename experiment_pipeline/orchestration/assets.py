@@ -150,7 +150,9 @@ def _stage(named: NamedColumns, stage: str) -> dg.AssetsDefinition:
 
 
 def _name_inputs(function: Callable[..., Results], types: Mapping[str, type]) -> None:
-    """Put parameters in place of `**tables`: Dagster reads names and types from there."""
+    """Put parameters in place of `**tables`: Dagster reads names and types
+    from there.
+    """
     signature = inspect.signature(function)
     first = [p for p in signature.parameters.values() if p.name != "tables"]
     named = [

@@ -236,7 +236,9 @@ def _component_files(
 def _refuse_problems(
     experiments: list[Path], errors: dict[Path, ExperimentPipelineError]
 ) -> None:
-    """Raise click.ClickException with the errors, and those of the other experiments."""
+    """Raise click.ClickException with the errors, and those of the other
+    experiments.
+    """
     problems = list(errors.values())
     for folder in experiments:
         if not {folder, *folder.parents} & errors.keys():
@@ -292,7 +294,10 @@ def _type_of(path: Path) -> str:
     except ImportError:
         known = False
     if not known:
-        rule = f"type: there is no component {name!r}; that of an experiment is {EXPERIMENT}"
+        rule = (
+            f"type: there is no component {name!r}; that of an experiment is "
+            f"{EXPERIMENT}"
+        )
         fix = "correct the type, or install the package that provides it"
         raise InvalidExperiment(file.place(("type",)), rule, fix)
     return name

@@ -62,7 +62,10 @@ class ProcessAwareRunLauncher(DefaultRunLauncher):
                 WorkerStatus.RUNNING, "has noted no process yet"
             )
         if not process.is_here:
-            elsewhere = f"{process} cannot be checked from here; terminate the run if it is gone"
+            elsewhere = (
+                f"{process} cannot be checked from here; terminate the run if it is "
+                "gone"
+            )
             return CheckRunHealthResult(WorkerStatus.RUNNING, elsewhere)
         if process.is_gone:
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, _GONE.format(process))

@@ -76,7 +76,8 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
         tags=tags,
         description=(
             f"Which configuration should we ship to predict {spec.target}? "
-            f"{numbers.counted(len(declared), 'configuration')}, judged by {spec.metric}."
+            f"{numbers.counted(len(declared), 'configuration')}, judged by "
+            f"{spec.metric}."
         ),
         executor_def=in_process_executor,
     )
@@ -125,7 +126,8 @@ def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefi
         job_name=spec.name,
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Runs the experiment once for each version that is below its promise.",
+        description="Runs the experiment once for each version that is below its "
+        "promise.",
     )
     def promise_broken() -> dg.RunRequest | dg.SkipReason:
         found = rows_of("watches", {"experiment": spec.name}).sort_values("at").tail(1)

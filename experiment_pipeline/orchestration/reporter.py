@@ -198,7 +198,9 @@ def reported_to_the_user() -> AbstractContextManager[None]:
 def failure(
     error: ExperimentPipelineError, facts: Mapping[str, Fact] = _NO_FACTS
 ) -> dg.Failure:
-    """Return an error as a failure that is not retried, with the pages among `facts`."""
+    """Return an error as a failure that is not retried, with the pages among
+    `facts`.
+    """
     return dg.Failure(
         description=with_pages([error.with_class], facts),
         metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},

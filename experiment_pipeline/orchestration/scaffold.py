@@ -68,7 +68,10 @@ def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
     """Check the name and options that can be refused without reading the table."""
     name = request.target_path.name
     if not re.fullmatch(NAME, name):
-        rule = "it becomes the name of assets and of a job: letters, digits and _, a letter first"
+        rule = (
+            "it becomes the name of assets and of a job: letters, digits and _, a "
+            "letter first"
+        )
         fix = "choose another name"
         raise InvalidExperiment(f"name {name!r}", rule, fix)
     if request.append or request.scaffold_format != "yaml":
