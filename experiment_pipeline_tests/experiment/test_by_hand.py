@@ -6,6 +6,7 @@ import functools
 import json
 import linecache
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -249,7 +250,8 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
         tables.append(table)
         if split["seed"] == 2:
             raise DataError("the table", "has too few rows", "")
-        return SimpleNamespace(report=report_of(conditions=["drift_over_time: x"]))
+        report = replace(report_of(), conditions=("drift_over_time: x",))
+        return SimpleNamespace(report=report)
 
     monkeypatch.setattr(runs_of, "run_experiment", repeated)
     monkeypatch.setattr(declared, "table_of", lambda _: raw)
