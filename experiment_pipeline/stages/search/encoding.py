@@ -58,9 +58,7 @@ def through_own(
 
 
 def as_read(sets: TrainingSets) -> tuple[TrainingSets, tuple[str, ...]]:
-    """Return both sets as encoders read them, and the types to trust when the
-    transformer is loaded.
-    """
+    """Return both sets as encoders read them, and the transformer's trusted types."""
     transformer = sets.own
     if transformer is None:
         return sets, ()
@@ -103,9 +101,7 @@ def encode(
 def fit_features(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> ColumnTransformer:
-    """Return features fitted on prepared rows; `fit_mask`, bool (n,): those whose
-    target may be used.
-    """
+    """Return fitted features; `fit_mask`, bool (n,): whose target may be used."""
     columns = list(sets.features)
     many, further = _learnt_parts(encoder, rows, fit_mask, sets)
     features = encoders.build_features(encoder, rows, columns, many, further)
@@ -131,9 +127,7 @@ def fit_features(
 def _learnt_parts(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> tuple[dict[str, FrozenEstimator], list[encoders.Part]]:
-    """What uses the target, as of `build_features`: column of many distinct texts → its
-    fitted encoder, and further parts.
-    """
+    """What uses the target: `many` and `further` as of `build_features`."""
     if encoder == STACKED:
         if len(sets.directions) == len(sets.features):
             return {}, []
@@ -195,9 +189,7 @@ def _cross_fitted_parts(
     fit_mask: np.ndarray,
     sets: TrainingSets,
 ) -> dict[str, np.ndarray]:
-    """Part that uses the target → its codes of the rows of the fit mask, learnt on
-    unrelated rows.
-    """
+    """Part that uses the target → codes in the fit mask, learnt on unrelated rows."""
     learnt = [
         part
         for part in features.transformers_
@@ -229,9 +221,7 @@ def _is_target_codes(part: Any) -> bool:
 
 
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
-    """Encode rows by fitted features: like `transform`, but each distinct text of
-    frozen parts once.
-    """
+    """Encode rows: like `transform`, but frozen parts encode each text once."""
     parts = encoders.parts_of(fitted)
     frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
     if fitted.sparse_output_ or not frozen:
@@ -247,9 +237,7 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
 
 
 def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
-    """Whether rows are encoded all at once: there are few, or the encoder is never
-    sliced.
-    """
+    """Whether rows are few, or the encoder is never sliced."""
     return encoder in ("onehot", STACKED) or len(rows) <= HELD_ROWS
 
 

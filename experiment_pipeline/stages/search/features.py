@@ -77,9 +77,7 @@ Part = tuple[str, Any, Any]
 def column_kinds(
     table: pd.DataFrame, features: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Return the features that are numbers or booleans, and those that are texts, in
-    the order of encoding.
-    """
+    """Return which features are numbers or booleans, and which are texts."""
     numbers = [name for name in features if kind_of(table[name]) in NUMERIC]
     return numbers, [name for name in features if name not in numbers]
 
@@ -176,9 +174,7 @@ def parts_of(fitted: ColumnTransformer) -> list[Part]:
 
 
 def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return column → the texts that fitted features know; columns read by their
-    letters have none.
-    """
+    """Return column → the texts known to its codes; of letters none is unknown."""
     categories = dict[str, np.ndarray]()
     for part_name, part, name in parts_of(fitted):
         if part_name.startswith(MEANS):
@@ -190,9 +186,7 @@ def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
 
 
 def categorical_positions(fitted: ColumnTransformer) -> list[int]:
-    """Return which columns of the encoded table are codes of categories, of fitted
-    features.
-    """
+    """Return which columns of the encoded table are codes of categories."""
     return [
         fitted.output_indices_[name].start
         for name, part, _ in parts_of(fitted)
@@ -201,9 +195,7 @@ def categorical_positions(fitted: ColumnTransformer) -> list[int]:
 
 
 def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return feature, or column of the first layer → positions of what encodes it, of
-    fitted features.
-    """
+    """Return feature, or column of the first layer → its encoded columns."""
     columns = dict[str, np.ndarray]()
     for part_name, part, names in parts_of(features):
         place = features.output_indices_[part_name]
@@ -244,25 +236,19 @@ def directions(
 
 
 def texts_of(column: pd.Series) -> pd.Series:
-    """Read a column of any type as texts, missing as nan: the first step of each text
-    pipeline.
-    """
+    """Read a column of any type as texts, missing as nan."""
     return pd.Series(column, dtype="str")
 
 
 def function_step(function: Any, **arguments: Any) -> FunctionTransformer:
-    """Return a transformer that applies a function of numpy or pandas and keeps the
-    column names.
-    """
+    """Return a transformer that applies a function and keeps the column names."""
     return FunctionTransformer(
         function, kw_args=arguments, feature_names_out="one-to-one"
     )
 
 
 def as_texts() -> list[FunctionTransformer]:
-    """Return the first steps for a column that is named alone: texts, as a table of one
-    column.
-    """
+    """Return the steps that make one column a table of texts."""
     return [
         function_step(pd.Series, dtype="str"),
         function_step(np.expand_dims, axis=1),
@@ -275,9 +261,7 @@ def clusters_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
 
 
 def dealt_parts(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
-    """Deal rows into parts that are as independent of each other as the sets: int64
-    (n,), 0 to PARTS - 1.
-    """
+    """Deal rows into PARTS parts, as independent as the sets are: int64 (n,)."""
     if sets.split.by == "time":
         times, _ = times_of(rows, sets.split.column, pd.Timedelta(0))
         earlier = pd.Series(times).rank(method="min").to_numpy() - 1
@@ -352,9 +336,7 @@ def cross_fitted(
 
 
 def _labels(encoder: TargetEncoder, y: np.ndarray) -> np.ndarray:
-    """What means are taken of: the target, or an indicator of each of several
-    classes.
-    """
+    """What means are taken of: the target, or an indicator of each class."""
     classes = encoder.classes_
     labels = y[:, None] if classes is None else y[:, None] == classes
     return np.asarray(labels, dtype=np.float64)
@@ -363,9 +345,7 @@ def _labels(encoder: TargetEncoder, y: np.ndarray) -> np.ndarray:
 def _means(
     codes: np.ndarray, y: np.ndarray, weights: Weights, count: int
 ) -> np.ndarray:
-    """The mean target of each code's rows and of SMOOTHING rows with the mean of all,
-    (count,).
-    """
+    """The mean target of each code, (count,), and of SMOOTHING rows of the mean."""
     any_counts = len(y) > 0 and (weights is None or weights.any())
     mean = weighted_mean(y, weights) if any_counts else 0.0
     sums = np.bincount(codes, weights=weighted(y, weights), minlength=count)
@@ -406,9 +386,7 @@ def letters(column: pd.Series) -> FrozenEstimator:
 def of_distinct_texts(
     fitted: Pipeline | FrozenEstimator, column: pd.Series
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the position of each row's text among the distinct ones, int32 (n,), and
-    their encoding (texts, k).
-    """
+    """Return the code of each row's text, int32 (n,), and their encoding (texts, k)."""
     codes, distinct = pd.factorize(texts_of(column), use_na_sentinel=False)
     encoded: Any = fitted.transform(pd.Series(distinct, dtype="str"))
     return codes.astype(np.int32), np.asarray(encoded, dtype=np.float64)

@@ -127,9 +127,7 @@ def fit_configuration(
     sets: TrainingSets,
     spec: ExperimentSpec,
 ) -> TrainedModel:
-    """Fit one configuration and score it; TrainingError: some predictions are not
-    finite.
-    """
+    """Fit and score a configuration; TrainingError: a prediction is not finite."""
     composed = compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
@@ -186,9 +184,7 @@ class Composed:
 def folds_to_calibrate(
     configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> tuple[FoldRows, ...]:
-    """Return the folds of the train rows; none where no configuration is to be
-    calibrated.
-    """
+    """Return folds of the train rows; none where nothing is to be calibrated."""
     if not any(
         fingerprints.calibration_of(configuration, spec)
         for configuration in configurations
@@ -203,9 +199,7 @@ def folds_to_calibrate(
 
 
 def compose(request: FitRequest, work: SharedWork) -> Composed:
-    """Fit a configuration with each of its seeds, and calibrate it, on what the fits
-    share.
-    """
+    """Fit a configuration with each of its seeds, and calibrate it."""
     spec = request.spec
     planned = fingerprints.planned_fits(request.configuration, spec)
     requests = _with_seeds(request, planned)
@@ -229,9 +223,7 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
 
 
 def _with_seeds(request: FitRequest, fits: int) -> list[FitRequest]:
-    """Requests for so many fits of a configuration, each with its own seed, the
-    experiment's first.
-    """
+    """Requests for so many fits, each with a seed, the experiment's first."""
     spec, requests = request.spec, [request]
     for number in range(2, fits + 1):
         seed = int(sha256(f"{spec.seed}/fit {number}".encode())[:8], 16) % 2**31
@@ -298,9 +290,7 @@ def _restored(requests: Sequence[FitRequest], members: Sequence[Composed]) -> An
 def _as_stored(
     whole: Composed, estimator: Any, request: FitRequest, work: SharedWork
 ) -> Composed:
-    """What is stored is the estimator that would be exported; predictions are made with
-    it, too.
-    """
+    """What is stored, and predicts, is the estimator that would be exported."""
     sets = request.sets
 
     def predict(rows: Any) -> np.ndarray:
@@ -328,9 +318,7 @@ def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> Co
 
 
 def _cross_fitted(request: FitRequest, work: SharedWork) -> Composed:
-    """Like `_fitted`, cross-validated: a model of all rows, with the median rounds of
-    the folds' models.
-    """
+    """A model of all rows, with the median rounds of the folds' models."""
     folds = request.sets.folds
     fits = [
         _fitted(replace(request, sets=fold.sets), part, stored=False)
@@ -350,9 +338,7 @@ def _cross_fitted(request: FitRequest, work: SharedWork) -> Composed:
 def _method(
     request: FitRequest, work: SharedWork
 ) -> tuple[CalibrationMethod | None, list[str]]:
-    """How to calibrate a configuration on these rows, and a note if that differs from
-    the YAML.
-    """
+    """How to calibrate on these rows, and a note if the YAML says otherwise."""
     method = fingerprints.calibration_of(request.configuration, request.spec)
     if method is None:
         return None, []
@@ -381,9 +367,7 @@ def _calibrated(
     requests: Sequence[FitRequest],
     work: SharedWork,
 ) -> tuple[Composed, Calibrators]:
-    """Learn calibrators of the model of these fits, whose classes are in the order of
-    `labels`.
-    """
+    """Learn calibrators of a model whose classes are in the order of `labels`."""
     sets, on_test = requests[0].sets, whole.on_test
     order = [list(sets.classes or ()).index(label) for label in labels]
     with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
@@ -460,9 +444,7 @@ def _out_of_fold(
 
 
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:
-    """Return the features of an encoder, fitted on train, with which a model
-    is judged.
-    """
+    """Return the features, fitted on train, with which a model is judged."""
     return fit_features(encoder, sets.train, sets.fit_mask, sets)
 
 
@@ -473,9 +455,7 @@ def fitted_pipeline(
     spec: ExperimentSpec,
     features: ColumnTransformer | None = None,
 ) -> Pipeline:
-    """Return the stored model behind features, those given or fitted on train; errors
-    as of `restore`.
-    """
+    """Return the stored model behind `features`, None: fitted on train."""
     if result.is_composed:
         estimator = persistence.from_bytes(model, result.trusted_types)
     else:
