@@ -98,6 +98,8 @@ class Shared:
 
 
 class _WithoutArrays(pickle.Pickler):
+    """Pickles all but arrays and sliced tables, which it collects."""
+
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self.arrays = dict[str, Any]()  # by name
@@ -113,6 +115,8 @@ class _WithoutArrays(pickle.Pickler):
 
 
 class _WithArrays(pickle.Unpickler):
+    """Puts the arrays in place again."""
+
     arrays: Mapping[str, Any]
 
     def persistent_load(self, name: str) -> Any:

@@ -170,7 +170,7 @@ class ModelsInMemory:
 
     def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
         """Return fingerprint → numbers, of the models that were trained."""
-        stored = filter(self.models.__contains__, fingerprints)
+        stored = [print_ for print_ in fingerprints if print_ in self.models]
         return {print_: self.models[print_].result for print_ in stored}
 
     def predictions(self, fingerprint: str) -> Predictions:
@@ -179,7 +179,7 @@ class ModelsInMemory:
 
     def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
         """Return fingerprint → predictions of the test rows, of what was trained."""
-        stored = filter(self.models.__contains__, fingerprints)
+        stored = [print_ for print_ in fingerprints if print_ in self.models]
         return {print_: self.models[print_].predictions.test for print_ in stored}
 
     def require(self, fingerprint: str) -> TrainedModel:

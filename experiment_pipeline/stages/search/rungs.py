@@ -1,4 +1,4 @@
-"""The rungs of successive halving: how many, on which rows, and who goes on.
+"""The rungs of successive halving: how many, on which rows, and what goes on.
 
 Synchronous: a rung is decided when all its fits are done, so the number of workers does
 not change the answer. Sources: Jamieson and Talwalkar 2016 (successive halving), Li et
