@@ -182,10 +182,9 @@ def analyse(
 
 
 def _idle(findings: Iterable[Finding], accepted: Mapping[str, str]) -> list[str]:
-    found = {finding.code for finding in findings if finding.outcome == "found"}
-    return [
-        f"accepted, but not found: {code}" for code in accepted if code not in found
-    ]
+    codes = {finding.code for finding in findings if finding.outcome == "found"}
+    idle = [code for code in accepted if code not in codes]
+    return [f"accepted, but not found: {code}" for code in idle]
 
 
 def _check_settings(frame: pd.DataFrame, spec: ExperimentSpec) -> None:

@@ -58,7 +58,7 @@ def outcome(
     """
     verdict = analysis["verdict"]
     because = "; ".join(analysis["reasons"]) or "no conditions, nothing that blocks"
-    found = [f for f in analysis["findings"] if f["outcome"] == "found"]
+    findings = [f for f in analysis["findings"] if f["outcome"] == "found"]
     facts: dict[str, Fact] = {
         "verdict": verdict,
         "because": because,
@@ -68,7 +68,7 @@ def outcome(
         facts["rows"] = analysis["rows"]
         facts["rows_read"] = analysis["rows_read"]
     columns = ["severity", "title", "evidence", "advice"]
-    facts["found"] = Rows(pd.DataFrame(found, columns=columns))
+    facts["found"] = Rows(pd.DataFrame(findings, columns=columns))
     facts["findings"] = Markdown(markdown)
     go = verdict != "no go"
     check = Check(
@@ -83,7 +83,7 @@ def outcome(
         checks=[check],
         record=[
             RunFacts(verdict=verdict),
-            *map(_finding_row, found),
+            *map(_finding_row, findings),
             ReportRow(name="data_analysis", place=place),
         ],
     )
@@ -236,8 +236,8 @@ def _table(
     analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec
 ) -> document.Section:
     """A row for each of the first columns and the target, and the first rows."""
-    others = [column for column in frame.columns if column != spec.target]
-    named = {spec.target, *others[: MOST_COLUMNS - 1]}
+    features = [column for column in frame.columns if column != spec.target]
+    named = {spec.target, *features[: MOST_COLUMNS - 1]}
     columns = [column for column in frame.columns if column in named]
     sample = frame.iloc[analysis.shown_rows][columns]
     extent = (

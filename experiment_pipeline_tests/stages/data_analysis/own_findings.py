@@ -1,6 +1,4 @@
-"""Findings as a user would write them, and things that are none: named by import path
-in tests.
-"""
+"""Findings as a user would write them, and things that are none."""
 
 from types import MappingProxyType
 

@@ -88,7 +88,8 @@ def features_of(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
 
 def rule(code: str) -> Any:
     """The rule of a code."""
-    return next(one for one in (*TABLE_RULES, *PROBE_RULES) if one.code == code)
+    rules = {rule.code: rule for rule in (*TABLE_RULES, *PROBE_RULES)}
+    return rules[code]
 
 
 def subject(frame: pd.DataFrame, **changes: Any) -> Subject:
@@ -112,9 +113,10 @@ def analysed(frame: pd.DataFrame, **changes: Any) -> DataAnalysis:
 
 def check(code: str, frame: pd.DataFrame, **changes: Any) -> Finding:
     """What a rule says of a table, one about the probe after running it."""
-    examined, asked = subject(frame, **changes), rule(code)
-    probe = [run_probe(examined, ())] if asked in PROBE_RULES else []
-    return asked.check(examined, *probe)
+    examined = subject(frame, **changes)
+    if rule(code) in PROBE_RULES:
+        return rule(code).check(examined, run_probe(examined, ()))
+    return rule(code).check(examined)
 
 
 def again(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Finding:
@@ -123,9 +125,7 @@ def again(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Finding:
 
 
 def merged(settings: dict[str, Any], fix: dict[str, Any]) -> dict[str, Any]:
-    """Settings with a fix written into them; another way to split replaces
-    the old one.
-    """
+    """Settings with a fix written into them; another way to split replaces the old."""
     result = dict(settings)
     for key, value in fix.items():
         old = result.get(key)

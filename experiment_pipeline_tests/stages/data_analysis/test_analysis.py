@@ -51,9 +51,7 @@ def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
 
 
 def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None:
-    """A copy of the target blocks; accepted with a reason it is a condition, and is
-    probed.
-    """
+    """A copy of the target blocks; accepted it is a condition, and is probed."""
     frame = tables.table(outcome=tables.table()["y"])
     blocked = tables.analysed(frame)
     accepted = tables.analysed(
@@ -140,9 +138,7 @@ def test_the_heaviest_finding_decides() -> None:
 
 
 def test_an_accepted_finding_weighs_one_step_less() -> None:
-    """A block that is accepted is a condition, a condition a note; the reason is
-    recorded.
-    """
+    """An accepted block is a condition, an accepted condition a note."""
     assert _verdict(FOUND["blocks"], blocks="known") == "go with conditions"
     assert _verdict(FOUND["condition"], condition="known") == "go"
     (accepted,) = weighed([FOUND["blocks"]], {"blocks": "known"})

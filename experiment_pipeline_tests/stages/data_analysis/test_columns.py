@@ -1,6 +1,4 @@
-"""Texts that are numbers, dates or categories: whatever the writing, the YAML of the
-finding reads it.
-"""
+"""Texts that are numbers, dates or categories, and what the YAML makes of them."""
 
 import numpy as np
 import pandas as pd
@@ -60,9 +58,7 @@ WRITE, FORMS = (
     ],
 )
 def test_every_way_of_writing_is_found_and_read(code, cells, is_read) -> None:
-    """Numbers and dates in text are found, and the preparation proposed reads every one
-    of them.
-    """
+    """The preparation proposed reads each of them."""
     frame = table(written=cells)
     finding = check(code, frame)
     assert (finding.severity, finding.columns) == ("condition", ("written",))
@@ -71,9 +67,7 @@ def test_every_way_of_writing_is_found_and_read(code, cells, is_read) -> None:
 
 
 def test_placeholders_are_declared_missing() -> None:
-    """A question mark among numbers becomes missing, not unparsable; declared text is
-    left alone.
-    """
+    """A question mark among numbers becomes missing; declared text is left alone."""
     frame = table(
         amount=VALUES.map("{:.2f}".format).where(np.arange(ROWS) % 5 > 0, "?")
     )

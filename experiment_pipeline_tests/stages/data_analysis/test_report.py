@@ -13,9 +13,7 @@ MARKUP = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def report() -> tuple[DataAnalysis, str]:
-    """An analysis with a leak, markup in names and values, secrets in the validation
-    rows, its page.
-    """
+    """An analysis with a leak, markup and secrets, and its page."""
     frame = tables.table(
         **{MARKUP: MARKUP, "`|*_[x](http://evil)": 1, "a\n```\n<b>": 1},
         outcome=tables.table()["y"],
@@ -28,9 +26,7 @@ def report() -> tuple[DataAnalysis, str]:
 
 
 def test_the_verdict_comes_first_and_the_table_last(report) -> None:
-    """People read the verdict, the probe, the findings, then the profile and what it is
-    of.
-    """
+    """People read the verdict, the probe, the findings, then the table."""
     analysis, page = report
     shown = (
         "Verdict: go with",
@@ -48,9 +44,7 @@ def test_the_verdict_comes_first_and_the_table_last(report) -> None:
 
 
 def test_names_and_values_are_shown_and_never_run(report) -> None:
-    """Markup in column names, values and reasons is escaped in both forms of the
-    report.
-    """
+    """Markup in names, values and reasons is escaped in both forms."""
     analysis, page = report
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -63,9 +57,7 @@ def test_names_and_values_are_shown_and_never_run(report) -> None:
 
 
 def test_rows_of_the_validation_set_are_not_shown(report) -> None:
-    """The table of columns, target included, is one of the other rows, its texts are
-    cut.
-    """
+    """Its rows are of the other sets, and its texts are cut."""
     _, page = report
     profile = page[page.index("<h2>The table</h2>") :]
     assert "open" in profile
@@ -90,9 +82,7 @@ def test_the_settings_of_all_findings_are_one_patch() -> None:
 
 
 def test_numbers_that_differ_by_rounding_alone_are_drawn() -> None:
-    """A sum of shares is 1 but for its last digit, beside which there is no room for
-    twelve bars.
-    """
+    """Beside a sum of shares of about 1 there is no room for twelve bars."""
     frame = tables.table(
         total=np.where(np.arange(tables.ROWS) % 2, 1.0, np.nextafter(1, 2))
     )

@@ -1,6 +1,4 @@
-"""Rows that contradict, repeat, follow or give away one another: where a finding says
-more than its columns.
-"""
+"""Rows that contradict, repeat, follow or give away one another."""
 
 import numpy as np
 import pandas as pd
@@ -26,30 +24,28 @@ RNG = np.random.default_rng(3)
 ROW = np.arange(ROWS)
 
 
-def _twice(frame: pd.DataFrame, every: int) -> pd.DataFrame:
-    """Each row twice; the target of every n-th copy is that of another row."""
+def _twice(frame: pd.DataFrame, step: int) -> pd.DataFrame:
+    """Each row twice; the target of each `step`-th copy is that of another row."""
     copies = frame.copy()
-    copies.loc[::every, "y"] = np.roll(frame["y"], 1)[::every]
+    copies.loc[::step, "y"] = np.roll(frame["y"], 1)[::step]
     return pd.concat([frame, copies]).sort_index(kind="stable").reset_index(drop=True)
 
 
 def test_the_ceiling_of_contradicted_labels_is_told_and_read_by_later_stages() -> None:
-    """Told of the ranking metric alone, whether or not it weighs; none where rows are
-    unique.
-    """
+    """It is of the ranking metric alone; rows that are unique have none."""
     contradicted = check(
-        "conflicting_labels", _twice(table(), every=3), metric="accuracy"
+        "conflicting_labels", _twice(table(), step=3), metric="accuracy"
     )
     assert contradicted.severity == "condition"
     assert contradicted.ceiling == pytest.approx(1 - contradicted.number)
     assert (
         f"accuracy can be {contradicted.ceiling:.4g} at best" in contradicted.evidence
     )
-    both = pd.concat([table(), table()], ignore_index=True)
-    agreed = check("conflicting_labels", both, metric="accuracy")
+    twice = pd.concat([table(), table()], ignore_index=True)
+    agreed = check("conflicting_labels", twice, metric="accuracy")
     assert (agreed.outcome, agreed.ceiling) == ("not_found", 1.0)
     assert (
-        check("conflicting_labels", _twice(table(), every=3), metric="f1").ceiling
+        check("conflicting_labels", _twice(table(), step=3), metric="f1").ceiling
         is None
     )
     assert check("conflicting_labels", table(), metric="accuracy").ceiling is None
@@ -59,7 +55,7 @@ def test_a_criterion_above_the_ceiling_blocks() -> None:
     """No model can pass a gate that the labels rule out."""
     acceptance = [{"metric": "roc_auc", "at_least": 0.999}]
     finding = check(
-        "conflicting_labels", _twice(table(), every=2), acceptance=acceptance
+        "conflicting_labels", _twice(table(), step=2), acceptance=acceptance
     )
     assert finding.severity == "blocks"
     assert "asks for 0.999" in finding.evidence
@@ -68,7 +64,7 @@ def test_a_criterion_above_the_ceiling_blocks() -> None:
 @pytest.mark.parametrize("metric", ["rmse", "mae", "mape"])
 def test_numbers_have_a_ceiling_too(metric) -> None:
     """For a number the contradicted share of the variance is told."""
-    frame = _twice(numeric(), every=1)
+    frame = _twice(numeric(), step=1)
     finding = check("conflicting_labels", frame, task="regression", metric=metric)
     assert finding.outcome == "found"
     assert ("r2" if metric == "mape" else metric) in finding.evidence
@@ -83,9 +79,7 @@ def test_numbers_have_a_ceiling_too(metric) -> None:
     ],
 )
 def test_copies_are_found(split: dict[str, str]) -> None:
-    """They are counted and noted, as every split keeps them in one set, until the YAML
-    rejects them.
-    """
+    """They are noted, as every split keeps them in one set, until rejected."""
     frame = table(when=pd.date_range("2024-01-01", periods=ROWS))
     frame = pd.concat([frame, frame.head(40)], ignore_index=True)
     finding = check("duplicate_rows", frame, split=split)
@@ -119,7 +113,7 @@ AS = {"binary": {}, "multiclass": MULTICLASS, "regression": REGRESSION}
 
 
 @pytest.mark.parametrize(
-    ("problem", "said"),
+    ("problem", "kind"),
     [
         *(
             (make(1, rows=ROWS, task=task), "group")
@@ -129,13 +123,11 @@ AS = {"binary": {}, "multiclass": MULTICLASS, "regression": REGRESSION}
         (smoted(1, rows=ROWS), "oversampling (SMOTE)"),
     ],
 )
-def test_rows_of_one_person_or_original_are_a_condition(problem, said) -> None:
-    """A target known by the nearest rows alone is found, whatever the task; rows of
-    SMOTE lie on lines.
-    """
+def test_rows_of_one_person_or_original_are_a_condition(problem, kind) -> None:
+    """A target that the nearest rows know is found, whatever the task."""
     finding = check("related_rows", problem.frame, **AS[problem.task])
     assert finding.severity == "condition"
-    assert said in f"{finding.evidence} {finding.advice}"
+    assert kind in f"{finding.evidence} {finding.advice}"
 
 
 def test_what_identifies_a_person_is_named_and_a_split_by_it_settles_it() -> None:

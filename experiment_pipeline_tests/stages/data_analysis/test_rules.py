@@ -34,9 +34,7 @@ def test_every_rule_has_a_code_of_its_own_and_is_tested_to_hit() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 def test_every_rule_is_one_that_a_user_could_write(rule) -> None:
-    """A threshold is named after its finding, and the default lies in the range that
-    makes sense.
-    """
+    """A threshold is named after its finding, and allows its default."""
     assert isinstance(rule, FindingRule)
     assert rule.title
     assert rule.advice
@@ -92,9 +90,7 @@ def test_every_rule_is_one_that_a_user_could_write(rule) -> None:
     ],
 )
 def test_a_yaml_that_names_nothing_is_refused(analysis, place, told) -> None:
-    """Unknown codes, thresholds and rules, and impossible numbers, are errors that say
-    what fits.
-    """
+    """Unknown codes, thresholds and rules are errors that say what fits."""
     (problem,) = problems(Analysis(**analysis))
     assert f"analysis.{place}" in str(problem)
     assert told in str(problem)
@@ -109,9 +105,7 @@ def test_an_acceptance_needs_its_reason() -> None:
 
 
 def test_a_finding_of_ones_own_is_examined_beside_the_others() -> None:
-    """Named by import path, it has its evidence; its threshold and code may stand in
-    the YAML.
-    """
+    """Named by import path, it has evidence, and its threshold is in the YAML."""
 
     def even_numbers(frame, **analysis):
         findings = analysed(frame, analysis={**EVEN, **analysis}).findings

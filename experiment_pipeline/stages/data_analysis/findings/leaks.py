@@ -86,11 +86,11 @@ def _near_copies(subject: Subject, suspects: Sequence[str]) -> dict[str, float]:
         return {}
     y = subject.target.of(rows)
     table = subject.frame.iloc[rows]
-    others = [column for column in subject.features if column not in suspects]
+    unsuspected = [c for c in subject.features if c not in suspects]
     if subject.spec.task == "regression":
-        return _copies_of_number(subject, table[others], y)
+        return _copies_of_number(subject, table[unsuspected], y)
     copies = {}
-    for column in others:
+    for column in unsuspected:
         if kind_of(table[column]) in NUMERIC | TEXTS:
             levels = pd.factorize(table[column], use_na_sentinel=False)[0]
             share = _recognised(levels, y.astype(np.int64))
@@ -273,8 +273,11 @@ class TellingMissingValues(TargetRule):
         if usual < 1 and len(y) * math.log(usual) < largest_chance:
             skill = max((share - usual) / (1 - usual), 0.0)
         name = numbers.shown((target.classes or ())[commonest])
-        others = numbers.share(float(np.mean(elsewhere == commonest)))
-        return skill, f"{numbers.share(share)} of them {name}, {others} elsewhere"
+        share_elsewhere = numbers.share(float(np.mean(elsewhere == commonest)))
+        return (
+            skill,
+            f"{numbers.share(share)} of them {name}, {share_elsewhere} elsewhere",
+        )
 
 
 RULES = (LeakSuspect(), MadeOfTarget(), TellingMissingValues())

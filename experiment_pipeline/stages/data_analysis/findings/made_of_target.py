@@ -210,9 +210,9 @@ def _running_means(walk: _Walk) -> Iterator[FromTarget]:
     """Columns with n·x = (n - 1)·x_before + y."""
     later = np.flatnonzero((walk.place > 0) & np.isfinite(walk.y))
     n = walk.place[later][:, None] + 1
-    now, before = walk.numbers[later], walk.numbers[later - 1]
-    implied = n * now - (n - 1) * before
-    for column in _equal_the_target(walk.y[later], implied, now != before):
+    x, before = walk.numbers[later], walk.numbers[later - 1]
+    implied = n * x - (n - 1) * before
+    for column in _equal_the_target(walk.y[later], implied, x != before):
         words = "the mean target of all rows so far, the row itself included"
         yield walk.suspect(column, words)
 
@@ -252,14 +252,15 @@ def _recursions(walk: _Walk) -> Iterator[FromTarget]:
     y = walk.y[rows][:, None]
     if rows.size < _FEWEST_WALKED or np.std(y) == 0:
         return
-    now, before = walk.numbers[rows], walk.numbers[rows - 1]
-    for column in _follow_both(now - before, before, y):
-        used = np.isfinite(now[:, column]) & np.isfinite(before[:, column])
-        x, terms = now[used, column], np.column_stack([before[:, column], y])[used]
-        tolerance = _ROUNDING * float(np.std(x - terms[:, 0]))
-        one_term = _reproduced(terms[:, :1], x, tolerance)
-        one_term |= _reproduced(terms[:, 1:], x, tolerance)
-        both_terms = _reproduced(terms, x, tolerance)[~one_term]
+    x, before = walk.numbers[rows], walk.numbers[rows - 1]
+    for column in _follow_both(x - before, before, y):
+        used = np.isfinite(x[:, column]) & np.isfinite(before[:, column])
+        value = x[used, column]
+        terms = np.column_stack([before[:, column], y])[used]
+        tolerance = _ROUNDING * float(np.std(value - terms[:, 0]))
+        one_term = _reproduced(terms[:, :1], value, tolerance)
+        one_term |= _reproduced(terms[:, 1:], value, tolerance)
+        both_terms = _reproduced(terms, value, tolerance)[~one_term]
         if both_terms.size >= _FEWEST_WALKED and both_terms.mean() >= _EXACT_ROWS:
             words = "a sum or an exponential mean of the target up to the row itself"
             yield walk.suspect(column, words)
@@ -332,11 +333,11 @@ def _matching(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray) -> np.n
     return np.asarray(np.where(count >= _FEWEST_WALKED, shares, 0.0))
 
 
-def _correlations(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Correlations (columns, others) over rows known in both, scaled by all rows."""
-    both = np.isfinite(values).astype(float).T @ np.isfinite(others).astype(float)
-    shares = _scaled(values).T @ _scaled(others) / np.maximum(both, 1)
-    return np.asarray(np.where(both >= _FEWEST_WALKED, shares, 0.0))
+def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Correlations of all columns over rows known in both, scaled by all rows."""
+    count = np.isfinite(first).astype(float).T @ np.isfinite(second).astype(float)
+    shares = _scaled(first).T @ _scaled(second) / np.maximum(count, 1)
+    return np.asarray(np.where(count >= _FEWEST_WALKED, shares, 0.0))
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
@@ -454,28 +455,28 @@ def _means_of_the_others(subject: Subject) -> Iterator[FromTarget]:
     for key in _key_columns(subject, _MOST_GROUPINGS):
         rows = _rows_of_groups(subject, key, _GROUPED_ROWS)
         groups = pd.factorize(subject.frame[key].iloc[rows])[0]
-        others = (np.bincount(groups) - 1)[groups]
+        other_rows = (np.bincount(groups) - 1)[groups]
         visible = np.isin(rows, target.rows)
-        rows, groups, others = rows[visible], groups[visible], others[visible]
+        rows, groups, other_rows = rows[visible], groups[visible], other_rows[visible]
         places = np.searchsorted(target.rows, rows)
         outcomes = [y[places] for y in islice(target.outcomes(), _MOST_CLASSES)]
         for column in subject.calculable:
             x = numbers_of(subject.frame[column].iloc[rows])
-            if any(_mirrors(x, y, groups, others) for y in outcomes):
+            if any(_mirrors(x, y, groups, other_rows) for y in outcomes):
                 words = f"the mean target of the other rows by {numbers.shown(key)}"
                 yield FromTarget(column, words, 1.0)
 
 
 def _mirrors(
-    x: np.ndarray, y: np.ndarray, groups: np.ndarray, others: np.ndarray
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, other_rows: np.ndarray
 ) -> bool:
     finite = np.isfinite(x)
-    x, y, groups, others = x[finite], y[finite], groups[finite], others[finite]
+    x, y, groups = x[finite], y[finite], groups[finite]
     if len(x) < _FEWEST_GROUPED or np.std(y) == 0:
         return False
     deviation = _centred(y, groups)
     varied = np.abs(deviation) > _EXACT * np.std(y)
-    implied = -others * _centred(x, groups)
+    implied = -other_rows[finite] * _centred(x, groups)
     exact = np.abs(implied - deviation) <= 1e-3 * np.std(y)
     return bool(varied.sum() >= _FEWEST_GROUPED and exact[varied].mean() >= 0.95)
 
