@@ -246,7 +246,7 @@ def _typed(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]
 def failing_cells(
     cells: pd.Series | pd.DataFrame, check: pa.Check, place: str
 ) -> np.ndarray:
-    """Call a pandera check: bool (n,), True where a cell, or a row of a table, fails."""
+    """Call a pandera check: bool (n,), True where a cell, or a row, fails."""
     failed = np.zeros(len(cells), dtype=bool)
     if not len(cells):
         return failed

@@ -1,4 +1,4 @@
-"""What a delivered file is, by its bytes and never by its name: compression and format."""
+"""What a delivered file is, by its bytes and never by its name."""
 
 import lzma
 import zipfile
@@ -150,7 +150,7 @@ class Contents:
 
     @property
     def folder_keys(self) -> dict[str, str | None]:
-        """Column → value of the folders of a partitioned table: `year=2013/0.parquet`."""
+        """Column → value of the folders of a partition: `year=2013/0.parquet`."""
         keys = {}
         for folder in self.name.split("/")[:-1]:
             key, equals, value = folder.partition("=")
@@ -203,8 +203,8 @@ def open_contents(name: str, content: Content, declared: str | None) -> Contents
         raise UnreadableTable(
             name,
             rule="it is an HTML or XML page, not a table",
-            fix="open the URL in a browser: it may be a log-in or preview page; use the "
-            "raw file's URL",
+            fix="open the URL in a browser: it may be a log-in or preview page; use "
+            "the raw file's URL",
         )
     if start.startswith(PARQUET_MAGIC):
         file = replace(file, format="parquet")

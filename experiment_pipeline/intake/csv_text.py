@@ -212,7 +212,7 @@ def _most_likely_delimiter(content: Content) -> str:
 def _records(
     content: Content, delimiter: str, *, strict: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number of its start, from 1, fields) of records that are not blank."""
+    """Yield (line of its start, from 1, fields) of each record that is not blank."""
     lines = io.TextIOWrapper(pa.BufferReader(content), encoding="utf-8", newline="")
     reader = _reader(lines, delimiter, strict=strict)
     start = 1
@@ -254,9 +254,9 @@ def _to_utf8(
             name,
             rule=f"most of it is UTF-8, but line {line:,} is not: byte "
             f"0x{content[bad]:02x} at the start of {bytes(content[bad : bad + 10])!r}",
-            fix="correct the line; where the whole file is of one code page, name it in "
-            "data.encoding, such as cp1252, or convert the file: iconv -f cp1252 -t "
-            "utf-8",
+            fix="correct the line; where the whole file is of one code page, name it "
+            "in data.encoding, such as cp1252, or convert the file: iconv -f cp1252 "
+            "-t utf-8",
         )
     guess = _guess(name, content)
     note = f"encoding {guess} was guessed; data.encoding would settle it"

@@ -78,7 +78,7 @@ class ColumnProfile:
 
 @dataclass(frozen=True)
 class DataProfile:
-    """A version of the validated data: rows, rejection rate in [0, 1], name → profile."""
+    """A version of the validated data; the rejection rate is in [0, 1]."""
 
     rows: int
     rejection_rate: float

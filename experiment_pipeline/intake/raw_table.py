@@ -324,7 +324,7 @@ def _folder_keys(files: Sequence[Contents]) -> list[str]:
 
 
 def _stacked(files: Sequence[Contents], tables: Sequence[pa.Table]) -> pa.Table:
-    """Return the parts as one table, with the columns in the order of the first part."""
+    """Return the parts as one table, with columns in the order of the first part."""
     names = tables[0].column_names
     for file, table in zip(files, tables, strict=True):
         _check_same_columns(files[0].name, names, file.name, table.column_names)

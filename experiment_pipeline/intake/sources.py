@@ -315,7 +315,7 @@ def _matching(data: Data, source: UPath) -> list[_Part]:
 
 
 def _below(folder: UPath, infos: Mapping[str, Mapping[str, Any]]) -> list[_Part]:
-    """Return the files by relative name, without hidden ones and those like _SUCCESS."""
+    """Return the files by relative name, without hidden ones and _SUCCESS."""
     start = folder.path.rstrip("/") + "/"
     parts = []
     for path, info in infos.items():

@@ -67,7 +67,7 @@ def write_tables(tables: Mapping[str, Any], folder: Path) -> None:
 
 
 def read_tables(files: Mapping[str, Path]) -> dict[str, Any]:
-    """Return name → table from files of `write_tables`; they may be removed afterwards."""
+    """Return name → table of `write_tables`; the files may be removed afterwards."""
     from scipy import sparse
 
     tables = {

@@ -39,9 +39,10 @@ def cluster_hashes(
 ) -> np.ndarray:
     """Hash the cluster of each row: uint64 (n,).
 
-    Rows are a cluster by their group, else declared ids, else features. Rows with equal features are one cluster if they are copies. Different people (see
-    `equal_rows`) are distinguished by their label, then numbered: a corrected label
-    moves at most one equal row.
+    Rows are a cluster by their group, else declared ids, else features. Rows with equal
+    features are one cluster if they are copies. Different people (see `equal_rows`) are
+    distinguished by their label, then numbered: a corrected label moves at most one
+    equal row.
     """
     if split.by == "group":
         return row_hashes(frame, [split.column], salt)
@@ -83,8 +84,8 @@ def times_of(
 ) -> tuple[np.ndarray, float]:
     """Return the split's times, float64 (n,), nan if missing, and the gap.
 
-    Of datetimes both are in microseconds. Raises UnusableTable: the column has no times,
-    or numbers and a gap.
+    Of datetimes both are in microseconds. Raises UnusableTable: the column has no
+    times, or numbers and a gap.
     """
     times = frame[column]
     kind = kind_of(times)
@@ -250,8 +251,8 @@ def canonical_order(
 ) -> np.ndarray:
     """Order rows by content: int64 (n,).
 
-    Under a split by time by time, then by a hash. The hash covers features and target; other columns only decide between rows that are
-    equal in these.
+    Under a split by time by time, then by a hash. The hash covers features and target;
+    other columns only decide between rows that are equal in these.
     """
     first = np.zeros(len(frame), dtype=np.uint64)
     last = np.zeros(len(frame), dtype=np.uint64)
@@ -367,7 +368,7 @@ class FittedRows:
         return cls(columns, distinct(row_hashes(rows, columns, _SALT, positions)))
 
     def among(self, rows: pd.DataFrame) -> np.ndarray | None:
-        """Return which delivered rows are among them, bool (n,); None: a column lacks."""
+        """Return which delivered rows are among them: bool (n,); None: no column."""
         if not set(self.columns) <= set(rows.columns):
             return None
         return np.isin(row_hashes(rows, self.columns, _SALT), self.hashes)

@@ -29,10 +29,11 @@ from experiment_pipeline.table.preparation import calendar_columns, declared_col
 from experiment_pipeline.table.schema import column_schemas, fit_columns, shared_schema
 
 LEFT_OUT = ", or schema.yaml leaves it out"
+_NO_NUMBER = "Exclude it with the reason, or make it a number in preparation.function."
 UNFIT = {
     "datetime": "Name it in preparation.calendar, or in exclude with the reason.",
-    "duration": "Exclude it with the reason, or make it a number in preparation.function.",
-    "complex": "Exclude it with the reason, or make it a number in preparation.function.",
+    "duration": _NO_NUMBER,
+    "complex": _NO_NUMBER,
     "nested": "Exclude it with the reason, or flatten it in preparation.function.",
 }
 
@@ -213,7 +214,7 @@ class NamedColumns:
         return [*map(str, fitted.columns)]
 
     def check_types(self) -> None:
-        """Compare `preparation.types` with the schema's, unless a function is between."""
+        """Compare `preparation.types` with the schema's types, if no function runs."""
         if self.spec.preparation.function is not None:
             return
         types = self.spec.preparation.types
@@ -417,7 +418,7 @@ def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarra
 
 
 def plain(value: object) -> Scalar:
-    """Return a Python scalar; a whole float, as beside missing values, becomes an int."""
+    """Return a Python scalar; a whole float (1.0 beside missing) becomes an int."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and value.is_integer():

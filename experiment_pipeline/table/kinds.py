@@ -34,7 +34,7 @@ UNSEEN_CATEGORY = "a category never seen"
 
 
 def kind_of(column: pd.Series) -> Kind:
-    """Return the kind of a column; objects are text, or nested if one is a container."""
+    """Return the kind of a column; objects are text, nested if one is a container."""
     if holds_objects(column):
         for cell_type in column.map(type).unique():
             if cell_type.__hash__ is None or issubclass(cell_type, tuple):
@@ -43,7 +43,7 @@ def kind_of(column: pd.Series) -> Kind:
 
 
 def kind_of_type(dtype: Type) -> Kind:
-    """Return the kind of a column of this type, such as a schema's; objects are text."""
+    """Return the kind of a type, such as a schema's; objects are text."""
     tests: tuple[tuple[bool, Kind], ...] = (
         (isinstance(dtype, pd.CategoricalDtype), "category"),
         (types.is_string_dtype(dtype), "text"),  # True for objects, too
@@ -63,7 +63,7 @@ def holds_objects(column: pd.Series | Type) -> bool:
 
 
 def is_unsigned(column: pd.Series, bits: int | None = None) -> bool:
-    """Return whether a column has an unsigned integer type, of so many `bits` if any."""
+    """Return whether a column has unsigned integers, and of so many `bits`."""
     name = str(column.dtype).lower()
     return name.startswith("uint") and (bits is None or name == f"uint{bits}")
 

@@ -34,7 +34,8 @@ from experiment_pipeline.table.table import slices, some_rows, with_only
 ROLES = {
     "train": "Configurations are fitted on it.",
     "test": "Configurations are compared on it.",
-    "validation": "The final hold-out: used once, at the end, to evaluate the chosen configuration.",
+    "validation": "The final hold-out: used once, at the end, to evaluate the chosen "
+    "configuration.",
 }
 SETS = ("train", "test", "validation")
 LEFT_OUT = "gap"
@@ -217,7 +218,7 @@ def cut_by_order(
 ) -> tuple[np.ndarray, list[float]]:
     """Cut rows between distinct values (n,) of an ordering, close to the shares.
 
-    Return the set of each row, uint8 (n,), and the last value of each set but the final.
+    Return the set of each row, uint8 (n,), and the last value of each set but the last.
     """
     distinct, inverse, counts = np.unique(
         places, return_inverse=True, return_counts=True
@@ -265,7 +266,7 @@ MOST_SHARE = 0.05
 
 
 def too_rare(counts: np.ndarray) -> np.ndarray:
-    """Return which classes to set aside, given rows (classes, sets), also expected ones.
+    """Return which classes to set aside, given (expected) rows (classes, sets).
 
     Those with less than a row per set, or few rows and not in every set. None are if
     fewer than two would be left, or too many rows go.
@@ -296,8 +297,8 @@ def rare_classes_in(target: pd.Series, sets: pd.Series) -> list[object]:
 def set_aside_in_words(classes: pd.Series) -> list[str]:
     """Return a sentence per class that was set aside, given the class of each row."""
     return [
-        f"class {name} ({rows:,} row{'s' if rows > 1 else ''}) cannot be predicted: its "
-        "rows are set aside, and every score is of the other classes alone"
+        f"class {name} ({rows:,} row{'s' if rows > 1 else ''}) cannot be predicted: "
+        "its rows are set aside, and every score is of the other classes alone"
         for name, rows in classes.astype("str").value_counts().items()
     ]
 

@@ -415,8 +415,8 @@ def _through_function(
                 f"{CULPRIT} {path}",
                 rule=f"{len(common)} rows alone get other values than within the table "
                 f"(columns: {listed(different)})",
-                fix="Use no values of other rows; what is learnt from the table belongs "
-                "in the model.",
+                fix="Use no values of other rows; what is learnt from the table "
+                "belongs in the model.",
             )
         nothing = pd.Series(None, batch.index, dtype=object)
         for name, column in returned.items():

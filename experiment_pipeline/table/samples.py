@@ -23,9 +23,10 @@ _LONG = 4 * SLICE_ROWS
 
 @dataclass(frozen=True)
 class Bins:
-    """The bins of a reference column: inner edges of numbers or instants, or categories.
+    """The bins of a reference column.
 
-    `edges` is None where values are counted by `categories`.
+    `edges` are the inner ones of numbers or instants; None: values are counted by
+    `categories`.
     """
 
     edges: np.ndarray | None
@@ -33,7 +34,7 @@ class Bins:
 
     @classmethod
     def of(cls, reference: pd.Series) -> "Bins":
-        """Bin numbers and instants with many values by deciles; else list categories."""
+        """Bin numbers and instants with many values by deciles, else categories."""
         kind = kinds.kind_of(reference)
         if kind in {*kinds.QUANTITIES, "datetime"} and has_many_values(reference):
             deciles = np.linspace(0, 1, BINS + 1)[1:-1]
@@ -42,7 +43,7 @@ class Bins:
         return cls(None, most_frequent(reference).index)
 
     def counts(self, column: pd.Series) -> np.ndarray:
-        """Count a sample's values per bin, missing values in the last one: int64 (B,)."""
+        """Count a sample's values per bin, missing ones in the last: int64 (B,)."""
         parts = [self._counts(column.iloc[rows]) for rows in slices(len(column))]
         return np.sum(parts, axis=0)
 

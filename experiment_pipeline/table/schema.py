@@ -109,7 +109,7 @@ def _built(settings: Settings) -> pa.DataFrameSchema:
 def for_prediction(
     schema: pa.DataFrameSchema, features: Collection[str]
 ) -> pa.DataFrameSchema:
-    """Return the schema of rows to predict on: rules of features, none of uniqueness."""
+    """Return the schema of rows to predict on: rules of features, not of uniqueness."""
     columns = {}
     for name, declared in schema.columns.items():
         if declared.regex or name in features:
@@ -140,7 +140,7 @@ _COMPARE = {
 def compare_columns(
     frame: pd.DataFrame, *, left: str, operator: str, right: str
 ) -> pd.Series:
-    """Return which rows satisfy `left operator right`, such as `departure <= arrival`."""
+    """Return which rows satisfy `left operator right`: `departure <= arrival`."""
     missing = frame[left].isna() | frame[right].isna()
     holds = _COMPARE[operator](frame[left], frame[right])
     return holds.fillna(True).astype(bool) | missing

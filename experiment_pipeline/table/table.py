@@ -1,4 +1,4 @@
-"""Operations on large tables: a large column lies on a memory map, the others in memory.
+"""Operations on large tables, whose large columns lie on memory maps.
 
 A map is an ordinary array, column or DataFrame of which only what is read is in memory,
 and which the operating system may drop again. `frame[mask]`, `pd.concat` and
@@ -77,7 +77,7 @@ class _Pickler(pickle.Pickler):
 
 
 def mapped(arrays: Mapped) -> Mapped:
-    """Return an array of NumPy, pandas or Arrow, or a list of them, with cells on a map.
+    """Return an array of NumPy, pandas or Arrow, or a list of them, on a map.
 
     Pickle separates the large buffers of an object from the rest (PEP 574).
     """
@@ -161,7 +161,7 @@ def with_columns(table: pd.DataFrame, columns: Mapping[str, pd.Series]) -> pd.Da
 
 
 def some_rows(table: pd.DataFrame, positions: np.ndarray) -> pd.DataFrame:
-    """Return the rows at these positions (k,), in this order, on maps if they are large."""
+    """Return the rows at these positions (k,), in order, on maps if they are large."""
     if _size([table]) * len(positions) <= HELD_BYTES * len(table):
         return table.iloc[positions]
     columns = {
@@ -220,7 +220,7 @@ def _type_of_all(parts: Sequence[pd.Series]) -> Type:
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as mappings for JSON and SQL, missing values as None."""
+    """Return the rows of a table as mappings for JSON and SQL, None for missing."""
     present = frame.astype(object).where(frame.notna(), None)
     rows: list[Any] = present.to_dict("records")
     return rows

@@ -119,14 +119,16 @@ def test_what_a_number_would_change_stays_text(texts: list[str], note: str) -> N
     """Codes, huge numbers and half-empty booleans keep their texts, and it is said."""
     table = read("a;b\n" + "".join(f"{text};z\n" for text in texts))
     assert table.frame["a"].fillna("").tolist() == texts
-    assert any(note in said and "'a'" in said for said in table.notes)
+    assert any(note in sentence and "'a'" in sentence for sentence in table.notes)
 
 
 def test_missing_values_are_those_declared_and_counted() -> None:
     """The usual texts are missing; data.missing_values replaces them all."""
     usual = read("country,x\nNA,1\nDE,\n")
     assert usual.frame["country"].isna().tolist() == [True, False]
-    assert any("'NA' was read as missing in: 'country'" in said for said in usual.notes)
+    assert any(
+        "'NA' was read as missing in: 'country'" in sentence for sentence in usual.notes
+    )
     own = read("country,x\nNA,1\nDE,-\n", missing_values=["-"])
     assert own.frame["country"].tolist() == ["NA", "DE"]
     assert own.frame["x"].isna().tolist() == [False, True]
@@ -140,8 +142,8 @@ def test_empty_and_infinite_columns_are_told() -> None:
     assert table.frame["a"].isna().all()
     assert table.frame["a"].dtype == "float64"
     assert np.isinf(table.frame["b"].iloc[0])
-    assert any("no value" in said for said in table.notes)
-    assert any("infinite" in said for said in table.notes)
+    assert any("no value" in sentence for sentence in table.notes)
+    assert any("infinite" in sentence for sentence in table.notes)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -182,7 +184,7 @@ def test_the_encoding_is_found(encoding: str, told: bool) -> None:
     assert list(table.frame.columns) == ["Straße", "n"]
     assert table.frame["Straße"].tolist() == ["München", "Köln", "Düsseldorf"]
     assert table.encoding == encoding
-    assert any(encoding in said for said in table.notes) == told
+    assert any(encoding in sentence for sentence in table.notes) == told
     # A few umlauts among hundreds of rows are no Chinese.
     rows = "".join(f"{n},{n % 97},{'grün' if n % 3 else 'rot'}\n" for n in range(900))
     table = read(f"Gekündigt,n,Farbe\n{rows}".encode(encoding))
@@ -210,7 +212,7 @@ def test_a_file_of_one_code_page_is_no_mixture(encoding: str) -> None:
     """
     table = read(ALPHABETS[encoding].encode(encoding))
     assert len(table.frame) == ALPHABETS[encoding].count("\n") - 1
-    assert any("was guessed" in said for said in table.notes)
+    assert any("was guessed" in sentence for sentence in table.notes)
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
@@ -374,7 +376,7 @@ def test_strange_names_stay_as_they_are() -> None:
     header = ",".join('"' + name.replace('"', '""') + '"' for name in names)
     table = read(f"{header},\n1,2,3,4,5,6,7\n")
     assert list(table.frame.columns) == [*names, "Unnamed: 6"]
-    assert any("1 column without a name" in said for said in table.notes)
+    assert any("1 column without a name" in sentence for sentence in table.notes)
 
 
 def test_every_line_end_is_a_line_end() -> None:
@@ -401,8 +403,8 @@ def test_several_files_are_one_table() -> None:
         "b": ["x", "y"],
         "year": [2013, 2014],
     }
-    assert any("2 files are one table" in said for said in table.notes)
-    assert any("'year'" in said for said in table.notes)
+    assert any("2 files are one table" in sentence for sentence in table.notes)
+    assert any("'year'" in sentence for sentence in table.notes)
 
 
 @pytest.mark.parametrize(

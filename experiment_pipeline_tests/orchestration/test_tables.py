@@ -139,7 +139,7 @@ MIXED, UNKNOWN, NAMES = (
 
 
 @pytest.mark.parametrize(
-    ("frame", "said"),
+    ("frame", "message"),
     [
         *(
             (one_column(pd.Series(one, ROWS, object)), "'x'.*holds objects")
@@ -152,11 +152,13 @@ MIXED, UNKNOWN, NAMES = (
         ),
     ],
 )
-def test_what_would_change_is_refused_by_name(frame: pd.DataFrame, said: str) -> None:
+def test_what_would_change_is_refused_by_name(
+    frame: pd.DataFrame, message: str
+) -> None:
     """Mixed objects, types that Parquet does not know, and names that are not unique
     texts.
     """
-    with pytest.raises(UnusableTable, match=said):
+    with pytest.raises(UnusableTable, match=message):
         to_parquet(frame)
 
 

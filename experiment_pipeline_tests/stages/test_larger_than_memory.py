@@ -16,7 +16,7 @@ from experiment_pipeline.intake.profile import profile
 from experiment_pipeline.intake.raw_table import parse
 from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.intake.validation import validate
-from experiment_pipeline.spec import Data, ExperimentSpec, Preparation
+from experiment_pipeline.spec import ExperimentSpec, Preparation
 from experiment_pipeline.stages.data_analysis import analysis
 from experiment_pipeline.stages.split_sets import page as split_page
 from experiment_pipeline.stages.split_sets.sets import split
@@ -110,27 +110,6 @@ def test_a_table_on_maps_gives_the_same_results(
         _nothing_fits(patch)
         assert _results(tmp_path, spec) == expected
     assert expected["rejected"][1][0].rule == "repeats an earlier row"
-
-
-def test_a_folder_of_parts_is_read_a_column_at_a_time(tmp_path: Path) -> None:
-    """Types are promoted over all parts, and folder names are columns."""
-    for year in (2013, 2014):
-        (tmp_path / f"year={year}").mkdir()
-    pd.DataFrame({"a": [1, 2], "b": ["x", None]}).to_parquet(
-        tmp_path / "year=2013" / "0.parquet"
-    )
-    pd.DataFrame({"b": ["y"], "a": [1.5]}).to_parquet(
-        tmp_path / "year=2014" / "0.parquet"
-    )
-    data = Data(url=str(tmp_path))
-    small = parse(read_source(data), data)
-    with pytest.MonkeyPatch.context() as patch:
-        _nothing_fits(patch)
-        large = parse(read_source(data), data)
-    assert large.digest == small.digest == table_digest(small.frame)
-    pd.testing.assert_frame_equal(large.frame, small.frame)
-    assert small.frame["a"].tolist() == [1.0, 2.0, 1.5]
-    assert small.frame["year"].tolist() == [2013, 2013, 2014]
 
 
 def _awkward(rows: pd.DataFrame) -> pd.DataFrame:

@@ -90,15 +90,15 @@ def test_each_class_is_in_each_set_of_a_small_table():
 
 
 @pytest.mark.parametrize(
-    ("visited", "gap", "said"),
+    ("visited", "gap", "message"),
     [
         (np.arange(90), "1 day", "a duration cannot"),
         ([f"day {i}" for i in range(90)], "0s", "datetimes or numbers"),
     ],
 )
-def test_a_split_by_time_needs_time(visited, gap, said):
+def test_a_split_by_time_needs_time(visited, gap, message):
     """Texts are no times, and numbers know no days."""
-    with pytest.raises(UnusableTable, match=said):
+    with pytest.raises(UnusableTable, match=message):
         assigned(made(90, visited=visited), {**BY_TIME, "gap": gap})
 
 
@@ -204,21 +204,22 @@ def test_no_row_is_fitted_on_and_predicted(by: dict) -> None:
     """
     frame = made(300)
     folds = cut(frame, by)
-    for repeat in (0, 1) if by["by"] != "time" else ():
-        times = np.sum(
-            [fold.predicted for fold in folds if fold.repeat == repeat], axis=0
-        )
-        assert (times == 1).all()
+    if by["by"] != "time":
+        for repeat in (0, 1):
+            masks = [fold.predicted for fold in folds if fold.repeat == repeat]
+            assert (np.sum(masks, axis=0) == 1).all()
         assert not np.array_equal(folds[0].predicted, folds[5].predicted)
     for fold in folds:
         assert fold.fitted.any()
         assert fold.predicted.any()
         assert not (fold.fitted & fold.predicted).any()
-        known, asked = frame[fold.fitted], frame[fold.predicted]
+        fitted = frame[fold.fitted]
+        predicted = frame[fold.predicted]
         if by["by"] == "group":
-            assert set(known["patient"]).isdisjoint(asked["patient"])
+            assert set(fitted["patient"]).isdisjoint(predicted["patient"])
         if by["by"] == "time":
-            assert asked["visited"].min() - known["visited"].max() >= pd.Timedelta("6h")
+            distance = predicted["visited"].min() - fitted["visited"].max()
+            assert distance >= pd.Timedelta("6h")
 
 
 def test_by_time_the_later_half_is_predicted_once_from_all_before_it() -> None:

@@ -54,22 +54,25 @@ def outcome(
 
 
 def preview(frame: pd.DataFrame, rows: int = SHOWN_ROWS) -> str:
-    """Return the first rows as a table of escaped Markdown, cut to MOST_COLUMNS and
-    MOST_CHARACTERS.
+    """Return the first rows as a table of escaped Markdown.
+
+    It is cut to MOST_COLUMNS and MOST_CHARACTERS.
     """
     shown = frame.iloc[:rows, :MOST_COLUMNS]
     cells = shown.astype("object").where(shown.notna(), "").astype("str").to_numpy()
-    lines = []
-    for row in [list(map(str, shown.columns)), *cells]:
-        cut = (
-            c if len(c) <= MOST_CHARACTERS else f"{c[: MOST_CHARACTERS - 1]}…"
-            for c in row
-        )
-        plain = (html.escape(" ".join(one.splitlines()), quote=False) for one in cut)
-        escaped = (re.sub(r"([\\`*\[\]~|])", r"\\\1", one) for one in plain)
-        lines.append(f"| {' | '.join(escaped)} |")
-    lines.insert(1, "|" + " --- |" * shown.shape[1])
-    hidden = frame.shape[1] - shown.shape[1]
-    return "\n".join(
-        [*lines, *([f"\n… and {hidden:,} more columns"] if hidden else [])]
+    header, *body = (
+        f"| {' | '.join(map(_escaped, row))} |"
+        for row in [map(str, shown.columns), *cells]
     )
+    lines = [header, "|" + " --- |" * shown.shape[1], *body]
+    hidden = frame.shape[1] - shown.shape[1]
+    if hidden:
+        lines.append(f"\n… and {hidden:,} more columns")
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    if len(text) > MOST_CHARACTERS:
+        text = f"{text[: MOST_CHARACTERS - 1]}…"
+    plain = html.escape(" ".join(text.splitlines()), quote=False)
+    return re.sub(r"([\\`*\[\]~|])", r"\\\1", plain)

@@ -95,7 +95,7 @@ def checks(
 
 
 def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
-    """Check that every validated row is in one set, unchanged, or left out by the gap."""
+    """Check that every validated row is in one set, or left out by the gap."""
     rows = {name: table.index.to_numpy() for name, table in sets.rows().items()}
     problems = []
     for first, second in PAIRS:

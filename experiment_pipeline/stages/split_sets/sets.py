@@ -28,8 +28,10 @@ from experiment_pipeline.table.table import of_columns, spilled
 FITTED, STOPS, BETWEEN = 0, 1, 2
 MOST_CLASSES_SHOWN = 20
 FIXES = {
-    "random": "Deliver more rows, raise the set's fraction, or merge classes by preparation.categories.",
-    "group": "Write another split.seed, raise the set's fraction, or deliver more groups.",
+    "random": "Deliver more rows, raise the set's fraction, or merge classes by "
+    "preparation.categories.",
+    "group": "Write another split.seed, raise the set's fraction, or deliver more "
+    "groups.",
     "time": "Change split.fractions, shorten split.gap, or deliver a longer time.",
     "column": "Correct the split column, or the values that split names for the set.",
 }

@@ -37,10 +37,13 @@ _BIAS = [
     "effect_size",
     "alarming",
 ]
-_ALIKE = "nothing has changed since the accepted version by more than validation.drift allows"
+_ALIKE = (
+    "nothing has changed since the accepted version by more than validation.drift "
+    "allows"
+)
 _RAISE = (
-    "if the data is right, raise validation.drift.block for one run: once its model is exported, its "
-    "data is the accepted version"
+    "if the data is right, raise validation.drift.block for one run: once its model is "
+    "exported, its data is the accepted version"
 )
 _WAY_ON = (
     "\n  fix: Correct these rows or their rule in schema.yaml, or raise the limit."
@@ -112,9 +115,9 @@ def rejected(
     """Return the rejected rows, with a warning when they differ from the others."""
     bias = rejection_bias(prepared, data, spec)
     problems = [
-        f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} = "
-        f"{row.value} ({row.rejected} of {row.rows}), and {data.rejection_rate:.1%} of "
-        "all rows: models and scores may not hold for such rows"
+        f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} "
+        f"= {row.value} ({row.rejected} of {row.rows}), and {data.rejection_rate:.1%} "
+        "of all rows: models and scores may not hold for such rows"
         for row in bias[bias["alarming"]].itertuples()
     ]
     reasons = pd.DataFrame(

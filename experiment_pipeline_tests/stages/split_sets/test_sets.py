@@ -107,7 +107,7 @@ NO_YES = r"train set: its 30 rows lack 1 class of.*'yes' \(10 rows in all\)"
 
 
 @pytest.mark.parametrize(
-    ("frame", "by", "said"),
+    ("frame", "by", "message"),
     [
         (made(2), BY_ID, "validation set: 0 of 2 rows"),
         (made(50, patient="one"), BY_GROUP, "test set: 0 of 50 rows"),
@@ -121,9 +121,9 @@ NO_YES = r"train set: its 30 rows lack 1 class of.*'yes' \(10 rows in all\)"
         ),
     ],
 )
-def test_an_empty_set_or_a_lacking_class_is_an_error(frame, by, said):
+def test_an_empty_set_or_a_lacking_class_is_an_error(frame, by, message):
     """The error names the set, the counts and what to change."""
-    with pytest.raises(EmptySet, match=said) as error:
+    with pytest.raises(EmptySet, match=message) as error:
         cut_rows(frame, experiment(by))
     assert error.value.fix
 
@@ -277,7 +277,7 @@ def tampered(sets: SplitSets, **tables) -> SplitSets:
 
 
 @pytest.mark.parametrize(
-    ("by", "said"),
+    ("by", "message"),
     [
         (BY_ID, "train and test share 1 id .visit_id."),
         (BY_GROUP, "train and test share [0-9]+ groups? .patient."),
@@ -285,12 +285,12 @@ def tampered(sets: SplitSets, **tables) -> SplitSets:
         (RANDOM, "equal a train row in every feature"),
     ],
 )
-def test_a_leak_is_found(by, said):
+def test_a_leak_is_found(by, message):
     """A train row among the test rows shows, whatever kept them apart."""
     frame = made(100)
     sets = cut_rows(frame, experiment(by))
     leaking = tampered(sets, test=pd.concat([sets.train.rows.tail(1), sets.test.rows]))
-    assert re.search(said, "\n".join(leaks_of(leaking, experiment(by))))
+    assert re.search(message, "\n".join(leaks_of(leaking, experiment(by))))
     assert "train and test share 1 row" in page.check_disjoint(leaking, frame)
 
 
@@ -343,7 +343,7 @@ COPIES = {"a": np.arange(2_000) % 800 / 7, "b": "x"}
 
 
 @pytest.mark.parametrize(
-    ("by", "columns", "said"),
+    ("by", "columns", "message"),
     [
         (BY_ID, COPIES, "their ids (visit_id) differ"),
         (BY_GROUP, COPIES, "their groups differ"),
@@ -358,7 +358,7 @@ COPIES = {"a": np.arange(2_000) % 800 / 7, "b": "x"}
         ),
     ],
 )
-def test_equal_rows_that_are_no_copies_are_a_note(by, columns, said):
+def test_equal_rows_that_are_no_copies_are_a_note(by, columns, message):
     """What the YAML, the target or chance tells apart is no leak: it is counted and
     said, and blocks nothing.
     """
@@ -366,8 +366,8 @@ def test_equal_rows_that_are_no_copies_are_a_note(by, columns, said):
     sets = cut_rows(made(2_000, **columns), spec)
     assert leaks_of(sets, spec) == []
     _, caveats, notes = page.check_copies(sets, spec, FEATURES)
-    assert all(said in text for text in caveats or notes)
-    assert bool(caveats) is ("chance" not in said)
+    assert all(message in text for text in caveats or notes)
+    assert bool(caveats) is ("chance" not in message)
 
 
 def test_equal_rows_with_equal_targets_are_copies():

@@ -46,12 +46,9 @@ def until_the_sets(spec: ExperimentSpec) -> Run:
 
 def check(done: Run, name: str) -> dg.AssetCheckEvaluation:
     """The evaluation of one asset check."""
-    (found,) = [
-        one
-        for one in done.result.get_asset_check_evaluations()
-        if one.check_name == name
-    ]
-    return found
+    evaluations = done.result.get_asset_check_evaluations()
+    [evaluation] = [check for check in evaluations if check.check_name == name]
+    return evaluation
 
 
 def older(frame: pd.DataFrame) -> pd.DataFrame:
