@@ -264,9 +264,8 @@ def _sound_definitions(
     module.__file__ = str(folder / "__init__.py")
     module.__path__ = [str(folder)]
     if not any(folder in place.parents for place in broken):
-        yield dg.ComponentTree(
-            defs_module=module, project_root=tree.project_root
-        ).build_defs()
+        part = dg.ComponentTree(defs_module=module, project_root=tree.project_root)
+        yield _without_tree(part.build_defs())
         return
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "__")):
@@ -276,6 +275,20 @@ def _sound_definitions(
         elif path.suffix == ".py":
             python = import_module(f"{module.__name__}.{path.stem}")
             yield dg.load_definitions_from_module(python)
+
+
+def _without_tree(definitions: dg.Definitions) -> dg.Definitions:
+    """Return definitions that can be merged with those of another component tree."""
+    return dg.Definitions(
+        assets=definitions.assets,
+        asset_checks=definitions.asset_checks,
+        jobs=definitions.jobs,
+        schedules=definitions.schedules,
+        sensors=definitions.sensors,
+        resources=definitions.resources,
+        executor=definitions.executor,
+        loggers=definitions.loggers,
+    )
 
 
 def _type_of(path: Path) -> str:

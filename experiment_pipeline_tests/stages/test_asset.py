@@ -1,6 +1,7 @@
 """Telling an outcome to Dagster: metadata, checks, log lines."""
 
 import math
+from dataclasses import replace
 
 import dagster as dg
 import pandas as pd
@@ -77,7 +78,7 @@ def test_a_table_keeps_its_names_and_says_what_its_columns_are() -> None:
 def test_a_check_says_what_it_failed_of() -> None:
     """Problems make it fail; caveats and notes are shown and fail nothing."""
     checks = [
-        Check.of("rate", ["too many"], holds="few", value=0.5, limit=0.25),
+        replace(Check.of("rate", ["too many"], holds="few"), value=0.5, limit=0.25),
         Check.of(
             "copies", [], "warning", holds="no copy", caveats=["odd"], notes=["known"]
         ),
