@@ -40,7 +40,9 @@ PAGES = {
     "refused": f"{EXPERIMENT}/validation_report/d4/report.html",
     "overview": "overview.html",
     "runs": f"{EXPERIMENT}/runs.html",
-    "record of a refused run": f"{EXPERIMENT}/runs/{RUNS - 1:08x}-{EXPERIMENT}.record.html",
+    "record of a refused run": (
+        f"{EXPERIMENT}/runs/{RUNS - 1:08x}-{EXPERIMENT}.record.html"
+    ),
     "comparison": "comparison.html",
     "record of a no go": f"{EXPERIMENT}/runs/stopped.record.html",
 }
@@ -92,28 +94,22 @@ def write_all(root: Path) -> None:
 
 
 def write_memory(root: Path) -> None:
-    """Write the pages of the memory, of some weeks of runs, and the records
-    of three.
-    """
+    """Write the pages of some weeks of runs, and the records of three."""
     *_, accepted, refused = write_history(runs=RUNS)
     decision = "no go: the target is constant\nask who delivers it"
     write_run("stopped", **NO_GO, data_digest="9" * 64, decision=decision)
-    for run_id, report in (
-        (accepted, "accepted"),
-        (refused, "refused"),
-        ("stopped", None),
-    ):
-        stages = {"data_analysis": "data analysis"}
-        if report:
-            stages |= {"leaderboard": "leaderboard", "validation_report": report}
-        places = {
-            stage: str(location(str(root)) / PAGES[page])
-            for stage, page in stages.items()
-        }
+    stages = {"data_analysis": "data analysis"}
+    ranked = stages | {"leaderboard": "leaderboard"}
+    reports = {
+        accepted: ranked | {"validation_report": "accepted"},
+        refused: ranked | {"validation_report": "refused"},
+        "stopped": stages,
+    }
+    for run_id, pages in reports.items():
         run = RunRecord(EXPERIMENT, run_id)
-        run.record(
-            [ReportRow(name=name, place=place) for name, place in places.items()]
-        )
+        for stage, page in pages.items():
+            place = str(location(str(root)) / PAGES[page])
+            run.record([ReportRow(name=stage, place=place)])
         run.record(write_record(EXPERIMENT, run_id, storage_root()))
     write_pages(EXPERIMENT, storage_root())
     keep_of(accepted, judged(0.5), root)
@@ -138,17 +134,17 @@ def storage(
 
 
 @dataclass
-class Seen:
+class Viewed:
     """A page, and what it said and asked for while it was looked at."""
 
     page: Page
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
 
     def look(self, width: int = 1400, **media: str) -> Page:
         """Look at it on a screen of that width, in pixels; or with other media."""
@@ -158,73 +154,77 @@ class Seen:
 
 
 @pytest.fixture(scope="module", params=PAGES)
-def seen(
+def viewed(
     browser: Browser, storage: Path, request: pytest.FixtureRequest
-) -> Iterator[Seen]:
+) -> Iterator[Viewed]:
     """Each of the pages, opened from its file."""
-    found = Seen(browser.new_page())
-    found.page.goto(f"file://{storage / PAGES[request.param]}")
-    yield found
-    found.page.close()
+    page = browser.new_page()
+    viewed = Viewed(page)
+    page.goto(f"file://{storage / PAGES[request.param]}")
+    yield viewed
+    page.close()
 
 
 def test_a_page_fits_the_screen_and_asks_for_what_pages_share(
-    seen: Seen, storage: Path
+    viewed: Viewed, storage: Path
 ) -> None:
     """From a desk to the smallest phone; it says nothing, and nothing comes from
     elsewhere.
     """
     for width in (1400, 390, 320):
-        page = seen.look(width)
+        page = viewed.look(width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert seen.said == []
+    assert viewed.messages == []
     inside = ("data:", "blob:", f"file://{storage}/page_files/")
-    assert [url for url in seen.asked if not url.startswith(inside)] == [seen.page.url]
+    assert [url for url in viewed.requests if not url.startswith(inside)] == [
+        viewed.page.url
+    ]
 
 
-def test_every_picture_has_a_text(seen: Seen) -> None:
+def test_every_picture_has_a_text(viewed: Viewed) -> None:
     """Who does not see it is told what it shows, or that it is decoration."""
-    assert seen.look().evaluate(NAMELESS) == []
+    assert viewed.look().evaluate(NAMELESS) == []
 
 
-def test_the_keyboard_reaches_every_control(seen: Seen) -> None:
+def test_the_keyboard_reaches_every_control(viewed: Viewed) -> None:
     """Links, buttons, folded sections, and whatever scrolls."""
-    controls = seen.look().evaluate(CONTROLS)
+    controls = viewed.look().evaluate(CONTROLS)
     reached = set()
     for _ in range(3 * len(controls) + 40):
-        seen.page.keyboard.press("Tab")
-        reached.add(seen.page.evaluate(FOCUSED))
+        viewed.page.keyboard.press("Tab")
+        reached.add(viewed.page.evaluate(FOCUSED))
         if len(reached - {None}) == len(controls):
             break
-    assert [
-        what for number, what in enumerate(controls) if str(number) not in reached
-    ] == []
+    missed = {str(number) for number in range(len(controls))} - reached
+    assert [controls[int(number)] for number in missed] == []
 
 
-def test_paper_shows_what_is_folded_and_cuts_nothing(seen: Seen) -> None:
+def test_paper_shows_what_is_folded_and_cuts_nothing(viewed: Viewed) -> None:
     """Nobody can unfold or scroll it there, and it is always light."""
-    seen.look(WIDTH_OF_PAPER, media="print", color_scheme="dark")
-    assert seen.page.evaluate(FOLDED) == []
-    assert seen.page.evaluate(CUT) == []
+    viewed.look(WIDTH_OF_PAPER, media="print", color_scheme="dark")
+    assert viewed.page.evaluate(FOLDED) == []
+    assert viewed.page.evaluate(CUT) == []
     assert (
-        seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == WHITE
+        viewed.page.evaluate("getComputedStyle(document.body).backgroundColor") == WHITE
     )
 
 
-def test_every_link_leads_somewhere(seen: Seen, storage: Path) -> None:
+def test_every_link_leads_somewhere(viewed: Viewed, storage: Path) -> None:
     """From one page of the storage to the next, without a server."""
-    targets = seen.page.evaluate(
+    targets = viewed.page.evaluate(
         "[...document.querySelectorAll('main a, nav a')].map(a => a.href)"
     )
-    assert targets or seen.page.url.endswith(PAGES["comparison"])  # it may lie anywhere
+    assert targets or viewed.page.url.endswith(
+        PAGES["comparison"]
+    )  # it may lie anywhere
     files = [Path(url.removeprefix("file://").partition("#")[0]) for url in targets]
     assert [str(file) for file in files if not file.is_file()] == []
 
 
-def test_a_page_breaks_no_rule_of_accessibility(seen: Seen) -> None:
+def test_a_page_breaks_no_rule_of_accessibility(viewed: Viewed) -> None:
     """Contrast, names, roles, order: wide and light, on a phone and dark."""
-    seen.page.evaluate(Axe().axe_script)
+    viewed.page.evaluate(Axe().axe_script)
     for scheme, width in LOOKS:
-        seen.look(width, color_scheme=scheme)
-        found = AxeResults(seen.page.evaluate(JUDGED, RULES))
-        assert found.violations_count == 0, (scheme, width, found.generate_report())
+        viewed.look(width, color_scheme=scheme)
+        results = AxeResults(viewed.page.evaluate(JUDGED, RULES))
+        assert results.violations_count == 0, results.generate_report()

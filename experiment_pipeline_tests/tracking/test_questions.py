@@ -24,9 +24,9 @@ def test_the_champion_is_the_latest_version_by_number() -> None:
     write_history("e", runs=2)
     for version in ("v9999", "v10000"):
         record_rows([version_row(version, headline=f"of {version}")], "e")
-    found = questions.experiments()
+    frame = questions.experiments()
     expected = [{"champion": "v10000", "champion_score": "of v10000"}]
-    assert found[["champion", "champion_score"]].to_dict("records") == expected
+    assert frame[["champion", "champion_score"]].to_dict("records") == expected
 
 
 def test_nothing_remembered_is_an_empty_table_with_its_columns() -> None:
@@ -92,11 +92,11 @@ def test_results_have_a_typed_column_per_hyperparameter() -> None:
     """A row per configuration in the order of the ranking; whole numbers stay whole."""
     write_history()
     write_history("another")
-    found = questions.results("flight_delay")
-    assert list(found["key"]) == [KEYS[2], KEYS[0], KEYS[1]]
-    assert (found["num_leaves"].dtype, found.loc[0, "num_leaves"]) == ("Int64", 31)
-    assert found["C"].tolist()[1:] == [0.1, 1.0]
-    assert found["penalty"].tolist()[1:] == ["l2", "l2"]
+    frame = questions.results("flight_delay")
+    assert list(frame["key"]) == [KEYS[2], KEYS[0], KEYS[1]]
+    assert (frame["num_leaves"].dtype, frame.loc[0, "num_leaves"]) == ("Int64", 31)
+    assert frame["C"].tolist()[1:] == [0.1, 1.0]
+    assert frame["penalty"].tolist()[1:] == ["l2", "l2"]
 
 
 def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
@@ -111,8 +111,8 @@ def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
         reason="chosen",
     )
     write_run("r", row, experiment="e", status="accepted")
-    found = questions.results("e")
-    assert found.loc[0, ["reason", "hyperparameter_reason"]].tolist() == ["chosen", 3]
+    frame = questions.results("e")
+    assert frame.loc[0, ["reason", "hyperparameter_reason"]].tolist() == ["chosen", 3]
 
 
 def test_the_last_run_is_the_last_whole_one() -> None:
@@ -136,9 +136,9 @@ def test_the_last_run_is_the_last_whole_one() -> None:
         == questions.run_of(None)["run_id"]
     )
     assert questions.leaderboard("flight_delay")["rank"].tolist() == [1, 2]
-    found = questions.experiments()
-    assert found["last_status"].tolist() == ["rejected"]
-    assert found["last_started_at"].dt.month.tolist() == [2]
+    frame = questions.experiments()
+    assert frame["last_status"].tolist() == ["rejected"]
+    assert frame["last_started_at"].dt.month.tolist() == [2]
     empty = questions.leaderboard("flight_delay", run="later")
     assert (len(empty), "test_score" in empty) == (0, True)
     write_run("only", experiment="new", **part)

@@ -1,4 +1,4 @@
-"""The decision record: what a reviewer signs for, whether or not a model was exported."""
+"""The decision record: what a reviewer signs for."""
 
 import re
 from pathlib import Path
@@ -71,11 +71,11 @@ def test_an_accepted_run_says_what_is_shipped_and_why(title: str, text: str) -> 
 def test_a_gate_that_cannot_decide_has_not_failed() -> None:
     """It blocks nothing, and the decision says so."""
     run_id = history.write_history()[2]
-    rule = "selection_rate_ratio of sex at least 0.8"
-    gate = GateRow(number=2, metric="m", rule=rule, value=0.7, outcome="INCONCLUSIVE")
+    text = "selection_rate_ratio of sex at least 0.8"
+    gate = GateRow(number=2, metric="m", rule=text, value=0.7, outcome="INCONCLUSIVE")
     RunRecord(EXPERIMENT, run_id).record([gate])
     decision = record_of(run_id)["Decision"]
-    assert f"- Too little data to decide: {rule}; it is 0.7000" in decision
+    assert f"- Too little data to decide: {text}; it is 0.7000" in decision
     assert "Failed" not in decision
 
 
@@ -97,9 +97,9 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     assert "| FAIL |" in record["Gates and looks"]
     later = history.FIRST_DAY.replace(month=3)
     history.write_run("later", status="rejected", started_at=later)
-    both = record_of("later")["What changed"]
-    assert "Since v0003 (00000002" in both
-    assert "Since the previous run (00000003" in both
+    changed = record_of("later")["What changed"]
+    assert "Since v0003 (00000002" in changed
+    assert "Since the previous run (00000003" in changed
 
 
 def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
@@ -143,7 +143,7 @@ def test_a_no_go_is_a_record_too() -> None:
 
 
 def test_names_from_data_stay_texts() -> None:
-    """Markup in a name, a reason or a statement is shown, in Markdown and on the page."""
+    """Markup in a name, a reason or a statement is shown as text."""
     finding = history.finding_row(
         column_names=(MARKUP,), evidence=f"{MARKUP} is constant"
     )
@@ -165,7 +165,7 @@ def test_names_from_data_stay_texts() -> None:
 
 
 def test_the_record_of_a_version_knows_it_before_the_database_does() -> None:
-    """Written while the run still counts as running, it says accepted and who approves."""
+    """Written while the run counts as running, it says accepted and who approves."""
     history.write_history(runs=2)
     started = history.FIRST_DAY.replace(month=3)
     history.write_run(

@@ -52,10 +52,12 @@ def whole_past(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        for one in (spec, spec, strict):
-            assert run(one, scenario.SCHEMA).success is (one is spec)
+        for experiment in (spec, spec, strict):
+            result = run(experiment, scenario.SCHEMA)
+            assert result.success is (experiment is spec)
             ids.append(questions.run_of(spec.name)["run_id"])
-    return Past(spec.name, folder / "artifacts", variables, *ids)
+    first, again, rejected = ids
+    return Past(spec.name, folder / "artifacts", variables, first, again, rejected)
 
 
 @pytest.fixture
@@ -104,9 +106,11 @@ def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(
     row = questions.run_of(past.name, past.again)
     assert (row["status"], row["version_is_new"]) == ("accepted", False)
     assert row["reused"] == row["trained"] + row["stopped_early"]
-    new, old = (questions.results(past.name, one) for one in (past.again, past.first))
-    same = ["key", "rank", "test_score", "fit_cpu_seconds", "fingerprint", "is_chosen"]
-    assert new[same].equals(old[same])
+    new = questions.results(past.name, past.again)
+    old = questions.results(past.name, past.first)
+    columns = ["key", "rank", "test_score", "fit_cpu_seconds", "fingerprint"]
+    assert new[columns].equals(old[columns])
+    assert new["is_chosen"].equals(old["is_chosen"])
     assert list(questions.versions(past.name)["version"]) == ["v0001"]
 
 
@@ -130,27 +134,27 @@ def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
     """Both judged the same validation rows, named by ids, with the same model: they
     differ by nothing.
     """
-    found = compare(past.first, past.rejected)
-    assert found.why_unpaired == ""
-    assert {one.difference.estimate for one in found.scores} == {0.0}
-    assert {one.better for one in found.scores} == {None}
-    assert "decision" in {one.what for one in found.changes}
-    assert (found.rows.gained, found.rows.lost, found.rows.net.estimate) == (0, 0, 0.0)
-    judged = read_table(questions.report_of(found.before, JUDGED_ROWS), JudgedRows).rows
-    shown = questions.predicted_rows(found.before).query("set == 'validation'")
+    comparison = compare(past.first, past.rejected)
+    assert comparison.why_unpaired == ""
+    assert {score.difference.estimate for score in comparison.scores} == {0.0}
+    assert {score.better for score in comparison.scores} == {None}
+    assert "decision" in {change.what for change in comparison.changes}
+    rows = comparison.rows
+    assert (rows.gained, rows.lost, rows.net.estimate) == (0, 0, 0.0)
+    place = questions.report_of(comparison.before, JUDGED_ROWS)
+    judged = read_table(place, JudgedRows).rows
+    shown = questions.predicted_rows(comparison.before).query("set == 'validation'")
     assert list(judged[ROW]) == list(row_hashes(shown, ["visit_id"], ROW))
 
 
 def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None:
     """Their index is the place in the source, their ids are as delivered."""
-    found = questions.worst_rows(past.name, 3, past.first)
-    assert list(found["set"]) == ["validation"] * 3 + ["test"] * 3
-    assert list(found["visit_id"]) == list(
-        scenario.table().loc[found.index, "visit_id"]
-    )
-    assert questions.worst_rows(past.name, 3).equals(
-        found
-    )  # of the same model, though rejected
+    worst = questions.worst_rows(past.name, 3, past.first)
+    assert list(worst["set"]) == ["validation"] * 3 + ["test"] * 3
+    ids = scenario.table().loc[worst.index, "visit_id"]
+    assert list(worst["visit_id"]) == list(ids)
+    # The rejected run has judged the same model.
+    assert questions.worst_rows(past.name, 3).equals(worst)
 
 
 @pytest.mark.parametrize(

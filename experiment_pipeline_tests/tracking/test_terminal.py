@@ -223,7 +223,7 @@ def test_an_error_is_one_screen_on_the_other_stream(
 def test_a_killed_run_does_not_show_as_running(
     storage: Path, *, is_its_storage: bool
 ) -> None:
-    """Who lists the runs finds those that are gone, and archives those of this storage."""
+    """Who lists the runs marks those that are gone, and archives them."""
     if is_its_storage:
         (storage / "flight_delay" / "tables").mkdir(parents=True)
     with subprocess.Popen(

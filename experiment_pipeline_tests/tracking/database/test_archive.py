@@ -23,9 +23,7 @@ def lose_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lost_database_is_made_again_row_by_row(tmp_path, monkeypatch) -> None:
-    """Every run that was archived is there again with all its rows, whatever was
-    reindexed before.
-    """
+    """Every archived run is there again with all its rows, however often."""
     root = location(str(tmp_path / "artifacts"))
     for run_id in write_history():
         archive(RunRecord("flight_delay", run_id), root)
@@ -38,9 +36,7 @@ def test_a_lost_database_is_made_again_row_by_row(tmp_path, monkeypatch) -> None
 def test_the_command_says_what_came_back_and_what_was_passed_over(
     tmp_path, monkeypatch
 ) -> None:
-    """Runs are counted, a damaged file is named, the database is named without its
-    password.
-    """
+    """Runs are counted, a damaged file and the database are named."""
     root = location(str(tmp_path / "artifacts"))
     assert reindex(root, print) == 0
     ids = write_history()
@@ -51,25 +47,23 @@ def test_the_command_says_what_came_back_and_what_was_passed_over(
     lose_the_database(tmp_path, monkeypatch)
     done = command("reindex", "--root", root)
     assert done.exit_code == 0, done.output
-    said = done.output
-    assert f"restored         3 runs  sqlite:///{tmp_path}/another.sqlite" in said
-    assert "skipped          1 files" in said
-    assert str(damaged) in said
-    told = json.loads(command("reindex", "--root", root, "--json").stdout)
-    assert (told["restored"], len(told["passed_over"])) == (3, 1)
+    place = f"sqlite:///{tmp_path}/another.sqlite"
+    assert f"restored         3 runs  {place}" in done.output
+    assert "skipped          1 files" in done.output
+    assert str(damaged) in done.output
+    counts = json.loads(command("reindex", "--root", root, "--json").stdout)
+    assert (counts["restored"], len(counts["passed_over"])) == (3, 1)
 
 
 def test_the_command_tells_where_the_database_is_and_what_is_in_it() -> None:
     """First the URL and the version of the tables, then the page of the columns."""
     done = command("database")
     assert done.exit_code == 0, done.output
-    where, version, _, page = done.output.split("\n", 3)
-    assert where.startswith(
-        "database sqlite" if "sqlite" in where else "database postgresql"
-    )
-    assert (":***@" in where) == ("postgresql" in where)
+    place, version, _, page = done.output.split("\n", 3)
+    assert place.startswith(("database sqlite", "database postgresql"))
+    assert (":***@" in place) == ("postgresql" in place)
     assert version == f"version  {HEAD}"
     assert page == documentation()
-    told = json.loads(command("database", "--json").stdout)
-    assert (f"database {told['database']}", told["version"]) == (where, HEAD)
-    assert told["page"] == page == command("database", "--page").stdout
+    facts = json.loads(command("database", "--json").stdout)
+    assert (f"database {facts['database']}", facts["version"]) == (place, HEAD)
+    assert facts["page"] == page == command("database", "--page").stdout

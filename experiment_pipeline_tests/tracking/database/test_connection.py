@@ -46,25 +46,20 @@ def test_no_setting_means_a_file_beside_dagsters_own(tmp_path, monkeypatch) -> N
 def test_a_new_database_has_the_declared_tables_and_views_each_column_documented() -> (
     None
 ):
-    """What is there is what the rows declare, and PostgreSQL tells the comment of each
-    column.
-    """
+    """What is there is what the rows declare, in PostgreSQL with comments."""
     declared = {**METADATA.tables, **{name: view.table for name, view in VIEWS.items()}}
     with database().connect() as connected:
-        found = sa.inspect(connected)
+        inspector = sa.inspect(connected)
         for name, table in declared.items():
-            told = {one["name"]: one.get("comment") for one in found.get_columns(name)}
-            assert [*told] == table.c.keys()
-            if found.dialect.name == "postgresql":
-                assert told == {column.name: column.comment for column in table.columns}
-                assert (
-                    name in VIEWS
-                    or found.get_table_comment(name)["text"] == table.comment
-                )
-    silent = [
-        str(c) for table in declared.values() for c in table.columns if not c.comment
-    ]
-    assert silent == []
+            comments = {column.name: column.comment for column in table.columns}
+            assert all(comments.values())
+            stored = inspector.get_columns(name)
+            assert [column["name"] for column in stored] == [*comments]
+            if inspector.dialect.name != "postgresql":
+                continue
+            assert {column["name"]: column["comment"] for column in stored} == comments
+            if name not in VIEWS:
+                assert inspector.get_table_comment(name)["text"] == table.comment
 
 
 def test_a_kill_between_two_tables_is_made_good(tmp_path: Path) -> None:
@@ -81,7 +76,7 @@ def test_a_kill_between_two_tables_is_made_good(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "rule"),
+    ("url", "message"),
     [
         ("nonsense", "is not a database URL"),
         ("postgresql://me:secret@host:port/name", "is not a database URL"),
@@ -100,14 +95,12 @@ def test_a_kill_between_two_tables_is_made_good(tmp_path: Path) -> None:
         ("sqlite:////proc/no/such/place.sqlite", "cannot be"),
     ],
 )
-def test_what_cannot_be_opened_is_told(url: str, rule: str, monkeypatch) -> None:
-    """The error names the database without its password, what is wrong, and
-    what to do.
-    """
+def test_what_cannot_be_opened_is_told(url: str, message: str, monkeypatch) -> None:
+    """The error names the database without its password, and what to do."""
     monkeypatch.setenv(VARIABLE, url)
     with pytest.raises(DatabaseUnavailable) as raised:
         database()
-    assert rule in raised.value.rule
+    assert message in raised.value.rule
     assert "secret" not in str(raised.value)
     assert VARIABLE in str(raised.value) or "pip install" in raised.value.fix
 
@@ -127,9 +120,9 @@ def test_a_damaged_database_is_told_and_the_way_to_a_new_one(
     ):
         metadata_database.write_bytes(damaged)
         connection.opened.cache_clear()
-        found = command(name)
-        assert (found.exit_code, found.output[:7]) == (1, "Error: "), found.output
-        assert "Move the file away" in found.output
+        failed = command(name)
+        assert (failed.exit_code, failed.output[:7]) == (1, "Error: ")
+        assert "Move the file away" in failed.output
 
 
 def test_a_read_only_database_is_refused_at_the_first_write(
@@ -187,9 +180,7 @@ def test_processes_that_write_to_a_new_database_at_once_can(
     else:
         request.getfixturevalue("postgres_database")
     subprocess.run([sys.executable, "-c", WRITERS], check=True, timeout=120)
-    found = everything()
-    assert {row["status"] for row in found["runs"]} == {"accepted"}
-    rows = [
-        len(found[table]) for table in ("runs", "configurations", "files", "versions")
-    ]
-    assert rows == [16, 16 * 3, 2, 1]
+    tables = everything()
+    assert {row["status"] for row in tables["runs"]} == {"accepted"}
+    assert (len(tables["runs"]), len(tables["configurations"])) == (16, 16 * 3)
+    assert (len(tables["files"]), len(tables["versions"])) == (2, 1)

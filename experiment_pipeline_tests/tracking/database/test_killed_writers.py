@@ -32,8 +32,8 @@ _PASSING = {
     "cost",
     "cpu_seconds",
     "wall_seconds",
+    "peak_memory_bytes",
 }
-_PASSING |= {"peak_memory_bytes"}
 
 
 def stages() -> list[tuple[str, list[RecordRow]]]:
@@ -41,11 +41,11 @@ def stages() -> list[tuple[str, list[RecordRow]]]:
     rows = run_rows(3)
     first = [row for row in rows if isinstance(row, FileRow | RunFacts)]
     first = [replace(r, status=None) if isinstance(r, RunFacts) else r for r in first]
-    others = [row for row in rows if not isinstance(row, FileRow | RunFacts)]
-    last = [*others[7:], version_row("v0004")]
+    rest = [row for row in rows if not isinstance(row, FileRow | RunFacts)]
+    last = [*rest[7:], version_row("v0004")]
     return [
         ("raw_data", first),
-        ("trained_model", others[:7]),
+        ("trained_model", rest[:7]),
         ("exported_model", last),
     ]
 
@@ -73,12 +73,12 @@ def write_until(environment: dict[str, str], statement: int) -> None:
     """
     os.environ.update(environment)
     opened.cache_clear()
-    left = statement
+    statements_left = statement
 
     def count(*_: object) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
+        nonlocal statements_left
+        statements_left -= 1
+        if statements_left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sa.event.listen(database(), "before_cursor_execute", count)

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.slow
 
 def status(run_id: str) -> str | None:
     """The status of a run."""
-    found = RunRecord("e", run_id).facts()
-    return None if found is None else found.status
+    facts = RunRecord("e", run_id).facts()
+    return None if facts is None else facts.status
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def test_tables_of_dagster_in_the_same_database_are_left_alone(
     )
     RunRecord("e", "r").record([RunFacts(status="running")])
     with database().connect() as connected:
-        found = sa.inspect(connected)
-        assert set(found.get_table_names(SCHEMA)) == {
+        inspector = sa.inspect(connected)
+        assert set(inspector.get_table_names(SCHEMA)) == {
             *METADATA.tables,
             "alembic_version",
         }
-        assert set(found.get_table_names("public")) == {"runs", "alembic_version"}
+        assert set(inspector.get_table_names("public")) == {"runs", "alembic_version"}
         assert connected.scalar(
             sa.text("SELECT version_num FROM public.alembic_version")
         ) == ("7e2f3204cf8e")
@@ -69,12 +69,12 @@ def test_a_user_without_rights_gets_the_servers_words(
     """The error says which right, or password, is wrong, and shows no password."""
     user = f"stranger_{postgres_database}"
     postgres.execute(postgres_database, f"CREATE ROLE {user} LOGIN PASSWORD 'reads'")
-    for password, rule in (
+    for password, message in (
         ("reads", "permission denied for database"),
         ("wrong", "password authentication failed"),
     ):
         monkeypatch.setenv(VARIABLE, postgres.url(postgres_database, user, password))
-        with pytest.raises(DatabaseUnavailable, match=rule) as raised:
+        with pytest.raises(DatabaseUnavailable, match=message) as raised:
             database()
         assert password not in str(raised.value)
 
@@ -82,7 +82,7 @@ def test_a_user_without_rights_gets_the_servers_words(
 def test_a_write_waits_for_a_server_that_restarts(
     server_of_its_own: PostgresServer,
 ) -> None:
-    """What a stage found out after an hour is not lost to a restart, before a write or
+    """What a stage facts out after an hour is not lost to a restart, before a write or
     during it.
     """
     RunRecord("e", "before").record([RunFacts(status="running")])

@@ -10,17 +10,16 @@ import pytest
 from experiment_pipeline.errors import DatabaseUnavailable, DataError
 from experiment_pipeline.reporting.run_record import FileRow, RecordRow, RunFacts
 from experiment_pipeline.tracking.database import recording
-from experiment_pipeline.tracking.database import recording as recordings
 from experiment_pipeline.tracking.database.connection import VARIABLE
 
-RUN = recordings.RunRecord("e", "r")
+RUN = recording.RunRecord("e", "r")
 
 
 def facts() -> RunFacts:
     """What is known of the run."""
-    found = RUN.facts()
-    assert found is not None
-    return found
+    recorded = RUN.facts()
+    assert recorded is not None
+    return recorded
 
 
 def declared() -> list[RunFacts]:
@@ -33,10 +32,10 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
     """What was declared is kept, the stages' costs add up, the start stays the first
     stage's.
     """
-    with recordings.recorded(RUN, "raw_data", declared, print):
+    with recording.recorded(RUN, "raw_data", declared, print):
         during = facts()
         time.sleep(0.02)
-    with recordings.recorded(RUN, "leaderboard", declared, print):
+    with recording.recorded(RUN, "leaderboard", declared, print):
         pass
     after = facts()
     assert (during.status, during.stage, during.metric) == (
@@ -53,7 +52,7 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
 
 @pytest.mark.usefixtures("storage")
 @pytest.mark.parametrize(
-    ("error", "status", "said"),
+    ("error", "status", "message"),
     [
         (DataError("x", "is bad", "Mend it."), "failed", "x: is bad"),
         (ZeroDivisionError("by zero"), "failed", "by zero"),
@@ -61,21 +60,21 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
     ],
 )
 def test_the_error_that_ends_a_run_is_kept(
-    error: BaseException, status: str, said: str
+    error: BaseException, status: str, message: str
 ) -> None:
     """What went wrong and what to do is in the row; the error itself goes on
     its way.
     """
     with (
         pytest.raises(type(error)),
-        recordings.recorded(RUN, "raw_data", declared, print),
+        recording.recorded(RUN, "raw_data", declared, print),
     ):
         raise error
-    found = facts()
-    assert (found.status, found.error_type) == (status, type(error).__name__)
-    assert said in str(found.error)
-    assert found.fix
-    assert found.ended_at is not None
+    end = facts()
+    assert (end.status, end.error_type) == (status, type(error).__name__)
+    assert message in str(end.error)
+    assert end.fix
+    assert end.ended_at is not None
 
 
 @pytest.mark.usefixtures("storage")
@@ -83,14 +82,14 @@ def test_a_run_that_goes_on_has_no_old_error() -> None:
     """A retry under the same id begins clean."""
     with (
         pytest.raises(DataError),
-        recordings.recorded(RUN, "raw_data", declared, print),
+        recording.recorded(RUN, "raw_data", declared, print),
     ):
         raise DataError("x", "is bad", "Mend it.")
-    with recordings.recorded(RUN, "raw_data", declared, print):
+    with recording.recorded(RUN, "raw_data", declared, print):
         pass
-    recordings.end(RUN, "accepted")
-    found = facts()
-    assert (found.status, found.error, found.error_type) == ("accepted", None, None)
+    recording.end(RUN, "accepted")
+    end = facts()
+    assert (end.status, end.error, end.error_type) == ("accepted", None, None)
 
 
 def test_a_database_that_is_away_stops_a_stage_before_it_begins(monkeypatch) -> None:
@@ -99,7 +98,7 @@ def test_a_database_that_is_away_stops_a_stage_before_it_begins(monkeypatch) -> 
     began = False
     with (
         pytest.raises(DatabaseUnavailable),
-        recordings.recorded(RUN, "raw_data", declared, print),
+        recording.recorded(RUN, "raw_data", declared, print),
     ):
         began = True
     assert not began
@@ -109,7 +108,7 @@ def test_a_database_that_goes_away_hides_no_error(monkeypatch, storage: Path) ->
     """The stage's own error is raised, not that of noting it."""
 
     def loses_it() -> None:
-        with recordings.recorded(RUN, "raw_data", declared, print):
+        with recording.recorded(RUN, "raw_data", declared, print):
             monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
             raise DataError("x", "is bad", "Mend it.")
 
@@ -120,9 +119,9 @@ def test_a_database_that_goes_away_hides_no_error(monkeypatch, storage: Path) ->
 
 def test_a_run_of_another_host_is_left_to_that_host() -> None:
     """From here nobody can see whether its process lives."""
-    other = {"host": "elsewhere", "pid": 1, "started": ""}
-    RUN.record([RunFacts(status="running", process=other)])
-    assert recordings.mark_killed() == []
+    process = {"host": "elsewhere", "pid": 1, "started": ""}
+    RUN.record([RunFacts(status="running", process=process)])
+    assert recording.mark_killed() == []
 
 
 # --- rows that come many times a second ---
@@ -138,11 +137,13 @@ class Away(DatabaseUnavailable):
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[list[RecordRow]]:
     """What was written together."""
-    found: list[list[RecordRow]] = []
-    monkeypatch.setattr(
-        recordings.RunRecord, "record", lambda _, rows: found.append([*rows][:-1])
-    )
-    return found
+    batches: list[list[RecordRow]] = []
+
+    def record(_: recording.RunRecord, rows: list[RecordRow]) -> None:
+        batches.append(rows[:-1])
+
+    monkeypatch.setattr(recording.RunRecord, "record", record)
+    return batches
 
 
 def files(*names: str) -> list[FileRow]:
@@ -154,10 +155,10 @@ def test_rows_that_come_together_are_written_together_and_in_order(
 ) -> None:
     """Hundreds of rows in a moment are few writings, and none is lost or moved."""
     rows = files(*map(str, range(300)))
-    with recordings.in_batches(RUN) as take:
+    with recording.in_batches(RUN) as take:
         for row in rows:
             take([row])
-    assert [row for some in written for row in some] == rows
+    assert [row for batch in written for row in batch] == rows
     assert len(written) <= 3
 
 
@@ -166,7 +167,7 @@ def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> 
     nothing.
     """
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
-    with suppress(KeyboardInterrupt), recordings.in_batches(RUN) as take:
+    with suppress(KeyboardInterrupt), recording.in_batches(RUN) as take:
         take(files("first"))
         ends = time.monotonic() + 5
         while not written and time.monotonic() < ends:
@@ -187,16 +188,16 @@ def test_rows_that_cannot_be_written_wait_or_end_the_stage(
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
     failed, arrived = threading.Event(), list[RecordRow]()
 
-    def record(_: recordings.RunRecord, rows: list[RecordRow]) -> None:
+    def record(_: recording.RunRecord, rows: list[RecordRow]) -> None:
         if not failed.is_set():
             failed.set()
             raise error
         arrived.extend(rows)
 
-    monkeypatch.setattr(recordings.RunRecord, "record", record)
+    monkeypatch.setattr(recording.RunRecord, "record", record)
     waits = isinstance(error, Away)
     with nullcontext() if waits else pytest.raises(ValueError, match="no such"):  # noqa: SIM117
-        with recordings.in_batches(RUN) as take:
+        with recording.in_batches(RUN) as take:
             take(files("a"))
             assert failed.wait(5)
             time.sleep(0.05)
@@ -214,6 +215,6 @@ def test_a_database_that_stays_away_is_reported_at_the_end(
     def record(*_: object) -> None:
         raise Away
 
-    monkeypatch.setattr(recordings.RunRecord, "record", record)
-    with pytest.raises(DatabaseUnavailable), recordings.in_batches(RUN) as take:
+    monkeypatch.setattr(recording.RunRecord, "record", record)
+    with pytest.raises(DatabaseUnavailable), recording.in_batches(RUN) as take:
         take(files("a"))

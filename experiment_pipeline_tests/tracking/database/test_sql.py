@@ -40,7 +40,7 @@ def test_the_page_is_what_the_tables_say() -> None:
 
 @pytest.mark.usefixtures("each_database")
 @pytest.mark.parametrize(
-    "question", QUESTIONS, ids=[one.splitlines()[0] for one in QUESTIONS]
+    "question", QUESTIONS, ids=[block.splitlines()[0] for block in QUESTIONS]
 )
 def test_every_example_answers(question: str) -> None:
     """The page's questions are plain SQL for both databases, and find what they
@@ -88,9 +88,9 @@ def test_the_python_of_the_page_runs_as_it_stands(default_place: Path) -> None:
     """Both pandas and DuckDB's SQLite reader read the file, while the package has it
     open.
     """
-    found = find_spec("duckdb_ext")
-    assert found is not None
-    folder = Path(next(iter(found.submodule_search_locations or ()))) / "extensions"
+    package = find_spec("duckdb_ext")
+    assert package is not None
+    folder = Path(next(iter(package.submodule_search_locations or ()))) / "extensions"
     duckdb.sql(f"SET extension_directory = '{folder}'")
     assert default_place.exists()
     with_pandas, with_duckdb = examples("python")
@@ -99,13 +99,11 @@ def test_the_python_of_the_page_runs_as_it_stands(default_place: Path) -> None:
     assert names["runs"]["started_at"].dt.day.tolist() == [2, 3, 4, 5]
     names["engine"].dispose()
     exec(with_duckdb, names)
-    for name, columns in {
-        **TABLES,
-        **{n: view.table for n, view in VIEWS.items()},
-    }.items():
-        found = duckdb.sql(f"SELECT * FROM history.{name}").df()
-        assert list(found.columns) == columns.c.keys()
-        assert len(found) > 0
+    views = [view.table for view in VIEWS.values()]
+    for table in (*TABLES.values(), *views):
+        frame = duckdb.sql(f"SELECT * FROM history.{table.name}").df()
+        assert list(frame.columns) == table.c.keys()
+        assert len(frame) > 0
     duckdb.sql("DETACH history")
 
 
