@@ -194,12 +194,16 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
         case Flow(cards):
             return "\n".join(_numbered(cards))
         case TableBlock(header, rows):
-            lines = [list(map(escape, header)), ["---"] * len(header)]
-            lines += [list(map(_cell, row)) for row in rows]
-            return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            lines = [map(escape, header), ["---"] * len(header)]
+            lines += [map(_cell, row) for row in rows]
+            return "\n".join(map(_table_line, lines))
         case Card(title, tag, _, blocks):
             parts = [f"### {escape(title)}", f"**{tag}**", *map(rendered, blocks)]
             return "\n\n".join(parts)
+
+
+def _table_line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _numbered(cards: Iterable[Card]) -> Iterator[str]:

@@ -25,9 +25,9 @@ def score(value: float) -> str:
     return f"{value:.2g}" if 0 < size < 0.001 else f"{value:,.{digits}f}"
 
 
-def bounds(of: Interval) -> str:
+def bounds(estimated: Interval) -> str:
     """`0.6803 to 0.7021`."""
-    return f"{score(of.low)} to {score(of.high)}"
+    return f"{score(estimated.low)} to {score(estimated.high)}"
 
 
 def spread(mean: float, deviation: float) -> str:
@@ -35,13 +35,13 @@ def spread(mean: float, deviation: float) -> str:
     return f"{score(mean)} ± {score(deviation)}"
 
 
-def interval(of: Interval) -> str:
+def interval(estimated: Interval) -> str:
     """`0.6912 (0.6803 to 0.7021)`; without bounds the estimate, or `undefined`."""
-    if not any(map(math.isfinite, (of.estimate, of.low, of.high))):
+    if not any(map(math.isfinite, (estimated.estimate, estimated.low, estimated.high))):
         return "undefined"
-    if math.isnan(of.low) or math.isnan(of.high):
-        return score(of.estimate)
-    return f"{score(of.estimate)} ({bounds(of)})"
+    if math.isnan(estimated.low) or math.isnan(estimated.high):
+        return score(estimated.estimate)
+    return f"{score(estimated.estimate)} ({bounds(estimated)})"
 
 
 def interval_from(

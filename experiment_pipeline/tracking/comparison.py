@@ -266,12 +266,12 @@ def changes(
 ) -> Iterator[Change]:
     """Yield what differs between two runs, given their rows of `runs` and files."""
     modules = {name: name for name in _modules(old_files, new_files)}
-    for what, column in (_DECIDING | modules).items():
+    for title, column in (_DECIDING | modules).items():
         name = _YAML.get(column, column)
         if lines := _diff_of(name, old_files, new_files, around=0)[2:]:
-            yield Change(what, _marked("-", lines), _marked("+", lines))
+            yield Change(title, _marked("-", lines), _marked("+", lines))
         elif before.get(column) != after.get(column):
-            yield Change(what, _in_words(column, before), _in_words(column, after))
+            yield Change(title, _in_words(column, before), _in_words(column, after))
     old, new = before["libraries"] or {}, after["libraries"] or {}
     for name in sorted(old | new):
         if old.get(name) != new.get(name):

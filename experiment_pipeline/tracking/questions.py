@@ -370,8 +370,11 @@ def check_experiment(experiment: str) -> None:
     names = [row["experiment"] for row in rows]
     if experiment not in names:
         near = f"; {did_you_mean(experiment, names)}" if names else ""
-        rule = f"no run of this experiment is recorded{near}"
-        raise UnknownRun(experiment, rule=rule, fix=_RUN_IT)
+        raise UnknownRun(
+            experiment,
+            rule=f"no run of this experiment is recorded{near}",
+            fix=_RUN_IT,
+        )
 
 
 def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:

@@ -164,7 +164,7 @@ def decision_record(run: Decided) -> document.Document:
         "What changed": _changed(run),
         "Cost until this was written": [document.Paragraph(f"{run.summary.cost}.")],
         "Reviewed": [
-            document.TableBlock(("", ""), tuple((what, "." * 40) for what in to_sign))
+            document.TableBlock(("", ""), tuple((name, "." * 40) for name in to_sign))
         ],
     }
     written = []
@@ -470,11 +470,11 @@ def _evidence(run: Decided) -> dict[str, tuple[document.Block, ...]]:
     rows = list(run.rows["evidence"])
     rejected = run.run["rejected_rows"]
     if rows and rejected:
-        what = (
+        text = (
             f"What the model does on rows like the {rejected:,} rejected ones is not "
             "measured."
         )
-        rows.append({"kind": "unknown", "number": math.inf, "what": what})
+        rows.append({"kind": "unknown", "number": math.inf, "what": text})
     sections = document.evidence_sections(rows, run.run["metric"])
     return {section.title: section.blocks for section in sections}
 

@@ -87,15 +87,15 @@ def clean(
         return Cleaned(name, "a run is running, so clean again when it has ended")
     archived = list(archived_runs(root, name))
     runs = [run for _, run in archived if not isinstance(run, EntryCorrupt)]
-    kept = _kept(runs, spec.retention, now)
-    sizes = _removable(spec, archived, kept, newest=(now - YOUNG).timestamp())
+    kept_ids = _kept(runs, spec.retention, now)
+    sizes = _removable(spec, archived, kept_ids, newest=(now - YOUNG).timestamp())
     if dry_run:
-        return Cleaned(name, "", len(kept), len(sizes), sum(sizes.values()))
+        return Cleaned(name, "", len(kept_ids), len(sizes), sum(sizes.values()))
     for run in runs:
         _forget_removed_pages(run, sizes.keys(), root)
     with suppress(UnknownRun):  # its runs are recorded elsewhere
         write_pages(name, root)
-    cleaned = Cleaned(name, "", len(kept))
+    cleaned = Cleaned(name, "", len(kept_ids))
     for unit, size in sizes.items():
         if activity(name) != activity_before:  # a run may reuse what would be removed
             note = "a run has begun, so clean again when it has ended"
@@ -133,7 +133,7 @@ def _forget_removed_pages(run: Any, removed: Collection[str], root: Location) ->
 def _removable(
     spec: ExperimentSpec,
     archived: Sequence[tuple[bytes, Any]],
-    kept: Collection[str],
+    kept_ids: Collection[str],
     *,
     newest: float,
 ) -> dict[str, int]:
@@ -145,8 +145,8 @@ def _removable(
     stored = files_below(folder)
     units, texts = _units_and_texts(stored)
     names = {unit: _name_of(unit) for unit in units}
-    referred = _runs_that_stay(names.values(), archived, kept)
-    referred |= _digests_in(_texts_of_runs(spec, archived, kept))
+    referred = _runs_that_stay(names.values(), archived, kept_ids)
+    referred |= _digests_in(_texts_of_runs(spec, archived, kept_ids))
     referred |= _digests_in(_contents(folder, texts, _TEXTS))
 
     def stays(unit: str) -> bool:
@@ -183,12 +183,14 @@ def _name_of(unit: str) -> str:
 
 
 def _runs_that_stay(
-    names: Iterable[str], archived: Sequence[tuple[bytes, Any]], kept: Collection[str]
+    names: Iterable[str],
+    archived: Sequence[tuple[bytes, Any]],
+    kept_ids: Collection[str],
 ) -> set[str]:
     """The ids of runs whose pages stay: all but those known to be over and not kept."""
     run_ids = {name for name in names if not _DIGEST.fullmatch(name)}
     for _, run in archived:
-        if isinstance(run, EntryCorrupt) or run.run_id in kept:
+        if isinstance(run, EntryCorrupt) or run.run_id in kept_ids:
             continue
         if not run.runs[0].version_is_new:
             run_ids.discard(run.run_id)
@@ -198,7 +200,7 @@ def _runs_that_stay(
 def _texts_of_runs(
     spec: ExperimentSpec,
     archived: Sequence[tuple[bytes, Any]],
-    kept: Collection[str],
+    kept_ids: Collection[str],
 ) -> Iterator[str]:
     """Yield texts with all digests that kept runs, and runs without an archive, refer
     to.
@@ -207,7 +209,7 @@ def _texts_of_runs(
     archived_ids = set()
     for content, run in archived:
         archived_ids.add(getattr(run, "run_id", ""))
-        if isinstance(run, EntryCorrupt) or run.run_id in kept:
+        if isinstance(run, EntryCorrupt) or run.run_id in kept_ids:
             yield content.decode(errors="replace")
         elif run.runs[0].version_is_new:
             # The registry names the trained models that its version needs.

@@ -156,13 +156,13 @@ def opened(url: sa.URL) -> sa.Engine:
 
 
 def _other_version(url: sa.URL, version: str) -> DatabaseUnavailable:
-    age, fix = "an older", ""
+    age, update = "an older", ""
     if version > HEAD:
-        age, fix = "a newer", "Update the package. Or: "
+        age, update = "a newer", "Update the package. Or: "
     return DatabaseUnavailable(
         shown(url),
         rule=f"was made by {age} experiment-pipeline (tables of {version}, not {HEAD})",
-        fix=f"{fix}Name a new database and fill it from the storage: "
+        fix=f"{update}Name a new database and fill it from the storage: "
         "experiment-pipeline reindex.",
     )
 
@@ -254,17 +254,19 @@ def database_errors(url: sa.URL) -> Iterator[None]:
         is_damaged = type(error) is sa.exc.DatabaseError
         if not (isinstance(error, _EXPECTED) or is_damaged or _is_refusal(cause)):
             raise
-        fix = (
+        advice = (
             "Check that it runs, its URL, and that this user may read and write there "
             f"(SELECT is enough for queries), or name another database in {VARIABLE}."
         )
         if is_damaged and url.get_backend_name() == "sqlite":
-            fix = (
+            advice = (
                 "Move the file away and fill a new one from the storage: "
                 "experiment-pipeline reindex."
             )
-        rule = f"cannot be used ({str(cause).strip().splitlines()[0]})"
-        raise DatabaseUnavailable(shown(url), rule, fix) from error
+        reason = str(cause).strip().splitlines()[0]
+        raise DatabaseUnavailable(
+            shown(url), rule=f"cannot be used ({reason})", fix=advice
+        ) from error
 
 
 def _is_refusal(cause: object) -> bool:

@@ -186,13 +186,15 @@ def recorded(
 def _described(error: BaseException) -> RunFacts:
     message = str(error)
     if isinstance(error, ExperimentPipelineError):
-        message, fix = f"{error.culprit}: {error.rule}", error.fix
+        message = f"{error.culprit}: {error.rule}"
+        next_step = error.fix
     elif isinstance(error, Exception):
-        fix = "This is a bug: report it with its stack trace."
+        next_step = "This is a bug: report it with its stack trace."
     else:
-        message, fix = message or CANCELLED, "Run it again: it continues."
+        message = message or CANCELLED
+        next_step = "Run it again: it continues."
     name = type(error).__name__
-    return RunFacts(error_type=name, error=message[:_LONGEST], fix=fix)
+    return RunFacts(error_type=name, error=message[:_LONGEST], fix=next_step)
 
 
 @contextmanager
