@@ -150,15 +150,17 @@ def check_column(
     if is_target and missing.any():
         broken.append(Broken(None, "target is missing", positions[missing]))
     if schema.default is not None:
-        what = f"became {schema.default!r}"
-        tolerated.append(Counted(name, "missing value", what, int(missing.sum())))
+        sentence = f"became {schema.default!r}"
+        tolerated.append(Counted(name, "missing value", sentence, int(missing.sum())))
         column = _filled(column, schema.default)
         missing = column.isna().to_numpy()
     narrow = None
     if not schema.nullable and not is_target:
         if _allows_missing(schema, validation):
-            what = "kept: the schema does not mention missing values"
-            tolerated.append(Counted(name, "missing value", what, int(missing.sum())))
+            sentence = "kept: the schema does not mention missing values"
+            tolerated.append(
+                Counted(name, "missing value", sentence, int(missing.sum()))
+            )
             if missing.any() and not has_room_for_missing(schema):
                 narrow = declared.type
                 schema = _widened(schema)
@@ -166,8 +168,8 @@ def check_column(
             broken.append(Broken(name, "is missing", positions[missing]))
     fitting, bad = _typed(column, schema)
     if bad.any():
-        what = f"is not of type {declared}"
-        broken.append(Broken(name, what, positions[bad], column[bad]))
+        sentence = f"is not of type {declared}"
+        broken.append(Broken(name, sentence, positions[bad], column[bad]))
     if len(fitting) < len(column):
         positions = positions[column.index.isin(fitting.index)]
     failing, counted = _judged(fitting, positions, schema, validation)
@@ -221,11 +223,11 @@ def _judged(
         if check.name == "isin" and validation and validation.unseen_categories:
             tolerates = validation.unseen_categories == "allow"
         if tolerates:
-            what = f"kept against {told}"
-            tolerated.append(Counted.of("value", what, cells[failed]))
+            sentence = f"kept against {told}"
+            tolerated.append(Counted.of("value", sentence, cells[failed]))
         elif failed.any():
-            what = f"fails {told}"
-            broken.append(Broken(name, what, positions[failed], cells[failed]))
+            sentence = f"fails {told}"
+            broken.append(Broken(name, sentence, positions[failed], cells[failed]))
     return broken, tolerated
 
 

@@ -172,8 +172,8 @@ def validate(
         verdicts.add(_check_duplicates(columns, verdicts.intact, spec))
         set_aside = _rows_of_rare_classes(columns, verdicts.intact, prepared, spec)
         positions = index.get_indexer(set_aside.index)
-        what = "is a class with too few rows"
-        verdicts.add([Broken(str(set_aside.name), what, positions, set_aside)])
+        broken_rule = "is a class with too few rows"
+        verdicts.add([Broken(str(set_aside.name), broken_rule, positions, set_aside)])
     reasons = count_reasons(verdicts.broken)
     if validation is None and not verdicts.intact.any():
         raise no_rows_left(len(index), reasons)
@@ -265,8 +265,8 @@ def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
     wrong = ~(np.isfinite(weights) & (weights > 0))
     for rule in column.broken:
         wrong &= ~np.isin(positions, rule.positions)
-    what = "is not a positive number, which sample_weight asks for"
-    return [Broken(name, what, positions[wrong], cells[wrong])]
+    broken_rule = "is not a positive number, which sample_weight asks for"
+    return [Broken(name, broken_rule, positions[wrong], cells[wrong])]
 
 
 def _check_rows(
@@ -283,8 +283,8 @@ def _check_rows(
             continue
         table = pd.DataFrame({name: _all_rows(columns[name], index) for name in names})
         failed = np.flatnonzero(failing_cells(table, check, "checks"))
-        what = f"fails {shortened(str(check.error or check.name))}"
-        broken.append(Broken(None, what, failed, table.iloc[failed]))
+        broken_rule = f"fails {shortened(str(check.error or check.name))}"
+        broken.append(Broken(None, broken_rule, failed, table.iloc[failed]))
     return broken
 
 

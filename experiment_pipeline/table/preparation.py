@@ -122,8 +122,8 @@ def prepare(
             offsets[name] = prepared.offsets
         if len(prepared.unparsable):
             rows = prepared.unparsable
-            what = RULES[preparation.types[name]]
-            unparsable.append(Broken(name, what, rows, delivered.iloc[rows]))
+            reason = RULES[preparation.types[name]]
+            unparsable.append(Broken(name, reason, rows, delivered.iloc[rows]))
     for name, numbers in _calendar(columns, preparation).items():
         columns[name] = table.spilled(numbers)
         changes.append((name, "calendar", int(numbers.notna().sum())))
@@ -307,8 +307,8 @@ def source_columns(
     features = list(features)
     columns = [name for name in features if name in delivered]
     for name, parts in preparation.calendar.items():
-        made = [new for part in parts for new in calendar_columns(name, part)]
-        if preparation.function is not None or not set(made).isdisjoint(features):
+        date_columns = {new for part in parts for new in calendar_columns(name, part)}
+        if preparation.function is not None or date_columns & {*features}:
             columns.append(name)
     return list(dict.fromkeys(columns))
 
@@ -436,14 +436,16 @@ def _applied(
     function: Callable[[pd.DataFrame], Any], rows: pd.DataFrame, path: str
 ) -> pd.DataFrame:
     returned = function(rows.copy())
-    what = type(returned).__name__
+    description = type(returned).__name__
     if isinstance(returned, pd.DataFrame):
         if returned.index.equals(rows.index) and returned.columns.is_unique:
             return returned.set_axis(rows.index)
-        what = f"{len(returned)} rows, other or reordered ones, or a column twice"
+        description = (
+            f"{len(returned)} rows, other or reordered ones, or a column twice"
+        )
     raise UnusableTable(
         f"{CULPRIT} {path}",
-        rule=f"was given {len(rows)} rows and returned {what}",
+        rule=f"was given {len(rows)} rows and returned {description}",
         fix="Return a table of the same rows with the same index; use the schema to "
         "reject rows.",
     )
