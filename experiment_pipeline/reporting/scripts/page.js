@@ -198,16 +198,16 @@
   }
 
   function restyle() {
-    for (const one of charts.filter((other) => other.chart)) {
-      one.chart.setOption({ series: one.option.series.map(({ data }) => (data ? { data: styled(data) } : {})) });
+    for (const { drawn, option } of charts.filter((chart) => chart.drawn)) {
+      drawn.setOption({ series: option.series.map(({ data }) => (data ? { data: styled(data) } : {})) });
     }
   }
 
-  function draw(one) {
-    if (one.chart) return one.chart.resize();
-    one.chart = echarts.init(one.canvas, null, { renderer: "svg" });
-    one.chart.setOption(one.option);
-    one.chart.on("click", ({ data }) => data?.row !== undefined && mark(data.row, true));
+  function draw(chart) {
+    if (chart.drawn) return chart.drawn.resize();
+    chart.drawn = echarts.init(chart.canvas, null, { renderer: "svg" });
+    chart.drawn.setOption(chart.option);
+    chart.drawn.on("click", ({ data }) => data?.row !== undefined && mark(data.row, true));
   }
 
   const figures = [...document.querySelectorAll("figure.chart")];
@@ -225,19 +225,19 @@
   // One after the other: the first is there before the last is drawn.
   let waiting = [];
   function next() {
-    const one = waiting.shift();
-    if (!one) return document.documentElement.setAttribute("data-drawn", "");
-    draw(one);
+    const chart = waiting.shift();
+    if (!chart) return document.documentElement.setAttribute("data-drawn", "");
+    draw(chart);
     setTimeout(next);
   }
-  const seen = new ResizeObserver((entries) => {
+  const resized = new ResizeObserver((entries) => {
     const idle = !waiting.length;
     // What is folded away has no width yet.
     const visible = entries.filter((entry) => entry.contentRect.width);
-    waiting.push(...visible.map((entry) => charts.find((one) => one.canvas === entry.target)));
+    waiting.push(...visible.map((entry) => charts.find(({ canvas }) => canvas === entry.target)));
     if (idle) setTimeout(next);
   });
-  charts.forEach((one) => seen.observe(one.canvas));
+  charts.forEach(({ canvas }) => resized.observe(canvas));
 
   /* ---- the table ---- */
 
@@ -272,14 +272,14 @@
 
     headers.forEach((header, column) => {
       const texts = contents.map((cells) => cells[column]);
-      const values = texts.map((one) => parseFloat(one.replaceAll(",", "")));
-      const numeric = texts.some((one) => one) && texts.every((one) => !one || /^[-\d.,e]+( to|$)/.test(one));
+      const values = texts.map((text) => parseFloat(text.replaceAll(",", "")));
+      const numeric = texts.some(Boolean) && texts.every((text) => !text || /^[-\d.,e]+( to|$)/.test(text));
       const button = make("button", { type: "button" }, names[column]);
       header.replaceChildren(button);
       if (numeric) [header, ...lines.map((line) => line.cells[column])].forEach((cell) => cell.classList.add("number"));
       button.addEventListener("click", () => {
         const up = header.getAttribute("aria-sort") !== "ascending";
-        headers.forEach((other) => other.removeAttribute("aria-sort"));
+        headers.forEach((cell) => cell.removeAttribute("aria-sort"));
         header.setAttribute("aria-sort", up ? "ascending" : "descending");
         const compared = (a, b) => (numeric ? values[a] - values[b] : texts[a].localeCompare(texts[b], "en", { numeric: true }));
         // Empty cells come last either way; equal ones stay in the order of their rank.
@@ -328,7 +328,7 @@
     const clear = make("button", { type: "button" }, "Clear filters");
     clear.addEventListener("click", () => {
       Object.assign(state, { text: "", chosen: {} });
-      for (const one of [search, ...selects.map((label) => label.lastChild)]) one.value = "";
+      for (const control of [search, ...selects.map((label) => label.lastChild)]) control.value = "";
       filter();
     });
     const controls = make("div", { class: "controls" }, make("label", {}, "Filter all columns", search), ...selects, clear);
