@@ -54,9 +54,7 @@ def averaged(
 
 
 def label_encoder(classes: Sequence[Any]) -> Any:
-    """Return a fitted LabelEncoder that keeps this order of classes, which `fit` would
-    sort.
-    """
+    """Return a fitted LabelEncoder that keeps this order of classes."""
     from sklearn.preprocessing import LabelEncoder
 
     encoder = LabelEncoder()
@@ -95,9 +93,7 @@ class Calibrators:
         return np.asarray(calibrated[:, np.argsort(self.order)])
 
     def around(self, estimator: Any) -> Any:
-        """Return a fitted classifier, its classes as in `order`, and these calibrators
-        as one classifier.
-        """
+        """Return a classifier, its classes as in `order`, calibrated by these."""
         from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier
 
         # Inside, the classes are column numbers: scikit-learn relies on sorted classes,
@@ -150,9 +146,7 @@ def learn_calibration(
 def calibrated_across(
     prediction: np.ndarray, y: np.ndarray, folds: np.ndarray, weights: np.ndarray | None
 ) -> np.ndarray:
-    """Return calibrated probabilities (n, k) of several classes; each fold is
-    calibrated on the others.
-    """
+    """Return probabilities (n, k), each fold calibrated on the others."""
     calibrated, order = np.empty_like(prediction), range(prediction.shape[1])
     for fold in np.unique(folds):
         rows, fitted_on = folds == fold, folds != fold
@@ -198,9 +192,7 @@ def _edge(distance: np.ndarray) -> float:
 def _together(
     probabilities: np.ndarray, is_class: np.ndarray, weights: np.ndarray | None
 ) -> Any:
-    """Learn softmax(log p · (I + W) + b) of all classes (n, k) with an L2 penalty on W,
-    as a layer.
-    """
+    """Learn softmax(log p · (I + W) + b), as a layer, with an L2 penalty on W."""
     from scipy.optimize import minimize
     from scipy.special import log_softmax
     from sklearn.neural_network import MLPRegressor
@@ -245,9 +237,7 @@ def _sigmoid(
 
 
 def _after(low: float, high: float, scale: Any, calibrator: Any) -> Any:
-    """A pipeline that clips probabilities to bounds, maps them to a scale, and then
-    calibrates them.
-    """
+    """A pipeline that clips probabilities, maps them to a scale, and calibrates."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 

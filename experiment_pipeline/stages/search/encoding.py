@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import TargetEncoder
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import FEW_TEXTS, STACKED
+from experiment_pipeline.spec.algorithms import STACKED
 from experiment_pipeline.stages.search import features as encoders
 from experiment_pipeline.stages.search.shared_work import (
     HELD_ROWS,
@@ -133,12 +133,9 @@ def _learnt_parts(
             return {}, []
         fitted_on, y, weights = _of_mask(rows, fit_mask, sets)
         return {}, [stacked_part(rows, fitted_on, y, weights, sets)]
-    names = list[str]()
-    if encoder in ("target", "text"):
-        _, texts = encoders.column_kinds(rows, sets.features)
-        for name in texts:
-            if encoders.texts_of(rows[name]).nunique() > FEW_TEXTS:
-                names.append(name)
+    if encoder not in ("target", "text"):
+        return {}, []
+    names = encoders.columns_of_many_texts(rows, sets.features)
     if not names:
         return {}, []
     fitted_on, y, weights = _of_mask(rows, fit_mask, sets)

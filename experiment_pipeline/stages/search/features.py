@@ -42,7 +42,7 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import PARTS, STACKED
+from experiment_pipeline.spec.algorithms import FEW_TEXTS, PARTS, STACKED
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
 from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
@@ -80,6 +80,12 @@ def column_kinds(
     """Return which features are numbers or booleans, and which are texts."""
     numbers = [name for name in features if kind_of(table[name]) in NUMERIC]
     return numbers, [name for name in features if name not in numbers]
+
+
+def columns_of_many_texts(table: pd.DataFrame, features: Sequence[str]) -> list[str]:
+    """Return the text features with more than FEW_TEXTS distinct texts."""
+    _, texts = column_kinds(table, features)
+    return [name for name in texts if texts_of(table[name]).nunique() > FEW_TEXTS]
 
 
 def build_features(

@@ -166,9 +166,7 @@ class TakenApart:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """Feature, or column of the user's transformer → positions of the columns that
-        encode it.
-        """
+        """Feature, or column of the user's transformer → its encoded columns."""
         positions = dict[str, np.ndarray]()
         for features, place in zip(self.features, self.places, strict=True):
             for name, columns in encoded_columns(features).items():
@@ -177,9 +175,7 @@ class TakenApart:
         return positions
 
     def encode(self, rows: pd.DataFrame) -> Any:
-        """Return rows (n, features) as the models read them, (n, d), dense or
-        sparse.
-        """
+        """Return rows (n, features) as the models read them, (n, d)."""
         from scipy import sparse
 
         rows = rows if self.transformer is None else self.transformer.transform(rows)

@@ -48,9 +48,7 @@ class BoosterLearner(EstimatorLearner):
 
     @abstractmethod
     def _codes_step(self) -> Any:
-        """An unfitted transformer of the columns of codes, -1 where a category is
-        missing.
-        """
+        """An unfitted transformer of codes, -1 where a category is missing."""
 
     @abstractmethod
     def _boost(
@@ -130,9 +128,7 @@ class BoosterLearner(EstimatorLearner):
         return estimator, rounds
 
     def _with_codes(self, rows: EncodedRows) -> tuple[Any, EncodedRows]:
-        """Rows in the form of the library, codes last, and the fitted step that makes
-        them so.
-        """
+        """The fitted step that brings codes last, and the rows so, for the library."""
         if not rows.categorical:
             return None, rows
         from sklearn.compose import ColumnTransformer
@@ -155,9 +151,7 @@ class BoosterLearner(EstimatorLearner):
 
 
 class CatBoostLearner(BoosterLearner):
-    """Encodes categories by the targets of preceding rows; a missing one is one more
-    category.
-    """
+    """Encodes categories by the targets of preceding rows; missing is one more."""
 
     names = CATBOOST
     output = "pandas"

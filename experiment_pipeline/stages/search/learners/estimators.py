@@ -73,9 +73,7 @@ class EstimatorLearner(Learner):
             build_estimator(configuration, task, seed=0)
 
     def watched(self, request: FitRequest) -> str | None:
-        """The metric itself for a baseline that predicts the best constant for it; else
-        None.
-        """
+        """The metric, for a baseline that predicts the best constant for it."""
         if not _is_baseline(request):
             return None
         return f"{request.spec.metric}{metric_sources(request.spec) or ''}"
@@ -120,9 +118,7 @@ class EstimatorLearner(Learner):
         *,
         stored: bool,
     ) -> FittedModel:
-        """Fit on the train rows, and check that a user's own estimator survives the
-        store.
-        """
+        """Fit, and check that a user's own estimator survives the store."""
         configuration, sets = request.configuration, request.sets
         train = work.train[configuration.features]
         # Limited here again: the import of a user's own estimator may have loaded
@@ -160,9 +156,7 @@ class EstimatorLearner(Learner):
         )
 
     def restore(self, request: FitRequest, stored: Restorable, model: bytes) -> Any:  # noqa: ARG002
-        """Read the skops file, trusting the types that were recorded when it was
-        fitted.
-        """
+        """Read the skops file, trusting the types recorded when it was fitted."""
         return persistence.from_bytes(model, stored.trusted_types)
 
     def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:
@@ -172,9 +166,7 @@ class EstimatorLearner(Learner):
 
 
 def _is_baseline(request: FitRequest) -> bool:
-    """Whether it is a regression's baseline, a constant; class shares suit all metrics
-    of classification.
-    """
+    """Whether it is a regression's baseline: class shares suit all other metrics."""
     configuration = request.configuration
     is_plain = not competes(configuration.algorithm)
     return (
@@ -323,9 +315,7 @@ def _check_names(configuration: Configuration, cls: type) -> None:
 
 
 def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
-    """Raise InvalidExperiment: a configuration cannot use the weights, or the
-    directions, of the YAML.
-    """
+    """Raise InvalidExperiment: it cannot use the YAML's weights or directions."""
     algorithm = configuration.algorithm
     if not (spec.sample_weight or spec.monotone) or not competes(algorithm):
         return
@@ -365,9 +355,7 @@ def _objective(configuration: Configuration, spec: ExperimentSpec) -> Scalar:
 
 
 def estimator_class(path: str) -> type:
-    """Return the class or factory at an import path; UnknownAlgorithm: there is none
-    that fits and predicts.
-    """
+    """Return the class or factory at a path; UnknownAlgorithm: there is none."""
 
     def is_estimator(cls: Any) -> bool:
         if inspect.isfunction(cls):

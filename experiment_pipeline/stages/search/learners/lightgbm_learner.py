@@ -106,9 +106,7 @@ class BoostingPlan:
 def boosting_plan(
     request: FitRequest, *, stops: bool = True, rounds: int | None = None
 ) -> BoostingPlan:
-    """Return how a LightGBM configuration is boosted; InvalidExperiment: a wrong
-    hyperparameter.
-    """
+    """Return how to boost; InvalidExperiment: a wrong hyperparameter."""
     sets, metric = request.sets, metric_of(request.spec.metric)
     parameters = LIGHTGBM.own_names(request.configuration, sets.task)
     quantile = metric.objective.get("alpha")
@@ -174,9 +172,7 @@ def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
 
 
 def _data(table: Any, plan: BoostingPlan, *, sampled: bool) -> Any:
-    """A table in the form that a Dataset takes; `sampled`: whether its rows also decide
-    the bins.
-    """
+    """A table as a Dataset takes it; `sampled`: its rows also decide the bins."""
     import lightgbm as lgb
     from scipy.sparse import issparse
 
@@ -220,9 +216,7 @@ class InTurn:
 
 
 def rows_for_bins(rows: int, count: int) -> np.ndarray:
-    """Draw a row of each of `count` equal stretches, by a hash: int64, ascending; all
-    rows if there are fewer.
-    """
+    """Draw a row of each of `count` equal stretches, by a hash: int64, ascending."""
     if rows <= count:
         return np.arange(rows)
     bounds = np.arange(count + 1) * rows // count
@@ -390,9 +384,7 @@ class LightGBMLearner(Learner):
         return as_estimator(model.decode(), plan, request.sets.classes, stored.rounds)
 
     def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:
-        """Boost that many rounds on bins of these rows, which fits one after the other
-        share.
-        """
+        """Boost that many rounds on bins that one fit after the other shares."""
         plan = boosting_plan(request, stops=False, rounds=rounds)
         if len(rows.y) > _BY_ROWS:
             # The same trees without a second copy of the bins: 20 bytes of 53 a row
