@@ -30,23 +30,22 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     first = runs.succeeded(spec, scenario.SCHEMA)
     assert first.metadata("validation_report")["looks"] == 1
     # Patients come several times: where "accepted" is said, that is said, too.
-    said = "ccepted with conditions (repeated_entities)"
-    assert said in first.metadata("validation_report")["decision"]
+    accepted = "ccepted with conditions (repeated_entities)"
+    assert accepted in first.metadata("validation_report")["decision"]
     version = find_champions(registry)[0].exported
-    assert said in version.read("decision_record.md").decode()
-    whole = (
-        version.read("README.md").decode(),
-        questions.runs("clinic", all_columns=True)["decision"].item(),
-    )
-    assert all("Values repeat in patient (151 entities" in one for one in whole)
+    assert accepted in version.read("decision_record.md").decode()
+    card = version.read("README.md").decode()
+    decision = questions.runs("clinic", all_columns=True)["decision"].item()
+    for text in (card, decision):
+        assert "Values repeat in patient (151 entities" in text
     assert find_champions(registry)[0].facts["champions"] == []
 
     # A source without a column that the champion does not need, and a model that knows
     # less.
     scenario.write_csv(table, scenario.sound_table().drop(columns="cost"))
     schema = scenario.SCHEMA.replace("  cost: {dtype: float64, greater_than: 0}\n", "")
-    known = scenario.spec_mapping()["exclude"]
-    ignored = {name: why for name, why in known.items() if name != "cost"}
+    ignored = {**scenario.spec_mapping()["exclude"]}
+    del ignored["cost"]
     ignored |= dict.fromkeys(["age", scenario.STRANGE], "to know less")
     less = scenario.spec(url=str(table), exclude=ignored, **LINEAR)
     stopped = runs.run(less, schema)
@@ -68,8 +67,8 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     assert (champion.version, before["version"]) == ("v0003", "v0002")
     numbers = before["scores"]
     assert numbers["challenger"] > numbers["champion"]
-    gates = {gate["rule"]: gate["passed"] for gate in champion.facts["gates"]}
-    assert any(rule.startswith("not_worse_than_champion v0002") for rule in gates)
+    rules = [gate["rule"] for gate in champion.facts["gates"]]
+    assert "not_worse_than_champion v0002" in "".join(rules)
 
 
 @pytest.mark.parametrize(
@@ -86,10 +85,10 @@ def test_the_report_alone_judges_no_leaderboard_of_another_yaml(
     """A choice by another metric, by another rule or of another search; the error names
     what changed.
     """
-    given = {"url": str(scenario.write_csv(tmp_path / "visits.csv")), **LINEAR}
-    runs.succeeded(scenario.spec(**given), scenario.SCHEMA)
-    other = scenario.spec(**given | changed)
-    alone = runs.run(other, scenario.SCHEMA, stages=["validation_report"])
+    settings = {"url": str(scenario.write_csv(tmp_path / "visits.csv")), **LINEAR}
+    runs.succeeded(scenario.spec(**settings), scenario.SCHEMA)
+    changed_spec = scenario.spec(**settings | changed)
+    alone = runs.run(changed_spec, scenario.SCHEMA, stages=["validation_report"])
     assert f"leaderboard: the YAML's {says} changed after it was made" in alone.failure
 
 
@@ -99,28 +98,29 @@ def test_the_export_alone_publishes_nothing_that_the_report_has_not_accepted(tmp
     """
     alone = partial(runs.run, schema=scenario.SCHEMA, stages=["exported_model"])
     url = str(scenario.write_csv(tmp_path / "visits.csv"))
-    given = {"url": url, "search": [*LINEAR["search"], *OTHER]}
+    settings = {"url": url, "search": [*LINEAR["search"], *OTHER]}
     strict = scenario.spec(
-        acceptance=[{"metric": "roc_auc", "at_least": 0.999}], **given
+        acceptance=[{"metric": "roc_auc", "at_least": 0.999}], **settings
     )
     assert not runs.run(strict, scenario.SCHEMA).success
     assert (
         "NotAccepted: ensemble: lower bound of roc_auc at least"
         in alone(strict).failure
     )
-    runs.succeeded(spec := scenario.spec(**given), scenario.SCHEMA)
+    runs.succeeded(spec := scenario.spec(**settings), scenario.SCHEMA)
     runs.succeeded(
         spec, scenario.SCHEMA, stages=["validation_report", "exported_model"]
     )
     assert alone(spec).success
     assert "validation_report: the YAML's 'acceptance' changed" in alone(strict).failure
-    other = scenario.spec(**given, choice="smallest_in_tie_group")
+    smallest = scenario.spec(**settings, choice="smallest_in_tie_group")
     ranked = ["trained_model", "search_results", "leaderboard"]
     runs.succeeded(
-        other, scenario.SCHEMA, stages=ranked, **range_tags(configurations(other))
+        smallest, scenario.SCHEMA, stages=ranked, **range_tags(configurations(smallest))
     )
     assert (
-        "it is the report of another model than linear__C=0.01" in alone(other).failure
+        "it is the report of another model than linear__C=0.01"
+        in alone(smallest).failure
     )
     scenario.write_csv(tmp_path / "visits.csv", scenario.sound_table())
     sets = ["raw_data", "data_analysis", "validated_data", "train_set", "test_set"]
