@@ -104,8 +104,9 @@ class TrainingSets:
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
         """Return the codes (n_test,) of clusters; repeats of a row share one."""
         clusters = resampling_clusters(self.test[self.once], spec, self.features)
-        repeated = np.concatenate([clusters] * self.repeats)
-        return resampled_by(spec.metric, repeated)
+        # Not concatenated: consecutive clusters would lose that they are.
+        shape = (self.repeats, *[1] * (clusters.ndim - 1))
+        return resampled_by(spec.metric, np.tile(clusters, shape))
 
     def part(
         self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]

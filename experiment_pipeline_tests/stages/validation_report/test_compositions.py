@@ -10,10 +10,12 @@ import pytest
 from sklearn.calibration import CalibratedClassifierCV
 
 from experiment_pipeline.reporting.document import render
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search.scenario import one
 from experiment_pipeline_tests.stages.validation_report.checked import (
     look_at,
+    searched,
     spec_of,
     table,
 )
@@ -129,3 +131,14 @@ def test_a_report_shows_probabilities_before_and_after() -> None:
     assert applied in text
     assert "before calibrating" in text
     assert "not calibrated" not in text
+
+
+@pytest.mark.parametrize("settings", [BY_TIME, IN_TIME], ids=["test set", "folds"])
+def test_test_rows_of_a_split_by_time_know_that_days_are_consecutive(
+    settings: dict[str, Any],
+) -> None:
+    """So their intervals allow for days that resemble their neighbours."""
+    unused = dict.fromkeys(["house", "weight"], "not used here")
+    entry = {"search": [LINEAR], "exclude": unused}
+    choice = searched(awkward("regression"), "regression", entry | settings)
+    assert isinstance(choice.model.clusters, ConsecutiveClusters)
