@@ -59,7 +59,8 @@ def main() -> None:
         text = table().to_csv(index=False, lineterminator="\n")
         path.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
         print(
-            f"{path}: {text.count(chr(10)) - 1:,} rows, {path.stat().st_size / 1e3:.0f} kB"
+            f"{path}: {text.count(chr(10)) - 1:,} rows, "
+            f"{path.stat().st_size / 1e3:.0f} kB"
         )
 
 

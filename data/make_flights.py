@@ -121,7 +121,8 @@ def main() -> None:
     text = sample().to_csv(index=False, lineterminator="\n")
     path.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
     print(
-        f"{path}: {text.count(chr(10)) - 1:,} flights, {path.stat().st_size / 1e6:.1f} MB"
+        f"{path}: {text.count(chr(10)) - 1:,} flights, {path.stat().st_size / 1e6:.1f} "
+        "MB"
     )
 
 

@@ -47,11 +47,17 @@ def _keys() -> Iterator[str]:
     del schema["properties"]["name"]
     schema["required"].append("data")
     yield "# defs.yaml, key by key\n"
-    yield "Keys stand below `attributes:`. A key that is not named here is an error, with a suggestion.\n"
+    yield (
+        "Keys stand below `attributes:`. A key that is not named here is an error, "
+        "with a suggestion.\n"
+    )
     yield from _table(schema, models)
     for name, model in sorted(models.items()):
         if "properties" in model:
-            yield f"\n## {name}\n\n{model.get('description', '').split('. ')[0].rstrip('.')}.\n"
+            yield (
+                "\n## "
+                f"{name}\n\n{model.get('description', '').split('. ')[0].rstrip('.')}.\n"
+            )
             yield from _table(model, models)
 
 
@@ -66,7 +72,10 @@ def _table(model: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]
             f"; example: `{declared['examples'][0]}`" if "examples" in declared else ""
         )
         meaning = declared.get("description") or _described(declared, models)
-        yield f"| `{key}` | {_type(declared)} | {default} | {_cell(meaning + example).removeprefix('; ')} |"
+        yield (
+            f"| `{key}` | {_type(declared)} | {default} | "
+            f"{_cell(meaning + example).removeprefix('; ')} |"
+        )
 
 
 def _described(declared: Mapping[str, Any], models: Mapping[str, Any]) -> str:
@@ -111,7 +120,8 @@ def _findings() -> Iterator[str]:
 
     yield "# Findings\n"
     yield (
-        "What the data analysis looks for. `analysis: {thresholds: {code: number}}` changes a limit, "
+        "What the data analysis looks for. `analysis: {thresholds: {code: number}}` "
+        "changes a limit, "
         '`analysis: {accept: {code: reason}}` accepts a finding with a reason. "From it" means at or above '
         "the limit.\n"
     )

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -79,7 +79,11 @@ def main() -> None:
 )
 @trusting
 @click.option(
-    "--keep", default="", metavar="COLUMNS", help="Copied to the output: id,name."
+    "--keep",
+    default="",
+    metavar="COLUMNS",
+    callback=lambda _context, _option, text: _names(text),
+    help="Copied to the output: id,name.",
 )
 @click.option(
     "--explain", type=click.IntRange(0), default=0, help="Contributions per row."
@@ -94,10 +98,8 @@ def predict(
     output: str,
     rejected: str | None,
     trust: tuple[str, ...],
-    keep: str,
-    explain: int,
-    interval: float | None,
     as_json: bool,
+    **columns: Any,
 ) -> None:
     """Predict with MODEL for the rows of TABLE, as delivered.
 
@@ -113,13 +115,10 @@ def predict(
     # A scheduler's SIGTERM cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     loaded = ep.load_model(model, trust)
-    kept = [name.strip() for name in keep.split(",") if name.strip()]
     report = partial(click.echo, err=True)
-    more = {"keep": kept, "explain": explain, "interval": interval}
-    outcome = loaded.predict_table(table, output, rejected, report, **more)
-    if (
-        model.isidentifier()
-    ):  # the name of an experiment, not a folder that may be from elsewhere
+    outcome = loaded.predict_table(table, output, rejected, report, **columns)
+    # The name of an experiment, not a folder that may be from elsewhere.
+    if model.isidentifier():
         loaded.note(model, outcome)
     lines = (
         f"model     {outcome.model}",
@@ -166,16 +165,20 @@ def watch(
     them. Repeat it as often as you like: a row counts once, and "below the promise" is
     ever wrong with at most 5 % chance.
     """
-    named = [name.strip() for name in ids.split(",") if name.strip()]
-    found = ep.watch(
-        experiment, predictions, labels, ids=named, time=time, version=version
+    watched = ep.watch(
+        experiment, predictions, labels, ids=_names(ids), time=time, version=version
     )
     if as_json:
         from experiment_pipeline.storage.records import to_json
 
-        click.echo(to_json({"experiment": experiment, **asdict(found)}), nl=False)
+        click.echo(to_json({"experiment": experiment, **asdict(watched)}), nl=False)
     else:
-        click.echo(found)
+        click.echo(watched)
+
+
+def _names(text: str) -> list[str]:
+    """Return the column names of `id,name`."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @main.command()
@@ -190,13 +193,13 @@ def models(experiment: str, root: str | None, as_json: bool) -> None:
     from experiment_pipeline.tracking import terminal
 
     registry = Registry(_storage(root), experiment)
-    found = terminal.models_frame(registry)
-    if found.empty:
+    versions = terminal.models_frame(registry)
+    if versions.empty:
         rule = f"has no exported model in {registry.root}"
         raise InvalidModel(
             experiment, rule, "Run the experiment, or name another --root."
         )
-    _answer("models", found, as_json)
+    _answer("models", versions, as_json)
 
 
 @main.command()
@@ -317,24 +320,21 @@ def reproduce(
     from experiment_pipeline.storage.registry import Registry, find_model
     from experiment_pipeline.tracking.terminal import TextTable
 
-    named = (
-        find_model(model)
-        if version is None
-        else Registry(_storage(root), model).model(version)
-    )
-    if trust:  # the modules saved with the version take precedence over today's
-        sys.path.insert(0, str(named.folder / CODE))
-    found = train_again(named, data, trust, partial(click.echo, err=True))
-    if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+    if version is None:
+        exported = find_model(model)
     else:
-        header, rows = (
-            ("", "at the export", "here"),
-            [astuple(one) for one in found.compared],
-        )
-        _print([TextTable(found.model, header, rows)])
-        click.echo(f"\n{found.verdict}")
-    sys.exit(not found.reproduced)
+        exported = Registry(_storage(root), model).model(version)
+    if trust:  # the modules saved with the version take precedence over today's
+        sys.path.insert(0, str(exported.folder / CODE))
+    reproduction = train_again(exported, data, trust, partial(click.echo, err=True))
+    if as_json:
+        click.echo(json.dumps(asdict(reproduction), indent=2))
+    else:
+        rows = [astuple(compared) for compared in reproduction.compared]
+        header = ("", "at the export", "here")
+        _print([TextTable(reproduction.model, header, rows)])
+        click.echo(f"\n{reproduction.verdict}")
+    sys.exit(not reproduction.reproduced)
 
 
 @main.command()
@@ -348,13 +348,12 @@ def sensitivity(experiment: str, seeds: int, yes: bool, as_json: bool) -> None:
     """
     from experiment_pipeline.tracking import terminal
 
-    ask = (
-        partial(click.echo, err=True)
-        if yes
-        else partial(click.confirm, abort=True, err=True)
-    )
-    found = ep.sensitivity(experiment, seeds, agree=ask)
-    click.echo(terminal.frame_json(found) if as_json else found.to_string(index=False))
+    ask = partial(click.confirm, abort=True, err=True)
+    if yes:
+        ask = partial(click.echo, err=True)
+    repeats = ep.sensitivity(experiment, seeds, agree=ask)
+    text = terminal.frame_json(repeats) if as_json else repeats.to_string(index=False)
+    click.echo(text)
 
 
 @main.command()
@@ -391,21 +390,16 @@ def runs(
     as_json: bool,
 ) -> None:
     """List the runs of EXPERIMENT, or of all experiments, the newest first."""
-    found = ep.runs(
+    rows = ep.runs(
         experiment,
         status=status or None,
         since=_moment(since),
         limit=limit,
         all_columns=True,
     )
-    _answer(
-        "runs",
-        found,
-        as_json,
-        "no such run",
-        without="experiment" if experiment else "",
-    )
-    if fail_if_none and found.empty:
+    without = "experiment" if experiment else ""
+    _answer("runs", rows, as_json, "no such run", without=without)
+    if fail_if_none and rows.empty:
         sys.exit(1)
 
 
@@ -439,16 +433,16 @@ def show(
     from experiment_pipeline.tracking.outcomes import copy_reports as copied
 
     begun = _moment(since)
-    found = questions.run_of(experiment, run)
+    row = questions.run_of(experiment, run)
     if begun is not None:
-        questions.check_begun(found, begun)
+        questions.check_begun(row, begun)
     if as_json:
-        click.echo(terminal.run_json(found))
+        click.echo(terminal.run_json(row))
     else:
-        _print(terminal.run(found))
+        _print(terminal.run(row))
     if copy_reports is not None:
-        copied(found, copy_reports)
-    if fail_unless not in {None, found["status"]}:
+        copied(row, copy_reports)
+    if fail_unless not in {None, row["status"]}:
         sys.exit(1)
 
 
@@ -471,12 +465,11 @@ def compare(
     from experiment_pipeline.storage.files import location, write_bytes
     from experiment_pipeline.tracking import terminal
 
-    found = ep.compare(before, after, experiment)
+    comparison = ep.compare(before, after, experiment)
     if html is not None:
-        write_bytes(location(html), found.page().encode())
-    click.echo(
-        terminal.comparison_json(found) if as_json else terminal.printable(str(found))
-    )
+        write_bytes(location(html), comparison.page().encode())
+    text = terminal.printable(str(comparison))
+    click.echo(terminal.comparison_json(comparison) if as_json else text)
 
 
 @main.command()
@@ -542,11 +535,11 @@ def clean(experiment: str | None, dry_run: bool, as_json: bool) -> None:
     from experiment_pipeline.tracking import retention
 
     names = [experiment] if experiment else ep.experiments()["experiment"]
-    found = [
+    cleaned = [
         retention.clean(declared_now(name).spec, dry_run=dry_run) for name in names
     ]
-    lines = (one.in_words(dry_run=dry_run) for one in found)
-    _say([asdict(one) for one in found], lines, as_json)
+    lines = (files.in_words(dry_run=dry_run) for files in cleaned)
+    _say([asdict(files) for files in cleaned], lines, as_json)
 
 
 @main.command(
@@ -595,15 +588,23 @@ def _moment(since: str | None) -> "pd.Timestamp | None":
     """Parse a date, or an age that is subtracted from now."""
     import pandas as pd
 
+    if since is None:
+        return None
+
+    def age(text: str) -> "pd.Timestamp":
+        return pd.Timestamp.now(tz="UTC") - pd.Timedelta(text)
+
     # pandas.Timedelta would read 20261101 and 2026-11 as nanoseconds.
-    is_date = not (since or "").strip("0123456789-/. ")
-    ways = (lambda text: pd.Timestamp.now(tz="UTC") - pd.Timedelta(text), pd.Timestamp)
-    for read in ways[is_date:]:
+    is_date = not since.strip("0123456789-/. ")
+    for read in (pd.Timestamp,) if is_date else (age, pd.Timestamp):
         with suppress(ValueError, OverflowError):
-            if since is None or not pd.isna(found := read(since)):
-                return None if since is None else found
-    wrong = f"{since!r} is neither a date nor an age such as '7 days'"
-    raise click.BadParameter(wrong, param_hint="--since")
+            moment = read(since)
+            if not pd.isna(moment):
+                return moment
+    raise click.BadParameter(
+        f"{since!r} is neither a date nor an age such as '7 days'",
+        param_hint="--since",
+    )
 
 
 def _say(facts: object, lines: Iterable[str], as_json: bool) -> None:
@@ -611,16 +612,16 @@ def _say(facts: object, lines: Iterable[str], as_json: bool) -> None:
 
 
 def _answer(
-    kind: str, found: "pd.DataFrame", as_json: bool, none: str = "", without: str = ""
+    kind: str, frame: "pd.DataFrame", as_json: bool, none: str = "", without: str = ""
 ) -> None:
     from experiment_pipeline.tracking import terminal
 
     if as_json:
-        click.echo(terminal.frame_json(found))
-    elif found.empty:
+        click.echo(terminal.frame_json(frame))
+    elif frame.empty:
         click.echo(none)
     else:
-        _print([terminal.listed(kind, found, without)])
+        _print([terminal.listed(kind, frame, without)])
 
 
 def _print(tables: "Iterable[TextTable]") -> None:
@@ -633,20 +634,18 @@ def _print(tables: "Iterable[TextTable]") -> None:
     width = None if sys.stdout.isatty() else _ENDLESS
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     endless = console.options.update(width=_ENDLESS)
-    for number, one in enumerate(tables):
+    for number, table in enumerate(tables):
         if number:
             console.print()
-        if one.title:
-            console.print(one.title, style="bold")
-        whole = _grid(one.rows, one.header)
-        if (
-            not any(one.header)
-            or console.measure(whole, options=endless).minimum <= console.width
-        ):
-            console.print(whole)
+        if table.title:
+            console.print(table.title, style="bold")
+        grid = _grid(table.rows, table.header)
+        width_of_grid = console.measure(grid, options=endless).minimum
+        if not any(table.header) or width_of_grid <= console.width:
+            console.print(grid)
             continue
-        for row in one.rows:
-            facts = [fact for fact in zip(one.header, row, strict=True) if fact[1]]
+        for row in table.rows:
+            facts = [fact for fact in zip(table.header, row, strict=True) if fact[1]]
             console.print(_grid([*facts, ("", "")]))
 
 

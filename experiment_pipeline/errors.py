@@ -53,7 +53,8 @@ def memory_errors_named(work: str) -> Iterator[None]:
         raise NotEnoughMemory(
             work,
             f"memory ran out: {str(error) or 'the system refused more'}",
-            "Raise the memory limit, leave out columns, run on a sample of the rows, or lower `workers`.",
+            "Raise the memory limit, leave out columns, run on a sample of the rows, "
+            "or lower `workers`.",
         ) from error
 
 

@@ -58,7 +58,8 @@ def main(folder: Path) -> None:
         "Dagster reuses what is trained, and publishes nothing"
     )
     print(
-        f"experiment_pipeline {ep.__version__} with dagster {dg.__version__}: accepted, reused"
+        f"experiment_pipeline {ep.__version__} with dagster {dg.__version__}: "
+        "accepted, reused"
     )
 
 

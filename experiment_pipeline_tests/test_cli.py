@@ -102,7 +102,10 @@ def test_rejected_rows_come_with_their_reasons() -> None:
     raw.loc[7, "day"] = "tomorrow"
     result = command("predict", "flights", written(raw))
     assert "rejected          2 rows  predictions.rejected.csv" in result.output
-    why = "because   day: is not a date in a declared format (1 row, most often 'tomorrow' (1))"
+    why = (
+        "because   day: is not a date in a declared format (1 row, most often "
+        "'tomorrow' (1))"
+    )
     assert why in result.output
     rejected = pd.read_csv("predictions.rejected.csv")
     assert rejected["row_number"].tolist() == [3, 7]
@@ -307,7 +310,8 @@ def test_the_command_loads_nothing_before_it_needs_it() -> None:
     """`--version` answers without pandas, scikit-learn or Dagster."""
     code = (
         "import sys\nfrom experiment_pipeline.cli import main\n"
-        "try:\n    main(['--version'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "try:\n    main(['--version'])\nexcept SystemExit as end:\n    assert not "
+        "end.code\n"
         "assert not {'pandas', 'sklearn', 'dagster'} & set(sys.modules)\n"
     )
     assert "experiment-pipeline, version" in printed_by(code)

@@ -108,10 +108,12 @@ def test_dagster_finds_the_component_without_what_loads_an_experiment() -> None:
     prompt completes the public names, and no others.
     """
     script = (
-        "from dagster.components.core.package_entry import discover_entry_point_package_objects\n"
+        "from dagster.components.core.package_entry import "
+        "discover_entry_point_package_objects\n"
         "import sys, experiment_pipeline as ep\n"
         "assert ep.Experiment in discover_entry_point_package_objects().values()\n"
-        "print(sorted({'pandas', 'pandera', 'pyarrow', 'scipy', 'sklearn', 'sqlalchemy'} & set(sys.modules)))\n"
+        "print(sorted({'pandas', 'pandera', 'pyarrow', 'scipy', 'sklearn', "
+        "'sqlalchemy'} & set(sys.modules)))\n"
         "sys.ps1 = '>>> '; assert ep.__all__ == dir(ep)\n"
     )
     assert printed_by(script) == "[]"

@@ -28,11 +28,10 @@ FITTING: Keys = (*_SCORING, "seeds", "calibrate")
 class Stage:
     """One stage."""
 
-    name: str  # of its package, of its module of assets, and of its op
+    name: str  # of its package and of its function in the flow
     assets: tuple[str, ...]  # what it makes, by the last part of the asset key
-    version: (
-        int  # count it up when its code would give another result for the same inputs
-    )
+    # count it up when its code would give another result for the same inputs
+    version: int
     # bytes of memory at its peak per byte of its table: whole runs on 1 to 30 million
     # rows, rounded up
     peak_per_byte: float
@@ -45,104 +44,129 @@ class Stage:
 
 
 _STAGES = (
-    Stage("raw_data", ("raw_data",), 4, 1.0, reads=("data",)),
+    Stage("raw_data", ("raw_data",), version=4, peak_per_byte=1.0, reads=("data",)),
     Stage(
         "data_analysis",
         ("data_analysis",),
-        12,
-        0.5,
+        version=12,
+        peak_per_byte=0.5,
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
-            "fit_for_modelling": "The findings allow training on this table. `no go` ends the run "
-            "before the search, unless the YAML accepts the findings that lead to it."
+            "fit_for_modelling": (
+                "The findings allow training on this table. `no go` ends the run before "
+                "the search, unless the YAML accepts the findings that lead to it."
+            )
         },
         blocking=("fit_for_modelling",),
     ),
     Stage(
         "validated_data",
         ("validated_data", "rejected_rows"),
-        2,
-        1.0,
+        version=2,
+        peak_per_byte=1.0,
         reads=(*_ROLES, "validation"),
         checks={
-            "rows_conserved": "Every delivered row is either validated or rejected, once, unchanged.",
-            "rejection_rate_within_limit": "No more rows break schema.yaml than "
-            "`validation.max_rejected_fraction` allows.",
-            "data_resembles_the_accepted": "Columns and values are like those of the data that the "
-            "current champion was made from.",
-            "rejected_rows_resemble_the_others": "No part of the data loses a larger share of its rows "
-            "by rejection than the others.",
+            "rows_conserved": (
+                "Every delivered row is either validated or rejected, once, unchanged."
+            ),
+            "rejection_rate_within_limit": (
+                "No more rows break schema.yaml than "
+                "`validation.max_rejected_fraction` allows."
+            ),
+            "data_resembles_the_accepted": (
+                "Columns and values are like those of the data that the current "
+                "champion was made from."
+            ),
+            "rejected_rows_resemble_the_others": (
+                "No part of the data loses a larger share of its rows by rejection than "
+                "the others."
+            ),
         },
         blocking=("rows_conserved", "rejection_rate_within_limit"),
     ),
     Stage(
         "split_sets",
         ("train_set", "test_set", "validation_set"),
-        1,
-        1.0,
+        version=1,
+        peak_per_byte=1.0,
         reads=_ROLES,
         checks={
-            "sets_are_disjoint": "Every validated row is in one set, or left out by the gap in time.",
-            "nothing_leaks_between_sets": "The sets share no ids, groups or times, and hold no copies "
-            "of each other's rows.",
-            "sets_look_alike": "Target and features of test and validation set are like those of the "
-            "train set. A split by time may show here what has changed.",
+            "sets_are_disjoint": (
+                "Every validated row is in one set, or left out by the gap in time."
+            ),
+            "nothing_leaks_between_sets": (
+                "The sets share no ids, groups or times, and hold no copies of each "
+                "other's rows."
+            ),
+            "sets_look_alike": (
+                "Target and features of test and validation set are like those of the "
+                "train set. A split by time may show here what has changed."
+            ),
         },
         blocking=("sets_are_disjoint", "nothing_leaks_between_sets"),
     ),
     Stage(
         "search",
         ("trained_model", "search_results"),
-        12,
-        2.0,
+        version=12,
+        peak_per_byte=2.0,
         reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),
         checks={
-            "no_configuration_failed": "Every configuration could be fitted; a warning names those "
-            "that could not."
+            "no_configuration_failed": (
+                "Every configuration could be fitted; a warning names those that could "
+                "not."
+            )
         },
     ),
     Stage(
         "leaderboard",
         ("leaderboard",),
-        16,
-        3.0,
+        version=16,
+        peak_per_byte=3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
-            "winner_beats_baseline": "The chosen configuration is significantly better than the "
-            "baseline, which predicts without features."
+            "winner_beats_baseline": (
+                "The chosen configuration is significantly better than the baseline, "
+                "which predicts without features."
+            )
         },
     ),
     Stage(
         "validation_report",
         ("validation_report",),
-        20,
-        2.0,
+        version=20,
+        peak_per_byte=2.0,
         reads=(
-            *(
-                *FITTING,
-                *_SEARCHED,
-                "preparation",
-                "baseline",
-                "not_worse_than_champion",
-                "costs",
-            ),
-            *("audit", "export", "coverage"),
+            *FITTING,
+            *_SEARCHED,
+            "preparation",
+            "baseline",
+            "not_worse_than_champion",
+            "costs",
+            "audit",
+            "export",
+            "coverage",
         ),
         checks={
-            "acceptance_criteria_met": "On the validation set the choice beats the baseline, meets "
-            "every criterion of `acceptance` and `audit`, and is not worse than the champion. Otherwise "
-            "nothing is exported."
+            "acceptance_criteria_met": (
+                "On the validation set the choice beats the baseline, meets every "
+                "criterion of `acceptance` and `audit`, and is not worse than the "
+                "champion. Otherwise nothing is exported."
+            )
         },
         blocking=("acceptance_criteria_met",),
     ),
     Stage(
         "exported_model",
         ("exported_model",),
-        1,
-        3.0,  # of the stored model, which a second process loads
+        version=1,
+        peak_per_byte=3.0,  # of the stored model, which a second process loads
         checks={
-            "predictions_survive_reload": "The version's files, loaded in a fresh process without this "
-            "package, predict what the fitted model predicts. Otherwise no version becomes visible."
+            "predictions_survive_reload": (
+                "The version's files, loaded in a fresh process without this package, "
+                "predict what the fitted model predicts. Otherwise no version becomes "
+                "visible."
+            )
         },
     ),
 )
@@ -161,8 +185,10 @@ def warn_of_memory(stage: str, size: int, warn: Callable[[str], object]) -> None
     needed, free = peak * size + _LIBRARIES, free_memory()
     if needed > free.size:
         warn(
-            f"{stage} may need about {needed / 1e9:.1f} GB of memory, {free.size / 1e9:.1f} GB are free "
-            f"({free.limited_by}). If the run is killed, raise that limit, leave out columns or run on "
+            f"{stage} may need about {needed / 1e9:.1f} GB of memory, "
+            f"{free.size / 1e9:.1f} GB are free "
+            f"({free.limited_by}). If the run is killed, raise that limit, leave out "
+            "columns or run on "
             "a sample of the rows."
         )
 

@@ -83,7 +83,10 @@ def _asked() -> argparse.Namespace:
 def _measured_at() -> str:
     date = dt.datetime.now(tz=dt.UTC).date()
     machine = f"{platform.system()} {platform.machine()}"
-    return f"{date}, {os.cpu_count()} cores, {machine}, Python {platform.python_version()}."
+    return (
+        f"{date}, {os.cpu_count()} cores, {machine}, Python "
+        f"{platform.python_version()}."
+    )
 
 
 if __name__ == "__main__":

@@ -116,7 +116,10 @@ def throughput(spec: ExperimentSpec, sets: TrainingSets, pairs: int) -> list[Mea
             shares.append(100 * took[threads] / took[workers])
     fit = LOCAL_WORKERS * took[threads] / len(wanted)
     spread = f"{min(shares):.0f} to {max(shares):.0f}, {pairs} pairs"
-    name = f"two workers of what two threads get done, {len(wanted)} fits of {fit:.1f} s ({spread})"
+    name = (
+        f"two workers of what two threads get done, {len(wanted)} fits of {fit:.1f} s "
+        f"({spread})"
+    )
     step = "CPU of the step for each configuration, with encoding, bins and files"
     return [
         Measured(name, statistics.median(shares), "%", LEAST_BUSY, at_least=True),

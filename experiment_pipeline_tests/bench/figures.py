@@ -163,7 +163,8 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
             search(f"{both}: scikit-learn HalvingRandomSearchCV", 3)
         ],
         "| the same search as a function | {} |": [step],
-        "of {} on the validation (final hold-out) rows, that of the full search {}; the "
+        "of {} on the validation (final hold-out) rows, that of the full search {}; "
+        "the "
         "standard error of the difference is {}.": [
             search(alone, place) for place in (1, 2, 4)
         ],

@@ -123,7 +123,10 @@ def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None
     assert (chosen.facts["status"], chosen.facts["chosen"]) == ("failed", "mine")
     with pytest.raises(ep.InvalidExperiment, match="Move it into a module"):
         chosen.save("defs/visits")
-    cell = f"from {OWN} import Plain\nclass Mine(Plain):\n    def fit(self, X, y): return super().fit(X, y)\n"
+    cell = (
+        f"from {OWN} import Plain\nclass Mine(Plain):\n    def fit(self, X, y): return "
+        "super().fit(X, y)\n"
+    )
     linecache.cache["<mine>"] = (
         len(cell),
         None,

@@ -206,7 +206,10 @@ def test_own_code_runs_as_it_was_saved_and_only_if_it_is_trusted(
     """The version's module is imported before the one that is there now, which would be
     named.
     """
-    source = "from sklearn.naive_bayes import GaussianNB\n\n\nclass Mine(GaussianNB):\n    pass\n"
+    source = (
+        "from sklearn.naive_bayes import GaussianNB\n\n\nclass Mine(GaussianNB):\n    "
+        "pass\n"
+    )
     own, name = tmp_path / "mine_of_then.py", "mine_of_then.Mine"
     own.write_text(source)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])

@@ -112,7 +112,10 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     )
     assert found.errors(2)["set"].tolist() == ["validation"] * 2 + ["test"] * 2
     predicted = found.model.predict(scenario.table().drop(columns=["cost", "patient"]))
-    counts = f"{len(predicted.predictions)} rows predicted, {len(predicted.rejected)} rejected"
+    counts = (
+        f"{len(predicted.predictions)} rows predicted, {len(predicted.rejected)} "
+        "rejected"
+    )
     title, scored = repr(found.model).splitlines()
     assert title.startswith("visits v0001: binary, readmitted from ")
     assert scored.split(" on ")[0] in found.decision.replace(", roc_auc", ": roc_auc")
@@ -265,7 +268,10 @@ def test_given_settings_replace_inferred_ones_in_the_text() -> None:
     """Reasons for what was inferred go with it, other comments stay; what is new stands
     last.
     """
-    text = "  # The metric.\n  # Inferred: because.\n  # So.\n  metric: a\n  search:\n    - b: 1\n"
+    text = (
+        "  # The metric.\n  # Inferred: because.\n  # So.\n  metric: a\n  search:\n    "
+        "- b: 1\n"
+    )
     assert with_settings(text, {"metric": "c", "search": [1], "x": "y: z"}) == (
         "  # The metric.\n  # Given.\n  metric: c\n  # Given.\n  search:\n  - 1\n"
         "  # Given.\n  x: 'y: z'\n"

@@ -194,7 +194,10 @@ def test_what_was_tolerated_is_added_up(model, monkeypatch) -> None:
     outcome, *_ = told(model, 2, "t.csv", ".csv")
     assert outcome.notes == (
         "count: 4 missing values became 3",
-        "colour: 4 values kept against isin(['red', 'green']): 'pink' (2), 'grey' (1), 'blue' (1)",
+        (
+            "colour: 4 values kept against isin(['red', 'green']): 'pink' (2), 'grey' (1), "
+            "'blue' (1)"
+        ),
     )
     monkeypatch.setattr(column_checks, "MOST_NAMED", 2)
     monkeypatch.setattr(column_checks, "SHOWN_VALUES", 1)
@@ -227,7 +230,10 @@ def test_infinite_values_are_counted(model) -> None:
         size=[1.5, np.inf, -np.inf]
     )
     found = replace(model, schema=schema).predict(rows.assign(count=1, flag=True))
-    told = "size: 2 values infinite, and used for prediction as they are: inf (1), -inf (1)"
+    told = (
+        "size: 2 values infinite, and used for prediction as they are: inf (1), -inf "
+        "(1)"
+    )
     assert told in found.notes
 
 

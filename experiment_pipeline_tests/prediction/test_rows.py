@@ -127,7 +127,10 @@ def test_what_training_never_saw_is_counted_and_told() -> None:
     """
     assert sorted(predicted(never_seen()).notes) == [
         "colour: 1 missing value kept: the schema does not mention missing values",
-        "colour: 3 values kept against isin(['blue', 'green', 'red']): 'pink' (2), 'grey' (1)",
+        (
+            "colour: 3 values kept against isin(['blue', 'green', 'red']): 'pink' (2), "
+            "'grey' (1)"
+        ),
         "count: 1 missing value kept: the schema does not mention missing values",
         "flag: 1 missing value kept: the schema does not mention missing values",
         "name: 1 row with a category that training did not see: 'nobody' (1)",

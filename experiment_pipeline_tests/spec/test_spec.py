@@ -558,8 +558,10 @@ def test_an_unknown_key_is_told_the_likely_one() -> None:
     """
     [problem] = told(changed("search.0.drawss", 3))
     assert problem == (
-        "defs.yaml:3: search.0.drawss: unknown key 'drawss'; did you mean 'draws'? allowed: "
-        "algorithm, method, draws, seed, hyperparameters, configurations, features, name, note"
+        "defs.yaml:3: search.0.drawss: unknown key 'drawss'; did you mean 'draws'? "
+        "allowed: "
+        "algorithm, method, draws, seed, hyperparameters, configurations, features, "
+        "name, note"
     )
 
 
@@ -591,8 +593,14 @@ def test_every_missing_key_is_asked_for_with_an_example() -> None:
         "defs.yaml:1: data: is missing: the table, such as data/customers.csv",
         "defs.yaml:1: target: is missing: the column to predict, such as price",
         "defs.yaml:1: task: is missing: what is predicted, such as binary",
-        "defs.yaml:1: search: is missing: the algorithms to try, such as [{algorithm: lightgbm}]",
-        "defs.yaml:1: metric: is missing: what ranks the configurations, such as roc_auc",
+        (
+            "defs.yaml:1: search: is missing: the algorithms to try, such as [{algorithm: "
+            "lightgbm}]"
+        ),
+        (
+            "defs.yaml:1: metric: is missing: what ranks the configurations, such as "
+            "roc_auc"
+        ),
     ]
 
 

@@ -211,7 +211,10 @@ def test_a_class_of_two_rows_is_set_aside_and_said_everywhere(tmp_path):
         scenario.write_csv(tmp_path / "plain.csv", frame),
         [{"algorithm": "linear"}],
     )
-    schema = "columns: {x: {}, z: {}, colour: {}, y: {dtype: str, isin: ['yes', 'no', rare]}}"
+    schema = (
+        "columns: {x: {}, z: {}, colour: {}, y: {dtype: str, isin: ['yes', 'no', "
+        "rare]}}"
+    )
     asked = {**tables.MULTICLASS, "data": str(url), "search": search}
     first = runs.succeeded(tables.experiment(**asked), schema)
     assert first.metadata("data_analysis")["verdict"] == "go with conditions"

@@ -41,7 +41,10 @@ def test_a_stage_warns_only_where_it_may_need_more_than_is_free(
     assert logged == []
     warn_of_memory(stage, 20_000_000_000, logged.append)
     needed = (STAGES[stage].peak_per_byte * 20_000_000_000 + 100_000_000) / 1e9
-    numbers = f"{stage} may need about {needed:.1f} GB of memory, 1.0 GB are free (its control group)"
+    numbers = (
+        f"{stage} may need about {needed:.1f} GB of memory, 1.0 GB are free (its "
+        "control group)"
+    )
     assert logged[0].startswith(numbers)
     assert "sample" in logged[0]
 

@@ -85,8 +85,10 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
     assert said == (
         "Accepted: the one gate passes (better than the baseline). "
         f"lightgbm scores roc_auc {score.estimate:.4f} on 1,500 rows of the validation "
-        "set (final hold-out), which were not used to choose the model. The 95 % interval is "
-        f"{score.low:.4f} to {score.high:.4f}. The baseline (no features) scores 0.5000: the model is "
+        "set (final hold-out), which were not used to choose the model. The 95 % "
+        "interval is "
+        f"{score.low:.4f} to {score.high:.4f}. The baseline (no features) scores "
+        "0.5000: the model is "
         "significantly better (95 % level)."
     )
 

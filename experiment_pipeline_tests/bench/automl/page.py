@@ -153,7 +153,10 @@ def told(names: Sequence[str], found: Sequence[Done]) -> str:
     ]
     if OURS in names and len(names) > 1:
         parts += [
-            "The difference to ours, paired by seed, above 0 where ours is better, with its 95 % interval:",
+            (
+                "The difference to ours, paired by seed, above 0 where ours is better, "
+                "with its 95 % interval:"
+            ),
             _differences(here),
             "\n".join([*_tally(here), *_beside_autogluon(here)]),
         ]
