@@ -345,7 +345,7 @@ class Criterion(Closed):
 
     judged_by: Literal["bound", "estimate"] = Field(
         "bound",
-        description="bound: the worse bound of the 95 % interval must meet the limit",
+        description="bound: the worse bound of the interval must meet the limit",
     )
 
     @model_validator(mode="after")

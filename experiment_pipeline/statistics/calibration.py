@@ -44,7 +44,7 @@ _EDGE = 1e-6  # probabilities of 0 and 1 have no log odds
 _STEPS, _LONGEST_STEP, _CONVERGED = 100, 4.0, 1e-10
 LARGE = 0.9  # the quantile beyond which errors count as large
 _FEW_CLUSTERS = 10  # if there are fewer, each cluster counts as one row
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Values that do not reweight classes, of scikit-learn, LightGBM, XGBoost and CatBoost.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("is_unbalance", "unbalance", "unbalanced_sets"), (None, False)),
@@ -355,7 +355,7 @@ def residuals_of(y: np.ndarray, prediction: np.ndarray) -> Residuals:
     """Return the residuals of predictions (n,) of a target (n,), at least one row."""
     residual = y - prediction
     size = np.abs(residual)
-    quantiles = tuple(np.quantile(residual, _QUANTILES).tolist())
+    quantiles = tuple(np.quantile(residual, QUANTILES).tolist())
     means = float(residual.mean()), float(size.mean()), float(np.median(size))
     return Residuals(*means, quantiles, float(size.max()), float(y.std()))
 

@@ -41,6 +41,7 @@ _AUTOCORRELATED = (
     (100, 94, 89),
 )
 FEW_CONSECUTIVE_CLUSTERS = 150
+_PERCENT = f"{100 * interval.LEVEL:g}"
 _MOST = 40  # a power of two above any number of clusters
 
 
@@ -67,7 +68,7 @@ def few_clusters_note(
         return (
             f"the {place} set has {n_clusters} consecutive clusters ({what}), fewer than "
             f"{FEW_CONSECUTIVE_CLUSTERS}: too few to show how much they resemble their neighbours. In "
-            f"simulations with so few, {half} % of the intervals of 95 % hold the truth where the "
+            f"simulations with so few, {half} % of the intervals of {_PERCENT} % hold the truth where the "
             f"autocorrelation is 0.5, and {strong} % where it is 0.9"
         )
     return None
@@ -177,7 +178,7 @@ def _intervals(names: Mapping[str, object], place: str) -> str:
 
 
 def _coverage(percent: str) -> str:
-    return f"In simulations, {percent} % of such intervals hold the truth, not 95 %"
+    return f"In simulations, {percent} % of such intervals hold the truth, not {_PERCENT} %"
 
 
 def fewest_clusters(metric: str, limit: float) -> int | None:

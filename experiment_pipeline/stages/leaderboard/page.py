@@ -33,12 +33,14 @@ from experiment_pipeline.stages.search.conclusions import (
     TRAINED,
 )
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of
+from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.statistics.metrics import metric_of, worse_bound
 from experiment_pipeline.table.table import plain_rows
 
 TABLE, PAGE = "leaderboard.parquet", "leaderboard.html"
 # Columns of the ranking that have the same name in the database.
 _RECORDED = {*COLUMNS} & {*run_record.ConfigurationRow.__dataclass_fields__}
+_CONFIDENCE = numbers.share(LEVEL)
 # Page width in rem, as the charts need room.
 _WIDTH = 92
 _HOW_TO_READ = (
@@ -192,7 +194,7 @@ def decision(shown: pictures.SearchShown) -> str:
     return (
         f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
         f"{numbers.score(board.score.estimate)} {evaluated(board.evaluation).where} "
-        f"(95 % interval {numbers.bounds(board.score)}). This is {_compared(board)} "
+        f"({_CONFIDENCE} interval {numbers.bounds(board.score)}). This is {_compared(board)} "
         f"the baseline (no features), which scores {numbers.score(board.baseline)}. "
         f"{numbers.tied(len(board.tie_group))}."
     )
@@ -262,7 +264,7 @@ def _cells(shown: pictures.SearchShown, row: pictures.Row) -> list[tuple[str, st
         ("algorithm", row["algorithm"]),
         ("status", row["status"]),
         (shown.board.metric, known(row["test_score"], "")),
-        ("95 % interval", _bounds(row)),
+        (f"{_CONFIDENCE} interval", _bounds(row)),
         *([("over seeds", _over_seeds(row))] if shown.has_seeds else []),
         ("minus the best", known(row["difference_to_best"], "")),
         ("tied", "yes" if row["in_tie_group"] else ""),

@@ -42,6 +42,7 @@ from experiment_pipeline.stages.search.conclusions import (
     Step,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.table.table import plain_rows
 
@@ -196,7 +197,7 @@ def _cost_chart(shown: SearchShown) -> Iterator[Chart]:
         plot,
         f"{better_is} is better, further left is cheaper. Filled marks are "
         f"statistically tied with the best by {evaluated(board.evaluation).by}. "
-        f"Vertical lines are 95 % intervals. {outside}",
+        f"Vertical lines are {numbers.share(LEVEL)} intervals. {outside}",
     )
 
 

@@ -20,7 +20,7 @@ from experiment_pipeline.statistics.groups import (
     MEANINGS,
     compare_groups,
 )
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.table.kinds import groups_of
 
 _DIFFERENCE, _RATIO = "_difference", "_ratio"
@@ -104,7 +104,7 @@ def section(audit: Sequence[AuditRow]) -> Iterator[Section]:
     how = (
         "A difference is the highest group minus the lowest, a ratio the lowest "
         "divided by the highest; equalized_odds is the worse of true and false "
-        "positive rate. The 95 % intervals of comparisons hold for all comparisons of "
+        f"positive rate. The {numbers.share(LEVEL)} intervals of comparisons hold for all comparisons of "
         "a column together, those of groups for each alone. No claim is made where a "
         f"group's counted rows have fewer than {FEWEST_CLUSTERS} resampling clusters."
     )

@@ -47,7 +47,12 @@ from experiment_pipeline.stages.validation_report.report import (
     NextSearch,
     ValidationReport,
 )
-from experiment_pipeline.statistics.calibration import CalibrationCurve, named
+from experiment_pipeline.statistics.calibration import (
+    QUANTILES,
+    CalibrationCurve,
+    named,
+)
+from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.statistics.metrics import (
     better,
     metric_of,
@@ -62,6 +67,7 @@ _WORST_ROWS, _WORST_COLUMNS = 10, 10  # shown of each set
 MORE_SEGMENTS = "the segments of more features are not computed: "
 _SIGNIFICANT = {True: "yes", False: "no", None: "not tested: too few shuffles"}
 _CALIBRATED = "No miscalibration is detected"
+_CONFIDENCE = numbers.share(LEVEL)
 
 
 def outcome(
@@ -225,12 +231,12 @@ def _decision(report: ValidationReport) -> Section:
         lower_is_better = ""
     bounds = ""
     if math.isfinite(interval.low) and math.isfinite(interval.high):
-        bounds = f" The 95 % interval is {numbers.bounds(interval)}."
+        bounds = f" The {_CONFIDENCE} interval is {numbers.bounds(interval)}."
     how = "not better"
     if significantly_better(report.metric, score.difference_to_baseline):
-        how = "significantly better (95 % level)"
+        how = f"significantly better ({_CONFIDENCE} level)"
     elif better(report.metric, interval.estimate, score.baseline):
-        how = "better, but not significantly (95 % level)"
+        how = f"better, but not significantly ({_CONFIDENCE} level)"
     text = (
         f"{_decided(report)} {_named(report)} scores {report.metric} "
         f"{numbers.score(interval.estimate)}{lower_is_better} on {report.rows:,} rows "
@@ -313,7 +319,7 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
     header = (
         "metric",
         "estimate",
-        "95 % interval",
+        f"{_CONFIDENCE} interval",
         "baseline",
         "minus the baseline",
         "better is",
@@ -395,7 +401,7 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     meaning = (
         "Slope and intercept are of a logistic recalibration on the validation rows "
         "(Cox 1958; the intercept with slope 1); their intervals hold together at the "
-        "95 % level. The mean error is over bins of equal size; the last column is its "
+        f"{_CONFIDENCE} level. The mean error is over bins of equal size; the last column is its "
         "value for a perfectly calibrated model. Vertical lines: Wilson's interval for "
         "each bin alone."
     )
@@ -506,7 +512,7 @@ def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
             "it."
         )
     table = TableBlock(
-        ("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %"),
+        ("quantile of rows", *map(numbers.share, QUANTILES)),
         (("actual minus predicted", *map(numbers.score, residuals.quantiles)),),
     )
     yield _section("Errors", text, *shares, table, *charts.get("residuals", ()))
@@ -570,7 +576,7 @@ def _features(report: ValidationReport, charts: Charts) -> Section:
         f"{usage.rows:,} {_rows_of_usage(report)}, "
         f"{numbers.counted(usage.repeats, 'shuffle')} each. The noise is the standard "
         "deviation between shuffles; a loss is significant by Student's t-test against "
-        "it (95 % level). Two features with the same information both look unimportant."
+        f"it ({_CONFIDENCE} level). Two features with the same information both look unimportant."
     )
     header = ("feature", f"{usage.metric} lost", "noise (±)", "significant")
     table = first_rows(header, rows, _MOST_FEATURES, "feature in report.json")
@@ -651,7 +657,7 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
     text = (
         "Validation rows by their time after the last fitted row. The score has "
         "decayed where it is significantly worse than at first, each against the "
-        "expected score (95 % level, all together)."
+        f"expected score ({_CONFIDENCE} level, all together)."
     )
     columns = (report.metric, "expected", "decayed")
     table = _parts(report.horizons, "time after the last fitted row", columns)

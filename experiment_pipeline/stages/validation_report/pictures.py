@@ -40,7 +40,7 @@ from experiment_pipeline.statistics.calibration import (
     confusion,
     most_frequent,
 )
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_curve, threshold_value
 
@@ -84,7 +84,7 @@ def _scores(report: ValidationReport) -> Chart:
         f"{numbers.interval(gap.test)} {words.short}; the baseline (no features) "
         f"scores {numbers.score(score.baseline)}.",
         rows,
-        f"{report.metric}, 95 % interval",
+        f"{report.metric}, {numbers.share(LEVEL)} interval",
     )
 
 
@@ -157,8 +157,8 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
     )
     yield chart(
         "Calibration",
-        "Observed against predicted probability, with pointwise 95 % intervals; the "
-        "mean distance to the diagonal is at most "
+        "Observed against predicted probability, with pointwise "
+        f"{numbers.share(LEVEL)} intervals; the mean distance to the diagonal is at most "
         f"{numbers.score(worst.expected_error)} ({worst.of}).",
         plot,
     )
