@@ -1,5 +1,6 @@
 """Judgements of made-up predictions, for the tests of report, reasons and pages."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -65,12 +66,13 @@ def report_of(
     exported: SetPrediction | None = None,
     test: SetPrediction | None = None,
     looks: EarlierLooks = NO_LOOKS,
+    conditions: Sequence[str] = (),
     **changes: Any,
 ) -> ValidationReport:
     """Return the report of such a model; `changes` of it, or of its examination."""
     examined = {name: changes.pop(name) for name in _EXAMINED & changes.keys()}
     model = judged(spec, exported, test, **changes)
-    return judge(model, Examination(**examined), looks)
+    return judge(model, Examination(**examined), looks, conditions)
 
 
 def text_of(report: ValidationReport) -> str:
