@@ -55,6 +55,7 @@ lint: .venv/ready-dev ## contributors: formatting, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyrefly check
+	$(BIN)/python experiment_pipeline_tests/house.py
 
 hooks: .venv/ready-dev ## contributors: let every commit run what `lint` runs
 	$(BIN)/pre-commit install

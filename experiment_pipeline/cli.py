@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from experiment_pipeline.experiment.result import RunResult
     from experiment_pipeline.storage.files import Location
-    from experiment_pipeline.storage.registry import Decisions
+    from experiment_pipeline.storage.registry import Approval, Decisions, Registry
     from experiment_pipeline.tracking.terminal import TextTable
 
 # A console width that no line exceeds.
@@ -221,7 +221,10 @@ def approve(
 
     The latest approved version is the champion. Read the decision record first.
     """
-    _decide(experiment, root, (version, by, comment, "approvals"), as_json)
+    registry = _registry(experiment, root)
+    approval, facts = _decided(registry, version, by, comment, "approvals")
+    text = f"{version} is approved by {approval.by} at {approval.at}"
+    _say(facts, [f"{text}; the champion is {facts['champion'] or 'none'}"], as_json)
 
 
 @main.command()
@@ -237,29 +240,27 @@ def retire(
     again; its files stay.
     """
     by = os.environ.get("USER") or f"uid {os.getuid()}"
-    _decide(experiment, root, (version, by, why, "retired"), as_json)
+    registry = _registry(experiment, root)
+    retirement, facts = _decided(registry, version, by, why, "retired")
+    text = f"{version} is retired since {retirement.at}"
+    _say(facts, [f"{text}; the champion is {facts['champion'] or 'none'}"], as_json)
 
 
-def _decide(
-    experiment: str,
-    root: str | None,
-    decision: "tuple[str, str, str, Decisions]",
-    as_json: bool,
-) -> None:
+def _registry(experiment: str, root: str | None) -> "Registry":
     from experiment_pipeline.storage.registry import Registry
+
+    return Registry(_storage(root), experiment)
+
+
+def _decided(
+    registry: "Registry", version: str, by: str, comment: str, kind: "Decisions"
+) -> "tuple[Approval, dict[str, Any]]":
+    """Approve or retire a version; return the decision, and what --json prints."""
     from experiment_pipeline.tracking.outcomes import approve as decide
 
-    registry = Registry(_storage(root), experiment)
-    given, champion = decide(registry, *decision), registry.champion()
-    done = (
-        "retired since" if decision[-1] == "retired" else f"approved by {given.by} at"
-    )
-    text = f"{given.version} is {done} {given.at}; the champion is {champion or 'none'}"
-    _say(
-        {"experiment": experiment, **asdict(given), "champion": champion},
-        [text],
-        as_json,
-    )
+    approval = decide(registry, version, by, comment, kind)
+    facts = {"experiment": registry.experiment, **asdict(approval)}
+    return approval, {**facts, "champion": registry.champion()}
 
 
 @main.command()
