@@ -194,7 +194,8 @@ def decision(shown: pictures.SearchShown) -> str:
     return (
         f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
         f"{numbers.score(board.score.estimate)} {evaluated(board.evaluation).where} "
-        f"({_CONFIDENCE} interval {numbers.bounds(board.score)}). This is {_compared(board)} "
+        f"({_CONFIDENCE} interval {numbers.bounds(board.score)}). This is "
+        f"{_compared(board)} "
         f"the baseline (no features), which scores {numbers.score(board.baseline)}. "
         f"{numbers.tied(len(board.tie_group))}."
     )

@@ -104,7 +104,8 @@ def section(audit: Sequence[AuditRow]) -> Iterator[Section]:
     how = (
         "A difference is the highest group minus the lowest, a ratio the lowest "
         "divided by the highest; equalized_odds is the worse of true and false "
-        f"positive rate. The {numbers.share(LEVEL)} intervals of comparisons hold for all comparisons of "
+        f"positive rate. The {numbers.share(LEVEL)} intervals of comparisons hold for "
+        "all comparisons of "
         "a column together, those of groups for each alone. No claim is made where a "
         f"group's counted rows have fewer than {FEWEST_CLUSTERS} resampling clusters."
     )

@@ -178,7 +178,10 @@ def _audit_gate(measure: str, limit: float, column: str, interval: Interval) -> 
     means = _UNDECIDED
     if passed or failed:
         where = "within" if passed else "beyond"
-        means = f"the whole {numbers.share(interval.level, 6)} interval is {where} the limit"
+        means = (
+            f"the whole {numbers.share(interval.level, 6)} interval is {where} the "
+            "limit"
+        )
     return Gate(
         measure,
         rule=f"{measure} of {column} {relation} {limit:g}",

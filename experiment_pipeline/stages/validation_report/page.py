@@ -401,7 +401,8 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     meaning = (
         "Slope and intercept are of a logistic recalibration on the validation rows "
         "(Cox 1958; the intercept with slope 1); their intervals hold together at the "
-        f"{_CONFIDENCE} level. The mean error is over bins of equal size; the last column is its "
+        f"{_CONFIDENCE} level. The mean error is over bins of equal size; the last "
+        "column is its "
         "value for a perfectly calibrated model. Vertical lines: Wilson's interval for "
         "each bin alone."
     )
@@ -576,7 +577,8 @@ def _features(report: ValidationReport, charts: Charts) -> Section:
         f"{usage.rows:,} {_rows_of_usage(report)}, "
         f"{numbers.counted(usage.repeats, 'shuffle')} each. The noise is the standard "
         "deviation between shuffles; a loss is significant by Student's t-test against "
-        f"it ({_CONFIDENCE} level). Two features with the same information both look unimportant."
+        f"it ({_CONFIDENCE} level). Two features with the same information both look "
+        "unimportant."
     )
     header = ("feature", f"{usage.metric} lost", "noise (±)", "significant")
     table = first_rows(header, rows, _MOST_FEATURES, "feature in report.json")

@@ -158,7 +158,8 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
     yield chart(
         "Calibration",
         "Observed against predicted probability, with pointwise "
-        f"{numbers.share(LEVEL)} intervals; the mean distance to the diagonal is at most "
+        f"{numbers.share(LEVEL)} intervals; the mean distance to the diagonal is at "
+        "most "
         f"{numbers.score(worst.expected_error)} ({worst.of}).",
         plot,
     )
