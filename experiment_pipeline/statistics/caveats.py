@@ -6,7 +6,7 @@ statistics), for hits and for false alarms.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,17 +19,16 @@ from experiment_pipeline.statistics.tails import Tail
 # 0.05, of claims without a heavy tail 0.5, of Student's t with 3 degrees of freedom 0.6
 # (intervals allow for that).
 _HEAVY = 0.7
-_DOMINATES = 0.4  # share of one error in the sum: the true index is 1 or more, its estimate too low
-_HEAVY_RELATIVE = 0.55  # of relative errors: where targets come near zero
-_FEW_OF_A_CLASS = (
-    6  # with 3 positives, a ROC AUC near 1 is common, and its spread hardly visible
-)
-_PERSISTENT = (
-    0.9  # probability of autocorrelation that independent clusters rarely reach
-)
-_FEW_DEGREES = (
-    16  # with more degrees of freedom the memory is short compared with the set
-)
+# Share of one error in the sum: the true index is 1 or more, its estimate too low.
+_DOMINATES = 0.4
+# Index of relative errors, whose targets come near zero.
+_HEAVY_RELATIVE = 0.55
+# With 3 positives, a ROC AUC near 1 is common, and its spread hardly visible.
+_FEW_OF_A_CLASS = 6
+# Probability of autocorrelation that independent clusters rarely reach.
+_PERSISTENT = 0.9
+# With more degrees of freedom the memory is short compared with the set.
+_FEW_DEGREES = 16
 FEW_CLUSTERS = 10
 # (consecutive clusters, percent of simulated intervals that hold the truth from there
 # on for an autocorrelation of .5, and of .9). So few clusters do not show which it is.
@@ -46,30 +45,38 @@ _MOST = 40  # a power of two above any number of clusters
 
 
 def few_clusters_note(
-    clusters: np.ndarray, what: str, place: str, weights: interval.Weights = None
+    clusters: np.ndarray, cluster: str, place: str, weights: interval.Weights = None
 ) -> str | None:
-    """Return a warning when the intervals of a set rest on few clusters (`what`, in
-    words), if any.
+    """Return a warning when the intervals of a set rest on few clusters, if any.
+
+    `cluster` is what one is, such as "group"; `place` is the name of the set.
     """
-    n_clusters = int(interval.cluster_codes(clusters).max()) + 1
+    n_clusters = interval.number_of_clusters(clusters)
     effective = one_sample(clusters, weights).scarcest
     if n_clusters == 1:
-        return f"the {place} set is one {what}: no interval can be computed, only the full range"
-    counted = f"the {place} set has {n_clusters} resampling clusters ({what})"
-    if effective < FEW_CLUSTERS:
-        if effective < n_clusters:
-            counted += f" of unequal weight, which count as {effective} of equal weight"
-        return f"{counted}, fewer than {FEW_CLUSTERS}: its intervals are wide and imprecise"
-    if (
-        isinstance(clusters, interval.ConsecutiveClusters)
-        and n_clusters < FEW_CONSECUTIVE_CLUSTERS
-    ):
-        _, half, strong = max(one for one in _AUTOCORRELATED if one[0] <= n_clusters)
         return (
-            f"the {place} set has {n_clusters} consecutive clusters ({what}), fewer than "
-            f"{FEW_CONSECUTIVE_CLUSTERS}: too few to show how much they resemble their neighbours. In "
-            f"simulations with so few, {half} % of the intervals of {_PERCENT} % hold the truth where the "
-            f"autocorrelation is 0.5, and {strong} % where it is 0.9"
+            f"the {place} set is one {cluster}: no interval can be computed, only the "
+            "full range"
+        )
+    if effective < FEW_CLUSTERS:
+        unequal = ""
+        if effective < n_clusters:
+            unequal = f" of unequal weight, which count as {effective} of equal weight"
+        return (
+            f"the {place} set has {n_clusters} resampling clusters "
+            f"({cluster}){unequal}, "
+            f"fewer than {FEW_CLUSTERS}: its intervals are wide and imprecise"
+        )
+    consecutive = isinstance(clusters, interval.ConsecutiveClusters)
+    if consecutive and n_clusters < FEW_CONSECUTIVE_CLUSTERS:
+        simulated = [row for row in _AUTOCORRELATED if row[0] <= n_clusters]
+        _, covered_at_half, covered_at_most = simulated[-1]
+        return (
+            f"the {place} set has {n_clusters} consecutive clusters ({cluster}), fewer "
+            f"than {FEW_CONSECUTIVE_CLUSTERS}: too few to show how much they resemble "
+            f"their neighbours. In simulations with so few, {covered_at_half} % of the "
+            f"intervals of {_PERCENT} % hold the truth where the autocorrelation is "
+            f"0.5, and {covered_at_most} % where it is 0.9"
         )
     return None
 
@@ -81,118 +88,140 @@ def caveats(
     place: str,
     threshold: float = 0.5,
 ) -> Iterator[str]:
-    """Yield why intervals on a set (`place`) may be too narrow; `cluster`: what one is,
-    such as "group".
+    """Yield why intervals on a set (`place`) may be too narrow.
+
+    `cluster` is what one is, such as "group".
     """
-    yield from _heavy_tails(metrics, predicted, cluster, place)
+    n_clusters = interval.number_of_clusters(predicted.clusters)
+    tails = _heavy_tails(metrics, predicted, n_clusters)
+    yield from _tail_caveats(
+        metrics, tails, f"of {n_clusters:,} clusters ({cluster})", place
+    )
     spreads = {name: predicted.spread(name, threshold) for name in metrics}
-    rare = {
-        name: spread.scarcest
-        for name, spread in spreads.items()
-        if metric_of(name).by_pairs and 0 < spread.scarcest < _FEW_OF_A_CLASS
-    }
+    rare = {}
+    for name, spread in spreads.items():
+        if metric_of(name).by_pairs and 0 < spread.scarcest < _FEW_OF_A_CLASS:
+            rare[name] = spread.scarcest
     if rare:
         yield (
-            f"{_intervals(rare, place)}: the rarest class is in {min(rare.values())} clusters "
-            f"({cluster}). {_coverage('82 to 94')}"
+            f"{_intervals(rare, place)}: the rarest class is in {min(rare.values())} "
+            f"clusters ({cluster}). {_coverage('82 to 94')}"
         )
-    yield from _known_entities(metrics, predicted, place)
-    n_clusters = int(interval.cluster_codes(predicted.clusters).max()) + 1
-    most = max(spreads.values(), key=lambda one: one.persistence, default=None)
-    if (
-        most
-        and most.persistence > _PERSISTENT
-        and most.degrees_of_freedom < _FEW_DEGREES
-    ):
-        # It is the clusters that resemble each other: if one metric shows it, the
-        # others may hide it.
+    yield from _entity_caveats(metrics, predicted, place)
+    # It is the clusters that resemble each other: if one metric shows it, the others
+    # may hide it.
+    persistent = max(
+        spreads.values(), key=lambda spread: spread.persistence, default=None
+    )
+    if persistent is None or persistent.persistence <= _PERSISTENT:
+        return
+    if persistent.degrees_of_freedom < _FEW_DEGREES:
         yield (
             f"{_intervals(spreads, place)}, although they allow for autocorrelation: "
             f"{n_clusters} consecutive clusters ({cluster}) resemble their neighbours "
-            f"(probability {100 * most.persistence:.0f} %). {_coverage('84 to 93')}"
+            f"(probability {100 * persistent.persistence:.0f} %). "
+            f"{_coverage('84 to 93')}"
         )
 
 
 def _heavy_tails(
-    metrics: Sequence[str], predicted: SetPrediction, cluster: str, place: str
+    metrics: Sequence[str], predicted: SetPrediction, n_clusters: int
+) -> dict[str, Tail]:
+    """The heavy tails of the metrics' errors; also of mae, which may be the remedy."""
+    with_errors = [name for name in metrics if metric_of(name).errors is not None]
+    if with_errors and "mae" not in with_errors:
+        with_errors.append("mae")
+    tails = {}
+    for name in with_errors:
+        tail = predicted.tail(name)
+        if tail is not None and _is_heavy(name, tail, n_clusters):
+            tails[name] = tail
+    return tails
+
+
+def _is_heavy(name: str, tail: Tail, n_clusters: int) -> bool:
+    if tail.index >= (_HEAVY_RELATIVE if name == "mape" else _HEAVY):
+        return True
+    few_errors = tail.above_mean < FEW_CLUSTERS or tail.largest > _DOMINATES
+    few_clusters = tail.above_mean < n_clusters / 10
+    return few_errors and few_clusters and tail.share > 1 / 2
+
+
+def _tail_caveats(
+    metrics: Sequence[str], tails: Mapping[str, Tail], of_clusters: str, place: str
 ) -> Iterator[str]:
-    n_clusters = int(interval.cluster_codes(predicted.clusters).max()) + 1
-    of_errors = [name for name in metrics if metric_of(name).errors is not None]
-    every = (*of_errors, "mae") if of_errors else ()
-    tails = {name: tail for name in every if (tail := predicted.tail(name)) is not None}
-
-    def is_doubted(name: str, tail: Tail) -> bool:
-        some = tail.above_mean < FEW_CLUSTERS or tail.largest > _DOMINATES
-        few = some and tail.above_mean < n_clusters / 10 and tail.share > 1 / 2
-        return few or tail.index >= (_HEAVY_RELATIVE if name == "mape" else _HEAVY)
-
-    doubted = {name: tail for name, tail in tails.items() if is_doubted(name, tail)}
-    trusted = "" if "mae" in doubted else "; mae is the metric to trust"
-    # If absolute errors are not heavy-tailed, it is small targets that make relative
-    # errors so.
-    relative = {
-        name: tail for name, tail in doubted.items() if name == "mape" and trusted
-    }
-    rest = {
-        n: tail for n, tail in doubted.items() if n in metrics and n not in relative
-    }
-    for names, why, covered in (
-        (rest, "new rows may have larger ones", "50 to 94"),
-        (
-            relative,
-            "relative errors of targets near zero have no finite mean",
-            "40 to 60",
-        ),
+    advice = "" if "mae" in tails else "; mae is the metric to trust"
+    by_errors = {name: tail for name, tail in tails.items() if name in metrics}
+    by_targets = {}
+    if "mae" not in tails and "mape" in by_errors:
+        # Absolute errors have no heavy tail, so it is small targets that make relative
+        # errors heavy-tailed.
+        by_targets["mape"] = by_errors.pop("mape")
+    near_zero = "relative errors of targets near zero have no finite mean"
+    for of_metrics, reason, percent in (
+        (by_errors, "new rows may have larger ones", "50 to 94"),
+        (by_targets, near_zero, "40 to 60"),
     ):
-        if names:
-            tail = max(names.values(), key=lambda one: one.share)
-            yield (
-                f"{_intervals(names, place)}: a few errors decide, those of {tail.above_mean:,} of "
-                f"{n_clusters:,} clusters ({cluster}) make {100 * tail.share:.0f} % of all (tail index "
-                f"{tail.index:.2f}), and {why}. {_coverage(covered)}{trusted}"
-            )
+        if not of_metrics:
+            continue
+        tail = max(of_metrics.values(), key=lambda tail: tail.share)
+        yield (
+            f"{_intervals(of_metrics, place)}: a few errors decide, those of "
+            f"{tail.above_mean:,} {of_clusters} make {100 * tail.share:.0f} % of all "
+            f"(tail index {tail.index:.2f}), and {reason}. "
+            f"{_coverage(percent)}{advice}"
+        )
 
 
-def _known_entities(
+def _entity_caveats(
     metrics: Sequence[str], predicted: SetPrediction, place: str
 ) -> Iterator[str]:
-    known = (
-        len(np.unique(predicted.clusters[:, 1]))
-        if predicted.clusters.ndim == 2
-        else None
-    )
-    if known is not None and known < interval.FEWEST_ENTITIES:
+    if predicted.clusters.ndim < 2:
+        return
+    entities = len(np.unique(predicted.clusters[:, 1]))
+    if entities < interval.FEWEST_ENTITIES:
         yield (
-            f"the {place} set has rows of {known} ids at several times, fewer than "
-            f"{interval.FEWEST_ENTITIES}: its intervals are about these at other times, not about new ones"
+            f"the {place} set has rows of {entities} ids at several times, fewer than "
+            f"{interval.FEWEST_ENTITIES}: its intervals are about these at other "
+            "times, "
+            "not about new ones"
         )
-    elif known is not None and (
-        own := {name: 0 for name in metrics if metric_of(name).is_own}
-    ):
-        yield f"{_intervals(own, place)}, about these ids at other times, not about new ones"
+        return
+    resampled = [name for name in metrics if metric_of(name).is_own]
+    if resampled:
+        yield (
+            f"{_intervals(resampled, place)}, about these ids at other times, not "
+            "about "
+            "new ones"
+        )
 
 
-def _intervals(names: Mapping[str, object], place: str) -> str:
+def _intervals(names: Collection[str], place: str) -> str:
     plural = "s" if len(names) > 1 else ""
-    return f"the interval{plural} of {', '.join(names)} on the {place} set may be too narrow"
+    listed = ", ".join(names)
+    return f"the interval{plural} of {listed} on the {place} set may be too narrow"
 
 
 def _coverage(percent: str) -> str:
-    return f"In simulations, {percent} % of such intervals hold the truth, not {_PERCENT} %"
+    return (
+        f"In simulations, {percent} % of such intervals hold the truth, not "
+        f"{_PERCENT} %"
+    )
 
 
 def fewest_clusters(metric: str, limit: float) -> int | None:
-    """Return the fewest clusters with which the worse bound of a perfect score reaches
-    a limit; None: never.
+    """Return the fewest clusters with which a perfect score passes a limit.
+
+    Its worse bound must reach the limit; None: it never does.
     """
 
-    def reaches(n: int) -> bool:
-        return not better(metric, limit, perfect_bound(metric, n))
+    def reaches(clusters: int) -> bool:
+        return not better(metric, limit, perfect_bound(metric, clusters))
 
-    most = next((2**power for power in range(_MOST) if reaches(2**power)), None)
-    if most is None:
-        return None
-    return 1 + bisect_left(range(1, most), True, key=reaches)
+    for power in range(_MOST):
+        if reaches(2**power):
+            return 1 + bisect_left(range(1, 2**power), True, key=reaches)
+    return None
 
 
 def perfect_bound(metric: str, clusters: int) -> float:

@@ -32,12 +32,12 @@ _ROUNDING = 1e-12  # smaller standard errors are rounding errors of sums
 _ROUNDING_OF_WEIGHTS = 1e-9  # tolerance for sums of weights
 _COSINES = 8
 _FEWEST_COSINES = 4  # with fewer, Student's t is very wide (4: ±2.8, 2: ±4.3)
-_FALLS_SHORT = (
-    1.1  # most that the long-run variance may exceed the cosines'; if more, take fewer
-)
+# Most that the long-run variance may exceed the cosines'; if more, take fewer.
+_FALLS_SHORT = 1.1
 # Together as likely a priori as no memory: correlations of neighbours, and their shares
 # of the variance.
-_MEMORIES, _SHARES = (0.5, 0.8, 0.95), np.arange(1, 11) / 10
+_MEMORIES = (0.5, 0.8, 0.95)
+_SHARES = np.arange(1, 11) / 10
 _MOST_FREQUENCIES = 2_048  # the slowest; the others say little about a long memory
 # With fewer, later rows are of the same entities: of the same five shops, not of new
 # ones.
@@ -48,9 +48,7 @@ MOST_DRAWN = 150
 
 
 def relative_weights(weights: Weights) -> Weights:
-    """Return weights (n,) with a mean of 1; None if there are none, or all
-    are equal.
-    """
+    """Return weights (n,) with a mean of 1; None: without weights, or all equal."""
     if weights is None or not len(weights) or (weights == weights[0]).all():
         return None
     return np.asarray(weights / weights.mean(), dtype=np.float64)
@@ -62,9 +60,7 @@ def weighted(values: np.ndarray, weights: Weights) -> np.ndarray:
 
 
 def effective_number(weights: np.ndarray) -> float:
-    """Return the number of equal rows with the same variance of a mean: (Σw)² / Σw²
-    (Kish 1965).
-    """
+    """Return how many equal rows vary as much: (Σw)² / Σw² (Kish 1965)."""
     squares = float(weights @ weights)
     return float(weights.sum()) ** 2 / squares if squares else 0.0
 
@@ -75,24 +71,21 @@ def weighted_mean(y: np.ndarray, weights: Weights) -> np.ndarray:
 
 
 def weighted_median(y: np.ndarray, weights: Weights) -> np.ndarray:
-    """Return the median, (): the mean of both neighbours where exactly half the weight
-    lies below.
-    """
+    """Return the median, (); where half the weight lies below, of both neighbours."""
     if weights is None:
         return np.asarray(np.median(y))
     order = np.argsort(y, kind="stable")
     reached = np.cumsum(weights[order])
-    half, rounding = reached[-1] / 2, _ROUNDING_OF_WEIGHTS
-    ends = np.searchsorted(reached, [half * (1 - rounding), half * (1 + rounding)])
+    half = reached[-1] / 2
+    tolerance = np.array([1 - _ROUNDING_OF_WEIGHTS, 1 + _ROUNDING_OF_WEIGHTS])
+    ends = np.searchsorted(reached, half * tolerance)
     return np.asarray(y[order][ends].mean())
 
 
 def weighted_quantile(
     y: np.ndarray, weights: Weights, level: float | np.ndarray
 ) -> np.ndarray:
-    """Return, for each level, the smallest value up to which that share of the weight
-    is reached.
-    """
+    """Return the smallest value that a share of the weight is up to, for each level."""
     order = np.argsort(y, kind="stable")
     reached = np.cumsum(np.ones(len(y)) if weights is None else weights[order])
     place = np.searchsorted(reached, level * reached[-1] * (1 - _ROUNDING_OF_WEIGHTS))
@@ -101,8 +94,14 @@ def weighted_quantile(
 
 def cluster_codes(clusters: np.ndarray) -> np.ndarray:
     """Return clusters as codes 0 … G-1, (n,); of (n, 2), those of the first column."""
-    known = np.asarray(clusters)
-    return np.unique(known if known.ndim == 1 else known[:, 0], return_inverse=True)[1]
+    codes = np.asarray(clusters)
+    first = codes if codes.ndim == 1 else codes[:, 0]
+    return np.unique(first, return_inverse=True)[1]
+
+
+def number_of_clusters(clusters: np.ndarray) -> int:
+    """Return how many different clusters rows belong to."""
+    return int(cluster_codes(clusters).max(initial=0)) + 1
 
 
 class ConsecutiveClusters(np.ndarray):
@@ -138,13 +137,15 @@ def mean(values: np.ndarray, weights: Weights = None) -> Linearised:
 
 
 def drawn_together(clusters: np.ndarray, most: int = MOST_DRAWN) -> np.ndarray:
-    """Return at most so many clusters (n,): more are merged, consecutive ones with
+    """Return the clusters (n,), merged into `most`; consecutive ones with
     neighbours.
     """
     codes = cluster_codes(clusters)
-    if (number := int(codes.max(initial=0)) + 1) > most:
-        consecutive = isinstance(clusters, ConsecutiveClusters)
-        codes = codes * most // number if consecutive else codes % most
+    n_clusters = int(codes.max(initial=0)) + 1
+    if n_clusters > most and isinstance(clusters, ConsecutiveClusters):
+        codes = codes * most // n_clusters
+    elif n_clusters > most:
+        codes = codes % most
     return codes.view(type(clusters))
 
 
@@ -160,29 +161,29 @@ def bootstrapped(
     variance. Draws without a score are left out.
     """
     codes = cluster_codes(drawn_together(clusters))
-    order, sizes, estimate = (
-        np.argsort(codes),
-        np.bincount(codes),
-        score(np.arange(len(codes))),
-    )
-    drawn, least_squares = _draws_of(len(sizes))
-    found = np.array([score(np.repeat(order, times[codes[order]])) for times in drawn])
-    known = np.isfinite(found)
-    if known.mean() < 0.5:  # draws without a class may have no score
+    order = np.argsort(codes)
+    sizes = np.bincount(codes)
+    estimate = score(np.arange(len(codes)))
+    draws, least_squares = _draws_of(len(sizes))
+    scores = np.array([score(np.repeat(order, times[codes[order]])) for times in draws])
+    defined = np.isfinite(scores)
+    if defined.mean() < 0.5:  # draws without a class may have no score
         return undefined(len(codes))
-    deviations = np.where(known, found - found[known].mean(), 0.0) / known.mean()
-    added = (least_squares @ deviations)[1:]
-    return Linearised(estimate, (len(codes) * added / sizes)[codes])
+    deviations = np.where(defined, scores - scores[defined].mean(), 0.0)
+    contributions = (least_squares @ (deviations / defined.mean()))[1:]
+    return Linearised(estimate, (len(codes) * contributions / sizes)[codes])
 
 
 @cache
 def _draws_of(clusters: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each of G clusters is drawn (2G + 1, G), and the pseudo-inverse of that
-    and a constant (G + 1, 2G + 1).
+    """How often each of G clusters is drawn, (2G + 1, G), and least squares by it.
+
+    The latter is the pseudo-inverse of a constant and the draws, (G + 1, 2G + 1).
     """
-    number, chances = 2 * clusters + 1, np.full(clusters, 1 / clusters)
-    drawn = np.random.default_rng(0).multinomial(clusters, chances, number)
-    return drawn, np.linalg.pinv(np.column_stack([np.ones(number), drawn - 1.0]))
+    n_draws = 2 * clusters + 1
+    chances = np.full(clusters, 1 / clusters)
+    draws = np.random.default_rng(0).multinomial(clusters, chances, n_draws)
+    return draws, np.linalg.pinv(np.column_stack([np.ones(n_draws), draws - 1.0]))
 
 
 def variance_factor(
@@ -206,13 +207,11 @@ class Spread:
     estimate: float
     standard_error: float  # nan when there is one cluster only, or no score
     degrees_of_freedom: float  # of the standard error; 0: unknown
-    scarcest: (
-        int  # clusters that hold the rarest class, where classes are compared; else all
-    )
+    # clusters that hold the rarest class, where classes are compared; else all
+    scarcest: int
     skewness: float = 0.0  # of the score between draws
-    persistence: float = (
-        0.0  # probability that consecutive clusters resemble their neighbours
-    )
+    # probability that consecutive clusters resemble their neighbours
+    persistence: float = 0.0
     # of a mean error: the spread with one more cluster, with a larger error than any in
     # the sample
     one_more: "Spread | None" = None
@@ -220,9 +219,7 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Which rows are drawn together, and which of them are one sample; the same for all
-    fits.
-    """
+    """Which rows are drawn together, and which are one sample; alike for all fits."""
 
     cluster: np.ndarray  # (n,) code of each row's cluster, 0 … G-1
     cell: np.ndarray  # (n,) code of each row's cluster within its class, 0 … K-1
@@ -231,21 +228,19 @@ class Layout:
     # of them
     clusters_per_class: np.ndarray
     consecutive: bool = False  # whether the codes are in the order of time
-    entity: np.ndarray | None = (
-        None  # (n,) codes of a second clustering: customers beside days
-    )
+    # (n,) codes of a second clustering: customers beside days
+    entity: np.ndarray | None = None
 
     @classmethod
     def of(
         cls, clusters: np.ndarray, classes: np.ndarray, weights: Weights = None
     ) -> Self:
-        """Lay rows out by their clusters and by class codes (n,), all 0 for
-        one sample.
-        """
+        """Lay rows out by clusters and class codes (n,), all 0 for one sample."""
         cluster = cluster_codes(clusters)
         n_classes = int(classes.max(initial=0)) + 1
         # With one class the cells are the clusters: share the array.
-        cells, cell = np.arange(cluster.max(initial=-1) + 1), cluster
+        cells = np.arange(cluster.max(initial=-1) + 1)
+        cell = cluster
         if n_classes > 1:
             cells, cell = np.unique(cluster * n_classes + classes, return_inverse=True)
         cell_class = cells % n_classes
@@ -253,24 +248,29 @@ class Layout:
 
         def effective(of_cells: np.ndarray) -> np.ndarray:
             """`effective_number` of the cells of each class, (classes,)."""
+            sums = np.bincount(cell_class, of_cells)
             squares = np.bincount(cell_class, of_cells * of_cells)
             tiny = np.finfo(np.float64).tiny
-            return np.asarray(
-                np.bincount(cell_class, of_cells) ** 2 / np.maximum(squares, tiny)
-            )
+            return np.asarray(sums**2 / np.maximum(squares, tiny))
 
         if weights is not None:
-            # How much less even the weights make clusters than their numbers of rows
-            # do.
-            less_even = effective(np.bincount(cell, weights)) / effective(
-                np.bincount(cell)
-            )
-            number = number * np.minimum(less_even, 1.0)
-        entity = cluster_codes(clusters[:, 1]) if clusters.ndim == 2 else np.zeros(1)
-        if entity.max(initial=0) + 1 < FEWEST_ENTITIES:
-            entity = None
-        consecutive = isinstance(clusters, ConsecutiveClusters)
-        return cls(cluster, cell, cell_class, number, consecutive, entity)
+            # How much less even the weights make clusters than their numbers of rows.
+            by_rows = effective(np.bincount(cell))
+            by_weights = effective(np.bincount(cell, weights))
+            number = number * np.minimum(by_weights / by_rows, 1.0)
+        entity = None
+        if clusters.ndim == 2:
+            codes = cluster_codes(clusters[:, 1])
+            if codes.max(initial=0) + 1 >= FEWEST_ENTITIES:
+                entity = codes
+        return cls(
+            cluster,
+            cell,
+            cell_class,
+            clusters_per_class=number,
+            consecutive=isinstance(clusters, ConsecutiveClusters),
+            entity=entity,
+        )
 
     @property
     def scarcest(self) -> int:
@@ -280,9 +280,7 @@ class Layout:
 
 
 def cluster_sums(influence: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return what each cluster adds to the score's deviation, (G,): its rows' ψ,
-    divided by n.
-    """
+    """Return what each cluster adds to the deviation, (G,): its rows' ψ, over n."""
     return np.bincount(codes, weights=influence) / len(influence)
 
 
@@ -295,75 +293,100 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     """
     if not math.isfinite(linearised.estimate):
         return Spread(math.nan, math.nan, 0.0, 0)
-    sums = cluster_sums(linearised.influence, layout.cluster)
-    n_clusters, squares, total = len(sums), sums * sums, float(sums @ sums)
+    influence = linearised.influence
+    sums = cluster_sums(influence, layout.cluster)
+    n_clusters = len(sums)
     if n_clusters < 2:
         return Spread(linearised.estimate, math.nan, 0.0, layout.scarcest)
-    # At most so many cosines, even if no memory shows (Lazarus et al. 2018): a slow one
-    # may hide.
-    most = 1 + max(_COSINES, int(0.4 * n_clusters ** (2 / 3)))
-    independent = (
-        independent_projections(sums, most=most) if layout.consecutive else sums
-    )
+    independent = sums
+    persistence = 0.0
+    if layout.consecutive:
+        # At most so many cosines, even if no memory shows (Lazarus et al. 2018): a slow
+        # one may hide.
+        most = 1 + max(_COSINES, int(0.4 * n_clusters ** (2 / 3)))
+        independent = independent_projections(sums, most=most)
+        persistence = 1 - float(_chances(sums)[0])
     n = len(independent)
-    parts = np.bincount(
-        layout.cell_class, cluster_sums(linearised.influence, layout.cell) ** 2
+    of_classes, class_freedom = _class_variance(influence, layout, n_clusters)
+    variance = n / (n - 1) * float(independent @ independent)
+    variance = variance + of_classes + linearised.unseen
+    tail_freedom = max(_tail_freedom(sums), 1.0)
+    freedom = min(n - 1.0, tail_freedom, class_freedom)
+    freedom = float(np.clip(freedom, 1, n_clusters - 1))
+    if layout.entity is not None:
+        shared = _shared_by_entities(influence, layout.entity, layout.cluster)
+        if shared > 0:
+            # Two ways of clustering (Cameron, Gelbach and Miller 2011): what rows of
+            # one entity share comes on top, with degrees of freedom of its own.
+            entity_freedom = float(layout.entity.max())
+            by_part = variance**2 / freedom + shared**2 / entity_freedom
+            freedom = (variance + shared) ** 2 / by_part
+            variance += shared
+    return Spread(
+        estimate=linearised.estimate,
+        standard_error=math.sqrt(variance),
+        degrees_of_freedom=freedom,
+        scarcest=layout.scarcest,
+        skewness=_skewness(sums),
+        persistence=persistence,
     )
+
+
+def _class_variance(
+    influence: np.ndarray, layout: Layout, n_clusters: int
+) -> tuple[float, float]:
+    """What the variance lacks as each class is a sample, and the degrees of freedom."""
+    cells = cluster_sums(influence, layout.cell)
+    parts = np.bincount(layout.cell_class, cells**2)
     freedoms = np.maximum(layout.clusters_per_class - 1, 1)
     lacking = max(float(parts @ (1 / freedoms - 1 / (n_clusters - 1))), 0.0)
-    known = float((parts**2 / freedoms).sum())
-    by_class = float(parts.sum()) ** 2 / known if known > 0 else layout.scarcest - 1.0
-    variance = (
-        n / (n - 1) * float(independent @ independent) + lacking + linearised.unseen
-    )
-    # Satterthwaite's degrees of freedom 2·V²/Var(V), by the kurtosis κ of the sample:
-    # Var(V)/V² = (κ - (n-3)/(n-1)) / n. About 2k where k clusters of many add nearly
-    # all.
-    by_tails, all_squares = n_clusters - 1.0, float(squares.sum())
-    if all_squares > 0:
-        kurtosis = n_clusters * float(squares @ squares) / all_squares**2
-        by_tails = 2 * n_clusters / (kurtosis - (n_clusters - 3) / (n_clusters - 1))
-    freedom = float(
-        np.clip(min(n - 1.0, max(by_tails, 1.0), by_class), 1, n_clusters - 1)
-    )
-    if layout.entity is not None:
-        # Two ways of clustering (Cameron, Gelbach and Miller 2011): what rows of one
-        # entity share comes on top of what rows of one cluster share, with degrees of
-        # freedom of its own.
-        both = cluster_codes(layout.entity * n_clusters + layout.cluster)
-        ways = (
-            cluster_sums(linearised.influence, codes) for codes in (layout.entity, both)
-        )
-        by_entity, by_both = (
-            len(one) / (len(one) - 1) * float(one @ one) for one in ways
-        )
-        shared, others = by_entity - by_both, float(layout.entity.max())
-        if shared > 0:
-            freedom = (variance + shared) ** 2 / (
-                variance**2 / freedom + shared**2 / others
-            )
-            variance += shared
-    skewness = 0.0
-    if (
-        n_clusters >= 3 and total > 0
-    ):  # adjusted for few clusters (Joanes and Gill 1998)
-        adjusted = math.sqrt(n_clusters * (n_clusters - 1)) / (n_clusters - 2)
-        skewness = float(squares @ sums / total**1.5) * adjusted
-    return Spread(
-        linearised.estimate,
-        math.sqrt(variance),
-        freedom,
-        layout.scarcest,
-        skewness,
-        1 - float(_chances(sums)[0]) if layout.consecutive else 0.0,
-    )
+    by_part = float((parts**2 / freedoms).sum())
+    if by_part > 0:
+        return lacking, float(parts.sum()) ** 2 / by_part
+    return lacking, layout.scarcest - 1.0
+
+
+def _tail_freedom(sums: np.ndarray) -> float:
+    """Satterthwaite's degrees of freedom 2·V²/Var(V), by the kurtosis κ of the sample.
+
+    Var(V)/V² = (κ - (n-3)/(n-1)) / n. About 2k where k clusters of many add nearly all.
+    """
+    n = len(sums)
+    squares = sums * sums
+    total = float(squares.sum())
+    if total == 0:
+        return n - 1.0
+    kurtosis = n * float(squares @ squares) / total**2
+    return 2 * n / (kurtosis - (n - 3) / (n - 1))
+
+
+def _shared_by_entities(
+    influence: np.ndarray, entity: np.ndarray, cluster: np.ndarray
+) -> float:
+    """The variance that rows of one entity add to that of rows of one cluster."""
+
+    def variance(codes: np.ndarray) -> float:
+        sums = cluster_sums(influence, codes)
+        return len(sums) / (len(sums) - 1) * float(sums @ sums)
+
+    intersection = cluster_codes(entity * (int(cluster.max()) + 1) + cluster)
+    return variance(entity) - variance(intersection)
+
+
+def _skewness(sums: np.ndarray) -> float:
+    """The skewness between draws, adjusted for few clusters (Joanes and Gill 1998)."""
+    n = len(sums)
+    total = float(sums @ sums)
+    if n < 3 or total == 0:
+        return 0.0
+    adjusted = math.sqrt(n * (n - 1)) / (n - 2)
+    return float((sums * sums) @ sums / total**1.5) * adjusted
 
 
 def independent_projections(
     sums: np.ndarray, differing: np.ndarray | None = None, most: int | None = None
 ) -> np.ndarray:
-    """Return the slow projections of consecutive clusters: K + 1 nearly independent
-    contributions.
+    """Return slow projections of consecutive clusters, nearly independent, K + 1.
 
     `sums`: contributions (G,) or (G, C) of mean zero, in the order of time. The sum of
     projections varies as that of the G clusters; the `differing` series (G, …) decide
@@ -374,9 +397,8 @@ def independent_projections(
     n = min(len(sums), most or len(sums), _MOST_FREQUENCIES)
     spectra = _spectra(len(sums))
     means = np.cumsum(spectra[:, 1:n], axis=1) / np.arange(1, n)
-    factors = _chances(sums if differing is None else differing) @ (
-        spectra[:, :1] / means
-    )
+    chances = _chances(sums if differing is None else differing)
+    factors = chances @ (spectra[:, :1] / means)
     k = max(min(_FEWEST_COSINES, n - 1), int((factors <= _FALLS_SHORT).sum()))
     slow = dct(sums, type=2, norm="ortho", axis=0)[: k + 1]
     return np.asarray(math.sqrt(factors[k - 1] * len(sums) / (k + 1)) * slow)
@@ -384,27 +406,25 @@ def independent_projections(
 
 @lru_cache(4)
 def _spectra(clusters: int) -> np.ndarray:
-    """Spectra of series of variance 1 at the frequencies πj/G, j = 0, 1, …; the first
-    is white noise.
-    """
+    """Spectra of series of variance 1 at frequencies πj/G; the first: white noise."""
     cosines = np.cos(np.pi * np.arange(min(clusters, _MOST_FREQUENCIES)) / clusters)
     # A memory over more than an eighth of the series can hardly be told from a shift in
     # level.
     memories = np.clip(_MEMORIES, 0, max(1 - 8 / clusters, 0))
-    slow = [(1 - m * m) / (1 - 2 * m * cosines + m * m) for m in memories]
-    return np.array(
-        [0 * cosines + 1, *(1 + share * (one - 1) for one in slow for share in _SHARES)]
-    )
+    spectra = [0 * cosines + 1]
+    for memory in memories:
+        slow = (1 - memory * memory) / (1 - 2 * memory * cosines + memory * memory)
+        spectra += [1 + share * (slow - 1) for share in _SHARES]
+    return np.array(spectra)
 
 
 def _chances(series: np.ndarray) -> np.ndarray:
-    """The probability of each of the `_spectra`, given a series (G,) or several alike
-    (G, C).
-    """
+    """The probability of each spectrum, given series (G,), or several alike (G, C)."""
     from scipy.fft import dct
 
     spectra = _spectra(len(series))[:, 1:]
-    prior = np.repeat([1 / 2, 1 / 2 / (len(spectra) - 1)], [1, len(spectra) - 1])
+    slow = len(spectra) - 1
+    prior = np.repeat([1 / 2, 1 / 2 / slow], [1, slow])
     power = dct(series, type=2, norm="ortho", axis=0)[1 : spectra.shape[1] + 1] ** 2
     power = power.reshape(len(power), -1).sum(axis=1)
     if not power.sum():
@@ -426,36 +446,37 @@ class Interval:
 
 
 def difference(first: Spread, second: Spread, level: float = LEVEL) -> Interval:
-    """Return second - first for scores on sets that share no cluster, with Welch's
-    interval.
-    """
-    variances = [first.standard_error**2, second.standard_error**2]
-    freedoms = [first.degrees_of_freedom, second.degrees_of_freedom]
-    total, freedom = sum(variances), min(freedoms)
+    """Return second - first, on sets that share no cluster, with Welch's interval."""
+    first_variance = first.standard_error**2
+    second_variance = second.standard_error**2
+    total = first_variance + second_variance
+    freedom = min(first.degrees_of_freedom, second.degrees_of_freedom)
     if freedom > 0 and total > 0:
-        freedom = total**2 / sum(
-            v**2 / f for v, f in zip(variances, freedoms, strict=True)
-        )
-    estimate, scarcest = (
+        of_first = first_variance**2 / first.degrees_of_freedom
+        of_second = second_variance**2 / second.degrees_of_freedom
+        freedom = total**2 / (of_first + of_second)
+    gap = Spread(
         second.estimate - first.estimate,
+        math.sqrt(total),
+        freedom,
         min(first.scarcest, second.scarcest),
     )
-    return around(Spread(estimate, math.sqrt(total), freedom, scarcest), level)
+    return around(gap, level)
 
 
 def around(spread: Spread, level: float = LEVEL, least_error: float = 0.0) -> Interval:
-    """Return the estimate ± t standard errors, at least `least_error`; infinite for one
-    cluster.
+    """Return the estimate ± t standard errors, each at least `least_error`.
+
+    The bounds are infinite for one cluster, nan without a score.
     """
-    unknown = math.nan if math.isnan(spread.estimate) else math.inf
-    if math.isnan(spread.estimate) or spread.degrees_of_freedom == 0:
-        return Interval(spread.estimate, -unknown, unknown, level)
-    half = quantile(spread.degrees_of_freedom, level) * max(
-        spread.standard_error, least_error
-    )
-    return Interval(
-        spread.estimate, spread.estimate - half, spread.estimate + half, level
-    )
+    estimate = spread.estimate
+    if math.isnan(estimate):
+        return Interval(estimate, math.nan, math.nan, level)
+    if spread.degrees_of_freedom == 0:
+        return Interval(estimate, -math.inf, math.inf, level)
+    error = max(spread.standard_error, least_error)
+    half = quantile(spread.degrees_of_freedom, level) * error
+    return Interval(estimate, estimate - half, estimate + half, level)
 
 
 def quantile(degrees_of_freedom: float, level: float) -> float:
@@ -467,10 +488,8 @@ def quantile(degrees_of_freedom: float, level: float) -> float:
 
 def plain(spread: Spread, t: float) -> tuple[float, float]:
     """Return the bounds t standard errors away, on the scale of the score itself."""
-    return (
-        spread.estimate - t * spread.standard_error,
-        spread.estimate + t * spread.standard_error,
-    )
+    half = t * spread.standard_error
+    return spread.estimate - half, spread.estimate + half
 
 
 def by_log(spread: Spread, t: float) -> tuple[float, float]:
@@ -498,7 +517,8 @@ def by_skewness(spread: Spread, t: float) -> tuple[float, float]:
 
     Hall (1992): T = (θ̂ - θ)/se is skewed, T + aT²/3 + a²T³/27 + a/6 nearly normal.
     """
-    reached, a = np.array([t, -t]), spread.skewness
+    reached = np.array([t, -t])
+    a = spread.skewness
     if abs(a) > _ROUNDING:
         reached = 3 / a * (np.cbrt(1 + a * (reached - a / 6)) - 1)
     low, high = (spread.estimate - spread.standard_error * reached).tolist()
@@ -506,9 +526,7 @@ def by_skewness(spread: Spread, t: float) -> tuple[float, float]:
 
 
 def by_squares(spread: Spread, t: float) -> tuple[float, float]:
-    """Return the bounds of the root of a mean of squares: the roots of that mean's, by
-    its skewness.
-    """
+    """Return the bounds of the root of a mean of squares: the roots of that mean's."""
     error = 2 * spread.estimate * spread.standard_error
     mean = replace(spread, estimate=spread.estimate**2, standard_error=error)
     low, high = np.sqrt(np.maximum(by_skewness(mean, t), 0.0)).tolist()
@@ -516,10 +534,12 @@ def by_squares(spread: Spread, t: float) -> tuple[float, float]:
 
 
 def wilson(spread: Spread, t: float) -> tuple[float, float]:
-    """Return Wilson's bounds (1927) with the effective sample size θ(1-θ)/se² (Korn and
-    Graubard 1998).
+    """Return Wilson's bounds (1927).
+
+    The effective sample size is θ(1-θ)/se² (Korn and Graubard 1998).
     """
-    theta, error = spread.estimate, spread.standard_error
+    theta = spread.estimate
+    error = spread.standard_error
     if min(theta, 1 - theta) < _ROUNDING:
         n = float(spread.scarcest)
     elif error > _ROUNDING:

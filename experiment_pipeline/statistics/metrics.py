@@ -383,7 +383,8 @@ _metric(
 
 _metric(
     "f1",
-    "how many positives are found, and how many predicted positives are right, at a threshold",
+    "how many positives are found, and how many predicted positives are right, at a "
+    "threshold",
     _BINARY,
     **_SHARES,
     at_thresholds=lambda cuts: (
@@ -447,7 +448,8 @@ def _balanced_accuracy(of: MetricInput) -> Linearised:
 
 @_metric(
     "f1_macro",
-    "how many of a class are found, and how many predicted as it are right, mean over the classes",
+    "how many of a class are found, and how many predicted as it are right, mean over "
+    "the classes",
     ("multiclass",),
     **_SHARES,
 )
@@ -556,7 +558,8 @@ _mean_error(
 )
 _mean_error(
     "poisson_deviance",
-    "how well counts are predicted, where large ones vary more; no target may be negative",
+    "how well counts are predicted, where large ones vary more; no target may be "
+    "negative",
     _deviances,
     of_equals="mean",
     lightgbm="poisson",
