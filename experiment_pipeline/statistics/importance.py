@@ -21,12 +21,17 @@ from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import LEVEL, Weights, quantile
 from experiment_pipeline.statistics.metrics import metric_of
 
-# Each value costs one prediction of all rows.
-MOST_VALUES, FEWEST_AVERAGED, MOST_AVERAGED = 12, 100, 2_000
-MOST_ROWS, FEWEST_ROWS = 2_000, 200
+MOST_VALUES = 12  # each value costs one prediction of all rows
+FEWEST_AVERAGED = 100
+MOST_AVERAGED = 2_000
+MOST_ROWS = 2_000
+FEWEST_ROWS = 200
 MOST_REPEATS = 5
 # Numbers in one table of shuffled rows: 160 MB for each worker.
 _MOST_CELLS = 20_000_000
+Predict = Callable[[np.ndarray], np.ndarray]
+# (truth, prediction, weights) → score
+Score = Callable[[np.ndarray, np.ndarray, Weights], float]
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,10 @@ class Effort:
     def within(
         cls, seconds: float, seconds_per_row: float, n_rows: int, shape: tuple[int, int]
     ) -> Self | None:
-        """Return the effort that fits into seconds of one core; None: not even
-        FEWEST_ROWS once each.
+        """Return the effort that fits into seconds of one core.
 
-        `shape` is the number of features, and of columns that encode them.
+        `shape` is the number of features, and of columns that encode them. None: not
+        even FEWEST_ROWS can be shuffled once for each.
         """
         n_features, n_columns = shape
         in_time = seconds / (max(seconds_per_row, 1e-9) * n_features)
@@ -67,144 +72,153 @@ class FeatureImportance:
     significant: bool | None
 
 
+@dataclass(frozen=True, eq=False)
+class ScoredRows:
+    """Encoded rows whose predictions are scored against the truth."""
+
+    predict: Predict  # takes rows like `encoded`; called by several threads
+    encoded: Any  # (n, d), dense or sparse
+    y: np.ndarray  # (n,)
+    metric_score: Score  # greater is better
+    weights: Weights = None  # (n,)
+
+    def score(self, prediction: np.ndarray) -> float:
+        """Return the score of a prediction for the rows."""
+        return self.metric_score(self.y, prediction, self.weights)
+
+
 def permutation_importance(
-    predict: Callable[[np.ndarray], np.ndarray],
-    encoded: Any,
+    judged: ScoredRows,
     columns: Mapping[str, np.ndarray],
-    score: Callable[[np.ndarray, np.ndarray, Weights], float],
-    y: np.ndarray,
     repeats: int,
     *,
-    weights: Weights = None,
     seed: int,
     workers: int = 1,
 ) -> tuple[FeatureImportance, ...]:
-    """Return how much worse the score is with each feature shuffled, the most important
-    first.
+    """Return how much worse the score is with each feature shuffled.
 
-    `predict` takes encoded rows, as `encoded` (n, d), and is called by several threads;
-    `columns`: feature → positions of its columns; `score`: (truth, prediction, weights)
-    → greater is better.
+    `columns` has the positions of each feature's columns. The most important feature
+    comes first; there is none where the score is undefined.
     """
     from scipy.sparse import issparse
 
+    encoded = judged.encoded
     rows = encoded.toarray() if issparse(encoded) else np.asarray(encoded)
-    whole = score(y, predict(rows), weights)
-    if np.isnan(whole):
+    unshuffled = judged.score(judged.predict(rows))
+    if np.isnan(unshuffled):
         return ()
+    names = list(columns)
 
-    def drops(number: int) -> np.ndarray:
+    def drops_of(number: int) -> np.ndarray:
         generator = np.random.default_rng([seed, number])
         orders = [generator.permutation(len(rows)) for _ in range(repeats)]
         # Predicting all copies at once costs less than one by one.
-        stacked, changed = np.tile(rows, (repeats, 1)), columns[names[number]]
-        stacked[:, changed] = rows[np.concatenate(orders)][:, changed]
-        parts = np.split(predict(stacked), repeats)
-        return whole - np.array([score(y, part, weights) for part in parts])
+        shuffled = np.tile(rows, (repeats, 1))
+        changed = columns[names[number]]
+        shuffled[:, changed] = rows[np.concatenate(orders)][:, changed]
+        predictions = np.split(judged.predict(shuffled), repeats)
+        return unshuffled - np.array([judged.score(part) for part in predictions])
 
-    names = list(columns)
     with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
-        found = np.array(list(pool.map(drops, range(len(names)))))
-    means, noise = found.mean(axis=1), np.full(len(names), np.nan)
+        drops = np.array(list(pool.map(drops_of, range(len(names)))))
+    noise = np.full(len(names), np.nan)
     if repeats > 1:
-        noise = found.std(axis=1, ddof=1)
+        noise = drops.std(axis=1, ddof=1)
     # If a feature has no effect, the original rows are just one more shuffle: the
     # variance of their score minus the mean of R others is 1 + 1/R times that of a
     # shuffle.
     limits = quantile(max(repeats - 1, 1), LEVEL) * math.sqrt(1 + 1 / repeats) * noise
-    ranked = [
-        FeatureImportance(
-            name, drop, deviation, drop > limit if repeats >= MOST_REPEATS else None
-        )
-        for name, drop, deviation, limit in zip(
-            names, means.tolist(), noise.tolist(), limits.tolist(), strict=True
-        )
-    ]
-    return tuple(sorted(ranked, key=lambda one: (-one.drop, one.feature)))
+    ranked = []
+    for name, drop, deviation, limit in zip(
+        names,
+        drops.mean(axis=1).tolist(),
+        noise.tolist(),
+        limits.tolist(),
+        strict=True,
+    ):
+        significant = drop > limit if repeats >= MOST_REPEATS else None
+        ranked.append(FeatureImportance(name, drop, deviation, significant))
+    ranked.sort(key=lambda feature: (-feature.drop, feature.feature))
+    return tuple(ranked)
 
 
 def sampled_shapley(
-    predict: Callable[[np.ndarray], np.ndarray],
+    predict: Predict,
     rows: np.ndarray,
     background: np.ndarray,
     groups: Sequence[Sequence[int]],
     output: np.ndarray,
 ) -> np.ndarray:
-    """Return what each group of columns adds to the prediction of each row (n, d):
-    float64 (n, g).
+    """Return what groups of columns add to the prediction of rows (n, d), (n, g).
 
     Shapley values (Strumbelj and Kononenko 2014), sampled: in each background row (b,
     d) the groups take the row's values in a random order, and in its reverse
     (antithetic, Mitchell et al. 2022). They sum to its prediction minus the
     background's mean. `output` (n,): which of the k columns of `predict` is explained.
     """
-    (n, d), g, b = rows.shape, len(groups), len(background)
-    generator, group_of = np.random.default_rng(0), np.zeros(d, dtype=np.int64)
+    n, d = rows.shape
+    g, b = len(groups), len(background)
+    generator = np.random.default_rng(0)
     forward = np.stack([generator.permutation(g) for _ in range(b)])
     orders = np.concatenate([forward, forward[:, ::-1]])
+    group_of = np.zeros(d, dtype=np.int64)
     for number, positions in enumerate(groups):
         group_of[positions] = number
     turn = np.argsort(orders, axis=1)[:, None, group_of]
-    found, steps = np.zeros((n, g)), np.arange(g + 1)[:, None]
+    steps = np.arange(g + 1)[:, None]
+    contributions = np.zeros((n, g))
     # A pair of a row and an order takes g + 1 predictions.
-    pairs, size = np.arange(n * 2 * b), max(_MOST_CELLS // ((g + 1) * d), 1)
+    pairs = np.arange(n * 2 * b)
+    size = max(_MOST_CELLS // ((g + 1) * d), 1)
     for start in range(0, len(pairs), size):
         row, order = np.divmod(pairs[start : start + size], 2 * b)
-        mixed = np.where(
-            turn[order] < steps, rows[row, None], background[order % b, None]
-        )
+        replaced = turn[order] < steps
+        mixed = np.where(replaced, rows[row, None], background[order % b, None])
         predicted = predict(mixed.reshape(-1, d)).reshape(len(row), g + 1, -1)
-        explained = np.take_along_axis(predicted, output[row, None, None], axis=2)[
-            ..., 0
-        ]
-        np.add.at(found, (row[:, None], orders[order]), np.diff(explained, axis=1))
-    return found / (2 * b)
+        explained = np.take_along_axis(predicted, output[row, None, None], axis=2)
+        added = np.diff(explained[..., 0], axis=1)
+        np.add.at(contributions, (row[:, None], orders[order]), added)
+    return contributions / (2 * b)
 
 
 def affordable_rows(
     seconds: float, seconds_per_row: float, n_rows: int, features: int
 ) -> int:
-    """Return how many rows can be predicted at MOST_VALUES values of each feature; 0:
-    too few.
-    """
-    affordable = int(
-        seconds / (max(seconds_per_row, 1e-9) * MOST_VALUES * max(features, 1))
-    )
-    rows = min(n_rows, MOST_AVERAGED, affordable)
+    """Return how many rows can be predicted at MOST_VALUES of each feature; 0: few."""
+    seconds_of_row = max(seconds_per_row, 1e-9) * MOST_VALUES * max(features, 1)
+    rows = min(n_rows, MOST_AVERAGED, int(seconds / seconds_of_row))
     return rows if rows >= min(n_rows, FEWEST_AVERAGED) else 0
 
 
 def partial_dependence(
-    predict: Callable[[np.ndarray], np.ndarray],
+    predict: Predict,
     rows: np.ndarray,
     columns: np.ndarray,
     values: np.ndarray,
 ) -> np.ndarray:
-    """Return the mean prediction of dense rows (n, d) at each value of a feature, (v,)
-    or (v, k).
+    """Return the mean prediction of dense rows (n, d) at values, (v,) or (v, k).
 
     `columns` (c,) are the positions of what encodes it, `values` (v, c) its encoded
     values.
     """
-    changed, means = rows.copy(), []
+    changed = rows.copy()
+    means = []
     for value in values:
         changed[:, columns] = value
         means.append(predict(changed).mean(axis=0))
     return np.array(means)
 
 
-def spread_evenly(n_rows: int, wanted: int) -> np.ndarray:
-    """Return positions of rows at even distances: int64 (wanted,)."""
-    return np.linspace(0, n_rows - 1, wanted).astype(np.int64)
+def spread_evenly(n_rows: int, number: int) -> np.ndarray:
+    """Return positions of rows at even distances: int64 (number,)."""
+    return np.linspace(0, n_rows - 1, number).astype(np.int64)
 
 
-def scored_by(
-    metric: str, threshold: float = 0.5
-) -> Callable[[np.ndarray, np.ndarray, Weights], float]:
-    """Return (truth, prediction, weights) → score by a metric; greater is better."""
-    sign, score = metric_of(metric).sign, scores.score
+def scored_by(metric: str, threshold: float = 0.5) -> Score:
+    """Return the score by a metric, with a sign so that greater is better."""
+    sign = metric_of(metric).sign
     return lambda y, prediction, weights: (
-        sign * score(metric, y, prediction, threshold, weights)
+        sign * scores.score(metric, y, prediction, threshold, weights)
     )
 
 
@@ -220,8 +234,9 @@ _AS_ZERO = 1e-35  # LightGBM's, where zero is missing
 
 
 def tree_shap(model: Mapping[str, Any], cells: np.ndarray) -> np.ndarray:
-    """Return what each column adds to LightGBM's raw scores of rows (n, d): (n, k, d +
-    1), the base last.
+    """Return what columns add to LightGBM's raw scores of rows (n, d).
+
+    It is (n, k, d + 1), the base last.
 
     `model` is what `Booster.dump_model` returns; the values are those of
     `predict(pred_contrib=True)` (path-dependent TreeSHAP: Lundberg et al. 2020). What
@@ -229,54 +244,56 @@ def tree_shap(model: Mapping[str, Any], cells: np.ndarray) -> np.ndarray:
     pattern is computed once (Yang 2021), as an integral of a polynomial (Owen 1972),
     which Gauss-Legendre quadrature gives exactly.
     """
-    (n, d), k = cells.shape, model["num_tree_per_iteration"]
-    found = np.zeros((k, d + 1, n))
+    n, d = cells.shape
+    k = model["num_tree_per_iteration"]
+    contributions = np.zeros((k, d + 1, n))
     for number, tree in enumerate(model["tree_info"]):
-        of_class = found[number % k]
+        of_class = contributions[number % k]
         for value, path in _leaves(tree["tree_structure"], cells, {}):
             shares = np.array([share for _, share in path.values()])
             of_class[d] += value * shares.prod()
-            if path:
-                patterns, place = _patterns([held for held, _ in path.values()])
-                points, weights = np.polynomial.legendre.leggauss((len(path) + 1) // 2)
-                points, weights = (points + 1) / 2, weights / 2
-                factors = patterns[..., None] * points + shares[:, None] * (1 - points)
-                others = (factors.prod(axis=1) * weights)[:, None] / factors
-                added = value * (patterns - shares) * others.sum(axis=2)
-                for column, of_column in zip(path, added.T, strict=True):
-                    of_class[column] += of_column.take(place)
-    return np.moveaxis(found, 2, 0)
+            if not path:
+                continue
+            patterns, place = _patterns([satisfied for satisfied, _ in path.values()])
+            added = value * _shapley_of_patterns(patterns, shares)
+            for column, of_column in zip(path, added.T, strict=True):
+                of_class[column] += of_column.take(place)
+    return np.moveaxis(contributions, 2, 0)
 
 
-def _patterns(held: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Patterns of columns that rows satisfy, 0 or 1 (p, columns), and the pattern of
-    each row (n,).
-    """
-    place = np.zeros(len(held[0]), np.int64)
-    for bit, satisfied in enumerate(held):
-        place |= satisfied.astype(np.int64) << bit
-    patterns = (
-        np.arange(2 ** len(held)) if 2 ** len(held) <= len(place) else np.unique(place)
-    )
-    if len(patterns) < 2 ** len(held):
-        place = np.searchsorted(patterns, place)
-    return (patterns[:, None] >> np.arange(len(held)) & 1).astype(np.float64), place
+def _shapley_of_patterns(patterns: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """What the columns of a path add for each pattern, (p, columns), of a leaf of 1."""
+    points, weights = np.polynomial.legendre.leggauss((len(shares) + 1) // 2)
+    points, weights = (points + 1) / 2, weights / 2
+    factors = patterns[..., None] * points + shares[:, None] * (1 - points)
+    without_column = (factors.prod(axis=1) * weights)[:, None] / factors
+    return np.asarray((patterns - shares) * without_column.sum(axis=2))
+
+
+def _patterns(satisfied: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Patterns of satisfied columns, 0 or 1 (p, columns), and each row's, (n,)."""
+    place = np.zeros(len(satisfied[0]), np.int64)
+    for bit, of_column in enumerate(satisfied):
+        place |= of_column.astype(np.int64) << bit
+    patterns = np.arange(2 ** len(satisfied))
+    if len(patterns) > len(place):  # rows show only some of so many
+        patterns, place = np.unique(place, return_inverse=True)
+    bits = patterns[:, None] >> np.arange(len(satisfied)) & 1
+    return bits.astype(np.float64), place
 
 
 def _leaves(node: Any, cells: np.ndarray, path: _Path) -> Iterator[tuple[float, _Path]]:
     if "leaf_value" in node:
         yield node["leaf_value"], path
         return
-    column, left = node["split_feature"], _goes_left(node, cells)
-    for child, goes in ((node["left_child"], left), (node["right_child"], ~left)):
-        share = (
-            child.get("internal_count", child.get("leaf_count"))
-            / node["internal_count"]
-        )
-        satisfied, so_far = path.get(column, (True, 1.0))
-        yield from _leaves(
-            child, cells, {**path, column: (goes & satisfied, share * so_far)}
-        )
+    column = node["split_feature"]
+    satisfied, path_share = path.get(column, (True, 1.0))
+    goes_left = _goes_left(node, cells)
+    for side, goes in (("left_child", goes_left), ("right_child", ~goes_left)):
+        child = node[side]
+        count = child.get("internal_count", child.get("leaf_count"))
+        share = count / node["internal_count"] * path_share
+        yield from _leaves(child, cells, {**path, column: (goes & satisfied, share)})
 
 
 def _goes_left(node: Mapping[str, Any], cells: np.ndarray) -> np.ndarray:
@@ -285,8 +302,11 @@ def _goes_left(node: Mapping[str, Any], cells: np.ndarray) -> np.ndarray:
     if node["decision_type"] == "==":
         codes = [int(code) for code in node["threshold"].split("||")]
         return np.isin(np.where(missing, -1, values).astype(np.int64), codes)
-    kind, values = node["missing_type"], np.where(missing, 0, values)
-    absent = (
-        missing if kind == "NaN" else (kind == "Zero") & (np.abs(values) <= _AS_ZERO)
-    )
-    return np.where(absent, node["default_left"], values <= node["threshold"])
+    values = np.where(missing, 0, values)
+    goes_left = values <= node["threshold"]
+    if node["missing_type"] == "NaN":
+        return np.where(missing, node["default_left"], goes_left)
+    if node["missing_type"] == "Zero":
+        zero = np.abs(values) <= _AS_ZERO
+        return np.where(zero, node["default_left"], goes_left)
+    return goes_left

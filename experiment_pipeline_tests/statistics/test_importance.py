@@ -2,7 +2,7 @@
 values of trees.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import lightgbm as lgb
@@ -18,18 +18,18 @@ from experiment_pipeline.statistics.importance import (
     MOST_ROWS,
     Effort,
     FeatureImportance,
+    Score,
+    ScoredRows,
     permutation_importance,
     scored_by,
     tree_shap,
 )
-from experiment_pipeline.statistics.interval import Weights
 
 ROWS = np.random.default_rng(0).normal(size=(400, 3))
 Y = 3 * ROWS[:, 0] + 0.5 * ROWS[:, 1]
 COLUMNS = {
     name: np.array([place]) for place, name in enumerate(("much", "little", "none"))
 }
-Score = Callable[[np.ndarray, np.ndarray, Weights], float]
 
 
 def _predict(rows: np.ndarray) -> np.ndarray:
@@ -37,17 +37,17 @@ def _predict(rows: np.ndarray) -> np.ndarray:
 
 
 def _importance(
-    metric: str | Score = "rmse", repeats: int = 5, **changed: object
+    metric: str | Score = "rmse",
+    repeats: int = 5,
+    columns: dict[str, np.ndarray] = COLUMNS,
+    workers: int = 1,
+    **changed: Any,
 ) -> tuple[FeatureImportance, ...]:
     score = scored_by(metric) if isinstance(metric, str) else metric
-    given = {
-        "predict": _predict,
-        "encoded": ROWS,
-        "columns": COLUMNS,
-        "y": Y,
-        "seed": 0,
-    } | changed
-    return permutation_importance(score=score, repeats=repeats, **given)
+    judged = ScoredRows(_predict, ROWS, Y, score)
+    return permutation_importance(
+        replace(judged, **changed), columns, repeats, seed=0, workers=workers
+    )
 
 
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
@@ -127,11 +127,7 @@ def test_importance_is_at_the_threshold_of_the_model() -> None:
 
 def test_an_undefined_score_has_no_importance() -> None:
     """Where the model has no score nothing can be lost."""
-    score = scored_by("roc_auc")
-    assert (
-        permutation_importance(_predict, ROWS, COLUMNS, score, np.zeros(400), 5, seed=0)
-        == ()
-    )
+    assert _importance("roc_auc", y=np.zeros(400)) == ()
 
 
 def test_the_work_is_bounded_by_the_time_that_predicting_takes() -> None:

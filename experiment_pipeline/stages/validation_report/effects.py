@@ -101,16 +101,15 @@ def usage(
     if effort is None:
         return None
     shuffled = importance.spread_evenly(len(sets.test), effort.rows)
-    ranked = importance.permutation_importance(
+    judged = importance.ScoredRows(
         cells.predict,
         cells.of(shuffled),
-        cells.columns,
-        importance.scored_by(spec.metric, cut),
         sets.y_test[shuffled],
-        effort.repeats,
+        importance.scored_by(spec.metric, cut),
         weights=None if sets.w_test is None else sets.w_test[shuffled],
-        seed=spec.seed,
-        workers=workers,
+    )
+    ranked = importance.permutation_importance(
+        judged, cells.columns, effort.repeats, seed=spec.seed, workers=workers
     )
     used = Usage(spec.metric, effort.rows, effort.repeats, ranked, (), 0)
     strongest = [feature.feature for feature in ranked if feature.drop > 0]
