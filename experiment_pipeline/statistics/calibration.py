@@ -71,7 +71,7 @@ class Miscalibration:
     """
 
     setting: str  # the hyperparameter that reweights it
-    of: str  # the class with the largest shift
+    class_name: str  # the class with the largest shift
     predicted: float  # its mean predicted probability on the validation set
     observed: float  # its share there
 
@@ -119,7 +119,7 @@ class ReliabilityBin:
 class CalibrationCurve:
     """The calibration of one class."""
 
-    of: str  # the class
+    class_name: str
     intercept: (
         Interval  # of the recalibration with slope 1, in log odds; 0: right on average
     )

@@ -60,12 +60,16 @@ def test_the_shift_is_measured_on_the_validation_rows() -> None:
     found = miscalibration(
         BALANCED, apart(y, np.array([0.3, 0.4, 0.5, 0.8])), ("no", "yes")
     )
-    assert (found.of, found.predicted, found.observed) == ("yes", 0.5, 0.25)
+    assert (found.class_name, found.predicted, found.observed) == ("yes", 0.5, 0.25)
     three = np.tile([0.5, 0.3, 0.2], (4, 1))
     found = miscalibration(
         BALANCED, apart(np.array([0, 0, 2, 2]), three), ("a", "b", "c")
     )
-    assert (found.of, found.predicted, found.observed) == ("b", pytest.approx(0.3), 0.0)
+    assert (found.class_name, found.predicted, found.observed) == (
+        "b",
+        pytest.approx(0.3),
+        0.0,
+    )
     assert miscalibration(None, apart(y, y / 1), ("no", "yes")) is None
     assert miscalibration(BALANCED, apart(y, y / 1), None) is None
 

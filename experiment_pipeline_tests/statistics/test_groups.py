@@ -57,14 +57,14 @@ def test_rates_differences_and_ratios_are_those_of_fairlearn(
     codes, predicted = _table(weights)
     *rates, calibration = compare_groups(codes, predicted, 0.5, CLASSES)
     for one in rates:
-        values = [*one.known.values(), *_extremes(one).values()]
+        values = [*one.intervals.values(), *_extremes(one).values()]
         assert [of.estimate for of in values] == pytest.approx(
             numbers[one.name], abs=1e-6
         )
         assert all(of.low <= of.estimate <= of.high for of in values)
     gap, last = predicted.prediction - predicted.y, codes == 2
     mean = np.average(gap[last], weights=None if weights is None else weights[last])
-    assert calibration.known[2].estimate == pytest.approx(mean)
+    assert calibration.intervals[2].estimate == pytest.approx(mean)
     assert _extremes(calibration).keys() == {"difference"}
 
 
@@ -81,7 +81,7 @@ def test_groups_of_few_clusters_claim_nothing() -> None:
         codes, SetPrediction(y, y * 0.5 + 0.2, clusters), 0.5, CLASSES
     )[0]
     assert found.rows.tolist() == [300, 29, 671]
-    assert found.known.keys() == {0}
+    assert found.intervals.keys() == {0}
     assert [*found.extremes()] == []
 
 
@@ -95,7 +95,7 @@ def test_nobody_selected_is_no_certainty() -> None:
         compare_groups(codes, SetPrediction(y, called, np.arange(400)), 0.5, CLASSES)[0]
         for called in (some, 0.0 * some)
     )
-    assert 0.01 < found.known[0].high < 0.03
+    assert 0.01 < found.intervals[0].high < 0.03
     assert _extremes(found)["difference"].low > 0.2
     assert (_extremes(found)["ratio"].low, _extremes(none)["difference"].low) == (0, 0)
     assert 0 < _extremes(found)["ratio"].high < 0.12
@@ -111,15 +111,15 @@ def test_numbers_have_errors_and_several_classes_rates_of_each() -> None:
     shift = np.where(codes == 1, 0.3, 0.1 * (-1) ** np.arange(200))
     moved = SetPrediction(y, y + shift, ROWS[:200])
     error, size = compare_groups(codes, moved, 0.5, None)
-    assert [round(one.estimate, 6) for one in error.known.values()] == [0, 0.3]
+    assert [round(one.estimate, 6) for one in error.intervals.values()] == [0, 0.3]
     assert _extremes(size)["ratio"].estimate == pytest.approx(1 / 3)
     classes, chances = np.arange(200) % 3, np.eye(3)[np.arange(200) // 2 % 3]
     several = SetPrediction(classes, chances, np.arange(200))
     accuracy, *rates = compare_groups(codes, several, 0.5, ("a", "b", "c"))
     right = (classes == chances.argmax(axis=1))[:100].mean()
-    assert accuracy.known[0].estimate == pytest.approx(right)
+    assert accuracy.intervals[0].estimate == pytest.approx(right)
     assert [one.name for one in rates] == [f"{name}: selection_rate" for name in "abc"]
-    assert sum(one.known[1].estimate for one in rates) == pytest.approx(1)
+    assert sum(one.intervals[1].estimate for one in rates) == pytest.approx(1)
 
 
 def test_what_groups_share_does_not_part_them() -> None:
@@ -130,7 +130,7 @@ def test_what_groups_share_does_not_part_them() -> None:
     luck = np.random.default_rng(0).normal(size=100)[days]
     moved = SetPrediction(0 * luck, luck + 0.01 * (-1) ** np.arange(2_000), days)
     error = compare_groups(np.arange(2_000) // 2 % 2, moved, 0.5, None)[0]
-    alone = [one.high - one.low for one in error.known.values()]
+    alone = [one.high - one.low for one in error.intervals.values()]
     assert _extremes(error)["difference"].high < min(alone) / 10
 
 

@@ -31,7 +31,7 @@ def simulated(
 def test_a_calibrated_model_has_slope_one_and_intercept_zero() -> None:
     """Both lie in their intervals, and the error is about what chance alone makes."""
     (found,) = calibrations(simulated(), CLASSES)
-    assert found.of == "yes"
+    assert found.class_name == "yes"
     assert found.slope.estimate == pytest.approx(1, abs=0.1)
     assert found.intercept.estimate == pytest.approx(0, abs=0.1)
     assert not found.in_doubt
@@ -119,7 +119,7 @@ def test_several_classes_are_judged_each_against_the_others() -> None:
     y = np.array([generator.choice(8, p=row) for row in shares])
     found = calibrations(SetPrediction(y, shares, np.arange(3_000)), tuple("abcdefgh"))
     assert len(found) == 6
-    assert [one.of for one in found] == sorted(one.of for one in found)
+    assert [one.class_name for one in found] == sorted(one.class_name for one in found)
     assert all(one.slope.estimate == pytest.approx(1, abs=0.25) for one in found)
 
 

@@ -36,7 +36,7 @@ def audit(model: JudgedModel) -> Iterator[AuditRow]:
         measures = compare_groups(codes, model.exported, model.cut, model.classes)
         for measure in measures:
             for code, name in enumerate(names):
-                interval = measure.known.get(code, _UNKNOWN)
+                interval = measure.intervals.get(code, _UNKNOWN)
                 yield _row(column, measure.name, name, measure.rows[code], interval)
             for kind, high, low, interval in measure.extremes():
                 comparison = f"{measure.name}_{kind}"

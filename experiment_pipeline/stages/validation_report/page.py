@@ -367,9 +367,10 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     details = report.details
     if not details.calibration:
         return
-    named_curves = [(curve.of, curve) for curve in details.calibration]
+    named_curves = [(curve.class_name, curve) for curve in details.calibration]
     named_curves += [
-        (f"{curve.of}, before calibrating", curve) for curve in details.uncalibrated
+        (f"{curve.class_name}, before calibrating", curve)
+        for curve in details.uncalibrated
     ]
     rows = tuple(
         (
@@ -423,7 +424,7 @@ def _calibrated(curves: Sequence[CalibrationCurve]) -> Iterator[str]:
         if meaning == _CALIBRATED:
             chance = ", ".join(f"{100 * curve.by_chance:.1f}" for curve in alike)
             error += f", {chance} are expected by chance"
-        names = ", ".join(curve.of for curve in alike)
+        names = ", ".join(curve.class_name for curve in alike)
         classes = "" if len(curves) == 1 else f"{names}: "
         yield f"{classes}{meaning}; {error}."
 

@@ -134,7 +134,7 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
             Mark(
                 reliability.predicted,
                 reliability.observed.estimate,
-                f"{curve.of}: predicted {numbers.score(reliability.predicted)}, "
+                f"{curve.class_name}: predicted {numbers.score(reliability.predicted)}, "
                 f"observed {numbers.interval(reliability.observed)}",
             )
             for reliability in curve.bins
@@ -147,7 +147,7 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
             )
             for reliability in curve.bins
         ]
-        series += [Line(marks, color, plain(curve.of)), Intervals(spans, color)]
+        series += [Line(marks, color, plain(curve.class_name)), Intervals(spans, color)]
     worst = max(curves, key=lambda curve: curve.expected_error)
     plot = Plot(
         Axis("predicted probability", 0, highest),
@@ -160,7 +160,7 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
         "Observed against predicted probability, with pointwise "
         f"{numbers.share(LEVEL)} intervals; the mean distance to the diagonal is at "
         "most "
-        f"{numbers.score(worst.expected_error)} ({worst.of}).",
+        f"{numbers.score(worst.expected_error)} ({worst.class_name}).",
         plot,
     )
 

@@ -399,7 +399,7 @@ def _shifted(report: ValidationReport) -> Iterator[str]:
     if shift is not None:
         yield (
             f"probabilities are not calibrated ({shift.setting}): on the validation "
-            f"set the mean predicted probability of {shift.of} is "
+            f"set the mean predicted probability of {shift.class_name} is "
             f"{numbers.score(shift.predicted)}, its share "
             f"{numbers.score(shift.observed)}; log_loss and brier count this shift, "
             "ranks do not"
