@@ -25,6 +25,7 @@ from experiment_pipeline.intake.raw_table import RawTable, read
 from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec import Data, ExperimentSpec
+from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.models import readable
 from experiment_pipeline.spec.reading import explain, invalid, to_yaml
@@ -185,6 +186,7 @@ def defs_yaml(
         draft=draft,
         settings=draft.attributes(data),
         found=f"Read: {table}.",
+        algorithms=", ".join(ALGORITHMS),
         other_metrics=[name for name in names_of(draft.task.value) if name != metric],
         limit="at_least: 0.8" if greater_is_better else "at_most: 0.5",
     )
