@@ -315,6 +315,8 @@ class _HalvingRun:
     ) -> Generator[Event, None, Results]:
         """Train configurations at a rung, and return their results."""
         results = dict[str, ModelResult]()
+        if not configurations:  # nothing that fits is imported
+            return results
         spec = self._spec(rung.sets)
         running = self.engine.train(configurations, rung.sets, spec, brake)
         with closing(running) as outcomes:
