@@ -39,9 +39,12 @@ from experiment_pipeline.statistics.scores import (
 )
 
 MOST_CLASSES = 6  # further classes are rare; more curves make a page unreadable
-_MOST_BINS, _LEAST_ROWS_OF_BIN = 10, 20
+_MOST_BINS = 10
+_LEAST_ROWS_OF_BIN = 20
 _EDGE = 1e-6  # probabilities of 0 and 1 have no log odds
-_STEPS, _LONGEST_STEP, _CONVERGED = 100, 4.0, 1e-10
+_STEPS = 100
+_LONGEST_STEP = 4.0
+_CONVERGED = 1e-10
 LARGE = 0.9  # the quantile beyond which errors count as large
 _FEW_CLUSTERS = 10  # if there are fewer, each cluster counts as one row
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -54,9 +57,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 
 
 def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
-    """Return the setting that reweights classes, such as
-    `model__class_weight=balanced`, if any.
-    """
+    """Return the setting that reweights classes, if any: `class_weight=balanced`."""
     for name, value in hyperparameters.items():
         neutral = _NEUTRAL.get(name.rpartition("__")[2])
         if neutral is not None and value not in neutral:
@@ -66,9 +67,7 @@ def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
 
 @dataclass(frozen=True)
 class Miscalibration:
-    """The largest shift between predicted and observed class shares of a reweighted
-    model.
-    """
+    """The largest shift of the class shares that a reweighted model predicts."""
 
     setting: str  # the hyperparameter that reweights it
     class_name: str  # the class with the largest shift
@@ -79,22 +78,25 @@ class Miscalibration:
 def miscalibration(
     setting: str | None, predicted: SetPrediction, classes: Sequence[object] | None
 ) -> Miscalibration | None:
-    """Measure a model reweighted by a setting; None without a setting, and for
-    regression.
-    """
+    """Measure a model that a setting reweights; None: no setting, or regression."""
     if setting is None or classes is None:
         return None
     weights = relative_weights(predicted.weights)
     codes = predicted.y.astype(np.int64)
-    shares = np.bincount(codes, weights, minlength=len(classes)) / len(codes)
-    several = predicted.prediction.ndim == 2
-    columns = predicted.prediction.T if several else predicted.prediction[None]
-    means = np.array([float(weighted_mean(column, weights)) for column in columns])
-    # For two classes report the positive one.
-    worst = int(np.abs(means - shares).argmax()) if several else 1
-    probability = means[worst if several else 0]
+    observed = np.bincount(codes, weights, minlength=len(classes)) / len(codes)
+    if predicted.prediction.ndim == 1:  # for two classes report the positive one
+        code = 1
+        probability = weighted_mean(predicted.prediction, weights)
+    else:
+        columns = predicted.prediction.T
+        means = np.array([float(weighted_mean(column, weights)) for column in columns])
+        code = int(np.abs(means - observed).argmax())
+        probability = means[code]
     return Miscalibration(
-        setting, str(classes[worst]), float(probability), float(shares[worst])
+        setting,
+        class_name=str(classes[code]),
+        predicted=float(probability),
+        observed=float(observed[code]),
     )
 
 
@@ -110,9 +112,8 @@ class ReliabilityBin:
 
     rows: int  # how many
     predicted: float  # their mean predicted probability
-    observed: (
-        Interval  # the share of the class, with Wilson's pointwise 95 % interval (1927)
-    )
+    # the share of the class, with Wilson's pointwise 95 % interval (1927)
+    observed: Interval
 
 
 @dataclass(frozen=True)
@@ -120,25 +121,24 @@ class CalibrationCurve:
     """The calibration of one class."""
 
     class_name: str
-    intercept: (
-        Interval  # of the recalibration with slope 1, in log odds; 0: right on average
-    )
+    # of the recalibration with slope 1, in log odds; 0: right on average
+    intercept: Interval
     slope: Interval  # of the recalibration; 1: neither overconfident nor underconfident
     # the expected calibration error (Naeini et al. 2015), the mean distance of
     # predicted and observed over bins of equal size
     expected_error: float
-    by_chance: (
-        float  # the expected error of a perfectly calibrated model on as many rows
-    )
+    # the expected error of a perfectly calibrated model on as many rows
+    by_chance: float
     bins: tuple[ReliabilityBin, ...]  # from the lowest probabilities to the highest
 
     @property
     def in_doubt(self) -> bool:
         """Whether the intercept's interval excludes 0, or the slope's excludes 1."""
-        return any(
-            math.isfinite(one.estimate) and not one.low <= ideal <= one.high
-            for one, ideal in ((self.intercept, 0.0), (self.slope, 1.0))
-        )
+        for interval, ideal in ((self.intercept, 0.0), (self.slope, 1.0)):
+            defined = math.isfinite(interval.estimate)
+            if defined and not interval.low <= ideal <= interval.high:
+                return True
+        return False
 
 
 def calibrations(
@@ -146,104 +146,111 @@ def calibrations(
 ) -> tuple[CalibrationCurve, ...]:
     """Return the calibration of the classes of `class_by_class`."""
     predicted = replace(predicted, weights=relative_weights(predicted.weights))
-    found = class_by_class(predicted, classes)
-    level = 1 - (1 - LEVEL) / (
-        2 * max(len(found), 1)
-    )  # Bonferroni: intercept and slope of each
-    return tuple(
-        _calibration(
-            str(of), replace(predicted, y=is_it * 1.0, prediction=probability), level
-        )
-        for of, is_it, probability in found
-        if np.isfinite(probability).all()
-    )
+    judged = class_by_class(predicted, classes)
+    # Bonferroni: intercept and slope of each.
+    level = 1 - (1 - LEVEL) / (2 * max(len(judged), 1))
+    curves = []
+    for name, indicator, probability in judged:
+        if np.isfinite(probability).all():
+            rows = replace(predicted, y=indicator * 1.0, prediction=probability)
+            curves.append(_calibration(str(name), rows, level))
+    return tuple(curves)
 
 
 def class_by_class(
     predicted: SetPrediction, classes: Sequence[object]
 ) -> list[tuple[object, np.ndarray, np.ndarray]]:
-    """Return (class, indicator (n,), probability (n,)) of the positive class, or of
-    each of the most frequent.
+    """Return (class, indicator (n,), probability (n,)) of the classes to judge.
 
-    Classes that all rows or no rows belong to are left out.
+    These are the positive class, or the most frequent of several. Classes that all rows
+    or no rows belong to are left out.
     """
+    y = predicted.y
     if predicted.prediction.ndim == 1:
-        found = [(classes[1], predicted.y == 1, predicted.prediction)]
+        columns = {1: predicted.prediction}
     else:
-        counts = np.bincount(predicted.y.astype(np.int64), minlength=len(classes))
-        found = [
-            (classes[k], predicted.y == k, predicted.prediction[:, k])
-            for k in most_frequent(counts, MOST_CLASSES)
-        ]
-    return [one for one in found if one[1].any() and not one[1].all()]
+        counts = np.bincount(y.astype(np.int64), minlength=len(classes))
+        frequent = most_frequent(counts, MOST_CLASSES)
+        columns = {code: predicted.prediction[:, code] for code in frequent}
+    judged = []
+    for code, probability in columns.items():
+        indicator = y == code
+        if indicator.any() and not indicator.all():
+            judged.append((classes[code], indicator, probability))
+    return judged
 
 
-def _calibration(of: str, rows: SetPrediction, level: float) -> CalibrationCurve:
-    """Judge the calibration of one class: y is 0 or 1, the prediction its
-    probability.
-    """
+def _calibration(name: str, rows: SetPrediction, level: float) -> CalibrationCurve:
+    """Judge one class: y is 0 or 1, predictions are its probabilities."""
     # Bins of equal size; equal probabilities stay together.
     number = int(np.clip(len(rows.y) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
     ends = np.unique(np.quantile(rows.prediction, np.linspace(0, 1, number + 1)))
     place = np.searchsorted(ends[1:-1], rows.prediction, side="right")
-    bins, counted, effective = [], list[float](), list[float]()
-    for one in np.unique(place):
-        part = rows.rows(place == one)
+    bins = []
+    sizes = list[float]()
+    effective = list[float]()
+    for bin_code in np.unique(place):
+        part = rows.rows(place == bin_code)
         observed = mean_with_interval(part.y, part.clusters, part.weights, share=True)
         probability = float(weighted_mean(part.prediction, part.weights))
         bins.append(ReliabilityBin(len(part.y), probability, observed))
         weights = np.ones(len(part.y)) if part.weights is None else part.weights
-        counted.append(weights.sum())
+        sizes.append(weights.sum())
         effective.append(effective_number(weights))
-    shares = np.array(counted) / np.array(counted).sum()
-    predicted = np.array([one.predicted for one in bins])
-    shown = np.array([one.observed.estimate for one in bins])
+    shares = np.array(sizes) / np.array(sizes).sum()
+    predicted = np.array([reliability.predicted for reliability in bins])
+    estimates = np.array([reliability.observed.estimate for reliability in bins])
     # The mean size of a normal error is its standard deviation times √(2/π).
     noise = np.sqrt(2 / np.pi * predicted * (1 - predicted) / np.array(effective))
-    drawn = one_sample(rows.clusters, rows.weights)
-    intercept, slope = (
-        around(spread_of(one, drawn), level) for one in recalibration(rows)
+    layout = one_sample(rows.clusters, rows.weights)
+    intercept, slope = recalibration(rows)
+    return CalibrationCurve(
+        name,
+        intercept=around(spread_of(intercept, layout), level),
+        slope=around(spread_of(slope, layout), level),
+        expected_error=float(shares @ np.abs(predicted - estimates)),
+        by_chance=float(shares @ noise),
+        bins=tuple(bins),
     )
-    error, by_chance = float(shares @ np.abs(predicted - shown)), float(shares @ noise)
-    return CalibrationCurve(of, intercept, slope, error, by_chance, tuple(bins))
 
 
 def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
-    """Return intercept (with slope 1) and slope of the recalibration; y is 0 or 1,
-    predictions are those of 1.
+    """Return intercept (with slope 1) and slope; y is 0 or 1, predictions are of 1.
 
     They are nan if one class is missing, or if all probabilities are equal or separate
     the classes.
     """
-    design, counted = _log_odds(rows.prediction), relative_weights(rows.weights)
-    (intercept,) = _logistic(rows.y, design[:, :1], design[:, 1], counted)
-    _, slope = _logistic(rows.y, design, np.zeros(len(design)), counted)
+    design = _log_odds(rows.prediction)
+    weights = relative_weights(rows.weights)
+    (intercept,) = _logistic(rows.y, design[:, :1], design[:, 1], weights)
+    _, slope = _logistic(rows.y, design, np.zeros(len(design)), weights)
     return intercept, slope
 
 
 def recalibrated(predicted: SetPrediction) -> np.ndarray:
-    """Return class probabilities (n, k), recalibrated on the same rows; unchanged where
-    that is undefined.
+    """Return class probabilities (n, k), recalibrated on the same rows.
+
+    Those of a class are unchanged where its recalibration is undefined.
     """
     from scipy.special import expit
 
-    several, counted = (
-        predicted.prediction.ndim == 2,
-        relative_weights(predicted.weights),
-    )
-    columns = []
-    for code, one in enumerate(
-        predicted.prediction.T if several else [predicted.prediction], 1
-    ):
-        design = _log_odds(one)
-        is_it = (predicted.y == (code - 1 if several else code)) * 1.0
-        fitted = _logistic(is_it, design, np.zeros(len(design)), counted)
-        found = np.array([part.estimate for part in fitted])
-        columns.append(
-            expit(design @ (found if np.isfinite(found).all() else [0.0, 1.0]))
-        )
-    found = np.column_stack(columns if several else [1 - columns[0], columns[0]])
-    return np.asarray(found / found.sum(axis=1, keepdims=True))
+    weights = relative_weights(predicted.weights)
+    columns = {1: predicted.prediction}
+    if predicted.prediction.ndim == 2:
+        columns = dict(enumerate(predicted.prediction.T))
+    probabilities = []
+    for code, probability in columns.items():
+        design = _log_odds(probability)
+        indicator = (predicted.y == code) * 1.0
+        fitted = _logistic(indicator, design, np.zeros(len(design)), weights)
+        coefficients = np.array([part.estimate for part in fitted])
+        if not np.isfinite(coefficients).all():
+            coefficients = np.array([0.0, 1.0])
+        probabilities.append(expit(design @ coefficients))
+    if predicted.prediction.ndim == 1:
+        probabilities = [1 - probabilities[0], probabilities[0]]
+    stacked = np.column_stack(probabilities)
+    return np.asarray(stacked / stacked.sum(axis=1, keepdims=True))
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:
@@ -257,9 +264,7 @@ def _log_odds(probability: np.ndarray) -> np.ndarray:
 def _logistic(
     y: np.ndarray, design: np.ndarray, offset: np.ndarray, weights: Weights
 ) -> list[Linearised]:
-    """Fit a logistic model by Newton's steps; the influence of a row is H⁻¹ times its
-    score.
-    """
+    """Fit a logistic model by Newton's steps; a row's influence is H⁻¹ · its score."""
     from scipy.special import expit
 
     coefficients = np.zeros(design.shape[1])
@@ -272,22 +277,20 @@ def _logistic(
             break
         step = np.linalg.solve(information, scores.sum(axis=0))
         if np.abs(step).max() < _CONVERGED * (1 + np.abs(coefficients).max()):
-            influence = np.linalg.solve(information, scores.T)
-            influence *= len(y)
+            influence = np.linalg.solve(information, scores.T) * len(y)
             return [
-                Linearised(float(c), i)
-                for c, i in zip(coefficients, influence, strict=True)
+                Linearised(float(coefficient), of_coefficient)
+                for coefficient, of_coefficient in zip(
+                    coefficients, influence, strict=True
+                )
             ]
-        coefficients = coefficients + step * min(
-            1.0, _LONGEST_STEP / np.abs(step).max()
-        )
+        shortened = min(1.0, _LONGEST_STEP / np.abs(step).max())
+        coefficients = coefficients + step * shortened
     return [undefined(len(y)) for _ in range(design.shape[1])]
 
 
 def most_frequent(counts: np.ndarray, most: int) -> np.ndarray:
-    """Return the codes of the `most` classes with the highest counts, ascending; of
-    equals the lower.
-    """
+    """Return the codes with the highest counts, ascending; of equals the lower."""
     return np.sort(np.argsort(-counts, kind="stable")[:most])
 
 
@@ -306,9 +309,8 @@ class ClassOutcome:
     precision: float  # nan if no row is predicted as this class
     recall: float  # nan without support
     f1: float
-    confused_with: (
-        str | None
-    )  # the class most often predicted instead; None: all are right
+    # the class most often predicted instead; None: all are right
+    confused_with: str | None
     confused: int  # how many of them
 
 
@@ -318,24 +320,21 @@ def class_outcomes(
     """Return the outcome of each class of a confusion, in its order."""
     outcomes = []
     for code, label in enumerate(classes):
-        hits, support = int(matrix[code, code]), int(matrix[code].sum())
+        hits = int(matrix[code, code])
+        support = int(matrix[code].sum())
         called = int(matrix[:, code].sum())
         missed = np.where(np.arange(len(classes)) == code, 0, matrix[code])
         worst = int(missed.argmax())
-        precision = hits / called if called else float("nan")
-        recall = hits / support if support else float("nan")
-        f1 = 2 * hits / max(called + support, 1)
-        confused_with = str(classes[worst]) if missed[worst] else None
-        of_class = (
-            str(label),
-            support,
-            precision,
-            recall,
-            f1,
-            confused_with,
-            int(missed[worst]),
+        outcome = ClassOutcome(
+            label=str(label),
+            support=support,
+            precision=hits / called if called else math.nan,
+            recall=hits / support if support else math.nan,
+            f1=2 * hits / max(called + support, 1),
+            confused_with=str(classes[worst]) if missed[worst] else None,
+            confused=int(missed[worst]),
         )
-        outcomes.append(ClassOutcome(*of_class))
+        outcomes.append(outcome)
     return tuple(outcomes)
 
 
@@ -355,9 +354,14 @@ def residuals_of(y: np.ndarray, prediction: np.ndarray) -> Residuals:
     """Return the residuals of predictions (n,) of a target (n,), at least one row."""
     residual = y - prediction
     size = np.abs(residual)
-    quantiles = tuple(np.quantile(residual, QUANTILES).tolist())
-    means = float(residual.mean()), float(size.mean()), float(np.median(size))
-    return Residuals(*means, quantiles, float(size.max()), float(y.std()))
+    return Residuals(
+        mean=float(residual.mean()),
+        mean_absolute=float(size.mean()),
+        median_absolute=float(np.median(size)),
+        quantiles=tuple(np.quantile(residual, QUANTILES).tolist()),
+        largest=float(size.max()),
+        spread_of_target=float(y.std()),
+    )
 
 
 @dataclass(frozen=True)
@@ -365,9 +369,11 @@ class QuantileCheck:
     """Whether the level's share of the targets lies below a predicted quantile."""
 
     level: float
-    below: Interval  # share of the targets below the prediction, with Wilson's 95 % interval
+    # share of the targets below the prediction, with Wilson's 95 % interval
+    below: Interval
     not_above: Interval  # the same, with the targets that equal it
-    shift: float  # added to every prediction, it puts the level's share of test targets below them
+    # added to every prediction, it puts the level's share of test targets below them
+    shift: float
     shifted: Interval  # share below with the shift
 
     @property
@@ -379,30 +385,36 @@ class QuantileCheck:
 def quantile_check(
     level: float, validation: SetPrediction, test: SetPrediction
 ) -> QuantileCheck:
-    """Check a predicted quantile on validation rows, and correct it by the conformal
-    bound of deviations on test rows (Romano, Patterson and Candès 2019).
+    """Check a predicted quantile on validation rows, and how to correct it.
+
+    The shift is the conformal bound of deviations on test rows (Romano, Patterson and
+    Candès 2019).
     """
 
-    def share(found: np.ndarray) -> Interval:
+    def share(where: np.ndarray) -> Interval:
         return mean_with_interval(
-            found, validation.clusters, validation.weights, share=True
+            where, validation.clusters, validation.weights, share=True
         )
 
     deviations = test.y - test.prediction
-    shift = float(
-        min(*conformal_bounds(test, deviations, np.array([level])), deviations.max())
-    )
+    (bound,) = conformal_bounds(test, deviations, np.array([level]))
+    shift = float(min(bound, deviations.max()))
     above = validation.y - validation.prediction
     return QuantileCheck(
-        level, share(above < 0), share(above <= 0), shift, share(above < shift)
+        level,
+        below=share(above < 0),
+        not_above=share(above <= 0),
+        shift=shift,
+        shifted=share(above < shift),
     )
 
 
 def conformal_bounds(
     rows: SetPrediction, scores: np.ndarray, levels: np.ndarray
 ) -> np.ndarray:
-    """Return, for each level, a bound for that share of new rows, from scores (n,) of
-    these; infinite: too few.
+    """Return bounds (m,) of levels' shares of new rows, from scores (n,) of these.
+
+    Infinite: too few rows.
 
     Split conformal prediction (Vovk, Gammerman and Shafer 2005), on rows that the fit
     had not seen. A share of rows is promised, so all rows count alike; together they
@@ -414,54 +426,53 @@ def conformal_bounds(
     rows; for such rows the bounds are the same.
     """
     reached = levels * (1 + 1 / independent(rows, scores))
-    found = weighted_quantile(scores, rows.weights, np.minimum(reached, 1.0))
-    return np.where(reached > 1 + 1e-9, np.inf, found)
+    bounds = weighted_quantile(scores, rows.weights, np.minimum(reached, 1.0))
+    return np.where(reached > 1 + 1e-9, np.inf, bounds)
 
 
 def independent(rows: SetPrediction, scores: np.ndarray) -> float:
-    """Return how many independent rows give as precise a share of large scores (n,)
-    (design effect: Kish 1965).
+    """Return how many independent rows give as precise a share of large scores (n,).
+
+    It is the number of rows divided by the design effect (Kish 1965).
     """
-    drawn, weights = (
-        one_sample(rows.clusters, rows.weights),
-        relative_weights(rows.weights),
-    )
-    share = spread_of(
-        mean(scores >= weighted_quantile(scores, weights, LARGE), weights), drawn
-    )
-    clusters = effective_number(np.bincount(drawn.cluster, weights))
+    layout = one_sample(rows.clusters, rows.weights)
+    weights = relative_weights(rows.weights)
+    large = scores >= weighted_quantile(scores, weights, LARGE)
+    share = spread_of(mean(large, weights), layout)
+    clusters = effective_number(np.bincount(layout.cluster, weights))
     if clusters < _FEW_CLUSTERS or not share.standard_error:
         return clusters
-    known = share.estimate * (1 - share.estimate) / share.standard_error**2
+    number = share.estimate * (1 - share.estimate) / share.standard_error**2
     # Without the jackknife's factor G/(G-1), so that n independent rows count as n.
-    return float(np.clip(known * clusters / (clusters - 1), clusters, len(scores)))
+    return float(np.clip(number * clusters / (clusters - 1), clusters, len(scores)))
 
 
 def least_probabilities(rows: SetPrediction, levels: np.ndarray) -> np.ndarray:
-    """Return the least probability with which each class is in a set that covers a
-    level's share of it, (m, k).
+    """Return the least probability of a class in a set that covers a share, (m, k).
 
     Each class has bounds of its own (Sadinle, Lei and Wasserman 2019): a promise for
     all rows can be kept without a rare class in any set. A class in too few clusters
     gets the bound of all rows (Ding et al. 2023). Adaptive sets (Romano, Sesia and
     Candès 2020) are larger, and draw random numbers.
     """
-    every, codes = of_each_class(rows.prediction), rows.y.astype(np.int64)
-    scores = 1 - every[np.arange(len(every)), codes]
-    least = np.tile(1 - conformal_bounds(rows, scores, levels)[:, None], every.shape[1])
+    probabilities = of_each_class(rows.prediction)
+    codes = rows.y.astype(np.int64)
+    scores = 1 - probabilities[np.arange(len(codes)), codes]
+    of_all_rows = 1 - conformal_bounds(rows, scores, levels)
+    least = np.tile(of_all_rows[:, None], probabilities.shape[1])
     for code in np.unique(codes):
-        known = 1 - conformal_bounds(
-            rows.rows(own := codes == code), scores[own], levels
-        )
-        least[:, code] = np.where(np.isfinite(known), known, least[:, code])
+        of_class = codes == code
+        bounds = conformal_bounds(rows.rows(of_class), scores[of_class], levels)
+        least[:, code] = np.where(np.isfinite(bounds), 1 - bounds, least[:, code])
     return np.floor(1e6 * least) / 1e6  # values that differ by rounding become equal
 
 
 def sets_of(prediction: np.ndarray, least: Sequence[float]) -> np.ndarray:
-    """Return which classes are in the set of each row, bool (n, k): the likeliest
-    always, others by `least`.
+    """Return whether each class is in each row's set, bool (n, k).
+
+    The likeliest class always is, another from its least probability on.
     """
-    several = of_each_class(prediction)
-    found: np.ndarray = several >= np.array(least)
-    found[np.arange(len(found)), several.argmax(axis=1)] = True
-    return found
+    probabilities = of_each_class(prediction)
+    sets = np.asarray(probabilities >= np.array(least))
+    sets[np.arange(len(sets)), probabilities.argmax(axis=1)] = True
+    return sets

@@ -35,60 +35,67 @@ class Tail:
 
     @classmethod
     def of(cls, errors: np.ndarray) -> Self | None:
-        """Fit the tail of errors (n,), none negative; None: too few of them, or none
-        above the mean.
+        """Fit the tail of errors (n,), none negative.
+
+        None: too few of them, or none above the mean.
         """
         large = errors > errors.mean() * (1 + _ROUNDING)
-        above = int(large.sum())
-        k = max(_FEWEST, above // 2)
-        if above == 0 or len(errors) < 2 * _FEWEST:
+        above_mean = int(large.sum())
+        if above_mean == 0 or len(errors) < 2 * _FEWEST:
             return None
-        threshold, *excesses = np.sort(np.partition(errors, -k - 1)[-k - 1 :])
-        beyond = np.array(excesses) - threshold
-        first = float(beyond.mean())
-        second = float((1 - (np.arange(1, k + 1) - 0.35) / k) @ beyond / k)
+        k = max(_FEWEST, above_mean // 2)
+        largest = np.sort(np.partition(errors, -k - 1)[-k - 1 :])
+        threshold = largest[0]
+        excesses = largest[1:] - threshold
+        first = float(excesses.mean())
+        second = float((1 - (np.arange(1, k + 1) - 0.35) / k) @ excesses / k)
         rest = first - 2 * second
-        index, scale = (
-            (2 - first / rest, 2 * first * second / rest) if rest > 0 else (0.0, 0.0)
-        )
-        share, largest = errors[large].sum() / errors.sum(), errors.max() / errors.sum()
+        index, scale = 0.0, 0.0
+        if rest > 0:
+            index = 2 - first / rest
+            scale = 2 * first * second / rest
+        total = errors.sum()
         return cls(
-            above, float(share), float(largest), k, float(threshold), index, scale
+            above_mean,
+            share=float(errors[large].sum() / total),
+            largest=float(errors.max() / total),
+            errors=k,
+            threshold=float(threshold),
+            index=index,
+            scale=scale,
         )
 
     def exceeded_by(self, times: float) -> float:
-        """Return the error that so many errors exceed, on average, in a sample of the
-        same size.
-        """
-        index = (
-            min(self.index, _HEAVIEST) or _ROUNDING
-        )  # at 0 the limit is the logarithm
+        """Return the error that so many exceed, on average, in a sample as large."""
+        # At 0 the limit is the logarithm.
+        index = min(self.index, _HEAVIEST) or _ROUNDING
         reached = math.expm1(index * math.log(self.errors / times)) / index
         return self.threshold + self.scale * reached
 
 
 # The best tenth of the scores (at least _FEWEST_BEST) shows how far apart the next best
 # would be.
-_SHARE_OF_BEST, _FEWEST_BEST = 0.1, 10
+_SHARE_OF_BEST = 0.1
+_FEWEST_BEST = 10
 _FEWEST_TO_EXPECT = 20
 
 
-def expected_gain(scores: np.ndarray, more: float) -> Interval:
-    """Estimate by how much the best of `more` further draws exceeds the best of these
-    scores (n,), with its upper bound (one-sided, 95 %). Not finite: fewer than 20
-    scores.
+def expected_gain(scores: np.ndarray, draws: float) -> Interval:
+    """Estimate by how much the best of further draws exceeds the best of scores (n,).
 
-    Above a high score the excesses of most distributions are nearly exponential, with a
-    mean that the best scores estimate (Balkema and de Haan 1974, Pickands 1975). Then
-    the best of k + m scores exceeds the best of k by that mean times log(1 + m / k)
-    (Renyi 1953). This is too much for metrics with a best possible score, which most
-    have.
+    The upper bound is one-sided, 95 %. Not finite: fewer than 20 scores. Above a high
+    score the excesses of most distributions are nearly exponential, with a mean that
+    the best scores estimate (Balkema and de Haan 1974, Pickands 1975). Then the best of
+    k + m scores exceeds the best of k by that mean times log(1 + m / k) (Renyi 1953).
+    This is too much for metrics with a best possible score, which most have.
     """
     from scipy.special import chdtri
 
-    best = np.sort(scores[np.isfinite(scores)])[::-1]
-    if (count := len(best)) < _FEWEST_TO_EXPECT:
+    falling = np.sort(scores[np.isfinite(scores)])[::-1]
+    count = len(falling)
+    if count < _FEWEST_TO_EXPECT:
         return Interval(math.inf, 0.0, math.inf)
     few = max(_FEWEST_BEST, round(_SHARE_OF_BEST * count))
-    gain = float(np.mean(best[:few]) - best[few]) * math.log1p(more / count)
+    mean_excess = float(np.mean(falling[:few]) - falling[few])
+    gain = mean_excess * math.log1p(draws / count)
     return Interval(gain, 0.0, gain * 2 * few / float(chdtri(2 * few, 0.95)))
