@@ -129,9 +129,8 @@ class Metric:
     when_asked: bool = False  # it is reported only where the experiment names it
     # of a user's own metric: the score alone; it may be nan where all targets are equal
     value: Callable[[MetricInput], float] | None = None
-    takes_labels: bool = (
-        False  # a user's own metric that takes class labels, not probabilities
-    )
+    # a user's own metric that takes class labels, not probabilities
+    takes_labels: bool = False
     takes_weights: bool = True
 
     @property
@@ -156,26 +155,31 @@ class Metric:
 
 
 def metric_of(name: str) -> Metric:
-    """Return a built-in metric, or a user's own, `module:name`; InvalidExperiment: it
-    is not a metric.
+    """Return a built-in metric, or a user's own, `module:name`.
+
+    Raises InvalidExperiment where it is not a metric.
     """
     if name in METRICS:
         return METRICS[name]
-    own = imported(_importable(name), f"metric {name}", "metric")
-    if not isinstance(own, OwnMetric):
-        rule = f"{name} is a {type(own).__name__} without a direction"
-        fix = 'write @experiment_pipeline.metric(greater_is_better=…, takes="labels") above it'
-        raise InvalidExperiment(f"metric {name}", rule, fix)
-    return _own_metric(name, own)
+    declared = imported(_importable(name), f"metric {name}", "metric")
+    if not isinstance(declared, OwnMetric):
+        raise InvalidExperiment(
+            f"metric {name}",
+            rule=f"{name} is a {type(declared).__name__} without a direction",
+            fix="write @experiment_pipeline.metric(greater_is_better=…, "
+            'takes="labels") above it',
+        )
+    return _own_metric(name, declared)
 
 
 def _importable(path: str) -> str:
     if not re.fullmatch(r"(?!__main__:)[A-Za-z_][\w.]*:[A-Za-z_]\w*", path):
-        rule = f"{path} cannot be imported by another process"
-        fix = (
-            "move it into a module as a function with a name, and write module:function"
+        raise InvalidExperiment(
+            f"metric {path}",
+            rule=f"{path} cannot be imported by another process",
+            fix="move it into a module as a function with a name, and write "
+            "module:function",
         )
-        raise InvalidExperiment(f"metric {path}", rule, fix)
     return path
 
 
@@ -189,23 +193,21 @@ def reported_of(task: str) -> tuple[str, ...]:
     return tuple(name for name in names_of(task) if not metric_of(name).when_asked)
 
 
-def worse_bound(name: str, of: interval.Interval) -> float:
+def worse_bound(name: str, score: interval.Interval) -> float:
     """Return the bound at the worse end: the low one where greater is better."""
-    return of.low if metric_of(name).greater_is_better else of.high
+    return score.low if metric_of(name).greater_is_better else score.high
 
 
-def better_bound(name: str, of: interval.Interval) -> float:
+def better_bound(name: str, score: interval.Interval) -> float:
     """Return the bound at the better end."""
-    return of.high if metric_of(name).greater_is_better else of.low
+    return score.high if metric_of(name).greater_is_better else score.low
 
 
 def better(name: str, a: float, b: float) -> bool:
-    """Whether score `a` is better than `b`; a finite score is better than one that is
-    not.
-    """
-    return math.isfinite(a) and (
-        not math.isfinite(b) or (a - b) * metric_of(name).sign > 0
-    )
+    """Whether score `a` is better than `b`; a finite score beats one that is not."""
+    if not math.isfinite(a):
+        return False
+    return not math.isfinite(b) or (a - b) * metric_of(name).sign > 0
 
 
 def significantly_better(name: str, difference: interval.Interval) -> bool:
@@ -220,13 +222,13 @@ def significantly_worse(name: str, difference: interval.Interval) -> bool:
 
 
 def average(parts: Iterable[Linearised]) -> Linearised:
-    """Return the mean of one or more scores on the same rows; one part is held at a
-    time.
-    """
-    estimates, unseen, total = list[float](), 0.0, np.zeros(1)
+    """Return the mean of scores on the same rows; one part is in memory at a time."""
+    estimates = list[float]()
+    total = np.zeros(1)
+    unseen = 0.0
     for part in parts:
-        total = total + part.influence
         estimates.append(part.estimate)
+        total = total + part.influence
         unseen += part.unseen
     n = len(estimates)
     return Linearised(float(np.mean(estimates)), total / n, unseen / n**2)
@@ -241,7 +243,8 @@ def _class_share(
     certain. `truth`: weights of the class's rows; `slope`: derivative of the score with
     respect to the share of them that is found.
     """
-    size, n = denominator.mean(), effective_number(truth)
+    size = denominator.mean()
+    n = effective_number(truth)
     if size == 0:
         return undefined(len(denominator))
     estimate = float(numerator.mean() / size)
@@ -253,35 +256,32 @@ def _class_share(
 
 def _f1_of(truth: np.ndarray, called: np.ndarray, weights: Weights) -> Linearised:
     """The harmonic mean of recall and precision: bool (n,) each."""
-    of_truth, of_called = (
-        weighted(truth * 1.0, weights),
-        weighted(called * 1.0, weights),
-    )
+    of_truth = weighted(truth * 1.0, weights)
+    of_called = weighted(called * 1.0, weights)
     # For a given number of called rows, f1 is proportional to recall.
-    both = float(of_truth.sum() + of_called.sum())
-    slope = 2 * float(of_truth.sum()) / both if both else 0.0
+    total = float(of_truth.sum() + of_called.sum())
+    slope = 2 * float(of_truth.sum()) / total if total else 0.0
     return _class_share(of_truth, 2.0 * of_truth * called, of_truth + of_called, slope)
 
 
 def _concordance(
     positive: np.ndarray, prediction: np.ndarray, weights: Weights
 ) -> Linearised:
-    """The share of pairs, a positive and a negative row, with the positive ahead (ROC
-    AUC), ties half.
+    """The share of pairs of both classes with the positive row ahead (ROC AUC).
 
-    By the placement values of DeLong, DeLong and Clarke-Pearson (1988), by one sort
+    Ties count half. By the placement values of DeLong, DeLong and Clarke-Pearson (1988), by one sort
     (Sun and Xu 2014). The weight of a pair is the product of its rows' weights.
     """
     n = len(positive)
     if positive.all() or not positive.any():
         return undefined(n)
     code = np.unique(prediction, return_inverse=True)[1]
-    of_ones, of_zeros = (
-        weighted(positive * 1.0, weights),
-        weighted(~positive * 1.0, weights),
-    )
-    n_positive, n_negative = float(of_ones.sum()), float(of_zeros.sum())
-    ones, zeros = np.bincount(code, of_ones), np.bincount(code, of_zeros)
+    of_ones = weighted(positive * 1.0, weights)
+    of_zeros = weighted(~positive * 1.0, weights)
+    n_positive = float(of_ones.sum())
+    n_negative = float(of_zeros.sum())
+    ones = np.bincount(code, of_ones)
+    zeros = np.bincount(code, of_zeros)
     beaten = (np.cumsum(zeros) - zeros / 2) / n_negative
     beating = 1 - (np.cumsum(ones) - ones / 2) / n_positive
     placement = np.where(positive, beaten[code], beating[code])
@@ -290,7 +290,9 @@ def _concordance(
     return Linearised(estimate, weighted((placement - estimate) / class_share, weights))
 
 
-_BINARY, _CLASSES, _NUMBER = ("binary",), ("binary", "multiclass"), ("regression",)
+_BINARY = ("binary",)
+_CLASSES = ("binary", "multiclass")
+_NUMBER = ("regression",)
 _LOSS = {"greater_is_better": False, "highest": math.inf}
 _SHARES = {"bounds": interval.wilson, "by_class": True}
 _ORDER = {"bounds": interval.by_logit, "by_class": True, "of_equals": "mean"}
@@ -299,9 +301,7 @@ _ORDER = {"bounds": interval.by_logit, "by_class": True, "of_equals": "mean"}
 def _metric(
     name: str, words: str, tasks: tuple[str, ...], **facts: Any
 ) -> Callable[[Form], Form]:
-    """Declare the metric whose formula follows; the facts are the attributes of
-    `Metric`.
-    """
+    """Declare the metric of the formula below; facts are attributes of `Metric`."""
 
     def declare(form: Form) -> Form:
         METRICS[name] = Metric(
@@ -315,10 +315,10 @@ def _metric(
 def _mean_error(name: str, words: str, errors: Errors, **facts: Any) -> None:
     """Declare a regression metric that is the mean of its rows' errors."""
 
-    def form(of: MetricInput) -> Linearised:
-        if of.y.min() < METRICS[name].lowest_target:
-            return undefined(len(of.y))
-        return mean(errors(of.y, of.prediction), of.weights)
+    def form(rows: MetricInput) -> Linearised:
+        if rows.y.min() < METRICS[name].lowest_target:
+            return undefined(len(rows.y))
+        return mean(errors(rows.y, rows.prediction), rows.weights)
 
     declare = _metric(
         name, words, _NUMBER, **_LOSS, bounds=interval.by_log, errors=errors, **facts
@@ -333,7 +333,7 @@ _metric(
     **_ORDER,
     by_pairs=True,
     lightgbm="auc",
-)(lambda of: _concordance(of.y == 1, of.prediction, of.weights))
+)(lambda rows: _concordance(rows.y == 1, rows.prediction, rows.weights))
 
 
 @_metric(
@@ -343,7 +343,7 @@ _metric(
     **_ORDER,
     lightgbm="average_precision",
 )
-def _average_precision(of: MetricInput) -> Linearised:
+def _average_precision(rows: MetricInput) -> Linearised:
     """The mean over positives i of P(s_i), the precision among rows that score s_i or
     more.
 
@@ -352,22 +352,22 @@ def _average_precision(of: MetricInput) -> Linearised:
     ψ_k = n/n₊ · (y_k·(P(s_k) - θ) + Σ_{positive i: s_i ≤ s_k} (y_k - P(s_i)) / M(s_i)).
     Numbers of rows are sums of weights, and ψ_k is multiplied by the weight of row k.
     """
-    n = len(of.y)
-    positive = of.y == 1
-    counted = weighted(positive.astype(np.float64), of.weights)
+    n = len(rows.y)
+    positive = rows.y == 1
+    counted = weighted(positive.astype(np.float64), rows.weights)
     n_positive = float(counted.sum())
     if n_positive == 0:
         return undefined(n)
-    code = np.unique(of.prediction, return_inverse=True)[1]
+    code = np.unique(rows.prediction, return_inverse=True)[1]
     ones = np.bincount(code, weights=counted)
-    at_least = np.cumsum(np.bincount(code, weights=of.weights)[::-1])[::-1]
+    at_least = np.cumsum(np.bincount(code, weights=rows.weights)[::-1])[::-1]
     precision = np.cumsum(ones[::-1])[::-1] / at_least
     estimate = float((ones * precision).sum() / n_positive)
     gained = np.cumsum(ones / at_least)[code]
     lost = np.cumsum(ones * precision / at_least)[code]
-    own = positive * (precision[code] - estimate)
-    influence = (own + positive * gained - lost) * n / n_positive
-    return Linearised(estimate, weighted(influence, of.weights))
+    own_term = positive * (precision[code] - estimate)
+    influence = (own_term + positive * gained - lost) * n / n_positive
+    return Linearised(estimate, weighted(influence, rows.weights))
 
 
 _metric(
@@ -379,7 +379,7 @@ _metric(
     by_probability=True,
     of_equals="mean",
     lightgbm="l2",
-)(lambda of: mean((of.prediction - of.y) ** 2, of.weights))
+)(lambda rows: mean((rows.prediction - rows.y) ** 2, rows.weights))
 
 _metric(
     "f1",
@@ -391,7 +391,7 @@ _metric(
         2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY)
     ),
     constant=lambda *_: np.asarray(1.0),  # every row is positive: with none it is 0
-)(lambda of: _f1_of(of.y == 1, of.called == 1, of.weights))
+)(lambda rows: _f1_of(rows.y == 1, rows.called == 1, rows.weights))
 
 
 @_metric(
@@ -403,12 +403,12 @@ _metric(
     by_probability=True,
     of_equals="mean",
 )
-def _log_loss(of: MetricInput) -> Linearised:
-    if of.prediction.ndim == 2:
-        of_truth = of.prediction[np.arange(len(of.y)), of.y.astype(np.int64)]
+def _log_loss(rows: MetricInput) -> Linearised:
+    if rows.prediction.ndim == 2:
+        of_truth = rows.prediction[np.arange(len(rows.y)), rows.y.astype(np.int64)]
     else:
-        of_truth = np.where(of.y == 1, of.prediction, 1 - of.prediction)
-    return mean(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)), of.weights)
+        of_truth = np.where(rows.y == 1, rows.prediction, 1 - rows.prediction)
+    return mean(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)), rows.weights)
 
 
 _metric(
@@ -421,16 +421,16 @@ _metric(
     ),
     of_equals="mean",
     hides_rare=True,
-)(lambda of: mean((of.called == of.y).astype(np.float64), of.weights))
+)(lambda rows: mean((rows.called == rows.y).astype(np.float64), rows.weights))
 
 
 def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     negatives = cuts.rows - cuts.positives
-    shares = cuts.hits / max(cuts.positives, _TINY) + cuts.right_negatives / max(
-        negatives, _TINY
-    )
+    of_positives = cuts.hits / max(cuts.positives, _TINY)
+    of_negatives = cuts.right_negatives / max(negatives, _TINY)
     # As in the metric itself, an absent class has no share.
-    return np.asarray(shares / max(int(cuts.positives > 0) + int(negatives > 0), 1))
+    present = int(cuts.positives > 0) + int(negatives > 0)
+    return np.asarray((of_positives + of_negatives) / max(present, 1))
 
 
 @_metric(
@@ -440,10 +440,11 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     **_SHARES,
     at_thresholds=_balanced_accuracy_at,
 )
-def _balanced_accuracy(of: MetricInput) -> Linearised:
-    right = of.called == of.y
-    rows = (weighted((of.y == label) * 1.0, of.weights) for label in np.unique(of.y))
-    return average(_class_share(truth, truth * right, truth, 1.0) for truth in rows)
+def _balanced_accuracy(rows: MetricInput) -> Linearised:
+    right = rows.called == rows.y
+    labels = np.unique(rows.y)
+    truths = (weighted((rows.y == label) * 1.0, rows.weights) for label in labels)
+    return average(_class_share(truth, truth * right, truth, 1.0) for truth in truths)
 
 
 @_metric(
@@ -453,9 +454,9 @@ def _balanced_accuracy(of: MetricInput) -> Linearised:
     ("multiclass",),
     **_SHARES,
 )
-def _f1_macro(of: MetricInput) -> Linearised:
-    classes = np.union1d(of.y, of.called)
-    return average(_f1_of(of.y == c, of.called == c, of.weights) for c in classes)
+def _f1_macro(rows: MetricInput) -> Linearised:
+    classes = np.union1d(rows.y, rows.called)
+    return average(_f1_of(rows.y == c, rows.called == c, rows.weights) for c in classes)
 
 
 @_metric(
@@ -465,10 +466,10 @@ def _f1_macro(of: MetricInput) -> Linearised:
     **_ORDER,
     by_pairs=True,
 )
-def _roc_auc_ovr(of: MetricInput) -> Linearised:
-    columns = enumerate(of.prediction.T)
+def _roc_auc_ovr(rows: MetricInput) -> Linearised:
     return average(
-        _concordance(of.y == label, one, of.weights) for label, one in columns
+        _concordance(rows.y == code, probability, rows.weights)
+        for code, probability in enumerate(rows.prediction.T)
     )
 
 
@@ -487,12 +488,11 @@ def _squares(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     of_equals="mean",
     lightgbm="l2",
 )
-def _rmse(of: MetricInput) -> Linearised:
-    squares = mean(_squares(of.y, of.prediction), of.weights)
+def _rmse(rows: MetricInput) -> Linearised:
+    squares = mean(_squares(rows.y, rows.prediction), rows.weights)
     root = float(np.sqrt(squares.estimate))
-    return Linearised(
-        root, squares.influence / (2 * root) if root else squares.influence
-    )
+    slope = 2 * root if root else 1.0
+    return Linearised(root, squares.influence / slope)
 
 
 _mean_error(
@@ -518,19 +518,18 @@ _mean_error(
     of_equals="mean",
     lightgbm="l2",
 )
-def _r2(of: MetricInput) -> Linearised:
-    """1 - mean(e²) / var(y), by the delta method, which includes the sampling of the
-    mean of y.
-    """
-    errors = weighted(_squares(of.y, of.prediction), of.weights)
-    distances = weighted((of.y - weighted_mean(of.y, of.weights)) ** 2, of.weights)
+def _r2(rows: MetricInput) -> Linearised:
+    """1 - mean(e²) / var(y), by the delta method; the mean of y is sampled, too."""
+    errors = weighted(_squares(rows.y, rows.prediction), rows.weights)
+    distances = weighted(
+        (rows.y - weighted_mean(rows.y, rows.weights)) ** 2, rows.weights
+    )
     variance = distances.mean()
     if variance == 0:
-        return undefined(len(of.y))
+        return undefined(len(rows.y))
     unexplained = errors.mean() / variance
-    return Linearised(
-        float(1 - unexplained), (unexplained * distances - errors) / variance
-    )
+    influence = (unexplained * distances - errors) / variance
+    return Linearised(float(1 - unexplained), influence)
 
 
 def _deviances(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -541,9 +540,8 @@ def _deviances(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def _pinball(y: np.ndarray, prediction: np.ndarray, level: float) -> np.ndarray:
-    return np.asarray(
-        np.maximum(level * (y - prediction), (level - 1) * (y - prediction))
-    )
+    error = y - prediction
+    return np.asarray(np.maximum(level * error, (level - 1) * error))
 
 
 _mean_error(
@@ -567,9 +565,8 @@ _mean_error(
     lowest_target=0.0,
     when_asked=True,
 )
-for (
-    _level
-) in PINBALL_LEVELS:  # the loss that a quantile minimises (Koenker and Bassett 1978)
+# The loss that a quantile minimises (Koenker and Bassett 1978).
+for _level in PINBALL_LEVELS:
     _mean_error(
         f"pinball_{_level:g}",
         f"how well a number is predicted that {_level:.0%} of the targets are below",
@@ -583,13 +580,10 @@ for (
 
 @dataclass(frozen=True, eq=False)
 class OwnMetric:
-    """A user's own function that scores predictions, with its direction and what it
-    takes.
-    """
+    """A user's own function that scores predictions: its direction, what it takes."""
 
-    function: Callable[
-        ..., float
-    ]  # (y, prediction), and sample_weight where it has that argument
+    # (y, prediction), and sample_weight where it has that argument
+    function: Callable[..., float]
     greater_is_better: bool
     takes: Takes
 
@@ -599,9 +593,7 @@ class OwnMetric:
 
     @property
     def path(self) -> str:
-        """Its import path. Raises InvalidExperiment: another process could not import
-        it.
-        """
+        """Its import path; InvalidExperiment: another process cannot import it."""
         return _importable(f"{self.function.__module__}:{self.function.__qualname__}")
 
 
@@ -620,55 +612,60 @@ def metric(
     if it has an argument `sample_weight`. An interval takes up to 300 calls.
     """
     if takes not in get_args(Takes):
-        known = allowed_instead(str(takes), get_args(Takes))
         raise InvalidExperiment(
-            f"takes={takes!r}", "is not what a metric can take", known
+            f"takes={takes!r}",
+            rule="is not what a metric can take",
+            fix=allowed_instead(str(takes), get_args(Takes)),
         )
     return lambda function: OwnMetric(function, greater_is_better, takes)
 
 
 @cache
-def _own_metric(name: str, own: OwnMetric) -> Metric:
-    takes_weights = "sample_weight" in inspect.signature(own.function).parameters
-    fix = "return a number for any rows, such as 0.0 where no row is called positive"
-    unusable = partial(UnusableMetric, f"metric {name}", fix=fix)
+def _own_metric(name: str, declared: OwnMetric) -> Metric:
+    parameters = inspect.signature(declared.function).parameters
+    takes_labels = declared.takes == "labels"
+    takes_weights = "sample_weight" in parameters
 
-    def value(of: MetricInput) -> float:
-        prediction = (
-            of.called.astype(np.int64)
-            if own.takes == "labels"
-            else of.prediction.copy()
+    def unusable(rule: str) -> UnusableMetric:
+        return UnusableMetric(
+            f"metric {name}",
+            rule=rule,
+            fix="return a number for any rows, such as 0.0 where no row is called "
+            "positive",
         )
-        given = (
-            {}
-            if of.weights is None or not takes_weights
-            else {"sample_weight": of.weights}
-        )
+
+    def value(rows: MetricInput) -> float:
+        prediction = rows.prediction.copy()
+        if takes_labels:
+            prediction = rows.called.astype(np.int64)
+        weights = {}
+        if takes_weights and rows.weights is not None:
+            weights["sample_weight"] = rows.weights
         try:
             with np.errstate(all="ignore"):
-                found = float(own.function(of.y.copy(), prediction, **given))
+                score = float(declared.function(rows.y.copy(), prediction, **weights))
         except Exception as error:  # a user's function may raise anything
-            raise unusable(rule=f"raised {type(error).__name__}: {error}") from error
-        if math.isnan(found) and (of.y != of.y[0]).any():
+            raise unusable(f"raised {type(error).__name__}: {error}") from error
+        if math.isnan(score) and (rows.y != rows.y[0]).any():
             raise unusable(
-                rule=f"returned nan for {len(of.y):,} rows with different targets"
+                f"returned nan for {len(rows.y):,} rows with different targets"
             )
-        return found
+        return score
 
-    def form(of: MetricInput) -> Linearised:
-        rows = np.arange(len(of.y)) if of.clusters is None else of.clusters
-        return bootstrapped(lambda some: value(of.part(some)), rows)
+    def form(rows: MetricInput) -> Linearised:
+        clusters = np.arange(len(rows.y)) if rows.clusters is None else rows.clusters
+        return bootstrapped(lambda drawn: value(rows.part(drawn)), clusters)
 
     return Metric(
         name=name,
-        words=f"a user's own function of {own.takes}",
-        tasks=frozenset(_NUMBER if own.takes == "values" else _CLASSES),
-        greater_is_better=own.greater_is_better,
+        words=f"a user's own function of {declared.takes}",
+        tasks=frozenset(_NUMBER if declared.takes == "values" else _CLASSES),
+        greater_is_better=declared.greater_is_better,
         lowest=-math.inf,
         highest=math.inf,
         form=form,
         bounds=interval.plain,
         value=value,
-        takes_labels=own.takes == "labels",
+        takes_labels=takes_labels,
         takes_weights=takes_weights,
     )
