@@ -269,8 +269,9 @@ def _concordance(
 ) -> Linearised:
     """The share of pairs of both classes with the positive row ahead (ROC AUC).
 
-    Ties count half. By the placement values of DeLong, DeLong and Clarke-Pearson (1988), by one sort
-    (Sun and Xu 2014). The weight of a pair is the product of its rows' weights.
+    Ties count half. It is computed by the placement values of DeLong, DeLong and
+    Clarke-Pearson (1988), by one sort (Sun and Xu 2014). The weight of a pair is the
+    product of its rows' weights.
     """
     n = len(positive)
     if positive.all() or not positive.any():

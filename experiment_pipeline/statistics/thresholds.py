@@ -42,16 +42,15 @@ class DecisionThreshold:
     """The probability from which on a row is called positive."""
 
     value: float  # above 1 where no row is called positive
-    metric: str  # the metric that it is best for on the test set; EXPECTED_COST is minimised
+    # the metric that it is best for on the test set; EXPECTED_COST is minimised
+    metric: str
     test_score: float  # the score, or cost, that it reaches there
 
 
 def choose_threshold(
     metric: str, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> DecisionThreshold:
-    """Return the threshold that is best for a metric, halfway to the next smaller
-    probability.
-    """
+    """Return a metric's best threshold, halfway to the next smaller probability."""
     return _Cuts.of(prediction, weights).best(metric, y)
 
 
@@ -88,42 +87,42 @@ class ErrorCosts(Protocol):
 def cheapest_threshold(
     costs: ErrorCosts, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> DecisionThreshold:
-    """Return the cheapest threshold on the rows, for calibrated probabilities or not;
-    of equals the highest.
+    """Return the cheapest threshold on the rows; of equals the highest.
+
+    Probabilities may be calibrated or not.
     """
     cuts = _Cuts.of(prediction, weights)
-    expected = _cost_at(costs, cuts.called(y))
-    best = int(expected.argmin())
+    costs_of_cuts = _cost_at(costs, cuts.called(y))
+    best = int(costs_of_cuts.argmin())
     return DecisionThreshold(
-        float(cuts.values[best]), EXPECTED_COST, float(expected[best])
+        float(cuts.values[best]), EXPECTED_COST, float(costs_of_cuts[best])
     )
 
 
 def _cost_at(costs: ErrorCosts, at: Called) -> np.ndarray:
-    wrongly = costs.false_positive * (at.called - at.hits)
-    return np.asarray(
-        (wrongly + costs.false_negative * (at.positives - at.hits)) / at.rows
-    )
+    of_called = costs.false_positive * (at.called - at.hits)
+    of_missed = costs.false_negative * (at.positives - at.hits)
+    return np.asarray((of_called + of_missed) / at.rows)
 
 
 def cost_of(costs: ErrorCosts, y: np.ndarray, called: np.ndarray) -> np.ndarray:
-    """Return what each row's decision costs, (n,), of rows that are called positive or
-    not.
-    """
-    wrongly = np.where(called, costs.false_positive, costs.false_negative)
-    return np.asarray(np.where(called == (y == 1), 0.0, wrongly))
+    """Return what each row's decision costs, (n,), of rows that are called or not."""
+    if_wrong = np.where(called, costs.false_positive, costs.false_negative)
+    return np.asarray(np.where(called == (y == 1), 0.0, if_wrong))
 
 
 def cost_interval(costs: ErrorCosts, rows: SetPrediction, cut: float) -> Interval:
-    """Return the cost per row of deciding at a threshold, with an interval that adds
-    one row of each kind (Agresti and Caffo 2000): eight of eight positives found do not
-    prove that all are found.
+    """Return the cost per row of deciding at a threshold.
+
+    Its interval adds one row of each kind (Agresti and Caffo 2000): eight of eight
+    positives found do not prove that all are found.
     """
-    more = with_one_of_each(rows, cut)
-    cost = cost_of(costs, more.y, more.prediction > 0)
-    given = float(weighted_mean(cost[: len(rows.y)], relative_weights(rows.weights)))
-    found = mean_with_interval(cost, more.clusters, more.weights)
-    return Interval(given, min(found.low, given), max(found.high, given))
+    extended = with_one_of_each(rows, cut)
+    cost = cost_of(costs, extended.y, extended.prediction > 0)
+    weights = relative_weights(rows.weights)
+    observed = float(weighted_mean(cost[: len(rows.y)], weights))
+    wider = mean_with_interval(cost, extended.clusters, extended.weights)
+    return Interval(observed, min(wider.low, observed), max(wider.high, observed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +130,8 @@ class ThresholdCurve:
     """Precision, recall and cost at each of k increasing thresholds."""
 
     thresholds: np.ndarray  # (k,) over the range of the probabilities
-    precision: (
-        np.ndarray
-    )  # (k,) share of the called rows that are positive; nan where none is
+    # (k,) share of the called rows that are positive; nan where none is
+    precision: np.ndarray
     recall: np.ndarray  # (k,) share of the positive rows that are called
     cost: np.ndarray | None  # (k,) expected cost per row; None without costs
 
@@ -146,14 +144,15 @@ def threshold_curve(
 ) -> ThresholdCurve:
     """Return the curve at evenly spaced thresholds."""
     thresholds = np.linspace(prediction.min(), prediction.max(), 101)
-    every = _Cuts.of(prediction, weights).called(y)
+    called = _Cuts.of(prediction, weights).called(y)
     cuts = np.searchsorted(np.unique(-prediction), -thresholds, side="right")
-    at = replace(every, hits=every.hits[cuts], called=every.called[cuts])
+    at = replace(called, hits=called.hits[cuts], called=called.called[cuts])
+    precision = at.hits / np.maximum(at.called, _TINY)
     return ThresholdCurve(
         thresholds,
-        np.where(at.called > 0, at.hits / np.maximum(at.called, _TINY), np.nan),
-        at.hits / max(at.positives, _TINY),
-        None if costs is None else _cost_at(costs, at),
+        precision=np.where(at.called > 0, precision, np.nan),
+        recall=at.hits / max(at.positives, _TINY),
+        cost=None if costs is None else _cost_at(costs, at),
     )
 
 
@@ -163,9 +162,7 @@ def scoring_threshold(
     prediction: np.ndarray,
     weights: Weights = None,
 ) -> float:
-    """Return the value of `decision_threshold`; 0.5 where no metric depends on a
-    threshold.
-    """
+    """Return the value of `decision_threshold`; 0.5 where no metric depends on it."""
     if not any(metric_of(name).by_threshold for name in metrics):
         return 0.5
     return threshold_value(decision_threshold(metrics, y, prediction, weights))
@@ -180,55 +177,52 @@ def threshold_value(threshold: DecisionThreshold | None) -> float:
 class CrossFitted:
     """A score whose thresholds were chosen on other rows."""
 
-    score: Linearised  # of all rows, each decided by the threshold that is best on other folds
-    cuts: (
-        np.ndarray
-    )  # (K,) the thresholds of the folds; empty where the metric needs none
+    # of all rows, each decided by the threshold that is best on other folds
+    score: Linearised
+    # (K,) the thresholds of the folds; empty where the metric needs none
+    cuts: np.ndarray
 
-    def threshold_error(self, metric: str, others: SetPrediction) -> float:
-        """Return the standard error that the choice of the threshold adds, in units of
-        the metric.
+    def threshold_error(self, metric: str, unused: SetPrediction) -> float:
+        """Return the standard error that the choice of the threshold adds to a score.
 
-        Scores of the folds' thresholds on `others`, rows that no threshold was chosen
+        Scores of the folds' thresholds on `unused`, rows that no threshold was chosen
         on, vary by s²; the choice on all rows is one more draw, which differs from the
         mean of K by s²·(1 + 1/K).
         """
         folds = len(self.cuts)
         if folds < 2:
             return 0.0
-        scores = [others.score(metric, cut) for cut in self.cuts.tolist()]
+        scores = [unused.score(metric, cut) for cut in self.cuts.tolist()]
         return float(np.std(scores, ddof=1)) * math.sqrt(1 + 1 / folds)
 
 
 def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
-    """Score rows at thresholds that were chosen on other folds (Chernozhukov et al.
-    2018).
+    """Score rows at thresholds of other folds (Chernozhukov et al. 2018).
 
     Metrics without a threshold are scored as they are.
     """
-    y, prediction, weights = predicted.y, predicted.prediction, predicted.weights
+    y, prediction = predicted.y, predicted.prediction
     by_threshold = metric_of(metric).by_threshold and prediction.ndim == 1
     if not by_threshold or not np.isfinite(prediction).all():
         return CrossFitted(predicted.linearise(metric), np.empty(0))
-    fold, every = (
-        fold_of_rows(y, cluster_codes(predicted.clusters)),
-        _Cuts.of(prediction, weights),
-    )
+    fold_of_row = fold_of_rows(y, cluster_codes(predicted.clusters))
+    possible = _Cuts.of(prediction, predicted.weights)
     cuts = np.array(
-        [every.best(metric, y, fold != one).value for one in range(fold.max() + 1)]
+        [
+            possible.best(metric, y, fold_of_row != fold).value
+            for fold in range(fold_of_row.max() + 1)
+        ]
     )
-    decided = replace(
-        predicted, prediction=(prediction >= cuts[fold]).astype(np.float64)
-    )
+    decisions = (prediction >= cuts[fold_of_row]).astype(np.float64)
+    decided = replace(predicted, prediction=decisions)
     return CrossFitted(decided.linearise(metric), cuts)
 
 
 def fold_of_rows(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the fold (n,) of each row: clusters, codes 0 … G-1, are sorted by mean
-    target and dealt in turn.
+    """Return the fold of each row, (n,); `codes` are those of clusters, 0 … G-1.
 
-    Equal means are dealt at random; in order of time, each of five weekdays would
-    become a fold.
+    Clusters are sorted by mean target and dealt in turn. Equal means are dealt at
+    random; in order of time, each of five weekdays would become a fold.
     """
     shares = np.bincount(codes, weights=y) / np.bincount(codes)
     order = np.lexsort((np.random.default_rng(0).permutation(len(shares)), shares))
@@ -239,14 +233,11 @@ def fold_of_rows(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Cuts:
-    """The possible thresholds: above all probabilities, then between the distinct ones,
-    decreasing.
-    """
+    """The possible thresholds, decreasing: above all probabilities, then between."""
 
     values: np.ndarray  # (k + 1,) thresholds
-    code: (
-        np.ndarray
-    )  # (n,) position of each row's probability among the k distinct, decreasing
+    # (n,) position of each row's probability among the k distinct, decreasing
+    code: np.ndarray
     weights: Weights  # (n,) of the rows
 
     @classmethod
@@ -256,41 +247,48 @@ class _Cuts:
         return cls((ends[:-1] + ends[1:]) / 2, code, relative_weights(weights))
 
     def best(
-        self, metric: str, y: np.ndarray, rows: np.ndarray | None = None
+        self, metric: str, y: np.ndarray, mask: np.ndarray | None = None
     ) -> DecisionThreshold:
-        """Return the best threshold for all rows, or those of a mask; of equal ones the
-        highest.
+        """Return the best threshold for all rows, or those of a mask.
+
+        Of equal ones it is the highest.
         """
-        declared, tried = metric_of(metric), np.arange(len(self.values))
+        declared = metric_of(metric)
+        positions = np.arange(len(self.values))
         if declared.at_thresholds is not None:
-            scores = declared.at_thresholds(self.called(y, rows))
+            scores = declared.at_thresholds(self.called(y, mask))
         elif declared.value is not None and declared.takes_labels:
-            # Tried are some, evenly spread over the distinct probabilities, and more of
-            # the highest.
-            last = len(tried) - 1
-            places = [np.linspace(0, last, 50), np.geomspace(1, last, 50)]
-            tried = np.unique(np.concatenate(places).astype(np.int64))
-            some = MetricInput(y, -self.code, 0.0, self.weights)
-            some = some if rows is None else some.part(rows)
-            found = [
-                declared.value(replace(some, threshold=1.0 - k)) for k in tried.tolist()
+            # Evenly spread over the distinct probabilities, and more of the highest.
+            last = len(positions) - 1
+            tried = [np.linspace(0, last, 50), np.geomspace(1, last, 50)]
+            positions = np.unique(np.concatenate(tried).astype(np.int64))
+            rows = MetricInput(y, -self.code, 0.0, self.weights)
+            if mask is not None:
+                rows = rows.part(mask)
+            values = [
+                declared.value(replace(rows, threshold=1.0 - position))
+                for position in positions.tolist()
             ]
-            scores = declared.sign * np.array(found)
+            scores = declared.sign * np.array(values)
         else:
             raise ValueError(f"{metric} does not depend on a threshold")
-        best = int(
-            np.isclose(scores, scores.max(), 1e-12, 1e-12).argmax()
-        )  # the first of equals
-        score = float(declared.sign * scores[best])
-        return DecisionThreshold(float(self.values[tried[best]]), metric, score)
+        equal = np.isclose(scores, scores.max(), 1e-12, 1e-12)
+        best = int(equal.argmax())  # the first of equals
+        return DecisionThreshold(
+            float(self.values[positions[best]]),
+            metric,
+            test_score=float(declared.sign * scores[best]),
+        )
 
-    def called(self, y: np.ndarray, rows: np.ndarray | None = None) -> Called:
+    def called(self, y: np.ndarray, mask: np.ndarray | None = None) -> Called:
         """Return what each threshold calls positive, of all rows or those of a mask."""
-        counted = weighted(
-            np.ones(len(y)) if rows is None else rows * 1.0, self.weights
-        )
-        hits, called = (
-            np.append(0.0, np.cumsum(np.bincount(self.code, one, len(self.values) - 1)))
-            for one in (counted * (y == 1), counted)
-        )
-        return Called(hits, called, hits[-1], called[-1])
+        rows = np.ones(len(y)) if mask is None else mask * 1.0
+        weights = weighted(rows, self.weights)
+        hits = self._up_to_each(weights * (y == 1))
+        called = self._up_to_each(weights)
+        return Called(hits, called, positives=hits[-1], rows=called[-1])
+
+    def _up_to_each(self, weights: np.ndarray) -> np.ndarray:
+        """The weight of the rows that each threshold calls positive, (k + 1,)."""
+        sums = np.bincount(self.code, weights, len(self.values) - 1)
+        return np.append(0.0, np.cumsum(sums))
