@@ -1,3 +1,1 @@
-"""Metrics, influence, intervals, comparisons, distances, thresholds: arrays in, numbers
-out.
-"""
+"""Metrics, influence, intervals, comparisons, thresholds: arrays in, numbers out."""

@@ -19,9 +19,8 @@ from experiment_pipeline.statistics import interval
 
 DRAWS = 2_000
 # If there are more, clusters are merged into random groups (Wolter 2007), consecutive
-# ones with their
-# neighbours: standard errors change by 1 to 2 %, and 1,000 configurations need 16 MB,
-# not gigabytes.
+# ones with their neighbours: standard errors change by 1 to 2 %, and 1,000
+# configurations need 16 MB, not gigabytes.
 MOST_CLUSTERS = 2_048
 _DRAWS_AT_ONCE = 250
 ROUNDING = 3e-7  # of a difference, relative to the scores' own standard errors
@@ -35,19 +34,15 @@ class Comparison:
     # (C,) bounds of the true score minus that of the truly best, for all at once
     low: np.ndarray
     high: np.ndarray  # at most 0; exactly 0 in the tie group
-    tied: (
-        np.ndarray
-    )  # (C,) bool: may be the best; the truly best is among them with at least 95 %
+    # (C,) bool: may be the best; the truly best is among them with at least 95 %
+    tied: np.ndarray
     # expected selection bias of the best score among the `picked`, by the tie group
-    # (shrinkage of their
-    # differences: Efron and Morris 1975)
+    # (shrinkage of their differences: Efron and Morris 1975)
     optimism: float
 
 
 def comparison_codes(clusters: np.ndarray) -> np.ndarray:
-    """Return the codes 0 … G-1 that comparisons resample, (n,): at most 2,048,
-    neighbours merged in order.
-    """
+    """Return the codes 0 … G-1 that comparisons resample, (n,), at most 2,048."""
     return np.asarray(interval.drawn_together(clusters, MOST_CLUSTERS))
 
 
@@ -56,9 +51,8 @@ class Drawn:
     """How clusters are resampled."""
 
     seed: int
-    consecutive: bool = (
-        False  # they are in the order of time, and may resemble neighbours
-    )
+    # they are in the order of time, and may resemble neighbours
+    consecutive: bool = False
     effective: float = math.inf  # their effective number, where row weights are unequal
 
 
@@ -81,15 +75,16 @@ def compare_with_best(
     """
     difference = scores - scores.max()
     if len(contributions) < 2:
-        unknown = np.full(len(scores), np.inf)
         return Comparison(
-            difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan
+            difference,
+            low=np.full(len(scores), -np.inf),
+            high=0 * scores,
+            tied=np.full(len(scores), True),
+            optimism=math.nan,
         )
     if drawn.consecutive:
-        shared = contributions.mean(axis=1, keepdims=True)
-        contributions = interval.independent_projections(
-            contributions, contributions - shared
-        )
+        differing = contributions - contributions.mean(axis=1, keepdims=True)
+        contributions = interval.independent_projections(contributions, differing)
     draws = _Draws(contributions, drawn)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
     # Only candidates for the tie group need a critical value of their own. For the
@@ -101,65 +96,69 @@ def compare_with_best(
         half[control] = draws.critical_value(control) * draws.errors[control]
     tied = np.all(ahead + half >= 0, axis=1)
     behind = ahead[:, tied]  # each member of the tie group is a column
-    equals = tied if picked is None else tied & picked
+    candidates = tied if picked is None else tied & picked
     return Comparison(
         difference,
-        np.minimum((behind - half[tied].T).min(axis=1), 0.0),
-        np.minimum((behind + half[tied].T).max(axis=1), 0.0),
-        tied,
-        draws.optimism(scores, np.flatnonzero(equals)),
+        low=np.minimum((behind - half[tied].T).min(axis=1), 0.0),
+        high=np.minimum((behind + half[tied].T).max(axis=1), 0.0),
+        tied=tied,
+        optimism=draws.optimism(scores, np.flatnonzero(candidates)),
     )
 
 
 def compare_with_control(
     leads: np.ndarray, contributions: np.ndarray, control: np.ndarray, drawn: Drawn
 ) -> tuple[interval.Interval, ...]:
-    """Return `leads` (C,) over a control with bounds that hold for all C; clusters
-    contribute (G, C), (G,).
+    """Return `leads` (C,) over a control, with bounds that hold for all C at once.
+
+    Clusters contribute (G, C) to the scores, and (G,) to the control's.
     """
     half = np.full(len(leads), np.inf)
     if len(contributions) > 1:
-        every = np.column_stack([control, contributions])
+        with_control = np.column_stack([control, contributions])
         if drawn.consecutive:
-            every = interval.independent_projections(
-                every, contributions - control[:, None]
+            with_control = interval.independent_projections(
+                with_control, contributions - control[:, None]
             )
-        draws = _Draws(every, drawn)
+        draws = _Draws(with_control, drawn)
         half = draws.critical_value(0) * draws.errors[0, 1:]
-    bounds = np.column_stack([leads, leads - half, leads + half])
-    return tuple(interval.Interval(*three) for three in bounds.tolist())
+    return tuple(
+        interval.Interval(lead, low, high)
+        for lead, low, high in zip(
+            leads.tolist(),
+            (leads - half).tolist(),
+            (leads + half).tolist(),
+            strict=True,
+        )
+    )
 
 
 def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:
-    """Return how many standard errors the intervals of C scores must reach to hold for
-    all C at once.
+    """Return how many standard errors intervals must reach to hold for all C scores.
 
     Then the best score's interval holds, too (Berk, Brown, Buja, Zhang and Zhao 2013).
     Clusters contribute (G, C); 0 for one score or one cluster.
     """
     if min(contributions.shape) < 2:
         return 0.0
-    every = np.column_stack([np.zeros(len(contributions)), contributions])
+    with_zero = np.column_stack([np.zeros(len(contributions)), contributions])
     if drawn.consecutive:
-        every = interval.independent_projections(every, contributions)
-    return _Draws(every, drawn).critical_value(0)
+        with_zero = interval.independent_projections(with_zero, contributions)
+    return _Draws(with_zero, drawn).critical_value(0)
 
 
 class _Draws:
-    """Joint deviations of C scores, their standard errors, and the tails of their
-    distribution.
-    """
+    """Joint deviations of C scores, their standard errors, and their tails."""
 
     def __init__(self, contributions: np.ndarray, drawn: Drawn) -> None:
-        generator, (n, columns) = np.random.default_rng(drawn.seed), contributions.shape
+        n, columns = contributions.shape
+        generator = np.random.default_rng(drawn.seed)
         # (DRAWS, C): each cluster's part is multiplied by a standard normal.
-        blocks = range(DRAWS // _DRAWS_AT_ONCE)
-        self.deviations = np.concatenate(
-            [
-                generator.standard_normal((_DRAWS_AT_ONCE, n)) @ contributions
-                for _ in blocks
-            ]
-        )
+        blocks = [
+            generator.standard_normal((_DRAWS_AT_ONCE, n)) @ contributions
+            for _ in range(DRAWS // _DRAWS_AT_ONCE)
+        ]
+        self.deviations = np.concatenate(blocks)
         # With two clusters the standard error is hardly known.
         self.n_clusters = float(max(min(n, drawn.effective), 2))
         inflation = self.n_clusters / (self.n_clusters - 1)
@@ -168,24 +167,20 @@ class _Draws:
         sums = squares[:, None] + squares
         variances = np.maximum(sums - 2 * products, ROUNDING**2 * sums)
         np.fill_diagonal(variances, 0.0)
-        self.errors = np.sqrt(
-            inflation * variances
-        )  # (C, C) of every paired difference
+        # (C, C) of every paired difference
+        self.errors = np.sqrt(inflation * variances)
         # Divisors give normal draws the t distribution's tails. One column serves all
         # differences; consecutive clusters may leave a handful of projections, where
         # each difference has an error of its own standard error: a column for each.
         tails = np.random.default_rng([drawn.seed, 1])
         freedom = self.n_clusters - 1
-        chi_squares = tails.chisquare(
-            freedom, (DRAWS, columns if drawn.consecutive else 1)
-        )
+        own_errors = columns if drawn.consecutive else 1
+        chi_squares = tails.chisquare(freedom, (DRAWS, own_errors))
         # Draws vary as contributions do, standard errors as an unbiased variance.
         self.divisors = np.sqrt(chi_squares / freedom / inflation)
 
     def critical_value(self, control: int) -> float:
-        """The quantile of the largest |t| of the differences from a control, by its
-        column.
-        """
+        """The quantile of the largest |t| of differences from a control, a column."""
         errors = self.errors[control]
         inverse = np.divide(1.0, errors, out=np.zeros_like(errors), where=errors > 0)
         largest = np.empty(DRAWS)
@@ -200,15 +195,15 @@ class _Draws:
         return float(np.quantile(largest, interval.LEVEL))
 
     def optimism(self, scores: np.ndarray, tied: np.ndarray) -> float:
-        """The mean chance deviation of the best of `tied`; their true scores vary as
-        far as scores do beyond chance.
+        """The mean chance deviation of the best of `tied`.
+
+        Their true scores vary as far as scores do beyond chance.
         """
         if len(tied) < 2:
             return 0.0
-        chance, seen = (
-            self.deviations[:, tied],
-            max(float(scores[tied].var()), ROUNDING**3),
-        )
+        chance = self.deviations[:, tied]
+        variance = max(float(scores[tied].var()), ROUNDING**3)
         noise = float((self.errors[np.ix_(tied, tied)] ** 2).mean()) / 2
-        best = (chance + max(1 - noise / seen, 0.0) * scores[tied]).argmax(axis=1)
+        shrunk = max(1 - noise / variance, 0.0) * scores[tied]
+        best = (chance + shrunk).argmax(axis=1)
         return max(float(chance[np.arange(DRAWS), best].mean()), 0.0)

@@ -37,10 +37,10 @@ def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
         return Difference(0.0, 0.0, alarming=False)
     scale = 1 / reference.sum() + 1 / sample.sum()
     # Half a row more in every bin keeps the index finite for empty bins.
-    p, q = (
-        (counts[used] + 0.5) / (counts[used] + 0.5).sum()
-        for counts in (reference, sample)
-    )
+    p = reference[used] + 0.5
+    p = p / p.sum()
+    q = sample[used] + 0.5
+    q = q / q.sum()
     index = float(((q - p) * np.log(q / p)).sum())
     effect = max(0.0, index - freedom * scale)
     noise = float(chdtri(freedom, FALSE_ALARM_RATE) - freedom) * scale
@@ -48,20 +48,15 @@ def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
 
 
 def number_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the Kolmogorov-Smirnov distance, 0 … 1, of floats (n,) and (m,); nan is
-    the largest.
-    """
-    first, second = np.sort(first), np.sort(second)  # missing values come last
+    """Return the Kolmogorov-Smirnov distance, 0 … 1, of floats; nan is the largest."""
     places = np.unique(np.concatenate([first, second]))
-    below = [
-        np.searchsorted(part, places, side="right") / len(part)
-        for part in (first, second)
-    ]
-    return float(np.max(np.abs(below[0] - below[1])))
+
+    def share_up_to_places(values: np.ndarray) -> np.ndarray:
+        return np.searchsorted(np.sort(values), places, side="right") / len(values)
+
+    return float(np.max(np.abs(share_up_to_places(first) - share_up_to_places(second))))
 
 
 def share_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the total variation distance of two counts (k,) over the same categories,
-    0 … 1.
-    """
+    """Return the total variation distance, 0 … 1, of counts (k,) of categories."""
     return float(np.abs(first / first.sum() - second / second.sum()).sum() / 2)

@@ -627,10 +627,10 @@ def _own_metric(name: str, declared: OwnMetric) -> Metric:
     takes_labels = declared.takes == "labels"
     takes_weights = "sample_weight" in parameters
 
-    def unusable(rule: str) -> UnusableMetric:
+    def unusable(complaint: str) -> UnusableMetric:
         return UnusableMetric(
             f"metric {name}",
-            rule=rule,
+            rule=complaint,
             fix="return a number for any rows, such as 0.0 where no row is called "
             "positive",
         )

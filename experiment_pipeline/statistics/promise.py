@@ -37,15 +37,15 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Days:
-    """t days of a score, of one series or several; the reference has mean 0 and
-    standard deviation 1.
+    """t days of a score, of one series or several, in units of the reference's.
+
+    The reference has mean 0 and standard deviation 1.
     """
 
     levels: np.ndarray  # (…, t) mean influence of a day's rows; greater is better
     sizes: np.ndarray  # (…, t) its rows
-    reference: (
-        float | np.ndarray
-    )  # or (…, 1): independent rows that are as precise as it is
+    # or (…, 1): independent rows that are as precise as it is
+    reference: float | np.ndarray
 
     @classmethod
     def of(
@@ -56,32 +56,31 @@ class Days:
         rows: SetPrediction,
         threshold: float = 0.5,
     ) -> "Days":
-        """Compare rows, whose clusters 0 … t-1 are days, with the reference, whose
-        score is `promised`.
+        """Compare rows with the reference, whose score is `promised`.
 
-        The metric must not be a user's own, and rows must not be weighted.
+        The rows' clusters 0 … t-1 are days. The metric must not be a user's own, and
+        rows must not be weighted.
         """
-        known, pair = len(reference.y), (reference, rows)
+        n_reference = len(reference.y)
         # With tiny weights, the new rows get an influence without changing the
         # reference's score.
-        weights = np.repeat([1.0, _TINY], [known, len(rows.y)])
-        y, prediction = (
-            np.concatenate([*(one.y for one in pair)]),
-            [one.prediction for one in pair],
+        weights = np.repeat([1.0, _TINY], [n_reference, len(rows.y)])
+        score = linearise(
+            metric,
+            np.concatenate([reference.y, rows.y]),
+            np.concatenate([reference.prediction, rows.prediction]),
+            threshold,
+            weights,
         )
-        found = linearise(
-            metric, y, np.concatenate(prediction), threshold, weights
-        ).influence
-        influence = found / weights * weights.mean() * metric_of(metric).sign
+        influence = score.influence / weights * weights.mean() * metric_of(metric).sign
         error = (promised.high - promised.low) / _WIDTH
-        # If the rows have no spread, such as when all are right, use that of the
-        # interval.
-        deviation = (
-            float(influence[:known].std()) or min(error, 1.0) * known**0.5 or 1.0
-        )
-        precise = np.clip((deviation / max(error, _TINY)) ** 2, 1, known)
+        deviation = float(influence[:n_reference].std())
+        if not deviation:
+            # The rows have no spread, such as when all are right: use the interval's.
+            deviation = min(error, 1.0) * n_reference**0.5 or 1.0
+        precise = np.clip((deviation / max(error, _TINY)) ** 2, 1, n_reference)
         sizes = np.bincount(rows.clusters)
-        sums = np.bincount(rows.clusters, influence[known:])
+        sums = np.bincount(rows.clusters, influence[n_reference:])
         return cls(sums / sizes / deviation, sizes, float(precise))
 
 
@@ -91,16 +90,16 @@ class Fall:
 
     total: np.ndarray  # (…) e-value: at ENOUGH a fall is shown; 1 is no evidence
     start: np.ndarray  # (…) position of the day on which it most likely began
-    memory: (
-        np.ndarray
-    )  # (…) correlation of neighbouring days, 0 where it is not significant
+    # (…) correlation of neighbouring days, 0 where it is not significant
+    memory: np.ndarray
 
 
 def evidence(days: Days) -> Fall:
     """Combine the evidence of all days, as of the last one."""
     from scipy.special import ndtri
 
-    levels, sizes, number = days.levels, days.sizes, days.levels.shape[-1]
+    levels, sizes = days.levels, days.sizes
+    number = levels.shape[-1]
     first = _factors(days, sizes, 1.0).argmax(-1)
     late = np.arange(number) >= np.minimum(first, max(number - _SHORTEST, 0))[..., None]
     rest = np.zeros(levels.shape)
@@ -110,8 +109,9 @@ def evidence(days: Days) -> Fall:
     # The variance of a day's true score (DerSimonian and Laird 1986) makes large days
     # less precise.
     excess = _sum(sizes * rest**2) - (number - 1 - ~late.all(-1, keepdims=True))
-    every = _sum(sizes) - _sum(sizes**2) / _sum(sizes)
-    precision = 1 / (1 / sizes + np.maximum(excess, 0) / np.maximum(every, _TINY))
+    scale = _sum(sizes) - _sum(sizes**2) / _sum(sizes)
+    between_days = np.maximum(excess, 0) / np.maximum(scale, _TINY)
+    precision = 1 / (1 / sizes + between_days)
     # Normal scores of the residuals (van der Waerden 1952): a skewed or extreme day
     # proves no change.
     rest = rest * np.sqrt(precision)
@@ -140,7 +140,8 @@ def _factors(
     """
     from scipy.special import stdtr
 
-    levels, position = days.levels, np.arange(days.levels.shape[-1])
+    levels = days.levels
+    position = np.arange(levels.shape[-1])
     freedom = len(position) + _DAYS_BEFORE
     before = days.reference + np.cumsum(precision + 0 * levels, -1) - precision
     after = days.reference + _sum(precision + 0 * levels) - before
@@ -151,12 +152,10 @@ def _factors(
     change = (total - sums) / after - sums / before
     rows = before * after / (before + after) * independent
     shrink = _EFFECT**2 * rows / (1 + _EFFECT**2 * rows)
-    unexplained = np.maximum(
-        1 - shrink * np.minimum(rows * change**2 / squares, 1), _TINY**2
-    )
-    drop = stdtr(
-        freedom, -change * np.sqrt(shrink * rows * freedom / (squares * unexplained))
-    )
+    explained = shrink * np.minimum(rows * change**2 / squares, 1)
+    unexplained = np.maximum(1 - explained, _TINY**2)
+    scale = np.sqrt(shrink * rows * freedom / (squares * unexplained))
+    drop = stdtr(freedom, -change * scale)
     weights = _HALF_BEGIN / ((_HALF_BEGIN + position) * (_HALF_BEGIN + position + 1))
     return np.asarray(
         weights * 2 * drop * np.sqrt(1 - shrink) * unexplained ** (-freedom / 2)

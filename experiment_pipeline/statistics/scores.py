@@ -360,10 +360,10 @@ def difference_to_baseline(
 ) -> Interval:
     """Return a model's score minus that of `best_constant` on the same rows.
 
-    It is nan if one of them is undefined. Degrees of freedom come from the kurtosis (O'Neill 2014, "Some useful moment results
-    in sampling problems"). Decisions get one more row of each kind, right and wrong in
-    both classes (Agresti and Caffo 2000): 20 of 20 right negatives do not prove that
-    all are right.
+    It is nan if one of them is undefined. Degrees of freedom come from the kurtosis
+    (O'Neill 2014, "Some useful moment results in sampling problems"). Decisions get one
+    more row of each kind, right and wrong in both classes (Agresti and Caffo 2000): 20
+    of 20 right negatives do not prove that all are right.
     """
 
     def paired(rows: SetPrediction, cut: float) -> Interval:
