@@ -1,6 +1,4 @@
-"""What is said of intervals that are too narrow: when they are, and seldom when they
-are not.
-"""
+"""Caveats name intervals that are too narrow, and seldom other ones."""
 
 from functools import partial
 
@@ -23,7 +21,7 @@ def _days(generator: np.random.Generator, memory: float) -> SetPrediction:
     return labels(0.2, 30, luck=1.0, memory=memory)(generator, 80)
 
 
-def _said(metrics: tuple[str, ...], predicted: SetPrediction) -> list[str]:
+def _caveats(metrics: tuple[str, ...], predicted: SetPrediction) -> list[str]:
     return list(caveats(metrics, predicted, "row", "validation"))
 
 
@@ -32,17 +30,17 @@ def test_heavy_tails_are_named_and_mae_is_trusted() -> None:
     mae is not.
     """
     few = "those of 3 of 300 clusters (row) make 90 % of all"
-    for errors, why in (
+    for errors, reason in (
         (np.where(np.arange(300) < 3, 30.0, 1.0), few),
         ((1 - np.linspace(0, 0.999, 300)) ** -0.48, "(tail index 0.7"),
     ):
-        (said,) = _said(NUMBERS, _numbers(errors))
-        assert said.startswith(
+        (sentence,) = _caveats(NUMBERS, _numbers(errors))
+        assert sentence.startswith(
             "the intervals of rmse, r2 on the validation set may be too narrow"
         )
-        assert why in said
-        assert said.endswith("mae is the metric to trust")
-    (worse,) = _said(NUMBERS, _numbers(np.where(np.arange(300) < 3, 900.0, 1.0)))
+        assert reason in sentence
+        assert sentence.endswith("mae is the metric to trust")
+    (worse,) = _caveats(NUMBERS, _numbers(np.where(np.arange(300) < 3, 900.0, 1.0)))
     assert "rmse, mae, r2" in worse
     assert "trust" not in worse
 
@@ -51,14 +49,14 @@ def test_intervals_without_a_caveat_hold_where_tails_are_heavy() -> None:
     """Of 200 samples with errors of Student's t (3), those without a caveat hold the
     rmse in 90 %.
     """
-    held = []
+    covered = []
     for seed in range(200):
         sample = _numbers(np.random.default_rng(seed).standard_t(3, size=1_000))
-        if not _said(("rmse",), sample):
+        if not _caveats(("rmse",), sample):
             interval = sample.interval("rmse")
-            held.append(interval.low <= np.sqrt(3) <= interval.high)
-    assert len(held) >= 100
-    assert np.mean(held) >= 0.9
+            covered.append(interval.low <= np.sqrt(3) <= interval.high)
+    assert len(covered) >= 100
+    assert np.mean(covered) >= 0.9
 
 
 def test_a_rare_class_is_named() -> None:
@@ -68,25 +66,27 @@ def test_a_rare_class_is_named() -> None:
     for positives, notes in ((5, 1), (6, 0)):
         y = (np.arange(200) < positives).astype(int)
         chances = np.random.default_rng(1).random(200)
-        said = _said(RANKS, SetPrediction(y, chances, np.arange(200)))
-        assert len(said) == notes
-        assert all("of roc_auc on" in one and "is in 5 clusters" in one for one in said)
+        sentences = _caveats(RANKS, SetPrediction(y, chances, np.arange(200)))
+        assert len(sentences) == notes
+        for sentence in sentences:
+            assert "of roc_auc on" in sentence
+            assert "is in 5 clusters" in sentence
 
 
 def test_days_that_resemble_their_neighbours_are_named() -> None:
     """The sentence has the probability; the same days as strangers have none."""
     days = _days(np.random.default_rng(1), 0.9)
-    (said,) = _said(("log_loss",), days)
-    assert "80 consecutive clusters (row) resemble their neighbours" in said
-    assert "(probability 9" in said or "(probability 100 %)" in said
+    (sentence,) = _caveats(("log_loss",), days)
+    assert "80 consecutive clusters (row) resemble their neighbours" in sentence
+    assert "(probability 9" in sentence or "(probability 100 %)" in sentence
     strangers = SetPrediction(days.y, days.prediction, np.asarray(days.clusters))
-    assert not _said(("log_loss",), strangers)
+    assert not _caveats(("log_loss",), strangers)
 
 
 def _around(centre: float, generator: np.random.Generator) -> SetPrediction:
-    known = centre + 0.7 * generator.normal(size=2_000)
+    mean = centre + 0.7 * generator.normal(size=2_000)
     return SetPrediction(
-        known + 0.7 * generator.normal(size=2_000), known, np.arange(2_000)
+        mean + 0.7 * generator.normal(size=2_000), mean, np.arange(2_000)
     )
 
 
@@ -120,14 +120,11 @@ def _around(centre: float, generator: np.random.Generator) -> SetPrediction:
 def test_a_caveat_is_frequent_where_intervals_are_too_narrow_and_rare_elsewhere(
     metrics: tuple[str, ...], draw, least: float, most: float
 ) -> None:
-    """The share of 60 samples of which anything is said; of relative errors it is that
-    they have no mean.
-    """
+    """Of 60 samples; the caveat of relative errors is that they have no mean."""
     samples = [draw(np.random.default_rng(seed)) for seed in range(60)]
-    said = [_said(metrics, sample) for sample in samples]
-    assert least <= np.mean([bool(one) for one in said]) <= most
+    by_sample = [_caveats(metrics, sample) for sample in samples]
+    assert least <= np.mean([bool(sentences) for sentences in by_sample]) <= most
     if metrics == ("mape",):
-        assert all(
-            "of targets near zero" in one and "40 to 60 %" in one
-            for (one,) in filter(None, said)
-        )
+        for (sentence,) in filter(None, by_sample):
+            assert "of targets near zero" in sentence
+            assert "40 to 60 %" in sentence

@@ -44,9 +44,7 @@ def _compared(
     return scores, compare_with_best(scores, contributions, Drawn(0))
 
 
-def test_the_best_and_its_equals_are_in_its_tie_group_and_a_clearly_worse_one_is_not() -> (
-    None
-):
+def test_the_best_and_its_equals_are_tied_and_a_clearly_worse_one_is_not() -> None:
     """Equal predictions without width, a single cluster without a bound; alone there is
     no optimism.
     """

@@ -41,8 +41,8 @@ def _table(weights: Weights = None) -> tuple[np.ndarray, SetPrediction]:
     )
 
 
-def _extremes(one: GroupMeasure) -> dict[str, Interval]:
-    return {kind: value for kind, _, _, value in one.extremes()}
+def _extremes(measure: GroupMeasure) -> dict[str, Interval]:
+    return {kind: value for kind, _, _, value in measure.extremes()}
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_rates_differences_and_ratios_are_those_of_fairlearn(
     """
     codes, predicted = _table(weights)
     *rates, calibration = compare_groups(codes, predicted, 0.5, CLASSES)
-    for one in rates:
-        values = [*one.intervals.values(), *_extremes(one).values()]
-        assert [of.estimate for of in values] == pytest.approx(
-            numbers[one.name], abs=1e-6
+    for rate in rates:
+        values = [*rate.intervals.values(), *_extremes(rate).values()]
+        assert [value.estimate for value in values] == pytest.approx(
+            numbers[rate.name], abs=1e-6
         )
-        assert all(of.low <= of.estimate <= of.high for of in values)
+        assert all(value.low <= value.estimate <= value.high for value in values)
     gap, last = predicted.prediction - predicted.y, codes == 2
     mean = np.average(gap[last], weights=None if weights is None else weights[last])
     assert calibration.intervals[2].estimate == pytest.approx(mean)
@@ -111,15 +111,17 @@ def test_numbers_have_errors_and_several_classes_rates_of_each() -> None:
     shift = np.where(codes == 1, 0.3, 0.1 * (-1) ** np.arange(200))
     moved = SetPrediction(y, y + shift, ROWS[:200])
     error, size = compare_groups(codes, moved, 0.5, None)
-    assert [round(one.estimate, 6) for one in error.intervals.values()] == [0, 0.3]
+    assert [round(group.estimate, 6) for group in error.intervals.values()] == [0, 0.3]
     assert _extremes(size)["ratio"].estimate == pytest.approx(1 / 3)
     classes, chances = np.arange(200) % 3, np.eye(3)[np.arange(200) // 2 % 3]
     several = SetPrediction(classes, chances, np.arange(200))
     accuracy, *rates = compare_groups(codes, several, 0.5, ("a", "b", "c"))
     right = (classes == chances.argmax(axis=1))[:100].mean()
     assert accuracy.intervals[0].estimate == pytest.approx(right)
-    assert [one.name for one in rates] == [f"{name}: selection_rate" for name in "abc"]
-    assert sum(one.intervals[1].estimate for one in rates) == pytest.approx(1)
+    assert [rate.name for rate in rates] == [
+        f"{name}: selection_rate" for name in "abc"
+    ]
+    assert sum(rate.intervals[1].estimate for rate in rates) == pytest.approx(1)
 
 
 def test_what_groups_share_does_not_part_them() -> None:
@@ -130,7 +132,7 @@ def test_what_groups_share_does_not_part_them() -> None:
     luck = np.random.default_rng(0).normal(size=100)[days]
     moved = SetPrediction(0 * luck, luck + 0.01 * (-1) ** np.arange(2_000), days)
     error = compare_groups(np.arange(2_000) // 2 % 2, moved, 0.5, None)[0]
-    alone = [one.high - one.low for one in error.intervals.values()]
+    alone = [group.high - group.low for group in error.intervals.values()]
     assert _extremes(error)["difference"].high < min(alone) / 10
 
 
@@ -155,7 +157,7 @@ def test_more_groups_need_wider_intervals() -> None:
     moved, two = SetPrediction(0 * y, y, np.arange(6_000)), codes < 2
     few = compare_groups(codes[two], moved.rows(two), 0.5, None)[0].differences
     many = compare_groups(codes, moved, 0.5, None)[0].differences
-    reaches = [np.ptp(one[0, 1]) for one in (few, many)]
+    reaches = [np.ptp(bounds[0, 1]) for bounds in (few, many)]
     # Two measures of a pair, and thirty: by Bonferroni 2.24 and 3.14 standard errors at
     # the most.
     assert 1.2 < reaches[1] / reaches[0] < 3.14 / 1.96

@@ -142,9 +142,7 @@ def test_the_work_is_bounded_by_the_time_that_predicting_takes() -> None:
     assert Effort.within(10, 1e-2, 100_000, wide) is None
 
 
-def test_few_features_without_effect_are_called_significant_and_none_by_few_shuffles() -> (
-    None
-):
+def test_few_features_without_effect_are_significant_and_none_by_few_shuffles() -> None:
     """At most 2.5 % of what a model reads in vain; 12 of 200 are beyond chance."""
     generator = np.random.default_rng(5)
     rows = generator.normal(size=(400, 200))

@@ -139,9 +139,7 @@ def test_interval_covers_the_truth_in_95_of_100_samples(
     assert least <= held <= 0.985
 
 
-def test_a_perfect_score_on_few_clusters_and_a_class_without_a_hit_are_no_certainty() -> (
-    None
-):
+def test_a_perfect_score_and_a_class_without_a_hit_are_no_certainty() -> None:
     """30 of 30 leaves room for 0.89; none of 10 found may be a balanced accuracy of
     0.6.
     """
@@ -218,8 +216,8 @@ def test_few_clusters_are_noted() -> None:
     said = str(few_clusters_note(days, "day", "test"))
     assert "29 consecutive clusters (day), fewer than 150" in said
     assert (
-        "92 % of the intervals of 95 % hold the truth where the autocorrelation is 0.5, an"
-        in said
+        "92 % of the intervals of 95 % hold the truth where the autocorrelation is "
+        "0.5, an" in said
     )
     assert (
         few_clusters_note(np.arange(150).view(ConsecutiveClusters), "day", "test")

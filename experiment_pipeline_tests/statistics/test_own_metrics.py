@@ -109,7 +109,10 @@ def test_threshold_and_baseline_are_those_that_it_likes_best() -> None:
     [
         (
             MEAN,
-            "(a user's own function of values) is not a metric of task binary; allowed: roc",
+            (
+                "(a user's own function of values) is not a metric of task binary; "
+                "allowed: roc"
+            ),
         ),
         (f"{HERE}:profits", f"{HERE} has no metric 'profits'; did you mean 'profit'?"),
         (

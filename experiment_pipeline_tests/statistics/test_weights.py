@@ -80,7 +80,7 @@ def _reference(name: str) -> Reference:
 CASES = [(name, task) for name in METRICS for task in sorted(METRICS[name].tasks)]
 
 
-def made(task: str, seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
+def drawn_set(task: str, seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
     """Return targets of every class and predictions with ties, not perfect."""
     generator = np.random.default_rng(seed)
     if task == "regression":
@@ -104,7 +104,7 @@ def test_scores_are_those_of_scikit_learn(name: str, task: str) -> None:
     included.
     """
     for seed in range(5):
-        y, prediction = made(task, seed)
+        y, prediction = drawn_set(task, seed)
         y[0] = 0
         weights = (
             np.random.default_rng(seed).lognormal(sigma=1.5, size=len(y))
@@ -114,50 +114,57 @@ def test_scores_are_those_of_scikit_learn(name: str, task: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected = _reference(name)(y, prediction, weights)
-        found = score(name, y, prediction, CUT, weights)
-        assert found == pytest.approx(expected, rel=1e-9)
+        computed = score(name, y, prediction, CUT, weights)
+        assert computed == pytest.approx(expected, rel=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(CASES), st.integers(0, 10_000))
-@example(
-    ("accuracy", "binary"), 6_734
-)  # two thresholds that rounding alone tells apart
+# Two thresholds that rounding alone tells apart.
+@example(("accuracy", "binary"), 6_734)
 def test_a_whole_weight_counts_as_so_many_equal_rows(
     case: tuple[str, str], seed: int
 ) -> None:
-    """Scores, thresholds, constants, baselines and costs are those of rows that are
-    repeated.
-    """
-    (name, task), generator = case, np.random.default_rng(seed)
-    y, prediction = made(task, seed)
-    times = generator.integers(1, 5, len(y))
-    more, weights = np.repeat(np.arange(len(y)), times), times / 1.0
+    """Scores, thresholds, constants and baselines are those of repeated rows."""
+    name, task = case
+    y, prediction = drawn_set(task, seed)
+    weights, copies = _copies(len(y), seed)
     classes = 3 if task == "multiclass" else None
-    same = pytest.approx
-    assert score(name, y, prediction, CUT, weights) == same(
-        score(name, y[more], prediction[more])
+    assert score(name, y, prediction, CUT, weights) == pytest.approx(
+        score(name, y[copies], prediction[copies])
     )
     cut = thresholds.scoring_threshold([name], y, prediction, weights)
-    assert cut == same(thresholds.scoring_threshold([name], y[more], prediction[more]))
+    cut_of_copies = thresholds.scoring_threshold([name], y[copies], prediction[copies])
+    assert cut == pytest.approx(cut_of_copies)
     constant = best_constant(name, y, task, classes, weights)
-    assert constant == same(best_constant(name, y[more], task, classes))
-    without = score(name, y, repeated(constant, len(y)), weights=weights)
-    alike = score(name, y[more], repeated(constant, len(more)))
-    assert without == same(alike, nan_ok=True)
-    if task == "binary":
-        costs = Costs(false_positive=1, false_negative=3)
-        found = thresholds.cheapest_threshold(costs, y, prediction, weights)
-        again = thresholds.cheapest_threshold(costs, y[more], prediction[more])
-        assert found.test_score == same(again.test_score)
-        paid = thresholds.cost_of(costs, y, prediction >= found.value)
-        assert np.average(paid, weights=weights) == same(found.test_score)
-        curve = thresholds.threshold_curve(y, prediction, costs, weights)
-        other = thresholds.threshold_curve(y[more], prediction[more], costs)
-        for one, same_one in zip(
-            vars(curve).values(), vars(other).values(), strict=True
-        ):
-            assert one == same(same_one, nan_ok=True)
+    assert constant == pytest.approx(best_constant(name, y[copies], task, classes))
+    baseline = score(name, y, repeated(constant, len(y)), weights=weights)
+    of_copies = score(name, y[copies], repeated(constant, len(copies)))
+    assert baseline == pytest.approx(of_copies, nan_ok=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_costs_of_a_whole_weight_are_those_of_so_many_equal_rows(seed: int) -> None:
+    """The cheapest threshold, its cost and the curve are those of repeated rows."""
+    y, prediction = drawn_set("binary", seed)
+    weights, copies = _copies(len(y), seed)
+    costs = Costs(false_positive=1, false_negative=3)
+    cheapest = thresholds.cheapest_threshold(costs, y, prediction, weights)
+    of_copies = thresholds.cheapest_threshold(costs, y[copies], prediction[copies])
+    assert cheapest.test_score == pytest.approx(of_copies.test_score)
+    paid = thresholds.cost_of(costs, y, prediction >= cheapest.value)
+    assert np.average(paid, weights=weights) == pytest.approx(cheapest.test_score)
+    curve = vars(thresholds.threshold_curve(y, prediction, costs, weights))
+    expected = vars(thresholds.threshold_curve(y[copies], prediction[copies], costs))
+    for measure, values in curve.items():
+        assert values == pytest.approx(expected[measure], nan_ok=True)
+
+
+def _copies(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return whole weights (n,), and the positions of as many copies of each row."""
+    times = np.random.default_rng(seed).integers(1, 5, n)
+    return times / 1.0, np.repeat(np.arange(n), times)
 
 
 @settings(max_examples=40, deadline=None)
@@ -165,34 +172,29 @@ def test_a_whole_weight_counts_as_so_many_equal_rows(
 def test_equal_weights_are_no_weights(
     case: tuple[str, str], seed: int, weight: float
 ) -> None:
-    """Bit for bit: scores, influence, intervals, thresholds, differences,
-    calibration.
-    """
-    (name, task), (y, prediction) = case, made(case[1], seed)
+    """Scores, intervals, thresholds, differences, calibration: bit for bit."""
+    name, task = case
+    y, prediction = drawn_set(task, seed)
     clusters = np.random.default_rng(seed).integers(0, 20, len(y))
     plain = SetPrediction(y, prediction, clusters)
-    equal = replace(plain, weights=np.full(len(y), weight))
-    assert np.array_equal(
-        plain.linearise(name).influence, equal.linearise(name).influence
-    )
-    assert repr(plain.spread(name)) == repr(equal.spread(name))
-    assert plain.interval(name) == equal.interval(name)
-    assert repr(thresholds.cross_fitted(name, plain)) == repr(
-        thresholds.cross_fitted(name, equal)
-    )
     constant = best_constant(name, y, task, 3 if task == "multiclass" else None)
-    differences = [
-        difference_to_baseline(name, one, constant) for one in (plain, equal)
-    ]
-    assert repr(differences[0]) == repr(differences[1])
-    first, second = (
-        thresholds.decision_threshold([name], y, prediction, w)
-        for w in (None, equal.weights)
-    )
-    assert first == second
-    if task != "regression":
-        classes = tuple("abc"[: len(np.unique(y))])
-        assert repr(calibrations(plain, classes)) == repr(calibrations(equal, classes))
+    classes = tuple("abc"[: len(np.unique(y))])
+
+    def computed(rows: SetPrediction) -> list[object]:
+        of_metric = [
+            rows.linearise(name).influence.tolist(),
+            rows.spread(name),
+            rows.interval(name),
+            thresholds.cross_fitted(name, rows),
+            difference_to_baseline(name, rows, constant),
+            thresholds.decision_threshold([name], y, prediction, rows.weights),
+        ]
+        if task != "regression":
+            of_metric.append(calibrations(rows, classes))
+        return of_metric
+
+    equal = replace(plain, weights=np.full(len(y), weight))
+    assert repr(computed(plain)) == repr(computed(equal))
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
@@ -200,16 +202,16 @@ def test_the_influence_of_a_row_is_the_derivative_by_its_weight(
     name: str, task: str
 ) -> None:
     """n·w·∂θ/∂w, by a small step of each row's weight; it has mean zero."""
-    y, prediction = made(task, 3)
+    y, prediction = drawn_set(task, 3)
     weights = np.random.default_rng(3).lognormal(size=len(y))
-    found = linearise(name, y, prediction, CUT, weights)
-    assert found.influence.mean() == pytest.approx(0, abs=1e-12)
+    linearised = linearise(name, y, prediction, CUT, weights)
+    assert linearised.influence.mean() == pytest.approx(0, abs=1e-12)
     step = 1e-6
     for row in range(0, len(y), 7):
         moved = weights * (1 + step * (np.arange(len(y)) == row))
-        other = linearise(name, y, prediction, CUT, moved).estimate
-        slope = len(y) * (other - found.estimate) / step
-        assert slope == pytest.approx(found.influence[row], rel=1e-3, abs=1e-4)
+        gain = linearise(name, y, prediction, CUT, moved).estimate - linearised.estimate
+        slope = len(y) * gain / step
+        assert slope == pytest.approx(linearised.influence[row], rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["mae", "roc_auc", "accuracy"])
@@ -217,46 +219,41 @@ def test_unequal_weights_make_intervals_wider(name: str) -> None:
     """A few heavy rows determine the score, so its interval is as wide as that of few
     rows.
     """
-    y, prediction = made(min(METRICS[name].tasks), 1, n=400)
+    y, prediction = drawn_set(min(METRICS[name].tasks), 1, n=400)
     plain = SetPrediction(y, prediction, np.arange(400))
     heavy = replace(plain, weights=np.where(np.arange(400) % 20 == 0, 100.0, 1.0))
-    wide, narrow = (
-        one.interval(name).high - one.interval(name).low for one in (heavy, plain)
-    )
-    assert wide > 2 * narrow
+    wide, narrow = heavy.interval(name), plain.interval(name)
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
     assert heavy.spread(name).scarcest < 40 < plain.spread(name).scarcest
 
 
 def test_comparisons_use_the_effective_number_of_clusters() -> None:
-    """A hundred clusters that count as six leave wider differences, from best and
-    baseline.
-    """
+    """Of 100 clusters that count as 6, differences to best and baseline are wider."""
     parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
     scores = np.array([0.0, -0.1, -0.2])
-    few, all_of_them = (
-        compare_with_best(scores, parts, Drawn(0, effective=told)) for told in (6, 100)
-    )
-    assert (few.low[1:] < all_of_them.low[1:]).all()
+    as_few, as_many = Drawn(0, effective=6), Drawn(0, effective=100)
+    few = compare_with_best(scores, parts, as_few)
+    many = compare_with_best(scores, parts, as_many)
+    assert (few.low[1:] < many.low[1:]).all()
     plain = compare_with_best(scores, parts, Drawn(0))
-    assert np.array_equal(plain.low, all_of_them.low)
-    given = scores, parts, parts[:, 0]
-    bounds = [
-        compare_with_control(*given, Drawn(0, effective=one))[1:] for one in (6, 100)
-    ]
-    assert all(one.low < other.low for one, other in zip(*bounds, strict=True))
+    assert np.array_equal(plain.low, many.low)
+    wide = compare_with_control(scores, parts, parts[:, 0], as_few)[1:]
+    narrow = compare_with_control(scores, parts, parts[:, 0], as_many)[1:]
+    for wider, narrower in zip(wide, narrow, strict=True):
+        assert wider.low < narrower.low
 
 
 def test_calibration_is_that_of_the_weighted_rows() -> None:
     """Recalibration, bins and shift as if rows were repeated."""
-    y, prediction = made("binary", 5, n=300)
-    times = np.random.default_rng(5).integers(1, 4, 300)
-    more = np.repeat(np.arange(300), times)
-    rows = SetPrediction(y, prediction, np.arange(300), times / 1.0)
-    repeated = SetPrediction(y[more], prediction[more], more)
-    for one, other in zip(recalibration(rows), recalibration(repeated), strict=True):
-        assert one.estimate == pytest.approx(other.estimate)
-    shifts = [
-        miscalibration("balanced", one, ("no", "yes")) for one in (rows, repeated)
-    ]
-    assert shifts[0].predicted == pytest.approx(shifts[1].predicted)
-    assert shifts[0].observed == pytest.approx(shifts[1].observed)
+    y, prediction = drawn_set("binary", 5, n=300)
+    weights, copies = _copies(300, 5)
+    rows = SetPrediction(y, prediction, np.arange(300), weights)
+    repeated = SetPrediction(y[copies], prediction[copies], copies)
+    for weighted, copied in zip(
+        recalibration(rows), recalibration(repeated), strict=True
+    ):
+        assert weighted.estimate == pytest.approx(copied.estimate)
+    shift = miscalibration("balanced", rows, ("no", "yes"))
+    shift_of_copies = miscalibration("balanced", repeated, ("no", "yes"))
+    assert shift.predicted == pytest.approx(shift_of_copies.predicted)
+    assert shift.observed == pytest.approx(shift_of_copies.observed)
