@@ -225,6 +225,22 @@ def test_few_clusters_are_noted() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("days", "at_half", "at_most"),
+    [(10, 91, 78), (20, 92, 79), (59, 95, 81), (60, 95, 85), (149, 94, 89)],
+)
+def test_few_consecutive_clusters_are_noted_with_the_simulation_of_so_few(
+    days: int, at_half: int, at_most: int
+) -> None:
+    """The largest simulated number of clusters that the set reaches tells how many
+    intervals hold.
+    """
+    clusters = np.arange(days).view(ConsecutiveClusters)
+    said = str(few_clusters_note(clusters, "day", "test"))
+    assert f"{at_half} % of the intervals" in said
+    assert said.endswith(f"and {at_most} % where it is 0.9")
+
+
 def test_intervals_by_day_and_customer_hold_for_new_customers() -> None:
     """Of 100 panels of 150 customers on 60 days, 90 hold the truth; by day alone they
     do not.
