@@ -4,6 +4,7 @@ random rows.
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
@@ -18,6 +19,7 @@ from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline.storage import persistence
+from experiment_pipeline_tests.stages.search import own_estimators
 from experiment_pipeline_tests.stages.search.scenario import (
     METRIC,
     OWN,
@@ -25,6 +27,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     one,
     refit,
+    train_one,
     training_sets,
 )
 
@@ -47,6 +50,22 @@ def test_the_sweep_decides_seed_and_threads() -> None:
     parts = [voters, *dict(voters.estimators).values()]
     assert [part.n_jobs for part in parts] == [None, None, 1]
     assert [part.random_state for part in parts[1:]] == [7, 7]
+
+
+def test_a_fit_has_one_openmp_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every OpenMP that is loaded, also by the import of a user's own estimator."""
+    threads, fit = list[int](), own_estimators.Plain.fit
+
+    def noted(self, X, y):
+        pools = threadpool_info()
+        threads.extend(
+            pool["num_threads"] for pool in pools if pool["user_api"] == "openmp"
+        )
+        return fit(self, X, y)
+
+    monkeypatch.setattr(own_estimators.Plain, "fit", noted)
+    train_one(experiment([one(f"{OWN}.Plain")]), training_sets())
+    assert {*threads} == {1}
 
 
 SGD = "sklearn.linear_model.SGDClassifier"
