@@ -178,6 +178,20 @@ def test_a_class_of_a_notebook_is_its_text(project: Path, run_cell: RunCell) -> 
     assert "code/__main__/Gone.py: its source is unknown" in code.left_out
 
 
+def test_a_class_of_a_script_is_its_text(
+    project: Path, run_cell: RunCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without functions, which would name the script, is found there as well."""
+    text = "class Plain:\n    weight = 1\n"
+    script = project / "script.py"
+    script.write_text(f"x = 1\n{text}")
+    run_cell("<cell 1>", "y = 1\n")
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__file__", str(script), raising=False)
+    exec(compile(script.read_text(), script, "exec"), vars(main))
+    assert code_of(project, "__main__.Plain").files["code/__main__/Plain.py"] == text
+
+
 CELLS = (
     "import numpy as np\nfrom sklearn.linear_model import Ridge as Base\ny = [1]\n",
     "def halved(y):\n    return np.asarray(y) / 2\n",
