@@ -170,6 +170,27 @@ def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> Non
     check_in_fresh_process(exported.trained_package(algorithm, task))
 
 
+@pytest.mark.parametrize("file", ["own_file.py", "own_folder/__init__.py"])
+def test_a_fresh_process_finds_the_module_of_a_user(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file or a package, it is imported from the folder that holds it."""
+    place = tmp_path / file
+    place.parent.mkdir(exist_ok=True)
+    place.touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    (module,) = place.relative_to(tmp_path).with_suffix("").parts[:1]
+    package = exported.package()
+    verify = f"import {module}\n".encode()
+    check_in_fresh_process(
+        replace(
+            package,
+            files={**package.files, "verify.py": verify},
+            own_packages=(module,),
+        )
+    )
+
+
 def test_a_model_that_needs_this_package_is_refused() -> None:
     """Loading must not import this project: who receives the model does not have it."""
     needy = exported.package()
