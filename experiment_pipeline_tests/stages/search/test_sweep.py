@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.stages.search import features as encoders
 from experiment_pipeline.stages.search.budget import AfterSearch, Brake
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
@@ -155,6 +156,20 @@ def test_a_failure_is_reported_and_spoils_no_other_fit() -> None:
         assert "Traceback" in failed.traceback
         assert failed.fingerprint == fingerprint(configuration, sets, spec)
     assert essence(outcomes) == essence(train(experiment(good), sets))
+
+
+def test_a_fit_that_writes_into_a_sparse_table_fails_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The table is read-only, as a dense one is: the other fits read what was encoded."""
+    monkeypatch.setattr(encoders, "MAX_DENSE_BYTES", 100)
+    linear, sets = one("linear"), training_sets()
+    spec = experiment([one(f"{OWN}.Writes"), linear])
+    outcomes = train(spec, sets)
+    failed = outcomes.pop(configurations(spec)[0].key)
+    assert isinstance(failed, FailedConfiguration)
+    assert "read-only" in failed.reason
+    assert essence(outcomes) == essence(train(experiment([linear]), sets))
 
 
 def test_a_value_that_lightgbm_refuses_fails_alone() -> None:
