@@ -234,6 +234,15 @@ def test_the_longest_fit_comes_first() -> None:
     assert sorted(cost, key=cost.__getitem__, reverse=True) == list(cost)
 
 
+def test_a_fit_of_catboost_is_long_for_its_trees() -> None:
+    """It makes 3 to 18 times the passes over the rows that one of XGBoost makes."""
+    catboost, xgboost = (
+        estimated_cost(Configuration("k", name, "ordinal", {}), TRAIN_ROWS)
+        for name in ("catboost", "xgboost")
+    )
+    assert 3 <= catboost / xgboost <= 18
+
+
 STRENGTHS = [0.1, 1.0, 10.0, 100.0]
 
 
