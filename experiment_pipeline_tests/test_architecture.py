@@ -80,6 +80,7 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     },
     "orchestration.instance.GuardedInstance": "named in dagster.yaml",
     "orchestration.instance.ProcessAwareRunLauncher": "named in dagster.yaml",
+    "orchestration.instance.SqliteStorage": "named in dagster.yaml",
 }
 MOST_UNUSED = 2
 # What may not even be loaded on the way; skrub's and pandas' own readers bring fsspec

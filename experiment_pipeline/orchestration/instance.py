@@ -1,5 +1,6 @@
-"""Classes that dagster.yaml names: a launcher that detects killed runs, and an instance
-whose web server refuses requests of other sites.
+"""Classes that dagster.yaml names: a launcher that detects killed runs, SQLite that one
+process opens at a time, and an instance whose web server refuses requests of other
+sites.
 
 Dagster does not monitor a run that `dagster job execute` started: when its process is
 killed, the run stays STARTED and keeps its place in the queue. So the executor stores
@@ -7,8 +8,10 @@ the process of each run in a tag. Run monitoring asks the launcher below; withou
 daemon, the next run that starts checks the tags itself.
 """
 
+import fcntl
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from dagster import (
@@ -19,8 +22,10 @@ from dagster import (
     RunsFilter,
 )
 
-# Not exported by Dagster: a launcher's answer to run monitoring.
+# Not exported by Dagster: a launcher's answer to run monitoring, and the SQLite
+# storage.
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from experiment_pipeline.storage.processes import Process
 
@@ -83,6 +88,29 @@ def fail_killed_runs(instance: DagsterInstance) -> None:
         if again is not None and again.status is DagsterRunStatus.STARTED:
             reason = f"The run ended without a report: {_GONE.format(process)}."
             instance.report_run_failed(run, reason)
+
+
+class SqliteStorage(DagsterSqliteStorage):
+    """Dagster's SQLite storage, which only one process at a time opens.
+
+    Dagster creates and stamps each database in several steps: if two processes do so at
+    once, one of them fails with `UNIQUE constraint failed: alembic_version`.
+    """
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> "SqliteStorage":
+        """Dagster calls this for `storage: custom:`; the inherited method would return
+        the base class.
+        """
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        folder = Path(base_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        # The operating system releases the lock when a process dies.
+        with (folder / ".opening.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            super().__init__(base_dir, inst_data)
 
 
 class GuardedInstance(DagsterInstance):

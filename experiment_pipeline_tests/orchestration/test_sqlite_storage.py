@@ -1,0 +1,100 @@
+"""What `dagster.yaml` names: databases that several processes may open first, a guarded
+page.
+"""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._serdes import ConfigurableClassData
+
+from experiment_pipeline.orchestration.instance import SqliteStorage
+from experiment_pipeline_tests.end_to_end.project import ROOT
+from experiment_pipeline_tests.tracking.test_server import OWN, answer_of
+
+PROCESSES, HOMES = 3, 2
+MUTATION = "mutation{setAutoMaterializePaused(paused: true)}"
+_barrier = None
+
+
+def meet(barrier) -> None:
+    """Give a worker the barrier: it travels by inheritance alone."""
+    global _barrier  # noqa: PLW0603
+    _barrier = barrier
+
+
+def open_all(homes: list[str]) -> None:
+    """Open each folder in the same moment as the other workers."""
+    for home in homes:
+        _barrier.wait(60)
+        SqliteStorage.from_config_value(
+            None, {"base_dir": home}
+        ).run_storage.get_runs_count()
+
+
+@pytest.mark.slow
+def test_a_fresh_home_can_be_opened_by_several_processes_at_once(
+    tmp_path: Path,
+) -> None:
+    """Of processes that meet in an empty folder, none dies of another's half-made
+    tables.
+    """
+    # They are forked from one process that has imported what each needs.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    homes = [str(tmp_path / str(number)) for number in range(HOMES)]
+    barrier = context.Barrier(PROCESSES)
+    with ProcessPoolExecutor(PROCESSES, context, meet, (barrier,)) as pool:
+        for done in [pool.submit(open_all, homes) for _ in range(PROCESSES)]:
+            done.result()
+
+
+def test_the_project_s_instance_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dagster.yaml` names this storage, and Dagster builds it, in the place that is
+    named.
+    """
+    monkeypatch.chdir(tmp_path)
+    named = yaml.safe_load((ROOT / "dagster.yaml").read_text())["storage"]["custom"]
+    data = ConfigurableClassData(
+        named["module"], named["class"], yaml.dump(named["config"])
+    )
+    assert data.rehydrate(as_type=SqliteStorage).run_storage.get_runs_count() == 0
+    assert (tmp_path / ".dagster_home/history/runs.db").exists()
+
+
+def test_no_page_but_its_own_drives_dagster(tmp_path, monkeypatch) -> None:
+    """With each documented instance, Dagster executes no mutation that an image could
+    send.
+    """
+    # Two seconds of imports, which neither the other processes nor the collection of
+    # tests need.
+    from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.webserver import DagsterWebserver
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        DagsterWebserver, "build_middleware", DagsterWebserver.build_middleware
+    )
+    ours, remote = (
+        yaml.safe_load((ROOT / name).read_text())["instance_class"]
+        for name in ("dagster.yaml", "docs/cluster/ssh/dagster.yaml")
+    )
+    (tmp_path / "dagster.yaml").write_text(yaml.dump({"instance_class": ours}))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        instance.optimize_for_webserver(15_000, 3_600, 20)
+        with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as context:
+            page = create_app_from_workspace_process_context(context)
+            image = OWN | {"method": "GET", "query": f"query={MUTATION}".encode()}
+            form = OWN | {"origin": "https://attacker.example"}
+            for forged in (image, form, form | {"type": "websocket"}):
+                assert answer_of(page, forged)["status"] == 403
+            asked = OWN | {"content-type": "application/json"}
+            assert answer_of(page, asked, b'{"query": "{version}"}')["status"] == 200
+    assert remote == ours
