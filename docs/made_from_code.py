@@ -54,10 +54,8 @@ def _keys() -> Iterator[str]:
     yield from _table(schema, models)
     for name, model in sorted(models.items()):
         if "properties" in model:
-            yield (
-                "\n## "
-                f"{name}\n\n{model.get('description', '').split('. ')[0].rstrip('.')}.\n"
-            )
+            purpose = model.get("description", "").split(". ")[0].rstrip(".")
+            yield f"\n## {name}\n\n{purpose}.\n"
             yield from _table(model, models)
 
 
@@ -122,8 +120,8 @@ def _findings() -> Iterator[str]:
     yield (
         "What the data analysis looks for. `analysis: {thresholds: {code: number}}` "
         "changes a limit, "
-        '`analysis: {accept: {code: reason}}` accepts a finding with a reason. "From it" means at or above '
-        "the limit.\n"
+        "`analysis: {accept: {code: reason}}` accepts a finding with a reason. "
+        '"From it" means at or above the limit.\n'
     )
     yield "| code | finding | limits: default (allowed), meaning |\n|---|---|---|"
     for rule in (*TABLE_RULES, *PROBE_RULES):

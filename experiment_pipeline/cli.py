@@ -372,7 +372,8 @@ def experiments(as_json: bool) -> None:
     type=click.Choice(
         ["running", "accepted", "rejected", "failed", "killed", "partial"]
     ),
-    help="Only runs with this status. Repeatable.",
+    help="Only runs with this status; failed includes killed, rejected is shown as not "
+    "accepted or no go. Repeatable.",
 )
 @click.option(
     "--since", help="Only runs begun since 2026-11-01, or an age such as '7 days'."
@@ -391,6 +392,8 @@ def runs(
     as_json: bool,
 ) -> None:
     """List the runs of EXPERIMENT, or of all experiments, the newest first."""
+    if "failed" in status:
+        status = (*status, "killed")  # the list shows it as failed
     rows = ep.runs(
         experiment,
         status=status or None,

@@ -162,7 +162,8 @@ def allowed_instead(wrong: str, names: Sequence[str], otherwise: str = "") -> st
     """Return "did you mean 'x'? allowed: x, y", which shows all names: for
     short lists.
     """
-    return f"{did_you_mean(wrong, names, otherwise=otherwise)} allowed: {', '.join(names)}".lstrip()
+    guess = did_you_mean(wrong, names, otherwise=otherwise)
+    return f"{guess} allowed: {', '.join(names)}".lstrip()
 
 
 def listed(names: Iterable[object]) -> str:

@@ -331,6 +331,40 @@ def test_what_is_decided_once_has_one_home(
     assert_few(users, 0, f"does so itself: ask {home}")
 
 
+def test_no_call_fills_fixed_parameters_from_an_unpacked_tuple() -> None:
+    """A reader sees at the call which value goes where; variadic calls may unpack."""
+    variadic: dict[str, bool] = {}
+    for module in MODULES:
+        for node in nodes(ast.FunctionDef | ast.ClassDef, module):
+            takes_any = isinstance(node, ast.FunctionDef) and bool(node.args.vararg)
+            variadic[node.name] = takes_any or variadic.get(node.name, False)
+    packed = {
+        f"{module}:{call.lineno} {ast.unparse(call.func)}"
+        for module in MODULES
+        for call in nodes(ast.Call, module)
+        for argument in call.args
+        if isinstance(argument, ast.Starred)
+        if isinstance(argument.value, ast.Tuple | ast.List)
+        or (
+            ast.unparse(call.func).partition(".")[0] in own_names(module)
+            and not variadic.get(ast.unparse(call.func).rpartition(".")[2], True)
+        )
+    }
+    assert_few(packed, 0, "unpacks a tuple to fill parameters: name them")
+
+
+def own_names(module: str) -> set[str]:
+    """The names in a module that the package defines."""
+    body = tree(module).body
+    names = {
+        one.name for one in body if isinstance(one, ast.FunctionDef | ast.ClassDef)
+    }
+    for node in nodes(ast.ImportFrom, module):
+        if (node.module or "").startswith(PACKAGE.name):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
 def test_what_production_code_does_not_call_is_not_there() -> None:
     """Every public name is used in the package, outside its own definition, or
     exported.

@@ -89,11 +89,9 @@ class DriftCounts:
         ]
         alarming = sum(column.alarming for column in found.values())
         out = numbers.share(float(np.concatenate(self.outside).mean()))
-        return (
-            (
-                f"{alarming} of {len(found)} columns with a large drift since training; "
-                f"most: {numbers.some_of(sizes)} ({STATISTIC}, large from {LARGE:g} on "
-                "and beyond noise)"
-            ),
-            f"{out} of the rows hold a number outside the training range",
+        drifted = (
+            f"{alarming} of {len(found)} columns with a large drift since training; "
+            f"most: {numbers.some_of(sizes)} ({STATISTIC}, large from {LARGE:g} on "
+            "and beyond noise)"
         )
+        return drifted, f"{out} of the rows hold a number outside the training range"

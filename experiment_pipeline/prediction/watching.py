@@ -421,7 +421,8 @@ def _keyed(
 def _by_day(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, int]:
     """Sort rows by call and day; number the days (n,); count the complete ones.
 
-    A small day is merged with the next one. Rows that arrive later never change a complete day.
+    A small day is merged with the next one. Rows that arrive later never change a
+    complete day.
     """
     rows = rows.sort_values(["call", "day"], kind="stable", ignore_index=True)
     group = rows.groupby(["call", "day"]).ngroup().to_numpy()

@@ -53,8 +53,9 @@ _STAGES = (
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
             "fit_for_modelling": (
-                "The findings allow training on this table. `no go` ends the run before "
-                "the search, unless the YAML accepts the findings that lead to it."
+                "The findings allow training on this table. `no go` ends the run "
+                "before the search, unless the YAML accepts the findings that lead to "
+                "it."
             )
         },
         blocking=("fit_for_modelling",),
@@ -78,8 +79,8 @@ _STAGES = (
                 "champion was made from."
             ),
             "rejected_rows_resemble_the_others": (
-                "No part of the data loses a larger share of its rows by rejection than "
-                "the others."
+                "No part of the data loses a larger share of its rows by rejection "
+                "than the others."
             ),
         },
         blocking=("rows_conserved", "rejection_rate_within_limit"),

@@ -44,7 +44,10 @@ _LARGEST = 1e30
 
 @dataclass(frozen=True)
 class ErrorSize:
-    """A node of the tree of error sizes, in units of the target; a leaf has no `sides`."""
+    """A node of the tree of error sizes, in units of the target.
+
+    A leaf has no `sides`.
+    """
 
     size: float
     # (feature, text): the feature (None: the prediction), and the text compared with

@@ -24,18 +24,14 @@ from experiment_pipeline_tests.ports import free_port
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = (
-    *(
-        "--no-sandbox",
-        "--no-first-run",
-        "--disable-gpu",
-        "--disable-quic",
-        "--disable-sync",
-    ),
-    *(
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-dev-shm-usage",
-    ),
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
 )
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 

@@ -99,6 +99,8 @@ def test_an_ensemble_is_reproduced_from_the_clone_of_its_commit(
     assert not (exported.clone / "model.skops").exists()
     answer = ask(exported.clone, "--json")
     assert answer.exit_code == 0, answer.output
+    assert "verdict: " in answer.stderr
+    assert "report: " not in answer.stderr, "it writes no page"
     found = json.loads(answer.stdout)
     assert (
         found["verdict"]

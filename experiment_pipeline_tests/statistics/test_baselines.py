@@ -30,7 +30,8 @@ def test_no_other_constant_suits_the_metric_better(task: str, metric: str) -> No
         scores.score(metric, y, np.full(len(y), one))
         for one in np.linspace(0, most, 81)
     ]
-    assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
+    a_little_better = own + 1e-12 * METRICS[metric].sign
+    assert not any(metrics.better(metric, other, a_little_better) for other in others)
 
 
 def _difference(

@@ -237,6 +237,7 @@ def test_a_killed_run_does_not_show_as_running(
         process.kill()
     (killed,) = json.loads(ask("runs", "--status", "killed", "--json"))
     assert killed["run_id"] == "dead"
+    assert json.loads(ask("runs", "--status", "failed", "--json")) == [killed]
     assert (storage / "flight_delay" / "runs" / "dead.json").exists() == is_its_storage
     assert storage.exists() == is_its_storage
     shown = ask("show", "dead")

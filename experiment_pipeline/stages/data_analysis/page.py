@@ -77,8 +77,11 @@ def outcome(
         means=f"{verdict} for predicting {target}: {because}",
         refusal=None if go else unfit(target, because),
     )
+    note = f"verdict: {verdict}: {because}"
+    if place:  # a run in memory writes no page
+        note += f"; report: {place}"
     return Outcome(
-        notes=[f"verdict: {verdict}: {because}; report: {place}"] if go else [],
+        notes=[note] if go else [],
         facts=facts,
         checks=[check],
         record=[

@@ -102,8 +102,11 @@ def outcome(
         (gate,) = report.gates
         check = replace(check, value=gate.value, limit=gate.limit)
     conditions = {"conditions": Notes(report.conditions)} if report.conditions else {}
+    notes_of_run = [f"{decision}: {words}: {score} on the {HOLD_OUT}"]
+    if place:  # a run in memory writes no page
+        notes_of_run.append(f"report: {place}")
     return Outcome(
-        notes=[f"{decision}: {words}: {score} on the {HOLD_OUT}", f"report: {place}"],
+        notes=notes_of_run,
         facts={
             "decision": decision,
             "score on validation": score,

@@ -134,7 +134,8 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
             Mark(
                 reliability.predicted,
                 reliability.observed.estimate,
-                f"{curve.class_name}: predicted {numbers.score(reliability.predicted)}, "
+                f"{curve.class_name}: "
+                f"predicted {numbers.score(reliability.predicted)}, "
                 f"observed {numbers.interval(reliability.observed)}",
             )
             for reliability in curve.bins
