@@ -74,8 +74,8 @@ def test_a_rerun_on_unchanged_data_reuses_everything(project, rerun):
     )
     assert rerun.returncode == 0
     assert "reused 4 of 4 configurations" in rerun.stdout
-    assert "reused the analysis of the same table" in rerun.stdout
-    assert "reused the report of the same model on the same rows" in rerun.stdout
+    assert "data_analysis: reused the result of the same inputs" in rerun.stdout
+    assert "validation_report: reused the result of the same inputs" in rerun.stdout
     assert "v0001 is already the champion" in rerun.stdout
     assert (
         len(list((project.folder / "artifacts/clinic/validation_looks").iterdir())) == 1
