@@ -36,7 +36,7 @@ from experiment_pipeline.spec.reading import (
     to_yaml,
 )
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.tables import asset_table, read_table, write_table
+from experiment_pipeline.storage.tables import asset_file, read_table, write_table
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import questions
 
@@ -76,8 +76,7 @@ def declared_by(run: Mapping[str, Any]) -> NamedColumns:
 
 def table_of(run: Mapping[str, Any]) -> RawTable:
     """Return the table that a run read; StorageError: a later run has replaced it."""
-    path = storage_root() / f"{asset_table(run['experiment'], 'raw_data')}.parquet"
-    raw = read_table(path, RawTable)
+    raw = read_table(asset_file(run["experiment"], "raw_data"), RawTable)
     if raw.digest != run["data_digest"]:
         raise errors.StorageError(
             "the stored table",

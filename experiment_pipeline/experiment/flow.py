@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import joblib
-
 from experiment_pipeline import errors
 from experiment_pipeline.experiment.context import Run
 from experiment_pipeline.experiment.store import Made, StageFiles
@@ -54,7 +52,11 @@ from experiment_pipeline.stages.search.configurations import (
     configurations,
     search_notes,
 )
-from experiment_pipeline.stages.search.halving import SearchOutcome, run_search
+from experiment_pipeline.stages.search.halving import (
+    SearchOutcome,
+    run_search,
+    workers_of,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets import page as sets_page
 from experiment_pipeline.stages.split_sets.sets import SetTable, split
@@ -282,8 +284,7 @@ def leaderboard(
         seconds_left = run.budget.left
         refit_time = None
         if run.budget.seconds is not None:
-            workers = run.spec.workers or joblib.cpu_count()
-            after = AfterSearch(sets, workers, run.spec.export.fits)
+            after = AfterSearch(sets, workers_of(run.spec), run.spec.export.fits)
             refit_time = RefitTime(seconds_left, after.of)
         ranked = board.leaderboard(
             search_results,
@@ -430,7 +431,7 @@ def _evaluated(
         sets,
         validation=judgement.validation.rows,
         delivered=judgement.raw.frame,
-        workers=run.spec.workers or joblib.cpu_count(),
+        workers=workers_of(run.spec),
     )
     background = final.Background(
         looks=earlier_looks,
@@ -478,7 +479,7 @@ def exported_model(
 ) -> Outcomes:
     """Publish the accepted model; its predictions are verified before it is visible."""
     spec, origin = run.spec, validation_set.origin
-    files = _accepted(run, validation_set, leaderboard, validation_report)
+    files, report = _accepted(run, validation_set, leaderboard, validation_report)
     board.check_same_keys(
         "leaderboard", leaderboard.yaml_digests, run.part("leaderboard")
     )
@@ -494,7 +495,7 @@ def exported_model(
             configuration=configuration,
             result=result,
             board=leaderboard,
-            report=ValidationReport.from_json(files.read(final.REPORT).decode()),
+            report=report,
             sets=validation_report.sets,
             validation=validation_set,
             fitted_rows=FittedRows.from_bytes(files.read(FITTED_ROWS), final.STAGE),
@@ -527,8 +528,8 @@ def exported_model(
 
 def _accepted(
     run: Run, validation: SetTable, ranked: Leaderboard, judged: Judged
-) -> StageFiles:
-    """Return the files of the report if it accepts the model.
+) -> tuple[StageFiles, ValidationReport]:
+    """Return the report, and its files, if it accepts the model.
 
     It is checked again, as Dagster can run this stage alone.
     """
@@ -551,7 +552,7 @@ def _accepted(
             "the leaderboard's choice",
             fix="Materialize it again, then the export.",
         )
-    return files
+    return files, report
 
 
 def _model_profile(run: Run, validation: SetTable, files: StageFiles) -> Any:

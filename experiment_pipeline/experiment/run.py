@@ -53,9 +53,8 @@ from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
-from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.registry import registry_of
-from experiment_pipeline.storage.tables import asset_table, write_table
+from experiment_pipeline.storage.tables import asset_file, write_table
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.table import some_rows
 from experiment_pipeline.tracking import questions
@@ -438,8 +437,7 @@ def _reported(store: FileStore, asset: str, outcome: Outcome) -> None:
     """Store an outcome's table where Dagster's assets find it, log and record it."""
     if outcome.value is not None:
         table: Any = outcome.value
-        place = f"{asset_table(store.spec.name, asset)}.parquet"
-        write_table(storage_root() / place, table)
+        write_table(asset_file(store.spec.name, asset), table)
     for line in outcome.warnings:
         LOG.warning(line)
     for check in outcome.checks:

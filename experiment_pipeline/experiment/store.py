@@ -13,15 +13,13 @@ from logging import Logger
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from experiment_pipeline.prediction.champions import PublishedChampion, find_champions
 from experiment_pipeline.reporting.outcome import Fact, Outcome
 from experiment_pipeline.reporting.run_record import RecordRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.dask_cluster import connected, engine_of
-from experiment_pipeline.stages.search.halving import FitEngine, Threads
+from experiment_pipeline.stages.search.halving import FitEngine, Threads, workers_of
 from experiment_pipeline.stages.search.results import (
     ModelsInMemory,
     ModelStore,
@@ -161,7 +159,7 @@ class Store:
     @contextmanager
     def engine(self, spec: ExperimentSpec, log: Logger) -> Iterator[FitEngine]:
         """Provide the engine that trains: threads of this machine."""
-        yield Threads(spec.workers or joblib.cpu_count())
+        yield Threads(workers_of(spec))
 
     @property
     def profiles(self) -> DataProfiles | None:
@@ -266,7 +264,7 @@ class FileStore(Store):
         cluster.
         """
         if (dask := engine_of(spec.engine)) is None:
-            yield Threads(spec.workers or joblib.cpu_count())
+            yield Threads(workers_of(spec))
             return
         from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 

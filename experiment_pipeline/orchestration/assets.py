@@ -21,7 +21,7 @@ from experiment_pipeline.orchestration.reporter import (
     reported_to_the_user,
     started_by,
 )
-from experiment_pipeline.orchestration.tables import TABLES, table_place
+from experiment_pipeline.orchestration.tables import TABLES
 from experiment_pipeline.prediction.watching import watch as watch_promise
 from experiment_pipeline.reporting.outcome import Check, Notes
 from experiment_pipeline.spec import ExperimentSpec
@@ -29,8 +29,7 @@ from experiment_pipeline.spec.operation import Watch
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.tables import write_table
+from experiment_pipeline.storage.tables import asset_file, write_table
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import ROLES, SETS
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -238,7 +237,7 @@ def _reported(
         if stage != "search":
             table: Any = outcome.value
             with reported_to_the_user():
-                write_table(storage_root() / f"{table_place(key)}.parquet", table)
+                write_table(asset_file(*key.path), table)
             reporter.materialized(key, outcome)
         elif not context.selected_asset_check_keys:
             continue

@@ -79,11 +79,8 @@ class DagsterReporter:
 
     def concluded(self, key: str, outcome: Outcome) -> None:
         """Materialize a configuration, one partition of `trained_model`."""
-        self.materialized(self.key("trained_model"), outcome, partition=key)
-
-    def key(self, asset: str) -> dg.AssetKey:
-        """`<experiment>/<asset>`."""
-        return dg.AssetKey([self.experiment, asset])
+        models = dg.AssetKey([self.experiment, "trained_model"])
+        self.materialized(models, outcome, partition=key)
 
     def materialized(
         self, key: dg.AssetKey, outcome: Outcome, partition: str | None = None

@@ -53,7 +53,7 @@ class TablesIOManager(dg.UPathIOManager):
         self, context: dg.InputContext | dg.OutputContext
     ) -> Location:
         """`<experiment>/tables/<stage>` for the key `<experiment>/<stage>`."""
-        return Location(table_place(context.asset_key))
+        return Location(asset_table(*context.asset_key.path))
 
     def make_directory(self, path: Location) -> None:
         """Do nothing: writing a file makes its folder."""
@@ -83,11 +83,6 @@ class TablesIOManager(dg.UPathIOManager):
         """Rows and columns; Dagster adds the path."""
         rows, columns = table_of(obj).shape
         return {"dagster/row_count": rows, "columns": columns}
-
-
-def table_place(key: dg.AssetKey) -> str:
-    """Return the place of an asset's table below the storage root, without ending."""
-    return asset_table(*key.path)
 
 
 @dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")

@@ -90,6 +90,11 @@ def asset_table(*key: str) -> str:
     return "/".join([*experiment, "tables", asset])
 
 
+def asset_file(*key: str) -> files.Location:
+    """Return the file of an asset's table."""
+    return files.storage_root() / f"{asset_table(*key)}.parquet"
+
+
 def write_table(
     path: files.Location, table: "pd.DataFrame | DataclassInstance"
 ) -> None:

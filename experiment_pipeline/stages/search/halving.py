@@ -11,6 +11,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import joblib
+
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search import rungs
 from experiment_pipeline.stages.search.budget import AfterSearch, Brake, room_of
@@ -84,6 +86,11 @@ class Threads:
         from experiment_pipeline.stages.search.sweep import train_configurations
 
         yield from train_configurations(configurations, sets, spec, self.workers, brake)
+
+
+def workers_of(spec: ExperimentSpec) -> int:
+    """Return the fits at a time on this machine: as declared, or one per core."""
+    return spec.workers or joblib.cpu_count()
 
 
 @dataclass(frozen=True, eq=False)
