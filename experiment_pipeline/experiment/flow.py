@@ -465,9 +465,9 @@ def _recorded_look(
     delivered = some_rows(raw, raw.index.get_indexer(validation.rows.index))
     ids = spec.split.id_columns
     earlier_looks = ledger.earlier_looks(
-        validation.digest, model, delivered, ids, tell=run.log.warning
+        validation.digest, model, delivered, ids, spec.target, tell=run.log.warning
     )
-    ledger.record_look(validation.digest, model, delivered, ids)
+    ledger.record_look(validation.digest, model, delivered, ids, spec.target)
     return earlier_looks
 
 

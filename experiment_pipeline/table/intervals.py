@@ -18,6 +18,7 @@ import pandas as pd
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.statistics.calibration import (
+    IN_EVERY_SET,
     LARGE,
     conformal_bounds,
     independent,
@@ -75,8 +76,8 @@ class Calibrated:
 
     rows: int = 0  # number of calibration rows
     # coverage in percent → the lowest and the highest scaled error; or the smallest
-    # probability of each class that puts it into the set. Coverages that need more rows
-    # are missing
+    # probability of each class that puts it into the set (IN_EVERY_SET: any). Coverages
+    # that need more rows are missing
     bounds: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     size: ErrorSize | None = None  # None for classes
     classes: tuple[Scalar, ...] = ()  # in the order of their bounds
@@ -109,6 +110,15 @@ class Calibrated:
     def at(self, coverage: float) -> tuple[float, ...] | None:
         """Return the bounds for a coverage, in full percent; None: too few rows."""
         return self.bounds.get(ceil(100 * coverage - 1e-9))
+
+    def in_every_set(self, coverage: float) -> list[Scalar]:
+        """Return the classes with too few calibration rows to leave them out."""
+        least = self.at(coverage) if self.classes else None
+        return [
+            label
+            for label, probability in zip(self.classes, least or (), strict=False)
+            if probability == IN_EVERY_SET
+        ]
 
     def columns(
         self,

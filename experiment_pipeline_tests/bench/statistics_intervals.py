@@ -42,7 +42,7 @@ class World:
     uneven: bool = (
         False  # a quarter of the clusters is ten times as large, and twice as loud
     )
-    noise: Literal["even", "by feature", "by prediction"] = "even"
+    noise: Literal["even", "by feature", "by prediction", "by category"] = "even"
     part: Literal["all", "loud", "quiet"] = "all"  # of the new rows, that is counted
 
     def __str__(self) -> str:
@@ -66,7 +66,11 @@ class World:
             generator.normal(size=(len(codes), 3)), columns=["a", "b", "c"]
         )
         known, loud = frame["a"].to_numpy(), np.ones(len(codes))
-        if self.noise != "even":
+        if self.noise == "by category":  # four times in one of ten
+            kind = generator.random(len(codes)) < 0.1
+            frame["kind"] = pd.array(np.where(kind, "x", "y"), dtype="str")
+            loud = np.where(kind, 4.0, 1.0)
+        elif self.noise != "even":
             loud = np.where(frame["b"] > 0.67, 3.0, 1.0)
             loud = loud if self.noise == "by feature" else np.exp(0.7 * known)
         y = known + (1 + large[codes]) * (self.luck * shared[codes] + loud * error)
@@ -146,7 +150,27 @@ def sets_held(simulations: int, seed: int, *, shares: tuple[float, ...]) -> floa
     return float(np.mean(found))
 
 
+def rare_held(simulations: int, seed: int, *, rows: int) -> float:
+    """Return the share of new rows of a rare class that have it in their set.
+
+    Of 600 calibration rows, so many are of the class; the others are of two.
+    """
+    test_y = np.append(np.full(rows, 2), np.arange(600 - rows) % 2)
+    y = np.append(test_y, np.full(NEW_ROWS, 2))
+    shares = np.bincount(test_y) / len(test_y)
+    found = []
+    for number in range(simulations):
+        generator = np.random.default_rng([seed, number])
+        evidence = 1.2 * np.eye(3)[y] + generator.normal(size=(len(y), 3))
+        p = softmax(evidence + np.log(shares), axis=1)
+        tested = SetPrediction(test_y, p[:600], np.arange(600))
+        known = Calibrated.on(pd.DataFrame(index=range(600)), tested, range(3))
+        found.append(sets_of(p[600:], known.at(COVERAGE) or ())[:, 2].mean())
+    return float(np.mean(found))
+
+
 PROMISED, OF_A_PART, FALSE_ALARMS = Aim(0.88, 0.92), Aim(low=0.85), Aim(high=0.05)
+AT_LEAST = Aim(low=0.88)
 _WORLDS = [
     World("400 rows"),
     World("20 groups of 10 rows", 20, 10, luck=1.0),
@@ -165,8 +189,13 @@ _SOUND = [
 _PARTS = {"all": PROMISED, "loud": OF_A_PART, "quiet": OF_A_PART}
 _LATER = {"the same, rows by 1/size": {"world": _WORLDS[-1], "hierarchical": True}}
 _REFUSED = {"the gate refuses sound intervals: {world}": {"world": _SOUND}}
+_SETS_OF = "sets of classes, {shares}: of the second class"
 _SHARES = [(0.3, 0.7), (0.95, 0.05), (0.5, 0.3, 0.2)]
-_SETS = {"sets of classes, {shares}: of the second class": {"shares": _SHARES}}
+_RARE = {
+    "sets of three classes, {rows} calibration rows of one: of it": {
+        "rows": [3, 8, 9, 15]
+    }
+}
 NEW_ROWS_HELD = (
     *each(PROMISED, 200, held, {"{world}": {"world": _WORLDS}}),
     *each(None, 200, held, _LATER),
@@ -181,5 +210,6 @@ NEW_ROWS_HELD = (
         for job in each(aim, 200, held, {"{world}": {"world": world}})
     ),
     *each(FALSE_ALARMS, 500, refused, _REFUSED),
-    *each(PROMISED, 200, sets_held, _SETS),
+    *each(PROMISED, 200, sets_held, {_SETS_OF: {"shares": _SHARES}}),
+    *each(AT_LEAST, 200, rare_held, _RARE),
 )

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.statistics.calibration import (
+    IN_EVERY_SET,
     conformal_bounds,
+    fewest_for,
     least_probabilities,
     sets_of,
 )
@@ -42,20 +44,31 @@ def test_rows_of_a_cluster_tell_less() -> None:
     assert np.isinf(bounds(own[:180], codes[:180])[2])
 
 
-def test_each_class_has_a_bound_and_a_rare_one_that_of_all() -> None:
+def test_each_class_has_a_bound_and_a_rare_one_is_in_every_set() -> None:
     """Nine tenths of each are held where its rows suffice; the likeliest class is
-    always in the set.
+    always in the set, and so is one with fewer than nine rows, or without any.
     """
-    generator, y = np.random.default_rng(2), np.repeat([0, 1, 2], [900, 95, 5])
-    p = generator.dirichlet([6, 2, 2], 1_000)
-    p[y == 1] = generator.dirichlet([4, 4, 2], 95)
+    generator, y = np.random.default_rng(2), np.repeat([0, 1, 2], [900, 92, 8])
+    p = generator.dirichlet([6, 2, 2, 1], 1_000)
+    p[y == 1] = generator.dirichlet([4, 4, 2, 1], 92)
     tested = SetPrediction(y, p, np.arange(1_000))
     (least,) = least_probabilities(tested, LEVELS[1:2])
     shares = [(p[y == k, k] >= least[k]).mean() for k in (0, 1)]
     assert shares == pytest.approx([0.9, 0.9], abs=0.02)
-    (of_all,) = -conformal_bounds(tested, -p[np.arange(1_000), y], LEVELS[1:2])
-    assert least[2] == pytest.approx(of_all, abs=1e-5)
+    assert least[2:].tolist() == [IN_EVERY_SET, IN_EVERY_SET]
+    assert sets_of(p, least)[:, 2:].all()
+    one_more = SetPrediction(np.append(y, 2), p[[*range(1_000), -1]], np.arange(1_001))
+    assert 0 <= least_probabilities(one_more, LEVELS[1:2])[0, 2] < 0.2
+    assert [fewest_for(coverage) for coverage in LEVELS.tolist()] == [1, 9, 19]
     assert sets_of(np.array([0.2, 0.8]), [0.9, 0.1]).tolist() == [
         [True, True],
         [False, True],
     ]
+
+
+def test_without_enough_rows_of_all_classes_no_set_is_promised() -> None:
+    """Eight rows promise one half, not nine tenths."""
+    tested = SetPrediction(np.arange(8) % 2, np.full(8, 0.5), np.arange(8))
+    half, most = least_probabilities(tested, LEVELS[:2])
+    assert np.isfinite(half).all()
+    assert np.isinf(most).all()

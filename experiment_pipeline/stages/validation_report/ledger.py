@@ -5,18 +5,21 @@
       validation_rows/<digest>.parquet                       a sample of the rows
 
 A look is a model scored on the validation set; a second look of the same model is not
-counted. Looks are notes of a journal, so parallel runs lose none. `table/clusters.py`
-recognises rows.
+counted. Looks of all experiments below the storage root count, so another name of an
+experiment does not restart the count: there those of the same target, which other
+targets share no luck with. Looks are notes of a journal, so parallel runs lose none.
+`table/clusters.py` recognises rows.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import LEVEL
+from experiment_pipeline.storage import files
 from experiment_pipeline.storage.records import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline.table.clusters import KnownRows, RowSample, sample_rows
@@ -72,10 +75,11 @@ class Look:
     validation_digest: str  # sha256 in hex of the validation rows
     fingerprint: str  # of the trained model that was judged on them
     sample: str  # sha256 in hex of the sample of these rows
+    target: str = ""  # the column that was predicted; empty: an earlier release
 
 
 class Ledger(Journals):
-    """The looks of one experiment."""
+    """The looks of one experiment, and what they cost together with those of others."""
 
     FOLDER = "validation_looks"
 
@@ -85,14 +89,15 @@ class Ledger(Journals):
         fingerprint: str,
         rows: pd.DataFrame,
         id_columns: Sequence[str] = (),
+        target: str = "",
     ) -> Look:
         """Record a model's look at rows as delivered, before they are scored: an
         interrupted one counts.
         """
         at = now()
         # Looks at the same rows share their sample.
-        sample = self._samples.put(to_parquet(sample_rows(rows, id_columns)))
-        look = Look(at, validation_digest, fingerprint, sample)
+        sample = self.samples.put(to_parquet(sample_rows(rows, id_columns)))
+        look = Look(at, validation_digest, fingerprint, sample, target)
         self.looks.append(look, validation_digest, fingerprint)
         return look
 
@@ -102,28 +107,32 @@ class Ledger(Journals):
         fingerprint: str,
         rows: pd.DataFrame,
         id_columns: Sequence[str] = (),
+        target: str = "",
         *,
         tell: Callable[[str], object],
     ) -> EarlierLooks:
-        """Return the looks of other models at these rows; a damaged one counts, and
-        `tell` gets a warning.
+        """Return the looks of other models at these rows, under any name of the
+        experiment. A damaged one of this experiment counts, and `tell` gets a warning.
         """
         hashes: KnownRows = {}
         shares = {validation_digest: 1.0}  # of these rows, by digest of the rows seen
         models: dict[
             str, float
         ] = {}  # another model → the largest share it was scored on
-        for name, look in self.looks.notes().items():
+        for ledger, name, look in self._notes(target):
             model, share = name, 1.0
             try:
                 if isinstance(look, EntryCorrupt):
                     raise look
                 if look.validation_digest not in shares:
-                    sample = from_parquet(self._samples.read(look.sample), RowSample)
+                    content = ledger.samples.read(look.sample)
+                    sample = from_parquet(content, RowSample)
                     overlap = sample.overlap(rows, id_columns, hashes)
                     shares[look.validation_digest] = overlap
                 model, share = look.fingerprint, shares[look.validation_digest]
             except EntryCorrupt as damage:
+                if ledger is not self:
+                    continue
                 tell(
                     f"{damage.culprit} {damage.rule}: it counts as a look at these rows"
                 )
@@ -132,6 +141,20 @@ class Ledger(Journals):
                 models[model] = max(share, models.get(model, 0.0))
         total = sum(models.values())
         return EarlierLooks(len(models), max(models.values(), default=0.0), total)
+
+    def _notes(
+        self, target: str
+    ) -> "Iterator[tuple[Ledger, str, Look | EntryCorrupt]]":
+        """The looks of this experiment, then those of others at the target."""
+        for name, look in self.looks.notes().items():
+            yield self, name, look
+        for experiment in files.list_names(self.root):
+            if experiment == self.experiment:
+                continue
+            other = replace(self, experiment=experiment)
+            for name, look in other.looks.notes().items():
+                if not isinstance(look, EntryCorrupt) and look.target in ("", target):
+                    yield other, name, look
 
     @property
     def looks(self) -> Journal[Look]:
@@ -144,7 +167,8 @@ class Ledger(Journals):
         )
 
     @property
-    def _samples(self) -> NamedByDigest:
+    def samples(self) -> NamedByDigest:
+        """The samples of rows that looks refer to."""
         return NamedByDigest(
             self.root / self.experiment / "validation_rows",
             "parquet",

@@ -50,6 +50,7 @@ from experiment_pipeline.stages.validation_report.report import (
 from experiment_pipeline.statistics.calibration import (
     QUANTILES,
     CalibrationCurve,
+    fewest_for,
     named,
 )
 from experiment_pipeline.statistics.interval import LEVEL
@@ -683,6 +684,13 @@ def _coverage(report: ValidationReport) -> Section:
         "parts are classes, stretches of time, and the least covered segments. The "
         "intervals of these shares also allow for the sampling of the calibration rows."
     )
+    if always := check.calibrated.in_every_set(check.coverage):
+        labels = numbers.some_of([str(label) for label in always])
+        text += (
+            f" In every set: {labels}. Such a class has fewer than "
+            f"{fewest_for(check.coverage)} calibration rows or clusters, too few to "
+            "promise that share of it by leaving it out of any set."
+        )
     columns = ("covered", "promised", "below the promise")
     return _section(title, text, _parts(check.parts, "value", columns))
 

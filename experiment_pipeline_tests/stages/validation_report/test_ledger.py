@@ -52,7 +52,6 @@ def test_another_column_or_one_more_row_does_not_reset_the_count(
         ledger.earlier_looks(ROWS, model, TABLE, tell=print).models for model in MODELS
     ]
     assert counted == [1, 1, 2]
-    Ledger(UPath(tmp_path), "another").record_look(ROWS, MODELS[0], TABLE)
 
     def looks(rows: pd.DataFrame, *ids: str) -> tuple[int, float]:
         earlier = ledger.earlier_looks(OTHER_ROWS, MODELS[2], rows, ids, tell=print)
@@ -61,6 +60,47 @@ def test_another_column_or_one_more_row_does_not_reset_the_count(
     assert looks(TABLE.assign(size=0), "id") == (2, 1.0)
     assert looks(pd.concat([TABLE, TABLE + 1_000])) == (2, 0.5)
     assert looks(TABLE + 1_000) == (0, 0.0)
+
+
+def test_another_name_of_the_experiment_does_not_reset_the_count(place: UPath) -> None:
+    """Looks of all experiments of a storage count; under other names only those at the
+    same target.
+    """
+    before = Ledger(place, "churn"), Ledger(place, "churn_2"), Ledger(place, "price")
+    for ledger, model, target in zip(
+        before, MODELS, ("left", "left", "price"), strict=True
+    ):
+        ledger.record_look(ROWS, model, TABLE, target=target)
+    write_bytes(place / "notes.txt", b"")  # beside the experiments
+
+    def looks(name: str, target: str, rows: pd.DataFrame = TABLE) -> int:
+        earlier = Ledger(place, name).earlier_looks(
+            OTHER_ROWS, "9" * 64, rows, target=target, tell=print
+        )
+        return earlier.models
+
+    assert [looks("churn_3", "left"), looks("churn_3", "price")] == [2, 1]
+    assert looks("churn_3", "left", TABLE + 1_000) == 0
+    # In an experiment of one name every look counts, whatever its target was.
+    assert looks("price", "left") == 3
+    # A look without a target is of an earlier release.
+    before[2].record_look(ROWS, "4" * 64, TABLE)
+    assert looks("churn_3", "left") == 3
+
+
+def test_a_damaged_look_counts_in_its_own_experiment(place: UPath) -> None:
+    """Nobody knows at which rows it was: another experiment does not pay for it."""
+    Ledger(place, "churn").record_look(ROWS, MODELS[0], TABLE)
+    folder = place / "churn" / "validation_looks"
+    (name,) = list_names(folder)
+    write_bytes(folder / name, b"{")
+    counted = [
+        Ledger(place, experiment)
+        .earlier_looks(ROWS, MODELS[1], TABLE, tell=print)
+        .models
+        for experiment in ("churn", "price")
+    ]
+    assert counted == [1, 0]
 
 
 def test_the_gates_pay_for_looks_and_new_rows_bring_the_level_back(

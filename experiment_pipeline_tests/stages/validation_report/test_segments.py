@@ -3,6 +3,7 @@ and chance is not.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -231,6 +232,26 @@ def test_the_report_shows_and_keeps_it_and_the_gate_is_asked_for(
     assert ValidationReport.from_json(report.to_json()).to_json() == report.to_json()
     assert "| day | 46 to 60 | 150 |" in text_of(report)
     assert "of 150 rows, day 46 to 60" in "".join(report.notes)
+
+
+def test_a_class_with_too_few_calibration_rows_is_named() -> None:
+    """The page names the class that every set holds, and no other."""
+    generator, y = np.random.default_rng(0), np.arange(400) % 2
+    y[:8] = 2
+    p = generator.dirichlet([1, 1, 1], 400)
+    tested = SetPrediction(y, p, np.arange(400))
+    features = pd.DataFrame(index=range(400))
+    named = {}
+    for labels in (("no", "yes", "never mind"), ("no", "yes")):
+        k = len(labels)
+        rows = tested.rows(y < k)
+        of_k = replace(rows, prediction=rows.prediction[:, :k])
+        calibrated = Calibrated.on(features.iloc[: len(rows.y)], of_k, labels)
+        assert calibrated.in_every_set(0.5) == []
+        coverage = effects.CoverageCheck(0.9, calibrated)
+        named[k] = text_of(report_of(coverage=coverage))
+    assert "In every set: never mind. Such a class has fewer than 9 " in named[3]
+    assert "In every set" not in named[2]
 
 
 # --- the audit by groups ---
