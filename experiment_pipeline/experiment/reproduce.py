@@ -43,17 +43,16 @@ _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 class Compared:
     """One input of the training, or one file that it made, at the export and here."""
 
-    what: str
+    subject: str
     exported: str
-    here: str  # `same` if it does not differ
+    trained_again: str  # `same` if it does not differ
 
     @property
     def shortened(self) -> "Compared":
         """The same with the first digits of digests."""
-        exported, here = (
-            _DIGEST.sub(r"\1…", text) for text in (self.exported, self.here)
-        )
-        return Compared(self.what, exported, here)
+        exported = _DIGEST.sub(r"\1…", self.exported)
+        trained_again = _DIGEST.sub(r"\1…", self.trained_again)
+        return Compared(self.subject, exported, trained_again)
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,10 @@ def reproduce(
         **settings,
     )
     compared = [
-        Compared(what, exported, _SAME if exported == here else here)
-        for what, exported, here in _compared(model, run)
+        Compared(subject, exported, _SAME if exported == value else value)
+        for subject, exported, value in _compared(model, run)
     ]
-    differing = [row.what for row in compared if row.here != _SAME]
+    differing = [row.subject for row in compared if row.trained_again != _SAME]
     reproduced, verdict = _judged(model, run, differing)
     return Reproduction(
         name, reproduced, verdict, tuple(row.shortened for row in compared)
@@ -143,8 +142,12 @@ def _compared(
     exported_sets = json.loads(model.read(_SETS))
     for name, set_table in run.sets.by_name().items():
         exported = exported_sets[name]
-        here = f"{len(set_table.rows):,} rows, {set_table.digest}"
-        yield f"{name} set", f"{exported['rows']:,} rows, {exported['sha256']}", here
+        trained_again = f"{len(set_table.rows):,} rows, {set_table.digest}"
+        yield (
+            f"{name} set",
+            f"{exported['rows']:,} rows, {exported['sha256']}",
+            trained_again,
+        )
     yield from versions_beside(model.read(ENVIRONMENT).decode())
     files = {} if run.package is None else run.package.files
     if files:

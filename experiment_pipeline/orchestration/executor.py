@@ -231,19 +231,28 @@ def _text_of(event: dg.DagsterEvent, whole: str) -> str | None:
     logged it.
     """
     if event.is_step_failure:
-        failure = event.step_failure_data
-        silent = (CHECK_FAILED, _INTERRUPTED)
-        if failure.error is not None and failure.error.cls_name in silent:
-            return None
-        described = failure.user_failure_data and failure.user_failure_data.description
-        return f"{reporter.FAILED}{described}\n" if described else whole
+        return _text_of_step(event, whole)
     if event.is_run_failure:
-        reason = event.job_failure_data.failure_reason
-        error = event.job_failure_data.error
-        if reason is not None and reason.name == "STEP_FAILURE":
-            return None
-        if error is not None and error.cls_name == _INTERRUPTED:
-            # What the reporter says of it, after the error's class.
-            told = error.message.partition(": ")[2]
-            return f"{reporter.FAILED}{told}" if told else _ENDED_EARLY
+        return _text_of_run(event, whole)
+    return whole
+
+
+def _text_of_step(event: dg.DagsterEvent, whole: str) -> str | None:
+    failure = event.step_failure_data
+    silent = (CHECK_FAILED, _INTERRUPTED)
+    if failure.error is not None and failure.error.cls_name in silent:
+        return None
+    described = failure.user_failure_data and failure.user_failure_data.description
+    return f"{reporter.FAILED}{described}\n" if described else whole
+
+
+def _text_of_run(event: dg.DagsterEvent, whole: str) -> str | None:
+    reason = event.job_failure_data.failure_reason
+    error = event.job_failure_data.error
+    if reason is not None and reason.name == "STEP_FAILURE":
+        return None
+    if error is not None and error.cls_name == _INTERRUPTED:
+        # What the reporter says of it, after the error's class.
+        told = error.message.partition(": ")[2]
+        return f"{reporter.FAILED}{told}" if told else _ENDED_EARLY
     return whole

@@ -59,16 +59,16 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
     declared = configurations(spec)
     fresh = _freshness(spec)
 
-    def described(one: dg.AssetSpec) -> dg.AssetSpec:
-        stage = one.key.path[-1]
-        return one.merge_attributes(
+    def described(spec_of_asset: dg.AssetSpec) -> dg.AssetSpec:
+        stage = spec_of_asset.key.path[-1]
+        return spec_of_asset.merge_attributes(
             owners=spec.owners, tags=spec.tags
         ).replace_attributes(
             code_version=str(CODE_VERSIONS[stage]),
             freshness_policy=fresh if stage in AGEING else None,
         )
 
-    assets = [one.map_asset_specs(described) for one in stage_assets(named)]
+    assets = [asset.map_asset_specs(described) for asset in stage_assets(named)]
     tags = range_tags(declared)
     job = dg.define_asset_job(
         name=spec.name,
@@ -94,20 +94,22 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
 
 
 def _watching(
-    named: NamedColumns, given: Watch, tags: dict[str, str]
+    named: NamedColumns, settings: Watch, tags: dict[str, str]
 ) -> dg.Definitions:
     """The asset `watch`, its job and schedule, and the sensor that requests a run of
     the experiment.
     """
-    spec, watched = named.spec, watch(named, given)
+    spec, watched = named.spec, watch(named, settings)
     watched = watched.map_asset_specs(
-        lambda one: one.merge_attributes(owners=spec.owners, tags=spec.tags)
+        lambda spec_of_asset: spec_of_asset.merge_attributes(
+            owners=spec.owners, tags=spec.tags
+        )
     )
     job = dg.define_asset_job(
         f"{spec.name}_watch", [watched], executor_def=in_process_executor
     )
-    sensors = [_promise_broken(spec, tags)] if given.rerun else []
-    schedule, running = given.schedule, dg.DefaultScheduleStatus.RUNNING
+    sensors = [_promise_broken(spec, tags)] if settings.rerun else []
+    schedule, running = settings.schedule, dg.DefaultScheduleStatus.RUNNING
     schedules = (
         [_schedule(job.name, schedule, default_status=running)] if schedule else []
     )
@@ -130,8 +132,10 @@ def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefi
         "promise.",
     )
     def promise_broken() -> dg.RunRequest | dg.SkipReason:
-        found = rows_of("watches", {"experiment": spec.name}).sort_values("at").tail(1)
-        for row in found.itertuples():
+        last_watch = (
+            rows_of("watches", {"experiment": spec.name}).sort_values("at").tail(1)
+        )
+        for row in last_watch.itertuples():
             if row.below:
                 return dg.RunRequest(
                     run_key=f"{row.version} is below its promise", tags=tags
@@ -178,10 +182,10 @@ def _schedule(
     tags: dict[str, str] | None = None,
     **options: Any,
 ) -> dg.ScheduleDefinition:
-    given = {"name": f"{job}_schedule", "job_name": job, "cron_schedule": cron}
+    names = {"name": f"{job}_schedule", "job_name": job, "cron_schedule": cron}
     run = dg.RunRequest(tags=tags)
     return dg.ScheduleDefinition(
-        **given, execution_fn=lambda _: run, description=text, **options
+        **names, execution_fn=lambda _: run, description=text, **options
     )
 
 

@@ -169,13 +169,8 @@ def check_result(
         text = with_pages(reasons, facts)
         metadata[REFUSED] = text
         log.error(f"{FAILED}{text}\n")
-    else:
-        for problem in problems:
-            log.warning(problem)
-    for caveat in check.caveats:
-        log.warning(f"{check.name}: {caveat}")
-    for note in check.notes:
-        log.info(f"{check.name}: {note}")
+        problems = []
+    _log_words(log, check, problems)
     severity = dg.AssetCheckSeverity.ERROR if ends_run else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(
         check_name=check.name,
@@ -185,6 +180,15 @@ def check_result(
         description=check.means,
         metadata=metadata_of({**metadata, **check.facts}),
     )
+
+
+def _log_words(log: Logger, check: Check, problems: Sequence[str]) -> None:
+    for problem in problems:
+        log.warning(problem)
+    for caveat in check.caveats:
+        log.warning(f"{check.name}: {caveat}")
+    for note in check.notes:
+        log.info(f"{check.name}: {note}")
 
 
 def reported_to_the_user() -> AbstractContextManager[None]:

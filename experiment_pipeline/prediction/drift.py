@@ -19,7 +19,7 @@ from experiment_pipeline.table.kinds import numbers_of
 
 
 def model_profile(
-    known: DataProfile,
+    trained: DataProfile,
     predicted: np.ndarray,
     days: Collection[str],
     signature: Signature,
@@ -38,10 +38,12 @@ def model_profile(
         pd.DataFrame({name: pd.Series(values).infer_objects()}), 0.0
     ).columns
     named = [
-        one for one in signature.features if one in known.columns and one not in days
+        name
+        for name in signature.features
+        if name in trained.columns and name not in days
     ]
-    features = {name: known.columns[name] for name in named}
-    return DataProfile(known.rows, known.rejection_rate, {**features, **outputs})
+    features = {name: trained.columns[name] for name in named}
+    return DataProfile(trained.rows, trained.rejection_rate, {**features, **outputs})
 
 
 @dataclass
@@ -59,12 +61,14 @@ class DriftCounts:
     def add(self, features: pd.DataFrame, predicted: pd.DataFrame) -> None:
         """Count some prepared rows and their predictions."""
         out = np.zeros(len(features), dtype=bool)
-        for name, known in self.profile.columns.items() if self.profile else ():
+        for name, trained in self.profile.columns.items() if self.profile else ():
             column = features[name] if name in features else predicted[name]
-            if known.kind != "nested":
-                self.counts[name] = self.counts.get(name, 0) + known.bins.counts(column)
-            if known.kind == "number" and name in features:
-                values, (lowest, *_, highest) = numbers_of(column), known.deciles
+            if trained.kind != "nested":
+                self.counts[name] = self.counts.get(name, 0) + trained.bins.counts(
+                    column
+                )
+            if trained.kind == "number" and name in features:
+                values, (lowest, *_, highest) = numbers_of(column), trained.deciles
                 out |= (values < lowest) | (values > highest)
         self.outside.append(out)
 
@@ -74,23 +78,23 @@ class DriftCounts:
         """
         if self.profile is None or not self.counts:
             return ()
-        known = self.profile.columns
-        found = {
-            n: difference(np.array(known[n].counts), one)
-            for n, one in self.counts.items()
+        trained = self.profile.columns
+        drifts = {
+            name: difference(np.array(trained[name].counts), counts)
+            for name, counts in self.counts.items()
         }
         ranked = sorted(
-            found,
-            key=lambda name: (found[name].alarming, found[name].effect_size),
+            drifts,
+            key=lambda name: (drifts[name].alarming, drifts[name].effect_size),
             reverse=True,
         )
         sizes = [
-            f"{numbers.shown(name)} {found[name].effect_size:.2f}" for name in ranked
+            f"{numbers.shown(name)} {drifts[name].effect_size:.2f}" for name in ranked
         ]
-        alarming = sum(column.alarming for column in found.values())
+        alarming = sum(column.alarming for column in drifts.values())
         out = numbers.share(float(np.concatenate(self.outside).mean()))
         drifted = (
-            f"{alarming} of {len(found)} columns with a large drift since training; "
+            f"{alarming} of {len(drifts)} columns with a large drift since training; "
             f"most: {numbers.some_of(sizes)} ({STATISTIC}, large from {LARGE:g} on "
             "and beyond noise)"
         )

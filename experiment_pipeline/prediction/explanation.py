@@ -194,35 +194,37 @@ class Explainer:
 
         `prepared` are the rows that were predicted.
         """
-        made = self._made(self._signature.select(prepared))
+        transformed = self._made(self._signature.select(prepared))
         outputs = len(self._signature.classes or "1")
         width = outputs * (self._background.shape[1] + 1)
-        parts = slices(len(made), max(_MOST_CELLS // width, 1))
+        parts = slices(len(transformed), max(_MOST_CELLS // width, 1))
         contributions = np.vstack(
-            [self._of_rows(self._encoded(made.iloc[part])) for part in parts]
+            [self._of_rows(self._encoded(transformed.iloc[part])) for part in parts]
         )
         names = [f"original_{name}" if name == BASE else name for name in self._columns]
-        cells = self._cells(raw.loc[made.index], made)
+        cells = self._cells(raw.loc[transformed.index], transformed)
         return Explanation(
-            pd.DataFrame(contributions, made.index, [*names, BASE]),
+            pd.DataFrame(contributions, transformed.index, [*names, BASE]),
             pd.concat(cells, axis=1).set_axis(names, axis=1),
             predicted,
             self._scale_in_words(),
             self._method,
         )
 
-    def _cells(self, raw: pd.DataFrame, made: pd.DataFrame) -> list[pd.Series]:
+    def _cells(self, raw: pd.DataFrame, transformed: pd.DataFrame) -> list[pd.Series]:
         """Return the values of the explained columns: delivered, made or encoded."""
         encoded: np.ndarray | None = None
         cells = []
         for name, positions in self._columns.items():
             if name in raw:
                 cells.append(raw[name])
-            elif name in made:
-                cells.append(made[name])
+            elif name in transformed:
+                cells.append(transformed[name])
             else:
-                encoded = self._encoded(made) if encoded is None else encoded
-                cells.append(pd.Series(encoded[:, positions[0]], made.index, name=name))
+                encoded = self._encoded(transformed) if encoded is None else encoded
+                cells.append(
+                    pd.Series(encoded[:, positions[0]], transformed.index, name=name)
+                )
         return cells
 
     def _scale_in_words(self) -> str:
@@ -261,10 +263,10 @@ class Explainer:
             return np.column_stack([shapley, base])
         if self._scale is None:
             sums = sums.rescaled()
-        each = self._in_order(member, sums.each[len(background) :])
+        contributions = self._in_order(member, sums.contributions[len(background) :])
         whole = np.zeros((len(cells), cells.shape[1] + 1))
         columns = [*range(member.place.start, member.place.stop), -1]
-        whole[:, columns] = each[np.arange(len(cells)), output]
+        whole[:, columns] = contributions[np.arange(len(cells)), output]
         totals = [whole[:, positions].sum(axis=1) for positions in groups]
         return np.column_stack([*totals, whole[:, -1]])
 
@@ -273,8 +275,8 @@ class Explainer:
             return features
         return self._transformer.transform(features)
 
-    def _encoded(self, made: pd.DataFrame) -> np.ndarray:
-        cells = self._parts.encode(made)
+    def _encoded(self, transformed: pd.DataFrame) -> np.ndarray:
+        cells = self._parts.encode(transformed)
         return cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
 
     def _predict(self, member: _Member, cells: np.ndarray) -> np.ndarray:
@@ -363,7 +365,7 @@ _SCALES: dict[str, _Link] = {
 class _Sums:
     """Contributions of encoded columns to raw outputs, and the link to predictions."""
 
-    each: np.ndarray  # contributions (n, k, d + 1), the base last
+    contributions: np.ndarray  # contributions (n, k, d + 1), the base last
     method: str
     link: _Link = np.asarray
 
@@ -374,8 +376,11 @@ class _Sums:
         """
         if self.link is np.asarray:
             return self
-        outputs = self.each.shape[1]
-        start, change = self.each[..., -1], self.each[..., :-1].sum(axis=2)
+        outputs = self.contributions.shape[1]
+        start, change = (
+            self.contributions[..., -1],
+            self.contributions[..., :-1].sum(axis=2),
+        )
         before, after = self.link(start), self.link(start + change)
         half = change / (2 * _STEPS)
         half[np.abs(half) < _SMALL] = _SMALL  # without change: the slope at this point
@@ -388,24 +393,30 @@ class _Sums:
         rest = after - before - np.einsum("nok,nk->no", slopes, change)
         length = np.maximum((change**2).sum(axis=1, keepdims=True), _SMALL**2)
         slopes += rest[..., None] * (change / length)[:, None]
-        each = np.concatenate([slopes @ self.each[..., :-1], before[..., None]], axis=2)
-        return _Sums(each, f"{self.method.removesuffix(_RESCALED)}{_RESCALED}")
+        contributions = np.concatenate(
+            [slopes @ self.contributions[..., :-1], before[..., None]], axis=2
+        )
+        return _Sums(contributions, f"{self.method.removesuffix(_RESCALED)}{_RESCALED}")
 
     def linked(self, link: _Link) -> "_Sums":
         """Return the sums with a link, whose log odds are those of each class."""
-        each = self.each
+        contributions = self.contributions
         if link is _probabilities and link is not self.link:
             # Log odds x of two classes become [0, x]; a term common to all classes is
             # subtracted.
-            if each.shape[1] == 1:
-                each = np.concatenate([0 * each, each], axis=1)
-            each = (each - each.mean(axis=1, keepdims=True)) / (1 - 1 / each.shape[1])
-        return replace(self, each=each, link=link)
+            if contributions.shape[1] == 1:
+                contributions = np.concatenate(
+                    [0 * contributions, contributions], axis=1
+                )
+            contributions = (
+                contributions - contributions.mean(axis=1, keepdims=True)
+            ) / (1 - 1 / contributions.shape[1])
+        return replace(self, contributions=contributions, link=link)
 
     def reproduce(self, predictions: np.ndarray) -> bool:
         """Whether the first rows have these predictions."""
         with np.errstate(over="ignore"):
-            linked = self.link(self.each[: len(predictions)].sum(axis=2))
+            linked = self.link(self.contributions[: len(predictions)].sum(axis=2))
         # The tolerances allow for XGBoost's sums in single precision.
         return linked.shape == predictions.shape and np.allclose(
             linked, predictions, rtol=1e-4, atol=1e-5
@@ -448,7 +459,9 @@ def _parts_of(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
         inner = _sums(model[-1], model[0].transform(cells), background)
         columns = [positions for _, _, positions in model[0].transformers_]
         order = np.concatenate([*columns, [cells.shape[1]]])
-        return inner and replace(inner, each=inner.each[..., np.argsort(order)])
+        return inner and replace(
+            inner, contributions=inner.contributions[..., np.argsort(order)]
+        )
     return _of_estimator(model, cells, background)
 
 
@@ -459,8 +472,8 @@ def _sums_of_mean(model: Any, cells: np.ndarray, background: int) -> _Sums | Non
         if sums is None:
             return None
         last = sums.rescaled()
-        whole = whole + share * last.each
-    return last and replace(last, each=whole)
+        whole = whole + share * last.contributions
+    return last and replace(last, contributions=whole)
 
 
 def _sums_of_calibrated(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
@@ -468,8 +481,8 @@ def _sums_of_calibrated(model: Any, cells: np.ndarray, background: int) -> _Sums
 
     from experiment_pipeline.stages.search.averaging import calibration_in, uncalibrated
 
-    first, *others = model.calibrated_classifiers_
-    if others or not isinstance(first.estimator, VotingClassifier):
+    first, *further = model.calibrated_classifiers_
+    if further or not isinstance(first.estimator, VotingClassifier):
         return None  # a calibrator of the user's
     inner = _sums(uncalibrated(model), cells, background)
     if inner is None:
@@ -484,8 +497,8 @@ def _of_estimator(model: Any, cells: np.ndarray, background: int) -> _Sums | Non
 
     contributions = _tree_shap(model, cells)
     if contributions is not None:
-        each = np.asarray(contributions, np.float64)
-        return _Sums(each.reshape(len(cells), -1, cells.shape[1] + 1), "TreeSHAP")
+        sums = np.asarray(contributions, np.float64)
+        return _Sums(sums.reshape(len(cells), -1, cells.shape[1] + 1), "TreeSHAP")
     if isinstance(model, BaseEnsemble) and hasattr(model, "decision_path"):
         return _Sums(_along_paths(model, cells), "path contributions (Saabas)")
     coefficients = np.atleast_2d(getattr(model, "coef_", np.empty((0, 0))))
@@ -494,8 +507,8 @@ def _of_estimator(model: Any, cells: np.ndarray, background: int) -> _Sums | Non
     mean = cells[:background].mean(axis=0)
     terms = (cells - mean)[:, None] * coefficients
     base = model.intercept_ + coefficients @ mean
-    each = np.insert(terms, cells.shape[1], base, axis=2)
-    return _Sums(each, "coefficient times (value - mean)")
+    terms = np.insert(terms, cells.shape[1], base, axis=2)
+    return _Sums(terms, "coefficient times (value - mean)")
 
 
 def _tree_shap(model: Any, cells: np.ndarray) -> Any:

@@ -295,8 +295,10 @@ def _as_in_a_file(column: pd.Series, trained: str) -> pd.Series:
 
 
 def _other_offsets(name: object, *, has_one: bool) -> UnusableTable:
-    here, there = ("an", "none") if has_one else ("no", "one")
-    rule = f"its times have {here} offset from UTC, those of training have {there}"
+    delivered, trained = ("an", "none") if has_one else ("no", "one")
+    rule = (
+        f"its times have {delivered} offset from UTC, those of training have {trained}"
+    )
     return UnusableTable(
         f"column {name}", rule, "Write them as in training: hours would shift."
     )
@@ -313,29 +315,29 @@ def unseen_categories(
 
     parts = TakenApart.of(pipeline)
     # Unknown for a user's transformer, which may use texts in any way.
-    every = [
-        seen_categories(one) for one in parts.features if parts.transformer is None
+    seen_of_parts = [
+        seen_categories(step) for step in parts.features if parts.transformer is None
     ]
-    for name, seen in {
-        name: seen for one in every for name, seen in one.items()
+    for name, categories in {
+        name: categories for part in seen_of_parts for name, categories in part.items()
     }.items():
         column = rules.columns.get(name)
         if column is None or not any(check.name == "isin" for check in column.checks):
             texts = rows[name].dropna().astype("str")
-            unseen = texts[~texts.isin(seen)]
+            unseen = texts[~texts.isin(categories)]
             yield Counted.of("row", "with a category that training did not see", unseen)
 
 
-def unseen_offsets(made: PreparedTable, reading: Reading) -> Iterator[Counted]:
+def unseen_offsets(table: PreparedTable, reading: Reading) -> Iterator[Counted]:
     """Count times with an offset that training did not see; UnusableTable: only one
     side has offsets.
     """
-    for name, found in made.offsets.items():
-        seen = reading.offsets.get(name) or found
-        if any(found) != any(seen):
-            raise _other_offsets(name, has_one=any(found))
+    for name, offsets in table.offsets.items():
+        trained_offsets = reading.offsets.get(name) or offsets
+        if any(offsets) != any(trained_offsets):
+            raise _other_offsets(name, has_one=any(offsets))
         unseen: dict[object, int] = {
-            key: rows for key, rows in found.items() if key not in seen
+            key: rows for key, rows in offsets.items() if key not in trained_offsets
         }
         what = "with an offset from UTC that training did not see"
         yield Counted(name, "value", what, sum(unseen.values()), unseen)
@@ -356,12 +358,14 @@ def prediction_table(
     rows: pd.DataFrame,
     ids: pd.DataFrame,
     signature: Signature,
-    more: Callable[[pd.DataFrame, np.ndarray], Mapping[str, Any]] = lambda *_: {},
+    further_columns: Callable[
+        [pd.DataFrame, np.ndarray], Mapping[str, Any]
+    ] = lambda *_: {},
 ) -> pd.DataFrame:
     """Predict for prepared rows, and return a table like `Predicted.predictions`;
     raises as `select`.
 
-    `ids`: the id columns of these rows, as delivered. `more` makes further columns from
+    `ids`: the id columns of these rows, as delivered. `further_columns` is asked with
     features and predictions.
     """
     features, classes = signature.select(rows), signature.classes
@@ -371,7 +375,7 @@ def prediction_table(
     outputs: dict[str, Any] = {PREDICTION: predicted.reshape(-1)}
     if classes is not None:
         outputs = _class_outputs(predicted, signature, features.index)
-    outputs |= more(features, predicted)
+    outputs |= further_columns(features, predicted)
     taken = {*outputs, ROW_NUMBER}
     columns = {
         f"original_{name}" if name in taken else name: ids[name] for name in ids.columns
@@ -448,11 +452,11 @@ def example_bytes(features: pd.DataFrame) -> bytes:
     """
 
     def values(column: pd.Series) -> Sequence[Scalar]:
-        found: list[Any] = [
+        cells: list[Any] = [
             None if pd.isna(value) else value for value in column.tolist()
         ]
         return (
-            [INFINITE.get(v, v) for v in found] if kind_of(column) == "float" else found
+            [INFINITE.get(v, v) for v in cells] if kind_of(column) == "float" else cells
         )
 
     return to_json({name: values(features[name]) for name in features.columns})

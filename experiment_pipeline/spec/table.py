@@ -60,10 +60,10 @@ class Data(Closed):
     def shown_url(self) -> str:
         """The URL without user, password and query, which may be logged."""
         hidden = r"(?<=://)[^/]*@|[?#].*"
-        each = self.url.split("::")  # zip://a.csv::https://… is a chain
+        links = self.url.split("::")  # zip://a.csv::https://… is a chain
         shown = [
-            re.sub(hidden, "", one) if re.search("://[^/]", one) else one
-            for one in each
+            re.sub(hidden, "", link) if re.search("://[^/]", link) else link
+            for link in links
         ]
         return "::".join(shown)
 
@@ -176,17 +176,17 @@ class Preparation(Closed):
 
         if not isinstance(value, dict):
             return value
-        found = {
+        formats_of = {
             k: v if isinstance(v, list | tuple) else (v,) for k, v in value.items()
         }
-        for name, formats in found.items():
-            if not any("%" in str(one) for one in formats):
+        for name, formats in formats_of.items():
+            if not any("%" in str(strptime) for strptime in formats):
                 raise ValueError(f"{name}: write strptime formats, such as '%d.%m.%Y'")
-            for one in formats:
+            for strptime in formats:
                 pd.to_datetime(
-                    pd.Series(dtype="str"), format=str(one)
+                    pd.Series(dtype="str"), format=str(strptime)
                 )  # ValueError: invalid
-        return found
+        return formats_of
 
     @field_validator(
         "calendar",
@@ -196,7 +196,7 @@ class Preparation(Closed):
     @classmethod
     def _usual_parts(cls, value: Any) -> Any:
         names = isinstance(value, list | tuple) and all(
-            isinstance(one, str) for one in value
+            isinstance(name, str) for name in value
         )
         return dict.fromkeys(value, CALENDAR_PARTS) if names else value
 
@@ -205,11 +205,11 @@ class Preparation(Closed):
         for setting, types in _TYPES_WITH.items():
             for column in getattr(self, setting):
                 if self.types.get(column) not in types:
-                    wanted = types[0]
+                    needed = types[0]
                     raise ValueError(
                         f"{setting} names {column!r}, which `types` does not declare "
-                        f"as {wanted}; "
-                        f"write types: {{{column}: {wanted}}}"
+                        f"as {needed}; "
+                        f"write types: {{{column}: {needed}}}"
                     )
         return self
 

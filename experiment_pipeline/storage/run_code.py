@@ -88,9 +88,8 @@ def run_code(spec: ExperimentSpec, directory: Path) -> RunCode:
     changes: dict[str, str] = {}
     left_out: dict[str, str] = {}  # name → why
     try:
-        for place, file in files.items():
-            if _is_ignored(file):
-                left_out[place] = "ignored by git"
+        ignored = [place for place, file in files.items() if _is_ignored(file)]
+        left_out |= dict.fromkeys(ignored, "ignored by git")
         if code.commit and code.dirty:
             changes = _changes(directory, files.values())
     except GitFailed as error:

@@ -211,21 +211,27 @@ def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
         return column
     kind = kinds.kind_of(column)
     if kind in kinds.NUMERIC:
-        placeholders = _as_numbers(missing)
-        if kind == "boolean":
-            placeholders = [value for value in missing if isinstance(value, bool)]
-        nullable = _NULLABLE.get(kind)
-        if kinds.is_unsigned(column):
-            nullable = "UInt64"
-        if placeholders and nullable:
-            column = column.astype(nullable)
-        return column.mask(column.isin(placeholders)) if placeholders else column
+        return _number_without(column, kind, missing)
     if kind == "datetime":
         declared = pd.Series([str(value) for value in missing], dtype="str")
         instants = coercion.read_datetimes(declared, ()).dropna()
         return column.mask(kinds.naive_utc(column).isin(instants))
     texts = [coercion.value_as_text(value).strip() for value in missing]
     return column.mask(coercion.as_text(column).str.strip().isin(texts))
+
+
+def _number_without(
+    column: pd.Series, kind: str, missing: Sequence[Scalar]
+) -> pd.Series:
+    placeholders = _as_numbers(missing)
+    if kind == "boolean":
+        placeholders = [value for value in missing if isinstance(value, bool)]
+    if not placeholders:
+        return column
+    nullable = "UInt64" if kinds.is_unsigned(column) else _NULLABLE.get(kind)
+    if nullable:
+        column = column.astype(nullable)
+    return column.mask(column.isin(placeholders))
 
 
 def _as_numbers(missing: Sequence[Scalar]) -> list[float]:

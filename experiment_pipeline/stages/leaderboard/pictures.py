@@ -292,22 +292,18 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
     if len(entered) < 2:
         return
     fractions = sorted(entered)
-    full, stopped, chosen = list[Trace](), list[Trace](), list[Trace]()
-    scores: list[float] = []
-    for number, row in reversed([*enumerate(shown.rows)]):
-        points = [
-            (fractions.index(step.fraction), step.test_score)
-            for step in shown.paths.get(row["key"], ())
-            if math.isfinite(step.test_score)
-        ]
-        if not points:
-            continue
-        ended = full if row["status"] == TRAINED else stopped
-        ended.append(Trace(points, number))
-        if row["key"] == shown.board.chosen:
-            chosen.append(Trace(points, number))
-        if competes(row["algorithm"]):
-            scores += [score for _, score in points]
+    traces = [*reversed(_traces(shown, fractions))]
+    full = [trace for trace in traces if _is_trained(shown, trace)]
+    stopped = [trace for trace in traces if not _is_trained(shown, trace)]
+    chosen = [
+        trace for trace in traces if shown.rows[trace.row]["key"] == shown.board.chosen
+    ]
+    scores = [
+        score
+        for trace in traces
+        if competes(shown.rows[trace.row]["algorithm"])
+        for _, score in trace.points
+    ]
     score_axis, outside = _score_axis(shown, scores)
     shares = [numbers.share(fraction) for fraction in fractions[:-1]] + ["all rows"]
     # The more lines, the paler.
@@ -336,6 +332,24 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
         "fewer test rows too: compare only scores on the same share. Where lines still "
         f"rise at the right end, more data may help. {outside}",
     )
+
+
+def _traces(shown: SearchShown, fractions: Sequence[float]) -> list[Trace]:
+    """Return the finite scores of each configuration that has some, best one first."""
+    traces = []
+    for number, row in enumerate(shown.rows):
+        points = [
+            (fractions.index(step.fraction), step.test_score)
+            for step in shown.paths.get(row["key"], ())
+            if math.isfinite(step.test_score)
+        ]
+        if points:
+            traces.append(Trace(points, number))
+    return traces
+
+
+def _is_trained(shown: SearchShown, trace: Trace) -> bool:
+    return shown.rows[trace.row]["status"] == TRAINED
 
 
 def _ends(traces: Sequence[Trace]) -> list[Mark]:
