@@ -26,9 +26,8 @@ class Wishes(BaseModel):
         None,
         gt=0,
         description=(
-            "Time for search, refit and report: as much is tried as fits; unset: 50 "
-            "for up to "
-            "10,000 rows, 120 for up to 100,000"
+            "Time for the whole run: as much is tried as fits; unset: 80 for up to "
+            "10,000 rows, 150 for up to 100,000"
         ),
     )
     split: str | None = Field(None, description="random, group, time or column")

@@ -330,7 +330,7 @@ def _fits(shape: first_search.Shape) -> Decision | None:
 
 
 def _seconds(shape: first_search.Shape) -> Decision:
-    """Decide how long search, refit and report may take."""
+    """Decide how long the whole run may take."""
     if shape.seconds is not None:
         return Decision(shape.seconds, "given")
     sooner = f"a run on {shape.rows:,} rows usually ends sooner"

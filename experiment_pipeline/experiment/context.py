@@ -20,6 +20,10 @@ from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.table.features import NamedColumns
 
+# Of the budget, for the export; it takes 3, and a report 1 less than the search
+# reserves.
+EXPORT_SECONDS = 2.0
+
 
 class Reporter(Protocol):
     """Shows a run to whoever started it."""
@@ -37,10 +41,10 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class RunBudget:
-    """The seconds of a run for search, refit and report."""
+    """The seconds of a run, from its first stage to the decision."""
 
     seconds: float | None = None  # None: no limit
-    # seconds that are used already, or reserved for the export
+    # seconds since the run began, and those reserved for the export
     spent: Callable[[], float] = lambda: 0.0
 
     @property

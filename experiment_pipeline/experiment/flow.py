@@ -52,11 +52,17 @@ from experiment_pipeline.stages.search.configurations import (
     configurations,
     search_notes,
 )
+from experiment_pipeline.stages.search.earlier import (
+    EarlierSearch,
+    concluded_again,
+    search_fingerprint,
+)
 from experiment_pipeline.stages.search.halving import (
     SearchOutcome,
     run_search,
     workers_of,
 )
+from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets import page as sets_page
 from experiment_pipeline.stages.split_sets.sets import SetTable, split
@@ -239,7 +245,10 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
         asked_for = [c for c in declared if c.key in run.asked_for]
     hyperparameters = {c.key: c.declared_settings for c in declared}
     models = run.store.models(log.warning)
-    if spec.budget.seconds != run.budget.seconds:
+    # A configuration that somebody asks for is trained whatever was concluded before.
+    asked_for_all = len(asked_for) == len(declared)
+    earlier = _same_search(run, sets, models) if asked_for_all else None
+    if earlier is None and spec.budget.seconds != run.budget.seconds:
         log.info(
             f"{spec.budget.seconds:g} of {run.budget.seconds:g} seconds are left for "
             "search, refit and report"
@@ -260,13 +269,51 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
             run.reporter.concluded(event.key, outcome)
 
         searched = run_search(
-            declared, sets, spec, models, engine, asked_for=asked_for, listen=listen
+            declared,
+            sets,
+            spec,
+            models,
+            engine,
+            asked_for=asked_for,
+            earlier=None if earlier is None else earlier.conclusions,
+            listen=listen,
         )
         record(
             search_page.record_row(conclusion, hyperparameters[conclusion.key])
             for conclusion in searched.not_asked_for
         )
-    return searched
+    seconds_left = _seconds_left(run) if earlier is None else earlier.seconds_left
+    results = replace(searched.results, seconds_left=seconds_left)
+    if earlier is None and asked_for_all and searched.is_final:
+        _keep_search(run, sets, results)
+    return replace(searched, results=results)
+
+
+def _seconds_left(run: Run) -> float | None:
+    return None if run.budget.seconds is None else run.budget.left
+
+
+def _same_search(
+    run: Run, sets: TrainingSets, models: ModelStore
+) -> EarlierSearch | None:
+    """Return how an earlier run concluded this search with at least as many seconds."""
+    if run.store.searches is None:
+        return None
+    declared, seconds = configurations(run.spec), run.budget.seconds
+    print_ = search_fingerprint(declared, sets, run.spec)
+    results = run.store.searches.find(print_, seconds, run.log.warning)
+    if results is None:
+        return None
+    earlier = concluded_again(results, declared, sets, run.spec, models)
+    if earlier is not None:
+        run.log.info(earlier.in_words)
+    return earlier
+
+
+def _keep_search(run: Run, sets: TrainingSets, results: SearchResults) -> None:
+    if run.store.searches is not None:
+        print_ = search_fingerprint(configurations(run.spec), sets, run.spec)
+        run.store.searches.keep(print_, run.budget.seconds, results)
 
 
 def leaderboard(
@@ -281,11 +328,11 @@ def leaderboard(
 
     def rank() -> Made:
         run.warn_of_memory("leaderboard", sets.test)
-        seconds_left = run.budget.left
         refit_time = None
-        if run.budget.seconds is not None:
-            after = AfterSearch(sets, workers_of(run.spec), run.spec.export.fits)
-            refit_time = RefitTime(seconds_left, after.of)
+        if search_results.seconds_left is not None:
+            workers = workers_of(run.searched_spec)
+            after = AfterSearch(sets, workers, run.spec.export.fits)
+            refit_time = RefitTime(search_results.seconds_left, after.of)
         ranked = board.leaderboard(
             search_results,
             run.store.models(),
@@ -307,7 +354,6 @@ def leaderboard(
         search_results,
         set_aside,
         STAGES["leaderboard"].version,
-        run.budget.seconds,
         run.by_hand,
     )
     stored = run.reused_or_made("leaderboard", fingerprint, rank)
@@ -431,7 +477,7 @@ def _evaluated(
         sets,
         validation=judgement.validation.rows,
         delivered=judgement.raw.frame,
-        workers=workers_of(run.spec),
+        workers=workers_of(run.searched_spec),
     )
     background = final.Background(
         looks=earlier_looks,

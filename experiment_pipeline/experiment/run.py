@@ -17,7 +17,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,7 +38,7 @@ from rich.progress import (
 
 from experiment_pipeline import errors
 from experiment_pipeline.experiment import declared
-from experiment_pipeline.experiment.context import Run, RunBudget
+from experiment_pipeline.experiment.context import EXPORT_SECONDS, Run, RunBudget
 from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.experiment.flow import prepared_rows, run_stages
 from experiment_pipeline.experiment.in_memory import run_experiment
@@ -52,6 +52,7 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.halving import workers_of
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.storage.tables import asset_file, write_table
@@ -62,7 +63,6 @@ from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import finish_run
 
 LOG = logging.getLogger("experiment_pipeline")
-_EXPORT_SECONDS = 2.0  # an export takes 3, and a report 1 less than the search reserves
 
 
 def run(
@@ -93,7 +93,7 @@ def run(
             DataFrame.
         schema: text of a schema.yaml; None: inferred from the table.
         seconds: time budget of the whole run, from this call on; the search gets what
-            the rest leaves.
+            the rest leaves. A rerun searches on only if it has more seconds.
         workers: fits at a time; None: one per core.
         progress: whether to show a progress bar.
         settings: keys of defs.yaml. A class or function stands for its import path.
@@ -106,7 +106,7 @@ def run(
         KeyboardInterrupt: it was interrupted; the next run reuses the models trained so
             far.
     """
-    began = None if seconds is None else perf_counter()
+    began = perf_counter()
     if target is not None:
         named, summary = declared.drafted(
             data, str(target), name, schema, seconds, settings
@@ -268,7 +268,7 @@ def sensitivity(
             fix="Compare runs on tables of several dates instead.",
         )
     cpu_seconds = questions.results(experiment, record.run_id)["fit_cpu_seconds"].sum()
-    workers = spec.workers or os.cpu_count() or 1
+    workers = workers_of(spec)
     seconds = max(row["wall_seconds"] or 0.0, cpu_seconds / workers)
     cost = f"{numbers.seconds(seconds)} each, {numbers.seconds(seeds * seconds)} in all"
     agree(f"{numbers.counted(seeds, 'repeat')}, about {cost}")
@@ -330,8 +330,6 @@ class ProgressReporter:
     named: NamedColumns
     progress: bool
     log: logging.Logger = LOG
-    # stage → wall seconds of its work
-    took: dict[str, float] = field(default_factory=dict)
     _bar: Progress | None = None
     _task: TaskID | None = None
 
@@ -369,11 +367,9 @@ class ProgressReporter:
             self._bar.advance(self._task)
 
     @contextmanager
-    def at_work(self, stage: str) -> Iterator[None]:
-        """Measure the stage, then advance the bar."""
-        begun = perf_counter()
+    def at_work(self, stage: str) -> Iterator[None]:  # noqa: ARG002
+        """Advance the bar after the stage."""
         yield
-        self.took[stage] = perf_counter() - begun
         self.advance()
 
     def concluded(self, key: str, outcome: Outcome) -> None:  # noqa: ARG002
@@ -396,8 +392,9 @@ class _NotebookRun:
     ) -> RunResult:
         """Run the stages until one ends the run.
 
-        `began`: when `seconds` start; None: with the search. `of_run`: fields of `Run`.
+        `began`: when `seconds` start; None: now. `of_run`: fields of `Run`.
         """
+        began = perf_counter() if began is None else began
         spec = self.named.spec
         record = RunRecord(spec.name, str(uuid.uuid4()))
         started = RunFacts(triggered_by=self.trigger, trigger_name=_user())
@@ -405,9 +402,7 @@ class _NotebookRun:
         reporter = ProgressReporter(self.named, self.progress)
 
         def spent() -> float:
-            if began is None:
-                return reporter.took.get("search", 0.0)
-            return perf_counter() - began + _EXPORT_SECONDS
+            return perf_counter() - began + EXPORT_SECONDS
 
         run = Run(
             self.named,

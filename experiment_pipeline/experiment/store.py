@@ -19,6 +19,7 @@ from experiment_pipeline.reporting.run_record import RecordRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.dask_cluster import connected, engine_of
+from experiment_pipeline.stages.search.earlier import EarlierSearches
 from experiment_pipeline.stages.search.halving import FitEngine, Threads, workers_of
 from experiment_pipeline.stages.search.results import (
     ModelsInMemory,
@@ -167,6 +168,11 @@ class Store:
         return None
 
     @property
+    def searches(self) -> EarlierSearches | None:
+        """The searches of earlier runs; None: no history."""
+        return None
+
+    @property
     def ledger(self) -> Ledger | None:
         """The looks at validation sets; None: no history."""
         return None
@@ -268,7 +274,8 @@ class FileStore(Store):
             return
         from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 
-        folder = SharedFolder(str(storage_root()), self.spec.name)
+        folder = SharedFolder(str(storage_root()), self.spec.name, self.run.run_id)
+        folder.remove_left_behind(recording.has_ended)
         connect = partial(connected, dask, workers=spec.workers, log=log.info)
         with ClusterEngine(connect, folder) as engine:
             yield engine
@@ -277,6 +284,11 @@ class FileStore(Store):
     def profiles(self) -> DataProfiles:
         """The profiles of earlier tables."""
         return DataProfiles.of(self.spec.name)
+
+    @property
+    def searches(self) -> EarlierSearches:
+        """The searches of earlier runs."""
+        return EarlierSearches.of(self.spec.name)
 
     @property
     def ledger(self) -> Ledger:

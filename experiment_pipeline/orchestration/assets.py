@@ -4,13 +4,14 @@ The assets of a stage are made by one op, since its tables belong together.
 """
 
 import inspect
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from experiment_pipeline.experiment.context import Run, RunBudget
+from experiment_pipeline.experiment.context import EXPORT_SECONDS, Run, RunBudget
 from experiment_pipeline.experiment.flow import carry_out, input_types
 from experiment_pipeline.experiment.store import FileStore
 from experiment_pipeline.orchestration.metadata import metadata_of
@@ -34,8 +35,6 @@ from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import ROLES, SETS
 from experiment_pipeline.tracking.database.recording import RunRecord
 
-# Seconds that the search step needs to read its tables and to store its results.
-_AROUND_SEARCH = 1.0
 _TRAINED_MODEL = """\
 One fitted pipeline per hyperparameter configuration, each a partition.
 
@@ -91,8 +90,8 @@ class ThisRun(dg.Config):
     budget_seconds: float | None = Field(
         None,
         gt=0,
-        description="Wall seconds of search, refit and report; the result depends on "
-        "the machine",
+        description="Wall seconds of the whole run; with more than an earlier run had, "
+        "the search goes on",
     )
 
 
@@ -132,13 +131,14 @@ def _stage(named: NamedColumns, stage: str) -> dg.AssetsDefinition:
         yield from _reported(context, named, stage, tables)
 
     def training(
-        context: dg.AssetExecutionContext, config: ThisRun, **tables: object
+        context: dg.AssetExecutionContext,
+        config: ThisRun,  # noqa: ARG001 - its settings are those of all stages
+        **tables: object,
     ) -> Results:
         # If only `search_results` is selected, no partition is: all are requested.
         keyed = context.has_partition_key or context.has_partition_key_range
         asked_for = set(context.partition_keys) if keyed else None
-        of_run = {"workers": config.workers, "asked_for": asked_for}
-        yield from _reported(context, named, stage, tables, **of_run)
+        yield from _reported(context, named, stage, tables, asked_for=asked_for)
 
     function = assets
     if stage == "search":
@@ -225,7 +225,15 @@ def _reported(
         warn=context.log.warning,
     )
     reporter = DagsterReporter(context, spec.name, store.pages)
-    run = Run(named, store, reporter, budget_of(context, spec), **of_run)
+    settings = _settings_of(context, spec)
+    run = Run(
+        named,
+        store,
+        reporter,
+        budget_of(context, spec),
+        workers=settings.get("workers"),
+        **of_run,
+    )
     for asset, outcome in carry_out(run, stage, tables).items():
         key = key_of(spec, asset)
         with reported_to_the_user():
@@ -244,23 +252,29 @@ def _reported(
         yield from result.check_results or ()
 
 
-def budget_of(context: dg.AssetExecutionContext, spec: ExperimentSpec) -> RunBudget:
-    """Return the seconds of a run, from its launchpad or the YAML, and those spent."""
-    run_id = context.run.run_id
+def _settings_of(
+    context: dg.AssetExecutionContext, spec: ExperimentSpec
+) -> Mapping[str, Any]:
+    """The settings of `ThisRun` that the launchpad gave."""
     training = f"{spec.name}__{_OPS['search']}"
     ops: Any = context.run.run_config.get("ops", {})
-    config = ops.get(training, {}).get("config", {})
+    return ops.get(training, {}).get("config", {})
+
+
+def budget_of(
+    context: dg.AssetExecutionContext,
+    spec: ExperimentSpec,
+    now: Callable[[], float] = time.time,
+) -> RunBudget:
+    """Return the seconds of a run, from its launchpad or the YAML, and those spent."""
+    seconds = _settings_of(context, spec).get("budget_seconds")
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    began = now() if record is None else record.start_time or now()
 
     def spent() -> float:
-        seconds = 0.0
-        for step in context.instance.get_run_step_stats(run_id, [training]):
-            if step.end_time:
-                seconds += step.end_time - (step.start_time or 0.0)
-            else:
-                seconds += _AROUND_SEARCH
-        return seconds
+        return now() - began + EXPORT_SECONDS
 
-    return RunBudget(config.get("budget_seconds") or spec.budget.seconds, spent)
+    return RunBudget(seconds or spec.budget.seconds, spent)
 
 
 def watch(named: NamedColumns, settings: Watch) -> dg.AssetsDefinition:

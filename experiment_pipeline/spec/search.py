@@ -303,7 +303,7 @@ class Budget(Closed):
     seconds: float | None = Field(
         None,
         gt=0,
-        description="For search, refit and report; the result depends on the machine",
+        description="For the whole run; the result depends on the machine",
     )
     configurations: int | None = Field(
         None, ge=1, description="How many are tried, drawn by seed"

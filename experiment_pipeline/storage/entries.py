@@ -5,7 +5,7 @@ by later runs.
         report.<digest>.html …       the files of one entry
         result.json                  written last; without it the entry does not exist
     <root>/<experiment>/damaged/<stage>/<fingerprint>/<time>-…/      in quarantine
-    <root>/<experiment>/shared/<digest>/            what the fits of a search share
+    <root>/<experiment>/shared/<run>/<name>/        what the fits of a search share
 
 `result.json` holds the entry's record, the digests of its files, and its own digest.
 Digests in file names keep concurrent writers apart: the first `result.json` decides
@@ -281,17 +281,18 @@ def stage_entries(experiment: str, stage: str) -> Entries[None]:
 class SharedFolder:
     """The folder of files that the fits of a search share; `url`: of the storage root.
 
-    Two searches of one experiment never run at the same time, because they share a
-    pool.
+    Two searches of one experiment may run at the same time, such as two notebooks.
     """
 
     url: str
     experiment: str
+    run: str  # the id of the run that searches
 
     @property
     def entries(self) -> Entries[None]:
         """The shared entries."""
-        return Entries(storage.location(self.url), self.experiment, SHARED, NoneType)
+        root, stage = storage.location(self.url), f"{SHARED}/{self.run}"
+        return Entries(root, self.experiment, stage, NoneType)
 
     def put(self, write: Callable[[Path], object]) -> str:
         """Make an entry of the files that `write` writes to an empty folder; none is
@@ -302,8 +303,18 @@ class SharedFolder:
         return name
 
     def remove(self) -> None:
-        """Remove all entries, also those that a killed search left."""
-        storage.remove(storage.location(self.url) / self.experiment / SHARED)
+        """Remove all entries."""
+        storage.remove(self._of_all_runs / self.run)
+
+    def remove_left_behind(self, has_ended: Callable[[str], bool]) -> None:
+        """Remove the entries of other runs that have ended: they were killed."""
+        for run in storage.list_names(self._of_all_runs):
+            if run != self.run and has_ended(run):
+                storage.remove(self._of_all_runs / run)
+
+    @property
+    def _of_all_runs(self) -> UPath:
+        return storage.location(self.url) / self.experiment / SHARED
 
 
 # --- Pages: their chart library is stored once, in <root>/page_files/<sha256>.js ---

@@ -149,7 +149,9 @@ def _through(cluster: Cluster, tasks: int) -> None:
 
 
 def _engine(cluster: Cluster, folder: str) -> ClusterEngine:
-    return ClusterEngine(lambda: nullcontext(cluster), SharedFolder(folder, "flights"))
+    return ClusterEngine(
+        lambda: nullcontext(cluster), SharedFolder(folder, "flights", "run")
+    )
 
 
 def _train(

@@ -694,7 +694,7 @@ def test_a_budget_is_written_with_more_draws_than_it_has_time_for() -> None:
     """The clock ends the search, not the number of draws."""
     said = draft(NUMBERS, {"seconds": 30}).attributes({"url": "t.csv"})
     usual = draft(NUMBERS).attributes({"url": "t.csv"})
-    for found, seconds, draws in ((said, 30, 200), (usual, 50, 20)):
+    for found, seconds, draws in ((said, 30, 200), (usual, 80, 20)):
         assert found["budget"] == {"seconds": seconds}
         assert [one["draws"] for one in found["search"][:2] if "draws" in one] == [
             draws

@@ -30,6 +30,7 @@ from experiment_pipeline_tests import own_metrics, runs, scenario
 pytestmark = pytest.mark.usefixtures("storage", "quick")
 LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
 WRITE_PAGES = outcomes.write_pages
+MANY = {"algorithm": "linear", "hyperparameters": {"C": [0.01, 0.03, 0.1, 0.3, 1.0]}}
 FEW = {"search": [LINEAR, {"algorithm": "dummy"}], "evaluation": "test_set"}
 run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
 
@@ -207,6 +208,36 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
     *_, said = [line for line in caplog.messages if "of 500 seconds" in line]
     assert said.startswith("398 of 500 seconds are left")
     assert found.named.spec.budget.seconds == 500
+
+
+def test_a_rerun_concludes_the_same_search_whatever_the_clock_left_out() -> None:
+    """In a saved folder, with another gate and by Dagster as well; only more seconds go
+    on.
+    """
+    table, many = scenario.table(), {"search": [MANY, {"algorithm": "dummy"}]}
+    late = itertools.chain([0.0], itertools.repeat(97.9))
+    with patch.object(run_module, "perf_counter", lambda: next(late)):
+        first = run(table, name="visits", workers=1, seconds=100, **many)
+    assert first.facts["not_started"] > 0
+    same = ("chosen", "test_score", "trained", "not_started")
+    expected = {name: first.facts[name] for name in same}
+
+    folder = first.save("defs/visits")
+    by_dagster = runs.run_named(named_columns(folder))
+    assert by_dagster.success, by_dagster.failure
+    saved = ep.runs("visits", all_columns=True).iloc[0]
+    assert {name: saved[name] for name in same} == expected
+    assert saved["reused"] == saved["trained"]
+
+    gate = [{"metric": "roc_auc", "at_least": 0.51}]
+    gated = run(table, name="visits", seconds=100, acceptance=gate, **many)
+    assert {name: gated.facts[name] for name in same} == expected
+
+    longer = run(table, name="visits", workers=1, seconds=500, **many)
+    assert longer.facts["not_started"] == 0
+    assert longer.facts["trained"] > first.facts["trained"]
+    again = run(table, name="visits", workers=1, seconds=100, **many)
+    assert again.facts["trained"] == longer.facts["trained"]
 
 
 def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:

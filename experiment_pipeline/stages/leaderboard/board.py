@@ -382,12 +382,9 @@ def ranking_fingerprint(
     results: SearchResults,
     set_aside: Sequence[str],
     version: int,
-    seconds: float | None = None,
     by_hand: ChoiceByHand | None = None,
 ) -> str:
-    """Return the digest of all that decides a leaderboard; `seconds` is the run's
-    budget.
-    """
+    """Return the digest of all that decides a leaderboard."""
     ranked_by = results.rows[list(_RANKED_BY)].reset_index(drop=True)
     return fingerprint_of(
         results=table_digest(ranked_by),
@@ -399,7 +396,7 @@ def ranking_fingerprint(
         set_aside=list(set_aside),
         spec=spec.model_dump(mode="json"),
         version=version,
-        seconds=seconds,
+        seconds_left=results.seconds_left,
         by_hand=by_hand and asdict(by_hand),
         **metric_sources(spec),
     )

@@ -1,7 +1,7 @@
 """The limits of a search: seconds, what more of them are worth, failures in a row.
 
-Search, refit and report share the seconds. Estimates only decide which fits start; they
-never change a result.
+The seconds are those of the whole run: search, refit and report share what is left of
+them. Estimates only decide which fits start; they never change a result.
 """
 
 import math
@@ -49,10 +49,18 @@ _ENCODINGS = 2.5  # after the search: of a refit, and of two fits that only pred
 _ROUNDS_OF_A_REFIT = 1.3  # of boosting: more of them on more rows
 _MEMBERS = 5  # of an ensemble, each of which is fitted again
 
+# In every reason for which the seconds of a budget leave a configuration out.
+_OF_SECONDS = "the budget of {:g} seconds"
 # Shares of the seconds.
 _LEAST_FOR_FITS = 0.4  # however long refit and report take
 _UNTIL_ENOUGH = 0.6  # of these, for a small rung until enough are compared
 _LONGEST_OF_A_KIND = 1 / 16  # a full fit for which the best of a kind goes on
+
+
+def lacks_seconds(reason: str) -> bool:
+    """Whether a configuration has this reason for want of more seconds."""
+    before, after = _OF_SECONDS.split("{:g}")
+    return before in reason and after in reason
 
 
 def fit_seconds(result: ModelResult, sets: TrainingSets) -> float:
@@ -356,10 +364,14 @@ class Brake:
         if key not in self.at.too_long:
             return self.at.spent, self._needed(key) or None
         reason = (
-            "fit, refit and report would have taken longer than what was left of the "
-            f"budget of {self.seconds:g} seconds"
+            "fit, refit and report would have taken longer than what was left of "
+            f"{self._of_seconds}"
         )
         return reason, self.at.too_long[key]
+
+    @property
+    def _of_seconds(self) -> str:
+        return _OF_SECONDS.format(self.seconds)
 
     def _rung_has_time(self) -> bool:
         """Whether any fit of this rung may start, by its share of the seconds."""
@@ -373,7 +385,7 @@ class Brake:
         if self.clock() - self.started < share * for_fits:
             return True
         part = "" if share == 1 else f"{for_fits * share:.3g} of "
-        self.at.spent = f"{part}the budget of {self.seconds:g} seconds was spent"
+        self.at.spent = f"{part}{self._of_seconds} was spent"
         if reserved >= 0.1:
             self.at.spent += f", {reserved:.1f} are kept for refit and report"
         return False

@@ -186,6 +186,8 @@ class SearchResults:
     digests: Mapping[str, str]  # of the sets "train" and "test"
     # key → its fits from the smallest rung on, of configurations that were fitted
     paths: Mapping[str, tuple[Step, ...]]
+    # of the budget, when the search had ended; None: no limit
+    seconds_left: float | None = None
 
     @classmethod
     def of(

@@ -3,10 +3,11 @@ as it arrives.
 
 Arrays that fits share go through the storage, tasks and results through Dask:
 
-    <root>/<experiment>/shared/<name>/
+    <root>/<experiment>/shared/<run>/<name>/
         *.npy        the arrays of one encoder: tables, targets, weights, masks, folds
 
-A search removes them when it ends. A worker compares its software with that of the
+A search removes its own when it ends, and those of runs that were killed when it
+begins. A worker compares its software with that of the
 process that searches before each fit: Dask compares few packages, and only warns
 (distributed#7017).
 """
@@ -40,6 +41,7 @@ from experiment_pipeline.stages.search.dask_cluster import (
 )
 from experiment_pipeline.stages.search.fingerprints import code_of, fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
+from experiment_pipeline.stages.search.learners import import_libraries
 from experiment_pipeline.stages.search.learners.learner import Clock
 from experiment_pipeline.stages.search.results import (
     FailedConfiguration,
@@ -139,6 +141,7 @@ class Task:
     shared: Shared
     spec: ExperimentSpec  # the part that a fit may depend on
     software: Mapping[str, str]  # of the process that searches
+    algorithms: tuple[str, ...]  # of all fits that may run beside it
 
 
 class ClusterEngine(ExitStack):
@@ -182,6 +185,7 @@ class ClusterEngine(ExitStack):
             for encoder, encoded in by_encoder.items()
         }
         fitting = spec.part(FITTING)
+        algorithms = tuple(sorted({entrant.algorithm for entrant in configurations}))
         tasks = dict[str, Task]()
         for configuration in sweep.in_order(configurations, sets, brake):
             tasks[fingerprint(configuration, sets, spec)] = Task(
@@ -189,6 +193,7 @@ class ClusterEngine(ExitStack):
                 shared[configuration.features],
                 fitting,
                 software(configuration.algorithm),
+                algorithms,
             )
 
         def by_itself(first: FailedConfiguration) -> Outcome:
@@ -243,6 +248,7 @@ def run_task(task: Task) -> tuple[Outcome, float]:
     configuration = task.configuration
     if differing := differences(task.software, software(configuration.algorithm)):
         raise ClusterError(_worker(), differing, SAME_SOFTWARE)
+    import_libraries(task.algorithms, task.spec.task)
     shared, reading = task.shared, Clock()
     try:
         with reading:

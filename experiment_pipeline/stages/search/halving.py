@@ -100,6 +100,8 @@ class SearchOutcome:
     results: SearchResults  # a row for each declared configuration
     cost: SearchCost  # of the fits of this run
     not_asked_for: Sequence[Conclusion]  # declared configurations beside `asked_for`
+    # whether a rerun would conclude the same; not where machine or failures ended it
+    is_final: bool
 
 
 def run_search(
@@ -110,19 +112,22 @@ def run_search(
     engine: FitEngine,
     *,
     asked_for: Sequence[Configuration] | None = None,
+    earlier: Sequence[Conclusion] | None = None,
     listen: Listener = lambda _: None,
 ) -> SearchOutcome:
     """Train what is not stored yet, store each model at once, and conclude every
     configuration.
 
-    `asked_for`: what may be trained; None: all. `listen` is given each note and each
-    conclusion.
+    `asked_for`: what may be trained; None: all. `earlier`: how an earlier run concluded
+    these; nothing is trained then. `listen` is given each note and each conclusion.
     TrainingError: every configuration failed.
     """
     asked_for = declared if asked_for is None else asked_for
     progress = Progress(spec.metric)
     started = time.perf_counter()
     running = search(asked_for, sets, spec, store, engine, time.perf_counter)
+    if earlier is not None:
+        running = (conclusion for conclusion in earlier)
     try:
         with closing(running) as events:
             for event in events:
@@ -140,12 +145,18 @@ def run_search(
     cost = progress.cost(time.perf_counter() - started, engine.workers)
     not_asked_for = list[Conclusion]()
     if len(asked_for) < len(declared):
-        for conclusion in settled(declared, sets, spec, store):
-            if conclusion.key not in progress.concluded:
-                not_asked_for.append(conclusion)
+        others = settled(declared, sets, spec, store)
+        not_asked_for = [end for end in others if end.key not in progress.concluded]
     concluded = [*not_asked_for, *progress.concluded.values()]
     results = SearchResults.of(declared, concluded, spec.metric, sets.digests)
-    return SearchOutcome(results, cost, not_asked_for)
+    return SearchOutcome(results, cost, not_asked_for, _is_final(concluded, spec))
+
+
+def _is_final(concluded: Sequence[Conclusion], spec: ExperimentSpec) -> bool:
+    failures = [end.failure for end in concluded if end.failure is not None]
+    if failures and spec.budget.failures_in_a_row is not None:
+        return False
+    return not any(failure.is_of_the_machine for failure in failures)
 
 
 def search(

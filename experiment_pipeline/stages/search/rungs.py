@@ -149,7 +149,9 @@ def _of_rows(
             parts[fraction] = _thinned(sets, order, fraction)
     first, part = next(iter(parts.items()), (1.0, sets))
     enough = min(ENOUGH_ROOM, n_competing)
-    if room(part) < enough * (len(parts) + 1):
+    # Refit and report may keep more than half of the seconds: without a small rung,
+    # there should be room for twice as many.
+    if room(part) < enough * max(len(parts) + 1, 2):
         smallest = halving.fractions[0]
         below = [smallest / 16, smallest / 4]
         below += [fraction for fraction in halving.fractions if fraction < first]

@@ -24,6 +24,7 @@ from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
+from experiment_pipeline.stages.search.learners import import_libraries
 from experiment_pipeline.stages.search.learners.hyperparameters import estimated_cost
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome
 from experiment_pipeline.stages.search.shared_work import SharedWork
@@ -47,6 +48,7 @@ def train_configurations(
     """Train as `FitEngine.train` says, `workers` at a time."""
     if not configurations:
         return
+    import_libraries((entrant.algorithm for entrant in configurations), spec.task)
     ordered = in_order(configurations, sets, brake)
     by_key = {configuration.key: configuration for configuration in ordered}
     parse_one_at_a_time()

@@ -15,6 +15,7 @@ import pytest
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
+from experiment_pipeline.experiment.context import EXPORT_SECONDS, RunBudget
 from experiment_pipeline.orchestration.assets import budget_of
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
@@ -230,35 +231,34 @@ def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:
 
 
 def _context(
-    config: dict[str, object], stats: list[object]
+    config: dict[str, object], start_time: float | None
 ) -> dg.AssetExecutionContext:
-    instance = SimpleNamespace(get_run_step_stats=lambda run_id, steps: stats)
+    record = SimpleNamespace(start_time=start_time)
+    instance = SimpleNamespace(get_run_record_by_id=lambda run_id: record)
     ops = {"clinic__training": {"config": config}}
     run = SimpleNamespace(run_config={"ops": ops}, run_id="1")
     context = SimpleNamespace(instance=instance, run=run)
     return cast("dg.AssetExecutionContext", context)
 
 
-def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
-    """The launchpad's seconds replace the YAML's; without a budget there is no end."""
-    assert callable(dg.DagsterInstance.get_run_step_stats)
+def test_the_seconds_are_those_of_the_whole_run() -> None:
+    """They count from its start; the launchpad's replace the YAML's, and without a
+    budget there is no end.
+    """
+    assert callable(dg.DagsterInstance.get_run_record_by_id)
     assert isinstance(dg.AssetExecutionContext.run, property)
     spec, clock = scenario.spec("binary", budget={"seconds": 30}), Clock()
-    searched = SimpleNamespace(start_time=100.0, end_time=112.0)
+    clock.seconds = 110.0
 
-    def left_of(
-        config: dict[str, object], stats: list[object], spec=spec
-    ) -> Callable[[], float]:
-        return budget_of(_context(config, stats), spec).countdown(clock)
+    def budget(config: dict[str, object], spec=spec) -> RunBudget:
+        return budget_of(_context(config, start_time=100.0), spec, clock)
 
-    seconds_left = left_of({}, [searched])
-    assert seconds_left() == 18
-    clock.seconds = 20.0
-    assert seconds_left() == -2
-    assert left_of({"budget_seconds": 60.0}, [])() == 60
-    # While it runs: what it takes to record what was trained last.
-    assert left_of({}, [SimpleNamespace(start_time=100.0, end_time=None)])() == 29
-    assert left_of({}, [], scenario.spec("binary"))() == math.inf
+    assert budget({}).left == 30 - 10 - EXPORT_SECONDS
+    assert budget({"budget_seconds": 60.0}).left == 60 - 10 - EXPORT_SECONDS
+    seconds_left = budget({}).countdown(clock)
+    clock.seconds = 130.0
+    assert seconds_left() == 30 - 30 - EXPORT_SECONDS
+    assert budget({}, scenario.spec("binary")).left == math.inf
 
 
 @dataclass

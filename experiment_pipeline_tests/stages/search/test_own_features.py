@@ -166,7 +166,7 @@ def test_a_cluster_fits_on_the_same_columns(tmp_path: Path) -> None:
     spec = own()
     sets, (_, configuration) = sets_of(spec), configurations(spec)
     work, _ = Shared.of(
-        [configuration], sets, spec, SharedFolder(str(tmp_path), "e")
+        [configuration], sets, spec, SharedFolder(str(tmp_path), "e", "run")
     ).read()
     local = share_work([configuration], sets, spec)
     np.testing.assert_array_equal(

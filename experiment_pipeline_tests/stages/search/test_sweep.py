@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,8 @@ from experiment_pipeline.stages.search.results import FailedConfiguration, Train
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline.storage import persistence
-from experiment_pipeline_tests.stages.search import own_estimators
+from experiment_pipeline_tests.fresh_process import printed_by
+from experiment_pipeline_tests.stages.search import own_estimators, scenario
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     OWN,
@@ -414,3 +416,36 @@ def test_the_rounds_of_a_refit_grow_by_the_root_of_its_rows() -> None:
         )
     assert persistence.to_bytes(first) == persistence.to_bytes(second)
     assert set(first[0].transform(test)[:, -1]) == {3.0}
+
+
+# A module that catboost imports if it is there, and that scikit-learn looks for.
+SLOW_POLARS = """
+import time
+__version__ = "1.0.0"
+time.sleep(1)
+class DataFrame: ...
+class Series: ...
+class LazyFrame: ...
+"""
+TRAIN_BESIDE = f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+from {scenario.__name__} import (
+    configurations, experiment, one, train_configurations, training_sets
+)
+searched = [one("catboost", n_estimators=3), one("linear", C=[0.1, 1.0, 10.0])]
+spec, sets = experiment(searched), training_sets()
+for outcome in train_configurations(configurations(spec), sets, spec, 2):
+    print(outcome.key, type(outcome).__name__)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("catboost"), reason="it is not installed")
+def test_a_library_that_is_being_imported_fails_no_other_fit(tmp_path: Path) -> None:
+    """All libraries are imported before the first fit: scikit-learn would find half of
+    a module that another thread imports.
+    """
+    (tmp_path / "polars.py").write_text(SLOW_POLARS)
+    outcomes = printed_by(TRAIN_BESIDE, str(tmp_path), OMP_NUM_THREADS="1")
+    assert outcomes.count("TrainedModel") == 4, outcomes

@@ -3,6 +3,7 @@ needed.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from experiment_pipeline.spec import Range
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
@@ -13,6 +14,8 @@ from experiment_pipeline.stages.search.learners.boosters import (
 )
 from experiment_pipeline.stages.search.learners.estimators import (
     EstimatorLearner,
+    declared_estimator,
+    estimator_class,
     is_own_estimator,
 )
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
@@ -30,6 +33,17 @@ _BOOSTERS: Mapping[str, Learner] = {
 def learner_of(algorithm: str) -> Learner:
     """Return what fits an algorithm, declared or an import path."""
     return _BOOSTERS.get(algorithm, _ESTIMATORS)
+
+
+def import_libraries(algorithms: Iterable[str], task: str) -> None:
+    """Import what fits these algorithms; errors are left to their fits.
+
+    For all before any fit of another thread begins: scikit-learn looks for modules that
+    other libraries import, such as polars, and fails on a half-imported one.
+    """
+    for algorithm in sorted(set(algorithms)):
+        with suppress(Exception):
+            estimator_class(declared_estimator(algorithm, task).path)
 
 
 def check_hyperparameters(configuration: Configuration, task: str) -> None:

@@ -64,7 +64,7 @@ class EstimatorLearner(Learner):
         """Build an unfitted estimator, which takes a second, unless all names and
         values are known to work.
         """
-        well_known = _declared(configuration.algorithm, task).well_known
+        well_known = declared_estimator(configuration.algorithm, task).well_known
         is_certain = not is_own_estimator(configuration.algorithm)
         for name, value in configuration.hyperparameters.items():
             is_plain = value is None or (not isinstance(value, str) and value >= 0)
@@ -192,8 +192,8 @@ def is_own_estimator(algorithm: str) -> bool:
     return "." in algorithm
 
 
-def _declared(algorithm: str, task: str) -> Estimator:
-    """What is declared of an algorithm; nothing for an import path."""
+def declared_estimator(algorithm: str, task: str) -> Estimator:
+    """Return what is declared of an algorithm; nothing for an import path."""
     if is_own_estimator(algorithm):
         return Estimator(algorithm)
     return ALGORITHMS[algorithm].estimator(task)
@@ -207,7 +207,7 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
     UnknownAlgorithm: the import path leads nowhere, or to no estimator of the task.
     InvalidExperiment: a hyperparameter that does not exist, or may not be set.
     """
-    declared = _declared(configuration.algorithm, task)
+    declared = declared_estimator(configuration.algorithm, task)
     culprit = f"configuration {configuration.key}"
     cls = estimator_class(declared.path)
     _check_names(configuration, cls)

@@ -39,7 +39,7 @@ def workers(cluster: Cluster) -> Workers:
     """Folder of the storage → an engine on the cluster."""
 
     def engine(folder: Path | UPath) -> ClusterEngine:
-        place = SharedFolder(str(folder), "e")
+        place = SharedFolder(str(folder), "e", "run")
         return ClusterEngine(lambda: nullcontext(cluster), place)
 
     return engine

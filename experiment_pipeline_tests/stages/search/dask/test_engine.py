@@ -90,7 +90,7 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(
     in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
     first = halving_scenario.run(spec, sets, in_threads)
     connect = partial(connected, DaskEngine(address="local"), workers=2)
-    with ClusterEngine(connect, SharedFolder(str(tmp_path), "e")) as engine:
+    with ClusterEngine(connect, SharedFolder(str(tmp_path), "e", "run")) as engine:
         second = halving_scenario.run(spec, sets, on_workers, engine=engine)
         assert engine.workers == 2
         processes = psutil.Process().children(recursive=True)
@@ -157,7 +157,7 @@ def test_a_task_is_small_whatever_the_table(tmp_path: Path) -> None:
     """Rows, and masks of them, go through the storage."""
     for evaluation, most in (("test_set", 8_000), ("cross_validation", 32_000)):
         spec = experiment(FEW, evaluation=evaluation)
-        folder = SharedFolder(str(tmp_path), "e")
+        folder = SharedFolder(str(tmp_path), "e", "run")
         for configuration in configurations(spec):
             shared = Shared.of([configuration], sets_of(spec), spec, folder)
             assert len(pickle.dumps(shared)) < most
@@ -180,7 +180,7 @@ def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
     spec = experiment([one("lightgbm") | {"features": "target"}])
 
     def written(folder: Path) -> np.ndarray:
-        place = SharedFolder(str(folder), "e")
+        place = SharedFolder(str(folder), "e", "run")
         work, _ = Shared.of(configurations(spec), sets, spec, place).read()
         return work.train["target"].table
 
@@ -217,7 +217,7 @@ def test_a_configuration_that_kills_its_workers_fails_and_says_so(
 ) -> None:
     """After a second attempt by itself, as one that meets a fault does."""
     spec, sets, cluster = experiment([one("linear")]), training_sets(), Deadly()
-    folder = SharedFolder(str(tmp_path), "e")
+    folder = SharedFolder(str(tmp_path), "e", "run")
     with ClusterEngine(lambda: nullcontext(cluster), folder) as engine:
         (lost,) = engine.train(configurations(spec), sets, spec)
     assert lost.in_words.startswith(
@@ -273,17 +273,17 @@ def test_the_brake_holds_back_what_waits(workers, tmp_path: Path) -> None:
 
 
 def test_shared_files_end_with_the_search(workers, tmp_path: Path) -> None:
-    """Also by an error, and with what a killed search has left."""
-    remains = tmp_path / "e" / "shared" / "unfinished" / "0.npy"
-    remains.parent.mkdir(parents=True)
-    remains.write_bytes(b"cells")
+    """Also by an error; those of another search stay: two notebooks may search."""
+    other = tmp_path / "e" / "shared" / "another run" / "name" / "0.npy"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"cells")
     spec, sets = experiment(FEW), training_sets()
     with suppress(RuntimeError), workers(tmp_path) as engine:
         for outcome in engine.train(configurations(spec), sets, spec):
             assert isinstance(outcome, TrainedModel)
-            assert files(tmp_path)
+            assert len(files(tmp_path)) > 1
             raise RuntimeError
-    assert files(tmp_path) == []
+    assert files(tmp_path) == [other]
 
 
 def test_a_storage_that_is_away_costs_an_attempt(

@@ -132,7 +132,7 @@ def test_a_killed_worker_changes_no_model(dask: Running, tmp_path: Path) -> None
     spec, sets = experiment(search), training_sets()
     outcomes = dict[str, Outcome]()
     killed, _ = dask.dask.start_worker(threads=2), dask.dask.start_worker(threads=2)
-    folder = SharedFolder(str(tmp_path / "storage"), "e")
+    folder = SharedFolder(str(tmp_path / "storage"), "e", "run")
     with ClusterEngine(dask.connected, folder) as engine:
         for outcome in engine.train(configurations(spec), sets, spec):
             outcomes[outcome.key] = outcome
