@@ -117,7 +117,7 @@
     const byName = names.length > 0;
     const log = ticks.length > 0; // all its ticks are round
     const customValues = log ? ticks : undefined;
-    const ofNames = { data: names, axisLabel: { width: across ? 90 : 150, overflow: "truncate", rotate: rotated ? 60 : 0, interval: allNames ? 0 : "auto" } };
+    const ofNames = { data: names, axisLabel: { width: across ? 90 : 190, overflow: "break", rotate: rotated ? 60 : 0, interval: allNames ? 0 : "auto" } };
     const ofNumbers = { axisLabel: { formatter: short, customValues, showMinLabel: log || isRound(low), showMaxLabel: log || isRound(high) } };
     const { axisLabel, ...scale } = byName ? ofNames : ofNumbers;
     return {

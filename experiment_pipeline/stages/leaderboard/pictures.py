@@ -248,10 +248,11 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
     ranked = [row for row in scored if _is_ranked(row)]
     scores = [row["test_score"] for row in ranked or scored]
     score_axis, outside = _score_axis(shown, scores)
+    stopped = "Triangles were stopped early. " if len(ranked) < len(scored) else ""
     yield Paragraph(
         f"Each hyperparameter against {shown.board.metric}: where the marks rise or "
         "fall, it matters; a best score at an end of the axis means that the search "
-        f"should go further there. Triangles were stopped early. {outside}".strip()
+        f"should go further there. {stopped}{outside}".strip()
     )
     for setting_axis in shown.axes[algorithm]:
         yield from _hyperparameter_chart(shown, setting_axis, scored, score_axis)

@@ -113,6 +113,18 @@ def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are() 
     assert set(charts_of_first(2)) == {"extra_trees"}
 
 
+def test_a_page_names_triangles_only_where_some_are_drawn(shown: SearchShown) -> None:
+    """Without halving every configuration has a score on all rows, and no triangle."""
+    spec = spec_of(
+        0, search=[{"algorithm": "linear", "hyperparameters": {"C": [1, 2]}}]
+    )
+    without_halving = shown_of(spec, search_of(spec, [0.8, 0.7]).rank())
+    introduction, *_ = hyperparameter_charts(without_halving, "linear")
+    assert "Triangles" not in introduction.text
+    introduction, *_ = hyperparameter_charts(shown, "lightgbm")
+    assert "Triangles were stopped early." in introduction.text
+
+
 @pytest.mark.parametrize(("metric", "best"), [("roc_auc", max), ("log_loss", min)])
 def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(
     shown: SearchShown, metric: str, best: Callable[[float, float], float]
