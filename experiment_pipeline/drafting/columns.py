@@ -14,6 +14,7 @@ import pandas as pd
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
+from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.spec.table import CALENDAR_PARTS
 from experiment_pipeline.stages.data_analysis import facts
 from experiment_pipeline.table.coercion import read_datetimes
@@ -73,6 +74,7 @@ class ColumnPlan:
     times: Times | None = None  # of a datetime column
     # free texts, or more distinct ones than ordinal codes distinguish
     many_texts: bool = False
+    question: str = ""  # what only people can decide, and the YAML for it
 
     def dated(self, columns: Collection[str], *, with_days: bool) -> "ColumnPlan":
         """Add the calendar part `days` to dates; drop parts that the table has."""
@@ -144,11 +146,15 @@ def _texts(name: str, raw: pd.Series, known: pd.Series, decimal: str) -> ColumnP
         why = f"only {_some(texts)}, which mean missing"
         return ColumnPlan(name, why, excluded=True)
     missing = {"missing_values": marks} if marks else {}
-    return (
-        _text_dates(name, raw, others, missing)
-        or _text_numbers(name, raw, others, missing, decimal)
-        or _category(name, raw, known)
-    )
+    dates = _text_dates(name, raw, others, missing)
+    if dates is not None:
+        return dates
+    writing = facts.writing_of(others, decimal)
+    as_numbers = _text_numbers(name, raw, others, missing, writing)
+    if as_numbers is not None:
+        return as_numbers
+    category = _category(name, raw, known)
+    return replace(category, question=_units_question(name, others, writing))
 
 
 def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | None:
@@ -273,12 +279,10 @@ def _text_numbers(
     raw: pd.Series,
     texts: Sequence[str],
     missing: Mapping[str, Any],
-    decimal: str,
+    writing: facts.Writing,
 ) -> ColumnPlan | None:
-    writing = facts.writing_of(texts, decimal)
-    words = list(compress(texts, ~writing.reads))
-    a_slip = len(words) <= min(MOST_SLIPS, len(texts) * MOST_SLIPPED)
-    if not a_slip or any(map(str.isdigit, "".join(words))) or len(writing.units) > 1:
+    words = _slips(texts, writing)
+    if words is None or writing.question:
         return None
     if words:
         missing = {"missing_values": [*missing.get("missing_values", ()), *words]}
@@ -293,6 +297,36 @@ def _text_numbers(
     if missing:
         why += f"; {_some(missing['missing_values'])} read as missing"
     return ColumnPlan(name, why, preparation=settings)
+
+
+def _slips(texts: Sequence[str], writing: facts.Writing) -> list[str] | None:
+    """Return the few texts among numbers that are none; None: they are too many."""
+    words = list(compress(texts, ~writing.reads))
+    are_few = len(words) <= min(MOST_SLIPS, len(texts) * MOST_SLIPPED)
+    if not are_few or any(map(str.isdigit, "".join(words))):
+        return None
+    return words
+
+
+def _units_question(name: str, texts: Sequence[str], writing: facts.Writing) -> str:
+    """Ask for the factors of the units among numbers; empty: they are clear."""
+    if not writing.question or _slips(texts, writing) is None:
+        return ""
+    factors = {
+        unit: "…" if factor == 1 else factor
+        for unit, factor in writing.declaration["units"].items()
+    }
+    settings = {"types": {name: "number"}, "numbers": {name: {"units": factors}}}
+    return (
+        f"{name} holds {writing.question}; it is not read as a number until each unit "
+        f"has its factor ({in_line({'preparation': settings})})"
+    )
+
+
+def in_line(settings: Mapping[str, Any]) -> str:
+    """Return keys of the YAML on one line: `preparation: {types: {x: number}}`."""
+    text = to_yaml(settings, default_flow_style=True, width=10**9)
+    return text.strip().removeprefix("{").removesuffix("}")
 
 
 def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:

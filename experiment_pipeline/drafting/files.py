@@ -261,6 +261,7 @@ def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
         counts = ", ".join(f"{name} {len(set_rows):,}" for name, set_rows in sizes)
         sample = " of the sample" if len(table.frame) < rows else ""
         facts.append(("rows", counts + sample))
+    facts += [("decide", question) for question in draft.questions]
     facts += [("consider", hint) for hint in draft.hints]
     lines = [f"Read {spec.source.shown_url}: {_described(table, rows)}."]
     lines += [f"  {note}" for note in table.notes]

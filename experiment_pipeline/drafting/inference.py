@@ -6,7 +6,6 @@ Whether models will predict the future, or new customers, cannot be inferred: it
 a hint.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -23,16 +22,18 @@ from experiment_pipeline.drafting.columns import (
     plan_columns,
     read_completely,
 )
+from experiment_pipeline.drafting.questions import questions_of
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import CalendarPart, Task
+from experiment_pipeline.stages.data_analysis.facts import rejection_limit
 from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.features import plain
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.table.preparation import calendar_columns
 
-# The default of validation.max_rejected_fraction, and the share of rows that a raised
-# limit allows to be rejected beyond those without a target.
+# The default of validation.max_rejected_fraction, and how much of it is left to other
+# reasons than a missing target.
 USUAL_LIMIT, ROOM = 0.05, 0.02
 # With fewer rows a test set chooses by luck: of 400 rows it has 80.
 SMALL_TABLE = 2_000
@@ -103,7 +104,8 @@ class Draft:
     id_columns: tuple[str, ...]  # columns that decide a row's set
     # limit on rejected rows, if they would exceed the default
     max_rejected: Decision | None
-    hints: tuple[str, ...]  # what only people can decide, a sentence each
+    hints: tuple[str, ...]  # other splits that only people can choose, a sentence each
+    questions: tuple[str, ...]  # about values, a sentence each with the YAML
     search: tuple[first_search.Proposal, ...]
     evaluation: Decision | None  # what the choice is based on; None: the test set
     fits: Decision | None  # number of refits with different seeds; None: one
@@ -207,6 +209,11 @@ def infer(
         id_columns=ids,
         max_rejected=_rejection_limit(target),
         hints=_split_hints(plans, split.value, wishes),
+        questions=questions_of(
+            raw,
+            target,
+            {name: plan for name, plan in plans.items() if name in features},
+        ),
         search=first_search.propose_search(shape),
         evaluation=evaluation,
         fits=_fits(shape),
@@ -285,7 +292,7 @@ def _rejection_limit(target: pd.Series) -> Decision | None:
     missing = float(target.isna().mean())
     if missing <= USUAL_LIMIT - ROOM:
         return None
-    limit = min(1.0, math.ceil(round((missing + ROOM) * 100, 6)) / 100)
+    limit = rejection_limit(missing)
     return Decision(limit, f"{missing:.1%} of the rows have no target and are rejected")
 
 

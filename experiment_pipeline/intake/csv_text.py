@@ -26,7 +26,8 @@ from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, liste
 from experiment_pipeline.intake.contents import (
     FIX_DELIVER,
     Content,
-    refuse_duplicates,
+    distinct_names,
+    renamed,
 )
 from experiment_pipeline.reporting import numbers
 
@@ -145,7 +146,7 @@ class CsvText:
 def read(name: str, content: Content, data: spec.Data) -> CsvText:
     """Read one unpacked CSV file.
 
-    Raises UnreadableTable: binary, not in the encoding, a name twice.
+    Raises UnreadableTable: binary, or not in the encoding.
     """
     text, encoding, notes = _to_utf8(name, content, data.encoding)
     delimiter = data.delimiter or _most_likely_delimiter(text)
@@ -159,9 +160,10 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
         notes.append(f"delimiter {delimiter!r} was found")
     header = _header(name, text, delimiter)
     # As pandas names a column without a name.
-    names = [field or f"Unnamed: {place}" for place, field in enumerate(header)]
-    refuse_duplicates(name, names)
-    unnamed = [column for column in names if column not in header]
+    delivered = [field or f"Unnamed: {place}" for place, field in enumerate(header)]
+    names = distinct_names(delivered)
+    notes += renamed(delivered, names)
+    unnamed = [column for column in delivered if column not in header]
     if unnamed:
         notes.append(
             f"{numbers.counted(len(unnamed), 'column')} without a name in the header, "

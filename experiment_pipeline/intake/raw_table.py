@@ -7,7 +7,7 @@ value changes ('00501' stays text, and so does a whole number that a float canno
 exactly), and each decision is in `RawTable.notes`.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,8 +28,9 @@ from experiment_pipeline.intake.contents import (
     FIX_DOWNLOAD,
     Content,
     Contents,
+    distinct_names,
     open_contents,
-    refuse_duplicates,
+    renamed,
 )
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.table import (
@@ -89,8 +90,20 @@ def content_digest(frame: pd.DataFrame) -> str:
 
     Raises UnreadableTable: a column name occurs twice.
     """
-    refuse_duplicates("the table", [*map(str, frame.columns)])
+    _refuse_duplicates([*map(str, frame.columns)])
     return table_digest(with_only(frame, sorted(frame.columns, key=str)))
+
+
+def _refuse_duplicates(names: list[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        places = [str(n) for n, name in enumerate(names, 1) if name == twice[0]]
+        raise UnreadableTable(
+            "the table",
+            rule=f"columns {' and '.join(places)} have the same name; "
+            f"twice: {listed(twice)}",
+            fix="give every column its own name",
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,7 @@ class _Delivered:
     rows: int
     columns: Iterator[tuple[str, pa.ChunkedArray | None, Sequence[str]]]
     texts: Sequence[csv_text.CsvText] = ()
+    notes: Sequence[str] = ()
 
 
 def read(
@@ -145,7 +159,11 @@ def read(
         encoding=_all_in_one(text.encoding for text in delivered.texts),
         delimiter=delivered.texts[0].delimiter if delivered.texts else None,
         compression=_all_in_one(file.compression or "" for file in files),
-        notes=(*_notes_of_files(files, delivered.texts), *decisions),
+        notes=(
+            *_notes_of_files(files, delivered.texts),
+            *delivered.notes,
+            *decisions,
+        ),
     )
 
 
@@ -267,12 +285,8 @@ def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Delivered:
                 rule=f"{files[0].name} is Parquet: it has no effect",
                 fix="drop it",
             )
-    opened = [(file, _opened(file)) for file in files]
-    empty = [
-        file.with_folder_keys(parquet.schema_arrow.empty_table())
-        for file, parquet in opened
-    ]
-    schema = _stacked(files, empty).schema
+    opened = [_opened(file) for file in files]
+    schema = _stacked(files, [part.empty for part in opened]).schema
     keys = _folder_keys(files)
 
     def columns() -> Iterator[tuple[str, pa.ChunkedArray | None, Sequence[str]]]:
@@ -283,28 +297,62 @@ def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Delivered:
             if pa.types.is_nested(_storage(schema.field(name).type)):
                 yield name, None, ["lists, structs or maps, left out"]
                 continue
-            parts = [_column(file, parquet, name) for file, parquet in opened]
+            parts = [part.column(name) for part in opened]
             column = _stacked(files, parts)[name]
             cells, decided = _typed_text(column) if name in keys else _plain(column)
             yield name, cells, decided
 
-    rows = sum(parquet.metadata.num_rows for _, parquet in opened)
-    return _Delivered(rows, columns())
+    rows = sum(part.parquet.metadata.num_rows for part in opened)
+    notes = [note for part in opened for note in renamed(part.delivered, part.names)]
+    return _Delivered(rows, columns(), notes=tuple(dict.fromkeys(notes)))
 
 
-def _opened(file: Contents) -> pq.ParquetFile:
+@dataclass(frozen=True)
+class _OpenedParquet:
+    """A Parquet file, with the names of its columns as delivered and made distinct."""
+
+    file: Contents
+    parquet: pq.ParquetFile
+
+    @property
+    def delivered(self) -> list[str]:
+        return self.parquet.schema_arrow.names
+
+    @property
+    def names(self) -> list[str]:
+        return distinct_names(self.delivered)
+
+    @property
+    def empty(self) -> pa.Table:
+        """The table without its rows."""
+        table = self.parquet.schema_arrow.empty_table().rename_columns(self.names)
+        return self.file.with_folder_keys(table)
+
+    def column(self, name: str) -> pa.Table:
+        """Read one column that is not nested."""
+        if name in self.file.folder_keys:
+            rows = pa.table({"": pa.nulls(self.parquet.metadata.num_rows)})
+            return self.file.with_folder_keys(rows).select([name])
+        place = self.names.index(name)
+        delivered = self.delivered[place]
+        with _damage_reported(self.file.name):
+            if self.delivered.count(delivered) == 1:
+                column = self.parquet.read([delivered]).select([delivered])
+            else:
+                leaf = self._leaf(delivered, self.delivered[:place].count(delivered))
+                column = self.parquet.reader.read_all(column_indices=[leaf])
+        return column.rename_columns([name])
+
+    def _leaf(self, name: str, earlier: int) -> int:
+        """The position in the file of one of several columns of one name."""
+        schema = self.parquet.schema
+        paths = [schema.column(leaf).path for leaf in range(len(schema))]
+        return [leaf for leaf, path in enumerate(paths) if path == name][earlier]
+
+
+def _opened(file: Contents) -> _OpenedParquet:
     with _damage_reported(file.name):
-        parquet = pq.ParquetFile(pa.BufferReader(file.unpacked()))
-    refuse_duplicates(file.name, parquet.schema_arrow.names)
-    return parquet
-
-
-def _column(file: Contents, parquet: pq.ParquetFile, name: str) -> pa.Table:
-    if name in file.folder_keys:
-        rows = pa.table({"": pa.nulls(parquet.metadata.num_rows)})
-        return file.with_folder_keys(rows).select([name])
-    with _damage_reported(file.name):
-        return parquet.read([name]).select([name])
+        return _OpenedParquet(file, pq.ParquetFile(pa.BufferReader(file.unpacked())))
 
 
 @contextmanager

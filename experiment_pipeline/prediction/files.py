@@ -413,11 +413,13 @@ def _as_table(rows: Any) -> pd.DataFrame:
     Raises UnusableTable: no DataFrame, no rows, or duplicate labels.
     """
     if not isinstance(rows, pd.DataFrame):
+        library = type(rows).__module__.partition(".")[0]
+        name = f"{library}.{type(rows).__name__}".removeprefix("builtins.")
         raise UnusableTable(
             "rows",
-            rule=f"they are a {type(rows).__name__}, not a DataFrame",
-            fix="Give a DataFrame: rows.iloc[[0]] for one row, model.read(url) for a "
-            "file.",
+            rule=f"they are of type {name}, not pandas.DataFrame",
+            fix="Give a pandas DataFrame: rows.iloc[[0]] for one row, rows.to_pandas() "
+            "for a table of another library, model.read(url) for a file.",
         )
     if not len(rows):
         raise UnusableTable("rows", "there are none", "Give one or more.")

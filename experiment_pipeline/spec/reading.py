@@ -6,6 +6,7 @@ number.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -38,6 +39,8 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
     """The C writer if PyYAML has it."""
 
 
+_OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 _BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 _Loader.yaml_implicit_resolvers = {  # pyrefly: ignore[instance-var-assign]
     first: [(tag, pattern) for tag, pattern in rules if tag != _BOOL]
@@ -104,18 +107,61 @@ class YamlFile:
             self._check_depth()
             self.documents = [*yaml.compose_all(self.text, Loader=_Loader)]
         except yaml.MarkedYAMLError as error:
-            reason = str(error.problem)
-            if error.context:
-                reason = f"{error.context}: {reason}"
-            raise self._wrong(
-                error.problem_mark or error.context_mark,
-                f"is not YAML: {reason}; check its indentation, and quote a text that "
-                "holds a colon or a comma",
-            ) from None
+            raise self._not_yaml(error) from None
         except yaml.reader.ReaderError as error:
             raise self._not_utf8(error.position, error.reason) from None
         except UnicodeEncodeError as error:
             raise self._not_utf8(error.start, error.reason) from None
+
+    def _not_yaml(self, error: yaml.MarkedYAMLError) -> errors.ExperimentPipelineError:
+        """Return the error at what was left open, else where the parser gave up."""
+        reason = str(error.problem)
+        end = error.problem_mark or error.context_mark
+        opened = self._left_open(error)
+        if opened is not None:
+            line = self.text.removeprefix("\ufeff").splitlines()[opened.line]
+            sign = line[opened.column : opened.column + 1]
+            rule = f"is not YAML: this {sign} is not closed in time: {reason}"
+            if end is not None and end.line > opened.line:
+                rule += f" on line {end.line + 1}"
+            close = "; close it, or quote a text that holds it"
+            return self._wrong(opened, rule + close)
+        if error.context:
+            reason = f"{error.context}: {reason}"
+        return self._wrong(
+            end,
+            f"is not YAML: {reason}; check its indentation, and quote a text that "
+            "holds a colon or a comma",
+        )
+
+    def _left_open(self, error: yaml.MarkedYAMLError) -> yaml.Mark | None:
+        """Return where a bracket or a quotation mark was opened and not closed.
+
+        A quotation mark that is not closed ends at the next one, some lines below:
+        the parser stops behind it.
+        """
+        context = str(error.context)
+        stop = error.problem_mark
+        if stop is None or "quoted" in context:
+            return error.context_mark
+        brackets: list[yaml.Mark] = []
+        for token in self._tokens_before(stop):
+            if isinstance(token, _OPENING):
+                brackets.append(token.start_mark)
+            elif isinstance(token, _CLOSING) and brackets:
+                brackets.pop()
+            elif getattr(token, "style", None) in ("'", '"') and (
+                token.start_mark.line < token.end_mark.line == stop.line
+            ):
+                return token.start_mark
+        return brackets[-1] if brackets and "flow" in context else None
+
+    def _tokens_before(self, stop: yaml.Mark) -> Iterator[yaml.Token]:
+        with suppress(yaml.MarkedYAMLError):
+            for token in yaml.scan(self.text, Loader=_Loader):
+                if token.start_mark.index >= stop.index:
+                    break
+                yield token
 
     def _check_depth(self) -> None:
         """Limit the depth, because nodes are composed by recursion."""

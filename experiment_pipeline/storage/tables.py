@@ -177,12 +177,14 @@ def _refuse_column(frame: pd.DataFrame) -> None:
             if holds_objects(column):
                 kinds = sorted({type(cell).__name__ for cell in column.dropna()})
                 shown = ", ".join(kinds)
-                rule = f"it holds objects ({shown}) that Parquet cannot store"
+                rule = (
+                    f"its objects ({shown}) would not come back unchanged from Parquet"
+                )
             raise _refused(name, rule) from error
 
 
 def _refused(name: object, rule: str) -> UnusableTable:
-    fix = "Give its values one type, such as text, number or date."
+    fix = "Give its values one type, such as text, float or date: astype(float)."
     return UnusableTable(f"column {name!r}", rule, fix)
 
 

@@ -31,6 +31,28 @@ ISO_DATE, LONGEST_OFFSET = 10, -6
 _OFFSET = r"(Z|UTC|[+-]\d{2}(?::?\d{2})?)$"
 SIGNS = r"[+\-\u2212]"  # the last one is the typographic minus
 SPACES = r"[\s\u00a0\u202f]"
+# Beside a number, these words multiply it: 1.7M is 1,700,000. Words are compared
+# without case, single letters are not: m may be metres.
+_MAGNITUDES: dict[float, tuple[str, ...]] = {
+    1e-3: ("‰",),
+    1e-2: ("%", "percent", "prozent"),
+    1e3: ("k", "K", "thousand", "tsd"),
+    1e5: ("lakh", "lakhs", "lac"),
+    1e6: ("M", "mio", "mn", "mln", "million", "millions", "mill"),
+    1e7: ("cr", "crore", "crores"),
+    1e9: ("B", "bn", "bln", "billion", "billions", "mrd", "mia"),
+    1e12: ("trn", "trillion", "trillions"),
+}
+_FACTORS = {word: factor for factor, words in _MAGNITUDES.items() for word in words}
+
+
+def magnitude(unit: str) -> float | None:
+    """Return the factor that a magnitude such as k, Mio or % stands for.
+
+    None: it is a unit, such as kg, whose factor depends on the other units.
+    """
+    word = unit if len(unit) == 1 else unit.casefold()
+    return _FACTORS.get(word)
 
 
 def on_distinct(
@@ -208,7 +230,10 @@ def _number(text: str, pattern: re.Pattern[str], notation: Numbers) -> float:
         return np.nan
     units = [unit for unit in (match["before"], match["after"]) if unit]
     signs = match["sign"] + match["sign_after"]
-    if len(units) > 1 or len(signs) > 1:
+    # "€1.7M" has one unit and a magnitude, "$7 kg" has two units.
+    if len(units) > 1 and magnitude(units[1]) is None:
+        return np.nan
+    if len(signs) > 1:
         return np.nan
     digits = match["digits"]
     if notation.thousands is not None:

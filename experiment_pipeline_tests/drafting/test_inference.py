@@ -275,6 +275,96 @@ def test_a_type_is_not_declared_when_a_cell_cannot_be_read(odd: str) -> None:
     assert not plan("weight", ["5 kg"] * (ROWS - 1) + [odd]).preparation
 
 
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [
+        (("1.7M", "10584", "12.5k"), (1_700_000, 10_584, 12_500)),
+        (("19M", "8.7M", "201k"), (19e6, 8.7e6, 201e3)),
+        (("€110.5M", "€565K", "€0"), (110.5e6, 565e3, 0)),
+        (("1,5 Mio", "2,25 Mrd", "17"), (1.5e6, 2.25e9, 17)),
+        (("$1.2bn", "$300mn", "$40"), (1.2e9, 300e6, 40)),
+        (("1.7m", "3k", "500"), (1.7e6, 3e3, 500)),
+        (("300 K", "310 K", "320 K"), (300e3, 310e3, 320e3)),
+        (("45%", "3%", "12.5 %"), (0.45, 0.03, 0.125)),
+        (("45%", "0.3", "1"), (0.45, 0.3, 1)),
+    ],
+)
+def test_a_magnitude_multiplies_and_is_never_a_unit_of_one(
+    texts: tuple[str, ...], read: tuple[float, ...]
+) -> None:
+    """1.7M is 1,700,000 beside 10,584, and the reason says so."""
+    planned = plan("written", repeated(*texts))
+    column = pd.Series(repeated(*texts), name="written")
+    settings = dict(planned.preparation)
+    assert read_completely(column, settings).tolist() == pytest.approx(repeated(*read))
+    assert " as " in planned.why
+    assert not planned.question
+
+
+@pytest.mark.parametrize(
+    ("texts", "kinds", "factors"),
+    [
+        (
+            ("19.67 kmpl", "26.6 km/kg", "18.2 kmpl"),
+            "'19.67 kmpl', '26.6 km/kg'",
+            "units: {kmpl: …, km/kg: …}",
+        ),
+        (("5 mm", "7 cm", "9 mm"), "'5 mm', '7 cm'", "units: {mm: …, cm: …}"),
+        (("$5", "€7"), "'$5', '€7'", "units: {$: …, €: …}"),
+        (("20.5C", "68F"), "'20.5C', '68F'", "units: {C: …, F: …}"),
+        (("12", "12B"), "'12', '12B'", "units: {B: 1000000000}"),
+        (("1.85m", "1.7"), "'1.85m', '1.7'", "units: {m: …}"),
+        (("45%", "30"), "'45%', '30'", "units: {'%': 0.01}"),
+    ],
+)
+def test_units_whose_factors_are_not_clear_are_a_question(
+    texts: tuple[str, ...], kinds: str, factors: str
+) -> None:
+    """The column stays text, and the draft names it with examples and the YAML."""
+    found = draft(NUMBERS, written=repeated(*texts))
+    [question] = found.questions
+    assert question.startswith(f"written holds numbers of several kinds: {kinds};")
+    assert "types: {written: number}" in question
+    assert factors in question
+    assert "written" not in {plan.name for plan in found.prepared}
+
+
+@pytest.mark.parametrize(
+    "texts", [("12A", "12B", "13A"), ("12", "12A", "7B"), ("3Y", "12M")]
+)
+def test_letters_behind_whole_numbers_are_part_of_a_code(
+    texts: tuple[str, ...],
+) -> None:
+    """Flats and classes at school are categories, without a question."""
+    assert plan("flat", repeated(*texts)) == ColumnPlan("flat")
+
+
+SENSOR = np.round(np.abs(NUMBERS) * 3 + 0.5, 1)
+
+
+def test_a_sentinel_of_features_is_named_with_its_columns() -> None:
+    """One line for all columns that have it, with the YAML that makes it missing."""
+    marked = [np.where(np.arange(ROWS) % step == 0, -200, SENSOR) for step in (5, 7, 9)]
+    columns = {"co": marked[0], "nox": marked[1]}
+    [alone] = draft(NUMBERS, co=marked[0], day=DAYS).questions
+    assert "-200 repeats in co, far from all other values (co: -200 in 24 rows" in alone
+    assert "preparation: {missing_values: {co: [-200]}}" in alone
+    [both] = draft(NUMBERS, **columns).questions
+    assert "-200 repeats in co, nox, " in both
+    assert "preparation: {missing_values_everywhere: [-200]}" in both
+    assert draft(NUMBERS, {"exclude": ("nox",)}, **columns).questions == (alone,)
+    assert draft(NUMBERS, co=SENSOR).questions == ()
+
+
+def test_a_sentinel_of_the_target_is_a_question_with_both_answers() -> None:
+    """Missing raises the limit on rejected rows; a value accepts the finding."""
+    [question] = draft(np.where(np.arange(ROWS) % 10 == 0, -200, SENSOR)).questions
+    assert "y is -200 in 12 rows, all others from 0.5 to " in question
+    assert "{missing_values: {y: [-200]}}" in question
+    assert "validation: {max_rejected_fraction: 0.12}" in question
+    assert "analysis: {accept: {target_placeholder: <why>}}" in question
+
+
 def test_a_row_id_decides_the_rows_set() -> None:
     """The first column that identifies a row is its id; the user may name another."""
     ids = {

@@ -305,19 +305,11 @@ NO_TABLES = {
     "binary": (b"a,b\n1,\x00\x01\n", "binary"),
     "workbook": (zipped("[Content_Types].xml", "xl/workbook.xml"), "Office"),
     "two in a zip": (zipped("a.csv", "b.csv"), "2 files: 'a.csv', 'b.csv'"),
-    "names twice": (
-        b"a,b,a\n1,2,3\n",
-        "columns 1 and 3 have the same name; twice: 'a'",
-    ),
     "short line": (b"a,b\n1,2\n\n3\n", "line 4 has 1 field, the header has 2"),
     "long line": (b'a,b\n"x\ny",2\n3,4,5\n', "line 4 has 3 fields, the header has 2"),
     "open quote": (b'a,b\n1,2\n3,"4\n5,6\n', "after line 2 is never closed"),
     "cut Parquet": (parquet(pd.DataFrame({"a": [1]}))[:-9], "damaged or truncated"),
     "Parquet without rows": (parquet(pd.DataFrame({"a": [1]}).head(0)), "no rows"),
-    "Parquet, names twice": (
-        parquet(pa.table([[1], [2]], ["a", "a"])),
-        "columns 1 and 2",
-    ),
 }
 
 
@@ -359,6 +351,40 @@ def test_any_text_survives(rows: list[tuple[str, str]]) -> None:
     csv.writer(stream).writerows([("a", "b"), *rows])
     frame = read(stream.getvalue(), delimiter=",").frame
     assert list(frame.itertuples(index=False, name=None)) == rows
+
+
+NAMES_TWICE = ["a", "a", "b", "a.1", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "names", [NAMES_TWICE, ["x", "", "", "x"], ["a", "a", "a.1.1"]]
+)
+def test_columns_of_one_name_are_read_as_pandas_does_and_named(
+    names: list[str],
+) -> None:
+    """A file of either kind becomes the columns of `pandas.read_csv`, with a note."""
+    text = f"{','.join(names)}\n{','.join(map(str, range(len(names))))}\n"
+    expected = pd.read_csv(io.StringIO(text))
+    table = read(text)
+    assert table.frame.to_dict("records") == expected.to_dict("records")
+    [note, *_] = table.notes
+    first = names[0]
+    called = [name for name in expected.columns if name.partition(".")[0] == first]
+    assert note.startswith(f"{names.count(first)} columns are named {first}, and now ")
+    assert repr(called[0]) in note
+    if "" in names:
+        return
+    cells = [pa.array([place]) for place in range(len(names))]
+    columnar = read(parquet(pa.Table.from_arrays(cells, names=names)))
+    assert columnar.frame.to_dict("records") == expected.to_dict("records")
+    assert columnar.notes == table.notes
+
+
+def test_a_nested_column_of_the_same_name_moves_no_other() -> None:
+    """Positions count in the file, where a list has leaves of its own."""
+    cells = [pa.array([[1]]), pa.array([2]), pa.array([{"a": 3}]), pa.array([4])]
+    table = pa.Table.from_arrays(cells, names=["a", "b", "s", "b"])
+    assert read(parquet(table)).frame.to_dict("records") == [{"b": 2, "b.1": 4}]
 
 
 def test_strange_names_stay_as_they_are() -> None:

@@ -160,7 +160,7 @@ def test_an_error_begins_with_file_and_line(folder, text, begins, holds) -> None
             "columns:\n  late: {dtpe: int64}\n",
             "visits/schema.yaml:2: columns.late.dtpe: unknown",
         ),
-        ("columns: [\n", "visits/schema.yaml:2: is not YAML"),
+        ("columns: [\n", "visits/schema.yaml:1: is not YAML"),
     ],
 )
 def test_a_schema_is_judged_when_it_is_loaded(
@@ -344,7 +344,7 @@ def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys) -
     sound.write(YAML.replace("late", "[late"), "unreadable")
     message = told(sound)
     assert "broken/defs.yaml:5: targt" in message
-    assert "unreadable/defs.yaml:6: is not YAML" in message
+    assert "unreadable/defs.yaml:5: is not YAML: this [ is not closed" in message
 
 
 def test_experiments_of_one_name_are_both_left_out(sound) -> None:

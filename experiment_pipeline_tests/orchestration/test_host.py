@@ -159,7 +159,7 @@ def test_a_wrong_file_stops_only_its_experiment(project: ExperimentsFolder) -> N
     assert not [
         one for one in warned if one.category in (dg.BetaWarning, dg.PreviewWarning)
     ]
-    assert "6: is not YAML" in loaded.resolve_job_def("unreadable").description
+    assert "5: is not YAML" in loaded.resolve_job_def("unreadable").description
     keys = {
         key.to_user_string()
         for key in loaded.resolve_asset_graph().get_all_asset_keys()

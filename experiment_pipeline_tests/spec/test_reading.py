@@ -137,9 +137,15 @@ def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
         ("", 1, "holds no `type:` and `attributes:`"),
         (
             GOOD.replace("late", "[late"),
-            4,
-            "is not YAML: while parsing a flow sequence",
+            3,
+            "is not YAML: this [ is not closed in time: did not find expected",
         ),
+        (
+            f'{GOOD}  metric: "a\n  task: b\n  name: "c"\n',
+            5,
+            'this " is not closed in time: did not find expected key on line 7',
+        ),
+        (f"{GOOD}  metric: 'a\n  task: b\n", 5, "this ' is not closed in time"),
         (GOOD.replace("late", "la\x01te"), 3, "is not YAML in UTF-8: "),
         (GOOD.replace("  target", "\ttarget"), 3, "; check its indentation"),
         (GOOD.replace("late", "a: b"), 3, "quote a text that holds a colon"),

@@ -1,16 +1,19 @@
 """Facts about one column, which findings and the drafted YAML read."""
 
+import math
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.table.coercion import as_text
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.table.coercion import as_text, magnitude
 from experiment_pipeline.table.kinds import (
     NUMERIC,
     TEXTS,
@@ -22,6 +25,8 @@ from experiment_pipeline.table.kinds import (
 MOST_TEXTS = 10_000
 # scikit-learn's trees and LightGBM's targets are float32.
 LARGEST_FLOAT32 = 3.4e38
+# The share of rows that a limit on rejections allows beyond those without a target.
+_ROOM_FOR_REJECTED = 0.02
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,37 @@ class Edge:
 
 
 @dataclass(frozen=True)
+class Sentinels:
+    """Repeated numbers far from all others of a column: marks of missing values.
+
+    `marks` is value → rows; the others reach from `lowest` to `highest`.
+    """
+
+    marks: Mapping[float, int] = field(default_factory=dict)
+    lowest: float = np.nan
+    highest: float = np.nan
+
+    @property
+    def rows(self) -> int:
+        """Rows that hold one of the marks."""
+        return sum(self.marks.values())
+
+    @property
+    def numbers(self) -> list[int | float]:
+        """The marks, whole ones as integers."""
+        return [int(value) if value.is_integer() else value for value in self.marks]
+
+    @property
+    def words(self) -> str:
+        """`-200 in 1,642 rows, all others from 2 to 1,479`."""
+        marks = ", ".join(
+            f"{value} in {numbers.counted(rows, 'row')}"
+            for value, rows in zip(self.numbers, self.marks.values(), strict=True)
+        )
+        return f"{marks}, all others from {self.lowest:,.6g} to {self.highest:,.6g}"
+
+
+@dataclass(frozen=True)
 class NumberFacts(Facts):
     """A number or boolean column; statistics are those of its finite values."""
 
@@ -60,6 +96,7 @@ class NumberFacts(Facts):
     p05: float
     p95: float
     p99_magnitude: float
+    sentinels: "Sentinels"
 
     @property
     def finite(self) -> int:
@@ -151,6 +188,7 @@ def facts_of(column: pd.Series) -> Facts:
         p05=p05,
         p95=p95,
         p99_magnitude=_at(np.sort(np.abs(ordered)), 0.99)[0],
+        sentinels=sentinels(ordered),
     )
 
 
@@ -191,6 +229,92 @@ def _edge(ordered: np.ndarray, sign: int) -> Edge:
     )
 
 
+# Usual marks of a missing number, below and above the others.
+LOW_SENTINELS = frozenset(
+    [
+        *(-1, -9, -99, -999, -9999, -99999, -999999, -32768, -2147483648),
+        *(-99.9, -999.9, -999.99),
+    ]
+)
+HIGH_SENTINELS = frozenset(
+    [99, 999, 9999, 99999, 999999, 9999999, 32767, 65535, 2147483647, 999.9]
+)
+# A sentinel stands in this many rows or more; beside it are this many other values.
+_FEWEST_SENTINELS, _FEWEST_OTHERS = 3, 5
+# Refused, not asked and not known may be 997, 998 and 999.
+_MOST_SENTINELS = 3
+# How much further out a sentinel is that is not a usual one.
+_UNUSUAL = 2
+# So many values at the edge of the others show whether they fade out there.
+_NEIGHBOURS = 5
+_STANDS_OUT = 3
+
+
+def sentinels(ordered: np.ndarray) -> Sentinels:
+    """Find repeated values far from all others: marks of missing values.
+
+    `ordered` are finite numbers in ascending order (n,). Far is further from the edge
+    of the others than their median is, on a logarithmic scale if none is negative. The
+    only negative value counts as well, unless the others fade out towards zero. Zeros
+    do not count: in many columns they are the most frequent value.
+    """
+    starts = np.flatnonzero(np.diff(ordered, prepend=-np.inf))
+    values = ordered[starts]
+    counts = np.diff(starts, append=len(ordered))
+    lowest = 1
+    if not _is_alone_below_zero(values, counts):
+        lowest = _far_below(values, counts, LOW_SENTINELS)
+    # The highest values are the lowest ones of the mirrored column.
+    mirrored = -values[lowest:][::-1]
+    usual = frozenset(-mark for mark in HIGH_SENTINELS)
+    highest = _far_below(mirrored, counts[lowest:][::-1], usual)
+    end = len(values) - highest
+    marks = [*range(lowest), *range(end, len(values))]
+    if not marks:
+        return Sentinels()
+    return Sentinels(
+        marks={float(values[mark]): int(counts[mark]) for mark in marks},
+        lowest=float(values[lowest]),
+        highest=float(values[end - 1]),
+    )
+
+
+def _is_alone_below_zero(values: np.ndarray, counts: np.ndarray) -> bool:
+    """Whether only the lowest value is negative, and repeats, as -1 among counts."""
+    if len(values) <= _FEWEST_OTHERS or counts[0] < _FEWEST_SENTINELS:
+        return False
+    if values[0] >= 0 or values[1] < 0:
+        return False
+    near = counts[1 : 1 + _NEIGHBOURS]
+    # Whole degrees of a mild winter: 3 days of -1, 5 of 0, 9 of 1, 14 of 2 …
+    fade_out = 2 * near[0] < near.max()
+    return bool(not fade_out or counts[0] > _STANDS_OUT * near[0])
+
+
+def _far_below(values: np.ndarray, counts: np.ndarray, usual: frozenset[float]) -> int:
+    """How many of the lowest values are sentinels by their distance to the others.
+
+    `values` are ascending, with the `counts` of their rows; see `sentinels`.
+    """
+    scaled = values
+    if len(values) and (values[0] >= 0 or values[-1] <= 0):
+        scaled = np.sign(values) * np.log1p(np.abs(values))
+    most = min(_MOST_SENTINELS, len(values) - _FEWEST_OTHERS)
+    for number in range(1, most + 1):
+        mark = values[number - 1]
+        if counts[number - 1] < _FEWEST_SENTINELS or mark == 0:
+            break
+        others = scaled[number:]
+        rows = counts[number:].cumsum()
+        median = others[np.searchsorted(rows, rows[-1] / 2)]
+        width = median - others[0] or others[-1] - others[0]
+        is_usual = not usual.isdisjoint(values[:number].tolist())
+        far = width if is_usual else _UNUSUAL * width
+        if others[0] - scaled[number - 1] > far:
+            return number
+    return 0
+
+
 _THINGS = (
     "user|customer|client|patient|subject|person|account|member|device|machine|vehicle"
     "|household|student|employee|session|store|sensor|engine"
@@ -223,8 +347,11 @@ _MARKS: tuple[tuple[str, str | None], ...] = (
 )
 # More units than this are not units but part of a code, as in the seats 12A … 12F.
 _MOST_UNITS = 3
-_UNIT = r"[A-Za-zµΩ°²³/]{1,8}|%"
+_UNIT = r"[A-Za-zµΩ°²³/]{1,8}|[%‰]"
 _CURRENCY = r"[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
+# Beside k, M or B these are magnitudes, too; else they may be metres, bytes or tonnes.
+_PERHAPS_MAGNITUDES = {"m": 1e6, "b": 1e9, "G": 1e9, "T": 1e12, "t": 1e12, "MM": 1e6}
+_SHARES = ("%", "‰", "percent", "prozent")
 # "007" and "00501" are codes: read as numbers they would lose their zeros.
 _CODE = re.compile(r"\s*[-+]?0\d+\s*")
 _LEAST_CODES = 0.01
@@ -238,29 +365,52 @@ class Writing:
     bare: np.ndarray  # bool (n,), those of them without a unit
     decimal: str = "."
     thousands: str | None = None
-    units: tuple[str, ...] = ()  # the most frequent first
+    # Unit → its factor, the most frequent first.
+    units: Mapping[str, float] = field(default_factory=dict)
+    # Why only people can give the factors, as a clause; empty: they are clear.
+    question: str = ""
 
     @property
     def declaration(self) -> dict[str, Any]:
-        """The entry of `preparation.numbers`; the user corrects factors of units."""
+        """The entry of `preparation.numbers`."""
         declared: dict[str, Any] = {}
         if self.decimal != ".":
             declared["decimal"] = self.decimal
         if self.thousands:
             declared["thousands"] = self.thousands
         if self.units:
-            declared["units"] = dict.fromkeys(self.units, 1)
+            # Whole factors are written without a point.
+            declared["units"] = {
+                unit: int(factor) if factor.is_integer() else factor
+                for unit, factor in self.units.items()
+            }
         return declared
 
     @property
     def words(self) -> str:
-        """The way of writing as text: `decimal ',', unit kg`."""
+        """The way of writing as text: `decimal ',', unit kg, M as 1,000,000`."""
         declared = self.declaration
-        units = declared.pop("units", ())
-        parts = [f"{key} {mark!r}" for key, mark in declared.items()]
-        if units:
-            parts.append(f"unit {', '.join(units)}")
+        parts = [
+            f"{key} {declared[key]!r}"
+            for key in ("decimal", "thousands")
+            if key in declared
+        ]
+        plain = [unit for unit, factor in self.units.items() if factor == 1]
+        if plain:
+            parts.append(f"unit {', '.join(plain)}")
+        for unit, factor in self.units.items():
+            if factor != 1:
+                parts.append(f"{unit} as {factor:,.12g}")
         return ", ".join(parts) or "plain"
+
+
+@dataclass(frozen=True)
+class _Number:
+    """One text that is a number: its digits, and the units before and after them."""
+
+    text: str
+    digits: str
+    units: tuple[str, ...]
 
 
 def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
@@ -269,19 +419,20 @@ def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
         nothing = np.zeros(len(texts), dtype=bool)
         return Writing(nothing, nothing)
     writings = [_read_with(texts, mark, thousands) for mark, thousands in _MARKS]
-    return max(writings, key=lambda w: (int(w.reads.sum()), w.decimal == decimal))
+    best = max(writings, key=lambda w: (int(w.reads.sum()), w.decimal == decimal))
+    return _with_factors(best, list(compress(texts, best.reads)))
 
 
 def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Writing:
     pattern = _number_pattern(decimal, thousands)
-    units_of_texts = [_unit_of(text, pattern) for text in texts]
-    counts = Counter(unit for unit in units_of_texts if unit)
-    units: tuple[str, ...] = ()
-    if len(counts) <= _MOST_UNITS:
-        units = tuple(unit for unit, _ in counts.most_common())
+    parts = [_number(text, pattern) for text in texts]
+    counts = Counter(unit for number in parts if number for unit in number.units)
+    units: dict[str, float] = {}
+    if sum(magnitude(unit) is None for unit in counts) <= _MOST_UNITS:
+        units = {unit: 1.0 for unit, _ in counts.most_common()}
     return Writing(
-        reads=np.array([unit in {"", *units} for unit in units_of_texts], dtype=bool),
-        bare=np.array([unit == "" for unit in units_of_texts], dtype=bool),
+        reads=np.array([p is not None and units.keys() >= {*p.units} for p in parts]),
+        bare=np.array([p is not None and not p.units for p in parts]),
         decimal=decimal,
         thousands=thousands,
         units=units,
@@ -295,17 +446,90 @@ def _number_pattern(decimal: str, thousands: str | None) -> re.Pattern[str]:
     grouped = rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|" if thousands else ""
     digits = rf"(?:{grouped}\d+)(?:{point}\d+)?(?:[eE][+-]?\d+)?|{point}\d+"
     return re.compile(
-        rf"\s*[-+\u2212]?\s*(?P<before>{_CURRENCY})?\s*(?:{digits})\s*"
+        rf"\s*[-+\u2212]?\s*(?P<before>{_CURRENCY})?\s*(?P<digits>{digits})\s*"
         rf"(?P<after>{_CURRENCY}|{_UNIT})?\s*"
     )
 
 
-def _unit_of(text: str, pattern: re.Pattern[str]) -> str | None:
-    """The unit of a number, "" if it has none; None: the text is not a number."""
+def _number(text: str, pattern: re.Pattern[str]) -> _Number | None:
+    """Take a number apart; None: the text is none, or has two units."""
     match = pattern.fullmatch(text)
     if match is None or _CODE.fullmatch(text):
         return None
-    return match["before"] or match["after"] or ""
+    units = tuple(unit for unit in (match["before"], match["after"]) if unit)
+    if len(units) > 1 and magnitude(units[1]) is None:
+        return None
+    return _Number(text, match["digits"], units)
+
+
+def _with_factors(writing: Writing, texts: Sequence[str]) -> Writing:
+    """Give each unit its factor, or say why only people can.
+
+    `texts`: those that the writing reads.
+    """
+    scales = {unit: magnitude(unit) for unit in writing.units}
+    magnitudes = {unit: factor for unit, factor in scales.items() if factor is not None}
+    if magnitudes.keys() - {*_SHARES}:
+        perhaps = writing.units.keys() & _PERHAPS_MAGNITUDES.keys()
+        magnitudes |= {unit: _PERHAPS_MAGNITUDES[unit] for unit in perhaps}
+    pattern = _number_pattern(writing.decimal, writing.thousands)
+    parts = [part for text in texts if (part := _number(text, pattern))]
+    if _are_codes(writing, parts):
+        return replace(writing, reads=writing.bare, units={})
+    factors = {**writing.units, **magnitudes}
+    if _are_clear(writing, magnitudes, parts):
+        return replace(writing, units=factors)
+    examples: dict[tuple[str, ...], str] = {}
+    for part in parts:
+        examples.setdefault(part.units, repr(part.text.strip()))
+    question = f"numbers of several kinds: {', '.join(examples.values())}"
+    return replace(writing, units=factors, question=question)
+
+
+def _are_codes(writing: Writing, parts: Sequence[_Number]) -> bool:
+    """Whether whole numbers end in one of several letters, as the flats 12A and 12B."""
+    letters = [unit for unit in writing.units if len(unit) == 1 and unit.isupper()]
+    if len(letters) < max(2, len(writing.units)):
+        return False
+    if all(magnitude(letter) for letter in letters):
+        return False
+    in_one_word = all(not re.search(r"\d\s", part.text.strip()) for part in parts)
+    return in_one_word and not _has_fractions(writing, parts)
+
+
+def _has_fractions(writing: Writing, parts: Sequence[_Number]) -> bool:
+    """Whether a number with a unit has a decimal mark."""
+    return any(part.units and writing.decimal in part.digits for part in parts)
+
+
+def _are_clear(
+    writing: Writing, magnitudes: Mapping[str, float], parts: Sequence[_Number]
+) -> bool:
+    """Whether the factors of all units follow from the texts."""
+    own = [unit for unit in writing.units if unit not in magnitudes]
+    bare = [part for part in parts if not part.units]
+    if len(own) > 1:  # "9.5 km/kg" beside "19 kmpl", or two currencies
+        return False
+    if not magnitudes:
+        # "1.7m" beside "10584" may be a million, or a metre beside a mistake.
+        return not bare or not own or own[0] not in _PERHAPS_MAGNITUDES
+    if magnitudes.keys() & {*_SHARES}:
+        # "0.45" beside "45%" is a share, "45" may be one or a mistake.
+        is_share = [_at_most_one(part.digits, writing) for part in bare]
+        return len(writing.units) == 1 and all(is_share)
+    if own:  # "€565K" beside "€1.2M"
+        return bool(re.fullmatch(_CURRENCY, own[0]))
+    if len(magnitudes) == 1 and not bare:  # any factor gives the same order and ratios
+        return True
+    # "12B" beside "7" may be the number of a house, "1.2B" is a magnitude.
+    in_words = any(len(unit) > 1 for unit in magnitudes)
+    return in_words or _has_fractions(writing, parts)
+
+
+def _at_most_one(digits: str, writing: Writing) -> bool:
+    if writing.thousands and writing.thousands in digits:
+        return False
+    return float(digits.replace(writing.decimal, ".")) <= 1
 
 
 # After `fold`. "none" is left out: in many tables it is a category ("no garage").
@@ -373,3 +597,8 @@ def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
         if len(dates):
             reads[date_format] = np.isin(np.arange(len(texts)), dates)
     return dict(sorted(reads.items(), key=lambda pair: -int(pair[1].sum())))
+
+
+def rejection_limit(missing: float) -> float:
+    """The limit on rejected rows, in hundredths, where this share has no target."""
+    return min(1.0, math.ceil(round((missing + _ROOM_FOR_REJECTED) * 100, 6)) / 100)

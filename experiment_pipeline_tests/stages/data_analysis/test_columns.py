@@ -23,7 +23,7 @@ WRITE, FORMS = (
         "{:,.2f}".format,
         "${:,.2f}".format,
         "{:.2f} kg".format,
-        "-{:.1f} %".format,
+        lambda value: f"-{100 * value:.1f} %",
         lambda value: f"{value:,.2f} €".translate(str.maketrans(",.", ".,")),
         lambda value: f"{value:.2f}".replace(".", ","),
         lambda value: f"{value:,.0f}".replace(",", "'"),

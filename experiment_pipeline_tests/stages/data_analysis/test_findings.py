@@ -127,6 +127,34 @@ WINDOWS: dict[str, Callable[[pd.Series], pd.Series]] = {
     "the future": lambda y: y.shift(-2),
 }
 
+OTHER_RNG = np.random.default_rng(4)
+COUNTS = OTHER_RNG.poisson(1.5, ROWS)
+GAS = OTHER_RNG.lognormal(5, 0.8, ROWS).round()
+MILD = np.maximum(OTHER_RNG.normal(9, 4, ROWS).round(), -1)
+NO_CLAIM = OTHER_RNG.random(ROWS) < 0.8
+MARKED_TARGETS = (
+    ("-200", np.where(SOME, -200, GAS), "- -200", 0.125),
+    ("-1 among counts", np.where(SOME, -1, COUNTS), "-1 in ", 0.125),
+    ("-1 among counts from 1", np.where(SOME, -1, COUNTS + 1), "-1 in ", 0.125),
+    ("999", np.where(SOME, 999.0, AGE), "max_rejected_fraction: 0.15", 0.125),
+    ("two codes", np.where(SOME, 998 + ROW // 10 % 2, AGE), "998 in ", 0.125),
+    ("not a usual one", np.where(SOME, -12345, TARGET), "-12345 in ", 0.125),
+)
+# Targets whose extreme value repeats, and is one.
+PLAIN_TARGETS = {
+    "counts": COUNTS,
+    "claims, mostly none": np.where(NO_CLAIM, 0, GAS + 200),
+    "house prices capped at 500,001": np.minimum(GAS * 2000, 500_001),
+    "house prices capped at 50.0": np.minimum(GAS / 5, 50).round(1),
+    "whole degrees of a mild winter": MILD,
+    "differences": OTHER_RNG.integers(-1, 3, ROWS) + OTHER_RNG.integers(0, 3, ROWS),
+    "grades, 0 for the absent": np.where(SOME, 0, AGE),
+    "a score from -1 to 1": OTHER_RNG.integers(-1, 2, ROWS) / 1.0,
+    "list prices": OTHER_RNG.choice([9, 19, 29, 49, 99, 199, 499, 999], ROWS),
+    "prizes": OTHER_RNG.choice([0, 5, 20, 100, 500, 10_000, 1_000_000], ROWS),
+    "one outlier": np.where(ROW == 7, -999, AGE),
+}
+
 
 def leaks(why: str, columns: str = "leak", evidence: str = "", **made: Any) -> Hit:
     """Columns of the numeric plain table that leak its target."""
@@ -145,6 +173,20 @@ FOUND = {
         Hit("no target", table(y=PLAIN["y"].where(ROW >= 40)), number=0.1),
         Hit(
             "inf", numeric(y=TARGET.mask(ROW < 40, np.inf)), number=0.1, spec=REGRESSION
+        ),
+    ],
+    "target_placeholder": [
+        *(
+            Hit(why, numeric(y=y), "blocks", "y", evidence, number, spec=REGRESSION)
+            for why, y, evidence, number in MARKED_TARGETS
+        ),
+        Hit(
+            "a class of digits",
+            table(y=np.where(SOME, 999, ROW % 9)),
+            "blocks",
+            "y",
+            "999 in 40 rows",
+            spec=MULTICLASS,
         ),
     ],
     "target_constant": [
@@ -443,6 +485,10 @@ def innocent(
             innocent("placeholder_values", why, age=values)
             for why, values in ORDINARY.items()
         ),
+        *(
+            innocent("target_placeholder", why, numeric(y=values), REGRESSION)
+            for why, values in PLAIN_TARGETS.items()
+        ),
         innocent("outliers", "a long tail, by its logarithm", income=INCOME),
         innocent(
             "absurd_magnitudes",
@@ -497,6 +543,7 @@ ELSEWHERE = {
             "too_many_classes",
             "conflicting_labels",
             "telling_missing_values",
+            "target_placeholder",
         ],
     ),
     "missing in validation alone": (

@@ -10,8 +10,10 @@ import numpy as np
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.facts import (
+    HIGH_SENTINELS,
     ISO,
     LARGEST_FLOAT32,
+    LOW_SENTINELS,
     NumberFacts,
     TextFacts,
     fold,
@@ -191,9 +193,12 @@ class NumbersAsText(_JudgingRule):
         for column, facts in subject.undeclared_texts.items():
             writing = facts.writing
             example = max(facts.chosen(writing.reads), key=len, default="")
+            words = f"{writing.words}, such as {numbers.shown(example)!r}"
+            if writing.question:
+                words = f"{numbers.shown(writing.question)}: give each its factor"
             judged[column] = _ColumnJudgement(
                 number=facts.share_of_numbers,
-                words=f"{writing.words}, such as {numbers.shown(example)!r}",
+                words=words,
                 preparation=number_preparation(facts),
             )
         return judged
@@ -242,7 +247,12 @@ def _used_formats(facts: TextFacts) -> list[str]:
 
 
 def number_preparation(facts: TextFacts) -> dict[str, Any]:
-    """The settings that read a text column as numbers, its placeholders as missing."""
+    """The settings that read a text column as numbers, its placeholders as missing.
+
+    Empty if only people can give the factors of its units.
+    """
+    if facts.writing.question:
+        return {}
     settings: dict[str, Any] = {"types": "number"}
     if facts.writing.declaration:
         settings["numbers"] = facts.writing.declaration
@@ -319,8 +329,8 @@ def _one_spelling(groups: list[list[str]]) -> dict[str, Any]:
 class PlaceholderValues(_JudgingRule):
     """Values that stand for a missing one: ?, unknown, blanks, -999.
 
-    A number counts if it is a usual one, lies at an end, repeats, and is far from its
-    neighbour.
+    A number counts if it lies at an end, repeats, and is far from its neighbour; others
+    than the usual ones must be far from all values.
     """
 
     code = "placeholder_values"
@@ -328,33 +338,7 @@ class PlaceholderValues(_JudgingRule):
     advice = "If these values mean that nothing is known, declare them as missing."
     threshold = Threshold(0.001, 0, 1, "share of rows with it, found from it")
     said = "with placeholders"
-    _numbers = frozenset(
-        [
-            -1,
-            -9,
-            -99,
-            -999,
-            -9999,
-            -99999,
-            -999999,
-            -32768,
-            -2147483648,
-            0,
-            99,
-            999,
-            9999,
-            99999,
-            999999,
-            9999999,
-            32767,
-            65535,
-            2147483647,
-            -99.9,
-            -999.9,
-            -999.99,
-            999.9,
-        ]
-    )
+    _numbers = frozenset([0]) | LOW_SENTINELS | HIGH_SENTINELS
     _fewest_rows = 2
     # Columns with fewer distinct values are codes, which have gaps anyway.
     _fewest_distinct = 10
@@ -396,7 +380,9 @@ class PlaceholderValues(_JudgingRule):
             return {
                 text: rows for text, rows, is_placeholder in texts if is_placeholder
             }
-        values: dict[str | float, int] = {}
+        marked = facts.sentinels
+        rows_of = zip(marked.numbers, marked.marks.values(), strict=True)
+        values: dict[str | float, int] = dict(rows_of)
         if facts.distinct < self._fewest_distinct:
             return values
         for edge in (facts.lowest, facts.highest):

@@ -1,12 +1,18 @@
 """Rules about the target: whether it exists, fits the task and has enough rows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Task
+from experiment_pipeline.spec import Scalar, Task
+from experiment_pipeline.stages.data_analysis.facts import (
+    NumberFacts,
+    facts_of,
+    rejection_limit,
+)
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,
@@ -20,6 +26,8 @@ from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.kinds import NUMERIC, QUANTITIES, kind_of, numbers_of
 
 _MANY = 1e12
+# Fewer rows of a sentinel do little harm.
+LEAST_SENTINELS = 0.001
 
 
 class TargetMissing(Rule):
@@ -50,6 +58,67 @@ class TargetMissing(Rule):
             "the validation set have no target."
         )
         return self.found(severity, evidence, share, limit, [subject.spec.target])
+
+
+class TargetPlaceholder(Rule):
+    """A repeated number far from all other targets, which may mean that it is missing.
+
+    A model would learn it and be scored by it, so it blocks until people say what it
+    is.
+    """
+
+    code = "target_placeholder"
+    title = "Target that may mean missing"
+    advice = (
+        "Say what it is. Missing: take the settings over, and these rows are rejected. "
+        "A value: accept the finding, analysis: {accept: {target_placeholder: <why>}}."
+    )
+    threshold = Threshold(
+        LEAST_SENTINELS, 0, 1, "share of targets with such a number, found from it"
+    )
+
+    def check(self, subject: Subject) -> Finding:
+        spec = subject.spec
+        facts = facts_of(subject.visible_target)
+        if not isinstance(facts, NumberFacts):
+            return self.not_applicable("The target is not a number.")
+        share = facts.sentinels.rows / max(facts.rows, 1)
+        limit = self.limit(subject)
+        if not facts.sentinels.marks or share < limit:
+            evidence = "No number that repeats is far from all other targets."
+            return self.not_found(evidence, share, limit)
+        return self.found(
+            severity="blocks",
+            evidence=(
+                f"The target is {facts.sentinels.words} ({facts.rows:,} rows outside "
+                "the validation set)."
+            ),
+            number=share,
+            threshold=limit,
+            columns=[spec.target],
+            fix=sentinels_as_missing(
+                facts,
+                spec.target,
+                declared=spec.preparation.missing_values.get(spec.target, ()),
+                limit=spec.validation.max_rejected_fraction,
+            ),
+        )
+
+
+def sentinels_as_missing(
+    facts: NumberFacts, target: str, declared: Sequence[Scalar], limit: float
+) -> dict[str, Any]:
+    """The settings that make the sentinels of a target missing, so that their rows are
+    rejected.
+
+    `declared`: what is missing there already; `limit`: on the share of rejected rows.
+    """
+    marks = [*declared, *facts.sentinels.numbers]
+    settings: dict[str, Any] = {"preparation": {"missing_values": {target: marks}}}
+    needed = rejection_limit((facts.missing + facts.sentinels.rows) / facts.rows)
+    if needed > limit:
+        settings["validation"] = {"max_rejected_fraction": needed}
+    return settings
 
 
 class TargetConstant(Rule):
@@ -128,9 +197,8 @@ class TargetLooksLikeAnotherTask(Rule):
         facts = subject.texts_and_target.get(spec.target)
         if spec.task == "regression" and facts and facts.writing.reads.all():
             settings = number_preparation(facts)
-            return {
-                "preparation": {key: {spec.target: settings[key]} for key in settings}
-            }
+            declared = {key: {spec.target: settings[key]} for key in settings}
+            return {"preparation": declared} if declared else {}
         if spec.acceptance or spec.positive_class is not None:
             return {}  # they would have to change too, and only the user knows how
         return {"task": likely, "metric": names_of(likely)[0]}
@@ -282,6 +350,7 @@ class TooFewRows(Rule):
 
 RULES = (
     TargetMissing(),
+    TargetPlaceholder(),
     TargetConstant(),
     TargetLooksLikeAnotherTask(),
     TooManyClasses(),

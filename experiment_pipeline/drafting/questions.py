@@ -1,0 +1,74 @@
+"""Questions about values that only people can answer, each with the YAML of its
+answers: the factors of units, and numbers that may mean missing.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from experiment_pipeline.drafting.columns import ColumnPlan, in_line
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec.table import Validation
+from experiment_pipeline.stages.data_analysis import facts
+from experiment_pipeline.stages.data_analysis.findings.target import (
+    LEAST_SENTINELS,
+    TargetPlaceholder,
+    sentinels_as_missing,
+)
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of
+
+
+def questions_of(
+    raw: pd.DataFrame, target: pd.Series, plans: Mapping[str, ColumnPlan]
+) -> tuple[str, ...]:
+    """Ask about the target, as the stages will see it, and the features.
+
+    `plans`: those of the features.
+    """
+    of_target = _about_target(target)
+    of_units = [plan.question for plan in plans.values() if plan.question]
+    features = raw[[name for name in plans if kind_of(raw[name]) in QUANTITIES]]
+    return (*of_target, *of_units, *_about_sentinels(features))
+
+
+def _about_target(target: pd.Series) -> Iterator[str]:
+    """Ask whether a number of the target means missing."""
+    measured = facts.facts_of(target)
+    if not isinstance(measured, facts.NumberFacts) or not _are_many(measured):
+        return
+    name = str(target.name)
+    limit = Validation().max_rejected_fraction
+    missing = sentinels_as_missing(measured, name, (), limit)
+    accepted = {"analysis": {"accept": {TargetPlaceholder.code: "<why>"}}}
+    yield (
+        f"{name} is {measured.sentinels.words}: a run stops until you say whether that "
+        f"is missing ({in_line(missing)}) or a value ({in_line(accepted)})"
+    )
+
+
+def _about_sentinels(features: pd.DataFrame) -> Iterator[str]:
+    """Ask about the numbers of features that may mean missing, one after the other."""
+    columns: dict[int | float, dict[str, str]] = defaultdict(dict)
+    for name, column in features.items():
+        measured = facts.facts_of(column)
+        if isinstance(measured, facts.NumberFacts) and _are_many(measured):
+            for value in measured.sentinels.numbers:
+                columns[value][str(name)] = measured.sentinels.words
+    for value, words in columns.items():
+        settings: dict[str, Any] = {"missing_values_everywhere": [value]}
+        if len(words) == 1:
+            settings = {"missing_values": {name: [value] for name in words}}
+        name, example = next(iter(words.items()))
+        where = numbers.some_of(list(words), most=3)
+        yield (
+            f"{value} repeats in {where}, far from all other values ({name}: {example}"
+            f"). If it means missing, write {in_line({'preparation': settings})}"
+        )
+
+
+def _are_many(measured: facts.NumberFacts) -> bool:
+    """Whether sentinels hold as many rows as the rule about the target asks for."""
+    rows = measured.sentinels.rows
+    return rows > 0 and rows >= LEAST_SENTINELS * measured.rows
