@@ -559,18 +559,36 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
     COMMAND, such as `dagster dev`, receives the address, so that the metadata of its
     runs links to it. Both end together, with every process that COMMAND started.
     """
-    from experiment_pipeline.tracking import server
+    from experiment_pipeline.tracking import guard, server
 
+    if guard.starts_dagster(command) and not guard.is_guarded():
+        click.echo(f"warning: {guard.ADVICE}", err=True)
     what = f"--port {port}"
     try:
-        listener = server.listening(port)
-        click.echo(f"reports on {server.url_of(listener)}", err=True)
-        if command:
-            what = command[0]
-            sys.exit(server.run_beside(command, listener))
-        server.serve(listener)
+        with server.listening(port) as listener:
+            click.echo(f"reports on {server.url_of(listener)}", err=True)
+            if command:
+                what = command[0]
+                sys.exit(server.run_beside(command, listener))
+            server.serve(listener)
     except OSError as error:
         raise click.ClickException(f"{what}: {error.strerror}") from None
+
+
+@main.command()
+@as_json
+def guard(as_json: bool) -> None:
+    """Let Dagster's page refuse requests of foreign pages: write keys to dagster.yaml.
+
+    In DAGSTER_HOME. Keys that the file has stay as they are. Start Dagster again
+    afterwards; its environment must have this package.
+    """
+    from experiment_pipeline.tracking.guard import write_guard
+
+    path, written = write_guard()
+    done = f"wrote {', '.join(written)} to" if written else "nothing to add to"
+    line = f"{done} {path}"
+    _say({"file": str(path), "written": written}, [line], as_json)
 
 
 @main.command("json-schema")

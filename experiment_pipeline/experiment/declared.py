@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from experiment_pipeline.experiment.files import (
     FILES,
     judged,
     named_columns,
+    yaml_text,
 )
 from experiment_pipeline.intake.raw_table import RawTable, content_digest
 from experiment_pipeline.spec import NAME
@@ -36,6 +38,7 @@ from experiment_pipeline.spec.reading import (
     to_yaml,
 )
 from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.masking import masked_yaml
 from experiment_pipeline.storage.tables import asset_file, read_table, write_table
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import questions
@@ -70,8 +73,18 @@ def declared_by(run: Mapping[str, Any]) -> NamedColumns:
             rule="its run was made without a defs.yaml",
             fix="Run it with one.",
         )
-    file = YamlFile(files["defs.yaml"], f"{name}/defs.yaml")
-    return judged(name, file, files.get("schema.yaml"))
+    text = _with_secrets(name, files["defs.yaml"])
+    return judged(name, YamlFile(text, f"{name}/defs.yaml"), files.get("schema.yaml"))
+
+
+def _with_secrets(experiment: str, text: str) -> str:
+    """Return a recorded text, or that of the folder if it differs in secrets alone."""
+    with suppress(errors.InvalidExperiment):
+        folder = experiment_folder(experiment)
+        for path in (folder / name for name in FILES):
+            if path.exists() and masked_yaml(yaml_text(path)) == text:
+                return yaml_text(path)
+    return text
 
 
 def table_of(run: Mapping[str, Any]) -> RawTable:

@@ -5,8 +5,7 @@ trained.
 """
 
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,11 @@ from experiment_pipeline.spec.experiment import defs_yaml_schema, spec_from
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid, read_component
 from experiment_pipeline.spec.schema import SchemaFile
+from experiment_pipeline.spec.templates import Templates
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.storage.masking import secret_lines
 from experiment_pipeline.table.features import NamedColumns
 
-# Only `{{ env… }}` is a template: a column may be called "{{x}}". Dagster's own
-# templates are not used, because they would turn the quoted text '1' into a number.
-_TEMPLATE = re.compile(r"\{\{\s*env\b")
-_VARIABLE = re.compile(r"\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}")
 EXPERIMENT = "experiment_pipeline.Experiment"
 FILES, SCHEMA_FILE = ("defs.yaml", "defs.yml"), "schema.yaml"
 
@@ -70,16 +67,20 @@ def judged(
     refused: Refused = lambda _: (),
 ) -> NamedColumns:
     """Return what the two files of an experiment declare; raises as `named_columns`."""
-    attributes = read_component(file, EXPERIMENT).attributes or {}
+    component = read_component(file, EXPERIMENT)
+    # Dagster's own templates are not used: they would turn the quoted text '1' into a
+    # number.
+    has_module = component.template_vars_module is not None
+    templates = Templates(os.environ, has_module=has_module)
 
     def line_of(location: Location) -> str:
         return file.place(("attributes", *location))
 
-    problems: list[Problem] = []
-    filled = filled_in(attributes, problems)
-    if problems:
-        raise invalid(problems, line_of)
+    filled = templates.filled(component.attributes or {})
+    if templates.problems:
+        raise invalid(templates.problems, line_of)
     spec = spec_from(name, filled, line_of, needs_data=True)
+    spec = spec.written_as(templates.written)
     problems = [*_environment_problems(spec), *refused(spec)]
     if problems:
         raise invalid(problems, line_of)
@@ -115,6 +116,16 @@ def _environment_problems(spec: ExperimentSpec) -> Iterator[Problem]:
     yield from findings.problems(spec.analysis)
 
 
+def secret_warnings(named: NamedColumns) -> Iterator[str]:
+    """Yield a sentence per line of the YAML that holds a secret in plain text."""
+    path = named.line_of(()).rpartition(":")[0]
+    for line in secret_lines(named.yaml_text):
+        yield (
+            f"{path}:{line}: holds a secret in plain text; records of runs show *** "
+            "instead. Write {{ env.NAME }}, and export the variable NAME"
+        )
+
+
 def shown_path(path: Path) -> Path:
     """The path relative to the working directory if it is below it, so that an editor
     can open it.
@@ -127,31 +138,6 @@ def yaml_text(path: Path) -> str:
     with their line.
     """
     return path.read_text(encoding="utf-8", errors="surrogateescape")
-
-
-def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
-    """Return a YAML value with each `{{ env.NAME }}` replaced.
-
-    Appends to `problems` where that fails.
-    """
-    if isinstance(value, Mapping):
-        return {k: filled_in(inner, problems, (*at, k)) for k, inner in value.items()}
-    if isinstance(value, list):
-        return [filled_in(v, problems, (*at, n)) for n, v in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def variable(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name not in os.environ:
-            message = f"the environment variable {name} is not set; export {name}=…"
-            problems.append(Problem(at, message))
-        return os.environ.get(name, "")
-
-    if _TEMPLATE.search(_VARIABLE.sub("", value)):
-        message = f"{value!r} is not a template; write {{{{ env.NAME }}}}"
-        problems.append(Problem(at, message))
-    return _VARIABLE.sub(variable, value)
 
 
 def _check_search(spec: ExperimentSpec, line_of: Callable[[Location], str]) -> None:

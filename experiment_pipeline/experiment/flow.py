@@ -17,6 +17,7 @@ from typing import Any
 
 from experiment_pipeline import errors
 from experiment_pipeline.experiment.context import Run
+from experiment_pipeline.experiment.files import secret_warnings
 from experiment_pipeline.experiment.store import Made, StageFiles
 from experiment_pipeline.intake.raw_table import RawTable, parse
 from experiment_pipeline.intake.sources import (
@@ -112,6 +113,8 @@ Outcomes = Mapping[str, Outcome]  # asset → its outcome, in the order of repor
 
 def raw_data(run: Run) -> Outcomes:
     """Read the source; a wrong column name in the YAML ends the run here."""
+    for warning in secret_warnings(run.named):
+        run.log.warning(warning)
     table, changed_at = run.delivered, None
     if table is None:
         source = run.spec.source
@@ -120,8 +123,7 @@ def raw_data(run: Run) -> Outcomes:
         warn_of_memory("raw_data", delivered_bytes(delivered), run.log.warning)
         table = parse(delivered, source)
     run.named.check(list(table.frame.columns))
-    address = "a DataFrame" if run.spec.data is None else run.spec.data.shown_url
-    return {"raw_data": raw_page.outcome(table, address, changed_at)}
+    return {"raw_data": raw_page.outcome(table, run.spec.shown_source, changed_at)}
 
 
 def data_analysis(run: Run, raw_data: RawTable) -> Outcomes:
@@ -562,13 +564,21 @@ def exported_model(
     if published is None:
         return {"exported_model": Outcome(facts={"configuration": configuration.key})}
     registry, version = published
-    committed = export.commit_published(spec, registry, version)
-    if run.store.profiles is not None:
-        run.store.profiles.note(data_changes.ACCEPTED, origin.profile)
-    outcome = model_page.outcome(registry, version, committed, configuration.in_words)
+    # The version is visible, so it is recorded before anything else can fail. Git, and
+    # MLflow after it, may be away: the next run sends what they miss.
     if not version.reused:
         row = version_row(registry, registry.entry(version.version), None, None)
-        outcome = replace(outcome, record=[*outcome.record, row])
+        run.store.record([row])
+    if run.store.profiles is not None:
+        run.store.profiles.note(data_changes.ACCEPTED, origin.profile)
+    problems = []
+    try:
+        committed = export.commit_published(spec, registry, version)
+    except errors.ExportError as error:
+        committed = ", not committed to git yet"
+        problems.append(f"{version.version} is not committed to git yet: {error}")
+    outcome = model_page.outcome(registry, version, committed, configuration.in_words)
+    outcome = replace(outcome, warnings=[*outcome.warnings, *problems])
     return {"exported_model": outcome}
 
 

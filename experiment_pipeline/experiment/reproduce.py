@@ -35,6 +35,8 @@ from experiment_pipeline.storage.registry import (
 from experiment_pipeline.table.digests import sha256
 
 _CONFIGURATION, _SETS = "hyperparameters.yaml", "sets.json"
+# Settings that matter to Dagster alone; a variable that they name may be absent here.
+_WITHOUT_EFFECT = ("owners", "schedule", "tags")
 _CPU, _SAME = "CPU kernel", "same"
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
@@ -79,10 +81,8 @@ def reproduce(
     """
     name = f"{model.manifest.experiment} {model.manifest.version}"
     chosen = yaml.safe_load(model.read(_CONFIGURATION))
-    settings: dict[str, Any] = yaml.safe_load(model.read("experiment.yaml"))
-    address = settings.pop("data", None) or {}
-    if data:
-        address["url"] = data
+    settings = model.settings(leave_out=_WITHOUT_EFFECT, url=data)
+    address = settings.pop("data", None)
     if not address:
         rule = "its table was in memory"
         raise InvalidModel(name, rule, "Name a file of it with --data.")

@@ -168,7 +168,7 @@ def _asset_spec(named: NamedColumns, stage: str, asset: str) -> dg.AssetSpec:
     """Describe one asset of a stage."""
     spec = named.spec
     kind, description = _ASSETS[asset]
-    source = "a DataFrame" if spec.data is None else spec.data.shown_url
+    source = spec.shown_source
     upstream = (*_AFTER.get(stage, ()), *input_types(stage))
     described = dg.AssetSpec(
         key_of(spec, asset),

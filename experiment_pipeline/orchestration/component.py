@@ -12,6 +12,7 @@ imported inside functions: a command that only lists components needs no pandas.
 import functools
 import os
 import re
+import sys
 import warnings
 from collections.abc import Collection, Iterator
 from importlib import import_module
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 # `dg check defs` and `dagster definitions validate` set this variable; loading is
 # stricter then.
 VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
+# Words of the command that loads definitions for Dagster's web server.
+_CODE_SERVER = frozenset({"grpc", "code-server"})
 PLACEHOLDER = "cannot_be_loaded"
 
 
@@ -113,7 +116,9 @@ class Experiment(dg.Component):
         A mismatch with its table is only a warning, as tables change; `dg check defs`
         makes it an error.
         """
+        from experiment_pipeline.experiment.files import secret_warnings
         from experiment_pipeline.orchestration.job import build_experiment
+        from experiment_pipeline.tracking.guard import ADVICE, is_guarded
 
         problem = self.problem()
         if problem is not None and VALIDATION in os.environ:
@@ -122,6 +127,10 @@ class Experiment(dg.Component):
             return placeholder(self.name, self.named)
         if problem is not None:
             _warn_once(f"{self.name} does not fit its table: {problem}")
+        for warning in secret_warnings(self.named):
+            _warn_once(warning)
+        if _CODE_SERVER.intersection(sys.argv) and not is_guarded():
+            _warn_once(ADVICE)
         return build_experiment(self.named)
 
 

@@ -199,7 +199,7 @@ def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
         job_name=spec.name,
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description=f"Runs the experiment when {spec.source.shown_url} changes.",
+        description=f"Runs the experiment when {spec.shown_source} changes.",
     )
     def new_data(
         context: dg.SensorEvaluationContext,

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged
 from experiment_pipeline.prediction.files import Model, load_model
@@ -46,7 +45,7 @@ class PublishedChampion:
     def is_made_of(self, fingerprint: str, export: Export) -> bool:
         """Whether it is the model of this fingerprint, refitted as `export` says."""
         with suppress(InvalidModel):
-            experiment = yaml.safe_load(self.exported.read("experiment.yaml"))
+            experiment = self.exported.settings()
             declared = experiment.get("export") or {}
             return (
                 self.fingerprint == fingerprint

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline.errors import (
@@ -328,7 +327,7 @@ def _promise(experiment: str, version: str | None) -> Promise:
         )
     run = {"experiment": experiment, "run_id": runs[version]}
     place, exported = questions.report_of(run, JUDGED_ROWS), registry.model(version)
-    settings = yaml.safe_load(exported.read("experiment.yaml"))
+    settings = exported.settings()
     split, weights = settings.get("split", {}), settings.get("sample_weight")
     score = json.loads(exported.read(versions.METRICS))["scores"][0]
     metric = score["metric"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec import operation, table
@@ -31,6 +31,7 @@ from experiment_pipeline.spec.search import (
     Search,
     SeedsSetting,
 )
+from experiment_pipeline.spec.templates import with_templates
 from experiment_pipeline.statistics.metrics import metric_of, names_of
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -198,6 +199,33 @@ class ExperimentSpec(Closed):
         exclude=True,
         description="Where runs are copied to; unset: nothing goes to MLflow",
     )
+
+    # Key → value filled in → the text with templates that the file holds for it.
+    _templates: Mapping[str, Mapping[str, str]] = PrivateAttr(default_factory=dict)
+
+    def written_as(self, templates: Mapping[str, Mapping[str, str]]) -> Self:
+        """Return a copy that knows the templates behind its values."""
+        copy = self.model_copy()
+        copy._templates = templates  # noqa: SLF001
+        return copy
+
+    def declared(self) -> dict[str, Any]:
+        """Return what was declared, for a file or a page: a template stays one, because
+        its value may be a secret.
+        """
+        values = self.model_dump(mode="json", exclude_unset=True)
+        return {
+            key: with_templates(value, self._templates.get(key, {}))
+            for key, value in values.items()
+        }
+
+    @property
+    def shown_source(self) -> str:
+        """Where the table is, without credentials and values of the environment."""
+        declared = self.declared().get("data")
+        if declared is None:
+            return "a DataFrame"
+        return self.source.model_copy(update={"url": declared["url"]}).shown_url
 
     def part(self, keys: tuple[str, ...]) -> Self:
         """Return a copy with only these keys; reading any other raises AttributeError.

@@ -212,6 +212,14 @@ class YamlFile:
             mark, reason = None, error
         raise self._wrong(mark, f"is not YAML of plain values: {reason}") from None
 
+    def scalars(self) -> Iterator[tuple[Location, yaml.ScalarNode]]:
+        """Yield (path of its key, node) for each value of the first document."""
+        for root in self.documents[:1]:
+            self._check_aliases(root)
+            for path, node in _walk(root):
+                if isinstance(node, yaml.ScalarNode):
+                    yield path, node
+
     def _check_aliases(self, root: yaml.Node) -> None:
         seen: set[int] = set()
         repeated = 0

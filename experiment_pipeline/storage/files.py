@@ -71,9 +71,19 @@ _ANSWERS = {
 _CONFLICT_ATTEMPTS = 8
 # User and password, which may contain an @; in an ssh URL, a user without password is
 # no secret.
-_USER = re.compile(r"((?<!ssh)://[^/\s]+|://[^/\s:]+:[^/\s]*)@", re.IGNORECASE)
+_TEMPLATE = r"\{\{[^{}]*\}\}"  # {{ env.NAME }}: where a secret is, not what it is
+_USER = re.compile(
+    rf"((?<!ssh)://(?:{_TEMPLATE}|[^/\s])+|://[^/\s:]+:(?:{_TEMPLATE}|[^/\s])*)@",
+    re.IGNORECASE,
+)
+_WITH_TEMPLATE = re.compile(rf"://(?:(?:{_TEMPLATE}|[^/\s:]+):)?{_TEMPLATE}@")
+# Parts of names, and whole words of names, of settings that are secrets.
 _SECRET_SETTING = re.compile(
-    r"([?&][^=&\s]*(?:sig|token|key|secret|password|credential)[^=&\s]*)=[^&\s#]*",
+    r"([?&](?:[^=&\s]*(?:sig|token|key|secret|password|credential)[^=&\s]*"
+    r"|(?:[^=&\s]*[_.-])?(?:auth|authorization|code|jwt|pass|passphrase|passwd|pwd"
+    r"|session|sessionid|sid)(?:[_.-][^=&\s]*)?))"
+    # A quote that ends a text of YAML or JSON is not part of the value.
+    rf"=(?!{_TEMPLATE})(?:[^&\s#\"']|[\"'](?![\s,)}}\]]|$))*",
     re.IGNORECASE,
 )
 _Result = TypeVar("_Result")
@@ -236,7 +246,11 @@ def without_credentials(text: str) -> str:
     >>> without_credentials("https://me:p@ss@host/repo.git?token=abc&x=1")
     'https://***@host/repo.git?token=***&x=1'
     """
-    return _SECRET_SETTING.sub(r"\1=***", _USER.sub("://***@", text))
+    return _SECRET_SETTING.sub(r"\1=***", _USER.sub(_masked_user, text))
+
+
+def _masked_user(match: re.Match[str]) -> str:
+    return match[0] if _WITH_TEMPLATE.fullmatch(match[0]) else "://***@"
 
 
 def redacted(value: Any) -> Any:
@@ -275,7 +289,7 @@ def _unless_missing(
     with explained(path):
         try:
             return act(path)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             if _s3_code(error) == _MISSING_BUCKET:
                 raise
             return otherwise

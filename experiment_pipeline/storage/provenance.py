@@ -250,8 +250,8 @@ def commit_version(
         raise ExportError(
             without_credentials(repository),
             rule=f"git reports: {error}",
-            fix="Correct export.repository or the access to it, and run again: "
-            f"{version} is already in the registry; only the commit is missing.",
+            fix="Correct export.repository or the access to it. The next run commits "
+            f"{version}, which is in the registry already.",
         ) from None
     return Commit(commit, branch, tag, reused=False)
 

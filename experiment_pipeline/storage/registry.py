@@ -7,6 +7,7 @@ champion.
         history/v0001.json           a summary of it; never changed
         approvals/v0001.required     it needs an approval to be champion
                   v0001.json         its approval; written once
+        commits/v0001.due            its commit to git is still to be made
         retired/v0001.json           why it cannot be champion any more; written once
 
 A version exists once its manifest does, which is atomic on a disk and on S3; leftovers
@@ -14,17 +15,21 @@ of a killed exporter are never read. `stages/exported_model/export.py` decides w
 files contain.
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
+import yaml
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.templates import Templates
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.files import location, storage_root
 from experiment_pipeline.storage.provenance import CodeProvenance, cpu_kernel
@@ -40,6 +45,7 @@ EXPECTED = "expected_predictions.json"
 PROFILE = "profile.json"
 CARD = "README.md"
 SCHEMA = "schema.yaml"
+SETTINGS = "experiment.yaml"
 RECORD = "decision_record.md"  # for a reviewer to sign
 # Files that determine predictions, or which rows get one. Models that agree in all are
 # the same.
@@ -55,7 +61,7 @@ DECISIVE = (
 )
 EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VERSION = re.compile(r"v\d{4,}")
-_REQUIRED = ".required"
+_REQUIRED, _DUE = ".required", ".due"
 # Kinds of decisions about a version, and the folders that hold them.
 Decisions = Literal["approvals", "retired"]
 
@@ -104,6 +110,7 @@ class ModelPackage:
     files: Mapping[str, bytes] = field(repr=False)
     own_packages: tuple[str, ...] = ()  # top-level packages of the user's own code
     approval_required: bool = False  # to become champion
+    commit_due: bool = False  # to be committed to git once it is published
     data: str = ""
     record: Mapping[str, str] = field(default_factory=dict)
     # version → files that contain its number, so that they are made last; none is in
@@ -175,6 +182,31 @@ class ExportedModel:
     def read(self, name: str) -> bytes:
         """Return a file of the version; InvalidModel if it changed since the export."""
         return self._read([name])[name]
+
+    def settings(
+        self, *, leave_out: Collection[str] = (), url: str | None = None
+    ) -> dict[str, Any]:
+        """Return what the experiment declared, with the environment's values for its
+        templates; not where it was exported to.
+
+        `url`: of the table, in place of the declared one. InvalidModel: a variable is
+        not set, or as `read`.
+        """
+        declared = yaml.safe_load(self.read(SETTINGS))
+        kept = {key: declared[key] for key in declared.keys() - {*leave_out}}
+        for address in ("url", "repository"):
+            kept.get("export", {}).pop(address, None)
+        if url is not None:
+            kept["data"] = {**(kept.get("data") or {}), "url": url}
+        templates = Templates(os.environ)
+        settings: dict[str, Any] = templates.filled(kept)
+        for problem in templates.problems:
+            raise InvalidModel(
+                f"{self.manifest.experiment} {self.manifest.version}",
+                rule=f"{SETTINGS}: {problem}",
+                fix="Set it as it was when the experiment ran.",
+            )
+        return settings
 
     def files(self) -> dict[str, bytes]:
         """Return all files, verified, including the manifest."""
@@ -271,6 +303,16 @@ class Registry:
     root: UPath
     experiment: str
 
+    def __post_init__(self) -> None:
+        # Before it becomes part of a path.
+        if not EXPERIMENT.fullmatch(self.experiment):
+            raise InvalidModel(
+                repr(self.experiment),
+                rule="is not the name of an experiment: letters, digits and _, a "
+                "letter first",
+                fix="Name one that `experiment-pipeline experiments` lists.",
+            )
+
     @property
     def folder(self) -> UPath:
         """The folder of the versions."""
@@ -325,8 +367,11 @@ class Registry:
             option, text = "--by", approval.by
         else:
             option, text = "--why", approval.comment
-        if not text.strip():
+        if not _visible(text):
             raise InvalidModel(name, f"{option} is empty", "Say who decides, or why.")
+        if not approval.by.isprintable():
+            rule = f"{approval.by!r} holds a character that nobody sees"
+            raise InvalidModel(name, rule, "Write a name.")
         path = self.decision(approval.version, kind)
         if files.create_exclusive(path, to_json(approval)):
             return approval
@@ -345,8 +390,27 @@ class Registry:
             path.stem: _approval(path, content) for path, content in decisions.items()
         }
 
+    def due_commits(self) -> list[str]:
+        """Return the visible versions that are still to be committed, oldest first."""
+        names = files.list_names(self.folder / "commits")
+        due = {name.removesuffix(_DUE) for name in names if name.endswith(_DUE)}
+        return [version for version in self.versions() if version in due]
+
+    def committed(self, version: str) -> None:
+        """Note that a version is committed."""
+        files.remove(self._due(version))
+
+    def _due(self, version: str) -> UPath:
+        return self.folder / "commits" / f"{version}{_DUE}"
+
     def model(self, version: str) -> ExportedModel:
-        """Return the folder of a version."""
+        """Return the folder of a version; InvalidModel: it is no version's name."""
+        if not _VERSION.fullmatch(version):
+            raise InvalidModel(
+                f"{self.experiment} {version!r}",
+                rule="is not the name of a version, such as v0001",
+                fix=f"List them: experiment-pipeline models {self.experiment}.",
+            )
         return ExportedModel(self.folder / version, (self.experiment, version))
 
     def history(self) -> list[HistoryEntry]:
@@ -394,6 +458,8 @@ class Registry:
             files.write_bytes(folder / name, content)
         if required:
             files.write_bytes(self.folder / "approvals" / f"{version}{_REQUIRED}", b"")
+        if package.commit_due:
+            files.write_bytes(self._due(version), b"")
         summary = {
             "version": version,
             "created": package.created,
@@ -488,6 +554,8 @@ def find_model(name: str) -> ExportedModel:
     if EXPERIMENT.fullmatch(name):
         places.append(storage_root() / name)
     for place in places:
+        if not EXPERIMENT.fullmatch(place.name):
+            continue
         registry = Registry(place.parent, place.name)
         champion = registry.champion()
         if champion is not None:
@@ -529,9 +597,18 @@ def _approval(path: UPath, content: bytes) -> Approval:
         fix=f"Delete the file, and decide about {path.stem} again.",
     )
     approval = from_json(Approval, content, damage)
-    if approval.version != path.stem or not approval.by.strip():
+    if approval.version != path.stem or not _visible(approval.by):
         raise damage
+    try:
+        datetime.fromisoformat(approval.at)
+    except ValueError:
+        raise damage from None
     return approval
+
+
+def _visible(text: str) -> str:
+    """The text without what nobody sees, such as a zero-width space."""
+    return "".join(filter(str.isprintable, text)).strip()
 
 
 def _history_entry(

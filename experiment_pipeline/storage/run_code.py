@@ -21,11 +21,10 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiment_pipeline.errors import InvalidExperiment, listed
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage import provenance
+from experiment_pipeline.storage.masking import is_named_like_secrets, masked
 from experiment_pipeline.storage.provenance import (
     CODE,
     PATCH,
@@ -44,9 +43,6 @@ SOURCE = "source"
 # Not a user's module: the empty name, and this package except modules beside the YAML
 # files.
 _NOT_OWN = re.compile(rf"$|{__name__.partition('.')[0]}(?!\.defs\.)(\.|$)")
-_MASKS = yaml.safe_load(
-    (Path(__file__).parent / "masks.yaml").read_text(encoding="utf-8")
-)
 _BINARY = re.compile("(?m)^Binary files .* differ$|\N{REPLACEMENT CHARACTER}")
 _DIFF = (
     "--no-optional-locks",
@@ -97,12 +93,12 @@ def run_code(spec: ExperimentSpec, directory: Path) -> RunCode:
     texts = _texts_of_main(name for module, name in paths if module == _MAIN)
     for place in files.keys() - left_out:
         texts[place] = files[place].read_text("utf-8", "replace")
-    masked = _without_secrets(texts, left_out)
+    kept = _without_secrets(texts, left_out)
     if patch := "".join(_without_secrets(changes, left_out).values()):
-        masked[PATCH] = patch
+        kept[PATCH] = patch
     return RunCode(
         provenance=code,
-        files=masked,
+        files=kept,
         packages=dict(provenance.environment((), installed).packages),
         left_out=_reasons(left_out),
     )
@@ -158,40 +154,20 @@ def _without_secrets(
     texts: Mapping[str, str], left_out: dict[str, str]
 ) -> dict[str, str]:
     """Return name → masked text; what is left out or masked is added to `left_out`."""
-    masked, characters = {}, 0
+    kept, characters = dict[str, str](), 0
     for name, text in sorted(texts.items(), key=lambda pair: len(pair[1])):
-        if re.search(_MASKS["files"], name, re.VERBOSE | re.IGNORECASE):
+        if is_named_like_secrets(name):
             left_out[name] = "named like a file of secrets"
         elif _BINARY.search(text) or characters + len(text) > MOST_CHARACTERS:
             left_out[name] = "not text, or beyond 1 MB"
         elif text:
             characters += len(text)
-            masked[name] = _masked(text, python=name.endswith(".py"))
-            if masked[name] != text:
+            kept[name] = masked(text, python=name.endswith(".py"))
+            if kept[name] != text:
                 left_out[name] = "masked where it looks like a secret"
         elif name.startswith(CODE + _MAIN):
             left_out[name] = "its source is unknown"
-    return dict(sorted(masked.items()))
-
-
-def _masked(text: str, *, python: bool) -> str:
-    """The text with `***` in place of what looks like a secret, as many lines."""
-
-    def hide(match: re.Match[str]) -> str:
-        first, *further = match["secret"].split("\n")
-        if re.fullmatch(_MASKS["template"], first, re.VERBOSE):
-            return match[0]
-        # In a diff, the lines of a multi-line key keep their markers (+, -).
-        stars = ["***", *(re.sub(r"^([+ -]?).*", r"\1***", line) for line in further)]
-        return match[0].removesuffix(match["secret"]) + "\n".join(stars)
-
-    patterns = list(_MASKS["texts"])
-    if not python:
-        patterns.append(_MASKS["unquoted"])
-    for pattern in patterns:
-        with_key = pattern.replace("@key@", _MASKS["key"])
-        text = re.sub(with_key, hide, text, flags=re.VERBOSE)
-    return text
+    return dict(sorted(kept.items()))
 
 
 # --- Modules ---

@@ -17,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec.operation import Mlflow
@@ -47,8 +48,12 @@ DECIDED = {
     "failed": "FAILED",
     "killed": "KILLED",
 }
-# How long a run waits; then it warns, and the upload continues in the background.
+# How long a run waits for the server, and before that for MLflow's imports; then the
+# upload continues in the background, with a warning if the server has not answered.
 SECONDS = 10.0
+IMPORT_SECONDS = 60.0
+# Lines of the process that uploads.
+_CALLED, _ANSWERED = "the server is called", "the server has answered"
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -104,34 +109,60 @@ def export(run: RunRecord) -> str:
         # Not by argument or environment, which other users may see.
         with process.stdin as request_pipe:
             request_pipe.write(request.encode())
-        try:
-            if process.wait(SECONDS) == 0:
-                return ""
-        except subprocess.TimeoutExpired:
+        code = _waited_for(process, output)
+        printed = _printed(output)
+        if code == 0:
+            return ""
+        if code is None:
             threading.Thread(target=process.wait, daemon=True).start()
+            if _ANSWERED in printed:  # it needs longer, which is nothing to act on
+                return ""
             return (
                 f"{server} has not answered within {SECONDS:g} seconds. The upload "
                 "continues; what it misses is uploaded with the next run."
             )
-        output.seek(0)
-        last_line = output.read().decode(errors="replace").strip().splitlines()[-1:]
+        last_line = printed[-1:]
     problem = without_credentials("".join(last_line))[:500]
     later = "The experiment's next run uploads it."
     return f"{server} did not get the run: {problem}. {later}"
+
+
+def _waited_for(process: "subprocess.Popen[bytes]", output: IO[bytes]) -> int | None:
+    """Wait for the exit code; None: the server was called SECONDS ago, or MLflow's
+    imports do not end.
+    """
+    end = time.monotonic() + IMPORT_SECONDS
+    is_called = False
+    while time.monotonic() < end:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(0.1)
+        if not is_called and _CALLED in _printed(output):
+            is_called = True
+            end = time.monotonic() + SECONDS
+    return None
+
+
+def _printed(output: IO[bytes]) -> list[str]:
+    """The lines that the process has printed; without moving where it writes."""
+    size = os.fstat(output.fileno()).st_size
+    text = os.pread(output.fileno(), size, 0)
+    return text.decode(errors="replace").strip().splitlines()
 
 
 def export_runs(experiment: str, destination: Mlflow) -> int:
     """Write the runs that MLflow lacks, the newest first; return their number."""
     from mlflow import MlflowClient
 
+    print(_CALLED, flush=True)  # noqa: T201 - to the run that waits
     uri = destination.tracking_uri
     client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment_id = _experiment_id(client, destination.experiment or experiment)
+    print(_ANSWERED, flush=True)  # noqa: T201
     with _one_process():
         runs = questions.runs(experiment, status=[*DECIDED], all_columns=True)
         waiting = runs.loc[runs["mlflow_run_id"].isna(), "run_id"].head(MOST_RUNS)
         if waiting.empty:
             return 0
-        experiment_id = _experiment_id(client, destination.experiment or experiment)
         for run_id in waiting:
             run = questions.run_of(experiment, run_id)
             parent = _export_run(client, experiment_id, run)
@@ -204,8 +235,12 @@ class _MlflowRun:
 
 
 def _export_run(client: Any, experiment_id: str, run: Mapping[str, Any]) -> str:
-    """Write a run with its configurations, files and version; return MLflow's id."""
-    _delete_unfinished(client, experiment_id, run)
+    """Write a run with its configurations, files and version; return MLflow's id.
+
+    What an earlier upload has left of it, which may have been killed at any moment, is
+    deleted last: the champion is never a model of a deleted run.
+    """
+    earlier = _uploads_of(client, experiment_id, run)
     parent = _parent_of(run).write(client, experiment_id)
     for configuration in plain_rows(questions.rows_of("configurations", run)):
         _child_of(run, parent, configuration).write(client, experiment_id)
@@ -214,6 +249,8 @@ def _export_run(client: Any, experiment_id: str, run: Mapping[str, Any]) -> str:
         client.log_artifacts(parent, folder)
     if run["version"] and run["version_is_new"]:
         _register(client, run, parent)
+        _mark_champion(client, run["experiment"])
+    _delete(client, run["experiment"], earlier)
     return parent
 
 
@@ -224,18 +261,28 @@ def _identity(run: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _delete_unfinished(client: Any, experiment_id: str, run: Mapping[str, Any]) -> None:
-    """Delete what an upload that was killed has left of a run."""
+def _uploads_of(client: Any, experiment_id: str, run: Mapping[str, Any]) -> list[str]:
+    """The ids of a run in MLflow, each after those of its configurations."""
 
-    def with_tags(tags: Mapping[str, str]) -> list[Any]:
+    def with_tags(tags: Mapping[str, str]) -> list[str]:
         tests = (f"tags.`{name}` = '{value}'" for name, value in tags.items())
         query = " and ".join(tests)
-        return list(client.search_runs([experiment_id], query, max_results=5_000))
+        uploads = client.search_runs([experiment_id], query, max_results=5_000)
+        return [upload.info.run_id for upload in uploads]
 
+    ids = []
     for parent in with_tags(_identity(run)):
-        children = with_tags({"mlflow.parentRunId": parent.info.run_id})
-        for unfinished in (*children, parent):
-            client.delete_run(unfinished.info.run_id)
+        ids += [*with_tags({"mlflow.parentRunId": parent}), parent]
+    return ids
+
+
+def _delete(client: Any, experiment: str, run_ids: Collection[str]) -> None:
+    """Delete runs of MLflow, and the models that they registered."""
+    for model in _models(client, experiment) if run_ids else ():
+        if model.run_id in run_ids:
+            client.delete_model_version(model.name, model.version)
+    for run_id in run_ids:
+        client.delete_run(run_id)
 
 
 def _parent_of(run: Mapping[str, Any]) -> _MlflowRun:
@@ -349,8 +396,6 @@ def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
     name, version = run["experiment"], run["version"]
     with suppress(MlflowException):  # it exists, or the next call raises the same error
         client.create_registered_model(name)
-    if version in _registered(client, name):
-        return
     client.create_model_version(
         name,
         source=f"{client.get_run(parent).info.artifact_uri}/model",
@@ -362,11 +407,16 @@ def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
 
 def _registered(client: Any, name: str) -> dict[str, str]:
     """Version of the registry → MLflow's number of it."""
-    versions = client.search_model_versions(f"name = '{name}'")
     return {
-        version.tags.get(f"{_PACKAGE}.version", ""): str(version.version)
-        for version in versions
+        model.tags.get(f"{_PACKAGE}.version", ""): str(model.version)
+        for model in _models(client, name)
     }
+
+
+def _models(client: Any, name: str) -> list[Any]:
+    """The models that are registered, oldest first."""
+    models = client.search_model_versions(f"name = '{name}'")
+    return sorted(models, key=lambda model: int(model.version))
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, Any]:

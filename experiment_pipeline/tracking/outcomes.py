@@ -19,7 +19,7 @@ from typing import Any
 from experiment_pipeline.errors import StorageError, UnknownRun, memory_errors_named
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
-from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
+from experiment_pipeline.reporting.run_record import ReportRow, RunFacts, VersionRow
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.entries import self_contained_page
 from experiment_pipeline.storage.files import (
@@ -133,13 +133,11 @@ def approve(
     experiment = registry.experiment
     try:
         run_id = _publisher(experiment, version)
-        row = version_row(
-            registry,
-            registry.entry(version),
-            approval=registry.approvals().get(version),
-            retired=registry.approvals("retired").get(version),
-        )
-        record_rows([replace(row, run_id=run_id)], experiment)
+        recorded = None
+        # Again if somebody else has decided meanwhile: the last row has both decisions.
+        while recorded != (row := _decided_row(registry, version, run_id)):
+            record_rows([row], experiment)
+            recorded = row
     except BaseException:
         if approval is new_approval:
             remove(registry.decision(version, kind))
@@ -149,6 +147,17 @@ def approve(
             write_record(experiment, run_id, storage_root())
         write_pages(experiment, storage_root())
     return approval
+
+
+def _decided_row(registry: Registry, version: str, run_id: str | None) -> VersionRow:
+    """The row of a version with the decisions that the registry holds now."""
+    row = version_row(
+        registry,
+        registry.entry(version),
+        approval=registry.approvals().get(version),
+        retired=registry.approvals("retired").get(version),
+    )
+    return replace(row, run_id=run_id)
 
 
 def _publisher(experiment: str, version: str) -> str | None:

@@ -125,6 +125,18 @@ WRONG = [
         "4: data: '{{ env.HOME | x }}",
         "is not a template",
     ),
+    # Dagster would fill these in; as texts they would be used in silence.
+    (instead(DATA, "'{{ my_table }}'"), "4: data: '{{ my_table }}", "{{ env.NAME }}"),
+    (
+        instead(DATA, "'{{ context.project_root }}/x.csv'"),
+        "4: data: '{{ context.project_root }}/x.csv",
+        "is not a template",
+    ),
+    (
+        "template_vars_module: .vars\n" + instead("late", "'{{ label }}'"),
+        "6: target: '{{ label }}",
+        "is not a template",
+    ),
     # What would fail when it is fitted: whichever value it is, by the library's own
     # limits.
     (
@@ -219,6 +231,7 @@ def test_yaml_means_what_people_write(folder: ExperimentsFolder, monkeypatch) ->
         "calibrate: off",
     ]
     settings += ['workers: "{{ env.WORKERS }}"']
+    settings += ["""schedule: "{{ env('NOBODY_SETS_IT', '0 7 * * *') }}\""""]
     folder.write(text + "".join(f"  {one}\n" for one in settings))
     spec = folder.load().named.spec
     assert (spec.target, spec.record.purpose, spec.positive_class) == (
@@ -228,6 +241,8 @@ def test_yaml_means_what_people_write(folder: ExperimentsFolder, monkeypatch) ->
     )
     assert (spec.halving, spec.calibrate) == (None, "off")
     assert (spec.data.url, spec.workers) == ("s3://clinic/visits.csv", 3)
+    assert spec.schedule == "0 7 * * *"
+    assert spec.shown_source == "s3://{{ env.BUCKET }}/visits.csv"
 
 
 def test_types_of_the_two_files_must_agree(folder: ExperimentsFolder) -> None:

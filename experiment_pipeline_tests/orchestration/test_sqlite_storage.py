@@ -14,6 +14,7 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._serdes import ConfigurableClassData
 
 from experiment_pipeline.orchestration.instance import SqliteStorage
+from experiment_pipeline.tracking.guard import write_guard
 from experiment_pipeline_tests.end_to_end.project import ROOT
 from experiment_pipeline_tests.tracking.test_server import OWN, answer_of
 
@@ -86,7 +87,12 @@ def test_no_page_but_its_own_drives_dagster(tmp_path, monkeypatch) -> None:
         yaml.safe_load((ROOT / name).read_text())["instance_class"]
         for name in ("dagster.yaml", "docs/cluster/ssh/dagster.yaml")
     )
-    (tmp_path / "dagster.yaml").write_text(yaml.dump({"instance_class": ours}))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    write_guard()  # as the guide for other projects says
+    assert (
+        yaml.safe_load((tmp_path / "dagster.yaml").read_text())["instance_class"]
+        == ours
+    )
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         instance.optimize_for_webserver(15_000, 3_600, 20)
         with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as context:

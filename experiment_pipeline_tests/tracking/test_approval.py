@@ -1,14 +1,20 @@
 """Approving a version, from the command line alone: registry, database, pages."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from upath import UPath
 
-from experiment_pipeline.errors import DatabaseUnavailable, InvalidModel
-from experiment_pipeline.storage.files import location
+from experiment_pipeline.errors import (
+    DatabaseUnavailable,
+    EntryCorrupt,
+    InvalidModel,
+)
+from experiment_pipeline.storage.files import location, write_bytes
+from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import Approval, Registry
 from experiment_pipeline.tracking import outcomes, questions
 from experiment_pipeline.tracking.database.archive import reindex
@@ -105,12 +111,12 @@ def state(version: int = 2) -> tuple[str, str | None]:
 
 
 @pytest.mark.usefixtures("registry")
-@pytest.mark.parametrize("nobody", ["", "  "])
+@pytest.mark.parametrize("nobody", ["", "  ", "\u200b", "ada\x1b[2J"])
 def test_an_approval_by_nobody_is_refused(nobody: str) -> None:
     """Nothing is written."""
     refused = command("approve", "flights", "v0002", "--by", nobody)
     assert refused.exit_code == 1
-    assert "--by is empty" in refused.output
+    assert re.search("--by is empty|a character that nobody sees", refused.output)
     assert state() == ("waits for approval", None)
 
 
@@ -180,3 +186,60 @@ def test_a_run_waits_for_its_approval(tmp_path: Path, storage: Path) -> None:
     assert (version / "decision_record.md").read_text() == record
     (row,) = questions.versions(spec.name).to_dict("records")
     assert (row["approval_required"], row["approved_by"]) == (True, "ada")
+
+
+def test_two_who_decide_at_once_lose_neither(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retirement that comes while an approval is written stands in the database,
+    too.
+    """
+    usual, between = outcomes.record_rows, []
+
+    def interrupted(*given: object) -> None:
+        if not between:
+            between.append("retired")
+            approve(registry, "v0002", "bob", "a leak", "retired")
+        usual(*given)
+
+    monkeypatch.setattr(outcomes, "record_rows", interrupted)
+    approve(registry, "v0002", "ada")
+    version = questions.versions("flights").set_index("version").loc["v0002"]
+    assert version["approval_comment"] == "retired by bob: a leak"
+    assert questions.experiments()["champion"].item() == registry.champion() == "v0001"
+
+
+@pytest.mark.parametrize("name", ["a/../flights", "..", "x.json", ""])
+def test_what_is_no_name_is_no_path(registry: Registry, name: str) -> None:
+    """Every command that takes an experiment or a version refuses it."""
+    for arguments in (
+        ("approve", name, "v0002", "--by", "ada"),
+        ("retire", name, "v0002", "--why", "a leak"),
+        ("models", name),
+        ("reproduce", name, "v0001"),
+        ("reproduce", "flights", f"v0001/{name}"),
+    ):
+        refused = command(*arguments)
+        assert refused.exit_code == 1
+        assert "is not the name of " in refused.output
+    assert state() == ("waits for approval", None)
+
+
+def test_a_decision_without_a_date_is_damaged(registry: Registry) -> None:
+    """It counts for nothing, and the error names its file."""
+    path = registry.decision("v0002", "approvals")
+    approval = Approval("v0002", "ada", "yesterday")
+    write_bytes(path, to_json(approval))
+    assert registry.champion() == "v0001"
+    with pytest.raises(EntryCorrupt, match=r"v0002\.json"):
+        registry.approvals()
+
+
+def test_folders_of_other_kinds_do_not_stop_a_reindex(
+    registry: Registry, storage: Path
+) -> None:
+    """A folder that is named like a file is no experiment."""
+    (storage / "x.json" / "runs").mkdir(parents=True)
+    (storage / "flights" / "runs" / "folder.json").mkdir(parents=True)
+    reindex(location(str(storage)), print)
+    assert registry.versions() == ["v0001", "v0002"]

@@ -1,5 +1,6 @@
 """Runs in MLflow: what is there, once, and that its absence stops nothing."""
 
+import contextlib
 import logging
 import shutil
 import socket
@@ -202,6 +203,40 @@ def test_a_version_that_waits_for_approval_is_no_champion(
         mlflow.export_runs("flight_delay", store)
         assert client.get_registered_model("flight_delay").aliases == {}
     assert len(client.search_model_versions("name = 'flight_delay'")) == 1
+
+
+def test_an_upload_that_was_killed_leaves_the_champion_on_a_run(
+    store: Mlflow, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after any call, the next upload ends with one model, of a run that is
+    there.
+    """
+
+    class Killed(BaseException): ...
+
+    client = client_of(store.tracking_uri)
+    for name in ("create_model_version", "set_registered_model_alias", "delete_run"):
+        usual = getattr(type(client), name)
+
+        def killed(*given: Any, usual: Any = usual, **options: Any) -> None:
+            usual(*given, **options)
+            raise Killed
+
+        with monkeypatch.context() as patched, contextlib.suppress(Killed):
+            patched.setattr(type(client), name, killed)
+            if name == "create_model_version":
+                export_a_version(store, storage)
+            else:
+                mlflow.export_runs("flight_delay", store)
+        for _ in range(2):
+            mlflow.export_runs("flight_delay", store)
+        champion = client.get_model_version_by_alias("flight_delay", "champion")
+        assert client.get_run(champion.run_id).info.lifecycle_stage == "active"
+        assert len(client.search_model_versions("name = 'flight_delay'")) == 1
+        place = client.get_run(champion.run_id).info.experiment_id
+        left = client.search_runs([place], "tags.`experiment_pipeline.run_id` = 'r1'")
+        assert [run.info.run_id for run in left] == [champion.run_id]
+        RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
 
 
 def test_mlflow_loads_the_champion_and_predicts_as_this_package(

@@ -197,7 +197,7 @@ def _card(finding: Finding) -> document.Card:
 
 def _settings(analysis: DataAnalysis, spec: ExperimentSpec) -> dict[str, Any]:
     """The YAML of all findings, with what the experiment has under the same keys."""
-    declared = spec.model_dump(mode="json", exclude_unset=True)
+    declared = spec.declared()
     settings: dict[str, Any] = {}
     for finding in analysis.found:
         if finding.yaml and finding.accepted is None:

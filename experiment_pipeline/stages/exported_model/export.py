@@ -27,7 +27,7 @@ from experiment_pipeline.stages.exported_model.page import AcceptedModel, build_
 from experiment_pipeline.stages.validation_report.gates import best_after
 from experiment_pipeline.storage import persistence, provenance
 from experiment_pipeline.storage import registry as versions
-from experiment_pipeline.storage.files import redacted
+from experiment_pipeline.storage.masking import masked_yaml
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import (
     ModelPackage,
@@ -52,7 +52,7 @@ HOLDS = {
         "calibration from which predict --interval makes intervals or sets of classes"
     ),
     versions.SCHEMA: "what a prepared row must satisfy (pandera)",
-    "experiment.yaml": "the experiment as run, without credentials",
+    versions.SETTINGS: "the experiment as declared, without credentials",
     "sets.json": "rows and digests of train, test and validation set",
     provenance.ENVIRONMENT: "pinned requirements, for pip install -r",
     FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
@@ -196,6 +196,7 @@ def package_model(
         files=MappingProxyType(files),
         own_packages=own_packages,
         approval_required=spec.approval == "required",
+        commit_due=spec.export.repository is not None,
         data=model.validation.origin.raw_digest,
         record=spec.record.model_dump(mode="json", exclude_none=True),
     )
@@ -222,7 +223,7 @@ def _signature(
 def _records(spec: ExperimentSpec, model: AcceptedModel) -> dict[str, bytes]:
     """The files that say how the model came about and how rows are prepared for it."""
     reading = delivered.Reading.of(spec, model.validation.origin)
-    declared = redacted(spec.model_dump(mode="json", exclude_unset=True))
+    declared = masked_yaml(to_yaml(spec.declared()))
     sets = {
         part.name: {"rows": part.rows, "sha256": part.digest} for part in model.sets
     }
@@ -232,7 +233,7 @@ def _records(spec: ExperimentSpec, model: AcceptedModel) -> dict[str, bytes]:
         delivered.PREPARATION: reading.to_bytes(),
         INTERVALS: to_json(model.report.coverage.calibrated),
         versions.SCHEMA: model.schema_text.encode(),
-        "experiment.yaml": to_yaml(declared).encode(),
+        versions.SETTINGS: declared.encode(),
         "sets.json": to_json(sets),
         FITTED_ROWS: model.fitted_rows.to_bytes(),
     }
@@ -342,17 +343,23 @@ def publish(registry: Registry, package: ModelPackage) -> PublishedVersion:
 def commit_published(
     spec: ExperimentSpec, registry: Registry, published: PublishedVersion
 ) -> str:
-    """Commit a version to the YAML's repository; return what was done. ExportError:
-    git's message.
+    """Commit a version to the YAML's repository, after earlier ones that git did not
+    get; return what was done. ExportError: git's message.
     """
     if spec.export.repository is None:
         return ""
-    model = registry.model(published.version)
-    commit = provenance.commit_version(
-        spec.export.repository,
-        experiment=spec.name,
-        version=published.version,
-        files=model.files(),
-        created=model.manifest.created,
-    )
-    return f", commit {commit.commit[:12]} tagged {commit.tag}"
+    done = ""
+    for version in dict.fromkeys([*registry.due_commits(), published.version]):
+        model = registry.model(version)
+        if version != published.version and model.damage():
+            continue  # another version would be committed under its name
+        commit = provenance.commit_version(
+            spec.export.repository,
+            experiment=spec.name,
+            version=version,
+            files=model.files(),
+            created=model.manifest.created,
+        )
+        registry.committed(version)
+        done = f", commit {commit.commit[:12]} tagged {commit.tag}"
+    return done

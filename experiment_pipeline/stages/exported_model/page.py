@@ -163,7 +163,7 @@ def _task(signature: Signature) -> str:
 
 
 def _question(spec: ExperimentSpec, signature: Signature, task: str) -> Section:
-    table = "the training table" if spec.data is None else spec.data.shown_url
+    table = "the training table" if spec.data is None else spec.shown_source
     texts = [f"The model {task}, for rows such as those of {table}."]
     if signature.classes is not None:
         classes = ", ".join(map(str, signature.classes))

@@ -37,7 +37,12 @@ from experiment_pipeline.storage.records import (
     from_json,
     to_json,
 )
-from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
+from experiment_pipeline.storage.registry import (
+    EXPERIMENT,
+    Approval,
+    HistoryEntry,
+    Registry,
+)
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import (
     RunRecord,
@@ -87,7 +92,7 @@ def reindex(root: Location, warn: Callable[[str], object]) -> int:
     files; count the runs.
     """
     restored = 0
-    for experiment in list_names(root):
+    for experiment in filter(EXPERIMENT.fullmatch, list_names(root)):
         for _, run in archived_runs(root, experiment):
             if isinstance(run, EntryCorrupt):
                 warn(str(run))

@@ -34,6 +34,7 @@ from experiment_pipeline.reporting.run_record import (
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.storage.masking import masked_yaml
 from experiment_pipeline.storage.processes import Process, peak_memory_bytes
 from experiment_pipeline.storage.provenance import cpu_kernel, installed_version
 from experiment_pipeline.storage.run_code import run_code
@@ -309,6 +310,7 @@ def declared(
 
     The texts of the YAML files are empty for an experiment declared in Python.
     """
+    yaml_text = masked_yaml(yaml_text)
     code = run_code(spec, Path.cwd())
     texts = (yaml_text, schema_text, *code.files.values())
     digests = {text: sha256(text.encode()) for text in texts if text}

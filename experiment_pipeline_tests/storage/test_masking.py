@@ -1,0 +1,108 @@
+"""What looks like a secret in a YAML file or an address; what only sounds like one."""
+
+from pathlib import Path
+
+import pytest
+
+from experiment_pipeline.experiment.files import judged, secret_warnings
+from experiment_pipeline.spec.reading import YamlFile, to_yaml
+from experiment_pipeline.storage.files import files_below, location, without_credentials
+from experiment_pipeline.storage.masking import masked, masked_yaml, secret_lines
+from experiment_pipeline.storage.provenance import git
+from experiment_pipeline.tracking import questions
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.runs import run_named
+
+SECRET = "hunter2hunter2"
+OPEN = """\
+attributes:
+  data: {url: "https://h/x.csv?zipcode=3&passengers=4", delimiter: ";"}
+  exclude: {token: "known later", password: 'é: of the web shop'}
+  preparation: {types: {secret: category, session: text}}
+  features:
+    arguments: {compass: north, api_key: "{{ env.K }}", author: ann}
+  export: {repository: "https://me:{{ env.P }}@host/r.git"}
+  mlflow: {tracking_uri: "https://host?token={{ env.T }}"}
+"""
+NAMES = "pwd pass passwd auth jwt code session sessionid password api_key token"
+
+
+def test_names_of_columns_and_templates_are_no_secrets() -> None:
+    """They stay as they are, in the text of a file and in what is warned of."""
+    assert masked_yaml(OPEN) == OPEN
+    assert secret_lines(OPEN) == []
+    assert masked_yaml("") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (f"data: https://me:{SECRET}@host/x.csv", "data: https://***@host/x.csv"),
+        (f"data: 'https://h/x?code={SECRET}'", "data: 'https://h/x?code=***'"),
+        (f"features: {{arguments: {{passwd: {SECRET}}}}}", None),
+        (f"features: {{arguments: {{Authorization: '{SECRET}'}}}}", None),
+        (f"search: [{{hyperparameters: {{auth_token: {SECRET}}}}}]", None),
+        (f"tags: {{note: ghp_{SECRET * 3}}}", None),
+    ],
+)
+def test_a_secret_in_plain_text_is_masked_and_its_line_named(
+    line: str, shown: str | None
+) -> None:
+    """The rest of the file stays, and stays YAML."""
+    text = f"attributes:\n  # é\n  {line}\n  target: late\n"
+    kept = masked_yaml(text)
+    assert SECRET not in kept
+    assert "***" in kept
+    assert shown is None or kept.splitlines()[2].strip() == shown
+    assert secret_lines(text) == [3]
+    assert YamlFile(kept, "defs.yaml").values()["attributes"]["target"] == "late"
+
+
+def test_addresses_show_no_secret_whatever_it_is_called() -> None:
+    """Each usual name of a parameter, and a user's name or password."""
+    for name in NAMES.split():
+        address = f"https://host/x?{name}={SECRET}&y=1"
+        assert without_credentials(address) == f"https://host/x?{name}=***&y=1"
+    for name in ("pass", "auth", "jwt", "Authorization", "session_id"):
+        assert SECRET not in masked(f'{{"{name}": "{SECRET}"}}', python=True)
+    assert masked("bypass: north", python=False) == "bypass: north"
+
+
+def test_values_of_the_environment_are_in_no_file(
+    storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version, commit, database, archive and pages hold the template; the version can
+    still be read.
+    """
+    repository = tmp_path / f"{SECRET}.git"
+    git(tmp_path, "init", "--quiet", "--bare", str(repository))
+    table = scenario.write_csv(tmp_path / f"{SECRET}.csv")
+    monkeypatch.setenv("TABLE", str(table))
+    monkeypatch.setenv("PLACE", str(repository))
+    spec = scenario.spec(
+        url="{{ env.TABLE }}",
+        export={"repository": "{{ env.PLACE }}"},
+        tags={"owner": "{{ env('NOBODY', 'team') }}", "note": f"ghp_{SECRET * 3}"},
+    )
+    attributes = spec.model_dump(mode="json", exclude_unset=True, exclude={"name"})
+    text = to_yaml({"type": "experiment_pipeline.Experiment", "attributes": attributes})
+    named = judged(spec.name, YamlFile(text, "x/defs.yaml"), scenario.SCHEMA)
+    assert (named.spec.source.url, named.spec.tags["owner"]) == (str(table), "team")
+    [warning] = secret_warnings(named)
+    assert warning.startswith(
+        f"x/defs.yaml:{text[: text.index('ghp_')].count(chr(10)) + 1}: "
+    )
+    assert run_named(named).success
+    found = [
+        path
+        for path in files_below(location(str(storage)))
+        if SECRET.encode() in (storage / path).read_bytes()
+    ]
+    assert found == []
+    declared = git(
+        repository, "show", f"{spec.name}/v0001:models/{spec.name}/experiment.yaml"
+    )
+    assert "{{ env.TABLE }}" in declared
+    assert SECRET not in declared
+    facts = questions.run_of(spec.name)
+    assert SECRET not in f"{dict(facts)} {questions.files_of(facts)}"
