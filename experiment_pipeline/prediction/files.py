@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from pandera.pandas import DataFrameSchema
+from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.errors import (
@@ -451,7 +453,11 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     exported = find_model(model)
     source = f"{exported.manifest.experiment} {exported.manifest.version}"
     try:
-        return _verified(exported, trusted, source)
+        _import_libraries(exported)
+        # If OpenMP has started threads, the children of a process wait for them for
+        # ever after a fork.
+        with threadpool_limits(limits=1):
+            return _verified(exported, trusted, source)
     except (ExperimentPipelineError, MemoryError):
         raise
     # Libraries may raise anything on files that somebody changed.
@@ -486,6 +492,13 @@ def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNa
     return SimpleNamespace(predict=predict)
 
 
+def _import_libraries(exported: versions.ExportedModel) -> None:
+    """Import the known libraries of a model, so that their threads can be limited."""
+    declared = set(json.loads(exported.read(versions.TRUSTED)))
+    for name in sorted(declared & set(persistence.TRUSTED_TYPES)):
+        import_module(name.rpartition(".")[0])
+
+
 def _verified(
     exported: versions.ExportedModel, trusted: Collection[str], source: str
 ) -> Model:
@@ -510,10 +523,11 @@ def _verified(
     damage = InvalidModel(
         source, f"{INTERVALS} holds no bounds", "Name a complete version folder."
     )
+    calibrated = from_json(Calibrated, bounds, damage)
     profile = None
     if versions.PROFILE in files:
         profile = profile_from(exported.read(versions.PROFILE), source)
-    return Model(
+    model = Model(
         name=source,
         pipeline=pipeline,
         reading=reading,
@@ -521,9 +535,19 @@ def _verified(
         signature=signature,
         examples=delivered.example_rows(example, signature),
         scored=_scored(exported),
-        calibrated=from_json(Calibrated, bounds, damage),
+        calibrated=calibrated,
         profile=profile,
     )
+    # Classes and bounds that are not those of the pipeline would only fail later.
+    coverage = max(calibrated.bounds, default=0) / 100 or None
+    delivered.prediction_table(
+        pipeline,
+        model.examples,
+        model.examples[[]],
+        signature,
+        partial(calibrated.columns, coverage, signature.classes),
+    )
+    return model
 
 
 def _scored(exported: versions.ExportedModel) -> str:

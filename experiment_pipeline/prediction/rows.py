@@ -477,6 +477,13 @@ def check_predictions(
     method = "predict" if signature.classes is None else "predict_proba"
     before = np.asarray(json.loads(expected)[method], dtype="float64")
     now = np.asarray(getattr(pipeline, method)(rows), dtype="float64")
+    classes = signature.classes or ()
+    if classes and now.shape[1:] != (len(classes),):
+        raise InvalidModel(
+            SIGNATURE,
+            rule=f"names {len(classes)} classes, but the model has another number",
+            fix="Use a complete copy, or run the experiment again.",
+        )
     if before.shape != now.shape or not np.allclose(
         before, now, rtol=TOLERANCE, atol=TOLERANCE
     ):

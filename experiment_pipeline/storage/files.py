@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -322,6 +323,11 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
 
 
 def _read(path: UPath) -> bytes:
+    place = on_disk(path)
+    mode = stat.S_IFREG if place is None else place.stat().st_mode
+    # Opening a pipe waits for a writer, and a device may have no end.
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return bytes(path.fs.cat_file(path.path))
 
 

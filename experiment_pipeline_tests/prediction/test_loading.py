@@ -1,0 +1,132 @@
+"""A version's folder, loaded: what somebody changed in it is an error of the family, and
+a process that has loaded it may fork.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from upath import UPath
+
+from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel
+from experiment_pipeline.prediction.files import load_model
+from experiment_pipeline.storage.registry import MANIFEST, Registry
+from experiment_pipeline_tests import exported
+from experiment_pipeline_tests.fresh_process import printed_by
+
+Content = dict[str, Any]
+# Loads, forks, and predicts in the child as in the parent.
+FORKED = """
+import os, signal, sys
+import numpy as np
+from experiment_pipeline.prediction.files import load_model
+model = load_model(sys.argv[1])
+child = os.fork()
+if child:
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status))
+else:
+    signal.alarm(20)  # a hanging child is killed
+    model.pipeline.predict(model.examples.loc[np.repeat(0, 5_000)])
+    os._exit(0)
+"""
+
+
+def published(folder: Path, algorithm: str, task: str = "binary") -> Path:
+    """The folder of a version."""
+    package = exported.trained_package(algorithm, task)
+    return Path(
+        Registry(UPath(folder), "flights").publish(package, lambda _: None).path
+    )
+
+
+def changed(version: Path, name: str, change: Callable[[Content], object]) -> None:
+    """Change a JSON file of a version, and its digest in the manifest."""
+    content = json.loads((version / name).read_bytes())
+    change(content)
+    replaced(version, name, json.dumps(content).encode())
+
+
+def replaced(version: Path, name: str, content: bytes) -> None:
+    """Replace a file of a version, and its digest in the manifest."""
+    (version / name).write_bytes(content)
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    manifest["files"][name] = sha256(content).hexdigest()
+    (version / MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda signature: signature["classes"].append("maybe"),
+        lambda signature: signature["classes"].pop(),
+        lambda signature: signature.update(classes=None),
+        lambda signature: signature.update(positive_class="maybe"),
+        lambda signature: signature.update(task="multiclass", classes=["a", "b", "c"]),
+    ],
+)
+def test_a_signature_with_other_classes_is_refused(
+    tmp_path: Path, change: Callable[[Content], object]
+) -> None:
+    """It would only fail at a prediction, with an error that names no file."""
+    version = published(tmp_path, "linear")
+    changed(version, "signature.json", change)
+    with pytest.raises(InvalidModel):
+        load_model(str(version))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda intervals: intervals.update(classes=["a", "b"]),
+        lambda intervals: intervals.update(bounds={"90": [0.5]}),
+    ],
+)
+def test_intervals_of_other_classes_are_refused(
+    tmp_path: Path, change: Callable[[Content], object]
+) -> None:
+    """So are those with too few bounds."""
+    version = published(tmp_path, "linear")
+    changed(
+        version,
+        "intervals.json",
+        lambda content: content.update(
+            classes=["no", "yes"], bounds={"90": [0.5, 0.5]}
+        ),
+    )
+    load_model(str(version))
+    changed(version, "intervals.json", change)
+    with pytest.raises(InvalidModel):
+        load_model(str(version))
+
+
+@pytest.mark.parametrize("name", ["model.skops", "signature.json", MANIFEST])
+def test_a_pipe_in_a_version_is_an_error(tmp_path: Path, name: str) -> None:
+    """Nothing waits for somebody who writes into it."""
+    version = published(tmp_path, "linear")
+    (version / name).unlink()
+    os.mkfifo(version / name)
+    with pytest.raises(ExperimentPipelineError):
+        load_model(str(version))
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "lightgbm",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("xgboost", "catboost", "random_forest")
+        ),
+    ],
+)
+def test_a_process_that_has_loaded_a_model_may_fork(
+    tmp_path: Path, algorithm: str
+) -> None:
+    """As servers with workers do: a child does not wait for threads of its parent."""
+    version = published(tmp_path, algorithm)
+    assert printed_by(FORKED, str(version), OMP_NUM_THREADS="2") == "0"
