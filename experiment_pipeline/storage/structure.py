@@ -67,7 +67,7 @@ def check_structure(tree: Any) -> None:
 
 def _width(node: Any) -> float:
     """Return the number of features of an estimator of trees."""
-    attributes = node.attrs.content
+    attributes = node.children["attrs"].content
     if not attributes.keys() & {"tree_", "estimators_"}:
         return np.inf  # it is not fitted
     return float(attributes[_FEATURES].construct())
@@ -90,9 +90,10 @@ def _check_content(node: Any, name: str, n_features: float) -> None:
                 _check_array(io.BytesIO(archive.read(part)))
         node.content.seek(0)
     elif isinstance(node, TreeNode):
-        _check_tree(node.args.construct(), node.attrs.construct(), n_features)
+        arguments, state = node.children["args"], node.children["attrs"]
+        _check_tree(arguments.construct(), state.construct(), n_features)
     elif name == "lightgbm.basic.Booster":
-        state = node.attrs.construct()
+        state = node.children["attrs"].construct()
         text = state.get("_handle", state.get("handle"))
         if text is not None:
             check_lightgbm(text)
