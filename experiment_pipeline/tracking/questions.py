@@ -180,12 +180,13 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
             fix="Write more of the id, or name the experiment.",
         )
     place = f" in {experiment}" if experiment else ""
-    raise UnknownRun(
-        run,
-        rule=f"no run id starts with this{place}",
-        fix="List the runs: experiment-pipeline runs; or the versions: "
-        "experiment-pipeline models.",
+    fix = (
+        "List the runs: experiment-pipeline runs; or the versions: "
+        "experiment-pipeline models."
     )
+    if _rows(sa.select(RUNS).where(RUNS.c.experiment == run).limit(1)):
+        fix = f"It is an experiment: write --experiment {run} for its last run."
+    raise UnknownRun(run, rule=f"no run id starts with this{place}", fix=fix)
 
 
 def results(experiment: str, run: str | None = None) -> pd.DataFrame:
