@@ -19,7 +19,7 @@ from experiment_pipeline.spec.table import CALENDAR_PARTS
 from experiment_pipeline.stages.data_analysis import facts
 from experiment_pipeline.table.coercion import read_datetimes
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
-from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.preparation import PreparedTable, prepare
 
 # Whole numbers named like an id, with at most this many distinct values, are read as
 # categories.
@@ -34,10 +34,21 @@ MOST_CODES = 255
 # At most this many distinct words, and this share of the texts, are typos in numbers:
 # "inf", "closed".
 MOST_SLIPS, MOST_SLIPPED = 3, 0.05
+# A text column in which at least this share of the values are dates is a date column.
+# Up to so many different other texts mean missing; the rows of more are rejected.
+LEAST_DATES, MOST_NO_DATES = 0.95, 8
+# Ids that were read as floats: a few were damaged on the way (93779.52).
+LEAST_WHOLE = 0.99
 # Eight digits without separators are more often numbers than dates.
 _NO_DATE = "%Y%m%d"
 _COUNTER_NAME = re.compile(
-    r"^(?:Unnamed: ?\d+|index|row(?:_?(?:number|nr|id))?|column_\d+)$", re.IGNORECASE
+    r"^(?:Unnamed: ?\d+|index|row(?:_?(?:number|nr|id|names?))?|column_\d+)$",
+    re.IGNORECASE,
+)
+_PERSON_NAME = re.compile(
+    r"user|customer|client|patient|subject|person|participant|respondent|member"
+    r"|student|pupil|employee|kunde",
+    re.IGNORECASE,
 )
 # Dates that span this many days see each season twice: it can be separated from a
 # trend.
@@ -51,11 +62,12 @@ _DIGEST = re.compile(
 class Times:
     """The instants of a datetime column."""
 
+    known: float  # share of the rows that have one
     days: int  # number of distinct days
     in_order: bool  # whether no row is earlier than the one above it
-    # The most frequent step between rows, if they are a series: distinct, sorted in
-    # either direction, and with at least half of the steps equal (months and trading
-    # days are not all equal).
+    # The most frequent step between rows, if they are a series: nearly all known,
+    # distinct, sorted in either direction, and with at least half of the steps equal
+    # (months and trading days are not all equal).
     step: pd.Timedelta | None
 
 
@@ -72,9 +84,19 @@ class ColumnPlan:
     # setting of the spec → value
     preparation: Mapping[str, Any] = field(default_factory=dict)
     times: Times | None = None  # of a datetime column
+    rejected: float = 0.0  # share of the rows whose text cannot be read
     # free texts, or more distinct ones than ordinal codes distinguish
     many_texts: bool = False
     question: str = ""  # what only people can decide, and the YAML for it
+
+    @property
+    def names_new_ones(self) -> bool:
+        """Whether the model may meet entities that it does not know.
+
+        Those that are too many for a feature, and persons, however few.
+        """
+        is_person = _PERSON_NAME.search(self.name) is not None
+        return self.names_entities and (self.excluded or is_person)
 
     def dated(self, columns: Collection[str], *, with_days: bool) -> "ColumnPlan":
         """Add the calendar part `days` to dates; drop parts that the table has."""
@@ -139,14 +161,16 @@ def plan_column(raw: pd.Series, decimal: str = ".") -> ColumnPlan:
 
 def _texts(name: str, raw: pd.Series, known: pd.Series, decimal: str) -> ColumnPlan:
     """Plan a text column: dates, numbers or a category."""
-    texts = facts.text_facts(known).texts
-    marks = list(compress(texts, facts.placeholders(texts)))
-    others = [text for text in texts if text not in set(marks)]
+    measured = facts.text_facts(known)
+    texts = measured.texts
+    is_mark = measured.placeholders
+    marks = list(compress(texts, is_mark))
+    others = list(compress(texts, ~is_mark))
     if not others:
         why = f"only {_some(texts)}, which mean missing"
         return ColumnPlan(name, why, excluded=True)
     missing = {"missing_values": marks} if marks else {}
-    dates = _text_dates(name, raw, others, missing)
+    dates = _text_dates(name, raw, others, measured.counts[~is_mark], missing)
     if dates is not None:
         return dates
     writing = facts.writing_of(others, decimal)
@@ -159,22 +183,36 @@ def _texts(name: str, raw: pd.Series, known: pd.Series, decimal: str) -> ColumnP
 
 def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | None:
     """The column after its preparation; None if a cell cannot be parsed."""
+    prepared = _prepared(raw, settings)
+    return None if prepared.unparsable else prepared.frame[str(raw.name)]
+
+
+def instants_of(raw: pd.Series, plan: ColumnPlan) -> pd.Series:
+    """Read the dates of a column; what its plan cannot read is missing."""
+    settings = {k: value for k, value in plan.preparation.items() if k != "calendar"}
+    return _prepared(raw, settings).frame[plan.name]
+
+
+def _prepared(raw: pd.Series, settings: Mapping[str, Any]) -> PreparedTable:
     name = str(raw.name)
     declared = {setting: {name: value} for setting, value in settings.items()}
-    prepared = prepare(raw.to_frame(name), Preparation.model_validate(declared))
-    return prepared.frame[name] if not prepared.unparsable else None
+    return prepare(raw.to_frame(name), Preparation.model_validate(declared))
 
 
 def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     values = known.to_numpy(dtype=np.float64)
-    if kind_of(raw) == "boolean" or not np.all(values == np.floor(values)):
-        return ColumnPlan(name)
     is_id = facts.is_named_like_an_id(name)
+    whole = np.mean(values == np.floor(values))
+    if kind_of(raw) == "boolean" or whole < (LEAST_WHOLE if is_id else 1):
+        return ColumnPlan(name)
     counts_rows = len(known) == len(raw) > 2 and bool(
         np.all(np.diff(values) == _rows_on(raw))
     )
     if counts_rows and (_COUNTER_NAME.match(name) or not is_id):
         return ColumnPlan(name, "counts the rows", excluded=True)
+    if _COUNTER_NAME.match(name) and known.nunique() == len(raw):
+        why = "numbers the rows, in another order"
+        return ColumnPlan(name, why, excluded=True)
     if not is_id:
         return ColumnPlan(name)
     distinct = known.nunique()
@@ -202,26 +240,65 @@ def _named(name: str, distinct: int, raw: pd.Series, known: pd.Series) -> Column
 
 
 def _text_dates(
-    name: str, raw: pd.Series, texts: Sequence[str], missing: Mapping[str, Any]
+    name: str,
+    raw: pd.Series,
+    texts: Sequence[str],
+    counts: np.ndarray,
+    missing: Mapping[str, Any],
 ) -> ColumnPlan | None:
-    """Plan texts that are dates; None: they are none."""
+    """Plan texts, with the rows of each (texts,), that are dates; None: they are not.
+
+    A few texts may be something else.
+    """
     formats = facts.date_formats(texts)
     formats.pop(_NO_DATE, None)
-    if not formats or not np.any([*formats.values()], axis=0).all():
+    if not formats or _share(counts, np.any([*formats.values()], axis=0)) < LEAST_DATES:
         return None
-    complete = [text for text, reads in formats.items() if reads.all()]
-    problem = _ambiguity(texts, list(formats), complete)
+    shares = {text: _share(counts, reads) for text, reads in formats.items()}
+    complete = [text for text, share in shares.items() if share == 1]
+    usual = [text for text, share in shares.items() if share >= LEAST_DATES]
+    readable = complete or usual
+    problem = _ambiguity(texts, list(formats), readable)
     if problem:
         why = f"{problem}: decide in preparation.datetime_formats"
         return ColumnPlan(name, why, excluded=True)
     settings: dict[str, Any] = {**missing, "types": "datetime"}
-    if complete[0] != facts.ISO:
-        settings["datetime_formats"] = complete[:1]
+    if readable[0] != facts.ISO:
+        settings["datetime_formats"] = readable[:1]
     try:
-        instants = read_completely(raw, settings)
+        prepared = _prepared(raw, settings)
     except UnusableTable as error:
         return ColumnPlan(name, error.rule.partition(";")[0], excluded=True)
-    return None if instants is None else _dates(name, instants, settings)
+    instants = prepared.frame[name]
+    if not prepared.unparsable:
+        return _dates(name, instants, settings)
+    [unread] = prepared.unparsable
+    return _mostly_dates(instants, settings, raw.iloc[unread.positions].astype("str"))
+
+
+def _share(counts: np.ndarray, chosen: np.ndarray) -> float:
+    """Return the share of the rows (texts,) that hold one of the chosen texts."""
+    return float(counts[chosen].sum() / counts.sum())
+
+
+def _mostly_dates(
+    instants: pd.Series, settings: Mapping[str, Any], unread: pd.Series
+) -> ColumnPlan | None:
+    """Plan a column of dates with some texts that are not; None: these are too many."""
+    known = int(instants.notna().sum())
+    if known < LEAST_DATES * (known + len(unread)):
+        return None
+    odd = list(dict.fromkeys(unread.str.strip()))
+    are_few = len(odd) <= MOST_NO_DATES
+    if are_few:
+        missing = [*settings.get("missing_values", ()), *odd]
+        settings = {**settings, "missing_values": missing}
+    plan = _dates(str(instants.name), instants, settings)
+    rows = numbers.counted(len(unread), "row")
+    fate = "read as missing" if are_few else "rejected"
+    why = f"{plan.why}; {rows} without a date ({_some(odd)}) {fate}"
+    rejected = 0.0 if are_few else len(unread) / len(instants)
+    return replace(plan, why=why, rejected=rejected)
 
 
 def _ambiguity(
@@ -241,6 +318,7 @@ def _ambiguity(
 def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> ColumnPlan:
     known = instants.dropna()
     times = Times(
+        known=len(known) / len(instants),
         days=int(known.dt.normalize().nunique()),
         in_order=bool(known.is_monotonic_increasing),
         step=_step(instants),
@@ -261,10 +339,13 @@ def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> Colum
 
 def _step(instants: pd.Series) -> pd.Timedelta | None:
     """Return the step of a series, see `Times`."""
-    is_sorted = instants.is_monotonic_increasing or instants.is_monotonic_decreasing
-    if len(instants) < 2 or not instants.is_unique or not is_sorted:
+    known = instants.dropna()
+    if len(known) < max(2, LEAST_DATES * len(instants)):
         return None
-    steps = instants.diff().iloc[1:].abs() / _rows_on(instants)
+    is_sorted = known.is_monotonic_increasing or known.is_monotonic_decreasing
+    if not known.is_unique or not is_sorted:
+        return None
+    steps = known.diff().iloc[1:].abs() / _rows_on(known)
     frequent = steps.value_counts()
     return frequent.index[0] if frequent.iloc[0] * 2 >= len(steps) else None
 

@@ -7,7 +7,7 @@ or trained.
 
 import re
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +19,10 @@ import pandas as pd
 from pydantic import ValidationError
 
 from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.honest_split import (
+    OptimisticSplit,
+    more_honest_splits,
+)
 from experiment_pipeline.drafting.inference import Decision, Draft, infer
 from experiment_pipeline.errors import DataError
 from experiment_pipeline.intake.raw_table import RawTable, read
@@ -42,7 +46,7 @@ from experiment_pipeline.table.features import (
 )
 from experiment_pipeline.table.kinds import Kind, holds_objects, is_unsigned, kind_of
 from experiment_pipeline.table.membership import assign, split_keys
-from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline.table.schema import load_schema
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -83,27 +87,20 @@ def draft_experiment(
     address = {**wishes.source, "url": written_url}
     given = {key: value for key, value in settings.items() if key != "exclude"}
 
-    def tried_out(draft: Draft) -> TriedDraft:
+    def tried_with(split: Decision | None) -> TriedDraft:
+        draft = infer(
+            table.frame, wishes, rows, monotone="monotone" in given, split=split
+        )
+        excluded = {**draft.excluded, **settings.get("exclude", {})}
+        draft = replace(draft, excluded=excluded)
         attributes = {**draft.attributes(address), **given}
         place = "given" if settings else "the draft"
-        spec = spec_from(name, attributes, lambda _: place)
-        return try_out(table.frame, draft, spec)
+        return try_out(table.frame, draft, spec_from(name, attributes, lambda _: place))
 
-    draft = infer(table.frame, wishes, rows, monotone="monotone" in given)
-    excluded = {**draft.excluded, **settings.get("exclude", {})}
-    tried = tried_out(replace(draft, excluded=excluded))
-    split = tried.draft.split.value
-    is_inferred = wishes.split is None and wishes.split_column is None
-    if tried.problem and is_inferred and split["by"] == "time":
-        why = (
-            f"the rows are a time series in {split['column']}, but with a split by "
-            "time "
-            f"a run would stop ({tried.problem.splitlines()[0]}). With a random split "
-            "a "
-            "model is scored on neighbours of the rows it was fitted on: scores are "
-            "optimistic"
-        )
-        tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
+    is_asked_for = wishes.split is not None or wishes.split_column is not None
+    tried = tried_with(None)
+    if not is_asked_for:
+        tried = with_honest_split(tried, tried_with)
     text = defs_yaml(name, tried.draft, _described(table, rows), address, command)
     files = {
         "schema.yaml": tried.schema_text,
@@ -141,8 +138,49 @@ class TriedDraft:
     draft: Draft
     spec: ExperimentSpec
     schema_text: str
+    prepared: PreparedTable  # with the set of each row, if there are `sets`
     sets: SplitSets | None  # None if it failed before the split
     problem: str | None  # why a run would stop
+
+
+def with_honest_split(
+    tried: TriedDraft, tried_with: Callable[[Decision], TriedDraft]
+) -> TriedDraft:
+    """Return the draft with the most honest split that a run can go by.
+
+    `tried` has the split that was inferred without a look at its scores.
+    """
+    split = tried.draft.split.value
+    if split["by"] == "time" and tried.problem:
+        why = (
+            f"the rows are a time series in {split['column']}, but with a split by "
+            f"time a run would stop ({tried.problem.splitlines()[0]}). With a random "
+            "split a model is scored on neighbours of the rows it was fitted on: "
+            "scores are optimistic"
+        )
+        return tried_with(Decision({"by": "random"}, why))
+    if split["by"] != "random" or tried.sets is None:
+        return tried
+    splits = more_honest_splits(
+        tried.prepared.frame,
+        tried.prepared.sets,
+        tried.spec,
+        [name for name in tried.draft.times if name not in tried.spec.exclude],
+        tried.draft.entities,
+    )
+    for split in splits:
+        why = f"a random split would promise too much. {split.evidence}"
+        honest = tried_with(Decision(split.split, why))
+        if honest.problem is None:
+            return _with_hints(honest, [other for other in splits if other != split])
+    return _with_hints(tried, splits)
+
+
+def _with_hints(tried: TriedDraft, splits: Sequence[OptimisticSplit]) -> TriedDraft:
+    """Add splits that were not taken, though they are more honest than a random one."""
+    hints = [f"{split.evidence} (split: {in_yaml(split.split)})" for split in splits]
+    draft = replace(tried.draft, hints=(*tried.draft.hints, *hints))
+    return replace(tried, draft=draft)
 
 
 def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft:
@@ -158,9 +196,9 @@ def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft
         features = feature_columns(checked.validated, spec)
         sets = split(checked.to_split(prepared), spec, features)
     except DataError as error:
-        return TriedDraft(draft, spec, schema_text, None, str(error))
-    problems = check_rejection_rate(checked, spec.validation)
-    return TriedDraft(draft, spec, schema_text, sets, next(iter(problems), None))
+        return TriedDraft(draft, spec, schema_text, prepared, None, str(error))
+    problem = next(iter(check_rejection_rate(checked, spec.validation)), None)
+    return TriedDraft(draft, spec, schema_text, prepared, sets, problem)
 
 
 def defs_yaml(

@@ -1,12 +1,13 @@
 """Draft a first experiment on an unknown table: what can be inferred, why, and what
 only people know.
 
-Rows are split at random, unless a column names the sets or the rows are a time series.
-Whether models will predict the future, or new customers, cannot be inferred: it becomes
-a hint.
+Rows are split at random, unless a column names the sets, the rows are a time series, or
+the caller has measured that another split is the honest one (see `honest_split.py`).
+What the models will meet only people know: the other splits become hints.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import combinations, product
@@ -18,7 +19,9 @@ import pandas as pd
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.drafting.columns import (
+    LEAST_DATES,
     ColumnPlan,
+    instants_of,
     plan_columns,
     read_completely,
 )
@@ -61,8 +64,11 @@ SECONDS_OF_MANY_FITS, MOST_ROWS_OF_MANY_FITS = 300, 10_000
 MOST_NUMBER_CLASSES, MOST_TEXT_CLASSES = 10, 100
 FEWEST_ROWS_PER_CLASS, RARE = 5, 0.05
 SPLITS = ("random", "group", "time", "column")
-# A split by time needs dates on at least this many days to cut between.
-FEWEST_DAYS = 10
+# A split by time needs dates on at least this many days to cut between, one by groups
+# at least this many groups.
+FEWEST_DAYS, FEWEST_ENTITIES = 10, 10
+# Of people and things, not of rows: a model meets every age at any time.
+_BIRTH = re.compile(r"birth|born|\bdob\b|(?<![a-z])dob(?![a-z])", re.IGNORECASE)
 # An entity column (store, user) with at least ROWS_OF_A_KNOWN_ONE rows per entity
 # becomes a feature if MET_AGAIN of the rows after quantile LATEST are about earlier
 # entities, or if PARTNERS times as many pairs as entities exist with another such
@@ -102,6 +108,9 @@ class Draft:
     excluded: Mapping[str, str]  # column → reason
     prepared: tuple[ColumnPlan, ...]  # columns that are changed before validation
     id_columns: tuple[str, ...]  # columns that decide a row's set
+    # What a split by time, or by groups, could go by: the more honest one is measured.
+    times: tuple[str, ...]
+    entities: tuple[str, ...]
     # limit on rejected rows, if they would exceed the default
     max_rejected: Decision | None
     hints: tuple[str, ...]  # other splits that only people can choose, a sentence each
@@ -151,12 +160,13 @@ def infer(
     rows: int | None = None,
     *,
     monotone: bool = False,
+    split: Decision | None = None,
 ) -> Draft:
     """Draft an experiment on a table, or on a sample of its `rows`.
 
     The sample is numbered as in the table; `monotone`: the experiment will have
-    directions. Raises UnusableTable: a decision is wrong, or only the user can make it;
-    the fix names the option.
+    directions; `split`: decided before. Raises UnusableTable: a decision is wrong, or
+    only the user can make it; the fix names the option.
     """
     _check_names(raw, wishes)
     plans = plan_columns(raw)
@@ -164,15 +174,18 @@ def infer(
     target = _as_prepared(raw[wishes.target], target_plan)
     task = _task(target, wishes.task)
     positive = _positive_class(target, task, wishes.positive_class)
-    split = _split(raw, plans, wishes.split, wishes.split_column)
+    if split is None:
+        split = _split(raw, plans, wishes.split, wishes.split_column)
     split_column = split.value.get("column")
     # Under a split by time, later sets have days beyond those of training: `days` would
     # not generalize.
     with_days = split.value["by"] != "time"
     for name, plan in plans.items():
         plans[name] = plan.dated(raw.columns, with_days=with_days)
-    plans |= _met_again(raw, plans, split.value)
+    met_again = _met_again(raw, plans, split.value)
+    plans |= met_again
 
+    times = _times(plans, wishes)
     ids = _id_columns(plans, wishes)
     excluded = {name: plan.why for name, plan in plans.items() if plan.excluded}
     excluded |= dict.fromkeys(wishes.exclude, "excluded on the command line")
@@ -207,7 +220,9 @@ def infer(
         excluded=excluded,
         prepared=_prepared(target_plan, plans, excluded),
         id_columns=ids,
-        max_rejected=_rejection_limit(target),
+        times=times,
+        entities=_new_entities(raw, plans, times, {*met_again, *wishes.exclude, *ids}),
+        max_rejected=_rejection_limit(target, plans, _unkeyed(raw, plans, split.value)),
         hints=_split_hints(plans, split.value, wishes),
         questions=questions_of(
             raw,
@@ -226,6 +241,44 @@ def _id_columns(plans: Mapping[str, ColumnPlan], wishes: Wishes) -> tuple[str, .
     if wishes.id_column:
         return tuple(wishes.id_column)
     return tuple(n for n, plan in plans.items() if plan.identifies_rows)[:1]
+
+
+def _times(plans: Mapping[str, ColumnPlan], wishes: Wishes) -> tuple[str, ...]:
+    """Return the dates of rows on enough days, known for nearly all rows."""
+    return tuple(
+        name
+        for name, plan in plans.items()
+        if plan.times is not None
+        and plan.times.days >= FEWEST_DAYS
+        and plan.times.known >= LEAST_DATES
+        and name not in wishes.exclude
+        and not _BIRTH.search(name)
+    )
+
+
+def _new_entities(
+    raw: pd.DataFrame,
+    plans: Mapping[str, ColumnPlan],
+    times: Sequence[str],
+    others: set[str],
+) -> tuple[str, ...]:
+    """Return the columns that name entities which the model may not know.
+
+    Where the latest rows are about earlier ones, it knows them.
+    """
+    names = [
+        name
+        for name, plan in plans.items()
+        if plan.names_new_ones
+        and name not in others
+        and raw[name].notna().mean() >= LEAST_DATES
+        and raw[name].nunique() >= FEWEST_ENTITIES
+    ]
+    for time in times[:1] if names else ():
+        when = instants_of(raw[time], plans[time])
+        known = _met_later(raw[names], when > when.quantile(LATEST))
+        names = [name for name in names if name not in known]
+    return tuple(names)
 
 
 def _prepared(
@@ -287,13 +340,38 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
     return target if prepared is None else prepared
 
 
-def _rejection_limit(target: pd.Series) -> Decision | None:
-    """Raise the limit if rows without a target would exceed it in every run."""
-    missing = float(target.isna().mean())
-    if missing <= USUAL_LIMIT - ROOM:
+def _unkeyed(
+    raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return column → share of the rows, of the split's column where it is missing."""
+    name = split.get("column")
+    if name is None:
+        return {}
+    times = plans[name].times
+    return {name: float(raw[name].isna().mean()) if times is None else 1 - times.known}
+
+
+def _rejection_limit(
+    target: pd.Series,
+    plans: Mapping[str, ColumnPlan],
+    unkeyed: Mapping[str, float],
+) -> Decision | None:
+    """Raise the limit if rows that every run rejects would exceed it."""
+    unread = {name: plan.rejected for name, plan in plans.items()}
+    shares = {
+        "no target": float(target.isna().mean()),
+        **{f"no {name}": share for name, share in {**unread, **unkeyed}.items()},
+    }
+    rejected = sum(shares.values())
+    if rejected <= USUAL_LIMIT - ROOM:
         return None
-    limit = rejection_limit(missing)
-    return Decision(limit, f"{missing:.1%} of the rows have no target and are rejected")
+    limit = rejection_limit(rejected)
+    reasons = [
+        f"{share:.1%} of the rows have {what}"
+        for what, share in shares.items()
+        if share
+    ]
+    return Decision(limit, f"{', '.join(reasons)} and are rejected")
 
 
 def _evaluation(
@@ -601,7 +679,7 @@ def _met_again(
             if raw[name].count() >= ROWS_OF_A_KNOWN_ONE * distinct:
                 entities[name] = distinct
     if split["by"] == "time":
-        when = _as_prepared(raw[split["column"]], plans[split["column"]])
+        when = instants_of(raw[split["column"]], plans[split["column"]])
         reasons = _met_later(raw[[*entities]], when > when.quantile(LATEST))
     else:
         reasons = _paired(raw, entities)
@@ -636,31 +714,47 @@ def _paired(raw: pd.DataFrame, entities: Mapping[str, int]) -> dict[str, str]:
 def _split_hints(
     plans: Mapping[str, ColumnPlan], split: Mapping[str, Any], wishes: Wishes
 ) -> tuple[str, ...]:
-    """Reasons to consider another split than the random one, or a gap."""
+    """Reasons to consider another split, or a gap."""
+    used = {name: p for name, p in plans.items() if name not in wishes.exclude}
+    if split["by"] == "random":
+        return (*_hints_of_entities(used), *_hints_of_times(used))
+    hints = []
     if split["by"] == "time":
-        ahead = (
+        hints.append(
             f"if {wishes.target} is known only later (such as: cancelled within 30 "
             "days), leave out as much between the sets (gap: 30 days): else train "
-            "labels "
-            "reach into the time of the test set"
+            "labels reach into the time of the test set"
         )
-        return (ahead,)
-    if split["by"] != "random":
-        return ()
-    used = {name: p for name, p in plans.items() if name not in wishes.exclude}
-    hints = [
+    if wishes.split is None and wishes.split_column is None:
+        hints += filter(None, [_RANDOM_INSTEAD.get(split["by"])])
+    return tuple(hints)
+
+
+_RANDOM_INSTEAD = {
+    "time": "if the model will not predict later rows, but others of the same period, "
+    "split at random (split: {by: random})",
+    "group": "if the model will only meet the values that it was fitted on, split at "
+    "random (split: {by: random})",
+}
+
+
+def _hints_of_entities(plans: Mapping[str, ColumnPlan]) -> list[str]:
+    return [
         f"values of {name} repeat: if the model will meet new ones, keep each value in "
         f"one set (split: {{by: group, column: {name}}})"
-        for name, plan in used.items()
-        if plan.names_entities
+        for name, plan in plans.items()
+        if plan.names_new_ones
     ]
-    for name, plan in used.items():
+
+
+def _hints_of_times(plans: Mapping[str, ColumnPlan]) -> list[str]:
+    hints = []
+    for name, plan in plans.items():
         if plan.times is None or plan.times.days < FEWEST_DAYS:
             continue
         sorted_by = ", and the rows are sorted by them" if plan.times.in_order else ""
         hints.append(
             f"{name} holds dates{sorted_by}: if the model will predict the future, "
-            "train "
-            f"on the past (split: {{by: time, column: {name}}})"
+            f"train on the past (split: {{by: time, column: {name}}})"
         )
-    return tuple(hints)
+    return hints

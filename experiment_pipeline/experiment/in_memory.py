@@ -11,8 +11,13 @@ from typing import Any
 import pandas as pd
 
 from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.drafting.files import infer_schema
-from experiment_pipeline.drafting.inference import infer
+from experiment_pipeline.drafting.files import (
+    TriedDraft,
+    infer_schema,
+    try_out,
+    with_honest_split,
+)
+from experiment_pipeline.drafting.inference import Decision, Draft, infer
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.experiment.context import Run, RunBudget
 from experiment_pipeline.experiment.flow import run_stages
@@ -201,20 +206,30 @@ def declare(
         address = data if isinstance(data, Data) else Data(url=str(data))
         source = address.model_dump(mode="json", exclude_unset=True)
         raw = parse(read_source(address), address)
-    attributes: dict[str, Any] = {}
-    if {"task", "split", "search", "metric"} - settings.keys():
-        metric = settings.get("metric")
-        wishes = Wishes(
-            target=target,
-            task=settings.get("task"),
-            positive_class=settings.get("positive_class"),
-            metric=getattr(metric, "path", metric),
-            seconds=settings.get("budget", {}).get("seconds"),
-        )
-        draft = infer(raw.frame, wishes, monotone="monotone" in settings)
+    given = {"target": target, **settings, "data": source or None}
+    if not {"task", "split", "search", "metric"} - settings.keys():
+        return raw, spec_from(name, given)
+    metric = settings.get("metric")
+    wishes = Wishes(
+        target=target,
+        task=settings.get("task"),
+        positive_class=settings.get("positive_class"),
+        metric=getattr(metric, "path", metric),
+        seconds=settings.get("budget", {}).get("seconds"),
+    )
+
+    def drafted(split: Decision | None) -> tuple[Draft, ExperimentSpec]:
+        draft = infer(raw.frame, wishes, monotone="monotone" in settings, split=split)
         attributes = draft.attributes(source)
         if "search" in settings:  # what is inferred for the inferred search
             attributes.pop("budget", None)
             attributes.pop("export", None)
-    attributes |= {"target": target, **settings, "data": source or None}
-    return raw, spec_from(name, attributes)
+        return draft, spec_from(name, {**attributes, **given})
+
+    def tried_with(split: Decision | None) -> TriedDraft:
+        draft, spec = drafted(split)
+        return try_out(raw.frame, draft, spec)
+
+    if "split" in settings:
+        return raw, drafted(None)[1]
+    return raw, with_honest_split(tried_with(None), tried_with).spec

@@ -136,6 +136,17 @@ CUSTOMERS = (
             "holds timedelta64[ns], which models cannot use",
         ),
         ("Unnamed: 0", list(range(ROWS)), "counts the rows"),
+        (
+            "Unnamed: 0",
+            list(np.random.default_rng(2).permutation(ROWS)),
+            "numbers the rows, in another order",
+        ),
+        ("index", [7 * row * 37 % 1201 for row in range(ROWS)], "numbers the rows"),
+        (
+            "PatientId",
+            [93779.52, *(2.987e13 + row // 2 for row in range(1, ROWS))],
+            "identifies 61 things, 1.97 rows each",
+        ),
         ("counter", list(range(5, ROWS + 5)), "counts the rows"),
         ("PassengerId", list(range(1, ROWS + 1)), "identifies the row"),
         ("order_id", [f"A{row:04d}" for row in range(ROWS)], "identifies the row"),
@@ -267,6 +278,65 @@ def test_a_type_inside_text_is_declared(
     planned = plan("written", values)
     assert dict(planned.preparation) == preparation
     assert planned.why
+
+
+DAY_MONTH = "%d-%m-%Y"
+
+
+@pytest.mark.parametrize(
+    ("values", "date_format"),
+    [
+        (repeated("24-02-2015 11.35", "01-03-2016 09.05"), "%d-%m-%Y %H.%M"),
+        (repeated("January 7, 2018", "May 12, 2019"), "%B %d, %Y"),
+        (repeated(" Sep 7, 2018", "May 12, 2019 "), "%b %d, %Y"),
+        (repeated("12/31/2024 11:59 PM", "1/2/2024 1:05 AM"), "%m/%d/%Y %I:%M %p"),
+        (repeated("2024-12-31 11:59 PM", "2024-01-02 01:05 AM"), "%Y-%m-%d %I:%M %p"),
+    ],
+)
+def test_dates_are_read_however_they_are_written(values: Any, date_format: str) -> None:
+    """Months as words, hours with a dot, twelve hours: each text is a date."""
+    planned = plan("when", values)
+    assert planned.preparation["datetime_formats"] == [date_format]
+    assert (
+        read_completely(pd.Series(values, name="when"), planned.preparation) is not None
+    )
+
+
+@pytest.mark.parametrize(
+    ("odd", "missing", "rejected", "words"),
+    [
+        (["n/a", "soon"], ["n/a", "soon"], 0.0, "1 row without a date ('soon') read"),
+        (["31-02-2024"] * 3, ["31-02-2024"], 0.0, "3 rows without a date"),
+        ([f"late {n}" for n in range(9)], None, 9 / 220, "9 rows without a date"),
+    ],
+)
+def test_a_column_of_dates_may_hold_a_few_other_texts(
+    odd: list[str], missing: list[str] | None, rejected: float, words: str
+) -> None:
+    """Few different ones mean missing, the rows of more are rejected; both are said."""
+    days = pd.date_range("2023-01-01", periods=220 - len(odd)).strftime(DAY_MONTH)
+    planned = plan("when", [*days, *odd])
+    assert planned.times is not None
+    assert planned.preparation.get("missing_values") == missing
+    assert planned.preparation["datetime_formats"] == [DAY_MONTH]
+    assert planned.rejected == pytest.approx(rejected)
+    assert words in planned.why
+
+
+def test_a_column_in_which_more_than_a_twentieth_is_no_date_holds_texts() -> None:
+    """Then nothing is declared, as for numbers."""
+    days = pd.date_range("2023-01-01", periods=90).strftime(DAY_MONTH)
+    assert plan("when", [*days, *[f"late {n}" for n in range(10)]]).times is None
+
+
+def test_rows_that_a_date_column_rejects_raise_the_limit() -> None:
+    """As rows without a target do; a run would stop otherwise."""
+    odd = [f"late {n}" for n in range(9)]
+    days = pd.date_range("2023-01-01", periods=191).strftime(DAY_MONTH)
+    rows = pd.DataFrame({"when": [*days, *odd], "x": range(200), "y": [0.5, 1.5] * 100})
+    limit = infer(rows, Wishes(target="y", task="regression")).max_rejected
+    assert limit.value == pytest.approx(0.07)
+    assert "4.5% of the rows have no when and are rejected" in limit.why
 
 
 @pytest.mark.parametrize("odd", ["heavy", "9 lb"])
@@ -451,6 +521,16 @@ def test_the_split_is_random_and_the_others_are_hints() -> None:
     assert "day holds dates, and the rows are sorted by them" in days
 
 
+def test_codes_of_few_values_are_no_groups_to_propose() -> None:
+    """A model knows all lines of a factory, and meets new persons, however few."""
+    columns = {"line_id": repeated(*range(100, 126)), "code_no": repeated(*range(8))}
+    assert draft(NUMBERS, **columns).hints == ()
+    assert draft(NUMBERS, **columns).entities == ()
+    few = draft(NUMBERS, patient_id=repeated(*range(100, 126)), born=DAYS)
+    assert few.entities == ("patient_id",)
+    assert few.hints[0].startswith("values of patient_id repeat")
+
+
 @pytest.mark.parametrize(
     ("when", "apart"),
     [
@@ -461,6 +541,9 @@ def test_the_split_is_random_and_the_others_are_hints() -> None:
         (pd.date_range("2014-01-01", periods=ROWS, freq="MS"), "31 days apart in when"),
         (pd.date_range("2024-01-01", periods=ROWS, freq="6h"), "6 hours apart in when"),
         (DAYS + pd.to_timedelta(np.arange(ROWS) // 40, "h"), "1 day apart in when"),
+        ([*DAYS[:50], None, *DAYS[51:]], "1 day apart in when"),
+        ([*DAYS[:50].astype("str"), "n/a", *DAYS[51:].astype("str")], "1 day apart"),
+        ([*DAYS[:50].astype("str"), "soon", *DAYS[51:].astype("str")], "1 day apart"),
     ],
 )
 def test_a_series_is_split_by_time(when: Any, apart: str) -> None:
@@ -478,14 +561,14 @@ def test_a_series_is_split_by_time(when: Any, apart: str) -> None:
         DAYS.repeat(2)[:ROWS],
         DAYS[np.random.default_rng(1).permutation(ROWS)],
         DAYS[0] + pd.to_timedelta(np.cumsum(1 + np.arange(ROWS) * 37 % 101), "h"),
-        [*DAYS[:-1], None],
+        [*DAYS[:-12], *[None] * 12],
         pd.date_range("2024-01-01", periods=ROWS, freq="min"),
     ],
     ids=[
         "two a day",
         "out of order",
         "whenever someone comes",
-        "one is missing",
+        "a tenth is missing",
         "one morning",
     ],
 )

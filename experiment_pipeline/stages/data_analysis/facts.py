@@ -554,28 +554,27 @@ def placeholders(texts: Sequence[str]) -> np.ndarray:
 
 
 ISO = "ISO8601"
+_DAYS = (
+    *("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y"),
+    *("%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
+    *("%d-%b-%Y", "%d-%b-%y", "%m/%d/%y", "%d.%m.%y"),
+)
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %H.%M", " %H.%M.%S", " %I:%M %p", " %I:%M:%S %p")
 # Tried in this order; of two that read as many texts the first wins.
 DATE_FORMATS = (
     ISO,
-    *(
-        f"{day}{time_of_day}"
-        for day in ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
-        for time_of_day in ("", " %H:%M", " %H:%M:%S")
-    ),
-    "%d-%m-%Y",
-    "%m-%d-%Y",
-    "%d %b %Y",
-    "%d %B %Y",
-    "%b %d, %Y",
-    "%B %d, %Y",
-    "%d-%b-%Y",
-    "%d-%b-%y",
-    "%m/%d/%y",
-    "%d.%m.%y",
+    *(f"{day}{time_of_day}" for day in _DAYS for time_of_day in _TIMES),
+    *(f"%Y-%m-%d{time_of_day}" for time_of_day in _TIMES[3:]),  # the others are ISO
     "%Y%m%d",
 )
 _ISO_SHAPE = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
-_DATE_SHAPE = r"(?=.*\d)[\w.,/:+\- ]{6,35}"
+_DATE_SHAPE = (
+    r"\d{8}|(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
+    r"|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9} \d{1,2}, \d{4})"
+    r"(?:[T ][\w.:+\- ]{1,24})?"
+)
+# A format that reads none of so many texts is not tried on the others.
+_TRIED_TEXTS = 200
 
 
 def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
@@ -584,19 +583,22 @@ def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
     shaped = column[column.str.fullmatch(_DATE_SHAPE)]
     if shaped.empty:
         return {}
+    tried = shaped.iloc[:: max(1, len(shaped) // _TRIED_TEXTS)]
     reads: dict[str, np.ndarray] = {}
     for date_format in DATE_FORMATS:
-        candidates = shaped
-        if date_format == ISO:
-            candidates = shaped[shaped.str.fullmatch(_ISO_SHAPE)]
-        instants = pd.to_datetime(
-            candidates, format=date_format, errors="coerce", utc=True
-        )
-        # Otherwise most numbers of eight digits would be dates.
-        dates = candidates.index[instants.dt.year.between(1800, 2200)]
-        if len(dates):
+        if _dates_in(tried, date_format).size:
+            dates = _dates_in(shaped, date_format)
             reads[date_format] = np.isin(np.arange(len(texts)), dates)
     return dict(sorted(reads.items(), key=lambda pair: -int(pair[1].sum())))
+
+
+def _dates_in(texts: pd.Series, date_format: str) -> np.ndarray:
+    """Return the labels (m,) of the texts that are dates in this format."""
+    if date_format == ISO:
+        texts = texts[texts.str.fullmatch(_ISO_SHAPE)]
+    instants = pd.to_datetime(texts, format=date_format, errors="coerce", utc=True)
+    # Otherwise most numbers of eight digits would be dates.
+    return texts.index[instants.dt.year.between(1800, 2200)].to_numpy()
 
 
 def rejection_limit(missing: float) -> float:

@@ -32,6 +32,7 @@ from experiment_pipeline.statistics.metrics import (
 from experiment_pipeline.table.clusters import cluster_hashes
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, kind_of, numbers_of
+from experiment_pipeline.table.preparation import day_columns
 
 _NEAREST = 10
 _LEAST_SKILL = 0.5
@@ -354,7 +355,13 @@ def _compare(subject: Subject, time: str) -> _Gain | None:
         halves.append((np.append(earlier, late[fit]), judge))
     if not all(map(sample.can_fit, [early, *(fit for fit, _ in halves)])):
         return None
-    ahead = sample.lightgbm(early, late)
+    # Later rows exceed all days that were fitted on: no draft has them then.
+    without_days = ProbeSample.of(
+        subject, sample.rows, tuple(day_columns(spec.preparation))
+    )
+    if not without_days.encoded.shape[1]:
+        without_days = sample
+    ahead = without_days.lightgbm(early, late)
     mixed = np.empty_like(ahead)
     for fit, judge in halves:
         mixed[judge] = sample.lightgbm(fit, late[judge])

@@ -1,0 +1,274 @@
+"""Measure, on a drafted random split, whether it promises what later rows or new
+entities do not keep.
+
+A probe predicts the same rows twice: once fitted as a random split does, once without
+their future, or without the other rows of their entity. The second score is the honest
+one. The draft takes that split if it is worse beyond its error; of entities, if the
+probe's errors of one resemble each other, and the score is worse or intervals by rows
+would be too narrow. Targets of the random split's validation set are not read.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.data_analysis.findings.probe import ProbeSample
+from experiment_pipeline.stages.data_analysis.findings.random_split import (
+    RandomSplitOverTime,
+)
+from experiment_pipeline.stages.data_analysis.skill import outcomes_of
+from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.interval import Interval, cluster_codes
+from experiment_pipeline.statistics.metrics import (
+    metric_of,
+    names_of,
+    significantly_better,
+)
+from experiment_pipeline.table.clusters import classes_of
+from experiment_pipeline.table.digests import row_hashes
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.kinds import kind_of
+from experiment_pipeline.table.membership import deal
+
+# Rows that a comparison reads at most; entities and folds that it needs or makes.
+MOST_ROWS, FEWEST_ROWS, FOLDS = 10_000, 200, 3
+MOST_COLUMNS = 3
+# A smaller part of the gain over the baseline does not decide how rows are split, nor
+# intervals that are narrower than this beside the honest ones.
+LEAST_LOSS, TOO_NARROW = 0.02, 0.9
+# Errors of one entity resemble each other if they do so more than in so many shuffles.
+SHUFFLES = 199
+
+
+@dataclass(frozen=True)
+class OptimisticSplit:
+    """A split that shows the random one to be too optimistic."""
+
+    split: dict[str, Any]  # by and column
+    lost: float  # share of the gain over the baseline that only the random split shows
+    evidence: str  # a sentence with both scores
+
+
+def more_honest_splits(
+    prepared: pd.DataFrame,
+    sets: pd.Series,
+    spec: ExperimentSpec,
+    times: Sequence[str],
+    entities: Sequence[str],
+) -> list[OptimisticSplit]:
+    """Return the splits that cost a probe part of its gain, the largest loss first.
+
+    `sets` are those of the random split of `prepared`; `times` and `entities` are the
+    columns to compare it with.
+    """
+    nested = [name for name in prepared if kind_of(prepared[name]) == "nested"]
+    visible = np.flatnonzero((sets != "validation").to_numpy())
+    thresholds = {**spec.analysis.thresholds, RandomSplitOverTime.code: LEAST_LOSS}
+    analysis = spec.analysis.model_copy(update={"thresholds": thresholds})
+    table = _Table(
+        frame=prepared.drop(columns=nested).iloc[visible],
+        sets=sets.iloc[visible].astype("str"),
+        spec=spec.model_copy(update={"analysis": analysis}),
+    )
+    found = [table.over_time(times[:MOST_COLUMNS])]
+    found += [table.over_entities(name) for name in entities[:MOST_COLUMNS]]
+    losses = [split for split in found if split is not None]
+    return sorted(losses, key=lambda split: -split.lost)
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """The rows that are not in the validation set of a random split."""
+
+    frame: pd.DataFrame
+    sets: pd.Series
+    spec: ExperimentSpec
+
+    def subject(self, rows: np.ndarray, without: Sequence[str] = ()) -> Subject:
+        """The rows at positions (k,) under analysis, without some columns."""
+        features = tuple(feature_columns(self.frame, self.spec))
+        frame = self.frame.drop(columns=list(without)).iloc[rows]
+        return Subject(frame, self.sets.iloc[rows], features, self.spec)
+
+    def over_time(self, times: Sequence[str]) -> OptimisticSplit | None:
+        """Compare with a split by time, as the data analysis will."""
+        if not times:
+            return None
+        generator = np.random.default_rng(self.spec.seed)
+        rows = generator.permutation(len(self.frame))[: 2 * MOST_ROWS]
+        other_dates = [
+            str(name)
+            for name, column in self.frame.items()
+            if kind_of(column) == "datetime" and name not in times
+        ]
+        subject = self.subject(np.sort(rows), without=other_dates)
+        if subject.target.problem:
+            return None
+        finding = RandomSplitOverTime().check(subject)
+        if finding.outcome != "found" or finding.number is None:
+            return None
+        [column] = finding.columns
+        return OptimisticSplit(
+            split={"by": "time", "column": column},
+            lost=finding.number,
+            evidence=finding.evidence.removesuffix("."),
+        )
+
+    def over_entities(self, column: str) -> OptimisticSplit | None:
+        """Compare with a split that keeps the rows of an entity together."""
+        subject = self.subject(self._rows_of_entities(column))
+        if subject.target.problem:
+            return None
+        sample = ProbeSample.of(subject, subject.target.rows)
+        if len(sample.rows) < FEWEST_ROWS or not sample.encoded.shape[1]:
+            return None
+        hashes = row_hashes(subject.frame, [column], "entities", sample.rows)
+        comparison = _Comparison.of(sample, hashes)
+        if comparison is None:
+            return None
+        evidence = comparison.evidence(numbers.shown(column))
+        if evidence is None:
+            return None
+        split = {"by": "group", "column": column}
+        return OptimisticSplit(split, comparison.lost, evidence)
+
+    def _rows_of_entities(self, column: str) -> np.ndarray:
+        """Draw entities, and return all of their rows: positions (k,), ascending."""
+        codes = pd.factorize(self.frame[column])[0]
+        known = codes[codes >= 0]
+        generator = np.random.default_rng(self.spec.seed)
+        drawn = generator.permutation(known.max() + 1)
+        rows_of_drawn = np.cumsum(np.bincount(known)[drawn])
+        chosen = drawn[: np.searchsorted(rows_of_drawn, MOST_ROWS) + 1]
+        return np.flatnonzero(np.isin(codes, chosen))
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A probe on the same rows, fitted on rows of other entities or of all."""
+
+    metric: str
+    apart: float
+    by_chance: float
+    baseline: float
+    difference: Interval  # by_chance - apart
+    likeness: "_Likeness"  # of the errors of one entity
+
+    @classmethod
+    def of(cls, sample: ProbeSample, entities: np.ndarray) -> "_Comparison | None":
+        """Compare the folds of entities (n,) with those of shuffled ones.
+
+        Shuffled entities make folds of the same sizes: without related rows, both
+        scores have the same distribution. None: a fold cannot be fitted.
+        """
+        task, classes = sample.subject.spec.task, sample.subject.target.n_classes
+        metric = sample.subject.spec.metric
+        if metric_of(metric).by_threshold or metric_of(metric).is_own:
+            metric = names_of(task)[0]
+        shuffled = sample.subject.generator().permutation(entities)
+        apart = _predicted(sample, entities)
+        by_chance = _predicted(sample, shuffled)
+        if apart is None or by_chance is None:
+            return None
+        first = scores.linearise(metric, sample.y, apart)
+        second = scores.linearise(metric, sample.y, by_chance)
+        codes = cluster_codes(entities)
+        drawn = scores.layout(metric, sample.y, codes)
+        outcomes = outcomes_of(task, sample.y, classes)
+        errors = outcomes - apart.reshape(outcomes.shape)
+        return cls(
+            metric=metric,
+            apart=first.estimate,
+            by_chance=second.estimate,
+            baseline=scores.baseline_score(metric, sample.y, sample.y, task, classes),
+            difference=scores.paired_difference(first, second, drawn),
+            likeness=_Likeness.of(errors, codes, sample.subject.generator()),
+        )
+
+    @property
+    def lost(self) -> float:
+        """Share of the gain over the baseline that the entities' folds lose."""
+        gain = self.by_chance - self.baseline
+        if not metric_of(self.metric).sign * gain > 0:
+            return 0.0
+        return self.difference.estimate / gain
+
+    def evidence(self, name: str) -> str | None:
+        """Return why a random split is too optimistic; None: it is not."""
+        significant = significantly_better(self.metric, self.difference)
+        is_worse = significant and self.lost >= LEAST_LOSS
+        is_narrow = self.likeness.width <= TOO_NARROW
+        if not self.likeness.is_sure or not (is_worse or is_narrow):
+            return None
+        evidence = (
+            f"A probe fitted on other values of {name} scores "
+            f"{numbers.score(self.apart)} {self.metric}, one fitted on as many rows "
+            "of all values, as a random split does, "
+            f"{numbers.score(self.by_chance)} (baseline "
+            f"{numbers.score(self.baseline)})"
+        )
+        if is_narrow:
+            narrow = numbers.share(1 - self.likeness.width)
+            evidence += (
+                f". Errors of one {name} resemble each other: intervals by rows "
+                f"would be {narrow} too narrow"
+            )
+        return evidence
+
+
+@dataclass(frozen=True)
+class _Likeness:
+    """How much the errors of one entity resemble each other."""
+
+    is_sure: bool  # more than in any shuffle
+    width: float  # of an interval by rows beside the one by entities
+
+    @classmethod
+    def of(
+        cls, errors: np.ndarray, entities: np.ndarray, generator: np.random.Generator
+    ) -> "_Likeness":
+        """Measure errors (n, k) of rows whose entity is a code (n,).
+
+        The design effect of Kish (1965): 1 + the products of errors over pairs of one
+        entity, beside their squares.
+        """
+        centred = errors - errors.mean(axis=0)
+        squares = float((centred**2).sum())
+        if not squares > 0:
+            return cls(is_sure=False, width=1.0)
+
+        def design_effect(codes: np.ndarray) -> float:
+            sums = [np.bincount(codes, column) for column in centred.T]
+            return float(np.square(sums).sum()) / squares
+
+        by_entity = design_effect(entities)
+        shuffled = [
+            design_effect(generator.permutation(entities)) for _ in range(SHUFFLES)
+        ]
+        return cls(
+            is_sure=by_entity > max(shuffled),
+            width=1 / math.sqrt(max(by_entity, 1.0)),
+        )
+
+
+def _predicted(sample: ProbeSample, entities: np.ndarray) -> np.ndarray | None:
+    """Predict each row (n,) by a probe that saw no row of its entity."""
+    frame = sample.subject.frame.iloc[sample.rows]
+    fold = deal(entities, classes_of(frame, sample.subject.spec), FOLDS)
+    predictions = []
+    order = []
+    for number in range(FOLDS):
+        judged = np.flatnonzero(fold == number)
+        fitted = np.flatnonzero(fold != number)
+        if not len(judged) or not sample.can_fit(fitted):
+            return None
+        predictions.append(sample.lightgbm(fitted, judged))
+        order.append(judged)
+    return np.concatenate(predictions)[np.argsort(np.concatenate(order))]

@@ -1,0 +1,123 @@
+"""The split of a draft: not the one that promises most."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.files import Drafted, draft_experiment
+from experiment_pipeline_tests.bench import statistics_drafts as worlds
+
+SEED = 5
+
+
+def table(world: Any, target: str = "number") -> pd.DataFrame:
+    """A made-up table, in no order."""
+    generator = np.random.default_rng(SEED)
+    frame, signal = world(generator)
+    frame["y"] = worlds.TARGETS[target](signal, generator)
+    return frame.sample(frac=1, random_state=SEED)
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Any:
+    """Drafts an experiment on a table with target y."""
+
+    def drafted(frame: pd.DataFrame, **wishes: Any) -> Drafted:
+        url = str(tmp_path / "rows.csv")
+        frame.to_csv(url, index=False)
+        return draft_experiment("rows", Wishes(data=url, target="y", **wishes), url, "")
+
+    return drafted
+
+
+def split_in(drafted: Drafted) -> dict[str, Any]:
+    """The split in defs.yaml, without its fractions."""
+    split = yaml.safe_load(drafted.files["defs.yaml"])["attributes"]["split"]
+    split.pop("fractions", None)
+    return split
+
+
+@pytest.mark.parametrize("target", ["number", "class"])
+def test_rows_that_are_harder_to_predict_ahead_are_split_by_time(
+    draft: Any, target: str
+) -> None:
+    """The draft says both scores, and the line that gives a random split."""
+    drafted = draft(table(worlds.waves, target))
+    assert split_in(drafted) == {"by": "time", "column": "at"}
+    text = " ".join(drafted.files["defs.yaml"].replace("#", " ").split())
+    for said in (" ".join(drafted.reasons.split()), text):
+        assert (
+            "a random split would promise too much. The last third of the rows" in said
+        )
+        assert "a probe fitted on earlier rows scores" in said
+        assert "as a random split does" in said
+        assert "split at random (split: {by: random})" in said
+    assert "days" not in drafted.files["defs.yaml"].partition("calendar:\n")[2][:60]
+
+
+@pytest.mark.parametrize(
+    ("world", "narrow"),
+    [(worlds.recognised_persons, True), (worlds.unrecognised_persons, True)],
+)
+def test_persons_whose_rows_are_related_stay_together(
+    draft: Any, world: Any, narrow: bool
+) -> None:
+    """Whether features identify them or not: then intervals by rows are too narrow."""
+    drafted = draft(table(world))
+    assert split_in(drafted) == {"by": "group", "column": "person_id"}
+    assert "A probe fitted on other values of person_id scores" in drafted.reasons
+    assert ("intervals by rows would be" in drafted.reasons) is narrow
+    assert "split at random (split: {by: random})" in drafted.reasons
+
+
+@pytest.mark.parametrize(
+    "world", [worlds.same_at_any_time, worlds.ids_of_unrelated_rows]
+)
+def test_a_date_or_an_id_that_tells_nothing_leaves_the_split_random(
+    draft: Any, world: Any
+) -> None:
+    """Dates and ids alone are no reason; the hints stay."""
+    drafted = draft(table(world))
+    assert split_in(drafted) == {"by": "random"}
+    assert "consider" in drafted.reasons
+
+
+@pytest.mark.parametrize("wishes", [{"split": "random"}, {"exclude": ["at"]}])
+def test_a_split_that_was_asked_for_and_an_excluded_date_are_not_measured(
+    draft: Any, wishes: dict[str, Any]
+) -> None:
+    """The user knows better."""
+    assert split_in(draft(table(worlds.waves), **wishes)) == {"by": "random"}
+
+
+def test_dates_of_birth_do_not_order_rows(draft: Any) -> None:
+    """A model meets every age at any time."""
+    born = table(worlds.waves).rename(columns={"at": "date_of_birth"})
+    assert split_in(draft(born)) == {"by": "random"}
+
+
+def test_things_that_the_latest_rows_know_are_no_reason_for_groups(draft: Any) -> None:
+    """Shops of which every day has sales are known when the model predicts."""
+    generator = np.random.default_rng(SEED)
+    shop, day = np.divmod(np.arange(3_000), 50)
+    frame = pd.DataFrame(
+        {
+            "shop_id": shop + 100,
+            "at": pd.Timestamp("2023-01-01") + pd.to_timedelta(day * 3, "D"),
+            "size": generator.normal(size=60)[shop],
+            "x": generator.normal(size=3_000),
+        }
+    )
+    frame["y"] = generator.normal(size=60)[shop] + frame["x"]
+    frame["y"] += generator.normal(size=3_000)
+    split = split_in(draft(frame.sample(frac=1, random_state=SEED)))
+    assert split == {"by": "random"}
+    assert split_in(draft(frame.drop(columns="at"))) == {
+        "by": "group",
+        "column": "shop_id",
+    }
