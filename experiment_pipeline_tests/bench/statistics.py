@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline_tests.bench.sections import table
 from experiment_pipeline_tests.bench.statistics_choice import CHOICE, GATES, LOOKS
 from experiment_pipeline_tests.bench.statistics_coverage import COVERAGE
+from experiment_pipeline_tests.bench.statistics_drafts import DRAFTS
 from experiment_pipeline_tests.bench.statistics_folds import INTERVALS_OF_FOLDS
 from experiment_pipeline_tests.bench.statistics_groups import GROUPS
 from experiment_pipeline_tests.bench.statistics_intervals import NEW_ROWS_HELD
@@ -32,6 +33,9 @@ one is too narrow: at most 5 % are false alarms on tables where intervals hold, 
 they cannot, most samples are told so. Of the samples without a note at least 90 % hold it.""": COVERAGE,
     """\
 Leaks: what the analysis says of planted ones, and of made-up and real tables without.""": LEAKS,
+    """\
+The draft's split of 4,000 rows with a date, or with an id of four or eight rows each: the honest one where
+a random split promises too much, and no needless one.""": DRAFTS,
     """\
 The sets, where rows are alike: 8,000 rows, some of them different people, others copies.
 Coverage is of a linear model's score, on validation rows of a random split.""": MEMBERSHIP,

@@ -12,7 +12,7 @@ import pandas as pd
 from experiment_pipeline.experiment.in_memory import declare
 from experiment_pipeline_tests.bench.statistics_rows import Aim, Job, each
 
-ROWS = 2_000
+ROWS = 4_000
 SETTINGS = {"search": [{"algorithm": "linear"}]}
 Target = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -526,7 +526,7 @@ def test_codes_of_few_values_are_no_groups_to_propose() -> None:
     columns = {"line_id": repeated(*range(100, 126)), "code_no": repeated(*range(8))}
     assert draft(NUMBERS, **columns).hints == ()
     assert draft(NUMBERS, **columns).entities == ()
-    few = draft(NUMBERS, patient_id=repeated(*range(100, 126)), born=DAYS)
+    few = draft(NUMBERS, patient_id=repeated(*range(100, 126)))
     assert few.entities == ("patient_id",)
     assert few.hints[0].startswith("values of patient_id repeat")
 
