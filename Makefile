@@ -6,6 +6,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 EXPERIMENT ?= flight_delay
+PORT ?= 3000
+REPORTS_PORT ?= 3001
 RESOLUTION ?= highest
 PYTHON_VERSION ?= 3.14
 APT := $(if $(shell command -v sudo),sudo,) apt-get
@@ -27,13 +29,14 @@ run: .venv/ready ## users: set up and run one experiment (EXPERIMENT=flight_dela
 	$(BIN)/dagster job execute -m experiment_pipeline.definitions -j $(EXPERIMENT)
 	@echo "See it: make ui opens Dagster on http://127.0.0.1:3000 and the reports on http://127.0.0.1:3001"
 
-ui: .venv/ready ## users: set up and open Dagster on http://127.0.0.1:3000, and its reports on 3001
-	$(BIN)/experiment-pipeline reports $(BIN)/dagster dev -w workspace.yaml
+ui: .venv/ready ## users: set up and open Dagster on http://127.0.0.1:3000 (PORT=3000), and its reports on 3001 (REPORTS_PORT=3001)
+	$(BIN)/experiment-pipeline reports --port $(REPORTS_PORT) $(BIN)/dagster dev -w workspace.yaml -p $(PORT)
 
 wheel: .venv/uv ## users: build the package for another Dagster project, in dist/
 	$(BIN)/uv build --quiet --wheel
 
 dist: .venv/uv ## contributors: build what is published, and check it
+	@! grep -n 'OWNER/\|OWNER\.' pyproject.toml || { echo "pyproject.toml: replace OWNER by the owner of the repository"; exit 1; }
 	rm -rf dist
 	$(BIN)/uv build --quiet
 	$(BIN)/uv tool run --quiet twine check --strict dist/*

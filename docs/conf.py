@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(Path(__file__).parent))
 
+from links import PLACEHOLDER  # noqa: E402
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = PROJECT["urls"]["Repository"]
 
@@ -17,10 +19,10 @@ release = PROJECT["version"]
 project_copyright = "the experiment_pipeline authors, Apache-2.0"
 
 extensions = [
+    "links",
     "made_from_code",
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.extlinks",
     "sphinx.ext.napoleon",
     "sphinx_click",
     "sphinx_copybutton",
@@ -31,9 +33,12 @@ html_title = "experiment_pipeline"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["llms.txt"]
-html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main"}
-# A file of the repository that is not a page: {source}`data/README.md`.
-extlinks = {"source": (f"{REPOSITORY}/blob/main/%s", "%s")}
+# Without an owner the repository has no address: nothing links to it.
+html_theme_options = (
+    {}
+    if f"/{PLACEHOLDER}/" in REPOSITORY
+    else {"source_repository": REPOSITORY, "source_branch": "main"}
+)
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

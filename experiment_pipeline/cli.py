@@ -50,6 +50,18 @@ class ErrorsWithoutStack(click.Group):
     trace.
     """
 
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """List the commands, each with a whole sentence: click cuts it at 45."""
+        rows = [
+            (name, command.get_short_help_str(_ENDLESS))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the requested command."""
         with (
@@ -567,6 +579,12 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
     try:
         with server.listening(port) as listener:
             click.echo(f"reports on {server.url_of(listener)}", err=True)
+            if port is None and server.url_of(listener) != server.USUAL:
+                click.echo(
+                    f"port {server.PORT} is taken: links in Dagster of earlier runs "
+                    "lead there",
+                    err=True,
+                )
             if command:
                 what = command[0]
                 sys.exit(server.run_beside(command, listener))

@@ -393,3 +393,19 @@ def test_the_json_schemas_describe_both_files() -> None:
         result = command("json-schema", name)
         assert result.exit_code == 0
         assert key in json.loads(result.output)["required"]
+
+
+def test_the_list_of_commands_has_whole_sentences() -> None:
+    """None is cut at the width of a console."""
+    output = command("--help", terminal_width=80).output
+    assert "..." not in output.partition("Commands:")[2]
+    assert "the oldest first, and who approved them." in " ".join(output.split())
+
+
+@pytest.mark.usefixtures("storage")
+def test_an_empty_id_names_no_run() -> None:
+    """A variable of a script that is not set must not show just any run."""
+    for arguments in (("show", ""), ("compare", " ", "x")):
+        refused = command(*arguments)
+        assert refused.exit_code == 1
+        assert "is no run id" in refused.output

@@ -40,6 +40,21 @@ def test_partitions_as_configurations_in_plain_dagster(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("storage")
+def test_the_first_ten_minutes_in_a_notebook(tmp_path, monkeypatch):
+    """Each cell of the page runs as it stands, but for the seconds."""
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "start" / "notebook.md").read_text(encoding="utf-8")
+    cells = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(cells) == 3
+    names: dict = {}
+    for cell in cells:
+        exec(cell.replace("seconds=60", "seconds=15"), names)
+    assert names["biopsies"].accepted
+    assert (tmp_path / "experiment_pipeline/defs/biopsies/defs.yaml").exists()
+
+
 def test_a_champion_behind_an_http_api(tmp_path, monkeypatch):
     """Valid rows are predicted, an invalid one comes back with its reason, a missing
     column is named.

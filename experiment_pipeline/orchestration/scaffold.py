@@ -41,13 +41,9 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
             with reported_as(lambda error: click.ClickException(str(error))):
                 _check_request(request)
                 from experiment_pipeline.drafting.files import draft_experiment
-                from experiment_pipeline.orchestration.executor import code_location
 
                 url = _url_from_project(request.params.data, request.project_root)
-                location = code_location(request.project_root or Path())
                 command = f"dg launch --job {folder.name}"
-                if location is not None:
-                    command = f"dagster job execute -m {location[1]} -j {folder.name}"
                 drafted = draft_experiment(folder.name, request.params, url, command)
                 for file, text in drafted.files.items():
                     (folder / file).write_text(text, encoding="utf-8")

@@ -208,9 +208,18 @@ class YamlFile:
             return _Loader("").construct_document(root)
         except yaml.constructor.ConstructorError as error:
             mark, reason = error.problem_mark, error.problem
-        except ValueError as error:  # an impossible date
-            mark, reason = None, error
+        except ValueError as error:  # an impossible date, or 5,000 digits
+            mark, reason = self._impossible(), str(error).partition(";")[0]
         raise self._wrong(mark, f"is not YAML of plain values: {reason}") from None
+
+    def _impossible(self) -> yaml.Mark | None:
+        """Where the first value stands that cannot be read."""
+        for _, node in self.scalars():
+            try:
+                _Loader("").construct_document(node)
+            except ValueError:
+                return node.start_mark
+        return None
 
     def scalars(self) -> Iterator[tuple[Location, yaml.ScalarNode]]:
         """Yield (path of its key, node) for each value of the first document."""

@@ -45,6 +45,13 @@ COMMITTED = (
     "expected_predictions.json",
 )
 SECONDS = 60
+# Sequences that a terminal would obey, and other control characters.
+_CONTROL = re.compile(
+    r"""\x1b \[ [0-?]* [\ -/]* [@-~]
+    | \x1b \] [^\x07\x1b]* (?: \x07 | \x1b \\ )
+    | [\x00-\x09\x0b-\x1f\x7f-\x9f]""",
+    re.VERBOSE,
+)
 # Set inside git hooks: these variables would direct all commands to the hook's
 # repository.
 _OF_A_REPOSITORY = (
@@ -340,5 +347,7 @@ def git(
         raise GitFailed("git is not installed") from None
     if done.returncode not in accepted:
         message = (done.stderr or done.stdout).decode(errors="replace").strip()
-        raise GitFailed(without_credentials(message) or f"exit code {done.returncode}")
+        # A server's message may hold escape sequences, which a terminal would obey.
+        message = _CONTROL.sub("", without_credentials(message))
+        raise GitFailed(message or f"exit code {done.returncode}")
     return done.stdout.decode(errors="replace").rstrip("\n")

@@ -161,6 +161,12 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
     `run`: its id, or a start of it that is unique; None: the last complete run.
     UnknownRun: there is none, or there are several.
     """
+    if run is not None and not run.strip():  # each id starts with nothing
+        raise UnknownRun(
+            repr(run),
+            rule="is no run id; is a variable empty?",
+            fix="List the runs: experiment-pipeline runs.",
+        )
     _notice_killed_runs()
     query = _runs_of(experiment).order_by(*_LAST).limit(2)
     if run is not None:

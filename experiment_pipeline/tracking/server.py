@@ -9,6 +9,7 @@ server. In: the storage root, a path. Out: responses; addresses of files. `OwnPa
 also protects Dagster's web server.
 """
 
+import ctypes
 import ipaddress
 import os
 import re
@@ -68,6 +69,7 @@ _HEADERS = {
     "Cache-Control": "no-cache",
 }
 _NOT_SERVED = {EXAMPLE, EXPECTED}  # rows of the table
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 # Signals that follow SIGINT, and the seconds to wait before each.
 _STOPS = {signal.SIGTERM: 4.0, signal.SIGKILL: 1.5}
 
@@ -278,7 +280,8 @@ def run_beside(command: tuple[str, ...], listener: socket.socket) -> int:
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # before the command can start
-    with subprocess.Popen(command, env=address) as process:  # noqa: S603
+    options = {"preexec_fn": _end_with_parent}  # no thread runs yet
+    with subprocess.Popen(command, env=address, **options) as process:  # noqa: S603
         try:
             server.start()
             code = process.wait()
@@ -286,6 +289,14 @@ def run_beside(command: tuple[str, ...], listener: socket.socket) -> int:
             _stop(psutil.Process(process.pid))
             code = process.wait()
     return code if code >= 0 else 128 - code
+
+
+def _end_with_parent() -> None:
+    """Let Linux interrupt this process when its parent is killed: it would keep its
+    ports.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _stop(command: psutil.Process) -> None:

@@ -240,7 +240,7 @@ def test_an_experiment_runs_beside_the_hosts_own(host: Host) -> None:
     options = ("--target", "late", "--exclude", "ward", "--metric", "accuracy")
     drafted = host.dg(*scaffold, *options)
     assert "Wrote defs.yaml and schema.yaml" in drafted
-    assert "Run: dagster job execute -m clinic.definitions -j visits" in drafted
+    assert "Run: dg launch --job visits" in drafted
     path = host.folder / "clinic/defs/visits/defs.yaml"
     declared = yaml.safe_load(path.read_text())
     # Two configurations of what was drafted: this test is not about the search.

@@ -102,29 +102,15 @@ def test_a_table_becomes_a_commented_experiment(folder: Path, capsys) -> None:
         in text
     )
     assert "visit_id: identifies the row: a different value in every row" in said
-    assert said.endswith("dagster job execute -m clinic.definitions -j visits\n")
+    assert said.endswith("dg launch --job visits\n")
 
 
-@pytest.mark.parametrize(
-    ("settings", "command"),
-    [
-        (
-            'root_module = "ward"\ncode_location_target_module = "ward.defs"\n',
-            "dagster job execute -m ward.defs -j visits",
-        ),
-        ("name = 'ward'\n", "dg launch --job visits"),
-    ],
-)
-def test_the_command_is_that_of_the_users_project(
-    folder, capsys, settings, command
-) -> None:
-    """Whatever project the experiment is drafted in, the command that is printed runs
-    it there.
-    """
-    (folder / "pyproject.toml").write_text(f"[tool.dg.project]\n{settings}")
+def test_the_command_that_is_printed_is_that_of_the_scaffold(folder, capsys) -> None:
+    """Who has `dg scaffold` has `dg launch`, in whatever project."""
+    (folder / "pyproject.toml").write_text("[tool.dg.project]\nroot_module = 'ward'\n")
     made = scaffold(folder, data="visits.csv", target="late")
-    assert capsys.readouterr().out.endswith(f"Run: {command}\n")
-    assert command in (made / "defs.yaml").read_text()
+    assert capsys.readouterr().out.endswith("Run: dg launch --job visits\n")
+    assert "dg launch --job visits" in (made / "defs.yaml").read_text()
 
 
 def test_options_overrule_what_would_be_inferred(folder: Path) -> None:
@@ -290,9 +276,9 @@ def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(
         in said
     )
     assert "scores are optimistic" in said
-    assert "Run: dagster job execute" in said
+    assert "Run: dg launch" in said
     asked = scaffold(folder, "asked", data="series.csv", target="weather", split="time")
     assert spec_in(asked).split.by == "time"
     said = capsys.readouterr().out
     assert "As they are, a run will stop with:" in said
-    assert "dagster job execute" not in said
+    assert "dg launch" not in said

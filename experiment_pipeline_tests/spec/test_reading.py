@@ -195,3 +195,10 @@ def test_other_components_may_hold_several_documents() -> None:
     """
     text = "type: a.B\nattributes:\n---\ntype: a.B\n"
     assert read_component(YamlFile(text, "defs.yaml"), TYPE).attributes is None
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "2026-02-31"])
+def test_a_value_that_cannot_be_read_has_its_line(value: str) -> None:
+    """A number of 5,000 digits, an impossible date."""
+    with pytest.raises(InvalidExperiment, match=r"^defs\.yaml:3: "):
+        YamlFile(f"a: 1\nb:\n  c: {value}\n", "defs.yaml").values()

@@ -180,3 +180,16 @@ def test_the_environment_is_pinned() -> None:
     assert list(packages) == ["scikit-learn", "lightgbm", "no-such-module"]
     assert packages["scikit-learn"] == pytest.importorskip("sklearn").__version__
     assert packages["no-such-module"] is None
+
+
+def test_what_a_server_says_cannot_drive_a_terminal(bare: Path) -> None:
+    """The message of a hook is there, without its escape sequences."""
+    hook = bare / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(
+        "#!/bin/sh\nprintf '\\033[2J\\033]0;owned\\007not today\\n' >&2\nexit 1\n"
+    )
+    hook.chmod(0o755)
+    with pytest.raises(ExportError, match="not today") as raised:
+        committed(bare)
+    assert not {*str(raised.value)} & {"\x1b", "\x07"}

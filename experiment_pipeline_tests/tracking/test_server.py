@@ -26,6 +26,7 @@ from experiment_pipeline.storage.files import Location, location, write_bytes
 from experiment_pipeline.tracking import server
 from experiment_pipeline.tracking.server import URL_VARIABLE, page_url
 from experiment_pipeline_tests.command_line import command
+from experiment_pipeline_tests.ports import free_port
 
 SHARED = f"page_files/{'ab' * 32}.js"
 HIDDEN = (
@@ -386,3 +387,20 @@ def test_stopping_it_stops_everything_that_the_command_has_started(
         started.terminate()
         started.wait(10)
     assert psutil.wait_procs(below, 5)[1] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a child so")
+def test_a_killed_server_leaves_no_command_behind() -> None:
+    """It is interrupted, and so frees its ports for the next start."""
+    waits = "import time; print('ready', flush=True); time.sleep(600)"
+    reports = str(Path(sys.executable).parent / "experiment-pipeline")
+    command = [reports, "reports", "--port", str(free_port()), sys.executable, "-c"]
+    with subprocess.Popen(
+        [*command, waits], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"ready\n"
+        below = psutil.Process(started.pid).children(recursive=True)
+        started.kill()
+    assert below
+    assert psutil.wait_procs(below, 10)[1] == []

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -24,7 +25,7 @@ VARIABLE = "EXPERIMENT_PIPELINE_DATABASE"
 FILE = "experiment_pipeline.sqlite"
 HEAD = "0004"  # version of the tables: raised by every change to them
 SCHEMA = "experiment_pipeline"
-# Named as in alembic, so that it can migrate the tables once there is a release.
+# Named as in alembic.
 _VERSION = sa.Table(
     "alembic_version",
     sa.MetaData(),
@@ -150,19 +151,23 @@ def opened(url: sa.URL) -> sa.Engine:
                 version = version_of(engine)
                 if version is None:
                     _make_tables(connection)
+                elif version > HEAD:
+                    raise _newer_version(url, version)
                 elif version != HEAD:
-                    raise _other_version(url, version)
+                    # alembic takes .1 s to load, and is rarely needed.
+                    from experiment_pipeline.tracking.database import migration
+
+                    migration.add_what_is_missing(connection)
+                    connection.execute(sa.update(_VERSION).values(version_num=HEAD))
     return engine
 
 
-def _other_version(url: sa.URL, version: str) -> DatabaseUnavailable:
-    age, update = "an older", ""
-    if version > HEAD:
-        age, update = "a newer", "Update the package. Or: "
+def _newer_version(url: sa.URL, version: str) -> DatabaseUnavailable:
     return DatabaseUnavailable(
         shown(url),
-        rule=f"was made by {age} experiment-pipeline (tables of {version}, not {HEAD})",
-        fix=f"{update}Name a new database and fill it from the storage: "
+        rule="was made by a newer experiment-pipeline (tables of "
+        f"{version}, not {HEAD})",
+        fix="Update the package. Or: Name a new database and fill it from the storage: "
         "experiment-pipeline reindex.",
     )
 
@@ -173,7 +178,11 @@ def _engine(url: sa.URL) -> sa.Engine:
         arguments = {"connect_timeout": 10, "options": path.strip()}
         return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
     if url.database and "uri" not in url.query:  # a URI is not a path
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(url.database)
+        if path.exists() and not os.access(path, os.W_OK):
+            url = _for_reading(path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": _SECONDS})
 
     @sa.event.listens_for(engine, "connect")
@@ -185,6 +194,15 @@ def _engine(url: sa.URL) -> sa.Engine:
         connection.execute("PRAGMA synchronous = NORMAL")
 
     return engine
+
+
+def _for_reading(path: Path) -> sa.URL:
+    """The URL of a SQLite file that this user may only read."""
+    query = {"mode": "ro", "uri": "true"}
+    log = Path(f"{path}-wal")
+    if not log.exists() or not log.stat().st_size:
+        query["immutable"] = "1"  # else SQLite writes an index beside the file
+    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
 
 
 def version_of(engine: sa.Engine) -> str | None:

@@ -1,14 +1,24 @@
 """Opening the metadata database: where it is, its tables, what a user is told."""
 
+import multiprocessing
+import os
+import pwd
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
 from experiment_pipeline.errors import DatabaseUnavailable
-from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.reporting.run_record import (
+    ConfigurationRow,
+    EvidenceRow,
+    RunFacts,
+)
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.tracking.database import connection
 from experiment_pipeline.tracking.database.archive import archive
@@ -153,6 +163,82 @@ def test_a_database_of_a_newer_package_is_left_alone() -> None:
     ) as raised:
         database()
     assert "experiment-pipeline reindex" in raised.value.fix
+
+
+def as_an_older_package_made_it(engine: sa.Engine) -> None:
+    """Without a table, a column and its place in a view, with a column that is gone."""
+    view = VIEWS["leaderboards"].select
+    kept = [column for column in view.selected_columns if column.name != "worker"]
+    older = view.with_only_columns(*kept).compile(engine)
+    with engine.begin() as connected:
+        for statement in (
+            "DROP VIEW leaderboards",
+            "DROP TABLE evidence",
+            "ALTER TABLE configurations DROP COLUMN worker",
+            "ALTER TABLE configurations ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'",
+            f"CREATE VIEW leaderboards AS {older}",
+            "UPDATE alembic_version SET version_num = '0003'",
+        ):
+            connected.execute(sa.text(statement))
+        if engine.dialect.name == "postgresql":
+            for statement in (
+                "DROP ROLE IF EXISTS reader",
+                "CREATE ROLE reader",
+                "GRANT SELECT ON leaderboards, runs TO reader",
+                "CREATE VIEW theirs AS SELECT key, run_status FROM leaderboards",
+                "ALTER TABLE configurations ALTER mood DROP DEFAULT",
+            ):
+                connected.execute(sa.text(statement))
+
+
+def test_an_older_database_keeps_its_rows_and_grants(each_database: str) -> None:
+    """It gets what it lacks when it is opened; both old and new runs are answered."""
+    row = ConfigurationRow(
+        key="a", algorithm="dummy", hyperparameters={}, status="trained"
+    )
+    RunRecord("e", "before").record([RunFacts(status="accepted"), row])
+    engine = database()
+    as_an_older_package_made_it(engine)
+    engine.dispose()
+    connection.opened.cache_clear()
+    evidence = EvidenceRow(kind="split seed", number=1, what="seed 1")
+    later = [RunFacts(status="accepted"), replace(row, worker="w"), evidence]
+    RunRecord("e", "after").record(later)
+    engine = database()
+    assert connection.version_of(engine) == connection.HEAD
+    board = pd.read_sql("SELECT * FROM leaderboards ORDER BY run_id", engine)
+    assert board["run_id"].tolist() == ["after", "before"]
+    assert board["worker"].fillna("").tolist() == ["w", ""]
+    if each_database == "postgresql":
+        granted = "SELECT table_name FROM information_schema.role_table_grants"
+        names = pd.read_sql(f"{granted} WHERE grantee = 'reader'", engine)["table_name"]
+        assert {*names} == {"leaderboards", "runs"}
+        assert len(pd.read_sql("SELECT * FROM theirs", engine)) == 2
+    connection.opened.cache_clear()
+    assert connection.version_of(database()) == connection.HEAD
+
+
+def ask_as_nobody() -> None:
+    """Ask for runs as a user who may only read; the exit code says whether one came."""
+    if os.geteuid() == 0:
+        os.setuid(pwd.getpwnam("nobody").pw_uid)
+    connection.opened.cache_clear()
+    sys.exit(RunRecord("e", "r").facts() is None)
+
+
+def test_a_file_that_may_only_be_read_is_answered_from(monkeypatch) -> None:
+    """In a folder in which this user may not write either."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "runs.sqlite"
+        monkeypatch.setenv(VARIABLE, f"sqlite:///{place}")
+        RunRecord("e", "r").record([RunFacts(status="accepted")])
+        database().dispose()
+        place.chmod(0o444)
+        Path(folder).chmod(0o555)
+        reader = multiprocessing.get_context("fork").Process(target=ask_as_nobody)
+        reader.start()
+        reader.join()
+        assert reader.exitcode == 0
 
 
 # One process imports what each of them needs.
