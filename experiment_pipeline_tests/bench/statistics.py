@@ -20,6 +20,7 @@ from experiment_pipeline_tests.bench.statistics_folds import INTERVALS_OF_FOLDS
 from experiment_pipeline_tests.bench.statistics_groups import GROUPS
 from experiment_pipeline_tests.bench.statistics_intervals import NEW_ROWS_HELD
 from experiment_pipeline_tests.bench.statistics_leaks import LEAKS
+from experiment_pipeline_tests.bench.statistics_marks import MARKS
 from experiment_pipeline_tests.bench.statistics_promise import PROMISE
 from experiment_pipeline_tests.bench.statistics_rows import COLUMNS, Job
 from experiment_pipeline_tests.bench.statistics_sets import MEMBERSHIP
@@ -36,6 +37,9 @@ Leaks: what the analysis says of planted ones, and of made-up and real tables wi
     """\
 The draft's split of 4,000 rows with a date, or with an id of four or eight rows each: the honest one where
 a random split promises too much, and no needless one.""": DRAFTS,
+    """\
+Marks of missing values, as -1, -200 or 999: made-up targets of 300 to 30,000 rows without one and
+with one in 1 to 20 % of the rows, and every numeric column of the R tables.""": MARKS,
     """\
 The sets, where rows are alike: 8,000 rows, some of them different people, others copies.
 Coverage is of a linear model's score, on validation rows of a random split.""": MEMBERSHIP,

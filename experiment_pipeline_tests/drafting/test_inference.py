@@ -255,6 +255,10 @@ GERMAN_TIME |= {"calendar": [*DAY_PARTS, "hour", "minute"]}
             repeated("5 kg", "7 kg"),
             {"types": "number", "numbers": {"units": {"kg": 1}}},
         ),
+        (
+            repeated("1 day", "2 days", "3 days"),
+            {"types": "number", "numbers": {"units": {"days": 1, "day": 1}}},
+        ),
         (repeated("12", "?", "14"), {"types": "number", "missing_values": ["?"]}),
         (repeated("0,123", "1,456"), {"types": "number", "numbers": EUROPEAN}),
         (
@@ -380,6 +384,7 @@ def test_a_magnitude_multiplies_and_is_never_a_unit_of_one(
             "units: {kmpl: …, km/kg: …}",
         ),
         (("5 mm", "7 cm", "9 mm"), "'5 mm', '7 cm'", "units: {mm: …, cm: …}"),
+        (("3Y", "12M"), "'3Y', '12M'", "units: {Y: …, M: 1000000}"),
         (("$5", "€7"), "'$5', '€7'", "units: {$: …, €: …}"),
         (("20.5C", "68F"), "'20.5C', '68F'", "units: {C: …, F: …}"),
         (("12", "12B"), "'12', '12B'", "units: {B: 1000000000}"),
@@ -400,12 +405,13 @@ def test_units_whose_factors_are_not_clear_are_a_question(
 
 
 @pytest.mark.parametrize(
-    "texts", [("12A", "12B", "13A"), ("12", "12A", "7B"), ("3Y", "12M")]
+    "texts",
+    [("12A", "12B", "13A"), ("12", "12A", "7B"), ("1st", "2nd", "3rd"), ("6am", "9pm")],
 )
 def test_letters_behind_whole_numbers_are_part_of_a_code(
     texts: tuple[str, ...],
 ) -> None:
-    """Flats and classes at school are categories, without a question."""
+    """Flats, ranks and hours of the clock are categories, without a question."""
     assert plan("flat", repeated(*texts)) == ColumnPlan("flat")
 
 

@@ -243,20 +243,23 @@ HIGH_SENTINELS = frozenset(
 _FEWEST_SENTINELS, _FEWEST_OTHERS = 3, 5
 # Refused, not asked and not known may be 997, 998 and 999.
 _MOST_SENTINELS = 3
-# How much further out a sentinel is that is not a usual one.
-_UNUSUAL = 2
+# Beside so many other values a number may be a sentinel that is not a usual one.
+_MANY_OTHERS = 20
 # So many values at the edge of the others show whether they fade out there.
 _NEIGHBOURS = 5
+# Times as many rows as the next value, or standard errors more of them.
 _STANDS_OUT = 3
 
 
 def sentinels(ordered: np.ndarray) -> Sentinels:
     """Find repeated values far from all others: marks of missing values.
 
-    `ordered` are finite numbers in ascending order (n,). Far is further from the edge
-    of the others than their median is, on a logarithmic scale if none is negative. The
-    only negative value counts as well, unless the others fade out towards zero. Zeros
-    do not count: in many columns they are the most frequent value.
+    `ordered` are finite numbers in ascending order (n,). A usual mark, such as -999, is
+    further from the edge of the others than their median is; another one than they are
+    wide, and is not a small positive number: those are often values. Distances are
+    logarithmic if no value is negative. A whole number counts as well if it alone is
+    negative, unless the others fade out towards zero. Zeros do not count: in many
+    columns they are the most frequent value.
     """
     starts = np.flatnonzero(np.diff(ordered, prepend=-np.inf))
     values = ordered[starts]
@@ -283,12 +286,14 @@ def _is_alone_below_zero(values: np.ndarray, counts: np.ndarray) -> bool:
     """Whether only the lowest value is negative, and repeats, as -1 among counts."""
     if len(values) <= _FEWEST_OTHERS or counts[0] < _FEWEST_SENTINELS:
         return False
-    if values[0] >= 0 or values[1] < 0:
+    if values[0] >= 0 or values[1] < 0 or values[0] != np.floor(values[0]):
         return False
     near = counts[1 : 1 + _NEIGHBOURS]
     # Whole degrees of a mild winter: 3 days of -1, 5 of 0, 9 of 1, 14 of 2 …
     fade_out = 2 * near[0] < near.max()
-    return bool(not fade_out or counts[0] > _STANDS_OUT * near[0])
+    excess = counts[0] - near[0]
+    stands_out = excess > _STANDS_OUT * np.sqrt(counts[0] + near[0])
+    return bool(not fade_out or stands_out or counts[0] > _STANDS_OUT * near[0])
 
 
 def _far_below(values: np.ndarray, counts: np.ndarray, usual: frozenset[float]) -> int:
@@ -307,10 +312,13 @@ def _far_below(values: np.ndarray, counts: np.ndarray, usual: frozenset[float]) 
         others = scaled[number:]
         rows = counts[number:].cumsum()
         median = others[np.searchsorted(rows, rows[-1] / 2)]
-        width = median - others[0] or others[-1] - others[0]
+        width = others[-1] - others[0]
+        distance = others[0] - scaled[number - 1]
         is_usual = not usual.isdisjoint(values[:number].tolist())
-        far = width if is_usual else _UNUSUAL * width
-        if others[0] - scaled[number - 1] > far:
+        if is_usual and distance > (median - others[0] or width):
+            return number
+        may_be_other = mark < 0 and number == 1 and len(others) >= _MANY_OTHERS
+        if may_be_other and distance > width:
             return number
     return 0
 
@@ -351,6 +359,9 @@ _UNIT = r"[A-Za-zµΩ°²³/]{1,8}|[%‰]"
 _CURRENCY = r"[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
 # Beside k, M or B these are magnitudes, too; else they may be metres, bytes or tonnes.
 _PERHAPS_MAGNITUDES = {"m": 1e6, "b": 1e9, "G": 1e9, "T": 1e12, "t": 1e12, "MM": 1e6}
+# Other letters behind whole numbers are parts of a code.
+_LETTERS_OF_UNITS = frozenset("CFKVWNJTGMLBYDHSkglmhdswtyµΩ")
+_NO_UNITS = frozenset(["st", "nd", "rd", "th", "am", "pm"])
 _SHARES = ("%", "‰", "percent", "prozent")
 # "007" and "00501" are codes: read as numbers they would lose their zeros.
 _CODE = re.compile(r"\s*[-+]?0\d+\s*")
@@ -487,14 +498,14 @@ def _with_factors(writing: Writing, texts: Sequence[str]) -> Writing:
 
 
 def _are_codes(writing: Writing, parts: Sequence[_Number]) -> bool:
-    """Whether whole numbers end in one of several letters, as the flats 12A and 12B."""
-    letters = [unit for unit in writing.units if len(unit) == 1 and unit.isupper()]
-    if len(letters) < max(2, len(writing.units)):
+    """Whether whole numbers end in letters that are no units: 12A and 12B, 1st, 6am."""
+    units = [unit for unit in writing.units if magnitude(unit) is None]
+    letters = [unit for unit in units if len(unit) == 1 and unit.isalpha()]
+    # One letter alone behind all numbers cannot tell rows apart.
+    of_places = len(writing.units) > 1 and not {*letters} <= _LETTERS_OF_UNITS
+    if not of_places and {unit.casefold() for unit in units}.isdisjoint(_NO_UNITS):
         return False
-    if all(magnitude(letter) for letter in letters):
-        return False
-    in_one_word = all(not re.search(r"\d\s", part.text.strip()) for part in parts)
-    return in_one_word and not _has_fractions(writing, parts)
+    return not _has_fractions(writing, parts)
 
 
 def _has_fractions(writing: Writing, parts: Sequence[_Number]) -> bool:
@@ -508,7 +519,8 @@ def _are_clear(
     """Whether the factors of all units follow from the texts."""
     own = [unit for unit in writing.units if unit not in magnitudes]
     bare = [part for part in parts if not part.units]
-    if len(own) > 1:  # "9.5 km/kg" beside "19 kmpl", or two currencies
+    # "1 day" and "2 days" have one unit, "9.5 km/kg" and "19 kmpl" have two.
+    if len({unit.casefold().removesuffix("s") for unit in own}) > 1:
         return False
     if not magnitudes:
         # "1.7m" beside "10584" may be a million, or a metre beside a mistake.
