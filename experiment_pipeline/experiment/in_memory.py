@@ -89,10 +89,9 @@ class ExperimentRun:
     def __repr__(self) -> str:
         if self.evaluation is None:
             return f"{self.spec.name}: not finished"
-        decision = "accepted" if self.report.accepted else "not accepted"
         score = self.report.score(self.report.metric).interval.estimate
         return (
-            f"{self.spec.name}: {decision}: {self.report.configuration}, "
+            f"{self.spec.name}: {self.report.decision}: {self.report.configuration}, "
             f"{self.report.metric} {score:.4g} on the validation set"
         )
 

@@ -300,13 +300,10 @@ def _repeated(
         ).report
     except errors.ExperimentPipelineError as error:
         return EvidenceRow(kind="split seed", number=seed, what=f"seed {seed}: {error}")
-    decision = "refused"
-    if report.accepted:
-        decision = numbers.accepted_under(report.conditions)
     score = report.score(spec.metric)
     row = EvidenceRow.of(
         "split seed",
-        f"seed {seed}: {report.configuration}, {decision}",
+        f"seed {seed}: {report.configuration}, {report.decision}",
         score.interval.estimate,
         score.difference_to_baseline,
         report.rows,

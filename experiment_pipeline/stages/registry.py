@@ -48,7 +48,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        version=12,
+        version=13,
         peak_per_byte=0.5,
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
@@ -122,7 +122,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        version=16,
+        version=17,
         peak_per_byte=3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
@@ -135,7 +135,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        version=20,
+        version=21,
         peak_per_byte=2.0,
         reads=(
             *FITTING,

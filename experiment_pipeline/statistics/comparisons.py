@@ -115,12 +115,7 @@ def compare_with_control(
     """
     half = np.full(len(leads), np.inf)
     if len(contributions) > 1:
-        with_control = np.column_stack([control, contributions])
-        if drawn.consecutive:
-            with_control = interval.independent_projections(
-                with_control, contributions - control[:, None]
-            )
-        draws = _Draws(with_control, drawn)
+        draws = _draws_beside(contributions, control, drawn)
         half = draws.critical_value(0) * draws.errors[0, 1:]
     return tuple(
         interval.Interval(lead, low, high)
@@ -131,6 +126,32 @@ def compare_with_control(
             strict=True,
         )
     )
+
+
+def level_for_all(
+    contributions: np.ndarray, control: np.ndarray, drawn: Drawn
+) -> float:
+    """Return the level of single intervals that hold for all C leads over a control."""
+    if len(contributions) < 2:
+        return interval.LEVEL
+    from scipy.special import stdtr
+
+    draws = _draws_beside(contributions, control, drawn)
+    freedom = draws.n_clusters - 1
+    level = 2 * float(stdtr(freedom, draws.critical_value(0))) - 1
+    return max(level, interval.LEVEL)
+
+
+def _draws_beside(
+    contributions: np.ndarray, control: np.ndarray, drawn: Drawn
+) -> "_Draws":
+    """The control is the first column."""
+    with_control = np.column_stack([control, contributions])
+    if drawn.consecutive:
+        with_control = interval.independent_projections(
+            with_control, contributions - control[:, None]
+        )
+    return _Draws(with_control, drawn)
 
 
 def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:

@@ -86,6 +86,7 @@ class Called:
 
 
 Form = Callable[[MetricInput], Linearised]
+Losses = Callable[[MetricInput], np.ndarray]
 Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Takes = Literal["probabilities", "labels", "values"]
 
@@ -116,6 +117,12 @@ class Metric:
     # (score, mean error) → derivative of the score with respect to the mean error;
     # None: 1
     by_error: Callable[[float, float], float] | None = None
+    # the losses of rows (n,), none negative, that decide the score; None: it has none
+    losses: Losses | None = None
+    # (the baseline's score, share of its losses that is explained) → the score
+    explaining: Callable[[float, float], float] = lambda baseline, share: (
+        baseline * (1 - share)
+    )
     # y (n,), weights → the best constant prediction () for regression and binary
     constant: Callable[[np.ndarray, Weights], np.ndarray] = weighted_mean
     # the best prediction for indistinguishable rows; None: it depends on other rows
@@ -322,7 +329,14 @@ def _mean_error(name: str, words: str, errors: Errors, **facts: Any) -> None:
         return mean(errors(rows.y, rows.prediction), rows.weights)
 
     declare = _metric(
-        name, words, _NUMBER, **_LOSS, bounds=interval.by_log, errors=errors, **facts
+        name,
+        words,
+        _NUMBER,
+        **_LOSS,
+        bounds=interval.by_log,
+        errors=errors,
+        losses=lambda rows: errors(rows.y, rows.prediction),
+        **facts,
     )
     declare(form)
 
@@ -371,6 +385,10 @@ def _average_precision(rows: MetricInput) -> Linearised:
     return Linearised(estimate, weighted(influence, rows.weights))
 
 
+def _squares_of(rows: MetricInput) -> np.ndarray:
+    return np.asarray((rows.y - rows.prediction) ** 2)
+
+
 _metric(
     "brier",
     "how far the probabilities are from the outcomes; large errors weigh more",
@@ -378,9 +396,10 @@ _metric(
     greater_is_better=False,
     bounds=interval.wilson,
     by_probability=True,
+    losses=_squares_of,
     of_equals="mean",
     lightgbm="l2",
-)(lambda rows: mean((rows.prediction - rows.y) ** 2, rows.weights))
+)(lambda rows: mean(_squares_of(rows), rows.weights))
 
 _metric(
     "f1",
@@ -395,21 +414,24 @@ _metric(
 )(lambda rows: _f1_of(rows.y == 1, rows.called == 1, rows.weights))
 
 
-@_metric(
+def _log_losses(rows: MetricInput) -> np.ndarray:
+    if rows.prediction.ndim == 2:
+        of_truth = rows.prediction[np.arange(len(rows.y)), rows.y.astype(np.int64)]
+    else:
+        of_truth = np.where(rows.y == 1, rows.prediction, 1 - rows.prediction)
+    return np.asarray(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)))
+
+
+_metric(
     "log_loss",
     "how good the predicted probabilities are, over all classes",
     _CLASSES,
     **_LOSS,
     bounds=interval.by_log,
     by_probability=True,
+    losses=_log_losses,
     of_equals="mean",
-)
-def _log_loss(rows: MetricInput) -> Linearised:
-    if rows.prediction.ndim == 2:
-        of_truth = rows.prediction[np.arange(len(rows.y)), rows.y.astype(np.int64)]
-    else:
-        of_truth = np.where(rows.y == 1, rows.prediction, 1 - rows.prediction)
-    return mean(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)), rows.weights)
+)(lambda rows: mean(_log_losses(rows), rows.weights))
 
 
 _metric(
@@ -485,6 +507,8 @@ def _squares(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     **_LOSS,
     bounds=interval.by_squares,
     errors=_squares,
+    losses=_squares_of,
+    explaining=lambda baseline, share: baseline * math.sqrt(max(1 - share, 0.0)),
     by_error=lambda score, _: 1 / (2 * score),
     of_equals="mean",
     lightgbm="l2",
@@ -514,6 +538,8 @@ _mean_error(
     lowest=-math.inf,
     bounds=interval.plain,
     errors=_squares,
+    losses=_squares_of,
+    explaining=lambda baseline, share: 1 - (1 - baseline) * (1 - share),
     # For a row whose target is as far from the mean as from its prediction.
     by_error=lambda score, mean_error: -max(score, 0.0) * (1 - score) / mean_error,
     of_equals="mean",

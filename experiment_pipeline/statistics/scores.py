@@ -31,6 +31,7 @@ from experiment_pipeline.statistics.interval import (
     weighted_median,
 )
 from experiment_pipeline.statistics.metrics import MetricInput, metric_of
+from experiment_pipeline.statistics.skill import PairedLosses
 from experiment_pipeline.statistics.tails import Tail
 
 
@@ -360,31 +361,86 @@ def difference_to_baseline(
 ) -> Interval:
     """Return a model's score minus that of `best_constant` on the same rows.
 
-    It is nan if one of them is undefined. Degrees of freedom come from the kurtosis
-    (O'Neill 2014, "Some useful moment results in sampling problems"). Decisions get one
-    more row of each kind, right and wrong in both classes (Agresti and Caffo 2000): 20
-    of 20 right negatives do not prove that all are right.
+    It is nan if one of them is undefined. The bounds stay in the metric's range, given
+    the baseline's score. For a loss they are those of the share of the baseline's loss
+    that is explained (`skill.py`). Degrees of freedom come from the kurtosis (O'Neill
+    2014, "Some useful moment results in sampling problems"). Decisions get one more row
+    of each kind, right and wrong in both classes (Agresti and Caffo 2000): 20 of 20
+    right negatives do not prove that all are right.
     """
-
-    def paired(rows: SetPrediction, cut: float) -> Interval:
-        baseline = replace(rows, prediction=repeated(constant, len(rows.y)))
-        return paired_difference(
-            baseline.linearise(metric),
-            rows.linearise(metric, cut),
-            rows.layout(metric),
-            level,
-        )
-
-    observed = paired(predicted, threshold)
-    decides = metric_of(metric).by_threshold and predicted.prediction.ndim == 1
-    if not decides or not math.isfinite(observed.low):
+    declared = metric_of(metric)
+    baseline = _constant(predicted, constant)
+    base = baseline.score(metric)
+    observed = _paired(metric, predicted, constant, threshold, level)
+    if not math.isfinite(observed.estimate):
         return observed
-    extended = paired(with_one_of_each(predicted, threshold), 0.5)
+    decides = declared.by_threshold and predicted.prediction.ndim == 1
+    losses = _paired_losses(metric, baseline, predicted)
+    if losses is not None:
+        observed = lead_by_losses(metric, base, losses, level)
+    elif decides and math.isfinite(observed.low):
+        one_more = with_one_of_each(predicted, threshold)
+        extended = _paired(metric, one_more, constant, 0.5, level)
+        observed = replace(
+            observed,
+            low=min(extended.low, observed.estimate),
+            high=max(extended.high, observed.estimate),
+        )
     return replace(
         observed,
-        low=min(extended.low, observed.estimate),
-        high=max(extended.high, observed.estimate),
+        low=max(observed.low, declared.lowest - base),
+        high=min(observed.high, declared.highest - base),
     )
+
+
+def _constant(rows: SetPrediction, constant: np.ndarray) -> SetPrediction:
+    return replace(rows, prediction=repeated(constant, len(rows.y)))
+
+
+def _paired(
+    metric: str, rows: SetPrediction, constant: np.ndarray, cut: float, level: float
+) -> Interval:
+    """The score minus that of the constant, by influence values."""
+    return paired_difference(
+        _constant(rows, constant).linearise(metric),
+        rows.linearise(metric, cut),
+        rows.layout(metric),
+        level,
+    )
+
+
+def _paired_losses(
+    metric: str, baseline: SetPrediction, model: SetPrediction
+) -> PairedLosses | None:
+    """The losses of both, row by row; None: the metric has none, or the baseline."""
+    of_baseline, of_model = row_losses(metric, baseline), row_losses(metric, model)
+    if of_baseline is None or of_model is None or not of_baseline.sum() > 0:
+        return None
+    layout = model.layout(metric)
+    return PairedLosses(of_baseline, of_model, layout, model.variance_factor)
+
+
+def row_losses(metric: str, predicted: SetPrediction) -> np.ndarray | None:
+    """Return the weighted losses of the rows, (n,); None: the metric has none."""
+    losses = metric_of(metric).losses
+    if losses is None:
+        return None
+    rows = MetricInput(predicted.y, np.asarray(predicted.prediction), 0.5)
+    return weighted(losses(rows), relative_weights(predicted.weights))
+
+
+def lead_by_losses(
+    metric: str, baseline: float, losses: PairedLosses, level: float
+) -> Interval:
+    """Return a score minus the baseline's, by the share of its loss that is
+    explained.
+    """
+    share = losses.explained(level)
+    estimate, *ends = (
+        metric_of(metric).explaining(baseline, part) - baseline
+        for part in (share.estimate, share.low, share.high)
+    )
+    return Interval(estimate, min(ends), max(ends), level)
 
 
 def with_one_of_each(rows: SetPrediction, threshold: float) -> SetPrediction:

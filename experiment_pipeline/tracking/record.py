@@ -44,6 +44,7 @@ class Decided:
     earlier: Mapping[str, RunComparison]  # an earlier version or run, in words
     approval: str  # of the run's version, in words; empty without a version
     version_place: str
+    champion: str = ""  # the version that was champion before the run
     root: str | None = None  # of the storage, for links; None: no links
 
     @cached_property
@@ -55,6 +56,12 @@ class Decided:
     def is_accepted(self) -> bool:
         """Whether the run exported a model."""
         return self.run["status"] == "accepted"
+
+    @property
+    def not_exported(self) -> str:
+        """What happens if no model is exported, as a clause."""
+        stays = f" and the champion {self.champion} stays" if self.champion else ""
+        return f"nothing is exported{stays}"
 
     @property
     def gates_in_words(self) -> str:
@@ -92,8 +99,11 @@ def decided(
     rows["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
     rows["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
     versions = plain_rows(questions.versions(experiment))
-    approval = place = ""
+    approval = place = champion = ""
     for version in versions:
+        is_approved = not version["approval_required"] or version["approved_by"]
+        if is_approved and version["created_at"] < run["started_at"]:
+            champion = version["version"]
         if version["version"] == run["version"]:
             approval = _approval(experiment, version)
             place = version["place"]
@@ -102,7 +112,7 @@ def decided(
         words: compared(questions.run_of(experiment, run_id), run)
         for run_id, words in earlier.items()
     }
-    return Decided(run, rows, comparisons, approval, place, root)
+    return Decided(run, rows, comparisons, approval, place, champion, root)
 
 
 def _earlier_runs(experiment: str, run: Row, versions: Iterable[Row]) -> dict[str, str]:
@@ -261,8 +271,8 @@ def _decided_step(run: Decided) -> _Milestone:
     text = f"{run.gates_in_words}. " if run.gates_in_words else ""
     tag = run.summary.outcome_word
     if not run.is_accepted:
-        stays = "Nothing is exported; the champion stays."
-        return _Milestone(tag, text + stays, None, "failed")
+        stays = run.not_exported
+        return _Milestone(tag, f"{text}{stays.capitalize()}.", None, "failed")
     link = None
     if run.version_place:
         link = run.link("Model card", f"{run.version_place}/{CARD}")
@@ -311,7 +321,7 @@ def _decision_in_words(run: Decided) -> str:
         is_new = run.run["version_is_new"]
         verb = "is published as" if is_new else "is the same model as"
         return f"{outcome}: {summary.choice} {verb} {summary.version}.{score}"
-    stays = "nothing is exported and the champion stays"
+    stays = run.not_exported
     gates = run.rows["gates"]
     if not gates:
         return f"{outcome}: the run ended at {summary.stage}; {stays}."

@@ -19,6 +19,7 @@ from experiment_pipeline_tests.bench import (
 )
 from experiment_pipeline_tests.bench.sections import table
 from experiment_pipeline_tests.bench.statistics import BLOCKS, section
+from experiment_pipeline_tests.bench.statistics_baseline import BASELINE
 from experiment_pipeline_tests.bench.statistics_choice import CHOICE, GATES, LOOKS
 from experiment_pipeline_tests.bench.statistics_intervals import NEW_ROWS_HELD
 from experiment_pipeline_tests.bench.statistics_marks import MARKS
@@ -35,6 +36,7 @@ from experiment_pipeline_tests.bench.statistics_rows import (
 # How many simulations of a job are a matter of a second.
 FEW = {
     **dict.fromkeys(GATES, 40) | dict.fromkeys(GATES[1:3], 5),
+    **dict.fromkeys(BASELINE[::3], 20),
     **dict.fromkeys(LOOKS, 2),
     **dict.fromkeys(CHOICE, 4),
     **dict.fromkeys(statistics_sets.MEMBERSHIP, 3),

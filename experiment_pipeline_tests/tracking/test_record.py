@@ -93,7 +93,7 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     assert changed.count("Since ") == 1
     assert "no earlier run" in record_of(ids[0])["What changed"]
     assert "Not accepted: 1 of 1 gate failed" in record["Decision"]
-    assert "the champion stays" in record["Decision"]
+    assert "nothing is exported and the champion v0003 stays" in record["Decision"]
     assert "| FAIL |" in record["Gates and looks"]
     later = history.FIRST_DAY.replace(month=3)
     history.write_run("later", status="rejected", started_at=later)
@@ -131,7 +131,9 @@ def test_a_no_go_is_a_record_too() -> None:
     decision = "no go: the target is constant\nask who delivers it"
     history.write_run("stopped", **NO_GO, decision=decision)
     record = record_of("stopped")
-    assert "No go: the run ended at data analysis; nothing is" in record["Decision"]
+    ended = "No go: the run ended at data analysis; nothing is exported."
+    assert ended in record["Decision"], "there was no champion that could stay"
+    assert "Nothing is exported." in record["From table to decision"]
     assert "- no go: the target is constant\n- ask who" in record["Decision"]
     tried = "No configuration: the run ended at data analysis"
     assert tried in record["Tried, and not tried"]

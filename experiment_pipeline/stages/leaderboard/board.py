@@ -92,6 +92,7 @@ class Leaderboard:
     # fit
     evaluation: str = "test_set"
     ensemble: Ensemble | None = None  # of the best few; it has a row as well
+    by_hand: bool = False  # whether a person has chosen
     # of the sets "train" and "test" that were used, and of the YAML's keys that decided
     # the ranking
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -110,6 +111,15 @@ class Leaderboard:
     def beats_baseline(self) -> bool:
         """Whether the chosen score is significantly better than the baseline's."""
         return significantly_better(self.metric, self.difference_to_baseline)
+
+    @property
+    def tolerance_of_tie(self) -> float:
+        """How much worse than the best a choice by hand may be; 0 if it is not tied."""
+        if not self.by_hand or self.chosen not in self.tie_group:
+            return 0.0
+        row = self.rows[self.rows["key"] == self.chosen].iloc[0]
+        widest = float(max(abs(row["difference_low"]), abs(row["difference_high"])))
+        return widest if math.isfinite(widest) else 0.0
 
     @property
     def fingerprint(self) -> str:
@@ -225,9 +235,10 @@ def rank(
             f"(choice: {spec.choice} takes {choice.key})"
         )
         choice = next(entry for entry in ranking.entries if entry.key == by_hand.key)
-    return _described(
+    described = _described(
         ranking, choice, conclusions, rows, averaged, f"{reason}{left_out}"
     )
+    return replace(described, by_hand=by_hand is not None)
 
 
 def _described(
@@ -340,7 +351,7 @@ def _why_ensemble(
 
 
 def _why_best(ranking: Ranking, metric: str, where: str) -> str:
-    best = ranking.entries[0]
+    best = ranking.single[0]
     searched = numbers.counted(len(ranking.single), "configuration")
     if len(ranking.single) < len(ranking.entries):
         searched += " and their ensemble"

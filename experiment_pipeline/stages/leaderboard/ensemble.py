@@ -402,8 +402,9 @@ class _Library:
         predicted = self.rows.predicted(single)
         single_score = cross_fitted(metric, predicted).score.estimate
         if math.isfinite(single_score):
-            allowance = self.candidates[0].score.estimate - single_score
-            measured = replace(measured, allowance=allowance)
+            lead = measured.score.estimate - single_score
+            best_single = self.candidates[0].score.estimate
+            measured = replace(measured, ranked_by=best_single + lead)
         return CrossFittedEnsemble(ensemble, results, measured, on_test, single_score)
 
     def _cross_fitted(self, ensemble: Ensemble) -> np.ndarray:

@@ -6,7 +6,7 @@ columns of COLUMNS, a row for each configuration. The choice is made in `board.p
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics import comparisons, scores
 from experiment_pipeline.statistics.interval import (
+    LEVEL,
     ConsecutiveClusters,
     Interval,
     Layout,
@@ -28,6 +29,7 @@ from experiment_pipeline.statistics.interval import (
     spread_of,
 )
 from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.skill import PairedLosses
 from experiment_pipeline.statistics.thresholds import cross_fitted
 
 COLUMNS = {
@@ -120,10 +122,12 @@ class Measured:
     result: ModelResult
     score: Spread
     contribution: np.ndarray  # (G,) of the clusters that comparisons resample
-    # added before scores are compared; for the ensemble, the optimism of single models:
-    # the best score minus that of a single model picked on other rows than it is scored
-    # on
-    allowance: float = 0.0
+    # (G,) mean loss of the rows of each; None: the metric has no losses
+    losses: np.ndarray | None = None
+    # the score by which it is ranked, where that is not its own: for the ensemble the
+    # best single score plus its lead over a single model, both cross-fitted. One that
+    # leads by nothing has exactly the best single score
+    ranked_by: float | None = None
 
     @property
     def is_defined(self) -> bool:
@@ -133,7 +137,7 @@ class Measured:
     @property
     def compared(self) -> float:
         """The score by which it is ranked."""
-        return self.score.estimate + self.allowance
+        return self.score.estimate if self.ranked_by is None else self.ranked_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,18 +179,65 @@ class RankedRows:
 
     def measured(self, result: ModelResult, prediction: np.ndarray) -> Measured:
         """Score a model by its predictions of the test rows."""
-        score = cross_fitted(self.spec.metric, self.predicted(prediction)).score
+        predicted = self.predicted(prediction)
+        score = cross_fitted(self.spec.metric, predicted).score
         contribution = cluster_sums(score.influence, self.cluster_codes)
-        return Measured(result, spread_of(score, self._layout), contribution)
+        spread, losses = spread_of(score, self._layout), self._losses(predicted)
+        return Measured(result, spread, contribution, losses)
 
-    def baseline(self) -> Linearised:
-        """Score predicting without features: the best constant of the train set."""
+    def _losses(self, predicted: scores.SetPrediction) -> np.ndarray | None:
+        of_rows = scores.row_losses(self.spec.metric, predicted)
+        if of_rows is None:
+            return None
+        return cluster_sums(of_rows, self.cluster_codes)
+
+    @cached_property
+    def _baseline(self) -> scores.SetPrediction:
+        """Predicting without features: the best constant of the train set."""
         spec = self.spec
         constant = scores.best_constant(
             spec.metric, self.y_train, spec.task, self.n_classes, self.w_train
         )
-        repeated = scores.repeated(constant, len(self.y))
-        return self.predicted(repeated).linearise(spec.metric)
+        return self.predicted(scores.repeated(constant, len(self.y)))
+
+    @cached_property
+    def baseline(self) -> Linearised:
+        """The score of predicting without features."""
+        return self._baseline.linearise(self.spec.metric)
+
+    def leads(
+        self, ranked: Sequence[Measured], contributions: np.ndarray
+    ) -> Sequence[Interval]:
+        """Return the scores minus the baseline's, with bounds that hold for all of
+        them together; `contributions` are those of the ranked, (G, C).
+        """
+        drawn, codes = self.drawn(), self.cluster_codes
+        control = cluster_sums(self.baseline.influence, codes)
+        of_baseline = self._losses(self._baseline)
+        if of_baseline is None or not of_baseline.sum() > 0:
+            estimates = np.array([model.score.estimate for model in ranked])
+            leads = estimates - self.baseline.estimate
+            return comparisons.compare_with_control(
+                leads, contributions, control, drawn
+            )
+        level = comparisons.level_for_all(contributions, control, drawn)
+        drawn_alone = np.arange(len(of_baseline)).view(type(self.clusters))
+        layout = scores.one_sample(drawn_alone)
+        return [
+            replace(
+                scores.lead_by_losses(
+                    self.spec.metric,
+                    self.baseline.estimate,
+                    PairedLosses(
+                        of_baseline, model.losses, layout, self.variance_factor
+                    ),
+                    level,
+                ),
+                level=LEVEL,
+            )
+            for model in ranked
+            if model.losses is not None
+        ]
 
 
 def order(measured: Sequence[Measured], rows: RankedRows) -> Ranking:
@@ -194,7 +245,7 @@ def order(measured: Sequence[Measured], rows: RankedRows) -> Ranking:
     metric = rows.spec.metric
     sign = metric_of(metric).sign
     undefined = tuple(model.result for model in measured if not model.is_defined)
-    baseline = rows.baseline()
+    baseline = rows.baseline
     ranked = sorted(
         (model for model in measured if model.is_defined),
         key=lambda model: (
@@ -206,7 +257,6 @@ def order(measured: Sequence[Measured], rows: RankedRows) -> Ranking:
     )
     if not ranked:
         return Ranking((), undefined, baseline.estimate, math.nan)
-    estimates = np.array([model.score.estimate for model in ranked])
     contributions = np.column_stack([model.contribution for model in ranked])
     drawn = rows.drawn()
     best = comparisons.compare_with_best(
@@ -215,12 +265,7 @@ def order(measured: Sequence[Measured], rows: RankedRows) -> Ranking:
         drawn,
         picked=np.array([model.result.key != ENSEMBLE for model in ranked]),
     )
-    leads = comparisons.compare_with_control(
-        estimates - baseline.estimate,
-        contributions,
-        cluster_sums(baseline.influence, rows.cluster_codes),
-        drawn,
-    )
+    leads = rows.leads(ranked, contributions)
     reach = comparisons.simultaneous_reach(contributions, drawn)
     # Adding 0.0 turns the -0.0 of the best into 0.0.
     differences = (sign * best.difference + 0.0).tolist()

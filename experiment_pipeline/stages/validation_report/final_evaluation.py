@@ -310,7 +310,13 @@ def _examination(
     examination = Examination(
         audit=tuple(audit(model)),
         champions=tuple(
-            gates.compare_with_champion(model, champion, background.trusted, level)
+            gates.compare_with_champion(
+                model,
+                champion,
+                background.trusted,
+                level,
+                tolerance_of_tie=choice.board.tolerance_of_tie,
+            )
             for champion in background.champions
         ),
     )

@@ -42,6 +42,7 @@ CONFIDENCE = 0.9
 # Level of the interval of the champion's AUC, which is below 1/2 if the target has
 # changed its meaning.
 _SURE_OF_A_CHANGE = 0.98
+BETTER_THAN_BASELINE = "better than the baseline"
 _UNDECIDED = "too little data to decide; it blocks nothing"
 Role = Literal["champion", "best"]  # the best version so far is another one
 
@@ -61,6 +62,11 @@ class Gate:
     # False: too little data to decide; such a gate blocks nothing
     conclusive: bool = True
     means: str = ""  # the meaning of the outcome, a phrase
+
+    @property
+    def name(self) -> str:
+        """What it asks, without numbers: `better than the baseline`."""
+        return self.rule.partition(":")[0]
 
     @property
     def outcome(self) -> str:
@@ -108,7 +114,7 @@ def _criterion_gate(criterion: Criterion, interval: Interval) -> Gate:
         limit=limit,
         by_bound=by_bound,
         passed=bool(passed),
-        means=f"the {in_full} {'passes' if passed else 'does not pass'}",
+        means=f"the {in_full} is {numbers.score(value)}",
     )
 
 
@@ -119,7 +125,7 @@ def _baseline_gate(score: MetricScore) -> Gate:
     return Gate(
         metric,
         rule=(
-            f"better than the baseline: {baseline} plus the {_worse_end(metric)} bound "
+            f"{BETTER_THAN_BASELINE}: {baseline} plus the {_worse_end(metric)} bound "
             f"of the paired difference in {metric}, {numbers.interval(difference)}, "
             f"must beat {baseline}"
         ),
@@ -127,7 +133,10 @@ def _baseline_gate(score: MetricScore) -> Gate:
         limit=score.baseline,
         by_bound=True,
         passed=passed,
-        means=f"{'' if passed else 'not '}significantly better than the baseline",
+        means=(
+            f"{'' if passed else 'not '}significantly better at the "
+            f"{numbers.share(difference.level, 6)} level"
+        ),
     )
 
 
@@ -217,6 +226,8 @@ class ChampionComparison:
     metric: str  # the ranking metric of the challenger
     tolerance: float  # how much worse the challenger may be, in units of the metric
     role: Role = "champion"
+    # the same for a model that a person has chosen among tied ones; 0: it is not
+    tolerance_of_tie: float = 0.0
     must_be_better: bool = False  # significantly, to replace the champion
     # whether the challenger is the champion; nothing is compared then
     same_model: bool = False
@@ -230,6 +241,12 @@ class ChampionComparison:
         return self.scores is not None and metrics.significantly_better(
             self.metric, self.scores.gain
         )
+
+    @property
+    def passes_as_tied(self) -> bool:
+        """Whether it passes only because a person has chosen it among tied models."""
+        strict = replace(self, tolerance_of_tie=0.0)
+        return self.gate.passed and not strict.gate.passed
 
     @property
     def may_have_leaked(self) -> bool:
@@ -255,7 +272,7 @@ class ChampionComparison:
             self.metric,
             rule=f"{criterion}_than_{self.role} {self.version}",
             value=math.nan,
-            limit=0.0 - metrics.metric_of(self.metric).sign * self.tolerance,
+            limit=0.0 - metrics.metric_of(self.metric).sign * self._tolerated,
             by_bound=True,
             passed=False,
             means="not compared",
@@ -275,6 +292,10 @@ class ChampionComparison:
             return gate
         return replace(gate, passed=True, conclusive=False, means=_UNDECIDED)
 
+    @property
+    def _tolerated(self) -> float:
+        return max(self.tolerance, self.tolerance_of_tie)
+
     def _paired(self, gate: Gate, scores: PairedScores) -> Gate:
         metric, limit = self.metric, gate.limit
         if self.must_be_better:
@@ -287,6 +308,8 @@ class ChampionComparison:
             value = metrics.better_bound(metric, difference)
             passed = not metrics.better(metric, limit, value)
             means = f"{'not ' if passed else ''}significantly worse than it"
+            if limit:
+                means += f" by more than {numbers.score(self._tolerated)}"
         compared = (
             f"{gate.rule}: {metric} {numbers.score(scores.challenger)} after "
             f"{numbers.score(scores.champion)} on the same {scores.rows:,} rows; "
@@ -358,11 +381,12 @@ def compare_with_champion(
     champion: Champion,
     trusted: Sequence[str] = (),
     level: float = LEVEL,
+    tolerance_of_tie: float = 0.0,
 ) -> ChampionComparison:
     """Compare a model with the champion, or with the best version.
 
     The champion may run `trusted` code and keeps its own threshold; `level` is that of
-    the gates.
+    the gates; `tolerance_of_tie` is that of a choice by hand.
     """
     spec = model.spec
     criterion = spec.not_worse_than_champion or NotWorseThanChampion()
@@ -372,6 +396,7 @@ def compare_with_champion(
         spec.metric,
         criterion.tolerance,
         champion.role,
+        tolerance_of_tie=tolerance_of_tie,
         must_be_better=only_if_better,
     )
     if champion.is_made_of(model.result.fingerprint, spec.export):

@@ -82,9 +82,8 @@ def outcome(
     """
     ranking, place = report.score(report.metric), places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
-    decision, refusal = numbers.accepted_under(report.conditions), None
+    refusal = None
     if not report.accepted:
-        decision = "not accepted"
         refusal = _refusal(report, words, places.get("next_search", "no file"))
     rows = [
         (gate.outcome, gate.value, gate.limit, gate.rule, gate.means)
@@ -95,7 +94,7 @@ def outcome(
     check = Check(
         "acceptance_criteria_met",
         passed=report.accepted,
-        means="\n".join(gate.in_words() for gate in report.gates),
+        means=report.gates_in_words,
         facts={"gates": gates},
         refusal=refusal,
     )
@@ -103,13 +102,13 @@ def outcome(
         (gate,) = report.gates
         check = replace(check, value=gate.value, limit=gate.limit)
     conditions = {"conditions": Notes(report.conditions)} if report.conditions else {}
-    notes_of_run = [f"{decision}: {words}: {score} on the {HOLD_OUT}"]
+    notes_of_run = [f"{report.decision}: {words}: {score} on the {HOLD_OUT}"]
     if place:  # a run in memory writes no page
         notes_of_run.append(f"report: {place}")
     return Outcome(
         notes=notes_of_run,
         facts={
-            "decision": decision,
+            "decision": report.decision,
             "score on validation": score,
             "baseline": f"{numbers.score(ranking.baseline)} without features",
             "minus baseline": numbers.interval(ranking.difference_to_baseline),
@@ -152,7 +151,7 @@ def _refusal(report: ValidationReport, words: str, next_search: str) -> NotAccep
 
 def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
     ranking = report.score(report.metric)
-    decision = [gate.in_words() for gate in report.gates]
+    decision = [report.gates_in_words]
     if report.accepted:
         decision += [f"{numbers.CONDITION}{words}" for words in report.conditions]
     yield run_record.RunFacts(
@@ -162,7 +161,7 @@ def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
         validation_baseline=ranking.baseline,
         looks=report.looks,
         overlap=report.overlap,
-        decision="; ".join(decision),
+        decision="; ".join(filter(None, decision)),
     )
     for score in report.scores:
         yield run_record.ScoreRow.of(
@@ -236,16 +235,11 @@ def _decision(report: ValidationReport) -> Section:
     bounds = ""
     if math.isfinite(interval.low) and math.isfinite(interval.high):
         bounds = f" The {_CONFIDENCE} interval is {numbers.bounds(interval)}."
-    how = "not better"
-    if significantly_better(report.metric, score.difference_to_baseline):
-        how = f"significantly better ({_CONFIDENCE} level)"
-    elif better(report.metric, interval.estimate, score.baseline):
-        how = f"better, but not significantly ({_CONFIDENCE} level)"
     text = (
         f"{_decided(report)} {_named(report)} scores {report.metric} "
         f"{numbers.score(interval.estimate)}{lower_is_better} on {report.rows:,} rows "
         f"of the {HOLD_OUT}, {used}.{bounds} The baseline (no features) scores "
-        f"{baseline}: the model is {how}."
+        f"{baseline}: the model is {_beside_baseline(report)}."
     )
     rows = tuple(
         (
@@ -263,20 +257,34 @@ def _decision(report: ValidationReport) -> Section:
     return _section("Decision", text, table, "Conditions:", Bullets(report.conditions))
 
 
+def _beside_baseline(report: ValidationReport) -> str:
+    """Whether the model is better, at the level of the interval and of the gates."""
+    score = report.score(report.metric)
+    gate_level = numbers.share(report.level, 6)
+    if report.passes_baseline:
+        return f"significantly better ({gate_level} level)"
+    if significantly_better(report.metric, score.difference_to_baseline):
+        how = f"significantly better ({_CONFIDENCE} level)"
+        if report.level == LEVEL:
+            return how
+        looks = numbers.counted(report.looks, "look")
+        return f"{how}, but not at the {gate_level} level of the gates after {looks}"
+    if better(report.metric, score.interval.estimate, score.baseline):
+        return f"better, but not significantly ({_CONFIDENCE} level)"
+    return "not better"
+
+
 def _decided(report: ValidationReport) -> str:
     """Which gates passed or failed, in a sentence."""
     count = len(report.gates)
     if report.accepted:
-        rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
+        rules = "; ".join(gate.name for gate in report.gates)
         gates = f"{count} of {count} gates pass"
         if count == 1:
             gates = "the one gate passes"
         conditions = numbers.accepted_under(report.conditions).removeprefix("accepted")
         return f"Accepted{conditions}: {gates} ({rules})."
-    failed = "; ".join(
-        f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
-        for gate in report.failed_gates
-    )
+    failed = "; ".join(f"{gate.name}: {gate.means}" for gate in report.failed_gates)
     gates = f"{len(report.failed_gates)} of {count} gates"
     if count == 1:
         gates = "the one gate"

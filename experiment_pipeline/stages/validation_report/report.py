@@ -28,6 +28,7 @@ from experiment_pipeline.stages.validation_report.effects import (
     Usage,
 )
 from experiment_pipeline.stages.validation_report.gates import (
+    BETTER_THAN_BASELINE,
     ChampionComparison,
     Gate,
     audit_gates,
@@ -157,7 +158,7 @@ class ValidationReport(Examination):
     # of the ranking metric, of the criteria, then of `metrics.reported_of`. f1,
     # accuracy and balanced_accuracy of a binary model are at `threshold`
     scores: tuple[MetricScore, ...]
-    gates: tuple[Gate, ...]
+    gates: tuple[Gate, ...]  # those that failed first
     gap: Gap  # of the ranking metric
     positive_class: Scalar  # binary only; the class that was modelled
     hyperparameters: Mapping[str, Scalar]  # of the configuration
@@ -181,20 +182,38 @@ class ValidationReport(Examination):
     evidence: tuple[EvidenceRow, ...] = ()  # for a referee; it decides nothing
 
     def __repr__(self) -> str:
-        decision = numbers.accepted_under(self.conditions)
+        failed = ""
         if not self.accepted:
-            failed = [gate.rule.partition(":")[0] for gate in self.failed_gates]
-            decision = f"not accepted ({'; '.join(failed)})"
+            failed = f" ({'; '.join(gate.name for gate in self.failed_gates)})"
         score = numbers.interval(self.score(self.metric).interval)
         return (
-            f"{self.experiment}: {decision}, {self.configuration}: {self.metric} "
-            f"{score} on {self.rows:,} validation rows"
+            f"{self.experiment}: {self.decision}{failed}, {self.configuration}: "
+            f"{self.metric} {score} on {self.rows:,} validation rows"
         )
 
     @property
     def accepted(self) -> bool:
         """Whether every gate passed."""
         return not self.failed_gates
+
+    @property
+    def decision(self) -> str:
+        """`accepted`, with its conditions, or `not accepted`."""
+        if not self.accepted:
+            return "not accepted"
+        return numbers.accepted_under(self.conditions)
+
+    @property
+    def gates_in_words(self) -> str:
+        """Every gate with its value and outcome, those that failed first."""
+        return "; ".join(gate.in_words() for gate in self.gates)
+
+    @property
+    def passes_baseline(self) -> bool:
+        """Whether the gate of the baseline passed; False without that gate."""
+        return any(
+            gate.passed for gate in self.gates if gate.name == BETTER_THAN_BASELINE
+        )
 
     @property
     def failed_gates(self) -> tuple[Gate, ...]:
@@ -245,7 +264,7 @@ def judge(
         rows=len(exported.y),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=tuple(gates),
+        gates=tuple(sorted(gates, key=lambda gate: gate.passed)),
         gap=_gap(model),
         positive_class=model.classes[1] if is_binary and model.classes else None,
         hyperparameters=dict(result.configuration.declared_settings),
@@ -263,7 +282,7 @@ def judge(
         looks=looks.models + 1,
         overlap=looks.overlap,
         level=looks.level,
-        conditions=(*conditions, *_conditions(spec, examination.audit)),
+        conditions=(*conditions, *_conditions(spec, examination)),
         **vars(examination),
     )
     return replace(report, notes=tuple(_notes(model, report)))
@@ -273,12 +292,21 @@ def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
     return float(weighted_mean(values, weights))
 
 
-def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[str]:
+def _conditions(spec: ExperimentSpec, examination: Examination) -> Iterator[str]:
     if not spec.baseline:
         yield _NO_BASELINE
-    for gate in audit_gates(spec, audited):
+    for gate in audit_gates(spec, examination.audit):
         if not gate.conclusive:
             yield f"audit: {gate.in_words()}"
+    for comparison in examination.champions:
+        if comparison.scores is not None and comparison.passes_as_tied:
+            yield (
+                f"chosen_by_hand: significantly worse than the {comparison.role} "
+                f"{comparison.version} ({comparison.metric} "
+                f"{numbers.interval(comparison.scores.difference)}), but not by more "
+                f"than the {numbers.score(comparison.tolerance_of_tie)} by which "
+                "models that are tied on the leaderboard may differ"
+            )
 
 
 def _gap(model: JudgedModel) -> Gap:

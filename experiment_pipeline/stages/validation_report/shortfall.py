@@ -126,16 +126,19 @@ def reasons(
 
 
 def _gate_to_explain(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
-    """A failed gate of a metric (no champion, no audit), if possible of the ranking
-    metric.
-    """
+    """A failed gate of a metric, if possible of the ranking metric."""
+    failed = _failed_of_metrics(spec, report)
+    return min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
+
+
+def _failed_of_metrics(spec: ExperimentSpec, report: ValidationReport) -> list[Gate]:
+    """The failed gates of metrics: of no champion and no audit."""
     champion_gates = [comparison.gate for comparison in report.champions]
-    failed = [
+    return [
         gate
         for gate in report.failed_gates
         if gate.metric in spec.metric_names and gate not in champion_gates
     ]
-    return min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
 
 
 def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
@@ -176,17 +179,19 @@ def _too_few_validation_rows(
     metric, limit = gate.metric, numbers.score(gate.limit)
     clusters = report.clusters_that_count[metric]
     needed = fewest_clusters(metric, gate.limit)
+    bound = perfect_bound(metric, clusters)
     score = report.score(metric).interval
-    if needed is None or needed > clusters:
+    # A user's own metric has no perfect score, and its bound is infinite.
+    if math.isfinite(bound) and (needed is None or needed > clusters):
         number = "whatever their number"
         if needed is not None:
             number = f"with fewer than {needed:,}"
-        bound = numbers.score(perfect_bound(metric, clusters))
         yield Reason(
             "too_few_validation_rows",
             f"In {report.rows:,} validation rows, {clusters:,} clusters "
             f"({cluster_in_words(spec)}) count for {metric}. Even a perfect score "
-            f"would have the bound {bound} there: it cannot reach {limit} {number}.",
+            f"would have the bound {numbers.score(bound)} there: it cannot reach "
+            f"{limit} {number}.",
             "Validate on more rows, or change the limit; no search can fix it.",
         )
     elif better(metric, score.estimate, gate.limit):
@@ -214,9 +219,15 @@ def _looks_spent(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Rea
     """A gate that fails at the level of this look, but would have passed at the first
     look.
     """
-    at_first_look = score_gates(spec, report.scores)
-    pairs = zip(at_first_look, report.gates, strict=False)
-    if any(first.passed and not gate.passed for first, gate in pairs):
+    passed_then = {
+        (gate.metric, gate.limit, gate.by_bound)
+        for gate in score_gates(spec, report.scores)
+        if gate.passed
+    }
+    if any(
+        (gate.metric, gate.limit, gate.by_bound) in passed_then
+        for gate in _failed_of_metrics(spec, report)
+    ):
         yield Reason(
             "looks_spent",
             f"At the first look a failed gate would have passed: after {report.looks} "

@@ -242,6 +242,25 @@ def test_only_a_significantly_better_model_replaces_if_the_yaml_says_so() -> Non
     assert "drop replace: if_better" in reason.advice
 
 
+def test_a_tied_model_that_a_person_takes_passes_as_a_condition() -> None:
+    """Worse than the champion, but not by more than tied models may differ: accepted
+    under a condition with the numbers. Beyond the tie it is stopped.
+    """
+    strict = worse_one()
+    lost = strict.scores.difference
+    assert not strict.gate.passed
+    assert not strict.passes_as_tied
+    tied = replace(strict, tolerance_of_tie=-lost.high + 0.001)
+    assert tied.passes_as_tied
+    report = report_of(champions=(tied,))
+    (condition,) = report.conditions
+    assert condition.startswith("chosen_by_hand: significantly worse than the champion")
+    assert report.decision == "accepted with conditions (chosen_by_hand)"
+    beyond = replace(strict, tolerance_of_tie=-lost.high - 0.001)
+    assert not beyond.gate.passed
+    assert not report_of(champions=(beyond,)).conditions
+
+
 def test_only_a_significantly_better_version_is_the_best_from_then_on() -> None:
     """One that passes as good leaves the best; one that cannot be compared any more is
     given up.

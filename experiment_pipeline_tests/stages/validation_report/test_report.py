@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.reporting.document import Block, Chart, TableBlock, render
-from experiment_pipeline.reporting.run_record import worst_of
+from experiment_pipeline.reporting.run_record import RunFacts, worst_of
 from experiment_pipeline.stages.validation_report.effects import Segment, Usage
 from experiment_pipeline.stages.validation_report.final_evaluation import _not_computed
 from experiment_pipeline.stages.validation_report.gates import Gate, score_gates
 from experiment_pipeline.stages.validation_report.judged_model import MetricScore
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
-from experiment_pipeline.stages.validation_report.page import build_document
+from experiment_pipeline.stages.validation_report.page import build_document, outcome
 from experiment_pipeline.stages.validation_report.pictures import charts
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics import scores
@@ -63,7 +63,11 @@ def test_every_metric_of_the_task_is_scored_the_ranking_one_first() -> None:
 
 def test_in_a_notebook_it_is_one_line() -> None:
     """Decision, configuration, score and rows, in place of a page of fields."""
-    assert repr(report_of()).startswith("board: accepted, lightgbm__num_leaves=4: roc")
+    report = report_of()
+    assert repr(report).startswith("board: accepted, lightgbm__num_leaves=4: roc")
+    held = replace(report, conditions=("drift_over_time: x",))
+    assert held.decision == "accepted with conditions (drift_over_time)"
+    assert f"board: {held.decision}, " in repr(held)
     strict = spec_of(acceptance=[{"metric": "f1", "at_least": 0.99}])
     assert "board: not accepted (lower bound of f1" in repr(report_of(strict))
 
@@ -169,6 +173,39 @@ def test_looks_are_counted_and_earlier_ones_noted() -> None:
     assert "other models were evaluated on these validation rows" in fourth.notes[0]
     looks = "looked at 4 times (overlap 80 %), this look included"
     assert looks in text_of(fourth)
+
+
+def test_the_failed_gate_comes_first_and_gates_are_separated() -> None:
+    """On the page, in the check, in the record: whatever is cut off, it is seen."""
+    criteria = [
+        {"metric": "roc_auc", "at_least": 0.5},
+        {"metric": "f1", "at_least": 0.99},
+    ]
+    report = report_of(spec_of(acceptance=criteria))
+    assert [gate.outcome for gate in report.gates] == ["FAIL", "PASS", "PASS"]
+    places = {"validation_report": ""}
+    shown = outcome(report, "", places, "linear")
+    facts, *_ = [row for row in shown.record if isinstance(row, RunFacts)]
+    for text in (facts.decision, shown.checks[0].means):
+        assert text.startswith("lower bound of f1 at least 0.99: 0.")
+        assert ", FAIL; lower bound of roc_auc at least 0.5: 0." in text
+
+
+def test_one_sentence_says_at_which_level_the_baseline_is_beaten() -> None:
+    """A gain that is significant at the first look, and not after 40 more, is not
+    called both.
+    """
+    first = report_of(exported=seen_through(9, seed=1))
+    later = report_of(exported=seen_through(9, seed=1), looks=EarlierLooks(40, 1, 40.0))
+    assert (first.accepted, later.accepted) == (True, False)
+    assert "the model is significantly better (95 % level)." in text_of(first)
+    text = text_of(later).replace("\\", "")
+    level = "99.997 % level"
+    failed = f"better than the baseline: not significantly better at the {level}"
+    assert f"Not accepted: the one gate failed ({failed})" in text
+    both = f"better (95 % level), but not at the {level} of the gates after 41 looks."
+    assert f"the model is significantly {both}" in text
+    assert "but it is" not in text
 
 
 def test_few_clusters_and_weak_segments_are_noted() -> None:
@@ -472,11 +509,11 @@ def test_a_refused_report_says_why_right_after_the_gates() -> None:
     titles = [part.title for part in shown.document.sections]
     assert titles[:3] == ["Decision", "Why, and what to try next", "Scores"]
     text, gates, *_ = section(shown, "Decision")
-    failed = "Not accepted: 1 of 2 gates failed (lower bound of roc_auc at least 0.97, "
-    assert text.text.startswith(f"{failed}but it is 0.")
-    means = "the lower bound of the 95 % interval does not pass"
+    failed = "Not accepted: 1 of 2 gates failed (lower bound of roc_auc at least 0.97: "
+    means = "the lower bound of the 95 % interval is 0."
+    assert text.text.startswith(f"{failed}{means}")
     outcome, _, _, limit, meaning = gates.rows[0]
-    assert (outcome, limit, meaning) == ("FAIL", "0.9700", means)
+    assert (outcome, limit, meaning[: len(means)]) == ("FAIL", "0.9700", means)
     assert "exported" not in render(shown.document), "nothing was"
 
 

@@ -22,6 +22,7 @@ from experiment_pipeline.stages.validation_report.shortfall import (
     FAMILIES,
     Evidence,
     LearningCurve,
+    _too_few_validation_rows,
     next_search,
     reasons,
 )
@@ -29,6 +30,7 @@ from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_boun
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline_tests import own_metrics
 from experiment_pipeline_tests.results import apart
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     Search,
@@ -42,6 +44,7 @@ from experiment_pipeline_tests.stages.validation_report.report_examples import (
     seen_through,
 )
 
+MEDIAN_ERROR = f"{own_metrics.__name__}:median_error"
 REFUSED = spec_of(acceptance=TOO_HIGH)
 REPORT, SEARCH = report_of(REFUSED), search_of(REFUSED, [1] * 4)
 
@@ -110,6 +113,26 @@ def test_too_few_rows_for_even_a_perfect_score_are_a_reason() -> None:
     needed = fewest_clusters("accuracy", 0.999)
     assert needed == pytest.approx(1.96**2 * 999, rel=0.01)
     assert evidence.endswith(f"it cannot reach 0.9990 with fewer than {needed:,}.")
+
+
+def test_a_metric_without_a_perfect_score_asks_for_rows_not_for_the_impossible() -> (
+    None
+):
+    """A user's own loss may be any number: a perfect score has no bound to compare."""
+    generator = np.random.default_rng(3)
+    y = generator.normal(size=300)
+    predicted = apart(y, y + generator.normal(size=300))
+    spec = spec_of(
+        task="regression",
+        metric=MEDIAN_ERROR,
+        acceptance=[{"metric": MEDIAN_ERROR, "at_most": 0.6}],
+    )
+    report = report_of(spec, predicted, predicted, classes=None)
+    assert not report.accepted
+    explained = _too_few_validation_rows(report.failed_gates[0], spec, report)
+    text = "".join(reason.evidence for reason in explained)
+    assert "perfect score" not in text
+    assert "infinity" not in text
 
 
 def test_of_a_rare_class_its_clusters_count() -> None:

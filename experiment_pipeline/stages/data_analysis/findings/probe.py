@@ -7,7 +7,7 @@ folds that follow the experiment's split.
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -350,7 +350,19 @@ class ProbeNoBetterThanBaseline(Rule):
             f"{errors:.3g} standard errors."
         )
         severity = "condition" if errors < limit else None
-        return self.found(severity, evidence, errors, limit)
+        finding = self.found(severity, evidence, errors, limit)
+        if not probe.left_out:
+            return finding
+        names = numbers.some_of([numbers.shown(name) for name in probe.left_out])
+        return replace(
+            finding,
+            title=f"No signal beside the leak suspects ({names})",
+            evidence=f"{evidence} Leak suspects are not used by the probe: {names}.",
+            advice=(
+                f"If {names} are known before the outcome, accept that finding: then "
+                f"they are features. Else: {self.advice[0].lower()}{self.advice[1:]}"
+            ),
+        )
 
 
 class ProbeNearlyPerfect(Rule):
