@@ -7,7 +7,7 @@ or trained.
 
 import re
 import textwrap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,10 +19,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.drafting.honest_split import (
-    OptimisticSplit,
-    more_honest_splits,
-)
+from experiment_pipeline.drafting.honest_split import more_honest_splits
 from experiment_pipeline.drafting.inference import Decision, Draft, infer
 from experiment_pipeline.errors import DataError
 from experiment_pipeline.intake.raw_table import RawTable, read
@@ -168,17 +165,21 @@ def with_honest_split(
         [name for name in tried.draft.times if name not in tried.spec.exclude],
         tried.draft.entities,
     )
+    hints = {
+        split: f"{split.evidence} (split: {in_yaml(split.split)})" for split in splits
+    }
     for split in splits:
         why = f"a random split would promise too much. {split.evidence}"
         honest = tried_with(Decision(split.split, why))
         if honest.problem is None:
-            return _with_hints(honest, [other for other in splits if other != split])
-    return _with_hints(tried, splits)
+            del hints[split]
+            return _with_hints(honest, hints.values())
+        hints[split] += f"; a run would stop ({honest.problem.splitlines()[0]})"
+    return _with_hints(tried, hints.values())
 
 
-def _with_hints(tried: TriedDraft, splits: Sequence[OptimisticSplit]) -> TriedDraft:
+def _with_hints(tried: TriedDraft, hints: Iterable[str]) -> TriedDraft:
     """Add splits that were not taken, though they are more honest than a random one."""
-    hints = [f"{split.evidence} (split: {in_yaml(split.split)})" for split in splits]
     draft = replace(tried.draft, hints=(*tried.draft.hints, *hints))
     return replace(tried, draft=draft)
 

@@ -6,6 +6,7 @@ the caller has measured that another split is the honest one (see `honest_split.
 What the models will meet only people know: the other splits become hints.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -244,16 +245,26 @@ def _id_columns(plans: Mapping[str, ColumnPlan], wishes: Wishes) -> tuple[str, .
 
 
 def _times(plans: Mapping[str, ColumnPlan], wishes: Wishes) -> tuple[str, ...]:
-    """Return the dates of rows on enough days, known for nearly all rows."""
-    return tuple(
-        name
+    """Return the dates of rows on enough days, known for nearly all rows.
+
+    The likeliest to say when rows came to be is first: one by which they are sorted,
+    then one that spans fewer days (a car's registration spans decades), then the first
+    column.
+    """
+    times = {
+        name: plan.times
         for name, plan in plans.items()
         if plan.times is not None
         and plan.times.days >= FEWEST_DAYS
         and plan.times.known >= LEAST_DATES
         and name not in wishes.exclude
         and not _BIRTH.search(name)
-    )
+    }
+
+    def unlikely(name: str) -> tuple[bool, int]:
+        return not times[name].in_order, round(math.log2(times[name].days))
+
+    return tuple(sorted(times, key=unlikely))
 
 
 def _new_entities(

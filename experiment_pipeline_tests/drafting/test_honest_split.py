@@ -119,3 +119,13 @@ def test_things_that_the_latest_rows_know_are_no_reason_for_groups(draft: Any) -
         "by": "group",
         "column": "shop_id",
     }
+
+
+def test_an_honest_split_by_which_a_run_would_stop_is_named(draft: Any) -> None:
+    """A class that ends before the last rows cannot be judged by time."""
+    frame = table(worlds.changing_effects, "class")
+    is_early = frame["at"] < frame["at"].quantile(0.5)
+    frame["y"] = frame["y"].where(~is_early | (frame["x2"] < 0), "maybe")
+    drafted = draft(frame)
+    assert split_in(drafted) == {"by": "random"}
+    assert "(split: {by: time, column: at}); a run would stop (" in drafted.reasons

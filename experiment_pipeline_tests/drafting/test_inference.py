@@ -121,6 +121,8 @@ CUSTOMERS = (
     "Kunden-Nr.",
     "CUSTOMER_NR",
     "customerid",
+    "idcode",
+    "Subject",
 )
 
 
@@ -535,6 +537,24 @@ def test_codes_of_few_values_are_no_groups_to_propose() -> None:
     few = draft(NUMBERS, patient_id=repeated(*range(100, 126)))
     assert few.entities == ("patient_id",)
     assert few.hints[0].startswith("values of patient_id repeat")
+
+
+def test_the_date_that_says_when_rows_came_to_be_is_tried_first() -> None:
+    """Rows are sorted by it, or it spans few days; births say nothing of it."""
+    shuffled = np.random.default_rng(1).permutation(ROWS)
+    columns = {
+        "born": DAYS[shuffled],
+        "registered": (DAYS[0] + pd.to_timedelta(np.arange(ROWS) * 90, "D"))[shuffled],
+        "ordered": DAYS[:30].repeat(4)[shuffled],
+        "delivered": DAYS[2:32].repeat(4)[shuffled],
+        "written": DAYS.repeat(2)[:ROWS],
+    }
+    assert draft(NUMBERS, **columns).times == (
+        "written",
+        "ordered",
+        "delivered",
+        "registered",
+    )
 
 
 @pytest.mark.parametrize(

@@ -335,6 +335,7 @@ _ID_NAME = re.compile(
     r"(?:^|[_\W])(?:(?i:ids?|key|nr)|no|No)\W*$|[a-z](?:Id|ID|Key|Nr|No)$|[_\W]NO$"
     rf"|(?i:uuid|guid|.num|.nbr|nummer)$|^(?:{_THINGS})$"
     rf"|(?i:^(?:{_THINGS}|{_PAPERS})[_\W]*(?:id|nr|number)$)"
+    r"|(?i:^id[_\W]*(?:code|nr|no|num|number)$|^(?:patient|subject|person)$)"
 )
 
 
