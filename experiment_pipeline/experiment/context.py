@@ -44,13 +44,15 @@ class RunBudget:
     """The seconds of a run, from its first stage to the decision."""
 
     seconds: float | None = None  # None: no limit
-    # seconds since the run began, and those reserved for the export
-    spent: Callable[[], float] = lambda: 0.0
+    spent: Callable[[], float] = lambda: 0.0  # seconds since the run began
+    reserved: float = 0.0  # of the seconds, for the export
 
     @property
     def left(self) -> float:
         """The seconds that are left now; infinite without a limit."""
-        return math.inf if self.seconds is None else self.seconds - self.spent()
+        if self.seconds is None:
+            return math.inf
+        return self.seconds - self.reserved - self.spent()
 
     def countdown(
         self, now: Callable[[], float] = time.perf_counter

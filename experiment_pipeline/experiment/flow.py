@@ -240,7 +240,7 @@ def search(run: Run, train_set: SetTable, test_set: SetTable) -> Outcomes:
 
 def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
     """Run the search; record and report each configuration when it is concluded."""
-    log, spec = run.log, run.searched_spec
+    log, spec, before = run.log, run.searched_spec, run.budget.spent()
     declared = configurations(spec)
     asked_for = declared
     if run.asked_for is not None:
@@ -284,15 +284,21 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
             search_page.record_row(conclusion, hyperparameters[conclusion.key])
             for conclusion in searched.not_asked_for
         )
-    seconds_left = _seconds_left(run) if earlier is None else earlier.seconds_left
-    results = replace(searched.results, seconds_left=seconds_left)
-    if earlier is None and asked_for_all and searched.is_final:
+    phases = {"before the search": before, **searched.cost.phases}
+    if run.budget.reserved:
+        phases["reserved for the export"] = run.budget.reserved
+    results = replace(
+        searched.results,
+        phases=phases,
+        seconds_left=None if run.budget.seconds is None else run.budget.left,
+    )
+    if earlier is not None:
+        # What comes later has the time that it had, and so makes the same choice.
+        then = earlier.results
+        results = replace(results, phases=then.phases, seconds_left=then.seconds_left)
+    elif asked_for_all and searched.is_final:
         _keep_search(run, sets, results)
     return replace(searched, results=results)
-
-
-def _seconds_left(run: Run) -> float | None:
-    return None if run.budget.seconds is None else run.budget.left
 
 
 def _same_search(

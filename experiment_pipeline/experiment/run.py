@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -394,18 +395,22 @@ class _NotebookRun:
         began = perf_counter() if began is None else began
         spec = self.named.spec
         record = RunRecord(spec.name, str(uuid.uuid4()))
-        started = RunFacts(triggered_by=self.trigger, trigger_name=_user())
+        started = RunFacts(
+            triggered_by=self.trigger,
+            trigger_name=_user(),
+            started_at=datetime.now(UTC) - timedelta(seconds=perf_counter() - began),
+        )
         store = FileStore(spec, run=record, started=started, warn=LOG.warning)
         reporter = ProgressReporter(self.named, self.progress)
 
         def spent() -> float:
-            return perf_counter() - began + EXPORT_SECONDS
+            return perf_counter() - began
 
         run = Run(
             self.named,
             store,
             reporter,
-            RunBudget(seconds or spec.budget.seconds, spent),
+            RunBudget(seconds or spec.budget.seconds, spent, EXPORT_SECONDS),
             workers=self.workers,
             **of_run,
         )

@@ -6,6 +6,8 @@ The assets of a stage are made by one op, since its tables belong together.
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -221,7 +223,10 @@ def _reported(
         spec,
         prepared=getattr(context.resources, TABLES).prepared,
         run=RunRecord(spec.name, record_id(context.run)),
-        started=started_by(context.run),
+        started=replace(
+            started_by(context.run),
+            started_at=datetime.fromtimestamp(_began(context, time.time), UTC),
+        ),
         warn=context.log.warning,
     )
     reporter = DagsterReporter(context, spec.name, store.pages)
@@ -261,6 +266,12 @@ def _settings_of(
     return ops.get(training, {}).get("config", {})
 
 
+def _began(context: dg.AssetExecutionContext, now: Callable[[], float]) -> float:
+    """The second of the clock in which the run began."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    return now() if record is None else record.start_time or now()
+
+
 def budget_of(
     context: dg.AssetExecutionContext,
     spec: ExperimentSpec,
@@ -268,13 +279,12 @@ def budget_of(
 ) -> RunBudget:
     """Return the seconds of a run, from its launchpad or the YAML, and those spent."""
     seconds = _settings_of(context, spec).get("budget_seconds")
-    record = context.instance.get_run_record_by_id(context.run.run_id)
-    began = now() if record is None else record.start_time or now()
+    began = _began(context, now)
 
     def spent() -> float:
-        return now() - began + EXPORT_SECONDS
+        return now() - began
 
-    return RunBudget(seconds or spec.budget.seconds, spent)
+    return RunBudget(seconds or spec.budget.seconds, spent, EXPORT_SECONDS)
 
 
 def watch(named: NamedColumns, settings: Watch) -> dg.AssetsDefinition:

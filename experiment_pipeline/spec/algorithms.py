@@ -26,6 +26,8 @@ PARTS = 5
 # A column of at most this many distinct texts is treated as categorical by every
 # encoder.
 FEW_TEXTS = 30
+# A column of more texts becomes so many numbers of the encoder `text`, at most.
+NUMBERS_OF_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]
 # The only row of the leaderboard that is not a configuration: this is its key and its
 # algorithm.

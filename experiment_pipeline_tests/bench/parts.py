@@ -20,6 +20,7 @@ from experiment_pipeline_tests.bench import (
     refits,
     searches,
     statistics,
+    whole_runs,
 )
 from experiment_pipeline_tests.bench.automl import page as automl
 from experiment_pipeline_tests.bench.data import Measured
@@ -74,6 +75,9 @@ def _told(
 _BUDGETS = """\
 Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
 report: judged, drawn and written."""
+_WHOLE_RUNS = """\
+A made-up wide table and one with texts, as drafted, both at a time on two cores: from the call of `ep.run` to the
+decision, export and pages included."""
 _LARGE = """\
 Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
 memory counts libraries and what is held of the table. The search of each is with halving but for the
@@ -100,6 +104,10 @@ PARTS: Mapping[str, Part] = {
     "dagster": Part("Inside Dagster", dagster),
     "budget": Part(
         "A budget of seconds", _told(_BUDGETS, lambda _: budget.measurements())
+    ),
+    "whole_runs": Part(
+        "Whole runs within their budget",
+        _told(_WHOLE_RUNS, lambda _: whole_runs.measurements()),
     ),
     "large": Part("Large searches", _told(_LARGE, lambda _: large.measurements())),
     "past_memory": Part("Tables larger than memory", past_memory.section),

@@ -96,7 +96,7 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
 # --- what dagster's page shows of a stage without a click ---
 
 
-COST = SearchCost(30, 41.23456, 0.123456, 0.5, 624_000_000)
+COST = SearchCost(30, 41.23456, 0.123456, 0.5, 624_000_000, {"fits": 0.123456})
 
 
 def plotted(outcome: Outcome) -> list[str]:

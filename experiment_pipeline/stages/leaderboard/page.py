@@ -178,6 +178,7 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
     sections = [
         Section("Choice", (Paragraph(decision(shown)), facts(_choice(shown)))),
         Section("Scores and cost", tuple(pictures.score_charts(shown))),
+        Section("Where the time went", _time(shown), folded=True),
         *hyperparameters,
         Section("Halving", tuple(pictures.rung_charts(shown))),
         Section("Configurations", tuple(table)),
@@ -224,10 +225,19 @@ def _choice(shown: pictures.SearchShown) -> dict[str, str]:
         choice["Cost"] = (
             f"{numbers.measured(sum(spent.values()))} CPU seconds for all fits, "
             f"{numbers.measured(sum(spent[key] for key in members))} of them for "
-            f"{whose}; encoding, predicting and scoring are not included, but count "
-            "for a budget"
+            f"{whose}"
         )
     return choice
+
+
+def _time(shown: pictures.SearchShown) -> tuple[Block, ...]:
+    """Each second of the run until the search had ended, and what was left then."""
+    seconds = dict(shown.phases)
+    if shown.seconds_left is not None:
+        seconds["left for ensemble, refit and report"] = shown.seconds_left
+    if not seconds:
+        return ()
+    return (facts({name: f"{seconds[name]:.1f} s" for name in seconds}),)
 
 
 def _searched(board: Leaderboard) -> str:

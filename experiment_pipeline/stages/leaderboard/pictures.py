@@ -62,13 +62,21 @@ class SearchShown:
     # of every row: those of the YAML, and the ensemble
     declared: Mapping[str, Configuration]
     paths: Mapping[str, tuple[Step, ...]]  # as of `SearchResults`
+    phases: Mapping[str, float]  # the same
+    seconds_left: float | None  # the same
 
     @classmethod
     def of(
         cls, board: Leaderboard, results: SearchResults, spec: ExperimentSpec
     ) -> "SearchShown":
         """Return what is shown of a search and the board that it led to."""
-        return cls(board, board.configurations(spec), results.paths)
+        return cls(
+            board,
+            board.configurations(spec),
+            results.paths,
+            results.phases,
+            results.seconds_left,
+        )
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

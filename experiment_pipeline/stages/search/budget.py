@@ -48,6 +48,7 @@ _PASSES_PER_LETTERS = 80_000  # of a distinct text
 _ENCODINGS = 2.5  # after the search: of a refit, and of two fits that only predict
 _ROUNDS_OF_A_REFIT = 1.3  # of boosting: more of them on more rows
 _MEMBERS = 5  # of an ensemble, each of which is fitted again
+_MOST_BUSY = 4.0  # longer waits are not those of a shared machine
 
 # In every reason for which the seconds of a budget leave a configuration out.
 _OF_SECONDS = "the budget of {:g} seconds"
@@ -79,14 +80,27 @@ def pass_seconds(rows: int, features: int, *, boosts: bool = True) -> float:
 def usual_seconds(configuration: Configuration, sets: TrainingSets) -> float:
     """Estimate, before any fit, the seconds of all fits of a configuration."""
     seconds = 0.0
+    columns = encoded_columns(configuration.features, sets)
     for part in (sets, *(fold.sets for fold in sets.folds)):
         rows = len(part.train)
         passes = estimated_cost(configuration, rows, len(sets.classes or ()))
         if passes == 0 or math.isinf(passes):
             passes = _UNKNOWN_PASSES
         boosts = configuration.algorithm in NAMES
-        seconds += passes * pass_seconds(rows, len(sets.features), boosts=boosts)
+        seconds += passes * pass_seconds(rows, columns, boosts=boosts)
     return seconds
+
+
+def encoded_columns(encoder: Features, sets: TrainingSets) -> int:
+    """Return how many columns a fit reads: letters make many of one of texts."""
+    columns = len(sets.features)
+    if encoder == "text":
+        columns += sum(
+            min(distinct, algorithms.NUMBERS_OF_TEXTS)
+            for distinct in sets.distinct_texts.values()
+            if distinct > algorithms.FEW_TEXTS
+        )
+    return columns
 
 
 def room_of(
@@ -130,13 +144,12 @@ class AfterSearch:
         """The passes to encode each column once, summed."""
         passes = 0.0
         for name in self.sets.features:
-            column = self.sets.train[name]
-            if kind_of(column) in NUMERIC:
+            if kind_of(self.sets.train[name]) in NUMERIC:
                 passes += _PASSES_PER_NUMBER
                 continue
-            distinct = column.nunique() if encoder == "text" else 0
+            distinct = self.sets.distinct_texts[name] if encoder == "text" else 0
             if distinct > algorithms.FEW_TEXTS:
-                passes += _PASSES_PER_LETTERS * distinct / len(column)
+                passes += _PASSES_PER_LETTERS * distinct / len(self.sets.train)
             else:
                 passes += _PASSES_PER_TEXT
         return passes
@@ -151,9 +164,14 @@ class AfterSearch:
         return passes * pass_seconds(rows, len(self.sets.features), boosts=False)
 
     def seconds(
-        self, fits: Sequence[tuple[Configuration | ModelResult, float]]
+        self,
+        fits: Sequence[tuple[Configuration | ModelResult, float]],
+        busy: float = 1.0,
     ) -> float:
-        """Return the seconds of refits and report, of models whose fits took these."""
+        """Return the seconds of refits and report, of models whose fits took these.
+
+        `busy`: how many times as long as on an idle machine all work takes.
+        """
         folds = self.sets.folds
         fitted_rows = len(self.sets.train) + sum(len(fold.sets.train) for fold in folds)
         more_rows = len(self.sets.row_numbers) / max(fitted_rows, 1)
@@ -169,13 +187,22 @@ class AfterSearch:
         encoders = {model.features for model, _ in fits}
         encoding = _ENCODINGS * sum(map(self.encoding, encoders))
         # Refits run side by side.
-        return max(total / self.workers, longest) + encoding + REPORT_SECONDS
+        refits = max(total / self.workers, longest)
+        return refits + busy * (encoding + REPORT_SECONDS)
 
     def of(self, members: Sequence[ModelResult]) -> float:
         """Return the same for the members of an ensemble."""
-        return self.seconds(
-            [(result, fit_seconds(result, self.sets)) for result in members]
-        )
+        fits = [(result, fit_seconds(result, self.sets)) for result in members]
+        wall_seconds = sum(result.fit_wall_seconds for result in members)
+        cpu_seconds = sum(result.fit_cpu_seconds for result in members)
+        return self.seconds(fits, busyness(wall_seconds, cpu_seconds))
+
+
+def busyness(wall_seconds: float, cpu_seconds: float) -> float:
+    """Return how many times as long as its CPU seconds a fit takes: others use the
+    machine, too.
+    """
+    return min(max(wall_seconds / max(cpu_seconds, 1e-9), 1.0), _MOST_BUSY)
 
 
 @dataclass
@@ -185,9 +212,18 @@ class Paces:
     last: dict[str, float] = field(default_factory=dict)  # by key
     quickest: dict[str, float] = field(default_factory=dict)  # by algorithm
     slowest: dict[str, float] = field(default_factory=dict)
+    wall_seconds: float = 0.0  # of all fits
+    cpu_seconds: float = 0.0
+
+    @property
+    def busy(self) -> float:
+        """As of `busyness`, over all fits."""
+        return busyness(self.wall_seconds, self.cpu_seconds)
 
     def learn(self, result: ModelResult, sets: TrainingSets) -> None:
         """Take a fit on these sets into account."""
+        self.wall_seconds += result.fit_wall_seconds
+        self.cpu_seconds += result.fit_cpu_seconds
         usual = usual_seconds(result.configuration, sets)
         pace = fit_seconds(result, sets) / max(usual, 1e-9)
         algorithm = result.algorithm
@@ -196,13 +232,15 @@ class Paces:
         self.slowest[algorithm] = max(pace, self.slowest.get(algorithm, pace))
 
     def of(self, configuration: Configuration, *, at_full: bool) -> float:
-        """Return the pace of the configuration's last fit, else of its algorithm: at
-        the full rung the slowest, or 1; at a small rung the quickest, or 0: unknown.
+        """Return the pace of the configuration's last fit, else of its algorithm.
+
+        At the full rung that is the slowest, or that of the busy machine; at a small
+        rung the quickest, or 0: unknown.
         """
         if configuration.key in self.last:
             return self.last[configuration.key]
         if at_full:
-            return self.slowest.get(configuration.algorithm, 1.0)
+            return self.slowest.get(configuration.algorithm, self.busy)
         return self.quickest.get(configuration.algorithm, 0.0)
 
 
@@ -450,11 +488,11 @@ class Brake:
         """Seconds to encode all rows, and those of each fold; 0 for the baseline."""
         if key not in self.at.entrants:
             return 0.0
-        once = self.after.encoding(self.at.entrants[key].features)
+        once = self.paces.busy * self.after.encoding(self.at.entrants[key].features)
         return (1 + len(self.after.sets.folds)) * once
 
     def _ending(self, keys: Sequence[str]) -> float:
         """Seconds of refits and report of configurations fitted on all rows."""
         sets = self.after.sets
         fits = [(self.at.entrants[key], self._fit(key, sets)) for key in keys]
-        return self.after.seconds(fits)
+        return self.after.seconds(fits, self.paces.busy)

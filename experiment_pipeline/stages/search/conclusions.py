@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import pandas as pd
@@ -139,6 +139,8 @@ class SearchCost:
     # idle
     fitting_share: float
     peak_memory_bytes: int  # of the process, since it began
+    # what the wall seconds went to, in order; they add up to `wall_seconds`
+    phases: Mapping[str, float]
 
 
 _MEASURED = {
@@ -186,6 +188,8 @@ class SearchResults:
     digests: Mapping[str, str]  # of the sets "train" and "test"
     # key → its fits from the smallest rung on, of configurations that were fitted
     paths: Mapping[str, tuple[Step, ...]]
+    # what the seconds of the run went to until the search had ended, in order
+    phases: Mapping[str, float] = field(default_factory=dict)
     # of the budget, when the search had ended; None: no limit
     seconds_left: float | None = None
 

@@ -105,7 +105,7 @@ class EarlierSearch:
     """How an earlier run concluded a search."""
 
     conclusions: Sequence[Conclusion]
-    seconds_left: float | None  # as of `SearchResults`
+    results: SearchResults  # of the earlier run
 
     @property
     def in_words(self) -> str:
@@ -147,4 +147,4 @@ def concluded_again(
         before = [step for step in conclusion.path if step.fraction < 1]
         result = replace(full_result, key=conclusion.key)
         conclusions.append(Conclusion.trained(result, reused=True, before=before))
-    return EarlierSearch(conclusions, results.seconds_left)
+    return EarlierSearch(conclusions, results)

@@ -42,7 +42,12 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import FEW_TEXTS, PARTS, STACKED
+from experiment_pipeline.spec.algorithms import (
+    FEW_TEXTS,
+    NUMBERS_OF_TEXTS,
+    PARTS,
+    STACKED,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
 from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
@@ -64,7 +69,6 @@ _SALT = "parts/target codes"
 RUNS = (3, 3)
 HASHES = 4096
 MOST_LETTERS = 256
-NUMBERS = 30
 # So many distinct texts are enough to learn which n-grams matter.
 MOST_TEXTS = 20_000
 
@@ -361,7 +365,7 @@ def _means(
 
 def letters(column: pd.Series) -> FrozenEstimator:
     """Fit an embedding that is similar for texts of similar spelling: a column → (n, at
-    most NUMBERS).
+    most NUMBERS_OF_TEXTS).
 
     skrub's StringEncoder with hashes instead of a vocabulary, which bounds the size of
     what is exported.
@@ -382,7 +386,7 @@ def letters(column: pd.Series) -> FrozenEstimator:
             dtype=np.float32,
         ),
         TfidfTransformer(sublinear_tf=True),
-        TruncatedSVD(min(NUMBERS, len(texts)), random_state=0),
+        TruncatedSVD(min(NUMBERS_OF_TEXTS, len(texts)), random_state=0),
     )
     # The bits of a projection depend on the threads that share it.
     with threadpool_limits(limits=1):

@@ -292,7 +292,10 @@ class _HalvingRun:
             promotes = min(promotes, share)
         best = rungs.best_first(affordable, self.spec.metric)[:promotes]
         promoted = dict.fromkeys([*self.brake.best_of_each_kind(affordable), *best])
-        place = f"not among the best {promotes} of {len(entrants)} at {rung}"
+        compared = f"{len(affordable)}"
+        if len(affordable) < len(results):
+            compared += " that there was time to fit on all rows,"
+        place = f"not among the best {promotes} of {compared} at {rung}"
         for configuration in entrants:
             key = configuration.key
             if key in promoted or key in self.concluded:

@@ -166,6 +166,11 @@ def results(
     wall_seconds = numbers.measured(cost.wall_seconds)
     facts["cost of this run"] = f"{fits}, {cpu_seconds} CPU s in {wall_seconds} s"
     facts["time in fits"] = numbers.share(cost.fitting_share)
+    facts["where the time went"] = Rows(
+        pd.DataFrame({"s": [*map(numbers.measured, cost.phases.values())]})
+        .assign(phase=[*cost.phases])
+        .loc[:, ["phase", "s"]]
+    )
     facts["peak memory"] = numbers.megabytes(cost.peak_memory_bytes)
     if not (workers := of_workers(rows)).empty:
         facts["workers"] = Rows(workers)

@@ -23,6 +23,7 @@ from experiment_pipeline.storage.processes import peak_memory_bytes
 # configurations.
 SECONDS_BETWEEN_LINES = 5.0
 LINES_OF_A_RUNG = 20
+_BESIDE_FITS = "encoding, predicting, scoring, storing and idle workers"
 
 
 @dataclass
@@ -31,6 +32,8 @@ class _RungProgress:
     entrants: int
     done: int  # configurations that are fitted or failed
     results: dict[str, ModelResult]  # of those that compete
+    began: float  # elapsed seconds of the search
+    fit_seconds: float = 0.0  # of the fits of this run, summed
     # Elapsed seconds and done configurations at the last line.
     last_line_seconds: float = -math.inf
     last_line_done: int = 0
@@ -44,6 +47,7 @@ class Progress:
     concluded: dict[str, Conclusion] = field(default_factory=dict)  # by key
     fitted: list[ModelResult] = field(default_factory=list)  # in this run, at any rung
     _at: _RungProgress | None = None
+    _rungs: list[_RungProgress] = field(default_factory=list)
     _logged: set[tuple[str, str]] = field(default_factory=set)  # algorithm and note
 
     def messages(
@@ -53,7 +57,12 @@ class Progress:
         if isinstance(event, RungStarted):
             stored = event.stored
             rivals = {key: stored[key] for key in stored if competes(stored[key])}
-            self._at = _RungProgress(event.rung, event.entrants, len(stored), rivals)
+            # What comes before the first rung is counted there.
+            began = elapsed_seconds if self._rungs else 0.0
+            self._at = _RungProgress(
+                event.rung, event.entrants, len(stored), rivals, began
+            )
+            self._rungs.append(self._at)
             if event.rung.last > 1:
                 counts = numbers.counted(event.entrants, "configuration")
                 yield SearchNote(f"{event.rung}: {counts}, {len(stored)} reused")
@@ -106,7 +115,20 @@ class Progress:
             wall_seconds=wall_seconds,
             fitting_share=fit_seconds / (wall_seconds * workers),
             peak_memory_bytes=peak_memory_bytes(),
+            phases=self._phases(wall_seconds, workers),
         )
+
+    def _phases(self, wall_seconds: float, workers: int) -> dict[str, float]:
+        if not self._rungs:
+            return {"reading the search of an earlier run": wall_seconds}
+        phases = dict[str, float]()
+        ends = [rung.began for rung in self._rungs[1:]]
+        for at, end in zip(self._rungs, [*ends, wall_seconds], strict=True):
+            seconds = end - at.began
+            in_fits = min(at.fit_seconds / workers, seconds)
+            phases[f"{at.rung}: fits"] = in_fits
+            phases[f"{at.rung}: {_BESIDE_FITS}"] = seconds - in_fits
+        return phases
 
     def _fitted(self, result: ModelResult) -> Iterator[SearchNote]:
         # The page lists the notes of every configuration; the log has each once per
@@ -116,7 +138,10 @@ class Progress:
                 self._logged.add((result.algorithm, note))
                 yield SearchNote(f"{result.key}: {note}", warns=True)
         self.fitted.append(result)
-        if self._at is not None and competes(result):
+        if self._at is None:
+            return
+        self._at.fit_seconds += result.fit_wall_seconds
+        if competes(result):
             self._at.results[result.key] = result
 
     def _fit_ended(self, elapsed_seconds: float) -> Iterator[SearchNote]:

@@ -189,7 +189,8 @@ def _of_folds(
     n_competing: int, counts: Sequence[int], sets: TrainingSets, room: Room
 ) -> Ladder:
     """One rung of all folds; if the time is short, one of a few folds before it."""
-    if not counts or room(sets) >= n_competing:
+    needed = n_competing * ENOUGH_ROOM / ENOUGH_COMPARED
+    if not counts or room(sets) >= needed:
         return full_only(
             sets,
             "no halving: cross-validation fits every configuration on all folds",

@@ -24,6 +24,7 @@ from experiment_pipeline.statistics.interval import (
 from experiment_pipeline.statistics.scores import resampled_by
 from experiment_pipeline.table import features as columns
 from experiment_pipeline.table.clusters import canonical_order, resampling_clusters
+from experiment_pipeline.table.kinds import NUMERIC, kind_of
 from experiment_pipeline.table.membership import folds_of
 from experiment_pipeline.table.table import some_rows, together
 
@@ -69,6 +70,16 @@ class TrainingSets:
     def repeats(self) -> int:
         """How often each row occurs in `test`."""
         return 1 + max((fold.repeat for fold in self.folds), default=0)
+
+    @cached_property
+    def distinct_texts(self) -> Mapping[str, int]:
+        """Feature → its distinct texts in the train set, where it holds texts."""
+        columns = {name: self.train[name] for name in self.features}
+        return {
+            name: column.nunique()
+            for name, column in columns.items()
+            if kind_of(column) not in NUMERIC
+        }
 
     @cached_property
     def every_row(self) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from experiment_pipeline.stages.leaderboard.notes import (
     rounded,
 )
 from experiment_pipeline.stages.search import rungs
+from experiment_pipeline.stages.search.budget import lacks_seconds
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
@@ -70,6 +71,8 @@ FAMILIES = tuple(
 # The learning curve starts at a rung of at most half the rows: a smaller step shows no
 # gain.
 _LARGEST_PART = 0.5
+# From this share of configurations without time on, more seconds are advised.
+_LEFT_OUT = 0.2
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 # Algorithms that are installed by an extra of this name.
 _EXTRAS = {"catboost", "xgboost"}
@@ -107,10 +110,15 @@ def reasons(
     if report.accepted:
         return ()
     gate = _gate_to_explain(spec, report)
-    why = [*_nothing_learnt(board)]
+    why = list[Reason]()
     if gate is not None:
         why += _label_ceiling(gate, spec, evidence.ceiling)
         why += _too_few_validation_rows(gate, spec, report)
+    if out_of_time := [*_out_of_time(board)]:
+        # Perhaps the best was not tried: other reasons are less certain.
+        why += [*out_of_time, *_nothing_learnt(board)]
+    else:
+        why = [*_nothing_learnt(board), *why]
     why += _looks_spent(spec, report)
     why += _unequal_groups(spec, report)
     why += _coverage_not_held(report)
@@ -366,6 +374,19 @@ def _weak_segment(report: ValidationReport) -> Iterator[Reason]:
                 "rows.",
             )
             return
+
+
+def _out_of_time(board: Leaderboard) -> Iterator[Reason]:
+    single = board.rows[board.rows["key"] != algorithms.ENSEMBLE]
+    left_out = sum(map(lacks_seconds, single["reason"]))
+    if left_out >= _LEFT_OUT * len(single):
+        yield Reason(
+            "out_of_time",
+            f"{left_out:,} of {numbers.counted(len(single), 'configuration')} had no "
+            "time: the search may not have tried the best.",
+            "Raise budget.seconds, at first to twice as many: the next run goes on "
+            "where this one ended.",
+        )
 
 
 def _search_edges(board: Leaderboard) -> Iterator[Reason]:

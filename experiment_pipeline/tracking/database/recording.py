@@ -46,6 +46,7 @@ from experiment_pipeline.tracking.database.tables import RUNS, TABLES
 PRICE_VARIABLE = "EXPERIMENT_PIPELINE_PRICE_PER_HOUR"
 CANCELLED = "the run was cancelled"
 SECONDS_BETWEEN_WRITES = 1.0
+SECONDS_BETWEEN_COSTS = 5.0
 _SECONDS_AFTER_A_FAILURE = 30.0
 _LIBRARIES = (
     "dagster",
@@ -118,7 +119,7 @@ class RunRecord:
     def add_cost(
         self, wall_seconds: float, cpu_seconds: float, peak_memory_bytes: int
     ) -> None:
-        """Add the cost of a stage to that of the run."""
+        """Add what was spent since the last call to the cost of the run."""
         wall = sa.func.coalesce(RUNS.c.wall_seconds, 0.0) + wall_seconds
         earlier_peak = sa.func.coalesce(RUNS.c.peak_memory_bytes, 0)
         peak = sa.case(
@@ -129,6 +130,7 @@ class RunRecord:
             "cpu_seconds": sa.func.coalesce(RUNS.c.cpu_seconds, 0.0) + cpu_seconds,
             "peak_memory_bytes": peak,
             "cost": wall / 3600 * RUNS.c.price_per_hour,
+            "seen_at": datetime.now(UTC),
         }
         transaction(lambda connection: self._update(connection, values))
 
@@ -166,10 +168,9 @@ def recorded(
     begins.
     """
     begin(run, stage, first)
-    wall_start = time.perf_counter()
-    cpu_start = time.process_time()
     try:
-        yield
+        with _metered(run):
+            yield
     except BaseException as error:
         # An interruption is no Exception.
         status: Status = "failed" if isinstance(error, Exception) else "killed"
@@ -177,11 +178,33 @@ def recorded(
             end(run, status, _described(error))
         ended(run)
         raise
-    finally:
-        wall_seconds = time.perf_counter() - wall_start
-        cpu_seconds = time.process_time() - cpu_start
+
+
+@contextmanager
+def _metered(run: RunRecord) -> Iterator[None]:
+    """Add to the cost of a run every few seconds, also of a stage that is killed."""
+    closed = threading.Event()
+    wall_seconds, cpu_seconds = time.perf_counter(), time.process_time()
+
+    def add() -> None:
+        nonlocal wall_seconds, cpu_seconds
+        wall, cpu = time.perf_counter(), time.process_time()
         with suppress(DatabaseUnavailable):
-            run.add_cost(wall_seconds, cpu_seconds, peak_memory_bytes())
+            run.add_cost(wall - wall_seconds, cpu - cpu_seconds, peak_memory_bytes())
+            wall_seconds, cpu_seconds = wall, cpu
+
+    def work() -> None:
+        while not closed.wait(SECONDS_BETWEEN_COSTS):
+            add()
+
+    thread = threading.Thread(target=work, name="cost", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        closed.set()
+        thread.join()
+        add()
 
 
 def _described(error: BaseException) -> RunFacts:
@@ -250,23 +273,48 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
 def begin(run: RunRecord, stage: str, first: Callable[[], Sequence[RecordRow]]) -> None:
     """Record that a stage begins; a run that had ended is running again."""
     now = datetime.now(UTC)
-    recorded_facts = run.facts()
-    rows = [] if recorded_facts else [*first()]
-    has_started = recorded_facts is not None and recorded_facts.started_at is not None
+    before = run.facts()
+    rows = [] if before else [*first()]
+    started_at = _started(rows) if before is None else before.started_at
     facts = RunFacts(
         status="running",
         stage=stage,
         seen_at=now,
         process=vars(Process.here()),
-        started_at=None if has_started else now,
+        started_at=now if started_at is None else None,
     )
     of_the_end = ("ended_at", "error_type", "error", "fix", "mlflow_run_id")
     run.record([*rows, facts], reset=of_the_end)
+    began = started_at if before is None else _last_seen_at_work(before)
+    _add_seconds_since(run, began, now)
+
+
+def _started(rows: Iterable[RecordRow]) -> datetime | None:
+    """When a run began that records its first stage."""
+    times = [row.started_at for row in rows if isinstance(row, RunFacts)]
+    return next(filter(None, times), None)
+
+
+def _last_seen_at_work(facts: RunFacts) -> datetime | None:
+    """When a run was seen last; None if it has ended, or its process is gone."""
+    if facts.status != "running" or facts.process is None:
+        return None
+    process = Process(**facts.process)
+    return None if process.is_gone or not process.is_here else facts.seen_at
+
+
+def _add_seconds_since(run: RunRecord, began: datetime | None, now: datetime) -> None:
+    """Add the time between stages, which is no stage's."""
+    if began is not None:
+        seconds = max((now - began).total_seconds(), 0.0)
+        run.add_cost(seconds, 0.0, peak_memory_bytes())
 
 
 def end(run: RunRecord, status: Status, facts: RunFacts | None = None) -> None:
     """Record how a run ended."""
     now = datetime.now(UTC)
+    if (before := run.facts()) is not None:
+        _add_seconds_since(run, _last_seen_at_work(before), now)
     run.record([replace(facts or RunFacts(), status=status, ended_at=now, seen_at=now)])
 
 

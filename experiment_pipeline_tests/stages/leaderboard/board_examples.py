@@ -94,7 +94,7 @@ def shown_of(
     paths: Mapping[str, tuple[Step, ...]] = MappingProxyType({}),
 ) -> SearchShown:
     """Return a board as its page shows it, with the rungs of each configuration."""
-    return SearchShown(board, board.configurations(spec), paths)
+    return SearchShown(board, board.configurations(spec), paths, {}, None)
 
 
 def result_of(

@@ -23,6 +23,7 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
 
 FRACTIONS = (0.0625, 0.25, 1.0)
 BASELINE = 0.5
+PHASES = {"before the search": 4.5, "fits": 18.0}  # seconds
 
 
 def search_spec(count: int) -> ExperimentSpec:
@@ -98,7 +99,9 @@ def finished_search(count: int) -> SearchShown:
         Conclusion(key, "linear", NOT_STARTED, "the budget was spent")
         for key in waiting
     ]
-    return SearchShown(search.rank(*unranked, results=full), declared, paths)
+    return SearchShown(
+        search.rank(*unranked, results=full), declared, paths, PHASES, 7.5
+    )
 
 
 def _entered(count: int) -> tuple[int, int, int]:

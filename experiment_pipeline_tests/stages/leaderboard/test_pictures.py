@@ -38,6 +38,19 @@ def charts_of(shown: SearchShown) -> dict[str, Chart]:
     return {block.title: block for block in blocks if isinstance(block, Chart)}
 
 
+def test_the_page_says_where_the_time_went(shown: SearchShown) -> None:
+    """Each phase until the search had ended, and what was left; nothing without
+    phases.
+    """
+    sections = {section.title: section for section in document(shown, "f").sections}
+    lines = str(sections["Where the time went"].blocks)
+    for text in ("before the search", "4.5 s", "fits", "18.0 s", "left for", "7.5 s"):
+        assert text in lines
+    untimed = replace(shown, phases={}, seconds_left=None)
+    titles = [section.title for section in document(untimed, "f").sections]
+    assert "Where the time went" not in titles
+
+
 def rows_in(chart: Chart) -> list[int]:
     """The rows of the table that a chart shows."""
     rows = []

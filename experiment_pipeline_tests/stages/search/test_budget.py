@@ -21,7 +21,12 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.search import Budget, Worth
 from experiment_pipeline.stages.search import results
-from experiment_pipeline.stages.search.budget import AfterSearch, Brake, usual_seconds
+from experiment_pipeline.stages.search.budget import (
+    AfterSearch,
+    Brake,
+    Paces,
+    usual_seconds,
+)
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Event,
@@ -41,6 +46,7 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import result_o
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     SEARCH,
     experiment,
+    rows,
     sets_of,
 )
 from experiment_pipeline_tests.table.made_rows import cut_rows
@@ -89,7 +95,13 @@ def fitted(
     configuration: Configuration, score: float, seconds: float
 ) -> results.ModelResult:
     """The result of a fit."""
-    return result_of(configuration, score, SPEC, fit_wall_seconds=seconds)
+    return result_of(
+        configuration,
+        score,
+        SPEC,
+        fit_wall_seconds=seconds,
+        fit_cpu_seconds=seconds,
+    )
 
 
 def learn(brake: Brake, *fits: results.ModelResult) -> dict[str, results.ModelResult]:
@@ -192,7 +204,10 @@ def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
     side by side.
     """
     result = replace(
-        model_result("a", 0.7), fit_wall_seconds=6.0, predict_seconds_per_row=0.0
+        model_result("a", 0.7),
+        fit_wall_seconds=6.0,
+        fit_cpu_seconds=6.0,
+        predict_seconds_per_row=0.0,
     )
     alone = AFTER.of([result]) - AFTER.of([replace(result, fit_wall_seconds=0.0)])
     assert alone == pytest.approx(1.4 * 6.0 * len(SETS.row_numbers) / len(SETS.train))
@@ -206,6 +221,31 @@ def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
     # The forests of stacking are fitted anew as well.
     stacked = AFTER.of([replace(result, features="stacked")]) - AFTER.of([result])
     assert stacked > 10 * AFTER.encoding(result.features)
+    # Others use the machine as well: the report takes twice as long.
+    busy = AFTER.of([replace(result, fit_cpu_seconds=3.0)]) - AFTER.of([result])
+    assert busy == pytest.approx(2.5 + 2.5 * AFTER.encoding(result.features))
+
+
+def test_an_unknown_algorithm_is_as_slow_as_the_machine() -> None:
+    """On all rows: where fits take three times their CPU seconds, others use it too."""
+    paces = Paces()
+    assert paces.of(FOREST, at_full=True) == 1
+    paces.learn(replace(fitted(LINEAR[0], 0.5, 3.0), fit_cpu_seconds=1.0), SETS)
+    assert paces.of(FOREST, at_full=True) == 3
+    assert paces.of(FOREST, at_full=False) == 0
+
+
+def test_a_fit_on_letters_reads_many_columns() -> None:
+    """A column of texts becomes thirty numbers: its fits are not taken for quick."""
+    frame = rows()
+    frame = frame.assign(note=[f"note {number}" for number in range(len(frame))])
+    sets = sets_of(SPEC, frame)
+    letters = replace(LINEAR[0], features="text")
+    few = usual_seconds(LINEAR[0], sets) / len(sets.features)
+    assert usual_seconds(letters, sets) / (len(sets.features) + 30) == (
+        pytest.approx(few)
+    )
+    assert usual_seconds(letters, SETS) == usual_seconds(LINEAR[0], SETS)
 
 
 def test_the_best_of_each_algorithm_has_a_place() -> None:
@@ -320,7 +360,8 @@ def test_what_the_budget_cannot_afford_is_out_of_time_and_not_beaten() -> None:
     assert ended[best].status == "stopped early"
     assert ended[best].reason == f"{TOO_LONG} of 60 seconds, after {SMALL}"
     assert (ended[best].needed_seconds or 0.0) > 60
-    beaten = f"not among the best {SMALL.promotes} of {len(DECLARED)} at {SMALL}"
+    compared = f"{len(DECLARED) - 1} that there was time to fit on all rows"
+    beaten = f"not among the best {SMALL.promotes} of {compared}, at {SMALL}"
     assert ended[LINEAR[1].key].reason == beaten
     assert ended[FOREST.key].status == "trained"
 

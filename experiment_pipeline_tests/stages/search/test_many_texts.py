@@ -178,7 +178,7 @@ def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
         fit_features(encoder, sets.train, sets.fit_mask, sets)
     )
     assert encoded.categorical == columns["carrier"].tolist()
-    assert len(columns["town"]) == 3 + (encoder == "text") * many_texts.NUMBERS
+    assert len(columns["town"]) == 3 + (encoder == "text") * many_texts.NUMBERS_OF_TEXTS
     assert sum(map(len, columns.values())) == encoded.table.shape[1]
     few = replace(sets, features=("distance", "night", "carrier"))
     (by_encoder, _), (ordinal, _) = (

@@ -117,6 +117,21 @@ def test_a_line_is_due_first_last_and_now_and_then_between(progress):
     assert due == [True, False, True, False, True]
 
 
+def test_every_second_has_a_line(progress):
+    """Of each rung the fits, side by side, and all else; together they are the
+    search's.
+    """
+    lines(progress, RungStarted(QUARTER, 2, {}), elapsed=0.3)
+    for key in "ab":
+        lines(progress, fitted(key, 0.4, QUARTER), elapsed=1.0)
+    lines(progress, RungStarted(FULL, 1, {}), elapsed=2.0)
+    lines(progress, fitted("a", 0.4), elapsed=5.5)
+    cost = progress.cost(6.0, workers=2)
+    assert [*cost.phases.values()] == [0.5, 1.5, 0.25, 3.75]
+    assert sum(cost.phases.values()) == cost.wall_seconds
+    assert [name.split(": ")[1][:4] for name in cost.phases] == ["fits", "enco"] * 2
+
+
 # --- the table ---
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from experiment_pipeline import run_experiment
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.conclusions import NOT_STARTED, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners import check_hyperparameters, space
 from experiment_pipeline.stages.validation_report.report import (
@@ -77,6 +78,30 @@ def test_what_no_search_changes_is_a_reason() -> None:
     two = spec_of(search=families, acceptance=TOO_HIGH)
     assert "families_agree" in why(search_of(two, [1] * 5), report_of(two))
     assert "one_family" in why()
+
+
+def test_a_search_that_the_clock_ended_asks_for_seconds_first() -> None:
+    """Where it left out a fifth of the configurations or more; nothing learnt then
+    comes after it.
+    """
+    spent = "the budget of 120 seconds was spent, 41.8 are kept for refit and report"
+
+    def first(left_out: int, reason: str = spent) -> Reason:
+        search = search_of(REFUSED, [80] * 4)
+        waiting = [
+            Conclusion(configuration.key, "lightgbm", NOT_STARTED, reason)
+            for configuration in configurations(REFUSED)[-left_out:]
+        ]
+        keys = {conclusion.key for conclusion in waiting}
+        full = [result for result in search.results if result.key not in keys]
+        board = search.rank(*waiting, results=full)
+        return reasons(REFUSED, board, REPORT, Evidence())[0]
+
+    advised = first(2)
+    assert advised.code == "out_of_time"
+    assert advised.evidence.startswith("2 of 4 configurations had no time")
+    assert "Raise budget.seconds" in advised.advice
+    assert first(2, "not asked for in this run").code == "nothing_learnt"
 
 
 def test_intervals_that_hold_too_few_rows_are_a_reason() -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,37 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
     assert after.wall_seconds is not None
     assert after.wall_seconds >= 0.02
     assert after.peak_memory_bytes
+
+
+@pytest.mark.usefixtures("storage")
+def test_a_run_takes_the_time_from_its_start_to_its_end() -> None:
+    """Also that between stages and before the first one; not a pause after an end."""
+    began = datetime.now(UTC) - timedelta(seconds=7)
+    first = lambda: [RunFacts(metric="rmse", started_at=began)]  # noqa: E731
+    with recording.recorded(RUN, "raw_data", first, print):
+        pass
+    time.sleep(0.5)
+    recording.end(RUN, "failed")
+    ended = facts()
+    assert ended.started_at == began
+    took = (ended.ended_at - ended.started_at).total_seconds()
+    assert ended.wall_seconds == pytest.approx(took, abs=0.3)
+    time.sleep(1)
+    with recording.recorded(RUN, "raw_data", first, print):
+        pass
+    assert facts().wall_seconds < ended.wall_seconds + 0.8
+
+
+@pytest.mark.usefixtures("storage")
+def test_a_stage_that_is_killed_has_cost_what_it_took_so_far(monkeypatch) -> None:
+    """The cost grows while the stage works."""
+    monkeypatch.setattr(recording, "SECONDS_BETWEEN_COSTS", 0.02)
+    with recording.recorded(RUN, "search", declared, print):
+        time.sleep(0.2)
+        during = facts()
+    assert during.wall_seconds >= 0.1
+    assert during.cost == pytest.approx(during.wall_seconds / 3600)
+    assert facts().wall_seconds < during.wall_seconds + 0.2
 
 
 @pytest.mark.usefixtures("storage")
