@@ -382,10 +382,9 @@ def experiments(as_json: bool) -> None:
     "--status",
     multiple=True,
     type=click.Choice(
-        ["running", "accepted", "rejected", "failed", "killed", "partial"]
+        ["running", "accepted", "not accepted", "no go", "failed", "killed", "partial"]
     ),
-    help="Only runs with this status; failed includes killed, rejected is shown as not "
-    "accepted or no go. Repeatable.",
+    help="Only runs with this outcome; failed includes killed. Repeatable.",
 )
 @click.option(
     "--since", help="Only runs begun since 2026-11-01, or an age such as '7 days'."
@@ -404,8 +403,6 @@ def runs(
     as_json: bool,
 ) -> None:
     """List the runs of EXPERIMENT, or of all experiments, the newest first."""
-    if "failed" in status:
-        status = (*status, "killed")  # the list shows it as failed
     rows = ep.runs(
         experiment,
         status=status or None,
@@ -430,8 +427,8 @@ def runs(
 )
 @click.option(
     "--fail-unless",
-    type=click.Choice(["accepted", "rejected"]),
-    help="Exit with 1 otherwise.",
+    type=click.Choice(["accepted", "not accepted"]),
+    help="Exit with 1 otherwise; not accepted includes no go.",
 )
 @as_json
 def show(
@@ -458,7 +455,8 @@ def show(
         _print(terminal.run(row))
     if copy_reports is not None:
         copied(row, copy_reports)
-    if fail_unless not in {None, row["status"]}:
+    decided = {"accepted": "accepted", "rejected": "not accepted"}
+    if fail_unless not in {None, decided.get(row["status"])}:
         sys.exit(1)
 
 

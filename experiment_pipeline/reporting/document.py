@@ -356,12 +356,12 @@ def _any_cell(value: Any) -> str:
 
 
 def statements(statements: Mapping[str, str | None]) -> tuple[Block, ...]:
-    """Return the statements of people below `record:`, and which are missing."""
+    """Return the statements of people under `record`, and which are missing."""
     table = facts({name.replace("_", " "): text for name, text in statements.items()})
     missing = ", ".join(name for name, text in statements.items() if text is None)
     if not missing:
         return (table,)
-    how = "Only people can say these: below record: in defs.yaml."
+    how = "Only people can state these; write them in defs.yaml, under the key record."
     return (table, Paragraph(f"Missing: {missing}. {how}"))
 
 

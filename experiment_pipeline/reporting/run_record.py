@@ -161,7 +161,7 @@ class RunFacts(RecordRow, table="runs"):
     overlap: Annotated[
         Number, "share of them on which another model was scored, 0 to 1"
     ] = None
-    decision: Annotated[Text, "why it was accepted or rejected, in a sentence"] = None
+    decision: Annotated[Text, "why it was accepted or not, in a sentence"] = None
     version: Annotated[Text, "of the exported model, such as v0001"] = None
     version_is_new: Annotated[Truth, "false: it was the champion already"] = None
     error_type: Annotated[Text, "class of the error that ended the run"] = None

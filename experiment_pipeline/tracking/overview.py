@@ -140,7 +140,9 @@ def _age(modified_at: datetime | None, now: datetime) -> str:
     if modified_at is None:
         return ""
     hours = max((now - modified_at.astimezone(UTC)).total_seconds() / 3600, 0)
-    return f"{hours / 24:,.0f} days" if hours >= 48 else f"{hours:,.0f} hours"
+    if hours >= 48:
+        return numbers.counted(round(hours / 24), "day")
+    return numbers.counted(round(hours), "hour")
 
 
 def experiment_page(experiment: str, root: str) -> document.Document:

@@ -138,21 +138,34 @@ def runs(
     1  00000001   v0002
 
     Only runs with one of the statuses, started at `since` or later and before `until`;
-    times without a zone are UTC. `all_columns`: those of the table `runs` instead of a
-    selection.
+    times without a zone are UTC. A status is a word of the column, or the outcome that
+    people read: not accepted, no go, failed (which includes killed). `all_columns`:
+    those of the table `runs` instead of a selection.
     """
     _notice_killed_runs()
     newest_first = (RUNS.c.started_at.desc(), RUNS.c.run_id)
     query = _runs_of(experiment).order_by(*newest_first).limit(limit)
     if status is not None:
         statuses = [status] if isinstance(status, str) else status
-        query = query.where(RUNS.c.status.in_(statuses))
+        query = query.where(sa.or_(*map(_has_status, statuses)))
     if since is not None:
         query = query.where(RUNS.c.started_at >= _moment(since))
     if until is not None:
         query = query.where(RUNS.c.started_at < _moment(until))
     frame = _read(query)
     return frame if all_columns else _selected_columns(frame)
+
+
+def _has_status(status: str) -> sa.ColumnElement[bool]:
+    """Compare a stored status, or the outcome that people read, see `outcome_of`."""
+    was_stopped = RUNS.c.verdict.is_not_distinct_from("no go")
+    was_rejected = RUNS.c.status == "rejected"
+    outcomes = {
+        "not accepted": was_rejected & ~was_stopped,
+        "no go": was_rejected & was_stopped,
+        "failed": RUNS.c.status.in_(["failed", "killed"]),
+    }
+    return outcomes.get(status, RUNS.c.status == status)
 
 
 def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:

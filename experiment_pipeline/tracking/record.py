@@ -210,13 +210,20 @@ def _raw_table(run: Decided) -> _Milestone | None:
     return _Milestone(run.summary.table, run.run["data_url"] or "unknown place")
 
 
+def _counted(severity: str, findings: int) -> str:
+    """`1 that blocks`, `2 that block`, `3 conditions`."""
+    if severity == "blocks":
+        return numbers.counted(findings, "that blocks", "that block")
+    return numbers.counted(findings, severity)
+
+
 def _analysis(run: Decided) -> _Milestone | None:
     verdict = run.summary.verdict
     if not verdict:
         return None
     findings = run.rows["findings"]
     counts = Counter(row["severity"] for row in findings)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    kinds = ", ".join(_counted(severity, count) for severity, count in counts.items())
     text = f"{numbers.counted(len(findings), 'finding')}: {kinds}."
     return _Milestone(
         verdict,

@@ -1,7 +1,7 @@
 """The pages of all runs: what they say, and what they lead to."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -82,6 +82,17 @@ def test_an_overdue_review_stands_beside_the_champion(day: str, champion: str) -
     run = RunRecord("flight_delay", write_history(runs=4)[2])
     run.record([RunFacts(record={"review_on": day})])
     assert row(table_of(overview(NOW)), "flight_delay")["champion"] == champion
+
+
+@pytest.mark.parametrize(
+    ("hours", "age"),
+    [(0.9, "1 hour"), (2, "2 hours"), (47.9, "48 hours"), (50, "2 days")],
+)
+def test_the_age_of_the_data_is_counted_in_words(hours: float, age: str) -> None:
+    """One hour, two hours."""
+    write_run("aged", data_modified_at=NOW - timedelta(hours=hours))
+    aged = row(table_of(overview(NOW)), "flight_delay")
+    assert aged["age of the data"] == age
 
 
 def test_an_empty_database_is_a_page_that_says_so() -> None:

@@ -144,6 +144,24 @@ def test_a_no_go_is_a_record_too() -> None:
     assert not {"Choice, and by how much", "Gates and looks"} & record.keys()
 
 
+@pytest.mark.parametrize(
+    ("severities", "words"),
+    [
+        (["blocks"], "1 finding: 1 that blocks."),
+        (["blocks", "blocks", "note"], "3 findings: 2 that block, 1 note."),
+        (["condition", "note", "note"], "3 findings: 1 condition, 2 notes."),
+    ],
+)
+def test_findings_are_counted_in_words(severities: list[str], words: str) -> None:
+    """One blocks, two block."""
+    findings = [
+        history.finding_row(code=f"code_{place}", severity=severity)
+        for place, severity in enumerate(severities)
+    ]
+    history.write_run("found", *findings, **NO_GO)
+    assert words in record_of("found")["From table to decision"]
+
+
 def test_names_from_data_stay_texts() -> None:
     """Markup in a name, a reason or a statement is shown as text."""
     finding = history.finding_row(
@@ -200,7 +218,10 @@ def test_what_only_people_can_say_stands_there_or_is_named_as_missing() -> None:
     history.write_run("stated", **NO_GO, record=statements)
     people = record_of("stated")["Purpose and people"]
     assert "| review on | 2027-06-30 |" in people
-    assert "Missing: not_for, oversight. Only people can say these" in people
+    assert (
+        "Missing: not_for, oversight. Only people can state these; write them in defs.yaml"
+        in people
+    )
 
 
 def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:

@@ -441,7 +441,7 @@ def gather(
     models: ModelStore,
     ceiling: float | None,
 ) -> Evidence:
-    """Return the evidence for a choice that is refused."""
+    """Return the evidence for a choice that is not accepted."""
     train_rows = len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
     return Evidence(ceiling, train_rows, _learning_curve(spec, board, sets, models))
 
