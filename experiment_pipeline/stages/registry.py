@@ -48,7 +48,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        version=13,
+        version=14,
         peak_per_byte=0.5,
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
@@ -135,12 +135,13 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        version=21,
+        version=22,
         peak_per_byte=2.0,
         reads=(
             *FITTING,
             *_SEARCHED,
             "preparation",
+            "analysis",
             "baseline",
             "not_worse_than_champion",
             "costs",

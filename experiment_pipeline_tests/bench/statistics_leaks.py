@@ -12,6 +12,9 @@ import pandas as pd
 
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.finding import Finding
+from experiment_pipeline.stages.data_analysis.findings.arithmetic import exact_pair
+from experiment_pipeline.stages.data_analysis.findings.one_class import classes_revealed
+from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline.table.preparation import prepare
@@ -46,18 +49,27 @@ LEAK_CODES = (
 )
 METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
 LEAK = "leak"
+PER_COLUMN = Aim(high=0.01)
 
 
-def leaks(problem: Problem) -> list[Finding]:
-    """Analyse a table, and return what is found of leaks."""
+def subject_of(problem: Problem) -> Subject:
+    """Return a table as the data analysis examines it."""
     spec = spec_of(
         problem.task, METRICS[problem.task], problem.target, **problem.declared
     )
     frame = problem.frame.reset_index(drop=True).rename_axis(index="row_number")
     prepared = prepare(frame, spec.preparation).frame
     features = feature_columns(prepared, spec)
+    return Subject(
+        prepared, assign_sets(prepared, spec, features), tuple(features), spec
+    )
+
+
+def leaks(problem: Problem) -> list[Finding]:
+    """Analyse a table, and return what is found of leaks."""
+    subject = subject_of(problem)
     findings = analyse(
-        prepared, assign_sets(prepared, spec, features), features, spec
+        subject.frame, subject.sets, subject.features, subject.spec
     ).findings
     return [
         one
@@ -101,11 +113,7 @@ def clean(*, simulations: int) -> list[Row]:
     """Return how many of the first tables without a leak are accused, and how many of
     them stopped.
     """
-    tables = [
-        *(partial(make, SEED) for make in MADE),
-        *(partial(real, *one) for one in REAL),
-    ]
-    found = [leaks(table()) for table in tables[:simulations]]
+    found = [leaks(table()) for table in _clean_tables()[:simulations]]
     stopped = [any(one.severity == "blocks" for one in findings) for findings in found]
     related = ["related_rows" in {one.code for one in findings} for findings in found]
     return [
@@ -122,6 +130,39 @@ def clean(*, simulations: int) -> list[Row]:
             len(found),
         ),
         Row("clean tables stopped", np.mean(stopped), NEVER, len(found)),
+    ]
+
+
+def clean_columns(*, simulations: int) -> list[Row]:
+    """Return how many features of the first clean tables are said to reveal a class, and
+    how many of the clean regressions to hold two that give the target.
+    """
+    features = accused = 0
+    formulas = []
+    for table in _clean_tables()[:simulations]:
+        subject = subject_of(table())
+        if subject.spec.task == "regression":
+            formulas.append(exact_pair(subject, ()) is not None)
+            continue
+        features += len(subject.features)
+        accused += len(classes_revealed(subject, ()))
+    return [
+        Row(
+            "clean columns that reveal one class",
+            accused / features,
+            PER_COLUMN,
+            features,
+        ),
+        Row(
+            "clean regressions with a formula", np.mean(formulas), NEVER, len(formulas)
+        ),
+    ]
+
+
+def _clean_tables() -> list[Callable[[], Problem]]:
+    return [
+        *(partial(make, SEED) for make in MADE),
+        *(partial(real, *one) for one in REAL),
     ]
 
 
@@ -282,6 +323,54 @@ def _refund(table: pd.DataFrame, rng: np.random.Generator) -> object:
     return np.where(paid, rng.gamma(2, 20, len(table)).round(2), 0)
 
 
+def _needs(column: str, form: str) -> Column:
+    """What gives the target together with another column, rounded to four digits."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        y, other = _number(table["y"]), table[column].astype(float)
+        planted = {
+            "+": y - other,
+            "-": other - y,
+            "·": y / other.replace(0, np.nan),
+            "/": y * other,
+            "%": 1e5 * other / y,
+        }
+        return planted[form].round(4)
+
+    return plant
+
+
+def _half_missing(plant: Column) -> Column:
+    """A column that 40 % of the rows miss at random."""
+
+    def missing(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        values = pd.Series(plant(table, rng), index=table.index)
+        return values.mask(rng.random(len(table)) < 0.4)
+
+    return missing
+
+
+def _of_one_class(
+    values: Callable[[np.random.Generator, int], object],
+    share: float,
+    otherwise: object,
+    errors: float = 0.0005,
+) -> Column:
+    """Values that a share of the rarest class has, and some rows of others by mistake."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        rows = len(table)
+        known = np.where(
+            _number(table["y"]) == _number(table["y"]).max(), share, errors
+        )
+        has = rng.random(rows) < known
+        drawn = pd.Series(values(rng, rows))
+        rest = otherwise(rng, rows) if callable(otherwise) else otherwise
+        return drawn.where(has, rest)
+
+    return plant
+
+
 def _own_forest(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """Predictions of a forest for the rows that it was fitted on."""
     from sklearn.ensemble import RandomForestClassifier
@@ -307,6 +396,27 @@ def _unsorted(seed: int) -> Problem:
     return replace(problem, frame=frame)
 
 
+# What one class has → the column, by the share of the class that has it.
+ONE_CLASS: dict[str, Callable[[float], Column]] = {
+    "an amount": lambda share: _of_one_class(
+        lambda rng, rows: rng.gamma(2, 20, rows).round(2), share, 0.0
+    ),
+    "a reason": lambda share: _of_one_class(
+        lambda rng, rows: rng.choice(["price", "service", "moved"], rows), share, None
+    ),
+    "one value of a text": lambda share: _of_one_class(
+        lambda rng, rows: np.full(rows, "closed"),
+        share,
+        lambda rng, rows: rng.choice(["phone", "web", "shop"], rows),
+    ),
+    "a range": lambda share: _of_one_class(
+        lambda rng, rows: rng.uniform(40, 60, rows),
+        share,
+        lambda rng, rows: rng.permutation(
+            np.r_[rng.uniform(0, 40, rows // 2), rng.uniform(60, 100, rows - rows // 2)]
+        ),
+    ),
+}
 # What leaks, the column that leaks it, and the tables that it is planted in.
 LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("copy under other names", _renamed, (binary, multiclass)),
@@ -383,6 +493,16 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ),
     ("missing unless the outcome", _closed, (binary,)),
     ("amount paid afterwards", _refund, (binary,)),
+    *(
+        (f"a number that gives the target with another by {form}", plant, (prices,))
+        for form in "+-·/%"
+        for plant in (_needs("age", form), _half_missing(_needs("income", form)))
+    ),
+    *(
+        (f"{what} of {share:.0%} of one class", plant(share), (binary, multiclass))
+        for share in (0.6, 0.75, 0.95)
+        for what, plant in ONE_CLASS.items()
+    ),
     ("predictions of a model for its own rows", _own_forest, (binary,)),
     ("logarithm", lambda table, _: np.log(table["y"]), (by_time,)),
     ("20 bands", lambda table, _: pd.qcut(table["y"], 20).astype(str), (by_time,)),
@@ -403,4 +523,5 @@ LEAKS = (
     partial(planted, simulations=len(PLANTED)),
     partial(related, simulations=5),
     partial(clean, simulations=len(MADE) + len(REAL)),
+    partial(clean_columns, simulations=len(MADE) + len(REAL)),
 )

@@ -87,7 +87,9 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     """
     spelt = {" north ": scenario.MARKUP, "North": scenario.MARKUP.upper()}
     scenario.write_csv(Path("visits.csv"), scenario.table().replace({"ward": spelt}))
-    given = {"patient": "names a person", "cost": "known later"}
+    given = {"patient": "names a person"} | dict.fromkeys(
+        ["cost", "triage"], "known later"
+    )
     with patch.object(outcomes, "write_pages", WRITE_PAGES):
         found = run("visits.csv", exclude=given, audit=["ward", "cost"])
     assert found.accepted

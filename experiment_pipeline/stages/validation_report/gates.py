@@ -44,6 +44,12 @@ CONFIDENCE = 0.9
 _SURE_OF_A_CHANGE = 0.98
 BETTER_THAN_BASELINE = "better than the baseline"
 _UNDECIDED = "too little data to decide; it blocks nothing"
+# A model whose error is a smaller share of the baseline's has probably read the answer.
+_PLAUSIBLE_ERROR = 1e-3
+# Accepting one of these findings with a reason says that what predicts so well is known
+# in time; the first is the one to write.
+_SAID_TO_BE_NO_LEAK = ("probe_nearly_perfect", "leak_suspect", "made_of_target")
+NO_LEAK = f"analysis: {{accept: {{{_SAID_TO_BE_NO_LEAK[0]}: the reason}}}}"
 Role = Literal["champion", "best"]  # the best version so far is another one
 
 
@@ -138,6 +144,50 @@ def _baseline_gate(score: MetricScore) -> Gate:
             f"{numbers.share(difference.level, 6)} level"
         ),
     )
+
+
+def plausibility_gate(
+    spec: ExperimentSpec, scores: Sequence[MetricScore]
+) -> Gate | None:
+    """Return the gate that holds a model whose error is implausibly small; else None.
+
+    The error is the experiment's metric, or rmse or log_loss where that is none.
+    """
+    score = _error_score(spec, scores)
+    limit = _PLAUSIBLE_ERROR * score.baseline
+    error = score.interval.estimate
+    if not error < limit:
+        return None
+    rule = (
+        f"error plausible: {score.metric} {numbers.score(error)} is less than a "
+        f"thousandth of the baseline's {numbers.score(score.baseline)}"
+    )
+    accept = spec.analysis.accept
+    reasons = [accept[code] for code in _SAID_TO_BE_NO_LEAK if code in accept]
+    if reasons:
+        means = f"it is no leak: {reasons[0]}"
+    else:
+        rule += f", held until the YAML says that it is no leak ({NO_LEAK})"
+        means = "it may be a leak"
+    return Gate(
+        score.metric,
+        rule=rule,
+        value=error,
+        limit=limit,
+        by_bound=False,
+        passed=bool(reasons),
+        means=means,
+    )
+
+
+def _error_score(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> MetricScore:
+    """The score that is 0 for a perfect model."""
+    declared = metrics.metric_of(spec.metric)
+    metric = "log_loss"
+    if spec.task == "regression":
+        is_error = not declared.greater_is_better and declared.lowest == 0
+        metric = spec.metric if is_error else "rmse"
+    return next(score for score in scores if score.metric == metric)
 
 
 def _worse_end(metric: str) -> str:

@@ -33,6 +33,7 @@ from experiment_pipeline.stages.validation_report.gates import (
     Gate,
     audit_gates,
     coverage_gate,
+    plausibility_gate,
     score_gates,
 )
 from experiment_pipeline.stages.validation_report.judged_model import (
@@ -252,6 +253,9 @@ def judge(
     # Wider intervals after earlier looks.
     gate_scores = scores if looks.level == LEVEL else model.scores(looks.level)
     gates = [*score_gates(spec, gate_scores)]
+    plausibility = plausibility_gate(spec, scores)
+    if plausibility is not None:
+        gates.append(plausibility)
     if spec.coverage:
         gates.append(coverage_gate(examination.coverage))
     gates += [comparison.gate for comparison in examination.champions]
@@ -282,7 +286,7 @@ def judge(
         looks=looks.models + 1,
         overlap=looks.overlap,
         level=looks.level,
-        conditions=(*conditions, *_conditions(spec, examination)),
+        conditions=(*conditions, *_conditions(spec, plausibility, examination)),
         **vars(examination),
     )
     return replace(report, notes=tuple(_notes(model, report)))
@@ -292,9 +296,13 @@ def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
     return float(weighted_mean(values, weights))
 
 
-def _conditions(spec: ExperimentSpec, examination: Examination) -> Iterator[str]:
+def _conditions(
+    spec: ExperimentSpec, plausibility: Gate | None, examination: Examination
+) -> Iterator[str]:
     if not spec.baseline:
         yield _NO_BASELINE
+    if plausibility is not None and plausibility.passed:
+        yield f"{plausibility.rule}; {plausibility.means}"
     for gate in audit_gates(spec, examination.audit):
         if not gate.conclusive:
             yield f"audit: {gate.in_words()}"

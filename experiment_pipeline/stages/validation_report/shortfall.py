@@ -40,9 +40,11 @@ from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import (
+    NO_LEAK,
     ChampionComparison,
     Gate,
     audit_gates,
+    plausibility_gate,
     score_gates,
 )
 from experiment_pipeline.stages.validation_report.report import (
@@ -110,7 +112,7 @@ def reasons(
     if report.accepted:
         return ()
     gate = _gate_to_explain(spec, report)
-    why = list[Reason]()
+    why = [*_implausible(spec, report)]
     if gate is not None:
         why += _label_ceiling(gate, spec, evidence.ceiling)
         why += _too_few_validation_rows(gate, spec, report)
@@ -140,12 +142,15 @@ def _gate_to_explain(spec: ExperimentSpec, report: ValidationReport) -> Gate | N
 
 
 def _failed_of_metrics(spec: ExperimentSpec, report: ValidationReport) -> list[Gate]:
-    """The failed gates of metrics: of no champion and no audit."""
-    champion_gates = [comparison.gate for comparison in report.champions]
+    """The failed gates of scores that should be better: no champion, no audit."""
+    others = [comparison.gate for comparison in report.champions]
+    plausibility = plausibility_gate(spec, report.scores)
+    if plausibility is not None:
+        others.append(plausibility)
     return [
         gate
         for gate in report.failed_gates
-        if gate.metric in spec.metric_names and gate not in champion_gates
+        if gate.metric in spec.metric_names and gate not in others
     ]
 
 
@@ -158,6 +163,17 @@ def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
             f"{numbers.score(board.baseline)}.",
             "Look for features that are related to the target; another search will not "
             "help.",
+        )
+
+
+def _implausible(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
+    gate = plausibility_gate(spec, report.scores)
+    if gate is not None and not gate.passed:
+        yield Reason(
+            "implausible_error",
+            f"The {gate.rule.removeprefix('error plausible: ')}.",
+            "Ask when the most important features become known, and exclude what is "
+            f"not known before the prediction. If it is no leak, write {NO_LEAK}.",
         )
 
 

@@ -110,6 +110,16 @@ UNIQUE = {
 MIXED, UNIFORM = RNG.permutation(ROWS), RNG.random(ROWS)
 HIDDEN = np.where(VALIDATION, TARGET, RNG.permutation(TARGET)).cumsum()
 PAST, RATE = TARGET.shift(1), (RNG.permutation(60) / 60)[SHOP]
+OWN = np.random.default_rng(4)
+MINE = OWN.normal(size=ROWS) * 5
+GAPS = np.where(ROW % 5 < 2, np.nan, 1.0)
+TWO_THIRDS = POSITIVE & (OWN.random(ROWS) < 0.67)
+REFUND = np.where(TWO_THIRDS, OWN.gamma(2, 20, ROWS).round(2) + 1, 0)
+AMOUNT = "of all yes"
+WHY = np.where(TWO_THIRDS, OWN.choice(["price", "service"], ROWS), None)
+OF_THREE = np.array(["a", "b", "c"])[OWN.integers(0, 3, ROWS)]
+ENDED = np.where(TWO_THIRDS, "closed", OWN.choice(["web", "phone"], ROWS))
+DAYS = np.where(TWO_THIRDS, OWN.uniform(40, 50, ROWS), OWN.uniform(0, 40, ROWS))
 ORDINARY = {
     "counts": RNG.poisson(1.0, ROWS),
     "small negative numbers": RNG.integers(-2, 15, ROWS),
@@ -242,6 +252,30 @@ FOUND = {
         leaks("a sum", "a, b", "a + b equals", a=FEW, b=MANY, y=FEW + MANY),
         leaks("a product", "a, b", "a · b equals", a=FEW, b=MANY, y=FEW * MANY),
         Hit("ids", table(id=SORTED_IDS), "blocks", "id", "order of its texts"),
+        leaks(
+            "a margin",
+            "mine, theirs",
+            "mine - theirs equals",
+            mine=MINE.round(2),
+            theirs=(MINE - TARGET).round(2),
+        ),
+        leaks("a ratio", "a, b", "a / b equals", a=TARGET * MANY, b=MANY),
+        leaks("percent", "a, b", "100 · (a / b) eq", a=TARGET * FEW, b=100 * FEW),
+        leaks("growth", "a, b", "b / a - 1", a=1.0 * FEW, b=(TARGET + 1) * FEW),
+        leaks(
+            "half are known", "a, b", "b - a eq", a=GAPS * MINE, b=(TARGET + MINE).array
+        ),
+        Hit("an amount", table(refund=REFUND), columns="refund", evidence=AMOUNT),
+        Hit("a reason", table(why=WHY), columns="why", evidence="a value at all"),
+        Hit(
+            "one of three classes",
+            table(y=OF_THREE, why=np.where(OF_THREE == "a", "late", None)),
+            columns="why",
+            evidence="100 % a, 100 % of all a",
+            spec=MULTICLASS,
+        ),
+        Hit("a text", table(x=PAID, end=ENDED), columns="end", evidence="closed: 100"),
+        Hit("a range", table(x=PAID, days=DAYS), columns="days", evidence="to 49.9"),
     ],
     "made_of_target": [
         *(leaks(why, leak=window(TARGET).array) for why, window in WINDOWS.items()),
@@ -395,6 +429,17 @@ def innocent(
             a=POSITIVE,
         ),
         innocent("leak_suspect", "ids in no order", id=[f"C{n}" for n in MIXED]),
+        innocent(
+            "leak_suspect",
+            "a strong number, pure at its end",
+            a=2 * POSITIVE + PAID,
+        ),
+        innocent(
+            "leak_suspect",
+            "a sum with noise",
+            numeric(a=MINE, b=TARGET - MINE + PAID / 20),
+            REGRESSION,
+        ),
         innocent(
             "leak_suspect",
             "in the validation set alone",

@@ -128,6 +128,37 @@ def test_a_relative_error_is_shown_where_no_target_is_zero(
     assert ("mape" in {score.metric for score in report.scores}) == shown
 
 
+def _off_by(error: float, **declared: object) -> ValidationReport:
+    y = np.random.default_rng(9).normal(size=1_000)
+    exported = apart(y, y + error)
+    spec = spec_of(task="regression", **{"metric": "rmse", **declared})
+    return report_of(spec, exported, exported, classes=None)
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "r2"])
+def test_an_implausibly_small_error_is_held_until_somebody_says_why(metric) -> None:
+    """Less than a thousandth of the baseline's; the report gives the line to write, and
+    with it the model is accepted under that condition.
+    """
+    assert _off_by(2e-3, metric=metric).accepted
+    (gate,) = _off_by(3e-4, metric=metric).failed_gates
+    assert gate.rule.startswith("error plausible: ")
+    assert "{accept: {probe_nearly_perfect: the reason}}" in gate.rule
+    accept = {"probe_nearly_perfect": "physics"}
+    said = _off_by(3e-4, metric=metric, analysis={"accept": accept})
+    assert said.accepted
+    assert said.conditions[-1].endswith("it is no leak: physics")
+
+
+def test_probabilities_that_are_sure_and_right_in_every_row_are_held() -> None:
+    """A model that orders all rows rightly, and is less sure of it, is not."""
+    y = EXPORTED.y
+    sure, careful = (apart(y, np.abs(y - doubt)) for doubt in (1e-5, 0.05))
+    assert report_of(exported=careful, test=TEST).accepted
+    (gate,) = report_of(exported=sure, test=TEST).failed_gates
+    assert gate.metric == "log_loss"
+
+
 def test_the_baseline_knows_fitted_and_validation_rows() -> None:
     """The share that is predicted without features is that of both, so no other one
     passes by luck; with weights in one of the sets alone, that of the weighted rows.

@@ -47,6 +47,7 @@ from experiment_pipeline_tests.stages.validation_report.report_examples import (
 
 MEDIAN_ERROR = f"{own_metrics.__name__}:median_error"
 REFUSED = spec_of(acceptance=TOO_HIGH)
+REPORT_ROWS = seen_through(1, seed=1)
 REPORT, SEARCH = report_of(REFUSED), search_of(REFUSED, [1] * 4)
 
 
@@ -102,6 +103,16 @@ def test_a_search_that_the_clock_ended_asks_for_seconds_first() -> None:
     assert advised.evidence.startswith("2 of 4 configurations had no time")
     assert "Raise budget.seconds" in advised.advice
     assert first(2, "not asked for in this run").code == "nothing_learnt"
+
+
+def test_an_implausible_error_is_a_reason_before_others() -> None:
+    """It says how to say that it is no leak; nothing asks for a better score."""
+    y = REPORT_ROWS.y
+    sure = report_of(exported=apart(y, np.abs(y - 1e-5)))
+    explained = why(report=sure)
+    assert next(iter(explained)) == "implausible_error"
+    assert "probe_nearly_perfect: the reason" in explained["implausible_error"].advice
+    assert not {"label_ceiling", "too_few_validation_rows"} & explained.keys()
 
 
 def test_intervals_that_hold_too_few_rows_are_a_reason() -> None:

@@ -4,7 +4,8 @@ Whether they are known in time the user decides.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,20 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Threshold,
     described,
 )
+from experiment_pipeline.stages.data_analysis.findings.arithmetic import (
+    exact_combination,
+    exact_pair,
+)
 from experiment_pipeline.stages.data_analysis.findings.made_of_target import (
     MadeOfTarget,
 )
+from experiment_pipeline.stages.data_analysis.findings.one_class import classes_revealed
 from experiment_pipeline.stages.data_analysis.findings.probe import NoProbe, run_probe
-from experiment_pipeline.stages.data_analysis.skill import MOST_ROWS, NAMES
+from experiment_pipeline.stages.data_analysis.skill import (
+    MOST_ROWS,
+    NAMES,
+    Association,
+)
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
@@ -33,13 +43,13 @@ _LEAST_RECOGNISED = 0.7
 _PAIRS, _ROUNDING = 500, 1e-6
 # A target with a more frequent value than this agrees with other columns by chance.
 _COMMONEST = 0.1
-_FEWEST_ROWS, _MOST_COLUMNS = 50, 100
-# A residual of this share of the target's spread is rounding, not noise.
-_EXACT = 1e-6
+_FEWEST_ROWS = 50
 
 
 class LeakSuspect(TargetRule):
-    """Features that leak the target: alone, with noise, or as a sum or product."""
+    """Features that leak the target: alone, with noise, one class of it, or by
+    arithmetic of two or more.
+    """
 
     code = "leak_suspect"
     title = "Features that leak the target"
@@ -63,20 +73,45 @@ class LeakSuspect(TargetRule):
         rows = min(len(subject.target.rows), MOST_ROWS)
         scale = f"as {NAMES[subject.spec.task]} on {rows:,} rows"
         evidence = f"Skill by itself, {scale}: {described(strongest)}."
-        if copies := _near_copies(subject, columns):
-            columns += copies
-            shares = {column: numbers.share(copies[column]) for column in copies}
-            evidence += f" Equal to the target except for noise: {described(shares)}."
-        if combination := _exact_combination(subject):
-            combined, formula = combination
-            columns += [column for column in combined if column not in columns]
-            evidence += f" {formula} equals the target in all rows read."
-            skill = 1.0
+        for leak in _further_leaks(subject, suspects, blocks):
+            columns += [column for column in leak.columns if column not in columns]
+            evidence += f" {leak.evidence}"
+            skill = max(skill, leak.skill)
         if not columns:
             return self.not_found(evidence, skill, limit)
         if skill >= blocks:
             return self.found("blocks", evidence, skill, blocks, columns)
         return self.found("condition", evidence, skill, limit, columns)
+
+
+@dataclass(frozen=True)
+class _Leak:
+    """Columns that leak the target otherwise than by their skill alone."""
+
+    columns: Sequence[str]
+    evidence: str
+    skill: float = 0.0  # of what follows from them; 0: unknown
+
+
+def _further_leaks(
+    subject: Subject, suspects: Sequence[Association], blocks: float
+) -> Iterator[_Leak]:
+    """Near copies of the target, columns that reveal one class, and arithmetic."""
+    columns = [suspect.column for suspect in suspects]
+    copies = _near_copies(subject, columns)
+    if copies:
+        shares = {column: numbers.share(copies[column]) for column in copies}
+        words = f"Equal to the target except for noise: {described(shares)}."
+        yield _Leak(list(copies), words)
+    revealed = classes_revealed(subject, {*columns, *copies})
+    if revealed:
+        yield _Leak(list(revealed), f"Reveals one class: {described(revealed)}.")
+    combination = exact_combination(subject)
+    if combination is None:
+        equal = {suspect.column for suspect in suspects if suspect.skill >= blocks}
+        combination = exact_pair(subject, {*equal, *copies})
+    if combination is not None:
+        yield _Leak(combination.columns, f"{combination.words}.", skill=1.0)
 
 
 def _near_copies(subject: Subject, suspects: Sequence[str]) -> dict[str, float]:
@@ -152,69 +187,6 @@ def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
         return 0.0
     mean_recall = recall.max(axis=1).mean()
     return float((n_classes * mean_recall - 1) / (n_classes - 1))
-
-
-# How columns may combine to the target: linear on this scale, a term with a weight
-# other than 1, and the sign between terms.
-_FORMULAS: tuple[tuple[Callable[[np.ndarray], np.ndarray], str, str], ...] = (
-    (np.asarray, "{weight:.4g} · {column}", " + "),
-    (np.log, "{column}^{weight:.4g}", " · "),
-)
-
-
-def _exact_combination(subject: Subject) -> tuple[list[str], str] | None:
-    """Complete number features whose sum or product is the target, and the formula."""
-    if subject.spec.task != "regression":
-        return None
-    rows = subject.sample(subject.target.rows, _MOST_COMPARED)
-    y = subject.target.of(rows)
-    columns = {}
-    for column in list(subject.calculable)[:_MOST_COLUMNS]:
-        values = numbers_of(subject.frame[column].iloc[rows])
-        if np.isfinite(values).all():
-            columns[column] = values
-    if len(rows) < 2 * len(columns) + 10 or np.ptp(y) == 0:
-        return None
-    for scale, weighted, sign in _FORMULAS:
-        weights = _exact_weights(columns, y, scale)
-        terms = []
-        for column, weight in weights.items():
-            name = numbers.shown(column)
-            term = weighted.format(column=name, weight=weight)
-            terms.append(name if np.isclose(weight, 1) else term)
-        if terms:
-            return list(weights), sign.join(terms).replace("+ -", "- ")
-    return None
-
-
-def _exact_weights(
-    columns: dict[str, np.ndarray],
-    y: np.ndarray,
-    scale: Callable[[np.ndarray], np.ndarray],
-) -> dict[str, float]:
-    """Weights of two or more columns if a fit on every other row reproduces all rows.
-
-    Only columns that are finite on the scale take part.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        y = scale(y)
-        scaled = {column: scale(values) for column, values in columns.items()}
-    scaled = {c: values for c, values in scaled.items() if np.isfinite(values).all()}
-    if len(scaled) < 2 or not np.isfinite(y).all():
-        return {}
-    values = np.column_stack(list(scaled.values()))
-    centre, spread = values.mean(axis=0), values.std(axis=0)
-    usable = spread > 1e-9 * (1 + np.abs(centre))
-    standardized = (values[:, usable] - centre[usable]) / spread[usable]
-    design = np.column_stack([standardized, np.ones(len(y))])
-    solution = np.linalg.lstsq(design[::2], y[::2], rcond=1e-10)[0]
-    if np.max(np.abs(design @ solution - y)) > _EXACT * np.ptp(y):
-        return {}
-    weights = np.zeros(values.shape[1])
-    weights[usable] = solution[:-1] / spread[usable]
-    weights[np.abs(weights) * spread < 1e-5 * y.std()] = 0
-    used = {c: float(w) for c, w in zip(scaled, weights, strict=True) if w}
-    return used if len(used) > 1 else {}
 
 
 class TellingMissingValues(TargetRule):
