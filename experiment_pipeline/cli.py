@@ -160,6 +160,12 @@ def predict(
 @click.option(
     "--version", help="Version that made the predictions.  [default: the champion]"
 )
+@click.option(
+    "--label-after",
+    metavar="DURATION",
+    help="How long labels take, such as '30 days': only older days count.  [default: a "
+    "day counts once 95 % of its predictions have a label]",
+)
 @as_json
 def watch(
     experiment: str,
@@ -168,6 +174,7 @@ def watch(
     ids: str,
     time: str | None,
     version: str | None,
+    label_after: str | None,
     as_json: bool,
 ) -> None:
     """Compare the promised score of EXPERIMENT's model with that on LABELS of earlier
@@ -178,7 +185,13 @@ def watch(
     ever wrong with at most 5 % chance.
     """
     watched = ep.watch(
-        experiment, predictions, labels, ids=_names(ids), time=time, version=version
+        experiment,
+        predictions,
+        labels,
+        ids=_names(ids),
+        time=time,
+        version=version,
+        label_after=label_after,
     )
     if as_json:
         from experiment_pipeline.storage.records import to_json

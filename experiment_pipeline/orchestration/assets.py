@@ -314,6 +314,7 @@ def watch(named: NamedColumns, settings: Watch) -> dg.AssetsDefinition:
                 settings.labels,
                 ids=() if settings.id is None else settings.id,
                 time=settings.time,
+                label_after=settings.label_after,
             )
         context.log.info(str(watched))
         check = Check(

@@ -7,7 +7,6 @@ treats a reversed range as unpartitioned.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import dagster as dg
 
@@ -109,10 +108,7 @@ def _watching(
         f"{spec.name}_watch", [watched], executor_def=in_process_executor
     )
     sensors = [_promise_broken(spec, tags)] if settings.rerun else []
-    schedule, running = settings.schedule, dg.DefaultScheduleStatus.RUNNING
-    schedules = (
-        [_schedule(job.name, schedule, default_status=running)] if schedule else []
-    )
+    schedules = [_schedule(job.name, settings.schedule)] if settings.schedule else []
     return dg.Definitions(
         assets=[watched], jobs=[job], schedules=schedules, sensors=sensors
     )
@@ -127,7 +123,7 @@ def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefi
         name=f"{spec.name}_promise_broken",
         job_name=spec.name,
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.STOPPED,
         description="Runs the experiment once for each version that is below its "
         "promise.",
     )
@@ -180,13 +176,10 @@ def _schedule(
     cron: str,
     text: str | None = None,
     tags: dict[str, str] | None = None,
-    **options: Any,
 ) -> dg.ScheduleDefinition:
     names = {"name": f"{job}_schedule", "job_name": job, "cron_schedule": cron}
     run = dg.RunRequest(tags=tags)
-    return dg.ScheduleDefinition(
-        **names, execution_fn=lambda _: run, description=text, **options
-    )
+    return dg.ScheduleDefinition(**names, execution_fn=lambda _: run, description=text)
 
 
 def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:

@@ -3,13 +3,14 @@ compare scores.
 
 In: predictions as `predict` writes them, labels, the validation rows of the version's
 run. Out: a `WatchRow`. Labelled rows are kept in the storage by id (`Watches`) and
-never changed.
+never changed; a row counts once the labels of its day are complete.
 """
 
 import json
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,11 @@ from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, JudgedRows, WatchRow
 from experiment_pipeline.spec import Data, Scalar
+from experiment_pipeline.spec.models import duration
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, Interval
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.statistics.promise import ENOUGH, Days, evidence
-from experiment_pipeline.statistics.scores import baseline_score
+from experiment_pipeline.statistics.scores import SetPrediction, baseline_score
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, storage_root
 from experiment_pipeline.storage.records import now
@@ -45,8 +47,19 @@ from experiment_pipeline.table.schema import column_schemas, load_schema
 
 # A day with fewer labels is merged with the next one before it is compared.
 FEWEST_ROWS = 30
+# Without `label_after`, a day is complete when this share of its predictions has a
+# label.
+FULL = 0.95
+# A column of labelled rows: how many predictions their day has.
+OF_DAY = "of_day"
 # With fewer days, the shown interval resamples rows instead of days.
 _FEWEST_DAYS = 10
+_ONE_DAY = pd.Timedelta(days=1)
+# Memory is not worth a note while the days count as more than this share of them.
+_LITTLE_MEMORY = 0.5
+# A cause that explains this share of a fall is named.
+_MAIN_CAUSE = 0.5
+_UNKNOWN = Interval(np.nan, np.nan, np.nan)
 _DAY = 24 * 3600 * 1_000_000  # in microseconds
 
 
@@ -58,6 +71,7 @@ def watch(
     ids: str | Collection[str] = (),
     time: str | None = None,
     version: str | None = None,
+    label_after: str | None = None,
 ) -> WatchRow:
     """Compare the score that a version promised with its score on later labels.
 
@@ -68,14 +82,17 @@ def watch(
     `predictions` (as `predict` writes them) and `labels` (with the target) are tables
     or URLs, joined by `ids` (default: the experiment's). `time`: the column of a row's
     day (default: that of a split by time); without it a call is one day. `version`:
-    default the champion. Raises UnusableTable: a column is missing or unusable, or no
-    id is in both tables; InvalidModel, UnknownRun: the version cannot be watched.
+    default the champion. `label_after`: how long labels take, such as "30 days": then
+    a day counts; without it, once 95 % of its predictions have a label. Raises
+    UnusableTable: a column is missing or unusable, or no id is in both tables;
+    InvalidModel, UnknownRun: the version cannot be watched; ValueError: no duration.
     """
     # SQLAlchemy is slow to load, and predicting does not need it.
     from experiment_pipeline.tracking.database.archive import Watches
     from experiment_pipeline.tracking.database.recording import record_rows
     from experiment_pipeline.tracking.outcomes import write_pages
 
+    wait = None if label_after is None else ceil(duration(label_after) / _ONE_DAY)
     promise = _promise(experiment, version)
     watches = Watches.of(experiment)
     earlier = watches.of_version(promise.version)
@@ -83,24 +100,34 @@ def watch(
     names = names or list(promise.signature.id_columns)
     notes: list[str] = []
     labelled = promise.joined(predictions, labels, names, time, notes)
+    if wait is not None and not labelled[OF_DAY].any():
+        raise UnusableTable(
+            "label_after",
+            rule="the predictions have no column with the day of a row",
+            fix="Name one by --time; `predict --keep` copies it to the predictions.",
+        )
 
     deliveries = [from_parquet(watches.rows.read(row.delivery)) for row in earlier]
     known = pd.concat(
         [labelled[:0], *(rows.assign(call=n) for n, rows in enumerate(deliveries))]
     )
-    known = known.drop_duplicates("id")
+    # An earlier release did not count them.
+    known = known.drop_duplicates("id").fillna({OF_DAY: 0})
     is_known = labelled["id"].isin(known["id"])
     new, again = labelled[~is_known], labelled[is_known]
     if len(again):
-        same = len(again.merge(known, on=[*again.columns.drop("day")]))
+        columns = [*again.columns.drop(["day", OF_DAY])]
+        same = len(again.merge(known, on=columns))
         notes.append(
             f"{len(again):,} rows were given before, {len(again) - same:,} with other "
             "values: the first ones count"
         )
-    if earlier and new.empty:
-        return replace(earlier[-1], new_rows=0, notes=tuple(notes))
     rows = pd.concat([known, new.assign(call=len(deliveries))])
-    watched = promise.compared(rows, notes, earlier[-1] if earlier else None)
+    calls = [*(row.at for row in earlier), now()]
+    counted = of_complete_days(rows, calls, wait, notes)
+    watched = replace(promise.compared(counted, notes), rows=len(rows))
+    if earlier and new.empty and watched.days == earlier[-1].days:
+        return replace(earlier[-1], new_rows=0, notes=tuple(notes))
     digest = watches.rows.put(to_parquet(new.reset_index(drop=True)))
     watched = replace(watched, new_rows=len(new), delivery=digest)
     watches.journal(promise.version).append(watched, digest)
@@ -134,7 +161,9 @@ class Promise:
     ) -> pd.DataFrame:
         """Return labelled predictions: `id` (a hash), `y`, `prediction_0` …, `day`.
 
-        Days are counted since 1970. `notes` gets a sentence for rows that are left out.
+        Days are counted since 1970. `of_day`: how many predictions its day has, 0 if
+        the predictions have no days. `notes` gets a sentence for rows that are left
+        out.
         """
         target = self.signature.target
         texts = [*ids, *filter(None, [time or self.times])]
@@ -167,15 +196,19 @@ class Promise:
                 rule=f"is missing in all {len(both):,} rows that have a prediction",
                 fix="Deliver it as in training.",
             )
-        predicted, labelled = predicted.loc[y.index], labelled.loc[y.index]
         columns: dict[str, Any] = {
             "id": y.index,
             "y": encode_target(y, self._classes),
         }
         for number, name in enumerate(self._outputs):
-            columns[f"prediction_{number}"] = _finite(predicted[name])
-        columns["day"] = self._days(time, [predicted, labelled])
-        return pd.DataFrame(columns)
+            columns[f"prediction_{number}"] = _finite(predicted.loc[y.index, name])
+        days = self._days(time, [predicted.loc[y.index], labelled.loc[y.index]])
+        rows = pd.DataFrame(columns | {"day": days, OF_DAY: 0})
+        column = time or self.times
+        if column in predicted:
+            of_all = kinds.microseconds(self._moments(predicted[column]).dropna())
+            rows[OF_DAY] = rows["day"].map(pd.Series(of_all // _DAY).value_counts())
+        return rows
 
     @property
     def _classes(self) -> tuple[Scalar, ...] | None:
@@ -220,24 +253,27 @@ class Promise:
                 rule=f"is in neither table; {did_you_mean(time, tables[1].columns)}",
                 fix="Name the column of days by --time.",
             )
-        formats = self.reading.preparation.datetime_formats.get(str(column), ())
-        if kinds.kind_of(cells) != "datetime":
-            cells = coercion.read_datetimes(coercion.as_text(cells), formats)
-        if missing := int(cells.isna().sum()):
+        moments = self._moments(cells)
+        if missing := int(moments.isna().sum()):
             raise UnusableTable(
                 f"column {column}",
                 rule=f"{missing:,} of {len(cells):,} labelled rows have no readable "
                 "date",
                 fix="Write ISO 8601, such as 2026-02-03.",
             )
-        return kinds.microseconds(cells) // _DAY
+        return kinds.microseconds(moments) // _DAY
 
-    def compared(
-        self, rows: pd.DataFrame, notes: list[str], last: WatchRow | None
-    ) -> WatchRow:
-        """Compare all labelled rows so far with the promise.
+    def _moments(self, cells: pd.Series) -> pd.Series:
+        """Return the times of a column, as training read them."""
+        if kinds.kind_of(cells) == "datetime":
+            return cells
+        formats = self.reading.preparation.datetime_formats.get(str(cells.name), ())
+        return coercion.read_datetimes(coercion.as_text(cells), formats)
 
-        Days are counted per `call`; `last`: the row of the call before.
+    def compared(self, rows: pd.DataFrame, notes: list[str]) -> WatchRow:
+        """Compare the rows of complete days with the promise.
+
+        Days are counted per `call`, which completed them.
         """
         rows, day, days = _by_day(rows)
         reference, cut = self.judged.as_prediction, self.judged.threshold
@@ -245,34 +281,39 @@ class Promise:
         clusters = np.arange(len(rows))
         if days >= _FEWEST_DAYS:
             clusters = day.view(ConsecutiveClusters)
-        score = replace(scored, clusters=clusters).interval(self.metric, cut)
+        score = _UNKNOWN
+        if len(rows):
+            score = replace(scored, clusters=clusters).interval(self.metric, cut)
 
-        was_below = last is not None and last.below
-        total, began = 1.0, last.since if last is not None and was_below else None
+        total, recent, since = 1.0, np.nan, "NaT"
+        later = scored
         if days:
             complete = scored.rows(day < days)
             shown = evidence(Days.of(self.metric, self.score, reference, complete, cut))
             total = min(float(shown.total), 1e9)
-            notes += _memory_note(float(shown.memory), days)
+            notes += _memory_note(float(shown.independent), days)
             first = int(rows["day"][day == int(shown.start)].iloc[0])
-            began = began or str(np.datetime64(first, "D"))
-        since = np.datetime64(began or "NaT", "D").astype(np.int64)
-        recent = scored.rows((rows["day"] >= since).to_numpy()).score(self.metric, cut)
-        if waiting := int((day == days).sum()):
-            notes.append(
-                f"{waiting:,} rows are not compared yet: a day needs {FEWEST_ROWS}"
-            )
+            since = str(np.datetime64(first, "D"))
+            later = scored.rows((rows["day"] >= first).to_numpy())
+            recent = later.score(self.metric, cut)
         is_worse = not better(self.metric, recent, self.score.estimate)
-        below = was_below or (total >= ENOUGH and is_worse)
+        below = total >= ENOUGH and is_worse
         if below:
+            notes += self._cause(later, recent)
             notes.append(
                 "the champion stays until you replace it: run the experiment again, or "
                 f"experiment-pipeline refit {self.experiment}"
             )
+        if waiting := int((day == days).sum()):
+            notes.append(
+                f"{waiting:,} rows are not compared yet: a day needs {FEWEST_ROWS}"
+            )
         classes = len(self.signature.classes or ())
-        baseline = baseline_score(
-            self.metric, reference.y, scored.y, self.signature.task, classes
-        )
+        baseline = np.nan
+        if len(rows):
+            baseline = baseline_score(
+                self.metric, reference.y, scored.y, self.signature.task, classes
+            )
         return WatchRow(
             version=self.version,
             at=now(),
@@ -288,18 +329,92 @@ class Promise:
             baseline=baseline,
             evidence=total,
             below=below,
-            since=began if below else None,
+            since=since if below else None,
             recent=recent if below else None,
             notes=tuple(notes),
         )
 
+    def _cause(self, later: SetPrediction, score: float) -> list[str]:
+        """Name other shares of the classes if they explain at least half of a fall."""
+        classes = self._classes
+        if classes is None:
+            return []
+        before, after = (
+            np.bincount(y.astype(np.int64), minlength=len(classes)) / len(y)
+            for y in (self.judged.as_prediction.y, later.y)
+        )
+        with np.errstate(divide="ignore"):
+            weights = (before / after)[later.y.astype(np.int64)]
+        as_before = replace(later, weights=weights)
+        with_shares = as_before.score(self.metric, self.judged.threshold)
+        explained = (with_shares - score) / (self.score.estimate - score)
+        if not explained >= _MAIN_CAUSE:  # also if it is undefined
+            return []
+        # Of two classes the positive one is last.
+        most = len(classes) - 1
+        if len(classes) > 2:
+            most = int(np.abs(after - before).argmax())
+        cause = (
+            f"the cause is a changing share of classes: {classes[most]} is "
+            f"{after[most]:.0%} of the rows since then, and was {before[most]:.0%} on "
+            f"validation; with the shares of then the score would be {with_shares:.4f}"
+        )
+        return [cause]
 
-def _memory_note(memory: float, days: int) -> list[str]:
-    """Warn if neighbouring days are significantly correlated."""
-    if memory <= 2 / np.sqrt(days):
+
+def of_complete_days(
+    rows: pd.DataFrame, calls: Sequence[str], wait: int | None, notes: list[str]
+) -> pd.DataFrame:
+    """Return the rows of days whose labels are complete; `call` completed their day.
+
+    `calls`: their times; the last one is this one. A day is complete `wait` days later,
+    or (None) once it is over and FULL of its predictions have a label: labels may come
+    by class, and part of a day is then another sample. Rows that come afterwards do not
+    count for the same reason, so a complete day never changes. Rows of an unknown
+    number of predictions count at once. `notes` gets a sentence for the others.
+    """
+    of_calls = rows.groupby(["day", "call"], as_index=False)
+    days = of_calls.agg(labels=("id", "size"), predicted=(OF_DAY, "max"))
+    of_days = days.groupby("day")
+    full = FULL * of_days["predicted"].cummax()
+    days["is_full"] = of_days["labels"].cumsum() >= full
+    dates = np.array([call[:10] for call in calls], dtype="datetime64[D]")
+    dates = np.maximum.accumulate(dates.astype(np.int64))
+    # The first call that is so many days later.
+    first = days["day"] + (1 if wait is None else wait)
+    days["completed"] = np.searchsorted(dates, first)
+    if wait is None:
+        days["completed"] = days[["call", "completed"]].max(axis=1)
+        days.loc[~days["is_full"], "completed"] = len(calls)
+    completed = rows["day"].map(days.groupby("day")["completed"].min())
+    completed = completed.where(rows[OF_DAY] > 0, rows["call"])
+    is_late = rows["call"] > completed
+    is_waiting = ~is_late & (completed >= len(calls))
+    if late := int(is_late.sum()):
+        notes.append(
+            f"{late:,} labels came after their day was complete, and do not count"
+        )
+    if waiting := int(is_waiting.sum()):
+        until = f"until their day is {wait} days old"
+        if wait is None:
+            until = (
+                f"until {FULL:.0%} of the predictions of their day have a label; if "
+                "some never get one, give the time that labels take as label_after"
+            )
+        notes.append(f"{waiting:,} labels wait {until}")
+    counts = ~is_late & ~is_waiting
+    return rows[counts].assign(call=completed[counts])
+
+
+def _memory_note(independent: float, days: int) -> list[str]:
+    """Say for how many days the days count if they resemble their neighbours."""
+    if independent > _LITTLE_MEMORY * days:
         return []
-    correlated = f"neighbouring days are correlated ({memory:.2f})"
-    return [f"{correlated}: false alarms may be more likely than 5 %"]
+    note = (
+        f"days resemble their neighbours: {days:,} days count as {independent:,.0f}, "
+        "and a drop takes longer to be seen"
+    )
+    return [note]
 
 
 def _promise(experiment: str, version: str | None) -> Promise:
@@ -423,6 +538,8 @@ def _by_day(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, int]:
     A small day is merged with the next one. Rows that arrive later never change a
     complete day.
     """
+    if rows.empty:
+        return rows, np.array([], dtype=np.int64), 0
     rows = rows.sort_values(["call", "day"], kind="stable", ignore_index=True)
     group = rows.groupby(["call", "day"]).ngroup().to_numpy()
     sizes = np.bincount(group)

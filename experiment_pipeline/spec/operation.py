@@ -65,6 +65,12 @@ class Watch(Closed):
     time: str | None = Field(
         None, min_length=1, description="Unset: that of a split by time"
     )
+    label_after: Duration | None = Field(
+        None,
+        description="How long labels take: only older days count; unset: a day counts "
+        "once 95 % of its predictions have a label",
+        examples=["30 days"],
+    )
     schedule: str | None = Field(
         None, description="Cron expression; unset: only on request"
     )

@@ -9,7 +9,9 @@ time (Pérez-Ortiz et al. 2024; Wang and Ramdas 2025). Averaged over days with w
 that are fixed in advance and sum to 1, the factors are an e-process for changes (Shin,
 Ramdas and Rinaldo 2022). If nothing changes, it ever reaches 20 with probability at
 most 1/20 (Ville 1939), asymptotically, as spread between days, memory and skewness are
-estimated (Waudby-Smith et al. 2024). Constants: `make bench`.
+estimated (Waudby-Smith et al. 2024). Days that resemble their neighbours count for
+less: `_variance_factors` averages models of memory, short and long, by how well they
+explain the spectrum of the days. Constants: `make bench`.
 
 The package confseq compares with a known number, not with an uncertain promise, and
 does not look for the start of a change; the drift detectors of river do not bound a
@@ -17,6 +19,7 @@ probability over time.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -31,6 +34,13 @@ _EFFECT = 0.1  # of a typical drop, in standard deviations of a row's influence
 # four days.
 _DAYS_BEFORE, _FACTOR_BEFORE = 4, 2.0
 _SHORTEST = 5  # days: a shorter stretch counts as chance, and has no level of its own
+# Models of memory: share of the days' variance, and correlation of neighbours or order
+# of differencing.
+_SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+_AUTOREGRESSIVE = tuple(product(_SHARES, (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)))
+_FRACTIONAL = tuple(product(_SHARES, (0.2, 0.3, 0.4)))
+_INDEPENDENT = 0.5  # the prior probability of independent days
+_FIRST_WAVE = 2  # slower ones are swallowed by the drop that residuals are without
 _WIDTH = 2 * 1.96  # of an interval, in standard errors
 _TINY = 1e-9
 
@@ -90,8 +100,8 @@ class Fall:
 
     total: np.ndarray  # (…) e-value: at ENOUGH a fall is shown; 1 is no evidence
     start: np.ndarray  # (…) position of the day on which it most likely began
-    # (…) correlation of neighbouring days, 0 where it is not significant
-    memory: np.ndarray
+    # (…) as many independent days would say as much as all; their number without memory
+    independent: np.ndarray
 
 
 def evidence(days: Days) -> Fall:
@@ -100,7 +110,7 @@ def evidence(days: Days) -> Fall:
 
     levels, sizes = days.levels, days.sizes
     number = levels.shape[-1]
-    first = _factors(days, sizes, 1.0).argmax(-1)
+    first = _factors(days, sizes, np.ones(number)).argmax(-1)
     late = np.arange(number) >= np.minimum(first, max(number - _SHORTEST, 0))[..., None]
     rest = np.zeros(levels.shape)
     for part in (sizes * late, sizes * ~late):
@@ -117,26 +127,74 @@ def evidence(days: Days) -> Fall:
     rest = rest * np.sqrt(precision)
     scores = ndtri((rest.argsort(-1).argsort(-1) + 0.5) / number)
     calm = scores * np.sqrt(_sum(rest**2) / np.maximum(_sum(scores**2), _TINY))
-    memory = _sum(calm[..., 1:] * calm[..., :-1]) / np.maximum(_sum(calm**2), _TINY)
-    memory = np.where(memory > 1 / np.sqrt(number), memory, 0.0)
     calmed = Days(levels + (calm - rest) / np.sqrt(precision), sizes, days.reference)
-    factors = _factors(calmed, precision, (1 - memory) / (1 + memory))
+    variance = _variance_factors(calm)
+    factors = _factors(calmed, precision, variance)
     no_change = _HALF_BEGIN / (_HALF_BEGIN + number)  # so far
-    return Fall(factors.sum(-1) + no_change, factors.argmax(-1), memory[..., 0])
+    return Fall(
+        total=factors.sum(-1) + no_change,
+        start=factors.argmax(-1),
+        independent=number / variance[..., -1],
+    )
+
+
+def _variance_factors(rest: np.ndarray) -> np.ndarray:
+    """Return how much larger memory makes the variance of a mean of 1 … t days, (…, t).
+
+    The mean over models of memory with the likelihood of Whittle (1953) as weights:
+    independent days, and independent parts beside an autoregression or beside
+    fractional noise. `rest`: residuals, whose slowest wave the removed drop swallows.
+    """
+    number = rest.shape[-1]
+    waves = np.arange(_FIRST_WAVE, number // 2 + 1)
+    models = len(_AUTOREGRESSIVE) + len(_FRACTIONAL)
+    prior = np.full(1 + models, (1 - _INDEPENDENT) / models)
+    prior[0] = _INDEPENDENT
+    spectrum, factors = _models_of_memory(number, 2 * np.pi * waves / number)
+    power = np.abs(np.fft.rfft(rest)[..., waves]) ** 2
+    scale = np.maximum((power @ (1 / spectrum).T) / max(len(waves), 1), _TINY**2)
+    fit = -np.log(spectrum).sum(-1) - len(waves) * np.log(scale) + np.log(prior)
+    weights = np.exp(fit - fit.max(-1, keepdims=True))
+    return np.asarray(weights @ factors / _sum(weights))
+
+
+def _models_of_memory(
+    number: int, frequency: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the spectrum (models, frequencies) of each model of variance 1, and the
+    variance factors of its means of 1 … `number` days (models, number).
+    """
+    from scipy.special import gamma
+
+    days = np.arange(1, number + 1)
+    spectra, factors = [np.ones(len(frequency))], [np.ones(number)]
+
+    def add(share: float, spectrum: np.ndarray, factor: np.ndarray) -> None:
+        """Add a model with this share of the days' variance."""
+        spectra.append(1 - share + share * spectrum)
+        factors.append(1 - share + share * factor)
+
+    for share, phi in _AUTOREGRESSIVE:
+        distance = 1 - 2 * phi * np.cos(frequency) + phi**2
+        falls_short = 2 * phi * (1 - phi**days) / (days * (1 - phi) ** 2)
+        add(share, (1 - phi**2) / distance, (1 + phi) / (1 - phi) - falls_short)
+    for share, d in _FRACTIONAL:
+        variance = gamma(1 - 2 * d) / gamma(1 - d) ** 2
+        growth = gamma(1 - d) / ((1 + 2 * d) * gamma(1 + d)) * days ** (2 * d)
+        spectrum = (2 * np.sin(frequency / 2)) ** (-2 * d) / variance
+        add(share, spectrum, np.maximum(growth, 1))
+    return np.array(spectra), np.array(factors)
 
 
 def _sum(of_days: np.ndarray) -> np.ndarray:
     return np.asarray(of_days.sum(-1, keepdims=True))
 
 
-def _factors(
-    days: Days, precision: np.ndarray, independent: np.ndarray | float
-) -> np.ndarray:
+def _factors(days: Days, precision: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """The weighted Bayes factor of a drop from each day on, (…, t).
 
     That of a t-test with Zellner's g-prior, times twice the posterior probability that
-    the change is a drop. With memory, only the `independent` share of the days'
-    information counts.
+    the change is a drop. `variance` (…, t) or (t,): the factors of means of 1 … t days.
     """
     from scipy.special import stdtr
 
@@ -150,7 +208,9 @@ def _factors(
     squares = _sum(precision * levels**2) - total**2 / (before + after)
     squares = squares + _DAYS_BEFORE * _FACTOR_BEFORE
     change = (total - sums) / after - sums / before
-    rows = before * after / (before + after) * independent
+    # From each day on come t, t-1, …, 1 days; before it were 0, 1, …, t-1.
+    variance_before = np.concatenate([variance[..., :1], variance[..., :-1]], -1)
+    rows = 1 / (variance_before / before + variance[..., ::-1] / after)
     shrink = _EFFECT**2 * rows / (1 + _EFFECT**2 * rows)
     explained = shrink * np.minimum(rows * change**2 / squares, 1)
     unexplained = np.maximum(1 - explained, _TINY**2)

@@ -21,12 +21,15 @@ SEPARATION = 1.19  # of the two classes' scores in standard deviations: a ROC AU
 
 
 def labelled(
-    n: int, rng: np.random.Generator, separation: float = SEPARATION
+    n: int,
+    rng: np.random.Generator,
+    separation: float = SEPARATION,
+    share: float = 0.5,
 ) -> pd.DataFrame:
-    """Rows of a model that is right with this separation: `late`, and its
-    probability.
+    """Rows of a model that is right with this separation: `late`, in a share of them,
+    and its probability.
     """
-    late = rng.random(n) < 0.5
+    late = rng.random(n) < share
     scores = rng.normal(size=n) + separation * late
     probability = 1 / (1 + np.exp(SEPARATION * (SEPARATION / 2 - scores)))
     return pd.DataFrame(
@@ -46,17 +49,19 @@ def judged() -> SetPrediction:
 
 
 @cache
-def package(name: str) -> ModelPackage:
+def package(name: str, metric: str) -> ModelPackage:
     """The files of a version that promises the score of these rows."""
     report, _ = exported.judged()
-    known = (judged().interval("roc_auc"), 0.5, report.scores[0].difference_to_baseline)
-    scores = (MetricScore("roc_auc", *known),)
-    return exported.package(spec=exported.make_spec(name=name), scores=scores)
+    known = (judged().interval(metric), 0.5, report.scores[0].difference_to_baseline)
+    scores = (MetricScore(metric, *known),)
+    spec = exported.make_spec(name=name, metric=metric)
+    return exported.package(spec=spec, scores=scores, metric=metric)
 
 
-def publish(name: str = "flights") -> None:
+def publish(name: str = "flights", metric: str = "roc_auc") -> None:
     """Publish the version below the storage root, and record the run that made it."""
-    place = Registry(storage_root(), name).publish(package(name), lambda _: None).path
+    registry, files = Registry(storage_root(), name), package(name, metric)
+    place = registry.publish(files, lambda _: None).path
     validation = storage_root() / name / "validation_rows.parquet"
     write_bytes(validation, to_parquet(JudgedRows.of(judged(), 0.4)))
     report = ReportRow(name=JUDGED_ROWS, place=str(validation))
@@ -70,9 +75,10 @@ def days(
     rng: np.random.Generator,
     separation: float = SEPARATION,
     rows: int = 40,
+    share: float = 0.5,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions and labels of some days, so many rows each."""
-    found = labelled(rows * (last - first), rng, separation)
+    found = labelled(rows * (last - first), rng, separation, share)
     number = np.arange(len(found)) + rows * first
     found["flight"] = [f"{first:03d}{one:06d}" for one in number]
     date = pd.Timestamp("2026-03-01") + pd.to_timedelta(number // rows, unit="D")
