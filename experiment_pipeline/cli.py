@@ -164,7 +164,7 @@ def predict(
     "--label-after",
     metavar="DURATION",
     help="How long labels take, such as '30 days': only older days count.  [default: a "
-    "day counts once 95 % of its predictions have a label]",
+    "day counts once nearly all of its predictions have a label]",
 )
 @as_json
 def watch(

@@ -68,7 +68,7 @@ class Watch(Closed):
     label_after: Duration | None = Field(
         None,
         description="How long labels take: only older days count; unset: a day counts "
-        "once 95 % of its predictions have a label",
+        "once nearly all of its predictions have a label",
         examples=["30 days"],
     )
     schedule: str | None = Field(
