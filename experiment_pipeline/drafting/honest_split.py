@@ -11,6 +11,7 @@ would be too narrow. Targets of the random split's validation set are not read.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,9 @@ LEAST_LOSS, LEAST_LOSS_OVER_TIME = 0.02, 0.1
 TOO_NARROW = 0.9
 # Errors of one entity resemble each other if they do so more than in so many shuffles.
 SHUFFLES = 199
+# A column whose skill alone reaches this may give the target away, at any time and of
+# any entity; so many rows show it.
+LEAK, ROWS_OF_LEAKS = 0.9, 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +103,28 @@ class _Table:
     sets: pd.Series
     spec: ExperimentSpec
 
+    @cached_property
+    def leaks(self) -> list[str]:
+        """Features that nearly equal the target: with them, each split is as good."""
+        features = tuple(feature_columns(self.frame, self.spec))
+        generator = np.random.default_rng(self.spec.seed)
+        rows = np.sort(generator.permutation(len(self.frame))[:ROWS_OF_LEAKS])
+        subject = Subject(
+            self.frame.iloc[rows], self.sets.iloc[rows], features, self.spec
+        )
+        return [each.column for each in subject.associations if each.skill >= LEAK]
+
+    def evidence(self, measured: str) -> str:
+        """Add which columns the probe did not have."""
+        if not self.leaks:
+            return measured
+        names = numbers.some_of(list(map(numbers.shown, self.leaks)))
+        return f"{measured}, without {names}, which may give the target away"
+
     def subject(self, rows: np.ndarray, without: Sequence[str] = ()) -> Subject:
         """The rows at positions (k,) under analysis, without some columns."""
-        features = tuple(feature_columns(self.frame, self.spec))
+        features = feature_columns(self.frame, self.spec)
+        features = tuple(name for name in features if name not in self.leaks)
         frame = self.frame.drop(columns=list(without)).iloc[rows]
         return Subject(frame, self.sets.iloc[rows], features, self.spec)
 
@@ -123,7 +146,7 @@ class _Table:
         return OptimisticSplit(
             split={"by": "time", "column": column},
             lost=finding.number,
-            evidence=finding.evidence.removesuffix("."),
+            evidence=self.evidence(finding.evidence.removesuffix(".")),
         )
 
     def over_entities(self, column: str) -> OptimisticSplit | None:
@@ -142,7 +165,7 @@ class _Table:
         if evidence is None:
             return None
         split = {"by": "group", "column": column}
-        return OptimisticSplit(split, comparison.lost, evidence)
+        return OptimisticSplit(split, comparison.lost, self.evidence(evidence))
 
     def _rows_of_entities(self, column: str) -> np.ndarray:
         """Draw entities, and return all of their rows: positions (k,), ascending."""

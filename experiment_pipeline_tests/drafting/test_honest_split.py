@@ -129,3 +129,12 @@ def test_an_honest_split_by_which_a_run_would_stop_is_named(draft: Any) -> None:
     drafted = draft(frame)
     assert split_in(drafted) == {"by": "random"}
     assert "(split: {by: time, column: at}); a run would stop (" in drafted.reasons
+
+
+def test_a_leak_does_not_hide_that_a_random_split_is_too_optimistic(draft: Any) -> None:
+    """With a column that equals the target, every split would seem as good."""
+    frame = table(worlds.waves)
+    frame["paid"] = 2 * frame["y"] + 1
+    drafted = draft(frame)
+    assert split_in(drafted) == {"by": "time", "column": "at"}
+    assert "without paid, which may give the target away" in drafted.reasons
