@@ -14,7 +14,7 @@ import pandas as pd
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.spec.reading import to_yaml
+from experiment_pipeline.spec.reading import in_line
 from experiment_pipeline.spec.table import CALENDAR_PARTS
 from experiment_pipeline.stages.data_analysis import facts
 from experiment_pipeline.table.coercion import read_datetimes
@@ -402,12 +402,6 @@ def _units_question(name: str, texts: Sequence[str], writing: facts.Writing) -> 
         f"{name} holds {writing.question}; it is not read as a number until each unit "
         f"has its factor ({in_line({'preparation': settings})})"
     )
-
-
-def in_line(settings: Mapping[str, Any]) -> str:
-    """Return keys of the YAML on one line: `preparation: {types: {x: number}}`."""
-    text = to_yaml(settings, default_flow_style=True, width=10**9)
-    return text.strip().removeprefix("{").removesuffix("}")
 
 
 def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:

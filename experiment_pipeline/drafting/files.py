@@ -90,6 +90,8 @@ def draft_experiment(
         )
         excluded = {**draft.excluded, **settings.get("exclude", {})}
         draft = replace(draft, excluded=excluded)
+        if {"preparation", "analysis"} & given.keys():  # the answers
+            draft = replace(draft, target_question="", feature_questions=())
         attributes = {**draft.attributes(address), **given}
         place = "given" if settings else "the draft"
         return try_out(table.frame, draft, spec_from(name, attributes, lambda _: place))
@@ -106,7 +108,8 @@ def draft_experiment(
     reasons = _reasons(tried, table, rows)
     lines = [reasons, "Wrote defs.yaml and schema.yaml; both are yours to edit."]
     if tried.problem is None:
-        lines.append(f"Run: {command}")
+        waits = f" once you have decided about {wishes.target}: until then a run stops"
+        lines.append(f"Run: {command}{waits * bool(tried.draft.target_question)}")
     else:
         lines.append("As they are, a run will stop with:")
         lines.append(textwrap.indent(tried.problem, "  "))

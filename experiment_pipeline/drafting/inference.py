@@ -26,7 +26,7 @@ from experiment_pipeline.drafting.columns import (
     plan_columns,
     read_completely,
 )
-from experiment_pipeline.drafting.questions import questions_of
+from experiment_pipeline.drafting.questions import question_of_target, questions_of
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import CalendarPart, Task
@@ -115,11 +115,18 @@ class Draft:
     # limit on rejected rows, if they would exceed the default
     max_rejected: Decision | None
     hints: tuple[str, ...]  # other splits that only people can choose, a sentence each
-    questions: tuple[str, ...]  # about values, a sentence each with the YAML
+    target_question: str  # which value of it means missing; a run waits for the answer
+    feature_questions: tuple[str, ...]  # about their values, with the YAML
     search: tuple[first_search.Proposal, ...]
     evaluation: Decision | None  # what the choice is based on; None: the test set
     fits: Decision | None  # number of refits with different seeds; None: one
     seconds: Decision  # the time budget
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What only people know of the values, that of the target first."""
+        of_target = [self.target_question] if self.target_question else []
+        return (*of_target, *self.feature_questions)
 
     @property
     def full_split(self) -> dict[str, Any]:
@@ -225,10 +232,9 @@ def infer(
         entities=_new_entities(raw, plans, times, {*met_again, *wishes.exclude, *ids}),
         max_rejected=_rejection_limit(target, plans, _unkeyed(raw, plans, split.value)),
         hints=_split_hints(plans, split.value, wishes),
-        questions=questions_of(
-            raw,
-            target,
-            {name: plan for name, plan in plans.items() if name in features},
+        target_question=question_of_target(target),
+        feature_questions=questions_of(
+            raw, {name: plan for name, plan in plans.items() if name in features}
         ),
         search=first_search.propose_search(shape),
         evaluation=evaluation,

@@ -8,44 +8,38 @@ from typing import Any
 
 import pandas as pd
 
-from experiment_pipeline.drafting.columns import ColumnPlan, in_line
+from experiment_pipeline.drafting.columns import ColumnPlan
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec.reading import in_line
 from experiment_pipeline.spec.table import Validation
 from experiment_pipeline.stages.data_analysis import facts
 from experiment_pipeline.stages.data_analysis.findings.target import (
     LEAST_SENTINELS,
-    TargetPlaceholder,
+    either,
     sentinels_as_missing,
 )
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of
 
 
-def questions_of(
-    raw: pd.DataFrame, target: pd.Series, plans: Mapping[str, ColumnPlan]
-) -> tuple[str, ...]:
-    """Ask about the target, as the stages will see it, and the features.
+def question_of_target(target: pd.Series) -> str:
+    """Ask whether a number of the target, as the stages will see it, means missing.
 
-    `plans`: those of the features.
+    A run stops until the YAML answers. Empty: there is nothing to ask.
     """
-    of_target = _about_target(target)
-    of_units = [plan.question for plan in plans.values() if plan.question]
-    features = raw[[name for name in plans if kind_of(raw[name]) in QUANTITIES]]
-    return (*of_target, *of_units, *_about_sentinels(features))
-
-
-def _about_target(target: pd.Series) -> Iterator[str]:
-    """Ask whether a number of the target means missing."""
     measured = facts.facts_of(target)
     if not isinstance(measured, facts.NumberFacts) or not _are_many(measured):
-        return
+        return ""
     name = str(target.name)
     limit = Validation().max_rejected_fraction
     missing = sentinels_as_missing(measured, name, (), limit)
-    accepted = {"analysis": {"accept": {TargetPlaceholder.code: "<why>"}}}
-    yield (
-        f"{name} is {measured.sentinels.words}: a run stops until you say whether that "
-        f"is missing ({in_line(missing)}) or a value ({in_line(accepted)})"
-    )
+    return f"{name} is {measured.sentinels.words}. {either(missing)}"
+
+
+def questions_of(raw: pd.DataFrame, plans: Mapping[str, ColumnPlan]) -> tuple[str, ...]:
+    """Ask about the features, which have these plans."""
+    of_units = [plan.question for plan in plans.values() if plan.question]
+    quantities = raw[[name for name in plans if kind_of(raw[name]) in QUANTITIES]]
+    return (*of_units, *_about_sentinels(quantities))
 
 
 def _about_sentinels(features: pd.DataFrame) -> Iterator[str]:

@@ -61,6 +61,12 @@ def to_yaml(value: Any, width: int = 100, **style: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, **settings, **style)
 
 
+def in_line(settings: Mapping[str, Any]) -> str:
+    """Write keys of the YAML on one line: `preparation: {types: {x: number}}`."""
+    text = to_yaml(settings, default_flow_style=True, width=10**9)
+    return text.strip().removeprefix("{").removesuffix("}")
+
+
 @dataclass(frozen=True)
 class Problem:
     """One problem: the path of its key, and a sentence that says what is allowed."""

@@ -436,7 +436,9 @@ def test_a_sentinel_of_features_is_named_with_its_columns() -> None:
 
 def test_a_sentinel_of_the_target_is_a_question_with_both_answers() -> None:
     """Missing raises the limit on rejected rows; a value accepts the finding."""
-    [question] = draft(np.where(np.arange(ROWS) % 10 == 0, -200, SENSOR)).questions
+    drafted = draft(np.where(np.arange(ROWS) % 10 == 0, -200, SENSOR))
+    question = drafted.target_question
+    assert drafted.questions == (question,)
     assert "y is -200 in 12 rows, all others from 0.5 to " in question
     assert "{missing_values: {y: [-200]}}" in question
     assert "validation: {max_rejected_fraction: 0.12}" in question

@@ -137,6 +137,20 @@ def test_the_heaviest_finding_decides() -> None:
     assert _verdict(rule.not_found(""), rule.not_applicable("")) == "go"
 
 
+def test_a_sentinel_of_the_target_waits_for_either_answer() -> None:
+    """A run stops until the YAML says that it is missing or a value; both go on."""
+    frame = tables.numeric()
+    frame["y"] = frame["y"].where(np.arange(len(frame)) % 10 > 0, -200.0)
+    assert tables.analysed(frame, **tables.REGRESSION).verdict == "no go"
+    accepted = {"accept": {"target_placeholder": "the sensor's lower limit"}}
+    as_value = tables.analysed(frame, **tables.REGRESSION, analysis=accepted)
+    assert as_value.verdict == "go with conditions"
+    frame["y"] = frame["y"].mask(frame["y"] == -200)
+    assert "target_placeholder" not in {
+        finding.code for finding in tables.analysed(frame, **tables.REGRESSION).found
+    }
+
+
 def test_an_accepted_finding_weighs_one_step_less() -> None:
     """An accepted block is a condition, an accepted condition a note."""
     assert _verdict(FOUND["blocks"], blocks="known") == "go with conditions"

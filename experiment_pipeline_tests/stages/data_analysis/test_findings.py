@@ -143,7 +143,12 @@ GAS = OTHER_RNG.lognormal(5, 0.8, ROWS).round()
 MILD = np.maximum(OTHER_RNG.normal(9, 4, ROWS).round(), -1)
 NO_CLAIM = OTHER_RNG.random(ROWS) < 0.8
 MARKED_TARGETS = (
-    ("-200", np.where(SOME, -200, GAS), "- -200", 0.125),
+    (
+        "-200",
+        np.where(SOME, -200, GAS),
+        "preparation: {missing_values: {y: [-200]}}",
+        0.125,
+    ),
     ("-1 among counts", np.where(SOME, -1, COUNTS), "-1 in ", 0.125),
     ("-1 among counts from 1", np.where(SOME, -1, COUNTS + 1), "-1 in ", 0.125),
     ("999", np.where(SOME, 999.0, AGE), "max_rejected_fraction: 0.15", 0.125),

@@ -1,6 +1,6 @@
 """Rules about the target: whether it exists, fits the task and has enough rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Scalar, Task
+from experiment_pipeline.spec.reading import in_line
 from experiment_pipeline.stages.data_analysis.facts import (
     NumberFacts,
     facts_of,
@@ -69,10 +70,7 @@ class TargetPlaceholder(Rule):
 
     code = "target_placeholder"
     title = "Target that may mean missing"
-    advice = (
-        "Say what it is. Missing: take the settings over, and these rows are rejected. "
-        "A value: accept the finding, analysis: {accept: {target_placeholder: <why>}}."
-    )
+    advice = "Declare it as missing, or as a value by accepting this finding."
     threshold = Threshold(
         LEAST_SENTINELS, 0, 1, "share of targets with such a number, found from it"
     )
@@ -87,22 +85,32 @@ class TargetPlaceholder(Rule):
         if not facts.sentinels.marks or share < limit:
             evidence = "No number that repeats is far from all other targets."
             return self.not_found(evidence, share, limit)
+        missing = sentinels_as_missing(
+            facts,
+            spec.target,
+            declared=spec.preparation.missing_values.get(spec.target, ()),
+            limit=spec.validation.max_rejected_fraction,
+        )
         return self.found(
             severity="blocks",
             evidence=(
-                f"The target is {facts.sentinels.words} ({facts.rows:,} rows outside "
-                "the validation set)."
+                f"The target is {facts.sentinels.words}, outside the validation set. "
+                f"{either(missing)}."
             ),
             number=share,
             threshold=limit,
             columns=[spec.target],
-            fix=sentinels_as_missing(
-                facts,
-                spec.target,
-                declared=spec.preparation.missing_values.get(spec.target, ()),
-                limit=spec.validation.max_rejected_fraction,
-            ),
+            fix=missing,
         )
+
+
+def either(missing: Mapping[str, Any]) -> str:
+    """Return both answers with their YAML; `missing`: the settings of the first."""
+    accepted = {"analysis": {"accept": {TargetPlaceholder.code: "<why>"}}}
+    return (
+        f"If that means missing, write {in_line(missing)}; if it is a value, write "
+        f"{in_line(accepted)}"
+    )
 
 
 def sentinels_as_missing(
