@@ -30,6 +30,9 @@ _PERSISTENT = 0.9
 # With more degrees of freedom the memory is short compared with the set.
 _FEW_DEGREES = 16
 FEW_CLUSTERS = 10
+# Rows of one entity share errors if an interval about new entities is so much wider,
+# and chance would not make it so.
+_WIDER, _SIGMAS = 1.15, 3.0
 # (consecutive clusters, percent of simulated intervals that hold the truth from there
 # on for an autocorrelation of .5, and of .9). So few clusters do not show which it is.
 _AUTOCORRELATED = (
@@ -158,9 +161,11 @@ def _tail_caveats(
         # errors heavy-tailed.
         by_targets["mape"] = by_errors.pop("mape")
     near_zero = "relative errors of targets near zero have no finite mean"
-    for of_metrics, reason, percent in (
-        (by_errors, "new rows may have larger ones", "50 to 94"),
-        (by_targets, near_zero, "40 to 60"),
+    # No interval holds an infinite mean.
+    held = f"{_coverage('80 to 100')} (none where such errors have no finite mean)"
+    for of_metrics, reason, simulated in (
+        (by_errors, "new rows may have larger ones", held),
+        (by_targets, near_zero, _coverage("40 to 60")),
     ):
         if not of_metrics:
             continue
@@ -169,7 +174,7 @@ def _tail_caveats(
             f"{_intervals(of_metrics, place)}: a few errors decide, those of "
             f"{tail.above_mean:,} {of_clusters} make {100 * tail.share:.0f} % of all "
             f"(tail index {tail.index:.2f}), and {reason}. "
-            f"{_coverage(percent)}{advice}"
+            f"{simulated}{advice}"
         )
 
 
@@ -194,6 +199,45 @@ def _entity_caveats(
             "about "
             "new ones"
         )
+
+
+def undeclared_entities_note(
+    metric: str,
+    predicted: SetPrediction,
+    columns: Mapping[str, np.ndarray],
+    time: str,
+    threshold: float = 0.5,
+) -> str | None:
+    """Return a warning when rows of one entity share their errors over time, and no id
+    is declared: of the column (its codes, (n,)) whose values share most.
+
+    `time` is the column of the split by time.
+    """
+    score, layout = predicted.linearise(metric, threshold), predicted.layout(metric)
+    widest, column = _WIDER, None
+    for name, codes in columns.items():
+        entity = interval.cluster_codes(codes)
+        counts = np.bincount(entity)
+        pairs = interval.cluster_codes(layout.cluster * len(counts) + entity)
+        within_a_cluster = pairs.max(initial=-1) == layout.cluster.max(initial=-1)
+        if len(counts) < interval.FEWEST_ENTITIES or within_a_cluster:
+            continue
+        shared, alone = interval.shared_by_entities(
+            score.influence, entity, layout.cluster
+        )
+        # A sum of n squares varies by chance by the factor √(2/n).
+        by_chance = _SIGMAS * np.sqrt(2 / interval.effective_number(counts)) * alone
+        wider = (1 + shared / alone) ** 0.5 if shared > by_chance else 0.0
+        if wider > widest:
+            widest, column = wider, name
+    if column is None:
+        return None
+    return (
+        f"rows with one value of {column} share their errors at several times, and "
+        "split.id_columns does not name it: the intervals are about the known values "
+        f"of {column}. About new ones the interval of {metric} is about {widest:.1f} "
+        f"times as wide; split.id_columns: [{column}, {time}] makes it so"
+    )
 
 
 def _intervals(names: Collection[str], place: str) -> str:

@@ -314,7 +314,7 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     freedom = min(n - 1.0, tail_freedom, class_freedom)
     freedom = float(np.clip(freedom, 1, n_clusters - 1))
     if layout.entity is not None:
-        shared = _shared_by_entities(influence, layout.entity, layout.cluster)
+        shared, _ = shared_by_entities(influence, layout.entity, layout.cluster)
         if shared > 0:
             # Two ways of clustering (Cameron, Gelbach and Miller 2011): what rows of
             # one entity share comes on top, with degrees of freedom of its own.
@@ -360,17 +360,20 @@ def _tail_freedom(sums: np.ndarray) -> float:
     return 2 * n / (kurtosis - (n - 3) / (n - 1))
 
 
-def _shared_by_entities(
+def shared_by_entities(
     influence: np.ndarray, entity: np.ndarray, cluster: np.ndarray
-) -> float:
-    """The variance that rows of one entity add to that of rows of one cluster."""
+) -> tuple[float, float]:
+    """Return the variance that rows of one entity add to that of rows of one cluster,
+    and the variance without what entities and clusters share.
+    """
 
     def variance(codes: np.ndarray) -> float:
         sums = cluster_sums(influence, codes)
         return len(sums) / (len(sums) - 1) * float(sums @ sums)
 
     intersection = cluster_codes(entity * (int(cluster.max()) + 1) + cluster)
-    return variance(entity) - variance(intersection)
+    alone = variance(intersection)
+    return variance(entity) - alone, alone
 
 
 def _skewness(sums: np.ndarray) -> float:

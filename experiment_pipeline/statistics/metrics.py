@@ -536,7 +536,7 @@ _mean_error(
     "the share of the target's variance that is explained",
     _NUMBER,
     lowest=-math.inf,
-    bounds=interval.plain,
+    bounds=interval.by_skewness,  # of the mean of squares, as those of rmse
     errors=_squares,
     losses=_squares_of,
     explaining=lambda baseline, share: 1 - (1 - baseline) * (1 - share),

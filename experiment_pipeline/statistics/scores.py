@@ -231,9 +231,9 @@ class SetPrediction:
     def _with_larger_error(self, metric: str, score: Linearised) -> Spread | None:
         """The spread with one more cluster, of an error larger than the sample shows.
 
-        One of two such samples holds an error that large. In a sample without it, mean
-        error and spread are too small: with heavy tails, nearly all samples whose
-        interval misses the truth are of this kind.
+        At most one of two such samples holds an error that large. In a sample without
+        it, mean error and spread are too small: with heavy tails, nearly all samples
+        whose interval misses the truth are of this kind.
         """
         if not math.isfinite(score.estimate):
             return None
@@ -241,7 +241,7 @@ class SetPrediction:
         tail = None if sums is None else Tail.of(sums)
         if sums is None or tail is None:
             return None
-        larger = tail.exceeded_by(0.5)
+        larger = tail.lacking()
         if larger <= sums.max():
             return None
         n, clusters = len(self.y), len(sums)

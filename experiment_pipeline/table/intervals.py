@@ -35,7 +35,7 @@ _PERCENTS = np.arange(50, 100)  # the coverages that can be asked for
 # More rows hardly change a bound; with more columns a tree would take seconds.
 _MOST_ROWS, _MOST_COLUMNS, _MOST_VALUES = 20_000, 50, 8
 _FOLDS = 5
-_LEAVES, _FEWEST_ROWS = 8, 50  # of a tree; rows of a leaf
+_LEAVES, _FEWEST_ROWS = 8, 20  # of a tree; rows of a leaf
 # A split has to explain this many times what one row explains by chance: noise rarely
 # does.
 _EVIDENCE = 20.0

@@ -20,6 +20,7 @@ from experiment_pipeline_tests.bench.statistics_drafts import DRAFTS
 from experiment_pipeline_tests.bench.statistics_folds import INTERVALS_OF_FOLDS
 from experiment_pipeline_tests.bench.statistics_groups import GROUPS
 from experiment_pipeline_tests.bench.statistics_intervals import NEW_ROWS_HELD
+from experiment_pipeline_tests.bench.statistics_later import LATER
 from experiment_pipeline_tests.bench.statistics_leaks import LEAKS
 from experiment_pipeline_tests.bench.statistics_marks import MARKS
 from experiment_pipeline_tests.bench.statistics_promise import PROMISE
@@ -72,6 +73,9 @@ groups and days, of the quarter of rows with most noise, three times that of oth
     """\
 The promise, watched: a year of 300 labels a day, asked every day, by a promise from 1,000 rows.
 Either nothing changes, or the AUC drops on day 200: is it seen within 30 days?""": PROMISE,
+    """\
+Horizons, pairs and drift: 100 validation days of 30 rows, whose score falls or not; the paired
+difference of two models (`compare`); and what `predict` says of new rows before their labels come.""": LATER,
 }
 
 

@@ -182,18 +182,27 @@ def any_look_passes(generator: _Generator, *, fresh: float = 0.0) -> bool:
 
 @repeated
 def auc_after_challengers(
-    generator: _Generator, *, rows: int, lost: float = 0.005, anchored: bool = True
+    generator: _Generator,
+    *,
+    rows: int,
+    lost: float = 0.005,
+    anchored: bool = True,
+    positives: float = 0.5,
+    alike: float = 0.8,
 ) -> float:
     """Return the true AUC of the champion after 30 challengers, each a little worse
     than it.
 
-    The first one has 0.8. Predictions of two models on the same rows have a correlation
-    of 0.8 within a class. Without `anchored` only the champion is compared with.
+    The first one has 0.8. Predictions of two models on the same rows have the
+    correlation `alike` within a class. Without `anchored` only the champion is compared
+    with.
     """
-    y, shared = np.repeat([0, 1], rows // 2), generator.normal(size=rows)
+    y = (np.arange(rows) < positives * rows) * 1
+    shared = generator.normal(size=rows)
 
     def seen(auc: float) -> SetPrediction:
-        own = np.sqrt(0.8) * shared + np.sqrt(0.2) * generator.normal(size=rows)
+        own = np.sqrt(alike) * shared
+        own += np.sqrt(1 - alike) * generator.normal(size=rows)
         return apart(y, expit(np.sqrt(2) * ndtri(auc) * y + own))
 
     versions = {"v0": (0.8, seen(0.8))}
@@ -226,6 +235,13 @@ _ALONE = {
         "anchored": False,
     }
 }
+_HARDER = {
+    f"{_AUC}, {{positives}} of them positive, correlation {{alike}}": {
+        "rows": [300, 1_000],
+        "positives": 0.2,
+        "alike": 0.6,
+    }
+}
 LOOKS = (
     *each(
         *(Aim(high=0.05), 400, any_look_passes),
@@ -235,6 +251,7 @@ LOOKS = (
     *each(Aim(low=0.74), 40, auc_after_challengers, {_AUC: {"rows": 300}}),
     *each(Aim(low=0.76), 40, auc_after_challengers, {_AUC: {"rows": 1_000}}),
     *each(Aim(low=0.78), 40, auc_after_challengers, {_AUC: {"rows": 5_000}}),
+    *each(Aim(low=0.7), 40, auc_after_challengers, _HARDER),
     *each(None, 40, auc_after_challengers, _ALONE),
 )
 

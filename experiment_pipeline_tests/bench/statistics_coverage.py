@@ -6,12 +6,13 @@ its own error is small beside an interval. What an interval is lives in
 `statistics/interval.py`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from scipy import stats
 from scipy.signal import lfilter
 from scipy.special import expit, softmax
 
@@ -49,6 +50,8 @@ class Scenario:
     # always given
     note: Literal["false", "open", "owed", "always"] = "false"
     threshold: float = 0.5  # from which probability on a row is positive
+    # true scores that are known, and that even a large sample of heavy tails misses
+    truth: Mapping[str, float] = field(default_factory=dict)
 
 
 def coverage(place: int, *, simulations: int) -> list[Row]:
@@ -108,7 +111,10 @@ def _noted(scenario: Scenario, sample: SetPrediction) -> list[bool]:
 def _truth(scenario: Scenario) -> list[float]:
     rows_of_ten = len(scenario.draw(np.random.default_rng(0), 10).y)
     population = scenario.draw(np.random.default_rng(0), 10 * POPULATION // rows_of_ten)
-    return [population.score(name, scenario.threshold) for name in scenario.metrics]
+    return [
+        scenario.truth.get(name, population.score(name, scenario.threshold))
+        for name in scenario.metrics
+    ]
 
 
 def labels(
@@ -127,7 +133,7 @@ def labels(
     def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
         codes = np.repeat(np.arange(clusters), rows_per_cluster)
         known = np.log(rate / (1 - rate)) + 1.2 * generator.normal(size=len(codes))
-        truth = expit(known - 0.4 + luck * _luck(generator, clusters, memory)[codes])
+        truth = expit(known - 0.4 + luck * luck_of(generator, clusters, memory)[codes])
         y = (generator.random(len(codes)) < truth).astype(np.int64)
         return SetPrediction(y, expit(known), _clusters(codes, memory))
 
@@ -145,7 +151,7 @@ def numbers(
     def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
         codes = np.repeat(np.arange(clusters), rows_per_cluster)
         signal = generator.normal(size=len(codes))
-        shared = luck * _luck(generator, clusters, memory)[codes]
+        shared = luck * luck_of(generator, clusters, memory)[codes]
         y = signal + shared + noise(generator, len(codes))
         return SetPrediction(y, signal, _clusters(codes, memory))
 
@@ -220,10 +226,10 @@ def several_classes(generator: np.random.Generator, clusters: int) -> SetPredict
     )
 
 
-def _luck(
+def luck_of(
     generator: np.random.Generator, clusters: int, memory: float | None
 ) -> np.ndarray:
-    """An autoregressive series of variance 1 that has been running for ever."""
+    """Draw an autoregressive series of variance 1 that has been running for ever."""
     persists = memory or 0.0
     shocks = np.sqrt(1 - persists**2) * generator.normal(size=clusters)
     shocks[0] = generator.normal()
@@ -236,6 +242,23 @@ def _clusters(codes: np.ndarray, memory: float | None) -> np.ndarray:
 
 def _normal(generator: np.random.Generator, n: int) -> np.ndarray:
     return generator.normal(size=n)
+
+
+def heavy(name: str, distribution: Any, rows: int) -> Scenario:
+    """Return the scenario of errors of a scipy distribution around its mean."""
+    centre, variance = distribution.mean(), float(distribution.var())
+
+    def noise(generator: np.random.Generator, n: int) -> np.ndarray:
+        return distribution.rvs(size=n, random_state=generator) - centre
+
+    return Scenario(
+        f"errors of {name}, {rows:,} rows",
+        _NUMBERS,
+        rows,
+        numbers(noise),
+        "open",
+        truth={"rmse": variance**0.5, "r2": 1 / (1 + variance)},
+    )
 
 
 def _student(freedom: int) -> Callable[[np.random.Generator, int], np.ndarray]:
@@ -290,6 +313,11 @@ SCENARIOS = (
         numbers(_student(3)),
         "open",
     ),
+    heavy("Student's t (2.5)", stats.t(2.5), 500),
+    heavy("Student's t (2.5)", stats.t(2.5), 2_000),
+    heavy("Pareto (2.5)", stats.pareto(2.5), 500),
+    heavy("Burr (1.5, 1.7)", stats.burr12(1.5, 1.7), 500),
+    heavy("a generalised Pareto (0.45)", stats.genpareto(0.45), 500),
     Scenario("lognormal amounts, 300 rows", _NUMBERS, 300, amounts, "open"),
     Scenario("lognormal amounts, 2,000 rows", _NUMBERS, 2_000, amounts, "open"),
     Scenario("claims of 5 %, 2,000 rows", _NUMBERS, 2_000, claims(0.05)),

@@ -74,9 +74,10 @@ class World:
             loud = np.where(frame["b"] > 0.67, 3.0, 1.0)
             loud = loud if self.noise == "by feature" else np.exp(0.7 * known)
         y = known + (1 + large[codes]) * (self.luck * shared[codes] + loud * error)
+        quarter = np.quantile(loud, 0.75)
         among = {
             "all": loud > 0,
-            "loud": loud >= np.quantile(loud, 0.75),
+            "loud": loud > 1 if self.noise == "by category" else loud >= quarter,
             "quiet": loud <= 1,
         }
         return frame, SetPrediction(y, known, codes), among[self.part]
@@ -187,6 +188,12 @@ _SOUND = [
     World("200 days of 15 rows, alike within", 200, 15, luck=0.3, memory=0.0),
 ]
 _PARTS = {"all": PROMISED, "loud": OF_A_PART, "quiet": OF_A_PART}
+# A category of one in ten rows has four times the noise.
+_NOISES: dict[Literal["by feature", "by prediction", "by category"], list[int]] = {
+    "by feature": [500, 2_000],
+    "by prediction": [500, 2_000],
+    "by category": [400, 2_000],
+}
 _LATER = {"the same, rows by 1/size": {"world": _WORLDS[-1], "hierarchical": True}}
 _REFUSED = {"the gate refuses sound intervals: {world}": {"world": _SOUND}}
 _SETS_OF = "sets of classes, {shares}: of the second class"
@@ -201,8 +208,8 @@ NEW_ROWS_HELD = (
     *each(None, 200, held, _LATER),
     *(
         job
-        for by in ("by feature", "by prediction")
-        for rows in (500, 2_000)
+        for by, sizes in _NOISES.items()
+        for rows in sizes
         for part, aim in _PARTS.items()
         for world in [
             World(f"{rows:,} rows, noise {by}: {part}", rows, noise=by, part=part)

@@ -59,6 +59,25 @@ def test_intervals_without_a_caveat_hold_where_tails_are_heavy() -> None:
     assert np.mean(covered) >= 0.9
 
 
+@pytest.mark.parametrize("freedom", [2.5, 3.0])
+def test_r2_holds_without_a_caveat_where_tails_are_heavy(freedom: float) -> None:
+    """Bounds of r2 are those of a mean of skewed squares: of 150 samples without a
+    caveat 9 of 10 hold.
+    """
+    variance = freedom / (freedom - 2)
+    covered = []
+    for seed in range(150):
+        generator = np.random.default_rng(seed)
+        signal = generator.normal(size=1_000)
+        y = signal + generator.standard_t(freedom, size=1_000)
+        sample = SetPrediction(y, signal, np.arange(1_000))
+        if not _caveats(("r2",), sample):
+            interval = sample.interval("r2")
+            covered.append(interval.low <= 1 / (1 + variance) <= interval.high)
+    assert len(covered) >= 60
+    assert np.mean(covered) >= 0.9
+
+
 def test_a_rare_class_is_named() -> None:
     """An AUC of 5 positives is doubted, one of 6 is not; the log loss is not in either
     case.

@@ -44,6 +44,8 @@ _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows.
 MOST_COLUMNS, FEWEST_ROWS, MOST_ROWS = 100, 100, 50_000
 _HORIZONS, _LEAST_COVERED, _WEAKEST = 4, 5, 5
+# A share is known from fewer rows than a score is.
+_FEWEST_COVERED = 20
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ def weakest_segments(model: JudgedModel) -> tuple[Segment, ...] | None:
     if metrics.metric_of(metric).is_own:
         return None
     model = _every_kth(model)
-    parts = _parts_by_feature(model)
+    parts = _parts_by_feature(model, FEWEST_ROWS)
     if not parts:
         return None
     level = 1 - (1 - interval.LEVEL) / len(parts)
@@ -330,11 +332,11 @@ def _every_kth(model: JudgedModel) -> JudgedModel:
     return replace(model, rows=model.rows.iloc[kth], exported=rows.rows(kth))
 
 
-def _parts_by_feature(model: JudgedModel) -> list[_Subset]:
+def _parts_by_feature(model: JudgedModel, fewest: int) -> list[_Subset]:
     columns = model.rows[list(model.features)[:MOST_COLUMNS]]
     return [
         _Subset(column, value, mask)
-        for column, value, mask in parts_of(columns, FEWEST_ROWS)
+        for column, value, mask in parts_of(columns, fewest)
     ]
 
 
@@ -436,7 +438,7 @@ def check_coverage(
         if (of_class := rows.y == code).any():
             first.append(_Subset(model.spec.target, str(label), of_class))
     first += _horizons(model)
-    by_feature = _parts_by_feature(model)
+    by_feature = _parts_by_feature(model, _FEWEST_COVERED)
     level_of_part = 1 - (1 - interval.LEVEL) / (len(first) + len(by_feature))
 
     def checked(parts: Sequence[_Subset]) -> list[Segment]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+import pandas as pd
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
@@ -56,7 +57,11 @@ from experiment_pipeline.statistics.calibration import (
     residuals_of,
     reweighting,
 )
-from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
+from experiment_pipeline.statistics.caveats import (
+    caveats,
+    few_clusters_note,
+    undeclared_entities_note,
+)
 from experiment_pipeline.statistics.interval import (
     LEVEL,
     Interval,
@@ -74,6 +79,7 @@ from experiment_pipeline.statistics.thresholds import (
     threshold_value,
 )
 from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.table.kinds import TEXTS, kind_of
 
 _NO_BASELINE = (
     "baseline: off, so no gate asks whether the model is better than the baseline"
@@ -411,10 +417,31 @@ def _notes(model: JudgedModel, report: ValidationReport) -> Iterator[str]:
             yield note
     metrics = [score.metric for score in report.scores]
     yield from caveats(metrics, validation, cluster, "validation", model.cut)
+    if spec.split.by == "time" and not spec.split.id_columns:
+        columns = _repeated_values(model)
+        if note := undeclared_entities_note(
+            spec.metric, validation, columns, spec.split.column, model.cut
+        ):
+            yield note
     for score in report.scores:
         if math.isnan(score.interval.estimate):
             yield f"{score.metric} is undefined on the validation set"
     yield from _weak_parts(report)
+
+
+def _repeated_values(model: JudgedModel) -> dict[str, np.ndarray]:
+    """Codes of the columns, as delivered, that may be ids: texts and whole numbers
+    whose values repeat.
+    """
+    codes = {}
+    for name, column in model.delivered.items():
+        if name in (model.spec.target, model.spec.split.column):
+            continue
+        if kind_of(column) in TEXTS | {"integer"}:
+            of_column = pd.factorize(column, use_na_sentinel=False)[0]
+            if of_column.max(initial=0) < len(column) / 2:
+                codes[str(name)] = of_column
+    return codes
 
 
 def _worse_than_on_test(spec: ExperimentSpec, loss: Interval) -> str:

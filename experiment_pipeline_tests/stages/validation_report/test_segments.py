@@ -234,6 +234,30 @@ def test_the_report_shows_and_keeps_it_and_the_gate_is_asked_for(
     assert "of 150 rows, day 46 to 60" in "".join(report.notes)
 
 
+def test_a_loud_category_of_few_rows_is_covered_or_named() -> None:
+    """Four times the noise in 40 of 400 calibration rows: new rows of it have wider
+    intervals. 15 of 150 are too few for that, and the page says how many are covered.
+    """
+
+    def rare(n: int, seed: int) -> tuple[pd.DataFrame, SetPrediction]:
+        generator, loud = np.random.default_rng(seed), np.arange(n) % 10 == 0
+        prediction, error = generator.normal(size=(2, n))
+        rows = pd.DataFrame({"shop": np.where(loud, "west", "east")})
+        y = prediction + np.where(loud, 4, 1) * error
+        return rows, SetPrediction(y, prediction, np.arange(n))
+
+    said = {}
+    for n in (150, 400):
+        frame, tested = rare(n, 0)
+        rows, exported = rare(400, 1)
+        spec = spec_of(metric="mae", task="regression")
+        model = judged(spec, exported, rows=rows, features=("shop",))
+        coverage = effects.check_coverage(model, Calibrated.on(frame, tested, None))
+        (west,) = (part for part in coverage.parts if part.value == "west")
+        said[n] = (west.rows, west.score.estimate > 0.75, west.clearly_worse)
+    assert said == {150: (40, False, True), 400: (40, True, False)}
+
+
 def test_a_class_with_too_few_calibration_rows_is_named() -> None:
     """The page names the class that every set holds, and no other."""
     generator, y = np.random.default_rng(0), np.arange(400) % 2
@@ -252,6 +276,36 @@ def test_a_class_with_too_few_calibration_rows_is_named() -> None:
         named[k] = text_of(report_of(coverage=coverage))
     assert "In every set: never mind. Such a class has fewer than 9 " in named[3]
     assert "In every set" not in named[2]
+
+
+@pytest.mark.parametrize("ids", [None, ["customer"]])
+def test_customers_that_no_id_declares_are_named_under_a_split_by_time(
+    ids: list[str] | None,
+) -> None:
+    """The page says that the intervals are not about new customers, and what is."""
+    generator, day = np.random.default_rng(0), np.repeat(np.arange(90), 20)
+    customer = generator.integers(0, 60, len(day))
+    delivered = pd.DataFrame(
+        {
+            "day": pd.Timestamp("2024-02-01") + pd.to_timedelta(day, unit="D"),
+            "customer": [f"c{code}" for code in customer],
+            "week": day // 7,
+            "campaign": generator.integers(0, 40, len(day)),
+            "amount": generator.normal(size=len(day)),
+        }
+    )
+    prediction, error = generator.normal(size=(2, len(day)))
+    y = prediction + generator.normal(size=60)[customer] + error
+    codes = np.column_stack([day, customer]) if ids else day
+    seen = SetPrediction(y, prediction, codes.view(ConsecutiveClusters))
+    split = {"by": "time", "column": "day"} | ({"id_columns": ids} if ids else {})
+    spec = spec_of(metric="mae", task="regression", split=split)
+    report = report_of(spec, seen, seen, classes=None, delivered=delivered)
+    notes = [note for note in report.notes if "about new ones" in note.lower()]
+    assert len(notes) == (0 if ids else 1)
+    for note in notes:
+        assert note.startswith("rows with one value of customer share their errors")
+        assert note.endswith("split.id_columns: [customer, day] makes it so")
 
 
 # --- the audit by groups ---
