@@ -19,7 +19,7 @@ from experiment_pipeline.statistics.scores import (
     best_constant,
     difference_to_baseline,
 )
-from experiment_pipeline_tests.bench.statistics_coverage import _luck
+from experiment_pipeline_tests.bench.statistics_coverage import luck_of
 from experiment_pipeline_tests.bench.statistics_rows import (
     BY_LUCK,
     NEARLY_ALWAYS,
@@ -76,7 +76,7 @@ def trend(days: int, explained: float, kind: str) -> World:
             "walk": np.cumsum(generator.normal(size=3 * days)) * 3 / math.sqrt(days),
         }[kind]
         known = level[:, None] + generator.normal(size=(3 * days, _HOURS))
-        of_days = _luck(generator, 3 * days, 0.5)[:, None]
+        of_days = luck_of(generator, 3 * days, 0.5)[:, None]
         of_hours = generator.normal(size=known.shape)
         noise = math.sqrt(0.3) * of_days + math.sqrt(0.7) * of_hours
         variance = np.mean((known[:days] - known.mean()) ** 2)
@@ -102,7 +102,7 @@ def chance_by_day(days: int, memory: float) -> World:
 
     def draw(generator: Generator) -> Drawn:
         shape = 3 * days, _HOURS
-        level, luck = (_luck(generator, 3 * days, memory)[:, None] for _ in "ab")
+        level, luck = (luck_of(generator, 3 * days, memory)[:, None] for _ in "ab")
         y = level + generator.normal(size=shape)
         size = generator.choice([0.02, 0.1, 0.5])
         known = y.mean() + size * (luck + generator.normal(size=shape))
