@@ -418,7 +418,7 @@ def _notes(model: JudgedModel, report: ValidationReport) -> Iterator[str]:
     metrics = [score.metric for score in report.scores]
     yield from caveats(metrics, validation, cluster, "validation", model.cut)
     if spec.split.by == "time" and not spec.split.id_columns:
-        columns = _repeated_values(model)
+        columns = _repeated_values(model, spec.split.column)
         if note := undeclared_entities_note(
             spec.metric, validation, columns, spec.split.column, model.cut
         ):
@@ -429,13 +429,13 @@ def _notes(model: JudgedModel, report: ValidationReport) -> Iterator[str]:
     yield from _weak_parts(report)
 
 
-def _repeated_values(model: JudgedModel) -> dict[str, np.ndarray]:
+def _repeated_values(model: JudgedModel, time: str) -> dict[str, np.ndarray]:
     """Codes of the columns, as delivered, that may be ids: texts and whole numbers
-    whose values repeat.
+    whose values repeat; not of the column of the time.
     """
     codes = {}
     for name, column in model.delivered.items():
-        if name in (model.spec.target, model.spec.split.column):
+        if name in (model.spec.target, time):
             continue
         if kind_of(column) in TEXTS | {"integer"}:
             of_column = pd.factorize(column, use_na_sentinel=False)[0]
