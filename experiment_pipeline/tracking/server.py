@@ -295,6 +295,8 @@ def _end_with_parent() -> None:
     """Let Linux interrupt this process when its parent is killed: it would keep its
     ports.
     """
+    # A shell's background job ignores it, and Dagster's own children end by it alone.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
