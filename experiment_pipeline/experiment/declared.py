@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import (
     Drafted,
     draft_experiment,
+    infer_schema,
     with_settings,
 )
 from experiment_pipeline.experiment.files import (
@@ -28,7 +30,8 @@ from experiment_pipeline.experiment.files import (
     named_columns,
     yaml_text,
 )
-from experiment_pipeline.intake.raw_table import RawTable, content_digest
+from experiment_pipeline.intake.raw_table import RawTable, content_digest, parse
+from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.spec import NAME
 from experiment_pipeline.spec.reading import (
     YamlFile,
@@ -37,10 +40,18 @@ from experiment_pipeline.spec.reading import (
     read_component,
     to_yaml,
 )
-from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.files import (
+    create_exclusive,
+    read_bytes,
+    read_if_exists,
+    storage_root,
+)
 from experiment_pipeline.storage.masking import masked_yaml
+from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import asset_file, read_table, write_table
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.membership import split_keys
+from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.tracking import questions
 
 # Settings that the draft takes into account; the others replace what it infers.
@@ -85,6 +96,32 @@ def _with_secrets(experiment: str, text: str) -> str:
             if path.exists() and masked_yaml(yaml_text(path)) == text:
                 return yaml_text(path)
     return text
+
+
+def with_schema(named: NamedColumns) -> NamedColumns:
+    """Return an experiment with its schema; without a schema.yaml, with that of the
+    table that its first run reads.
+
+    It is kept at `<root>/<experiment>/schemas/`, so that every stage and later run
+    compares rows with the same one. Raises as reading the table does.
+    """
+    if named.schema_text:
+        return named
+    spec = named.spec
+    keys = {"target", "exclude", "preparation", "split"}
+    digest = fingerprint_of(spec=spec.model_dump(mode="json", include=keys))
+    path = storage_root() / spec.name / "schemas" / f"{digest}.yaml"
+    text = read_if_exists(path)
+    if text is None:
+        raw = parse(read_source(spec.source), spec.source)
+        named.check([*raw.frame.columns])
+        prepared = prepare(raw.frame, spec.preparation, spec.exclude)
+        schema = infer_schema(prepared.frame, spec.target, split_keys(spec))
+        create_exclusive(path, schema.encode())
+        text = read_bytes(path)  # of the first of several runs
+    complete = replace(named, schema_text=text.decode(), schema_path=str(path))
+    complete.check_types()
+    return complete
 
 
 def table_of(run: Mapping[str, Any]) -> RawTable:

@@ -85,15 +85,10 @@ def judged(
     if problems:
         raise invalid(problems, line_of)
     _check_search(spec, line_of)
-    if schema_text is None:
-        raise InvalidExperiment(
-            schema_path,
-            rule="is missing: the schema that the table's rows must satisfy",
-            fix="write it, or copy the one that `dg scaffold defs` infers for the same "
-            "table",
-        )
-    named = NamedColumns(spec, schema_text, line_of, schema_path, file.text)
-    named.check_types()
+    # Without a schema.yaml it is inferred when the experiment first runs.
+    named = NamedColumns(spec, schema_text or "", line_of, schema_path, file.text)
+    if schema_text:
+        named.check_types()
     return named
 
 

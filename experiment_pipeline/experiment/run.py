@@ -393,7 +393,7 @@ class _NotebookRun:
         `began`: when `seconds` start; None: now. `of_run`: fields of `Run`.
         """
         began = perf_counter() if began is None else began
-        spec = self.named.spec
+        named, spec = declared.with_schema(self.named), self.named.spec
         record = RunRecord(spec.name, str(uuid.uuid4()))
         started = RunFacts(
             triggered_by=self.trigger,
@@ -407,7 +407,7 @@ class _NotebookRun:
             return perf_counter() - began
 
         run = Run(
-            self.named,
+            named,
             store,
             reporter,
             RunBudget(seconds or spec.budget.seconds, spent, EXPORT_SECONDS),
@@ -425,9 +425,7 @@ class _NotebookRun:
         refused = finished.refused
         if refused is not None and "validation_report" not in finished.assets:
             raise refused
-        return RunResult(
-            self.named, record.run_id, self.summary, finished.assets, refused
-        )
+        return RunResult(named, record.run_id, self.summary, finished.assets, refused)
 
 
 def _reported(store: FileStore, asset: str, outcome: Outcome) -> None:

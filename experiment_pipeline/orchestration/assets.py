@@ -218,6 +218,8 @@ def _reported(
     Assets that are not selected are stored and logged as well: the tables of a stage
     belong together. Only the search leaves its table to a run that selects it.
     """
+    from experiment_pipeline.experiment.declared import with_schema
+
     spec = named.spec
     store = FileStore(
         spec,
@@ -231,6 +233,8 @@ def _reported(
     )
     reporter = DagsterReporter(context, spec.name, store.pages)
     settings = _settings_of(context, spec)
+    with reported_to_the_user():
+        named = with_schema(named)
     run = Run(
         named,
         store,

@@ -146,7 +146,7 @@ class NamedColumns:
     """
 
     spec: ExperimentSpec
-    schema_text: str
+    schema_text: str  # empty: the schema is not known yet
     line_of: Callable[[Location], str] = lambda _: "defs.yaml"
     schema_path: str = "schema.yaml"
     yaml_text: str = ""
@@ -182,9 +182,11 @@ class NamedColumns:
             for column in calendar_columns(name, part)
         ]
         prepared = [*delivered, *calendar]
-        schema = shared_schema(self.schema_text, self.schema_path)
-        columns = self._fitted(prepared, delivered)
-        slips = slips_in_exclude([*prepared, *schema.columns], spec)
+        columns, declared = prepared, list[str]()
+        if self.schema_text:
+            schema = shared_schema(self.schema_text, self.schema_path)
+            columns, declared = self._fitted(prepared, delivered), [*schema.columns]
+        slips = slips_in_exclude([*prepared, *declared], spec)
         self._refuse_absent(delivered, [(("exclude", name), name) for name in slips])
         names: list[tuple[Location, str]] = [
             (("target",), spec.target),

@@ -163,7 +163,6 @@ def test_an_error_begins_with_file_and_line(folder, text, begins, holds) -> None
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        (None, "visits/schema.yaml: is missing"),
         (
             "columns:\n  late: {dtype: int46}\n",
             "visits/schema.yaml:2: columns.late.dtype: 'int46'",
