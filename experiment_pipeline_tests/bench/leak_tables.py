@@ -127,15 +127,18 @@ def persons(
     columns: int = 10,
     equal: int = 0,
     within: float = 0.2,
+    visits: tuple[int, int] = (3, 8),
 ) -> Problem:
-    """Three to eight rows of each person, and no id; what is known of a person predicts
-    nothing.
+    """Three to eight `visits` of each person, and no id; what is known of a person
+    predicts nothing.
 
     Some columns are `equal` in all rows of a person and the others differ at random; by
     default all differ, by a share of the spread.
     """
     rng = np.random.default_rng(seed)
-    who = np.repeat(np.arange(rows), rng.integers(3, 9, rows))[:rows]
+    who = np.repeat(np.arange(rows), rng.integers(visits[0], visits[1] + 1, rows))[
+        :rows
+    ]
     known = rng.normal(size=(rows, columns))[who]
     noise = rng.normal(size=known.shape)
     x = (
@@ -144,6 +147,30 @@ def persons(
         else known + within * noise
     )
     return _related(x, rng.normal(size=rows)[who], task, rng)
+
+
+def patients(seed: int, persons: int = 42, visits: int = 140) -> Problem:
+    """Recordings of persons whose age and sex are known, and whose score moves slowly.
+
+    The recordings say little of the person, and no column names one.
+    """
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(persons), 2 + rng.poisson(visits - 2, persons))
+    rows = len(who)
+    recorded = 0.7 * rng.normal(size=(persons, 14))[who] + rng.normal(size=(rows, 14))
+    day = rng.uniform(0, 200, rows).round(1)
+    slope = rng.normal(0, 0.03, persons)[who]
+    score = rng.normal(25, 8, persons)[who] + slope * day + rng.normal(0, 0.3, rows)
+    frame = pd.DataFrame(recorded).add_prefix("voice_")
+    frame = frame.assign(
+        age=rng.integers(40, 86, persons)[who],
+        sex=(rng.random(persons) < 0.3).astype(int)[who],
+        day=day,
+        y=score,
+    )
+    return Problem(
+        frame.sample(frac=1, random_state=rng, ignore_index=True), "regression"
+    )
 
 
 def jittered(seed: int, rows: int = 2_000, task: str = "binary") -> Problem:

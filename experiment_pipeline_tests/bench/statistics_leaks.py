@@ -29,6 +29,7 @@ from experiment_pipeline_tests.bench.leak_tables import (
     by_time,
     jittered,
     multiclass,
+    patients,
     persons,
     prices,
     real,
@@ -511,6 +512,16 @@ PLANTED = [(base, column) for _, column, bases in LEAKING for base in bases]
 RELATED: tuple[Base, ...] = (
     *(partial(make, task=task) for make in (persons, jittered) for task in METRICS),
     *(partial(persons, equal=equal) for equal in (3, 5)),
+    partial(persons, visits=(2, 3)),
+    *(
+        partial(patients, persons=count, visits=visits)
+        for count, visits in ((42, 140), (80, 60), (150, 30))
+    ),
+    *(
+        partial(persons, rows=60 * most, task=task, visits=(most * 3 // 4, most))
+        for most in (16, 24, 60, 100, 150)
+        for task in METRICS
+    ),
     *(partial(make, rows=500) for make in (persons, jittered, smoted)),
     *(
         smoted,

@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline_tests.bench.leak_tables import jittered, persons, smoted
+from experiment_pipeline_tests.bench.leak_tables import (
+    jittered,
+    persons,
+    smoted,
+)
+from experiment_pipeline_tests.bench.leak_tables import patients as recorded
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
@@ -128,6 +133,44 @@ def test_rows_of_one_person_or_original_are_a_condition(problem, kind) -> None:
     finding = check("related_rows", problem.frame, **AS[problem.task])
     assert finding.severity == "condition"
     assert kind in f"{finding.evidence} {finding.advice}"
+
+
+@pytest.mark.parametrize("most", [20, 60])
+def test_persons_of_many_rows_are_found_in_a_part_of_the_rows(most) -> None:
+    """More than ten nearest rows are of the same person; in fewer rows fewer are."""
+    problem = persons(2, rows=2_000, visits=(most // 2, most))
+    finding = check("related_rows", problem.frame)
+    assert finding.severity == "condition"
+    assert "In a random" in finding.evidence
+    strangers = problem.frame.assign(y=RNG.permutation(problem.frame["y"]))
+    assert check("related_rows", strangers).outcome == "not_found"
+
+
+def test_persons_are_found_by_the_values_in_which_their_rows_agree() -> None:
+    """Where the rows say little of the person but the age does; a target of its own
+    for each row is not found.
+    """
+    problem = recorded(1, persons=40, visits=40)
+    finding = check("related_rows", problem.frame, **REGRESSION)
+    assert (finding.severity, finding.columns) == ("condition", ("age",))
+    aged = problem.frame["age"] + RNG.normal(0, 5, len(problem.frame))
+    by_age = check("related_rows", problem.frame.assign(y=aged), **REGRESSION)
+    assert by_age.outcome == "not_found"
+
+
+def test_copies_of_features_and_copies_of_rows_are_counted_apart() -> None:
+    """The YAML removes rows that repeat whole, not those with another target."""
+    plain = table()
+    other = plain.head(30).assign(y=np.where(plain["y"].head(30) == "yes", "no", "yes"))
+    frame = pd.concat([plain, plain.head(50), other], ignore_index=True)
+    finding = check("duplicate_rows", frame)
+    assert finding.evidence == (
+        "80 of 480 rows (16.7 %) repeat an earlier one in all columns but the target, "
+        "50 of them in the target, too; the YAML rejects these."
+    )
+    finding = check("duplicate_rows", pd.concat([plain, other], ignore_index=True))
+    assert (finding.outcome, finding.yaml) == ("found", None)
+    assert "none of them in the target" in finding.evidence
 
 
 def test_what_identifies_a_person_is_named_and_a_split_by_it_settles_it() -> None:

@@ -3,24 +3,34 @@
 A kernel smoother (Nadaraya 1964; Watson 1964) predicts scored rows from all others,
 once without the 10 nearest of each, once without the next 10. Without the nearest, rows
 that are only similar lose up to a third of the skill; related rows (of one person,
-noisy copies, oversampled) lose half or more.
+noisy copies, oversampled) lose half or more. Where a person has more than 10 rows, this
+shows in a random part of the rows, in which a person has fewer; or, where the smoother
+knows little, by a probe that has not seen the values in which nearest rows agree (age).
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import Task
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     TargetRule,
     Threshold,
 )
 from experiment_pipeline.stages.data_analysis.findings.probe import ProbeSample
-from experiment_pipeline.stages.data_analysis.skill import NAMES, outcomes_of, skill
+from experiment_pipeline.stages.data_analysis.skill import (
+    NAMES,
+    Fold,
+    mean_of_known,
+    outcomes_of,
+    skill,
+)
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import Interval
@@ -40,6 +50,9 @@ _MOST_ROWS, _MOST_CELLS, _MOST_COLUMNS = 50_000, 4_000_000, 30
 # With fewer rows of a class, the nearest are too large a part of it: also an honest
 # model would miss them.
 _FEWEST_ROWS, _FEWEST_OF_CLASS = 300, 80
+# Of more rows, also this part is examined, and this part of it, down to the fewest;
+# rows that are only similar lose up to so much more there.
+_THINNED, _LOST_BY_THINNING = 4, 0.2
 _SCORED, _AT_ONCE = 300, 10
 # Rows weigh by their odds to one of these powers; the best counts. One column's odds
 # are 50 at most.
@@ -47,6 +60,11 @@ _POWERS = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)
 _LEAST_ODDS = 0.02
 # The evidence names columns in which nearest rows agree and other rows seldom do.
 _AGREE, _BY_CHANCE = 0.8, 0.25
+# Columns that repeat among nearest rows: least share that agrees, and how many times
+# that of other rows.
+_REPEATED, _REPEATED_TIMES = 0.3, 5
+# Least skill of the probe on seen values; fewest values, and rows of each on average.
+_LEAST_SEEN, _FEWEST_VALUES, _ROWS_OF_A_VALUE, _FOLDS = 0.3, 20, 1.5, 4
 # Two steps are on one line: largest 1 - cosine, fewest dimensions, by how much one must
 # be longer.
 _PARALLEL, _DIMENSIONS, _LONGER, _VARIANCE = 1e-8, 3, 0.01, 0.9999
@@ -76,7 +94,8 @@ class RelatedRows(TargetRule):
         if split.by in {"time", "column"}:
             return self.not_applicable(f"The split is by {split.by}.")
         most = min(_MOST_ROWS, _MOST_CELLS // max(classes, 1))
-        neighbours = _Neighbours(subject, subject.sample(subject.target.rows, most))
+        rows = subject.sample(subject.target.rows, most)
+        neighbours = _Neighbours(subject, rows)
         fewest = max(_FEWEST_ROWS, _FEWEST_OF_CLASS * classes)
         distinct = len(np.unique(neighbours.hashes))
         if len(neighbours.rows) < fewest or distinct <= 3 * _NEAREST:
@@ -84,30 +103,28 @@ class RelatedRows(TargetRule):
             return self.not_applicable(reason)
         if not neighbours.ranks:
             return self.not_applicable("No number or category to compare rows by.")
-        usual, without = neighbours.skills
-        lost = 1 - without / usual if usual > 0 else 0.0
         limit = self.limit(subject)
-        related = usual >= _LEAST_SKILL and lost >= limit
-        evidence = (
-            f"A model of similar rows has a skill of {numbers.share(usual)}, without "
-            f"the {_NEAREST} nearest rows of each row {numbers.share(without)} "
-            f"({NAMES[subject.spec.task]}; {len(neighbours.scored):,} of "
-            f"{len(neighbours.rows):,} rows)."
-        )
-        if related and (columns := neighbours.columns_that_agree()):
-            names = numbers.some_of(list(map(numbers.shown, columns)))
-            evidence += f" Nearest rows agree in {names}."
         on_lines = neighbours.share_on_lines()
-        if on_lines < _ON_LINES:
-            return self.found("condition" if related else None, evidence, lost, limit)
-        evidence += (
-            f" {numbers.share(on_lines)} of the rows lie exactly on a line with two "
-            "others, as synthetic rows do that oversampling (SMOTE) made before the "
-            "split."
-        )
+        most_related = neighbours.most_related(limit, fewest)
+        lost = most_related.lost
+        related = lost >= limit
+        evidence = most_related.in_words(len(rows))
         if related:
-            return self.found("condition", evidence, lost, limit)
-        return self.found("condition", evidence, on_lines, _ON_LINES)
+            evidence += most_related.agreement()
+        else:
+            known = _known_values(neighbours)
+            if known is not None and known.lost >= limit:
+                words = known.in_words(subject.spec.task)
+                return self.found("condition", words, known.lost, limit, known.columns)
+        if on_lines >= _ON_LINES:
+            evidence += (
+                f" {numbers.share(on_lines)} of the rows lie exactly on a line with "
+                "two others, as synthetic rows do that oversampling (SMOTE) made "
+                "before the split."
+            )
+            if not related:
+                return self.found("condition", evidence, on_lines, _ON_LINES)
+        return self.found("condition" if related else None, evidence, lost, limit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +208,46 @@ class _Neighbours:
         shape = (2, len(_POWERS), *predicted[0].shape)
         return near, np.reshape(predicted, shape)
 
-    @property
+    def most_related(self, limit: float, fewest: int) -> "_Neighbours":
+        """These rows, or the part of them in which they turn out to be related."""
+        if self.lost < limit:
+            for fewer in self.thinned(fewest):
+                if fewer.lost >= limit + _LOST_BY_THINNING:
+                    return fewer
+        return self
+
+    def thinned(self, fewest: int) -> Iterator["_Neighbours"]:
+        """Random parts of the rows: in one of them the nearest few are all the rows of
+        a person, also where a person has many.
+        """
+        size = len(self.rows)
+        if self.subject.spec.task != "regression":
+            rarest = np.bincount(self.y.astype(np.int64)).min()
+            fewest = max(fewest, math.ceil(_FEWEST_OF_CLASS * size / max(rarest, 1)))
+        while size > fewest:
+            size = max(size // _THINNED, fewest)
+            yield replace(self, rows=self.subject.sample(self.rows, size))
+
+    @cached_property
+    def lost(self) -> float:
+        """Share of the skill lost without the nearest rows; 0 where there is little."""
+        usual, without = self.skills
+        return 1 - without / usual if usual >= _LEAST_SKILL else 0.0
+
+    def in_words(self, all_rows: int) -> str:
+        """What a model of similar rows predicts with and without the nearest."""
+        usual, without = self.skills
+        scored, rows = len(self.scored), len(self.rows)
+        sentence = (
+            f"model of similar rows has a skill of {numbers.share(usual)}, without the "
+            f"{_NEAREST} nearest rows of each row {numbers.share(without)} "
+            f"({NAMES[self.subject.spec.task]}; {scored:,} of {rows:,} rows)."
+        )
+        if rows == all_rows:
+            return f"A {sentence}"
+        return f"In a random {rows:,} of {all_rows:,} rows, a {sentence}"
+
+    @cached_property
     def skills(self) -> tuple[float, float]:
         """The skill of the best power with the nearest rows, and without them."""
         task = self.subject.spec.task
@@ -202,15 +258,36 @@ class _Neighbours:
         )
         return float(usual.max()), float(without.max())
 
-    def columns_that_agree(self) -> list[str]:
-        """Columns in which nearest rows are equal and other rows seldom are."""
+    def agreement(self) -> str:
+        """Say in which columns nearest rows are equal and other rows seldom are."""
+        columns = [
+            numbers.shown(column)
+            for column, (agree, by_chance) in self.agreeing.items()
+            if agree >= _AGREE and by_chance < 2 * _BY_CHANCE
+        ]
+        return f" Nearest rows agree in {numbers.some_of(columns)}." if columns else ""
+
+    def repeated_numbers(self) -> list[str]:
+        """Numbers in which nearest rows are equal much more often than other rows.
+
+        A text that repeats names what it stands for; `repeated_entities` asks for it.
+        """
+        return [
+            column
+            for column, (agree, by_chance) in self.agreeing.items()
+            if agree >= max(_REPEATED, _REPEATED_TIMES * by_chance)
+            and kind_of(self.subject.frame[column]) in NUMERIC
+        ]
+
+    @cached_property
+    def agreeing(self) -> dict[str, tuple[float, float]]:
+        """Column → share of the nearest rows that are equal in it, and of all rows."""
         nearest = self.smoothed[0][:, 0]
-        columns = []
+        agreeing = {}
         for column, (places, halves, _) in self.ranks.items():
-            agree = np.mean(places[self.scored] == places[nearest])
-            if agree >= _AGREE and halves.mean() < _BY_CHANCE:
-                columns.append(column)
-        return columns
+            agree = float(np.mean(places[self.scored] == places[nearest]))
+            agreeing[column] = agree, float(2 * halves.mean())
+        return agreeing
 
     def share_on_lines(self) -> float:
         """Share of the scored rows on a line with two of their nearest rows."""
@@ -246,6 +323,69 @@ class _Neighbours:
         differ = differing >= _DIMENSIONS
         on_a_line = parallel & apart & differ[:, :, None] & differ[:, None]
         return float(on_a_line.any(axis=(1, 2)).mean())
+
+
+@dataclass(frozen=True)
+class _KnownValues:
+    """Skill of a probe for rows whose values in some columns it has seen, or not."""
+
+    columns: list[str]
+    values: int  # combinations
+    seen: float
+    unseen: float
+
+    @property
+    def lost(self) -> float:
+        """Share of the skill lost on unseen values; 0 where there is little."""
+        return 1 - self.unseen / self.seen if self.seen >= _LEAST_SEEN else 0.0
+
+    def in_words(self, task: Task) -> str:
+        """What the probe predicts of both kinds of rows."""
+        names = numbers.some_of(list(map(numbers.shown, self.columns)))
+        return (
+            f"A probe has a skill of {numbers.share(self.seen)} for rows in random "
+            f"folds, and of {numbers.share(self.unseen)} where it has not seen the "
+            f"values in {names} ({NAMES[task]}; {self.values:,} combinations of "
+            "values): similar rows know the target by what they belong to."
+        )
+
+
+def _known_values(neighbours: _Neighbours) -> _KnownValues | None:
+    """Compare a probe in random folds with one in folds by the repeated numbers.
+
+    None: no column repeats, or there are too few different values.
+    """
+    columns = neighbours.repeated_numbers()
+    if not columns:
+        return None
+    subject = neighbours.subject
+    sample = ProbeSample.of(subject, neighbours.rows)
+    table = subject.frame[columns].iloc[sample.rows]
+    grouped = table.groupby(columns, dropna=False, observed=True)
+    codes = grouped.ngroup().to_numpy()
+    values = grouped.ngroups
+    if values < _FEWEST_VALUES or values > len(codes) / _ROWS_OF_A_VALUE:
+        return None
+    fold_of_value = subject.generator().permutation(values) % _FOLDS
+    folds = fold_of_value[codes]
+    unseen = [
+        (np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))
+        for fold in range(_FOLDS)
+    ]
+    seen = subject.cross_fit(sample.rows, _FOLDS).folds
+    return _KnownValues(
+        columns, values, _probe_skill(sample, seen), _probe_skill(sample, unseen)
+    )
+
+
+def _probe_skill(sample: ProbeSample, folds: Sequence[Fold]) -> float:
+    task = sample.subject.spec.task
+    skills = [
+        skill(task, sample.y[judge], sample.lightgbm(fit, judge))
+        for fit, judge in folds
+        if sample.can_fit(fit)
+    ]
+    return mean_of_known(skills)
 
 
 def _ranks(column: pd.Series) -> np.ndarray | None:

@@ -114,17 +114,24 @@ class DuplicateRows(Rule):
             )
         columns = [name for name in frame.columns if name != target]
         copies = rows - len(np.unique(row_hashes(frame, columns, "duplicates")))
-        share, limit = copies / rows, self.limit(subject)
-        return self.found(
-            severity="note" if share > limit else None,
-            evidence=(
-                f"{copies:,} of {rows:,} rows ({numbers.share(share)}) repeat an "
-                "earlier one."
-            ),
-            number=share,
-            threshold=limit,
-            fix={"validation": {"duplicate_rows": "reject"}},
+        every = [*columns, target] if target in frame else columns
+        whole = rows - len(np.unique(row_hashes(frame, every, "duplicates")))
+        share = copies / rows
+        limit = self.limit(subject)
+        evidence = (
+            f"{copies:,} of {rows:,} rows ({numbers.share(share)}) repeat an earlier "
+            "one in all columns but the target"
         )
+        fix = None
+        if whole:
+            evidence += (
+                f", {whole:,} of them in the target, too; the YAML rejects these"
+            )
+            fix = {"validation": {"duplicate_rows": "reject"}}
+        elif copies:
+            evidence += ", and none of them in the target"
+        severity: Severity | None = "note" if share > limit else None
+        return self.found(severity, f"{evidence}.", share, limit, fix=fix)
 
 
 class RepeatedEntities(TargetRule):
