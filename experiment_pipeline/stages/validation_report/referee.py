@@ -35,6 +35,9 @@ from experiment_pipeline.table.table import some_rows, with_columns, with_only
 # and rows shown.
 MOST_ROWS, MOST_FITTED, MOST_FEATURES, CHANGES, _WORST = 2_000, 100_000, 30, 4, 10
 
+# From here on, each season is seen twice.
+_DAYS_OF_TWO_YEARS = 2 * 365
+
 
 @dataclass(frozen=True, eq=False)
 class LinearModel:
@@ -186,6 +189,7 @@ def unknowns(case: Case) -> Iterator[EvidenceRow]:
     if split.by == "time":
         last = numbers.shown(model.rows[split.column].max())
         later = f"Changes after {last}, the last validation row, are not measured."
+    days = _days_spanned(model)
     beyond = f" beyond new values of {split.column}" if split.by == "group" else ""
     few = few_clusters_note(
         model.exported.clusters,
@@ -203,6 +207,10 @@ def unknowns(case: Case) -> Iterator[EvidenceRow]:
         weak_segments = "Weak segments were not computed."
     applies = {
         later: True,
+        f"The rows span {days} days, less than two years: seasons are not told from a "
+        "trend, and how the model does in other seasons is not measured.": (
+            days is not None and days < _DAYS_OF_TWO_YEARS
+        ),
         "Validation rows come from the same source as the fitted ones: other places, "
         f"populations and ways of recording are not measured{beyond}.": True,
         "No id column is declared: rows of one person or thing in two sets are only "
@@ -230,6 +238,17 @@ def unknowns(case: Case) -> Iterator[EvidenceRow]:
     for sentence, is_so in applies.items():
         if is_so:
             yield EvidenceRow(kind="unknown", what=sentence)
+
+
+def _days_spanned(model: JudgedModel) -> int | None:
+    """Return the days from the first fitted to the last validation row; None: the split
+    is not by dates.
+    """
+    split = model.spec.split
+    if split.by != "time" or kind_of(model.rows[split.column]) != "datetime":
+        return None
+    first = model.fitted[split.column].min()
+    return (model.rows[split.column].max() - first).days
 
 
 # In the order of the page.

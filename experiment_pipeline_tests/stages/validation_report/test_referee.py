@@ -210,3 +210,18 @@ def test_a_sentence_on_what_is_not_known_stands_where_it_applies(
     text = "\n".join(row.what for row in unknowns(case(model, looks)))
     assert told in text
     assert untold not in text
+
+
+@pytest.mark.parametrize(("days", "is_named"), [(240, True), (1_200, False)])
+def test_seasons_that_no_row_has_seen_are_named(days: int, *, is_named: bool) -> None:
+    """Nine months of hourly temperatures promise nothing of the winter."""
+    numbers = np.arange(1_500) % days
+    rows = pd.DataFrame(
+        {"day": pd.Timestamp(2026, 1, 1) + pd.to_timedelta(numbers, "D")}
+    )
+    split = {"by": "time", "column": "day"}
+    model = judged(
+        spec_of(split=split), seen_through(1, seed=1), rows=rows, fitted=rows
+    )
+    text = "\n".join(row.what for row in unknowns(case(model)))
+    assert (f"The rows span {days - 1} days" in text) == is_named
