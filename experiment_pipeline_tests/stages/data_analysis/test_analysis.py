@@ -63,6 +63,24 @@ def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None
     assert "accepted: known before" in accepted.reasons[0]
 
 
+def test_without_its_strongest_column_a_table_is_not_called_without_signal() -> None:
+    """A leak suspect is not probed: what is said of the others names it."""
+    generator = np.random.default_rng(0)
+    y = generator.permutation(tables.ROWS) % 2
+    noise = tables.table(y=y)
+
+    def said(frame: pd.DataFrame) -> Finding:
+        found = tables.analysed(frame).findings
+        return next(f for f in found if f.code == "probe_no_better_than_baseline")
+
+    assert said(noise).title == "No signal in the features"
+    finding = said(noise.assign(outcome=y))
+    assert finding.outcome == "found"
+    assert finding.title == "No signal beside the leak suspects (outcome)"
+    assert "Leak suspects are not used by the probe: outcome." in finding.evidence
+    assert finding.advice.startswith("If the suspects are known before the target, ")
+
+
 def test_an_absent_target_is_an_error_that_names_the_columns() -> None:
     """A misspelt target is told what there is."""
     with pytest.raises(UnusableTable, match="did you mean 'colour'"):

@@ -240,6 +240,29 @@ def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
     assert many.low < alone.difference_to_baseline.low
 
 
+@pytest.mark.parametrize("metric", ["rmse", "r2", "mae"])
+def test_a_clear_winner_of_a_heavy_tailed_target_beats_the_baseline(
+    metric: str,
+) -> None:
+    """Of ten, all told together: the difference of two losses is decided by a few rows,
+    the share that is explained is not. No bound is better than a perfect score.
+    """
+    search = search_of(spec_of(10, task="regression", metric=metric), [1] * 10)
+    for seed in range(5):
+        generator = np.random.default_rng([seed, 2])
+        known = generator.standard_t(2, size=len(search.y_test))
+        y = known + 0.2 * generator.standard_t(2, size=len(known))
+        for spread, key in enumerate(search.predictions, start=1):
+            noise = 0.02 * spread * generator.normal(size=len(known))
+            search.predictions[key] = known + noise
+        board = replace(search, y_test=y, y_train=y).rank()
+        assert board.beats_baseline
+        lead, perfect = board.difference_to_baseline, float(metric == "r2")
+        bound = metrics.better_bound(metric, lead)
+        assert not metrics.better(metric, bound + board.baseline, perfect + 1e-9)
+        assert lead.low < lead.estimate < lead.high
+
+
 def test_configurations_are_ranked_at_cross_fitted_thresholds() -> None:
     """Better order wins below 0.5; the score is at thresholds of other rows, below the
     best one's.

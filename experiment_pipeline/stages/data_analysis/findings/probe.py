@@ -359,8 +359,9 @@ class ProbeNoBetterThanBaseline(Rule):
             title=f"No signal beside the leak suspects ({names})",
             evidence=f"{evidence} Leak suspects are not used by the probe: {names}.",
             advice=(
-                f"If {names} are known before the outcome, accept that finding: then "
-                f"they are features. Else: {self.advice[0].lower()}{self.advice[1:]}"
+                "If the suspects are known before the target, accept that finding: "
+                "then they are features. Else "
+                f"{self.advice[0].lower()}{self.advice[1:]}"
             ),
         )
 
