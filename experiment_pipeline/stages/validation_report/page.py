@@ -260,12 +260,12 @@ def _decision(report: ValidationReport) -> Section:
 def _beside_baseline(report: ValidationReport) -> str:
     """Whether the model is better, at the level of the interval and of the gates."""
     score = report.score(report.metric)
-    gate_level = numbers.share(report.level, 6)
-    if report.passes_baseline:
+    gate, gate_level = report.baseline_gate, numbers.share(report.level, 6)
+    if gate is not None and gate.passed:
         return f"significantly better ({gate_level} level)"
     if significantly_better(report.metric, score.difference_to_baseline):
         how = f"significantly better ({_CONFIDENCE} level)"
-        if report.level == LEVEL:
+        if gate is None:
             return how
         looks = numbers.counted(report.looks, "look")
         return f"{how}, but not at the {gate_level} level of the gates after {looks}"
