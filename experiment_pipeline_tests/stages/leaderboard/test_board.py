@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.errors import TrainingError
 from experiment_pipeline.stages.leaderboard.board import (
+    ChoiceByHand,
     Leaderboard,
     board_digest,
     check_same_metric,
+    rank,
 )
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
@@ -238,6 +240,25 @@ def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
     alone = search.rank(results=[winner])
     assert alone.difference_to_baseline.estimate == many.estimate
     assert many.low < alone.difference_to_baseline.low
+
+
+def test_a_choice_by_hand_may_be_worse_by_what_its_tie_allows() -> None:
+    """Only a person's choice, only of a tied model, and it is stored."""
+    search = search_of(spec_of(2), [1, 1.01])
+    key = search.rank().tie_group[1]
+
+    def taken(search: Search, key: str) -> Leaderboard:
+        ends = [*map(Conclusion.trained, search.results)]
+        return rank(ends, search.rows, by_hand=ChoiceByHand(key, "smaller", "Ada"))
+
+    board = taken(search, key)
+    row = board.rows.set_index("key").loc[key]
+    assert board.tolerance_of_tie == pytest.approx(-row["difference_low"])
+    assert board.tolerance_of_tie > 0 == search.rank().tolerance_of_tie
+    again = from_parquet(to_parquet(board), Leaderboard)
+    assert again.tolerance_of_tie == board.tolerance_of_tie
+    apart = search_of(spec_of(2), [0.2, 9])
+    assert taken(apart, apart.results[1].key).tolerance_of_tie == 0
 
 
 @pytest.mark.parametrize("metric", ["rmse", "r2", "mae"])

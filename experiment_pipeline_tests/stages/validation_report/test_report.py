@@ -237,7 +237,8 @@ def test_one_sentence_says_at_which_level_the_baseline_is_beaten() -> None:
     both = f"better (95 % level), but not at the {level} of the gates after 41 looks."
     assert f"the model is significantly {both}" in text
     assert "but it is" not in text
-    ungated = spec_of(baseline="off")
+    criteria = [{"metric": "roc_auc", "at_least": 0.1}]
+    ungated = spec_of(acceptance=criteria, baseline="off")
     off = report_of(ungated, seen_through(9, seed=1), looks=EarlierLooks(40, 1, 40.0))
     assert "the model is significantly better (95 % level)." in text_of(off)
 
