@@ -426,7 +426,8 @@ def row_losses(metric: str, predicted: SetPrediction) -> np.ndarray | None:
     if losses is None:
         return None
     rows = MetricInput(predicted.y, np.asarray(predicted.prediction), 0.5)
-    return weighted(losses(rows), relative_weights(predicted.weights))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return weighted(losses(rows), relative_weights(predicted.weights))
 
 
 def lead_by_losses(
