@@ -78,7 +78,8 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
     assert row["declared"] == row["trained"] + row["stopped_early"] + row["failed"]
     assert row["validation_low"] <= row["validation_score"] <= row["validation_high"]
     assert (row["version"], row["version_is_new"]) == ("v0001", True)
-    assert row["wall_seconds"] > 0
+    took = (row["ended_at"] - row["started_at"]).total_seconds()
+    assert 0 < row["wall_seconds"] == pytest.approx(took, rel=0.1, abs=0.5)
     results = questions.results(past.name, past.first)
     assert len(results) == row["declared"]
     assert results.loc[results["is_chosen"], "key"].item() == row["chosen"]

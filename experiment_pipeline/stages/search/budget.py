@@ -51,7 +51,7 @@ _MEMBERS = 5  # of an ensemble, each of which is fitted again
 _MOST_BUSY = 4.0  # longer waits are not those of a shared machine
 
 # In every reason for which the seconds of a budget leave a configuration out.
-_OF_SECONDS = "the budget of {:g} seconds"
+_OF_SECONDS = "the {:g} seconds for search, refit and report"
 # Shares of the seconds.
 _LEAST_FOR_FITS = 0.4  # however long refit and report take
 _UNTIL_ENOUGH = 0.6  # of these, for a small rung until enough are compared
@@ -422,8 +422,7 @@ class Brake:
             share = max(share, _UNTIL_ENOUGH)
         if self.clock() - self.started < share * for_fits:
             return True
-        part = "" if share == 1 else f"{for_fits * share:.3g} of "
-        self.at.spent = f"{part}{self._of_seconds} was spent"
+        self.at.spent = f"{for_fits * share:.3g} of {self._of_seconds} were spent"
         if reserved >= 0.1:
             self.at.spent += f", {reserved:.1f} are kept for refit and report"
         return False

@@ -67,9 +67,9 @@ LINEAR = [
 FOREST = DECLARED[-1]
 SMALL, _, FULL = ladder(len(DECLARED), SETS, SPEC).rungs
 AFTER = AfterSearch(SETS, workers=2)
-TOO_LONG = (
-    "fit, refit and report would have taken longer than what was left of the budget"
-)
+OF_30 = "the 30 seconds for search, refit and report"
+OF_60 = "the 60 seconds for search, refit and report"
+TOO_LONG = "fit, refit and report would have taken longer than what was left of"
 
 
 class Clock:
@@ -122,7 +122,7 @@ def test_time_is_left_to_fit_again_and_to_report() -> None:
     clock.seconds = 30.0 - rest
     assert not brake.may_start(DUMMY.key)
     reserve = f"{rest:.1f} are kept for refit and report"
-    spent = f"the budget of 30 seconds was spent, {reserve}"
+    spent = f"{30 - rest:.3g} of {OF_30} were spent, {reserve}"
     assert brake.reason_of(DUMMY.key) == (spent, None)
     assert brake.is_out_of_time
 
@@ -154,7 +154,7 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
     assert begun == [quick, FOREST]
     assert brake.is_out_of_time
     reason, needed_seconds = brake.reason_of(slow.key)
-    assert reason == f"{TOO_LONG} of 30 seconds"
+    assert reason == f"{TOO_LONG} {OF_30}"
     assert needed_seconds == pytest.approx(21, abs=1)
     assert brake.startable([DUMMY, slow, quick]) == [DUMMY, quick]
     clock.seconds = 5.0
@@ -185,7 +185,7 @@ def test_each_rung_has_a_share_of_the_seconds() -> None:
     assert brake.may_start(FOREST.key)
     learn(brake, *(fitted(configuration, 0.5, 0.0) for configuration in DECLARED))
     assert not brake.may_start(FOREST.key)
-    assert "of the budget of 30 seconds was spent" in brake.reason_of(FOREST.key)[0]
+    assert f"of {OF_30} were spent" in brake.reason_of(FOREST.key)[0]
 
 
 def test_forests_that_would_take_all_the_time_are_not_fitted() -> None:
@@ -358,7 +358,7 @@ def test_what_the_budget_cannot_afford_is_out_of_time_and_not_beaten() -> None:
     events = engine.search(experiment(searched=SEARCH, budget={"seconds": 60}), SETS)
     ended = {event.key: event for event in events if isinstance(event, Conclusion)}
     assert ended[best].status == "stopped early"
-    assert ended[best].reason == f"{TOO_LONG} of 60 seconds, after {SMALL}"
+    assert ended[best].reason == f"{TOO_LONG} {OF_60}, after {SMALL}"
     assert (ended[best].needed_seconds or 0.0) > 60
     compared = f"{len(DECLARED) - 1} that there was time to fit on all rows"
     beaten = f"not among the best {SMALL.promotes} of {compared}, at {SMALL}"

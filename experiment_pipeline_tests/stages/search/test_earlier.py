@@ -49,14 +49,18 @@ def test_what_the_clock_left_out_stays_out(searched) -> None:
         end.key: (end.status, end.reason, end.path) for end in ran.conclusions.values()
     }
     assert all(end.reused == (end.result is not None) for end in earlier.conclusions)
-    out_of_time = [end for end in ran.conclusions.values() if "budget" in end.reason]
+    out_of_time = [
+        end for end in ran.conclusions.values() if "seconds for search" in end.reason
+    ]
     assert f"{len(out_of_time)} configurations had no time" in earlier.in_words
 
 
 def test_a_configuration_that_was_asked_for_since_then_is_trained(searched) -> None:
     """It has a model of all rows; every other one ends as before."""
     ran, memory, results = searched
-    left_out = next(end for end in ran.conclusions.values() if "budget" in end.reason)
+    left_out = next(
+        end for end in ran.conclusions.values() if "seconds for search" in end.reason
+    )
     later = Memory(dict(memory.models))
     asked_for = [entrant for entrant in DECLARED if entrant.key == left_out.key]
     run(SPEC, SETS, later, asked_for=asked_for)

@@ -216,7 +216,9 @@ def test_a_budget_of_seconds_ends_between_fits(ran, ticks, monkeypatch):
     limited = run(spec, SETS, memory, engine=engine, clock=lambda: engine.seconds)
     assert 0 < limited.fits < FITS
     assert set(limited.conclusions) == set(KEYS)
-    assert "budget of" in "".join(c.reason for c in limited.conclusions.values())
+    assert "seconds for search" in "".join(
+        c.reason for c in limited.conclusions.values()
+    )
     assert "depends on the speed" in limited.notes[0]
     # Who was trained in full for lack of time stays so.
     in_full = limited.ended("trained").keys()

@@ -85,7 +85,7 @@ def test_a_search_that_the_clock_ended_asks_for_seconds_first() -> None:
     """Where it left out a fifth of the configurations or more; nothing learnt then
     comes after it.
     """
-    spent = "the budget of 120 seconds was spent, 41.8 are kept for refit and report"
+    spent = "78 of the 120 seconds for search, refit and report were spent"
 
     def first(left_out: int, reason: str = spent) -> Reason:
         search = search_of(REFUSED, [80] * 4)
