@@ -35,6 +35,7 @@ from experiment_pipeline.table.kinds import NUMERIC, kind_of
 SECONDS_PER_PASS = 1e-9  # a row
 SAFETY = 1.4
 REPORT_SECONDS = 2.5  # imports, evaluation and plots
+EXPORT_SECONDS = 3.0  # on an idle machine a run reserves them, with the report's
 
 # A pass of boosting also scans a column's bins, which costs as much as so many times
 # its rows, at most 2,000. A pass of other algorithms costs as much as 3.5 of them.
@@ -188,7 +189,9 @@ class AfterSearch:
         encoding = _ENCODINGS * sum(map(self.encoding, encoders))
         # Refits run side by side.
         refits = max(total / self.workers, longest)
-        return refits + busy * (encoding + REPORT_SECONDS)
+        # The run has reserved the export of an idle machine.
+        export = (busy - 1) * EXPORT_SECONDS
+        return refits + busy * (encoding + REPORT_SECONDS) + export
 
     def of(self, members: Sequence[ModelResult]) -> float:
         """Return the same for the members of an ensemble."""

@@ -117,21 +117,26 @@ class RunRecord:
         return transaction(lambda connection: connection.execute(update).rowcount == 1)
 
     def add_cost(
-        self, wall_seconds: float, cpu_seconds: float, peak_memory_bytes: int
+        self,
+        wall_seconds: float,
+        cpu_seconds: float,
+        peak_memory_bytes: int,
+        seen_at: datetime | None = None,
     ) -> None:
-        """Add what was spent since the last call to the cost of the run."""
+        """Add to the cost of the run what was spent until `seen_at`."""
         wall = sa.func.coalesce(RUNS.c.wall_seconds, 0.0) + wall_seconds
         earlier_peak = sa.func.coalesce(RUNS.c.peak_memory_bytes, 0)
         peak = sa.case(
             (earlier_peak > peak_memory_bytes, earlier_peak), else_=peak_memory_bytes
         )
-        values = {
+        values: dict[str, Any] = {
             "wall_seconds": wall,
             "cpu_seconds": sa.func.coalesce(RUNS.c.cpu_seconds, 0.0) + cpu_seconds,
             "peak_memory_bytes": peak,
             "cost": wall / 3600 * RUNS.c.price_per_hour,
-            "seen_at": datetime.now(UTC),
         }
+        if seen_at is not None:
+            values["seen_at"] = seen_at
         transaction(lambda connection: self._update(connection, values))
 
     def _update(self, connection: sa.Connection, *changes: Mapping[str, Any]) -> None:
@@ -167,9 +172,9 @@ def recorded(
     called after an error has ended the run. Raises DatabaseUnavailable before the stage
     begins.
     """
-    begin(run, stage, first)
+    began = begin(run, stage, first)
     try:
-        with _metered(run):
+        with _metered(run, began):
             yield
     except BaseException as error:
         # An interruption is no Exception.
@@ -181,17 +186,18 @@ def recorded(
 
 
 @contextmanager
-def _metered(run: RunRecord) -> Iterator[None]:
+def _metered(run: RunRecord, began: datetime) -> Iterator[None]:
     """Add to the cost of a run every few seconds, also of a stage that is killed."""
     closed = threading.Event()
-    wall_seconds, cpu_seconds = time.perf_counter(), time.process_time()
+    seen_at, cpu_seconds = began, time.process_time()
 
     def add() -> None:
-        nonlocal wall_seconds, cpu_seconds
-        wall, cpu = time.perf_counter(), time.process_time()
+        nonlocal seen_at, cpu_seconds
+        now, cpu = datetime.now(UTC), time.process_time()
+        wall_seconds = max((now - seen_at).total_seconds(), 0.0)
         with suppress(DatabaseUnavailable):
-            run.add_cost(wall - wall_seconds, cpu - cpu_seconds, peak_memory_bytes())
-            wall_seconds, cpu_seconds = wall, cpu
+            run.add_cost(wall_seconds, cpu - cpu_seconds, peak_memory_bytes(), now)
+            seen_at, cpu_seconds = now, cpu
 
     def work() -> None:
         while not closed.wait(SECONDS_BETWEEN_COSTS):
@@ -270,8 +276,12 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
         write()
 
 
-def begin(run: RunRecord, stage: str, first: Callable[[], Sequence[RecordRow]]) -> None:
-    """Record that a stage begins; a run that had ended is running again."""
+def begin(
+    run: RunRecord, stage: str, first: Callable[[], Sequence[RecordRow]]
+) -> datetime:
+    """Record that a stage begins, and return when; a run that had ended is running
+    again.
+    """
     now = datetime.now(UTC)
     before = run.facts()
     rows = [] if before else [*first()]
@@ -287,6 +297,7 @@ def begin(run: RunRecord, stage: str, first: Callable[[], Sequence[RecordRow]]) 
     run.record([*rows, facts], reset=of_the_end)
     began = started_at if before is None else _last_seen_at_work(before)
     _add_seconds_since(run, began, now)
+    return now
 
 
 def _started(rows: Iterable[RecordRow]) -> datetime | None:
@@ -296,18 +307,24 @@ def _started(rows: Iterable[RecordRow]) -> datetime | None:
 
 
 def _last_seen_at_work(facts: RunFacts) -> datetime | None:
-    """When a run was seen last; None if it has ended, or its process is gone."""
-    if facts.status != "running" or facts.process is None:
+    """When a run was seen last; None if it has ended, or its process is gone.
+
+    Executors other than ours end a run as partial after each stage.
+    """
+    if facts.process is None:
         return None
     process = Process(**facts.process)
-    return None if process.is_gone or not process.is_here else facts.seen_at
+    goes_on = facts.status == "partial" and process == Process.here()
+    if facts.status == "running":
+        goes_on = process.is_here and not process.is_gone
+    return facts.seen_at if goes_on else None
 
 
 def _add_seconds_since(run: RunRecord, began: datetime | None, now: datetime) -> None:
     """Add the time between stages, which is no stage's."""
     if began is not None:
         seconds = max((now - began).total_seconds(), 0.0)
-        run.add_cost(seconds, 0.0, peak_memory_bytes())
+        run.add_cost(seconds, 0.0, peak_memory_bytes(), now)
 
 
 def end(run: RunRecord, status: Status, facts: RunFacts | None = None) -> None:
