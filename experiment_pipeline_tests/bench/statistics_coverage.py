@@ -36,6 +36,8 @@ UNNOTED, LEAST = Aim(low=0.9), 0.05
 NOTED = {"false": Aim(high=0.05), "owed": Aim(low=0.6)}
 
 Draw = Callable[[np.random.Generator, int], SetPrediction]
+# Generator, number of clusters, memory → their luck, of variance 1.
+Series = Callable[[np.random.Generator, int, float | None], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -122,18 +124,20 @@ def labels(
     rows_per_cluster: int = 1,
     luck: float = 0.0,
     memory: float | None = None,
+    series: Series | None = None,
 ) -> Draw:
     """Return a draw of labels, about so many positive, and probabilities.
 
     Rows of a cluster share their luck, of this standard deviation on the scale of the
     logit; `memory` is its correlation with that of the cluster before, where clusters
-    are consecutive.
+    are consecutive, or what another `series` takes.
     """
 
     def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
         codes = np.repeat(np.arange(clusters), rows_per_cluster)
         known = np.log(rate / (1 - rate)) + 1.2 * generator.normal(size=len(codes))
-        truth = expit(known - 0.4 + luck * luck_of(generator, clusters, memory)[codes])
+        shared = (series or luck_of)(generator, clusters, memory)
+        truth = expit(known - 0.4 + luck * shared[codes])
         y = (generator.random(len(codes)) < truth).astype(np.int64)
         return SetPrediction(y, expit(known), _clusters(codes, memory))
 
@@ -236,6 +240,25 @@ def luck_of(
     return lfilter([1.0], [1.0, -persists], shocks)
 
 
+def long_memory_of(
+    generator: np.random.Generator, clusters: int, order: float | None
+) -> np.ndarray:
+    """Draw fractional noise of this order and variance 1 (Davies and Harte 1987).
+
+    The population is of independent days: the mean of a long memory converges too
+    slowly to show the truth.
+    """
+    if order is None or clusters > _MOST_DAYS:
+        return generator.normal(size=clusters)
+    lags = np.arange(1, clusters)
+    correlations = np.append(1.0, np.cumprod((lags - 1 + order) / (lags - order)))
+    circle = np.append(correlations, correlations[-2:0:-1])
+    spectrum = np.maximum(np.fft.fft(circle).real, 0)
+    real, imaginary = generator.normal(size=(2, len(circle)))
+    shocks = np.sqrt(spectrum / len(circle)) * (real + 1j * imaginary)
+    return np.asarray(np.fft.fft(shocks)[:clusters].real)
+
+
 def _clusters(codes: np.ndarray, memory: float | None) -> np.ndarray:
     return codes if memory is None else codes.view(ConsecutiveClusters)
 
@@ -271,7 +294,7 @@ _BY_DAY = ("roc_auc", "log_loss", "accuracy")
 _NUMBERS = ("rmse", "mae", "r2")
 OWN = tuple(f"{own_metrics.__name__}:{name}" for name in ("profit", "top_tenth"))
 _OWN_NUMBERS = (f"{own_metrics.__name__}:median_error",)
-_DAY = 40
+_DAY, _MOST_DAYS = 40, 10_000
 
 _grouped = labels(0.3, 10, 0.8)
 _days = labels(0.3, _DAY, 0.5, 0.0)
@@ -345,6 +368,16 @@ SCENARIOS = (
     Scenario("180 days, memory 0.9", _BY_DAY, 180, labels(0.3, _DAY, 1.0, 0.9), "owed"),
     Scenario(
         "250 days, faint memory 0.9", _BY_DAY, 250, labels(0.3, _DAY, 0.3, 0.9), "open"
+    ),
+    *(
+        Scenario(
+            f"{days} days, long memory of order 0.35",
+            _BY_DAY,
+            days,
+            labels(0.3, _DAY, 0.6, 0.35, long_memory_of),
+            "open",
+        )
+        for days in (180, 365)
     ),
     Scenario("180 days, 450 customers", _LABELS, 180, panel(2.5, 1.0)),
     Scenario("own metrics, 400 rows", OWN, 400, labels(0.3), threshold=0.4),

@@ -348,6 +348,12 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
         "that suits the metric best. The difference to it is paired by row, so it has "
         "an interval of its own."
     )
+    if report.horizons:
+        text += (
+            " The intervals allow for consecutive times that resemble each other, if "
+            "that fades within weeks. Where it takes months (long memory), a year does "
+            "not show it, and in simulations 6 to 7 of 10 intervals of log_loss hold."
+        )
     table = TableBlock(header, rows)
     gap = report.gap
     chosen_on = evaluated(gap.evaluation)

@@ -156,6 +156,8 @@ def test_the_report_shows_horizons_and_notes_a_decay() -> None:
     """A section of its own, and a caveat with the first stretch that is worse."""
     report = report_of(spec_of(**BY_TIME), horizons=horizons("roc_auc", 0, decay=0.6))
     assert "| day | 46 to 60 days | 600 |" in text_of(report)
+    assert "takes months (long memory)" in text_of(report)
+    assert "long memory" not in text_of(report_of())
     assert "the score decays: 46 to 60 days after" in "".join(report.notes)
 
 
