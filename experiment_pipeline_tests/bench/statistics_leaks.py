@@ -532,7 +532,7 @@ RELATED: tuple[Base, ...] = (
 )
 LEAKS = (
     partial(planted, simulations=len(PLANTED)),
-    partial(related, simulations=5),
+    partial(related, simulations=2),
     partial(clean, simulations=len(MADE) + len(REAL)),
     partial(clean_columns, simulations=len(MADE) + len(REAL)),
 )

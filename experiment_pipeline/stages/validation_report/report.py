@@ -307,7 +307,8 @@ def _conditions(
     if not spec.baseline:
         yield _NO_BASELINE
     if plausibility is not None and plausibility.passed:
-        yield f"{plausibility.rule}; {plausibility.means}"
+        measured = plausibility.rule.partition(": ")[2]
+        yield f"error_plausible: {measured}; {plausibility.means}"
     for gate in audit_gates(spec, examination.audit):
         if not gate.conclusive:
             yield f"audit: {gate.in_words()}"

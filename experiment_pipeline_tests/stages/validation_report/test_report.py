@@ -147,6 +147,7 @@ def test_an_implausibly_small_error_is_held_until_somebody_says_why(metric) -> N
     accept = {"probe_nearly_perfect": "physics"}
     said = _off_by(3e-4, metric=metric, analysis={"accept": accept})
     assert said.accepted
+    assert said.conditions[-1].startswith("error_plausible: ")
     assert said.conditions[-1].endswith("it is no leak: physics")
 
 

@@ -115,7 +115,9 @@ class DuplicateRows(Rule):
         columns = [name for name in frame.columns if name != target]
         copies = rows - len(np.unique(row_hashes(frame, columns, "duplicates")))
         every = [*columns, target] if target in frame else columns
-        whole = rows - len(np.unique(row_hashes(frame, every, "duplicates")))
+        whole = 0
+        if copies:
+            whole = rows - len(np.unique(row_hashes(frame, every, "duplicates")))
         share = copies / rows
         limit = self.limit(subject)
         evidence = (
