@@ -323,7 +323,7 @@ def _check_numbers(y: pd.Series, spec: ExperimentSpec) -> None:
     if infinite.any():
         raise _unusable(
             spec,
-            f"{infinite.sum()} rows are infinite, the first is row "
+            f"infinite values: {infinite.sum()}, the first in row "
             f"{y.index[infinite][0]}",
             f"Reject them in schema.yaml, by columns: {spec.target}: in_range, "
             "or correct them in the source.",
@@ -412,8 +412,8 @@ def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarra
     if unknown.any():
         raise UnusableTable(
             f"target {y.name}",
-            rule=f"{int(unknown.sum())} rows have none of the classes "
-            f"{listed(classes)}: {listed(y[unknown].unique())}",
+            rule=f"values that are none of the classes {listed(classes)}: "
+            f"{int(unknown.sum())}, such as {listed(y[unknown].unique())}",
             fix="Reject unknown classes by isin in schema.yaml.",
         )
     return codes.astype(np.int64)

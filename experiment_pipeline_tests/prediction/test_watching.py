@@ -263,7 +263,7 @@ def test_what_cannot_be_joined_is_counted_and_said() -> None:
         ),
         (
             lambda p, y: (p, y.assign(late="maybe")),
-            "have none of the classes 'no', 'yes'",
+            "values that are none of the classes 'no', 'yes'",
         ),
         (lambda p, y: (p, y.assign(late=None)), "is missing in all 40 rows"),
         (

@@ -35,7 +35,7 @@ def problem(y, task: str, **changes) -> str:
         (
             "regression",
             [1.0, np.inf, -np.inf],
-            "2 rows are infinite, the first is row 1",
+            "infinite values: 2, the first in row 1",
         ),
         (
             "regression",
@@ -104,5 +104,5 @@ def test_codes_are_positions_in_the_classes():
 
 def test_an_unknown_class_is_named():
     """A value that training never saw is an error, not a code."""
-    with pytest.raises(UnusableTable, match=r"1 rows have none of the classes.*'c'"):
+    with pytest.raises(UnusableTable, match=r"none of the classes.*: 1, such as 'c'"):
         features.encode_target(pd.Series(["a", "c"], name="triage"), ("a", "b"))

@@ -158,7 +158,8 @@ def _check_keys(validated: ValidatedRows, spec: ExperimentSpec) -> None:
         first = rows.index[lacking][0]
         raise UnusableTable(
             f"split columns {listed(split_keys(spec))}",
-            rule=f"{lacking.sum()} rows lack a value, the first is row {first}",
+            rule=f"no value in {numbers.counted(lacking.sum(), 'row')}, the first is "
+            f"row {first}",
             fix="Drop nullable there in schema.yaml: these rows are then rejected.",
         )
     unnamed = validated.sets == len(SETS)
@@ -166,7 +167,8 @@ def _check_keys(validated: ValidatedRows, spec: ExperimentSpec) -> None:
         values = rows[spec.split.column][unnamed].unique()
         raise UnusableTable(
             f"split.column {spec.split.column}",
-            rule=f"{unnamed.sum()} rows hold values that name no set: {listed(values)}",
+            rule=f"values that name no set in {numbers.counted(unnamed.sum(), 'row')}: "
+            f"{listed(values)}",
             fix="List these values under split.train, test or validation, or reject "
             "them by isin.",
         )
@@ -228,7 +230,8 @@ def _notes(
             taken_for = "different cases, each by chance in a set"
             yield _equal_in_words(people, rows, taken_for)
     if isinstance(spec.split, TimeSplit) and left_out:
-        yield f"{left_out:,} rows lie within the gap of {spec.split.gap} and in no set."
+        rows_left_out = numbers.counted(left_out, "row")
+        yield f"The gap of {spec.split.gap} leaves {rows_left_out} out of all sets."
 
 
 def _equal_in_words(count: int, rows: pd.DataFrame, taken_for: str) -> str:

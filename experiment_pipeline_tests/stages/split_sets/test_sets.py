@@ -132,7 +132,7 @@ def test_a_row_without_the_value_to_split_by():
     """It is in no set for the analysis, and an error once it passed the validation."""
     frame = made(90, visited=[pd.NaT, *pd.date_range("2024-01-01", periods=89)])
     assert assigned(frame, BY_TIME)[0] == "gap"
-    with pytest.raises(UnusableTable, match=r"1 rows lack a value, the first is row 0"):
+    with pytest.raises(UnusableTable, match=r"no value in 1 row, the first is row 0"):
         cut_rows(frame, experiment(BY_TIME))
 
 
