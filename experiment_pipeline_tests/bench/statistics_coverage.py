@@ -369,6 +369,7 @@ SCENARIOS = (
     Scenario(
         "250 days, faint memory 0.9", _BY_DAY, 250, labels(0.3, _DAY, 0.3, 0.9), "open"
     ),
+    Scenario("180 days, 450 customers", _LABELS, 180, panel(2.5, 1.0)),
     *(
         Scenario(
             f"{days} days, long memory of order 0.35",
@@ -379,7 +380,6 @@ SCENARIOS = (
         )
         for days in (180, 365)
     ),
-    Scenario("180 days, 450 customers", _LABELS, 180, panel(2.5, 1.0)),
     Scenario("own metrics, 400 rows", OWN, 400, labels(0.3), threshold=0.4),
     Scenario("own metrics, 60 groups of 10", OWN, 60, _grouped, threshold=0.4),
     Scenario("own metrics, 180 days", OWN, 180, _days, threshold=0.4),

@@ -22,6 +22,7 @@ from experiment_pipeline_tests.bench.statistics import BLOCKS, section
 from experiment_pipeline_tests.bench.statistics_baseline import BASELINE
 from experiment_pipeline_tests.bench.statistics_choice import CHOICE, GATES, LOOKS
 from experiment_pipeline_tests.bench.statistics_intervals import NEW_ROWS_HELD
+from experiment_pipeline_tests.bench.statistics_later import LATER
 from experiment_pipeline_tests.bench.statistics_marks import MARKS
 from experiment_pipeline_tests.bench.statistics_promise import PROMISE
 from experiment_pipeline_tests.bench.statistics_rows import (
@@ -44,6 +45,7 @@ FEW = {
     **dict.fromkeys(NEW_ROWS_HELD, 4),
     **dict.fromkeys(statistics_groups.GROUPS[:1], 6),
     **dict.fromkeys(PROMISE, 1),
+    **dict.fromkeys(LATER[::4], 8),
     **dict.fromkeys(MARKS[:-1], 12),
     **dict.fromkeys(statistics_coverage.COVERAGE[:-5:5], 20),
 }
