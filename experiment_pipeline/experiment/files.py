@@ -80,7 +80,7 @@ def judged(
     if templates.problems:
         raise invalid(templates.problems, line_of)
     spec = spec_from(name, filled, line_of, needs_data=True)
-    spec = spec.written_as(templates.written)
+    spec = spec.filled_from(templates)
     problems = [*_environment_problems(spec), *refused(spec)]
     if problems:
         raise invalid(problems, line_of)

@@ -31,7 +31,7 @@ from experiment_pipeline.spec.search import (
     Search,
     SeedsSetting,
 )
-from experiment_pipeline.spec.templates import with_templates
+from experiment_pipeline.spec.templates import Templates, with_templates
 from experiment_pipeline.statistics.metrics import metric_of, names_of
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -39,6 +39,7 @@ Task = Literal["binary", "multiclass", "regression"]
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,79}$"
 # Templates are filled in before validation, so the JSON schema has to accept them.
 _TEMPLATE = r"\{\{\s*env\b"
+SHORTEST_SECRET = 6
 
 
 class ExperimentSpec(Closed):
@@ -203,11 +204,24 @@ class ExperimentSpec(Closed):
     # Key → value filled in → the text with templates that the file holds for it.
     _templates: Mapping[str, Mapping[str, str]] = PrivateAttr(default_factory=dict)
 
-    def written_as(self, templates: Mapping[str, Mapping[str, str]]) -> Self:
+    # Value of a variable → its template.
+    _values: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def filled_from(self, templates: Templates) -> Self:
         """Return a copy that knows the templates behind its values."""
         copy = self.model_copy()
-        copy._templates = templates  # noqa: SLF001
+        copy._templates = templates.written  # noqa: SLF001
+        copy._values = templates.values  # noqa: SLF001
         return copy
+
+    def without_values(self, text: str) -> str:
+        """Return a message with the templates in place of variables' values, which may
+        be secrets; short ones may be any word, and stay.
+        """
+        for value, template in self._values.items():
+            if len(value) >= SHORTEST_SECRET:
+                text = text.replace(value, template)
+        return text
 
     def declared(self) -> dict[str, Any]:
         """Return what was declared, for a file or a page: a template stays one, because

@@ -54,6 +54,8 @@ class Templates:
     problems: list[Problem] = field(default_factory=list)
     # key of the experiment → value filled in → the text with its templates
     written: dict[str, dict[str, str]] = field(default_factory=dict)
+    # value of a variable → its template
+    values: dict[str, str] = field(default_factory=dict)
 
     def filled(self, value: Any, at: Location = ()) -> Any:
         """Return a plain value with each template replaced.
@@ -79,6 +81,7 @@ class Templates:
     def _value_of(self, match: re.Match[str], at: Location) -> str:
         name = match["name"] or match["asked"]
         if name in self.variables:
+            self.values[self.variables[name]] = match[0]
             return self.variables[name]
         if match["quote"]:
             return match["default"]

@@ -16,7 +16,12 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from experiment_pipeline.errors import StorageError, UnknownRun, memory_errors_named
+from experiment_pipeline.errors import (
+    ExperimentPipelineError,
+    StorageError,
+    UnknownRun,
+    memory_errors_named,
+)
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts, VersionRow
@@ -67,8 +72,22 @@ def recorded_stage(
     with (
         recording.recorded(run, stage, first, finish),
         memory_errors_named(f"the stage {stage}"),
+        _templates_in_errors(spec),
     ):
         yield
+
+
+@contextmanager
+def _templates_in_errors(spec: ExperimentSpec) -> Iterator[None]:
+    """Show templates in place of the environment's values: errors are recorded."""
+    try:
+        yield
+    except ExperimentPipelineError as error:
+        texts = (error.culprit, error.rule, error.fix)
+        culprit, rule, fix = map(spec.without_values, texts)
+        if (culprit, rule, fix) == texts:
+            raise
+        raise type(error)(culprit, rule, fix) from None
 
 
 def record_outcome(

@@ -402,7 +402,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "sample_weight": ("weight", FROM_ANALYSIS),
     "exclude": ({"arrival": "known only afterwards"}, {ANALYSIS, ROWS, SETS}),
     "preparation": ({"types": {"age": "text"}}, {ANALYSIS, ROWS, SETS, REPORT}),
-    "analysis": ({"report_rows": 200}, {ANALYSIS}),
+    "analysis": ({"report_rows": 200}, {ANALYSIS, REPORT}),
     "validation": ({"rare_classes": "stop"}, {ANALYSIS, ROWS}),
     "split": ({"by": "random", "seed": 7}, FROM_ANALYSIS),
     # What it decides is known by the sets that fits are given.

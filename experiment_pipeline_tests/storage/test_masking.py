@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiment_pipeline.experiment.files import judged, secret_warnings
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.reading import YamlFile, to_yaml
 from experiment_pipeline.storage.files import files_below, location, without_credentials
 from experiment_pipeline.storage.masking import masked, masked_yaml, secret_lines
@@ -68,6 +69,12 @@ def test_addresses_show_no_secret_whatever_it_is_called() -> None:
     assert masked("bypass: north", python=False) == "bypass: north"
 
 
+def yaml_of(spec: ExperimentSpec) -> str:
+    """The defs.yaml of a specification."""
+    attributes = spec.model_dump(mode="json", exclude_unset=True, exclude={"name"})
+    return to_yaml({"type": "experiment_pipeline.Experiment", "attributes": attributes})
+
+
 def test_values_of_the_environment_are_in_no_file(
     storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,8 +91,7 @@ def test_values_of_the_environment_are_in_no_file(
         export={"repository": "{{ env.PLACE }}"},
         tags={"owner": "{{ env('NOBODY', 'team') }}", "note": f"ghp_{SECRET * 3}"},
     )
-    attributes = spec.model_dump(mode="json", exclude_unset=True, exclude={"name"})
-    text = to_yaml({"type": "experiment_pipeline.Experiment", "attributes": attributes})
+    text = yaml_of(spec)
     named = judged(spec.name, YamlFile(text, "x/defs.yaml"), scenario.SCHEMA)
     assert (named.spec.source.url, named.spec.tags["owner"]) == (str(table), "team")
     [warning] = secret_warnings(named)
@@ -106,3 +112,23 @@ def test_values_of_the_environment_are_in_no_file(
     assert SECRET not in declared
     facts = questions.run_of(spec.name)
     assert SECRET not in f"{dict(facts)} {questions.files_of(facts)}"
+
+
+def test_an_error_shows_the_template(
+    storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is not there is named in log, database and archive as declared."""
+    monkeypatch.setenv("PLACE", str(tmp_path / SECRET))
+    text = yaml_of(scenario.spec(url="{{ env.PLACE }}/visits.csv"))
+    # with a schema: the table is read by the first stage
+    named = judged("clinic", YamlFile(text, "defs.yaml"), scenario.SCHEMA)
+    done = run_named(named)
+    assert "{{ env.PLACE }}/visits.csv" in done.failure
+    facts = questions.runs(status=["failed"], all_columns=True).iloc[0]
+    assert "{{ env.PLACE }}" in facts["error"]
+    assert SECRET not in f"{done.failure} {dict(facts)}"
+    assert not [
+        path
+        for path in files_below(location(str(storage)))
+        if SECRET.encode() in (storage / path).read_bytes()
+    ]

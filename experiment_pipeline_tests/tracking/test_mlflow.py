@@ -304,4 +304,5 @@ def test_a_silent_server_holds_no_run_up(
         warning = printed(run, capsys)
         expected = f"MLflow ({address}) has not answered within 1 seconds."
         assert warning.startswith(expected)
-        assert time.monotonic() - start < 10
+        # Imports, of some seconds, do not count as the server's silence.
+        assert time.monotonic() - start < mlflow.IMPORT_SECONDS
