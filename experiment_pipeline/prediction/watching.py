@@ -56,7 +56,7 @@ OF_DAY = "of_day"
 _FEWEST_DAYS = 10
 _ONE_DAY = pd.Timedelta(days=1)
 # Memory is not worth a note while the days count as more than this share of them.
-_LITTLE_MEMORY = 0.5
+_LITTLE_MEMORY = 0.3
 # A cause that explains this share of a fall is named.
 _MAIN_CAUSE = 0.5
 _UNKNOWN = Interval(np.nan, np.nan, np.nan)
@@ -411,8 +411,8 @@ def _memory_note(independent: float, days: int) -> list[str]:
     if independent > _LITTLE_MEMORY * days:
         return []
     note = (
-        f"days resemble their neighbours: {days:,} days count as {independent:,.0f}, "
-        "and a drop takes longer to be seen"
+        f"days seem to resemble their neighbours: {days:,} days count as "
+        f"{independent:,.0f}, and a drop takes longer to be seen"
     )
     return [note]
 

@@ -40,6 +40,7 @@ _SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 _AUTOREGRESSIVE = tuple(product(_SHARES, (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)))
 _FRACTIONAL = tuple(product(_SHARES, (0.2, 0.3, 0.4)))
 _INDEPENDENT = 0.5  # the prior probability of independent days
+_MONTH = 30  # days
 _FIRST_WAVE = 2  # slower ones are swallowed by the drop that residuals are without
 _WIDTH = 2 * 1.96  # of an interval, in standard errors
 _TINY = 1e-9
@@ -210,7 +211,11 @@ def _factors(days: Days, precision: np.ndarray, variance: np.ndarray) -> np.ndar
     change = (total - sums) / after - sums / before
     # From each day on come t, t-1, …, 1 days; before it were 0, 1, …, t-1.
     variance_before = np.concatenate([variance[..., :1], variance[..., :-1]], -1)
-    rows = 1 / (variance_before / before + variance[..., ::-1] / after)
+    variance_after = variance[..., ::-1]
+    # Long memory that the days so far cannot show would matter for long stretches.
+    stretch = np.arange(len(position), 0, -1)
+    variance_after = variance_after * np.sqrt(np.maximum(stretch / _MONTH, 1))
+    rows = 1 / (variance_before / before + variance_after / after)
     shrink = _EFFECT**2 * rows / (1 + _EFFECT**2 * rows)
     explained = shrink * np.minimum(rows * change**2 / squares, 1)
     unexplained = np.maximum(1 - explained, _TINY**2)

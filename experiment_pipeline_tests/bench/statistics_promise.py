@@ -195,7 +195,7 @@ def late(years: int, seed: int, *, source: Source, wait: int | str | None) -> fl
     return alarms / years
 
 
-_YEARS, _seen = 400, {"drop": DROP_ON, "within": 30}
+_YEARS, _seen = 200, {"drop": DROP_ON, "within": 30}
 LATE = [Source("log_loss", 0.3, labels=100), Source("roc_auc", labels=100)]
 _LATE = "{source}: a false alarm, negatives come after 30 days"
 _ALARM, _LESS = "{source}: a false alarm", "{source}: {less:g} less is seen"
