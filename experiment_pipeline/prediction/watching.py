@@ -412,7 +412,8 @@ def _memory_note(independent: float, days: int) -> list[str]:
         return []
     note = (
         f"days seem to resemble their neighbours: {days:,} days count as "
-        f"{independent:,.0f}, and a drop takes longer to be seen"
+        f"{independent:,.0f}, a drop takes longer to be seen, and false alarms may be "
+        "more likely than 5 %"
     )
     return [note]
 
