@@ -45,16 +45,15 @@ _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 class Compared:
     """One input of the training, or one file that it made, at the export and here."""
 
-    subject: str
+    what: str
     exported: str
-    trained_again: str  # `same` if it does not differ
+    here: str  # `same` if it does not differ
 
     @property
     def shortened(self) -> "Compared":
         """The same with the first digits of digests."""
         exported = _DIGEST.sub(r"\1…", self.exported)
-        trained_again = _DIGEST.sub(r"\1…", self.trained_again)
-        return Compared(self.subject, exported, trained_again)
+        return Compared(self.what, exported, here=_DIGEST.sub(r"\1…", self.here))
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def reproduce(
         Compared(subject, exported, _SAME if exported == value else value)
         for subject, exported, value in _compared(model, run)
     ]
-    differing = [row.subject for row in compared if row.trained_again != _SAME]
+    differing = [row.what for row in compared if row.here != _SAME]
     reproduced, verdict = _judged(model, run, differing)
     return Reproduction(
         name, reproduced, verdict, tuple(row.shortened for row in compared)
