@@ -31,7 +31,7 @@ def test_a_few_days_are_no_evidence(days: int) -> None:
 
 def test_independent_days_count_in_full() -> None:
     """A drop is seen soon."""
-    calm, dropped = fall(Source("rmse"), 230), fall(Source("rmse"), 230, drop=0.12)
+    calm, dropped = fall(Source("rmse"), 230), fall(Source("rmse"), 230, drop=0.16)
     assert np.median(calm.independent) > 0.4 * 230
     assert (calm.total < ENOUGH).all()
     assert np.mean(dropped.total >= ENOUGH) > 0.9
