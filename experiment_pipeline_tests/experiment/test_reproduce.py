@@ -106,8 +106,8 @@ def test_an_ensemble_is_reproduced_from_the_clone_of_its_commit(
         found["verdict"]
         == "reproduced: model and predictions are the same, byte by byte"
     )
-    assert {one["trained_again"] for one in found["compared"]} == {"same"}
-    *_, kernel, model, predictions = (one["subject"] for one in found["compared"])
+    assert {one["here"] for one in found["compared"]} == {"same"}
+    *_, kernel, model, predictions = (one["what"] for one in found["compared"])
     assert (kernel, model) == ("CPU kernel", "model.skops")
     assert predictions == "expected_predictions.json"
 
