@@ -182,7 +182,7 @@ def watch(
 
     Both are paths or URLs of CSV or Parquet; PREDICTIONS as `predict --keep` wrote
     them. Repeat it as often as you like: a row counts once, and "below the promise" is
-    ever wrong with at most 5 % chance.
+    ever wrong with a chance of 5 %; a note says where it may be more.
     """
     watched = ep.watch(
         experiment,

@@ -299,7 +299,8 @@ def watch(named: NamedColumns, settings: Watch) -> dg.AssetsDefinition:
     spec, key, name = named.spec, key_of(named.spec, "watch"), "promise_kept"
     means = (
         "No evidence that the champion scores below its promise. However often this is "
-        "checked, the probability that it ever fails by chance is at most 5 %."
+        "checked, the probability that it ever fails by chance is 5 %; a note says "
+        "where it may be more."
     )
 
     @dg.asset(
