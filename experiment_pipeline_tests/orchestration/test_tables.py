@@ -142,7 +142,7 @@ MIXED, UNKNOWN, NAMES = (
     ("frame", "message"),
     [
         *(
-            (one_column(pd.Series(one, ROWS, object)), "'x'.*holds objects")
+            (one_column(pd.Series(one, ROWS, object)), "'x'.*its objects")
             for one in MIXED
         ),
         *((one_column(one), r"'x'.*type (complex|Sparse)") for one in UNKNOWN),
