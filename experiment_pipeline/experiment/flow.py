@@ -18,7 +18,7 @@ from typing import Any
 from experiment_pipeline import errors
 from experiment_pipeline.experiment.context import Run
 from experiment_pipeline.experiment.files import secret_warnings
-from experiment_pipeline.experiment.store import Made, StageFiles
+from experiment_pipeline.experiment.store import Made, Record, StageFiles
 from experiment_pipeline.intake.raw_table import RawTable, parse
 from experiment_pipeline.intake.sources import (
     delivered_bytes,
@@ -256,20 +256,6 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
             "search, refit and report"
         )
     with run.store.in_batches() as record, run.store.engine(spec, log) as engine:
-
-        def listen(event: SearchNote | Conclusion) -> None:
-            if isinstance(event, SearchNote):
-                (log.warning if event.warns else log.info)(event.text)
-                return
-            record([search_page.record_row(event, hyperparameters[event.key])])
-            if event.result is None:
-                return
-            path = run.store.model_path(event.result.fingerprint)
-            outcome = search_page.configuration(
-                event, event.result, path, spec.evaluation_name
-            )
-            run.reporter.concluded(event.key, outcome)
-
         searched = run_search(
             declared,
             sets,
@@ -278,20 +264,13 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
             engine,
             asked_for=asked_for,
             earlier=None if earlier is None else earlier.conclusions,
-            listen=listen,
+            listen=_listener(run, record, hyperparameters),
         )
         record(
             search_page.record_row(conclusion, hyperparameters[conclusion.key])
             for conclusion in searched.not_asked_for
         )
-    phases = {"before the search": before, **searched.cost.phases}
-    if run.budget.reserved:
-        phases["reserved for the export"] = run.budget.reserved
-    results = replace(
-        searched.results,
-        phases=phases,
-        seconds_left=None if run.budget.seconds is None else run.budget.left,
-    )
+    results = _with_times(run, searched, before)
     if earlier is not None:
         # What comes later has the time that it had, and so makes the same choice.
         then = earlier.results
@@ -299,6 +278,40 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
     elif asked_for_all and searched.is_final:
         _keep_search(run, sets, results)
     return replace(searched, results=results)
+
+
+def _listener(
+    run: Run,
+    record: Record,
+    hyperparameters: Mapping[str, Mapping[str, Any]],
+) -> Callable[[SearchNote | Conclusion], None]:
+    """Return what records and reports each event of a search."""
+
+    def listen(event: SearchNote | Conclusion) -> None:
+        if isinstance(event, SearchNote):
+            (run.log.warning if event.warns else run.log.info)(event.text)
+            return
+        record([search_page.record_row(event, hyperparameters[event.key])])
+        if event.result is None:
+            return
+        path = run.store.model_path(event.result.fingerprint)
+        outcome = search_page.configuration(
+            event, event.result, path, run.searched_spec.evaluation_name
+        )
+        run.reporter.concluded(event.key, outcome)
+
+    return listen
+
+
+def _with_times(run: Run, searched: SearchOutcome, before: float) -> SearchResults:
+    """Return the results with where the seconds of the budget went; `before`: the
+    search.
+    """
+    phases = {"before the search": before, **searched.cost.phases}
+    if run.budget.reserved:
+        phases["reserved for the export"] = run.budget.reserved
+    seconds_left = None if run.budget.seconds is None else run.budget.left
+    return replace(searched.results, phases=phases, seconds_left=seconds_left)
 
 
 def _same_search(

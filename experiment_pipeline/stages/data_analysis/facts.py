@@ -526,12 +526,21 @@ def _are_clear(
     if not magnitudes:
         # "1.7m" beside "10584" may be a million, or a metre beside a mistake.
         return not bare or not own or own[0] not in _PERHAPS_MAGNITUDES
+    if own:  # "€565K" beside "€1.2M"
+        is_share = bool(magnitudes.keys() & {*_SHARES})
+        return not is_share and bool(re.fullmatch(_CURRENCY, own[0]))
+    return _magnitudes_are_clear(writing, magnitudes, parts)
+
+
+def _magnitudes_are_clear(
+    writing: Writing, magnitudes: Mapping[str, float], parts: Sequence[_Number]
+) -> bool:
+    """Whether magnitudes alone stand behind the numbers, and are meant."""
+    bare = [part for part in parts if not part.units]
     if magnitudes.keys() & {*_SHARES}:
         # "0.45" beside "45%" is a share, "45" may be one or a mistake.
         is_share = [_at_most_one(part.digits, writing) for part in bare]
         return len(writing.units) == 1 and all(is_share)
-    if own:  # "€565K" beside "€1.2M"
-        return bool(re.fullmatch(_CURRENCY, own[0]))
     if len(magnitudes) == 1 and not bare:  # any factor gives the same order and ratios
         return True
     # "12B" beside "7" may be the number of a house, "1.2B" is a magnitude.
