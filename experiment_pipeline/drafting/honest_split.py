@@ -21,17 +21,12 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.findings.probe import ProbeSample
 from experiment_pipeline.stages.data_analysis.findings.random_split import (
+    ComparedFits,
     RandomSplitOverTime,
 )
 from experiment_pipeline.stages.data_analysis.skill import outcomes_of
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.interval import Interval, cluster_codes
-from experiment_pipeline.statistics.metrics import (
-    metric_of,
-    names_of,
-    significantly_better,
-)
+from experiment_pipeline.statistics.interval import cluster_codes
 from experiment_pipeline.table.clusters import classes_of
 from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.table.features import feature_columns
@@ -165,7 +160,7 @@ class _Table:
         if evidence is None:
             return None
         split = {"by": "group", "column": column}
-        return OptimisticSplit(split, comparison.lost, self.evidence(evidence))
+        return OptimisticSplit(split, comparison.fits.lost, self.evidence(evidence))
 
     def _rows_of_entities(self, column: str) -> np.ndarray:
         """Draw entities, and return all of their rows: positions (k,), ascending."""
@@ -182,11 +177,7 @@ class _Table:
 class _ProbedEntities:
     """A probe on the same rows, fitted on rows of other entities or of all."""
 
-    metric: str
-    apart: float
-    by_chance: float
-    baseline: float
-    difference: Interval  # by_chance - apart
+    fits: ComparedFits
     likeness: "_Likeness"  # of the errors of one entity
 
     @classmethod
@@ -196,52 +187,28 @@ class _ProbedEntities:
         Shuffled entities make folds of the same sizes: without related rows, both
         scores have the same distribution. None: a fold cannot be fitted.
         """
-        task, classes = sample.subject.spec.task, sample.subject.target.n_classes
-        metric = sample.subject.spec.metric
-        if metric_of(metric).by_threshold or metric_of(metric).is_own:
-            metric = names_of(task)[0]
         shuffled = sample.subject.generator().permutation(entities)
         apart = _predicted(sample, entities)
         by_chance = _predicted(sample, shuffled)
         if apart is None or by_chance is None:
             return None
-        first = scores.linearise(metric, sample.y, apart)
-        second = scores.linearise(metric, sample.y, by_chance)
         codes = cluster_codes(entities)
-        drawn = scores.layout(metric, sample.y, codes)
+        task, classes = sample.subject.spec.task, sample.subject.target.n_classes
         outcomes = outcomes_of(task, sample.y, classes)
         errors = outcomes - apart.reshape(outcomes.shape)
+        places = np.arange(len(sample.y))
         return cls(
-            metric=metric,
-            apart=first.estimate,
-            by_chance=second.estimate,
-            baseline=scores.baseline_score(metric, sample.y, sample.y, task, classes),
-            difference=scores.paired_difference(first, second, drawn),
+            fits=ComparedFits.of(sample, places, apart, by_chance, codes),
             likeness=_Likeness.of(errors, codes, sample.subject.generator()),
         )
 
-    @property
-    def lost(self) -> float:
-        """Share of the gain over the baseline that the entities' folds lose."""
-        gain = self.by_chance - self.baseline
-        if not metric_of(self.metric).sign * gain > 0:
-            return 0.0
-        return self.difference.estimate / gain
-
     def evidence(self, name: str) -> str | None:
         """Return why a random split is too optimistic; None: it is not."""
-        significant = significantly_better(self.metric, self.difference)
-        is_worse = significant and self.lost >= LEAST_LOSS
+        is_worse = self.fits.is_significant and self.fits.lost >= LEAST_LOSS
         is_narrow = self.likeness.width <= TOO_NARROW
         if not self.likeness.is_sure or not (is_worse or is_narrow):
             return None
-        evidence = (
-            f"A probe fitted on other values of {name} scores "
-            f"{numbers.score(self.apart)} {self.metric}, one fitted on as many rows "
-            "of all values, as a random split does, "
-            f"{numbers.score(self.by_chance)} (baseline "
-            f"{numbers.score(self.baseline)})"
-        )
+        evidence = f"A {self.fits.in_words(f'other values of {name}', 'values')}"
         if is_narrow:
             narrow = numbers.share(1 - self.likeness.width)
             evidence += (

@@ -249,7 +249,8 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
     models = run.store.models(log.warning)
     # A configuration that somebody asks for is trained whatever was concluded before.
     asked_for_all = len(asked_for) == len(declared)
-    earlier = _same_search(run, sets, models) if asked_for_all else None
+    search_print = search_fingerprint(declared, sets, run.spec)
+    earlier = _same_search(run, sets, models, search_print) if asked_for_all else None
     if earlier is None and spec.budget.seconds != run.budget.seconds:
         log.info(
             f"{spec.budget.seconds:g} of {run.budget.seconds:g} seconds are left for "
@@ -275,8 +276,8 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
         # What comes later has the time that it had, and so makes the same choice.
         then = earlier.results
         results = replace(results, phases=then.phases, seconds_left=then.seconds_left)
-    elif asked_for_all and searched.is_final:
-        _keep_search(run, sets, results)
+    elif asked_for_all and searched.is_final and run.store.searches is not None:
+        run.store.searches.keep(search_print, run.budget.seconds, results)
     return replace(searched, results=results)
 
 
@@ -315,26 +316,19 @@ def _with_times(run: Run, searched: SearchOutcome, before: float) -> SearchResul
 
 
 def _same_search(
-    run: Run, sets: TrainingSets, models: ModelStore
+    run: Run, sets: TrainingSets, models: ModelStore, search_print: str
 ) -> EarlierSearch | None:
     """Return how an earlier run concluded this search with at least as many seconds."""
     if run.store.searches is None:
         return None
-    declared, seconds = configurations(run.spec), run.budget.seconds
-    print_ = search_fingerprint(declared, sets, run.spec)
-    results = run.store.searches.find(print_, seconds, run.log.warning)
+    results = run.store.searches.find(search_print, run.budget.seconds, run.log.warning)
     if results is None:
         return None
+    declared = configurations(run.spec)
     earlier = concluded_again(results, declared, sets, run.spec, models)
     if earlier is not None:
         run.log.info(earlier.in_words)
     return earlier
-
-
-def _keep_search(run: Run, sets: TrainingSets, results: SearchResults) -> None:
-    if run.store.searches is not None:
-        print_ = search_fingerprint(configurations(run.spec), sets, run.spec)
-        run.store.searches.keep(print_, run.budget.seconds, results)
 
 
 def leaderboard(

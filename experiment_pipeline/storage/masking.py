@@ -5,7 +5,7 @@ for their value, and of the secrets themselves.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
@@ -35,6 +35,10 @@ def masked(text: str, *, python: bool) -> str:
     patterns = list(_MASKS["texts"])
     if not python:
         patterns.append(_MASKS["unquoted"])
+    return _without(patterns, text)
+
+
+def _without(patterns: Iterable[str], text: str) -> str:
     for pattern in patterns:
         with_key = pattern.replace("@key@", _MASKS["key"])
         text = re.sub(with_key, _hidden, text, flags=re.VERBOSE)
@@ -68,10 +72,8 @@ def masked_yaml(text: str) -> str:
 
 
 def _without_known_secrets(text: str) -> str:
-    for pattern in _MASKS["texts"]:
-        if "@key@" not in pattern:
-            text = re.sub(pattern, _hidden, text, flags=re.VERBOSE)
-    return without_credentials(text)
+    known = [pattern for pattern in _MASKS["texts"] if "@key@" not in pattern]
+    return without_credentials(_without(known, text))
 
 
 def secret_lines(text: str) -> list[int]:

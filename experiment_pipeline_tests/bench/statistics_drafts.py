@@ -98,17 +98,21 @@ def recognised_persons(
     generator: np.random.Generator,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Persons with a level of their own, whom features identify."""
-    frame = features_of_persons(generator)[0]
-    level = generator.normal(size=ROWS // 8)[frame["person_id"] - 1_000]
-    return frame, _signal(frame) + 1.5 * level
+    return _with_levels(features_of_persons(generator)[0], ROWS // 8, generator)
 
 
 def unrecognised_persons(
     generator: np.random.Generator,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Persons with a level of their own, which no feature shows."""
-    frame = ids_of_unrelated_rows(generator)[0]
-    level = generator.normal(size=ROWS // 4)[frame["person_id"] - 1_000]
+    return _with_levels(ids_of_unrelated_rows(generator)[0], ROWS // 4, generator)
+
+
+def _with_levels(
+    frame: pd.DataFrame, persons: int, generator: np.random.Generator
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Each person's target is its signal beside a level of its own."""
+    level = generator.normal(size=persons)[frame["person_id"] - 1_000]
     return frame, _signal(frame) + 1.5 * level
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -428,57 +429,101 @@ class RandomSplitOverTime(TargetRule):
         if split != "random":
             return self.not_applicable(f"Nothing to compare: the split is by {split}.")
         times = subject.times[: self._most_times]
-        compared = [_compare(subject, time) for time in times]
-        gains = [gain for gain in compared if gain and math.isfinite(gain.lost)]
-        if not gains:
+        compared = {time: _compare(subject, time) for time in times}
+        losses = [
+            (fits.lost, time, fits)
+            for time, fits in compared.items()
+            if fits and math.isfinite(fits.lost)
+        ]
+        if not losses:
             reason = "No datetime column, or too few rows or moments."
             return self.not_applicable(reason)
-        worst = max(gains, key=lambda gain: (gain.lost, gain.time))
+        lost, time, fits = max(losses, key=lambda loss: loss[:2])
         limit = self.limit(subject)
-        significant = significantly_better(worst.metric, worst.difference)
+        is_optimistic = fits.is_significant and lost >= limit
         return self.found(
-            severity="condition" if significant and worst.lost >= limit else None,
+            severity="condition" if is_optimistic else None,
             evidence=(
-                f"The last third of the rows by {numbers.shown(worst.time)}: a probe "
-                f"fitted on earlier rows scores {numbers.score(worst.by_time)} "
-                f"{worst.metric}, one fitted on as many rows of all times, as a random "
-                f"split does, {numbers.score(worst.by_chance)} (baseline "
-                f"{numbers.score(worst.baseline)})."
+                f"The last third of the rows by {numbers.shown(time)}: a "
+                f"{fits.in_words('earlier rows', 'times')}."
             ),
-            number=worst.lost,
+            number=lost,
             threshold=limit,
-            columns=[worst.time],
-            fix={"split": {"by": "time", "column": worst.time}},
+            columns=[time],
+            fix={"split": {"by": "time", "column": time}},
         )
 
 
 @dataclass(frozen=True)
-class _Gain:
-    """Scores of a probe on the last third of the rows."""
+class ComparedFits:
+    """Scores of a probe on the same rows, fitted in two ways on as many rows."""
 
-    time: str  # the column that orders the rows
     metric: str
-    by_time: float  # fitted on earlier rows
-    by_chance: float  # fitted on as many rows of all times
+    honest: float  # fitted without their future, or without rows of their entity
+    by_chance: float  # fitted on rows of all kinds, as a random split does
     baseline: float
-    difference: Interval  # by_chance - by_time
+    difference: Interval  # by_chance - honest
+
+    @classmethod
+    def of(
+        cls,
+        sample: ProbeSample,
+        places: np.ndarray,
+        honest: np.ndarray,
+        by_chance: np.ndarray,
+        clusters: np.ndarray,
+    ) -> Self:
+        """Score two predictions of the rows at places (k,) of a sample.
+
+        `clusters`, (k,) codes, are resampled. A metric that needs a threshold or user
+        code is replaced by the first of the task.
+        """
+        task, n_classes = sample.subject.spec.task, sample.subject.target.n_classes
+        metric = sample.subject.spec.metric
+        if metric_of(metric).by_threshold or metric_of(metric).is_own:
+            metric = names_of(task)[0]
+        y = sample.y[places]
+        first = scores.linearise(metric, y, honest)
+        second = scores.linearise(metric, y, by_chance)
+        drawn = scores.layout(metric, y, clusters)
+        return cls(
+            metric=metric,
+            honest=first.estimate,
+            by_chance=second.estimate,
+            baseline=scores.baseline_score(metric, sample.y, y, task, n_classes),
+            difference=scores.paired_difference(first, second, drawn),
+        )
 
     @property
     def lost(self) -> float:
-        """Share of the gain over the baseline that a split by time loses."""
+        """Share of the gain over the baseline that the honest fit loses."""
         gain = self.by_chance - self.baseline
         if not metric_of(self.metric).sign * gain > 0:
             return 0.0
         return self.difference.estimate / gain
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the honest fit is worse beyond the error of the difference."""
+        return significantly_better(self.metric, self.difference)
+
+    def in_words(self, fitted_on: str, kinds: str) -> str:
+        """Return what both fits score: `probe fitted on earlier rows scores …`."""
+        return (
+            f"probe fitted on {fitted_on} scores {numbers.score(self.honest)} "
+            f"{self.metric}, one fitted on as many rows of all {kinds}, as a random "
+            f"split does, {numbers.score(self.by_chance)} (baseline "
+            f"{numbers.score(self.baseline)})"
+        )
 
 
 # Rows to fit on; stretches of time that are resampled.
 _FEWEST_EARLY, _STRETCHES = 50, 50
 
 
-def _compare(subject: Subject, time: str) -> _Gain | None:
-    """Compare both ways to fit; None: too few rows or moments."""
-    spec, target = subject.spec, subject.target
+def _compare(subject: Subject, time: str) -> ComparedFits | None:
+    """Compare both ways to fit on the last third; None: too few rows or moments."""
+    target = subject.target
     dated = subject.frame[time].notna().to_numpy()
     sample = ProbeSample.of(subject, target.rows[dated[target.rows]])
     moments = pd.factorize(subject.frame[time].iloc[sample.rows], sort=True)[0]
@@ -497,7 +542,7 @@ def _compare(subject: Subject, time: str) -> _Gain | None:
         return None
     # Later rows exceed all days that were fitted on: no draft has them then.
     without_days = ProbeSample.of(
-        subject, sample.rows, tuple(day_columns(spec.preparation))
+        subject, sample.rows, tuple(day_columns(subject.spec.preparation))
     )
     if not without_days.encoded.shape[1]:
         without_days = sample
@@ -505,25 +550,8 @@ def _compare(subject: Subject, time: str) -> _Gain | None:
     mixed = np.empty_like(ahead)
     for fit, judge in halves:
         mixed[judge] = sample.lightgbm(fit, late[judge])
-    y = sample.y[late]
-    declared = metric_of(spec.metric)
-    metric = spec.metric
-    if declared.by_threshold or declared.is_own:
-        metric = names_of(spec.task)[0]
-    by_time = scores.linearise(metric, y, ahead)
-    by_chance = scores.linearise(metric, y, mixed)
-    places = np.searchsorted(ordered, moments[late])
-    drawn = scores.layout(metric, y, places * _STRETCHES // len(ordered))
-    return _Gain(
-        time=time,
-        metric=metric,
-        by_time=by_time.estimate,
-        by_chance=by_chance.estimate,
-        baseline=scores.baseline_score(
-            metric, sample.y, y, spec.task, target.n_classes
-        ),
-        difference=scores.paired_difference(by_time, by_chance, drawn),
-    )
+    stretches = np.searchsorted(ordered, moments[late]) * _STRETCHES // len(ordered)
+    return ComparedFits.of(sample, late, ahead, mixed, stretches)
 
 
 RULES = (RelatedRows(), RandomSplitOverTime())
