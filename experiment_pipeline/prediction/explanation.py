@@ -37,7 +37,7 @@ from experiment_pipeline.reporting.charts import (
 )
 from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.statistics.importance import sampled_shapley, tree_shap
+from experiment_pipeline.statistics.importance import sampled_shapley
 from experiment_pipeline.statistics.scores import of_each_class
 from experiment_pipeline.table.coercion import as_text, value_as_text
 from experiment_pipeline.table.kinds import UNSEEN_CATEGORY
@@ -47,8 +47,6 @@ from experiment_pipeline.table.table import slices
 BASE, _RESCALED = "base", ", rescaled"
 SHOWN_ROWS, SHOWN_COLUMNS, BACKGROUND_ROWS = 10, 15, 50
 _MOST_CELLS = 2**24  # numbers in one table of contributions: 128 MB
-# From this many on, `tree_shap` is faster than LightGBM, which works row by row.
-_MANY_ROWS = 2_000
 # Steps of the numerical integration from base to row, and the smallest change.
 _STEPS, _SMALL = 8, 1e-6
 # Raw outputs (n, k) → predictions (n, outputs).
@@ -515,9 +513,8 @@ def _tree_shap(model: Any, cells: np.ndarray) -> Any:
     """Return the contributions that a library of boosted trees computes, if it does."""
     library = type(model).__module__.partition(".")[0]
     if library == "lightgbm" and not model.get_params().get("linear_tree"):
-        if len(cells) >= _MANY_ROWS:
-            return tree_shap(model.booster_.dump_model(), cells)
-        return model.booster_.predict(cells, pred_contrib=True)
+        # It was fitted with one thread; 0: one per core.
+        return model.booster_.predict(cells, pred_contrib=True, num_threads=0)
     if library == "xgboost":
         import xgboost as xgb
 

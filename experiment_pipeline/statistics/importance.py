@@ -9,7 +9,7 @@ feature are changed together.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
@@ -225,88 +225,3 @@ def scored_by(metric: str, threshold: float = 0.5) -> Score:
 def one_openmp_thread() -> None:
     """Limit a worker thread to one OpenMP thread for as long as it lives."""
     threadpool_limits(limits=1, user_api="openmp")
-
-
-# A leaf's columns on its path: column → whether a row satisfies its splits, bool (n,),
-# and the share of train rows that does.
-_Path = Mapping[int, tuple[np.ndarray, float]]
-_AS_ZERO = 1e-35  # LightGBM's, where zero is missing
-
-
-def tree_shap(model: Mapping[str, Any], cells: np.ndarray) -> np.ndarray:
-    """Return what columns add to LightGBM's raw scores of rows (n, d).
-
-    It is (n, k, d + 1), the base last.
-
-    `model` is what `Booster.dump_model` returns; the values are those of
-    `predict(pred_contrib=True)` (path-dependent TreeSHAP: Lundberg et al. 2020). What
-    rows get from a leaf depends only on which columns of its path they satisfy: each
-    pattern is computed once (Yang 2021), as an integral of a polynomial (Owen 1972),
-    which Gauss-Legendre quadrature gives exactly.
-    """
-    n, d = cells.shape
-    k = model["num_tree_per_iteration"]
-    contributions = np.zeros((k, d + 1, n))
-    for number, tree in enumerate(model["tree_info"]):
-        of_class = contributions[number % k]
-        for value, path in _leaves(tree["tree_structure"], cells, {}):
-            shares = np.array([share for _, share in path.values()])
-            of_class[d] += value * shares.prod()
-            if not path:
-                continue
-            patterns, place = _patterns([satisfied for satisfied, _ in path.values()])
-            added = value * _shapley_of_patterns(patterns, shares)
-            for column, of_column in zip(path, added.T, strict=True):
-                of_class[column] += of_column.take(place)
-    return np.moveaxis(contributions, 2, 0)
-
-
-def _shapley_of_patterns(patterns: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """What the columns of a path add for each pattern, (p, columns), of a leaf of 1."""
-    points, weights = np.polynomial.legendre.leggauss((len(shares) + 1) // 2)
-    points, weights = (points + 1) / 2, weights / 2
-    factors = patterns[..., None] * points + shares[:, None] * (1 - points)
-    without_column = (factors.prod(axis=1) * weights)[:, None] / factors
-    return np.asarray((patterns - shares) * without_column.sum(axis=2))
-
-
-def _patterns(satisfied: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Patterns of satisfied columns, 0 or 1 (p, columns), and each row's, (n,)."""
-    place = np.zeros(len(satisfied[0]), np.int64)
-    for bit, of_column in enumerate(satisfied):
-        place |= of_column.astype(np.int64) << bit
-    patterns = np.arange(2 ** len(satisfied))
-    if len(patterns) > len(place):  # rows show only some of so many
-        patterns, place = np.unique(place, return_inverse=True)
-    bits = patterns[:, None] >> np.arange(len(satisfied)) & 1
-    return bits.astype(np.float64), place
-
-
-def _leaves(node: Any, cells: np.ndarray, path: _Path) -> Iterator[tuple[float, _Path]]:
-    if "leaf_value" in node:
-        yield node["leaf_value"], path
-        return
-    column = node["split_feature"]
-    satisfied, path_share = path.get(column, (True, 1.0))
-    goes_left = _goes_left(node, cells)
-    for side, goes in (("left_child", goes_left), ("right_child", ~goes_left)):
-        child = node[side]
-        count = child.get("internal_count", child.get("leaf_count"))
-        share = count / node["internal_count"] * path_share
-        yield from _leaves(child, cells, {**path, column: (goes & satisfied, share)})
-
-
-def _goes_left(node: Mapping[str, Any], cells: np.ndarray) -> np.ndarray:
-    values = cells[:, node["split_feature"]]
-    missing = np.isnan(values)
-    if node["decision_type"] == "==":
-        codes = [int(code) for code in node["threshold"].split("||")]
-        return np.isin(np.where(missing, -1, values).astype(np.int64), codes)
-    values = np.where(missing, 0, values)
-    goes_left = values <= node["threshold"]
-    if node["missing_type"] == "NaN":
-        return np.where(missing, node["default_left"], goes_left)
-    if node["missing_type"] == "Zero":
-        zero = np.abs(values) <= _AS_ZERO
-        return np.where(zero, node["default_left"], goes_left)
-    return goes_left
