@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 from upath import UPath
 
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, storage_root
@@ -27,10 +28,17 @@ from experiment_pipeline_tests.s3_server import S3Server
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# A busy machine is no slow code; and CI judges a change by the same examples each time,
-# while whoever runs the tests by hand goes on looking for new ones.
-settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
+# A busy machine is no slow code, and a change is judged by the same examples each time;
+# who looks for new ones says so: pytest --hypothesis-profile=search
+UNJUDGED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile(
+    "project", deadline=None, derandomize=True, suppress_health_check=UNJUDGED
+)
+settings.register_profile("search", deadline=None, suppress_health_check=UNJUDGED)
 settings.load_profile("project")
+# Hypothesis draws constants of every module of ours that is imported: examples would
+# change whenever a test, or a thread of one, imports one.
+providers._get_local_constants = lambda: providers._local_constants
 
 # Images of containers forbid to keep what is compiled: each of the hundreds of
 # processes that tests start would compile Dagster anew, which takes it twice the time.

@@ -1,30 +1,56 @@
 """The servers that tests start: ports of loopback, and waiting until they answer."""
 
+import itertools
+import os
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-SECONDS_TO_START = 60
+SECONDS_TO_START = 120
+
+
+# Below the ports that a kernel gives to outgoing connections, each worker of pytest has
+# a thousand of its own: nobody takes one between the moment in which it is free and the
+# server's start.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw10").removeprefix("gw")) % 11
+_THOUSAND = range(20_000 + 1_000 * _WORKER, 21_000 + 1_000 * _WORKER)
+_PORTS = itertools.islice(
+    itertools.cycle(_THOUSAND), secrets.randbelow(len(_THOUSAND)), None
+)
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_ports(count: int) -> list[int]:
     """So many different ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    return list(itertools.islice(filter(_is_free, _PORTS), count))
 
 
 def free_port() -> int:
     """A port that nobody listens on now."""
     return free_ports(1)[0]
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections: it is taken, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 class Server(ABC):

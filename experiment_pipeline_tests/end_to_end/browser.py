@@ -80,7 +80,7 @@ class DagsterUi:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            self.wait_until(self._answers, 120, "the web server answers")
+            self.wait_until(self._answers, 300, "the web server answers")
         except BaseException:
             self._stop()
             raise
@@ -94,7 +94,7 @@ class DagsterUi:
         body = json.dumps({"query": query, "variables": variables}).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}/graphql", body, headers)
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             answer = json.load(response)
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
@@ -147,7 +147,7 @@ class DagsterUi:
             for run in runs
         }
 
-    def wait_for_runs(self, experiment: str, seconds: float = 150) -> dict[str, str]:
+    def wait_for_runs(self, experiment: str, seconds: float = 600) -> dict[str, str]:
         """The runs of an experiment once there are some, and all have ended."""
 
         def ended() -> bool:
@@ -158,7 +158,7 @@ class DagsterUi:
         return self.runs(experiment)
 
     def wait_for_backfill(
-        self, experiment: str, seconds: float = 200
+        self, experiment: str, seconds: float = 600
     ) -> dict[str, str]:
         """The runs of an experiment once its backfill of assets has ended."""
 
@@ -278,6 +278,6 @@ def watched_page(ui: DagsterUi) -> Iterator[Watched]:
             executable_path=CHROMIUM, args=QUIET
         )
         page = browser.new_page(viewport={"width": 1500, "height": 950})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         yield Watched(page, ui.url)
         browser.close()

@@ -108,7 +108,7 @@ class Project:
             signal.signal(signal.SIGINT, before)
 
     def run(
-        self, *command: str, seconds: float = 240
+        self, *command: str, seconds: float = 600
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; both streams in `stdout`."""
         process = self.start(*command)

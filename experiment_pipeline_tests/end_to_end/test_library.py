@@ -19,10 +19,7 @@ import yaml
 
 from experiment_pipeline_tests.end_to_end.project import ROOT
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-]  # both notebooks are of one process
+pytestmark = pytest.mark.slow
 
 COMPONENT = "experiment_pipeline.Experiment"
 ROWS = 600

@@ -19,7 +19,7 @@ from experiment_pipeline.intake import sources
 from experiment_pipeline.intake.raw_table import parse
 from experiment_pipeline.spec import Data
 from experiment_pipeline.storage.files import location, write_bytes
-from experiment_pipeline_tests.ports import free_port
+from experiment_pipeline_tests.ports import closed_port
 from experiment_pipeline_tests.s3_server import S3Server
 
 TABLE = b"a,b\n1,x\n"
@@ -239,7 +239,8 @@ def test_the_web_says_what_is_wrong(web: str) -> None:
     """A missing page, a denied one and a server that is not there are told apart."""
     assert "404" in refused(f"http://{web}/flight.csv").rule
     assert "403" in refused(f"http://{web}/denied.csv").rule
-    error = refused(f"http://127.0.0.1:{free_port()}/x.csv")
+    with closed_port() as port:
+        error = refused(f"http://127.0.0.1:{port}/x.csv")
     assert isinstance(error, errors.StorageUnreachable)
     assert "Connect" in error.rule
 

@@ -462,7 +462,7 @@ def tables(columns=("x", "y", "z")):
     return st.integers(1, 12).flatmap(table)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(raw=tables(), rules=st.fixed_dictionaries(dict.fromkeys("xyz", COLUMN_RULES)))
 def test_no_row_is_lost_or_invented(raw, rules):
     """Any table, any schema: raw == validated + rejected, and validated satisfies
@@ -489,7 +489,7 @@ def test_no_row_is_lost_or_invented(raw, rules):
     pd.testing.assert_frame_equal(again, data.validated)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(raw=tables(), low=st.integers(-5, 5), nullable=st.booleans())
 def test_the_rejected_rows_are_those_that_pandera_fails(raw, low, nullable):
     """Where pandera can name every failing row, they are the same rows."""

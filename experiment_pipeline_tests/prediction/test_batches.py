@@ -154,7 +154,7 @@ TABLES = st.lists(
 )
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, suppress_health_check=list(HealthCheck))
 @given(TABLES, st.integers(1, 5), st.sampled_from([".csv", ".parquet"]))
 def test_batches_of_any_size_are_one_batch(model, table, batch_rows, suffix) -> None:
     """Codes, dates, gaps, copies, new categories, cells that break each rule: all

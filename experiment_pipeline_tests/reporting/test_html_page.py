@@ -131,7 +131,7 @@ TEXTS = st.text() | st.sampled_from(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.dictionaries(
         TEXTS,

@@ -108,10 +108,10 @@ def test_what_is_written_is_read_as_it_was(values: list[str | float]) -> None:
 def test_a_text_that_stands_for_too_much_is_refused_at_once(
     text: str, message: str
 ) -> None:
-    """With its line, within a blink: readers of nested values would not end."""
-    before = time.process_time()
+    """With its line, within seconds: readers of nested values would not end."""
+    before = time.thread_time()
     assert message in refused(text)
-    assert time.process_time() - before < 1
+    assert time.thread_time() - before < 10
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from experiment_pipeline.intake.sources import delivered_bytes, read_source
@@ -99,8 +101,8 @@ def test_a_stage_that_runs_out_of_memory_ends_with_a_clear_error(
     """
     path = tmp_path / "table.parquet"
     names = pd.read_csv(scenario.write_csv(tmp_path / "visits.csv")).columns
-    cells = np.random.default_rng(0).random(1_000_000)
-    pd.DataFrame(dict.fromkeys(names, cells)).to_parquet(path)
+    cells = np.zeros(4_000_000)
+    pq.write_table(pa.table(dict.fromkeys(names, cells)), path)
     # Threads take room for their own memory, also while nothing is read.
-    done = printed_by(STARVED, str(path), "90000000")
+    done = printed_by(STARVED, str(path), "250000000")
     assert done.startswith("False NotEnoughMemory: the stage raw_data: memory ran out")

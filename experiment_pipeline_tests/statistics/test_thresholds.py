@@ -23,7 +23,7 @@ COSTS = st.builds(
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 10)), min_size=1, max_size=40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ROWS, COSTS)
 def test_no_other_threshold_is_cheaper(
     rows: list[tuple[bool, int]], costs: Costs

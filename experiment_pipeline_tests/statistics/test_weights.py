@@ -118,7 +118,7 @@ def test_scores_are_those_of_scikit_learn(name: str, task: str) -> None:
         assert computed == pytest.approx(expected, rel=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(CASES), st.integers(0, 10_000))
 # Two thresholds that rounding alone tells apart.
 @example(("accuracy", "binary"), 6_734)
@@ -143,7 +143,7 @@ def test_a_whole_weight_counts_as_so_many_equal_rows(
     assert baseline == pytest.approx(of_copies, nan_ok=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000))
 def test_costs_of_a_whole_weight_are_those_of_so_many_equal_rows(seed: int) -> None:
     """The cheapest threshold, its cost and the curve are those of repeated rows."""
@@ -167,7 +167,7 @@ def _copies(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return times / 1.0, np.repeat(np.arange(n), times)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(CASES), st.integers(0, 10_000), st.floats(1e-6, 1e6))
 def test_equal_weights_are_no_weights(
     case: tuple[str, str], seed: int, weight: float

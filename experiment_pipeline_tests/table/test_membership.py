@@ -45,7 +45,7 @@ def test_these_rows_are_cut_like_this_for_good():
     assert " ".join(first) == "te te tr va tr va te va tr tr tr tr"
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(added=st.integers(1, 600), by=st.sampled_from([RANDOM, BY_ID, BY_GROUP]))
 def test_rows_that_are_added_move_no_other(added, by):
     """Under a random split or one by group, old rows stay where they are."""
@@ -66,7 +66,7 @@ def test_a_corrected_label_moves_no_row():
     pd.testing.assert_series_equal(assigned(corrected, RANDOM), assigned(frame, RANDOM))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cells=st.lists(st.sampled_from("xyz"), min_size=1, max_size=40))
 def test_copies_never_straddle_two_sets(cells):
     """Rows equal in a measure and a category share a set, whatever their target."""
@@ -102,7 +102,7 @@ def test_a_split_by_time_needs_time(visited, gap, message):
         assigned(made(90, visited=visited), {**BY_TIME, "gap": gap})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(places=st.lists(st.integers(0, 20), min_size=1, max_size=60))
 def test_a_cut_by_order_is_a_cut(places):
     """Later places are in later sets, equal ones in one, and each set has a place if it
@@ -116,7 +116,7 @@ def test_a_cut_by_order_is_a_cut(places):
     assert table["set"].nunique() == min(3, table["place"].nunique())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     places=st.lists(st.integers(0, 20), min_size=2, max_size=60).filter(
         lambda p: len(set(p)) > 1

@@ -341,7 +341,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     cells=st.lists(CELLS, min_size=1, max_size=12),
     type_=st.sampled_from(["number", "integer", "text", "boolean", "datetime", None]),

@@ -41,7 +41,7 @@ def test_a_column_of_any_type_is_the_same_on_a_map(kind: str) -> None:
         assert to_parquet(read_back) == to_parquet(rows)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.text(max_size=9) | st.none(), st.floats()), max_size=9),
     st.integers(1, 3),

@@ -25,6 +25,7 @@ from experiment_pipeline.tracking import mlflow, questions
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.outcomes import finish_run
 from experiment_pipeline_tests import exported, scenario
+from experiment_pipeline_tests.ports import closed_port
 from experiment_pipeline_tests.tracking import history
 
 # The tables of a tracking store, and MLflow's imports, take seconds.
@@ -275,12 +276,11 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(
 ) -> None:
     """The run stays to be written by the next one."""
     run = RunRecord("flight_delay", history.write_history(runs=1)[0])
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
     # Of a busy machine, most of them for imports.
     monkeypatch.setattr(mlflow, "SECONDS", 120)
-    mlflow.expect(run, Mlflow(tracking_uri=f"http://me:{SECRET}@127.0.0.1:{port}"))
-    warning = printed(run, capsys)
+    with closed_port() as port:
+        mlflow.expect(run, Mlflow(tracking_uri=f"http://me:{SECRET}@127.0.0.1:{port}"))
+        warning = printed(run, capsys)
     assert f"***@127.0.0.1:{port}) did not get the run: " in warning
     assert "Connection refused" in warning
     assert SECRET not in warning
@@ -297,6 +297,7 @@ def test_a_silent_server_holds_no_run_up(
     mlflow.expect(run, None)
     assert mlflow.export(run) == "", "an experiment without MLflow starts nothing"
     monkeypatch.setattr(mlflow, "SECONDS", 1)
+    monkeypatch.setattr(mlflow, "IMPORT_SECONDS", 250)  # of a busy machine
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         mlflow.expect(run, Mlflow(tracking_uri=address))

@@ -15,7 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
@@ -171,7 +171,7 @@ def places_of(name: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("storage")
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10)
 @given(st.randoms(use_true_random=True))
 def test_what_is_referred_to_stays_wherever_it_is_killed(random: Random) -> None:
     """No place of the database is dead; the next call removes the rest, and no more."""

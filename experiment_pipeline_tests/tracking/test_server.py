@@ -26,7 +26,6 @@ from experiment_pipeline.storage.files import Location, location, write_bytes
 from experiment_pipeline.tracking import server
 from experiment_pipeline.tracking.server import URL_VARIABLE, page_url
 from experiment_pipeline_tests.command_line import command
-from experiment_pipeline_tests.ports import free_port
 
 SHARED = f"page_files/{'ab' * 32}.js"
 HIDDEN = (
@@ -86,7 +85,7 @@ class Served:
         is.
         """
         with closing(
-            http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         ) as connection:
             connection.putrequest(method, path, skip_host=True)
             connection.putheader("Host", host or f"127.0.0.1:{self.port}")
@@ -326,7 +325,7 @@ def test_the_server_begins_and_ends_with_the_command_beside_it(storage: Path) ->
     script = (
         "import os, sys, time, urllib.request\n"
         f"url = os.environ['{URL_VARIABLE}']\n"
-        "for _ in range(300):\n"
+        "for _ in range(3000):\n"
         "    try:\n"
         "        print(url, urllib.request.urlopen(url).read().decode()); break\n"
         "    except OSError: time.sleep(0.1)\n"
@@ -339,8 +338,8 @@ def test_the_server_begins_and_ends_with_the_command_beside_it(storage: Path) ->
     url, page = done.stdout.split(" ", 1)
     assert page.strip() == PAGE.decode()
     assert f"reports on {url}" in done.stderr
-    with pytest.raises(OSError):  # noqa: PT011, PT012 - it has gone within a few seconds
-        for _ in range(100):
+    with pytest.raises(OSError):  # noqa: PT011, PT012 - it has gone soon
+        for _ in range(1000):
             urllib.request.urlopen(url, timeout=5).close()
             time.sleep(0.1)
 
@@ -385,8 +384,8 @@ def test_stopping_it_stops_everything_that_the_command_has_started(
         below = psutil.Process(started.pid).children(recursive=True)
         assert len(below) == 3
         started.terminate()
-        started.wait(10)
-    assert psutil.wait_procs(below, 5)[1] == []
+        started.wait(60)
+    assert psutil.wait_procs(below, 60)[1] == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a child so")
@@ -394,7 +393,7 @@ def test_a_killed_server_leaves_no_command_behind() -> None:
     """It is interrupted, and so frees its ports for the next start."""
     waits = "import time; print('ready', flush=True); time.sleep(600)"
     reports = str(Path(sys.executable).parent / "experiment-pipeline")
-    command = [reports, "reports", "--port", str(free_port()), sys.executable, "-c"]
+    command = [reports, "reports", sys.executable, "-c"]
     with subprocess.Popen(
         [*command, waits], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as started:
@@ -403,4 +402,4 @@ def test_a_killed_server_leaves_no_command_behind() -> None:
         below = psutil.Process(started.pid).children(recursive=True)
         started.kill()
     assert below
-    assert psutil.wait_procs(below, 10)[1] == []
+    assert psutil.wait_procs(below, 60)[1] == []

@@ -115,7 +115,7 @@ TARGETS = st.one_of(
 )
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=6)
 @given(first=COLUMNS, second=COLUMNS, target=TARGETS, copies=st.sampled_from([1, 5]))
 @pytest.mark.parametrize("task", [{}, tables.REGRESSION, tables.MULTICLASS])
 def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:

@@ -73,7 +73,7 @@ def _boards(draw: st.DrawFn) -> Drawn:
 
 
 @given(_boards(), st.sampled_from(["rmse", "r2"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) -> None:
     """Whatever the order, nan, direction and ties: no configuration beats the chosen
     one.
@@ -90,7 +90,7 @@ def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) ->
 
 
 @given(_boards())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_smallest_choice_is_the_smallest_of_the_tie_group(board: Drawn) -> None:
     """With smallest_in_tie_group nothing smaller is tied with the best; its plausible
     loss is said.

@@ -131,7 +131,7 @@ def test_it_is_compared_with_a_model_that_was_picked_by_other_rows_as_well() -> 
 
 
 @given(st.permutations(range(6)), st.integers(0, 3))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_neither_order_nor_keys_of_the_results_matter(
     order: list[int], seed: int
 ) -> None:
@@ -315,7 +315,7 @@ def _library(seed: int, models: int, n: int = 200) -> tuple[Judge, np.ndarray]:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(
     seed: int, models: int, members: int
 ) -> None:
@@ -329,7 +329,7 @@ def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(
 
 
 @given(st.integers(0, 10_000), st.integers(2, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(
     seed: int, models: int
 ) -> None:

@@ -17,8 +17,8 @@ from experiment_pipeline_tests.stages.leaderboard.search_examples import finishe
 pytestmark = pytest.mark.slow
 SMALL, LARGE = 32, 1_000
 MOST_BYTES = 3_000_000
-# Of the browser's main thread; an idle desk needs half of it.
-MOST_CPU_SECONDS = 6
+# Of the browser's main thread; an idle desk needs three, a busy machine some more.
+MOST_CPU_SECONDS = 30
 ADDRESS = "http://reports.test/leaderboard.html"
 CHARTS = (
     *("Score against cost", "Best score against CPU seconds spent"),

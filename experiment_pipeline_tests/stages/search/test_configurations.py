@@ -211,7 +211,7 @@ values = st.one_of(st.none(), st.booleans(), st.integers(), finite, st.text())
 names = st.text(min_size=1, max_size=8)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.dictionaries(names, values, max_size=4), min_size=1, max_size=6))
 def test_whatever_is_searched_keys_are_unique_and_in_the_alphabet(search: list) -> None:
     """Any names and values give one valid key per distinct configuration."""

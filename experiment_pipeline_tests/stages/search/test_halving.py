@@ -285,7 +285,7 @@ def test_others_are_settled_from_what_is_stored(memory, ran):
     }
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_the_accounts_always_add_up(stored, ran, data):
     """Whatever is stored, asked for, limited or cut off: each configuration is counted

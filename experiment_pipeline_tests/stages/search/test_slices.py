@@ -162,7 +162,7 @@ def test_who_reads_all_rows_is_given_them(monkeypatch: pytest.MonkeyPatch) -> No
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     texts=st.lists(st.sampled_from([*"abcdefghij", None]), min_size=1, max_size=80),
     most=st.integers(2, 6),

@@ -174,7 +174,7 @@ def test_the_inner_slice_is_cut_as_the_sets_are(by, task):
         assert not set(train[held_out]["patient"]) & set(train[~held_out]["patient"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.integers(2, 30),
     distinct=st.integers(1, 30),

@@ -265,7 +265,7 @@ def test_processes_that_write_to_a_new_database_at_once_can(
         monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/new.sqlite")
     else:
         request.getfixturevalue("postgres_database")
-    subprocess.run([sys.executable, "-c", WRITERS], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", WRITERS], check=True)
     tables = everything()
     assert {row["status"] for row in tables["runs"]} == {"accepted"}
     assert (len(tables["runs"]), len(tables["configurations"])) == (16, 16 * 3)

@@ -114,7 +114,7 @@ def test_a_writer_may_be_killed_between_statements(
             target=write_until, args=(dict(os.environ), statement)
         )
         process.start()
-        process.join(60)
+        process.join(600)
         if process.exitcode == 0:
             break
         killed += 1

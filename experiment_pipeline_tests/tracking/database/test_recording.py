@@ -1,7 +1,6 @@
 """A run as it goes: began, went on, ended, was killed."""
 
 import threading
-import time
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +11,30 @@ from experiment_pipeline.errors import DatabaseUnavailable, DataError
 from experiment_pipeline.reporting.run_record import FileRow, RecordRow, RunFacts
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.connection import VARIABLE
+from experiment_pipeline_tests.ports import wait_until
 
 RUN = recording.RunRecord("e", "r")
+
+
+class Clock(datetime):
+    """A clock that goes on when it is told to."""
+
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    @classmethod
+    def now(cls, _: object = None) -> datetime:
+        return cls.moment
+
+    @classmethod
+    def go_on(cls, seconds: float) -> None:
+        cls.moment += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
+    """The clock of everything that is recorded."""
+    monkeypatch.setattr(recording, "datetime", Clock)
+    return Clock
 
 
 def facts() -> RunFacts:
@@ -29,15 +50,15 @@ def declared() -> list[RunFacts]:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
+def test_a_run_is_there_from_its_first_stage_on_and_adds_up(clock) -> None:
     """What was declared is kept, the stages' costs add up, the start stays the first
     stage's.
     """
     with recording.recorded(RUN, "raw_data", declared, print):
         during = facts()
-        time.sleep(0.02)
+        clock.go_on(2)
     with recording.recorded(RUN, "leaderboard", declared, print):
-        pass
+        clock.go_on(3)
     after = facts()
     assert (during.status, during.stage, during.metric) == (
         "running",
@@ -46,40 +67,42 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
     )
     assert (after.status, after.stage) == ("running", "leaderboard")
     assert after.started_at == during.started_at
-    assert after.wall_seconds is not None
-    assert after.wall_seconds >= 0.02
+    assert after.wall_seconds == 2 + 3
     assert after.peak_memory_bytes
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_run_takes_the_time_from_its_start_to_its_end() -> None:
+def test_a_run_takes_the_time_from_its_start_to_its_end(clock) -> None:
     """Also that between stages and before the first one; not a pause after an end."""
-    began = datetime.now(UTC) - timedelta(seconds=7)
+    began = clock.now()
     first = lambda: [RunFacts(metric="rmse", started_at=began)]  # noqa: E731
+    clock.go_on(7)
     with recording.recorded(RUN, "raw_data", first, print):
-        pass
-    time.sleep(0.5)
+        clock.go_on(5)
+    clock.go_on(3)
     recording.end(RUN, "failed")
     ended = facts()
     assert ended.started_at == began
-    took = (ended.ended_at - ended.started_at).total_seconds()
-    assert ended.wall_seconds == pytest.approx(took, abs=0.3)
-    time.sleep(1)
+    assert ended.ended_at == clock.now()
+    assert ended.wall_seconds == 7 + 5 + 3
+    clock.go_on(60)
     with recording.recorded(RUN, "raw_data", first, print):
-        pass
-    assert facts().wall_seconds < ended.wall_seconds + 0.8
+        clock.go_on(1)
+    assert facts().wall_seconds == 7 + 5 + 3 + 1
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_stage_that_is_killed_has_cost_what_it_took_so_far(monkeypatch) -> None:
+def test_a_stage_that_is_killed_has_cost_what_it_took_so_far(
+    monkeypatch, clock
+) -> None:
     """The cost grows while the stage works."""
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_COSTS", 0.02)
     with recording.recorded(RUN, "search", declared, print):
-        time.sleep(0.2)
+        clock.go_on(36)
+        wait_until(lambda: facts().wall_seconds == 36, 60)
         during = facts()
-    assert during.wall_seconds >= 0.1
-    assert during.cost == pytest.approx(during.wall_seconds / 3600)
-    assert facts().wall_seconds < during.wall_seconds + 0.2
+    assert during.cost == pytest.approx(36 / 3600)
+    assert facts().wall_seconds == 36
 
 
 @pytest.mark.usefixtures("storage")
@@ -178,20 +201,25 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[list[RecordRow]]:
     return batches
 
 
+def batches() -> list[threading.Thread]:
+    """The threads that write rows."""
+    return [thread for thread in threading.enumerate() if thread.name == "batches"]
+
+
 def files(*names: str) -> list[FileRow]:
     return [FileRow(digest=name, content="") for name in names]
 
 
 def test_rows_that_come_together_are_written_together_and_in_order(
-    written: list,
+    written: list, monkeypatch
 ) -> None:
-    """Hundreds of rows in a moment are few writings, and none is lost or moved."""
+    """Hundreds of rows in a moment are one writing, and none is lost or moved."""
+    monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 600)
     rows = files(*map(str, range(300)))
     with recording.in_batches(RUN) as take:
         for row in rows:
             take([row])
-    assert [row for batch in written for row in batch] == rows
-    assert len(written) <= 3
+    assert written == [rows]
 
 
 def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> None:
@@ -201,9 +229,7 @@ def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> 
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
     with suppress(KeyboardInterrupt), recording.in_batches(RUN) as take:
         take(files("first"))
-        ends = time.monotonic() + 5
-        while not written and time.monotonic() < ends:
-            time.sleep(0.005)
+        wait_until(lambda: written, 60)
         assert written == [files("first")]
         take(files("second"))
         raise KeyboardInterrupt
@@ -231,8 +257,9 @@ def test_rows_that_cannot_be_written_wait_or_end_the_stage(
     with nullcontext() if waits else pytest.raises(ValueError, match="no such"):  # noqa: SIM117
         with recording.in_batches(RUN) as take:
             take(files("a"))
-            assert failed.wait(5)
-            time.sleep(0.05)
+            assert failed.wait(60)
+            if not waits:
+                wait_until(lambda: not batches(), 60)  # what failed, ended its thread
             take(files("b"))
     assert [row for row in arrived if isinstance(row, FileRow)] == files(
         "a", *("b" if waits else "")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.reporting.run_record import (
@@ -34,7 +34,7 @@ def everything() -> dict[str, list[dict[str, object]]]:
     return {name: sorted(all_rows(name), key=repr) for name in TABLES}
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10)
 @given(order=st.permutations(run_rows(3)), repeated=st.integers(1, 3))
 def test_the_rows_of_a_run_do_not_depend_on_how_often_or_in_which_order(
     order: list[RecordRow], repeated: int

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 @dataclass(frozen=True)
 class Work:
-    """A task: where its starts are noted, how long it takes, whether it kills its
-    worker.
+    """A task: where its starts are noted, how long it takes (until it is released, at
+    the longest), whether it kills its worker.
     """
 
     folder: Path
@@ -19,12 +19,19 @@ class Work:
     seconds: float = 0.3
     kills: bool = False
 
+    @property
+    def release(self) -> Path:
+        """Once it is there, no task takes longer."""
+        return self.folder.with_name(f"{self.folder.name}.released")
+
 
 def do(work: Work) -> tuple[str, int]:
     """Note the start and the process, and sleep; return name and process."""
     noted = work.folder / f"{work.name}.{os.getpid()}.{uuid4().hex[:6]}"
     noted.touch()
-    time.sleep(work.seconds)
+    end = time.monotonic() + work.seconds
+    while time.monotonic() < end and not work.release.exists():
+        time.sleep(0.05)
     if work.kills:
         os._exit(1)
     noted.rename(noted.with_name(f"{noted.name}.ended"))

@@ -89,14 +89,16 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(
     sets = halving_scenario.sets_of(spec)
     in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
     first = halving_scenario.run(spec, sets, in_threads)
+    before = set(psutil.Process().children(recursive=True))
     connect = partial(connected, DaskEngine(address="local"), workers=2)
     with ClusterEngine(connect, SharedFolder(str(tmp_path), "e", "run")) as engine:
         second = halving_scenario.run(spec, sets, on_workers, engine=engine)
         assert engine.workers == 2
-        processes = psutil.Process().children(recursive=True)
-        spawned = [
-            process for process in processes if "spawn_main" in str(process.cmdline())
-        ]
+        workers = {
+            process
+            for process in set(psutil.Process().children(recursive=True)) - before
+            if process.is_running() and "spawn_main" in str(process.cmdline())
+        }
     assert second.answer == first.answer
     assert on_workers.contents == in_threads.contents
     placed = set[str]()
@@ -107,8 +109,8 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(
         placed.add(model.result.placement.worker)
     assert len(placed) == 2
     assert files(tmp_path) == []
-    assert len(spawned) == 2
-    assert not any(process.is_running() for process in spawned)
+    assert len(workers) == 2
+    assert psutil.wait_procs(workers, 60)[1] == []
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -168,7 +170,7 @@ def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
     file.
     """
     few = table(CLASSES["binary"])
-    frame = few.iloc[np.arange(40_000) % TRAIN_ROWS].reset_index(drop=True)
+    frame = few.iloc[np.arange(100_000) % TRAIN_ROWS].reset_index(drop=True)
     frame = frame.assign(**{f"number {n}": frame["distance"] + n for n in range(20)})
     sets = replace(
         training_sets(),
@@ -196,7 +198,8 @@ def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
     gc.set_threshold(*rarely)
     assert np.array_equal(by_slices, at_once, equal_nan=True)
     assert not by_slices.flags.writeable
-    assert peak < at_once.nbytes / 3
+    # What threads of the cluster and of other tests hold is in the peak as well.
+    assert peak < at_once.nbytes / 2
 
 
 @dataclass

@@ -6,7 +6,6 @@ import _thread
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -44,7 +43,8 @@ from experiment_pipeline_tests.stages.search.scenario import (
 from experiment_pipeline_tests.stages.search.test_sweep import essence
 
 pytestmark = pytest.mark.slow
-SOON = 60.0
+SOON = 240.0
+LONG = 240.0  # what a task takes that is to be met at work
 
 
 class Running:
@@ -164,10 +164,17 @@ def test_a_task_that_kills_its_workers_is_lost_after_two(
 def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(
     dask: Running, noted: Path
 ):
-    """The second joins while the first is at work; then the first is told to end."""
+    """The second joins while the first is at work; then the first is told to end, and
+    tasks take no time any more.
+    """
     first = dask.dask.start_worker()
     second: list[subprocess.Popen[bytes]] = []
-    tasks = work(noted, 12, 0.5)
+    tasks = work(noted, 12, LONG)
+
+    def leave() -> None:
+        first.send_signal(signal.SIGTERM)
+        tasks["task0"].release.touch()
+
     with dask.connected() as cluster:
         when(
             lambda: noted_work.starts(noted),
@@ -175,7 +182,7 @@ def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(
         )
         when(
             lambda: second and second[0].pid in noted_work.processes(noted),
-            lambda: first.send_signal(signal.SIGTERM),
+            leave,
         )
         done = run(cluster, tasks)
     assert ended(done) == set(tasks)
@@ -189,18 +196,19 @@ def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(
     """Ctrl-C, or a run that is cancelled on its page: its own error; fits that run are
     dropped.
     """
-    dask.dask.start_worker(threads=2)
+    worker = dask.dask.start_worker(threads=2)
     # Processes that pytest-xdist starts ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     when(lambda: len(noted_work.starts(noted)) == 2, _thread.interrupt_main)
     with dask.connected() as cluster:
-        began = time.monotonic()
         try:
             with pytest.raises(KeyboardInterrupt):
-                run(cluster, work(noted, 9, 5.0))
+                run(cluster, work(noted, 9, LONG))
         finally:
             signal.signal(signal.SIGINT, before)
-        assert time.monotonic() - began < 5.0
+        assert len(noted_work.processes(noted, running=True)) == 1, "none has ended"
+        dask.dask.end(worker)
+        dask.dask.start_worker()
         after = run(cluster, {"after": noted_work.Work(noted, "after")})
     assert ended(after) == {"after"}
     assert noted_work.starts(noted).total() == 3
@@ -248,18 +256,23 @@ def test_workers_that_stay_away_and_a_scheduler_that_dies_end_the_run(
     """With an error that says what to do, in seconds; Dask adds no stack. The last
     test: it kills.
     """
-    monkeypatch.setattr(module, "NO_WORKER_SECONDS", 2.0)
     worker = dask.dask.start_worker()
+
+    def leave() -> None:
+        monkeypatch.setattr(module, "NO_WORKER_SECONDS", 2.0)
+        dask.dask.end(worker)
+
     lost = r": has had no worker for 2 s\n.*start workers, then run again: what was tr"
-    when(lambda: noted_work.starts(noted), lambda: dask.dask.end(worker))
+    when(lambda: noted_work.starts(noted), leave)
     with pytest.raises(ClusterError, match=lost), dask.connected() as cluster:
-        run(cluster, work(noted, 3, 1.0))
+        run(cluster, work(noted, 3, LONG))
+    monkeypatch.setattr(module, "NO_WORKER_SECONDS", SOON)
     dask.dask.start_worker()
     again = noted / "again"
     again.mkdir()
     when(lambda: noted_work.starts(again), lambda: dask.dask.end(dask.dask.started[0]))
     lost = r"scheduler tls://.*: went away\n.*start it, then run again"
     with pytest.raises(ClusterError, match=lost), dask.connected() as cluster:
-        run(cluster, work(again, 3, 1.0))
+        run(cluster, work(again, 3, LONG))
     assert "Traceback" not in capfd.readouterr().err
     assert noted_work.starts(again).total() == 1
