@@ -27,7 +27,7 @@ _SETTINGS = {
     # A test's data need not outlive the machine's power.
     "fsync": "off",
     "shared_buffers": "32MB",
-    "max_connections": "100",
+    "max_connections": "400",
     # Not that of the tests: moments have to come back right all the same.
     "timezone": "Asia/Kathmandu",
 }

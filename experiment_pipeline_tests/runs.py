@@ -16,6 +16,7 @@ from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.validation_report import referee
 from experiment_pipeline.storage.files import Location
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import outcomes
@@ -26,7 +27,8 @@ _analyses: dict[str, Made] = {}  # by fingerprint
 @contextmanager
 def quickly() -> Iterator[None]:
     """Leave out what has tests of its own: the check in a fresh process, the pages of
-    all runs, and a second analysis of a table in this process.
+    all runs, changes of all features but one, and a second analysis of a table in this
+    process.
     """
     usual = FileStore.reused_or_made
 
@@ -47,7 +49,8 @@ def quickly() -> Iterator[None]:
 
     fresh = patch.object(export, "check_in_fresh_process", lambda _: None)
     pages = patch.object(outcomes, "write_pages", lambda *_: None)
-    with fresh, pages, patch.object(FileStore, "reused_or_made", once):
+    changes = patch.object(referee, "MOST_FEATURES", 1)
+    with fresh, pages, changes, patch.object(FileStore, "reused_or_made", once):
         yield
 
 

@@ -212,7 +212,10 @@ def auc_after_challengers(
         challenger, level = seen(auc), EarlierLooks(look, 1.0, look).level
         held = [
             gates.ChampionComparison(
-                *(version, "roc_auc", 0.0, role),
+                version=version,
+                metric="roc_auc",
+                tolerance=0.0,
+                role=role,
                 scores=gates.compare(
                     "roc_auc", versions[version][1], challenger, (0.5, 0.5), level
                 ),
@@ -244,7 +247,9 @@ _HARDER = {
 }
 LOOKS = (
     *each(
-        *(Aim(high=0.05), 400, any_look_passes),
+        Aim(high=0.05),
+        400,
+        any_look_passes,
         {"one of 30 models that know nothing passes on the same rows": {}},
     ),
     *each(None, 400, any_look_passes, _NEW),
@@ -524,7 +529,8 @@ CHOICE = (
     partial(best_of_many, simulations=500),
     *(
         partial(
-            *(chosen, f"the choice of 20 on 150 rows, {metric}, {how}"),
+            chosen,
+            f"the choice of 20 on 150 rows, {metric}, {how}",
             simulations=300,
             metric=metric,
             **more,
@@ -536,11 +542,15 @@ CHOICE = (
     *each(BY_LUCK, 300, accused, _WEAKER),
     *each(Aim(low=0.9), 100, accused, _NAMED),
     *each(
-        *(BY_LUCK, 400, noise_beats_the_baseline),
+        BY_LUCK,
+        400,
+        noise_beats_the_baseline,
         {"the best of 20 that know nothing beats the baseline by f1": {}},
     ),
     *each(
-        *(BY_LUCK, 2_000, said_to_be_worse),
+        BY_LUCK,
+        2_000,
+        said_to_be_worse,
         {"as good on validation as on test, said to be worse by f1": {}},
     ),
     *each(
@@ -550,11 +560,15 @@ CHOICE = (
         {"much worse, said to be so by f1": {"lost": 0.9}},
     ),
     *each(
-        *(Aim(high=0.06), 2_000, perfect_and_accused),
+        Aim(high=0.06),
+        2_000,
+        perfect_and_accused,
         {"perfect probabilities of 200 rows, called miscalibrated": {}},
     ),
     *each(
-        *(COVERED, 2_000, coverage_of_costs),
+        COVERED,
+        2_000,
+        coverage_of_costs,
         {"costs at 1 to 20, 8 positives: the interval holds the truth": {}},
     ),
 )

@@ -199,7 +199,9 @@ MEMBERSHIP = (
     *each(COVERED, 500, coverage_of_score, _COVERED),
     *each(NEVER, 50, share_blocked, {"{table}, by {by}: blocked": _CLEAN}),
     *each(
-        *(NEARLY_ALWAYS, 50, share_blocked),
+        NEARLY_ALWAYS,
+        50,
+        share_blocked,
         {
             "a share of {leaked} of the rows copied before sets were named: blocked": _LEAKED
         },

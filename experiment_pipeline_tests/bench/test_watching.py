@@ -54,7 +54,8 @@ def test_a_tree_of_processes_is_counted_together(tmp_path, limit, killed):
     """
     with limited_to(limit) as group:
         watched = watch(
-            *(group, [sys.executable, "-c", FAMILY]),
+            group,
+            [sys.executable, "-c", FAMILY],
             cwd=tmp_path,
             environment={**os.environ},
             log=tmp_path / "log",

@@ -93,14 +93,12 @@ def model() -> Model:
         if name not in ("day_month", "twice", "late")
     }
     signature = Signature(
-        *(
-            "binary",
-            "late",
-            {name: types[name] for name in FEATURES},
-            ("id",),
-            ("n", "y"),
-            "y",
-        )
+        task="binary",
+        target="late",
+        features={name: types[name] for name in FEATURES},
+        id_columns=("id",),
+        classes=("n", "y"),
+        positive_class="y",
     )
     return Model(
         "here",

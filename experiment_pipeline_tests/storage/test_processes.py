@@ -63,9 +63,9 @@ def test_ulimit_counts_what_is_mapped() -> None:
     """A real process under `ulimit -v` has less than the limit left."""
     ask = (
         "from experiment_pipeline.storage.processes import free_memory as f; x = f(); "
-        "print(0 < x.size < 3072000000, x.limited_by)"
+        "print(0 < x.size < 1024000000, x.limited_by)"
     )
-    command = f"ulimit -v 3000000; exec {sys.executable} -c '{ask}'"
+    command = f"ulimit -v 1000000; exec {sys.executable} -c '{ask}'"
     done = subprocess.run(
         ["bash", "-c", command], check=True, stdout=subprocess.PIPE, text=True
     )

@@ -146,11 +146,11 @@ def test_batches_on_a_map_are_read_without_a_copy(
 ) -> None:
     """A column of texts is a view of the file: Arrow allocates nothing for it."""
     monkeypatch.setattr(raw_table, "HELD_BYTES", 0)
-    texts = pa.array([f"text {number}" for number in range(10_000)], pa.large_string())
+    texts = pa.array([f"text {number}" for number in range(100_000)], pa.large_string())
     batch = pa.record_batch({"a": texts, "b": texts})
     before = pa.total_allocated_bytes()
     table = raw_table.batches_as_table(iter([batch] * 3))
-    assert pa.total_allocated_bytes() - before < 10_000
+    assert pa.total_allocated_bytes() - before < 1_000_000
     assert table["b"].equals(pa.chunked_array([texts] * 3))
 
 
