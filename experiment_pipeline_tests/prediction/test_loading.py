@@ -19,20 +19,21 @@ from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
 
 Content = dict[str, Any]
-# Loads, forks, and predicts in the child as in the parent.
+# Loads each model, forks, and predicts in the child as in the parent.
 FORKED = """
 import os, signal, sys
 import numpy as np
 from experiment_pipeline.prediction.files import load_model
-model = load_model(sys.argv[1])
-child = os.fork()
-if child:
-    _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status))
-else:
-    signal.alarm(20)  # a hanging child is killed
-    model.pipeline.predict(model.examples.loc[np.repeat(0, 5_000)])
-    os._exit(0)
+for version in sys.argv[1:]:
+    model = load_model(version)
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status))
+    else:
+        signal.alarm(240)  # a hanging child is killed
+        model.pipeline.predict(model.examples.loc[np.repeat(0, 5_000)])
+        os._exit(0)
 """
 
 
@@ -114,19 +115,10 @@ def test_a_pipe_in_a_version_is_an_error(tmp_path: Path, name: str) -> None:
         load_model(str(version))
 
 
-@pytest.mark.parametrize(
-    "algorithm",
-    [
-        "lightgbm",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("xgboost", "catboost", "random_forest")
-        ),
-    ],
-)
-def test_a_process_that_has_loaded_a_model_may_fork(
-    tmp_path: Path, algorithm: str
-) -> None:
+@pytest.mark.slow
+def test_a_process_that_has_loaded_models_may_fork(tmp_path: Path) -> None:
     """As servers with workers do: a child does not wait for threads of its parent."""
-    version = published(tmp_path, algorithm)
-    assert printed_by(FORKED, str(version), OMP_NUM_THREADS="2") == "0"
+    algorithms = ("lightgbm", "random_forest", "xgboost", "catboost")
+    versions = [str(published(tmp_path / name, name)) for name in algorithms]
+    codes = printed_by(FORKED, *versions, OMP_NUM_THREADS="2").split()
+    assert dict(zip(algorithms, codes, strict=True)) == dict.fromkeys(algorithms, "0")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from experiment_pipeline.stages.leaderboard.page import page_html
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
@@ -180,7 +180,7 @@ def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened) -> None:
     x, y = fresh.page.evaluate(PLACE, 2)
     fresh.page.mouse.move(x, y)
     key = fresh.rows()[2][1]
-    assert key in fresh.page.locator(".hint").first.inner_text()
+    expect(fresh.page.locator(".hint").first).to_contain_text(key)
     fresh.page.mouse.click(x, y)
     assert fresh.page.locator("tr.marked").locator("td").nth(1).inner_text() == key
     assert fresh.page.evaluate(
@@ -188,10 +188,10 @@ def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened) -> None:
         "const box = document.querySelector('tr.marked').getBoundingClientRect();"
         "return box.top >= 0 && box.bottom <= innerHeight}"
     )
-    assert fresh.page.evaluate(MARKED) >= 6
+    fresh.page.wait_for_function(f"({MARKED})() >= 6")
     fresh.page.get_by_role("button", name=key, exact=True).press("Enter")
-    assert fresh.page.locator("tr.marked").count() == 0
-    assert fresh.page.evaluate(MARKED) == 0
+    expect(fresh.page.locator("tr.marked")).to_have_count(0)
+    fresh.page.wait_for_function(f"({MARKED})() === 0")
 
 
 def test_a_phone_in_the_dark_sees_all_of_it(small: Opened) -> None:

@@ -17,9 +17,9 @@ from experiment_pipeline.storage.entries import SharedFolder
 Workers = Callable[[Path | UPath], ClusterEngine]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """One worker with two threads."""
+    """One worker with two threads, which no test of another file has beside it."""
     with (
         LocalCluster(
             n_workers=1,
