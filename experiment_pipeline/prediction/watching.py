@@ -411,7 +411,7 @@ def _memory_note(independent: float, days: int) -> list[str]:
     if independent > _LITTLE_MEMORY * days:
         return []
     note = (
-        f"days seem to resemble their neighbours: {days:,} days count as "
+        f"days may resemble their neighbours: {days:,} days count as "
         f"{independent:,.0f}, a drop takes longer to be seen, and false alarms may be "
         "more likely than 5 %"
     )

@@ -39,7 +39,9 @@ _SHORTEST = 5  # days: a shorter stretch counts as chance, and has no level of i
 _SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 _AUTOREGRESSIVE = tuple(product(_SHARES, (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)))
 _FRACTIONAL = tuple(product(_SHARES, (0.2, 0.3, 0.4)))
-_INDEPENDENT = 0.4  # the prior probability of independent days
+# The prior probability of independent days: at most this. t days make it
+# t / (t + _FEW), because few days do not show memory that there is.
+_INDEPENDENT, _FEW = 0.5, 200
 _MONTH = 30  # days
 _FIRST_WAVE = 2  # slower ones are swallowed by the drop that residuals are without
 _WIDTH = 2 * 1.96  # of an interval, in standard errors
@@ -149,8 +151,9 @@ def _variance_factors(rest: np.ndarray) -> np.ndarray:
     number = rest.shape[-1]
     waves = np.arange(_FIRST_WAVE, number // 2 + 1)
     models = len(_AUTOREGRESSIVE) + len(_FRACTIONAL)
-    prior = np.full(1 + models, (1 - _INDEPENDENT) / models)
-    prior[0] = _INDEPENDENT
+    independent = min(_INDEPENDENT, number / (number + _FEW))
+    prior = np.full(1 + models, (1 - independent) / models)
+    prior[0] = independent
     spectrum, factors = _models_of_memory(number, 2 * np.pi * waves / number)
     power = np.abs(np.fft.rfft(rest)[..., waves]) ** 2
     scale = np.maximum((power @ (1 / spectrum).T) / max(len(waves), 1), _TINY**2)

@@ -271,6 +271,7 @@ def canonical_order(
 MOST_ROWS, MOST_COLUMNS = 1_000, 64
 # If the share of unique rows is below this, equal rows are taken to be the same row.
 _FEWEST_SINGLES = 0.25
+_SAME_VALUES = 0.9
 _SALT = "row identity"
 # Columns → the sorted distinct hashes of rows in these, and the share of rows that are
 # unique.
@@ -313,6 +314,35 @@ class RowSample:
         if singles >= _FEWEST_SINGLES:
             share = max(0.0, (share - 1 + singles) / singles)
         return min(1.0, share * self.rows / len(delivered))
+
+    def has_values_of(
+        self, delivered: pd.DataFrame, column: str, name: str, id_columns: Sequence[str]
+    ) -> bool:
+        """Whether a delivered column has, row by row, the values that the sample knows
+        by another `name`.
+
+        Rows are recognised by their ids, else by all other columns. Values agree if
+        Cohen's kappa (1960) is above _SAME_VALUES: two rare events agree by chance.
+        """
+        from sklearn.metrics import cohen_kappa_score
+
+        if name not in self.hashes or column not in delivered:
+            return False
+        shared = {*self.hashes.columns} & {*delivered.columns}
+        keys = list(id_columns) if shared.issuperset(id_columns) else []
+        keys = keys or sorted(shared - {column, name})
+        renamed = delivered[[column]].set_axis([name], axis=1)
+        values = _hash_values(renamed, [name])[name]
+        rows = row_hashes(_hash_values(delivered, keys), keys, _SALT)
+        by_row = values.set_axis(rows)
+        by_row = by_row[~by_row.index.duplicated(keep=False)]
+        sampled = self.hashes[name].set_axis(row_hashes(self.hashes, keys, _SALT))
+        common = sampled.index.intersection(by_row.index)
+        before = sampled[~sampled.index.duplicated()].reindex(common)
+        if before.nunique() < 2:
+            return False
+        kappa = cohen_kappa_score(before, by_row.reindex(common))
+        return float(kappa) > _SAME_VALUES
 
 
 def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:

@@ -51,3 +51,16 @@ def test_days_that_resemble_their_neighbours_count_for_less(source: Source) -> N
     found = fall(source, 230)
     assert np.median(found.independent) < 230 / 3
     assert np.mean(found.total >= ENOUGH) <= 0.05
+
+
+def test_the_first_weeks_raise_few_false_alarms() -> None:
+    """Few days do not show memory that there is, so it is presumed."""
+    source, days, series = Source("rmse", day=0.1, memory=0.9), 60, 600
+    rng = np.random.default_rng(7)
+    levels = rng.normal(size=(series, days)) / np.sqrt(ROWS)
+    levels += source.day * np.array([source.effects(days, rng) for _ in range(series)])
+    is_alarm = np.zeros(series, dtype=bool)
+    for day in range(10, days + 1, 5):
+        so_far = Days(levels[:, :day], np.full((series, day), ROWS), 1_000.0)
+        is_alarm |= evidence(so_far).total >= ENOUGH
+    assert is_alarm.mean() <= 0.015

@@ -315,10 +315,10 @@ def _choose(
     where = numbers.evaluated(spec.evaluation_name).where
     by_score = spec.choice == "best_score"
     if averaged is not None:
+        best = ranking.entries[0]
         stands_alone = all(entry.is_ensemble for entry in ranking.tie_group)
-        if averaged.is_better if by_score else stands_alone:
-            (entry,) = (entry for entry in ranking.entries if entry.is_ensemble)
-            return entry, _why_ensemble(ranking, entry, averaged, where)
+        if best.is_ensemble and (by_score or stands_alone):
+            return best, _why_ensemble(ranking, best, averaged, where)
     if by_score:
         return ranking.single[0], _why_best(ranking, spec.metric, where)
     sign = metric_of(spec.metric).sign

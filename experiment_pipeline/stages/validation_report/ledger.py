@@ -7,8 +7,9 @@
 A look is a model scored on the validation set; a second look of the same model is not
 counted. Looks of all experiments below the storage root count, so another name of an
 experiment does not restart the count: there those of the same target, which other
-targets share no luck with. Looks are notes of a journal, so parallel runs lose none.
-`table/clusters.py` recognises rows.
+targets share no luck with. A target with the same values in the same rows is the same,
+whatever its name. Looks are notes of a journal, so parallel runs lose none.
+`table/clusters.py` recognises rows and values.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -95,8 +96,9 @@ class Ledger(Journals):
         interrupted one counts.
         """
         at = now()
-        # Looks at the same rows share their sample.
-        sample = self.samples.put(to_parquet(sample_rows(rows, id_columns)))
+        # Looks at the same rows share their sample. The target is among its columns.
+        sampled = sample_rows(rows, [*id_columns, target])
+        sample = self.samples.put(to_parquet(sampled))
         look = Look(at, validation_digest, fingerprint, sample, target)
         self.looks.append(look, validation_digest, fingerprint)
         return look
@@ -112,24 +114,30 @@ class Ledger(Journals):
         tell: Callable[[str], object],
     ) -> EarlierLooks:
         """Return the looks of other models at these rows, under any name of the
-        experiment. A damaged one of this experiment counts, and `tell` gets a warning.
+        experiment or the target. A damaged one of this experiment counts, and `tell`
+        gets a warning.
         """
         hashes: KnownRows = {}
-        shares = {validation_digest: 1.0}  # of these rows, by digest of the rows seen
-        models: dict[
-            str, float
-        ] = {}  # another model → the largest share it was scored on
-        for ledger, name, look in self._notes(target):
+        # Of these rows, by digest and target of the rows seen.
+        shares = {(validation_digest, target): 1.0}
+        # Another model → the largest share it was scored on.
+        models: dict[str, float] = {}
+        for ledger, name, look in self._notes():
             model, share = name, 1.0
             try:
                 if isinstance(look, EntryCorrupt):
                     raise look
-                if look.validation_digest not in shares:
-                    content = ledger.samples.read(look.sample)
-                    sample = from_parquet(content, RowSample)
-                    overlap = sample.overlap(rows, id_columns, hashes)
-                    shares[look.validation_digest] = overlap
-                model, share = look.fingerprint, shares[look.validation_digest]
+                # In an experiment of one name every look counts.
+                is_target = ledger is self or look.target in ("", target)
+                seen = look.validation_digest, target if is_target else look.target
+                if seen not in shares:
+                    sample = from_parquet(ledger.samples.read(look.sample), RowSample)
+                    counts = is_target or sample.has_values_of(
+                        rows, target, look.target, id_columns
+                    )
+                    overlap = sample.overlap(rows, id_columns, hashes) if counts else 0
+                    shares[seen] = overlap
+                model, share = look.fingerprint, shares[seen]
             except EntryCorrupt as damage:
                 if ledger is not self:
                     continue
@@ -142,10 +150,8 @@ class Ledger(Journals):
         total = sum(models.values())
         return EarlierLooks(len(models), max(models.values(), default=0.0), total)
 
-    def _notes(
-        self, target: str
-    ) -> "Iterator[tuple[Ledger, str, Look | EntryCorrupt]]":
-        """The looks of this experiment, then those of others at the target."""
+    def _notes(self) -> "Iterator[tuple[Ledger, str, Look | EntryCorrupt]]":
+        """The looks of this experiment, then those of others."""
         for name, look in self.looks.notes().items():
             yield self, name, look
         for experiment in files.list_names(self.root):
@@ -153,8 +159,7 @@ class Ledger(Journals):
                 continue
             other = replace(self, experiment=experiment)
             for name, look in other.looks.notes().items():
-                if not isinstance(look, EntryCorrupt) and look.target in ("", target):
-                    yield other, name, look
+                yield other, name, look
 
     @property
     def looks(self) -> Journal[Look]:

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from experiment_pipeline.errors import TrainingError
+from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import (
     ChoiceByHand,
     Leaderboard,
@@ -87,6 +89,55 @@ def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) ->
     assert chosen.chosen == min(equal, key=lambda key: (by_size[key], key))
     is_noted = "have exactly the same score: the smallest model " in chosen.reason
     assert is_noted is (len(equal) > 1)
+
+
+@given(
+    kind=st.sampled_from(
+        [("regression", "rmse"), ("binary", "log_loss"), ("binary", "f1")]
+    ),
+    noises=st.lists(st.sampled_from([0.5, 2.0, 8.0]), min_size=2, max_size=5),
+    with_dummy=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@example(kind=("regression", "rmse"), noises=[8.0, 8.0, 8.0], with_dummy=True, seed=0)
+@settings(max_examples=10, deadline=None)
+def test_the_choice_has_rank_1(
+    kind: tuple[str, str], noises: list[float], with_dummy: bool, seed: int
+) -> None:
+    """Single models, their ensemble or a baseline that the search contains: the best
+    score of the board is chosen, and the reason is that of its kind.
+    """
+    task, metric = kind
+    algorithms = ["dummy"] * with_dummy + ["linear"] * (len(noises) - with_dummy)
+    grids = [
+        {"algorithm": "linear", "hyperparameters": {"C": [1.0, 2.0, 3.0, 4.0, 5.0]}}
+        if task == "binary"
+        else {"algorithm": "linear", "hyperparameters": {"alpha": [1, 2, 3, 4, 5]}},
+        {"algorithm": "dummy"},
+    ]
+    spec = spec_of(task=task, metric=metric, search=grids)
+    declared = {name: [] for name in ("dummy", "linear")}
+    for configuration in configurations(spec):
+        declared[configuration.algorithm].append(configuration)
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=60)
+    y = truth if task == "regression" else (truth > 0).astype(int)
+    predictions, results = {}, []
+    for number, (algorithm, noise) in enumerate(zip(algorithms, noises, strict=True)):
+        prediction = truth + noise * rng.normal(size=60)
+        if algorithm == "dummy":
+            prediction = np.full(60, y.mean())
+        elif task == "binary":
+            prediction = expit(prediction)
+        configuration = declared[algorithm].pop()
+        predictions[configuration.key] = prediction
+        result = result_of(configuration, score(metric, y, prediction, 0.5), spec)
+        results.append(replace(result, fingerprint=f"{number:064}"))
+    board = Search(spec, results, predictions, y, y, np.arange(60)).rank()
+    rank = board.rows.set_index("key")["rank"][board.chosen]
+    assert rank == 1, board.reason
+    is_ensemble = board.chosen == ENSEMBLE
+    assert board.reason.startswith("ensemble of" if is_ensemble else f"best {metric}")
 
 
 @given(_boards())

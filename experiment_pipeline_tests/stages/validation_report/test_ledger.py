@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from upath import UPath
@@ -86,6 +87,38 @@ def test_another_name_of_the_experiment_does_not_reset_the_count(place: UPath) -
     # A look without a target is of an earlier release.
     before[2].record_look(ROWS, "4" * 64, TABLE)
     assert looks("churn_3", "left") == 3
+
+
+def test_another_name_of_the_target_does_not_reset_the_count(place: UPath) -> None:
+    """A target with the same values in the same rows is the same; others share no
+    luck.
+    """
+    rng = np.random.default_rng(3)
+    left = pd.Series(rng.random(len(TABLE)) < 0.05).map({True: "yes", False: "no"})
+    before = TABLE.assign(left=left)
+    Ledger(place, "churn").record_look(ROWS, MODELS[0], before, target="left")
+
+    def looks(target: str, rows: pd.DataFrame, *ids: str) -> int:
+        earlier = Ledger(place, "gone").earlier_looks(
+            OTHER_ROWS, MODELS[1], rows, ids, target, tell=print
+        )
+        return earlier.models
+
+    renamed = before.rename(columns={"left": "gone"})
+    assert looks("gone", renamed) == 1
+    assert looks("gone", renamed.sample(frac=1, random_state=1), "id") == 1
+    assert looks("gone", before.assign(gone=left)) == 1
+    # One corrected label.
+    assert looks("gone", renamed.assign(gone=left.where(TABLE["id"] > 0, "yes"))) == 1
+    assert looks("gone", renamed.assign(id=TABLE["id"] + 1_000), "id") == 0
+    # Another rare event agrees in nine of ten rows.
+    for seed in range(20):
+        rare = np.random.default_rng(seed).random(len(TABLE)) < 0.05
+        other = pd.Series(rare).map({True: "yes", False: "no"})
+        assert looks("gone", renamed.assign(gone=other)) == 0
+        assert (
+            looks("size_2", TABLE.assign(size_2=rng.normal(size=200), left=left)) == 0
+        )
 
 
 def test_a_damaged_look_counts_in_its_own_experiment(place: UPath) -> None:
