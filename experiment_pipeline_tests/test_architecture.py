@@ -152,7 +152,7 @@ def foreign(module: str, packages: Collection[str]) -> bool:
     return any(name.partition(".")[0] in packages for name in imported(module))
 
 
-def test_every_module_has_a_room() -> None:
+def test_every_module_has_a_room():
     """No module lies loose beside the packages of the tree, every child of `stages`
     included.
     """
@@ -165,7 +165,7 @@ def test_every_module_has_a_room() -> None:
     assert loose == []
 
 
-def test_no_import_points_upwards() -> None:
+def test_no_import_points_upwards():
     """A package imports only packages before it in the order, also inside functions."""
     upward = {
         (module, other)
@@ -177,7 +177,7 @@ def test_no_import_points_upwards() -> None:
     assert upward == set()
 
 
-def test_no_module_stands_in_a_circle() -> None:
+def test_no_module_stands_in_a_circle():
     """Modules import each other in one direction, also inside functions and
     for types.
     """
@@ -197,13 +197,13 @@ def test_no_module_stands_in_a_circle() -> None:
     ],
     ids=["Dagster", "a file system or a network", "Dask"],
 )
-def test_a_library_is_imported_by_its_own_rooms_alone(libraries, homes) -> None:
+def test_a_library_is_imported_by_its_own_rooms_alone(libraries, homes):
     """Nothing else knows it."""
     users = {module for module in MODULES if foreign(module, libraries)}
     assert {module for module in users if not f"{module}.".startswith(homes)} == set()
 
 
-def test_only_the_component_loads_dagster() -> None:
+def test_only_the_component_loads_dagster():
     """What was tried is answered before libraries of a run are loaded; Dagster is, if
     asked for.
     """
@@ -231,7 +231,7 @@ def test_only_the_component_loads_dagster() -> None:
     printed_by(script)
 
 
-def test_what_is_imported_is_declared() -> None:
+def test_what_is_imported_is_declared():
     """Each library is a dependency or of an extra; Dask and cloudpickle come with
     `distributed`.
     """
@@ -248,7 +248,7 @@ def test_what_is_imported_is_declared() -> None:
     ]
 
 
-def test_a_class_name_has_one_meaning() -> None:
+def test_a_class_name_has_one_meaning():
     """No two classes of the package share a name, private ones included."""
     homes: dict[str, list[str]] = {}
     for module in MODULES:
@@ -258,7 +258,7 @@ def test_a_class_name_has_one_meaning() -> None:
     assert_few(shared, 0, "names several classes: rename all but one")
 
 
-def test_few_private_names_of_dagster_are_imported() -> None:
+def test_few_private_names_of_dagster_are_imported():
     """What `dagster` itself does not export may break with its next version."""
     private = {
         f"{module}: {name}"
@@ -269,7 +269,7 @@ def test_few_private_names_of_dagster_are_imported() -> None:
     assert_few(private, MOST_PRIVATE_NAMES, "is private: use what Dagster exports")
 
 
-def test_every_module_opens_with_its_charter() -> None:
+def test_every_module_opens_with_its_charter():
     """The first lines of a module say what lives in it."""
     without = [
         name for name in MODULES if not ast.get_docstring(tree(name)) and text(name)
@@ -278,7 +278,7 @@ def test_every_module_opens_with_its_charter() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_text_takes_the_level_of_confidence_from_the_interval(module: str) -> None:
+def test_text_takes_the_level_of_confidence_from_the_interval(module: str):
     """The level is a constant: no text outside docstrings repeats it as "95 %"."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     docstrings = {
@@ -321,9 +321,7 @@ def test_text_takes_the_level_of_confidence_from_the_interval(module: str) -> No
         "to read DataFrame.attrs",
     ],
 )
-def test_what_is_decided_once_has_one_home(
-    does: Callable[[str], bool], home: str
-) -> None:
+def test_what_is_decided_once_has_one_home(does: Callable[[str], bool], home: str):
     """Nobody chooses an algorithm, an encoding or an answer again: who needs one asks
     its home.
     """
@@ -331,7 +329,7 @@ def test_what_is_decided_once_has_one_home(
     assert_few(users, 0, f"does so itself: ask {home}")
 
 
-def test_no_call_fills_fixed_parameters_from_an_unpacked_tuple() -> None:
+def test_no_call_fills_fixed_parameters_from_an_unpacked_tuple():
     """A reader sees at the call which value goes where; variadic calls may unpack."""
     variadic: dict[str, bool] = {}
     for module in MODULES:
@@ -365,7 +363,7 @@ def own_names(module: str) -> set[str]:
     return names
 
 
-def test_what_production_code_does_not_call_is_not_there() -> None:
+def test_what_production_code_does_not_call_is_not_there():
     """Every public name is used in the package, outside its own definition, or
     exported.
     """
@@ -382,7 +380,7 @@ def test_what_production_code_does_not_call_is_not_there() -> None:
     assert_few(unused, MOST_UNUSED, "is used by no code of the package: delete it")
 
 
-def test_every_method_is_called_by_production_code() -> None:
+def test_every_method_is_called_by_production_code():
     """A public method of a class that extends no framework's is called somewhere in the
     package.
     """

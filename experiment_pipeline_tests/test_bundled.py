@@ -57,7 +57,7 @@ def declared(name: str) -> tuple[ExperimentSpec, str]:
 
 
 @pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def storage(tmp_path, monkeypatch) -> Path:
     """A storage of the test's own; paths of data are seen from the project's folder."""
     monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path))
     monkeypatch.chdir(ROOT)
@@ -82,7 +82,7 @@ def flights() -> pd.DataFrame:
     return parse(delivered, spec_of("flight_delay").data).frame
 
 
-def test_every_table_is_small_and_has_an_origin_and_a_licence() -> None:
+def test_every_table_is_small_and_has_an_origin_and_a_licence():
     """Each file of data/ has a part of its README, which names its licence, and an
     experiment.
     """
@@ -103,7 +103,7 @@ def test_every_table_is_small_and_has_an_origin_and_a_licence() -> None:
         assert f"**{listed[name]}**" in own
 
 
-def test_the_scripts_make_the_tables(flights: pd.DataFrame) -> None:
+def test_the_scripts_make_the_tables(flights: pd.DataFrame):
     """Run again, they give the same texts; that of the flights the same table, in order
     of time.
     """
@@ -117,13 +117,13 @@ def test_the_scripts_make_the_tables(flights: pd.DataFrame) -> None:
     assert flights["scheduled_departure"].is_monotonic_increasing
 
 
-def test_the_first_page_on_dagster_shows_how_to_run_each() -> None:
+def test_the_first_page_on_dagster_shows_how_to_run_each():
     """Every bundled experiment has a line there, with the command that runs it."""
     page = (ROOT / "docs" / "start" / "dagster.md").read_text()
     assert set(re.findall(r"`make run EXPERIMENT=(\w+)`", page)) == set(FOLDERS)
 
 
-def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+def test_the_pictures_of_the_readme_are_there_and_small():
     """Each lies in the project, weighs at most 250 kB, and says in words what
     it shows.
     """
@@ -138,7 +138,7 @@ def test_the_pictures_of_the_readme_are_there_and_small() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rodent_species", "room_rate"])
-def test_a_small_experiment_reaches_its_sets(name: str, storage: Path) -> None:
+def test_a_small_experiment_reaches_its_sets(name: str, storage: Path):
     """No finding is left open, the schema rejects the dirt that the README names, no
     check fails.
     """
@@ -149,7 +149,7 @@ def test_a_small_experiment_reaches_its_sets(name: str, storage: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_smallest_experiment_ends_with_an_accepted_model(storage: Path) -> None:
+def test_the_smallest_experiment_ends_with_an_accepted_model(storage: Path):
     """From the table to the exported model; whole countries judge, and the score is
     honest.
     """
@@ -180,7 +180,7 @@ def assert_rows_reach_the_sets(run: runs.Run, name: str) -> None:
     )
 
 
-def test_the_yaml_of_the_flights_fits_the_table(flights: pd.DataFrame) -> None:
+def test_the_yaml_of_the_flights_fits_the_table(flights: pd.DataFrame):
     """The schema rejects flights without weather, no feature tells the future, 30
     models are compared.
     """

@@ -31,7 +31,7 @@ from experiment_pipeline_tests.storage.test_registry import accept
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory) -> Path:
     """A storage root with one exported model."""
     folder = tmp_path_factory.mktemp("artifacts")
     Registry(UPath(folder), "flights").publish(exported.package(), accept)
@@ -39,7 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def here(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(root: Path, tmp_path, monkeypatch) -> Path:
     """A working directory of its own, and the storage root in the environment."""
     monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(root))
     monkeypatch.chdir(tmp_path)
@@ -52,7 +52,7 @@ def written(rows: pd.DataFrame, name: str = "rows.csv") -> Path:
     return Path(name)
 
 
-def test_rows_as_delivered_get_predictions(here: Path) -> None:
+def test_rows_as_delivered_get_predictions(here: Path):
     """Each follows from probability and exported threshold; rejected rows of an earlier
     run do not stay.
     """
@@ -74,7 +74,7 @@ def test_rows_as_delivered_get_predictions(here: Path) -> None:
     assert pd.read_csv("predictions.rejected.csv").empty
 
 
-def test_a_program_reads_what_was_predicted_as_json() -> None:
+def test_a_program_reads_what_was_predicted_as_json():
     """How many rows, by which model, and where they are."""
     table = written(exported.delivered(4).assign(carrier="ZZ"))
     seen = "carrier: 4 rows with a category that training did not see: 'ZZ' (4)"
@@ -92,7 +92,7 @@ def test_a_program_reads_what_was_predicted_as_json() -> None:
     }
 
 
-def test_rejected_rows_come_with_their_reasons() -> None:
+def test_rejected_rows_come_with_their_reasons():
     """A row that breaks the schema gets no prediction, and is kept as it was
     delivered.
     """
@@ -126,9 +126,7 @@ def test_rejected_rows_come_with_their_reasons() -> None:
         ("<html></html>", "HTML"),
     ],
 )
-def test_what_cannot_be_predicted_is_said_on_one_screen(
-    table: str, message: str
-) -> None:
+def test_what_cannot_be_predicted_is_said_on_one_screen(table: str, message: str):
     """Exit code 1, culprit, rule and fix, no stack, and no output file."""
     Path("rows.csv").write_text(table)
     result = command("predict", "flights", "rows.csv")
@@ -172,9 +170,7 @@ FORGED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 @pytest.mark.parametrize("kind", FORGED)
-def test_a_forged_file_is_an_error_in_words(
-    kind: str, boosted: ModelPackage, tmp_path
-) -> None:
+def test_a_forged_file_is_an_error_in_words(kind: str, boosted: ModelPackage, tmp_path):
     """Whatever stands in a version's files, also under a new manifest, ends the command
     as an error does.
     """
@@ -194,9 +190,7 @@ def boosted() -> ModelPackage:
     return exported.package(exported.fitted(model=model))
 
 
-def test_a_model_larger_than_memory_is_not_loaded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_model_larger_than_memory_is_not_loaded(monkeypatch):
     """What its files unpack to is known before they are."""
     free = FreeMemory(1_000, "ulimit -v")
     monkeypatch.setattr(persistence, "free_memory", lambda: free)
@@ -206,7 +200,7 @@ def test_a_model_larger_than_memory_is_not_loaded(
 
 
 @pytest.fixture
-def own_code(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def own_code(here: Path, monkeypatch) -> Iterator[ModuleType]:
     """A module of a user's own: an estimator and a preparation function."""
     (here / "own_code_of_a_user.py").write_text(
         "from sklearn.linear_model import LogisticRegression\n\n\n"
@@ -218,7 +212,7 @@ def own_code(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType
     del sys.modules["own_code_of_a_user"]
 
 
-def test_own_code_runs_only_when_it_is_named(own_code: ModuleType, here: Path) -> None:
+def test_own_code_runs_only_when_it_is_named(own_code: ModuleType, here: Path):
     """A model with a user's estimator and function loads with --trust, by
     name, only.
     """
@@ -255,9 +249,7 @@ def test_own_code_runs_only_when_it_is_named(own_code: ModuleType, here: Path) -
         ("in", "--output linked/predictions.csv"),
     ],
 )
-def test_an_output_that_cannot_be_is_refused(
-    table: str, options: str, here: Path
-) -> None:
+def test_an_output_that_cannot_be_is_refused(table: str, options: str, here: Path):
     """Another format, the table by any of its names, and a place from which it is read
     are none.
     """
@@ -277,7 +269,7 @@ def test_an_output_that_cannot_be_is_refused(
     )
 
 
-def test_an_output_beside_the_table_is_allowed(here: Path) -> None:
+def test_an_output_beside_the_table_is_allowed(here: Path):
     """A name that the pattern does not match, and a folder beside the table's, are no
     part of it.
     """
@@ -292,9 +284,7 @@ def test_an_output_beside_the_table_is_allowed(here: Path) -> None:
         assert done.exit_code == 0, done.output
 
 
-def test_a_terminated_command_ends_as_an_interrupted_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_terminated_command_ends_as_an_interrupted_one(monkeypatch):
     """SIGTERM, as of a scheduler, is an exception: what has begun is cleared away on
     its way.
     """
@@ -306,7 +296,7 @@ def test_a_terminated_command_ends_as_an_interrupted_one(
     assert ended.value.code == 128 + signal.SIGTERM
 
 
-def test_the_command_loads_nothing_before_it_needs_it() -> None:
+def test_the_command_loads_nothing_before_it_needs_it():
     """`--version` answers without pandas, scikit-learn or Dagster."""
     code = (
         "import sys\nfrom experiment_pipeline.cli import main\n"
@@ -318,9 +308,7 @@ def test_the_command_loads_nothing_before_it_needs_it() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_contributions_and_kept_columns_stand_beside_the_predictions(
-    suffix: str,
-) -> None:
+def test_contributions_and_kept_columns_stand_beside_the_predictions(suffix: str):
     """Kept are also columns that are excluded, or that training did not have: these as
     they are written.
     """
@@ -350,9 +338,7 @@ def test_contributions_and_kept_columns_stand_beside_the_predictions(
     assert "column custmer: is in --keep, but not in the table" in wrong.output
 
 
-def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(
-    here: Path,
-) -> None:
+def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path):
     """By the bounds of the version; a coverage that it does not know, or a version
     without, is an error.
     """
@@ -377,7 +363,7 @@ def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(
     )
 
 
-def test_every_command_answers_programs() -> None:
+def test_every_command_answers_programs():
     """With --json; but for those that print JSON anyway, or serve pages."""
     without = {
         name
@@ -387,7 +373,7 @@ def test_every_command_answers_programs() -> None:
     assert without == {"json-schema", "reports"}
 
 
-def test_the_json_schemas_describe_both_files() -> None:
+def test_the_json_schemas_describe_both_files():
     """Each as JSON, with the key that its file must have."""
     for name, key in (("defs.yaml", "attributes"), ("schema.yaml", "columns")):
         result = command("json-schema", name)
@@ -395,7 +381,7 @@ def test_the_json_schemas_describe_both_files() -> None:
         assert key in json.loads(result.output)["required"]
 
 
-def test_the_list_of_commands_has_whole_sentences() -> None:
+def test_the_list_of_commands_has_whole_sentences():
     """None is cut at the width of a console."""
     output = command("--help", terminal_width=80).output
     assert "..." not in output.partition("Commands:")[2]
@@ -403,7 +389,7 @@ def test_the_list_of_commands_has_whole_sentences() -> None:
 
 
 @pytest.mark.usefixtures("storage")
-def test_an_empty_id_names_no_run() -> None:
+def test_an_empty_id_names_no_run():
     """A variable of a script that is not set must not show just any run."""
     for arguments in (("show", ""), ("compare", " ", "x")):
         refused = command(*arguments)

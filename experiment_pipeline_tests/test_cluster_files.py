@@ -40,7 +40,7 @@ def dask_cluster() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_every_script_is_one_that_bash_reads(script: Path) -> None:
+def test_every_script_is_one_that_bash_reads(script: Path):
     """Its syntax holds, and so does its style where shellcheck is installed."""
     subprocess.run(["bash", "-n", script], check=True)
     if found := shutil.which(
@@ -52,7 +52,7 @@ def test_every_script_is_one_that_bash_reads(script: Path) -> None:
         assert done.returncode == 0, done.stdout
 
 
-def test_every_variable_of_ours_is_one_that_the_package_reads() -> None:
+def test_every_variable_of_ours_is_one_that_the_package_reads():
     """`EXPERIMENT_PIPELINE_…` in the files stands in the package, or in the script
     itself.
     """
@@ -68,7 +68,7 @@ def test_every_variable_of_ours_is_one_that_the_package_reads() -> None:
         assert not unknown, path
 
 
-def test_every_setting_of_dask_is_one_that_dask_has() -> None:
+def test_every_setting_of_dask_is_one_that_dask_has():
     """dask.yaml and the `DASK_…` variables say nothing that Dask would not read."""
     import dask
     import distributed  # noqa: F401 - brings its settings
@@ -92,7 +92,7 @@ def _paths(settings: dict[str, Any], before: str = "") -> list[str]:
     return found
 
 
-def test_every_engine_of_the_page_is_one_that_a_yaml_may_say() -> None:
+def test_every_engine_of_the_page_is_one_that_a_yaml_may_say():
     """The examples load as part of an experiment."""
     page = (FOLDER / "README.md").read_text()
     examples = re.findall(r"```yaml\n(engine:.*?)```", page, re.DOTALL)
@@ -103,13 +103,13 @@ def test_every_engine_of_the_page_is_one_that_a_yaml_may_say() -> None:
         )
 
 
-def test_the_page_names_every_file() -> None:
+def test_the_page_names_every_file():
     """Each file of this folder but the page itself is linked or named."""
     page = (FOLDER / "README.md").read_text()
     assert [p.name for p in FILES if p.name != "README.md" and p.stem not in page] == []
 
 
-def test_each_fault_of_the_page_is_tested_and_each_test_is_on_the_page() -> None:
+def test_each_fault_of_the_page_is_tested_and_each_test_is_on_the_page():
     """Every row of the table ends with tests that exist; none of test_faults.py is left
     out.
     """
@@ -134,7 +134,7 @@ def test_each_fault_of_the_page_is_tested_and_each_test_is_on_the_page() -> None
     assert {test for file, test in named if file == faults} == defined[faults]
 
 
-def test_the_certificates_are_what_pythons_strict_checks_accept(tmp_path: Path) -> None:
+def test_the_certificates_are_what_pythons_strict_checks_accept(tmp_path):
     """Authority and roles: signed, of their use alone, and their keys readable by
     nobody else.
     """
@@ -164,9 +164,7 @@ def test_the_certificates_are_what_pythons_strict_checks_accept(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("part", ["scheduler", "worker"])
-def test_dasks_commands_know_their_options(
-    dask_cluster: dict[str, Any], part: str
-) -> None:
+def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: str):
     """Each option of the manifest, the clusters and the scripts is one of `dask
     scheduler` or `dask worker`.
     """
@@ -186,7 +184,7 @@ def test_dasks_commands_know_their_options(
     assert set(given) <= known
 
 
-def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster) -> None:
+def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster):
     """One image, one address, and no secret, ConfigMap or volume that the page does not
     make.
     """
@@ -218,7 +216,7 @@ def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster) -> No
         )
 
 
-def test_dagsters_instance_is_one_that_dagster_reads(tmp_path, monkeypatch) -> None:
+def test_dagsters_instance_is_one_that_dagster_reads(tmp_path, monkeypatch):
     """ssh/dagster.yaml has no key that Dagster refuses."""
     from dagster._core.instance.config import dagster_instance_config
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
-def test_the_hooks_run_what_lint_runs() -> None:
+def test_the_hooks_run_what_lint_runs():
     """A commit that passes the hooks passes the first part of CI."""
     (lint,) = re.findall(
         r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE
@@ -34,7 +34,7 @@ def test_the_hooks_run_what_lint_runs() -> None:
     ] == commands
 
 
-def test_every_target_says_whom_it_is_for() -> None:
+def test_every_target_says_whom_it_is_for():
     """`make help` lists each target of people under users or contributors."""
     targets = re.findall(
         r"^([a-z-]+):(.*)", (ROOT / "Makefile").read_text(), re.MULTILINE
@@ -45,7 +45,7 @@ def test_every_target_says_whom_it_is_for() -> None:
     assert told == {name for name, _ in targets} - {"system", "system-test"}
 
 
-def test_the_tree_of_contributing_is_the_real_one() -> None:
+def test_the_tree_of_contributing_is_the_real_one():
     """Every package and loose module stands in it, with what lives there, and nothing
     else.
     """
@@ -64,14 +64,14 @@ def test_the_tree_of_contributing_is_the_real_one() -> None:
     assert [name for _, name, what in told if not what] == ["stages/"]
 
 
-def test_what_contributing_names_is_there() -> None:
+def test_what_contributing_names_is_there():
     """Every file and folder between backticks exists."""
     named = set(re.findall(r"`(experiment_pipeline(?:_tests)?/[\w/.]*)`", CONTRIBUTING))
     assert named
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
-def test_the_rooms_of_the_flow_are_there() -> None:
+def test_the_rooms_of_the_flow_are_there():
     """Every path of the table and of the walks leads to a room or file of the
     package.
     """
@@ -87,9 +87,7 @@ def test_the_rooms_of_the_flow_are_there() -> None:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_metric_an_algorithm_and_a_finding_are_declared_once(
-    tmp_path, monkeypatch
-) -> None:
+def test_a_metric_an_algorithm_and_a_finding_are_declared_once(tmp_path, monkeypatch):
     """A name is all: the flow takes it, down to gate, export and verdict; a notebook
     finds it again.
     """

@@ -28,7 +28,7 @@ FUNCTIONS = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory) -> Path:
     """A project's folder: its experiment, an exported model, and rows to
     predict for.
     """
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_public_name_is_there_documented_and_typed(name: str) -> None:
+def test_a_public_name_is_there_documented_and_typed(name: str):
     """Each can be imported, stands on the page of the API, says what it is, and names
     its types.
     """
@@ -58,9 +58,7 @@ def test_a_public_name_is_there_documented_and_typed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_example_of_a_function_is_true(
-    name: str, folder, quick, monkeypatch
-) -> None:
+def test_the_example_of_a_function_is_true(name: str, folder, quick, monkeypatch):
     """Every function shows how it is called, and what it shows is what comes out."""
     first, _, _, last = write_history()
     later = promised.labelled(60, np.random.default_rng(3))
@@ -103,7 +101,7 @@ def test_the_example_of_a_function_is_true(
     assert told == []
 
 
-def test_dagster_finds_the_component_without_what_loads_an_experiment() -> None:
+def test_dagster_finds_the_component_without_what_loads_an_experiment():
     """A process of a host that runs no experiment pays for no tables and databases; a
     prompt completes the public names, and no others.
     """

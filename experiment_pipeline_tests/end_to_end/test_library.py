@@ -154,7 +154,7 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory) -> Path:
     """The package as others get it."""
     folder = tmp_path_factory.mktemp("dist")
     command = [
@@ -173,7 +173,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def host(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
+def host(wheel: Path, tmp_path_factory) -> Host:
     """A fresh environment and project; the packages that both need are read from the
     tests' own.
 
@@ -208,7 +208,7 @@ def host(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
     return Host(folder / "project", environment / "bin" / "python")
 
 
-def test_the_wheel_is_the_library_alone(wheel: Path) -> None:
+def test_the_wheel_is_the_library_alone(wheel: Path):
     """Types, templates and entry points are in it; the bundled experiment is not."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -231,7 +231,7 @@ def test_the_wheel_is_the_library_alone(wheel: Path) -> None:
     assert "](docs/" not in described, "outside the repository a link leads to it"
 
 
-def test_an_experiment_runs_beside_the_hosts_own(host: Host) -> None:
+def test_an_experiment_runs_beside_the_hosts_own(host: Host):
     """From the scaffold of the component to predictions, with all that the host has."""
     scaffold = ("scaffold", "defs", COMPONENT, "visits", "--data", "visits.csv")
     options = ("--target", "late", "--exclude", "ward", "--metric", "accuracy")
@@ -282,7 +282,7 @@ def notebooks(host: Host) -> Path:
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_notebook_runs_with_the_package_alone(name: str, notebooks: Path) -> None:
+def test_a_notebook_runs_with_the_package_alone(name: str, notebooks: Path):
     """Every cell runs in an environment of its own, and shows what the kept outputs
     show.
     """

@@ -62,7 +62,7 @@ def made_by_hand() -> Any:
     return make_pipeline(ExtraTreesClassifier(20, max_depth=3))
 
 
-def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
+def test_a_model_of_ones_own_joins_the_leaderboard():
     """It alone is fitted, on the same rows, also beyond the budget, and is paired with
     the best.
     """
@@ -96,7 +96,7 @@ def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
 @pytest.mark.parametrize(
     "estimator", [lambda: 0, made_by_hand(), type("Local", (Plain,), {}), "linear"]
 )
-def test_what_no_import_path_describes_is_refused(estimator: Any) -> None:
+def test_what_no_import_path_describes_is_refused(estimator: Any):
     """The error says to write a function in a module."""
     with pytest.raises(
         ep.InvalidExperiment, match="function at the top level of a module"
@@ -104,7 +104,7 @@ def test_what_no_import_path_describes_is_refused(estimator: Any) -> None:
         ep.add(None, estimator, "mine")  # type: ignore[arg-type]
 
 
-def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None:
+def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch):
     """Its changes are noticed; its export and a folder of it say to move it into a
     module.
     """
@@ -140,7 +140,7 @@ def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None
     assert "algorithm: written_models.Mine" in (folder / "defs.yaml").read_text()
 
 
-def test_another_refit_is_another_look() -> None:
+def test_another_refit_is_another_look():
     """Else a user could take the best of many means on the validation rows, and no
     interval would know.
     """
@@ -150,7 +150,7 @@ def test_another_refit_is_another_look() -> None:
     assert found[1].facts["trained"] == found[1].facts["reused"]
 
 
-def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
+def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path):
     """Nothing is trained but the refit, no score changes; the choice, its author and
     reason are kept.
     """
@@ -207,7 +207,7 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     assert len(ep.runs("visits")) == 2
 
 
-def test_the_champion_is_fitted_on_the_data_of_today() -> None:
+def test_the_champion_is_fitted_on_the_data_of_today():
     """Without a search, each member of an ensemble under its key, through all gates, as
     a new version.
     """
@@ -238,8 +238,8 @@ def test_the_champion_is_fitted_on_the_data_of_today() -> None:
 
 
 def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
-    storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    storage: Path, monkeypatch
+):
     """The cost comes first; a seed that fails is a result; by time there is one way to
     cut.
     """

@@ -40,9 +40,7 @@ def run_clinic(
         ("regression", "time", {}),
     ],
 )
-def test_each_task_and_split_leads_to_a_decision_whatever_the_order(
-    task, by, changes
-) -> None:
+def test_each_task_and_split_leads_to_a_decision_whatever_the_order(task, by, changes):
     """Rows and columns in another order have the same fingerprints, bytes, scores,
     choice and intervals.
     """
@@ -90,7 +88,7 @@ def test_each_task_and_split_leads_to_a_decision_whatever_the_order(
     assert one == same
 
 
-def test_a_target_is_enough() -> None:
+def test_a_target_is_enough():
     """Task, split, metric, search and schema are inferred; an infinite value is told
     and ends no run.
     """
@@ -107,7 +105,7 @@ def test_a_target_is_enough() -> None:
     assert np.corrcoef(run.model.predict(frame[["x", "z"]]), frame["x"])[0, 1] > 0.99
 
 
-def test_the_mean_of_several_fits_is_judged_and_exported() -> None:
+def test_the_mean_of_several_fits_is_judged_and_exported():
     """The search and its choice stay as they are; score, model and card are of the
     mean.
     """
@@ -134,7 +132,7 @@ def test_the_mean_of_several_fits_is_judged_and_exported() -> None:
     )
 
 
-def test_noise_is_not_accepted_and_gives_no_model() -> None:
+def test_noise_is_not_accepted_and_gives_no_model():
     """Wider than long, with nothing to learn: the run keeps its report and says why
     there is no model.
     """
@@ -179,7 +177,7 @@ BY_PART = {"schema": None, "split": {"by": "column", "column": "part"}}
 )
 def test_what_cannot_be_learnt_from_ends_the_run_before_it_trains(
     change: Callable[..., pd.DataFrame], settings: dict[str, Any], said: str
-) -> None:
+):
     """A leak, a target that tells nothing, an empty set, rejected rows, a wrong name:
     each is named.
     """

@@ -50,7 +50,7 @@ def export(folder: Path, **changes: Any) -> tuple[ExperimentRun, ExportedModel]:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(tmp_path_factory) -> Exported:
     """An ensemble, exported and committed."""
     folder = tmp_path_factory.mktemp("exported")
     run, version = export(folder, search=BOTH)
@@ -67,7 +67,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture
-def forge(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
+def forge(exported: Exported, tmp_path, monkeypatch) -> Forge:
     """Makes a version of changed files whose manifest agrees; its training gives what
     the real one gave.
     """
@@ -90,9 +90,7 @@ def forge(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return forged
 
 
-def test_an_ensemble_is_reproduced_from_the_clone_of_its_commit(
-    exported: Exported,
-) -> None:
+def test_an_ensemble_is_reproduced_from_the_clone_of_its_commit(exported: Exported):
     """The committed files and the table suffice: its members and weights give the same
     bytes.
     """
@@ -112,7 +110,7 @@ def test_an_ensemble_is_reproduced_from_the_clone_of_its_commit(
     assert predictions == "expected_predictions.json"
 
 
-def test_a_changed_row_is_named(exported: Exported, tmp_path: Path) -> None:
+def test_a_changed_row_is_named(exported: Exported, tmp_path):
     """First the table, then the set that the row is in; exit code 1, on one screen."""
     table = scenario.table()
     table.loc[7, scenario.STRANGE] += 0.5
@@ -133,7 +131,7 @@ def test_a_changed_row_is_named(exported: Exported, tmp_path: Path) -> None:
     ]
 
 
-def test_a_changed_hyperparameter_is_named(exported: Exported, tmp_path: Path) -> None:
+def test_a_changed_hyperparameter_is_named(exported: Exported, tmp_path):
     """A committed file that is not what was exported ends it before anything
     is read.
     """
@@ -174,7 +172,7 @@ def test_the_first_input_that_differs_is_named(
     edits: dict[str, tuple[str, str]],
     manifest: dict[str, str],
     named: str | None,
-) -> None:
+):
     """Of data, versions and fingerprint; where nothing differs that is recorded, that
     is said.
     """
@@ -189,7 +187,7 @@ def test_the_first_input_that_differs_is_named(
 @pytest.mark.parametrize(("shift", "reproduced"), [(1e-9, True), (1e-3, False)])
 def test_on_another_kernel_predictions_are_compared_within_a_tolerance(
     forge: Forge, exported: Exported, shift: float, reproduced: bool
-) -> None:
+):
     """The verdict gives the largest difference, and the tolerance where it suffices."""
     expected = json.loads(exported.version.read("expected_predictions.json"))
     first = str(expected["predict_proba"][0][0])
@@ -202,9 +200,7 @@ def test_on_another_kernel_predictions_are_compared_within_a_tolerance(
     assert ("the first input that differs: CPU kernel" in found.verdict) != reproduced
 
 
-def test_own_code_runs_as_it_was_saved_and_only_if_it_is_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_code_runs_as_it_was_saved_and_only_if_it_is_trusted(tmp_path, monkeypatch):
     """The version's module is imported before the one that is there now, which would be
     named.
     """
@@ -232,8 +228,8 @@ def test_own_code_runs_as_it_was_saved_and_only_if_it_is_trusted(
 
 
 def test_without_an_accepted_model_nothing_is_reproduced(
-    exported: Exported, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    exported: Exported, monkeypatch
+):
     """The verdict says so after the first input that differs, if any does."""
     refused = replace(exported.run, package=None)
     monkeypatch.setattr(module, "run_experiment", lambda *_, **__: refused)

@@ -35,7 +35,7 @@ FEW = {"search": [LINEAR, {"algorithm": "dummy"}], "evaluation": "test_set"}
 run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
 
 
-def test_a_changed_preparation_function_is_analysed_anew(monkeypatch) -> None:
+def test_a_changed_preparation_function_is_analysed_anew(monkeypatch):
     """What it made before is neither read nor judged again, although the table is the
     same.
     """
@@ -53,9 +53,7 @@ def test_a_changed_preparation_function_is_analysed_anew(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("widgets", [True, False])
-def test_a_bar_shows_in_jupyter_where_it_has_widgets(
-    monkeypatch, widgets: bool
-) -> None:
+def test_a_bar_shows_in_jupyter_where_it_has_widgets(monkeypatch, widgets: bool):
     """Without them rich would warn at each step, and show none."""
     monkeypatch.setattr(run_module, "get_console", lambda: Console(force_jupyter=True))
     monkeypatch.setattr(run_module, "find_spec", {"ipywidgets": widgets or None}.get)
@@ -67,7 +65,7 @@ def test_a_bar_shows_in_jupyter_where_it_has_widgets(
         assert made.call_args.kwargs["disable"] != widgets
 
 
-def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() -> None:
+def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones():
     """A virtual environment may hold thousands of folders, and copies of an
     experiment.
     """
@@ -81,7 +79,7 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() ->
         ep.run("shop", progress=False)
 
 
-def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
+def test_a_table_gives_a_decision_tables_a_model_and_pages():
     """All that was found is at hand, and in the database as a run of a notebook; names
     are shown as text.
     """
@@ -143,7 +141,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     assert Path("artifacts/overview.html").exists()
 
 
-def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now() -> None:
+def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now():
     """The same rows in another order are the same sets and model, under other
     numbers.
     """
@@ -157,7 +155,7 @@ def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now() -> None:
     assert (found.facts["looks"], found.facts["version"]) == (1, "v0001")
 
 
-def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
+def test_what_is_saved_is_the_same_experiment_for_dagster():
     """Dagster trains nothing again, chooses the same configuration and publishes no
     other version.
     """
@@ -185,7 +183,7 @@ def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
         found.save(folder)
 
 
-def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
+def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog):
     """What is trained is kept, and the search gets the seconds that are left of those
     given.
     """
@@ -212,7 +210,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
     assert found.named.spec.budget.seconds == 500
 
 
-def test_a_rerun_concludes_the_same_search_whatever_the_clock_left_out() -> None:
+def test_a_rerun_concludes_the_same_search_whatever_the_clock_left_out():
     """In a saved folder, with another gate and by Dagster as well; only more seconds go
     on.
     """
@@ -242,7 +240,7 @@ def test_a_rerun_concludes_the_same_search_whatever_the_clock_left_out() -> None
     assert again.facts["trained"] == longer.facts["trained"]
 
 
-def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
+def test_a_model_that_is_not_good_enough_is_not_handed_out():
     """It is refused with gate and fix. Metric and number may be objects: the YAML has
     path and digits.
     """
@@ -288,7 +286,7 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
 )
 def test_a_mistake_is_named(
     changes: dict[str, object], error: type[Exception], says: str
-) -> None:
+):
     """Before anything is trained, with what would be right; a name that is no name
     becomes no path.
     """
@@ -297,7 +295,7 @@ def test_a_mistake_is_named(
     assert not Path("../elsewhere").exists()
 
 
-def test_given_settings_replace_inferred_ones_in_the_text() -> None:
+def test_given_settings_replace_inferred_ones_in_the_text():
     """Reasons for what was inferred go with it, other comments stay; what is new stands
     last.
     """

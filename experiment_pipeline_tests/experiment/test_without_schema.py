@@ -12,7 +12,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import run_named
 
 
-def test_the_first_table_gives_the_schema(storage: Path, tmp_path: Path) -> None:
+def test_the_first_table_gives_the_schema(storage: Path, tmp_path):
     """Dagster's stages use it, the version holds it, and later tables do not change
     it.
     """

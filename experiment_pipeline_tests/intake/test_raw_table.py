@@ -71,7 +71,7 @@ def zipped(*members: str, content: bytes = SMALL) -> bytes:
     return stream.getvalue()
 
 
-def test_a_table_is_typed_and_counts_its_rows() -> None:
+def test_a_table_is_typed_and_counts_its_rows():
     """Numbers become numbers, the rest text, and the index is the row's position."""
     table = read(SMALL)
     assert table.frame["a"].tolist() == [1, 2]
@@ -95,9 +95,7 @@ def test_a_table_is_typed_and_counts_its_rows() -> None:
         (["0.1", "0.30000000000000004"], [0.1, 0.1 + 0.2], "float64"),
     ],
 )
-def test_a_type_is_that_of_every_value(
-    texts: list[str], values: list, dtype: str
-) -> None:
+def test_a_type_is_that_of_every_value(texts: list[str], values: list, dtype: str):
     """A column is a number only when all its texts are, and keeps them exactly."""
     frame = read("a,b\n" + "".join(f"{text},z\n" for text in texts)).frame
     assert str(frame["a"].dtype) == dtype
@@ -115,14 +113,14 @@ def test_a_type_is_that_of_every_value(
         (["1,5", "2,25"], "decimal comma"),
     ],
 )
-def test_what_a_number_would_change_stays_text(texts: list[str], note: str) -> None:
+def test_what_a_number_would_change_stays_text(texts: list[str], note: str):
     """Codes, huge numbers and half-empty booleans keep their texts, and it is said."""
     table = read("a;b\n" + "".join(f"{text};z\n" for text in texts))
     assert table.frame["a"].fillna("").tolist() == texts
     assert any(note in sentence and "'a'" in sentence for sentence in table.notes)
 
 
-def test_missing_values_are_those_declared_and_counted() -> None:
+def test_missing_values_are_those_declared_and_counted():
     """The usual texts are missing; data.missing_values replaces them all."""
     usual = read("country,x\nNA,1\nDE,\n")
     assert usual.frame["country"].isna().tolist() == [True, False]
@@ -134,7 +132,7 @@ def test_missing_values_are_those_declared_and_counted() -> None:
     assert own.frame["x"].isna().tolist() == [False, True]
 
 
-def test_empty_and_infinite_columns_are_told() -> None:
+def test_empty_and_infinite_columns_are_told():
     """A column without a value is an empty float column; infinite values are counted
     on.
     """
@@ -147,7 +145,7 @@ def test_empty_and_infinite_columns_are_told() -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_the_delimiter_is_found(delimiter: str) -> None:
+def test_the_delimiter_is_found(delimiter: str):
     """Each usual one, although the values hold the other ones; a declared one wins, and
     one column is a table.
     """
@@ -162,7 +160,7 @@ def test_the_delimiter_is_found(delimiter: str) -> None:
 
 
 @pytest.mark.parametrize(("delimiter", "row"), [(",", 0), (";", 300)])
-def test_a_huge_cell_hides_no_delimiter(delimiter: str, row: int) -> None:
+def test_a_huge_cell_hides_no_delimiter(delimiter: str, row: int):
     """A text of a megabyte in the first row or a later one leaves the file
     its columns.
     """
@@ -178,7 +176,7 @@ def test_a_huge_cell_hides_no_delimiter(delimiter: str, row: int) -> None:
 @pytest.mark.parametrize(
     ("encoding", "told"), [("utf-8-sig", False), ("utf-16", False), ("cp1252", True)]
 )
-def test_the_encoding_is_found(encoding: str, told: bool) -> None:
+def test_the_encoding_is_found(encoding: str, told: bool):
     """Marks and valid UTF-8 decide, the rest is guessed and the guess is told."""
     table = read("Straße,n\nMünchen,1\nKöln,2\nDüsseldorf,3\n".encode(encoding))
     assert list(table.frame.columns) == ["Straße", "n"]
@@ -206,7 +204,7 @@ ALPHABETS = {
 
 
 @pytest.mark.parametrize("encoding", ALPHABETS)
-def test_a_file_of_one_code_page_is_no_mixture(encoding: str) -> None:
+def test_a_file_of_one_code_page_is_no_mixture(encoding: str):
     """Text of every alphabet in its own code page is still read, and the
     guess is told.
     """
@@ -216,7 +214,7 @@ def test_a_file_of_one_code_page_is_no_mixture(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-def test_a_mixture_of_encodings_names_the_first_bad_line(line_end: bytes) -> None:
+def test_a_mixture_of_encodings_names_the_first_bad_line(line_end: bytes):
     """Exports of two programs in one file: no code page is right, so none is
     guessed.
     """
@@ -232,7 +230,7 @@ def test_a_mixture_of_encodings_names_the_first_bad_line(line_end: bytes) -> Non
     assert "iconv" in error.fix
 
 
-def test_the_bad_line_of_a_large_or_a_cut_file_is_counted_through() -> None:
+def test_the_bad_line_of_a_large_or_a_cut_file_is_counted_through():
     """A letter across the border of two chunks is none; one that the end of the file
     cuts is.
     """
@@ -243,7 +241,7 @@ def test_the_bad_line_of_a_large_or_a_cut_file_is_counted_through() -> None:
     assert "line 3 is not: byte 0xc3" in refused("stadt\nKöln\nGieß".encode()[:-1]).rule
 
 
-def test_a_declared_encoding_must_fit() -> None:
+def test_a_declared_encoding_must_fit():
     """The declared encoding is used as it is, and bytes it does not know are
     an error.
     """
@@ -264,7 +262,7 @@ COMPRESSED = {
 
 
 @pytest.mark.parametrize("compression", COMPRESSED)
-def test_compression_is_seen_by_the_bytes(compression: str) -> None:
+def test_compression_is_seen_by_the_bytes(compression: str):
     """A compressed file is unpacked whatever it is called; a cut one is refused."""
     content = COMPRESSED[compression]
     table = read(content, name="table.txt")
@@ -274,9 +272,7 @@ def test_compression_is_seen_by_the_bytes(compression: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["gzip", "zip", "zstd"])
-def test_a_bomb_is_refused_before_it_fills_memory_or_disk(
-    how: str, monkeypatch
-) -> None:
+def test_a_bomb_is_refused_before_it_fills_memory_or_disk(how: str, monkeypatch):
     """More than memory holds, of a file a hundredth as large, is refused; where it fits
     it is read.
     """
@@ -314,7 +310,7 @@ NO_TABLES = {
 
 
 @pytest.mark.parametrize("case", NO_TABLES)
-def test_what_is_no_table_is_refused(case: str) -> None:
+def test_what_is_no_table_is_refused(case: str):
     """Each kind of bad file ends in an error that names the file and what is wrong with
     it.
     """
@@ -325,7 +321,7 @@ def test_what_is_no_table_is_refused(case: str) -> None:
     assert rule in error.rule
 
 
-def test_nested_and_opaque_columns_are_told() -> None:
+def test_nested_and_opaque_columns_are_told():
     """What holds no single values is left out, bytes that are no text are missing; the
     rest is read.
     """
@@ -343,7 +339,7 @@ def test_nested_and_opaque_columns_are_told() -> None:
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1))
-def test_any_text_survives(rows: list[tuple[str, str]]) -> None:
+def test_any_text_survives(rows: list[tuple[str, str]]):
     """Delimiters, quotes, line breaks and every alphabet come back as they were
     written.
     """
@@ -359,9 +355,7 @@ NAMES_TWICE = ["a", "a", "b", "a.1", "a", "b"]
 @pytest.mark.parametrize(
     "names", [NAMES_TWICE, ["x", "", "", "x"], ["a", "a", "a.1.1"]]
 )
-def test_columns_of_one_name_are_read_as_pandas_does_and_named(
-    names: list[str],
-) -> None:
+def test_columns_of_one_name_are_read_as_pandas_does_and_named(names: list[str]):
     """A file of either kind becomes the columns of `pandas.read_csv`, with a note."""
     text = f"{','.join(names)}\n{','.join(map(str, range(len(names))))}\n"
     expected = pd.read_csv(io.StringIO(text))
@@ -380,14 +374,14 @@ def test_columns_of_one_name_are_read_as_pandas_does_and_named(
     assert columnar.notes == table.notes
 
 
-def test_a_nested_column_of_the_same_name_moves_no_other() -> None:
+def test_a_nested_column_of_the_same_name_moves_no_other():
     """Positions count in the file, where a list has leaves of its own."""
     cells = [pa.array([[1]]), pa.array([2]), pa.array([{"a": 3}]), pa.array([4])]
     table = pa.Table.from_arrays(cells, names=["a", "b", "s", "b"])
     assert read(parquet(table)).frame.to_dict("records") == [{"b": 2, "b.1": 4}]
 
 
-def test_strange_names_stay_as_they_are() -> None:
+def test_strange_names_stay_as_they_are():
     """Spaces, quotes, tags, line breaks and other alphabets are names; no name gets
     one.
     """
@@ -405,7 +399,7 @@ def test_strange_names_stay_as_they_are() -> None:
     assert any("1 column without a name" in sentence for sentence in table.notes)
 
 
-def test_every_line_end_is_a_line_end() -> None:
+def test_every_line_end_is_a_line_end():
     """Files from Windows, Unix and old Macs hold the same table, in any order of its
     columns.
     """
@@ -418,7 +412,7 @@ def test_every_line_end_is_a_line_end() -> None:
         assert read(SMALL.decode().replace("\n", line_end)).digest == read(SMALL).digest
 
 
-def test_several_files_are_one_table() -> None:
+def test_several_files_are_one_table():
     """Parts are appended in order, types are found over all of them, folders name
     columns.
     """
@@ -443,7 +437,7 @@ def test_several_files_are_one_table() -> None:
         ),
     ],
 )
-def test_parts_that_do_not_fit_are_named(second: tuple[str, bytes], rule: str) -> None:
+def test_parts_that_do_not_fit_are_named(second: tuple[str, bytes], rule: str):
     """Other columns, or another format, end in an error that names the part."""
     with pytest.raises(errors.UnreadableTable) as caught:
         parse([("a.csv", b"a,b\n1,2\n"), second], Data(url="folder"))
@@ -468,7 +462,7 @@ OF_PARQUET = {
 }
 
 
-def test_parquet_types_become_those_of_pandas() -> None:
+def test_parquet_types_become_those_of_pandas():
     """Decimals, dates, times, bytes and dictionaries are reduced to plain types, and
     told.
     """
@@ -491,7 +485,7 @@ def test_parquet_types_become_those_of_pandas() -> None:
     )
 
 
-def test_parquet_texts_are_what_python_writes() -> None:
+def test_parquet_texts_are_what_python_writes():
     """What becomes text in a file is the same text in a DataFrame of Python's
     values.
     """
@@ -513,7 +507,7 @@ def test_parquet_texts_are_what_python_writes() -> None:
         assert frame[name].dropna().tolist() == [str(cell) for cell in cells[:2]]
 
 
-def test_parquet_parts_may_widen_a_number() -> None:
+def test_parquet_parts_may_widen_a_number():
     """Whole numbers in one part and fractions in another are one float column."""
     whole, fraction, text = (
         parquet(pd.DataFrame({"a": [cell]})) for cell in (1, 1.5, "x")
@@ -524,7 +518,7 @@ def test_parquet_parts_may_widen_a_number() -> None:
         parse([("p", whole), ("q", text)], Data(url="folder"))
 
 
-def test_a_declared_format_must_be_true() -> None:
+def test_a_declared_format_must_be_true():
     """The bytes decide what a file is; what says otherwise, or has no effect on it, is
     an error.
     """
@@ -536,7 +530,7 @@ def test_a_declared_format_must_be_true() -> None:
     assert isinstance(refused(SMALL, delimiter='"'), errors.InvalidExperiment)
 
 
-def test_the_preview_shows_what_could_act() -> None:
+def test_the_preview_shows_what_could_act():
     """Tags, pipes, links and line breaks are shown as text in one table row."""
     frame = pd.DataFrame({"<script>": ["a|b", "x\ny"], "[l](js:x)": ["`c`", None]})
     lines = preview(frame).splitlines()

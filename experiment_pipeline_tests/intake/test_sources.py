@@ -36,7 +36,7 @@ def refused(url: object, **settings: object) -> errors.ExperimentPipelineError:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path, monkeypatch) -> Path:
     """The folder that the command runs in, with a table and its parts."""
     monkeypatch.chdir(tmp_path)
     for name in (
@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_file_is_read_from_any_way_to_write_its_path(folder: Path) -> None:
+def test_a_file_is_read_from_any_way_to_write_its_path(folder: Path):
     """Relative, absolute and file:// paths lead to the same bytes, under the file's
     name.
     """
@@ -71,9 +71,7 @@ LONG = b"id;text\n" + b"1;a long text\n" * 30_000
         b'"two\nlines",b\n1,2\n',
     ],
 )
-def test_a_look_at_a_file_shows_the_columns_of_the_whole(
-    folder: Path, content: bytes
-) -> None:
+def test_a_look_at_a_file_shows_the_columns_of_the_whole(folder: Path, content: bytes):
     """By what it holds, delimiter and mark included; a file that has changed is looked
     at again.
     """
@@ -98,14 +96,14 @@ def test_a_look_at_a_file_shows_the_columns_of_the_whole(
 )
 def test_where_the_beginning_does_not_suffice_no_columns_are_given(
     folder: Path, content
-) -> None:
+):
     """Guesses, errors, and what is away, elsewhere or in parts, are left to the run."""
     (folder / "odd").write_bytes(content)
     for url in ("odd", "absent.csv", "parts", "*.csv", "s3://bucket/t.csv"):
         assert sources.peek_columns(Data(url=url)) is None
 
 
-def test_a_folder_is_its_tables(folder: Path) -> None:
+def test_a_folder_is_its_tables(folder: Path):
     """Every part below the folder is read, in order, by its relative name; markers are
     not.
     """
@@ -117,7 +115,7 @@ def test_a_folder_is_its_tables(folder: Path) -> None:
     assert sources.read_source(Data(url="parts")) == expected
 
 
-def test_a_pattern_names_its_files(folder: Path) -> None:
+def test_a_pattern_names_its_files(folder: Path):
     """What it matches is named from where it begins; a file that is called like one is
     read itself.
     """
@@ -130,7 +128,7 @@ def test_a_pattern_names_its_files(folder: Path) -> None:
     assert sources.read_source(Data(url="data[1].csv")) == [("data[1].csv", TABLE)]
 
 
-def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
+def test_a_wrong_name_is_told_the_right_ones(folder: Path):
     """A path that leads nowhere is named, with names like it."""
     error = refused("flight.csv")
     assert isinstance(error, errors.UnreadableTable)
@@ -141,7 +139,7 @@ def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
     assert "'flights.csv', 'parts'" in refused("*.zip").fix
 
 
-def test_what_holds_no_table_is_refused(folder: Path) -> None:
+def test_what_holds_no_table_is_refused(folder: Path):
     """Folders without one kind of tables, endless devices, protocols unknown or without
     a package.
     """
@@ -156,7 +154,7 @@ def test_what_holds_no_table_is_refused(folder: Path) -> None:
     assert isinstance(refused("s3://"), errors.StorageUnreachable)
 
 
-def test_a_fingerprint_follows_the_content(folder: Path) -> None:
+def test_a_fingerprint_follows_the_content(folder: Path):
     """It stays while nothing changes, and changes with a file, a new part or a lost
     one.
     """
@@ -173,7 +171,7 @@ def test_a_fingerprint_follows_the_content(folder: Path) -> None:
     assert len(set(seen)) == 4
 
 
-def test_a_table_is_as_old_as_its_newest_file(folder: Path) -> None:
+def test_a_table_is_as_old_as_its_newest_file(folder: Path):
     """The age of the data on the overview is counted from it; a file system may not say
     it.
     """
@@ -186,7 +184,7 @@ def test_a_table_is_as_old_as_its_newest_file(folder: Path) -> None:
     assert sources.modified_at(Data(url="memory://old/t.csv")) is None
 
 
-def test_a_fingerprint_reads_what_says_nothing_about_itself() -> None:
+def test_a_fingerprint_reads_what_says_nothing_about_itself():
     """Where a file system has no times, the content counts: same size, other bytes."""
     data = Data(url="memory://source/x.csv")
     fingerprints = []
@@ -224,7 +222,7 @@ def web(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_a_table_on_the_web_is_read_and_its_token_kept_secret(web: str) -> None:
+def test_a_table_on_the_web_is_read_and_its_token_kept_secret(web: str):
     """User, password and query reach the server, but no name and no message."""
     data = Data(url=f"http://me:hidden@{web}/flights.csv?token=hidden")
     assert sources.read_source(data) == [("flights.csv", TABLE)]
@@ -235,7 +233,7 @@ def test_a_table_on_the_web_is_read_and_its_token_kept_secret(web: str) -> None:
         assert path in error.culprit
 
 
-def test_the_web_says_what_is_wrong(web: str) -> None:
+def test_the_web_says_what_is_wrong(web: str):
     """A missing page, a denied one and a server that is not there are told apart."""
     assert "404" in refused(f"http://{web}/flight.csv").rule
     assert "403" in refused(f"http://{web}/denied.csv").rule
@@ -246,7 +244,7 @@ def test_the_web_says_what_is_wrong(web: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_bucket_is_read_like_a_disk(s3_bucket: str) -> None:
+def test_a_bucket_is_read_like_a_disk(s3_bucket: str):
     """Files, folders and patterns mean the same in a bucket."""
     root = location(f"s3://{s3_bucket}/some")
     part = pd.DataFrame({"a": [1]}).to_parquet()
@@ -272,7 +270,7 @@ def test_a_bucket_is_read_like_a_disk(s3_bucket: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_bucket_refuses_is_told(s3: S3Server, s3_bucket: str) -> None:
+def test_what_a_bucket_refuses_is_told(s3: S3Server, s3_bucket: str):
     """No bucket, and nobody's access to one that is private, are two
     different things.
     """

@@ -2,7 +2,6 @@
 stays out of it.
 """
 
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentsFolder:
+def folder(tmp_path, monkeypatch) -> ExperimentsFolder:
     """An empty folder of experiments, which is also where the command runs."""
     monkeypatch.chdir(tmp_path)
     return ExperimentsFolder(tmp_path)
@@ -40,7 +39,7 @@ def told(folder: ExperimentsFolder) -> str:
     return caught.value.message.replace(f"{folder.package}/defs/", "")
 
 
-def test_a_folder_becomes_an_experiment(folder: ExperimentsFolder) -> None:
+def test_a_folder_becomes_an_experiment(folder: ExperimentsFolder):
     """The folder's name, its YAML and its schema make the experiment."""
     folder.write(YAML)
     experiment = folder.load().named
@@ -151,7 +150,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("text", "begins", "holds"), WRONG, ids=[one[1] for one in WRONG]
 )
-def test_an_error_begins_with_file_and_line(folder, text, begins, holds) -> None:
+def test_an_error_begins_with_file_and_line(folder, text, begins, holds):
     """Whatever is wrong, the first words are where to look, and there is no stack."""
     folder.write(text)
     message = told(folder)
@@ -174,9 +173,7 @@ def test_an_error_begins_with_file_and_line(folder, text, begins, holds) -> None
         ("columns: [\n", "visits/schema.yaml:1: is not YAML"),
     ],
 )
-def test_a_schema_is_judged_when_it_is_loaded(
-    folder, schema: str | None, message: str
-) -> None:
+def test_a_schema_is_judged_when_it_is_loaded(folder, schema: str | None, message: str):
     """What a run would stumble over is said before one starts, with file and line."""
     folder.write(YAML, schema=schema)
     assert told(folder).startswith(message)
@@ -193,9 +190,7 @@ def test_a_schema_is_judged_when_it_is_loaded(
         ("engine", "engine: {dask: local}", "dask"),
     ],
 )
-def test_an_extra_is_asked_for_at_its_key(
-    folder, monkeypatch, key, setting, extra
-) -> None:
+def test_an_extra_is_asked_for_at_its_key(folder, monkeypatch, key, setting, extra):
     """With what to install, before a run has read the table; an address keeps its
     secret.
     """
@@ -214,7 +209,7 @@ def test_an_extra_is_asked_for_at_its_key(
     )
 
 
-def test_yaml_means_what_people_write(folder: ExperimentsFolder, monkeypatch) -> None:
+def test_yaml_means_what_people_write(folder: ExperimentsFolder, monkeypatch):
     """Quoted texts stay texts, also '1' and {{x}}; yes may be a text, off a switch;
     variables are filled in.
     """
@@ -244,7 +239,7 @@ def test_yaml_means_what_people_write(folder: ExperimentsFolder, monkeypatch) ->
     assert spec.shown_source == "s3://{{ env.BUCKET }}/visits.csv"
 
 
-def test_types_of_the_two_files_must_agree(folder: ExperimentsFolder) -> None:
+def test_types_of_the_two_files_must_agree(folder: ExperimentsFolder):
     """Read as a number, a column that the schema makes a text would be a text for the
     models.
     """
@@ -273,9 +268,7 @@ def test_types_of_the_two_files_must_agree(folder: ExperimentsFolder) -> None:
     )
 
 
-def test_a_bug_keeps_its_stack(
-    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch):
     """Only the project's own errors are told in one line."""
     folder.write(YAML)
 
@@ -288,7 +281,7 @@ def test_a_bug_keeps_its_stack(
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_every_key_is_published_and_the_spec_judges() -> None:
+def test_every_key_is_published_and_the_spec_judges():
     """Editors and Dagster see the schema of all keys; the model behind it takes every
     key.
     """
@@ -320,7 +313,7 @@ def stages(definitions: dg.Definitions, name: str) -> int:
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_one_broken_experiment_takes_no_other_along(sound, what: str) -> None:
+def test_one_broken_experiment_takes_no_other_along(sound, what: str):
     """The sound one has its job and its assets; the broken one's job says what is
     wrong.
     """
@@ -333,7 +326,7 @@ def test_one_broken_experiment_takes_no_other_along(sound, what: str) -> None:
     assert message in definitions.resolve_job_def("broken").description
 
 
-def test_the_run_of_a_broken_experiment_fails_with_its_error(sound) -> None:
+def test_the_run_of_a_broken_experiment_fails_with_its_error(sound):
     """Who starts its job is told what to correct."""
     sound.write(YAML.replace("target", "targt"), "broken")
     job = sound.definitions().resolve_job_def("broken")
@@ -345,7 +338,7 @@ def test_the_run_of_a_broken_experiment_fails_with_its_error(sound) -> None:
     assert "broken/defs.yaml:5: targt: unknown key" in said
 
 
-def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys) -> None:
+def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys):
     """The log names experiment, file and line; `dg check defs` fails with each that is
     left out.
     """
@@ -361,7 +354,7 @@ def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys) -
     assert "unreadable/defs.yaml:5: is not YAML: this [ is not closed" in message
 
 
-def test_experiments_of_one_name_are_both_left_out(sound) -> None:
+def test_experiments_of_one_name_are_both_left_out(sound):
     """The name would not say which of them is meant; the third one runs."""
     sound.write(YAML, "visits")
     sound.write(YAML, "clinic/visits")
@@ -372,14 +365,14 @@ def test_experiments_of_one_name_are_both_left_out(sound) -> None:
     assert {job.name for job in definitions.jobs} == {"sound", "visits"}
 
 
-def test_a_folder_whose_name_no_job_can_have_is_told_all_the_same(sound) -> None:
+def test_a_folder_whose_name_no_job_can_have_is_told_all_the_same(sound):
     """The job in its place has a name like it."""
     sound.write(YAML, "my-visits")
     job = sound.definitions().resolve_job_def("experiment_my_visits")
     assert "letters, digits and _" in job.description
 
 
-def test_the_file_of_all_experiments_cannot_be_left_out(sound) -> None:
+def test_the_file_of_all_experiments_cannot_be_left_out(sound):
     """Where `defs/` itself has a file that cannot be read, there is nothing to load."""
     (sound.defs / "defs.yaml").write_text("type: [")
     with pytest.raises(ClickException, match=r"defs\.yaml:\d: is not YAML"):
@@ -389,7 +382,7 @@ def test_the_file_of_all_experiments_cannot_be_left_out(sound) -> None:
 EXCLUDING = YAML + "  exclude:\n    vist: names the visit\n"
 
 
-def test_a_missing_column_is_told_when_it_is_loaded(sound, tmp_path, capsys) -> None:
+def test_a_missing_column_is_told_when_it_is_loaded(sound, tmp_path, capsys):
     """With its line and the likely name, and the experiment stays; a check fails, also
     for the schema.
     """
@@ -410,7 +403,7 @@ def test_a_missing_column_is_told_when_it_is_loaded(sound, tmp_path, capsys) -> 
     assert "another/schema.yaml:3: columns.lote: the table lacks" in message
 
 
-def test_a_table_that_is_not_there_is_for_the_run_to_say(sound, monkeypatch) -> None:
+def test_a_table_that_is_not_there_is_for_the_run_to_say(sound, monkeypatch):
     """Definitions load, and a check passes, where the data has not come yet."""
     sound.write(EXCLUDING, "early")
     monkeypatch.setenv(VALIDATION, "1")
@@ -418,7 +411,7 @@ def test_a_table_that_is_not_there_is_for_the_run_to_say(sound, monkeypatch) -> 
 
 
 @pytest.mark.slow
-def test_the_command_that_checks_says_the_line(tmp_path: Path) -> None:
+def test_the_command_that_checks_says_the_line(tmp_path):
     """It ends with 1; in place of a stack there is file and line, in Dagster's words,
     too.
     """

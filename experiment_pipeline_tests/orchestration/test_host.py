@@ -29,7 +29,7 @@ def scored(rows: pd.DataFrame) -> int:
     return len(rows)
 
 
-def test_a_host_selects_one_table_of_a_stage(tmp_path: Path) -> None:
+def test_a_host_selects_one_table_of_a_stage(tmp_path):
     """The stage makes and checks its other tables as well; the run is partial, not
     killed.
     """
@@ -69,7 +69,7 @@ def asked(stage: str) -> tuple[runs.Run, list[object]]:
     return runs.Run(dg.materialize([asks, *flights.assets], **options)), given
 
 
-def test_a_host_asks_for_the_exported_model(storage: Path) -> None:
+def test_a_host_asks_for_the_exported_model(storage: Path):
     """It gets the champion, ready to predict for rows as delivered."""
     Registry(UPath(storage), "flights").publish(exported.package(), lambda _: None)
     done, (model,) = asked("exported_model")
@@ -93,9 +93,7 @@ def test_a_host_asks_for_the_exported_model(storage: Path) -> None:
         ("trained_model", "cannot be loaded", "exported_model"),
     ],
 )
-def test_what_a_host_cannot_be_given_is_an_error(
-    stage: str, rule: str, fix: str
-) -> None:
+def test_what_a_host_cannot_be_given_is_an_error(stage: str, rule: str, fix: str):
     """Its asset fails with the experiment's asset and what to do."""
     done, _ = asked(stage)
     assert rule in done.failure
@@ -106,7 +104,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "own_project.md"
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentsFolder:
+def project(tmp_path, monkeypatch) -> ExperimentsFolder:
     """A project as `create-dagster` makes it, with a model that dbt would make."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -117,7 +115,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentsFolde
     return folder
 
 
-def test_the_example_of_the_guide_is_understood(project: ExperimentsFolder) -> None:
+def test_the_example_of_the_guide_is_understood(project: ExperimentsFolder):
     """Dagster's own loader gives neighbours, automation and groups, and the job stays
     whole.
     """
@@ -142,7 +140,7 @@ def test_the_example_of_the_guide_is_understood(project: ExperimentsFolder) -> N
     )
 
 
-def test_a_wrong_file_stops_only_its_experiment(project: ExperimentsFolder) -> None:
+def test_a_wrong_file_stops_only_its_experiment(project: ExperimentsFolder):
     """A wrong setting also where Dagster loads the project; what is not YAML where ours
     does.
     """

@@ -31,7 +31,7 @@ OWNERS = ["team:clinic", "ada@example.org"]
 TAGS = {"tier": "1", "clinic.org/cost-center": "", "a" * 63: "b" * 63}
 
 
-def test_every_asset_has_what_the_page_says_of_it() -> None:
+def test_every_asset_has_what_the_page_says_of_it():
     """Owners, tags and kinds; the version of its code; how old the answer may get."""
     fresh = {"warn_after": "2 days", "fail_after": "7 days"}
     spec = scenario.spec(owners=OWNERS, tags=TAGS, freshness=fresh)
@@ -79,7 +79,7 @@ def defined(code_version: str) -> dg.Definitions:
     return dg.Definitions([train_set, training], jobs=[dg.define_asset_job("job")])
 
 
-def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None:
+def test_a_trained_model_is_stale_when_the_code_of_training_is_another():
     """Its events hold the version of the code, as Dagster's own do."""
     key = dg.AssetKey("trained_model")
     with dg.instance_for_test() as instance:
@@ -103,7 +103,7 @@ def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None
         assert causes(defined("2")) == (StaleStatus.STALE, ["has a new code version"])
 
 
-def test_what_the_launchpad_changes_is_for_one_run() -> None:
+def test_what_the_launchpad_changes_is_for_one_run():
     """Else the YAML's value applies; a budget that is gone still fits baseline and
     quickest other.
     """

@@ -101,7 +101,7 @@ def left(
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_killed_run_says_where_and_when_it_ended(left, stage: str) -> None:
+def test_a_killed_run_says_where_and_when_it_ended(left, stage: str):
     """Whoever looks next marks it: killed, in which stage, what to do; it was not
     decided.
     """
@@ -113,7 +113,7 @@ def test_a_killed_run_says_where_and_when_it_ended(left, stage: str) -> None:
     assert pd.isna(run["version"])
 
 
-def test_the_run_after_all_of_them_is_whole(left) -> None:
+def test_the_run_after_all_of_them_is_whole(left):
     """It reuses what they had stored; its version is the only one, though not always
     the first number.
     """

@@ -44,7 +44,7 @@ STRANGE = [
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path, monkeypatch) -> Path:
     """The working directory, with a small table of visits in it."""
     monkeypatch.chdir(tmp_path)
     visits = pd.DataFrame(
@@ -86,7 +86,7 @@ def spec_in(folder: Path) -> ExperimentSpec:
     return spec_from(folder.name, declared["attributes"], lambda _: "defs.yaml")
 
 
-def test_a_table_becomes_a_commented_experiment(folder: Path, capsys) -> None:
+def test_a_table_becomes_a_commented_experiment(folder: Path, capsys):
     """Both files are valid, and what was inferred is said on the console and in
     comments.
     """
@@ -105,7 +105,7 @@ def test_a_table_becomes_a_commented_experiment(folder: Path, capsys) -> None:
     assert said.endswith("dg launch --job visits\n")
 
 
-def test_the_command_that_is_printed_is_that_of_the_scaffold(folder, capsys) -> None:
+def test_the_command_that_is_printed_is_that_of_the_scaffold(folder, capsys):
     """Who has `dg scaffold` has `dg launch`, in whatever project."""
     (folder / "pyproject.toml").write_text("[tool.dg.project]\nroot_module = 'ward'\n")
     made = scaffold(folder, data="visits.csv", target="late")
@@ -113,7 +113,7 @@ def test_the_command_that_is_printed_is_that_of_the_scaffold(folder, capsys) -> 
     assert "dg launch --job visits" in (made / "defs.yaml").read_text()
 
 
-def test_options_overrule_what_would_be_inferred(folder: Path) -> None:
+def test_options_overrule_what_would_be_inferred(folder: Path):
     """Every decision can be taken on the command line."""
     told = {"task": "multiclass", "metric": "accuracy", "split": "time"}
     told |= {"exclude": ["age", "ward"], "id_column": ["visit_id"]}
@@ -122,7 +122,7 @@ def test_options_overrule_what_would_be_inferred(folder: Path) -> None:
     assert spec.exclude["age"] == spec.exclude["ward"] == "excluded on the command line"
 
 
-def test_how_the_table_is_read_can_be_told(folder: Path) -> None:
+def test_how_the_table_is_read_can_be_told(folder: Path):
     """What the file does not tell is said on the command line, and stands in
     the YAML.
     """
@@ -136,7 +136,7 @@ def test_how_the_table_is_read_can_be_told(folder: Path) -> None:
     assert (data.delimiter, data.encoding) == ("|", "utf-8")
 
 
-def test_strange_column_names_survive(folder: Path) -> None:
+def test_strange_column_names_survive(folder: Path):
     """Names with quotes, markup, line breaks and YAML's own signs are read back as they
     are.
     """
@@ -170,7 +170,7 @@ def test_strange_column_names_survive(folder: Path) -> None:
         ["a", "b, c"],
     ],
 )
-def test_every_value_is_one_line_of_yaml(value: Any) -> None:
+def test_every_value_is_one_line_of_yaml(value: Any):
     """What is written into the YAML is read back as the same value of the same type."""
     text = in_yaml(value)
     assert len(text.splitlines()) == 1
@@ -207,7 +207,7 @@ def test_every_value_is_one_line_of_yaml(value: Any) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_left(folder, options, message) -> None:
+def test_what_is_wrong_is_said_and_nothing_is_left(folder, options, message):
     """A refused scaffold leaves no folder in the way of the next attempt."""
     with pytest.raises(ClickException, match=message.replace("?", r"\?")) as caught:
         scaffold(folder, **options)
@@ -215,7 +215,7 @@ def test_what_is_wrong_is_said_and_nothing_is_left(folder, options, message) -> 
     assert not list((folder / "defs").iterdir())
 
 
-def test_a_folder_in_use_is_not_touched(folder: Path) -> None:
+def test_a_folder_in_use_is_not_touched(folder: Path):
     """An experiment that exists is not written over."""
     used = scaffold(folder, data="visits.csv", target="late") / "defs.yaml"
     used.write_text("type: mine")
@@ -224,9 +224,7 @@ def test_a_folder_in_use_is_not_touched(folder: Path) -> None:
     assert used.read_text() == "type: mine"
 
 
-def test_a_relative_path_is_seen_from_the_projects_root(
-    folder: Path, monkeypatch
-) -> None:
+def test_a_relative_path_is_seen_from_the_projects_root(folder: Path, monkeypatch):
     """Scaffolded from a folder below, the path still leads to the table when jobs are
     run.
     """
@@ -247,7 +245,7 @@ def series(label: list[str]) -> None:
     )
 
 
-def test_a_series_is_split_by_time_and_the_files_say_why(folder: Path, capsys) -> None:
+def test_a_series_is_split_by_time_and_the_files_say_why(folder: Path, capsys):
     """The dates are read as they are written, and the reason stands beside
     the split.
     """
@@ -263,7 +261,7 @@ def test_a_series_is_split_by_time_and_the_files_say_why(folder: Path, capsys) -
 
 def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(
     folder: Path, capsys
-) -> None:
+):
     """Nobody reports drizzle after the first year: the draft runs, and tells that
     scores are optimistic.
     """

@@ -4,7 +4,6 @@ page.
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -32,16 +31,14 @@ def meet(barrier) -> None:
 def open_all(homes: list[str]) -> None:
     """Open each folder in the same moment as the other workers."""
     for home in homes:
-        _barrier.wait(60)
+        _barrier.wait(600)
         SqliteStorage.from_config_value(
             None, {"base_dir": home}
         ).run_storage.get_runs_count()
 
 
 @pytest.mark.slow
-def test_a_fresh_home_can_be_opened_by_several_processes_at_once(
-    tmp_path: Path,
-) -> None:
+def test_a_fresh_home_can_be_opened_by_several_processes_at_once(tmp_path):
     """Of processes that meet in an empty folder, none dies of another's half-made
     tables.
     """
@@ -55,9 +52,7 @@ def test_a_fresh_home_can_be_opened_by_several_processes_at_once(
             done.result()
 
 
-def test_the_project_s_instance_uses_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_project_s_instance_uses_it(tmp_path, monkeypatch):
     """`dagster.yaml` names this storage, and Dagster builds it, in the place that is
     named.
     """
@@ -70,7 +65,7 @@ def test_the_project_s_instance_uses_it(
     assert (tmp_path / ".dagster_home/history/runs.db").exists()
 
 
-def test_no_page_but_its_own_drives_dagster(tmp_path, monkeypatch) -> None:
+def test_no_page_but_its_own_drives_dagster(tmp_path, monkeypatch):
     """With each documented instance, Dagster executes no mutation that an image could
     send.
     """

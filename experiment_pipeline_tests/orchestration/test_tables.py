@@ -79,7 +79,7 @@ def sample() -> pd.DataFrame:
 
 @pytest.mark.parametrize("rows", [3, 0])
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_a_column_comes_back_as_it_went(kind: str, rows: int) -> None:
+def test_a_column_comes_back_as_it_went(kind: str, rows: int):
     """Values, missing values and type of a column survive, and so does its digest."""
     frame = one_column(COLUMNS[kind]).iloc[:rows]
     content = to_parquet(frame)
@@ -99,7 +99,7 @@ class Told:
     score: Interval
 
 
-def test_what_is_said_of_a_table_goes_with_it() -> None:
+def test_what_is_said_of_a_table_goes_with_it():
     """A dataclass comes back whole, unknown numbers too, and its table alone can be
     had.
     """
@@ -117,7 +117,7 @@ def test_what_is_said_of_a_table_goes_with_it() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 3])
-def test_a_table_without_columns_keeps_its_rows(rows: int) -> None:
+def test_a_table_without_columns_keeps_its_rows(rows: int):
     """Row numbers survive when no column is left."""
     frame = pd.DataFrame(index=ROWS[:rows])
     pd.testing.assert_index_equal(frame.index, from_parquet(to_parquet(frame)).index)
@@ -152,9 +152,7 @@ MIXED, UNKNOWN, NAMES = (
         ),
     ],
 )
-def test_what_would_change_is_refused_by_name(
-    frame: pd.DataFrame, message: str
-) -> None:
+def test_what_would_change_is_refused_by_name(frame: pd.DataFrame, message: str):
     """Mixed objects, types that Parquet does not know, and names that are not unique
     texts.
     """
@@ -166,7 +164,7 @@ def test_what_would_change_is_refused_by_name(
 @pytest.mark.parametrize("index", [ROWS, pd.RangeIndex(3, name="row_number")])
 def test_a_column_may_be_called_as_the_index_is(
     index: pd.Index, whole: bool, monkeypatch
-) -> None:
+):
     """A delivered `row_number` is a column like others, beside the row numbers of the
     index.
     """
@@ -191,7 +189,7 @@ def turned(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[::-1]
 
 
-def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path) -> None:
+def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path):
     """One file per asset, at the promised path, with its size; a table cut short fails
     who reads it.
     """
@@ -217,9 +215,7 @@ def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path) -
     assert told.metadata["fix"].value == "Materialize its asset again."
 
 
-def test_loading_definitions_touches_no_storage(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_loading_definitions_touches_no_storage(monkeypatch):
     """A root that cannot be reached is no error before a run starts."""
     monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", "s4://nowhere/x")
     assert dg.Definitions(resources={"tables": tables_io_manager}).resolve_asset_graph()

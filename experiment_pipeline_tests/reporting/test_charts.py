@@ -25,7 +25,7 @@ from experiment_pipeline.statistics.interval import Interval
 NAME = "<b>&amp;$x^$ `|` 漢 \x00"
 
 
-def test_what_is_not_finite_is_not_drawn() -> None:
+def test_what_is_not_finite_is_not_drawn():
     """JSON has no nan, and a browser reads none."""
     points = Points([Mark(math.nan, 1), Mark(2, 0.5)], MUTED)
     intervals = Intervals([Span(0, 0.1, math.inf), Span(1, 0.1, 0.2)], MUTED)
@@ -37,7 +37,7 @@ def test_what_is_not_finite_is_not_drawn() -> None:
     assert drawn_intervals["spans"] == [{"at": 1, "low": 0.1, "high": 0.2}]
 
 
-def test_estimates_are_marks_with_intervals_beside_their_names() -> None:
+def test_estimates_are_marks_with_intervals_beside_their_names():
     """Pointing at one shows its name, whatever characters it has, and its numbers."""
     undefined = Interval(math.nan, math.nan, math.nan)
     rows = [(NAME, Interval(0.7, 0.6, 0.8), SERIES[0]), ("undefined", undefined, MUTED)]
@@ -61,16 +61,14 @@ def test_estimates_are_marks_with_intervals_beside_their_names() -> None:
         ([0.05, 0.051], [0.042, *(0.043 + 0.001 * n for n in range(19))]),
     ],
 )
-def test_a_logarithmic_axis_has_round_ticks(
-    values: list[float], ticks: list[float]
-) -> None:
+def test_a_logarithmic_axis_has_round_ticks(values: list[float], ticks: list[float]):
     """As few as tell the scale, at least three."""
     axis = log_axis(values, "")
     assert axis.ticks == pytest.approx(ticks)
     assert axis.low < min(values) <= max(values) < axis.high
 
 
-def test_names_are_one_line_and_not_too_long() -> None:
+def test_names_are_one_line_and_not_too_long():
     """What cannot be shown is replaced."""
     assert plain("a $x$\nb") == "a $x$ b"
     assert plain("x" * 99) == "x" * 39 + "…"

@@ -118,9 +118,7 @@ def write_memory(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def storage(
-    empty_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
+def storage(empty_database: Path, tmp_path_factory) -> Iterator[Path]:
     """A storage with every page in it."""
     folder = tmp_path_factory.mktemp("pages")
     database = shutil.copy(empty_database, folder / "memory.sqlite")
@@ -154,9 +152,7 @@ class Viewed:
 
 
 @pytest.fixture(scope="module", params=PAGES)
-def viewed(
-    browser: Browser, storage: Path, request: pytest.FixtureRequest
-) -> Iterator[Viewed]:
+def viewed(browser: Browser, storage: Path, request) -> Iterator[Viewed]:
     """Each of the pages, opened from its file."""
     page = browser.new_page()
     viewed = Viewed(page)
@@ -167,7 +163,7 @@ def viewed(
 
 def test_a_page_fits_the_screen_and_asks_for_what_pages_share(
     viewed: Viewed, storage: Path
-) -> None:
+):
     """From a desk to the smallest phone; it says nothing, and nothing comes from
     elsewhere.
     """
@@ -182,12 +178,12 @@ def test_a_page_fits_the_screen_and_asks_for_what_pages_share(
     ]
 
 
-def test_every_picture_has_a_text(viewed: Viewed) -> None:
+def test_every_picture_has_a_text(viewed: Viewed):
     """Who does not see it is told what it shows, or that it is decoration."""
     assert viewed.look().evaluate(NAMELESS) == []
 
 
-def test_the_keyboard_reaches_every_control(viewed: Viewed) -> None:
+def test_the_keyboard_reaches_every_control(viewed: Viewed):
     """Links, buttons, folded sections, and whatever scrolls."""
     controls = viewed.look().evaluate(CONTROLS)
     reached = set()
@@ -200,7 +196,7 @@ def test_the_keyboard_reaches_every_control(viewed: Viewed) -> None:
     assert [controls[int(number)] for number in missed] == []
 
 
-def test_paper_shows_what_is_folded_and_cuts_nothing(viewed: Viewed) -> None:
+def test_paper_shows_what_is_folded_and_cuts_nothing(viewed: Viewed):
     """Nobody can unfold or scroll it there, and it is always light."""
     viewed.look(WIDTH_OF_PAPER, media="print", color_scheme="dark")
     assert viewed.page.evaluate(FOLDED) == []
@@ -210,7 +206,7 @@ def test_paper_shows_what_is_folded_and_cuts_nothing(viewed: Viewed) -> None:
     )
 
 
-def test_every_link_leads_somewhere(viewed: Viewed, storage: Path) -> None:
+def test_every_link_leads_somewhere(viewed: Viewed, storage: Path):
     """From one page of the storage to the next, without a server."""
     targets = viewed.page.evaluate(
         "[...document.querySelectorAll('main a, nav a')].map(a => a.href)"
@@ -222,7 +218,7 @@ def test_every_link_leads_somewhere(viewed: Viewed, storage: Path) -> None:
     assert [str(file) for file in files if not file.is_file()] == []
 
 
-def test_a_page_breaks_no_rule_of_accessibility(viewed: Viewed) -> None:
+def test_a_page_breaks_no_rule_of_accessibility(viewed: Viewed):
     """Contrast, names, roles, order: wide and light, on a phone and dark."""
     viewed.page.evaluate(Axe().axe_script)
     for scheme, width in LOOKS:

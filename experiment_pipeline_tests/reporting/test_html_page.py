@@ -68,7 +68,7 @@ def before_scripts(page: str) -> str:
     return page.partition("</main>")[0]
 
 
-def test_every_text_is_escaped() -> None:
+def test_every_text_is_escaped():
     """Tags from names, cells and code are shown, never run."""
     page = before_scripts(render_html(DOCUMENT))
     assert _Tags(page).tags.count("script") == 1
@@ -87,7 +87,7 @@ def test_every_text_is_escaped() -> None:
         assert f"{kind} &lt;script&gt;" in page
 
 
-def test_charts_are_inside_and_nothing_is_loaded() -> None:
+def test_charts_are_inside_and_nothing_is_loaded():
     """The page is one file; the library that draws is there only where there is a
     chart.
     """
@@ -101,13 +101,13 @@ def test_charts_are_inside_and_nothing_is_loaded() -> None:
     assert len(render_html(Document("page", sections))) < 20_000
 
 
-def test_without_scripts_and_in_markdown_a_chart_is_its_sentence() -> None:
+def test_without_scripts_and_in_markdown_a_chart_is_its_sentence():
     """What it shows, with its number."""
     assert "<noscript><p>alt &lt;script&gt;" in render_html(DOCUMENT)
     assert render(DOCUMENT).endswith("alt &lt;script&gt;alert(1)&lt;/script&gt;\n")
 
 
-def test_the_first_paragraph_is_coloured_by_the_outcome() -> None:
+def test_the_first_paragraph_is_coloured_by_the_outcome():
     """Passed, failed, or neither."""
     assert 'class="verdict passed"' in render_html(DOCUMENT, passed=True)
     assert 'class="verdict failed"' in render_html(DOCUMENT, passed=False)
@@ -138,7 +138,7 @@ TEXTS = st.text() | st.sampled_from(
         TEXTS | st.lists(TEXTS) | st.floats(allow_nan=False, allow_infinity=False),
     )
 )
-def test_no_name_or_value_breaks_out_of_the_data_of_a_script(data: dict) -> None:
+def test_no_name_or_value_breaks_out_of_the_data_of_a_script(data: dict):
     """Whatever texts there are, the script reads just them, and the page has no tag
     more.
     """
@@ -150,7 +150,7 @@ def test_no_name_or_value_breaks_out_of_the_data_of_a_script(data: dict) -> None
     assert not set("<>&\u2028\u2029") & set(text)
 
 
-def test_the_library_of_the_scripts_is_the_released_one() -> None:
+def test_the_library_of_the_scripts_is_the_released_one():
     """Apache ECharts 6.1.0 byte for byte, its licences beside it; it ends no script too
     early.
     """

@@ -4,7 +4,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval
 
 
-def test_scores_are_shown_with_the_digits_that_matter() -> None:
+def test_scores_are_shown_with_the_digits_that_matter():
     """Scores, small gains and large errors are all readable."""
     shown = [
         numbers.score(v) for v in (0.69123, 0.00071, 23.456, 12345.6, 0, float("nan"))
@@ -13,7 +13,7 @@ def test_scores_are_shown_with_the_digits_that_matter() -> None:
     assert numbers.score(float("-inf")) == "-infinity"
 
 
-def test_an_interval_is_an_estimate_with_its_bounds() -> None:
+def test_an_interval_is_an_estimate_with_its_bounds():
     """The bounds alone stand in a table, beside the estimate in a sentence."""
     assert numbers.interval(Interval(0.5, 0.4, 0.6)) == "0.5000 (0.4000 to 0.6000)"
     assert numbers.bounds(Interval(0.5, 0.4, 0.6)) == "0.4000 to 0.6000"
@@ -24,7 +24,7 @@ def test_an_interval_is_an_estimate_with_its_bounds() -> None:
     )
 
 
-def test_shares_counts_and_seconds_read_alike_everywhere() -> None:
+def test_shares_counts_and_seconds_read_alike_everywhere():
     """A share is shown in per cent, a count with its plural, seconds without a
     fraction.
     """

@@ -29,7 +29,7 @@ def told(raw: Mapping[str, Any]) -> list[str]:
     return [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in errors]
 
 
-def test_the_schema_is_one_and_knows_every_key() -> None:
+def test_the_schema_is_one_and_knows_every_key():
     """It can stand inside another: there is no reference in it, and the folder gives
     the name.
     """
@@ -68,7 +68,7 @@ def test_the_schema_is_one_and_knows_every_key() -> None:
         ),
     ],
 )
-def test_what_the_models_take_is_not_refused(path: str, value: Any) -> None:
+def test_what_the_models_take_is_not_refused(path: str, value: Any):
     """Also short forms, numbers in quotes, what stands for on and off, and templates,
     filled in before.
     """
@@ -116,9 +116,7 @@ def test_what_the_models_take_is_not_refused(path: str, value: Any) -> None:
         ),
     ],
 )
-def test_a_wrong_key_is_told_where_it_stands(
-    path: str, value: Any, message: str
-) -> None:
+def test_a_wrong_key_is_told_where_it_stands(path: str, value: Any, message: str):
     """In one plain sentence, also inside a union; only a key that is missing then adds
     another.
     """

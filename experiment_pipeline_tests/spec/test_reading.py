@@ -52,12 +52,12 @@ def refused(text: str) -> str:
     ],
     ids=["a shared part", "ten thousand", "a long list"],
 )
-def test_honest_files_pass(text: str) -> None:
+def test_honest_files_pass(text: str):
     """Sharing a part, and a file that is simply long, are no attack."""
     assert YamlFile(text, "a.yaml").values()
 
 
-def test_yaml_is_read_as_people_mean_it() -> None:
+def test_yaml_is_read_as_people_mean_it():
     """An unquoted yes or off is a text, an exponent without a dot is a number."""
     text = "[yes, NO, on, Off, true, False, 1e-3, -2E+5, 3, 0.5, 1e, e3, 2024-01-01]"
     *others, day = YamlFile(text, "a.yaml").values()
@@ -87,7 +87,7 @@ def test_yaml_is_read_as_people_mean_it() -> None:
         )
     )
 )
-def test_what_is_written_is_read_as_it_was(values: list[str | float]) -> None:
+def test_what_is_written_is_read_as_it_was(values: list[str | float]):
     """A text that looks like a number stays one."""
     assert YamlFile(to_yaml({"a": values, "b": 0}), "a.yaml").values() == {
         "a": values,
@@ -105,9 +105,7 @@ def test_what_is_written_is_read_as_it_was(values: list[str | float]) -> None:
     ],
     ids=["aliases of aliases", "an alias inside itself", "brackets", "lists"],
 )
-def test_a_text_that_stands_for_too_much_is_refused_at_once(
-    text: str, message: str
-) -> None:
+def test_a_text_that_stands_for_too_much_is_refused_at_once(text: str, message: str):
     """With its line, within seconds: readers of nested values would not end."""
     before = time.thread_time()
     assert message in refused(text)
@@ -126,7 +124,7 @@ def test_a_text_that_stands_for_too_much_is_refused_at_once(
         (("nothing", "at", "all"), 1),
     ],
 )
-def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
+def test_a_path_leads_to_the_closest_line(location, line: int):
     """Of the key, or of what would hold it."""
     assert YamlFile(TEXT, "a.yaml").place(location) == f"a.yaml:{line}"
 
@@ -180,16 +178,14 @@ def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
         (f"{GOOD}---\n{GOOD}", 6, "holds a second document (---); keep one"),
     ],
 )
-def test_a_broken_file_is_refused_with_its_line(
-    text: str, line: int, message: str
-) -> None:
+def test_a_broken_file_is_refused_with_its_line(text: str, line: int, message: str):
     """What Dagster would answer with a stack, and what YAML passes over, has a line."""
     error = refused(text)
     assert error.startswith(f"defs.yaml:{line}: ")
     assert message in error
 
 
-def test_other_components_may_hold_several_documents() -> None:
+def test_other_components_may_hold_several_documents():
     """Dagster allows it; only an experiment is named by its folder. Attributes may be
     empty.
     """
@@ -198,7 +194,7 @@ def test_other_components_may_hold_several_documents() -> None:
 
 
 @pytest.mark.parametrize("value", ["9" * 5_000, "2026-02-31"])
-def test_a_value_that_cannot_be_read_has_its_line(value: str) -> None:
+def test_a_value_that_cannot_be_read_has_its_line(value: str):
     """A number of 5,000 digits, an impossible date."""
     with pytest.raises(InvalidExperiment, match=r"^defs\.yaml:3: "):
         YamlFile(f"a: 1\nb:\n  c: {value}\n", "defs.yaml").values()

@@ -299,7 +299,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), IMPOSSIBLE)
-def test_an_impossible_value_is_refused(path: str, value: Any, message: str) -> None:
+def test_an_impossible_value_is_refused(path: str, value: Any, message: str):
     """One impossible value gives one problem, which names the key and what is right."""
     problems = told(changed(path, value))
     assert len(problems) == 1
@@ -321,7 +321,7 @@ def test_an_impossible_value_is_refused(path: str, value: Any, message: str) -> 
 )
 def test_a_setting_of_another_task_is_refused(
     key: str, value: Any, other: dict[str, str]
-) -> None:
+):
     """A positive class, costs, a calibration or a direction that nothing
     would look at.
     """
@@ -330,7 +330,7 @@ def test_a_setting_of_another_task_is_refused(
 
 
 @pytest.mark.parametrize("name", ["my-visits", "2visits", "visits 2", "", "v" * 81])
-def test_a_name_must_do_for_asset_keys_and_ops(name: str) -> None:
+def test_a_name_must_do_for_asset_keys_and_ops(name: str):
     """The folder's name becomes part of keys and op names, so it is judged
     like them.
     """
@@ -340,7 +340,7 @@ def test_a_name_must_do_for_asset_keys_and_ops(name: str) -> None:
         spec_from(name, VALID)
 
 
-def test_hyperparameters_keep_their_types() -> None:
+def test_hyperparameters_keep_their_types():
     """Whole numbers stay whole, texts stay texts, and true stays true."""
     values = {"a": 3, "b": 3.0, "c": "3", "d": True, "e": None, "f": ["sqrt", 0.5]}
     read = (
@@ -366,7 +366,7 @@ def test_hyperparameters_keep_their_types() -> None:
 )
 def test_what_is_on_by_default_is_switched_off_by_a_word(
     key: str, written: Any, on: bool
-) -> None:
+):
     """Or by its keys; and an exported experiment.yaml can be read again."""
     spec = spec_of(VALID if written is None else {**VALID, key: written})
     again = spec.model_dump(mode="json", exclude_unset=True, exclude={"name"})
@@ -374,13 +374,13 @@ def test_what_is_on_by_default_is_switched_off_by_a_word(
     assert spec_of(again) == spec
 
 
-def test_what_never_reaches_a_model() -> None:
+def test_what_never_reaches_a_model():
     """Target, excluded, id and split columns are no features."""
     spec = spec_of(changed("split", BY_TIME | {"id_columns": ["visit"]}))
     assert spec.not_features == {"late", "arrival", "visit", "departure"}
 
 
-def test_the_ranking_metric_comes_first() -> None:
+def test_the_ranking_metric_comes_first():
     """Metrics of the gates are computed too, each once, after the one that ranks."""
     gates = [{"metric": "brier", "at_most": 0.2}, CRITERION]
     assert spec_of(changed("acceptance", gates)).metric_names == ("roc_auc", "brier")
@@ -445,7 +445,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
 
 
 @pytest.mark.parametrize("key", ExperimentSpec.model_fields)
-def test_a_setting_counts_where_it_may_be_read(key: str) -> None:
+def test_a_setting_counts_where_it_may_be_read(key: str):
     """What a stage's fingerprint digests changes with a setting exactly when the stage
     is given it.
     """
@@ -462,7 +462,7 @@ def test_a_setting_counts_where_it_may_be_read(key: str) -> None:
         assert (given != instead) == (stage in readers), stage
 
 
-def test_a_column_of_weights_and_a_direction_have_one_role() -> None:
+def test_a_column_of_weights_and_a_direction_have_one_role():
     """Only features have a direction."""
     (problem,) = told(VALID | {"sample_weight": "w", "monotone": {"w": "increasing"}})
     assert "monotone.w: 'w' is not a feat" in problem
@@ -486,9 +486,7 @@ def test_a_column_of_weights_and_a_direction_have_one_role() -> None:
         ),
     ],
 )
-def test_what_cross_validation_cannot_do_is_refused(
-    other: dict[str, Any], said: str
-) -> None:
+def test_what_cross_validation_cannot_do_is_refused(other: dict[str, Any], said: str):
     """With the reason, at the key to change."""
     raw = VALID | {"evaluation": "cross_validation"} | other
     (problem,) = told(raw)
@@ -504,7 +502,7 @@ def test_what_cross_validation_cannot_do_is_refused(
         ({"cross_validation": {"folds": 10}}, (10, 3)),
     ],
 )
-def test_an_evaluation_is_a_word_or_its_settings(written: Any, folds: Any) -> None:
+def test_an_evaluation_is_a_word_or_its_settings(written: Any, folds: Any):
     """What is dumped is read again."""
     spec = spec_of(VALID | {"evaluation": written})
     again = spec_of(spec.model_dump(mode="json", exclude_unset=True, exclude={"name"}))
@@ -513,7 +511,7 @@ def test_an_evaluation_is_a_word_or_its_settings(written: Any, folds: Any) -> No
         assert (None if found is None else (found.folds, found.repeats)) == folds
 
 
-def test_a_part_of_an_experiment_holds_nothing_else() -> None:
+def test_a_part_of_an_experiment_holds_nothing_else():
     """Other settings cannot be read from it, and what was not written stays
     unwritten.
     """
@@ -528,7 +526,7 @@ def test_a_part_of_an_experiment_holds_nothing_else() -> None:
         assert part.model_dump(**how) == spec.model_dump(include=keys, **how)
 
 
-def test_what_people_say_is_text_and_a_day() -> None:
+def test_what_people_say_is_text_and_a_day():
     """A day is a date or its text, as YAML holds it; a number would be a moment of
     1970.
     """
@@ -546,13 +544,13 @@ def test_what_people_say_is_text_and_a_day() -> None:
     )
 
 
-def test_no_part_of_a_chain_of_urls_shows_a_secret() -> None:
+def test_no_part_of_a_chain_of_urls_shows_a_secret():
     """Users, passwords and queries are left out wherever they stand."""
     chain = Data(url="zip://a.csv::https://me:secret@host/t.zip?key=secret")
     assert chain.shown_url == "zip://a.csv::https://host/t.zip"
 
 
-def test_an_unknown_key_is_told_the_likely_one() -> None:
+def test_an_unknown_key_is_told_the_likely_one():
     """A misspelt key is named, with the one that was meant and all that are allowed
     there.
     """
@@ -565,7 +563,7 @@ def test_an_unknown_key_is_told_the_likely_one() -> None:
     )
 
 
-def test_the_allowed_keys_are_those_of_the_chosen_union_member() -> None:
+def test_the_allowed_keys_are_those_of_the_chosen_union_member():
     """Below a discriminator only the keys of the chosen kind are listed."""
     [problem] = told(changed("split", {"by": "time", "column": "t", "gapp": "1 day"}))
     assert problem.endswith(
@@ -574,7 +572,7 @@ def test_the_allowed_keys_are_those_of_the_chosen_union_member() -> None:
     )
 
 
-def test_a_path_holds_no_names_that_the_yaml_lacks() -> None:
+def test_a_path_holds_no_names_that_the_yaml_lacks():
     """Discriminator tags and names of union members do not appear in the path."""
     problems = told(
         changed("split", {"by": "group", "column": "g", "fractions": {"tran": 0.5}})
@@ -587,7 +585,7 @@ def test_a_path_holds_no_names_that_the_yaml_lacks() -> None:
     ]
 
 
-def test_every_missing_key_is_asked_for_with_an_example() -> None:
+def test_every_missing_key_is_asked_for_with_an_example():
     """An empty file is told all that is needed, and what it could look like."""
     assert told({}) == [
         "defs.yaml:1: data: is missing: the table, such as data/customers.csv",
@@ -604,7 +602,7 @@ def test_every_missing_key_is_asked_for_with_an_example() -> None:
     ]
 
 
-def test_many_problems_fit_on_one_screen() -> None:
+def test_many_problems_fit_on_one_screen():
     """Beyond a dozen, problems are counted."""
     lines = told({**VALID, **{f"key_{number}": 1 for number in range(30)}})
     assert len(lines) == MOST_PROBLEMS + 1
@@ -612,20 +610,20 @@ def test_many_problems_fit_on_one_screen() -> None:
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "", "\x1b[31m"])
-def test_a_problem_is_one_line_whatever_the_key(key: str) -> None:
+def test_a_problem_is_one_line_whatever_the_key(key: str):
     """Keys that would break a line or colour a terminal are shown escaped."""
     [problem] = told(changed("preparation", {"types": {key: "date"}}))
     assert problem.isprintable()
     assert repr(key) in problem
 
 
-def test_long_values_are_cut() -> None:
+def test_long_values_are_cut():
     """A value of a whole page does not hide the message."""
     [problem] = told(changed("task", "x" * 1000))
     assert len(problem) < 200
 
 
-def test_settings_from_python_are_explained_without_a_file() -> None:
+def test_settings_from_python_are_explained_without_a_file():
     """The paths of the keys say where, several at once; no table needs to be named."""
     settings = {key: VALID[key] for key in VALID if key != "data"}
     assert spec_from("visits", settings).data is None

@@ -32,7 +32,7 @@ def shown(fact: Fact) -> object:
     return reported(Outcome({"fact": fact})).metadata["fact"]
 
 
-def test_notes_show_names_of_the_table_as_they_are() -> None:
+def test_notes_show_names_of_the_table_as_they_are():
     """A class or a column may be called anything; a cell of a table is text, seen
     without a click.
     """
@@ -45,7 +45,7 @@ def test_notes_show_names_of_the_table_as_they_are() -> None:
     assert shown(Notes([])) == "none"
 
 
-def test_numbers_are_shown_as_long_as_a_reader_needs_them() -> None:
+def test_numbers_are_shown_as_long_as_a_reader_needs_them():
     """As scores are; what JSON cannot hold is undefined; counts and flags stay."""
     known = [0.1235, 12346, "undefined", 3, True, None]
     assert [
@@ -53,7 +53,7 @@ def test_numbers_are_shown_as_long_as_a_reader_needs_them() -> None:
     ] == known
 
 
-def test_a_table_keeps_its_names_and_says_what_its_columns_are() -> None:
+def test_a_table_keeps_its_names_and_says_what_its_columns_are():
     """Cells that JSON lacks are empty; a column is called by what its cells are; a long
     table is cut.
     """
@@ -75,7 +75,7 @@ def test_a_table_keeps_its_names_and_says_what_its_columns_are() -> None:
     ]
 
 
-def test_a_check_says_what_it_failed_of() -> None:
+def test_a_check_says_what_it_failed_of():
     """Problems make it fail; caveats and notes are shown and fail nothing."""
     checks = [
         replace(Check.of("rate", ["too many"], holds="few"), value=0.5, limit=0.25),
@@ -92,7 +92,7 @@ def test_a_check_says_what_it_failed_of() -> None:
     assert (gates.passed, gates.description) == (False, "FAIL")
 
 
-def test_the_value_and_its_version_are_handed_on() -> None:
+def test_the_value_and_its_version_are_handed_on():
     """A stage without a table hands on none."""
     frame = pd.DataFrame({"n": [1]})
     result = reported(Outcome({}, value=frame, version="v"))

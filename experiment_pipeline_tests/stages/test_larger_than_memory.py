@@ -91,9 +91,7 @@ def _twice() -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("kind", "split_by"), [("csv", "random"), ("csv.gz", "group"), ("parquet", "time")]
 )
-def test_a_table_on_maps_gives_the_same_results(
-    tmp_path: Path, kind: str, split_by: str
-) -> None:
+def test_a_table_on_maps_gives_the_same_results(tmp_path, kind: str, split_by: str):
     """Digests, rejected rows and reasons, profile, sets, checks and stored bytes are
     the same.
     """
@@ -146,9 +144,7 @@ def _prepared_by(function: Any, batch_rows: int) -> PreparedTable:
 
 
 @pytest.mark.parametrize("batch_rows", [61, 479])
-def test_a_users_function_is_given_batches_and_makes_the_same_table(
-    batch_rows: int,
-) -> None:
+def test_a_users_function_is_given_batches_and_makes_the_same_table(batch_rows: int):
     """Values, types, counts and stored bytes, though a batch alone has other types."""
     at_once = _prepared_by(_awkward, 1_000)
     with pytest.MonkeyPatch.context() as patch:
@@ -160,7 +156,7 @@ def test_a_users_function_is_given_batches_and_makes_the_same_table(
 
 
 @pytest.mark.parametrize("function", [_against_the_mean, _with_what_there_is])
-def test_a_function_that_looks_at_its_batch_is_refused(function: Any) -> None:
+def test_a_function_that_looks_at_its_batch_is_refused(function: Any):
     """What is made of a row must not depend on the rows beside it, nor columns on the
     batch.
     """
@@ -172,9 +168,7 @@ def _of_rows(values: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"x": values, "y": values * 2, "t": values % 2})
 
 
-def test_the_analysis_of_a_large_table_reads_a_sample(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_analysis_of_a_large_table_reads_a_sample(monkeypatch):
     """By the rows' features: whatever their order, the targets, and how often a row is
     there.
     """

@@ -2,7 +2,6 @@
 clear error.
 """
 
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,7 +31,7 @@ def frame() -> pd.DataFrame:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_warns_only_where_it_may_need_more_than_is_free(
     stage: str, monkeypatch
-) -> None:
+):
     """The warning has the stage, both numbers, what sets the limit and what
     to change.
     """
@@ -51,7 +50,7 @@ def test_a_stage_warns_only_where_it_may_need_more_than_is_free(
     assert "sample" in logged[0]
 
 
-def test_the_size_of_a_table_does_not_depend_on_where_it_is() -> None:
+def test_the_size_of_a_table_does_not_depend_on_where_it_is():
     """A table on maps has the estimate of the same one in memory; Python objects count
     in full.
     """
@@ -65,9 +64,7 @@ def test_the_size_of_a_table_does_not_depend_on_where_it_is() -> None:
 @pytest.mark.parametrize(
     "name", ["table.parquet", "table.csv", "table.csv.gz", "table.csv.zip"]
 )
-def test_the_size_of_a_source_is_estimated_from_its_files(
-    name: str, tmp_path: Path
-) -> None:
+def test_the_size_of_a_source_is_estimated_from_its_files(name: str, tmp_path):
     """Within a factor of five, before anything is parsed."""
     path = tmp_path / name
     frame().to_parquet(path) if "parquet" in name else frame().to_csv(path, index=False)
@@ -93,9 +90,7 @@ print(done.success, done.failure)
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("storage")
-def test_a_stage_that_runs_out_of_memory_ends_with_a_clear_error(
-    tmp_path: Path,
-) -> None:
+def test_a_stage_that_runs_out_of_memory_ends_with_a_clear_error(tmp_path):
     """Under a real limit that is too small, the run fails with the stage's name and a
     fix.
     """

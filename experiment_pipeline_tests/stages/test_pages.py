@@ -42,7 +42,7 @@ def shown_of(count: int, noises: list[float], failure: str = "") -> SearchShown:
     return board_examples.shown_of(spec, search_of(spec, noises).rank(*failed))
 
 
-def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
+def test_a_leaderboard_shows_choice_notes_and_rows():
     """The choice comes first, then a row per configuration; failures may say
     anything.
     """
@@ -63,7 +63,7 @@ def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
     assert 'class="verdict passed"' in page
 
 
-def test_a_long_leaderboard_is_cut_and_says_so() -> None:
+def test_a_long_leaderboard_is_cut_and_says_so():
     """So many rows, and how many more there are."""
     shown = finished_search(MOST_ROWS + 5)
     text = render(leaderboard_page.document(shown, "flights"))
@@ -75,7 +75,7 @@ def test_a_long_leaderboard_is_cut_and_says_so() -> None:
     assert "are in the stored table" not in render(few)
 
 
-def test_a_report_opens_with_the_decision_in_words() -> None:
+def test_a_report_opens_with_the_decision_in_words():
     """Accepted or not, by what, how sure, against what, on how many rows: in this
     order.
     """
@@ -114,7 +114,7 @@ def board_of(count: int) -> Outcome:
     return leaderboard_page.outcome(shown, "/report.html")
 
 
-def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
+def test_a_configuration_is_told_in_words_and_few_numbers():
     """Status, algorithm and hyperparameters are texts; what can be compared is a
     number.
     """
@@ -137,7 +137,7 @@ def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
     assert shown.tags == {"status": "trained"}
 
 
-def test_a_configuration_that_was_stopped_says_where_and_why() -> None:
+def test_a_configuration_that_was_stopped_says_where_and_why():
     """Its score on a part of the rows has a name of its own, which no plot mixes with
     the others.
     """
@@ -159,7 +159,7 @@ def test_a_configuration_that_was_stopped_says_where_and_why() -> None:
     assert shown.tags == {"status": "stopped_early"}
 
 
-def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first() -> None:
+def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first():
     """Twenty of however many; that all are on the page is said above."""
     shown = board_of(25)
     table = shown.facts["leaderboard"]
@@ -177,7 +177,7 @@ def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first() -> None:
     assert str(shown.facts["chosen"]).startswith("lightgbm (num_leaves ")
 
 
-def test_search_results_begin_with_the_best_that_saw_all_rows() -> None:
+def test_search_results_begin_with_the_best_that_saw_all_rows():
     """A high score on few rows is below; a failure has no score, and its traceback is
     with the check.
     """
@@ -211,7 +211,7 @@ def test_search_results_begin_with_the_best_that_saw_all_rows() -> None:
     assert shown.facts["peak memory"] == "624 MB"
 
 
-def test_the_decision_is_the_first_that_is_shown() -> None:
+def test_the_decision_is_the_first_that_is_shown():
     """In a word, then the model, its score and the gates; the long text is last."""
     places = {"validation_report": "/report.html"}
     shown = validation_page.outcome(report_of(), "text", places, "linear (C 1)")
@@ -228,7 +228,7 @@ def test_the_decision_is_the_first_that_is_shown() -> None:
     assert (check.value is None, check.limit is None) == (False, False)
 
 
-def test_every_check_and_asset_says_what_it_is() -> None:
+def test_every_check_and_asset_says_what_it_is():
     """A description each, and what an asset is made with."""
     built = build_experiment(NamedColumns(scenario.spec(), scenario.SCHEMA))
     checks = [spec for one in built.assets or () for spec in one.check_specs]

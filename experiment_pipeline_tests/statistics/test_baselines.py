@@ -18,7 +18,7 @@ LABELS = (np.random.default_rng(1).random(300) < 0.2).astype(int)
     ("task", "metric"),
     [(task, one) for task in ("regression", "binary") for one in names_of(task)],
 )
-def test_no_other_constant_suits_the_metric_better(task: str, metric: str) -> None:
+def test_no_other_constant_suits_the_metric_better(task: str, metric: str):
     """Mean, median or weighted median; shares, 0 of a class that is lacking, the
     majority, or every row.
     """
@@ -49,7 +49,7 @@ def _difference(
     )
 
 
-def test_pairing_sees_what_two_intervals_hide() -> None:
+def test_pairing_sees_what_two_intervals_hide():
     """A small part of the variance is a sure gain, although the score's own interval is
     wide.
     """
@@ -62,7 +62,7 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "accuracy", "roc_auc", "mae"])
-def test_the_baseline_itself_is_not_better(metric: str) -> None:
+def test_the_baseline_itself_is_not_better(metric: str):
     """The same prediction differs by nothing, whichever the metric, and by rounding
     neither.
     """
@@ -75,7 +75,7 @@ def test_the_baseline_itself_is_not_better(metric: str) -> None:
         assert not metrics.significantly_better(metric, difference)
 
 
-def test_one_cluster_and_one_class_say_nothing() -> None:
+def test_one_cluster_and_one_class_say_nothing():
     """Without spread the bounds are those of the metric, without a score there is no
     difference.
     """
@@ -89,7 +89,7 @@ def test_one_cluster_and_one_class_say_nothing() -> None:
     assert math.isnan(_difference("roc_auc", np.ones(300), NUMBERS[:300]).low)
 
 
-def test_a_few_lucky_decisions_are_not_significant() -> None:
+def test_a_few_lucky_decisions_are_not_significant():
     """None of 12 rows called negative is positive: that happens by chance with 5 %
     positives.
     """
@@ -127,7 +127,7 @@ def _winner(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("kind", ["sums", "prices", "trend"])
 def test_a_clear_winner_is_better_although_a_few_errors_are_large(
     kind: str, metric: str
-) -> None:
+):
     """Tails of two features, prices, and a trend of days: at the third look as well,
     and no bound is better than a perfect score.
     """
@@ -148,7 +148,7 @@ def test_a_clear_winner_is_better_although_a_few_errors_are_large(
     assert accepted == 12
 
 
-def test_a_gain_of_one_row_is_not_significant() -> None:
+def test_a_gain_of_one_row_is_not_significant():
     """One of two giants happens to be predicted a little better, and explains the share
     alone: it decides nothing.
     """
@@ -162,7 +162,7 @@ def test_a_gain_of_one_row_is_not_significant() -> None:
     assert not metrics.significantly_better("rmse", difference)
 
 
-def test_what_rare_rows_lose_counts_in_full() -> None:
+def test_what_rare_rows_lose_counts_in_full():
     """Better by a little on 95 % of the rows, and worse by far on the others: gains are
     counted less, losses are not.
     """

@@ -46,13 +46,13 @@ BALANCED = "class_weight=balanced"
         ("weight_decay", 0.1, False),
     ],
 )
-def test_settings_that_move_probabilities_are_known(name, value, reweights) -> None:
+def test_settings_that_move_probabilities_are_known(name, value, reweights):
     """Every spelling of a reweighting is found; its neutral value is none."""
     expected = f"{name}={value}" if reweights else None
     assert reweighting({"learning_rate": 0.1, name: value}) == expected
 
 
-def test_the_shift_is_measured_on_the_validation_rows() -> None:
+def test_the_shift_is_measured_on_the_validation_rows():
     """Mean predicted probability against share; of several classes the one furthest
     off.
     """
@@ -74,7 +74,7 @@ def test_the_shift_is_measured_on_the_validation_rows() -> None:
     assert miscalibration(BALANCED, apart(y, y / 1), None) is None
 
 
-def test_a_report_marks_every_probability_metric() -> None:
+def test_a_report_marks_every_probability_metric():
     """log_loss and brier are marked, roc_auc is not; other models are not marked."""
     shifted = seen_through(1, seed=1, shift=1.5)
     balanced = replace(
@@ -95,7 +95,7 @@ def test_a_report_marks_every_probability_metric() -> None:
     )
 
 
-def test_a_card_marks_the_metrics_of_a_reweighted_model() -> None:
+def test_a_card_marks_the_metrics_of_a_reweighted_model():
     """Whoever reads the card alone is warned as well."""
     plain = exported.accepted()
     scores = [replace(score, metric="brier") for score in plain.report.scores]
@@ -109,7 +109,7 @@ def test_a_card_marks_the_metrics_of_a_reweighted_model() -> None:
     assert named("roc_auc", reweighted=True) == "roc_auc"
 
 
-def test_a_leaderboard_notes_that_reweighted_ones_are_not_calibrated() -> None:
+def test_a_leaderboard_notes_that_reweighted_ones_are_not_calibrated():
     """The note counts them, and says more where the ranking metric is a
     probability's.
     """

@@ -25,7 +25,7 @@ def _caveats(metrics: tuple[str, ...], predicted: SetPrediction) -> list[str]:
     return list(caveats(metrics, predicted, "row", "validation"))
 
 
-def test_heavy_tails_are_named_and_mae_is_trusted() -> None:
+def test_heavy_tails_are_named_and_mae_is_trusted():
     """A few rows make the squared error, or its tail is heavy: rmse and r2 are doubted,
     mae is not.
     """
@@ -45,7 +45,7 @@ def test_heavy_tails_are_named_and_mae_is_trusted() -> None:
     assert "trust" not in worse
 
 
-def test_intervals_without_a_caveat_hold_where_tails_are_heavy() -> None:
+def test_intervals_without_a_caveat_hold_where_tails_are_heavy():
     """Of 200 samples with errors of Student's t (3), those without a caveat hold the
     rmse in 90 %.
     """
@@ -60,7 +60,7 @@ def test_intervals_without_a_caveat_hold_where_tails_are_heavy() -> None:
 
 
 @pytest.mark.parametrize("freedom", [2.5, 3.0])
-def test_r2_holds_without_a_caveat_where_tails_are_heavy(freedom: float) -> None:
+def test_r2_holds_without_a_caveat_where_tails_are_heavy(freedom: float):
     """Bounds of r2 are those of a mean of skewed squares: of 150 samples without a
     caveat 9 of 10 hold.
     """
@@ -78,7 +78,7 @@ def test_r2_holds_without_a_caveat_where_tails_are_heavy(freedom: float) -> None
     assert np.mean(covered) >= 0.9
 
 
-def test_a_rare_class_is_named() -> None:
+def test_a_rare_class_is_named():
     """An AUC of 5 positives is doubted, one of 6 is not; the log loss is not in either
     case.
     """
@@ -92,7 +92,7 @@ def test_a_rare_class_is_named() -> None:
             assert "is in 5 clusters" in sentence
 
 
-def test_days_that_resemble_their_neighbours_are_named() -> None:
+def test_days_that_resemble_their_neighbours_are_named():
     """The sentence has the probability; the same days as strangers have none."""
     days = _days(np.random.default_rng(1), 0.9)
     (sentence,) = _caveats(("log_loss",), days)
@@ -138,7 +138,7 @@ def _around(centre: float, generator: np.random.Generator) -> SetPrediction:
 )
 def test_a_caveat_is_frequent_where_intervals_are_too_narrow_and_rare_elsewhere(
     metrics: tuple[str, ...], draw, least: float, most: float
-) -> None:
+):
     """Of 60 samples; the caveat of relative errors is that they have no mean."""
     samples = [draw(np.random.default_rng(seed)) for seed in range(60)]
     by_sample = [_caveats(metrics, sample) for sample in samples]

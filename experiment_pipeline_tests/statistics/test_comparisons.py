@@ -44,7 +44,7 @@ def _compared(
     return scores, compare_with_best(scores, contributions, Drawn(0))
 
 
-def test_the_best_and_its_equals_are_tied_and_a_clearly_worse_one_is_not() -> None:
+def test_the_best_and_its_equals_are_tied_and_a_clearly_worse_one_is_not():
     """Equal predictions without width, a single cluster without a bound; alone there is
     no optimism.
     """
@@ -62,7 +62,7 @@ def test_the_best_and_its_equals_are_tied_and_a_clearly_worse_one_is_not() -> No
     assert (single.tied.all(), single.low[1]) == (True, -np.inf)
 
 
-def test_pairing_finds_differences_that_single_intervals_hide() -> None:
+def test_pairing_finds_differences_that_single_intervals_hide():
     """Shared luck cancels out: a lead smaller than each score's own error is seen."""
     generator = np.random.default_rng(1)
     scores, contributions = _accuracies(generator, np.array([0.15, 0.0]), shared=0.95)
@@ -72,7 +72,7 @@ def test_pairing_finds_differences_that_single_intervals_hide() -> None:
     assert comparison.tied.tolist() == [True, False]
 
 
-def test_equal_configurations_stay_tied_however_many_there_are() -> None:
+def test_equal_configurations_stay_tied_however_many_there_are():
     """The truly best one is lost from the tie group in at most about 5 % of
     experiments.
     """
@@ -81,7 +81,7 @@ def test_equal_configurations_stay_tied_however_many_there_are() -> None:
     assert np.mean(kept) >= 0.92
 
 
-def test_all_differences_to_the_truly_best_are_covered_at_once() -> None:
+def test_all_differences_to_the_truly_best_are_covered_at_once():
     """Although the control was selected, 93 % of searches cover all differences."""
     generator = np.random.default_rng(8)
     truth = np.concatenate([np.zeros(6), -np.linspace(0.005, 0.2, 6)])
@@ -96,7 +96,7 @@ def test_all_differences_to_the_truly_best_are_covered_at_once() -> None:
     assert np.mean(covered) >= 0.93
 
 
-def test_the_best_of_many_equals_rarely_beats_a_control() -> None:
+def test_the_best_of_many_equals_rarely_beats_a_control():
     """Of 20 that equal the control, one is significantly better in at most
     about 2.5 %.
     """
@@ -109,7 +109,7 @@ def test_the_best_of_many_equals_rarely_beats_a_control() -> None:
     assert np.mean(found) <= 0.05
 
 
-def test_a_control_is_beaten_by_a_real_lead_and_never_by_itself() -> None:
+def test_a_control_is_beaten_by_a_real_lead_and_never_by_itself():
     """One is clearly better, one is the control, one differs from it by rounding."""
     scores, parts = _accuracies(np.random.default_rng(11), np.array([0.0, 0.3]))
     leads = np.array([scores[1] - scores[0], 0.0, 1e-17])
@@ -118,7 +118,7 @@ def test_a_control_is_beaten_by_a_real_lead_and_never_by_itself() -> None:
     assert (low > 0).tolist() == [True, False, False]
 
 
-def test_optimism_is_the_mean_lead_of_the_best_of_equals() -> None:
+def test_optimism_is_the_mean_lead_of_the_best_of_equals():
     """Among equals the expected optimism is the mean lead of the best score over the
     truth.
     """
@@ -131,7 +131,7 @@ def test_optimism_is_the_mean_lead_of_the_best_of_equals() -> None:
     assert np.mean(expected) == pytest.approx(np.mean(lead), rel=0.25)
 
 
-def test_clusters_beyond_the_limit_are_put_together() -> None:
+def test_clusters_beyond_the_limit_are_put_together():
     """Memory stays bounded: 2,048 groups at most; consecutive ones stay in the order of
     time.
     """
@@ -142,7 +142,7 @@ def test_clusters_beyond_the_limit_are_put_together() -> None:
     assert comparison_codes(np.array([5, 9, 5])).tolist() == [0, 1, 0]
 
 
-def test_a_control_is_rarely_beaten_by_autocorrelated_noise() -> None:
+def test_a_control_is_rarely_beaten_by_autocorrelated_noise():
     """Of 10 that equal the control one is significantly better in about 2.5 % of
     series, not 30.
     """

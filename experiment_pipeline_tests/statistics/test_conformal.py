@@ -24,7 +24,7 @@ def bounds(scores: np.ndarray, clusters: np.ndarray | None = None) -> list[float
     return conformal_bounds(rows, scores, LEVELS).tolist()
 
 
-def test_of_n_independent_rows_the_new_one_is_one_more() -> None:
+def test_of_n_independent_rows_the_new_one_is_one_more():
     """The k-th smallest of n holds k/(n + 1), as with crepes and MAPIE; no bound holds
     95 % with 18 rows.
     """
@@ -33,7 +33,7 @@ def test_of_n_independent_rows_the_new_one_is_one_more() -> None:
     assert bounds(scores[scores < 19]) == [10.0, 18.0, np.inf]
 
 
-def test_rows_of_a_cluster_tell_less() -> None:
+def test_rows_of_a_cluster_tell_less():
     """Copies are one row, what differs within a cluster is several, and nine clusters
     are nine rows.
     """
@@ -44,7 +44,7 @@ def test_rows_of_a_cluster_tell_less() -> None:
     assert np.isinf(bounds(own[:180], codes[:180])[2])
 
 
-def test_each_class_has_a_bound_and_a_rare_one_is_in_every_set() -> None:
+def test_each_class_has_a_bound_and_a_rare_one_is_in_every_set():
     """Nine tenths of each are held where its rows suffice; the likeliest class is
     always in the set, and so is one with fewer than nine rows, or without any.
     """
@@ -66,7 +66,7 @@ def test_each_class_has_a_bound_and_a_rare_one_is_in_every_set() -> None:
     ]
 
 
-def test_without_enough_rows_of_all_classes_no_set_is_promised() -> None:
+def test_without_enough_rows_of_all_classes_no_set_is_promised():
     """Eight rows promise one half, not nine tenths."""
     tested = SetPrediction(np.arange(8) % 2, np.full(8, 0.5), np.arange(8))
     half, most = least_probabilities(tested, LEVELS[:2])

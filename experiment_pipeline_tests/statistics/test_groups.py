@@ -50,7 +50,7 @@ def _extremes(measure: GroupMeasure) -> dict[str, Interval]:
 )
 def test_rates_differences_and_ratios_are_those_of_fairlearn(
     weights: Weights, numbers: dict[str, tuple[float, ...]]
-) -> None:
+):
     """To every digit, with and without row weights, within intervals; calibration has a
     sign, so no ratio.
     """
@@ -68,7 +68,7 @@ def test_rates_differences_and_ratios_are_those_of_fairlearn(
     assert _extremes(calibration).keys() == {"difference"}
 
 
-def test_groups_of_few_clusters_claim_nothing() -> None:
+def test_groups_of_few_clusters_claim_nothing():
     """29 rows, or any number of rows of 29 clusters, are counted, and neither measured
     nor compared.
     """
@@ -85,7 +85,7 @@ def test_groups_of_few_clusters_claim_nothing() -> None:
     assert [*found.extremes()] == []
 
 
-def test_nobody_selected_is_no_certainty() -> None:
+def test_nobody_selected_is_no_certainty():
     """0 of 200 has an interval; against 60 of 200 it is found, and against 0 it has no
     ratio.
     """
@@ -102,7 +102,7 @@ def test_nobody_selected_is_no_certainty() -> None:
     assert _extremes(none).keys() == {"difference"}
 
 
-def test_numbers_have_errors_and_several_classes_rates_of_each() -> None:
+def test_numbers_have_errors_and_several_classes_rates_of_each():
     """Mean and absolute error; accuracy, and the share that is predicted as
     each class.
     """
@@ -124,7 +124,7 @@ def test_numbers_have_errors_and_several_classes_rates_of_each() -> None:
     assert sum(rate.intervals[1].estimate for rate in rates) == pytest.approx(1)
 
 
-def test_what_groups_share_does_not_part_them() -> None:
+def test_what_groups_share_does_not_part_them():
     """Days that are bad for both groups widen the intervals of both, not that of their
     difference.
     """
@@ -136,7 +136,7 @@ def test_what_groups_share_does_not_part_them() -> None:
     assert _extremes(error)["difference"].high < min(alone) / 10
 
 
-def test_comparisons_of_days_agree_with_one_another() -> None:
+def test_comparisons_of_days_agree_with_one_another():
     """From A to C no interval is wider than those by way of B: all have their errors
     from the same days.
     """
@@ -149,7 +149,7 @@ def test_comparisons_of_days_agree_with_one_another() -> None:
         assert min(reach[a, b] + reach[b, c] - reach[a, c] for a, b, c in ways) > 0
 
 
-def test_more_groups_need_wider_intervals() -> None:
+def test_more_groups_need_wider_intervals():
     """The difference of two equal groups reaches as far as before, times the quantile
     for 15 pairs.
     """

@@ -47,7 +47,7 @@ def _importance(
 
 
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
-def test_features_are_ordered_by_what_the_score_loses(metric: str) -> None:
+def test_features_are_ordered_by_what_the_score_loses(metric: str):
     """The feature the prediction rests on comes first; an unused one loses nothing."""
     much, little, none = _importance(metric)
     assert _importance(metric, workers=3, encoded=csr_matrix(ROWS)) == (
@@ -59,7 +59,7 @@ def test_features_are_ordered_by_what_the_score_loses(metric: str) -> None:
     assert much.drop > little.drop > none.drop == 0
 
 
-def test_the_columns_of_a_text_change_places_together() -> None:
+def test_the_columns_of_a_text_change_places_together():
     """A category that is encoded as several columns is one feature, and never two at
     once.
     """
@@ -80,7 +80,7 @@ def test_the_columns_of_a_text_change_places_together() -> None:
 
 
 @pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
-def test_every_encoded_column_belongs_to_one_feature(encoder: str) -> None:
+def test_every_encoded_column_belongs_to_one_feature(encoder: str):
     """Shuffling a feature before the encoding changes just the columns that are named
     for it.
     """
@@ -105,7 +105,7 @@ def test_every_encoded_column_belongs_to_one_feature(encoder: str) -> None:
         assert changed.any()
 
 
-def test_importance_is_at_the_threshold_of_the_model() -> None:
+def test_importance_is_at_the_threshold_of_the_model():
     """Probabilities of rare positives never reach 0.5: there, no feature would lose
     anything.
     """
@@ -121,12 +121,12 @@ def test_importance_is_at_the_threshold_of_the_model() -> None:
     assert most.drop > 0.5
 
 
-def test_an_undefined_score_has_no_importance() -> None:
+def test_an_undefined_score_has_no_importance():
     """Where the model has no score nothing can be lost."""
     assert _importance("roc_auc", y=np.zeros(400)) == ()
 
 
-def test_the_work_is_bounded_by_the_time_that_predicting_takes() -> None:
+def test_the_work_is_bounded_by_the_time_that_predicting_takes():
     """A slow model is given fewer rows, then fewer repeats, and at last
     nothing at all.
     """
@@ -138,7 +138,7 @@ def test_the_work_is_bounded_by_the_time_that_predicting_takes() -> None:
     assert Effort.within(10, 1e-2, 100_000, wide) is None
 
 
-def test_few_features_without_effect_are_significant_and_none_by_few_shuffles() -> None:
+def test_few_features_without_effect_are_significant_and_none_by_few_shuffles():
     """At most 2.5 % of what a model reads in vain; 12 of 200 are beyond chance."""
     generator = np.random.default_rng(5)
     rows = generator.normal(size=(400, 200))

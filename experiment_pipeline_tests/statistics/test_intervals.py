@@ -55,7 +55,7 @@ def _bootstrap_error(
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_standard_error_is_that_of_a_cluster_bootstrap(name: str) -> None:
+def test_standard_error_is_that_of_a_cluster_bootstrap(name: str):
     """The spread by influence values agrees with 600 resamples of whole clusters."""
     y, prediction, clusters = _clustered(name)
     brute_force = _bootstrap_error(name, y, prediction, clusters)
@@ -64,9 +64,7 @@ def test_standard_error_is_that_of_a_cluster_bootstrap(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["pinball_0.9", "poisson_deviance"])
-def test_the_difference_of_two_models_is_covered_as_often_as_promised(
-    name: str,
-) -> None:
+def test_the_difference_of_two_models_is_covered_as_often_as_promised(name: str):
     """The paired interval holds the true difference of two fixed models in 95 of 100
     samples.
     """
@@ -126,9 +124,7 @@ def _days(generator: np.random.Generator, n: int) -> SetPrediction:
         ),
     ],
 )
-def test_interval_covers_the_truth_in_95_of_100_samples(
-    name, sample, rows, least
-) -> None:
+def test_interval_covers_the_truth_in_95_of_100_samples(name, sample, rows, least):
     """Nearly as often with few positives, skewed errors and days with a memory, which a
     normal one misses.
     """
@@ -139,7 +135,7 @@ def test_interval_covers_the_truth_in_95_of_100_samples(
     assert least <= held <= 0.985
 
 
-def test_a_perfect_score_and_a_class_without_a_hit_are_no_certainty() -> None:
+def test_a_perfect_score_and_a_class_without_a_hit_are_no_certainty():
     """30 of 30 leaves room for 0.89; none of 10 found may be a balanced accuracy of
     0.6.
     """
@@ -158,7 +154,7 @@ def test_a_perfect_score_and_a_class_without_a_hit_are_no_certainty() -> None:
     assert accuracy.high == auc.high == 1
 
 
-def test_intervals_stay_inside_the_range_of_the_metric() -> None:
+def test_intervals_stay_inside_the_range_of_the_metric():
     """No bound lies where no score can lie."""
     for name, metric in METRICS.items():
         y, prediction, clusters = _clustered(name)
@@ -168,7 +164,7 @@ def test_intervals_stay_inside_the_range_of_the_metric() -> None:
         assert interval.estimate <= interval.high <= metric.highest
 
 
-def test_one_cluster_has_no_interval() -> None:
+def test_one_cluster_has_no_interval():
     """It is the whole range; that of an undefined score is undefined."""
     y = np.array([0, 1, 0, 1])
     interval = SetPrediction(y, np.array([0.1, 0.9, 0.8, 0.7]), np.zeros(4)).interval(
@@ -183,7 +179,7 @@ def test_one_cluster_has_no_interval() -> None:
     assert (regression.low, regression.high) == (0, math.inf)
 
 
-def test_difference_of_two_sets_adds_their_variances() -> None:
+def test_difference_of_two_sets_adds_their_variances():
     """A gap between independent sets is less certain than either score, unbounded with
     one cluster.
     """
@@ -205,7 +201,7 @@ def test_difference_of_two_sets_adds_their_variances() -> None:
     assert half > 1.96 * math.hypot(first.standard_error, second.standard_error)
 
 
-def test_few_clusters_are_noted() -> None:
+def test_few_clusters_are_noted():
     """Fewer than ten clusters make a note, of consecutive ones fewer than 150."""
     assert "7 resampling clusters (day)" in str(
         few_clusters_note(np.arange(7), "day", "test")
@@ -231,7 +227,7 @@ def test_few_clusters_are_noted() -> None:
 )
 def test_few_consecutive_clusters_are_noted_with_the_simulation_of_so_few(
     days: int, at_half: int, at_most: int
-) -> None:
+):
     """The largest simulated number of clusters that the set reaches tells how many
     intervals hold.
     """
@@ -241,7 +237,7 @@ def test_few_consecutive_clusters_are_noted_with_the_simulation_of_so_few(
     assert said.endswith(f"and {at_most} % where it is 0.9")
 
 
-def test_intervals_by_day_and_customer_hold_for_new_customers() -> None:
+def test_intervals_by_day_and_customer_hold_for_new_customers():
     """Of 100 panels of 150 customers on 60 days, 90 hold the truth; by day alone they
     do not.
     """
@@ -261,7 +257,7 @@ def test_intervals_by_day_and_customer_hold_for_new_customers() -> None:
     assert held["by both"] >= 90
 
 
-def test_few_rows_that_change_sides_have_a_wide_enough_interval() -> None:
+def test_few_rows_that_change_sides_have_a_wide_enough_interval():
     """It holds the true net share in about 95 % of draws; where nothing changes it is
     no point.
     """

@@ -12,7 +12,7 @@ from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise
 
 
-def test_auc_influence_gives_the_variance_of_delong() -> None:
+def test_auc_influence_gives_the_variance_of_delong():
     """The row-wise variance of an AUC is that of DeLong et al. (1988), up to
     (n-1)/n.
     """
@@ -30,7 +30,7 @@ def test_auc_influence_gives_the_variance_of_delong() -> None:
     assert (influence**2).sum() / len(y) ** 2 == pytest.approx(delong)
 
 
-def test_a_score_that_does_not_exist_is_undefined() -> None:
+def test_a_score_that_does_not_exist_is_undefined():
     """An overflow, without a warning; one class alone; a negative count, but not a
     negative prediction of one.
     """
@@ -43,7 +43,7 @@ def test_a_score_that_does_not_exist_is_undefined() -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_prediction_that_is_not_finite_has_no_score(name: str) -> None:
+def test_a_prediction_that_is_not_finite_has_no_score(name: str):
     """One nan among the predictions makes a score undefined, never a number."""
     task = min(METRICS[name].tasks)
     y = np.array([0, 1, 2, 1]) if task == "multiclass" else np.array([0, 1, 0, 1])
@@ -56,7 +56,7 @@ def test_a_prediction_that_is_not_finite_has_no_score(name: str) -> None:
 @given(st.sampled_from(sorted(METRICS)), st.floats(), st.floats())
 def test_better_is_a_strict_order_in_which_nan_never_wins(
     name: str, a: float, b: float
-) -> None:
+):
     """Of two scores at most one is better, and a score that is not finite never is."""
     assert not (metrics.better(name, a, b) and metrics.better(name, b, a))
     assert not (metrics.better(name, a, b) and not np.isfinite(a))

@@ -34,9 +34,7 @@ def _rows(
 
 
 @pytest.mark.parametrize(("each", "luck"), [(1, 0.0), (10, 1.0)])
-def test_its_interval_is_that_of_the_same_built_in_metric(
-    each: int, luck: float
-) -> None:
+def test_its_interval_is_that_of_the_same_built_in_metric(each: int, luck: float):
     """Of rows and of clusters; as a difference it is wider, for what is a loss is not
     known of it.
     """
@@ -51,7 +49,7 @@ def test_its_interval_is_that_of_the_same_built_in_metric(
     assert own.high >= known.high
 
 
-def test_it_covers_the_truth_also_where_no_derivative_exists() -> None:
+def test_it_covers_the_truth_also_where_no_derivative_exists():
     """The median error of 200 rows with a normal error, and the profit of 40 groups of
     ten.
     """
@@ -72,7 +70,7 @@ def test_it_covers_the_truth_also_where_no_derivative_exists() -> None:
     assert coin_flips_pass(20, 0, metric=f"{HERE}:top_tenth", share=0.3) <= 0.05
 
 
-def test_many_clusters_are_drawn_in_few_groups() -> None:
+def test_many_clusters_are_drawn_in_few_groups():
     """Consecutive ones with their neighbours; the ids beside them are a caveat."""
     days = np.asarray(drawn_together(np.arange(1_000).view(ConsecutiveClusters)))
     assert (days.max(), np.diff(days).min()) == (MOST_DRAWN - 1, 0)
@@ -83,7 +81,7 @@ def test_many_clusters_are_drawn_in_few_groups() -> None:
     )
 
 
-def test_threshold_and_baseline_are_those_that_it_likes_best() -> None:
+def test_threshold_and_baseline_are_those_that_it_likes_best():
     """All or none called, the share of positives, the median of numbers; and weights
     count.
     """
@@ -134,9 +132,7 @@ def test_threshold_and_baseline_are_those_that_it_likes_best() -> None:
         (PROFIT, "is a metric that needs at_least"),
     ],
 )
-def test_what_is_no_metric_of_the_task_is_named_at_its_line(
-    name: str, said: str
-) -> None:
+def test_what_is_no_metric_of_the_task_is_named_at_its_line(name: str, said: str):
     """With the rule and what to write, for the ranking metric and for a criterion."""
     keys = {"metric": name, "acceptance": [{"metric": name, "at_most": 1}]}
     for problem in [
@@ -147,7 +143,7 @@ def test_what_is_no_metric_of_the_task_is_named_at_its_line(
     assert told(changed("acceptance", keys["acceptance"]))
 
 
-def test_in_python_it_is_given_as_it_is() -> None:
+def test_in_python_it_is_given_as_it_is():
     """It becomes its import path; a lambda has none, and a built-in name stays the
     built-in's.
     """
@@ -160,7 +156,7 @@ def test_in_python_it_is_given_as_it_is() -> None:
         ep.metric(greater_is_better=True, takes="label")  # type: ignore[arg-type]
 
 
-def test_an_error_and_nan_are_named_with_the_metric() -> None:
+def test_an_error_and_nan_are_named_with_the_metric():
     """Where all targets are equal, nan means that there is no score."""
     rows = _rows(50)
     with pytest.raises(

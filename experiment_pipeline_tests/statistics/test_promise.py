@@ -24,12 +24,12 @@ def fall(source: Source, days: int, drop: float = 0.0) -> Fall:
 
 
 @pytest.mark.parametrize("days", [1, 2, 3, 5, 10])
-def test_a_few_days_are_no_evidence(days: int) -> None:
+def test_a_few_days_are_no_evidence(days: int):
     """There is nothing to tell memory from."""
     assert (fall(Source("rmse"), days).total < ENOUGH).all()
 
 
-def test_independent_days_count_in_full() -> None:
+def test_independent_days_count_in_full():
     """A drop is seen soon."""
     calm, dropped = fall(Source("rmse"), 230), fall(Source("rmse"), 230, drop=0.16)
     assert np.median(calm.independent) > 0.4 * 230
@@ -46,7 +46,7 @@ def test_independent_days_count_in_full() -> None:
         Source("rmse", day=0.1, long=0.35),
     ],
 )
-def test_days_that_resemble_their_neighbours_count_for_less(source: Source) -> None:
+def test_days_that_resemble_their_neighbours_count_for_less(source: Source):
     """A wave beside the noise of rows is no drop, also if it lasts for weeks."""
     found = fall(source, 230)
     assert np.median(found.independent) < 230 / 3

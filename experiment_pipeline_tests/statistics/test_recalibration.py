@@ -28,7 +28,7 @@ def simulated(
     return SetPrediction(y, expit(said), np.arange(n))
 
 
-def test_a_calibrated_model_has_slope_one_and_intercept_zero() -> None:
+def test_a_calibrated_model_has_slope_one_and_intercept_zero():
     """Both lie in their intervals, and the error is about what chance alone makes."""
     (found,) = calibrations(simulated(), CLASSES)
     assert found.class_name == "yes"
@@ -41,7 +41,7 @@ def test_a_calibrated_model_has_slope_one_and_intercept_zero() -> None:
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(0.5, 0.0), (1.0, 0.8), (2.0, -0.5)])
-def test_a_miscalibrated_model_is_found(slope: float, intercept: float) -> None:
+def test_a_miscalibrated_model_is_found(slope: float, intercept: float):
     """The slope is the true one, the interval excludes being right, the curve leaves
     its band.
     """
@@ -54,7 +54,7 @@ def test_a_miscalibrated_model_is_found(slope: float, intercept: float) -> None:
     )
 
 
-def test_it_is_the_maximum_of_the_likelihood() -> None:
+def test_it_is_the_maximum_of_the_likelihood():
     """Against a minimiser that knows no derivatives."""
     predicted = simulated(0.7, 0.3, n=500)
     log_odds = logit(predicted.prediction)
@@ -68,7 +68,7 @@ def test_it_is_the_maximum_of_the_likelihood() -> None:
     assert slope.estimate == pytest.approx(best[1], rel=1e-4)
 
 
-def test_intervals_cover_the_truth_where_rows_of_a_cluster_move_together() -> None:
+def test_intervals_cover_the_truth_where_rows_of_a_cluster_move_together():
     """Of 120 sets of 60 groups, about 95 % hold the true intercept; single rows would
     not.
     """
@@ -86,7 +86,7 @@ def test_intervals_cover_the_truth_where_rows_of_a_cluster_move_together() -> No
     assert held["rows"] < 100
 
 
-def test_perfect_probabilities_are_seldom_accused() -> None:
+def test_perfect_probabilities_are_seldom_accused():
     """Slope and intercept are two tests: of 150 perfect models at most 11 are
     accused.
     """
@@ -101,9 +101,7 @@ def test_perfect_probabilities_are_seldom_accused() -> None:
         (np.repeat([0, 1], 50), np.repeat([0.0, 1.0], 50)),
     ],
 )
-def test_where_there_is_no_slope_none_is_said(
-    y: np.ndarray, prediction: np.ndarray
-) -> None:
+def test_where_there_is_no_slope_none_is_said(y: np.ndarray, prediction: np.ndarray):
     """Probabilities that are all equal, or that tell the classes apart without a
     mistake.
     """
@@ -112,7 +110,7 @@ def test_where_there_is_no_slope_none_is_said(
     assert math.isfinite(found.expected_error)
 
 
-def test_several_classes_are_judged_each_against_the_others() -> None:
+def test_several_classes_are_judged_each_against_the_others():
     """The most frequent ones, in the order of the classes."""
     generator = np.random.default_rng(0)
     shares = generator.dirichlet(np.ones(8), 3_000)
@@ -127,9 +125,7 @@ def test_several_classes_are_judged_each_against_the_others() -> None:
     ("predicted", "mass_at_zero", "doubted"),
     [(0.8, 0.0, True), (1.2816, 0.0, False), (0, 0.95, False)],
 )
-def test_a_quantile_is_checked_and_corrected(
-    predicted, mass_at_zero, *, doubted
-) -> None:
+def test_a_quantile_is_checked_and_corrected(predicted, mass_at_zero, *, doubted):
     """A .9 quantile that 79 % stay below is shifted to .9; many zeros at a quantile of
     0 are right.
     """

@@ -26,7 +26,7 @@ def _series(clusters: int, memory: float, seed: int) -> np.ndarray:
     return values - values.mean()
 
 
-def test_independent_clusters_have_the_usual_variance() -> None:
+def test_independent_clusters_have_the_usual_variance():
     """G/(G-1) times the sum of squares, with about G-1 degrees of freedom, or those of
     the few that count.
     """
@@ -59,7 +59,7 @@ def test_neighbours_that_resemble_one_another_widen_the_variance(
     assert persistent == pytest.approx(float(memory > 0), abs=0.02)
 
 
-def test_a_memory_that_noise_hides_widens_the_variance() -> None:
+def test_a_memory_that_noise_hides_widens_the_variance():
     """Where 30 % of the variance remembers at 0.95, neighbours correlate by 0.29, the
     sum varies 12-fold.
     """
@@ -76,9 +76,7 @@ def test_a_memory_that_noise_hides_widens_the_variance() -> None:
 @pytest.mark.parametrize(
     ("folds", "repeats", "factor"), [(5, 1, 2.25), (5, 3, 1.25 + 1 / 3)]
 )
-def test_the_factor_is_nadeau_and_bengios(
-    folds: int, repeats: int, factor: float
-) -> None:
+def test_the_factor_is_nadeau_and_bengios(folds: int, repeats: int, factor: float):
     """(1/J + predicted/fitted) · S² over the S²/K that the rows of one repeat show."""
     several = folds * repeats
     found = interval.variance_factor([400] * several, [100] * several, repeats)

@@ -25,9 +25,7 @@ ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 10)), min_size=1, max_si
 
 @settings(max_examples=150)
 @given(ROWS, COSTS)
-def test_no_other_threshold_is_cheaper(
-    rows: list[tuple[bool, int]], costs: Costs
-) -> None:
+def test_no_other_threshold_is_cheaper(rows: list[tuple[bool, int]], costs: Costs):
     """Against every cut there is, by brute force; of equal ones the highest."""
     y = np.array([positive for positive, _ in rows], dtype=int)
     prediction = np.array([tenth / 10 for _, tenth in rows])
@@ -46,7 +44,7 @@ def test_no_other_threshold_is_cheaper(
 
 @pytest.mark.parametrize("metric", ["f1", "accuracy", "balanced_accuracy"])
 @pytest.mark.parametrize("seed", range(4))
-def test_no_other_threshold_scores_better(metric: str, seed: int) -> None:
+def test_no_other_threshold_scores_better(metric: str, seed: int):
     """The chosen threshold maximises the metric, and reports what it reaches."""
     generator = np.random.default_rng(seed)
     # Seed 0 has one class alone, as a rung or a fold may.
@@ -60,7 +58,7 @@ def test_no_other_threshold_scores_better(metric: str, seed: int) -> None:
     assert chosen.test_score >= max(others) - 1e-12
 
 
-def test_a_threshold_lies_between_two_probabilities() -> None:
+def test_a_threshold_lies_between_two_probabilities():
     """Halfway to the next row: a refit that moves probabilities a little decides the
     same.
     """
@@ -76,7 +74,7 @@ def test_a_threshold_lies_between_two_probabilities() -> None:
     )
 
 
-def test_a_configuration_is_scored_at_its_own_threshold() -> None:
+def test_a_configuration_is_scored_at_its_own_threshold():
     """Every metric of the experiment is at the threshold that serves the deciding one
     best.
     """
@@ -96,7 +94,7 @@ def test_a_configuration_is_scored_at_its_own_threshold() -> None:
     }
 
 
-def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:
+def test_cross_fitting_removes_the_optimism_of_a_threshold():
     """Noise scores better at its own best threshold, and not at those of other rows."""
     generator = np.random.default_rng(0)
     optimistic, fair = [], []
@@ -108,9 +106,7 @@ def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:
     assert np.mean(fair) == pytest.approx(0.5, abs=0.03)
 
 
-def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others() -> (
-    None
-):
+def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others():
     """Rows of one cluster are decided alike; a rank metric is as it was."""
     y, prediction = (
         np.array([0, 1, 0, 1, 1, 0]),
@@ -127,7 +123,7 @@ def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others
     )
 
 
-def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
+def test_the_experiment_decides_which_metric_a_threshold_serves():
     """A named threshold metric decides; else f1, and balanced accuracy for frequent
     positives.
     """
@@ -144,7 +140,7 @@ def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
     assert deciding(["f1", "accuracy"], frequent) == "f1"
 
 
-def test_the_error_of_a_threshold_is_the_spread_of_its_choices() -> None:
+def test_the_error_of_a_threshold_is_the_spread_of_its_choices():
     """Noise has no best threshold, so its score depends on the choice; separated
     classes do not.
     """
@@ -162,7 +158,7 @@ def test_the_error_of_a_threshold_is_the_spread_of_its_choices() -> None:
     )
 
 
-def test_costs_of_few_positives_have_intervals_that_hold() -> None:
+def test_costs_of_few_positives_have_intervals_that_hold():
     """Of 300 samples with about 8 positives, which cost 20 when missed, 94 % hold the
     true cost.
     """

@@ -99,7 +99,7 @@ def drawn_set(task: str, seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
-def test_scores_are_those_of_scikit_learn(name: str, task: str) -> None:
+def test_scores_are_those_of_scikit_learn(name: str, task: str):
     """With and without `sample_weight`, for every metric and task, ties and zeros
     included.
     """
@@ -122,9 +122,7 @@ def test_scores_are_those_of_scikit_learn(name: str, task: str) -> None:
 @given(st.sampled_from(CASES), st.integers(0, 10_000))
 # Two thresholds that rounding alone tells apart.
 @example(("accuracy", "binary"), 6_734)
-def test_a_whole_weight_counts_as_so_many_equal_rows(
-    case: tuple[str, str], seed: int
-) -> None:
+def test_a_whole_weight_counts_as_so_many_equal_rows(case: tuple[str, str], seed: int):
     """Scores, thresholds, constants and baselines are those of repeated rows."""
     name, task = case
     y, prediction = drawn_set(task, seed)
@@ -145,7 +143,7 @@ def test_a_whole_weight_counts_as_so_many_equal_rows(
 
 @settings(max_examples=40)
 @given(st.integers(0, 10_000))
-def test_costs_of_a_whole_weight_are_those_of_so_many_equal_rows(seed: int) -> None:
+def test_costs_of_a_whole_weight_are_those_of_so_many_equal_rows(seed: int):
     """The cheapest threshold, its cost and the curve are those of repeated rows."""
     y, prediction = drawn_set("binary", seed)
     weights, copies = _copies(len(y), seed)
@@ -169,9 +167,7 @@ def _copies(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(max_examples=40)
 @given(st.sampled_from(CASES), st.integers(0, 10_000), st.floats(1e-6, 1e6))
-def test_equal_weights_are_no_weights(
-    case: tuple[str, str], seed: int, weight: float
-) -> None:
+def test_equal_weights_are_no_weights(case: tuple[str, str], seed: int, weight: float):
     """Scores, intervals, thresholds, differences, calibration: bit for bit."""
     name, task = case
     y, prediction = drawn_set(task, seed)
@@ -198,9 +194,7 @@ def test_equal_weights_are_no_weights(
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
-def test_the_influence_of_a_row_is_the_derivative_by_its_weight(
-    name: str, task: str
-) -> None:
+def test_the_influence_of_a_row_is_the_derivative_by_its_weight(name: str, task: str):
     """n·w·∂θ/∂w, by a small step of each row's weight; it has mean zero."""
     y, prediction = drawn_set(task, 3)
     weights = np.random.default_rng(3).lognormal(size=len(y))
@@ -215,7 +209,7 @@ def test_the_influence_of_a_row_is_the_derivative_by_its_weight(
 
 
 @pytest.mark.parametrize("name", ["mae", "roc_auc", "accuracy"])
-def test_unequal_weights_make_intervals_wider(name: str) -> None:
+def test_unequal_weights_make_intervals_wider(name: str):
     """A few heavy rows determine the score, so its interval is as wide as that of few
     rows.
     """
@@ -227,7 +221,7 @@ def test_unequal_weights_make_intervals_wider(name: str) -> None:
     assert heavy.spread(name).scarcest < 40 < plain.spread(name).scarcest
 
 
-def test_comparisons_use_the_effective_number_of_clusters() -> None:
+def test_comparisons_use_the_effective_number_of_clusters():
     """Of 100 clusters that count as 6, differences to best and baseline are wider."""
     parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
     scores = np.array([0.0, -0.1, -0.2])
@@ -243,7 +237,7 @@ def test_comparisons_use_the_effective_number_of_clusters() -> None:
         assert wider.low < narrower.low
 
 
-def test_calibration_is_that_of_the_weighted_rows() -> None:
+def test_calibration_is_that_of_the_weighted_rows():
     """Recalibration, bins and shift as if rows were repeated."""
     y, prediction = drawn_set("binary", 5, n=300)
     weights, copies = _copies(300, 5)

@@ -42,7 +42,7 @@ def test_an_array_comes_back_as_it_was(
 
 
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array])
-def test_a_sparse_table_comes_back_as_its_parts(kind: type, tmp_path: Path) -> None:
+def test_a_sparse_table_comes_back_as_its_parts(kind: type, tmp_path):
     """Beside dense ones, and also where it holds nothing."""
     made = kind(np.eye(4, 3))
     tables = {"a": made, "none": kind((2, 2)), "b-data": np.arange(3.0)}
@@ -67,9 +67,7 @@ class Counting:
             yield np.arange(start, start + 64_000, dtype=np.float64).reshape(16_000, 4)
 
 
-def test_a_table_in_blocks_is_written_as_an_array_is_and_never_whole(
-    tmp_path: Path,
-) -> None:
+def test_a_table_in_blocks_is_written_as_an_array_is_and_never_whole(tmp_path):
     """The bytes of the array, from memory for some blocks; and an array is not copied
     to be written.
     """
@@ -84,7 +82,7 @@ def test_a_table_in_blocks_is_written_as_an_array_is_and_never_whole(
         assert (tmp_path / "a.npy").read_bytes() == npy(whole)
 
 
-def test_objects_are_refused() -> None:
+def test_objects_are_refused():
     """They could only be pickled, and whoever reads a pickle runs it."""
     with pytest.raises(ValueError, match="pickle"):
         npy(np.array([object()]))

@@ -58,7 +58,7 @@ Readers = dict[tuple[str, str], Callable[[], object]]
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stored(tmp_path_factory) -> Path:
     """What one run stored, and the table beside it."""
     folder = tmp_path_factory.mktemp("run")
     scenario.write_csv(folder / "visits.csv")
@@ -75,7 +75,7 @@ def experiment(folder: Path) -> runs.Run:
 
 
 @pytest.fixture
-def copy(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copy(stored: Path, tmp_path, monkeypatch) -> Path:
     """The storage root again, to be damaged."""
     root = tmp_path / "artifacts"
     shutil.copytree(stored / "artifacts", root)
@@ -182,7 +182,7 @@ def all_answers(root: Path, table: Path, path: Path | None = None) -> dict[str, 
 @pytest.mark.parametrize("damage", ["cut short", "changed"])
 def test_every_reader_gives_the_right_answer_or_names_the_file(
     stored: Path, copy: Path, damage: str
-) -> None:
+):
     """Each file in turn: what reads it answers as before, or with an error that names
     the file.
     """
@@ -211,7 +211,7 @@ def test_every_reader_gives_the_right_answer_or_names_the_file(
 @pytest.mark.parametrize(("damage", "commits"), [("emptied", True), ("changed", False)])
 def test_a_run_over_damaged_files_ends_with_a_whole_model(
     stored: Path, copy: Path, damage: str, commits: bool
-) -> None:
+):
     """All that name others, or all that are named: moved away, made and published
     again.
     """
@@ -228,7 +228,7 @@ def test_a_run_over_damaged_files_ends_with_a_whole_model(
     assert names(copy / "clinic" / "damaged") == quarantine
 
 
-def test_a_changed_model_is_an_error_of_the_family(stored: Path) -> None:
+def test_a_changed_model_is_an_error_of_the_family(stored: Path):
     """Bytes that no digest guards: skops, handed a damaged file, ends in an error or a
     model.
     """

@@ -45,7 +45,7 @@ def store(place: UPath) -> Entries[None]:
     return Entries(place, "clinic", "data_analysis", NoneType)
 
 
-def test_a_result_is_written_once(store: Entries[None]) -> None:
+def test_a_result_is_written_once(store: Entries[None]):
     """A second writer gets what is there; an entry that has lost a file is damaged."""
     assert store.intact("f", pytest.fail) is None
     store.put("f", FILES, None)
@@ -58,7 +58,7 @@ def test_a_result_is_written_once(store: Entries[None]) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["report", "result"])
-def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage) -> None:
+def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage):
     """An error names the file to who must have it; who can make it again is warned."""
     store.put("f", FILES, None)
     folder = store.folder("f")
@@ -79,7 +79,7 @@ def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage) 
     assert store.put("f", FILES, None).files == FILES
 
 
-def test_the_files_that_a_search_shares_are_removed_together(place: UPath) -> None:
+def test_the_files_that_a_search_shares_are_removed_together(place: UPath):
     """With what a kill left half made, and those of other runs once they have ended."""
     folder = SharedFolder(str(place), "e", "run")
     name = folder.put(lambda files: (files / "a.npy").write_bytes(b"cells"))
@@ -107,7 +107,7 @@ def stored(root: UPath, experiment: str, page: bytes) -> UPath:
     return path
 
 
-def test_the_library_is_written_once_for_all_pages_of_a_root(place: UPath) -> None:
+def test_the_library_is_written_once_for_all_pages_of_a_root(place: UPath):
     """A page is small; with its scripts inside again it is what was rendered, but for
     their mark.
     """
@@ -120,7 +120,7 @@ def test_the_library_is_written_once_for_all_pages_of_a_root(place: UPath) -> No
     }
 
 
-def test_a_page_whose_script_is_gone_stays_a_page_that_says_so(place: UPath) -> None:
+def test_a_page_whose_script_is_gone_stays_a_page_that_says_so(place: UPath):
     """Its texts and tables are there."""
     page = stored(place, "churn", b"<h1>t</h1><script data-shared>own()</script>")
     assert self_contained_page(page) == b"<h1>t</h1><script>own()</script>"

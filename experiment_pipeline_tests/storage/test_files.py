@@ -38,7 +38,7 @@ def program(code: str, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", IMPORTS + code], **options)
 
 
-def test_a_file_is_read_as_it_was_written_and_replaced_whole(place: UPath) -> None:
+def test_a_file_is_read_as_it_was_written_and_replaced_whole(place: UPath):
     """What is written is read back, empty or not, and a second write replaces it."""
     path = place / "a folder" / "fil€ with [brackets] 100%.bin"
     for content in (b"", b"second"):
@@ -47,7 +47,7 @@ def test_a_file_is_read_as_it_was_written_and_replaced_whole(place: UPath) -> No
     assert files.list_names(place / "a folder") == [path.name]
 
 
-def test_a_folder_lists_its_visible_names_sorted(place: UPath) -> None:
+def test_a_folder_lists_its_visible_names_sorted(place: UPath):
     """Files and folders, without hidden ones; a file has none."""
     folder = place / "folder"
     for name in ("b", "a/inside", ".hidden"):
@@ -61,7 +61,7 @@ def test_a_folder_lists_its_visible_names_sorted(place: UPath) -> None:
 
 
 @pytest.mark.slow
-def test_more_names_are_listed_than_a_page_of_s3_holds(s3_bucket: str) -> None:
+def test_more_names_are_listed_than_a_page_of_s3_holds(s3_bucket: str):
     """A server lists a thousand names at once."""
     folder = files.location(f"s3://{s3_bucket}")
     names = [f"{number:04d}" for number in range(1_100)]
@@ -70,7 +70,7 @@ def test_more_names_are_listed_than_a_page_of_s3_holds(s3_bucket: str) -> None:
     assert files.list_names(folder) == names
 
 
-def test_many_are_read_at_once_and_missing_ones_left_out(place: UPath) -> None:
+def test_many_are_read_at_once_and_missing_ones_left_out(place: UPath):
     """Reading many files returns those that exist, each under its path."""
     paths = [place / f"{number}" for number in range(40)]
     for path in paths[::2]:
@@ -82,7 +82,7 @@ def test_many_are_read_at_once_and_missing_ones_left_out(place: UPath) -> None:
     assert caught.value.culprit == str(paths[1])
 
 
-def test_removed_folders_are_gone_and_missing_ones_no_error(place: UPath) -> None:
+def test_removed_folders_are_gone_and_missing_ones_no_error(place: UPath):
     """Removing takes a folder with all below it, and nothing beside it."""
     for name in ("folder/a", "folder/b/c", "folder2/a"):
         files.write_bytes(place / name, b"x")
@@ -92,7 +92,7 @@ def test_removed_folders_are_gone_and_missing_ones_no_error(place: UPath) -> Non
     assert files.files_below(place).keys() == {"folder2/a"}
 
 
-def test_what_another_process_wrote_is_seen(place: UPath) -> None:
+def test_what_another_process_wrote_is_seen(place: UPath):
     """Nothing is cached: listing and reading again shows another process's files."""
     files.write_bytes(place / "a", b"x")
     assert files.list_names(place) == ["a"]
@@ -102,7 +102,7 @@ def test_what_another_process_wrote_is_seen(place: UPath) -> None:
     assert files.read_bytes(place / "a") == b"theirs"
 
 
-def test_readers_never_see_half_a_file(place: UPath) -> None:
+def test_readers_never_see_half_a_file(place: UPath):
     """While a file is overwritten, each read returns one of the versions."""
     versions = [bytes([n]) * 200_000 for n in range(5)]
     files.write_bytes(place / "file", versions[0])
@@ -122,9 +122,7 @@ def test_readers_never_see_half_a_file(place: UPath) -> None:
     assert contents <= set(versions)
 
 
-def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new(
-    storage: Path,
-) -> None:
+def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new(storage: Path):
     """Kill -9 during writes leaves a whole file, and nothing that a listing shows."""
     path = UPath(storage) / "file"
     files.write_bytes(path, b"\0" * 3_000_000)
@@ -138,7 +136,7 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new(
     assert files.list_names(UPath(storage)) == ["file"]
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next_one(storage: Path) -> None:
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(storage: Path):
     """Parts of a stream that was killed go, those of one that still writes stay."""
     killed = program(STREAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert killed.stdout is not None
@@ -153,7 +151,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(storage: Path) -> 
     assert sorted(path.name for path in storage.iterdir()) == ["first", "second"]
 
 
-def test_of_many_racers_one_creates(place: UPath) -> None:
+def test_of_many_racers_one_creates(place: UPath):
     """Of 12 who create one file at once, one succeeds, and the file is theirs."""
     start = threading.Barrier(12)
     racers = [f"racer {number}".encode() for number in range(12)]
@@ -171,7 +169,7 @@ def test_of_many_racers_one_creates(place: UPath) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_ignores_conditions_is_refused(s3_bucket, monkeypatch) -> None:
+def test_a_server_that_ignores_conditions_is_refused(s3_bucket, monkeypatch):
     """Where a server silently overwrites, nothing is created, and the error says so."""
     conditional = s3fs.S3FileSystem._pipe_file
 
@@ -186,7 +184,7 @@ def test_a_server_that_ignores_conditions_is_refused(s3_bucket, monkeypatch) -> 
 
 
 @pytest.mark.slow
-def test_a_large_file_goes_to_a_bucket_and_back_in_parts(s3_bucket, tmp_path) -> None:
+def test_a_large_file_goes_to_a_bucket_and_back_in_parts(s3_bucket, tmp_path):
     """Memory holds some of its parts, and not all."""
     size = 128 * 2**20
     zeros, path = tmp_path / "from", files.location(f"s3://{s3_bucket}/zeros")
@@ -218,14 +216,14 @@ def test_the_root_comes_from_the_environment(variable, root, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("url", ["s4://bucket/x", "s3:///x", "s3://", "a\0b"])
-def test_an_impossible_url_is_refused(url: str) -> None:
+def test_an_impossible_url_is_refused(url: str):
     """A URL that leads nowhere is an error that names it."""
     with pytest.raises(StorageUnreachable) as caught:
         files.location(url)
     assert caught.value.culprit in {url, repr(url)}
 
 
-def test_errors_of_the_storage_show_no_secret_and_bugs_pass() -> None:
+def test_errors_of_the_storage_show_no_secret_and_bugs_pass():
     """User, password and signature of a URL are left out; a bug stays as it is."""
     path = files.location("https://me:pass@host/table.csv?X-Amz-Signature=abc")
     with pytest.raises(StorageUnreachable) as caught, files.explained(path):
@@ -239,7 +237,7 @@ def test_errors_of_the_storage_show_no_secret_and_bugs_pass() -> None:
 
 
 @pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def keys(monkeypatch) -> None:
     """Some keys, so that a server is asked."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somekey")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "somesecret")
@@ -247,7 +245,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch, keys: None) -> Iterator[socket.socket]:
+def silent(monkeypatch, keys: None) -> Iterator[socket.socket]:
     """A server that accepts connections and never answers."""
     monkeypatch.setattr(files, "READ_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
@@ -269,7 +267,7 @@ def connections_to(server: socket.socket) -> int:
     return number
 
 
-def test_a_silent_server_costs_less_than_a_minute() -> None:
+def test_a_silent_server_costs_less_than_a_minute():
     """All attempts and the pauses between them."""
     pauses = sum(2**attempt for attempt in range(files.ATTEMPTS - 1))
     assert files.ATTEMPTS * files.READ_SECONDS + pauses < 60
@@ -279,7 +277,7 @@ def test_a_silent_server_costs_less_than_a_minute() -> None:
 @pytest.mark.parametrize(
     "operation", [files.read_bytes, lambda path: files.write_bytes(path, b"x")]
 )
-def test_a_server_that_never_answers_is_given_up(operation, silent) -> None:
+def test_a_server_that_never_answers_is_given_up(operation, silent):
     """An operation on a silent server ends after the attempts."""
     path = files.location("s3://bucket/folder/file", endpoint_url=address_of(silent))
     with pytest.raises(StorageUnreachable, match="no answer from the server") as caught:
@@ -288,13 +286,13 @@ def test_a_server_that_never_answers_is_given_up(operation, silent) -> None:
     assert caught.value.culprit == "s3://bucket/folder/file"
 
 
-def test_a_silent_web_server_is_given_up(silent) -> None:
+def test_a_silent_web_server_is_given_up(silent):
     """The time-outs hold for https:// sources too."""
     with pytest.raises(StorageUnreachable, match="no answer"):
         files.read_bytes(files.location(f"{address_of(silent)}/table.csv"))
 
 
-def test_a_closed_port_is_given_up(keys: None) -> None:
+def test_a_closed_port_is_given_up(keys: None):
     """A server that is down is named with its endpoint."""
     with closed_port() as port:
         path = files.location("s3://bucket/x", endpoint_url=f"http://127.0.0.1:{port}")
@@ -305,7 +303,7 @@ def test_a_closed_port_is_given_up(keys: None) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
-def test_wrong_keys_are_named_and_not_shown(variable, s3_bucket, monkeypatch) -> None:
+def test_wrong_keys_are_named_and_not_shown(variable, s3_bucket, monkeypatch):
     """A wrong key is an error that names the variables, without printing it."""
     monkeypatch.setenv(variable, "wrongkey")
     with pytest.raises(StorageUnreachable, match="denied the access") as caught:
@@ -314,7 +312,7 @@ def test_wrong_keys_are_named_and_not_shown(variable, s3_bucket, monkeypatch) ->
     assert "wrongkey" not in str(caught.value)
 
 
-def test_no_credentials_are_named(tmp_path: Path, monkeypatch) -> None:
+def test_no_credentials_are_named(tmp_path, monkeypatch):
     """Without any credentials the error says so, and how a public bucket is read."""
     for variable in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(variable)
@@ -331,13 +329,13 @@ def test_no_credentials_are_named(tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     "operation", [files.exists, files.remove, lambda path: files.read_many([path])]
 )
-def test_a_missing_bucket_is_named(operation, s3_bucket: str) -> None:
+def test_a_missing_bucket_is_named(operation, s3_bucket: str):
     """A bucket that does not exist is not taken for one that is empty."""
     with pytest.raises(StorageUnreachable, match="bucket does not exist"):
         operation(files.location(f"s3://{s3_bucket}-missing/folder/file"))
 
 
-def test_what_the_disk_refuses_is_named(tmp_path: Path) -> None:
+def test_what_the_disk_refuses_is_named(tmp_path):
     """A path through a file, a folder read as a file, a folder that is read-only."""
     folder = UPath(tmp_path)
     (tmp_path / "file").touch()

@@ -28,7 +28,7 @@ attributes:
 NAMES = "pwd pass passwd auth jwt code session sessionid password api_key token"
 
 
-def test_names_of_columns_and_templates_are_no_secrets() -> None:
+def test_names_of_columns_and_templates_are_no_secrets():
     """They stay as they are, in the text of a file and in what is warned of."""
     assert masked_yaml(OPEN) == OPEN
     assert secret_lines(OPEN) == []
@@ -48,7 +48,7 @@ def test_names_of_columns_and_templates_are_no_secrets() -> None:
 )
 def test_a_secret_in_plain_text_is_masked_and_its_line_named(
     line: str, shown: str | None
-) -> None:
+):
     """The rest of the file stays, and stays YAML."""
     text = f"attributes:\n  # é\n  {line}\n  target: late\n"
     kept = masked_yaml(text)
@@ -59,7 +59,7 @@ def test_a_secret_in_plain_text_is_masked_and_its_line_named(
     assert YamlFile(kept, "defs.yaml").values()["attributes"]["target"] == "late"
 
 
-def test_addresses_show_no_secret_whatever_it_is_called() -> None:
+def test_addresses_show_no_secret_whatever_it_is_called():
     """Each usual name of a parameter, and a user's name or password."""
     for name in NAMES.split():
         address = f"https://host/x?{name}={SECRET}&y=1"
@@ -75,9 +75,7 @@ def yaml_of(spec: ExperimentSpec) -> str:
     return to_yaml({"type": "experiment_pipeline.Experiment", "attributes": attributes})
 
 
-def test_values_of_the_environment_are_in_no_file(
-    storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_values_of_the_environment_are_in_no_file(storage: Path, tmp_path, monkeypatch):
     """Version, commit, database, archive and pages hold the template; the version can
     still be read.
     """
@@ -114,9 +112,7 @@ def test_values_of_the_environment_are_in_no_file(
     assert SECRET not in f"{dict(facts)} {questions.files_of(facts)}"
 
 
-def test_an_error_shows_the_template(
-    storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_shows_the_template(storage: Path, tmp_path, monkeypatch):
     """A table that is not there is named in log, database and archive as declared."""
     monkeypatch.setenv("PLACE", str(tmp_path / SECRET))
     text = yaml_of(scenario.spec(url="{{ env.PLACE }}/visits.csv"))

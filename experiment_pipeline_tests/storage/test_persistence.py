@@ -44,7 +44,7 @@ def pipelines() -> list:
     ]
 
 
-def test_what_is_stored_comes_back_and_predicts_the_same() -> None:
+def test_what_is_stored_comes_back_and_predicts_the_same():
     """A pipeline of any built-in algorithm survives, with the fixed list of types
     alone.
     """
@@ -72,7 +72,7 @@ def digests() -> list[str]:
     ]
 
 
-def test_two_processes_write_the_same_bytes_under_the_same_names() -> None:
+def test_two_processes_write_the_same_bytes_under_the_same_names():
     """Neither memory addresses nor the order of hashes nor the time reach bytes or
     fingerprint.
     """
@@ -81,7 +81,7 @@ def test_two_processes_write_the_same_bytes_under_the_same_names() -> None:
     assert printed_by(DIGESTS, PYTHONHASHSEED="2").splitlines() == expected
 
 
-def test_bytes_between_fields_do_not_count() -> None:
+def test_bytes_between_fields_do_not_count():
     """A structured array is its fields; what lies in its gaps is whatever
     memory held.
     """
@@ -97,7 +97,7 @@ def test_bytes_between_fields_do_not_count() -> None:
     assert persistence.from_bytes(written[0]).nodes_.tolist() == [(1, 2), (1, 2)]
 
 
-def test_an_own_type_is_refused_unless_it_is_trusted() -> None:
+def test_an_own_type_is_refused_unless_it_is_trusted():
     """What the fixed list lacks must be named by who loads it."""
     table = np.random.default_rng(0).normal(size=(50, 2))
     estimator = WithHelper().fit(table, table[:, 0] > 0)
@@ -111,13 +111,13 @@ def test_an_own_type_is_refused_unless_it_is_trusted() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive", b"PK\x05\x06" + bytes(18)])
-def test_what_is_no_skops_file_is_said_to_be_none(data: bytes) -> None:
+def test_what_is_no_skops_file_is_said_to_be_none(data: bytes):
     """Broken bytes are an InvalidModel, not a crash."""
     with pytest.raises(errors.InvalidModel, match="not a skops file"):
         persistence.from_bytes(data)
 
 
-def test_a_category_that_begins_as_a_model_does_is_only_a_text() -> None:
+def test_a_category_that_begins_as_a_model_does_is_only_a_text():
     """Only what a booster holds is read as a model."""
     estimator = DummyRegressor()
     estimator.categories_ = ["tree\nversion=v4\nmax_feature_idx=9", "florist"]
@@ -126,7 +126,7 @@ def test_a_category_that_begins_as_a_model_does_is_only_a_text() -> None:
     assert persistence.from_bytes(content).categories_ == estimator.categories_
 
 
-def test_what_cannot_be_written_is_refused_with_its_reason() -> None:
+def test_what_cannot_be_written_is_refused_with_its_reason():
     """A generator in an attribute would need pickle, and even that would fail."""
     estimator = DummyRegressor()
     estimator.rows_ = (number for number in range(3))

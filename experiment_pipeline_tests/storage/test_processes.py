@@ -5,7 +5,6 @@ control groups.
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import psutil
 import pytest
@@ -15,7 +14,7 @@ from experiment_pipeline.storage.processes import free_memory
 LIMIT = 400_000_000
 
 
-def test_without_other_limits_the_machine_decides(tmp_path: Path) -> None:
+def test_without_other_limits_the_machine_decides(tmp_path):
     """No control group, no `ulimit -v`: what the machine has available."""
     memory = free_memory(tmp_path)
     assert memory.limited_by == "the memory of the machine"
@@ -59,7 +58,7 @@ def test_a_control_group_is_the_limit_where_it_is_tighter(
     assert "control group" in memory.limited_by
 
 
-def test_ulimit_counts_what_is_mapped() -> None:
+def test_ulimit_counts_what_is_mapped():
     """A real process under `ulimit -v` has less than the limit left."""
     ask = (
         "from experiment_pipeline.storage.processes import free_memory as f; x = f(); "

@@ -39,14 +39,14 @@ def committed(
 
 
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def nobody(monkeypatch, tmp_path) -> None:
     """A machine without a git configuration, as CI is."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "no_configuration"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Path:
+def bare(tmp_path) -> Path:
     """An empty repository such as a server keeps."""
     folder = tmp_path / "models.git"
     git(tmp_path, "init", "--quiet", "--bare", str(folder))
@@ -54,7 +54,7 @@ def bare(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def checkout(tmp_path) -> Path:
     """A user's repository with one commit, one staged file and one changed one."""
     folder = tmp_path / "code"
     git(tmp_path, "init", "--quiet", "--initial-branch=main", str(folder))
@@ -67,7 +67,7 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_version_becomes_a_commit_and_a_tag(bare: Path) -> None:
+def test_a_version_becomes_a_commit_and_a_tag(bare: Path):
     """An empty repository receives the version's small files, and no model file."""
     commit = committed(bare)
     assert git(bare, "rev-parse", "flights/v0001^{commit}") == commit.commit
@@ -78,7 +78,7 @@ def test_a_version_becomes_a_commit_and_a_tag(bare: Path) -> None:
     assert shown == "content of metrics.json"
 
 
-def test_the_next_version_stands_on_the_one_before(bare: Path) -> None:
+def test_the_next_version_stands_on_the_one_before(bare: Path):
     """The branch holds one commit per version, in order."""
     first = committed(bare)
     changed = FILES | {"manifest.json": b"second"}
@@ -88,7 +88,7 @@ def test_the_next_version_stands_on_the_one_before(bare: Path) -> None:
     assert git(bare, "log", "-1", "--format=%s %an %aI", second.tag) == expected
 
 
-def test_a_version_is_committed_once(bare: Path) -> None:
+def test_a_version_is_committed_once(bare: Path):
     """Again, now with more files, it is the same commit; another model under its tag is
     an error.
     """
@@ -103,9 +103,7 @@ def test_a_version_is_committed_once(bare: Path) -> None:
         committed(bare, files=changed)
 
 
-def test_a_users_files_and_index_stay_as_they_are(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_files_and_index_stay_as_they_are(checkout: Path, monkeypatch):
     """A checked-out repository, here named `.`, gets a branch and a tag; nothing else
     changes.
     """
@@ -122,7 +120,7 @@ def test_a_users_files_and_index_stay_as_they_are(
     assert not (checkout / "models").exists()
 
 
-def test_a_refusal_is_told_in_gits_own_words(tmp_path: Path) -> None:
+def test_a_refusal_is_told_in_gits_own_words(tmp_path):
     """No repository at the path: git's message, and what to do."""
     with pytest.raises(
         ExportError, match="does not appear to be a git repository"
@@ -135,7 +133,7 @@ def test_a_refusal_is_told_in_gits_own_words(tmp_path: Path) -> None:
     assert "s3cr3t" not in str(told.value)
 
 
-def test_a_hook_that_refuses_is_quoted(bare: Path) -> None:
+def test_a_hook_that_refuses_is_quoted(bare: Path):
     """A repository whose hook says no leaves neither branch nor tag behind."""
     hook = bare / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\necho 'only reviewed models' >&2\nexit 1\n")
@@ -145,9 +143,7 @@ def test_a_hook_that_refuses_is_quoted(bare: Path) -> None:
     assert git(bare, "for-each-ref") == ""
 
 
-def test_a_hooks_variables_lead_nowhere(
-    bare: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hooks_variables_lead_nowhere(bare: Path, checkout: Path, monkeypatch):
     """Run inside a git hook of another repository, the right one is written to."""
     monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(checkout / ".git" / "index"))
@@ -158,7 +154,7 @@ def test_a_hooks_variables_lead_nowhere(
     assert git(bare, "tag", "--list") == "flights/v0001"
 
 
-def test_code_provenance_says_dirty(checkout: Path, tmp_path: Path) -> None:
+def test_code_provenance_says_dirty(checkout: Path, tmp_path):
     """Commit and dirty flag of a directory, untracked files included; unknown outside a
     repository.
     """
@@ -171,7 +167,7 @@ def test_code_provenance_says_dirty(checkout: Path, tmp_path: Path) -> None:
     assert provenance.code_provenance(checkout) == CodeProvenance(head, dirty=True)
 
 
-def test_the_environment_is_pinned() -> None:
+def test_the_environment_is_pinned():
     """Installed versions by distribution, and own packages by the distribution they are
     of.
     """
@@ -182,7 +178,7 @@ def test_the_environment_is_pinned() -> None:
     assert packages["no-such-module"] is None
 
 
-def test_what_a_server_says_cannot_drive_a_terminal(bare: Path) -> None:
+def test_what_a_server_says_cannot_drive_a_terminal(bare: Path):
     """The message of a hook is there, without its escape sequences."""
     hook = bare / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)

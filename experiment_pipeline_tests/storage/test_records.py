@@ -43,7 +43,7 @@ RECORD = Outer(
 )
 
 
-def test_a_record_comes_back_to_the_bit_and_type() -> None:
+def test_a_record_comes_back_to_the_bit_and_type():
     """Numbers keep every digit, settings their type, lists become tuples again."""
     back = from_json(Outer, to_json(RECORD), DAMAGE)
     assert back == RECORD
@@ -69,14 +69,14 @@ def test_a_record_comes_back_to_the_bit_and_type() -> None:
     ],
     ids=["empty", "list", "missing", "unknown", "unknown inside", "wrong type"],
 )
-def test_what_is_no_such_record_is_the_error_given(content: bytes) -> None:
+def test_what_is_no_such_record_is_the_error_given(content: bytes):
     """Unknown, missing and wrong fields end in the error with path and way out."""
     with pytest.raises(EntryCorrupt) as caught:
         from_json(Outer, content, DAMAGE)
     assert caught.value is DAMAGE
 
 
-def test_undefined_numbers_are_null_and_come_back() -> None:
+def test_undefined_numbers_are_null_and_come_back():
     """Every parser reads the file; an undefined score is nan again."""
     content = to_json(Outer("a", Inner(1.0), {}, score=math.nan))
     assert json.loads(content)["score"] is None
@@ -85,7 +85,7 @@ def test_undefined_numbers_are_null_and_come_back() -> None:
 
 @pytest.mark.parametrize("way", ["strings", "constants"])
 @pytest.mark.parametrize("number", [math.inf, -math.inf])
-def test_infinite_numbers_come_back_where_they_must(number: float, way: str) -> None:
+def test_infinite_numbers_come_back_where_they_must(number: float, way: str):
     """As texts, or as the names that only some parsers read."""
     record = Outer("a", Inner(number), {})
     assert from_json(Outer, to_json(record, not_finite=way), DAMAGE) == record

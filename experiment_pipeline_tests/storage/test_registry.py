@@ -74,7 +74,7 @@ def disk(storage) -> Registry:
     return Registry(UPath(storage), "flights")
 
 
-def test_a_version_is_written_with_its_manifest(registry: Registry) -> None:
+def test_a_version_is_written_with_its_manifest(registry: Registry):
     """Files, claim, history and manifest; the same model again adds no file."""
     first = published(registry, package())
     assert (first.version, first.reused) == ("v0001", False)
@@ -89,7 +89,7 @@ def test_a_version_is_written_with_its_manifest(registry: Registry) -> None:
     assert files_below(registry.folder).keys() == before
 
 
-def test_the_champion_is_the_latest_version(registry: Registry) -> None:
+def test_the_champion_is_the_latest_version(registry: Registry):
     """A model that comes back after another is a new version, and the champion."""
     assert registry.champion() is None
     published(registry, package(b"one"), package(b"two"), package(b"one"))
@@ -98,7 +98,7 @@ def test_the_champion_is_the_latest_version(registry: Registry) -> None:
     assert registry.model("v0003").read("model.skops") == b"one"
 
 
-def test_what_a_dead_exporter_left_is_never_read(registry: Registry) -> None:
+def test_what_a_dead_exporter_left_is_never_read(registry: Registry):
     """A version without manifest does not exist, and its number is not used again."""
 
     def die(version: str) -> dict[str, bytes]:
@@ -113,7 +113,7 @@ def test_what_a_dead_exporter_left_is_never_read(registry: Registry) -> None:
     assert registry.versions() == ["v0002"]
 
 
-def test_history_and_numbers_outlast_deleted_versions(registry: Registry) -> None:
+def test_history_and_numbers_outlast_deleted_versions(registry: Registry):
     """One entry per version, oldest first; v10000 comes after v9999."""
     published(registry, package(b"one"), package(b"two"))
     remove(registry.folder / "v0001")
@@ -129,7 +129,7 @@ def test_history_and_numbers_outlast_deleted_versions(registry: Registry) -> Non
         registry.history()
 
 
-def test_a_failed_check_leaves_nothing(registry: Registry) -> None:
+def test_a_failed_check_leaves_nothing(registry: Registry):
     """A package that does not pass takes no number and writes no file."""
 
     def refuse(_: ModelPackage) -> None:
@@ -140,7 +140,7 @@ def test_a_failed_check_leaves_nothing(registry: Registry) -> None:
     assert files_below(registry.folder) == {}
 
 
-def test_exporters_at_once_get_a_number_each(registry: Registry) -> None:
+def test_exporters_at_once_get_a_number_each(registry: Registry):
     """Four models at once are four whole versions."""
     models = [f"model {number}".encode() for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -150,7 +150,7 @@ def test_exporters_at_once_get_a_number_each(registry: Registry) -> None:
         assert registry.model(version.version).read("model.skops") == model
 
 
-def test_a_model_published_during_the_check_is_found(registry: Registry) -> None:
+def test_a_model_published_during_the_check_is_found(registry: Registry):
     """Who checked while another exporter published the same model uses that version."""
 
     def overtaken(_: ModelPackage) -> None:
@@ -160,7 +160,7 @@ def test_a_model_published_during_the_check_is_found(registry: Registry) -> None
     assert registry.versions() == ["v0001"]
 
 
-def test_a_changed_file_is_never_used(registry: Registry) -> None:
+def test_a_changed_file_is_never_used(registry: Registry):
     """Changed, gone or unknown to the manifest: an error that names the file."""
     published(registry, package())
     path = registry.folder / "v0001" / "schema.yaml"
@@ -175,7 +175,7 @@ def test_a_changed_file_is_never_used(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.skops", "manifest.json"])
-def test_a_damaged_champion_is_followed_by_its_model(disk: Registry, name: str) -> None:
+def test_a_damaged_champion_is_followed_by_its_model(disk: Registry, name: str):
     """The same model becomes the next version; the damaged file is named and stays."""
     published(disk, package())
     path = disk.folder / "v0001" / name
@@ -190,7 +190,7 @@ def test_a_damaged_champion_is_followed_by_its_model(disk: Registry, name: str) 
     assert (after.version, after.reused, after.damaged) == ("v0002", True, None)
 
 
-def test_a_model_is_found_by_folder_root_or_name(registry: Registry) -> None:
+def test_a_model_is_found_by_folder_root_or_name(registry: Registry):
     """A version's folder, <root>/<experiment>, and an experiment's name lead to it."""
     with pytest.raises(InvalidModel, match="neither the folder of a version nor"):
         find_model("flights")
@@ -201,7 +201,7 @@ def test_a_model_is_found_by_folder_root_or_name(registry: Registry) -> None:
         assert find_model(name).manifest.version == "v0001"
 
 
-def test_a_model_that_predicts_otherwise_is_refused(disk: Registry) -> None:
+def test_a_model_that_predicts_otherwise_is_refused(disk: Registry):
     """Expected predictions that differ in the last digit stop the publication."""
     files = dict(exported.package().files)
     expected = json.loads(files["expected_predictions.json"])
@@ -214,7 +214,7 @@ def test_a_model_that_predicts_otherwise_is_refused(disk: Registry) -> None:
     assert disk.champion() is None
 
 
-def test_a_manifest_of_another_experiment_is_no_champion(disk: Registry) -> None:
+def test_a_manifest_of_another_experiment_is_no_champion(disk: Registry):
     """Nor one of another version: a folder that was put there by hand is named."""
     published(disk, package())
     files = disk.model("v0001").files()
@@ -230,7 +230,7 @@ def test_a_manifest_of_another_experiment_is_no_champion(disk: Registry) -> None
 # --- versions that must be approved ---
 
 
-def test_a_registry_where_all_wait_says_what_to_do(registry: Registry) -> None:
+def test_a_registry_where_all_wait_says_what_to_do(registry: Registry):
     """Without a champion, the error names the version and the command."""
     published(registry, guarded())
     assert registry.champion() is None
@@ -243,7 +243,7 @@ def test_a_registry_where_all_wait_says_what_to_do(registry: Registry) -> None:
     assert registry.champion() == "v0002"
 
 
-def test_the_champion_is_the_latest_approved_version(registry: Registry) -> None:
+def test_the_champion_is_the_latest_approved_version(registry: Registry):
     """Whatever was published or approved since; the approved model is not new."""
     published(registry, guarded(b"one"), guarded(b"two"), guarded(b"three"))
     registry.approve(approval("v0002"))
@@ -260,7 +260,7 @@ def test_the_champion_is_the_latest_approved_version(registry: Registry) -> None
     [b"", b"{", to_json(approval(by="")), to_json(approval("v0009"))],
     ids=["empty", "cut short", "nobody", "another version"],
 )
-def test_a_file_that_is_no_approval_approves_nothing(disk: Registry, content) -> None:
+def test_a_file_that_is_no_approval_approves_nothing(disk: Registry, content):
     """The version waits on, and whoever approves it learns which file to delete."""
     published(disk, guarded())
     path = disk.folder / "approvals" / "v0001.json"
@@ -271,7 +271,7 @@ def test_a_file_that_is_no_approval_approves_nothing(disk: Registry, content) ->
     assert caught.value.culprit == str(path)
 
 
-def test_of_two_approvers_at_once_one_is_recorded(registry: Registry) -> None:
+def test_of_two_approvers_at_once_one_is_recorded(registry: Registry):
     """Both get the same name; nothing is overwritten."""
     published(registry, guarded())
     people = ["ada", "bob", "cleo", "dan"]
@@ -285,7 +285,7 @@ def test_of_two_approvers_at_once_one_is_recorded(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("version", ["v0002", "v1", "../v0001", ""])
-def test_an_unknown_version_is_not_approved(version: str, registry: Registry) -> None:
+def test_an_unknown_version_is_not_approved(version: str, registry: Registry):
     """The error names those that there are, and nothing is written."""
     published(registry, guarded())
     with pytest.raises(InvalidModel, match="no such version is published") as caught:

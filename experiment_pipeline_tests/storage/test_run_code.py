@@ -67,7 +67,7 @@ password = os.environ["PASSWORD"]
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path, monkeypatch) -> Path:
     """A committed project with a package of its own, which a test imports as users
     do.
     """
@@ -89,7 +89,7 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 @pytest.fixture
-def run_cell(monkeypatch: pytest.MonkeyPatch) -> RunCell:
+def run_cell(monkeypatch) -> RunCell:
     """Run a cell as a kernel does, by name and text, in a notebook of its own."""
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
@@ -107,7 +107,7 @@ def code_of(project: Path, *paths: str) -> run_code.RunCode:
     return run_code.run_code(spec, project)
 
 
-def test_own_modules_are_kept(project: Path, monkeypatch) -> None:
+def test_own_modules_are_kept(project: Path, monkeypatch):
     """Modules of the same folder are kept, others named with their version; git is not
     needed.
     """
@@ -121,7 +121,7 @@ def test_own_modules_are_kept(project: Path, monkeypatch) -> None:
     assert code_of(project, MINE).files == code.files
 
 
-def test_the_patch_gives_back_what_was_not_committed(project: Path) -> None:
+def test_the_patch_gives_back_what_was_not_committed(project: Path):
     """Changed, deleted and used new files come back by `git apply`; what cannot be kept
     is named.
     """
@@ -147,7 +147,7 @@ def test_the_patch_gives_back_what_was_not_committed(project: Path) -> None:
     assert code.left_out.count("not text, or beyond 1 MB") == len(lost)
 
 
-def test_secrets_are_not_kept(project: Path) -> None:
+def test_secrets_are_not_kept(project: Path):
     """Lines that look like secrets are masked; what is ignored, or named like a secret,
     is left out.
     """
@@ -167,7 +167,7 @@ def test_secrets_are_not_kept(project: Path) -> None:
     assert not [name for name in forbidden if f"b/{name}" in code.files[PATCH]]
 
 
-def test_a_class_of_a_notebook_is_its_text(project: Path, run_cell: RunCell) -> None:
+def test_a_class_of_a_notebook_is_its_text(project: Path, run_cell: RunCell):
     """The class alone is kept, not the rest of its cell; one without a known source is
     named.
     """
@@ -178,9 +178,7 @@ def test_a_class_of_a_notebook_is_its_text(project: Path, run_cell: RunCell) -> 
     assert "code/__main__/Gone.py: its source is unknown" in code.left_out
 
 
-def test_a_class_of_a_script_is_its_text(
-    project: Path, run_cell: RunCell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_of_a_script_is_its_text(project: Path, run_cell: RunCell, monkeypatch):
     """One without functions, which would name the script, is found there as well."""
     text = "class Plain:\n    weight = 1\n"
     script = project / "script.py"
@@ -206,7 +204,7 @@ CELLS = (
 )
 
 
-def test_a_module_is_written_of_a_notebook(tmp_path, monkeypatch, run_cell) -> None:
+def test_a_module_is_written_of_a_notebook(tmp_path, monkeypatch, run_cell):
     """With imports and functions that a class uses, in order; a table of the notebook
     is refused.
     """
@@ -237,7 +235,7 @@ CHANGES = (
 )
 
 
-def test_what_a_class_uses_of_a_notebook_is_its_code(run_cell: RunCell) -> None:
+def test_what_a_class_uses_of_a_notebook_is_its_code(run_cell: RunCell):
     """Another constant, function or base makes another class; what it does not use
     makes none.
     """
@@ -252,7 +250,7 @@ def test_what_a_class_uses_of_a_notebook_is_its_code(run_cell: RunCell) -> None:
         run_code.own_code("__main__:Gone")
 
 
-def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch) -> None:
+def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch):
     """In database, archive, version and commit, without secrets; an unused file makes
     no version.
     """

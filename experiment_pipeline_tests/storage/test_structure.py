@@ -6,7 +6,6 @@ import os
 import re
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -58,7 +57,7 @@ def lightgbm_text(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", LIGHTGBM)
-def test_every_sort_of_lightgbm_model_is_sound(name: str) -> None:
+def test_every_sort_of_lightgbm_model_is_sound(name: str):
     """With categories, classes, one leaf, linear leaves; names beyond ASCII as well."""
     text = lightgbm_text(name)
     has_categories = re.search("num_cat=[1-9]", text) is not None
@@ -125,7 +124,7 @@ CHANGES: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_changed_lightgbm_text_is_refused(name: str) -> None:
+def test_a_changed_lightgbm_text_is_refused(name: str):
     """Each would read beyond an array, or never come to an end."""
     whole, change = CHANGES[name]
     text = lightgbm_text(whole)
@@ -186,9 +185,7 @@ FORESTS = {
 @pytest.mark.parametrize(
     ("field", "value"), [("left_child", 0), ("right_child", 9_999), ("feature", 4)]
 )
-def test_a_changed_tree_of_scikit_learn_is_refused(
-    name: str, field: str, value: int
-) -> None:
+def test_a_changed_tree_of_scikit_learn_is_refused(name: str, field: str, value: int):
     """A circle, a node that does not exist, a feature beyond those of the forest."""
     whole = persistence.to_bytes(FORESTS[name].fit(X, Y > 1))
     assert persistence.from_bytes(whole).predict(X).shape == (300,)
@@ -209,7 +206,7 @@ def test_a_changed_tree_of_scikit_learn_is_refused(
 
 
 @pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])
-def test_every_sort_of_xgboost_model_is_sound(booster: str) -> None:
+def test_every_sort_of_xgboost_model_is_sound(booster: str):
     """Trees, dropped trees, and linear functions, of three classes as well."""
     for y in (Y, np.digitize(Y, [1.0, 2.0])):
         given: dict[str, Any] = {"booster": booster, "nthread": 1}
@@ -222,7 +219,7 @@ def test_every_sort_of_xgboost_model_is_sound(booster: str) -> None:
     ("key", "value"),
     [("left_children", 0), ("right_children", 9_999), ("split_indices", 4)],
 )
-def test_a_changed_xgboost_tree_is_refused(key: str, value: int) -> None:
+def test_a_changed_xgboost_tree_is_refused(key: str, value: int):
     """XGBoost itself loads it."""
     booster = xgboost.train({"nthread": 1}, xgboost.DMatrix(X, Y), 2)
     model = json.loads(bytes(booster.save_raw("json")))
@@ -249,7 +246,7 @@ def header_of(shape: tuple[int, ...], dtype: str) -> bytes:
     ("shape", "dtype"),
     [((10**13,), "<f8"), ((2**40, 2**40), "<f8"), ((10**15,), "|V0")],
 )
-def test_an_array_is_as_large_as_its_file(shape: tuple[int, ...], dtype: str) -> None:
+def test_an_array_is_as_large_as_its_file(shape: tuple[int, ...], dtype: str):
     """Its header alone would allocate any memory."""
     estimator = DummyRegressor()
     estimator.numbers_ = np.arange(3.0)
@@ -260,7 +257,7 @@ def test_an_array_is_as_large_as_its_file(shape: tuple[int, ...], dtype: str) ->
         persistence.from_bytes(content)
 
 
-def test_a_sparse_table_is_as_large_as_its_files() -> None:
+def test_a_sparse_table_is_as_large_as_its_files():
     """It is an archive of arrays within the archive."""
     estimator = DummyRegressor()
     estimator.table_ = csr_matrix(np.eye(3))
@@ -275,7 +272,7 @@ def test_a_sparse_table_is_as_large_as_its_files() -> None:
         persistence.from_bytes(with_file(whole, name, changed), trusted)
 
 
-def test_a_file_that_many_objects_name_is_refused() -> None:
+def test_a_file_that_many_objects_name_is_refused():
     """It would be read it once for each."""
     estimator = DummyRegressor()
     estimator.numbers_ = np.arange(3.0)
@@ -291,7 +288,7 @@ def test_a_file_that_many_objects_name_is_refused() -> None:
         persistence.check_foreign(with_schema(whole, twice))
 
 
-def test_a_pipe_in_place_of_a_file_is_an_error(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_file_is_an_error(tmp_path):
     """Reading it would wait for a writer for ever."""
     pipe = tmp_path / "model.skops"
     os.mkfifo(pipe)

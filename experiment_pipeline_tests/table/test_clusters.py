@@ -114,7 +114,7 @@ def test_intervals_resample_copies_together_and_people_apart():
     assert np.array_equal(before, after)
 
 
-def test_clusters_of_a_split_by_time_know_that_they_are_consecutive() -> None:
+def test_clusters_of_a_split_by_time_know_that_they_are_consecutive():
     """Days may resemble their neighbours; rows of a random split are strangers."""
     rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=6, freq="12h")})
     by_day = resampling_clusters(
@@ -127,7 +127,7 @@ def test_clusters_of_a_split_by_time_know_that_they_are_consecutive() -> None:
     )
 
 
-def test_ids_that_repeat_over_time_are_a_second_clustering() -> None:
+def test_ids_that_repeat_over_time_are_a_second_clustering():
     """Customers who come on several days are numbered; ids met once, and other splits,
     are not.
     """

@@ -90,12 +90,12 @@ FRAME = TABLE.set_axis(ROWS)
         FRAME.drop(columns="b"),
     ],
 )
-def test_every_difference_changes_the_digest(other: pd.DataFrame) -> None:
+def test_every_difference_changes_the_digest(other: pd.DataFrame):
     """Values, types, names, and the order of rows and columns count."""
     assert table_digest(other) != table_digest(FRAME)
 
 
-def test_names_are_told_apart_and_only_the_row_number_counts_as_index() -> None:
+def test_names_are_told_apart_and_only_the_row_number_counts_as_index():
     """Two columns are not one with a longer name; an index of another name is no part
     of the table.
     """
@@ -109,9 +109,7 @@ def test_names_are_told_apart_and_only_the_row_number_counts_as_index() -> None:
 
 
 @given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))
-def test_texts_differ_exactly_when_digests_do(
-    first: list[str], second: list[str]
-) -> None:
+def test_texts_differ_exactly_when_digests_do(first: list[str], second: list[str]):
     """Any two text columns have equal digests when, and only when, they are equal."""
     one, two = (
         pd.DataFrame({"a": pd.Series(values, dtype="str")})
@@ -125,7 +123,7 @@ def nested(*cells: object) -> str:
     return table_digest(pd.DataFrame({"a": pd.Series(cells, dtype="object")}))
 
 
-def test_lists_and_mappings_have_a_digest() -> None:
+def test_lists_and_mappings_have_a_digest():
     """Nested cells count by value: the order of a mapping's keys and numpy's types do
     not.
     """

@@ -10,7 +10,7 @@ from experiment_pipeline.table.kinds import groups_of
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 
-def test_groups_are_values_ranges_and_what_is_missing() -> None:
+def test_groups_are_values_ranges_and_what_is_missing():
     """Numbers of many values are cut into quarters; rare texts beyond the first twenty
     are one group.
     """
@@ -22,7 +22,7 @@ def test_groups_are_values_ranges_and_what_is_missing() -> None:
 
 
 @pytest.mark.parametrize("first", [0.0, 20_260_101])
-def test_numbers_of_more_digits_than_shown_are_cut_into_quarters(first: float) -> None:
+def test_numbers_of_more_digits_than_shown_are_cut_into_quarters(first: float):
     """Their names differ."""
     names, codes = groups_of(pd.Series(first + np.arange(80)))
     assert (len({*names}), np.bincount(codes).tolist()) == (4, [20] * 4)
@@ -36,7 +36,7 @@ def test_numbers_of_more_digits_than_shown_are_cut_into_quarters(first: float) -
         ["other values", "a"],
     ],
 )
-def test_groups_whose_names_look_alike_stay_apart(cells: list) -> None:
+def test_groups_whose_names_look_alike_stay_apart(cells: list):
     """Long names that begin alike, and a text `missing` beside a gap."""
     names, codes = groups_of(pd.Series(cells))
     assert (len({*names}), sorted(codes)) == (2, [0, 1])
@@ -48,7 +48,7 @@ def test_groups_whose_names_look_alike_stay_apart(cells: list) -> None:
 )
 def test_columns_that_form_no_groups_are_named_before_the_search(
     column: str, rule: str
-) -> None:
+):
     """A column that is not there, and times."""
     times = pd.to_datetime(["2026-01-01", "2026-01-02"])
     rows = pd.DataFrame({"y": [0, 1], "at": times})

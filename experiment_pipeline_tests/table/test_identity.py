@@ -27,7 +27,7 @@ def _overlap(before: pd.DataFrame, now: pd.DataFrame, *ids: str) -> float:
     return sample_rows(before, ids).overlap(now, ids, {})
 
 
-def test_dropping_or_adding_columns_and_shuffling_rows_changes_nothing() -> None:
+def test_dropping_or_adding_columns_and_shuffling_rows_changes_nothing():
     """All rows are recognised by the columns that are still there."""
     rows = _table().drop(columns="id")
     assert (
@@ -37,7 +37,7 @@ def test_dropping_or_adding_columns_and_shuffling_rows_changes_nothing() -> None
     assert _overlap(rows, rows.astype({"age": "float64"})) == 1
 
 
-def test_a_row_more_or_less_is_a_row_more_or_less() -> None:
+def test_a_row_more_or_less_is_a_row_more_or_less():
     """The overlap is the share of the present rows that was seen, within
     three points.
     """
@@ -50,9 +50,7 @@ def test_a_row_more_or_less_is_a_row_more_or_less() -> None:
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_another_table_of_the_same_kind_is_not_taken_for_the_same_rows(
-    seed: int,
-) -> None:
+def test_another_table_of_the_same_kind_is_not_taken_for_the_same_rows(seed: int):
     """Rows that look alike by chance are not counted, with ids and without."""
     rows, others = _table(), _table(seed=seed)
     assert _overlap(rows, others, "id") == 0
@@ -63,7 +61,7 @@ def test_another_table_of_the_same_kind_is_not_taken_for_the_same_rows(
     assert _overlap(*alike) < 0.1
 
 
-def test_declared_ids_decide_whatever_the_other_columns_say() -> None:
+def test_declared_ids_decide_whatever_the_other_columns_say():
     """A corrected value is no other row, and an id that is gone leaves the other
     columns.
     """
@@ -75,7 +73,7 @@ def test_declared_ids_decide_whatever_the_other_columns_say() -> None:
     assert sample_rows(rows, ()).overlap(corrected, ["id"], {}) == 1
 
 
-def test_wide_tables_keep_the_ids_and_the_columns_that_tell_most() -> None:
+def test_wide_tables_keep_the_ids_and_the_columns_that_tell_most():
     """A sample is bounded: 1,000 rows, 64 columns."""
     rows = _table()
     wide = pd.concat(
@@ -86,7 +84,7 @@ def test_wide_tables_keep_the_ids_and_the_columns_that_tell_most() -> None:
     assert list(sample.hashes.columns[:4]) == ["member", "id", "income", "age"]
 
 
-def test_fitted_rows_know_their_rows_and_survive_storing() -> None:
+def test_fitted_rows_know_their_rows_and_survive_storing():
     """Every train row is found, no other; without the column nothing can be told."""
     rows, others = (
         _table(seed=seed).rename(columns={"id": "the\nid"}) for seed in (0, 1)

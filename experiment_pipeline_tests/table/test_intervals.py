@@ -38,7 +38,7 @@ def drawn(
 
 
 @pytest.mark.parametrize("noise", ["size", "missing", "shop", "prediction", "nothing"])
-def test_widths_follow_the_noise_and_survive_json(noise: str) -> None:
+def test_widths_follow_the_noise_and_survive_json(noise: str):
     """By a number, a gap, a text or the prediction; nine tenths of new rows are held in
     both parts.
     """
@@ -55,7 +55,7 @@ def test_widths_follow_the_noise_and_survive_json(noise: str) -> None:
         assert 3.5 < width[loud].mean() / width[~loud].mean() < 6.5
 
 
-def test_errors_may_be_skewed_or_absent() -> None:
+def test_errors_may_be_skewed_or_absent():
     """As many rows lie below as above; what is predicted exactly has an interval of no
     width.
     """
@@ -67,7 +67,7 @@ def test_errors_may_be_skewed_or_absent() -> None:
     assert (exact.columns(0.9, None, frame, rows.y)["lower"] == rows.y).all()
 
 
-def test_sets_name_classes_in_the_order_of_the_model() -> None:
+def test_sets_name_classes_in_the_order_of_the_model():
     """The bounds are in the order of the target's classes, probabilities in that of the
     pipeline's.
     """
@@ -79,7 +79,7 @@ def test_sets_name_classes_in_the_order_of_the_model() -> None:
     assert [json.loads(text) for text in texts] == [['y"s'], ['y"s', "no"], ["no"]]
 
 
-def test_what_cannot_be_promised_is_said() -> None:
+def test_what_cannot_be_promised_is_said():
     """Twenty rows are enough for 90 %, and for no more; the next full percent
     is taken.
     """

@@ -148,7 +148,7 @@ def test_a_tail_keeps_every_class_on_both_sides_if_any_cut_does(places, classes)
         ([0, 0, 200], False),  # new in the validation set
     ],
 )
-def test_few_rows_and_a_set_without_them_make_a_class_rare(rows, rare) -> None:
+def test_few_rows_and_a_set_without_them_make_a_class_rare(rows, rare):
     """A class of many rows that a set lacks is never set aside silently."""
     assert (
         membership.too_rare(np.array([[3000, 1000, 1000], [3000, 1000, 1000], rows]))[2]
@@ -156,7 +156,7 @@ def test_few_rows_and_a_set_without_them_make_a_class_rare(rows, rare) -> None:
     )
 
 
-def test_two_classes_are_left_and_a_twentieth_is_set_aside_at_most() -> None:
+def test_two_classes_are_left_and_a_twentieth_is_set_aside_at_most():
     """With all but one class rare there is nothing to learn, and with many rare ones
     the target is at fault.
     """
@@ -169,7 +169,7 @@ def test_two_classes_are_left_and_a_twentieth_is_set_aside_at_most() -> None:
     assert not membership.too_rare(np.array([*frequent, *[[1, 0, 0]] * 6])).any()
 
 
-def test_classes_are_counted_by_set_whatever_the_order_of_rows() -> None:
+def test_classes_are_counted_by_set_whatever_the_order_of_rows():
     """The same rows in another order set the same classes aside, and the gap counts for
     none.
     """
@@ -198,7 +198,7 @@ def cut(frame: pd.DataFrame, by: dict, wanted: CrossValidation = WANTED):
 
 
 @pytest.mark.parametrize("by", WAYS, ids=lambda by: by["by"])
-def test_no_row_is_fitted_on_and_predicted(by: dict) -> None:
+def test_no_row_is_fitted_on_and_predicted(by: dict):
     """Nor a group, or anything within the gap; but by time each repeat predicts every
     row once, in another cut.
     """
@@ -222,7 +222,7 @@ def test_no_row_is_fitted_on_and_predicted(by: dict) -> None:
             assert distance >= pd.Timedelta("6h")
 
 
-def test_by_time_the_later_half_is_predicted_once_from_all_before_it() -> None:
+def test_by_time_the_later_half_is_predicted_once_from_all_before_it():
     """There is one order to cut, so repeats have no place."""
     folds = cut(made(300), BY_TIME, CrossValidation(folds=5, repeats=1))
     assert [int(fold.fitted.sum()) for fold in folds] == [150, 180, 210, 240, 270]
@@ -232,7 +232,7 @@ def test_by_time_the_later_half_is_predicted_once_from_all_before_it() -> None:
 
 
 @pytest.mark.parametrize("by", WAYS, ids=lambda by: by["by"])
-def test_the_order_and_number_of_rows_do_not_matter(by: dict) -> None:
+def test_the_order_and_number_of_rows_do_not_matter(by: dict):
     """A shuffled, renumbered table has the same folds."""
     frame = made(300)
     order = np.random.default_rng(0).permutation(300)
@@ -242,7 +242,7 @@ def test_the_order_and_number_of_rows_do_not_matter(by: dict) -> None:
         assert np.array_equal(fold.fitted[order], other.fitted)
 
 
-def test_one_cluster_cannot_be_left_out() -> None:
+def test_one_cluster_cannot_be_left_out():
     """The error says what to write instead."""
     with pytest.raises(EmptySet, match="300 train and test rows are one cluster"):
         cut(made(300, patient="the only one"), BY_GROUP)
@@ -251,9 +251,7 @@ def test_one_cluster_cannot_be_left_out() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), min_size=5, max_size=120)
 )
-def test_clusters_stay_whole_and_classes_come_out_even(
-    rows: list[tuple[int, int]],
-) -> None:
+def test_clusters_stay_whole_and_classes_come_out_even(rows: list[tuple[int, int]]):
     """Of clusters of one row each class differs by one between folds at most."""
     cluster, label = (
         np.unique(one, return_inverse=True)[1] for one in np.array(rows).T

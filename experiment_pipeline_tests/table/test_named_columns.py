@@ -24,7 +24,7 @@ def told(one: NamedColumns, columns: list[str] = DELIVERED) -> str:
 
 @pytest.mark.parametrize("split", scenario.SPLITS)
 @pytest.mark.parametrize("task", scenario.TARGETS)
-def test_right_names_are_told_nothing(task: str, split: str) -> None:
+def test_right_names_are_told_nothing(task: str, split: str):
     """Every split and task of the awkward table, and columns that the
     calendar makes.
     """
@@ -50,14 +50,14 @@ def test_right_names_are_told_nothing(task: str, split: str) -> None:
         ),
     ],
 )
-def test_a_wrong_name_is_told_its_line_and_the_likely_one(place: str, changes) -> None:
+def test_a_wrong_name_is_told_its_line_and_the_likely_one(place: str, changes):
     """Each key that names columns, at its own line."""
     message = told(named("columns:\n  age: {}\nstrict: false\n", **changes))
     assert message.startswith(f"defs.yaml:{place}: {place}: the table has no column ")
     assert "did you mean" in message or "there are" in message
 
 
-def test_an_excluded_column_is_required_nowhere() -> None:
+def test_an_excluded_column_is_required_nowhere():
     """Neither by the schema nor by the preparation, nor what a calendar would make of
     it.
     """
@@ -74,7 +74,7 @@ def test_an_excluded_column_is_required_nowhere() -> None:
     assert "did you mean 'visited'" in told(named(schema, exclude={"visitd": "a slip"}))
 
 
-def test_what_the_schema_requires_or_leaves_out_is_told() -> None:
+def test_what_the_schema_requires_or_leaves_out_is_told():
     """With the schema's line where the header lacks it; `strict: filter` drops what the
     sets would need.
     """
@@ -85,7 +85,7 @@ def test_what_the_schema_requires_or_leaves_out_is_told() -> None:
     assert "no column 'visit_id', or schema.yaml leaves it out" in told(one)
 
 
-def test_columns_that_a_function_may_have_made_are_not_judged() -> None:
+def test_columns_that_a_function_may_have_made_are_not_judged():
     """Only what is there before it can be told from the header."""
     preparation = {"function": "mine:add_columns", "types": {"weight": "text"}}
     named(preparation=preparation, exclude={"made_by_it": "a reason"}).check(DELIVERED)
@@ -93,7 +93,7 @@ def test_columns_that_a_function_may_have_made_are_not_judged() -> None:
     assert "wieght" in told(named(preparation=wrong))
 
 
-def test_a_table_that_was_read_as_one_column_is_told_its_delimiter() -> None:
+def test_a_table_that_was_read_as_one_column_is_told_its_delimiter():
     """A wrong delimiter makes one long name of the header."""
     two = named("columns:\n  age: {}\n  ward: {}\n", preparation={})
     advice = "fix: Correct data.delimiter: the table was read as one column."

@@ -2,7 +2,6 @@
 
 import gc
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,7 +30,7 @@ ROWS = 1_000_000
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_a_column_of_any_type_is_the_same_on_a_map(kind: str) -> None:
+def test_a_column_of_any_type_is_the_same_on_a_map(kind: str):
     """Values, missing ones, type, index and digest; also of no rows, and of some."""
     frame = one_column(COLUMNS[kind])
     for rows in (frame, frame.iloc[:0], frame.iloc[[2, 0]]):
@@ -46,7 +45,7 @@ def test_a_column_of_any_type_is_the_same_on_a_map(kind: str) -> None:
     st.lists(st.tuples(st.text(max_size=9) | st.none(), st.floats()), max_size=9),
     st.integers(1, 3),
 )
-def test_a_large_stored_table_is_read_as_a_small_one(cells, pieces) -> None:
+def test_a_large_stored_table_is_read_as_a_small_one(cells, pieces):
     """Whether it was written at once or in pieces, texts and bits of numbers are those
     of the file.
     """
@@ -67,9 +66,7 @@ def test_a_large_stored_table_is_read_as_a_small_one(cells, pieces) -> None:
     assert large["number"].to_numpy().tobytes() == small["number"].to_numpy().tobytes()
 
 
-def test_a_large_set_is_on_maps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_set_is_on_maps(tmp_path, monkeypatch):
     """With what is said of it; nobody can write into it, and some of its rows are an
     own table.
     """
@@ -90,9 +87,7 @@ def test_a_large_set_is_on_maps(
     pd.testing.assert_frame_equal(read_back.rows, held.rows)
 
 
-def test_cells_on_maps_take_no_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_on_maps_take_no_memory(tmp_path, monkeypatch):
     """Neither while somebody holds the table, nor for its columns, nor for a slice of
     its rows.
     """
@@ -116,7 +111,7 @@ def test_cells_on_maps_take_no_memory(
     assert _anonymous() - before < 0.5 * size
 
 
-def test_no_file_is_left_and_none_can_be_read_back(tmp_path, monkeypatch) -> None:
+def test_no_file_is_left_and_none_can_be_read_back(tmp_path, monkeypatch):
     """Not even while the cells are read: so that a kill leaves none."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     cells = large.mapped(np.arange(1_000.0))
@@ -124,9 +119,7 @@ def test_no_file_is_left_and_none_can_be_read_back(tmp_path, monkeypatch) -> Non
     assert cells.sum() == 499_500.0
 
 
-def test_a_folder_without_space_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_without_space_is_named(tmp_path, monkeypatch):
     """The error says which, and what to do."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(StorageUnreachable, match="TMPDIR") as caught:
@@ -141,9 +134,7 @@ def _anonymous() -> int:
     return anonymous_bytes()
 
 
-def test_batches_on_a_map_are_read_without_a_copy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_batches_on_a_map_are_read_without_a_copy(monkeypatch):
     """A column of texts is a view of the file: Arrow allocates nothing for it."""
     monkeypatch.setattr(raw_table, "HELD_BYTES", 0)
     texts = pa.array([f"text {number}" for number in range(100_000)], pa.large_string())
@@ -155,7 +146,7 @@ def test_batches_on_a_map_are_read_without_a_copy(
 
 
 @pytest.mark.parametrize("most", [0, 1_000_000])
-def test_a_large_array_is_on_a_map(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_array_is_on_a_map(most: int, monkeypatch):
     """The same numbers; a small array is itself, a large one cannot be written to."""
     monkeypatch.setattr(large, "COLUMN_BYTES", most)
     cells = np.arange(1_000.0)

@@ -10,9 +10,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import run
 
 
-def test_the_next_run_commits_what_git_did_not_get(
-    storage: Path, tmp_path: Path
-) -> None:
+def test_the_next_run_commits_what_git_did_not_get(storage: Path, tmp_path):
     """While git is away the champion changes, and run, version and page say the same;
     afterwards each version has its commit, the oldest first.
     """

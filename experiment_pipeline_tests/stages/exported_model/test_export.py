@@ -7,7 +7,6 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import yaml
@@ -40,7 +39,7 @@ from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline_tests import exported
 
 
-def test_a_package_holds_what_the_card_lists() -> None:
+def test_a_package_holds_what_the_card_lists():
     """Every file is described, and every described file but the manifest is there."""
     package = exported.package().numbered("v0001")
     described = {*HOLDS, "README.md"} - {"code/", PROFILE}
@@ -49,7 +48,7 @@ def test_a_package_holds_what_the_card_lists() -> None:
     assert all(package.files.values())
 
 
-def test_the_card_names_what_a_commit_holds_apart_from_what_it_lacks() -> None:
+def test_the_card_names_what_a_commit_holds_apart_from_what_it_lacks():
     """Code and a patch are listed where there are any."""
     none = RunCode(CodeProvenance(None, None), {}, {}, "")
     plain = package_model(
@@ -68,7 +67,7 @@ def test_the_card_names_what_a_commit_holds_apart_from_what_it_lacks() -> None:
         assert beside == names - inside
 
 
-def test_the_same_model_gives_the_same_bytes_and_identity() -> None:
+def test_the_same_model_gives_the_same_bytes_and_identity():
     """Another clock or card is the same model; another threshold or fit is not."""
     package = exported.package()
     assert dict(exported.package().files) == dict(package.files)
@@ -80,7 +79,7 @@ def test_the_same_model_gives_the_same_bytes_and_identity() -> None:
     assert set(DECISIVE) <= set(package.files)
 
 
-def test_a_manifest_is_read_as_it_was_written() -> None:
+def test_a_manifest_is_read_as_it_was_written():
     """What is no manifest is an error that says so."""
     manifest = exported.package().manifest("v0007")
     assert Manifest.from_bytes(to_json(manifest), "here") == manifest
@@ -89,7 +88,7 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
             Manifest.from_bytes(content, "here")
 
 
-def test_the_experiment_loads_again_without_its_secrets() -> None:
+def test_the_experiment_loads_again_without_its_secrets():
     """experiment.yaml is the experiment as run; credentials are gone from
     every file.
     """
@@ -101,7 +100,7 @@ def test_the_experiment_loads_again_without_its_secrets() -> None:
     assert not [name for name, content in package.files.items() if b"s3cr3t" in content]
 
 
-def test_the_packaged_model_predicts_what_was_promised() -> None:
+def test_the_packaged_model_predicts_what_was_promised():
     """Loaded from the files alone, it gives the expected predictions; its types are
     trusted.
     """
@@ -123,7 +122,7 @@ def test_the_packaged_model_predicts_what_was_promised() -> None:
     assert pinned == list(NEEDED)
 
 
-def test_the_script_that_travels_imports_three_packages() -> None:
+def test_the_script_that_travels_imports_three_packages():
     """verify.py needs the standard library, pandas and skops, and nothing of this
     project.
     """
@@ -136,9 +135,7 @@ def test_the_script_that_travels_imports_three_packages() -> None:
     assert sorted(imports) == ["json", "pandas", "pathlib", "skops"]
 
 
-def test_another_purpose_is_another_version_and_stands_in_card_and_manifest(
-    tmp_path: Path,
-) -> None:
+def test_another_purpose_is_another_version_and_stands_in_card_and_manifest(tmp_path):
     """Missing parts are named; without any, identities are as ever."""
     registry = Registry(UPath(tmp_path), "flights")
     records = [{}, {"purpose": "To call"}, {"purpose": "To refuse"}]
@@ -163,7 +160,7 @@ def test_another_purpose_is_another_version_and_stands_in_card_and_manifest(
         ("linear+catboost+xgboost", "multiclass"),
     ],
 )
-def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> None:
+def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str):
     """A mean of pipelines of this project loads where there is neither it nor
     Dagster.
     """
@@ -171,9 +168,7 @@ def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> Non
 
 
 @pytest.mark.parametrize("file", ["own_file.py", "own_folder/__init__.py"])
-def test_a_fresh_process_finds_the_module_of_a_user(
-    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fresh_process_finds_the_module_of_a_user(file: str, tmp_path, monkeypatch):
     """One file or a package, it is imported from the folder that holds it."""
     place = tmp_path / file
     place.parent.mkdir(exist_ok=True)
@@ -191,7 +186,7 @@ def test_a_fresh_process_finds_the_module_of_a_user(
     )
 
 
-def test_a_model_that_needs_this_package_is_refused() -> None:
+def test_a_model_that_needs_this_package_is_refused():
     """Loading must not import this project: who receives the model does not have it."""
     needy = exported.package()
     changed = replace(

@@ -23,7 +23,7 @@ def blocks(title: str) -> tuple:
     return next(section.blocks for section in card().sections if section.title == title)
 
 
-def test_a_card_says_what_a_reader_needs() -> None:
+def test_a_card_says_what_a_reader_needs():
     """Question, data, choice, numbers, gates, limits, loading and origin, in this
     order.
     """
@@ -42,9 +42,7 @@ def test_a_card_says_what_a_reader_needs() -> None:
     ]
 
 
-def test_the_card_holds_scores_threshold_looks_limits_and_origin_without_secrets() -> (
-    None
-):
+def test_the_card_holds_scores_threshold_looks_limits_and_origin_without_secrets():
     """Each score with interval and baseline; warnings of earlier stages; no
     password.
     """
@@ -66,7 +64,7 @@ def test_the_card_holds_scores_threshold_looks_limits_and_origin_without_secrets
     assert "https://example.org/flights.csv" in text
 
 
-def test_names_from_the_data_are_shown_and_never_interpreted() -> None:
+def test_names_from_the_data_are_shown_and_never_interpreted():
     """HTML in names and reasons stays text."""
     text = render(card())
     assert "<b>" not in text
@@ -76,7 +74,7 @@ def test_names_from_the_data_are_shown_and_never_interpreted() -> None:
 @pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning"
 )  # six lines, no seventh
-def test_the_six_lines_load_the_model(tmp_path, monkeypatch, capsys) -> None:
+def test_the_six_lines_load_the_model(tmp_path, monkeypatch, capsys):
     """The card's code, run in the version's folder with nothing imported, predicts."""
     package = exported.package()
     (tmp_path / "code").mkdir()

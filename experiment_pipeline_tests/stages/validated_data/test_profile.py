@@ -166,7 +166,7 @@ def made(value: int) -> DataProfile:
     return profile(pd.DataFrame({"a": [value] * 5}), value / 10)
 
 
-def test_the_latest_note_counts(place: UPath) -> None:
+def test_the_latest_note_counts(place: UPath):
     """Runs and exports are noted apart, and one that comes back counts again."""
     store = data_changes.DataProfiles(place, "clinic")
     for value in (1, 2):
@@ -184,7 +184,7 @@ def test_the_latest_note_counts(place: UPath) -> None:
 
 
 @pytest.mark.parametrize("note", [b"", b'{"profile": "0"}'])
-def test_the_version_before_a_damaged_one_counts(place: UPath, note: bytes) -> None:
+def test_the_version_before_a_damaged_one_counts(place: UPath, note: bytes):
     """A damaged note, or one about a damaged profile, is told by its file and passed
     over.
     """
@@ -201,7 +201,7 @@ def test_the_version_before_a_damaged_one_counts(place: UPath, note: bytes) -> N
     assert told[1].startswith(f"{damaged} is not what was written")
 
 
-def test_the_same_profile_again_mends_a_damaged_one(place: UPath) -> None:
+def test_the_same_profile_again_mends_a_damaged_one(place: UPath):
     """An unchanged table finds its accepted version again."""
     store = data_changes.DataProfiles(place, "clinic")
     store.put(made(1))
