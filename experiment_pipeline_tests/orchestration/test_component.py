@@ -2,7 +2,6 @@
 stays out of it.
 """
 
-
 import dagster as dg
 import pytest
 from click import ClickException

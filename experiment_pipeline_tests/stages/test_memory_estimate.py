@@ -2,7 +2,6 @@
 clear error.
 """
 
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
