@@ -38,7 +38,7 @@ def trained_by_search(
     fits = (
         event for event in events_of(spec, sets, workers) if isinstance(event, Fitted)
     )
-    return {one.model.key: one.model for one in fits if one.rung.is_full}
+    return {fit.model.key: fit.model for fit in fits if fit.rung.is_full}
 
 
 def apart(y: np.ndarray, prediction: np.ndarray) -> SetPrediction:

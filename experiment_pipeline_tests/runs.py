@@ -81,9 +81,10 @@ class Run:
     def refusals(self) -> list[str]:
         """What failed checks that block say."""
         return [
-            f"{one.check_name}: {one.description}"
-            for one in self.result.get_asset_check_evaluations()
-            if not one.passed and one.severity is dg.AssetCheckSeverity.ERROR
+            f"{evaluation.check_name}: {evaluation.description}"
+            for evaluation in self.result.get_asset_check_evaluations()
+            if not evaluation.passed
+            and evaluation.severity is dg.AssetCheckSeverity.ERROR
         ]
 
     def metadata(self, stage: str) -> Mapping[str, Any]:
@@ -106,8 +107,8 @@ class Run:
     def checks(self) -> dict[str, bool]:
         """Asset check → whether it passed."""
         return {
-            one.check_name: one.passed
-            for one in self.result.get_asset_check_evaluations()
+            evaluation.check_name: evaluation.passed
+            for evaluation in self.result.get_asset_check_evaluations()
         }
 
 

@@ -168,10 +168,10 @@ def test_every_module_has_a_room():
 def test_no_import_points_upwards():
     """A package imports only packages before it in the order, also inside functions."""
     upward = {
-        (module, other)
+        (module, own_import)
         for module in MODULES
-        for other in own_imports(module)
-        if (here := room(module)) and (there := room(other))
+        for own_import in own_imports(module)
+        if (here := room(module)) and (there := room(own_import))
         if ORDER.index(there) > ORDER.index(here)
     }
     assert upward == set()

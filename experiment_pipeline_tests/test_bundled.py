@@ -190,7 +190,7 @@ def test_the_yaml_of_the_flights_fits_the_table(flights: pd.DataFrame):
     assert set(schema.columns) == set(prepared.frame.columns)
     data = validate(flights, prepared, schema, spec)
     assert len(data.rejected) == 137
-    assert {one.what for one in data.reasons} == {"is missing"}
+    assert {reason.what for reason in data.reasons} == {"is missing"}
     features = feature_columns(data.validated, spec)
     assert len(features) == 16
     assert not {

@@ -368,7 +368,7 @@ def test_every_command_answers_programs():
     without = {
         name
         for name, command in main.commands.items()
-        if "--json" not in {option for one in command.params for option in one.opts}
+        if "--json" not in {option for param in command.params for option in param.opts}
     }
     assert without == {"json-schema", "reports"}
 

@@ -177,7 +177,7 @@ def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: s
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
     (container,) = dask_cluster["spec"][part]["spec"]["containers"]
-    given = [one for one in container["args"] if one.startswith("--")]
+    given = [arg for arg in container["args"] if arg.startswith("--")]
     for path in FILES:
         for line in re.findall(rf"dask {part} (?:[^\n]*\\\n)*[^\n]*", path.read_text()):
             given += re.findall(r"(?<!\S)--[a-z-]+", line)
@@ -208,7 +208,7 @@ def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster):
             r"(?:secretName|secretRef: \{name|postgresqlSecretName): ([\w-]+)", text
         )
     )
-    used |= {one["name"] for one in location["envSecrets"]}
+    used |= {secret["name"] for secret in location["envSecrets"]}
     assert made
     for secret in used:
         assert any(secret == one or secret.startswith(f"{one}-") for one in made), (

@@ -86,10 +86,10 @@ def test_the_guides_show_search_entries_that_are_read():
     blocks = [
         yaml.safe_load(one) for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     ]
-    settings = [one.get("attributes", one) for one in blocks if one]
+    settings = [block.get("attributes", block) for block in blocks if block]
     entries = [
         Search.model_validate(entry)
-        for one in settings
-        for entry in one.get("search", ())
+        for setting in settings
+        for entry in setting.get("search", ())
     ]
     assert "shop.models.MyModel" in {one.algorithm for one in entries}

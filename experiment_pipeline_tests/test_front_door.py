@@ -53,7 +53,7 @@ def test_a_public_name_is_there_documented_and_typed(name: str):
     assert re.search(rf":: {name}$", page, re.MULTILINE)
     if inspect.isfunction(public):
         signature = inspect.signature(public)
-        taken = [one.annotation for one in signature.parameters.values()]
+        taken = [parameter.annotation for parameter in signature.parameters.values()]
         assert inspect.Signature.empty not in [*taken, signature.return_annotation]
 
 

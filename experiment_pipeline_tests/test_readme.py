@@ -73,7 +73,7 @@ def test_what_a_page_names_is_there(page):
         r"(?:^|`|/)experiment-pipeline ((?:[a-z-]+)\b.*?)(?:`|$)", text, re.MULTILINE
     ):
         name, *words = shlex.split(line.replace("…", ""), comments=True)
-        known = {one for option in main.commands[name].params for one in option.opts}
+        known = {opt for option in main.commands[name].params for opt in option.opts}
         assert {
             word.split("=")[0] for word in words if word.startswith("--")
         } <= known | {"--help"}

@@ -76,7 +76,7 @@ def _asked() -> argparse.Namespace:
         help="automl: by name or kind",
     )
     asked = parser.parse_args()
-    asked.tables = [name for one in asked.tables for name in named[one]]
+    asked.tables = [name for table in asked.tables for name in named[table]]
     return asked
 
 

@@ -106,7 +106,7 @@ def measurements(
     """Search, fit again and report on each table within its budget, with the scaffold's
     search.
     """
-    return [one for given in cases for one in _measured(*case_of(*given))]
+    return [one for case in cases for one in _measured(*case_of(*case))]
 
 
 def _measured(table: str, cut: Cut) -> list[Measured]:
@@ -117,7 +117,7 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
     fits = [event for event in events if isinstance(event, Fitted)]
     searched = time.perf_counter() - began
     # Ranking is another stage, which a budget is not of.
-    trained = {one.model.key: one.model for one in fits if one.rung.is_full}
+    trained = {fit.model.key: fit.model for fit in fits if fit.rung.is_full}
     time_left = RefitTime(seconds - searched, AfterSearch(sets, workers).of)
     board = board_of(spec, sets, trained, time_left)
     chosen = chosen_of(spec, sets, board, trained)

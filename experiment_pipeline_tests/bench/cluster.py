@@ -162,5 +162,7 @@ def _train(
 ) -> None:
     with engine as opened:
         outcomes = list(opened.train(wanted, sets, spec))
-    if failed := [one for one in outcomes if not isinstance(one, TrainedModel)]:
+    if failed := [
+        outcome for outcome in outcomes if not isinstance(outcome, TrainedModel)
+    ]:
         raise RuntimeError(f"{failed[0].key}: {failed[0].reason}")

@@ -259,8 +259,8 @@ def _scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Metric → estimate, ends of its interval, and the baseline's, to five digits."""
     kept = ("estimate", "low", "high", "baseline")
     return {
-        one["metric"]: {name: float(f"{one[name]:.5g}") for name in kept}
-        for one in scores
+        score["metric"]: {name: float(f"{score[name]:.5g}") for name in kept}
+        for score in scores
     }
 
 
@@ -287,7 +287,7 @@ def _at_random(name: str) -> dict[str, Any]:
         **settings,
     )
     scores = json.loads(run.report.to_json())["scores"]
-    return {"scores": _scores([one | one["interval"] for one in scores])}
+    return {"scores": _scores([score | score["interval"] for score in scores])}
 
 
 def _picture(url: str) -> None:

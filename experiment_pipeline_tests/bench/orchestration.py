@@ -106,7 +106,7 @@ def events_of_last_run(place: Path) -> list[dg.EventLogEntry]:
     """
     with dg.DagsterInstance.from_config(str(place)) as instance:
         return [
-            one
+            log
             for run in instance.get_runs(limit=1)
-            for one in instance.all_logs(run.run_id)
+            for log in instance.all_logs(run.run_id)
         ]

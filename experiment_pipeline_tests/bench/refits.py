@@ -43,9 +43,9 @@ _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "l2
 def measurements() -> Iterator[list[str]]:
     """Yield a line for each way to export a model."""
     listed = [
-        (one.package, one.item, one.target, one.task)
-        for one in TABLES
-        if not one.declared
+        (table.package, table.item, table.target, table.task)
+        for table in TABLES
+        if not table.declared
     ]
     # Those of R; what others ship is read in other ways.
     clean = [one for one in LISTED["clean"] if len(one) == 4 and one[0] not in _OTHERS]
@@ -89,7 +89,7 @@ def losses(asked: tuple[str, str, str, str]) -> dict[str, float]:
     given |= {"num_class": int(y.max()) + 1} if task == "multiclass" else {}
 
     def loss(models: Sequence[Any]) -> float:
-        predicted = np.mean([one.predict(out) for one in models], axis=0)
+        predicted = np.mean([model.predict(out) for model in models], axis=0)
         if task == "regression":
             return float(np.mean((y_out - predicted) ** 2))
         every = (

@@ -21,7 +21,7 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Any]) -> str:
     """Return a Markdown table of rows, which give their `cells()`."""
-    return markdown(columns, (one.cells() for one in rows))
+    return markdown(columns, (row.cells() for row in rows))
 
 
 def refreshed(page: str, heading: str, text: str, order: Sequence[str]) -> str:

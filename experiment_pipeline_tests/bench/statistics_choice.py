@@ -307,14 +307,16 @@ def best_of_many(*, simulations: int, rows: int = 500) -> list[Row]:
 def chosen(name: str, *, simulations: int, metric: str, **more: object) -> list[Row]:
     """Rank the 20 on 150 rows, and score the choice on many more."""
     rows, spec = 150, experiment(metric, "binary", len(NOISE), **more)
-    keys = [one.key for one in configurations(spec)]
+    keys = [configuration.key for configuration in configurations(spec)]
 
     def once(generator: _Generator) -> tuple[bool, float]:
         y, seen = correlated(generator, rows + 20_000)
         board = _board(spec, y[:rows], seen[:rows], _labels(generator, y.mean(), 900))
         weights, ensemble = {board.chosen: 1.0}, board.chosen_ensemble
         if ensemble is not None:
-            weights = {one.configuration.key: one.weight for one in ensemble.members}
+            weights = {
+                member.configuration.key: member.weight for member in ensemble.members
+            }
         mean = seen @ np.array([weights.get(key, 0.0) for key in keys])
         on_test, new = mean[:rows], mean[rows:]
         if ensemble is not None:
@@ -462,7 +464,7 @@ def accused(
     )
     segments = weakest_segments(model)
     assert segments
-    return any(one.clearly_worse for one in segments)
+    return any(segment.clearly_worse for segment in segments)
 
 
 @repeated

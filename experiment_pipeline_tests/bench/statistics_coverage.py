@@ -67,7 +67,7 @@ def coverage(place: int, *, simulations: int) -> list[Row]:
     for number in range(simulations):
         sample = scenario.draw(np.random.default_rng([SEED, number]), scenario.clusters)
         intervals = [sample.interval(name, scenario.threshold) for name in names]
-        bounds[number] = [(one.low, one.high) for one in intervals]
+        bounds[number] = [(interval.low, interval.high) for interval in intervals]
         noted[number] = _noted(scenario, sample)
     # A sample without a positive has no interval, and says so.
     known = np.isfinite(bounds).all(axis=2)

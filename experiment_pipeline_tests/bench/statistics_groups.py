@@ -65,7 +65,10 @@ def draw(
 def _truth(**how: Any) -> list[np.ndarray]:
     """The measures of the groups in the population, (groups,) each."""
     found = draw(np.random.default_rng(0), **{**how, "rows": POPULATION})
-    return [np.array([of.estimate for of in one.intervals.values()]) for one in found]
+    return [
+        np.array([interval.estimate for interval in one.intervals.values()])
+        for one in found
+    ]
 
 
 def _holds(one: GroupMeasure, truth: np.ndarray) -> bool:
@@ -91,7 +94,9 @@ def judged(samples: int, seed: int, **how: Any) -> tuple[float, float, float]:
         held += all(map(_holds, found, truths))
         said += any((one.differences[..., 0] > 0).any() for one in found)
         for of_groups, one in zip(sample, found, strict=True):
-            of_groups[[*one.intervals]] = [of.estimate for of in one.intervals.values()]
+            of_groups[[*one.intervals]] = [
+                interval.estimate for interval in one.intervals.values()
+            ]
     gaps, true = (
         of[..., None] - of[..., None, :] for of in (estimates, np.array(truths))
     )

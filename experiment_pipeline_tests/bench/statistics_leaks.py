@@ -73,11 +73,11 @@ def leaks(problem: Problem) -> list[Finding]:
         subject.frame, subject.sets, subject.features, subject.spec
     ).findings
     return [
-        one
-        for one in findings
-        if one.code in LEAK_CODES
-        and one.outcome == "found"
-        and one.severity in {"blocks", "condition"}
+        finding
+        for finding in findings
+        if finding.code in LEAK_CODES
+        and finding.outcome == "found"
+        and finding.severity in {"blocks", "condition"}
     ]
 
 
@@ -87,8 +87,8 @@ def planted(*, simulations: int) -> list[Row]:
     """
     found = [
         any(
-            LEAK in one.columns
-            for one in leaks(with_column(LEAK, 1, base, column, SEED))
+            LEAK in leak.columns
+            for leak in leaks(with_column(LEAK, 1, base, column, SEED))
         )
         for base, column in PLANTED[:simulations]
     ]
@@ -115,8 +115,12 @@ def clean(*, simulations: int) -> list[Row]:
     them stopped.
     """
     found = [leaks(table()) for table in _clean_tables()[:simulations]]
-    stopped = [any(one.severity == "blocks" for one in findings) for findings in found]
-    related = ["related_rows" in {one.code for one in findings} for findings in found]
+    stopped = [
+        any(finding.severity == "blocks" for finding in findings) for findings in found
+    ]
+    related = [
+        "related_rows" in {finding.code for finding in findings} for findings in found
+    ]
     return [
         Row(
             "clean tables accused",

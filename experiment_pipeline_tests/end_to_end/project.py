@@ -125,7 +125,7 @@ class Project:
         workflow = yaml.safe_load((ROOT / "docs/ci/experiment.yml").read_text())
         steps = workflow["jobs"]["experiment"]["steps"]
         (command,) = [
-            one["run"] for one in steps if one.get("name") == "Run the experiment"
+            step["run"] for step in steps if step.get("name") == "Run the experiment"
         ]
         summary = self.folder / f"{experiment}.md"
         environment = (f"EXPERIMENT={experiment}", f"GITHUB_STEP_SUMMARY={summary}")

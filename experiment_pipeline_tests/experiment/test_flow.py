@@ -83,7 +83,7 @@ def test_each_task_and_split_leads_to_a_decision_whatever_the_order(task, by, ch
     assert to_bytes(other.evaluation.pipeline) == to_bytes(usual.evaluation.pipeline)
     scores = (run.report.scores for run in (usual, other))
     one, same = (
-        [(s.metric, s.interval, s.baseline) for s in found] for found in scores
+        [(s.metric, s.interval, s.baseline) for s in score] for score in scores
     )
     assert one == same
 

@@ -126,10 +126,11 @@ def test_the_example_of_the_guide_is_understood(project: ExperimentsFolder):
     definitions = dg.load_from_defs_folder(path_within_project=project.root)
     dg.Definitions.validate_loadable(definitions)
     specs = {
-        one.key.to_user_string(): one for one in definitions.resolve_all_asset_specs()
+        asset.key.to_user_string(): asset
+        for asset in definitions.resolve_all_asset_specs()
     }
     raw = specs["visits/raw_data"]
-    assert [one.asset_key.to_user_string() for one in raw.deps] == ["stg_customers"]
+    assert [dep.asset_key.to_user_string() for dep in raw.deps] == ["stg_customers"]
     assert raw.automation_condition is not None
     assert {one.group_name for name, one in specs.items() if "/" in name} == {
         "customers"

@@ -37,7 +37,9 @@ def test_every_asset_has_what_the_page_says_of_it():
     spec = scenario.spec(owners=OWNERS, tags=TAGS, freshness=fresh)
     definitions = runs.definitions(spec, scenario.SCHEMA)
     dg.Definitions.validate_loadable(definitions)
-    specs = {one.key.path[-1]: one for one in definitions.resolve_all_asset_specs()}
+    specs = {
+        asset.key.path[-1]: asset for asset in definitions.resolve_all_asset_specs()
+    }
     policy = dg.FreshnessPolicy.time_window(timedelta(days=7), timedelta(days=2))
     for stage, one in specs.items():
         assert sorted(one.owners) == sorted(OWNERS)
@@ -145,7 +147,7 @@ def test_the_schedule_asks_for_one_run_over_every_configuration(experiment):
     assert schedule.cron_schedule == spec.schedule
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
     (request,) = schedule.evaluate_tick(dg.build_schedule_context()).run_requests
-    keys = [one.key for one in configurations(spec)]
+    keys = [configuration.key for configuration in configurations(spec)]
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (keys[0], keys[-1])
 
 
@@ -159,7 +161,7 @@ def test_the_sensor_runs_once_per_state_of_the_source(experiment, tmp_path):
     with dg.instance_for_test() as instance:
         first = sensor.evaluate_tick(dg.build_sensor_context(instance))
         # Dagster starts no second run of a key, and a state may come back.
-        assert [one.run_key for one in first.run_requests] == [None]
+        assert [run_request.run_key for run_request in first.run_requests] == [None]
         same = sensor.evaluate_tick(
             dg.build_sensor_context(instance, cursor=first.cursor)
         )

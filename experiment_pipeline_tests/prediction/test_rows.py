@@ -238,7 +238,9 @@ def test_times_are_written_as_in_training() -> None:
         made = prepared(
             rows, reading, Signature("binary", "late", {"day_hour": "float64"})
         )
-        return " ".join(one.text for one in unseen_offsets(made, reading) if one.cells)
+        return " ".join(
+            offset.text for offset in unseen_offsets(made, reading) if offset.cells
+        )
 
     assert unseen("+02:00") == ""
     assert unseen("Z").startswith(

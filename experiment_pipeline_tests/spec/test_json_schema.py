@@ -26,7 +26,10 @@ LIST = [
 def told(raw: Mapping[str, Any]) -> list[str]:
     """Path and message of everything that the schema finds wrong."""
     errors = VALIDATOR.iter_errors(raw)
-    return [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in errors]
+    return [
+        f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
+        for error in errors
+    ]
 
 
 def test_the_schema_is_one_and_knows_every_key():

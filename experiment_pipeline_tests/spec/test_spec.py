@@ -534,7 +534,7 @@ def test_what_people_say_is_text_and_a_day():
         spec_of(VALID | {"record": {"review_on": d}})
         for d in (DAY, date.fromisoformat(DAY))
     ]
-    assert [one.record.model_dump(mode="json")["review_on"] for one in days] == [
+    assert [day.record.model_dump(mode="json")["review_on"] for day in days] == [
         DAY,
         DAY,
     ]

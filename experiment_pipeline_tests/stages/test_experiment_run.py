@@ -67,7 +67,7 @@ def test_halving_stops_most_configurations_and_says_so(tmp_path):
         4,
     )
     assert {*done.materialized("trained_model")} == {
-        each.key for each in configurations(spec)
+        configuration.key for configuration in configurations(spec)
     }
 
 

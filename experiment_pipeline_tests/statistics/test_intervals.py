@@ -264,7 +264,7 @@ def test_few_rows_that_change_sides_have_a_wide_enough_interval():
     draws = np.random.default_rng(0).choice(
         [1.0, -1.0, 0.0], (1_000, 50), p=[0.03, 0.005, 0.965]
     )
-    found = [net_share(one, np.arange(50)) for one in draws]
+    found = [net_share(draw, np.arange(50)) for draw in draws]
     assert np.mean([one.low <= 0.025 <= one.high for one in found]) > 0.93
     nothing = net_share(np.zeros(200), np.arange(200))
     assert nothing.low < nothing.estimate == 0 < nothing.high

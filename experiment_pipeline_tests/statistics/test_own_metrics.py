@@ -76,8 +76,8 @@ def test_many_clusters_are_drawn_in_few_groups():
     assert (days.max(), np.diff(days).min()) == (MOST_DRAWN - 1, 0)
     rows = panel(2.5, 1.0)(np.random.default_rng(0), 30)
     assert any(
-        f"{BRIER} on the test set" in one
-        for one in caveats([BRIER], rows, "day", "test")
+        f"{BRIER} on the test set" in caveat
+        for caveat in caveats([BRIER], rows, "day", "test")
     )
 
 

@@ -127,7 +127,7 @@ class _Told:
 
 def _of(names: Sequence[str], found: Iterable[Done]) -> _Told:
     rows = [asdict(one) for one in found if one.tool in names]
-    runs = pd.DataFrame(rows, columns=[one.name for one in fields(Done)])
+    runs = pd.DataFrame(rows, columns=[field.name for field in fields(Done)])
     runs = runs[runs.groupby(_PAIR)["tool"].transform("nunique") == len(names)]
     scores = _Told(runs, runs).by_tool("score").reindex(columns=names)
     signs = [_METRICS[table].sign for table, _ in scores.index]
@@ -239,7 +239,9 @@ def _differences(here: _Told) -> str:
         return f"**{mean:+.3g}** ({mean - half:+.3g} to {mean + half:+.3g}) {verdict}"
 
     tables = here.gains.groupby("table")
-    rows = ([str(name), *(cell(gains[one]) for one in gains)] for name, gains in tables)
+    rows = (
+        [str(name), *(cell(gains[gain]) for gain in gains)] for name, gains in tables
+    )
     return markdown(["table", *here.gains], rows)
 
 
@@ -257,7 +259,7 @@ def _beside_autogluon(here: _Told) -> Iterator[str]:
         "predict_seconds_per_1000": "prediction time",
         "model_bytes": "size of the model",
     }
-    for name in (one for one in here.merits if one.startswith("AutoGluon")):
+    for name in (merit for merit in here.merits if merit.startswith("AutoGluon")):
         ratios = {
             word: (of[OURS] / of[name]).median()
             for word, of in ((words[key], here.by_tool(key)) for key in words)
