@@ -25,7 +25,7 @@ from experiment_pipeline.table.preparation import PreparedTable, prepare
 # categories.
 MOST_NAMED_CATEGORIES = 50
 # A text column is not categorical if more than half of its rows, and this many, are
-# distinct: codes are excluded, texts of several words are features by their characters.
+# distinct: codes are excluded, texts of several words are features by their n-grams.
 FEWEST_FREE_TEXTS = 20
 FREE_TEXT_SHARE = 0.5
 # With fewer categories, codes were better than target means or characters
@@ -53,6 +53,11 @@ _PERSON_NAME = re.compile(
 # Dates that span this many days see each season twice: it can be separated from a
 # trend.
 _DAYS_OF_YEARS = 2 * 365
+# A space, or a letter of a script that writes none between words: Thai, Lao, Burmese,
+# Khmer, Japanese, Chinese.
+_SEVERAL_WORDS = (
+    r"\s|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"
+)
 _DIGEST = re.compile(
     r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}|[0-9a-f]{32,64}"
 )
@@ -412,8 +417,9 @@ def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     if is_id or (named and distinct > MOST_NAMED_CATEGORIES):
         return _named(name, distinct, raw, known)
     free = distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known))
-    # Texts of several words stay features, by their characters.
-    if free and not texts.str.strip().str.contains(r"\s").mean() > FREE_TEXT_SHARE:
+    # Texts of several words stay features, by their n-grams.
+    has_words = texts.str.strip().str.contains(_SEVERAL_WORDS)
+    if free and not has_words.mean() > FREE_TEXT_SHARE:
         why = f"codes: {distinct:,} distinct ones in {len(known):,} rows"
         return ColumnPlan(name, why, excluded=True)
     return ColumnPlan(

@@ -17,8 +17,10 @@ Features = Literal[
     "onehot",
     "target",
     "text",
+    "ngrams",
     "stacked",
 ]
+NGRAMS = "ngrams"  # as `onehot`, with the words and letters of texts as sparse columns
 STACKED = "stacked"  # adds predictions of two forests and a linear model to `ordinal`
 TREES = 100  # in each of the two forests
 # Folds of cross-fitting: four encode the fifth, as in scikit-learn's TargetEncoder.

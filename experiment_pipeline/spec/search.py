@@ -54,7 +54,8 @@ class Search(Closed):
         None,
         description="How texts become numbers: an encoder, or a list to choose from; "
         "target: each text of a column with many becomes its mean target; text: also "
-        "features of its characters; stacked: ordinal, and the predictions of two "
+        "numbers of its n-grams; ngrams: onehot, with a column for each n-gram of such "
+        "texts, for linear models; stacked: ordinal, and the predictions of two "
         "forests and a linear model; unset: by the algorithm",
     )
     name: str | None = Field(

@@ -109,7 +109,7 @@ _STAGES = (
     Stage(
         "search",
         ("trained_model", "search_results"),
-        version=12,
+        version=13,
         peak_per_byte=2.0,
         reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),
         checks={

@@ -20,10 +20,12 @@ from experiment_pipeline.stages.search.learners.hyperparameters import (
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import (
     ENOUGH_COMPARED,
+    Kind,
     Room,
     Rung,
     best_first,
     competes,
+    kind,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.metrics import metric_of
@@ -45,7 +47,7 @@ _OF_OTHERS = 3.5
 _UNKNOWN_PASSES = 100  # of an algorithm whose work is not known
 _PASSES_PER_NUMBER = 100  # to encode it
 _PASSES_PER_TEXT = 3_000
-_PASSES_PER_LETTERS = 80_000  # of a distinct text
+_PASSES_PER_LETTER = 700  # to make n-grams
 _ENCODINGS = 2.5  # after the search: of a refit, and of two fits that only predict
 _ROUNDS_OF_A_REFIT = 1.3  # of boosting: more of them on more rows
 _MEMBERS = 5  # of an ensemble, each of which is fitted again
@@ -70,7 +72,7 @@ def fit_seconds(result: ModelResult, sets: TrainingSets) -> float:
     return result.fit_wall_seconds + result.predict_seconds_per_row * len(sets.test)
 
 
-def pass_seconds(rows: int, features: int, *, boosts: bool = True) -> float:
+def pass_seconds(rows: int, features: float, *, boosts: bool = True) -> float:
     """Estimate the seconds of a pass over the rows; `boosts`: by a boosting library."""
     rows_read = _OF_OTHERS * rows
     if boosts:
@@ -92,15 +94,18 @@ def usual_seconds(configuration: Configuration, sets: TrainingSets) -> float:
     return seconds
 
 
-def encoded_columns(encoder: Features, sets: TrainingSets) -> int:
-    """Return how many columns a fit reads: letters make many of one of texts."""
-    columns = len(sets.features)
+def encoded_columns(encoder: Features, sets: TrainingSets) -> float:
+    """Return how many columns a fit reads: n-grams make many of one of texts, of which
+    a row has about as many as letters.
+    """
+    columns = float(len(sets.features))
     if encoder == "text":
         columns += sum(
-            min(distinct, algorithms.NUMBERS_OF_TEXTS)
-            for distinct in sets.distinct_texts.values()
-            if distinct > algorithms.FEW_TEXTS
+            min(sets.distinct_texts[name], algorithms.NUMBERS_OF_TEXTS)
+            for name in sets.letters
         )
+    elif encoder == algorithms.NGRAMS:
+        columns += sum(sets.letters.values())
     return columns
 
 
@@ -148,11 +153,9 @@ class AfterSearch:
             if kind_of(self.sets.train[name]) in NUMERIC:
                 passes += _PASSES_PER_NUMBER
                 continue
-            distinct = self.sets.distinct_texts[name] if encoder == "text" else 0
-            if distinct > algorithms.FEW_TEXTS:
-                passes += _PASSES_PER_LETTERS * distinct / len(self.sets.train)
-            else:
-                passes += _PASSES_PER_TEXT
+            passes += _PASSES_PER_TEXT
+            if encoder in ("text", algorithms.NGRAMS):
+                passes += _PASSES_PER_LETTER * self.sets.letters.get(name, 0.0)
         return passes
 
     def _stacking(self, rows: int) -> float:
@@ -376,19 +379,38 @@ class Brake:
         }
         return in_time or results
 
-    def best_of_each_kind(self, results: Mapping[str, ModelResult]) -> list[str]:
-        """Return the best quick fit of each algorithm and encoder, best first."""
-        # Few rows favour simple models, and codes over letters. A fold has about as
+    def best_of_each_kind(
+        self, affordable: Mapping[str, ModelResult], results: Mapping[str, ModelResult]
+    ) -> list[str]:
+        """Return the best quick fit of each algorithm and encoder, best first.
+
+        The best of all `results` is never dropped whole: if there is no time to fit it
+        on all rows, the best of its kind for which there is goes on, else the best with
+        its encoder.
+        """
+        # Few rows favour simple models, and codes over n-grams. A fold has about as
         # many rows as all.
         if not self.is_timed or self.after.sets.folds:
             return []
         longest = _LONGEST_OF_A_KIND * self.seconds
-        best = dict[tuple[str, str], str]()
-        for key in best_first(results, self.metric):
+        best = dict[Kind, str]()
+        ordered = best_first(affordable, self.metric)
+        for key in ordered:
             if key in self.at.entrants and self._fit(key, self.after.sets) <= longest:
-                kind = (results[key].algorithm, results[key].features)
-                best.setdefault(kind, key)
-        return list(best.values())
+                best.setdefault(kind(affordable[key]), key)
+        chosen = {*best.values(), *self._instead_of_the_best(ordered, results)}
+        return [key for key in ordered if key in chosen]
+
+    def _instead_of_the_best(
+        self, ordered: Sequence[str], results: Mapping[str, ModelResult]
+    ) -> list[str]:
+        """The first in order of the kind of the best result, else with its encoder."""
+        if not ordered:
+            return []
+        best = results[best_first(results, self.metric)[0]]
+        of_kind = [key for key in ordered if kind(results[key]) == kind(best)]
+        alike = [key for key in ordered if results[key].features == best.features]
+        return (of_kind or alike)[:1]
 
     def beyond(self, missing: Sequence[Configuration]) -> list[Configuration]:
         """Return what is fitted beyond the time: the baseline, and the quickest."""

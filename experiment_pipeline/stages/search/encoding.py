@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import TargetEncoder
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import STACKED
+from experiment_pipeline.spec.algorithms import NGRAMS, STACKED
 from experiment_pipeline.stages.search import features as encoders
 from experiment_pipeline.stages.search.shared_work import (
     HELD_ROWS,
@@ -149,7 +149,7 @@ def _learnt_parts(
         (f"{encoders.MEANS}_{number}", codes[name], name)
         for number, name in enumerate(names)
     ]
-    return {name: encoders.letters(rows[name]) for name in names}, means
+    return {name: encoders.ngrams_in_short(rows[name]) for name in names}, means
 
 
 def fit_rows(
@@ -235,7 +235,7 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
 
 def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
     """Whether rows are few, or the encoder is never sliced."""
-    return encoder in ("onehot", STACKED) or len(rows) <= HELD_ROWS
+    return encoder in ("onehot", NGRAMS, STACKED) or len(rows) <= HELD_ROWS
 
 
 def _sliced(

@@ -12,10 +12,12 @@ nan in later rows. A category becomes its code; missing and unseen ones become -
 LightGBM takes for missing.
 target, text: as ordinal, but a text column with more than FEW_TEXTS values becomes the
 mean target of each text (cross-fitted for the rows of the fit); `text` adds numbers
-made of its letters.
+made of its n-grams.
 onehot: numbers get the median, an indicator of what was missing or infinite, and unit
 variance; a category is a column, missing is one more, an unseen one counts as an
 infrequent one.
+ngrams: as onehot, but sparse, and a text column with more than FEW_TEXTS values becomes
+a column for each hash of its words, pairs of words and letters.
 stacked: as ordinal, with the predictions of two forests and of a linear model
 (`stacking.py`).
 """
@@ -31,7 +33,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
@@ -44,6 +46,7 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import (
     FEW_TEXTS,
+    NGRAMS,
     NUMBERS_OF_TEXTS,
     PARTS,
     STACKED,
@@ -64,11 +67,14 @@ _LARGEST = float(np.finfo(np.float32).max)
 # variance, fully trusts a category of two equal labels.
 SMOOTHING = 1.0
 _SALT = "parts/target codes"
-# Letters: n-grams of three within words. Adding n-grams of four, or twice the hashes,
-# took twice the time and was no better (eight tables).
-RUNS = (3, 3)
-HASHES = 4096
-MOST_LETTERS = 256
+# Words and pairs of words, and three letters within words. Letters of two to four, or
+# twice the hashes, took twice the time and were no better on three of five tables (up
+# to .5 % on the others). No language's stop words; a single character may be a word.
+NGRAMS_OF: tuple[dict[str, Any], ...] = (
+    {"ngram_range": (1, 2), "n_features": 2**15, "token_pattern": r"\w+"},
+    {"ngram_range": (3, 3), "n_features": 2**14, "analyzer": "char_wb"},
+)
+FEWEST_HASHES = 2**8
 # So many distinct texts are enough to learn which n-grams matter.
 MOST_TEXTS = 20_000
 
@@ -106,9 +112,11 @@ def build_features(
     last.
     """
     numbers, texts = column_kinds(table, features)
-    sparse = encoder == "onehot" and _is_large(table, numbers, texts)
+    is_onehot = encoder in ("onehot", NGRAMS)
+    sparse = encoder == NGRAMS or (is_onehot and _is_large(table, numbers, texts))
+    of_words = columns_of_many_texts(table, features) if encoder == NGRAMS else []
     parts = list[Part]()
-    if numbers and encoder == "onehot":
+    if numbers and is_onehot:
         # Scaling by one infinite cell would flatten its whole column.
         steps = make_pipeline(
             *_float_steps(nan=np.nan, posinf=np.nan, neginf=np.nan),
@@ -125,10 +133,24 @@ def build_features(
     for number, name in enumerate(texts):
         # A column that is named alone arrives as a Series, which pandas can read as
         # text.
-        part = many[name] if name in many else text_pipeline(encoder, sparse=sparse)
+        if name in many:
+            part = many[name]
+        elif name in of_words:
+            part = make_pipeline(*_ngram_steps(table[name]))
+        else:
+            part = text_pipeline(encoder, sparse=sparse)
         parts.append((f"text_{number}", part, name))
+    # TF-IDF has the length 1: without a weight, each n-gram of a short text would count
+    # more than one of a long text (of tweets .79 instead of .81 were right).
+    letters = {name: texts_of(table[name]).str.len().mean() for name in of_words}
+    weights = {
+        f"text_{texts.index(name)}": float(mean / max(letters.values())) ** 0.5
+        for name, mean in letters.items()
+    }
     return ColumnTransformer(
-        [*parts, *further], sparse_threshold=1.0 if sparse else 0.0
+        [*parts, *further],
+        sparse_threshold=1.0 if sparse else 0.0,
+        transformer_weights=weights or None,
     )
 
 
@@ -162,7 +184,7 @@ def _float_steps(**stand_ins: Any) -> list[FunctionTransformer]:
 
 def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
     """Return the unfitted encoder of one column of few distinct texts."""
-    if encoder == "onehot":
+    if encoder in ("onehot", NGRAMS):
         codes = OneHotEncoder(
             handle_unknown="infrequent_if_exist",
             max_categories=MAX_ONEHOT_CATEGORIES,
@@ -363,34 +385,50 @@ def _means(
     return np.asarray((sums + SMOOTHING * mean) / (counts + SMOOTHING))
 
 
-def letters(column: pd.Series) -> FrozenEstimator:
-    """Fit an embedding that is similar for texts of similar spelling: a column → (n, at
+def _ngram_steps(column: pd.Series) -> list[Any]:
+    """Return the unfitted steps that make a column of texts the TF-IDF of its n-grams.
+
+    Hashes instead of a vocabulary bound the size of what is exported; there are no more
+    of them than letters. A missing text is the word "nan".
+    """
+    letters = int(texts_of(column).drop_duplicates().str.len().sum())
+    hashes = 2 ** max(letters, FEWEST_HASHES).bit_length()
+    tfidf = [
+        make_pipeline(
+            HashingVectorizer(
+                **{**settings, "n_features": min(settings["n_features"], hashes)},
+                alternate_sign=False,
+                norm=None,
+                dtype=np.float32,
+            ),
+            TfidfTransformer(sublinear_tf=True),
+        )
+        for settings in NGRAMS_OF
+    ]
+    return [
+        *as_texts(),
+        impute.SimpleImputer(strategy="constant", fill_value="nan"),
+        function_step(np.take, indices=0, axis=1),
+        make_union(*tfidf),
+    ]
+
+
+def ngrams_in_short(column: pd.Series) -> FrozenEstimator:
+    """Fit an embedding that is similar for texts of similar n-grams: a column → (n, at
     most NUMBERS_OF_TEXTS).
 
-    skrub's StringEncoder with hashes instead of a vocabulary, which bounds the size of
-    what is exported.
+    skrub's StringEncoder on hashes.
     """
     texts = np.sort(texts_of(column).dropna().unique().astype(object))
     spread = np.linspace(0, len(texts) - 1, min(len(texts), MOST_TEXTS))
-    texts_read = texts[spread.astype(np.int64)]
+    texts_read = pd.Series(texts[spread.astype(np.int64)], dtype="str")
     hashed = make_pipeline(
-        as_texts()[0],
-        # Truncates each text, and makes a missing one the text "nan".
-        FunctionTransformer(np.asarray, kw_args={"dtype": f"U{MOST_LETTERS}"}),
-        HashingVectorizer(
-            analyzer="char_wb",
-            ngram_range=RUNS,
-            n_features=HASHES,
-            alternate_sign=False,
-            norm=None,
-            dtype=np.float32,
-        ),
-        TfidfTransformer(sublinear_tf=True),
+        *_ngram_steps(texts_read),
         TruncatedSVD(min(NUMBERS_OF_TEXTS, len(texts)), random_state=0),
     )
     # The bits of a projection depend on the threads that share it.
     with threadpool_limits(limits=1):
-        return FrozenEstimator(hashed.fit(pd.Series(texts_read, dtype="str")))
+        return FrozenEstimator(hashed.fit(texts_read))
 
 
 def of_distinct_texts(

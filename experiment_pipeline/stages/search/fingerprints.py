@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Features, Scalar
-from experiment_pipeline.spec.algorithms import ALGORITHMS, STACKED, competes
+from experiment_pipeline.spec.algorithms import ALGORITHMS, NGRAMS, STACKED, competes
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
@@ -68,7 +68,7 @@ def fingerprint(
 def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
     """Return the digest of all that decides the fitted features of an encoder."""
     decisive = dict[str, Any]()
-    if encoder not in ("ordinal", "onehot") or sets.own is not None:
+    if encoder not in ("ordinal", "onehot", NGRAMS) or sets.own is not None:
         # What decides codes by the target and a user's features, and which rows
         # cross-fit which others.
         decisive["target"] = [

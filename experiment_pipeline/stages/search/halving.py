@@ -291,7 +291,8 @@ class _HalvingRun:
             share = rungs.promotes(len(results), self.spec.halving.keep)
             promotes = min(promotes, share)
         best = rungs.best_first(affordable, self.spec.metric)[:promotes]
-        promoted = dict.fromkeys([*self.brake.best_of_each_kind(affordable), *best])
+        of_each_kind = self.brake.best_of_each_kind(affordable, results)
+        promoted = dict.fromkeys([*of_each_kind, *best])
         compared = f"{len(affordable)}"
         if len(affordable) < len(results):
             compared += " that there was time to fit on all rows,"

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import ExperimentSpec, algorithms
+from experiment_pipeline.spec import ExperimentSpec, Features, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -28,8 +28,7 @@ FEWEST_CONFIGURATIONS = 8
 FEWEST_ROWS_PER_CLASS = 20
 # At least so many go on: a tie group needs candidates.
 FEWEST_KEPT = 5
-# Configurations of an algorithm beyond so many start after those of all other
-# algorithms.
+# Configurations of a kind beyond so many start after those of all other kinds.
 SIDE_BY_SIDE = 200
 # Under a budget of seconds, so many configurations should be compared, if need be on
 # fewer rows. Fits take up to twice the first estimate: hence there should be room for
@@ -65,6 +64,8 @@ class Rung:
         return f"rung {self.number} of {self.last} ({share} of the {parts})"
 
 
+# An algorithm and an encoder.
+Kind = tuple[str, Features]
 # Sets → how many configurations a budget has time for, if all of it goes to fits on
 # these sets.
 Room = Callable[[TrainingSets], float]
@@ -233,28 +234,33 @@ def competes(trained: Configuration | ModelResult) -> bool:
     return algorithms.competes(trained.algorithm) and not named
 
 
+def kind(trained: Configuration | ModelResult) -> Kind:
+    """Return the algorithm and the encoder."""
+    return trained.algorithm, trained.features
+
+
 def within_budget(
     configurations: Sequence[Configuration], spec: ExperimentSpec
 ) -> list[Configuration]:
     """Draw as many as the budget allows, plus baseline and named ones; a larger budget
     only adds.
 
-    Baseline and named ones come first, then the algorithms side by side, each in its
-    declared order.
+    Baseline and named ones come first, then the kinds (algorithms with an encoder) side
+    by side, each in its declared order: the first of each before the draws of one.
     """
     always = [entrant for entrant in configurations if not competes(entrant)]
     competing = [entrant for entrant in configurations if competes(entrant)]
     drawn = sorted(competing, key=lambda entrant: _draw(entrant, spec.seed))
     allowed = {entrant.key for entrant in drawn[: spec.budget.configurations]}
     competing = [entrant for entrant in competing if entrant.key in allowed]
-    counts = Counter(entrant.algorithm for entrant in competing)
-    before = Counter[str]()
+    counts = Counter(kind(entrant) for entrant in competing)
+    before = Counter[Kind]()
     places = dict[str, float]()
     for configuration in competing:
-        algorithm = configuration.algorithm
-        share = before[algorithm] / min(counts[algorithm], SIDE_BY_SIDE)
+        of_kind = kind(configuration)
+        share = before[of_kind] / min(counts[of_kind], SIDE_BY_SIDE)
         places[configuration.key] = share
-        before[algorithm] += 1
+        before[of_kind] += 1
     return [*always, *sorted(competing, key=lambda entrant: places[entrant.key])]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec, RandomSplit, Split
+from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search.own_features import OwnTransformer
 from experiment_pipeline.stages.split_sets import sets as split_sets
 from experiment_pipeline.statistics.interval import (
@@ -79,6 +80,15 @@ class TrainingSets:
             name: column.nunique()
             for name, column in columns.items()
             if kind_of(column) not in NUMERIC
+        }
+
+    @cached_property
+    def letters(self) -> Mapping[str, float]:
+        """Feature of many distinct texts → the letters of a train row, on average."""
+        return {
+            name: float(self.train[name].astype("str").str.len().mean())
+            for name, distinct in self.distinct_texts.items()
+            if distinct > FEW_TEXTS
         }
 
     @cached_property

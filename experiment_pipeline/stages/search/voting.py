@@ -7,7 +7,7 @@ this package.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -189,12 +189,26 @@ class TakenApart:
     def predict(
         self, encoded: np.ndarray, task: str, classes: Sequence[Any] | None
     ) -> np.ndarray:
-        """Return the predictions of encoded rows (n, d), dense: (n,) or (n, k)."""
+        """Return the predictions of encoded rows (n, d): (n,) or (n, k)."""
         parts = [
-            weight * predictions_of(model, encoded[:, place], task, classes)
-            for place, (model, weight) in zip(self.places, self.models, strict=True)
+            weight * predictions_of(model, cells, task, classes)
+            for cells, (model, weight) in zip(
+                self._of_models(encoded), self.models, strict=True
+            )
         ]
         return sum(parts[1:], start=parts[0])
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether a model reads sparse rows."""
+        return any(features.sparse_output_ for features in self.features)
+
+    def _of_models(self, encoded: Any) -> Iterator[Any]:
+        """Yield the encoded columns of each model, dense if it was fitted on such."""
+        for features, place in zip(self.features, self.places, strict=True):
+            cells = encoded[:, place]
+            is_dense = self.is_sparse and not features.sparse_output_
+            yield cells.toarray() if is_dense and hasattr(cells, "toarray") else cells
 
     def predict_rows(
         self, rows: pd.DataFrame, task: str, classes: Sequence[Any] | None, workers: int

@@ -91,7 +91,7 @@ def usage(
     on one core.
     """
     cells = _Cells(train_only, sets)
-    if cells.through_own:
+    if cells.encodes_late:
         workers = 1  # a user's transformer is not thread-safe
         seconds_per_row += cells.encoding_seconds_per_row()
     effort = importance.Effort.within(
@@ -128,8 +128,9 @@ def usage(
 class _Cells:
     """The test rows as numbers that can be shuffled by column, and predicted.
 
-    These are the encoded columns. With a user's transformer, which may mix features, a
-    cell is the row whose value a feature takes; it is encoded when predicted.
+    These are the encoded columns. With a user's transformer, which may mix features, or
+    sparse columns, which are too many, a cell is the row whose value a feature takes;
+    it is encoded when predicted.
     """
 
     def __init__(self, fit: Any, sets: "TrainingSets") -> None:
@@ -138,9 +139,9 @@ class _Cells:
         self.sets = sets
         self.parts = TakenApart.of(fit)
         self.names = list(sets.features)
-        self.through_own = self.parts.transformer is not None
+        self.encodes_late = self.parts.transformer is not None or self.parts.is_sparse
         self.columns = self.parts.columns  # feature → positions of its columns
-        if self.through_own:
+        if self.encodes_late:
             places = range(len(self.names))
             self.columns = {self.names[place]: np.array([place]) for place in places}
 
@@ -155,13 +156,13 @@ class _Cells:
 
     def of(self, rows: np.ndarray) -> Any:
         """Return the cells of test rows at these positions, (n, columns)."""
-        if self.through_own:
+        if self.encodes_late:
             return np.tile(rows[:, None], len(self.names))
         return self.parts.encode(self.sets.test.iloc[rows][self.names])
 
     def predict(self, cells: np.ndarray) -> np.ndarray:
         """Return the predictions of cells: (n,) or (n, k)."""
-        if self.through_own:
+        if self.encodes_late:
             taken = {
                 name: self.sets.test[name].iloc[cells[:, place]]
                 for place, name in enumerate(self.names)

@@ -239,7 +239,9 @@ def test_an_unknown_algorithm_is_as_slow_as_the_machine() -> None:
 
 
 def test_a_fit_on_letters_reads_many_columns() -> None:
-    """A column of texts becomes thirty numbers: its fits are not taken for quick."""
+    """A column of texts becomes thirty numbers, or as many n-grams as letters: its fits
+    are not taken for quick.
+    """
     frame = rows()
     frame = frame.assign(note=[f"note {number}" for number in range(len(frame))])
     sets = sets_of(SPEC, frame)
@@ -249,6 +251,12 @@ def test_a_fit_on_letters_reads_many_columns() -> None:
         pytest.approx(few)
     )
     assert usual_seconds(letters, SETS) == usual_seconds(LINEAR[0], SETS)
+    ngrams = replace(LINEAR[0], features="ngrams")
+    length = frame["note"].str.len().mean()
+    assert usual_seconds(ngrams, sets) / (len(sets.features) + length) == (
+        pytest.approx(few, rel=0.01)
+    )
+    assert AfterSearch(sets, 1).encoding("ngrams") > 3 * AFTER.encoding("ngrams")
 
 
 def test_the_best_of_each_algorithm_has_a_place() -> None:
@@ -261,8 +269,32 @@ def test_the_best_of_each_algorithm_has_a_place() -> None:
         for place, configuration in enumerate(ordered)
     }
     brake, _ = brake_of(30, SMALL)
-    assert brake.best_of_each_kind(scored) == [ordered[0].key, ordered[2].key]
-    assert Brake(Budget(), Clock(), AFTER, "roc_auc").best_of_each_kind(scored) == []
+    of_each_kind = brake.best_of_each_kind(scored, scored)
+    assert of_each_kind == [ordered[0].key, ordered[2].key]
+    untimed = Brake(Budget(), Clock(), AFTER, "roc_auc")
+    assert untimed.best_of_each_kind(scored, scored) == []
+
+
+def test_the_kind_of_the_best_is_never_dropped_whole() -> None:
+    """Without time to fit it on all rows, a smaller one of its algorithm and encoder
+    goes on, however slow, or one of another algorithm with its encoder.
+    """
+    smaller = replace(FOREST, key="smaller")
+    scored = {
+        FOREST.key: fitted(FOREST, 0.9, 9.0),
+        LINEAR[0].key: fitted(LINEAR[0], 0.8, 0.01),
+        "smaller": replace(fitted(FOREST, 0.7, 0.1), key="smaller"),
+    }
+    brake, _ = brake_of(30, SMALL, [DUMMY, *LINEAR, FOREST, smaller])
+    for result in scored.values():
+        brake.fit_ended(result)
+    affordable = dict(list(scored.items())[1:])
+    assert brake.best_of_each_kind(affordable, scored) == [LINEAR[0].key, "smaller"]
+    slow, linear = (replace(one, features="ngrams") for one in (FOREST, LINEAR[0]))
+    brake, _ = brake_of(30, SMALL, [DUMMY, slow, linear])
+    scored = learn(brake, fitted(slow, 0.9, 9.0), fitted(linear, 0.6, 5.0))
+    affordable = {linear.key: scored[linear.key]}
+    assert brake.best_of_each_kind(affordable, scored) == [linear.key]
 
 
 def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:

@@ -1,5 +1,5 @@
 """Columns that are learnt: codes by the target and forests, which see no target they
-must not, and letters.
+must not, and n-grams.
 """
 
 from dataclasses import replace
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.preprocessing import TargetEncoder
 
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
@@ -153,7 +155,7 @@ def test_parts_keep_kin_together() -> None:
 
 
 def test_the_order_of_rows_decides_nothing() -> None:
-    """A shuffled table has the same parts, and the same letters to the bit."""
+    """A shuffled table has the same parts, and the same n-grams to the bit."""
     sets = with_texts()
     order = np.random.default_rng(0).permutation(TRAIN_ROWS)
     parts = many_texts.dealt_parts(sets.train, sets)
@@ -162,7 +164,7 @@ def test_the_order_of_rows_decides_nothing() -> None:
     )
     once = sets.train["once"]
     one_way, other_way = (
-        many_texts.letters(texts) for texts in (once, once.iloc[order])
+        many_texts.ngrams_in_short(texts) for texts in (once, once.iloc[order])
     )
     assert np.array_equal(one_way.transform(once), other_way.transform(once))
 
@@ -190,17 +192,17 @@ def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
 
 
 def test_unknown_texts_are_told_where_texts_are_known() -> None:
-    """Codes know the texts they were learnt from; of letters no text is unknown."""
+    """Codes know the texts they were learnt from; of n-grams no text is unknown."""
     sets = with_texts()
     categories = {
         encoder: many_texts.seen_categories(
             fit_features(encoder, sets.train, sets.fit_mask, sets)
         )
-        for encoder in ENCODERS
+        for encoder in (*ENCODERS, "ngrams")
     }
     assert set(categories["target"]) == {"carrier", "town", "once"}
     assert set(categories["target"]["town"]) >= {"town 1", "town 2"}
-    assert set(categories["text"]) == {"carrier"}
+    assert set(categories["text"]) == set(categories["ngrams"]) == {"carrier"}
 
 
 @pytest.mark.parametrize(
@@ -208,6 +210,7 @@ def test_unknown_texts_are_told_where_texts_are_known() -> None:
     [
         *(("binary", "text"), ("multiclass", "target"), ("regression", "target")),
         *((task, "stacked") for task in TASKS),
+        *((task, "ngrams") for task in TASKS),
     ],
 )
 def test_the_exported_pipeline_predicts_as_the_search_did(
@@ -216,8 +219,10 @@ def test_the_exported_pipeline_predicts_as_the_search_did(
     """Stored and loaded with few trusted types, it gives the stored test predictions to
     the bit.
     """
-    entry = one("lightgbm", num_leaves=7, n_estimators=20) | {"features": encoder}
-    spec = experiment([entry], task)
+    entry = one("lightgbm", num_leaves=7, n_estimators=20)
+    if encoder == "ngrams":
+        entry = one("linear")
+    spec = experiment([entry | {"features": encoder}], task)
     sets = with_texts(task)
     trained = train_one(spec, sets)
     loaded = persistence.from_bytes(
@@ -226,7 +231,7 @@ def test_the_exported_pipeline_predicts_as_the_search_did(
     assert np.array_equal(predicted(loaded, sets), trained.predictions.test)
 
 
-@pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
+@pytest.mark.parametrize("encoder", [*ENCODERS, "stacked", "ngrams"])
 def test_any_row_can_be_predicted(encoder: str) -> None:
     """Unseen, empty and missing texts in every spelling, one row or a column without
     any text.
@@ -256,9 +261,54 @@ def test_what_decides_codes_is_in_their_fingerprint() -> None:
         replace(sets, split=GroupSplit(by="group", column="town")),
         replace(sets, target="night"),
     ]
-    for encoder, alike in (("target", 0), ("stacked", 0), ("text", 0), ("ordinal", 3)):
+    plain = {"ordinal": 3, "ngrams": 3}
+    for encoder, alike in ({"target": 0, "stacked": 0, "text": 0} | plain).items():
         prints = [encoder_fingerprint(encoder, changed) for changed in changed_sets]
         assert prints.count(encoder_fingerprint(encoder, sets)) == alike
+
+
+@settings(max_examples=20, deadline=None)
+@given(texts=st.lists(st.none() | st.text(max_size=30), min_size=2, max_size=12))
+def test_any_texts_become_n_grams(texts: list[str | None]) -> None:
+    """Of any script, empty, missing or of one word: finite columns, the same for a row
+    alone, that are stored without pickle.
+    """
+    fillers = [f"word {number}" for number in range(FEW_TEXTS + 1)]
+    column = pd.array([*texts, *fillers], dtype="str")
+    frame = pd.DataFrame({"note": column, "size": np.arange(len(column))})
+    features = many_texts.build_features("ngrams", frame, ["note", "size"])
+    encoded = features.fit_transform(frame)
+    loaded = persistence.from_bytes(persistence.to_bytes(features))
+    assert np.isfinite(encoded.data).all()
+    for row in range(len(texts)):
+        alone = loaded.transform(frame.iloc[[row]])
+        assert np.array_equal(alone.toarray(), encoded[[row]].toarray())
+    if len(set(texts)) > 1 and None not in texts and "" not in texts:
+        in_short = many_texts.ngrams_in_short(frame["note"]).transform(frame["note"])
+        assert np.isfinite(in_short).all()
+
+
+def test_words_of_any_language_separate_texts() -> None:
+    """A linear model on n-grams learns what short texts say, with words that are in no
+    list, and is quicker to learn it than trees on codes can.
+    """
+    random = np.random.default_rng(2)
+    words = ["schlecht", "плохо", "悪い😡", "gut", "хорошо", "良い😀"]
+    mood = random.integers(0, 2, ROWS)
+    said = [words[3 * side + random.integers(3)] for side in mood]
+    notes = [f"{random.integers(10**6)} {word} {row}" for row, word in enumerate(said)]
+    frame = table(CLASSES["binary"]).assign(
+        note=pd.array(notes, dtype="str"), late=np.where(mood, "yes", "no")
+    )
+    sets = training_sets("binary", frame=frame)
+    scores = {
+        encoder: train_one(
+            experiment([one("linear") | {"features": encoder}]), sets
+        ).result.test_score
+        for encoder in ("ngrams", "onehot")
+    }
+    assert scores["ngrams"] > 0.97
+    assert scores["onehot"] < 0.7
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -79,7 +79,7 @@ class AlmostUniqueColumn(ColumnRule):
     title = "Columns that are almost unique"
     advice = (
         "Exclude ids; name a row's id in split.id_columns. `features: text` reads "
-        "names."
+        "names and free texts, for linear models `features: ngrams`."
     )
     threshold = Threshold(0.95, 0.5, 1, "distinct values per row, found from it")
     said = "with almost only distinct values"

@@ -156,7 +156,7 @@ def _without(part: str, written: dict[str, Any]) -> dict[str, Any]:
     entries = {
         "other boosters": ("xgboost", "catboost"),
         "forests, linear models": ("random_forest", "extra_trees", "linear"),
-        "target codes, letters": ("target", "text"),
+        "target codes, letters": ("target", "text", "ngrams"),
     }
     if part == "several fits":
         return {key: value for key, value in written.items() if key != "export"}
