@@ -205,12 +205,18 @@ def test_a_part_of_a_date_may_be_excluded() -> None:
 
 
 def test_texts_of_words_stay_to_be_read_in_the_way_that_a_search_chooses() -> None:
-    """Names and titles are features, however many; only there do trees get other
-    encoders than usual.
+    """Names and titles are features, however many, also without spaces; only there is a
+    linear model on n-grams first, and do trees get other encoders than usual.
     """
     names, towns = [f"Mr {row} Smith" for row in range(ROWS)], repeated("Bath", "York")
-    encoders = [["ordinal", "target", "text"]] * 2 + [None, "target", ["text"]]
-    for values, many, offered in ((names, True, encoders), (towns, False, [None] * 5)):
+    titles = [f"とても良い{row}本" for row in range(ROWS)]
+    of_trees = ["ordinal", "target", "text"]
+    encoders = ["ngrams", None, of_trees, of_trees, "target"]
+    for values, many, offered in (
+        (names, True, encoders),
+        (titles, True, encoders),
+        (towns, False, [None] * 5),
+    ):
         assert (plan("x", values).many_texts, plan("x", values).excluded) == (
             many,
             False,
@@ -738,7 +744,7 @@ def test_more_seconds_are_used() -> None:
         for one in propose_search(Shape("binary", "roc_auc", 5_000, 20, **more))
     ]
     assert [one["draws"] for one in entries if "draws" in one] == [1_800, 6, 6]
-    assert [one.get("features") for one in entries[3:7]] == [["target", "text"]] * 2 + [
+    assert [one.get("features") for one in entries[4:8]] == [["target", "text"]] * 2 + [
         None
     ] * 2
     encoders = [each[1].entry.get("features") for each in found]

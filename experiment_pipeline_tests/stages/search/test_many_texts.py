@@ -267,7 +267,7 @@ def test_what_decides_codes_is_in_their_fingerprint() -> None:
         assert prints.count(encoder_fingerprint(encoder, sets)) == alike
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(texts=st.lists(st.none() | st.text(max_size=30), min_size=2, max_size=12))
 def test_any_texts_become_n_grams(texts: list[str | None]) -> None:
     """Of any script, empty, missing or of one word: finite columns, the same for a row
