@@ -17,6 +17,7 @@ files contain.
 
 import os
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -62,6 +63,7 @@ DECISIVE = (
 EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VERSION = re.compile(r"v\d{4,}")
 _REQUIRED, _DUE = ".required", ".due"
+SECONDS_TO_PUBLISH = 5.0  # that another exporter may take to write its files
 # Kinds of decisions about a version, and the folders that hold them.
 Decisions = Literal["approvals", "retired"]
 
@@ -193,13 +195,13 @@ class ExportedModel:
         not set, or as `read`.
         """
         declared = yaml.safe_load(self.read(SETTINGS))
-        kept = {key: declared[key] for key in declared.keys() - {*leave_out}}
+        selected = {key: declared[key] for key in declared.keys() - {*leave_out}}
         for address in ("url", "repository"):
-            kept.get("export", {}).pop(address, None)
+            selected.get("export", {}).pop(address, None)
         if url is not None:
-            kept["data"] = {**(kept.get("data") or {}), "url": url}
+            selected["data"] = {**(selected.get("data") or {}), "url": url}
         templates = Templates(os.environ)
-        settings: dict[str, Any] = templates.filled(kept)
+        settings: dict[str, Any] = templates.filled(selected)
         for problem in templates.problems:
             raise InvalidModel(
                 f"{self.manifest.experiment} {self.manifest.version}",
@@ -437,8 +439,8 @@ class Registry:
 
         A damaged champion stays as it is, and its model gets a new version. So does a
         model that comes back after another one: the champion is the latest version. A
-        retired one is refused. Two exporters that publish one model in the same moment
-        may get a version each.
+        retired one is refused. Of several exporters that publish one model in the same
+        moment, all get the version of the first.
         """
         identity, required = package.identity, package.approval_required
         self._refuse_retired(identity)
@@ -452,6 +454,9 @@ class Registry:
         latest = self._latest()
         damage = None if latest is None else self.model(latest).damage()
         version = self._claim(package)
+        published = self._of_earlier_claim(version, latest, identity)
+        if published is not None:
+            return published
         package = package.numbered(version)
         folder = self.folder / version
         for name, content in package.files.items():
@@ -528,6 +533,31 @@ class Registry:
             version = f"v{number:04d}"
             if files.create_exclusive(claims / f"{version}.json", claim):
                 return version
+
+    def _of_earlier_claim(
+        self, version: str, latest: str | None, identity: str
+    ) -> PublishedVersion | None:
+        """Wait for exporters of the same model that claimed a number just before; None:
+        there are none, or they were killed.
+        """
+        claims = self.folder / "claims"
+        between = range(_number(latest or "v0") + 1, _number(version))
+        paths = [
+            claims / f"{claimed}.json"
+            for claimed in _versions_in(claims)
+            if _number(claimed) in between
+        ]
+        rivals = [
+            path.stem
+            for path, claim in files.read_many(paths).items()
+            if identity.encode() in claim
+        ]
+        end = time.monotonic() + SECONDS_TO_PUBLISH
+        while rivals and time.monotonic() < end:
+            if published := self._intact(rivals, identity):
+                return published
+            time.sleep(0.1)
+        return None
 
     def _decisions(self, kind: Decisions) -> dict[UPath, bytes]:
         versions = _versions_in(self.folder / kind)

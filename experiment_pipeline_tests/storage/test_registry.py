@@ -3,12 +3,14 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, PredictionsChanged
 from experiment_pipeline.stages.exported_model.export import check_in_fresh_process
+from experiment_pipeline.storage import registry as registry_module
 from experiment_pipeline.storage.files import (
     files_below,
     read_bytes,
@@ -98,13 +100,14 @@ def test_the_champion_is_the_latest_version(registry: Registry):
     assert registry.model("v0003").read("model.skops") == b"one"
 
 
-def test_what_a_dead_exporter_left_is_never_read(registry: Registry):
+def test_what_a_dead_exporter_left_is_never_read(registry: Registry, monkeypatch):
     """A version without manifest does not exist, and its number is not used again."""
 
     def die(version: str) -> dict[str, bytes]:
         write_bytes(registry.folder / version / "model.skops", b"half")
         raise ZeroDivisionError
 
+    monkeypatch.setattr(registry_module, "SECONDS_TO_PUBLISH", 0.2)
     with pytest.raises(ZeroDivisionError):
         published(registry, replace(package(), numbered_files=die))
     assert registry.champion() is None
@@ -148,6 +151,28 @@ def test_exporters_at_once_get_a_number_each(registry: Registry):
     assert {version.version for version in done} == {*registry.versions()}
     for version, model in zip(done, models, strict=True):
         assert registry.model(version.version).read("model.skops") == model
+
+
+def test_exporters_of_one_model_at_once_get_one_version(registry: Registry):
+    """All have checked it before the first has published it."""
+    checked = Barrier(3)
+
+    def publish(_: int) -> PublishedVersion:
+        return registry.publish(package(), lambda _: checked.wait() and None)
+
+    with ThreadPoolExecutor(3) as pool:
+        versions = list(pool.map(publish, range(3)))
+    (first,) = registry.versions()
+    assert {version.version for version in versions} == {first}
+    assert sorted(version.reused for version in versions) == [False, True, True]
+
+
+def test_a_killed_exporter_is_not_waited_for_long(disk: Registry, monkeypatch):
+    """Its claim stays, and the next exporter of its model publishes another number."""
+    monkeypatch.setattr(registry_module, "SECONDS_TO_PUBLISH", 0.2)
+    claim = to_json({"created": "", "identity": package().identity})
+    write_bytes(disk.folder / "claims" / "v0001.json", claim)
+    assert published(disk, package()).version == "v0002"
 
 
 def test_a_model_published_during_the_check_is_found(registry: Registry):
