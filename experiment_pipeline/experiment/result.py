@@ -73,7 +73,9 @@ class RunResult:
         return self.values["rejected_rows"]
 
     def errors(self, n: int = 50) -> pd.DataFrame:
-        """The rows with the largest loss, as in `experiment_pipeline.worst_rows`."""
+        """The n validation rows, then the n test rows, with the largest loss, as in
+        `experiment_pipeline.worst_rows`.
+        """
         return questions.worst_rows(self.name, n, self.run_id)
 
     @property
@@ -140,19 +142,19 @@ class RunResult:
         """Return defs.yaml and the module of what the notebook defines, if anything."""
         yaml_text = self.named.yaml_text
         algorithms = dict.fromkeys(entry.algorithm for entry in self.named.spec.search)
-        own = [path for path in algorithms if path.startswith("__main__.")]
-        if not own:
+        in_notebook = [path for path in algorithms if path.startswith("__main__.")]
+        if not in_notebook:
             return yaml_text, ""
         if not module.isidentifier():
             raise InvalidExperiment(
-                own[0],
+                in_notebook[0],
                 rule="it is defined in a notebook or script, where Dagster cannot "
                 "import it",
                 fix="Move it into a module, or save with module='my_models' to write "
                 "one.",
             )
-        names = [path.removeprefix("__main__.") for path in own]
-        for path, name in zip(own, names, strict=True):
+        names = [path.removeprefix("__main__.") for path in in_notebook]
+        for path, name in zip(in_notebook, names, strict=True):
             yaml_text = re.sub(rf"{re.escape(path)}\b", f"{module}.{name}", yaml_text)
         return yaml_text, module_of_main(names)
 

@@ -157,9 +157,11 @@ class Plot:
     legend: bool = False  # whether it names the series, where several have a name
 
 
-def chart(title: str, alt: str, plot: Plot, said: str = "", **layout: Any) -> Chart:
+def chart(
+    title: str, alt: str, plot: Plot, how_to_read: str = "", **layout: Any
+) -> Chart:
     """Return the chart of a page; `layout`: its `size` and `height`."""
-    return Chart(title, alt, _as_json(plot), said, **layout)
+    return Chart(title, alt, _as_json(plot), how_to_read, **layout)
 
 
 def log_axis(values: Sequence[float], title: str) -> Axis:

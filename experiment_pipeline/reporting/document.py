@@ -104,18 +104,18 @@ class Chart:
     title: str
     alt: str  # what it shows, in a sentence with the key number
     option: Mapping[str, Any]  # what is drawn, JSON values only (`charts.py`)
-    said: str = ""  # how to read it
+    how_to_read: str = ""
     # a quarter or a half of the page's width
     size: Literal["small", "half"] = "half"
     height: int = 320  # pixels
 
     def __repr__(self) -> str:
-        return f"{self.title}: {self.said or self.alt}"
+        return f"{self.title}: {self.how_to_read or self.alt}"
 
     def _repr_html_(self) -> str:
         """The chart in a page of its own, whose scripts see nothing of the notebook."""
-        text = Paragraph(self.said or self.alt)
-        section = Section("Chart", (text, replace(self, said="")))
+        text = Paragraph(self.how_to_read or self.alt)
+        section = Section("Chart", (text, replace(self, how_to_read="")))
         page = html.escape(render_html(Document(self.title, (section,))))
         height = f"height: {self.height + 280}px"
         style = f"width: 100%; max-width: 33rem; {height}; border: 0"

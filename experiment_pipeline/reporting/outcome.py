@@ -6,6 +6,7 @@ Dagster. In: results. Out: frozen values.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from logging import Logger
 from typing import Literal, Self
 
 import pandas as pd
@@ -96,6 +97,21 @@ class Check:
             notes=notes,
         )
 
+    @property
+    def ends_run(self) -> bool:
+        """Whether it ends the run."""
+        return not self.passed and self.severity == "error"
+
+    def log_to(self, log: Logger) -> None:
+        """Log its lines, without its problems if it ends the run: they are its error's
+        text.
+        """
+        problems = () if self.ends_run else self.problems
+        for line in (*problems, *self.caveats):
+            log.warning(f"{self.name}: {line}")
+        for note in self.notes:
+            log.info(f"{self.name}: {note}")
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -110,3 +126,12 @@ class Outcome:
     tags: Mapping[str, str] = field(default_factory=dict)  # of a partition's event
     checks: Sequence[Check] = ()  # the checks of the asset
     record: Sequence[RecordRow] = ()  # rows for the metadata database
+
+    def log_to(self, log: Logger) -> None:
+        """Log warnings, notes and the lines of the checks."""
+        for warning in self.warnings:
+            log.warning(warning)
+        for note in self.notes:
+            log.info(note)
+        for check in self.checks:
+            check.log_to(log)

@@ -31,6 +31,8 @@ Count = int | None
 Truth = bool | None
 Moment = datetime | None
 Json = Mapping[str, Any] | None
+# A row of a table as it is read: column → value.
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,6 +178,18 @@ def test_a_page_fits_the_screen_and_asks_for_what_pages_share(
     ]
 
 
+def test_a_long_outcome_breaks_in_the_list_of_runs(browser: Browser, storage: Path):
+    """On a small desk nobody scrolls sideways for the reports of a run."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"file://{storage / PAGES['runs']}")
+    for part in ("td .tag", "td .tag ~ small"):
+        page.locator(part).first.evaluate(
+            "one => one.textContent = 'a word '.repeat(25)"
+        )
+    assert page.evaluate(CUT) == []
+    page.close()
+
+
 def test_every_picture_has_a_text(viewed: Viewed):
     """Who does not see it is told what it shows, or that it is decoration."""
     assert viewed.look().evaluate(NAMELESS) == []

@@ -147,7 +147,7 @@ def _setting_axis(name: str, values: Sequence[Scalar]) -> Axis:
     if some values are not numbers. One number beside unset ones is a name, too.
     """
     present = [value for value in values if value != NOT_SET]
-    amounts = sorted(value for value in present if is_number(value))
+    amounts = sorted(filter(is_number, present))
     if len(amounts) == len(present) and amounts[0] < amounts[-1]:
         if 0 < 10 * amounts[0] <= amounts[-1]:
             return log_axis(amounts, name)
@@ -253,7 +253,7 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
     ]
     if not shown.axes[algorithm] or not scored:
         return
-    ranked = [row for row in scored if _is_ranked(row)]
+    ranked = list(filter(_is_ranked, scored))
     scores = [row["test_score"] for row in ranked or scored]
     score_axis, outside = _score_axis(shown, scores)
     stopped = "Triangles were stopped early. " if len(ranked) < len(scored) else ""
@@ -301,33 +301,11 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
     if len(entered) < 2:
         return
     fractions = sorted(entered)
-    traces = [*reversed(_traces(shown, fractions))]
-    full = [trace for trace in traces if _is_trained(shown, trace)]
-    stopped = [trace for trace in traces if not _is_trained(shown, trace)]
-    chosen = [
-        trace for trace in traces if shown.rows[trace.row]["key"] == shown.board.chosen
-    ]
-    scores = [
-        score
-        for trace in traces
-        if competes(shown.rows[trace.row]["algorithm"])
-        for _, score in trace.points
-    ]
-    score_axis, outside = _score_axis(shown, scores)
-    shares = [numbers.share(fraction) for fraction in fractions[:-1]] + ["all rows"]
-    # The more lines, the paler.
-    pale = max(0.15, min(0.6, 40 / (len(full) + len(stopped))))
-    plot = Plot(
-        Axis("share of the train rows", names=shares),
-        score_axis,
-        [
-            Traces(stopped, MUTED, width=1.2, opacity=pale),
-            Traces(full, SERIES[0], width=1.2, opacity=0.8),
-            Traces(chosen, INK, width=3, opacity=0.8),
-            Points(_ends(full), SERIES[0], size=6),
-            Points(_ends(stopped), MUTED, symbol="triangle", size=7, filled=False),
-        ],
-    )
+    traces = _traces(shown, fractions)
+    score_axis, outside = _score_axis(shown, _competing_scores(shown, traces))
+    shares = [*map(numbers.share, fractions[:-1]), "all rows"]
+    axis = Axis("share of the train rows", names=shares)
+    plot = Plot(axis, score_axis, _rung_series(shown, traces))
     counts = [
         f"{entered[fraction]:,} on {share}"
         for fraction, share in zip(fractions, shares, strict=True)
@@ -343,8 +321,36 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
     )
 
 
+def _competing_scores(shown: SearchShown, traces: Iterable[Trace]) -> list[float]:
+    return [
+        score
+        for trace in traces
+        if competes(shown.rows[trace.row]["algorithm"])
+        for _, score in trace.points
+    ]
+
+
+def _rung_series(shown: SearchShown, traces: Iterable[Trace]) -> list[Series]:
+    """Lines of what was stopped, what was fitted on all rows, and the choice above."""
+    full, stopped, chosen = list[Trace](), list[Trace](), list[Trace]()
+    for trace in traces:
+        row = shown.rows[trace.row]
+        (full if row["status"] == TRAINED else stopped).append(trace)
+        if row["key"] == shown.board.chosen:
+            chosen.append(trace)
+    # The more lines, the paler.
+    pale = max(0.15, min(0.6, 40 / (len(full) + len(stopped))))
+    return [
+        Traces(stopped, MUTED, width=1.2, opacity=pale),
+        Traces(full, SERIES[0], width=1.2, opacity=0.8),
+        Traces(chosen, INK, width=3, opacity=0.8),
+        Points(_ends(full), SERIES[0], size=6),
+        Points(_ends(stopped), MUTED, symbol="triangle", size=7, filled=False),
+    ]
+
+
 def _traces(shown: SearchShown, fractions: Sequence[float]) -> list[Trace]:
-    """Return the finite scores of each configuration that has some, best one first."""
+    """Return the finite scores of each configuration that has some, best one last."""
     traces = []
     for number, row in enumerate(shown.rows):
         points = [
@@ -354,11 +360,7 @@ def _traces(shown: SearchShown, fractions: Sequence[float]) -> list[Trace]:
         ]
         if points:
             traces.append(Trace(points, number))
-    return traces
-
-
-def _is_trained(shown: SearchShown, trace: Trace) -> bool:
-    return shown.rows[trace.row]["status"] == TRAINED
+    return traces[::-1]
 
 
 def _ends(traces: Sequence[Trace]) -> list[Mark]:
@@ -397,10 +399,11 @@ def _score_axis(
     """Return the score axis, cut so that bad scores do not flatten the rest, and a text
     on what is outside; `bounds` of intervals are on it as well.
     """
+    metric = metric_of(shown.board.metric)
     middle = sorted(scores)[len(scores) // 2]
     drawn = [*scores, *bounds]
     low, high = min(drawn), max(drawn)
-    if metric_of(shown.board.metric).greater_is_better:
+    if metric.greater_is_better:
         low = max(low, middle - 4 * (high - middle))
     else:
         high = min(high, middle + 4 * (middle - low))
@@ -409,7 +412,7 @@ def _score_axis(
     if low - near < baseline < high + near:
         low, high = min(low, baseline), max(high, baseline)
     margin = 0.04 * (high - low or abs(high) or 1.0)
-    low, high = low - margin, high + margin
+    low, high = max(low - margin, metric.lowest), min(high + margin, metric.highest)
     outside = ""
     if math.isfinite(baseline) and not low <= baseline <= high:
         score = numbers.score(baseline)

@@ -77,6 +77,14 @@ def test_each_configuration_is_drawn_under_the_number_of_its_row(
         assert [y for _, y in trace["points"]] == pytest.approx(scores, 1e-5)
 
 
+def test_no_axis_goes_beyond_what_the_metric_can_reach(shown: SearchShown) -> None:
+    """A perfect score is drawn at the end of its axis."""
+    rows = shown.board.rows.assign(test_score=1.0, low=0.9, high=1.0)
+    perfect = replace(shown, board=replace(shown.board, rows=rows, metric="roc_auc"))
+    axis = charts_of(perfect)["Score against cost"].option["y"]
+    assert axis["high"] == 1.0
+
+
 def test_an_undefined_score_is_left_out(shown: SearchShown) -> None:
     """JSON has no nan, and a browser reads none."""
     key = shown.board.rows["key"].iloc[-10]
