@@ -5,7 +5,6 @@ Heavy libraries are imported only by the commands that need them.
 """
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from experiment_pipeline.experiment.result import RunResult
     from experiment_pipeline.storage.files import Location
-    from experiment_pipeline.storage.registry import Approval, Decisions, Registry
+    from experiment_pipeline.storage.registry import Decisions, Registry
     from experiment_pipeline.tracking.terminal import TextTable
 
 # A console width that no line exceeds.
@@ -214,10 +213,9 @@ def models(experiment: str, root: str | None, as_json: bool) -> None:
     """List the exported versions of EXPERIMENT, the oldest first, and who approved
     them.
     """
-    from experiment_pipeline.storage.registry import Registry
     from experiment_pipeline.tracking import terminal
 
-    registry = Registry(_storage(root), experiment)
+    registry = _registry(experiment, root)
     versions = terminal.models_frame(registry)
     if versions.empty:
         rule = f"has no exported model in {registry.root}"
@@ -247,9 +245,8 @@ def approve(
     The latest approved version is the champion. Read the decision record first.
     """
     registry = _registry(experiment, root)
-    approval, facts = _decided(registry, version, by, comment, "approvals")
-    text = f"{version} is approved by {approval.by} at {approval.at}"
-    _say(facts, [f"{text}; the champion is {facts['champion'] or 'none'}"], as_json)
+    words = "{version} is approved by {by} at {at}"
+    _decide(registry, "approvals", words, as_json, (version, by, comment))
 
 
 @main.command()
@@ -264,11 +261,11 @@ def retire(
     """Retire VERSION of EXPERIMENT, for example after a leak. It is never champion
     again; its files stay.
     """
-    by = os.environ.get("USER") or f"uid {os.getuid()}"
+    from experiment_pipeline.storage.processes import user_name
+
     registry = _registry(experiment, root)
-    retirement, facts = _decided(registry, version, by, why, "retired")
-    text = f"{version} is retired since {retirement.at}"
-    _say(facts, [f"{text}; the champion is {facts['champion'] or 'none'}"], as_json)
+    words = "{version} is retired since {at}"
+    _decide(registry, "retired", words, as_json, (version, user_name(), why))
 
 
 def _registry(experiment: str, root: str | None) -> "Registry":
@@ -277,15 +274,25 @@ def _registry(experiment: str, root: str | None) -> "Registry":
     return Registry(_storage(root), experiment)
 
 
-def _decided(
-    registry: "Registry", version: str, by: str, comment: str, kind: "Decisions"
-) -> "tuple[Approval, dict[str, Any]]":
-    """Approve or retire a version; return the decision, and what --json prints."""
+def _decide(
+    registry: "Registry",
+    kind: "Decisions",
+    words: str,
+    as_json: bool,
+    decision: tuple[str, str, str],
+) -> None:
+    """Approve or retire a version, and print it.
+
+    `decision`: the version, who decides, and why; `words` have its fields in braces.
+    """
     from experiment_pipeline.tracking.outcomes import approve as decide
 
-    approval = decide(registry, version, by, comment, kind)
-    facts = {"experiment": registry.experiment, **asdict(approval)}
-    return approval, {**facts, "champion": registry.champion()}
+    version, by, comment = decision
+    decided = asdict(decide(registry, version, by, comment, kind))
+    champion = registry.champion()
+    line = f"{words.format(**decided)}; the champion is {champion or 'none'}"
+    facts = {"experiment": registry.experiment, **decided, "champion": champion}
+    _say(facts, [line], as_json)
 
 
 @main.command()
@@ -343,13 +350,13 @@ def reproduce(
     """
     from experiment_pipeline.experiment.reproduce import reproduce as train_again
     from experiment_pipeline.storage.provenance import CODE
-    from experiment_pipeline.storage.registry import Registry, find_model
+    from experiment_pipeline.storage.registry import find_model
     from experiment_pipeline.tracking.terminal import TextTable
 
     if version is None:
         exported = find_model(model)
     else:
-        exported = Registry(_storage(root), model).model(version)
+        exported = _registry(model, root).model(version)
     if trust:  # the modules saved with the version take precedence over today's
         sys.path.insert(0, str(exported.folder / CODE))
     reproduction = train_again(exported, data, trust, partial(click.echo, err=True))
@@ -586,7 +593,7 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
 
     if guard.starts_dagster(command) and not guard.is_guarded():
         click.echo(f"warning: {guard.ADVICE}", err=True)
-    what = f"--port {port}"
+    culprit = f"--port {port}"
     try:
         with server.listening(port) as listener:
             click.echo(f"reports on {server.url_of(listener)}", err=True)
@@ -597,11 +604,11 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
                     err=True,
                 )
             if command:
-                what = command[0]
+                culprit = command[0]
                 sys.exit(server.run_beside(command, listener))
             server.serve(listener)
     except OSError as error:
-        raise click.ClickException(f"{what}: {error.strerror}") from None
+        raise click.ClickException(f"{culprit}: {error.strerror}") from None
 
 
 @main.command()

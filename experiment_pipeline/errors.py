@@ -151,11 +151,11 @@ def did_you_mean(
     """Return "did you mean 'x'?"; without a close match `otherwise`, by default the
     existing names.
     """
-    known = [str(other) for other in names]
-    close = difflib.get_close_matches(name, known, n=most)
+    existing = [str(candidate) for candidate in names]
+    close = difflib.get_close_matches(name, existing, n=most)
     if close:
         return f"did you mean {listed(close)}?"
-    return f"there are {listed(known)}" if otherwise is None else otherwise
+    return f"there are {listed(existing)}" if otherwise is None else otherwise
 
 
 def allowed_instead(wrong: str, names: Sequence[str], otherwise: str = "") -> str:
@@ -168,11 +168,11 @@ def allowed_instead(wrong: str, names: Sequence[str], otherwise: str = "") -> st
 
 def listed(names: Iterable[object]) -> str:
     """Return the first names in quotes, and how many more there are."""
-    known = [repr(str(name)) for name in names]
-    if not known:
+    quoted = [repr(str(name)) for name in names]
+    if not quoted:
         return "none"
-    more = len(known) - SHOWN_NAMES
-    return ", ".join(known[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+    rest = len(quoted) - SHOWN_NAMES
+    return ", ".join(quoted[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def imported(path: str, culprit: str, what: str) -> Any:
@@ -186,7 +186,9 @@ def imported(path: str, culprit: str, what: str) -> Any:
             culprit, rule, "Correct the path, or install it."
         ) from error
     if not hasattr(module, name):
-        known = [other for other in dir(module) if not other.startswith("_")]
-        rule = f"{module_name} has no {what} {name!r}; {did_you_mean(name, known)}"
+        public = [
+            attribute for attribute in dir(module) if not attribute.startswith("_")
+        ]
+        rule = f"{module_name} has no {what} {name!r}; {did_you_mean(name, public)}"
         raise InvalidExperiment(culprit, rule, "Correct the name after the colon.")
     return getattr(module, name)

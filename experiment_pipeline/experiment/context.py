@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from experiment_pipeline.experiment.store import Made, StageFiles, Store
+from experiment_pipeline.experiment.store import Store
 from experiment_pipeline.intake.raw_table import RawTable
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec
@@ -119,12 +119,6 @@ class Run:
         """Surround the work of a stage: it is recorded, and its errors are reported."""
         with self.reporter.at_work(stage), self.store.recorded(stage, self.named):
             yield
-
-    def reused_or_made(
-        self, stage: str, fingerprint: str, make: Callable[[], Made]
-    ) -> StageFiles:
-        """Return the files of a fingerprint from the store; `make` them if needed."""
-        return self.store.reused_or_made(stage, fingerprint, make, self.log)
 
     def warn_of_memory(self, stage: str, *tables: pd.DataFrame) -> None:
         """Warn if a stage may not get the memory that it needs for tables."""

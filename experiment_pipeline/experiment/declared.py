@@ -32,6 +32,7 @@ from experiment_pipeline.experiment.files import (
 )
 from experiment_pipeline.intake.raw_table import RawTable, content_digest, parse
 from experiment_pipeline.intake.sources import read_source
+from experiment_pipeline.reporting.run_record import Row
 from experiment_pipeline.spec import NAME
 from experiment_pipeline.spec.reading import (
     YamlFile,
@@ -74,7 +75,7 @@ def declared_now(experiment: str) -> NamedColumns:
         return declared_by(questions.run_of(experiment))
 
 
-def declared_by(run: Mapping[str, Any]) -> NamedColumns:
+def declared_by(run: Row) -> NamedColumns:
     """Return the experiment as a run declared it; `run`: its row."""
     name = run["experiment"]
     files = questions.files_of(run)
@@ -124,7 +125,7 @@ def with_schema(named: NamedColumns) -> NamedColumns:
     return complete
 
 
-def table_of(run: Mapping[str, Any]) -> RawTable:
+def table_of(run: Row) -> RawTable:
     """Return the table that a run read; StorageError: a later run has replaced it."""
     raw = read_table(asset_file(run["experiment"], "raw_data"), RawTable)
     if raw.digest != run["data_digest"]:
@@ -190,7 +191,7 @@ def drafted(
         )
     url = _address(data, name)
     split = written.get("split", {})
-    wanted = {
+    options = {
         "data": url,
         "target": target,
         "seconds": seconds,
@@ -200,20 +201,20 @@ def drafted(
         "id_column": split.get("id_columns", []),
         **{key: written[key] for key in _WISHES if key in written},
     }
-    draft = _draft(name, url, wanted, written)
+    draft = _draft(name, url, options, written)
     file = YamlFile(draft.files["defs.yaml"], f"{name}/defs.yaml")
     return judged(name, file, schema or draft.files["schema.yaml"]), draft.reasons
 
 
 def _draft(
-    name: str, url: str, wanted: Mapping[str, Any], settings: Mapping[str, Any]
+    name: str, url: str, options: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Drafted:
     """Draft as the scaffold does, whose options are arguments here."""
     try:
-        wishes = Wishes.model_validate(wanted)
+        wishes = Wishes.model_validate(options)
         return draft_experiment(name, wishes, url, f'run("{name}")', settings)
     except ValidationError as error:
-        problems = explain(error, Wishes, wanted)
+        problems = explain(error, Wishes, options)
         raise invalid(problems, lambda place: str(place[0])) from None
     except errors.UnusableTable as error:
         if not error.culprit.startswith("--"):

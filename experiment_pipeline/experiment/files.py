@@ -55,8 +55,8 @@ def named_columns(folder: Path, refused: Refused = lambda _: ()) -> NamedColumns
         YamlFile(yaml_text(path), str(shown_path(path))),
         folder / SCHEMA_FILE,
     )
-    found = yaml_text(schema) if schema.exists() else None
-    return judged(folder.name, file, found, str(shown_path(schema)), refused)
+    schema_text = yaml_text(schema) if schema.exists() else None
+    return judged(folder.name, file, schema_text, str(shown_path(schema)), refused)
 
 
 def judged(

@@ -9,7 +9,7 @@ notebook, a test and a Dagster asset run the same stages. Their order stands in
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -50,6 +50,7 @@ from experiment_pipeline.stages.search.conclusions import (
     SearchResults,
 )
 from experiment_pipeline.stages.search.configurations import (
+    Configuration,
     configurations,
     search_notes,
 )
@@ -143,7 +144,7 @@ def data_analysis(run: Run, raw_data: RawTable) -> Outcomes:
         return Made(analysis, contents)
 
     fingerprint = analysis_fingerprint(raw_data.digest, run.named)
-    stored = run.reused_or_made("data_analysis", fingerprint, analyse)
+    stored = run.store.reused_or_made("data_analysis", fingerprint, analyse, run.log)
     outcome = analysis_page.outcome(
         json.loads(stored.read(ANALYSIS)),
         spec.target,
@@ -242,20 +243,15 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
     """Run the search; record and report each configuration when it is concluded."""
     log, spec, before = run.log, run.searched_spec, run.budget.spent()
     declared = configurations(spec)
-    asked_for = declared
-    if run.asked_for is not None:
-        asked_for = [c for c in declared if c.key in run.asked_for]
+    asked_for = _asked_for(run, declared)
     hyperparameters = {c.key: c.declared_settings for c in declared}
     models = run.store.models(log.warning)
     # A configuration that somebody asks for is trained whatever was concluded before.
     asked_for_all = len(asked_for) == len(declared)
     search_print = search_fingerprint(declared, sets, run.spec)
     earlier = _same_search(run, sets, models, search_print) if asked_for_all else None
-    if earlier is None and spec.budget.seconds != run.budget.seconds:
-        log.info(
-            f"{spec.budget.seconds:g} of {run.budget.seconds:g} seconds are left for "
-            "search, refit and report"
-        )
+    if earlier is None:
+        _log_seconds_left(run, spec.budget.seconds)
     with run.store.in_batches() as record, run.store.engine(spec, log) as engine:
         searched = run_search(
             declared,
@@ -279,6 +275,26 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
     elif asked_for_all and searched.is_final and run.store.searches is not None:
         run.store.searches.keep(search_print, run.budget.seconds, results)
     return replace(searched, results=results)
+
+
+def _asked_for(run: Run, declared: Sequence[Configuration]) -> Sequence[Configuration]:
+    """Return the configurations to train."""
+    if run.asked_for is None:
+        return declared
+    return [
+        configuration
+        for configuration in declared
+        if configuration.key in run.asked_for
+    ]
+
+
+def _log_seconds_left(run: Run, seconds_left: float | None) -> None:
+    seconds = run.budget.seconds
+    if seconds is not None and seconds_left != seconds:
+        run.log.info(
+            f"{seconds_left:g} of {seconds:g} seconds are left for search, refit and "
+            "report"
+        )
 
 
 def _listener(
@@ -371,7 +387,7 @@ def leaderboard(
         STAGES["leaderboard"].version,
         run.by_hand,
     )
-    stored = run.reused_or_made("leaderboard", fingerprint, rank)
+    stored = run.store.reused_or_made("leaderboard", fingerprint, rank, run.log)
     ranked = from_parquet(stored.read(board_page.TABLE), Leaderboard)
     shown = SearchShown.of(ranked, search_results, run.spec)
     outcome = board_page.outcome(shown, stored.path(board_page.PAGE))
@@ -445,7 +461,7 @@ def validation_report(
         return Made(evaluation, evaluation.contents(fitted_rows))
 
     fingerprint = judgement.fingerprint(spec)
-    stored = run.reused_or_made(final.STAGE, fingerprint, evaluate)
+    stored = run.store.reused_or_made(final.STAGE, fingerprint, evaluate, run.log)
     report = ValidationReport.from_json(stored.read(final.REPORT).decode())
     outcome = report_page.outcome(
         report,
@@ -698,7 +714,7 @@ def refusal(outcomes: Outcomes) -> errors.ExperimentPipelineError | None:
     """Return the error of the first check that ends a run, if there is one."""
     for outcome in outcomes.values():
         for check in outcome.checks:
-            if not check.passed and check.severity == "error":
+            if check.ends_run:
                 return check.refusal or _refused_by(check)
     return None
 

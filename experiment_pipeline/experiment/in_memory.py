@@ -119,10 +119,6 @@ class _Silent:
     def concluded(self, key: str, outcome: Outcome) -> None:
         pass
 
-    def report(self, asset: str, outcome: Outcome) -> None:  # noqa: ARG002
-        for line in (*outcome.warnings, *outcome.notes):
-            self.log.info(line)
-
 
 def run_experiment(
     data: pd.DataFrame | Data | str | Path,
@@ -170,7 +166,7 @@ def run_experiment(
     reporter = _Silent(_CallbackLog(log))
     budget = RunBudget(spec.budget.seconds, lambda: perf_counter() - began)
     run = Run(named, store, reporter, budget, by_hand=by_hand, delivered=raw)
-    finished = run_stages(run, reporter.report)
+    finished = run_stages(run, lambda _, outcome: outcome.log_to(reporter.log))
     evaluation = store.results.get("validation_report")
     if finished.refused is not None and (
         evaluation is None or evaluation.report.accepted
@@ -205,9 +201,9 @@ def declare(
         address = data if isinstance(data, Data) else Data(url=str(data))
         source = address.model_dump(mode="json", exclude_unset=True)
         raw = parse(read_source(address), address)
-    given = {"target": target, **settings, "data": source or None}
+    declared = {"target": target, **settings, "data": source or None}
     if not {"task", "split", "search", "metric"} - settings.keys():
-        return raw, spec_from(name, given)
+        return raw, spec_from(name, declared)
     metric = settings.get("metric")
     wishes = Wishes(
         target=target,
@@ -223,7 +219,7 @@ def declare(
         if "search" in settings:  # what is inferred for the inferred search
             attributes.pop("budget", None)
             attributes.pop("export", None)
-        return draft, spec_from(name, {**attributes, **given})
+        return draft, spec_from(name, {**attributes, **declared})
 
     def tried_with(split: Decision | None) -> TriedDraft:
         draft, spec = drafted(split)

@@ -7,7 +7,7 @@ published.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,29 +136,39 @@ def _compared(
     """Yield (what, value at the export, value here), from the table to the model."""
     manifest, kernel = model.manifest, cpu_kernel()
     yield "table as delivered", manifest.data or run.raw.digest, run.raw.digest
-    assert run.sets
     assert run.leaderboard
-    exported_sets = json.loads(model.read(_SETS))
-    for name, set_table in run.sets.by_name().items():
-        exported = exported_sets[name]
-        trained_again = f"{len(set_table.rows):,} rows, {set_table.digest}"
-        yield (
-            f"{name} set",
-            f"{exported['rows']:,} rows, {exported['sha256']}",
-            trained_again,
-        )
+    yield from _compared_sets(model, run)
     yield from versions_beside(model.read(ENVIRONMENT).decode())
-    files = {} if run.package is None else run.package.files
-    if files:
-        for name in manifest.files:
-            if name.startswith(CODE):
-                yield name, manifest.files[name], sha256(files.get(name, b""))
+    own_code = [name for name in manifest.files if name.startswith(CODE)]
+    yield from _compared_files(model, run, own_code)
     fingerprint = yaml.safe_load(model.read(_CONFIGURATION))["fingerprint"]
     yield "hyperparameters, seed, code", fingerprint, run.leaderboard.fingerprint
     yield _CPU, manifest.cpu or kernel, kernel
-    if files:
-        for name in (MODEL, EXPECTED):
-            yield name, manifest.files[name], sha256(files[name])
+    yield from _compared_files(model, run, (MODEL, EXPECTED))
+
+
+def _compared_sets(
+    model: ExportedModel, run: ExperimentRun
+) -> Iterator[tuple[str, str, str]]:
+    assert run.sets
+    exported_sets = json.loads(model.read(_SETS))
+    for name, set_table in run.sets.by_name().items():
+        exported = exported_sets[name]
+        yield (
+            f"{name} set",
+            f"{exported['rows']:,} rows, {exported['sha256']}",
+            f"{len(set_table.rows):,} rows, {set_table.digest}",
+        )
+
+
+def _compared_files(
+    model: ExportedModel, run: ExperimentRun, names: Iterable[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Nothing if no model is accepted here."""
+    if run.package is not None:
+        for name in names:
+            content = run.package.files.get(name, b"")
+            yield name, model.manifest.files[name], sha256(content)
 
 
 def _judged(

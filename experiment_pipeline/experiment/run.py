@@ -11,13 +11,11 @@ All but `sensitivity` apply the gates and return a `RunResult`. An interrupted r
 its trained models.
 """
 
-import getpass
 import logging
-import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import find_spec
@@ -55,6 +53,7 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import workers_of
 from experiment_pipeline.stages.search.results import TrainedModelStore
+from experiment_pipeline.storage.processes import user_name
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.storage.tables import asset_file, write_table
 from experiment_pipeline.table.features import NamedColumns
@@ -121,8 +120,14 @@ def run(
         )
     else:
         named, summary = named_columns(declared.experiment_folder(str(data))), ""
-    notebook = _NotebookRun(named, summary=summary, workers=workers, progress=progress)
-    return notebook.execute(seconds=seconds, began=began)
+    return _executed(
+        named,
+        summary=summary,
+        progress=progress,
+        seconds=seconds,
+        began=began,
+        workers=workers,
+    )
 
 
 def add(
@@ -155,8 +160,7 @@ def add(
             fix="Add another one.",
         )
     summary = "" if isinstance(result, str) else result.summary
-    notebook = _NotebookRun(named, summary=summary)
-    return notebook.execute(delivered=raw, asked_for={name})
+    return _executed(named, summary=summary, delivered=raw, asked_for={name})
 
 
 def choose(
@@ -197,9 +201,10 @@ def choose(
     ):  # perhaps for lack of time: it would change all intervals
         spec = named.spec.model_copy(update={"ensemble": None})
         named = replace(named, spec=spec)
-    by_hand = ChoiceByHand(key, why, _user())
-    notebook = _NotebookRun(named, trigger=trigger)
-    return notebook.execute(by_hand=by_hand, delivered=raw, asked_for=())
+    by_hand = ChoiceByHand(key, why, user_name())
+    return _executed(
+        named, trigger=trigger, by_hand=by_hand, delivered=raw, asked_for=()
+    )
 
 
 def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
@@ -237,8 +242,7 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
         }
         for model in models.values()
     ]
-    notebook = _NotebookRun(declared.with_search(named, search), trigger=trigger)
-    return notebook.execute()
+    return _executed(declared.with_search(named, search), trigger=trigger)
 
 
 def sensitivity(
@@ -312,13 +316,6 @@ def _repeated(
     return replace(row, number=seed)
 
 
-def _user() -> str:
-    """The name of this process's user, or else its number."""
-    with suppress(KeyError, OSError):
-        return getpass.getuser()
-    return f"uid {os.getuid()}"
-
-
 @dataclass
 class ProgressReporter:
     """A progress bar over stages and configurations, with the last log line
@@ -328,20 +325,23 @@ class ProgressReporter:
     named: NamedColumns
     progress: bool
     log: logging.Logger = LOG
-    _bar: Progress | None = None
-    _task: TaskID | None = None
+    _bar: Progress = field(init=False)
+    _task: TaskID = field(init=False)
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show the bar, where the console has room for one."""
+    def __post_init__(self) -> None:
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         text, console = TextColumn("{task.description}"), get_console()
         # rich does not count Jupyter as a terminal; its bar there needs ipywidgets.
         widgets = console.is_jupyter and find_spec("ipywidgets") is not None
         quiet = not (self.progress and (console.is_interactive or widgets))
-        with Progress(*columns, text, disable=quiet, transient=True) as self._bar:
-            total = len(STAGES) + len(configurations(self.named.spec))
-            self._task = self._bar.add_task(self.named.spec.name, total=total)
+        self._bar = Progress(*columns, text, disable=quiet, transient=True)
+        total = len(STAGES) + len(configurations(self.named.spec))
+        self._task = self._bar.add_task(self.named.spec.name, total=total)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the bar, where the console has room for one."""
+        with self._bar:
             level = self.log.level
             # A filter, not a handler: with any handler, Python no longer prints
             # warnings by default.
@@ -354,15 +354,13 @@ class ProgressReporter:
                 self.log.removeFilter(self._last_line)
 
     def _last_line(self, record: logging.LogRecord) -> bool:
-        if self._bar is not None and self._task is not None:
-            line = record.getMessage().partition("\n")[0]
-            self._bar.update(self._task, description=line[:100])
+        line = record.getMessage().partition("\n")[0]
+        self._bar.update(self._task, description=line[:100])
         return True
 
     def advance(self) -> None:
         """Advance the bar by a stage or a configuration."""
-        if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task)
+        self._bar.advance(self._task)
 
     @contextmanager
     def at_work(self, stage: str) -> Iterator[None]:  # noqa: ARG002
@@ -375,57 +373,48 @@ class ProgressReporter:
         self.advance()
 
 
-@dataclass(frozen=True)
-class _NotebookRun:
-    """A run that a notebook or a script starts."""
+def _executed(
+    named: NamedColumns,
+    *,
+    summary: str = "",
+    progress: bool = True,
+    trigger: Trigger = "notebook",
+    seconds: float | None = None,
+    began: float | None = None,
+    **of_run: Any,
+) -> RunResult:
+    """Run the stages until one ends the run.
 
-    named: NamedColumns
-    summary: str = ""
-    workers: int | None = None
-    progress: bool = True
-    trigger: Trigger = "notebook"
+    `began`: when `seconds` start; None: now. `of_run`: fields of `Run`.
+    """
+    begin = perf_counter() if began is None else began
+    named, spec = declared.with_schema(named), named.spec
 
-    def execute(
-        self, *, seconds: float | None = None, began: float | None = None, **of_run: Any
-    ) -> RunResult:
-        """Run the stages until one ends the run.
+    def spent() -> float:
+        return perf_counter() - begin
 
-        `began`: when `seconds` start; None: now. `of_run`: fields of `Run`.
-        """
-        began = perf_counter() if began is None else began
-        named, spec = declared.with_schema(self.named), self.named.spec
-        record = RunRecord(spec.name, str(uuid.uuid4()))
-        started = RunFacts(
-            triggered_by=self.trigger,
-            trigger_name=_user(),
-            started_at=datetime.now(UTC) - timedelta(seconds=perf_counter() - began),
-        )
-        store = FileStore(spec, run=record, started=started, warn=LOG.warning)
-        reporter = ProgressReporter(self.named, self.progress)
-
-        def spent() -> float:
-            return perf_counter() - began
-
-        run = Run(
-            named,
-            store,
-            reporter,
-            RunBudget(seconds or spec.budget.seconds, spent, EXPORT_SECONDS),
-            workers=self.workers,
-            **of_run,
-        )
-        try:
-            with reporter.shown():
-                finished = run_stages(run, partial(_reported, store))
-        except KeyboardInterrupt:
-            # Without the stack trace, which would fill pages of a notebook.
-            raise KeyboardInterrupt(
-                "the models trained so far are kept: the same call continues with them"
-            ) from None
-        refused = finished.refused
-        if refused is not None and "validation_report" not in finished.assets:
-            raise refused
-        return RunResult(named, record.run_id, self.summary, finished.assets, refused)
+    record = RunRecord(spec.name, str(uuid.uuid4()))
+    started = RunFacts(
+        triggered_by=trigger,
+        trigger_name=user_name(),
+        started_at=datetime.now(UTC) - timedelta(seconds=spent()),
+    )
+    store = FileStore(spec, run=record, started=started, warn=LOG.warning)
+    reporter = ProgressReporter(named, progress)
+    budget = RunBudget(seconds or spec.budget.seconds, spent, EXPORT_SECONDS)
+    run = Run(named, store, reporter, budget, **of_run)
+    try:
+        with reporter.shown():
+            finished = run_stages(run, partial(_reported, store))
+    except KeyboardInterrupt:
+        # Without the stack trace, which would fill pages of a notebook.
+        raise KeyboardInterrupt(
+            "the models trained so far are kept: the same call continues with them"
+        ) from None
+    refused = finished.refused
+    if refused is not None and "validation_report" not in finished.assets:
+        raise refused
+    return RunResult(named, record.run_id, summary, finished.assets, refused)
 
 
 def _reported(store: FileStore, asset: str, outcome: Outcome) -> None:
@@ -433,11 +422,5 @@ def _reported(store: FileStore, asset: str, outcome: Outcome) -> None:
     if outcome.value is not None:
         table: Any = outcome.value
         write_table(asset_file(store.spec.name, asset), table)
-    for line in outcome.warnings:
-        LOG.warning(line)
-    for check in outcome.checks:
-        for line in (*check.problems, *check.caveats):
-            LOG.warning(line)
-    for line in outcome.notes:
-        LOG.info(line)
+    outcome.log_to(LOG)
     store.record_outcome(outcome)

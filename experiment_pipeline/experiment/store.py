@@ -5,7 +5,7 @@ A stage asks the store of its run for earlier results and gives it new ones; it 
 know which of the two stores it has.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -103,6 +103,11 @@ class Store:
     # experiment and digest of the raw table → its prepared rows: the data analysis
     # hands them on to the validation of the same run
     prepared: dict[tuple[str, str], PreparedTable] = field(default_factory=dict)
+    # of earlier runs: profiles of tables, searches, looks at validation sets; None: no
+    # history
+    profiles: DataProfiles | None = None
+    searches: EarlierSearches | None = None
+    ledger: Ledger | None = None
     _files: dict[str, StageFiles] = field(default_factory=dict)
 
     @cached_property
@@ -134,19 +139,17 @@ class Store:
         self, stage: str, fingerprint: str, make: Callable[[], Made], log: Logger
     ) -> StageFiles:
         """Return the files of a fingerprint; `make` them if they are not stored."""
-        made = make()
-        self.keep(stage, made.result)
-        self._files[stage] = StageFiles(made.contents)
+        computed = make()
+        self.keep(stage, computed.result)
+        self._files[stage] = StageFiles(computed.contents)
         return self._files[stage]
 
     def find(self, stage: str, fingerprint: str) -> StageFiles | None:
         """Return the files of a fingerprint, if they are stored."""
         return self._files.get(stage)
 
-    def require(
-        self, stage: str, fingerprint: str, names: Collection[str] | None = None
-    ) -> StageFiles:
-        """Return files of a fingerprint, None: all; EntryCorrupt: gone or damaged."""
+    def require(self, stage: str, fingerprint: str) -> StageFiles:
+        """Return the files of a fingerprint; EntryCorrupt: gone or damaged."""
         return self._files[stage]
 
     def models(self, warn: Warn | None = None) -> ModelStore:
@@ -161,21 +164,6 @@ class Store:
     def engine(self, spec: ExperimentSpec, log: Logger) -> Iterator[FitEngine]:
         """Provide the engine that trains: threads of this machine."""
         yield Threads(workers_of(spec))
-
-    @property
-    def profiles(self) -> DataProfiles | None:
-        """The profiles of earlier tables; None: no history."""
-        return None
-
-    @property
-    def searches(self) -> EarlierSearches | None:
-        """The searches of earlier runs; None: no history."""
-        return None
-
-    @property
-    def ledger(self) -> Ledger | None:
-        """The looks at validation sets; None: no history."""
-        return None
 
     def champions(self, spec: ExperimentSpec) -> list[PublishedChampion]:
         """Return the published versions that a new model is compared with."""
@@ -202,6 +190,11 @@ class FileStore(Store):
     warn: Warn  # called for problems with what is stored
     # the pages of all runs, written when this run ends
     pages: dict[str, Fact] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.profiles = DataProfiles.of(self.spec.name)
+        self.searches = EarlierSearches.of(self.spec.name)
+        self.ledger = Ledger.of(self.spec.name)
 
     def recorded(self, stage: str, named: NamedColumns) -> AbstractContextManager[None]:
         """Record the stage in the database; an error ends the run there."""
@@ -249,12 +242,9 @@ class FileStore(Store):
         entry = stage_entries(self.spec.name, stage).get(fingerprint)
         return None if entry is None else StageFiles.of(entry)
 
-    def require(
-        self, stage: str, fingerprint: str, names: Collection[str] | None = None
-    ) -> StageFiles:
-        """Return some files of an entry that must exist."""
-        entry = stage_entries(self.spec.name, stage).require(fingerprint, names)
-        return StageFiles.of(entry)
+    def require(self, stage: str, fingerprint: str) -> StageFiles:
+        """Return the entry of a fingerprint, which must exist."""
+        return StageFiles.of(stage_entries(self.spec.name, stage).require(fingerprint))
 
     def models(self, warn: Warn | None = None) -> TrainedModelStore:
         """Return the trained models under the storage root."""
@@ -279,21 +269,6 @@ class FileStore(Store):
         connect = partial(connected, dask, workers=spec.workers, log=log.info)
         with ClusterEngine(connect, folder) as engine:
             yield engine
-
-    @property
-    def profiles(self) -> DataProfiles:
-        """The profiles of earlier tables."""
-        return DataProfiles.of(self.spec.name)
-
-    @property
-    def searches(self) -> EarlierSearches:
-        """The searches of earlier runs."""
-        return EarlierSearches.of(self.spec.name)
-
-    @property
-    def ledger(self) -> Ledger:
-        """The looks at validation sets."""
-        return Ledger.of(self.spec.name)
 
     def champions(self, spec: ExperimentSpec) -> list[PublishedChampion]:
         """Return the versions of the registry that a new model is compared with."""

@@ -162,7 +162,7 @@ def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
     )
     # Other assets may take these as inputs: with the keys absent, the whole code
     # location would not load.
-    keys = [[name, one] for stage in STAGES.values() for one in stage.assets]
+    keys = [[name, asset] for stage in STAGES.values() for asset in stage.assets]
     absent = [
         dg.AssetSpec(key, group_name=name, description=description) for key in keys
     ]
@@ -310,12 +310,12 @@ def _type_of(path: Path) -> str:
     name = read_component(file, EXPERIMENT).type
     module, _, attribute = name.rpartition(".")
     try:
-        known = name.startswith(".") or (
+        exists = name.startswith(".") or (
             module and hasattr(import_module(module), attribute)
         )
     except ImportError:
-        known = False
-    if not known:
+        exists = False
+    if not exists:
         rule = (
             f"type: there is no component {name!r}; that of an experiment is "
             f"{EXPERIMENT}"

@@ -145,18 +145,19 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None
     """Tag a run with experiments, decisions and versions of its record, whose run id is
     `recorded_as`.
     """
-    known = {
+    by_experiment = {
         run.experiment: facts
         for run in recording.recorded_runs(run_id=recorded_as)
         if (facts := run.facts())
     }
-    if known and instance.has_run(run_id):
+    if by_experiment and instance.has_run(run_id):
         tags = {
-            EXPERIMENT: [*known],
+            EXPERIMENT: [*by_experiment],
             DECISION: [
-                outcome_in_words(vars(facts)) or NONE for facts in known.values()
+                outcome_in_words(vars(facts)) or NONE
+                for facts in by_experiment.values()
             ],
-            VERSION: [facts.version or NONE for facts in known.values()],
+            VERSION: [facts.version or NONE for facts in by_experiment.values()],
         }
         instance.add_run_tags(
             run_id, {name: ", ".join(values) for name, values in tags.items()}
@@ -186,8 +187,8 @@ def _end_of(instance: dg.DagsterInstance, run: recording.RunRecord) -> RunFacts 
     last = last or next(iter(instance.get_runs(of_backfill, limit=1)), None)
     if last is None or not last.is_finished:
         return None
-    known = run.facts()
-    ended_at = None if known is None else known.seen_at
+    facts = run.facts()
+    ended_at = None if facts is None else facts.seen_at
     if last.status is dg.DagsterRunStatus.SUCCESS:
         return RunFacts(status="partial", ended_at=ended_at)
     status: Status = "killed"

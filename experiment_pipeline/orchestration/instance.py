@@ -141,8 +141,8 @@ class GuardedInstance(DagsterInstance):
         from experiment_pipeline.tracking.server import OwnPagesOnly
 
         super().optimize_for_webserver(*args, **settings)
-        own = DagsterWebserver.build_middleware
+        original = DagsterWebserver.build_middleware
         DagsterWebserver.build_middleware = lambda page: [  # type: ignore[method-assign]
             Middleware(OwnPagesOnly),
-            *own(page),
+            *original(page),
         ]

@@ -4,7 +4,6 @@ An error that a user can act on becomes a `dg.Failure` with its message and the 
 that say more; a bug is raised as it is.
 """
 
-import getpass
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from experiment_pipeline.orchestration.instance import noted
 from experiment_pipeline.orchestration.metadata import metadata_of
 from experiment_pipeline.reporting.outcome import Check, Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.storage.processes import user_name
 from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.server import page_url
@@ -123,14 +123,11 @@ class DagsterReporter:
     def result(
         self, key: dg.AssetKey, outcome: Outcome, pages: Mapping[str, Fact] = _NO_FACTS
     ) -> dg.MaterializeResult:
-        """Log an outcome's warnings and notes; return the rest as the asset's result.
+        """Log an outcome's lines; return the rest as the asset's result.
 
         `pages`: those of all runs, if the outcome ended this one.
         """
-        for warning in outcome.warnings:
-            self.log.warning(warning)
-        for note in outcome.notes:
-            self.log.info(note)
+        outcome.log_to(self.log)
         facts = {**outcome.facts, **pages}
         version = outcome.version
         # An argument that is left out means an asset without a value.
@@ -151,27 +148,25 @@ class DagsterReporter:
 def check_result(
     log: Logger, key: dg.AssetKey, check: Check, facts: Mapping[str, Fact] = _NO_FACTS
 ) -> dg.AssetCheckResult:
-    """Return a check's result, and log its problems.
+    """Return a check's result.
 
-    A check that ends the run also logs the pages among `facts`.
+    One that ends the run logs why, with the pages among `facts`.
     """
     metadata: dict[str, Fact] = {}
     if check.value is not None:
         metadata["value"] = check.value
     if check.limit is not None:
         metadata["limit"] = check.limit
-    problems = [f"{check.name}: {problem}" for problem in check.problems]
-    ends_run = check.severity == "error"
-    if ends_run and not check.passed:
-        reasons = problems or [check.means]
+    if check.ends_run:
+        reasons = [f"{check.name}: {problem}" for problem in check.problems]
         if check.refusal is not None:
             reasons = [check.refusal.with_class]
-        text = with_pages(reasons, facts)
+        text = with_pages(reasons or [check.means], facts)
         metadata[REFUSED] = text
         log.error(f"{FAILED}{text}\n")
-        problems = []
-    _log_words(log, check, problems)
-    severity = dg.AssetCheckSeverity.ERROR if ends_run else dg.AssetCheckSeverity.WARN
+    severity = dg.AssetCheckSeverity.WARN
+    if check.severity == "error":
+        severity = dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckResult(
         check_name=check.name,
         asset_key=key,
@@ -180,15 +175,6 @@ def check_result(
         description=check.means,
         metadata=metadata_of({**metadata, **check.facts}),
     )
-
-
-def _log_words(log: Logger, check: Check, problems: Sequence[str]) -> None:
-    for problem in problems:
-        log.warning(problem)
-    for caveat in check.caveats:
-        log.warning(f"{check.name}: {caveat}")
-    for note in check.notes:
-        log.info(f"{check.name}: {note}")
 
 
 def reported_to_the_user() -> AbstractContextManager[None]:
@@ -240,8 +226,7 @@ def started_by(run: dg.DagsterRun) -> RunFacts:
     by_command = run.remote_job_origin is None and not by_person
     name = run.tags.get("user")
     if name is None and by_command:
-        with suppress(KeyError, OSError):  # the user has no name, as in many containers
-            name = getpass.getuser()
+        name = user_name()
     return RunFacts(
         triggered_by="command line" if by_command else "person", trigger_name=name
     )

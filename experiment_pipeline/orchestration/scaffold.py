@@ -86,8 +86,12 @@ def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
 
 def _url_from_project(url: str, project_root: Path | None) -> str:
     """Make a relative path relative to the project's root: experiments run there."""
-    here = Path.cwd()
+    working_directory = Path.cwd()
     is_relative = "://" not in url and not url.startswith(("/", "~"))
-    if project_root is None or not is_relative or here == project_root.resolve():
+    if (
+        project_root is None
+        or not is_relative
+        or working_directory == project_root.resolve()
+    ):
         return url
-    return os.path.relpath(here / url, project_root.resolve())
+    return os.path.relpath(working_directory / url, project_root.resolve())

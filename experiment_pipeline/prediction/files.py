@@ -225,8 +225,10 @@ class Model:
                 f"{errors.listed(changed)}",
                 fix=f"Its columns are {errors.listed(row.columns)}.",
             )
-        both = pd.concat([row, row.assign(**changed)]).set_axis(["before", "after"])
-        explanation = self.explain(both)
+        before_and_after = pd.concat([row, row.assign(**changed)]).set_axis(
+            ["before", "after"]
+        )
+        explanation = self.explain(before_and_after)
         if reasons := explanation.predicted.reasons:
             raise errors.DataError(
                 "what_if",
@@ -342,7 +344,9 @@ class Model:
     ) -> Iterator["_Batch"]:
         """Predict for `size` rows at a time, and add to the counts."""
         signature, raw = self.signature, _as_table(raw)
-        more = partial(self.calibrated.columns, self.coverage, signature.classes)
+        further_columns = partial(
+            self.calibrated.columns, self.coverage, signature.classes
+        )
         rules = for_prediction(self.schema, list(signature.features))
         ids = [name for name in signature.id_columns if name in raw.columns]
         for part in slices(len(raw), size):
@@ -363,7 +367,11 @@ class Model:
             predictions = None
             if len(valid):
                 predictions = delivered.prediction_table(
-                    self.pipeline, valid, rows.loc[valid.index, ids], signature, more
+                    self.pipeline,
+                    valid,
+                    rows.loc[valid.index, ids],
+                    signature,
+                    further_columns,
                 )
             batch = _Batch(predictions, checked.rejected, valid)
             counts.add(batch)

@@ -232,11 +232,11 @@ class Predicted:
 def _cast(column: pd.Series, dtype: str) -> pd.Series:
     if str(column.dtype) == dtype:
         return column
-    wanted = pd.api.types.pandas_dtype(dtype)
-    if column.hasnans and not holds_missing(wanted):
+    modelled = pd.api.types.pandas_dtype(dtype)
+    if column.hasnans and not holds_missing(modelled):
         return _cast(column.dropna(), dtype).astype("float64").reindex(column.index)
     try:
-        cast = column.astype(wanted)
+        cast = column.astype(modelled)
         if kind_of(cast) in ("integer", "boolean") and not (cast == column).all():
             raise ValueError("values would change")  # noqa: TRY301 - one error for both
     except (ValueError, TypeError) as error:
@@ -422,17 +422,17 @@ def golden_rows(
         absent = table[name].isna().to_numpy()
         if absent.any() and not absent[chosen].any():
             chosen.append(int(absent.argmax()))
-    draw, some = (
+    draw, sample = (
         np.random.default_rng(0).permutation,
         table.iloc[chosen].reset_index(drop=True),
     )
-    golden = some.apply(
+    golden = sample.apply(
         lambda c: (
             c.sort_values(key=as_text if holds_objects(c) else None)
             .iloc[draw(len(c))]
             .array
         )
-    ).astype(some.dtypes)
+    ).astype(sample.dtypes)
     texts = [name for name in features if table[name].dtype.name in {"str", "string"}]
     if not texts or golden.empty:
         return golden.reset_index(drop=True)

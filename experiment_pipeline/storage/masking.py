@@ -72,14 +72,14 @@ def masked_yaml(text: str) -> str:
 
 
 def _without_known_secrets(text: str) -> str:
-    known = [pattern for pattern in _MASKS["texts"] if "@key@" not in pattern]
-    return without_credentials(_without(known, text))
+    patterns = [pattern for pattern in _MASKS["texts"] if "@key@" not in pattern]
+    return without_credentials(_without(patterns, text))
 
 
 def secret_lines(text: str) -> list[int]:
     """Return the numbers of the lines, from 1, that `masked_yaml` changes."""
-    both = zip(text.split("\n"), masked_yaml(text).split("\n"), strict=True)
-    return [n for n, (line, shown) in enumerate(both, start=1) if line != shown]
+    pairs = zip(text.split("\n"), masked_yaml(text).split("\n"), strict=True)
+    return [n for n, (line, shown) in enumerate(pairs, start=1) if line != shown]
 
 
 def _secret_values(text: str) -> Iterator[tuple[int, int]]:

@@ -3,12 +3,14 @@ this process.
 """
 
 import ctypes
+import getpass
 import os
 import re
 import resource
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -51,6 +53,13 @@ class Process:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
+
+
+def user_name() -> str:
+    """Return the name of this process's user, or else its number."""
+    with suppress(KeyError, OSError):  # it has no name, as in many containers
+        return getpass.getuser()
+    return f"uid {os.getuid()}"
 
 
 def this_host() -> str:

@@ -86,19 +86,18 @@ def run_code(spec: ExperimentSpec, directory: Path) -> RunCode:
     try:
         ignored = [place for place, file in files.items() if _is_ignored(file)]
         left_out |= dict.fromkeys(ignored, "ignored by git")
-        if code.commit and code.dirty:
-            changes = _changes(directory, files.values())
+        changes = _changes(code, directory, files.values())
     except GitFailed as error:
         left_out["uncommitted changes"] = f"git reports {error}"
     texts = _texts_of_main(name for module, name in paths if module == _MAIN)
     for place in files.keys() - left_out:
         texts[place] = files[place].read_text("utf-8", "replace")
-    kept = _without_secrets(texts, left_out)
+    recorded = _without_secrets(texts, left_out)
     if patch := "".join(_without_secrets(changes, left_out).values()):
-        kept[PATCH] = patch
+        recorded[PATCH] = patch
     return RunCode(
         provenance=code,
-        files=kept,
+        files=recorded,
         packages=dict(provenance.environment((), installed).packages),
         left_out=_reasons(left_out),
     )
@@ -124,10 +123,14 @@ def _is_ignored(file: Path) -> bool:
     return bool(git(file.parent, "check-ignore", "--", file.name, accepted=codes))
 
 
-def _changes(directory: Path, used: Iterable[Path]) -> dict[str, str]:
+def _changes(
+    code: CodeProvenance, directory: Path, used: Iterable[Path]
+) -> dict[str, str]:
     """Path → diff against the commit, for changed tracked files and for new files that
     are used.
     """
+    if not (code.commit and code.dirty):
+        return {}
     top = Path(git(directory, "rev-parse", "--show-toplevel"))
     patches = [git(top, *_DIFF, "HEAD")]
     inside = [str(file.relative_to(top)) for file in used if file.is_relative_to(top)]
@@ -154,7 +157,7 @@ def _without_secrets(
     texts: Mapping[str, str], left_out: dict[str, str]
 ) -> dict[str, str]:
     """Return name → masked text; what is left out or masked is added to `left_out`."""
-    kept, characters = dict[str, str](), 0
+    without_secrets, characters = dict[str, str](), 0
     for name, text in sorted(texts.items(), key=lambda pair: len(pair[1])):
         if is_named_like_secrets(name):
             left_out[name] = "named like a file of secrets"
@@ -162,12 +165,12 @@ def _without_secrets(
             left_out[name] = "not text, or beyond 1 MB"
         elif text:
             characters += len(text)
-            kept[name] = masked(text, python=name.endswith(".py"))
-            if kept[name] != text:
+            without_secrets[name] = masked(text, python=name.endswith(".py"))
+            if without_secrets[name] != text:
                 left_out[name] = "masked where it looks like a secret"
         elif name.startswith(CODE + _MAIN):
             left_out[name] = "its source is unknown"
-    return dict(sorted(kept.items()))
+    return dict(sorted(without_secrets.items()))
 
 
 # --- Modules ---

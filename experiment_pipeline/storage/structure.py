@@ -117,12 +117,12 @@ def _check_array(file: io.BytesIO) -> None:
     size = max(dtype.itemsize, 1)
     for length in shape:
         size *= length
-    left = len(file.getbuffer()) - file.tell()
-    _require(size <= left, f"an array of shape {shape} has {left:,} bytes")
+    available = len(file.getbuffer()) - file.tell()
+    _require(size <= available, f"an array of shape {shape} has {available:,} bytes")
     file.seek(0)
 
 
-def _check_nodes(children: np.ndarray, features: Any, n_features: float) -> None:
+def _check_nodes(children: np.ndarray, features: np.ndarray, n_features: float) -> None:
     """Check the inner nodes of a tree.
 
     `children` (2, nodes), less than 0 for a leaf; `features` (nodes,) of inner nodes.
@@ -132,8 +132,22 @@ def _check_nodes(children: np.ndarray, features: Any, n_features: float) -> None
     # So no path comes back to a node.
     _require(~is_inner | (children > number), "a child comes before its parent")
     _require(children < len(number), "a child does not exist")
-    features = np.asarray(features)
+    _check_features(features, n_features)
+
+
+def _check_features(features: np.ndarray, n_features: float) -> None:
     _require((features >= 0) & (features < n_features), "a feature does not exist")
+
+
+def _check_marked_nodes(children: np.ndarray, features: Any, n_features: float) -> None:
+    """Check all nodes of a tree whose leaves have -1 as their first child.
+
+    Of a leaf no other field is read.
+    """
+    is_inner = children[0] != -1
+    _require(children[:, is_inner] >= 0, "a child does not exist")
+    children[:, ~is_inner] = -1
+    _check_nodes(children, np.asarray(features)[is_inner], n_features)
 
 
 def _check_tree(
@@ -145,11 +159,7 @@ def _check_tree(
     _require(1 <= n_outputs == len(n_classes), "a tree has other outputs")
     _require(1 <= len(nodes) == state["node_count"], "a tree has other nodes")
     children = np.stack([nodes["left_child"], nodes["right_child"]])
-    # The first child of a leaf says that it is one; then no other field is read.
-    is_inner = children[0] != -1
-    _require(children[:, is_inner] >= 0, "a child does not exist")
-    children[:, ~is_inner] = -1
-    _check_nodes(children, nodes["feature"][is_inner], min(width, n_features))
+    _check_marked_nodes(children, nodes["feature"], min(width, n_features))
 
 
 def check_xgboost(booster: Any) -> None:
@@ -171,10 +181,7 @@ def check_xgboost(booster: Any) -> None:
     _require(len(group) == len(trees["trees"]), "a tree is missing")
     for tree in trees["trees"]:
         children = np.array([tree["left_children"], tree["right_children"]])
-        is_inner = children[0] != -1
-        features = np.asarray(tree["split_indices"])[is_inner]
-        _require(children[:, is_inner] >= 0, "a child does not exist")
-        _check_nodes(children, features, n_features)
+        _check_marked_nodes(children, tree["split_indices"], n_features)
 
 
 def check_lightgbm(text: str) -> None:
@@ -210,23 +217,34 @@ def check_lightgbm(text: str) -> None:
 
 def _check_lightgbm_tree(tree: Mapping[bytes, bytes], n_features: int) -> None:
     leaves = _integer(tree, b"num_leaves")
-    inner = leaves - 1
     _require(leaves >= 1, "a tree has no leaf")
+    _check_numbers(tree, leaves)
+    if b"is_linear" in tree and _integer(tree, b"is_linear"):
+        _check_linear_leaves(tree, leaves, n_features)
+    if leaves > 1:
+        _check_inner_nodes(tree, leaves, n_features)
+
+
+def _check_numbers(tree: Mapping[bytes, bytes], leaves: int) -> None:
+    """Check the lists of numbers: a thread of LightGBM that meets another text ends the
+    process.
+    """
+    inner = leaves - 1
     lengths = dict.fromkeys(_OF_LEAVES, leaves) | dict.fromkeys(_OF_INNER, inner)
     for key in lengths.keys() & tree.keys():
-        # A thread of LightGBM that meets another text ends the process.
         is_numbers = _NUMBERS.fullmatch(tree[key]) is not None
         length = len(tree[key].split())
         # A tree of one leaf has some lists empty.
         has_length = length == lengths[key] or (leaves == 1 and not length)
         _require(is_numbers and has_length, f"{key.decode()} of a tree")
     _require(bool(tree[b"leaf_value"]), "a leaf has no value")
-    if b"is_linear" in tree and _integer(tree, b"is_linear"):
-        _check_linear_leaves(tree, leaves, n_features)
-    if leaves == 1:
-        return
+
+
+def _check_inner_nodes(
+    tree: Mapping[bytes, bytes], leaves: int, n_features: int
+) -> None:
     left, right, features, types = (
-        _integers(tree, key, inner)
+        _integers(tree, key, leaves - 1)
         for key in (b"left_child", b"right_child", b"split_feature", b"decision_type")
     )
     children = np.stack([left, right])
@@ -252,7 +270,7 @@ def _check_linear_leaves(
     coefficients = np.array(tree[b"leaf_coeff"].split(), dtype=np.float64)
     constants = np.array(tree[b"leaf_const"].split(), dtype=np.float64)
     _require(in_leaves >= 0, "a leaf has no features")
-    _require((features >= 0) & (features < n_features), "a feature does not exist")
+    _check_features(features, n_features)
     _require(len(coefficients) == len(features), "a leaf has no coefficient")
     _require(len(constants) == leaves, "a leaf has no constant")
 

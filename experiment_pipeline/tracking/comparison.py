@@ -24,6 +24,7 @@ from experiment_pipeline.reporting.run_record import (
     SET,
     WEIGHT,
     JudgedRows,
+    Row,
 )
 from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS
 from experiment_pipeline.statistics.interval import LEVEL, Interval
@@ -46,7 +47,6 @@ _MOST_PARTS = 5
 _FEWEST_ROWS = 100  # of a part
 _MOST_ROWS = 50_000  # from which parts are formed
 _PART = ["feature", "value", "rows", "change", "low", "high", "differs_from_all_rows"]
-_Run = Mapping[str, Any]
 _Files = Mapping[str, str]
 _YAML = {"yaml_digest": "defs.yaml", "schema_digest": "schema.yaml"}
 # Input or result of a run → the column of `runs` that is compared.
@@ -127,8 +127,8 @@ class RowChanges:
 class RunComparison:
     """Two runs of one experiment, or of two, by their rows of the table `runs`."""
 
-    before: _Run
-    after: _Run
+    before: Row
+    after: Row
     changes: tuple[Change, ...]
     yaml_diff: str  # of defs.yaml and schema.yaml, as a unified diff
     code_diff: str  # the same for the user's modules and the uncommitted changes
@@ -226,7 +226,7 @@ def compare(
     return compared(_named_run(before, experiment), _named_run(after, experiment))
 
 
-def _named_run(name: str | None, experiment: str | None) -> _Run:
+def _named_run(name: str | None, experiment: str | None) -> Row:
     run_id = name
     if experiment:
         versions = questions.versions(experiment).set_index("version")["run_id"]
@@ -240,7 +240,7 @@ def _named_run(name: str | None, experiment: str | None) -> _Run:
     return questions.run_of(experiment, run_id)
 
 
-def compared(before: _Run, after: _Run) -> RunComparison:
+def compared(before: Row, after: Row) -> RunComparison:
     """Compare two runs, given their rows of the table `runs`."""
     old_files, new_files = questions.files_of(before), questions.files_of(after)
     pair, why_unpaired = None, ""
@@ -262,7 +262,7 @@ def compared(before: _Run, after: _Run) -> RunComparison:
 
 
 def changes(
-    before: _Run, after: _Run, old_files: _Files, new_files: _Files
+    before: Row, after: Row, old_files: _Files, new_files: _Files
 ) -> Iterator[Change]:
     """Yield what differs between two runs, given their rows of `runs` and files."""
     modules = {name: name for name in _modules(old_files, new_files)}
@@ -311,7 +311,7 @@ def _marked(mark: str, lines: Sequence[str]) -> str:
     return f"{text} and {lines_left} more lines" if lines_left > 0 else text
 
 
-def _in_words(column: str, run: _Run) -> str:
+def _in_words(column: str, run: Row) -> str:
     value = run[column]
     if value is None:
         return "none"
@@ -337,7 +337,7 @@ class _Unpaired(Exception):
 class _Side:
     """The predictions of a run's model for some of its validation rows."""
 
-    run: _Run
+    run: Row
     prediction: SetPrediction
     threshold: float
     places: np.ndarray  # (n,) positions of these rows in the validation set
@@ -387,7 +387,7 @@ class _Pair:
         )
 
 
-def _judged_rows(run: _Run) -> JudgedRows:
+def _judged_rows(run: Row) -> JudgedRows:
     try:
         judged = read_table(questions.report_of(run, JUDGED_ROWS), JudgedRows)
     except ExperimentPipelineError as error:
@@ -399,7 +399,7 @@ def _judged_rows(run: _Run) -> JudgedRows:
     return judged
 
 
-def _paired(before: _Run, after: _Run) -> _Pair:
+def _paired(before: Row, after: Row) -> _Pair:
     """Both runs on their shared validation rows; raises _Unpaired if these are few."""
     judged_before, judged_after = _judged_rows(before), _judged_rows(after)
     places = _keys(judged_after).get_indexer(_keys(judged_before))
@@ -428,7 +428,7 @@ def _paired(before: _Run, after: _Run) -> _Pair:
         raise _Unpaired("targets, classes or weights of the same rows differ")
 
     def side(
-        run: _Run, judged: JudgedRows, rows: pd.DataFrame, places: np.ndarray
+        run: Row, judged: JudgedRows, rows: pd.DataFrame, places: np.ndarray
     ) -> _Side:
         shared = replace(judged, rows=rows.assign(unit=clusters))
         return _Side(run, shared.as_prediction, judged.threshold, places)
@@ -508,7 +508,7 @@ def _parts(shown_rows: pd.DataFrame, pair: _Pair) -> pd.DataFrame:
 
 
 def _score_changes(
-    before: _Run, after: _Run, pair: _Pair | None
+    before: Row, after: Row, pair: _Pair | None
 ) -> Iterator[ScoreChange]:
     old, new = _validation_scores(before), _validation_scores(after)
     ranked = sorted(new, key=lambda metric: metric != after["metric"])
@@ -530,11 +530,11 @@ def _score_changes(
         yield ScoreChange(metric, first, second, difference, better)
 
 
-def _validation_scores(run: _Run) -> dict[str, _Run]:
+def _validation_scores(run: Row) -> dict[str, Row]:
     """Metric → row of the table `scores`, on the validation set."""
     scores = plain_rows(questions.rows_of("scores", run))
     return {row["metric"]: row for row in scores if row["set_name"] == "validation"}
 
 
-def _interval_of(row: _Run) -> Interval:
+def _interval_of(row: Row) -> Interval:
     return numbers.interval_from(row["estimate"], row["low"], row["high"])

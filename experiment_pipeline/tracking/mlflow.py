@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.reporting.run_record import Row, RunFacts
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.entries import self_contained_page
 from experiment_pipeline.storage.files import (
@@ -234,7 +234,7 @@ class _MlflowRun:
         return run_id
 
 
-def _export_run(client: Any, experiment_id: str, run: Mapping[str, Any]) -> str:
+def _export_run(client: Any, experiment_id: str, run: Row) -> str:
     """Write a run with its configurations, files and version; return MLflow's id.
 
     What an earlier upload has left of it, which may have been killed at any moment, is
@@ -254,14 +254,14 @@ def _export_run(client: Any, experiment_id: str, run: Mapping[str, Any]) -> str:
     return parent
 
 
-def _identity(run: Mapping[str, Any]) -> dict[str, str]:
+def _identity(run: Row) -> dict[str, str]:
     return {
         f"{_PACKAGE}.run_id": run["run_id"],
         f"{_PACKAGE}.experiment": run["experiment"],
     }
 
 
-def _uploads_of(client: Any, experiment_id: str, run: Mapping[str, Any]) -> list[str]:
+def _uploads_of(client: Any, experiment_id: str, run: Row) -> list[str]:
     """The ids of a run in MLflow, each after those of its configurations."""
 
     def with_tags(tags: Mapping[str, str]) -> list[str]:
@@ -285,7 +285,7 @@ def _delete(client: Any, experiment: str, run_ids: Collection[str]) -> None:
         client.delete_run(run_id)
 
 
-def _parent_of(run: Mapping[str, Any]) -> _MlflowRun:
+def _parent_of(run: Row) -> _MlflowRun:
     metrics = dict(run)
     for row in plain_rows(questions.rows_of("scores", run)):
         name = f"{row['set_name']}_{row['metric']}"
@@ -308,9 +308,7 @@ def _parent_of(run: Mapping[str, Any]) -> _MlflowRun:
     )
 
 
-def _child_of(
-    run: Mapping[str, Any], parent: str, configuration: Mapping[str, Any]
-) -> _MlflowRun:
+def _child_of(run: Row, parent: str, configuration: Row) -> _MlflowRun:
     started = _milliseconds(_start_of(run))
     shared = {name: run[name] for name in ("data_digest", "code_commit")}
     tags = {
@@ -330,7 +328,7 @@ def _child_of(
     )
 
 
-def _start_of(run: Mapping[str, Any]) -> datetime:
+def _start_of(run: Row) -> datetime:
     return run["started_at"] or run["seen_at"]
 
 
@@ -343,7 +341,7 @@ def _is_finite_number(value: Any) -> bool:
     return is_number and math.isfinite(value)
 
 
-def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
+def _write_files(folder: Path, run: Row) -> None:
     """The run's pages, YAML files and code, and the files of the version that it
     published.
     """
@@ -367,7 +365,7 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
         (folder / name).write_bytes(content)
 
 
-def _pages_of(run: Mapping[str, Any]) -> dict[Location, str]:
+def _pages_of(run: Row) -> dict[Location, str]:
     """Place → name of an artifact, for the pages of a run."""
     pages = {}
     for report in plain_rows(questions.rows_of("reports", run)):
@@ -377,7 +375,7 @@ def _pages_of(run: Mapping[str, Any]) -> dict[Location, str]:
     return pages
 
 
-def _describe_model(folder: Path, version: Location, run: Mapping[str, Any]) -> None:
+def _describe_model(folder: Path, version: Location, run: Row) -> None:
     """Write what MLflow needs to load the version, through this package, which
     unpickles nothing.
     """
@@ -390,7 +388,7 @@ def _describe_model(folder: Path, version: Location, run: Mapping[str, Any]) -> 
     save_model(folder, _LOADER, pip_requirements=requirements, model_config=config)
 
 
-def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
+def _register(client: Any, run: Row, parent: str) -> None:
     from mlflow.exceptions import MlflowException
 
     name, version = run["experiment"], run["version"]
@@ -419,7 +417,7 @@ def _models(client: Any, name: str) -> list[Any]:
     return sorted(models, key=lambda model: int(model.version))
 
 
-def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
+def _tags(row: Row) -> dict[str, Any]:
     """Texts and booleans of a row as tags with our prefix, except those that identify
     the run.
     """

@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
 
 from experiment_pipeline.errors import (
     ExperimentPipelineError,
@@ -24,7 +23,12 @@ from experiment_pipeline.errors import (
 )
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
-from experiment_pipeline.reporting.run_record import ReportRow, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import (
+    ReportRow,
+    Row,
+    RunFacts,
+    VersionRow,
+)
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.entries import self_contained_page
 from experiment_pipeline.storage.files import (
@@ -96,7 +100,7 @@ def record_outcome(
     """Write an outcome's rows; if it ends the run, return the pages of `finish_run`."""
     run.record(outcome.record)
     for check in outcome.checks:
-        if not check.passed and check.severity == "error":
+        if check.ends_run:
             recording.end(run, "rejected", RunFacts(decision=check.means))
             return finish_run(run, warn)
     for row in outcome.record:
@@ -121,18 +125,11 @@ def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]
         for ended_run in (*killed, run):
             archive(ended_run, root)
             write_pages(ended_run.experiment, root)
-        pages |= _pages(run.experiment)
+        pages["overview"] = PagePath(str(root / OVERVIEW))
+        pages["runs"] = PagePath(str(root / run.experiment / EXPERIMENT_PAGE))
         if problem := mlflow.export(run):
             warn(problem)
     return pages
-
-
-def _pages(experiment: str) -> dict[str, Fact]:
-    root = storage_root()
-    return {
-        "overview": PagePath(str(root / OVERVIEW)),
-        "runs": PagePath(str(root / experiment / EXPERIMENT_PAGE)),
-    }
 
 
 def approve(
@@ -214,7 +211,7 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
     )
 
 
-def copy_reports(run: Mapping[str, Any], folder: str) -> None:
+def copy_reports(run: Row, folder: str) -> None:
     """Copy the pages of a run (given its row), each as a self-contained file, and its
     Markdown record.
     """

@@ -5,7 +5,7 @@ run is named by its id, or the start of it.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
-from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, worst_of
+from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, Row, worst_of
 from experiment_pipeline.storage.files import (
     Location,
     list_names,
@@ -168,7 +168,7 @@ def _has_status(status: str) -> sa.ColumnElement[bool]:
     return outcomes.get(status, RUNS.c.status == status)
 
 
-def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
+def run_of(experiment: str | None, run: str | None = None) -> Row:
     """Return the row of a run, of any experiment if that is None.
 
     `run`: its id, or a start of it that is unique; None: the last complete run.
@@ -183,13 +183,19 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
     _notice_killed_runs()
     query = _runs_of(experiment).order_by(*_LAST).limit(2)
     if run is not None:
-        query = query.where(RUNS.c.run_id.startswith(run, autoescape=True))
-    rows = _rows(query)
-    if run is None:
-        if rows:
-            return rows[0]
-        raise UnknownRun("the last run", rule="no run is recorded yet", fix=_RUN_IT)
-    if len(rows) == 1 or (rows and rows[0]["run_id"] == run):
+        starts = RUNS.c.run_id.startswith(run, autoescape=True)
+        return _the_run(experiment, run, _rows(query.where(starts)))
+    for row in _rows(query):
+        return row
+    raise UnknownRun("the last run", rule="no run is recorded yet", fix=_RUN_IT)
+
+
+def _the_run(experiment: str | None, run: str, rows: Sequence[Row]) -> Row:
+    """Return the only one of the rows whose ids start with `run`, or that of this id.
+
+    `rows`: at most two.
+    """
+    if rows and (len(rows) == 1 or rows[0]["run_id"] == run):
         return rows[0]
     if rows:
         ids = f"{rows[0]['run_id']}, {rows[1]['run_id']}"
@@ -237,7 +243,7 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
     return pd.concat([columns, hyperparameters], axis=1)
 
 
-def _last_run_with_results(experiment: str) -> Mapping[str, Any]:
+def _last_run_with_results(experiment: str) -> Row:
     has_results = sa.exists().where(
         CONFIGURATIONS.c.experiment == RUNS.c.experiment,
         CONFIGURATIONS.c.run_id == RUNS.c.run_id,
@@ -286,14 +292,14 @@ def worst_rows(experiment: str, n: int = 50, run: str | None = None) -> pd.DataF
     return worst_of(predicted_rows(run_of(experiment, run)), n)
 
 
-def predicted_rows(run: Mapping[str, Any]) -> pd.DataFrame:
+def predicted_rows(run: Row) -> pd.DataFrame:
     """Return the table PREDICTED_ROWS of a run, by its row of `runs`; UnknownRun: it
     has none.
     """
     return read_table(report_of(run, PREDICTED_ROWS))
 
 
-def report_of(run: Mapping[str, Any], name: str) -> Location:
+def report_of(run: Row, name: str) -> Location:
     """Return the place of a run's report, given its row of `runs`; UnknownRun: it has
     none.
     """
@@ -308,7 +314,7 @@ def report_of(run: Mapping[str, Any], name: str) -> Location:
     return location(places[name])
 
 
-def rows_of(table: str, run: Mapping[str, Any]) -> pd.DataFrame:
+def rows_of(table: str, run: Row) -> pd.DataFrame:
     """Return the rows in `table` of a run, given its row of `runs`; without `run_id`,
     those of all runs.
     """
@@ -354,7 +360,7 @@ def last_runs() -> pd.DataFrame:
     return _read(sa.select(RUNS).join(ranked, is_the_run).where(ranked.c.place == 1))
 
 
-def files_of(run: Mapping[str, Any]) -> dict[str, str]:
+def files_of(run: Row) -> dict[str, str]:
     """Return name → text of a run's YAML files, user modules (below `code/`) and patch,
     given its row.
     """
@@ -397,7 +403,7 @@ def check_experiment(experiment: str) -> None:
         )
 
 
-def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
+def check_begun(run: Row, since: pd.Timestamp) -> None:
     """Raise UnknownRun if a run, given by its row, began before `since` (UTC without a
     zone).
     """
@@ -445,7 +451,7 @@ def _runs_of(experiment: str | None) -> sa.Select[Any]:
     return sa.select(RUNS).where(RUNS.c.experiment == experiment)
 
 
-def _of_run(table: sa.Table, run: Mapping[str, Any]) -> sa.Select[Any]:
+def _of_run(table: sa.Table, run: Row) -> sa.Select[Any]:
     scope = {name: run[name] for name in ("experiment", "run_id") if name in run}
     return sa.select(table).filter_by(**scope)
 
@@ -464,6 +470,6 @@ def _read(query: sa.Select[Any]) -> pd.DataFrame:
         return pd.read_sql(query, connection, dtype=types)
 
 
-def _rows(query: sa.Select[Any]) -> list[Mapping[str, Any]]:
+def _rows(query: sa.Select[Any]) -> list[Row]:
     with reading() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]

@@ -7,12 +7,11 @@ which they are read. A text is empty where nothing is recorded, a score is None.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.run_record import Row
 from experiment_pipeline.statistics.interval import Interval
 
-Row = Mapping[str, Any]
 # Stored status → the word that people read, where it is another one.
 _OUTCOMES = {"rejected": "not accepted", "killed": "failed"}
 _TONES: Mapping[str, document.Tone] = {

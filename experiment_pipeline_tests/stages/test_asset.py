@@ -1,10 +1,12 @@
 """Telling an outcome to Dagster: metadata, checks, log lines."""
 
+import logging
 import math
 from dataclasses import replace
 
 import dagster as dg
 import pandas as pd
+import pytest
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.orchestration.metadata import MOST_ROWS
@@ -99,3 +101,21 @@ def test_the_value_and_its_version_are_handed_on():
     assert result.value is frame
     assert result.data_version == dg.DataVersion("v")
     assert reported(Outcome({})).data_version is None
+
+
+def test_an_outcome_logs_the_lines_of_its_checks_wherever_it_runs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Why a check ends the run is left to the error that ends it."""
+    ends_run = Check.of("rate", ["too many"], holds="few", caveats=["odd"])
+    passes_on = Check.of("copies", ["two"], "warning", holds="none", notes=["seen"])
+    outcome = Outcome({}, warnings=["w"], notes=["n"], checks=[ends_run, passes_on])
+    with caplog.at_level(logging.INFO):
+        outcome.log_to(logging.getLogger("test"))
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "w"),
+        ("INFO", "n"),
+        ("WARNING", "rate: odd"),
+        ("WARNING", "copies: two"),
+        ("INFO", "copies: seen"),
+    ]

@@ -234,7 +234,7 @@ def rank(
             f"chosen by {by_hand.by}: {by_hand.why} "
             f"(choice: {spec.choice} takes {choice.key})"
         )
-        choice = next(entry for entry in ranking.entries if entry.key == by_hand.key)
+        choice = ranking.entry(by_hand.key)
     described = _described(
         ranking, choice, conclusions, rows, averaged, f"{reason}{left_out}"
     )

@@ -469,19 +469,25 @@ def find_in_time(
         if not reason:
             return ensemble, ""
         left_out = left_out or reason
-        # Try again with the best one, which is refitted anyway, and those quicker than
-        # the slowest member.
         best = _candidates(measured, rows)[0]
-        seconds = {
-            model.result.fingerprint: time.estimate([model.result])
-            for model in measured
-            if model.result.fingerprint != best.result.fingerprint
-        }
-        slowest = max(seconds.get(m.fingerprint, 0.0) for m in ensemble.members)
-        measured = [
-            model
-            for model in measured
-            if seconds.get(model.result.fingerprint, 0.0) < slowest
-        ]
+        measured = _quicker(measured, ensemble.members, best.result, time)
         ensemble = find_ensemble(measured, rows)
     return ensemble, left_out
+
+
+def _quicker(
+    measured: Sequence[Measured],
+    members: Sequence[ModelResult],
+    best: ModelResult,
+    time: RefitTime,
+) -> list[Measured]:
+    """Return those that are quicker to refit than the slowest member, and the best one,
+    which is refitted anyway.
+    """
+
+    def seconds(result: ModelResult) -> float:
+        is_best = result.fingerprint == best.fingerprint
+        return 0.0 if is_best else time.estimate([result])
+
+    slowest = max(map(seconds, members))
+    return [model for model in measured if seconds(model.result) < slowest]

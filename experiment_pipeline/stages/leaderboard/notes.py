@@ -247,16 +247,13 @@ class _SearchedRange:
 
     low: float
     high: float
-    log: bool
     integer: bool
-    listed: bool  # all its values are listed: there are no ranges
+    ranges: Sequence[Range]  # beside the listed values
     unlimited: bool  # "no limit" was searched as well: nothing lies above
 
     @classmethod
     def of(cls, values: Sequence[Scalar | Range]) -> Self | None:
-        """Return the range of numbers; None for fewer than two. A list of positive
-        numbers counts as a log scale.
-        """
+        """Return the range of numbers; None for fewer than two."""
         ends: list[float] = []
         ranges = []
         for value in values:
@@ -273,11 +270,20 @@ class _SearchedRange:
         return cls(
             low=min(limits),
             high=max(limits),
-            log=min(limits) > 0 and all(drawn.scale == "log" for drawn in ranges),
             integer=integer,
-            listed=not ranges,
+            ranges=ranges,
             unlimited=None in values or len(limits) < len(ends),
         )
+
+    @property
+    def listed(self) -> bool:
+        """Whether all values are listed: there are no ranges."""
+        return not self.ranges
+
+    @property
+    def log(self) -> bool:
+        """Whether the scale is logarithmic, as that of listed positive numbers is."""
+        return self.low > 0 and all(drawn.scale == "log" for drawn in self.ranges)
 
     def position(self, value: float) -> float:
         """Return where a value is, from 0 at the low end to 1 at the high one."""

@@ -102,6 +102,10 @@ class Ranking:
     # the test set is one resampling cluster
     optimism: float
 
+    def entry(self, key: str) -> RankedModel:
+        """Return the entry of a key; StopIteration: it has no score."""
+        return next(entry for entry in self.entries if entry.key == key)
+
     @property
     def single(self) -> tuple[RankedModel, ...]:
         """The entries without the ensemble."""

@@ -157,9 +157,9 @@ class Ledger(Journals):
         for experiment in files.list_names(self.root):
             if experiment == self.experiment:
                 continue
-            other = replace(self, experiment=experiment)
-            for name, look in other.looks.notes().items():
-                yield other, name, look
+            foreign = replace(self, experiment=experiment)
+            for name, look in foreign.looks.notes().items():
+                yield foreign, name, look
 
     @property
     def looks(self) -> Journal[Look]:

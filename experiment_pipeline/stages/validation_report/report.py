@@ -417,16 +417,21 @@ def _notes(model: JudgedModel, report: ValidationReport) -> Iterator[str]:
             yield note
     metrics = [score.metric for score in report.scores]
     yield from caveats(metrics, validation, cluster, "validation", model.cut)
-    if spec.split.by == "time" and not spec.split.id_columns:
-        columns = _repeated_values(model, spec.split.column)
-        if note := undeclared_entities_note(
-            spec.metric, validation, columns, spec.split.column, model.cut
-        ):
-            yield note
+    yield from _undeclared_entities(model)
     for score in report.scores:
         if math.isnan(score.interval.estimate):
             yield f"{score.metric} is undefined on the validation set"
     yield from _weak_parts(report)
+
+
+def _undeclared_entities(model: JudgedModel) -> Iterator[str]:
+    split, metric = model.spec.split, model.spec.metric
+    if split.by == "time" and not split.id_columns:
+        columns = _repeated_values(model, split.column)
+        if note := undeclared_entities_note(
+            metric, model.exported, columns, split.column, model.cut
+        ):
+            yield note
 
 
 def _repeated_values(model: JudgedModel, time: str) -> dict[str, np.ndarray]:

@@ -143,14 +143,14 @@ def _gate_to_explain(spec: ExperimentSpec, report: ValidationReport) -> Gate | N
 
 def _failed_of_metrics(spec: ExperimentSpec, report: ValidationReport) -> list[Gate]:
     """The failed gates of scores that should be better: no champion, no audit."""
-    others = [comparison.gate for comparison in report.champions]
+    not_of_scores = [comparison.gate for comparison in report.champions]
     plausibility = plausibility_gate(spec, report.scores)
     if plausibility is not None:
-        others.append(plausibility)
+        not_of_scores.append(plausibility)
     return [
         gate
         for gate in report.failed_gates
-        if gate.metric in spec.metric_names and gate not in others
+        if gate.metric in spec.metric_names and gate not in not_of_scores
     ]
 
 
@@ -200,7 +200,7 @@ def _too_few_validation_rows(
     """Even a perfect score would miss the limit, or only the bound of this one does."""
     if not gate.by_bound or math.isnan(gate.value):
         return
-    metric, limit = gate.metric, numbers.score(gate.limit)
+    metric = gate.metric
     clusters = report.clusters_that_count[metric]
     needed = fewest_clusters(metric, gate.limit)
     bound = perfect_bound(metric, clusters)
@@ -215,28 +215,30 @@ def _too_few_validation_rows(
             f"In {report.rows:,} validation rows, {clusters:,} clusters "
             f"({cluster_in_words(spec)}) count for {metric}. Even a perfect score "
             f"would have the bound {numbers.score(bound)} there: it cannot reach "
-            f"{limit} {number}.",
+            f"{numbers.score(gate.limit)} {number}.",
             "Validate on more rows, or change the limit; no search can fix it.",
         )
     elif better(metric, score.estimate, gate.limit):
-        # The standard error shrinks as 1/√rows.
-        reach, lead = score.estimate - gate.value, score.estimate - gate.limit
-        times = (reach / lead) ** 2
-        rows = "many more"
-        if math.isfinite(times):
-            rows = f"about {math.ceil(times)} times as many"
-        advice = f"Validate on {rows} rows (or groups, or days)"
-        criteria = [
-            (criterion.metric, criterion.limit) for criterion in spec.acceptance
-        ]
-        if (metric, gate.limit) in criteria:
-            advice += ", or write judged_by: estimate below this criterion"
-        yield Reason(
-            "too_few_validation_rows",
-            f"The estimate of {metric}, {numbers.interval(score)}, meets the limit "
-            f"{limit}; its bound does not.",
-            f"{advice}.",
-        )
+        yield _only_the_bound(gate, spec, score)
+
+
+def _only_the_bound(gate: Gate, spec: ExperimentSpec, score: Interval) -> Reason:
+    # The standard error shrinks as 1/√rows.
+    reach, lead = score.estimate - gate.value, score.estimate - gate.limit
+    times = (reach / lead) ** 2
+    rows = "many more"
+    if math.isfinite(times):
+        rows = f"about {math.ceil(times)} times as many"
+    advice = f"Validate on {rows} rows (or groups, or days)"
+    criteria = [(criterion.metric, criterion.limit) for criterion in spec.acceptance]
+    if (gate.metric, gate.limit) in criteria:
+        advice += ", or write judged_by: estimate below this criterion"
+    return Reason(
+        "too_few_validation_rows",
+        f"The estimate of {gate.metric}, {numbers.interval(score)}, meets the limit "
+        f"{numbers.score(gate.limit)}; its bound does not.",
+        f"{advice}.",
+    )
 
 
 def _looks_spent(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
@@ -544,12 +546,16 @@ def _searches(spec: ExperimentSpec, board: Leaderboard, why: set[str]) -> list[S
         searches.append(around)
     if searches and "one_family" not in why:
         return searches
+    return searches + _other_families(spec, seed)
+
+
+def _other_families(spec: ExperimentSpec, seed: int) -> list[Search]:
     tried = _families(spec)
     untried = [name for name in FAMILIES if name not in tried]
-    for name in untried or FAMILIES:
-        values = space(name, spec.task, "as_is")
-        searches.append(_random(name, _DRAWS_OF_NEW_FAMILY, seed, values))
-    return searches
+    return [
+        _random(name, _DRAWS_OF_NEW_FAMILY, seed, space(name, spec.task, "as_is"))
+        for name in untried or FAMILIES
+    ]
 
 
 def _direction(why: set[str]) -> Direction:

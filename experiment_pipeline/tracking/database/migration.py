@@ -55,8 +55,8 @@ def _flat(operation: Any) -> Iterator[ops.MigrateOperation]:
     if inner is None or isinstance(operation, ops.CreateTableOp):
         yield operation
         return
-    for each in inner:
-        yield from _flat(each)
+    for nested in inner:
+        yield from _flat(nested)
 
 
 def _with_empty_value(operation: ops.AddColumnOp) -> ops.AddColumnOp:
