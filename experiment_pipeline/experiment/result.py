@@ -193,17 +193,16 @@ class RunResult:
             why = f"{self.refused.rule}. {self.refused.fix}"
         ranked = questions.results(self.name, self.run_id).dropna(subset="rank")
         best = terminal.listed("configurations", ranked, "status")
-        rows = [tuple(row) for row in best.rows]
         blocks = (
             document.Paragraph(self._scored),
             document.Paragraph(f"Why: {why}"),
-            *document.first_rows(best.header, rows, TOP, "configuration"),
+            *document.first_rows(best.header, best.rows, TOP, "configuration"),
         )
         sections = [document.Section(self._outcome, blocks)]
         warnings = self.findings.query("severity != 'note'")
         if len(warnings):
             lines = (f"{row.title}: {row.evidence}" for row in warnings.itertuples())
-            bullets = (document.Bullets(tuple(lines)),)
+            bullets = (document.Bullets([*lines]),)
             sections.append(document.Section("Warnings", bullets))
         if self.summary:
             text = (document.Code("text", self.summary),)

@@ -116,7 +116,7 @@ class Model:
 
     def _repr_html_(self) -> str:
         features = document.TableBlock(
-            ("feature", "type"), tuple(self.signature.features.items())
+            ("feature", "type"), [*self.signature.features.items()]
         )
         return document.fragment(
             document.Section(self._title, (document.Paragraph(self.scored),)),

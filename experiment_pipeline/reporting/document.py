@@ -63,7 +63,7 @@ Cell = str | Link | Markup
 class Bullets:
     """A list of texts or links."""
 
-    items: tuple[Cell, ...]
+    items: Sequence[Cell]
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class TableBlock:
     """A table, every row as long as the header."""
 
     # only a list of facts, whose first column holds their names, has empty texts here
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    classes: tuple[str, ...] = ()  # of each row, for its colours; empty: none
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    classes: Sequence[str] = ()  # of each row, for its colours; empty: none
     # columns whose values can filter the rows. The page then also makes the table
     # sortable and highlights a row in all charts; the second column must name the rows
-    filters: tuple[str, ...] = ()
+    filters: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Card:
     title: str
     tag: str
     tone: str
-    blocks: "tuple[Block, ...]"
+    blocks: "Sequence[Block]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ class Chart:
 class Flow:
     """Consecutive steps, each a card; in Markdown a numbered list."""
 
-    cards: tuple[Card, ...]
+    cards: Sequence[Card]
 
 
 Block = Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | Chart
@@ -139,7 +139,7 @@ class Section:
     """A title and its blocks; `folded`: collapsed, as few readers need it."""
 
     title: str
-    blocks: tuple[Block, ...]
+    blocks: Sequence[Block]
     folded: bool = False
 
 
@@ -148,11 +148,11 @@ class Document:
     """A document as data."""
 
     title: str
-    sections: tuple[Section, ...]  # the first starts with the outcome in a sentence
-    links: tuple[Link, ...] = ()  # to related pages; left out in Markdown
+    sections: Sequence[Section]  # the first starts with the outcome in a sentence
+    links: Sequence[Link] = ()  # to related pages; left out in Markdown
 
 
-def around(experiment: str, folders: int = 2) -> tuple[Link, ...]:
+def around(experiment: str, folders: int = 2) -> Sequence[Link]:
     """Return the links of a page `folders` levels below `<root>/<experiment>`."""
     up = "../" * folders
     return (
@@ -287,18 +287,18 @@ def _template(name: str) -> "jinja2.Template":
 
 def facts(facts: Mapping[str, Cell | None]) -> Block:
     """Return a table of the facts that have a value."""
-    rows = tuple((name, cell) for name, cell in facts.items() if cell)
+    rows = [(name, cell) for name, cell in facts.items() if cell]
     return TableBlock(("", ""), rows) if rows else Paragraph("Not recorded.")
 
 
 def first_rows(
-    header: Sequence[str], rows: Sequence[tuple[Cell, ...]], most: int, what: str
+    header: Sequence[str], rows: Sequence[Sequence[Cell]], most: int, what: str
 ) -> list[Block]:
     """Return a table of the first rows, and a line that counts the others.
 
     `what`: singular noun.
     """
-    blocks: list[Block] = [TableBlock(tuple(header), tuple(rows[:most]))]
+    blocks: list[Block] = [TableBlock(header, rows[:most])]
     if len(rows) > most:
         count = numbers.counted(len(rows) - most, f"more {what}")
         blocks.append(Paragraph(f"And {count}."))
@@ -307,7 +307,7 @@ def first_rows(
 
 def sets_table(sets: Iterable[tuple[str, int, str]]) -> TableBlock:
     """Return a table from (name, number of rows, sha256) of each set."""
-    rows = tuple((name, f"{count:,}", digest[:16]) for name, count, digest in sets)
+    rows = [(name, f"{count:,}", digest[:16]) for name, count, digest in sets]
     return TableBlock(("set", "rows", "sha256 begins"), rows)
 
 
@@ -315,10 +315,10 @@ def gates_table(
     gates: Iterable[tuple[str, float | None, float | None, str]],
 ) -> TableBlock:
     """Return a table from (rule, value, limit, outcome) of each acceptance gate."""
-    rows = tuple(
+    rows = [
         (text, known(value), known(limit), outcome)
         for text, value, limit, outcome in gates
-    )
+    ]
     return TableBlock(("gate", "value", "limit", "outcome"), rows)
 
 
@@ -334,7 +334,7 @@ def scores_table(
         rows.append((set_name, metric, estimate, bounds, known(baseline, "")))
     interval_header = f"{numbers.share(level)} interval"
     header = ("set", "metric", "estimate", interval_header, "baseline")
-    return TableBlock(header, tuple(rows))
+    return TableBlock(header, rows)
 
 
 def known(value: float | None, otherwise: str = "undefined") -> str:
@@ -344,8 +344,8 @@ def known(value: float | None, otherwise: str = "undefined") -> str:
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> TableBlock:
     """Return a table of rows (name → any value) as texts."""
-    header = tuple(rows[0]) if rows else ()
-    texts = tuple(tuple(map(_any_cell, row.values())) for row in rows)
+    header = list(rows[0]) if rows else ()
+    texts = [list(map(_any_cell, row.values())) for row in rows]
     return TableBlock(header, texts)
 
 
@@ -355,7 +355,7 @@ def _any_cell(value: Any) -> str:
     return "missing" if value is None else numbers.shown(value)
 
 
-def statements(statements: Mapping[str, str | None]) -> tuple[Block, ...]:
+def statements(statements: Mapping[str, str | None]) -> Sequence[Block]:
     """Return the statements of people under `record`, and which are missing."""
     table = facts({name.replace("_", " "): text for name, text in statements.items()})
     missing = ", ".join(name for name, text in statements.items() if text is None)
@@ -410,12 +410,12 @@ def evidence_sections(
         if not of_kind:
             continue
         if table.header:
-            header = tuple(name.format(metric=metric) for name in table.header)
-            cells = tuple(map(_evidence_cells, of_kind))
+            header = [name.format(metric=metric) for name in table.header]
+            cells = list(map(_evidence_cells, of_kind))
             blocks = (Paragraph(table.read_as), TableBlock(header, cells))
             yield Section(table.title, blocks)
         else:
-            texts = tuple(row["what"] for row in of_kind)
+            texts = [row["what"] for row in of_kind]
             yield Section(table.title, (Bullets(texts),))
 
 

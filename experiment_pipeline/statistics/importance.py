@@ -93,7 +93,7 @@ def permutation_importance(
     repeats: int,
     *,
     seed: int,
-    workers: int = 1,
+    workers: int,
 ) -> tuple[FeatureImportance, ...]:
     """Return how much worse the score is with each feature shuffled.
 

@@ -136,7 +136,7 @@ def interval_of(
 def mean_with_interval(
     values: np.ndarray,
     clusters: np.ndarray,
-    weights: Weights = None,
+    weights: Weights,
     *,
     share: bool = False,
 ) -> Interval:

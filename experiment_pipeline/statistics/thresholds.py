@@ -139,7 +139,7 @@ class ThresholdCurve:
 def threshold_curve(
     y: np.ndarray,
     prediction: np.ndarray,
-    costs: ErrorCosts | None = None,
+    costs: ErrorCosts | None,
     weights: Weights = None,
 ) -> ThresholdCurve:
     """Return the curve at evenly spaced thresholds."""

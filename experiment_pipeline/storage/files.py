@@ -265,13 +265,11 @@ def redacted(value: Any) -> Any:
     return value
 
 
-def patiently(
-    read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS
-) -> _Result:
-    """Return what `read` returns; retry for up to `seconds` while the storage does not
+def patiently(read: Callable[[], _Result]) -> _Result:
+    """Return what `read` returns; retry for PATIENCE_SECONDS while the storage does not
     answer.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return read()

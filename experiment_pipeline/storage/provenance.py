@@ -161,7 +161,7 @@ def installed_version(distribution: str) -> str:
 
 
 def environment(
-    distributions: Iterable[str], own_packages: Iterable[str] = ()
+    distributions: Iterable[str], own_packages: Iterable[str]
 ) -> Environment:
     """Return the installed versions of distributions, and of a user's packages by
     import name.

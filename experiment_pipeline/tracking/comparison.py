@@ -203,7 +203,7 @@ class RunComparison:
         for title, diff in (("YAML", self.yaml_diff), ("Code", self.code_diff)):
             if diff:
                 sections.append(document.Section(title, (document.Code("diff", diff),)))
-        page = document.Document("Two runs side by side", tuple(sections))
+        page = document.Document("Two runs side by side", sections)
         return document.render_html(page)
 
 

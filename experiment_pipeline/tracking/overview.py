@@ -82,9 +82,9 @@ def overview(now: datetime) -> document.Document:
             _experiment_row(row, last_runs[row["experiment"]], now)
             for row in experiments
         ]
-        table = document.TableBlock(_OVERVIEW_HEADER, tuple(rows))
+        table = document.TableBlock(_OVERVIEW_HEADER, rows)
         blocks = [document.Paragraph(text), table]
-    section = document.Section(f"As of {now:%Y-%m-%d %H:%M} UTC", tuple(blocks))
+    section = document.Section(f"As of {now:%Y-%m-%d %H:%M} UTC", blocks)
     return document.Document("Experiments", (section,))
 
 
@@ -177,7 +177,7 @@ def _last_run(experiment: str) -> document.Section:
         parts.append(f"version {run.version}")
     texts = [f"{', '.join(parts)}.", run.decision, run.error, run.next_step]
     paragraphs = [document.Paragraph(text) for text in texts if text]
-    return document.Section("Last run", tuple(paragraphs))
+    return document.Section("Last run", paragraphs)
 
 
 def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.TableBlock:
@@ -200,7 +200,7 @@ def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.Tab
             _links(reports[run.run_id], f"{root}/{experiment}"),
         )
         rows.append(cells)
-    return document.TableBlock(_RUNS_HEADER, tuple(rows))
+    return document.TableBlock(_RUNS_HEADER, rows)
 
 
 def _links(reports: Sequence[Row], folder: str) -> document.Markup:
@@ -228,7 +228,7 @@ def _changes_between(runs: Sequence[Row]) -> document.Bullets:
         text = "; ".join(change.in_words() for change in differences)
         runs_named = f"{before['run_id'][:8]} → {after['run_id'][:8]}"
         lines.append(f"{runs_named}: {text or 'nothing that affects the result'}")
-    return document.Bullets(tuple(lines) or ("This is its first run.",))
+    return document.Bullets(lines or ["This is its first run."])
 
 
 def _watched(experiment: str) -> Iterator[document.Section]:
@@ -249,7 +249,7 @@ def _watched(experiment: str) -> Iterator[document.Section]:
             for row in watches
         ]
         notes = [document.Paragraph(note) for note in watches[0].notes]
-        table = document.TableBlock(header, tuple(cells))
+        table = document.TableBlock(header, cells)
         yield document.Section("The promise, watched", (table, *notes))
     predictions = [PredictionRow(**row) for row in _latest(PredictionRow, experiment)]
     if predictions:
@@ -264,7 +264,7 @@ def _watched(experiment: str) -> Iterator[document.Section]:
             )
             for row in predictions
         ]
-        table = document.TableBlock(header, tuple(rows))
+        table = document.TableBlock(header, rows)
         yield document.Section("Predicted, before labels", (table,))
 
 

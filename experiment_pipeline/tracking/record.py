@@ -174,7 +174,7 @@ def decision_record(run: Decided) -> document.Document:
         "What changed": _changed(run),
         "Cost until this was written": [document.Paragraph(f"{run.summary.cost}.")],
         "Reviewed": [
-            document.TableBlock(("", ""), tuple((name, "." * 40) for name in to_sign))
+            document.TableBlock(("", ""), [(name, "." * 40) for name in to_sign])
         ],
     }
     written = []
@@ -184,7 +184,7 @@ def decision_record(run: Decided) -> document.Document:
     experiment = run.summary.experiment
     links = () if run.root is None else document.around(experiment, folders=1)
     title = f"{experiment}: from table to decision"
-    return document.Document(title, tuple(written), links)
+    return document.Document(title, written, links)
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,7 @@ def _decision(run: Decided) -> Iterator[document.Block]:
     if not run.rows["gates"]:
         lines = [line for line in run.summary.decision.splitlines() if line.strip()]
     if lines:
-        yield document.Bullets(tuple(lines))
+        yield document.Bullets(lines)
     if run.approval:
         yield document.Paragraph(f"Approval: {run.approval}.")
 
@@ -373,7 +373,7 @@ def _data(run: Decided) -> Iterator[document.Block]:
     )
     if reasons := row["rejection_reasons"]:
         header = ("most frequent reasons to reject a row", "rows")
-        counts = tuple((reason, f"{count:,}") for reason, count in reasons.items())
+        counts = [(reason, f"{count:,}") for reason, count in reasons.items()]
         yield document.TableBlock(header, counts)
     if sets := run.rows["sets"]:
         yield document.sets_table(
@@ -435,7 +435,7 @@ def _choice(run: Decided) -> Iterator[document.Block]:
     tie_group = run.run["tie_group"] or 1
     yield document.TableBlock(
         ("rank", "configuration", score, "minus the best", ""),
-        tuple(_ranked_cells(row, tie_group) for row in ranked[:MOST_RANKED]),
+        [_ranked_cells(row, tie_group) for row in ranked[:MOST_RANKED]],
     )
     baseline = document.known(run.run["test_baseline"])
     yield document.Paragraph(
@@ -482,7 +482,7 @@ def _gates_and_looks(run: Decided) -> Iterator[document.Block]:
         yield document.Paragraph(f"{models} {text}{again}.")
 
 
-def _evidence(run: Decided) -> dict[str, tuple[document.Block, ...]]:
+def _evidence(run: Decided) -> dict[str, Sequence[document.Block]]:
     """Sections on evidence beside the gates, and on what the run cannot know."""
     rows = list(run.rows["evidence"])
     rejected = run.run["rejected_rows"]
@@ -508,7 +508,7 @@ def _changed(run: Decided) -> Iterator[document.Block]:
         lines += [score.in_words() for score in comparison.scores]
         if comparison.why_unpaired:
             lines.append(f"not paired: {comparison.why_unpaired}")
-        yield document.Bullets(tuple(lines))
+        yield document.Bullets(lines)
         for diff in (comparison.yaml_diff, comparison.code_diff):
             if diff:
                 yield document.Code("diff", _shortened(diff))

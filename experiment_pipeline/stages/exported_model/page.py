@@ -34,7 +34,6 @@ from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import (
     SetFact,
     ValidationReport,
@@ -127,8 +126,8 @@ def build_card(
     → content in words.
     """
     task = _task(signature)
-    committed = tuple(pair for pair in files.items() if pair[0].startswith(COMMITTED))
-    uncommitted = tuple(pair for pair in files.items() if pair not in committed)
+    committed = [pair for pair in files.items() if pair[0].startswith(COMMITTED)]
+    uncommitted = [pair for pair in files.items() if pair not in committed]
     header = ("file", "holds")
     return Document(
         title=f"{spec.name}: {task}",
@@ -143,7 +142,7 @@ def build_card(
             _acceptance(model),
             _limits(model),
             _loading(spec, signature),
-            Section("Provenance", (Table(("what", "value"), tuple(origin.items())),)),
+            Section("Provenance", (Table(("what", "value"), [*origin.items()]),)),
             Section("Files", (Table(header, committed),)),
             Section(
                 "Files that a git commit of the version leaves out",
@@ -176,7 +175,7 @@ def _question(spec: ExperimentSpec, signature: Signature, task: str) -> Section:
             f"{evaluated(spec.evaluation_name).where}{costs}; the pipeline's own "
             "predict uses 0.5."
         )
-    return Section("Question", tuple(map(Paragraph, texts)))
+    return Section("Question", [*map(Paragraph, texts)])
 
 
 def _data(spec: ExperimentSpec, model: AcceptedModel) -> Section:
@@ -199,9 +198,9 @@ def _data(spec: ExperimentSpec, model: AcceptedModel) -> Section:
         shown = redacted(list(spec.exclude.items()))[:SHOWN_COLUMNS]
         blocks += [
             Paragraph(f"Columns excluded from the features ({len(spec.exclude)}):"),
-            Table(("column", "reason"), tuple(map(tuple, shown))),
+            Table(("column", "reason"), shown),
         ]
-    return Section("Data", tuple(blocks))
+    return Section("Data", blocks)
 
 
 def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
@@ -213,7 +212,7 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
         "categories",
         "rounds",
     )
-    rows = tuple(
+    rows = [
         (
             f"{member.weight:.2g}",
             member.configuration.key,
@@ -223,7 +222,7 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
             "" if member.rounds is None else str(member.rounds),
         )
         for member in model.members
-    )
+    ]
     text = f"{model.board.reason}."
     if len(rows) > 1:
         mean = "predictions" if spec.task == "regression" else "probabilities"
@@ -254,8 +253,7 @@ def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
         (name, named(metric, reweighted=reweighted), interval, baseline)
         for name, metric, interval, baseline in model.scores
     )
-    looks = looked_at(model.report.looks, model.report.overlap, model.report.level)
-    text = f"{looks} {evaluated(spec.evaluation_name).scores}"
+    text = f"{model.report.looks_in_words} {evaluated(spec.evaluation_name).scores}"
     return Section("Metrics", (table, Paragraph(text)))
 
 
@@ -269,7 +267,7 @@ def _acceptance(model: AcceptedModel) -> Section:
             Paragraph("Accepted on these conditions:"),
             Bullets(model.report.conditions),
         ]
-    return Section("Acceptance", tuple(blocks))
+    return Section("Acceptance", blocks)
 
 
 def _limits(model: AcceptedModel) -> Section:
@@ -279,7 +277,7 @@ def _limits(model: AcceptedModel) -> Section:
         if evidence.kind == "unknown"
     ]
     limits = [*model.board.notes, *model.report.notes, *_GENERAL_LIMITS, *unknown]
-    return Section("Limits", (Bullets(tuple(dict.fromkeys(limits))),))
+    return Section("Limits", (Bullets([*dict.fromkeys(limits)]),))
 
 
 def _loading(spec: ExperimentSpec, signature: Signature) -> Section:

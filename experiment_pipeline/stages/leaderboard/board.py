@@ -393,7 +393,7 @@ def ranking_fingerprint(
     results: SearchResults,
     set_aside: Sequence[str],
     version: int,
-    by_hand: ChoiceByHand | None = None,
+    by_hand: ChoiceByHand | None,
 ) -> str:
     """Return the digest of all that decides a leaderboard."""
     ranked_by = results.rows[list(_RANKED_BY)].reset_index(drop=True)

@@ -181,11 +181,11 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
         Section("Where the time went", _time(shown), folded=True),
         *hyperparameters,
         Section("Halving", tuple(pictures.rung_charts(shown))),
-        Section("Configurations", tuple(table)),
+        Section("Configurations", table),
         Section("Caveats", (Bullets(board.notes),) if board.notes else ()),
         Section("How to read this page", (how_to_read,), folded=True),
     ]
-    filled = tuple(section for section in sections if section.blocks)
+    filled = [section for section in sections if section.blocks]
     return Document(f"{experiment}: leaderboard", filled, around(experiment))
 
 
@@ -256,9 +256,9 @@ def _table(shown: pictures.SearchShown) -> TableBlock:
     """The table of configurations; charts refer to its rows by number."""
     rows = [_cells(shown, row) for row in shown.rows]
     return TableBlock(
-        header=tuple(name for name, _ in rows[0]),
-        rows=tuple(tuple(text for _, text in cells) for cells in rows),
-        classes=tuple(_colors(row, shown.board.chosen) for row in shown.rows),
+        header=[name for name, _ in rows[0]],
+        rows=[[text for _, text in cells] for cells in rows],
+        classes=[_colors(row, shown.board.chosen) for row in shown.rows],
         filters=("algorithm", "status"),
     )
 

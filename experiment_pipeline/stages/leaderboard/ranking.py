@@ -294,7 +294,7 @@ def build_rows(
     chosen: str,
     concluded: Sequence[Conclusion],
     metric: str,
-    members: str = "",
+    members: str,
 ) -> pd.DataFrame:
     """Return a row per configuration and one for the ensemble, with COLUMNS.
 

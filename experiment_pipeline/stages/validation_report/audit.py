@@ -115,7 +115,7 @@ def section(audit: Sequence[AuditRow]) -> Iterator[Section]:
         "rates and calibration cannot all be equal (Chouldechova 2017). Not "
         "significant is not equal: see the upper bound."
     )
-    blocks = (Bullets(tuple(meanings)), *tables, Paragraph(how), Paragraph(limits))
+    blocks = (Bullets(meanings), *tables, Paragraph(how), Paragraph(limits))
     yield Section("Audit by groups", blocks)
 
 
@@ -131,7 +131,7 @@ def _groups_table(column: str, rows: Sequence[AuditRow]) -> Block:
         line = cells.setdefault(row.group_name, [row.group_name, f"{row.rows:,}"])
         line.append("too few rows to say" if row.value is None else _shown(row))
     measures = dict.fromkeys(row.measure for row in groups)
-    return TableBlock((column, "rows", *measures), tuple(map(tuple, cells.values())))
+    return TableBlock((column, "rows", *measures), [*cells.values()])
 
 
 def _comparisons(column: str, rows: Sequence[AuditRow]) -> Block:
@@ -156,7 +156,7 @@ def _comparisons(column: str, rows: Sequence[AuditRow]) -> Block:
     if not lines:
         return Paragraph(f"No two groups of {column} have enough rows to be compared.")
     header = ("measure", "highest and lowest", "difference", "ratio", "they differ")
-    return TableBlock(header, tuple(lines))
+    return TableBlock(header, lines)
 
 
 def _shown(row: AuditRow) -> str:

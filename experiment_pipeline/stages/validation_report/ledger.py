@@ -53,7 +53,7 @@ class EarlierLooks:
 NO_LOOKS = EarlierLooks()
 
 
-def looked_at(looks: int, overlap: float, level: float = LEVEL) -> str:
+def looked_at(looks: int, overlap: float, level: float) -> str:
     """Return a sentence on the number of looks, the present one included, and what they
     cost.
     """

@@ -41,7 +41,6 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.validation_report import audit
 from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.gates import coverage_gate
-from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import (
     AtThreshold,
     NextSearch,
@@ -116,7 +115,7 @@ def outcome(
             "gates": gates,
             **conditions,
             "configuration": words,
-            "looked at": _looks(report),
+            "looked at": report.looks_in_words,
             "report": PagePath(place),
             "notes": Notes(report.notes),
             "judgement": Markdown(markdown),
@@ -130,10 +129,6 @@ def outcome(
             *(run_record.ReportRow(name=n, place=p) for n, p in places.items()),
         ],
     )
-
-
-def _looks(report: ValidationReport) -> str:
-    return looked_at(report.looks, report.overlap, report.level)
 
 
 def _refusal(report: ValidationReport, words: str, next_search: str) -> NotAccepted:
@@ -203,7 +198,7 @@ def build_document(
         _coverage(report),
         *audit.section(report.audit),
         *evidence_sections(evidence, report.metric),
-        Section("Caveats", (Bullets((_looks(report), *report.notes)),)),
+        Section("Caveats", (Bullets((report.looks_in_words, *report.notes)),)),
     )
     title = f"{report.experiment}: validation report"
     return Document(title, sections, around(report.experiment))
@@ -213,9 +208,7 @@ def _section(title: str, *blocks: Block | str) -> Section:
     """A section whose texts are paragraphs."""
     return Section(
         title,
-        tuple(
-            Paragraph(block) if isinstance(block, str) else block for block in blocks
-        ),
+        [Paragraph(block) if isinstance(block, str) else block for block in blocks],
     )
 
 
@@ -241,7 +234,7 @@ def _decision(report: ValidationReport) -> Section:
         f"of the {HOLD_OUT}, {used}.{bounds} The baseline (no features) scores "
         f"{baseline}: the model is {_beside_baseline(report)}."
     )
-    rows = tuple(
+    rows = [
         (
             gate.outcome,
             gate.rule,
@@ -250,7 +243,7 @@ def _decision(report: ValidationReport) -> Section:
             gate.means,
         )
         for gate in report.gates
-    )
+    ]
     table = TableBlock(("outcome", "gate", "value", "limit", "what it means"), rows)
     if not report.conditions:
         return _section("Decision", text, table)
@@ -308,7 +301,7 @@ def _reasons(following: NextSearch | None) -> Iterator[Section]:
     yield _section(
         "Why, and what to try next",
         "Reasons found, the most certain first:",
-        Bullets(tuple(reasons)),
+        Bullets(reasons),
         "The next search to try. It replaces search in defs.yaml: the current entries "
         "come first, and their fits are reused.",
         Code("yaml", following.yaml.rstrip("\n")),
@@ -317,7 +310,7 @@ def _reasons(following: NextSearch | None) -> Iterator[Section]:
 
 def _scores(report: ValidationReport, charts: Charts) -> Section:
     reweighted = report.miscalibration is not None
-    rows = tuple(
+    rows = [
         (
             named(score.metric, reweighted=reweighted),
             numbers.score(score.interval.estimate),
@@ -327,7 +320,7 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
             metric_of(score.metric).better_is,
         )
         for score in report.scores
-    )
+    ]
     header = (
         "metric",
         "estimate",
@@ -390,7 +383,7 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         (f"{curve.class_name}, before calibrating", curve)
         for curve in details.uncalibrated
     ]
-    rows = tuple(
+    rows = [
         (
             name,
             numbers.interval(curve.slope),
@@ -399,7 +392,7 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
             numbers.score(curve.by_chance),
         )
         for name, curve in named_curves
-    )
+    ]
     header = (
         "class",
         "slope (ideal: 1)",
@@ -506,7 +499,7 @@ def _costs(result: AtThreshold, where: str) -> tuple[str, Block]:
         "accuracy and balanced accuracy above are computed at it. Its cost on "
         "validation:"
     )
-    return text, TableBlock(header, tuple(rows))
+    return text, TableBlock(header, rows)
 
 
 def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
@@ -658,7 +651,7 @@ def _parts(
     parts: Sequence[Segment], value: str, columns: tuple[str, str, str]
 ) -> TableBlock:
     """A table of parts; `columns`: of score, expected score, and significance."""
-    rows = tuple(
+    rows = [
         (
             part.column,
             part.value,
@@ -668,7 +661,7 @@ def _parts(
             "significantly" if part.clearly_worse else "not significantly",
         )
         for part in parts
-    )
+    ]
     return TableBlock(("feature", value, "rows", *columns), rows)
 
 

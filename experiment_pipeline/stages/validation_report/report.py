@@ -42,7 +42,11 @@ from experiment_pipeline.stages.validation_report.judged_model import (
     MetricScore,
     ranked_threshold,
 )
-from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
+from experiment_pipeline.stages.validation_report.ledger import (
+    NO_LOOKS,
+    EarlierLooks,
+    looked_at,
+)
 from experiment_pipeline.statistics.calibration import (
     CalibrationCurve,
     ClassOutcome,
@@ -220,6 +224,11 @@ class ValidationReport(Examination):
         """The gate of the baseline; None: it is off."""
         gates = (gate for gate in self.gates if gate.name == BETTER_THAN_BASELINE)
         return next(gates, None)
+
+    @property
+    def looks_in_words(self) -> str:
+        """How often these rows have been looked at, and what that costs."""
+        return looked_at(self.looks, self.overlap, self.level)
 
     @property
     def failed_gates(self) -> tuple[Gate, ...]:
