@@ -252,7 +252,7 @@ def recalibrated(predicted: SetPrediction) -> np.ndarray:
     if predicted.prediction.ndim == 1:
         probabilities = [1 - probabilities[0], probabilities[0]]
     stacked = np.column_stack(probabilities)
-    return np.asarray(stacked / stacked.sum(axis=1, keepdims=True))
+    return stacked / stacked.sum(axis=1, keepdims=True)
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:

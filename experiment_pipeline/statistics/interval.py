@@ -251,7 +251,7 @@ class Layout:
             sums = np.bincount(cell_class, of_cells)
             squares = np.bincount(cell_class, of_cells * of_cells)
             tiny = np.finfo(np.float64).tiny
-            return np.asarray(sums**2 / np.maximum(squares, tiny))
+            return sums**2 / np.maximum(squares, tiny)
 
         if weights is not None:
             # How much less even the weights make clusters than their numbers of rows.
@@ -404,7 +404,7 @@ def independent_projections(
     factors = chances @ (spectra[:, :1] / means)
     k = max(min(_FEWEST_COSINES, n - 1), int((factors <= _FALLS_SHORT).sum()))
     slow = dct(sums, type=2, norm="ortho", axis=0)[: k + 1]
-    return np.asarray(math.sqrt(factors[k - 1] * len(sums) / (k + 1)) * slow)
+    return math.sqrt(factors[k - 1] * len(sums) / (k + 1)) * slow
 
 
 @lru_cache(4)
@@ -435,7 +435,7 @@ def _chances(series: np.ndarray) -> np.ndarray:
     # The level of the spectrum is the likeliest one.
     fit = np.log(spectra).sum(axis=1) + len(power) * np.log((1 / spectra) @ power)
     likely = prior * np.exp((fit.min() - fit) / 2)
-    return np.asarray(likely / likely.sum())
+    return likely / likely.sum()
 
 
 @dataclass(frozen=True)

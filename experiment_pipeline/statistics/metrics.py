@@ -82,7 +82,7 @@ class Called:
     @property
     def right_negatives(self) -> np.ndarray:
         """(k,) negative rows that are not called."""
-        return np.asarray((self.rows - self.positives) - (self.called - self.hits))
+        return (self.rows - self.positives) - (self.called - self.hits)
 
 
 Form = Callable[[MetricInput], Linearised]
@@ -386,7 +386,7 @@ def _average_precision(rows: MetricInput) -> Linearised:
 
 
 def _squares_of(rows: MetricInput) -> np.ndarray:
-    return np.asarray((rows.y - rows.prediction) ** 2)
+    return (rows.y - rows.prediction) ** 2
 
 
 _metric(
@@ -419,7 +419,7 @@ def _log_losses(rows: MetricInput) -> np.ndarray:
         of_truth = rows.prediction[np.arange(len(rows.y)), rows.y.astype(np.int64)]
     else:
         of_truth = np.where(rows.y == 1, rows.prediction, 1 - rows.prediction)
-    return np.asarray(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)))
+    return -np.log(np.clip(of_truth, EPSILON, 1 - EPSILON))
 
 
 _metric(
@@ -453,7 +453,7 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     of_negatives = cuts.right_negatives / max(negatives, _TINY)
     # As in the metric itself, an absent class has no share.
     present = int(cuts.positives > 0) + int(negatives > 0)
-    return np.asarray((of_positives + of_negatives) / max(present, 1))
+    return (of_positives + of_negatives) / max(present, 1)
 
 
 @_metric(
@@ -497,7 +497,7 @@ def _roc_auc_ovr(rows: MetricInput) -> Linearised:
 
 
 def _squares(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    return np.asarray((y - prediction) ** 2)
+    return (y - prediction) ** 2
 
 
 @_metric(
@@ -563,12 +563,12 @@ def _deviances(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """2·(y·log(y/p) - y + p); a prediction of zero or less is raised to EPSILON."""
     expected = np.maximum(prediction, EPSILON)
     logs = y * np.log(np.where(y > 0, y, 1.0) / expected)  # y·log(y) is 0 at 0
-    return np.asarray(2 * (logs - y + expected))
+    return 2 * (logs - y + expected)
 
 
 def _pinball(y: np.ndarray, prediction: np.ndarray, level: float) -> np.ndarray:
     error = y - prediction
-    return np.asarray(np.maximum(level * error, (level - 1) * error))
+    return np.maximum(level * error, (level - 1) * error)
 
 
 _mean_error(

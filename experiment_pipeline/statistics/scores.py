@@ -278,7 +278,7 @@ class SetPrediction:
     def decided(self, threshold: float) -> np.ndarray:
         """Return class codes (n,): the likeliest, or positive from a threshold on."""
         if self.prediction.ndim == 2:
-            return np.asarray(self.prediction.argmax(axis=1))
+            return self.prediction.argmax(axis=1)
         return (self.prediction >= threshold).astype(np.int64)
 
 

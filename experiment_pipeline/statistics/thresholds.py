@@ -102,13 +102,13 @@ def cheapest_threshold(
 def _cost_at(costs: ErrorCosts, at: Called) -> np.ndarray:
     of_called = costs.false_positive * (at.called - at.hits)
     of_missed = costs.false_negative * (at.positives - at.hits)
-    return np.asarray((of_called + of_missed) / at.rows)
+    return (of_called + of_missed) / at.rows
 
 
 def cost_of(costs: ErrorCosts, y: np.ndarray, called: np.ndarray) -> np.ndarray:
     """Return what each row's decision costs, (n,), of rows that are called or not."""
     if_wrong = np.where(called, costs.false_positive, costs.false_negative)
-    return np.asarray(np.where(called == (y == 1), 0.0, if_wrong))
+    return np.where(called == (y == 1), 0.0, if_wrong)
 
 
 def cost_interval(costs: ErrorCosts, rows: SetPrediction, cut: float) -> Interval:
@@ -228,7 +228,7 @@ def fold_of_rows(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
     order = np.lexsort((np.random.default_rng(0).permutation(len(shares)), shares))
     fold = np.empty(len(shares), dtype=np.int64)
     fold[order] = np.arange(len(shares)) % FOLDS
-    return np.asarray(fold[codes])
+    return fold[codes]
 
 
 @dataclass(frozen=True, eq=False)

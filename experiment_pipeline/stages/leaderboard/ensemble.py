@@ -213,7 +213,7 @@ def forward_selection(library: np.ndarray, score: Score, members: int) -> np.nda
             steps_without_gain = 0
         if steps_without_gain == PATIENCE:
             break
-    return np.asarray(best_counts / best_counts.sum())
+    return best_counts / best_counts.sum()
 
 
 def without_dispensable(
@@ -230,7 +230,7 @@ def without_dispensable(
 
     def without(model: int) -> np.ndarray:
         remaining = np.where(np.arange(len(weights)) == model, 0.0, weights)
-        return np.asarray(remaining / remaining.sum())
+        return remaining / remaining.sum()
 
     def gain(weights: np.ndarray) -> float:
         return score(np.tensordot(weights, library, axes=1)) - alone
