@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import dagster as dg
 import pandas as pd
-import pytest
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.orchestration.metadata import MOST_ROWS
@@ -103,9 +102,7 @@ def test_the_value_and_its_version_are_handed_on():
     assert reported(Outcome({})).data_version is None
 
 
-def test_an_outcome_logs_the_lines_of_its_checks_wherever_it_runs(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_an_outcome_logs_the_lines_of_its_checks_wherever_it_runs(caplog):
     """Why a check ends the run is left to the error that ends it."""
     ends_run = Check.of("rate", ["too many"], holds="few", caveats=["odd"])
     passes_on = Check.of("copies", ["two"], "warning", holds="none", notes=["seen"])

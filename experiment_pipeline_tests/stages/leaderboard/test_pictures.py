@@ -38,7 +38,7 @@ def charts_of(shown: SearchShown) -> dict[str, Chart]:
     return {block.title: block for block in blocks if isinstance(block, Chart)}
 
 
-def test_the_page_says_where_the_time_went(shown: SearchShown) -> None:
+def test_the_page_says_where_the_time_went(shown: SearchShown):
     """Each phase until the search had ended, and what was left; nothing without
     phases.
     """
@@ -63,7 +63,7 @@ def rows_in(chart: Chart) -> list[int]:
 
 def test_each_configuration_is_drawn_under_the_number_of_its_row(
     shown: SearchShown,
-) -> None:
+):
     """Score against cost has those on all rows, the rungs all that were fitted."""
     charts, keys = charts_of(shown), shown.board.rows["key"].tolist()
     full = {key for key, path in shown.paths.items() if path[-1].fraction == 1}
@@ -77,7 +77,7 @@ def test_each_configuration_is_drawn_under_the_number_of_its_row(
         assert [y for _, y in trace["points"]] == pytest.approx(scores, 1e-5)
 
 
-def test_no_axis_goes_beyond_what_the_metric_can_reach(shown: SearchShown) -> None:
+def test_no_axis_goes_beyond_what_the_metric_can_reach(shown: SearchShown):
     """A perfect score is drawn at the end of its axis."""
     rows = shown.board.rows.assign(test_score=1.0, low=0.9, high=1.0)
     perfect = replace(shown, board=replace(shown.board, rows=rows, metric="roc_auc"))
@@ -85,7 +85,7 @@ def test_no_axis_goes_beyond_what_the_metric_can_reach(shown: SearchShown) -> No
     assert axis["high"] == 1.0
 
 
-def test_an_undefined_score_is_left_out(shown: SearchShown) -> None:
+def test_an_undefined_score_is_left_out(shown: SearchShown):
     """JSON has no nan, and a browser reads none."""
     key = shown.board.rows["key"].iloc[-10]
     paths = {**shown.paths, key: (Step(0.25, math.nan, math.inf, 1.0),)}
@@ -95,7 +95,7 @@ def test_an_undefined_score_is_left_out(shown: SearchShown) -> None:
 
 def test_axes_are_what_varies_on_the_scale_that_was_searched(
     shown: SearchShown,
-) -> None:
+):
     """By ratios where values span a factor of ten; what is not a number, or not always,
     is a list of values.
     """
@@ -108,7 +108,7 @@ def test_axes_are_what_varies_on_the_scale_that_was_searched(
     assert shown.axes["dummy"] == []
 
 
-def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are() -> None:
+def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are():
     """It has no mark there; beside other values `not set` is one of them."""
     space = {
         "num_leaves": {"low": 4, "high": 64, "scale": "log"},
@@ -134,7 +134,7 @@ def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are() 
     assert set(charts_of_first(2)) == {"extra_trees"}
 
 
-def test_a_page_names_triangles_only_where_some_are_drawn(shown: SearchShown) -> None:
+def test_a_page_names_triangles_only_where_some_are_drawn(shown: SearchShown):
     """Without halving every configuration has a score on all rows, and no triangle."""
     spec = spec_of(
         0, search=[{"algorithm": "linear", "hyperparameters": {"C": [1, 2]}}]
@@ -149,7 +149,7 @@ def test_a_page_names_triangles_only_where_some_are_drawn(shown: SearchShown) ->
 @pytest.mark.parametrize(("metric", "best"), [("roc_auc", max), ("log_loss", min)])
 def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(
     shown: SearchShown, metric: str, best: Callable[[float, float], float]
-) -> None:
+):
     """Only scores on all train rows count, in the order of the YAML; the best never
     gets worse.
     """
