@@ -51,10 +51,8 @@ def named_columns(folder: Path, refused: Refused = lambda _: ()) -> NamedColumns
     if path is None:
         fix = "name an experiment's folder"
         raise InvalidExperiment(str(folder), "there is no defs.yaml in it", fix)
-    file, schema = (
-        YamlFile(yaml_text(path), str(shown_path(path))),
-        folder / SCHEMA_FILE,
-    )
+    file = YamlFile(yaml_text(path), str(shown_path(path)))
+    schema = folder / SCHEMA_FILE
     schema_text = yaml_text(schema) if schema.exists() else None
     return judged(folder.name, file, schema_text, str(shown_path(schema)), refused)
 
@@ -103,9 +101,10 @@ def _environment_problems(spec: ExperimentSpec) -> Iterator[Problem]:
             message = f"needs a package; pip install 'experiment-pipeline[{extra}]'"
             yield Problem((key,), message)
     if spec.features is not None:
-        path, arguments = spec.features.transformer, spec.features.arguments
         try:
-            OwnTransformer(path, arguments, 0, {}).make()
+            OwnTransformer(
+                spec.features.transformer, spec.features.arguments, 0, {}
+            ).make()
         except InvalidExperiment as error:
             yield Problem((error.culprit,), f"{error.rule}; {error.fix}")
     yield from findings.problems(spec.analysis)

@@ -116,7 +116,8 @@ def raw_data(run: Run) -> Outcomes:
     """Read the source; a wrong column name in the YAML ends the run here."""
     for warning in secret_warnings(run.named):
         run.log.warning(warning)
-    table, changed_at = run.delivered, None
+    table = run.delivered
+    changed_at = None
     if table is None:
         source = run.spec.source
         delivered = read_source(source)
@@ -178,7 +179,8 @@ def prepared_rows(raw: RawTable, named: NamedColumns) -> PreparedTable:
 
 def validated_data(run: Run, raw_data: RawTable) -> Outcomes:
     """Check each prepared row against the schema: the valid and the rejected ones."""
-    spec, raw = run.spec, raw_data.frame
+    spec = run.spec
+    raw = raw_data.frame
     run.warn_of_memory("validated_data", raw)
     prepared = run.store.prepared.pop((spec.name, raw_data.digest), None)
     if prepared is None:
@@ -207,7 +209,8 @@ def validated_data(run: Run, raw_data: RawTable) -> Outcomes:
 
 def split_sets(run: Run, validated_data: ValidatedRows) -> Outcomes:
     """Split the validated rows into three disjoint sets."""
-    spec, rows = run.spec, validated_data.rows
+    spec = run.spec
+    rows = validated_data.rows
     run.warn_of_memory("split_sets", rows)
     check_target(rows, spec)
     features = feature_columns(rows, spec)
@@ -241,7 +244,9 @@ def search(run: Run, train_set: SetTable, test_set: SetTable) -> Outcomes:
 
 def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
     """Run the search; record and report each configuration when it is concluded."""
-    log, spec, before = run.log, run.searched_spec, run.budget.spent()
+    log = run.log
+    spec = run.searched_spec
+    before = run.budget.spent()
     declared = configurations(spec)
     asked_for = _asked_for(run, declared)
     hyperparameters = {c.key: c.declared_settings for c in declared}
@@ -489,7 +494,8 @@ def _evaluated(
     """Record the look first: an evaluation that crashes counts as one."""
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
-    ranked, sets = judgement.board, judgement.sets
+    ranked = judgement.board
+    sets = judgement.sets
     earlier_looks = _recorded_look(run, spec, judgement)
     models = run.store.models()
     trusted = list[str]()
@@ -538,7 +544,8 @@ def _recorded_look(
     refit = spec.export.model_dump(include={"fits", "refit"}, exclude_defaults=True)
     if refit:
         model = fingerprint_of(configuration=model, **refit)
-    raw, validation = judgement.raw.frame, judgement.validation
+    raw = judgement.raw.frame
+    validation = judgement.validation
     delivered = some_rows(raw, raw.index.get_indexer(validation.rows.index))
     ids = spec.split.id_columns
     earlier_looks = ledger.earlier_looks(
@@ -555,7 +562,8 @@ def exported_model(
     validation_report: Judged,
 ) -> Outcomes:
     """Publish the accepted model; its predictions are verified before it is visible."""
-    spec, origin = run.spec, validation_set.origin
+    spec = run.spec
+    origin = validation_set.origin
     files, report = _accepted(run, validation_set, leaderboard, validation_report)
     board.check_same_keys(
         "leaderboard", leaderboard.yaml_digests, run.part("leaderboard")

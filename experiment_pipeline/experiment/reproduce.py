@@ -134,7 +134,8 @@ def _compared(
     model: ExportedModel, run: ExperimentRun
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (what, value at the export, value here), from the table to the model."""
-    manifest, kernel = model.manifest, cpu_kernel()
+    manifest = model.manifest
+    kernel = cpu_kernel()
     yield "table as delivered", manifest.data or run.raw.digest, run.raw.digest
     assert run.leaderboard
     yield from _compared_sets(model, run)

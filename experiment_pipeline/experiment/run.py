@@ -119,7 +119,8 @@ def run(
             fix="Name the target, or edit the folder's defs.yaml.",
         )
     else:
-        named, summary = named_columns(declared.experiment_folder(str(data))), ""
+        named = named_columns(declared.experiment_folder(str(data)))
+        summary = ""
     return _executed(
         named,
         summary=summary,
@@ -195,7 +196,8 @@ def choose(
             f"configuration {key}", rule=rule, fix="Choose one that has a rank."
         )
     row = questions.run_of(experiment, str(board.loc[key, "run_id"]))
-    raw, named = declared.table_of(row), declared.declared_by(row)
+    raw = declared.table_of(row)
+    named = declared.declared_by(row)
     if (
         ENSEMBLE not in ranked
     ):  # perhaps for lack of time: it would change all intervals
@@ -263,8 +265,10 @@ def sensitivity(
     as `choose`; InvalidExperiment: split has no seed.
     """
     row = questions.run_of(experiment, run)
-    raw, named = declared.table_of(row), declared.declared_by(row)
-    record, spec = RunRecord(experiment, row["run_id"]), named.spec
+    raw = declared.table_of(row)
+    named = declared.declared_by(row)
+    record = RunRecord(experiment, row["run_id"])
+    spec = named.spec
     split = spec.split.model_dump(mode="json")
     if (first := split.get("seed")) is None:
         raise errors.InvalidExperiment(
@@ -290,7 +294,8 @@ def _repeated(
     named: NamedColumns, table: pd.DataFrame, split: Mapping[str, Any]
 ) -> EvidenceRow:
     """Run the experiment on a table with another split; its outcome as a row."""
-    spec, seed = named.spec, split["seed"]
+    spec = named.spec
+    seed = split["seed"]
     settings = spec.model_dump(
         mode="json", exclude_unset=True, exclude={"name", "data", "target", "split"}
     )
@@ -330,7 +335,8 @@ class ProgressReporter:
 
     def __post_init__(self) -> None:
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        text, console = TextColumn("{task.description}"), get_console()
+        text = TextColumn("{task.description}")
+        console = get_console()
         # rich does not count Jupyter as a terminal; its bar there needs ipywidgets.
         widgets = console.is_jupyter and find_spec("ipywidgets") is not None
         quiet = not (self.progress and (console.is_interactive or widgets))

@@ -170,14 +170,13 @@ def _asset_spec(named: NamedColumns, stage: str, asset: str) -> dg.AssetSpec:
     """Describe one asset of a stage."""
     spec = named.spec
     kind, description = _ASSETS[asset]
-    source = spec.shown_source
     upstream = (*_AFTER.get(stage, ()), *input_types(stage))
     described = dg.AssetSpec(
         key_of(spec, asset),
         deps=[key_of(spec, name) for name in upstream],
         group_name=spec.name,
         kinds={kind},
-        description=description.format(source=source, metric=spec.metric),
+        description=description.format(source=spec.shown_source, metric=spec.metric),
     )
     if asset == "trained_model":
         declared = configurations(spec)
@@ -296,7 +295,9 @@ def watch(named: NamedColumns, settings: Watch) -> dg.AssetsDefinition:
 
     It is not a stage of a run.
     """
-    spec, key, name = named.spec, key_of(named.spec, "watch"), "promise_kept"
+    spec = named.spec
+    key = key_of(named.spec, "watch")
+    name = "promise_kept"
     means = (
         "No evidence that the champion scores below its promise. However often this is "
         "checked, the probability that it ever fails by chance is 5 %; a note says "

@@ -68,7 +68,8 @@ class Experiment(dg.Component):
     def __init__(
         self, name: str, named: "NamedColumns | ExperimentPipelineError"
     ) -> None:
-        self.name, self.named = name, named
+        self.name = name
+        self.named = named
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:

@@ -57,7 +57,8 @@ class NotedExecutor(dg.Executor):
         self, plan_context: Any, execution_plan: Any
     ) -> Iterator[dg.DagsterEvent]:
         """Tag the run with its process, end killed runs, then execute."""
-        run, instance = plan_context.dagster_run, plan_context.instance
+        run = plan_context.dagster_run
+        instance = plan_context.instance
         # A re-executed run inherits the tags of its parent, whose decision is not its
         # own.
         undecided = dict.fromkeys({DECISION, VERSION} & run.tags.keys(), NONE)
@@ -67,7 +68,8 @@ class NotedExecutor(dg.Executor):
         recorded_as = reporter.record_id(run)
         status: Status = "killed"
         try:
-            failed, refused = False, ""
+            failed = False
+            refused = ""
             for event in self._inner.execute(plan_context, execution_plan):
                 if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                     reason = event.asset_check_evaluation_data.metadata.get(
@@ -218,12 +220,14 @@ class ConciseConsole(logging.Logger):
         """
         meta = getattr(record, "dagster_meta", None)
         if meta is not None:
-            event, text = meta["dagster_event"], meta["orig_message"]
+            event = meta["dagster_event"]
+            text = meta["orig_message"]
             short = text if event is None else _text_of(event, record.getMessage())
             if short is None or text.startswith(_NOT_REACHED):
                 return
             step = f"{meta['step_key']}: " if meta["step_key"] else ""
-            record.msg, record.args = f"{step}{short}", ()
+            record.msg = f"{step}{short}"
+            record.args = ()
         super().handle(record)
 
 

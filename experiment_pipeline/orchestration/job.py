@@ -98,7 +98,8 @@ def _watching(
     """The asset `watch`, its job and schedule, and the sensor that requests a run of
     the experiment.
     """
-    spec, watched = named.spec, watch(named, settings)
+    spec = named.spec
+    watched = watch(named, settings)
     watched = watched.map_asset_specs(
         lambda spec_of_asset: spec_of_asset.merge_attributes(
             owners=spec.owners, tags=spec.tags

@@ -111,8 +111,10 @@ class DagsterReporter:
         if key not in self._versions:
             tags = self._versions[key] = {}
             for upstream in self.context.assets_def.asset_deps[key]:
-                instance, name = self.context.instance, upstream.to_user_string()
-                records = instance.fetch_materializations(upstream, limit=1).records
+                name = upstream.to_user_string()
+                records = self.context.instance.fetch_materializations(
+                    upstream, limit=1
+                ).records
                 if records and (event := records[0].asset_materialization):
                     version = (event.tags or {}).get("dagster/data_version", "INITIAL")
                     tags[f"dagster/input_data_version/{name}"] = version

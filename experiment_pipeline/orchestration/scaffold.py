@@ -71,16 +71,12 @@ def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
         fix = "choose another name"
         raise InvalidExperiment(f"name {name!r}", rule, fix)
     if request.append or request.scaffold_format != "yaml":
-        rule, fix = (
-            "an experiment is one YAML file in a folder of its own",
-            "drop the option",
-        )
+        rule = "an experiment is one YAML file in a folder of its own"
+        fix = "drop the option"
         raise InvalidExperiment("--format", rule, fix)
     if not request.params.data:
-        rule, fix = (
-            "is missing: the path or URL of the table",
-            "add --data data/my_table.csv",
-        )
+        rule = "is missing: the path or URL of the table"
+        fix = "add --data data/my_table.csv"
         raise InvalidExperiment("--data", rule, fix)
 
 

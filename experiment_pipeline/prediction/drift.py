@@ -28,10 +28,8 @@ def model_profile(
     and of the predictions (n,) or (n, k) of the validation rows: a probability, a
     number or a class.
     """
-    binary, classes = (
-        signature.task == "binary",
-        np.array(signature.classes, dtype=object),
-    )
+    binary = signature.task == "binary"
+    classes = np.array(signature.classes, dtype=object)
     values = predicted if predicted.ndim == 1 else classes[predicted.argmax(axis=1)]
     name = f"probability_{signature.positive_class}" if binary else PREDICTION
     outputs = profile(
@@ -68,7 +66,8 @@ class DriftCounts:
                     column
                 )
             if trained.kind == "number" and name in features:
-                values, (lowest, *_, highest) = numbers_of(column), trained.deciles
+                values = numbers_of(column)
+                lowest, *_, highest = trained.deciles
                 out |= (values < lowest) | (values > highest)
         self.outside.append(out)
 

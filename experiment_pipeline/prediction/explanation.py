@@ -99,10 +99,12 @@ class Explanation:
         """Return the chart of the row at position `i`: a bar per column, strongest
         first.
         """
-        row, cells = self.contributions.iloc[i], self.delivered.iloc[i]
+        row = self.contributions.iloc[i]
+        cells = self.delivered.iloc[i]
         parts = row.drop(BASE).sort_values(key=np.abs, ascending=False)
         parts = parts.head(SHOWN_COLUMNS)
-        names, bars = [], []
+        names = []
+        bars = []
         for place, (column, value) in enumerate(parts.items()):
             cell = cells[str(column)]
             text = "missing" if pd.isna(cell) else value_as_text(cell)
@@ -252,7 +254,8 @@ class Explainer:
         self, member: _Member, cells: np.ndarray, output: np.ndarray
     ) -> np.ndarray:
         """Return the contributions to a member's output, (n, g + 1), the base last."""
-        background, groups = self._background, list(self._columns.values())
+        background = self._background
+        groups = list(self._columns.values())
         sums = self._sums_of(member, np.vstack([background, cells]))
         if sums is None:
             ask = partial(self._predict, member)
@@ -375,10 +378,8 @@ class _Sums:
         if self.link is np.asarray:
             return self
         outputs = self.contributions.shape[1]
-        start, change = (
-            self.contributions[..., -1],
-            self.contributions[..., :-1].sum(axis=2),
-        )
+        start = self.contributions[..., -1]
+        change = self.contributions[..., :-1].sum(axis=2)
         before, after = self.link(start), self.link(start + change)
         half = change / (2 * _STEPS)
         half[np.abs(half) < _SMALL] = _SMALL  # without change: the slope at this point
@@ -464,7 +465,8 @@ def _parts_of(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
 
 
 def _sums_of_mean(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
-    whole, last = np.zeros(1), None
+    whole = np.zeros(1)
+    last = None
     for member, share in _weighted(model):
         sums = _sums(member, cells, background)
         if sums is None:

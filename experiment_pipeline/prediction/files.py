@@ -186,7 +186,8 @@ class Model:
     ) -> Predicted:
         """Predict; `prepared` is called with the prepared valid rows of each batch."""
         counts = _BatchCounts(self.profile)
-        predictions, rejected = list[pd.DataFrame](), list[pd.DataFrame]()
+        predictions = list[pd.DataFrame]()
+        rejected = list[pd.DataFrame]()
         for batch in self._batches(rows, counts, SLICE_ROWS):
             rejected.append(batch.rejected)
             if batch.predictions is not None:
@@ -329,7 +330,8 @@ class Model:
         from experiment_pipeline.tracking.database.recording import record_rows
         from experiment_pipeline.tracking.outcomes import write_pages
 
-        version, notes = self.name.rpartition(" ")[2], (*done.notes, *done.drift)
+        version = self.name.rpartition(" ")[2]
+        notes = (*done.notes, *done.drift)
         # Without a database the predictions are still valid.
         with suppress(errors.StorageError, errors.UnknownRun):
             if version in set(questions.versions(experiment)["version"]):
@@ -343,7 +345,8 @@ class Model:
         self, raw: pd.DataFrame, counts: "_BatchCounts", size: int
     ) -> Iterator["_Batch"]:
         """Predict for `size` rows at a time, and add to the counts."""
-        signature, raw = self.signature, _as_table(raw)
+        signature = self.signature
+        raw = _as_table(raw)
         further_columns = partial(
             self.calibrated.columns, self.coverage, signature.classes
         )
@@ -394,7 +397,8 @@ class _BatchCounts:
     """Counts over all batches of a table."""
 
     def __init__(self, profile: DataProfile | None) -> None:
-        self.tolerated, self.reasons = Counts(), Counts()
+        self.tolerated = Counts()
+        self.reasons = Counts()
         self.drift = DriftCounts(profile)
         self.predicted = self.rejected = 0
 

@@ -368,7 +368,8 @@ def prediction_table(
     `ids`: the id columns of these rows, as delivered. `further_columns` is asked with
     features and predictions.
     """
-    features, classes = signature.select(rows), signature.classes
+    features = signature.select(rows)
+    classes = signature.classes
     ask = pipeline.predict if classes is None else pipeline.predict_proba
     parts = slices(len(features), PREDICTED_ROWS)
     predicted = np.concatenate([np.asarray(ask(features.iloc[part])) for part in parts])
@@ -390,7 +391,8 @@ def _class_outputs(
     """Return the predicted class and the shown probabilities (n, classes)."""
     classes = signature.classes
     assert classes is not None
-    chosen, shown = probabilities.argmax(axis=1), dict(enumerate(classes))
+    chosen = probabilities.argmax(axis=1)
+    shown = dict(enumerate(classes))
     if signature.task == "binary":
         column = classes.index(signature.positive_class)
         cut = 0.5 if signature.threshold is None else signature.threshold
@@ -422,10 +424,8 @@ def golden_rows(
         absent = table[name].isna().to_numpy()
         if absent.any() and not absent[chosen].any():
             chosen.append(int(absent.argmax()))
-    draw, sample = (
-        np.random.default_rng(0).permutation,
-        table.iloc[chosen].reset_index(drop=True),
-    )
+    draw = np.random.default_rng(0).permutation
+    sample = table.iloc[chosen].reset_index(drop=True)
     golden = sample.apply(
         lambda c: (
             c.sort_values(key=as_text if holds_objects(c) else None)

@@ -330,7 +330,8 @@ def scores_table(
     level = LEVEL
     for set_name, metric, interval, baseline in scores:
         level = interval.level
-        estimate, bounds = numbers.score(interval.estimate), numbers.bounds(interval)
+        estimate = numbers.score(interval.estimate)
+        bounds = numbers.bounds(interval)
         rows.append((set_name, metric, estimate, bounds, known(baseline, "")))
     interval_header = f"{numbers.share(level)} interval"
     header = ("set", "metric", "estimate", interval_header, "baseline")

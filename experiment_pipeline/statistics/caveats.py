@@ -213,8 +213,10 @@ def undeclared_entities_note(
 
     `time` is the column of the split by time.
     """
-    score, layout = predicted.linearise(metric, threshold), predicted.layout(metric)
-    widest, column = _WIDER, None
+    score = predicted.linearise(metric, threshold)
+    layout = predicted.layout(metric)
+    widest = _WIDER
+    column = None
     for name, codes in columns.items():
         entity = interval.cluster_codes(codes)
         counts = np.bincount(entity)
@@ -229,7 +231,8 @@ def undeclared_entities_note(
         by_chance = _SIGMAS * np.sqrt(2 / interval.effective_number(counts)) * alone
         wider = (1 + shared / alone) ** 0.5 if shared > by_chance else 0.0
         if wider > widest:
-            widest, column = wider, name
+            widest = wider
+            column = name
     if column is None:
         return None
     return (

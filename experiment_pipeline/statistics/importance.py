@@ -157,7 +157,8 @@ def sampled_shapley(
     background's mean. `output` (n,): which of the k columns of `predict` is explained.
     """
     n, d = rows.shape
-    g, b = len(groups), len(background)
+    g = len(groups)
+    b = len(background)
     generator = np.random.default_rng(0)
     forward = np.stack([generator.permutation(g) for _ in range(b)])
     orders = np.concatenate([forward, forward[:, ::-1]])

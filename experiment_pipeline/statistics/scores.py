@@ -82,7 +82,8 @@ def score(
         return linearise(name, y, prediction, threshold, weights).estimate
     if len(y) == 0 or not np.isfinite(prediction).all():
         return math.nan
-    y, prediction = np.asarray(y), np.asarray(prediction)
+    y = np.asarray(y)
+    prediction = np.asarray(prediction)
     return value(MetricInput(y, prediction, threshold, relative_weights(weights)))
 
 
@@ -244,7 +245,8 @@ class SetPrediction:
         larger = tail.lacking()
         if larger <= sums.max():
             return None
-        n, clusters = len(self.y), len(sums)
+        n = len(self.y)
+        clusters = len(sums)
         mean_error = float(sums.mean()) * clusters / n
         added = larger * clusters / n - mean_error
         slope = metric_of(metric).by_error

@@ -53,7 +53,8 @@ class Tail:
         first = float(excesses.mean())
         second = float((1 - (np.arange(1, k + 1) - 0.35) / k) @ excesses / k)
         rest = first - 2 * second
-        index, scale = 0.0, 0.0
+        index = 0.0
+        scale = 0.0
         if rest > 0:
             index = 2 - first / rest
             scale = 2 * first * second / rest

@@ -201,7 +201,8 @@ def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
 
     Metrics without a threshold are scored as they are.
     """
-    y, prediction = predicted.y, predicted.prediction
+    y = predicted.y
+    prediction = predicted.prediction
     by_threshold = metric_of(metric).by_threshold and prediction.ndim == 1
     if not by_threshold or not np.isfinite(prediction).all():
         return CrossFitted(predicted.linearise(metric), np.empty(0))

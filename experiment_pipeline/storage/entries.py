@@ -98,7 +98,8 @@ class Entries(Generic[_Record]):
         manifest = self._manifest(fingerprint)
         if manifest is None:
             return None
-        paths, digests = {}, {}
+        paths = {}
+        digests = {}
         for name, file in manifest.files.items():
             if names is None or name in names:
                 paths[name] = path = self.folder(fingerprint) / file.name
@@ -193,7 +194,8 @@ class Entries(Generic[_Record]):
         existing = self.get(fingerprint)
         if existing is not None:
             return existing
-        stored, paths = {}, {}
+        stored = {}
+        paths = {}
         for name, content in files.items():
             stored[name] = file = _EntryFile.of(name, sha256(content))
             paths[name] = self.folder(fingerprint) / file.name
@@ -291,7 +293,8 @@ class SharedFolder:
     @property
     def entries(self) -> Entries[None]:
         """The shared entries."""
-        root, stage = storage.location(self.url), f"{SHARED}/{self.run}"
+        root = storage.location(self.url)
+        stage = f"{SHARED}/{self.run}"
         return Entries(root, self.experiment, stage, NoneType)
 
     def put(self, write: Callable[[Path], object]) -> str:

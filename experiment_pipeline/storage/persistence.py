@@ -128,7 +128,8 @@ def from_bytes(content: bytes, extra_trusted: Sequence[str] = ()) -> Any:
 
 def check_foreign(model: bytes) -> None:
     """Raise InvalidModel for a skops file that unpacks beyond the free memory."""
-    needed, free = loading_bytes(model), free_memory()
+    needed = loading_bytes(model)
+    free = free_memory()
     if needed > free.size:
         raise errors.InvalidModel(
             _STORED,

@@ -82,7 +82,8 @@ def _started(pid: int) -> str | None:
         return None
     # The program's name is in parentheses and may contain anything; see proc(5).
     fields = stat.rpartition(")")[2].split()
-    state, start_tick = fields[0], fields[19]
+    state = fields[0]
+    start_tick = fields[19]
     return "dead" if state in "ZX" else f"{boot} {start_tick}"
 
 
@@ -135,9 +136,11 @@ def _group_limits(root: Path) -> Iterator[int]:
     lines = groups.read_text().splitlines() if groups.exists() else []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        base, file = root / "sys/fs/cgroup", "memory.max"
+        base = root / "sys/fs/cgroup"
+        file = "memory.max"
         if "memory" in controllers.split(","):  # version 1
-            base, file = base / "memory", "memory.limit_in_bytes"
+            base = base / "memory"
+            file = "memory.limit_in_bytes"
         elif controllers:
             continue
         # In a container, the path may be that of the host: then only the base exists.

@@ -357,7 +357,8 @@ class Registry:
         Return the first such decision, which counts. InvalidModel: no such version is
         visible, or the person or the reason is missing.
         """
-        name, versions = f"{self.experiment} {approval.version}", self.versions()
+        name = f"{self.experiment} {approval.version}"
+        versions = self.versions()
         if approval.version not in versions:
             raise InvalidModel(
                 name,
@@ -366,9 +367,11 @@ class Registry:
                 fix=f"List the versions: experiment-pipeline models {self.experiment}.",
             )
         if kind == "approvals":
-            option, text = "--by", approval.by
+            option = "--by"
+            text = approval.by
         else:
-            option, text = "--why", approval.comment
+            option = "--why"
+            text = approval.comment
         if not _visible(text):
             raise InvalidModel(name, f"{option} is empty", "Say who decides, or why.")
         if not approval.by.isprintable():
@@ -419,7 +422,8 @@ class Registry:
         """Return all versions ever published, oldest first; EntryCorrupt: a file was
         changed.
         """
-        folder, visible = self.folder / "history", self.versions()
+        folder = self.folder / "history"
+        visible = self.versions()
         paths = [folder / f"{version}.json" for version in _versions_in(folder)]
         return [
             _history_entry(path, content, visible)
@@ -442,7 +446,8 @@ class Registry:
         retired one is refused. Of several exporters that publish one model in the same
         moment, all get the version of the first.
         """
-        identity, required = package.identity, package.approval_required
+        identity = package.identity
+        required = package.approval_required
         self._refuse_retired(identity)
         published = self.same(identity, required=required)
         if published is None:

@@ -157,7 +157,8 @@ def _without_secrets(
     texts: Mapping[str, str], left_out: dict[str, str]
 ) -> dict[str, str]:
     """Return name → masked text; what is left out or masked is added to `left_out`."""
-    without_secrets, characters = dict[str, str](), 0
+    without_secrets = dict[str, str]()
+    characters = 0
     for name, text in sorted(texts.items(), key=lambda pair: len(pair[1])):
         if is_named_like_secrets(name):
             left_out[name] = "named like a file of secrets"
@@ -212,7 +213,8 @@ def _add_with_imports(files: dict[str, Path], module: str, folder: Path) -> None
             continue
         for ending in (".py", "/__init__.py"):
             place = name.replace(".", "/") + ending
-            file, key = (folder / place).resolve(), CODE + place
+            file = (folder / place).resolve()
+            key = CODE + place
             if file.is_file() and key not in files:
                 files[key] = file
                 waiting += _imported(name, file)

@@ -90,7 +90,8 @@ def _check_content(node: Any, name: str, n_features: float) -> None:
                 _check_array(io.BytesIO(archive.read(part)))
         node.content.seek(0)
     elif isinstance(node, TreeNode):
-        arguments, state = node.children["args"], node.children["attrs"]
+        arguments = node.children["args"]
+        state = node.children["attrs"]
         _check_tree(arguments.construct(), state.construct(), n_features)
     elif name == "lightgbm.basic.Booster":
         state = node.children["attrs"].construct()

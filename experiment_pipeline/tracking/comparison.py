@@ -243,7 +243,8 @@ def _named_run(name: str | None, experiment: str | None) -> Row:
 def compared(before: Row, after: Row) -> RunComparison:
     """Compare two runs, given their rows of the table `runs`."""
     old_files, new_files = questions.files_of(before), questions.files_of(after)
-    pair, why_unpaired = None, ""
+    pair = None
+    why_unpaired = ""
     try:
         pair = _paired(before, after)
     except _Unpaired as unpaired:

@@ -391,7 +391,8 @@ def _describe_model(folder: Path, version: Location, run: Row) -> None:
 def _register(client: Any, run: Row, parent: str) -> None:
     from mlflow.exceptions import MlflowException
 
-    name, version = run["experiment"], run["version"]
+    name = run["experiment"]
+    version = run["version"]
     with suppress(MlflowException):  # it exists, or the next call raises the same error
         client.create_registered_model(name)
     client.create_model_version(

@@ -114,7 +114,8 @@ def _experiment_row(
 
 def _cost(experiment: Row) -> str:
     """The cost of all runs of an experiment: money where it is known, else time."""
-    cost, seconds = experiment["cost"], experiment["wall_seconds"]
+    cost = experiment["cost"]
+    seconds = experiment["wall_seconds"]
     if cost is not None and math.isfinite(cost):
         return f"{cost:,.2f}"
     return _seconds(seconds)
@@ -212,7 +213,8 @@ def _links(reports: Sequence[Row], folder: str) -> document.Markup:
 
     links = []
     for report in sorted(reports, key=by_flow):
-        name, below = report["name"], relative_to(folder, report["place"])
+        name = report["name"]
+        below = relative_to(folder, report["place"])
         if below is not None and is_page(below) and name != RECORD:
             text = html.escape(_REPORTS.get(name, name).replace("_", " "))
             links.append(f'<a href="{quote(below, safe="/=+@,")}">{text}</a>')

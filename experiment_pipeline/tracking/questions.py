@@ -229,8 +229,10 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
     last complete run with results.
     """
     row = run_of(experiment, run) if run else _last_run_with_results(experiment)
-    rank, key = CONFIGURATIONS.c.rank, CONFIGURATIONS.c.key
-    query = _of_run(CONFIGURATIONS, row).order_by(rank.is_(None), rank, key)
+    rank = CONFIGURATIONS.c.rank
+    query = _of_run(CONFIGURATIONS, row).order_by(
+        rank.is_(None), rank, CONFIGURATIONS.c.key
+    )
     rows = _read(query)
     columns = rows.drop(columns="hyperparameters")
     hyperparameters = pd.DataFrame(rows["hyperparameters"].tolist(), index=rows.index)

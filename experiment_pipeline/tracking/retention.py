@@ -78,7 +78,9 @@ def clean(
     removed, of an entry `result.json` first: a kill in between loses nothing that is
     referred to; the next call continues.
     """
-    root, name, now = storage_root(), spec.name, now or datetime.now(UTC)
+    root = storage_root()
+    name = spec.name
+    now = now or datetime.now(UTC)
     if spec.retention is None:
         return Cleaned(name, "no retention in its defs.yaml, so everything is kept")
     activity_before = activity(name)

@@ -223,7 +223,8 @@ def _content(root: Location, path: str) -> bytes | None:
     if _media_type(path) is None:
         return None
     place = root / path
-    local, local_root = on_disk(place), on_disk(root)
+    local = on_disk(place)
+    local_root = on_disk(root)
     if local is not None and local_root is not None:
         # No links below the root are followed, and only regular files read: a pipe may
         # never end.

@@ -89,7 +89,8 @@ def run(row: Row) -> list[TextTable]:
     ]
     tables = [TextTable("", ("", ""), facts)]
     for name, columns in _PARTS.items():
-        title, frame = name, questions.rows_of(name, row)
+        title = name
+        frame = questions.rows_of(name, row)
         if name == "configurations":
             configurations = questions.results(row["experiment"], row["run_id"])
             frame = configurations.head(SHOWN_CONFIGURATIONS)

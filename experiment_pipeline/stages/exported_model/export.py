@@ -263,7 +263,8 @@ def _hyperparameters(model: AcceptedModel) -> dict[str, Any]:
 
 
 def _metrics(model: AcceptedModel) -> dict[str, Any]:
-    report, ensemble = model.report, model.board.chosen_ensemble
+    report = model.report
+    ensemble = model.board.chosen_ensemble
     members = () if ensemble is None else ensemble.members
     return {
         "scores": [

@@ -303,7 +303,8 @@ def outcome(
     """Return the exported version with its card; `committed`: where in git; `words`:
     the configuration.
     """
-    name, entry = published.version, registry.entry(published.version)
+    name = published.version
+    entry = registry.entry(published.version)
     approval = registry.approvals().get(name)
     waiting = registry.approval_required(name) and approval is None
     if not published.reused:

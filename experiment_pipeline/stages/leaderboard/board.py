@@ -222,7 +222,8 @@ def rank(
     if by_hand is None:
         averaged, left_out = find_in_time(measured, rows, time)
     else:
-        averaged, left_out = find_ensemble(measured, rows, by_hand.weights), ""
+        averaged = find_ensemble(measured, rows, by_hand.weights)
+        left_out = ""
     if averaged is not None:
         measured.append(averaged.measured)
     ranking = order(measured, rows)

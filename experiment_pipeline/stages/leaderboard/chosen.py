@@ -95,7 +95,8 @@ class ChosenModel:
         """
         if not self._may_be_calibrated(sets, spec):
             return self
-        y, weights = sets.y_test, sets.w_test
+        y = sets.y_test
+        weights = sets.w_test
         folds = folds_of(y, self.clusters, weights)
         if folds.count < 2:
             return self

@@ -267,8 +267,9 @@ class CrossFittedEnsemble:
     @property
     def is_better(self) -> bool:
         """Whether it scores better than the best single model."""
-        score = self.measured.score.estimate
-        return better(self.measured.result.metric, score, self.single_score)
+        return better(
+            self.measured.result.metric, self.measured.score.estimate, self.single_score
+        )
 
 
 def find_ensemble(

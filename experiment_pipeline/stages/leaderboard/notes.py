@@ -310,11 +310,13 @@ def _edge(name: str, value: float, searched: _SearchedRange) -> SearchEdge | Non
     below, above = searched.wider
     end: Literal["low", "high"]
     if position <= margin and searched.low > smallest:
-        end, wider = "low", max(below, smallest)
+        end = "low"
+        wider = max(below, smallest)
     elif position < 1 - margin or searched.high >= largest or searched.unlimited:
         return None
     else:
-        end, wider = "high", min(above, largest)
+        end = "high"
+        wider = min(above, largest)
     wider = rounded(wider, integer=searched.integer)
     return SearchEdge(name, value, end, searched.low, searched.high, wider)
 

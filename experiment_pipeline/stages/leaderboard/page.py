@@ -150,8 +150,9 @@ def _compared(board: Leaderboard) -> str:
 
 def page_html(shown: pictures.SearchShown, experiment: str) -> bytes:
     """Return the page of a board."""
-    passed = shown.board.beats_baseline
-    page = render_html(document(shown, experiment), passed=passed, width=_WIDTH)
+    page = render_html(
+        document(shown, experiment), passed=shown.board.beats_baseline, width=_WIDTH
+    )
     return page.encode()
 
 
@@ -207,11 +208,13 @@ def _choice(shown: pictures.SearchShown) -> dict[str, str]:
     choice: dict[str, str] = {}
     if (ensemble := board.chosen_ensemble) is not None:
         choice["Members"] = ensemble.in_words
-        members, whose = ensemble.keys, "its members"
+        members = ensemble.keys
+        whose = "its members"
     else:
         settings = numbers.settings(shown.settings(board.chosen))
         choice["Hyperparameters"] = settings or "nothing was searched"
-        members, whose = [board.chosen], "the chosen configuration"
+        members = [board.chosen]
+        whose = "the chosen configuration"
     choice["Reason"] = f"{board.reason[:1].upper()}{board.reason[1:]}."
     difference = numbers.interval(board.difference_to_baseline)
     better_is = metric_of(board.metric).better_is

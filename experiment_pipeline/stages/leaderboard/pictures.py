@@ -167,11 +167,13 @@ def score_charts(shown: SearchShown) -> Iterator[Chart]:
 def _cost_chart(shown: SearchShown) -> Iterator[Chart]:
     board = shown.board
     places: Places = {}
-    spans, ring = [], []
+    spans = []
+    ring = []
     for number, row in enumerate(shown.rows):
         if not _is_ranked(row) or not competes(row["algorithm"]):
             continue
-        cost, score = max(row["fit_cpu_seconds"], _LEAST_CPU_SECONDS), row["test_score"]
+        cost = max(row["fit_cpu_seconds"], _LEAST_CPU_SECONDS)
+        score = row["test_score"]
         places[number] = (cost, score)
         if row["key"] == board.chosen:
             ring.append(Mark(cost, score, label="chosen"))
@@ -332,7 +334,9 @@ def _competing_scores(shown: SearchShown, traces: Iterable[Trace]) -> list[float
 
 def _rung_series(shown: SearchShown, traces: Iterable[Trace]) -> list[Series]:
     """Lines of what was stopped, what was fitted on all rows, and the choice above."""
-    full, stopped, chosen = list[Trace](), list[Trace](), list[Trace]()
+    full = list[Trace]()
+    stopped = list[Trace]()
+    chosen = list[Trace]()
     for trace in traces:
         row = shown.rows[trace.row]
         (full if row["status"] == TRAINED else stopped).append(trace)
@@ -385,10 +389,14 @@ def _marks(shown: SearchShown, places: Places) -> list[Series]:
         group.append(Mark(x, y, row=number))
     series: list[Series] = []
     for name, tied in sorted(groups):
-        color, symbol, size = MUTED, "triangle", 6
+        color = MUTED
+        symbol = "triangle"
+        size = 6
         if name in algorithms:
             number = algorithms.index(name) % len(SERIES)
-            color, symbol, size = SERIES[number], SYMBOLS[number], 10 if tied else 8
+            color = SERIES[number]
+            symbol = SYMBOLS[number]
+            size = 10 if tied else 8
         series.append(Points(groups[name, tied], color, name, symbol, size, tied))
     return series
 

@@ -186,7 +186,8 @@ class RankedRows:
         predicted = self.predicted(prediction)
         score = cross_fitted(self.spec.metric, predicted).score
         contribution = cluster_sums(score.influence, self.cluster_codes)
-        spread, losses = spread_of(score, self._layout), self._losses(predicted)
+        spread = spread_of(score, self._layout)
+        losses = self._losses(predicted)
         return Measured(result, spread, contribution, losses)
 
     def _losses(self, predicted: scores.SetPrediction) -> np.ndarray | None:
@@ -215,8 +216,8 @@ class RankedRows:
         """Return the scores minus the baseline's, with bounds that hold for all of
         them together; `contributions` are those of the ranked, (G, C).
         """
-        drawn, codes = self.drawn(), self.cluster_codes
-        control = cluster_sums(self.baseline.influence, codes)
+        drawn = self.drawn()
+        control = cluster_sums(self.baseline.influence, self.cluster_codes)
         of_baseline = self._losses(self._baseline)
         if of_baseline is None or not of_baseline.sum() > 0:
             estimates = np.array([model.score.estimate for model in ranked])

@@ -369,15 +369,18 @@ def _horizons(model: JudgedModel) -> Iterator[_Subset]:
     """Cut rows by the time since the last fitted row, as `parts_of` does by a
     feature.
     """
-    split, rows = model.spec.split, model.rows
+    split = model.spec.split
+    rows = model.rows
     most = min(_HORIZONS, len(rows) // FEWEST_ROWS)
     if not isinstance(split, TimeSplit) or most < 2:
         return
     times, _ = times_of(rows, split.column, pd.Timedelta(0))
     fitted, _ = times_of(model.fitted, split.column, pd.Timedelta(0))
-    after, unit = times - fitted.max(), ""
+    after = times - fitted.max()
+    unit = ""
     if kind_of(rows[split.column]) == "datetime":
-        after, unit = after * (MICROSECOND / pd.Timedelta("1 day")), " days"
+        after = after * (MICROSECOND / pd.Timedelta("1 day"))
+        unit = " days"
     stretch, _ = cut_by_order(after, [1 / most] * most)
     for number in np.unique(stretch):
         mask = stretch == number

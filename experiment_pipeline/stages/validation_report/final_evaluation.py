@@ -208,7 +208,8 @@ class Choice:
 
     def judged(self) -> JudgedModel:
         """Return the model with its predictions of test and validation rows."""
-        sets, fitted = self.sets, self.fitted_on
+        sets = self.sets
+        fitted = self.fitted_on
         exported = SetPrediction(
             encode_target(self.validation[sets.target], sets.classes),
             self.predict(self.parts, self.validation),
@@ -302,7 +303,8 @@ def _examination(
     choice: Choice, model: JudgedModel, background: Background, seconds: float
 ) -> Examination:
     """How the model fares; without seconds only what gates need."""
-    sets, level = choice.sets, background.looks.level
+    sets = choice.sets
+    level = background.looks.level
     once = sets.once
     calibrated = Calibrated.on(
         with_only(sets.test[once], sets.features), model.test.rows(once), sets.classes
@@ -335,7 +337,9 @@ def _examination(
 
 def _usage(choice: Choice, model: JudgedModel, seconds: float) -> effects.Usage | None:
     """The use of features on rows that the fit has not seen."""
-    spec, sets, workers = choice.spec, choice.sets, choice.workers
+    spec = choice.spec
+    sets = choice.sets
+    workers = choice.workers
     fit = choice.train_only
     if sets.folds:
         export = spec.export.model_copy(update={"fits": 1})
@@ -380,7 +384,9 @@ def _linear(
     choice: Choice, model: JudgedModel, seconds: float
 ) -> referee.LinearModel | str:
     """The best linear model, fitted on the rows of the exported one; or why not."""
-    linear, sets, fitted_on = choice.model.linear, choice.sets, choice.fitted_on
+    linear = choice.model.linear
+    sets = choice.sets
+    fitted_on = choice.fitted_on
     if linear is None:
         return "the search has none"
     key = linear.result.key
@@ -416,7 +422,9 @@ def _predicted_rows(
     choice: Choice, model: JudgedModel, features: Sequence[str]
 ) -> pd.DataFrame:
     """The table PREDICTED_ROWS; of the features, the first ones as delivered."""
-    delivered, sets, ids = choice.delivered, choice.sets, choice.ids
+    delivered = choice.delivered
+    sets = choice.sets
+    ids = choice.ids
     sources = source_columns(features, delivered.columns, choice.spec.preparation)
     columns = with_only(delivered, [*ids, *sources[:_MOST_FEATURES]])
 
@@ -477,15 +485,16 @@ def set_facts(sets: TrainingSets, validation_set: SetTable) -> tuple[SetFact, ..
         SetFact(name, sets.set_sizes[name], sets.digests[name])
         for name in ("train", "test")
     ]
-    rows, digest = len(validation_set.rows), validation_set.digest
-    return (*facts, SetFact("validation", rows, digest))
+    rows = len(validation_set.rows)
+    return (*facts, SetFact("validation", rows, validation_set.digest))
 
 
 def scores_table(report: ValidationReport) -> pd.DataFrame:
     """Return the scores of a report, a row per metric."""
     rows = []
     for score in report.scores:
-        interval, difference = score.interval, score.difference_to_baseline
+        interval = score.interval
+        difference = score.difference_to_baseline
         rows.append(
             {
                 "metric": score.metric,

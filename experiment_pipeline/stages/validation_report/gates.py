@@ -98,7 +98,8 @@ def score_gates(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> Iterator
 
 
 def _criterion_gate(criterion: Criterion, interval: Interval) -> Gate:
-    metric, limit = criterion.metric, criterion.limit
+    metric = criterion.metric
+    limit = criterion.limit
     by_bound = criterion.judged_by == "bound"
     if by_bound:
         value = metrics.worse_bound(metric, interval)
@@ -108,9 +109,11 @@ def _criterion_gate(criterion: Criterion, interval: Interval) -> Gate:
         value = interval.estimate
         subject = in_full = "estimate"
     if criterion.at_most is None:
-        relation, passed = "at least", value >= limit
+        relation = "at least"
+        passed = value >= limit
     else:
-        relation, passed = "at most", value <= limit
+        relation = "at most"
+        passed = value <= limit
     # At the first look it is the 95 % interval, which the report shows anyway.
     shown = subject if interval.level == LEVEL else in_full
     return Gate(
@@ -125,7 +128,8 @@ def _criterion_gate(criterion: Criterion, interval: Interval) -> Gate:
 
 
 def _baseline_gate(score: MetricScore) -> Gate:
-    metric, difference = score.metric, score.difference_to_baseline
+    metric = score.metric
+    difference = score.difference_to_baseline
     baseline = numbers.score(score.baseline)
     passed = metrics.significantly_better(metric, difference)
     return Gate(
@@ -198,7 +202,8 @@ def coverage_gate(check: CoverageCheck) -> Gate:
     """Return the gate that fails if intervals hold significantly fewer rows than
     promised, or have no data.
     """
-    measured, means = "", "too few rows or clusters for it"
+    measured = ""
+    means = "too few rows or clusters for it"
     passed = check.at_most >= check.coverage
     if check.parts:
         measured = f": {numbers.interval(check.parts[0].score)} of the validation rows"
@@ -347,14 +352,18 @@ class ChampionComparison:
         return max(self.tolerance, self.tolerance_of_tie)
 
     def _paired(self, gate: Gate, scores: PairedScores) -> Gate:
-        metric, limit = self.metric, gate.limit
+        metric = self.metric
+        limit = gate.limit
         if self.must_be_better:
-            difference, bound, limit = scores.gain, "worse", 0.0
+            difference = scores.gain
+            bound = "worse"
+            limit = 0.0
             value = metrics.worse_bound(metric, difference)
             passed = self.better
             means = f"{'' if passed else 'not '}significantly better than it"
         else:
-            difference, bound = scores.difference, "better"
+            difference = scores.difference
+            bound = "better"
             value = metrics.better_bound(metric, difference)
             passed = not metrics.better(metric, limit, value)
             means = f"{'not ' if passed else ''}significantly worse than it"
@@ -502,9 +511,11 @@ def _far_above(champion: SetPrediction, challenger: SetPrediction) -> bool:
     """Whether the lead in AUC, by its lower bound, exceeds the challenger's over 0.5,
     or what is left to 1.
     """
-    metric, y = "roc_auc_ovr", champion.y
+    metric = "roc_auc_ovr"
+    y = champion.y
     if champion.prediction.ndim == 1:
-        metric, y = "roc_auc", (y > y.mean()).astype(np.int64)
+        metric = "roc_auc"
+        y = (y > y.mean()).astype(np.int64)
     challenger = replace(challenger, y=y)
     after = challenger.linearise(metric)
     before = replace(champion, y=y).linearise(metric)
@@ -517,7 +528,8 @@ def _worse_than_chance(predicted: SetPrediction) -> Interval | None:
     significantly below 1/2: a model that has learnt something ranks rows like that if
     yes and no, two classes or the sign were swapped.
     """
-    y, columns = predicted.y, np.atleast_2d(predicted.prediction.T)
+    y = predicted.y
+    columns = np.atleast_2d(predicted.prediction.T)
     level = 1 - (1 - _SURE_OF_A_CHANGE) / len(columns)
     for code, column in enumerate(columns):
         positive = y == code if len(columns) > 1 else y > y.mean()
@@ -529,7 +541,8 @@ def _worse_than_chance(predicted: SetPrediction) -> Interval | None:
 
 
 def _check_same_question(champion: ChampionModel, model: JudgedModel) -> None:
-    spec, classes = model.spec, model.classes
+    spec = model.spec
+    classes = model.classes
     same_classes = set(champion.classes or ()) == set(classes or ())
     if same_classes and classes and spec.task == "binary":
         same_classes = champion.positive_class == classes[1]

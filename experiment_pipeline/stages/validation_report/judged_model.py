@@ -78,7 +78,8 @@ class JudgedModel:
         The constant of the baseline also learns from the validation rows: no other
         constant can beat it by luck.
         """
-        spec, validation = self.spec, self.exported
+        spec = self.spec
+        validation = self.exported
         y = np.concatenate([self.y_fitted, validation.y])
         weights = self._weights_of_all_rows()
         metrics = dict.fromkeys((*spec.metric_names, *reported_of(spec.task)))

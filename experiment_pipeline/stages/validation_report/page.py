@@ -79,7 +79,8 @@ def outcome(
     ("validation_report"), the search to try next ("next_search") and other files,
     `words` are the chosen configuration.
     """
-    ranking, place = report.score(report.metric), places["validation_report"]
+    ranking = report.score(report.metric)
+    place = places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
     refusal = None
     if not report.accepted:
@@ -214,7 +215,8 @@ def _section(title: str, *blocks: Block | str) -> Section:
 
 def _decision(report: ValidationReport) -> Section:
     score = report.score(report.metric)
-    interval, baseline = score.interval, numbers.score(score.baseline)
+    interval = score.interval
+    baseline = numbers.score(score.baseline)
     used = "which were not used to choose the model"
     if report.looks > 1:
         models = numbers.counted(
@@ -253,7 +255,8 @@ def _decision(report: ValidationReport) -> Section:
 def _beside_baseline(report: ValidationReport) -> str:
     """Whether the model is better, at the level of the interval and of the gates."""
     score = report.score(report.metric)
-    gate, gate_level = report.baseline_gate, numbers.share(report.level, 6)
+    gate = report.baseline_gate
+    gate_level = numbers.share(report.level, 6)
     if gate is not None and gate.passed:
         return f"significantly better ({gate_level} level)"
     if significantly_better(report.metric, score.difference_to_baseline):
@@ -418,7 +421,8 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         "value for a perfectly calibrated model. Vertical lines: Wilson's interval for "
         "each bin alone."
     )
-    table, drawn = TableBlock(header, rows), charts.get("calibration", ())
+    table = TableBlock(header, rows)
+    drawn = charts.get("calibration", ())
     yield _section("Calibration", *texts, table, *drawn, meaning)
 
 
@@ -457,7 +461,8 @@ def _miscalibration_of(curve: CalibrationCurve) -> str:
 
 
 def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    threshold, result = report.threshold, report.details.at_threshold
+    threshold = report.threshold
+    result = report.details.at_threshold
     if threshold is None or result is None:
         return
     chosen_on = evaluated(report.gap.evaluation)
@@ -503,7 +508,8 @@ def _costs(result: AtThreshold, where: str) -> tuple[str, Block]:
 
 
 def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    residuals, quantile = report.details.residuals, report.details.quantile
+    residuals = report.details.residuals
+    quantile = report.details.quantile
     if residuals is None:
         return
     side = "too low" if residuals.mean > 0 else "too high"
@@ -565,14 +571,16 @@ def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
 
 
 def _features(report: ValidationReport, charts: Charts) -> Section:
-    usage, title = report.usage, "Importance of features"
+    usage = report.usage
+    title = "Importance of features"
     if usage is None:
         return _section(title, "Not computed: see the caveats.")
     if not usage.importance:
         why = f"{report.metric} is undefined on the test rows"
         return _section(title, f"Not computed: {why}.")
     # Of a target in small units, the largest loss may be far below one.
-    largest, digits = max(abs(feature.drop) for feature in usage.importance), 4
+    largest = max(abs(feature.drop) for feature in usage.importance)
+    digits = 4
     if 0 < largest < math.inf:
         digits = max(digits, 2 - math.floor(math.log10(largest)))
     rows = [
@@ -604,7 +612,8 @@ def _rows_of_usage(report: ValidationReport) -> str:
 
 
 def _dependence(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    usage, title = report.usage, "How the first features are used"
+    usage = report.usage
+    title = "How the first features are used"
     if usage is None or not usage.importance:
         return
     if usage.dependence:
@@ -622,7 +631,8 @@ def _dependence(report: ValidationReport, charts: Charts) -> Iterator[Section]:
 
 
 def _segments(report: ValidationReport) -> Section:
-    segments, title = report.segments, "Weakest segments"
+    segments = report.segments
+    title = "Weakest segments"
     if segments is None:
         return _section(title, "Not computed: see the caveats.")
     text = (
@@ -679,8 +689,10 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
 
 
 def _coverage(report: ValidationReport) -> Section:
-    check, gate = report.coverage, coverage_gate(report.coverage)
-    title, size = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
+    check = report.coverage
+    gate = coverage_gate(report.coverage)
+    title = "Prediction intervals"
+    size = f"a mean width of {numbers.score(check.size)}"
     if check.calibrated.classes:
         title = "Prediction sets"
         size = f"{numbers.score(check.size)} classes on average"

@@ -51,7 +51,8 @@ def charts(
     report: ValidationReport, model: JudgedModel
 ) -> Mapping[str, tuple[Chart, ...]]:
     """Return the charts of a report by section."""
-    exported, classes = model.exported, model.classes
+    exported = model.exported
+    classes = model.classes
     by_section: dict[str, list[Chart]] = {
         "scores": [_scores(report)],
         "calibration": [*_calibration(report)],
@@ -69,7 +70,8 @@ def charts(
 
 
 def _scores(report: ValidationReport) -> Chart:
-    score, gap = report.score(report.metric), report.gap
+    score = report.score(report.metric)
+    gap = report.gap
     words = evaluated(gap.evaluation)
     rows = [
         ("baseline", Interval(score.baseline, np.nan, np.nan), MUTED),
@@ -168,7 +170,8 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
 
 def _threshold(report: ValidationReport, model: JudgedModel) -> Iterator[Chart]:
     """Precision, recall and cost by threshold, with the result on validation."""
-    at, test = report.details.at_threshold, model.test
+    at = report.details.at_threshold
+    test = model.test
     if report.threshold is None or at is None or not np.isfinite(test.prediction).all():
         return
     by_threshold = threshold_curve(
@@ -268,7 +271,8 @@ def _confusion(
     names = [plain(classes[code], 24) for code in shown]
     marks = []
     for row, column in np.ndindex(*counts.shape):
-        count, share = int(counts[row, column]), float(shares[row, column])
+        count = int(counts[row, column])
+        share = float(shares[row, column])
         hue = GOOD if row == column else BAD
         tip = (
             f"{count:,} rows of {names[row]} are predicted as {names[column]} "

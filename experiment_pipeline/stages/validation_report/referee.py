@@ -77,8 +77,12 @@ def challengers(case: Case) -> Iterator[EvidenceRow]:
     """Compare the exported model with baseline, best linear model (or why not) and
     champions, paired.
     """
-    report, model, linear = case.report, case.model, case.linear
-    metric, rows, kind = report.metric, report.rows, "challenger"
+    report = case.report
+    model = case.model
+    linear = case.linear
+    metric = report.metric
+    rows = report.rows
+    kind = "challenger"
     score = report.score(metric)
     gain = score.difference_to_baseline
     yield EvidenceRow.of(kind, "the baseline (no features)", score.baseline, gain, rows)
@@ -91,7 +95,8 @@ def challengers(case: Case) -> Iterator[EvidenceRow]:
         name = f"the best linear model, {linear.key}, fitted on the same rows"
         yield EvidenceRow.of(kind, name, before.estimate, gain, rows)
     for champion in report.champions:
-        name, paired = f"{champion.role} {champion.version}", champion.scores
+        name = f"{champion.role} {champion.version}"
+        paired = champion.scores
         if paired is None:
             why = champion.why_not_compared
             why = "it is this model" if champion.same_model else why
@@ -109,14 +114,18 @@ def robustness(case: Case) -> Iterator[EvidenceRow]:
 
     Ranges and standard deviations are those of the fitted rows.
     """
-    model, names = case.model, case.names
-    metric, cut = model.spec.metric, model.cut
-    sign, kind = metric_of(metric).sign, "robustness"
+    model = case.model
+    names = case.names
+    metric = model.spec.metric
+    cut = model.cut
+    sign = metric_of(metric).sign
+    kind = "robustness"
     changed = names[: case.most_features]
     rows, unchanged = case.sample
     places = spread_evenly(len(model.fitted), min(len(model.fitted), MOST_FITTED))
     fitted = some_rows(with_only(model.fitted, changed), places)
-    before, layout = unchanged.linearise(metric, cut), unchanged.layout(metric)
+    before = unchanged.linearise(metric, cut)
+    layout = unchanged.layout(metric)
     losses = []
     for seed, name in enumerate(changed):
         for change, column in _changes(rows[name], fitted[name], seed):
@@ -180,8 +189,11 @@ def _changes(
 
 def unknowns(case: Case) -> Iterator[EvidenceRow]:
     """Yield what the run cannot know, a sentence each, only those that apply to it."""
-    model, spec, report = case.model, case.model.spec, case.report
-    split, target = spec.split, spec.target
+    model = case.model
+    spec = case.model.spec
+    report = case.report
+    split = spec.split
+    target = spec.target
     later = (
         "The split is not by time: whether the score decays later (drift) is not "
         "measured."

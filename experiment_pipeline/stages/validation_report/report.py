@@ -261,7 +261,9 @@ def judge(
     conditions: Sequence[str] = (),
 ) -> ValidationReport:
     """Judge a model on the validation set, under conditions of the data analysis."""
-    spec, exported, result = model.spec, model.exported, model.result
+    spec = model.spec
+    exported = model.exported
+    result = model.result
     is_binary = spec.task == "binary"
     scores = model.scores()
     # Wider intervals after earlier looks.
@@ -333,7 +335,9 @@ def _conditions(
 
 
 def _gap(model: JudgedModel) -> Gap:
-    spec, test, validation = model.spec, model.test, model.train_only
+    spec = model.spec
+    test = model.test
+    validation = model.train_only
     metric = spec.metric
     on_test = cross_fitted(metric, test)
     test_spread = spread_of(on_test.score, test.layout(metric))
@@ -355,7 +359,8 @@ def _gap(model: JudgedModel) -> Gap:
 
 
 def _details(model: JudgedModel) -> Details:
-    exported, classes, cut = model.exported, model.classes, model.cut
+    exported = model.exported
+    classes = model.classes
     if classes is None:
         level = metric_of(model.spec.metric).objective.get("alpha")
         quantile = None
@@ -366,7 +371,7 @@ def _details(model: JudgedModel) -> Details:
     uncalibrated = ()
     if model.uncalibrated is not None:
         uncalibrated = calibrations(model.uncalibrated, classes)
-    decided = confusion(exported.y, exported.decided(cut), len(classes))
+    decided = confusion(exported.y, exported.decided(model.cut), len(classes))
     return Details(
         calibration=calibrations(exported, classes),
         uncalibrated=uncalibrated,
@@ -377,7 +382,8 @@ def _details(model: JudgedModel) -> Details:
 
 def _at_threshold(model: JudgedModel) -> AtThreshold:
     exported = model.exported
-    called, positive = exported.prediction >= model.cut, exported.y == 1
+    called = exported.prediction >= model.cut
+    positive = exported.y == 1
 
     def share(hits: np.ndarray, among: np.ndarray) -> Interval:
         rows = exported.rows(among)
@@ -395,7 +401,8 @@ def _ways(model: JudgedModel) -> Iterator[WayToDecide]:
     """Costs at the exported threshold, at the one best for the metric, of calling no
     row and every row.
     """
-    spec, test = model.spec, model.test
+    spec = model.spec
+    test = model.test
     if spec.costs is None:
         return
     where = numbers.evaluated(spec.evaluation_name).short
@@ -410,7 +417,8 @@ def _ways(model: JudgedModel) -> Iterator[WayToDecide]:
 
 
 def _notes(model: JudgedModel, report: ValidationReport) -> Iterator[str]:
-    spec, validation, test = model.spec, model.exported, model.test
+    spec = model.spec
+    validation = model.exported
     cluster = cluster_in_words(spec)
     yield from weights_in_words(spec)
     if report.looks > 1:
@@ -421,7 +429,7 @@ def _notes(model: JudgedModel, report: ValidationReport) -> Iterator[str]:
     if report.gap.worse:
         yield _worse_than_on_test(spec, report.gap.difference)
     yield from _shifted(report)
-    for rows, place in ((validation, "validation"), (test, "test")):
+    for rows, place in ((validation, "validation"), (model.test, "test")):
         if note := few_clusters_note(rows.clusters, cluster, place, rows.weights):
             yield note
     metrics = [score.metric for score in report.scores]
@@ -434,11 +442,11 @@ def _notes(model: JudgedModel, report: ValidationReport) -> Iterator[str]:
 
 
 def _undeclared_entities(model: JudgedModel) -> Iterator[str]:
-    split, metric = model.spec.split, model.spec.metric
+    split = model.spec.split
     if split.by == "time" and not split.id_columns:
         columns = _repeated_values(model, split.column)
         if note := undeclared_entities_note(
-            metric, model.exported, columns, split.column, model.cut
+            model.spec.metric, model.exported, columns, split.column, model.cut
         ):
             yield note
 
@@ -516,7 +524,8 @@ def _weak_parts(report: ValidationReport) -> Iterator[str]:
 
 
 def _against_expected(report: ValidationReport, segment: Segment) -> str:
-    score, expected = numbers.interval(segment.score), numbers.score(segment.expected)
+    score = numbers.interval(segment.score)
+    expected = numbers.score(segment.expected)
     return f"{report.metric} {score}, expected {expected}"
 
 

@@ -292,7 +292,8 @@ def _worse_than_champion(
     """The version is better, or may have been fitted with a leak, or its target had
     another meaning.
     """
-    paired, version = comparison.scores, comparison.version
+    paired = comparison.scores
+    version = comparison.version
     if paired is None or comparison.gate.passed:
         return
     retire = comparison.retired(report.experiment)
@@ -305,10 +306,12 @@ def _worse_than_champion(
             f"Correct the labels; if the change is meant, {retire}.",
         )
         return
-    how, change = "significantly worse", paired.difference
+    how = "significantly worse"
+    change = paired.difference
     replaced = "raise not_worse_than_champion.tolerance"
     if comparison.must_be_better:
-        how, change = "not significantly better", paired.gain
+        how = "not significantly better"
+        change = paired.gain
         replaced = "drop replace: if_better"
     yield Reason(
         "worse_than_champion",
@@ -357,7 +360,8 @@ def _fit(
     """
     metric = spec.metric
     row = board.rows[board.rows["key"] == board.single].iloc[0]
-    train, gap = float(row["train_score"]), float(row["overfit_gap"])
+    train = float(row["train_score"])
+    gap = float(row["overfit_gap"])
     width = (board.score.high - board.score.low) * math.sqrt(1 + 1 / train_rows)
     model = "the best model alone"
     if board.single == board.chosen:
@@ -491,7 +495,8 @@ def _learning_curve(
             after.append(predictions[whole])
     if not before:
         return None
-    y, weights = rung.sets.y_test, rung.sets.w_test
+    y = rung.sets.y_test
+    weights = rung.sets.w_test
     scored = sets.test.index.isin(rung.sets.test.index)
     clusters = rung.sets.test_clusters(spec)
 
@@ -605,9 +610,11 @@ def _declared(
 
 def _beyond(edge: SearchEdge) -> Range:
     """From the middle of the searched range to beyond its edge."""
-    scale, middle = "linear", (edge.low + edge.high) / 2
+    scale = "linear"
+    middle = (edge.low + edge.high) / 2
     if min(edge.low, edge.wider) > 0:
-        scale, middle = "log", math.sqrt(edge.low * edge.high)
+        scale = "log"
+        middle = math.sqrt(edge.low * edge.high)
     inner = rounded(middle, integer=isinstance(edge.wider, int))
     low, high = sorted([inner, edge.wider])
     return Range(low=low, high=high, scale=scale)

@@ -40,7 +40,8 @@ def add_what_is_missing(connection: sa.Connection) -> None:
                 operations.invoke(operation)
             case ops.DropColumnOp() if not operation.to_column().nullable:
                 # This package writes no value there. SQLite can only drop it.
-                table, column = operation.table_name, operation.column_name
+                table = operation.table_name
+                column = operation.column_name
                 if is_sqlite:
                     operations.drop_column(table, column)
                 else:

@@ -189,15 +189,18 @@ def recorded(
 def _metered(run: RunRecord, began: datetime) -> Iterator[None]:
     """Add to the cost of a run every few seconds, also of a stage that is killed."""
     closed = threading.Event()
-    seen_at, cpu_seconds = began, time.process_time()
+    seen_at = began
+    cpu_seconds = time.process_time()
 
     def add() -> None:
         nonlocal seen_at, cpu_seconds
-        now, cpu = datetime.now(UTC), time.process_time()
+        now = datetime.now(UTC)
+        cpu = time.process_time()
         wall_seconds = max((now - seen_at).total_seconds(), 0.0)
         with suppress(DatabaseUnavailable):
             run.add_cost(wall_seconds, cpu - cpu_seconds, peak_memory_bytes(), now)
-            seen_at, cpu_seconds = now, cpu
+            seen_at = now
+            cpu_seconds = cpu
 
     def work() -> None:
         while not closed.wait(SECONDS_BETWEEN_COSTS):
