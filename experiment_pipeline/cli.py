@@ -218,9 +218,10 @@ def models(experiment: str, root: str | None, as_json: bool) -> None:
     registry = _registry(experiment, root)
     versions = terminal.models_frame(registry)
     if versions.empty:
-        rule = f"has no exported model in {registry.root}"
         raise InvalidModel(
-            experiment, rule, "Run the experiment, or name another --root."
+            experiment,
+            rule=f"has no exported model in {registry.root}",
+            fix="Run the experiment, or name another --root.",
         )
     _answer("models", versions, as_json)
 

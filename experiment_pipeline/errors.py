@@ -181,14 +181,18 @@ def imported(path: str, culprit: str, what: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything
-        rule = f"{module_name} cannot be imported: {type(error).__name__}: {error}"
         raise InvalidExperiment(
-            culprit, rule, "Correct the path, or install it."
+            culprit,
+            rule=f"{module_name} cannot be imported: {type(error).__name__}: {error}",
+            fix="Correct the path, or install it.",
         ) from error
     if not hasattr(module, name):
         public = [
             attribute for attribute in dir(module) if not attribute.startswith("_")
         ]
-        rule = f"{module_name} has no {what} {name!r}; {did_you_mean(name, public)}"
-        raise InvalidExperiment(culprit, rule, "Correct the name after the colon.")
+        raise InvalidExperiment(
+            culprit,
+            rule=f"{module_name} has no {what} {name!r}; {did_you_mean(name, public)}",
+            fix="Correct the name after the colon.",
+        )
     return getattr(module, name)

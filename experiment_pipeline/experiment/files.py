@@ -49,8 +49,11 @@ def named_columns(folder: Path, refused: Refused = lambda _: ()) -> NamedColumns
     folder = folder.absolute()
     path = next((folder / name for name in FILES if (folder / name).exists()), None)
     if path is None:
-        fix = "name an experiment's folder"
-        raise InvalidExperiment(str(folder), "there is no defs.yaml in it", fix)
+        raise InvalidExperiment(
+            str(folder),
+            rule="there is no defs.yaml in it",
+            fix="name an experiment's folder",
+        )
     file = YamlFile(yaml_text(path), str(shown_path(path)))
     schema = folder / SCHEMA_FILE
     schema_text = yaml_text(schema) if schema.exists() else None
@@ -159,8 +162,11 @@ def _check_search(spec: ExperimentSpec, line_of: Callable[[Location], str]) -> N
                 if repr(name) in error.rule:
                     place = ("search", number, "hyperparameters", name)
                     break
-            rule = f"{error.culprit}: {error.rule}"
-            raise InvalidExperiment(line_of(place), rule, error.fix) from None
+            raise InvalidExperiment(
+                line_of(place),
+                rule=f"{error.culprit}: {error.rule}",
+                fix=error.fix,
+            ) from None
     configurations(spec)
 
 

@@ -83,8 +83,11 @@ def reproduce(
     settings = model.settings(leave_out=_WITHOUT_EFFECT, url=data)
     address = settings.pop("data", None)
     if not address:
-        rule = "its table was in memory"
-        raise InvalidModel(name, rule, "Name a file of it with --data.")
+        raise InvalidModel(
+            name,
+            rule="its table was in memory",
+            fix="Name a file of it with --data.",
+        )
     members = chosen.get("members", [chosen])
     settings["search"] = [
         {

@@ -131,8 +131,11 @@ class RunResult:
             texts[Path(f"{module}.py")] = module_text
         for path, text in texts.items():
             if path.exists() and path.read_text(encoding="utf-8") != text:
-                rule = "holds something else"
-                raise InvalidExperiment(str(path), rule, "Remove it first.")
+                raise InvalidExperiment(
+                    str(path),
+                    rule="holds something else",
+                    fix="Remove it first.",
+                )
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
             path.write_text(text, encoding="utf-8")

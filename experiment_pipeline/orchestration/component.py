@@ -317,10 +317,10 @@ def _type_of(path: Path) -> str:
     except ImportError:
         exists = False
     if not exists:
-        rule = (
-            f"type: there is no component {name!r}; that of an experiment is "
-            f"{EXPERIMENT}"
+        raise InvalidExperiment(
+            file.place(("type",)),
+            rule=f"type: there is no component {name!r}; that of an experiment is "
+            f"{EXPERIMENT}",
+            fix="correct the type, or install the package that provides it",
         )
-        fix = "correct the type, or install the package that provides it"
-        raise InvalidExperiment(file.place(("type",)), rule, fix)
     return name

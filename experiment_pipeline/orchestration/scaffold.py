@@ -64,20 +64,24 @@ def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
     """Check the name and options that can be refused without reading the table."""
     name = request.target_path.name
     if not re.fullmatch(NAME, name):
-        rule = (
-            "it becomes the name of assets and of a job: letters, digits and _, a "
-            "letter first"
+        raise InvalidExperiment(
+            f"name {name!r}",
+            rule="it becomes the name of assets and of a job: letters, digits and _, a "
+            "letter first",
+            fix="choose another name",
         )
-        fix = "choose another name"
-        raise InvalidExperiment(f"name {name!r}", rule, fix)
     if request.append or request.scaffold_format != "yaml":
-        rule = "an experiment is one YAML file in a folder of its own"
-        fix = "drop the option"
-        raise InvalidExperiment("--format", rule, fix)
+        raise InvalidExperiment(
+            "--format",
+            rule="an experiment is one YAML file in a folder of its own",
+            fix="drop the option",
+        )
     if not request.params.data:
-        rule = "is missing: the path or URL of the table"
-        fix = "add --data data/my_table.csv"
-        raise InvalidExperiment("--data", rule, fix)
+        raise InvalidExperiment(
+            "--data",
+            rule="is missing: the path or URL of the table",
+            fix="add --data data/my_table.csv",
+        )
 
 
 def _url_from_project(url: str, project_root: Path | None) -> str:

@@ -85,8 +85,11 @@ class PublishedChampion:
             raise InvalidModel(self.version, error.rule, fix) from None
         # An old model in new libraries, or a user's own estimator, may raise anything.
         except Exception as error:
-            rule = f"cannot predict here: {type(error).__name__}: {error}"
-            raise InvalidModel(self.version, rule, fix) from error
+            raise InvalidModel(
+                self.version,
+                rule=f"cannot predict here: {type(error).__name__}: {error}",
+                fix=fix,
+            ) from error
         fitted_rows = self.exported.read(FITTED_ROWS)
         return as_champion(model, FittedRows.from_bytes(fitted_rows, self.version))
 

@@ -137,9 +137,10 @@ class Model:
         warn_of_memory("prediction", delivered_bytes(source), tell)
         rows = self.reading.rows(source, table, keep)
         if missing := [name for name in keep if name not in rows]:
-            fix = errors.did_you_mean(missing[0], rows.columns)
             raise UnusableTable(
-                f"column {missing[0]}", "is in --keep, but not in the table", fix
+                f"column {missing[0]}",
+                rule="is in --keep, but not in the table",
+                fix=errors.did_you_mean(missing[0], rows.columns),
             )
         return rows
 
@@ -299,11 +300,17 @@ class Model:
         """Refuse files of another kind, and files that are the table or one another."""
         for url in (output, rejected):
             if not url.endswith((".csv", ".parquet")):
-                rule = "is neither .csv nor .parquet"
-                raise UnusableTable(url, rule, "Name such a file.")
+                raise UnusableTable(
+                    url,
+                    rule="is neither .csv nor .parquet",
+                    fix="Name such a file.",
+                )
         if resolved(location(output)) == resolved(location(rejected)):
-            rule = "predictions and rejected rows would share a file"
-            raise UnusableTable(output, rule, "Name two files.")
+            raise UnusableTable(
+                output,
+                rule="predictions and rejected rows would share a file",
+                fix="Name two files.",
+            )
         for url in read_again(Data.model_validate({"url": table}), (output, rejected)):
             raise UnusableTable(
                 url,

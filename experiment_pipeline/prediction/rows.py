@@ -176,15 +176,13 @@ class Signature:
         """
         missing = [name for name in self.features if name not in prepared.columns]
         if missing:
-            rule = (
-                f"{len(missing)} of the model's {len(self.features)} features are "
-                "missing"
+            raise UnusableTable(
+                f"columns {errors.listed(missing)}",
+                rule=f"{len(missing)} of the model's {len(self.features)} features are "
+                "missing",
+                fix="Deliver the columns the model was trained on, or those they are "
+                "made from.",
             )
-            fix = (
-                "Deliver the columns the model was trained on, or those they are made "
-                "from."
-            )
-            raise UnusableTable(f"columns {errors.listed(missing)}", rule, fix)
         columns = {
             name: _cast(prepared[name], dtype) for name, dtype in self.features.items()
         }
@@ -240,9 +238,11 @@ def _cast(column: pd.Series, dtype: str) -> pd.Series:
         if kind_of(cast) in ("integer", "boolean") and not (cast == column).all():
             raise ValueError("values would change")  # noqa: TRY301 - one error for both
     except (ValueError, TypeError) as error:
-        rule = f"holds {column.dtype}, the model wants {dtype}: {str(error)[:120]}"
-        fix = "Deliver the column as the model was trained on it."
-        raise UnusableTable(f"column {column.name}", rule, fix) from None
+        raise UnusableTable(
+            f"column {column.name}",
+            rule=f"holds {column.dtype}, the model wants {dtype}: {str(error)[:120]}",
+            fix="Deliver the column as the model was trained on it.",
+        ) from None
     return cast
 
 
@@ -296,11 +296,11 @@ def _as_in_a_file(column: pd.Series, trained: str) -> pd.Series:
 
 def _other_offsets(name: object, *, has_one: bool) -> UnusableTable:
     delivered, trained = ("an", "none") if has_one else ("no", "one")
-    rule = (
-        f"its times have {delivered} offset from UTC, those of training have {trained}"
-    )
     return UnusableTable(
-        f"column {name}", rule, "Write them as in training: hours would shift."
+        f"column {name}",
+        rule=f"its times have {delivered} offset from UTC, those of training have "
+        f"{trained}",
+        fix="Write them as in training: hours would shift.",
     )
 
 

@@ -375,8 +375,11 @@ class Registry:
         if not _visible(text):
             raise InvalidModel(name, f"{option} is empty", "Say who decides, or why.")
         if not approval.by.isprintable():
-            rule = f"{approval.by!r} holds a character that nobody sees"
-            raise InvalidModel(name, rule, "Write a name.")
+            raise InvalidModel(
+                name,
+                rule=f"{approval.by!r} holds a character that nobody sees",
+                fix="Write a name.",
+            )
         path = self.decision(approval.version, kind)
         if files.create_exclusive(path, to_json(approval)):
             return approval

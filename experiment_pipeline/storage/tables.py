@@ -184,8 +184,11 @@ def _refuse_column(frame: pd.DataFrame) -> None:
 
 
 def _refused(name: object, rule: str) -> UnusableTable:
-    fix = "Give its values one type, such as text, float or date: astype(float)."
-    return UnusableTable(f"column {name!r}", rule, fix)
+    return UnusableTable(
+        f"column {name!r}",
+        rule=rule,
+        fix="Give its values one type, such as text, float or date: astype(float).",
+    )
 
 
 def _group(
