@@ -98,7 +98,7 @@ def test_the_age_of_the_data_is_counted_in_words(hours: float, age: str) -> None
 def test_an_empty_database_is_a_page_that_says_so() -> None:
     """Before the first run there is nothing to show, and no error."""
     document = overview(NOW)
-    assert document.sections[0].blocks == (Paragraph("No experiment has run yet."),)
+    assert document.sections[0].blocks == [Paragraph("No experiment has run yet.")]
 
 
 def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:

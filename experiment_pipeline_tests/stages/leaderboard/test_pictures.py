@@ -155,7 +155,7 @@ def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(
     """
     by_metric = replace(shown, board=replace(shown.board, metric=metric))
     cost, spending = score_charts(by_metric)
-    assert cost.said.startswith("Lower" if best is min else "Higher")
+    assert cost.how_to_read.startswith("Lower" if best is min else "Higher")
     paths = [shown.paths.get(key, ()) for key in shown.declared if key != "dummy"]
     steps = [step for path in paths for step in path]
     full = [step for step in steps if step.fraction == 1]
