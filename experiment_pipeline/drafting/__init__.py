@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 # On the command line a class is a text; in Python it may be a number or a bool.
 _Class = Annotated[
-    str | None, BeforeValidator(lambda one: None if one is None else str(one))
+    str | None, BeforeValidator(lambda label: None if label is None else str(label))
 ]
 
 
@@ -50,10 +50,6 @@ class Wishes(BaseModel):
     @property
     def source(self) -> dict[str, Any]:
         """The options about the table, as the keys of `spec.Data`."""
-        given = self.model_dump(
-            include={"delimiter", "encoding", "endpoint_url", "anonymous"}
-        )
-        return {
-            "url": self.data,
-            **{key: value for key, value in given.items() if value},
-        }
+        keys = ("delimiter", "encoding", "endpoint_url", "anonymous")
+        stated = {key: value for key in keys if (value := getattr(self, key))}
+        return {"url": self.data, **stated}

@@ -67,10 +67,10 @@ _DIGEST = re.compile(
 class Times:
     """The instants of a datetime column."""
 
-    known: float  # share of the rows that have one
+    share: float  # of the rows that have one
     days: int  # number of distinct days
     in_order: bool  # whether no row is earlier than the one above it
-    # The most frequent step between rows, if they are a series: nearly all known,
+    # The most frequent step between rows, if they are a series: nearly all have one,
     # distinct, sorted in either direction, and with at least half of the steps equal
     # (months and trading days are not all equal).
     step: pd.Timedelta | None
@@ -108,10 +108,10 @@ class ColumnPlan:
         parts = self.preparation.get("calendar", [])
         if self.times is None or not parts:
             return self
-        more = [*parts]
+        wanted = [*parts]
         if with_days and self.times.days > 1 and "days" not in parts:
-            more.insert(0, "days")
-        new = [part for part in more if f"{self.name}_{part}" not in columns]
+            wanted.insert(0, "days")
+        new = [part for part in wanted if f"{self.name}_{part}" not in columns]
         why = self.why.replace(", ".join(parts), ", ".join(new) or "nothing", 1)
         return replace(self, why=why, preparation={**self.preparation, "calendar": new})
 
@@ -146,44 +146,42 @@ def plan_column(raw: pd.Series, decimal: str = ".") -> ColumnPlan:
 
     `decimal`: the decimal mark where texts are ambiguous.
     """
-    name, known = str(raw.name), raw.dropna()
+    present = raw.dropna()
     kind = kind_of(raw)
     useless = ""
-    if known.empty:
+    if present.empty:
         useless = "no value in any row"
     elif kind not in {"datetime", *NUMERIC, *TEXTS}:
         useless = f"holds {raw.dtype}, which models cannot use"
-    elif len(known) == len(raw) and (known == known.iloc[0]).all():
-        useless = f"the same in every row: {_shown(known.iloc[0])}"
+    elif len(present) == len(raw) and (present == present.iloc[0]).all():
+        useless = f"the same in every row: {_shown(present.iloc[0])}"
     if useless:
-        return ColumnPlan(name, useless, excluded=True)
+        return ColumnPlan(str(raw.name), useless, excluded=True)
     if kind == "datetime":
-        return _dates(name, raw, {})
+        return _dates(raw, {})
     if kind in TEXTS:
-        return _texts(name, raw, known, decimal)
-    return _number(name, raw, known)
+        return _texts(raw, decimal)
+    return _number(raw)
 
 
-def _texts(name: str, raw: pd.Series, known: pd.Series, decimal: str) -> ColumnPlan:
+def _texts(raw: pd.Series, decimal: str) -> ColumnPlan:
     """Plan a text column: dates, numbers or a category."""
-    measured = facts.text_facts(known)
-    texts = measured.texts
+    measured = facts.text_facts(raw)
     is_mark = measured.placeholders
-    marks = list(compress(texts, is_mark))
-    others = list(compress(texts, ~is_mark))
-    if not others:
-        why = f"only {_some(texts)}, which mean missing"
-        return ColumnPlan(name, why, excluded=True)
+    marks = measured.chosen(is_mark)
+    texts = measured.chosen(~is_mark)
+    if not texts:
+        why = f"only {_some(marks)}, which mean missing"
+        return ColumnPlan(str(raw.name), why, excluded=True)
     missing = {"missing_values": marks} if marks else {}
-    dates = _text_dates(name, raw, others, measured.counts[~is_mark], missing)
+    dates = _text_dates(raw, texts, measured.counts[~is_mark], missing)
     if dates is not None:
         return dates
-    writing = facts.writing_of(others, decimal)
-    as_numbers = _text_numbers(name, raw, others, missing, writing)
+    writing = facts.writing_of(texts, decimal)
+    as_numbers = _text_numbers(raw, texts, missing, writing)
     if as_numbers is not None:
         return as_numbers
-    category = _category(name, raw, known)
-    return replace(category, question=_units_question(name, others, writing))
+    return replace(_category(raw), question=_units_question(raw, texts, writing))
 
 
 def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | None:
@@ -200,29 +198,25 @@ def instants_of(raw: pd.Series, plan: ColumnPlan) -> pd.Series:
 
 def _prepared(raw: pd.Series, settings: Mapping[str, Any]) -> PreparedTable:
     name = str(raw.name)
-    declared = {setting: {name: value} for setting, value in settings.items()}
-    return prepare(raw.to_frame(name), Preparation.model_validate(declared))
+    preparation = Preparation.model_validate(facts.by_setting({name: settings}))
+    return prepare(raw.to_frame(name), preparation)
 
 
-def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
-    values = known.to_numpy(dtype=np.float64)
+def _number(raw: pd.Series) -> ColumnPlan:
+    name = str(raw.name)
+    values = raw.dropna().to_numpy(dtype=np.float64)
     is_id = facts.is_named_like_an_id(name)
     whole = np.mean(values == np.floor(values))
     if kind_of(raw) == "boolean" or whole < (LEAST_WHOLE if is_id else 1):
         return ColumnPlan(name)
-    counts_rows = len(known) == len(raw) > 2 and bool(
-        np.all(np.diff(values) == _rows_on(raw))
-    )
-    if counts_rows and (_COUNTER_NAME.match(name) or not is_id):
-        return ColumnPlan(name, "counts the rows", excluded=True)
-    if _COUNTER_NAME.match(name) and known.nunique() == len(raw):
-        why = "numbers the rows, in another order"
+    distinct = raw.nunique()
+    why = _row_numbers(raw, values, distinct, is_id=is_id)
+    if why:
         return ColumnPlan(name, why, excluded=True)
     if not is_id:
         return ColumnPlan(name)
-    distinct = known.nunique()
     if distinct == len(raw) or distinct > MOST_NAMED_CATEGORIES:
-        return _named(name, distinct, raw, known)
+        return _named(raw, distinct)
     return ColumnPlan(
         name,
         f"a number that identifies one of {distinct} things, read as a category",
@@ -231,21 +225,35 @@ def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     )
 
 
-def _named(name: str, distinct: int, raw: pd.Series, known: pd.Series) -> ColumnPlan:
+def _row_numbers(
+    raw: pd.Series, values: np.ndarray, distinct: int, *, is_id: bool
+) -> str:
+    """Say that whole numbers are those of the rows; empty: they are not."""
+    is_counter = _COUNTER_NAME.match(str(raw.name)) is not None
+    is_complete = len(values) == len(raw) > 2
+    counts = is_complete and np.all(np.diff(values) == _rows_on(raw))
+    if counts and (is_counter or not is_id):
+        return "counts the rows"
+    if is_counter and distinct == len(raw):
+        return "numbers the rows, in another order"
+    return ""
+
+
+def _named(raw: pd.Series, distinct: int) -> ColumnPlan:
     """The plan of a column that identifies rows, or entities with several rows."""
+    name = str(raw.name)
     if distinct == len(raw):
         why = "identifies the row: a different value in every row"
         return ColumnPlan(name, why, excluded=True, identifies_rows=True)
+    rows = int(raw.count())
     why = (
-        f"identifies {distinct:,} things, {len(known) / distinct:.3g} rows each: a "
-        "model "
+        f"identifies {distinct:,} things, {rows / distinct:.3g} rows each: a model "
         "would memorize them"
     )
-    return ColumnPlan(name, why, excluded=True, names_entities=distinct < len(known))
+    return ColumnPlan(name, why, excluded=True, names_entities=distinct < rows)
 
 
 def _text_dates(
-    name: str,
     raw: pd.Series,
     texts: Sequence[str],
     counts: np.ndarray,
@@ -259,26 +267,31 @@ def _text_dates(
     formats.pop(_NO_DATE, None)
     if not formats or _share(counts, np.any([*formats.values()], axis=0)) < LEAST_DATES:
         return None
-    shares = {text: _share(counts, reads) for text, reads in formats.items()}
-    complete = [text for text, share in shares.items() if share == 1]
-    usual = [text for text, share in shares.items() if share >= LEAST_DATES]
-    readable = complete or usual
+    readable = _most_readable(formats, counts)
     problem = _ambiguity(texts, list(formats), readable)
     if problem:
         why = f"{problem}: decide in preparation.datetime_formats"
-        return ColumnPlan(name, why, excluded=True)
+        return ColumnPlan(str(raw.name), why, excluded=True)
     settings: dict[str, Any] = {**missing, "types": "datetime"}
     if readable[0] != facts.ISO:
         settings["datetime_formats"] = readable[:1]
     try:
         prepared = _prepared(raw, settings)
     except UnusableTable as error:
-        return ColumnPlan(name, error.rule.partition(";")[0], excluded=True)
-    instants = prepared.frame[name]
+        why = error.rule.partition(";")[0]
+        return ColumnPlan(str(raw.name), why, excluded=True)
+    instants = prepared.frame[str(raw.name)]
     if not prepared.unparsable:
-        return _dates(name, instants, settings)
+        return _dates(instants, settings)
     [unread] = prepared.unparsable
     return _mostly_dates(instants, settings, raw.iloc[unread.positions].astype("str"))
+
+
+def _most_readable(formats: Mapping[str, np.ndarray], counts: np.ndarray) -> list[str]:
+    """Return the formats that read all rows, else those that read nearly all."""
+    shares = {name: _share(counts, reads) for name, reads in formats.items()}
+    least = 1 if 1 in shares.values() else LEAST_DATES
+    return [name for name, share in shares.items() if share >= least]
 
 
 def _share(counts: np.ndarray, chosen: np.ndarray) -> float:
@@ -290,15 +303,15 @@ def _mostly_dates(
     instants: pd.Series, settings: Mapping[str, Any], unread: pd.Series
 ) -> ColumnPlan | None:
     """Plan a column of dates with some texts that are not; None: these are too many."""
-    known = int(instants.notna().sum())
-    if known < LEAST_DATES * (known + len(unread)):
+    dates = int(instants.count())
+    if dates < LEAST_DATES * (dates + len(unread)):
         return None
     odd = list(dict.fromkeys(unread.str.strip()))
     are_few = len(odd) <= MOST_NO_DATES
     if are_few:
         missing = [*settings.get("missing_values", ()), *odd]
         settings = {**settings, "missing_values": missing}
-    plan = _dates(str(instants.name), instants, settings)
+    plan = _dates(instants, settings)
     rows = numbers.counted(len(unread), "row")
     fate = "read as missing" if are_few else "rejected"
     why = f"{plan.why}; {rows} without a date ({_some(odd)}) {fate}"
@@ -314,26 +327,27 @@ def _ambiguity(
         return f"dates in several formats ({', '.join(formats)})"
     # '5 May 2024' matches %b and %B: both give the same dates.
     column = pd.Series(texts, dtype="str")
-    first, *others = (read_datetimes(column, (text,)) for text in complete)
-    if all(first.equals(dates) for dates in others):
+    first, *further = (read_datetimes(column, (text,)) for text in complete)
+    if all(first.equals(dates) for dates in further):
         return ""
     return f"dates of {' or '.join(complete)}"
 
 
-def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> ColumnPlan:
-    known = instants.dropna()
+def _dates(instants: pd.Series, settings: Mapping[str, Any]) -> ColumnPlan:
+    name = str(instants.name)
+    present = instants.dropna()
     times = Times(
-        known=len(known) / len(instants),
-        days=int(known.dt.normalize().nunique()),
-        in_order=bool(known.is_monotonic_increasing),
+        share=len(present) / len(instants),
+        days=int(present.dt.normalize().nunique()),
+        in_order=bool(present.is_monotonic_increasing),
         step=_step(instants),
     )
-    parts = [part for part in CALENDAR_PARTS if np.ptp(getattr(known.dt, part)) > 0]
+    parts = [part for part in CALENDAR_PARTS if np.ptp(getattr(present.dt, part)) > 0]
     if not parts:
         why = "dates that share month, day of week and hour"
         return ColumnPlan(name, why, excluded=True, preparation=settings, times=times)
-    span = known.max() - known.min()
-    if np.ptp(known.dt.day) > 0 and span.days >= _DAYS_OF_YEARS:
+    span = present.max() - present.min()
+    if np.ptp(present.dt.day) > 0 and span.days >= _DAYS_OF_YEARS:
         parts = ["days", "day_of_month", "day_of_year", *parts]
     why = f"dates, read as {', '.join(parts)}"
     if "datetime_formats" in settings:
@@ -344,13 +358,13 @@ def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> Colum
 
 def _step(instants: pd.Series) -> pd.Timedelta | None:
     """Return the step of a series, see `Times`."""
-    known = instants.dropna()
-    if len(known) < max(2, LEAST_DATES * len(instants)):
+    present = instants.dropna()
+    if len(present) < max(2, LEAST_DATES * len(instants)):
         return None
-    is_sorted = known.is_monotonic_increasing or known.is_monotonic_decreasing
-    if not known.is_unique or not is_sorted:
+    is_sorted = present.is_monotonic_increasing or present.is_monotonic_decreasing
+    if not present.is_unique or not is_sorted:
         return None
-    steps = known.diff().iloc[1:].abs() / _rows_on(known)
+    steps = present.diff().iloc[1:].abs() / _rows_on(present)
     frequent = steps.value_counts()
     return frequent.index[0] if frequent.iloc[0] * 2 >= len(steps) else None
 
@@ -361,7 +375,6 @@ def _rows_on(column: pd.Series) -> np.ndarray:
 
 
 def _text_numbers(
-    name: str,
     raw: pd.Series,
     texts: Sequence[str],
     missing: Mapping[str, Any],
@@ -382,7 +395,7 @@ def _text_numbers(
         why += f" ({writing.words})"
     if missing:
         why += f"; {_some(missing['missing_values'])} read as missing"
-    return ColumnPlan(name, why, preparation=settings)
+    return ColumnPlan(str(raw.name), why, preparation=settings)
 
 
 def _slips(texts: Sequence[str], writing: facts.Writing) -> list[str] | None:
@@ -394,7 +407,9 @@ def _slips(texts: Sequence[str], writing: facts.Writing) -> list[str] | None:
     return words
 
 
-def _units_question(name: str, texts: Sequence[str], writing: facts.Writing) -> str:
+def _units_question(
+    raw: pd.Series, texts: Sequence[str], writing: facts.Writing
+) -> str:
     """Ask for the factors of the units among numbers; empty: they are clear."""
     if not writing.question or _slips(texts, writing) is None:
         return ""
@@ -402,29 +417,31 @@ def _units_question(name: str, texts: Sequence[str], writing: facts.Writing) -> 
         unit: "…" if factor == 1 else factor
         for unit, factor in writing.declaration["units"].items()
     }
-    settings = {"types": {name: "number"}, "numbers": {name: {"units": factors}}}
+    settings = {"types": "number", "numbers": {"units": factors}}
+    preparation = facts.by_setting({str(raw.name): settings})
     return (
-        f"{name} holds {writing.question}; it is not read as a number until each unit "
-        f"has its factor ({in_line({'preparation': settings})})"
+        f"{raw.name} holds {writing.question}; it is not read as a number until each "
+        f"unit has its factor ({in_line({'preparation': preparation})})"
     )
 
 
-def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
-    distinct = known.nunique()
-    texts = known.astype("str")
+def _category(raw: pd.Series) -> ColumnPlan:
+    name = str(raw.name)
+    texts = raw.dropna().astype("str")
+    rows, distinct = len(texts), raw.nunique()
     named = facts.is_named_like_an_id(name)
     is_id = distinct == len(raw) and (named or texts.str.fullmatch(_DIGEST).all())
     if is_id or (named and distinct > MOST_NAMED_CATEGORIES):
-        return _named(name, distinct, raw, known)
-    free = distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known))
+        return _named(raw, distinct)
+    free = distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * rows)
     # Texts of several words stay features, by their n-grams.
     has_words = texts.str.strip().str.contains(_SEVERAL_WORDS)
     if free and not has_words.mean() > FREE_TEXT_SHARE:
-        why = f"codes: {distinct:,} distinct ones in {len(known):,} rows"
+        why = f"codes: {distinct:,} distinct ones in {rows:,} rows"
         return ColumnPlan(name, why, excluded=True)
     return ColumnPlan(
         name,
-        names_entities=named and 2 < distinct < len(known),
+        names_entities=named and 2 < distinct < rows,
         many_texts=free or distinct > MOST_CODES,
     )
 

@@ -7,7 +7,7 @@ or trained.
 
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -82,17 +82,17 @@ def draft_experiment(
     table = read(read_source(source), source, chosen=sample.positions)
     rows = sample.rows
     address = {**wishes.source, "url": written_url}
-    given = {key: value for key, value in settings.items() if key != "exclude"}
+    stated = {key: value for key, value in settings.items() if key != "exclude"}
 
     def tried_with(split: Decision | None) -> TriedDraft:
         draft = infer(
-            table.frame, wishes, rows, monotone="monotone" in given, split=split
+            table.frame, wishes, rows, monotone="monotone" in stated, split=split
         )
         excluded = {**draft.excluded, **settings.get("exclude", {})}
         draft = replace(draft, excluded=excluded)
-        if {"preparation", "analysis"} & given.keys():  # the answers
+        if {"preparation", "analysis"} & stated.keys():  # the answers
             draft = replace(draft, target_question="", feature_questions=())
-        attributes = {**draft.attributes(address), **given}
+        attributes = {**draft.attributes(address), **stated}
         place = "given" if settings else "the draft"
         return try_out(table.frame, draft, spec_from(name, attributes, lambda _: place))
 
@@ -103,7 +103,7 @@ def draft_experiment(
     text = defs_yaml(name, tried.draft, _described(table, rows), address, command)
     files = {
         "schema.yaml": tried.schema_text,
-        "defs.yaml": with_settings(text, given),
+        "defs.yaml": with_settings(text, stated),
     }
     reasons = _reasons(tried, table, rows)
     lines = [reasons, "Wrote defs.yaml and schema.yaml; both are yours to edit."]
@@ -276,21 +276,7 @@ def in_yaml(value: Any) -> str:
 def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
     """Return what was inferred and why, a line each."""
     draft, spec = tried.draft, tried.spec
-    facts = [("target", readable(draft.target))]
-    decisions = {
-        "task": draft.task,
-        "positive": draft.positive_class,
-        "metric": draft.metric,
-        "chosen by": draft.evaluation,
-        "rejected": draft.max_rejected,
-        "seconds": draft.seconds,
-        "split": Decision(draft.full_split, draft.split.why),
-    }
-    for what, decision in decisions.items():
-        if decision is not None:
-            is_mapping = isinstance(decision.value, dict)
-            value = (in_yaml if is_mapping else readable)(decision.value)
-            facts.append((what, f"{value}: {decision.why}"))
+    facts = [("target", readable(draft.target)), *_decisions(draft)]
     excluded = [f"{readable(name)}: {why}" for name, why in draft.excluded.items()]
     facts += _first_lines("left out", excluded)
     prepared = [f"{readable(plan.name)}: {plan.why}" for plan in draft.prepared]
@@ -307,14 +293,32 @@ def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
     facts += [("consider", hint) for hint in draft.hints]
     lines = [f"Read {spec.source.shown_url}: {_described(table, rows)}."]
     lines += [f"  {note}" for note in table.notes]
-    lines += [f"  {what:<9} {why}" for what, why in facts]
+    lines += [f"  {topic:<9} {why}" for topic, why in facts]
     return "\n".join(lines)
 
 
-def _first_lines(what: str, reasons: list[str]) -> list[tuple[str, str]]:
-    facts = [(what, reason) for reason in reasons[:MOST_LINES]]
+def _decisions(draft: Draft) -> Iterator[tuple[str, str]]:
+    """Yield (topic, value and reason) of what was inferred."""
+    decisions = {
+        "task": draft.task,
+        "positive": draft.positive_class,
+        "metric": draft.metric,
+        "chosen by": draft.evaluation,
+        "rejected": draft.max_rejected,
+        "seconds": draft.seconds,
+        "split": Decision(draft.full_split, draft.split.why),
+    }
+    for topic, decision in decisions.items():
+        if decision is not None:
+            is_mapping = isinstance(decision.value, dict)
+            value = (in_yaml if is_mapping else readable)(decision.value)
+            yield topic, f"{value}: {decision.why}"
+
+
+def _first_lines(topic: str, reasons: list[str]) -> list[tuple[str, str]]:
+    facts = [(topic, reason) for reason in reasons[:MOST_LINES]]
     if len(reasons) > MOST_LINES:
-        facts.append((what, f"and {len(reasons) - MOST_LINES} more, see defs.yaml"))
+        facts.append((topic, f"and {len(reasons) - MOST_LINES} more, see defs.yaml"))
     return facts
 
 
@@ -358,13 +362,12 @@ def infer_schema(
         dtype = _dtype(column)
         if dtype is not None:
             rules["dtype"] = dtype
-        if str(name) not in {target, *keys} and bool(column.isna().any()):
+        if str(name) not in {target, *keys} and column.hasnans:
             rules["nullable"] = True
-        known = column.dropna()
         # Only for text columns that repeat few values, not for free text.
-        most_values = min(LISTED_CATEGORIES, len(known) / 2)
-        if dtype == "str" and 0 < known.nunique() <= most_values:
-            values = sorted(map(str, known.unique()))
+        most_values = min(LISTED_CATEGORIES, column.count() / 2)
+        if dtype == "str" and 0 < column.nunique() <= most_values:
+            values = sorted(map(str, column.dropna().unique()))
             warns = {"allowed_values": values, "raise_warning": True}
             rules["isin"] = values if str(name) == target else warns
     settings: dict[str, Any] = {"columns": columns, "coerce": True, "strict": "filter"}
@@ -378,7 +381,7 @@ def _dtype(column: pd.Series) -> str | None:
     """
     if column.isna().all():
         return None
-    missing = bool(column.isna().any())
+    missing = column.hasnans
     kind = kind_of(column)
     if kind == "integer" and not missing:
         return "uint64" if is_unsigned(column, bits=64) else "int64"

@@ -9,7 +9,7 @@ would be too narrow. Targets of the random split's validation set are not read.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.findings.probe import ProbeSample
 from experiment_pipeline.stages.data_analysis.findings.random_split import (
     ComparedFits,
-    RandomSplitOverTime,
+    fits_over_time,
 )
 from experiment_pipeline.stages.data_analysis.skill import outcomes_of
 from experiment_pipeline.stages.data_analysis.subject import Subject
@@ -73,15 +73,10 @@ def more_honest_splits(
     """
     nested = [name for name in prepared if kind_of(prepared[name]) == "nested"]
     visible = np.flatnonzero((sets != "validation").to_numpy())
-    thresholds = {
-        **spec.analysis.thresholds,
-        RandomSplitOverTime.code: LEAST_LOSS_OVER_TIME,
-    }
-    analysis = spec.analysis.model_copy(update={"thresholds": thresholds})
     table = _Table(
         frame=prepared.drop(columns=nested).iloc[visible],
         sets=sets.iloc[visible].astype("str"),
-        spec=spec.model_copy(update={"analysis": analysis}),
+        spec=spec,
     )
     over_time = map(table.over_time, times[:MOST_COLUMNS])
     first = next(filter(None, over_time), None)
@@ -99,158 +94,113 @@ class _Table:
     spec: ExperimentSpec
 
     @cached_property
+    def features(self) -> tuple[str, ...]:
+        """The features, leaks included."""
+        return tuple(feature_columns(self.frame, self.spec))
+
+    @cached_property
     def leaks(self) -> list[str]:
         """Features that nearly equal the target: with them, each split is as good."""
-        features = tuple(feature_columns(self.frame, self.spec))
-        generator = np.random.default_rng(self.spec.seed)
-        rows = np.sort(generator.permutation(len(self.frame))[:ROWS_OF_LEAKS])
-        subject = Subject(
-            self.frame.iloc[rows], self.sets.iloc[rows], features, self.spec
-        )
-        return [each.column for each in subject.associations if each.skill >= LEAK]
+        subject = self._subject(self._drawn(ROWS_OF_LEAKS), self.features)
+        suspects = (a.column for a in subject.associations if a.skill >= LEAK)
+        return list(suspects)
 
-    def evidence(self, measured: str) -> str:
-        """Add which columns the probe did not have."""
-        if not self.leaks:
-            return measured
-        names = numbers.some_of(list(map(numbers.shown, self.leaks)))
-        return f"{measured}, without {names}, which may give the target away"
+    def _drawn(self, most: int) -> np.ndarray:
+        """Draw at most so many rows: positions (k,), ascending."""
+        return np.sort(self._generator().permutation(len(self.frame))[:most])
 
-    def subject(self, rows: np.ndarray, without: Sequence[str] = ()) -> Subject:
-        """The rows at positions (k,) under analysis, without some columns."""
-        features = feature_columns(self.frame, self.spec)
-        features = tuple(name for name in features if name not in self.leaks)
-        frame = self.frame.drop(columns=list(without)).iloc[rows]
-        return Subject(frame, self.sets.iloc[rows], features, self.spec)
+    def _generator(self) -> np.random.Generator:
+        return np.random.default_rng(self.spec.seed)
+
+    def _subject(self, rows: np.ndarray, features: Iterable[str]) -> Subject:
+        frame, sets = self.frame.iloc[rows], self.sets.iloc[rows]
+        return Subject(frame, sets, tuple(features), self.spec)
+
+    def honest(self, rows: np.ndarray) -> Subject:
+        """The rows at positions (k,) under analysis, without leaks."""
+        return self._subject(rows, (f for f in self.features if f not in self.leaks))
+
+    def optimistic(self, fits: ComparedFits, evidence: str) -> OptimisticSplit:
+        """The result of a comparison, and which columns the probe did not have."""
+        if self.leaks:
+            names = numbers.some_of(list(map(numbers.shown, self.leaks)))
+            evidence += f", without {names}, which may give the target away"
+        return OptimisticSplit(fits.split, fits.lost, evidence)
 
     def over_time(self, column: str) -> OptimisticSplit | None:
         """Compare with a split by time, as the data analysis will."""
-        generator = np.random.default_rng(self.spec.seed)
-        rows = generator.permutation(len(self.frame))[: 2 * MOST_ROWS]
-        other_dates = [
-            str(name)
-            for name, cells in self.frame.items()
-            if kind_of(cells) == "datetime" and name != column
-        ]
-        subject = self.subject(np.sort(rows), without=other_dates)
-        if subject.target.problem:
+        subject = self.honest(self._drawn(2 * MOST_ROWS))
+        if subject.target.problem or column not in subject.times:
             return None
-        finding = RandomSplitOverTime().check(subject)
-        if finding.outcome != "found" or finding.number is None:
+        fits = fits_over_time(subject, column)
+        if fits is None or not fits.is_optimistic(LEAST_LOSS_OVER_TIME):
             return None
-        return OptimisticSplit(
-            split={"by": "time", "column": column},
-            lost=finding.number,
-            evidence=self.evidence(finding.evidence.removesuffix(".")),
-        )
+        return self.optimistic(fits, fits.in_words)
 
     def over_entities(self, column: str) -> OptimisticSplit | None:
-        """Compare with a split that keeps the rows of an entity together."""
-        subject = self.subject(self._rows_of_entities(column))
+        """Compare with a split that keeps the rows of an entity together.
+
+        The folds of entities are compared with those of shuffled ones, which have the
+        same sizes: without related rows, both scores have the same distribution.
+        """
+        subject = self.honest(self._rows_of_entities(column))
         if subject.target.problem:
             return None
         sample = ProbeSample.of(subject, subject.target.rows)
         if len(sample.rows) < FEWEST_ROWS or not sample.encoded.shape[1]:
             return None
-        hashes = row_hashes(subject.frame, [column], "entities", sample.rows)
-        comparison = _ProbedEntities.of(sample, hashes)
-        if comparison is None:
+        entities = row_hashes(subject.frame, [column], "entities", sample.rows)
+        apart = _predicted(sample, entities)
+        by_chance = _predicted(sample, subject.generator().permutation(entities))
+        if apart is None or by_chance is None:
             return None
-        evidence = comparison.evidence(numbers.shown(column))
-        if evidence is None:
+        codes = cluster_codes(entities)
+        outcomes = outcomes_of(self.spec.task, sample.y, subject.target.n_classes)
+        errors = outcomes - apart.reshape(outcomes.shape)
+        width = _width_by_rows(errors, codes, subject.generator())
+        if width is None:
             return None
-        split = {"by": "group", "column": column}
-        return OptimisticSplit(split, comparison.fits.lost, self.evidence(evidence))
+        fits = ComparedFits.of(sample, apart, by_chance, codes, "group", column)
+        evidence = fits.in_words
+        if width <= TOO_NARROW:
+            evidence += (
+                f". Errors of one {numbers.shown(column)} resemble each other: "
+                f"intervals by rows would be {numbers.share(1 - width)} too narrow"
+            )
+        elif not fits.is_optimistic(LEAST_LOSS):
+            return None
+        return self.optimistic(fits, evidence)
 
     def _rows_of_entities(self, column: str) -> np.ndarray:
         """Draw entities, and return all of their rows: positions (k,), ascending."""
         codes = pd.factorize(self.frame[column])[0]
-        known = codes[codes >= 0]
-        generator = np.random.default_rng(self.spec.seed)
-        drawn = generator.permutation(known.max() + 1)
-        rows_of_drawn = np.cumsum(np.bincount(known)[drawn])
-        chosen = drawn[: np.searchsorted(rows_of_drawn, MOST_ROWS) + 1]
-        return np.flatnonzero(np.isin(codes, chosen))
+        rows_of = np.bincount(codes[codes >= 0])
+        drawn = self._generator().permutation(len(rows_of))
+        count = np.searchsorted(np.cumsum(rows_of[drawn]), MOST_ROWS) + 1
+        return np.flatnonzero(np.isin(codes, drawn[:count]))
 
 
-@dataclass(frozen=True)
-class _ProbedEntities:
-    """A probe on the same rows, fitted on rows of other entities or of all."""
+def _width_by_rows(
+    errors: np.ndarray, entities: np.ndarray, generator: np.random.Generator
+) -> float | None:
+    """Width of an interval by rows beside the one by entities.
 
-    fits: ComparedFits
-    likeness: "_Likeness"  # of the errors of one entity
+    None: the errors (n, k) of one entity, a code (n,), do not resemble each other more
+    than in every shuffle. Design effect of Kish (1965): 1 + the products of errors over
+    pairs of one entity, beside their squares.
+    """
+    centred = errors - errors.mean(axis=0)
+    squares = float((centred**2).sum())
+    if not squares > 0:
+        return None
 
-    @classmethod
-    def of(cls, sample: ProbeSample, entities: np.ndarray) -> "_ProbedEntities | None":
-        """Compare the folds of entities (n,) with those of shuffled ones.
+    def design_effect(codes: np.ndarray) -> float:
+        sums = [np.bincount(codes, column) for column in centred.T]
+        return float(np.square(sums).sum()) / squares
 
-        Shuffled entities make folds of the same sizes: without related rows, both
-        scores have the same distribution. None: a fold cannot be fitted.
-        """
-        shuffled = sample.subject.generator().permutation(entities)
-        apart = _predicted(sample, entities)
-        by_chance = _predicted(sample, shuffled)
-        if apart is None or by_chance is None:
-            return None
-        codes = cluster_codes(entities)
-        task, classes = sample.subject.spec.task, sample.subject.target.n_classes
-        outcomes = outcomes_of(task, sample.y, classes)
-        errors = outcomes - apart.reshape(outcomes.shape)
-        places = np.arange(len(sample.y))
-        return cls(
-            fits=ComparedFits.of(sample, places, apart, by_chance, codes),
-            likeness=_Likeness.of(errors, codes, sample.subject.generator()),
-        )
-
-    def evidence(self, name: str) -> str | None:
-        """Return why a random split is too optimistic; None: it is not."""
-        is_worse = self.fits.is_significant and self.fits.lost >= LEAST_LOSS
-        is_narrow = self.likeness.width <= TOO_NARROW
-        if not self.likeness.is_sure or not (is_worse or is_narrow):
-            return None
-        evidence = f"A {self.fits.in_words(f'other values of {name}', 'values')}"
-        if is_narrow:
-            narrow = numbers.share(1 - self.likeness.width)
-            evidence += (
-                f". Errors of one {name} resemble each other: intervals by rows "
-                f"would be {narrow} too narrow"
-            )
-        return evidence
-
-
-@dataclass(frozen=True)
-class _Likeness:
-    """How much the errors of one entity resemble each other."""
-
-    is_sure: bool  # more than in any shuffle
-    width: float  # of an interval by rows beside the one by entities
-
-    @classmethod
-    def of(
-        cls, errors: np.ndarray, entities: np.ndarray, generator: np.random.Generator
-    ) -> "_Likeness":
-        """Measure errors (n, k) of rows whose entity is a code (n,).
-
-        The design effect of Kish (1965): 1 + the products of errors over pairs of one
-        entity, beside their squares.
-        """
-        centred = errors - errors.mean(axis=0)
-        squares = float((centred**2).sum())
-        if not squares > 0:
-            return cls(is_sure=False, width=1.0)
-
-        def design_effect(codes: np.ndarray) -> float:
-            sums = [np.bincount(codes, column) for column in centred.T]
-            return float(np.square(sums).sum()) / squares
-
-        by_entity = design_effect(entities)
-        shuffled = [
-            design_effect(generator.permutation(entities)) for _ in range(SHUFFLES)
-        ]
-        return cls(
-            is_sure=by_entity > max(shuffled),
-            width=1 / math.sqrt(max(by_entity, 1.0)),
-        )
+    by_entity = design_effect(entities)
+    shuffled = [design_effect(generator.permutation(entities)) for _ in range(SHUFFLES)]
+    return 1 / math.sqrt(max(by_entity, 1.0)) if by_entity > max(shuffled) else None
 
 
 def _predicted(sample: ProbeSample, entities: np.ndarray) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -29,12 +29,11 @@ from experiment_pipeline.drafting.columns import (
 from experiment_pipeline.drafting.questions import question_of_target, questions_of
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import CalendarPart, Task
-from experiment_pipeline.stages.data_analysis.facts import rejection_limit
+from experiment_pipeline.spec import Task
+from experiment_pipeline.stages.data_analysis.facts import by_setting, rejection_limit
 from experiment_pipeline.statistics.metrics import metric_of, names_of
-from experiment_pipeline.table.features import plain
+from experiment_pipeline.table.features import all_calendar_columns, plain
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
-from experiment_pipeline.table.preparation import calendar_columns
 
 # The default of validation.max_rejected_fraction, and how much of it is left to other
 # reasons than a missing target.
@@ -136,16 +135,14 @@ class Draft:
 
     def attributes(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keys of this draft's YAML; `data` is written as it is."""
-        preparation: dict[str, dict[str, Any]] = {}
-        for plan in self.prepared:
-            for setting, value in plan.preparation.items():
-                preparation.setdefault(setting, {})[plan.name] = value
         keys: dict[str, Any] = {
             "data": dict(data),
             "target": self.target,
             "task": self.task.value,
             "exclude": dict(self.excluded),
-            "preparation": preparation,
+            "preparation": by_setting(
+                {plan.name: plan.preparation for plan in self.prepared}
+            ),
             "split": self.full_split,
             "search": [dict(proposal.entry) for proposal in self.search],
             "metric": self.metric.value,
@@ -183,7 +180,7 @@ def infer(
     task = _task(target, wishes.task)
     positive = _positive_class(target, task, wishes.positive_class)
     if split is None:
-        split = _split(raw, plans, wishes.split, wishes.split_column)
+        split = _split(raw, plans, wishes)
     split_column = split.value.get("column")
     # Under a split by time, later sets have days beyond those of training: `days` would
     # not generalize.
@@ -195,14 +192,10 @@ def infer(
 
     times = _times(plans, wishes)
     ids = _id_columns(plans, wishes)
-    excluded = {name: plan.why for name, plan in plans.items() if plan.excluded}
-    excluded |= dict.fromkeys(wishes.exclude, "excluded on the command line")
+    excluded = _excluded(plans, wishes)
     excluded.pop(split_column, None)
     features = plans.keys() - excluded.keys() - {*ids, split_column}
-    positive_share = None
-    if positive is not None:
-        positive_share = float((target == positive.value).sum() / target.count())
-    metric = _metric(task.value, wishes.metric, positive_share)
+    metric = _metric(task.value, wishes.metric, target, positive)
     is_regression = task.value == "regression"
     shape = first_search.Shape(
         task=task.value,
@@ -233,14 +226,18 @@ def infer(
         max_rejected=_rejection_limit(target, plans, _unkeyed(raw, plans, split.value)),
         hints=_split_hints(plans, split.value, wishes),
         target_question=question_of_target(target),
-        feature_questions=questions_of(
-            raw, {name: plan for name, plan in plans.items() if name in features}
-        ),
+        feature_questions=questions_of(raw, plans, features),
         search=first_search.propose_search(shape),
         evaluation=evaluation,
         fits=_fits(shape),
         seconds=_seconds(shape),
     )
+
+
+def _excluded(plans: Mapping[str, ColumnPlan], wishes: Wishes) -> dict[str, str]:
+    """Return column → why it is not a feature."""
+    excluded = {name: plan.why for name, plan in plans.items() if plan.excluded}
+    return excluded | dict.fromkeys(wishes.exclude, "excluded on the command line")
 
 
 def _id_columns(plans: Mapping[str, ColumnPlan], wishes: Wishes) -> tuple[str, ...]:
@@ -262,7 +259,7 @@ def _times(plans: Mapping[str, ColumnPlan], wishes: Wishes) -> tuple[str, ...]:
         for name, plan in plans.items()
         if plan.times is not None
         and plan.times.days >= FEWEST_DAYS
-        and plan.times.known >= LEAST_DATES
+        and plan.times.share >= LEAST_DATES
         and name not in wishes.exclude
         and not _BIRTH.search(name)
     }
@@ -277,7 +274,7 @@ def _new_entities(
     raw: pd.DataFrame,
     plans: Mapping[str, ColumnPlan],
     times: Sequence[str],
-    others: set[str],
+    other_roles: set[str],
 ) -> tuple[str, ...]:
     """Return the columns that name entities which the model may not know.
 
@@ -287,14 +284,14 @@ def _new_entities(
         name
         for name, plan in plans.items()
         if plan.names_new_ones
-        and name not in others
+        and name not in other_roles
         and raw[name].notna().mean() >= LEAST_DATES
         and raw[name].nunique() >= FEWEST_ENTITIES
     ]
     for time in times[:1] if names else ():
         when = instants_of(raw[time], plans[time])
-        known = _met_later(raw[names], when > when.quantile(LATEST))
-        names = [name for name in names if name not in known]
+        met_later = _met_later(raw[names], when > when.quantile(LATEST))
+        names = [name for name in names if name not in met_later]
     return tuple(names)
 
 
@@ -321,30 +318,27 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
             f"{listed(raw.columns)}",
             fix="add --target and one of these",
         )
+    options = [
+        ("--target", wishes.target),
+        *(("--exclude", name) for name in wishes.exclude),
+        *(("--id-column", name) for name in wishes.id_column),
+    ]
+    if wishes.split_column:
+        options.append(("--split-column", wishes.split_column))
     # Calendar columns, which may be excluded, are not in the raw table.
-    calendar = {
-        column
-        for name, part in product(raw.columns, get_args(CalendarPart))
-        for column in calendar_columns(name, part)
-    }
-    options = {
-        "--target": [wishes.target],
-        "--exclude": [name for name in wishes.exclude if name not in calendar],
-        "--id-column": wishes.id_column,
-        "--split-column": [*filter(None, [wishes.split_column])],
-    }
-    for option, names in options.items():
-        for name in names:
-            if name not in raw.columns:
-                raise UnusableTable(
-                    f"{option} {name}",
-                    rule=f"no such column; {did_you_mean(name, raw.columns)}",
-                    fix="correct the name",
-                )
-    for option in ("--exclude", "--id-column", "--split-column"):
-        if wishes.target in options[option]:
+    calendar = all_calendar_columns(raw.columns)
+    for option, name in options:
+        is_part = option == "--exclude" and name in calendar
+        if name not in raw.columns and not is_part:
             raise UnusableTable(
-                f"{option} {wishes.target}", rule="it is the target", fix="drop it"
+                f"{option} {name}",
+                rule=f"no such column; {did_you_mean(name, raw.columns)}",
+                fix="correct the name",
+            )
+    for option, name in options[1:]:
+        if name == wishes.target:
+            raise UnusableTable(
+                f"{option} {name}", rule="it is the target", fix="drop it"
             )
 
 
@@ -365,7 +359,7 @@ def _unkeyed(
     if name is None:
         return {}
     times = plans[name].times
-    return {name: float(raw[name].isna().mean()) if times is None else 1 - times.known}
+    return {name: float(raw[name].isna().mean()) if times is None else 1 - times.share}
 
 
 def _rejection_limit(
@@ -384,8 +378,8 @@ def _rejection_limit(
         return None
     limit = rejection_limit(rejected)
     reasons = [
-        f"{share:.1%} of the rows have {what}"
-        for what, share in shares.items()
+        f"{share:.1%} of the rows have {lacking}"
+        for lacking, share in shares.items()
         if share
     ]
     return Decision(limit, f"{', '.join(reasons)} and are rejected")
@@ -395,12 +389,9 @@ def _evaluation(
     raw: pd.DataFrame, split: Mapping[str, Any], shape: first_search.Shape
 ) -> Decision | None:
     """Decide what the choice is based on; None: the test set, the default."""
-    has_time = (shape.seconds or 0) >= SECONDS_OF_FOLDS and split["by"] != "time"
     enough_rows = SMALL_TABLE
-    if has_time:
-        per_second = TEXTS_PER_SECOND if shape.many_texts else ROWS_PER_SECOND
-        in_time = round(per_second * (shape.seconds or 0))
-        enough_rows = max(min(in_time, MOST_ROWS_OF_FOLDS), SMALL_TABLE)
+    if split["by"] != "time":
+        enough_rows = max(SMALL_TABLE, _rows_of_folds_in_time(shape))
     once = {"cross_validation": {"folds": 5, "repeats": 1}}
     if shape.rows < enough_rows:
         value = "cross_validation" if shape.rows < SMALL_TABLE else once
@@ -410,6 +401,15 @@ def _evaluation(
         if groups < FEW_GROUPS:
             return _folds(once, f"{groups:,} groups", FEW_GROUPS)
     return None
+
+
+def _rows_of_folds_in_time(shape: first_search.Shape) -> int:
+    """Return on how many rows the best have time for folds."""
+    seconds = shape.seconds or 0
+    if seconds < SECONDS_OF_FOLDS:
+        return 0
+    per_second = TEXTS_PER_SECOND if shape.many_texts else ROWS_PER_SECOND
+    return min(round(per_second * seconds), MOST_ROWS_OF_FOLDS)
 
 
 def _folds(value: Any, few: str, enough: int) -> Decision:
@@ -442,39 +442,39 @@ def _seconds(shape: first_search.Shape) -> Decision:
 
 def _task(target: pd.Series, task: str | None) -> Decision:
     """Decide between binary, multiclass and regression; `task`: the user's choice."""
-    known = target.dropna()
-    distinct, kind = known.nunique(), kind_of(known)
+    present = target.dropna()
+    distinct, kind = present.nunique(), kind_of(present)
     problem = ""
     if distinct == 0:
         problem = "it is missing in every row: there is nothing to learn"
     elif distinct == 1:
-        value = plain(known.iloc[0])
+        value = plain(present.iloc[0])
         problem = f"it is {value!r} in every row: there is nothing to learn"
     elif kind == "datetime":
         problem = "it holds dates, which no task can predict"
     if problem:
         raise _unusable(target, problem, "name another --target")
     if task is not None:
-        return _chosen_task(known, distinct, task)
+        return _chosen_task(present, distinct, task)
     if distinct == 2:
-        first, second = sorted(map(plain, known.unique()), key=str)
+        first, second = sorted(map(plain, present.unique()), key=str)
         why = f"the target holds two values, {first!r} and {second!r}"
         return Decision("binary", why)
-    often_enough = len(known) / distinct >= FEWEST_ROWS_PER_CLASS
+    often_enough = len(present) / distinct >= FEWEST_ROWS_PER_CLASS
     if kind in NUMERIC:
-        return _numeric_task(known, distinct, often_enough=often_enough)
+        return _numeric_task(present, distinct, often_enough=often_enough)
     if distinct <= MOST_TEXT_CLASSES and often_enough:
         return Decision("multiclass", f"the target holds {distinct} different texts")
     raise _unusable(
         target,
-        rule=f"it holds {distinct:,} different texts in {len(known):,} rows: not "
+        rule=f"it holds {distinct:,} different texts in {len(present):,} rows: not "
         "numbers, and too many for classes",
         fix="name another --target, or add --task multiclass if these are classes",
     )
 
 
-def _numeric_task(known: pd.Series, distinct: int, *, often_enough: bool) -> Decision:
-    values = known.to_numpy(dtype=np.float64)
+def _numeric_task(target: pd.Series, distinct: int, *, often_enough: bool) -> Decision:
+    values = target.to_numpy(dtype=np.float64)
     if not np.all(values == np.floor(values)):
         return Decision("regression", "the target holds numbers with fractions")
     if distinct > MOST_NUMBER_CLASSES or not often_enough:
@@ -487,17 +487,17 @@ def _numeric_task(known: pd.Series, distinct: int, *, often_enough: bool) -> Dec
     )
 
 
-def _chosen_task(known: pd.Series, distinct: int, task: str) -> Decision:
+def _chosen_task(target: pd.Series, distinct: int, task: str) -> Decision:
     drop = "drop --task to have it inferred, or name another --target"
     if task not in get_args(Task):
         hint = did_you_mean(task, get_args(Task))
         raise UnusableTable(f"--task {task}", f"no such task; {hint}", "correct it")
     if task == "binary" and distinct != 2:
-        rule = f"it holds {distinct:,} different values, binary needs 2"
-        raise _unusable(known, rule, drop)
-    if task == "regression" and kind_of(known) not in NUMERIC:
-        rule = f"it holds {known.dtype}, regression needs numbers"
-        raise _unusable(known, rule, drop)
+        problem = f"it holds {distinct:,} different values, binary needs 2"
+        raise _unusable(target, problem, drop)
+    if task == "regression" and kind_of(target) not in NUMERIC:
+        problem = f"it holds {target.dtype}, regression needs numbers"
+        raise _unusable(target, problem, drop)
     return Decision(task, "given")
 
 
@@ -528,13 +528,15 @@ def _positive_class(
         value for value in classes if str(value).strip().casefold() in _POSITIVE_WORDS
     ]
     if len(affirmative) == 1:
-        both = " and ".join(sorted(map(repr, classes)))
-        return Decision(affirmative[0], f"the affirmative of {both}")
+        values = " and ".join(sorted(map(repr, classes)))
+        return Decision(affirmative[0], f"the affirmative of {values}")
     share = counts.iloc[-1] / counts.sum()
     return Decision(classes[-1], f"the rarer class, {share:.0%} of the rows")
 
 
-def _metric(task: str, chosen: str | None, positive_share: float | None) -> Decision:
+def _metric(
+    task: str, chosen: str | None, target: pd.Series, positive: Decision | None
+) -> Decision:
     """Decide what ranks the configurations."""
     possible = names_of(task)
     if chosen is not None:
@@ -546,9 +548,11 @@ def _metric(task: str, chosen: str | None, positive_share: float | None) -> Deci
             )
         return Decision(chosen, "given")
     why = metric_of(possible[0]).words
-    if positive_share is not None and positive_share < RARE:
-        rare = f"only {positive_share:.1%} of the rows are positive"
-        why += f"; {rare}: average_precision gives them more weight"
+    if positive is not None:
+        share = float((target == positive.value).sum() / target.count())
+        if share < RARE:
+            rare = f"only {share:.1%} of the rows are positive"
+            why += f"; {rare}: average_precision gives them more weight"
     return Decision(possible[0], why)
 
 
@@ -557,38 +561,41 @@ def _unusable(target: pd.Series, rule: str, fix: str) -> UnusableTable:
 
 
 def _split(
-    raw: pd.DataFrame,
-    plans: Mapping[str, ColumnPlan],
-    by: str | None,
-    column: str | None,
+    raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], wishes: Wishes
 ) -> Decision:
     """Decide on the split; the value is `spec.split` without id columns."""
+    by, column = wishes.split, wishes.split_column
     candidates = _split_columns(raw, plans)
-    why = "given"
     if by is None:
         if column is None and len(candidates["column"]) == 1:
-            column = candidates["column"][0]
+            [column] = candidates["column"]
         if column is None:
             at_random = Decision({"by": "random"}, "each row at random")
             return _series(plans, candidates["time"]) or at_random
         by, why = _split_by(column, candidates)
+        return Decision(_along(raw[column], by), why)
     if by not in SPLITS:
         meant = did_you_mean(by, SPLITS)
         raise UnusableTable(f"--split {by}", f"no such split; {meant}", "correct it")
     if by == "random":
         if column is not None:
-            rule = "has no effect on a random split"
-            raise UnusableTable(f"--split-column {column}", rule, "drop it")
-        return Decision({"by": "random"}, why)
+            refusal = "has no effect on a random split"
+            raise UnusableTable(f"--split-column {column}", refusal, "drop it")
+        return Decision({"by": "random"}, "given")
     if column is None:
         column = _only_column(by, candidates[by], plans)
     _check_split_column(by, column, candidates)
-    split: dict[str, Any] = {"by": by, "column": column}
+    return Decision(_along(raw[column], by), "given")
+
+
+def _along(column: pd.Series, by: str) -> dict[str, Any]:
+    """Return the split by a column."""
+    split: dict[str, Any] = {"by": by, "column": column.name}
     if by == "column":
         # Only the keys train, test and validation whose value is not the default.
-        sets = _named_sets(raw[column])
+        sets = _named_sets(column)
         split |= {name: values for name, values in sets.items() if values != [name]}
-    return Decision(split, why)
+    return split
 
 
 def _split_columns(
@@ -612,10 +619,10 @@ def _check_split_column(
     """Refuse a column that the split cannot go by; groups may be of any column."""
     if by == "group" or column in candidates[by]:
         return
-    what = "hold dates" if by == "time" else "name train, test and validation"
+    needed = "hold dates" if by == "time" else "name train, test and validation"
     raise UnusableTable(
         f"--split-column {column}",
-        rule=f"its values do not {what}; columns that do: {listed(candidates[by])}",
+        rule=f"its values do not {needed}; columns that do: {listed(candidates[by])}",
         fix="name one of these, prepare it in the source, or write the split into "
         "defs.yaml",
     )

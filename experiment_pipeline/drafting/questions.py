@@ -3,13 +3,14 @@ answers: the factors of units, and numbers that may mean missing.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from experiment_pipeline.drafting.columns import ColumnPlan
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import Scalar
 from experiment_pipeline.spec.reading import in_line
 from experiment_pipeline.spec.table import Validation
 from experiment_pipeline.stages.data_analysis import facts
@@ -35,20 +36,23 @@ def question_of_target(target: pd.Series) -> str:
     return f"{name} is {measured.sentinels.words}. {either(missing)}"
 
 
-def questions_of(raw: pd.DataFrame, plans: Mapping[str, ColumnPlan]) -> tuple[str, ...]:
-    """Ask about the features, which have these plans."""
-    of_units = [plan.question for plan in plans.values() if plan.question]
-    quantities = raw[[name for name in plans if kind_of(raw[name]) in QUANTITIES]]
-    return (*of_units, *_about_sentinels(quantities))
+def questions_of(
+    raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], features: Collection[str]
+) -> tuple[str, ...]:
+    """Ask about the features."""
+    used = [name for name in plans if name in features]
+    of_units = [plans[name].question for name in used]
+    quantities = raw[[name for name in used if kind_of(raw[name]) in QUANTITIES]]
+    return (*filter(None, of_units), *_about_sentinels(quantities))
 
 
 def _about_sentinels(features: pd.DataFrame) -> Iterator[str]:
     """Ask about the numbers of features that may mean missing, one after the other."""
-    columns: dict[int | float, dict[str, str]] = defaultdict(dict)
+    columns: dict[Scalar, dict[str, str]] = defaultdict(dict)
     for name, column in features.items():
         measured = facts.facts_of(column)
         if isinstance(measured, facts.NumberFacts) and _are_many(measured):
-            for value in measured.sentinels.numbers:
+            for value in measured.sentinels.marks:
                 columns[value][str(name)] = measured.sentinels.words
     for value, words in columns.items():
         settings: dict[str, Any] = {"missing_values_everywhere": [value]}

@@ -217,16 +217,15 @@ def _other_boosters(shape: Shape) -> Iterator[Proposal]:
         # On character features, a single fit of CatBoost would take minutes.
         if name == "xgboost" and shape.many_texts:
             shared["features"] = shape.encoders[1:]
-        space, first = _space_of_extra(name), dict(shared)
+        first = shared
+        space = _space_of_extra(name)
         if _is_median(shape):
-            loss = _LOSSES_OF_A_MEDIAN[name]
-            space |= loss
-            own_loss = {setting: values[0] for setting, values in loss.items()}
-            first["configurations"] = [{}, own_loss]
+            [(setting, losses)] = _LOSSES_OF_A_MEDIAN[name].items()
+            space[setting] = losses
+            first = {**shared, "configurations": [{}, {setting: losses[0]}]}
         why = (
             f"the package {name} is installed: its errors differ from LightGBM's, "
-            "which "
-            "helps the ensemble"
+            "which helps the ensemble"
         )
         yield Proposal(first, why)
         fit_seconds = seconds / 3 if shape.has_folds else seconds  # each fold is a fit
@@ -283,8 +282,8 @@ def _is_median(shape: Shape) -> bool:
 def _rounds_in_time(shape: Shape, rows: int) -> int | None:
     """Return how many rounds fit into a fit's time; None: early stopping is sooner."""
     seconds = propose_seconds(shape.rows) if shape.seconds is None else shape.seconds
-    each = LEVELS * shape.trees * pass_seconds(rows, shape.features)
-    rounds = int(float(f"{SHARE_OF_A_FIT * seconds / max(each, 1e-9):.2g}"))
+    round_seconds = LEVELS * shape.trees * pass_seconds(rows, shape.features)
+    rounds = int(float(f"{SHARE_OF_A_FIT * seconds / max(round_seconds, 1e-9):.2g}"))
     return max(rounds, 20) if rounds < ROUNDS_THAT_SUFFICE else None
 
 

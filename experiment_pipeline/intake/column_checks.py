@@ -100,8 +100,8 @@ class Counts(dict[tuple[str, str], Counted]):
 
 @dataclass(frozen=True)
 class CheckedColumn:
-    """A column of n cells after its checks: broken rules, and counts of tolerated
-    cells, also if 0.
+    """A column of n cells after its checks: rules, which no cell may break, and counts
+    of tolerated cells, also if 0.
 
     `fitting` (m,) are the cells that the schema's type can hold, in that type;
     `left_out` int (n - m,) are the positions of the others, ascending. `narrow` is the
@@ -140,36 +140,32 @@ def check_column(
     """
     name = str(column.name)
     rows = len(column)
-    declared = schema.dtype
+    declared = schema
     broken: list[Broken] = []
     tolerated: list[Counted] = []
     positions = np.delete(np.arange(rows), unparsable)
     if len(unparsable):
         column = column.iloc[positions]
     missing = column.isna().to_numpy()
-    if is_target and missing.any():
+    if is_target:
         broken.append(Broken(None, "target is missing", positions[missing]))
     if schema.default is not None:
         sentence = f"became {schema.default!r}"
         tolerated.append(Counted(name, "missing value", sentence, int(missing.sum())))
         column = _filled(column, schema.default)
         missing = column.isna().to_numpy()
-    narrow = None
     if not schema.nullable and not is_target:
         if _allows_missing(schema, validation):
             sentence = "kept: the schema does not mention missing values"
             tolerated.append(
                 Counted(name, "missing value", sentence, int(missing.sum()))
             )
-            if missing.any() and not has_room_for_missing(schema):
-                narrow = declared.type
-                schema = _widened(schema)
-        elif missing.any():
+            schema = _with_room(schema, missing)
+        else:
             broken.append(Broken(name, "is missing", positions[missing]))
     fitting, bad = _typed(column, schema)
-    if bad.any():
-        sentence = f"is not of type {declared}"
-        broken.append(Broken(name, sentence, positions[bad], column[bad]))
+    sentence = f"is not of type {declared.dtype}"
+    broken.append(Broken(name, sentence, positions[bad], column[bad]))
     if len(fitting) < len(column):
         positions = positions[column.index.isin(fitting.index)]
     failing, counted = _judged(fitting, positions, schema, validation)
@@ -178,7 +174,7 @@ def check_column(
         left_out=np.delete(np.arange(rows), positions),
         broken=(*broken, *failing),
         tolerated=(*tolerated, *counted),
-        narrow=narrow,
+        narrow=None if schema is declared else declared.dtype.type,
     )
 
 
@@ -198,8 +194,10 @@ def _allows_missing(schema: pa.Column, validation: Validation | None) -> bool:
     return validation.unseen_missing_values == "allow"
 
 
-def _widened(schema: pa.Column) -> pa.Column:
-    """Return the schema with the type that also holds missing values."""
+def _with_room(schema: pa.Column, missing: np.ndarray) -> pa.Column:
+    """Return the schema, with a type that holds missing values if there are any."""
+    if has_room_for_missing(schema) or not missing.any():
+        return schema
     wider = copy.copy(schema)
     nullable = str(schema.dtype).replace("int", "Int").replace("uI", "UI")
     wider.dtype = "boolean" if nullable == "bool" else nullable
@@ -218,15 +216,15 @@ def _judged(
     tolerated: list[Counted] = []
     for check in schema.checks:
         failed = failing_cells(cells, check, f"columns.{name}")
-        told = shortened(str(check.error or check.name))
+        in_short = shortened(str(check.error or check.name))
         tolerates = bool(check.raise_warning)
         if check.name == "isin" and validation and validation.unseen_categories:
             tolerates = validation.unseen_categories == "allow"
         if tolerates:
-            sentence = f"kept against {told}"
+            sentence = f"kept against {in_short}"
             tolerated.append(Counted.of("value", sentence, cells[failed]))
-        elif failed.any():
-            sentence = f"fails {told}"
+        else:
+            sentence = f"fails {in_short}"
             broken.append(Broken(name, sentence, positions[failed], cells[failed]))
     return broken, tolerated
 

@@ -162,18 +162,19 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
     # As pandas names a column without a name.
     delivered = [field or f"Unnamed: {place}" for place, field in enumerate(header)]
     names = distinct_names(delivered)
-    notes += renamed(delivered, names)
+    notes += [*renamed(delivered, names), *_notes_of_header(header, delivered)]
+    return CsvText(name, text, names, delimiter, encoding, tuple(notes))
+
+
+def _notes_of_header(header: list[str], delivered: list[str]) -> Iterator[str]:
     unnamed = [column for column in delivered if column not in header]
     if unnamed:
-        notes.append(
+        yield (
             f"{numbers.counted(len(unnamed), 'column')} without a name in the header, "
             f"now called {listed(unnamed)}"
         )
     if all(re.fullmatch(NUMBER, field) for field in header):
-        notes.append(
-            "all column names are numbers: does the first line hold names at all?"
-        )
-    return CsvText(name, text, names, delimiter, encoding, tuple(notes))
+        yield "all column names are numbers: does the first line hold names at all?"
 
 
 def _header(name: str, text: Content, delimiter: str) -> list[str]:
@@ -318,9 +319,14 @@ def _first_bad_byte(content: Content) -> int | None:
     return None
 
 
+def _beyond_ascii(content: Content) -> bytes:
+    """Return the first lines that are not ASCII."""
+    lines = bytes(content).splitlines()
+    return b"\n".join(line for line in lines if not line.isascii())[:GUESS_BYTES]
+
+
 def _guess(name: str, content: Content) -> str:
-    telling = [line for line in bytes(content).splitlines() if not line.isascii()]
-    sample = b"\n".join(telling)[:GUESS_BYTES]
+    sample = _beyond_ascii(content)
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", sample)]
     # "gr\xfcn" is grün, and in Big5 a Chinese letter between two Latin ones.
     candidates = LATIN if runs.count(1) >= LONE * len(runs) else None

@@ -133,14 +133,7 @@ def read(
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
     first = files[0]
-    for file in files:
-        if file.format != first.format:
-            raise UnreadableTable(
-                file.name,
-                rule=f"it is {file.format}, but {first.name} is {first.format}",
-                fix="keep the parts of one table in one format, and other files "
-                "elsewhere",
-            )
+    _check_one_format(files)
     if first.format == "csv":
         delivered = _of_csv(files, data, as_written)
     else:
@@ -167,6 +160,17 @@ def read(
     )
 
 
+def _check_one_format(files: Sequence[Contents]) -> None:
+    for file in files:
+        if file.format != files[0].format:
+            raise UnreadableTable(
+                file.name,
+                rule=f"it is {file.format}, but {files[0].name} is {files[0].format}",
+                fix="keep the parts of one table in one format, and other files "
+                "elsewhere",
+            )
+
+
 def _typed_frame(
     delivered: _Delivered, positions: np.ndarray | None
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -182,7 +186,9 @@ def _typed_frame(
                 column if positions is None else column.iloc[positions]
             )
     index = pd.RangeIndex(delivered.rows) if positions is None else pd.Index(positions)
-    sentences = [f"{what}: {listed(names)}" for what, names in decisions.items()]
+    sentences = [
+        f"{decision}: {listed(names)}" for decision, names in decisions.items()
+    ]
     return of_columns(columns, index.rename(INDEX)), sentences
 
 
@@ -285,26 +291,28 @@ def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Delivered:
                 rule=f"{files[0].name} is Parquet: it has no effect",
                 fix="drop it",
             )
-    opened = [_opened(file) for file in files]
-    schema = _stacked(files, [part.empty for part in opened]).schema
-    keys = _folder_keys(files)
+    parts = [_opened(file) for file in files]
+    rows = sum(part.parquet.metadata.num_rows for part in parts)
+    notes = [note for part in parts for note in renamed(part.delivered, part.names)]
+    schema = _stacked(files, [part.empty for part in parts]).schema
+    columns = _columns_of_parquet(files, parts, schema)
+    return _Delivered(rows, columns, notes=tuple(dict.fromkeys(notes)))
 
-    def columns() -> Iterator[tuple[str, pa.ChunkedArray | None, Sequence[str]]]:
-        for name in [*(name for name in schema.names if name not in keys), *keys]:
-            if name.startswith("__index_level_"):  # pandas stores and hides them
-                yield name, None, ["row labels of pandas, left out"]
-                continue
-            if pa.types.is_nested(_storage(schema.field(name).type)):
-                yield name, None, ["lists, structs or maps, left out"]
-                continue
-            parts = [part.column(name) for part in opened]
-            column = _stacked(files, parts)[name]
+
+def _columns_of_parquet(
+    files: Sequence[Contents], parts: "Sequence[_OpenedParquet]", schema: pa.Schema
+) -> Iterator[tuple[str, pa.ChunkedArray | None, Sequence[str]]]:
+    keys = _folder_keys(files)
+    names = [name for name in schema.names if name not in keys]
+    for name in [*names, *keys]:
+        if name.startswith("__index_level_"):  # pandas stores and hides them
+            yield name, None, ["row labels of pandas, left out"]
+        elif pa.types.is_nested(_storage(schema.field(name).type)):
+            yield name, None, ["lists, structs or maps, left out"]
+        else:
+            column = _stacked(files, [part.column(name) for part in parts])[name]
             cells, decided = _typed_text(column) if name in keys else _plain(column)
             yield name, cells, decided
-
-    rows = sum(part.parquet.metadata.num_rows for part in opened)
-    notes = [note for part in opened for note in renamed(part.delivered, part.names)]
-    return _Delivered(rows, columns(), notes=tuple(dict.fromkeys(notes)))
 
 
 @dataclass(frozen=True)

@@ -252,8 +252,8 @@ def _no_such_file(data: Data, source: UPath) -> UnreadableTable:
             fix="Open it in a browser and correct it.",
         )
     siblings = files.list_names(source.parent)
-    there = f"its folder holds {listed(siblings)}."
-    hint = did_you_mean(source.name, siblings, most=3, otherwise=there)
+    content = f"its folder holds {listed(siblings)}."
+    hint = did_you_mean(source.name, siblings, most=3, otherwise=content)
     is_relative = "://" not in data.url and not data.url.startswith(("/", "~"))
     looked_in = f", looked for in {Path.cwd()}" if is_relative else ""
     return UnreadableTable(

@@ -152,12 +152,7 @@ def validate(
     Raises InvalidSchema: schema and table contradict each other; DataError: no row is
     left; UnusableTable: the table has a column `rejection_reasons`.
     """
-    if REASONS in raw.columns:
-        raise UnusableTable(
-            f"column {REASONS}",
-            rule="this name is reserved for the reasons of rejected rows",
-            fix="Rename it.",
-        )
+    _refuse_reserved(raw.columns)
     index = prepared.frame.index
     schemas = column_schemas(map(str, prepared.frame.columns), schema)
     columns, broken = check_columns(prepared, schemas, spec, validation)
@@ -193,6 +188,15 @@ def validate(
         set_aside=set_aside,
         tolerated=tuple(tolerated),
     )
+
+
+def _refuse_reserved(names: pd.Index) -> None:
+    if REASONS in names:
+        raise UnusableTable(
+            f"column {REASONS}",
+            rule="this name is reserved for the reasons of rejected rows",
+            fix="Rename it.",
+        )
 
 
 def _rows_of(

@@ -200,15 +200,19 @@ _LINEAR_NAMES = frozenset({"max_iter", "tol", "fit_intercept", "solver"})
 _DUMMY_NAMES = frozenset({"strategy", "constant"})
 
 
-def forest_passes(given: Mapping[str, Scalar], n_rows: int, each: float = 4) -> float:
-    """Estimate the passes over the rows in a forest's fit: `each` per level of each
+def forest_passes(
+    hyperparameters: Mapping[str, Scalar], n_rows: int, per_level: float = 4
+) -> float:
+    """Estimate the passes over the rows of a forest: `per_level` for each level of each
     tree.
     """
-    levels = math.log2(1 + n_rows / max(positive(given.get("min_samples_leaf"), 1), 1))
-    depth = min(levels, positive(given.get("max_depth"), levels))
+    levels = math.log2(
+        1 + n_rows / max(positive(hyperparameters.get("min_samples_leaf"), 1), 1)
+    )
+    depth = min(levels, positive(hyperparameters.get("max_depth"), levels))
     # By default 4: a forest sorts the values in each node, where boosting fills a
     # histogram.
-    return positive(given.get("n_estimators"), 100) * depth * each
+    return positive(hyperparameters.get("n_estimators"), 100) * depth * per_level
 
 
 def _forest(
@@ -275,7 +279,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "random_forest": _forest("RandomForest", forest_passes),
     # Random splits need no sorting (Geurts et al. 2006): 2 to 4 times as fast on seven
     # tables.
-    "extra_trees": _forest("ExtraTrees", partial(forest_passes, each=2)),
+    "extra_trees": _forest("ExtraTrees", partial(forest_passes, per_level=2)),
     "linear": Algorithm(
         classifier=Estimator(
             "sklearn.linear_model.LogisticRegression",
@@ -290,14 +294,14 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             well_known=_LINEAR_NAMES | {"alpha"},
             spaces=_spaces(alpha=((10.0, 10000.0), (0.01, 100.0), (0.0001, 1.0))),
         ),
-        passes=lambda given, n_rows: 80.0,  # noqa: ARG005
+        passes=lambda *_: 80.0,
         trusted_types=(),
     ),
     "dummy": Algorithm(
         Estimator("sklearn.dummy.DummyClassifier", {"strategy": "prior"}, _DUMMY_NAMES),
         Estimator("sklearn.dummy.DummyRegressor", {"strategy": "mean"}, _DUMMY_NAMES),
         features="ordinal",
-        passes=lambda given, n_rows: 0.0,  # noqa: ARG005
+        passes=lambda *_: 0.0,
         trusted_types=(),
         competes=False,
     ),

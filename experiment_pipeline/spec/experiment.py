@@ -497,6 +497,7 @@ _DROPPED = frozenset(
         "discriminator",
         "anyOf",
         "oneOf",
+        "$ref",
     }
 )
 
@@ -504,18 +505,17 @@ _DROPPED = frozenset(
 def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
     """Return a part of pydantic's schema without references and strict keywords."""
     if "$ref" in node:
-        model = models[node["$ref"].removeprefix("#/$defs/")]
-        stated = {key: value for key, value in node.items() if key != "$ref"}
-        return _published({**model, **stated}, models)
+        node = {**models[node["$ref"].removeprefix("#/$defs/")], **node}
     schema = {key: value for key, value in node.items() if key not in _DROPPED}
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             schema[key] = _published(schema[key], models)
-    properties = schema.get("properties", {})
-    if properties:
-        published = {n: _published(inner, models) for n, inner in properties.items()}
-        schema["properties"] = published
-    for branch in node.get("anyOf") or node.get("oneOf") or ():
+    if "properties" in schema:
+        properties = schema["properties"].items()
+        schema["properties"] = {
+            key: _published(part, models) for key, part in properties
+        }
+    for branch in node.get("anyOf", node.get("oneOf", ())):
         _admit(schema, _published(branch, models))
     return _templated(schema)
 

@@ -158,17 +158,16 @@ class DaskEngine(Closed):
     # No message shows the address, because it may contain a password.
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
-        found = _ADDRESS.fullmatch(self.address)
-        if found is None and not self.is_local:
+        address = _ADDRESS.fullmatch(self.address)
+        if address is None and not self.is_local:
             raise impossible(
                 "is not the address of a scheduler; write local, or tls://host:8786, "
-                "without user "
-                "and password: a certificate says who you are",
+                "without user and password: a certificate says who you are",
                 "address",
             )
-        protocol, host = (
-            (found["protocol"], found["host"].strip("[]")) if found else (LOCAL, "")
-        )
+        protocol, host = LOCAL, ""
+        if address is not None:
+            protocol, host = address["protocol"], address["host"].strip("[]")
         if self.certificates is not None and protocol != "tls":
             raise impossible(
                 "no effect without tls://; correct the address", "certificates"
@@ -180,10 +179,9 @@ class DaskEngine(Closed):
         if protocol == "tcp" and not loopback and not self.insecure:
             raise impossible(
                 "tcp:// to another machine is neither encrypted nor authenticated: "
-                "anybody who reaches "
-                "a port of the cluster can run code there and here; write tls:// with "
-                "certificates, "
-                "or insecure: true if nobody else can reach that network",
+                "anybody who reaches a port of the cluster can run code there and "
+                "here; write tls:// with certificates, or insecure: true if nobody "
+                "else can reach that network",
                 "address",
             )
         return self

@@ -156,9 +156,7 @@ class YamlFile:
                 brackets.append(token.start_mark)
             elif isinstance(token, _CLOSING) and brackets:
                 brackets.pop()
-            elif getattr(token, "style", None) in ("'", '"') and (
-                token.start_mark.line < token.end_mark.line == stop.line
-            ):
+            elif _is_quotation_until(token, stop.line):
                 return token.start_mark
         return brackets[-1] if brackets and "flow" in context else None
 
@@ -200,13 +198,13 @@ class YamlFile:
         """
         if not self.documents:
             return None
-        root, *others = self.documents
+        root, *further = self.documents
         self._check_aliases(root)
         if one_document:
             self._check_keys(root)
-            if others:
+            if further:
                 raise self._wrong(
-                    others[0].start_mark,
+                    further[0].start_mark,
                     "holds a second document (---); keep one, or move it to another "
                     "file",
                 )
@@ -236,11 +234,11 @@ class YamlFile:
                     yield path, node
 
     def _check_aliases(self, root: yaml.Node) -> None:
-        seen: set[int] = set()
+        visited: set[int] = set()
         repeated = 0
         for path, node in _walk(root):
-            repeated += id(node) in seen
-            seen.add(id(node))
+            repeated += id(node) in visited
+            visited.add(id(node))
             if repeated > MOST_REPEATED:
                 raise self._wrong(
                     node.start_mark,
@@ -275,6 +273,12 @@ class YamlFile:
         line = self.text.count("\n", 0, position) + 1
         rule = f"is not YAML in UTF-8: {reason}"
         return self.error(f"{self.path}:{line}", rule, "edit it")
+
+
+def _is_quotation_until(token: yaml.Token, line: int) -> bool:
+    """Whether a quoted text began on an earlier line than this one, where it ends."""
+    is_quoted = getattr(token, "style", None) in ("'", '"')
+    return is_quoted and token.start_mark.line < token.end_mark.line == line
 
 
 def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Mark, yaml.Node] | None:
@@ -365,9 +369,24 @@ class _KeyError:
         return None
 
     @property
+    def kind(self) -> str:
+        """Pydantic's name of the error."""
+        return self.error["type"]
+
+    @property
     def is_of_wrong_type(self) -> bool:
         """Whether the value has the wrong type: often another member of a union."""
-        return self.error["type"].endswith(_WRONG_KIND)
+        return self.kind.endswith(_WRONG_KIND)
+
+    def hint(self, *, is_telling: bool) -> str:
+        """What to add to the message: how a text is written, what the key means."""
+        hint = ""
+        if self.kind == "string_type" and isinstance(self.error["input"], int | float):
+            hint = "; put it in quotes"
+        meaning = self.field.description if self.field else None
+        if meaning and (self.kind.startswith("string_") or not is_telling):
+            hint += f" ({meaning})"
+        return hint
 
 
 def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Problem]:
@@ -380,9 +399,9 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Pr
     for location, key_errors in by_location.items():
         # Of a union's errors, keep the deepest: that member matched the value best.
         deeper = (
-            other
-            for other in by_location
-            if other != location and other[: len(location)] == location
+            below
+            for below in by_location
+            if below != location and below[: len(location)] == location
         )
         if not any(deeper):
             problems.append(Problem(location, _explained(key_errors)))
@@ -393,18 +412,11 @@ def _explained(key_errors: Sequence[_KeyError]) -> str:
     """Return what is wrong with one key, and what it means."""
     telling = [error for error in key_errors if not error.is_of_wrong_type]
     messages = dict.fromkeys(_message(error) for error in telling or key_errors)
-    first, *others = messages
+    first, *further = messages
     # "'x' should be a number or a mapping", not the value twice.
-    others = [message.partition(" should be ")[2] or message for message in others]
-    text = " or ".join([first, *others])
-    kind = key_errors[0].error["type"]
-    if kind == "string_type" and isinstance(key_errors[0].error["input"], int | float):
-        text += "; put it in quotes"
-    field = key_errors[0].field
-    needs_meaning = not telling or kind.startswith("string_")
-    if field and field.description and needs_meaning:
-        text += f" ({field.description})"
-    return text
+    further = [message.partition(" should be ")[2] or message for message in further]
+    hint = key_errors[0].hint(is_telling=bool(telling))
+    return " or ".join([first, *further]) + hint
 
 
 def _located(details: ErrorDetails, model: type[BaseModel], raw: Any) -> _KeyError:
@@ -415,22 +427,22 @@ def _located(details: ErrorDetails, model: type[BaseModel], raw: Any) -> _KeyErr
     path = details["loc"]
     if path[-1:] == ("[key]",):  # the key itself is wrong
         path = (*path[:-2], details["input"])
-    for number, part in enumerate(path, start=1):
+    for part in path:
         tagged = [member for member in models if _is_tagged(member, part)]
         if len(models) > 1 and tagged:
             models = tagged
             continue
         owners = models
         models = _models_of_key(owners, str(part)) or owners
-        inside = _inside(raw, part)
-        if inside:
+        if inside := _inside(raw, part):
             raw = inside[0]
-        if inside or (number == len(path) and details["type"] == "missing"):
             location.append(part)
+    if details["type"] == "missing":
+        location.append(path[-1])
     context = details.get("ctx", {})
     if "discriminator" in context:
         location.append(context["discriminator"].strip("'"))
-        return _KeyError(tuple(location), details, models)
+        owners = models
     return _KeyError((*location, *context.get("at", ())), details, owners)
 
 
@@ -466,7 +478,7 @@ def _inside(raw: Any, part: str | int) -> Sequence[Any]:
 def _message(key_error: _KeyError) -> str:
     """Return a sentence about the value, mostly pydantic's, with the allowed words."""
     error, models = key_error.error, key_error.models
-    kind, context = error["type"], error.get("ctx", {})
+    kind, context = key_error.kind, error.get("ctx", {})
     if kind in ("impossible", "value_error"):
         return str(context.get("message", context.get("error")))
     if kind == "extra_forbidden":

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -76,6 +76,10 @@ class Words(Closed):
         dropped = (REFUSED | PROSE) - cls.model_fields.keys()
         return {key: raw[key] for key in raw if key not in dropped}
 
+    def stated(self, keys: Iterable[str]) -> Settings:
+        """The values of some keys."""
+        return {key: getattr(self, key) for key in keys}
+
 
 class CheckRule(Words):
     """One check and its options; a bare value stands for its first argument."""
@@ -102,7 +106,7 @@ class CheckRule(Words):
 
     def for_pandera(self, name: str) -> Settings:
         """The check in pandera's list notation."""
-        stated = {key: getattr(self, key) for key in self.model_fields_set}
+        stated = self.stated(self.model_fields_set)
         lists = {k: [*v] if isinstance(v, tuple) else v for k, v in stated.items()}
         options = {key: lists.pop(key) for key in self.options if key in lists}
         return {**lists, "options": {"check_name": name, **options}}
@@ -150,11 +154,9 @@ _TABLE_CHECKS: dict[str, Any] = {
 class Checks(Words):
     """Checks by name."""
 
-    def given(self) -> Iterator[tuple[str, CheckRule]]:
-        """Yield (name, check) for each check that is given."""
-        yield from (
-            (name, check) for name, check in self if isinstance(check, CheckRule)
-        )
+    def stated_checks(self) -> list[tuple[str, CheckRule]]:
+        """(name, check) of each check that the file has."""
+        return [(name, check) for name, check in self if isinstance(check, CheckRule)]
 
 
 # Checks of one column, which may be beside its other keys; and checks across columns of
@@ -169,16 +171,15 @@ def _both_notations(raw: Any) -> Any:
     """
     if not isinstance(raw, list):
         return [] if raw is None else [raw]
-    found = []
+    checks = []
     for entry in raw:
         options = dict(entry.get("options") or {}) if isinstance(entry, Mapping) else {}
         name = options.pop("check_name", None)
         if name is None:
             raise ValueError(f"{entry!r} has no name; write it as name: arguments")
-        found.append(
-            {name: {**{k: v for k, v in entry.items() if k != "options"}, **options}}
-        )
-    return found
+        arguments = {key: entry[key] for key in entry if key != "options"}
+        checks.append({name: {**arguments, **options}})
+    return checks
 
 
 ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
@@ -201,16 +202,14 @@ class Column(ColumnChecks):
 
     def all_checks(self) -> list[tuple[str, CheckRule]]:
         """All checks with their names, those under `checks` first."""
-        return [
-            *(one for checks in self.checks for one in checks.given()),
-            *self.given(),
-        ]
+        below = [pair for checks in self.checks for pair in checks.stated_checks()]
+        return below + self.stated_checks()
 
     def for_pandera(self) -> Settings:
         """The column with its checks in pandera's list notation."""
-        other = self.model_fields_set - _COLUMN_CHECKS.keys() - {"checks"}
+        rules = self.stated(self.model_fields_set - _COLUMN_CHECKS.keys())
         checks = [check.for_pandera(name) for name, check in self.all_checks()]
-        return {**{key: getattr(self, key) for key in other}, "checks": checks or None}
+        return {**rules, "checks": checks or None}
 
 
 class SchemaFile(Words):
@@ -247,7 +246,7 @@ class SchemaFile(Words):
         """Yield (place, names) where the file names columns."""
         yield ("unique",), self.unique or ()
         for number, checks in enumerate(self.checks):
-            for name, check in checks.given():
+            for name, check in checks.stated_checks():
                 for key, value in check:
                     if key in ("left", "right", "total", "parts"):
                         yield ("checks", number, name, key), value
@@ -256,14 +255,13 @@ class SchemaFile(Words):
         """The schema as the mapping that pandera's reader takes."""
         checks = [
             check.for_pandera(name)
-            for one in self.checks
-            for name, check in one.given()
+            for checks in self.checks
+            for name, check in checks.stated_checks()
         ]
-        stated = {key: getattr(self, key) for key in self.model_fields_set}
         unique = [self.unique] if isinstance(self.unique, str) else self.unique
         columns = {name: column.for_pandera() for name, column in self.columns.items()}
         return {
-            **stated,
+            **self.stated(self.model_fields_set),
             "unique": unique,
             "columns": columns,
             "checks": checks or None,

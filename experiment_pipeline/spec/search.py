@@ -357,16 +357,15 @@ class Criterion(Closed):
             judged = metric_of(self.metric)
         except InvalidExperiment:
             return self  # ExperimentSpec reports an unknown metric
-        wanted = "at_least" if judged.greater_is_better else "at_most"
-        limit = getattr(self, wanted)
+        key = "at_least" if judged.greater_is_better else "at_most"
+        limit = getattr(self, key)
         if limit is None:
-            raise ValueError(f"{self.metric} is a metric that needs {wanted}")
+            raise ValueError(f"{self.metric} is a metric that needs {key}")
         if not judged.lowest <= limit <= judged.highest:
             raise impossible(
                 f"{limit:g} is impossible: {self.metric} lies between "
-                f"{judged.lowest:g} "
-                f"and {judged.highest:g}",
-                wanted,
+                f"{judged.lowest:g} and {judged.highest:g}",
+                key,
             )
         return self
 

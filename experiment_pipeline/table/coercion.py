@@ -194,7 +194,13 @@ def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
         texts.str.slice(LONGEST_OFFSET),
         lambda ends: ends.str.extract(_OFFSET)[0].fillna(""),
     )
-    without = offsets == ""
+    _refuse_some_without(offsets == "", times)
+    counts = offsets.value_counts()
+    return {str(offset): int(rows) for offset, rows in counts.items()}
+
+
+def _refuse_some_without(without: pd.Series, times: pd.Series) -> None:
+    """Refuse times of which some, but not all, have no offset."""
     if without.any() and not without.all():
         few = times[without if 2 * without.sum() <= len(without) else ~without]
         raise UnusableTable(
@@ -205,8 +211,6 @@ def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
             fix="Write one in every row or in none: else the same hour would mean "
             "different instants.",
         )
-    counts = offsets.value_counts()
-    return {str(offset): int(rows) for offset, rows in counts.items()}
 
 
 def _number_pattern(notation: Numbers) -> re.Pattern[str]:
@@ -231,9 +235,8 @@ def _number(text: str, pattern: re.Pattern[str], notation: Numbers) -> float:
     units = [unit for unit in (match["before"], match["after"]) if unit]
     signs = match["sign"] + match["sign_after"]
     # "€1.7M" has one unit and a magnitude, "$7 kg" has two units.
-    if len(units) > 1 and magnitude(units[1]) is None:
-        return np.nan
-    if len(signs) > 1:
+    has_two_units = len(units) > 1 and magnitude(units[1]) is None
+    if has_two_units or len(signs) > 1:
         return np.nan
     digits = match["digits"]
     if notation.thousands is not None:

@@ -7,7 +7,6 @@ or trained.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import get_args
 
 import numpy as np
@@ -92,19 +91,17 @@ def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
     return directions
 
 
-def parts_of_excluded(spec: ExperimentSpec) -> set[str]:
-    """Return the names of all calendar columns of excluded columns."""
-    return {
-        column
-        for name, part in product(spec.exclude, get_args(CalendarPart))
-        for column in calendar_columns(name, part)
-    }
+def all_calendar_columns(names: Iterable[str]) -> set[str]:
+    """Return the names of all parts that datetime columns of these names can have."""
+    parts = get_args(CalendarPart)
+    return {column for name in names for column in calendar_columns(name, *parts)}
 
 
 def slips_in_exclude(columns: Iterable[str], spec: ExperimentSpec) -> list[str]:
     """Return the names in `exclude` of no column, declared column or calendar part."""
     declared = {name for _, name in declared_columns(spec.preparation)}
-    return sorted(spec.exclude.keys() - {*columns, *declared, *parts_of_excluded(spec)})
+    parts = all_calendar_columns(spec.exclude)
+    return sorted(spec.exclude.keys() - {*columns, *declared, *parts})
 
 
 def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
@@ -178,8 +175,7 @@ class NamedColumns:
         calendar = [
             column
             for name, parts in spec.preparation.calendar.items()
-            for part in parts
-            for column in calendar_columns(name, part)
+            for column in calendar_columns(name, *parts)
         ]
         prepared = [*delivered, *calendar]
         columns, declared = prepared, list[str]()
@@ -204,7 +200,7 @@ class NamedColumns:
                 pd.DataFrame(columns=[*prepared]),
                 pd.Index(delivered),
                 shared_schema(self.schema_text, self.schema_path),
-                not_required={*spec.exclude, *parts_of_excluded(spec)},
+                not_required={*spec.exclude, *all_calendar_columns(spec.exclude)},
             )
         except InvalidSchema as error:
             name = error.culprit.removeprefix("columns.").removeprefix("column ")
@@ -346,13 +342,7 @@ def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
         raise _unusable(
             spec, "it holds fractions, which are not classes", "Write task: regression."
         )
-    if spec.positive_class is not None and spec.positive_class not in set(y.tolist()):
-        classes = ", ".join(repr(plain(value)) for value in counts.index[:10])
-        raise UnusableTable(
-            f"positive_class {spec.positive_class!r}",
-            rule=f"{spec.target} never holds it; it holds {classes}",
-            fix="Write one of these, quoted if it is text.",
-        )
+    _check_positive_class(y, spec)
     rare = counts[counts < SETS_TO_FILL]
     if len(rare):
         raise _unusable(
@@ -361,6 +351,17 @@ def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
             f"rows, so not every set can hold one: {listed(rare.index)}",
             "Deliver more rows of them, merge them by preparation.categories, "
             "or reject them by notin in schema.yaml.",
+        )
+
+
+def _check_positive_class(y: pd.Series, spec: ExperimentSpec) -> None:
+    if spec.positive_class is not None and spec.positive_class not in set(y.tolist()):
+        classes = y.value_counts().index[:10]
+        first = ", ".join(repr(plain(value)) for value in classes)
+        raise UnusableTable(
+            f"positive_class {spec.positive_class!r}",
+            rule=f"{spec.target} never holds it; it holds {first}",
+            fix="Write one of these, quoted if it is text.",
         )
 
 

@@ -88,8 +88,8 @@ class Calibrated:
 
         The tree splits by `features` (n, columns).
         """
-        some = slice(None, None, -(-len(features) // _MOST_ROWS))
-        features, rows = features.iloc[some, :_MOST_COLUMNS], rows.rows(some)
+        every_nth = slice(None, None, -(-len(features) // _MOST_ROWS))
+        features, rows = features.iloc[every_nth, :_MOST_COLUMNS], rows.rows(every_nth)
         if not np.isfinite(rows.prediction).all():
             return cls()
         size = None

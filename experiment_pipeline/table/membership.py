@@ -22,8 +22,8 @@ from experiment_pipeline.table.clusters import classes_of, cluster_hashes, times
 from experiment_pipeline.table.digests import repeated, uniform, value_hashes
 from experiment_pipeline.table.features import (
     absent,
+    all_calendar_columns,
     feature_columns,
-    parts_of_excluded,
     slips_in_exclude,
 )
 from experiment_pipeline.table.preparation import PreparedTable, prepare
@@ -67,7 +67,7 @@ def assign(
     columns = [*delivered, *prepared.frame.columns, *schema.columns]
     for name in slips_in_exclude(columns, spec):
         raise absent(f"exclude.{name}", name, columns)
-    excluded = {*spec.exclude, *parts_of_excluded(spec)}
+    excluded = {*spec.exclude, *all_calendar_columns(spec.exclude)}
     fitted = fit(prepared, delivered, schema, not_required=excluded)
     features = feature_columns(fitted.frame, spec)
     return replace(fitted, sets=assign_sets(fitted.frame, spec, features))

@@ -42,12 +42,12 @@ class Broken:
     positions: np.ndarray
     cells: pd.Series | pd.DataFrame | None = None
 
-    def texts(self, some: slice) -> np.ndarray:
+    def texts(self, rows: slice) -> np.ndarray:
         """Return a reason with the offending value for some rows: object (k,)."""
         start = "" if self.column is None else f"{self.column}: "
         if self.cells is None:
-            return np.full(len(self.positions[some]), start + self.rule, dtype=object)
-        cells = self.cells.iloc[some]
+            return np.full(len(self.positions[rows]), start + self.rule, dtype=object)
+        cells = self.cells.iloc[rows]
         if isinstance(cells, pd.Series):
             values = cells.tolist()
         else:
@@ -298,10 +298,14 @@ def _floats(cells: pd.Series, notation: Numbers | None) -> pd.Series:
     return coercion.read_numbers(coercion.as_text(cells), notation)
 
 
-def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
-    """Return the columns that a part of a datetime column becomes."""
-    column = f"{name}_{part}"
-    return (f"{column}_sin", f"{column}_cos") if part in _CYCLES else (column,)
+def calendar_columns(name: str, *parts: CalendarPart) -> list[str]:
+    """Return the columns that parts of a datetime column become."""
+    waves = ("_sin", "_cos")
+    return [
+        f"{name}_{part}{wave}"
+        for part in parts
+        for wave in (waves if part in _CYCLES else ("",))
+    ]
 
 
 def source_columns(
@@ -313,8 +317,8 @@ def source_columns(
     features = list(features)
     columns = [name for name in features if name in delivered]
     for name, parts in preparation.calendar.items():
-        date_columns = {new for part in parts for new in calendar_columns(name, part)}
-        if preparation.function is not None or date_columns & {*features}:
+        date_columns = calendar_columns(name, *parts)
+        if preparation.function is not None or {*date_columns} & {*features}:
             columns.append(name)
     return list(dict.fromkeys(columns))
 

@@ -82,18 +82,18 @@ def _problems(name: str, column: Column) -> Iterator[Problem]:
     try:
         plain = _built({"columns": {name: {"dtype": dtype}}}).columns[name]
     except _UNBUILDABLE:
-        rule = f"{dtype!r} is not a type; {did_you_mean(str(dtype), DTYPES)}"
-        yield Problem(("columns", name, "dtype"), rule)
+        problem = f"{dtype!r} is not a type; {did_you_mean(str(dtype), DTYPES)}"
+        yield Problem(("columns", name, "dtype"), problem)
         return
     if column.nullable and not has_room_for_missing(plain):
         wider = "boolean" if dtype == "bool" else str(dtype).capitalize()
-        rule = f"{dtype} cannot hold a missing value; write {wider} or float64"
-        yield Problem(("columns", name, "nullable"), rule)
+        problem = f"{dtype} cannot hold a missing value; write {wider} or float64"
+        yield Problem(("columns", name, "nullable"), problem)
     if column.default is not None:
         _, refused = coerce(pd.Series([column.default], dtype=object), plain)
         if refused.any():
-            rule = f"is not of dtype {dtype}; correct one of them"
-            yield Problem(("columns", name, "default"), rule)
+            problem = f"is not of dtype {dtype}; correct one of them"
+            yield Problem(("columns", name, "default"), problem)
     for key, check in column.all_checks():
         settings = {"dtype": dtype, "checks": [check.for_pandera(key)]}
         try:
@@ -196,6 +196,21 @@ def fit_columns(
     order differs.
     """
     frame, notes = _with_absent(frame, delivered, schema, not_required)
+    new = _new_columns(frame, delivered, schema)
+    if new and schema.strict == "filter":
+        frame = frame.drop(columns=new)
+        notes.append(f"new columns left out, as strict: filter says: {listed(new)}")
+    if schema.ordered:
+        _check_order(frame.columns, schema)
+    declared = [name for name in schema.columns if name in frame.columns]
+    undeclared = sorted(frame.columns.difference(declared), key=str)
+    return with_only(frame, [*declared, *undeclared]), notes
+
+
+def _new_columns(
+    frame: pd.DataFrame, delivered: pd.Index, schema: pa.DataFrameSchema
+) -> list[str]:
+    """Return the delivered columns that the schema lacks, unless it forbids them."""
     new = [
         name
         for name in frame.columns
@@ -209,14 +224,7 @@ def fit_columns(
             fix="Add them to the schema, or write strict: filter to leave new columns "
             "out.",
         )
-    if new and schema.strict == "filter":
-        frame = frame.drop(columns=new)
-        notes.append(f"new columns left out, as strict: filter says: {listed(new)}")
-    if schema.ordered:
-        _check_order(frame.columns, schema)
-    declared = [name for name in schema.columns if name in frame.columns]
-    undeclared = sorted(frame.columns.difference(declared), key=str)
-    return with_only(frame, [*declared, *undeclared]), notes
+    return new
 
 
 def _with_absent(
@@ -245,14 +253,14 @@ def _with_absent(
 def _lacks(
     absent: Sequence[str], columns: pd.Index, delivered: pd.Index
 ) -> InvalidSchema:
-    fix = "Correct the name, deliver the column, or write required: false."
+    advice = "Correct the name, deliver the column, or write required: false."
     if len(delivered) == 1:
-        fix = "Correct data.delimiter: the table was read as one column."
+        advice = "Correct data.delimiter: the table was read as one column."
     return InvalidSchema(
         f"columns.{absent[0]}",
         f"the table lacks required columns: {listed(absent)}; "
         f"{did_you_mean(absent[0], columns)}",
-        fix,
+        advice,
     )
 
 

@@ -4,16 +4,18 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import Scalar
 from experiment_pipeline.table.coercion import as_text, magnitude
+from experiment_pipeline.table.features import plain
 from experiment_pipeline.table.kinds import (
     NUMERIC,
     TEXTS,
@@ -59,7 +61,7 @@ class Sentinels:
     `marks` is value → rows; the others reach from `lowest` to `highest`.
     """
 
-    marks: Mapping[float, int] = field(default_factory=dict)
+    marks: Mapping[Scalar, int] = field(default_factory=dict)
     lowest: float = np.nan
     highest: float = np.nan
 
@@ -69,16 +71,11 @@ class Sentinels:
         return sum(self.marks.values())
 
     @property
-    def numbers(self) -> list[int | float]:
-        """The marks, whole ones as integers."""
-        return [int(value) if value.is_integer() else value for value in self.marks]
-
-    @property
     def words(self) -> str:
         """`-200 in 1,642 rows, all others from 2 to 1,479`."""
         marks = ", ".join(
             f"{value} in {numbers.counted(rows, 'row')}"
-            for value, rows in zip(self.numbers, self.marks.values(), strict=True)
+            for value, rows in self.marks.items()
         )
         return f"{marks}, all others from {self.lowest:,.6g} to {self.highest:,.6g}"
 
@@ -276,7 +273,7 @@ def sentinels(ordered: np.ndarray) -> Sentinels:
     if not marks:
         return Sentinels()
     return Sentinels(
-        marks={float(values[mark]): int(counts[mark]) for mark in marks},
+        marks={plain(values[mark]): int(counts[mark]) for mark in marks},
         lowest=float(values[lowest]),
         highest=float(values[end - 1]),
     )
@@ -302,25 +299,30 @@ def _far_below(values: np.ndarray, counts: np.ndarray, usual: frozenset[float]) 
     `values` are ascending, with the `counts` of their rows; see `sentinels`.
     """
     scaled = values
-    if len(values) and (values[0] >= 0 or values[-1] <= 0):
+    if np.all(values >= 0) or np.all(values <= 0):
         scaled = np.sign(values) * np.log1p(np.abs(values))
+    may_be_mark = (counts >= _FEWEST_SENTINELS) & (values != 0)
     most = min(_MOST_SENTINELS, len(values) - _FEWEST_OTHERS)
     for number in range(1, most + 1):
-        mark = values[number - 1]
-        if counts[number - 1] < _FEWEST_SENTINELS or mark == 0:
+        if not may_be_mark[number - 1]:
             break
         others = scaled[number:]
-        rows = counts[number:].cumsum()
-        median = others[np.searchsorted(rows, rows[-1] / 2)]
-        width = others[-1] - others[0]
-        distance = others[0] - scaled[number - 1]
-        is_usual = not usual.isdisjoint(values[:number].tolist())
-        if is_usual and distance > (median - others[0] or width):
-            return number
-        may_be_other = mark < 0 and number == 1 and len(others) >= _MANY_OTHERS
-        if may_be_other and distance > width:
+        if not usual.isdisjoint(values[:number].tolist()):
+            reach = _reach_of_usual(others, counts[number:])
+        elif number == 1 and values[0] < 0 and len(others) >= _MANY_OTHERS:
+            reach = others[-1] - others[0]
+        else:
+            continue
+        if others[0] - scaled[number - 1] > reach:
             return number
     return 0
+
+
+def _reach_of_usual(others: np.ndarray, counts: np.ndarray) -> float:
+    """How far the edge of the others is from their median, or their other edge."""
+    rows = counts.cumsum()
+    median = others[np.searchsorted(rows, rows[-1] / 2)]
+    return float(median - others[0] or others[-1] - others[0])
 
 
 _THINGS = (
@@ -392,10 +394,7 @@ class Writing:
             declared["thousands"] = self.thousands
         if self.units:
             # Whole factors are written without a point.
-            declared["units"] = {
-                unit: int(factor) if factor.is_integer() else factor
-                for unit, factor in self.units.items()
-            }
+            declared["units"] = {u: plain(factor) for u, factor in self.units.items()}
         return declared
 
     @property
@@ -407,13 +406,23 @@ class Writing:
             for key in ("decimal", "thousands")
             if key in declared
         ]
-        plain = [unit for unit, factor in self.units.items() if factor == 1]
-        if plain:
-            parts.append(f"unit {', '.join(plain)}")
+        factorless = [unit for unit, factor in self.units.items() if factor == 1]
+        if factorless:
+            parts.append(f"unit {', '.join(factorless)}")
         for unit, factor in self.units.items():
             if factor != 1:
                 parts.append(f"{unit} as {factor:,.12g}")
         return ", ".join(parts) or "plain"
+
+
+def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
+    """The writing that reads most texts; among equals, the one with `decimal`."""
+    if not any(any(map(str.isdigit, text)) for text in texts):
+        nothing = np.zeros(len(texts), dtype=bool)
+        return Writing(nothing, nothing)
+    readings = [_Reading.of(texts, mark, thousands) for mark, thousands in _MARKS]
+    best = max(readings, key=lambda r: (int(r.reads.sum()), r.decimal == decimal))
+    return best.writing()
 
 
 @dataclass(frozen=True)
@@ -424,31 +433,133 @@ class _Number:
     digits: str
     units: tuple[str, ...]
 
+    @classmethod
+    def of(cls, text: str, pattern: re.Pattern[str]) -> "_Number | None":
+        """Take a number apart; None: the text is none, or has two units."""
+        match = pattern.fullmatch(text)
+        if match is None or _CODE.fullmatch(text):
+            return None
+        units = tuple(unit for unit in (match["before"], match["after"]) if unit)
+        if len(units) > 1 and magnitude(units[1]) is None:
+            return None
+        return cls(text, match["digits"], units)
 
-def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
-    """The writing that reads most texts; among equals, the one with `decimal`."""
-    if not any(any(map(str.isdigit, text)) for text in texts):
-        nothing = np.zeros(len(texts), dtype=bool)
-        return Writing(nothing, nothing)
-    writings = [_read_with(texts, mark, thousands) for mark, thousands in _MARKS]
-    best = max(writings, key=lambda w: (int(w.reads.sum()), w.decimal == decimal))
-    return _with_factors(best, list(compress(texts, best.reads)))
 
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """The texts (n,) of a column, taken apart by one pair of marks."""
 
-def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Writing:
-    pattern = _number_pattern(decimal, thousands)
-    parts = [_number(text, pattern) for text in texts]
-    counts = Counter(unit for number in parts if number for unit in number.units)
-    units: dict[str, float] = {}
-    if sum(magnitude(unit) is None for unit in counts) <= _MOST_UNITS:
-        units = {unit: 1.0 for unit, _ in counts.most_common()}
-    return Writing(
-        reads=np.array([p is not None and units.keys() >= {*p.units} for p in parts]),
-        bare=np.array([p is not None and not p.units for p in parts]),
-        decimal=decimal,
-        thousands=thousands,
-        units=units,
-    )
+    decimal: str
+    thousands: str | None
+    parts: Sequence[_Number | None]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], decimal: str, thousands: str | None) -> Self:
+        """Take every text apart; None: it is not a number."""
+        pattern = _number_pattern(decimal, thousands)
+        return cls(decimal, thousands, [_Number.of(text, pattern) for text in texts])
+
+    @cached_property
+    def units(self) -> list[str]:
+        """The units, the most frequent first; none if they are parts of codes."""
+        counts = Counter(unit for part in self.parts if part for unit in part.units)
+        if sum(magnitude(unit) is None for unit in counts) > _MOST_UNITS:
+            return []
+        return [unit for unit, _ in counts.most_common()]
+
+    @cached_property
+    def reads(self) -> np.ndarray:
+        """Which texts are numbers: bool (n,)."""
+        units = {*self.units}
+        return np.array(
+            [part is not None and units >= {*part.units} for part in self.parts]
+        )
+
+    @cached_property
+    def numbers(self) -> list[_Number]:
+        """The texts that are numbers."""
+        return [part for part in compress(self.parts, self.reads) if part]
+
+    @cached_property
+    def bare(self) -> list[_Number]:
+        """The numbers without a unit."""
+        return [number for number in self.numbers if not number.units]
+
+    @cached_property
+    def magnitudes(self) -> dict[str, float]:
+        """Factors of the units that multiply, as k, Mio and %."""
+        factors = {unit: magnitude(unit) for unit in self.units}
+        known = {unit: factor for unit, factor in factors.items() if factor is not None}
+        if known.keys() - {*_SHARES}:
+            perhaps = _PERHAPS_MAGNITUDES.keys() & {*self.units}
+            known |= {unit: _PERHAPS_MAGNITUDES[unit] for unit in perhaps}
+        return known
+
+    def writing(self) -> Writing:
+        """Give each unit its factor, or say why only people can."""
+        bare = np.array([part is not None and not part.units for part in self.parts])
+        if self.are_codes:
+            return Writing(bare, bare, self.decimal, self.thousands)
+        question = ""
+        if not self.is_clear:
+            examples: dict[tuple[str, ...], str] = {}
+            for number in self.numbers:
+                examples.setdefault(number.units, repr(number.text.strip()))
+            question = f"numbers of several kinds: {', '.join(examples.values())}"
+        factors = dict.fromkeys(self.units, 1.0) | self.magnitudes
+        return Writing(
+            self.reads, bare, self.decimal, self.thousands, factors, question
+        )
+
+    @property
+    def are_codes(self) -> bool:
+        """Whether whole numbers end in letters that are no units: 12A and 12B, 1st."""
+        units = [unit for unit in self.units if magnitude(unit) is None]
+        letters = {unit for unit in units if len(unit) == 1 and unit.isalpha()}
+        # One letter alone behind all numbers cannot tell rows apart.
+        of_places = len(self.units) > 1 and not letters <= _LETTERS_OF_UNITS
+        if not of_places and {unit.casefold() for unit in units}.isdisjoint(_NO_UNITS):
+            return False
+        return not self.has_fractions
+
+    @property
+    def has_fractions(self) -> bool:
+        """Whether a number with a unit has a decimal mark."""
+        return any(n.units and self.decimal in n.digits for n in self.numbers)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the factors of all units follow from the texts."""
+        plain_units = [unit for unit in self.units if unit not in self.magnitudes]
+        # "1 day" and "2 days" have one unit, "9.5 km/kg" and "19 kmpl" have two.
+        if len({unit.casefold().removesuffix("s") for unit in plain_units}) > 1:
+            return False
+        if not self.magnitudes:
+            # "1.7m" beside "10584" may be a million, or a metre beside a mistake.
+            return (
+                not self.bare
+                or not plain_units
+                or plain_units[0] not in _PERHAPS_MAGNITUDES
+            )
+        are_shares = not self.magnitudes.keys().isdisjoint(_SHARES)
+        if plain_units:  # "€565K" beside "€1.2M"
+            return not are_shares and bool(re.fullmatch(_CURRENCY, plain_units[0]))
+        return self._magnitudes_are_clear(are_shares=are_shares)
+
+    def _magnitudes_are_clear(self, *, are_shares: bool) -> bool:
+        """Whether magnitudes alone stand behind the numbers, and are meant."""
+        if are_shares:
+            # "0.45" beside "45%" is a share, "45" may be one or a mistake.
+            return len(self.units) == 1 and all(map(self._is_at_most_one, self.bare))
+        if len(self.magnitudes) == 1 and not self.bare:
+            return True  # any factor gives the same order and ratios
+        # "12B" beside "7" may be the number of a house, "1.2B" is a magnitude.
+        return max(map(len, self.magnitudes)) > 1 or self.has_fractions
+
+    def _is_at_most_one(self, number: _Number) -> bool:
+        if self.thousands and self.thousands in number.digits:
+            return False
+        return float(number.digits.replace(self.decimal, ".")) <= 1
 
 
 def _number_pattern(decimal: str, thousands: str | None) -> re.Pattern[str]:
@@ -461,97 +572,6 @@ def _number_pattern(decimal: str, thousands: str | None) -> re.Pattern[str]:
         rf"\s*[-+\u2212]?\s*(?P<before>{_CURRENCY})?\s*(?P<digits>{digits})\s*"
         rf"(?P<after>{_CURRENCY}|{_UNIT})?\s*"
     )
-
-
-def _number(text: str, pattern: re.Pattern[str]) -> _Number | None:
-    """Take a number apart; None: the text is none, or has two units."""
-    match = pattern.fullmatch(text)
-    if match is None or _CODE.fullmatch(text):
-        return None
-    units = tuple(unit for unit in (match["before"], match["after"]) if unit)
-    if len(units) > 1 and magnitude(units[1]) is None:
-        return None
-    return _Number(text, match["digits"], units)
-
-
-def _with_factors(writing: Writing, texts: Sequence[str]) -> Writing:
-    """Give each unit its factor, or say why only people can.
-
-    `texts`: those that the writing reads.
-    """
-    scales = {unit: magnitude(unit) for unit in writing.units}
-    magnitudes = {unit: factor for unit, factor in scales.items() if factor is not None}
-    if magnitudes.keys() - {*_SHARES}:
-        perhaps = writing.units.keys() & _PERHAPS_MAGNITUDES.keys()
-        magnitudes |= {unit: _PERHAPS_MAGNITUDES[unit] for unit in perhaps}
-    pattern = _number_pattern(writing.decimal, writing.thousands)
-    parts = [part for text in texts if (part := _number(text, pattern))]
-    if _are_codes(writing, parts):
-        return replace(writing, reads=writing.bare, units={})
-    factors = {**writing.units, **magnitudes}
-    if _are_clear(writing, magnitudes, parts):
-        return replace(writing, units=factors)
-    examples: dict[tuple[str, ...], str] = {}
-    for part in parts:
-        examples.setdefault(part.units, repr(part.text.strip()))
-    question = f"numbers of several kinds: {', '.join(examples.values())}"
-    return replace(writing, units=factors, question=question)
-
-
-def _are_codes(writing: Writing, parts: Sequence[_Number]) -> bool:
-    """Whether whole numbers end in letters that are no units: 12A and 12B, 1st, 6am."""
-    units = [unit for unit in writing.units if magnitude(unit) is None]
-    letters = [unit for unit in units if len(unit) == 1 and unit.isalpha()]
-    # One letter alone behind all numbers cannot tell rows apart.
-    of_places = len(writing.units) > 1 and not {*letters} <= _LETTERS_OF_UNITS
-    if not of_places and {unit.casefold() for unit in units}.isdisjoint(_NO_UNITS):
-        return False
-    return not _has_fractions(writing, parts)
-
-
-def _has_fractions(writing: Writing, parts: Sequence[_Number]) -> bool:
-    """Whether a number with a unit has a decimal mark."""
-    return any(part.units and writing.decimal in part.digits for part in parts)
-
-
-def _are_clear(
-    writing: Writing, magnitudes: Mapping[str, float], parts: Sequence[_Number]
-) -> bool:
-    """Whether the factors of all units follow from the texts."""
-    own = [unit for unit in writing.units if unit not in magnitudes]
-    bare = [part for part in parts if not part.units]
-    # "1 day" and "2 days" have one unit, "9.5 km/kg" and "19 kmpl" have two.
-    if len({unit.casefold().removesuffix("s") for unit in own}) > 1:
-        return False
-    if not magnitudes:
-        # "1.7m" beside "10584" may be a million, or a metre beside a mistake.
-        return not bare or not own or own[0] not in _PERHAPS_MAGNITUDES
-    if own:  # "€565K" beside "€1.2M"
-        is_share = bool(magnitudes.keys() & {*_SHARES})
-        return not is_share and bool(re.fullmatch(_CURRENCY, own[0]))
-    return _magnitudes_are_clear(writing, magnitudes, parts)
-
-
-def _magnitudes_are_clear(
-    writing: Writing, magnitudes: Mapping[str, float], parts: Sequence[_Number]
-) -> bool:
-    """Whether magnitudes alone stand behind the numbers, and are meant."""
-    bare = [part for part in parts if not part.units]
-    if magnitudes.keys() & {*_SHARES}:
-        # "0.45" beside "45%" is a share, "45" may be one or a mistake.
-        is_share = [_at_most_one(part.digits, writing) for part in bare]
-        return len(writing.units) == 1 and all(is_share)
-    if len(magnitudes) == 1 and not bare:  # any factor gives the same order and ratios
-        return True
-    # "12B" beside "7" may be the number of a house, "1.2B" is a magnitude.
-    in_words = any(len(unit) > 1 for unit in magnitudes)
-    return in_words or _has_fractions(writing, parts)
-
-
-def _at_most_one(digits: str, writing: Writing) -> bool:
-    if writing.thousands and writing.thousands in digits:
-        return False
-    return float(digits.replace(writing.decimal, ".")) <= 1
 
 
 # After `fold`. "none" is left out: in many tables it is a category ("no garage").
@@ -621,6 +641,15 @@ def _dates_in(texts: pd.Series, date_format: str) -> np.ndarray:
     instants = pd.to_datetime(texts, format=date_format, errors="coerce", utc=True)
     # Otherwise most numbers of eight digits would be dates.
     return texts.index[instants.dt.year.between(1800, 2200)].to_numpy()
+
+
+def by_setting(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Turn column → setting → value into `preparation`: setting → column → value."""
+    preparation: dict[str, dict[str, Any]] = {}
+    for column, values in settings.items():
+        for setting, value in values.items():
+            preparation.setdefault(setting, {})[column] = value
+    return preparation
 
 
 def rejection_limit(missing: float) -> float:

@@ -1,13 +1,14 @@
 """A finding, and what makes one: a rule with code, advice, thresholds and check."""
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
 from experiment_pipeline.spec.reading import to_yaml
+from experiment_pipeline.stages.data_analysis.facts import by_setting
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
 FindingOutcome = Literal["found", "not_found", "not_applicable"]
@@ -77,11 +78,6 @@ class Rule:
     blocks: ClassVar[Threshold | None] = None  # of the severe level
     # Why the YAML that the rule suggests excludes the columns.
     excluded: ClassVar[str] = ""
-    # Of a rule over columns: the words after the number of columns.
-    said: ClassVar[str]
-    severity: ClassVar[Severity] = "note"
-    # Whether a column must be above the threshold; else it may equal it.
-    above: ClassVar[bool] = False
 
     @property
     def thresholds(self) -> Mapping[str, Threshold]:
@@ -139,40 +135,6 @@ class Rule:
         """The rule does not apply to the table; `reason` is one sentence."""
         return replace(self.not_found(reason), outcome="not_applicable")
 
-    def over_columns(
-        self,
-        subject: Subject,
-        measured: Mapping[str, float],
-        each: Callable[[str], str],
-        fix: Callable[[Sequence[str]], Mapping[str, Any] | None] = lambda _: None,
-        severity: Severity | None = None,
-    ) -> Finding:
-        """Compare a number per judged column with the threshold, the worst first.
-
-        `each`: words after a column's name; `fix`: the part of the spec that deals with
-        the columns found.
-        """
-        if not measured:
-            return self.not_applicable("No column can be judged by this rule.")
-        limit = self.limit(subject)
-        exceeds = operator.gt if self.above else operator.ge
-        ordered = sorted(measured, key=lambda column: -measured[column])
-        worst = measured[ordered[0]]
-        columns = [column for column in ordered if exceeds(measured[column], limit)]
-        if not columns:
-            nearest = f"{numbers.shown(ordered[0])} is nearest to it with {worst:.4g}"
-            return self.not_found(f"No column {self.said}; {nearest}.", worst, limit)
-        count = numbers.counted(len(columns), "column")
-        words = described({column: each(column) for column in columns})
-        return self.found(
-            severity=severity or self.severity,
-            evidence=f"{count} {self.said}: {words}.",
-            number=worst,
-            threshold=limit,
-            columns=columns,
-            fix=fix(columns),
-        )
-
 
 class TargetRule(Rule):
     """A rule about what predicts the target; it needs one that can be modelled."""
@@ -193,25 +155,68 @@ class TargetRule(Rule):
         return self.examine(subject)
 
 
+@dataclass(frozen=True)
+class ColumnJudgement:
+    """One column under a rule."""
+
+    number: float  # compared with the threshold; the larger, the worse
+    words: str  # of the evidence, after the column's name
+    # What resolves it: setting of `preparation` → its value for the column.
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+    severity: Severity = "condition"
+
+
 class ColumnRule(Rule):
     """A rule that compares a number per column with the threshold, the worst first."""
 
+    # The words after the number of columns.
+    said: ClassVar[str]
     # The words after the name of one column; also {share}.
     each: ClassVar[str] = "{number:.4g}"
+    severity: ClassVar[Severity] = "note"
+    # Whether a column must be above the threshold; else it may equal it.
+    above: ClassVar[bool] = False
 
     def measure(self, subject: Subject) -> Mapping[str, float]:
         """The number of each column that is judged; the larger, the worse."""
         raise NotImplementedError
 
+    def judge(self, subject: Subject) -> Mapping[str, ColumnJudgement]:
+        """The judged columns; of a rule whose words or severity differ by column."""
+        return {
+            column: ColumnJudgement(
+                number,
+                self.each.format(number=number, share=numbers.share(number)),
+                severity=self.severity,
+            )
+            for column, number in self.measure(subject).items()
+        }
+
     def check(self, subject: Subject) -> Finding:
         """Compare every column's number with the threshold."""
-        measured = self.measure(subject)
-
-        def words(column: str) -> str:
-            number = measured[column]
-            return self.each.format(number=number, share=numbers.share(number))
-
-        return self.over_columns(subject, measured, words)
+        judged = self.judge(subject)
+        if not judged:
+            return self.not_applicable("No column can be judged by this rule.")
+        limit = self.limit(subject)
+        exceeds = operator.gt if self.above else operator.ge
+        ordered = sorted(judged, key=lambda column: -judged[column].number)
+        worst = judged[ordered[0]].number
+        columns = [name for name in ordered if exceeds(judged[name].number, limit)]
+        if not columns:
+            nearest = f"{numbers.shown(ordered[0])} is nearest to it with {worst:.4g}"
+            return self.not_found(f"No column {self.said}; {nearest}.", worst, limit)
+        count = numbers.counted(len(columns), "column")
+        words = described({column: judged[column].words for column in columns})
+        severities = [judged[column].severity for column in columns]
+        preparation = by_setting({name: judged[name].preparation for name in columns})
+        return self.found(
+            severity=min(severities, key=SEVERITIES.index),
+            evidence=f"{count} {self.said}: {words}.",
+            number=worst,
+            threshold=limit,
+            columns=columns,
+            fix={"preparation": preparation} if preparation else None,
+        )
 
 
 def described(words: Mapping[str, str], most: int = 5) -> str:

@@ -106,8 +106,8 @@ class Subject:
     @property
     def times(self) -> list[str]:
         """The datetime columns of the table."""
-        frame = self.frame
-        return [str(c) for c in frame.columns if kind_of(frame[c]) == "datetime"]
+        columns = self.frame.items()
+        return [str(name) for name, cells in columns if kind_of(cells) == "datetime"]
 
     @property
     def numbers_and_texts(self) -> dict[str, NumberFacts | TextFacts]:
@@ -127,15 +127,14 @@ class Subject:
     @cached_property
     def texts_and_target(self) -> dict[str, TextFacts]:
         """The text features, and the visible target where its classes are texts."""
-        facts = facts_of(self.visible_target)
-        if isinstance(facts, TextFacts):
-            return {**self.texts, self.spec.target: facts}
+        if isinstance(self.target_facts, TextFacts):
+            return {**self.texts, self.spec.target: self.target_facts}
         return self.texts
 
     @cached_property
     def numbers_and_target(self) -> dict[str, NumberFacts]:
         """The number features, and the visible target of a regression."""
-        facts = facts_of(self.visible_target)
+        facts = self.target_facts
         if self.spec.task == "regression" and isinstance(facts, NumberFacts):
             return {**self.numbers, self.spec.target: facts}
         return self.numbers
@@ -155,6 +154,11 @@ class Subject:
     def visible_target(self) -> pd.Series:
         """The target as delivered, of the visible rows, missing ones included."""
         return self.frame[self.spec.target][self.visible]
+
+    @cached_property
+    def target_facts(self) -> Facts:
+        """Facts about the visible target."""
+        return facts_of(self.visible_target)
 
     @cached_property
     def target(self) -> Target:
@@ -188,7 +192,7 @@ class Subject:
                 f"{distinct:,} classes are more than the {MOST_CLASSES} that are "
                 "modelled here"
             )
-        return _problem_of_number(facts_of(target)) if task == "regression" else None
+        return _problem_of_number(self.target_facts) if task == "regression" else None
 
     def _rare_classes(self, target: pd.Series, rows: np.ndarray) -> dict[Scalar, int]:
         """Class → visible rows, of the classes that validation will set aside."""

@@ -232,7 +232,7 @@ def check_leaks(sets: SplitSets, spec: ExperimentSpec) -> list[str]:
 
 
 def _shared(
-    tables: Mapping[str, pd.DataFrame], what: str, columns: Sequence[str]
+    tables: Mapping[str, pd.DataFrame], noun: str, columns: Sequence[str]
 ) -> Iterator[str]:
     hashes = {
         name: distinct(row_hashes(table, columns, "leaks"))
@@ -241,7 +241,7 @@ def _shared(
     for first, second in PAIRS:
         common = np.intersect1d(hashes[first], hashes[second], assume_unique=True)
         if len(common):
-            count = numbers.counted(len(common), what)
+            count = numbers.counted(len(common), noun)
             yield f"{first} and {second} share {count} ({', '.join(columns)})"
 
 

@@ -177,9 +177,11 @@ def _check_keys(validated: ValidatedRows, spec: ExperimentSpec) -> None:
 def _check_filled(
     name: str, table: pd.DataFrame, validated: pd.DataFrame, spec: ExperimentSpec
 ) -> None:
-    fix = FIXES[spec.split.by]
+    advice = FIXES[spec.split.by]
     if not len(table):
-        raise EmptySet(f"{name} set", f"0 of {len(validated)} rows fall into it", fix)
+        raise EmptySet(
+            f"{name} set", f"0 of {len(validated)} rows fall into it", advice
+        )
     if spec.task == "regression":
         return
     target = validated[spec.target]
@@ -190,8 +192,8 @@ def _check_filled(
         named = [
             f"{value!r} ({rows} rows in all)" for value, rows in counts[:5].items()
         ]
-        rule = f"its {len(table):,} rows lack {classes} of {spec.target}: "
-        raise EmptySet(f"{name} set", rule + ", ".join(named), fix)
+        problem = f"its {len(table):,} rows lack {classes} of {spec.target}: "
+        raise EmptySet(f"{name} set", problem + ", ".join(named), advice)
 
 
 def _facts(

@@ -120,32 +120,36 @@ def exact_pair(subject: Subject, left_out: Collection[str]) -> Formula | None:
     """
     if subject.spec.task != "regression":
         return None
-    rows = subject.sample(subject.target.rows, _MOST_ROWS)
-    y = subject.target.of(rows)
-    values, counts = np.unique(y, return_counts=True)
-    if counts.max() > _COMMONEST * len(y):
-        rows = rows[y != values[counts.argmax()]]
-        y = subject.target.of(rows)
     columns = [column for column in subject.calculable if column not in left_out]
-    columns = columns[:_MOST_COLUMNS]
+    del columns[_MOST_COLUMNS:]
+    rows = _rows_without_the_commonest(subject)
     if len(rows) < _FEWEST_ROWS or len(columns) < 2:
         return None
     features = [numbers_of(subject.frame[column].iloc[rows]) for column in columns]
-    pairs = _Pairs(np.column_stack(features), y)
+    pairs = _Pairs(np.column_stack(features), subject.target.of(rows))
     for first, second, form in pairs.promising():
         combine, words = _PAIRS[form]
         with np.errstate(all="ignore"):
             combined = combine(pairs.features[:, first], pairs.features[:, second])
         equation = pairs.equation(combined)
-        if equation is None:
-            continue
-        a, b = numbers.shown(columns[first]), numbers.shown(columns[second])
-        if form == _DIFFERENCE and equation.slope < 0:
-            a, b = b, a
-            equation = replace(equation, slope=-equation.slope)
-        formula = equation.in_words(words.format(a=a, b=b))
-        return Formula([columns[first], columns[second]], formula)
+        if equation is not None:
+            pair = [columns[first], columns[second]]
+            a, b = map(numbers.shown, pair)
+            if form == _DIFFERENCE and equation.slope < 0:
+                a, b = b, a
+                equation = replace(equation, slope=-equation.slope)
+            return Formula(pair, equation.in_words(words.format(a=a, b=b)))
     return None
+
+
+def _rows_without_the_commonest(subject: Subject) -> np.ndarray:
+    """Sample positions (n,) with a target, without one that most others share."""
+    rows = subject.sample(subject.target.rows, _MOST_ROWS)
+    y = subject.target.of(rows)
+    values, counts = np.unique(y, return_counts=True)
+    if counts.max() > _COMMONEST * len(y):
+        rows = rows[y != values[counts.argmax()]]
+    return rows
 
 
 @dataclass(frozen=True)
@@ -209,14 +213,14 @@ class _Pairs:
 
     def equation(self, combined: np.ndarray) -> _Equation | None:
         """The line through nearly all rows; None: there is none."""
-        known = np.isfinite(combined)
-        if known.sum() < max(_FEWEST_ROWS, len(known) / 2):
+        is_finite = np.isfinite(combined)
+        if is_finite.sum() < max(_FEWEST_ROWS, len(is_finite) / 2):
             return None
         low, high = self.far_apart
         with np.errstate(all="ignore"):
             slopes = (self.y[high] - self.y[low]) / (combined[high] - combined[low])
         slope = float(np.median(slopes[np.isfinite(slopes)]))
-        y, combined = self.y[known], combined[known]
+        y, combined = self.y[is_finite], combined[is_finite]
         offset = float(np.median(y - slope * combined))
         if abs(offset) <= self.tolerance:
             offset = 0.0
@@ -230,8 +234,12 @@ def _agreeing(slopes: np.ndarray) -> list[int]:
     """Columns (votes, columns) most of whose known slopes are near their median."""
     slopes = np.where(np.isfinite(slopes), slopes, np.nan)
     ordered = np.sort(slopes, axis=0)  # nan last
-    known = np.isfinite(slopes).sum(axis=0)
-    median = np.take_along_axis(ordered, np.maximum(known - 1, 0)[None] // 2, axis=0)
+    n_finite = np.isfinite(slopes).sum(axis=0)
+    median = np.take_along_axis(ordered, np.maximum(n_finite - 1, 0)[None] // 2, axis=0)
     near = np.abs(slopes - median) <= _SAME_SLOPE * np.abs(median)
-    agree = (known >= _FEWEST_VOTES) & (near.sum(axis=0) > known / 2) & (median[0] != 0)
+    agree = (
+        (n_finite >= _FEWEST_VOTES)
+        & (near.sum(axis=0) > n_finite / 2)
+        & (median[0] != 0)
+    )
     return np.flatnonzero(agree).tolist()

@@ -2,13 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import Scalar
 from experiment_pipeline.stages.data_analysis.facts import (
     HIGH_SENTINELS,
     ISO,
@@ -20,14 +20,14 @@ from experiment_pipeline.stages.data_analysis.facts import (
     is_named_like_an_id,
 )
 from experiment_pipeline.stages.data_analysis.finding import (
-    SEVERITIES,
+    ColumnJudgement,
     ColumnRule,
     Finding,
     Rule,
-    Severity,
     Threshold,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.table.features import plain
 from experiment_pipeline.table.preparation import day_columns
 
 
@@ -108,45 +108,7 @@ class AlmostUniqueColumn(ColumnRule):
         return span < 1.05 * facts.distinct or is_named_like_an_id(column)
 
 
-@dataclass(frozen=True)
-class _ColumnJudgement:
-    """One column under a rule."""
-
-    number: float  # compared with the threshold
-    words: str  # of the evidence
-    # What resolves it: setting of `preparation` → its value for the column.
-    preparation: Mapping[str, Any] = field(default_factory=dict)
-    severity: Severity = "condition"
-
-
-class _JudgingRule(Rule):
-    """A rule over columns that has words, settings and a severity for each."""
-
-    def judge(self, subject: Subject) -> Mapping[str, _ColumnJudgement]:
-        raise NotImplementedError
-
-    def check(self, subject: Subject) -> Finding:
-        judged = self.judge(subject)
-
-        def settings(columns: Sequence[str]) -> dict[str, Any]:
-            preparation: dict[str, Any] = {}
-            for column in columns:
-                for setting, value in judged[column].preparation.items():
-                    preparation.setdefault(setting, {})[column] = value
-            return {"preparation": preparation} if preparation else {}
-
-        finding = self.over_columns(
-            subject,
-            {column: judgement.number for column, judgement in judged.items()},
-            lambda column: judged[column].words,
-            settings,
-        )
-        severities = [judged[column].severity for column in finding.columns]
-        heaviest = min(severities, key=SEVERITIES.index, default=finding.severity)
-        return replace(finding, severity=heaviest)
-
-
-class MixedTypes(_JudgingRule):
+class MixedTypes(ColumnRule):
     """Text columns that hold numbers in some rows and something else in others."""
 
     code = "mixed_types"
@@ -157,13 +119,13 @@ class MixedTypes(_JudgingRule):
     )
     said = "with numbers and other texts"
 
-    def judge(self, subject: Subject) -> dict[str, _ColumnJudgement]:
+    def judge(self, subject: Subject) -> dict[str, ColumnJudgement]:
         judged = {}
         for column, facts in subject.undeclared_texts.items():
             bare = facts.writing.bare
             share = facts.share(bare)
             words = [*facts.chosen(~bare & ~facts.placeholders), ""]
-            judged[column] = _ColumnJudgement(
+            judged[column] = ColumnJudgement(
                 number=min(share, facts.share(~bare)),
                 words=(
                     f"{numbers.share(share)} numbers, others such as "
@@ -174,7 +136,7 @@ class MixedTypes(_JudgingRule):
         return judged
 
 
-class NumbersAsText(_JudgingRule):
+class NumbersAsText(ColumnRule):
     """Numbers stored as texts: with separators, a decimal comma, a currency, a unit."""
 
     code = "numbers_as_text"
@@ -188,7 +150,7 @@ class NumbersAsText(_JudgingRule):
     )
     said = "with numbers as texts"
 
-    def judge(self, subject: Subject) -> dict[str, _ColumnJudgement]:
+    def judge(self, subject: Subject) -> dict[str, ColumnJudgement]:
         judged = {}
         for column, facts in subject.undeclared_texts.items():
             writing = facts.writing
@@ -196,7 +158,7 @@ class NumbersAsText(_JudgingRule):
             words = f"{writing.words}, such as {numbers.shown(example)!r}"
             if writing.question:
                 words = f"{numbers.shown(writing.question)}: give each its factor"
-            judged[column] = _ColumnJudgement(
+            judged[column] = ColumnJudgement(
                 number=facts.share_of_numbers,
                 words=words,
                 preparation=number_preparation(facts),
@@ -204,7 +166,7 @@ class NumbersAsText(_JudgingRule):
         return judged
 
 
-class DatesAsText(_JudgingRule):
+class DatesAsText(ColumnRule):
     """Dates stored as texts, possibly in several formats."""
 
     code = "dates_as_text"
@@ -216,7 +178,7 @@ class DatesAsText(_JudgingRule):
     threshold = Threshold(0.95, 0.5, 1, "share of texts that are dates, found from it")
     said = "with dates as texts"
 
-    def judge(self, subject: Subject) -> dict[str, _ColumnJudgement]:
+    def judge(self, subject: Subject) -> dict[str, ColumnJudgement]:
         judged = {}
         for column, facts in subject.undeclared_texts.items():
             formats = _used_formats(facts)
@@ -231,7 +193,7 @@ class DatesAsText(_JudgingRule):
                 preparation["datetime_formats"] = formats
             preparation["calendar"] = ["month", "day_of_week"]
             preparation |= _missing_values(facts)
-            judged[column] = _ColumnJudgement(facts.share_of_dates, words, preparation)
+            judged[column] = ColumnJudgement(facts.share_of_dates, words, preparation)
         return judged
 
 
@@ -276,7 +238,7 @@ def is_category(subject: Subject, column: str) -> bool:
     )
 
 
-class CategoryVariants(_JudgingRule):
+class CategoryVariants(ColumnRule):
     """One category under several spellings that differ in case and spaces."""
 
     code = "category_variants"
@@ -285,7 +247,7 @@ class CategoryVariants(_JudgingRule):
     said = "with several spellings of a category"
     _most_compared = 2_000
 
-    def judge(self, subject: Subject) -> dict[str, _ColumnJudgement]:
+    def judge(self, subject: Subject) -> dict[str, ColumnJudgement]:
         judged = {}
         for column, facts in subject.texts_and_target.items():
             repeats = facts.distinct < 0.95 * facts.known
@@ -296,7 +258,7 @@ class CategoryVariants(_JudgingRule):
                     for spellings in groups
                     for variant in spellings[1:]
                 ]
-                judged[column] = _ColumnJudgement(
+                judged[column] = ColumnJudgement(
                     number=len(pairs),
                     words=numbers.some_of(pairs, most=3),
                     preparation={"categories": _one_spelling(groups)},
@@ -326,7 +288,7 @@ def _one_spelling(groups: list[list[str]]) -> dict[str, Any]:
     return declared
 
 
-class PlaceholderValues(_JudgingRule):
+class PlaceholderValues(ColumnRule):
     """Values that stand for a missing one: ?, unknown, blanks, -999.
 
     A number counts if it lies at an end, repeats, and is far from its neighbour; others
@@ -349,7 +311,7 @@ class PlaceholderValues(_JudgingRule):
             return finding
         return self.not_found("No column holds one of the usual placeholders.")
 
-    def judge(self, subject: Subject) -> dict[str, _ColumnJudgement]:
+    def judge(self, subject: Subject) -> dict[str, ColumnJudgement]:
         judged = {}
         for column, facts in self._columns(subject).items():
             placeholders = self._values(facts)
@@ -361,7 +323,7 @@ class PlaceholderValues(_JudgingRule):
             share = sum(placeholders.values()) / max(facts.rows, 1)
             values = ", ".join(map(repr, placeholders))
             if placeholders:
-                judged[column] = _ColumnJudgement(
+                judged[column] = ColumnJudgement(
                     number=share,
                     words=f"{values}: {numbers.share(share)}",
                     preparation={"missing_values": [*placeholders]},
@@ -372,29 +334,22 @@ class PlaceholderValues(_JudgingRule):
     def _columns(self, subject: Subject) -> dict[str, NumberFacts | TextFacts]:
         return {**subject.numbers, **subject.texts_and_target}
 
-    def _values(self, facts: NumberFacts | TextFacts) -> dict[str | float, int]:
+    def _values(self, facts: NumberFacts | TextFacts) -> Mapping[Scalar, int]:
         """Placeholders of a column, and how many rows hold each."""
         if isinstance(facts, TextFacts):
-            counts = facts.counts.tolist()
-            texts = zip(facts.texts, counts, facts.placeholders, strict=True)
-            return {
-                text: rows for text, rows, is_placeholder in texts if is_placeholder
-            }
-        marked = facts.sentinels
-        rows_of = zip(marked.numbers, marked.marks.values(), strict=True)
-        values: dict[str | float, int] = dict(rows_of)
-        if facts.distinct < self._fewest_distinct:
-            return values
-        for edge in (facts.lowest, facts.highest):
-            far_away = edge.value in self._numbers and edge.gap > edge.spread > 0
-            below_zero = edge is facts.lowest and edge.value == -1 and edge.gap >= 1
-            if edge.rows >= self._fewest_rows and (far_away or below_zero):
-                whole = edge.value.is_integer()
-                values[int(edge.value) if whole else edge.value] = edge.rows
+            rows = facts.counts[facts.placeholders].tolist()
+            return dict(zip(facts.chosen(facts.placeholders), rows, strict=True))
+        values = dict(facts.sentinels.marks)
+        if facts.distinct >= self._fewest_distinct:
+            for edge in (facts.lowest, facts.highest):
+                below_zero = edge is facts.lowest and edge.value == -1 and edge.gap >= 1
+                far_away = edge.value in self._numbers and edge.gap > edge.spread > 0
+                if edge.rows >= self._fewest_rows and (far_away or below_zero):
+                    values[plain(edge.value)] = edge.rows
         return values
 
 
-class InfiniteValues(_JudgingRule):
+class InfiniteValues(ColumnRule):
     """Infinite values, which most models refuse and which make every mean infinite."""
 
     code = "infinite_values"
@@ -404,9 +359,9 @@ class InfiniteValues(_JudgingRule):
     )
     said = "with infinite values"
 
-    def judge(self, subject: Subject) -> dict[str, _ColumnJudgement]:
+    def judge(self, subject: Subject) -> dict[str, ColumnJudgement]:
         return {
-            column: _ColumnJudgement(
+            column: ColumnJudgement(
                 number=facts.infinite,
                 words=numbers.counted(facts.infinite, "row"),
                 preparation={"missing_values": ["inf", "-inf"]},
@@ -415,7 +370,7 @@ class InfiniteValues(_JudgingRule):
         }
 
 
-class AbsurdMagnitudes(_JudgingRule):
+class AbsurdMagnitudes(ColumnRule):
     """Values a thousand times larger than nearly all others, or beyond float32.
 
     A target beyond float32 blocks.
@@ -434,7 +389,7 @@ class AbsurdMagnitudes(_JudgingRule):
     said = "with absurd values"
     _fewest_rows = 100
 
-    def judge(self, subject: Subject) -> dict[str, _ColumnJudgement]:
+    def judge(self, subject: Subject) -> dict[str, ColumnJudgement]:
         judged = {}
         for column, facts in subject.numbers_and_target.items():
             largest, usual = facts.largest_magnitude, facts.p99_magnitude
@@ -445,7 +400,7 @@ class AbsurdMagnitudes(_JudgingRule):
             elif facts.finite >= self._fewest_rows and usual > 0:
                 ratio = largest / usual
             blocks = impossible and column == subject.spec.target
-            judged[column] = _ColumnJudgement(
+            judged[column] = ColumnJudgement(
                 number=ratio,
                 words=f"up to {largest:.3g}, 99th percentile {usual:.3g}",
                 severity="blocks" if blocks else "condition",
@@ -453,7 +408,7 @@ class AbsurdMagnitudes(_JudgingRule):
         return judged
 
 
-class Outliers(_JudgingRule):
+class Outliers(ColumnRule):
     """Values many interquartile ranges from the nearer quartile.
 
     Tukey (1977) calls three "far out". In a long tail the logarithms are compared.
@@ -472,7 +427,7 @@ class Outliers(_JudgingRule):
     # one-sided one.
     _long_tail = 0.3
 
-    def judge(self, subject: Subject) -> dict[str, _ColumnJudgement]:
+    def judge(self, subject: Subject) -> dict[str, ColumnJudgement]:
         judged = {}
         for column, facts in subject.numbers_and_target.items():
             first, median, third = facts.quartiles
@@ -486,7 +441,7 @@ class Outliers(_JudgingRule):
                 above = (scale(high) - scale(third)) / spread
                 below = (scale(first) - scale(low)) / spread
                 far, value = max((above, high), (below, low))
-                judged[column] = _ColumnJudgement(
+                judged[column] = ColumnJudgement(
                     number=far,
                     words=(
                         f"{value:.6g}, {far:.3g} interquartile ranges, median "

@@ -29,7 +29,6 @@ from experiment_pipeline.stages.data_analysis.findings.probe import NoProbe, run
 from experiment_pipeline.stages.data_analysis.skill import (
     MOST_ROWS,
     NAMES,
-    Association,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
@@ -62,21 +61,14 @@ class LeakSuspect(TargetRule):
     blocks = Threshold(0.99, 0, 1, "skill of a one-feature model, blocks from it")
 
     def examine(self, subject: Subject) -> Finding:
-        associations = subject.associations
-        if not associations:
+        if not subject.associations:
             return self.not_applicable("There is no number or text feature.")
-        limit, blocks = self.limit(subject), self.limit(subject, severe=True)
-        skill = associations[0].skill
-        suspects = [a for a in associations if a.skill >= limit]
-        columns = [suspect.column for suspect in suspects]
-        strongest = {a.column: a.words for a in suspects or associations[:1]}
-        rows = min(len(subject.target.rows), MOST_ROWS)
-        scale = f"as {NAMES[subject.spec.task]} on {rows:,} rows"
-        evidence = f"Skill by itself, {scale}: {described(strongest)}."
-        for leak in _further_leaks(subject, suspects, blocks):
-            columns += [column for column in leak.columns if column not in columns]
-            evidence += f" {leak.evidence}"
-            skill = max(skill, leak.skill)
+        limit = self.limit(subject)
+        blocks = self.limit(subject, severe=True)
+        leaks = list(_leaks(subject, limit, blocks))
+        columns = list(dict.fromkeys(name for leak in leaks for name in leak.columns))
+        evidence = " ".join(leak.evidence for leak in leaks)
+        skill = max(leak.skill for leak in leaks)
         if not columns:
             return self.not_found(evidence, skill, limit)
         if skill >= blocks:
@@ -86,21 +78,32 @@ class LeakSuspect(TargetRule):
 
 @dataclass(frozen=True)
 class _Leak:
-    """Columns that leak the target otherwise than by their skill alone."""
+    """Columns that leak the target, if any, and what was measured."""
 
     columns: Sequence[str]
     evidence: str
     skill: float = 0.0  # of what follows from them; 0: unknown
 
 
-def _further_leaks(
-    subject: Subject, suspects: Sequence[Association], blocks: float
-) -> Iterator[_Leak]:
-    """Near copies of the target, columns that reveal one class, and arithmetic."""
-    columns = [suspect.column for suspect in suspects]
+def _by_skill(subject: Subject, limit: float) -> _Leak:
+    """The features that predict the target alone, if any, else the strongest."""
+    associations = subject.associations
+    suspects = [a for a in associations if a.skill >= limit]
+    strongest = {a.column: a.words for a in suspects or associations[:1]}
+    rows = min(len(subject.target.rows), MOST_ROWS)
+    scale = f"as {NAMES[subject.spec.task]} on {rows:,} rows"
+    words = f"Skill by itself, {scale}: {described(strongest)}."
+    return _Leak([a.column for a in suspects], words, associations[0].skill)
+
+
+def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
+    """Skill alone, near copies, columns that reveal one class, and arithmetic."""
+    by_skill = _by_skill(subject, limit)
+    columns = by_skill.columns
+    yield by_skill
     copies = _near_copies(subject, columns)
     if copies:
-        shares = {column: numbers.share(copies[column]) for column in copies}
+        shares = {column: numbers.share(part) for column, part in copies.items()}
         words = f"Equal to the target except for noise: {described(shares)}."
         yield _Leak(list(copies), words)
     revealed = classes_revealed(subject, {*columns, *copies})
@@ -108,7 +111,8 @@ def _further_leaks(
         yield _Leak(list(revealed), f"Reveals one class: {described(revealed)}.")
     combination = exact_combination(subject)
     if combination is None:
-        equal = {suspect.column for suspect in suspects if suspect.skill >= blocks}
+        skills = {a.column: a.skill for a in subject.associations}
+        equal = [column for column in columns if skills[column] >= blocks]
         combination = exact_pair(subject, {*equal, *copies})
     if combination is not None:
         yield _Leak(combination.columns, f"{combination.words}.", skill=1.0)
@@ -124,13 +128,7 @@ def _near_copies(subject: Subject, suspects: Sequence[str]) -> dict[str, float]:
     unsuspected = [c for c in subject.features if c not in suspects]
     if subject.spec.task == "regression":
         return _copies_of_number(subject, table[unsuspected], y)
-    copies = {}
-    for column in unsuspected:
-        if kind_of(table[column]) in NUMERIC | TEXTS:
-            levels = pd.factorize(table[column], use_na_sentinel=False)[0]
-            share = _recognised(levels, y.astype(np.int64))
-            if share >= _LEAST_RECOGNISED:
-                copies[column] = share
+    copies = _copies_of_class(table[unsuspected], y.astype(np.int64))
     if not copies:
         return {}
     # Only those that predict better than all other features together.
@@ -138,6 +136,17 @@ def _near_copies(subject: Subject, suspects: Sequence[str]) -> dict[str, float]:
     if isinstance(probe, NoProbe):
         return copies
     return {column: share for column, share in copies.items() if probe.skill < share}
+
+
+def _copies_of_class(table: pd.DataFrame, y: np.ndarray) -> dict[str, float]:
+    copies = {}
+    for name, column in table.items():
+        if kind_of(column) in NUMERIC | TEXTS:
+            levels = pd.factorize(column, use_na_sentinel=False)[0]
+            share = _recognised(levels, y)
+            if share >= _LEAST_RECOGNISED:
+                copies[str(name)] = share
+    return copies
 
 
 def _copies_of_number(

@@ -101,12 +101,12 @@ def _regions(
 
     Some of the rows, those that choose, decide what to look at.
     """
-    known = column.places >= 0
-    if not known.all():
-        yield "a value at all", known
-    if not known.any():
+    has_value = column.places >= 0
+    if not has_value.all():
+        yield "a value at all", has_value
+    if not has_value.any():
         return
-    chooses = chooses & known
+    chooses = chooses & has_value
     size = len(column.distinct)
     rows = np.bincount(column.places[chooses], minlength=size)
     hits = np.bincount(column.places[chooses & is_class], minlength=size)
@@ -119,7 +119,10 @@ def _regions(
     pure = (rows >= _FEWEST_OF_TEXT) & ((rows - hits) * _COST <= hits)
     texts = [numbers.shown(text) for text in column.distinct[pure]]
     if texts:
-        yield numbers.some_of(texts, 3), known & np.append(pure, False)[column.places]
+        yield (
+            numbers.some_of(texts, 3),
+            has_value & np.append(pure, False)[column.places],
+        )
 
 
 def _purest_range(hits: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
@@ -144,11 +147,14 @@ def _range_in_words(values: np.ndarray, low: int, high: int) -> str:
 
 def _begins_at_a_step(places: np.ndarray, is_class: np.ndarray) -> bool:
     """Whether right outside of its purest range a class is as rare as elsewhere."""
-    known = places >= 0
-    rows, hits = np.bincount(places[known]), np.bincount(places[known & is_class])
+    has_value = places >= 0
+    rows, hits = (
+        np.bincount(places[has_value]),
+        np.bincount(places[has_value & is_class]),
+    )
     hits = np.append(hits, np.zeros(len(rows) - len(hits), np.int64))
     low, high = _purest_range(hits, rows)
-    outside = known & ((places < low) | (places > high))
+    outside = has_value & ((places < low) | (places > high))
     too_few = len(places) < _FEWEST_TO_SEE_A_STEP
     if too_few or low > high or not outside.any():
         return False

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -98,8 +98,7 @@ class RelatedRows(TargetRule):
         rows = subject.sample(subject.target.rows, most)
         neighbours = _Neighbours(subject, rows)
         fewest = max(_FEWEST_ROWS, _FEWEST_OF_CLASS * classes)
-        distinct = len(np.unique(neighbours.hashes))
-        if len(neighbours.rows) < fewest or distinct <= 3 * _NEAREST:
+        if neighbours.too_few(fewest):
             reason = f"Fewer than {fewest} rows, or nearly all are equal."
             return self.not_applicable(reason)
         if not neighbours.ranks:
@@ -112,11 +111,11 @@ class RelatedRows(TargetRule):
         evidence = most_related.in_words(len(rows))
         if related:
             evidence += most_related.agreement()
-        else:
-            known = _known_values(neighbours)
-            if known is not None and known.lost >= limit:
-                words = known.in_words(subject.spec.task)
-                return self.found("condition", words, known.lost, limit, known.columns)
+        elif (repeated := _repeated_values(neighbours)) and repeated.lost >= limit:
+            words = repeated.in_words(subject.spec.task)
+            return self.found(
+                "condition", words, repeated.lost, limit, repeated.columns
+            )
         if on_lines >= _ON_LINES:
             evidence += (
                 f" {numbers.share(on_lines)} of the rows lie exactly on a line with "
@@ -143,6 +142,10 @@ class _Neighbours:
             self.subject.frame, spec.split, spec.target, features, "related"
         )
         return hashes[self.rows]
+
+    def too_few(self, fewest: int) -> bool:
+        """Whether the rows, or the different ones, are too few to compare."""
+        return len(self.rows) < fewest or len(np.unique(self.hashes)) <= 3 * _NEAREST
 
     @cached_property
     def scored(self) -> np.ndarray:
@@ -327,7 +330,7 @@ class _Neighbours:
 
 
 @dataclass(frozen=True)
-class _KnownValues:
+class _RepeatedValues:
     """Skill of a probe for rows whose values in some columns it has seen, or not."""
 
     columns: list[str]
@@ -351,7 +354,7 @@ class _KnownValues:
         )
 
 
-def _known_values(neighbours: _Neighbours) -> _KnownValues | None:
+def _repeated_values(neighbours: _Neighbours) -> _RepeatedValues | None:
     """Compare a probe in random folds with one in folds by the repeated numbers.
 
     None: no column repeats, or there are too few different values.
@@ -374,7 +377,7 @@ def _known_values(neighbours: _Neighbours) -> _KnownValues | None:
         for fold in range(_FOLDS)
     ]
     seen = subject.cross_fit(sample.rows, _FOLDS).folds
-    return _KnownValues(
+    return _RepeatedValues(
         columns, values, _probe_skill(sample, seen), _probe_skill(sample, unseen)
     )
 
@@ -429,28 +432,19 @@ class RandomSplitOverTime(TargetRule):
         if split != "random":
             return self.not_applicable(f"Nothing to compare: the split is by {split}.")
         times = subject.times[: self._most_times]
-        compared = {time: _compare(subject, time) for time in times}
-        losses = [
-            (fits.lost, time, fits)
-            for time, fits in compared.items()
-            if fits and math.isfinite(fits.lost)
-        ]
-        if not losses:
+        compared = [fits for time in times if (fits := fits_over_time(subject, time))]
+        if not compared:
             reason = "No datetime column, or too few rows or moments."
             return self.not_applicable(reason)
-        lost, time, fits = max(losses, key=lambda loss: loss[:2])
+        worst = max(compared, key=lambda fits: (fits.lost, fits.column))
         limit = self.limit(subject)
-        is_optimistic = fits.is_significant and lost >= limit
         return self.found(
-            severity="condition" if is_optimistic else None,
-            evidence=(
-                f"The last third of the rows by {numbers.shown(time)}: a "
-                f"{fits.in_words('earlier rows', 'times')}."
-            ),
-            number=lost,
+            severity="condition" if worst.is_optimistic(limit) else None,
+            evidence=f"{worst.in_words}.",
+            number=worst.lost,
             threshold=limit,
-            columns=[time],
-            fix={"split": {"by": "time", "column": time}},
+            columns=[worst.column],
+            fix={"split": worst.split},
         )
 
 
@@ -458,6 +452,8 @@ class RandomSplitOverTime(TargetRule):
 class ComparedFits:
     """Scores of a probe on the same rows, fitted in two ways on as many rows."""
 
+    by: Literal["time", "group"]  # how the honest split goes
+    column: str
     metric: str
     honest: float  # fitted without their future, or without rows of their entity
     by_chance: float  # fitted on rows of all kinds, as a random split does
@@ -468,12 +464,14 @@ class ComparedFits:
     def of(
         cls,
         sample: ProbeSample,
-        places: np.ndarray,
         honest: np.ndarray,
         by_chance: np.ndarray,
         clusters: np.ndarray,
+        by: Literal["time", "group"],
+        column: str,
+        judged: slice | np.ndarray = slice(None),
     ) -> Self:
-        """Score two predictions of the rows at places (k,) of a sample.
+        """Score two predictions (k,) of the judged rows of a sample.
 
         `clusters`, (k,) codes, are resampled. A metric that needs a threshold or user
         code is replaced by the first of the task.
@@ -482,11 +480,13 @@ class ComparedFits:
         metric = sample.subject.spec.metric
         if metric_of(metric).by_threshold or metric_of(metric).is_own:
             metric = names_of(task)[0]
-        y = sample.y[places]
+        y = sample.y[judged]
         first = scores.linearise(metric, y, honest)
         second = scores.linearise(metric, y, by_chance)
         drawn = scores.layout(metric, y, clusters)
         return cls(
+            by=by,
+            column=column,
             metric=metric,
             honest=first.estimate,
             by_chance=second.estimate,
@@ -502,15 +502,26 @@ class ComparedFits:
             return 0.0
         return self.difference.estimate / gain
 
-    @property
-    def is_significant(self) -> bool:
-        """Whether the honest fit is worse beyond the error of the difference."""
-        return significantly_better(self.metric, self.difference)
+    def is_optimistic(self, limit: float) -> bool:
+        """Whether a random split overstates the gain by so much, beyond its error."""
+        is_significant = significantly_better(self.metric, self.difference)
+        return is_significant and self.lost >= limit
 
-    def in_words(self, fitted_on: str, kinds: str) -> str:
-        """Return what both fits score: `probe fitted on earlier rows scores …`."""
+    @property
+    def split(self) -> dict[str, str]:
+        """The honest split, as in the YAML."""
+        return {"by": self.by, "column": self.column}
+
+    @property
+    def in_words(self) -> str:
+        """Return what both fits score."""
+        name = numbers.shown(self.column)
+        start = f"The last third of the rows by {name}: a"
+        fitted_on, kinds = "earlier rows", "times"
+        if self.by == "group":
+            start, fitted_on, kinds = "A", f"other values of {name}", "values"
         return (
-            f"probe fitted on {fitted_on} scores {numbers.score(self.honest)} "
+            f"{start} probe fitted on {fitted_on} scores {numbers.score(self.honest)} "
             f"{self.metric}, one fitted on as many rows of all {kinds}, as a random "
             f"split does, {numbers.score(self.by_chance)} (baseline "
             f"{numbers.score(self.baseline)})"
@@ -521,7 +532,7 @@ class ComparedFits:
 _FEWEST_EARLY, _STRETCHES = 50, 50
 
 
-def _compare(subject: Subject, time: str) -> ComparedFits | None:
+def fits_over_time(subject: Subject, time: str) -> ComparedFits | None:
     """Compare both ways to fit on the last third; None: too few rows or moments."""
     target = subject.target
     dated = subject.frame[time].notna().to_numpy()
@@ -551,7 +562,8 @@ def _compare(subject: Subject, time: str) -> ComparedFits | None:
     for fit, judge in halves:
         mixed[judge] = sample.lightgbm(fit, late[judge])
     stretches = np.searchsorted(ordered, moments[late]) * _STRETCHES // len(ordered)
-    return ComparedFits.of(sample, late, ahead, mixed, stretches)
+    fits = ComparedFits.of(sample, ahead, mixed, stretches, "time", time, late)
+    return fits if math.isfinite(fits.lost) else None
 
 
 RULES = (RelatedRows(), RandomSplitOverTime())

@@ -1,5 +1,6 @@
 """Rows that resemble others (equal, copies, of one entity), and drift over time."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,10 +51,7 @@ class ConflictingLabels(TargetRule):
             [np.bincount(groups, outcome) / sizes for outcome in target.outcomes()]
         )[groups]
         regression = spec.task == "regression"
-        if regression:
-            share = float(np.mean((target.y - means[:, 0]) ** 2) / np.var(target.y))
-        else:  # rows that differ from the mode of their group
-            share = float(1 - means.max(axis=1).mean())
+        share = _contradicted(target.y, means, regression=regression)
         metric, ceiling = self._ceiling(subject, groups, means)
         evidence = (
             f"{repeated:,} of {len(groups):,} rows share their features with another; "
@@ -64,8 +62,8 @@ class ConflictingLabels(TargetRule):
         severity: Severity | None = None
         if share > limit:
             # With few possible combinations, different targets of equal rows are noise.
-            noise = regression or subject.may_repeat_by_chance
-            severity = "note" if noise else "condition"
+            is_noise = regression or subject.may_repeat_by_chance
+            severity = "note" if is_noise else "condition"
         for criterion in spec.acceptance:
             out_of_reach = metrics.better(metric, criterion.limit, ceiling)
             if criterion.metric == metric and out_of_reach:
@@ -91,6 +89,13 @@ class ConflictingLabels(TargetRule):
         return metric, scores.score(metric, y, best)
 
 
+def _contradicted(y: np.ndarray, means: np.ndarray, *, regression: bool) -> float:
+    """Share of the targets (n,) that the means (n, k) of equal rows do not give."""
+    if regression:
+        return float(np.mean((y - means[:, 0]) ** 2) / np.var(y))
+    return float(1 - means.max(axis=1).mean())  # rows beside the mode of their group
+
+
 class DuplicateRows(Rule):
     """Rows that repeat another one in all columns but the target, and count twice."""
 
@@ -113,11 +118,8 @@ class DuplicateRows(Rule):
                 f"The features allow only {few} for {rows:,} rows."
             )
         columns = [name for name in frame.columns if name != target]
-        copies = rows - len(np.unique(row_hashes(frame, columns, "duplicates")))
-        every = [*columns, target] if target in frame else columns
-        whole = 0
-        if copies:
-            whole = rows - len(np.unique(row_hashes(frame, every, "duplicates")))
+        copies = _repeats(frame, columns)
+        whole = _repeats(frame, [*columns, target]) if copies else 0
         share = copies / rows
         limit = self.limit(subject)
         evidence = (
@@ -134,6 +136,11 @@ class DuplicateRows(Rule):
             evidence += ", and none of them in the target"
         severity: Severity | None = "note" if share > limit else None
         return self.found(severity, f"{evidence}.", share, limit, fix=fix)
+
+
+def _repeats(frame: pd.DataFrame, columns: Sequence[str]) -> int:
+    """Count the rows that repeat an earlier one in these columns."""
+    return len(frame) - len(np.unique(row_hashes(frame, columns, "duplicates")))
 
 
 class RepeatedEntities(TargetRule):
@@ -264,10 +271,9 @@ class DriftOverTime(Rule):
 
     def check(self, subject: Subject) -> Finding:
         spec = subject.spec
-        times = [spec.split.column] if spec.split.by == "time" else subject.times
-        if not times:
+        if spec.split.by != "time" and not subject.times:
             return self.not_applicable("There is no datetime column.")
-        time = times[0]
+        time = spec.split.column if spec.split.by == "time" else subject.times[0]
         drifts = self._drifts(subject, time)
         if drifts is None:
             few = f"{numbers.shown(time)} has too few different moments."
@@ -287,10 +293,8 @@ class DriftOverTime(Rule):
             return self.not_found(evidence, highest, limit)
         if spec.split.by != "random":
             return self.found("note", evidence, highest, limit, changed)
-        split = {"by": "time", "column": time}
-        return self.found(
-            "condition", evidence, highest, limit, changed, {"split": split}
-        )
+        fix = {"split": {"by": "time", "column": time}}
+        return self.found("condition", evidence, highest, limit, changed, fix)
 
     def _drifts(self, subject: Subject, time: str) -> dict[str, float] | None:
         """Feature → distance, the largest first; None: too few moments."""
@@ -306,8 +310,7 @@ class DriftOverTime(Rule):
         from_time = set[str]()
         for date, parts in subject.spec.preparation.calendar.items():
             if date == time or drift(date) >= self._same_time:
-                for part in parts:
-                    from_time.update(calendar_columns(date, part))
+                from_time.update(calendar_columns(date, *parts))
         drifts = {
             column: drift(column)
             for column in subject.features[: self._most_columns]

@@ -11,7 +11,7 @@ from experiment_pipeline.spec import Scalar, Task
 from experiment_pipeline.spec.reading import in_line
 from experiment_pipeline.stages.data_analysis.facts import (
     NumberFacts,
-    facts_of,
+    by_setting,
     rejection_limit,
 )
 from experiment_pipeline.stages.data_analysis.finding import (
@@ -77,7 +77,7 @@ class TargetPlaceholder(Rule):
 
     def check(self, subject: Subject) -> Finding:
         spec = subject.spec
-        facts = facts_of(subject.visible_target)
+        facts = subject.target_facts
         if not isinstance(facts, NumberFacts):
             return self.not_applicable("The target is not a number.")
         share = facts.sentinels.rows / max(facts.rows, 1)
@@ -121,7 +121,7 @@ def sentinels_as_missing(
 
     `declared`: what is missing there already; `limit`: on the share of rejected rows.
     """
-    marks = [*declared, *facts.sentinels.numbers]
+    marks = [*declared, *facts.sentinels.marks]
     settings: dict[str, Any] = {"preparation": {"missing_values": {target: marks}}}
     needed = rejection_limit((facts.missing + facts.sentinels.rows) / facts.rows)
     if needed > limit:
@@ -204,9 +204,8 @@ class TargetLooksLikeAnotherTask(Rule):
         spec = subject.spec
         facts = subject.texts_and_target.get(spec.target)
         if spec.task == "regression" and facts and facts.writing.reads.all():
-            settings = number_preparation(facts)
-            declared = {key: {spec.target: settings[key]} for key in settings}
-            return {"preparation": declared} if declared else {}
+            preparation = by_setting({spec.target: number_preparation(facts)})
+            return {"preparation": preparation} if preparation else {}
         if spec.acceptance or spec.positive_class is not None:
             return {}  # they would have to change too, and only the user knows how
         return {"task": likely, "metric": names_of(likely)[0]}
