@@ -108,10 +108,10 @@ class ColumnPlan:
         parts = self.preparation.get("calendar", [])
         if self.times is None or not parts:
             return self
-        wanted = [*parts]
+        all_parts = [*parts]
         if with_days and self.times.days > 1 and "days" not in parts:
-            wanted.insert(0, "days")
-        new = [part for part in wanted if f"{self.name}_{part}" not in columns]
+            all_parts.insert(0, "days")
+        new = [part for part in all_parts if f"{self.name}_{part}" not in columns]
         why = self.why.replace(", ".join(parts), ", ".join(new) or "nothing", 1)
         return replace(self, why=why, preparation={**self.preparation, "calendar": new})
 

@@ -285,10 +285,8 @@ def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
     count = len(configurations(spec))
     facts.append(("search", f"{count} configurations: {algorithms}"))
     if tried.sets is not None:
-        sizes = tried.sets.rows().items()
-        counts = ", ".join(f"{name} {len(set_rows):,}" for name, set_rows in sizes)
         sample = " of the sample" if len(table.frame) < rows else ""
-        facts.append(("rows", counts + sample))
+        facts.append(("rows", f"{tried.sets.in_words}{sample}"))
     facts += [("decide", question) for question in draft.questions]
     facts += [("consider", hint) for hint in draft.hints]
     lines = [f"Read {spec.source.shown_url}: {_described(table, rows)}."]

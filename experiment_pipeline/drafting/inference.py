@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -320,16 +320,14 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
         )
     options = [
         ("--target", wishes.target),
-        *(("--exclude", name) for name in wishes.exclude),
-        *(("--id-column", name) for name in wishes.id_column),
+        *product(["--exclude"], wishes.exclude),
+        *product(["--id-column"], wishes.id_column),
+        *product(["--split-column"], filter(None, [wishes.split_column])),
     ]
-    if wishes.split_column:
-        options.append(("--split-column", wishes.split_column))
     # Calendar columns, which may be excluded, are not in the raw table.
-    calendar = all_calendar_columns(raw.columns)
+    excludable = {*raw.columns, *all_calendar_columns(raw.columns)}
     for option, name in options:
-        is_part = option == "--exclude" and name in calendar
-        if name not in raw.columns and not is_part:
+        if name not in (excludable if option == "--exclude" else raw.columns):
             raise UnusableTable(
                 f"{option} {name}",
                 rule=f"no such column; {did_you_mean(name, raw.columns)}",
@@ -337,9 +335,8 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
             )
     for option, name in options[1:]:
         if name == wishes.target:
-            raise UnusableTable(
-                f"{option} {name}", rule="it is the target", fix="drop it"
-            )
+            problem = "it is the target"
+            raise UnusableTable(f"{option} {name}", problem, fix="drop it")
 
 
 def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:

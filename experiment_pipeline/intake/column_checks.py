@@ -100,8 +100,8 @@ class Counts(dict[tuple[str, str], Counted]):
 
 @dataclass(frozen=True)
 class CheckedColumn:
-    """A column of n cells after its checks: rules, which no cell may break, and counts
-    of tolerated cells, also if 0.
+    """A column of n cells after its checks: the broken rules and the counts of
+    tolerated cells, also of rules that no cell breaks.
 
     `fitting` (m,) are the cells that the schema's type can hold, in that type;
     `left_out` int (n - m,) are the positions of the others, ascending. `narrow` is the

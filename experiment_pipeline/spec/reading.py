@@ -92,8 +92,8 @@ def invalid(
     if len(problems) > MOST_PROBLEMS:
         lines.append(f"and {len(problems) - MOST_PROBLEMS} more")
     place = line_of(problems[0].location)
-    rule = "\n".join(lines).removeprefix(f"{place}: ")
-    return error(place, rule, "correct these keys")
+    problem = "\n".join(lines).removeprefix(f"{place}: ")
+    return error(place, problem, "correct these keys")
 
 
 @dataclass
@@ -127,11 +127,11 @@ class YamlFile:
         if opened is not None:
             line = self.text.removeprefix("\ufeff").splitlines()[opened.line]
             sign = line[opened.column : opened.column + 1]
-            rule = f"is not YAML: this {sign} is not closed in time: {reason}"
+            problem = f"is not YAML: this {sign} is not closed in time: {reason}"
             if end is not None and end.line > opened.line:
-                rule += f" on line {end.line + 1}"
+                problem += f" on line {end.line + 1}"
             close = "; close it, or quote a text that holds it"
-            return self._wrong(opened, rule + close)
+            return self._wrong(opened, problem + close)
         if error.context:
             reason = f"{error.context}: {reason}"
         return self._wrong(
@@ -174,8 +174,8 @@ class YamlFile:
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                rule = f"is nested more than {DEEPEST} deep; flatten it"
-                raise self._wrong(event.start_mark, rule)
+                problem = f"is nested more than {DEEPEST} deep; flatten it"
+                raise self._wrong(event.start_mark, problem)
 
     def place(self, location: Location) -> str:
         """Return `file:line` of a key or list position, or of its closest parent."""
@@ -246,8 +246,8 @@ class YamlFile:
                     "them out",
                 )
             if len(path) > DEEPEST:
-                rule = "an alias (*name) contains itself; write it out"
-                raise self._wrong(node.start_mark, rule)
+                problem = "an alias (*name) contains itself; write it out"
+                raise self._wrong(node.start_mark, problem)
 
     def _check_keys(self, root: yaml.Node) -> None:
         for path, node in _walk(root):
@@ -265,14 +265,14 @@ class YamlFile:
                     )
                 lines[name] = key.start_mark.line + 1
 
-    def _wrong(self, mark: Any, rule: str) -> errors.ExperimentPipelineError:
+    def _wrong(self, mark: Any, problem: str) -> errors.ExperimentPipelineError:
         line = mark.line + 1 if mark else 1
-        return self.error(f"{self.path}:{line}", rule, "edit the file")
+        return self.error(f"{self.path}:{line}", problem, "edit the file")
 
     def _not_utf8(self, position: int, reason: str) -> errors.ExperimentPipelineError:
         line = self.text.count("\n", 0, position) + 1
-        rule = f"is not YAML in UTF-8: {reason}"
-        return self.error(f"{self.path}:{line}", rule, "edit it")
+        problem = f"is not YAML in UTF-8: {reason}"
+        return self.error(f"{self.path}:{line}", problem, "edit it")
 
 
 def _is_quotation_until(token: yaml.Token, line: int) -> bool:
@@ -428,8 +428,7 @@ def _located(details: ErrorDetails, model: type[BaseModel], raw: Any) -> _KeyErr
     if path[-1:] == ("[key]",):  # the key itself is wrong
         path = (*path[:-2], details["input"])
     for part in path:
-        tagged = [member for member in models if _is_tagged(member, part)]
-        if len(models) > 1 and tagged:
+        if tagged := _tagged(models, part):
             models = tagged
             continue
         owners = models
@@ -444,6 +443,13 @@ def _located(details: ErrorDetails, model: type[BaseModel], raw: Any) -> _KeyErr
         location.append(context["discriminator"].strip("'"))
         owners = models
     return _KeyError((*location, *context.get("at", ())), details, owners)
+
+
+def _tagged(
+    models: Sequence[type[BaseModel]], tag: str | int
+) -> Sequence[type[BaseModel]]:
+    """Return the members of a union that a word chooses; empty: it chooses none."""
+    return [m for m in models if _is_tagged(m, tag)] if len(models) > 1 else []
 
 
 def _is_tagged(model: type[BaseModel], tag: str | int) -> bool:

@@ -127,13 +127,18 @@ def read_integers(texts: pd.Series, notation: Numbers | None) -> pd.Series:
     Fractions, and numbers beyond 64 bits, become missing.
     """
     values = read_numbers(texts, notation)
-    whole = (values == np.floor(values)) & (values.abs() < 2.0**63)
-    integers = values.where(whole).astype("Int64")
+    integers = whole(values)
     long = values.abs() >= EXACT_IN_FLOAT
     if long.any():
         exact = [_long_integer(text) for text in texts[long]]
         integers[long] = pd.array(exact, dtype="Int64")
     return integers
+
+
+def whole(values: pd.Series) -> pd.Series:
+    """Return floats as Int64; fractions, and numbers beyond 64 bits, become missing."""
+    are_whole = (values == np.floor(values)) & (values.abs() < 2.0**63)
+    return values.where(are_whole).astype("Int64")
 
 
 def _long_integer(text: str) -> int | None:
@@ -155,6 +160,20 @@ def read_booleans(texts: pd.Series) -> pd.Series:
         return cells.str.strip().str.lower().map(words).astype("boolean")
 
     return on_distinct(texts, read)
+
+
+def as_booleans(column: pd.Series) -> pd.Series:
+    """Return booleans, or read them from texts and numbers; nullable."""
+    if kind_of(column) == "boolean":
+        return column.astype("boolean")
+    return read_booleans(as_text(column))
+
+
+def as_instants(column: pd.Series, formats: Sequence[str] = ()) -> pd.Series:
+    """Return datetime64[us] in UTC, or read it from texts and numbers."""
+    if kind_of(column) == "datetime":
+        return naive_utc(column)
+    return read_datetimes(as_text(column), formats)
 
 
 def read_datetimes(texts: pd.Series, formats: Sequence[str]) -> pd.Series:
@@ -232,7 +251,7 @@ def _number(text: str, pattern: re.Pattern[str], notation: Numbers) -> float:
     match = pattern.fullmatch(text)
     if match is None:
         return np.nan
-    units = [unit for unit in (match["before"], match["after"]) if unit]
+    units = [*filter(None, match.group("before", "after"))]
     signs = match["sign"] + match["sign_after"]
     # "€1.7M" has one unit and a magnitude, "$7 kg" has two units.
     has_two_units = len(units) > 1 and magnitude(units[1]) is None
@@ -297,8 +316,7 @@ def _readable(column: pd.Series, schema: pa.Column) -> pd.Series:
     dtype = schema.dtype.type
     match schema_kind(schema):
         case "boolean":
-            is_boolean = kind_of(column) == "boolean"
-            return column if is_boolean else read_booleans(as_text(column))
+            return as_booleans(column)
         case "text":
             return column if holds_objects(dtype) else as_text(column)
         case "datetime":
@@ -310,12 +328,9 @@ def _readable(column: pd.Series, schema: pa.Column) -> pd.Series:
 
 
 def _instants(column: pd.Series) -> pd.Series:
-    kind = kind_of(column)
-    if kind in kinds.NUMERIC:  # ambiguous: days, seconds or yyyymmdd
+    if kind_of(column) in kinds.NUMERIC:  # ambiguous: days, seconds or yyyymmdd
         return pd.Series(pd.NaT, index=column.index, dtype="datetime64[us]")
-    if kind == "datetime":
-        return naive_utc(column)
-    instants = read_datetimes(as_text(column), ())
+    instants = as_instants(column)
     offsets_of(column[instants.notna()], ())
     return instants
 
@@ -324,16 +339,16 @@ def _quantities(column: pd.Series, dtype: kinds.Type) -> pd.Series:
     kind = kind_of(column)
     if kind == "datetime":
         return pd.Series(np.nan, index=column.index, name=column.name)
-    whole = kinds.kind_of_type(dtype) == "integer"
+    to_whole = kinds.kind_of_type(dtype) == "integer"
     if kind == "boolean":
         column = column.astype("Int64")
     elif kind not in kinds.QUANTITIES:
-        read = read_integers if whole else read_numbers
+        read = read_integers if to_whole else read_numbers
         column = read(as_text(column), None)
-    elif whole and kind == "float":
+    elif to_whole and kind == "float":
         column = column.where(np.isfinite(column) & (column == np.floor(column)))
     numbers: Any = np.dtype(getattr(dtype, "numpy_dtype", dtype))  # type: ignore[arg-type]
-    limits = np.iinfo(numbers) if whole else np.finfo(numbers)
+    limits = np.iinfo(numbers) if to_whole else np.finfo(numbers)
     infinite = np.isinf(kinds.numbers_of(column))
     fits = column.between(limits.min, limits.max) | infinite | column.isna()
     return column.where(fits)

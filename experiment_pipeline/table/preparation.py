@@ -251,25 +251,14 @@ def _typed(cells: pd.Series, name: str, preparation: Preparation) -> pd.Series:
         case "text":
             return coercion.as_text(cells)
         case "datetime":
-            return _instants(cells, preparation.datetime_formats.get(name, ()))
+            formats = preparation.datetime_formats.get(name, ())
+            return coercion.as_instants(cells, formats)
         case "boolean":
-            return _booleans(cells)
+            return coercion.as_booleans(cells)
         case "integer":
             return _integers(cells, preparation.numbers.get(name))
         case _:
             return _floats(cells, preparation.numbers.get(name))
-
-
-def _instants(cells: pd.Series, formats: Sequence[str]) -> pd.Series:
-    if kinds.kind_of(cells) == "datetime":
-        return kinds.naive_utc(cells)
-    return coercion.read_datetimes(coercion.as_text(cells), formats)
-
-
-def _booleans(cells: pd.Series) -> pd.Series:
-    if kinds.kind_of(cells) == "boolean":
-        return cells.astype("boolean")
-    return coercion.read_booleans(coercion.as_text(cells))
 
 
 def _integers(cells: pd.Series, notation: Numbers | None) -> pd.Series:
@@ -281,8 +270,7 @@ def _integers(cells: pd.Series, notation: Numbers | None) -> pd.Series:
         case "integer":
             return cells.where(cells <= np.iinfo(np.int64).max).astype("Int64")
         case "float":
-            whole = (cells == np.floor(cells)) & (cells.abs() < 2.0**63)
-            return cells.where(whole).astype("Int64")
+            return coercion.whole(cells)
         case _:
             return coercion.read_integers(coercion.as_text(cells), notation)
 

@@ -140,10 +140,9 @@ class TextFacts(Facts):
     @property
     def share_of_dates(self) -> float:
         """Share of the rows that hold a date of some format, as `share` counts."""
-        readable = np.zeros(len(self.texts), dtype=bool)
-        for read_texts in self.dates.values():
-            readable |= read_texts
-        return self.share(readable)
+        if not self.dates:
+            return 0.0
+        return self.share(np.any([*self.dates.values()], axis=0))
 
     @property
     def share_of_numbers(self) -> float:
@@ -306,23 +305,23 @@ def _far_below(values: np.ndarray, counts: np.ndarray, usual: frozenset[float]) 
     for number in range(1, most + 1):
         if not may_be_mark[number - 1]:
             break
-        others = scaled[number:]
+        beyond = scaled[number:]
         if not usual.isdisjoint(values[:number].tolist()):
-            reach = _reach_of_usual(others, counts[number:])
-        elif number == 1 and values[0] < 0 and len(others) >= _MANY_OTHERS:
-            reach = others[-1] - others[0]
+            reach = _reach_of_usual(beyond, counts[number:])
+        elif number == 1 and values[0] < 0 and len(beyond) >= _MANY_OTHERS:
+            reach = beyond[-1] - beyond[0]
         else:
             continue
-        if others[0] - scaled[number - 1] > reach:
+        if beyond[0] - scaled[number - 1] > reach:
             return number
     return 0
 
 
-def _reach_of_usual(others: np.ndarray, counts: np.ndarray) -> float:
-    """How far the edge of the others is from their median, or their other edge."""
+def _reach_of_usual(values: np.ndarray, counts: np.ndarray) -> float:
+    """How far the lowest of the other values is from their median, or the highest."""
     rows = counts.cumsum()
-    median = others[np.searchsorted(rows, rows[-1] / 2)]
-    return float(median - others[0] or others[-1] - others[0])
+    median = values[np.searchsorted(rows, rows[-1] / 2)]
+    return float(median - values[0] or values[-1] - values[0])
 
 
 _THINGS = (
@@ -439,7 +438,7 @@ class _Number:
         match = pattern.fullmatch(text)
         if match is None or _CODE.fullmatch(text):
             return None
-        units = tuple(unit for unit in (match["before"], match["after"]) if unit)
+        units = tuple(filter(None, match.group("before", "after")))
         if len(units) > 1 and magnitude(units[1]) is None:
             return None
         return cls(text, match["digits"], units)
@@ -488,12 +487,12 @@ class _Reading:
     @cached_property
     def magnitudes(self) -> dict[str, float]:
         """Factors of the units that multiply, as k, Mio and %."""
-        factors = {unit: magnitude(unit) for unit in self.units}
-        known = {unit: factor for unit, factor in factors.items() if factor is not None}
-        if known.keys() - {*_SHARES}:
+        scales = {unit: magnitude(unit) for unit in self.units}
+        factors = {unit: scale for unit, scale in scales.items() if scale is not None}
+        if factors.keys() - {*_SHARES}:
             perhaps = _PERHAPS_MAGNITUDES.keys() & {*self.units}
-            known |= {unit: _PERHAPS_MAGNITUDES[unit] for unit in perhaps}
-        return known
+            factors |= {unit: _PERHAPS_MAGNITUDES[unit] for unit in perhaps}
+        return factors
 
     def writing(self) -> Writing:
         """Give each unit its factor, or say why only people can."""

@@ -110,6 +110,12 @@ class Subject:
         return [str(name) for name, cells in columns if kind_of(cells) == "datetime"]
 
     @property
+    def ordering_columns(self) -> list[str]:
+        """The column of a split by time, else the datetime columns."""
+        split = self.spec.split
+        return [split.column] if split.by == "time" else self.times
+
+    @property
     def numbers_and_texts(self) -> dict[str, NumberFacts | TextFacts]:
         """Facts of both; they have a number of distinct values."""
         return {**self.numbers, **self.texts}

@@ -64,7 +64,6 @@ def checks(
 ) -> list[Check]:
     """Return the checks of the three sets together."""
     copies = check_copies(sets, spec, features)
-    counts = ", ".join(f"{name} {len(table):,}" for name, table in sets.rows().items())
     different = check_look_alike(sets, spec, features)
     alarming = int(different["alarming"].sum())
     compared = numbers.counted(len(different), "comparison")
@@ -72,7 +71,8 @@ def checks(
         Check.of(
             "sets_are_disjoint",
             check_disjoint(sets, validated),
-            holds=f"each row is in one set: {counts}; {sets.left_out:,} left out",
+            holds=f"each row is in one set: {sets.in_words}; {sets.left_out:,} left "
+            "out",
         ),
         Check.of(
             "nothing_leaks_between_sets",

@@ -73,8 +73,7 @@ class SplitSets:
     left_out: int = 0
 
     def __repr__(self) -> str:
-        counts = [f"{name} {len(rows):,}" for name, rows in self.rows().items()]
-        return f"<SplitSets: {', '.join(counts)} rows>"
+        return f"<SplitSets: {self.in_words} rows>"
 
     def by_name(self) -> dict[str, SetTable]:
         """Return set → table, in the order train, test, validation."""
@@ -83,6 +82,12 @@ class SplitSets:
     def rows(self) -> dict[str, pd.DataFrame]:
         """Return set → its rows, in the same order."""
         return {name: table.rows for name, table in self.by_name().items()}
+
+    @property
+    def in_words(self) -> str:
+        """`train 600, test 200, validation 200`."""
+        sizes = self.rows().items()
+        return ", ".join(f"{name} {len(rows):,}" for name, rows in sizes)
 
 
 def split(

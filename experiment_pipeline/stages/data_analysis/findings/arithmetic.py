@@ -128,18 +128,22 @@ def exact_pair(subject: Subject, left_out: Collection[str]) -> Formula | None:
     features = [numbers_of(subject.frame[column].iloc[rows]) for column in columns]
     pairs = _Pairs(np.column_stack(features), subject.target.of(rows))
     for first, second, form in pairs.promising():
-        combine, words = _PAIRS[form]
+        combine, _ = _PAIRS[form]
         with np.errstate(all="ignore"):
             combined = combine(pairs.features[:, first], pairs.features[:, second])
         equation = pairs.equation(combined)
         if equation is not None:
-            pair = [columns[first], columns[second]]
-            a, b = map(numbers.shown, pair)
-            if form == _DIFFERENCE and equation.slope < 0:
-                a, b = b, a
-                equation = replace(equation, slope=-equation.slope)
-            return Formula(pair, equation.in_words(words.format(a=a, b=b)))
+            return _formula([columns[first], columns[second]], form, equation)
     return None
+
+
+def _formula(pair: list[str], form: int, equation: "_Equation") -> Formula:
+    a, b = map(numbers.shown, pair)
+    if form == _DIFFERENCE and equation.slope < 0:
+        a, b = b, a
+        equation = replace(equation, slope=-equation.slope)
+    _, words = _PAIRS[form]
+    return Formula(pair, equation.in_words(words.format(a=a, b=b)))
 
 
 def _rows_without_the_commonest(subject: Subject) -> np.ndarray:

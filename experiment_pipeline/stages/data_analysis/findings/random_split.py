@@ -372,13 +372,16 @@ def _repeated_values(neighbours: _Neighbours) -> _RepeatedValues | None:
         return None
     fold_of_value = subject.generator().permutation(values) % _FOLDS
     folds = fold_of_value[codes]
-    unseen = [
+    by_value = [
         (np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))
         for fold in range(_FOLDS)
     ]
-    seen = subject.cross_fit(sample.rows, _FOLDS).folds
+    random = subject.cross_fit(sample.rows, _FOLDS).folds
     return _RepeatedValues(
-        columns, values, _probe_skill(sample, seen), _probe_skill(sample, unseen)
+        columns,
+        values,
+        seen=_probe_skill(sample, random),
+        unseen=_probe_skill(sample, by_value),
     )
 
 

@@ -50,8 +50,7 @@ class ConflictingLabels(TargetRule):
         means = np.column_stack(
             [np.bincount(groups, outcome) / sizes for outcome in target.outcomes()]
         )[groups]
-        regression = spec.task == "regression"
-        share = _contradicted(target.y, means, regression=regression)
+        share = _contradicted(target.y, means, regression=spec.task == "regression")
         metric, ceiling = self._ceiling(subject, groups, means)
         evidence = (
             f"{repeated:,} of {len(groups):,} rows share their features with another; "
@@ -59,11 +58,7 @@ class ConflictingLabels(TargetRule):
             f"{metric} can be {ceiling:.4g} at best."
         )
         limit = self.limit(subject)
-        severity: Severity | None = None
-        if share > limit:
-            # With few possible combinations, different targets of equal rows are noise.
-            is_noise = regression or subject.may_repeat_by_chance
-            severity = "note" if is_noise else "condition"
+        severity = self._severity(subject) if share > limit else None
         for criterion in spec.acceptance:
             out_of_reach = metrics.better(metric, criterion.limit, ceiling)
             if criterion.metric == metric and out_of_reach:
@@ -71,6 +66,12 @@ class ConflictingLabels(TargetRule):
                 evidence += f" The acceptance criterion asks for {criterion.limit:g}."
         finding = self.found(severity, evidence, share, limit, [spec.target])
         return replace(finding, ceiling=ceiling if metric == spec.metric else None)
+
+    def _severity(self, subject: Subject) -> Severity:
+        # With few possible combinations, different targets of equal rows are noise.
+        regression = subject.spec.task == "regression"
+        is_noise = regression or subject.may_repeat_by_chance
+        return "note" if is_noise else "condition"
 
     def _ceiling(
         self, subject: Subject, groups: np.ndarray, means: np.ndarray
@@ -271,24 +272,23 @@ class DriftOverTime(Rule):
 
     def check(self, subject: Subject) -> Finding:
         spec = subject.spec
-        if spec.split.by != "time" and not subject.times:
+        times = subject.ordering_columns
+        if not times:
             return self.not_applicable("There is no datetime column.")
-        time = spec.split.column if spec.split.by == "time" else subject.times[0]
+        time = times[0]
+        name = numbers.shown(time)
         drifts = self._drifts(subject, time)
         if drifts is None:
-            few = f"{numbers.shown(time)} has too few different moments."
-            return self.not_applicable(few)
+            return self.not_applicable(f"{name} has too few different moments.")
         target = self._target_drift(subject, time)
-        words = [f"{numbers.shown(column)} {drifts[column]:.2f}" for column in drifts]
+        words = [f"{numbers.shown(column)} {far:.2f}" for column, far in drifts.items()]
         evidence = (
-            f"Distance between first and last third by {numbers.shown(time)} "
-            f"(0: alike, 1: disjoint): target {target:.2f}; features "
-            f"{numbers.some_of(words) or 'none'}."
+            f"Distance between first and last third by {name} (0: alike, 1: disjoint): "
+            f"target {target:.2f}; features {numbers.some_of(words) or 'none'}."
         )
-        limit, highest = self.limit(subject), max([target, *drifts.values()])
+        drifts = {spec.target: target, **drifts}
+        limit, highest = self.limit(subject), max(drifts.values())
         changed = [column for column, far in drifts.items() if far >= limit]
-        if target >= limit:
-            changed = [spec.target, *changed]
         if not changed:
             return self.not_found(evidence, highest, limit)
         if spec.split.by != "random":
