@@ -102,8 +102,7 @@ class _Table:
     def leaks(self) -> list[str]:
         """Features that nearly equal the target: with them, each split is as good."""
         subject = self._subject(self._drawn(ROWS_OF_LEAKS), self.features)
-        suspects = (a.column for a in subject.associations if a.skill >= LEAK)
-        return list(suspects)
+        return [a.column for a in subject.associations if a.skill >= LEAK]
 
     def _drawn(self, most: int) -> np.ndarray:
         """Draw at most so many rows: positions (k,), ascending."""
