@@ -119,7 +119,8 @@ class TextFacts(Facts):
     @cached_property
     def placeholders(self) -> np.ndarray:
         """Which texts usually mean that the value is missing: bool (texts,)."""
-        return placeholders(self.texts)
+        folded = map(fold, self.texts)
+        return np.array([text in PLACEHOLDERS for text in folded], dtype=bool)
 
     @cached_property
     def writing(self) -> "Writing":
@@ -157,7 +158,7 @@ class TextFacts(Facts):
 
     def chosen(self, mask: np.ndarray) -> list[str]:
         """The texts where `mask`, bool (texts,), is true."""
-        return [self.texts[position] for position in np.flatnonzero(mask)]
+        return list(compress(self.texts, mask))
 
 
 def facts_of(column: pd.Series) -> Facts:
@@ -587,11 +588,6 @@ PLACEHOLDERS = frozenset(_PLACEHOLDERS.split("|"))
 def fold(text: str) -> str:
     """A text without differences of case and spaces."""
     return " ".join(text.split()).casefold()
-
-
-def placeholders(texts: Sequence[str]) -> np.ndarray:
-    """Which texts usually mean that the value is missing: bool (n,)."""
-    return np.array([fold(text) in PLACEHOLDERS for text in texts], dtype=bool)
 
 
 ISO = "ISO8601"

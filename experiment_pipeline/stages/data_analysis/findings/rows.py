@@ -119,8 +119,8 @@ class DuplicateRows(Rule):
                 f"The features allow only {few} for {rows:,} rows."
             )
         columns = [name for name in frame.columns if name != target]
-        copies = _repeats(frame, columns)
-        whole = _repeats(frame, [*columns, target]) if copies else 0
+        copies = _copies(frame, columns)
+        whole = _copies(frame, [*columns, target]) if copies else 0
         share = copies / rows
         limit = self.limit(subject)
         evidence = (
@@ -139,7 +139,7 @@ class DuplicateRows(Rule):
         return self.found(severity, f"{evidence}.", share, limit, fix=fix)
 
 
-def _repeats(frame: pd.DataFrame, columns: Sequence[str]) -> int:
+def _copies(frame: pd.DataFrame, columns: Sequence[str]) -> int:
     """Count the rows that repeat an earlier one in these columns."""
     return len(frame) - len(np.unique(row_hashes(frame, columns, "duplicates")))
 
