@@ -420,7 +420,7 @@ def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
     if not any(any(map(str.isdigit, text)) for text in texts):
         nothing = np.zeros(len(texts), dtype=bool)
         return Writing(nothing, nothing)
-    readings = [_TakenApart.of(texts, mark, thousands) for mark, thousands in _MARKS]
+    readings = [_TextsRead.of(texts, mark, thousands) for mark, thousands in _MARKS]
     best = max(readings, key=lambda r: (int(r.reads.sum()), r.decimal == decimal))
     return best.writing()
 
@@ -446,7 +446,7 @@ class _Number:
 
 
 @dataclass(frozen=True, eq=False)
-class _TakenApart:
+class _TextsRead:
     """The texts (n,) of a column, taken apart by one pair of marks."""
 
     decimal: str
