@@ -91,6 +91,10 @@ def usual_seconds(configuration: Configuration, sets: TrainingSets) -> float:
             passes = _UNKNOWN_PASSES
         boosts = configuration.algorithm in NAMES
         seconds += passes * pass_seconds(rows, columns, boosts=boosts)
+        if configuration.features == algorithms.NGRAMS:
+            # Each hash has a coefficient, however few the rows are.
+            hashes = algorithms.MOST_HASHES * len(sets.letters)
+            seconds += passes * pass_seconds(1, hashes, boosts=False)
     return seconds
 
 
@@ -354,10 +358,19 @@ class Brake:
         if not self._rung_has_time():
             return ()
         in_time = list[Configuration]()
+        # Encoder → the seconds to encode all rows.
+        encoders = dict[Features, float]()
+        first = 0.0  # what the first of them needs once all rows are encoded
         for configuration in missing:
             key = configuration.key
-            if self._affords(key, self._encoded(key) + self._needed(key)):
+            # On all rows the encoders of the others must leave the first its time.
+            others = encoders if self.at.rung.is_full else {}
+            encoding = {**others, configuration.features: self._encoded(key)}
+            needed = self._needed(key)
+            if self._affords(key, sum(encoding.values()) + max(needed, first)):
                 in_time.append(configuration)
+                encoders = encoding
+                first = first or (needed if self.at.rung.is_full else 0.0)
         return in_time
 
     def may_start(self, key: str) -> bool:

@@ -46,10 +46,12 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import (
     FEW_TEXTS,
+    LETTER_HASHES,
     NGRAMS,
     NUMBERS_OF_TEXTS,
     PARTS,
     STACKED,
+    WORD_HASHES,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
@@ -71,8 +73,8 @@ _SALT = "parts/target codes"
 # twice the hashes, took twice the time and were no better on three of five tables (up
 # to .5 % on the others). No language's stop words; a single character may be a word.
 NGRAMS_OF: tuple[dict[str, Any], ...] = (
-    {"ngram_range": (1, 2), "n_features": 2**15, "token_pattern": r"\w+"},
-    {"ngram_range": (3, 3), "n_features": 2**14, "analyzer": "char_wb"},
+    {"ngram_range": (1, 2), "n_features": WORD_HASHES, "token_pattern": r"\w+"},
+    {"ngram_range": (3, 3), "n_features": LETTER_HASHES, "analyzer": "char_wb"},
 )
 FEWEST_HASHES = 2**8
 # So many distinct texts are enough to learn which n-grams matter.

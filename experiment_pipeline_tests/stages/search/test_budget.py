@@ -18,6 +18,7 @@ from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.experiment.context import EXPORT_SECONDS, RunBudget
 from experiment_pipeline.orchestration.assets import budget_of
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.algorithms import MOST_HASHES
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.search import Budget, Worth
 from experiment_pipeline.stages.search import results
@@ -253,9 +254,9 @@ def test_a_fit_on_letters_reads_many_columns() -> None:
     assert usual_seconds(letters, SETS) == usual_seconds(LINEAR[0], SETS)
     ngrams = replace(LINEAR[0], features="ngrams")
     length = frame["note"].str.len().mean()
-    assert usual_seconds(ngrams, sets) / (len(sets.features) + length) == (
-        pytest.approx(few, rel=0.01)
-    )
+    # Each hash has a coefficient: as much work as an n-gram of a row.
+    of_rows = len(sets.features) + length + MOST_HASHES / len(sets.train)
+    assert usual_seconds(ngrams, sets) / of_rows == pytest.approx(few, rel=0.01)
     assert AfterSearch(sets, 1).encoding("ngrams") > 3 * AFTER.encoding("ngrams")
 
 
@@ -295,6 +296,30 @@ def test_the_kind_of_the_best_is_never_dropped_whole() -> None:
     scored = learn(brake, fitted(slow, 0.9, 9.0), fitted(linear, 0.6, 5.0))
     affordable = {linear.key: scored[linear.key]}
     assert brake.best_of_each_kind(affordable, scored) == [linear.key]
+
+
+def test_other_encoders_leave_the_best_its_time() -> None:
+    """All rows are encoded before the first fit: not for a worse one, if the best could
+    not start then.
+    """
+    frame = rows()
+    words = " ".join(["word"] * 300)
+    frame = frame.assign(note=[f"{words} {number}" for number in range(len(frame))])
+    sets = sets_of(SPEC, frame)
+    after = AfterSearch(sets, workers=2)
+    best, worse = LINEAR[0], replace(LINEAR[0], features="ngrams", key="worse")
+    full = ladder(len(DECLARED), sets, SPEC).rungs[-1]
+
+    def startable(seconds: float, *missing: Configuration) -> list[str]:
+        brake = Brake(Budget(seconds=seconds), Clock(), after, "roc_auc")
+        brake.rung_began(full, missing, {})
+        return [entrant.key for entrant in brake.startable(missing)]
+
+    encoding = after.encoding("ngrams")
+    assert encoding > 0.5
+    alone = next(s for s in np.arange(2, 60, 0.1) if startable(s, best))
+    assert startable(alone + 0.2, best, worse) == [best.key]
+    assert startable(alone + 9 * encoding, best, worse) == [best.key, worse.key]
 
 
 def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:
