@@ -4,7 +4,7 @@ reporter, budget.
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from logging import Logger
@@ -35,8 +35,8 @@ class Reporter(Protocol):
     def at_work(self, stage: str) -> AbstractContextManager[None]:
         """Surround the work of a stage; may turn errors into what the user sees."""
 
-    def concluded(self, key: str, outcome: Outcome) -> None:
-        """Show a configuration that has a result, as soon as it has one."""
+    def concluded(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
+        """Show configurations that have a result, by key, soon after they have one."""
 
 
 @dataclass(frozen=True)

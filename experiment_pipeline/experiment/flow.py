@@ -18,7 +18,7 @@ from typing import Any
 from experiment_pipeline import errors
 from experiment_pipeline.experiment.context import Run
 from experiment_pipeline.experiment.files import secret_warnings
-from experiment_pipeline.experiment.store import Made, Record, StageFiles
+from experiment_pipeline.experiment.store import Made, StageFiles
 from experiment_pipeline.intake.raw_table import RawTable, parse
 from experiment_pipeline.intake.sources import (
     delivered_bytes,
@@ -257,7 +257,11 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
     earlier = _same_search(run, sets, models, search_print) if asked_for_all else None
     if earlier is None:
         _log_seconds_left(run, spec.budget.seconds)
-    with run.store.in_batches() as record, run.store.engine(spec, log) as engine:
+    with (
+        run.store.in_batches(run.store.record) as record,
+        run.store.in_batches(run.reporter.concluded) as report,
+        run.store.engine(spec, log) as engine,
+    ):
         searched = run_search(
             declared,
             sets,
@@ -266,12 +270,10 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
             engine,
             asked_for=asked_for,
             earlier=None if earlier is None else earlier.conclusions,
-            listen=_listener(run, record, hyperparameters),
+            listen=_listener(run, record, report, hyperparameters),
         )
-        record(
-            search_page.record_row(conclusion, hyperparameters[conclusion.key])
-            for conclusion in searched.not_asked_for
-        )
+        rest = searched.not_asked_for
+        record([search_page.record_row(end, hyperparameters[end.key]) for end in rest])
     results = _with_times(run, searched, before)
     if earlier is not None:
         # What comes later has the time that it had, and so makes the same choice.
@@ -304,7 +306,8 @@ def _log_seconds_left(run: Run, seconds_left: float | None) -> None:
 
 def _listener(
     run: Run,
-    record: Record,
+    record: Callable[[Sequence[run_record.RecordRow]], object],
+    report: Callable[[Sequence[tuple[str, Outcome]]], object],
     hyperparameters: Mapping[str, Mapping[str, Any]],
 ) -> Callable[[SearchNote | Conclusion], None]:
     """Return what records and reports each event of a search."""
@@ -320,7 +323,7 @@ def _listener(
         outcome = search_page.configuration(
             event, event.result, path, run.searched_spec.evaluation_name
         )
-        run.reporter.concluded(event.key, outcome)
+        report([(event.key, outcome)])
 
     return listen
 

@@ -1,7 +1,7 @@
 """A whole experiment as one function call: no Dagster, no database, no stored files."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +116,7 @@ class _Silent:
     def at_work(self, stage: str) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()
 
-    def concluded(self, key: str, outcome: Outcome) -> None:
+    def concluded(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         pass
 
 

@@ -13,7 +13,7 @@ its trained models.
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -374,9 +374,10 @@ class ProgressReporter:
         yield
         self.advance()
 
-    def concluded(self, key: str, outcome: Outcome) -> None:  # noqa: ARG002
+    def concluded(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         """Advance the bar."""
-        self.advance()
+        for _ in outcomes:
+            self.advance()
 
 
 def _executed(

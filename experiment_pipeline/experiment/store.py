@@ -5,13 +5,14 @@ A stage asks the store of its run for earlier results and gives it new ones; it 
 know which of the two stores it has.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from logging import Logger
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from experiment_pipeline.prediction.champions import PublishedChampion, find_champions
 from experiment_pipeline.reporting.outcome import Fact, Outcome
@@ -59,7 +60,7 @@ from experiment_pipeline.tracking.record import record_of_version
 _IDENTITY = "identity.txt"  # of the published version, in the entry of its export
 
 Warn = Callable[[str], object]
-Record = Callable[[Iterable[RecordRow]], None]
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,11 @@ class Store:
     def record(self, rows: Iterable[RecordRow]) -> None:
         """Write rows of this run."""
 
-    def in_batches(self) -> AbstractContextManager[Record]:
-        """Provide `record` for many calls a second."""
-        return nullcontext(self.record)
+    def in_batches(
+        self, write: Callable[[Sequence[_Item]], object]
+    ) -> AbstractContextManager[Callable[[Sequence[_Item]], object]]:
+        """Provide `write` for many calls a second."""
+        return nullcontext(write)
 
     def record_outcome(self, outcome: Outcome) -> Mapping[str, Fact]:
         """Record an outcome; return the pages of all runs if it ends this one."""
@@ -207,11 +210,13 @@ class FileStore(Store):
 
     def record(self, rows: Iterable[RecordRow]) -> None:
         """Write rows of this run; DatabaseUnavailable."""
-        self.run.record(rows)
+        self.run.record([*rows, RunFacts(seen_at=datetime.now(UTC))])
 
-    def in_batches(self) -> AbstractContextManager[Record]:
-        """Write the rows once a second."""
-        return recording.in_batches(self.run)
+    def in_batches(
+        self, write: Callable[[Sequence[_Item]], object]
+    ) -> AbstractContextManager[Callable[[Sequence[_Item]], object]]:
+        """Call `write` once a second, with all that came since."""
+        return recording.in_batches(write)
 
     def record_outcome(self, outcome: Outcome) -> Mapping[str, Fact]:
         """Write the rows of an outcome, which may end the run."""

@@ -18,7 +18,7 @@ from experiment_pipeline.errors import (
     StorageError,
     reported_as,
 )
-from experiment_pipeline.orchestration.instance import noted
+from experiment_pipeline.orchestration.instance import noted, one_batch
 from experiment_pipeline.orchestration.metadata import metadata_of
 from experiment_pipeline.reporting.outcome import Check, Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import RunFacts
@@ -77,10 +77,12 @@ class DagsterReporter:
             with suppress(StorageError):
                 recording.end_open(record_id(self.context.run), "partial")
 
-    def concluded(self, key: str, outcome: Outcome) -> None:
-        """Materialize a configuration, one partition of `trained_model`."""
+    def concluded(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
+        """Materialize configurations, each a partition of `trained_model`."""
         models = dg.AssetKey([self.experiment, "trained_model"])
-        self.materialized(models, outcome, partition=key)
+        with one_batch(self.context.instance):
+            for key, outcome in outcomes:
+                self.materialized(models, outcome, partition=key)
 
     def materialized(
         self, key: dg.AssetKey, outcome: Outcome, partition: str | None = None

@@ -86,7 +86,7 @@ class Entries(Generic[_Record]):
 
     def folder(self, fingerprint: str) -> UPath:
         """Return the folder of a fingerprint's entry, whether it exists or not."""
-        return self.root / self.experiment / self.stage / fingerprint
+        return self.root.joinpath(self.experiment, self.stage, fingerprint)
 
     def get(
         self, fingerprint: str, names: Collection[str] | None = None
@@ -196,9 +196,10 @@ class Entries(Generic[_Record]):
             return existing
         stored = {}
         paths = {}
+        folder = self.folder(fingerprint)
         for name, content in files.items():
             stored[name] = file = _EntryFile.of(name, sha256(content))
-            paths[name] = self.folder(fingerprint) / file.name
+            paths[name] = folder / file.name
             storage.write_bytes(paths[name], content)
         if self._commit(fingerprint, record, stored):
             return Entry(record, files, paths)

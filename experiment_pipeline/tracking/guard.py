@@ -26,6 +26,16 @@ instance_class:
   module: {_MODULE}
   class: GuardedInstance
 """,
+    "storage": f"""\
+# Dagster's SQLite storage, which stores the events of a search in batches.
+storage:
+  custom:
+    module: {_MODULE}
+    class: SqliteStorage
+    config:
+      base_dir:
+        env: {HOME}
+""",
     "run_launcher": f"""\
 # A run whose process is gone ends and frees its place.
 run_launcher:
@@ -38,6 +48,8 @@ run_monitoring:
   poll_interval_seconds: 30
 """,
 }
+# Dagster refuses them beside `storage`.
+_PARTS_OF_STORAGE = {"run_storage", "event_log_storage", "schedule_storage"}
 ADVICE = (
     "Dagster's page is open to every page in the same browser: one could start and "
     "delete runs. Close it: experiment-pipeline guard"
@@ -82,6 +94,8 @@ def write_guard() -> tuple[Path, list[str]]:
             fix=f"Derive that class from {_MODULE}.GuardedInstance.",
         )
     missing = [key for key in _LINES if key not in settings]
+    if "storage" in missing and _PARTS_OF_STORAGE & settings.keys():
+        missing.remove("storage")
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     if text and not text.endswith("\n"):
         text += "\n"

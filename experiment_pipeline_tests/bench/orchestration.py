@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import dagster as dg
 
+from experiment_pipeline.orchestration.instance import SqliteStorage
 from experiment_pipeline.orchestration.job import range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
@@ -58,7 +59,9 @@ def training_step(spec: ExperimentSpec, sets: TrainingSets) -> float:
             write_table(table_path(location(root), spec.name, f"{name}_set"), table)
         # As dagster.yaml has it; the debug lines of every event are no part of a user's
         # run.
-        asked: dict[str, Any] = {"storage": {"sqlite": {"base_dir": f"{root}/dagster"}}}
+        storage = {"module": SqliteStorage.__module__, "class": SqliteStorage.__name__}
+        storage |= {"config": {"base_dir": f"{root}/dagster"}}
+        asked: dict[str, Any] = {"storage": {"custom": storage}}
         asked |= {"python_logs": {"python_log_level": "INFO"}}
         instance = stack.enter_context(dg.instance_for_test(overrides=asked))
         stages, tags = (

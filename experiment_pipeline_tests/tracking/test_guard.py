@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -26,7 +27,7 @@ def test_the_command_writes_what_is_absent(settings: Path) -> None:
     written = json.loads(command("guard", "--json").stdout)
     assert written == {
         "file": str(settings),
-        "written": ["instance_class", "run_monitoring"],
+        "written": ["instance_class", "storage", "run_monitoring"],
     }
     text = settings.read_text()
     assert text.startswith(f"{own}\n")
@@ -38,9 +39,20 @@ def test_the_command_writes_what_is_absent(settings: Path) -> None:
 
 def test_a_home_without_settings_gets_them(settings: Path) -> None:
     """The guide's first steps: there is not even a folder."""
-    assert "wrote instance_class, run_launcher" in command("guard").output
+    assert "wrote instance_class, storage, run_launcher" in command("guard").output
     assert guard.is_guarded()
     assert settings.exists()
+    with dg.DagsterInstance.from_config(str(settings.parent)) as instance:
+        assert instance.get_runs_count() == 0
+    assert (settings.parent / "history/runs.db").exists()
+
+
+@pytest.mark.parametrize("key", ["storage", "run_storage"])
+def test_a_storage_of_its_own_stays(settings: Path, key: str) -> None:
+    """Dagster refuses `storage` beside the older keys of its parts."""
+    settings.parent.mkdir()
+    settings.write_text(f"{key}: {{module: m, class: C}}\n")
+    assert "wrote instance_class, run_launcher" in command("guard").output
 
 
 @pytest.mark.parametrize("text", ["instance_class: {module: m, class: C}", "a: ["])

@@ -60,6 +60,7 @@ _LIBRARIES = (
 )
 _LONGEST = 2_000  # characters of an error's text
 _Row = TypeVar("_Row", bound=RecordRow)
+_Item = TypeVar("_Item")
 # SQLAlchemy leaves INSERT … ON CONFLICT to each dialect.
 _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -231,28 +232,30 @@ def _described(error: BaseException) -> RunFacts:
 
 
 @contextmanager
-def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]]:
-    """Take rows many times a second; a separate thread writes them once a second.
+def in_batches(
+    write: Callable[[Sequence[_Item]], object],
+) -> Iterator[Callable[[Iterable[_Item]], None]]:
+    """Take items many times a second; a separate thread writes them once a second.
 
-    While the database is unavailable, rows are kept; when the block ends, in whatever
+    While the database is unavailable, items are kept; when the block ends, in whatever
     way, all are written. An error of writing is raised by the next call, or at the end.
     """
-    waiting = list[RecordRow]()
+    waiting = list[_Item]()
     failed = list[Exception]()
     lock = threading.Lock()
     closed = threading.Event()
 
-    def take(rows: Iterable[RecordRow]) -> None:
+    def take(items: Iterable[_Item]) -> None:
         if failed:
             raise failed[0]
         with lock:
-            waiting.extend(rows)
+            waiting.extend(items)
 
-    def write() -> None:
+    def write_waiting() -> None:
         with lock:
             batch = [*waiting]
         if batch:
-            run.record([*batch, RunFacts(seen_at=datetime.now(UTC))])
+            write(batch)
             with lock:
                 del waiting[: len(batch)]
 
@@ -261,10 +264,10 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
         while not closed.wait(pause):
             pause = SECONDS_BETWEEN_WRITES
             try:
-                write()
+                write_waiting()
             except DatabaseUnavailable:
                 pause = _SECONDS_AFTER_A_FAILURE
-            except Exception as error:  # noqa: BLE001 - the next row, or the end, raises it
+            except Exception as error:  # noqa: BLE001 - the next call, or the end, raises it
                 failed.append(error)
                 return
 
@@ -276,7 +279,7 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
     finally:
         closed.set()
         thread.join()
-        write()
+        write_waiting()
 
 
 def begin(

@@ -195,7 +195,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[list[RecordRow]]:
     batches: list[list[RecordRow]] = []
 
     def record(_: recording.RunRecord, rows: list[RecordRow]) -> None:
-        batches.append(rows[:-1])
+        batches.append(rows)
 
     monkeypatch.setattr(recording.RunRecord, "record", record)
     return batches
@@ -216,7 +216,7 @@ def test_rows_that_come_together_are_written_together_and_in_order(
     """Hundreds of rows in a moment are one writing, and none is lost or moved."""
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 600)
     rows = files(*map(str, range(300)))
-    with recording.in_batches(RUN) as take:
+    with recording.in_batches(RUN.record) as take:
         for row in rows:
             take([row])
     assert written == [rows]
@@ -227,7 +227,7 @@ def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> 
     nothing.
     """
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
-    with suppress(KeyboardInterrupt), recording.in_batches(RUN) as take:
+    with suppress(KeyboardInterrupt), recording.in_batches(RUN.record) as take:
         take(files("first"))
         wait_until(lambda: written, 60)
         assert written == [files("first")]
@@ -255,7 +255,7 @@ def test_rows_that_cannot_be_written_wait_or_end_the_stage(
     monkeypatch.setattr(recording.RunRecord, "record", record)
     waits = isinstance(error, Away)
     with nullcontext() if waits else pytest.raises(ValueError, match="no such"):  # noqa: SIM117
-        with recording.in_batches(RUN) as take:
+        with recording.in_batches(RUN.record) as take:
             take(files("a"))
             assert failed.wait(60)
             if not waits:
@@ -275,5 +275,5 @@ def test_a_database_that_stays_away_is_reported_at_the_end(
         raise Away
 
     monkeypatch.setattr(recording.RunRecord, "record", record)
-    with pytest.raises(DatabaseUnavailable), recording.in_batches(RUN) as take:
+    with pytest.raises(DatabaseUnavailable), recording.in_batches(RUN.record) as take:
         take(files("a"))
