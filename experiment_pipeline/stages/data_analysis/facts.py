@@ -620,19 +620,20 @@ def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
     shaped = column[column.str.fullmatch(_DATE_SHAPE)]
     if shaped.empty:
         return {}
-    tried = shaped.iloc[:: max(1, len(shaped) // _TRIED_TEXTS)]
+    in_iso = shaped.str.fullmatch(_ISO_SHAPE)
     reads: dict[str, np.ndarray] = {}
     for date_format in DATE_FORMATS:
-        if _dates_in(tried, date_format).size:
-            dates = _dates_in(shaped, date_format)
+        starts_with_year = date_format.startswith((ISO, "%Y-"))
+        column = shaped[in_iso if starts_with_year else ~in_iso]
+        tried = column.iloc[:: max(1, len(column) // _TRIED_TEXTS)]
+        if column.size and _dates_in(tried, date_format).size:
+            dates = _dates_in(column, date_format)
             reads[date_format] = np.isin(np.arange(len(texts)), dates)
     return dict(sorted(reads.items(), key=lambda pair: -int(pair[1].sum())))
 
 
 def _dates_in(texts: pd.Series, date_format: str) -> np.ndarray:
     """Return the labels (m,) of the texts that are dates in this format."""
-    if date_format == ISO:
-        texts = texts[texts.str.fullmatch(_ISO_SHAPE)]
     instants = pd.to_datetime(texts, format=date_format, errors="coerce", utc=True)
     # Otherwise most numbers of eight digits would be dates.
     return texts.index[instants.dt.year.between(1800, 2200)].to_numpy()

@@ -53,6 +53,8 @@ _DIRECTIONLESS = (
     "reg:absoluteerror",
     "reg:quantileerror",
 )
+# Hyperparameters that are texts, as every version takes them.
+_WELL_KNOWN_TEXTS = {("max_features", "sqrt"), ("max_features", "log2")}
 # A fitted estimator of encoded rows, and its rounds as in `FittedModel`.
 Fit = tuple[Any, int | None]
 
@@ -67,7 +69,8 @@ class EstimatorLearner(Learner):
         well_known = declared_estimator(configuration.algorithm, task).well_known
         is_certain = not is_own_estimator(configuration.algorithm)
         for name, value in configuration.hyperparameters.items():
-            is_plain = value is None or (not isinstance(value, str) and value >= 0)
+            is_plain = value is None or (name, value) in _WELL_KNOWN_TEXTS
+            is_plain = is_plain or (not isinstance(value, str) and value >= 0)
             is_certain = is_certain and is_plain and name in well_known
         if not is_certain:
             build_estimator(configuration, task, seed=0)

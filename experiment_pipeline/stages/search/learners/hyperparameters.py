@@ -138,7 +138,7 @@ class ParameterNames:
             return self.own_name[name]
         if name in self.of_constructor:
             return name
-        names = [*self.own_name, *sorted(self.of_constructor - self.reserved)]
+        names = sorted({*self.own_name, *self.of_constructor} - self.reserved)
         raise InvalidExperiment(
             culprit,
             rule=f"{name!r} is not a hyperparameter of {self.library} that can be set "
@@ -379,8 +379,8 @@ CATBOOST = ParameterNames(
 )
 XGBOOST = ParameterNames(
     "xgboost",
-    # Those without an alias belong to objectives: the constructor takes them without
-    # naming them.
+    # Those without an alias are frequent, or belong to objectives: the constructor
+    # takes these without naming them.
     accepted=_table(
         """
         early_stopping_min_delta min_delta
@@ -391,7 +391,11 @@ XGBOOST = ParameterNames(
         reg_alpha alpha
         reg_lambda lambda
         """,
-        "huber_slope max_depth objective quantile_alpha tweedie_variance_power",
+        """
+        colsample_bylevel colsample_bynode colsample_bytree huber_slope max_bin
+        max_delta_step max_depth max_leaves min_child_weight objective quantile_alpha
+        scale_pos_weight subsample tweedie_variance_power
+        """,
     ),
     reserved=_words("""
         booster callbacks device enable_categorical eval_metric feature_types

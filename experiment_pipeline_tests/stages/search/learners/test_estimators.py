@@ -7,6 +7,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from experiment_pipeline import errors
+from experiment_pipeline.drafting.search import Shape, propose_search
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners import (
@@ -14,7 +15,10 @@ from experiment_pipeline.stages.search.learners import (
     estimators,
     learner_of,
 )
-from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
+from experiment_pipeline.stages.search.learners.hyperparameters import (
+    NAMES,
+    ParameterNames,
+)
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.statistics.scores import best_constant
@@ -193,6 +197,25 @@ def test_well_known_names_are_names(algorithm: str, task: str) -> None:
         ALGORITHMS[algorithm].estimator(task).well_known
         <= estimator.get_params().keys()
     )
+
+
+@pytest.mark.parametrize("task", METRIC)
+def test_a_drafted_search_is_checked_without_an_import(task: str, monkeypatch) -> None:
+    """To load definitions takes no estimator, and no look at what one takes."""
+
+    def imported(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(estimators, "build_estimator", imported)
+    monkeypatch.setattr(ParameterNames, "of_constructor", property(imported))
+    extras = frozenset({"xgboost", "catboost"})
+    shape = Shape(task, METRIC[task], 5_000, 20, 3, seconds=600, installed=extras)
+    spec = experiment([dict(entry.entry) for entry in propose_search(shape)], task)
+    checked = configurations(spec)
+    for configuration in checked:
+        check_hyperparameters(configuration, task)
+    drafted = {"lightgbm", "linear", "random_forest", "extra_trees", "dummy", *extras}
+    assert {configuration.algorithm for configuration in checked} == drafted
 
 
 @pytest.mark.parametrize("task", METRIC)
