@@ -105,10 +105,11 @@ class SqliteEventLog(SqliteEventLogStorage):
     """
 
     def __init__(self, base_dir: str) -> None:
-        self._of_thread = _Batch()
+        self._of_thread = _EventsOfThread()
         self._tables = set[str]()
         super().__init__(base_dir)
-        self._db_lock = threading.RLock()  # a batch holds both databases
+        # Re-entrant: a batch holds both databases.
+        self._db_lock = threading.RLock()  # type: ignore[assignment]
 
     @contextmanager
     def one_batch(self) -> Iterator[None]:
@@ -174,7 +175,7 @@ class SqliteEventLog(SqliteEventLogStorage):
         yield connections[shard]
 
 
-class _Batch(threading.local):
+class _EventsOfThread(threading.local):
     """The batch that a thread collects or stores."""
 
     events: list[EventLogEntry] | None = None
