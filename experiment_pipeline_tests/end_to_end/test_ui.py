@@ -348,7 +348,7 @@ def test_cancelling_takes_back_what_waits_and_loses_nothing(
             )
 
         ui.wait_until(
-            is_midway, 240, "some configurations are stored, and both workers fit", 0.3
+            is_midway, 600, "some configurations are stored, and both workers fit", 0.3
         )
         ui.terminate(run)
         ui.wait_until(lambda: tasks() == 0, 300, "the scheduler knows no task any more")
@@ -361,7 +361,7 @@ def test_cancelling_takes_back_what_waits_and_loses_nothing(
 
     (project.folder / "released").touch()
     rerun = ui.launch(CANCELLED)
-    ui.wait_until(lambda: ui.status(rerun) in ENDED, 240, "the rerun ends")
+    ui.wait_until(lambda: ui.status(rerun) in ENDED, 600, "the rerun ends")
     assert ui.status(rerun) == "SUCCESS"
     again = {event.get("message") for event in ui.log(rerun)}
     assert f"reused {len(done)} of {FITS + 1} configurations" in again
