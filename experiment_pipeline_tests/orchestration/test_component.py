@@ -2,6 +2,9 @@
 stays out of it.
 """
 
+import re
+from pathlib import Path
+
 import dagster as dg
 import pytest
 from click import ClickException
@@ -58,6 +61,7 @@ def instead(right: str, wrong: str) -> str:
 
 
 DATA = "data/visits.csv"
+GUIDE = (Path(__file__).parents[2] / "docs/guides/own_project.md").read_text()
 RANGE = "{low: -7, high: 31}\n      method: random\n      draws: 40"
 IMPUTER = "sklearn.impute:SimpleImputer"
 WRONG = [
@@ -424,3 +428,18 @@ def test_the_command_that_checks_says_the_line(tmp_path):
     assert "Traceback" not in checked.stdout
     assert f"{path}:4 - " in checked.stdout
     assert "('taks' was unexpected)" in checked.stdout
+
+    # As the guide says, because Dagster's own check of YAML ends in its traceback.
+    number = len(path.read_text().splitlines()) + 1
+    with path.open("a") as file:
+        file.write("  metric: [rmse\n  gates: {}\n")
+    command = next(
+        line.split() for line in GUIDE.splitlines() if "dg check defs -" in line
+    )
+    checked = project.run(*command)
+    assert checked.returncode == 1
+    said = checked.stdout.splitlines()
+    (first,) = [line for line in said if "is not YAML" in line]
+    assert re.search(rf"{path.name}:{number}: is not YAML: this \[ is not", first)
+    assert len(said) < 40
+    assert not any("yaml/parser.py" in line for line in said)

@@ -27,6 +27,10 @@ SIGNIFICANT_DIGITS = 4
 # Of a digest in a key: among 1,000 configurations, two share 8 digits in one of 8,600
 # searches.
 _DIGITS = 8
+# Of scikit-learn's forests: 1 is a count, 1.0 a share.
+_COUNT_OR_SHARE = frozenset(
+    {"max_features", "max_samples", "min_samples_leaf", "min_samples_split"}
+)
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,18 @@ class _Unkeyed:
 
     @property
     def identity(self) -> str:
-        """Equal for two drafts of the same configuration."""
-        return json.dumps(
-            [self.algorithm, self.features, self.hyperparameters], sort_keys=True
-        )
+        """Equal for two drafts of the same configuration: 1 is 1.0, where it means the
+        same.
+        """
+        values = {name: self._plain(name) for name in self.hyperparameters}
+        return json.dumps([self.algorithm, self.features, values], sort_keys=True)
+
+    def _plain(self, name: str) -> Scalar:
+        value = self.hyperparameters[name]
+        is_whole = isinstance(value, float) and value.is_integer()
+        if not is_whole or name in _COUNT_OR_SHARE or self.algorithm not in ALGORITHMS:
+            return value
+        return int(value)
 
     @property
     def nameable(self) -> dict[str, Scalar]:

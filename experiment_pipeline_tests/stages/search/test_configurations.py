@@ -130,6 +130,22 @@ def test_a_configuration_declared_twice_counts_once() -> None:
     assert search_notes(spec) == (told,)
 
 
+def test_one_number_written_in_two_ways_is_one_configuration() -> None:
+    """1 is 1.0, but not where a forest reads a count and a share, nor for an estimator
+    that nobody here knows.
+    """
+
+    def count(algorithm: str, **values: Any) -> int:
+        entries = [one(algorithm, **{name: value}) for name, value in values.items()]
+        return len(configurations(experiment(entries)))
+
+    assert count("linear", C=[1, 1.0, 2.5]) == 2
+    assert count("lightgbm", num_leaves=[31, 31.0]) == 1
+    assert count("lightgbm", x=[True, 1]) == 2
+    assert count("random_forest", max_features=[1, 1.0]) == 2
+    assert count("sklearn.neighbors.KNeighborsClassifier", p=[1, 1.0]) == 2
+
+
 def test_a_name_is_a_key_as_it_stands_and_stands_once() -> None:
     """It wins over a key that would be the same, and two entries cannot share it."""
     named = one("linear", C=0.5) | {"name": "dummy", "note": "why"}
