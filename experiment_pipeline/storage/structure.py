@@ -3,7 +3,8 @@
 NumPy allocates what the header of an array asks for, and the libraries of decision
 trees follow children and features without looking whether they exist: a changed file
 would end the process or never come to an end. In: the nodes of a skops file, or a
-fitted booster. Out: nothing, or a ValueError.
+fitted booster. Out: nothing, or a ValueError. XGBoost and CatBoost read their own bytes
+before anything can be checked; what protects them is the digest in the manifest.
 """
 
 import io

@@ -14,7 +14,8 @@ from upath import UPath
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel
 from experiment_pipeline.prediction.files import load_model
-from experiment_pipeline.storage.registry import MANIFEST, Registry
+from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.registry import MANIFEST, MODEL, Registry
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
 
@@ -103,6 +104,24 @@ def test_intervals_of_other_classes_are_refused(
     changed(version, "intervals.json", change)
     with pytest.raises(InvalidModel):
         load_model(str(version))
+
+
+@pytest.mark.parametrize("algorithm", ["xgboost", "catboost"])
+def test_no_library_reads_a_file_that_differs_from_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    """Their readers crash or hang on some changed files."""
+    version = published(tmp_path, algorithm)
+    reads: list[str] = []
+    for reader in ("from_bytes", "check_foreign"):
+        monkeypatch.setattr(persistence, reader, lambda *_, r=reader: reads.append(r))
+    content = (version / MODEL).read_bytes()
+    for place in range(0, len(content), len(content) // 20):
+        changed = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        (version / MODEL).write_bytes(changed)
+        with pytest.raises(InvalidModel, match="is not what was written"):
+            load_model(str(version))
+    assert not reads
 
 
 @pytest.mark.parametrize("name", ["model.skops", "signature.json", MANIFEST])
