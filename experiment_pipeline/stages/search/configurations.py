@@ -84,10 +84,10 @@ class _Unkeyed:
 
     def _plain(self, name: str) -> Scalar:
         value = self.hyperparameters[name]
-        is_whole = isinstance(value, float) and value.is_integer()
-        if not is_whole or name in _COUNT_OR_SHARE or self.algorithm not in ALGORITHMS:
-            return value
-        return int(value)
+        means_the_same = name not in _COUNT_OR_SHARE and self.algorithm in ALGORITHMS
+        if means_the_same and isinstance(value, float) and value.is_integer():
+            return int(value)
+        return value
 
     @property
     def nameable(self) -> dict[str, Scalar]:

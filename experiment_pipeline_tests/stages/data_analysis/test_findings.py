@@ -120,6 +120,10 @@ WHY = np.where(TWO_THIRDS, OWN.choice(["price", "service"], ROWS), None)
 OF_THREE = np.array(["a", "b", "c"])[OWN.integers(0, 3, ROWS)]
 ENDED = np.where(TWO_THIRDS, "closed", OWN.choice(["web", "phone"], ROWS))
 DAYS = np.where(TWO_THIRDS, OWN.uniform(40, 50, ROWS), OWN.uniform(0, 40, ROWS))
+FEW_OF_THEM = np.where(ROW % 15 == 0, "yes", "no")
+REFUND_OF_FEW = np.where(
+    (FEW_OF_THEM == "yes") & (OWN.random(ROWS) < 0.8), 20 + OWN.random(ROWS), 0
+)
 ORDINARY = {
     "counts": RNG.poisson(1.0, ROWS),
     "small negative numbers": RNG.integers(-2, 15, ROWS),
@@ -280,6 +284,12 @@ FOUND = {
             spec=MULTICLASS,
         ),
         Hit("a text", table(x=PAID, end=ENDED), columns="end", evidence="closed: 100"),
+        Hit(
+            "an amount of a rare class",
+            table(x=PAID, y=FEW_OF_THEM, refund=REFUND_OF_FEW),
+            columns="refund",
+            evidence="at least",
+        ),
         Hit("a range", table(x=PAID, days=DAYS), columns="days", evidence="to 49.9"),
     ],
     "made_of_target": [
@@ -558,6 +568,17 @@ def innocent(
 def test_what_is_innocent_is_not_found(code, frame, spec) -> None:
     """No false alarm."""
     assert check(code, frame, **spec).outcome == "not_found"
+
+
+def test_classes_that_are_not_looked_for_are_said() -> None:
+    """A few rows reveal nothing; of many classes an honest column may tell one."""
+    many = table(y=[f"c{number:02}" for number in ROW % 12])
+    evidence = check("leak_suspect", many, **MULTICLASS).evidence
+    assert "one of 12 classes are not looked for" in evidence
+    few = table(y=np.where(ROW % 15 < 1, "a", np.where(POSITIVE, "b", "c")))
+    evidence = check("leak_suspect", few, **MULTICLASS).evidence
+    assert "classes of fewer than 30 rows among those examined: a." in evidence
+    assert "fewer than 30" not in check("leak_suspect", PLAIN).evidence
 
 
 NO_TEXT, NO_NUMBER = PLAIN.drop(columns="colour"), PLAIN[["colour", "y"]]

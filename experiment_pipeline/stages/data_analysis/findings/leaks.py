@@ -24,7 +24,10 @@ from experiment_pipeline.stages.data_analysis.findings.arithmetic import (
 from experiment_pipeline.stages.data_analysis.findings.made_of_target import (
     MadeOfTarget,
 )
-from experiment_pipeline.stages.data_analysis.findings.one_class import classes_revealed
+from experiment_pipeline.stages.data_analysis.findings.one_class import (
+    classes_revealed,
+    not_looked_for,
+)
 from experiment_pipeline.stages.data_analysis.findings.probe import NoProbe, run_probe
 from experiment_pipeline.stages.data_analysis.skill import (
     MOST_ROWS,
@@ -69,6 +72,8 @@ class LeakSuspect(TargetRule):
         columns = list(dict.fromkeys(name for leak in leaks for name in leak.columns))
         evidence = " ".join(leak.evidence for leak in leaks)
         skill = max(leak.skill for leak in leaks)
+        if caveat := not_looked_for(subject):
+            evidence += f" {caveat}"
         if not columns:
             return self.not_found(evidence, skill, limit)
         if skill >= blocks:

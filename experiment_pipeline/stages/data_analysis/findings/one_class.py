@@ -22,7 +22,9 @@ from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 # Of more classes, some are told by one honest column: of 32 plants one has needles.
 _MOST_CLASSES = 10
 # Least rows that reveal a class, of those that judge, and in a text of its own.
-_FEWEST_ROWS, _FEWEST_OF_TEXT = 20, 10
+_FEWEST_ROWS, _FEWEST_OF_TEXT = 10, 10
+# Half of the rows judge, so a smaller class is hardly ever seen to be revealed.
+_FEWEST_OF_CLASS = 3 * _FEWEST_ROWS
 # Share of the class that is revealed, and of the doubt whether it is this class that is
 # taken away: 0 for its share in all rows, 1 without an exception.
 _REVEALED, _PURE = 0.5, 0.95
@@ -78,6 +80,31 @@ def classes_revealed(subject: Subject, left_out: Collection[str]) -> dict[str, s
             revealed[feature] = max(leak, revealed.get(feature, leak))
     strongest = sorted(revealed.items(), key=lambda pair: -pair[1][0])
     return {feature: words for feature, (share, words) in strongest if share}
+
+
+def not_looked_for(subject: Subject) -> str:
+    """The classes that are not looked for, as a sentence; empty: there are none."""
+    classes = subject.target.classes or ()
+    if len(classes) > _MOST_CLASSES:
+        return (
+            f"Columns that reveal one of {len(classes)} classes are not looked for: of "
+            f"more than {_MOST_CLASSES}, an honest column may tell one."
+        )
+    if not classes:
+        return ""
+    y = subject.target.of(subject.sample(subject.target.rows, MOST_ROWS))
+    rows = np.bincount(y.astype(np.int64), minlength=len(classes))
+    few = [
+        numbers.shown(label)
+        for label, count in zip(classes, rows, strict=True)
+        if count < _FEWEST_OF_CLASS
+    ]
+    if not few:
+        return ""
+    return (
+        "Columns that reveal one class are hardly found for classes of fewer than "
+        f"{_FEWEST_OF_CLASS} rows among those examined: {numbers.some_of(few, 3)}."
+    )
 
 
 def _class_revealed(
