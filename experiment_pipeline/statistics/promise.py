@@ -42,6 +42,8 @@ _FRACTIONAL = tuple(product(_SHARES, (0.2, 0.3, 0.4)))
 # The prior probability of independent days: at most this. t days make it
 # t / (t + _FEW), because few days do not show memory that there is.
 _INDEPENDENT, _FEW = 0.5, 200
+# Weight of the models' root mean square of the variance, beside their mean.
+_CAUTION = 1 / 3
 _MONTH = 30  # days
 _FIRST_WAVE = 2  # slower ones are swallowed by the drop that residuals are without
 _WIDTH = 2 * 1.96  # of an interval, in standard errors
@@ -159,7 +161,10 @@ def _variance_factors(rest: np.ndarray) -> np.ndarray:
     scale = np.maximum((power @ (1 / spectrum).T) / max(len(waves), 1), _TINY**2)
     fit = -np.log(spectrum).sum(-1) - len(waves) * np.log(scale) + np.log(prior)
     weights = np.exp(fit - fit.max(-1, keepdims=True))
-    return np.asarray(weights @ factors / _sum(weights))
+    weights = weights / _sum(weights)
+    mean = weights @ factors
+    # The less the models agree, the more caution.
+    return np.asarray(mean + _CAUTION * (np.sqrt(weights @ factors**2) - mean))
 
 
 def _models_of_memory(
@@ -220,6 +225,9 @@ def _factors(days: Days, precision: np.ndarray, variance: np.ndarray) -> np.ndar
     variance_after = variance_after * np.sqrt(np.maximum(stretch / _MONTH, 1))
     rows = 1 / (variance_before / before + variance_after / after)
     shrink = _EFFECT**2 * rows / (1 + _EFFECT**2 * rows)
+    # Memory makes a change explain less, not the rest of the days vary more.
+    within = squares - change**2 / (1 / before + 1 / after)
+    squares = np.maximum(within, _TINY) + rows * change**2
     explained = shrink * np.minimum(rows * change**2 / squares, 1)
     unexplained = np.maximum(1 - explained, _TINY**2)
     scale = np.sqrt(shrink * rows * freedom / (squares * unexplained))

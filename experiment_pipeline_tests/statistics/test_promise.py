@@ -2,6 +2,8 @@
 their neighbours.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,14 +55,16 @@ def test_days_that_resemble_their_neighbours_count_for_less(source: Source):
     assert np.mean(found.total >= ENOUGH) <= 0.05
 
 
-def test_the_first_weeks_raise_few_false_alarms() -> None:
-    """Few days do not show memory that there is, so it is presumed."""
-    source, days, series = Source("rmse", day=0.1, memory=0.9), 60, 600
-    rng = np.random.default_rng(7)
-    levels = rng.normal(size=(series, days)) / np.sqrt(ROWS)
-    levels += source.day * np.array([source.effects(days, rng) for _ in range(series)])
-    is_alarm = np.zeros(series, dtype=bool)
-    for day in range(10, days + 1, 5):
-        so_far = Days(levels[:, :day], np.full((series, day), ROWS), 1_000.0)
-        is_alarm |= evidence(so_far).total >= ENOUGH
-    assert is_alarm.mean() <= 0.015
+@pytest.mark.parametrize(("drop", "day"), [(0.5, 20), (0.3, 30)])
+def test_a_large_drop_from_the_first_day_is_seen_in_weeks(
+    drop: float, day: int
+) -> None:
+    """A drop of several times the spread of days is evidence, although so few days
+    cannot rule out memory.
+    """
+    rng = np.random.default_rng(5)
+    levels = rng.normal(size=(SERIES, day)) / np.sqrt(ROWS)
+    fallen = Days(levels - drop, np.full((SERIES, day), ROWS), 1_000.0)
+    assert np.mean(evidence(fallen).total >= ENOUGH) >= 0.9
+    as_promised = replace(fallen, levels=levels)
+    assert (evidence(as_promised).total < ENOUGH).all()

@@ -85,7 +85,7 @@ class _Unkeyed:
     def _plain(self, name: str) -> Scalar:
         value = self.hyperparameters[name]
         means_the_same = name not in _COUNT_OR_SHARE and self.algorithm in ALGORITHMS
-        if means_the_same and isinstance(value, float) and value.is_integer():
+        if means_the_same and isinstance(value, float) and value % 1 == 0:
             return int(value)
         return value
 
