@@ -122,7 +122,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        version=17,
+        version=18,
         peak_per_byte=3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
@@ -135,7 +135,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        version=22,
+        version=23,
         peak_per_byte=2.0,
         reads=(
             *FITTING,

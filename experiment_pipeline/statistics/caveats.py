@@ -15,12 +15,9 @@ from experiment_pipeline.statistics.metrics import better, metric_of, worse_boun
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of, one_sample
 from experiment_pipeline.statistics.tails import Tail
 
-# Tail index, estimated with an error of about 0.1 to 0.2. Squares of normal errors have
-# 0.05, of claims without a heavy tail 0.5, of Student's t with 3 degrees of freedom 0.6
-# (intervals allow for that).
-_HEAVY = 0.7
-# Share of one error in the sum: the true index is 1 or more, its estimate too low.
-_DOMINATES = 0.4
+# Tail index. Squares of normal errors have about 0.1, of Student's t with 3 degrees of
+# freedom 0.6 (intervals allow for that); their variance is infinite from 0.5 on.
+_HEAVY = 0.8
 # Index of relative errors, whose targets come near zero.
 _HEAVY_RELATIVE = 0.55
 # With 3 positives, a ROC AUC near 1 is common, and its spread hardly visible.
@@ -96,7 +93,7 @@ def caveats(
     `cluster` is what one is, such as "group".
     """
     n_clusters = interval.number_of_clusters(predicted.clusters)
-    tails = _heavy_tails(metrics, predicted, n_clusters)
+    tails = _heavy_tails(metrics, predicted)
     yield from _tail_caveats(
         metrics, tails, f"of {n_clusters:,} clusters ({cluster})", place
     )
@@ -127,27 +124,23 @@ def caveats(
         )
 
 
-def _heavy_tails(
-    metrics: Sequence[str], predicted: SetPrediction, n_clusters: int
-) -> dict[str, Tail]:
+def _heavy_tails(metrics: Sequence[str], predicted: SetPrediction) -> dict[str, Tail]:
     """The heavy tails of the metrics' errors; also of mae, which may be the remedy."""
+    few_clusters = min(
+        FEW_CLUSTERS, interval.number_of_clusters(predicted.clusters) / 10
+    )
     with_errors = [name for name in metrics if metric_of(name).errors is not None]
     if with_errors and "mae" not in with_errors:
         with_errors.append("mae")
     tails = {}
     for name in with_errors:
-        tail = predicted.tail(name)
-        if tail is not None and _is_heavy(name, tail, n_clusters):
+        tail = predicted.spread(name).tail
+        if tail is None:
+            continue
+        few = tail.above_mean < few_clusters and tail.share > 1 / 2
+        if few or tail.index >= (_HEAVY_RELATIVE if name == "mape" else _HEAVY):
             tails[name] = tail
     return tails
-
-
-def _is_heavy(name: str, tail: Tail, n_clusters: int) -> bool:
-    if tail.index >= (_HEAVY_RELATIVE if name == "mape" else _HEAVY):
-        return True
-    few_errors = tail.above_mean < FEW_CLUSTERS or tail.largest > _DOMINATES
-    few_clusters = tail.above_mean < n_clusters / 10
-    return few_errors and few_clusters and tail.share > 1 / 2
 
 
 def _tail_caveats(

@@ -22,9 +22,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from experiment_pipeline.statistics.tails import Tail
 
 Weights = np.ndarray | None
 LEVEL = 0.95
@@ -212,9 +215,8 @@ class Spread:
     skewness: float = 0.0  # of the score between draws
     # probability that consecutive clusters resemble their neighbours
     persistence: float = 0.0
-    # of a mean error: the spread with one more cluster, with a larger error than any in
-    # the sample
-    one_more: "Spread | None" = None
+    independent: int = 0  # clusters, or slow projections of consecutive ones
+    tail: "Tail | None" = None  # of a mean error: what its largest ones may hide
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,6 +331,7 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
         scarcest=layout.scarcest,
         skewness=_skewness(sums),
         persistence=persistence,
+        independent=n,
     )
 
 
@@ -515,17 +518,31 @@ def by_logit(spread: Spread, t: float) -> tuple[float, float]:
     return float(expit(logit(theta) - half)), float(expit(logit(theta) + half))
 
 
+def by_tail(spread: Spread, t: float) -> tuple[float, float]:
+    """Return the bounds of a mean error, by its tail; those of a loss without one."""
+    return by_log(spread, t) if spread.tail is None else by_skewness(spread, t)
+
+
 def by_skewness(spread: Spread, t: float) -> tuple[float, float]:
-    """Return the bounds of a mean, corrected for its skewness a.
+    """Return the bounds of a mean, corrected for its skewness a; of a mean error, by
+    its tail, if they are farther than t standard errors or those by skewness.
 
     Hall (1992): T = (θ̂ - θ)/se is skewed, T + aT²/3 + a²T³/27 + a/6 nearly normal.
     """
+    from scipy.special import stdtr
+
     reached = np.array([t, -t])
     a = spread.skewness
     if abs(a) > _ROUNDING:
         reached = 3 / a * (np.cbrt(1 + a * (reached - a / 6)) - 1)
-    low, high = (spread.estimate - spread.standard_error * reached).tolist()
-    return low, high
+    low, high = -reached
+    if spread.tail is not None:
+        chance = float(stdtr(spread.degrees_of_freedom, t))
+        freedom = spread.independent - 1
+        low = min(max(low, -t), spread.tail.quantile(1 - chance, freedom))
+        high = max(min(high, t), spread.tail.quantile(chance, freedom))
+    error = spread.standard_error
+    return spread.estimate + error * float(low), spread.estimate + error * float(high)
 
 
 def by_squares(spread: Spread, t: float) -> tuple[float, float]:

@@ -114,9 +114,7 @@ class Metric:
     at_thresholds: Callable[[Called], np.ndarray] | None = None
     # (y, prediction) → what each row adds, (n,), where a few rows can dominate
     errors: Errors | None = None
-    # (score, mean error) → derivative of the score with respect to the mean error;
-    # None: 1
-    by_error: Callable[[float, float], float] | None = None
+    tail_prior: float = 3.0  # of `Tail.of`; the tail of squares is heavier
     # the losses of rows (n,), none negative, that decide the score; None: it has none
     losses: Losses | None = None
     # (the baseline's score, share of its losses that is explained) → the score
@@ -333,7 +331,7 @@ def _mean_error(name: str, words: str, errors: Errors, **facts: Any) -> None:
         words,
         _NUMBER,
         **_LOSS,
-        bounds=interval.by_log,
+        bounds=interval.by_tail,
         errors=errors,
         losses=lambda rows: errors(rows.y, rows.prediction),
         **facts,
@@ -507,9 +505,9 @@ def _squares(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     **_LOSS,
     bounds=interval.by_squares,
     errors=_squares,
+    tail_prior=1.0,
     losses=_squares_of,
     explaining=lambda baseline, share: baseline * math.sqrt(max(1 - share, 0.0)),
-    by_error=lambda score, _: 1 / (2 * score),
     of_equals="mean",
     lightgbm="l2",
 )
@@ -538,10 +536,9 @@ _mean_error(
     lowest=-math.inf,
     bounds=interval.by_skewness,  # of the mean of squares, as those of rmse
     errors=_squares,
+    tail_prior=1.0,
     losses=_squares_of,
     explaining=lambda baseline, share: 1 - (1 - baseline) * (1 - share),
-    # For a row whose target is as far from the mean as from its prediction.
-    by_error=lambda score, mean_error: -max(score, 0.0) * (1 - score) / mean_error,
     of_equals="mean",
     lightgbm="l2",
 )

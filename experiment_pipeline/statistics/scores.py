@@ -21,6 +21,7 @@ from experiment_pipeline.statistics.interval import (
     Spread,
     Weights,
     around,
+    cluster_sums,
     drawn_together,
     mean,
     quantile,
@@ -125,12 +126,6 @@ def interval_of(
     lower, upper = metric.bounds(spread, t)
     low = float(np.clip(lower, metric.lowest, estimate))
     high = float(np.clip(upper, estimate, metric.highest))
-    if spread.one_more is not None:  # a further error can only make a score worse
-        one_more = interval_of(name, spread.one_more, level, reach)
-        if metric.greater_is_better:
-            low = min(low, one_more.low)
-        else:
-            high = max(high, one_more.high)
     return Interval(estimate, low, high, level)
 
 
@@ -209,57 +204,20 @@ class SetPrediction:
         if key not in self._spreads:
             score = self.linearise(metric, threshold)
             spread = spread_of(score, self.layout(metric))
-            one_more = self._with_larger_error(metric, score)
-            self._spreads[key] = replace(spread, one_more=one_more)
+            self._spreads[key] = replace(spread, tail=self._tail(metric, score))
         return self._spreads[key]
 
-    def tail(self, metric: str) -> Tail | None:
-        """Return the tail of the clusters' sums of errors; None: it has none."""
-        sums = self._errors(metric)
-        return None if sums is None else Tail.of(sums)
-
-    def _errors(self, metric: str) -> np.ndarray | None:
-        """What each cluster adds to the sum of the errors, (G,)."""
+    def _tail(self, metric: str, score: Linearised) -> Tail | None:
+        """The tail of what each cluster adds to the errors; None: it has none."""
         declared = metric_of(metric)
-        if declared.errors is None or not len(self.y):
-            return None
-        if self.y.min() < declared.lowest_target:
+        if declared.errors is None or not math.isfinite(score.estimate):
             return None
         errors = declared.errors(self.y, self.prediction)
         of_rows = weighted(errors, relative_weights(self.weights))
-        return np.bincount(self.layout(metric).cluster, of_rows)
-
-    def _with_larger_error(self, metric: str, score: Linearised) -> Spread | None:
-        """The spread with one more cluster, of an error larger than the sample shows.
-
-        At most one of two such samples holds an error that large. In a sample without
-        it, mean error and spread are too small: with heavy tails, nearly all samples
-        whose interval misses the truth are of this kind.
-        """
-        if not math.isfinite(score.estimate):
-            return None
-        sums = self._errors(metric)
-        tail = None if sums is None else Tail.of(sums)
-        if sums is None or tail is None:
-            return None
-        larger = tail.lacking()
-        if larger <= sums.max():
-            return None
-        n = len(self.y)
-        clusters = len(sums)
-        mean_error = float(sums.mean()) * clusters / n
-        added = larger * clusters / n - mean_error
-        slope = metric_of(metric).by_error
-        if slope is not None:
-            added *= slope(score.estimate, mean_error)
-        of_row = added * n / clusters * math.sqrt(self.variance_factor)
-        influence = np.append(score.influence, of_row)
-        estimate = score.estimate + added / (clusters + 1)
-        one_more = Linearised(estimate, influence - influence.mean())
-        weights = relative_weights(self.weights)
-        if weights is not None:
-            weights = np.append(weights, 1.0)
-        return spread_of(one_more, one_sample(_with_new(self.clusters, 1), weights))
+        cluster = self.layout(metric).cluster
+        adds = cluster_sums(score.influence, cluster)
+        sums = np.bincount(cluster, of_rows)
+        return Tail.of(sums, adds, declared.sign, declared.tail_prior)
 
     def interval(
         self, metric: str, threshold: float = 0.5, level: float = LEVEL

@@ -32,7 +32,7 @@ def test_heavy_tails_are_named_and_mae_is_trusted():
     few = "those of 3 of 300 clusters (row) make 90 % of all"
     for errors, reason in (
         (np.where(np.arange(300) < 3, 30.0, 1.0), few),
-        ((1 - np.linspace(0, 0.999, 300)) ** -0.48, "(tail index 0.7"),
+        ((1 - np.linspace(0, 0.999, 300)) ** -0.8, "(tail index 0.8"),
     ):
         (sentence,) = _caveats(NUMBERS, _numbers(errors))
         assert sentence.startswith(
