@@ -155,7 +155,7 @@ def _tail_caveats(
         by_targets["mape"] = by_errors.pop("mape")
     near_zero = "relative errors of targets near zero have no finite mean"
     # No interval holds an infinite mean.
-    held = f"{_coverage('80 to 100')} (none where such errors have no finite mean)"
+    held = f"{_coverage('40 to 100')} (none where such errors have no finite mean)"
     for of_metrics, reason, simulated in (
         (by_errors, "new rows may have larger ones", held),
         (by_targets, near_zero, _coverage("40 to 60")),
