@@ -34,7 +34,9 @@ BLOCKS: Mapping[str, Sequence[Job]] = {
 How often an interval of 95 % holds the truth, and for how many samples a note says that
 one is too narrow: at most 5 % are false alarms on tables where intervals hold, and where
 they cannot, most samples are told so. Of the samples without a note at least 90 % should
-hold it; very heavy tails and long memory hide in the samples that miss.""": COVERAGE,
+hold it; very heavy tails and long memory hide in the samples that miss. A width is the
+median one, as a share of that of the best interval that holds, by the true distribution
+of the scores.""": COVERAGE,
     """\
 Leaks: what the analysis says of planted ones, and of made-up and real tables without.""": LEAKS,
     """\
