@@ -22,12 +22,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from experiment_pipeline.statistics.tails import Tail
+from experiment_pipeline.statistics.tails import Tail
 
 Weights = np.ndarray | None
 LEVEL = 0.95
@@ -216,7 +215,7 @@ class Spread:
     # probability that consecutive clusters resemble their neighbours
     persistence: float = 0.0
     independent: int = 0  # clusters, or slow projections of consecutive ones
-    tail: "Tail | None" = None  # of a mean error: what its largest ones may hide
+    tail: Tail | None = None  # of a mean error: what its largest ones may hide
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from experiment_pipeline.stages.validation_report.ledger import (
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.comparisons import Drawn, compare_with_best
+from experiment_pipeline.statistics.expected import expected_gain
 from experiment_pipeline.statistics.interval import cluster_sums
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import (
@@ -35,7 +36,6 @@ from experiment_pipeline.statistics.scores import (
     difference_to_baseline,
     score,
 )
-from experiment_pipeline.statistics.tails import expected_gain
 from experiment_pipeline.statistics.thresholds import (
     cost_interval,
     decision_threshold,

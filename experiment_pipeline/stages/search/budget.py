@@ -28,8 +28,8 @@ from experiment_pipeline.stages.search.rungs import (
     kind,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.expected import expected_gain
 from experiment_pipeline.statistics.metrics import metric_of
-from experiment_pipeline.statistics.tails import expected_gain
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
 # The time model. Work is counted in passes over a column (measured on 565 to 36,000
