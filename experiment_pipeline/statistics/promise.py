@@ -43,7 +43,7 @@ _FRACTIONAL = tuple(product(_SHARES, (0.2, 0.3, 0.4)))
 # t / (t + _FEW), because few days do not show memory that there is.
 _INDEPENDENT, _FEW = 0.5, 200
 # Weight of the models' root mean square of the variance, beside their mean.
-_CAUTION = 1 / 3
+_CAUTION = 0.6
 _MONTH = 30  # days
 _FIRST_WAVE = 2  # slower ones are swallowed by the drop that residuals are without
 _WIDTH = 2 * 1.96  # of an interval, in standard errors
