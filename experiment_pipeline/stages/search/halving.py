@@ -316,16 +316,21 @@ class _HalvingRun:
         self.brake.rung_began(rung, entrants, stored)
         for result in stored.values():
             yield from self._fitted(_RungFit(rung, result, reused=True))
-        missing = [entrant for entrant in entrants if entrant.key not in stored]
-        startable = self.brake.startable(missing)
-        trained = yield from self._train(rung, startable, self.brake)
-        results = {**stored, **trained}
+        results = dict(stored)
+        untried = [entrant for entrant in entrants if entrant.key not in stored]
+        while startable := self.brake.startable(untried):
+            trained = yield from self._train(rung, startable, self.brake)
+            results |= trained
+            tried = trained.keys() | self.concluded
+            untried = [entrant for entrant in untried if entrant.key not in tried]
+            # Fits that have ended show how long the others take: what was refused is
+            # asked again.
+            if not (trained and self.brake.is_timed):
+                break
         scored = [*results.values(), *self.stored_in_full.values()]
         if self.brake.is_out_of_time and not any(map(rungs.competes, scored)):
             # A search without a model is worthless: the baseline and the quickest other
             # exceed the time.
-            tried = trained.keys() | self.concluded
-            untried = [entrant for entrant in missing if entrant.key not in tried]
             results |= yield from self._train(rung, self.brake.beyond(untried), None)
         return results
 

@@ -322,6 +322,21 @@ def test_other_encoders_leave_the_best_its_time() -> None:
     assert startable(alone + 9 * encoding, best, worse) == [best.key, worse.key]
 
 
+def test_what_was_refused_is_asked_again_when_the_best_took_less() -> None:
+    """The time that a quick fit of the best has left goes to another encoder."""
+    frame = rows()
+    words = " ".join(["word"] * 100)
+    frame = frame.assign(note=[f"{words} {number}" for number in range(len(frame))])
+    trees = {"algorithm": "lightgbm", "hyperparameters": {"n_estimators": 3000}}
+    spec = experiment(
+        searched=[trees, trees | {"features": "text"}], budget={"seconds": 8}
+    )
+    engine = Simulated(seconds_of=lambda *_: 0.01, score_of=lambda _: 0.8)
+    events = engine.search(spec, sets_of(spec, frame))
+    ends = [event.status for event in events if isinstance(event, Conclusion)]
+    assert ends == ["trained", "trained"]
+
+
 def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:
     """Beside the baseline, which costs nothing."""
     brake, _ = brake_of(20, SMALL)
