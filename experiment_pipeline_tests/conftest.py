@@ -110,7 +110,7 @@ def quick_disk() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def empty_database(tmp_path_factory) -> Iterator[Path]:
     """A metadata database without a row, made once; fixtures of modules write to
     another one.
     """
@@ -143,7 +143,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> str:
+def postgres_database(postgres: PostgresServer, monkeypatch) -> str:
     """The name of a database of the test's own, which the environment leads to."""
     name = f"test_{secrets.token_hex(6)}"
     monkeypatch.setenv(VARIABLE, postgres.make_database(name))
@@ -161,9 +161,7 @@ def postgres_template(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def each_database(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> str:
+def each_database(request, monkeypatch) -> str:
     """The metadata database, with its tables: once SQLite, once PostgreSQL."""
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
@@ -212,7 +210,7 @@ def browser() -> Iterator["Browser"]:
 
 
 @pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def storage(tmp_path, monkeypatch) -> Path:
     """A storage root on disk, named by the environment."""
     root = tmp_path / "artifacts"
     monkeypatch.setenv(STORAGE_VARIABLE, str(root))
@@ -220,7 +218,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(tmp_path, monkeypatch) -> Iterator[None]:
     """A folder of the test's own, without what has tests elsewhere and takes long."""
     from experiment_pipeline_tests import runs
 
@@ -237,7 +235,7 @@ def s3() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3_keys(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def s3_keys(s3: S3Server, monkeypatch) -> None:
     """The environment leads to the server."""
     for variable in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(variable, raising=False)
@@ -262,7 +260,7 @@ def shared_bucket(s3: S3Server) -> str:
 
 
 @pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.slow)])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> UPath:
+def place(request, monkeypatch) -> UPath:
     """A storage root, named by the environment: once on disk, once in a bucket."""
     if request.param == "disk":
         request.getfixturevalue("storage")

@@ -53,9 +53,7 @@ FEW = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("job", "few"), FEW.items())
-def test_a_few_simulations_are_where_many_should_be(
-    job: Job, few: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_few_simulations_are_where_many_should_be(job: Job, few: int, monkeypatch):
     """So far off that it has a chance of one in ten thousand is none of them; in a
     process of its own, too.
     """
@@ -71,7 +69,7 @@ def test_a_few_simulations_are_where_many_should_be(
             assert binom.sf(held - 1, row.simulations, min(row.aim.high, 1)) > 1e-4, row
 
 
-def test_rows_say_whether_they_hold_and_stay_in_order() -> None:
+def test_rows_say_whether_they_hold_and_stay_in_order():
     """Jobs run in processes; each row stays where its block puts it, and has a name of
     its own.
     """
@@ -104,9 +102,7 @@ def _half(simulations: int, seed: int) -> float:
     return simulations / 200 + seed
 
 
-def test_coverage_counts_the_samples_whose_interval_holds_the_truth(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_coverage_counts_the_samples_whose_interval_holds_the_truth(monkeypatch):
     """A model that is right in every second sample covers half the time."""
 
     def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
@@ -128,9 +124,7 @@ def test_coverage_counts_the_samples_whose_interval_holds_the_truth(
 
 
 @pytest.mark.slow
-def test_leaks_are_named_and_clean_tables_are_not_accused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_leaks_are_named_and_clean_tables_are_not_accused(monkeypatch):
     """The first of a catalogue that is large enough."""
     catalogue = [job.keywords["simulations"] for job in statistics_leaks.LEAKS]
     assert catalogue[0] >= 26

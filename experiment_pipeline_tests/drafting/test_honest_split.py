@@ -1,6 +1,5 @@
 """The split of a draft: not the one that promises most."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ def table(world: Any, target: str = "number") -> pd.DataFrame:
 
 
 @pytest.fixture
-def draft(tmp_path: Path) -> Any:
+def draft(tmp_path) -> Any:
     """Drafts an experiment on a table with target y."""
 
     def drafted(frame: pd.DataFrame, **wishes: Any) -> Drafted:
@@ -45,7 +44,7 @@ def split_in(drafted: Drafted) -> dict[str, Any]:
 @pytest.mark.parametrize("target", ["number", "class"])
 def test_rows_that_are_harder_to_predict_ahead_are_split_by_time(
     draft: Any, target: str
-) -> None:
+):
     """The draft says both scores, and the line that gives a random split."""
     drafted = draft(table(worlds.waves, target))
     assert split_in(drafted) == {"by": "time", "column": "at"}
@@ -64,7 +63,7 @@ def test_rows_that_are_harder_to_predict_ahead_are_split_by_time(
 @pytest.mark.parametrize(
     "world", [worlds.recognised_persons, worlds.unrecognised_persons]
 )
-def test_persons_whose_rows_are_related_stay_together(draft: Any, world: Any) -> None:
+def test_persons_whose_rows_are_related_stay_together(draft: Any, world: Any):
     """Whether features identify them or not: then intervals by rows are too narrow."""
     drafted = draft(table(world))
     assert split_in(drafted) == {"by": "group", "column": "person_id"}
@@ -78,7 +77,7 @@ def test_persons_whose_rows_are_related_stay_together(draft: Any, world: Any) ->
 )
 def test_a_date_or_an_id_that_tells_nothing_leaves_the_split_random(
     draft: Any, world: Any
-) -> None:
+):
     """Dates and ids alone are no reason; the hints stay."""
     drafted = draft(table(world))
     assert split_in(drafted) == {"by": "random"}
@@ -88,18 +87,18 @@ def test_a_date_or_an_id_that_tells_nothing_leaves_the_split_random(
 @pytest.mark.parametrize("wishes", [{"split": "random"}, {"exclude": ["at"]}])
 def test_a_split_that_was_asked_for_and_an_excluded_date_are_not_measured(
     draft: Any, wishes: dict[str, Any]
-) -> None:
+):
     """The user knows better."""
     assert split_in(draft(table(worlds.waves), **wishes)) == {"by": "random"}
 
 
-def test_dates_of_birth_do_not_order_rows(draft: Any) -> None:
+def test_dates_of_birth_do_not_order_rows(draft: Any):
     """A model meets every age at any time."""
     born = table(worlds.waves).rename(columns={"at": "date_of_birth"})
     assert split_in(draft(born)) == {"by": "random"}
 
 
-def test_things_that_the_latest_rows_know_are_no_reason_for_groups(draft: Any) -> None:
+def test_things_that_the_latest_rows_know_are_no_reason_for_groups(draft: Any):
     """Shops of which every day has sales are known when the model predicts."""
     generator = np.random.default_rng(SEED)
     shop, day = np.divmod(np.arange(3_000), 50)
@@ -121,7 +120,7 @@ def test_things_that_the_latest_rows_know_are_no_reason_for_groups(draft: Any) -
     }
 
 
-def test_an_honest_split_by_which_a_run_would_stop_is_named(draft: Any) -> None:
+def test_an_honest_split_by_which_a_run_would_stop_is_named(draft: Any):
     """A class that ends before the last rows cannot be judged by time."""
     frame = table(worlds.changing_effects, "class")
     is_early = frame["at"] < frame["at"].quantile(0.5)
@@ -131,7 +130,7 @@ def test_an_honest_split_by_which_a_run_would_stop_is_named(draft: Any) -> None:
     assert "(split: {by: time, column: at}); a run would stop (" in drafted.reasons
 
 
-def test_a_leak_does_not_hide_that_a_random_split_is_too_optimistic(draft: Any) -> None:
+def test_a_leak_does_not_hide_that_a_random_split_is_too_optimistic(draft: Any):
     """With a column that equals the target, every split would seem as good."""
     frame = table(worlds.waves)
     frame["paid"] = 2 * frame["y"] + 1

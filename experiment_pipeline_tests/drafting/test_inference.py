@@ -68,7 +68,7 @@ def plan(name: str, values: Any) -> ColumnPlan:
         ),
     ],
 )
-def test_the_task_follows_from_the_targets_values(target: Any, task: str) -> None:
+def test_the_task_follows_from_the_targets_values(target: Any, task: str):
     """Two values are binary, few are classes, many or fractional numbers a
     regression.
     """
@@ -90,9 +90,7 @@ def test_the_task_follows_from_the_targets_values(target: Any, task: str) -> Non
         (repeated(1, 2, 2), 1),
     ],
 )
-def test_the_positive_class_is_the_affirmative_or_the_rarer(
-    target: Any, positive: Any
-) -> None:
+def test_the_positive_class_is_the_affirmative_or_the_rarer(target: Any, positive: Any):
     """`yes`, 1 and true are predicted, without such a word the rarer class; one may be
     asked for as it is.
     """
@@ -103,7 +101,7 @@ def test_the_positive_class_is_the_affirmative_or_the_rarer(
         assert draft(target, {"positive_class": given}).positive_class.value == positive
 
 
-def test_the_metric_suits_the_task() -> None:
+def test_the_metric_suits_the_task():
     """Each task has a default; where positives are rare, average_precision is pointed
     at.
     """
@@ -185,16 +183,14 @@ CUSTOMERS = (
         ),
     ],
 )
-def test_a_column_that_is_no_feature_is_excluded(
-    name: str, values: Any, reason: str
-) -> None:
+def test_a_column_that_is_no_feature_is_excluded(name: str, values: Any, reason: str):
     """What no model can use is left out, and the reason is said."""
     planned = plan(name, values)
     assert planned.excluded
     assert planned.why.startswith(reason)
 
 
-def test_a_part_of_a_date_may_be_excluded() -> None:
+def test_a_part_of_a_date_may_be_excluded():
     """It is no column of the table, and findings advise it; the date and its other
     parts stay.
     """
@@ -204,7 +200,7 @@ def test_a_part_of_a_date_may_be_excluded() -> None:
     assert found.excluded.keys() == {"day_month", "day_cycle_of_week_sin"}
 
 
-def test_texts_of_words_stay_to_be_read_in_the_way_that_a_search_chooses() -> None:
+def test_texts_of_words_stay_to_be_read_in_the_way_that_a_search_chooses():
     """Names and titles are features, however many, also without spaces; only there is a
     linear model on n-grams first, and do trees get other encoders than usual.
     """
@@ -241,7 +237,7 @@ def test_texts_of_words_stay_to_be_read_in_the_way_that_a_search_chooses() -> No
         ("code", repeated("007", "012", "500")),
     ],
 )
-def test_an_ordinary_column_is_left_alone(name: str, values: Any) -> None:
+def test_an_ordinary_column_is_left_alone(name: str, values: Any):
     """A column that models take as it is needs no word in the YAML."""
     assert plan(name, values) == ColumnPlan(name)
 
@@ -281,9 +277,7 @@ GERMAN_TIME |= {"calendar": [*DAY_PARTS, "hour", "minute"]}
         (DAYS, {"calendar": DAY_PARTS}),
     ],
 )
-def test_a_type_inside_text_is_declared(
-    values: Any, preparation: dict[str, Any]
-) -> None:
+def test_a_type_inside_text_is_declared(values: Any, preparation: dict[str, Any]):
     """Numbers and dates written as text are read, with the format that reads every
     cell.
     """
@@ -305,7 +299,7 @@ DAY_MONTH = "%d-%m-%Y"
         (repeated("2024-12-31 11:59 PM", "2024-01-02 01:05 AM"), "%Y-%m-%d %I:%M %p"),
     ],
 )
-def test_dates_are_read_however_they_are_written(values: Any, date_format: str) -> None:
+def test_dates_are_read_however_they_are_written(values: Any, date_format: str):
     """Months as words, hours with a dot, twelve hours: each text is a date."""
     planned = plan("when", values)
     assert planned.preparation["datetime_formats"] == [date_format]
@@ -324,7 +318,7 @@ def test_dates_are_read_however_they_are_written(values: Any, date_format: str) 
 )
 def test_a_column_of_dates_may_hold_a_few_other_texts(
     odd: list[str], missing: list[str] | None, rejected: float, words: str
-) -> None:
+):
     """Few different ones mean missing, the rows of more are rejected; both are said."""
     days = pd.date_range("2023-01-01", periods=220 - len(odd)).strftime(DAY_MONTH)
     planned = plan("when", [*days, *odd])
@@ -335,13 +329,13 @@ def test_a_column_of_dates_may_hold_a_few_other_texts(
     assert words in planned.why
 
 
-def test_a_column_in_which_more_than_a_twentieth_is_no_date_holds_texts() -> None:
+def test_a_column_in_which_more_than_a_twentieth_is_no_date_holds_texts():
     """Then nothing is declared, as for numbers."""
     days = pd.date_range("2023-01-01", periods=90).strftime(DAY_MONTH)
     assert plan("when", [*days, *[f"late {n}" for n in range(10)]]).times is None
 
 
-def test_rows_that_a_date_column_rejects_raise_the_limit() -> None:
+def test_rows_that_a_date_column_rejects_raise_the_limit():
     """As rows without a target do; a run would stop otherwise."""
     odd = [f"late {n}" for n in range(9)]
     days = pd.date_range("2023-01-01", periods=191).strftime(DAY_MONTH)
@@ -352,7 +346,7 @@ def test_rows_that_a_date_column_rejects_raise_the_limit() -> None:
 
 
 @pytest.mark.parametrize("odd", ["heavy", "9 lb"])
-def test_a_type_is_not_declared_when_a_cell_cannot_be_read(odd: str) -> None:
+def test_a_type_is_not_declared_when_a_cell_cannot_be_read(odd: str):
     """A declaration that would reject rows is not made without a word of the user."""
     assert not plan("weight", ["5 kg"] * (ROWS - 1) + [odd]).preparation
 
@@ -373,7 +367,7 @@ def test_a_type_is_not_declared_when_a_cell_cannot_be_read(odd: str) -> None:
 )
 def test_a_magnitude_multiplies_and_is_never_a_unit_of_one(
     texts: tuple[str, ...], read: tuple[float, ...]
-) -> None:
+):
     """1.7M is 1,700,000 beside 10,584, and the reason says so."""
     planned = plan("written", repeated(*texts))
     column = pd.Series(repeated(*texts), name="written")
@@ -402,7 +396,7 @@ def test_a_magnitude_multiplies_and_is_never_a_unit_of_one(
 )
 def test_units_whose_factors_are_not_clear_are_a_question(
     texts: tuple[str, ...], kinds: str, factors: str
-) -> None:
+):
     """The column stays text, and the draft names it with examples and the YAML."""
     found = draft(NUMBERS, written=repeated(*texts))
     [question] = found.questions
@@ -416,9 +410,7 @@ def test_units_whose_factors_are_not_clear_are_a_question(
     "texts",
     [("12A", "12B", "13A"), ("12", "12A", "7B"), ("1st", "2nd", "3rd"), ("6am", "9pm")],
 )
-def test_letters_behind_whole_numbers_are_part_of_a_code(
-    texts: tuple[str, ...],
-) -> None:
+def test_letters_behind_whole_numbers_are_part_of_a_code(texts: tuple[str, ...]):
     """Flats, ranks and hours of the clock are categories, without a question."""
     assert plan("flat", repeated(*texts)) == ColumnPlan("flat")
 
@@ -426,7 +418,7 @@ def test_letters_behind_whole_numbers_are_part_of_a_code(
 SENSOR = np.round(np.abs(NUMBERS) * 3 + 0.5, 1)
 
 
-def test_a_sentinel_of_features_is_named_with_its_columns() -> None:
+def test_a_sentinel_of_features_is_named_with_its_columns():
     """One line for all columns that have it, with the YAML that makes it missing."""
     marked = [np.where(np.arange(ROWS) % step == 0, -200, SENSOR) for step in (5, 7, 9)]
     columns = {"co": marked[0], "nox": marked[1]}
@@ -440,7 +432,7 @@ def test_a_sentinel_of_features_is_named_with_its_columns() -> None:
     assert draft(NUMBERS, co=SENSOR).questions == ()
 
 
-def test_a_sentinel_of_the_target_is_a_question_with_both_answers() -> None:
+def test_a_sentinel_of_the_target_is_a_question_with_both_answers():
     """Missing raises the limit on rejected rows; a value accepts the finding."""
     drafted = draft(np.where(np.arange(ROWS) % 10 == 0, -200, SENSOR))
     question = drafted.target_question
@@ -451,7 +443,7 @@ def test_a_sentinel_of_the_target_is_a_question_with_both_answers() -> None:
     assert "analysis: {accept: {target_placeholder: <why>}}" in question
 
 
-def test_a_row_id_decides_the_rows_set() -> None:
+def test_a_row_id_decides_the_rows_set():
     """The first column that identifies a row is its id; the user may name another."""
     ids = {
         "visit_id": [f"V{row}" for row in range(ROWS)],
@@ -463,7 +455,7 @@ def test_a_row_id_decides_the_rows_set() -> None:
     )
 
 
-def test_a_draft_names_no_column_twice() -> None:
+def test_a_draft_names_no_column_twice():
     """A date does not become what the table has already; a target called like an id
     stays a number.
     """
@@ -502,7 +494,7 @@ SALE = {
 )
 def test_an_entity_is_a_feature_where_new_rows_are_about_known_ones(
     columns: dict[str, Any], split: str, features: set[str]
-) -> None:
+):
     """Known by the latest rows under a split by time, or by rows that pair two kinds of
     entities.
     """
@@ -516,7 +508,7 @@ def test_an_entity_is_a_feature_where_new_rows_are_about_known_ones(
     )
 
 
-def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
+def test_rows_without_a_target_raise_the_limit_on_rejections():
     """Rows without a target are rejected: the usual limit would stop the very first
     run.
     """
@@ -526,7 +518,7 @@ def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
     assert draft(NUMBERS).max_rejected is None
 
 
-def test_the_split_is_random_and_the_others_are_hints() -> None:
+def test_the_split_is_random_and_the_others_are_hints():
     """What the model will meet only people know, so dates and customers are named,
     unless excluded.
     """
@@ -537,7 +529,7 @@ def test_the_split_is_random_and_the_others_are_hints() -> None:
     assert "day holds dates, and the rows are sorted by them" in days
 
 
-def test_codes_of_few_values_are_no_groups_to_propose() -> None:
+def test_codes_of_few_values_are_no_groups_to_propose():
     """A model knows all lines of a factory, and meets new persons, however few."""
     columns = {"line_id": repeated(*range(100, 126)), "code_no": repeated(*range(8))}
     assert draft(NUMBERS, **columns).hints == ()
@@ -547,7 +539,7 @@ def test_codes_of_few_values_are_no_groups_to_propose() -> None:
     assert few.hints[0].startswith("values of patient_id repeat")
 
 
-def test_the_date_that_says_when_rows_came_to_be_is_tried_first() -> None:
+def test_the_date_that_says_when_rows_came_to_be_is_tried_first():
     """Rows are sorted by it, or it spans few days; births say nothing of it."""
     shuffled = np.random.default_rng(1).permutation(ROWS)
     columns = {
@@ -580,7 +572,7 @@ def test_the_date_that_says_when_rows_came_to_be_is_tried_first() -> None:
         ([*DAYS[:50].astype("str"), "soon", *DAYS[51:].astype("str")], "1 day apart"),
     ],
 )
-def test_a_series_is_split_by_time(when: Any, apart: str) -> None:
+def test_a_series_is_split_by_time(when: Any, apart: str):
     """Days that follow one another resemble each other, however their dates are
     written.
     """
@@ -606,7 +598,7 @@ def test_a_series_is_split_by_time(when: Any, apart: str) -> None:
         "one morning",
     ],
 )
-def test_what_is_no_series_is_split_at_random(when: Any) -> None:
+def test_what_is_no_series_is_split_at_random(when: Any):
     """Customers come when they like; dates alone make no series."""
     assert draft(NUMBERS, when=list(when)).split.value == {"by": "random"}
 
@@ -673,7 +665,7 @@ def test_a_split_that_is_asked_for_finds_its_column(
 )
 def test_what_cannot_be_inferred_is_asked_for_by_name(
     wishes: dict[str, Any], message: str
-) -> None:
+):
     """A wrong or missing decision names the option and lists what is possible."""
     with pytest.raises(UnusableTable) as caught:
         infer(table(y=NUMBERS), Wishes(**{"target": "y", **wishes}))
@@ -690,7 +682,7 @@ def test_what_cannot_be_inferred_is_asked_for_by_name(
         ([f"text {row}" for row in range(ROWS)], "120 different texts in 120 rows"),
     ],
 )
-def test_a_target_that_cannot_be_learnt_is_refused(target: Any, message: str) -> None:
+def test_a_target_that_cannot_be_learnt_is_refused(target: Any, message: str):
     """There must be something to predict, and a task for it."""
     with pytest.raises(UnusableTable, match=message):
         draft(target)
@@ -698,9 +690,7 @@ def test_a_target_that_cannot_be_learnt_is_refused(target: Any, message: str) ->
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 @pytest.mark.parametrize("size", [(30, 3), (5_000, 20), (1_000_000, 50), (50, 5_000)])
-def test_the_search_shrinks_as_the_table_grows(
-    task: str, size: tuple[int, int]
-) -> None:
+def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int]):
     """Five algorithms always; fewer draws and smaller samples on large tables."""
     rows, features = size
     shape = Shape(task, names_of(task)[0], rows, features, 3, texts=1)
@@ -712,7 +702,7 @@ def test_the_search_shrinks_as_the_table_grows(
     assert dummy == {"algorithm": "dummy"}
 
 
-def test_more_seconds_are_used() -> None:
+def test_more_seconds_are_used():
     """More draws, and other boosters where they are installed and there is time for
     their fits.
     """
@@ -767,7 +757,7 @@ def test_more_seconds_are_used() -> None:
     )
 
 
-def test_a_draft_with_directions_searches_what_keeps_them() -> None:
+def test_a_draft_with_directions_searches_what_keeps_them():
     """No linear model, and no trees towards a median."""
     shape = Shape(
         "regression", "mae", 5_000, 20, seconds=60, installed={"xgboost"}, monotone=True
@@ -786,7 +776,7 @@ def test_a_draft_with_directions_searches_what_keeps_them() -> None:
 @pytest.mark.parametrize(("least", "asks"), [(0.0, True), (-0.5, False)])
 def test_a_target_that_is_never_negative_may_be_boosted_by_its_logarithm(
     least: float, asks: bool
-) -> None:
+):
     """LightGBM refuses a negative one; the usual loss is drawn as well."""
     target = [least, *abs(NUMBERS[1:])]
     drawn = draft(target, {"metric": "rmse"}).search[1].entry["hyperparameters"]
@@ -804,7 +794,7 @@ def test_a_target_that_is_never_negative_may_be_boosted_by_its_logarithm(
         ),
     ],
 )
-def test_a_draft_runs_as_far_as_the_split(target: Any, by: str) -> None:
+def test_a_draft_runs_as_far_as_the_split(target: Any, by: str):
     """Its spec is valid, the table validates and splits; rows without the split's date
     or group are rejected.
     """
@@ -824,7 +814,7 @@ def test_a_draft_runs_as_far_as_the_split(target: Any, by: str) -> None:
     assert sum(map(len, trial.sets.rows().values())) == ROWS - lost
 
 
-def test_a_small_table_is_cross_validated() -> None:
+def test_a_small_table_is_cross_validated():
     """Of so few rows one test set would choose by luck; larger tables say nothing, but
     where time suffices.
     """
@@ -873,9 +863,7 @@ def test_a_small_table_is_cross_validated() -> None:
         ),
     ],
 )
-def test_a_table_with_time_exports_the_mean_of_several_fits(
-    rows, seconds, fits
-) -> None:
+def test_a_table_with_time_exports_the_mean_of_several_fits(rows, seconds, fits):
     """On more rows the seed hardly matters, and who is in a hurry wants quick
     predictions.
     """
@@ -885,7 +873,7 @@ def test_a_table_with_time_exports_the_mean_of_several_fits(
 
 
 @pytest.mark.parametrize(("groups", "folds"), [(199, True), (200, False)])
-def test_few_groups_are_cross_validated(groups: int, folds: bool) -> None:
+def test_few_groups_are_cross_validated(groups: int, folds: bool):
     """A fifth of them would choose by luck, however many rows they have."""
     frame = pd.DataFrame(
         {"shop_id": np.arange(4_000) % groups, "x": np.arange(4_000.0) % 13}
@@ -897,7 +885,7 @@ def test_few_groups_are_cross_validated(groups: int, folds: bool) -> None:
     assert (found is not None and f"with {groups} groups" in found.why) == folds
 
 
-def test_a_budget_is_written_with_more_draws_than_it_has_time_for() -> None:
+def test_a_budget_is_written_with_more_draws_than_it_has_time_for():
     """The clock ends the search, not the number of draws."""
     said = draft(NUMBERS, {"seconds": 30}).attributes({"url": "t.csv"})
     usual = draft(NUMBERS).attributes({"url": "t.csv"})
@@ -927,9 +915,7 @@ def test_a_sample_tells_counted_rows_and_series_as_the_table_does():
     ("other", "numbers"),
     [("0,5", EUROPEAN), ("1.234,56", EUROPEAN), ("9,234", {"thousands": ","})],
 )
-def test_what_a_comma_means_another_column_tells(
-    other: str, numbers: dict[str, str]
-) -> None:
+def test_what_a_comma_means_another_column_tells(other: str, numbers: dict[str, str]):
     """1,234 is a thousand, but in a table that writes decimals with a comma."""
     frame = pd.DataFrame(
         {"a": repeated("1,234", "2,345"), "b": repeated(other, "7,125")}
@@ -941,7 +927,7 @@ def test_what_a_comma_means_another_column_tells(
     assert read[0] == (1.234 if comma == "," else 1234)
 
 
-def test_a_word_among_numbers_is_a_slip() -> None:
+def test_a_word_among_numbers_is_a_slip():
     """A few words do not turn measurements into codes; texts with digits, and many
     words, do.
     """

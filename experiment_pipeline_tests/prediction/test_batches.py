@@ -111,7 +111,7 @@ def model() -> Model:
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path, monkeypatch) -> Path:
     """A working directory of its own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -154,7 +154,7 @@ TABLES = st.lists(
 
 @settings(max_examples=6, suppress_health_check=list(HealthCheck))
 @given(TABLES, st.integers(1, 5), st.sampled_from([".csv", ".parquet"]))
-def test_batches_of_any_size_are_one_batch(model, table, batch_rows, suffix) -> None:
+def test_batches_of_any_size_are_one_batch(model, table, batch_rows, suffix):
     """Codes, dates, gaps, copies, new categories, cells that break each rule: all
     alike.
     """
@@ -166,7 +166,7 @@ def test_batches_of_any_size_are_one_batch(model, table, batch_rows, suffix) -> 
 GOOD = ("a", "007", "1.5", "1", "true", "red", "2024-01-05")
 
 
-def test_a_column_has_the_type_of_the_table_not_of_a_batch(model) -> None:
+def test_a_column_has_the_type_of_the_table_not_of_a_batch(model):
     """A text among numbers, in the last row: the first batch's rejected row stays as
     delivered.
     """
@@ -178,7 +178,7 @@ def test_a_column_has_the_type_of_the_table_not_of_a_batch(model) -> None:
     assert rejected["row_number"].tolist() == [0, 2]
 
 
-def test_what_was_tolerated_is_added_up(model, monkeypatch) -> None:
+def test_what_was_tolerated_is_added_up(model, monkeypatch):
     """Categories of all batches together, the first named ones; of a default and of
     gaps, too.
     """
@@ -204,7 +204,7 @@ def test_what_was_tolerated_is_added_up(model, monkeypatch) -> None:
         assert outcome.notes[1].endswith(": 'pink' (2) and 1 other")
 
 
-def test_rejected_rows_are_explained(model) -> None:
+def test_rejected_rows_are_explained(model):
     """By the values that are most frequent, added up over the batches."""
     sizes = ["12,5", "12,5", "n/a?", "12,5", "1.5"]
     table = [("a", "007", size, *GOOD[3:]) for size in sizes] + [(*GOOD[:6], "soon")]
@@ -221,7 +221,7 @@ def test_rejected_rows_are_explained(model) -> None:
         )
 
 
-def test_infinite_values_are_counted(model) -> None:
+def test_infinite_values_are_counted(model):
     """1e400 is infinite; a model predicts on it, and the user is told."""
     schema = load_schema(SCHEMA.replace("coerce: true, less_than: 9", "coerce: true"))
     rows = pd.DataFrame([GOOD, GOOD, GOOD], columns=list(CELLS)).assign(
@@ -235,7 +235,7 @@ def test_infinite_values_are_counted(model) -> None:
     assert told in found.notes
 
 
-def test_a_large_table_is_read_through_the_disk(model, monkeypatch) -> None:
+def test_a_large_table_is_read_through_the_disk(model, monkeypatch):
     """CSV, packed CSV and Parquet, alone or as a folder: the same files as of a small
     one.
     """
@@ -256,7 +256,7 @@ def test_a_large_table_is_read_through_the_disk(model, monkeypatch) -> None:
         assert_same(told(model, 7, name, ".csv"), small)
 
 
-def test_files_of_a_small_table_are_what_pandas_writes(model) -> None:
+def test_files_of_a_small_table_are_what_pandas_writes(model):
     """Byte for byte, also of no rejected rows; in batches Parquet has a row group for
     each.
     """
@@ -276,7 +276,7 @@ def test_files_of_a_small_table_are_what_pandas_writes(model) -> None:
 
 
 @pytest.mark.parametrize("cut", [SystemExit, OSError])
-def test_what_is_cut_short_leaves_nothing(model, monkeypatch, cut) -> None:
+def test_what_is_cut_short_leaves_nothing(model, monkeypatch, cut):
     """In the second batch: no predictions, no part of them, and the files of before
     stay.
     """

@@ -32,7 +32,7 @@ def published(root: UPath, package: ModelPackage) -> PublishedChampion:
     return find_champions(registry)[0]
 
 
-def test_a_champion_comes_with_model_facts_and_rows(place: UPath) -> None:
+def test_a_champion_comes_with_model_facts_and_rows(place: UPath):
     """Version, fingerprint, metrics, and predictions of rows as its own schema makes
     them.
     """
@@ -53,7 +53,7 @@ def test_a_champion_comes_with_model_facts_and_rows(place: UPath) -> None:
         model.predict(rows.iloc[:, :1], model.classes)
 
 
-def test_it_is_judged_on_rows_as_its_own_schema_makes_them(place: UPath) -> None:
+def test_it_is_judged_on_rows_as_its_own_schema_makes_them(place: UPath):
     """A gap has the default of its schema, a column that is not delivered is added, and
     texts are read.
     """
@@ -74,7 +74,7 @@ def test_it_is_judged_on_rows_as_its_own_schema_makes_them(place: UPath) -> None
     np.testing.assert_array_equal(*predictions)
 
 
-def test_the_best_version_is_found_beside_the_champion(place: UPath) -> None:
+def test_the_best_version_is_found_beside_the_champion(place: UPath):
     """As long as it is not retired."""
     comparison = ChampionComparison("v0001", "roc_auc", 0.0)
     registry = Registry(place, "flights")
@@ -93,7 +93,7 @@ def test_the_best_version_is_found_beside_the_champion(place: UPath) -> None:
     assert [version.version for version in find_champions(registry)] == ["v0002"]
 
 
-def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
+def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath):
     """A preparation's function is trusted because the experiment names it, not the
     version.
     """
@@ -106,7 +106,7 @@ def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
     assert champion.read(["os:getcwd"]).target == "late"
 
 
-def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -> None:
+def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath):
     """Other libraries may change what an old model says, or break it."""
     package = exported.package()
     predictions = json.loads(package.files["expected_predictions.json"])
@@ -122,7 +122,7 @@ def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -
             published(place, package).read()
 
 
-def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath) -> None:
+def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath):
     """A changed file is named; a damaged manifest is nobody's fingerprint."""
     champion = published(place, exported.package())
     write_bytes(champion.exported.folder / "model.skops", b"other")
@@ -136,9 +136,7 @@ def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath) -> No
 
 
 @pytest.mark.parametrize("size", [37, 1_000])
-def test_it_predicts_in_parts_of_any_size(
-    size: int, place: UPath, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_predicts_in_parts_of_any_size(size: int, place: UPath, monkeypatch):
     """The same as all rows at once, also of a table that holds no cells itself."""
     model, rows = published(place, exported.package()).read(), exported.delivered(300)
     at_once = model.predict(rows, model.classes)

@@ -30,7 +30,7 @@ def said(delivered: pd.DataFrame, predicted: np.ndarray) -> tuple[str, ...]:
     return drift.in_words()
 
 
-def test_what_has_shifted_comes_first_with_its_effect_size() -> None:
+def test_what_has_shifted_comes_first_with_its_effect_size():
     """Inputs and predictions alike, shown also where little has; and how many rows no
     training row was like.
     """
@@ -44,7 +44,7 @@ def test_what_has_shifted_comes_first_with_its_effect_size() -> None:
     assert float(second.split(" %")[0]) > 10
 
 
-def test_a_version_without_a_profile_says_nothing() -> None:
+def test_a_version_without_a_profile_says_nothing():
     """As versions of earlier packages have none."""
     drift = DriftCounts(None)
     drift.add(rows(3), pd.DataFrame())

@@ -82,7 +82,7 @@ def assert_adds_up(task: str, found: Explanation) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("algorithm", SUMS)
-def test_contributions_add_up_to_the_prediction(algorithm: str, task: str) -> None:
+def test_contributions_add_up_to_the_prediction(algorithm: str, task: str):
     """For every built-in algorithm, another one and means: a column for each delivered
     one.
     """
@@ -135,7 +135,7 @@ def test_what_is_made_of_sums_is_explained_on_the_scale_of_the_prediction(
 )
 def test_the_logarithm_is_explained_where_a_model_adds_it_up(
     asked: dict[str, Any], scale: str, method: str
-) -> None:
+):
     """A booster of counts; one that adds up roots is explained by the value, of either
     sign.
     """
@@ -169,7 +169,7 @@ class Opaque(ClassifierMixin, BaseEstimator):
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
-def test_rescaled_contributions_are_close_to_sampled_ones(task: str) -> None:
+def test_rescaled_contributions_are_close_to_sampled_ones(task: str):
     """Of an ensemble, the two ways agree on which columns move which rows,
     and how far.
     """
@@ -189,7 +189,7 @@ def test_rescaled_contributions_are_close_to_sampled_ones(task: str) -> None:
     assert_adds_up(task, drawn)
 
 
-def test_what_own_features_make_is_a_column() -> None:
+def test_what_own_features_make_is_a_column():
     """A user's transformer before the encoder: contributions are those of its
     columns.
     """
@@ -215,14 +215,14 @@ def test_what_own_features_make_is_a_column() -> None:
     assert found.delivered["miles"].tolist() == rows(5)["distance"].tolist()
 
 
-def test_a_row_is_explained_alike_alone() -> None:
+def test_a_row_is_explained_alike_alone():
     """The other rows do not change what is said of a row."""
     of, some = model("lightgbm+linear", "binary"), rows(6)
     whole, alone = of.explain(some), of.explain(some.iloc[[4]])
     pd.testing.assert_frame_equal(alone.contributions, whole.contributions.iloc[[4]])
 
 
-def test_sampled_values_are_close_to_those_of_all_subsets() -> None:
+def test_sampled_values_are_close_to_those_of_all_subsets():
     """Of four groups of columns; what has no part in an interaction is met exactly."""
     rng = np.random.default_rng(1)
     some, background = rng.normal(size=(3, 5)), rng.normal(size=(40, 5))
@@ -251,7 +251,7 @@ def test_sampled_values_are_close_to_those_of_all_subsets() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["lightgbm", "xgboost"])
-def test_boosters_agree_with_shap(algorithm: str) -> None:
+def test_boosters_agree_with_shap(algorithm: str):
     """The package shap, path dependent, has the same values of what encodes a
     column.
     """
@@ -281,7 +281,7 @@ def test_boosters_agree_with_shap(algorithm: str) -> None:
         )
 
 
-def test_one_value_is_changed() -> None:
+def test_one_value_is_changed():
     """Predictions before and after; only the contributions of changed columns
     change.
     """
@@ -299,7 +299,7 @@ def test_one_value_is_changed() -> None:
         of.what_if(row, distance=-1.0)
 
 
-def test_an_explanation_is_shown_in_a_notebook() -> None:
+def test_an_explanation_is_shown_in_a_notebook():
     """A table of the first rows, and a chart in a frame of its own; names are
     escaped.
     """

@@ -72,8 +72,8 @@ def replaced(version: Path, name: str, content: bytes) -> None:
     ],
 )
 def test_a_signature_with_other_classes_is_refused(
-    tmp_path: Path, change: Callable[[Content], object]
-) -> None:
+    tmp_path, change: Callable[[Content], object]
+):
     """It would only fail at a prediction, with an error that names no file."""
     version = published(tmp_path, "linear")
     changed(version, "signature.json", change)
@@ -89,8 +89,8 @@ def test_a_signature_with_other_classes_is_refused(
     ],
 )
 def test_intervals_of_other_classes_are_refused(
-    tmp_path: Path, change: Callable[[Content], object]
-) -> None:
+    tmp_path, change: Callable[[Content], object]
+):
     """So are those with too few bounds."""
     version = published(tmp_path, "linear")
     changed(
@@ -108,8 +108,8 @@ def test_intervals_of_other_classes_are_refused(
 
 @pytest.mark.parametrize("algorithm", ["xgboost", "catboost"])
 def test_no_library_reads_a_file_that_differs_from_its_digest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
-) -> None:
+    tmp_path, monkeypatch, algorithm: str
+):
     """Their readers crash or hang on some changed files."""
     version = published(tmp_path, algorithm)
     reads: list[str] = []
@@ -125,7 +125,7 @@ def test_no_library_reads_a_file_that_differs_from_its_digest(
 
 
 @pytest.mark.parametrize("name", ["model.skops", "signature.json", MANIFEST])
-def test_a_pipe_in_a_version_is_an_error(tmp_path: Path, name: str) -> None:
+def test_a_pipe_in_a_version_is_an_error(tmp_path, name: str):
     """Nothing waits for somebody who writes into it."""
     version = published(tmp_path, "linear")
     (version / name).unlink()
@@ -135,7 +135,7 @@ def test_a_pipe_in_a_version_is_an_error(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_has_loaded_models_may_fork(tmp_path: Path) -> None:
+def test_a_process_that_has_loaded_models_may_fork(tmp_path):
     """As servers with workers do: a child does not wait for threads of its parent."""
     algorithms = ("lightgbm", "random_forest", "xgboost", "catboost")
     versions = [str(published(tmp_path / name, name)) for name in algorithms]

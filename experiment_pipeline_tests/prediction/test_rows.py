@@ -111,7 +111,7 @@ def test_what_training_never_saw_is_predicted_by_every_algorithm(
     assert found.predictions["probability_yes"].between(0, 1).all()
 
 
-def test_a_gap_that_training_never_saw_is_an_ordinary_value() -> None:
+def test_a_gap_that_training_never_saw_is_an_ordinary_value():
     """LightGBM would read it as 0, which is the most extreme value of this column."""
     boosted = {"algorithm": "lightgbm", "hyperparameters": {"min_child_samples": 5}}
     rows = seen(3)[list(FEATURES)].assign(size=[np.nan, np.median(seen()["size"]), 0.0])
@@ -121,7 +121,7 @@ def test_a_gap_that_training_never_saw_is_an_ordinary_value() -> None:
     assert gap == middle
 
 
-def test_what_training_never_saw_is_counted_and_told() -> None:
+def test_what_training_never_saw_is_counted_and_told():
     """A sentence per column: how many, and which; also for texts too many to
     be listed.
     """
@@ -159,7 +159,7 @@ def test_the_yaml_may_reject_what_was_never_seen(
     assert predicted(never_seen(), **validation).rejected.index.tolist() == rejected
 
 
-def test_what_a_schema_says_is_a_rule() -> None:
+def test_what_a_schema_says_is_a_rule():
     """A list without raise_warning and `nullable: false` reject, unless the YAML allows
     it.
     """
@@ -171,7 +171,7 @@ def test_what_a_schema_says_is_a_rule() -> None:
         predicted(never_seen().head(3), schema=rules)
 
 
-def test_predictions_name_classes_by_the_models_own_order() -> None:
+def test_predictions_name_classes_by_the_models_own_order():
     """Multiclass: a column per class, and the prediction is the most probable one."""
     raw = exported.delivered()
     pipeline = exported.fitted(target=raw["carrier"].replace({"?": "0"}))
@@ -184,7 +184,7 @@ def test_predictions_name_classes_by_the_models_own_order() -> None:
     assert (table["prediction"] == pipeline.predict(exported.prepared(raw))).all()
 
 
-def test_rows_are_read_as_the_training_table_was() -> None:
+def test_rows_are_read_as_the_training_table_was():
     """Codes that look like numbers in a short file stay the texts they were."""
     types = {"carrier": "str", "distance": "float64"}
     reading = Reading.of(exported.make_spec(), Origin("", types, "", ()))
@@ -202,7 +202,7 @@ def test_rows_are_read_as_the_training_table_was() -> None:
 
 
 @pytest.mark.parametrize("excluded", ["day", "day_hour"])
-def test_an_excluded_date_is_needed_nowhere(excluded: str) -> None:
+def test_an_excluded_date_is_needed_nowhere(excluded: str):
     """No feature, and asked for neither by the schema, nor in training, nor for
     predictions.
     """
@@ -223,7 +223,7 @@ def test_an_excluded_date_is_needed_nowhere(excluded: str) -> None:
         prepare_and_assign(raw, schema, exported.make_spec(exclude={"dya": "a slip"}))
 
 
-def test_times_are_written_as_in_training() -> None:
+def test_times_are_written_as_in_training():
     """Without the offset that training had, hours would shift; another offset is
     counted.
     """
@@ -252,7 +252,7 @@ def test_times_are_written_as_in_training() -> None:
         unseen("")
 
 
-def test_an_instant_has_the_hour_of_training_in_every_zone() -> None:
+def test_an_instant_has_the_hour_of_training_in_every_zone():
     """A calendar of a typed column reads hours in the zone of training; without a zone
     there are none.
     """
@@ -278,7 +278,7 @@ def test_an_instant_has_the_hour_of_training_in_every_zone() -> None:
         hours(days.tz_localize(None))
 
 
-def test_a_dataframe_is_read_as_a_parquet_file_of_it() -> None:
+def test_a_dataframe_is_read_as_a_parquet_file_of_it():
     """Python's dates, as pandas reads them, are midnights, and durations are seconds,
     as in training.
     """
@@ -295,7 +295,7 @@ def test_a_dataframe_is_read_as_a_parquet_file_of_it() -> None:
     assert made.fillna(0).to_numpy().tolist() == [[5, 90], [0, 1]]
 
 
-def test_golden_rows_hold_what_is_awkward() -> None:
+def test_golden_rows_hold_what_is_awkward():
     """Missing values of every feature that has them, and an unseen category, types
     kept.
     """
@@ -308,7 +308,7 @@ def test_golden_rows_hold_what_is_awkward() -> None:
     assert len(golden) < 5 + len(exported.FEATURES) + 1
 
 
-def test_golden_rows_are_no_rows_of_the_table() -> None:
+def test_golden_rows_are_no_rows_of_the_table():
     """Columns are drawn by themselves: values of one row do not stay together, in no
     order of rows.
     """
@@ -321,7 +321,7 @@ def test_golden_rows_are_no_rows_of_the_table() -> None:
     pd.testing.assert_frame_equal(other[:50], golden)
 
 
-def test_example_rows_come_back_bit_for_bit() -> None:
+def test_example_rows_come_back_bit_for_bit():
     """JSON keeps every value and dtype, missing and infinite ones included."""
     rows = pd.DataFrame(
         {
@@ -338,7 +338,7 @@ def test_example_rows_come_back_bit_for_bit() -> None:
     pd.testing.assert_frame_equal(back, rows, check_exact=True)
 
 
-def test_a_missing_feature_is_named() -> None:
+def test_a_missing_feature_is_named():
     """A table without a feature, or with another type in it, is refused."""
     signature = Signature("regression", "y", {"a": "float64", "b": "int64"})
     with pytest.raises(UnusableTable, match="columns 'b': 1 of the model's 2 features"):

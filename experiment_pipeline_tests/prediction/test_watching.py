@@ -55,9 +55,7 @@ def kept() -> list[dict[str, Any]]:
     )
 
 
-def test_what_predict_says_stands_on_the_page_before_labels_come(
-    tmp_path: Path,
-) -> None:
+def test_what_predict_says_stands_on_the_page_before_labels_come(tmp_path):
     """Of an experiment by its name; a version's folder, which may be from elsewhere, is
     noted nowhere.
     """
@@ -72,7 +70,7 @@ def test_what_predict_says_stands_on_the_page_before_labels_come(
     assert "carrier: 40 rows with a category that training did not see" in said
 
 
-def test_labels_that_agree_with_the_promise_raise_no_alarm() -> None:
+def test_labels_that_agree_with_the_promise_raise_no_alarm():
     """The score stands beside the promise and the baseline, over as many days as there
     are.
     """
@@ -89,7 +87,7 @@ def test_labels_that_agree_with_the_promise_raise_no_alarm() -> None:
     assert "no evidence that the promise is broken" in str(found)
 
 
-def test_a_drop_is_said_with_the_day_on_which_it_began() -> None:
+def test_a_drop_is_said_with_the_day_on_which_it_began():
     """Two better days do not outweigh it; the page of the experiment shows every
     moment.
     """
@@ -113,7 +111,7 @@ def test_a_drop_is_said_with_the_day_on_which_it_began() -> None:
     assert "below the promise since about" in table.rows[0][-1]
 
 
-def test_rows_count_once_by_id_and_nothing_is_replaced() -> None:
+def test_rows_count_once_by_id_and_nothing_is_replaced():
     """The same call again changes nothing; other labels of known ids are said, and
     left.
     """
@@ -136,7 +134,7 @@ def test_rows_count_once_by_id_and_nothing_is_replaced() -> None:
     assert [row["rows"] for row in kept()] == [400, 440]
 
 
-def test_the_state_follows_from_the_evidence_of_all_days() -> None:
+def test_the_state_follows_from_the_evidence_of_all_days():
     """After a long time as promised, a drop is no evidence any more."""
     assert watched(of_days(0, 25, separation=0.2, rows=80)).below
     later = watched(of_days(25, 200, rows=200))
@@ -144,7 +142,7 @@ def test_the_state_follows_from_the_evidence_of_all_days() -> None:
     assert (later.below, later.since, later.recent) == (False, None, None)
 
 
-def test_a_day_counts_when_its_labels_are_complete() -> None:
+def test_a_day_counts_when_its_labels_are_complete():
     """Once 95 % of its predictions have one; what comes later never counts."""
     predictions, labels = of_days(0, 10)
     first = watched((predictions, labels[5:-1]))
@@ -157,9 +155,7 @@ def test_a_day_counts_when_its_labels_are_complete() -> None:
     assert "1 labels came after their day was complete, and do not count" in late.notes
 
 
-def test_labels_that_arrive_by_class_raise_no_alarm(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_labels_that_arrive_by_class_raise_no_alarm(monkeypatch):
     """The positives of a day at once, the negatives 30 days later: inferred, and with
     the time that labels take.
     """
@@ -184,7 +180,7 @@ def test_labels_that_arrive_by_class_raise_no_alarm(
         assert found.low < 0.8 < found.high
 
 
-def test_the_time_that_labels_take_needs_days() -> None:
+def test_the_time_that_labels_take_needs_days():
     """And it must be a duration."""
     predictions, labels = of_days(0, 1)
     with pytest.raises(UnusableTable, match="no column with the day of a row"):
@@ -195,7 +191,7 @@ def test_the_time_that_labels_take_needs_days() -> None:
         watched((predictions, labels), label_after="30")
 
 
-def test_a_changing_share_of_classes_is_named_as_the_cause() -> None:
+def test_a_changing_share_of_classes_is_named_as_the_cause():
     """The score falls although the model knows as much as before."""
     promised.publish("seasons", metric="average_precision")
     rng = np.random.default_rng(3)
@@ -218,7 +214,7 @@ def test_a_changing_share_of_classes_is_named_as_the_cause() -> None:
     assert not any("the cause is" in note for note in fallen.notes)
 
 
-def test_what_cannot_be_joined_is_counted_and_said() -> None:
+def test_what_cannot_be_joined_is_counted_and_said():
     """Labels to come, labels of nothing, ids that are missing or there twice, missing
     labels.
     """
@@ -274,14 +270,14 @@ def test_what_cannot_be_joined_is_counted_and_said() -> None:
         (lambda p, y: (p.assign(probability_yes="high"), y), "are not finite numbers"),
     ],
 )
-def test_what_cannot_be_used_is_named(change: Any, message: str) -> None:
+def test_what_cannot_be_used_is_named(change: Any, message: str):
     """Culprit, rule and fix, and nothing is kept."""
     with pytest.raises(UnusableTable, match=message):
         watched(change(*of_days(0, 1)))
     assert kept() == []
 
 
-def test_a_version_that_is_not_known_is_named() -> None:
+def test_a_version_that_is_not_known_is_named():
     """With the versions that there are."""
     with pytest.raises(UnknownRun, match="no version of this experiment is recorded"):
         ep.watch("trains", *of_days(0, 1))
@@ -291,9 +287,7 @@ def test_a_version_that_is_not_known_is_named() -> None:
         watched(of_days(0, 1), version="v0009")
 
 
-def test_what_was_watched_survives_a_lost_database(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_was_watched_survives_a_lost_database(monkeypatch, tmp_path):
     """The notes in the storage are the record."""
     watched(of_days(0, 10))
     before = kept()
@@ -304,7 +298,7 @@ def test_what_was_watched_survives_a_lost_database(
     assert kept() == before
 
 
-def test_a_note_that_was_changed_is_an_error() -> None:
+def test_a_note_that_was_changed_is_an_error():
     """Without it, its rows would count again."""
     watched(of_days(0, 1))
     folder = storage_root() / "flights" / "watches" / "v0001"
@@ -313,7 +307,7 @@ def test_a_note_that_was_changed_is_an_error() -> None:
         watched(of_days(0, 1))
 
 
-def test_the_command_reads_files_and_prints_words_or_json(tmp_path: Path) -> None:
+def test_the_command_reads_files_and_prints_words_or_json(tmp_path):
     """CSV as `predict --keep` writes it, ids with their zeros; Parquet as well; days of
     calls without time.
     """
@@ -333,7 +327,7 @@ def test_the_command_reads_files_and_prints_words_or_json(tmp_path: Path) -> Non
     assert "did you mean 'flight'" in told.output
 
 
-def test_dagster_watches_warns_and_asks_for_one_run(tmp_path: Path) -> None:
+def test_dagster_watches_warns_and_asks_for_one_run(tmp_path):
     """An asset with a check, a job with a schedule, and a sensor that requests a run
     once per version.
     """

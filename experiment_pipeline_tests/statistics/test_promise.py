@@ -56,9 +56,7 @@ def test_days_that_resemble_their_neighbours_count_for_less(source: Source):
 
 
 @pytest.mark.parametrize(("drop", "day"), [(0.5, 20), (0.3, 30)])
-def test_a_large_drop_from_the_first_day_is_seen_in_weeks(
-    drop: float, day: int
-) -> None:
+def test_a_large_drop_from_the_first_day_is_seen_in_weeks(drop: float, day: int):
     """A drop of several times the spread of days is evidence, although so few days
     cannot rule out memory.
     """

@@ -45,9 +45,7 @@ def registry(storage: Path) -> Registry:
     return flights
 
 
-def test_the_database_and_the_pages_say_who_approved(
-    registry: Registry, storage: Path
-) -> None:
+def test_the_database_and_the_pages_say_who_approved(registry: Registry, storage: Path):
     """The champion of the experiment is another one from then on."""
     assert questions.experiments()["champion"].item() == "v0001"
     approve(registry, "v0002", "ada", "fine")
@@ -64,7 +62,7 @@ def test_the_database_and_the_pages_say_who_approved(
 @pytest.mark.parametrize("is_lost", [True, False])
 def test_a_database_that_is_lost_gets_the_approval_back(
     registry: Registry, storage: Path, *, is_lost: bool
-) -> None:
+):
     """The registry's files are enough, also if the database never knew the version."""
     registry.approve(Approval("v0002", "ada", "2026-02-03T04:05:06+00:00"))
     name = "copy" if is_lost else "flights"
@@ -78,7 +76,7 @@ def test_a_database_that_is_lost_gets_the_approval_back(
     assert version["approval_required"]
 
 
-def test_the_command_approves_and_lists(registry: Registry) -> None:
+def test_the_command_approves_and_lists(registry: Registry):
     """`approve` names the champion; `models` shows who waits, and who approved."""
     champion, waiting = command("models", "flights").output.splitlines()[1:]
     expected = ["v0001", "champion", "2026-01-02T03:04:05+00:00", "roc_auc", "0.7"]
@@ -112,7 +110,7 @@ def state(version: int = 2) -> tuple[str, str | None]:
 
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize("nobody", ["", "  ", "\u200b", "ada\x1b[2J"])
-def test_an_approval_by_nobody_is_refused(nobody: str) -> None:
+def test_an_approval_by_nobody_is_refused(nobody: str):
     """Nothing is written."""
     refused = command("approve", "flights", "v0002", "--by", nobody)
     assert refused.exit_code == 1
@@ -122,7 +120,7 @@ def test_an_approval_by_nobody_is_refused(nobody: str) -> None:
 
 def test_a_version_that_is_retired_is_champion_no_more(
     registry: Registry, storage: Path
-) -> None:
+):
     """The one before it is, also after a reindex; the reason is needed, kept, shown."""
     approve(registry, "v0002", "ada")
     arguments = ("retire", "flights", "v0002", "--why")
@@ -153,8 +151,8 @@ def test_a_version_that_is_retired_is_champion_no_more(
     ],
 )
 def test_what_the_database_does_not_take_is_not_decided(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
-) -> None:
+    registry: Registry, monkeypatch, arguments: tuple[str, ...]
+):
     """A locked database: the command fails, and the champion is the one before."""
 
     def locked(*_: object) -> None:
@@ -169,7 +167,7 @@ def test_what_the_database_does_not_take_is_not_decided(
 
 
 @pytest.mark.slow
-def test_a_run_waits_for_its_approval(tmp_path: Path, storage: Path) -> None:
+def test_a_run_waits_for_its_approval(tmp_path, storage: Path):
     """Its record, which stays as it is, says by which command it is approved."""
     url = str(scenario.write_csv(tmp_path / "v.csv"))
     spec = scenario.spec(url=url, approval="required")
@@ -188,9 +186,7 @@ def test_a_run_waits_for_its_approval(tmp_path: Path, storage: Path) -> None:
     assert (row["approval_required"], row["approved_by"]) == (True, "ada")
 
 
-def test_two_who_decide_at_once_lose_neither(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_who_decide_at_once_lose_neither(registry: Registry, monkeypatch):
     """A retirement that comes while an approval is written stands in the database,
     too.
     """
@@ -210,7 +206,7 @@ def test_two_who_decide_at_once_lose_neither(
 
 
 @pytest.mark.parametrize("name", ["a/../flights", "..", "x.json", ""])
-def test_what_is_no_name_is_no_path(registry: Registry, name: str) -> None:
+def test_what_is_no_name_is_no_path(registry: Registry, name: str):
     """Every command that takes an experiment or a version refuses it."""
     for arguments in (
         ("approve", name, "v0002", "--by", "ada"),
@@ -225,7 +221,7 @@ def test_what_is_no_name_is_no_path(registry: Registry, name: str) -> None:
     assert state() == ("waits for approval", None)
 
 
-def test_a_decision_without_a_date_is_damaged(registry: Registry) -> None:
+def test_a_decision_without_a_date_is_damaged(registry: Registry):
     """It counts for nothing, and the error names its file."""
     path = registry.decision("v0002", "approvals")
     approval = Approval("v0002", "ada", "yesterday")
@@ -237,7 +233,7 @@ def test_a_decision_without_a_date_is_damaged(registry: Registry) -> None:
 
 def test_folders_of_other_kinds_do_not_stop_a_reindex(
     registry: Registry, storage: Path
-) -> None:
+):
     """A folder that is named like a file is no experiment."""
     (storage / "x.json" / "runs").mkdir(parents=True)
     (storage / "flights" / "runs" / "folder.json").mkdir(parents=True)

@@ -75,7 +75,7 @@ def shown_to_people(rows: JudgedRows) -> pd.DataFrame:
     )
 
 
-def test_what_changed_is_said_in_words() -> None:
+def test_what_changed_is_said_in_words():
     """Data, YAML and code that differ are named; what is the same is not."""
     ids = write_history(runs=6)
     comparison = compare(ids[0], ids[4])
@@ -87,7 +87,7 @@ def test_what_changed_is_said_in_words() -> None:
     assert "nothing has changed" in str(compare(ids[0], ids[0]))
 
 
-def test_a_version_whose_run_is_not_recorded_cannot_be_compared() -> None:
+def test_a_version_whose_run_is_not_recorded_cannot_be_compared():
     """A version that was restored from the registry names no run."""
     write_history()
     record_rows([version_row("v0009", run_id=None)], "flight_delay")
@@ -95,7 +95,7 @@ def test_a_version_whose_run_is_not_recorded_cannot_be_compared() -> None:
         compare("v0009", "v0001", "flight_delay")
 
 
-def test_changed_modules_are_shown_line_by_line() -> None:
+def test_changed_modules_are_shown_line_by_line():
     """A module that differs is a change; a name that leads away is no file."""
     before, after, *_ = write_history()
     for number, run_id in enumerate((before, after)):
@@ -109,7 +109,7 @@ def test_changed_modules_are_shown_line_by_line() -> None:
     assert "away" not in str(comparison)
 
 
-def test_what_changed_in_a_yaml_shows_no_secret_of_an_address() -> None:
+def test_what_changed_in_a_yaml_shows_no_secret_of_an_address():
     """A token that was renewed is a change without its values."""
     before, after, *_ = write_history()
     for run_id in (before, after):
@@ -125,7 +125,7 @@ def test_what_changed_in_a_yaml_shows_no_secret_of_an_address() -> None:
     assert f"token={after}" not in shown
 
 
-def test_scores_on_the_same_rows_are_paired(tmp_path: Path) -> None:
+def test_scores_on_the_same_rows_are_paired(tmp_path):
     """A difference that both intervals would hide is found; equal models are tied."""
     better = judged(0.55, by=7)
     runs = keep(tmp_path, judged(0.5, by=8), judged(0.5, by=7), better, better)
@@ -140,7 +140,7 @@ def test_scores_on_the_same_rows_are_paired(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["few", "targets", "nothing", "gone", "earlier"])
-def test_what_does_not_pair_is_not_paired(case: str, tmp_path: Path) -> None:
+def test_what_does_not_pair_is_not_paired(case: str, tmp_path):
     """Few common rows, other targets, no file, rows without a name: each is said."""
     second = judged(0.5, seed=int(case == "targets"))
     second = part(second, np.arange(2980 if case == "few" else 0, N))
@@ -163,7 +163,7 @@ def test_what_does_not_pair_is_not_paired(case: str, tmp_path: Path) -> None:
     assert reason in comparison.page()
 
 
-def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) -> None:
+def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path):
     """In whatever order: it is as if these rows were the whole set."""
     old, new, shared = judged(0.5), judged(0.6), np.arange(1000, 3000)
     ids = keep(
@@ -186,9 +186,7 @@ def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) ->
     assert list(rows.largest["who"]) == list(expected_rows.largest["who"])
 
 
-def test_the_rows_that_changed_sides_are_counted_and_the_gain_is_found(
-    tmp_path: Path,
-) -> None:
+def test_the_rows_that_changed_sides_are_counted_and_the_gain_is_found(tmp_path):
     """A model that is better for one carrier gains there."""
     old, better = judged(0.5, by=7), judged(2.0, by=7)
     rows = old.rows.copy()
@@ -207,7 +205,7 @@ def test_the_rows_that_changed_sides_are_counted_and_the_gain_is_found(
     assert list(changes.largest["carrier"]) == ["<AA>"] * 20
 
 
-def test_pages_and_notebooks_show_names_as_text(tmp_path: Path) -> None:
+def test_pages_and_notebooks_show_names_as_text(tmp_path):
     """No markup of an id reaches the page; a notebook gets few lines."""
     ids = keep(tmp_path, judged(0.5, by=7), judged(0.8, by=7))
     comparison = compare("v0001", "v0002", "flight_delay")
@@ -221,7 +219,7 @@ def test_pages_and_notebooks_show_names_as_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_judged_rows_survive_their_file(k: int) -> None:
+def test_judged_rows_survive_their_file(k: int):
     """Predictions of one column or of several come back as they were judged."""
     prediction = np.random.default_rng(0).dirichlet(np.ones(3), 50)
     prediction = prediction if k == 3 else prediction[:, 0]

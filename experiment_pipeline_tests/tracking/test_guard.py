@@ -12,13 +12,13 @@ from experiment_pipeline_tests.command_line import command
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def settings(tmp_path, monkeypatch) -> Path:
     """Dagster's settings in a home of the test's own, which has none yet."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "dagster.yaml"
 
 
-def test_the_command_writes_what_is_absent(settings: Path) -> None:
+def test_the_command_writes_what_is_absent(settings: Path):
     """Once, and the rest of the file stays as it is."""
     settings.parent.mkdir()
     own = "# mine\ntelemetry: {enabled: false}\nrun_launcher: {module: m, class: C}"
@@ -37,7 +37,7 @@ def test_the_command_writes_what_is_absent(settings: Path) -> None:
     assert settings.read_text() == text
 
 
-def test_a_home_without_settings_gets_them(settings: Path) -> None:
+def test_a_home_without_settings_gets_them(settings: Path):
     """The guide's first steps: there is not even a folder."""
     assert "wrote instance_class, storage, run_launcher" in command("guard").output
     assert guard.is_guarded()
@@ -48,7 +48,7 @@ def test_a_home_without_settings_gets_them(settings: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["storage", "run_storage"])
-def test_a_storage_of_its_own_stays(settings: Path, key: str) -> None:
+def test_a_storage_of_its_own_stays(settings: Path, key: str):
     """Dagster refuses `storage` beside the older keys of its parts."""
     settings.parent.mkdir()
     settings.write_text(f"{key}: {{module: m, class: C}}\n")
@@ -56,7 +56,7 @@ def test_a_storage_of_its_own_stays(settings: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["instance_class: {module: m, class: C}", "a: ["])
-def test_settings_that_contradict_stay(settings: Path, text: str) -> None:
+def test_settings_that_contradict_stay(settings: Path, text: str):
     """Another class, or what is no YAML, is an error."""
     settings.parent.mkdir()
     settings.write_text(text)
@@ -66,7 +66,7 @@ def test_settings_that_contradict_stay(settings: Path, text: str) -> None:
     assert settings.read_text() == text
 
 
-def test_without_a_home_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_it_says_so(monkeypatch):
     """Dagster would forget the settings with its runs."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     assert "export DAGSTER_HOME" in command("guard").output
@@ -83,13 +83,13 @@ def test_without_a_home_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         ("sleep 1", False),
     ],
 )
-def test_a_page_without_the_keys_is_warned_of(words: str, *, warns: bool) -> None:
+def test_a_page_without_the_keys_is_warned_of(words: str, *, warns: bool):
     """Commands that start no page of Dagster are not."""
     assert guard.starts_dagster(words.split()) is warns
 
 
 @pytest.mark.usefixtures("settings")
-def test_reports_warns_before_it_starts_the_page() -> None:
+def test_reports_warns_before_it_starts_the_page():
     """Nothing else is printed about it, and the command runs."""
     missing = command("reports", "/nowhere/dagster-webserver")
     assert missing.output.startswith("warning: Dagster's page is open to every page")

@@ -41,7 +41,7 @@ def client_of(uri: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_store(tmp_path_factory) -> Path:
     """The tables of a tracking store, which take MLflow some seconds, made once."""
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
     with warnings.catch_warnings():
@@ -51,9 +51,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(
-    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Mlflow]:
+def store(empty_store: Path, tmp_path, monkeypatch) -> Iterator[Mlflow]:
     """A tracking store of the test's own."""
     monkeypatch.chdir(tmp_path)  # where MLflow keeps the artifacts of a local store
     shutil.copy(empty_store, tmp_path / "mlflow.db")
@@ -72,7 +70,7 @@ def runs_in(store: Mlflow) -> tuple[list[Any], list[Any]]:
     return parents, [run for run in runs if run not in parents]
 
 
-def test_a_run_has_its_facts_where_mlflow_shows_them(store: Mlflow) -> None:
+def test_a_run_has_its_facts_where_mlflow_shows_them(store: Mlflow):
     """Parameters, scores with interval, digests, commit and decision."""
     ids = history.write_history(runs=2)
     assert mlflow.export_runs("flight_delay", store) == 2
@@ -91,7 +89,7 @@ def test_a_run_has_its_facts_where_mlflow_shows_them(store: Mlflow) -> None:
     assert recorded.tolist() == [rejected.info.run_id, first.info.run_id]
 
 
-def test_configurations_are_children_of_their_run(store: Mlflow) -> None:
+def test_configurations_are_children_of_their_run(store: Mlflow):
     """Each with its hyperparameters, scores and fingerprint; one has failed."""
     history.write_history(runs=1)
     mlflow.export_runs("flight_delay", store)
@@ -113,7 +111,7 @@ def test_configurations_are_children_of_their_run(store: Mlflow) -> None:
     assert by_key[history.KEYS[1]].info.status == "FAILED"
 
 
-def test_nothing_is_written_twice(store: Mlflow) -> None:
+def test_nothing_is_written_twice(store: Mlflow):
     """An upload that broke off is made anew; undecided runs wait."""
     for status in ("running", "partial"):
         history.write_run(status, status=status)
@@ -172,7 +170,7 @@ def export_a_version(store: Mlflow, storage: Path) -> PublishedVersion:
 
 def test_pages_and_the_version_are_artifacts_and_a_registered_model(
     store: Mlflow, storage: Path
-) -> None:
+):
     """Reports and YAML files hang on the run without secrets."""
     export_a_version(store, storage)
     client = client_of(store.tracking_uri)
@@ -189,9 +187,7 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(
     assert yaml == "data: https://host/flights.csv?token=***\n"
 
 
-def test_a_version_that_waits_for_approval_is_no_champion(
-    store: Mlflow, storage: Path
-) -> None:
+def test_a_version_that_waits_for_approval_is_no_champion(store: Mlflow, storage: Path):
     """Its registered model stays the same one."""
     place = export_a_version(store, storage).path
     waiting = history.version_row(
@@ -207,8 +203,8 @@ def test_a_version_that_waits_for_approval_is_no_champion(
 
 
 def test_an_upload_that_was_killed_leaves_the_champion_on_a_run(
-    store: Mlflow, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    store: Mlflow, storage: Path, monkeypatch
+):
     """Killed after any call, the next upload ends with one model, of a run that is
     there.
     """
@@ -241,8 +237,8 @@ def test_an_upload_that_was_killed_leaves_the_champion_on_a_run(
 
 
 def test_mlflow_loads_the_champion_and_predicts_as_this_package(
-    store: Mlflow, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    store: Mlflow, storage: Path, monkeypatch
+):
     """A rejected row has its reason in the place of a prediction: rows stay aligned."""
     from mlflow.pyfunc import load_model
 
@@ -271,9 +267,7 @@ def printed(run: RunRecord, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_server_that_is_away_is_a_warning_without_its_secret(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_server_that_is_away_is_a_warning_without_its_secret(monkeypatch, capsys):
     """The run stays to be written by the next one."""
     run = RunRecord("flight_delay", history.write_history(runs=1)[0])
     # Of a busy machine, most of them for imports.
@@ -289,9 +283,7 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_silent_server_holds_no_run_up(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_silent_server_holds_no_run_up(monkeypatch, capsys):
     """After the time that a run waits it prints so; the upload goes on."""
     run = RunRecord("flight_delay", history.write_history(runs=1)[0])
     mlflow.expect(run, None)

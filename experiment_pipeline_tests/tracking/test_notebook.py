@@ -29,7 +29,7 @@ def on_a_history() -> nbformat.NotebookNode:
 @pytest.mark.parametrize(
     "path", sorted(DOCS.glob("*.ipynb")), ids=lambda path: path.stem
 )
-def test_a_notebook_of_the_documents_can_be_read_in_a_diff(path: Path) -> None:
+def test_a_notebook_of_the_documents_can_be_read_in_a_diff(path: Path):
     """Jupyter opens it; it is small, and nothing in it is about one machine."""
     nbformat.validate(nbformat.read(path, as_version=4))
     text = path.read_text()
@@ -39,14 +39,14 @@ def test_a_notebook_of_the_documents_can_be_read_in_a_diff(path: Path) -> None:
     ]
 
 
-def test_the_answers_of_the_notebook_are_those_of_the_database() -> None:
+def test_the_answers_of_the_notebook_are_those_of_the_database():
     """Every cell runs in order, and shows what the notebook says it shows."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     for cell, expected in zip(on_a_history().cells, notebook.cells, strict=True):
         assert cell == expected, f"run python -m {__name__}"
 
 
-def test_the_notebook_answers_after_one_run() -> None:
+def test_the_notebook_answers_after_one_run():
     """What compares two runs says nothing yet; the other cells show the one."""
     write_history("flight_delay", runs=1)
     notebook = executed(nbformat.read(NOTEBOOK, as_version=4))

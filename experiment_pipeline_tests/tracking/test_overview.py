@@ -52,7 +52,7 @@ def row(table: TableBlock, first: str) -> dict[str, str]:
     raise KeyError(first)
 
 
-def test_the_overview_has_a_row_per_experiment() -> None:
+def test_the_overview_has_a_row_per_experiment():
     """Champion, its score with interval and gates, the last run, age and cost."""
     write_history("flight_delay", runs=4)
     write_history("wine", runs=2)
@@ -77,7 +77,7 @@ def test_the_overview_has_a_row_per_experiment() -> None:
     ("day", "champion"),
     [("2026-02-10", "v0003"), ("2026-02-09", "v0003 review was due on 2026-02-09")],
 )
-def test_an_overdue_review_stands_beside_the_champion(day: str, champion: str) -> None:
+def test_an_overdue_review_stands_beside_the_champion(day: str, champion: str):
     """From the day after `review_on`."""
     run = RunRecord("flight_delay", write_history(runs=4)[2])
     run.record([RunFacts(record={"review_on": day})])
@@ -88,20 +88,20 @@ def test_an_overdue_review_stands_beside_the_champion(day: str, champion: str) -
     ("hours", "age"),
     [(0.9, "1 hour"), (2, "2 hours"), (47.9, "48 hours"), (50, "2 days")],
 )
-def test_the_age_of_the_data_is_counted_in_words(hours: float, age: str) -> None:
+def test_the_age_of_the_data_is_counted_in_words(hours: float, age: str):
     """One hour, two hours."""
     write_run("aged", data_modified_at=NOW - timedelta(hours=hours))
     aged = row(table_of(overview(NOW)), "flight_delay")
     assert aged["age of the data"] == age
 
 
-def test_an_empty_database_is_a_page_that_says_so() -> None:
+def test_an_empty_database_is_a_page_that_says_so():
     """Before the first run there is nothing to show, and no error."""
     document = overview(NOW)
     assert document.sections[0].blocks == [Paragraph("No experiment has run yet.")]
 
 
-def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
+def test_an_experiment_without_any_result_has_its_page(storage: Path):
     """A first run that is still running leaves empty cells, not errors."""
     write_run("r1", experiment="fresh", status="running")
     write_pages("fresh", storage_root())
@@ -122,7 +122,7 @@ def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
 )
 def test_an_outcome_has_a_word_and_a_colour(
     storage: Path, status: str, verdict: str | None, outcome: str, tone: str
-) -> None:
+):
     """The word is the same on every page, for those who cannot tell the colours."""
     write_run("r1", experiment="visits", status=status, verdict=verdict, stage="search")
     write_pages("visits", storage_root())
@@ -133,7 +133,7 @@ def test_an_outcome_has_a_word_and_a_colour(
     assert tag in (storage / "overview.html").read_text()
 
 
-def test_where_accepted_is_said_its_conditions_are(storage: Path) -> None:
+def test_where_accepted_is_said_its_conditions_are(storage: Path):
     """Those that the YAML accepts, and a gate that it switches off."""
     decision = (
         "PASS; condition: drift is a note (accepted: old); condition: baseline: off"
@@ -154,7 +154,7 @@ def test_where_accepted_is_said_its_conditions_are(storage: Path) -> None:
     assert "with conditions" not in (storage / "killed/runs.html").read_text()
 
 
-def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path) -> None:
+def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path):
     """Lines of the YAML and no digests; why a run ended; a part replaces nothing."""
     ids = write_history("visits", runs=5)
     march = FIRST_DAY.replace(month=3)
@@ -187,9 +187,7 @@ def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path) -> Non
     assert last_run.startswith("failed")
 
 
-def test_many_runs_are_shown_and_older_ones_left_out(
-    storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_runs_are_shown_and_older_ones_left_out(storage: Path, monkeypatch):
     """The newest come first; what changed between so many is folded away."""
     monkeypatch.setattr(pages, "MOST_RUNS", 25)
     ids = write_history("visits", runs=30)
@@ -202,7 +200,7 @@ def test_many_runs_are_shown_and_older_ones_left_out(
     assert sections["What changed between runs"].folded
 
 
-def test_names_from_data_stay_texts(storage: Path) -> None:
+def test_names_from_data_stay_texts(storage: Path):
     """Whatever an error, a person or a report is called, no page runs it."""
     texts = ("error_type", "error", "fix", "trigger_name", "metric", "version")
     report = ReportRow(name=EVIL, place=f'{storage}/visits/"{EVIL}.html')
@@ -223,7 +221,7 @@ def test_names_from_data_stay_texts(storage: Path) -> None:
     assert "&lt;script&gt;" in text
 
 
-def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
+def test_reports_are_linked_relative_to_the_page(storage: Path):
     """Pages below the storage root are linked; tables, and what lies elsewhere, not."""
     places = {
         "leaderboard": f"{storage}/visits/leaderboard/a=b/leaderboard.html",
@@ -242,7 +240,7 @@ def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
     }
 
 
-def test_a_library_or_a_setting_that_changed_is_said_between_runs() -> None:
+def test_a_library_or_a_setting_that_changed_is_said_between_runs():
     """What is kept as JSON counts between neighbours as it does in a comparison."""
     ids = write_history(runs=2)
     libraries = {"lightgbm": "4.8.0", "CPU kernel": "Haswell"}

@@ -17,7 +17,7 @@ from experiment_pipeline_tests.tracking.history import (
 pytestmark = pytest.mark.usefixtures("each_database")
 
 
-def test_the_champion_is_the_latest_version_by_number() -> None:
+def test_the_champion_is_the_latest_version_by_number():
     """The ten-thousandth version comes after the one before it, though its text does
     not.
     """
@@ -29,7 +29,7 @@ def test_the_champion_is_the_latest_version_by_number() -> None:
     assert frame[["champion", "champion_score"]].to_dict("records") == expected
 
 
-def test_nothing_remembered_is_an_empty_table_with_its_columns() -> None:
+def test_nothing_remembered_is_an_empty_table_with_its_columns():
     """A notebook on a fresh machine gets tables, not errors."""
     assert questions.experiments().empty
     assert {"champion", "last_status", "cost"} <= set(questions.experiments().columns)
@@ -37,7 +37,7 @@ def test_nothing_remembered_is_an_empty_table_with_its_columns() -> None:
     assert str(questions.runs()["started_at"].dtype) == "datetime64[us, UTC]"
 
 
-def test_runs_are_chosen_by_status_time_and_number() -> None:
+def test_runs_are_chosen_by_status_time_and_number():
     """The newest first; each condition leaves out what it says."""
     ids = write_history(runs=5)
     assert list(questions.runs("flight_delay", all_columns=True)["run_id"]) == ids[::-1]
@@ -60,7 +60,7 @@ def test_runs_are_chosen_by_status_time_and_number() -> None:
     )
 
 
-def test_runs_show_first_what_people_ask_first() -> None:
+def test_runs_show_first_what_people_ask_first():
     """Ten columns, with the score in words where there is one; all on request."""
     write_history(runs=1)
     write_run(
@@ -73,7 +73,7 @@ def test_runs_show_first_what_people_ask_first() -> None:
     assert {"run_id", "cost", "choice_reason"} <= {*questions.runs(all_columns=True)}
 
 
-def test_columns_have_the_same_types_whatever_is_missing() -> None:
+def test_columns_have_the_same_types_whatever_is_missing():
     """A count with a gap stays a count: a run without results changes no other run's
     types.
     """
@@ -89,7 +89,7 @@ def test_columns_have_the_same_types_whatever_is_missing() -> None:
     assert types[list(expected)].to_dict() == expected
 
 
-def test_results_have_a_typed_column_per_hyperparameter() -> None:
+def test_results_have_a_typed_column_per_hyperparameter():
     """A row per configuration in the order of the ranking; whole numbers stay whole."""
     write_history()
     write_history("another")
@@ -100,7 +100,7 @@ def test_results_have_a_typed_column_per_hyperparameter() -> None:
     assert frame["penalty"].tolist()[1:] == ["l2", "l2"]
 
 
-def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
+def test_a_hyperparameter_called_like_a_column_takes_nothing_away():
     """`reason` of the results stays; the hyperparameter of that name gets a
     longer one.
     """
@@ -116,7 +116,7 @@ def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
     assert frame.loc[0, ["reason", "hyperparameter_reason"]].tolist() == ["chosen", 3]
 
 
-def test_the_last_run_is_the_last_whole_one() -> None:
+def test_the_last_run_is_the_last_whole_one():
     """Neither a partition that was materialized later replaces it, nor a run of a wrong
     clock.
     """
@@ -147,7 +147,7 @@ def test_the_last_run_is_the_last_whole_one() -> None:
     assert set(questions.experiments()["last_status"]) == {"rejected", "partial"}
 
 
-def test_the_leaderboard_is_the_last_run_that_came_to_results() -> None:
+def test_the_leaderboard_is_the_last_run_that_came_to_results():
     """A run that failed early hides no results; only what has a rank is on
     the board.
     """

@@ -62,13 +62,13 @@ def record_of(run_id: str, root: str | None = None) -> dict[str, str]:
         ("Reviewed", "| signature | ......"),
     ],
 )
-def test_an_accepted_run_says_what_is_shipped_and_why(title: str, text: str) -> None:
+def test_an_accepted_run_says_what_is_shipped_and_why(title: str, text: str):
     """Outcome, question, data, search, choice, gates, looks and cost have numbers."""
     run_id = history.write_history()[2]
     assert text in record_of(run_id)[title]
 
 
-def test_a_gate_that_cannot_decide_has_not_failed() -> None:
+def test_a_gate_that_cannot_decide_has_not_failed():
     """It blocks nothing, and the decision says so."""
     run_id = history.write_history()[2]
     text = "selection_rate_ratio of sex at least 0.8"
@@ -79,7 +79,7 @@ def test_a_gate_that_cannot_decide_has_not_failed() -> None:
     assert "Failed" not in decision
 
 
-def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
+def test_a_run_is_held_against_the_version_and_the_run_before():
     """A run after the champion's is compared with it, the next one with both."""
     ids = history.write_history()
     record = record_of(ids[3])
@@ -102,7 +102,7 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     assert "Since the previous run (00000003" in changed
 
 
-def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
+def test_the_way_from_table_to_decision_has_a_number_for_each_step():
     """Rows, rejected rows, sets, configurations, choice, score, decision."""
     ids = history.write_history()
     way = record_of(ids[2], "artifacts")["From table to decision"]
@@ -126,7 +126,7 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
     assert "](" not in way
 
 
-def test_a_no_go_is_a_record_too() -> None:
+def test_a_no_go_is_a_record_too():
     """Nothing was trained: the reasons stand where the choice would."""
     decision = "no go: the target is constant\nask who delivers it"
     history.write_run("stopped", **NO_GO, decision=decision)
@@ -152,7 +152,7 @@ def test_a_no_go_is_a_record_too() -> None:
         (["condition", "note", "note"], "3 findings: 1 condition, 2 notes."),
     ],
 )
-def test_findings_are_counted_in_words(severities: list[str], words: str) -> None:
+def test_findings_are_counted_in_words(severities: list[str], words: str):
     """One blocks, two block."""
     findings = [
         history.finding_row(code=f"code_{place}", severity=severity)
@@ -162,7 +162,7 @@ def test_findings_are_counted_in_words(severities: list[str], words: str) -> Non
     assert words in record_of("found")["From table to decision"]
 
 
-def test_names_from_data_stay_texts() -> None:
+def test_names_from_data_stay_texts():
     """Markup in a name, a reason or a statement is shown as text."""
     finding = history.finding_row(
         column_names=(MARKUP,), evidence=f"{MARKUP} is constant"
@@ -184,7 +184,7 @@ def test_names_from_data_stay_texts() -> None:
         assert text.count("&lt;script&gt;") == 8
 
 
-def test_the_record_of_a_version_knows_it_before_the_database_does() -> None:
+def test_the_record_of_a_version_knows_it_before_the_database_does():
     """Written while the run counts as running, it says accepted and who approves."""
     history.write_history(runs=2)
     started = history.FIRST_DAY.replace(month=3)
@@ -197,7 +197,7 @@ def test_the_record_of_a_version_knows_it_before_the_database_does() -> None:
     assert "decision: not accepted → accepted" in record
 
 
-def test_a_record_is_written_for_decided_runs_only(storage: Path) -> None:
+def test_a_record_is_written_for_decided_runs_only(storage: Path):
     """A page and Markdown beside the archived run are named as reports of the run."""
     history.write_run("open", status="failed")
     assert write_record(EXPERIMENT, "open", storage_root()) == ()
@@ -212,7 +212,7 @@ def test_a_record_is_written_for_decided_runs_only(storage: Path) -> None:
     assert 'class="verdict passed"' in (folder / f"{run_id}.record.html").read_text()
 
 
-def test_what_only_people_can_say_stands_there_or_is_named_as_missing() -> None:
+def test_what_only_people_can_say_stands_there_or_is_named_as_missing():
     """A statement is shown; one that defs.yaml lacks is asked for."""
     statements = {"not_for": None, "oversight": None, "review_on": "2027-06-30"}
     history.write_run("stated", **NO_GO, record=statements)
@@ -224,7 +224,7 @@ def test_what_only_people_can_say_stands_there_or_is_named_as_missing() -> None:
     )
 
 
-def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:
+def test_evidence_beside_the_gates_is_shown_and_what_is_not_known():
     """Scores have a paired difference; rows without a score say why."""
     run_id = history.write_history()[2]
     rows = [
@@ -244,7 +244,7 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:
     assert "rows like the 3 rejected ones" in unknown
 
 
-def test_the_page_of_lists_names_every_point_and_only_what_exists() -> None:
+def test_the_page_of_lists_names_every_point_and_only_what_exists():
     """Annex IV from 1(a) to 9; sections of pages, keys of `record:` and commands."""
     page = (ROOT / "docs/model_validation.md").read_text()
     points = [f"{number}({letter})" for number in (1, 2) for letter in "abcdefgh"]

@@ -38,7 +38,7 @@ class Past:
 
 
 @pytest.fixture(scope="module")
-def whole_past(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Past:
+def whole_past(tmp_path_factory, empty_database: Path) -> Past:
     """Three real runs, made once."""
     folder = tmp_path_factory.mktemp("past")
     url = str(scenario.write_csv(folder / "visits.csv"))
@@ -61,14 +61,14 @@ def whole_past(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
 
 
 @pytest.fixture
-def past(whole_past: Past, monkeypatch: pytest.MonkeyPatch) -> Past:
+def past(whole_past: Past, monkeypatch) -> Past:
     """The three runs, in the database that the environment names."""
     for name, value in whole_past.variables.items():
         monkeypatch.setenv(name, value)
     return whole_past
 
 
-def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
+def test_an_accepted_run_is_recorded_from_table_to_version(past: Past):
     """Every stage's facts are there, and the pages that people open."""
     row = questions.run_of(past.name, past.first)
     assert (row["status"], row["triggered_by"]) == ("accepted", "command line")
@@ -100,9 +100,7 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
     assert "not accepted" in page
 
 
-def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(
-    past: Past,
-) -> None:
+def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(past: Past):
     """What is reused is said to be, and nothing of it is missing."""
     row = questions.run_of(past.name, past.again)
     assert (row["status"], row["version_is_new"]) == ("accepted", False)
@@ -115,9 +113,7 @@ def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(
     assert list(questions.versions(past.name)["version"]) == ["v0001"]
 
 
-def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(
-    past: Past,
-) -> None:
+def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(past: Past):
     """The leaderboard of the champion's run is still there after a run that was
     rejected.
     """
@@ -131,7 +127,7 @@ def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(
     assert questions.experiments()["champion"].item() == "v0001"
 
 
-def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
+def test_two_real_runs_are_compared_row_by_row(past: Past):
     """Both judged the same validation rows, named by ids, with the same model: they
     differ by nothing.
     """
@@ -148,7 +144,7 @@ def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
     assert list(judged[ROW]) == list(row_hashes(shown, ["visit_id"], ROW))
 
 
-def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None:
+def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past):
     """Their index is the place in the source, their ids are as delivered."""
     worst = questions.worst_rows(past.name, 3, past.first)
     assert list(worst["set"]) == ["validation"] * 3 + ["test"] * 3
@@ -167,7 +163,7 @@ def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None
 )
 def test_a_failed_run_says_what_to_fix_and_who_started_it(
     tags, by, name, storage: Path
-) -> None:
+):
     """A table that is gone: the run is there, with the error that the user saw."""
     spec = scenario.spec(url=str(storage / "visits.csv"))
     assert not run(spec, scenario.SCHEMA, None, **tags).success
@@ -180,7 +176,7 @@ def test_a_failed_run_says_what_to_fix_and_who_started_it(
         questions.worst_rows(spec.name)
 
 
-def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past) -> None:
+def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past):
     """Each run has its own; a rerun that publishes nothing leaves that of the version
     as it was.
     """

@@ -173,7 +173,7 @@ def places_of(name: str) -> list[str]:
 @pytest.mark.usefixtures("storage")
 @settings(max_examples=10)
 @given(st.randoms(use_true_random=True))
-def test_what_is_referred_to_stays_wherever_it_is_killed(random: Random) -> None:
+def test_what_is_referred_to_stays_wherever_it_is_killed(random: Random):
     """No place of the database is dead; the next call removes the rest, and no more."""
     runs = [OldRun.drawn(random) for _ in range(random.randint(1, 7))]
     looks = set(random.choices(range(4), k=2))
@@ -207,7 +207,7 @@ def test_what_is_referred_to_stays_wherever_it_is_killed(random: Random) -> None
 
 
 @pytest.mark.usefixtures("place")
-def test_a_bucket_is_cleaned_alike() -> None:
+def test_a_bucket_is_cleaned_alike():
     """A dry run removes nothing, and what is young stays."""
     folder = write("churn", [OldRun(days, page=days) for days in range(4)])
     assert clean(spec("churn", runs=1)).removed == 0
@@ -222,7 +222,7 @@ def test_a_bucket_is_cleaned_alike() -> None:
 
 
 @pytest.fixture
-def churn(storage: Path, monkeypatch: pytest.MonkeyPatch) -> UPath:
+def churn(storage: Path, monkeypatch) -> UPath:
     """The folder of an experiment with two old runs, of which one is kept."""
     folder = write("churn", [OldRun(9, page=0), OldRun(1, page=1)])
     for path in storage.rglob("*.*"):
@@ -232,7 +232,7 @@ def churn(storage: Path, monkeypatch: pytest.MonkeyPatch) -> UPath:
     return folder
 
 
-def test_nothing_is_removed_while_a_run_is_at_work(churn: UPath) -> None:
+def test_nothing_is_removed_while_a_run_is_at_work(churn: UPath):
     """It may reuse an old entry."""
     before = complete_files(churn)
     run = RunRecord("churn", "at-work")
@@ -245,7 +245,7 @@ def test_nothing_is_removed_while_a_run_is_at_work(churn: UPath) -> None:
     assert complete_files(churn) == before
 
 
-def test_the_command_says_what_it_frees(churn: UPath, storage: Path) -> None:
+def test_the_command_says_what_it_frees(churn: UPath, storage: Path):
     """No page and no row has a dead link then."""
     message = "churn: 1 run kept; would remove 20 entries and files, 0.0019 MB"
     assert message in command("clean", "--dry-run").output

@@ -126,19 +126,19 @@ def served(place: UPath) -> Iterator[Served]:
 )
 def test_pages_are_shown_and_the_overview_stands_first(
     served: Served, path: str, content: bytes, media_type: str
-) -> None:
+):
     """The address alone is the overview; a page is what was stored, with its type."""
     status, body, headers = served.ask(f"/{path}")
     assert (status, body, headers["content-type"]) == (200, content, media_type)
 
 
-def test_the_headers_of_a_page_can_be_asked_for(served: Served) -> None:
+def test_the_headers_of_a_page_can_be_asked_for(served: Served):
     """HEAD answers as GET does, without the content."""
     status, content, headers = served.ask("/overview.html", "HEAD")
     assert (status, content, headers["content-length"]) == (200, b"", "12")
 
 
-def test_nothing_else_is_there(served: Served) -> None:
+def test_nothing_else_is_there(served: Served):
     """Models, tables, hidden files, folders and ways out of the root are not found."""
     write_bytes(UPath(served.root).parent / "outside.html", b"outside")
     for path in NOT_SHOWN:
@@ -148,7 +148,7 @@ def test_nothing_else_is_there(served: Served) -> None:
     assert served.ask("/favicon.ico")[0] == 204
 
 
-def test_links_pipes_and_rows_are_not_served(storage: Path, tmp_path: Path) -> None:
+def test_links_pipes_and_rows_are_not_served(storage: Path, tmp_path):
     """A link leads nowhere, a pipe may never end, and rows of the table stay hidden."""
     outside = tmp_path / "outside"
     rows = ("input_example.json", "expected_predictions.json")
@@ -163,7 +163,7 @@ def test_links_pipes_and_rows_are_not_served(storage: Path, tmp_path: Path) -> N
             assert served.ask(f"/{path}")[0] == 404
 
 
-def test_only_this_machine_asks_and_only_reads(served: Served) -> None:
+def test_only_this_machine_asks_and_only_reads(served: Served):
     """Nothing can be written; a foreign name of this machine gets no answer."""
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert served.ask("/overview.html", method)[0] == 405
@@ -212,9 +212,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", [*PASSES, *REFUSED])
-def test_what_a_foreign_page_sends_is_refused(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_foreign_page_sends_is_refused(name: str, monkeypatch):
     """Own pages, programs and links pass; forms, images and foreign names do not."""
     monkeypatch.setenv(server.HOSTS_VARIABLE, "other.example, UI.example")
 
@@ -258,7 +256,7 @@ def answer_of(
     return answers[0]
 
 
-def test_a_page_can_load_nothing_from_outside(served: Served) -> None:
+def test_a_page_can_load_nothing_from_outside(served: Served):
     """The policy that travels with every answer names no source but the page itself."""
     for path in ("/", "/nothing.html"):
         headers = served.ask(path)[2]
@@ -272,7 +270,7 @@ def test_a_page_can_load_nothing_from_outside(served: Served) -> None:
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_storage_without_runs_says_so(storage: Path) -> None:
+def test_a_storage_without_runs_says_so(storage: Path):
     """Who opens the address before the first run is told what to do."""
     with Served(location(str(storage))) as served:
         status, content, _ = served.ask("/")
@@ -281,7 +279,7 @@ def test_a_storage_without_runs_says_so(storage: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_storage_that_is_away_is_told(s3_bucket: str) -> None:
+def test_a_storage_that_is_away_is_told(s3_bucket: str):
     """A bucket that is not there is an answer with its fix, without a stack."""
     with Served(location(f"s3://not-{s3_bucket}/prefix")) as served:
         status, content, _ = served.ask("/")
@@ -289,9 +287,7 @@ def test_a_storage_that_is_away_is_told(s3_bucket: str) -> None:
     assert b"the bucket does not exist" in content
 
 
-def test_metadata_begins_with_links_to_its_pages(
-    storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_metadata_begins_with_links_to_its_pages(storage: Path, monkeypatch):
     """A report has its address beside its path, where pages are served."""
     report = str(storage / "visits" / "leaderboard" / "a=b" / "leaderboard.html")
     folder = PagePath(str(storage / "visits" / "registry"))
@@ -308,7 +304,7 @@ def test_metadata_begins_with_links_to_its_pages(
     assert list(metadata_of(facts)) == ["report", "path"]
 
 
-def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:
+def test_a_taken_port_is_an_error_and_another_one_is_found_unasked():
     """A port that was named is used or refused; else any free one is taken."""
     with server.listening(0) as taken:
         port = taken.getsockname()[1]
@@ -319,7 +315,7 @@ def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:
         assert server.url_of(first) != server.url_of(second)
 
 
-def test_the_server_begins_and_ends_with_the_command_beside_it(storage: Path) -> None:
+def test_the_server_begins_and_ends_with_the_command_beside_it(storage: Path):
     """The command gets the address and keeps its exit code."""
     write_bytes(location(str(storage / "overview.html")), PAGE)
     script = (
@@ -357,9 +353,7 @@ while True:
 """
 
 
-def test_stopping_it_stops_everything_that_the_command_has_started(
-    tmp_path: Path,
-) -> None:
+def test_stopping_it_stops_everything_that_the_command_has_started(tmp_path):
     """Processes that ignore every signal but one are gone as well."""
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     run = (
@@ -389,7 +383,7 @@ def test_stopping_it_stops_everything_that_the_command_has_started(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a child so")
-def test_a_killed_server_leaves_no_command_behind() -> None:
+def test_a_killed_server_leaves_no_command_behind():
     """It is interrupted, and so frees its ports for the next start."""
     waits = "import time; print('ready', flush=True); time.sleep(600)"
     reports = str(Path(sys.executable).parent / "experiment-pipeline")

@@ -52,7 +52,7 @@ def words(line: str) -> list[str]:
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
-def test_experiments_are_a_line_each() -> None:
+def test_experiments_are_a_line_each():
     """Champion, its score, and how the last run ended stand beside the name."""
     write_history("flight_delay", runs=4)
     write_history("wine", runs=2)
@@ -63,7 +63,7 @@ def test_experiments_are_a_line_each() -> None:
     assert words(second)[-3:] == ["not accepted", "72 s", "0.0072"]
 
 
-def test_runs_are_a_line_each_the_newest_first() -> None:
+def test_runs_are_a_line_each_the_newest_first():
     """No line is wrapped in a pipe; the experiment is named if it is not asked for."""
     ids = write_history(runs=3)
     header, *lines = ask("runs").splitlines()
@@ -83,7 +83,7 @@ def test_runs_are_a_line_each_the_newest_first() -> None:
 
 
 @pytest.mark.parametrize("since", ["2026-02-05", "20260205", "2026-02"])
-def test_runs_are_listed_since_a_date(since: str) -> None:
+def test_runs_are_listed_since_a_date(since: str):
     """In the forms of ISO 8601."""
     write_history(runs=5)
     shown = ask("runs", "--since", since, "--limit", "1", "--json")
@@ -91,13 +91,13 @@ def test_runs_are_listed_since_a_date(since: str) -> None:
 
 
 @pytest.mark.parametrize("since", ["7 dayz", "NaT", "", "999999 days", "7"])
-def test_an_age_that_cannot_be_read_is_an_error_of_the_command(since: str) -> None:
+def test_an_age_that_cannot_be_read_is_an_error_of_the_command(since: str):
     """Its exit code is 2."""
     message = ask("runs", "--since", since, code=2)
     assert "neither a date nor an age such as '7 days'" in message
 
 
-def test_ci_fails_where_no_run_was_accepted_lately() -> None:
+def test_ci_fails_where_no_run_was_accepted_lately():
     """The exit code is 1 without such a run, 0 with one."""
     write_history(runs=5)
     accepted = ("runs", "flight_delay", "--status", "accepted", "--since", "7 days")
@@ -110,7 +110,7 @@ def test_ci_fails_where_no_run_was_accepted_lately() -> None:
     assert "fresh" in ask(*accepted, "--fail-if-none")
 
 
-def test_a_run_is_shown_with_all_that_is_recorded() -> None:
+def test_a_run_is_shown_with_all_that_is_recorded():
     """Facts first, then a table of each kind of rows."""
     ids = write_history()
     shown = ask("show", ids[2][:8])
@@ -130,7 +130,7 @@ def test_a_run_is_shown_with_all_that_is_recorded() -> None:
     assert ask("show", "--experiment", "flight_delay") == ask("show", ids[-1])
 
 
-def test_a_run_as_json_has_a_list_per_table() -> None:
+def test_a_run_as_json_has_a_list_per_table():
     """Numbers stay numbers, what is missing is null, and a moment has its zone."""
     run = json.loads(ask("show", write_history()[2], "--json"))
     assert run["started_at"] == "2026-02-04T06:00:00Z"
@@ -141,7 +141,7 @@ def test_a_run_as_json_has_a_list_per_table() -> None:
     assert best["hyperparameters"] == {"num_leaves": 31, "learning_rate": 0.05}
 
 
-def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path: Path) -> None:
+def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path):
     """What changed, and what it did to the scores."""
     ids = write_history(runs=6)
     arguments = ("compare", ids[0], ids[4])
@@ -158,9 +158,7 @@ def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("width", [30, 80, 200])
-def test_a_narrow_terminal_gets_lines_instead_of_columns(
-    width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_narrow_terminal_gets_lines_instead_of_columns(width: int, monkeypatch):
     """No line is wider than the terminal, and no id is broken."""
     ids = write_history()
     monkeypatch.setenv("COLUMNS", str(width))
@@ -172,7 +170,7 @@ def test_a_narrow_terminal_gets_lines_instead_of_columns(
     assert max(map(len, in_a_terminal("show", ids[0]))) <= width
 
 
-def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_shown_as_they_are(monkeypatch):
     """Markup, emoji codes and control characters of a name do nothing."""
     name = "[red]:smile:[/red]\x1b[2J"
     finding = finding_row(code=name, column_names=(name,), evidence=name)
@@ -185,7 +183,7 @@ def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(ask("experiments", "--json"))[0]["experiment"] == name
 
 
-def test_an_empty_database_has_empty_lists() -> None:
+def test_an_empty_database_has_empty_lists():
     """Who asks for one run on a fresh machine hears that there is none."""
     assert ask("experiments") == "no experiment has run yet\n"
     assert ask("runs") == "no such run\n"
@@ -207,9 +205,7 @@ def test_an_empty_database_has_empty_lists() -> None:
     ],
 )
 @pytest.mark.usefixtures("storage")
-def test_an_error_is_one_screen_on_the_other_stream(
-    arguments: str, message: str
-) -> None:
+def test_an_error_is_one_screen_on_the_other_stream(arguments: str, message: str):
     """Culprit, rule, fix and exit code 1; a program that reads stdout gets nothing."""
     write_history()
     result = command(*arguments.split())
@@ -221,9 +217,7 @@ def test_an_error_is_one_screen_on_the_other_stream(
 
 
 @pytest.mark.parametrize("is_its_storage", [True, False])
-def test_a_killed_run_does_not_show_as_running(
-    storage: Path, *, is_its_storage: bool
-) -> None:
+def test_a_killed_run_does_not_show_as_running(storage: Path, *, is_its_storage: bool):
     """Who lists the runs marks those that are gone, and archives them."""
     if is_its_storage:
         (storage / "flight_delay" / "tables").mkdir(parents=True)
@@ -257,7 +251,7 @@ WORKFLOW = ROOT / "docs" / "ci" / "experiment.yml"
 )
 def test_the_exit_code_says_whether_a_run_was_accepted(
     number: int, status: str, outcome: str, code: int
-) -> None:
+):
     """The outcome stands in the JSON either way."""
     run_id = write_history()[number]
     shown = ask("show", run_id, "--json", "--fail-unless", "accepted", code=code)
@@ -265,7 +259,7 @@ def test_the_exit_code_says_whether_a_run_was_accepted(
     ask("show", run_id, "--fail-unless", outcome)
 
 
-def test_an_old_run_is_not_taken_for_the_new_one() -> None:
+def test_an_old_run_is_not_taken_for_the_new_one():
     """A job that ended before its run was recorded: an error that says so."""
     last = write_history()[3]
     arguments = ("show", "--experiment", "flight_delay", "--since")
@@ -274,9 +268,7 @@ def test_an_old_run_is_not_taken_for_the_new_one() -> None:
     assert f"no run since 2026-02-05 06:00:01 UTC; the last one is {last}" in message
 
 
-def test_the_pages_of_a_run_are_copied_under_the_names_of_the_reports(
-    tmp_path: Path,
-) -> None:
+def test_the_pages_of_a_run_are_copied_under_the_names_of_the_reports(tmp_path):
     """HTML and Markdown are; tables are not; a page that is gone is an error."""
     run = RunRecord("flight_delay", write_history(runs=1)[0])
     places = {
@@ -298,7 +290,7 @@ def test_the_pages_of_a_run_are_copied_under_the_names_of_the_reports(
     assert "board.html" in ask(*arguments, code=1)
 
 
-def test_the_workflow_attaches_its_folder_always() -> None:
+def test_the_workflow_attaches_its_folder_always():
     """What its command leaves is attached also when the run fails."""
     (job,) = yaml.safe_load(WORKFLOW.read_text())["jobs"].values()
     steps = {step.get("name", step.get("uses")): step for step in job["steps"]}

@@ -25,7 +25,7 @@ from experiment_pipeline_tests.stages.data_analysis import tables
 CODES = [rule.code for rule in (*TABLE_RULES, *PROBE_RULES)]
 
 
-def test_a_plain_table_is_a_go_and_every_code_has_exactly_one_finding() -> None:
+def test_a_plain_table_is_a_go_and_every_code_has_exactly_one_finding():
     """All rules speak about every table; without findings nothing is to explain."""
     analysis = tables.analysed(tables.table())
     assert (analysis.verdict, analysis.reasons, analysis.found) == ("go", (), ())
@@ -41,7 +41,7 @@ def test_a_plain_table_is_a_go_and_every_code_has_exactly_one_finding() -> None:
         (tables.table(y=1.0 * (np.arange(tables.ROWS) % 3)), tables.MULTICLASS),
     ],
 )
-def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
+def test_targets_of_the_validation_set_change_nothing(frame, changes):
     """Whatever stands in the validation set's targets, the analysis is the same."""
     y = frame["y"].to_numpy(copy=True)
     y[tables.VALIDATION] = np.random.default_rng(0).permutation(y[tables.VALIDATION])
@@ -50,7 +50,7 @@ def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
     assert changed.to_json() == tables.analysed(frame, **changes).to_json()
 
 
-def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None:
+def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not():
     """A copy of the target blocks; accepted it is a condition, and is probed."""
     frame = tables.table(outcome=tables.table()["y"])
     blocked = tables.analysed(frame)
@@ -63,7 +63,7 @@ def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None
     assert "accepted: known before" in accepted.reasons[0]
 
 
-def test_without_its_strongest_column_a_table_is_not_called_without_signal() -> None:
+def test_without_its_strongest_column_a_table_is_not_called_without_signal():
     """A leak suspect is not probed: what is said of the others names it."""
     generator = np.random.default_rng(0)
     y = generator.permutation(tables.ROWS) % 2
@@ -81,13 +81,13 @@ def test_without_its_strongest_column_a_table_is_not_called_without_signal() -> 
     assert finding.advice.startswith("If the suspects are known before the target, ")
 
 
-def test_an_absent_target_is_an_error_that_names_the_columns() -> None:
+def test_an_absent_target_is_an_error_that_names_the_columns():
     """A misspelt target is told what there is."""
     with pytest.raises(UnusableTable, match="did you mean 'colour'"):
         tables.analysed(tables.table(), target="color")
 
 
-def test_json_is_strict_and_complete() -> None:
+def test_json_is_strict_and_complete():
     """Every finding stands in the JSON, and numbers that JSON lacks are null."""
     content = json.loads(
         tables.analysed(tables.table(huge=[np.inf] * 200 + [1e300] * 200)).to_json(),
@@ -118,7 +118,7 @@ TARGETS = st.one_of(
 @settings(max_examples=6)
 @given(first=COLUMNS, second=COLUMNS, target=TARGETS, copies=st.sampled_from([1, 5]))
 @pytest.mark.parametrize("task", [{}, tables.REGRESSION, tables.MULTICLASS])
-def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
+def test_any_table_gets_a_verdict(task, first, second, target, copies):
     """Whatever the cells are, every rule answers and the reports can be written."""
     frame = pd.DataFrame(
         {"a": first * copies, "b": second * copies, "y": target * copies}
@@ -145,7 +145,7 @@ def _verdict(*findings: Finding, **accepted: str) -> str:
     return verdict_of(weighed(findings, accepted))
 
 
-def test_the_heaviest_finding_decides() -> None:
+def test_the_heaviest_finding_decides():
     """In any order, one block means no go, and one condition makes conditions."""
     for findings in itertools.permutations(FOUND.values()):
         assert _verdict(*findings) == "no go"
@@ -155,7 +155,7 @@ def test_the_heaviest_finding_decides() -> None:
     assert _verdict(rule.not_found(""), rule.not_applicable("")) == "go"
 
 
-def test_a_sentinel_of_the_target_waits_for_either_answer() -> None:
+def test_a_sentinel_of_the_target_waits_for_either_answer():
     """A run stops until the YAML says that it is missing or a value; both go on."""
     frame = tables.numeric()
     frame["y"] = frame["y"].where(np.arange(len(frame)) % 10 > 0, -200.0)
@@ -169,7 +169,7 @@ def test_a_sentinel_of_the_target_waits_for_either_answer() -> None:
     }
 
 
-def test_an_accepted_finding_weighs_one_step_less() -> None:
+def test_an_accepted_finding_weighs_one_step_less():
     """An accepted block is a condition, an accepted condition a note."""
     assert _verdict(FOUND["blocks"], blocks="known") == "go with conditions"
     assert _verdict(FOUND["condition"], condition="known") == "go"
@@ -178,7 +178,7 @@ def test_an_accepted_finding_weighs_one_step_less() -> None:
     assert weight(accepted) == "condition"
 
 
-def test_reasons_tell_what_weighed_and_what_was_accepted() -> None:
+def test_reasons_tell_what_weighed_and_what_was_accepted():
     """Each finding that weighed has a sentence."""
     findings = weighed([FOUND["condition"], FOUND["blocks"]], {"condition": "known"})
     assert reasons_of(findings) == (
@@ -187,7 +187,7 @@ def test_reasons_tell_what_weighed_and_what_was_accepted() -> None:
     )
 
 
-def test_an_acceptance_of_nothing_is_idle() -> None:
+def test_an_acceptance_of_nothing_is_idle():
     """It is a reason that is no condition."""
     accepted = {"accept": {"outliers": "why not"}}
     analysis = tables.analysed(tables.table(), analysis=accepted)

@@ -57,7 +57,7 @@ WRITE, FORMS = (
         ),
     ],
 )
-def test_every_way_of_writing_is_found_and_read(code, cells, is_read) -> None:
+def test_every_way_of_writing_is_found_and_read(code, cells, is_read):
     """The preparation proposed reads each of them."""
     frame = table(written=cells)
     finding = check(code, frame)
@@ -66,7 +66,7 @@ def test_every_way_of_writing_is_found_and_read(code, cells, is_read) -> None:
     assert is_read(after(finding, frame).frame["written"])
 
 
-def test_placeholders_are_declared_missing() -> None:
+def test_placeholders_are_declared_missing():
     """A question mark among numbers becomes missing; declared text is left alone."""
     frame = table(
         amount=VALUES.map("{:.2f}".format).where(np.arange(ROWS) % 5 > 0, "?")
@@ -80,7 +80,7 @@ def test_placeholders_are_declared_missing() -> None:
     assert check("numbers_as_text", frame, preparation=declared).outcome != "found"
 
 
-def test_an_ambiguous_format_is_said_to_be_one() -> None:
+def test_an_ambiguous_format_is_said_to_be_one():
     """Where day and month could be exchanged, people decide."""
     days = [f"{1 + i % 12:02}/{1 + i // 12 % 12:02}/2024" for i in range(ROWS)]
     assert "so decide" in check("dates_as_text", table(day=days)).evidence
@@ -94,7 +94,7 @@ def test_an_ambiguous_format_is_said_to_be_one() -> None:
         ["A  B", "A B", "c"],
     ],
 )
-def test_case_and_spaces_are_a_condition(values) -> None:
+def test_case_and_spaces_are_a_condition(values):
     """Spellings of one category are found; the proposed preparation unites them."""
     frame = table(city=[values[i % 3] for i in range(ROWS)])
     finding = check("category_variants", frame)

@@ -407,7 +407,7 @@ FOUND = {
         for hit in hits
     ],
 )
-def test_what_is_there_is_found_and_the_finding_s_yaml_settles_it(code, hit) -> None:
+def test_what_is_there_is_found_and_the_finding_s_yaml_settles_it(code, hit):
     """With its weight, its columns, the worst first, its number and a sentence."""
     finding = check(code, hit.frame, **hit.spec)
     assert (finding.outcome, finding.severity) == ("found", hit.severity)
@@ -565,12 +565,12 @@ def innocent(
         ),
     ],
 )
-def test_what_is_innocent_is_not_found(code, frame, spec) -> None:
+def test_what_is_innocent_is_not_found(code, frame, spec):
     """No false alarm."""
     assert check(code, frame, **spec).outcome == "not_found"
 
 
-def test_classes_that_are_not_looked_for_are_said() -> None:
+def test_classes_that_are_not_looked_for_are_said():
     """A few rows reveal nothing; of many classes an honest column may tell one."""
     many = table(y=[f"c{number:02}" for number in ROW % 12])
     evidence = check("leak_suspect", many, **MULTICLASS).evidence
@@ -670,13 +670,13 @@ ELSEWHERE = {
     ("code", "why"),
     [(code, why) for why in ELSEWHERE for code in ELSEWHERE[why][2]],
 )
-def test_where_the_question_does_not_arise_it_is_not_applicable(code, why) -> None:
+def test_where_the_question_does_not_arise_it_is_not_applicable(code, why):
     """Not applicable is another answer than not found."""
     frame, spec, _ = ELSEWHERE[why]
     assert check(code, frame, **spec).outcome == "not_applicable"
 
 
-def test_of_a_wide_table_it_is_said_which_columns_were_not_looked_at() -> None:
+def test_of_a_wide_table_it_is_said_which_columns_were_not_looked_at():
     """What was not computed is not called innocent."""
     noise = pd.DataFrame(RNG.normal(size=(ROWS, 200)), index=PLAIN.index)
     finding = check("made_of_target", table(shop=SHOPS).join(noise.add_prefix("w")))

@@ -19,7 +19,7 @@ def _folds(frame: pd.DataFrame, **changes):
     return examined.target.rows, examined.cross_fit(examined.target.rows, 5).folds
 
 
-def test_each_row_is_judged_once_by_models_that_have_not_seen_it() -> None:
+def test_each_row_is_judged_once_by_models_that_have_not_seen_it():
     """Random folds are a partition, and fit and judge share no row."""
     rows, folds = _folds(table())
     judged = np.concatenate([judge for _, judge in folds])
@@ -38,7 +38,7 @@ GROUPED = table(g=np.arange(ROWS) % 37)
         (GROUPED, "g", {"by": "random", "id_columns": ["g"]}),
     ],
 )
-def test_equal_rows_and_groups_stay_together(frame, cluster, split) -> None:
+def test_equal_rows_and_groups_stay_together(frame, cluster, split):
     """A cluster is never on both sides of a fold."""
     rows, folds = _folds(frame, split=split)
     clusters = frame[cluster].to_numpy()[rows]
@@ -47,7 +47,7 @@ def test_equal_rows_and_groups_stay_together(frame, cluster, split) -> None:
         assert not set(clusters[fit]) & set(clusters[judge])
 
 
-def test_time_folds_look_forward_and_cut_between_moments() -> None:
+def test_time_folds_look_forward_and_cut_between_moments():
     """Every fold judges moments later than all it was fitted on."""
     day = pd.date_range("2024-01-01", periods=ROWS)[np.arange(ROWS)[::-1] // 7]
     rows, folds = _folds(table(day=day), split={"by": "time", "column": "day"})
@@ -73,7 +73,7 @@ def _probe(
         (table(y=np.digitize(numeric()["y"], [-3, 3])), MULTICLASS),
     ],
 )
-def test_every_task_has_a_probe_that_beats_its_baseline(frame, changes) -> None:
+def test_every_task_has_a_probe_that_beats_its_baseline(frame, changes):
     """A table with signal gives a best model with a gain of several standard errors."""
     probe = _probe(frame, **changes)
     best = probe.score(probe.best)
@@ -82,7 +82,7 @@ def test_every_task_has_a_probe_that_beats_its_baseline(frame, changes) -> None:
     assert probe.folds == 5
 
 
-def test_every_metric_of_the_experiment_is_measured() -> None:
+def test_every_metric_of_the_experiment_is_measured():
     """Criteria on other metrics than the ranking one are probed too."""
     probe = _probe(table(), acceptance=[{"metric": "accuracy", "at_least": 0.5}])
     assert {(s.model, s.metric) for s in probe.scores} == {
@@ -92,7 +92,7 @@ def test_every_metric_of_the_experiment_is_measured() -> None:
     }
 
 
-def test_a_threshold_metric_is_judged_at_a_threshold_that_suits_it() -> None:
+def test_a_threshold_metric_is_judged_at_a_threshold_that_suits_it():
     """F1 of a rare class is not judged at a probability of one half."""
     y = np.where(
         table()["x"] + np.random.default_rng(0).normal(size=ROWS) > 1.5, "yes", "no"
@@ -101,13 +101,13 @@ def test_a_threshold_metric_is_judged_at_a_threshold_that_suits_it() -> None:
     assert probe.score(probe.best).mean > 0.35
 
 
-def test_the_probe_is_deterministic_and_reads_no_validation_row() -> None:
+def test_the_probe_is_deterministic_and_reads_no_validation_row():
     """The same table gives the same numbers, whatever the validation targets are."""
     changed = np.where(VALIDATION, "yes", table()["y"])
     assert _probe(table()) == _probe(table()) == _probe(table(y=changed))
 
 
-def test_the_work_is_bounded(monkeypatch) -> None:
+def test_the_work_is_bounded(monkeypatch):
     """Rows and texts beyond a limit are not read."""
     long = pd.concat([table()] * 40, ignore_index=True).assign(row=np.arange(40 * ROWS))
     assert _probe(long, exclude={"row": "counts"}).rows == probing.MOST_ROWS
@@ -116,7 +116,7 @@ def test_the_work_is_bounded(monkeypatch) -> None:
     assert _probe(table(**texts)).unread == 3
 
 
-def test_awkward_values_are_survived() -> None:
+def test_awkward_values_are_survived():
     """Infinite, huge, missing and mixed values stop nothing."""
     mixed = np.array([1, "one", None, 2.5] * 100, dtype=object)
     huge = np.where(np.arange(ROWS) % 50 == 0, np.inf, 1e300)
@@ -133,7 +133,7 @@ def test_awkward_values_are_survived() -> None:
         (table(y=[f"class {i}" for i in range(ROWS)]), MULTICLASS, "more than the 200"),
     ],
 )
-def test_without_something_to_learn_there_is_a_reason(frame, changes, reason) -> None:
+def test_without_something_to_learn_there_is_a_reason(frame, changes, reason):
     """A probe that cannot run says why."""
     probe = probing.run_probe(subject(frame, **changes), ())
     assert isinstance(probe, probing.NoProbe)
@@ -141,7 +141,7 @@ def test_without_something_to_learn_there_is_a_reason(frame, changes, reason) ->
 
 
 @pytest.mark.parametrize("rule", probing.PROBE_RULES, ids=lambda rule: rule.code)
-def test_without_a_probe_it_is_not_applicable(rule) -> None:
+def test_without_a_probe_it_is_not_applicable(rule):
     """The reason of the missing probe is passed on."""
     asked = subject(table(), acceptance=[{"metric": "roc_auc", "at_least": 0.9}])
     finding = rule.check(asked, probing.NoProbe("no reason"))

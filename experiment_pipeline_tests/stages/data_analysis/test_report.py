@@ -25,7 +25,7 @@ def report() -> tuple[DataAnalysis, str]:
     return analysis, report_html(analysis, frame, tables.experiment(**settings))
 
 
-def test_the_verdict_comes_first_and_the_table_last(report) -> None:
+def test_the_verdict_comes_first_and_the_table_last(report):
     """People read the verdict, the probe, the findings, then the table."""
     analysis, page = report
     shown = (
@@ -43,7 +43,7 @@ def test_the_verdict_comes_first_and_the_table_last(report) -> None:
     assert "10 of 10 columns" in page
 
 
-def test_names_and_values_are_shown_and_never_run(report) -> None:
+def test_names_and_values_are_shown_and_never_run(report):
     """Markup in names, values and reasons is escaped in both forms."""
     analysis, page = report
     assert "<script>alert" not in page
@@ -56,7 +56,7 @@ def test_names_and_values_are_shown_and_never_run(report) -> None:
     assert "[x](http" not in markdown
 
 
-def test_rows_of_the_validation_set_are_not_shown(report) -> None:
+def test_rows_of_the_validation_set_are_not_shown(report):
     """Its rows are of the other sets, and its texts are cut."""
     _, page = report
     profile = page[page.index("<h2>The table</h2>") :]
@@ -66,7 +66,7 @@ def test_rows_of_the_validation_set_are_not_shown(report) -> None:
     assert len(page.encode()) < 100_000
 
 
-def test_the_settings_of_all_findings_are_one_patch() -> None:
+def test_the_settings_of_all_findings_are_one_patch():
     """Pasted, no key stands twice, and what the experiment excludes already stays."""
     frame = tables.table(
         constant=1,
@@ -81,7 +81,7 @@ def test_the_settings_of_all_findings_are_one_patch() -> None:
     assert {"other", "constant", "outcome", "empty"} <= set(excluded)
 
 
-def test_numbers_that_differ_by_rounding_alone_are_drawn() -> None:
+def test_numbers_that_differ_by_rounding_alone_are_drawn():
     """Beside a sum of shares of about 1 there is no room for twelve bars."""
     frame = tables.table(
         total=np.where(np.arange(tables.ROWS) % 2, 1.0, np.nextafter(1, 2))
@@ -92,7 +92,7 @@ def test_numbers_that_differ_by_rounding_alone_are_drawn() -> None:
 
 
 @pytest.mark.slow
-def test_wide_tables_stay_small() -> None:
+def test_wide_tables_stay_small():
     """Columns beyond sixty are left out."""
     frame = tables.table(**{f"n{i}": np.arange(tables.ROWS) for i in range(300)})
     page = report_html(tables.analysed(tables.table()), frame, tables.experiment())

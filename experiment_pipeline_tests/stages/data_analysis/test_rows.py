@@ -36,7 +36,7 @@ def _twice(frame: pd.DataFrame, step: int) -> pd.DataFrame:
     return pd.concat([frame, copies]).sort_index(kind="stable").reset_index(drop=True)
 
 
-def test_the_ceiling_of_contradicted_labels_is_told_and_read_by_later_stages() -> None:
+def test_the_ceiling_of_contradicted_labels_is_told_and_read_by_later_stages():
     """It is of the ranking metric alone; rows that are unique have none."""
     contradicted = check(
         "conflicting_labels", _twice(table(), step=3), metric="accuracy"
@@ -56,7 +56,7 @@ def test_the_ceiling_of_contradicted_labels_is_told_and_read_by_later_stages() -
     assert check("conflicting_labels", table(), metric="accuracy").ceiling is None
 
 
-def test_a_criterion_above_the_ceiling_blocks() -> None:
+def test_a_criterion_above_the_ceiling_blocks():
     """No model can pass a gate that the labels rule out."""
     acceptance = [{"metric": "roc_auc", "at_least": 0.999}]
     finding = check(
@@ -67,7 +67,7 @@ def test_a_criterion_above_the_ceiling_blocks() -> None:
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "mape"])
-def test_numbers_have_a_ceiling_too(metric) -> None:
+def test_numbers_have_a_ceiling_too(metric):
     """For a number the contradicted share of the variance is told."""
     frame = _twice(numeric(), step=1)
     finding = check("conflicting_labels", frame, task="regression", metric=metric)
@@ -83,7 +83,7 @@ def test_numbers_have_a_ceiling_too(metric) -> None:
         {"by": "group", "column": "when"},
     ],
 )
-def test_copies_are_found(split: dict[str, str]) -> None:
+def test_copies_are_found(split: dict[str, str]):
     """They are noted, as every split keeps them in one set, until rejected."""
     frame = table(when=pd.date_range("2024-01-01", periods=ROWS))
     frame = pd.concat([frame, frame.head(40)], ignore_index=True)
@@ -95,7 +95,7 @@ def test_copies_are_found(split: dict[str, str]) -> None:
     assert again(finding, frame, split=split).outcome == "not_applicable"
 
 
-def test_what_a_calendar_makes_of_the_time_is_not_compared_with_it() -> None:
+def test_what_a_calendar_makes_of_the_time_is_not_compared_with_it():
     """Nor of a date that goes with it; the parts of any other date are."""
     days = pd.date_range("2024-01-01", periods=ROWS)
     born = pd.Timestamp("1960-01-01") + pd.to_timedelta(
@@ -128,7 +128,7 @@ AS = {"binary": {}, "multiclass": MULTICLASS, "regression": REGRESSION}
         (smoted(1, rows=ROWS), "oversampling (SMOTE)"),
     ],
 )
-def test_rows_of_one_person_or_original_are_a_condition(problem, kind) -> None:
+def test_rows_of_one_person_or_original_are_a_condition(problem, kind):
     """A target that the nearest rows know is found, whatever the task."""
     finding = check("related_rows", problem.frame, **AS[problem.task])
     assert finding.severity == "condition"
@@ -136,7 +136,7 @@ def test_rows_of_one_person_or_original_are_a_condition(problem, kind) -> None:
 
 
 @pytest.mark.parametrize("most", [20, 60])
-def test_persons_of_many_rows_are_found_in_a_part_of_the_rows(most) -> None:
+def test_persons_of_many_rows_are_found_in_a_part_of_the_rows(most):
     """More than ten nearest rows are of the same person; in fewer rows fewer are."""
     problem = persons(2, rows=2_000, visits=(most // 2, most))
     finding = check("related_rows", problem.frame)
@@ -146,7 +146,7 @@ def test_persons_of_many_rows_are_found_in_a_part_of_the_rows(most) -> None:
     assert check("related_rows", strangers).outcome == "not_found"
 
 
-def test_persons_are_found_by_the_values_in_which_their_rows_agree() -> None:
+def test_persons_are_found_by_the_values_in_which_their_rows_agree():
     """Where the rows say little of the person but the age does; a target of its own
     for each row is not found.
     """
@@ -158,7 +158,7 @@ def test_persons_are_found_by_the_values_in_which_their_rows_agree() -> None:
     assert by_age.outcome == "not_found"
 
 
-def test_copies_of_features_and_copies_of_rows_are_counted_apart() -> None:
+def test_copies_of_features_and_copies_of_rows_are_counted_apart():
     """The YAML removes rows that repeat whole, not those with another target."""
     plain = table()
     other = plain.head(30).assign(y=np.where(plain["y"].head(30) == "yes", "no", "yes"))
@@ -173,7 +173,7 @@ def test_copies_of_features_and_copies_of_rows_are_counted_apart() -> None:
     assert "none of them in the target" in finding.evidence
 
 
-def test_what_identifies_a_person_is_named_and_a_split_by_it_settles_it() -> None:
+def test_what_identifies_a_person_is_named_and_a_split_by_it_settles_it():
     """Columns in which the nearest rows agree are in the evidence."""
     frame = persons(1, rows=ROWS, equal=4).frame
     assert "Nearest rows agree in x" in check("related_rows", frame).evidence
@@ -182,7 +182,7 @@ def test_what_identifies_a_person_is_named_and_a_split_by_it_settles_it() -> Non
     assert check("related_rows", frame.assign(who=who), **split).outcome == "not_found"
 
 
-def test_a_text_that_says_the_target_is_found() -> None:
+def test_a_text_that_says_the_target_is_found():
     """A word among others, or an amount; a text that only tends to say it is not."""
     said = table()["y"].map({"yes": "closed", "no": "open"})
     filler = pd.Series(
@@ -201,7 +201,7 @@ def test_a_text_that_says_the_target_is_found() -> None:
     assert check("leak_suspect", paid, **REGRESSION).columns == ("note",)
 
 
-def test_the_validation_set_is_estimated_without_its_targets() -> None:
+def test_the_validation_set_is_estimated_without_its_targets():
     """Whatever class the validation rows have, the finding stays the same."""
     frame = rare(0, 6)
     before = check("too_few_rows_per_class", frame, **MULTICLASS)

@@ -23,7 +23,7 @@ HERE = own_findings.__name__
 EVEN = {"findings": [f"{HERE}:even_numbers"]}
 
 
-def test_every_rule_has_a_code_of_its_own_and_is_tested_to_hit() -> None:
+def test_every_rule_has_a_code_of_its_own_and_is_tested_to_hit():
     """A finding without its own tests does not exist."""
     tests = "".join(
         path.read_text() for path in Path(__file__).parent.glob("test_*.py")
@@ -33,7 +33,7 @@ def test_every_rule_has_a_code_of_its_own_and_is_tested_to_hit() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
-def test_every_rule_is_one_that_a_user_could_write(rule) -> None:
+def test_every_rule_is_one_that_a_user_could_write(rule):
     """A threshold is named after its finding, and allows its default."""
     assert isinstance(rule, FindingRule)
     assert rule.title
@@ -89,7 +89,7 @@ def test_every_rule_is_one_that_a_user_could_write(rule) -> None:
         ),
     ],
 )
-def test_a_yaml_that_names_nothing_is_refused(analysis, place, told) -> None:
+def test_a_yaml_that_names_nothing_is_refused(analysis, place, told):
     """Unknown codes, thresholds and rules are errors that say what fits."""
     (problem,) = problems(Analysis(**analysis))
     assert f"analysis.{place}" in str(problem)
@@ -98,13 +98,13 @@ def test_a_yaml_that_names_nothing_is_refused(analysis, place, told) -> None:
         analysed(table(), analysis=analysis)
 
 
-def test_an_acceptance_needs_its_reason() -> None:
+def test_an_acceptance_needs_its_reason():
     """Nobody accepts a finding without saying why."""
     with pytest.raises(ValueError, match="at least 1 character"):
         experiment(analysis={"accept": {"leak_suspect": ""}})
 
 
-def test_a_finding_of_ones_own_is_examined_beside_the_others() -> None:
+def test_a_finding_of_ones_own_is_examined_beside_the_others():
     """Named by import path, it has evidence, and its threshold is in the YAML."""
 
     def even_numbers(frame, **analysis):
@@ -125,7 +125,7 @@ def test_a_finding_of_ones_own_is_examined_beside_the_others() -> None:
     )
 
 
-def test_a_rule_that_returns_no_finding_is_named() -> None:
+def test_a_rule_that_returns_no_finding_is_named():
     """What a rule must return is said where it did not."""
     with pytest.raises(InvalidExperiment, match="the rule 'nothing' returned None"):
         analysed(table(), analysis={"findings": [f"{HERE}:nothing"]})

@@ -76,7 +76,7 @@ def _boards(draw: st.DrawFn) -> Drawn:
 
 @given(_boards(), st.sampled_from(["rmse", "r2"]))
 @settings(max_examples=30)
-def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) -> None:
+def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str):
     """Whatever the order, nan, direction and ties: no configuration beats the chosen
     one.
     """
@@ -103,7 +103,7 @@ def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) ->
 @settings(max_examples=10, deadline=None)
 def test_the_choice_has_rank_1(
     kind: tuple[str, str], noises: list[float], with_dummy: bool, seed: int
-) -> None:
+):
     """Single models, their ensemble or a baseline that the search contains: the best
     score of the board is chosen, and the reason is that of its kind.
     """
@@ -142,7 +142,7 @@ def test_the_choice_has_rank_1(
 
 @given(_boards())
 @settings(max_examples=15)
-def test_the_smallest_choice_is_the_smallest_of_the_tie_group(board: Drawn) -> None:
+def test_the_smallest_choice_is_the_smallest_of_the_tie_group(board: Drawn):
     """With smallest_in_tie_group nothing smaller is tied with the best; its plausible
     loss is said.
     """
@@ -155,7 +155,7 @@ def test_the_smallest_choice_is_the_smallest_of_the_tie_group(board: Drawn) -> N
     assert is_noted is (len(chosen.tie_group) > 1)
 
 
-def test_a_nan_score_never_wins_and_stands_below_every_score() -> None:
+def test_a_nan_score_never_wins_and_stands_below_every_score():
     """A configuration whose predictions are not finite has no rank and says why."""
     search = search_of(spec_of(3), [1, 1, 1])
     broken = search.results[0].key
@@ -167,7 +167,7 @@ def test_a_nan_score_never_wins_and_stands_below_every_score() -> None:
     assert "have no rank" in str(board.notes)
 
 
-def test_a_row_holds_score_interval_difference_and_cost() -> None:
+def test_a_row_holds_score_interval_difference_and_cost():
     """Columns in their order, with their types; in the tie group a difference
     may be 0.
     """
@@ -192,7 +192,7 @@ def test_a_row_holds_score_interval_difference_and_cost() -> None:
     assert "statistically tied with 2 others" in board.reason
 
 
-def test_a_notebook_shows_the_choice_and_the_first_rows() -> None:
+def test_a_notebook_shows_the_choice_and_the_first_rows():
     """In a few lines, however many configurations and digests there are."""
     board = search_of(spec_of(20), [1] * 20).rank()
     title, header, *rows = repr(board).splitlines()
@@ -201,7 +201,7 @@ def test_a_notebook_shows_the_choice_and_the_first_rows() -> None:
     assert len(rows) == 10
 
 
-def test_every_configuration_is_accounted_for() -> None:
+def test_every_configuration_is_accounted_for():
     """Failed ones come after the ranked, same reasons together; then those
     not started.
     """
@@ -223,7 +223,7 @@ def test_every_configuration_is_accounted_for() -> None:
     assert "2 of 6 configurations failed with ValueError: b" in board.notes
 
 
-def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
+def test_a_configuration_stopped_early_is_never_ranked_with_full_ones():
     """A better score from a rung does not win."""
     search = search_of(spec_of(2), [1, 1])
     first, second = search.results
@@ -252,20 +252,20 @@ def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
 )
 def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason(
     unranked: list[Conclusion], reason: str
-) -> None:
+):
     """Failures, a budget that ended before the last rung, or no training."""
     with pytest.raises(TrainingError, match=reason):
         search_of(spec_of(1), [1]).rank(*unranked, results=[])
 
 
-def test_undefined_scores_are_nothing_to_rank() -> None:
+def test_undefined_scores_are_nothing_to_rank():
     """A test set of one class has no AUC."""
     search = search_of(spec_of(1), [1])
     with pytest.raises(TrainingError, match="roc_auc is undefined"):
         replace(search, y_test=np.zeros(N_TEST, dtype=int)).rank()
 
 
-def test_the_winner_is_held_against_predicting_without_features() -> None:
+def test_the_winner_is_held_against_predicting_without_features():
     """The baseline is the train set's, scored on test; beating it takes the paired
     worse bound.
     """
@@ -280,7 +280,7 @@ def test_the_winner_is_held_against_predicting_without_features() -> None:
     assert "no configuration is significantly better than" in noise.notes[0]
 
 
-def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
+def test_the_lead_over_the_baseline_counts_how_many_were_tried():
     """The same winner's lead has a wider interval among many: it was selected among
     them.
     """
@@ -293,7 +293,7 @@ def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
     assert many.low < alone.difference_to_baseline.low
 
 
-def test_a_choice_by_hand_may_be_worse_by_what_its_tie_allows() -> None:
+def test_a_choice_by_hand_may_be_worse_by_what_its_tie_allows():
     """Only a person's choice, only of a tied model, and it is stored."""
     search = search_of(spec_of(2), [1, 1.01])
     key = search.rank().tie_group[1]
@@ -313,9 +313,7 @@ def test_a_choice_by_hand_may_be_worse_by_what_its_tie_allows() -> None:
 
 
 @pytest.mark.parametrize("metric", ["rmse", "r2", "mae"])
-def test_a_clear_winner_of_a_heavy_tailed_target_beats_the_baseline(
-    metric: str,
-) -> None:
+def test_a_clear_winner_of_a_heavy_tailed_target_beats_the_baseline(metric: str):
     """Of ten, all told together: the difference of two losses is decided by a few rows,
     the share that is explained is not. No bound is better than a perfect score.
     """
@@ -335,7 +333,7 @@ def test_a_clear_winner_of_a_heavy_tailed_target_beats_the_baseline(
         assert lead.low < lead.estimate < lead.high
 
 
-def test_configurations_are_ranked_at_cross_fitted_thresholds() -> None:
+def test_configurations_are_ranked_at_cross_fitted_thresholds():
     """Better order wins below 0.5; the score is at thresholds of other rows, below the
     best one's.
     """
@@ -352,7 +350,7 @@ def test_configurations_are_ranked_at_cross_fitted_thresholds() -> None:
     assert lead == pytest.approx(board.score.estimate - board.baseline)
 
 
-def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
+def test_optimism_is_a_number_unless_the_split_is_by_time():
     """Under a time split drift and optimism are confounded, which a note says."""
     by_row = search_of(spec_of(4), [1.5] * 4).rank()
     assert 0 < by_row.optimism < 0.05
@@ -363,7 +361,7 @@ def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
     assert "cannot be separated from drift" in str(by_time.notes)
 
 
-def test_what_is_odd_about_the_choice_is_noted() -> None:
+def test_what_is_odd_about_the_choice_is_noted():
     """A second attempt of its fit; that it is at the end of the search, with the
     hyperparameter.
     """
@@ -376,7 +374,7 @@ def test_what_is_odd_about_the_choice_is_noted() -> None:
     assert "num_leaves = 16 is at the high end" in str(board.notes)
 
 
-def test_caveats_of_the_test_set_are_noted() -> None:
+def test_caveats_of_the_test_set_are_noted():
     """One day separates no configurations; an AUC of 5 positives has a narrow interval;
     weights count.
     """
@@ -392,7 +390,7 @@ def test_caveats_of_the_test_set_are_noted() -> None:
     assert "is in 5 clusters (row)" in str(notes)
 
 
-def test_of_the_stopped_the_furthest_comes_first() -> None:
+def test_of_the_stopped_the_furthest_comes_first():
     """By rung, then by score at the rung; an undefined score comes last there."""
     search = search_of(spec_of(5), [1, 1, 1, 1, 1])
     fractions, scores = (0.25, 0.25, 0.5, 0.25), (0.7, math.nan, 0.6, 0.8)
@@ -406,7 +404,7 @@ def test_of_the_stopped_the_furthest_comes_first() -> None:
     assert math.isnan(rows["test_score"].iloc[4])
 
 
-def test_everything_of_a_board_counts() -> None:
+def test_everything_of_a_board_counts():
     """The same board has one digest wherever it is read; another row or reason has
     another.
     """
@@ -422,7 +420,7 @@ def test_everything_of_a_board_counts() -> None:
     assert len({digest, *changed}) == 4
 
 
-def test_results_of_another_metric_are_not_ranked() -> None:
+def test_results_of_another_metric_are_not_ranked():
     """Scores of one metric under the name of another would be a wrong answer."""
     check_same_metric("search_results", "roc_auc", "roc_auc")
     with pytest.raises(
@@ -443,7 +441,7 @@ def _edges(
     return search_edges(spec_of(search=[entry]), "lightgbm", chosen)
 
 
-def test_the_ends_of_a_list_and_of_a_range_are_edges() -> None:
+def test_the_ends_of_a_list_and_of_a_range_are_edges():
     """Its middle is none; a draw counts as at the end within 5 % of the range, on its
     own scale.
     """
@@ -473,14 +471,14 @@ def test_the_ends_of_a_list_and_of_a_range_are_edges() -> None:
         ({"num_leaves": [2, 31]}, {"num_leaves": 2}),
     ],
 )
-def test_ends_with_nothing_beyond_are_none(hyperparameters: dict, chosen: dict) -> None:
+def test_ends_with_nothing_beyond_are_none(hyperparameters: dict, chosen: dict):
     """Zero, the smallest count, a share of one, no limit, words and fixed values end
     nothing.
     """
     assert _edges(hyperparameters, chosen) == ()
 
 
-def test_all_entries_of_the_algorithm_count_as_one_search() -> None:
+def test_all_entries_of_the_algorithm_count_as_one_search():
     """What a second entry searched is no edge of the first."""
     listed = {"algorithm": "linear", "configurations": [{"C": 10.0}]}
     lightgbm = one("lightgbm", lambda_l1=[0.1, 100.0])

@@ -68,7 +68,7 @@ def row_of(board: Leaderboard) -> dict:
     return row
 
 
-def test_models_with_different_errors_are_averaged_and_chosen() -> None:
+def test_models_with_different_errors_are_averaged_and_chosen():
     """The row has rank, interval, the sums of its members' costs, and its members."""
     board = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0]).rank()
     row, members = row_of(board), board.ensemble.members
@@ -91,7 +91,7 @@ def test_models_with_different_errors_are_averaged_and_chosen() -> None:
     assert from_parquet(to_parquet(board), Leaderboard).ensemble == board.ensemble
 
 
-def test_its_score_is_that_of_predictions_by_weights_of_other_rows() -> None:
+def test_its_score_is_that_of_predictions_by_weights_of_other_rows():
     """Later stages compute the same from what is stored: the weights without each
     fold.
     """
@@ -108,7 +108,7 @@ def test_its_score_is_that_of_predictions_by_weights_of_other_rows() -> None:
     assert all(sum(fold.values()) == pytest.approx(1) for fold in board.ensemble.folds)
 
 
-def test_it_is_compared_with_a_model_that_was_picked_by_other_rows_as_well() -> None:
+def test_it_is_compared_with_a_model_that_was_picked_by_other_rows_as_well():
     """Of 60 equals on 60 rows one is best by luck: the mean of a few, which is better,
     is chosen.
     """
@@ -132,9 +132,7 @@ def test_it_is_compared_with_a_model_that_was_picked_by_other_rows_as_well() -> 
 
 @given(st.permutations(range(6)), st.integers(0, 3))
 @settings(max_examples=5)
-def test_neither_order_nor_keys_of_the_results_matter(
-    order: list[int], seed: int
-) -> None:
+def test_neither_order_nor_keys_of_the_results_matter(order: list[int], seed: int):
     """The same results in any order have the same members, weights and scores."""
     search = search_of(numbers_spec(6), [1.0, 1.0, 1.1, 0.9, 1.3, 1.0], seed)
     shuffled = search.rank(results=[search.results[place] for place in order])
@@ -144,7 +142,7 @@ def test_neither_order_nor_keys_of_the_results_matter(
 
 
 @pytest.mark.parametrize(("setting", "members"), [({"members": 2}, 2), ("on", 5)])
-def test_the_yaml_says_how_many_are_averaged(setting: object, members: int) -> None:
+def test_the_yaml_says_how_many_are_averaged(setting: object, members: int):
     """At most five unless it says otherwise."""
     board = search_of(numbers_spec(8, ensemble=setting), [1.0] * 8).rank()
     assert len(board.ensemble.members) == members
@@ -154,9 +152,7 @@ def test_the_yaml_says_how_many_are_averaged(setting: object, members: int) -> N
     ("settings", "noises"),
     [({"ensemble": "off"}, [1.0] * 8), ({}, [0.1, 5.0, 6.0]), ({}, [1.0])],
 )
-def test_without_an_ensemble_there_is_no_row(
-    settings: dict, noises: list[float]
-) -> None:
+def test_without_an_ensemble_there_is_no_row(settings: dict, noises: list[float]):
     """Off; one model is better by far; or there is only one."""
     spec = numbers_spec(len(noises), **settings)
     board = search_of(spec, noises, shared=0).rank()
@@ -164,7 +160,7 @@ def test_without_an_ensemble_there_is_no_row(
     assert ENSEMBLE not in set(board.rows["key"])
 
 
-def test_predicting_without_features_and_what_failed_are_never_members() -> None:
+def test_predicting_without_features_and_what_failed_are_never_members():
     """The dummy errs apart from all others, and is no model."""
     three = {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 8, 16]}}
     spec = numbers_spec(0, search=[three, {"algorithm": "dummy"}])
@@ -177,7 +173,7 @@ def test_predicting_without_features_and_what_failed_are_never_members() -> None
     assert "1 of 4 configurations failed with ValueError: no such tree" in board.notes
 
 
-def test_the_smallest_of_a_tie_group_is_a_configuration_if_any_is_in_it() -> None:
+def test_the_smallest_of_a_tie_group_is_a_configuration_if_any_is_in_it():
     """An ensemble is chosen there only beyond the tie rule."""
     spec = numbers_spec(3, choice="smallest_in_tie_group")
     close = search_of(spec, [0.2, 0.2, 0.2], n=60, shared=1.0).rank()
@@ -189,7 +185,7 @@ def test_the_smallest_of_a_tie_group_is_a_configuration_if_any_is_in_it() -> Non
     assert apart.chosen == ENSEMBLE
 
 
-def test_the_page_shows_the_ensemble_and_counts_configurations_alone() -> None:
+def test_the_page_shows_the_ensemble_and_counts_configurations_alone():
     """It has a row in the table, no hyperparameters and no rungs."""
     search = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
     board = search.rank()
@@ -207,7 +203,7 @@ def test_the_page_shows_the_ensemble_and_counts_configurations_alone() -> None:
     assert row.hyperparameters["members"]
 
 
-def test_the_score_is_not_optimistic() -> None:
+def test_the_score_is_not_optimistic():
     """On fresh rows the score of weights on their own rows is worse; the cross-fitted
     one is not.
     """
@@ -242,7 +238,7 @@ def _many(models: int) -> list[dict]:
     return [{"algorithm": "lightgbm", "hyperparameters": {"num_leaves": sizes}}]
 
 
-def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None:
+def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so():
     """The best configuration is chosen then, as if there were no ensemble; with time
     nothing changes.
     """
@@ -258,7 +254,7 @@ def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None
     assert (in_time.chosen, in_time.reason) == (usual.chosen, usual.reason)
 
 
-def test_a_slow_member_leaves_its_place_to_quicker_ones() -> None:
+def test_a_slow_member_leaves_its_place_to_quicker_ones():
     """Better than no ensemble at all; the best is fitted again in any case."""
     search = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 1.1])
     best, *others, slow = search.rank().ensemble.keys
@@ -274,7 +270,7 @@ def test_a_slow_member_leaves_its_place_to_quicker_ones() -> None:
     assert members(best) is None
 
 
-def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen() -> None:
+def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen():
     """Its row stands there all the same."""
     spec = numbers_spec(2)
     boards = [search_of(spec, [0.05, 0.25], seed, n=60).rank() for seed in range(12)]
@@ -285,7 +281,7 @@ def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen() -> Non
         assert board.chosen == single.iloc[0]
 
 
-def test_what_reweights_a_member_is_said_of_the_whole() -> None:
+def test_what_reweights_a_member_is_said_of_the_whole():
     """Its probabilities are moved by each of them."""
     search = search_of(numbers_spec(2), [1.0, 1.0])
     first, second = search.results
@@ -318,7 +314,7 @@ def _library(seed: int, models: int, n: int = 200) -> tuple[Judge, np.ndarray]:
 @settings(max_examples=40)
 def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(
     seed: int, models: int, members: int
-) -> None:
+):
     """Weights sum to 1, none is negative, at most so many are above 0."""
     judge, library = _library(seed, models)
     weights = ensemble.forward_selection(library, judge, members)
@@ -330,9 +326,7 @@ def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(
 
 @given(st.integers(0, 10_000), st.integers(2, 12))
 @settings(max_examples=40)
-def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(
-    seed: int, models: int
-) -> None:
+def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(seed: int, models: int):
     """The weights of those who stay keep their ratios; none of them could go
     as well.
     """
@@ -353,7 +347,7 @@ def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(
 @pytest.mark.parametrize("n_clusters", [1, 3, 17, 5_000])
 def test_clusters_stay_whole_and_folds_are_five_at_most(
     n_clusters: int, *, consecutive: bool
-) -> None:
+):
     """Rows of a cluster are in the same fold; days in blocks, as neighbours are
     alike.
     """

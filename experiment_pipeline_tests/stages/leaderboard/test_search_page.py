@@ -118,7 +118,7 @@ def fresh(small: Opened) -> Opened:
     return small
 
 
-def test_a_thousand_configurations_are_small_quick_and_quiet(large: Opened) -> None:
+def test_a_thousand_configurations_are_small_quick_and_quiet(large: Opened):
     """No error, no request but its own, under the server's policy; and it stays below
     its limits.
     """
@@ -130,7 +130,7 @@ def test_a_thousand_configurations_are_small_quick_and_quiet(large: Opened) -> N
     assert len(large.rows()) == LARGE
 
 
-def test_every_chart_is_drawn_and_states_its_numbers(small: Opened) -> None:
+def test_every_chart_is_drawn_and_states_its_numbers(small: Opened):
     """Each with a title and a text that has the numbers; folded ones once they are
     unfolded.
     """
@@ -146,7 +146,7 @@ def test_every_chart_is_drawn_and_states_its_numbers(small: Opened) -> None:
 
 
 @pytest.mark.parametrize("way", ["ascending", "descending"])
-def test_headers_sort_both_ways_with_the_keyboard_too(fresh: Opened, way: str) -> None:
+def test_headers_sort_both_ways_with_the_keyboard_too(fresh: Opened, way: str):
     """Numbers as numbers, empty cells last; the header says which way."""
     button = fresh.header("CPU s")
     button.click()
@@ -161,7 +161,7 @@ def test_headers_sort_both_ways_with_the_keyboard_too(fresh: Opened, way: str) -
     assert len(set(costs)) > 5
 
 
-def test_rows_are_filtered_by_text_algorithm_and_status(fresh: Opened) -> None:
+def test_rows_are_filtered_by_text_algorithm_and_status(fresh: Opened):
     """Words may stand in any column; what fits is counted."""
     fresh.page.get_by_label("status").select_option("stopped early")
     assert {row[3] for row in fresh.rows()} == {"stopped early"}
@@ -173,7 +173,7 @@ def test_rows_are_filtered_by_text_algorithm_and_status(fresh: Opened) -> None:
     assert "0 of 0 configurations that match, of 32" in counted
 
 
-def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened) -> None:
+def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened):
     """Clicked in the picture, a configuration is marked and shown in the table; and
     back.
     """
@@ -194,7 +194,7 @@ def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened) -> None:
     fresh.page.wait_for_function(f"({MARKED})() === 0")
 
 
-def test_a_phone_in_the_dark_sees_all_of_it(small: Opened) -> None:
+def test_a_phone_in_the_dark_sees_all_of_it(small: Opened):
     """Nothing is wider than the screen, and pictures take the colours of the page."""
     small.open("dark", 390)
     widths = "[document.documentElement, ...document.querySelectorAll('.chart svg')]"
@@ -209,9 +209,7 @@ def test_a_phone_in_the_dark_sees_all_of_it(small: Opened) -> None:
     assert small.page.evaluate(ink) == "rgb(86, 97, 113)"
 
 
-def test_without_scripts_there_is_a_table_of_all(
-    browser: Browser, small: Opened
-) -> None:
+def test_without_scripts_there_is_a_table_of_all(browser: Browser, small: Opened):
     """Whoever runs no scripts reads every row."""
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

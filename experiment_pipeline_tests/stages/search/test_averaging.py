@@ -53,9 +53,7 @@ def calibrated_model(method: Any, X: np.ndarray, y: np.ndarray) -> Any:
     ("method", "classes"),
     [("sigmoid", NO_YES), ("isotonic", NO_YES), ("isotonic", ABC)],
 )
-def test_it_is_what_scikit_learn_learns_of_the_same_folds(
-    method: Any, classes: tuple
-) -> None:
+def test_it_is_what_scikit_learn_learns_of_the_same_folds(method: Any, classes: tuple):
     """Of log odds; steps within the bounds that keep a row from certainty. It is stored
     to the bit.
     """
@@ -80,7 +78,7 @@ def test_it_is_what_scikit_learn_learns_of_the_same_folds(
     assert persistence.to_bytes(loaded) == stored
 
 
-def test_several_classes_are_calibrated_together() -> None:
+def test_several_classes_are_calibrated_together():
     """All log probabilities by a softmax, as a logistic regression on them."""
     generator = np.random.default_rng(0)
     truth = generator.dirichlet([1.0, 2.0, 0.5], 10_000)
@@ -101,7 +99,7 @@ def test_several_classes_are_calibrated_together() -> None:
     assert loss < best + 0.01, "few rows move what is right by little"
 
 
-def test_calibrators_of_several_classes_are_found_in_a_stored_model() -> None:
+def test_calibrators_of_several_classes_are_found_in_a_stored_model():
     """A refit takes those that were judged."""
     X, y = uneven(ABC)
     model = calibrated_model("sigmoid", X, y)
@@ -115,7 +113,7 @@ def test_calibrators_of_several_classes_are_found_in_a_stored_model() -> None:
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
 def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(
     method: Any,
-) -> None:
+):
     """A model that keeps its classes unsorted is calibrated as the one that
     sorts them.
     """
@@ -136,7 +134,7 @@ def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(
     assert uncalibrated(whole) is turned
 
 
-def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid() -> None:
+def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid():
     """Probabilities of 0 and 1 have no log odds: they lie half a vote out."""
     generator = np.random.default_rng(0)
     truth = generator.beta(0.4, 1.6, 5_000)
@@ -149,7 +147,7 @@ def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid() -> None:
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-def test_weights_of_rows_count(method: Any) -> None:
+def test_weights_of_rows_count(method: Any):
     """A row of weight two is two rows; a sigmoid of all is another one than
     of a part.
     """

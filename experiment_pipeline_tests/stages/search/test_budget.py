@@ -114,7 +114,7 @@ def learn(brake: Brake, *fits: results.ModelResult) -> dict[str, results.ModelRe
     return {result.key: result for result in fits}
 
 
-def test_time_is_left_to_fit_again_and_to_report() -> None:
+def test_time_is_left_to_fit_again_and_to_report():
     """From then on no fit starts, and the reason says what the rest is for."""
     brake, clock = brake_of(30, FULL)
     done = fitted(LINEAR[0], 0.9, 3.5)
@@ -130,7 +130,7 @@ def test_time_is_left_to_fit_again_and_to_report() -> None:
     assert brake.is_out_of_time
 
 
-def test_fits_have_a_share_of_the_time_however_long_the_rest_takes() -> None:
+def test_fits_have_a_share_of_the_time_however_long_the_rest_takes():
     """A search without a fit has nothing to refit."""
     brake, clock = brake_of(10, FULL)
     learn(brake, fitted(LINEAR[0], 0.9, 3.6))
@@ -140,7 +140,7 @@ def test_fits_have_a_share_of_the_time_however_long_the_rest_takes() -> None:
     assert not brake.may_start(DUMMY.key)
 
 
-def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
+def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is():
     """Fit, refit and report must fit in; the reason is its own, and gone at the next
     rung.
     """
@@ -165,7 +165,7 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
     assert brake.may_start(slow.key)
 
 
-def test_a_fit_ends_before_the_seconds_of_an_ensemble_begin() -> None:
+def test_a_fit_ends_before_the_seconds_of_an_ensemble_begin():
     """What would leave time for its own refit alone is not begun; the quick baseline
     still is.
     """
@@ -181,7 +181,7 @@ def test_a_fit_ends_before_the_seconds_of_an_ensemble_begin() -> None:
     assert AFTER.of(members[:1]) + 2.8 < reserve
 
 
-def test_each_rung_has_a_share_of_the_seconds() -> None:
+def test_each_rung_has_a_share_of_the_seconds():
     """A third at the first of three, and more as long as few are compared."""
     brake, clock = brake_of(30, SMALL)
     clock.seconds = 17.9
@@ -191,7 +191,7 @@ def test_each_rung_has_a_share_of_the_seconds() -> None:
     assert f"of {OF_30} were spent" in brake.reason_of(FOREST.key)[0]
 
 
-def test_forests_that_would_take_all_the_time_are_not_fitted() -> None:
+def test_forests_that_would_take_all_the_time_are_not_fitted():
     """Features are fitted before the first fit: what has no time for them is not begun,
     and the rest is.
     """
@@ -202,7 +202,7 @@ def test_forests_that_would_take_all_the_time_are_not_fitted() -> None:
     assert brake.reason_of("stacked")[0].startswith(TOO_LONG)
 
 
-def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
+def test_a_refit_is_estimated_from_the_fit_and_its_rows():
     """On train and test rows, of which boosting makes more rounds; members are fitted
     side by side.
     """
@@ -230,7 +230,7 @@ def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
     assert busy == pytest.approx(expected)
 
 
-def test_an_unknown_algorithm_is_as_slow_as_the_machine() -> None:
+def test_an_unknown_algorithm_is_as_slow_as_the_machine():
     """On all rows: where fits take three times their CPU seconds, others use it too."""
     paces = Paces()
     assert paces.of(FOREST, at_full=True) == 1
@@ -239,7 +239,7 @@ def test_an_unknown_algorithm_is_as_slow_as_the_machine() -> None:
     assert paces.of(FOREST, at_full=False) == 0
 
 
-def test_a_fit_on_letters_reads_many_columns() -> None:
+def test_a_fit_on_letters_reads_many_columns():
     """A column of texts becomes thirty numbers, or as many n-grams as letters: its fits
     are not taken for quick.
     """
@@ -260,7 +260,7 @@ def test_a_fit_on_letters_reads_many_columns() -> None:
     assert AfterSearch(sets, 1).encoding("ngrams") > 3 * AFTER.encoding("ngrams")
 
 
-def test_the_best_of_each_algorithm_has_a_place() -> None:
+def test_the_best_of_each_algorithm_has_a_place():
     """Few rows prefer simple models; where time ends nothing, they have no such
     place.
     """
@@ -276,7 +276,7 @@ def test_the_best_of_each_algorithm_has_a_place() -> None:
     assert untimed.best_of_each_kind(scored, scored) == []
 
 
-def test_the_kind_of_the_best_is_never_dropped_whole() -> None:
+def test_the_kind_of_the_best_is_never_dropped_whole():
     """Without time to fit it on all rows, a smaller one of its algorithm and encoder
     goes on, however slow, or one of another algorithm with its encoder.
     """
@@ -298,7 +298,7 @@ def test_the_kind_of_the_best_is_never_dropped_whole() -> None:
     assert brake.best_of_each_kind(affordable, scored) == [linear.key]
 
 
-def test_other_encoders_leave_the_best_its_time() -> None:
+def test_other_encoders_leave_the_best_its_time():
     """All rows are encoded before the first fit: not for a worse one, if the best could
     not start then.
     """
@@ -322,7 +322,7 @@ def test_other_encoders_leave_the_best_its_time() -> None:
     assert startable(alone + 9 * encoding, best, worse) == [best.key, worse.key]
 
 
-def test_what_was_refused_is_asked_again_when_the_best_took_less() -> None:
+def test_what_was_refused_is_asked_again_when_the_best_took_less():
     """The time that a quick fit of the best has left goes to another encoder."""
     frame = rows()
     words = " ".join(["word"] * 100)
@@ -337,7 +337,7 @@ def test_what_was_refused_is_asked_again_when_the_best_took_less() -> None:
     assert ends == ["trained", "trained"]
 
 
-def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:
+def test_where_there_is_no_time_the_quickest_is_trained_beyond_it():
     """Beside the baseline, which costs nothing."""
     brake, _ = brake_of(20, SMALL)
     slow, quick, *_ = LINEAR
@@ -356,7 +356,7 @@ def _context(
     return cast("dg.AssetExecutionContext", context)
 
 
-def test_the_seconds_are_those_of_the_whole_run() -> None:
+def test_the_seconds_are_those_of_the_whole_run():
     """They count from its start; the launchpad's replace the YAML's, and without a
     budget there is no end.
     """
@@ -415,7 +415,7 @@ class Simulated:
         return [*search(configurations(spec), sets, spec, store, self, clock)]
 
 
-def test_what_the_budget_cannot_afford_is_out_of_time_and_not_beaten() -> None:
+def test_what_the_budget_cannot_afford_is_out_of_time_and_not_beaten():
     """The best of a small rung would take longer on all rows than there is: its place
     goes to others, and its reason names the budget.
     """
@@ -469,7 +469,7 @@ COVER = (0.365, 0.488, 0.061, 0.005, 0.016, 0.03, 0.035)
 )
 def test_enough_are_compared_within_the_budget(
     rows, features, shares, wished, slowness
-) -> None:
+):
     """At least twenty, of all algorithms, on a machine as usual; fit, refit and report
     in time.
     """
@@ -494,7 +494,7 @@ def test_enough_are_compared_within_the_budget(
     assert {result.algorithm for result in in_full.values()} > {"dummy"}
 
 
-def test_a_rung_ends_where_more_fits_are_not_worth_their_time() -> None:
+def test_a_rung_ends_where_more_fits_are_not_worth_their_time():
     """Few fits tell nothing; then what is to be gained falls below what is asked, and
     the reason says it.
     """

@@ -34,7 +34,7 @@ def drawn(space: Any, draws: int = 50, seed: int = 0) -> list[Any]:
     ]
 
 
-def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
+def test_a_grid_is_every_combination_in_the_order_of_the_yaml():
     """A grid runs through its lists, the last one fastest; entries of one algorithm
     stand together.
     """
@@ -51,7 +51,7 @@ def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
     assert search_keys == ["dummy", "dummy__strategy=prior", "linear__C=1"]
 
 
-def test_the_key_names_only_what_is_searched() -> None:
+def test_the_key_names_only_what_is_searched():
     """Fixed hyperparameters are in the configuration but not in its key."""
     (configuration,) = configurations(
         experiment([one("lightgbm", max_depth=[3], num_leaves=8)])
@@ -60,7 +60,7 @@ def test_the_key_names_only_what_is_searched() -> None:
     assert configuration.hyperparameters == {"max_depth": 3, "num_leaves": 8}
 
 
-def test_explicit_configurations_are_taken_as_listed() -> None:
+def test_explicit_configurations_are_taken_as_listed():
     """An explicit list names in each key what that configuration sets."""
     listed = [{"C": 0.1}, {"C": 1, "class_weight": None}]
     entry = one("linear", max_iter=50) | {"configurations": listed}
@@ -72,7 +72,7 @@ def test_explicit_configurations_are_taken_as_listed() -> None:
     assert declared[0].hyperparameters == {"C": 0.1, "max_iter": 50}
 
 
-def test_trees_get_codes_and_others_columns_unless_told() -> None:
+def test_trees_get_codes_and_others_columns_unless_told():
     """The default encoder suits the algorithm; the YAML may choose the other one."""
     search = [
         one("lightgbm"),
@@ -87,7 +87,7 @@ def test_trees_get_codes_and_others_columns_unless_told() -> None:
     ]
 
 
-def test_draws_are_rounded_so_that_the_key_is_the_truth() -> None:
+def test_draws_are_rounded_so_that_the_key_is_the_truth():
     """A drawn float has four significant digits and stays within its ends."""
     values = drawn({"low": 0.000123456, "high": 0.98765432, "scale": "log"}, draws=200)
     assert all(0.000123456 <= value <= 0.98765432 for value in values)
@@ -100,14 +100,14 @@ def test_draws_are_rounded_so_that_the_key_is_the_truth() -> None:
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
-def test_whole_ends_draw_whole_numbers_both_ends_included(scale: str) -> None:
+def test_whole_ends_draw_whole_numbers_both_ends_included(scale: str):
     """Between integers only integers are drawn, and each can be."""
     values = drawn({"low": 1, "high": 5, "scale": scale}, draws=50)
     assert sorted(values) == [1, 2, 3, 4, 5]
     assert all(type(value) is int for value in values)
 
 
-def test_an_exhausted_space_gives_fewer_configurations_and_a_note() -> None:
+def test_an_exhausted_space_gives_fewer_configurations_and_a_note():
     """Draws never repeat; what is missing is said."""
     entry = one("lightgbm", num_leaves=[7, 31], extra_trees=[True, False])
     spec = experiment([entry | {"method": "random", "draws": 10}])
@@ -117,7 +117,7 @@ def test_an_exhausted_space_gives_fewer_configurations_and_a_note() -> None:
     assert note == f"{differ}; 1000 more in a row brought nothing new"
 
 
-def test_a_configuration_declared_twice_counts_once() -> None:
+def test_a_configuration_declared_twice_counts_once():
     """Identical hyperparameters are one configuration, under its first key, and it is
     said.
     """
@@ -130,7 +130,7 @@ def test_a_configuration_declared_twice_counts_once() -> None:
     assert search_notes(spec) == (told,)
 
 
-def test_one_number_written_in_two_ways_is_one_configuration() -> None:
+def test_one_number_written_in_two_ways_is_one_configuration():
     """1 is 1.0, but not where a forest reads a count and a share, nor for an estimator
     that nobody here knows.
     """
@@ -146,7 +146,7 @@ def test_one_number_written_in_two_ways_is_one_configuration() -> None:
     assert count("sklearn.neighbors.KNeighborsClassifier", p=[1, 1.0]) == 2
 
 
-def test_a_name_is_a_key_as_it_stands_and_stands_once() -> None:
+def test_a_name_is_a_key_as_it_stands_and_stands_once():
     """It wins over a key that would be the same, and two entries cannot share it."""
     named = one("linear", C=0.5) | {"name": "dummy", "note": "why"}
     by_hand, baseline = configurations(experiment([named, one("dummy")]))
@@ -156,7 +156,7 @@ def test_a_name_is_a_key_as_it_stands_and_stands_once() -> None:
         configurations(experiment([named, one("linear", C=0.7) | {"name": "dummy"}]))
 
 
-def test_overlapping_entries_are_told_apart_by_what_differs() -> None:
+def test_overlapping_entries_are_told_apart_by_what_differs():
     """Fixed parameters that differ join the key; the encoder or the module where
     nothing else does.
     """
@@ -175,7 +175,7 @@ def test_overlapping_entries_are_told_apart_by_what_differs() -> None:
     assert keys(one("a.Model"), one("b.Model")) == ["a.Model", "b.Model"]
 
 
-def test_what_does_not_fit_into_a_key_is_a_digest() -> None:
+def test_what_does_not_fit_into_a_key_is_a_digest():
     """Keys have at most 40 characters: algorithm and digest, where the searched does
     not fit.
     """
@@ -187,7 +187,7 @@ def test_what_does_not_fit_into_a_key_is_a_digest() -> None:
     assert all(re.fullmatch(r"lightgbm__[0-9a-f]{8}", key) for key in search_keys)
 
 
-def test_a_digest_names_its_configuration_whatever_its_company() -> None:
+def test_a_digest_names_its_configuration_whatever_its_company():
     """A key depends on nothing but its configuration: other draws beside it do not
     rename it.
     """
@@ -198,9 +198,7 @@ def test_a_digest_names_its_configuration_whatever_its_company() -> None:
     assert set(keys(few)) < set(keys(many))
 
 
-def test_digests_that_coincide_are_written_longer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_digests_that_coincide_are_written_longer(monkeypatch):
     """Two configurations whose digests begin alike keep keys of their own."""
     monkeypatch.setattr(
         "experiment_pipeline.stages.search.configurations.sha256",
@@ -213,7 +211,7 @@ def test_digests_that_coincide_are_written_longer(
     assert all(re.fullmatch(r"lightgbm__0{8}[0-9a-f]{8}", key) for key in search_keys)
 
 
-def test_a_grid_beyond_all_measure_is_refused() -> None:
+def test_a_grid_beyond_all_measure_is_refused():
     """A grid is counted before it is built."""
     lists = {f"p{i}": list(range(10)) for i in range(12)}
     with pytest.raises(
@@ -229,7 +227,7 @@ names = st.text(min_size=1, max_size=8)
 
 @settings(max_examples=30)
 @given(st.lists(st.dictionaries(names, values, max_size=4), min_size=1, max_size=6))
-def test_whatever_is_searched_keys_are_unique_and_in_the_alphabet(search: list) -> None:
+def test_whatever_is_searched_keys_are_unique_and_in_the_alphabet(search: list):
     """Any names and values give one valid key per distinct configuration."""
     explicit = [
         values for place, values in enumerate(search) if values not in search[:place]
@@ -242,7 +240,7 @@ def test_whatever_is_searched_keys_are_unique_and_in_the_alphabet(search: list) 
     )
 
 
-def test_a_list_of_encoders_is_crossed_with_a_grid() -> None:
+def test_a_list_of_encoders_is_crossed_with_a_grid():
     """Each choice comes with each encoder, which its key and its words tell."""
     entry = one("lightgbm", num_leaves=[7, 8]) | {"features": ["ordinal", "target"]}
     declared = configurations(experiment([entry]))
@@ -256,7 +254,7 @@ def test_a_list_of_encoders_is_crossed_with_a_grid() -> None:
     assert declared[1].in_words == "lightgbm (features target, num_leaves 7)"
 
 
-def test_a_list_of_encoders_leaves_the_other_draws_as_they_were() -> None:
+def test_a_list_of_encoders_leaves_the_other_draws_as_they_were():
     """Encoders are drawn beside the hyperparameters; more draws begin with the same
     ones.
     """

@@ -58,7 +58,7 @@ def weighted(task: str, weights: np.ndarray) -> TrainingSets:
 
 
 @pytest.mark.parametrize("task", ENTRIES)
-def test_every_learner_follows_the_rows_that_count(task: str) -> None:
+def test_every_learner_follows_the_rows_that_count(task: str):
     """Where rows of one kind have nearly all the weight, predictions are theirs, also
     refitted.
     """
@@ -84,7 +84,7 @@ def test_every_learner_follows_the_rows_that_count(task: str) -> None:
         assert not np.array_equal(by_weight, by_row), key
 
 
-def test_equal_weights_train_the_same_models() -> None:
+def test_equal_weights_train_the_same_models():
     """Bit for bit the models, predictions and scores of no weights."""
     equal, spec = weighted("binary", np.full(ROWS, 3.7)), experiment(ENTRIES["binary"])
     unweighted = train(spec, replace(equal, weight_column=None))
@@ -95,7 +95,7 @@ def test_equal_weights_train_the_same_models() -> None:
         assert trained.result.test_scores == plain.result.test_scores
 
 
-def test_scores_and_the_baseline_are_weighted() -> None:
+def test_scores_and_the_baseline_are_weighted():
     """What is stored with a fit is the weighted score of its predictions, on test and
     train.
     """
@@ -110,7 +110,7 @@ def test_scores_and_the_baseline_are_weighted() -> None:
     assert on_test != score("rmse", sets.y_test, predictions.test)
 
 
-def test_early_stopping_listens_to_the_weights_of_the_slice() -> None:
+def test_early_stopping_listens_to_the_weights_of_the_slice():
     """Where the slice counts another kind of rows, another round is the best one."""
     frame = table(("no", "yes"))
     wrong = (frame["distance"] > 0) != (frame["late"] == "yes")
@@ -146,9 +146,7 @@ def _least(pipeline: Any, sets: TrainingSets, column: str) -> float:
 @pytest.mark.parametrize(
     ("task", "classes"), [("regression", None), ("binary", ("yes", "no"))]
 )
-def test_predictions_keep_their_direction_on_any_row(
-    task: str, classes: tuple | None
-) -> None:
+def test_predictions_keep_their_direction_on_any_row(task: str, classes: tuple | None):
     """Stored and refitted pipelines, though the data lean the other way; a free one
     does not.
     """
@@ -166,7 +164,7 @@ def test_predictions_keep_their_direction_on_any_row(
     assert _least(assembled(free, sets, spec), sets, "distance") < -1e-9
 
 
-def test_an_estimator_that_cannot_is_refused() -> None:
+def test_an_estimator_that_cannot_is_refused():
     """Weights would count in the scores alone, and a linear model may learn
     any sign.
     """
@@ -197,9 +195,7 @@ def test_an_estimator_that_cannot_is_refused() -> None:
         ("mae", one("xgboost", objective="reg:absoluteerror")),
     ],
 )
-def test_trees_towards_a_quantile_keep_no_direction(
-    metric: str, entry: dict[str, Any]
-) -> None:
+def test_trees_towards_a_quantile_keep_no_direction(metric: str, entry: dict[str, Any]):
     """LightGBM stops there, and XGBoost's predictions go the other way: both are
     refused before.
     """
@@ -210,7 +206,7 @@ def test_trees_towards_a_quantile_keep_no_direction(
         check_demands(*configurations(spec), spec)
 
 
-def test_only_numbers_of_the_table_have_a_direction() -> None:
+def test_only_numbers_of_the_table_have_a_direction():
     """A text has none, and a name that is not there is told from what is."""
     frame = table(CLASSES["binary"])
     spec = experiment(

@@ -37,7 +37,7 @@ def searched():
     return ran, memory, results
 
 
-def test_what_the_clock_left_out_stays_out(searched) -> None:
+def test_what_the_clock_left_out_stays_out(searched):
     """Status, reason and scores are those of before, and all results are reused; the
     log says what a larger budget would go on with.
     """
@@ -55,7 +55,7 @@ def test_what_the_clock_left_out_stays_out(searched) -> None:
     assert f"{len(out_of_time)} configurations had no time" in earlier.in_words
 
 
-def test_a_configuration_that_was_asked_for_since_then_is_trained(searched) -> None:
+def test_a_configuration_that_was_asked_for_since_then_is_trained(searched):
     """It has a model of all rows; every other one ends as before."""
     ran, memory, results = searched
     left_out = next(
@@ -73,7 +73,7 @@ def test_a_configuration_that_was_asked_for_since_then_is_trained(searched) -> N
     assert changed == {left_out.key: "trained"}
 
 
-def test_a_search_whose_models_are_gone_is_run_again(searched) -> None:
+def test_a_search_whose_models_are_gone_is_run_again(searched):
     """Nothing is concluded without the model behind it."""
     _, _, results = searched
     assert concluded_again(results, DECLARED, SETS, SPEC, Memory()) is None
@@ -90,7 +90,7 @@ def test_a_search_whose_models_are_gone_is_run_again(searched) -> None:
         ({"seed": 7}, False),
     ],
 )
-def test_a_search_is_the_same_by_what_decides_it(changes, is_the_same) -> None:
+def test_a_search_is_the_same_by_what_decides_it(changes, is_the_same):
     """Gates, seconds and workers decide no search; its halving, metric and seed do."""
     other = experiment(**{"budget": {"seconds": 22}} | changes)
     before = search_fingerprint(DECLARED, SETS, SPEC)
@@ -109,13 +109,13 @@ def test_a_search_is_the_same_by_what_decides_it(changes, is_the_same) -> None:
         (None, None, True),
     ],
 )
-def test_only_a_larger_budget_goes_on(had, has, covers) -> None:
+def test_only_a_larger_budget_goes_on(had, has, covers):
     """No limit is the largest one."""
     assert SearchBudget(had).covers(has) == covers
 
 
 @pytest.mark.usefixtures("storage")
-def test_the_search_with_the_most_seconds_is_kept(searched) -> None:
+def test_the_search_with_the_most_seconds_is_kept(searched):
     """It replaces that of fewer seconds, and is read with its paths."""
     _, _, results = searched
     searches = EarlierSearches.of("clinic")
@@ -128,7 +128,7 @@ def test_the_search_with_the_most_seconds_is_kept(searched) -> None:
     assert searches.find("b" * 64, 30.0, print) is None
 
 
-def test_a_search_that_failures_ended_is_not_final() -> None:
+def test_a_search_that_failures_ended_is_not_final():
     """A failure of a fit alone is: the same code and rows would fail again."""
     failing = one(f"{OWN}.Raises", strength=[1.0, 2.0, 3.0])
 

@@ -56,7 +56,7 @@ def fitted(encoder: str, train: pd.DataFrame) -> Any:
 
 
 @pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
-def test_every_type_of_column_is_encoded_as_whoever_delivers_it(encoder: str) -> None:
+def test_every_type_of_column_is_encoded_as_whoever_delivers_it(encoder: str):
     """Gaps, infinities and mixtures become float64, whatever order, objects or further
     columns.
     """
@@ -76,7 +76,7 @@ def test_every_type_of_column_is_encoded_as_whoever_delivers_it(encoder: str) ->
     )
 
 
-def test_missing_and_unseen_categories_are_minus_one() -> None:
+def test_missing_and_unseen_categories_are_minus_one():
     """The ordinal encoder gives codes, as many as LightGBM has bins, and -1 for what
     has none.
     """
@@ -89,7 +89,7 @@ def test_missing_and_unseen_categories_are_minus_one() -> None:
     assert fitted("ordinal", many).transform(many).max() == MAX_ORDINAL_CATEGORIES - 1
 
 
-def test_an_unseen_category_counts_as_an_infrequent_one() -> None:
+def test_an_unseen_category_counts_as_an_infrequent_one():
     """The one-hot encoder keeps the frequent categories and puts the others in one
     column.
     """
@@ -103,7 +103,7 @@ def test_an_unseen_category_counts_as_an_infrequent_one() -> None:
     assert rare.tolist() == unseen.tolist() != frequent_one.tolist()
 
 
-def test_a_missing_number_leaves_a_mark() -> None:
+def test_a_missing_number_leaves_a_mark():
     """The one-hot encoder imputes the median and says where."""
     train = pd.DataFrame({"x": [1.0, 2.0, 9.0, np.nan]})
     encoded = fitted("onehot", train).transform(train)
@@ -111,7 +111,7 @@ def test_a_missing_number_leaves_a_mark() -> None:
     assert encoded[3, 1] > 0 > encoded[0, 1]
 
 
-def test_missing_is_missing_in_every_spelling() -> None:
+def test_missing_is_missing_in_every_spelling():
     """None, nan and NA, in columns of objects or of nullable strings, are one
     category.
     """
@@ -125,9 +125,7 @@ def test_missing_is_missing_in_every_spelling() -> None:
     assert features.transform(loose)[:, 2].tolist() == [1, 1, 1]
 
 
-def test_a_table_that_would_be_too_large_is_sparse(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_table_that_would_be_too_large_is_sparse(monkeypatch):
     """Dense up to a size, sparse beyond it, and the same numbers."""
     table = awkward()
     dense = fitted("onehot", table).transform(table)

@@ -27,7 +27,7 @@ OTHER_TEST = replace(SETS, digests=SETS.digests | {"test": "other"})
 BASE = lightgbm(num_leaves=5, learning_rate=0.1)
 
 
-def test_neither_key_nor_order_nor_surroundings_count() -> None:
+def test_neither_key_nor_order_nor_surroundings_count():
     """Another key, order, name or number of workers and a wider search reuse what is
     stored.
     """
@@ -50,12 +50,12 @@ def test_neither_key_nor_order_nor_surroundings_count() -> None:
         replace(SETS, classes=("yes", "no")),
     ],
 )
-def test_other_rows_columns_or_classes_are_another_model(sets: TrainingSets) -> None:
+def test_other_rows_columns_or_classes_are_another_model(sets: TrainingSets):
     """Everything that a fit reads of the sets counts."""
     assert fingerprint(BASE, sets, SPEC) != fingerprint(BASE, SETS, SPEC)
 
 
-def test_another_configuration_seed_or_stop_is_another_model() -> None:
+def test_another_configuration_seed_or_stop_is_another_model():
     """Algorithm, encoder, every hyperparameter, the seed, and the metric that a fit
     stops by.
     """
@@ -96,7 +96,7 @@ def test_no_metric_counts_that_does_not_stop_a_fit(
     )
 
 
-def test_a_metric_that_stops_in_the_same_way_does_not_count() -> None:
+def test_a_metric_that_stops_in_the_same_way_does_not_count():
     """A gate leaves early stopping as it is; log_loss and accuracy both watch
     the loss.
     """
@@ -108,7 +108,7 @@ def test_a_metric_that_stops_in_the_same_way_does_not_count() -> None:
     assert fingerprint(BASE, SETS, loss) == fingerprint(BASE, SETS, accuracy)
 
 
-def test_a_encoder_counts_train_rows_and_columns_alone() -> None:
+def test_a_encoder_counts_train_rows_and_columns_alone():
     """Features are fitted on train: other test rows leave them as they are."""
     encoder = encoder_fingerprint("ordinal", SETS)
     assert encoder == encoder_fingerprint("ordinal", OTHER_TEST)
@@ -123,7 +123,7 @@ def own_print() -> str:
     return fingerprint(estimator, SETS, SPEC)
 
 
-def test_the_source_of_an_own_estimator_counts(tmp_path, monkeypatch) -> None:
+def test_the_source_of_an_own_estimator_counts(tmp_path, monkeypatch):
     """The fingerprint is another one when the estimator's module, or what that imports,
     is edited.
     """
@@ -136,7 +136,7 @@ def test_the_source_of_an_own_estimator_counts(tmp_path, monkeypatch) -> None:
     assert own_print() != first
 
 
-def test_the_metric_counts_for_a_dummy_of_numbers() -> None:
+def test_the_metric_counts_for_a_dummy_of_numbers():
     """It predicts what suits the metric: the mean for rmse, the median for mae."""
     sets, prints = training_sets("regression"), []
     for metric in ("rmse", "mae"):

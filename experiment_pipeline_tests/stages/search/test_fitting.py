@@ -82,7 +82,7 @@ def refitted(
     return refitted_pipeline(model, fits, features, encoded, sets)
 
 
-def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
+def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts():
     """Scores of all fits are kept, by their predictions; the model is the one of the
     experiment's seed.
     """
@@ -107,9 +107,7 @@ def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
 @pytest.mark.parametrize(
     ("task", "entry"), [("multiclass", BAGGED), ("regression", CATBOOST)]
 )
-def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(
-    task, entry
-) -> None:
+def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task, entry):
     """Its score is that of the mean, and the export's refit is one of as many fits."""
     sets = training_sets(task)
     spec = experiment([entry], task, seeds={"fits": 3, "average": True})
@@ -128,7 +126,7 @@ def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(
     assert np.array_equal(loaded.predict(rows), again.predict(rows))
 
 
-def test_the_exported_model_is_the_mean_of_fits_with_different_seeds() -> None:
+def test_the_exported_model_is_the_mean_of_fits_with_different_seeds():
     """`export.fits` changes the refit alone, which is calibrated as before; equal fits,
     and forests, are exported once.
     """
@@ -147,7 +145,7 @@ def test_the_exported_model_is_the_mean_of_fits_with_different_seeds() -> None:
         assert type(refitted(model, rows, sets, spec)[-1]).__name__ == kind
 
 
-def test_what_draws_nothing_is_one_fit() -> None:
+def test_what_draws_nothing_is_one_fit():
     """LightGBM that samples nothing, a linear model, the baseline: no spread, and a
     note says why.
     """
@@ -161,7 +159,7 @@ def test_what_draws_nothing_is_one_fit() -> None:
     assert "draw nothing" in notes["linear"][-1]
 
 
-def test_an_average_is_refitted_with_the_median_of_the_rounds() -> None:
+def test_an_average_is_refitted_with_the_median_of_the_rounds():
     """One number of rounds for the refit, where the fits had several."""
     sets = training_sets()
     entry = one("lightgbm", bagging_fraction=0.5, learning_rate=0.05)
@@ -177,9 +175,7 @@ def test_an_average_is_refitted_with_the_median_of_the_rounds() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "positive"), [("lightgbm", "yes"), ("linear", "no")]
 )
-def test_a_reweighted_model_is_calibrated_by_default(
-    algorithm: str, positive: str
-) -> None:
+def test_a_reweighted_model_is_calibrated_by_default(algorithm: str, positive: str):
     """Slope 1, intercept 0, the log loss nearer to the truth's and the ranks as they
     were.
     """
@@ -208,7 +204,7 @@ def test_a_reweighted_model_is_calibrated_by_default(
     assert np.array_equal(predicted(assembled(model, sets, spec), sets), after)
 
 
-def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them() -> None:
+def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them():
     """On folds of the train rows, by fits of the rest; no test row moves it, the refit
     takes it.
     """
@@ -233,7 +229,7 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them() -> None:
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
 
 
-def test_too_few_rows_are_not_calibrated_and_few_not_by_steps() -> None:
+def test_too_few_rows_are_not_calibrated_and_few_not_by_steps():
     """The note says how many the rarest class has, and how many it needs."""
     sets, _ = imbalanced(2_000)
     positive = int((sets.y_train == 1).sum())
@@ -247,7 +243,7 @@ def test_too_few_rows_are_not_calibrated_and_few_not_by_steps() -> None:
     assert none.result.notes[0].startswith("not calibrated: the rarest class has")
 
 
-def test_averages_are_calibrated_as_averages() -> None:
+def test_averages_are_calibrated_as_averages():
     """Folds are predicted by the mean of as many fits; each seed's score is calibrated
     as well.
     """
@@ -263,7 +259,7 @@ def test_averages_are_calibrated_as_averages() -> None:
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
 
 
-def test_fingerprints_know_what_decides_and_nothing_else() -> None:
+def test_fingerprints_know_what_decides_and_nothing_else():
     """Unset and off are what they were; seeds and a calibrator are other models."""
     sets = training_sets()
 
@@ -302,7 +298,7 @@ def asked(
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> None:
+def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str):
     """Test predictions are those of the folds' own fits; the kept model is of
     all rows.
     """
@@ -332,7 +328,7 @@ def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> Non
     )
 
 
-def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
+def test_the_kept_model_has_the_median_rounds_of_the_folds():
     """It is fitted on all train rows, tree by tree as a fit of so many rounds."""
     entry = one("lightgbm", learning_rate=0.2)
     spec, plain = asked([entry]), experiment([entry])
@@ -350,7 +346,7 @@ def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
     assert again[-1].booster_.model_to_string() == trained.model.decode()
 
 
-def test_the_number_of_workers_and_the_order_of_rows_change_nothing() -> None:
+def test_the_number_of_workers_and_the_order_of_rows_change_nothing():
     """The same bytes, fingerprints and predictions."""
     spec = asked(
         [one("lightgbm", n_estimators=20), one("random_forest", n_estimators=3)]
@@ -367,7 +363,7 @@ def test_the_number_of_workers_and_the_order_of_rows_change_nothing() -> None:
         assert np.array_equal(model.predictions.test, second[key].predictions.test)
 
 
-def test_a_fingerprint_holds_the_folds() -> None:
+def test_a_fingerprint_holds_the_folds():
     """Other folds, other repeats or no folds are other models, and other fitted
     features.
     """
@@ -378,7 +374,7 @@ def test_a_fingerprint_holds_the_folds() -> None:
     assert len({encoder_fingerprint("ordinal", sets_of(spec)) for spec in specs}) == 2
 
 
-def test_a_row_that_is_predicted_twice_is_one_row() -> None:
+def test_a_row_that_is_predicted_twice_is_one_row():
     """Intervals resample rows, not predictions; and there are no rungs below
     all folds.
     """

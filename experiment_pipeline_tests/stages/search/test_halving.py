@@ -341,7 +341,7 @@ FIXED = [
 @pytest.mark.parametrize(
     "halving", [False, {**HALVING, "fractions": [0.2, 1.0], "keep": 0.5}]
 )
-def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
+def test_another_metric_or_gate_fits_nothing_again(halving: object):
     """Every rung is decided by the new metric on predictions that exist; scores are a
     fresh fit's, to the bit.
     """
@@ -381,9 +381,7 @@ def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
     ("classes", "n_train", "rows"),
     [(None, 100, 100), (None, 3_000, 1_000), (10, 90_000, 5_000), (26, 90_000, 1_923)],
 )
-def test_the_train_score_is_of_as_many_numbers_as_it_needs(
-    classes, n_train, rows
-) -> None:
+def test_the_train_score_is_of_as_many_numbers_as_it_needs(classes, n_train, rows):
     """A fifth of the rows, or 1,000; many classes are predicted by as many trees, so
     fewer rows.
     """

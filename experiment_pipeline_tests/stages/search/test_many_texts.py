@@ -68,7 +68,7 @@ def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:
 
 
 @pytest.fixture(autouse=True)
-def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_trees(monkeypatch) -> None:
     monkeypatch.setattr(stacking, "TREES", 5)
 
 
@@ -83,7 +83,7 @@ def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
-def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str) -> None:
+def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str):
     """Other labels in the early-stopping set and in the gap before it change no code of
     any train row.
     """
@@ -95,7 +95,7 @@ def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str) -> None:
 
 
 @pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
-def test_the_code_of_a_row_does_not_know_its_own_target(encoder: str) -> None:
+def test_the_code_of_a_row_does_not_know_its_own_target(encoder: str):
     """Another label changes codes of other rows, not that of the row itself."""
     sets = with_texts()
     before = codes_of(sets, encoder)
@@ -115,7 +115,7 @@ def random_texts(task: str) -> tuple[pd.Series, np.ndarray, np.ndarray, np.ndarr
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_crossed_codes_are_those_of_an_encoder_of_the_other_rows(task: str) -> None:
+def test_crossed_codes_are_those_of_an_encoder_of_the_other_rows(task: str):
     """Each part is coded as scikit-learn's TargetEncoder does that never saw it."""
     text, y, parts, _ = random_texts(task)
     crossed = many_texts.cross_fitted(
@@ -131,7 +131,7 @@ def test_crossed_codes_are_those_of_an_encoder_of_the_other_rows(task: str) -> N
         )
 
 
-def test_parts_keep_kin_together() -> None:
+def test_parts_keep_kin_together():
     """Whole groups; stretches of time; else equal rows; without a second group each
     row.
     """
@@ -154,7 +154,7 @@ def test_parts_keep_kin_together() -> None:
     )
 
 
-def test_the_order_of_rows_decides_nothing() -> None:
+def test_the_order_of_rows_decides_nothing():
     """A shuffled table has the same parts, and the same n-grams to the bit."""
     sets = with_texts()
     order = np.random.default_rng(0).permutation(TRAIN_ROWS)
@@ -170,7 +170,7 @@ def test_the_order_of_rows_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
+def test_columns_of_few_texts_stay_codes(encoder: str):
     """Numbers and short lists are encoded as by ordinal, which such a table is left
     with.
     """
@@ -191,7 +191,7 @@ def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
     assert TOWNS > FEW_TEXTS
 
 
-def test_unknown_texts_are_told_where_texts_are_known() -> None:
+def test_unknown_texts_are_told_where_texts_are_known():
     """Codes know the texts they were learnt from; of n-grams no text is unknown."""
     sets = with_texts()
     categories = {
@@ -213,9 +213,7 @@ def test_unknown_texts_are_told_where_texts_are_known() -> None:
         *((task, "ngrams") for task in TASKS),
     ],
 )
-def test_the_exported_pipeline_predicts_as_the_search_did(
-    task: str, encoder: str
-) -> None:
+def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: str):
     """Stored and loaded with few trusted types, it gives the stored test predictions to
     the bit.
     """
@@ -232,7 +230,7 @@ def test_the_exported_pipeline_predicts_as_the_search_did(
 
 
 @pytest.mark.parametrize("encoder", [*ENCODERS, "stacked", "ngrams"])
-def test_any_row_can_be_predicted(encoder: str) -> None:
+def test_any_row_can_be_predicted(encoder: str):
     """Unseen, empty and missing texts in every spelling, one row or a column without
     any text.
     """
@@ -251,7 +249,7 @@ def test_any_row_can_be_predicted(encoder: str) -> None:
         ).all()
 
 
-def test_what_decides_codes_is_in_their_fingerprint() -> None:
+def test_what_decides_codes_is_in_their_fingerprint():
     """The target, the rows that may be looked at, and the split; of plain codes only
     the rows.
     """
@@ -269,7 +267,7 @@ def test_what_decides_codes_is_in_their_fingerprint() -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(texts=st.lists(st.none() | st.text(max_size=30), min_size=2, max_size=12))
-def test_any_texts_become_n_grams(texts: list[str | None]) -> None:
+def test_any_texts_become_n_grams(texts: list[str | None]):
     """Of any script, empty, missing or of one word: finite columns, the same for a row
     alone, that are stored without pickle.
     """
@@ -288,7 +286,7 @@ def test_any_texts_become_n_grams(texts: list[str | None]) -> None:
         assert np.isfinite(in_short).all()
 
 
-def test_words_of_any_language_separate_texts() -> None:
+def test_words_of_any_language_separate_texts():
     """A linear model on n-grams learns what short texts say, with words that are in no
     list, and is quicker to learn it than trees on codes can.
     """
@@ -312,7 +310,7 @@ def test_words_of_any_language_separate_texts() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_row_of_weight_2_counts_in_codes_as_two_rows(task: str) -> None:
+def test_a_row_of_weight_2_counts_in_codes_as_two_rows(task: str):
     """In those of all rows as in those of other parts."""
     text, y, parts, weights = random_texts(task)
     copies = np.repeat(np.arange(len(y)), weights)
@@ -336,7 +334,7 @@ def layer_of(features: Any) -> list[int]:
     return [columns[name][0] for name in stacking.LAYER]
 
 
-def test_a_feature_with_a_direction_is_not_read_by_the_first_layer() -> None:
+def test_a_feature_with_a_direction_is_not_read_by_the_first_layer():
     """Its predictions could turn against the direction."""
     sets = training_sets("regression")
     barred = replace(sets, directions={"distance": 1})
@@ -357,8 +355,8 @@ def test_a_feature_with_a_direction_is_not_read_by_the_first_layer() -> None:
     [(30, ROWS, 0.6), (150, ROWS // 2, 0.8), (10, ROWS // 4, 0.9)],
 )
 def test_a_first_layer_finds_nothing_in_noise(
-    monkeypatch: pytest.MonkeyPatch, trees: int, groups: int, by_heart: float
-) -> None:
+    monkeypatch, trees: int, groups: int, by_heart: float
+):
     """Rows that are fitted on get predictions as poor as new rows do, also where rows
     are copies of others.
     """
@@ -380,7 +378,7 @@ def test_a_first_layer_finds_nothing_in_noise(
         assert np.array_equal(train[~in_fit, column], by_whole_layer[~in_fit, column])
 
 
-def test_each_of_the_first_layer_learns_something() -> None:
+def test_each_of_the_first_layer_learns_something():
     """Its predictions of rows that it has not seen follow the target."""
     sets = training_sets("regression")
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
@@ -389,7 +387,7 @@ def test_each_of_the_first_layer_learns_something() -> None:
         assert np.corrcoef(predicted_late, sets.y_train[sets.fit_mask])[0, 1] > 0.25
 
 
-def test_a_class_of_one_part_alone_is_predicted() -> None:
+def test_a_class_of_one_part_alone_is_predicted():
     """Models of the other parts give it no probability; those of all rows have its
     column.
     """

@@ -101,7 +101,7 @@ def own(makes: str = "a column", **keys: Any) -> ExperimentSpec:
     )
 
 
-def test_it_is_fitted_on_the_rows_of_the_fit_mask_once_for_all() -> None:
+def test_it_is_fitted_on_the_rows_of_the_fit_mask_once_for_all():
     """Of all rows, a rung or a fold it sees no early-stopping row and no test row; at a
     refit all.
     """
@@ -122,7 +122,7 @@ def test_it_is_fitted_on_the_rows_of_the_fit_mask_once_for_all() -> None:
     assert SEEN[-1].equals(whole.every_row.index)
 
 
-def test_encoders_read_its_columns_in_the_order_of_the_rows() -> None:
+def test_encoders_read_its_columns_in_the_order_of_the_rows():
     """Beside target and delivered columns; the seed of the experiment decides what it
     draws.
     """
@@ -140,7 +140,7 @@ def test_encoders_read_its_columns_in_the_order_of_the_rows() -> None:
         )
 
 
-def test_a_leaking_transformer_gets_an_honest_score() -> None:
+def test_a_leaking_transformer_gets_an_honest_score():
     """Mean targets of codes that mean nothing: far too good on rows of the fit, chance
     on the folds'.
     """
@@ -153,7 +153,7 @@ def test_a_leaking_transformer_gets_an_honest_score() -> None:
 
 
 @pytest.mark.parametrize("problem", [*MAKES][2:])
-def test_what_it_does_wrong_is_named(problem: str) -> None:
+def test_what_it_does_wrong_is_named(problem: str):
     """The error names the import path, and what was wrong."""
     with pytest.raises(TrainingError) as caught:
         as_read(sets_of(own(problem)))
@@ -161,7 +161,7 @@ def test_what_it_does_wrong_is_named(problem: str) -> None:
     assert problem in caught.value.rule
 
 
-def test_a_cluster_fits_on_the_same_columns(tmp_path: Path) -> None:
+def test_a_cluster_fits_on_the_same_columns(tmp_path):
     """Its workers read them, and the types to trust, and need no module of the user."""
     spec = own()
     sets, (_, configuration) = sets_of(spec), configurations(spec)
@@ -178,7 +178,7 @@ def test_a_cluster_fits_on_the_same_columns(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_exported_model_reads_rows_as_delivered(
     tmp_path, storage: Path, monkeypatch
-) -> None:
+):
     """In a fresh process, too; importance is by delivered column; an edited module is
     another model.
     """

@@ -252,7 +252,7 @@ def chosen(
     return set(rates(within_budget(configurations, spec)))
 
 
-def test_a_budget_draws_by_the_seed_and_not_by_keys() -> None:
+def test_a_budget_draws_by_the_seed_and_not_by_keys():
     """Every key changes when one more hyperparameter is searched, and none decides."""
     before, after = space(n_estimators=[5]), space(n_estimators=[5], max_depth=[3, 4])
     assert not {c.key for c in before} & {
@@ -262,7 +262,7 @@ def test_a_budget_draws_by_the_seed_and_not_by_keys() -> None:
     assert len({frozenset(chosen(space(), seed)) for seed in range(8)}) > 1
 
 
-def test_they_begin_in_the_order_declared_and_no_algorithm_waits_for_another() -> None:
+def test_they_begin_in_the_order_declared_and_no_algorithm_waits_for_another():
     """Where there may be no time for all: the first of each, then the same share of
     each at any time.
     """

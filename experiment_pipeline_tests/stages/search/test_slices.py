@@ -54,7 +54,7 @@ SIZE = 90
 
 
 @given(rows=st.integers(1, 3_000_000), count=st.integers(1, 2_000))
-def test_bins_are_made_of_rows_from_everywhere(rows: int, count: int) -> None:
+def test_bins_are_made_of_rows_from_everywhere(rows: int, count: int):
     """One of each of as many equal stretches, in order; all of them where there are no
     more.
     """
@@ -70,9 +70,7 @@ def test_bins_are_made_of_rows_from_everywhere(rows: int, count: int) -> None:
     ("encoder", "task"),
     [("ordinal", "binary"), ("target", "multiclass"), ("text", "regression")],
 )
-def test_slices_hold_the_same_numbers(
-    encoder: Features, task: str, monkeypatch
-) -> None:
+def test_slices_hold_the_same_numbers(encoder: Features, task: str, monkeypatch):
     """Features that are fitted column by column are the same bytes, and encode the same
     rows.
     """
@@ -126,7 +124,7 @@ def _bytes(binned: Bins, folder: Path) -> list[bytes]:
 @pytest.mark.parametrize("stops", [True, False])
 def test_bins_of_slices_are_those_of_an_array(
     hyperparameters, *, stops, tmp_path, monkeypatch
-) -> None:
+):
     """The same Dataset and the same model, with all rows looked at or with some of
     them.
     """
@@ -142,7 +140,7 @@ def test_bins_of_slices_are_those_of_an_array(
     assert _text(sliced, plan) == _text(at_once, plan)
 
 
-def test_who_reads_all_rows_is_given_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_reads_all_rows_is_given_them(monkeypatch):
     """A table is held for whom it is needed, of that encoder alone; the baseline needs
     none.
     """
@@ -167,9 +165,7 @@ def test_who_reads_all_rows_is_given_them(monkeypatch: pytest.MonkeyPatch) -> No
     texts=st.lists(st.sampled_from([*"abcdefghij", None]), min_size=1, max_size=80),
     most=st.integers(2, 6),
 )
-def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(
-    texts, most
-) -> None:
+def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(texts, most):
     """Categories, and which of them are rare, to the byte."""
     rows = pd.DataFrame({"port": pd.Series(texts, dtype="str")})
     part = text_pipeline("ordinal").set_params(ordinalencoder__max_categories=most)
@@ -177,9 +173,7 @@ def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(
     assert to_bytes(few) == to_bytes(clone(part).fit(rows["port"]))
 
 
-def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(
-    monkeypatch,
-) -> None:
+def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(monkeypatch):
     """All but the parameter is the same in the text, as of a fit that looks at rows."""
     sets = training_sets()
     request = FitRequest(
@@ -197,9 +191,7 @@ def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(
     assert by_columns == by_rows
 
 
-def test_fits_of_the_same_rows_share_their_bins(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_fits_of_the_same_rows_share_their_bins(monkeypatch):
     """Refitted one after the other, they are binned once for each way to bin; the same
     bytes.
     """
@@ -299,9 +291,7 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_search_on_maps_is_the_same_one(
-    way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_on_maps_is_the_same_one(way: str, monkeypatch):
     """Scores, choice, fingerprints, models, calibrated ones too, predictions and
     refits.
     """
@@ -324,9 +314,7 @@ def test_a_search_on_maps_is_the_same_one(
 
 
 @pytest.mark.parametrize("library", ["catboost", "xgboost"])
-def test_boosters_read_a_locked_map(
-    library: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_boosters_read_a_locked_map(library: str, monkeypatch):
     """What cannot be written to is read as what can: the same model and predictions."""
     pytest.importorskip(library)
     spec, sets = experiment([one(library, n_estimators=5)]), training_sets()

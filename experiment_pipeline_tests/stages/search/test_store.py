@@ -77,7 +77,7 @@ def store(place: UPath) -> TrainedModelStore:
     return store_at(place)
 
 
-def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
+def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore):
     """Numbers, model and predictions come back as they went; undefined scores too."""
     store.put(trained(1))
     assert_same(store.require(PRINT), trained(1))
@@ -94,7 +94,7 @@ def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
 )
 def test_files_are_named_after_what_they_are(
     storage: UPath, algorithm: str, ending: str
-) -> None:
+):
     """LightGBM's text ends in .txt, a skops file in .skops; result.json names both
     files.
     """
@@ -113,7 +113,7 @@ def test_files_are_named_after_what_they_are(
     assert written["result"]["key"] == "lightgbm__num_leaves=1"
 
 
-def test_many_are_read_in_the_order_asked_for(store: TrainedModelStore) -> None:
+def test_many_are_read_in_the_order_asked_for(store: TrainedModelStore):
     """Of many fingerprints those that exist come back, in the order given, each
     complete.
     """
@@ -128,9 +128,7 @@ def test_many_are_read_in_the_order_asked_for(store: TrainedModelStore) -> None:
     assert store.results([]) == {}
 
 
-def test_writers_of_one_entry_at_once_end_in_one_right_entry(
-    store: TrainedModelStore,
-) -> None:
+def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModelStore):
     """Of six writers with different content, one wins whole, and all are given the
     winner's.
     """
@@ -149,7 +147,7 @@ def test_writers_of_one_entry_at_once_end_in_one_right_entry(
         assert_same(outcome, winner)
 
 
-def test_whole_entries_never_go_into_quarantine(store: TrainedModelStore) -> None:
+def test_whole_entries_never_go_into_quarantine(store: TrainedModelStore):
     """Of many entries only the damaged one goes, and one that is not there is no
     damage.
     """
@@ -164,7 +162,7 @@ def test_whole_entries_never_go_into_quarantine(store: TrainedModelStore) -> Non
     assert len(told) == 1
 
 
-def test_a_writer_that_stops_between_files_leaves_no_entry(store, monkeypatch) -> None:
+def test_a_writer_that_stops_between_files_leaves_no_entry(store, monkeypatch):
     """Whatever ends it before the last file, nothing that it wrote can be read."""
 
     def stop(*_: object) -> None:

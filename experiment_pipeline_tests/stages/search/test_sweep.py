@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -82,7 +81,7 @@ def essence(outcomes: dict) -> dict:
     }
 
 
-def test_the_answer_does_not_depend_on_workers_or_order() -> None:
+def test_the_answer_does_not_depend_on_workers_or_order():
     """1, 2 and 4 workers, configurations turned round or alone: the same bytes and
     scores.
     """
@@ -97,7 +96,7 @@ def test_the_answer_does_not_depend_on_workers_or_order() -> None:
     assert essence(train(alone, sets)).items() <= first.items()
 
 
-def test_a_result_tells_what_the_fit_cost() -> None:
+def test_a_result_tells_what_the_fit_cost():
     """Seconds, bytes and rounds are measured, and only metrics of the experiment
     scored.
     """
@@ -116,7 +115,7 @@ def test_a_result_tells_what_the_fit_cost() -> None:
     )
 
 
-def test_a_class_that_test_lacks_keeps_its_column() -> None:
+def test_a_class_that_test_lacks_keeps_its_column():
     """Predictions have the columns of all classes; a class that train lacks no model
     can predict.
     """
@@ -131,7 +130,7 @@ def test_a_class_that_test_lacks_keeps_its_column() -> None:
         train(experiment([one("dummy")], "multiclass"), strange)
 
 
-def test_a_failure_is_reported_and_spoils_no_other_fit() -> None:
+def test_a_failure_is_reported_and_spoils_no_other_fit():
     """A failed configuration comes with type, message and traceback; the others are
     trained.
     """
@@ -160,9 +159,7 @@ def test_a_failure_is_reported_and_spoils_no_other_fit() -> None:
     assert essence(outcomes) == essence(train(experiment(good), sets))
 
 
-def test_a_fit_that_writes_into_a_sparse_table_fails_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_fit_that_writes_into_a_sparse_table_fails_alone(monkeypatch):
     """The table is read-only, as a dense one is: the other fits read what was encoded."""
     monkeypatch.setattr(encoders, "MAX_DENSE_BYTES", 100)
     linear, sets = one("linear"), training_sets()
@@ -174,7 +171,7 @@ def test_a_fit_that_writes_into_a_sparse_table_fails_alone(
     assert essence(outcomes) == essence(train(experiment([linear]), sets))
 
 
-def test_a_value_that_lightgbm_refuses_fails_alone() -> None:
+def test_a_value_that_lightgbm_refuses_fails_alone():
     """Also one that decides the bins; the reason names it."""
     search = [one("lightgbm", max_bin=[-5, 63]), one("lightgbm", num_leaves=[1, 7])]
     outcomes = train(experiment(search), training_sets())
@@ -187,7 +184,7 @@ def test_a_value_that_lightgbm_refuses_fails_alone() -> None:
     assert "num_leaves" in failed["lightgbm__num_leaves=1"].reason
 
 
-def test_strange_names_of_columns_train() -> None:
+def test_strange_names_of_columns_train():
     """Quotes, JSON and other scripts in a column's name reach no LightGBM."""
     frame = table(CLASSES["binary"]).rename(
         columns={
@@ -202,7 +199,7 @@ def test_strange_names_of_columns_train() -> None:
     assert all(isinstance(outcome, TrainedModel) for outcome in outcomes.values())
 
 
-def test_closing_cancels_what_waits() -> None:
+def test_closing_cancels_what_waits():
     """Once the reader stops, the running fit ends and no other one starts."""
     own_estimators.STARTED.clear()
     strengths = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
@@ -213,14 +210,14 @@ def test_closing_cancels_what_waits() -> None:
     assert len(own_estimators.STARTED) <= 2
 
 
-def test_an_exit_ends_the_sweep() -> None:
+def test_an_exit_ends_the_sweep():
     """What is no Exception, such as an interruption, is not turned into a result."""
     spec = experiment([one(f"{OWN}.Exits"), one("linear")])
     with pytest.raises(SystemExit):
         train(spec, training_sets())
 
 
-def test_the_longest_fit_comes_first() -> None:
+def test_the_longest_fit_comes_first():
     """Slow learning and many leaves are long; the unknown comes before all."""
     cost = {
         name: estimated_cost(configuration, TRAIN_ROWS)
@@ -236,7 +233,7 @@ def test_the_longest_fit_comes_first() -> None:
     assert sorted(cost, key=cost.__getitem__, reverse=True) == list(cost)
 
 
-def test_a_fit_of_catboost_is_long_for_its_trees() -> None:
+def test_a_fit_of_catboost_is_long_for_its_trees():
     """It makes 3 to 18 times the passes over the rows that one of XGBoost makes."""
     catboost, xgboost = (
         estimated_cost(Configuration("k", name, "ordinal", {}), TRAIN_ROWS)
@@ -261,7 +258,7 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-def test_fits_may_parse_at_once(restless: None) -> None:
+def test_fits_may_parse_at_once(restless: None):
     """CPython before 3.11.8 fails to parse in several threads; no fit meets that."""
     spec = experiment([one(f"{OWN}.Parses", strength=STRENGTHS)])
     outcomes = train(spec, training_sets(), workers=4).values()
@@ -272,7 +269,7 @@ def test_fits_may_parse_at_once(restless: None) -> None:
 
 
 @pytest.mark.parametrize("fault", ["SystemError", "ConnectionResetError"])
-def test_a_fault_of_the_machine_gets_a_second_attempt(fault: str) -> None:
+def test_a_fault_of_the_machine_gets_a_second_attempt(fault: str):
     """The configuration is trained as if nothing had been, and its result tells."""
     disturbed = experiment([one(f"{OWN}.Disturbed", strength=[2.0], fault=fault)])
     (outcome,) = train(disturbed, training_sets()).values()
@@ -293,7 +290,7 @@ def test_a_fault_of_the_machine_gets_a_second_attempt(fault: str) -> None:
     ],
     ids=["a fault that stays", "what an estimator raises by itself"],
 )
-def test_a_failure_has_two_attempts_at_most_and_says_so(fault, error, attempts) -> None:
+def test_a_failure_has_two_attempts_at_most_and_says_so(fault, error, attempts):
     """An estimator's own error would come again, after the same time; the others are
     trained.
     """
@@ -311,7 +308,7 @@ def test_a_failure_has_two_attempts_at_most_and_says_so(fault, error, attempts) 
     assert isinstance(outcomes["linear"], TrainedModel)
 
 
-def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:
+def test_a_disturbed_fit_is_no_failure_in_a_row():
     """A limit of one failure does not end a search in which none failed for good."""
     disturbed = one(f"{OWN}.Disturbed", strength=STRENGTHS)
     spec = experiment([disturbed], budget={"failures_in_a_row": 1})
@@ -334,7 +331,7 @@ def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:
 )
 def test_the_assembled_pipeline_predicts_what_the_fit_predicted(
     task: str, classes: tuple
-) -> None:
+):
     """Bit for bit, stored and loaded, for new categories, whichever class
     sorts first.
     """
@@ -364,7 +361,7 @@ def test_the_assembled_pipeline_predicts_what_the_fit_predicted(
     assert all(metrics.better(spec.metric, score, dummy) for score in of_known.values())
 
 
-def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None:
+def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit():
     """The result carries what loading it needs to trust, and nothing is asked of the
     bytes.
     """
@@ -376,7 +373,7 @@ def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-def test_a_refit_on_the_same_rows_is_the_same_fit(task: str) -> None:
+def test_a_refit_on_the_same_rows_is_the_same_fit(task: str):
     """With as many rounds and no row held out, refit and fit agree bit for bit."""
     sets = training_sets(task)
     search = [one("lightgbm", early_stopping_round=0, n_estimators=12), *ALGORITHMS[1:]]
@@ -388,7 +385,7 @@ def test_a_refit_on_the_same_rows_is_the_same_fit(task: str) -> None:
         assert np.array_equal(predicted(again, sets), trained.predictions.test)
 
 
-def test_the_rounds_of_a_refit_grow_by_the_root_of_its_rows() -> None:
+def test_the_rounds_of_a_refit_grow_by_the_root_of_its_rows():
     """Where early stopping found them, up to what is allowed; features are of the
     refit's own rows.
     """
@@ -442,7 +439,7 @@ for outcome in train_configurations(configurations(spec), sets, spec, 2):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not find_spec("catboost"), reason="it is not installed")
-def test_a_library_that_is_being_imported_fails_no_other_fit(tmp_path: Path) -> None:
+def test_a_library_that_is_being_imported_fails_no_other_fit(tmp_path):
     """All libraries are imported before the first fit: scikit-learn would find half of
     a module that another thread imports.
     """

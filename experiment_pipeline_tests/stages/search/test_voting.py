@@ -65,7 +65,7 @@ def mean_of(task: str) -> Any:
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_it_is_what_an_ordinary_fit_makes(task: str) -> None:
+def test_it_is_what_an_ordinary_fit_makes(task: str):
     """The same attributes and predictions, but for a second and a third copy of each
     member.
     """
@@ -111,7 +111,7 @@ def _relabelled(pipeline: Pipeline, classes: list[str]) -> Pipeline:
 @pytest.mark.parametrize("turned", [0, 1])
 def test_members_of_other_orders_are_put_into_that_of_the_target(
     task: str, turned: int
-) -> None:
+):
     """The positive class may sort first: its column is the second all the same."""
     table, y = rows_of(task)
     fitted = [pipeline.fit(table, y) for pipeline in pipelines(task)]
@@ -126,7 +126,7 @@ def test_members_of_other_orders_are_put_into_that_of_the_target(
     assert ours.predict(table).tolist() == labels.tolist()
 
 
-def test_a_class_that_a_member_has_not_seen_has_probability_0_there() -> None:
+def test_a_class_that_a_member_has_not_seen_has_probability_0_there():
     """The columns are those of the target, whatever a member has seen."""
     table, y = rows_of("multiclass")
     linear, forest = pipelines("multiclass")
@@ -143,9 +143,7 @@ def test_a_class_that_a_member_has_not_seen_has_probability_0_there() -> None:
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(
-    task: str,
-) -> None:
+def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(task: str):
     """Before and after it has predicted, and once loaded."""
     table, _ = rows_of(task)
     ours = mean_of(task)
@@ -162,9 +160,7 @@ def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_its_parts_predict_encoded_rows_as_the_whole_does(
-    task: str, monkeypatch
-) -> None:
+def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str, monkeypatch):
     """A feature has the columns of every member that reads it; the workers change no
     bit.
     """
@@ -187,7 +183,7 @@ def test_its_parts_predict_encoded_rows_as_the_whole_does(
     assert TakenApart.of(ours.estimators_[0]).encode(table).shape[1] < encoded.shape[1]
 
 
-def test_of_three_members_two_may_share() -> None:
+def test_of_three_members_two_may_share():
     """Whoever shares features with another comes together with it, with both their
     weights.
     """

@@ -139,7 +139,7 @@ def why(comparison: ChampionComparison, noise: float = 1.0) -> dict[str, Reason]
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1"])
-def test_a_worse_model_is_stopped_and_a_better_one_is_not(metric: str) -> None:
+def test_a_worse_model_is_stopped_and_a_better_one_is_not(metric: str):
     """Whichever way the metric runs, unless it is tolerated; scores and difference are
     recorded.
     """
@@ -154,7 +154,7 @@ def test_a_worse_model_is_stopped_and_a_better_one_is_not(metric: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_as_good_is_rarely_stopped_and_a_clearly_worse_one_mostly() -> None:
+def test_a_model_as_good_is_rarely_stopped_and_a_clearly_worse_one_mostly():
     """By simulation, the truth known from 10,000 rows: few false stops, most
     true ones.
     """
@@ -179,7 +179,7 @@ def test_a_model_as_good_is_rarely_stopped_and_a_clearly_worse_one_mostly() -> N
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
-def test_a_champion_worse_than_chance_stops_the_run(metric: str) -> None:
+def test_a_champion_worse_than_chance_stops_the_run(metric: str):
     """Yes and no are swapped in the new rows: what has learnt that is better, and not
     accepted.
     """
@@ -198,7 +198,7 @@ def test_a_champion_worse_than_chance_stops_the_run(metric: str) -> None:
     assert "retire board v0001 --why" in first.advice
 
 
-def test_a_target_that_changes_its_meaning_is_seen_and_drift_is_not() -> None:
+def test_a_target_that_changes_its_meaning_is_seen_and_drift_is_not():
     """The sign of a number, or two of four classes swapped; not a level that has
     doubled, nor the forecast of a high quantile, which may be far from the mean.
     """
@@ -223,7 +223,7 @@ def test_a_target_that_changes_its_meaning_is_seen_and_drift_is_not() -> None:
     assert not gates.compare("pinball_0.9", high, noisy, (0.5, 0.5), 0.95).far_above
 
 
-def test_only_a_significantly_better_model_replaces_if_the_yaml_says_so() -> None:
+def test_only_a_significantly_better_model_replaces_if_the_yaml_says_so():
     """`replace: if_better`: an equal one, and one that cannot be compared, leave the
     champion.
     """
@@ -242,7 +242,7 @@ def test_only_a_significantly_better_model_replaces_if_the_yaml_says_so() -> Non
     assert "drop replace: if_better" in reason.advice
 
 
-def test_a_tied_model_that_a_person_takes_passes_as_a_condition() -> None:
+def test_a_tied_model_that_a_person_takes_passes_as_a_condition():
     """Worse than the champion, but not by more than tied models may differ: accepted
     under a condition with the numbers. Beyond the tie it is stopped.
     """
@@ -261,7 +261,7 @@ def test_a_tied_model_that_a_person_takes_passes_as_a_condition() -> None:
     assert not report_of(champions=(beyond,)).conditions
 
 
-def test_only_a_significantly_better_version_is_the_best_from_then_on() -> None:
+def test_only_a_significantly_better_version_is_the_best_from_then_on():
     """One that passes as good leaves the best; one that cannot be compared any more is
     given up.
     """
@@ -277,7 +277,7 @@ def test_only_a_significantly_better_version_is_the_best_from_then_on() -> None:
 @pytest.mark.parametrize(("strength", "leaked"), [(0.5, False), (4.0, True)])
 def test_a_champion_far_above_an_honest_model_may_have_leaked(
     strength: float, leaked: bool, noise: float
-) -> None:
+):
     """It is said, with how to retire it; not of one that is better by a feature's
     worth.
     """
@@ -295,7 +295,7 @@ def test_a_champion_far_above_an_honest_model_may_have_leaked(
     assert ("retire board v0001 --why TEXT" in check.refusal.fix) is leaked
 
 
-def test_rows_that_the_champion_has_seen_are_left_out() -> None:
+def test_rows_that_the_champion_has_seen_are_left_out():
     """The comparison is on the others alone, and says how many were left out."""
     new = VALIDATION[:200]
     mixed = pd.concat([GOOD[:300], new], ignore_index=True)
@@ -328,7 +328,7 @@ UNKNOWN_ROWS = FittedRows(("gone",), np.empty(0, np.uint64))
 )
 def test_what_cannot_be_told_is_said_and_blocks_nothing(
     read: Callable[[], ChampionModel], rule: str
-) -> None:
+):
     """Each obstacle is named; the outcome is neither PASS nor FAIL."""
     truth = VALIDATION["late"].to_numpy().astype(int)
     model = judged(spec(), apart(truth, np.full(1_000, 0.5)), delivered=VALIDATION)
@@ -337,7 +337,7 @@ def test_what_cannot_be_told_is_said_and_blocks_nothing(
     assert rule in gate.rule
 
 
-def test_the_same_model_passes_without_a_comparison() -> None:
+def test_the_same_model_passes_without_a_comparison():
     """A rerun that finds the champion again is not held against itself; the mean of
     more fits is.
     """
@@ -349,7 +349,7 @@ def test_the_same_model_passes_without_a_comparison() -> None:
     assert not compare_with_champion(averaged, same).same_model
 
 
-def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
+def test_a_report_lists_the_gate_its_numbers_and_the_reason():
     """The champion's gate stands among the others, decides with them, and is
     explained.
     """

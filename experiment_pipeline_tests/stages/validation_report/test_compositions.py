@@ -102,7 +102,7 @@ def test_settings_combine(
     assert np.isfinite(predicted).all()
 
 
-def test_a_report_shows_probabilities_before_and_after() -> None:
+def test_a_report_shows_probabilities_before_and_after():
     """What would be exported is calibrated; the page says by what, and how far off it
     was before.
     """
@@ -136,7 +136,7 @@ def test_a_report_shows_probabilities_before_and_after() -> None:
 @pytest.mark.parametrize("settings", [BY_TIME, IN_TIME], ids=["test set", "folds"])
 def test_test_rows_of_a_split_by_time_know_that_days_are_consecutive(
     settings: dict[str, Any],
-) -> None:
+):
     """So their intervals allow for days that resemble their neighbours."""
     unused = dict.fromkeys(["house", "weight"], "not used here")
     entry = {"search": [LINEAR], "exclude": unused}

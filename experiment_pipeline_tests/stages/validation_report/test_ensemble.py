@@ -50,7 +50,7 @@ def case_of(task: str, **settings: Any) -> Searched:
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
-def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None:
+def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str):
     """Each is fitted again on train and test with its own rounds; the importance is of
     the whole.
     """
@@ -72,7 +72,7 @@ def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None
     assert report.gap.test.estimate == pytest.approx(case.board.score.estimate)
 
 
-def test_probabilities_of_several_classes_are_calibrated() -> None:
+def test_probabilities_of_several_classes_are_calibrated():
     """By cross-fitted predictions of the rows of the choice; what is exported is, and
     the report says so. No baseline is, and none twice.
     """
@@ -94,7 +94,7 @@ def test_probabilities_of_several_classes_are_calibrated() -> None:
         assert case_of("multiclass", **settings).model.calibrators == ()
 
 
-def test_a_choice_is_what_the_store_holds_of_it() -> None:
+def test_a_choice_is_what_the_store_holds_of_it():
     """Its numbers are the sums of its row, and its fit of the search predicts the
     weighted mean.
     """

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ MODELS = ["1" * 64, "2" * 64, "3" * 64]
 TABLE = pd.DataFrame({"id": range(200), "size": [number / 7 for number in range(200)]})
 
 
-def test_looks_are_kept_with_time_rows_and_model(place: UPath) -> None:
+def test_looks_are_kept_with_time_rows_and_model(place: UPath):
     """Every look is there, oldest first, also a second one with the same model."""
     ledger = Ledger(place, "flights")
     assert ledger.looks.notes() == {}
@@ -40,9 +39,7 @@ def test_looks_are_kept_with_time_rows_and_model(place: UPath) -> None:
     assert len(list_names(place / "flights" / "validation_rows")) == 1
 
 
-def test_another_column_or_one_more_row_does_not_reset_the_count(
-    tmp_path: Path,
-) -> None:
+def test_another_column_or_one_more_row_does_not_reset_the_count(tmp_path):
     """Looks count by the overlap of their rows; a model that looks again
     counts once.
     """
@@ -63,7 +60,7 @@ def test_another_column_or_one_more_row_does_not_reset_the_count(
     assert looks(TABLE + 1_000) == (0, 0.0)
 
 
-def test_another_name_of_the_experiment_does_not_reset_the_count(place: UPath) -> None:
+def test_another_name_of_the_experiment_does_not_reset_the_count(place: UPath):
     """Looks of all experiments of a storage count; under other names only those at the
     same target.
     """
@@ -89,7 +86,7 @@ def test_another_name_of_the_experiment_does_not_reset_the_count(place: UPath) -
     assert looks("churn_3", "left") == 3
 
 
-def test_another_name_of_the_target_does_not_reset_the_count(place: UPath) -> None:
+def test_another_name_of_the_target_does_not_reset_the_count(place: UPath):
     """A target with the same values in the same rows is the same; others share no
     luck.
     """
@@ -121,7 +118,7 @@ def test_another_name_of_the_target_does_not_reset_the_count(place: UPath) -> No
         )
 
 
-def test_a_damaged_look_counts_in_its_own_experiment(place: UPath) -> None:
+def test_a_damaged_look_counts_in_its_own_experiment(place: UPath):
     """Nobody knows at which rows it was: another experiment does not pay for it."""
     Ledger(place, "churn").record_look(ROWS, MODELS[0], TABLE)
     folder = place / "churn" / "validation_looks"
@@ -136,9 +133,7 @@ def test_a_damaged_look_counts_in_its_own_experiment(place: UPath) -> None:
     assert counted == [1, 0]
 
 
-def test_the_gates_pay_for_looks_and_new_rows_bring_the_level_back(
-    tmp_path: Path,
-) -> None:
+def test_the_gates_pay_for_looks_and_new_rows_bring_the_level_back(tmp_path):
     """The first look is at 95 %, look k errs in 5 %/k²; half as many rows in common
     count half.
     """
@@ -157,7 +152,7 @@ def test_the_gates_pay_for_looks_and_new_rows_bring_the_level_back(
     assert level(TABLE + 1_000) == LEVEL
 
 
-def test_looks_of_many_runs_at_once_are_all_kept(place: UPath) -> None:
+def test_looks_of_many_runs_at_once_are_all_kept(place: UPath):
     """Forty looks by eight threads, and ten by another process, are fifty looks."""
     ledger = Ledger(place, "flights")
     code = (
@@ -176,7 +171,7 @@ def test_looks_of_many_runs_at_once_are_all_kept(place: UPath) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["validation_looks", "validation_rows"])
-def test_a_look_that_is_damaged_is_told_and_counts(place: UPath, damaged: str) -> None:
+def test_a_look_that_is_damaged_is_told_and_counts(place: UPath, damaged: str):
     """Rows that cannot be recognised any more are taken for these: not one
     look less.
     """

@@ -75,7 +75,7 @@ def shaken(
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1"])
-def test_challengers_are_paired_with_the_exported_model(metric: str) -> None:
+def test_challengers_are_paired_with_the_exported_model(metric: str):
     """Each has its score, at its own threshold, and the difference with an interval
     around it.
     """
@@ -91,7 +91,7 @@ def test_challengers_are_paired_with_the_exported_model(metric: str) -> None:
     assert linear.low * linear.high > 0, "the noisier model is significantly worse"
 
 
-def test_the_linear_model_is_fitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_linear_model_is_fitted_again(monkeypatch):
     """On the rows of the exported one, also where halving has scored it on few test
     rows.
     """
@@ -113,7 +113,7 @@ def test_the_linear_model_is_fitted_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert linear.difference > linear.low > 0
 
 
-def test_what_takes_too_long_is_not_computed_and_says_so() -> None:
+def test_what_takes_too_long_is_not_computed_and_says_so():
     """Without time nothing is fitted again, which a note says; scores and gates are
     there.
     """
@@ -133,9 +133,7 @@ def test_what_takes_too_long_is_not_computed_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("second", "expected"), [("linear_regression.Mine", "2"), ("linear", "1")]
 )
-def test_the_best_linear_model_is_the_first_of_the_board(
-    second: str, expected: str
-) -> None:
+def test_the_best_linear_model_is_the_first_of_the_board(second: str, expected: str):
     """Also where halving stopped it: those stand last, without a rank; failed ones have
     no score.
     """
@@ -154,7 +152,7 @@ def test_the_best_linear_model_is_the_first_of_the_board(
     assert ChosenModel.of(board, store_of(fits), Y, Y).linear.result.key == expected
 
 
-def test_the_largest_losses_of_changed_features_come_first() -> None:
+def test_the_largest_losses_of_changed_features_come_first():
     """A feature that the model does not use changes nothing; one that it uses costs
     what it costs.
     """
@@ -170,7 +168,7 @@ def test_the_largest_losses_of_changed_features_come_first() -> None:
     assert scores["x: missing"] == pytest.approx(math.log(2))
 
 
-def test_changed_columns_keep_their_types_and_code_that_raises_is_a_finding() -> None:
+def test_changed_columns_keep_their_types_and_code_that_raises_is_a_finding():
     """A model sees whole numbers and texts as such; the change that it cannot take is
     named first.
     """
@@ -200,7 +198,7 @@ def test_changed_columns_keep_their_types_and_code_that_raises_is_a_finding() ->
 )
 def test_a_sentence_on_what_is_not_known_stands_where_it_applies(
     settings: dict[str, str], looks: int, clusters: int, told: str, untold: str
-) -> None:
+):
     """It is derived from settings and results of this run."""
     split = {"split": settings | {"column": "day"}} if settings else {}
     numbers = np.arange(1_500)
@@ -213,7 +211,7 @@ def test_a_sentence_on_what_is_not_known_stands_where_it_applies(
 
 
 @pytest.mark.parametrize(("days", "is_named"), [(240, True), (1_200, False)])
-def test_seasons_that_no_row_has_seen_are_named(days: int, *, is_named: bool) -> None:
+def test_seasons_that_no_row_has_seen_are_named(days: int, *, is_named: bool):
     """Nine months of hourly temperatures promise nothing of the winter."""
     numbers = np.arange(1_500) % days
     rows = pd.DataFrame(

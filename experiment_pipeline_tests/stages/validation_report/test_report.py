@@ -47,7 +47,7 @@ EXPORTED, TEST = seen_through(1, seed=1), seen_through(1, seed=2)  # as of repor
 NUMBERS = spec_of(task="regression", metric="rmse")
 
 
-def test_every_metric_of_the_task_is_scored_the_ranking_one_first() -> None:
+def test_every_metric_of_the_task_is_scored_the_ranking_one_first():
     """The report holds more than the metric that ranked, each with interval and
     baseline.
     """
@@ -61,7 +61,7 @@ def test_every_metric_of_the_task_is_scored_the_ranking_one_first() -> None:
         assert math.isfinite(score.baseline)
 
 
-def test_in_a_notebook_it_is_one_line() -> None:
+def test_in_a_notebook_it_is_one_line():
     """Decision, configuration, score and rows, in place of a page of fields."""
     report = report_of()
     assert repr(report).startswith("board: accepted, lightgbm__num_leaves=4: roc")
@@ -72,7 +72,7 @@ def test_in_a_notebook_it_is_one_line() -> None:
     assert "board: not accepted (lower bound of f1" in repr(report_of(strict))
 
 
-def test_the_threshold_is_chosen_on_test_and_applied_on_validation() -> None:
+def test_the_threshold_is_chosen_on_test_and_applied_on_validation():
     """f1 on validation is at the threshold that was best on test."""
     report = report_of()
     cut = report.threshold.value
@@ -82,7 +82,7 @@ def test_the_threshold_is_chosen_on_test_and_applied_on_validation() -> None:
     assert f1 > EXPORTED.score("f1", 0.5)
 
 
-def test_the_gap_is_that_of_one_and_the_same_fit() -> None:
+def test_the_gap_is_that_of_one_and_the_same_fit():
     """The refit has seen more rows: the gap compares the train-only fit with itself."""
     refit, fitted = seen_through(0.1, seed=3), seen_through(1, seed=3)
     report = report_of(exported=refit, train_only=fitted, test=fitted)
@@ -91,7 +91,7 @@ def test_the_gap_is_that_of_one_and_the_same_fit() -> None:
     assert report.score("roc_auc").interval.estimate == refit.score("roc_auc")
 
 
-def test_the_interval_of_a_gap_holds_the_luck_of_the_threshold() -> None:
+def test_the_interval_of_a_gap_holds_the_luck_of_the_threshold():
     """The validation set is decided by one choice of the threshold, and another was as
     likely.
     """
@@ -103,7 +103,7 @@ def test_the_interval_of_a_gap_holds_the_luck_of_the_threshold() -> None:
     assert gap.low < at_cut.low < at_cut.high < gap.high
 
 
-def test_a_quantile_that_too_few_targets_stay_below_is_noted() -> None:
+def test_a_quantile_that_too_few_targets_stay_below_is_noted():
     """The page says how many are below, and what to add, by the test rows; the model
     stays as it is.
     """
@@ -118,9 +118,7 @@ def test_a_quantile_that_too_few_targets_stay_below_is_noted() -> None:
 
 
 @pytest.mark.parametrize(("lowest", "shown"), [(0.0, False), (1.0, True)])
-def test_a_relative_error_is_shown_where_no_target_is_zero(
-    lowest: float, shown: bool
-) -> None:
+def test_a_relative_error_is_shown_where_no_target_is_zero(lowest: float, shown: bool):
     """Divided by a zero it has no size; nobody asked for it."""
     y = np.maximum(np.random.default_rng(8).normal(size=1_000), 0) + lowest
     exported = apart(y, y + 0.5)
@@ -136,7 +134,7 @@ def _off_by(error: float, **declared: object) -> ValidationReport:
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "r2"])
-def test_an_implausibly_small_error_is_held_until_somebody_says_why(metric) -> None:
+def test_an_implausibly_small_error_is_held_until_somebody_says_why(metric):
     """Less than a thousandth of the baseline's; the report gives the line to write, and
     with it the model is accepted under that condition.
     """
@@ -151,7 +149,7 @@ def test_an_implausibly_small_error_is_held_until_somebody_says_why(metric) -> N
     assert said.conditions[-1].endswith("it is no leak: physics")
 
 
-def test_probabilities_that_are_sure_and_right_in_every_row_are_held() -> None:
+def test_probabilities_that_are_sure_and_right_in_every_row_are_held():
     """A model that orders all rows rightly, and is less sure of it, is not."""
     y = EXPORTED.y
     sure, careful = (apart(y, np.abs(y - doubt)) for doubt in (1e-5, 0.05))
@@ -160,7 +158,7 @@ def test_probabilities_that_are_sure_and_right_in_every_row_are_held() -> None:
     assert gate.metric == "log_loss"
 
 
-def test_the_baseline_knows_fitted_and_validation_rows() -> None:
+def test_the_baseline_knows_fitted_and_validation_rows():
     """The share that is predicted without features is that of both, so no other one
     passes by luck; with weights in one of the sets alone, that of the weighted rows.
     """
@@ -179,7 +177,7 @@ def test_the_baseline_knows_fitted_and_validation_rows() -> None:
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
-def test_a_drop_from_test_to_validation_is_called_worse(metric: str) -> None:
+def test_a_drop_from_test_to_validation_is_called_worse(metric: str):
     """In both directions of the metric; a gain is none. Under a split by time it may be
     drift.
     """
@@ -196,7 +194,7 @@ def test_a_drop_from_test_to_validation_is_called_worse(metric: str) -> None:
         assert not report_of(spec, exported=good, test=bad).gap.worse
 
 
-def test_looks_are_counted_and_earlier_ones_noted() -> None:
+def test_looks_are_counted_and_earlier_ones_noted():
     """The first look is number one; later ones are warned of."""
     first, fourth = report_of(), report_of(looks=EarlierLooks(3, 0.8))
     assert (first.looks, first.notes) == (1, ())
@@ -207,7 +205,7 @@ def test_looks_are_counted_and_earlier_ones_noted() -> None:
     assert looks in text_of(fourth)
 
 
-def test_the_failed_gate_comes_first_and_gates_are_separated() -> None:
+def test_the_failed_gate_comes_first_and_gates_are_separated():
     """On the page, in the check, in the record: whatever is cut off, it is seen."""
     criteria = [
         {"metric": "roc_auc", "at_least": 0.5},
@@ -223,7 +221,7 @@ def test_the_failed_gate_comes_first_and_gates_are_separated() -> None:
         assert ", FAIL; lower bound of roc_auc at least 0.5: 0." in text
 
 
-def test_one_sentence_says_at_which_level_the_baseline_is_beaten() -> None:
+def test_one_sentence_says_at_which_level_the_baseline_is_beaten():
     """A gain that is significant at the first look, and not after 40 more, is not
     called both.
     """
@@ -244,7 +242,7 @@ def test_one_sentence_says_at_which_level_the_baseline_is_beaten() -> None:
     assert "the model is significantly better (95 % level)." in text_of(off)
 
 
-def test_few_clusters_and_weak_segments_are_noted() -> None:
+def test_few_clusters_and_weak_segments_are_noted():
     """A validation set of three days, and a part that is clearly weak."""
     few = replace(EXPORTED, clusters=np.arange(len(EXPORTED.y)) % 3)
     score = Interval(0.5, 0.4, 0.6)
@@ -267,7 +265,7 @@ def _segments(report: ValidationReport) -> Block:
     return sections["Weakest segments"].blocks[-1]
 
 
-def test_intervals_that_are_too_narrow_are_noted() -> None:
+def test_intervals_that_are_too_narrow_are_noted():
     """Errors with heavy tails leave mae to trust."""
     y = 10 + np.random.default_rng(0).normal(size=1_000)
     heavy = apart(y, y + 0.1 * (1 - np.linspace(0, 0.9999, 1_000)) ** -0.48)
@@ -275,7 +273,7 @@ def test_intervals_that_are_too_narrow_are_noted() -> None:
     assert "of rmse, r2 on the validation set may be too narrow" in "".join(notes)
 
 
-def test_an_undefined_metric_is_noted_and_fails_its_gate() -> None:
+def test_an_undefined_metric_is_noted_and_fails_its_gate():
     """A validation set of one class has no AUC and no calibration; the report is still
     made, the rest drawn.
     """
@@ -288,7 +286,7 @@ def test_an_undefined_metric_is_noted_and_fails_its_gate() -> None:
 
 
 @pytest.mark.parametrize("undefined", [False, True])
-def test_json_is_strict_and_gives_the_same_report_back(undefined: bool) -> None:
+def test_json_is_strict_and_gives_the_same_report_back(undefined: bool):
     """Written and read again the report is equal, infinite and undefined numbers
     included.
     """
@@ -338,14 +336,14 @@ def test_the_worse_bound_is_judged_unless_the_estimate_is_asked_for(
     assert gates("roc_auc", [criterion], (0.7, 0.65, 0.75))[0].passed is passed
 
 
-def test_the_upper_bound_of_a_loss_is_judged() -> None:
+def test_the_upper_bound_of_a_loss_is_judged():
     """For a loss the worse end is the upper one."""
     gate, _ = gates("log_loss", [{"at_most": 0.5}], (0.45, 0.4, 0.52))
     assert (gate.value, gate.passed) == (0.52, False)
     assert gate.in_words() == "upper bound of log_loss at most 0.5: 0.5200, FAIL"
 
 
-def test_the_paired_difference_must_beat_the_baseline_and_it_is_said() -> None:
+def test_the_paired_difference_must_beat_the_baseline_and_it_is_said():
     """No criteria is not no gate: rule, value and limit tell baseline and
     difference.
     """
@@ -374,7 +372,7 @@ UNDEFINED = (math.nan, math.nan, math.nan)
 )
 def test_only_a_significant_gain_beats_the_baseline(
     metric: str, interval: tuple, gain: Interval, passed: bool
-) -> None:
+):
     """The baseline itself and an undefined score are not good enough."""
     assert gates(metric, [], interval, gain)[0].passed is passed
 
@@ -386,12 +384,12 @@ def test_only_a_significant_gain_beats_the_baseline(
         ("log_loss", {"at_most": 9}, (0.1, 0.0, math.inf)),
     ],
 )
-def test_what_shows_nothing_passes_nothing(metric, criterion, interval) -> None:
+def test_what_shows_nothing_passes_nothing(metric, criterion, interval):
     """An undefined score, and an unbounded interval."""
     assert not gates(metric, [criterion], interval)[0].passed
 
 
-def test_every_criterion_is_a_gate_in_the_order_of_the_yaml() -> None:
+def test_every_criterion_is_a_gate_in_the_order_of_the_yaml():
     """All criteria are held, not only the first that fails; then the baseline, unless
     it is off.
     """
@@ -406,7 +404,7 @@ def test_every_criterion_is_a_gate_in_the_order_of_the_yaml() -> None:
         assert rules == limits + last
 
 
-def test_criteria_that_noise_meets_do_not_replace_the_baseline() -> None:
+def test_criteria_that_noise_meets_do_not_replace_the_baseline():
     """With 5 % positives a constant has an accuracy above 0.9: accepted only where the
     YAML says so.
     """
@@ -460,7 +458,7 @@ def charts_of(report: Checked) -> list[Chart]:
 
 
 @each_task
-def test_each_task_is_told_what_concerns_it_in_this_order(task: str) -> None:
+def test_each_task_is_told_what_concerns_it_in_this_order(task: str):
     """The decision first, then scores, then what explains them; notes last."""
     shown, report = accepted(task), accepted(task).check.report
     coverage = "Prediction intervals" if task == "regression" else "Prediction sets"
@@ -476,9 +474,7 @@ def test_each_task_is_told_what_concerns_it_in_this_order(task: str) -> None:
 
 
 @each_task
-def test_every_chart_states_its_number_and_shows_one_where_pointed_at(
-    task: str,
-) -> None:
+def test_every_chart_states_its_number_and_shows_one_where_pointed_at(task: str):
     """For readers who do not see it; each has a title of its own, colours of the page,
     and tips.
     """
@@ -494,7 +490,7 @@ def test_every_chart_states_its_number_and_shows_one_where_pointed_at(
 
 
 @each_task
-def test_names_from_the_data_are_shown_and_never_run(task: str) -> None:
+def test_names_from_the_data_are_shown_and_never_run(task: str):
     """Columns, categories and classes with tags, ampersands and dollars."""
     shown = accepted(task)
     assert not re.search(r"<(b|i|very)>", shown.page.partition("</main>")[0])
@@ -505,7 +501,7 @@ def test_names_from_the_data_are_shown_and_never_run(task: str) -> None:
     assert "<b>" not in render(shown.document)
 
 
-def test_with_costs_the_cheapest_threshold_is_exported_and_judged() -> None:
+def test_with_costs_the_cheapest_threshold_is_exported_and_judged():
     """Beside the metric's own threshold, calling nobody and calling everybody."""
     shown = accepted("binary")
     report = shown.check.report
@@ -526,7 +522,7 @@ def test_with_costs_the_cheapest_threshold_is_exported_and_judged() -> None:
     assert "minimises expected cost per row" in text
 
 
-def test_costs_move_the_threshold_but_neither_gap_nor_ranking() -> None:
+def test_costs_move_the_threshold_but_neither_gap_nor_ranking():
     """f1 is that of the decisions that will be made; the gap compares what
     was ranked.
     """
@@ -539,7 +535,7 @@ def test_costs_move_the_threshold_but_neither_gap_nor_ranking() -> None:
     assert report.gap == plain.gap
 
 
-def test_a_refused_report_says_why_right_after_the_gates() -> None:
+def test_a_refused_report_says_why_right_after_the_gates():
     """With the number, the limit, and what to try next."""
     shown = checked("binary", refused=True)
     titles = [part.title for part in shown.document.sections]
@@ -553,7 +549,7 @@ def test_a_refused_report_says_why_right_after_the_gates() -> None:
     assert "exported" not in render(shown.document), "nothing was"
 
 
-def test_losses_of_a_target_in_small_units_are_no_zeros() -> None:
+def test_losses_of_a_target_in_small_units_are_no_zeros():
     """The largest has its own digits; what is chance beside it stays 0."""
     ranked = (
         FeatureImportance("rate", 3e-6, 3e-7, True),
@@ -565,7 +561,7 @@ def test_losses_of_a_target_in_small_units_are_no_zeros() -> None:
     assert "| noise | 0.0000 | 0.0000 |" in text
 
 
-def test_importance_and_dependence_find_what_the_table_was_made_of() -> None:
+def test_importance_and_dependence_find_what_the_table_was_made_of():
     """The feature that is noise comes last, and the hour moves the prediction
     upwards.
     """
@@ -587,7 +583,7 @@ def test_importance_and_dependence_find_what_the_table_was_made_of() -> None:
 
 
 @each_task
-def test_the_largest_losses_come_first_with_the_row_as_delivered(task: str) -> None:
+def test_the_largest_losses_come_first_with_the_row_as_delivered(task: str):
     """Of every validation row there is target, prediction and loss; the loss follows
     from these.
     """
@@ -603,7 +599,7 @@ def test_the_largest_losses_come_first_with_the_row_as_delivered(task: str) -> N
     assert worst["loss"].iloc[0] == losses.max()
 
 
-def test_ids_and_names_may_hold_anything() -> None:
+def test_ids_and_names_may_hold_anything():
     """An id is shown although no model sees it, as text; a feature called `loss` keeps
     its values.
     """
@@ -619,7 +615,7 @@ def test_ids_and_names_may_hold_anything() -> None:
     assert who not in shown.page
 
 
-def test_they_are_stored_beside_the_report_but_not_in_its_markdown() -> None:
+def test_they_are_stored_beside_the_report_but_not_in_its_markdown():
     """Markdown goes into event logs: what identifies a person stays in the storage."""
     check = checked("binary").check
     contents = check.contents(lambda: FittedRows(("x",), np.zeros(0, np.uint64)))

@@ -59,7 +59,7 @@ def weakest(rows: pd.DataFrame, weak: np.ndarray) -> Segments:
 )
 def test_where_the_model_knows_nothing_comes_first(
     column: str, value: str, weak: Callable[[pd.DataFrame], pd.Series]
-) -> None:
+):
     """A planted weakness is found by itself and called clear: a value, a quarter, a
     gap, a flag.
     """
@@ -82,14 +82,14 @@ def test_where_the_model_knows_nothing_comes_first(
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1", "r2", "mae"])
-def test_a_perfect_model_is_weak_nowhere(metric: str) -> None:
+def test_a_perfect_model_is_weak_nowhere(metric: str):
     """Rare classes, and large numbers with large errors, are no weakness of
     the model.
     """
     assert accused(4, 0, metric=metric) == 0
 
 
-def test_small_parts_the_whole_and_parts_of_one_class_are_not_judged() -> None:
+def test_small_parts_the_whole_and_parts_of_one_class_are_not_judged():
     """A part needs enough rows, a constant column has no parts, and a metric must be
     defined.
     """
@@ -132,7 +132,7 @@ def horizons(metric: str, seed: int, decay: float = 0.0, **settings: Any) -> Seg
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "rmse", "r2"])
-def test_a_planted_decay_is_shown_and_chance_is_none(metric: str) -> None:
+def test_a_planted_decay_is_shown_and_chance_is_none(metric: str):
     """A lost half of the signal is found at the end; of 60 steady models at most 5 %
     are accused.
     """
@@ -143,7 +143,7 @@ def test_a_planted_decay_is_shown_and_chance_is_none(metric: str) -> None:
     assert sum(any(part.clearly_worse for part in parts) for parts in steady) <= 3
 
 
-def test_only_enough_rows_under_a_split_by_time_have_horizons() -> None:
+def test_only_enough_rows_under_a_split_by_time_have_horizons():
     """Other splits have no time, and a hundred rows are one stretch."""
     assert horizons("mae", 0, split={"by": "random"}) == ()
     few = pd.DataFrame({"day": np.arange(199.0)})
@@ -152,7 +152,7 @@ def test_only_enough_rows_under_a_split_by_time_have_horizons() -> None:
     assert effects.by_horizon(judged(spec, seen, rows=few, fitted=few - 200)) == ()
 
 
-def test_the_report_shows_horizons_and_notes_a_decay() -> None:
+def test_the_report_shows_horizons_and_notes_a_decay():
     """A section of its own, and a caveat with the first stretch that is worse."""
     report = report_of(spec_of(**BY_TIME), horizons=horizons("roc_auc", 0, decay=0.6))
     assert "| day | 46 to 60 days | 600 |" in text_of(report)
@@ -194,7 +194,7 @@ def check(seed: int = 1, n: int = 600, **changes: float) -> effects.CoverageChec
     return effects.check_coverage(model, calibrated)
 
 
-def test_a_part_or_a_time_with_larger_errors_is_named() -> None:
+def test_a_part_or_a_time_with_larger_errors_is_named():
     """Steady rows are held; a shop that became loud, or days that drift, are below the
     promise.
     """
@@ -207,7 +207,7 @@ def test_a_part_or_a_time_with_larger_errors_is_named() -> None:
     assert last.clearly_worse
 
 
-def test_the_gate_fails_where_significantly_fewer_rows_are_held() -> None:
+def test_the_gate_fails_where_significantly_fewer_rows_are_held():
     """Of 40 steady models two at most; where few rows cannot promise it, it fails and
     says so.
     """
@@ -223,7 +223,7 @@ def test_the_gate_fails_where_significantly_fewer_rows_are_held() -> None:
 @pytest.mark.parametrize(("coverage", "gates"), [(None, []), (0.9, ["coverage"])])
 def test_the_report_shows_and_keeps_it_and_the_gate_is_asked_for(
     coverage: float | None, gates: list[str]
-) -> None:
+):
     """A section, a caveat for what is not held, and a gate where the YAML
     promises it.
     """
@@ -236,7 +236,7 @@ def test_the_report_shows_and_keeps_it_and_the_gate_is_asked_for(
     assert "of 150 rows, day 46 to 60" in "".join(report.notes)
 
 
-def test_a_loud_category_of_few_rows_is_covered_or_named() -> None:
+def test_a_loud_category_of_few_rows_is_covered_or_named():
     """Four times the noise in 40 of 400 calibration rows: new rows of it have wider
     intervals. 15 of 150 are too few for that, and the page says how many are covered.
     """
@@ -260,7 +260,7 @@ def test_a_loud_category_of_few_rows_is_covered_or_named() -> None:
     assert said == {150: (40, False, True), 400: (40, True, False)}
 
 
-def test_a_class_with_too_few_calibration_rows_is_named() -> None:
+def test_a_class_with_too_few_calibration_rows_is_named():
     """The page names the class that every set holds, and no other."""
     generator, y = np.random.default_rng(0), np.arange(400) % 2
     y[:8] = 2
@@ -283,7 +283,7 @@ def test_a_class_with_too_few_calibration_rows_is_named() -> None:
 @pytest.mark.parametrize("ids", [None, ["customer"]])
 def test_customers_that_no_id_declares_are_named_under_a_split_by_time(
     ids: list[str] | None,
-) -> None:
+):
     """The page says that the intervals are not about new customers, and what is."""
     generator, day = np.random.default_rng(0), np.repeat(np.arange(90), 20)
     customer = generator.integers(0, 60, len(day))
@@ -343,7 +343,7 @@ def row(measure: str, low: float, high: float) -> AuditRow:
 )
 def test_the_whole_interval_decides(
     limits: dict, low: float, high: float, outcome: str, value: float
-) -> None:
+):
     """It passes within the limit and fails beyond it; with the limit inside nothing is
     decided.
     """
@@ -353,7 +353,7 @@ def test_the_whole_interval_decides(
     assert gate.passed is (outcome != "FAIL")
 
 
-def test_what_is_not_decided_is_a_condition() -> None:
+def test_what_is_not_decided_is_a_condition():
     """Too few rows block nothing and are said; a failed gate refuses; no key,
     no gate.
     """
@@ -369,7 +369,7 @@ def test_what_is_not_decided_is_a_condition() -> None:
     assert ValidationReport.from_json(refused.to_json()) == refused
 
 
-def test_a_refused_audit_is_explained_on_the_page() -> None:
+def test_a_refused_audit_is_explained_on_the_page():
     """Groups, comparison and gate of an excluded column, whose texts are escaped; and a
     reason of its own.
     """

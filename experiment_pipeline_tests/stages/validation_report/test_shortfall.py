@@ -67,7 +67,7 @@ def too_few(
     return explained.get("too_few_validation_rows")
 
 
-def test_what_no_search_changes_is_a_reason() -> None:
+def test_what_no_search_changes_is_a_reason():
     """Nothing learnt, before all else; labels that rule the limit out; a limit that
     different families share, while one family alone proves nothing.
     """
@@ -81,7 +81,7 @@ def test_what_no_search_changes_is_a_reason() -> None:
     assert "one_family" in why()
 
 
-def test_a_search_that_the_clock_ended_asks_for_seconds_first() -> None:
+def test_a_search_that_the_clock_ended_asks_for_seconds_first():
     """Where it left out a fifth of the configurations or more; nothing learnt then
     comes after it.
     """
@@ -105,7 +105,7 @@ def test_a_search_that_the_clock_ended_asks_for_seconds_first() -> None:
     assert first(2, "not asked for in this run").code == "nothing_learnt"
 
 
-def test_an_implausible_error_is_a_reason_before_others() -> None:
+def test_an_implausible_error_is_a_reason_before_others():
     """It says how to say that it is no leak; nothing asks for a better score."""
     y = REPORT_ROWS.y
     sure = report_of(exported=apart(y, np.abs(y - 1e-5)))
@@ -115,7 +115,7 @@ def test_an_implausible_error_is_a_reason_before_others() -> None:
     assert not {"label_ceiling", "too_few_validation_rows"} & explained.keys()
 
 
-def test_intervals_that_hold_too_few_rows_are_a_reason() -> None:
+def test_intervals_that_hold_too_few_rows_are_a_reason():
     """They are named where their gate fails, and only there: no search changes them."""
     promised = spec_of(coverage=0.9)
     refused = why(search_of(promised, [1] * 4), report_of(promised))
@@ -123,7 +123,7 @@ def test_intervals_that_hold_too_few_rows_are_a_reason() -> None:
     assert "coverage_not_held" not in why()
 
 
-def test_an_estimate_above_the_limit_asks_for_validation_rows() -> None:
+def test_an_estimate_above_the_limit_asks_for_validation_rows():
     """Only the bound failed: the reason says how many rows it would take."""
     score = REPORT.score("roc_auc").interval
     criterion = {"metric": "roc_auc", "at_least": score.estimate - 0.005}
@@ -133,7 +133,7 @@ def test_an_estimate_above_the_limit_asks_for_validation_rows() -> None:
     assert advice.endswith("or write judged_by: estimate below this criterion.")
 
 
-def test_too_few_rows_for_even_a_perfect_score_are_a_reason() -> None:
+def test_too_few_rows_for_even_a_perfect_score_are_a_reason():
     """36 validation rows cannot show an accuracy of 0.999, 4,000 can; the number that
     could is named.
     """
@@ -151,9 +151,7 @@ def test_too_few_rows_for_even_a_perfect_score_are_a_reason() -> None:
     assert evidence.endswith(f"it cannot reach 0.9990 with fewer than {needed:,}.")
 
 
-def test_a_metric_without_a_perfect_score_asks_for_rows_not_for_the_impossible() -> (
-    None
-):
+def test_a_metric_without_a_perfect_score_asks_for_rows_not_for_the_impossible():
     """A user's own loss may be any number: a perfect score has no bound to compare."""
     generator = np.random.default_rng(3)
     y = generator.normal(size=300)
@@ -171,7 +169,7 @@ def test_a_metric_without_a_perfect_score_asks_for_rows_not_for_the_impossible()
     assert "infinity" not in text
 
 
-def test_of_a_rare_class_its_clusters_count() -> None:
+def test_of_a_rare_class_its_clusters_count():
     """1,000 rows with 20 positives know an AUC from 20; rows of one class have none."""
     spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.9}])
     y = (np.arange(1_000) < 20).astype(int)
@@ -184,9 +182,7 @@ def test_of_a_rare_class_its_clusters_count() -> None:
 @pytest.mark.parametrize(
     ("metric", "limit"), [("accuracy", 0.9), ("roc_auc", 0.99), ("brier", 0.05)]
 )
-def test_the_fewest_clusters_are_those_of_the_interval(
-    metric: str, limit: float
-) -> None:
+def test_the_fewest_clusters_are_those_of_the_interval(metric: str, limit: float):
     """At that number a perfect score just reaches the limit; one cluster less, and it
     does not.
     """
@@ -197,7 +193,7 @@ def test_the_fewest_clusters_are_those_of_the_interval(
     assert fewest_clusters("rmse", 0.1) == 1
 
 
-def test_drift_underfit_and_overfit_are_told_apart() -> None:
+def test_drift_underfit_and_overfit_are_told_apart():
     """Each is seen in the numbers it is about."""
     bad, good = seen_through(3, seed=2), seen_through(0.3, seed=1)
     assert "drift" in why(report=report_of(REFUSED, exported=bad, test=good))
@@ -207,7 +203,7 @@ def test_drift_underfit_and_overfit_are_told_apart() -> None:
         assert fits & why(search).keys() == {fit}
 
 
-def test_a_train_score_of_few_rows_is_no_overfit_by_chance() -> None:
+def test_a_train_score_of_few_rows_is_no_overfit_by_chance():
     """Of a hundred test rows for each of its own, it may lie ten times as far from the
     test score.
     """
@@ -218,7 +214,7 @@ def test_a_train_score_of_few_rows_is_no_overfit_by_chance() -> None:
     assert "overfit" not in why(high, train_rows=0.01)
 
 
-def test_a_learning_curve_that_still_rises_asks_for_train_rows() -> None:
+def test_a_learning_curve_that_still_rises_asks_for_train_rows():
     """More rows are advised only when the last step significantly helped."""
     for gain, helped in (((0.04, 0.01, 0.07), True), ((0.04, -0.01, 0.09), False)):
         curve = LearningCurve(1_000, 4_000, 0.6, 0.64, Interval(*gain), 5)
@@ -226,7 +222,7 @@ def test_a_learning_curve_that_still_rises_asks_for_train_rows() -> None:
     assert "few_train_rows" not in why()
 
 
-def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
+def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not():
     """A refused search by halving knows what all train rows brought over its last small
     rung.
     """
@@ -285,14 +281,14 @@ def added(
     return again.model_copy(update={"search": again.search[len(spec.search) :]})
 
 
-def test_the_next_search_goes_beyond_an_edge() -> None:
+def test_the_next_search_goes_beyond_an_edge():
     """The chosen value at the high end becomes the low part of the new range."""
     search = added(spec_of(3, acceptance=TOO_HIGH), [5, 5, 0.1]).search[0]
     leaves = search.hyperparameters["num_leaves"]
     assert (leaves.low, leaves.high) == (8, 32)
 
 
-def test_an_overfit_asks_for_stiffer_models_an_underfit_for_flexible_ones() -> None:
+def test_an_overfit_asks_for_stiffer_models_an_underfit_for_flexible_ones():
     """The direction of the search follows the fit."""
     spec = spec_of(search=[{"algorithm": "lightgbm"}], acceptance=TOO_HIGH)
     stiff, loose = (
@@ -303,7 +299,7 @@ def test_an_overfit_asks_for_stiffer_models_an_underfit_for_flexible_ones() -> N
     assert "lambda_l2" in stiff
 
 
-def test_what_was_fixed_stays_fixed_under_its_own_name() -> None:
+def test_what_was_fixed_stays_fixed_under_its_own_name():
     """Fixed values and aliases of the YAML are kept, and never doubled."""
     fixed = entry("lightgbm", n_estimators=500, eta=0.05, max_leaves=[8, 16, 32])
     neither_over_nor_underfit = [{"metric": "average_precision", "at_least": 0.99}]
@@ -314,7 +310,7 @@ def test_what_was_fixed_stays_fixed_under_its_own_name() -> None:
     assert not {"num_iterations", "learning_rate", "num_leaves"} & new.keys()
 
 
-def test_one_family_is_joined_by_the_others_and_seeds_are_new() -> None:
+def test_one_family_is_joined_by_the_others_and_seeds_are_new():
     """The untried families are added, and no draw repeats the old seed."""
     drawn = entry("lightgbm", num_leaves={"low": 4, "high": 64, "scale": "log"})
     drawn |= {"method": "random", "draws": 4, "seed": 7}
@@ -331,7 +327,7 @@ def test_one_family_is_joined_by_the_others_and_seeds_are_new() -> None:
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_every_space_names_hyperparameters_that_exist(
     algorithm: str, task: str, direction: str
-) -> None:
+):
     """The built-in spaces are accepted by the algorithms, for every task and
     direction.
     """

@@ -22,7 +22,7 @@ def lose_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/another.sqlite")
 
 
-def test_a_lost_database_is_made_again_row_by_row(tmp_path, monkeypatch) -> None:
+def test_a_lost_database_is_made_again_row_by_row(tmp_path, monkeypatch):
     """Every archived run is there again with all its rows, however often."""
     root = location(str(tmp_path / "artifacts"))
     for run_id in write_history():
@@ -35,7 +35,7 @@ def test_a_lost_database_is_made_again_row_by_row(tmp_path, monkeypatch) -> None
 
 def test_the_command_says_what_came_back_and_what_was_passed_over(
     tmp_path, monkeypatch
-) -> None:
+):
     """Runs are counted, a damaged file and the database are named."""
     root = location(str(tmp_path / "artifacts"))
     assert reindex(root, print) == 0
@@ -55,7 +55,7 @@ def test_the_command_says_what_came_back_and_what_was_passed_over(
     assert (counts["restored"], len(counts["passed_over"])) == (3, 1)
 
 
-def test_the_command_tells_where_the_database_is_and_what_is_in_it() -> None:
+def test_the_command_tells_where_the_database_is_and_what_is_in_it():
     """First the URL and the version of the tables, then the page of the columns."""
     done = command("database")
     assert done.exit_code == 0, done.output

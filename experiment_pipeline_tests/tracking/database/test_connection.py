@@ -34,7 +34,7 @@ from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import FIRST_DAY
 
 
-def test_no_setting_means_a_file_beside_dagsters_own(tmp_path, monkeypatch) -> None:
+def test_no_setting_means_a_file_beside_dagsters_own(tmp_path, monkeypatch):
     """Without any set-up the database is a SQLite file in Dagster's home."""
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
@@ -53,9 +53,7 @@ def test_no_setting_means_a_file_beside_dagsters_own(tmp_path, monkeypatch) -> N
 
 
 @pytest.mark.usefixtures("each_database")
-def test_a_new_database_has_the_declared_tables_and_views_each_column_documented() -> (
-    None
-):
+def test_a_new_database_has_the_declared_tables_and_views_each_column_documented():
     """What is there is what the rows declare, in PostgreSQL with comments."""
     declared = {**METADATA.tables, **{name: view.table for name, view in VIEWS.items()}}
     with database().connect() as connected:
@@ -72,7 +70,7 @@ def test_a_new_database_has_the_declared_tables_and_views_each_column_documented
                 assert inspector.get_table_comment(name)["text"] == table.comment
 
 
-def test_a_kill_between_two_tables_is_made_good(tmp_path: Path) -> None:
+def test_a_kill_between_two_tables_is_made_good(tmp_path):
     """Tables without their version are those of a process that was killed: the next one
     makes all.
     """
@@ -105,7 +103,7 @@ def test_a_kill_between_two_tables_is_made_good(tmp_path: Path) -> None:
         ("sqlite:////proc/no/such/place.sqlite", "cannot be"),
     ],
 )
-def test_what_cannot_be_opened_is_told(url: str, message: str, monkeypatch) -> None:
+def test_what_cannot_be_opened_is_told(url: str, message: str, monkeypatch):
     """The error names the database without its password, and what to do."""
     monkeypatch.setenv(VARIABLE, url)
     with pytest.raises(DatabaseUnavailable) as raised:
@@ -117,7 +115,7 @@ def test_what_cannot_be_opened_is_told(url: str, message: str, monkeypatch) -> N
 
 def test_a_damaged_database_is_told_and_the_way_to_a_new_one(
     storage, metadata_database
-) -> None:
+):
     """Whatever is asked, bytes that are no database are an error in words."""
     RunRecord("e", "r").record([RunFacts(status="accepted", started_at=FIRST_DAY)])
     archive(RunRecord("e", "r"), location(str(storage)))
@@ -150,7 +148,7 @@ def test_a_read_only_database_is_refused_at_the_first_write(
     assert not Path("file:").exists(), "a URI is no folder"
 
 
-def test_a_database_of_a_newer_package_is_left_alone() -> None:
+def test_a_database_of_a_newer_package_is_left_alone():
     """A package does not write to tables that it does not know; the error says the way
     on.
     """
@@ -191,7 +189,7 @@ def as_an_older_package_made_it(engine: sa.Engine) -> None:
                 connected.execute(sa.text(statement))
 
 
-def test_an_older_database_keeps_its_rows_and_grants(each_database: str) -> None:
+def test_an_older_database_keeps_its_rows_and_grants(each_database: str):
     """It gets what it lacks when it is opened; both old and new runs are answered."""
     row = ConfigurationRow(
         key="a", algorithm="dummy", hyperparameters={}, status="trained"
@@ -226,7 +224,7 @@ def ask_as_nobody() -> None:
     sys.exit(RunRecord("e", "r").facts() is None)
 
 
-def test_a_file_that_may_only_be_read_is_answered_from(monkeypatch) -> None:
+def test_a_file_that_may_only_be_read_is_answered_from(monkeypatch):
     """In a folder in which this user may not write either."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "runs.sqlite"

@@ -99,9 +99,7 @@ def processes() -> ForkServerContext:
     return context
 
 
-def test_a_writer_may_be_killed_between_statements(
-    processes: ForkServerContext,
-) -> None:
+def test_a_writer_may_be_killed_between_statements(processes: ForkServerContext):
     """The run is there as running or not at all; it is told to be killed, and made
     right again.
     """

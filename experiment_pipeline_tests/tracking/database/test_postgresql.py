@@ -31,7 +31,7 @@ def status(run_id: str) -> str | None:
 
 
 @pytest.fixture
-def server_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
+def server_of_its_own(monkeypatch) -> Iterator[PostgresServer]:
     """A server that the test may stop: no other test waits for it."""
     with PostgresServer() as server:
         monkeypatch.setenv(VARIABLE, server.make_database("memory"))
@@ -40,7 +40,7 @@ def server_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServe
 
 def test_tables_of_dagster_in_the_same_database_are_left_alone(
     postgres, postgres_database
-) -> None:
+):
     """Dagster, too, has a table `runs` and one of alembic: ours are in a schema of
     their own.
     """
@@ -81,7 +81,7 @@ def test_a_user_without_rights_gets_the_servers_words(
 
 def test_a_write_waits_for_a_server_that_restarts(
     server_of_its_own: PostgresServer, monkeypatch
-) -> None:
+):
     """What a stage finds out after an hour is not lost to a restart, before a write or
     during it.
     """

@@ -31,7 +31,7 @@ class Clock(datetime):
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
+def clock(monkeypatch) -> type[Clock]:
     """The clock of everything that is recorded."""
     monkeypatch.setattr(recording, "datetime", Clock)
     return Clock
@@ -50,7 +50,7 @@ def declared() -> list[RunFacts]:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_run_is_there_from_its_first_stage_on_and_adds_up(clock) -> None:
+def test_a_run_is_there_from_its_first_stage_on_and_adds_up(clock):
     """What was declared is kept, the stages' costs add up, the start stays the first
     stage's.
     """
@@ -72,7 +72,7 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up(clock) -> None:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_run_takes_the_time_from_its_start_to_its_end(clock) -> None:
+def test_a_run_takes_the_time_from_its_start_to_its_end(clock):
     """Also that between stages and before the first one; not a pause after an end."""
     began = clock.now()
     first = lambda: [RunFacts(metric="rmse", started_at=began)]  # noqa: E731
@@ -92,9 +92,7 @@ def test_a_run_takes_the_time_from_its_start_to_its_end(clock) -> None:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_stage_that_is_killed_has_cost_what_it_took_so_far(
-    monkeypatch, clock
-) -> None:
+def test_a_stage_that_is_killed_has_cost_what_it_took_so_far(monkeypatch, clock):
     """The cost grows while the stage works."""
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_COSTS", 0.02)
     with recording.recorded(RUN, "search", declared, print):
@@ -116,7 +114,7 @@ def test_a_stage_that_is_killed_has_cost_what_it_took_so_far(
 )
 def test_the_error_that_ends_a_run_is_kept(
     error: BaseException, status: str, message: str
-) -> None:
+):
     """What went wrong and what to do is in the row; the error itself goes on
     its way.
     """
@@ -133,7 +131,7 @@ def test_the_error_that_ends_a_run_is_kept(
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_run_that_goes_on_has_no_old_error() -> None:
+def test_a_run_that_goes_on_has_no_old_error():
     """A retry under the same id begins clean."""
     with (
         pytest.raises(DataError),
@@ -147,7 +145,7 @@ def test_a_run_that_goes_on_has_no_old_error() -> None:
     assert (end.status, end.error, end.error_type) == ("accepted", None, None)
 
 
-def test_a_database_that_is_away_stops_a_stage_before_it_begins(monkeypatch) -> None:
+def test_a_database_that_is_away_stops_a_stage_before_it_begins(monkeypatch):
     """Nothing is computed whose outcome could not be remembered."""
     monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
     began = False
@@ -159,7 +157,7 @@ def test_a_database_that_is_away_stops_a_stage_before_it_begins(monkeypatch) -> 
     assert not began
 
 
-def test_a_database_that_goes_away_hides_no_error(monkeypatch, storage: Path) -> None:
+def test_a_database_that_goes_away_hides_no_error(monkeypatch, storage: Path):
     """The stage's own error is raised, not that of noting it."""
 
     def loses_it() -> None:
@@ -172,7 +170,7 @@ def test_a_database_that_goes_away_hides_no_error(monkeypatch, storage: Path) ->
     assert not storage.exists()
 
 
-def test_a_run_of_another_host_is_left_to_that_host() -> None:
+def test_a_run_of_another_host_is_left_to_that_host():
     """From here nobody can see whether its process lives."""
     process = {"host": "elsewhere", "pid": 1, "started": ""}
     RUN.record([RunFacts(status="running", process=process)])
@@ -190,7 +188,7 @@ class Away(DatabaseUnavailable):
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[list[RecordRow]]:
+def written(monkeypatch) -> list[list[RecordRow]]:
     """What was written together."""
     batches: list[list[RecordRow]] = []
 
@@ -212,7 +210,7 @@ def files(*names: str) -> list[FileRow]:
 
 def test_rows_that_come_together_are_written_together_and_in_order(
     written: list, monkeypatch
-) -> None:
+):
     """Hundreds of rows in a moment are one writing, and none is lost or moved."""
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 600)
     rows = files(*map(str, range(300)))
@@ -222,7 +220,7 @@ def test_rows_that_come_together_are_written_together_and_in_order(
     assert written == [rows]
 
 
-def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> None:
+def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch):
     """It is written within the time between two writings; an interruption loses
     nothing.
     """
@@ -239,7 +237,7 @@ def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> 
 @pytest.mark.parametrize("error", [Away(), ValueError("no such table")])
 def test_rows_that_cannot_be_written_wait_or_end_the_stage(
     error: Exception, monkeypatch
-) -> None:
+):
     """While the database is away all rows wait; a mistake reaches who brings the next
     row.
     """
@@ -266,9 +264,7 @@ def test_rows_that_cannot_be_written_wait_or_end_the_stage(
     )
 
 
-def test_a_database_that_stays_away_is_reported_at_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_database_that_stays_away_is_reported_at_the_end(monkeypatch):
     """Rows that could not be written are an error."""
 
     def record(*_: object) -> None:

@@ -31,7 +31,7 @@ def examples(language: str) -> list[str]:
 QUESTIONS = [block for block in examples("sql") if block.startswith("-- ")]
 
 
-def test_the_page_is_what_the_tables_say() -> None:
+def test_the_page_is_what_the_tables_say():
     """Whoever changes a column changes the page: experiment-pipeline database
     --page.
     """
@@ -42,7 +42,7 @@ def test_the_page_is_what_the_tables_say() -> None:
 @pytest.mark.parametrize(
     "question", QUESTIONS, ids=[block.splitlines()[0] for block in QUESTIONS]
 )
-def test_every_example_answers(question: str) -> None:
+def test_every_example_answers(question: str):
     """The page's questions are plain SQL for both databases, and find what they
     promise.
     """
@@ -51,7 +51,7 @@ def test_every_example_answers(question: str) -> None:
         assert len(pd.read_sql(sa.text(question), connected)) > 0
 
 
-def test_the_views_say_what_the_tables_say() -> None:
+def test_the_views_say_what_the_tables_say():
     """Runs are counted by status, configurations come with their run, versions with
     their score.
     """
@@ -74,7 +74,7 @@ def test_the_views_say_what_the_tables_say() -> None:
 
 
 @pytest.fixture
-def default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def default_place(tmp_path, monkeypatch) -> Path:
     """A project's folder, with a history where it is without any set-up."""
     for variable in (VARIABLE, "DAGSTER_HOME"):
         monkeypatch.delenv(variable, raising=False)
@@ -84,7 +84,7 @@ def default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / ".dagster_home" / FILE
 
 
-def test_the_python_of_the_page_runs_as_it_stands(default_place: Path) -> None:
+def test_the_python_of_the_page_runs_as_it_stands(default_place: Path):
     """Both pandas and DuckDB's SQLite reader read the file, while the package has it
     open.
     """

@@ -38,7 +38,7 @@ def everything() -> dict[str, list[dict[str, object]]]:
 @given(order=st.permutations(run_rows(3)), repeated=st.integers(1, 3))
 def test_the_rows_of_a_run_do_not_depend_on_how_often_or_in_which_order(
     order: list[RecordRow], repeated: int
-) -> None:
+):
     """A kill, a retry and a second look leave what one writing leaves."""
     RunRecord("flight_delay", "r").record(run_rows(3))
     once = everything()
@@ -48,7 +48,7 @@ def test_the_rows_of_a_run_do_not_depend_on_how_often_or_in_which_order(
     assert everything() == once
 
 
-def test_what_says_nothing_leaves_what_was_said() -> None:
+def test_what_says_nothing_leaves_what_was_said():
     """A later stage adds to a run's facts, and takes none away."""
     run = RunRecord("e", "r")
     run.record([RunFacts(status="running", metric="rmse")])
@@ -57,7 +57,7 @@ def test_what_says_nothing_leaves_what_was_said() -> None:
     assert (row["status"], row["metric"]) == ("accepted", "rmse")
 
 
-def test_a_failed_writing_leaves_nothing_behind() -> None:
+def test_a_failed_writing_leaves_nothing_behind():
     """All rows or none: a row that the database refuses takes the others with it."""
     run = RunRecord("e", "r")
     bad = SetRow(set_name="train", rows=None, columns=1, digest="x")  # type: ignore[arg-type]
@@ -66,7 +66,7 @@ def test_a_failed_writing_leaves_nothing_behind() -> None:
     assert all_rows("runs") == []
 
 
-def test_numbers_that_sql_lacks_are_null() -> None:
+def test_numbers_that_sql_lacks_are_null():
     """An undefined score is no score, in a column and in JSON alike."""
     row = ConfigurationRow(
         key="k",
@@ -81,7 +81,7 @@ def test_numbers_that_sql_lacks_are_null() -> None:
     assert stored["hyperparameters"] == {"C": None, "deep": [None, 1.0]}
 
 
-def test_stages_add_up_and_the_highest_peak_stays() -> None:
+def test_stages_add_up_and_the_highest_peak_stays():
     """The cost of a run is that of all its stages, at the machine's price, where it is
     known.
     """
@@ -99,7 +99,7 @@ def test_stages_add_up_and_the_highest_peak_stays() -> None:
     assert row["cost"] == 30.0 / 3600 * 3.6
 
 
-def test_rows_of_the_same_keys_in_one_writing_are_one_row() -> None:
+def test_rows_of_the_same_keys_in_one_writing_are_one_row():
     """A configuration that passes two rungs within a second says of both what
     it knows.
     """
@@ -120,7 +120,7 @@ def test_rows_of_the_same_keys_in_one_writing_are_one_row() -> None:
         ("ünï 漢字 🛫", "ünï 漢字 🛫"),
     ],
 )
-def test_any_text_can_be_kept(odd: str, stored_as: str) -> None:
+def test_any_text_can_be_kept(odd: str, stored_as: str):
     """No character of a name or an error stops a run."""
     row = ConfigurationRow(
         key=odd, algorithm="a", hyperparameters={odd: odd}, status="failed"

@@ -11,7 +11,7 @@ from experiment_pipeline.stages.search import dask_cluster as module
 from experiment_pipeline.stages.search.dask_cluster import Cluster, connected, engine_of
 
 
-def test_the_yaml_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_yaml_wins_over_the_environment(monkeypatch):
     """Without both, fits run in threads; the environment's address is judged as the
     YAML's is.
     """
@@ -78,7 +78,7 @@ def refuse(name: str) -> str:
     return name
 
 
-def test_an_error_of_a_task_is_raised_as_it_is(cluster: Cluster) -> None:
+def test_an_error_of_a_task_is_raised_as_it_is(cluster: Cluster):
     """Also one that looks as if the connection was gone; what may not start is left
     out.
     """
@@ -96,7 +96,7 @@ class Vanished:
         return import_module, ("no_such_package",)
 
 
-def test_a_worker_without_the_package_is_an_error_that_names_the_fix(cluster) -> None:
+def test_a_worker_without_the_package_is_an_error_that_names_the_fix(cluster):
     """Whatever it lacks to read a task."""
     lacks = r"a worker: cannot run this package \(No module named 'no_such_package'\)"
     with pytest.raises(ClusterError, match=lacks):

@@ -78,9 +78,7 @@ def files(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(
-    tmp_path: Path,
-) -> None:
+def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(tmp_path):
     """Two processes of Dask, a search by halving, an imported estimator: the same, bit
     by bit.
     """
@@ -114,9 +112,7 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_workers_give_what_threads_give(
-    way: str, workers: Workers, tmp_path: Path
-) -> None:
+def test_workers_give_what_threads_give(way: str, workers: Workers, tmp_path):
     """The same model bytes, predictions and scores, whatever is fitted, and however."""
     for library in ("xgboost", "catboost") if way == "boosters" else ():
         pytest.importorskip(library)
@@ -134,7 +130,7 @@ def test_workers_give_what_threads_give(
 
 def test_a_weighted_and_a_sparse_table_are_the_same_ones(
     workers, tmp_path, monkeypatch
-) -> None:
+):
     """Weights of rows, several classes and the parts of a sparse table reach a worker
     whole.
     """
@@ -147,7 +143,7 @@ def test_a_weighted_and_a_sparse_table_are_the_same_ones(
     assert essence(outcomes) == essence(train(spec, sets))
 
 
-def test_a_bucket_is_read_as_a_folder_is(workers, place: UPath) -> None:
+def test_a_bucket_is_read_as_a_folder_is(workers, place: UPath):
     """Files are copied to be mapped, the same ones, and none is left behind."""
     spec, sets = experiment(FEW), training_sets()
     assert essence(by_workers(workers(place), spec, sets)) == essence(train(spec, sets))
@@ -155,7 +151,7 @@ def test_a_bucket_is_read_as_a_folder_is(workers, place: UPath) -> None:
     assert [name for name in remaining if name.endswith((".npy", ".json"))] == []
 
 
-def test_a_task_is_small_whatever_the_table(tmp_path: Path) -> None:
+def test_a_task_is_small_whatever_the_table(tmp_path):
     """Rows, and masks of them, go through the storage."""
     for evaluation, most in (("test_set", 8_000), ("cross_validation", 32_000)):
         spec = experiment(FEW, evaluation=evaluation)
@@ -165,7 +161,7 @@ def test_a_task_is_small_whatever_the_table(tmp_path: Path) -> None:
             assert len(pickle.dumps(shared)) < most
 
 
-def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
+def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch):
     """The numbers that are encoded at once; memory holds neither the table nor its
     file.
     """
@@ -215,9 +211,7 @@ class Deadly:
             yield Done(name, None, "2 workers died", "tcp://here:1", attempts=2)
 
 
-def test_a_configuration_that_kills_its_workers_fails_and_says_so(
-    tmp_path: Path,
-) -> None:
+def test_a_configuration_that_kills_its_workers_fails_and_says_so(tmp_path):
     """After a second attempt by itself, as one that meets a fault does."""
     spec, sets, cluster = experiment([one("linear")]), training_sets(), Deadly()
     folder = SharedFolder(str(tmp_path), "e", "run")
@@ -231,7 +225,7 @@ def test_a_configuration_that_kills_its_workers_fails_and_says_so(
     assert cluster.begun == 2
 
 
-def test_a_worker_that_differs_stops_the_search(workers, tmp_path, monkeypatch) -> None:
+def test_a_worker_that_differs_stops_the_search(workers, tmp_path, monkeypatch):
     """By its address and each difference; nothing is fitted on it."""
     expected = [software("linear") | {"scikit-learn": "0.1"}]
     monkeypatch.setattr(
@@ -243,7 +237,7 @@ def test_a_worker_that_differs_stops_the_search(workers, tmp_path, monkeypatch) 
         by_workers(workers(tmp_path), experiment([one("linear")]), training_sets())
 
 
-def test_each_difference_of_a_worker_is_named() -> None:
+def test_each_difference_of_a_worker_is_named():
     """Python, processor, packages, the source of this package and of an estimator."""
     algorithm = f"{OWN}.Plain"
     expected = software(algorithm)
@@ -262,7 +256,7 @@ def test_each_difference_of_a_worker_is_named() -> None:
     assert source.startswith("source of experiment-pipeline 00000000, the search has ")
 
 
-def test_the_brake_holds_back_what_waits(workers, tmp_path: Path) -> None:
+def test_the_brake_holds_back_what_waits(workers, tmp_path):
     """No task is handed out once the budget says no; failures in a row are counted."""
     spec = experiment([one(f"{OWN}.Raises", strength=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])])
     sets = training_sets()
@@ -275,7 +269,7 @@ def test_the_brake_holds_back_what_waits(workers, tmp_path: Path) -> None:
     assert brake.reason_of("any") == ("2 configurations in a row had failed", None)
 
 
-def test_shared_files_end_with_the_search(workers, tmp_path: Path) -> None:
+def test_shared_files_end_with_the_search(workers, tmp_path):
     """Also by an error; those of another search stay: two notebooks may search."""
     other = tmp_path / "e" / "shared" / "another run" / "name" / "0.npy"
     other.parent.mkdir(parents=True)
@@ -289,9 +283,7 @@ def test_shared_files_end_with_the_search(workers, tmp_path: Path) -> None:
     assert files(tmp_path) == [other]
 
 
-def test_a_storage_that_is_away_costs_an_attempt(
-    workers, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_storage_that_is_away_costs_an_attempt(workers, tmp_path, monkeypatch):
     """It says nothing of a configuration, which is trained again."""
     failures = [StorageUnreachable("s3://b", "no answer", "wait")]
     read = Shared.read
@@ -308,8 +300,8 @@ def test_a_storage_that_is_away_costs_an_attempt(
 
 
 def test_a_file_that_a_worker_cannot_read_ends_the_search(
-    workers, tmp_path: Path, monkeypatch
-) -> None:
+    workers, tmp_path, monkeypatch
+):
     """A damaged or missing one is not fitted on; the error names file and worker."""
     share = Shared.of
 

@@ -60,7 +60,7 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tmp_path_factory) -> Iterator[Running]:
     """A scheduler with certificates that `docs/cluster/make_certificates.sh` made."""
     folder = tmp_path_factory.mktemp("dask")
     certificates = make_certificates(folder / "mine")
@@ -80,7 +80,7 @@ def dask(running: Running) -> Iterator[Running]:
 
 
 @pytest.fixture
-def noted(tmp_path: Path) -> Path:
+def noted(tmp_path) -> Path:
     """Where tasks note that they start."""
     folder = tmp_path / "noted"
     folder.mkdir()
@@ -121,7 +121,7 @@ def when(condition: Callable[[], object], act: Callable[[], object]) -> None:
     ).start()
 
 
-def test_a_killed_worker_changes_no_model(dask: Running, tmp_path: Path) -> None:
+def test_a_killed_worker_changes_no_model(dask: Running, tmp_path):
     """In the midst of a search, with the fits it had: the models of threads, no
     failure, and a line in the log.
     """
@@ -143,9 +143,7 @@ def test_a_killed_worker_changes_no_model(dask: Running, tmp_path: Path) -> None
     assert any("is gone; Dask runs its fits again" in line for line in dask.logged)
 
 
-def test_a_task_that_kills_its_workers_is_lost_after_two(
-    dask: Running, noted: Path
-) -> None:
+def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: Path):
     """It ends with its reason; the others come through, on the worker that is left."""
     started = [dask.dask.start_worker() for _ in range(3)]
     tasks = {"killer": noted_work.Work(noted, "killer", kills=True)} | work(noted, 9)
@@ -213,9 +211,7 @@ def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(
     assert noted_work.starts(noted).total() == 3
 
 
-def test_certificates_decide_who_may_run_code(
-    dask: Running, tmp_path, monkeypatch
-) -> None:
+def test_certificates_decide_who_may_run_code(dask: Running, tmp_path, monkeypatch):
     """A plain client and one of another authority are refused."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 2.0)
     foreign = make_certificates(tmp_path / "others")
@@ -225,9 +221,7 @@ def test_certificates_decide_who_may_run_code(
             pass
 
 
-def test_a_storage_that_is_away_for_seconds_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_storage_that_is_away_for_seconds_is_waited_for(monkeypatch):
     """A worker reads shared files so: what it reads just then comes later, and no fit
     fails.
     """
@@ -247,11 +241,8 @@ def test_a_storage_that_is_away_for_seconds_is_waited_for(
 # Dask leaves a socket to the garbage where it meets no scheduler.
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_workers_that_stay_away_and_a_scheduler_that_dies_end_the_run(
-    dask: Running,
-    noted: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+    dask: Running, noted: Path, monkeypatch, capfd
+):
     """With an error that says what to do, in seconds; Dask adds no stack. The last
     test: it kills.
     """

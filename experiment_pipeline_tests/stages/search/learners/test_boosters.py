@@ -32,7 +32,7 @@ OF_OBJECTIVES = {"huber_slope", "quantile_alpha", "tweedie_variance_power"}
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
-def test_listed_names_are_those_of_the_library(algorithm: str) -> None:
+def test_listed_names_are_those_of_the_library(algorithm: str):
     """Every listed name is one of the constructor, of an objective, or decides the
     rounds.
     """
@@ -58,7 +58,7 @@ def test_an_absent_package_is_an_error_with_the_line_that_installs_it(
 
 
 @pytest.mark.parametrize("algorithm", ["lightgbm", *EXTRAS])
-def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
+def test_it_stops_on_the_early_stopping_set_alone(algorithm: str):
     """Other test rows change nothing, another early-stopping set does; more rows have
     more rounds.
     """
@@ -94,7 +94,7 @@ def _rounds(pipeline: Any) -> int:
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
-def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str) -> None:
+def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str):
     """What a fit takes from the metric; a metric in steps is stopped by the loss."""
     sets, learner = training_sets(), learner_of(algorithm)
     for metric, watched in (
@@ -130,7 +130,7 @@ def test_an_early_stopping_set_of_one_class_is_watched_by_its_loss(
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
-def test_a_class_that_the_rows_lack_has_probability_0(algorithm: str) -> None:
+def test_a_class_that_the_rows_lack_has_probability_0(algorithm: str):
     """A rung may lack a class of the train set, also all but two or one of them."""
     sets = training_sets("multiclass")
     lacking = (sets.train["late"] != "a").to_numpy()
@@ -154,7 +154,7 @@ def test_a_class_that_the_rows_lack_has_probability_0(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
-def test_categories_are_read_as_categories(algorithm: str) -> None:
+def test_categories_are_read_as_categories(algorithm: str):
     """Codes whose order says nothing: a tree of one split takes every other
     one apart.
     """

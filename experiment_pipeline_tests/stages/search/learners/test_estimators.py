@@ -38,7 +38,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
 HIST = "sklearn.ensemble.HistGradientBoosting"
 
 
-def test_the_sweep_decides_seed_and_threads() -> None:
+def test_the_sweep_decides_seed_and_threads():
     """An estimator is seeded by the experiment and has one thread."""
     forest = estimators.build_estimator(
         by_hand("random_forest", max_depth=3), "binary", seed=7
@@ -56,7 +56,7 @@ def test_the_sweep_decides_seed_and_threads() -> None:
     assert [part.random_state for part in parts[1:]] == [7, 7]
 
 
-def test_a_fit_has_one_openmp_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_has_one_openmp_thread(monkeypatch):
     """Of every OpenMP that is loaded, also by the import of a user's own estimator."""
     threads, fit = list[int](), own_estimators.Plain.fit
 
@@ -93,9 +93,7 @@ SGD = "sklearn.linear_model.SGDClassifier"
         (f"{OWN}.Plane", "did you mean 'Plain'"),
     ],
 )
-def test_a_path_that_is_no_estimator_of_the_task_is_refused(
-    path: str, message: str
-) -> None:
+def test_a_path_that_is_no_estimator_of_the_task_is_refused(path: str, message: str):
     """The error names what is there instead; what counts is the estimator as it is
     configured.
     """
@@ -164,13 +162,13 @@ def test_a_hyperparameter_that_cannot_be_set_is_refused(
 )
 def test_a_text_that_is_a_value_is_taken(
     algorithm: str, hyperparameters: dict, task: str
-) -> None:
+):
     """Some hyperparameters are words, and a loss has parameters."""
     check_hyperparameters(by_hand(algorithm, **hyperparameters), task)
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "mape"])
-def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
+def test_a_dummy_is_the_baseline_of_the_metric(metric: str):
     """It predicts mean, median or weighted median, unless a strategy is given."""
     y = np.random.default_rng(0).lognormal(size=50)
     spec = experiment([{"algorithm": "dummy"}], "regression", metric=metric)
@@ -190,7 +188,7 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
 @pytest.mark.parametrize(
     "algorithm", [name for name in ALGORITHMS if name not in NAMES]
 )
-def test_well_known_names_are_names(algorithm: str, task: str) -> None:
+def test_well_known_names_are_names(algorithm: str, task: str):
     """Names that are accepted without an import are parameters of the class."""
     estimator = estimators.build_estimator(by_hand(algorithm), task, seed=0)
     assert (
@@ -200,7 +198,7 @@ def test_well_known_names_are_names(algorithm: str, task: str) -> None:
 
 
 @pytest.mark.parametrize("task", METRIC)
-def test_a_drafted_search_is_checked_without_an_import(task: str, monkeypatch) -> None:
+def test_a_drafted_search_is_checked_without_an_import(task: str, monkeypatch):
     """To load definitions takes no estimator, and no look at what one takes."""
 
     def imported(*_: object) -> None:
@@ -222,7 +220,7 @@ def test_a_drafted_search_is_checked_without_an_import(task: str, monkeypatch) -
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_built_in_algorithm_declares_the_types_of_its_models(
     algorithm: str, task: str
-) -> None:
+):
     """Its stored model loads with the types that are trusted from the start."""
     spec, sets = experiment([one(algorithm)], task), training_sets(task)
     (configuration,) = configurations(spec)
@@ -245,7 +243,7 @@ def test_a_built_in_algorithm_declares_the_types_of_its_models(
 )
 def test_early_stopping_on_random_rows_is_refused(
     path: str, hyperparameters: dict, setting: str | None
-) -> None:
+):
     """These would hold out random rows of what they are fitted on."""
     with pytest.raises(errors.InvalidExperiment, match="random train rows") as caught:
         check_hyperparameters(by_hand(path, **hyperparameters), "binary")
@@ -260,7 +258,7 @@ def test_early_stopping_on_random_rows_is_refused(
         (SGD, {"loss": "log_loss", "n_iter_no_change": 3}),
     ],
 )
-def test_what_holds_out_no_rows_is_allowed(path: str, hyperparameters: dict) -> None:
+def test_what_holds_out_no_rows_is_allowed(path: str, hyperparameters: dict):
     """Auto becomes False; a patience may be one on train rows."""
     estimator = estimators.build_estimator(
         by_hand(path, **hyperparameters), "binary", seed=0

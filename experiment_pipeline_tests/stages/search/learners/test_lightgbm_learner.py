@@ -60,7 +60,7 @@ def by_lightgbm(planned: Any, bins: learner.Bins, callback: Any) -> lgb.Booster:
     )
 
 
-def test_the_list_of_names_is_that_of_the_library() -> None:
+def test_the_list_of_names_is_that_of_the_library():
     """Every name and alias is LightGBM's, complete for what is listed."""
     of_library = _ConfigAliases._get_all_param_aliases()
     for name, aliases in LIGHTGBM.accepted.items():
@@ -117,9 +117,7 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
 @pytest.mark.parametrize(
     "hyperparameters", [{}, {"early_stopping_min_delta": 0.01}, {"n_estimators": 7}]
 )
-def test_it_stops_where_lightgbm_would(
-    task: str, hyperparameters: dict[str, float]
-) -> None:
+def test_it_stops_where_lightgbm_would(task: str, hyperparameters: dict[str, float]):
     """The same trees and the same best round as with its own callback, in the same
     text.
     """
@@ -134,7 +132,7 @@ def test_it_stops_where_lightgbm_would(
     assert ours.model_to_string() == ordinary.model_to_string()
 
 
-def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(monkeypatch) -> None:
+def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(monkeypatch):
     """The best of these rounds is kept; the last round is always evaluated."""
     planned, bins = plan(n_estimators=20, learning_rate=0.02), held_out("binary")
     evaluated: dict[str, dict[str, list[float]]] = {}
@@ -146,7 +144,7 @@ def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(monkeypatch) -
     assert learner.boost(bins, planned, numbers(), "binary").best_iteration == best
 
 
-def test_without_early_stopping_every_row_is_fitted_on() -> None:
+def test_without_early_stopping_every_row_is_fitted_on():
     """No early-stopping set, or no patience: a fixed number of rounds on all train
     rows.
     """
@@ -169,7 +167,7 @@ def test_without_early_stopping_every_row_is_fitted_on() -> None:
 )
 def test_stored_train_predictions_are_bit_for_bit_those_of_the_exported_model(
     task: str, hyperparameters: dict[str, Any]
-) -> None:
+):
     """However trees are grown."""
     sets = training_sets(task)
     spec = experiment([one("lightgbm", **hyperparameters)], task)
@@ -189,7 +187,7 @@ def _towards(
     return planned.parameters["objective"], planned.rounds.watched
 
 
-def test_trees_are_grown_towards_the_metric_and_stop_by_it_or_by_the_loss() -> None:
+def test_trees_are_grown_towards_the_metric_and_stop_by_it_or_by_the_loss():
     """The objective follows the metric, a configuration may set its own, and both are
     watched.
     """
@@ -207,7 +205,7 @@ def test_trees_are_grown_towards_the_metric_and_stop_by_it_or_by_the_loss() -> N
         _towards("pinball_0.9", alpha=0.5)
 
 
-def test_what_a_plan_sets_for_every_configuration() -> None:
+def test_what_a_plan_sets_for_every_configuration():
     """What reproducibility needs; bagging that has an effect; dart and rf have no best
     round.
     """
@@ -222,7 +220,7 @@ def test_what_a_plan_sets_for_every_configuration() -> None:
         assert (planned.rounds.patience, planned.rounds.at_most) == (0, 100)
 
 
-def test_rows_are_binned_as_trees_are_grown() -> None:
+def test_rows_are_binned_as_trees_are_grown():
     """In one thread, with the same seed and layout, in silence; how a tree grows is no
     part of it.
     """
@@ -234,7 +232,7 @@ def test_rows_are_binned_as_trees_are_grown() -> None:
     assert (binned["num_threads"], binned["verbosity"]) == (1, -1)
 
 
-def test_an_exported_model_predicts_the_same_bits_with_any_number_of_threads() -> None:
+def test_an_exported_model_predicts_the_same_bits_with_any_number_of_threads():
     """It uses the threads of OpenMP, which `OMP_NUM_THREADS` or a limit in the process
     sets.
     """
