@@ -460,8 +460,8 @@ def show(
     fail_unless: str | None,
     as_json: bool,
 ) -> None:
-    """Show everything recorded of RUN, an id or the start of one; without RUN, of the
-    last run.
+    """Show everything recorded of RUN, an id or the start of one, or the last run of
+    an experiment; without RUN, of the last run of all.
     """
     from experiment_pipeline.tracking import questions, terminal
     from experiment_pipeline.tracking.outcomes import copy_reports as copied

@@ -171,7 +171,8 @@ def _has_status(status: str) -> sa.ColumnElement[bool]:
 def run_of(experiment: str | None, run: str | None = None) -> Row:
     """Return the row of a run, of any experiment if that is None.
 
-    `run`: its id, or a start of it that is unique; None: the last complete run.
+    `run`: its id, or a start of it that is unique, or without `experiment` the name of
+    one, for its last run; None: the last complete run.
     UnknownRun: there is none, or there are several.
     """
     if run is not None and not run.strip():  # each id starts with nothing
@@ -183,8 +184,10 @@ def run_of(experiment: str | None, run: str | None = None) -> Row:
     _notice_killed_runs()
     query = _runs_of(experiment).order_by(*_LAST).limit(2)
     if run is not None:
-        starts = RUNS.c.run_id.startswith(run, autoescape=True)
-        return _the_run(experiment, run, _rows(query.where(starts)))
+        rows = _rows(query.where(RUNS.c.run_id.startswith(run, autoescape=True)))
+        if not rows and experiment is None:
+            rows = _rows(_runs_of(run).order_by(*_LAST).limit(1))
+        return _the_run(experiment, run, rows)
     for row in _rows(query):
         return row
     raise UnknownRun("the last run", rule="no run is recorded yet", fix=_RUN_IT)
@@ -209,8 +212,6 @@ def _the_run(experiment: str | None, run: str, rows: Sequence[Row]) -> Row:
         "List the runs: experiment-pipeline runs; or the versions: "
         "experiment-pipeline models."
     )
-    if _rows(sa.select(RUNS).where(RUNS.c.experiment == run).limit(1)):
-        fix = f"It is an experiment: write --experiment {run} for its last run."
     raise UnknownRun(run, rule=f"no run id starts with this{place}", fix=fix)
 
 

@@ -128,6 +128,7 @@ def test_a_run_is_shown_with_all_that_is_recorded():
         assert text in shown
     assert "not accepted" in ask("show"), "without an id it is the last one"
     assert ask("show", "--experiment", "flight_delay") == ask("show", ids[-1])
+    assert ask("show", "flight_delay") == ask("show", ids[-1])
 
 
 def test_a_run_as_json_has_a_list_per_table():
