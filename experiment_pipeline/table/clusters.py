@@ -326,11 +326,11 @@ class RowSample:
         """
         from sklearn.metrics import cohen_kappa_score
 
-        if name not in self.hashes or column not in delivered:
-            return False
         shared = {*self.hashes.columns} & {*delivered.columns}
         keys = list(id_columns) if shared.issuperset(id_columns) else []
         keys = keys or sorted(shared - {column, name})
+        if not keys or name not in self.hashes or column not in delivered:
+            return False
         renamed = delivered[[column]].set_axis([name], axis=1)
         values = _hash_values(renamed, [name])[name]
         rows = row_hashes(_hash_values(delivered, keys), keys, _SALT)

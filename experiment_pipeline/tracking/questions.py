@@ -186,7 +186,8 @@ def run_of(experiment: str | None, run: str | None = None) -> Row:
     if run is not None:
         rows = _rows(query.where(RUNS.c.run_id.startswith(run, autoescape=True)))
         if not rows and experiment is None:
-            rows = _rows(_runs_of(run).order_by(*_LAST).limit(1))
+            of_experiment = sa.select(RUNS).where(RUNS.c.experiment == run)
+            rows = _rows(of_experiment.order_by(*_LAST).limit(1))
         return _the_run(experiment, run, rows)
     for row in _rows(query):
         return row

@@ -199,7 +199,6 @@ def test_an_empty_database_has_empty_lists():
         ("runs flight_dela", "did you mean 'flight_delay'"),
         ("show zz", "zz: no run id starts with this"),
         ("show 0", "several run ids start with this"),
-        ("show flight_delay", "write --experiment flight_delay for its last run"),
         ("show zz --json", "zz: no run id starts with this"),
         ("compare 00000000 zz", "zz: no run id starts with this"),
         ("models flight_delay", "has no exported model"),

@@ -108,6 +108,8 @@ def test_another_name_of_the_target_does_not_reset_the_count(place: UPath):
     # One corrected label.
     assert looks("gone", renamed.assign(gone=left.where(TABLE["id"] > 0, "yes"))) == 1
     assert looks("gone", renamed.assign(id=TABLE["id"] + 1_000), "id") == 0
+    # Another table, without a column by which its rows could be recognised.
+    assert looks("gone", renamed[["gone"]]) == 0
     # Another rare event agrees in nine of ten rows.
     for seed in range(20, 40):
         rare = np.random.default_rng(seed).random(len(TABLE)) < 0.05

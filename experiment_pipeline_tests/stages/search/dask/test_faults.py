@@ -234,7 +234,7 @@ def test_a_storage_that_is_away_for_seconds_is_waited_for(monkeypatch):
         server.kill()
         back = threading.Timer(1.0, server.start)
         back.start()
-        assert patiently(partial(read_bytes, path), SOON) == b"content"
+        assert patiently(partial(read_bytes, path)) == b"content"
         back.join()
 
 
