@@ -152,15 +152,6 @@ class Document:
     links: Sequence[Link] = ()  # to related pages; left out in Markdown
 
 
-def around(experiment: str, folders: int = 2) -> Sequence[Link]:
-    """Return the links of a page `folders` levels below `<root>/<experiment>`."""
-    up = "../" * folders
-    return (
-        Link("Overview of all experiments", f"{up}../overview.html"),
-        Link(f"All runs of {experiment}", f"{up}runs.html"),
-    )
-
-
 def render(document: Document) -> str:
     """Return the document as Markdown."""
     parts = [f"# {escape(document.title)}"]
@@ -235,9 +226,9 @@ def anchor(title: str) -> str:
 
 
 def render_html(
-    document: Document, *, passed: bool | None = None, tone: Tone = "", width: int = 72
+    document: Document, *, passed: bool | None = None, tone: Tone = ""
 ) -> str:
-    """Return the page, `width` rem wide.
+    """Return the page; `header.with_header` puts the header of a run above it.
 
     `tone` or `passed` sets the colour of the first paragraph.
     """
@@ -247,10 +238,9 @@ def render_html(
     has_scripts = any(map(_needs_scripts, blocks))
     scripts = ("echarts/echarts.min.js", "page.js") if has_scripts else ()
     folder = files("experiment_pipeline.reporting").joinpath("scripts")
-    return _template("page.html").render(
+    return template("page.html").render(
         document=document,
         tone=tone,
-        width=width,
         scripts=[folder.joinpath(name).read_text("utf-8") for name in scripts],
     )
 
@@ -262,11 +252,12 @@ def _needs_scripts(block: Block) -> bool:
 
 def fragment(*sections: Section) -> str:
     """Return sections as HTML for a notebook, in the notebook's colours."""
-    return _template("fragment.html").render(sections=sections)
+    return template("fragment.html").render(sections=sections)
 
 
 @lru_cache
-def _template(name: str) -> "jinja2.Template":
+def template(name: str) -> "jinja2.Template":
+    """Return a template of this package."""
     import jinja2
 
     environment = jinja2.Environment(

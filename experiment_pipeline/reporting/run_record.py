@@ -21,7 +21,7 @@ from experiment_pipeline.statistics.promise import ENOUGH
 from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
-EvidenceKind = Literal["challenger", "robustness", "split seed", "unknown"]
+EvidenceKind = Literal["challenger", "robustness", "split seed", "unknown", "next step"]
 Trigger = Literal["person", "schedule", "sensor", "command line", "notebook"]
 # The text of an annotation is the column's meaning, in the database and its
 # documentation.
@@ -324,11 +324,14 @@ class AuditRow(RecordRow, table="audit", keys=("column_name", "group_name", "mea
 class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
     """Evidence about a run's model beside its gates; it has decided nothing."""
 
-    kind: Annotated[EvidenceKind, "challenger, robustness, split seed or unknown"]
+    kind: Annotated[
+        EvidenceKind, "challenger, robustness, split seed, unknown or next step"
+    ]
     number: Annotated[int, "place on the page; of a split seed the seed"] = 0
     what: Annotated[
-        str, "the challenger, the change of the rows, the choice, or the sentence"
+        str, "the challenger, the change, the choice, the sentence, or what to do"
     ]
+    because: Annotated[Text, "of a next step: the numbers behind it"] = None
     score: Annotated[Number, "of the challenger; after the change; of the choice"] = (
         None
     )

@@ -2,7 +2,7 @@
 
     <root>/overview.html                 all experiments
     <root>/<experiment>/runs.html        the runs of one experiment
-                        runs/<run_id>.record.html, .md      the decision record of a run
+                        runs/<run_id>/       the pages of one run, see `run_pages`
 
 Dagster's assets and notebooks wrap the plain functions of a run in this module and
 `recording.recorded`.
@@ -21,10 +21,9 @@ from experiment_pipeline.errors import (
     UnknownRun,
     memory_errors_named,
 )
-from experiment_pipeline.reporting.document import render, render_html
+from experiment_pipeline.reporting.document import render_html
 from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import (
-    ReportRow,
     Row,
     RunFacts,
     VersionRow,
@@ -38,24 +37,17 @@ from experiment_pipeline.storage.files import (
     storage_root,
     write_bytes,
 )
-from experiment_pipeline.storage.registry import RECORD, Approval, Decisions, Registry
+from experiment_pipeline.storage.registry import Approval, Decisions, Registry
 from experiment_pipeline.table.table import plain_rows
-from experiment_pipeline.tracking import mlflow
+from experiment_pipeline.tracking import mlflow, run_pages
 from experiment_pipeline.tracking.database import recording
-from experiment_pipeline.tracking.database.archive import (
-    RUNS_FOLDER,
-    archive,
-    version_row,
-)
+from experiment_pipeline.tracking.database.archive import archive, version_row
 from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.overview import experiment_page, overview
 from experiment_pipeline.tracking.questions import rows_of, run_of, versions
-from experiment_pipeline.tracking.record import decided, decision_record
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
 from experiment_pipeline.tracking.summary import summary_of
-
-_WIDTH = 90  # rem: the tables of overviews have more columns than a report's
 
 
 @contextmanager
@@ -97,8 +89,23 @@ def _templates_in_errors(spec: ExperimentSpec) -> Iterator[None]:
 def record_outcome(
     run: RunRecord, outcome: Outcome, warn: Callable[[str], object]
 ) -> Mapping[str, Fact]:
-    """Write an outcome's rows; if it ends the run, return the pages of `finish_run`."""
-    run.record(outcome.record)
+    """Write an outcome's rows and pages; return name → page of those that replace a
+    stage's, and if it ends the run, of `finish_run`.
+    """
+    root = storage_root()
+    copies = run_pages.own_copies(run, outcome.record, root)
+    run.record([*outcome.record, *(copy for copy, _ in copies)])
+    pages: dict[str, Fact] = {}
+    for copy, source in copies:
+        run.record(run_pages.write(run, root, {copy.name: source}))
+        pages["report"] = PagePath(copy.place)
+    return pages | _ended_by(run, outcome, warn)
+
+
+def _ended_by(
+    run: RunRecord, outcome: Outcome, warn: Callable[[str], object]
+) -> dict[str, Fact]:
+    """End the run if the outcome does; return the pages of `finish_run`."""
     for check in outcome.checks:
         if check.ends_run:
             recording.end(run, "rejected", RunFacts(decision=check.means))
@@ -119,10 +126,11 @@ def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]
     with suppress(StorageError):
         # First, because a query about runs would mark them.
         killed = recording.mark_killed()
-        records = write_record(run.experiment, run.run_id, root)
-        run.record(records)
-        pages |= {record.name: PagePath(record.place) for record in records}
         for ended_run in (*killed, run):
+            records = run_pages.write(ended_run, root)
+            ended_run.record(records)
+            if ended_run == run:
+                pages |= {row.name: PagePath(row.place) for row in records}
             archive(ended_run, root)
             write_pages(ended_run.experiment, root)
         pages["overview"] = PagePath(str(root / OVERVIEW))
@@ -160,7 +168,7 @@ def approve(
         raise
     with suppress(StorageError, UnknownRun):
         if run_id is not None:
-            write_record(experiment, run_id, storage_root())
+            run_pages.write(RunRecord(experiment, run_id), storage_root())
         write_pages(experiment, storage_root())
     return approval
 
@@ -188,27 +196,10 @@ def write_pages(experiment: str, root: Location) -> None:
     """Write the overview and the page of an experiment."""
     runs = experiment_page(experiment, str(root))
     tone = summary_of(run_of(experiment)).tone
-    page = render_html(runs, tone=tone, width=_WIDTH)
+    page = render_html(runs, tone=tone)
     write_bytes(root / experiment / EXPERIMENT_PAGE, page.encode())
-    page = render_html(overview(datetime.now(UTC)), width=_WIDTH)
+    page = render_html(overview(datetime.now(UTC)))
     write_bytes(root / OVERVIEW, page.encode())
-
-
-def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRow, ...]:
-    """Write the decision record of a decided run, as page and Markdown."""
-    run = run_of(experiment, run_id)
-    if run["status"] not in {"accepted", "rejected"}:
-        return ()
-    record = decision_record(decided(experiment, run_id, root=str(root)))
-    page = root / experiment / RUNS_FOLDER / f"{run_id}.record.html"
-    text = root / experiment / RUNS_FOLDER / f"{run_id}.record.md"
-    html = render_html(record, passed=run["status"] == "accepted")
-    write_bytes(page, html.encode())
-    write_bytes(text, render(record).encode())
-    return (
-        ReportRow(name=RECORD.removesuffix(".md"), place=str(page)),
-        ReportRow(name=RECORD, place=str(text)),
-    )
 
 
 def copy_reports(run: Row, folder: str) -> None:

@@ -41,7 +41,8 @@ class Decided:
 
     run: Row  # of the table `runs`
     rows: Mapping[str, Sequence[Row]]  # name of a table → the run's rows
-    earlier: Mapping[str, RunComparison]  # an earlier version or run, in words
+    # id → description: the runs of the previous version, and the last one before
+    earlier_ids: Mapping[str, str]
     approval: str  # of the run's version, in words; empty without a version
     version_place: str
     champion: str = ""  # the version that was champion before the run
@@ -51,6 +52,19 @@ class Decided:
     def summary(self) -> RunSummary:
         """The run in words."""
         return summary_of(self.run)
+
+    @cached_property
+    def earlier(self) -> Mapping[str, RunComparison]:
+        """Description of an earlier run → the comparison with it."""
+        return {
+            words: compared(questions.run_of(self.run["experiment"], run_id), self.run)
+            for run_id, words in self.earlier_ids.items()
+        }
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the run ended with a decision."""
+        return self.run["status"] in {"accepted", "rejected"}
 
     @property
     def is_accepted(self) -> bool:
@@ -74,7 +88,14 @@ class Decided:
     def link(self, words: str, place: str) -> document.Link | None:
         """A link to a place of the storage; None if it cannot be reached by one."""
         below = None if self.root is None else relative_to(self.root, place)
-        return None if below is None else document.Link(words, f"../../{below}")
+        return None if below is None else document.Link(words, f"../../../{below}")
+
+    @property
+    def model_card(self) -> document.Link | None:
+        """A link to the card of the run's version, if it has one."""
+        if not self.version_place:
+            return None
+        return self.link("Model card", f"{self.version_place}/{CARD}")
 
     def report(self, name: str) -> document.Link | None:
         """A link to a report of the run, if there is one."""
@@ -90,13 +111,15 @@ def decided(
     facts: Row | None = None,
     root: str | None = None,
 ) -> Decided:
-    """Return the data of a decided run; UnknownRun: there is none.
+    """Return the data of a run; UnknownRun: there is none.
 
     `facts` replace columns of its row that are not written yet.
     """
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
     rows = {name: plain_rows(questions.rows_of(name, run)) for name in _TABLES}
     rows["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
+    for name in ("gates", "evidence"):
+        rows[name].sort(key=lambda row: row["number"])
     rows["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
     versions = plain_rows(questions.versions(experiment))
     approval = place = champion = ""
@@ -107,12 +130,8 @@ def decided(
         if version["version"] == run["version"]:
             approval = _approval(experiment, version)
             place = version["place"]
-    earlier = _earlier_runs(experiment, run, versions)
-    comparisons = {
-        words: compared(questions.run_of(experiment, run_id), run)
-        for run_id, words in earlier.items()
-    }
-    return Decided(run, rows, comparisons, approval, place, champion, root)
+    earlier_ids = _earlier_runs(experiment, run, versions)
+    return Decided(run, rows, earlier_ids, approval, place, champion, root)
 
 
 def _earlier_runs(experiment: str, run: Row, versions: Iterable[Row]) -> dict[str, str]:
@@ -182,9 +201,8 @@ def decision_record(run: Decided) -> document.Document:
         if section := tuple(blocks):
             written.append(document.Section(title, section))
     experiment = run.summary.experiment
-    links = () if run.root is None else document.around(experiment, folders=1)
     title = f"{experiment}: from table to decision"
-    return document.Document(title, written, links)
+    return document.Document(title, written)
 
 
 @dataclass(frozen=True)
@@ -280,10 +298,8 @@ def _decided_step(run: Decided) -> _Milestone:
     if not run.is_accepted:
         stays = run.not_exported
         return _Milestone(tag, f"{text}{stays.capitalize()}.", None, "failed")
-    link = None
-    if run.version_place:
-        link = run.link("Model card", f"{run.version_place}/{CARD}")
-    return _Milestone(f"{tag}: {run.summary.version}", text.strip(), link, "passed")
+    tag = f"{tag}: {run.summary.version}"
+    return _Milestone(tag, text.strip(), run.model_card, "passed")
 
 
 _STEPS: Mapping[str, Callable[[Decided], _Milestone | None]] = {

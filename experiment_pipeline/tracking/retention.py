@@ -41,11 +41,11 @@ from experiment_pipeline.tracking.outcomes import write_pages
 YOUNG = timedelta(days=1)
 _DIGEST = re.compile("[0-9a-f]{64}")
 # What is removed as a whole, in a path below the experiment or at the end of any place:
-# the folder or file of a digest, or a page of a run.
+# the folder or file of a digest, or the pages of a run.
 _ENTRIES = r"data_analysis|leaderboard|validation_report|trained_model|damaged/\w+"
 _UNIT = re.compile(
     rf"(?:^|/)(?P<unit>(?:{_ENTRIES}|delivered)/(?P<digest>[0-9a-f]{{64}})[^/]*"
-    rf"|{RUNS_FOLDER}/(?P<run_id>[^/]+)\.record\.\w+$)"
+    rf"|{RUNS_FOLDER}/(?P<run_id>[^/]+?)(?:\.record\.\w+$|(?=/[^/]+$)))"
 )
 _TEXTS = (".json", ".yaml", ".yml", ".md", ".txt")
 
@@ -146,10 +146,13 @@ def _removable(
     folder = storage_root() / spec.name
     stored = files_below(folder)
     units, texts = _units_and_texts(stored)
-    names = {unit: _name_of(unit) for unit in units}
+    names = {unit: _name_of(paths[0]) for unit, paths in units.items()}
     referred = _runs_that_stay(names.values(), archived, kept_ids)
     referred |= _digests_in(_texts_of_runs(spec, archived, kept_ids))
     referred |= _digests_in(_contents(folder, texts, _TEXTS))
+    # Pages of a run name the entries that they are copies of.
+    pages = [path for unit in units if names[unit] in referred for path in units[unit]]
+    referred |= _digests_in(_contents(folder, pages, (".html",)))
 
     def stays(unit: str) -> bool:
         modified = max(stored[path].modified for path in units[unit])
@@ -178,8 +181,9 @@ def _units_and_texts(paths: Iterable[str]) -> tuple[dict[str, list[str]], list[s
     return units, texts
 
 
-def _name_of(unit: str) -> str:
-    match = _UNIT.match(unit)
+def _name_of(path: str) -> str:
+    """The digest or the run in a path of a unit."""
+    match = _UNIT.match(path)
     assert match is not None
     return match["digest"] or match["run_id"]
 

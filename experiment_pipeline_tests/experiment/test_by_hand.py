@@ -190,7 +190,7 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path):
     ranked = ep.results("visits")
     pd.testing.assert_frame_equal(ranked[SCORES], board[SCORES])
     assert list(ranked.query("is_chosen")["key"]) == [other]
-    record = storage / "visits" / "runs" / f"{second['run_id']}.record.html"
+    record = storage / "visits" / "runs" / second["run_id"] / "index.html"
     assert f"chosen by {name}: &lt;half&gt; the size" in record.read_text(
         encoding="utf-8"
     )

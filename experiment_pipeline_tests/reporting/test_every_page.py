@@ -14,16 +14,18 @@ from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.reporting.run_record import ReportRow
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.storage.entries import linked_page
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, location, storage_root
+from experiment_pipeline.tracking import run_pages
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.connection import VARIABLE, opened
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.outcomes import write_pages, write_record
+from experiment_pipeline.tracking.outcomes import record_outcome, write_pages
 from experiment_pipeline_tests.stages.data_analysis import tables
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.checked import checked
@@ -41,10 +43,10 @@ PAGES = {
     "overview": "overview.html",
     "runs": f"{EXPERIMENT}/runs.html",
     "record of a refused run": (
-        f"{EXPERIMENT}/runs/{RUNS - 1:08x}-{EXPERIMENT}.record.html"
+        f"{EXPERIMENT}/runs/{RUNS - 1:08x}-{EXPERIMENT}/index.html"
     ),
     "comparison": "comparison.html",
-    "record of a no go": f"{EXPERIMENT}/runs/stopped.record.html",
+    "record of a no go": f"{EXPERIMENT}/runs/stopped/index.html",
 }
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 LOOKS = (("light", 1400), ("dark", 390))
@@ -109,8 +111,10 @@ def write_memory(root: Path) -> None:
         run = RunRecord(EXPERIMENT, run_id)
         for stage, page in pages.items():
             place = str(location(str(root)) / PAGES[page])
-            run.record([ReportRow(name=stage, place=place)])
-        run.record(write_record(EXPERIMENT, run_id, storage_root()))
+            record_outcome(
+                run, Outcome({}, record=[ReportRow(name=stage, place=place)]), print
+            )
+        run.record(run_pages.write(run, storage_root()))
     write_pages(EXPERIMENT, storage_root())
     keep_of(accepted, judged(0.5), root)
     keep_of(refused, judged(0.8), root)

@@ -94,7 +94,7 @@ def test_charts_are_inside_and_nothing_is_loaded():
     page = render_html(DOCUMENT)
     tags = _Tags(before_scripts(page))
     assert "figure" in tags.tags
-    assert not tags.links
+    assert tags.links == ["#main"]
     assert "link" not in tags.tags
     assert len(page) > 1_000_000
     sections = (Section("first", (Paragraph("said"),)),)

@@ -54,7 +54,7 @@ def test_the_database_and_the_pages_say_who_approved(registry: Registry, storage
     assert version["approved_at"].date().isoformat() >= "2026-01-01"
     assert version["run_id"] == "run-2"
     assert questions.experiments()["champion"].item() == "v0002"
-    record = (storage / "flights" / "runs" / "run-2.record.md").read_text()
+    record = (storage / "flights" / "runs" / "run-2" / "decision_record.md").read_text()
     assert "approved by ada" in record
     assert "v0002" in (storage / "overview.html").read_text()
 

@@ -11,8 +11,8 @@ from experiment_pipeline.reporting.run_record import EvidenceRow, GateRow
 from experiment_pipeline.spec.operation import Statements
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.tracking import run_pages
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.outcomes import write_record
 from experiment_pipeline.tracking.record import (
     decided,
     decision_record,
@@ -111,10 +111,10 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step():
         "**go with conditions**",
         "Rejected: 3 rows (0.03 %)",
         "6,000 train, 2,000 test, 2,000 validation",
-        "1 failed, 1 reused. [Leaderboard](../../flight_delay/leaderboard/2.html)",
+        "1 failed, 1 reused. [Leaderboard](../../../flight_delay/leaderboard/2.html)",
         f"**{history.KEYS[2]}**",
         "(0.6900 to 0.7300); the baseline (no features) scores 0.5000",
-        "**accepted with conditions: v0003**. 1 of 1 gate passed. [Model card](../../",
+        "**accepted with conditions: v0003**. 1 of 1 gate passed. [Model card](../../../",
     )
     for number, (step, text) in enumerate(
         zip(way.strip().splitlines(), expected, strict=True), start=1
@@ -197,19 +197,22 @@ def test_the_record_of_a_version_knows_it_before_the_database_does():
     assert "decision: not accepted → accepted" in record
 
 
-def test_a_record_is_written_for_decided_runs_only(storage: Path):
-    """A page and Markdown beside the archived run are named as reports of the run."""
-    history.write_run("open", status="failed")
-    assert write_record(EXPERIMENT, "open", storage_root()) == ()
-    assert not storage.exists()
+def test_every_run_has_a_page_and_a_decided_one_a_record_to_sign(storage: Path):
+    """Page and Markdown in the folder of the run are named as its reports."""
+    failed = history.write_run("open", status="failed", fix="Mount the disk.")
+    (row,) = run_pages.write(failed, storage_root())
+    assert row.place == str(storage / EXPERIMENT / "runs/open/index.html")
+    page = Path(row.place).read_text()
+    assert '<span class="outcome failed">failed</span>' in page
+    assert "Mount the disk." in page
     run_id = history.write_history()[2]
-    rows = write_record(EXPERIMENT, run_id, storage_root())
-    folder = storage / EXPERIMENT / "runs"
+    rows = run_pages.write(RunRecord(EXPERIMENT, run_id), storage_root())
+    folder = storage / EXPERIMENT / "runs" / run_id
     assert {row.name: row.place for row in rows} == {
-        "decision_record": str(folder / f"{run_id}.record.html"),
-        "decision_record.md": str(folder / f"{run_id}.record.md"),
+        "decision_record": str(folder / "index.html"),
+        "decision_record.md": str(folder / "decision_record.md"),
     }
-    assert 'class="verdict passed"' in (folder / f"{run_id}.record.html").read_text()
+    assert 'class="verdict passed"' in (folder / "index.html").read_text()
 
 
 def test_what_only_people_can_say_stands_there_or_is_named_as_missing():

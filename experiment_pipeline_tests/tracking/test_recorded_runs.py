@@ -182,7 +182,7 @@ def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past):
     """
     runs = past.root / past.name / "runs"
     first, again, rejected = (
-        (runs / f"{run_id}.record.md").read_text()
+        (runs / run_id / "decision_record.md").read_text()
         for run_id in (past.first, past.again, past.rejected)
     )
     assert "is published as v0001" in first

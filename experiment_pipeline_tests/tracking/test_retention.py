@@ -105,7 +105,7 @@ def write(name: str, runs: Iterable[OldRun], looks: Iterable[int] = ()) -> UPath
 
 def write_old_run(folder: UPath, record: RunRecord, run: OldRun) -> None:
     """Write the rows and the record of a run."""
-    page = f"runs/{record.run_id}.record.html"
+    page = f"runs/{record.run_id}/index.html"
     write_bytes(folder / page, b"record")
     pages = (page, *(main_file(kind, run.page) for kind in PAGES))
     facts = RunFacts(
@@ -147,7 +147,7 @@ def files_that_stay(
         is_kept = run.days <= oldest or not run.archived
         if is_kept or run.published:
             files |= {main_file(kind, run.page) for kind in (*PAGES, "delivered")}
-            files.add(f"runs/{number:08x}-{name}.record.html")
+            files.add(f"runs/{number:08x}-{name}/index.html")
         if is_kept:
             files |= set(map(MODEL, run.models))
     return files

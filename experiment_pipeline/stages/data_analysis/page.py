@@ -123,7 +123,7 @@ def report_html(
         _skills(analysis, spec),
         _table(analysis, frame, spec),
     )
-    page = document.Document(_title(spec), sections, document.around(spec.name))
+    page = document.Document(_title(spec), sections)
     return document.render_html(page, tone=document.TONE_OF[analysis.verdict])
 
 

@@ -15,7 +15,6 @@ from experiment_pipeline.reporting.document import (
     Paragraph,
     Section,
     TableBlock,
-    around,
     facts,
     known,
     render_html,
@@ -41,8 +40,6 @@ TABLE, PAGE = "leaderboard.parquet", "leaderboard.html"
 # Columns of the ranking that have the same name in the database.
 _RECORDED = {*COLUMNS} & {*run_record.ConfigurationRow.__dataclass_fields__}
 _CONFIDENCE = numbers.share(LEVEL)
-# Page width in rem, as the charts need room.
-_WIDTH = 92
 _HOW_TO_READ = (
     "Tied: the difference to the best, on the same rows, may be chance.",
     "Stopped early by halving: scored on a part of the rows, so without a rank.",
@@ -150,9 +147,7 @@ def _compared(board: Leaderboard) -> str:
 
 def page_html(shown: pictures.SearchShown, experiment: str) -> bytes:
     """Return the page of a board."""
-    page = render_html(
-        document(shown, experiment), passed=shown.board.beats_baseline, width=_WIDTH
-    )
+    page = render_html(document(shown, experiment), passed=shown.board.beats_baseline)
     return page.encode()
 
 
@@ -187,7 +182,7 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
         Section("How to read this page", (how_to_read,), folded=True),
     ]
     filled = [section for section in sections if section.blocks]
-    return Document(f"{experiment}: leaderboard", filled, around(experiment))
+    return Document(f"{experiment}: leaderboard", filled)
 
 
 def decision(shown: pictures.SearchShown) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.run_record import ROW, SET, JudgedRows
+from experiment_pipeline.reporting.run_record import ROW, SET, EvidenceRow, JudgedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -286,6 +286,11 @@ def evaluate(
     following = None
     if not report.accepted:
         following = next_search(choice.spec, choice.board, report, evidence())
+        steps = [
+            EvidenceRow(kind="next step", what=reason.advice, because=reason.evidence)
+            for reason in following.reasons
+        ]
+        report = replace(report, evidence=(*report.evidence, *steps))
     # Rows are known again by their ids, else by all columns.
     known_by = choice.ids or [str(name) for name in choice.delivered]
     hashes = row_hashes(choice.delivered, known_by, ROW, choice.places)

@@ -23,7 +23,6 @@ from experiment_pipeline.reporting.document import (
     Paragraph,
     Section,
     TableBlock,
-    around,
     evidence_sections,
     first_rows,
     rows_table,
@@ -202,7 +201,7 @@ def build_document(
         Section("Caveats", (Bullets((report.looks_in_words, *report.notes)),)),
     )
     title = f"{report.experiment}: validation report"
-    return Document(title, sections, around(report.experiment))
+    return Document(title, sections)
 
 
 def _section(title: str, *blocks: Block | str) -> Section:

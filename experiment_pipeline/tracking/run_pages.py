@@ -1,0 +1,216 @@
+"""The pages of one run: a folder with a page per tab, each below the same header.
+
+    <root>/<experiment>/runs/<run_id>/index.html        the decision, from the first
+                                                        stage on
+                                      leaderboard.html, data_analysis.html,
+                                      validation_report.html    pages of the stages
+                                      compare.html      beside the run before
+                                      decision_record.md
+
+All are written again when the run has news. A page of a stage gets its header by
+itself: the stage renders a `Document` as ever, and names its page in a `ReportRow`
+whose name is in `header.TABS`. Another page of a run shows
+`header_of(run, "Compare")` through `header.with_header`.
+"""
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.header import (
+    COMPARE,
+    DATA,
+    DECISION,
+    HISTORY,
+    LEADERBOARD,
+    MODEL,
+    TABS,
+    Header,
+    NumberLine,
+    Role,
+    ScoreMark,
+    with_header,
+)
+from experiment_pipeline.reporting.run_record import RecordRow, ReportRow, Row
+from experiment_pipeline.storage.files import (
+    Location,
+    location,
+    read_bytes,
+    read_if_exists,
+    write_bytes,
+)
+from experiment_pipeline.storage.registry import RECORD
+from experiment_pipeline.tracking.database.archive import RUNS_FOLDER
+from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.next_step import next_step
+from experiment_pipeline.tracking.record import Decided, decided, decision_record
+
+# The tabs that are pages of stages, and the names of these reports.
+_STAGE_TABS = (LEADERBOARD, DATA, MODEL)
+_STAGES = tuple(TABS[title].removesuffix(".html") for title in _STAGE_TABS)
+_RELOAD_SECONDS = 4
+_WORDS_OF_CHOICE = 6
+
+
+def folder_of(run: RunRecord, root: Location) -> Location:
+    """Return the folder of a run's pages."""
+    return root / run.experiment / RUNS_FOLDER / run.run_id
+
+
+def own_copies(
+    run: RunRecord, rows: Sequence[RecordRow], root: Location
+) -> list[tuple[ReportRow, Location]]:
+    """Return the reports of stages as rows of the run's own copies, with the places of
+    the stages' pages.
+    """
+    folder = folder_of(run, root)
+    return [
+        (replace(row, place=str(folder / f"{row.name}.html")), location(row.place))
+        for row in rows
+        if isinstance(row, ReportRow) and row.name in _STAGES and row.place
+    ]
+
+
+def write(
+    run: RunRecord, root: Location, new: Mapping[str, Location] | None = None
+) -> tuple[ReportRow, ...]:
+    """Write all pages of a run with its header of now; return the rows of those that
+    no stage reports.
+
+    `new`: name of a report → the page that the stage has stored.
+    """
+    folder = folder_of(run, root)
+    for name, source in (new or {}).items():
+        # The name of the entry is for `retention`: it stays as long as its copies.
+        entry = f"<!--{html.escape(source.parent.name)}-->".encode()
+        write_bytes(folder / f"{name}.html", read_bytes(source) + entry)
+    shown = decided(run.experiment, run.run_id, root=str(root))
+    places = {row["place"] for row in shown.rows["reports"]}
+    for title, name in zip(_STAGE_TABS, _STAGES, strict=True):
+        copy = folder / f"{name}.html"
+        page = read_if_exists(copy) if str(copy) in places else None
+        if page is not None:
+            write_bytes(copy, with_header(page, header_of(shown, title)))
+    return tuple(_own_pages(shown, folder))
+
+
+def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:
+    """Write the decision, and the comparison with the run before."""
+    record = decision_record(shown)
+    page = document.render_html(record, tone=shown.summary.tone).encode()
+    write_bytes(folder / TABS[DECISION], with_header(page, header_of(shown, DECISION)))
+    name = RECORD.removesuffix(".md")
+    yield ReportRow(name=name, place=str(folder / TABS[DECISION]))
+    if shown.is_decided:
+        write_bytes(folder / RECORD, document.render(record).encode())
+        yield ReportRow(name=RECORD, place=str(folder / RECORD))
+        for comparison in list(shown.earlier.values())[-1:]:
+            header = header_of(shown, COMPARE)
+            page = with_header(comparison.page().encode(), header)
+            write_bytes(folder / TABS[COMPARE], page)
+
+
+def header_of(run: Decided, tab: str) -> Header:
+    """Return the header of a run's page; `tab`: the title of the page, in `TABS`."""
+    summary = run.summary
+    step = next_step(run)
+    is_page = {row["name"] for row in run.rows["reports"] if row["place"]}
+    tabs = []
+    for title, file in TABS.items():
+        exists = {
+            DECISION: True,
+            HISTORY: True,
+            COMPARE: run.is_decided and bool(run.earlier_ids),
+        }
+        is_there = exists.get(title, file.removesuffix(".html") in is_page)
+        tabs.append((title, file if is_there else ""))
+    started = f"run {summary.short_id}, {summary.started} UTC"
+    is_running = summary.outcome_word == "running" and tab == DECISION
+    return Header(
+        experiment=summary.experiment,
+        run=started,
+        outcome=summary.outcome_word,
+        tone=summary.tone,
+        choice=choice_in_words(run),
+        next_step=step.sentence,
+        read_on=step.link,
+        tabs=tabs,
+        current=tab,
+        line=number_line(run),
+        reload=_RELOAD_SECONDS if is_running else 0,
+    )
+
+
+def choice_in_words(run: Decided) -> str:
+    """The chosen configuration in at most six words: `linear, C 0.1, penalty l2`."""
+    key = run.summary.choice
+    words = key.partition("__")[0]
+    for row in run.rows["configurations"]:
+        if row["key"] == key and row["hyperparameters"]:
+            for name, value in row["hyperparameters"].items():
+                longer = f"{words}, {numbers.settings({name: value})}"
+                if len(longer.split()) <= _WORDS_OF_CHOICE:
+                    words = numbers.shown(longer, 80)
+    return words
+
+
+def number_line(run: Decided) -> NumberLine | None:
+    """Return the scores of a run by its metric, all on the same set of rows.
+
+    Before the final evaluation these are scores of the test set, afterwards of the
+    validation set: no model but the chosen one and its challengers has a score there.
+    """
+    row = run.run
+    if row["validation_score"] is not None:
+        where = f"on the {document.HOLD_OUT}"
+        marks = [*_scores_of(row, "validation"), *_challengers(run)]
+        marks += _limits(run)
+    elif row["test_score"] is not None:
+        where = numbers.evaluated(row["evaluation"]).where
+        marks = [*_scores_of(row, "test"), *_runner_up(run)]
+    else:
+        return None
+    better = "greater" if row["greater_is_better"] else "smaller"
+    title = f"{row['metric']} {where}, {better} is better"
+    return NumberLine(title, marks, bool(row["greater_is_better"]))
+
+
+def _scores_of(row: Row, set_name: str) -> Iterator[ScoreMark]:
+    baseline = row[f"{set_name}_baseline"]
+    if baseline is not None:
+        yield ScoreMark("baseline", "baseline", baseline)
+    score = numbers.interval_from(
+        *(row[f"{set_name}_{part}"] for part in ("score", "low", "high"))
+    )
+    yield ScoreMark("score", "this model", score.estimate, score.low, score.high)
+
+
+def _runner_up(run: Decided) -> Iterator[ScoreMark]:
+    ranked = [row for row in run.rows["configurations"] if row["rank"] is not None]
+    others = [row for row in ranked if not row["is_chosen"]]
+    for row in others[:1]:
+        yield ScoreMark("runner-up", f"runner-up {row['algorithm']}", row["test_score"])
+
+
+def _challengers(run: Decided) -> Iterator[ScoreMark]:
+    """The best linear model and the champion, where they were scored on these rows."""
+    roles: dict[str, tuple[Role, str]] = {
+        "the best linear model": ("linear", "best linear"),
+        "champion": ("champion", f"champion {run.champion}"),
+    }
+    for row in run.rows["evidence"]:
+        if row["kind"] == "challenger" and row["score"] is not None:
+            for beginning, (role, name) in roles.items():
+                if row["what"].startswith(beginning):
+                    yield ScoreMark(role, name.strip(), row["score"])
+
+
+def _limits(run: Decided) -> Iterator[ScoreMark]:
+    """The limits of acceptance criteria for the ranking metric."""
+    metric = run.run["metric"]
+    for gate in run.rows["gates"]:
+        limit = gate["limit_value"]
+        asks_score = f" of {metric} at " in gate["rule"]
+        if gate["metric"] == metric and asks_score and limit is not None:
+            yield ScoreMark("limit", "required", limit)
