@@ -180,9 +180,8 @@ def _scores_of(row: Row, set_name: str) -> Iterator[ScoreMark]:
     baseline = row[f"{set_name}_baseline"]
     if baseline is not None:
         yield ScoreMark("baseline", "baseline", baseline)
-    score = numbers.interval_from(
-        *(row[f"{set_name}_{part}"] for part in ("score", "low", "high"))
-    )
+    score, low, high = (row[f"{set_name}_{part}"] for part in ("score", "low", "high"))
+    score = numbers.interval_from(score, low, high)
     yield ScoreMark("score", "this model", score.estimate, score.low, score.high)
 
 
