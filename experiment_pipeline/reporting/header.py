@@ -112,4 +112,6 @@ def with_header(page: bytes, header: Header) -> bytes:
 
 def rendered_header(header: Header) -> str:
     """Return the header as HTML."""
-    return template("header.html").render(header=header)
+    line = header.line
+    spans = {} if line is None else {m.name: line.span(m) for m in line.ordered}
+    return template("header.html").render(header=header, spans=spans)
