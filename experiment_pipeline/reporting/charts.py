@@ -11,7 +11,7 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import Chart
+from experiment_pipeline.reporting.document import Chart, Markup
 from experiment_pipeline.statistics.interval import Interval
 
 INK, MUTED, GOOD, BAD = "var(--ink)", "var(--muted)", "var(--good)", "var(--bad)"
@@ -33,6 +33,11 @@ class Axis:
     downwards: bool = False  # the first name is at the top
     rotated: bool = False  # the names are
     jitter: int = 0  # pixels by which marks of the same place are moved apart
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is between its ends."""
+        is_below = self.low is not None and value < self.low
+        return not (is_below or (self.high is not None and value > self.high))
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,27 @@ def estimates(
     names = Axis(names=[plain(name) for name, *_ in rows], downwards=True)
     plot = Plot(Axis(axis_title), names, [*series, *levels])
     return chart(title, alt, plot, height=60 + 26 * len(rows))
+
+
+def on_line(scored: Interval, axis: Axis, level: float | None = None) -> Markup:
+    """Return an estimate in a cell of a table: its interval on a line, then its text.
+
+    `axis` is the same for all cells of a column; `level`: a value marked on the line.
+    """
+    low, high = axis.low, axis.high
+    if low is None or high is None or not math.isfinite(scored.estimate):
+        return Markup("", "")
+    places = {"a": scored.low, "x": scored.estimate, "b": scored.high, "m": level}
+    percents = {
+        name: 100 * (value - low) / (high - low or 1.0)
+        for name, value in places.items()
+        if value is not None and math.isfinite(value)
+    }
+    style = ";".join(f"--{name}:{percent:.3g}" for name, percent in percents.items())
+    text = numbers.score(scored.estimate)
+    bounds = f" <small>{numbers.bounds(scored)}</small>" if "a" in percents else ""
+    line = f'<i class="line" style="{style}"></i>'
+    return Markup(f"{line}{text}{bounds}", numbers.interval(scored))
 
 
 def plain(name: object, longest: int = _LONGEST_NAME) -> str:

@@ -29,6 +29,7 @@ TONE_OF: dict[str, Tone] = {
     "go with conditions": "doubtful",
     "no go": "failed",
 }
+_SCRIPTS = ("echarts/echarts.min.js", "table.js", "page.js")
 # Active characters of Markdown. An underscore inside a word is not; of #, only a
 # leading one is.
 _ACTIVE = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^#")
@@ -43,9 +44,10 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Markup:
-    """Safe HTML that is not escaped; left out in Markdown."""
+    """Safe HTML that is not escaped; in Markdown, its text."""
 
     html: str
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class TableBlock:
     # columns whose values can filter the rows. The page then also makes the table
     # sortable and highlights a row in all charts; the second column must name the rows
     filters: Sequence[str] = ()
+    pinned: Sequence[Sequence[Cell]] = ()  # rows above, which no filter hides
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,9 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
             return _cell(block)
         case Flow(cards):
             return "\n".join(_numbered(cards))
-        case TableBlock(header, rows):
+        case TableBlock(header, rows, pinned=pinned):
             lines = [map(escape, header), ["---"] * len(header)]
-            lines += [map(_cell, row) for row in rows]
+            lines += [map(_cell, row) for row in (*pinned, *rows)]
             return "\n".join(map(_table_line, lines))
         case Card(title, tag, _, blocks):
             parts = [f"### {escape(title)}", f"**{tag}**", *map(rendered, blocks)]
@@ -204,14 +207,14 @@ def _numbered(cards: Iterable[Card]) -> Iterator[str]:
         yield f"{line.rstrip('. ')}."
 
 
+def cell_text(cell: Cell) -> str:
+    """Return a cell as plain text."""
+    return cell if isinstance(cell, str) else cell.text
+
+
 def _cell(cell: Cell) -> str:
-    match cell:
-        case Markup():
-            return ""
-        case Link(text, target):
-            return f"[{escape(text)}]({_address(target)})"
-        case str():
-            return escape(cell)
+    text = escape(cell_text(cell))
+    return f"[{text}]({_address(cell.target)})" if isinstance(cell, Link) else text
 
 
 def _address(target: str) -> str:
@@ -236,12 +239,13 @@ def render_html(
         tone = "passed" if passed else "failed"
     blocks = [block for section in document.sections for block in section.blocks]
     has_scripts = any(map(_needs_scripts, blocks))
-    scripts = ("echarts/echarts.min.js", "page.js") if has_scripts else ()
+    # One script, which a storage keeps once for all pages.
+    scripts = _SCRIPTS if has_scripts else ()
     folder = files("experiment_pipeline.reporting").joinpath("scripts")
     return template("page.html").render(
         document=document,
         tone=tone,
-        scripts=[folder.joinpath(name).read_text("utf-8") for name in scripts],
+        script="\n".join(folder.joinpath(name).read_text("utf-8") for name in scripts),
     )
 
 

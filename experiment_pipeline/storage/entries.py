@@ -321,13 +321,13 @@ class SharedFolder:
         return storage.location(self.url) / self.experiment / SHARED
 
 
-# --- Pages: their chart library is stored once, in <root>/page_files/<sha256>.js ---
+# --- Pages: their script is stored once, in <root>/page_files/<sha256>.js ---
 
 PAGE_FILES = "page_files"
 # `reporting` makes self-contained pages, and marks the scripts that they can share.
 _SHARED_SCRIPT = re.compile(r"<script data-shared>(.*?)</script>", re.DOTALL)
 _LINKED_SCRIPT = re.compile(
-    r'<script src="((?:\.\./)+)page_files/([0-9a-f]{64}\.js)".*?></script>'
+    r'<script src="((?:\.\./)*)page_files/([0-9a-f]{64}\.js)".*?></script>'
 )
 _LACKS_SCRIPT = (
     "The charts of this page need a file of the storage, which is missing beside this "
@@ -341,13 +341,13 @@ _LINK = (
 )
 
 
-def linked_page(page: bytes, folder: UPath) -> bytes:
-    """Return a page for `<root>/<experiment>/<stage>/<entry>` that links its scripts.
+def linked_page(page: bytes, folder: UPath, levels: int = 3) -> bytes:
+    """Return a page for a folder so many levels below the root that links its scripts.
 
     A page without its script shows texts and tables, and a hint.
     """
     scripts = NamedByDigest(
-        folder.parents[2] / PAGE_FILES,
+        (folder, *folder.parents)[levels] / PAGE_FILES,
         ending="js",
         rule="is not the script that was written",
         fix="Run the experiment with a change.",
@@ -355,7 +355,7 @@ def linked_page(page: bytes, folder: UPath) -> bytes:
 
     def link(script: re.Match[str]) -> str:
         digest = scripts.put(script[1].encode())
-        return _LINK.format("../" * 3, digest, html.escape(_LACKS_SCRIPT))
+        return _LINK.format("../" * levels, digest, html.escape(_LACKS_SCRIPT))
 
     return _SHARED_SCRIPT.sub(link, page.decode()).encode()
 

@@ -1,34 +1,18 @@
-/* The charts of a page, drawn with ECharts from the data beside them (`charts.py`), and its table
-   of configurations, which can be sorted and filtered.
+/* The charts of a page, drawn with ECharts from the data beside them (`charts.py`).
 
    A mark of a chart may have a `tip`, the text that is shown when it is pointed at, or a `row`, the
-   number of a row of the table. Pointing at such an item shows the cells of its row, a click marks
-   the row and its items in every chart, and items of rows that a filter excludes are pale. Nothing
-   is computed here. Texts from the data become text nodes, never HTML. Without the library, as in
+   number of a row of the page's table (`table.js`). Pointing at such an item shows the cells of its
+   row, a click marks the row and its items in every chart, and items of rows that a filter excludes
+   are pale. Nothing is computed here. Texts from the data become text nodes, never HTML. Without the library, as in
    a copy of the page alone, a chart is its sentence. */
 "use strict";
 (() => {
-  const FIRST = 20;
   const [INK, PAPER, PANEL, MUTED, LINE, MARK] = ["ink", "paper", "panel", "muted", "line", "series-2"].map((name) => `var(--${name})`);
   const short = (value) => String(Number(Number(value).toPrecision(4)));
   const isRound = (value) => value === undefined || short(value).length < 4;
-  const counted = (number) => number.toLocaleString("en");
-
-  function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  }
-
-  const table = document.querySelector("table.explore");
-  const lines = table ? [...table.tBodies[0].rows] : [];
-  const headers = table ? [...table.tHead.rows[0].cells] : [];
-  const names = headers.map((header) => header.textContent);
-  const state = { text: "", chosen: {}, marked: null, all: false };
-  let fits = lines.map(() => true);
+  const table = pageTables[0];
+  const lines = table?.lines ?? [];
   let charts = [];
-  let showRows = () => {};
 
   /* ---- from shapes to options of ECharts ---- */
 
@@ -146,7 +130,7 @@
     const cells = make("dl");
     [...lines[row].cells].forEach((cell, column) => {
       const content = cell.textContent.trim();
-      if (content && column !== 1) cells.append(make("dt", {}, names[column]), make("dd", {}, content));
+      if (content && column !== 1) cells.append(make("dt", {}, table.names[column]), make("dd", {}, content));
     });
     return make("div", { class: "hint" }, make("b", {}, lines[row].cells[1].textContent), cells);
   }
@@ -187,9 +171,9 @@
       itemStyle: { ...item.itemStyle, ...itemStyle },
     });
     const shown = items.map((item) =>
-      item?.row === undefined || fits[item.row] ? item : over(item, { opacity: 0.04 }, { opacity: 0.08 }),
+      item?.row === undefined || !table || table.fits[item.row] ? item : over(item, { opacity: 0.04 }, { opacity: 0.08 }),
     );
-    const isMarked = (item) => state.marked !== null && item?.row === state.marked;
+    const isMarked = (item) => item?.row !== undefined && item.row === table?.marked;
     const mark = { color: MARK, borderColor: MARK, borderWidth: 3, opacity: 1 };
     return [
       ...shown.filter((item) => !isMarked(item)),
@@ -207,9 +191,10 @@
     if (chart.drawn) return chart.drawn.resize();
     chart.drawn = echarts.init(chart.canvas, null, { renderer: "svg" });
     chart.drawn.setOption(chart.option);
-    chart.drawn.on("click", ({ data }) => data?.row !== undefined && mark(data.row, true));
+    chart.drawn.on("click", ({ data }) => data?.row !== undefined && table?.mark(data.row, true));
   }
 
+  if (table) table.changed = restyle;
   const figures = [...document.querySelectorAll("figure.chart")];
   const drawable = "echarts" in window ? figures : [];
   for (const figure of figures.slice(drawable.length)) {
@@ -238,104 +223,4 @@
     if (idle) setTimeout(next);
   });
   charts.forEach(({ canvas }) => resized.observe(canvas));
-
-  /* ---- the table ---- */
-
-  function mark(row, scroll) {
-    state.marked = state.marked === row && !scroll ? null : row;
-    showRows();
-    restyle();
-    if (scroll) lines[row].scrollIntoView({ block: "center" });
-  }
-
-  const contents = lines.map((line) => [...line.cells].map((cell) => cell.textContent.trim()));
-  let pending = 0;
-  function filter() {
-    fits = contents.map(
-      (cells) =>
-        state.text.split(/\s+/).every((word) => cells.join(" ").toLowerCase().includes(word)) &&
-        Object.entries(state.chosen).every(([name, value]) => !value || cells[names.indexOf(name)] === value),
-    );
-    showRows();
-    clearTimeout(pending);
-    pending = setTimeout(restyle, 120);
-  }
-
-  function explore() {
-    let order = lines.map((_, row) => row);
-    const status = make("p", { class: "shown", role: "status" });
-    const more = make("button", { class: "more", type: "button" });
-    more.addEventListener("click", () => {
-      state.all = !state.all;
-      showRows();
-    });
-
-    headers.forEach((header, column) => {
-      const texts = contents.map((cells) => cells[column]);
-      const values = texts.map((text) => parseFloat(text.replaceAll(",", "")));
-      const numeric = texts.some(Boolean) && texts.every((text) => !text || /^[-\d.,e]+( to|$)/.test(text));
-      const button = make("button", { type: "button" }, names[column]);
-      header.replaceChildren(button);
-      if (numeric) [header, ...lines.map((line) => line.cells[column])].forEach((cell) => cell.classList.add("number"));
-      button.addEventListener("click", () => {
-        const up = header.getAttribute("aria-sort") !== "ascending";
-        headers.forEach((cell) => cell.removeAttribute("aria-sort"));
-        header.setAttribute("aria-sort", up ? "ascending" : "descending");
-        const compared = (a, b) => (numeric ? values[a] - values[b] : texts[a].localeCompare(texts[b], "en", { numeric: true }));
-        // Empty cells come last either way; equal ones stay in the order of their rank.
-        order = lines
-          .map((_, row) => row)
-          .sort((a, b) => !texts[a] - !texts[b] || (texts[a] ? (up ? 1 : -1) * compared(a, b) : 0) || a - b);
-        showRows();
-      });
-    });
-    lines.forEach((line, row) => {
-      line.cells[1].replaceChildren(make("button", { type: "button", "aria-pressed": "false" }, contents[row][1]));
-      line.addEventListener("click", () => mark(row));
-    });
-
-    showRows = () => {
-      const fitting = order.filter((row) => fits[row]);
-      const upTo = new Set(state.all ? fitting : fitting.slice(0, FIRST));
-      lines.forEach((line, row) => {
-        const marked = row === state.marked;
-        line.hidden = !upTo.has(row) && !marked;
-        line.classList.toggle("marked", marked);
-        line.cells[1].firstChild.setAttribute("aria-pressed", marked);
-      });
-      table.tBodies[0].append(...order.map((row) => lines[row]));
-      const match = fitting.length < lines.length ? ` that match, of ${counted(lines.length)}` : "";
-      status.textContent = `${counted(upTo.size)} of ${counted(fitting.length)} configurations${match} are shown.`;
-      more.hidden = fitting.length <= FIRST;
-      more.textContent = state.all ? `Show the first ${FIRST}` : `Show all ${counted(fitting.length)}`;
-    };
-
-    const search = make("input", { type: "search", placeholder: "e.g. lightgbm 0.05" });
-    search.addEventListener("input", () => {
-      state.text = search.value.trim().toLowerCase();
-      filter();
-    });
-    const selects = JSON.parse(table.dataset.filters).map((name) => {
-      const values = new Set(contents.map((cells) => cells[names.indexOf(name)]));
-      const options = [...values].map((value) => make("option", { value }, value));
-      const select = make("select", {}, make("option", { value: "" }, "all"), ...options);
-      select.addEventListener("change", () => {
-        state.chosen[name] = select.value;
-        filter();
-      });
-      return make("label", {}, name, select);
-    });
-    const clear = make("button", { type: "button" }, "Clear filters");
-    clear.addEventListener("click", () => {
-      Object.assign(state, { text: "", chosen: {} });
-      for (const control of [search, ...selects.map((label) => label.lastChild)]) control.value = "";
-      filter();
-    });
-    const controls = make("div", { class: "controls" }, make("label", {}, "Filter all columns", search), ...selects, clear);
-    table.parentElement.before(controls, status);
-    table.parentElement.after(more);
-    showRows();
-  }
-
-  if (table) explore();
 })();

@@ -2,19 +2,22 @@
 is computed.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
 import pandas as pd
 
-from experiment_pipeline.reporting import numbers, run_record
+from experiment_pipeline.reporting import charts, numbers, run_record
 from experiment_pipeline.reporting.document import (
     Block,
     Bullets,
+    Cell,
     Document,
     Paragraph,
     Section,
     TableBlock,
+    cell_text,
     facts,
     known,
     render_html,
@@ -29,10 +32,11 @@ from experiment_pipeline.stages.search.conclusions import (
     FAILED,
     NOT_STARTED,
     STATUSES,
+    STOPPED_EARLY,
     TRAINED,
 )
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of
-from experiment_pipeline.statistics.interval import LEVEL
+from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.metrics import metric_of, worse_bound
 from experiment_pipeline.table.table import plain_rows
 
@@ -44,6 +48,7 @@ _HOW_TO_READ = (
     "Tied: the difference to the best, on the same rows, may be chance.",
     "Stopped early by halving: scored on a part of the rows, so without a rank.",
     "CPU seconds are those of the last fit; µs per row is the time of one prediction.",
+    "The line in a cell is the score's interval; the red mark is the baseline.",
     "Intervals hold for all configurations together, so also for the best score.",
     "Scores that need a decision threshold use one of other rows (cross-fitted).",
     "The overfit gap is by how much the train score is better than the ranked score.",
@@ -58,7 +63,8 @@ def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
     """Return the choice and the ranking as an outcome; `place`: of the stored page."""
     board = shown.board
     table = _table(shown)
-    first_rows = pd.DataFrame(table.rows[:MOST_SHOWN], columns=list(table.header))
+    texts = [[*map(cell_text, row)] for row in table.rows[:MOST_SHOWN]]
+    first_rows = pd.DataFrame(texts, columns=list(table.header))
     # Keys are long: the scores come first.
     keys = first_rows.pop("configuration")
     first_rows.insert(len(first_rows.columns) - 1, "configuration", keys)
@@ -152,33 +158,31 @@ def page_html(shown: pictures.SearchShown, experiment: str) -> bytes:
 
 
 def document(shown: pictures.SearchShown, experiment: str) -> Document:
-    """Return the search as a document, with a note if not all rows are shown."""
+    """Return the search as a document: the table, then what explains it."""
     board = shown.board
     best_algorithm = shown.declared[shown.best].algorithm
-    hyperparameters = [
-        Section(
-            f"Hyperparameters of {algorithm}",
-            tuple(pictures.hyperparameter_charts(shown, algorithm)),
-            folded=algorithm != best_algorithm,
-        )
-        for algorithm in dict.fromkeys([best_algorithm, *shown.axes])
-    ]
-    table: list[Block] = [_table(shown)]
+    table: list[Block] = [Paragraph(decision(shown)), _table(shown)]
     if len(shown.rows) < len(board.rows):
         first = (
             f"These are the first {len(shown.rows):,} of {len(board.rows):,} "
             "configurations; the stored table has all."
         )
-        table.insert(0, Paragraph(first))
+        table.append(Paragraph(first))
     how_to_read = Bullets((evaluated(board.evaluation).scores, *_HOW_TO_READ))
     sections = [
-        Section("Choice", (Paragraph(decision(shown)), facts(_choice(shown)))),
-        Section("Scores and cost", tuple(pictures.score_charts(shown))),
-        Section("Where the time went", _time(shown), folded=True),
-        *hyperparameters,
-        Section("Halving", tuple(pictures.rung_charts(shown))),
         Section("Configurations", table),
         Section("Caveats", (Bullets(board.notes),) if board.notes else ()),
+        Section("Score against cost", tuple(pictures.score_charts(shown))),
+        *(
+            Section(
+                f"What mattered in {algorithm}",
+                tuple(pictures.hyperparameter_charts(shown, algorithm)),
+                folded=algorithm != best_algorithm,
+            )
+            for algorithm in dict.fromkeys([best_algorithm, *shown.axes])
+        ),
+        Section("Halving", tuple(pictures.rung_charts(shown)), folded=True),
+        Section("The choice and its cost", (facts(_choice(shown)),), folded=True),
         Section("How to read this page", (how_to_read,), folded=True),
     ]
     filled = [section for section in sections if section.blocks]
@@ -225,17 +229,11 @@ def _choice(shown: pictures.SearchShown) -> dict[str, str]:
             f"{numbers.measured(sum(spent[key] for key in members))} of them for "
             f"{whose}"
         )
-    return choice
-
-
-def _time(shown: pictures.SearchShown) -> tuple[Block, ...]:
-    """Each second of the run until the search had ended, and what was left then."""
     seconds = dict(shown.phases)
     if shown.seconds_left is not None:
         seconds["left for ensemble, refit and report"] = shown.seconds_left
-    if not seconds:
-        return ()
-    return (facts({name: f"{seconds[name]:.1f} s" for name in seconds}),)
+    choice |= {f"Time {name}": f"{seconds[name]:.1f} s" for name in seconds}
+    return choice
 
 
 def _searched(board: Leaderboard) -> str:
@@ -252,41 +250,77 @@ def _searched(board: Leaderboard) -> str:
 
 def _table(shown: pictures.SearchShown) -> TableBlock:
     """The table of configurations; charts refer to its rows by number."""
-    rows = [_cells(shown, row) for row in shown.rows]
+    board = shown.board
+    axis, _ = pictures.score_axis(
+        shown,
+        [row["test_score"] for row in shown.rows if pictures.is_ranked(row)],
+        [row[end] for row in shown.rows for end in ("low", "high") if row[end]],
+    )
+    rows = [_cells(shown, row, axis) for row in shown.rows]
+    # A column without any value says nothing.
+    header = [name for name in rows[0] if any(cells[name] for cells in rows)]
+    baseline = Interval(board.baseline, math.nan, math.nan)
+    pinned: dict[str, Cell] = {
+        "configuration": "baseline (no features)",
+        board.metric: charts.on_line(baseline, axis, board.baseline),
+        "vs best": _minus_the_best(shown),
+    }
     return TableBlock(
-        header=[name for name, _ in rows[0]],
-        rows=[[text for _, text in cells] for cells in rows],
-        classes=[_colors(row, shown.board.chosen) for row in shown.rows],
-        filters=("algorithm", "status"),
+        header=header,
+        rows=[[cells[name] for name in header] for cells in rows],
+        classes=[_colors(row, board.chosen) for row in shown.rows],
+        filters=("status",),
+        pinned=[[pinned.get(name, "") for name in header]],
     )
 
 
-def _cells(shown: pictures.SearchShown, row: pictures.Row) -> list[tuple[str, str]]:
-    """Name of the column and text; a hyperparameter may be called like a column."""
-    settings = shown.settings(row["key"])
-    varied = [axis.title for axes in shown.axes.values() for axis in axes]
+def _minus_the_best(shown: pictures.SearchShown) -> str:
+    best = next(row["test_score"] for row in shown.rows if pictures.is_ranked(row))
+    return numbers.score(shown.board.baseline - best)
+
+
+def _cells(
+    shown: pictures.SearchShown, row: pictures.Row, axis: charts.Axis
+) -> dict[str, Cell]:
+    """Column → cell."""
+    board = shown.board
     size = row["model_bytes"]
-    reasons = [row["reason"], shown.declared[row["key"]].note]
-    return [
-        ("rank", "" if row["rank"] is None else f"{row['rank']:,}"),
-        ("configuration", row["key"]),
-        ("algorithm", row["algorithm"]),
-        ("status", row["status"]),
-        (shown.board.metric, known(row["test_score"], "")),
-        (f"{_CONFIDENCE} interval", _bounds(row)),
-        *([("over seeds", _over_seeds(row))] if shown.has_seeds else []),
-        ("minus the best", known(row["difference_to_best"], "")),
-        ("tied", "yes" if row["in_tie_group"] else ""),
-        ("CPU s", numbers.measured(row["fit_cpu_seconds"])),
-        ("µs per row", numbers.measured(row["predict_microseconds_per_row"])),
-        ("MB", numbers.measured(None if size is None else size / 1e6)),
-        ("overfit gap", known(row["overfit_gap"], "")),
-        *(
-            (name, numbers.setting(settings[name]) if name in settings else "")
-            for name in dict.fromkeys(varied)
-        ),
-        ("reason", "; ".join(filter(None, reasons))),
-    ]
+    score: Cell = known(row["test_score"], "")
+    if pictures.is_ranked(row):
+        interval = numbers.interval_from(row["test_score"], row["low"], row["high"])
+        score = charts.on_line(interval, axis, board.baseline)
+    difference = known(row["difference_to_best"], "")
+    cells: dict[str, Cell] = {
+        "rank": "" if row["rank"] is None else f"{row['rank']:,}",
+        "configuration": row["key"],
+        board.metric: score,
+        "vs best": f"{difference} tied" if row["in_tie_group"] else difference,
+        "train CPU s": numbers.measured(row["fit_cpu_seconds"]),
+        "µs per row": numbers.measured(row["predict_microseconds_per_row"]),
+        "MB": numbers.measured(None if size is None else size / 1e6),
+    }
+    settings = shown.settings(row["key"])
+    for name in shown.varied:
+        # A hyperparameter may be called like a column.
+        column = f"{name} (set)" if name in cells else name
+        cells[column] = numbers.setting(settings[name]) if name in settings else ""
+    return cells | {
+        "overfit gap": known(row["overfit_gap"], ""),
+        "over seeds": _over_seeds(row),
+        "status": row["status"],
+        "note": _note(shown, row),
+    }
+
+
+def _note(shown: pictures.SearchShown, row: pictures.Row) -> str:
+    """Why it has no rank, in few words, and what the YAML notes about it."""
+    reason = row["reason"]
+    path = shown.paths.get(row["key"])
+    if row["status"] == STOPPED_EARLY and path:
+        reason = f"at {numbers.share(path[-1].fraction)} of the rows"
+    elif row["key"] == shown.board.chosen:
+        reason = "chosen"
+    return "; ".join(filter(None, [reason, shown.declared[row["key"]].note]))
 
 
 def _colors(row: pictures.Row, chosen: str) -> str:
@@ -298,12 +332,6 @@ def _colors(row: pictures.Row, chosen: str) -> str:
         "chosen": row["key"] == chosen,
     }
     return " ".join(name for name in applies if applies[name])
-
-
-def _bounds(row: pictures.Row) -> str:
-    if row["low"] is None:
-        return ""
-    return f"{known(row['low'])} to {known(row['high'])}"
 
 
 def _over_seeds(row: pictures.Row) -> str:

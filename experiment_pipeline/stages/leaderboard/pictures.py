@@ -8,6 +8,10 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2
+
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.charts import (
     BAD,
@@ -51,6 +55,9 @@ Places = dict[int, tuple[float, float]]  # number of a row → x, y of its mark
 # Rows of a page: a thousand take 1 MB.
 MOST_ROWS = 1_000
 NOT_SET = "not set"
+_FEWEST_MARKS = 3  # of a chart of a hyperparameter
+_FEWEST_FOR_IMPORTANCE = 10  # configurations
+_MOST_GROUPS = 4  # of the values of a number
 _LEAST_CPU_SECONDS = 0.001  # of a fit on the logarithmic axis of costs
 
 
@@ -108,6 +115,12 @@ class SearchShown:
             ]
             for algorithm, of_algorithm in settings.items()
         }
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """The hyperparameters that vary in an algorithm."""
+        names = (axis.title for axes in self.axes.values() for axis in axes)
+        return list(dict.fromkeys(names))
 
     def full_fit(self, key: str) -> Step | None:
         """The fit of a competing configuration on all train rows, if it has a score."""
@@ -170,7 +183,7 @@ def _cost_chart(shown: SearchShown) -> Iterator[Chart]:
     spans = []
     ring = []
     for number, row in enumerate(shown.rows):
-        if not _is_ranked(row) or not competes(row["algorithm"]):
+        if not is_ranked(row) or not competes(row["algorithm"]):
             continue
         cost = max(row["fit_cpu_seconds"], _LEAST_CPU_SECONDS)
         score = row["test_score"]
@@ -183,11 +196,11 @@ def _cost_chart(shown: SearchShown) -> Iterator[Chart]:
         return
     costs, scores = zip(*places.values(), strict=True)
     bounds = [bound for span in spans for bound in (span.low, span.high)]
-    score_axis, outside = _score_axis(shown, scores, filter(math.isfinite, bounds))
+    y_axis, outside = score_axis(shown, scores, filter(math.isfinite, bounds))
     baseline = f"baseline {numbers.score(board.baseline)}"
     plot = Plot(
         log_axis(costs, "CPU seconds of the fit"),
-        score_axis,
+        y_axis,
         [
             Intervals(spans, MUTED, opacity=0.5),
             Points(ring, INK, size=18, filled=False),
@@ -196,7 +209,9 @@ def _cost_chart(shown: SearchShown) -> Iterator[Chart]:
         ],
         legend=True,
     )
-    ranked = numbers.counted(sum(map(_is_ranked, shown.rows)), "configuration")
+    if math.isfinite(board.baseline) and not y_axis.holds(board.baseline):
+        outside += f" {baseline.capitalize()} is outside the plotted range."
+    ranked = numbers.counted(sum(map(is_ranked, shown.rows)), "configuration")
     tied = numbers.counted(len(board.tie_group) - 1, "other")
     better_is = metric_of(board.metric).better_is.capitalize()
     yield chart(
@@ -233,15 +248,13 @@ def _spending_chart(shown: SearchShown) -> Iterator[Chart]:
         line.append(Mark(spent, best))
     if len(places) < 2:
         return
-    score_axis, outside = _score_axis(shown, [score for _, score in places.values()])
+    y_axis, outside = score_axis(shown, [score for _, score in places.values()])
     series = [Line(line, INK, size=0, step=True), *_marks(shown, places)]
-    if on_smaller_rungs:
-        series.append(Level("x", on_smaller_rungs, "smaller rungs"))
     yield chart(
         "Best score against CPU seconds spent",
         f"The best score, {numbers.score(best)}, was reached after "
         f"{numbers.measured(cost_of_best)} of {numbers.measured(spent)} CPU seconds.",
-        Plot(Axis("CPU seconds so far", 0), score_axis, series),
+        Plot(Axis("CPU seconds so far", on_smaller_rungs), y_axis, series),
         "The line is the best score so far. Where it is flat, further fits did not "
         "improve it. Fits are in the order of the YAML, after the smaller rungs. "
         f"{outside}",
@@ -249,29 +262,103 @@ def _spending_chart(shown: SearchShown) -> Iterator[Chart]:
 
 
 def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]:
-    """Yield a chart of the score against each hyperparameter of an algorithm."""
+    """Yield a chart of the score against each hyperparameter that matters, the most
+    important one first.
+    """
     scored = [
         row for row in shown.rows if row["algorithm"] == algorithm and _has_score(row)
     ]
-    if not shown.axes[algorithm] or not scored:
+    if len(scored) < _FEWEST_MARKS:
         return
-    ranked = list(filter(_is_ranked, scored))
+    ranked = list(filter(is_ranked, scored))
     scores = [row["test_score"] for row in ranked or scored]
-    score_axis, outside = _score_axis(shown, scores)
-    stopped = "Triangles were stopped early. " if len(ranked) < len(scored) else ""
-    yield Paragraph(
-        f"Each hyperparameter against {shown.board.metric}: where the marks rise or "
-        "fall, it matters; a best score at an end of the axis means that the search "
-        f"should go further there. {stopped}{outside}".strip()
-    )
-    for setting_axis in shown.axes[algorithm]:
-        yield from _hyperparameter_chart(shown, setting_axis, scored, score_axis)
+    y_axis, outside = score_axis(shown, scores)
+    importance = _importance(shown, algorithm)
+    titles = {axis.title: axis for axis in shown.axes[algorithm]}
+    if importance:
+        titles = {name: titles[name] for name in importance if importance[name] > 0}
+    charts = [
+        chart
+        for axis in titles.values()
+        for chart in _hyperparameter_chart(
+            shown, axis, scored, y_axis, importance.get(axis.title)
+        )
+    ]
+    unimportant = [name for name, share in importance.items() if share <= 0]
+    if not charts and not unimportant:
+        return
+    words = list[str]()
+    if charts:
+        words.append(
+            f"Each hyperparameter against {shown.board.metric}; a best score at an end "
+            "of the axis means that the search should go further there."
+        )
+    if charts and importance:
+        words.append(
+            "The percentage says how much of the ranking of these configurations its "
+            "value alone explains, beyond chance."
+        )
+    if unimportant:
+        words.append(f"Without a visible effect: {', '.join(unimportant)}.")
+    if charts and len(ranked) < len(scored):
+        words.append("Triangles were stopped early.")
+    yield Paragraph(" ".join([*words, outside]).strip())
+    yield from charts
+
+
+def _importance(shown: SearchShown, algorithm: str) -> dict[str, float]:
+    """Hyperparameter → share of the ranking that it explains, the largest first; empty
+    with too few configurations.
+
+    Scores are of the first rung, which is free of the selection by later ones. The
+    share is epsilon squared of Kruskal and Wallis between the values, or quarters of
+    many numbers; 0 if it is not significant (95 % level).
+    """
+    first_scores = {
+        key: path[0].test_score
+        for key, path in shown.paths.items()
+        if path and math.isfinite(path[0].test_score)
+    }
+    keys = [
+        key
+        for key in first_scores
+        if shown.declared[key].algorithm == algorithm and key != ENSEMBLE
+    ]
+    if len(keys) < _FEWEST_FOR_IMPORTANCE:
+        return {}
+    ranks = pd.Series([first_scores[key] for key in keys]).rank()
+    shares = {}
+    for axis in shown.axes[algorithm]:
+        values = [shown.settings(key).get(axis.title, NOT_SET) for key in keys]
+        groups = ranks.groupby(_grouped(values, axis))
+        within = ((ranks - groups.transform("mean")) ** 2).sum()
+        freedom = groups.ngroups - 1
+        between = 1 - within / max(((ranks - ranks.mean()) ** 2).sum(), 1)
+        is_chance = chi2.sf(between * (len(keys) - 1), freedom) > 1 - LEVEL
+        left = max(len(keys) - groups.ngroups, 1)
+        explained = 1 - (1 - between) * (len(keys) - 1) / left
+        shares[axis.title] = 0.0 if is_chance else float(explained)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _grouped(values: Sequence[Scalar], axis: Axis) -> list[str]:
+    """The group of each value: itself, or the quarter of one of many numbers."""
+    texts = list(map(numbers.setting, values))
+    if axis.names or len(set(texts)) <= _MOST_GROUPS:
+        return texts
+    amounts = np.array([value if is_number(value) else math.nan for value in values])
+    ends = np.nanquantile(amounts, np.arange(1, _MOST_GROUPS) / _MOST_GROUPS)
+    return np.searchsorted(ends, amounts).astype(str).tolist()
 
 
 def _hyperparameter_chart(
-    shown: SearchShown, setting_axis: Axis, scored: Sequence[Row], score_axis: Axis
+    shown: SearchShown,
+    setting_axis: Axis,
+    scored: Sequence[Row],
+    y_axis: Axis,
+    importance: float | None,
 ) -> Iterator[Chart]:
-    """Nothing if the budget ended before a configuration that sets it."""
+    """Nothing if the budget ended before several configurations that set it."""
     name = setting_axis.title
     values = [shown.settings(row["key"]).get(name, NOT_SET) for row in scored]
     places: Places = {}
@@ -282,7 +369,7 @@ def _hyperparameter_chart(
             places[number] = (place, row["test_score"])
         elif is_number(value):
             places[number] = (value, row["test_score"])
-    if not places:
+    if len({x for x, _ in places.values()}) < 2:
         return
     alt = (
         f"Score against {name}. The best configuration has {numbers.setting(values[0])}"
@@ -292,8 +379,11 @@ def _hyperparameter_chart(
         alt += f"; tried were {low} to {high}"
     if without := len(scored) - len(places):
         alt += f"; {without:,} that do not set it have no mark"
-    plot = Plot(setting_axis, score_axis, _marks(shown, places))
-    yield chart(name, f"{alt}.", plot, size="small", height=230)
+    plot = Plot(setting_axis, y_axis, _marks(shown, places))
+    title = name
+    if importance is not None:
+        title += f": explains {numbers.share(importance, 2)}"
+    yield chart(title, f"{alt}.", plot, size="small", height=230)
 
 
 def rung_charts(shown: SearchShown) -> Iterator[Chart]:
@@ -304,10 +394,10 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
         return
     fractions = sorted(entered)
     traces = _traces(shown, fractions)
-    score_axis, outside = _score_axis(shown, _competing_scores(shown, traces))
+    y_axis, outside = score_axis(shown, _competing_scores(shown, traces))
     shares = [*map(numbers.share, fractions[:-1]), "all rows"]
     axis = Axis("share of the train rows", names=shares)
-    plot = Plot(axis, score_axis, _rung_series(shown, traces))
+    plot = Plot(axis, y_axis, _rung_series(shown, traces))
     counts = [
         f"{entered[fraction]:,} on {share}"
         for fraction, share in zip(fractions, shares, strict=True)
@@ -384,7 +474,7 @@ def _marks(shown: SearchShown, places: Places) -> list[Series]:
     groups: dict[tuple[str, bool], list[Mark]] = {}
     for number, (x, y) in places.items():
         row = shown.rows[number]
-        name = row["algorithm"] if _is_ranked(row) else STOPPED_EARLY
+        name = row["algorithm"] if is_ranked(row) else STOPPED_EARLY
         group = groups.setdefault((name, row["in_tie_group"]), [])
         group.append(Mark(x, y, row=number))
     series: list[Series] = []
@@ -401,7 +491,7 @@ def _marks(shown: SearchShown, places: Places) -> list[Series]:
     return series
 
 
-def _score_axis(
+def score_axis(
     shown: SearchShown, scores: Sequence[float], bounds: Iterable[float] = ()
 ) -> tuple[Axis, str]:
     """Return the score axis, cut so that bad scores do not flatten the rest, and a text
@@ -422,16 +512,14 @@ def _score_axis(
     margin = 0.04 * (high - low or abs(high) or 1.0)
     low, high = max(low - margin, metric.lowest), min(high + margin, metric.highest)
     outside = ""
-    if math.isfinite(baseline) and not low <= baseline <= high:
-        score = numbers.score(baseline)
-        outside = f"Baseline {score} is outside the plotted range. "
     if worse := sum(not low <= score <= high for score in scores):
         count = numbers.counted(worse, "far worse score is", "far worse scores are")
-        outside += f"{count} outside the plotted range."
-    return Axis(shown.board.metric, low, high), outside.strip()
+        outside = f"{count} outside the plotted range."
+    return Axis(shown.board.metric, low, high), outside
 
 
-def _is_ranked(row: Row) -> bool:
+def is_ranked(row: Row) -> bool:
+    """Whether a row has a score on all rows."""
     return row["status"] == TRAINED and _has_score(row)
 
 

@@ -15,16 +15,12 @@ from experiment_pipeline.tracking.server import _HEADERS
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 
 pytestmark = pytest.mark.slow
-SMALL, LARGE = 32, 1_000
-MOST_BYTES = 3_000_000
+SMALL, LARGE = 32, 600
+MOST_BYTES = 300_000  # without the script, which all pages share
 # Of the browser's main thread; an idle desk needs three, a busy machine some more.
 MOST_CPU_SECONDS = 30
 ADDRESS = "http://reports.test/leaderboard.html"
-CHARTS = (
-    *("Score against cost", "Best score against CPU seconds spent"),
-    *("feature_fraction", "learning_rate", "max_depth", "num_leaves"),
-    "Scores at each rung of halving",
-)
+CHARTS = ("Score against cost", "Best score against CPU seconds spent")
 # Where on the screen a configuration is, in the chart of scores against cost.
 PLACE = """row => {
   const canvas = document.querySelector('.chart [role=img]');
@@ -68,7 +64,7 @@ class Opened:
     def rows(self) -> list[list[str]]:
         """The rows that are shown, cell by cell."""
         texts: list[list[str]] = self.page.evaluate(
-            "[...document.querySelectorAll('.explore tbody tr')]"
+            "[...document.querySelectorAll('.explore tbody:last-of-type tr')]"
             ".filter(row => !row.hidden)"
             ".map(row => [...row.cells].map(cell => cell.textContent))"
         )
@@ -118,15 +114,16 @@ def fresh(small: Opened) -> Opened:
     return small
 
 
-def test_a_thousand_configurations_are_small_quick_and_quiet(large: Opened):
+def test_hundreds_of_configurations_are_small_quick_and_quiet(large: Opened):
     """No error, no request but its own, under the server's policy; and it stays below
     its limits.
     """
     assert (large.messages, large.requests) == ([], [ADDRESS])
-    assert len(large.content) <= MOST_BYTES
+    content, _, _ = large.content.partition(b"<script data-shared>")
+    assert len(content) <= MOST_BYTES
     assert large.cpu_seconds <= MOST_CPU_SECONDS
     assert len(large.rows()) == 20
-    large.page.get_by_role("button", name="Show all 1,000").click()
+    large.page.get_by_role("button", name="Show all 600").click()
     assert len(large.rows()) == LARGE
 
 
@@ -138,7 +135,7 @@ def test_every_chart_is_drawn_and_states_its_numbers(small: Opened):
     charts = small.page.locator(".chart").all()
     visible = [chart for chart in charts if chart.is_visible()]
     assert tuple(chart.locator("h3").inner_text() for chart in visible) == CHARTS
-    small.page.get_by_text("Hyperparameters of linear").first.click()
+    small.page.get_by_text("Halving", exact=True).click()
     for chart in charts:
         canvas = chart.locator("[role=img]")
         canvas.locator("svg path").nth(5).wait_for(state="attached")
@@ -148,12 +145,12 @@ def test_every_chart_is_drawn_and_states_its_numbers(small: Opened):
 @pytest.mark.parametrize("way", ["ascending", "descending"])
 def test_headers_sort_both_ways_with_the_keyboard_too(fresh: Opened, way: str):
     """Numbers as numbers, empty cells last; the header says which way."""
-    button = fresh.header("CPU s")
+    button = fresh.header("train CPU s")
     button.click()
     if way == "descending":
         button.press("Enter")
     headers = fresh.page.locator(".explore th")
-    column = headers.all_inner_texts().index("CPU s")
+    column = headers.all_inner_texts().index("train CPU s")
     assert headers.nth(column).get_attribute("aria-sort") == way
     cells = [row[column].replace(",", "") for row in fresh.rows()]
     costs = [float(cell) for cell in cells if cell]
@@ -161,16 +158,17 @@ def test_headers_sort_both_ways_with_the_keyboard_too(fresh: Opened, way: str):
     assert len(set(costs)) > 5
 
 
-def test_rows_are_filtered_by_text_algorithm_and_status(fresh: Opened):
-    """Words may stand in any column; what fits is counted."""
+def test_rows_are_filtered_by_text_and_status(fresh: Opened):
+    """Words may stand in any column; what fits is counted, and the baseline stays."""
     fresh.page.get_by_label("status").select_option("stopped early")
-    assert {row[3] for row in fresh.rows()} == {"stopped early"}
-    fresh.page.get_by_label("Filter all columns").fill("linear rung")
-    assert {row[2] for row in fresh.rows()} == {"linear"}
-    fresh.page.get_by_label("algorithm").select_option("lightgbm")
+    assert {row[-2] for row in fresh.rows()} == {"stopped early"}
+    fresh.page.get_by_label("Filter all columns").fill("linear rows")
+    assert {row[1][:6] for row in fresh.rows()} == {"linear"}
+    fresh.page.get_by_label("status").select_option("failed")
     assert fresh.rows() == []
     counted = fresh.page.locator(".shown").inner_text()
-    assert "0 of 0 configurations that match, of 32" in counted
+    assert counted == "0 of 0 rows are shown; 32 without the filter."
+    assert fresh.page.locator("tr", has_text="baseline (no features)").is_visible()
 
 
 def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened):
@@ -188,10 +186,10 @@ def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened):
         "const box = document.querySelector('tr.marked').getBoundingClientRect();"
         "return box.top >= 0 && box.bottom <= innerHeight}"
     )
-    fresh.page.wait_for_function(f"({MARKED})() >= 6")
+    assert fresh.page.evaluate(MARKED) >= 3
     fresh.page.get_by_role("button", name=key, exact=True).press("Enter")
     expect(fresh.page.locator("tr.marked")).to_have_count(0)
-    fresh.page.wait_for_function(f"({MARKED})() === 0")
+    assert fresh.page.evaluate(MARKED) == 0
 
 
 def test_a_phone_in_the_dark_sees_all_of_it(small: Opened):
