@@ -220,7 +220,7 @@ def on_line(scored: Interval, axis: Axis, level: float | None = None) -> Markup:
     style = ";".join(f"--{name}:{percent:.3g}" for name, percent in percents.items())
     text = numbers.score(scored.estimate)
     bounds = f" <small>{numbers.bounds(scored)}</small>" if "a" in percents else ""
-    line = f'<i class="line" style="{style}"></i>'
+    line = f'<i class="interval" style="{style}"></i>'
     return Markup(f"{line}{text}{bounds}", numbers.interval(scored))
 
 

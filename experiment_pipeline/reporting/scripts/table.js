@@ -60,7 +60,7 @@ const pageTables = [...document.querySelectorAll("table.explore")].map((element)
     const values = texts.map((text) => parseFloat(text.replaceAll(",", "")));
     const numeric = texts.some(Boolean) && texts.every((text) => !text || /^-?[\d.,]+(e-?\d+)?( |$)/.test(text));
     const cells = [...element.rows].map((row) => row.cells[column]);
-    if (numeric && !lines[0].cells[column].querySelector(".line")) cells.forEach((cell) => cell.classList.add("number"));
+    if (numeric && !lines[0].cells[column].querySelector(".interval")) cells.forEach((cell) => cell.classList.add("number"));
     header.replaceChildren(make("button", { type: "button" }, names[column]));
     header.firstChild.addEventListener("click", () => {
       const sign = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;

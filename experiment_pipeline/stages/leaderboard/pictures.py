@@ -91,11 +91,6 @@ class SearchShown:
         return plain_rows(self.board.rows.head(MOST_ROWS))
 
     @cached_property
-    def has_seeds(self) -> bool:
-        """Whether some configuration was fitted with several seeds."""
-        return any(row["seed_mean"] is not None for row in self.rows)
-
-    @cached_property
     def places(self) -> dict[str, int]:
         """Key → row number, by which charts and table refer to a configuration."""
         return {row["key"]: number for number, row in enumerate(self.rows)}
