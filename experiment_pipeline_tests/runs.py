@@ -14,6 +14,7 @@ import dagster as dg
 from experiment_pipeline.experiment.store import FileStore, Made
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.data_analysis.findings import made_of_target
 from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validation_report import referee
@@ -27,8 +28,8 @@ _analyses: dict[str, Made] = {}  # by fingerprint
 @contextmanager
 def quickly() -> Iterator[None]:
     """Leave out what has tests of its own: the check in a fresh process, the pages of
-    all runs, changes of all features but one, and a second analysis of a table in this
-    process.
+    all runs, changes of all features but one, windows over the target, and a second
+    analysis of a table in this process.
     """
     usual = FileStore.reused_or_made
 
@@ -50,7 +51,9 @@ def quickly() -> Iterator[None]:
     fresh = patch.object(export, "check_in_fresh_process", lambda _: None)
     pages = patch.object(outcomes, "write_pages", lambda *_: None)
     changes = patch.object(referee, "MOST_FEATURES", 1)
-    with fresh, pages, changes, patch.object(FileStore, "reused_or_made", once):
+    windows = patch.object(made_of_target, "_windows", lambda _: ())
+    store = patch.object(FileStore, "reused_or_made", once)
+    with fresh, pages, changes, windows, store:
         yield
 
 

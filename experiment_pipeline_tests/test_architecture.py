@@ -270,14 +270,6 @@ def test_few_private_names_of_dagster_are_imported():
     assert_few(private, MOST_PRIVATE_NAMES, "is private: use what Dagster exports")
 
 
-def test_every_module_opens_with_its_charter():
-    """The first lines of a module say what lives in it."""
-    without = [
-        name for name in MODULES if not ast.get_docstring(tree(name)) and text(name)
-    ]
-    assert without == []
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_text_takes_the_level_of_confidence_from_the_interval(module: str):
     """The level is a constant: no text outside docstrings repeats it as "95 %"."""

@@ -15,13 +15,11 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from experiment_pipeline_tests.end_to_end.project import ROOT
 
 pytestmark = pytest.mark.slow
 
-COMPONENT = "experiment_pipeline.Experiment"
 ROWS = 600
 PYPROJECT = """\
 [tool.dg]
@@ -76,13 +74,50 @@ def rows_of_host(table: pd.DataFrame) -> int:
 def sum_of_host(rows_of_host: int) -> int:
     return rows_of_host + 1
 """
-# Run in the host's process: what is there, what has been changed on the way, a run, and
-# a prediction.
-LOOK = """\
-import logging, sys, warnings
+PROJECT = {
+    "pyproject.toml": PYPROJECT,
+    "clinic/__init__.py": "",
+    "clinic/definitions.py": DEFINITIONS,
+    "clinic/defs/__init__.py": "",
+    "clinic/defs/assets.py": ASSETS,
+}
+ANSWERS = {
+    "from_a_table_to_a_model.ipynb": {
+        "run": "accepted with conditions (leak_suspect), v0001",
+        "predict": "4 rows predicted",
+        "save": "target: diagnosis",
+    },
+    "my_own_model.ipynb": {
+        "run": "accepted with conditions (leak_suspect), v0001",
+        "add": "by_radius",
+        "tie": "difference_to_best",
+    },
+}
+SCAFFOLD = """\
 from pathlib import Path
 
-before = list(warnings.filters), logging.getLoggerClass(), list(logging.getLogger().handlers)
+from dagster_dg_cli.cli import main
+
+try:
+    main()
+finally:
+    # Two configurations of what was drafted: this is not about the search.
+    import yaml
+    file = Path("clinic/defs/visits/defs.yaml")
+    declared = yaml.safe_load(file.read_text())
+    declared["attributes"]["search"] = [{"algorithm": "dummy"}, {"algorithm": "linear"}]
+    declared["attributes"] |= {"halving": "off", "evaluation": "test_set"}
+    file.write_text(yaml.safe_dump(declared, sort_keys=False))
+"""
+OPTIONS = "--data visits.csv --target late --exclude ward --metric accuracy"
+# In one process of the host's: what is there, what has been changed on the way, a run,
+# a prediction, and the notebooks of the documents.
+SESSION = """\
+import logging, runpy, sys, warnings
+from pathlib import Path
+
+notebooks = sys.argv[1:]
+before = logging.getLoggerClass(), list(logging.getLogger().handlers)
 import dagster as dg
 with_dagster = list(warnings.filters)
 import experiment_pipeline
@@ -90,8 +125,8 @@ from clinic.definitions import defs
 
 loaded = defs().get_repository_def()
 assert list(warnings.filters) == with_dagster, "warning filters"
-assert logging.getLoggerClass() is before[1] is logging.Logger, "logger class"
-assert logging.getLogger().handlers == before[2], "log handlers"
+assert logging.getLoggerClass() is before[0] is logging.Logger, "logger class"
+assert logging.getLogger().handlers == before[1], "log handlers"
 assert Path(experiment_pipeline.__file__).is_relative_to(sys.prefix), experiment_pipeline.__file__
 assert not (Path(experiment_pipeline.__file__).parent / "defs").exists()
 assert {job.name for job in loaded.get_all_jobs()} >= {"visits", "beside"}
@@ -110,64 +145,31 @@ with dg.DagsterInstance.get() as instance:
     assert loaded.get_job("beside").execute_in_process(instance=instance).success
 print("as it was")
 from experiment_pipeline.cli import main
-main(["predict", "visits", "visits.csv"])
+main(["predict", "visits", "visits.csv"], standalone_mode=False)
+# The model of the job has been checked in a fresh process.
+from experiment_pipeline.stages.exported_model import export
+export.check_in_fresh_process = lambda package: None
+sys.argv = notebooks
+runpy.run_path(notebooks[0], run_name="__main__")
 """
 
 
 @dataclass(frozen=True)
 class Host:
-    """A project and an environment that know this one only as an installed package."""
+    """A project that knows this one only as an installed package, and what its session
+    said.
+    """
 
     folder: Path
-    python: Path
-
-    def run(self, *command: str) -> str:
-        """Run a module or script with the host's Python; what it says."""
-        inherited = {
-            k: v
-            for k, v in os.environ.items()
-            if not k.startswith(("DAGSTER", "PYTHON"))
-        }
-        done = subprocess.run(
-            [self.python, *command],
-            cwd=self.folder,
-            env={
-                **inherited,
-                "DAGSTER_HOME": str(self.folder / "home"),
-                "DAGSTER_DISABLE_TELEMETRY": "1",
-                "PYTHONPATH": str(self.folder),
-                "PATH": f"{self.python.parent}{os.pathsep}{os.environ['PATH']}",
-                "COLUMNS": "200",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=500,
-        )
-        told = done.stdout + done.stderr
-        assert done.returncode == 0, told
-        return done.stdout
-
-    def dg(self, *arguments: str) -> str:
-        """Run `dg`, whose script belongs to the environment that the tests run in."""
-        return self.run("-c", "from dagster_dg_cli.cli import main; main()", *arguments)
+    told: str
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     """The package as others get it."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [
-        sys.executable,
-        "-m",
-        "hatchling",
-        "build",
-        "-t",
-        "wheel",
-        "-d",
-        str(folder),
-    ]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -181,7 +183,7 @@ def host(wheel: Path, tmp_path_factory) -> Host:
     tree, which the tests' environment finds through one, stays unknown.
     """
     folder = tmp_path_factory.mktemp("host")
-    environment = folder / "environment"
+    environment, project = folder / "environment", folder / "project"
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", environment], check=True
     )
@@ -189,23 +191,52 @@ def host(wheel: Path, tmp_path_factory) -> Host:
     (packages / "shared.pth").write_text("\n".join(site.getsitepackages()))
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(packages)
-    package = folder / "project" / "clinic"
-    (package / "defs").mkdir(parents=True)
-    (folder / "project" / "home").mkdir()
-    (folder / "project" / "pyproject.toml").write_text(PYPROJECT)
-    for file, text in {
-        "__init__.py": "",
-        "definitions.py": DEFINITIONS,
-        "defs/__init__.py": "",
-        "defs/assets.py": ASSETS,
-    }.items():
-        (package / file).write_text(text)
+    (project / "clinic" / "defs").mkdir(parents=True)
+    (project / "home").mkdir()
+    for file, text in PROJECT.items():
+        (project / file).write_text(text)
     generator = np.random.default_rng(4)
     age = generator.integers(20, 90, ROWS)
     late = np.where(age + generator.normal(0, 10, ROWS) > 55, "yes", "no")
     visits = pd.DataFrame({"age": age, "ward": "north", "late": late})
-    visits.to_csv(folder / "project/visits.csv", index=False)
-    return Host(folder / "project", environment / "bin" / "python")
+    visits.to_csv(project / "visits.csv", index=False)
+    # A search of a second, without folds, shows what one of 20 does.
+    for name in ANSWERS:
+        text = (ROOT / "docs" / name).read_text().replace("seconds=20", "seconds=1")
+        quick = text.replace("progress=False", "progress=False, evaluation='test_set'")
+        (project / name).write_text(quick)
+    shutil.copy(ROOT / "docs" / "my_models.py", project)
+    python = environment / "bin" / "python"
+
+    def run(code: str, *arguments: str | Path) -> str:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DAGSTER", "PYTHON"))
+        }
+        done = subprocess.run(
+            [python, "-c", code, *arguments],
+            cwd=project,
+            env={
+                **inherited,
+                "DAGSTER_HOME": str(project / "home"),
+                "DAGSTER_DISABLE_TELEMETRY": "1",
+                "PYTHONPATH": str(project),
+                "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+                "COLUMNS": "200",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=800,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    command = ("scaffold", "defs", "experiment_pipeline.Experiment", "visits")
+    drafted = run(SCAFFOLD, *command, *OPTIONS.split())
+    notebooks = ROOT / "experiment_pipeline_tests" / "notebooks.py"
+    return Host(project, drafted + run(SESSION, notebooks, *ANSWERS))
 
 
 def test_the_wheel_is_the_library_alone(wheel: Path):
@@ -233,60 +264,19 @@ def test_the_wheel_is_the_library_alone(wheel: Path):
 
 def test_an_experiment_runs_beside_the_hosts_own(host: Host):
     """From the scaffold of the component to predictions, with all that the host has."""
-    scaffold = ("scaffold", "defs", COMPONENT, "visits", "--data", "visits.csv")
-    options = ("--target", "late", "--exclude", "ward", "--metric", "accuracy")
-    drafted = host.dg(*scaffold, *options)
+    drafted, _, after = host.told.partition("as it was\n")
     assert "Wrote defs.yaml and schema.yaml" in drafted
     assert "Run: dg launch --job visits" in drafted
-    path = host.folder / "clinic/defs/visits/defs.yaml"
-    declared = yaml.safe_load(path.read_text())
-    # Two configurations of what was drafted: this test is not about the search.
-    declared["attributes"]["search"] = [{"algorithm": "dummy"}, {"algorithm": "linear"}]
-    declared["attributes"] |= {"halving": "off", "evaluation": "test_set"}
-    path.write_text(yaml.safe_dump(declared, sort_keys=False))
-    _, as_it_was, predicted = host.run("-c", LOOK).partition("as it was\n")
     assert (host.folder / "artifacts/visits/registry/v0001/model.skops").exists()
-    assert as_it_was
-    assert f"predicted {ROWS:>9,} rows" in predicted
-
-
-ANSWERS = {
-    "from_a_table_to_a_model": {
-        "run": "accepted with conditions (leak_suspect), v0001",
-        "predict": "4 rows predicted",
-        "save": "target: diagnosis",
-    },
-    "my_own_model": {
-        "run": "accepted with conditions (leak_suspect), v0001",
-        "add": "by_radius",
-        "tie": "difference_to_best",
-    },
-}
-
-
-@pytest.fixture(scope="module")
-def notebooks(host: Host) -> Path:
-    """Where the notebooks of the documents are, executed by one process of
-    the host's.
-    """
-    shutil.copy(ROOT / "docs" / "my_models.py", host.folder)
-    files = [f"{name}.ipynb" for name in ANSWERS]
-    for file in files:  # a search of a second, without folds, shows what one of 20 does
-        text = (ROOT / "docs" / file).read_text().replace("seconds=20", "seconds=1")
-        quick = text.replace("progress=False", "progress=False, evaluation='test_set'")
-        (host.folder / file).write_text(quick)
-    host.run(
-        "-c", (ROOT / "experiment_pipeline_tests" / "notebooks.py").read_text(), *files
-    )
-    return host.folder
+    assert f"predicted {ROWS:>9,} rows" in after
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_notebook_runs_with_the_package_alone(name: str, notebooks: Path):
+def test_a_notebook_runs_with_the_package_alone(name: str, host: Host):
     """Every cell runs in an environment of its own, and shows what the kept outputs
     show.
     """
-    places = (folder / f"{name}.ipynb" for folder in (notebooks, ROOT / "docs"))
+    places = (folder / name for folder in (host.folder, ROOT / "docs"))
     made, kept = (nbformat.read(place, 4).cells for place in places)
     for cell, expected in zip(made, kept, strict=True):
         both = (

@@ -162,24 +162,10 @@ def test_an_error_begins_with_file_and_line(folder, text, begins, holds):
     assert len(message.splitlines()) <= 4
 
 
-@pytest.mark.parametrize(
-    ("schema", "message"),
-    [
-        (
-            "columns:\n  late: {dtype: int46}\n",
-            "visits/schema.yaml:2: columns.late.dtype: 'int46'",
-        ),
-        (
-            "columns:\n  late: {dtpe: int64}\n",
-            "visits/schema.yaml:2: columns.late.dtpe: unknown",
-        ),
-        ("columns: [\n", "visits/schema.yaml:1: is not YAML"),
-    ],
-)
-def test_a_schema_is_judged_when_it_is_loaded(folder, schema: str | None, message: str):
+def test_a_schema_is_judged_when_it_is_loaded(folder):
     """What a run would stumble over is said before one starts, with file and line."""
-    folder.write(YAML, schema=schema)
-    assert told(folder).startswith(message)
+    folder.write(YAML, schema="columns:\n  late: {dtype: int46}\n")
+    assert told(folder).startswith("visits/schema.yaml:2: columns.late.dtype: 'int46'")
 
 
 @pytest.mark.parametrize(

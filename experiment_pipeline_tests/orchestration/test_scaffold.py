@@ -102,15 +102,8 @@ def test_a_table_becomes_a_commented_experiment(folder: Path, capsys):
         in text
     )
     assert "visit_id: identifies the row: a different value in every row" in said
-    assert said.endswith("dg launch --job visits\n")
-
-
-def test_the_command_that_is_printed_is_that_of_the_scaffold(folder, capsys):
-    """Who has `dg scaffold` has `dg launch`, in whatever project."""
-    (folder / "pyproject.toml").write_text("[tool.dg.project]\nroot_module = 'ward'\n")
-    made = scaffold(folder, data="visits.csv", target="late")
-    assert capsys.readouterr().out.endswith("Run: dg launch --job visits\n")
-    assert "dg launch --job visits" in (made / "defs.yaml").read_text()
+    assert said.endswith("Run: dg launch --job visits\n")
+    assert "dg launch --job visits" in text
 
 
 def test_options_overrule_what_would_be_inferred(folder: Path):
@@ -243,20 +236,6 @@ def series(label: list[str]) -> None:
     pd.DataFrame({"date": days, "wind": wind, "weather": label}).to_csv(
         "series.csv", index=False
     )
-
-
-def test_a_series_is_split_by_time_and_the_files_say_why(folder: Path, capsys):
-    """The dates are read as they are written, and the reason stands beside
-    the split.
-    """
-    series(["sun", "rain"] * 90)
-    made = scaffold(folder, data="series.csv", target="weather")
-    spec = spec_in(made)
-    assert (spec.split.by, spec.split.column) == ("time", "date")
-    assert spec.preparation.datetime_formats == {"date": ("%Y/%m/%d",)}
-    text, said = (made / "defs.yaml").read_text(), capsys.readouterr().out
-    assert "# Inferred: the rows are a time series, 1 day apart in date" in text
-    assert "the rows are a time series, 1 day apart in date" in said
 
 
 def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(

@@ -99,7 +99,7 @@ def test_the_code_of_a_row_does_not_know_its_own_target(encoder: str):
     """Another label changes codes of other rows, not that of the row itself."""
     sets = with_texts()
     before = codes_of(sets, encoder)
-    for row in np.flatnonzero(sets.fit_mask)[:6]:
+    for row in np.flatnonzero(sets.fit_mask)[:3]:
         after = codes_of(relabelled(sets, np.arange(TRAIN_ROWS) == row), encoder)
         assert np.array_equal(after[row], before[row])
         assert not np.array_equal(after, before)
