@@ -232,6 +232,17 @@ def test_only_the_component_loads_dagster():
     printed_by(script)
 
 
+def test_definitions_load_without_what_runs_them():
+    """Whoever only loads definitions does not wait for the flow and its libraries."""
+    printed_by(
+        "import sys\n"
+        "from experiment_pipeline.definitions import defs\n"
+        "assert defs().jobs\n"
+        "assert not {'experiment_pipeline.experiment.flow', 'sklearn', 'scipy',"
+        " 'lightgbm', 'hypothesis'} & sys.modules.keys()\n"
+    )
+
+
 def test_what_is_imported_is_declared():
     """Each library is a dependency or of an extra; Dask and cloudpickle come with
     `distributed`.

@@ -680,15 +680,18 @@ FUNCTIONS: Mapping[str, Callable[..., Outcomes]] = {
 }
 
 
-def input_types(stage: str) -> dict[str, type]:
-    """Return asset → type of its value, for each input of a stage."""
-    _, *inputs = inspect.signature(FUNCTIONS[stage]).parameters.values()
-    return {parameter.name: parameter.annotation for parameter in inputs}
+# Asset → type of its value, where a stage takes it.
+VALUE_TYPES: Mapping[str, type] = {
+    name: annotation
+    for function in FUNCTIONS.values()
+    for name, annotation in inspect.get_annotations(function).items()
+    if name not in {"run", "return"}
+}
 
 
 def carry_out(run: Run, stage: str, values: Mapping[str, Any]) -> Outcomes:
     """Run a stage on the values of earlier ones: its outcomes, asset by asset."""
-    inputs = {asset: values[asset] for asset in input_types(stage)}
+    inputs = {asset: values[asset] for asset in STAGES[stage].takes}
     with run.at_work(stage):
         return FUNCTIONS[stage](run, **inputs)
 

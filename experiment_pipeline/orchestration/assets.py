@@ -1,21 +1,19 @@
 """The assets of an experiment: each calls the flow and reports its outcomes to Dagster.
 
-The assets of a stage are made by one op, since its tables belong together.
+The assets of a stage are made by one op, since its tables belong together. The flow is
+imported when an op runs: whoever only loads definitions does not wait for it.
 """
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from experiment_pipeline.experiment.context import EXPORT_SECONDS, Run, RunBudget
-from experiment_pipeline.experiment.flow import carry_out, input_types
-from experiment_pipeline.experiment.store import FileStore
 from experiment_pipeline.orchestration.metadata import metadata_of
 from experiment_pipeline.orchestration.reporter import (
     DagsterReporter,
@@ -24,8 +22,7 @@ from experiment_pipeline.orchestration.reporter import (
     reported_to_the_user,
     started_by,
 )
-from experiment_pipeline.orchestration.tables import TABLES
-from experiment_pipeline.prediction.watching import watch as watch_promise
+from experiment_pipeline.orchestration.tables import TABLES, StageValue
 from experiment_pipeline.reporting.outcome import Check, Notes
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.operation import Watch
@@ -36,6 +33,9 @@ from experiment_pipeline.storage.tables import asset_file, write_table
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import ROLES, SETS
 from experiment_pipeline.tracking.database.recording import RunRecord
+
+if TYPE_CHECKING:
+    from experiment_pipeline.experiment.context import RunBudget
 
 _TRAINED_MODEL = """\
 One fitted pipeline per hyperparameter configuration, each a partition.
@@ -116,14 +116,14 @@ def _stage(named: NamedColumns, stage: str) -> dg.AssetsDefinition:
     loses no finished model.
     """
     spec = named.spec
-    inputs = {asset: dg.AssetIn(key_of(spec, asset)) for asset in input_types(stage)}
+    takes = STAGES[stage].takes
     options: dict[str, Any] = {
         "name": f"{spec.name}__{_OPS.get(stage, stage)}",
         "specs": [_asset_spec(named, stage, asset) for asset in STAGES[stage].assets],
         "check_specs": [
             _check_spec(spec, stage, name) for name in STAGES[stage].checks
         ],
-        "ins": inputs,
+        "ins": {asset: dg.AssetIn(key_of(spec, asset)) for asset in takes},
         "required_resource_keys": {TABLES},
         "backfill_policy": dg.BackfillPolicy.single_run(),
         "can_subset": True,
@@ -146,11 +146,11 @@ def _stage(named: NamedColumns, stage: str) -> dg.AssetsDefinition:
     if stage == "search":
         options["pool"] = f"{spec.name}_training"
         function = training
-    _name_inputs(function, input_types(stage))
+    _name_inputs(function, takes)
     return dg.multi_asset(**options)(function)
 
 
-def _name_inputs(function: Callable[..., Results], types: Mapping[str, type]) -> None:
+def _name_inputs(function: Callable[..., Results], names: Sequence[str]) -> None:
     """Put parameters in place of `**tables`: Dagster reads names and types
     from there.
     """
@@ -158,19 +158,19 @@ def _name_inputs(function: Callable[..., Results], types: Mapping[str, type]) ->
     first = [p for p in signature.parameters.values() if p.name != "tables"]
     named = [
         inspect.Parameter(
-            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind
+            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=StageValue
         )
-        for name, kind in types.items()
+        for name in names
     ]
     function.__signature__ = signature.replace(parameters=[*first, *named])  # type: ignore[attr-defined]
-    function.__annotations__ |= types
+    function.__annotations__ |= dict.fromkeys(names, StageValue)
 
 
 def _asset_spec(named: NamedColumns, stage: str, asset: str) -> dg.AssetSpec:
     """Describe one asset of a stage."""
     spec = named.spec
     kind, description = _ASSETS[asset]
-    upstream = (*_AFTER.get(stage, ()), *input_types(stage))
+    upstream = (*_AFTER.get(stage, ()), *STAGES[stage].takes)
     described = dg.AssetSpec(
         key_of(spec, asset),
         deps=[key_of(spec, name) for name in upstream],
@@ -217,7 +217,10 @@ def _reported(
     Assets that are not selected are stored and logged as well: the tables of a stage
     belong together. Only the search leaves its table to a run that selects it.
     """
+    from experiment_pipeline.experiment.context import Run
     from experiment_pipeline.experiment.declared import with_schema
+    from experiment_pipeline.experiment.flow import carry_out
+    from experiment_pipeline.experiment.store import FileStore
 
     spec = named.spec
     store = FileStore(
@@ -279,8 +282,10 @@ def budget_of(
     context: dg.AssetExecutionContext,
     spec: ExperimentSpec,
     now: Callable[[], float] = time.time,
-) -> RunBudget:
+) -> "RunBudget":
     """Return the seconds of a run, from its launchpad or the YAML, and those spent."""
+    from experiment_pipeline.experiment.context import EXPORT_SECONDS, RunBudget
+
     seconds = _settings_of(context, spec).get("budget_seconds")
     began = _began(context, now)
 
@@ -313,6 +318,8 @@ def watch(named: NamedColumns, settings: Watch) -> dg.AssetsDefinition:
         "promise.",
     )
     def watch(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from experiment_pipeline.prediction.watching import watch as watch_promise
+
         with reported_to_the_user():
             watched = watch_promise(
                 spec.name,

@@ -3,11 +3,9 @@
 The table of `<experiment>/<stage>` is `<root>/<experiment>/tables/<stage>.parquet`.
 """
 
-from dataclasses import is_dataclass
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
 from experiment_pipeline.errors import StorageError
 from experiment_pipeline.orchestration.reporter import reported_to_the_user
@@ -33,6 +31,16 @@ _WITHOUT_VALUE = {
         "Depend on exported_model.",
     ),
 }
+
+
+class StageValue:
+    """Marks what a stage takes: the table as the type that its function declares."""
+
+
+dg.make_python_type_usable_as_dagster_type(
+    StageValue,
+    dg.DagsterType(lambda _context, _value: True, "StageValue", typing_type=StageValue),
+)
 
 
 class TablesIOManager(dg.UPathIOManager):
@@ -64,7 +72,7 @@ class TablesIOManager(dg.UPathIOManager):
             write_table(path, obj)
 
     def load_from_path(self, context: dg.InputContext, path: Location) -> Any:
-        """Read a table; with metadata if the argument's type is a dataclass."""
+        """Read a table; for a stage, as the type that its function declares."""
         *_, experiment, stage = ("", *context.asset_key.path)
         with reported_to_the_user():
             if stage == "exported_model":
@@ -76,8 +84,11 @@ class TablesIOManager(dg.UPathIOManager):
             if stage in _WITHOUT_VALUE:
                 reason, advice = _WITHOUT_VALUE[stage]
                 raise StorageError("/".join(context.asset_key.path), reason, advice)
-            kind: Any = context.dagster_type.typing_type
-            return read_table(path, kind if is_dataclass(kind) else pd.DataFrame)
+            if context.dagster_type.typing_type is not StageValue:
+                return read_table(path)
+            from experiment_pipeline.experiment.flow import VALUE_TYPES
+
+            return read_table(path, VALUE_TYPES[stage])
 
     def get_metadata(self, context: dg.OutputContext, obj: Any) -> dict[str, Any]:  # noqa: ARG002
         """Rows and columns; Dagster adds the path."""

@@ -35,6 +35,8 @@ class Stage:
     # bytes of memory at its peak per byte of its table: whole runs on 1 to 30 million
     # rows, rounded up
     peak_per_byte: float
+    # assets of earlier stages, whose values its function takes
+    takes: Keys = ()
     # keys of the specification that decide its result; its fingerprint covers them.
     # What earlier stages decided is covered by the digest of what they hand on
     reads: Keys = ()
@@ -50,6 +52,7 @@ _STAGES = (
         ("data_analysis",),
         version=14,
         peak_per_byte=0.5,
+        takes=("raw_data",),
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
             "fit_for_modelling": (
@@ -65,6 +68,7 @@ _STAGES = (
         ("validated_data", "rejected_rows"),
         version=2,
         peak_per_byte=1.0,
+        takes=("raw_data",),
         reads=(*_ROLES, "validation"),
         checks={
             "rows_conserved": (
@@ -90,6 +94,7 @@ _STAGES = (
         ("train_set", "test_set", "validation_set"),
         version=1,
         peak_per_byte=1.0,
+        takes=("validated_data",),
         reads=_ROLES,
         checks={
             "sets_are_disjoint": (
@@ -111,6 +116,7 @@ _STAGES = (
         ("trained_model", "search_results"),
         version=13,
         peak_per_byte=2.0,
+        takes=("train_set", "test_set"),
         reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),
         checks={
             "no_configuration_failed": (
@@ -124,6 +130,7 @@ _STAGES = (
         ("leaderboard",),
         version=18,
         peak_per_byte=3.0,
+        takes=("train_set", "test_set", "search_results"),
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
             "winner_beats_baseline": (
@@ -137,6 +144,7 @@ _STAGES = (
         ("validation_report",),
         version=23,
         peak_per_byte=2.0,
+        takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(
             *FITTING,
             *_SEARCHED,
@@ -163,6 +171,7 @@ _STAGES = (
         ("exported_model",),
         version=1,
         peak_per_byte=3.0,  # of the stored model, which a second process loads
+        takes=("validation_set", "leaderboard", "validation_report"),
         checks={
             "predictions_survive_reload": (
                 "The version's files, loaded in a fresh process without this package, "

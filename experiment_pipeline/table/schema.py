@@ -59,6 +59,8 @@ def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
     ]
     if problems:
         raise invalid(problems, file.place, InvalidSchema)
+    if declared.checks:
+        _register_checks()
     try:
         schema = _built(declared.for_pandera())
     except _UNBUILDABLE as error:  # each column builds alone
@@ -159,16 +161,21 @@ def columns_add_up(
     return (gap.abs() <= (tolerance or 0)).fillna(True).astype(bool) | missing
 
 
-extensions.register_check_method(
-    compare_columns,
-    statistics=["left", "operator", "right"],
-    supported_types=pd.DataFrame,
-)
-extensions.register_check_method(
-    columns_add_up,
-    statistics=["parts", "total", "tolerance"],
-    supported_types=pd.DataFrame,
-)
+@functools.cache
+def _register_checks() -> None:
+    """Register the checks across columns, once a schema has some: for that, pandera
+    imports hypothesis where it is installed, which takes as long as pandas.
+    """
+    extensions.register_check_method(
+        compare_columns,
+        statistics=["left", "operator", "right"],
+        supported_types=pd.DataFrame,
+    )
+    extensions.register_check_method(
+        columns_add_up,
+        statistics=["parts", "total", "tolerance"],
+        supported_types=pd.DataFrame,
+    )
 
 
 def columns_of(check: Check) -> list[str]:

@@ -1,5 +1,6 @@
 """The whole experiment without Dagster: what `run_experiment` gives for a table."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from experiment_pipeline import run_experiment
 from experiment_pipeline.errors import ExperimentPipelineError, NotAccepted
+from experiment_pipeline.experiment.flow import FUNCTIONS
 from experiment_pipeline.experiment.in_memory import ExperimentRun
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
@@ -185,3 +188,12 @@ def test_what_cannot_be_learnt_from_ends_the_run_before_it_trains(
     with pytest.raises(ExperimentPipelineError, match=said):
         run_clinic(table=change(table), models=models, **settings)
     assert not models.models
+
+
+def test_a_stage_takes_what_its_function_names():
+    """Dagster loads definitions without the flow: the registry says what each stage
+    takes.
+    """
+    for name, stage in STAGES.items():
+        _, *parameters = inspect.signature(FUNCTIONS[name]).parameters
+        assert stage.takes == tuple(parameters)

@@ -5,7 +5,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain, product
 
 import numpy as np
@@ -31,6 +32,7 @@ _DIGITS = 8
 _COUNT_OR_SHARE = frozenset(
     {"max_features", "max_samples", "min_samples_leaf", "min_samples_split"}
 )
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.-]|\.{2,}")
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,28 @@ class _Unkeyed:
         return {"features": self.features, **self.hyperparameters}
 
 
+@dataclass(frozen=True)
+class _Declared:
+    """The entries of a search, equal if they are written alike: 1 may not be 1.0."""
+
+    text: str
+    entries: tuple[Search, ...] = field(compare=False)
+
+
 def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
     """Return the distinct ones; InvalidExperiment: too many, or a name twice."""
+    text = spec.model_dump_json(include={"search"})
+    return _configurations(_Declared(text, spec.search))
+
+
+@lru_cache(maxsize=8)  # a run asks for them ten times
+def _configurations(declared: _Declared) -> tuple[Configuration, ...]:
     distinct = dict[str, _Unkeyed]()
-    for entry in spec.search:
+    for entry in declared.entries:
         for draft in _drafts(entry):
             distinct.setdefault(draft.identity, draft)
     _check_size("the search", len(distinct))
-    algorithms = [entry.algorithm for entry in spec.search]
+    algorithms = [entry.algorithm for entry in declared.entries]
     drafts = sorted(
         distinct.values(), key=lambda draft: algorithms.index(draft.algorithm)
     )
@@ -314,4 +330,4 @@ def _text(value: Scalar) -> str:
 
 def _escaped(text: str) -> str:
     """Replace what is outside the alphabet, and runs of dots: a range for Dagster."""
-    return re.sub(r"[^A-Za-z0-9_.-]|\.{2,}", "-", text)
+    return _FOREIGN.sub("-", text)

@@ -204,11 +204,22 @@ def test_digests_that_coincide_are_written_longer(monkeypatch):
         "experiment_pipeline.stages.search.configurations.sha256",
         lambda content: "0" * 8 + sha256(content),
     )
+    # Keys are computed once for a search: no other test has this one.
     search_keys = keys(
-        one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[31], reg_lambda=[1.5])
+        one("lightgbm", learning_rate=[0.07, 0.13], num_leaves=[29], reg_lambda=[1.7])
     )
     assert len(set(search_keys)) == 2
     assert all(re.fullmatch(r"lightgbm__0{8}[0-9a-f]{8}", key) for key in search_keys)
+
+
+def test_a_search_written_otherwise_has_other_configurations():
+    """Keys are computed once for a search; 1.0 is another search than 1."""
+    whole = experiment([one("random_forest", max_features=[1])])
+    again = experiment([one("random_forest", max_features=[1])])
+    decimal = experiment([one("random_forest", max_features=[1.0])])
+    assert configurations(whole) is configurations(again)
+    (configuration,) = configurations(decimal)
+    assert isinstance(configuration.hyperparameters["max_features"], float)
 
 
 def test_a_grid_beyond_all_measure_is_refused():
