@@ -97,6 +97,33 @@ def planted(*, simulations: int) -> list[Row]:
     ]
 
 
+def of_one_class(*, simulations: int) -> list[Row]:
+    """Return how many columns are named that reveal a part of a class of few rows, or of
+    most rows; so many tables of each kind.
+    """
+    rows = []
+    for share, part, aim in OF_PARTS:
+        found = [
+            LEAK in classes_revealed(_revealing(plant(part), share, SEED + draw), ())
+            for plant in ONE_CLASS.values()
+            for draw in range(simulations)
+        ]
+        name = f"{part:.0%} of a class of {share:.0%} of the rows: named"
+        rows.append(Row(name, np.mean(found), aim, len(found)))
+    return rows
+
+
+def _revealing(plant: Column, share: float, seed: int) -> Subject:
+    """Customers, a share of whom leaves, and a column that reveals some of them."""
+    problem = binary(seed)
+    rng = np.random.default_rng([seed, 5])
+    odds = problem.frame["income"] / 20 + rng.logistic(size=len(problem.frame))
+    leaves = odds >= np.quantile(odds, 1 - share)
+    leak = plant(problem.frame.assign(y=leaves.astype(float)), rng)
+    y = np.where(leaves, "churned", "stayed")
+    return subject_of(replace(problem, frame=problem.frame.assign(**{LEAK: leak}, y=y)))
+
+
 def related(*, simulations: int) -> list[Row]:
     """Return how many tables of related rows, that no column shows, are named; so many
     of each kind.
@@ -512,6 +539,12 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("logarithm", lambda table, _: np.log(table["y"]), (by_time,)),
     ("20 bands", lambda table, _: pd.qcut(table["y"], 20).astype(str), (by_time,)),
 )
+# Part of the class that a column reveals, share of the rows that are of the class.
+OF_PARTS = tuple(
+    (share, part, Aim(low=0.8) if part > 0.5 and share * part > 0.018 else None)
+    for share in (0.02, 0.1, 0.5, 0.85)
+    for part in (0.5, 0.75, 0.95)
+)
 PLANTED = [(base, column) for _, column, bases in LEAKING for base in bases]
 RELATED: tuple[Base, ...] = (
     *(partial(make, task=task) for make in (persons, jittered) for task in METRICS),
@@ -539,4 +572,5 @@ LEAKS = (
     partial(related, simulations=2),
     partial(clean, simulations=len(MADE) + len(REAL)),
     partial(clean_columns, simulations=len(MADE) + len(REAL)),
+    partial(of_one_class, simulations=10),
 )

@@ -131,22 +131,24 @@ def _baseline_gate(score: MetricScore) -> Gate:
     metric = score.metric
     difference = score.difference_to_baseline
     baseline = numbers.score(score.baseline)
+    level = numbers.share(difference.level, 6)
+    after_looks = "" if difference.level == LEVEL else " after earlier looks"
+    beyond = "above" if metrics.metric_of(metric).greater_is_better else "below"
     passed = metrics.significantly_better(metric, difference)
     return Gate(
         metric,
         rule=(
-            f"{BETTER_THAN_BASELINE}: {baseline} plus the {_worse_end(metric)} bound "
-            f"of the paired difference in {metric}, {numbers.interval(difference)}, "
-            f"must beat {baseline}"
+            f"{BETTER_THAN_BASELINE}: {metric} is "
+            f"{numbers.score(score.interval.estimate)}, the baseline's is {baseline}. "
+            f"The difference is {numbers.score(difference.estimate)}, its {level} "
+            f"interval{after_looks} {numbers.bounds(difference)}. Baseline plus "
+            f"{_worse_end(metric)} bound must be {beyond} {baseline}"
         ),
         value=score.baseline + metrics.worse_bound(metric, difference),
         limit=score.baseline,
         by_bound=True,
         passed=passed,
-        means=(
-            f"{'' if passed else 'not '}significantly better at the "
-            f"{numbers.share(difference.level, 6)} level"
-        ),
+        means=f"{'' if passed else 'not '}significantly better at the {level} level",
     )
 
 

@@ -124,6 +124,17 @@ FEW_OF_THEM = np.where(ROW % 15 == 0, "yes", "no")
 REFUND_OF_FEW = np.where(
     (FEW_OF_THEM == "yes") & (OWN.random(ROWS) < 0.8), 20 + OWN.random(ROWS), 0
 )
+REFUSED = ROW % 8 == 1
+SOLD = np.where(REFUSED, ROW < 8, OWN.random(ROWS) < 0.5)
+BUYER = np.where(SOLD, OWN.integers(1, 9, ROWS), 0)
+CODE = np.where(
+    TWO_THIRDS, OWN.choice([3, 7], ROWS), OWN.choice([1, 2, 4, 5, 6, 8, 9], ROWS)
+)
+DAYS_OF_FEW = np.where(
+    (FEW_OF_THEM == "yes") & (ROW % 4 < 3) | (ROW == 203),
+    OWN.uniform(40, 50, ROWS),
+    OWN.uniform(0, 40, ROWS) + 50 * (OWN.random(ROWS) < 0.5),
+)
 ORDINARY = {
     "counts": RNG.poisson(1.0, ROWS),
     "small negative numbers": RNG.integers(-2, 15, ROWS),
@@ -290,7 +301,20 @@ FOUND = {
             columns="refund",
             evidence="at least",
         ),
-        Hit("a range", table(x=PAID, days=DAYS), columns="days", evidence="to 49.9"),
+        Hit("a range", table(x=PAID, days=DAYS), columns="days", evidence="at least"),
+        Hit(
+            "a range of a rare class",
+            table(x=PAID, y=FEW_OF_THEM, days=DAYS_OF_FEW),
+            columns="days",
+            evidence="% yes",
+        ),
+        Hit(
+            "half of a large class",
+            table(x=PAID, y=np.where(REFUSED, "no", "yes"), buyer=BUYER),
+            columns="buyer",
+            evidence="at least 1: 98",
+        ),
+        Hit("codes", table(x=PAID, code=CODE), columns="code", evidence="3, 7: 100"),
     ],
     "made_of_target": [
         *(leaks(why, leak=window(TARGET).array) for why, window in WINDOWS.items()),

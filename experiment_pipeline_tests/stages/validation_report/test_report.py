@@ -343,16 +343,21 @@ def test_the_upper_bound_of_a_loss_is_judged():
     assert gate.in_words() == "upper bound of log_loss at most 0.5: 0.5200, FAIL"
 
 
-def test_the_paired_difference_must_beat_the_baseline_and_it_is_said():
-    """No criteria is not no gate: rule, value and limit tell baseline and
-    difference.
+def test_the_gate_of_the_baseline_says_both_scores_and_their_difference():
+    """Both scores, the difference with its interval and its level, and what the bound
+    has to beat, in this order.
     """
     (gate,) = gates("roc_auc", [], (0.6, 0.45, 0.75), Interval(0.1, 0.02, 0.18))
     assert (gate.passed, gate.value, gate.limit) == (True, pytest.approx(0.52), 0.5)
-    assert gate.rule == (
-        "better than the baseline: 0.5000 plus the lower bound of the paired difference"
-        " in roc_auc, 0.1000 (0.0200 to 0.1800), must beat 0.5000"
+    assert gate.in_words() == (
+        "better than the baseline: roc_auc is 0.6000, the baseline's is 0.5000. The "
+        "difference is 0.1000, its 95 % interval 0.0200 to 0.1800. Baseline plus lower "
+        "bound must be above 0.5000: 0.5200, PASS"
     )
+    wider = Interval(-0.04, -0.1, 0.02, level=0.975)
+    (gate,) = gates("log_loss", [], (0.46, 0.4, 0.52), wider)
+    assert "-0.0400, its 97.5 % interval after earlier looks -0.1" in gate.in_words()
+    assert gate.in_words().endswith("bound must be below 0.5000: 0.5200, FAIL")
 
 
 UNDEFINED = (math.nan, math.nan, math.nan)

@@ -21,20 +21,25 @@ from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
 # Of more classes, some are told by one honest column: of 32 plants one has needles.
 _MOST_CLASSES = 10
-# Least rows that reveal a class, of those that judge, and in a text of its own.
-_FEWEST_ROWS, _FEWEST_OF_TEXT = 10, 10
-# Half of the rows judge, so a smaller class is hardly ever seen to be revealed.
+# Rows that reveal a class are at least so many, in a class of three times as many.
+_FEWEST_ROWS = 10
 _FEWEST_OF_CLASS = 3 * _FEWEST_ROWS
-# Share of the class that is revealed, and of the doubt whether it is this class that is
-# taken away: 0 for its share in all rows, 1 without an exception.
-_REVEALED, _PURE = 0.5, 0.95
-# Chance of so many rows of one class if the column told nothing.
-_LARGEST_CHANCE = 1e-6
-# A row of another class costs a range so many rows of the class.
-_COST = 20.0
+# Least share of the class that is revealed. An honest flag reveals .3 of the letters
+# that are no spam.
+_REVEALED = 0.4
+# Rows of other classes among those that reveal one: as a share of what is usual, and
+# as a number that is always allowed.
+_OTHERS, _FEW_OTHERS = 0.04, 2
+# The same share in the rows that choose where to look; more, since they are few.
+_OTHERS_TO_CHOOSE = 0.28
+# Chance of so many rows of one class if the column told nothing: of all that reveal
+# it, and of those with one value of a column.
+_LARGEST_CHANCE, _CHANCE_OF_VALUE = 1e-6, 0.01
+# A number of at most so many values may be a code, whose order says nothing.
+_MOST_CODES = 20
 # Least share of the fall in the share of the class that happens at the edge of a range,
 # and the rows at an edge: as a share of all, at least, at most.
-_STEP, _EDGE, _EDGE_ROWS = 0.5, 0.02, (10, 50)
+_STEP, _EDGE, _EDGE_ROWS = 0.6, 0.02, (10, 50)
 # In fewer rows honest classes are also apart by a gap.
 _FEWEST_TO_SEE_A_STEP = 300
 
@@ -54,11 +59,15 @@ class _RankedFeature:
         places, distinct = pd.factorize(values, sort=True)
         return cls(places, is_number, np.asarray(distinct))
 
+    def has_one_of(self, values: np.ndarray) -> np.ndarray:
+        """Rows with one of these values: bool (n,), of bool (distinct,)."""
+        return np.append(values, False)[self.places]
+
 
 def classes_revealed(subject: Subject, left_out: Collection[str]) -> dict[str, str]:
     """Feature → the rows that reveal a class, in words; the strongest first.
 
-    Half of the rows choose what to look at, the other half judge it.
+    Each half of the rows is judged by what the other half chose to look at.
     """
     classes = subject.target.classes or ()
     if len(classes) > _MOST_CLASSES:
@@ -71,12 +80,12 @@ def classes_revealed(subject: Subject, left_out: Collection[str]) -> dict[str, s
         for column in subject.features
         if column not in left_out and kind_of(frame[column]) in NUMERIC | TEXTS
     ]
-    judges = subject.generator().permutation(len(rows)) % 2 == 0
+    half = subject.generator().permutation(len(rows)) % 2 == 0
     revealed: dict[str, tuple[float, str]] = {}
     for feature in features:
         column = _RankedFeature.of(frame[feature].iloc[rows])
         for code, label in enumerate(classes):
-            leak = _class_revealed(column, y == code, judges, numbers.shown(label))
+            leak = _class_revealed(column, y == code, half, numbers.shown(label))
             revealed[feature] = max(leak, revealed.get(feature, leak))
     strongest = sorted(revealed.items(), key=lambda pair: -pair[1][0])
     return {feature: words for feature, (share, words) in strongest if share}
@@ -108,12 +117,14 @@ def not_looked_for(subject: Subject) -> str:
 
 
 def _class_revealed(
-    column: _RankedFeature, is_class: np.ndarray, judges: np.ndarray, name: str
+    column: _RankedFeature, is_class: np.ndarray, half: np.ndarray, name: str
 ) -> tuple[float, str]:
     """Largest share of a class that some rows reveal, and these rows in words."""
     revealed = 0.0, ""
-    for words, chosen in _regions(column, is_class, ~judges):
-        share = _share_revealed(chosen, is_class, judges)
+    if not 0 < is_class.mean() < 1:
+        return revealed
+    for words, chosen in _regions(column, is_class, half):
+        share = _share_revealed(chosen, is_class)
         if share > revealed[0]:
             precise = numbers.share(float(is_class[chosen].mean()))
             recalled = numbers.share(float(chosen[is_class].mean()))
@@ -122,92 +133,128 @@ def _class_revealed(
 
 
 def _regions(
-    column: _RankedFeature, is_class: np.ndarray, chooses: np.ndarray
+    column: _RankedFeature, is_class: np.ndarray, half: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield what rows have in common that may reveal a class, and the rows, bool (n,).
-
-    Some of the rows, those that choose, decide what to look at.
+    """Yield what rows have in common that may reveal a class, and the rows, bool (n,):
+    of each half those that the other half chooses.
     """
     has_value = column.places >= 0
     if not has_value.all():
         yield "a value at all", has_value
     if not has_value.any():
         return
-    chooses = chooses & has_value
+    for find in (_purest_range, _pure_values):
+        values = find(column, is_class, has_value)
+        if values.any() and _may_be_a_leak(column, is_class, values):
+            chosen = np.zeros(len(half), dtype=bool)
+            for chooses in (half, ~half):
+                found = find(column, is_class, has_value & chooses)
+                chosen |= column.has_one_of(found) & ~chooses
+            yield _in_words(column, values), chosen
+
+
+def _purest_range(
+    column: _RankedFeature, is_class: np.ndarray, chooses: np.ndarray
+) -> np.ndarray:
+    """Values of the range with most rows of the class and few others, bool (distinct,);
+    none of a text.
+    """
+    rows, hits = _counts(column, is_class, chooses)
+    purest = np.zeros(len(rows), dtype=bool)
+    if column.is_ordered:
+        gained = hits - _cost_of_others(is_class) * (rows - hits)
+        sums = np.append(0.0, np.cumsum(gained))
+        end = int((sums - np.minimum.accumulate(sums)).argmax())
+        start = int(sums[: end + 1].argmin())
+        purest[start:end] = True
+    return purest
+
+
+def _pure_values(
+    column: _RankedFeature, is_class: np.ndarray, chooses: np.ndarray
+) -> np.ndarray:
+    """Values that hardly a row of another class has, bool (distinct,); none of a number
+    that is no code.
+    """
+    rows, hits = _counts(column, is_class, chooses)
+    if column.is_ordered and len(rows) > _MOST_CODES:
+        return np.zeros(len(rows), dtype=bool)
+    few_others = (rows - hits) * _cost_of_others(is_class) <= hits
+    chance = rows * math.log(is_class.mean())
+    return few_others & (chance <= math.log(_CHANCE_OF_VALUE / len(rows)))
+
+
+def _counts(
+    column: _RankedFeature, is_class: np.ndarray, chooses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that choose of each value, and those of them that are of the class."""
     size = len(column.distinct)
     rows = np.bincount(column.places[chooses], minlength=size)
     hits = np.bincount(column.places[chooses & is_class], minlength=size)
-    if column.is_ordered:
-        if _begins_at_a_step(column.places, is_class):
-            low, high = _purest_range(hits, rows)
-            chosen = (column.places >= low) & (column.places <= high)
-            yield _range_in_words(column.distinct, low, high), chosen
-        return
-    pure = (rows >= _FEWEST_OF_TEXT) & ((rows - hits) * _COST <= hits)
-    texts = [numbers.shown(text) for text in column.distinct[pure]]
-    if texts:
-        yield (
-            numbers.some_of(texts, 3),
-            has_value & np.append(pure, False)[column.places],
-        )
+    return rows, hits
 
 
-def _purest_range(hits: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
-    """First and last place of the range with most rows of the class, and few others."""
-    sums = np.append(0.0, np.cumsum(hits - _COST * (rows - hits)))
-    gains = sums - np.minimum.accumulate(sums)
-    end = int(gains.argmax())
-    start = int(sums[: end + 1].argmin())
-    return start, end - 1
+def _cost_of_others(is_class: np.ndarray) -> float:
+    """Rows of the class that make up for one of another, where rows are chosen."""
+    others = _OTHERS_TO_CHOOSE * (1 - float(is_class.mean()))
+    return (1 - others) / others
 
 
-def _range_in_words(values: np.ndarray, low: int, high: int) -> str:
-    last = len(values) - 1
-    if low == high:
-        return f"the value {values[low]:.6g}"
-    if low == 0:
-        return f"at most {values[high]:.6g}"
-    if high == last:
-        return f"at least {values[low]:.6g}"
-    return f"{values[low]:.6g} to {values[high]:.6g}"
+def _in_words(column: _RankedFeature, chosen: np.ndarray) -> str:
+    """Name the chosen values: bool (distinct,)."""
+    values = column.distinct[chosen]
+    if not column.is_ordered:
+        return numbers.some_of([numbers.shown(text) for text in values], 3)
+    if len(values) == 1:
+        return f"the value {values[0]:.6g}"
+    if len(_runs(chosen)) > 1:
+        return numbers.some_of([f"{value:.6g}" for value in values], 3)
+    if chosen[0]:
+        return f"at most {values[-1]:.6g}"
+    if chosen[-1]:
+        return f"at least {values[0]:.6g}"
+    return f"{values[0]:.6g} to {values[-1]:.6g}"
 
 
-def _begins_at_a_step(places: np.ndarray, is_class: np.ndarray) -> bool:
-    """Whether right outside of its purest range a class is as rare as elsewhere."""
-    has_value = places >= 0
-    rows, hits = (
-        np.bincount(places[has_value]),
-        np.bincount(places[has_value & is_class]),
-    )
-    hits = np.append(hits, np.zeros(len(rows) - len(hits), np.int64))
-    low, high = _purest_range(hits, rows)
-    outside = has_value & ((places < low) | (places > high))
-    too_few = len(places) < _FEWEST_TO_SEE_A_STEP
-    if too_few or low > high or not outside.any():
+def _runs(chosen: np.ndarray) -> np.ndarray:
+    """First and last place of each run of chosen values: (runs, 2)."""
+    changes = np.diff(np.concatenate(([0], chosen.astype(np.int8), [0])))
+    return np.c_[np.flatnonzero(changes == 1), np.flatnonzero(changes == -1) - 1]
+
+
+def _may_be_a_leak(
+    column: _RankedFeature, is_class: np.ndarray, chosen: np.ndarray
+) -> bool:
+    """Whether right outside of chosen numbers a class is as rare as elsewhere; of texts
+    always.
+    """
+    if not column.is_ordered:
+        return True
+    outside = (column.places >= 0) & ~column.has_one_of(chosen)
+    if len(is_class) < _FEWEST_TO_SEE_A_STEP or not outside.any():
         return False
     elsewhere = float(is_class[outside].mean())
-    edge_rows = int(np.clip(_EDGE * len(places), *_EDGE_ROWS))
+    edge_rows = int(np.clip(_EDGE * len(is_class), *_EDGE_ROWS))
     edges = []
-    for distances in (low - places, places - high):
-        beyond = outside & (distances > 0)
-        if beyond.any():
-            # All rows with the value at which the last of them is.
-            last = min(edge_rows, np.count_nonzero(beyond)) - 1
-            furthest = np.partition(distances[beyond], last)[last]
-            edges.append(float(is_class[beyond & (distances <= furthest)].mean()))
+    for low, high in _runs(chosen):
+        for distances in (low - column.places, column.places - high):
+            beyond = outside & (distances > 0)
+            if beyond.any():
+                # All rows with the value at which the last of them is.
+                last = min(edge_rows, np.count_nonzero(beyond)) - 1
+                furthest = np.partition(distances[beyond], last)[last]
+                edges.append(float(is_class[beyond & (distances <= furthest)].mean()))
     return max(edges) - elsewhere <= (1 - _STEP) * (1 - elsewhere)
 
 
-def _share_revealed(
-    chosen: np.ndarray, is_class: np.ndarray, judges: np.ndarray
-) -> float:
+def _share_revealed(chosen: np.ndarray, is_class: np.ndarray) -> float:
     """Share of the class that is in the chosen rows; 0 where they do not reveal it."""
-    hits = int(np.count_nonzero(chosen & is_class & judges))
-    rows = int(np.count_nonzero(chosen & judges))
+    rows = int(np.count_nonzero(chosen))
+    hits = int(np.count_nonzero(chosen & is_class))
     usual = float(is_class.mean())
-    share = hits / max(np.count_nonzero(is_class & judges), 1)
-    if rows < _FEWEST_ROWS or not 0 < usual < 1 or share < _REVEALED:
+    share = hits / int(np.count_nonzero(is_class))
+    if rows < _FEWEST_ROWS or share < _REVEALED:
         return 0.0
-    doubt_removed = (hits / rows - usual) / (1 - usual)
+    most_others = max(_FEW_OTHERS, _OTHERS * (1 - usual) * rows)
     by_chance = rows * math.log(usual) > math.log(_LARGEST_CHANCE)
-    return 0.0 if doubt_removed < _PURE or by_chance else share
+    return 0.0 if rows - hits > most_others or by_chance else share
